@@ -1,0 +1,1 @@
+"""QueryInst and QueryInst-VIS: instances as queries, tracked through video."""

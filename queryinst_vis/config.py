@@ -1,0 +1,272 @@
+"""The configuration: dataclasses are the schema, YAML files say only what differs.
+
+A YAML file may name parents under ``_base_`` (one path or a list, relative to the file);
+dotlist overrides (``train.max_steps=100``) come last. Nothing in a config is executed or
+fetched; ``${oc.env:NAME}`` reads an environment variable.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from queryinst_vis.errors import InputError
+
+
+@dataclass
+class BackboneConfig:
+    """A timm model with feature maps at strides 4, 8, 16 and 32."""
+
+    name: str = "resnet50"
+    weights: str | None = None  # a local file in timm's key names; None: random initialisation
+    frozen_stages: int = 1  # the stem and this many of the four stages are not trained
+    norm_eval: bool = True  # batch norms keep their running statistics while training
+    mean: list[float] = field(default_factory=lambda: [123.675, 116.28, 103.53])  # RGB, 0..255
+    std: list[float] = field(default_factory=lambda: [58.395, 57.12, 57.375])
+
+
+@dataclass
+class MaskHeadConfig:
+    """Dynamic mask head (paper 3.2.2)."""
+
+    roi_size: int = 14
+    num_convs: int = 4
+    norm: str = "BN"  # BN as published, GN, SyncBN or none
+
+
+@dataclass
+class TrackHeadConfig:
+    """Vanilla MaskTrack R-CNN track head (paper 3.5)."""
+
+    enabled: bool = False
+    roi_size: int = 7
+    sampling_ratio: int = 2
+    hidden_channels: int = 1024
+    embedding_channels: int = 1024
+    final_relu: bool = False  # True: mmdetection's variant
+
+
+@dataclass
+class ModelConfig:
+    """QueryInst (paper 3); defaults are the R50, 100-query model."""
+
+    classes: list[str] = field(default_factory=list)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    channels: int = 256
+    num_queries: int = 100
+    num_stages: int = 6
+    num_heads: int = 8
+    ffn_channels: int = 2048
+    dynamic_channels: int = 64  # hidden width of both dynamic convolutions
+    class_layers: int = 1
+    box_layers: int = 3
+    mask: MaskHeadConfig = field(default_factory=MaskHeadConfig)
+    track: TrackHeadConfig = field(default_factory=TrackHeadConfig)
+
+
+@dataclass
+class LossConfig:
+    """Loss weights per stage (Sparse R-CNN's, plus dice 8) and of the track head."""
+
+    cls: float = 2.0
+    l1: float = 5.0
+    giou: float = 2.0
+    dice: float = 8.0
+    track: float = 1.0
+
+
+@dataclass
+class InferenceConfig:
+    """From network output to Detections."""
+
+    score_threshold: float = 0.05
+    max_per_image: int = 100
+    one_label_per_query: bool = False  # True for video: a query is one instance
+    mask_threshold: float = 0.5
+
+
+@dataclass
+class TrackingConfig:
+    """Online association (MaskTrack R-CNN's rule and weights)."""
+
+    rule: str = "masktrack"
+    score_weight: float = 1.0
+    iou_weight: float = 2.0
+    label_weight: float = 10.0
+    expire_after: int | None = None  # forget a track unseen for this many frames; None: never
+    max_tracks: int | None = None  # keep at most this many tracks in memory; None: no cap
+
+
+@dataclass
+class DatasetConfig:
+    """One annotated set: COCO images or YouTube-VIS videos, told apart by the JSON itself."""
+
+    annotations: str | None = None
+    images: str | None = None
+    weight: float = 1.0  # how often it is drawn, relative to its size, when sets are mixed
+
+
+@dataclass
+class DataConfig:
+    """Which sets are read. Classes are matched with ``model.classes`` by name."""
+
+    train: DatasetConfig = field(default_factory=DatasetConfig)
+    train_extra: list[DatasetConfig] = field(default_factory=list)  # mixed with data.train
+    val: DatasetConfig = field(default_factory=DatasetConfig)
+    test: DatasetConfig = field(default_factory=DatasetConfig)
+    num_workers: int = 2
+
+
+@dataclass
+class InputConfig:
+    """Image sizes and augmentation. A resized image fits into ``long`` x ``short`` pixels."""
+
+    train_short: list[int] = field(default_factory=lambda: [360])  # one is drawn per sample
+    train_long: list[int] = field(default_factory=lambda: [640])  # one is drawn per sample
+    test_short: int = 360
+    test_long: int = 640
+    flip: float = 0.5  # probability
+    crop: float = 0.0  # probability of a random crop (DETR's) before the resize
+    crop_range: list[float] = field(default_factory=lambda: [0.5, 1.0])  # of the image's sides
+    colour: float = 0.0  # strength of brightness, contrast, saturation and hue jitter, 0..1
+    max_frame_gap: int | None = None  # reference frames within this distance; None: whole video
+
+
+@dataclass
+class TrainConfig:
+    """The optimisation recipe. ``paper`` in RECIPE terms: lr 2.5e-5, clip 1.0."""
+
+    max_steps: int = 90000
+    batch_size: int = 16  # images (or pairs) of one process and step
+    accumulate: int = 1  # steps whose gradients are added up before an update
+    lr: float = 2.5e-5
+    backbone_lr_multiplier: float = 1.0
+    weight_decay: float = 1.0e-4
+    clip_norm: float = 1.0
+    warmup_steps: int = 1000
+    warmup_factor: float = 0.001
+    lr_steps: list[int] = field(default_factory=lambda: [60000, 82500])
+    lr_gamma: float = 0.1
+    precision: str = "32-true"  # Lightning Fabric's names, e.g. bf16-mixed
+    init_weights: str | None = None  # start from this checkpoint's matching weights
+    log_every: int = 20
+    eval_every: int = 0  # steps; 0: only at the end
+    checkpoint_every: int = 500
+
+
+@dataclass
+class Config:
+    """Everything that describes a model, its training and its evaluation."""
+
+    seed: int = 0
+    model: ModelConfig = field(default_factory=ModelConfig)
+    losses: LossConfig = field(default_factory=LossConfig)
+    inference: InferenceConfig = field(default_factory=InferenceConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    input: InputConfig = field(default_factory=InputConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
+    """Read a YAML config with its ``_base_`` parents and apply dotlist overrides.
+
+    Args:
+        path: the YAML file.
+        overrides: ``["train.lr=1e-4", "model.backbone.name=resnet18", ...]``.
+
+    Raises:
+        InputError: missing or broken file, unknown key (its nearest neighbour is named),
+            wrong type, an unset environment variable, a circular ``_base_``.
+    """
+    layers = _read_layers(Path(path), ())
+    config = OmegaConf.structured(Config)
+    for source, layer in layers:
+        config = _merge(config, layer, source)
+    for override in overrides or []:
+        if "=" not in override:
+            raise InputError(f"override '{override}': expected key=value")
+        config = _merge(config, _parse_override(override), f"override '{override}'")
+    return _to_config(config, str(path))
+
+
+def config_from_dict(values: dict[str, Any], where: str) -> Config:
+    """Rebuild a Config from plain values, as a checkpoint stores them.
+
+    Raises:
+        InputError: the values do not fit the schema; ``where`` names their origin.
+    """
+    return _to_config(_merge(OmegaConf.structured(Config), OmegaConf.create(values), where), where)
+
+
+def config_to_dict(config: Config) -> dict[str, Any]:
+    """The config as plain dicts, lists, numbers and strings."""
+    return OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
+
+
+def _read_layers(path: Path, children: tuple[Path, ...]) -> list[tuple[str, DictConfig]]:
+    """The file's parents, eldest first, and then the file itself."""
+    resolved = path.resolve()
+    if resolved in children:
+        raise InputError(f"config {path}: _base_ leads back to the file itself")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"config {path}: no such file") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"config {path}: not readable as YAML ({error})") from error
+    values = {} if values is None else values
+    if not isinstance(values, dict):
+        raise InputError(f"config {path}: expected keys and values at the top level")
+    bases = values.pop("_base_", [])
+    bases = [bases] if isinstance(bases, str) else bases
+    layers: list[tuple[str, DictConfig]] = []
+    for base in bases:
+        layers += _read_layers(path.parent / base, (*children, resolved))
+    return [*layers, (f"config {path}", OmegaConf.create(values))]
+
+
+def _parse_override(override: str) -> DictConfig:
+    try:
+        return OmegaConf.from_dotlist([override])
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        raise InputError(f"override '{override}': {error}") from error
+
+
+def _merge(config: DictConfig, layer: DictConfig | ListConfig, where: str) -> DictConfig:
+    try:
+        return OmegaConf.merge(config, layer)
+    except ConfigKeyError as error:
+        raise InputError(_unknown_key_message(config, str(error.full_key), where)) from error
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        key = getattr(error, "full_key", None) or "the top level"
+        reason = (getattr(error, "msg", None) or str(error)).splitlines()[0]
+        raise InputError(f"{where}: wrong value for '{key}': {reason}") from error
+
+
+def _unknown_key_message(config: DictConfig, key: str, where: str) -> str:
+    parent, _, name = key.rpartition(".")
+    siblings = list(OmegaConf.select(config, parent) if parent else config)
+    prefix = f"{parent}." if parent else ""
+    near = difflib.get_close_matches(name, siblings, n=1, cutoff=0.5)
+    hint = (
+        f"did you mean '{prefix}{near[0]}'?"
+        if near
+        else "valid keys there: " + ", ".join(map(str, siblings))
+    )
+    return f"{where}: unknown key '{key}'; {hint}"
+
+
+def _to_config(config: DictConfig, where: str) -> Config:
+    try:
+        return OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None)
+        reason = str(error).splitlines()[0]
+        raise InputError(f"config {where}: cannot resolve '{key}': {reason}") from error

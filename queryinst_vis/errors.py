@@ -1,0 +1,15 @@
+"""The one exception that means "the input is at fault, not the program"."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Bad input from outside: a file, a config, a checkpoint, an argument.
+
+    The message is one line that says what is wrong, where, and what to do about it.
+    The command line prints it as it is and exits with status 2; from Python it is an
+    ordinary ``ValueError``.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(str(message).split()))
