@@ -132,6 +132,23 @@ class Batch:
 
 
 @dataclass
+class StageOutput:
+    """What one of the model's stages says about B images and N queries (paper eq. 1).
+
+    Attributes:
+        class_logits: ``(B, N, K)``.
+        boxes: ``(B, N, 4)`` xyxy in input pixels, refined by this stage; carry gradient.
+        queries: ``(B, N, C)`` for the next stage.
+        q_star: ``(B, N, C)`` queries after self-attention, read by both dynamic convolutions.
+    """
+
+    class_logits: Tensor
+    boxes: Tensor
+    queries: Tensor
+    q_star: Tensor
+
+
+@dataclass
 class Track:
     """One instance through a video.
 
