@@ -1,0 +1,1 @@
+"""Set losses: matching, the criterion of the image model, and the track loss."""

@@ -1,0 +1,166 @@
+"""The set loss of the image model: focal, L1, GIoU and dice, stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.functional import l1_loss
+from torchvision.ops import (
+    clip_boxes_to_image,
+    generalized_box_iou_loss,
+    roi_align,
+    sigmoid_focal_loss,
+)
+
+from queryinst_vis.config import LossConfig
+from queryinst_vis.losses.matcher import FOCAL_ALPHA, FOCAL_GAMMA, HungarianMatcher, Match
+from queryinst_vis.structures import StageOutput, Target
+
+MaskPredictor = Callable[[int, list[Tensor], list[Tensor]], Tensor]
+"""``(stage, boxes per image, q_star per image) -> (P, K, 28, 28)`` mask logits."""
+
+
+class Criterion:
+    """Losses of all stages, supervised in parallel with weight 1 each (paper 3.3).
+
+    Args:
+        weights: the weights of the four losses; the matching costs share the first three.
+    """
+
+    def __init__(self, weights: LossConfig) -> None:
+        self.weights = weights
+        self.matcher = HungarianMatcher(weights.cls, weights.l1, weights.giou)
+
+    def __call__(
+        self, stages: list[StageOutput], targets: list[Target], predict_masks: MaskPredictor
+    ) -> tuple[dict[str, Tensor], list[list[Match]]]:
+        """Match and score every stage.
+
+        Args:
+            stages: the model's S stages for B images.
+            targets: B ground truths.
+            predict_masks: runs a stage's mask head on the matched queries.
+
+        Returns:
+            Weighted losses ``s{stage}.{cls,l1,giou,dice}`` and the matches ``[stage][image]``.
+        """
+        matches = self.match(stages, targets)
+        positives = _mean_over_processes(stages[0].boxes, sum(len(m.queries) for m in matches[0]))
+        losses: dict[str, Tensor] = {}
+        for index, (stage, stage_matches) in enumerate(zip(stages, matches, strict=True)):
+            for name, loss in self._stage_losses(
+                index, stage, stage_matches, targets, predict_masks
+            ).items():
+                losses[f"s{index}.{name}"] = getattr(self.weights, name) * loss / positives
+        return losses, matches
+
+    def match(self, stages: list[StageOutput], targets: list[Target]) -> list[list[Match]]:
+        """Hungarian matches ``[stage][image]``, on detached predictions."""
+        logits = torch.stack([stage.class_logits.detach() for stage in stages], dim=1)
+        boxes = torch.stack([stage.boxes.detach() for stage in stages], dim=1)
+        by_image = [self.matcher(*image) for image in zip(logits, boxes, targets, strict=True)]
+        return [list(stage) for stage in zip(*by_image, strict=True)]
+
+    def _stage_losses(
+        self,
+        index: int,
+        stage: StageOutput,
+        matches: list[Match],
+        targets: list[Target],
+        predict_masks: MaskPredictor,
+    ) -> dict[str, Tensor]:
+        """Summed, unweighted losses of one stage."""
+        pairs = list(zip(matches, targets, strict=True))
+        classes = _one_hot_classes(stage.class_logits, matches, targets)
+        predicted = [stage.boxes[i][match.queries] for i, match in enumerate(matches)]
+        boxes = torch.cat(predicted)
+        truth = torch.cat([target.boxes[match.instances] for match, target in pairs])
+        scale = torch.cat([_image_scale(target, len(match.queries)) for match, target in pairs])
+        return {
+            "cls": sigmoid_focal_loss(
+                stage.class_logits.float(), classes, FOCAL_ALPHA, FOCAL_GAMMA, reduction="sum"
+            ),
+            "l1": l1_loss(boxes / scale, truth / scale, reduction="sum"),
+            "giou": generalized_box_iou_loss(boxes, truth, reduction="sum"),
+            "dice": _mask_loss(index, stage, matches, targets, predicted, predict_masks),
+        }
+
+
+def _mask_loss(
+    index: int,
+    stage: StageOutput,
+    matches: list[Match],
+    targets: list[Target],
+    boxes: list[Tensor],
+    predict_masks: MaskPredictor,
+) -> Tensor:
+    """Summed dice loss of one stage's matched queries, on their own class's mask."""
+    labels = torch.cat([t.labels[m.instances] for m, t in zip(matches, targets, strict=True)])
+    if len(labels) == 0:  # batch norm cannot see an empty batch
+        return stage.q_star.sum() * 0
+    boxes = [box.detach() for box in boxes]
+    q_star = [stage.q_star[i][match.queries] for i, match in enumerate(matches)]
+    logits = predict_masks(index, boxes, q_star)
+    own = logits[torch.arange(len(labels), device=labels.device), labels].float()
+    truth = torch.cat(
+        [
+            mask_targets(target.masks[match.instances], box, own.shape[-1])
+            for match, target, box in zip(matches, targets, boxes, strict=True)
+        ]
+    )
+    return dice_loss(own, truth)
+
+
+def mask_targets(masks: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """Crop ground-truth masks to boxes and resample them.
+
+    As in mmdetection, boxes are clipped to the mask first, although the features of the same
+    boxes are not: the published numbers were trained that way.
+
+    Args:
+        masks: ``(P, H, W)`` bool.
+        boxes: ``(P, 4)`` xyxy in pixels of the masks.
+        size: side of the result.
+
+    Returns:
+        ``(P, size, size)`` float 0 or 1: adaptive RoIAlign, then at least one half.
+    """
+    boxes = clip_boxes_to_image(boxes.float(), masks.shape[-2:])
+    rois = torch.cat((torch.arange(len(boxes), device=boxes.device)[:, None], boxes), dim=1)
+    pooled = roi_align(masks[:, None].float(), rois, size, sampling_ratio=0, aligned=True)
+    return (pooled[:, 0] >= 0.5).float()
+
+
+def dice_loss(logits: Tensor, truth: Tensor, eps: float = 1e-5) -> Tensor:
+    """Dice loss summed over ``(P, h, w)`` masks, with squared terms below (V-Net's form)."""
+    probabilities = logits.sigmoid().flatten(1)
+    truth = truth.flatten(1)
+    overlap = (probabilities * truth).sum(dim=1)
+    total = probabilities.square().sum(dim=1) + truth.square().sum(dim=1) + 2 * eps
+    return (1 - 2 * overlap / total).sum()
+
+
+def _one_hot_classes(class_logits: Tensor, matches: list[Match], targets: list[Target]) -> Tensor:
+    """``(B, N, K)`` with a one where a matched query must name its class."""
+    classes = torch.zeros_like(class_logits, dtype=torch.float32)
+    for image, match, target in zip(classes, matches, targets, strict=True):
+        image[match.queries, target.labels[match.instances]] = 1
+    return classes
+
+
+def _image_scale(target: Target, rows: int) -> Tensor:
+    """``(rows, 4)`` of (w, h, w, h) of the image without its padding."""
+    height, width = target.image_size
+    return target.boxes.new_tensor([width, height, width, height]).expand(rows, 4)
+
+
+def _mean_over_processes(like: Tensor, count: int) -> Tensor:
+    """Positives per process, at least 1, so that every process divides alike."""
+    mean = like.new_tensor(float(count))
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(mean)
+        mean /= dist.get_world_size()
+    return mean.clamp(min=1)

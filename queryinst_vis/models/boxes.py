@@ -1,0 +1,43 @@
+"""Box arithmetic of Sparse R-CNN: learned proposals and refinement by deltas."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torchvision.ops import box_convert
+
+DELTA_STDS = (0.5, 0.5, 1.0, 1.0)
+MAX_LOG_RATIO = abs(math.log(16 / 1000))
+
+
+def initial_boxes(proposals: Tensor, image_sizes: list[tuple[int, int]]) -> Tensor:
+    """Spread the learned proposals over each image.
+
+    Args:
+        proposals: ``(N, 4)`` (cx, cy, w, h) as fractions of the image.
+        image_sizes: ``(height, width)`` of each image without padding.
+
+    Returns:
+        ``(B, N, 4)`` xyxy in pixels, not clipped.
+    """
+    scale = proposals.new_tensor([(w, h, w, h) for h, w in image_sizes])
+    return box_convert(proposals, "cxcywh", "xyxy")[None] * scale[:, None]
+
+
+def apply_deltas(boxes: Tensor, deltas: Tensor) -> Tensor:
+    """Refine ``(..., 4)`` xyxy boxes by raw ``(dx, dy, dw, dh)`` predictions.
+
+    Size changes are clamped to a factor of 1000/16; nothing is clipped to the image.
+    """
+    dx, dy, dw, dh = (deltas * deltas.new_tensor(DELTA_STDS)).unbind(-1)
+    x0, y0, x1, y1 = boxes.unbind(-1)
+    width, height = x1 - x0, y1 - y0
+    cx = (x0 + x1) / 2 + dx * width
+    cy = (y0 + y1) / 2 + dy * height
+    half_width = width * dw.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp() / 2
+    half_height = height * dh.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp() / 2
+    return torch.stack(
+        (cx - half_width, cy - half_height, cx + half_width, cy + half_height), dim=-1
+    )

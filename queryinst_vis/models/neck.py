@@ -1,0 +1,21 @@
+"""Feature pyramid: torchvision's, with lists instead of dictionaries."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+from torchvision.ops import FeaturePyramidNetwork
+
+
+class FPN(nn.Module):
+    """P2..P5 of equal width from backbone maps C2..C5."""
+
+    def __init__(self, in_channels: list[int], channels: int) -> None:
+        super().__init__()
+        self.pyramid = FeaturePyramidNetwork(in_channels, channels)
+
+    def forward(self, levels: list[Tensor]) -> list[Tensor]:
+        """Maps ``(B, C_l, H_l, W_l)``, finest first, to ``(B, channels, H_l, W_l)``."""
+        named = OrderedDict((str(index), level) for index, level in enumerate(levels))
+        return list(self.pyramid(named).values())
