@@ -8,13 +8,13 @@ fetched; ``${oc.env:NAME}`` reads an environment variable.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from queryinst_vis.errors import InputError
 
@@ -185,15 +185,25 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
         InputError: missing or broken file, unknown key (its nearest neighbour is named),
             wrong type, an unset environment variable, a circular ``_base_``.
     """
-    layers = _read_layers(Path(path), ())
     config = OmegaConf.structured(Config)
-    for source, layer in layers:
-        config = _merge(config, layer, source)
-    for override in overrides or []:
-        if "=" not in override:
-            raise InputError(f"override '{override}': expected key=value")
+    for file, values in _read_layers(Path(path), ()):
+        config = _merge(config, values, f"config {file}")
+    return _to_config(_override(config, overrides or []), f"config {path}")
+
+
+def apply_overrides(config: Config, overrides: list[str]) -> Config:
+    """A copy of the config with dotlist overrides applied.
+
+    Raises:
+        InputError: unknown key or wrong type.
+    """
+    return _to_config(_override(OmegaConf.structured(config), overrides), "overrides")
+
+
+def _override(config: DictConfig, overrides: list[str]) -> DictConfig:
+    for override in overrides:
         config = _merge(config, _parse_override(override), f"override '{override}'")
-    return _to_config(config, str(path))
+    return config
 
 
 def config_from_dict(values: dict[str, Any], where: str) -> Config:
@@ -202,7 +212,7 @@ def config_from_dict(values: dict[str, Any], where: str) -> Config:
     Raises:
         InputError: the values do not fit the schema; ``where`` names their origin.
     """
-    return _to_config(_merge(OmegaConf.structured(Config), OmegaConf.create(values), where), where)
+    return _to_config(_merge(OmegaConf.structured(Config), values, where), where)
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
@@ -210,63 +220,92 @@ def config_to_dict(config: Config) -> dict[str, Any]:
     return OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
 
 
-def _read_layers(path: Path, children: tuple[Path, ...]) -> list[tuple[str, DictConfig]]:
-    """The file's parents, eldest first, and then the file itself."""
-    resolved = path.resolve()
-    if resolved in children:
+def _read_layers(path: Path, children: tuple[Path, ...]) -> list[tuple[Path, dict[str, Any]]]:
+    """The values of the file's parents, eldest first, and then the file's own."""
+    if path.resolve() in children:
         raise InputError(f"config {path}: _base_ leads back to the file itself")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"config {path}: no such file") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"config {path}: not readable as YAML ({error})") from error
-    values = {} if values is None else values
-    if not isinstance(values, dict):
-        raise InputError(f"config {path}: expected keys and values at the top level")
+    values = _read_yaml(path)
     bases = values.pop("_base_", [])
     bases = [bases] if isinstance(bases, str) else bases
-    layers: list[tuple[str, DictConfig]] = []
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise InputError(f"config {path}: _base_ must be a path or a list of paths, got {bases!r}")
+    layers: list[tuple[Path, dict[str, Any]]] = []
     for base in bases:
-        layers += _read_layers(path.parent / base, (*children, resolved))
-    return [*layers, (f"config {path}", OmegaConf.create(values))]
+        layers += _read_layers(path.parent / base, (*children, path.resolve()))
+    return [*layers, (path, values)]
 
 
-def _parse_override(override: str) -> DictConfig:
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"config {path}: no such file")
+    try:  # OmegaConf's loader, unlike PyYAML's, refuses a key that stands there twice
+        values = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
+        reason = str(error).partition("full_key:")[0]
+        raise InputError(f"config {path}: not readable as YAML ({reason.strip()})") from error
+    if not isinstance(values, dict):
+        raise InputError(f"config {path}: expected keys and values at the top level")
+    return values
+
+
+def _parse_override(override: str) -> dict[str, Any]:
+    if "=" not in override:
+        raise InputError(f"override '{override}': expected key=value")
     try:
-        return OmegaConf.from_dotlist([override])
+        return OmegaConf.to_container(OmegaConf.from_dotlist([override]))
     except (OmegaConfBaseException, yaml.YAMLError) as error:
-        raise InputError(f"override '{override}': {error}") from error
+        raise InputError(f"override '{override}': not readable as YAML ({error})") from error
 
 
-def _merge(config: DictConfig, layer: DictConfig | ListConfig, where: str) -> DictConfig:
+def _merge(config: DictConfig, values: Any, where: str) -> DictConfig:
+    _check_shape(values, Config, "", where)
     try:
-        return OmegaConf.merge(config, layer)
-    except ConfigKeyError as error:
-        raise InputError(_unknown_key_message(config, str(error.full_key), where)) from error
+        return OmegaConf.merge(config, values)
     except (OmegaConfBaseException, ValueError, TypeError) as error:
-        key = getattr(error, "full_key", None) or "the top level"
-        reason = (getattr(error, "msg", None) or str(error)).splitlines()[0]
+        key, reason = getattr(error, "full_key", None), _reason(error)
         raise InputError(f"{where}: wrong value for '{key}': {reason}") from error
 
 
-def _unknown_key_message(config: DictConfig, key: str, where: str) -> str:
-    parent, _, name = key.rpartition(".")
-    siblings = list(OmegaConf.select(config, parent) if parent else config)
-    prefix = f"{parent}." if parent else ""
-    near = difflib.get_close_matches(name, siblings, n=1, cutoff=0.5)
-    hint = (
-        f"did you mean '{prefix}{near[0]}'?"
-        if near
-        else "valid keys there: " + ", ".join(map(str, siblings))
-    )
-    return f"{where}: unknown key '{key}'; {hint}"
+def _check_shape(values: Any, schema: Any, key: str, where: str) -> None:
+    """Known keys, groups where groups belong, lists where lists belong; OmegaConf does leaves.
+
+    OmegaConf finds these faults too, but its messages lose the place of a key inside a list
+    and the name of a group that was given a plain value.
+    """
+    if isinstance(values, str) and "${" in values:
+        return  # refers to another part of the config; OmegaConf checks what it resolves to
+    if get_origin(schema) is list:
+        if not isinstance(values, list):
+            raise InputError(f"{where}: '{key}' must be a list, got {values!r}")
+        for index, value in enumerate(values):
+            _check_shape(value, get_args(schema)[0], f"{key}[{index}]", where)
+    elif is_dataclass(schema):
+        if not isinstance(values, dict):
+            place = f"'{key}'" if key else "the top level"
+            raise InputError(f"{where}: {place} must hold keys and values, got {values!r}")
+        members = get_type_hints(schema)
+        prefix = f"{key}." if key else ""
+        for name, value in values.items():
+            if name not in members:
+                raise InputError(f"{where}: {_unknown_key(str(name), prefix, list(members))}")
+            _check_shape(value, members[name], prefix + name, where)
+
+
+def _unknown_key(name: str, prefix: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean '{prefix}{near[0]}'?" if near else f"valid keys: {', '.join(known)}"
+    return f"unknown key '{prefix}{name}'; {hint}"
 
 
 def _to_config(config: DictConfig, where: str) -> Config:
     try:
         return OmegaConf.to_object(config)
-    except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None)
-        reason = str(error).splitlines()[0]
-        raise InputError(f"config {where}: cannot resolve '{key}': {reason}") from error
+    except (OmegaConfBaseException, RecursionError) as error:
+        key, reason = getattr(error, "full_key", None), _reason(error)
+        raise InputError(f"{where}: cannot resolve '{key}': {reason}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of OmegaConf's message without its wrapping; the rest is about internals."""
+    line = str(error).partition("\n")[0]
+    return line.removeprefix("KeyError raised while resolving interpolation: ")

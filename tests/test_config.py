@@ -1,0 +1,336 @@
+"""The configuration: what a YAML file may say, and what it is told when it says it wrongly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from queryinst_vis.config import (
+    Config,
+    apply_overrides,
+    config_from_dict,
+    config_to_dict,
+    load_config,
+)
+from queryinst_vis.errors import InputError
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a config file below the test's folder and return its path."""
+
+    def write_file(text: str, name: str = "config.yaml") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return write_file
+
+
+def complaint(path: Path, overrides: list[str] | None = None) -> str:
+    """The one line that ``load_config`` raises about a file."""
+    with pytest.raises(InputError) as caught:
+        load_config(path, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# What a file may say
+
+
+def test_an_empty_file_is_the_default_model(write):
+    assert load_config(write("")) == Config()
+
+
+def test_a_file_says_only_what_differs(write):
+    config = load_config(write("model: {num_queries: 10, track: {enabled: true}}"))
+    expected = Config()
+    expected.model.num_queries = 10
+    expected.model.track.enabled = True
+    assert config == expected
+
+
+def test_numbers_in_exponent_notation_are_numbers(write):
+    assert load_config(write("train: {lr: 1e-4}")).train.lr == 1e-4
+
+
+def test_an_optional_value_can_be_unset(write):
+    path = write("tracking: {expire_after: 20}\nmodel: {backbone: {weights: file.safetensors}}")
+    config = load_config(path, ["tracking.expire_after=null", "model.backbone.weights="])
+    assert config.tracking.expire_after is None
+    assert config.model.backbone.weights is None
+
+
+def test_a_list_of_datasets(write):
+    config = load_config(write("data: {train_extra: [{images: a, weight: 2}, {images: b}]}"))
+    assert [(extra.images, extra.weight) for extra in config.data.train_extra] == [
+        ("a", 2.0),
+        ("b", 1.0),
+    ]
+
+
+def test_a_group_may_refer_to_another(write):
+    path = write("data: {val: {annotations: val.json, images: val}, test: '${data.val}'}")
+    assert load_config(path).data.test.annotations == "val.json"
+    config = load_config(path, ["data.test.annotations=test.json"])
+    assert (config.data.test.annotations, config.data.test.images) == ("test.json", "val")
+    assert config.data.val.annotations == "val.json"
+
+
+# Inheritance
+
+
+def test_one_parent(write):
+    write("seed: 7\ntrain: {lr: 1.0, max_steps: 5}", "parent.yaml")
+    config = load_config(write("_base_: parent.yaml\ntrain: {lr: 2.0}"))
+    assert (config.seed, config.train.lr, config.train.max_steps) == (7, 2.0, 5)
+
+
+def test_later_parents_win_over_earlier_ones_and_the_file_over_both(write):
+    write("seed: 1\ntrain: {lr: 1.0, max_steps: 1}", "first.yaml")
+    write("train: {lr: 2.0, max_steps: 2}", "second.yaml")
+    config = load_config(write("_base_: [first.yaml, second.yaml]\ntrain: {max_steps: 3}"))
+    assert (config.seed, config.train.lr, config.train.max_steps) == (1, 2.0, 3)
+
+
+def test_a_chain_of_parents_relative_to_each_file(write):
+    write("seed: 3\ntrain: {max_steps: 1}", "bases/old/grandparent.yaml")
+    write("_base_: old/grandparent.yaml\ntrain: {max_steps: 2}", "bases/parent.yaml")
+    config = load_config(write("_base_: bases/parent.yaml"))
+    assert (config.seed, config.train.max_steps) == (3, 2)
+
+
+def test_two_parents_may_share_a_grandparent(write):
+    write("seed: 3", "grandparent.yaml")
+    write("_base_: grandparent.yaml\ntrain: {lr: 1.0}", "left.yaml")
+    write("_base_: grandparent.yaml\ntrain: {max_steps: 2}", "right.yaml")
+    config = load_config(write("_base_: [left.yaml, right.yaml]"))
+    assert (config.seed, config.train.lr, config.train.max_steps) == (3, 1.0, 2)
+
+
+def test_lists_are_replaced_not_joined(write):
+    write("model: {classes: [cat, dog]}", "parent.yaml")
+    assert load_config(write("_base_: parent.yaml\nmodel: {classes: [car]}")).model.classes == [
+        "car"
+    ]
+
+
+def test_a_circle_of_parents_is_named(write):
+    write("_base_: config.yaml", "parent.yaml")
+    assert "config.yaml: _base_ leads back to the file itself" in complaint(
+        write("_base_: parent.yaml")
+    )
+
+
+def test_a_missing_parent_is_named(write):
+    assert "nowhere.yaml: no such file" in complaint(write("_base_: nowhere.yaml"))
+
+
+def test_a_fault_in_a_parent_names_the_parent(write):
+    write("sed: 3", "parent.yaml")
+    assert "parent.yaml: unknown key 'sed'" in complaint(write("_base_: parent.yaml"))
+
+
+@pytest.mark.parametrize("base", ["3", "[3]", "null", "{a: b}"])
+def test_base_must_be_paths(write, base):
+    assert "_base_ must be a path or a list of paths" in complaint(write(f"_base_: {base}"))
+
+
+# Overrides
+
+
+def test_overrides_come_last_and_the_later_wins(write):
+    path = write("train: {max_steps: 1}")
+    config = load_config(path, ["train.max_steps=2", "train.max_steps=3", "model.classes=[a,b]"])
+    assert config.train.max_steps == 3
+    assert config.model.classes == ["a", "b"]
+
+
+def test_a_value_may_hold_an_equals_sign(write):
+    assert load_config(write(""), ["data.test.images=a=b"]).data.test.images == "a=b"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.max_steps", "override 'train.max_steps': expected key=value"),
+        ("trian.max_steps=3", "override 'trian.max_steps=3': unknown key 'trian'; did you mean"),
+        ("train.lr=fast", "override 'train.lr=fast': wrong value for 'train.lr'"),
+        ("train.lr_steps=[1,", "override 'train.lr_steps=[1,': not readable as YAML"),
+        ("seed.x=3", "override 'seed.x=3': wrong value for 'seed'"),
+        ("=3", "override '=3': unknown key ''"),
+        ("_base_=other.yaml", "unknown key '_base_'"),
+        ("data.train_extra[0].images=x", "'data.train_extra' must be a list"),
+    ],
+)
+def test_a_wrong_override_is_quoted(write, override, message):
+    assert message in complaint(write(""), [override])
+
+
+def test_overrides_apply_to_a_copy_of_a_config():
+    config = Config()
+    changed = apply_overrides(config, ["tracking.max_tracks=5"])
+    assert (config.tracking.max_tracks, changed.tracking.max_tracks) == (None, 5)
+
+
+# Faults of a file
+
+
+def test_an_unknown_key_names_its_nearest_neighbour(write):
+    message = complaint(write("losses: {loss_dice: 3}"))
+    assert "config.yaml: unknown key 'losses.loss_dice'; did you mean 'losses.dice'?" in message
+
+
+def test_an_unknown_key_without_a_neighbour_lists_the_valid_ones(write):
+    message = complaint(write("losses: {zzz: 3}"))
+    assert "unknown key 'losses.zzz'; valid keys: cls, l1, giou, dice, track" in message
+
+
+def test_an_unknown_key_at_the_top_level(write):
+    assert "unknown key 'trian'; did you mean 'train'?" in complaint(write("trian: {lr: 1}"))
+
+
+def test_an_unknown_key_inside_a_list_has_its_place_named(write):
+    message = complaint(write("data: {train_extra: [{images: a}, {imagess: b}]}"))
+    assert "unknown key 'data.train_extra[1].imagess'" in message
+    assert "did you mean 'data.train_extra[1].images'?" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: {num_queries: many}", "wrong value for 'model.num_queries': Value 'many'"),
+        ("model: {num_queries: 1.5}", "wrong value for 'model.num_queries': Value '1.5'"),
+        ("model: {num_queries: null}", "wrong value for 'model.num_queries'"),
+        ("model: {backbone: {norm_eval: maybe}}", "wrong value for 'model.backbone.norm_eval'"),
+        ("train: {lr_steps: [1, x]}", "wrong value for 'train.lr_steps[1]': Value 'x'"),
+        ("train: {lr_steps: 3}", "'train.lr_steps' must be a list, got 3"),
+        ("model: 3", "'model' must hold keys and values, got 3"),
+        ("model: null", "'model' must hold keys and values, got None"),
+        ("data: {train_extra: {images: a}}", "'data.train_extra' must be a list"),
+        ("data: {train_extra: [3]}", "'data.train_extra[0]' must hold keys and values, got 3"),
+        ("data: {train: {images: [a]}}", "wrong value for 'data.train.images'"),
+    ],
+)
+def test_a_wrong_type_names_the_file_and_the_key(write, text, message):
+    assert f"config.yaml: {message}" in complaint(write(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{seed: 1", "not readable as YAML"),
+        ("seed: 1\nseed: 2", "found duplicate key seed"),
+        ("seed: &loop [*loop]", "not readable as YAML"),
+        ("seed: '${'", "not readable as YAML"),
+        ("- seed", "expected keys and values at the top level"),
+    ],
+)
+def test_a_broken_file_is_named(write, text, message):
+    complained = complaint(write(text))
+    assert "config.yaml: " in complained
+    assert message in complained
+
+
+def test_a_missing_file_a_folder_and_a_binary_are_no_configs(tmp_path):
+    assert "none.yaml: no such file" in complaint(tmp_path / "none.yaml")
+    assert "no such file" in complaint(tmp_path)
+    binary = tmp_path / "weights.yaml"
+    binary.write_bytes(bytes(range(256)))
+    assert "weights.yaml: not readable as YAML" in complaint(binary)
+
+
+# References to the environment and to other keys
+
+
+def test_an_environment_variable_is_read(write, monkeypatch):
+    monkeypatch.setenv("QUERYINST_VIS_TEST_ROOT", "/data")
+    path = write("data: {train: {images: '${oc.env:QUERYINST_VIS_TEST_ROOT}/images'}}")
+    assert load_config(path).data.train.images == "/data/images"
+
+
+def test_an_unset_environment_variable_is_named_with_its_key(write, monkeypatch):
+    monkeypatch.delenv("QUERYINST_VIS_TEST_ROOT", raising=False)
+    message = complaint(write("data: {val: {images: '${oc.env:QUERYINST_VIS_TEST_ROOT}/x'}}"))
+    assert "cannot resolve 'data.val.images'" in message
+    assert "Environment variable 'QUERYINST_VIS_TEST_ROOT' not found" in message
+
+
+def test_an_override_takes_the_place_of_an_unset_variable(write, monkeypatch):
+    monkeypatch.delenv("QUERYINST_VIS_TEST_ROOT", raising=False)
+    path = write("data: {val: {images: '${oc.env:QUERYINST_VIS_TEST_ROOT}/x'}}")
+    assert load_config(path, ["data.val.images=here"]).data.val.images == "here"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: ${nothing}", "cannot resolve 'seed': Interpolation key 'nothing' not found"),
+        ("seed: ${seed}", "cannot resolve 'seed': Recursive interpolation"),
+        ("data: {val: {images: '${run:ls}'}}", "cannot resolve 'data.val.images': Unsupported"),
+    ],
+)
+def test_a_reference_that_leads_nowhere_is_named(write, text, message):
+    assert message in complaint(write(text))
+
+
+# Inside checkpoints
+
+
+def test_a_config_survives_the_way_through_plain_values(monkeypatch):
+    monkeypatch.setenv("QUERYINST_VIS_DATA", "/data")
+    config = load_config(CONFIGS / "local" / "mots_vis.yaml")
+    assert config_from_dict(config_to_dict(config), "checkpoint") == config
+
+
+@pytest.mark.parametrize("values", [None, 3, ["seed"], {"unknown": 1}, {"seed": {"a": 1}}])
+def test_broken_plain_values_name_their_origin(values):
+    with pytest.raises(InputError, match=r"^checkpoint model\.safetensors: "):
+        config_from_dict(values, "checkpoint model.safetensors")
+
+
+# The files that ship
+
+
+def shipped(pattern: str) -> list:
+    paths = sorted(CONFIGS.glob(pattern))
+    return [pytest.param(path, id=str(path.relative_to(CONFIGS))) for path in paths]
+
+
+@pytest.mark.parametrize("path", shipped("**/*.yaml"))
+def test_every_shipped_config_loads(path, monkeypatch):
+    monkeypatch.setenv("QUERYINST_VIS_DATA", "/data")
+    config = load_config(path)
+    assert len(set(config.model.classes)) == len(config.model.classes)
+    assert all(step < config.train.max_steps for step in config.train.lr_steps)
+    if path.parent.name != "_base_":
+        assert config.model.classes
+
+
+@pytest.mark.parametrize("path", shipped("coco/*.yaml"))
+def test_coco_configs_follow_the_published_recipe(path):
+    config = load_config(path)
+    epochs = 36 if "3x" in path.stem else 12
+    steps_per_epoch = config.train.max_steps / epochs
+    assert [round(step / steps_per_epoch) for step in config.train.lr_steps] == (
+        [27, 33] if epochs == 36 else [8, 11]
+    )
+    assert len(config.model.classes) == 80
+    assert (config.train.lr, config.train.weight_decay, config.train.clip_norm) == (2.5e-5, 1e-4, 1)
+    assert config.model.num_queries == (300 if "300q" in path.stem else 100)
+    assert config.inference.max_per_image == config.model.num_queries
+
+
+def test_the_youtube_vis_config_follows_the_paper():
+    config = load_config(CONFIGS / "youtube_vis" / "queryinst_vis_r50_2019.yaml")
+    assert len(config.model.classes) == 40
+    assert (config.model.num_queries, config.inference.max_per_image) == (10, 10)
+    assert config.model.track.enabled
+    assert config.inference.one_label_per_query
+    assert (config.input.train_short, config.input.train_long) == ([360], [640])
+    assert [round(12 * step / config.train.max_steps) for step in config.train.lr_steps] == [8, 11]
