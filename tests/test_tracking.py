@@ -1,0 +1,443 @@
+"""The online tracker, stated as what a user may rely on."""
+
+from copy import deepcopy
+from dataclasses import asdict, fields, replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from queryinst_vis.config import TrackingConfig
+from queryinst_vis.errors import InputError
+from queryinst_vis.structures import Detections
+from queryinst_vis.tracking import RULES, Memory, ScoreWeights, Tracker
+from queryinst_vis.tracking.association import (
+    DROPPED,
+    NEW,
+    association_scores,
+    inclusive_iou,
+    masktrack,
+)
+
+SIZE = (100, 200)
+OBJECTS = 4  # the hand-made objects 0..3 lie apart and have orthogonal embeddings
+
+
+def see(*objects, scores=None, shift=0.0):
+    """Detections of hand-made objects; the same object twice is a duplicate detection."""
+    which = torch.tensor(objects, dtype=torch.int64)
+    left = 50.0 * which + shift
+    return Detections(
+        boxes=torch.stack([left, left, left + 30, left + 30], dim=1),
+        scores=torch.full((len(which),), 0.9) if scores is None else torch.tensor(scores),
+        labels=which % 2,
+        image_size=SIZE,
+        embeddings=5 * torch.eye(OBJECTS)[which],
+    )
+
+
+def random_frame(rng, count, channels=6):
+    """Crowded random detections: ids collide, overtake and lose all the time."""
+    corner = rng.uniform(0, 40, (count, 2))
+    return Detections(
+        boxes=torch.tensor(np.hstack([corner, corner + rng.uniform(5, 40, (count, 2))])).float(),
+        scores=torch.tensor(rng.uniform(0.05, 1, count)).float(),
+        labels=torch.tensor(rng.integers(0, 2, count)),
+        image_size=SIZE,
+        mask_logits=torch.tensor(rng.normal(size=(count, 28, 28))).float(),
+        embeddings=torch.tensor(rng.normal(size=(count, channels))).float(),
+    )
+
+
+def random_video(seed, counts):
+    rng = np.random.default_rng(seed)
+    return [random_frame(rng, count) for count in counts]
+
+
+videos = st.builds(
+    random_video, st.integers(0, 2**32 - 1), st.lists(st.integers(0, 7), min_size=1, max_size=12)
+)
+limits = st.none() | st.integers(1, 5)
+
+
+def same_state(first, second):
+    return all(
+        torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+        for a, b in ((getattr(first, f.name), getattr(second, f.name)) for f in fields(Memory))
+    )
+
+
+def ids_of(tracker, frames):
+    return [tracker.update(frame).track_ids.tolist() for frame in frames]
+
+
+# --- identities -----------------------------------------------------------------------------
+
+
+def test_first_frame_gives_every_detection_a_new_id():
+    tracker = Tracker()
+    assert tracker.update(see(2, 0, 1)).track_ids.tolist() == [0, 1, 2]
+    assert tracker.last_raw_ids.tolist() == [0, 1, 2]
+
+
+def test_objects_keep_their_ids_whatever_the_order_and_after_absence():
+    frames = [see(0, 1, 2), see(2, 0, shift=3), see(3, 1, shift=5), see(0, 1, 2, 3, shift=6)]
+    assert ids_of(Tracker(), frames) == [[0, 1, 2], [2, 0], [3, 1], [0, 1, 2, 3]]
+
+
+def test_empty_frame_changes_nothing_but_the_age():
+    tracker = Tracker()
+    tracker.update(see(0, 1))
+    before = deepcopy(tracker.memory)
+    published = tracker.update(see())
+    assert len(published) == 0 and published.track_ids.dtype == torch.int64
+    assert tracker.last_raw_ids.tolist() == []
+    assert tracker.memory.frame == before.frame + 1
+    assert same_state(replace(tracker.memory, frame=before.frame), before)
+    assert tracker.update(see(1)).track_ids.tolist() == [1]
+
+
+def test_video_may_begin_with_empty_frames():
+    assert ids_of(Tracker(), [see(), see(), see(1, 0), see(0)]) == [[], [], [0, 1], [1]]
+
+
+def test_overtaken_detection_keeps_its_raw_id_but_only_the_overtaker_is_published():
+    tracker = Tracker()
+    tracker.update(see(0))
+    frame = see(0, 0, scores=[0.3, 0.8])
+    frame.boxes[1] += 1
+    published = tracker.update(frame)
+    assert tracker.last_raw_ids.tolist() == [0, 0]
+    assert published.track_ids.tolist() == [0]
+    assert torch.equal(published.boxes, frame.boxes[1:])
+    assert torch.equal(tracker.memory.boxes, frame.boxes[1:])
+
+
+def test_weaker_later_detection_loses_and_is_dropped():
+    tracker = Tracker()
+    tracker.update(see(0))
+    published = tracker.update(see(0, 0, 1, scores=[0.8, 0.3, 0.9]))
+    assert tracker.last_raw_ids.tolist() == [0, -1, 1]
+    assert published.track_ids.tolist() == [0, 1]
+    assert published.scores.tolist() == pytest.approx([0.8, 0.9])
+
+
+def test_strongest_means_association_score_not_detection_score():
+    """A worse detection score with a far better box takes the track over."""
+    tracker = Tracker()
+    tracker.update(see(0))
+    frame = see(0, 0, scores=[0.6, 0.5])
+    frame.boxes[0] += 25
+    assert tracker.update(frame).scores.tolist() == [0.5]
+
+
+def test_ids_born_in_a_frame_are_no_candidates_for_its_later_detections():
+    tracker = Tracker()
+    tracker.update(see(0))
+    assert tracker.update(see(1, 1)).track_ids.tolist() == [1, 2]
+    assert len(tracker.memory) == 3
+
+
+def test_memory_takes_over_box_and_embedding_but_keeps_the_birth_label():
+    tracker = Tracker(label_weight=0.0)
+    tracker.update(see(0))
+    frame = replace(see(0, shift=2), labels=torch.tensor([7]), embeddings=torch.ones(1, OBJECTS))
+    assert tracker.update(frame).track_ids.tolist() == [0]
+    assert tracker.memory.labels.tolist() == [0]
+    assert torch.equal(tracker.memory.boxes, frame.boxes)
+    assert torch.equal(tracker.memory.embeddings, frame.embeddings)
+    assert tracker.memory.last_seen.tolist() == [1]
+
+
+def test_memory_does_not_alias_the_detections():
+    tracker = Tracker()
+    frame = see(0, 1)
+    tracker.update(frame)
+    frame.boxes.zero_()
+    frame.embeddings.zero_()
+    assert tracker.memory.boxes.any(dim=1).all() and tracker.memory.embeddings.any(dim=1).all()
+
+
+# --- properties -----------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=60)
+@given(video=videos, expire_after=limits, max_tracks=limits)
+def test_published_ids_are_unique_and_published_detections_come_from_the_input(
+    video, expire_after, max_tracks
+):
+    tracker, born = Tracker(expire_after=expire_after, max_tracks=max_tracks), set()
+    for frame in video:
+        published = tracker.update(frame)
+        ids, raw = published.track_ids.tolist(), tracker.last_raw_ids.tolist()
+        assert len(raw) == len(frame)
+        assert len(set(ids)) == len(ids)
+        assert set(ids) == {i for i in raw if i >= 0}  # nobody's id is lost, no -1 gets out
+        new = sorted(set(ids) - born)
+        assert new == list(range(len(born), len(born) + len(new)))  # dense, never reused
+        born |= set(new)
+        rows = [max(r for r, i in enumerate(raw) if i == track_id) for track_id in ids]
+        assert rows == sorted(rows)  # input order
+        for name in ("boxes", "scores", "labels", "mask_logits", "embeddings"):
+            assert torch.equal(getattr(published, name), getattr(frame, name)[rows])
+
+
+@settings(deadline=None, max_examples=40)
+@given(video=videos, expire_after=limits, max_tracks=limits)
+def test_limits_hold_after_every_frame(video, expire_after, max_tracks):
+    tracker = Tracker(expire_after=expire_after, max_tracks=max_tracks)
+    last_seen = {}
+    for index, frame in enumerate(video):
+        tracker.update(frame)
+        memory = tracker.memory
+        last_seen.update((i, index) for i in tracker.last_raw_ids.tolist() if i >= 0)
+        assert memory.ids.tolist() == sorted(memory.ids.tolist())
+        assert memory.last_seen.tolist() == [last_seen[i] for i in memory.ids.tolist()]
+        if expire_after is not None:
+            assert (index - memory.last_seen < expire_after).all()
+        if max_tracks is not None:
+            assert len(memory) <= max_tracks
+        if expire_after is None and max_tracks is None:
+            assert memory.ids.tolist() == list(range(memory.next_id))
+
+
+@settings(deadline=None, max_examples=40)
+@given(video=videos, seed=st.integers(0, 2**32 - 1))
+def test_order_of_detections_does_not_decide_who_owns_a_known_track(video, seed):
+    """Only numbering of newborns and the raw ids of losers depend on the order."""
+    one, other = Tracker(), Tracker()
+    one.update(video[0])
+    other.update(video[0])
+    rng = np.random.default_rng(seed)
+    frame = random_frame(rng, 6)
+    order = torch.tensor(rng.permutation(6))
+    straight, shuffled = one.update(frame), other.update(frame[order])
+
+    def owners(published):
+        known = zip(published.track_ids.tolist(), published.boxes.tolist(), strict=True)
+        return {i: box for i, box in known if i < len(video[0])}
+
+    assert owners(straight) == owners(shuffled)
+    assert len(straight) == len(shuffled)
+
+
+@settings(deadline=None, max_examples=25)
+@given(first=videos, second=videos)
+def test_videos_are_independent_after_reset(first, second):
+    used, fresh = Tracker(), Tracker()
+    ids_of(used, first)
+    used.reset()
+    assert same_state(used.memory, Memory())
+    assert same_state(used.memory, fresh.memory)
+    assert used.last_raw_ids.tolist() == []
+    assert ids_of(used, second) == ids_of(fresh, second)
+    assert same_state(used.memory, fresh.memory)
+
+
+def test_trackers_do_not_share_their_memory():
+    one, other = Tracker(), Tracker()
+    one.update(see(0, 1))
+    assert len(other.memory) == 0
+
+
+def test_memory_does_not_grow_while_nothing_is_born():
+    tracker = Tracker()
+    tracker.update(see(0, 1, 2))
+
+    def size():
+        tensors = (getattr(tracker.memory, f.name) for f in fields(Memory))
+        return sum(t.numel() for t in tensors if isinstance(t, torch.Tensor))
+
+    before = size()
+    for index in range(300):
+        tracker.update(see(0, 1, 2, shift=index % 3))
+    assert size() == before
+    assert tracker.memory.next_id == 3
+
+
+def test_memory_holds_no_masks_and_no_image():
+    tracker = Tracker()
+    frame = random_video(0, [5])[0]
+    tracker.update(frame)
+    per_track = [getattr(tracker.memory, f.name) for f in fields(Memory)]
+    numbers = sum(t.numel() for t in per_track if isinstance(t, torch.Tensor))
+    assert numbers == 5 * (frame.embeddings.shape[1] + 4 + 3)
+
+
+# --- forgetting -----------------------------------------------------------------------------
+
+
+def test_by_default_nothing_is_ever_forgotten():
+    tracker = Tracker()
+    tracker.update(see(0))
+    for _ in range(50):
+        tracker.update(see(1))
+    assert tracker.update(see(0)).track_ids.tolist() == [0]
+
+
+@pytest.mark.parametrize(("absent", "expected"), [(2, 0), (3, 1)])
+def test_expiry_counts_unseen_frames_and_ids_are_not_reused(absent, expected):
+    tracker = Tracker(expire_after=3)
+    tracker.update(see(0))
+    for _ in range(absent):
+        tracker.update(see())  # empty frames count
+    assert len(tracker.memory) == (1 if absent < 3 else 0)
+    assert tracker.update(see(0)).track_ids.tolist() == [expected]
+
+
+def test_being_seen_restarts_the_expiry():
+    tracker = Tracker(expire_after=2)
+    ids = ids_of(tracker, [see(0), see(1), see(0), see(1), see(0)])
+    assert ids == [[0], [1], [0], [1], [0]]
+
+
+def test_cap_drops_the_longest_unseen():
+    tracker = Tracker(max_tracks=2)
+    ids_of(tracker, [see(0, 1), see(0), see(2)])
+    assert tracker.memory.ids.tolist() == [0, 2]  # object 1 was unseen for longest
+    assert tracker.update(see(1)).track_ids.tolist() == [3]
+
+
+def test_cap_drops_the_youngest_of_equally_seen_and_still_publishes_it():
+    tracker = Tracker(max_tracks=2)
+    assert tracker.update(see(0, 1, 2)).track_ids.tolist() == [0, 1, 2]
+    assert tracker.memory.ids.tolist() == [0, 1]
+
+
+# --- the score ------------------------------------------------------------------------------
+
+
+def test_inclusive_iou_counts_the_last_pixel():
+    boxes = torch.tensor([[0.0, 0, 9, 9], [5, 0, 14, 9], [10, 0, 19, 9], [3, 3, 3, 3]])
+    expected = [[1, 50 / 150, 0, 1 / 100]]  # 10 x 10 pixels, half of them shared, touching, one
+    assert_close(inclusive_iou(boxes[:1], boxes), torch.tensor(expected))
+
+
+def test_association_score_by_hand():
+    """log softmax + 1 * log(score) + 2 * IoU + 10 * [same label]; new object: IoU 0 and the 10."""
+    tracker = Tracker()
+    tracker.update(see(0, 1))
+    frame = see(0, scores=[0.5])
+    log_p = torch.tensor([0.0, 25.0, 0.0]).log_softmax(0)
+    weighted = torch.tensor([10.0, 2 * 1.0 + 10, 0.0])  # object 1 is elsewhere, of other label
+    expected = (log_p + torch.tensor(0.5).log() + weighted)[None]
+    assert_close(association_scores(frame, tracker.memory, ScoreWeights()), expected)
+
+
+@pytest.mark.parametrize("cue", ["score", "iou", "label"])
+def test_every_weight_scales_its_own_cue_only(cue):
+    tracker = Tracker()
+    tracker.update(see(0, 1, 2))
+    frame = see(0, 2, 3, scores=[0.2, 0.4, 0.9], shift=4)
+    off = ScoreWeights(score=0, iou=0, label=0)
+    bare = association_scores(frame, tracker.memory, off)
+    one = association_scores(frame, tracker.memory, replace(off, **{cue: 1.0})) - bare
+    three = association_scores(frame, tracker.memory, replace(off, **{cue: 3.0})) - bare
+    assert one.abs().max() > 0.05
+    assert_close(three, 3 * one, atol=1e-5, rtol=1e-5)
+    certain = replace(frame, scores=torch.ones(3))
+    assert_close(bare, association_scores(certain, tracker.memory, off))
+
+
+def test_tracker_passes_its_weights_to_the_rule():
+    """A detection of another class on a known box: with the label's weight it is a new object."""
+    frame = replace(see(0), labels=torch.tensor([1]), embeddings=torch.zeros(1, OBJECTS))
+    for label_weight, expected in ((10.0, 1), (0.0, 0)):
+        tracker = Tracker(label_weight=label_weight)
+        tracker.update(see(0))
+        assert tracker.update(frame).track_ids.tolist() == [expected]
+    tracker = Tracker(iou_weight=0.0, label_weight=0.0)  # no cue is left: the first column wins
+    tracker.update(see(0))
+    assert tracker.update(frame).track_ids.tolist() == [1]
+    for score_weight, winner in ((1.0, 0.9), (0.0, 0.2)):  # equal but for their scores
+        tracker = Tracker(score_weight=score_weight)
+        tracker.update(see(0))
+        twice = tracker.update(see(0, 0, scores=[0.2, 0.9]))
+        assert twice.scores.tolist() == pytest.approx([winner])
+
+
+def test_detection_score_of_zero_does_not_wipe_out_the_other_cues():
+    tracker = Tracker()
+    tracker.update(see(0, 1))
+    assert tracker.update(see(1, scores=[0.0])).track_ids.tolist() == [1]
+
+
+# --- rules and errors -----------------------------------------------------------------------
+
+
+def test_rule_is_one_table_entry(monkeypatch):
+    """Any function of (detections, memory, weights) is a rule."""
+    monkeypatch.setitem(RULES, "hermit", lambda detections, memory, weights: [NEW, DROPPED])
+    tracker = Tracker(rule="hermit")
+    tracker.update(see(0))
+    assert tracker.update(see(0, 0)).track_ids.tolist() == [1]
+    assert tracker.last_raw_ids.tolist() == [1, -1]
+
+
+def test_masktrack_rule_returns_slots():
+    tracker = Tracker()
+    tracker.update(see(0, 1))
+    slots = masktrack(see(1, 2, 1), tracker.memory, ScoreWeights())
+    assert slots == [1, NEW, DROPPED]
+
+
+def test_config_section_is_the_argument_list():
+    tracker = Tracker(**asdict(TrackingConfig()))
+    assert tracker.update(see(0)).track_ids.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rule": "hungry"}, r"tracking\.rule: unknown rule 'hungry'; choose from: masktrack"),
+        ({"expire_after": 0}, r"tracking\.expire_after: .*at least 1, got 0"),
+        ({"max_tracks": -1}, r"tracking\.max_tracks: .*at least 1, got -1"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(InputError, match=message):
+        Tracker(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"embeddings": None}, "no embeddings; use a model with a track head"),
+        ({"embeddings": torch.zeros(1, OBJECTS + 1)}, "5 channels, those in memory 4"),
+        ({"embeddings": torch.full((1, OBJECTS), torch.nan)}, "frame 1 has embeddings that are"),
+        ({"boxes": torch.full((1, 4), torch.inf)}, "frame 1 has boxes that are not finite"),
+        ({"scores": torch.full((1,), torch.nan)}, "frame 1 has scores that are not finite"),
+    ],
+)
+def test_bad_detections_are_named_and_leave_the_memory_alone(change, message):
+    tracker = Tracker()
+    tracker.update(see(0))
+    before = deepcopy(tracker.memory)
+    with pytest.raises(InputError, match=message):
+        tracker.update(replace(see(0), **change))
+    assert same_state(tracker.memory, before)
+
+
+def test_half_precision_and_gradients_do_not_get_into_the_memory():
+    tracker = Tracker()
+    frame = see(0, 1)
+    frame = replace(frame, embeddings=frame.embeddings.half().requires_grad_())
+    published = tracker.update(frame)
+    assert tracker.memory.embeddings.dtype == torch.float32
+    assert not tracker.memory.embeddings.requires_grad
+    assert published.embeddings.dtype == torch.float16  # what is published is what came in
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_detections_on_a_gpu_come_back_on_it():
+    tracker = Tracker()
+    frames = random_video(3, [5, 6, 4])
+    expected = ids_of(Tracker(), frames)
+    for frame, ids in zip(frames, expected, strict=True):
+        published = tracker.update(frame.to("cuda"))
+        assert published.track_ids.device.type == published.boxes.device.type == "cuda"
+        assert published.track_ids.tolist() == ids
+    assert tracker.memory.boxes.device.type == "cpu"
