@@ -1,0 +1,1 @@
+"""Annotated images and videos, from files to training batches."""

@@ -1,0 +1,87 @@
+"""Reader of COCO's instance annotations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from queryinst_vis.data.annotations import (
+    ImageRecord,
+    Instance,
+    check_folder,
+    check_segmentation,
+    check_unique,
+    lookup,
+    match_classes,
+    parse_box,
+    read_annotations,
+    require,
+    require_size,
+)
+
+
+class CocoDataset:
+    """A set of still images.
+
+    Attributes:
+        images: every image of the file, in its order, with the instances to train on: crowd
+            regions and classes that the model does not know are left out.
+        category_ids: the file's category id of each of ``classes``; None: the file lacks it.
+        has_annotations: False for files such as ``image_info_test2017.json``, which hold none.
+    """
+
+    def __init__(
+        self,
+        annotations: str | Path,
+        images: str | Path,
+        classes: list[str],
+        content: dict[str, Any] | None = None,
+    ) -> None:
+        """Read and check the whole file; segmentations are decoded later, when they are used.
+
+        Args:
+            annotations: path of the JSON file.
+            images: folder that the file's ``file_name`` entries are relative to.
+            classes: class names of the model, matched by name.
+            content: the parsed file, where the caller has read it already.
+
+        Raises:
+            InputError: missing or broken file, unknown or repeated ids, no class in common,
+                a segmentation that cannot be one of its image, a wrong image folder.
+        """
+        where = str(annotations)
+        content = read_annotations(annotations) if content is None else content
+        self.category_ids, labels = match_classes(content, classes, where)
+        self.images = [
+            _read_image(entry, Path(images), where)
+            for entry in require(content, "images", list, where)
+        ]
+        check_unique((image.id for image in self.images), "image id", where)
+        check_folder(images, self.images[0].path if self.images else None, where)
+        self.has_annotations = content.get("annotations") is not None
+        if self.has_annotations:
+            self._add_instances(require(content, "annotations", list, where), labels, where)
+
+    def _add_instances(
+        self, annotations: list[Any], labels: dict[int, int | None], where: str
+    ) -> None:
+        by_id = {image.id: image for image in self.images}
+        for annotation in annotations:
+            identity = require(annotation, "id", int, f"{where}: annotations")
+            here = f"{where}: annotation {identity}"
+            image = lookup(by_id, require(annotation, "image_id", int, here), "image_id", here)
+            category = require(annotation, "category_id", int, here)
+            label = lookup(labels, category, "category_id", here)
+            if label is not None and not annotation.get("iscrowd"):
+                segmentation = annotation.get("segmentation")
+                check_segmentation(segmentation, image.height, image.width, here)
+                box = parse_box(annotation.get("bbox"), here)
+                image.instances.append(Instance(identity, label, box, segmentation))
+        check_unique((annotation["id"] for annotation in annotations), "annotation id", where)
+
+
+def _read_image(entry: Any, folder: Path, where: str) -> ImageRecord:
+    identity = require(entry, "id", int, f"{where}: images")
+    here = f"{where}: image {identity}"
+    height, width = require_size(entry, here)
+    return ImageRecord(identity, folder / require(entry, "file_name", str, here), height, width)

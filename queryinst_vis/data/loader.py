@@ -1,0 +1,203 @@
+"""From the config to an endless stream of training batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import count
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from queryinst_vis.config import Config, DatasetConfig
+from queryinst_vis.data.annotations import read_annotations
+from queryinst_vis.data.coco import CocoDataset
+from queryinst_vis.data.frames import Frame
+from queryinst_vis.data.order import SampleOrder
+from queryinst_vis.data.pairs import ImageSamples, VideoSamples
+from queryinst_vis.data.transforms import normalise, padded_size
+from queryinst_vis.data.views import check_input
+from queryinst_vis.data.youtube_vis import YouTubeVisDataset
+from queryinst_vis.errors import InputError
+from queryinst_vis.structures import Batch, Target
+
+
+def open_dataset(config: DatasetConfig, classes: list[str]) -> CocoDataset | YouTubeVisDataset:
+    """Open an annotated set; a file with ``videos`` holds videos, one with ``images`` images.
+
+    Args:
+        config: paths of the annotation file and of the image folder.
+        classes: class names of the model, matched by name.
+
+    Raises:
+        InputError: a path is not set, or the set is not readable (see the readers).
+    """
+    if not config.annotations or not config.images:
+        raise InputError(
+            "a dataset is not set: give both data.SET.annotations=FILE and data.SET.images=FOLDER"
+        )
+    content = read_annotations(config.annotations)
+    if "videos" in content:
+        return YouTubeVisDataset(config.annotations, config.images, classes, content)
+    if "images" in content:
+        return CocoDataset(config.annotations, config.images, classes, content)
+    raise InputError(
+        f"{config.annotations}: has neither 'images' (COCO) nor 'videos' (YouTube-VIS)"
+    )
+
+
+def train_loader(
+    config: Config, start_step: int = 0, rank: int = 0, world_size: int = 1
+) -> Iterator[Batch]:
+    """Endless training batches of ``data.train`` mixed with ``data.train_extra``.
+
+    With ``model.track.enabled`` every batch has a reference: another frame of the same video,
+    or another view of the same image.
+
+    Sample n is a function of ``(seed, n)`` alone. Step s of a rank takes the samples from
+    ``(s * world_size + rank) * batch_size`` on, so that ranks share nothing, the number of
+    workers changes nothing, and a resumed training sees what the unbroken one would have seen.
+
+    Args:
+        config: reads ``seed``, ``data``, ``input``, ``train.batch_size``, ``model.classes``,
+            ``model.track.enabled`` and the backbone's mean and std.
+        start_step: number of batches that this rank has had before.
+        rank, world_size: this process among those that train together.
+
+    Returns:
+        An iterator that never ends; key and reference are padded to one common size.
+
+    Raises:
+        InputError: at once for settings and annotation files, while iterating for images and
+            segmentations.
+    """
+    check_input(config.input)
+    for key, value, lowest in (
+        ("seed", config.seed, 0),
+        ("train.batch_size", config.train.batch_size, 1),
+        ("data.num_workers", config.data.num_workers, 0),
+    ):
+        if value < lowest:
+            raise InputError(f"{key} is {value}: expected {lowest} or more")
+    loader = DataLoader(
+        TrainingSamples(config),
+        batch_sampler=_batch_numbers(config.train.batch_size, start_step, rank, world_size),
+        num_workers=config.data.num_workers,
+        collate_fn=Collate(config.model.backbone.mean, config.model.backbone.std),
+        worker_init_fn=_use_one_thread,
+    )
+    return _raise_errors(loader)
+
+
+class TrainingSamples(Dataset):
+    """Sample n of the training sets, as ``[frame]`` or ``[key, reference]``."""
+
+    def __init__(self, config: Config) -> None:
+        """Open the training sets.
+
+        Raises:
+            InputError: a set is not readable or holds nothing to train on.
+        """
+        sets = [config.data.train, *config.data.train_extra]
+        self._sources = [_open_source(entry, config) for entry in sets]
+        sizes = [len(source) for source in self._sources]
+        self._order = SampleOrder(sizes, [entry.weight for entry in sets], config.seed)
+        self._seed = config.seed
+
+    def __getitem__(self, number: int) -> list[Frame] | InputError:
+        """Sample ``number``, or the InputError that it meets.
+
+        The error is handed over as a value: DataLoader would re-raise it with the worker's
+        whole traceback for a message.
+        """
+        source, item = self._order[number]
+        try:
+            return self._sources[source].draw(item, np.random.default_rng([self._seed, number]))
+        except InputError as error:
+            return error
+
+
+def _open_source(entry: DatasetConfig, config: Config) -> ImageSamples | VideoSamples:
+    if not entry.weight > 0:
+        raise InputError(f"{entry.annotations}: a training set's weight must be above 0")
+    dataset = open_dataset(entry, config.model.classes)
+    if not dataset.has_annotations:
+        raise InputError(
+            f"{entry.annotations}: has no 'annotations', so it cannot be trained on; the public "
+            "validation and test files hold none, use the training file"
+        )
+    samples = VideoSamples if isinstance(dataset, YouTubeVisDataset) else ImageSamples
+    source = samples(dataset, config.input, paired=config.model.track.enabled)
+    if not len(source):
+        raise InputError(f"{entry.annotations}: no instance of the model's classes to train on")
+    return source
+
+
+def _batch_numbers(
+    batch_size: int, start_step: int, rank: int, world_size: int
+) -> Iterator[list[int]]:
+    for step in count(start_step):
+        first = (step * world_size + rank) * batch_size
+        yield list(range(first, first + batch_size))
+
+
+def _use_one_thread(worker: int) -> None:
+    """Workers are the parallelism; OpenCV's own threads would only compete with them."""
+    cv2.setNumThreads(0)
+
+
+def _raise_errors(loader: Iterable[Batch | InputError]) -> Iterator[Batch]:
+    for batch in loader:
+        if isinstance(batch, InputError):
+            raise batch
+        yield batch
+
+
+class Collate:
+    """Normalise and pad samples into a Batch."""
+
+    def __init__(self, mean: list[float], std: list[float]) -> None:
+        self._mean = mean
+        self._std = std
+
+    def __call__(self, samples: list[list[Frame] | InputError]) -> Batch | InputError:
+        """One Batch, with a reference if the samples are pairs; the first error instead."""
+        for sample in samples:
+            if isinstance(sample, InputError):
+                return sample
+        size = padded_size([frame.image.shape[:2] for sample in samples for frame in sample])
+        batches = [self._batch(frames, size) for frames in zip(*samples, strict=True)]
+        key, reference = batches if len(batches) == 2 else (*batches, None)
+        return Batch(key.images, key.targets, reference)
+
+    def _batch(self, frames: tuple[Frame, ...], size: tuple[int, int]) -> Batch:
+        images = normalise([frame.image for frame in frames], self._mean, self._std, size)
+        return Batch(images, _targets(frames, size))
+
+
+def _targets(frames: tuple[Frame, ...], size: tuple[int, int]) -> list[Target]:
+    """Targets of padded frames, with masks of the padded ``size``.
+
+    The targets are slices of one tensor of each kind: a worker hands every tensor over through
+    a file descriptor of its own, and large batches would run out of them.
+    """
+    counts = [len(frame.boxes) for frame in frames]
+    masks = torch.zeros((sum(counts), *size), dtype=torch.bool)
+    pieces = [piece for frame in frames for piece in frame.masks]
+    for mask, (pixels, top, left) in zip(masks.numpy(), pieces, strict=True):
+        mask[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+    boxes = torch.tensor([box for frame in frames for box in frame.boxes]).view(-1, 4)
+    labels = torch.tensor([label for frame in frames for label in frame.labels]).long()
+    ids = torch.tensor([i for frame in frames for i in frame.instance_ids]).long()
+    return [
+        Target(*fields, frame.image.shape[:2])
+        for *fields, frame in zip(
+            boxes.float().split(counts),
+            labels.split(counts),
+            masks.split(counts),
+            ids.split(counts),
+            frames,
+            strict=True,
+        )
+    ]

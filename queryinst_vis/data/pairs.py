@@ -1,0 +1,103 @@
+"""What one training sample is: an image, a pseudo-clip of an image, or two frames of a video."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from queryinst_vis.config import InputConfig
+from queryinst_vis.data.annotations import ImageRecord
+from queryinst_vis.data.coco import CocoDataset
+from queryinst_vis.data.frames import Frame, load_pixels, look
+from queryinst_vis.data.views import View, draw_pseudo_clip, draw_view
+from queryinst_vis.data.youtube_vis import VideoRecord, YouTubeVisDataset
+
+
+class ImageSamples:
+    """Samples from still images; with ``paired`` each image becomes a pseudo-clip.
+
+    A pseudo-clip is two random views of the image with shared instance ids, from which the
+    track head learns as from two frames. Images without a trainable instance are left out.
+    """
+
+    def __init__(self, dataset: CocoDataset, config: InputConfig, paired: bool) -> None:
+        self._images: list[ImageRecord] = [image for image in dataset.images if image.instances]
+        self._config = config
+        self._paired = paired
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def draw(self, index: int, rng: np.random.Generator) -> list[Frame]:
+        """Image ``index`` as ``[frame]``, or as ``[key, reference]``.
+
+        Raises:
+            InputError: the image or a segmentation cannot be read.
+        """
+        record = self._images[index]
+        image = load_pixels(record)
+        if self._paired:
+            views = draw_pseudo_clip(rng, record.height, record.width, self._config)
+        else:
+            views = [draw_view(rng, record.height, record.width, self._config)]
+        return [look(image, record, view) for view in views]
+
+
+class VideoSamples:
+    """Samples from videos; every frame that shows a trainable instance is a key frame once.
+
+    With ``paired`` a reference frame comes with it, drawn uniformly from the other such frames
+    of the video, at most ``max_frame_gap`` away; a lone frame is its own reference. Both frames
+    share one view: size, flip, crop and colours (paper 3.5 keeps MaskTrack R-CNN's pipeline).
+    """
+
+    def __init__(self, dataset: YouTubeVisDataset, config: InputConfig, paired: bool) -> None:
+        self._frames = [(video, video.annotated_frames()) for video in dataset.videos]
+        self._keys = [
+            (video, place) for video, (_, frames) in enumerate(self._frames) for place in frames
+        ]
+        self._config = config
+        self._paired = paired
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def draw(self, index: int, rng: np.random.Generator) -> list[Frame]:
+        """Key frame ``index`` as ``[frame]``, or as ``[key, reference]``.
+
+        Raises:
+            InputError: an image or a segmentation cannot be read.
+        """
+        number, key = self._keys[index]
+        video, annotated = self._frames[number]
+        view = draw_view(rng, video.height, video.width, self._config)
+        places = [key]
+        if self._paired:
+            places.append(draw_reference(rng, key, annotated, self._config.max_frame_gap))
+        return [_look_at(video, place, view) for place in places]
+
+
+def draw_reference(
+    rng: np.random.Generator, key: int, annotated: list[int], max_gap: int | None
+) -> int:
+    """Draw the reference of frame ``key``: uniform over the other ``annotated`` frames.
+
+    Args:
+        rng: source of the draw.
+        key: index of the key frame.
+        annotated: indices of the frames that show something.
+        max_gap: greatest distance from the key frame, or None for the whole video.
+
+    Returns:
+        A frame index; ``key`` itself where no other frame qualifies.
+    """
+    others = [
+        place
+        for place in annotated
+        if place != key and (max_gap is None or abs(place - key) <= max_gap)
+    ]
+    return others[rng.integers(len(others))] if others else key
+
+
+def _look_at(video: VideoRecord, place: int, view: View) -> Frame:
+    record = video.frame(place)
+    return look(load_pixels(record), record, view)

@@ -1,0 +1,85 @@
+"""From frames to the network input: the same resize, normalisation and padding everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from queryinst_vis.errors import InputError
+
+
+def fit_size(height: int, width: int, short: int, long: int) -> tuple[int, int]:
+    """``(height, width)`` of an image resized into ``long`` x ``short`` pixels.
+
+    The aspect is kept: the scale is the largest at which the long side is at most ``long`` and
+    the short side at most ``short``. Halves are rounded up.
+    """
+    scale = min(long / max(height, width), short / min(height, width))
+    return max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
+
+
+def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bilinear resize of ``(H, W, 3)`` uint8, at training and test alike (as published)."""
+    if image.shape[:2] == (height, width):
+        return image
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def to_network_input(
+    frames: Sequence[np.ndarray],
+    short: int,
+    long: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    divisor: int = 32,
+) -> tuple[Tensor, list[tuple[int, int]]]:
+    """Resize, normalise and pad frames: the one way into the network.
+
+    Args:
+        frames: B frames, each ``(H, W, 3)`` uint8 RGB; sizes may differ.
+        short, long: a resized frame fits into ``long`` x ``short`` pixels.
+        mean, std: per channel R, G, B, in units of 0..255.
+        divisor: the padded height and width are multiples of this.
+
+    Returns:
+        ``images``, ``(B, 3, H, W)`` float32, zero where padded at the right and the bottom,
+        and ``image_sizes``, the ``(height, width)`` of every frame without the padding.
+
+    Raises:
+        InputError: a frame is not ``(H, W, 3)`` uint8.
+    """
+    resized = []
+    for frame in frames:
+        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
+            raise InputError(
+                f"a frame must be (height, width, 3) uint8 RGB, not {frame.shape} {frame.dtype}"
+            )
+        resized.append(resize_image(frame, *fit_size(*frame.shape[:2], short, long)))
+    sizes = [image.shape[:2] for image in resized]
+    return normalise(resized, mean, std, padded_size(sizes, divisor)), sizes
+
+
+def padded_size(sizes: Sequence[tuple[int, int]], divisor: int = 32) -> tuple[int, int]:
+    """The smallest ``(height, width)`` in multiples of ``divisor`` that holds all ``sizes``."""
+    height, width = (max(sides) for sides in zip(*sizes, strict=True))
+    return -(-height // divisor) * divisor, -(-width // divisor) * divisor
+
+
+def normalise(
+    images: Sequence[np.ndarray],
+    mean: Sequence[float],
+    std: Sequence[float],
+    size: tuple[int, int],
+) -> Tensor:
+    """``(image - mean) / std`` for uint8 images: ``(B, 3, *size)`` float32, padded with zeros."""
+    batch = torch.zeros((len(images), 3, *size))
+    offset, scale = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
+    for padded, image in zip(batch, images, strict=True):
+        channels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        window = padded[:, : image.shape[0], : image.shape[1]]
+        window.copy_(channels).sub_(offset).div_(scale)
+    return batch

@@ -1,0 +1,180 @@
+"""Augmentation: which part of an image is seen, how large, mirrored or not, in which colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from queryinst_vis.config import InputConfig
+from queryinst_vis.data.transforms import fit_size, resize_image
+from queryinst_vis.errors import InputError
+
+# Colour jitter of strength 1 has the ranges of SSD's photometric distortion.
+_BRIGHTNESS = 32.0  # of 255
+_CONTRAST = 0.5  # factors of 1 +- this
+_SATURATION = 0.5
+_HUE = np.deg2rad(18.0)
+_LUMA = np.array([0.299, 0.587, 0.114])
+
+
+@dataclass(frozen=True)
+class View:
+    """One look at an image: a window of it, resized, perhaps mirrored and recoloured.
+
+    Attributes:
+        top, left, bottom, right: the window in pixels of the image, ends exclusive.
+        height, width: size in pixels that the window is resized to.
+        flip: mirrored left to right.
+        colour: ``(3, 4)`` affine map of RGB in 0..255, or None for colours as they are.
+    """
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+    height: int
+    width: int
+    flip: bool = False
+    colour: np.ndarray | None = None
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """The view of an ``(H, W, 3)`` uint8 RGB image: ``(height, width, 3)`` uint8."""
+        window = image[self.top : self.bottom, self.left : self.right]
+        pixels = resize_image(window, self.height, self.width)
+        if self.flip:
+            pixels = cv2.flip(pixels, 1)
+        return pixels if self.colour is None else cv2.transform(pixels, self.colour)
+
+    def rows(self) -> np.ndarray:
+        """``(height,)`` image row whose mask pixels each row of the view shows."""
+        return self.top + _nearest(self.bottom - self.top, self.height)
+
+    def columns(self) -> np.ndarray:
+        """``(width,)`` image column of each column of the view, before it is mirrored."""
+        return self.left + _nearest(self.right - self.left, self.width)
+
+    def box(self, box: Sequence[float]) -> tuple[float, float, float, float]:
+        """An xyxy box inside the window in pixels of the view."""
+        x0, y0, x1, y1 = box
+        x_scale = self.width / (self.right - self.left)
+        y_scale = self.height / (self.bottom - self.top)
+        x0, x1 = ((x - self.left) * x_scale for x in (x0, x1))
+        y0, y1 = ((y - self.top) * y_scale for y in (y0, y1))
+        return (self.width - x1, y0, self.width - x0, y1) if self.flip else (x0, y0, x1, y1)
+
+
+def _nearest(source: int, target: int) -> np.ndarray:
+    """The source pixel under the centre of each of ``target`` pixels."""
+    return ((np.arange(target) + 0.5) * source / target).astype(np.int64)
+
+
+def draw_view(rng: np.random.Generator, height: int, width: int, config: InputConfig) -> View:
+    """Draw one view of a ``height`` x ``width`` image: size, flip, perhaps a crop, colours."""
+    short, long, flip = _draw_size_and_flip(rng, config)
+    window = (0, 0, height, width)
+    if rng.random() < config.crop:
+        window = _draw_window(rng, height, width, config.crop_range)
+    return _view(window, short, long, flip, draw_colour(rng, config.colour))
+
+
+def draw_pseudo_clip(
+    rng: np.random.Generator, height: int, width: int, config: InputConfig
+) -> list[View]:
+    """Two views of one image that pass for two frames of a video.
+
+    Windows (``crop_range`` of the image's sides) and colours are drawn independently, so that
+    the instances move, grow, leave and change their light; size and flip are shared, as in
+    pairs of real frames.
+    """
+    short, long, flip = _draw_size_and_flip(rng, config)
+    return [
+        _view(
+            _draw_window(rng, height, width, config.crop_range),
+            short,
+            long,
+            flip,
+            draw_colour(rng, config.colour),
+        )
+        for _ in range(2)
+    ]
+
+
+def _draw_size_and_flip(rng: np.random.Generator, config: InputConfig) -> tuple[int, int, bool]:
+    short = config.train_short[rng.integers(len(config.train_short))]
+    long = config.train_long[rng.integers(len(config.train_long))]
+    return short, long, bool(rng.random() < config.flip)
+
+
+def _view(
+    window: tuple[int, int, int, int],
+    short: int,
+    long: int,
+    flip: bool,
+    colour: np.ndarray | None,
+) -> View:
+    top, left, bottom, right = window
+    height, width = fit_size(bottom - top, right - left, short, long)
+    return View(top, left, bottom, right, height, width, flip, colour)
+
+
+def _draw_window(
+    rng: np.random.Generator, height: int, width: int, crop_range: Sequence[float]
+) -> tuple[int, int, int, int]:
+    """A random ``(top, left, bottom, right)`` whose sides are ``crop_range`` of the image's."""
+    crop_height, crop_width = (
+        max(round(side * rng.uniform(*crop_range)), 1) for side in (height, width)
+    )
+    top = int(rng.integers(height - crop_height + 1))
+    left = int(rng.integers(width - crop_width + 1))
+    return top, left, top + crop_height, left + crop_width
+
+
+def draw_colour(rng: np.random.Generator, strength: float) -> np.ndarray | None:
+    """Random brightness, contrast, saturation and hue as one affine map of RGB, or None.
+
+    All four are affine in RGB (hue turns about the grey axis), so that one matrix does the work
+    of four passes and two frames look alike when they share it.
+
+    Args:
+        rng: source of the draws.
+        strength: 0..1; 0 leaves the colours alone.
+    """
+    if strength == 0:
+        return None
+    brightness, contrast, saturation, hue = rng.uniform(-strength, strength, 4)
+    grey = np.broadcast_to(_LUMA, (3, 3))
+    saturate = grey + (1 + _SATURATION * saturation) * (np.eye(3) - grey)
+    gain = 1 + _CONTRAST * contrast
+    matrix = gain * saturate @ _hue_rotation(_HUE * hue)
+    offset = 128 * (1 - gain) + _BRIGHTNESS * brightness
+    return np.column_stack([matrix, np.full(3, offset)])
+
+
+def _hue_rotation(angle: float) -> np.ndarray:
+    """Rotation of RGB about the grey axis by ``angle`` radians (Rodrigues' formula)."""
+    axis = np.full(3, 3**-0.5)
+    cross = np.cross(np.eye(3), axis)
+    return (
+        np.cos(angle) * np.eye(3)
+        + np.sin(angle) * cross
+        + (1 - np.cos(angle)) * np.outer(axis, axis)
+    )
+
+
+def check_input(config: InputConfig) -> None:
+    """Raise an InputError for augmentation settings that cannot work."""
+    for key in ("train_short", "train_long"):
+        sides = getattr(config, key)
+        if not sides or min(sides) < 1:
+            raise InputError(f"input.{key} is {sides}: give at least one side of 1 pixel or more")
+    for key in ("flip", "crop", "colour"):
+        if not 0 <= getattr(config, key) <= 1:
+            raise InputError(f"input.{key} is {getattr(config, key)}: expected 0 to 1")
+    crop_range = config.crop_range
+    if len(crop_range) != 2 or not 0 < crop_range[0] <= crop_range[1] <= 1:
+        raise InputError(f"input.crop_range is {crop_range}: expected [low, high] in 0 to 1")
+    if config.max_frame_gap is not None and config.max_frame_gap < 0:
+        raise InputError(f"input.max_frame_gap is {config.max_frame_gap}: expected 0 or more")

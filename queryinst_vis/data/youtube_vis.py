@@ -1,0 +1,164 @@
+"""Reader of the YouTube-VIS family: YouTube-VIS 2019, 2021 and 2022, OVIS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from queryinst_vis.data.annotations import (
+    Box,
+    ImageRecord,
+    Instance,
+    check_folder,
+    check_segmentation,
+    check_unique,
+    lookup,
+    match_classes,
+    parse_box,
+    read_annotations,
+    require,
+    require_size,
+)
+from queryinst_vis.errors import InputError
+
+
+@dataclass(frozen=True)
+class TrackRecord:
+    """One trainable object through its video; None stands for frames that do not show it.
+
+    Attributes:
+        id: the annotation's id.
+        label: 0-based index into the model's classes.
+        boxes: xyxy in pixels for each frame, or None (then the mask's bounding box counts).
+        segmentations: for each frame as the file has them, or None.
+    """
+
+    id: int
+    label: int
+    boxes: list[Box | None]
+    segmentations: list[Any | None]
+
+
+@dataclass(frozen=True)
+class VideoRecord:
+    """One video: its frames' files and the tracks that can be trained on."""
+
+    id: int
+    name: str
+    height: int
+    width: int
+    paths: list[Path]
+    tracks: list[TrackRecord] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def frame(self, index: int) -> ImageRecord:
+        """Frame ``index`` (0-based) as an image with the instances that it shows."""
+        instances = [
+            Instance(track.id, track.label, track.boxes[index], track.segmentations[index])
+            for track in self.tracks
+            if track.segmentations[index] is not None
+        ]
+        return ImageRecord(index, self.paths[index], self.height, self.width, instances)
+
+    def annotated_frames(self) -> list[int]:
+        """Indices of the frames that show at least one instance to train on."""
+        return [
+            index
+            for index in range(len(self))
+            if any(track.segmentations[index] is not None for track in self.tracks)
+        ]
+
+
+class YouTubeVisDataset:
+    """A set of videos.
+
+    Attributes:
+        videos: every video of the file, in its order, with the tracks to train on: crowds and
+            classes that the model does not know are left out.
+        category_ids: the file's category id of each of ``classes``; None: the file lacks it.
+        has_annotations: False for the public validation and test files, which hold none (or null).
+    """
+
+    def __init__(
+        self,
+        annotations: str | Path,
+        images: str | Path,
+        classes: list[str],
+        content: dict[str, Any] | None = None,
+    ) -> None:
+        """Read and check the whole file; segmentations are decoded later, when they are used.
+
+        Args:
+            annotations: path of the JSON file.
+            images: folder that the file's ``file_names`` are relative to.
+            classes: class names of the model, matched by name.
+            content: the parsed file, where the caller has read it already.
+
+        Raises:
+            InputError: missing or broken file, unknown or repeated ids, no class in common,
+                lists that are not as long as their video, a segmentation of another size, a
+                wrong image folder.
+        """
+        where = str(annotations)
+        content = read_annotations(annotations) if content is None else content
+        self.category_ids, labels = match_classes(content, classes, where)
+        self.videos = [
+            _read_video(entry, Path(images), where)
+            for entry in require(content, "videos", list, where)
+        ]
+        check_unique((video.id for video in self.videos), "video id", where)
+        check_folder(images, self.videos[0].paths[0] if self.videos else None, where)
+        self.has_annotations = content.get("annotations") is not None
+        if self.has_annotations:
+            self._add_tracks(require(content, "annotations", list, where), labels, where)
+
+    def _add_tracks(
+        self, annotations: list[Any], labels: dict[int, int | None], where: str
+    ) -> None:
+        by_id = {video.id: video for video in self.videos}
+        for annotation in annotations:
+            identity = require(annotation, "id", int, f"{where}: annotations")
+            here = f"{where}: annotation {identity}"
+            video = lookup(by_id, require(annotation, "video_id", int, here), "video_id", here)
+            category = require(annotation, "category_id", int, here)
+            label = lookup(labels, category, "category_id", here)
+            if label is not None and not annotation.get("iscrowd"):
+                video.tracks.append(_read_track(annotation, label, video, here))
+        check_unique((annotation["id"] for annotation in annotations), "annotation id", where)
+
+
+def _read_video(entry: Any, folder: Path, where: str) -> VideoRecord:
+    identity = require(entry, "id", int, f"{where}: videos")
+    here = f"{where}: video {identity}"
+    height, width = require_size(entry, here)
+    names = require(entry, "file_names", list, here)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{here}: 'file_names' must list one path per frame")
+    length = entry.get("length", len(names))
+    if length != len(names):
+        raise InputError(f"{here}: 'length' is {length} but it lists {len(names)} file_names")
+    name = Path(names[0]).parent.name or str(identity)
+    return VideoRecord(identity, name, height, width, [folder / name for name in names])
+
+
+def _read_track(
+    annotation: dict[str, Any], label: int, video: VideoRecord, where: str
+) -> TrackRecord:
+    segmentations = require(annotation, "segmentations", list, where)
+    bboxes = [None] * len(video)
+    if annotation.get("bboxes") is not None:
+        bboxes = require(annotation, "bboxes", list, where)
+    for key, values in (("segmentations", segmentations), ("bboxes", bboxes)):
+        if len(values) != len(video):
+            raise InputError(
+                f"{where}: {len(values)} {key} for the {len(video)} frames of video {video.id}"
+            )
+    for index, segmentation in enumerate(segmentations):
+        if segmentation is not None:
+            here = f"{where}, frame {index}"
+            check_segmentation(segmentation, video.height, video.width, here)
+    boxes = [parse_box(bbox, f"{where}, frame {index}") for index, bbox in enumerate(bboxes)]
+    return TrackRecord(annotation["id"], label, boxes, segmentations)
