@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from queryinst_vis.losses.criterion import Criterion
 from queryinst_vis.losses.matcher import Match
-from queryinst_vis.losses.track import track_loss
+from queryinst_vis.losses.track import track_loss, track_targets
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.models.track_head import similarity_logits
 from queryinst_vis.structures import Batch, StageOutput
@@ -61,8 +61,10 @@ class TrainingStep(nn.Module):
                 strict=True,
             )
         ]
-        key_ids = [
-            target.instance_ids[match.instances]
-            for target, match in zip(batch.targets, matches, strict=True)
+        identities = [
+            track_targets(key_target.instance_ids[match.instances], other.instance_ids)
+            for key_target, match, other in zip(
+                batch.targets, matches, batch.reference.targets, strict=True
+            )
         ]
-        return track_loss(logits, key_ids, [t.instance_ids for t in batch.reference.targets])
+        return track_loss(logits, identities)

@@ -40,7 +40,7 @@ class Backbone(nn.Module):
         self.channels: list[int] = self.body.feature_info.channels()
         self.norm_eval = norm_eval
         if frozen_stages:
-            self._freeze(self.body.feature_info.module_name(frozen_stages - 1))
+            self._freeze(self.body.feature_info.module_name()[frozen_stages - 1])
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """``(B, 3, H, W)`` images to four maps ``(B, C_l, H / s, W / s)``."""
