@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 
 from torch import Tensor
+from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 
+from queryinst_vis.config import Config
 from queryinst_vis.errors import InputError
+
+FIRST_KEY = "rpn_head.init_proposal_bboxes.weight"  # tells a QueryInst of mmdetection
 
 _BOX = r"roi_head\.bbox_head\.(\d+)\."
 _MASK = r"roi_head\.mask_head\.(\d+)\."
@@ -70,3 +74,57 @@ def convert_state_dict(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
             + ", ".join(homeless[:5])
         )
     return {renamed[key]: value for key, value in state_dict.items()}
+
+
+RESNETS = {(2, 64): "resnet18", (6, 64): "resnet34", (6, 256): "resnet50", (23, 256): "resnet101"}
+"""ResNet names by the blocks of layer3 and the channels of C2."""
+
+
+def infer_config(weights: dict[str, Tensor]) -> Config:
+    """Read the architecture off converted weights.
+
+    What shapes cannot tell is mmdet's default (8 attention heads). The weights do not name
+    their classes: 80 rows are taken for COCO's, others are numbered.
+
+    Args:
+        weights: under our names.
+
+    Raises:
+        InputError: the backbone is not a ResNet of 18, 34, 50 or 101 layers.
+    """
+    config = Config()
+    model = config.model
+    model.backbone.name = _resnet_name(weights)
+    model.num_queries, model.channels = weights["queries"].shape
+    model.num_stages = _count(weights, r"stages\.(\d+)\.")
+    model.ffn_channels = len(weights["stages.0.ffn.0.weight"])
+    model.dynamic_channels = len(weights["stages.0.dynamic_conv.norm_in.weight"])
+    model.class_layers = _count(weights, r"stages\.0\.class_layers\.(\d+)\.") // 2
+    model.box_layers = _count(weights, r"stages\.0\.box_layers\.(\d+)\.") // 2
+    model.mask.num_convs = _count(weights, r"mask_heads\.0\.convs\.(\d+)\.")
+    model.classes = _class_names(len(weights["stages.0.class_predictor.weight"]))
+    config.input.test_short, config.input.test_long = 800, 1333
+    return config
+
+
+def _class_names(count: int) -> list[str]:
+    categories = MaskRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
+    coco = [name for name in categories if name not in ("__background__", "N/A")]
+    return coco if count == len(coco) else [f"class {index}" for index in range(count)]
+
+
+def _resnet_name(weights: dict[str, Tensor]) -> str:
+    blocks = _count(weights, r"backbone\.body\.layer3\.(\d+)\.")
+    channels = weights["neck.pyramid.inner_blocks.0.0.weight"].shape[1]
+    name = RESNETS.get((blocks, channels))
+    if name is None:
+        raise InputError(
+            f"its backbone ({blocks} blocks in layer3, {channels} channels in C2) is none of "
+            + ", ".join(RESNETS.values())
+        )
+    return name
+
+
+def _count(weights: dict[str, Tensor], pattern: str) -> int:
+    """How many different numbers stand in the group of ``pattern``."""
+    return len({found[1] for key in weights if (found := re.match(pattern, key))})
