@@ -62,7 +62,8 @@ def look(image: np.ndarray, record: ImageRecord, view: View) -> Frame:
     """See ``image`` and the record's instances through ``view``.
 
     Instances without a single mask pixel in the view (outside of its window, or too small for
-    its scale) are not there.
+    its scale) are not there. A box that the window shows whole is the file's own, scaled; one
+    that it cuts becomes the bounding box of the mask pixels that are left.
 
     Raises:
         InputError: a segmentation cannot be decoded.
@@ -96,16 +97,16 @@ def _see_instance(
         np.searchsorted(rows, (y0, y1)),
         np.searchsorted(columns, (x0, x1)),
     )
-    # Masks are resized by reading the nearest pixel, as they are to stay binary.
+    # Masks are resized by reading the nearest pixel, so that they stay binary.
     pixels = mask[rows[first_row:last_row] - y0][:, columns[first_column:last_column] - x0]
     if not pixels.any():
         return None
-    box = instance.box or extent
-    if not _covers(view, extent) or not _covers(view, box):
-        box = _tight_box(mask, x0, y0)
     if view.flip:
         pixels, first_column = pixels[:, ::-1], view.width - last_column
-    return view.box(box), MaskPiece(pixels, int(first_row), int(first_column))
+    piece = MaskPiece(pixels, int(first_row), int(first_column))
+    box = instance.box or extent
+    whole = _covers(view, extent) and _covers(view, box)
+    return view.box(box) if whole else _tight_box(piece), piece
 
 
 def _covers(view: View, box: Box) -> bool:
@@ -114,7 +115,8 @@ def _covers(view: View, box: Box) -> bool:
     return view.left <= x0 and view.top <= y0 and x1 <= view.right and y1 <= view.bottom
 
 
-def _tight_box(mask: np.ndarray, left: int, top: int) -> Box:
-    """Bounding box of a mask with at least one pixel, whose first pixel is ``(left, top)``."""
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    return left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1
+def _tight_box(piece: MaskPiece) -> Box:
+    """Bounding box of the mask pixels that are left, xyxy in pixels of the view."""
+    columns = piece.left + np.flatnonzero(piece.pixels.any(axis=0))
+    rows = piece.top + np.flatnonzero(piece.pixels.any(axis=1))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)

@@ -1,0 +1,135 @@
+"""Tiny annotated sets, written to disk for the tests of the data room."""
+
+import json
+
+import cv2
+import numpy as np
+
+from queryinst_vis.config import Config, DatasetConfig
+from queryinst_vis.masks import encode_rle
+
+HEIGHT, WIDTH = 48, 80
+
+
+def rectangle(x0, y0, x1, y1):
+    """A filled rectangle as a mask; ends exclusive."""
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def uncompressed(mask):
+    """COCO's RLE with the counts as a list."""
+    pixels = mask.T.ravel()
+    starts = np.flatnonzero(np.diff(np.concatenate(([False], pixels))))
+    bounds = np.concatenate(([0], starts, [pixels.size]))
+    return {"size": list(mask.shape), "counts": np.diff(bounds).tolist()}
+
+
+def write_picture(path, seed=0):
+    """A smooth random JPEG picture."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (6, 10, 3)).astype(np.uint8)
+    cv2.imwrite(str(path), cv2.resize(noise, (WIDTH, HEIGHT)), [cv2.IMWRITE_JPEG_QUALITY, 95])
+
+
+def coco_content():
+    """Two images; ids are neither 1-based nor contiguous; the second image shows nothing."""
+    box = rectangle(10, 8, 30, 40)
+    return {
+        "images": [
+            {"id": 70, "file_name": "a.jpg", "height": HEIGHT, "width": WIDTH},
+            {"id": 7, "file_name": "b.jpg", "height": HEIGHT, "width": WIDTH},
+        ],
+        "categories": [{"id": 18, "name": "dog"}, {"id": 3, "name": "car"}],
+        "annotations": [
+            {
+                "id": 501,
+                "image_id": 70,
+                "category_id": 18,
+                "bbox": [10, 8, 20, 32],
+                "segmentation": [[10, 8, 30, 8, 30, 40, 10, 40]],
+                "iscrowd": 0,
+            },
+            {
+                "id": 44,
+                "image_id": 70,
+                "category_id": 3,
+                "bbox": [40, 5, 35, 20],
+                "segmentation": uncompressed(rectangle(40, 5, 75, 25)),
+                "iscrowd": 0,
+            },
+            {
+                "id": 9,
+                "image_id": 70,
+                "category_id": 18,
+                "bbox": [0, 0, 80, 48],
+                "segmentation": uncompressed(box),
+                "iscrowd": 1,
+            },
+        ],
+    }
+
+
+def video_content(frames=4):
+    """One video; a car moves right by 10 a frame, a dog is seen in frames 1 and 2 only."""
+    car = [rectangle(5 + 10 * i, 5, 25 + 10 * i, 20) for i in range(frames)]
+    dog = rectangle(10, 25, 30, 45)
+    return {
+        "videos": [
+            {
+                "id": 12,
+                "height": HEIGHT,
+                "width": WIDTH,
+                "length": frames,
+                "file_names": [f"v12/{i:05d}.jpg" for i in range(frames)],
+            }
+        ],
+        "categories": [{"id": 5, "name": "dog"}, {"id": 9, "name": "car"}],
+        "annotations": [
+            {
+                "id": 31,
+                "video_id": 12,
+                "category_id": 9,
+                "iscrowd": 0,
+                "segmentations": [encode_rle(mask) for mask in car],
+                "bboxes": [[5 + 10 * i, 5, 20, 15] for i in range(frames)],
+            },
+            {
+                "id": 30,
+                "video_id": 12,
+                "category_id": 5,
+                "iscrowd": 0,
+                "segmentations": [
+                    uncompressed(dog) if i in (1, 2) else None for i in range(frames)
+                ],
+                "bboxes": [[10, 25, 20, 20] if i in (1, 2) else None for i in range(frames)],
+            },
+        ],
+    }
+
+
+def write_set(folder, content):
+    """Write the JSON and pictures; returns ``(annotation path, image folder)``."""
+    names = [image["file_name"] for image in content.get("images", [])]
+    names += [name for video in content.get("videos", []) for name in video["file_names"]]
+    for seed, name in enumerate(names):
+        write_picture(folder / "images" / name, seed)
+    (folder / "set.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder / "set.json", folder / "images"
+
+
+def training_config(annotations, images, pairs=False, **settings):
+    """A config for the classes car and dog at 48x80, no augmentation but what is asked for."""
+    config = Config(seed=3)
+    config.model.classes = ["car", "dog"]
+    config.model.track.enabled = pairs
+    config.data.train = DatasetConfig(str(annotations), str(images))
+    config.data.num_workers = 0
+    config.train.batch_size = 2
+    config.input.train_short, config.input.train_long = [HEIGHT], [WIDTH]
+    config.input.flip = 0.0
+    for key, value in settings.items():
+        assert hasattr(config.input, key)
+        setattr(config.input, key, value)
+    return config
