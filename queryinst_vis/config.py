@@ -133,7 +133,8 @@ class InputConfig:
     test_long: int = 640
     flip: float = 0.5  # probability
     crop: float = 0.0  # probability of a random crop (DETR's) before the resize
-    crop_range: list[float] = field(default_factory=lambda: [0.5, 1.0])  # of its sides; pseudo-clips always crop
+    # Of the image's sides. The two views of a pseudo-clip are always crops in this range.
+    crop_range: list[float] = field(default_factory=lambda: [0.5, 1.0])
     colour: float = 0.0  # strength of brightness, contrast, saturation and hue jitter, 0..1
     max_frame_gap: int | None = None  # reference frames within this distance; None: whole video
 
