@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from queryinst_vis.errors import InputError
 
 RLE = dict[str, Any]
 """COCO run-length encoding: ``{"size": [height, width], "counts": str}``."""
+
+_COMPRESSED_COUNTS = re.compile(r"[0-o]*[0-O]")
+"""COCO's text form of run lengths; pycocotools reads past the end of any other text."""
 
 
 def paste_region(
@@ -104,6 +108,10 @@ def to_rle(segmentation: Any, height: int, width: int, where: str) -> RLE:
         size = [int(side) for side in merged["size"]]
         counts = merged["counts"]
         counts = counts.decode("ascii") if isinstance(counts, bytes) else counts
+        if not _COMPRESSED_COUNTS.fullmatch(counts):
+            raise ValueError(
+                "`counts` are not COCO run lengths; bytes become text by .decode('ascii')"
+            )
         rle = {"size": size, "counts": counts}
         area = int(coco_mask.area(rle))
     except Exception as error:  # pycocotools raises bare Exceptions of several kinds

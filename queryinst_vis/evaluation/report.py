@@ -1,0 +1,40 @@
+"""Metrics as tables for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from queryinst_vis.evaluation.average_precision import METRICS, UNDEFINED
+
+
+def print_metrics(metrics: dict[str, Any], console: Console | None = None) -> None:
+    """Print what ``evaluate_youtube_vis`` or ``evaluate_coco`` returned, in percent.
+
+    Undefined values (no ground truth) print as a dash.
+
+    Args:
+        metrics: one metrics dict, or several by name, which become columns.
+        console: where to print; standard output if None.
+    """
+    console = console or Console()
+    columns = {"segm": metrics} if "AP" in metrics else metrics
+    overall = {kind: {name: found[name] for name in METRICS} for kind, found in columns.items()}
+    by_class = {f"{kind} AP": found["per_class_AP"] for kind, found in columns.items()}
+    console.print(_table("metric, %", overall))
+    console.print(_table("class, %", by_class))
+
+
+def _table(title: str, columns: dict[str, dict[str, float | None]]) -> Table:
+    """One row per key of the columns, which all have the same keys."""
+    table = Table(title, *(Column(name, justify="right") for name in columns))
+    for row in next(iter(columns.values())):
+        table.add_row(escape(row), *(_percent(values[row]) for values in columns.values()))
+    return table
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None or value == UNDEFINED else f"{100 * value:.1f}"

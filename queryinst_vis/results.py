@@ -1,0 +1,135 @@
+"""Result files: YouTube-VIS JSON and its zip, COCO JSON.
+
+Entries hold the data set's own category ids. ``category_ids`` translates: it is parallel to
+the model's class names and holds None for a class that the data set lacks, whose detections
+are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pycocotools import mask as coco_mask
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.evaluation.inputs import RESULTS_NAME, read_results
+from queryinst_vis.files import atomic_path
+from queryinst_vis.masks import RLE
+from queryinst_vis.structures import Detections, VideoResult
+
+__all__ = [
+    "coco_entries",
+    "read_results",
+    "write_coco",
+    "write_youtube_vis",
+    "write_zip",
+    "youtube_vis_entries",
+]
+
+
+def youtube_vis_entries(
+    result: VideoResult, video_id: int, category_ids: Sequence[int | None]
+) -> list[dict[str, Any]]:
+    """The tracks of one video as YouTube-VIS results, one entry per track.
+
+    Args:
+        result: a finished video.
+        video_id: the data set's id of it.
+        category_ids: the data set's id of each class, None for a class it lacks.
+
+    Returns:
+        ``{video_id, category_id, score, segmentations}``; the score is the mean over the frames
+        that show the track, the class its majority vote, and segmentations one RLE per frame of
+        the video, None where the track is absent. A track without a single pixel is left out.
+    """
+    entries = []
+    for track in result:
+        category_id = category_ids[track.label]
+        masks = [_none_if_empty(track.segmentations.get(i)) for i in range(result.length)]
+        if category_id is not None and any(masks):
+            entries.append(
+                {
+                    "video_id": video_id,
+                    "category_id": category_id,
+                    "score": track.score,
+                    "segmentations": masks,
+                }
+            )
+    return entries
+
+
+def _none_if_empty(mask: RLE | None) -> RLE | None:
+    return mask if mask is not None and coco_mask.area(mask) > 0 else None
+
+
+def coco_entries(
+    detections: Detections, image_id: int, category_ids: Sequence[int | None]
+) -> list[dict[str, Any]]:
+    """The detections of one image as COCO results.
+
+    Args:
+        detections: in pixels of the original image.
+        image_id: the data set's id of it.
+        category_ids: the data set's id of each class, None for a class it lacks.
+
+    Returns:
+        ``{image_id, category_id, score, bbox, segmentation}``; bbox is (x, y, width, height),
+        not clipped to the image; segmentation an RLE, absent where the model has no masks.
+    """
+    ids = [category_ids[label] for label in detections.labels.tolist()]
+    known = [index for index, category_id in enumerate(ids) if category_id is not None]
+    detections = detections[known]
+    entries = [
+        {
+            "image_id": image_id,
+            "category_id": ids[index],
+            "score": score,
+            "bbox": [x0, y0, x1 - x0, y1 - y0],
+        }
+        for index, score, (x0, y0, x1, y1) in zip(
+            known, detections.scores.tolist(), detections.boxes.tolist(), strict=True
+        )
+    ]
+    if detections.mask_logits is not None:
+        for entry, rle in zip(entries, detections.rles(), strict=True):
+            entry["segmentation"] = rle
+    return entries
+
+
+def write_youtube_vis(path: str | Path, results: Iterable[dict[str, Any]]) -> None:
+    """Write YouTube-VIS results as JSON; they are taken one by one, so a generator will do."""
+    _write_entries(path, results)
+
+
+def write_coco(path: str | Path, entries: Iterable[dict[str, Any]]) -> None:
+    """Write COCO results as JSON; they are taken one by one, so a generator will do."""
+    _write_entries(path, entries)
+
+
+def _write_entries(path: str | Path, entries: Iterable[dict[str, Any]]) -> None:
+    """A JSON list with one entry a line, all of it or nothing."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write("[")
+        for number, entry in enumerate(entries):
+            file.write(",\n" if number else "\n")
+            file.write(json.dumps(entry, allow_nan=False))
+        file.write("\n]\n")
+
+
+def write_zip(json_path: str | Path, zip_path: str | Path) -> None:
+    """Pack a result file as evaluation servers want it: ``results.json`` at the zip's root.
+
+    Raises:
+        InputError: ``json_path`` does not exist or cannot be read.
+    """
+    if not Path(json_path).is_file():
+        raise InputError(f"results {json_path}: no such file, so it cannot be zipped")
+    with (
+        atomic_path(zip_path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        archive.write(json_path, RESULTS_NAME)

@@ -1,0 +1,167 @@
+"""COCO AP: exactly what pycocotools says."""
+
+import contextlib
+import copy
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from queryinst_vis.evaluation import evaluate_coco
+from queryinst_vis.evaluation.average_precision import METRICS
+from queryinst_vis.masks import decode_rle, encode_rle, to_rle
+
+
+def pycocotools_stats(gt, results, kind):
+    """What somebody gets who calls pycocotools directly: (twelve numbers, AP by class)."""
+    gt, results = copy.deepcopy((gt, results))
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = gt
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(results), kind)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    names = {category["id"]: category["name"] for category in gt["categories"]}
+    by_class = {}
+    for k, category_id in enumerate(evaluation.params.catIds):
+        values = evaluation.eval["precision"][:, :, k, 0, 2]
+        defined = values > -1
+        by_class[names[category_id]] = values[defined].mean() if defined.any() else None
+    return dict(zip(METRICS, evaluation.stats.tolist(), strict=True)), by_class
+
+
+def assert_equal(found, expected):
+    stats, by_class = expected
+    assert found["per_class_AP"] == by_class
+    assert {name: found[name] for name in METRICS} == stats
+
+
+def without(results, key):
+    return [{k: v for k, v in entry.items() if k != key} for entry in results]
+
+
+def perturbed(gt, rng):
+    """Detections made of shifted ground truth, some of another class, some missing."""
+    sizes = {image["id"]: (image["height"], image["width"]) for image in gt["images"]}
+    categories = [category["id"] for category in gt["categories"]]
+    results = []
+    for annotation in gt["annotations"]:
+        for _ in range(rng.integers(0, 3)):
+            rle = to_rle(annotation["segmentation"], *sizes[annotation["image_id"]], "test")
+            mask = np.roll(decode_rle(rle), rng.integers(0, 8, 2), (0, 1))
+            box = np.array(annotation["bbox"]) + rng.normal(0, 3, 4)
+            box[2:] = box[2:].clip(1)
+            category = annotation["category_id"]
+            if rng.random() < 0.1:
+                category = int(rng.choice(categories))
+            results.append(
+                {
+                    "image_id": annotation["image_id"],
+                    "category_id": category,
+                    "score": float(rng.integers(1, 40)) / 40,
+                    "bbox": box.tolist(),
+                    "segmentation": encode_rle(mask),
+                }
+            )
+    return results
+
+
+def synthetic(rng):
+    annotations = []
+    for k in range(1, 41):
+        height, width = rng.integers(4, 140, 2)
+        y, x = rng.integers(0, 200 - height), rng.integers(0, 220 - width)
+        mask = np.zeros((200, 220), dtype=bool)
+        mask[y : y + height, x : x + width] = True
+        annotations.append(
+            {
+                "id": k,
+                "image_id": int(rng.integers(5, 13)),
+                "category_id": int(rng.choice([2, 7, 30])),
+                "iscrowd": int(rng.random() < 0.1),
+                "bbox": [float(v) for v in (x, y, width, height)],
+                "area": float(mask.sum()),
+                "segmentation": encode_rle(mask),
+            }
+        )
+    return {
+        "images": [{"id": i, "height": 200, "width": 220} for i in range(5, 14)],
+        "categories": [{"id": i, "name": f"class {i}"} for i in (30, 2, 7, 4)],
+        "annotations": annotations,
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_equals_pycocotools(seed):
+    rng = np.random.default_rng(seed)
+    gt = synthetic(rng)
+    results = perturbed(gt, rng)
+    before = copy.deepcopy((gt, results))
+    found = evaluate_coco(gt, results)
+    assert (gt, results) == before
+    assert 0.05 < found["segm"]["AP"] < 0.95
+    assert found["bbox"]["per_class_AP"]["class 4"] is None
+    assert_equal(found["bbox"], pycocotools_stats(gt, results, "bbox"))
+    assert_equal(found["segm"], pycocotools_stats(gt, without(results, "bbox"), "segm"))
+    json.dumps(found, allow_nan=False)
+
+
+def test_boxes_change_only_the_area_ranges_of_masks():
+    rng = np.random.default_rng(5)
+    gt = synthetic(rng)
+    results = perturbed(gt, rng)
+    for entry in results:  # a box ten times too large
+        entry["bbox"][2] *= 10
+    ours = evaluate_coco(gt, results)["segm"]
+    theirs, _ = pycocotools_stats(gt, results, "segm")
+    by_area = ("APs", "APm", "APl")
+    assert {n for n in METRICS if ours[n] != theirs[n]} <= set(by_area)
+    assert any(ours[name] != theirs[name] for name in by_area)
+
+
+def test_masks_alone_give_boxes_and_boxes_alone_give_no_masks():
+    rng = np.random.default_rng(1)
+    gt = synthetic(rng)
+    results = perturbed(gt, rng)
+    masks = without(results, "bbox")
+    found = evaluate_coco(gt, masks)
+    assert_equal(found["bbox"], pycocotools_stats(gt, masks, "bbox"))
+    boxes = without(results, "segmentation")
+    assert evaluate_coco(gt, boxes) == {"bbox": evaluate_coco(gt, results)["bbox"]}
+    gt["annotations"] = without(gt["annotations"], "segmentation")
+    assert evaluate_coco(gt, results).keys() == {"bbox"}
+
+
+def test_nothing_is_printed(capsys):
+    rng = np.random.default_rng(1)
+    gt = synthetic(rng)
+    evaluate_coco(gt, perturbed(gt, rng))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_annotation_id_0_is_warned_about():
+    gt = synthetic(np.random.default_rng(1))
+    results = perturbed(gt, np.random.default_rng(1))
+    gt["annotations"][0]["id"] = 0
+    with pytest.warns(UserWarning, match="annotation 0: pycocotools counts a match with id 0"):
+        evaluate_coco(gt, results)
+
+
+def test_real_annotations():
+    root = os.environ.get("QUERYINST_VIS_DATA")
+    if not root:
+        pytest.skip("QUERYINST_VIS_DATA is not set: no real COCO annotations to evaluate on")
+    path = Path(root) / "data/tiny_coco/annotations/instances_val2017.json"
+    gt = json.loads(path.read_text())
+    results = perturbed(gt, np.random.default_rng(0))
+    found = evaluate_coco(path, results)
+    assert 0.05 < found["segm"]["AP"] < 0.95
+    assert_equal(found["bbox"], pycocotools_stats(gt, results, "bbox"))
+    assert_equal(found["segm"], pycocotools_stats(gt, without(results, "bbox"), "segm"))

@@ -1,0 +1,250 @@
+"""Faulty ground truth and results: one line that says what is wrong and where."""
+
+import json
+import zipfile
+
+import pytest
+from eval_cases import box_mask, detection, ground_truth, rle
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.evaluation import evaluate_coco, evaluate_youtube_vis
+from queryinst_vis.masks import encode_rle
+
+
+def valid():
+    masks = [rle(0, 0, 100, 100), None]
+    return ground_truth([{"segmentations": masks}]), [detection(masks)]
+
+
+def error_of(gt, results, evaluate=evaluate_youtube_vis):
+    with pytest.raises(InputError) as caught:
+        evaluate(gt, results)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_the_unspoilt_files_are_fine():
+    assert evaluate_youtube_vis(*valid())["AP"] > 0.99
+
+
+RESULT_FAULTS = {
+    "unknown video": ({"video_id": 9}, "results: entry 0: video_id 9 is not in the ground truth"),
+    "unknown class": ({"category_id": 3}, "entry 0: category_id 3 is not in the ground truth"),
+    "id as text": ({"video_id": "1"}, "video_id '1' is not in the ground truth"),
+    "id as list": ({"video_id": [1]}, "video_id [1] is not in the ground truth"),
+    "one frame off": (
+        {"segmentations": [None]},
+        "entry 0: `segmentations` must list 2 masks or nulls, one for each frame of video 1, has 1",
+    ),
+    "not a list": ({"segmentations": None}, "one for each frame of video 1, has None"),
+    "wrong size": (
+        {"segmentations": [None, encode_rle(box_mask(0, 0, 9, 9, 300, 400))]},
+        "entry 0, frame 1: segmentation is 400x300 pixels, its frame 300x400",
+    ),
+    "bytes as text": (
+        {"segmentations": [{"size": [400, 300], "counts": "b'PPPo0'"}, None]},
+        "entry 0, frame 0: unreadable segmentation (`counts` are not COCO run lengths; bytes",
+    ),
+    "cut off": (
+        {"segmentations": [{"size": [400, 300], "counts": "PPPo"}, None]},
+        "`counts` are not COCO run lengths",
+    ),
+    "no counts": ({"segmentations": [{"size": [400, 300]}, None]}, "unreadable segmentation"),
+    "not a mask": ({"segmentations": ["mask", None]}, "frame 0: unreadable segmentation"),
+    "NaN score": ({"score": float("nan")}, "entry 0: `score` must be a finite number, is nan"),
+    "infinite score": ({"score": float("inf")}, "`score` must be a finite number, is inf"),
+    "score as text": ({"score": "0.9"}, "`score` must be a finite number, is '0.9'"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), RESULT_FAULTS.values(), ids=RESULT_FAULTS)
+def test_faulty_result_entries(change, message):
+    gt, results = valid()
+    results[0].update(change)
+    assert message in error_of(gt, results)
+
+
+@pytest.mark.parametrize("key", ["video_id", "category_id", "score", "segmentations"])
+def test_missing_result_keys(key):
+    gt, results = valid()
+    del results[0][key]
+    assert f"results: entry 0: has no `{key}`" in error_of(gt, results)
+
+
+@pytest.mark.parametrize(
+    ("results", "message"),
+    [
+        ([], "results: the list is empty"),
+        ({"a": 1}, "results: must be a list of detections, is a dict"),
+        ([None], "entry 0: must be an object, is a NoneType"),
+    ],
+)
+def test_results_that_are_no_list_of_detections(results, message):
+    assert message in error_of(valid()[0], results)
+
+
+GROUND_TRUTH_FAULTS = {
+    "public validation file": (lambda gt: gt.pop("annotations"), "has no `annotations`; public"),
+    "null annotations": (lambda gt: gt.update(annotations=None), "has no `annotations`; public"),
+    "image data set": (
+        lambda gt: gt.update(images=gt.pop("videos")),
+        "evaluate it with eval-image",
+    ),
+    "no videos": (lambda gt: gt.pop("videos"), "`videos` must be a list, is NoneType"),
+    "no classes": (lambda gt: gt.update(categories=[]), "`categories` is empty"),
+    "class name twice": (
+        lambda gt: gt["categories"][1].update(name="person"),
+        "category 2 needs a `name` of its own, has 'person'",
+    ),
+    "id twice": (
+        lambda gt: gt["annotations"].append(gt["annotations"][0]),
+        "annotations[1]: id 1 is used twice",
+    ),
+    "id as text": (lambda gt: gt["videos"][0].update(id="1"), "`id` must be an integer, is '1'"),
+    "no id": (lambda gt: gt["annotations"][0].pop("id"), "annotations[0]: has no `id`"),
+    "unknown video": (
+        lambda gt: gt["annotations"][0].update(video_id=5),
+        "annotation 1: video_id 5 is not in the ground truth",
+    ),
+    "unknown class": (
+        lambda gt: gt["annotations"][0].update(category_id=5),
+        "annotation 1: category_id 5 is not in the ground truth",
+    ),
+    "no video size": (
+        lambda gt: gt["videos"][0].pop("width"),
+        "video 1: needs `height`, `width` and `length`",
+    ),
+    "one frame off": (
+        lambda gt: gt["videos"][0].update(file_names=["0.jpg"]),
+        "video 1: has `length` 2 but 1 `file_names`",
+    ),
+    "crowd as text": (
+        lambda gt: gt["annotations"][0].update(iscrowd="no"),
+        "annotation 1: `iscrowd` must be 0 or 1, is 'no'",
+    ),
+    "one mask off": (
+        lambda gt: gt["annotations"][0]["segmentations"].append(None),
+        "annotation 1: `segmentations` must list 2 masks or nulls",
+    ),
+    "areas as text": (
+        lambda gt: gt["annotations"][0].update(areas=["large", None]),
+        "annotation 1: `areas` must list numbers or nulls",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"), GROUND_TRUTH_FAULTS.values(), ids=GROUND_TRUTH_FAULTS
+)
+def test_faulty_ground_truth(spoil, message):
+    gt, results = valid()
+    spoil(gt)
+    assert message in error_of(gt, results)
+
+
+def test_swapped_files_are_recognised():
+    gt, results = valid()
+    assert "were ground truth and results swapped?" in error_of(results, gt)
+
+
+def test_files_are_named(tmp_path):
+    gt, results = valid()
+    path = tmp_path / "gt.json"
+    assert f"ground truth {path}: no such file" in error_of(path, results)
+    path.write_text("{")
+    assert f"ground truth {path}: not readable as JSON" in error_of(path, results)
+    path.write_text(json.dumps(gt))
+    found = tmp_path / "found.json"
+    found.write_text(json.dumps([{**results[0], "video_id": 4}]))
+    assert f"results {found}: entry 0: video_id 4" in error_of(path, found)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("out/results.json", "[]", "at the root of the zip; it lies in a folder, as out/results"),
+        ("other.json", "[]", "at the root of the zip; the zip holds ['other.json']"),
+        ("results.json", "[", "results.json is not JSON"),
+    ],
+)
+def test_faulty_zips(tmp_path, name, content, message):
+    path = tmp_path / "upload.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(name, content)
+    assert message in error_of(valid()[0], path)
+
+
+def test_a_damaged_zip(tmp_path):
+    path = tmp_path / "upload.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("results.json", "[1, 2, 3]" * 50)
+    content = bytearray(path.read_bytes())
+    content[45:50] = b"\xff" * 5
+    path.write_bytes(content)
+    assert f"results {path}: unreadable zip" in error_of(valid()[0], path)
+
+
+def image_files():
+    gt = {
+        "images": [{"id": 1, "height": 50, "width": 60}],
+        "categories": [{"id": 1, "name": "person"}],
+        "annotations": [
+            {
+                "id": 1,
+                "image_id": 1,
+                "category_id": 1,
+                "bbox": [0, 0, 9, 9],
+                "area": 81,
+                "segmentation": encode_rle(box_mask(0, 0, 9, 9, 50, 60)),
+            }
+        ],
+    }
+    keys = ("image_id", "category_id", "bbox", "segmentation")
+    return gt, [{"score": 0.5, **{key: gt["annotations"][0][key] for key in keys}}]
+
+
+IMAGE_FAULTS = {
+    "unknown image": (lambda gt, found: found[0].update(image_id=2), "entry 0: image_id 2 is not"),
+    "unknown class": (lambda gt, found: found[0].update(category_id=2), "category_id 2 is not"),
+    "no annotations": (lambda gt, found: gt.pop("annotations"), "has no `annotations`; public"),
+    "empty": (lambda gt, found: found.clear(), "results: the list is empty"),
+    "video data set": (lambda gt, found: gt.update(videos=gt.pop("images")), "with eval-video"),
+    "no area": (lambda gt, found: gt["annotations"][0].pop("area"), "[0]: has no `area`"),
+    "area as text": (
+        lambda gt, found: gt["annotations"][0].update(area="big"),
+        "annotation 1: `area` must be a number, is 'big'",
+    ),
+    "three numbers": (
+        lambda gt, found: found[0].update(bbox=[1, 2, 3]),
+        "entry 0: `bbox` must be four finite numbers x, y, width, height, is [1, 2, 3]",
+    ),
+    "NaN box": (
+        lambda gt, found: found[0].update(bbox=[1, 2, 3, float("nan")]),
+        "entry 0: `bbox` must be four finite numbers",
+    ),
+    "wrong size": (
+        lambda gt, found: gt["images"][0].update(width=61),
+        "segmentation is 60x50 pixels, its frame 61x50",
+    ),
+    "no image size": (
+        lambda gt, found: gt["images"][0].pop("width"),
+        "image 1 needs `height` and `width`",
+    ),
+    "masks here and there": (
+        lambda gt, found: found.append({**found[0], "segmentation": None}),
+        "entry 1: has no `segmentation`, though others of the file have",
+    ),
+    "neither": (
+        lambda gt, found: (found[0].pop("bbox"), found[0].pop("segmentation")),
+        "entry 0: has neither `bbox` nor `segmentation`",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), IMAGE_FAULTS.values(), ids=IMAGE_FAULTS)
+def test_faulty_image_files(spoil, message):
+    gt, results = image_files()
+    assert evaluate_coco(gt, results)["segm"]["AP"] > 0.99
+    spoil(gt, results)
+    assert message in error_of(gt, results, evaluate_coco)

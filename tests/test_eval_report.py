@@ -1,0 +1,44 @@
+"""What people see of an evaluation: the table, and a progress bar when it takes long."""
+
+import io
+
+from rich.console import Console
+
+from queryinst_vis.evaluation.average_precision import METRICS
+from queryinst_vis.evaluation.progress import show_progress
+from queryinst_vis.evaluation.report import print_metrics
+
+
+def metrics_of(ap, classes):
+    return {**dict.fromkeys(METRICS, -1.0), "AP": ap, "per_class_AP": classes}
+
+
+def printed_rows(capsys, metrics):
+    """``{first cell: other cells}`` of all tables."""
+    print_metrics(metrics)
+    lines = capsys.readouterr().out.splitlines()
+    rows = [[cell.strip() for cell in line.strip("│┃").split("│")] for line in lines]
+    return {row[0]: row[1:] for row in rows if len(row) > 1}
+
+
+def test_tables_are_in_percent_with_dashes_for_undefined(capsys):
+    rows = printed_rows(capsys, metrics_of(0.34567, {"person": 0.5, "[red]dog": None}))
+    assert set(METRICS) < set(rows)
+    assert (rows["AP"], rows["AR100"]) == (["34.6"], ["-"])
+    assert (rows["person"], rows["[red]dog"]) == (["50.0"], ["-"])
+
+
+def test_boxes_and_masks_are_columns(capsys):
+    rows = printed_rows(
+        capsys,
+        {"bbox": metrics_of(0.25, {"cat": 0.5}), "segm": metrics_of(0.125, {"cat": None})},
+    )
+    assert (rows["AP"], rows["cat"]) == (["25.0", "12.5"], ["50.0", "-"])
+
+
+def test_a_bar_appears_only_when_it_takes_long():
+    quick, slow = (Console(file=io.StringIO(), force_terminal=True) for _ in range(2))
+    assert list(show_progress([1, 2, 3], "Comparing", delay=60, console=quick)) == [1, 2, 3]
+    assert list(show_progress([1, 2, 3], "Comparing", delay=0, console=slow)) == [1, 2, 3]
+    assert quick.file.getvalue() == ""
+    assert "Comparing" in slow.file.getvalue()

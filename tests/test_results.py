@@ -1,0 +1,153 @@
+"""Result files: what goes in comes out, whole or not at all."""
+
+import json
+import zipfile
+
+import pytest
+import torch
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.evaluation import evaluate_youtube_vis
+from queryinst_vis.masks import decode_rle
+from queryinst_vis.results import (
+    coco_entries,
+    read_results,
+    write_coco,
+    write_youtube_vis,
+    write_zip,
+    youtube_vis_entries,
+)
+from queryinst_vis.structures import Detections, VideoResult
+
+SIZE = (40, 60)
+BOXES = [[10.0, 5.0, 30.0, 25.0], [-4.0, 10.0, 20.0, 30.5], [40.0, 20.0, 56.0, 36.0]]
+
+
+def detections(track_ids, scores=(0.75, 0.5, 0.25), labels=(0, 1, 2), logit=5.0):
+    return Detections(
+        boxes=torch.tensor(BOXES),
+        scores=torch.tensor(scores),
+        labels=torch.tensor(labels),
+        image_size=SIZE,
+        mask_logits=torch.full((3, 28, 28), logit),
+        track_ids=torch.tensor(track_ids),
+    )
+
+
+def video():
+    """Track 4 in frames 0 and 2, tracks 5 and 6 in frame 0, tracks 7 and 8 in frame 2."""
+    result = VideoResult()
+    result.add(detections([4, 5, 6]))
+    result.add(detections([4, 5, 6])[[]])
+    result.add(detections([7, 4, 8], scores=(0.5, 0.25, 0.125), labels=(1, 0, 0)))
+    return result
+
+
+def test_tracks_become_one_entry_each_with_null_where_absent():
+    entries = youtube_vis_entries(video(), video_id=12, category_ids=[30, None, 10])
+    assert [(e["video_id"], e["category_id"], e["score"]) for e in entries] == [
+        (12, 30, 0.5),  # the mean of .75 and .25
+        (12, 10, 0.25),
+        (12, 30, 0.125),  # classes the data set lacks (tracks 5 and 7) are left out
+    ]
+    shown = [[mask is not None for mask in e["segmentations"]] for e in entries]
+    assert shown == [[True, False, True], [True, False, False], [False, False, True]]
+    mask = decode_rle(entries[0]["segmentations"][0])
+    assert mask.shape == SIZE
+    assert mask.sum() == 400 and mask[5:25, 10:30].all()
+
+
+def test_masks_without_a_pixel_are_null_and_tracks_without_a_mask_left_out():
+    result = VideoResult()
+    result.add(detections([1, 2, 3], logit=-5.0))
+    assert youtube_vis_entries(result, 1, [1, 2, 3]) == []
+    result.add(detections([1, 2, 3]))
+    entries = youtube_vis_entries(result, 1, [1, 2, 3])
+    assert [e["segmentations"][0] for e in entries] == [None] * 3
+    assert all(e["segmentations"][1] for e in entries)
+
+
+def test_images_become_entries_with_boxes_as_x_y_width_height():
+    entries = coco_entries(detections([0, 1, 2]), image_id=139, category_ids=[18, 1, None])
+    assert [(e["image_id"], e["category_id"], e["score"]) for e in entries] == [
+        (139, 18, 0.75),
+        (139, 1, 0.5),
+    ]
+    assert entries[0]["bbox"] == [10.0, 5.0, 20.0, 20.0]
+    assert entries[1]["bbox"] == [-4.0, 10.0, 24.0, 20.5]  # as detected, beyond the image too
+    assert decode_rle(entries[0]["segmentation"]).sum() == 400
+
+
+def test_a_model_without_masks_writes_none():
+    found = detections([0, 1, 2])
+    found.mask_logits = None
+    entries = coco_entries(found, 1, [1, 2, 3])
+    assert len(entries) == 3
+    assert all("segmentation" not in entry for entry in entries)
+
+
+@pytest.mark.parametrize("write", [write_youtube_vis, write_coco])
+def test_written_entries_are_read_back_the_same(tmp_path, write):
+    entries = youtube_vis_entries(video(), 12, [30, 20, 10])
+    path = tmp_path / "new folder" / "results.json"
+    write(path, iter(entries))  # streamed
+    assert json.loads(path.read_text()) == entries
+    assert read_results(path) == entries
+
+
+def test_no_detections_make_an_empty_list(tmp_path):
+    write_coco(tmp_path / "results.json", [])
+    assert json.loads((tmp_path / "results.json").read_text()) == []
+
+
+def test_a_zip_has_results_json_at_its_root(tmp_path):
+    entries = coco_entries(detections([0, 1, 2]), 1, [1, 2, 3])
+    write_coco(tmp_path / "epoch12.json", entries)
+    write_zip(tmp_path / "epoch12.json", tmp_path / "upload.zip")
+    assert zipfile.ZipFile(tmp_path / "upload.zip").namelist() == ["results.json"]
+    assert read_results(tmp_path / "upload.zip") == entries
+
+
+def test_the_evaluation_takes_what_was_written(tmp_path):
+    entries = youtube_vis_entries(video(), 12, [30, 20, 10])
+    write_youtube_vis(tmp_path / "results.json", entries)
+    gt = {
+        "videos": [{"id": 12, "height": SIZE[0], "width": SIZE[1], "length": 3}],
+        "categories": [{"id": i, "name": str(i)} for i in (10, 20, 30)],
+        "annotations": [{"id": k, **entry} for k, entry in enumerate(entries, start=1)],
+    }
+    assert evaluate_youtube_vis(gt, tmp_path / "results.json")["AP50"] == pytest.approx(1.0)
+
+
+def test_a_failing_writer_leaves_the_old_file_and_no_litter(tmp_path):
+    def failing():
+        yield {"score": 1.0}
+        raise RuntimeError("the model broke")
+
+    path = tmp_path / "results.json"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="the model broke"):
+        write_youtube_vis(path, failing())
+    with pytest.raises(InputError, match="no such file, so it cannot be zipped"):
+        write_zip(tmp_path / "missing.json", tmp_path / "upload.zip")
+    assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "must be a list of detections, is a dict"),
+        ("[]", "the list is empty"),
+        ('[{"category_id": 1, "score": 0.5}]', "entry 0: has neither `image_id` nor `video_id`"),
+        ('[{"image_id": 1, "score": 0.5}]', "entry 0: has no `category_id`"),
+        ('[{"image_id": 1, "category_id": 1, "score": NaN}]', "`score` must be a finite number"),
+        ("[", "not readable as JSON"),
+    ],
+)
+def test_faulty_files_are_refused(tmp_path, content, message):
+    path = tmp_path / "results.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=f"results {path}") as caught:
+        read_results(path)
+    assert message in str(caught.value)
