@@ -1,0 +1,64 @@
+# make demo               set up, render a clip of moving shapes and track it: out/demo/
+# make demo VIDEO=a.mp4   set up and track people in a video of yours: out/a/
+# make test               set up and run the tests
+# make lint               check style and formatting
+# make setup              only install what these need
+# make clean              remove outputs and caches (not the virtual environment)
+#
+# PYTHON=python3.12 chooses the interpreter, VENV=folder where its packages are installed.
+
+PYTHON ?= python3
+VENV ?= .venv
+VIDEO ?=
+
+RUN := $(VENV)/bin/python
+# Named after the requirements themselves: a fresh clone or a touched file installs nothing anew.
+REQUIREMENTS := $(shell cat pyproject.toml setup.py | cksum | cut -d ' ' -f 1)
+INSTALLED := $(VENV)/.installed-$(REQUIREMENTS)
+INSTALLED_DEV := $(VENV)/.installed-dev-$(REQUIREMENTS)
+CLIP := out/demo/clip/videos/0000.mp4
+
+# The shell reads the path from its environment, so it may hold spaces and quotes.
+export VIDEO
+
+.PHONY: demo test lint setup clean
+.DELETE_ON_ERROR:
+
+ifeq ($(strip $(VIDEO)),)
+demo: $(CLIP)
+	@$(RUN) demo/track_video.py $(CLIP) --weights shapes --out out/demo
+else
+demo: $(INSTALLED)
+	@$(RUN) demo/track_video.py "$$VIDEO"
+endif
+
+test: $(INSTALLED_DEV)
+	@$(RUN) -m pytest
+
+lint: $(INSTALLED_DEV)
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+
+setup: $(INSTALLED_DEV)
+
+clean:
+	rm -rf out build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(CLIP): | $(INSTALLED)
+	@rm -rf out/demo/clip
+	@$(RUN) tools/convert_dataset.py synthetic out/demo/clip --preset demo --seed 0 --mp4
+
+$(INSTALLED): | $(RUN)
+	@echo "Installing queryinst-vis into $(VENV) (PyTorch is large: a few minutes, once)"
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(INSTALLED_DEV): | $(INSTALLED)
+	@echo "Installing the test tools into $(VENV)"
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(RUN):
+	@echo "Creating the virtual environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV)

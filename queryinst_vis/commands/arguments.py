@@ -1,0 +1,81 @@
+"""What the sub-commands share: the look of their help, and arguments of the same meaning."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Run = Callable[[argparse.Namespace], None]
+
+
+def add_command(
+    commands: Commands, name: str, run: Run, summary: str, details: str, *examples: str
+) -> argparse.ArgumentParser:
+    """Add a sub-command whose help ends with examples that can be copied."""
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary}\n{details}",
+        epilog="\n  ".join(["example:" if len(examples) == 1 else "examples:", *examples]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback of an error before its line"
+    )
+    return parser
+
+
+def add_config(parser: argparse.ArgumentParser, weights: bool = False) -> None:
+    """CONFIG, perhaps WEIGHTS, and any number of key=value."""
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, see configs/")
+    if weights:
+        parser.add_argument(
+            "weights", metavar="WEIGHTS", help="a .safetensors file, or the name of shipped weights"
+        )
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="config keys to change, e.g. train.max_steps=100",
+    )
+
+
+def add_devices(parser: argparse.ArgumentParser) -> None:
+    """--devices and --nodes."""
+    parser.add_argument(
+        "--devices",
+        default="auto",
+        metavar="N",
+        help="processes on this machine, one a device (default: %(default)s, every accelerator)",
+    )
+    parser.add_argument(
+        "--nodes",
+        type=count,
+        default=1,
+        metavar="N",
+        help="machines that take part, under torchrun or SLURM (default: %(default)s)",
+    )
+
+
+def count(text: str) -> int:
+    """A whole number from 1 on."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got '{text}'")
+    return int(text)
+
+
+def fraction(text: str) -> float:
+    """A number between 0 and 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got '{text}'")
+    return value

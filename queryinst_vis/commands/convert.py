@@ -1,0 +1,110 @@
+"""``queryinst-vis convert-dataset`` and ``convert-checkpoint``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from queryinst_vis.commands.arguments import Commands, add_command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy as np
+
+
+def add(commands: Commands) -> None:
+    """Add both commands."""
+    summary = "Bring a dataset into YouTube-VIS format, or render a synthetic one."
+    parser = commands.add_parser(
+        "convert-dataset", help=summary, description=summary, allow_abbrev=False
+    )
+    datasets = parser.add_subparsers(title="datasets", metavar="DATASET", required=True)
+    _add_mots(datasets)
+    _add_synthetic(datasets)
+    _add_checkpoint(commands)
+
+
+def _add_mots(datasets: Commands) -> None:
+    parser = add_command(
+        datasets,
+        "mots",
+        _run_mots,
+        "MOTSChallenge or KITTI MOTS instance maps to a YouTube-VIS JSON file.",
+        "Reads SRC/images/SEQUENCE/*.jpg and SRC/instances/SEQUENCE/*.png; images stay in place.",
+        "queryinst-vis convert-dataset mots data/mots work/mots.json",
+    )
+    parser.add_argument(
+        "source", type=Path, metavar="SRC", help="folder with images/ and instances/"
+    )
+    parser.add_argument("target", type=Path, metavar="DST.json", help="annotation file to write")
+
+
+def _run_mots(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.data.convert import convert_mots
+
+    convert_mots(arguments.source, arguments.target)
+    print(f"wrote {arguments.target}")
+
+
+def _add_synthetic(datasets: Commands) -> None:
+    parser = add_command(
+        datasets,
+        "synthetic",
+        _run_synthetic,
+        "Render videos of moving shapes with exact masks and identities.",
+        "The same preset and seed give the same files.",
+        "queryinst-vis convert-dataset synthetic work/shapes --preset train --seed 0",
+    )
+    parser.add_argument("target", type=Path, metavar="DST", help="folder to write, new or empty")
+    parser.add_argument(
+        "--preset",
+        default="train",
+        metavar="P",
+        help="train (to learn from), bench (a yardstick) or demo (one clip) (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="random seed (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--mp4", action="store_true", help="also write every video as DST/videos/NAME.mp4"
+    )
+
+
+def _run_synthetic(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.data.synthetic import PRESETS, generate
+    from queryinst_vis.errors import InputError
+
+    if arguments.preset not in PRESETS:
+        raise InputError(f"preset '{arguments.preset}': choose one of {', '.join(PRESETS)}")
+    write_video = _write_mp4 if arguments.mp4 else None
+    print(generate(arguments.target, PRESETS[arguments.preset], arguments.seed, write_video))
+
+
+def _write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
+    from queryinst_vis.video.writer import VideoWriter
+
+    with VideoWriter(path, fps) as writer:
+        for frame in frames:
+            writer.write(frame)
+
+
+def _add_checkpoint(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "convert-checkpoint",
+        _run_checkpoint,
+        "Bring another project's weights into our names, as safetensors.",
+        "Knows mmdetection's QueryInst and efficientnet-lite0-pytorch's backbone; nothing in "
+        "the file is executed.",
+        "queryinst-vis convert-checkpoint queryinst_r50_mmdet.pth queryinst_r50.safetensors",
+    )
+    parser.add_argument("source", type=Path, metavar="SRC", help="the checkpoint to read")
+    parser.add_argument("target", type=Path, metavar="DST", help=".safetensors file to write")
+
+
+def _run_checkpoint(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.interop import convert_checkpoint
+
+    print(convert_checkpoint(arguments.source, arguments.target))

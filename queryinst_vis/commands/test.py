@@ -1,0 +1,88 @@
+"""``queryinst-vis test-video`` and ``test-image``: result files from a config and weights."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from queryinst_vis.commands.arguments import Commands, add_command, add_config, add_devices
+
+
+def add(commands: Commands) -> None:
+    """Add both commands."""
+    video = add_command(
+        commands,
+        "test-video",
+        _run_video,
+        "Run a video model on the videos of data.test and write a YouTube-VIS result file.",
+        "Prints track AP where the set has annotations; --zip packs what evaluation servers take.",
+        "queryinst-vis test-video configs/youtube_vis/queryinst_vis_r50_2019.yaml "
+        "work/vis/best.safetensors --out work/vis/results.json --zip work/vis/results.zip",
+    )
+    _add_arguments(video)
+    video.add_argument(
+        "--zip", type=Path, metavar="FILE", help="also write the results as a zip for upload"
+    )
+    image = add_command(
+        commands,
+        "test-image",
+        _run_image,
+        "Run a model on the images of data.test and write a COCO result file.",
+        "Prints COCO's mask and box AP where the set has annotations.",
+        "queryinst-vis test-image configs/local/tiny_coco_r18.yaml "
+        "work/tiny_coco_r18/best.safetensors --out work/tiny_coco_r18/results.json",
+    )
+    _add_arguments(image)
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser, weights=True)
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="result JSON to write"
+    )
+    add_devices(parser)
+
+
+def _run_video(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.config import load_config
+    from queryinst_vis.engine.evaluate import test_video
+
+    metrics = test_video(
+        load_config(arguments.config, arguments.overrides),
+        arguments.weights,
+        arguments.out,
+        arguments.zip,
+        devices=arguments.devices,
+        nodes=arguments.nodes,
+    )
+    _report(arguments.out, metrics)
+
+
+def _run_image(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.config import load_config
+    from queryinst_vis.engine.evaluate import test_image
+
+    metrics = test_image(
+        load_config(arguments.config, arguments.overrides),
+        arguments.weights,
+        arguments.out,
+        devices=arguments.devices,
+        nodes=arguments.nodes,
+    )
+    _report(arguments.out, metrics)
+
+
+def _report(out: Path, metrics: dict[str, Any] | None) -> None:
+    """Say what came out: once, not in every process."""
+    from lightning.fabric.utilities import rank_zero_only
+
+    from queryinst_vis.evaluation.report import print_metrics
+
+    if rank_zero_only.rank != 0:
+        return
+    print(f"wrote {out}")
+    if metrics is None:
+        print("not scored: the set has no annotations")
+    else:
+        print_metrics(metrics)

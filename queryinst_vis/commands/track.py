@@ -1,0 +1,69 @@
+"""``queryinst-vis track``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from queryinst_vis.commands.arguments import Commands, add_command, count, fraction
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "track",
+        _run,
+        "Find, segment and follow the instances of a video.",
+        "Writes the annotated video, the tracks as YouTube-VIS JSON and a timeline picture.",
+        "queryinst-vis track street.mp4 --out out/street",
+        "queryinst-vis track clip.mp4 --weights work/run/best.safetensors --stride 5",
+    )
+    parser.add_argument("video", metavar="VIDEO", help="any video file that FFmpeg can read")
+    parser.add_argument(
+        "--weights",
+        default="people",
+        metavar="NAME|FILE",
+        help="weights that ship, by name, or a .safetensors file (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder to write to (default: out/NAME-OF-VIDEO)"
+    )
+    parser.add_argument(
+        "--score-threshold",
+        type=fraction,
+        default=0.3,
+        metavar="P",
+        help="leave out detections below this score, 0..1 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--stride",
+        type=count,
+        default=1,
+        metavar="N",
+        help="look at every N-th frame only (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-frames", type=count, metavar="N", help="stop after N frames (default: all)"
+    )
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="D",
+        help="cpu, cuda, cuda:1, mps, ... (default: %(default)s, an accelerator if there is one)",
+    )
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.engine.track import track_video
+
+    summary = track_video(
+        arguments.video,
+        arguments.out or Path("out") / Path(arguments.video).stem,
+        arguments.weights,
+        score_threshold=arguments.score_threshold,
+        stride=arguments.stride,
+        max_frames=arguments.max_frames,
+        device=arguments.device,
+    )
+    print(summary)

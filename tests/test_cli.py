@@ -1,0 +1,356 @@
+"""The command line as a user meets it: help, exit statuses, messages, and files that appear."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from queryinst_vis import cli
+from queryinst_vis.errors import InputError
+from queryinst_vis.masks import to_rle
+
+ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests" / "data" / "ytvis_eval"
+COMMANDS = {
+    "track": "demo/track_video.py",
+    "train": "tools/train.py",
+    "test-video": "tools/test_video.py",
+    "test-image": "tools/test_image.py",
+    "eval-video": "tools/eval_video.py",
+    "eval-image": "tools/eval_image.py",
+    "convert-dataset": "tools/convert_dataset.py",
+    "convert-checkpoint": "tools/convert_checkpoint.py",
+}
+
+
+def run(*words: object) -> int:
+    return cli.main([str(word) for word in words])
+
+
+def files_below(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+@pytest.fixture
+def complaint(capsys):
+    """Run a command line that must be refused: exit status 2 and exactly one line on stderr."""
+
+    def run_and_read(*words: object) -> str:
+        status = run(*words)
+        captured = capsys.readouterr()
+        assert status == 2
+        assert captured.out == ""
+        assert captured.err.startswith("queryinst-vis: error: ")
+        assert captured.err.count("\n") == 1
+        return captured.err.removeprefix("queryinst-vis: error: ").rstrip("\n")
+
+    return run_and_read
+
+
+@pytest.fixture
+def box_set(tmp_path):
+    """A COCO file of one image with one square, and results that find it exactly."""
+    square = {"bbox": [2, 3, 4, 5], "segmentation": [[2, 3, 6, 3, 6, 8, 2, 8]]}
+    annotation = {"id": 1, "image_id": 7, "category_id": 3, "area": 20, "iscrowd": 0, **square}
+    truth = {
+        "images": [{"id": 7, "file_name": "7.png", "height": 16, "width": 16}],
+        "annotations": [annotation],
+        "categories": [{"id": 3, "name": "square"}],
+    }
+    rle = to_rle(square["segmentation"], 16, 16, "test")
+    result = {"image_id": 7, "category_id": 3, "score": 0.9, "bbox": square["bbox"]}
+    result["segmentation"] = rle
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "results.json").write_text(json.dumps([result]))
+    return tmp_path
+
+
+# Help
+
+
+def test_help_names_every_command(capsys):
+    with pytest.raises(SystemExit) as done:
+        run("--help")
+    assert done.value.code == 0
+    text = capsys.readouterr().out
+    assert all(command in text for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["track"],
+        ["train"],
+        ["test-video"],
+        ["test-image"],
+        ["eval-video"],
+        ["eval-image"],
+        ["convert-dataset", "mots"],
+        ["convert-dataset", "synthetic"],
+        ["convert-checkpoint"],
+    ],
+    ids=" ".join,
+)
+def test_help_of_each_command_teaches_by_example(words, capsys):
+    with pytest.raises(SystemExit) as done:
+        run(*words, "--help")
+    assert done.value.code == 0
+    text = capsys.readouterr().out
+    examples = [line.split() for line in text.splitlines() if line.startswith("  queryinst-vis ")]
+    assert examples
+    for example in examples:  # what help recommends must be a command line that is understood
+        assert example[1 : 1 + len(words)] == words
+        cli.parse_arguments(example[1:])
+
+
+def test_help_of_synthetic_names_every_preset(capsys):
+    from queryinst_vis.data.synthetic import PRESETS
+
+    with pytest.raises(SystemExit):
+        run("convert-dataset", "synthetic", "--help")
+    text = capsys.readouterr().out
+    assert all(f"{name} (" in text for name in PRESETS)
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "the following arguments are required: COMMAND; see 'queryinst-vis --help'"),
+        (["trak"], "invalid choice: 'trak'"),
+        (["track"], "required: VIDEO; see 'queryinst-vis track --help'"),
+        (["track", "a.mp4", "b.mp4"], "unrecognized arguments: b.mp4"),
+        (["track", "a.mp4", "--wieghts", "people"], "unrecognized arguments: --wieghts people"),
+        (["track", "a.mp4", "--str", "2"], "unrecognized arguments: --str 2"),
+        (["track", "a.mp4", "--stride", "0"], "--stride: expected a whole number from 1 on"),
+        (["track", "a.mp4", "--stride", "x"], "--stride: expected a whole number from 1 on"),
+        (["track", "a.mp4", "--score-threshold", "2"], "expected a number between 0 and 1"),
+        (["track", "a.mp4", "--score-threshold", "x"], "expected a number between 0 and 1"),
+        (["train", "config.yaml"], "required: --work-dir"),
+        (["test-image", "config.yaml", "people"], "required: --out"),
+        (["convert-dataset"], "required: DATASET"),
+        (["convert-dataset", "kitti"], "invalid choice: 'kitti'"),
+        (["convert-dataset", "synthetic", "dst", "--seed", "x"], "invalid int value: 'x'"),
+    ],
+)
+def test_bad_arguments(words, message, complaint):
+    assert message in complaint(*words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "c.yaml", "a=1", "b=2", "--work-dir", "w"],
+        ["train", "c.yaml", "--work-dir", "w", "a=1", "b=2"],
+        ["train", "c.yaml", "a=1", "--work-dir", "w", "b=2", "--resume"],
+        ["train", "--work-dir", "w", "--resume", "c.yaml", "a=1", "b=2"],
+    ],
+)
+def test_overrides_may_stand_anywhere_behind_the_config(words):
+    arguments = cli.parse_arguments(words)
+    assert (arguments.config, arguments.overrides) == (Path("c.yaml"), ["a=1", "b=2"])
+
+
+# Input
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["track", "none.mp4"], "none.mp4"),
+        (["track", "none.mp4", "--weights", "none.safetensors"], "none"),
+        (["train", "none.yaml", "--work-dir", "w"], "none.yaml: no such file"),
+        (["test-video", "none.yaml", "people", "--out", "o.json"], "none.yaml: no such file"),
+        (["test-image", "none.yaml", "people", "--out", "o.json"], "none.yaml: no such file"),
+        (["eval-video", "none.json", "none.json"], "none.json: no such file"),
+        (["eval-image", "none.json", "none.json"], "none.json: no such file"),
+        (["convert-dataset", "mots", "none", "o.json"], "none"),
+        (["convert-dataset", "synthetic", "o", "--preset", "trian"], "train, bench, demo"),
+        (["convert-dataset", "synthetic", "o", "--seed", "-1"], "seed -1 is negative"),
+        (["convert-checkpoint", "none.pth", "o.safetensors"], "none.pth: no such file"),
+    ],
+)
+def test_missing_input_leaves_nothing_behind(words, message, complaint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in complaint(*words)
+    assert files_below(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.max_step=3", "unknown key 'train.max_step'; did you mean 'train.max_steps'?"),
+        ("train.max_steps=many", "wrong value for 'train.max_steps'"),
+        ("train.max_steps", "expected key=value"),
+    ],
+)
+def test_a_wrong_override_stops_before_anything_is_made(override, message, complaint, tmp_path):
+    config = ROOT / "configs" / "coco" / "queryinst_r50_100q_1x.yaml"
+    work_dir = tmp_path / "work"
+    assert message in complaint("train", config, override, "--work-dir", work_dir)
+    assert not work_dir.exists()
+
+
+def test_a_weights_file_that_is_none(complaint, tmp_path):
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"not weights")
+    config = ROOT / "configs" / "coco" / "queryinst_r50_100q_1x.yaml"
+    out = tmp_path / "results.json"
+    assert "broken.safetensors" in complaint("test-image", config, broken, "--out", out)
+    assert not out.exists()
+
+
+def test_results_of_another_dataset_are_refused_and_no_scores_are_written(complaint, tmp_path):
+    truth, scores = GOLDEN / "small_gt.json", tmp_path / "scores.json"
+    results = json.loads((GOLDEN / "small_results.json").read_text())
+    results[0]["video_id"] = 4711
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    message = complaint("eval-video", truth, tmp_path / "results.json", "--json", scores)
+    assert "4711" in message
+    assert not scores.exists()
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(complaint, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    assert "not empty" in complaint("convert-dataset", "synthetic", tmp_path)
+    assert files_below(tmp_path) == {"mine.txt"}
+
+
+# Failures that are not the user's
+
+
+@pytest.fixture
+def broken_command(monkeypatch):
+    """Make ``eval-video`` raise an error of choice."""
+
+    def break_with(error: BaseException) -> list[str]:
+        def fail(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr("queryinst_vis.evaluation.evaluate_youtube_vis", fail)
+        return ["eval-video", "truth.json", "results.json"]
+
+    return break_with
+
+
+def test_a_bug_is_one_line_and_status_1(broken_command, capsys):
+    assert run(*broken_command(KeyError("lost\nkey"))) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "unexpected KeyError" in error
+    assert "--debug" in error
+
+
+def test_debug_shows_the_traceback_of_a_bug_and_of_bad_input(broken_command, capsys):
+    assert run(*broken_command(KeyError("lost key")), "--debug") == 1
+    assert "Traceback" in capsys.readouterr().err
+    assert run(*broken_command(InputError("bad file")), "--debug") == 2
+    error = capsys.readouterr().err
+    assert "Traceback" in error
+    assert error.endswith("queryinst-vis: error: bad file\n")
+
+
+def test_ctrl_c_is_status_130(broken_command, capsys):
+    assert run(*broken_command(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == "queryinst-vis: error: interrupted\n"
+
+
+# Jobs
+
+
+@pytest.mark.parametrize("case", ["small", "medium"])
+def test_eval_video_prints_and_writes_the_official_numbers(case, tmp_path, capsys):
+    expected = json.loads((GOLDEN / f"{case}_expected.json").read_text())
+    out = tmp_path / "scores" / "scores.json"
+    truth, results = GOLDEN / f"{case}_gt.json", GOLDEN / f"{case}_results.json"
+    assert run("eval-video", truth, results, "--json", out) == 0
+    scores = json.loads(out.read_text())
+    assert scores["AP"] == pytest.approx(expected["AP"], abs=1e-12)
+    assert scores["AR10"] == pytest.approx(expected["AR10"], abs=1e-12)
+    assert f"{100 * expected['AP']:.1f}" in capsys.readouterr().out
+
+
+def test_eval_image_of_a_perfect_result(box_set, capsys):
+    out = box_set / "scores.json"
+    truth, results = box_set / "truth.json", box_set / "results.json"
+    assert run("eval-image", truth, results, "--json", out) == 0
+    scores = json.loads(out.read_text())
+    assert {kind: scores[kind]["AP"] for kind in ("bbox", "segm")} == pytest.approx(
+        {"bbox": 1.0, "segm": 1.0}
+    )
+    assert "100.0" in capsys.readouterr().out
+
+
+def test_convert_dataset_synthetic_end_to_end(tmp_path, monkeypatch, capsys):
+    from queryinst_vis.data import synthetic
+
+    tiny = synthetic.SyntheticSettings(videos=2, frames=3, width=64, height=48, max_objects=3)
+    monkeypatch.setitem(synthetic.PRESETS, "tiny", tiny)
+    words = ["convert-dataset", "synthetic", tmp_path / "set", "--preset", "tiny", "--mp4"]
+    assert run(*words) == 0
+    assert "2 of 3 frames" in capsys.readouterr().out
+    written = json.loads((tmp_path / "set" / "youtube_vis.json").read_text())
+    assert [video["length"] for video in written["videos"]] == [3, 3]
+    assert files_below(tmp_path / "set" / "videos") == {"0000.mp4", "0001.mp4"}
+    for name in written["videos"][0]["file_names"]:
+        assert (tmp_path / "set" / "frames" / name).is_file()
+
+
+def test_convert_dataset_mots_end_to_end(tmp_path, capsys):
+    source, target = tmp_path / "mots", tmp_path / "out" / "mots.json"
+    for folder in ("images", "instances"):
+        (source / folder / "0001").mkdir(parents=True)
+    for frame in (1, 2):
+        ids = np.zeros((24, 32), dtype=np.uint16)
+        ids[4:20, 5 * frame : 5 * frame + 8] = 2001
+        cv2.imwrite(str(source / "instances" / "0001" / f"{frame:06d}.png"), ids)
+        image = np.full((24, 32, 3), 90, dtype=np.uint8)
+        cv2.imwrite(str(source / "images" / "0001" / f"{frame:06d}.jpg"), image)
+    assert run("convert-dataset", "mots", source, target) == 0
+    written = json.loads(target.read_text())
+    assert [video["length"] for video in written["videos"]] == [2]
+    assert len(written["annotations"]) == 1
+    assert str(target) in capsys.readouterr().out
+
+
+# From a fresh clone, without installation
+
+
+@pytest.mark.parametrize(("command", "script"), COMMANDS.items())
+def test_every_command_has_its_script(command, script):
+    text = (ROOT / script).read_text()
+    assert f'main(["{command}", *sys.argv[1:]])' in text
+
+
+def test_a_script_runs_from_anywhere_without_installation(tmp_path):
+    words = [GOLDEN / "small_gt.json", GOLDEN / "small_results.json", "--json", "scores.json"]
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "eval_video.py", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "AP" in done.stdout
+    assert (tmp_path / "scores.json").is_file()
+
+
+def test_a_script_refuses_bad_input_with_one_line_and_status_2(tmp_path):
+    done = subprocess.run(
+        [sys.executable, ROOT / "demo" / "track_video.py", "none.mp4"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("queryinst-vis: error: ")
+    assert "none.mp4" in done.stderr
+    assert done.stderr.count("\n") == 1

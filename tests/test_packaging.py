@@ -1,0 +1,232 @@
+"""What holds for the repository as a whole: dependencies, layers, entry points, safety."""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+import importlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10, where pytest brings the same parser along
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "queryinst_vis"
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# Distributions whose module has another name; torch.utils.tensorboard needs tensorboard.
+DISTRIBUTION_OF = {
+    "cv2": "opencv-python",
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+    "torch.utils.tensorboard": "tensorboard",
+}
+
+# Which rooms each room may import from, besides itself (docs: README, "Layout").
+BOTTOM = {"structures", "masks", "config", "errors", "files"}
+MIDDLE = {"models", "losses", "tracking", "data", "video", "evaluation", "visualization"}
+UPPER = {"engine", "interop", "results"}
+MAY_IMPORT = (
+    dict.fromkeys(BOTTOM, BOTTOM)
+    | dict.fromkeys(MIDDLE, BOTTOM)
+    | dict.fromkeys(UPPER, BOTTOM | MIDDLE | UPPER)
+    | dict.fromkeys({"commands", "cli"}, BOTTOM | MIDDLE | UPPER | {"commands"})
+    | {"weights": set(), "__init__": BOTTOM | MIDDLE | UPPER}
+)
+
+
+def room_of(path: Path) -> str:
+    """``models`` for queryinst_vis/models/roi.py, ``config`` for queryinst_vis/config.py."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+@cache
+def syntax_tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def imported_modules(path: Path) -> Iterator[str]:
+    """Dotted names of all modules that a file imports, wherever in it."""
+    for node in ast.walk(syntax_tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+# Dependencies
+
+
+def distribution_names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[<>=!~;\[ ]", requirement)[0] for requirement in requirements}
+
+
+REQUIRED = distribution_names(PYPROJECT["project"]["dependencies"])
+OPTIONAL = {
+    extra: distribution_names(requirements)
+    for extra, requirements in PYPROJECT["project"]["optional-dependencies"].items()
+}
+
+
+def imported_distributions(paths: list[Path], own: set[str]) -> set[str]:
+    """Distributions that the files import, besides the standard library and ``own`` modules."""
+    found = set()
+    for path in paths:
+        for module in imported_modules(path):
+            top = module.partition(".")[0]
+            if top not in sys.stdlib_module_names | own:
+                found.add(DISTRIBUTION_OF.get(module) or DISTRIBUTION_OF.get(top, top))
+    return found
+
+
+def test_every_import_is_declared_and_every_dependency_is_used():
+    assert imported_distributions(MODULES, {"queryinst_vis"}) - OPTIONAL["openmmlab"] == REQUIRED
+
+
+def test_what_the_tests_import_is_declared():
+    paths = sorted((ROOT / "tests").glob("*.py"))
+    own = {"queryinst_vis", "tests", "tomli"} | {path.stem for path in paths}
+    assert imported_distributions(paths, own) <= REQUIRED | OPTIONAL["dev"]
+
+
+def test_every_dependency_has_its_reason():
+    text = (ROOT / "docs" / "dependencies.md").read_text()
+    rows = re.findall(r"^\| `([^`]+)` \| (.+?) \|", text, flags=re.MULTILINE)
+    reasons = dict(rows)
+    assert len(rows) == len(reasons)
+    assert set(reasons) == REQUIRED.union(*OPTIONAL.values())
+    assert all(len(reason.split()) > 3 for reason in reasons.values())
+
+
+# Layers
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_imports_point_downwards(path):
+    room = room_of(path)
+    imported = {
+        module.split(".")[1]
+        for module in imported_modules(path)
+        if module.startswith("queryinst_vis.")
+    }
+    assert imported - {room} <= MAY_IMPORT[room]
+
+
+def test_every_folder_with_code_is_a_package():
+    folders = {path.parent for path in MODULES}
+    assert [relative(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+def test_the_weights_that_lie_in_the_package_are_shipped_with_it():
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["queryinst_vis.weights"]
+    files = [path for path in (PACKAGE / "weights").glob("*") if path.suffix != ".py"]
+    files = [path for path in files if path.is_file()]
+    unmatched = [
+        relative(path)
+        for path in files
+        if not any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)
+    ]
+    assert unmatched == []
+
+
+def test_all_weights_come_with_a_model_card():
+    weights = sorted((PACKAGE / "weights").glob("*.safetensors"))
+    assert [path.name for path in weights if not path.with_suffix(".md").exists()] == []
+
+
+# Safety: files from elsewhere are read as data, and no device is assumed
+
+
+def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(syntax_tree(path)):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_nothing_in_a_file_is_executed(path):
+    for name, call in calls(path):
+        assert name not in {"eval", "exec", "yaml.load", "yaml.unsafe_load", "os.system"}
+        assert not name.startswith(("pickle.", "dill.", "cloudpickle.", "shelve."))
+        if name == "torch.load":
+            options = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+            assert options.get("weights_only") == "True"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_no_device_is_assumed(path):
+    assert [name for name, _ in calls(path) if name.endswith(".cuda")] == []
+
+
+# Entry points
+
+
+def test_the_console_script_exists():
+    module, _, function = PYPROJECT["project"]["scripts"]["queryinst-vis"].partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_help_answers_without_loading_the_heavy_libraries():
+    code = (
+        "import sys; from queryinst_vis.cli import build_parser; build_parser().format_help();"
+        "print(sorted({'torch', 'numpy', 'timm', 'lightning'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["Makefile", ".ci/run", "LICENSE", "README.md", "setup.py"])
+def test_the_files_that_newcomers_look_for_are_there(name):
+    assert (ROOT / name).read_text().strip()
+
+
+def test_the_continuous_integration_script_is_executable():
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def make_dry_run(*arguments: str) -> str:
+    done = subprocess.run(
+        ["make", "--dry-run", "VENV=no-such-venv", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_make_demo_sets_up_and_tracks_a_rendered_clip():
+    commands = make_dry_run("demo", "-W", "out/demo/clip/videos/0000.mp4")
+    assert commands.index("-m venv no-such-venv") < commands.index("pip install")
+    assert commands.index("pip install") < commands.index("demo/track_video.py")
+    assert "--weights shapes" in commands
+
+
+def test_make_demo_takes_a_video_whose_name_has_spaces():
+    commands = make_dry_run("demo", "VIDEO=my holiday's video.mp4")
+    assert 'demo/track_video.py "$VIDEO"' in commands
+    assert "convert_dataset" not in commands
+
+
+def test_make_test_sets_up_and_runs_pytest():
+    commands = make_dry_run("test")
+    assert commands.index("'.[dev]'") < commands.index("-m pytest")
