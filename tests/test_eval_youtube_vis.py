@@ -118,11 +118,11 @@ def test_a_second_detection_of_a_track_is_a_false_alarm_but_of_a_crowd_is_ignore
 
 
 def test_area_ranges_follow_the_mean_over_the_frames_that_show_the_object():
-    # 128x128 and 2x2 pixels: the mean is small whether or not nulls and empty masks count;
-    # 200x200 shown once in two frames: medium by the frames shown, small by all frames
-    masks = [rle(0, 0, 200, 200), None]
-    found = evaluate_youtube_vis(ground_truth([{"segmentations": masks}]), [detection(masks)])
-    assert (found["APs"], found["APm"], found["APl"]) == (-1, pytest.approx(1.0), -1)
+    # 150x150 pixels in one frame of two: medium by the frames shown, small by all frames
+    for absent in (None, rle(0, 0, 0, 0)):
+        masks = [rle(0, 0, 150, 150), absent]
+        found = evaluate_youtube_vis(ground_truth([{"segmentations": masks}]), [detection(masks)])
+        assert (found["APs"], found["APm"], found["APl"]) == (-1, pytest.approx(1.0), -1)
     on_the_bound = [rle(0, 0, 128, 128), rle(0, 0, 128, 128)]
     gt = ground_truth([{"segmentations": on_the_bound}])
     found = evaluate_youtube_vis(gt, [detection(on_the_bound)])
