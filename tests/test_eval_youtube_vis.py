@@ -11,7 +11,7 @@ from eval_cases import HEIGHT, WIDTH, box_mask, detection, ground_truth, rle
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.evaluation import evaluate_youtube_vis
-from queryinst_vis.evaluation.average_precision import METRICS
+from queryinst_vis.evaluation.average_precision import METRICS, match_detections
 from queryinst_vis.masks import encode_rle
 
 GOLDEN = Path(__file__).parent / "data" / "ytvis_eval"
@@ -207,3 +207,12 @@ def test_videos_without_ground_truth_or_predictions_cost_only_false_alarms():
     assert evaluate_youtube_vis(gt, [detection(masks)])["AP"] == pytest.approx(1.0)
     found = evaluate_youtube_vis(gt, [detection(masks), detection(masks, 0.95, video_id=3)])
     assert found["AP"] == pytest.approx(0.5)
+
+
+def test_of_equal_overlaps_the_later_ground_truth_is_taken():
+    # as in the reference code: the second detection finds its only candidate gone
+    ious = np.array([[0.6, 0.6], [0.0, 0.6]])
+    nothing = np.zeros(2, dtype=bool)
+    matched, ignored = match_detections(ious, truth_ignored=nothing, truth_crowd=nothing)
+    assert matched[0].tolist() == [True, False]  # at IoU .5
+    assert not matched[-1].any() and not ignored.any()
