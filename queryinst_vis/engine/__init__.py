@@ -1,0 +1,1 @@
+"""Training, inference and checkpoints: the rooms below put to work."""

@@ -1,0 +1,269 @@
+"""Running a model over a whole set: result files for the field's tools, and scores."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.fabric import Fabric
+
+from queryinst_vis.config import Config
+from queryinst_vis.data.annotations import ImageRecord
+from queryinst_vis.data.coco import CocoDataset
+from queryinst_vis.data.frames import load_pixels
+from queryinst_vis.data.loader import open_dataset
+from queryinst_vis.data.youtube_vis import VideoRecord, YouTubeVisDataset
+from queryinst_vis.engine.checkpoint import load_for_config
+from queryinst_vis.engine.inference import VideoTracker, detect_frames
+from queryinst_vis.engine.launch import gather, launch
+from queryinst_vis.engine.log import ProgressDisplay
+from queryinst_vis.errors import InputError
+from queryinst_vis.evaluation import evaluate_coco, evaluate_youtube_vis
+from queryinst_vis.evaluation.report import print_metrics
+from queryinst_vis.models.queryinst import QueryInst
+from queryinst_vis.results import (
+    coco_entries,
+    write_coco,
+    write_youtube_vis,
+    write_zip,
+    youtube_vis_entries,
+)
+from queryinst_vis.structures import VideoResult
+
+READ_AHEAD = 4  # images that are decoded while the network works
+HEADLINES = ("AP", "AP50", "AP75")
+Entries = list[dict[str, Any]]
+AnySet = CocoDataset | YouTubeVisDataset
+
+
+def test_video(
+    config: Config,
+    weights: str | Path,
+    out: str | Path,
+    zip_path: str | Path | None = None,
+    devices: str | int = "auto",
+    nodes: int = 1,
+) -> dict[str, Any] | None:
+    """Track through the videos of ``data.test`` (else ``data.val``) and write the results.
+
+    Args:
+        config: data, input, inference and tracking settings; its model must be that of the
+            weights, whose class names are matched with the file's.
+        weights: name of shipped weights or a checkpoint.
+        out: YouTube-VIS result JSON.
+        zip_path: the same as evaluation servers want it, or None.
+        devices: processes per node, or ``"auto"``; whole videos are shared out among them.
+        nodes: machines that take part.
+
+    Returns:
+        The metrics of ``evaluate_youtube_vis``, which are also printed; None where the set has
+        no annotations or nothing was detected.
+
+    Raises:
+        InputError: the config, the weights, the set or an image cannot be used.
+    """
+    fabric = launch(devices, nodes)
+    model, config = load_for_config(config, weights)
+    dataset, annotations = _open_test_set(config, YouTubeVisDataset)
+    _check_outputs(out, zip_path)
+    entries = predict_videos(fabric, model.to(fabric.device), config, dataset)
+    metrics = None
+    if fabric.is_global_zero:
+        write_youtube_vis(out, entries)
+        if zip_path is not None:
+            write_zip(out, zip_path)
+        metrics = _report(evaluate_youtube_vis, dataset, annotations, entries)
+    return fabric.broadcast(metrics)
+
+
+def test_image(
+    config: Config,
+    weights: str | Path,
+    out: str | Path,
+    devices: str | int = "auto",
+    nodes: int = 1,
+) -> dict[str, dict[str, Any]] | None:
+    """Detect in the images of ``data.test`` (else ``data.val``) and write the results.
+
+    Args:
+        config: as for ``test_video``.
+        weights: name of shipped weights or a checkpoint.
+        out: COCO result JSON, with boxes and masks.
+        devices: processes per node, or ``"auto"``.
+        nodes: machines that take part.
+
+    Returns:
+        The metrics of ``evaluate_coco``, which are also printed; None where the set has no
+        annotations or nothing was detected.
+
+    Raises:
+        InputError: the config, the weights, the set or an image cannot be used.
+    """
+    fabric = launch(devices, nodes)
+    model, config = load_for_config(config, weights)
+    dataset, annotations = _open_test_set(config, CocoDataset)
+    _check_outputs(out)
+    entries = predict_images(fabric, model.to(fabric.device), config, dataset)
+    metrics = None
+    if fabric.is_global_zero:
+        write_coco(out, entries)
+        metrics = _report(evaluate_coco, dataset, annotations, entries)
+    return fabric.broadcast(metrics)
+
+
+def _report(
+    score: Callable[[str, Entries], dict[str, Any]],
+    dataset: AnySet,
+    annotations: str,
+    entries: Entries,
+) -> dict[str, Any] | None:
+    """Score and print where there is something to compare."""
+    if not entries:
+        print("nothing was detected: the result file is an empty list")
+        return None
+    if not dataset.has_annotations:
+        return None
+    metrics = score(annotations, entries)
+    print_metrics(metrics)
+    return metrics
+
+
+def open_validation_set(config: Config) -> AnySet | None:
+    """``data.val``, checked to be one that can be scored; None where it is not set.
+
+    Raises:
+        InputError: unreadable, without annotations, or videos for a model that cannot track.
+    """
+    annotations = config.data.val.annotations
+    if annotations is None:
+        return None
+    dataset = open_dataset(config.data.val, config.model.classes)
+    if not dataset.has_annotations:
+        raise InputError(f"data.val.annotations {annotations}: has no annotations to score with")
+    if isinstance(dataset, YouTubeVisDataset) and not config.model.track.enabled:
+        raise InputError(
+            f"data.val.annotations {annotations}: holds videos; set model.track.enabled=true or "
+            "choose an image set"
+        )
+    return dataset
+
+
+def evaluate(
+    fabric: Fabric, model: QueryInst, config: Config, dataset: AnySet
+) -> tuple[float, dict[str, float]]:
+    """Score a model in training on ``data.val``; leaves it in eval mode.
+
+    Returns:
+        The score by which the best weights are chosen (AP of tracks or of masks, 0..1), and
+        headline metrics by name. Those of rank 0 count; the others return 0 and nothing.
+    """
+    model.eval()
+    annotations = config.data.val.annotations
+    is_video = isinstance(dataset, YouTubeVisDataset)
+    entries = (predict_videos if is_video else predict_images)(fabric, model, config, dataset)
+    if not fabric.is_global_zero:
+        return 0.0, {}
+    if not entries:  # as in the first steps of a training
+        return 0.0, {"AP": 0.0}
+    if is_video:
+        found = evaluate_youtube_vis(annotations, entries)
+        return found["AP"], {name: found[name] for name in HEADLINES}
+    found = evaluate_coco(annotations, entries)
+    return found["segm"]["AP"], {
+        f"{kind}_{name}": metrics[name] for kind, metrics in found.items() for name in HEADLINES
+    }
+
+
+def predict_videos(
+    fabric: Fabric, model: QueryInst, config: Config, dataset: YouTubeVisDataset
+) -> Entries:
+    """YouTube-VIS result entries of all videos, in their order, the same in every process."""
+    tracker = VideoTracker(model, config, fabric.device)
+    mine = _share(fabric, dataset.videos)
+    frames = sum(len(video) for _, video in mine)
+    with ProgressDisplay("tracking frames", frames, visible=fabric.is_global_zero) as display:
+        found = [
+            (
+                index,
+                youtube_vis_entries(
+                    _track(tracker, video, display), video.id, dataset.category_ids
+                ),
+            )
+            for index, video in mine
+        ]
+    return _merge(fabric, found)
+
+
+def _track(tracker: VideoTracker, video: VideoRecord, display: ProgressDisplay) -> VideoResult:
+    tracker.reset()
+    result = VideoResult()
+    for frame in _load_ahead(video.frame(index) for index in range(len(video))):
+        result.add(tracker.update(frame))
+        display.advance()
+    return result
+
+
+def predict_images(
+    fabric: Fabric, model: QueryInst, config: Config, dataset: CocoDataset
+) -> Entries:
+    """COCO result entries of all images, in their order, the same in every process."""
+    mine = _share(fabric, dataset.images)
+    found = []
+    with ProgressDisplay(
+        "detecting in images", len(mine), visible=fabric.is_global_zero
+    ) as display:
+        frames = _load_ahead(image for _, image in mine)
+        for (index, image), frame in zip(mine, frames, strict=True):
+            (detections,) = detect_frames(model, config, [frame])
+            found.append((index, coco_entries(detections, image.id, dataset.category_ids)))
+            display.advance()
+    return _merge(fabric, found)
+
+
+def _share(fabric: Fabric, items: list[Any]) -> list[tuple[int, Any]]:
+    """This process's share, each with its place in the whole."""
+    return list(enumerate(items))[fabric.global_rank :: fabric.world_size]
+
+
+def _merge(fabric: Fabric, found: list[tuple[int, Entries]]) -> Entries:
+    shares = sorted(gather(fabric, found), key=lambda share: share[0])
+    return [entry for _, entries in shares for entry in entries]
+
+
+def _load_ahead(records: Iterable[ImageRecord]) -> Iterator[np.ndarray]:
+    """Decode images in a thread while the network works on earlier ones."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pending: deque[Future[np.ndarray]] = deque()
+        for record in records:
+            pending.append(pool.submit(load_pixels, record))
+            if len(pending) > READ_AHEAD:
+                yield pending.popleft().result()
+        for image in pending:
+            yield image.result()
+
+
+def _open_test_set(
+    config: Config, kind: type[CocoDataset] | type[YouTubeVisDataset]
+) -> tuple[Any, str]:
+    """``data.test``, else ``data.val``, as a set of this kind, and its annotation file."""
+    data = config.data.test if config.data.test.annotations else config.data.val
+    if data.annotations is None:
+        raise InputError("data.test.annotations: not set (nor data.val's); name the set to test on")
+    dataset = open_dataset(data, config.model.classes)
+    if not isinstance(dataset, kind):
+        other = "test-image" if isinstance(dataset, CocoDataset) else "test-video"
+        raise InputError(f"{data.annotations}: a set of the other kind; use {other}")
+    return dataset, data.annotations
+
+
+def _check_outputs(*paths: str | Path | None) -> None:
+    """Find out before the work, not after it, that a result cannot be written."""
+    for path in [Path(path) for path in paths if path is not None]:
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise InputError(f"cannot write {path}: choose a file in a folder that can be written")

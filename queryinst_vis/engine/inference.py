@@ -1,0 +1,153 @@
+"""From frames to detections, and on to tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from queryinst_vis.config import Config
+from queryinst_vis.data.transforms import to_network_input
+from queryinst_vis.engine.checkpoint import load_model
+from queryinst_vis.errors import InputError
+from queryinst_vis.models.postprocess import detect
+from queryinst_vis.models.queryinst import QueryInst
+from queryinst_vis.structures import Detections
+from queryinst_vis.tracking.tracker import Tracker
+from queryinst_vis.video.reader import VideoReader
+
+
+@torch.inference_mode()
+def detect_frames(model: QueryInst, config: Config, frames: list[np.ndarray]) -> list[Detections]:
+    """Detect and segment the instances of each frame by itself.
+
+    Args:
+        model: in eval mode, on any device.
+        config: its ``input``, ``inference`` and ``model.backbone`` keys are used.
+        frames: ``(H, W, 3)`` uint8 RGB each.
+
+    Returns:
+        Detections in pixels of the frames, on the CPU.
+
+    Raises:
+        InputError: a frame of another shape or type.
+    """
+    backbone, inference = config.model.backbone, config.inference
+    images, image_sizes = to_network_input(
+        frames, config.input.test_short, config.input.test_long, backbone.mean, backbone.std
+    )
+    found = detect(
+        model,
+        images.to(model.queries.device),
+        image_sizes,
+        [frame.shape[:2] for frame in frames],
+        score_threshold=inference.score_threshold,
+        max_per_image=inference.max_per_image,
+        one_label_per_query=inference.one_label_per_query,
+        mask_threshold=inference.mask_threshold,
+    )
+    return [detections.to("cpu") for detections in found]
+
+
+class VideoTracker:
+    """Online video instance segmentation (paper 3.5): frames in, detections with ids out.
+
+    Args:
+        model: QueryInst with a track head; moved to ``device`` and set to eval mode.
+        config: of the model; its ``input``, ``inference`` and ``tracking`` keys are used.
+        device: where the network runs.
+
+    Attributes:
+        class_names: names of the labels.
+
+    Raises:
+        InputError: the model has no track head.
+
+    Example::
+
+        tracker = VideoTracker.from_pretrained("weights.safetensors")
+        for frame, detections in tracker.stream("video.mp4"):
+            print(detections.track_ids, detections.boxes)
+    """
+
+    def __init__(
+        self, model: QueryInst, config: Config, device: str | torch.device = "cpu"
+    ) -> None:
+        if model.track_head is None:
+            raise InputError(
+                "this model has no track head and cannot track: it was trained on images; train it "
+                "on videos with model.track.enabled=true, or use it with test-image"
+            )
+        self.class_names = list(config.model.classes)
+        self._model = model.to(device).eval()
+        self._config = config
+        tracking = config.tracking
+        self._tracker = Tracker(
+            tracking.rule,
+            tracking.score_weight,
+            tracking.iou_weight,
+            tracking.label_weight,
+            tracking.expire_after,
+            tracking.max_tracks,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path,
+        device: str | torch.device = "auto",
+        overrides: list[str] | None = None,
+    ) -> VideoTracker:
+        """A tracker from shipped weights (by name) or from a checkpoint file.
+
+        Args:
+            name_or_path: name of shipped weights, a ``.safetensors`` file or a ``last.ckpt``.
+            device: ``"auto"`` takes the accelerator where there is one.
+            overrides: dotlist changes, e.g. ``["inference.score_threshold=0.3"]``.
+
+        Raises:
+            InputError: the weights cannot be used, or have no track head.
+        """
+        model, config = load_model(name_or_path, device, overrides)
+        return cls(model, config, model.queries.device)
+
+    def update(self, frame: np.ndarray) -> Detections:
+        """Find the instances of the video's next frame and give them their identities.
+
+        Args:
+            frame: ``(H, W, 3)`` uint8 RGB.
+
+        Returns:
+            Detections in pixels of the frame, on the CPU, with ``track_ids`` that are unique
+            in the frame and stay with an instance through the video.
+
+        Raises:
+            InputError: not such a frame.
+        """
+        if not isinstance(frame, np.ndarray):
+            raise InputError(f"a frame must be a numpy array, not {type(frame).__name__}")
+        return self._tracker.update(detect_frames(self._model, self._config, [frame])[0])
+
+    def stream(self, path: str | Path, stride: int = 1) -> Iterator[tuple[np.ndarray, Detections]]:
+        """Track through a whole video, as one new video; memory does not grow with its length.
+
+        Args:
+            path: the video file.
+            stride: use every that many frames.
+
+        Returns:
+            An iterator of ``(frame, detections)``: ``(H, W, 3)`` uint8 RGB, and what ``update``
+            says of it.
+
+        Raises:
+            InputError: the video cannot be read.
+        """
+        reader = VideoReader(path, stride=stride)
+        self.reset()
+        return ((frame, self.update(frame)) for frame in reader)
+
+    def reset(self) -> None:
+        """Forget all identities: the next frame begins another video."""
+        self._tracker.reset()

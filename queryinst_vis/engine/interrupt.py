@@ -1,0 +1,43 @@
+"""Stopping a long run without losing it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopRequest:
+    """While active, the first Ctrl-C or SIGTERM only sets ``requested``; the next one stops.
+
+    Signal handlers can be set from the main thread alone; elsewhere nothing changes.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._process = os.getpid()
+        self._previous: dict[int, signal.Handlers] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _receive(self, number: int, _: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a forked data worker: it lives as long as its parent
+            if number == signal.SIGTERM:
+                os._exit(0)
+            return
+        self.requested = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}

@@ -1,0 +1,67 @@
+"""Processes and devices: one entry to Lightning Fabric for training and testing."""
+
+from __future__ import annotations
+
+import os
+from typing import TypeVar
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.strategies import DDPStrategy
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from queryinst_vis.errors import InputError
+
+PRECISIONS = ("32-true", "bf16-mixed")  # both without a loss scaler: nothing more to resume
+
+T = TypeVar("T")
+
+
+def launch(devices: str | int = "auto", nodes: int = 1, precision: str = "32-true") -> Fabric:
+    """Start the processes and return this process's Fabric.
+
+    Args:
+        devices: processes per node; ``"auto"``: all accelerators, or one process on the CPU,
+            or as many as torchrun started.
+        nodes: machines that take part, under torchrun or SLURM.
+        precision: one of ``PRECISIONS``.
+
+    Raises:
+        InputError: devices that are not there, or an unknown precision.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"train.precision '{precision}': choose one of {', '.join(PRECISIONS)}")
+    count = _processes_per_node(devices)
+    single = count * nodes == 1
+    try:
+        fabric = Fabric(
+            devices=count,
+            num_nodes=nodes,
+            # a batch without matches leaves the mask heads out of its losses
+            strategy="auto" if single else DDPStrategy(find_unused_parameters=True),
+            precision=precision,
+        )
+        fabric.launch()
+    except (MisconfigurationException, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"cannot run on {count} devices of {nodes} nodes: {reason}") from error
+    return fabric
+
+
+def _processes_per_node(devices: str | int) -> int:
+    if devices == "auto":
+        accelerators = torch.accelerator.device_count() if torch.accelerator.is_available() else 1
+        return int(os.environ.get("LOCAL_WORLD_SIZE", accelerators))
+    try:
+        return int(devices)
+    except ValueError as error:
+        raise InputError(f"devices '{devices}': expected a number or 'auto'") from error
+
+
+def gather(fabric: Fabric, items: list[T]) -> list[T]:
+    """The items of all processes, rank by rank, in every process."""
+    if fabric.world_size == 1:
+        return items
+    shards: list[list[T]] = [[] for _ in range(fabric.world_size)]
+    torch.distributed.all_gather_object(shards, items)
+    return [item for shard in shards for item in shard]

@@ -1,0 +1,54 @@
+"""What the optimiser updates, and how fast at which step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torch.optim import AdamW
+
+from queryinst_vis.config import TrainConfig
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Learning rate of the update that takes the model from ``step`` to ``step + 1``.
+
+    Linear warm-up from ``warmup_factor`` of the rate, then a factor ``lr_gamma`` at every
+    milestone of ``lr_steps``. A pure function, so a resumed run needs no scheduler state.
+    """
+    decay = config.lr_gamma ** sum(step >= milestone for milestone in config.lr_steps)
+    warmup = 1.0
+    if step < config.warmup_steps:
+        progress = step / config.warmup_steps
+        warmup = config.warmup_factor + (1 - config.warmup_factor) * progress
+    return config.lr * decay * warmup
+
+
+def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+    """Trainable parameters as two groups: the backbone and everything else.
+
+    Each group carries ``lr_multiplier``, its factor on ``learning_rate``; an empty group is
+    left out.
+    """
+    trainable = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
+    backbone = [value for name, value in trainable if name.startswith("backbone.")]
+    heads = [value for name, value in trainable if not name.startswith("backbone.")]
+    groups = [
+        {"params": backbone, "lr_multiplier": config.backbone_lr_multiplier},
+        {"params": heads, "lr_multiplier": 1.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def build_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
+    """AdamW with one weight decay for all parameters, as published."""
+    groups = parameter_groups(model, config)
+    return AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
+
+
+def set_learning_rate(optimizer: AdamW, step: int, config: TrainConfig) -> float:
+    """Give every group its rate for the coming update; returns the heads' rate."""
+    rate = learning_rate(step, config)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["lr_multiplier"]
+    return rate

@@ -1,0 +1,225 @@
+"""From frames and whole sets to tracks, result files and scores."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from queryinst_vis.config import DatasetConfig
+from queryinst_vis.engine import evaluate as evaluation
+from queryinst_vis.engine import inference
+from queryinst_vis.engine.checkpoint import save_weights
+from queryinst_vis.engine.inference import VideoTracker, detect_frames
+from queryinst_vis.errors import InputError
+from queryinst_vis.files import write_json_atomically
+from queryinst_vis.masks import decode_rle
+from queryinst_vis.models.build import build_model
+from queryinst_vis.video.writer import VideoWriter
+from tests.tiny import (
+    HEIGHT,
+    WIDTH,
+    draw_frame,
+    oracle_detect,
+    rectangles,
+    tiny_config,
+    write_images,
+    write_videos,
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return build_model(tiny_config()).eval()
+
+
+@pytest.fixture
+def oracle(monkeypatch):
+    monkeypatch.setattr(inference, "detect", oracle_detect)
+
+
+def test_detections_are_in_pixels_of_each_frame(model):
+    frames = [draw_frame(0), np.kron(draw_frame(0), np.ones((2, 2, 1), dtype=np.uint8))]
+    config = tiny_config()
+    (small,), (large,) = (detect_frames(model, config, [frame]) for frame in frames)
+    assert (small.image_size, large.image_size) == ((HEIGHT, WIDTH), (2 * HEIGHT, 2 * WIDTH))
+    assert len(small) == 5 and small.masks().shape == (5, HEIGHT, WIDTH)
+    assert torch.allclose(2 * small.boxes, large.boxes, atol=1e-2)
+
+
+def test_a_batch_of_frames_equals_one_by_one(model):
+    config = tiny_config()
+    frames = [draw_frame(0), draw_frame(3)[:40], draw_frame(2)[:, :70]]
+    for batched, frame in zip(detect_frames(model, config, frames), frames, strict=True):
+        (single,) = detect_frames(model, config, [frame])
+        assert batched.image_size == frame.shape[:2]
+        assert torch.equal(batched.labels, single.labels)
+        if frame.shape[:2] == (HEIGHT, WIDTH):
+            assert torch.allclose(batched.boxes, single.boxes, atol=1e-2)
+            assert torch.allclose(batched.embeddings, single.embeddings, atol=1e-4)
+
+
+def test_inference_settings_are_obeyed(model):
+    config = tiny_config()
+    config.inference.max_per_image = 2
+    config.inference.mask_threshold = 0.7
+    (two,) = detect_frames(model, config, [draw_frame(0)])
+    assert len(two) == 2 and two.mask_threshold == 0.7
+    config.inference.score_threshold = 0.99
+    (none,) = detect_frames(model, config, [draw_frame(0)])
+    assert len(none) == 0 and none.masks().shape == (0, HEIGHT, WIDTH)
+
+
+def test_tracker_keeps_identities_until_reset(model, oracle):
+    tracker = VideoTracker(model, tiny_config())
+    assert tracker.class_names == ["box", "crate"]
+    for index in range(3):
+        found = tracker.update(draw_frame(index))
+        assert found.track_ids.tolist() == [0, 1]
+        assert found.boxes.tolist() == [list(map(float, box)) for box in rectangles(index)]
+    tracker.reset()
+    assert tracker.update(draw_frame(0)).track_ids.tolist() == [0, 1]
+
+
+def test_tracker_answers_on_the_cpu_without_gradients(model):
+    found = VideoTracker(model, tiny_config()).update(draw_frame(0))
+    assert len(found) > 0
+    for tensor in (found.boxes, found.scores, found.mask_logits, found.track_ids):
+        assert tensor.device.type == "cpu" and not tensor.requires_grad
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        np.zeros((HEIGHT, WIDTH, 3), dtype=np.float32),
+        np.zeros((HEIGHT, WIDTH), dtype=np.uint8),
+        np.zeros((3, HEIGHT, WIDTH), dtype=np.uint8),
+        np.zeros((0, WIDTH, 3), dtype=np.uint8),
+        [[0, 0, 0]],
+    ],
+    ids=["float", "grey", "channels first", "empty", "list"],
+)
+def test_wrong_frames(model, frame):
+    with pytest.raises(InputError, match="a frame must be"):
+        VideoTracker(model, tiny_config()).update(frame)
+
+
+def test_a_model_without_track_head_cannot_track():
+    config = tiny_config(track=False)
+    with pytest.raises(InputError, match="no track head"):
+        VideoTracker(build_model(config), config)
+
+
+def test_three_lines_of_python(tmp_path, model, oracle):
+    save_weights(tmp_path / "model.safetensors", model, tiny_config(), half=True)
+    with VideoWriter(tmp_path / "video.mp4", fps=5, crf=1) as writer:
+        for index in range(5):
+            writer.write(draw_frame(index))
+
+    tracker = VideoTracker.from_pretrained(tmp_path / "model.safetensors", device="cpu")
+    seen = list(tracker.stream(tmp_path / "video.mp4", stride=2))
+    assert len(seen) == 3
+    for frame, detections in seen:
+        assert frame.shape == (HEIGHT, WIDTH, 3) and frame.dtype == np.uint8
+        assert detections.image_size == (HEIGHT, WIDTH)
+
+
+def test_stream_opens_the_video_at_once(model):
+    with pytest.raises(InputError, match="no such file"):
+        VideoTracker(model, tiny_config()).stream("absent.mp4")
+
+
+@pytest.fixture
+def weights(tmp_path, model):
+    save_weights(tmp_path / "model.safetensors", model, tiny_config())
+    return tmp_path / "model.safetensors"
+
+
+def test_perfect_tracks_score_one(tmp_path, weights, oracle, capsys):
+    config = tiny_config(val=write_videos(tmp_path / "videos"))
+    config.model.classes = []  # the checkpoint's
+    out, archive = tmp_path / "results.json", tmp_path / "results.zip"
+    metrics = evaluation.test_video(config, weights, out, archive, devices=1)
+    assert metrics["per_class_AP"] == {"unknown": None, "box": 1.0, "crate": 1.0}
+    assert metrics["AP"] == 1.0
+    assert "100.0" in capsys.readouterr().out
+
+    entries = json.loads(out.read_text())
+    found = {(entry["video_id"], entry["category_id"]) for entry in entries}
+    assert found == {(50, 7), (50, 9), (49, 7), (49, 9)}, "ids of the file, matched by class name"
+    for entry in entries:
+        x0, y0, x1, y1 = rectangles(2)[[7, 9].index(entry["category_id"])]
+        mask = decode_rle(entry["segmentations"][2])
+        assert mask[y0:y1, x0:x1].all() and mask.sum() == (x1 - x0) * (y1 - y0)
+    with zipfile.ZipFile(archive) as content:
+        assert json.loads(content.read("results.json")) == entries
+
+
+def test_perfect_detections_score_one(tmp_path, weights, oracle):
+    config = tiny_config()
+    config.data.test = write_images(tmp_path / "images")
+    config.data.val = DatasetConfig("not looked at", "neither")
+    metrics = evaluation.test_image(config, weights, tmp_path / "results.json", devices=1)
+    assert metrics["bbox"]["AP"] == metrics["segm"]["AP"] == 1.0
+    entries = json.loads((tmp_path / "results.json").read_text())
+    assert {entry["image_id"] for entry in entries} == {17, 18, 19, 20}
+    first = [entry for entry in entries if entry["image_id"] == 20]
+    assert [(entry["category_id"], entry["bbox"]) for entry in first] == [
+        (7, [8, 8, 24, 20]),
+        (9, [60, 34, 24, 24]),
+    ]
+
+
+def test_the_network_itself_fills_result_files(tmp_path, weights):
+    config = tiny_config(val=write_videos(tmp_path / "videos"))
+    metrics = evaluation.test_video(config, weights, tmp_path / "results.json", devices=1)
+    entries = json.loads((tmp_path / "results.json").read_text())
+    assert 0 <= metrics["AP"] < 1
+    assert entries and all(len(entry["segmentations"]) == 4 for entry in entries)
+    assert all(0 < entry["score"] < 1 for entry in entries)
+
+
+def test_sets_without_annotations_get_results_but_no_score(tmp_path, weights, oracle):
+    data = write_videos(tmp_path / "videos")
+    content = json.loads((tmp_path / "videos" / "videos.json").read_text())
+    del content["annotations"]
+    write_json_atomically(data.annotations, content)
+    config = tiny_config(val=data)
+    assert evaluation.test_video(config, weights, tmp_path / "results.json", devices=1) is None
+    assert len(json.loads((tmp_path / "results.json").read_text())) == 4
+
+
+def test_nothing_detected_is_an_empty_list(tmp_path, weights, capsys):
+    config = tiny_config(val=write_images(tmp_path / "images"))
+    config.inference.score_threshold = 1.0
+    assert evaluation.test_image(config, weights, tmp_path / "results.json", devices=1) is None
+    assert json.loads((tmp_path / "results.json").read_text()) == []
+    assert "nothing was detected" in capsys.readouterr().out
+
+
+def test_a_set_of_the_other_kind(tmp_path, weights):
+    config = tiny_config(val=write_images(tmp_path / "images"))
+    with pytest.raises(InputError, match="use test-image"):
+        evaluation.test_video(config, weights, tmp_path / "results.json", devices=1)
+
+
+def test_no_set_at_all(tmp_path, weights):
+    with pytest.raises(InputError, match=r"data\.test\.annotations: not set"):
+        evaluation.test_video(tiny_config(), weights, tmp_path / "results.json", devices=1)
+
+
+def test_outputs_are_checked_before_the_work(tmp_path, weights, monkeypatch):
+    monkeypatch.setattr(evaluation, "predict_videos", None)  # must not be reached
+    config = tiny_config(val=write_videos(tmp_path / "videos"))
+    with pytest.raises(InputError, match="cannot write"):
+        evaluation.test_video(config, weights, tmp_path, devices=1)
+
+
+def test_a_broken_frame_leaves_no_result_file(tmp_path, weights):
+    config = tiny_config(val=write_videos(tmp_path / "videos"))
+    (tmp_path / "videos" / "1" / "2.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"2\.png: not a readable image"):
+        evaluation.test_video(config, weights, tmp_path / "results.json", devices=1)
+    assert not (tmp_path / "results.json").exists()

@@ -1,0 +1,397 @@
+"""Training: the schedule as published, and runs that survive whatever ends them."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from queryinst_vis.config import BackboneConfig, TrainConfig, config_to_dict, load_config
+from queryinst_vis.engine import evaluate as evaluation
+from queryinst_vis.engine import train as training
+from queryinst_vis.engine.checkpoint import load_model, load_weights, save_weights
+from queryinst_vis.engine.log import MetricsLog
+from queryinst_vis.engine.schedule import build_optimizer, learning_rate, set_learning_rate
+from queryinst_vis.engine.step import TrainingStep
+from queryinst_vis.engine.train import train
+from queryinst_vis.engine.training_state import load_training_state
+from queryinst_vis.errors import InputError
+from queryinst_vis.models.build import build_model
+from tests.tiny import tiny_config, write_images, write_videos
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    return write_videos(tmp_path_factory.mktemp("videos") / "set")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp("images") / "set")
+
+
+def read_metrics(work_dir):
+    with (work_dir / "metrics.csv").open(newline="") as file:
+        return [
+            (int(row["step"]), row["name"], float(row["value"])) for row in csv.DictReader(file)
+        ]
+
+
+def metric(work_dir, name):
+    return {step: value for step, found, value in read_metrics(work_dir) if found == name}
+
+
+# The optimiser
+
+
+def test_learning_rate_warms_up_and_steps_down():
+    recipe = TrainConfig(
+        lr=1.0, warmup_steps=4, warmup_factor=0.2, lr_steps=[6, 8], lr_gamma=0.1, max_steps=10
+    )
+    rates = [learning_rate(step, recipe) for step in range(10)]
+    assert rates == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_no_warmup_starts_at_the_full_rate():
+    assert learning_rate(0, TrainConfig(lr=0.5, warmup_steps=0, lr_steps=[])) == 0.5
+
+
+def test_backbone_has_its_own_rate_and_frozen_stages_none():
+    config = tiny_config()
+    recipe = replace(config.train, lr=1.0, backbone_lr_multiplier=0.1, warmup_steps=0, lr_steps=[])
+    model = build_model(config)
+    optimizer = build_optimizer(model, recipe)
+    set_learning_rate(optimizer, 0, recipe)
+    rates = {id(p): g["lr"] for g in optimizer.param_groups for p in g["params"]}
+    decays = {group["weight_decay"] for group in optimizer.param_groups}
+    assert decays == {recipe.weight_decay}, "one weight decay for all, as published"
+    frozen = 0
+    for name, parameter in model.named_parameters():
+        expected = 0.1 if name.startswith("backbone.") else 1.0
+        frozen += not parameter.requires_grad
+        assert rates.get(id(parameter)) == (expected if parameter.requires_grad else None), name
+    assert frozen > 0
+
+
+# A run and what it leaves behind
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, videos):
+    """Six steps without an interruption (and without evaluation)."""
+    work_dir = tmp_path_factory.mktemp("runs") / "straight"
+    train(recipe(videos), work_dir, devices=1)
+    return work_dir
+
+
+def recipe(videos):
+    config = tiny_config(train=videos)
+    config.train.max_steps = 6
+    config.train.accumulate = 2
+    config.train.batch_size = 1
+    config.train.checkpoint_every = 3
+    return config
+
+
+def assert_same_state(first, second):
+    first, second = (load_training_state(folder / "last.ckpt") for folder in (first, second))
+    assert first.step == second.step
+    assert first.model.keys() == second.model.keys()
+    for name in first.model:
+        assert torch.equal(first.model[name], second.model[name]), name
+    moments, others = first.optimizer["state"], second.optimizer["state"]
+    assert moments.keys() == others.keys() and moments
+    for key in moments:
+        for name in ("step", "exp_avg", "exp_avg_sq"):
+            assert torch.equal(moments[key][name], others[key][name]), (key, name)
+
+
+def test_a_run_leaves_its_config_weights_state_and_metrics(finished, videos):
+    assert load_config(finished / "config.yaml") == recipe(videos)
+    config, weights = load_weights(finished / "final.safetensors")
+    assert config == recipe(videos)
+    state = load_training_state(finished / "last.ckpt")
+    assert state.step == 6 and state.best is None
+    assert all(torch.equal(weights[name], state.model[name]) for name in state.model)
+    names = {name for _, name, _ in read_metrics(finished)}
+    assert {"loss", "loss/s0.cls", "loss/s1.dice", "loss/track", "lr", "grad_norm"} <= names
+    assert list(metric(finished, "loss")) == [1, 2, 3, 4, 5, 6]
+    assert metric(finished, "lr")[6] == pytest.approx(1e-4), "after the milestone at step 3"
+    assert list((finished / "tensorboard").glob("events*"))
+    assert not (finished / "best.safetensors").exists(), "nothing to choose it by"
+
+
+def test_training_moves_every_part_but_the_frozen_stages(finished, videos):
+    torch.manual_seed(0)
+    model = build_model(recipe(videos))
+    _, weights = load_weights(finished / "final.safetensors")
+    moved = set()
+    for name, parameter in model.named_parameters():
+        if not torch.equal(parameter.detach(), weights[name]):
+            assert parameter.requires_grad, name
+            moved.add(name.split(".")[0])
+    assert moved == {name.split(".")[0] for name, _ in model.named_parameters()}
+
+
+CHILD = """
+import os, signal
+from queryinst_vis.config import load_config
+from queryinst_vis.engine import evaluate as evaluation
+from queryinst_vis.engine.log import MetricsLog
+from queryinst_vis.engine.step import TrainingStep
+from queryinst_vis.engine.train import train
+
+write = MetricsLog.write
+
+def write_and_die(self, step, metrics):
+    write(self, step, metrics)
+    if step == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+MetricsLog.write = write_and_die
+train(load_config({config!r}), {work_dir!r}, devices=1)
+"""
+
+
+def test_a_killed_run_resumes_exactly(tmp_path, videos, finished):
+    config = recipe(videos)
+    config.data.num_workers = 1  # workers change nothing
+    config.data.val = videos  # nor does evaluation in between
+    config.train.eval_every = 2
+    work_dir = tmp_path / "killed"
+    write_yaml(tmp_path / "config.yaml", config)
+    script = CHILD.format(config=str(tmp_path / "config.yaml"), work_dir=str(work_dir))
+    killed = run_python("-c", script)
+    assert killed.returncode == -signal.SIGKILL
+    assert load_training_state(work_dir / "last.ckpt").step == 3
+    assert max(metric(work_dir, "loss")) == 5, "it had gone on beyond its checkpoint"
+
+    train(config, work_dir, resume=True, devices=1)
+    assert_same_state(work_dir, finished)
+    assert metric(work_dir, "loss") == pytest.approx(metric(finished, "loss"), abs=0)
+    assert list(metric(work_dir, "val/AP")) == [2, 4, 6]
+
+
+def write_yaml(path, config):
+    OmegaConf.save(OmegaConf.create(config_to_dict(config)), path)
+
+
+def run_python(*arguments):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_request_saves_and_says_how_to_go_on(
+    tmp_path, videos, finished, monkeypatch, number
+):
+    work_dir, write = tmp_path / "stopped", MetricsLog.write
+
+    def write_and_signal(self, step, metrics):
+        write(self, step, metrics)
+        if step == 2:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(MetricsLog, "write", write_and_signal)
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit, match=r"stopped after step 2; .*--resume"):
+        train(recipe(videos), work_dir, devices=1)
+    assert signal.getsignal(number) is before
+    monkeypatch.undo()
+    train(recipe(videos), work_dir, resume=True, devices=1)
+    assert_same_state(work_dir, finished)
+
+
+def test_a_run_stopped_before_its_first_checkpoint_starts_anew(tmp_path, videos, finished):
+    work_dir = tmp_path / "early"
+    work_dir.mkdir()
+    write_yaml(work_dir / "config.yaml", recipe(videos))
+    train(recipe(videos), work_dir, resume=True, devices=1)
+    assert_same_state(work_dir, finished)
+
+
+def test_an_existing_run_is_not_overwritten(finished, videos):
+    before = (finished / "last.ckpt").read_bytes()
+    with pytest.raises(InputError, match=r"holds a run already; go on with --resume"):
+        train(recipe(videos), finished, devices=1)
+    assert (finished / "last.ckpt").read_bytes() == before
+
+
+def test_nothing_to_resume(tmp_path, videos):
+    with pytest.raises(InputError, match="holds no run to resume"):
+        train(recipe(videos), tmp_path / "absent", resume=True, devices=1)
+    assert not (tmp_path / "absent").exists()
+
+
+def test_resuming_another_model_is_refused(finished, videos):
+    config = recipe(videos)
+    config.model.channels = 16
+    with pytest.raises(InputError, match=r"model\.channels is 32 there and 16 in the config"):
+        train(config, finished, resume=True, devices=1)
+
+
+# Scores choose the best weights
+
+
+def test_the_best_weights_are_kept(tmp_path, images, monkeypatch):
+    scores = iter([0.2, 0.6, 0.4])
+    monkeypatch.setattr(training, "evaluate", lambda *_: (score := next(scores), {"AP": score}))
+    config = tiny_config(train=images, val=images, track=False)
+    config.train.max_steps = 3
+    config.train.eval_every = 1
+    train(config, tmp_path, devices=1)
+    assert metric(tmp_path, "val/AP") == {1: 0.2, 2: 0.6, 3: 0.4}
+    assert load_training_state(tmp_path / "last.ckpt").best == 0.6
+    best, final = (load_weights(tmp_path / f"{name}.safetensors")[1] for name in ("best", "final"))
+    assert not torch.equal(best["queries"], final["queries"])
+
+
+def test_images_are_scored_by_mask_ap_at_the_end(tmp_path, images):
+    config = tiny_config(train=images, val=images, track=False)
+    config.train.max_steps = 1
+    train(config, tmp_path, devices=1)
+    assert set(metric(tmp_path, "val/segm_AP")) == set(metric(tmp_path, "val/bbox_AP")) == {1}
+    model, _ = load_model(tmp_path / "best.safetensors", "cpu")
+    assert model.track_head is None
+
+
+def test_a_model_learns_the_tiny_set(tmp_path, images):
+    config = tiny_config(train=images, val=images, track=False)
+    config.train = replace(config.train, max_steps=60, warmup_steps=5, lr_steps=[], log_every=10)
+    train(config, tmp_path, devices=1)
+    losses = metric(tmp_path, "loss")
+    assert losses[60] < 0.6 * losses[10]
+
+
+# Where a training starts from
+
+
+def test_init_weights_are_the_start(tmp_path, images, capsys):
+    config = tiny_config(train=images, track=False)
+    torch.manual_seed(7)
+    other = build_model(config)
+    save_weights(tmp_path / "other.safetensors", other, config)
+    config.train.init_weights = str(tmp_path / "other.safetensors")
+    config.train = replace(config.train, max_steps=1, lr=1e-12, warmup_steps=0)
+    config.model.num_queries = 6
+    train(config, tmp_path / "run", devices=1)
+    _, weights = load_weights(tmp_path / "run" / "final.safetensors")
+    assert torch.allclose(weights["stages.0.ffn.0.weight"], other.stages[0].ffn[0].weight)
+    assert "queries: 5x32 there, 6x32 here: keeps its initialisation" in capsys.readouterr().err
+
+
+def test_backbone_weights_are_the_start(tmp_path, images):
+    config = tiny_config(train=images, track=False)
+    torch.manual_seed(7)
+    body = build_model(config).backbone.body.state_dict()
+    torch.save(body, tmp_path / "backbone.pth")
+    config.model.backbone = BackboneConfig(
+        name="lcnet_035", weights=str(tmp_path / "backbone.pth"), frozen_stages=4
+    )
+    config.train.max_steps = 1
+    train(config, tmp_path / "run", devices=1)
+    _, weights = load_weights(tmp_path / "run" / "final.safetensors")
+    stem = next(iter(body))
+    assert torch.equal(weights[f"backbone.body.{stem}"], body[stem])
+
+
+# What cannot work says so
+
+
+def test_divergence_names_the_step_and_the_loss(tmp_path, images, monkeypatch):
+    class Diverging(TrainingStep):
+        calls = 0
+
+        def forward(self, batch):
+            self.calls += 1
+            losses = super().forward(batch)
+            return losses | {"s1.l1": losses["s1.l1"] * float("nan" if self.calls == 3 else 1)}
+
+    monkeypatch.setattr(training, "TrainingStep", Diverging)
+    config = tiny_config(train=images, track=False)
+    with pytest.raises(InputError, match=r"diverged at step 2: s1\.l1 is nan; lower train\.lr"):
+        train(config, tmp_path, devices=1)
+    assert list(metric(tmp_path, "loss")) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("max_steps", 0), ("accumulate", 0), ("clip_norm", 0.0), ("lr", -1.0), ("precision", "8-bit")],
+)
+def test_impossible_recipes(tmp_path, images, key, value):
+    config = tiny_config(train=images, track=False)
+    setattr(config.train, key, value)
+    with pytest.raises(InputError, match=rf"train\.{key}"):
+        train(config, tmp_path / "run", devices=1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_validation_sets_are_checked_before_training(tmp_path, images, videos):
+    config = tiny_config(train=images, val=videos, track=False)
+    with pytest.raises(InputError, match=r"holds videos; set model\.track\.enabled=true"):
+        train(config, tmp_path / "run", devices=1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_devices_must_be_a_number(tmp_path, images):
+    with pytest.raises(InputError, match="devices 'many': expected a number or 'auto'"):
+        train(tiny_config(train=images, track=False), tmp_path / "run", devices="many")
+
+
+# Precision and processes
+
+
+def test_bf16_trains_float32_weights(tmp_path, videos):
+    config = tiny_config(train=videos)
+    config.train = replace(config.train, precision="bf16-mixed", max_steps=2)
+    train(config, tmp_path, devices=1)
+    _, weights = load_weights(tmp_path / "final.safetensors")
+    assert weights["queries"].dtype == torch.float32
+    assert all(value > 0 for value in metric(tmp_path, "loss").values())
+
+
+PAIR = """
+from queryinst_vis.config import load_config
+from queryinst_vis.engine.evaluate import test_video
+from queryinst_vis.engine.train import train
+
+config = load_config({config!r}, ["train.batch_size=1"])
+train(config, {work_dir!r})
+test_video(config, {work_dir!r} + "/final.safetensors", {work_dir!r} + "/results.json")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_test_as_one(tmp_path, videos):
+    """Two processes with one pair each see the gradients of one process with two pairs."""
+    config = tiny_config(train=videos, val=videos)
+    config.model.mask.norm = "GN"  # batch norm alone depends on how a batch is split
+    config.train.max_steps = 2
+    work_dir = tmp_path / "two"
+    write_yaml(tmp_path / "config.yaml", config)
+    script = PAIR.format(config=str(tmp_path / "config.yaml"), work_dir=str(work_dir))
+    (tmp_path / "pair.py").write_text(script)
+    launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
+    done = run_python(*launcher, str(tmp_path / "pair.py"))
+    assert done.returncode == 0, done.stderr
+
+    train(config, tmp_path / "one", devices=1)
+    for name in ("loss", "grad_norm"):
+        one, two = (metric(folder, name) for folder in (tmp_path / "one", work_dir))
+        assert one[1] == pytest.approx(two[1], rel=1e-4), name
+    weights = work_dir / "final.safetensors"
+    evaluation.test_video(config, weights, tmp_path / "results.json", devices=1)
+    assert (tmp_path / "results.json").read_text() == (work_dir / "results.json").read_text()
