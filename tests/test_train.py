@@ -243,6 +243,21 @@ def test_resuming_another_model_is_refused(finished, videos):
         train(config, finished, resume=True, devices=1)
 
 
+def test_resuming_with_other_settings_uses_and_reports_them(tmp_path, images, capsys):
+    config = tiny_config(train=images, track=False)
+    config.train.max_steps = 1
+    train(config, tmp_path, devices=1)
+    config.train = replace(config.train, max_steps=2, weight_decay=0.5, backbone_lr_multiplier=0.1)
+    train(config, tmp_path, resume=True, devices=1)
+    backbone, heads = load_training_state(tmp_path / "last.ckpt").optimizer["param_groups"]
+    assert backbone["weight_decay"] == heads["weight_decay"] == 0.5
+    assert backbone["lr"] == pytest.approx(0.1 * heads["lr"])
+    assert "resumed with another train.weight_decay: 0.5 (was 0.0001)" in capsys.readouterr().err
+    config.model.backbone.frozen_stages = 0
+    with pytest.raises(InputError, match=r"belongs to model\.backbone\.frozen_stages=1"):
+        train(config, tmp_path, resume=True, devices=1)
+
+
 # Scores choose the best weights
 
 
@@ -270,10 +285,10 @@ def test_images_are_scored_by_mask_ap_at_the_end(tmp_path, images):
 
 def test_a_model_learns_the_tiny_set(tmp_path, images):
     config = tiny_config(train=images, val=images, track=False)
-    config.train = replace(config.train, max_steps=60, warmup_steps=5, lr_steps=[], log_every=10)
+    config.train = replace(config.train, max_steps=40, warmup_steps=5, lr_steps=[], log_every=10)
     train(config, tmp_path, devices=1)
     losses = metric(tmp_path, "loss")
-    assert losses[60] < 0.6 * losses[10]
+    assert losses[40] < 0.6 * losses[10]
 
 
 # Where a training starts from
@@ -329,7 +344,14 @@ def test_divergence_names_the_step_and_the_loss(tmp_path, images, monkeypatch):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("max_steps", 0), ("accumulate", 0), ("clip_norm", 0.0), ("lr", -1.0), ("precision", "8-bit")],
+    [
+        ("max_steps", 0),
+        ("accumulate", 0),
+        ("clip_norm", 0.0),
+        ("lr", float("nan")),
+        ("weight_decay", -0.1),
+        ("precision", "8-bit"),
+    ],
 )
 def test_impossible_recipes(tmp_path, images, key, value):
     config = tiny_config(train=images, track=False)

@@ -24,7 +24,6 @@ from queryinst_vis.engine.launch import gather, launch
 from queryinst_vis.engine.log import ProgressDisplay
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation import evaluate_coco, evaluate_youtube_vis
-from queryinst_vis.evaluation.report import print_metrics
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.results import (
     coco_entries,
@@ -61,8 +60,8 @@ def test_video(
         nodes: machines that take part.
 
     Returns:
-        The metrics of ``evaluate_youtube_vis``, which are also printed; None where the set has
-        no annotations or nothing was detected.
+        The metrics of ``evaluate_youtube_vis``, or None where the set has no annotations
+        or nothing was detected.
 
     Raises:
         InputError: the config, the weights, the set or an image cannot be used.
@@ -77,7 +76,7 @@ def test_video(
         write_youtube_vis(out, entries)
         if zip_path is not None:
             write_zip(out, zip_path)
-        metrics = _report(evaluate_youtube_vis, dataset, annotations, entries)
+        metrics = _score(evaluate_youtube_vis, dataset, annotations, entries)
     return fabric.broadcast(metrics)
 
 
@@ -98,8 +97,8 @@ def test_image(
         nodes: machines that take part.
 
     Returns:
-        The metrics of ``evaluate_coco``, which are also printed; None where the set has no
-        annotations or nothing was detected.
+        The metrics of ``evaluate_coco``, or None where the set has no annotations or nothing
+        was detected.
 
     Raises:
         InputError: the config, the weights, the set or an image cannot be used.
@@ -112,25 +111,18 @@ def test_image(
     metrics = None
     if fabric.is_global_zero:
         write_coco(out, entries)
-        metrics = _report(evaluate_coco, dataset, annotations, entries)
+        metrics = _score(evaluate_coco, dataset, annotations, entries)
     return fabric.broadcast(metrics)
 
 
-def _report(
-    score: Callable[[str, Entries], dict[str, Any]],
+def _score(
+    metric: Callable[[str, Entries], dict[str, Any]],
     dataset: AnySet,
     annotations: str,
     entries: Entries,
 ) -> dict[str, Any] | None:
-    """Score and print where there is something to compare."""
-    if not entries:
-        print("nothing was detected: the result file is an empty list")
-        return None
-    if not dataset.has_annotations:
-        return None
-    metrics = score(annotations, entries)
-    print_metrics(metrics)
-    return metrics
+    """The metrics, where there is something to compare."""
+    return metric(annotations, entries) if entries and dataset.has_annotations else None
 
 
 def open_validation_set(config: Config) -> AnySet | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -100,6 +102,13 @@ class ProgressDisplay:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the terminal to another display for a while."""
+        self._bar.stop()
+        yield
+        self._bar.start()
 
     def advance(self, note: str | None = None) -> None:
         """One step is done; ``note`` replaces the text beside the bar."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 
 from queryinst_vis.config import TrainConfig
 
@@ -46,7 +46,13 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
     return AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
 
 
-def set_learning_rate(optimizer: AdamW, step: int, config: TrainConfig) -> float:
+def load_moments(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+    """Go on with the moments of a saved optimiser state, under the settings of today's config."""
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
+
+
+def set_learning_rate(optimizer: Optimizer, step: int, config: TrainConfig) -> float:
     """Give every group its rate for the coming update; returns the heads' rate."""
     rate = learning_rate(step, config)
     for group in optimizer.param_groups:

@@ -26,7 +26,7 @@ from queryinst_vis.engine.evaluate import evaluate, open_validation_set
 from queryinst_vis.engine.interrupt import StopRequest
 from queryinst_vis.engine.launch import launch
 from queryinst_vis.engine.log import MetricsLog, ProgressDisplay
-from queryinst_vis.engine.schedule import build_optimizer, set_learning_rate
+from queryinst_vis.engine.schedule import build_optimizer, load_moments, set_learning_rate
 from queryinst_vis.engine.step import TrainingStep
 from queryinst_vis.engine.training_state import (
     TrainingState,
@@ -42,6 +42,14 @@ from queryinst_vis.structures import Batch
 
 AT_LEAST_ONE = ("max_steps", "batch_size", "accumulate", "log_every", "checkpoint_every")
 ABOVE_ZERO = ("lr", "clip_norm")
+NOT_NEGATIVE = (
+    "backbone_lr_multiplier",
+    "weight_decay",
+    "warmup_steps",
+    "warmup_factor",
+    "lr_gamma",
+    "eval_every",
+)
 
 
 def train(
@@ -85,12 +93,14 @@ def train(
 
 def check_recipe(recipe: TrainConfig) -> None:
     """Raise an InputError for numbers that cannot train anything."""
-    for name in AT_LEAST_ONE:
-        if getattr(recipe, name) < 1:
-            raise InputError(f"train.{name}: must be at least 1, is {getattr(recipe, name)}")
-    for name in ABOVE_ZERO:
-        if not getattr(recipe, name) > 0:
-            raise InputError(f"train.{name}: must be above 0, is {getattr(recipe, name)}")
+    for names, fits, expected in (
+        (AT_LEAST_ONE, lambda value: value >= 1, "at least 1"),
+        (ABOVE_ZERO, lambda value: value > 0, "above 0"),
+        (NOT_NEGATIVE, lambda value: value >= 0, "0 or more"),
+    ):
+        for name in names:
+            if not fits(getattr(recipe, name)):
+                raise InputError(f"train.{name}: must be {expected}, is {getattr(recipe, name)}")
 
 
 def _open_run(work_dir: Path, config: Config, resume: bool) -> TrainingState | None:
@@ -109,6 +119,13 @@ def _open_run(work_dir: Path, config: Config, resume: bool) -> TrainingState | N
         return None
     state = load_training_state(checkpoint)
     check_same_model(config, state.config, f"checkpoint {checkpoint}")
+    if config.model.backbone.frozen_stages != state.config.model.backbone.frozen_stages:
+        raise InputError(
+            f"checkpoint {checkpoint}: its optimiser belongs to model.backbone.frozen_stages="
+            f"{state.config.model.backbone.frozen_stages}; to train with "
+            f"{config.model.backbone.frozen_stages}, start another run from it by "
+            "train.init_weights"
+        )
     return state
 
 
@@ -131,12 +148,9 @@ class Trainer:
         state: TrainingState | None,
         pretrained_backbone: bool = False,
     ) -> None:
-        self.fabric, self.config, self.recipe, self.work_dir = (
-            fabric,
-            config,
-            config.train,
-            work_dir,
-        )
+        self.fabric = fabric
+        self.config, self.recipe = config, config.train
+        self.work_dir = work_dir
         self.step = state.step if state else 0
         self.best = state.best if state else None
         self.validation_set = open_validation_set(config)
@@ -149,8 +163,9 @@ class Trainer:
         optimizer = build_optimizer(self.model, self.recipe)
         self.module, self.optimizer = fabric.setup(module, optimizer)
         if state:  # only now, because the setup moves the parameters to their device
-            self.optimizer.load_state_dict(state.optimizer)
+            load_moments(self.optimizer, state.optimizer)
         self.window = _Window()
+        self.log: MetricsLog | None = None  # of the first process
 
     @property
     def _is_first(self) -> bool:
@@ -206,6 +221,7 @@ class Trainer:
 
     def _update(self) -> None:
         """One step: the gradients of ``accumulate`` batches, clipped, and the update."""
+        begin = time.monotonic()
         torch.manual_seed(self._step_seed())
         rate = set_learning_rate(self.optimizer, self.step, self.recipe)
         losses = self._add_gradients()
@@ -220,7 +236,7 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
-        self.window.add(losses, norm)
+        self.window.add(losses, norm, time.monotonic() - begin)
         note = self._log(rate) if self._is_due(self.recipe.log_every) else None
         self.display.advance(note)
 
@@ -264,7 +280,8 @@ class Trainer:
     def _evaluate(self) -> int:
         """Score the model, keep it if it is the best so far; returns the step."""
         if self.validation_set is not None:
-            score, metrics = evaluate(self.fabric, self.model, self.config, self.validation_set)
+            with self.display.paused():
+                score, metrics = evaluate(self.fabric, self.model, self.config, self.validation_set)
             self.module.train()
             if self._is_first:
                 self.log.write(self.step, {f"val/{name}": m for name, m in metrics.items()})
@@ -311,14 +328,15 @@ class _Window:
 
     def _reset(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._steps, self._begin = 0, time.monotonic()
+        self._steps, self._seconds = 0, 0.0
 
-    def add(self, losses: dict[str, Tensor], norm: Tensor) -> None:
+    def add(self, losses: dict[str, Tensor], norm: Tensor, seconds: float) -> None:
         """One more step; nothing is read back from the device yet."""
         values = {f"loss/{name}": value for name, value in losses.items()} | {"grad_norm": norm}
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0) + value.detach()
         self._steps += 1
+        self._seconds += seconds
 
     def close(self, fabric: Fabric) -> dict[str, float]:
         """The means, over steps and processes, and the seconds that a step took."""
@@ -326,7 +344,7 @@ class _Window:
         means = fabric.all_reduce(sums / self._steps, reduce_op="mean").tolist()
         metrics = dict(zip(self._sums, means, strict=True))
         total = sum(value for name, value in metrics.items() if name.startswith("loss/"))
-        seconds = (time.monotonic() - self._begin) / self._steps
+        seconds = self._seconds / self._steps
         self._reset()
         return {"loss": total, **metrics, "seconds_per_step": seconds}
 
