@@ -144,8 +144,8 @@ class TrainConfig:
     """The optimisation recipe. ``paper`` in RECIPE terms: lr 2.5e-5, clip 1.0."""
 
     max_steps: int = 90000
-    batch_size: int = 16  # images (or pairs) of one process and step
-    accumulate: int = 1  # steps whose gradients are added up before an update
+    batch_size: int = 16  # images (or pairs) of one process and batch
+    accumulate: int = 1  # batches whose gradients are added up in one step (an update)
     lr: float = 2.5e-5
     backbone_lr_multiplier: float = 1.0
     weight_decay: float = 1.0e-4
