@@ -33,19 +33,54 @@ def _add_mots(datasets: Commands) -> None:
         _run_mots,
         "MOTSChallenge or KITTI MOTS instance maps to a YouTube-VIS JSON file.",
         "Reads SRC/images/SEQUENCE/*.jpg and SRC/instances/SEQUENCE/*.png; images stay in place.",
-        "queryinst-vis convert-dataset mots data/mots work/mots.json",
+        "queryinst-vis convert-dataset mots data/mots work/mots_val.json --start 0.75 "
+        "--clip-length 36",
     )
     parser.add_argument(
         "source", type=Path, metavar="SRC", help="folder with images/ and instances/"
     )
     parser.add_argument("target", type=Path, metavar="DST.json", help="annotation file to write")
+    parser.add_argument(
+        "--start",
+        type=float,
+        default=0.0,
+        metavar="F",
+        help="where in each sequence to begin, 0 to 1 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--end",
+        type=float,
+        default=1.0,
+        metavar="F",
+        help="where in each sequence to end, 0 to 1 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--clip-length", type=int, metavar="N", help="cut sequences into videos of N frames"
+    )
+    parser.add_argument(
+        "--coco", type=Path, metavar="FILE", help="also write the frames as a COCO image set"
+    )
+    parser.add_argument(
+        "--from",
+        dest="form",
+        choices=["png", "txt"],
+        help="read SRC/instances/*.png or SRC/instances_txt/*.txt (default: png where it exists)",
+    )
 
 
 def _run_mots(arguments: argparse.Namespace) -> None:
     from queryinst_vis.data.convert import convert_mots
 
-    convert_mots(arguments.source, arguments.target)
-    print(f"wrote {arguments.target}")
+    line = convert_mots(
+        arguments.source,
+        arguments.target,
+        start=arguments.start,
+        end=arguments.end,
+        clip_length=arguments.clip_length,
+        coco_json=arguments.coco,
+        source=arguments.form,
+    )
+    print(line)
 
 
 def _add_synthetic(datasets: Commands) -> None:

@@ -1,0 +1,6 @@
+"""Converters from other formats to YouTube-VIS JSON."""
+
+from queryinst_vis.data.convert.mots import convert_mots
+from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder, youtube_vis_to_coco
+
+__all__ = ["YouTubeVisBuilder", "convert_mots", "youtube_vis_to_coco"]

@@ -1,0 +1,188 @@
+"""MOTS (MOTSChallenge, KITTI MOTS) to YouTube-VIS: instance maps or their text form."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.progress import track as track_progress
+
+from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder, youtube_vis_to_coco
+from queryinst_vis.data.images import read_image
+from queryinst_vis.errors import InputError
+from queryinst_vis.files import write_json_atomically
+from queryinst_vis.masks import RLE, encode_rle, to_rle
+
+CLASS_NAMES = ("car", "person")
+"""MOTS classes 1 and 2 under the names that COCO and YouTube-VIS use, so weights transfer."""
+
+IGNORE_CLASS = 10
+IDS_PER_CLASS = 1000
+
+FrameMasks = dict[int, RLE]
+"""What one frame shows: MOTS object id (class * 1000 + number) to mask."""
+
+
+def convert_mots(
+    src: str | Path,
+    dst: str | Path,
+    *,
+    start: float = 0.0,
+    end: float = 1.0,
+    clip_length: int | None = None,
+    coco_json: str | Path | None = None,
+    source: str | None = None,
+) -> str:
+    """Write the sequences of a MOTS folder as one YouTube-VIS annotation file.
+
+    Expects ``SRC/images/SEQUENCE/NUMBER.jpg`` (or .png) and, for each sequence, either instance
+    maps ``SRC/instances/SEQUENCE/NUMBER.png`` or text ``SRC/instances_txt/SEQUENCE.txt``
+    (``frame id class height width rle`` a line). File names are relative to ``SRC/images``,
+    which stays in place. Regions to ignore become ``iscrowd`` annotations of class person.
+
+    Args:
+        src: the MOTS folder.
+        dst: annotation file to write.
+        start, end: the part of every sequence to convert, as fractions of its frames, e.g.
+            0.75 and 1 for the last quarter.
+        clip_length: cut each part into videos of this many frames (the last may be shorter).
+        coco_json: also write the same frames as a COCO image set to this file.
+        source: ``"png"`` or ``"txt"``; None takes the instance maps where there are any.
+
+    Returns:
+        A line that says what was written.
+
+    Raises:
+        InputError: missing folders, a frame without its instance map, a broken map or line
+            (file and line number), sizes that differ, nothing to convert.
+    """
+    src = Path(src)
+    _check(start, end, clip_length, source)
+    builder = YouTubeVisBuilder(CLASS_NAMES, f"MOTS, frames {start:g} to {end:g} of each sequence")
+    sequences = _sequences(src)
+    console = Console(stderr=True)
+    for name in track_progress(sequences, "reading MOTS", console=console, transient=True):
+        frames = _part(_frame_files(src / "images" / name), start, end)
+        masks = _read_masks(src, name, frames, source)
+        step = clip_length or max(len(frames), 1)
+        for first in range(0, len(frames), step):
+            files = frames[first : first + step]
+            _add_clip(builder, [f"{name}/{file.name}" for file in files], files, masks)
+    content = builder.as_json()
+    if not content["videos"]:
+        raise InputError(f"{src}: no frame lies between {start:g} and {end:g} of a sequence")
+    if coco_json is not None:
+        write_json_atomically(coco_json, youtube_vis_to_coco(content))
+    write_json_atomically(dst, content)
+    return f"wrote {dst}: {len(content['videos'])} videos, {len(content['annotations'])} tracks"
+
+
+def _check(start: float, end: float, clip_length: int | None, source: str | None) -> None:
+    if not 0 <= start < end <= 1:
+        raise InputError(f"part {start:g} to {end:g}: expected 0 <= start < end <= 1")
+    if clip_length is not None and clip_length < 1:
+        raise InputError(f"clip length {clip_length}: must be at least 1 frame")
+    if source not in (None, "png", "txt"):
+        raise InputError(f"MOTS source '{source}': choose png or txt")
+
+
+def _sequences(src: Path) -> list[str]:
+    images = src / "images"
+    if not images.is_dir():
+        raise InputError(f"{images}: no such folder; a MOTS folder holds images/ and instances/")
+    names = sorted(folder.name for folder in images.iterdir() if folder.is_dir())
+    if not names:
+        raise InputError(f"{images}: holds no sequence folders")
+    return names
+
+
+def _frame_files(folder: Path) -> list[Path]:
+    """Image files in the order of their numbers."""
+    files = [file for file in folder.iterdir() if file.suffix.lower() in (".jpg", ".png")]
+    strays = [file for file in files if not file.stem.isdigit()]
+    if strays:
+        raise InputError(f"{strays[0]}: MOTS frames are named by their number, e.g. 000001.jpg")
+    if not files:
+        raise InputError(f"{folder}: holds no .jpg or .png frames")
+    return sorted(files, key=lambda file: int(file.stem))
+
+
+def _part(files: list[Path], start: float, end: float) -> list[Path]:
+    return files[round(start * len(files)) : round(end * len(files))]
+
+
+def _read_masks(
+    src: Path, name: str, frames: list[Path], source: str | None
+) -> dict[int, FrameMasks]:
+    """Masks by frame number, from whichever source there is."""
+    maps, text = src / "instances" / name, src / "instances_txt" / f"{name}.txt"
+    if source != "txt" and maps.is_dir():
+        return {int(frame.stem): _read_map(maps / f"{frame.stem}.png") for frame in frames}
+    if source != "png" and text.is_file():
+        return _read_text(text)
+    wanted = {"png": [maps], "txt": [text]}.get(source, [maps, text])
+    raise InputError(f"sequence {name}: no annotations at {' or '.join(map(str, wanted))}")
+
+
+def _read_map(path: Path) -> FrameMasks:
+    """Masks of one uint16 instance map: 0 is background, 10000 a region to ignore."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; every frame needs its instance map")
+    ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if ids is None:
+        raise InputError(f"{path}: not readable as PNG")
+    if ids.dtype != np.uint16 or ids.ndim != 2:
+        raise InputError(f"{path}: an instance map has one channel of 16 bits")
+    found = np.unique(ids)
+    for number in found[found > 0]:
+        _check_class(int(number) // IDS_PER_CLASS, str(path))
+    return {int(number): encode_rle(ids == number) for number in found if number}
+
+
+def _read_text(path: Path) -> dict[int, FrameMasks]:
+    frames: dict[int, FrameMasks] = defaultdict(dict)
+    for line_number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {line_number}"
+        fields = line.split()
+        if len(fields) != 6 or not all(field.isdigit() for field in fields[:5]):
+            raise InputError(f"{where}: expected 'frame id class height width rle'")
+        frame, number, label, height, width = map(int, fields[:5])
+        _check_class(label, where)
+        if number in frames[frame]:
+            raise InputError(f"{where}: object {number} occurs twice in frame {frame}")
+        counts = {"size": [height, width], "counts": fields[5]}
+        frames[frame][number] = to_rle(counts, height, width, where)
+    return frames
+
+
+def _check_class(label: int, where: str) -> None:
+    if label != IGNORE_CLASS and not 1 <= label <= len(CLASS_NAMES):
+        raise InputError(f"{where}: class {label} is none of MOTS (1 car, 2 person, 10 ignore)")
+
+
+def _add_clip(
+    builder: YouTubeVisBuilder,
+    names: list[str],
+    files: list[Path],
+    masks: dict[int, FrameMasks],
+) -> None:
+    height, width = read_image(files[0]).shape[:2]
+    shown = [masks.get(int(file.stem), {}) for file in files]
+    for file, frame in zip(files, shown, strict=True):
+        for rle in frame.values():
+            if rle["size"] != [height, width]:
+                raise InputError(
+                    f"{file}: its masks have {rle['size'][1]}x{rle['size'][0]} pixels, the "
+                    f"sequence {width}x{height}"
+                )
+    builder.add_video(names, height, width)
+    for number in sorted({number for frame in shown for number in frame}):
+        label = number // IDS_PER_CLASS
+        crowd = label == IGNORE_CLASS
+        class_index = CLASS_NAMES.index("person") if crowd else label - 1
+        builder.add_track(class_index, [frame.get(number) for frame in shown], crowd=crowd)

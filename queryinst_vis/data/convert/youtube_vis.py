@@ -1,0 +1,126 @@
+"""Building annotation files in the YouTube-VIS format, and reading them as COCO images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pycocotools import mask as coco_mask
+
+from queryinst_vis.masks import RLE
+
+
+class YouTubeVisBuilder:
+    """Collects videos and tracks; ``as_json`` is what a YouTube-VIS annotation file holds.
+
+    Ids count from 1. The category ids are the positions of ``class_names``, from 1.
+    """
+
+    def __init__(self, class_names: Sequence[str], description: str) -> None:
+        self._description = description
+        self._categories = [
+            {"id": number, "name": name, "supercategory": "object"}
+            for number, name in enumerate(class_names, start=1)
+        ]
+        self._videos: list[dict[str, Any]] = []
+        self._annotations: list[dict[str, Any]] = []
+
+    def add_video(self, file_names: Sequence[str], height: int, width: int) -> None:
+        """Start the next video; its frames' paths are relative to the image folder."""
+        self._videos.append(
+            {
+                "id": len(self._videos) + 1,
+                "width": width,
+                "height": height,
+                "length": len(file_names),
+                "file_names": list(file_names),
+            }
+        )
+
+    def add_track(self, label: int, rles: Sequence[RLE | None], *, crowd: bool = False) -> None:
+        """Add an instance of the video added last.
+
+        Args:
+            label: 0-based index into the class names.
+            rles: one compressed RLE per frame of the video, None where the instance is absent.
+            crowd: whether this is a region to ignore rather than one instance.
+        """
+        video = self._videos[-1]
+        if len(rles) != video["length"]:
+            raise ValueError(f"{len(rles)} masks for a video of {video['length']} frames")
+        self._annotations.append(
+            {
+                "id": len(self._annotations) + 1,
+                "video_id": video["id"],
+                "category_id": label + 1,
+                "iscrowd": int(crowd),
+                "width": video["width"],
+                "height": video["height"],
+                "length": video["length"],
+                "segmentations": list(rles),
+                "bboxes": [None if rle is None else coco_mask.toBbox(rle).tolist() for rle in rles],
+                "areas": [None if rle is None else int(coco_mask.area(rle)) for rle in rles],
+            }
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The annotation file's content."""
+        return {
+            "info": {"description": self._description},
+            "licenses": [],
+            "videos": self._videos,
+            "annotations": self._annotations,
+            "categories": self._categories,
+        }
+
+
+def youtube_vis_to_coco(video_set: dict[str, Any]) -> dict[str, Any]:
+    """The same frames as a COCO image set, so that every video set can train the image model.
+
+    Each frame becomes an image, each mask of a track one annotation. ``file_name`` stays
+    relative to the same folder; ``video_id``, ``frame_index`` and ``track_id`` tell where
+    images and annotations come from. Image ids count from 1 over all videos.
+
+    Args:
+        video_set: content of a YouTube-VIS annotation file.
+    """
+    images: list[dict[str, Any]] = []
+    first_image_id: dict[int, int] = {}
+    for video in video_set["videos"]:
+        first_image_id[video["id"]] = len(images) + 1
+        for frame_index, file_name in enumerate(video["file_names"]):
+            images.append(
+                {
+                    "id": len(images) + 1,
+                    "width": video["width"],
+                    "height": video["height"],
+                    "file_name": file_name,
+                    "video_id": video["id"],
+                    "frame_index": frame_index,
+                }
+            )
+    annotations: list[dict[str, Any]] = []
+    for track in video_set["annotations"]:
+        shown = zip(track["segmentations"], track["bboxes"], track["areas"], strict=True)
+        for frame_index, (segmentation, bbox, area) in enumerate(shown):
+            if segmentation is None:
+                continue
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": first_image_id[track["video_id"]] + frame_index,
+                    "category_id": track["category_id"],
+                    "iscrowd": track["iscrowd"],
+                    "segmentation": segmentation,
+                    "bbox": bbox,
+                    "area": area,
+                    "track_id": track["id"],
+                }
+            )
+    return {
+        "info": video_set.get("info", {}),
+        "licenses": video_set.get("licenses", []),
+        "images": images,
+        "annotations": annotations,
+        "categories": video_set["categories"],
+    }
