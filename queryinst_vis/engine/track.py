@@ -1,0 +1,163 @@
+"""A video in; the annotated video, its tracks and their timeline out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from queryinst_vis.engine.inference import VideoTracker
+from queryinst_vis.errors import InputError
+from queryinst_vis.files import atomic_path
+from queryinst_vis.results import write_youtube_vis, youtube_vis_entries
+from queryinst_vis.structures import VideoResult
+from queryinst_vis.video.reader import VideoReader
+from queryinst_vis.video.writer import VideoWriter
+from queryinst_vis.visualization.overlay import Overlay
+from queryinst_vis.visualization.timeline import draw_timeline
+
+_VIDEO_ID = 1  # of the one video in results.json
+
+
+@dataclass(frozen=True)
+class TrackSummary:
+    """What came out of a video.
+
+    Attributes:
+        frames: frames that were looked at.
+        tracks: identities that were found.
+        seconds: wall-clock time for all of them: decoding, tracking, drawing, encoding.
+        fps: frames per second of that time.
+        files: the annotated video, the results and the timeline.
+    """
+
+    frames: int
+    tracks: int
+    seconds: float
+    fps: float
+    files: tuple[Path, Path, Path]
+
+    def __str__(self) -> str:
+        written = "\n".join(f"wrote {path}" for path in self.files)
+        return (
+            f"{self.tracks} tracks in {self.frames} frames, {self.seconds:.1f} s "
+            f"({self.fps:.1f} frames/s)\n{written}"
+        )
+
+
+def track_video(
+    video: str | Path,
+    out_dir: str | Path,
+    weights: str | Path = "people",
+    *,
+    score_threshold: float = 0.3,
+    stride: int = 1,
+    max_frames: int | None = None,
+    device: str = "auto",
+) -> TrackSummary:
+    """Find, segment and follow the instances of a video, and show them.
+
+    Writes three files into ``out_dir``: the annotated video (``NAME-OF-VIDEO.mp4``), the tracks
+    as YouTube-VIS results (``results.json``; video id 1, category id = class index + 1) and a
+    picture of who was there when (``timeline.png``). They appear together when all is done.
+
+    Args:
+        video: anything that FFmpeg reads.
+        out_dir: folder for the results; made where missing.
+        weights: name of shipped weights, or a checkpoint file.
+        score_threshold: detections below this score, 0..1, are left out.
+        stride: look at every that many frames; the annotated video keeps its speed.
+        max_frames: stop after this many; None: all.
+        device: ``"auto"`` takes the accelerator where there is one.
+
+    Raises:
+        InputError: the video or the weights cannot be used, or the folder not be written.
+    """
+    reader = VideoReader(video, stride, max_frames)
+    out_dir = Path(out_dir)
+    files = (
+        out_dir / f"{reader.path.stem}.mp4",
+        out_dir / "results.json",
+        out_dir / "timeline.png",
+    )
+    if reader.path.resolve() in {path.resolve() for path in files}:
+        raise InputError(
+            f"video {video}: the annotated video would replace it; choose another folder than "
+            f"{out_dir} for the results"
+        )
+    threshold = f"inference.score_threshold={score_threshold}"
+    tracker = VideoTracker.from_pretrained(weights, device, [threshold])
+    start = time.perf_counter()
+    result = _write_results(reader, tracker, files)
+    seconds = time.perf_counter() - start
+    return TrackSummary(result.length, len(result), seconds, result.length / seconds, files)
+
+
+def _write_results(
+    reader: VideoReader, tracker: VideoTracker, files: tuple[Path, Path, Path]
+) -> VideoResult:
+    """Track through the video and write all three files, or none."""
+    video_path, results_path, timeline_path = files
+    with (
+        atomic_path(video_path) as video,
+        atomic_path(results_path) as results,
+        atomic_path(timeline_path) as timeline,
+    ):
+        result = annotate_video(reader, tracker, video)
+        category_ids = range(1, len(tracker.class_names) + 1)
+        write_youtube_vis(results, youtube_vis_entries(result, _VIDEO_ID, category_ids))
+        draw_timeline(result, tracker.class_names, reader.fps, timeline)
+    return result
+
+
+def annotate_video(reader: VideoReader, tracker: VideoTracker, path: str | Path) -> VideoResult:
+    """Track through a video and write it with its instances drawn on.
+
+    Args:
+        reader: the frames.
+        tracker: begins anew with this video.
+        path: the mp4 to write.
+
+    Returns:
+        All tracks; a mask in it takes tens of bytes to some kB as run lengths.
+
+    Raises:
+        InputError: the video turns out to be damaged, or ``path`` cannot be written.
+    """
+    tracker.reset()
+    result = VideoResult()
+    overlay = Overlay(tracker.class_names)
+    with VideoWriter(path, reader.fps) as writer:
+        for frame in _with_progress(reader):
+            detections = tracker.update(frame)
+            result.add(detections)
+            writer.write(overlay.draw(frame, detections))
+    return result
+
+
+def _with_progress(reader: VideoReader) -> Iterator[np.ndarray]:
+    """The frames, with a bar on standard error: how far, how fast, how much longer."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TaskProgressColumn(show_speed=True, text_format="", text_format_no_percentage=""),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(reader.path.name, total=len(reader))
+        for frame in reader:
+            yield frame
+            progress.advance(task)

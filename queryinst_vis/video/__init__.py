@@ -1,0 +1,6 @@
+"""Video files in and out, one frame at a time."""
+
+from queryinst_vis.video.reader import VideoReader
+from queryinst_vis.video.writer import VideoWriter
+
+__all__ = ["VideoReader", "VideoWriter"]

@@ -1,0 +1,122 @@
+"""Writing H.264 videos that play everywhere."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import numpy as np
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.files import atomic_path
+
+_BT709 = "colorprim=bt709:transfer=bt709:colormatrix=bt709"
+
+
+class VideoWriter:
+    """Encodes frames to an H.264 mp4 as they come; memory does not grow with the video.
+
+    The file appears under its name when the block ends well and not at all when it raises.
+    H.264 wants even sides: frames with an odd one get their last row or column twice.
+
+    Args:
+        path: the mp4 to write; missing folders are made.
+        fps: frames per second.
+        crf: x264's constant quality: lower is better and larger, 18 is visually lossless.
+
+    Raises:
+        InputError: the file cannot be written, or no frame was.
+
+    Example::
+
+        with VideoWriter("out.mp4", fps=reader.fps) as writer:
+            for frame in reader:
+                writer.write(frame)
+    """
+
+    def __init__(self, path: str | Path, fps: float | Fraction, crf: int = 20) -> None:
+        self.path = Path(path)
+        # Rates such as 29.97 are fractions, 30000/1001, and drift against the sound otherwise.
+        self._rate = Fraction(fps).limit_denominator(65535)
+        self._crf = crf
+        self._stream: av.VideoStream | None = None
+        self._shape: tuple[int, ...] = ()
+        self._count = 0
+
+    def __enter__(self) -> VideoWriter:
+        self._files = ExitStack()
+        temporary = self._files.enter_context(atomic_path(self.path))
+        self._container = self._files.enter_context(
+            av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"})
+        )
+        return self
+
+    def write(self, frame: np.ndarray) -> None:
+        """Append one frame.
+
+        Args:
+            frame: ``(H, W, 3)`` uint8 RGB, of the same size for every call.
+
+        Raises:
+            InputError: the disk is full or the like.
+            ValueError: not such a frame.
+        """
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise ValueError(f"expected (H, W, 3) uint8 RGB, got {frame.shape} {frame.dtype}")
+        if self._stream is None:
+            self._shape = frame.shape
+            self._stream = self._add_stream(*frame.shape[:2])
+        if frame.shape != self._shape:
+            raise ValueError(f"frame of shape {frame.shape} in a video of {self._shape}")
+        picture = av.VideoFrame.from_ndarray(_pad_to_even(frame), format="rgb24")
+        picture = picture.reformat(format="yuv420p", dst_colorspace="ITU709")
+        picture.pts, picture.time_base = self._count, 1 / self._rate
+        self._count += 1
+        self._encode(picture)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._files.__exit__(kind, error, traceback)
+            return
+        with self._files:  # leaving it gives the file its name, or removes it on an error
+            self._finish()
+
+    def _add_stream(self, height: int, width: int) -> av.VideoStream:
+        # Players take untagged HD for BT.709 and anything smaller for BT.601: say which it is.
+        options = {"crf": str(self._crf), "preset": "veryfast", "x264-params": _BT709}
+        stream = self._container.add_stream("libx264", rate=self._rate, options=options)
+        stream.width, stream.height = width + width % 2, height + height % 2
+        stream.pix_fmt = "yuv420p"
+        return stream
+
+    def _encode(self, picture: av.VideoFrame | None) -> None:
+        """Encode a frame; None: what the encoder still holds."""
+        try:
+            for packet in self._stream.encode(picture):
+                self._container.mux(packet)
+        except av.FFmpegError as error:
+            raise InputError(f"cannot write {self.path}: {error.strerror}") from error
+
+    def _finish(self) -> None:
+        if self._stream is None:
+            raise InputError(f"cannot write {self.path}: no frame was given")
+        self._encode(None)
+        try:
+            self._container.close()
+        except av.FFmpegError as error:
+            raise InputError(f"cannot write {self.path}: {error.strerror}") from error
+
+
+def _pad_to_even(frame: np.ndarray) -> np.ndarray:
+    height, width = frame.shape[:2]
+    if height % 2 or width % 2:
+        frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    return np.ascontiguousarray(frame)

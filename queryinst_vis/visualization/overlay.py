@@ -1,0 +1,128 @@
+"""Drawing tracked instances on frames, with supervision's annotators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import supervision as sv
+
+from queryinst_vis.structures import Detections
+
+_PALETTE = sv.ColorPalette.from_hex(
+    # Neighbours differ in hue, so that ids born one after the other are told apart.
+    [
+        "#1f9bff", "#ff7a1a", "#2fbf5b", "#e8384f", "#a15cf0", "#ffd021",
+        "#12c4c4", "#ff5cb0", "#9bd41f", "#b0703c", "#5b6bff", "#ff9d8a",
+    ]
+)  # fmt: skip
+_BLACK, _WHITE = sv.Color(0, 0, 0), sv.Color(255, 255, 255)
+
+
+def track_colour(track_id: int) -> tuple[int, int, int]:
+    """The ``(red, green, blue)`` colour of a track, 0..255: the same in every picture."""
+    return _PALETTE.by_idx(track_id).as_rgb()
+
+
+def to_supervision(detections: Detections) -> sv.Detections:
+    """Detections as supervision's exchange type, with full-size masks.
+
+    Args:
+        detections: with or without masks and track ids.
+
+    Returns:
+        ``xyxy`` (N, 4), ``mask`` (N, H, W) bool or None, ``confidence`` (N,), ``class_id`` (N,)
+        and ``tracker_id`` (N,) or None, on the CPU.
+    """
+    detections = detections.to("cpu")
+    masks, ids = detections.mask_logits, detections.track_ids
+    return sv.Detections(
+        xyxy=detections.boxes.float().numpy(),
+        mask=None if masks is None else detections.masks().numpy(),
+        confidence=detections.scores.float().numpy(),
+        class_id=detections.labels.numpy(),
+        tracker_id=None if ids is None else ids.numpy(),
+    )
+
+
+class Overlay:
+    """Draws the masks, labels and recent paths of tracked instances, a colour per identity.
+
+    It remembers the paths, so one Overlay belongs to one video. Detections without masks are
+    drawn as boxes.
+
+    Args:
+        class_names: names of the labels.
+        trace_length: frames over which the path of an instance is drawn.
+    """
+
+    def __init__(self, class_names: Sequence[str], trace_length: int = 30) -> None:
+        self._class_names = list(class_names)
+        self._trace_length = trace_length
+        self._areas: list[sv.annotators.base.BaseAnnotator] = []
+
+    def draw(self, frame: np.ndarray, detections: Detections) -> np.ndarray:
+        """The frame with its detections on it.
+
+        Args:
+            frame: ``(H, W, 3)`` uint8 RGB; left as it is.
+            detections: of this frame, with ``track_ids``.
+
+        Returns:
+            ``(H, W, 3)`` uint8 RGB.
+
+        Raises:
+            ValueError: the detections have no ``track_ids``.
+        """
+        if detections.track_ids is None:
+            raise ValueError("Overlay draws tracks: these Detections have no track_ids")
+        if not self._areas:
+            self._prepare(*frame.shape[:2])
+        found = to_supervision(detections)
+        scene = frame.copy()
+        for annotator in self._areas if found.mask is not None else self._boxes:
+            scene = annotator.annotate(scene, found)
+        scene = self._paths.annotate(scene, found)
+        return self._labels.annotate(scene, found, labels=self._texts(found))
+
+    def _prepare(self, height: int, width: int) -> None:
+        """Make annotators whose lines and letters suit the frame size."""
+        thickness = sv.calculate_optimal_line_thickness((width, height))
+        common = {"color": _swap_red_blue(_PALETTE), "color_lookup": sv.ColorLookup.TRACK}
+        self._areas = [
+            sv.MaskAnnotator(opacity=0.45, **common),
+            sv.PolygonAnnotator(thickness=thickness, **common),
+        ]
+        self._boxes = [sv.BoxAnnotator(thickness=thickness, **common)]
+        self._paths = sv.TraceAnnotator(
+            trace_length=self._trace_length,
+            position=sv.Position.BOTTOM_CENTER,
+            thickness=thickness,
+            **common,
+        )
+        self._labels = sv.LabelAnnotator(
+            text_color=sv.ColorPalette([_readable_on(colour) for colour in _PALETTE.colors]),
+            text_scale=0.8 * sv.calculate_optimal_text_scale((width, height)),
+            text_thickness=max(1, thickness // 2),
+            text_padding=2 * thickness,
+            **common,
+        )
+
+    def _texts(self, found: sv.Detections) -> list[str]:
+        return [
+            f"#{track_id} {self._class_names[label]} {score:.2f}"
+            for track_id, label, score in zip(
+                found.tracker_id, found.class_id, found.confidence, strict=True
+            )
+        ]
+
+
+def _swap_red_blue(palette: sv.ColorPalette) -> sv.ColorPalette:
+    """supervision draws as OpenCV does, blue first; our frames have red first."""
+    return sv.ColorPalette([sv.Color(c.b, c.g, c.r) for c in palette.colors])
+
+
+def _readable_on(colour: sv.Color) -> sv.Color:
+    """Black or white letters, whichever stand out (luma of Rec. 601)."""
+    luma = 0.299 * colour.r + 0.587 * colour.g + 0.114 * colour.b
+    return _BLACK if luma > 140 else _WHITE
