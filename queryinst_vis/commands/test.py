@@ -83,6 +83,6 @@ def _report(out: Path, metrics: dict[str, Any] | None) -> None:
         return
     print(f"wrote {out}")
     if metrics is None:
-        print("not scored: the set has no annotations")
+        print("not scored: the set has no annotations, or nothing was detected")
     else:
         print_metrics(metrics)

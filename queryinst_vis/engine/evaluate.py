@@ -151,7 +151,8 @@ def evaluate(
     """Score a model in training on ``data.val``; leaves it in eval mode.
 
     Returns:
-        The score by which the best weights are chosen (AP of tracks or of masks, 0..1), and
+        The score by which the best weights are chosen (AP of tracks, of masks, or of boxes where
+        the set has no masks; 0..1), and
         headline metrics by name. Those of rank 0 count; the others return 0 and nothing.
     """
     model.eval()
@@ -166,7 +167,7 @@ def evaluate(
         found = evaluate_youtube_vis(annotations, entries)
         return found["AP"], {name: found[name] for name in HEADLINES}
     found = evaluate_coco(annotations, entries)
-    return found["segm"]["AP"], {
+    return found.get("segm", found["bbox"])["AP"], {
         f"{kind}_{name}": metrics[name] for kind, metrics in found.items() for name in HEADLINES
     }
 

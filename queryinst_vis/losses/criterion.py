@@ -128,7 +128,8 @@ def mask_targets(masks: Tensor, boxes: Tensor, size: int) -> Tensor:
     Returns:
         ``(P, size, size)`` float 0 or 1: adaptive RoIAlign, then at least one half.
     """
-    boxes = clip_boxes_to_image(boxes.float(), masks.shape[-2:])
+    # RoIAlign refuses the boxes of a diverged model; the loss that they lead to is reported
+    boxes = clip_boxes_to_image(torch.nan_to_num(boxes.float()), masks.shape[-2:])
     rois = torch.cat((torch.arange(len(boxes), device=boxes.device)[:, None], boxes), dim=1)
     pooled = roi_align(masks[:, None].float(), rois, size, sampling_ratio=0, aligned=True)
     return (pooled[:, 0] >= 0.5).float()

@@ -63,11 +63,10 @@ class HungarianMatcher:
         """``(S, N, M)`` cost of giving each query to each instance."""
         height, width = target.image_size
         size = boxes.new_tensor([width, height, width, height])
-        stages, queries, _ = boxes.shape
-        l1 = torch.cdist(boxes / size, (target.boxes / size).expand(stages, -1, -1), p=1)
+        l1 = torch.cdist(boxes / size, (target.boxes / size).expand(len(boxes), -1, -1), p=1)
         giou = generalized_box_iou(boxes.flatten(0, 1), target.boxes)
         focal = _focal_cost(class_logits.sigmoid()[..., target.labels])
-        return self.cls * focal + self.l1 * l1 - self.giou * giou.view(stages, queries, -1)
+        return self.cls * focal + self.l1 * l1 - self.giou * giou.view_as(l1)
 
 
 def _focal_cost(probability: Tensor) -> Tensor:

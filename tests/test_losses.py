@@ -1,0 +1,198 @@
+"""The set loss: one query per instance, nothing to pay for perfection, no crash without objects."""
+
+import pytest
+import torch
+
+from queryinst_vis.config import Config, LossConfig
+from queryinst_vis.engine.step import TrainingStep
+from queryinst_vis.losses.criterion import Criterion, dice_loss, mask_targets
+from queryinst_vis.losses.matcher import HungarianMatcher
+from queryinst_vis.models.build import build_model
+from queryinst_vis.structures import Batch, StageOutput, Target
+
+SIZE = (64, 96)
+
+
+def target(*boxes, labels=None, ids=None):
+    boxes = torch.tensor(boxes, dtype=torch.float).view(-1, 4)
+    masks = torch.zeros(len(boxes), *SIZE, dtype=torch.bool)
+    for mask, (x0, y0, x1, y1) in zip(masks, boxes.int().tolist(), strict=True):
+        mask[y0:y1, x0:x1] = True
+    count = len(boxes)
+    return Target(
+        boxes,
+        torch.zeros(count, dtype=torch.long) if labels is None else torch.tensor(labels, dtype=torch.long),
+        masks,
+        torch.arange(count) if ids is None else torch.tensor(ids),
+        SIZE,
+    )
+
+
+def stage(boxes, logits):
+    boxes = torch.as_tensor(boxes, dtype=torch.float)
+    queries = torch.zeros(1, len(boxes), 8, requires_grad=True)
+    logits = torch.as_tensor(logits, dtype=torch.float)
+    return StageOutput(logits[None], boxes[None], queries, queries)
+
+
+PAIR = ((4, 4, 30, 40), (50, 10, 90, 60))
+
+
+def test_every_instance_gets_one_query_of_its_own():
+    torch.manual_seed(0)
+    truth = target(*PAIR, labels=[0, 1])
+    matches = HungarianMatcher()(torch.randn(3, 6, 2), torch.rand(3, 6, 4).cumsum(-1) * 20, truth)
+    assert len(matches) == 3
+    for match in matches:
+        assert match.queries.tolist() == sorted(set(match.queries.tolist()))
+        assert sorted(match.instances.tolist()) == [0, 1]
+
+
+def test_more_instances_than_queries_leave_the_rest_unmatched():
+    truth = target(*PAIR, (0, 0, 9, 9), labels=[0, 0, 0])
+    (match,) = HungarianMatcher()(torch.zeros(1, 2, 1), torch.tensor([PAIR]).float(), truth)
+    assert match.queries.tolist() == [0, 1] and match.instances.tolist() == [0, 1]
+
+
+def test_the_class_decides_between_equal_boxes():
+    truth = target(PAIR[0], labels=[1])
+    boxes = torch.tensor([[PAIR[0], PAIR[0]]]).float()
+    (match,) = HungarianMatcher()(torch.tensor([[[3.0, -3], [-3, 3]]]), boxes, truth)
+    assert match.queries.tolist() == [1]
+
+
+def test_perfect_predictions_cost_nothing():
+    truth = target(*PAIR, labels=[1, 0])
+    perfect = stage(PAIR, [[-20.0, 20], [20, -20]])
+
+    def masks(index, boxes, q_star):
+        shown = mask_targets(truth.masks, boxes[0], 28)
+        return (shown[:, None] * 40 - 20).expand(-1, 2, -1, -1)
+
+    losses, _ = Criterion(LossConfig())([perfect], [truth], masks)
+    assert set(losses) == {"s0.cls", "s0.l1", "s0.giou", "s0.dice"}
+    for loss in losses.values():
+        assert loss.item() == pytest.approx(0, abs=1e-3)
+
+
+def test_only_the_own_class_mask_is_judged():
+    truth = target(PAIR[0], labels=[1])
+
+    def masks(index, boxes, q_star):
+        good = mask_targets(truth.masks, boxes[0], 28) * 40 - 20
+        return torch.stack((-good, good), dim=1)
+
+    losses, _ = Criterion(LossConfig())([stage(PAIR[:1], [[-20.0, 20]])], [truth], masks)
+    assert losses["s0.dice"].item() == pytest.approx(0, abs=1e-3)
+
+
+def test_images_without_instances_teach_only_absence():
+    def masks(index, boxes, q_star):
+        raise AssertionError("no query is matched, so no mask may be asked for")
+
+    losses, matches = Criterion(LossConfig())(
+        [stage(PAIR, [[5.0, 5], [5, 5]])], [target(labels=[])], masks
+    )
+    assert losses["s0.cls"] > 1
+    assert losses["s0.l1"] == losses["s0.giou"] == losses["s0.dice"] == 0
+    assert len(matches[0][0].queries) == 0
+
+
+def test_weights_scale_their_losses():
+    truth = target(*PAIR, labels=[0, 1])
+    output = stage([(0, 0, 20, 20), (40, 0, 90, 50)], torch.zeros(2, 2))
+
+    def masks(index, boxes, q_star):
+        return torch.zeros(2, 2, 28, 28)
+
+    plain, _ = Criterion(LossConfig(cls=1, l1=1, giou=1, dice=1))([output], [truth], masks)
+    published, _ = Criterion(LossConfig())([output], [truth], masks)
+    for name, weight in {"cls": 2, "l1": 5, "giou": 2, "dice": 8}.items():
+        torch.testing.assert_close(published[f"s0.{name}"], weight * plain[f"s0.{name}"])
+
+
+def test_a_diverged_model_reaches_the_loop_as_a_loss_that_is_not_finite():
+    truth = target(PAIR[0])
+    nan = float("nan")
+
+    def masks(index, boxes, q_star):
+        return torch.full((1, 1, 28, 28), nan)
+
+    losses, _ = Criterion(LossConfig())([stage([(nan,) * 4], [[nan]])], [truth], masks)
+    assert not sum(losses.values()).isfinite()
+
+
+def test_dice_is_one_minus_the_overlap():
+    logits = torch.full((1, 4, 4), -40.0)
+    logits[:, :2] = 40
+    truth = torch.zeros(1, 4, 4)
+    truth[:, 1:3] = 1
+    assert dice_loss(logits, truth).item() == pytest.approx(0.5, abs=1e-4)
+    assert dice_loss(logits, 1 - (logits > 0).float()).item() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def training_step():
+    torch.manual_seed(0)
+    config = Config()
+    config.model.classes = ["a"]
+    config.model.backbone.name = "resnet18"
+    config.model.channels, config.model.ffn_channels, config.model.dynamic_channels = 32, 32, 8
+    config.model.num_queries, config.model.num_stages = 5, 2
+    config.model.track.enabled = True
+    config.model.track.hidden_channels = config.model.track.embedding_channels = 16
+    model = build_model(config)
+    for stage in model.stages:  # boxes of a fresh model may miss the image and see nothing
+        torch.nn.init.normal_(stage.box_predictor.weight, std=0.01)
+    return TrainingStep(model, Criterion(config.losses), 1.0).train()
+
+
+def pair_batch(key, reference):
+    torch.manual_seed(1)
+    images = torch.randn(2, 1, 3, *SIZE)
+    return Batch(images[0], [key], Batch(images[1], [reference]))
+
+
+def gradients(step, batch):
+    step.zero_grad()
+    losses = step(batch)
+    sum(losses.values()).backward()
+    return losses, {
+        name: parameter.grad.abs().sum().item()
+        for name, parameter in step.model.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def test_all_stages_are_supervised_in_parallel(training_step):
+    losses, grads = gradients(training_step, pair_batch(target(*PAIR), target(*PAIR)))
+    assert len(losses) == 2 * 4 + 1 and "track" in losses
+    for part in ("stages.0.", "stages.1.", "mask_heads.0.", "mask_heads.1.", "track_head."):
+        assert any(grads[name] > 0 for name in grads if name.startswith(part))
+    assert grads["queries"] > 0 and grads["proposals"] > 0
+
+
+def test_the_reference_frame_carries_gradient_and_no_detection_loss(training_step):
+    batch = pair_batch(target(*PAIR), target(PAIR[1], ids=[1]))
+    batch.reference.images.requires_grad_(True)
+    losses = training_step(batch)
+    losses["track"].backward(retain_graph=True)
+    assert batch.reference.images.grad.abs().sum() > 0
+    batch.reference.images.grad = None
+    sum(loss for name, loss in losses.items() if name != "track").backward()
+    assert batch.reference.images.grad is None
+
+
+def test_mask_gradient_reaches_the_queries(training_step):
+    training_step.zero_grad()
+    losses = training_step(pair_batch(target(*PAIR), target(*PAIR)))
+    losses["s1.dice"].backward()
+    assert training_step.model.queries.grad.abs().sum() > 0  # paper 3.3
+
+
+def test_pairs_without_instances_train_without_a_crash(training_step):
+    empty = target(labels=[])
+    for key, reference in ((empty, target(*PAIR)), (target(*PAIR), empty), (empty, empty)):
+        losses, _ = gradients(training_step, pair_batch(key, reference))
+        assert sum(losses.values()).isfinite()
+        assert losses["track"] == 0
