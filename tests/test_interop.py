@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from queryinst_vis.config import Config
-from queryinst_vis.engine.checkpoint import load_model, load_weights
+from queryinst_vis.engine.checkpoint import load_model, load_weights, save_weights
 from queryinst_vis.errors import InputError
 from queryinst_vis.interop import convert_checkpoint, openmmlab
 from queryinst_vis.models.build import build_model, load_backbone_weights
@@ -125,3 +125,18 @@ def test_backbone_weights_of_another_network_are_refused(tmp_path, resnet18_conf
     assert load_file(tmp_path / "other.safetensors")
     with pytest.raises(InputError, match=r"of another shape, the first is 'conv1\.weight'"):
         load_backbone_weights(model, tmp_path / "other.safetensors")
+
+
+def test_training_weights_are_slimmed_down_for_passing_on(tmp_path, resnet18_config):
+    torch.manual_seed(0)
+    resnet18_config.data.train.images = "/somewhere/private"
+    model = build_model(resnet18_config)
+    save_weights(tmp_path / "best.safetensors", model, resnet18_config)
+    line = convert_checkpoint(tmp_path / "best.safetensors", tmp_path / "small.safetensors")
+    assert "half precision" in line
+    config, weights = load_weights(tmp_path / "small.safetensors")
+    assert config.data.train.images is None and config.model == resnet18_config.model
+    assert all(value.dtype != torch.float32 for value in weights.values())
+    assert not any(key.startswith(("mask_heads.0.", "mask_heads.1.")) for key in weights)
+    for key, value in load_model(tmp_path / "small.safetensors")[0].state_dict().items():
+        torch.testing.assert_close(value, model.state_dict()[key].to(value), atol=1e-3, rtol=1e-3)

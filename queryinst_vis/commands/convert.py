@@ -130,9 +130,10 @@ def _add_checkpoint(commands: Commands) -> None:
         commands,
         "convert-checkpoint",
         _run_checkpoint,
-        "Bring another project's weights into our names, as safetensors.",
-        "Knows mmdetection's QueryInst and efficientnet-lite0-pytorch's backbone; nothing in "
-        "the file is executed.",
+        "Bring other projects' weights into our names, or slim down a training's.",
+        "Knows mmdetection's QueryInst and efficientnet-lite0-pytorch's backbone (.pth); weights "
+        "of our own come out in half precision without what only training needs. Nothing in the "
+        "file is executed.",
         "queryinst-vis convert-checkpoint queryinst_r50_mmdet.pth queryinst_r50.safetensors",
     )
     parser.add_argument("source", type=Path, metavar="SRC", help="the checkpoint to read")

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from queryinst_vis.engine.checkpoint import load_exactly, save_weights
+from queryinst_vis.engine.checkpoint import load_exactly, load_model, save_weights
 from queryinst_vis.errors import InputError
 from queryinst_vis.files import atomic_path
 from queryinst_vis.interop import efficientnet, openmmlab
@@ -17,14 +17,17 @@ from queryinst_vis.models.build import build_model
 
 
 def convert_checkpoint(src: str | Path, dst: str | Path) -> str:
-    """Convert a foreign checkpoint to safetensors.
+    """Convert a checkpoint to safetensors.
 
-    Two layouts are known: QueryInst of mmdetection 3.x with a ResNet backbone (written with its
-    config, ready for ``test-image`` and ``train.init_weights``) and the ImageNet weights of
-    EfficientNet-PyTorch's Lite0 (written under timm's names, for ``model.backbone.weights``).
+    Three layouts are known: QueryInst of mmdetection 3.x with a ResNet backbone (written with
+    its config, ready for ``test-image`` and ``train.init_weights``), the ImageNet weights of
+    EfficientNet-PyTorch's Lite0 (written under timm's names, for ``model.backbone.weights``),
+    and our own of a training (written for passing on: in half precision, without the mask
+    heads that only training needs and without paths of this machine).
 
     Args:
-        src: a ``.pth`` file; read without executing anything in it.
+        src: a ``.pth`` file, or a ``.safetensors`` or ``.ckpt`` of ours; nothing in it is
+            executed.
         dst: the ``.safetensors`` file to write.
 
     Returns:
@@ -36,6 +39,8 @@ def convert_checkpoint(src: str | Path, dst: str | Path) -> str:
     src, dst = Path(src), Path(dst)
     if dst.suffix != ".safetensors":
         raise InputError(f"{dst}: the converted checkpoint must be named *.safetensors")
+    if src.suffix in (".safetensors", ".ckpt"):
+        return _slim_down(src, dst)
     state_dict = _read(src)
     try:
         if efficientnet.FIRST_KEY in state_dict:
@@ -85,6 +90,12 @@ def _convert_queryinst(state_dict: dict[str, Tensor], dst: Path) -> str:
         f"{dst}: QueryInst, {config.model.backbone.name}, {config.model.num_queries} queries, "
         f"{len(config.model.classes)} classes, {len(weights)} tensors"
     )
+
+
+def _slim_down(src: Path, dst: Path) -> str:
+    model, config = load_model(src, "cpu")
+    save_weights(dst, model, config, half=True, inference_only=True)
+    return f"{dst}: inference weights in half precision, {dst.stat().st_size / 1e6:.1f} MB"
 
 
 def _write_plain(path: Path, weights: dict[str, Tensor]) -> None:
