@@ -60,6 +60,7 @@ class ModelConfig:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     channels: int = 256
     num_queries: int = 100
+    proposals: str = "image"  # where the learned boxes start: image (as published) or grid
     num_stages: int = 6
     num_heads: int = 8
     ffn_channels: int = 2048
@@ -146,6 +147,7 @@ class TrainConfig:
     max_steps: int = 90000
     batch_size: int = 16  # images (or pairs) of one process and batch
     accumulate: int = 1  # batches whose gradients are added up in one step (an update)
+    both_ways: bool = False  # video: each frame of a pair is key and reference of the other
     lr: float = 2.5e-5
     backbone_lr_multiplier: float = 1.0
     weight_decay: float = 1.0e-4

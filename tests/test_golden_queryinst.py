@@ -11,7 +11,7 @@ from queryinst_vis.engine.step import TrainingStep
 from queryinst_vis.interop.openmmlab import convert_key, convert_state_dict
 from queryinst_vis.losses.criterion import Criterion, mask_targets
 from queryinst_vis.models.box_stage import BoxStage
-from queryinst_vis.models.boxes import initial_boxes
+from queryinst_vis.models.boxes import draw_proposals, initial_boxes
 from queryinst_vis.models.mask_head import MaskHead
 from queryinst_vis.models.neck import FPN
 from queryinst_vis.models.postprocess import detect
@@ -40,7 +40,7 @@ def build(golden, maps):
     model = QueryInst(
         StoredFeatures(maps),
         FPN(CHANNELS, 32),
-        num_queries=10,
+        proposals=draw_proposals(10, "image"),
         channels=32,
         stages=[BoxStage(32, 5, 4, 64, 8, class_layers=1, box_layers=3) for _ in STAGES],
         mask_heads=[MaskHead(32, 5, 8) for _ in STAGES],

@@ -21,7 +21,9 @@ def target(*boxes, labels=None, ids=None):
     count = len(boxes)
     return Target(
         boxes,
-        torch.zeros(count, dtype=torch.long) if labels is None else torch.tensor(labels, dtype=torch.long),
+        torch.zeros(count, dtype=torch.long)
+        if labels is None
+        else torch.tensor(labels, dtype=torch.long),
         masks,
         torch.arange(count) if ids is None else torch.tensor(ids),
         SIZE,
@@ -196,3 +198,19 @@ def test_pairs_without_instances_train_without_a_crash(training_step):
         losses, _ = gradients(training_step, pair_batch(key, reference))
         assert sum(losses.values()).isfinite()
         assert losses["track"] == 0
+
+
+def test_both_ways_is_the_batch_of_both_orders(training_step):
+    first, second = target(*PAIR, ids=[3, 4]), target(PAIR[1], (2, 2, 20, 20), ids=[4, 5])
+    batch = pair_batch(first, second)
+    images, others = batch.images, batch.reference.images
+    orders = Batch(
+        torch.cat((images, others)),
+        [first, second],
+        Batch(torch.cat((others, images)), [second, first]),
+    )
+    step = TrainingStep(training_step.model, training_step.criterion, both_ways=True).eval()
+    shared, one_way = step(batch), training_step.eval()(orders)
+    assert set(shared) == set(one_way) and shared["track"] > 0
+    for name, loss in one_way.items():
+        torch.testing.assert_close(shared[name], loss, rtol=1e-4, atol=1e-5)

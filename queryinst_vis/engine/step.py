@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from queryinst_vis.losses.criterion import Criterion
@@ -19,29 +20,54 @@ class TrainingStep(nn.Module):
         model: the network.
         criterion: losses of the image model, on the key frames.
         track_weight: weight of the track loss.
+        both_ways: let the two frames of a pair be key and reference of each other. The losses
+            are those of a batch that holds every pair in both orders, for little more than the
+            price of one: the backbone sees each frame once.
     """
 
-    def __init__(self, model: QueryInst, criterion: Criterion, track_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        model: QueryInst,
+        criterion: Criterion,
+        track_weight: float = 1.0,
+        both_ways: bool = False,
+    ) -> None:
         super().__init__()
         self.model = model
         self.criterion = criterion
         self.track_weight = track_weight
+        self.both_ways = both_ways
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses by name; their sum is what is minimised."""
+        paired = batch.reference is not None and self.model.track_head is not None
+        if paired and self.both_ways:
+            batch = _in_both_orders(batch)
         output = self.model(batch.images, [target.image_size for target in batch.targets])
 
         def predict_masks(stage: int, boxes: list[Tensor], q_star: list[Tensor]) -> Tensor:
             return self.model.mask_logits(stage, output.features, boxes, q_star)
 
         losses, matches = self.criterion(output.stages, batch.targets, predict_masks)
-        if batch.reference is not None and self.model.track_head is not None:
-            loss = self._track_loss(output.features, output.stages[-1], matches[-1], batch)
+        if paired:
+            reference_features = (
+                [_swap_halves(level) for level in output.features]
+                if self.both_ways
+                else self.model.extract_features(batch.reference.images)
+            )
+            loss = self._track_loss(
+                output.features, output.stages[-1], matches[-1], batch, reference_features
+            )
             losses["track"] = self.track_weight * loss
         return losses
 
     def _track_loss(
-        self, features: list[Tensor], stage: StageOutput, matches: list[Match], batch: Batch
+        self,
+        features: list[Tensor],
+        stage: StageOutput,
+        matches: list[Match],
+        batch: Batch,
+        reference_features: list[Tensor],
     ) -> Tensor:
         """Identify the key frame's matched queries among the reference's instances.
 
@@ -51,7 +77,6 @@ class TrainingStep(nn.Module):
         key_boxes = [stage.boxes[i][match.queries].detach() for i, match in enumerate(matches)]
         key = self.model.track_head(features, key_boxes)
         reference_boxes = [target.boxes for target in batch.reference.targets]
-        reference_features = self.model.extract_features(batch.reference.images)
         reference = self.model.track_head(reference_features, reference_boxes)
         logits = [
             similarity_logits(k, r)
@@ -68,3 +93,19 @@ class TrainingStep(nn.Module):
             )
         ]
         return track_loss(logits, identities)
+
+
+def _in_both_orders(batch: Batch) -> Batch:
+    """B pairs as 2B: every frame is a key frame, its reference half a batch away."""
+    other = batch.reference
+    images = torch.cat((batch.images, other.images))
+    return Batch(
+        images,
+        batch.targets + other.targets,
+        Batch(_swap_halves(images), other.targets + batch.targets),
+    )
+
+
+def _swap_halves(tensor: Tensor) -> Tensor:
+    first, second = tensor.chunk(2)
+    return torch.cat((second, first))

@@ -159,7 +159,9 @@ class Trainer:
             "training", self.recipe.max_steps, self.step, self.recipe.log_every, self._is_first
         )
         self.model = self._build_model(state, pretrained_backbone and state is None)
-        module = TrainingStep(self.model, Criterion(config.losses), config.losses.track)
+        module = TrainingStep(
+            self.model, Criterion(config.losses), config.losses.track, self.recipe.both_ways
+        )
         optimizer = build_optimizer(self.model, self.recipe)
         self.module, self.optimizer = fabric.setup(module, optimizer)
         if state:  # only now, because the setup moves the parameters to their device

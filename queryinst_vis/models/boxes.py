@@ -9,7 +9,30 @@ from torch import Tensor
 from torchvision.ops import box_convert
 
 DELTA_STDS = (0.5, 0.5, 1.0, 1.0)
+PROPOSAL_LAYOUTS = ("image", "grid")
 MAX_LOG_RATIO = abs(math.log(16 / 1000))
+
+
+def draw_proposals(count: int, layout: str) -> Tensor:
+    """Where the learned proposals start, ``(N, 4)`` (cx, cy, w, h) as fractions of the image.
+
+    Args:
+        count: N.
+        layout: ``"image"``: all cover the whole image, as published. ``"grid"``: they cover the
+            image in rows of overlapping boxes, so that queries differ from the first step on;
+            short trainings converge sooner.
+    """
+    if layout == "image":
+        return torch.tensor([[0.5, 0.5, 1.0, 1.0]]).repeat(count, 1)
+    rows = round(math.sqrt(count * 9 / 16))
+    boxes = []
+    for row, columns in enumerate(torch.arange(count).tensor_split(max(rows, 1))):
+        width, height = 1 / len(columns), 1 / max(rows, 1)
+        boxes += [
+            ((column + 0.5) * width, (row + 0.5) * height, 1.5 * width, 1.5 * height)
+            for column in range(len(columns))
+        ]
+    return torch.tensor(boxes)
 
 
 def initial_boxes(proposals: Tensor, image_sizes: list[tuple[int, int]]) -> Tensor:

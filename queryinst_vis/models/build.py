@@ -12,6 +12,7 @@ from queryinst_vis.config import Config, ModelConfig
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.backbone import Backbone
 from queryinst_vis.models.box_stage import BoxStage
+from queryinst_vis.models.boxes import PROPOSAL_LAYOUTS, draw_proposals
 from queryinst_vis.models.mask_head import NORMS, MaskHead
 from queryinst_vis.models.neck import FPN
 from queryinst_vis.models.queryinst import QueryInst
@@ -38,7 +39,7 @@ def build_model(config: Config, pretrained_backbone: bool = False) -> QueryInst:
     network = QueryInst(
         backbone,
         FPN(backbone.channels, model.channels),
-        model.num_queries,
+        draw_proposals(model.num_queries, model.proposals),
         model.channels,
         [_build_stage(model) for _ in range(model.num_stages)],
         [_build_mask_head(model) for _ in range(model.num_stages)],
@@ -97,6 +98,9 @@ def _check(model: ModelConfig) -> None:
             f"model.channels ({model.channels}) must be divisible by "
             f"model.num_heads ({model.num_heads})"
         )
+    if model.proposals not in PROPOSAL_LAYOUTS:
+        choices = ", ".join(PROPOSAL_LAYOUTS)
+        raise InputError(f"model.proposals '{model.proposals}': choose one of {choices}")
     if model.mask.norm not in NORMS:
         raise InputError(f"model.mask.norm '{model.mask.norm}': choose one of {', '.join(NORMS)}")
     if model.mask.norm == "GN" and model.channels % 8:

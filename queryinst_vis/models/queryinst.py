@@ -30,7 +30,7 @@ class QueryInst(nn.Module):
     Args:
         backbone: a module with ``.channels`` that gives four maps at strides 4..32.
         neck: FPN over these maps.
-        num_queries: N.
+        proposals: ``(N, 4)`` where the learned boxes start, (cx, cy, w, h) in fractions.
         channels: C.
         stages: box stages, applied one after the other.
         mask_heads: one per stage; at inference only the last is used.
@@ -41,7 +41,7 @@ class QueryInst(nn.Module):
         self,
         backbone: nn.Module,
         neck: FPN,
-        num_queries: int,
+        proposals: Tensor,
         channels: int,
         stages: list[BoxStage],
         mask_heads: list[MaskHead],
@@ -50,8 +50,8 @@ class QueryInst(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.neck = neck
-        self.proposals = nn.Parameter(torch.tensor([[0.5, 0.5, 1.0, 1.0]]).repeat(num_queries, 1))
-        self.queries = nn.Parameter(torch.randn(num_queries, channels))
+        self.proposals = nn.Parameter(proposals)
+        self.queries = nn.Parameter(torch.randn(len(proposals), channels))
         self.stages = nn.ModuleList(stages)
         self.mask_heads = nn.ModuleList(mask_heads)
         self.track_head = track_head
