@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from queryinst_vis.commands.arguments import Commands, add_command
+from queryinst_vis.commands.arguments import Commands, add_command, count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -89,8 +90,10 @@ def _add_synthetic(datasets: Commands) -> None:
         "synthetic",
         _run_synthetic,
         "Render videos of moving shapes with exact masks and identities.",
-        "The same preset and seed give the same files.",
+        "The same preset, options and seed give the same files.",
         "queryinst-vis convert-dataset synthetic work/shapes --preset train --seed 0",
+        "queryinst-vis convert-dataset synthetic work/crowd --videos 5 --size 640x360 "
+        "--objects 20-30",
     )
     parser.add_argument("target", type=Path, metavar="DST", help="folder to write, new or empty")
     parser.add_argument(
@@ -102,9 +105,37 @@ def _add_synthetic(datasets: Commands) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="random seed (default: %(default)s)"
     )
+    parser.add_argument("--videos", type=count, metavar="N", help="number of videos")
+    parser.add_argument("--frames", type=count, metavar="N", help="frames per video")
+    parser.add_argument(
+        "--size", type=_size, metavar="WxH", help="width and height of a frame in pixels"
+    )
+    parser.add_argument(
+        "--objects",
+        type=_range,
+        metavar="MIN-MAX",
+        help="objects per video; where there are more than the preset's they are smaller",
+    )
     parser.add_argument(
         "--mp4", action="store_true", help="also write every video as DST/videos/NAME.mp4"
     )
+
+
+def _size(text: str) -> tuple[int, int]:
+    """WxH."""
+    return _two_numbers(text, r"([0-9]+)x([0-9]+)", "WxH such as 256x160")
+
+
+def _range(text: str) -> tuple[int, int]:
+    """MIN-MAX."""
+    return _two_numbers(text, r"([0-9]+)-([0-9]+)", "MIN-MAX such as 2-6")
+
+
+def _two_numbers(text: str, pattern: str, wanted: str) -> tuple[int, int]:
+    match = re.fullmatch(pattern, text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected {wanted}, got '{text}'")
+    return int(match[1]), int(match[2])
 
 
 def _run_synthetic(arguments: argparse.Namespace) -> None:
@@ -113,8 +144,14 @@ def _run_synthetic(arguments: argparse.Namespace) -> None:
 
     if arguments.preset not in PRESETS:
         raise InputError(f"preset '{arguments.preset}': choose one of {', '.join(PRESETS)}")
+    settings = PRESETS[arguments.preset].override(
+        videos=arguments.videos,
+        frames=arguments.frames,
+        size=arguments.size,
+        objects=arguments.objects,
+    )
     write_video = _write_mp4 if arguments.mp4 else None
-    print(generate(arguments.target, PRESETS[arguments.preset], arguments.seed, write_video))
+    print(generate(arguments.target, settings, arguments.seed, write_video))
 
 
 def _write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:

@@ -30,8 +30,8 @@ def add(commands: Commands) -> None:
         _run_image,
         "Run a model on the images of data.test and write a COCO result file.",
         "Prints COCO's mask and box AP where the set has annotations.",
-        "queryinst-vis test-image configs/local/tiny_coco_r18.yaml "
-        "work/tiny_coco_r18/best.safetensors --out work/tiny_coco_r18/results.json",
+        "queryinst-vis test-image configs/local/tiny_coco.yaml "
+        "work/tiny_coco/best.safetensors --out work/tiny_coco/results.json",
     )
     _add_arguments(image)
 

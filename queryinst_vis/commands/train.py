@@ -16,7 +16,7 @@ def add(commands: Commands) -> None:
         _run,
         "Train a model as a config says.",
         "Ctrl-C stops after the current step; --resume goes on from there, exactly.",
-        "queryinst-vis train configs/local/tiny_coco_r18.yaml --work-dir work/tiny_coco_r18",
+        "queryinst-vis train configs/local/tiny_coco.yaml --work-dir work/tiny_coco",
         "queryinst-vis train CONFIG train.max_steps=1000 --work-dir work/run --resume",
     )
     add_config(parser)
