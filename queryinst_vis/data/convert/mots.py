@@ -61,6 +61,8 @@ def convert_mots(
     """
     src = Path(src)
     _check(start, end, clip_length, source)
+    if coco_json is not None and Path(coco_json).resolve() == Path(dst).resolve():
+        raise InputError(f"{dst}: named for both annotation files; choose two names")
     builder = YouTubeVisBuilder(CLASS_NAMES, f"MOTS, frames {start:g} to {end:g} of each sequence")
     sequences = _sequences(src)
     console = Console(stderr=True)
@@ -102,12 +104,15 @@ def _sequences(src: Path) -> list[str]:
 def _frame_files(folder: Path) -> list[Path]:
     """Image files in the order of their numbers."""
     files = [file for file in folder.iterdir() if file.suffix.lower() in (".jpg", ".png")]
-    strays = [file for file in files if not file.stem.isdigit()]
+    strays = [file for file in files if not file.stem.isdecimal()]
     if strays:
         raise InputError(f"{strays[0]}: MOTS frames are named by their number, e.g. 000001.jpg")
     if not files:
         raise InputError(f"{folder}: holds no .jpg or .png frames")
-    return sorted(files, key=lambda file: int(file.stem))
+    numbered = {int(file.stem): file for file in files}
+    if len(numbered) < len(files):
+        raise InputError(f"{folder}: two files have the same frame number")
+    return [numbered[number] for number in sorted(numbered)]
 
 
 def _part(files: list[Path], start: float, end: float) -> list[Path]:
@@ -143,16 +148,24 @@ def _read_map(path: Path) -> FrameMasks:
 
 
 def _read_text(path: Path) -> dict[int, FrameMasks]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable as text ({error})") from error
     frames: dict[int, FrameMasks] = defaultdict(dict)
-    for line_number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for line_number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         where = f"{path}, line {line_number}"
         fields = line.split()
-        if len(fields) != 6 or not all(field.isdigit() for field in fields[:5]):
+        if len(fields) != 6 or not all(field.isdecimal() for field in fields[:5]):
             raise InputError(f"{where}: expected 'frame id class height width rle'")
         frame, number, label, height, width = map(int, fields[:5])
         _check_class(label, where)
+        if number // IDS_PER_CLASS != label:
+            raise InputError(
+                f"{where}: object {number} is not of class {label}; ids are class * 1000 + number"
+            )
         if number in frames[frame]:
             raise InputError(f"{where}: object {number} occurs twice in frame {frame}")
         counts = {"size": [height, width], "counts": fields[5]}

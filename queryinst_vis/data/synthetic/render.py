@@ -10,8 +10,12 @@ import numpy as np
 from queryinst_vis.data.synthetic import shapes
 from queryinst_vis.data.synthetic.scene import Motion, Scene, Shape
 from queryinst_vis.data.synthetic.textures import sample
+from queryinst_vis.masks import RLE, encode_rle
 
 NOBODY = -1
+
+MIN_VISIBLE_PIXELS = 20
+"""An object that shows fewer pixels counts as absent from the frame."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,18 @@ class RenderedFrame:
     image: np.ndarray
     owner: np.ndarray
     extent: np.ndarray
+
+    @property
+    def visible(self) -> np.ndarray:
+        """``(N,)`` pixels that the frame shows of each object."""
+        return np.bincount(self.owner.ravel() + 1, minlength=len(self.extent) + 1)[1:]
+
+    def rles(self) -> list[RLE | None]:
+        """The N masks; None for an object that the frame does not show."""
+        return [
+            encode_rle(self.owner == index) if pixels >= MIN_VISIBLE_PIXELS else None
+            for index, pixels in enumerate(self.visible)
+        ]
 
 
 def render(scene: Scene, frames: int, height: int, width: int) -> Iterator[RenderedFrame]:

@@ -11,7 +11,6 @@ from queryinst_vis.data.synthetic.settings import SyntheticSettings
 
 _OBJECT_TILE = 128
 _BACKGROUND_TILE = 256
-_MEETING_PROBABILITY = 0.85  # that an object's path crosses that of another one
 _DEFORMATION = 0.12
 _BACKGROUND_CONTRAST = 60.0  # distance of the background's two colours, in 0..255 RGB
 
@@ -127,7 +126,7 @@ def _draw_anchor(
     """A place in the frame and a time at which the object is there, often beside another one."""
     size = np.array([settings.width, settings.height], dtype=float)
     last = settings.frames - 1
-    if not others or rng.random() > _MEETING_PROBABILITY:
+    if not others or rng.random() > settings.meeting:
         return rng.uniform(0, 1, size=2) * size, rng.uniform(0, last)
     other = others[rng.integers(len(others))]
     time = np.clip(other.motion.anchor_time + rng.uniform(-0.2, 0.2) * last, 0, last)
