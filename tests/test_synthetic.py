@@ -141,7 +141,7 @@ def test_masks_of_one_frame_never_overlap(bench):
             assert coco_mask.area(union) == coco_mask.area(masks).sum()
 
 
-@pytest.mark.parametrize("number", [0, 7, 13])
+@pytest.mark.parametrize("number", [5, 7, 10])  # together all six classes
 def test_masks_are_what_an_independent_renderer_paints(bench, bench_scenes, number):
     """Polygons filled by another library, the farthest first, give the masks of the file."""
     written, _ = bench
