@@ -27,12 +27,12 @@ class Criterion:
     """Losses of all stages, supervised in parallel with weight 1 each (paper 3.3).
 
     Args:
-        weights: the weights of the four losses; the matching costs share the first three.
+        weights: the weights of the four losses. The matching costs stay the published ones.
     """
 
     def __init__(self, weights: LossConfig) -> None:
         self.weights = weights
-        self.matcher = HungarianMatcher(weights.cls, weights.l1, weights.giou)
+        self.matcher = HungarianMatcher()
 
     def __call__(
         self, stages: list[StageOutput], targets: list[Target], predict_masks: MaskPredictor

@@ -1,0 +1,96 @@
+"""The weights that ship do what their cards say: load, fit, find and follow."""
+
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+import queryinst_vis
+from queryinst_vis.data.synthetic import PRESETS, generate
+from queryinst_vis.engine.track import track_video
+from queryinst_vis.evaluation import evaluate_youtube_vis
+from queryinst_vis.files import read_json
+from queryinst_vis.results import youtube_vis_entries
+from queryinst_vis.structures import VideoResult
+from queryinst_vis.video.writer import VideoWriter
+
+FOLDER = Path(queryinst_vis.__file__).parent / "weights"
+NAMES = ("people", "shapes")
+
+
+def test_they_are_small_enough_to_ship():
+    files = sorted(FOLDER.glob("*.safetensors"))
+    assert tuple(file.stem for file in files) == NAMES
+    assert sum(file.stat().st_size for file in files) <= 30_000_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_card_says_where_they_come_from(name):
+    card = (FOLDER / f"{name}.md").read_text()
+    for heading in ("Data", "Licence", "Recipe", "Seed", "Scores", "Reproduce"):
+        assert f"## {heading}" in card
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_they_are_inference_weights_in_half_precision(name):
+    with safe_open(FOLDER / f"{name}.safetensors", framework="pt") as file:
+        kinds = {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
+        heads = {key.split(".")[1] for key in file.keys() if key.startswith("mask_heads.")}  # noqa: SIM118
+    assert kinds <= {"F16", "I64"} and len(heads) == 1
+
+
+@pytest.mark.parametrize(("name", "queries"), [("people", 30), ("shapes", 10)])
+def test_they_know_their_model_and_classes(name, queries):
+    model, config = queryinst_vis.load_model(name, "cpu")
+    assert len(model.queries) == queries == config.model.num_queries
+    assert config.data.train.annotations is None
+    assert "person" in config.model.classes or "circle" in config.model.classes
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """One synthetic video that no training has seen, its frames and its truth."""
+    folder = tmp_path_factory.mktemp("clip") / "set"
+    generate(folder, PRESETS["bench"].override(videos=1, frames=12), seed=5)
+    return folder
+
+
+def test_shapes_finds_and_follows_the_shapes_of_a_new_clip(clip):
+    from queryinst_vis.data.images import read_image
+
+    truth = read_json(clip / "youtube_vis.json", "truth")
+    tracker = queryinst_vis.VideoTracker.from_pretrained("shapes", device="cpu")
+    result = VideoResult()
+    for name in truth["videos"][0]["file_names"]:
+        detections = tracker.update(read_image(clip / "frames" / name))
+        ids = detections.track_ids.tolist()
+        assert len(set(ids)) == len(ids)
+        result.add(detections)
+    entries = youtube_vis_entries(result, truth["videos"][0]["id"], [1] * 6)
+    for annotation in truth["annotations"]:  # where and when, whatever the class
+        annotation["category_id"] = 1
+    assert evaluate_youtube_vis(truth, entries)["AR10"] > 0.2
+
+
+def test_three_lines_of_python_and_the_command_agree(clip, tmp_path):
+    from queryinst_vis.data.images import read_image
+
+    video = tmp_path / "clip.mp4"
+    with VideoWriter(video, 10) as writer:
+        for file in sorted((clip / "frames").rglob("*.jpg")):
+            writer.write(read_image(file))
+    summary = track_video(video, tmp_path / "out", "shapes", device="cpu")
+    assert summary.frames == 12 and summary.tracks > 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "clip.mp4",
+        "results.json",
+        "timeline.png",
+    }
+    tracker = queryinst_vis.VideoTracker.from_pretrained(
+        "shapes", "cpu", ["inference.score_threshold=0.3"]
+    )
+    ids = {int(i) for _, found in tracker.stream(video) for i in found.track_ids}
+    assert len(ids) == summary.tracks
+    entries = read_json(tmp_path / "out" / "results.json", "results")
+    assert 0 < len(entries) <= len(ids)
+    assert all(len(entry["segmentations"]) == 12 for entry in entries)
