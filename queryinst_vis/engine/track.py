@@ -13,10 +13,12 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskProgressColumn,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from queryinst_vis.engine.inference import VideoTracker
 from queryinst_vis.errors import InputError
@@ -153,7 +155,7 @@ def _with_progress(reader: VideoReader) -> Iterator[np.ndarray]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TaskProgressColumn(show_speed=True, text_format="", text_format_no_percentage=""),
+        _FrameRateColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -161,3 +163,11 @@ def _with_progress(reader: VideoReader) -> Iterator[np.ndarray]:
         for frame in reader:
             yield frame
             progress.advance(task)
+
+
+class _FrameRateColumn(ProgressColumn):
+    """Frames per second, once there is something to measure."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f} frames/s")

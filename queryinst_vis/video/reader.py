@@ -1,4 +1,9 @@
-"""Reading video files frame by frame, in memory that does not grow with their length."""
+"""Reading video files frame by frame, in memory that does not grow with their length.
+
+PyAV decodes, not decord: a tracker is slower than a decoder, and decord then decodes ahead
+without limit, 4.2 GB within 180 frames of 1280x720 where PyAV takes 20 MB. It also returns
+wrong frames or none from MPEG-TS. docs/dependencies.md has the measurements.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +24,9 @@ class VideoReader:
 
     Opening reads the whole file once without decoding it: that is what tells the exact number
     of frames, and that a download broke off, before hours of work have gone into the rest.
-    A rotation that the file asks for (phones do) is applied.
+    (MP4, MOV and AVI say how many frames belong to them; a Matroska or MPEG-TS file that was
+    cut off merely reads as a shorter one.) A rotation that the file asks for, as phones' files
+    do, is applied.
 
     Args:
         path: anything that FFmpeg reads.
@@ -57,8 +64,11 @@ class VideoReader:
         self._max_frames = max_frames
         self._file_frames, rate = self._scan()
         self.fps = float(rate / stride)
-        first = self._first_frame()
-        self.height, self.width = first.shape[:2]
+        first = next(self._decode(), None) if self._file_frames else None
+        if first is None:
+            raise InputError(f"video {path}: holds no frame that can be decoded")
+        self._stored_size = (first.width, first.height)
+        self.height, self.width = _upright_rgb(first, self._stored_size).shape[:2]
 
     def __len__(self) -> int:
         """Frames that an iteration yields; fewer if some cannot be shown, never more."""
@@ -73,6 +83,7 @@ class VideoReader:
     def _scan(self) -> tuple[int, Fraction]:
         """``(frames, frames per second)`` of the file, from its packets."""
         with self._open() as (container, stream):
+            promised = _promised_frames(container, stream)
             packets = displayable = 0
             for packet in container.demux(stream):
                 if packet.size == 0 and packet.dts is None:
@@ -81,22 +92,13 @@ class VideoReader:
                 # What precedes the first key frame of a cut broadcast cannot be decoded.
                 if not packet.is_discard and (displayable or packet.is_keyframe):
                     displayable += 1
-            if packets < stream.frames:
+            if packets < promised:
                 raise InputError(
-                    f"video {self.path}: cut off or damaged: its header promises {stream.frames} "
+                    f"video {self.path}: cut off or damaged: its header promises {promised} "
                     f"frames and the file holds {packets}; copy or download it again"
                 )
-            rate = stream.average_rate or stream.guessed_rate
-            if not rate:
-                raise InputError(f"video {self.path}: has no frame rate; convert it to mp4 first")
-            return displayable, Fraction(rate)
-
-    def _first_frame(self) -> np.ndarray:
-        frame = next(self._decode(), None)
-        if frame is None:
-            raise InputError(f"video {self.path}: holds no frame that can be decoded")
-        self._stored_size = (frame.width, frame.height)
-        return _upright_rgb(frame, self._stored_size)
+            # FFmpeg, too, takes a stream that says nothing of its rate for 25 frames a second.
+            return displayable, Fraction(stream.average_rate or stream.guessed_rate or 25)
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         """All frames as stored, decoded on several threads but only a few of them ahead."""
@@ -114,17 +116,28 @@ class VideoReader:
 
     @contextmanager
     def _open(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-        # An absolute path: FFmpeg takes "name:rest" for a protocol.
         try:
-            container = av.open(str(self.path.resolve()))
-        except (av.FFmpegError, OSError) as error:
+            # An absolute path: FFmpeg takes "name:rest" for a protocol.
+            with av.open(str(self.path.resolve())) as container:
+                stream = container.streams.best("video")
+                # FFmpeg types out text files on a screen of its own, a "tty".
+                if stream is None or container.format.name == "tty":
+                    raise InputError(f"video {self.path}: holds no pictures, so it is not a video")
+                yield container, stream
+        except av.FFmpegError as error:
             raise InputError(
-                f"video {self.path}: not a video, or cut off ({error.strerror})"
+                f"video {self.path}: not readable as a video ({error.strerror}); if it is one, "
+                "copy or download it again"
             ) from error
-        with container:
-            if not container.streams.video:
-                raise InputError(f"video {self.path}: holds no picture, only sound or data")
-            yield container, container.streams.video[0]
+
+
+def _promised_frames(container: av.container.InputContainer, stream: av.VideoStream) -> int:
+    """Frames that should follow according to the file's head; 0 where it does not say.
+
+    The count in the head of a trimmed MP4 still has the frames that the trim left out; its
+    index has only those that remain.
+    """
+    return len(stream.index_entries) if "mp4" in container.format.name else stream.frames
 
 
 def _upright_rgb(frame: av.VideoFrame, stored_size: tuple[int, int]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -47,11 +47,12 @@ class VideoWriter:
         self._count = 0
 
     def __enter__(self) -> VideoWriter:
-        self._files = ExitStack()
-        temporary = self._files.enter_context(atomic_path(self.path))
-        self._container = self._files.enter_context(
-            av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"})
-        )
+        with ExitStack() as files:
+            temporary = files.enter_context(atomic_path(self.path))
+            self._container = files.enter_context(
+                av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"})
+            )
+            self._files = files.pop_all()
         return self
 
     def write(self, frame: np.ndarray) -> None:
@@ -84,7 +85,8 @@ class VideoWriter:
         traceback: TracebackType | None,
     ) -> None:
         if error is not None:
-            self._files.__exit__(kind, error, traceback)
+            with suppress(av.FFmpegError):  # closing a broken file may fail again
+                self._files.__exit__(kind, error, traceback)
             return
         with self._files:  # leaving it gives the file its name, or removes it on an error
             self._finish()

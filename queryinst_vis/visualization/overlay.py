@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import supervision as sv
@@ -59,7 +60,7 @@ class Overlay:
     def __init__(self, class_names: Sequence[str], trace_length: int = 30) -> None:
         self._class_names = list(class_names)
         self._trace_length = trace_length
-        self._areas: list[sv.annotators.base.BaseAnnotator] = []
+        self._annotators: _Annotators | None = None
 
     def draw(self, frame: np.ndarray, detections: Detections) -> np.ndarray:
         """The frame with its detections on it.
@@ -76,37 +77,17 @@ class Overlay:
         """
         if detections.track_ids is None:
             raise ValueError("Overlay draws tracks: these Detections have no track_ids")
-        if not self._areas:
-            self._prepare(*frame.shape[:2])
-        found = to_supervision(detections)
+        if self._annotators is None:
+            self._annotators = _Annotators.for_frame(*frame.shape[:2], self._trace_length)
+        annotators, found = self._annotators, to_supervision(detections)
         scene = frame.copy()
-        for annotator in self._areas if found.mask is not None else self._boxes:
-            scene = annotator.annotate(scene, found)
-        scene = self._paths.annotate(scene, found)
-        return self._labels.annotate(scene, found, labels=self._texts(found))
-
-    def _prepare(self, height: int, width: int) -> None:
-        """Make annotators whose lines and letters suit the frame size."""
-        thickness = sv.calculate_optimal_line_thickness((width, height))
-        common = {"color": _swap_red_blue(_PALETTE), "color_lookup": sv.ColorLookup.TRACK}
-        self._areas = [
-            sv.MaskAnnotator(opacity=0.45, **common),
-            sv.PolygonAnnotator(thickness=thickness, **common),
-        ]
-        self._boxes = [sv.BoxAnnotator(thickness=thickness, **common)]
-        self._paths = sv.TraceAnnotator(
-            trace_length=self._trace_length,
-            position=sv.Position.BOTTOM_CENTER,
-            thickness=thickness,
-            **common,
-        )
-        self._labels = sv.LabelAnnotator(
-            text_color=sv.ColorPalette([_readable_on(colour) for colour in _PALETTE.colors]),
-            text_scale=0.8 * sv.calculate_optimal_text_scale((width, height)),
-            text_thickness=max(1, thickness // 2),
-            text_padding=2 * thickness,
-            **common,
-        )
+        if found.mask is None:
+            scene = annotators.boxes.annotate(scene, found)
+        else:
+            scene = annotators.masks.annotate(scene, found)
+            scene = annotators.outlines.annotate(scene, found)
+        scene = annotators.paths.annotate(scene, found)
+        return annotators.labels.annotate(scene, found, labels=self._texts(found))
 
     def _texts(self, found: sv.Detections) -> list[str]:
         return [
@@ -115,6 +96,42 @@ class Overlay:
                 found.tracker_id, found.class_id, found.confidence, strict=True
             )
         ]
+
+
+class _Annotators(NamedTuple):
+    """supervision's annotators; ``paths`` remembers where the instances were."""
+
+    masks: sv.MaskAnnotator
+    outlines: sv.PolygonAnnotator
+    boxes: sv.BoxAnnotator
+    paths: sv.TraceAnnotator
+    labels: sv.LabelAnnotator
+
+    @classmethod
+    def for_frame(cls, height: int, width: int, trace_length: int) -> _Annotators:
+        """Annotators whose lines and letters suit the frame size."""
+        thickness = sv.calculate_optimal_line_thickness((width, height))
+        common = {"color": _swap_red_blue(_PALETTE), "color_lookup": sv.ColorLookup.TRACK}
+        return cls(
+            masks=sv.MaskAnnotator(opacity=0.45, **common),
+            outlines=sv.PolygonAnnotator(thickness=thickness, **common),
+            boxes=sv.BoxAnnotator(thickness=thickness, **common),
+            paths=sv.TraceAnnotator(
+                trace_length=trace_length,
+                position=sv.Position.BOTTOM_CENTER,
+                thickness=thickness,
+                **common,
+            ),
+            labels=sv.LabelAnnotator(
+                text_color=sv.ColorPalette([_readable_on(colour) for colour in _PALETTE.colors]),
+                # Below 0.4 OpenCV's letters are illegible, however small the frame.
+                text_scale=max(0.4, 0.8 * sv.calculate_optimal_text_scale((width, height))),
+                text_thickness=max(1, thickness // 2),
+                text_padding=2 * thickness,
+                smart_position=True,  # inside the frame, and beside rather than on one another
+                **common,
+            ),
+        )
 
 
 def _swap_red_blue(palette: sv.ColorPalette) -> sv.ColorPalette:

@@ -1,0 +1,243 @@
+"""A video file in; annotated video, results and timeline out: all of them or none."""
+
+import json
+import os
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from queryinst_vis.engine import track
+from queryinst_vis.engine.inference import VideoTracker
+from queryinst_vis.engine.track import annotate_video, track_video
+from queryinst_vis.errors import InputError
+from queryinst_vis.masks import decode_rle
+from queryinst_vis.structures import Detections
+from queryinst_vis.video import VideoReader, VideoWriter
+from queryinst_vis.visualization import track_colour
+from tests.tiny import CLASSES, HEIGHT, WIDTH, draw_frame, rectangles
+
+FRAMES = 12
+
+
+class KnowingTracker:
+    """Finds the red box (id 0) in every frame and the green crate (id 1) from frame 4 on."""
+
+    class_names = CLASSES
+
+    def __init__(self):
+        self.reset()
+
+    def reset(self):
+        self.frames = []
+
+    def update(self, frame):
+        # The red box moves by three pixels a frame: it tells which frame of the video this is.
+        reddish = (frame[..., 0] > 170) & (frame[..., 1] < 90)
+        self.frames.append(round((np.flatnonzero(reddish.any(axis=0))[0] - 8) / 3))
+        count = 1 if self.frames[-1] < 4 else 2
+        return Detections(
+            boxes=torch.tensor(rectangles(self.frames[-1]), dtype=torch.float32)[:count],
+            scores=torch.tensor([0.9, 0.6])[:count],
+            labels=torch.tensor([0, 1])[:count],
+            image_size=(HEIGHT, WIDTH),
+            mask_logits=torch.full((count, 28, 28), 9.0),
+            track_ids=torch.tensor([0, 1])[:count],
+        )
+
+
+class StumblingTracker(KnowingTracker):
+    def update(self, frame):
+        if len(self.frames) == 5:
+            raise RuntimeError("out of memory")
+        return super().update(frame)
+
+
+@pytest.fixture
+def video(tmp_path):
+    path = tmp_path / "in" / "clip.mp4"
+    with VideoWriter(path, 10) as writer:
+        for index in range(FRAMES):
+            writer.write(draw_frame(index))
+    return path
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """Loads KnowingTrackers in place of networks, and says with which arguments."""
+    calls = []
+
+    def from_pretrained(name, device, overrides):
+        calls.append((name, device, overrides))
+        return KnowingTracker()
+
+    monkeypatch.setattr(VideoTracker, "from_pretrained", from_pretrained)
+    return calls
+
+
+def test_three_files_appear_and_nothing_else(video, out, loaded):
+    summary = track_video(video, out)
+    assert sorted(os.listdir(out)) == ["clip.mp4", "results.json", "timeline.png"]
+    assert sorted(summary.files) == sorted(out.iterdir())
+
+
+def test_the_summary_says_what_was_done(video, out, loaded):
+    summary = track_video(video, out)
+    assert (summary.frames, summary.tracks) == (FRAMES, 2)
+    assert summary.fps == pytest.approx(FRAMES / summary.seconds)
+    lines = str(summary).splitlines()
+    assert lines[0].startswith("2 tracks in 12 frames")
+    assert lines[1:] == [f"wrote {path}" for path in summary.files]
+
+
+def test_the_weights_are_loaded_with_the_threshold_and_device_asked_for(video, out, loaded):
+    track_video(video, out, "some_weights", score_threshold=0.45, device="cpu")
+    assert loaded == [("some_weights", "cpu", ["inference.score_threshold=0.45"])]
+
+
+def test_results_are_youtube_vis_tracks_of_video_1(video, out, loaded):
+    track_video(video, out)
+    box, crate = json.loads((out / "results.json").read_text())
+    assert (box["video_id"], box["category_id"], box["score"]) == (1, 1, pytest.approx(0.9))
+    assert (crate["video_id"], crate["category_id"], crate["score"]) == (1, 2, pytest.approx(0.6))
+    assert [mask is None for mask in crate["segmentations"]] == [True] * 4 + [False] * 8
+    for index, mask in enumerate(box["segmentations"]):
+        x0, y0, x1, y1 = rectangles(index)[0]
+        expected = np.zeros((HEIGHT, WIDTH), dtype=bool)
+        expected[y0:y1, x0:x1] = True
+        np.testing.assert_array_equal(decode_rle(mask), expected)
+
+
+def test_the_annotated_video_shows_the_instances(video, out, loaded):
+    track_video(video, out)
+    before, after = VideoReader(video), VideoReader(out / "clip.mp4")
+    assert (len(after), after.fps) == (len(before), before.fps)
+    assert (after.height, after.width) == (HEIGHT, WIDTH)
+    for index, (plain, drawn) in enumerate(zip(before, after, strict=True)):
+        if index < 4:
+            continue
+        x0, y0, x1, y1 = rectangles(index)[1]  # no label and no path lies on the crate
+        inside = (slice(y0 + 4, y1 - 4), slice(x0 + 4, x1 - 4))
+        blend = 0.45 * np.array(track_colour(1)) + 0.55 * plain[inside].mean(axis=(0, 1))
+        np.testing.assert_allclose(drawn[inside].mean(axis=(0, 1)), blend, atol=10)
+
+
+def test_the_timeline_shows_both_tracks(video, out, loaded):
+    track_video(video, out)
+    picture = cv2.imread(str(out / "timeline.png"))[:, :, ::-1]
+    box, crate = ((picture == track_colour(i)).all(axis=2).any(axis=0).sum() for i in (0, 1))
+    assert crate / box == pytest.approx(8 / 12, abs=0.01)
+
+
+def test_stride_and_max_frames_keep_the_speed(video, out, loaded):
+    summary = track_video(video, out, stride=3, max_frames=2)
+    reader = VideoReader(out / "clip.mp4")
+    assert (summary.frames, len(reader)) == (2, 2)
+    assert reader.fps == pytest.approx(10 / 3)
+    assert {len(e["segmentations"]) for e in json.loads((out / "results.json").read_text())} == {2}
+
+
+def test_every_video_begins_anew(video, out):
+    tracker = KnowingTracker()
+    for _ in range(2):
+        result = annotate_video(VideoReader(video), tracker, out / "clip.mp4")
+        assert tracker.frames == list(range(FRAMES))
+        assert (result.length, len(result)) == (FRAMES, 2)
+
+
+def test_the_bar_goes_to_standard_error(video, out, loaded, capsys):
+    track_video(video, out)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "clip.mp4" in printed.err and "12/12" in printed.err and "frames/s" in printed.err
+
+
+# All or nothing
+
+
+def _put_yesterdays_results(out):
+    out.mkdir()
+    for name in ("clip.mp4", "results.json", "timeline.png"):
+        (out / name).write_text("yesterday's")
+
+
+def _assert_nothing_changed(out):
+    assert {path.name: path.read_text() for path in out.iterdir()} == {
+        "clip.mp4": "yesterday's",
+        "results.json": "yesterday's",
+        "timeline.png": "yesterday's",
+    }
+
+
+def test_a_tracker_that_fails_midway_leaves_the_folder_as_it_was(video, out, monkeypatch):
+    _put_yesterdays_results(out)
+    monkeypatch.setattr(VideoTracker, "from_pretrained", lambda *_: StumblingTracker())
+    with pytest.raises(RuntimeError, match="out of memory"):
+        track_video(video, out)
+    _assert_nothing_changed(out)
+
+
+def test_a_timeline_that_fails_takes_the_other_files_with_it(video, out, loaded, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no fonts")
+
+    _put_yesterdays_results(out)
+    monkeypatch.setattr(track, "draw_timeline", fail)
+    with pytest.raises(RuntimeError, match="no fonts"):
+        track_video(video, out)
+    _assert_nothing_changed(out)
+
+
+def test_a_video_that_breaks_midway_leaves_nothing(tmp_path, out, monkeypatch):
+    class Blind(KnowingTracker):
+        def update(self, frame):
+            nothing = torch.zeros(0)
+            return Detections(
+                torch.zeros(0, 4),
+                nothing,
+                nothing.long(),
+                frame.shape[:2],
+                torch.zeros(0, 28, 28),
+                track_ids=nothing.long(),
+            )
+
+    path = tmp_path / "clip.mp4"
+    noise = np.random.default_rng(0)
+    with VideoWriter(path, 10) as writer:
+        for _ in range(40):
+            writer.write(noise.integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 8000] = b"\xff" * 8000
+    path.write_bytes(data)
+    monkeypatch.setattr(VideoTracker, "from_pretrained", lambda *_: Blind())
+    with pytest.raises(InputError, match="damaged after frame"):
+        track_video(path, out)
+    assert os.listdir(out) == []
+
+
+def test_a_bad_video_is_told_before_weights_are_loaded(tmp_path, out, loaded):
+    with pytest.raises(InputError, match=r"none.mp4: no such file"):
+        track_video(tmp_path / "none.mp4", out)
+    assert loaded == [] and not out.exists()
+
+
+@pytest.mark.parametrize("spelling", ["in", "in/../in"])
+def test_the_input_is_never_replaced(video, loaded, spelling):
+    before = video.read_bytes()
+    with pytest.raises(InputError, match="would replace it; choose another folder"):
+        track_video(video, video.parents[1] / spelling)
+    assert video.read_bytes() == before
+    assert os.listdir(video.parent) == ["clip.mp4"]
+
+
+def test_an_output_folder_that_is_a_file(video, out, loaded):
+    out.write_text("a file")
+    with pytest.raises(InputError, match="cannot write"):
+        track_video(video, out)
+    assert out.read_text() == "a file"

@@ -1,0 +1,318 @@
+"""Pictures of results: overlays on frames and the timeline of a video."""
+
+import os
+
+import cv2
+import numpy as np
+import pytest
+import supervision as sv
+import torch
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.structures import Detections, Track, VideoResult
+from queryinst_vis.visualization import Overlay, draw_timeline, to_supervision, track_colour
+
+HEIGHT, WIDTH = 120, 160
+CLASSES = ["person", "car"]
+GREY = 128
+
+
+def grey_frame(height=HEIGHT, width=WIDTH):
+    return np.full((height, width, 3), GREY, dtype=np.uint8)
+
+
+def found(boxes, track_ids, labels=None, scores=None, masks=True):
+    """Detections whose masks fill their boxes."""
+    count = len(boxes)
+    return Detections(
+        boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        scores=torch.tensor([0.9] * count if scores is None else scores),
+        labels=torch.tensor([0] * count if labels is None else labels, dtype=torch.int64),
+        image_size=(HEIGHT, WIDTH),
+        mask_logits=torch.full((count, 28, 28), 9.0) if masks else None,
+        track_ids=torch.tensor(track_ids, dtype=torch.int64),
+    )
+
+
+def changed_pixels(picture):
+    """Where a picture differs from the grey frame, as (rows, columns)."""
+    return np.nonzero((picture != GREY).any(axis=2))
+
+
+# Colours
+
+
+def test_colours_are_stable_and_differ_between_neighbours():
+    colours = [track_colour(track_id) for track_id in range(12)]
+    assert colours == [track_colour(track_id) for track_id in range(12)]
+    assert len(set(colours)) == 12
+    assert all(0 <= channel <= 255 for colour in colours for channel in colour)
+
+
+def test_ids_beyond_the_palette_have_colours_too():
+    assert track_colour(10**9) in {track_colour(track_id) for track_id in range(12)}
+
+
+# To supervision
+
+
+def test_detections_as_supervisions():
+    detections = found([[10, 20, 50, 60], [0, 0, 9, 9]], [7, 3], [1, 0], [0.75, 0.5])
+    exchanged = to_supervision(detections)
+    assert isinstance(exchanged, sv.Detections)
+    np.testing.assert_array_equal(exchanged.xyxy, [[10, 20, 50, 60], [0, 0, 9, 9]])
+    np.testing.assert_array_equal(exchanged.confidence, [0.75, 0.5])
+    np.testing.assert_array_equal(exchanged.class_id, [1, 0])
+    np.testing.assert_array_equal(exchanged.tracker_id, [7, 3])
+    np.testing.assert_array_equal(exchanged.mask, detections.masks().numpy())
+    assert exchanged.mask[0, 20:60, 10:50].all() and exchanged.mask[0].sum() == 40 * 40
+
+
+def test_what_detections_lack_is_none_in_supervisions():
+    detections = found([[10, 20, 50, 60]], [0], masks=False)
+    detections.track_ids = None
+    exchanged = to_supervision(detections)
+    assert exchanged.mask is None and exchanged.tracker_id is None
+
+
+def test_no_detections_as_supervisions():
+    exchanged = to_supervision(found([], []))
+    assert len(exchanged) == 0
+    assert exchanged.mask.shape == (0, HEIGHT, WIDTH)
+
+
+# Overlay
+
+
+def test_masks_are_blended_in_the_colour_of_their_track():
+    picture = Overlay(CLASSES, trace_length=1).draw(grey_frame(), found([[40, 40, 120, 110]], [1]))
+    inside = picture[70:100, 60:100].reshape(-1, 3)
+    expected = 0.45 * np.array(track_colour(1)) + 0.55 * GREY
+    np.testing.assert_allclose(inside.mean(axis=0), expected, atol=1.5)
+
+
+def test_outlines_have_the_full_colour_in_red_green_blue_order():
+    red, green, blue = track_colour(1)
+    assert red > green > blue  # orange: any mix-up of the channels would show
+    picture = Overlay(CLASSES).draw(grey_frame(), found([[40, 40, 120, 110]], [1]))
+    np.testing.assert_array_equal(picture[80, 40], track_colour(1))
+
+
+def test_a_track_keeps_its_colour_whatever_its_place_in_the_list():
+    overlay = Overlay(CLASSES)
+    for detections in (
+        found([[10, 60, 50, 110], [90, 60, 130, 110]], [4, 1]),
+        found([[90, 60, 130, 110], [10, 60, 50, 110]], [1, 4]),
+    ):
+        picture = overlay.draw(grey_frame(), detections)
+        np.testing.assert_array_equal(picture[85, 10], track_colour(4))
+        np.testing.assert_array_equal(picture[85, 90], track_colour(1))
+
+
+def test_small_masks_are_drawn_above_large_ones_around_them():
+    for order in ([0, 1], [1, 0]):
+        detections = found([[20, 30, 150, 115], [70, 60, 100, 90]], [0, 1])[order]
+        picture = Overlay(CLASSES).draw(grey_frame(), detections)
+        np.testing.assert_array_equal(picture[75, 70], track_colour(1))
+
+
+def test_nothing_is_drawn_outside_masks_and_labels():
+    picture = Overlay(CLASSES).draw(grey_frame(), found([[40, 60, 60, 90]], [0]))
+    rows, columns = changed_pixels(picture)
+    assert rows.min() >= 30 and rows.max() <= 92 and columns.min() >= 38
+    assert (picture[62:88, 65:] == GREY).all()
+
+
+def test_labels_name_identity_class_and_score(monkeypatch):
+    written = []
+    annotate = sv.LabelAnnotator.annotate
+
+    def listen(self, scene, detections, labels):
+        written.extend(labels)
+        return annotate(self, scene, detections, labels)
+
+    monkeypatch.setattr(sv.LabelAnnotator, "annotate", listen)
+    detections = found([[10, 60, 50, 110], [90, 60, 130, 110]], [4, 12], [1, 0], [0.874, 1.0])
+    Overlay(CLASSES).draw(grey_frame(), detections)
+    assert written == ["#4 car 0.87", "#12 person 1.00"]
+
+
+def test_the_label_of_an_instance_at_the_upper_edge_stays_in_the_frame():
+    def label_rows(top):
+        """How many rows are filled further than the outline of the narrow mask reaches."""
+        picture = Overlay(CLASSES).draw(grey_frame(), found([[40, top, 60, top + 40]], [0]))
+        return ((picture == track_colour(0)).all(axis=2).sum(axis=1) > 30).sum()
+
+    whole = label_rows(60)
+    assert whole > 8
+    assert [label_rows(top) for top in (-10, 0, 5)] == pytest.approx([whole] * 3, abs=1)
+
+
+def test_labels_of_neighbours_do_not_cover_one_another():
+    """Two labels at one place take up about twice the room of one."""
+
+    def label_sizes(count):
+        detections = found([[40, 60, 60, 100]] * count, list(range(count)))
+        picture = Overlay(CLASSES).draw(grey_frame(), detections)[:, 65:]  # right of the mask
+        return [(picture == track_colour(i)).all(axis=2).sum() for i in range(count)]
+
+    [alone] = label_sizes(1)
+    assert alone > 100
+    assert label_sizes(2) == pytest.approx([alone, alone], rel=0.3)
+
+
+def test_paths_follow_the_feet_and_have_an_end():
+    overlay = Overlay(CLASSES, trace_length=3)
+    for x in (10, 40, 70, 100):
+        picture = overlay.draw(grey_frame(), found([[x, 50, x + 20, 100]], [1]))
+    path = (picture[99:102] == track_colour(1)).all(axis=2).any(axis=0)
+    assert path[55:100].all()  # between the feet of the last three frames
+    assert not path[:45].any()  # the first frame is forgotten
+
+
+def test_detections_without_masks_are_drawn_as_boxes():
+    detections = found([[40, 60, 80, 100]], [1], masks=False)
+    picture = Overlay(CLASSES).draw(grey_frame(), detections)
+    np.testing.assert_array_equal(picture[80, 40], track_colour(1))
+    assert (picture[70:90, 50:70] == GREY).all()
+
+
+def test_a_frame_without_detections_stays_as_it_is():
+    overlay = Overlay(CLASSES)
+    for _ in range(3):
+        np.testing.assert_array_equal(overlay.draw(grey_frame(), found([], [])), grey_frame())
+
+
+def test_the_frame_that_was_given_is_left_alone():
+    frame = grey_frame()
+    picture = Overlay(CLASSES).draw(frame, found([[40, 40, 120, 110]], [1]))
+    np.testing.assert_array_equal(frame, grey_frame())
+    assert not np.shares_memory(frame, picture)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        [-30, -30, 20, 20],
+        [150, 100, 400, 300],
+        [-500, -500, -400, -400],
+        [500, 500, 600, 600],
+        [50, 50, 50, 50],
+        [-50, -50, 400, 400],
+    ],
+)
+def test_boxes_beyond_the_frame_and_without_area_are_drawn_as_far_as_they_show(box):
+    overlay = Overlay(CLASSES)
+    detections = found([box, [40, 60, 80, 100]], [0, 1])
+    for _ in range(2):
+        picture = overlay.draw(grey_frame(), detections)
+        assert picture.shape == (HEIGHT, WIDTH, 3) and picture.dtype == np.uint8
+        np.testing.assert_array_equal(picture[80, 40], track_colour(1))
+
+
+def test_lines_grow_with_the_frame():
+    widths = []
+    for scale in (1, 9):
+        detections = found([[40 * scale, 60 * scale, 80 * scale, 100 * scale]], [1], masks=False)
+        picture = Overlay(CLASSES).draw(grey_frame(HEIGHT * scale, WIDTH * scale), detections)
+        widths.append((picture[90 * scale] == track_colour(1)).all(axis=1).sum())
+    assert widths[1] > widths[0] > 0
+
+
+def test_detections_that_were_not_tracked_are_refused():
+    detections = found([[40, 60, 80, 100]], [1])
+    detections.track_ids = None
+    with pytest.raises(ValueError, match="no track_ids"):
+        Overlay(CLASSES).draw(grey_frame(), detections)
+
+
+# Timeline
+
+
+def track(track_id, frames, label=0):
+    seen = dict.fromkeys(frames)
+    return Track(track_id, scores=dict.fromkeys(seen, 0.9), labels=dict.fromkeys(seen, label))
+
+
+def result_of(*tracks, length=100):
+    return VideoResult({track.track_id: track for track in tracks}, length)
+
+
+def timeline(tmp_path, result, fps=10.0):
+    path = tmp_path / "timeline.png"
+    draw_timeline(result, CLASSES, fps, path)
+    picture = cv2.imread(str(path))
+    assert picture is not None
+    return picture[:, :, ::-1]
+
+
+def bars(picture, track_id):
+    """Runs of a track's colour along the row where it is longest, as shares of the time axis."""
+    colour = (picture == track_colour(track_id)).all(axis=2)
+    assert colour.any(), f"no bar has the colour of track {track_id}"
+    row = int(colour.sum(axis=1).argmax())
+    edges = np.flatnonzero(np.diff(np.pad(colour[row].astype(int), 1)))
+    return row, edges.reshape(-1, 2)
+
+
+def test_bars_show_when_a_track_was_visible(tmp_path):
+    whole = track(0, range(100))
+    gap = track(1, [*range(20, 40), *range(60, 100)])
+    picture = timeline(tmp_path, result_of(whole, gap))
+    _, [(start, end)] = bars(picture, 0)
+    _, parts = bars(picture, 1)
+    shares = (parts - start) / (end - start)
+    np.testing.assert_allclose(shares, [[0.2, 0.4], [0.6, 1.0]], atol=0.005)
+
+
+def test_rows_are_sorted_by_first_appearance(tmp_path):
+    picture = timeline(
+        tmp_path, result_of(track(0, range(50, 60)), track(1, range(5, 9)), track(2, range(70)))
+    )
+    rows = {track_id: bars(picture, track_id)[0] for track_id in range(3)}
+    assert rows[2] < rows[1] < rows[0]
+
+
+def test_rows_are_named_and_both_axes_are_in_place(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    figures = []
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k))
+    )
+    timeline(tmp_path, result_of(track(3, range(100), label=1), track(8, range(9))), fps=25.0)
+    axes = figures[0].axes[0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["#3 car", "#8 person"]
+    assert axes.get_xlim() == (0, 4.0) and axes.get_xlabel() == "seconds"
+    frames = axes.child_axes[0]
+    assert frames.get_xlabel() == "frames"
+    np.testing.assert_allclose(frames.get_xlim(), (0, 100))
+    assert axes.get_title(loc="left") == "2 tracks in 100 frames, 4.0 seconds"
+
+
+@pytest.mark.parametrize("length", [0, 1, 100])
+def test_a_video_without_tracks_has_a_timeline_too(tmp_path, length):
+    assert timeline(tmp_path, result_of(length=length)).size > 0
+
+
+def test_many_tracks_do_not_make_an_endless_picture(tmp_path):
+    few = timeline(tmp_path, result_of(*(track(i, [i]) for i in range(10)), length=2000))
+    many = timeline(tmp_path, result_of(*(track(i, [i]) for i in range(200)), length=2000))
+    crowd = timeline(tmp_path, result_of(*(track(i, [i]) for i in range(450)), length=2000))
+    assert few.shape[0] < many.shape[0] <= 3600
+    assert crowd.shape[0] <= 3600
+
+
+def test_a_timeline_that_cannot_be_written_leaves_nothing(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot write .*timeline.png"):
+        draw_timeline(result_of(), CLASSES, 10.0, tmp_path / "file" / "timeline.png")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_drawing_leaves_pyplot_alone(tmp_path):
+    import matplotlib.pyplot as plt
+
+    timeline(tmp_path, result_of(track(0, [1])))
+    assert plt.get_fignums() == []
