@@ -55,6 +55,15 @@ def write_with_pyav(path, frames=20, format=None, **options):
     return path
 
 
+def run_script(script, path):
+    """What a script with the path as its argument prints, in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", script, str(path)]
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True
+    ).stdout
+
+
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
     return write_video(tmp_path_factory.mktemp("video") / "clip.mp4")
@@ -138,6 +147,19 @@ def test_a_broadcast_that_was_joined_midway_starts_at_its_first_key_frame(tmp_pa
     assert len(reader) == 10
 
 
+def test_a_trimmed_mp4_is_not_taken_for_a_cut_one(tmp_path):
+    """Phones trim by an edit list; the frames beyond it leave the index, not the header's count."""
+    path = write_with_pyav(tmp_path / "clip.mp4", frames=20, g="5", bf="0")
+    data = bytearray(path.read_bytes())
+    duration = data.index(b"elst") + 12  # of the only edit (ISO 14496-12, 8.6.6)
+    data[duration : duration + 4] = (500).to_bytes(4, "big")  # milliseconds, of 2000
+    path.write_bytes(data)
+    assert av.open(str(path)).streams.video[0].frames == 20
+    reader = VideoReader(path)
+    assert [index_of(frame) for frame in reader] == [0, 1, 2, 3, 4]
+    assert len(reader) == 5
+
+
 # (a, b, c, d) of the display matrix, where the red corner of the stored picture then shows
 @pytest.mark.parametrize(
     ("matrix", "corner"),
@@ -193,10 +215,7 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
         "    before = peak() if number == 30 else (before if number > 30 else 0)\n"
         "print(number + 1, peak() - before)\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    command = [sys.executable, "-c", script, str(path)]
-    output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    frames, megabytes = map(int, output.stdout.split())
+    frames, megabytes = map(int, run_script(script, path).split())
     assert frames == 300
     assert megabytes < 60
 
@@ -365,6 +384,27 @@ def test_a_video_without_frames_is_an_error(tmp_path):
     path = tmp_path / "clip.mp4"
     with pytest.raises(InputError, match=r"clip.mp4: no frame was given"), VideoWriter(path, 10):
         assert os.listdir(tmp_path)  # the temporary file
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("limit", "frames"), [(100_000, 100), (4_000, 1)])
+def test_a_full_disk(tmp_path, limit, frames):
+    """While encoding or only at the end; a limit on the size of files stands in for the disk."""
+    script = (
+        "import resource, sys, numpy as np\n"
+        "from queryinst_vis.errors import InputError\n"
+        "from queryinst_vis.video import VideoWriter\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+        "noise = np.random.default_rng(0)\n"
+        "try:\n"
+        "    with VideoWriter(sys.argv[1], 10) as writer:\n"
+        f"        for _ in range({frames}):\n"
+        "            writer.write(noise.integers(0, 255, (96, 128, 3), dtype=np.uint8))\n"
+        "except InputError as error:\n"
+        "    print(error)\n"
+    )
+    path = tmp_path / "clip.mp4"
+    assert run_script(script, path).strip() == f"cannot write {path}: File too large"
     assert os.listdir(tmp_path) == []
 
 

@@ -53,8 +53,9 @@ class TrackSummary:
 
     def __str__(self) -> str:
         written = "\n".join(f"wrote {path}" for path in self.files)
+        noun = "track" if self.tracks == 1 else "tracks"
         return (
-            f"{self.tracks} tracks in {self.frames} frames, {self.seconds:.1f} s "
+            f"{self.tracks} {noun} in {self.frames} frames, {self.seconds:.1f} s "
             f"({self.fps:.1f} frames/s)\n{written}"
         )
 
