@@ -1,16 +1,12 @@
-"""Pictures of results: overlays on frames and the timeline of a video."""
+"""Overlays: masks, labels and paths of tracked instances on a frame."""
 
-import os
-
-import cv2
 import numpy as np
 import pytest
 import supervision as sv
 import torch
 
-from queryinst_vis.errors import InputError
-from queryinst_vis.structures import Detections, Track, VideoResult
-from queryinst_vis.visualization import Overlay, draw_timeline, to_supervision, track_colour
+from queryinst_vis.structures import Detections
+from queryinst_vis.visualization import Overlay, to_supervision, track_colour
 
 HEIGHT, WIDTH = 120, 160
 CLASSES = ["person", "car"]
@@ -224,95 +220,3 @@ def test_detections_that_were_not_tracked_are_refused():
     detections.track_ids = None
     with pytest.raises(ValueError, match="no track_ids"):
         Overlay(CLASSES).draw(grey_frame(), detections)
-
-
-# Timeline
-
-
-def track(track_id, frames, label=0):
-    seen = dict.fromkeys(frames)
-    return Track(track_id, scores=dict.fromkeys(seen, 0.9), labels=dict.fromkeys(seen, label))
-
-
-def result_of(*tracks, length=100):
-    return VideoResult({track.track_id: track for track in tracks}, length)
-
-
-def timeline(tmp_path, result, fps=10.0):
-    path = tmp_path / "timeline.png"
-    draw_timeline(result, CLASSES, fps, path)
-    picture = cv2.imread(str(path))
-    assert picture is not None
-    return picture[:, :, ::-1]
-
-
-def bars(picture, track_id):
-    """Runs of a track's colour along the row where it is longest, as shares of the time axis."""
-    colour = (picture == track_colour(track_id)).all(axis=2)
-    assert colour.any(), f"no bar has the colour of track {track_id}"
-    row = int(colour.sum(axis=1).argmax())
-    edges = np.flatnonzero(np.diff(np.pad(colour[row].astype(int), 1)))
-    return row, edges.reshape(-1, 2)
-
-
-def test_bars_show_when_a_track_was_visible(tmp_path):
-    whole = track(0, range(100))
-    gap = track(1, [*range(20, 40), *range(60, 100)])
-    picture = timeline(tmp_path, result_of(whole, gap))
-    _, [(start, end)] = bars(picture, 0)
-    _, parts = bars(picture, 1)
-    shares = (parts - start) / (end - start)
-    np.testing.assert_allclose(shares, [[0.2, 0.4], [0.6, 1.0]], atol=0.005)
-
-
-def test_rows_are_sorted_by_first_appearance(tmp_path):
-    picture = timeline(
-        tmp_path, result_of(track(0, range(50, 60)), track(1, range(5, 9)), track(2, range(70)))
-    )
-    rows = {track_id: bars(picture, track_id)[0] for track_id in range(3)}
-    assert rows[2] < rows[1] < rows[0]
-
-
-def test_rows_are_named_and_both_axes_are_in_place(tmp_path, monkeypatch):
-    from matplotlib.figure import Figure
-
-    figures = []
-    save = Figure.savefig
-    monkeypatch.setattr(
-        Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k))
-    )
-    timeline(tmp_path, result_of(track(3, range(100), label=1), track(8, range(9))), fps=25.0)
-    axes = figures[0].axes[0]
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["#3 car", "#8 person"]
-    assert axes.get_xlim() == (0, 4.0) and axes.get_xlabel() == "seconds"
-    frames = axes.child_axes[0]
-    assert frames.get_xlabel() == "frames"
-    np.testing.assert_allclose(frames.get_xlim(), (0, 100))
-    assert axes.get_title(loc="left") == "2 tracks in 100 frames, 4.0 seconds"
-
-
-@pytest.mark.parametrize("length", [0, 1, 100])
-def test_a_video_without_tracks_has_a_timeline_too(tmp_path, length):
-    assert timeline(tmp_path, result_of(length=length)).size > 0
-
-
-def test_many_tracks_do_not_make_an_endless_picture(tmp_path):
-    few = timeline(tmp_path, result_of(*(track(i, [i]) for i in range(10)), length=2000))
-    many = timeline(tmp_path, result_of(*(track(i, [i]) for i in range(200)), length=2000))
-    crowd = timeline(tmp_path, result_of(*(track(i, [i]) for i in range(450)), length=2000))
-    assert few.shape[0] < many.shape[0] <= 3600
-    assert crowd.shape[0] <= 3600
-
-
-def test_a_timeline_that_cannot_be_written_leaves_nothing(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"cannot write .*timeline.png"):
-        draw_timeline(result_of(), CLASSES, 10.0, tmp_path / "file" / "timeline.png")
-    assert os.listdir(tmp_path) == ["file"]
-
-
-def test_drawing_leaves_pyplot_alone(tmp_path):
-    import matplotlib.pyplot as plt
-
-    timeline(tmp_path, result_of(track(0, [1])))
-    assert plt.get_fignums() == []

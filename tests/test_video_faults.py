@@ -1,0 +1,110 @@
+"""Video files that are no good are told from good ones, in one line."""
+
+import os
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.video import VideoReader
+from tests.clips import refused, write_noise, write_with_pyav
+
+
+def test_a_missing_file(tmp_path):
+    assert refused(tmp_path / "none.mp4").endswith("none.mp4: no such file")
+
+
+def test_a_folder(tmp_path):
+    assert "is a folder, not a video" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello world\n" * 50], ids=["empty", "text"])
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.avi", "notes.txt"])
+def test_a_file_that_is_no_video(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert "video" in refused(path)
+
+
+def test_a_file_with_sound_only(tmp_path):
+    path = tmp_path / "song.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), "fltp", "mono")
+        sound.rate = 44100
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode(None))
+    assert "holds no picture" in refused(path)
+
+
+def test_an_mp4_that_was_cut_in_half(tmp_path):
+    """Ours have their index in front, as downloads do: they open, but half of it is missing."""
+    path = write_noise(tmp_path / "clip.mp4")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    assert "cut off or damaged: its header promises 40 frames" in refused(path)
+
+
+def test_an_mp4_that_lost_its_index_at_the_end(tmp_path):
+    path = write_with_pyav(tmp_path / "clip.mp4")  # recorders write the index last
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    assert "copy or download it again" in refused(path)
+
+
+def test_an_avi_that_was_cut_in_half(tmp_path):
+    path = write_with_pyav(tmp_path / "clip.avi", frames=60)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
+    refused(path)
+
+
+def test_a_file_that_breaks_midway_says_after_which_frame(tmp_path):
+    path = write_noise(tmp_path / "clip.mp4")
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 8000] = b"\xff" * 8000
+    path.write_bytes(data)
+    reader = VideoReader(path)
+    shown = 0
+    with pytest.raises(InputError, match=r"clip.mp4: damaged after frame \d+ of 40") as caught:
+        for _ in reader:
+            shown += 1
+    assert 0 < shown < 40
+    assert f"after frame {shown} of" in str(caught.value)
+
+
+def test_a_damaged_file_leaves_no_noise_on_the_terminal(tmp_path, capfd):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"\x00\x00\x00\x20ftypisom" + b"\x17" * 4000)
+    refused(path)
+    assert capfd.readouterr() == ("", "")
+
+
+# Real files
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "fps", "size"),
+    [
+        ("vtest.avi", 795, 10.0, (576, 768)),
+        ("sam2_01_dog.mp4", 289, 30000 / 1001, (720, 1280)),
+        ("mmtracking_demo.mp4", 8, 3.0, (1080, 1920)),
+        ("intel_car-detection.mp4", 377, 12.5, (432, 768)),
+    ],
+)
+def test_real_videos(name, frames, fps, size, tmp_path):
+    root = os.environ.get("QUERYINST_VIS_DATA")
+    if root is None:
+        pytest.skip("set QUERYINST_VIS_DATA to a folder with videos/ to read real videos")
+    path = Path(root) / "videos" / name
+    reader = VideoReader(path, stride=7)
+    assert (reader.height, reader.width) == size
+    assert reader.fps == pytest.approx(fps / 7)
+    assert len(VideoReader(path)) == frames
+    assert sum(1 for _ in reader) == len(reader) == -(-frames // 7)
+    half = tmp_path / name
+    half.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    refused(half)

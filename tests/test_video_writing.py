@@ -1,0 +1,144 @@
+"""Writing videos: they play everywhere, and appear whole or not at all."""
+
+import os
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.video import VideoReader, VideoWriter
+from tests.clips import HEIGHT, WIDTH, frame_of, index_of, run_script, write_video
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return write_video(tmp_path_factory.mktemp("video") / "clip.mp4")
+
+
+def test_written_videos_are_h264_that_plays_everywhere(video):
+    with av.open(str(video)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == "h264"
+        assert stream.codec_context.pix_fmt == "yuv420p"
+        assert stream.frames == 20
+    data = video.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")  # plays while it loads
+
+
+def test_colours_survive(tmp_path):
+    colours = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (240, 240, 240), (10, 10, 10)]
+    with VideoWriter(tmp_path / "colours.mp4", 5) as writer:
+        for colour in colours:
+            writer.write(np.full((HEIGHT, WIDTH, 3), colour, dtype=np.uint8))
+    found = [frame.reshape(-1, 3).mean(axis=0) for frame in VideoReader(tmp_path / "colours.mp4")]
+    np.testing.assert_allclose(found, colours, atol=6)
+
+
+@pytest.mark.parametrize(
+    ("rate", "exact"),
+    [
+        (25, Fraction(25)),
+        (12.5, Fraction(25, 2)),
+        (29.97002997002997, Fraction(30000, 1001)),
+        (30000 / 1001 / 5, Fraction(6000, 1001)),
+        (Fraction(24000, 1001), Fraction(24000, 1001)),
+        (1 / 3, Fraction(1, 3)),
+    ],
+)
+def test_frame_rates_are_exact(tmp_path, rate, exact):
+    path = write_video(tmp_path / "clip.mp4", frames=5, fps=rate)
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].average_rate == exact
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "padded"),
+    [(47, 64, (48, 64)), (48, 63, (48, 64)), (47, 63, (48, 64)), (1, 1, (2, 2))],
+)
+def test_odd_sides_repeat_the_last_row_or_column(tmp_path, height, width, padded):
+    frame = np.zeros((height, width, 3), dtype=np.uint8)
+    frame[-1], frame[:, -1] = 255, 255
+    with VideoWriter(tmp_path / "odd.mp4", 10, crf=1) as writer:
+        writer.write(frame)
+    [read] = VideoReader(tmp_path / "odd.mp4")
+    rows, columns = padded[0] - height, padded[1] - width
+    expected = np.pad(frame, ((0, rows), (0, columns), (0, 0)), mode="edge")
+    np.testing.assert_allclose(read.astype(int), expected, atol=12)
+
+
+def test_a_view_of_a_larger_array_can_be_written(tmp_path):
+    wide = np.concatenate([frame_of(3), frame_of(9)], axis=1)
+    with VideoWriter(tmp_path / "clip.mp4", 10) as writer:
+        writer.write(wide[:, WIDTH:])
+        writer.write(wide[:, :WIDTH][::1, ::1])
+    assert [index_of(frame) for frame in VideoReader(tmp_path / "clip.mp4")] == [9, 3]
+
+
+def test_missing_folders_are_made(tmp_path):
+    assert write_video(tmp_path / "a" / "b" / "clip.mp4", 2).is_file()
+
+
+def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"yesterday's")
+    with pytest.raises(RuntimeError, match="the tracker stumbled"), VideoWriter(path, 10) as writer:
+        writer.write(frame_of(0))
+        raise RuntimeError("the tracker stumbled")
+    assert path.read_bytes() == b"yesterday's"
+    assert os.listdir(tmp_path) == ["clip.mp4"]
+
+
+def test_a_video_without_frames_is_an_error(tmp_path):
+    path = tmp_path / "clip.mp4"
+    with pytest.raises(InputError, match=r"clip.mp4: no frame was given"), VideoWriter(path, 10):
+        assert os.listdir(tmp_path)  # the temporary file
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("limit", "frames"), [(100_000, 100), (4_000, 1)])
+def test_a_full_disk(tmp_path, limit, frames):
+    """While encoding or only at the end; a limit on the size of files stands in for the disk."""
+    script = (
+        "import resource, sys, numpy as np\n"
+        "from queryinst_vis.errors import InputError\n"
+        "from queryinst_vis.video import VideoWriter\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+        "noise = np.random.default_rng(0)\n"
+        "try:\n"
+        "    with VideoWriter(sys.argv[1], 10) as writer:\n"
+        f"        for _ in range({frames}):\n"
+        "            writer.write(noise.integers(0, 255, (96, 128, 3), dtype=np.uint8))\n"
+        "except InputError as error:\n"
+        "    print(error)\n"
+    )
+    path = tmp_path / "clip.mp4"
+    assert run_script(script, path).strip() == f"cannot write {path}: File too large"
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "clip.mp4"
+    with pytest.raises(InputError, match=r"cannot write .*clip.mp4"):
+        write_video(path, 1)
+
+
+@pytest.mark.parametrize(
+    ("frame", "complaint"),
+    [
+        (np.zeros((HEIGHT, WIDTH), np.uint8), r"expected \(H, W, 3\) uint8 RGB, got \(48, 64\)"),
+        (np.zeros((HEIGHT, WIDTH, 4), np.uint8), r"got \(48, 64, 4\) uint8"),
+        (np.zeros((HEIGHT, WIDTH, 3), np.float32), "float32"),
+        (np.zeros((HEIGHT, 32, 3), np.uint8), r"frame of shape \(48, 32, 3\) in a video of"),
+    ],
+)
+def test_a_frame_that_does_not_fit_is_refused(tmp_path, frame, complaint):
+    with (
+        pytest.raises(ValueError, match=complaint),
+        VideoWriter(tmp_path / "clip.mp4", 10) as writer,
+    ):
+        writer.write(frame_of(0))
+        writer.write(frame)
+    assert os.listdir(tmp_path) == []
