@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
@@ -41,21 +41,19 @@ class Detections:
 
     def __getitem__(self, index: Tensor | slice | list[int]) -> Detections:
         """The detections at ``index`` (a mask, a slice or positions), as new Detections."""
-        picked = {
-            f.name: value[index]
-            for f in fields(self)
-            if isinstance(value := getattr(self, f.name), Tensor)
-        }
-        return replace(self, **picked)
+        return self._map_tensors(lambda tensor: tensor[index])
 
     def to(self, device: torch.device | str) -> Detections:
         """A copy with all tensors on ``device``."""
-        moved = {
-            f.name: value.to(device)
+        return self._map_tensors(lambda tensor: tensor.to(device))
+
+    def _map_tensors(self, change: Callable[[Tensor], Tensor]) -> Detections:
+        changed = {
+            f.name: change(value)
             for f in fields(self)
             if isinstance(value := getattr(self, f.name), Tensor)
         }
-        return replace(self, **moved)
+        return replace(self, **changed)
 
     def masks(self) -> Tensor:
         """``(N, H, W)`` bool masks in pixels of the original frame."""

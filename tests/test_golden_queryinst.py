@@ -149,34 +149,35 @@ def test_detections(golden, inference, rescale):
     assert (masks == theirs["masks"][order]).float().mean() >= 0.999
 
 
-def test_assignments(golden, training):
+@pytest.fixture(scope="module")
+def matched(golden, training):
+    """The training images' stage outputs, matches ``[stage][image]`` and targets."""
     model, _, targets = training
-    train = golden["train"]
     with torch.no_grad():
-        output = model(train["inputs"], [target.image_size for target in targets])
-    matches = Criterion(LossConfig()).match(output.stages, targets)
+        output = model(golden["train"]["inputs"], [target.image_size for target in targets])
+    return output.stages, Criterion(LossConfig()).match(output.stages, targets), targets
+
+
+def test_assignments(golden, matched):
+    _, matches, _ = matched
     for index in STAGES:
         for image in range(2):
             assigned = torch.zeros(10, dtype=torch.long)
             match = matches[index][image]
             assigned[match.queries] = match.instances + 1
-            assert torch.equal(assigned, train["assigned_gt_inds"][index][image])
+            assert torch.equal(assigned, golden["train"]["assigned_gt_inds"][index][image])
 
 
-def test_mask_targets(golden, training):
-    model, _, targets = training
-    train = golden["train"]
-    with torch.no_grad():
-        output = model(train["inputs"], [target.image_size for target in targets])
-    matches = Criterion(LossConfig()).match(output.stages, targets)
+def test_mask_targets(golden, matched):
+    stages, matches, targets = matched
     for index in STAGES:
         cropped = [
-            mask_targets(
-                target.masks[match.instances], output.stages[index].boxes[i][match.queries], 28
-            )
+            mask_targets(target.masks[match.instances], stages[index].boxes[i][match.queries], 28)
             for i, (match, target) in enumerate(zip(matches[index], targets, strict=True))
         ]
-        assert (torch.cat(cropped) == train["mask_targets"][index]).float().mean() >= 0.999
+        assert (
+            torch.cat(cropped) == golden["train"]["mask_targets"][index]
+        ).float().mean() >= 0.999
 
 
 def test_losses(golden, training):
