@@ -27,17 +27,25 @@ class BackboneConfig:
     weights: str | None = None  # a local file in timm's key names; None: random initialisation
     frozen_stages: int = 1  # the stem and this many of the four stages are not trained
     norm_eval: bool = True  # batch norms keep their running statistics while training
+    drop_path: float = 0.0  # stochastic depth: the rate of the last block, 0..1
+    # Stages 2 to 4 (c3 to c5) whose 3x3 convolutions are deformable (v2); ResNets only
+    deformable_stages: list[int] = field(default_factory=list)
     mean: list[float] = field(default_factory=lambda: [123.675, 116.28, 103.53])  # RGB, 0..255
     std: list[float] = field(default_factory=lambda: [58.395, 57.12, 57.375])
 
 
 @dataclass
 class MaskHeadConfig:
-    """Dynamic mask head (paper 3.2.2)."""
+    """Mask heads (paper 3.2); the defaults are the dynamic ones, supervised in parallel."""
 
     roi_size: int = 14
     num_convs: int = 4
     norm: str = "BN"  # BN as published, GN, SyncBN or none
+    dynamic: bool = True  # False: vanilla heads, without DynConv(mask) (Fig. 2 b)
+    parallel: bool = True  # False: only the last stage's masks are supervised (Table 5)
+    flow: bool = False  # mask features flow from stage to stage as in HTC (Table 4)
+    share_query: bool = True  # False: masks have queries of their own (Table 6)
+    share_attention: bool = True  # False: masks have a self-attention of their own (Table 6)
 
 
 @dataclass
@@ -45,6 +53,7 @@ class TrackHeadConfig:
     """Vanilla MaskTrack R-CNN track head (paper 3.5)."""
 
     enabled: bool = False
+    dynamic: bool = False  # True: QueryTrack's head, DynConv reading q* before the layers
     roi_size: int = 7
     sampling_ratio: int = 2
     hidden_channels: int = 1024
@@ -96,7 +105,7 @@ class InferenceConfig:
 class TrackingConfig:
     """Online association (MaskTrack R-CNN's rule and weights)."""
 
-    rule: str = "masktrack"
+    rule: str = "masktrack"  # as published; hungarian, bisoftmax or query (see association.py)
     score_weight: float = 1.0
     iou_weight: float = 2.0
     label_weight: float = 10.0
@@ -151,6 +160,7 @@ class TrainConfig:
     lr: float = 2.5e-5
     backbone_lr_multiplier: float = 1.0
     weight_decay: float = 1.0e-4
+    decay_norms: bool = True  # False: no weight decay on norms, biases and position tables
     clip_norm: float = 1.0
     warmup_steps: int = 1000
     warmup_factor: float = 0.001
