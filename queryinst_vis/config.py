@@ -142,9 +142,11 @@ class InputConfig:
     test_short: int = 360
     test_long: int = 640
     flip: float = 0.5  # probability
-    crop: float = 0.0  # probability of a random crop (DETR's) before the resize
+    crop: float = 0.0  # probability of a random crop before the resize
     # Of the image's sides. The two views of a pseudo-clip are always crops in this range.
     crop_range: list[float] = field(default_factory=lambda: [0.5, 1.0])
+    # DETR's crop: crop_range counts pixels of an image with one of these short sides; []: off
+    crop_short: list[int] = field(default_factory=list)
     colour: float = 0.0  # strength of brightness, contrast, saturation and hue jitter, 0..1
     max_frame_gap: int | None = None  # reference frames within this distance; None: whole video
 

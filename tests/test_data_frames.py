@@ -234,6 +234,28 @@ def test_crops_have_sides_within_their_range_and_happen_as_often_as_asked():
     assert max(v.right for v in cropped) == WIDTH
 
 
+def test_detrs_crop_counts_its_pixels_in_the_resized_image():
+    """384..600 pixels at a short side of 400, 500 or 600, or the whole side where it is less."""
+    config = InputConfig(crop=1.0, crop_short=[400, 500, 600], crop_range=[384, 600])
+    rng = np.random.default_rng(0)
+    views = [draw_view(rng, 480, 960, config) for _ in range(2000)]
+    heights, widths = zip(*((v.bottom - v.top, v.right - v.left) for v in views), strict=True)
+    # at 400 a pixel of the crop covers 1.2 of the image, at 600 it covers .8
+    assert (min(heights), max(heights)) == (round(0.8 * 384), 480)
+    assert (min(widths), max(widths)) == (round(0.8 * 384), round(1.2 * 600))
+    assert max(v.bottom for v in views) == 480
+    assert max(v.right for v in views) == 960
+
+
+def test_detrs_crop_of_a_small_image_has_the_same_proportions():
+    config = InputConfig(crop=1.0, crop_short=[400], crop_range=[384, 600])
+    rng = np.random.default_rng(0)
+    views = [draw_view(rng, HEIGHT, WIDTH, config) for _ in range(300)]
+    heights, widths = zip(*((v.bottom - v.top, v.right - v.left) for v in views), strict=True)
+    assert (min(heights), max(heights)) == (46, HEIGHT)  # 384 of 400: .96 of 48
+    assert (min(widths), max(widths)) == (46, 72)  # 384..600 of 667
+
+
 def test_flips_happen_as_often_as_asked():
     rng = np.random.default_rng(0)
     flips = [draw_view(rng, HEIGHT, WIDTH, InputConfig(flip=0.25)).flip for _ in range(400)]
@@ -280,6 +302,8 @@ def test_the_two_views_of_a_pseudo_clip_share_size_and_flip_only():
         ("crop_range", [0.9, 0.5]),
         ("crop_range", [0.0, 0.5]),
         ("crop_range", [0.5]),
+        ("crop_range", [384, 600]),
+        ("crop_short", [0]),
         ("max_frame_gap", -1),
     ],
 )
@@ -287,6 +311,11 @@ def test_settings_that_cannot_work_are_refused_by_name(key, value):
     check_input(InputConfig())
     with pytest.raises(InputError, match=rf"input\.{key} "):
         check_input(InputConfig(**{key: value}))
+
+
+def test_a_crop_in_pixels_refuses_a_range_in_fractions():
+    with pytest.raises(InputError, match=r"input\.crop_range .* counts pixels"):
+        check_input(InputConfig(crop_short=[400, 500, 600]))
 
 
 # --- files that do not fit their annotations -----------------------------------------------

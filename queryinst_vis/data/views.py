@@ -76,7 +76,7 @@ def draw_view(rng: np.random.Generator, height: int, width: int, config: InputCo
     short, long, flip = _draw_size_and_flip(rng, config)
     window = (0, 0, height, width)
     if rng.random() < config.crop:
-        window = _draw_window(rng, height, width, config.crop_range)
+        window = _draw_window(rng, height, width, config)
     return _view(window, short, long, flip, draw_colour(rng, config.colour))
 
 
@@ -85,14 +85,14 @@ def draw_pseudo_clip(
 ) -> list[View]:
     """Two views of one image that pass for two frames of a video.
 
-    Windows (``crop_range`` of the image's sides) and colours are drawn independently, so that
+    Windows (as for crops) and colours are drawn independently, so that
     the instances move, grow, leave and change their light; size and flip are shared, as in
     pairs of real frames.
     """
     short, long, flip = _draw_size_and_flip(rng, config)
     return [
         _view(
-            _draw_window(rng, height, width, config.crop_range),
+            _draw_window(rng, height, width, config),
             short,
             long,
             flip,
@@ -121,15 +121,31 @@ def _view(
 
 
 def _draw_window(
-    rng: np.random.Generator, height: int, width: int, crop_range: Sequence[float]
+    rng: np.random.Generator, height: int, width: int, config: InputConfig
 ) -> tuple[int, int, int, int]:
-    """A random ``(top, left, bottom, right)`` whose sides are ``crop_range`` of the image's."""
-    crop_height, crop_width = (
-        max(round(side * rng.uniform(*crop_range)), 1) for side in (height, width)
-    )
+    """A random ``(top, left, bottom, right)`` in pixels of a ``height`` x ``width`` image.
+
+    Its sides are ``crop_range`` of the image's. With ``crop_short`` they are DETR's: as many
+    pixels of the image resized to one of these short sides, or all where it has fewer. What DETR
+    resizes, crops and resizes again is one window and one resize here, which blurs less.
+    """
+    units = height, width
+    if config.crop_short:
+        short = config.crop_short[rng.integers(len(config.crop_short))]
+        units = (min(height, width) / short,) * 2
+    crop_height = _draw_side(rng, height, units[0], config.crop_range)
+    crop_width = _draw_side(rng, width, units[1], config.crop_range)
     top = int(rng.integers(height - crop_height + 1))
     left = int(rng.integers(width - crop_width + 1))
     return top, left, top + crop_height, left + crop_width
+
+
+def _draw_side(
+    rng: np.random.Generator, side: int, unit: float, crop_range: Sequence[float]
+) -> int:
+    """Pixels of a crop's side: ``crop_range`` units, at most the whole ``side``."""
+    low, high = (min(bound, side / unit) for bound in crop_range)
+    return max(round(unit * rng.uniform(low, high)), 1)
 
 
 def draw_colour(rng: np.random.Generator, strength: float) -> np.ndarray | None:
@@ -173,8 +189,19 @@ def check_input(config: InputConfig) -> None:
     for key in ("flip", "crop", "colour"):
         if not 0 <= getattr(config, key) <= 1:
             raise InputError(f"input.{key} is {getattr(config, key)}: expected 0 to 1")
-    crop_range = config.crop_range
-    if len(crop_range) != 2 or not 0 < crop_range[0] <= crop_range[1] <= 1:
-        raise InputError(f"input.crop_range is {crop_range}: expected [low, high] in 0 to 1")
+    _check_crop(config.crop_range, config.crop_short)
     if config.max_frame_gap is not None and config.max_frame_gap < 0:
         raise InputError(f"input.max_frame_gap is {config.max_frame_gap}: expected 0 or more")
+
+
+def _check_crop(crop_range: Sequence[float], crop_short: Sequence[int]) -> None:
+    if crop_short and min(crop_short) < 1:
+        raise InputError(f"input.crop_short is {crop_short}: expected sides of 1 pixel or more")
+    pair = len(crop_range) == 2
+    if crop_short and not (pair and 1 <= crop_range[0] <= crop_range[1]):
+        raise InputError(
+            f"input.crop_range is {crop_range}: with input.crop_short it counts pixels, expected "
+            "[low, high] from 1 on"
+        )
+    if not crop_short and not (pair and 0 < crop_range[0] <= crop_range[1] <= 1):
+        raise InputError(f"input.crop_range is {crop_range}: expected [low, high] in 0 to 1")
