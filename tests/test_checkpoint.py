@@ -13,7 +13,6 @@ from queryinst_vis.engine import checkpoint
 from queryinst_vis.engine.checkpoint import (
     load_exactly,
     load_for_config,
-    load_matching,
     load_model,
     load_weights,
     save_weights,
@@ -209,27 +208,6 @@ def test_test_configs_may_leave_classes_and_training_details_open(saved, config)
     _, merged = load_for_config(asked, saved)
     assert merged.model == config.model
     assert merged.seed == 5
-
-
-def test_load_matching_says_what_it_left_out(saved, config):
-    other = replace(config.model, num_queries=7, classes=["box", "crate", "ball"], num_stages=1)
-    model = build_model(replace(config, model=other))
-    stem = next(iter(model.backbone.state_dict()))
-    report = "\n".join(load_matching(model, saved))
-    assert torch.equal(
-        model.backbone.state_dict()[stem], load_weights(saved)[1]["backbone." + stem]
-    )
-    assert "proposals: 5x4 there, 7x4 here: keeps its initialisation" in report
-    assert "not in this model, left out" in report and "stages.1" in report
-    assert model.proposals.shape == (7, 4)
-
-
-def test_load_matching_needs_something_in_common(tmp_path, saved, config):
-    weights = {"other.weight": torch.zeros(2)}
-    with safe_open(saved, framework="pt") as file:
-        save_file(weights, tmp_path / "other.safetensors", file.metadata())
-    with pytest.raises(InputError, match="no tensor matches this model"):
-        load_matching(build_model(config), tmp_path / "other.safetensors")
 
 
 @pytest.fixture

@@ -26,6 +26,8 @@ COMMANDS = {
     "eval-image": "tools/eval_image.py",
     "convert-dataset": "tools/convert_dataset.py",
     "convert-checkpoint": "tools/convert_checkpoint.py",
+    "weights": "tools/weights.py",
+    "transfer-weights": "tools/transfer_weights.py",
 }
 
 
@@ -94,6 +96,8 @@ def test_help_names_every_command(capsys):
         ["convert-dataset", "mots"],
         ["convert-dataset", "synthetic"],
         ["convert-checkpoint"],
+        ["weights"],
+        ["transfer-weights"],
     ],
     ids=" ".join,
 )

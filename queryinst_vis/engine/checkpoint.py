@@ -34,7 +34,12 @@ from queryinst_vis.models.queryinst import QueryInst
 
 FORMAT = "queryinst_vis/1"
 CONVERT = "convert the checkpoints of other projects with 'queryinst-vis convert-checkpoint'"
-TRAINING_ONLY = ("backbone.weights", "backbone.frozen_stages", "backbone.norm_eval")
+TRAINING_ONLY = (
+    "backbone.weights",
+    "backbone.frozen_stages",
+    "backbone.norm_eval",
+    "backbone.drop_path",
+)
 
 StateDict = dict[str, Tensor]
 
@@ -118,20 +123,36 @@ def load_weights(path: str | Path) -> tuple[Config, StateDict]:
 
 
 def find_weights(name_or_path: str | Path) -> Path:
-    """The file of shipped weights by their name, or the path itself.
+    """The file of weights by their name, or the path itself.
+
+    Names are those of shipped weights and of the catalogue (``interop/catalogue.py``), whose
+    weights are fetched and converted on their first use.
 
     Raises:
-        InputError: neither a shipped name nor a file; lists the names.
+        InputError: neither a file nor a name, with the names that there are; or a catalogued
+            checkpoint that could not be fetched.
     """
+    # a converted checkpoint is written by this module, so that it cannot import the converter
+    from queryinst_vis.interop.catalogue import CATALOGUE, obtain
+
+    name, shipped = str(name_or_path), shipped_weights()
+    if name in shipped:
+        return shipped[name]
+    if Path(name_or_path).is_file():
+        return Path(name_or_path)
+    if name in CATALOGUE:
+        return obtain(name)
+    raise InputError(
+        f"weights '{name}': neither a file nor the name of weights that ship "
+        f"({', '.join(shipped) or 'none are installed'}) or are fetched on first use "
+        f"({', '.join(CATALOGUE)})"
+    )
+
+
+def shipped_weights() -> dict[str, Path]:
+    """The weights that come with the package, by name."""
     folder = Path(str(resources.files("queryinst_vis"))) / "weights"
-    shipped = {file.stem: file for file in sorted(folder.glob("*.safetensors"))}
-    path = shipped.get(str(name_or_path), Path(name_or_path))
-    if not path.is_file():
-        raise InputError(
-            f"weights '{name_or_path}': neither a file nor the name of shipped weights "
-            f"({', '.join(shipped) or 'none are installed'})"
-        )
-    return path
+    return {file.stem: file for file in sorted(folder.glob("*.safetensors"))}
 
 
 def load_model(
@@ -207,45 +228,6 @@ def load_exactly(model: QueryInst, weights: StateDict, where: str) -> None:
                 "whatever matches)"
             )
     model.load_state_dict(weights)
-
-
-def load_matching(model: QueryInst, name_or_path: str | Path) -> list[str]:
-    """Copy every tensor of another checkpoint whose name and shape match the model's.
-
-    Returns:
-        Lines for the user: what was taken, what was left out, what keeps its initialisation.
-
-    Raises:
-        InputError: an unreadable checkpoint, or nothing in it matches.
-    """
-    path = find_weights(name_or_path)
-    _, weights = load_weights(path)
-    own = model.state_dict()
-    shared = [name for name in own if name in weights]
-    matching = {n: weights[n] for n in shared if _shape(weights, n) == _shape(own, n)}
-    if not matching:
-        raise InputError(
-            f"train.init_weights {path}: no tensor matches this model; choose weights of the same "
-            "backbone and width"
-        )
-    model.load_state_dict(matching, strict=False)
-    return [
-        f"init_weights {path}: {len(matching)} of {len(own)} tensors taken",
-        *[
-            f"  {n}: {_shape(weights, n)} there, {_shape(own, n)} here: keeps its initialisation"
-            for n in shared
-            if n not in matching
-        ],
-        *_summary("not in the checkpoint, keep their initialisation", own.keys() - weights.keys()),
-        *_summary("not in this model, left out", weights.keys() - own.keys()),
-    ]
-
-
-def _summary(what: str, names: set[str]) -> list[str]:
-    """At most one line for any number of tensors, by the modules that they belong to."""
-    modules = sorted({".".join(name.split(".")[:2]) for name in names})
-    shown = ", ".join(modules[:6]) + (", ..." if len(modules) > 6 else "")
-    return [f"  {what}: {len(names)} tensors of {shown}"] if names else []
 
 
 def _shape(state: StateDict, name: str) -> str:

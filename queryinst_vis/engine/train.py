@@ -19,7 +19,6 @@ from queryinst_vis.engine.checkpoint import (
     check_same_model,
     differences,
     load_exactly,
-    load_matching,
     save_weights,
 )
 from queryinst_vis.engine.evaluate import evaluate, open_validation_set
@@ -35,6 +34,7 @@ from queryinst_vis.engine.training_state import (
 )
 from queryinst_vis.errors import InputError
 from queryinst_vis.files import atomic_path
+from queryinst_vis.interop.transfer import initialise_from
 from queryinst_vis.losses.criterion import Criterion
 from queryinst_vis.models.build import build_model, load_backbone_weights
 from queryinst_vis.models.queryinst import QueryInst
@@ -189,7 +189,7 @@ class Trainer:
         if self.config.model.backbone.weights:
             load_backbone_weights(model, self.config.model.backbone.weights)
         if self.recipe.init_weights:
-            for line in load_matching(model, self.recipe.init_weights):
+            for line in initialise_from(model, self.config, self.recipe.init_weights):
                 self.display.say(line)
         return model
 

@@ -1,0 +1,54 @@
+"""Which class of one label set is which of another: by name, spelling and a reviewed table.
+
+The table covers COCO, YouTube-VIS 2019, 2021 and 2022, and OVIS, in all directions. Only names
+that mean the same are in it; kinds are not (a ``parrot`` is not what COCO calls ``bird``).
+"""
+
+from __future__ import annotations
+
+import re
+
+SYNONYMS: tuple[tuple[str, ...], ...] = (
+    # YouTube-VIS 2019 calls its cars after the usual kind; OVIS has one class for what drives on
+    # roads, most of it cars, and spells it so
+    ("car", "sedan", "Vehical"),
+    ("motorcycle", "motorbike"),
+    ("frisbee", "flying_disc"),
+)
+
+HOMONYMS = {"mouse": "keyboard"}
+"""Names of two things, and the class that tells them apart: beside it, it is a computer's."""
+
+
+def match_rows(source: list[str], target: list[str]) -> list[int | None]:
+    """For each target class the index of the source class that means the same, or None.
+
+    The very name comes first, then the same words in another spelling (case, ``_``, ``-`` or
+    space), then the synonyms. No source class is given to two target classes.
+    """
+    rows: dict[str, int] = {}
+    for spell in (str, normalise, _first_synonym):
+        free = {spell(name): i for i, name in enumerate(source) if i not in rows.values()}
+        for name in target:
+            if name not in rows and spell(name) in free and _same_thing(name, source, target):
+                rows[name] = free.pop(spell(name))
+    return [rows.get(name) for name in target]
+
+
+def normalise(name: str) -> str:
+    """``giant_panda`` for every spelling of it: ``Giant_panda``, ``giant panda``, ..."""
+    return re.sub(r"[\s_-]+", "_", name.strip()).casefold()
+
+
+_FIRST = {normalise(name): normalise(group[0]) for group in SYNONYMS for name in group}
+
+
+def _first_synonym(name: str) -> str:
+    return _FIRST.get(normalise(name), normalise(name))
+
+
+def _same_thing(name: str, source: list[str], target: list[str]) -> bool:
+    """False for a homonym that the two label sets use for different things."""
+    companion = HOMONYMS.get(normalise(name))
+    in_source, in_target = (companion in map(normalise, names) for names in (source, target))
+    return companion is None or in_source == in_target

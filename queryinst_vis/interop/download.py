@@ -1,0 +1,160 @@
+"""One file from the web: resumed where it was cut, and there only if its hash is right."""
+
+from __future__ import annotations
+
+import hashlib
+import urllib.error
+import urllib.request
+from email.message import Message
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from queryinst_vis.errors import InputError
+
+BLOCK = 1 << 20  # bytes that are read at once
+TIMEOUT = 30  # seconds without a byte
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def download(url: str, path: Path, sha256: str) -> str:
+    """Fetch a file, or what is still missing of it.
+
+    Until it is complete and checked, its bytes are in ``path`` + ``.part``. That file stays when
+    the connection is cut, and the next call goes on from there; bytes with another hash are
+    deleted.
+
+    Args:
+        url: https, or http on this very machine.
+        path: where the file appears, in a folder that exists.
+        sha256: the hash that it must have, in hexadecimal, or the beginning of it.
+
+    Returns:
+        The file's whole SHA-256.
+
+    Raises:
+        InputError: the server cannot be reached or does not have it, the connection was cut, or
+            the hash is another.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        _fetch(url, part)
+    except (OSError, HTTPException) as error:
+        raise InputError(_explain(url, part, error)) from error
+    found = hash_file(part)
+    if not found.startswith(sha256):
+        part.unlink()
+        raise InputError(
+            f"{url}: what came has SHA-256 {found}, expected {sha256}{'...' * (len(sha256) < 64)}; "
+            "it was deleted. Try again, or get the file another way and convert it with "
+            "'queryinst-vis convert-checkpoint'"
+        )
+    part.replace(path)
+    return found
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _fetch(url: str, part: Path) -> None:
+    """Append to ``part`` what it lacks; it is complete when this returns."""
+    done = part.stat().st_size if part.exists() else 0
+    try:
+        response = _open(url, done)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and done:  # nothing behind these bytes: the hash will judge them
+            return
+        raise
+    with response:
+        if response.status != 206:  # the server sends all of it
+            done = 0
+        length = response.headers.get("Content-Length")
+        total = None if length is None else done + int(length)
+        with part.open("ab" if done else "wb") as file:
+            done += _copy(response, file, done, total)
+    if total is not None and done < total:
+        raise ConnectionError(f"{total - done} bytes are missing")
+
+
+def _open(url: str, start: int) -> HTTPResponse:
+    _check_scheme(url)
+    # no encoding, so that bytes on the way are the bytes of the file
+    headers = {"User-Agent": "queryinst-vis", "Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    opener = urllib.request.build_opener(_SafeRedirects)
+    return opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+
+
+def _check_scheme(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+        raise InputError(f"{url}: only https is fetched")
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, but not to where a download could be changed on the way."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: Message,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        _check_scheme(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _copy(response: HTTPResponse, file: IO[bytes], done: int, total: int | None) -> int:
+    """Copy the response into the file, with a bar on standard error; returns the bytes."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    copied = 0
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        name = urlsplit(response.url).path.rpartition("/")[2]
+        task = progress.add_task(name, completed=done, total=total)
+        while block := response.read(BLOCK):
+            copied += file.write(block)
+            progress.update(task, advance=len(block))
+    return copied
+
+
+def _explain(url: str, part: Path, error: OSError | HTTPException) -> str:
+    """What went wrong, and whether something was kept to go on from; empty files are not."""
+    size = part.stat().st_size if part.exists() else 0
+    if part.exists() and not size:
+        part.unlink()
+    if isinstance(error, urllib.error.HTTPError):
+        return f"{url}: the server answers {error.code} {error.reason}"
+    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+    if size:
+        return (
+            f"{url}: the download broke off after {size / 1e6:.1f} MB ({reason}); the same command "
+            f"goes on from there, with {part}"
+        )
+    return f"{url}: cannot be fetched ({reason})"

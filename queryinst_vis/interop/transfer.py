@@ -1,0 +1,190 @@
+"""From one model to another of the same make: other classes, other numbers of queries, video.
+
+Tensors of the same name and shape are taken over. Rows that belong to classes follow their class
+by name, wherever it stands; rows that belong to queries follow a rule (query_rules.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from queryinst_vis.config import Config, DatasetConfig
+from queryinst_vis.engine.checkpoint import StateDict, find_weights, load_weights, save_weights
+from queryinst_vis.errors import InputError
+from queryinst_vis.interop.aliases import match_rows
+from queryinst_vis.interop.query_rules import Source, pick_queries
+from queryinst_vis.models.build import build_model
+from queryinst_vis.models.queryinst import QueryInst
+
+CLASS_ROWS = re.compile(r"(stages\.\d+\.class_predictor|mask_heads\.\d+\.predictor)\.(weight|bias)")
+QUERY_ROWS = re.compile(r"queries|proposals|mask_queries\.queries")
+
+Pairs = list[tuple[int, int]]  # (row of the model, row of the checkpoint)
+
+
+def transfer_checkpoint(
+    src: str | Path,
+    config: Config,
+    dst: str | Path,
+    queries: str = "first",
+    calibration: DatasetConfig | None = None,
+) -> list[str]:
+    """Write weights of the config's model that start from another checkpoint.
+
+    Args:
+        src: weights by name, or a file; ``.safetensors`` or a training's ``last.ckpt``.
+        config: of the model to write, ready for ``train.init_weights``.
+        dst: the ``.safetensors`` file.
+        queries: which of the checkpoint's queries to keep, where the numbers differ: a key of
+            ``QUERY_RULES``.
+        calibration: the set on which ``most_used`` counts.
+
+    Returns:
+        Lines for the user: what was taken, class by class, and what keeps its initialisation.
+
+    Raises:
+        InputError: an unreadable checkpoint, an unknown rule, a model with nothing in common.
+    """
+    dst = Path(dst)
+    if dst.suffix != ".safetensors":
+        raise InputError(f"{dst}: the weights to write must be named *.safetensors")
+    path = find_weights(src)
+    source_config, weights = load_weights(path)
+    source = Source(source_config, weights, config.model.classes, calibration)
+    torch.manual_seed(config.seed)
+    model = build_model(config)
+    rows = pick_queries(queries, source, config.model.num_queries)
+    lines = transfer(model, config, source_config, weights, rows, f"checkpoint {path}")
+    save_weights(dst, model, config)
+    return [*lines, f"wrote {dst}"]
+
+
+def initialise_from(model: QueryInst, config: Config, name_or_path: str | Path) -> list[str]:
+    """Start a training from another checkpoint, as ``train.init_weights`` asks for.
+
+    Queries keep their initialisation where their number differs: to choose among those of the
+    checkpoint, write a file with ``transfer_checkpoint`` first.
+
+    Returns:
+        Lines for the user, as of ``transfer_checkpoint``.
+
+    Raises:
+        InputError: an unreadable checkpoint, or one that has nothing in common with the model.
+    """
+    path = find_weights(name_or_path)
+    source_config, weights = load_weights(path)
+    lines = transfer(model, config, source_config, weights, [], f"train.init_weights {path}")
+    if source_config.model.num_queries != config.model.num_queries:
+        lines.append("  to start from some of its queries: 'queryinst-vis transfer-weights'")
+    return lines
+
+
+def transfer(
+    model: QueryInst,
+    config: Config,
+    source: Config,
+    weights: StateDict,
+    queries: list[int],
+    where: str,
+) -> list[str]:
+    """Copy into a model whatever another checkpoint has for it.
+
+    Args:
+        model, config: what is to be filled.
+        source, weights: the checkpoint, as ``load_weights`` gives it; half precision will do.
+        queries: the checkpoint's queries to begin with; where both have the same number of
+            them, all are taken instead.
+        where: names the checkpoint in messages.
+
+    Raises:
+        InputError: nothing in the checkpoint fits.
+    """
+    own = model.state_dict()
+    rows = match_rows(source.model.classes, config.model.classes)
+    classes = [(new, old) for new, old in enumerate(rows) if old is not None]
+    if source.model.num_queries == config.model.num_queries:
+        queries = list(range(config.model.num_queries))
+    taken = _inherit(own, weights, classes, list(enumerate(queries)))
+    if not taken:
+        raise InputError(
+            f"{where}: no tensor matches this model; choose weights of the same backbone and width"
+        )
+    model.load_state_dict(taken, strict=False)
+    return [
+        f"{where}: {len(taken)} of {len(own)} tensors taken",
+        *(_describe_classes(config, source, rows) if any(map(_of_classes, taken)) else ()),
+        *(_describe_queries(config, source, queries) if "queries" in taken else ()),
+        *(
+            f"  {name}: {_shape(weights[name])} there, {_shape(own[name])} here: "
+            "keeps its initialisation"
+            for name in own
+            if name in weights and name not in taken
+        ),
+        *_summarise("not in the checkpoint, keep their initialisation", own.keys() - weights),
+        *_summarise("not in this model, left out", weights.keys() - own),
+    ]
+
+
+def _inherit(own: StateDict, weights: StateDict, classes: Pairs, queries: Pairs) -> StateDict:
+    """The model's tensors that the checkpoint has something for, with that in them."""
+    taken = {}
+    for name in [name for name in own if name in weights]:
+        mine, theirs = own[name], weights[name]
+        pairs = classes if _of_classes(name) else queries if _of_queries(name) else None
+        if pairs is None and mine.shape == theirs.shape:
+            taken[name] = theirs
+        elif pairs and mine.shape[1:] == theirs.shape[1:]:
+            new, old = (list(rows) for rows in zip(*pairs, strict=True))
+            taken[name] = mine.clone()
+            taken[name][new] = theirs[old].to(mine)
+    return taken
+
+
+def _of_classes(name: str) -> bool:
+    return CLASS_ROWS.fullmatch(name) is not None
+
+
+def _of_queries(name: str) -> bool:
+    return QUERY_ROWS.fullmatch(name) is not None
+
+
+def _describe_classes(config: Config, source: Config, rows: list[int | None]) -> Iterator[str]:
+    """A line per class; a single one where both models tell the same classes apart."""
+    ours, theirs = config.model.classes, source.model.classes
+    if ours == theirs:
+        yield f"  classes: the same {len(ours)}"
+        return
+    count = sum(row is not None for row in rows)
+    yield f"  classes: {count} of {len(ours)} have their rows in the checkpoint"
+    for name, row in zip(ours, rows, strict=True):
+        yield f"    {name}" + (
+            ": keeps its initialisation" if row is None else f" <- {theirs[row]}"
+        )
+
+
+def _describe_queries(config: Config, source: Config, queries: list[int]) -> Iterator[str]:
+    here, there = config.model.num_queries, source.model.num_queries
+    if here == there:
+        yield f"  queries: the same {here}"
+        return
+    numbers = ", ".join(map(str, queries))
+    rest = here - len(queries)
+    kept = f"; the other {rest} keep their initialisation" if rest else ""
+    yield f"  queries: {len(queries)} of the checkpoint's {there}: {numbers}{kept}"
+
+
+def _summarise(what: str, names: set[str]) -> Iterator[str]:
+    """At most one line for any number of tensors, by the modules that they belong to."""
+    modules = sorted({".".join(name.split(".")[:2]) for name in names})
+    shown = ", ".join(modules[:6]) + (", ..." if len(modules) > 6 else "")
+    if names:
+        yield f"  {what}: {len(names)} tensors of {shown}"
+
+
+def _shape(value: Tensor) -> str:
+    return "x".join(map(str, value.shape)) or "a scalar"

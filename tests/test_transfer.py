@@ -1,0 +1,387 @@
+"""Other classes, other numbers of queries, video: every row goes where it belongs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from queryinst_vis import cli
+from queryinst_vis.config import DatasetConfig, load_config
+from queryinst_vis.engine.checkpoint import load_model, load_weights, save_weights
+from queryinst_vis.errors import InputError
+from queryinst_vis.interop.aliases import HOMONYMS, SYNONYMS, match_rows, normalise
+from queryinst_vis.interop.query_rules import QUERY_RULES, Source, pick_queries
+from queryinst_vis.interop.transfer import initialise_from, transfer_checkpoint
+from queryinst_vis.models.build import build_model
+from tests.tiny import HEIGHT, WIDTH, draw_frame, tiny_config, write_images, write_videos
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+
+def classes_of(name):
+    return load_config(CONFIGS / name).model.classes
+
+
+COCO = classes_of("_base_/queryinst_r50.yaml")
+YTVIS_2019 = classes_of("youtube_vis/queryinst_vis_r50_2019.yaml")
+VIDEO_CONFIGS = [
+    path for name in ("youtube_vis", "ovis") for path in CONFIGS.glob(f"{name}/*.yaml")
+]
+LABEL_SETS = {tuple(COCO), *(tuple(classes_of(path)) for path in VIDEO_CONFIGS)}
+
+
+# Which class is which
+
+
+def partners(source, target):
+    return {
+        name: source[row]
+        for name, row in zip(target, match_rows(source, target), strict=True)
+        if row is not None
+    }
+
+
+def test_coco_and_youtube_vis_2019_share_nineteen_classes():
+    assert partners(COCO, YTVIS_2019) == {
+        "person": "person",
+        "skateboard": "skateboard",
+        "sedan": "car",
+        "dog": "dog",
+        "cat": "cat",
+        "cow": "cow",
+        "train": "train",
+        "horse": "horse",
+        "bear": "bear",
+        "motorbike": "motorcycle",
+        "giraffe": "giraffe",
+        "surfboard": "surfboard",
+        "airplane": "airplane",
+        "truck": "truck",
+        "zebra": "zebra",
+        "elephant": "elephant",
+        "snowboard": "snowboard",
+        "boat": "boat",
+        "tennis_racket": "tennis racket",
+    }
+
+
+def test_the_mouse_of_a_desk_is_not_the_animal():
+    assert "mouse" in COCO and "mouse" in YTVIS_2019
+    assert "mouse" not in partners(COCO, YTVIS_2019)
+    assert "mouse" not in partners(YTVIS_2019, COCO)
+    assert partners(COCO, COCO)["mouse"] == "mouse"
+    assert partners(YTVIS_2019, ["mouse", "cat"])["mouse"] == "mouse"
+
+
+@pytest.mark.parametrize("source", sorted(LABEL_SETS), ids=lambda names: f"{len(names)} classes")
+@pytest.mark.parametrize("target", sorted(LABEL_SETS), ids=lambda names: f"{len(names)} classes")
+def test_the_way_back_is_the_way_there(source, target):
+    there = partners(list(source), list(target))
+    assert there == {new: old for old, new in partners(list(target), list(source)).items()}
+    if source == target:
+        assert there == {name: name for name in source}
+
+
+def test_every_name_of_the_table_is_in_a_label_set():
+    known = {name for names in LABEL_SETS for name in names}
+    table = [name for group in SYNONYMS for name in group]
+    assert len(set(map(normalise, table))) == len(table)
+    unknown = {name for name in [*table, *HOMONYMS, *HOMONYMS.values()] if name not in known}
+    assert unknown == set()
+
+
+def test_very_names_come_before_spellings_and_spellings_before_synonyms():
+    assert match_rows(["sedan", "Car", "car"], ["car"]) == [2]
+    assert match_rows(["sedan", "Car"], ["car"]) == [1]
+    assert match_rows(["sedan"], ["car"]) == [0]
+    assert match_rows(["car"], ["sedan", "car"]) == [None, 0]
+    assert match_rows(["giant panda"], ["Giant_Panda", "panda"]) == [0, None]
+
+
+# Which row is which
+
+
+SOURCE_CLASSES = ["person", "car", "box", "mouse", "keyboard"]
+TARGET_CLASSES = ["owl", "sedan", "mouse", "person"]
+
+
+@pytest.fixture(scope="module")
+def source_config():
+    config = tiny_config(track=False)
+    config.model.classes, config.model.num_queries = SOURCE_CLASSES, 12
+    return config
+
+
+@pytest.fixture(scope="module")
+def source(source_config, tmp_path_factory):
+    """An image checkpoint of 12 queries."""
+    torch.manual_seed(11)
+    path = tmp_path_factory.mktemp("source") / "image.safetensors"
+    save_weights(path, build_model(source_config), source_config)
+    return path
+
+
+@pytest.fixture
+def config():
+    """A video model of 5 queries."""
+    config = tiny_config()
+    config.model.classes = TARGET_CLASSES
+    return config
+
+
+def initial(config):
+    torch.manual_seed(config.seed)
+    return build_model(config).state_dict()
+
+
+CLASS_TENSORS = [
+    f"{module}.{kind}"
+    for module in (
+        "stages.0.class_predictor",
+        "stages.1.class_predictor",
+        "mask_heads.0.predictor",
+        "mask_heads.1.predictor",
+    )
+    for kind in ("weight", "bias")
+]
+
+
+def test_class_rows_follow_their_class_and_others_keep_their_initialisation(
+    source, config, tmp_path
+):
+    transfer_checkpoint(source, config, tmp_path / "start.safetensors")
+    saved_config, new = load_weights(tmp_path / "start.safetensors")
+    old, fresh = load_weights(source)[1], initial(config)
+    assert saved_config == config
+    for name in CLASS_TENSORS:
+        owl, sedan, mouse, person = new[name]
+        assert torch.equal(person, old[name][0]) and torch.equal(sedan, old[name][1])
+        assert torch.equal(owl, fresh[name][0]) and torch.equal(mouse, fresh[name][2])
+    rest = new.keys() - set(CLASS_TENSORS) - {"queries", "proposals"}
+    for name in rest:
+        expected = fresh if name.startswith("track_head.") else old
+        assert torch.equal(new[name], expected[name]), name
+    assert any(name.startswith("track_head.") for name in rest)
+
+
+def test_what_was_taken_is_said_class_by_class(source, config, tmp_path):
+    lines = transfer_checkpoint(source, config, tmp_path / "start.safetensors")
+    text = "\n".join(lines)
+    assert "classes: 2 of 4 have their rows in the checkpoint" in text
+    for line in ("person <- person", "sedan <- car", "owl: keeps its", "mouse: keeps its"):
+        assert f"    {line}" in text
+    assert "queries: 5 of the checkpoint's 12: 0, 1, 2, 3, 4" in text
+    assert "not in the checkpoint, keep their initialisation: 4 tensors of track_head." in text
+    assert lines[-1] == f"wrote {tmp_path / 'start.safetensors'}"
+
+
+def test_equal_classes_and_queries_take_everything(source, source_config, tmp_path):
+    lines = transfer_checkpoint(source, source_config, tmp_path / "same.safetensors", "kmeans")
+    old, new = load_weights(source)[1], load_weights(tmp_path / "same.safetensors")[1]
+    assert old.keys() == new.keys()
+    assert all(torch.equal(new[name], old[name]) for name in old)
+    assert "  classes: the same 5" in lines and "  queries: the same 12" in lines
+
+
+def test_inference_weights_lack_the_earlier_mask_heads(source, config, tmp_path):
+    model, source_config = load_model(source, "cpu")
+    stripped = tmp_path / "stripped.safetensors"
+    save_weights(stripped, model, source_config, half=True, inference_only=True)
+    lines = transfer_checkpoint(stripped, config, tmp_path / "start.safetensors")
+    new, fresh = load_weights(tmp_path / "start.safetensors")[1], initial(config)
+    missing = [name for name in new if name.startswith("mask_heads.0.")]
+    assert missing and all(torch.equal(new[name], fresh[name]) for name in missing)
+    person = load_weights(source)[1]["mask_heads.1.predictor.weight"][0]
+    assert torch.equal(new["mask_heads.1.predictor.weight"][3], person.half().float())
+    assert any("keep their initialisation" in line and "mask_heads.0" in line for line in lines)
+
+
+def test_mask_queries_of_their_own_are_picked_with_the_others(tmp_path, source_config, config):
+    for each in (source_config, config):
+        each.model.mask.share_query = False
+    torch.manual_seed(3)
+    save_weights(tmp_path / "source.safetensors", build_model(source_config), source_config)
+    transfer_checkpoint(tmp_path / "source.safetensors", config, tmp_path / "start.safetensors")
+    old = load_weights(tmp_path / "source.safetensors")[1]["mask_queries.queries"]
+    new = load_weights(tmp_path / "start.safetensors")[1]["mask_queries.queries"]
+    source_config.model.mask.share_query = True
+    assert len(old) == 12 and torch.equal(new, old[:5])
+
+
+# Which queries
+
+
+@pytest.fixture
+def queries_of(source, config, tmp_path):
+    """Transfer by a rule, and find the rows of the checkpoint that came with it."""
+
+    def transfer(rule, calibration=None):
+        target = tmp_path / f"{rule}.safetensors"
+        transfer_checkpoint(source, config, target, rule, calibration)
+        old, new = load_weights(source)[1], load_weights(target)[1]
+        same = (new["queries"][:, None] == old["queries"]).all(dim=2)
+        boxes = (new["proposals"][:, None] == old["proposals"]).all(dim=2)
+        assert (boxes | ~same).all(), "a query keeps its own proposal box"
+        return [row.nonzero().item() for row in same if row.any()]
+
+    return transfer
+
+
+def test_the_first_queries(queries_of):
+    assert queries_of("first") == [0, 1, 2, 3, 4]
+
+
+def test_no_queries(queries_of, source, config, tmp_path):
+    assert queries_of("reinitialise") == []
+    new = load_weights(tmp_path / "reinitialise.safetensors")[1]
+    assert torch.equal(new["queries"], initial(config)["queries"])
+    assert torch.equal(new["proposals"], initial(config)["proposals"])
+
+
+def test_one_query_of_each_cluster(source_config):
+    torch.manual_seed(0)
+    group = torch.arange(12) % 3
+    centres = 20 * torch.eye(3, 32)
+    queries = centres[group] + torch.linspace(0.1, 1, 12)[:, None]
+    picked = pick_queries("kmeans", Source(source_config, {"queries": queries}, []), 3)
+    assert sorted(group[picked].tolist()) == [0, 1, 2]
+    for query in picked:  # the middle of its cluster, not its rim
+        assert query // 3 in (1, 2)
+
+
+def test_fewer_clusters_than_asked_for_give_fewer_queries(source_config):
+    weights = {"queries": torch.ones(12, 32)}
+    assert len(pick_queries("kmeans", Source(source_config, weights, []), 5)) == 1
+
+
+@pytest.mark.parametrize("rule", ["first", "kmeans"])
+def test_a_model_with_more_queries_takes_all_there_are(source, config, tmp_path, rule):
+    config.model.num_queries = 14
+    lines = transfer_checkpoint(source, config, tmp_path / "start.safetensors", rule)
+    new, fresh = load_weights(tmp_path / "start.safetensors")[1], initial(config)
+    assert torch.equal(new["queries"][:12], load_weights(source)[1]["queries"])
+    assert torch.equal(new["queries"][12:], fresh["queries"][12:])
+    assert any(line.endswith("the other 2 keep their initialisation") for line in lines)
+
+
+@pytest.fixture(scope="module", params=[write_images, write_videos], ids=["images", "videos"])
+def calibration(request, tmp_path_factory):
+    return request.param(tmp_path_factory.mktemp("calibration") / "set")
+
+
+def test_the_most_used_queries(source_config, calibration, monkeypatch):
+    """Queries 2, 7 and 9 speak with confidence; 4 does, but of a class that nobody wants."""
+    from queryinst_vis.interop import query_rules
+
+    source_config = replace(source_config, model=replace(source_config.model))
+    source_config.model.classes = ["box", "crate"]
+    scores = torch.full((12, 2), 0.05)
+    scores[[2, 7, 9], 0], scores[4, 1] = 0.9, 0.95
+    scores[0, 0] = 0.2
+    monkeypatch.setattr(query_rules, "_class_scores", lambda model, config, frame: scores)
+    weights = build_model(source_config).state_dict()
+    source = Source(source_config, weights, ["box", "ball"], calibration)
+    assert pick_queries("most_used", source, 3) == [2, 7, 9]
+    assert pick_queries("most_used", source, 4) == [0, 2, 7, 9], "then the next by its scores"
+
+
+@torch.no_grad()
+def test_the_network_itself_is_asked(queries_of, source, calibration):
+    """Untrained queries are never confident, so that their mean scores decide."""
+    model, config = load_model(source, "cpu")
+    frames = [normalised(draw_frame(index), config) for index in range(4)]
+    logits = [model(frame, [(HEIGHT, WIDTH)]).stages[-1].class_logits[0] for frame in frames]
+    scores = torch.stack(logits).sigmoid()[:, :, :2]  # person and car: the shared classes
+    best = scores.amax(dim=2).mean(dim=0).topk(5).indices
+    assert queries_of("most_used", calibration) == sorted(best.tolist())
+
+
+def normalised(frame, config):
+    mean, std = (torch.tensor(v) for v in (config.model.backbone.mean, config.model.backbone.std))
+    return ((torch.from_numpy(frame) - mean) / std).permute(2, 0, 1)[None]
+
+
+def test_rules_are_named_in_the_error(source, config, tmp_path):
+    target = tmp_path / "start.safetensors"
+    with pytest.raises(InputError) as error:
+        transfer_checkpoint(source, config, target, "best")
+    assert all(rule in str(error.value) for rule in QUERY_RULES)
+    with pytest.raises(InputError, match="'most_used' needs --calibrate"):
+        transfer_checkpoint(source, config, target, "most_used")
+    with pytest.raises(InputError, match="'kmeans' reads no calibration set"):
+        transfer_checkpoint(source, config, target, "kmeans", DatasetConfig("a", "b"))
+    with pytest.raises(InputError, match=r"must be named \*\.safetensors"):
+        transfer_checkpoint(source, config, tmp_path / "start.pth")
+    assert list(tmp_path.iterdir()) == []
+
+
+# At the start of a training
+
+
+def test_init_weights_follow_the_class_names(source, config):
+    torch.manual_seed(config.seed)
+    model = build_model(config)
+    text = "\n".join(initialise_from(model, config, source))
+    name = "stages.1.class_predictor.weight"
+    old, new, fresh = load_weights(source)[1], model.state_dict(), initial(config)
+    assert torch.equal(new[name][3], old[name][0]) and torch.equal(new[name][0], fresh[name][0])
+    assert torch.equal(new["queries"], fresh["queries"])
+    assert "queries: 12x32 there, 5x32 here: keeps its initialisation" in text
+    assert "'queryinst-vis transfer-weights'" in text
+
+
+def test_classes_in_another_order_are_put_in_order(source, source_config):
+    reordered = replace(source_config.model, classes=SOURCE_CLASSES[::-1])
+    config = replace(source_config, model=reordered)
+    model = build_model(config)
+    initialise_from(model, config, source)
+    for name in CLASS_TENSORS:
+        assert torch.equal(model.state_dict()[name].flip(0), load_weights(source)[1][name])
+
+
+def test_what_was_left_out_is_said(source, config):
+    config.model.num_stages = 1
+    text = "\n".join(initialise_from(build_model(config), config, source))
+    assert "not in this model, left out" in text and "stages.1" in text
+
+
+def test_something_must_be_in_common(tmp_path, source, config):
+    with safe_open(source, framework="pt") as file:
+        save_file({"other": torch.zeros(2)}, tmp_path / "other.safetensors", file.metadata())
+    with pytest.raises(InputError, match=r"init_weights .*other.*: no tensor matches this model"):
+        initialise_from(build_model(config), config, tmp_path / "other.safetensors")
+
+
+# The command
+
+
+@pytest.fixture
+def tiny_yaml(tmp_path, config):
+    from omegaconf import OmegaConf
+
+    OmegaConf.save(OmegaConf.structured(config), tmp_path / "config.yaml")
+    return tmp_path / "config.yaml"
+
+
+def test_the_command_writes_weights_to_start_from(source, config, tiny_yaml, tmp_path, capsys):
+    target = tmp_path / "start.safetensors"
+    words = ["transfer-weights", source, tiny_yaml, target, "--queries", "kmeans"]
+    assert cli.main([str(word) for word in words]) == 0
+    assert "sedan <- car" in capsys.readouterr().out
+    lines = initialise_from(build_model(config), config, target)
+    count = len(build_model(config).state_dict())
+    assert lines[0] == f"train.init_weights {target}: {count} of {count} tensors taken"
+
+
+def test_the_command_refuses_in_one_line(source, tiny_yaml, tmp_path, capsys):
+    target = tmp_path / "start.safetensors"
+    words = ["transfer-weights", source, tiny_yaml, target, "--queries", "best"]
+    assert cli.main([str(word) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "first, kmeans, most_used, reinitialise" in error
+    assert not target.exists()
