@@ -137,13 +137,16 @@ class StageOutput:
         class_logits: ``(B, N, K)``.
         boxes: ``(B, N, 4)`` xyxy in input pixels, refined by this stage; carry gradient.
         queries: ``(B, N, C)`` for the next stage.
-        q_star: ``(B, N, C)`` queries after self-attention, read by both dynamic convolutions.
+        q_star: ``(B, N, C)`` queries after self-attention, read by DynConv(box).
+        mask_q_star: ``(B, N, C)`` what DynConv(mask) reads: q_star itself, as published, unless
+            masks have queries or an attention of their own.
     """
 
     class_logits: Tensor
     boxes: Tensor
     queries: Tensor
     q_star: Tensor
+    mask_q_star: Tensor
 
 
 @dataclass

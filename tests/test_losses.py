@@ -34,7 +34,7 @@ def stage(boxes, logits):
     boxes = torch.as_tensor(boxes, dtype=torch.float)
     queries = torch.zeros(1, len(boxes), 8, requires_grad=True)
     logits = torch.as_tensor(logits, dtype=torch.float)
-    return StageOutput(logits[None], boxes[None], queries, queries)
+    return StageOutput(logits[None], boxes[None], queries, queries, queries)
 
 
 PAIR = ((4, 4, 30, 40), (50, 10, 90, 60))
@@ -67,8 +67,8 @@ def test_perfect_predictions_cost_nothing():
     truth = target(*PAIR, labels=[1, 0])
     perfect = stage(PAIR, [[-20.0, 20], [20, -20]])
 
-    def masks(index, boxes, q_star):
-        shown = mask_targets(truth.masks, boxes[0], 28)
+    def masks(index, picks):
+        shown = mask_targets(truth.masks, perfect.boxes[0][picks[0]], 28)
         return (shown[:, None] * 40 - 20).expand(-1, 2, -1, -1)
 
     losses, _ = Criterion(LossConfig())([perfect], [truth], masks)
@@ -79,17 +79,18 @@ def test_perfect_predictions_cost_nothing():
 
 def test_only_the_own_class_mask_is_judged():
     truth = target(PAIR[0], labels=[1])
+    output = stage(PAIR[:1], [[-20.0, 20]])
 
-    def masks(index, boxes, q_star):
-        good = mask_targets(truth.masks, boxes[0], 28) * 40 - 20
+    def masks(index, picks):
+        good = mask_targets(truth.masks, output.boxes[0][picks[0]], 28) * 40 - 20
         return torch.stack((-good, good), dim=1)
 
-    losses, _ = Criterion(LossConfig())([stage(PAIR[:1], [[-20.0, 20]])], [truth], masks)
+    losses, _ = Criterion(LossConfig())([output], [truth], masks)
     assert losses["s0.dice"].item() == pytest.approx(0, abs=1e-3)
 
 
 def test_images_without_instances_teach_only_absence():
-    def masks(index, boxes, q_star):
+    def masks(index, picks):
         raise AssertionError("no query is matched, so no mask may be asked for")
 
     losses, matches = Criterion(LossConfig())(
@@ -104,7 +105,7 @@ def test_weights_scale_their_losses():
     truth = target(*PAIR, labels=[0, 1])
     output = stage([(0, 0, 20, 20), (40, 0, 90, 50)], torch.zeros(2, 2))
 
-    def masks(index, boxes, q_star):
+    def masks(index, picks):
         return torch.zeros(2, 2, 28, 28)
 
     plain, _ = Criterion(LossConfig(cls=1, l1=1, giou=1, dice=1))([output], [truth], masks)
@@ -113,11 +114,26 @@ def test_weights_scale_their_losses():
         torch.testing.assert_close(published[f"s0.{name}"], weight * plain[f"s0.{name}"])
 
 
+def test_without_parallel_supervision_only_the_last_stage_learns_masks():
+    truth = target(PAIR[0])
+    output = stage(PAIR[:1], torch.zeros(1, 1))
+    asked = []
+
+    def masks(index, picks):
+        asked.append(index)
+        return torch.zeros(1, 1, 28, 28)
+
+    losses, _ = Criterion(LossConfig(), parallel_masks=False)([output] * 3, [truth], masks)
+    assert asked == [2]
+    assert {name for name in losses if name.endswith("dice")} == {"s2.dice"}
+    assert {f"s{index}.giou" for index in range(3)} <= set(losses)
+
+
 def test_a_diverged_model_reaches_the_loop_as_a_loss_that_is_not_finite():
     truth = target(PAIR[0])
     nan = float("nan")
 
-    def masks(index, boxes, q_star):
+    def masks(index, picks):
         return torch.full((1, 1, 28, 28), nan)
 
     losses, _ = Criterion(LossConfig())([stage([(nan,) * 4], [[nan]])], [truth], masks)

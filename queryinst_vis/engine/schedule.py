@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 from torch import nn
@@ -25,23 +26,31 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 
 
 def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
-    """Trainable parameters as two groups: the backbone and everything else.
+    """Trainable parameters in groups: backbone or heads, with or without weight decay.
 
-    Each group carries ``lr_multiplier``, its factor on ``learning_rate``; an empty group is
-    left out.
+    Each group carries ``lr_multiplier``, its factor on ``learning_rate``, and its
+    ``weight_decay``; an empty group is left out.
     """
-    trainable = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
-    backbone = [value for name, value in trainable if name.startswith("backbone.")]
-    heads = [value for name, value in trainable if not name.startswith("backbone.")]
-    groups = [
-        {"params": backbone, "lr_multiplier": config.backbone_lr_multiplier},
-        {"params": heads, "lr_multiplier": 1.0},
+    groups: dict[tuple[str, float, float], list[nn.Parameter]] = defaultdict(list)
+    for part, multiplier in (("backbone", config.backbone_lr_multiplier), ("heads", 1.0)):
+        for name, value in model.named_parameters():
+            if value.requires_grad and name.startswith("backbone.") == (part == "backbone"):
+                decay = config.weight_decay if _decays(name, value, config) else 0.0
+                groups[part, multiplier, decay].append(value)
+    return [
+        {"params": values, "lr_multiplier": multiplier, "weight_decay": decay}
+        for (_, multiplier, decay), values in groups.items()
     ]
-    return [group for group in groups if group["params"]]
+
+
+def _decays(name: str, value: nn.Parameter, config: TrainConfig) -> bool:
+    """Whether weight decay applies; Swin's recipe spares norms, biases and position tables."""
+    spared = value.dim() <= 1 or "position" in name or "pos_embed" in name
+    return config.decay_norms or not spared
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
-    """AdamW with one weight decay for all parameters, as published."""
+    """AdamW; as published, one weight decay for all parameters."""
     groups = parameter_groups(model, config)
     return AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 from queryinst_vis.losses.criterion import Criterion
 from queryinst_vis.losses.matcher import Match
 from queryinst_vis.losses.track import track_loss, track_targets
-from queryinst_vis.models.queryinst import QueryInst
-from queryinst_vis.models.track_head import similarity_logits
-from queryinst_vis.structures import Batch, StageOutput
+from queryinst_vis.models.queryinst import QueryInst, QueryInstOutput
+from queryinst_vis.models.track_head import TrackHead, similarity_logits
+from queryinst_vis.structures import Batch, Target
 
 
 class TrainingStep(nn.Module):
@@ -45,54 +47,110 @@ class TrainingStep(nn.Module):
             batch = _in_both_orders(batch)
         output = self.model(batch.images, [target.image_size for target in batch.targets])
 
-        def predict_masks(stage: int, boxes: list[Tensor], q_star: list[Tensor]) -> Tensor:
-            return self.model.mask_logits(stage, output.features, boxes, q_star)
+        def predict_masks(stage: int, picks: list[Tensor]) -> Tensor:
+            return self.model.mask_logits(stage, output, picks)
 
         losses, matches = self.criterion(output.stages, batch.targets, predict_masks)
         if paired:
-            reference_features = (
-                [_swap_halves(level) for level in output.features]
-                if self.both_ways
-                else self.model.extract_features(batch.reference.images)
+            head = self.model.track_head
+            reference = (
+                self._reference_queries(batch.reference, output, matches[-1])
+                if head.reads_queries
+                else self._reference_boxes(batch.reference, output)
             )
-            loss = self._track_loss(
-                output.features, output.stages[-1], matches[-1], batch, reference_features
-            )
-            losses["track"] = self.track_weight * loss
+            key = _key_queries(output, matches[-1], batch.targets)
+            losses["track"] = self.track_weight * _track_loss(head, key, reference)
         return losses
 
-    def _track_loss(
-        self,
-        features: list[Tensor],
-        stage: StageOutput,
-        matches: list[Match],
-        batch: Batch,
-        reference_features: list[Tensor],
-    ) -> Tensor:
-        """Identify the key frame's matched queries among the reference's instances.
+    def _reference_boxes(self, reference: Batch, key: QueryInstOutput) -> _Instances:
+        """The reference as in MaskTrack R-CNN: its ground-truth boxes, with gradient."""
+        features = (
+            [_swap_halves(level) for level in key.features]
+            if self.both_ways
+            else self.model.extract_features(reference.images)
+        )
+        return _Instances(
+            features,
+            [target.boxes for target in reference.targets],
+            None,
+            [target.instance_ids for target in reference.targets],
+        )
 
-        As in MaskTrack R-CNN, the reference frame is described by its ground-truth boxes and
-        carries gradient.
+    @torch.no_grad()
+    def _reference_queries(
+        self, reference: Batch, key: QueryInstOutput, key_matches: list[Match]
+    ) -> _Instances:
+        """The reference as in QueryTrack: ground-truth boxes with the queries that found them.
+
+        The detector runs without gradient, and its last stage's queries are matched once more
+        (QueryInst issue 34). An instance that no query is left for counts as not shown, as it
+        would at inference.
         """
-        key_boxes = [stage.boxes[i][match.queries].detach() for i, match in enumerate(matches)]
-        key = self.model.track_head(features, key_boxes)
-        reference_boxes = [target.boxes for target in batch.reference.targets]
-        reference = self.model.track_head(reference_features, reference_boxes)
-        logits = [
-            similarity_logits(k, r)
-            for k, r in zip(
-                key.split([len(b) for b in key_boxes]),
-                reference.split([len(b) for b in reference_boxes]),
-                strict=True,
-            )
-        ]
-        identities = [
-            track_targets(key_target.instance_ids[match.instances], other.instance_ids)
-            for key_target, match, other in zip(
-                batch.targets, matches, batch.reference.targets, strict=True
-            )
-        ]
-        return track_loss(logits, identities)
+        if self.both_ways:
+            features = [_swap_halves(level) for level in key.features]
+            q_star = _swap_halves(key.stages[-1].q_star)
+            half = len(key_matches) // 2
+            matches = key_matches[half:] + key_matches[:half]
+        else:
+            sizes = [target.image_size for target in reference.targets]
+            output = self.model(reference.images, sizes)
+            features, q_star = output.features, output.stages[-1].q_star
+            (matches,) = self.criterion.match(output.stages[-1:], reference.targets)
+        pairs = list(zip(matches, reference.targets, strict=True))
+        return _Instances(
+            features,
+            [target.boxes[match.instances] for match, target in pairs],
+            _matched(q_star, matches),
+            [target.instance_ids[match.instances] for match, target in pairs],
+        )
+
+
+@dataclass
+class _Instances:
+    """What the track head sees of B frames.
+
+    Attributes:
+        features: P2..P5.
+        boxes: B tensors ``(n_i, 4)`` xyxy in input pixels.
+        q_star: B tensors ``(n_i, C)``, the queries of these boxes, or None for boxes alone.
+        ids: B tensors ``(n_i,)`` int64.
+    """
+
+    features: list[Tensor]
+    boxes: list[Tensor]
+    q_star: list[Tensor] | None
+    ids: list[Tensor]
+
+    def embed(self, head: TrackHead) -> tuple[Tensor, ...]:
+        """B tensors ``(n_i, D)``."""
+        embeddings = head(self.features, self.boxes, self.q_star)
+        return embeddings.split([len(boxes) for boxes in self.boxes])
+
+
+def _key_queries(
+    output: QueryInstOutput, matches: list[Match], targets: list[Target]
+) -> _Instances:
+    """The key frame's matched queries of the last stage, on their refined, detached boxes."""
+    last = output.stages[-1]
+    return _Instances(
+        output.features,
+        _matched(last.boxes.detach(), matches),
+        _matched(last.q_star, matches),
+        [t.instance_ids[m.instances] for t, m in zip(targets, matches, strict=True)],
+    )
+
+
+def _matched(values: Tensor, matches: list[Match]) -> list[Tensor]:
+    """The rows of the matched queries in each image of ``(B, N, ...)`` values."""
+    return [rows[match.queries] for rows, match in zip(values, matches, strict=True)]
+
+
+def _track_loss(head: TrackHead, key: _Instances, reference: _Instances) -> Tensor:
+    """Identify the key frame's matched queries among the reference's instances."""
+    pairs = zip(key.embed(head), reference.embed(head), strict=True)
+    logits = [similarity_logits(*pair) for pair in pairs]
+    identities = [track_targets(*ids) for ids in zip(key.ids, reference.ids, strict=True)]
+    return track_loss(logits, identities)
 
 
 def _in_both_orders(batch: Batch) -> Batch:

@@ -160,7 +160,10 @@ class Trainer:
         )
         self.model = self._build_model(state, pretrained_backbone and state is None)
         module = TrainingStep(
-            self.model, Criterion(config.losses), config.losses.track, self.recipe.both_ways
+            self.model,
+            Criterion(config.losses, config.model.mask.parallel),
+            config.losses.track,
+            self.recipe.both_ways,
         )
         optimizer = build_optimizer(self.model, self.recipe)
         self.module, self.optimizer = fabric.setup(module, optimizer)

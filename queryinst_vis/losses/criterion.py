@@ -19,8 +19,8 @@ from queryinst_vis.config import LossConfig
 from queryinst_vis.losses.matcher import FOCAL_ALPHA, FOCAL_GAMMA, HungarianMatcher, Match
 from queryinst_vis.structures import StageOutput, Target
 
-MaskPredictor = Callable[[int, list[Tensor], list[Tensor]], Tensor]
-"""``(stage, boxes per image, q_star per image) -> (P, K, 28, 28)`` mask logits."""
+MaskPredictor = Callable[[int, list[Tensor]], Tensor]
+"""``(stage, chosen queries per image) -> (P, K, 28, 28)`` mask logits."""
 
 
 class Criterion:
@@ -28,10 +28,12 @@ class Criterion:
 
     Args:
         weights: the weights of the four losses. The matching costs stay the published ones.
+        parallel_masks: supervise every stage's masks; else those of the last only (Table 5).
     """
 
-    def __init__(self, weights: LossConfig) -> None:
+    def __init__(self, weights: LossConfig, parallel_masks: bool = True) -> None:
         self.weights = weights
+        self.parallel_masks = parallel_masks
         self.matcher = HungarianMatcher()
 
     def __call__(
@@ -51,9 +53,10 @@ class Criterion:
         positives = _mean_over_processes(stages[0].boxes, sum(len(m.queries) for m in matches[0]))
         losses: dict[str, Tensor] = {}
         for index, (stage, stage_matches) in enumerate(zip(stages, matches, strict=True)):
-            for name, loss in self._stage_losses(
-                index, stage, stage_matches, targets, predict_masks
-            ).items():
+            parts = _box_losses(stage, stage_matches, targets)
+            if self.parallel_masks or index == len(stages) - 1:
+                parts["dice"] = _mask_loss(index, stage, stage_matches, targets, predict_masks)
+            for name, loss in parts.items():
                 losses[f"s{index}.{name}"] = getattr(self.weights, name) * loss / positives
         return losses, matches
 
@@ -64,29 +67,23 @@ class Criterion:
         by_image = [self.matcher(*image) for image in zip(logits, boxes, targets, strict=True)]
         return [list(stage) for stage in zip(*by_image, strict=True)]
 
-    def _stage_losses(
-        self,
-        index: int,
-        stage: StageOutput,
-        matches: list[Match],
-        targets: list[Target],
-        predict_masks: MaskPredictor,
-    ) -> dict[str, Tensor]:
-        """Summed, unweighted losses of one stage."""
-        pairs = list(zip(matches, targets, strict=True))
-        classes = _one_hot_classes(stage.class_logits, matches, targets)
-        predicted = [stage.boxes[i][match.queries] for i, match in enumerate(matches)]
-        boxes = torch.cat(predicted)
-        truth = torch.cat([target.boxes[match.instances] for match, target in pairs])
-        scale = torch.cat([_image_scale(target, len(match.queries)) for match, target in pairs])
-        return {
-            "cls": sigmoid_focal_loss(
-                stage.class_logits.float(), classes, FOCAL_ALPHA, FOCAL_GAMMA, reduction="sum"
-            ),
-            "l1": l1_loss(boxes / scale, truth / scale, reduction="sum"),
-            "giou": generalized_box_iou_loss(boxes, truth, reduction="sum"),
-            "dice": _mask_loss(index, stage, matches, targets, predicted, predict_masks),
-        }
+
+def _box_losses(
+    stage: StageOutput, matches: list[Match], targets: list[Target]
+) -> dict[str, Tensor]:
+    """Summed, unweighted class and box losses of one stage."""
+    pairs = list(zip(matches, targets, strict=True))
+    classes = _one_hot_classes(stage.class_logits, matches, targets)
+    boxes = torch.cat([stage.boxes[i][match.queries] for i, match in enumerate(matches)])
+    truth = torch.cat([target.boxes[match.instances] for match, target in pairs])
+    scale = torch.cat([_image_scale(target, len(match.queries)) for match, target in pairs])
+    return {
+        "cls": sigmoid_focal_loss(
+            stage.class_logits.float(), classes, FOCAL_ALPHA, FOCAL_GAMMA, reduction="sum"
+        ),
+        "l1": l1_loss(boxes / scale, truth / scale, reduction="sum"),
+        "giou": generalized_box_iou_loss(boxes, truth, reduction="sum"),
+    }
 
 
 def _mask_loss(
@@ -94,21 +91,18 @@ def _mask_loss(
     stage: StageOutput,
     matches: list[Match],
     targets: list[Target],
-    boxes: list[Tensor],
     predict_masks: MaskPredictor,
 ) -> Tensor:
     """Summed dice loss of one stage's matched queries, on their own class's mask."""
     labels = torch.cat([t.labels[m.instances] for m, t in zip(matches, targets, strict=True)])
     if len(labels) == 0:  # batch norm cannot see an empty batch
-        return stage.q_star.sum() * 0
-    boxes = [box.detach() for box in boxes]
-    q_star = [stage.q_star[i][match.queries] for i, match in enumerate(matches)]
-    logits = predict_masks(index, boxes, q_star)
+        return stage.mask_q_star.sum() * 0
+    logits = predict_masks(index, [match.queries for match in matches])
     own = logits[torch.arange(len(labels), device=labels.device), labels].float()
     truth = torch.cat(
         [
-            mask_targets(target.masks[match.instances], box, own.shape[-1])
-            for match, target, box in zip(matches, targets, boxes, strict=True)
+            mask_targets(target.masks[match.instances], boxes[match.queries], own.shape[-1])
+            for match, target, boxes in zip(matches, targets, stage.boxes.detach(), strict=True)
         ]
     )
     return dice_loss(own, truth)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import timm
 import torch
+from timm.layers import Format
 from torch import Tensor, nn
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.models.deformable import make_deformable
 
 STRIDES = (4, 8, 16, 32)
+# Swin and its kin: any input size, and shifted windows at every level whatever the size
+ANY_SIZE = {"strict_img_size": False, "always_partition": True}
 
 
 class Backbone(nn.Module):
@@ -19,11 +25,17 @@ class Backbone(nn.Module):
         frozen_stages: the stem and this many stages get no gradient (0: all is trained).
         norm_eval: batch norms use their running statistics even in training mode, since the
             batches of detectors are too small to estimate their own.
+        drop_path: stochastic depth, the rate of the last block (0..1).
+        deformable_stages: of 2 to 4, whose 3x3 convolutions become deformable (ResNets).
         pretrained: let timm fetch its published ImageNet weights. Only ever set by an explicit
             request of the user, never by a config file.
 
+    Models that give channels last (Swin) get a LayerNorm at every level, as in mmdetection:
+    their stages end without one.
+
     Raises:
-        InputError: timm does not know the model, or it lacks one of the strides.
+        InputError: timm does not know the model, it lacks one of the strides, or it cannot be
+            built with stochastic depth or deformable convolutions.
     """
 
     def __init__(
@@ -32,23 +44,30 @@ class Backbone(nn.Module):
         frozen_stages: int = 1,
         norm_eval: bool = True,
         pretrained: bool = False,
+        drop_path: float = 0.0,
+        deformable_stages: Sequence[int] = (),
     ) -> None:
         super().__init__()
-        self.body = timm.create_model(
-            name, features_only=True, out_indices=_level_indices(name), pretrained=pretrained
-        )
+        self.body = _create_body(name, drop_path, pretrained)
         self.channels: list[int] = self.body.feature_info.channels()
+        self.norms = nn.ModuleList()
+        if getattr(self.body, "output_fmt", Format.NCHW) == Format.NHWC:
+            self.norms.extend(nn.LayerNorm(channels) for channels in self.channels)
+        for stage in deformable_stages:
+            make_deformable(self.body, stage, name)
         self.norm_eval = norm_eval
         if frozen_stages:
             self._freeze(self.body.feature_info.module_name()[frozen_stages - 1])
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """``(B, 3, H, W)`` images to four maps ``(B, C_l, H / s, W / s)``."""
-        return [
-            # Swin and its kin give channels last
-            level if level.shape[1] == channels else level.permute(0, 3, 1, 2)
-            for level, channels in zip(self.body(images), self.channels, strict=True)
-        ]
+        levels = self.body(images)
+        if self.norms:
+            return [
+                norm(level).permute(0, 3, 1, 2)
+                for norm, level in zip(self.norms, levels, strict=True)
+            ]
+        return levels
 
     def train(self, mode: bool = True) -> Backbone:
         """As usual, but batch norms stay in evaluation mode where ``norm_eval`` asks for it."""
@@ -61,25 +80,38 @@ class Backbone(nn.Module):
 
     def _freeze(self, last_module: str) -> None:
         """Stop gradients in every module up to the end of ``last_module``."""
+        # timm flattens a.b to a_b where it rebuilds a model as a list of modules
+        prefixes = (f"{last_module}.", f"{last_module.replace('.', '_')}.")
         reached = False
         for name, parameter in self.body.named_parameters():
-            inside = name.startswith(last_module + ".")
+            inside = name.startswith(prefixes)
             if reached and not inside:
                 return
             reached = inside
             parameter.requires_grad_(False)
 
 
-def _level_indices(name: str) -> list[int]:
+def _create_body(name: str, drop_path: float, pretrained: bool) -> nn.Module:
+    options: dict[str, bool | float] = dict(ANY_SIZE) if name.startswith("swin") else {}
+    if drop_path:
+        options["drop_path_rate"] = drop_path
+    indices = _level_indices(name, options)
+    return timm.create_model(
+        name, features_only=True, out_indices=indices, pretrained=pretrained, **options
+    )
+
+
+def _level_indices(name: str, options: dict[str, bool | float]) -> list[int]:
     """Positions of the wanted strides among the feature maps of a timm model."""
     try:
         with torch.device("meta"):
-            reductions = timm.create_model(name, features_only=True).feature_info.reduction()
-    except (RuntimeError, AttributeError, ValueError) as error:
+            model = timm.create_model(name, features_only=True, **options)
+    except (RuntimeError, AttributeError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"model.backbone.name '{name}': timm cannot build it ({reason})"
         ) from error
+    reductions = model.feature_info.reduction()
     missing = [stride for stride in STRIDES if stride not in reductions]
     if missing:
         raise InputError(

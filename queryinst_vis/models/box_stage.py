@@ -6,11 +6,12 @@ from torch import Tensor, nn
 
 from queryinst_vis.models.boxes import apply_deltas
 from queryinst_vis.models.dynamic_conv import DynamicConv
+from queryinst_vis.models.query_stage import QueryStage
 from queryinst_vis.models.roi import RoIExtractor
 from queryinst_vis.structures import StageOutput
 
 
-class BoxStage(nn.Module):
+class BoxStage(QueryStage):
     """MSA -> DynConv(box) -> FFN -> class and box branches.
 
     Args:
@@ -34,18 +35,11 @@ class BoxStage(nn.Module):
         box_layers: int,
         roi_size: int = 7,
     ) -> None:
-        super().__init__()
+        super().__init__(channels, num_heads, ffn_channels)
         self.roi = RoIExtractor(roi_size)
-        self.attention = nn.MultiheadAttention(channels, num_heads, batch_first=True)
-        self.attention_norm = nn.LayerNorm(channels)
         self.dynamic_conv = DynamicConv(channels, dynamic_channels)
         self.projection = nn.Linear(roi_size**2 * channels, channels)
         self.projection_norm = nn.LayerNorm(channels)
-        self.query_norm = nn.LayerNorm(channels)
-        self.ffn = nn.Sequential(
-            nn.Linear(channels, ffn_channels), nn.ReLU(), nn.Linear(ffn_channels, channels)
-        )
-        self.ffn_norm = nn.LayerNorm(channels)
         self.class_layers = _hidden_layers(channels, class_layers)
         self.class_predictor = nn.Linear(channels, num_classes)
         self.box_layers = _hidden_layers(channels, box_layers)
@@ -59,20 +53,18 @@ class BoxStage(nn.Module):
             boxes: ``(B, N, 4)`` xyxy in input pixels.
             queries: ``(B, N, C)``.
         """
-        q_star = self.attention_norm(
-            queries + self.attention(queries, queries, queries, need_weights=False)[0]
-        )
+        q_star = self.attend(queries)
         roi_features = self.roi(features, list(boxes.detach()))
         enhanced = self.dynamic_conv(q_star.flatten(0, 1), roi_features).flatten(1)
-        update = self.projection_norm(self.projection(enhanced)).relu().view_as(q_star)
-        refined = self.query_norm(q_star + update)
-        refined = self.ffn_norm(refined + self.ffn(refined))
+        news = self.projection_norm(self.projection(enhanced)).relu().view_as(q_star)
+        refined = self.update(q_star, news)
         deltas = self.box_predictor(self.box_layers(refined))
         return StageOutput(
             class_logits=self.class_predictor(self.class_layers(refined)),
             boxes=apply_deltas(boxes, deltas.to(boxes.dtype)),
             queries=refined,
             q_star=q_star,
+            mask_q_star=q_star,
         )
 
 

@@ -8,12 +8,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from queryinst_vis.config import Config, ModelConfig
+from queryinst_vis.config import Config, MaskHeadConfig, ModelConfig, TrackHeadConfig
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.backbone import Backbone
 from queryinst_vis.models.box_stage import BoxStage
 from queryinst_vis.models.boxes import PROPOSAL_LAYOUTS, draw_proposals
 from queryinst_vis.models.mask_head import NORMS, MaskHead
+from queryinst_vis.models.mask_queries import MaskQueries
 from queryinst_vis.models.neck import FPN
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.models.track_head import TrackHead
@@ -35,6 +36,8 @@ def build_model(config: Config, pretrained_backbone: bool = False) -> QueryInst:
         model.backbone.frozen_stages,
         model.backbone.norm_eval,
         pretrained_backbone,
+        model.backbone.drop_path,
+        model.backbone.deformable_stages,
     )
     network = QueryInst(
         backbone,
@@ -42,9 +45,13 @@ def build_model(config: Config, pretrained_backbone: bool = False) -> QueryInst:
         draw_proposals(model.num_queries, model.proposals),
         model.channels,
         [_build_stage(model) for _ in range(model.num_stages)],
-        [_build_mask_head(model) for _ in range(model.num_stages)],
+        [_build_mask_head(model, index) for index in range(model.num_stages)],
         _build_track_head(model) if model.track.enabled else None,
+        _build_mask_queries(model),
+        model.mask.flow,
     )
+    if not model.mask.parallel:
+        network.strip_training_heads()  # nothing would train them
     # convolutions, above all strided depthwise ones, run faster so, on CPUs and GPUs alike
     return network.to(memory_format=torch.channels_last)
 
@@ -59,6 +66,8 @@ def load_backbone_weights(model: QueryInst, path: str | Path) -> None:
     """
     weights = _read_tensors(Path(path))
     wanted = model.backbone.body.state_dict()
+    # what makes convolutions deformable is learned here, and starts at zero
+    wanted = {key: value for key, value in wanted.items() if ".offset." not in key}
     wrong = [
         key
         for key, value in wanted.items()
@@ -69,7 +78,7 @@ def load_backbone_weights(model: QueryInst, path: str | Path) -> None:
             f"backbone weights {path}: {len(wrong)} of {len(wanted)} weights are missing or of "
             f"another shape, the first is '{wrong[0]}'; is the file of another backbone?"
         )
-    model.backbone.body.load_state_dict({key: weights[key] for key in wanted})
+    model.backbone.body.load_state_dict({key: weights[key] for key in wanted}, strict=False)
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -107,6 +116,36 @@ def _check(model: ModelConfig) -> None:
         raise InputError(f"model.mask.norm GN needs model.channels ({model.channels}) in eights")
     if not 0 <= model.backbone.frozen_stages <= 4:
         raise InputError("model.backbone.frozen_stages: must be between 0 and 4")
+    if not 0 <= model.backbone.drop_path < 1:
+        raise InputError("model.backbone.drop_path: must be at least 0 and below 1")
+    _check_variant(model.mask)
+    _check_track_head(model.track)
+
+
+def _check_variant(mask: MaskHeadConfig) -> None:
+    """The combinations of the paper's Tables 4 to 6, and no others."""
+    separate = not (mask.share_query and mask.share_attention)
+    if separate and not mask.dynamic:
+        raise InputError(
+            "model.mask.dynamic: vanilla mask heads (false) read no queries, so share_query and "
+            "share_attention must stay true"
+        )
+    if not mask.parallel and (mask.flow or not mask.share_query):
+        name = "flow: true" if mask.flow else "share_query: false"
+        raise InputError(
+            f"model.mask.parallel: false does not go with model.mask.{name}, where every stage's "
+            "mask head must learn; choose parallel: true, or flow: false with share_query: true"
+        )
+
+
+def _check_track_head(track: TrackHeadConfig) -> None:
+    for name in ("roi_size", "hidden_channels", "embedding_channels"):
+        if getattr(track, name) < 1:
+            raise InputError(f"model.track.{name}: must be at least 1, is {getattr(track, name)}")
+    if track.sampling_ratio < 0:
+        raise InputError("model.track.sampling_ratio: must be at least 0 (0 adapts to the box)")
+    if track.dynamic and not track.enabled:
+        raise InputError("model.track.dynamic: needs model.track.enabled=true")
 
 
 def _build_stage(model: ModelConfig) -> BoxStage:
@@ -121,7 +160,7 @@ def _build_stage(model: ModelConfig) -> BoxStage:
     )
 
 
-def _build_mask_head(model: ModelConfig) -> MaskHead:
+def _build_mask_head(model: ModelConfig, index: int) -> MaskHead:
     return MaskHead(
         model.channels,
         len(model.classes),
@@ -129,6 +168,22 @@ def _build_mask_head(model: ModelConfig) -> MaskHead:
         model.mask.roi_size,
         model.mask.num_convs,
         model.mask.norm,
+        model.mask.dynamic,
+        model.mask.flow and index > 0,
+    )
+
+
+def _build_mask_queries(model: ModelConfig) -> MaskQueries | None:
+    if model.mask.share_query and model.mask.share_attention:
+        return None
+    return MaskQueries(
+        model.num_queries,
+        model.channels,
+        model.num_stages,
+        model.num_heads,
+        model.ffn_channels,
+        model.mask.share_query,
+        model.mask.share_attention,
     )
 
 
@@ -141,4 +196,5 @@ def _build_track_head(model: ModelConfig) -> TrackHead:
         track.hidden_channels,
         track.embedding_channels,
         track.final_relu,
+        model.dynamic_channels if track.dynamic else None,
     )

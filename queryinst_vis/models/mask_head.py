@@ -1,4 +1,4 @@
-"""Dynamic mask head (paper 3.2.2, eq. 3)."""
+"""Mask heads, dynamic (paper 3.2.2, eq. 3) or vanilla (3.2.1)."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ class MaskHead(nn.Module):
         roi_size: side of the pooled RoI; masks come out at twice that.
         num_convs: 3x3 convolutions after the dynamic one.
         norm: a key of ``NORMS``.
+        dynamic: False leaves the dynamic convolution out (Fig. 2 b): the vanilla head.
+        flow: add the features of the head before (HTC's mask information flow, Table 4).
     """
 
     def __init__(
@@ -36,37 +38,56 @@ class MaskHead(nn.Module):
         roi_size: int = 14,
         num_convs: int = 4,
         norm: str = "BN",
+        dynamic: bool = True,
+        flow: bool = False,
     ) -> None:
         super().__init__()
         self.roi = RoIExtractor(roi_size)
-        self.dynamic_conv = DynamicConv(channels, dynamic_channels)
+        self.dynamic_conv = DynamicConv(channels, dynamic_channels) if dynamic else None
+        self.flow = _conv_norm_relu(channels, norm, kernel_size=1) if flow else None
         self.convs = nn.Sequential(
-            *(_conv_norm_relu(channels, norm) for _ in range(num_convs)),
+            *(_conv_norm_relu(channels, norm, kernel_size=3) for _ in range(num_convs)),
         )
         self.upsample = nn.ConvTranspose2d(channels, channels, kernel_size=2, stride=2)
         self.predictor = nn.Conv2d(channels, num_classes, kernel_size=1)
 
-    def forward(self, features: list[Tensor], boxes: list[Tensor], q_star: Tensor) -> Tensor:
-        """Predict the masks inside boxes.
+    def enhance(self, roi_features: Tensor, queries: Tensor) -> Tensor:
+        """x_mask* of eq. 3: the features of each RoI as its query reads them.
 
         Args:
-            features: FPN maps P2..P5, ``(B, C, H_l, W_l)``.
-            boxes: B tensors ``(R_b, 4)`` xyxy in input pixels; gradients do not pass.
-            q_star: ``(sum R_b, C)`` attended queries of these boxes.
-
-        Returns:
-            ``(sum R_b, K, 2 * roi_size, 2 * roi_size)`` mask logits.
+            roi_features: ``(R, C, s, s)`` as ``self.roi`` pools them.
+            queries: ``(R, C)`` attended queries of these RoIs; a vanilla head ignores them.
         """
-        roi_features = self.roi(features, [box.detach() for box in boxes])
-        enhanced = self.dynamic_conv(q_star, roi_features)
-        x = enhanced.transpose(1, 2).reshape(roi_features.shape)
-        return self.predictor(self.upsample(self.convs(x)).relu())
+        if self.dynamic_conv is None:
+            return roi_features
+        enhanced = self.dynamic_conv(queries, roi_features)
+        return enhanced.transpose(1, 2).reshape(roi_features.shape)
+
+    def refine(self, enhanced: Tensor, previous: Tensor | None = None) -> Tensor:
+        """``(R, C, s, s)`` features through the convolutions.
+
+        Args:
+            enhanced: of this head.
+            previous: the refined features of the head before, if they flow into this one.
+        """
+        if self.flow is not None and previous is not None:
+            enhanced = enhanced + self.flow(previous)
+        return self.convs(enhanced)
+
+    def predict(self, refined: Tensor) -> Tensor:
+        """``(R, C, s, s)`` refined features to ``(R, K, 2 s, 2 s)`` mask logits."""
+        return self.predictor(self.upsample(refined).relu())
 
 
-def _conv_norm_relu(channels: int, norm: str) -> nn.Sequential:
+def _conv_norm_relu(channels: int, norm: str, kernel_size: int) -> nn.Sequential:
     return nn.Sequential(
-        # a norm makes the bias redundant
-        nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=norm == "none"),
+        nn.Conv2d(
+            channels,
+            channels,
+            kernel_size,
+            padding=kernel_size // 2,
+            bias=norm == "none",  # a norm makes it redundant
+        ),
         NORMS[norm](channels),
         nn.ReLU(),
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-from queryinst_vis.models.queryinst import QueryInst
+from queryinst_vis.models.queryinst import QueryInst, QueryInstOutput
 from queryinst_vis.structures import Detections
 
 
@@ -20,6 +22,7 @@ def detect(
     max_per_image: int = 100,
     one_label_per_query: bool = False,
     mask_threshold: float = 0.5,
+    embedding: Literal["track_head", "query"] = "track_head",
 ) -> list[Detections]:
     """Find and segment the instances of each image (paper 4.2, inference).
 
@@ -35,6 +38,8 @@ def detect(
         one_label_per_query: every query names its best class only, so that an instance comes
             out once (video); otherwise query x class pairs compete (COCO).
         mask_threshold: probability from which on a pixel belongs to a mask.
+        embedding: what describes an instance to the tracker: the track head's embedding, if the
+            model has that head, or the instance's query as the last stage leaves it.
     """
     output = model(images, image_sizes)
     last = output.stages[-1]
@@ -43,13 +48,11 @@ def detect(
         for logits in last.class_logits
     ]
     boxes = [last.boxes[image][query] for image, (query, _, _) in enumerate(picks)]
-    q_star = [last.q_star[image][query] for image, (query, _, _) in enumerate(picks)]
     labels = torch.cat([label for _, label, _ in picks])
     counts = [len(b) for b in boxes]
-    masks = _own_class_masks(model, output.features, boxes, q_star, labels).split(counts)
-    embeddings = [None] * len(counts)
-    if model.track_head is not None:
-        embeddings = model.track_head(output.features, boxes).float().split(counts)
+    masks = model.mask_logits(-1, output, [query for query, _, _ in picks])
+    masks = masks[torch.arange(len(labels), device=labels.device), labels].float().split(counts)
+    embeddings = _embed(model, output, [query for query, _, _ in picks], embedding)
     return [
         Detections(
             boxes=_rescale(boxes[i].float(), image_sizes[i], original_sizes[i]),
@@ -81,16 +84,19 @@ def _select(
     return query[keep], label[keep], top[keep]
 
 
-def _own_class_masks(
-    model: QueryInst,
-    features: list[Tensor],
-    boxes: list[Tensor],
-    q_star: list[Tensor],
-    labels: Tensor,
-) -> Tensor:
-    """``(R, 28, 28)`` logits of each detection's own class."""
-    logits = model.mask_logits(-1, features, boxes, q_star)
-    return logits[torch.arange(len(labels), device=labels.device), labels].float()
+def _embed(
+    model: QueryInst, output: QueryInstOutput, picks: list[Tensor], embedding: str
+) -> list[Tensor] | list[None]:
+    """``(K, D)`` embeddings of the K chosen queries of each image; None without a track head."""
+    last = output.stages[-1]
+    if embedding == "query":
+        return [queries[pick].float() for queries, pick in zip(last.queries, picks, strict=True)]
+    if model.track_head is None:
+        return [None] * len(picks)
+    boxes = [boxes[pick] for boxes, pick in zip(last.boxes, picks, strict=True)]
+    q_star = [q_star[pick] for q_star, pick in zip(last.q_star, picks, strict=True)]
+    embeddings = model.track_head(output.features, boxes, q_star).float()
+    return list(embeddings.split([len(pick) for pick in picks]))
 
 
 def _rescale(boxes: Tensor, size: tuple[int, int], original_size: tuple[int, int]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from queryinst_vis.models.box_stage import BoxStage
 from queryinst_vis.models.boxes import initial_boxes
 from queryinst_vis.models.mask_head import MaskHead
+from queryinst_vis.models.mask_queries import MaskQueries
 from queryinst_vis.models.neck import FPN
 from queryinst_vis.models.track_head import TrackHead
 from queryinst_vis.structures import StageOutput
@@ -33,8 +34,11 @@ class QueryInst(nn.Module):
         proposals: ``(N, 4)`` where the learned boxes start, (cx, cy, w, h) in fractions.
         channels: C.
         stages: box stages, applied one after the other.
-        mask_heads: one per stage; at inference only the last is used.
+        mask_heads: one per stage; at inference only the last is used, but for the variants in
+            which all of them work for it.
         track_head: for video, or None.
+        mask_queries: where masks do not share queries and attention with boxes (Table 6).
+        mask_flow: the features of every mask head flow into the next (Table 4).
     """
 
     def __init__(
@@ -46,6 +50,8 @@ class QueryInst(nn.Module):
         stages: list[BoxStage],
         mask_heads: list[MaskHead],
         track_head: TrackHead | None = None,
+        mask_queries: MaskQueries | None = None,
+        mask_flow: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -55,6 +61,8 @@ class QueryInst(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.mask_heads = nn.ModuleList(mask_heads)
         self.track_head = track_head
+        self.mask_queries = mask_queries
+        self.mask_flow = mask_flow
         self._initialise_heads()
 
     def extract_features(self, images: Tensor) -> list[Tensor]:
@@ -77,34 +85,68 @@ class QueryInst(nn.Module):
             outputs.append(output)
             # boxes are detached between stages, queries are not
             boxes, queries = output.boxes.detach(), output.queries
+        if self.mask_queries is not None:
+            outputs = self._separate_mask_queries(features, outputs)
         return QueryInstOutput(outputs, features)
 
-    def mask_logits(
-        self, stage: int, features: list[Tensor], boxes: list[Tensor], q_star: list[Tensor]
-    ) -> Tensor:
+    def _separate_mask_queries(
+        self, features: list[Tensor], outputs: list[StageOutput]
+    ) -> list[StageOutput]:
+        """The stages' outputs with the q* of mask queries; boxes do not depend on them."""
+        own = self.mask_queries
+        batch = len(outputs[0].boxes)
+        queries = (self.queries if own.queries is None else own.queries).expand(batch, -1, -1)
+        separated = []
+        for index, output in enumerate(outputs):
+            q_star = own.attend(index, self.stages[index], queries)
+            separated.append(replace(output, mask_q_star=q_star))
+            if own.queries is None:
+                queries = output.queries
+            elif index < len(outputs) - 1:
+                queries = own.update(index, self.mask_heads[index], features, output.boxes, q_star)
+        return separated
+
+    def mask_logits(self, stage: int, output: QueryInstOutput, picks: list[Tensor]) -> Tensor:
         """Masks of chosen queries by the mask head of a stage (-1: the last).
 
         Args:
-            features: P2..P5.
-            boxes: B tensors ``(R_b, 4)``, this stage's refined boxes.
-            q_star: B tensors ``(R_b, C)``, this stage's attended queries.
+            stage: whose refined boxes and mask head.
+            output: of ``forward``.
+            picks: B tensors ``(R_b,)``, the chosen queries of each image.
 
         Returns:
-            ``(sum R_b, K, 28, 28)`` logits.
+            ``(sum R_b, K, 28, 28)`` logits inside the boxes, image after image.
         """
-        return self.mask_heads[stage](features, boxes, torch.cat(q_star))
+        stage %= len(self.stages)
+        boxes = _pick(output.stages[stage].boxes.detach(), picks)
+        roi_features = self.mask_heads[stage].roi(output.features, boxes)
+        refined = None
+        for index in range(0 if self.mask_flow else stage, stage + 1):
+            head, q_star = self.mask_heads[index], output.stages[index].mask_q_star
+            enhanced = head.enhance(roi_features, torch.cat(_pick(q_star, picks)))
+            refined = head.refine(enhanced, refined)
+        return self.mask_heads[stage].predict(refined)
 
     def strip_training_heads(self) -> QueryInst:
         """Drop the mask heads that only training uses: all but the last (paper 4.2)."""
+        own_queries = self.mask_queries is not None and self.mask_queries.queries is not None
+        if self.mask_flow or own_queries:
+            return self  # here the last head's features or queries come through the others
         for index in range(len(self.mask_heads) - 1):
             self.mask_heads[index] = nn.Identity()
         return self
 
     def _initialise_heads(self) -> None:
         """Xavier for every matrix of the heads; classes start at a probability of .01."""
-        for head in (*self.stages, *self.mask_heads):
+        own = () if self.mask_queries is None else self.mask_queries.stages
+        for head in (*self.stages, *self.mask_heads, *own):
             for parameter in head.parameters():
                 if parameter.dim() > 1:
                     nn.init.xavier_uniform_(parameter)
         for stage in self.stages:
             nn.init.constant_(stage.class_predictor.bias, -math.log(99))
+
+
+def _pick(values: Tensor, picks: list[Tensor]) -> list[Tensor]:
+    """The chosen rows of each image of ``(B, N, ...)`` values."""
+    return [image[rows] for image, rows in zip(values, picks, strict=True)]

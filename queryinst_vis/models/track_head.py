@@ -1,15 +1,20 @@
-"""The vanilla track head of MaskTrack R-CNN, which the paper adopts (paper 3.5)."""
+"""Track heads: MaskTrack R-CNN's, which the paper adopts (paper 3.5), and QueryTrack's."""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from queryinst_vis.models.dynamic_conv import DynamicConv
 from queryinst_vis.models.roi import RoIExtractor
 
 
 class TrackHead(nn.Module):
     """Two fully connected layers that turn a box's features into an association embedding.
+
+    In QueryTrack's head, a dynamic convolution of q* enhances the features first, as the one of
+    the mask head does (QueryInst issue 26: RoIs of 7x7 serve as well as the mask head's 14x14).
 
     Args:
         in_channels: C of the feature maps.
@@ -18,6 +23,8 @@ class TrackHead(nn.Module):
         hidden_channels: width of the first layer.
         embedding_channels: D of the embeddings.
         final_relu: also rectify the embeddings, as mmdetection does and the original does not.
+        dynamic_channels: hidden width of QueryTrack's dynamic convolution; None: no such
+            convolution, as published.
     """
 
     def __init__(
@@ -28,9 +35,14 @@ class TrackHead(nn.Module):
         hidden_channels: int = 1024,
         embedding_channels: int = 1024,
         final_relu: bool = False,
+        dynamic_channels: int | None = None,
     ) -> None:
         super().__init__()
         self.extract = RoIExtractor(roi_size, sampling_ratio)
+        self.reads_queries = dynamic_channels is not None
+        if self.reads_queries:
+            self.dynamic_conv = DynamicConv(in_channels, dynamic_channels)
+            nn.init.xavier_uniform_(self.dynamic_conv.kernel_layer.weight)  # as all of its kind
         self.fcs = nn.ModuleList(
             [
                 nn.Linear(in_channels * roi_size**2, hidden_channels),
@@ -42,17 +54,25 @@ class TrackHead(nn.Module):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, features: list[Tensor], boxes: list[Tensor]) -> Tensor:
+    def forward(
+        self, features: list[Tensor], boxes: list[Tensor], q_star: list[Tensor] | None = None
+    ) -> Tensor:
         """Embed the boxes of B images.
 
         Args:
             features: P2..P5, each ``(B, C, h, w)``.
             boxes: B tensors ``(n_i, 4)``, xyxy in pixels of the network input.
+            q_star: B tensors ``(n_i, C)``, the attended queries of these boxes; only
+                QueryTrack's head reads them.
 
         Returns:
             ``(sum n_i, D)`` embeddings, image after image.
         """
-        return self.embed(self.extract(features, boxes))
+        roi_features = self.extract(features, boxes)
+        if self.reads_queries:
+            enhanced = self.dynamic_conv(torch.cat(q_star), roi_features)
+            roi_features = enhanced.transpose(1, 2).reshape(roi_features.shape)
+        return self.embed(roi_features)
 
     def embed(self, roi_features: Tensor) -> Tensor:
         """``(R, C, s, s)`` features of R boxes to ``(R, D)`` embeddings."""
