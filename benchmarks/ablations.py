@@ -1,0 +1,234 @@
+"""The paper's ablations (Tables 4, 5 and 6) at a size that two CPU cores can train.
+
+    python benchmarks/ablations.py --backbone work/efficientnet_lite0.safetensors
+
+trains the nine distinct variants of the mask branch on synthetic videos, all with the same
+number of steps, scores boxes and masks on the frames of the `bench` videos, tracks with every
+association rule on top of the published variant, and prints means and deviations beside the
+paper's. A run that was interrupted goes on where it stopped; a finished one is not repeated.
+
+All shapes are one class here: so short a training learns to find and to mask, not yet to name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+
+from rich.progress import Progress
+from scipy.stats import binomtest
+
+from queryinst_vis.config import Config, load_config
+from queryinst_vis.data.synthetic import PRESETS, generate
+from queryinst_vis.engine.evaluate import test_image, test_video
+from queryinst_vis.engine.train import train
+from queryinst_vis.files import read_json, write_json_atomically
+from queryinst_vis.tracking import RULES
+
+CONFIG = Path(__file__).with_suffix(".yaml")
+SETS = (("train", 1), ("bench", 2026))  # presets of the generator, and seeds
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the tables: switches under ``model.mask``, and the paper's box and mask AP."""
+
+    name: str
+    switches: tuple[str, ...]
+    tables: str
+    box_ap: float
+    mask_ap: float
+
+
+PUBLISHED = Variant("queryinst", (), "4 5 6", 44.5, 39.8)
+VANILLA_LAST = Variant("vanilla_last_stage", ("dynamic=false", "parallel=false"), "5", 43.5, 37.4)
+VARIANTS = (
+    PUBLISHED,
+    VANILLA_LAST,
+    Variant("vanilla", ("dynamic=false",), "4 5", 43.8, 37.9),
+    Variant("dynamic_last_stage", ("parallel=false",), "5", 43.8, 38.8),
+    Variant("vanilla_flow", ("dynamic=false", "flow=true"), "4", 43.8, 38.9),
+    Variant("dynamic_flow", ("flow=true",), "4", 44.4, 40.0),
+    Variant("separate_query", ("share_query=false",), "6", 43.9, 38.3),
+    Variant("separate_attention", ("share_attention=false",), "6", 44.1, 39.5),
+    Variant("separate_both", ("share_query=false", "share_attention=false"), "6", 43.4, 38.1),
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of one variant."""
+
+    variant: Variant
+    seed: int
+    folder: Path
+    steps: int
+    backbone: str
+
+    @property
+    def scores(self) -> Path:
+        """``{"box": AP, "mask": AP, RULE: track AP, ...}``; written last."""
+        return self.folder / "scores.json"
+
+    def config(self) -> Config:
+        """The shared config with this run's switches."""
+        return load_config(
+            CONFIG,
+            [
+                *(f"model.mask.{switch}" for switch in self.variant.switches),
+                f"model.backbone.weights={self.backbone}",
+                f"train.max_steps={self.steps}",
+                f"train.lr_steps=[{self.steps * 3 // 4}]",
+                f"seed={self.seed}",
+            ],
+        )
+
+
+def main() -> None:
+    """Prepare the data, perform what is not done yet, print the tables."""
+    arguments = parse_arguments()
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes to come: a core for each
+    os.environ["ABLATIONS_DATA"] = str(arguments.work_dir / "data")
+    prepare_data(arguments.work_dir / "data")
+    runs = plan(arguments)
+    open_runs = [run for run in runs if not run.scores.exists()]
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        Progress() as progress,
+        ProcessPoolExecutor(arguments.jobs, spawn, max_tasks_per_child=1) as pool,
+    ):
+        done = len(runs) - len(open_runs)
+        task = progress.add_task("runs", total=len(runs), completed=done)
+        for _ in pool.map(perform, open_runs):
+            progress.advance(task)
+    print(report({run: read_json(run.scores, "scores") for run in runs}))
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--backbone", required=True, metavar="FILE", help="ImageNet weights (docs/weights.md)")
+    add("--work-dir", type=Path, default=Path("work/ablations"), metavar="DIR")
+    add("--steps", type=int, default=400, metavar="N", help="of every run (default: 400)")
+    add("--seeds", type=int, default=3, metavar="N", help="runs of every variant (default: 3)")
+    add("--paired-seeds", type=int, default=5, metavar="N", help="of Table 5's ends (default: 5)")
+    add("--jobs", type=int, default=2, metavar="N", help="runs at a time (default: 2)")
+    return parser.parse_args()
+
+
+def plan(arguments: argparse.Namespace) -> list[Run]:
+    """All runs, seed by seed, so that an early stop leaves whole comparisons behind."""
+    ends = (PUBLISHED, VANILLA_LAST)
+    return [
+        Run(
+            variant,
+            seed,
+            arguments.work_dir / f"steps{arguments.steps}" / variant.name / f"seed{seed}",
+            arguments.steps,
+            arguments.backbone,
+        )
+        for seed in range(max(arguments.seeds, arguments.paired_seeds))
+        for variant in VARIANTS
+        if seed < (arguments.paired_seeds if variant in ends else arguments.seeds)
+    ]
+
+
+def prepare_data(folder: Path) -> None:
+    """Render both sets once, and write their annotations with all shapes as one class."""
+    for name, seed in SETS:
+        if not (folder / name).exists():
+            generate(folder / name, PRESETS[name], seed)
+        for kind in ("youtube_vis", "coco"):
+            content = read_json(folder / name / f"{kind}.json", "annotations")
+            content["categories"] = [{"id": 1, "name": "shape"}]
+            for annotation in content["annotations"]:
+                annotation["category_id"] = 1
+            write_json_atomically(folder / f"{name}_{kind}.json", content)
+
+
+def perform(run: Run) -> None:
+    """Train and score one run, in a process of its own; what it says goes to ``run.log``."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with (
+        (run.folder / "run.log").open("a", encoding="utf-8") as log,
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
+    ):
+        config, weights = run.config(), run.folder / "final.safetensors"
+        if not weights.exists():
+            train(config, run.folder, resume=(run.folder / "config.yaml").exists())
+        write_json_atomically(run.scores, score(run, config, weights))
+
+
+def score(run: Run, config: Config, weights: Path) -> dict[str, float]:
+    """Box and mask AP of the frames; track AP of every rule for the published variant."""
+    frames = replace(
+        config.data.test, annotations=f"{os.environ['ABLATIONS_DATA']}/bench_coco.json"
+    )
+    on_frames = replace(config, data=replace(config.data, test=frames))
+    image = test_image(on_frames, weights, run.folder / "results_coco.json")
+    scores = {"box": image["bbox"]["AP"], "mask": image["segm"]["AP"]} if image else {}
+    for rule in RULES if run.variant == PUBLISHED else ():
+        by_rule = replace(config, tracking=replace(config.tracking, rule=rule))
+        video = test_video(by_rule, weights, run.folder / f"results_{rule}.json")
+        scores[rule] = video["AP"] if video else 0.0
+    return {"box": 0.0, "mask": 0.0} | scores
+
+
+def report(scores: dict[Run, dict[str, float]]) -> str:
+    """Markdown: the variants beside the paper's, the rules, and the sign test of Table 5."""
+    lines = [
+        "| variant | tables | box AP | mask AP | mask AP beside published | paper's |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    base = mean(mask_aps(scores, PUBLISHED).values())
+    for variant in VARIANTS:
+        rows = [value for run, value in scores.items() if run.variant == variant]
+        box, mask = (spread([row[kind] for row in rows]) for kind in ("box", "mask"))
+        delta = 100 * (mean(mask_aps(scores, variant).values()) - base)
+        paper = variant.mask_ap - PUBLISHED.mask_ap
+        lines.append(
+            f"| {variant.name} | {variant.tables} | {box} | {mask} | {delta:+.1f} | {paper:+.1f} |"
+        )
+    lines += ["", "| association rule | track AP |", "| --- | --- |"]
+    published = [value for run, value in scores.items() if run.variant == PUBLISHED]
+    lines += [f"| {rule} | {spread([row[rule] for row in published])} |" for rule in RULES]
+    return "\n".join([*lines, "", sign_test(scores)])
+
+
+def mask_aps(scores: dict[Run, dict[str, float]], variant: Variant) -> dict[int, float]:
+    """Mask AP by seed."""
+    return {run.seed: value["mask"] for run, value in scores.items() if run.variant == variant}
+
+
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation in points of AP."""
+    deviation = stdev(values) if len(values) > 1 else 0.0
+    return f"{100 * mean(values):.1f} ± {100 * deviation:.1f}"
+
+
+def sign_test(scores: dict[Run, dict[str, float]]) -> str:
+    """One-sided, over paired seeds: is the published variant above the other end of Table 5?"""
+    ends = {variant: mask_aps(scores, variant) for variant in (PUBLISHED, VANILLA_LAST)}
+    seeds = sorted(ends[PUBLISHED].keys() & ends[VANILLA_LAST].keys())
+    differences = [ends[PUBLISHED][seed] - ends[VANILLA_LAST][seed] for seed in seeds]
+    wins = sum(difference > 0 for difference in differences)
+    decided = sum(difference != 0 for difference in differences)
+    p = binomtest(wins, decided, alternative="greater").pvalue if decided else 1.0
+    return (
+        f"Table 5's ends, mask AP: {PUBLISHED.name} above {VANILLA_LAST.name} with {wins} of "
+        f"{decided} seeds, one-sided sign test p = {p:.3f}."
+    )
+
+
+if __name__ == "__main__":
+    main()
