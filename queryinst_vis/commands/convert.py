@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add both commands."""
-    summary = "Bring a dataset into YouTube-VIS format, or render a synthetic one."
+    summary = "Bring a dataset into YouTube-VIS or COCO format, or render a synthetic one."
     parser = commands.add_parser(
         "convert-dataset", help=summary, description=summary, allow_abbrev=False
     )
     datasets = parser.add_subparsers(title="datasets", metavar="DATASET", required=True)
     _add_mots(datasets)
+    _add_cityscapes(datasets)
     _add_synthetic(datasets)
     _add_checkpoint(commands)
 
@@ -82,6 +84,26 @@ def _run_mots(arguments: argparse.Namespace) -> None:
         source=arguments.form,
     )
     print(line)
+
+
+def _add_cityscapes(datasets: Commands) -> None:
+    parser = add_command(
+        datasets,
+        "cityscapes",
+        _run_cityscapes,
+        "Cityscapes instance maps of one split to a COCO JSON file.",
+        "Reads SRC/CITY/*_gtFine_instanceIds.png; file names are relative to leftImg8bit/SPLIT.",
+        "queryinst-vis convert-dataset cityscapes data/cityscapes/gtFine/val "
+        "data/cityscapes/annotations/instances_val.json",
+    )
+    parser.add_argument("source", type=Path, metavar="SRC", help="a split, e.g. gtFine/train")
+    parser.add_argument("target", type=Path, metavar="DST.json", help="annotation file to write")
+
+
+def _run_cityscapes(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.data.convert import convert_cityscapes
+
+    print(convert_cityscapes(arguments.source, arguments.target))
 
 
 def _add_synthetic(datasets: Commands) -> None:
@@ -167,17 +189,27 @@ def _add_checkpoint(commands: Commands) -> None:
         commands,
         "convert-checkpoint",
         _run_checkpoint,
-        "Bring other projects' weights into our names, or slim down a training's.",
-        "Knows mmdetection's QueryInst and efficientnet-lite0-pytorch's backbone (.pth); weights "
-        "of our own come out in half precision without what only training needs. Nothing in the "
-        "file is executed.",
+        "Bring other projects' weights into our names, ours into mmdetection's, or slim down ours.",
+        "The file names say what is wanted. Other projects' SRC.pth to DST.safetensors: QueryInst\n"
+        "of the official repository and of mmdetection 2 and 3 (ResNet, ResNeXt, Swin), the track\n"
+        "head of MaskTrack R-CNN, mmtracking and mmdetection 3, and the backbone of\n"
+        "efficientnet-lite0-pytorch; keys that have no place in our model are listed. Our\n"
+        "SRC.safetensors or SRC.ckpt to DST.pth: for mmdetection 3; to DST.safetensors: in half\n"
+        "precision without what only training needs. Nothing in a file is executed.",
         "queryinst-vis convert-checkpoint queryinst_r50_mmdet.pth queryinst_r50.safetensors",
+        "queryinst-vis convert-checkpoint work/run/best.safetensors for_mmdetection.pth",
     )
     parser.add_argument("source", type=Path, metavar="SRC", help="the checkpoint to read")
-    parser.add_argument("target", type=Path, metavar="DST", help=".safetensors file to write")
+    parser.add_argument(
+        "target", type=Path, metavar="DST", help=".safetensors or .pth file to write"
+    )
 
 
 def _run_checkpoint(arguments: argparse.Namespace) -> None:
     from queryinst_vis.interop import convert_checkpoint
 
-    print(convert_checkpoint(arguments.source, arguments.target))
+    print(convert_checkpoint(arguments.source, arguments.target, _complain))
+
+
+def _complain(line: str) -> None:
+    print(line, file=sys.stderr)

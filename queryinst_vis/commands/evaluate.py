@@ -1,9 +1,10 @@
-"""``queryinst-vis eval-video`` and ``eval-image``: scores from two files, without a network."""
+"""``queryinst-vis eval-video``, ``eval-image`` and ``eval-cityscapes``: no network needed."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from queryinst_vis.commands.arguments import Commands, add_command
 
 
 def add(commands: Commands) -> None:
-    """Add both commands."""
+    """Add the commands."""
     video = add_command(
         commands,
         "eval-video",
@@ -30,6 +31,22 @@ def add(commands: Commands) -> None:
         "queryinst-vis eval-image instances_val2017.json results.json --json scores.json",
     )
     _add_arguments(image)
+    cityscapes = add_command(
+        commands,
+        "eval-cityscapes",
+        _run_cityscapes,
+        "Score a result file of test-image as the Cityscapes benchmark does.",
+        "The average precision is that of the package cityscapesscripts.",
+        "queryinst-vis eval-cityscapes data/cityscapes/annotations/instances_val.json "
+        "results.json data/cityscapes/gtFine/val --json scores.json",
+    )
+    _add_arguments(cityscapes)
+    cityscapes.add_argument(
+        "gt_dir", type=Path, metavar="GT_DIR", help="the split's instance maps, e.g. gtFine/val"
+    )
+    cityscapes.add_argument(
+        "--zip", type=Path, metavar="FILE", help="also write the results as a zip for upload"
+    )
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +65,15 @@ def _run_image(arguments: argparse.Namespace) -> None:
     from queryinst_vis.evaluation import evaluate_coco
 
     _score(arguments, evaluate_coco)
+
+
+def _run_cityscapes(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.evaluation import evaluate_cityscapes, write_cityscapes_zip
+
+    if arguments.zip is not None:
+        write_cityscapes_zip(arguments.ground_truth, arguments.results, arguments.zip)
+        print(f"wrote {arguments.zip}")
+    _score(arguments, partial(evaluate_cityscapes, gt_dir=arguments.gt_dir))
 
 
 def _score(arguments: argparse.Namespace, evaluate: Callable[[Path, Path], dict[str, Any]]) -> None:

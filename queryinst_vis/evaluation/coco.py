@@ -64,11 +64,11 @@ def evaluate_coco(gt: str | Path | dict, results: str | Path | list) -> dict[str
         boxes = [_scored(entry, "bbox") for _, entry in detections]
         metrics["bbox"] = _evaluate(truth, annotations, boxes, "bbox")
     if has_masks:
-        masks = [_scored(entry, "segmentation") for entry in _with_rles(detections, truth)]
+        masks = [_scored(entry, "segmentation") for entry in with_rles(detections, truth)]
         if not has_boxes:
             metrics["bbox"] = _evaluate(truth, annotations, masks, "bbox")
         if _all_or_none(truth.annotations, "segmentation"):
-            annotations = _with_rles(truth.annotations, truth)
+            annotations = with_rles(truth.annotations, truth)
             metrics["segm"] = _evaluate(truth, annotations, masks, "segm")
     return metrics
 
@@ -106,7 +106,7 @@ def _scored(entry: dict, shape: str) -> dict:
     return {key: entry[key] for key in ("image_id", "category_id", "score", shape)}
 
 
-def _with_rles(placed: PlacedEntries, truth: GroundTruth) -> list[dict]:
+def with_rles(placed: PlacedEntries, truth: GroundTruth) -> list[dict]:
     """Copies of the entries with their masks as checked run lengths."""
     copies = []
     for place, entry in placed:

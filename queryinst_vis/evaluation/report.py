@@ -12,7 +12,7 @@ from queryinst_vis.evaluation.average_precision import METRICS, UNDEFINED
 
 
 def print_metrics(metrics: dict[str, Any], console: Console | None = None) -> None:
-    """Print what ``evaluate_youtube_vis`` or ``evaluate_coco`` returned, in percent.
+    """Print what a function of this room returned, in percent.
 
     Undefined values (no ground truth) print as a dash.
 
@@ -22,7 +22,10 @@ def print_metrics(metrics: dict[str, Any], console: Console | None = None) -> No
     """
     console = console or Console()
     columns = {"segm": metrics} if "AP" in metrics else metrics
-    overall = {kind: {name: found[name] for name in METRICS} for kind, found in columns.items()}
+    overall = {
+        kind: {name: found[name] for name in METRICS if name in found}  # Cityscapes has but two
+        for kind, found in columns.items()
+    }
     by_class = {f"{kind} AP": found["per_class_AP"] for kind, found in columns.items()}
     console.print(_table("metric, %", overall))
     console.print(_table("class, %", by_class))

@@ -1,0 +1,125 @@
+"""Cityscapes instance maps (gtFine) to COCO JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+from rich.console import Console
+from rich.progress import track as track_progress
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.files import write_json_atomically
+from queryinst_vis.masks import encode_rle
+
+CATEGORIES = {
+    24: "person",
+    25: "rider",
+    26: "car",
+    27: "truck",
+    28: "bus",
+    31: "train",
+    32: "motorcycle",
+    33: "bicycle",
+}
+"""The eight classes with instances that are evaluated, by Cityscapes' own label ids."""
+
+MAP_SUFFIX = "_gtFine_instanceIds.png"
+IMAGE_SUFFIX = "_leftImg8bit.png"
+IDS_PER_LABEL = 1000
+
+
+def convert_cityscapes(src: str | Path, dst: str | Path) -> str:
+    """Write the instance maps of one Cityscapes split as a COCO annotation file.
+
+    Expects ``SRC/CITY/CITY_SEQUENCE_FRAME_gtFine_instanceIds.png``; ``SRC`` is for example
+    ``gtFine/train``. Pixels of 1000 and more are single instances, label id * 1000 + number;
+    pixels of a bare label id are a group that nobody took apart, which becomes ``iscrowd``.
+    Category ids are Cityscapes' label ids. File names are those of the left images, relative to
+    ``leftImg8bit/train``, which are not read.
+
+    Args:
+        src: the folder of a split.
+        dst: annotation file to write.
+
+    Returns:
+        A line that says what was written.
+
+    Raises:
+        InputError: no instance maps in the folder, or one that is broken.
+    """
+    src = Path(src)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    console = Console(stderr=True)
+    for path in track_progress(
+        _map_files(src), "reading Cityscapes", console=console, transient=True
+    ):
+        ids = _read_map(path)
+        height, width = ids.shape
+        name = path.name.removesuffix(MAP_SUFFIX) + IMAGE_SUFFIX
+        images.append(
+            {
+                "id": len(images) + 1,
+                "file_name": f"{path.parent.name}/{name}",
+                "height": height,
+                "width": width,
+            }
+        )
+        for entry in _instances(ids):
+            place = {"id": len(annotations) + 1, "image_id": images[-1]["id"]}
+            annotations.append(place | entry)
+    categories = [{"id": number, "name": name} for number, name in CATEGORIES.items()]
+    write_json_atomically(
+        dst,
+        {
+            "info": {"description": f"Cityscapes, {src.name}"},
+            "images": images,
+            "annotations": annotations,
+            "categories": categories,
+        },
+    )
+    return f"wrote {dst}: {len(images)} images, {len(annotations)} instances and groups"
+
+
+def _map_files(src: Path) -> list[Path]:
+    files = sorted(src.glob(f"*/*{MAP_SUFFIX}"))
+    if not files:
+        raise InputError(
+            f"{src}: no */*{MAP_SUFFIX}; name the folder of a split such as gtFine/train"
+        )
+    return files
+
+
+def _read_map(path: Path) -> np.ndarray:
+    """``(H, W)`` uint16 instance ids."""
+    ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if ids is None:
+        raise InputError(f"{path}: not readable as PNG")
+    if ids.dtype != np.uint16 or ids.ndim != 2:
+        raise InputError(f"{path}: an instance map has one channel of 16 bits")
+    return ids
+
+
+def _instances(ids: np.ndarray) -> list[dict[str, Any]]:
+    """Instances and groups of the eight classes, without their place in the file."""
+    entries = []
+    for number in map(int, np.unique(ids)):
+        single = number >= IDS_PER_LABEL
+        label = number // IDS_PER_LABEL if single else number
+        if label not in CATEGORIES:
+            continue
+        rle = encode_rle(ids == number)
+        entries.append(
+            {
+                "category_id": label,
+                "iscrowd": int(not single),
+                "segmentation": rle,
+                "bbox": coco_mask.toBbox(rle).tolist(),
+                "area": int(coco_mask.area(rle)),
+            }
+        )
+    return entries

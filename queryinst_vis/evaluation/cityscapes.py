@@ -1,0 +1,202 @@
+"""Cityscapes' average precision, computed by the cityscapesscripts package."""
+
+from __future__ import annotations
+
+import copy
+import math
+import zipfile
+from collections import defaultdict
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.evaluation.average_precision import UNDEFINED
+from queryinst_vis.evaluation.coco import with_rles
+from queryinst_vis.evaluation.inputs import GroundTruth, load_ground_truth, load_results
+from queryinst_vis.evaluation.progress import show_progress
+from queryinst_vis.files import atomic_path
+from queryinst_vis.masks import decode_rle
+
+IMAGE_SUFFIX = "_leftImg8bit.png"
+MAP_SUFFIX = "_gtFine_instanceIds.png"
+FIRST_INSTANCE = 1000
+"""Pixels from here on are label id * 1000 + number; below, a label without instances, a group of
+instances or void."""
+
+NamedEntry = tuple[str, dict]
+"""Class name and entry of a detection."""
+
+
+def evaluate_cityscapes(
+    gt: str | Path | dict, results: str | Path | list, gt_dir: str | Path
+) -> dict[str, Any]:
+    """Average precision as the Cityscapes benchmark defines it (paper 4.3, Table 2).
+
+    Unlike COCO's it ignores detections on void pixels and counts no instance under 100 pixels,
+    and it integrates precision over every recall. The curve and its average are the package's
+    own; the overlaps are counted here, straight from the result file, where the package would
+    read a PNG of every detection (and calls what NumPy 2 no longer has).
+
+    Args:
+        gt: what ``convert-dataset cityscapes`` wrote: a JSON path or its content.
+        results: COCO results with masks, as ``evaluate_coco`` takes them.
+        gt_dir: the folder of the split's instance maps, e.g. ``gtFine/val``.
+
+    Returns:
+        ``AP`` and ``AP50``, fractions 0..1, -1 without ground truth, and ``per_class_AP``:
+        ``{class name: AP}``, None without ground truth.
+
+    Raises:
+        InputError: the package is not installed, a file cannot be used, an instance map is
+            missing or of another size, or a class is none of Cityscapes.
+    """
+    package = _import_package()
+    truth, detections = _load(gt, results, package)
+    settings = copy.copy(package.args)  # the package keeps one for the whole process
+    package.setInstanceLabels(settings)
+    void = [label.id for label in package.labels if label.ignoreInEval]
+    matches = {
+        image_id: _match(_read_map(Path(gt_dir), image), detections[image_id], package, void)
+        for image_id, image in show_progress(list(truth.media.items()), "Evaluating Cityscapes")
+    }
+    precisions = package.evaluateMatches(matches, settings)[0]  # (classes, ten overlaps)
+    defined = precisions[~np.isnan(precisions[:, 0])]
+    return {
+        "AP": float(defined.mean()) if len(defined) else UNDEFINED,
+        "AP50": float(defined[:, 0].mean()) if len(defined) else UNDEFINED,
+        "per_class_AP": {
+            name: None if math.isnan(value) else value
+            for name, value in zip(settings.instLabels, precisions.mean(1).tolist(), strict=True)
+        },
+    }
+
+
+def write_cityscapes_zip(
+    gt: str | Path | dict, results: str | Path | list, path: str | Path
+) -> None:
+    """Pack results as the Cityscapes evaluation server takes them.
+
+    One text file for each image, with a line ``mask file, label id, score`` for each detection,
+    and the masks as PNGs.
+
+    Args:
+        gt, results: as for ``evaluate_cityscapes``; ``gt`` may have no instances.
+        path: zip file to write.
+
+    Raises:
+        InputError: the package is not installed, or a file cannot be used.
+    """
+    package = _import_package()
+    truth, detections = _load(gt, results, package)
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for image_id, image in show_progress(list(truth.media.items()), "Writing predictions"):
+            stem = Path(image["file_name"]).stem
+            lines = []
+            for number, (name, detection) in enumerate(detections[image_id]):
+                mask = decode_rle(detection["segmentation"]).astype(np.uint8) * 255
+                file = f"masks/{stem}_{number}.png"
+                archive.writestr(file, cv2.imencode(".png", mask)[1].tobytes())
+                lines.append(f"{file} {package.name2label[name].id} {detection['score']!r}\n")
+            archive.writestr(f"{stem}.txt", "".join(lines))
+
+
+def _import_package() -> ModuleType:
+    try:
+        from cityscapesscripts.evaluation import evalInstanceLevelSemanticLabeling
+    except ImportError as error:
+        raise InputError(
+            f"Cityscapes' AP needs the package cityscapesscripts ({error}): "
+            "pip install 'queryinst-vis[cityscapes]'"
+        ) from error
+    return evalInstanceLevelSemanticLabeling
+
+
+def _load(
+    gt: str | Path | dict, results: str | Path | list, package: ModuleType
+) -> tuple[GroundTruth, dict[int, list[NamedEntry]]]:
+    """The ground truth, and the detections of each image with their masks as run lengths."""
+    truth = load_ground_truth(gt, "image", ())
+    names = [label.name for label in package.labels if _has_instances(label)]
+    for name in truth.categories.values():
+        if name not in names:
+            raise InputError(
+                f"{truth.where}: '{name}' is no class of Cityscapes' instances; "
+                f"those are {', '.join(names)}"
+            )
+    for image in truth.media.values():
+        if not str(image.get("file_name")).endswith(IMAGE_SUFFIX):
+            raise InputError(
+                f"{truth.where}: image {image['id']}: `file_name` does not end in {IMAGE_SUFFIX}"
+            )
+    by_image = defaultdict(list)
+    for entry in with_rles(load_results(results, truth, "image", ("segmentation",)), truth):
+        by_image[entry["image_id"]].append((truth.categories[entry["category_id"]], entry))
+    return truth, by_image
+
+
+def _has_instances(label: Any) -> bool:
+    return label.hasInstances and not label.ignoreInEval
+
+
+def _read_map(gt_dir: Path, image: dict) -> np.ndarray:
+    """``(H, W)`` instance ids of an image."""
+    path = gt_dir / (image["file_name"].removesuffix(IMAGE_SUFFIX) + MAP_SUFFIX)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; name the folder of the split, e.g. gtFine/val")
+    ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    size = image.get("height"), image.get("width")
+    if ids is None or ids.shape != size:
+        raise InputError(f"{path}: not an instance map of {size[1]}x{size[0]} pixels")
+    return ids
+
+
+def _match(
+    ids: np.ndarray, detections: list[NamedEntry], package: ModuleType, void: list[int]
+) -> dict[str, dict[str, list[dict]]]:
+    """Who overlaps whom in one image, in the terms of the package.
+
+    Args:
+        ids: ``(H, W)`` instance ids.
+        detections: of this image.
+        package: knows the labels.
+        void: label ids whose pixels count neither for nor against anybody.
+    """
+    truths = _truths(ids, package)
+    predictions: dict[str, list[dict]] = {name: [] for name in truths}
+    for name, detection in detections:
+        overlaps = _count(ids[decode_rle(detection["segmentation"])])
+        if not overlaps:
+            continue
+        own = {"confidence": detection["score"], "pixelCount": sum(overlaps.values())}
+        matched = []
+        for truth in truths[name]:
+            shared = overlaps.get(truth["instID"], 0)
+            if shared:
+                matched.append({**truth, "intersection": shared})
+                truth["matchedPred"].append({**own, "intersection": shared})
+        on_void = sum(overlaps.get(label, 0) for label in void)
+        predictions[name].append({**own, "voidIntersection": on_void, "matchedGt": matched})
+    return {"groundTruth": truths, "prediction": predictions}
+
+
+def _truths(ids: np.ndarray, package: ModuleType) -> dict[str, list[dict]]:
+    """Instances and groups of each class; their distance is unknown, as it is to the package."""
+    truths = {label.name: [] for label in package.labels if _has_instances(label)}
+    for number, count in _count(ids).items():
+        label = number // FIRST_INSTANCE if number >= FIRST_INSTANCE else number
+        name = package.id2label[label].name
+        if name in truths:
+            unknown = {"medDist": -1, "distConf": 0.0}
+            found = {"instID": number, "pixelCount": count, "matchedPred": []}
+            truths[name].append(found | unknown)
+    return truths
+
+
+def _count(ids: np.ndarray) -> dict[int, int]:
+    """How many pixels have each id."""
+    numbers, counts = np.unique(ids, return_counts=True)
+    return dict(zip(numbers.tolist(), counts.tolist(), strict=True))
