@@ -1,130 +1,122 @@
-"""QueryInst checkpoints of mmdetection 3.x: their key names to ours, values untouched."""
+"""Weights of OpenMMLab's QueryInst and MaskTrack R-CNN under our names, and back.
+
+Understood are the QueryInst of the official repository and of mmdetection 2 and 3 with ResNet,
+ResNeXt and Swin backbones, and the track heads of MaskTrack R-CNN's repository, mmtracking and
+mmdetection 3. Written is what mmdetection 3 reads. Values are never changed; those of Swin's
+downsamplings change their order.
+"""
 
 from __future__ import annotations
 
-import re
-
+import torch
 from torch import Tensor
-from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 
-from queryinst_vis.config import Config
 from queryinst_vis.errors import InputError
+from queryinst_vis.interop.openmmlab_keys import DETECTOR, convert_key, export_key
 
-FIRST_KEY = "rpn_head.init_proposal_bboxes.weight"  # tells a QueryInst of mmdetection
+StateDict = dict[str, Tensor]
 
-_BOX = r"roi_head\.bbox_head\.(\d+)\."
-_MASK = r"roi_head\.mask_head\.(\d+)\."
-
-RENAMES: tuple[tuple[str, str], ...] = (
-    (r"backbone\.", r"backbone.body."),
-    (r"neck\.lateral_convs\.(\d+)\.conv\.", r"neck.pyramid.inner_blocks.\1.0."),
-    (r"neck\.fpn_convs\.(\d+)\.conv\.", r"neck.pyramid.layer_blocks.\1.0."),
-    (r"rpn_head\.init_proposal_bboxes\.weight", r"proposals"),
-    (r"rpn_head\.init_proposal_features\.weight", r"queries"),
-    (_BOX + r"attention\.attn\.", r"stages.\1.attention."),
-    (_BOX + r"attention_norm\.", r"stages.\1.attention_norm."),
-    (
-        _BOX + r"instance_interactive_conv\.dynamic_layer\.",
-        r"stages.\1.dynamic_conv.kernel_layer.",
-    ),
-    (_BOX + r"instance_interactive_conv\.(norm_in|norm_out)\.", r"stages.\1.dynamic_conv.\2."),
-    (_BOX + r"instance_interactive_conv\.fc_layer\.", r"stages.\1.projection."),
-    (_BOX + r"instance_interactive_conv\.fc_norm\.", r"stages.\1.projection_norm."),
-    (_BOX + r"instance_interactive_conv_norm\.", r"stages.\1.query_norm."),
-    (_BOX + r"ffn\.layers\.0\.0\.", r"stages.\1.ffn.0."),
-    (_BOX + r"ffn\.layers\.1\.", r"stages.\1.ffn.2."),
-    (_BOX + r"ffn_norm\.", r"stages.\1.ffn_norm."),
-    (_BOX + r"cls_fcs\.", r"stages.\1.class_layers."),
-    (_BOX + r"fc_cls\.", r"stages.\1.class_predictor."),
-    (_BOX + r"reg_fcs\.", r"stages.\1.box_layers."),
-    (_BOX + r"fc_reg\.", r"stages.\1.box_predictor."),
-    (
-        _MASK + r"instance_interactive_conv\.dynamic_layer\.",
-        r"mask_heads.\1.dynamic_conv.kernel_layer.",
-    ),
-    (_MASK + r"instance_interactive_conv\.(norm_in|norm_out)\.", r"mask_heads.\1.dynamic_conv.\2."),
-    (_MASK + r"convs\.(\d+)\.conv\.", r"mask_heads.\1.convs.\2.0."),
-    (_MASK + r"convs\.(\d+)\.bn\.", r"mask_heads.\1.convs.\2.1."),
-    (_MASK + r"upsample\.", r"mask_heads.\1.upsample."),
-    (_MASK + r"conv_logits\.", r"mask_heads.\1.predictor."),
-)
-"""Beginnings of mmdet's keys and what they become; no beginning matches another's key."""
+# Swin's table of relative positions: no weight, it follows from the size of the window
+POSITION_INDEX = ".relative_position_index"
+POSITION_TABLE = ".relative_position_bias_table"
+MMDET_SWIN = "backbone.stages."
+TRACK_HEAD = "track_head."
 
 
-def convert_key(key: str) -> str | None:
-    """Our name of one of mmdet's keys, or None where we have no such weight."""
-    for pattern, replacement in RENAMES:
-        renamed, count = re.subn("^" + pattern, replacement, key)
-        if count:
-            return renamed
-    return None
-
-
-def convert_state_dict(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the weights of an mmdet 3.x QueryInst to ours, bit for bit.
+def convert_state_dict(state_dict: StateDict) -> StateDict:
+    """Their weights under our names, bit for bit.
 
     Raises:
         InputError: keys that have no counterpart in our model.
     """
-    renamed = {key: convert_key(key) for key in state_dict}
-    homeless = [key for key, name in renamed.items() if name is None]
+    converted, homeless = translate(state_dict)
     if homeless:
         raise InputError(
             f"{len(homeless)} of {len(state_dict)} keys are not those of an mmdet QueryInst: "
             + ", ".join(homeless[:5])
         )
-    return {renamed[key]: value for key, value in state_dict.items()}
+    return converted
 
 
-RESNETS = {(2, 64): "resnet18", (6, 64): "resnet34", (6, 256): "resnet50", (23, 256): "resnet101"}
-"""ResNet names by the blocks of layer3 and the channels of C2."""
+def translate(state_dict: StateDict) -> tuple[StateDict, list[str]]:
+    """Their weights under our names, and the keys that have no counterpart in our model."""
+    converted, homeless = {}, []
+    for key, value in state_dict.items():
+        name = convert_key(key)
+        if key.endswith(POSITION_INDEX):
+            continue
+        if name is None:
+            homeless.append(key)
+        elif _is_unfolded(key.removeprefix(DETECTOR)):
+            converted[name] = value.unflatten(-1, (-1, 2, 2)).transpose(-1, -3).flatten(-3)
+        else:
+            converted[name] = value
+    return converted, homeless
 
 
-def infer_config(weights: dict[str, Tensor]) -> Config:
-    """Read the architecture off converted weights.
+def export_state_dict(weights: StateDict, final_relu: bool = True) -> StateDict:
+    """Our weights under mmdetection 3's names, bit for bit.
 
-    What shapes cannot tell is mmdet's default (8 attention heads). The weights do not name
-    their classes: 80 rows are taken for COCO's, others are numbered.
+    A model with a track head is named as mmdetection names a ``MaskTrackRCNN``, i.e. with the
+    detector's weights under ``detector.``.
 
     Args:
-        weights: under our names.
+        weights: of a published QueryInst with a ResNet, ResNeXt or Swin backbone, of a track
+            head, or of both.
+        final_relu: ``model.track.final_relu``. Without it the track head keeps the names of
+            MaskTrack R-CNN's repository, since mmdetection's head would rectify its embeddings.
 
     Raises:
-        InputError: the backbone is not a ResNet of 18, 34, 50 or 101 layers.
+        InputError: weights that mmdetection has no place for.
     """
-    config = Config()
-    model = config.model
-    model.backbone.name = _resnet_name(weights)
-    model.num_queries, model.channels = weights["queries"].shape
-    model.num_stages = _count(weights, r"stages\.(\d+)\.")
-    model.ffn_channels = len(weights["stages.0.ffn.0.weight"])
-    model.dynamic_channels = len(weights["stages.0.dynamic_conv.norm_in.weight"])
-    model.class_layers = _count(weights, r"stages\.0\.class_layers\.(\d+)\.") // 2
-    model.box_layers = _count(weights, r"stages\.0\.box_layers\.(\d+)\.") // 2
-    model.mask.num_convs = _count(weights, r"mask_heads\.0\.convs\.(\d+)\.")
-    model.classes = _class_names(len(weights["stages.0.class_predictor.weight"]))
-    config.input.test_short, config.input.test_long = 800, 1333
-    return config
-
-
-def _class_names(count: int) -> list[str]:
-    categories = MaskRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
-    coco = [name for name in categories if name not in ("__background__", "N/A")]
-    return coco if count == len(coco) else [f"class {index}" for index in range(count)]
-
-
-def _resnet_name(weights: dict[str, Tensor]) -> str:
-    blocks = _count(weights, r"backbone\.body\.layer3\.(\d+)\.")
-    channels = weights["neck.pyramid.inner_blocks.0.0.weight"].shape[1]
-    name = RESNETS.get((blocks, channels))
-    if name is None:
+    prefix = DETECTOR if any(name.startswith(TRACK_HEAD) for name in weights) else ""
+    exported, homeless = {}, []
+    for name, value in weights.items():
+        if name.startswith(TRACK_HEAD + "fcs."):
+            exported[export_key(name) if final_relu else name] = value
+            continue
+        key = export_key(name)
+        if key is None:
+            homeless.append(name)
+        elif _is_unfolded(key):
+            exported[prefix + key] = value.unflatten(-1, (2, 2, -1)).transpose(-1, -3).flatten(-3)
+        else:
+            exported[prefix + key] = value
+        if name.endswith(POSITION_TABLE) and key is not None:
+            index = key.removesuffix(POSITION_TABLE) + POSITION_INDEX
+            exported[prefix + index] = _relative_positions(value)
+    if homeless:
         raise InputError(
-            f"its backbone ({blocks} blocks in layer3, {channels} channels in C2) is none of "
-            + ", ".join(RESNETS.values())
+            f"{len(homeless)} of {len(weights)} weights have no place in mmdetection's QueryInst, "
+            f"the first is '{homeless[0]}': only published heads on a ResNet, ResNeXt or Swin do"
         )
-    return name
+    return exported
 
 
-def _count(weights: dict[str, Tensor], pattern: str) -> int:
-    """How many different numbers stand in the group of ``pattern``."""
-    return len({found[1] for key in weights if (found := re.match(pattern, key))})
+def has_final_relu(state_dict: StateDict) -> bool:
+    """Whether their track head, if any, is mmdetection's, which rectifies its embeddings."""
+    return any("embed_head.fcs." in key for key in state_dict)
+
+
+def _is_unfolded(key: str) -> bool:
+    """Whether mmdetection's downsampling reads this weight.
+
+    It gathers 2x2 positions as (channel, row, column), the authors of Swin and timm do it as
+    (column, row, channel).
+    """
+    return key.startswith(MMDET_SWIN) and ".downsample." in key
+
+
+def _relative_positions(table: Tensor) -> Tensor:
+    """Which row of ``table`` belongs to each pair of positions in a window, as Swin stores it.
+
+    Args:
+        table: ``((2 w - 1)^2, heads)`` for a window of w x w.
+
+    Returns:
+        ``(w^2, w^2)`` int64.
+    """
+    span = round(len(table) ** 0.5)
+    window = (span + 1) // 2
+    place = (torch.arange(window)[:, None] * span + torch.arange(window)).flatten()
+    return place[:, None] - place + len(table) // 2

@@ -1,0 +1,91 @@
+"""mmdetection's data samples and our structures, told apart by their attributes alone.
+
+mmdetection is not imported, so that this works and is tested without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.structures import Detections, Target
+
+Size = tuple[int, int]
+
+
+class Sample(Protocol):
+    """What is read of mmdetection's ``DetDataSample``.
+
+    Attributes:
+        metainfo: ``img_shape`` and ``ori_shape``, (height, width) of the network input without
+            padding and of the image in its file.
+        gt_instances: in training: ``bboxes`` (M, 4) xyxy in input pixels, ``labels`` (M,),
+            ``masks`` with ``to_tensor``, and for videos ``instances_ids`` (M,).
+    """
+
+    metainfo: dict[str, Any]
+    gt_instances: Any
+
+
+def target_of(sample: Sample, device: torch.device) -> Target:
+    """The ground truth of a frame.
+
+    Raises:
+        InputError: the sample has no masks.
+    """
+    truth = sample.gt_instances
+    masks = getattr(truth, "masks", None)
+    if masks is None:
+        raise InputError(
+            "mmdetection's sample has no masks: load them with "
+            "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)"
+        )
+    numbers = torch.arange(len(truth.labels))  # of the instances of a single image
+    return Target(
+        boxes=truth.bboxes.to(device),
+        labels=truth.labels.to(device),
+        masks=masks.to_tensor(torch.bool, device),
+        instance_ids=getattr(truth, "instances_ids", numbers).to(device),
+        image_size=input_sizes([sample])[0],
+    )
+
+
+def input_sizes(samples: Sequence[Sample]) -> list[Size]:
+    """(height, width) of each network input without its padding."""
+    return [_size(sample, "img_shape") for sample in samples]
+
+
+def output_sizes(samples: Sequence[Sample], rescale: bool) -> list[Size]:
+    """(height, width) that results refer to: of the file if ``rescale``, else of the input."""
+    return [_size(sample, "ori_shape" if rescale else "img_shape") for sample in samples]
+
+
+def _size(sample: Sample, name: str) -> Size:
+    height, width = sample.metainfo[name][:2]
+    return int(height), int(width)
+
+
+def instance_fields(detections: Detections) -> dict[str, Tensor]:
+    """The fields of mmdetection's ``InstanceData`` for one frame.
+
+    ``bboxes`` (N, 4), ``scores`` (N,), ``labels`` (N,), ``masks`` (N, H, W) bool, and of tracked
+    detections ``instances_id`` (N,).
+    """
+    fields = {
+        "bboxes": detections.boxes,
+        "scores": detections.scores,
+        "labels": detections.labels,
+        "masks": detections.masks(),
+    }
+    if detections.track_ids is not None:
+        fields["instances_id"] = detections.track_ids
+    return fields
+
+
+def loss_name(name: str) -> str:
+    """Our name of a loss as mmengine wants it, which sums up what has ``loss`` in its name."""
+    return name.replace(".", ".loss_") if "." in name else f"loss_{name}"

@@ -1,0 +1,127 @@
+"""What model converted weights belong to, read off their shapes."""
+
+from __future__ import annotations
+
+import re
+
+from torch import Tensor
+from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
+
+from queryinst_vis.config import Config, TrackHeadConfig
+from queryinst_vis.errors import InputError
+
+StateDict = dict[str, Tensor]
+
+RESNETS = {
+    (2, 64, 64): "resnet18",
+    (6, 64, 64): "resnet34",
+    (6, 256, 64): "resnet50",
+    (23, 256, 64): "resnet101",
+    (23, 256, 4): "resnext101_64x4d",
+}
+"""By the blocks of layer3, the channels of C2, and the input channels of a group's 3x3."""
+
+SWINS = {
+    (6, 96, 7): "swin_tiny_patch4_window7_224",
+    (18, 96, 7): "swin_small_patch4_window7_224",
+    (18, 128, 7): "swin_base_patch4_window7_224",
+    (18, 128, 12): "swin_base_patch4_window12_384",
+    (18, 192, 7): "swin_large_patch4_window7_224",
+    (18, 192, 12): "swin_large_patch4_window12_384",
+}
+"""By the blocks of the third stage, the channels of C2, and the side of the window."""
+
+ROI_SIZE = 7  # of every published track head
+
+
+def infer_config(
+    weights: StateDict, final_relu: bool = False, classes: list[str] | None = None
+) -> Config:
+    """Read the architecture off converted weights.
+
+    What shapes cannot tell is mmdetection's default (8 attention heads). Input sizes and limits
+    are the published ones, of COCO or, with a track head, of YouTube-VIS.
+
+    Args:
+        weights: of a QueryInst, under our names.
+        final_relu: the track head is mmdetection's (RoIAlign adapts its samples there).
+        classes: as the checkpoint names them; None or another number of them: 80 rows are
+            taken for COCO's, others are numbered.
+
+    Raises:
+        InputError: a weight is missing that tells the architecture, or the backbone is unknown.
+    """
+    config = Config()
+    model = config.model
+    try:
+        model.backbone.name = _backbone_name(weights)
+        model.backbone.deformable_stages = _numbers(
+            weights, r"backbone\.body\.layer(\d+)\.\d+\.conv2\.offset\."
+        )
+        model.num_queries, model.channels = weights["queries"].shape
+        model.num_stages = len(_numbers(weights, r"stages\.(\d+)\."))
+        model.ffn_channels = len(weights["stages.0.ffn.0.weight"])
+        model.dynamic_channels = len(weights["stages.0.dynamic_conv.norm_in.weight"])
+        model.class_layers = len(_numbers(weights, r"stages\.0\.class_layers\.(\d+)\.")) // 2
+        model.box_layers = len(_numbers(weights, r"stages\.0\.box_layers\.(\d+)\.")) // 2
+        model.mask.num_convs = len(_numbers(weights, r"mask_heads\.0\.convs\.(\d+)\."))
+        num_classes = len(weights["stages.0.class_predictor.weight"])
+    except KeyError as error:
+        raise InputError(f"it lacks {error}, which tells its architecture") from error
+    if not any(".convs.0.1." in name for name in weights):
+        model.mask.norm = "none"
+    named = classes is not None and len(classes) == num_classes
+    model.classes = list(classes) if named else _class_names(num_classes)
+    if has_track_head(weights):
+        model.track = infer_track_head(weights, final_relu)
+        config.inference.one_label_per_query, config.inference.max_per_image = True, 10
+    else:
+        config.input.test_short, config.input.test_long = 800, 1333
+    return config
+
+
+def has_track_head(weights: StateDict) -> bool:
+    """Whether both layers of a track head are among the weights."""
+    return all(f"track_head.fcs.{index}.weight" in weights for index in (0, 1))
+
+
+def infer_track_head(weights: StateDict, final_relu: bool) -> TrackHeadConfig:
+    """The ``model.track`` section of converted weights that have a track head."""
+    return TrackHeadConfig(
+        enabled=True,
+        roi_size=ROI_SIZE,
+        sampling_ratio=0 if final_relu else 2,
+        hidden_channels=len(weights["track_head.fcs.0.weight"]),
+        embedding_channels=len(weights["track_head.fcs.1.weight"]),
+        final_relu=final_relu,
+    )
+
+
+def _class_names(count: int) -> list[str]:
+    categories = MaskRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
+    coco = [name for name in categories if name not in ("__background__", "N/A")]
+    return coco if count == len(coco) else [f"class {index}" for index in range(count)]
+
+
+def _backbone_name(weights: StateDict) -> str:
+    channels = weights["neck.pyramid.inner_blocks.0.0.weight"].shape[1]
+    if "backbone.body.patch_embed.proj.weight" in weights:
+        blocks = len(_numbers(weights, r"backbone\.body\.layers_2\.blocks\.(\d+)\."))
+        table = weights["backbone.body.layers_0.blocks.0.attn.relative_position_bias_table"]
+        traits = (blocks, channels, (round(len(table) ** 0.5) + 1) // 2)
+        known, kinds = SWINS, "blocks in the third stage, channels in C2, side of the window"
+    else:
+        blocks = len(_numbers(weights, r"backbone\.body\.layer3\.(\d+)\."))
+        traits = (blocks, channels, weights["backbone.body.layer1.0.conv2.weight"].shape[1])
+        known, kinds = RESNETS, "blocks in layer3, channels in C2, in a group of its 3x3"
+    if traits not in known:
+        raise InputError(
+            f"its backbone ({kinds}: {', '.join(map(str, traits))}) is none of "
+            + ", ".join(known.values())
+        )
+    return known[traits]
+
+
+def _numbers(weights: StateDict, pattern: str) -> list[int]:
+    """The different numbers that stand in the group of ``pattern``, in order."""
+    return sorted({int(found[1]) for name in weights if (found := re.match(pattern, name))})

@@ -1,0 +1,114 @@
+"""Names of weights in OpenMMLab's checkpoints and in ours.
+
+``{i}``, ``{j}`` and ``{k}`` stand for numbers. A pair gives the beginnings of two names, whose
+rest is the same; the first pair that fits a name decides.
+"""
+
+from __future__ import annotations
+
+import re
+
+_BOX = "roi_head.bbox_head.{i}."
+_MASK = "roi_head.mask_head.{i}."
+_DYNAMIC = "instance_interactive_conv."
+_SWIN = "backbone.stages.{i}.blocks.{j}."
+_TIMM_SWIN = "backbone.body.layers_{i}.blocks.{j}."
+
+PAIRS: tuple[tuple[str, str], ...] = (
+    # ResNet, ResNeXt
+    ("backbone.layer{i}.{j}.conv2.conv_offset.", "backbone.body.layer{i}.{j}.conv2.offset."),
+    ("backbone.layer{i}.", "backbone.body.layer{i}."),
+    ("backbone.conv1.", "backbone.body.conv1."),
+    ("backbone.bn1.", "backbone.body.bn1."),
+    # Swin; timm counts a downsampling to the stage that it leads to
+    ("backbone.patch_embed.projection.", "backbone.body.patch_embed.proj."),
+    ("backbone.patch_embed.norm.", "backbone.body.patch_embed.norm."),
+    (_SWIN + "attn.w_msa.", _TIMM_SWIN + "attn."),
+    (_SWIN + "ffn.layers.0.0.", _TIMM_SWIN + "mlp.fc1."),
+    (_SWIN + "ffn.layers.1.", _TIMM_SWIN + "mlp.fc2."),
+    (_SWIN + "norm{k}.", _TIMM_SWIN + "norm{k}."),
+    ("backbone.stages.0.downsample.", "backbone.body.layers_1.downsample."),
+    ("backbone.stages.1.downsample.", "backbone.body.layers_2.downsample."),
+    ("backbone.stages.2.downsample.", "backbone.body.layers_3.downsample."),
+    ("backbone.norm{i}.", "backbone.norms.{i}."),
+    # FPN and queries
+    ("neck.lateral_convs.{i}.conv.", "neck.pyramid.inner_blocks.{i}.0."),
+    ("neck.fpn_convs.{i}.conv.", "neck.pyramid.layer_blocks.{i}.0."),
+    ("rpn_head.init_proposal_bboxes.weight", "proposals"),
+    ("rpn_head.init_proposal_features.weight", "queries"),
+    # Box stages
+    (_BOX + "attention.attn.", "stages.{i}.attention."),
+    (_BOX + "attention_norm.", "stages.{i}.attention_norm."),
+    (_BOX + _DYNAMIC + "dynamic_layer.", "stages.{i}.dynamic_conv.kernel_layer."),
+    (_BOX + _DYNAMIC + "norm_in.", "stages.{i}.dynamic_conv.norm_in."),
+    (_BOX + _DYNAMIC + "norm_out.", "stages.{i}.dynamic_conv.norm_out."),
+    (_BOX + _DYNAMIC + "fc_layer.", "stages.{i}.projection."),
+    (_BOX + _DYNAMIC + "fc_norm.", "stages.{i}.projection_norm."),
+    (_BOX + "instance_interactive_conv_norm.", "stages.{i}.query_norm."),
+    (_BOX + "ffn.layers.0.0.", "stages.{i}.ffn.0."),
+    (_BOX + "ffn.layers.1.", "stages.{i}.ffn.2."),
+    (_BOX + "ffn_norm.", "stages.{i}.ffn_norm."),
+    (_BOX + "cls_fcs.", "stages.{i}.class_layers."),
+    (_BOX + "fc_cls.", "stages.{i}.class_predictor."),
+    (_BOX + "reg_fcs.", "stages.{i}.box_layers."),
+    (_BOX + "fc_reg.", "stages.{i}.box_predictor."),
+    # Mask heads
+    (_MASK + _DYNAMIC + "dynamic_layer.", "mask_heads.{i}.dynamic_conv.kernel_layer."),
+    (_MASK + _DYNAMIC + "norm_in.", "mask_heads.{i}.dynamic_conv.norm_in."),
+    (_MASK + _DYNAMIC + "norm_out.", "mask_heads.{i}.dynamic_conv.norm_out."),
+    (_MASK + "convs.{j}.conv.", "mask_heads.{i}.convs.{j}.0."),
+    (_MASK + "convs.{j}.bn.", "mask_heads.{i}.convs.{j}.1."),
+    (_MASK + "upsample.", "mask_heads.{i}.upsample."),
+    (_MASK + "conv_logits.", "mask_heads.{i}.predictor."),
+    # Track head of mmdetection 3 and mmtracking
+    ("track_head.embed_head.fcs.{i}.", "track_head.fcs.{i}."),
+)
+"""mmdetection 3's names and ours, one to one. mmdetection 2's are the same."""
+
+OLDER_PAIRS: tuple[tuple[str, str], ...] = (
+    # The official repository carries Swin as its authors wrote it, which timm follows
+    ("backbone.patch_embed.proj.", "backbone.body.patch_embed.proj."),
+    ("backbone.layers.{i}.blocks.{j}.", _TIMM_SWIN),
+    ("backbone.layers.0.downsample.", "backbone.body.layers_1.downsample."),
+    ("backbone.layers.1.downsample.", "backbone.body.layers_2.downsample."),
+    ("backbone.layers.2.downsample.", "backbone.body.layers_3.downsample."),
+    # Deformable convolutions before mmdetection 2
+    ("backbone.layer{i}.{j}.conv2_offset.", "backbone.body.layer{i}.{j}.conv2.offset."),
+    # The track head of MaskTrack R-CNN's repository, and both heads saved by themselves
+    ("track_head.fcs.{i}.", "track_head.fcs.{i}."),
+    ("embed_head.fcs.{i}.", "track_head.fcs.{i}."),
+    ("fcs.{i}.", "track_head.fcs.{i}."),
+)
+"""Further names that are understood and never written; they are tried first."""
+
+DETECTOR = "detector."  # before the detector's names in a video model of mmdetection
+
+
+def convert_key(key: str) -> str | None:
+    """Our name of one of their weights, or None where we have no such weight."""
+    return _rename(key.removeprefix(DETECTOR), _IMPORT)
+
+
+def export_key(name: str) -> str | None:
+    """mmdetection 3's name of one of our weights, or None where it has no such weight."""
+    return _rename(name, _EXPORT)
+
+
+def _rename(name: str, rules: tuple[tuple[re.Pattern[str], str], ...]) -> str | None:
+    for pattern, replacement in rules:
+        renamed, count = pattern.subn(replacement, name)
+        if count:
+            return renamed
+    return None
+
+
+def _rule(source: str, target: str) -> tuple[re.Pattern[str], str]:
+    """A pattern for names that begin like ``source``, and what that beginning becomes."""
+    beginning = re.sub(r"\\{(\w)\\}", r"(?P<\1>\\d+)", re.escape(source))
+    if not source.endswith("."):
+        beginning += "$"  # the whole name
+    return re.compile("^" + beginning), re.sub(r"{(\w)}", r"\\g<\1>", target)
+
+
+_IMPORT = tuple(_rule(theirs, ours) for theirs, ours in OLDER_PAIRS + PAIRS)
+_EXPORT = tuple(_rule(ours, theirs) for theirs, ours in PAIRS)
