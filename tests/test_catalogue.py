@@ -1,0 +1,364 @@
+"""Weights by name: fetched once and checked; what goes wrong leaves nothing that looks complete."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+
+from queryinst_vis import VideoTracker, cli
+from queryinst_vis.config import Config, load_config
+from queryinst_vis.engine.checkpoint import find_weights, load_model, load_weights, save_weights
+from queryinst_vis.errors import InputError
+from queryinst_vis.files import read_json, write_json_atomically
+from queryinst_vis.interop import catalogue, openmmlab
+from queryinst_vis.interop.catalogue import CATALOGUE, PublicCheckpoint, cache_folder
+from queryinst_vis.interop.download import download
+from queryinst_vis.models.build import build_model
+from tests.tiny import tiny_config
+
+CONTENT = bytes(range(256)) * 40_000  # 10 MB
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+WRONG = "0" * 64
+
+
+class Server(ThreadingHTTPServer):
+    """Serves ``content`` at any path, and remembers what was asked for.
+
+    Attributes:
+        cut: close the connection after so many bytes of each answer.
+        resumes: obeys Range headers.
+        length: says how long the answer is.
+        status, redirect: answer with this status, without content, and this Location.
+        ranges: the Range header of every request, None where there was none.
+    """
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content, self.cut, self.resumes, self.length = CONTENT, None, True, True
+        self.redirect, self.status = None, None
+        self.ranges = []
+
+    def url(self, name="weights-5a8f1998.pth"):
+        return f"http://127.0.0.1:{self.server_port}/{name}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        server = self.server
+        wanted = self.headers["Range"]
+        server.ranges.append(wanted)
+        start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and server.resumes else 0
+        body = b"" if server.status else server.content[start:]
+        self.send_response(server.status or (416 if not body else 206 if start else 200))
+        if server.redirect:
+            self.send_header("Location", server.redirect)
+        if server.length:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: server.cut])
+
+    def log_message(self, *_):
+        """Keep the tests' output quiet."""
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+# One file
+
+
+def test_a_good_file_arrives_whole(server, tmp_path):
+    assert download(server.url(), tmp_path / "file", SHA256[:8]) == SHA256
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert names_in(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("expected", [WRONG, WRONG[:8], SHA256[:-1] + "!"])
+def test_a_wrong_hash_leaves_nothing(server, tmp_path, expected):
+    with pytest.raises(InputError, match=f"SHA-256 {SHA256}, expected {expected}.*was deleted"):
+        download(server.url(), tmp_path / "file", expected)
+    assert names_in(tmp_path) == []
+
+
+def test_a_cut_connection_is_resumed_where_it_broke_off(server, tmp_path):
+    server.cut = 3_000_000
+    with pytest.raises(InputError, match=r"broke off after 3\.0 MB \(\d+ bytes are missing\)"):
+        download(server.url(), tmp_path / "file", SHA256[:8])
+    assert names_in(tmp_path) == ["file.part"]
+    server.cut = None
+    assert download(server.url(), tmp_path / "file", SHA256[:8]) == SHA256
+    assert server.ranges == [None, "bytes=3000000-"]
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert names_in(tmp_path) == ["file"]
+
+
+def test_a_server_that_cannot_resume_sends_everything_again(server, tmp_path):
+    (tmp_path / "file.part").write_bytes(CONTENT[:1000])
+    server.resumes = False
+    assert download(server.url(), tmp_path / "file", SHA256[:8]) == SHA256
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_the_beginning_of_another_file_is_found_out(server, tmp_path):
+    (tmp_path / "file.part").write_bytes(b"other")
+    with pytest.raises(InputError, match="was deleted"):
+        download(server.url(), tmp_path / "file", SHA256[:8])
+    assert names_in(tmp_path) == []
+    assert download(server.url(), tmp_path / "file", SHA256[:8]) == SHA256
+
+
+@pytest.mark.parametrize("surplus", [b"", b"more"])
+def test_a_partial_file_to_which_nothing_can_be_added(server, tmp_path, surplus):
+    (tmp_path / "file.part").write_bytes(CONTENT + surplus)
+    if surplus:
+        with pytest.raises(InputError, match="was deleted"):
+            download(server.url(), tmp_path / "file", SHA256[:8])
+        assert names_in(tmp_path) == []
+    else:  # interrupted between the last byte and the check
+        assert download(server.url(), tmp_path / "file", SHA256[:8]) == SHA256
+
+
+def test_a_cut_that_no_length_gives_away_is_found_out_by_the_hash(server, tmp_path):
+    server.length, server.cut = False, 1000
+    with pytest.raises(InputError, match="was deleted"):
+        download(server.url(), tmp_path / "file", SHA256[:8])
+    assert names_in(tmp_path) == []
+
+
+def test_a_connection_that_is_cut_before_the_first_byte_leaves_nothing(server, tmp_path):
+    server.cut = 0
+    with pytest.raises(InputError, match="cannot be fetched"):
+        download(server.url(), tmp_path / "file", SHA256)
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_a_server_that_does_not_have_it(server, tmp_path, status):
+    server.status = status
+    with pytest.raises(InputError, match=f"the server answers {status}"):
+        download(server.url(), tmp_path / "file", SHA256)
+    assert names_in(tmp_path) == []
+
+
+def test_no_server(server, tmp_path):
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(InputError, match="cannot be fetched"):
+        download(server.url(), tmp_path / "file", SHA256)
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("url", ["http://example.org/a", "ftp://127.0.0.1/a", "file:///etc/hosts"])
+def test_only_https_is_fetched_and_followed(server, tmp_path, url):
+    with pytest.raises(InputError, match="only https"):
+        download(url, tmp_path / "file", SHA256)
+    server.status, server.redirect = 302, url
+    with pytest.raises(InputError, match=r"only https|is not allowed"):
+        download(server.url(), tmp_path / "file", SHA256)
+    assert names_in(tmp_path) == []
+
+
+# The catalogue
+
+
+@pytest.mark.parametrize(("name", "entry"), CATALOGUE.items(), ids=list(CATALOGUE))
+def test_every_entry_names_its_file_and_hash(name, entry):
+    assert entry.url.startswith("https://download.openmmlab.com/mmdetection/v2.0/queryinst/")
+    config, _, suffix = entry.file.partition("_coco_")
+    assert entry.url.split("/")[-2] == f"{config}_coco"
+    assert re.fullmatch(r"2021\d{4}_\d{6}-[0-9a-f]{8}\.pth", suffix)
+    assert re.fullmatch(r"[0-9a-f]{8}", entry.hash_prefix)
+    backbone, queries, schedule = re.fullmatch(
+        r"queryinst_(r\d+)_(\d+)q_(\dx)(?:_crop)?", name
+    ).groups()
+    assert f"_{backbone}_" in config and config.endswith(schedule)
+    assert ("300_proposals" in config) == (queries == "300")
+    assert ("crop" in config) == ("crop" in name)
+
+
+def test_there_are_five_different_ones():
+    assert len({entry.hash_prefix for entry in CATALOGUE.values()}) == len(CATALOGUE) == 5
+
+
+def test_a_config_of_the_same_name_is_of_the_same_model():
+    folder = Path(__file__).parent.parent / "configs" / "coco"
+    names = [name for name in CATALOGUE if (folder / f"{name}.yaml").exists()]
+    assert len(names) >= 3
+    for name in names:
+        model = load_config(folder / f"{name}.yaml").model
+        summary = CATALOGUE[name].summary
+        assert f"{model.num_queries} queries" in summary and len(model.classes) == 80
+        assert model.backbone.name.replace("resnet", "ResNet-") in summary
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("QUERYINST_VIS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def entry(server, cache, monkeypatch):
+    """The server's content under the name ``tiny``; conversion gives a model that tracks."""
+    config = tiny_config()
+
+    def convert(source, target):
+        assert source.read_bytes() == CONTENT
+        save_weights(target, build_model(config), config)
+
+    entry = PublicCheckpoint(server.url(f"tiny-{SHA256[:8]}.pth"), "COCO", "a test")
+    monkeypatch.setattr(catalogue, "convert_checkpoint", convert)
+    monkeypatch.setitem(CATALOGUE, "tiny", entry)
+    return entry
+
+
+def test_a_name_is_as_good_as_a_file(entry, cache, server):
+    tracker = VideoTracker.from_pretrained("tiny", "cpu")
+    assert tracker.class_names == ["box", "crate"]
+    assert find_weights("tiny") == cache / "tiny.safetensors"
+    assert names_in(cache) == [".lock", "pins.json", "tiny.safetensors"]
+    assert read_json(cache / "pins.json", "pins") == {entry.file: SHA256}
+
+
+def test_the_second_use_needs_no_network(entry, server):
+    first = find_weights("tiny").read_bytes()
+    server.shutdown()
+    server.server_close()
+    assert find_weights("tiny").read_bytes() == first
+    assert len(server.ranges) == 1
+
+
+def test_many_processes_fetch_once(entry, server):
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(find_weights, ["tiny"] * 4))) == 1
+    assert len(server.ranges) == 1
+
+
+def test_a_later_download_must_equal_the_first(entry, cache, server, monkeypatch):
+    find_weights("tiny").unlink()
+    find_weights("tiny").unlink()  # the same again is welcome
+    write_json_atomically(cache / "pins.json", {entry.file: SHA256[:8] + WRONG[8:]})
+    with pytest.raises(InputError, match=r"weights 'tiny': .*its hash on first use is kept in"):
+        find_weights("tiny")
+    assert names_in(cache) == [".lock", "pins.json"]
+
+
+def test_a_wrong_hash_is_neither_pinned_nor_converted(entry, cache, server):
+    server.content = b"something else"
+    with pytest.raises(InputError, match=f"weights 'tiny': .*expected {SHA256[:8]}"):
+        find_weights("tiny")
+    assert names_in(cache) == [".lock"]
+
+
+def test_a_cut_connection_is_resumed_by_the_same_command(entry, cache, server):
+    server.cut = 3_000_000
+    with pytest.raises(InputError, match="broke off"):
+        find_weights("tiny")
+    assert names_in(cache) == [".lock", f"{entry.file}.part"]
+    server.cut = None
+    assert find_weights("tiny").is_file()
+    assert names_in(cache) == [".lock", "pins.json", "tiny.safetensors"]
+
+
+def test_a_failing_conversion_leaves_no_weights(entry, cache, monkeypatch):
+    def refuse(source, target):
+        raise InputError(f"checkpoint {source}: another layout")
+
+    monkeypatch.setattr(catalogue, "convert_checkpoint", refuse)
+    with pytest.raises(InputError, match="another layout"):
+        find_weights("tiny")
+    assert names_in(cache) == [".lock", "pins.json"]
+
+
+def test_a_cache_that_cannot_be_written(entry, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("QUERYINST_VIS_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(InputError, match="another folder by QUERYINST_VIS_CACHE"):
+        find_weights("tiny")
+
+
+def test_where_the_cache_is(monkeypatch):
+    monkeypatch.setenv("QUERYINST_VIS_CACHE", "/chosen")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert cache_folder() == Path("/chosen")
+    monkeypatch.delenv("QUERYINST_VIS_CACHE")
+    assert cache_folder() == Path("/xdg/queryinst_vis")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "queryinst_vis"
+
+
+def test_files_come_before_names_of_the_catalogue(entry, tmp_path, monkeypatch, server):
+    monkeypatch.chdir(tmp_path)
+    Path("tiny").write_bytes(b"a file of that name")
+    assert find_weights("tiny") == Path("tiny")
+    assert server.ranges == []
+
+
+def test_an_unknown_name_lists_all_names(cache, capsys, tmp_path):
+    words = ["track", "none.mp4", "--weights", "queryinst_r50", "--out", str(tmp_path / "out")]
+    with pytest.raises(InputError) as error:
+        find_weights("queryinst_r50")
+    assert all(name in str(error.value) for name in ["people", "shapes", *CATALOGUE])
+    assert cli.main(["weights", "queryinst_r50"]) == 2
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1 and "queryinst_r101_100q_3x" in shown
+    assert cli.main(words) == 2
+    assert not cache.exists()
+
+
+def test_an_mmdetection_checkpoint_from_server_to_model(server, cache, tmp_path, monkeypatch):
+    config = Config()
+    config.model.classes = load_config(
+        Path(__file__).parent.parent / "configs" / "_base_" / "queryinst_r50.yaml"
+    ).model.classes
+    config.model.backbone.name = "resnet18"
+    config.model.channels, config.model.num_queries, config.model.num_stages = 32, 10, 1
+    config.model.ffn_channels, config.model.dynamic_channels = 64, 8
+    torch.manual_seed(0)
+    original = build_model(config)
+    weights = openmmlab.export_state_dict(original.state_dict())
+    torch.save({"meta": {"epoch": 12}, "state_dict": weights}, tmp_path / "checkpoint.pth")
+    server.content = (tmp_path / "checkpoint.pth").read_bytes()
+    prefix = hashlib.sha256(server.content).hexdigest()[:8]
+    entry = PublicCheckpoint(server.url(f"r18-{prefix}.pth"), "COCO", "a test")
+    monkeypatch.setitem(CATALOGUE, "r18", entry)
+    model, found = load_model("r18", "cpu")
+    assert found.model.classes == config.model.classes
+    assert torch.equal(model.queries, original.queries)
+    assert load_weights(find_weights("r18"))[1].keys() == original.state_dict().keys()
+
+
+# The command
+
+
+def test_the_command_lists_what_there_is_and_where(entry, cache, capsys):
+    assert cli.main(["weights"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ["people", "shapes", *CATALOGUE])
+    assert f"not fetched yet: {entry.url}" in shown
+    assert cli.main(["weights", "tiny"]) == 0
+    assert capsys.readouterr().out.strip() == str(cache / "tiny.safetensors")
+    assert cli.main(["weights"]) == 0
+    shown = capsys.readouterr().out
+    assert str(cache / "tiny.safetensors") in shown and entry.url not in shown
