@@ -36,7 +36,9 @@ def add_config(parser: argparse.ArgumentParser, weights: bool = False) -> None:
     parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, see configs/")
     if weights:
         parser.add_argument(
-            "weights", metavar="WEIGHTS", help="a .safetensors file, or the name of shipped weights"
+            "weights",
+            metavar="WEIGHTS",
+            help="a .safetensors file, or a name that 'queryinst-vis weights' lists",
         )
     parser.add_argument(
         "overrides",

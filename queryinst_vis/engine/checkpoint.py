@@ -163,7 +163,7 @@ def load_model(
     """The model of a checkpoint for inference (eval mode, float32), and its config.
 
     Args:
-        name_or_path: the name of shipped weights, or a file.
+        name_or_path: a name or a file, as for ``find_weights``.
         device: ``"auto"`` takes the accelerator where there is one.
         overrides: dotlist changes of the inference, tracking and input keys; the model itself
             is fixed by its weights.

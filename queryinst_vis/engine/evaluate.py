@@ -53,7 +53,7 @@ def test_video(
     Args:
         config: data, input, inference and tracking settings; its model must be that of the
             weights, whose class names are matched with the file's.
-        weights: name of shipped weights or a checkpoint.
+        weights: a name or a file, as for ``find_weights``.
         out: YouTube-VIS result JSON.
         zip_path: the same as evaluation servers want it, or None.
         devices: processes per node, or ``"auto"``; whole videos are shared out among them.
@@ -91,7 +91,7 @@ def test_image(
 
     Args:
         config: as for ``test_video``.
-        weights: name of shipped weights or a checkpoint.
+        weights: a name or a file, as for ``find_weights``.
         out: COCO result JSON, with boxes and masks.
         devices: processes per node, or ``"auto"``.
         nodes: machines that take part.
