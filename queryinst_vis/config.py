@@ -50,10 +50,10 @@ class MaskHeadConfig:
 
 @dataclass
 class TrackHeadConfig:
-    """Vanilla MaskTrack R-CNN track head (paper 3.5)."""
+    """Vanilla MaskTrack R-CNN track head (paper 3.5), or QueryTrack's."""
 
     enabled: bool = False
-    dynamic: bool = False  # True: QueryTrack's head, DynConv reading q* before the layers
+    dynamic: bool = False  # True: QueryTrack's head, with DynConv reading q* before the layers
     roi_size: int = 7
     sampling_ratio: int = 2
     hidden_channels: int = 1024
@@ -105,10 +105,13 @@ class InferenceConfig:
 class TrackingConfig:
     """Online association (MaskTrack R-CNN's rule and weights)."""
 
-    rule: str = "masktrack"  # as published; hungarian, bisoftmax or query (see association.py)
-    score_weight: float = 1.0
-    iou_weight: float = 2.0
-    label_weight: float = 10.0
+    rule: str = "masktrack"  # as published; hungarian, bisoftmax or query (no track head needed)
+    score_weight: float = 1.0  # masktrack
+    iou_weight: float = 2.0  # masktrack and hungarian
+    label_weight: float = 10.0  # masktrack and hungarian
+    # Below this similarity a detection is a new object. null: the rule's own, for bisoftmax
+    # (0..1) and query (a cosine); the other two learnt what "new" scores and have none.
+    match_threshold: float | None = None
     expire_after: int | None = None  # forget a track unseen for this many frames; None: never
     max_tracks: int | None = None  # keep at most this many tracks in memory; None: no cap
 

@@ -134,7 +134,7 @@ def test_help_of_synthetic_names_every_preset(capsys):
         ([], "the following arguments are required: COMMAND; see 'queryinst-vis --help'"),
         (["trak"], "invalid choice: 'trak'"),
         (["track"], "required: VIDEO; see 'queryinst-vis track --help'"),
-        (["track", "a.mp4", "b.mp4"], "unrecognized arguments: b.mp4"),
+        (["eval-video", "a.json", "b.json", "c.json"], "unrecognized arguments: c.json"),
         (["track", "a.mp4", "--wieghts", "people"], "unrecognized arguments: --wieghts people"),
         (["track", "a.mp4", "--str", "2"], "unrecognized arguments: --str 2"),
         (["track", "a.mp4", "--stride", "0"], "--stride: expected a whole number from 1 on"),

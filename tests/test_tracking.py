@@ -8,58 +8,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.testing import assert_close
 
 from queryinst_vis.config import TrackingConfig
 from queryinst_vis.errors import InputError
-from queryinst_vis.structures import Detections
-from queryinst_vis.tracking import RULES, Memory, ScoreWeights, Tracker
-from queryinst_vis.tracking.association import (
-    DROPPED,
-    NEW,
-    association_scores,
-    inclusive_iou,
-    masktrack,
-)
+from queryinst_vis.tracking import Memory, Tracker
+from tests.sightings import OBJECTS, ids_of, random_frame, random_video, see, videos
 
-SIZE = (100, 200)
-OBJECTS = 4  # the hand-made objects 0..3 lie apart and have orthogonal embeddings
-
-
-def see(*objects, scores=None, shift=0.0):
-    """Detections of hand-made objects; the same object twice is a duplicate detection."""
-    which = torch.tensor(objects, dtype=torch.int64)
-    left = 50.0 * which + shift
-    return Detections(
-        boxes=torch.stack([left, left, left + 30, left + 30], dim=1),
-        scores=torch.full((len(which),), 0.9) if scores is None else torch.tensor(scores),
-        labels=which % 2,
-        image_size=SIZE,
-        embeddings=5 * torch.eye(OBJECTS)[which],
-    )
-
-
-def random_frame(rng, count, channels=6):
-    """Crowded random detections: ids collide, overtake and lose all the time."""
-    corner = rng.uniform(0, 40, (count, 2))
-    return Detections(
-        boxes=torch.tensor(np.hstack([corner, corner + rng.uniform(5, 40, (count, 2))])).float(),
-        scores=torch.tensor(rng.uniform(0.05, 1, count)).float(),
-        labels=torch.tensor(rng.integers(0, 2, count)),
-        image_size=SIZE,
-        mask_logits=torch.tensor(rng.normal(size=(count, 28, 28))).float(),
-        embeddings=torch.tensor(rng.normal(size=(count, channels))).float(),
-    )
-
-
-def random_video(seed, counts):
-    rng = np.random.default_rng(seed)
-    return [random_frame(rng, count) for count in counts]
-
-
-videos = st.builds(
-    random_video, st.integers(0, 2**32 - 1), st.lists(st.integers(0, 7), min_size=1, max_size=12)
-)
 limits = st.none() | st.integers(1, 5)
 
 
@@ -68,10 +22,6 @@ def same_state(first, second):
         torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
         for a, b in ((getattr(first, f.name), getattr(second, f.name)) for f in fields(Memory))
     )
-
-
-def ids_of(tracker, frames):
-    return [tracker.update(frame).track_ids.tolist() for frame in frames]
 
 
 # --- identities -----------------------------------------------------------------------------
@@ -307,81 +257,7 @@ def test_cap_drops_the_youngest_of_equally_seen_and_still_publishes_it():
     assert tracker.memory.ids.tolist() == [0, 1]
 
 
-# --- the score ------------------------------------------------------------------------------
-
-
-def test_inclusive_iou_counts_the_last_pixel():
-    boxes = torch.tensor([[0.0, 0, 9, 9], [5, 0, 14, 9], [10, 0, 19, 9], [3, 3, 3, 3]])
-    expected = [[1, 50 / 150, 0, 1 / 100]]  # 10 x 10 pixels, half of them shared, touching, one
-    assert_close(inclusive_iou(boxes[:1], boxes), torch.tensor(expected))
-
-
-def test_association_score_by_hand():
-    """log softmax + 1 * log(score) + 2 * IoU + 10 * [same label]; new object: IoU 0 and the 10."""
-    tracker = Tracker()
-    tracker.update(see(0, 1))
-    frame = see(0, scores=[0.5])
-    log_p = torch.tensor([0.0, 25.0, 0.0]).log_softmax(0)
-    weighted = torch.tensor([10.0, 2 * 1.0 + 10, 0.0])  # object 1 is elsewhere, of other label
-    expected = (log_p + torch.tensor(0.5).log() + weighted)[None]
-    assert_close(association_scores(frame, tracker.memory, ScoreWeights()), expected)
-
-
-@pytest.mark.parametrize("cue", ["score", "iou", "label"])
-def test_every_weight_scales_its_own_cue_only(cue):
-    tracker = Tracker()
-    tracker.update(see(0, 1, 2))
-    frame = see(0, 2, 3, scores=[0.2, 0.4, 0.9], shift=4)
-    off = ScoreWeights(score=0, iou=0, label=0)
-    bare = association_scores(frame, tracker.memory, off)
-    one = association_scores(frame, tracker.memory, replace(off, **{cue: 1.0})) - bare
-    three = association_scores(frame, tracker.memory, replace(off, **{cue: 3.0})) - bare
-    assert one.abs().max() > 0.05
-    assert_close(three, 3 * one, atol=1e-5, rtol=1e-5)
-    certain = replace(frame, scores=torch.ones(3))
-    assert_close(bare, association_scores(certain, tracker.memory, off))
-
-
-def test_tracker_passes_its_weights_to_the_rule():
-    """A detection of another class on a known box: with the label's weight it is a new object."""
-    frame = replace(see(0), labels=torch.tensor([1]), embeddings=torch.zeros(1, OBJECTS))
-    for label_weight, expected in ((10.0, 1), (0.0, 0)):
-        tracker = Tracker(label_weight=label_weight)
-        tracker.update(see(0))
-        assert tracker.update(frame).track_ids.tolist() == [expected]
-    tracker = Tracker(iou_weight=0.0, label_weight=0.0)  # no cue is left: the first column wins
-    tracker.update(see(0))
-    assert tracker.update(frame).track_ids.tolist() == [1]
-    for score_weight, winner in ((1.0, 0.9), (0.0, 0.2)):  # equal but for their scores
-        tracker = Tracker(score_weight=score_weight)
-        tracker.update(see(0))
-        twice = tracker.update(see(0, 0, scores=[0.2, 0.9]))
-        assert twice.scores.tolist() == pytest.approx([winner])
-
-
-def test_detection_score_of_zero_does_not_wipe_out_the_other_cues():
-    tracker = Tracker()
-    tracker.update(see(0, 1))
-    assert tracker.update(see(1, scores=[0.0])).track_ids.tolist() == [1]
-
-
-# --- rules and errors -----------------------------------------------------------------------
-
-
-def test_rule_is_one_table_entry(monkeypatch):
-    """Any function of (detections, memory, weights) is a rule."""
-    monkeypatch.setitem(RULES, "hermit", lambda detections, memory, weights: [NEW, DROPPED])
-    tracker = Tracker(rule="hermit")
-    tracker.update(see(0))
-    assert tracker.update(see(0, 0)).track_ids.tolist() == [1]
-    assert tracker.last_raw_ids.tolist() == [1, -1]
-
-
-def test_masktrack_rule_returns_slots():
-    tracker = Tracker()
-    tracker.update(see(0, 1))
-    slots = masktrack(see(1, 2, 1), tracker.memory, ScoreWeights())
-    assert slots == [1, NEW, DROPPED]
+# --- arguments and errors ------------------------------------------------------------------
 
 
 def test_config_section_is_the_argument_list():
@@ -392,7 +268,6 @@ def test_config_section_is_the_argument_list():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"rule": "hungry"}, r"tracking\.rule: unknown rule 'hungry'; choose from: masktrack"),
         ({"expire_after": 0}, r"tracking\.expire_after: .*at least 1, got 0"),
         ({"max_tracks": -1}, r"tracking\.max_tracks: .*at least 1, got -1"),
     ],
@@ -405,7 +280,10 @@ def test_bad_arguments_are_named(arguments, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"embeddings": None}, "no embeddings; use a model with a track head"),
+        (
+            {"embeddings": None},
+            r"no embeddings; use .*tracking\.rule=query",
+        ),
         ({"embeddings": torch.zeros(1, OBJECTS + 1)}, "5 channels, those in memory 4"),
         ({"embeddings": torch.full((1, OBJECTS), torch.nan)}, "frame 1 has embeddings that are"),
         ({"boxes": torch.full((1, 4), torch.inf)}, "frame 1 has boxes that are not finite"),

@@ -40,11 +40,16 @@ def add_config(parser: argparse.ArgumentParser, weights: bool = False) -> None:
             metavar="WEIGHTS",
             help="a .safetensors file, or a name that 'queryinst-vis weights' lists",
         )
+    add_overrides(parser, "train.max_steps=100")
+
+
+def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
+    """Any number of key=value."""
     parser.add_argument(
         "overrides",
         nargs="*",
         metavar="key=value",
-        help="config keys to change, e.g. train.max_steps=100",
+        help=f"config keys to change, e.g. {example}",
     )
 
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from queryinst_vis.commands.arguments import Commands, add_command, count, fraction
+from queryinst_vis.commands.arguments import (
+    Commands,
+    add_command,
+    add_overrides,
+    count,
+    fraction,
+)
 
 
 def add(commands: Commands) -> None:
@@ -18,8 +24,10 @@ def add(commands: Commands) -> None:
         "Writes the annotated video, the tracks as YouTube-VIS JSON and a timeline picture.",
         "queryinst-vis track street.mp4 --out out/street",
         "queryinst-vis track clip.mp4 --weights work/run/best.safetensors --stride 5",
+        "queryinst-vis track clip.mp4 --weights work/image_model.safetensors tracking.rule=query",
     )
     parser.add_argument("video", metavar="VIDEO", help="any video file that FFmpeg can read")
+    add_overrides(parser, "tracking.rule=query (needs no video training)")
     parser.add_argument(
         "--weights",
         default="people",
@@ -66,5 +74,6 @@ def _run(arguments: argparse.Namespace) -> None:
         stride=arguments.stride,
         max_frames=arguments.max_frames,
         device=arguments.device,
+        overrides=arguments.overrides,
     )
     print(summary)

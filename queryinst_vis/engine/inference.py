@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,13 +22,19 @@ from queryinst_vis.video.reader import VideoReader
 
 
 @torch.inference_mode()
-def detect_frames(model: QueryInst, config: Config, frames: list[np.ndarray]) -> list[Detections]:
+def detect_frames(
+    model: QueryInst,
+    config: Config,
+    frames: list[np.ndarray],
+    embedding: Literal["track_head", "query"] = "track_head",
+) -> list[Detections]:
     """Detect and segment the instances of each frame by itself.
 
     Args:
         model: in eval mode, on any device.
         config: its ``input``, ``inference`` and ``model.backbone`` keys are used.
         frames: ``(H, W, 3)`` uint8 RGB each.
+        embedding: what describes an instance to the tracker, as for ``detect``.
 
     Returns:
         Detections in pixels of the frames, on the CPU.
@@ -47,6 +55,7 @@ def detect_frames(model: QueryInst, config: Config, frames: list[np.ndarray]) ->
         max_per_image=inference.max_per_image,
         one_label_per_query=inference.one_label_per_query,
         mask_threshold=inference.mask_threshold,
+        embedding=embedding,
     )
     return [detections.to("cpu") for detections in found]
 
@@ -55,15 +64,18 @@ class VideoTracker:
     """Online video instance segmentation (paper 3.5): frames in, detections with ids out.
 
     Args:
-        model: QueryInst with a track head; moved to ``device`` and set to eval mode.
-        config: of the model; its ``input``, ``inference`` and ``tracking`` keys are used.
+        model: QueryInst with a track head, or any for ``tracking.rule=query``; moved to
+            ``device`` and set to eval mode.
+        config: of the model; its ``input``, ``inference`` and ``tracking`` keys are used, but
+            a query is always one instance (``inference.one_label_per_query``).
         device: where the network runs.
 
     Attributes:
         class_names: names of the labels.
 
     Raises:
-        InputError: the model has no track head.
+        InputError: the model has no track head and the rule needs one, or a bad ``tracking``
+            key.
 
     Example::
 
@@ -75,23 +87,26 @@ class VideoTracker:
     def __init__(
         self, model: QueryInst, config: Config, device: str | torch.device = "cpu"
     ) -> None:
-        if model.track_head is None:
-            raise InputError(
-                "this model has no track head and cannot track: it was trained on images; train it "
-                "on videos with model.track.enabled=true, or use it with test-image"
-            )
-        self.class_names = list(config.model.classes)
-        self._model = model.to(device).eval()
-        self._config = config
         tracking = config.tracking
         self._tracker = Tracker(
             tracking.rule,
             tracking.score_weight,
             tracking.iou_weight,
             tracking.label_weight,
+            tracking.match_threshold,
             tracking.expire_after,
             tracking.max_tracks,
         )
+        if self._tracker.embedding == "track_head" and model.track_head is None:
+            raise InputError(
+                f"this model has no track head, which tracking.rule={tracking.rule} needs: use "
+                "tracking.rule=query, or train it on videos with model.track.enabled=true"
+            )
+        self.class_names = list(config.model.classes)
+        self._model = model.to(device).eval()
+        # a query under two labels would be two instances with one mask
+        inference = replace(config.inference, one_label_per_query=True)
+        self._config = replace(config, inference=inference)
 
     @classmethod
     def from_pretrained(
@@ -105,10 +120,12 @@ class VideoTracker:
         Args:
             name_or_path: name of shipped weights, a ``.safetensors`` file or a ``last.ckpt``.
             device: ``"auto"`` takes the accelerator where there is one.
-            overrides: dotlist changes, e.g. ``["inference.score_threshold=0.3"]``.
+            overrides: dotlist changes, e.g. ``["inference.score_threshold=0.3"]``, or
+                ``["tracking.rule=query"]`` for weights that were trained on images.
 
         Raises:
-            InputError: the weights cannot be used, or have no track head.
+            InputError: the weights or the overrides cannot be used, or the rule needs a track
+                head and there is none.
         """
         model, config = load_model(name_or_path, device, overrides)
         return cls(model, config, model.queries.device)
@@ -128,7 +145,9 @@ class VideoTracker:
         """
         if not isinstance(frame, np.ndarray):
             raise InputError(f"a frame must be a numpy array, not {type(frame).__name__}")
-        return self._tracker.update(detect_frames(self._model, self._config, [frame])[0])
+        embedding = self._tracker.embedding
+        (found,) = detect_frames(self._model, self._config, [frame], embedding)
+        return self._tracker.update(found)
 
     def stream(self, path: str | Path, stride: int = 1) -> Iterator[tuple[np.ndarray, Detections]]:
         """Track through a whole video, as one new video; memory does not grow with its length.

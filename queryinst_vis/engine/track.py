@@ -69,6 +69,7 @@ def track_video(
     stride: int = 1,
     max_frames: int | None = None,
     device: str = "auto",
+    overrides: list[str] | None = None,
 ) -> TrackSummary:
     """Find, segment and follow the instances of a video, and show them.
 
@@ -84,9 +85,12 @@ def track_video(
         stride: look at every that many frames; the annotated video keeps its speed.
         max_frames: stop after this many; None: all.
         device: ``"auto"`` takes the accelerator where there is one.
+        overrides: dotlist changes of the config inside the weights, e.g.
+            ``["tracking.rule=query"]``.
 
     Raises:
-        InputError: the video or the weights cannot be used, or the folder not be written.
+        InputError: the video, the weights or the overrides cannot be used, or the folder not be
+            written.
     """
     reader = VideoReader(video, stride, max_frames)
     out_dir = Path(out_dir)
@@ -101,7 +105,7 @@ def track_video(
             f"{out_dir} for the results"
         )
     threshold = f"inference.score_threshold={score_threshold}"
-    tracker = VideoTracker.from_pretrained(weights, device, [threshold])
+    tracker = VideoTracker.from_pretrained(weights, device, [threshold, *(overrides or [])])
     start = time.perf_counter()
     result = _write_results(reader, tracker, files)
     seconds = time.perf_counter() - start

@@ -1,18 +1,29 @@
 """Association scores and the rules that turn them into assignments.
 
-A rule is a function ``(detections, memory, weights) -> slots``. It says for every detection,
-in order, which slot of the memory it belongs to, or ``NEW``, or ``DROPPED``. A later detection
-with the slot of an earlier one has taken the track over: the track is shown the later one only.
+Every rule scores each detection against "a new object" (column 0) and against each slot of the
+memory, and assigns the detections by these scores, greedily or one to one:
+
+=========  ======================  ==========  ======================================
+rule       embeddings              assignment  other cues
+=========  ======================  ==========  ======================================
+masktrack  track head              greedy      score, IoU and label, by their weights
+hungarian  track head              one to one  IoU and label, by their weights
+bisoftmax  track head              one to one  the labels must agree
+query      the detector's queries  one to one  none
+=========  ======================  ==========  ======================================
+
 A new rule is one function here and one line in ``RULES``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from queryinst_vis.structures import Detections
@@ -31,6 +42,22 @@ class ScoreWeights:
     score: float = 1.0
     iou: float = 2.0
     label: float = 10.0
+
+
+@dataclass(frozen=True)
+class RuleSettings:
+    """The numbers that rules read.
+
+    Attributes:
+        weights: of the cues of MaskTrack R-CNN's scores.
+        match_threshold: a pair that scores less is no match; None for rules without one.
+    """
+
+    weights: ScoreWeights = field(default_factory=ScoreWeights)
+    match_threshold: float | None = None
+
+
+# Scores
 
 
 def inclusive_iou(first: Tensor, second: Tensor) -> Tensor:
@@ -64,23 +91,55 @@ def association_scores(detections: Detections, memory: Memory, weights: ScoreWei
     # A score of exactly 0 must not wipe out the other cues.
     confidence = detections.scores.clamp(min=torch.finfo(torch.float32).tiny).log()
     iou = inclusive_iou(detections.boxes, memory.boxes)
-    same_label = (detections.labels[:, None] == memory.labels[None, :]).float()
     return (
         similarity.log_softmax(dim=1)
         + weights.score * confidence[:, None]
         + weights.iou * F.pad(iou, (1, 0))
-        + weights.label * F.pad(same_label, (1, 0), value=1.0)
+        + weights.label * F.pad(_same_label(detections, memory), (1, 0), value=1.0)
     )
 
 
-def masktrack(detections: Detections, memory: Memory, weights: ScoreWeights) -> list[int]:
-    """MaskTrack R-CNN's greedy rule: every detection, in order, wants its best-fitting track.
+def bisoftmax_scores(detections: Detections, memory: Memory) -> Tensor:
+    """``(N, M)`` bi-directional softmax of dot products, 0..1 (QDTrack, inference).
+
+    The mean of two probabilities: that detection i chooses track j among the tracks, and that
+    track j chooses detection i among the detections. 0 where the labels differ. Unlike
+    QDTrack's, either may choose nobody, by the constant 0 that the track head is trained with:
+    else a newcomer who is alone in its frame would be every track's choice.
+    """
+    similarity = detections.embeddings @ memory.embeddings.T
+    chosen_track = F.pad(similarity, (1, 0)).softmax(dim=1)[:, 1:]
+    chosen_detection = F.pad(similarity, (0, 0, 1, 0)).softmax(dim=0)[1:]
+    return (chosen_track + chosen_detection) / 2 * _same_label(detections, memory)
+
+
+def cosine_scores(detections: Detections, memory: Memory) -> Tensor:
+    """``(N, M)`` cosines between detections' and remembered embeddings, -1..1."""
+    return F.normalize(detections.embeddings, dim=1) @ F.normalize(memory.embeddings, dim=1).T
+
+
+def _same_label(detections: Detections, memory: Memory) -> Tensor:
+    """``(N, M)`` float, 1 where the detection has the track's label."""
+    return (detections.labels[:, None] == memory.labels[None, :]).float()
+
+
+# Assignments
+
+
+def greedy(scores: Tensor) -> list[int]:
+    """MaskTrack R-CNN's assignment: every detection, in order, wants its best-fitting track.
 
     A track already taken in this frame goes to the later detection if that fits strictly
     better; otherwise the later detection is dropped. There is no second choice. Tracks born in
     this frame are not in the memory yet, so its later detections cannot join them.
+
+    Args:
+        scores: ``(N, M + 1)``; column 0 is "new object", column j + 1 is slot j.
+
+    Returns:
+        For each detection a slot, ``NEW`` or ``DROPPED``.
     """
-    best = association_scores(detections, memory, weights).max(dim=1)
+    best = scores.max(dim=1)
     taken: dict[int, float] = {}
     slots = []
     for score, column in zip(best.values.tolist(), best.indices.tolist(), strict=True):
@@ -95,8 +154,78 @@ def masktrack(detections: Detections, memory: Memory, weights: ScoreWeights) -> 
     return slots
 
 
-Rule = Callable[[Detections, Memory, ScoreWeights], list[int]]
+def one_to_one(scores: Tensor) -> list[int]:
+    """The assignment of the greatest total score in which no two detections share a slot.
+
+    Every detection may be a new object, so none is ever dropped, and none is given to a slot
+    that suits it less than being new. What is constant in a row (the detection's own score)
+    cannot matter, since every row is assigned exactly once.
+
+    Args:
+        scores: ``(N, M + 1)``; column 0 is "new object", column j + 1 is slot j.
+
+    Returns:
+        For each detection a slot or ``NEW``; slots are distinct.
+    """
+    new, slots = scores[:, :1], scores[:, 1:]
+    # as many columns "new object" as there are detections: one for each of them
+    padded = torch.cat([slots, new.expand(-1, len(scores))], dim=1)
+    _, columns = linear_sum_assignment(padded.numpy(), maximize=True)
+    return [column if column < slots.shape[1] else NEW for column in columns.tolist()]
+
+
+# Rules
+
+
+def masktrack(detections: Detections, memory: Memory, settings: RuleSettings) -> list[int]:
+    """MaskTrack R-CNN's scores, assigned greedily: the paper's rule."""
+    return greedy(association_scores(detections, memory, settings.weights))
+
+
+def hungarian(detections: Detections, memory: Memory, settings: RuleSettings) -> list[int]:
+    """MaskTrack R-CNN's scores, assigned one to one."""
+    return one_to_one(association_scores(detections, memory, settings.weights))
+
+
+def bisoftmax(detections: Detections, memory: Memory, settings: RuleSettings) -> list[int]:
+    """QDTrack's bi-directional softmax, assigned one to one."""
+    scores = bisoftmax_scores(detections, memory)
+    return one_to_one(F.pad(scores, (1, 0), value=settings.match_threshold))
+
+
+def query(detections: Detections, memory: Memory, settings: RuleSettings) -> list[int]:
+    """Cosine similarity of the detector's own queries, assigned one to one, as in MinVIS.
+
+    MinVIS matches all queries of two frames; here only detections are matched, and one that is
+    like no remembered track is a new object.
+    """
+    scores = cosine_scores(detections, memory)
+    return one_to_one(F.pad(scores, (1, 0), value=settings.match_threshold))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How detections find their tracks.
+
+    Attributes:
+        associate: ``(detections, memory, settings) -> slots``. Says for every detection which
+            slot of the memory (M > 0 tracks) it belongs to, or ``NEW``, or ``DROPPED``. A later
+            detection with the slot of an earlier one has taken the track over: the track is
+            shown the later one only.
+        embedding: which embeddings it reads, ``"track_head"`` or ``"query"``.
+        match_threshold: its own, unless the user names another; None: it has no threshold.
+    """
+
+    associate: Callable[[Detections, Memory, RuleSettings], list[int]]
+    embedding: Literal["track_head", "query"] = "track_head"
+    match_threshold: float | None = None
+
 
 RULES: dict[str, Rule] = {
-    "masktrack": masktrack,
+    "masktrack": Rule(masktrack),
+    "hungarian": Rule(hungarian),
+    # QDTrack's 0.5 is for embeddings trained densely and for few duplicates: with the weights
+    # that ship it breaks most tracks, and the lower the threshold, the fewer it breaks.
+    "bisoftmax": Rule(bisoftmax, match_threshold=0.1),
+    "query": Rule(query, embedding="query", match_threshold=0.5),
 }

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.structures import Detections
-from queryinst_vis.tracking.association import DROPPED, NEW, RULES, ScoreWeights
+from queryinst_vis.tracking.association import DROPPED, NEW, RULES, RuleSettings, ScoreWeights
 from queryinst_vis.tracking.memory import Memory
 
 
@@ -20,21 +20,26 @@ class Tracker:
 
     Args:
         rule: how detections are assigned to remembered tracks, a name in ``RULES``.
-        score_weight: weight of the detection's log score.
-        iou_weight: weight of the IoU with the track's last box.
-        label_weight: weight of having the track's label.
+        score_weight: weight of the detection's log score (masktrack).
+        iou_weight: weight of the IoU with the track's last box (masktrack, hungarian).
+        label_weight: weight of having the track's label (masktrack, hungarian).
+        match_threshold: similarity from which on a detection may be a remembered object
+            (bisoftmax: 0..1, query: a cosine); None: the rule's own.
         expire_after: forget a track unseen for this many frames; None never forgets, as
             MaskTrack R-CNN does.
         max_tracks: remember at most this many tracks, the longest unseen go first; None: no cap.
 
     Attributes:
+        embedding: which embeddings the rule reads, ``"track_head"`` or ``"query"`` (the
+            detector's own).
         memory: everything that is carried from frame to frame.
         last_raw_ids: ``(N,)`` int64 ids that the rule gave to the N detections of the last
             ``update``, on the CPU: -1 for a detection that lost its track to an earlier one,
             while one that was overtaken by a later one still shows the id that it lost.
 
     Raises:
-        InputError: unknown rule, or a limit below 1.
+        InputError: unknown rule, a limit below 1, or a threshold out of range or for a rule
+            that has none.
     """
 
     def __init__(
@@ -43,6 +48,7 @@ class Tracker:
         score_weight: float = 1.0,
         iou_weight: float = 2.0,
         label_weight: float = 10.0,
+        match_threshold: float | None = None,
         expire_after: int | None = None,
         max_tracks: int | None = None,
     ) -> None:
@@ -53,8 +59,14 @@ class Tracker:
         for name, limit in (("expire_after", expire_after), ("max_tracks", max_tracks)):
             if limit is not None and limit < 1:
                 raise InputError(f"tracking.{name}: expected null or at least 1, got {limit}")
-        self._rule = RULES[rule]
-        self._weights = ScoreWeights(score_weight, iou_weight, label_weight)
+        if match_threshold is not None:
+            _check_threshold(match_threshold, rule)
+        self.embedding = RULES[rule].embedding
+        self._associate = RULES[rule].associate
+        self._settings = RuleSettings(
+            ScoreWeights(score_weight, iou_weight, label_weight),
+            RULES[rule].match_threshold if match_threshold is None else match_threshold,
+        )
         self._expire_after = expire_after
         self._max_tracks = max_tracks
         self.reset()
@@ -84,7 +96,7 @@ class Tracker:
         observed = self._observe(detections)
         self.memory.frame += 1
         if len(self.memory):
-            slots = self._rule(observed, self.memory, self._weights)
+            slots = self._associate(observed, self.memory, self._settings)
         else:
             slots = [NEW] * len(observed)
         self.last_raw_ids, published = self._remember(observed, slots)
@@ -96,8 +108,8 @@ class Tracker:
         """What association needs of the detections, checked, as float32 on the CPU."""
         if detections.embeddings is None:
             raise InputError(
-                "tracking: the detections carry no embeddings;"
-                " use a model with a track head (model.track.enabled: true)"
+                "tracking: the detections carry no embeddings; use a model with a track head "
+                "(model.track.enabled=true), or the detector's own (tracking.rule=query)"
             )
         observed = Detections(
             boxes=detections.boxes.detach().float().cpu(),
@@ -133,3 +145,10 @@ class Tracker:
         if born:
             raw_ids[born] = self.memory.append(observed[born])
         return raw_ids, torch.tensor(sorted([*owners.values(), *born]), dtype=torch.int64)
+
+
+def _check_threshold(threshold: float, rule: str) -> None:
+    if RULES[rule].match_threshold is None:
+        raise InputError(f"tracking.match_threshold: rule '{rule}' has none; leave it null")
+    if not -1 <= threshold <= 1:
+        raise InputError(f"tracking.match_threshold: expected -1 to 1, got {threshold}")

@@ -1,0 +1,305 @@
+"""Scores of detections against remembered tracks, and the rules that assign by them."""
+
+import math
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.tracking import RULES, Rule, RuleSettings, ScoreWeights, Tracker
+from queryinst_vis.tracking.association import (
+    DROPPED,
+    NEW,
+    association_scores,
+    bisoftmax_scores,
+    cosine_scores,
+    greedy,
+    inclusive_iou,
+    masktrack,
+    one_to_one,
+)
+from tests.sightings import OBJECTS, ids_of, random_frame, see, videos
+
+ONE_TO_ONE = ["hungarian", "bisoftmax", "query"]
+
+
+# --- the score ------------------------------------------------------------------------------
+
+
+def test_inclusive_iou_counts_the_last_pixel():
+    boxes = torch.tensor([[0.0, 0, 9, 9], [5, 0, 14, 9], [10, 0, 19, 9], [3, 3, 3, 3]])
+    expected = [[1, 50 / 150, 0, 1 / 100]]  # 10 x 10 pixels, half of them shared, touching, one
+    assert_close(inclusive_iou(boxes[:1], boxes), torch.tensor(expected))
+
+
+def test_association_score_by_hand():
+    """log softmax + 1 * log(score) + 2 * IoU + 10 * [same label]; new object: IoU 0 and the 10."""
+    tracker = Tracker()
+    tracker.update(see(0, 1))
+    frame = see(0, scores=[0.5])
+    log_p = torch.tensor([0.0, 25.0, 0.0]).log_softmax(0)
+    weighted = torch.tensor([10.0, 2 * 1.0 + 10, 0.0])  # object 1 is elsewhere, of other label
+    expected = (log_p + torch.tensor(0.5).log() + weighted)[None]
+    assert_close(association_scores(frame, tracker.memory, ScoreWeights()), expected)
+
+
+@pytest.mark.parametrize("cue", ["score", "iou", "label"])
+def test_every_weight_scales_its_own_cue_only(cue):
+    tracker = Tracker()
+    tracker.update(see(0, 1, 2))
+    frame = see(0, 2, 3, scores=[0.2, 0.4, 0.9], shift=4)
+    off = ScoreWeights(score=0, iou=0, label=0)
+    bare = association_scores(frame, tracker.memory, off)
+    one = association_scores(frame, tracker.memory, replace(off, **{cue: 1.0})) - bare
+    three = association_scores(frame, tracker.memory, replace(off, **{cue: 3.0})) - bare
+    assert one.abs().max() > 0.05
+    assert_close(three, 3 * one, atol=1e-5, rtol=1e-5)
+    certain = replace(frame, scores=torch.ones(3))
+    assert_close(bare, association_scores(certain, tracker.memory, off))
+
+
+def test_tracker_passes_its_weights_to_the_rule():
+    """A detection of another class on a known box: with the label's weight it is a new object."""
+    frame = replace(see(0), labels=torch.tensor([1]), embeddings=torch.zeros(1, OBJECTS))
+    for label_weight, expected in ((10.0, 1), (0.0, 0)):
+        tracker = Tracker(label_weight=label_weight)
+        tracker.update(see(0))
+        assert tracker.update(frame).track_ids.tolist() == [expected]
+    tracker = Tracker(iou_weight=0.0, label_weight=0.0)  # no cue is left: the first column wins
+    tracker.update(see(0))
+    assert tracker.update(frame).track_ids.tolist() == [1]
+    for score_weight, winner in ((1.0, 0.9), (0.0, 0.2)):  # equal but for their scores
+        tracker = Tracker(score_weight=score_weight)
+        tracker.update(see(0))
+        twice = tracker.update(see(0, 0, scores=[0.2, 0.9]))
+        assert twice.scores.tolist() == pytest.approx([winner])
+
+
+def test_detection_score_of_zero_does_not_wipe_out_the_other_cues():
+    tracker = Tracker()
+    tracker.update(see(0, 1))
+    assert tracker.update(see(1, scores=[0.0])).track_ids.tolist() == [1]
+
+
+# --- bi-softmax and cosine ------------------------------------------------------------------
+
+
+def remember(*objects):
+    tracker = Tracker()
+    tracker.update(see(*objects))
+    return tracker.memory
+
+
+def random_matrix(seed, rows, columns):
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(rows, columns)))
+
+
+def test_bisoftmax_is_the_mean_of_both_choices():
+    """By hand: dot products 25 exist between detection 0 and track 0 only; all else is 0."""
+    frame = see(0, 2, scores=[0.2, 0.9])
+    memory = remember(0, 1)  # labels 0 and 1
+    track_0 = math.exp(25) / (math.exp(25) + 2)  # of nobody, tracks 0 and 1; of nobody, both rows
+    other = (1 / 3 + 1 / (math.exp(25) + 2)) / 2
+    assert_close(bisoftmax_scores(frame, memory), torch.tensor([[track_0, 0.0], [other, 0.0]]))
+
+
+def test_cosine_is_1_for_the_same_0_for_orthogonal_and_minus_1_for_opposite_embeddings():
+    frame = see(0, 1, 0)
+    frame.embeddings[2] *= -3  # length does not matter
+    expected = torch.tensor([[1.0, 0.0], [0.0, 0.0], [-1.0, 0.0]])
+    assert_close(cosine_scores(frame, remember(0, 2)), expected)
+
+
+def test_cosine_of_an_empty_embedding_is_0():
+    frame = replace(see(0), embeddings=torch.zeros(1, OBJECTS))
+    assert cosine_scores(frame, remember(0, 1)).tolist() == [[0.0, 0.0]]
+
+
+# --- assignments ----------------------------------------------------------------------------
+
+
+def test_greedy_loses_a_detection_that_one_to_one_keeps():
+    """Both want slot 0; the first could as well have slot 1."""
+    scores = torch.tensor([[0.0, 5.0, 4.0], [0.0, 4.5, -9.0]])
+    assert greedy(scores) == [0, DROPPED]
+    assert one_to_one(scores) == [1, 0]
+
+
+def test_greedy_gives_a_slot_twice_where_one_to_one_makes_a_new_object():
+    scores = torch.tensor([[0.0, 4.5], [0.0, 5.0]])
+    assert greedy(scores) == [0, 0]
+    assert one_to_one(scores) == [NEW, 0]
+
+
+def test_one_to_one_gives_no_detection_a_track_that_suits_it_less_than_being_new():
+    scores = torch.tensor([[0.0, -1.0, -2.0], [0.0, 3.0, -3.0]])
+    assert one_to_one(scores) == [NEW, 0]
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(0, 4), tracks=st.integers(1, 3))
+def test_one_to_one_has_the_greatest_total_of_all_assignments(seed, count, tracks):
+    scores = random_matrix(seed, count, tracks + 1)
+
+    def total(slots):
+        return sum(float(scores[row, max(slot, -1) + 1]) for row, slot in enumerate(slots))
+
+    def fits(slots):
+        known = [slot for slot in slots if slot != NEW]
+        return len(set(known)) == len(known)
+
+    found = one_to_one(scores)
+    assert len(found) == count and fits(found)
+    every = filter(fits, product([NEW, *range(tracks)], repeat=count))
+    assert total(found) == pytest.approx(max(total(slots) for slots in every))
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_one_to_one_follows_the_order_of_rows_and_ignores_what_is_constant_in_a_row(seed):
+    scores = random_matrix(seed, 6, 5)
+    slots = one_to_one(scores)
+    order = np.random.default_rng(seed).permutation(6)
+    assert one_to_one(scores[order]) == [slots[row] for row in order]
+    assert one_to_one(scores + random_matrix(seed, 6, 1)) == slots
+
+
+# --- rules ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_keeps_identities_through_motion_shuffling_and_absence(rule):
+    frames = [see(0, 1, 2), see(2, 0, shift=3), see(3, 1, shift=5), see(0, 1, 2, 3, shift=6)]
+    assert ids_of(Tracker(rule), frames) == [[0, 1, 2], [2, 0], [3, 1], [0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_sees_that_an_object_is_new_even_if_it_is_alone(rule):
+    newcomer = see(2)
+    newcomer.embeddings = -see(0).embeddings
+    assert ids_of(Tracker(rule), [see(0), newcomer]) == [[0], [1]]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_takes_a_frame_without_detections(rule):
+    assert ids_of(Tracker(rule), [see(), see(0), see(), see(0)]) == [[], [0], [], [0]]
+
+
+@pytest.mark.parametrize("rule", ONE_TO_ONE)
+@settings(deadline=None, max_examples=30)
+@given(video=videos)
+def test_one_to_one_rules_drop_no_detection_and_give_no_id_twice(rule, video):
+    tracker = Tracker(rule)
+    for frame in video:
+        published = tracker.update(frame)
+        assert torch.equal(published.boxes, frame.boxes)
+        assert published.track_ids.tolist() == tracker.last_raw_ids.tolist()
+        assert len(set(published.track_ids.tolist())) == len(frame)
+
+
+@pytest.mark.parametrize("rule", ONE_TO_ONE)
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_order_of_detections_does_not_decide_about_known_tracks(rule, seed):
+    rng = np.random.default_rng(seed)
+    first, frame, order = random_frame(rng, 5), random_frame(rng, 6), rng.permutation(6)
+
+    def known(frame):
+        tracker = Tracker(rule)
+        tracker.update(first)
+        tracker.update(frame)
+        ids = tracker.last_raw_ids
+        return torch.where(ids < len(first), ids, NEW)
+
+    assert known(frame)[order].tolist() == known(frame[order]).tolist()
+
+
+def test_where_masktrack_drops_a_detection_hungarian_gives_it_its_second_choice():
+    """Two objects look alike, and both detections lie nearer to where the second one was."""
+    first = replace(see(0, 2), embeddings=torch.ones(2, OBJECTS))
+    frame = replace(see(2, 2), embeddings=torch.ones(2, OBJECTS))
+    frame.boxes -= torch.tensor([[5.0], [10.0]])
+    lost, kept = Tracker("masktrack"), Tracker("hungarian")
+    assert ids_of(lost, [first, frame]) == [[0, 1], [1]]
+    assert lost.last_raw_ids.tolist() == [1, -1]
+    assert ids_of(kept, [first, frame]) == [[0, 1], [1, 0]]
+
+
+def test_bisoftmax_never_joins_different_classes():
+    tracker = Tracker("bisoftmax")
+    tracker.update(see(0))
+    assert tracker.update(replace(see(0), labels=torch.tensor([1]))).track_ids.tolist() == [1]
+
+
+def test_query_looks_at_embeddings_alone():
+    tracker = Tracker("query")
+    tracker.update(see(0, 1))
+    elsewhere = replace(see(1, 0, scores=[0.1, 0.2], shift=70), labels=torch.tensor([8, 9]))
+    assert tracker.update(elsewhere).track_ids.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("rule", ["bisoftmax", "query"])
+def test_the_threshold_is_where_an_object_becomes_new(rule):
+    blurred = replace(see(0), embeddings=torch.tensor([[0.04, 0.03, 0.0, 0.0]]))  # cosine 0.8
+    (score,) = {
+        "query": cosine_scores,
+        "bisoftmax": bisoftmax_scores,
+    }[rule](blurred, remember(0)).flatten()
+    for threshold, expected in ((score - 0.01, 0), (score + 0.01, 1)):
+        tracker = Tracker(rule, match_threshold=float(threshold))
+        tracker.update(see(0))
+        assert tracker.update(blurred).track_ids.tolist() == [expected]
+
+
+def test_a_rule_says_which_embeddings_it_reads():
+    assert {name: Tracker(name).embedding for name in RULES} == {
+        "masktrack": "track_head",
+        "hungarian": "track_head",
+        "bisoftmax": "track_head",
+        "query": "query",
+    }
+
+
+def test_a_new_rule_is_one_table_entry(monkeypatch):
+    """Any function of (detections, memory, settings) is a rule."""
+    hermit = Rule(lambda detections, memory, settings: [NEW, DROPPED])
+    monkeypatch.setitem(RULES, "hermit", hermit)
+    tracker = Tracker(rule="hermit")
+    tracker.update(see(0))
+    assert tracker.update(see(0, 0)).track_ids.tolist() == [1]
+    assert tracker.last_raw_ids.tolist() == [1, -1]
+
+
+def test_masktrack_rule_returns_slots():
+    slots = masktrack(see(1, 2, 1), remember(0, 1), RuleSettings())
+    assert slots == [1, NEW, DROPPED]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"rule": "hungry"},
+            r"tracking\.rule: unknown rule 'hungry'; choose from: "
+            "masktrack, hungarian, bisoftmax, query$",
+        ),
+        (
+            {"rule": "hungarian", "match_threshold": 0.5},
+            r"tracking\.match_threshold: rule 'hungarian' has none; leave it null",
+        ),
+        (
+            {"rule": "query", "match_threshold": 1.5},
+            r"tracking\.match_threshold: expected -1 to 1, got 1\.5",
+        ),
+        ({"rule": "query", "match_threshold": float("nan")}, "expected -1 to 1, got nan"),
+    ],
+)
+def test_a_wrong_choice_is_named_with_the_right_ones(arguments, message):
+    with pytest.raises(InputError, match=message):
+        Tracker(**arguments)
