@@ -7,6 +7,7 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
+from queryinst_vis import cli
 from queryinst_vis.config import Config
 from queryinst_vis.engine.checkpoint import load_model, load_weights, save_weights
 from queryinst_vis.errors import InputError
@@ -120,6 +121,17 @@ def test_a_masktrack_rcnn_gives_its_track_head(tmp_path, prefix, final_relu, sam
     assert all(torch.equal(weights["track_head." + key], value) for key, value in head.items())
 
 
+def test_the_command_lists_what_has_no_home_apart_from_its_result(tmp_path, capsys):
+    head = TrackHead(8, hidden_channels=24, embedding_channels=16).state_dict()
+    state = {f"track_head.embed_head.{key}": value for key, value in head.items()}
+    torch.save({**state, "rpn_head.rpn_conv.bias": torch.zeros(1)}, tmp_path / "m.pth")
+    words = ["convert-checkpoint", str(tmp_path / "m.pth"), str(tmp_path / "m.safetensors")]
+    assert cli.main(words) == 0
+    printed = capsys.readouterr()
+    assert printed.err == "no place for rpn_head.rpn_conv.bias\n"
+    assert printed.out.endswith("for models with model.track.final_relu=true\n")
+
+
 @pytest.mark.parametrize("final_relu", [True, False])
 def test_a_video_model_goes_to_mmdet_and_comes_back(tmp_path, resnet18_config, final_relu):
     track = resnet18_config.model.track
@@ -127,7 +139,8 @@ def test_a_video_model_goes_to_mmdet_and_comes_back(tmp_path, resnet18_config, f
     track.sampling_ratio = 0 if final_relu else 2  # which goes with it in the checkpoints we know
     track.hidden_channels = track.embedding_channels = 16
     save_weights(tmp_path / "o.safetensors", build_model(resnet18_config), resnet18_config)
-    convert_checkpoint(tmp_path / "o.safetensors", tmp_path / "t.pth")
+    line = convert_checkpoint(tmp_path / "o.safetensors", tmp_path / "t.pth")
+    assert ("but for the track head's (no ReLU)" in line) is not final_relu
     state = torch.load(tmp_path / "t.pth", weights_only=True)["state_dict"]
     name = "track_head.embed_head.fcs.0.bias" if final_relu else "track_head.fcs.0.bias"
     assert name in state and "detector.backbone.conv1.weight" in state

@@ -1,5 +1,7 @@
 """Our model inside mmdetection: what passes between them, and, where installed, the real thing."""
 
+import sys
+from importlib import import_module
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -9,6 +11,7 @@ import torch
 import yaml
 
 from queryinst_vis.config import config_to_dict
+from queryinst_vis.engine.checkpoint import save_weights
 from queryinst_vis.errors import InputError
 from queryinst_vis.interop.mmdet_samples import (
     input_sizes,
@@ -17,20 +20,14 @@ from queryinst_vis.interop.mmdet_samples import (
     output_sizes,
     target_of,
 )
+from queryinst_vis.models.build import build_model
+from queryinst_vis.models.postprocess import detect
 from queryinst_vis.structures import Detections
+from tests import mmdet_standin
 from tests.tiny import tiny_config
 
 CPU = torch.device("cpu")
-
-
-class BitmapMasks:
-    """mmdet's class, as far as it is used."""
-
-    def __init__(self, masks):
-        self.masks = masks
-
-    def to_tensor(self, dtype, device):
-        return torch.from_numpy(self.masks).to(device, dtype)
+PLUGIN = "queryinst_vis.interop.mmdet_plugin"
 
 
 def sample(masks=True, ids=None):
@@ -39,7 +36,8 @@ def sample(masks=True, ids=None):
         bboxes=torch.tensor([[0.0, 0, 10, 10], [5, 5, 20, 25]]), labels=torch.tensor([1, 0])
     )
     if masks:
-        truth.masks = BitmapMasks(np.eye(2, 32 * 64, dtype=np.uint8).reshape(2, 32, 64))
+        pixels = np.eye(2, 32 * 64, dtype=np.uint8).reshape(2, 32, 64)
+        truth.masks = mmdet_standin.BitmapMasks(pixels, 32, 64)
     if ids is not None:
         truth.instances_ids = torch.tensor(ids)
     metainfo = {"img_shape": (30, 40), "ori_shape": (60, 80, 3)}
@@ -89,40 +87,58 @@ def test_mmengine_sums_all_losses():
 @pytest.mark.skipif(find_spec("mmdet") is not None, reason="mmdet is installed")
 def test_without_mmdet_the_plugin_says_what_is_missing():
     with pytest.raises(InputError, match=r"not installed .*docs/dependencies\.md"):
-        import queryinst_vis.interop.mmdet_plugin  # noqa: F401
+        import_module(PLUGIN)
 
 
-# The real thing
+# The plug-in, on stand-ins and on the real thing
 
 
-@pytest.fixture
-def mmdet():
+@pytest.fixture(params=["stand-ins", "mmdet"])
+def mmdet(request, monkeypatch, tmp_path):
+    """mmdet's classes, and ``build``, which makes a model of an mmdet config's ``model``."""
+    if request.param == "mmdet":
+        yield real_mmdet(tmp_path)
+        return
+    monkeypatch.delitem(sys.modules, PLUGIN, raising=False)
+    registry = mmdet_standin.install(monkeypatch)
+    import_module(PLUGIN)
+    yield SimpleNamespace(
+        build=registry.build,
+        DetDataSample=mmdet_standin.DetDataSample,
+        TrackDataSample=mmdet_standin.TrackDataSample,
+        BitmapMasks=mmdet_standin.BitmapMasks,
+        InstanceData=SimpleNamespace,
+    )
+    del sys.modules[PLUGIN]
+
+
+def real_mmdet(tmp_path):
     pytest.importorskip("mmdet", reason="needs mmdet, see docs/dependencies.md")
-    structures = pytest.importorskip("mmdet.structures")
+    models = import_module("mmdet.registry").MODELS
+    configs = import_module("mmengine.config").Config
+
+    def build(model):
+        """From a config file, which imports the plug-in by name."""
+        path = tmp_path / "mmdet_config.py"
+        path.write_text(f"custom_imports = {{'imports': [{PLUGIN!r}]}}\nmodel = {model!r}\n")
+        return models.build(configs.fromfile(path).model)
+
+    structures = import_module("mmdet.structures")
     return SimpleNamespace(
-        registry=pytest.importorskip("mmdet.registry"),
+        build=build,
         DetDataSample=structures.DetDataSample,
         TrackDataSample=structures.TrackDataSample,
-        BitmapMasks=pytest.importorskip("mmdet.structures.mask").BitmapMasks,
-        InstanceData=pytest.importorskip("mmengine.structures").InstanceData,
-        Config=pytest.importorskip("mmengine.config").Config,
+        BitmapMasks=import_module("mmdet.structures.mask").BitmapMasks,
+        InstanceData=import_module("mmengine.structures").InstanceData,
     )
 
 
 @pytest.fixture
 def config_file(tmp_path):
-    """A tiny video model of ours, as YAML (which JSON is)."""
+    """A tiny video model of ours."""
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(config_to_dict(tiny_config())))
-    return path
-
-
-def build(mmdet, tmp_path, model):
-    """A model from a config file of mmdet, which imports the plug-in by name."""
-    path = tmp_path / "mmdet_config.py"
-    imports = {"imports": ["queryinst_vis.interop.mmdet_plugin"]}
-    path.write_text(f"custom_imports = {imports!r}\nmodel = {model!r}\n")
-    return mmdet.registry.MODELS.build(mmdet.Config.fromfile(path).model)
+    return str(path)
 
 
 def frame(mmdet, index):
@@ -140,41 +156,98 @@ def frame(mmdet, index):
     return made
 
 
-def test_an_mmdet_config_names_our_detector(mmdet, tmp_path, config_file):
-    model = build(
-        mmdet, tmp_path, {"type": "QueryInstVisDetector", "config": str(config_file)}
-    ).train()
+def test_an_mmdet_config_names_our_detector(mmdet, config_file):
+    model = mmdet.build({"type": "QueryInstVisDetector", "config": config_file}).train()
     images, samples = torch.rand(2, 3, 64, 96), [frame(mmdet, 0), frame(mmdet, 1)]
     loss, logs = model.parse_losses(model(images, samples, mode="loss"))
     assert {"s0.loss_cls", "s1.loss_dice"} <= set(logs) and loss.isfinite()
     loss.backward()
+    assert model.network.queries.grad.abs().sum() > 0
     model.eval()
     with torch.no_grad():
-        (first, _) = model(images, samples, mode="predict")
+        first, _ = model(images, samples, mode="predict")
         logits, boxes = model(images, samples, mode="tensor")
-    assert first.pred_instances.masks.shape[1:] == (128, 192)
+        alone, whole = model(images), model(images, samples)
+    assert first.pred_instances.masks.shape == (len(first.pred_instances.scores), 128, 192)
     assert logits.shape == (2, 5, 2) and boxes.shape == (2, 5, 4)
+    assert torch.equal(alone[0], whole[0])  # without samples the whole input counts
+    assert len(model.extract_feat(images)) == 4
 
 
-def test_an_mmdet_config_names_our_tracker(mmdet, tmp_path, config_file):
-    model = build(
-        mmdet,
-        tmp_path,
+def test_the_detector_finds_what_our_own_inference_finds(mmdet, config_file):
+    torch.manual_seed(0)
+    model = mmdet.build({"type": "QueryInstVisDetector", "config": config_file}).eval()
+    image = torch.rand(1, 3, 64, 96)
+    expected = detect(
+        model.network, image, [(64, 96)], [(64, 96)],
+        score_threshold=0.0, max_per_image=5, one_label_per_query=True,
+    )[0]  # fmt: skip
+    (found,) = model.predict(image, [frame(mmdet, 0)], rescale=False)
+    assert torch.equal(found.pred_instances.bboxes, expected.boxes)
+    assert torch.equal(found.pred_instances.scores, expected.scores)
+    assert torch.equal(found.pred_instances.masks, expected.masks())
+
+
+def video_model(mmdet, config_file, **tracker):
+    return mmdet.build(
         {
             "type": "QueryInstVisModel",
-            "detector": {"type": "QueryInstVisDetector", "config": str(config_file)},
-            "tracker": {"type": "QueryInstVisTracker", "rule": "masktrack"},
-        },
-    ).train()
-    video = mmdet.TrackDataSample(metainfo={"key_frames_inds": [0], "ref_frames_inds": [1]})
-    video.video_data_samples = [frame(mmdet, 0), frame(mmdet, 1)]
-    images = torch.rand(1, 2, 3, 64, 96)
-    loss, logs = model.parse_losses(model(images, [video], mode="loss"))
-    assert "loss_track" in logs and loss.isfinite()
+            "detector": {"type": "QueryInstVisDetector", "config": config_file},
+            "tracker": {"type": "QueryInstVisTracker", **tracker},
+        }
+    )
+
+
+def video(mmdet):
+    made = mmdet.TrackDataSample(metainfo={"key_frames_inds": [0], "ref_frames_inds": [1]})
+    made.video_data_samples = [frame(mmdet, 0), frame(mmdet, 1)]
+    return made
+
+
+def test_an_mmdet_config_names_our_tracker(mmdet, config_file):
+    torch.manual_seed(0)
+    model = video_model(mmdet, config_file, rule="masktrack").train()
+    images = torch.rand(1, 1, 3, 64, 96).repeat(1, 2, 1, 1, 1)  # two equal frames
+    loss, logs = model.parse_losses(model(images, [video(mmdet)], mode="loss"))
+    assert "loss_track" in logs and "s1.loss_dice" in logs and loss.isfinite()
     model.eval()
-    (tracked,) = model(images, [video], mode="predict")
-    for index in range(2):
-        found = tracked[index].pred_track_instances
-        ids = found.instances_id.tolist()
-        assert len(ids) > 0 and len(set(ids)) == len(ids)
-        assert found.masks.shape == (len(ids), 128, 192)
+    (tracked,) = model(images, [video(mmdet)], mode="predict")
+    ids = [tracked[index].pred_track_instances.instances_id.tolist() for index in range(2)]
+    assert sorted(ids[0]) == list(range(5))  # five queries, five new instances
+    assert tracked[0].pred_track_instances.masks.shape == (5, 128, 192)
+    assert len(set(ids[1])) == len(ids[1]) > 0
+    again = model(images, [video(mmdet)], mode="predict")[0]  # a new video begins at 0 again
+    assert again[0].pred_track_instances.instances_id.tolist() == ids[0]
+    assert again[1].pred_track_instances.instances_id.tolist() == ids[1]
+
+
+def test_several_videos_at_once_are_refused(mmdet, config_file):
+    model = video_model(mmdet, config_file).eval()
+    with pytest.raises(InputError, match="one video at a time, got 2"):
+        model(torch.rand(2, 2, 3, 64, 96), [video(mmdet), video(mmdet)], mode="predict")
+
+
+def test_a_rule_that_needs_a_track_head_is_refused_without_one(mmdet, config_file):
+    detector = {
+        "type": "QueryInstVisDetector",
+        "config": config_file,
+        "overrides": ["model.track.enabled=false"],
+    }
+    config = {"type": "QueryInstVisModel", "detector": detector}
+    with pytest.raises(InputError, match="no track head"):
+        mmdet.build({**config, "tracker": {"type": "QueryInstVisTracker"}})
+    model = mmdet.build({**config, "tracker": {"type": "QueryInstVisTracker", "rule": "query"}})
+    tracked = model.eval()(torch.rand(1, 2, 3, 64, 96), [video(mmdet)], mode="predict")[0]
+    assert len(tracked[0].pred_track_instances.instances_id) == 5
+
+
+def test_weights_of_ours_infer_and_do_not_train(mmdet, tmp_path):
+    config, path = tiny_config(), tmp_path / "tiny.safetensors"
+    save_weights(path, build_model(config), config)
+    model = mmdet.build({"type": "QueryInstVisDetector", "weights": str(path)})
+    (found,) = model.eval()(torch.rand(1, 3, 64, 96), [frame(mmdet, 0)], mode="predict")
+    assert len(found.pred_instances.scores) == 5
+    with pytest.raises(InputError, match="name a config instead"):
+        model(torch.rand(1, 3, 64, 96), [frame(mmdet, 0)], mode="loss")
+    with pytest.raises(InputError, match="one of both"):
+        mmdet.build({"type": "QueryInstVisDetector"})

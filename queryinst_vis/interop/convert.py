@@ -143,7 +143,9 @@ def _export(src: Path, dst: Path) -> str:
     meta = {"dataset_meta": {"classes": config.model.classes}}
     with atomic_path(dst) as temporary:
         torch.save({"meta": meta, "state_dict": exported}, temporary)
-    return f"{dst}: under mmdetection's names, {len(exported)} tensors"
+    track = config.model.track
+    kept = "" if track.final_relu or not track.enabled else ", but for the track head's (no ReLU)"
+    return f"{dst}: under mmdetection's names{kept}, {len(exported)} tensors"
 
 
 def _write(path: Path, weights: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:

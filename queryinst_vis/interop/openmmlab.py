@@ -42,13 +42,13 @@ def translate(state_dict: StateDict) -> tuple[StateDict, list[str]]:
     """Their weights under our names, and the keys that have no counterpart in our model."""
     converted, homeless = {}, []
     for key, value in state_dict.items():
-        name = convert_key(key)
         if key.endswith(POSITION_INDEX):
             continue
+        name = convert_key(key)
         if name is None:
             homeless.append(key)
         elif _is_unfolded(key.removeprefix(DETECTOR)):
-            converted[name] = value.unflatten(-1, (-1, 2, 2)).transpose(-1, -3).flatten(-3)
+            converted[name] = _merged_order(value)
         else:
             converted[name] = value
     return converted, homeless
@@ -69,27 +69,23 @@ def export_state_dict(weights: StateDict, final_relu: bool = True) -> StateDict:
     Raises:
         InputError: weights that mmdetection has no place for.
     """
-    prefix = DETECTOR if any(name.startswith(TRACK_HEAD) for name in weights) else ""
-    exported, homeless = {}, []
-    for name, value in weights.items():
-        if name.startswith(TRACK_HEAD + "fcs."):
-            exported[export_key(name) if final_relu else name] = value
-            continue
-        key = export_key(name)
-        if key is None:
-            homeless.append(name)
-        elif _is_unfolded(key):
-            exported[prefix + key] = value.unflatten(-1, (2, 2, -1)).transpose(-1, -3).flatten(-3)
-        else:
-            exported[prefix + key] = value
-        if name.endswith(POSITION_TABLE) and key is not None:
-            index = key.removesuffix(POSITION_TABLE) + POSITION_INDEX
-            exported[prefix + index] = _relative_positions(value)
+    homeless = [name for name in weights if export_key(name) is None]
     if homeless:
         raise InputError(
             f"{len(homeless)} of {len(weights)} weights have no place in mmdetection's QueryInst, "
             f"the first is '{homeless[0]}': only published heads on a ResNet, ResNeXt or Swin do"
         )
+    prefix = DETECTOR if any(name.startswith(TRACK_HEAD) for name in weights) else ""
+    exported = {}
+    for name, value in weights.items():
+        key = export_key(name)
+        if name.startswith(TRACK_HEAD):
+            exported[key if final_relu else name] = value
+            continue
+        exported[prefix + key] = _unfolded_order(value) if _is_unfolded(key) else value
+        if key.endswith(POSITION_TABLE):
+            index = key.removesuffix(POSITION_TABLE) + POSITION_INDEX
+            exported[prefix + index] = _relative_positions(value)
     return exported
 
 
@@ -99,12 +95,22 @@ def has_final_relu(state_dict: StateDict) -> bool:
 
 
 def _is_unfolded(key: str) -> bool:
-    """Whether mmdetection's downsampling reads this weight.
+    """Whether one of mmdetection's downsamplings of Swin reads this weight.
 
-    It gathers 2x2 positions as (channel, row, column), the authors of Swin and timm do it as
-    (column, row, channel).
+    It gathers 2x2 positions as (channel, row, column); the authors of Swin, and timm with them,
+    as (column, row, channel).
     """
     return key.startswith(MMDET_SWIN) and ".downsample." in key
+
+
+def _merged_order(value: Tensor) -> Tensor:
+    """``(..., 4 C)`` from mmdetection's order to timm's."""
+    return value.unflatten(-1, (-1, 2, 2)).transpose(-1, -3).flatten(-3)
+
+
+def _unfolded_order(value: Tensor) -> Tensor:
+    """``(..., 4 C)`` from timm's order to mmdetection's."""
+    return value.unflatten(-1, (2, 2, -1)).transpose(-1, -3).flatten(-3)
 
 
 def _relative_positions(table: Tensor) -> Tensor:
