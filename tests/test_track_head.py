@@ -1,4 +1,4 @@
-"""The track head and the track loss."""
+"""The track heads and the track loss."""
 
 import math
 
@@ -77,6 +77,57 @@ def test_initialisation_is_normal_with_deviation_a_hundredth():
 def test_published_size():
     head = TrackHead(256)
     assert [tuple(layer.weight.shape) for layer in head.fcs] == [(1024, 12544), (1024, 1024)]
+
+
+# --- QueryTrack's head ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def query_head():
+    torch.manual_seed(0)
+    return TrackHead(4, 7, 2, 16, 8, dynamic_channels=2)
+
+
+Q_STAR = [torch.linspace(-1, 1, 8).view(2, 4), torch.tensor([[0.3, -0.2, 0.9, 0.0]])]
+
+
+def test_query_head_enhances_the_features_by_q_star_before_its_layers(query_head, features):
+    roi_features = query_head.extract(features, BOXES)
+    enhanced = query_head.dynamic_conv(torch.cat(Q_STAR), roi_features)
+    as_maps = enhanced.reshape(3, 7, 7, 4).permute(0, 3, 1, 2)
+    found = query_head(features, BOXES, Q_STAR)
+    assert found.shape == (3, 8)
+    assert_close(found, query_head.embed(as_maps))
+
+
+def test_query_head_tells_queries_on_the_same_box_apart(query_head, features):
+    swapped = [Q_STAR[0].flip(0), Q_STAR[1]]
+    same = query_head(features, BOXES, Q_STAR)
+    other = query_head(features, BOXES, swapped)
+    assert_close(same[2], other[2])
+    assert not torch.allclose(same[:2], other[:2])
+
+
+def test_query_head_passes_gradient_to_queries_features_and_itself(query_head, features):
+    q_star = [q.clone().requires_grad_() for q in Q_STAR]
+    features = [level.requires_grad_() for level in features]
+    query_head(features, BOXES, q_star).square().sum().backward()
+    assert all(q.grad.any() for q in q_star)
+    assert any(level.grad is not None and level.grad.any() for level in features)
+    assert all(parameter.grad is not None for parameter in query_head.parameters())
+
+
+def test_query_head_without_boxes(query_head, features):
+    none = [torch.zeros(0, 4), torch.zeros(0, 4)]
+    assert query_head(features, none, none).shape == (0, 8)  # q* has 4 channels as well here
+
+
+def test_query_head_adds_one_dynamic_convolution_to_the_published_head(head, query_head):
+    added = query_head.state_dict().keys() - head.state_dict().keys()
+    assert {name.split(".")[0] for name in added} == {"dynamic_conv"}
+
+
+# --- similarity -----------------------------------------------------------------------------
 
 
 def test_similarity_is_a_zero_column_then_dot_products():
