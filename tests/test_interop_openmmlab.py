@@ -258,6 +258,7 @@ def test_the_backbone_is_recognised(name):
 
 def test_the_model_is_recognised():
     config, weights = built_on_meta(
+        "resnet50",
         num_queries=7,
         class_layers=2,
         box_layers=1,
