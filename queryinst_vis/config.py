@@ -109,8 +109,8 @@ class TrackingConfig:
     score_weight: float = 1.0  # masktrack
     iou_weight: float = 2.0  # masktrack and hungarian
     label_weight: float = 10.0  # masktrack and hungarian
-    # Below this similarity a detection is a new object. null: the rule's own, for bisoftmax
-    # (0..1) and query (a cosine); the other two learnt what "new" scores and have none.
+    # query: a detection whose cosine with every track is below this is a new object. null: the
+    # rule's own. The other rules have none: their track head learnt what a new object scores.
     match_threshold: float | None = None
     expire_after: int | None = None  # forget a track unseen for this many frames; None: never
     max_tracks: int | None = None  # keep at most this many tracks in memory; None: no cap

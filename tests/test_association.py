@@ -101,12 +101,17 @@ def random_matrix(seed, rows, columns):
 
 
 def test_bisoftmax_is_the_mean_of_both_choices():
-    """By hand: dot products 25 exist between detection 0 and track 0 only; all else is 0."""
-    frame = see(0, 2, scores=[0.2, 0.9])
-    memory = remember(0, 1)  # labels 0 and 1
-    track_0 = math.exp(25) / (math.exp(25) + 2)  # of nobody, tracks 0 and 1; of nobody, both rows
-    other = (1 / 3 + 1 / (math.exp(25) + 2)) / 2
-    assert_close(bisoftmax_scores(frame, memory), torch.tensor([[track_0, 0.0], [other, 0.0]]))
+    """By hand: the dot product of detection 0 and track 0 is 2, all others are 0."""
+    frame, memory = see(0, 2, scores=[0.2, 0.9]), remember(0, 1, 2)  # track 1 has another label
+    frame.embeddings[0] *= 2 / 25
+    frame.embeddings[1] *= 0
+    e = math.exp(2)
+    expected = [
+        # nobody, and each track: chosen by the detection; choosing it (nobody and both compete)
+        [1 / (e + 3), (e / (e + 3) + e / (e + 2)) / 2, 0.0, (1 / (e + 3) + 1 / 3) / 2],
+        [1 / 4, (1 / 4 + 1 / (e + 2)) / 2, 0.0, (1 / 4 + 1 / 3) / 2],
+    ]
+    assert_close(bisoftmax_scores(frame, memory), torch.tensor(expected))
 
 
 def test_cosine_is_1_for_the_same_0_for_orthogonal_and_minus_1_for_opposite_embeddings():
@@ -244,17 +249,11 @@ def test_query_looks_at_embeddings_alone():
     assert tracker.update(elsewhere).track_ids.tolist() == [1, 0]
 
 
-@pytest.mark.parametrize("rule", ["bisoftmax", "query"])
-def test_the_threshold_is_where_an_object_becomes_new(rule):
-    blurred = replace(see(0), embeddings=torch.tensor([[0.04, 0.03, 0.0, 0.0]]))  # cosine 0.8
-    (score,) = {
-        "query": cosine_scores,
-        "bisoftmax": bisoftmax_scores,
-    }[rule](blurred, remember(0)).flatten()
-    for threshold, expected in ((score - 0.01, 0), (score + 0.01, 1)):
-        tracker = Tracker(rule, match_threshold=float(threshold))
-        tracker.update(see(0))
-        assert tracker.update(blurred).track_ids.tolist() == [expected]
+@pytest.mark.parametrize(("threshold", "expected"), [(0.59, 0), (0.61, 1), (None, 1)])
+def test_below_its_threshold_query_sees_a_new_object(threshold, expected):
+    blurred = replace(see(0), embeddings=torch.tensor([[0.6, 0.8, 0.0, 0.0]]))  # cosine 0.6
+    tracker = Tracker("query", match_threshold=threshold)
+    assert ids_of(tracker, [see(0), blurred]) == [[0], [expected]]
 
 
 def test_a_rule_says_which_embeddings_it_reads():

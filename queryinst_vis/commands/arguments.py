@@ -48,6 +48,7 @@ def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
     parser.add_argument(
         "overrides",
         nargs="*",
+        default=[],  # without one, argparse calls them required
         metavar="key=value",
         help=f"config keys to change, e.g. {example}",
     )

@@ -23,8 +23,8 @@ class Tracker:
         score_weight: weight of the detection's log score (masktrack).
         iou_weight: weight of the IoU with the track's last box (masktrack, hungarian).
         label_weight: weight of having the track's label (masktrack, hungarian).
-        match_threshold: similarity from which on a detection may be a remembered object
-            (bisoftmax: 0..1, query: a cosine); None: the rule's own.
+        match_threshold: cosine from which on a detection may be a remembered object (query);
+            None: the rule's own.
         expire_after: forget a track unseen for this many frames; None never forgets, as
             MaskTrack R-CNN does.
         max_tracks: remember at most this many tracks, the longest unseen go first; None: no cap.
