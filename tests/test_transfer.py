@@ -181,7 +181,7 @@ def test_what_was_taken_is_said_class_by_class(source, config, tmp_path):
 
 
 def test_equal_classes_and_queries_take_everything(source, source_config, tmp_path):
-    lines = transfer_checkpoint(source, source_config, tmp_path / "same.safetensors", "kmeans")
+    lines = transfer_checkpoint(source, source_config, tmp_path / "same.safetensors", "most_used")
     old, new = load_weights(source)[1], load_weights(tmp_path / "same.safetensors")[1]
     assert old.keys() == new.keys()
     assert all(torch.equal(new[name], old[name]) for name in old)
@@ -353,8 +353,17 @@ def test_what_was_left_out_is_said(source, config):
 def test_something_must_be_in_common(tmp_path, source, config):
     with safe_open(source, framework="pt") as file:
         save_file({"other": torch.zeros(2)}, tmp_path / "other.safetensors", file.metadata())
-    with pytest.raises(InputError, match=r"init_weights .*other.*: no tensor matches this model"):
+    with pytest.raises(InputError, match=r"init_weights .*other.*: no layer fits this model"):
         initialise_from(build_model(config), config, tmp_path / "other.safetensors")
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path, source, config):
+    """The row of a class would fit, whatever the network: too little to start from."""
+    config.model.channels, config.model.backbone.name = 16, "resnet18"
+    expected = "is a lcnet_035 with 32 channels, this a resnet18 with 16 channels; choose"
+    with pytest.raises(InputError, match=expected):
+        transfer_checkpoint(source, config, tmp_path / "start.safetensors")
+    assert list(tmp_path.iterdir()) == []
 
 
 # The command

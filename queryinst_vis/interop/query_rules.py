@@ -49,7 +49,7 @@ class Source:
 
 def pick_first(source: Source, count: int) -> list[int]:
     """The first queries: quick, and no better than chance, as queries have no order."""
-    return list(range(min(count, len(source.weights["queries"]))))
+    return list(range(min(count, source.config.model.num_queries)))
 
 
 def pick_kmeans(source: Source, count: int) -> list[int]:
@@ -108,7 +108,12 @@ QUERY_RULES: dict[str, Callable[[Source, int], list[int]]] = {
 
 
 def pick_queries(rule: str, source: Source, count: int) -> list[int]:
-    """Rows of at most ``count`` different queries of the checkpoint, by a key of QUERY_RULES.
+    """Rows of at most ``count`` different queries of the checkpoint.
+
+    Args:
+        rule: a key of ``QUERY_RULES``. Where the checkpoint has ``count`` queries, all are taken.
+        source: the checkpoint.
+        count: queries of the model to fill.
 
     Raises:
         InputError: an unknown rule, or a calibration set that is missing or not asked for.
@@ -117,6 +122,8 @@ def pick_queries(rule: str, source: Source, count: int) -> list[int]:
         raise InputError(f"query rule '{rule}': choose one of {', '.join(QUERY_RULES)}")
     if source.calibration is not None and rule != "most_used":
         raise InputError(f"query rule '{rule}' reads no calibration set; only most_used does")
+    if count == source.config.model.num_queries:
+        return list(range(count))
     return QUERY_RULES[rule](source, count)
 
 

@@ -78,7 +78,9 @@ def initialise_from(model: QueryInst, config: Config, name_or_path: str | Path) 
     """
     path = find_weights(name_or_path)
     source_config, weights = load_weights(path)
-    lines = transfer(model, config, source_config, weights, [], f"train.init_weights {path}")
+    source = Source(source_config, weights, config.model.classes)
+    rows = pick_queries("reinitialise", source, config.model.num_queries)
+    lines = transfer(model, config, source_config, weights, rows, f"train.init_weights {path}")
     if source_config.model.num_queries != config.model.num_queries:
         lines.append("  to start from some of its queries: 'queryinst-vis transfer-weights'")
     return lines
@@ -97,22 +99,20 @@ def transfer(
     Args:
         model, config: what is to be filled.
         source, weights: the checkpoint, as ``load_weights`` gives it; half precision will do.
-        queries: the checkpoint's queries to begin with; where both have the same number of
-            them, all are taken instead.
+        queries: rows of the checkpoint's queries that become the model's first ones.
         where: names the checkpoint in messages.
 
     Raises:
-        InputError: nothing in the checkpoint fits.
+        InputError: nothing in the checkpoint fits, but for single rows perhaps.
     """
     own = model.state_dict()
     rows = match_rows(source.model.classes, config.model.classes)
     classes = [(new, old) for new, old in enumerate(rows) if old is not None]
-    if source.model.num_queries == config.model.num_queries:
-        queries = list(range(config.model.num_queries))
     taken = _inherit(own, weights, classes, list(enumerate(queries)))
-    if not taken:
+    if not any(value.dim() > 1 and not _of_rows(name) for name, value in taken.items()):
         raise InputError(
-            f"{where}: no tensor matches this model; choose weights of the same backbone and width"
+            f"{where}: no layer fits this model: it is a {_describe(source)}, this a "
+            f"{_describe(config)}; choose weights of the same backbone or the same model.channels"
         )
     model.load_state_dict(taken, strict=False)
     return [
@@ -151,6 +151,14 @@ def _of_classes(name: str) -> bool:
 
 def _of_queries(name: str) -> bool:
     return QUERY_ROWS.fullmatch(name) is not None
+
+
+def _of_rows(name: str) -> bool:
+    return _of_classes(name) or _of_queries(name)
+
+
+def _describe(config: Config) -> str:
+    return f"{config.model.backbone.name} with {config.model.channels} channels"
 
 
 def _describe_classes(config: Config, source: Config, rows: list[int | None]) -> Iterator[str]:
