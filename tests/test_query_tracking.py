@@ -88,7 +88,8 @@ def test_the_track_command_takes_overrides(tmp_path, image_model, capsys):
     words += ["--score-threshold", "0", "--device", "cpu"]
     assert main([*words, "tracking.rule=querry"]) == 2
     assert "unknown rule 'querry'; choose from: masktrack" in capsys.readouterr().err
-    assert main([*words, "tracking.rule=query"]) == 0
+    anyone = "tracking.match_threshold=-1"  # no detection is so unlike the five tracks to be new
+    assert main([*words, "tracking.rule=query", anyone]) == 0
     assert "5 tracks in 2 frames" in capsys.readouterr().out
 
 
@@ -98,6 +99,17 @@ def test_test_video_takes_image_weights(tmp_path, image_model):
     config = image_config(val=write_videos(tmp_path / "videos"))
     metrics = evaluation.test_video(config, weights, out, devices=1)
     assert 0 <= metrics["AP"] < 1 and out.is_file()
+
+
+def test_training_an_image_model_may_be_scored_on_videos(tmp_path):
+    config = image_config(val=write_videos(tmp_path / "videos"))
+    assert len(evaluation.open_validation_set(config).videos) == 2
+    config.tracking.rule = "masktrack"
+    with pytest.raises(InputError, match=r"model\.track\.enabled=true or tracking\.rule=query"):
+        evaluation.open_validation_set(config)
+    config.tracking.rule = "querry"  # told before the training, not at its first evaluation
+    with pytest.raises(InputError, match="unknown rule 'querry'"):
+        evaluation.open_validation_set(config)
 
 
 def test_shapes_are_followed_by_their_queries_alone():

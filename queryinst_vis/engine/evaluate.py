@@ -19,7 +19,7 @@ from queryinst_vis.data.frames import load_pixels
 from queryinst_vis.data.loader import open_dataset
 from queryinst_vis.data.youtube_vis import VideoRecord, YouTubeVisDataset
 from queryinst_vis.engine.checkpoint import load_for_config
-from queryinst_vis.engine.inference import VideoTracker, detect_frames
+from queryinst_vis.engine.inference import VideoTracker, build_tracker, detect_frames
 from queryinst_vis.engine.launch import gather, launch
 from queryinst_vis.engine.log import ProgressDisplay
 from queryinst_vis.errors import InputError
@@ -129,7 +129,8 @@ def open_validation_set(config: Config) -> AnySet | None:
     """``data.val``, checked to be one that can be scored; None where it is not set.
 
     Raises:
-        InputError: unreadable, without annotations, or videos for a model that cannot track.
+        InputError: unreadable, without annotations, or videos for a model or by a rule that
+            cannot track.
     """
     annotations = config.data.val.annotations
     if annotations is None:
@@ -137,11 +138,13 @@ def open_validation_set(config: Config) -> AnySet | None:
     dataset = open_dataset(config.data.val, config.model.classes)
     if not dataset.has_annotations:
         raise InputError(f"data.val.annotations {annotations}: has no annotations to score with")
-    if isinstance(dataset, YouTubeVisDataset) and not config.model.track.enabled:
-        raise InputError(
-            f"data.val.annotations {annotations}: holds videos; set model.track.enabled=true or "
-            "choose an image set"
-        )
+    if isinstance(dataset, YouTubeVisDataset):
+        embedding = build_tracker(config.tracking).embedding
+        if embedding == "track_head" and not config.model.track.enabled:
+            raise InputError(
+                f"data.val.annotations {annotations}: holds videos; set model.track.enabled=true "
+                "or tracking.rule=query, or choose an image set"
+            )
     return dataset
 
 
