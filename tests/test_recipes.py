@@ -1,0 +1,228 @@
+"""Every config: it loads, builds with its exact number of parameters, and trains a step.
+
+The counts are derived from the two that mmdetection's models have (R50 with 100 queries, R101
+with 300, 80 classes), by what a config adds or leaves out.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import write_images, write_videos
+
+from queryinst_vis.config import Config, config_from_dict, load_config
+from queryinst_vis.data.loader import train_loader
+from queryinst_vis.data.views import check_input
+from queryinst_vis.engine.schedule import build_optimizer, set_learning_rate
+from queryinst_vis.engine.step import TrainingStep
+from queryinst_vis.engine.train import check_recipe
+from queryinst_vis.files import read_json, write_json_atomically
+from queryinst_vis.losses.criterion import Criterion
+from queryinst_vis.models.build import build_model
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+R50_100 = 172_688_808  # as mmdetection counts it
+R101_300 = 191_732_936  # likewise
+C, FFN, HIDDEN, STAGES = 256, 2048, 64, 6
+
+QUERY = C + 4  # a query and its box
+CLASS = STAGES * 2 * (C + 1)  # a row of each class predictor and of each mask predictor
+NORM = 2 * C
+DYNAMIC_CONV = (C + 1) * 2 * C * HIDDEN + 2 * HIDDEN + NORM
+ATTENTION = 4 * (C + 1) * C + NORM
+UPDATE = (C + 1) * FFN + (FFN + 1) * C + 2 * NORM  # feed-forward network with both norms
+MASK_HEAD = DYNAMIC_CONV + 4 * (9 * C * C + NORM) + (4 * C * C + C) + 80 * (C + 1)
+BOX_STAGE = (
+    ATTENTION
+    + DYNAMIC_CONV
+    + (49 * C + 1) * C  # 7x7 positions to one vector
+    + NORM
+    + UPDATE
+    + 4 * (C * C + NORM)  # one layer of the class branch, three of the box branch
+    + (80 + 4) * (C + 1)
+)
+FLOW = (STAGES - 1) * (C * C + NORM)  # a 1x1 convolution from each mask head to the next
+TRACK_HEAD = (49 * C + 1) * 1024 + (1024 + 1) * 1024
+OWN_QUERIES = 100 * C + (STAGES - 1) * UPDATE
+OWN_ATTENTION = STAGES * ATTENTION
+VANILLA = R50_100 - STAGES * DYNAMIC_CONV
+VIS = R50_100 - 90 * QUERY - 40 * CLASS + TRACK_HEAD  # 10 queries, 40 classes
+
+# Backbones as published, without classifier: ImageNet models have 1000 classes
+R50 = 25_557_032 - 2049 * 1000
+X101 = 83_455_272 - 2049 * 1000
+# DCNv2: two offsets and a modulation for each of 9 taps, in 4, 23 and 3 blocks of c3, c4 and c5
+OFFSETS = sum(blocks * 27 * (9 * width + 1) for blocks, width in ((4, 512), (23, 1024), (3, 2048)))
+
+# Our own slim model: EfficientNet-Lite0, 64 channels, 3 stages, 10 queries, 6 classes
+SLIM = 6_651_928  # as built
+SLIM_TRACK_HEAD = (49 * 64 + 1) * 256 + (256 + 1) * 128
+
+
+def swin(published: int, width: int) -> int:
+    """Backbone, a LayerNorm for each of four levels, and narrower lateral convolutions."""
+    widths = [width, 2 * width, 4 * width, 8 * width]
+    classifier = 2 * widths[-1] + 1000 * (widths[-1] + 1)
+    lateral = C * (sum(widths) - (256 + 512 + 1024 + 2048))
+    return published - classifier + 2 * sum(widths) + lateral
+
+
+PARAMETERS = {
+    "coco/queryinst_r50_100q_1x": R50_100,
+    "coco/queryinst_r50_100q_3x": R50_100,
+    "coco/queryinst_r50_100q_3x_640": R50_100,
+    "coco/queryinst_r50_100q_5stages_3x_640": R50_100 - BOX_STAGE - MASK_HEAD,
+    "coco/queryinst_r50_300q_3x_640": R50_100 + 200 * QUERY,
+    "coco/queryinst_r50_300q_3x_crop": R50_100 + 200 * QUERY,
+    "coco/queryinst_r50_300q_3x_crop_augmented": R50_100 + 200 * QUERY,
+    "coco/queryinst_r101_300q_3x_640": R101_300,
+    "coco/queryinst_r101_300q_3x_crop": R101_300,
+    "coco/queryinst_x101_64x4d_dcn_300q_3x_crop": R50_100 + 200 * QUERY - R50 + X101 + OFFSETS,
+    "coco/queryinst_swin_t_100q_3x_crop": R50_100 - R50 + swin(28_288_354, 96),
+    "coco/queryinst_swin_l_300q_50e_crop": R50_100 + 200 * QUERY - R50 + swin(196_532_476, 192),
+    "ablations/queryinst": R50_100,
+    "ablations/vanilla": VANILLA,
+    "ablations/vanilla_last_stage": VANILLA - (STAGES - 1) * (MASK_HEAD - DYNAMIC_CONV),
+    "ablations/vanilla_flow": VANILLA + FLOW,
+    "ablations/dynamic_last_stage": R50_100 - (STAGES - 1) * MASK_HEAD,
+    "ablations/dynamic_flow": R50_100 + FLOW,
+    "ablations/separate_query": R50_100 + OWN_QUERIES,
+    "ablations/separate_attention": R50_100 + OWN_ATTENTION,
+    "ablations/separate_query_and_attention": R50_100 + OWN_QUERIES + OWN_ATTENTION,
+    "cityscapes/queryinst_r50_100q": R50_100 - 72 * CLASS,
+    "youtube_vis/queryinst_vis_r50_2019": VIS,
+    "youtube_vis/queryinst_vis_r50_2019_multiscale": VIS,
+    "youtube_vis/queryinst_vis_r50_2019_6e": VIS,
+    "youtube_vis/queryinst_vis_r50_2021": VIS,
+    "youtube_vis/queryinst_vis_r50_2022": VIS,
+    "youtube_vis/queryinst_vis_r50_ovis": VIS + 20 * QUERY - 15 * CLASS,
+    "shapes": SLIM,
+    "people": SLIM + 20 * (64 + 4) - 5 * 3 * 2 * (64 + 1),
+    "local/tiny_coco": SLIM + 20 * (64 + 4) + 74 * 3 * 2 * (64 + 1) - SLIM_TRACK_HEAD,
+    "local/mots_vis": SLIM + 20 * (64 + 4) - 5 * 3 * 2 * (64 + 1),
+}
+FULL_SIZE = [name for name in PARAMETERS if "/" in name and not name.startswith("local/")]
+
+
+@pytest.fixture(autouse=True)
+def _data_folder(monkeypatch):
+    """Some configs name it; nothing is read from it here."""
+    monkeypatch.setenv("QUERYINST_VIS_DATA", "no-such-folder")
+
+
+def load(name: str, *overrides: str) -> Config:
+    return load_config(CONFIGS / f"{name}.yaml", list(overrides))
+
+
+def test_every_config_is_in_the_table():
+    paths = {path.relative_to(CONFIGS) for path in CONFIGS.rglob("*.yaml")}
+    names = {str(path.with_suffix("")) for path in paths if path.parts[0] != "_base_"}
+    assert names == set(PARAMETERS)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_its_numbers_can_train(name):
+    config = load(name)
+    check_recipe(config.train)
+    check_input(config.input)
+    assert config.train.lr_steps == sorted(config.train.lr_steps)
+    assert config.train.lr_steps[-1] < config.train.max_steps
+    assert config.inference.max_per_image == config.model.num_queries
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_it_builds_with_exactly_its_parameters(name):
+    assert count_parameters(json.dumps(asdict(load(name).model))) == PARAMETERS[name]
+
+
+@cache
+def count_parameters(model: str) -> int:
+    """Of the model that this part of a config describes, built without memory."""
+    config = config_from_dict({"model": json.loads(model)}, "the table")
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in build_model(config).parameters())
+
+
+# A step
+
+REDUCED = [
+    "model.channels=32",
+    "model.num_stages=2",
+    "model.num_heads=4",
+    "model.ffn_channels=64",
+    "model.dynamic_channels=8",
+    "model.mask.num_convs=1",
+    "model.track.hidden_channels=32",
+    "model.track.embedding_channels=16",
+    "input.train_short=[64]",
+    "input.train_long=[96]",
+]
+# The smallest relative of each backbone; a deformable ResNet needs bottlenecks
+SMALLER = {
+    "resnet50": "resnet14t",
+    "resnet101": "resnet14t",
+    "resnext101_64x4d": "resnext50_32x4d",
+    "swin_tiny_patch4_window7_224": "swin_tiny_patch4_window7_224",
+    "swin_large_patch4_window7_224.ms_in22k": "swin_tiny_patch4_window7_224",
+    "tf_efficientnet_lite0": "tf_efficientnet_lite0",
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_it_trains_a_step_at_reduced_width(name, tmp_path):
+    backbone = f"model.backbone.name={SMALLER[load(name).model.backbone.name]}"
+    train_a_step(name, tmp_path, *REDUCED, backbone, "train.batch_size=2")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FULL_SIZE)
+def test_it_trains_a_step_at_full_size(name, tmp_path):
+    train_a_step(name, tmp_path, "train.batch_size=1")
+
+
+def train_a_step(name: str, folder: Path, *overrides: str) -> None:
+    """One update as the engine makes it, on pictures whose classes are the config's."""
+    config = load(name, *overrides, "data.train_extra=[]", "data.num_workers=0")
+    write = write_videos if config.model.track.enabled else write_images
+    config.data.train = write(folder / "set")
+    rename_classes(Path(config.data.train.annotations), config.model.classes)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+
+    torch.manual_seed(0)
+    model = build_model(config).to(device)
+    criterion = Criterion(config.losses, config.model.mask.parallel)
+    step = TrainingStep(model, criterion, config.losses.track, config.train.both_ways).train()
+    optimizer = build_optimizer(model, config.train)
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    set_learning_rate(optimizer, config.train.warmup_steps, config.train)
+
+    losses = step(next(train_loader(config)).to(device))
+    sum(losses.values()).backward()
+    optimizer.step()
+
+    assert all(loss.isfinite() for loss in losses.values())
+    assert ("track" in losses) == config.model.track.enabled
+    dice = [name for name in losses if name.endswith("dice")]
+    assert len(dice) == (config.model.num_stages if config.model.mask.parallel else 1)
+    for name, value in model.named_parameters():
+        assert value.isfinite().all()
+        if value.requires_grad and value.grad is not None and value.grad.any():
+            assert (value != before[name]).any(), name
+        if not value.requires_grad:
+            assert (value == before[name]).all(), name
+    assert (model.queries != before["queries"]).any()
+
+
+def rename_classes(annotations: Path, classes: list[str]) -> None:
+    """Give the set's classes, box and crate, names that the model knows."""
+    content = read_json(annotations, "annotation file")
+    names = {"box": classes[0], "crate": classes[-1] if len(classes) > 1 else "unseen"}
+    for category in content["categories"]:
+        category["name"] = names.get(category["name"], category["name"])
+    write_json_atomically(annotations, content)
