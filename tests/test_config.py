@@ -312,16 +312,23 @@ def test_every_shipped_config_loads(path, monkeypatch):
         assert config.model.classes
 
 
+EPOCH = 7330  # steps of 16 images over COCO's 117,266 annotated ones
+SCHEDULES = {"1x": (12, [8, 11]), "3x": (36, [27, 33]), "50e": (50, [40])}
+OPTIMIZERS = {"paper": (2.5e-5, 1.0, 1.0), "augmented": (1e-4, 0.1, 0.1)}  # lr, backbone, clip
+
+
 @pytest.mark.parametrize("path", shipped("coco/*.yaml"))
 def test_coco_configs_follow_the_published_recipe(path):
     config = load_config(path)
-    epochs = 36 if "3x" in path.stem else 12
-    steps_per_epoch = config.train.max_steps / epochs
-    assert [round(step / steps_per_epoch) for step in config.train.lr_steps] == (
-        [27, 33] if epochs == 36 else [8, 11]
-    )
+    (schedule,) = [name for name in SCHEDULES if f"_{name}" in path.stem]
+    epochs, milestones = SCHEDULES[schedule]
+    assert config.train.max_steps == epochs * EPOCH
+    assert config.train.lr_steps == [milestone * EPOCH for milestone in milestones]
+    optimizer = OPTIMIZERS["augmented" if path.stem.endswith("_augmented") else "paper"]
+    recipe = config.train
+    assert (recipe.lr, recipe.backbone_lr_multiplier, recipe.clip_norm) == optimizer
+    assert recipe.weight_decay == 1e-4
     assert len(config.model.classes) == 80
-    assert (config.train.lr, config.train.weight_decay, config.train.clip_norm) == (2.5e-5, 1e-4, 1)
     assert config.model.num_queries == (300 if "300q" in path.stem else 100)
     assert config.inference.max_per_image == config.model.num_queries
 
