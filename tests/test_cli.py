@@ -29,6 +29,8 @@ COMMANDS = {
     "convert-checkpoint": "tools/convert_checkpoint.py",
     "weights": "tools/weights.py",
     "transfer-weights": "tools/transfer_weights.py",
+    "plot-mask-features": "tools/plot_mask_features.py",
+    "plot-speed": "tools/plot_speed.py",
 }
 
 
@@ -101,6 +103,8 @@ def test_help_names_every_command(capsys):
         ["convert-checkpoint"],
         ["weights"],
         ["transfer-weights"],
+        ["plot-mask-features"],
+        ["plot-speed"],
     ],
     ids=" ".join,
 )

@@ -19,7 +19,7 @@ from queryinst_vis.files import atomic_path
 from queryinst_vis.structures import Detections
 
 _TILE, _MIN_TILE = 1.7, 1.1  # inches: side of a picture, and its width at least (for its title)
-_LEFT, _TOP, _BOTTOM = 1.4, 0.45, 0.45  # inches around the pictures
+_LEFT, _EDGE, _CAPTION_GAP, _LINE = 1.4, 0.12, 0.3, 0.15  # inches; _LINE is the height of a line
 _FADED = 0.2  # what is left of the image outside the mask
 _ROWS = (
     "image",
@@ -58,15 +58,18 @@ def draw_mask_features(
     Raises:
         InputError: the file cannot be written.
     """
-    figure, tiles = _grid(detections.boxes)
+    titles = [
+        textwrap.fill(f"{class_names[label]} {score:.2f}", 15)
+        for label, score in zip(detections.labels, detections.scores.tolist(), strict=True)
+    ]
+    figure, tiles = _grid(detections.boxes, max(title.count("\n") + 1 for title in titles))
     for number, (column, box) in enumerate(zip(tiles.T, detections.boxes.tolist(), strict=True)):
         instance = detections[number : number + 1]
         features = before[number], after[number]
         _draw_features(column[1:3], features, instance.mask_logits[0].float().sigmoid(), box)
         _draw_pixels(column[0], image, box)
         _draw_pixels(column[3], _fade_outside(image, instance.masks()[0].cpu().numpy()), box)
-        title = f"{class_names[detections.labels[number]]} {float(detections.scores[number]):.2f}"
-        column[0].set_title(textwrap.fill(title, 15), fontsize=9, parse_math=False)
+        column[0].set_title(titles[number], fontsize=9, parse_math=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
 
@@ -100,15 +103,16 @@ def principal_component(features: Tensor, mask: Tensor) -> tuple[np.ndarray, flo
     return component.reshape(side, side).numpy(), float(share)
 
 
-def _grid(boxes: Tensor) -> tuple[Figure, np.ndarray]:
+def _grid(boxes: Tensor, title_lines: int) -> tuple[Figure, np.ndarray]:
     """A figure with ``(rows, N)`` tiles for ``(N, 4)`` boxes, the names of rows and the caption."""
     sides = boxes[:, 2:] - boxes[:, :2]
     widest = float((sides[:, 0] / sides[:, 1]).max())  # tall boxes need no square tiles
     columns = len(boxes) * min(max(_TILE * widest, _MIN_TILE), _TILE)
-    width = _LEFT + max(columns, 4.0)  # the caption needs room as well
+    width = _LEFT + max(columns, 4.0) + _EDGE  # the caption needs room as well
     caption = textwrap.fill(_CAPTION, int(width * 16))
-    bottom = _BOTTOM + 0.14 * caption.count("\n")
-    height = _TOP + _TILE * len(_ROWS) + bottom
+    top = _EDGE + _LINE * (title_lines + 1)
+    bottom = _EDGE + _LINE * (caption.count("\n") + 1) + _CAPTION_GAP
+    height = top + _TILE * len(_ROWS) + bottom
     figure = Figure(figsize=(width, height))
     tiles = figure.subplots(
         len(_ROWS),
@@ -117,7 +121,7 @@ def _grid(boxes: Tensor) -> tuple[Figure, np.ndarray]:
         gridspec_kw={
             "left": _LEFT / width,
             "right": (_LEFT + columns) / width,
-            "top": 1 - _TOP / height,
+            "top": 1 - top / height,
             "bottom": bottom / height,
             "wspace": 0.08,
             "hspace": 0.16,
@@ -125,8 +129,8 @@ def _grid(boxes: Tensor) -> tuple[Figure, np.ndarray]:
     )
     for row, name in zip(tiles, _ROWS, strict=True):
         middle = row[0].get_position().y0 + row[0].get_position().height / 2
-        figure.text(0.7 / width, middle, name, fontsize=10, ha="center", va="center")
-    figure.text(0.1 / width, 0.08 / height, caption, fontsize=8, va="bottom", color="0.3")
+        figure.text(_LEFT / 2 / width, middle, name, fontsize=10, ha="center", va="center")
+    figure.text(_EDGE / width, _EDGE / height, caption, fontsize=8, va="bottom", color="0.3")
     return figure, tiles
 
 

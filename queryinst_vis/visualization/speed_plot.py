@@ -102,7 +102,7 @@ def draw_speed_plot(points: Sequence[SpeedPoint], path: str | Path) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set(xlabel="frames per second", ylabel="AP (%)")
@@ -115,7 +115,7 @@ def draw_speed_plot(points: Sequence[SpeedPoint], path: str | Path) -> None:
     canvas.draw()  # places the axes: before, nobody knows where a point is on the picture
     _label_points(axes, points, colours)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+        figure.savefig(temporary, format="png")
 
 
 def _draw_points(axes: Axes, points: Sequence[SpeedPoint]) -> list[str]:
