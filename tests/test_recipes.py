@@ -105,7 +105,6 @@ PARAMETERS = {
     "youtube_vis/queryinst_vis_r50_ovis": VIS + 20 * QUERY - 15 * CLASS,
     "shapes": SLIM,
     "shapes_image": SLIM - SLIM_TRACK_HEAD,
-    "shapes_image": SLIM - SLIM_TRACK_HEAD,
     "people": SLIM + 20 * (64 + 4) - 5 * 3 * 2 * (64 + 1),
     "local/tiny_coco": SLIM + 20 * (64 + 4) + 74 * 3 * 2 * (64 + 1) - SLIM_TRACK_HEAD,
     "local/mots_vis": SLIM + 20 * (64 + 4) - 5 * 3 * 2 * (64 + 1),
