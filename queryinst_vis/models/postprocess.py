@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from queryinst_vis.models.queryinst import QueryInst, QueryInstOutput
+from queryinst_vis.models.queryinst import QueryInst, QueryInstOutput, pick_queries
 from queryinst_vis.structures import Detections
 
 
@@ -47,12 +47,13 @@ def detect(
         _select(logits.float().sigmoid(), score_threshold, max_per_image, one_label_per_query)
         for logits in last.class_logits
     ]
-    boxes = [last.boxes[image][query] for image, (query, _, _) in enumerate(picks)]
+    queries = [query for query, _, _ in picks]
+    boxes = pick_queries(last.boxes, queries)
     labels = torch.cat([label for _, label, _ in picks])
     counts = [len(b) for b in boxes]
-    masks = model.mask_logits(-1, output, [query for query, _, _ in picks])
+    masks = model.mask_logits(-1, output, queries)
     masks = masks[torch.arange(len(labels), device=labels.device), labels].float().split(counts)
-    embeddings = _embed(model, output, [query for query, _, _ in picks], embedding)
+    embeddings = _embed(model, output, queries, embedding)
     return [
         Detections(
             boxes=_rescale(boxes[i].float(), image_sizes[i], original_sizes[i]),
@@ -90,11 +91,10 @@ def _embed(
     """``(K, D)`` embeddings of the K chosen queries of each image; None without a track head."""
     last = output.stages[-1]
     if embedding == "query":
-        return [queries[pick].float() for queries, pick in zip(last.queries, picks, strict=True)]
+        return [queries.float() for queries in pick_queries(last.queries, picks)]
     if model.track_head is None:
         return [None] * len(picks)
-    boxes = [boxes[pick] for boxes, pick in zip(last.boxes, picks, strict=True)]
-    q_star = [q_star[pick] for q_star, pick in zip(last.q_star, picks, strict=True)]
+    boxes, q_star = pick_queries(last.boxes, picks), pick_queries(last.q_star, picks)
     embeddings = model.track_head(output.features, boxes, q_star).float()
     return list(embeddings.split([len(pick) for pick in picks]))
 

@@ -118,12 +118,12 @@ class QueryInst(nn.Module):
             ``(sum R_b, K, 28, 28)`` logits inside the boxes, image after image.
         """
         stage %= len(self.stages)
-        boxes = _pick(output.stages[stage].boxes.detach(), picks)
+        boxes = pick_queries(output.stages[stage].boxes.detach(), picks)
         roi_features = self.mask_heads[stage].roi(output.features, boxes)
         refined = None
         for index in range(0 if self.mask_flow else stage, stage + 1):
             head, q_star = self.mask_heads[index], output.stages[index].mask_q_star
-            enhanced = head.enhance(roi_features, torch.cat(_pick(q_star, picks)))
+            enhanced = head.enhance(roi_features, torch.cat(pick_queries(q_star, picks)))
             refined = head.refine(enhanced, refined)
         return self.mask_heads[stage].predict(refined)
 
@@ -147,6 +147,6 @@ class QueryInst(nn.Module):
             nn.init.constant_(stage.class_predictor.bias, -math.log(99))
 
 
-def _pick(values: Tensor, picks: list[Tensor]) -> list[Tensor]:
+def pick_queries(values: Tensor, picks: list[Tensor]) -> list[Tensor]:
     """The chosen rows of each image of ``(B, N, ...)`` values."""
     return [image[rows] for image, rows in zip(values, picks, strict=True)]
