@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import TypeVar
 
 from rich.console import Console
@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 
 
 def show_progress(
-    items: Sequence[Item], description: str, delay: float = 3.0, console: Console | None = None
+    items: Collection[Item], description: str, delay: float = 3.0, console: Console | None = None
 ) -> Iterator[Item]:
     """Iterate with a bar on standard error that appears after ``delay`` seconds, if at all."""
     progress = Progress(console=console or Console(stderr=True), transient=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.average_precision import (
     IOU_THRESHOLDS,
     MAX_DETECTIONS,
@@ -18,16 +17,9 @@ from queryinst_vis.evaluation.average_precision import (
     none_if_undefined,
     precision_and_recall,
 )
-from queryinst_vis.evaluation.inputs import PlacedEntries, load_ground_truth, load_results
-from queryinst_vis.evaluation.mask_tracks import (
-    MaskTrack,
-    Video,
-    parse_detection,
-    parse_truth,
-    parse_video,
-    track_ious,
-)
+from queryinst_vis.evaluation.mask_tracks import MaskTrack, track_ious
 from queryinst_vis.evaluation.progress import show_progress
+from queryinst_vis.evaluation.video_set import VideoSet, VideoTracks
 
 AREA_RANGES = {
     "all": (0.0, 1e10),
@@ -36,6 +28,9 @@ AREA_RANGES = {
     "large": (256.0**2, 1e10),
 }
 """Bounds, both inclusive, on the mean mask area in pixels over the frames that show a track."""
+
+VideoMatches = dict[tuple[int, str], Matches]
+"""One video's matches by category id and area range; absent where there is no such track."""
 
 
 def evaluate_youtube_vis(gt: str | Path | dict, results: str | Path | list) -> dict[str, Any]:
@@ -66,39 +61,29 @@ def evaluate_youtube_vis(gt: str | Path | dict, results: str | Path | list) -> d
     Raises:
         InputError: a file cannot be used; the message names the entry and what is wrong.
     """
-    truth = load_ground_truth(gt, "video", ("segmentations",))
-    detections = load_results(results, truth, "video", ("segmentations",))
-    videos = [
-        parse_video(truth.media[video_id], f"{truth.where}: video {video_id}")
-        for video_id in sorted(truth.media)
-    ]
-    lengths = {video.id: video.length for video in videos}
-    annotated = _by_video_and_class(truth.annotations, lengths)
-    predicted = _by_video_and_class(detections, lengths)
-    matches: dict[tuple[int, str], list[Matches]] = defaultdict(list)
-    for video in show_progress(videos, "Comparing tracks"):
-        for category in truth.categories:
-            key = (video.id, category)
-            if key in annotated or key in predicted:
-                outcome = _compare(video, annotated.get(key, []), predicted.get(key, []))
-                for area_range, found in outcome.items():
-                    matches[category, area_range].append(found)
-    return _summarise(matches, truth.categories)
+    video_set = VideoSet(gt, results)
+    videos = [match_video(tracks) for tracks in show_progress(video_set, "Comparing tracks")]
+    return summarise(videos, video_set.categories)
 
 
-def _compare(
-    video: Video, annotated: PlacedEntries, predicted: PlacedEntries
-) -> dict[str, Matches]:
+def match_video(tracks: VideoTracks) -> VideoMatches:
+    """Match the detections of one video with its ground truth, class by class."""
+    matches: VideoMatches = {}
+    for category in {track.category_id for track in [*tracks.truths, *tracks.detections]}:
+        for area_range, found in _match_class(tracks.of_class(category)).items():
+            matches[category, area_range] = found
+    return matches
+
+
+def _match_class(tracks: VideoTracks) -> dict[str, Matches]:
     """Match one class's detections in one video, once for each area range."""
-    best = sorted(predicted, key=lambda item: -item[1]["score"])[: MAX_DETECTIONS[-1]]
-    detections = [parse_detection(entry, video, place) for place, entry in best]
-    truths = [parse_truth(entry, video, place) for place, entry in annotated]
-    scores = np.array([entry["score"] for _, entry in best], dtype=float)
-    ious = track_ious(detections, truths)
-    crowd = np.array([track.crowd for track in truths], dtype=bool)
+    detections = sorted(tracks.detections, key=lambda track: -track.score)[: MAX_DETECTIONS[-1]]
+    scores = np.array([track.score for track in detections], dtype=float)
+    ious = track_ious(detections, tracks.truths)
+    crowd = np.array([track.crowd for track in tracks.truths], dtype=bool)
     outcome = {}
     for name, bounds in AREA_RANGES.items():
-        truth_ignored = crowd | _outside(truths, bounds)
+        truth_ignored = crowd | _outside(tracks.truths, bounds)
         matched, ignored = match_detections(ious, truth_ignored, crowd)
         ignored |= ~matched & _outside(detections, bounds)
         outcome[name] = Matches(scores, matched, ignored, int((~truth_ignored).sum()))
@@ -110,17 +95,21 @@ def _outside(tracks: list[MaskTrack], bounds: tuple[float, float]) -> np.ndarray
     return np.array([track.area < low or track.area > high for track in tracks], dtype=bool)
 
 
-def _summarise(
-    matches: dict[tuple[int, str], list[Matches]], categories: dict[int, str]
-) -> dict[str, Any]:
-    """The metrics dict from the matches by class and area range."""
+def summarise(videos: Sequence[VideoMatches], categories: dict[int, str]) -> dict[str, Any]:
+    """Pool videos into the metrics that ``evaluate_youtube_vis`` returns.
+
+    Args:
+        videos: their matches, in the order of the video ids.
+        categories: class name by category id.
+    """
     precision, recall = {}, {}  # by (area range, detections): (thresholds, points, classes)
     for area_range in AREA_RANGES:
+        found = [
+            [video[category, area_range] for video in videos if (category, area_range) in video]
+            for category in categories
+        ]
         for limit in MAX_DETECTIONS:
-            curves = [
-                precision_and_recall(matches[category, area_range], limit)
-                for category in categories
-            ]
+            curves = [precision_and_recall(matches, limit) for matches in found]
             precision[area_range, limit] = np.stack([curve for curve, _ in curves], axis=-1)
             recall[area_range, limit] = np.stack([final for _, final in curves], axis=-1)
     few, several, many = MAX_DETECTIONS
@@ -143,20 +132,3 @@ def _summarise(
             for k, name in enumerate(categories.values())
         },
     }
-
-
-def _by_video_and_class(
-    entries: PlacedEntries, lengths: dict[int, int]
-) -> dict[tuple[int, int], PlacedEntries]:
-    """Group tracks by the ids of video and class; ``lengths`` are the videos' frame counts."""
-    groups: dict[tuple[int, int], PlacedEntries] = {}
-    for place, entry in entries:
-        masks, length = entry["segmentations"], lengths[entry["video_id"]]
-        if not isinstance(masks, list) or len(masks) != length:
-            found = len(masks) if isinstance(masks, list) else repr(masks)[:40]
-            raise InputError(
-                f"{place}: `segmentations` must list {length} masks or nulls, one for each frame"
-                f" of video {entry['video_id']}, has {found}"
-            )
-        groups.setdefault((entry["video_id"], entry["category_id"]), []).append((place, entry))
-    return groups
