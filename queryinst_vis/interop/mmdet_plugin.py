@@ -287,7 +287,7 @@ def _preprocessor(kind: str, settings: Config) -> dict[str, Any]:
     """What mmdet does to BGR images before our network sees them."""
     backbone = settings.model.backbone
     return {
-        "type": kind,
+        "type": f"mmdet.{kind}",  # found in whatever scope the model is built
         "mean": backbone.mean,
         "std": backbone.std,
         "bgr_to_rgb": True,
