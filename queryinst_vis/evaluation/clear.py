@@ -1,0 +1,176 @@
+"""CLEAR MOT on masks: MOTA (which is MOTSA here), identity switches, fragmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from queryinst_vis.evaluation.counts import Counts
+from queryinst_vis.evaluation.similarity import (
+    EPSILON,
+    MATCH_IOU,
+    FrameSimilarity,
+    TrackSimilarity,
+    compare_tracks,
+)
+from queryinst_vis.evaluation.video_set import VideoTracks
+
+CONTINUATION = 1000.0
+"""Bonus of a pair that was matched before: more than any sum of IoUs can make up for."""
+
+NONE = -1
+"""Stands for "no detection" where detections are named by their index."""
+
+
+@dataclass(frozen=True)
+class IdSwitch:
+    """A ground truth that one detection followed and another takes over.
+
+    Attributes:
+        video_id, category_id, truth_id: of the ground truth file.
+        frame: 0-based; here the new detection follows the object for the first time.
+        previous_frame: the last frame before in which any detection followed it.
+        before, after: ids of the two detections: their positions in the result file.
+    """
+
+    video_id: int
+    category_id: int
+    truth_id: int
+    frame: int
+    previous_frame: int
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class ClearCounts(Counts):
+    """Masks matched, missed and too many; the matches' IoUs summed up; and what befell tracks."""
+
+    tp: int
+    fn: int
+    fp: int
+    iou_sum: float
+    id_switches: int
+    fragmentations: int
+    mostly_tracked: int
+    partly_tracked: int
+    mostly_lost: int
+
+
+def clear_counts(similarity: TrackSimilarity) -> ClearCounts:
+    """Count one class in one video as CLEAR MOT does.
+
+    Bernardin & Stiefelhagen, *Evaluating Multiple Object Tracking Performance: The CLEAR MOT
+    Metrics*, 2008; on masks, Voigtlaender et al., *MOTS*, CVPR 2019. The matching and the
+    counting are those of the package ``trackeval``.
+    """
+    followers, ious = _follow(similarity)
+    followed = followers != NONE
+    tp = int(followed.sum())
+    shown = similarity.truth_frames[similarity.truth_frames > 0]
+    share = followed.sum(axis=1)[similarity.truth_frames > 0] / shown
+    mostly_tracked, tracked = int((share > 0.8).sum()), int((share >= 0.2).sum())
+    # a fragmentation is a pause: one less than the number of times that following begins
+    begins = followed[:, :1].sum(axis=1) + (followed[:, 1:] & ~followed[:, :-1]).sum(axis=1)
+    return ClearCounts(
+        tp=tp,
+        fn=int(shown.sum()) - tp,
+        fp=int(similarity.detection_frames.sum()) - tp,
+        iou_sum=float(ious.sum()),
+        id_switches=sum(1 for _ in _switches(followers)),
+        fragmentations=int(np.maximum(begins - 1, 0).sum()),
+        mostly_tracked=mostly_tracked,
+        partly_tracked=tracked - mostly_tracked,
+        mostly_lost=len(shown) - tracked,
+    )
+
+
+def clear_metrics(counts: ClearCounts) -> dict[str, float]:
+    """The CLEAR MOT metrics under the names of ``trackeval``.
+
+    Returns:
+        ``MOTA`` (``MOTSA`` in MOTS; at most 1, may be negative), ``sMOTA`` (``sMOTSA``: a match
+        counts by its IoU), ``MOTP`` (``MOTSP``: mean IoU of the matches); ``TP``, ``FN``, ``FP``
+        masks at IoU .5; ``IDSW`` identity switches, ``Frag`` fragmentations, and ground truths
+        followed in more than 80 % of their frames (``MT``), in less than 20 % (``ML``) or
+        between (``PT``).
+    """
+    truths, wrong = max(1, counts.tp + counts.fn), counts.fp + counts.id_switches
+    return {
+        "MOTA": (counts.tp - wrong) / truths,
+        "sMOTA": (counts.iou_sum - wrong) / truths,
+        "MOTP": counts.iou_sum / max(1, counts.tp),
+        "IDSW": counts.id_switches,
+        "Frag": counts.fragmentations,
+        "MT": counts.mostly_tracked,
+        "PT": counts.partly_tracked,
+        "ML": counts.mostly_lost,
+        "TP": counts.tp,
+        "FN": counts.fn,
+        "FP": counts.fp,
+    }
+
+
+def id_switches(tracks: VideoTracks, category_id: int) -> list[IdSwitch]:
+    """The identity switches of one class in one video, by frame; as many as ``IDSW`` counts."""
+    similarity = compare_tracks(tracks, category_id)
+    followers, _ = _follow(similarity)
+    frames = [frame.frame for frame in similarity.frames]
+    switches = [
+        IdSwitch(
+            video_id=tracks.video.id,
+            category_id=category_id,
+            truth_id=similarity.truth_ids[truth],
+            frame=frames[now],
+            previous_frame=frames[last],
+            before=similarity.detection_ids[followers[truth, last]],
+            after=similarity.detection_ids[followers[truth, now]],
+        )
+        for truth, last, now in _switches(followers)
+    ]
+    return sorted(switches, key=lambda switch: switch.frame)
+
+
+def _follow(similarity: TrackSimilarity) -> tuple[np.ndarray, np.ndarray]:
+    """Match frame after frame.
+
+    Frames that lack ground truth or detections have no column: like the published
+    implementation, a match continues across them.
+
+    Returns:
+        ``(G, len(similarity.frames))`` the detection that follows each ground truth, or
+        ``NONE``; and, of the same shape, their IoUs, 0 where there is none.
+    """
+    shape = (len(similarity.truth_ids), len(similarity.frames))
+    followers = np.full(shape, NONE)
+    ious = np.zeros(shape)
+    before = np.full(shape[0], NONE)
+    for column, frame in enumerate(similarity.frames):
+        rows, matches = _match(frame, before)
+        truths = frame.truths[rows]
+        followers[truths, column] = frame.detections[matches]
+        ious[truths, column] = frame.ious[rows, matches]
+        before = followers[:, column]
+    return followers, ious
+
+
+def _match(frame: FrameSimilarity, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keep as many of the previous frame's pairs as can be, then maximise the sum of IoUs."""
+    continues = frame.detections[None, :] == before[frame.truths][:, None]
+    scores = CONTINUATION * continues + frame.ious
+    scores[frame.ious < MATCH_IOU - EPSILON] = 0
+    rows, columns = linear_sum_assignment(scores, maximize=True)
+    matched = scores[rows, columns] > 0
+    return rows[matched], columns[matched]
+
+
+def _switches(followers: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """``(ground truth, column of the last match, column of a match with another detection)``."""
+    for truth, found in enumerate(followers):
+        columns = np.flatnonzero(found != NONE)
+        for last, now in zip(columns[:-1], columns[1:], strict=True):
+            if found[last] != found[now]:
+                yield truth, int(last), int(now)

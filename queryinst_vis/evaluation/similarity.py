@@ -1,0 +1,153 @@
+"""Frame by frame, how much each ground truth of a class looks like each detection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from pycocotools import mask as coco_mask
+from scipy.optimize import linear_sum_assignment
+
+from queryinst_vis.evaluation.mask_tracks import FrameOverlap, MaskTrack, frame_overlaps
+from queryinst_vis.evaluation.video_set import VideoTracks
+
+MATCH_IOU = 0.5
+"""IoU from which on a detection may be taken for a ground truth, except in HOTA."""
+
+IGNORED_SHARE = 0.5
+"""A detection that lies by more than this share in regions to ignore does not count."""
+
+EPSILON = np.finfo(float).eps
+"""Slack with which the published implementation compares IoUs with thresholds."""
+
+
+@dataclass(frozen=True)
+class FrameSimilarity:
+    """A frame that shows at least one ground truth and one detection.
+
+    Attributes:
+        frame: 0-based index.
+        truths: ``(G,)`` indices of the ground truths that it shows.
+        detections: ``(D,)`` indices of the detections that it shows and that count.
+        ious: ``(G, D)`` IoUs of their masks, 0..1.
+    """
+
+    frame: int
+    truths: np.ndarray
+    detections: np.ndarray
+    ious: np.ndarray
+
+
+@dataclass(frozen=True)
+class TrackSimilarity:
+    """One class in one video, as HOTA, IDF1 and CLEAR MOT look at it.
+
+    Attributes:
+        truth_ids: ids of the ground truths, which are not crowd.
+        detection_ids: ids of the detections.
+        truth_frames: ``(G,)`` number of frames that show each ground truth.
+        detection_frames: ``(D,)`` number of frames in which each detection counts.
+        frames: ascending; those that show a ground truth and a detection that counts.
+    """
+
+    truth_ids: list[int]
+    detection_ids: list[int]
+    truth_frames: np.ndarray
+    detection_frames: np.ndarray
+    frames: list[FrameSimilarity]
+
+
+def compare_tracks(tracks: VideoTracks, category_id: int | None) -> TrackSimilarity:
+    """Compare the tracks of one class, or of all classes as if they were one.
+
+    An empty mask is an absent object. Detections may overlap, as they may in video instance
+    segmentation: each is compared as it is. Crowd ground truth of any class is a region to
+    ignore, as in MOTS (Voigtlaender et al., *MOTS: Multi-Object Tracking and Segmentation*,
+    CVPR 2019, section 4): a mask that matches no ground truth of its frame (best assignment, IoU
+    .5 or more) and lies in such regions by more than half does not count.
+
+    Args:
+        tracks: one video.
+        category_id: the class; None takes the tracks of all classes.
+    """
+    truths = [
+        track for track in tracks.truths if not track.crowd and _is_of(track, category_id)
+    ]
+    detections = [track for track in tracks.detections if _is_of(track, category_id)]
+    crowd = [track for track in tracks.truths if track.crowd]
+    shown = _shown(truths, tracks.video.length)
+    counted = _shown(detections, tracks.video.length)
+    frames = [
+        _similarity(overlap, truths, detections) for overlap in frame_overlaps(detections, truths)
+    ]
+    if crowd:
+        counted &= ~_ignored(frames, detections, crowd, counted)
+    return TrackSimilarity(
+        [track.id for track in truths],
+        [track.id for track in detections],
+        shown.sum(axis=1),
+        counted.sum(axis=1),
+        [kept for frame in frames if (kept := _keep(frame, shown, counted)) is not None],
+    )
+
+
+def _is_of(track: MaskTrack, category_id: int | None) -> bool:
+    return category_id is None or track.category_id == category_id
+
+
+def _shown(tracks: list[MaskTrack], length: int) -> np.ndarray:
+    """``(tracks, frames)`` bool, whether a frame shows a pixel of the track."""
+    sizes = [track.sizes for track in tracks]
+    return np.array(sizes, dtype=np.int64).reshape(len(tracks), length) > 0
+
+
+def _similarity(
+    overlap: FrameOverlap, truths: list[MaskTrack], detections: list[MaskTrack]
+) -> FrameSimilarity:
+    sizes = np.array([detections[row].sizes[overlap.frame] for row in overlap.rows])
+    truth_sizes = np.array([truths[column].sizes[overlap.frame] for column in overlap.columns])
+    intersections = overlap.intersections.T
+    unions = truth_sizes[:, None] + sizes[None, :] - intersections
+    ious = np.divide(intersections, unions, out=np.zeros(unions.shape), where=unions > 0)
+    return FrameSimilarity(overlap.frame, overlap.columns, overlap.rows, ious)
+
+
+def _ignored(
+    frames: list[FrameSimilarity],
+    detections: list[MaskTrack],
+    crowd: list[MaskTrack],
+    shown: np.ndarray,
+) -> np.ndarray:
+    """``(D, frames)`` bool, the masks that match nothing and lie in a region to ignore."""
+    ignored = np.zeros_like(shown)
+    compared = {frame.frame: frame for frame in frames}
+    for index in range(shown.shape[1]):
+        regions = [track.masks[index] for track in crowd if track.sizes[index]]
+        rows = np.flatnonzero(shown[:, index])
+        if index in compared:
+            rows = np.setdiff1d(rows, _matched(compared[index]))
+        if regions and rows.size:
+            masks = [detections[row].masks[index] for row in rows]
+            # pycocotools' IoU with a crowd is intersection / detection area
+            shares = coco_mask.iou(masks, [coco_mask.merge(regions)], [1])[:, 0]
+            ignored[rows[shares > IGNORED_SHARE + EPSILON], index] = True
+    return ignored
+
+
+def _matched(frame: FrameSimilarity) -> np.ndarray:
+    """Indices of the detections that the best assignment gives to a ground truth."""
+    ious = np.where(frame.ious < MATCH_IOU - EPSILON, -1e4, frame.ious)
+    rows, columns = linear_sum_assignment(ious, maximize=True)
+    return frame.detections[columns[ious[rows, columns] > 0]]
+
+
+def _keep(
+    frame: FrameSimilarity, shown: np.ndarray, counted: np.ndarray
+) -> FrameSimilarity | None:
+    """The frame without masks that do not count; None if one side has no other."""
+    rows = shown[frame.truths, frame.frame]
+    columns = counted[frame.detections, frame.frame]
+    if not rows.any() or not columns.any():
+        return None
+    ious = frame.ious[np.ix_(rows, columns)]
+    return FrameSimilarity(frame.frame, frame.truths[rows], frame.detections[columns], ious)
