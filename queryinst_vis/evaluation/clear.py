@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -171,6 +172,6 @@ def _switches(followers: np.ndarray) -> Iterator[tuple[int, int, int]]:
     """``(ground truth, column of the last match, column of a match with another detection)``."""
     for truth, found in enumerate(followers):
         columns = np.flatnonzero(found != NONE)
-        for last, now in zip(columns[:-1], columns[1:], strict=True):
+        for last, now in pairwise(columns):
             if found[last] != found[now]:
                 yield truth, int(last), int(now)

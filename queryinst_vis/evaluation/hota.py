@@ -1,0 +1,121 @@
+"""HOTA on masks: how well objects are found, times how well their identity is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from queryinst_vis.evaluation.counts import Counts
+from queryinst_vis.evaluation.similarity import EPSILON, TrackSimilarity
+
+ALPHAS = np.arange(0.05, 0.99, 0.05)
+"""The 19 IoUs from which on a pair of masks is a match: .05, .10, ..., .95.
+
+Written as in ``trackeval``, so that both round alike.
+"""
+
+Matches = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Ground truth, detection and IoU of the pairs of all frames, three parallel arrays."""
+
+
+@dataclass(frozen=True)
+class HotaCounts(Counts):
+    """Sums for each of the 19 alphas: ``(19,)`` arrays.
+
+    Attributes:
+        tp, fn, fp: masks matched, missed, and too many.
+        iou_sum: of the matches.
+        association, association_recall, association_precision: of the matches, each scored by
+            how well its two tracks agree over the whole video.
+    """
+
+    tp: np.ndarray
+    fn: np.ndarray
+    fp: np.ndarray
+    iou_sum: np.ndarray
+    association: np.ndarray
+    association_recall: np.ndarray
+    association_precision: np.ndarray
+
+
+def hota_counts(similarity: TrackSimilarity) -> HotaCounts:
+    """Count one class in one video as HOTA does, with the matching of ``trackeval``.
+
+    Luiten et al., *HOTA: A Higher Order Metric for Evaluating Multi-Object Tracking*,
+    IJCV 2021, section 5.
+    """
+    truths, detections, ious = _match(similarity)
+    pairs, pair_of = np.unique(np.stack([truths, detections]), axis=1, return_inverse=True)
+    pair_of = pair_of.reshape(-1)
+    truth_frames = similarity.truth_frames[pairs[0]]
+    detection_frames = similarity.detection_frames[pairs[1]]
+    rows = []
+    for alpha in ALPHAS:
+        matched = ious >= alpha - EPSILON
+        together = np.bincount(pair_of[matched], minlength=pairs.shape[1])
+        squared = together * together
+        rows.append(
+            (
+                together.sum(),
+                ious[matched].sum(),
+                (squared / (truth_frames + detection_frames - together)).sum(),
+                (squared / truth_frames).sum(),
+                (squared / detection_frames).sum(),
+            )
+        )
+    tp, iou_sum, association, recall, precision = np.array(rows, dtype=float).T
+    fn, fp = similarity.truth_frames.sum() - tp, similarity.detection_frames.sum() - tp
+    return HotaCounts(tp, fn, fp, iou_sum, association, recall, precision)
+
+
+def _match(similarity: TrackSimilarity) -> Matches:
+    """Pair the masks of each frame so that the pairs also agree over the whole video."""
+    alignment = _alignment(similarity)
+    found: list[Matches] = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
+    for frame in similarity.frames:
+        scores = alignment[np.ix_(frame.truths, frame.detections)] * frame.ious
+        rows, columns = linear_sum_assignment(scores, maximize=True)
+        found.append((frame.truths[rows], frame.detections[columns], frame.ious[rows, columns]))
+    truths, detections, ious = (np.concatenate(part) for part in zip(*found, strict=True))
+    return truths, detections, ious
+
+
+def _alignment(similarity: TrackSimilarity) -> np.ndarray:
+    """``(G, D)`` soft Jaccard index of each pair of tracks, before anything is matched."""
+    shape = (len(similarity.truth_ids), len(similarity.detection_ids))
+    together = np.zeros(shape)
+    for frame in similarity.frames:
+        rivals = frame.ious.sum(axis=0)[None, :] + frame.ious.sum(axis=1)[:, None] - frame.ious
+        share = np.divide(frame.ious, rivals, out=np.zeros_like(rivals), where=rivals > EPSILON)
+        together[np.ix_(frame.truths, frame.detections)] += share
+    either = similarity.truth_frames[:, None] + similarity.detection_frames[None, :] - together
+    return np.divide(together, either, out=np.zeros(shape), where=either > 0)
+
+
+def hota_curves(counts: HotaCounts) -> dict[str, np.ndarray]:
+    """The metrics at each alpha, ``(19,)`` arrays of fractions 0..1 by name.
+
+    ``HOTA`` is the geometric mean of ``DetA`` and ``AssA``; ``DetRe``, ``DetPr``, ``AssRe`` and
+    ``AssPr`` are their recall and precision, ``LocA`` the mean IoU of the matches, 1 where
+    nothing matches.
+    """
+    matches = np.maximum(1, counts.tp)
+    detection = counts.tp / np.maximum(1, counts.tp + counts.fn + counts.fp)
+    association = counts.association / matches
+    return {
+        "HOTA": np.sqrt(detection * association),
+        "DetA": detection,
+        "AssA": association,
+        "DetRe": counts.tp / np.maximum(1, counts.tp + counts.fn),
+        "DetPr": counts.tp / np.maximum(1, counts.tp + counts.fp),
+        "AssRe": counts.association_recall / matches,
+        "AssPr": counts.association_precision / matches,
+        "LocA": np.where(counts.tp > 0, counts.iou_sum / matches, 1.0),
+    }
+
+
+def hota_metrics(counts: HotaCounts) -> dict[str, float]:
+    """``hota_curves`` averaged over the alphas."""
+    return {name: float(curve.mean()) for name, curve in hota_curves(counts).items()}

@@ -1,0 +1,170 @@
+"""HOTA, IDF1 and CLEAR MOT of a result file: class by class, video by video, and as a whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.evaluation.clear import ClearCounts, clear_counts, clear_metrics
+from queryinst_vis.evaluation.counts import Counts
+from queryinst_vis.evaluation.hota import (
+    ALPHAS,
+    HotaCounts,
+    hota_counts,
+    hota_curves,
+    hota_metrics,
+)
+from queryinst_vis.evaluation.identity import IdentityCounts, identity_counts, identity_metrics
+from queryinst_vis.evaluation.progress import show_progress
+from queryinst_vis.evaluation.similarity import compare_tracks
+from queryinst_vis.evaluation.video_set import VideoSet, VideoTracks
+
+COUNTS = ("IDSW", "Frag", "MT", "PT", "ML", "TP", "FN", "FP", "IDTP", "IDFN", "IDFP")
+"""The metrics that are whole numbers; the others are fractions."""
+
+ALL_CLASSES = "all classes"
+"""Name of the only class of an evaluation that does not look at classes."""
+
+
+@dataclass(frozen=True)
+class TrackingCounts(Counts):
+    """What the three families of metrics count in one class of one video, or in a sum of such."""
+
+    hota: HotaCounts
+    identity: IdentityCounts
+    clear: ClearCounts
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to find and nothing was found."""
+        return self.clear.tp + self.clear.fn + self.clear.fp == 0
+
+
+def evaluate_tracking(
+    gt: str | Path | dict,
+    results: str | Path | list,
+    *,
+    threshold: float = 0.0,
+    class_agnostic: bool = False,
+) -> dict[str, Any]:
+    """Tracking metrics on masks, with the numbers of the package ``trackeval``.
+
+    HOTA (Luiten et al., IJCV 2021), IDF1 (Ristani et al., 2016) and CLEAR MOT (Bernardin &
+    Stiefelhagen, 2008), whose MOTA, sMOTA and MOTP are on masks the MOTSA, sMOTSA and MOTSP of
+    MOTS (Voigtlaender et al., CVPR 2019). Unlike AP they do not rank: every track with
+    ``threshold`` or more counts alike. ``compare_tracks`` says what is ignored, ``hota_curves``,
+    ``identity_metrics`` and ``clear_metrics`` what the names mean.
+
+    Args:
+        gt: YouTube-VIS annotations: a JSON path or its content.
+        results: YouTube-VIS results: a JSON path, a zip with ``results.json`` or the list.
+        threshold: tracks of a lower score are left out.
+        class_agnostic: compare the tracks of all classes with each other, as if of one class.
+
+    Returns:
+        ``per_class``: ``{class name: metrics}``, None for a class that is neither in the ground
+        truth nor in the results; ``per_video``: ``[{"video_id": id, **metrics}]``, pooled
+        over classes; ``class_averaged``: fractions averaged over the classes that are not None,
+        counts added up; ``detection_averaged``: all classes pooled, so that frequent classes
+        weigh more; ``curves``: ``{class name: {"alpha": [19 IoUs], "HOTA": [...], ...}}``.
+        The metrics: HOTA DetA AssA DetRe DetPr AssRe AssPr LocA (averages over the 19 alphas),
+        IDF1 IDR IDP MOTA sMOTA MOTP as fractions and those of ``COUNTS`` as whole numbers.
+
+    Raises:
+        InputError: a file cannot be used, the threshold is no number, or nothing is left to
+            evaluate.
+    """
+    if not math.isfinite(threshold):
+        raise InputError(f"threshold {threshold}: must be a finite number")
+    video_set = VideoSet(gt, results)
+    categories = {None: ALL_CLASSES} if class_agnostic else video_set.categories
+    videos = {}
+    for tracks in show_progress(video_set, "Comparing tracks"):
+        confident = [track for track in tracks.detections if track.score >= threshold]
+        kept = replace(tracks, detections=confident)
+        both = [*kept.truths, *kept.detections]
+        present = {None} if class_agnostic else {track.category_id for track in both}
+        found = {category: count_tracks(kept, category) for category in present}
+        videos[tracks.video.id] = {key: value for key, value in found.items() if not value.empty}
+    return summarise(videos, categories)
+
+
+def count_tracks(tracks: VideoTracks, category_id: int | None) -> TrackingCounts:
+    """Count one class of a video; None takes the tracks of all classes as if of one."""
+    similarity = compare_tracks(tracks, category_id)
+    return TrackingCounts(
+        hota_counts(similarity), identity_counts(similarity), clear_counts(similarity)
+    )
+
+
+def summarise(
+    videos: dict[int, dict[Any, TrackingCounts]], categories: dict[Any, str]
+) -> dict[str, Any]:
+    """Pool counts into what ``evaluate_tracking`` returns.
+
+    Args:
+        videos: by video id, then category id; categories of which a video shows nothing are
+            left out.
+        categories: class name by category id.
+
+    Raises:
+        InputError: there is not a single mask.
+    """
+    classes = {
+        name: _total([found[category] for found in videos.values() if category in found])
+        for category, name in categories.items()
+    }
+    present = {name: counts for name, counts in classes.items() if counts is not None}
+    if not present:
+        raise InputError(
+            "nothing to evaluate: the ground truth shows no object and no result is above the"
+            " threshold"
+        )
+    totals = {video: _total(found.values()) for video, found in videos.items()}
+    return {
+        "class_averaged": _average([_metrics(counts) for counts in present.values()]),
+        "detection_averaged": _metrics(reduce(add, present.values())),
+        "per_class": {
+            name: None if counts is None else _metrics(counts) for name, counts in classes.items()
+        },
+        "per_video": [
+            {"video_id": video, **_metrics(counts)}
+            for video, counts in totals.items()
+            if counts is not None
+        ],
+        "curves": {name: _curves(counts) for name, counts in present.items()},
+    }
+
+
+def _total(counts: Collection[TrackingCounts]) -> TrackingCounts | None:
+    return reduce(add, counts) if counts else None
+
+
+def _metrics(counts: TrackingCounts) -> dict[str, float]:
+    return {
+        **hota_metrics(counts.hota),
+        **identity_metrics(counts.identity),
+        **clear_metrics(counts.clear),
+    }
+
+
+def _average(classes: list[dict[str, float]]) -> dict[str, float]:
+    return {
+        name: sum(metrics[name] for metrics in classes)
+        if name in COUNTS
+        else float(np.mean([metrics[name] for metrics in classes]))
+        for name in classes[0]
+    }
+
+
+def _curves(counts: TrackingCounts) -> dict[str, list[float]]:
+    curves = {name: curve.tolist() for name, curve in hota_curves(counts.hota).items()}
+    return {"alpha": ALPHAS.tolist(), **curves}
