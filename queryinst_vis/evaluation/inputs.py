@@ -94,7 +94,7 @@ def load_results(
         InputError: unreadable, empty or malformed results, or ids the ground truth lacks.
     """
     where = f"results {results}" if isinstance(results, str | Path) else "results"
-    content = _read_json_or_zip(results) if isinstance(results, str | Path) else results
+    content = read_json_or_zip(results) if isinstance(results, str | Path) else results
     placed = _checked_entries(content, where)
     for place, entry in placed:
         _require(entry, (f"{kind}_id", *keys), place)
@@ -110,14 +110,19 @@ def read_results(path: str | Path) -> list[dict]:
             list, or an entry without ``category_id``, a finite ``score``, and an
             ``image_id`` or ``video_id``.
     """
-    placed = _checked_entries(_read_json_or_zip(path), f"results {path}")
+    placed = _checked_entries(read_json_or_zip(path), f"results {path}")
     for place, entry in placed:
         if "image_id" not in entry and "video_id" not in entry:
             raise InputError(f"{place}: has neither `image_id` nor `video_id`")
     return [entry for _, entry in placed]
 
 
-def _read_json_or_zip(path: str | Path) -> Any:
+def read_json_or_zip(path: str | Path) -> Any:
+    """The content of a result file: JSON, or a zip with ``results.json`` at its root.
+
+    Raises:
+        InputError: missing or unreadable file, or ``results.json`` elsewhere in the zip.
+    """
     if not zipfile.is_zipfile(path):
         return read_json(path, "results")
     try:

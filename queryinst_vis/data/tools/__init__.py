@@ -1,0 +1,1 @@
+"""Looking at annotation files, mending and cutting them: what ``queryinst-vis data`` does."""

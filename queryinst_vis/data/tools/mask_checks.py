@@ -1,0 +1,243 @@
+"""What can be wrong with a track's masks, and with the boxes and areas beside them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from pycocotools import mask as coco_mask
+
+from queryinst_vis.data.runs import run_lengths
+from queryinst_vis.data.tools.annotation_set import Annotation, Medium, is_integer
+from queryinst_vis.data.tools.findings import Finding, Place, describe_place
+from queryinst_vis.errors import InputError
+from queryinst_vis.masks import RLE, to_rle
+
+BOX_SLACK = 2.0, 0.05
+"""A box may differ from its mask's by this many pixels, or this share of its longer side: polygons
+end between pixels, and some tools count the last pixel and some do not."""
+
+AREA_SLACK = 32.0, 0.1
+"""An area may differ from its mask's by this many pixels, or this share of it."""
+
+
+def check_annotation(
+    annotation: Annotation, medium: Medium, found: list[Finding]
+) -> list[RLE | None]:
+    """Check one track or instance; faults go to ``found``.
+
+    Returns:
+        One compressed RLE per frame, None where there is no mask or a broken one.
+    """
+    place = {**medium.place, "annotation": annotation.entry["id"]}
+    _check_attributes(annotation.entry, medium, place, found)
+    masks = check_masks(annotation.segmentations, medium, place, found)
+    for key, values, check in (
+        ("bboxes", annotation.boxes, _check_box),
+        ("areas", annotation.areas, _check_area),
+    ):
+        if values is None or (medium.kind == "image" and values == [None]):
+            continue
+        if _is_one_a_frame(values, key, medium, place, found):
+            for frame, (value, mask) in enumerate(zip(values, masks, strict=True)):
+                check(value, mask, _at_frame(place, medium, frame), found)
+    return masks
+
+
+def check_masks(
+    segmentations: Any, medium: Medium, place: Place, found: list[Finding]
+) -> list[RLE | None]:
+    """Check a list of masks, one or None per frame; faults go to ``found``.
+
+    Returns:
+        One compressed RLE per frame, None where there is no mask or a broken one.
+    """
+    if not _is_one_a_frame(segmentations, "segmentations", medium, place, found):
+        return [None] * medium.length
+    masks: list[RLE | None] = []
+    for frame, segmentation in enumerate(segmentations):
+        here = _at_frame(place, medium, frame)
+        mask = None
+        if segmentation is not None:
+            mask = check_mask(segmentation, medium, here, found)
+        if mask is not None and coco_mask.area(mask) == 0:
+            message = "the mask has no pixel; where the object is absent, write null"
+            found.append(Finding("empty mask", here, message))
+        masks.append(mask)
+    if all(segmentation is None for segmentation in segmentations):
+        found.append(Finding("never visible", place, "has no mask in any frame"))
+    return masks
+
+
+def check_mask(segmentation: Any, medium: Medium, place: Place, found: list[Finding]) -> RLE | None:
+    """One mask as compressed RLE; None after reporting why it is not one of its frame."""
+    height, width = medium.height, medium.width
+    fault = _find_fault(segmentation, height, width)
+    if fault is not None:
+        found.append(Finding(fault[0], place, fault[1]))
+        return None
+    try:
+        mask = to_rle(segmentation, height, width, "the mask")
+    except InputError as error:
+        found.append(Finding("unreadable mask", place, str(error)))
+        return None
+    total = int(run_lengths(mask["counts"]).sum())
+    if total != height * width:
+        found.append(Finding("run lengths", place, _wrong_total(total, height, width)))
+        return None
+    if isinstance(segmentation, list):
+        _check_extent(segmentation, medium, place, found)
+    return mask
+
+
+def _find_fault(segmentation: Any, height: int, width: int) -> tuple[str, str] | None:
+    """Kind and message of what can be told without decoding."""
+    if segmentation in ([], {}, ""):
+        return "empty entry", f"is {segmentation!r}; where the object is absent, write null"
+    if isinstance(segmentation, list):
+        return None if all(map(_is_polygon, segmentation)) else ("polygon", _POLYGON)
+    if not isinstance(segmentation, dict):
+        return "unreadable mask", f"is {segmentation!r:.40}, neither polygons nor run lengths"
+    size, counts = segmentation.get("size"), segmentation.get("counts")
+    if not isinstance(size, list) or len(size) != 2 or not all(map(is_integer, size)):
+        return "unreadable mask", f"`size` is {size!r:.40}, must be [height, width]"
+    if size != [height, width]:
+        swapped = "; [height, width] is swapped" if size == [width, height] else ""
+        return "mask size", f"is {size[1]}x{size[0]} pixels, its frame {width}x{height}{swapped}"
+    if isinstance(counts, str) and counts.startswith(("b'", 'b"')):
+        return "counts as bytes", "`counts` are Python's b'...'; decode them before writing JSON"
+    if isinstance(counts, list):
+        if not all(is_integer(count) and count >= 0 for count in counts):
+            return "unreadable mask", "`counts` must be whole numbers from 0 on"
+        if sum(counts) != height * width:
+            return "run lengths", _wrong_total(sum(counts), height, width)
+    return None
+
+
+_POLYGON = "a polygon must be x, y, x, y, ... of three or more finite points"
+
+
+def _is_polygon(points: Any) -> bool:
+    return (
+        isinstance(points, list)
+        and len(points) >= 6
+        and len(points) % 2 == 0
+        and all(map(_is_finite, points))
+    )
+
+
+def _is_finite(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
+
+
+def _wrong_total(total: int, height: int, width: int) -> str:
+    return f"the run lengths add up to {total}, not to {width} x {height} = {width * height}"
+
+
+def _check_extent(polygons: list, medium: Medium, place: Place, found: list[Finding]) -> None:
+    x = [value for points in polygons for value in points[::2]]
+    y = [value for points in polygons for value in points[1::2]]
+    if min(*x, *y) < -1 or max(x) > medium.width + 1 or max(y) > medium.height + 1:
+        message = (
+            f"reaches from {min(x):g}, {min(y):g} to {max(x):g}, {max(y):g}, "
+            f"its frame is {medium.width}x{medium.height}"
+        )
+        found.append(Finding("polygon outside", place, message))
+
+
+def check_repetitions(
+    tracks: list[tuple[Place, Sequence[RLE | None]]], found: list[Finding]
+) -> None:
+    """Report tracks of one video that have a mask, pixel by pixel, in common with another."""
+    first: dict[tuple[int, str], int] = {}
+    for number, (place, masks) in enumerate(tracks):
+        shown = [(frame, mask["counts"]) for frame, mask in enumerate(masks) if mask]
+        owners = Counter(
+            owner for key in shown if (owner := first.setdefault(key, number)) != number
+        )
+        for owner, count in owners.items():
+            other = describe_place(
+                {k: v for k, v in tracks[owner][0].items() if k not in place or v != place[k]}
+            )
+            message = f"{count} of its {len(shown)} masks are those of {other}"
+            found.append(Finding("repeated masks", place, message))
+
+
+def _is_one_a_frame(
+    values: Any, key: str, medium: Medium, place: Place, found: list[Finding]
+) -> bool:
+    if isinstance(values, list) and len(values) == medium.length:
+        return True
+    has = f"has {len(values)}" if isinstance(values, list) else f"is {values!r:.40}"
+    message = f"`{key}` must have {medium.length} entries, one a frame, {has}"
+    if isinstance(values, list) and abs(len(values) - medium.length) == 1:
+        message += "; is it one frame off?"
+    found.append(Finding("list length", place, message))
+    return False
+
+
+def _at_frame(place: Place, medium: Medium, frame: int) -> Place:
+    return place if medium.kind == "image" else {**place, "frame": frame}
+
+
+def _check_attributes(
+    entry: dict[str, Any], medium: Medium, place: Place, found: list[Finding]
+) -> None:
+    crowd = entry.get("iscrowd", 0)
+    if crowd not in (0, 1):
+        found.append(Finding("crowd flag", place, f"`iscrowd` must be 0 or 1, is {crowd!r:.40}"))
+    elif crowd:
+        message = "a group or a region to ignore: neither trained on nor counted"
+        found.append(Finding("crowd", place, message))
+    for key in ("height", "width", "length"):
+        own = getattr(medium, key)
+        if entry.get(key, own) != own:
+            message = f"`{key}` is {entry[key]!r:.40}, its {medium.kind}'s is {own}"
+            found.append(Finding("annotation size", place, message))
+
+
+def _check_box(box: Any, mask: RLE | None, place: Place, found: list[Finding]) -> None:
+    if box is None:
+        if mask is not None:
+            found.append(Finding("mask without box", place, "has a mask, but the box is null"))
+        return
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_finite, box)):
+        message = f"{box!r:.60} is not [x, y, width, height]"
+        found.append(Finding("broken box", place, message))
+    elif mask is None:
+        found.append(Finding("box without mask", place, f"box {box}, but no mask"))
+    elif min(box[2:]) <= 0:
+        found.append(Finding("empty box", place, f"box {box} has no area"))
+    else:
+        _compare_boxes(box, coco_mask.toBbox(mask).tolist(), place, found)
+
+
+def _compare_boxes(
+    box: list[float], around: list[float], place: Place, found: list[Finding]
+) -> None:
+    slack = max(BOX_SLACK[0], BOX_SLACK[1] * max(around[2:]))
+    corners = [(x, y, x + width, y + height) for x, y, width, height in (box, around)]
+    if any(abs(own - other) > slack for own, other in zip(*corners, strict=True)):
+        message = f"box {_short(box)}, its mask's is {_short(around)}"
+        found.append(Finding("box differs", place, message))
+
+
+def _short(numbers: list[float]) -> list[float]:
+    return [round(number, 1) for number in numbers]
+
+
+def _check_area(area: Any, mask: RLE | None, place: Place, found: list[Finding]) -> None:
+    size = 0 if mask is None else int(coco_mask.area(mask))
+    if area is None:
+        if mask is not None:
+            found.append(Finding("mask without area", place, "has a mask, but the area is null"))
+    elif not _is_finite(area) or area < 0:
+        found.append(Finding("broken area", place, f"area {area!r:.40} is no number of pixels"))
+    elif mask is None:
+        if area:
+            found.append(Finding("area without mask", place, f"area {area}, but no mask"))
+    elif abs(area - size) > max(AREA_SLACK[0], AREA_SLACK[1] * size):
+        found.append(Finding("area differs", place, f"area {area:g}, its mask's is {size}"))
