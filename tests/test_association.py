@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from queryinst_vis.config import TrackingConfig
 from queryinst_vis.errors import InputError
-from queryinst_vis.tracking import RULES, Rule, RuleSettings, ScoreWeights, Tracker
+from queryinst_vis.tracking import RULES, Rule, Tracker
 from queryinst_vis.tracking.association import (
     DROPPED,
     NEW,
@@ -46,15 +47,15 @@ def test_association_score_by_hand():
     log_p = torch.tensor([0.0, 25.0, 0.0]).log_softmax(0)
     weighted = torch.tensor([10.0, 2 * 1.0 + 10, 0.0])  # object 1 is elsewhere, of other label
     expected = (log_p + torch.tensor(0.5).log() + weighted)[None]
-    assert_close(association_scores(frame, tracker.memory, ScoreWeights()), expected)
+    assert_close(association_scores(frame, tracker.memory, TrackingConfig()), expected)
 
 
-@pytest.mark.parametrize("cue", ["score", "iou", "label"])
+@pytest.mark.parametrize("cue", ["score_weight", "iou_weight", "label_weight"])
 def test_every_weight_scales_its_own_cue_only(cue):
     tracker = Tracker()
     tracker.update(see(0, 1, 2))
     frame = see(0, 2, 3, scores=[0.2, 0.4, 0.9], shift=4)
-    off = ScoreWeights(score=0, iou=0, label=0)
+    off = TrackingConfig(score_weight=0, iou_weight=0, label_weight=0)
     bare = association_scores(frame, tracker.memory, off)
     one = association_scores(frame, tracker.memory, replace(off, **{cue: 1.0})) - bare
     three = association_scores(frame, tracker.memory, replace(off, **{cue: 3.0})) - bare
@@ -68,14 +69,16 @@ def test_tracker_passes_its_weights_to_the_rule():
     """A detection of another class on a known box: with the label's weight it is a new object."""
     frame = replace(see(0), labels=torch.tensor([1]), embeddings=torch.zeros(1, OBJECTS))
     for label_weight, expected in ((10.0, 1), (0.0, 0)):
-        tracker = Tracker(label_weight=label_weight)
+        tracker = Tracker(TrackingConfig(label_weight=label_weight))
         tracker.update(see(0))
         assert tracker.update(frame).track_ids.tolist() == [expected]
-    tracker = Tracker(iou_weight=0.0, label_weight=0.0)  # no cue is left: the first column wins
+    tracker = Tracker(
+        TrackingConfig(iou_weight=0.0, label_weight=0.0)
+    )  # no cue is left: the first column wins
     tracker.update(see(0))
     assert tracker.update(frame).track_ids.tolist() == [1]
     for score_weight, winner in ((1.0, 0.9), (0.0, 0.2)):  # equal but for their scores
-        tracker = Tracker(score_weight=score_weight)
+        tracker = Tracker(TrackingConfig(score_weight=score_weight))
         tracker.update(see(0))
         twice = tracker.update(see(0, 0, scores=[0.2, 0.9]))
         assert twice.scores.tolist() == pytest.approx([winner])
@@ -181,26 +184,36 @@ def test_one_to_one_follows_the_order_of_rows_and_ignores_what_is_constant_in_a_
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_keeps_identities_through_motion_shuffling_and_absence(rule):
     frames = [see(0, 1, 2), see(2, 0, shift=3), see(3, 1, shift=5), see(0, 1, 2, 3, shift=6)]
-    assert ids_of(Tracker(rule), frames) == [[0, 1, 2], [2, 0], [3, 1], [0, 1, 2, 3]]
+    assert ids_of(Tracker(TrackingConfig(rule)), frames) == [
+        [0, 1, 2],
+        [2, 0],
+        [3, 1],
+        [0, 1, 2, 3],
+    ]
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_sees_that_an_object_is_new_even_if_it_is_alone(rule):
     newcomer = see(2)
     newcomer.embeddings = -see(0).embeddings
-    assert ids_of(Tracker(rule), [see(0), newcomer]) == [[0], [1]]
+    assert ids_of(Tracker(TrackingConfig(rule)), [see(0), newcomer]) == [[0], [1]]
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_takes_a_frame_without_detections(rule):
-    assert ids_of(Tracker(rule), [see(), see(0), see(), see(0)]) == [[], [0], [], [0]]
+    assert ids_of(Tracker(TrackingConfig(rule)), [see(), see(0), see(), see(0)]) == [
+        [],
+        [0],
+        [],
+        [0],
+    ]
 
 
 @pytest.mark.parametrize("rule", ONE_TO_ONE)
 @settings(deadline=None, max_examples=30)
 @given(video=videos)
 def test_one_to_one_rules_drop_no_detection_and_give_no_id_twice(rule, video):
-    tracker = Tracker(rule)
+    tracker = Tracker(TrackingConfig(rule))
     for frame in video:
         published = tracker.update(frame)
         assert torch.equal(published.boxes, frame.boxes)
@@ -216,7 +229,7 @@ def test_the_order_of_detections_does_not_decide_about_known_tracks(rule, seed):
     first, frame, order = random_frame(rng, 5), random_frame(rng, 6), rng.permutation(6)
 
     def known(frame):
-        tracker = Tracker(rule)
+        tracker = Tracker(TrackingConfig(rule))
         tracker.update(first)
         tracker.update(frame)
         ids = tracker.last_raw_ids
@@ -230,20 +243,20 @@ def test_where_masktrack_drops_a_detection_hungarian_gives_it_its_second_choice(
     first = replace(see(0, 2), embeddings=torch.ones(2, OBJECTS))
     frame = replace(see(2, 2), embeddings=torch.ones(2, OBJECTS))
     frame.boxes -= torch.tensor([[5.0], [10.0]])
-    lost, kept = Tracker("masktrack"), Tracker("hungarian")
+    lost, kept = Tracker(TrackingConfig("masktrack")), Tracker(TrackingConfig("hungarian"))
     assert ids_of(lost, [first, frame]) == [[0, 1], [1]]
     assert lost.last_raw_ids.tolist() == [1, -1]
     assert ids_of(kept, [first, frame]) == [[0, 1], [1, 0]]
 
 
 def test_bisoftmax_never_joins_different_classes():
-    tracker = Tracker("bisoftmax")
+    tracker = Tracker(TrackingConfig("bisoftmax"))
     tracker.update(see(0))
     assert tracker.update(replace(see(0), labels=torch.tensor([1]))).track_ids.tolist() == [1]
 
 
 def test_query_looks_at_embeddings_alone():
-    tracker = Tracker("query")
+    tracker = Tracker(TrackingConfig("query"))
     tracker.update(see(0, 1))
     elsewhere = replace(see(1, 0, scores=[0.1, 0.2], shift=70), labels=torch.tensor([8, 9]))
     assert tracker.update(elsewhere).track_ids.tolist() == [1, 0]
@@ -252,12 +265,12 @@ def test_query_looks_at_embeddings_alone():
 @pytest.mark.parametrize(("threshold", "expected"), [(0.59, 0), (0.61, 1), (None, 1)])
 def test_below_its_threshold_query_sees_a_new_object(threshold, expected):
     blurred = replace(see(0), embeddings=torch.tensor([[0.6, 0.8, 0.0, 0.0]]))  # cosine 0.6
-    tracker = Tracker("query", match_threshold=threshold)
+    tracker = Tracker(TrackingConfig("query", match_threshold=threshold))
     assert ids_of(tracker, [see(0), blurred]) == [[0], [expected]]
 
 
 def test_a_rule_says_which_embeddings_it_reads():
-    assert {name: Tracker(name).embedding for name in RULES} == {
+    assert {name: Tracker(TrackingConfig(name)).embedding for name in RULES} == {
         "masktrack": "track_head",
         "hungarian": "track_head",
         "bisoftmax": "track_head",
@@ -269,14 +282,14 @@ def test_a_new_rule_is_one_table_entry(monkeypatch):
     """Any function of (detections, memory, settings) is a rule."""
     hermit = Rule(lambda detections, memory, settings: [NEW, DROPPED])
     monkeypatch.setitem(RULES, "hermit", hermit)
-    tracker = Tracker(rule="hermit")
+    tracker = Tracker(TrackingConfig(rule="hermit"))
     tracker.update(see(0))
     assert tracker.update(see(0, 0)).track_ids.tolist() == [1]
     assert tracker.last_raw_ids.tolist() == [1, -1]
 
 
 def test_masktrack_rule_returns_slots():
-    slots = masktrack(see(1, 2, 1), remember(0, 1), RuleSettings())
+    slots = masktrack(see(1, 2, 1), remember(0, 1), TrackingConfig())
     assert slots == [1, NEW, DROPPED]
 
 
@@ -301,4 +314,4 @@ def test_masktrack_rule_returns_slots():
 )
 def test_a_wrong_choice_is_named_with_the_right_ones(arguments, message):
     with pytest.raises(InputError, match=message):
-        Tracker(**arguments)
+        Tracker(TrackingConfig(**arguments))

@@ -12,10 +12,11 @@ import torch
 from torch.testing import assert_close
 from torchvision.ops import box_iou
 
+from queryinst_vis.config import TrackingConfig
 from queryinst_vis.losses.track import track_loss, track_targets
 from queryinst_vis.models.track_head import TrackHead, similarity_logits
 from queryinst_vis.structures import Detections
-from queryinst_vis.tracking import Memory, ScoreWeights, Tracker
+from queryinst_vis.tracking import Memory, Tracker
 from queryinst_vis.tracking.association import association_scores, inclusive_iou
 
 DATA = Path(__file__).parent / "data"
@@ -90,7 +91,7 @@ def test_original_scores_of_every_frame(original, original_head):
                 similarity_logits(detections.embeddings, memory.embeddings),
                 frame["similarity_logits"],
             )
-            scores = association_scores(detections, memory, ScoreWeights())
+            scores = association_scores(detections, memory, TrackingConfig())
             close(scores, frame["comprehensive_scores"])
             compared += 1
         tracker.update(detections)
@@ -163,7 +164,7 @@ def test_mmdet_match_scores_differ_by_the_iou_convention_only(mmdet):
         detections = mmdet_detections(frame, result)
         memory: Memory = tracker.memory
         if "match_scores" in result:
-            ours = association_scores(detections, memory, ScoreWeights())
+            ours = association_scores(detections, memory, TrackingConfig())
             ours[:, 1:] -= 2 * inclusive_iou(detections.boxes, memory.boxes)
             ours[:, 1:] += 2 * box_iou(detections.boxes, memory.boxes)
             close(ours, result["match_scores"])
@@ -179,7 +180,7 @@ def test_mmdet_raw_ids_and_memory(mmdet):
     ``test_tracking.py``. What is published differs where mmdetection publishes an id twice
     (``out_ids`` of frames 4 and 5): there we keep the last owner of the id only.
     """
-    tracker = Tracker(expire_after=mmdet["meta"]["num_frames_retain"])
+    tracker = Tracker(TrackingConfig(expire_after=mmdet["meta"]["num_frames_retain"]))
     duplicated = []
     for index, (frame, result) in enumerate(zip(mmdet["frames"], mmdet["results"], strict=True)):
         published = tracker.update(mmdet_detections(frame, result))

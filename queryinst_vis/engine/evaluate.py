@@ -19,7 +19,7 @@ from queryinst_vis.data.frames import load_pixels
 from queryinst_vis.data.loader import open_dataset
 from queryinst_vis.data.youtube_vis import VideoRecord, YouTubeVisDataset
 from queryinst_vis.engine.checkpoint import load_for_config
-from queryinst_vis.engine.inference import VideoTracker, build_tracker, detect_frames
+from queryinst_vis.engine.inference import VideoTracker, detect_frames
 from queryinst_vis.engine.launch import gather, launch
 from queryinst_vis.engine.log import ProgressDisplay
 from queryinst_vis.errors import InputError
@@ -33,6 +33,7 @@ from queryinst_vis.results import (
     youtube_vis_entries,
 )
 from queryinst_vis.structures import VideoResult
+from queryinst_vis.tracking.tracker import Tracker
 
 READ_AHEAD = 4  # images that are decoded while the network works
 HEADLINES = ("AP", "AP50", "AP75")
@@ -139,7 +140,7 @@ def open_validation_set(config: Config) -> AnySet | None:
     if not dataset.has_annotations:
         raise InputError(f"data.val.annotations {annotations}: has no annotations to score with")
     if isinstance(dataset, YouTubeVisDataset):
-        embedding = build_tracker(config.tracking).embedding
+        embedding = Tracker(config.tracking).embedding
         if embedding == "track_head" and not config.model.track.enabled:
             raise InputError(
                 f"data.val.annotations {annotations}: holds videos; set model.track.enabled=true "

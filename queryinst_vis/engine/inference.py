@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from queryinst_vis.config import Config, TrackingConfig
+from queryinst_vis.config import Config
 from queryinst_vis.data.transforms import to_network_input
 from queryinst_vis.engine.checkpoint import load_model
 from queryinst_vis.errors import InputError
@@ -60,23 +60,6 @@ def detect_frames(
     return [detections.to("cpu") for detections in found]
 
 
-def build_tracker(tracking: TrackingConfig) -> Tracker:
-    """The tracker that a config's ``tracking`` section describes.
-
-    Raises:
-        InputError: a bad value; names the key and what may stand there.
-    """
-    return Tracker(
-        tracking.rule,
-        tracking.score_weight,
-        tracking.iou_weight,
-        tracking.label_weight,
-        tracking.match_threshold,
-        tracking.expire_after,
-        tracking.max_tracks,
-    )
-
-
 class VideoTracker:
     """Online video instance segmentation (paper 3.5): frames in, detections with ids out.
 
@@ -104,7 +87,7 @@ class VideoTracker:
     def __init__(
         self, model: QueryInst, config: Config, device: str | torch.device = "cpu"
     ) -> None:
-        self._tracker = build_tracker(config.tracking)
+        self._tracker = Tracker(config.tracking)
         if self._tracker.embedding == "track_head" and model.track_head is None:
             raise InputError(
                 f"this model has no track head, which tracking.rule={config.tracking.rule} needs: "

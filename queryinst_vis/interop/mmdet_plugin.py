@@ -21,7 +21,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from queryinst_vis.config import Config, load_config
+from queryinst_vis.config import Config, TrackingConfig, load_config
 from queryinst_vis.engine.checkpoint import load_model
 from queryinst_vis.engine.step import TrainingStep
 from queryinst_vis.errors import InputError
@@ -181,7 +181,7 @@ class QueryInstVisTracker(BaseTracker):
         expire_after: int | None = None,
         max_tracks: int | None = None,
     ) -> None:
-        self.association = Tracker(
+        settings = TrackingConfig(
             rule,
             score_weight,
             iou_weight,
@@ -190,6 +190,7 @@ class QueryInstVisTracker(BaseTracker):
             expire_after,
             max_tracks,
         )
+        self.association = Tracker(settings)
         super().__init__()  # resets, and so comes last
 
     def reset(self) -> None:

@@ -18,7 +18,7 @@ A new rule is one function here and one line in ``RULES``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from queryinst_vis.config import TrackingConfig
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.memory import Memory
 
@@ -33,28 +34,6 @@ DROPPED = -1
 """The detection lost its track to a better one of the same frame."""
 NEW = -2
 """The detection shows an object that the memory does not know."""
-
-
-@dataclass(frozen=True)
-class ScoreWeights:
-    """Weights of the cues beside the embeddings (alpha, beta, gamma of MaskTrack R-CNN)."""
-
-    score: float = 1.0
-    iou: float = 2.0
-    label: float = 10.0
-
-
-@dataclass(frozen=True)
-class RuleSettings:
-    """The numbers that rules read.
-
-    Attributes:
-        weights: of the cues of MaskTrack R-CNN's scores.
-        match_threshold: a pair that scores less is no match; None for rules without one.
-    """
-
-    weights: ScoreWeights = field(default_factory=ScoreWeights)
-    match_threshold: float | None = None
 
 
 # Scores
@@ -72,7 +51,7 @@ def inclusive_iou(first: Tensor, second: Tensor) -> Tensor:
     return intersection / (areas[0][:, None] + areas[1][None, :] - intersection)
 
 
-def association_scores(detections: Detections, memory: Memory, weights: ScoreWeights) -> Tensor:
+def association_scores(detections: Detections, memory: Memory, settings: TrackingConfig) -> Tensor:
     """How well each detection fits "new object" (column 0) and each slot (MaskTrack R-CNN).
 
     ``log p + w_score * log(score) + w_iou * IoU + w_label * [same label]`` where p is the softmax
@@ -82,7 +61,7 @@ def association_scores(detections: Detections, memory: Memory, weights: ScoreWei
     Args:
         detections: N detections with embeddings, on the CPU.
         memory: M > 0 remembered tracks.
-        weights: of the cues.
+        settings: with the weights of the cues (alpha, beta, gamma of MaskTrack R-CNN).
 
     Returns:
         ``(N, M + 1)`` float32.
@@ -93,9 +72,9 @@ def association_scores(detections: Detections, memory: Memory, weights: ScoreWei
     iou = inclusive_iou(detections.boxes, memory.boxes)
     return (
         similarity.log_softmax(dim=1)
-        + weights.score * confidence[:, None]
-        + weights.iou * F.pad(iou, (1, 0))
-        + weights.label * F.pad(_same_label(detections, memory), (1, 0), value=1.0)
+        + settings.score_weight * confidence[:, None]
+        + settings.iou_weight * F.pad(iou, (1, 0))
+        + settings.label_weight * F.pad(_same_label(detections, memory), (1, 0), value=1.0)
     )
 
 
@@ -183,22 +162,22 @@ def one_to_one(scores: Tensor) -> list[int]:
 # Rules
 
 
-def masktrack(detections: Detections, memory: Memory, settings: RuleSettings) -> list[int]:
+def masktrack(detections: Detections, memory: Memory, settings: TrackingConfig) -> list[int]:
     """MaskTrack R-CNN's scores, assigned greedily: the paper's rule."""
-    return greedy(association_scores(detections, memory, settings.weights))
+    return greedy(association_scores(detections, memory, settings))
 
 
-def hungarian(detections: Detections, memory: Memory, settings: RuleSettings) -> list[int]:
+def hungarian(detections: Detections, memory: Memory, settings: TrackingConfig) -> list[int]:
     """MaskTrack R-CNN's scores, assigned one to one."""
-    return one_to_one(association_scores(detections, memory, settings.weights))
+    return one_to_one(association_scores(detections, memory, settings))
 
 
-def bisoftmax(detections: Detections, memory: Memory, settings: RuleSettings) -> list[int]:
+def bisoftmax(detections: Detections, memory: Memory, settings: TrackingConfig) -> list[int]:
     """QDTrack's bi-directional softmax, assigned one to one."""
     return one_to_one(bisoftmax_scores(detections, memory))
 
 
-def query(detections: Detections, memory: Memory, settings: RuleSettings) -> list[int]:
+def query(detections: Detections, memory: Memory, settings: TrackingConfig) -> list[int]:
     """Cosine similarity of the detector's own queries, assigned one to one, as in MinVIS.
 
     MinVIS matches all queries of two frames; here only detections are matched, and one that is
@@ -221,7 +200,7 @@ class Rule:
         match_threshold: its own, unless the user names another; None: it has no threshold.
     """
 
-    associate: Callable[[Detections, Memory, RuleSettings], list[int]]
+    associate: Callable[[Detections, Memory, TrackingConfig], list[int]]
     embedding: Literal["track_head", "query"] = "track_head"
     match_threshold: float | None = None
 

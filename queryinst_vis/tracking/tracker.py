@@ -7,27 +7,18 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from queryinst_vis.config import TrackingConfig
 from queryinst_vis.errors import InputError
 from queryinst_vis.structures import Detections
-from queryinst_vis.tracking.association import DROPPED, NEW, RULES, RuleSettings, ScoreWeights
+from queryinst_vis.tracking.association import DROPPED, NEW, RULES
 from queryinst_vis.tracking.memory import Memory
 
 
 class Tracker:
     """Online association of detections, one frame after the other.
 
-    The arguments are those of the config's ``tracking`` section.
-
     Args:
-        rule: how detections are assigned to remembered tracks, a name in ``RULES``.
-        score_weight: weight of the detection's log score (masktrack).
-        iou_weight: weight of the IoU with the track's last box (masktrack, hungarian).
-        label_weight: weight of having the track's label (masktrack, hungarian).
-        match_threshold: cosine from which on a detection may be a remembered object (query);
-            None: the rule's own.
-        expire_after: forget a track unseen for this many frames; None never forgets, as
-            MaskTrack R-CNN does.
-        max_tracks: remember at most this many tracks, the longest unseen go first; None: no cap.
+        settings: rule, weights and limits; None: the paper's rule, which never forgets.
 
     Attributes:
         embedding: which embeddings the rule reads, ``"track_head"`` or ``"query"`` (the
@@ -42,33 +33,15 @@ class Tracker:
             that has none.
     """
 
-    def __init__(
-        self,
-        rule: str = "masktrack",
-        score_weight: float = 1.0,
-        iou_weight: float = 2.0,
-        label_weight: float = 10.0,
-        match_threshold: float | None = None,
-        expire_after: int | None = None,
-        max_tracks: int | None = None,
-    ) -> None:
-        if rule not in RULES:
-            raise InputError(
-                f"tracking.rule: unknown rule '{rule}'; choose from: {', '.join(RULES)}"
-            )
-        for name, limit in (("expire_after", expire_after), ("max_tracks", max_tracks)):
-            if limit is not None and limit < 1:
-                raise InputError(f"tracking.{name}: expected null or at least 1, got {limit}")
-        if match_threshold is not None:
-            _check_threshold(match_threshold, rule)
-        self.embedding = RULES[rule].embedding
-        self._associate = RULES[rule].associate
-        self._settings = RuleSettings(
-            ScoreWeights(score_weight, iou_weight, label_weight),
-            RULES[rule].match_threshold if match_threshold is None else match_threshold,
-        )
-        self._expire_after = expire_after
-        self._max_tracks = max_tracks
+    def __init__(self, settings: TrackingConfig | None = None) -> None:
+        settings = settings or TrackingConfig()
+        _check(settings)
+        rule = RULES[settings.rule]
+        if settings.match_threshold is None:
+            settings = replace(settings, match_threshold=rule.match_threshold)
+        self.embedding = rule.embedding
+        self._associate = rule.associate
+        self._settings = settings
         self.reset()
 
     def reset(self) -> None:
@@ -100,7 +73,7 @@ class Tracker:
         else:
             slots = [NEW] * len(observed)
         self.last_raw_ids, published = self._remember(observed, slots)
-        self.memory.forget(self._expire_after, self._max_tracks)
+        self.memory.forget(self._settings.expire_after, self._settings.max_tracks)
         track_ids = self.last_raw_ids[published].to(detections.boxes.device)
         return replace(detections[published.to(detections.boxes.device)], track_ids=track_ids)
 
@@ -147,8 +120,23 @@ class Tracker:
         return raw_ids, torch.tensor(sorted([*owners.values(), *born]), dtype=torch.int64)
 
 
-def _check_threshold(threshold: float, rule: str) -> None:
-    if RULES[rule].match_threshold is None:
-        raise InputError(f"tracking.match_threshold: rule '{rule}' has none; leave it null")
-    if not -1 <= threshold <= 1:
-        raise InputError(f"tracking.match_threshold: expected -1 to 1, got {threshold}")
+def _check(settings: TrackingConfig) -> None:
+    """Raise an InputError for settings that no rule can work with."""
+    if settings.rule not in RULES:
+        raise InputError(
+            f"tracking.rule: unknown rule '{settings.rule}'; choose from: {', '.join(RULES)}"
+        )
+    for name in ("expire_after", "max_tracks"):
+        limit = getattr(settings, name)
+        if limit is not None and limit < 1:
+            raise InputError(f"tracking.{name}: expected null or at least 1, got {limit}")
+    if settings.match_threshold is None:
+        return
+    if RULES[settings.rule].match_threshold is None:
+        raise InputError(
+            f"tracking.match_threshold: rule '{settings.rule}' has none; leave it null"
+        )
+    if not -1 <= settings.match_threshold <= 1:
+        raise InputError(
+            f"tracking.match_threshold: expected -1 to 1, got {settings.match_threshold}"
+        )
