@@ -1,0 +1,232 @@
+"""Annotation files from others: a part of one, other classes, several in one.
+
+All functions return the content of a new file and leave what they are given as it is. Classes are
+told by name.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from queryinst_vis.data.tools.annotation_set import Annotation, AnnotationSet, Medium
+from queryinst_vis.errors import InputError
+
+
+def keep_media(annotation_set: AnnotationSet, kept: Collection[int]) -> dict[str, Any]:
+    """The file with some of its videos or images and what is annotated in them; ids stay."""
+    kind, content = annotation_set.kind, annotation_set.content
+    part = {**content, f"{kind}s": [e for e in content[f"{kind}s"] if e["id"] in kept]}
+    if annotation_set.annotated:
+        entries = content["annotations"]
+        part["annotations"] = [entry for entry in entries if entry[f"{kind}_id"] in kept]
+    return part
+
+
+def filter_set(
+    annotation_set: AnnotationSet,
+    *,
+    classes: Sequence[str] | None = None,
+    min_length: int = 0,
+    media: Sequence[str] | None = None,
+    drop_empty: bool = False,
+) -> dict[str, Any]:
+    """A part of a file; all ids stay as they are, so that results still belong to it.
+
+    Args:
+        annotation_set: to take a part of.
+        classes: names of the classes to keep; None keeps all.
+        min_length: keep tracks that are visible in at least this many frames.
+        media: names or ids of the videos or images to keep; None keeps all. A name that several
+            clips share keeps all of them.
+        drop_empty: also leave out videos or images in which nothing is left.
+
+    Raises:
+        InputError: a class or a video that the file lacks, or nothing is left.
+    """
+    names = set(annotation_set.categories.values() if classes is None else classes)
+    _check_classes(names, annotation_set)
+    content = annotation_set.content
+    kept_ids = {identity for identity, name in annotation_set.categories.items() if name in names}
+    kept_annotations = {
+        annotation.entry["id"]
+        for annotations_of_one in annotation_set.annotations.values()
+        for annotation in annotations_of_one
+        if annotation.entry["category_id"] in kept_ids and visible_frames(annotation) >= min_length
+    }
+    kept_media = set(annotation_set.media) if media is None else find_media(annotation_set, media)
+    if drop_empty:
+        kept_media = {
+            identity
+            for identity in kept_media
+            if any(a.entry["id"] in kept_annotations for a in annotation_set.annotations[identity])
+        }
+    if not kept_media:
+        raise InputError("nothing is left: no video has an annotation that was asked for")
+    part = keep_media(annotation_set, kept_media)
+    part["categories"] = [e for e in content["categories"] if e["id"] in kept_ids]
+    if annotation_set.annotated:
+        part["annotations"] = [e for e in part["annotations"] if e["id"] in kept_annotations]
+    return part
+
+
+def find_media(annotation_set: AnnotationSet, wanted: Sequence[str]) -> set[int]:
+    """Ids of the videos or images that have one of the names or ids ``wanted``.
+
+    Raises:
+        InputError: there is none such.
+    """
+    found: set[int] = set()
+    for word in wanted:
+        matching = {i for i, m in annotation_set.media.items() if word in (m.name, str(i))}
+        if not matching:
+            names = [medium.name for medium in annotation_set.media.values()]
+            raise InputError(
+                f"no {annotation_set.kind} has the name or id '{word}'{_suggest(word, names)}"
+            )
+        found |= matching
+    return found
+
+
+def visible_frames(annotation: Annotation) -> int:
+    """In how many frames a track has a mask."""
+    lists = annotation.segmentations
+    return sum(bool(mask) for mask in lists) if isinstance(lists, list) else 0
+
+
+def remap_set(
+    annotation_set: AnnotationSet, mapping: Mapping[str, str], *, drop: bool = False
+) -> dict[str, Any]:
+    """Rename classes, or make one of several.
+
+    Videos and annotations keep their ids. A new name takes over the category id of the class
+    that had it already, or else of the first class of the file that is renamed to it.
+
+    Args:
+        annotation_set: whose classes to rename.
+        mapping: new name by old name.
+        drop: leave out classes that ``mapping`` names neither as old nor as new, and their
+            annotations.
+
+    Raises:
+        InputError: a class that the file lacks.
+    """
+    _check_classes(mapping, annotation_set)
+    content = annotation_set.content
+    new_names = {
+        identity: mapping.get(name, name)
+        for identity, name in annotation_set.categories.items()
+        if not drop or name in mapping or name in mapping.values()
+    }
+    owners: dict[str, int] = {}  # category id of each new name
+    for identity, name in new_names.items():
+        if annotation_set.categories[identity] == name or name not in owners:
+            owners[name] = identity
+    changed = {
+        **content,
+        "categories": [
+            {**entry, "name": new_names[entry["id"]]}
+            for entry in content["categories"]
+            if entry["id"] in owners.values()
+        ],
+    }
+    if annotation_set.annotated:
+        changed["annotations"] = [
+            {**entry, "category_id": owners[new_names[entry["category_id"]]]}
+            for entry in content["annotations"]
+            if entry["category_id"] in new_names
+        ]
+    return changed
+
+
+def merge_sets(
+    annotation_sets: Sequence[AnnotationSet], prefixes: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Several files in one, classes of the same name in one class; ids are counted anew from 1.
+
+    Args:
+        annotation_sets: at least one, all of videos or all of images, all with annotations.
+        prefixes: one for each file, put before its file names: the path to its image folder
+            from the folder that the merged file will be used with; None for equal folders.
+
+    Raises:
+        InputError: files of different kinds or without annotations, another number of
+            prefixes, or frames that stand in two files.
+    """
+    prefixes = [""] * len(annotation_sets) if prefixes is None else prefixes
+    if len(prefixes) != len(annotation_sets):
+        raise InputError(
+            f"{len(prefixes)} prefixes for {len(annotation_sets)} files: give one for each"
+        )
+    kind = annotation_sets[0].kind
+    if any(one.kind != kind for one in annotation_sets):
+        raise InputError("cannot merge a file of videos with one of images")
+    categories: dict[str, dict[str, Any]] = {}
+    media: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    frames: set[str] = set()
+    for number, (one, prefix) in enumerate(zip(annotation_sets, prefixes, strict=True), start=1):
+        if not one.annotated:
+            raise InputError(
+                f"file {number} has no annotations: in the merged file its {kind}s would "
+                "seem to show nothing"
+            )
+        for entry in one.content["categories"]:
+            categories.setdefault(entry["name"], {**entry, "id": len(categories) + 1})
+        own = {file for medium in one.media.values() for file in _prefixed(medium, prefix)}
+        if not frames.isdisjoint(own):
+            raise InputError(
+                f"file {number} has frames of an earlier file, e.g. {min(frames & own)}; "
+                "if they are different images, tell the folders apart by --prefix"
+            )
+        frames |= own
+        new_ids = {identity: len(media) + k for k, identity in enumerate(one.media, start=1)}
+        media += [_moved(medium, new_ids[i], prefix) for i, medium in one.media.items()]
+        for entry in one.content["annotations"]:
+            ids = {
+                "id": len(annotations) + 1,
+                f"{kind}_id": new_ids[entry[f"{kind}_id"]],
+                "category_id": categories[one.categories[entry["category_id"]]]["id"],
+            }
+            annotations.append({**entry, **ids})
+    return {
+        "info": {"description": f"{len(annotation_sets)} files merged"},
+        "licenses": _common([one.content.get("licenses", []) for one in annotation_sets]),
+        f"{kind}s": media,
+        "annotations": annotations,
+        "categories": list(categories.values()),
+    }
+
+
+def _common(lists: Sequence[list]) -> list:
+    """The list if all are equal, else an empty one."""
+    return lists[0] if all(one == lists[0] for one in lists) else []
+
+
+def _prefixed(medium: Medium, prefix: str) -> list[str]:
+    return [f"{prefix}{file}" for file in medium.file_names]
+
+
+def _moved(medium: Medium, identity: int, prefix: str) -> dict[str, Any]:
+    """The entry of a video or an image with another id and longer file names."""
+    entry = {**medium.entry, "id": identity}
+    if medium.kind == "video" and medium.file_names:
+        entry["file_names"] = _prefixed(medium, prefix)
+    elif medium.file_names:
+        entry["file_name"] = _prefixed(medium, prefix)[0]
+    return entry
+
+
+def _check_classes(names: Collection[str], annotation_set: AnnotationSet) -> None:
+    known = list(annotation_set.categories.values())
+    for name in names:
+        if name not in known:
+            raise InputError(f"no class has the name '{name}'{_suggest(name, known)}")
+
+
+def _suggest(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; there are {', '.join(known[:10])}{', ...' if len(known) > 10 else ''}"

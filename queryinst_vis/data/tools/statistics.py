@@ -1,0 +1,225 @@
+"""What a set of annotated videos or images is like, in numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from pycocotools import mask as coco_mask
+from rich.console import Console
+from rich.progress import track as track_progress
+
+from queryinst_vis.data.tools.annotation_set import Annotation, AnnotationSet, Medium
+from queryinst_vis.data.tools.findings import describe_place
+from queryinst_vis.errors import InputError
+from queryinst_vis.masks import to_rle
+
+SIZE_BOUNDS = {"video": (128**2, 256**2), "image": (32**2, 96**2)}
+"""Mean mask area in pixels at which the metric's medium and its large objects begin: YouTube-VIS
+and COCO."""
+
+
+@dataclass(frozen=True)
+class TrackStatistics:
+    """One track; crowds have none.
+
+    Attributes:
+        category: class name.
+        frames: number of frames that show it, at least 1.
+        area: mean mask area over these, in pixels.
+        motion: for each two neighbouring frames that show it, how far its box's centre moves,
+            divided by the square root of the box's area (mean of both).
+        first, last: frames of its first and last appearance.
+        gaps: how often it vanishes and comes back.
+    """
+
+    category: str
+    frames: int
+    area: float
+    motion: list[float]
+    first: int
+    last: int
+    gaps: int
+
+
+@dataclass(frozen=True)
+class MediumStatistics:
+    """One video, or one image as a video of one frame.
+
+    Attributes:
+        name: the folder of its frames, or an image's file name.
+        height, width, length: of the video, in pixels and frames.
+        tracks: those that are visible somewhere.
+        objects: number of visible objects in each frame.
+        overlap: for each frame with objects, which share of the area that boxes cover is covered
+            by two or more: the bounding-box overlap rate of OVIS (Qi et al., *Occluded Video
+            Instance Segmentation: A Benchmark*, IJCV 2022), a measure of occlusion, 0..1.
+    """
+
+    name: str
+    height: int
+    width: int
+    length: int
+    tracks: list[TrackStatistics]
+    objects: list[int]
+    overlap: list[float]
+
+
+def measure_set(annotation_set: AnnotationSet) -> list[MediumStatistics]:
+    """Measure all videos or images of a file, one after the other.
+
+    Raises:
+        InputError: the file has no annotations, or a mask is broken; says which.
+    """
+    if not annotation_set.annotated:
+        raise InputError("there are no annotations to count")
+    console = Console(stderr=True)
+    media = list(annotation_set.media.values())
+    return [
+        _measure_medium(annotation_set, medium)
+        for medium in track_progress(media, "measuring", console=console, transient=True)
+    ]
+
+
+def _measure_medium(annotation_set: AnnotationSet, medium: Medium) -> MediumStatistics:
+    tracks = []
+    boxes: list[list[np.ndarray]] = [[] for _ in range(medium.length)]  # of each frame
+    for annotation in annotation_set.annotations[medium.id]:
+        shown = {} if annotation.entry.get("iscrowd") else _shown_boxes(annotation, medium)
+        if shown:
+            category = annotation_set.categories[annotation.entry["category_id"]]
+            tracks.append(_measure_track(category, shown))
+        for frame, (box, _) in shown.items():
+            boxes[frame].append(box)
+    return MediumStatistics(
+        medium.name,
+        medium.height,
+        medium.width,
+        medium.length,
+        tracks,
+        [len(frame) for frame in boxes],
+        [overlap_rate(np.array(frame)) for frame in boxes if frame],
+    )
+
+
+def _shown_boxes(annotation: Annotation, medium: Medium) -> dict[int, tuple[np.ndarray, int]]:
+    """Box ``(x, y, width, height)`` and area of the mask in each frame that shows one."""
+    where = describe_place({**medium.place, "annotation": annotation.entry["id"]})
+    masks = annotation.segmentations
+    if not isinstance(masks, list) or len(masks) != medium.length:
+        raise InputError(f"{where}: `segmentations` must have {medium.length} entries")
+    shown = {}
+    for frame, mask in enumerate(masks):
+        if mask:
+            rle = to_rle(mask, medium.height, medium.width, f"{where}, frame {frame}")
+            if area := int(coco_mask.area(rle)):
+                shown[frame] = coco_mask.toBbox(rle), area
+    return shown
+
+
+def _measure_track(category: str, shown: dict[int, tuple[np.ndarray, int]]) -> TrackStatistics:
+    frames = list(shown)
+    neighbours = [(one, other) for one, other in pairwise(frames) if other == one + 1]
+    return TrackStatistics(
+        category=category,
+        frames=len(frames),
+        area=sum(area for _, area in shown.values()) / len(frames),
+        motion=[_motion(shown[one][0], shown[other][0]) for one, other in neighbours],
+        first=frames[0],
+        last=frames[-1],
+        gaps=len(frames) - 1 - len(neighbours),
+    )
+
+
+def _motion(one: np.ndarray, other: np.ndarray) -> float:
+    """How far a box's centre moves, in multiples of its size."""
+    step = other[:2] + other[2:] / 2 - one[:2] - one[2:] / 2
+    size = (np.sqrt(one[2:].prod()) + np.sqrt(other[2:].prod())) / 2
+    return float(np.hypot(*step) / size)
+
+
+def overlap_rate(boxes: np.ndarray) -> float:
+    """Share of the area within any of the boxes that lies in two or more.
+
+    Args:
+        boxes: ``(N, 4)`` of (x, y, width, height), N at least 1, each with an area.
+    """
+    starts, ends = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    x, y = (np.unique(np.concatenate([starts[:, k], ends[:, k]])) for k in (0, 1))
+    # Between neighbouring edges of boxes nothing changes, so one cell there stands for all.
+    in_x = (starts[:, :1] <= x[:-1]) & (x[:-1] < ends[:, :1])
+    in_y = (starts[:, 1:] <= y[:-1]) & (y[:-1] < ends[:, 1:])
+    depth = in_y.T.astype(int) @ in_x.astype(int)
+    cells = np.diff(y)[:, None] * np.diff(x)
+    return float(cells[depth > 1].sum() / cells[depth > 0].sum())
+
+
+def summarise_set(media: Sequence[MediumStatistics], kind: str) -> dict[str, object]:
+    """The numbers of ``measure_set`` pooled, as JSON.
+
+    Args:
+        media: at least one video or image.
+        kind: "video" or "image".
+
+    Returns:
+        ``classes``: ``{name: {tracks, masks, videos}}`` by descending tracks; ``videos``,
+        ``frames``, ``tracks``, ``masks``: totals; ``sizes``: ``{"WxH": videos}``;
+        ``video_length``, ``track_length``, ``mask_side`` (root of the mean area, pixels),
+        ``motion``, ``objects_per_video``, ``objects_per_frame``, ``overlap_rate``: each
+        ``{min, median, mean, max}``, None without any; ``small``, ``medium``, ``large``: tracks
+        by the metric's area ranges; ``entries`` and ``exits``: tracks that begin after the first
+        or end before the last frame; ``gaps``: how often tracks vanish and come back.
+    """
+    tracks = [track for medium in media for track in medium.tracks]
+    pairs = [(medium, track) for medium in media for track in medium.tracks]
+    low, high = SIZE_BOUNDS[kind]
+    areas = np.array([track.area for track in tracks])
+    return {
+        "videos": len(media),
+        "frames": sum(medium.length for medium in media),
+        "tracks": len(tracks),
+        "masks": sum(track.frames for track in tracks),
+        "classes": _count_classes(media),
+        "sizes": dict(Counter(f"{one.width}x{one.height}" for one in media).most_common()),
+        "video_length": spread([medium.length for medium in media]),
+        "track_length": spread([track.frames for track in tracks]),
+        "mask_side": spread(np.sqrt(areas).tolist()),
+        "small": int((areas <= low).sum()),
+        "medium": int(((areas > low) & (areas <= high)).sum()),
+        "large": int((areas > high).sum()),
+        "motion": spread([step for track in tracks for step in track.motion]),
+        "objects_per_video": spread([len(medium.tracks) for medium in media]),
+        "objects_per_frame": spread([count for medium in media for count in medium.objects]),
+        "overlap_rate": spread([rate for medium in media for rate in medium.overlap]),
+        "entries": sum(track.first > 0 for track in tracks),
+        "exits": sum(track.last < medium.length - 1 for medium, track in pairs),
+        "gaps": sum(track.gaps for track in tracks),
+    }
+
+
+def _count_classes(media: Sequence[MediumStatistics]) -> dict[str, dict[str, int]]:
+    counts: dict[str, Counter] = {}
+    for medium in media:
+        for track in medium.tracks:
+            counts.setdefault(track.category, Counter()).update(tracks=1, masks=track.frames)
+        for category in {track.category for track in medium.tracks}:
+            counts[category].update(videos=1)
+    return {
+        name: dict(counts[name])
+        for name in sorted(counts, key=lambda name: (-counts[name]["tracks"], name))
+    }
+
+
+def spread(values: Sequence[float]) -> dict[str, float] | None:
+    """Smallest, median, mean and largest value; None of none."""
+    if not values:
+        return None
+    return {
+        "min": float(np.min(values)),
+        "median": float(np.median(values)),
+        "mean": float(np.mean(values)),
+        "max": float(np.max(values)),
+    }
