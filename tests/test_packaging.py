@@ -34,9 +34,9 @@ DISTRIBUTION_OF = {
 }
 
 # Which rooms each room may import from, besides itself (docs: README, "Layout").
-BOTTOM = {"structures", "masks", "config", "errors", "files"}
+BOTTOM = {"structures", "masks", "run_lengths", "fingerprint", "config", "errors", "files"}
 MIDDLE = {"models", "losses", "tracking", "data", "video", "evaluation", "visualization"}
-UPPER = {"engine", "interop", "results"}
+UPPER = {"engine", "interop", "interchange", "results"}
 MAY_IMPORT = (
     dict.fromkeys(BOTTOM, BOTTOM)
     | dict.fromkeys(MIDDLE, BOTTOM)
