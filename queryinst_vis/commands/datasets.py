@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from queryinst_vis.commands.arguments import Commands, add_command, count
+from queryinst_vis.commands.arguments import Commands, add_command
+from queryinst_vis.commands.rendered import add_coco_video, add_synthetic
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import numpy as np
-
-SUMMARY = "Bring a dataset into YouTube-VIS or COCO format, or render a synthetic one."
+SUMMARY = "Bring a dataset into YouTube-VIS, COCO or MOTS format, or render a synthetic one."
 
 
 def add(commands: Commands) -> None:
@@ -26,11 +20,50 @@ def add(commands: Commands) -> None:
 
 
 def add_datasets(parser: argparse.ArgumentParser) -> None:
-    """Add one sub-command a format to ``parser``."""
+    """Add one sub-command a format to ``parser``, to which 'data convert' lends itself too."""
     datasets = parser.add_subparsers(title="datasets", metavar="DATASET", required=True)
+    _add_youtube_vis(datasets)
     _add_mots(datasets)
+    _add_to_mots(datasets)
+    _add_davis(datasets)
+    _add_labelme(datasets)
+    _add_cvat(datasets)
     _add_cityscapes(datasets)
-    _add_synthetic(datasets)
+    add_coco_video(datasets)
+    add_synthetic(datasets)
+
+
+def _add_youtube_vis(datasets: Commands) -> None:
+    parser = add_command(
+        datasets,
+        "youtube-vis",
+        _run_youtube_vis,
+        "YouTube-VIS, OVIS and their relatives to one strict YouTube-VIS JSON file.",
+        "Masks become compressed RLE, empty ones null; boxes, areas and lengths are filled in;\n"
+        "annotation ids become unique. Other keys, as OVIS' occlusion levels, stay.\n"
+        "Frames stay in place.",
+        "queryinst-vis convert-dataset youtube-vis data/ovis/annotations_train.json "
+        "work/ovis_train.json",
+    )
+    parser.add_argument("source", type=Path, metavar="SRC.json", help="annotation file to read")
+    _add_target(parser)
+    _add_coco(parser)
+
+
+def _run_youtube_vis(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.data.convert import convert_youtube_vis
+
+    print(convert_youtube_vis(arguments.source, arguments.target, coco_json=arguments.coco))
+
+
+def _add_target(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", type=Path, metavar="DST.json", help="annotation file to write")
+
+
+def _add_coco(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--coco", type=Path, metavar="FILE", help="also write the frames as a COCO image set"
+    )
 
 
 def _add_mots(datasets: Commands) -> None:
@@ -46,7 +79,7 @@ def _add_mots(datasets: Commands) -> None:
     parser.add_argument(
         "source", type=Path, metavar="SRC", help="folder with images/ and instances/"
     )
-    parser.add_argument("target", type=Path, metavar="DST.json", help="annotation file to write")
+    _add_target(parser)
     parser.add_argument(
         "--start",
         type=float,
@@ -64,9 +97,7 @@ def _add_mots(datasets: Commands) -> None:
     parser.add_argument(
         "--clip-length", type=int, metavar="N", help="cut sequences into videos of N frames"
     )
-    parser.add_argument(
-        "--coco", type=Path, metavar="FILE", help="also write the frames as a COCO image set"
-    )
+    _add_coco(parser)
     parser.add_argument(
         "--from",
         dest="form",
@@ -90,6 +121,167 @@ def _run_mots(arguments: argparse.Namespace) -> None:
     print(line)
 
 
+def _add_to_mots(datasets: Commands) -> None:
+    parser = add_command(
+        datasets,
+        "to-mots",
+        _run_to_mots,
+        "YouTube-VIS ground truth to a MOTS folder: the way back.",
+        "Writes DST/instances/SEQUENCE/*.png, uint16 class * 1000 + number, with car 1 and person\n"
+        "(or pedestrian) 2; crowds become 10000, the region to ignore. Where masks overlap, the\n"
+        "smaller one keeps the pixel; the line at the end counts what was lost.",
+        "queryinst-vis convert-dataset to-mots work/mots_val.json work/mots --images "
+        "data/mots/images",
+        "queryinst-vis convert-dataset to-mots gt.json work/kitti --form txt --class truck=car "
+        "--class dog=none",
+    )
+    parser.add_argument("source", type=Path, metavar="SRC.json", help="annotation file to read")
+    parser.add_argument("target", type=Path, metavar="DST", help="folder to write, new or empty")
+    parser.add_argument(
+        "--form",
+        choices=["png", "txt"],
+        default="png",
+        help="instance maps, or instances_txt/SEQUENCE.txt (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="the frames' folder: copy them to DST/images, so that 'mots' can read DST",
+    )
+    parser.add_argument(
+        "--class",
+        dest="classes",
+        type=_class_choice,
+        action="append",
+        default=[],
+        metavar="NAME=KIND",
+        help="what another class becomes: car, person, ignore (a region) or none (left out)",
+    )
+
+
+def _class_choice(text: str) -> tuple[str, str]:
+    """NAME=KIND."""
+    name, equals, kind = text.rpartition("=")
+    if not (name and equals and kind):
+        raise argparse.ArgumentTypeError(f"expected NAME=KIND such as truck=car, got '{text}'")
+    return name, kind
+
+
+def _run_to_mots(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.data.convert import convert_to_mots
+
+    line = convert_to_mots(
+        arguments.source,
+        arguments.target,
+        form=arguments.form,
+        images=arguments.images,
+        classes=dict(arguments.classes),
+    )
+    print(line)
+
+
+def _add_davis(datasets: Commands) -> None:
+    parser = add_command(
+        datasets,
+        "davis",
+        _run_davis,
+        "DAVIS or YouTube-VOS folders (palette PNGs) to a YouTube-VIS JSON file.",
+        "Reads SRC/JPEGImages/480p/SEQUENCE/*.jpg and SRC/Annotations/480p/SEQUENCE/*.png, or the\n"
+        "same without 480p. A PNG's indices are object ids: 0 is background, 255 void, which\n"
+        "becomes iscrowd. Frames without a PNG are left out; images stay in place.",
+        "queryinst-vis convert-dataset davis data/DAVIS work/davis_val.json --sequences "
+        "data/DAVIS/ImageSets/2017/val.txt",
+        "queryinst-vis convert-dataset davis data/vos/train work/vos.json --meta "
+        "data/vos/train/meta.json",
+    )
+    parser.add_argument(
+        "source", type=Path, metavar="SRC", help="folder with JPEGImages/ and Annotations/"
+    )
+    _add_target(parser)
+    parser.add_argument(
+        "--annotations",
+        default="Annotations",
+        metavar="NAME",
+        help="folder of the PNGs, e.g. Annotations_unsupervised (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--resolution", metavar="NAME", help="folder between, e.g. 480p, where there are several"
+    )
+    parser.add_argument(
+        "--sequences",
+        type=Path,
+        metavar="FILE",
+        help="text file: the sequences to take, one a line",
+    )
+    parser.add_argument(
+        "--meta",
+        type=Path,
+        metavar="FILE",
+        help="YouTube-VOS' meta.json with classes (default: all objects are of class 'object')",
+    )
+
+
+def _run_davis(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.data.convert import convert_davis
+
+    line = convert_davis(
+        arguments.source,
+        arguments.target,
+        annotations=arguments.annotations,
+        resolution=arguments.resolution,
+        sequences=arguments.sequences,
+        meta=arguments.meta,
+    )
+    print(line)
+
+
+def _add_labelme(datasets: Commands) -> None:
+    parser = add_command(
+        datasets,
+        "labelme",
+        _run_labelme,
+        "labelme's files, one a frame, to a YouTube-VIS JSON file.",
+        "Reads SRC/VIDEO/FRAME.json. Shapes of one label and group_id are one instance; a shape\n"
+        "without group_id is the video's only one of its label. Images stay in place.",
+        "queryinst-vis convert-dataset labelme data/my_videos work/my_videos.json",
+    )
+    parser.add_argument("source", type=Path, metavar="SRC", help="folder of video folders")
+    _add_target(parser)
+
+
+def _run_labelme(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.data.convert import convert_labelme
+
+    print(convert_labelme(arguments.source, arguments.target))
+
+
+def _add_cvat(datasets: Commands) -> None:
+    parser = add_command(
+        datasets,
+        "cvat",
+        _run_cvat,
+        'Exports of "CVAT for video 1.1" to a YouTube-VIS JSON file.',
+        "Reads SRC/VIDEO/annotations.xml and SRC/VIDEO/images/*, as unzipped. Polygons, masks,\n"
+        "boxes and ellipses of a track are its masks. Images stay in place.",
+        "queryinst-vis convert-dataset cvat data/cvat_exports work/mine.json",
+    )
+    parser.add_argument("source", type=Path, metavar="SRC", help="folder of unzipped exports")
+    _add_target(parser)
+    parser.add_argument(
+        "--by-group",
+        action="store_true",
+        help="tracks of one label and group_id are one instance (for masks, which CVAT exports as "
+        "tracks of one frame)",
+    )
+
+
+def _run_cvat(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.data.convert import convert_cvat
+
+    print(convert_cvat(arguments.source, arguments.target, by_group=arguments.by_group))
+
+
 def _add_cityscapes(datasets: Commands) -> None:
     parser = add_command(
         datasets,
@@ -101,88 +293,10 @@ def _add_cityscapes(datasets: Commands) -> None:
         "data/cityscapes/annotations/instances_val.json",
     )
     parser.add_argument("source", type=Path, metavar="SRC", help="a split, e.g. gtFine/train")
-    parser.add_argument("target", type=Path, metavar="DST.json", help="annotation file to write")
+    _add_target(parser)
 
 
 def _run_cityscapes(arguments: argparse.Namespace) -> None:
     from queryinst_vis.data.convert import convert_cityscapes
 
     print(convert_cityscapes(arguments.source, arguments.target))
-
-
-def _add_synthetic(datasets: Commands) -> None:
-    parser = add_command(
-        datasets,
-        "synthetic",
-        _run_synthetic,
-        "Render videos of moving shapes with exact masks and identities.",
-        "The same preset, options and seed give the same files.",
-        "queryinst-vis convert-dataset synthetic work/shapes --preset train --seed 0",
-        "queryinst-vis convert-dataset synthetic work/crowd --videos 5 --size 640x360 "
-        "--objects 20-30",
-    )
-    parser.add_argument("target", type=Path, metavar="DST", help="folder to write, new or empty")
-    parser.add_argument(
-        "--preset",
-        default="train",
-        metavar="P",
-        help="train (to learn from), bench (a yardstick) or demo (one clip) (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="random seed (default: %(default)s)"
-    )
-    parser.add_argument("--videos", type=count, metavar="N", help="number of videos")
-    parser.add_argument("--frames", type=count, metavar="N", help="frames per video")
-    parser.add_argument(
-        "--size", type=_size, metavar="WxH", help="width and height of a frame in pixels"
-    )
-    parser.add_argument(
-        "--objects",
-        type=_range,
-        metavar="MIN-MAX",
-        help="objects per video; where there are more than the preset's they are smaller",
-    )
-    parser.add_argument(
-        "--mp4", action="store_true", help="also write every video as DST/videos/NAME.mp4"
-    )
-
-
-def _size(text: str) -> tuple[int, int]:
-    """WxH."""
-    return _two_numbers(text, r"([0-9]+)x([0-9]+)", "WxH such as 256x160")
-
-
-def _range(text: str) -> tuple[int, int]:
-    """MIN-MAX."""
-    return _two_numbers(text, r"([0-9]+)-([0-9]+)", "MIN-MAX such as 2-6")
-
-
-def _two_numbers(text: str, pattern: str, wanted: str) -> tuple[int, int]:
-    match = re.fullmatch(pattern, text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"expected {wanted}, got '{text}'")
-    return int(match[1]), int(match[2])
-
-
-def _run_synthetic(arguments: argparse.Namespace) -> None:
-    from queryinst_vis.data.synthetic import PRESETS, generate
-    from queryinst_vis.errors import InputError
-
-    if arguments.preset not in PRESETS:
-        raise InputError(f"preset '{arguments.preset}': choose one of {', '.join(PRESETS)}")
-    settings = PRESETS[arguments.preset].override(
-        videos=arguments.videos,
-        frames=arguments.frames,
-        size=arguments.size,
-        objects=arguments.objects,
-    )
-    write_video = _write_mp4 if arguments.mp4 else None
-    print(generate(arguments.target, settings, arguments.seed, write_video))
-
-
-def _write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
-    from queryinst_vis.video.writer import VideoWriter
-
-    with VideoWriter(path, fps) as writer:
-        for frame in frames:
-            writer.write(frame)

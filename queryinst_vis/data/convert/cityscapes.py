@@ -8,9 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
-from rich.console import Console
-from rich.progress import track as track_progress
 
+from queryinst_vis.data.convert.folders import with_progress
 from queryinst_vis.errors import InputError
 from queryinst_vis.files import write_json_atomically
 from queryinst_vis.masks import encode_rle
@@ -54,10 +53,7 @@ def convert_cityscapes(src: str | Path, dst: str | Path) -> str:
     src = Path(src)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    console = Console(stderr=True)
-    for path in track_progress(
-        _map_files(src), "reading Cityscapes", console=console, transient=True
-    ):
+    for path in with_progress(_map_files(src), "reading Cityscapes"):
         ids = _read_map(path)
         height, width = ids.shape
         name = path.name.removesuffix(MAP_SUFFIX) + IMAGE_SUFFIX

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.progress import track as track_progress
 
-from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder, youtube_vis_to_coco
+from queryinst_vis.data.convert.folders import with_progress
+from queryinst_vis.data.convert.youtube_vis import (
+    YouTubeVisBuilder,
+    describe,
+    youtube_vis_to_coco,
+)
 from queryinst_vis.data.images import read_image
 from queryinst_vis.errors import InputError
 from queryinst_vis.files import write_json_atomically
@@ -65,8 +68,7 @@ def convert_mots(
         raise InputError(f"{dst}: named for both annotation files; choose two names")
     builder = YouTubeVisBuilder(CLASS_NAMES, f"MOTS, frames {start:g} to {end:g} of each sequence")
     sequences = _sequences(src)
-    console = Console(stderr=True)
-    for name in track_progress(sequences, "reading MOTS", console=console, transient=True):
+    for name in with_progress(sequences, "reading MOTS"):
         frames = _part(_frame_files(src / "images" / name), start, end)
         masks = _read_masks(src, name, frames, source)
         step = clip_length or max(len(frames), 1)
@@ -79,7 +81,7 @@ def convert_mots(
     if coco_json is not None:
         write_json_atomically(coco_json, youtube_vis_to_coco(content))
     write_json_atomically(dst, content)
-    return f"wrote {dst}: {len(content['videos'])} videos, {len(content['annotations'])} tracks"
+    return describe(dst, content)
 
 
 def _check(start: float, end: float, clip_length: int | None, source: str | None) -> None:

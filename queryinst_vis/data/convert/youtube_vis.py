@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pycocotools import mask as coco_mask
@@ -72,6 +73,22 @@ class YouTubeVisBuilder:
             "annotations": self._annotations,
             "categories": self._categories,
         }
+
+
+def describe(
+    dst: str | Path, video_set: dict[str, Any], notes: Mapping[str, int] | None = None
+) -> str:
+    """The line that a converter returns: what it wrote where, and what is worth knowing.
+
+    Args:
+        dst: the file or folder that was written.
+        video_set: content of a YouTube-VIS annotation file; its ``annotations`` may be null.
+        notes: what happened, and how often; what never happened is not mentioned.
+    """
+    tracks = video_set["annotations"]
+    amount = "no annotations" if tracks is None else f"{len(tracks)} tracks"
+    happened = "".join(f"; {what}: {times}" for what, times in (notes or {}).items() if times)
+    return f"wrote {dst}: {len(video_set['videos'])} videos, {amount}{happened}"
 
 
 def youtube_vis_to_coco(video_set: dict[str, Any]) -> dict[str, Any]:

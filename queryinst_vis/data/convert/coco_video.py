@@ -1,0 +1,186 @@
+"""COCO images to pseudo-videos: a camera that moves over each still image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from queryinst_vis.data.annotations import ImageRecord, read_annotations
+from queryinst_vis.data.coco import CocoDataset
+from queryinst_vis.data.convert.folders import new_folder, with_progress
+from queryinst_vis.data.convert.normalise import category_names
+from queryinst_vis.data.convert.youtube_vis import (
+    YouTubeVisBuilder,
+    describe,
+    youtube_vis_to_coco,
+)
+from queryinst_vis.data.frames import Frame, MaskPiece, load_pixels, look
+from queryinst_vis.data.transforms import fit_size
+from queryinst_vis.data.views import View
+from queryinst_vis.errors import InputError
+from queryinst_vis.files import write_json_atomically
+from queryinst_vis.masks import RLE, encode_rle
+
+FRAMES_PER_MOVE = 8
+"""How long the camera takes from one random window to the next."""
+
+JPEG_QUALITY = 95
+
+
+def convert_coco_video(
+    annotations: str | Path,
+    images: str | Path,
+    dst: str | Path,
+    *,
+    frames: int = 10,
+    size: tuple[int, int] = (640, 360),
+    crop: tuple[float, float] = (0.5, 0.9),
+    seed: int = 0,
+) -> str:
+    """Write every image of a COCO set as a short video in which the camera moves.
+
+    Each frame is a window of the image; from one random window to the next it glides, slowing
+    down at both ends, so that instances move, grow, shrink, enter and leave. They move together:
+    nothing passes in front of something else as in a real video. Masks are exact: pixel for pixel
+    those of the window, resized to the nearest pixel. Crowds stay ``iscrowd``.
+
+    ``DST`` gets ``frames/IMAGE_ID/00000.jpg``, ``youtube_vis.json`` and ``coco.json`` (the same
+    frames as images), as for synthetic videos. Clip n depends on the seed, the options and n.
+
+    Args:
+        annotations: COCO annotation file.
+        images: folder that its file names are relative to.
+        dst: folder to write, new or empty.
+        frames: frames of each video.
+        size: ``(width, height)`` that the long and the short side of a frame fit into.
+        crop: smallest and largest side of a window, as fractions of the image's.
+        seed: the same seed writes the same files.
+
+    Returns:
+        A line that says what was written.
+
+    Raises:
+        InputError: a broken annotation file, one without annotations, an unreadable image,
+            options out of range, a folder that is not empty.
+    """
+    _check(frames, size, crop, seed)
+    content = read_annotations(annotations)
+    classes = list(category_names(content, str(annotations)).values())
+    records, crowds = _read_images(content, annotations, images, classes)
+    builder = YouTubeVisBuilder(classes, f"{Path(annotations).name} as pseudo-videos, seed {seed}")
+    with new_folder(dst) as folder:
+        for number, record in enumerate(with_progress(records, "writing pseudo-videos")):
+            height, width = fit_size(record.height, record.width, min(size), max(size))
+            windows = draw_camera_path(np.random.default_rng([seed, number]), frames, crop)
+            views = [_view(window, record, height, width) for window in windows]
+            name = f"{record.id:012d}"
+            names = [f"{name}/{index:05d}.jpg" for index in range(frames)]
+            builder.add_video(names, height, width)
+            _write_clip(folder / "frames", names, record, views, builder, crowds)
+        video_set = builder.as_json()
+        write_json_atomically(folder / "coco.json", youtube_vis_to_coco(video_set))
+        write_json_atomically(folder / "youtube_vis.json", video_set)
+    return describe(dst, video_set)
+
+
+def _check(frames: int, size: tuple[int, int], crop: tuple[float, float], seed: int) -> None:
+    if frames < 1:
+        raise InputError(f"pseudo-videos of {frames} frames: ask for 1 or more")
+    if min(size) < 1:
+        raise InputError(f"pseudo-videos of {size[0]}x{size[1]} pixels are not possible")
+    if not 0 < crop[0] <= crop[1] <= 1:
+        raise InputError(f"windows of {crop[0]:g} to {crop[1]:g}: expected 0 < low <= high <= 1")
+    if seed < 0:
+        raise InputError(f"pseudo-videos: seed {seed} is negative; use 0 or more")
+
+
+def _read_images(
+    content: dict[str, Any], annotations: str | Path, images: str | Path, classes: list[str]
+) -> tuple[list[ImageRecord], set[int]]:
+    """All images with all instances, and the ids of those that are crowds."""
+    entries = content.get("annotations")
+    if not isinstance(entries, list):
+        raise InputError(f"{annotations}: holds no annotations to make videos of")
+    # The reader leaves crowds out, as it is made for training; so none is a crowd for now.
+    plain = [entry | {"iscrowd": 0} if isinstance(entry, dict) else entry for entry in entries]
+    dataset = CocoDataset(annotations, images, classes, content | {"annotations": plain})
+    if not dataset.images:
+        raise InputError(f"{annotations}: holds no images")
+    return dataset.images, {entry["id"] for entry in entries if entry.get("iscrowd")}
+
+
+def draw_camera_path(
+    rng: np.random.Generator, frames: int, crop: tuple[float, float]
+) -> np.ndarray:
+    """Windows of a camera that glides between random ones.
+
+    Args:
+        rng: source of the draws.
+        frames: number F of windows.
+        crop: smallest and largest side of a window.
+
+    Returns:
+        ``(F, 3)``: side, top and left of each window, all in 0..1 of the image's sides.
+    """
+    moves = -(-frames // FRAMES_PER_MOVE)
+    sides = rng.uniform(*crop, moves + 1)
+    corners = rng.uniform(0, 1, (moves + 1, 2)) * (1 - sides[:, None])
+    keys = np.column_stack([sides, corners])
+    move, phase = np.divmod(np.arange(frames) / FRAMES_PER_MOVE, 1)
+    eased = (phase**2 * (3 - 2 * phase))[:, None]
+    start = move.astype(int)
+    return (1 - eased) * keys[start] + eased * keys[start + 1]
+
+
+def _view(window: np.ndarray, record: ImageRecord, height: int, width: int) -> View:
+    side, top, left = window
+    rows = max(round(side * record.height), 1)
+    columns = max(round(side * record.width), 1)
+    first_row = min(round(top * record.height), record.height - rows)
+    first_column = min(round(left * record.width), record.width - columns)
+    return View(first_row, first_column, first_row + rows, first_column + columns, height, width)
+
+
+def _write_clip(
+    folder: Path,
+    names: list[str],
+    record: ImageRecord,
+    views: list[View],
+    builder: YouTubeVisBuilder,
+    crowds: set[int],
+) -> None:
+    """Write the frames, and add to the video the instances that any of them shows."""
+    image = load_pixels(record)
+    frames = []
+    for name, view in zip(names, views, strict=True):
+        frame = look(image, record, view)
+        _write_jpeg(folder / name, frame.image)
+        frames.append(_frame_masks(frame))
+    for instance in record.instances:
+        masks = [frame.get(instance.id) for frame in frames]
+        if any(mask is not None for mask in masks):
+            builder.add_track(instance.label, masks, crowd=instance.id in crowds)
+
+
+def _frame_masks(frame: Frame) -> dict[int, RLE]:
+    """Annotation id to mask of the whole frame."""
+    height, width = frame.image.shape[:2]
+    pieces = zip(frame.instance_ids, frame.masks, strict=True)
+    return {identity: _whole_mask(piece, height, width) for identity, piece in pieces}
+
+
+def _whole_mask(piece: MaskPiece, height: int, width: int) -> RLE:
+    mask = np.zeros((height, width), bool)
+    rows, columns = piece.pixels.shape
+    mask[piece.top : piece.top + rows, piece.left : piece.left + columns] = piece.pixels
+    return encode_rle(mask)
+
+
+def _write_jpeg(path: Path, image: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+    path.write_bytes(encoded.tobytes())

@@ -1,0 +1,249 @@
+"""CVAT's "CVAT for video 1.1" XML to YouTube-VIS."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+import numpy as np
+
+from queryinst_vis.data.annotations import check_unique
+from queryinst_vis.data.convert.folders import (
+    image_files,
+    image_size,
+    subfolders,
+    with_progress,
+)
+from queryinst_vis.data.convert.outlines import (
+    Point,
+    Window,
+    box_corners,
+    ellipse_rle,
+    polygon_rle,
+    unite,
+)
+from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder, describe
+from queryinst_vis.errors import InputError
+from queryinst_vis.files import write_json_atomically
+from queryinst_vis.masks import RLE
+
+XML_NAME = "annotations.xml"
+_CVAT_FRAME = re.compile(r"frame_([0-9]+)")
+
+Identity = tuple[str, str, int]
+"""Label; ``"track"`` or ``"group"``; the id of the one or the other."""
+
+
+def convert_cvat(src: str | Path, dst: str | Path, *, by_group: bool = False) -> str:
+    """Write exports of "CVAT for video 1.1" as one YouTube-VIS annotation file.
+
+    Expects exports as unzipped: ``SRC/VIDEO/annotations.xml`` and ``SRC/VIDEO/images/*.png``
+    (the frames may also lie beside the XML; or one export as ``SRC/annotations.xml``). File names
+    are relative to ``SRC``. Frame n of the XML is the image ``frame_n``; images of other names
+    are CVAT's frames 0, 1, 2, ... in the order of their names, all of the task. Labels become
+    class names, sorted.
+
+    Polygons, masks, boxes (also turned) and ellipses are read, in the frames that the file lists:
+    CVAT exports what it interpolated. Shapes with ``outside="1"`` are absent. A box is filled:
+    its track is as good as a box. Several shapes of a track in one frame are united.
+
+    CVAT cannot track masks: it exports each as a track of its own. With ``by_group`` tracks of
+    one label and ``group_id`` are one instance.
+
+    The XML is only read. A file with a document type, which CVAT never writes, is refused: it
+    could define entities that expand without limit.
+
+    Args:
+        src: folder of exports, or one export.
+        dst: annotation file to write.
+        by_group: whether tracks of the same group are the same instance.
+
+    Returns:
+        A line that says what was written.
+
+    Raises:
+        InputError: no export, a broken XML file or shape, a shape without area, frames without
+            image, images of another size than the XML says.
+    """
+    src = Path(src)
+    single = (src / XML_NAME).is_file()
+    folders = [src] if single else [f for f in subfolders(src, "video") if (f / XML_NAME).is_file()]
+    if not folders:
+        raise InputError(f"{src}: neither it nor its folders hold {XML_NAME}")
+    parsed = [_read_video(folder, by_group) for folder in with_progress(folders, "reading CVAT")]
+    labels = sorted({label for *_, tracks in parsed for label, _, _ in tracks})
+    if not labels:
+        raise InputError(f"{src}: no file holds a track")
+    builder = YouTubeVisBuilder(labels, f"CVAT, {src.name}")
+    for files, (height, width), tracks in parsed:
+        builder.add_video([path.relative_to(src).as_posix() for path in files], height, width)
+        for identity in sorted(tracks):
+            builder.add_track(labels.index(identity[0]), tracks[identity])
+    content = builder.as_json()
+    write_json_atomically(dst, content)
+    return describe(dst, content)
+
+
+def _read_video(
+    folder: Path, by_group: bool
+) -> tuple[list[Path], tuple[int, int], dict[Identity, list[RLE | None]]]:
+    """Image files, their ``(height, width)``, and for each instance a mask or None per image."""
+    path = folder / XML_NAME
+    root = _parse(path)
+    files = _numbered_frames(folder, root)
+    height, width = _frame_size(list(files.values()), root, path)
+    parts: dict[Identity, dict[int, list[RLE]]] = defaultdict(lambda: defaultdict(list))
+    for track in root.iter("track"):
+        where = f"{path}, track {track.get('id')}"
+        identity = _identity(track, by_group, where)
+        for shape in track:
+            frame = _integer(shape, "frame", where)
+            if shape.get("outside") == "1":
+                continue
+            here = f"{where}, frame {frame}"
+            if frame not in files:
+                raise InputError(f"{here}: there is no image of this frame in {folder}")
+            parts[identity][frame].append(_shape_rle(shape, height, width, here))
+    check_unique((track.get("id") for track in root.iter("track")), "track id", str(path))
+    tracks = {}
+    for identity, frames in parts.items():
+        masks = [unite(frames[number]) if number in frames else None for number in files]
+        if any(mask is not None for mask in masks):
+            tracks[identity] = masks
+    return list(files.values()), (height, width), tracks
+
+
+class _PlainXml(ElementTree.TreeBuilder):
+    """Builds elements, and stops at a document type before its entities are read."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        raise InputError(f"it has a document type ('{name}'), which CVAT never writes")
+
+
+def _parse(path: Path) -> Element:
+    try:
+        root = ElementTree.parse(path, ElementTree.XMLParser(target=_PlainXml())).getroot()
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
+        raise InputError(f"{path}: not readable as XML ({error})") from error
+    if root.tag != "annotations":
+        raise InputError(f"{path}: its root is <{root.tag}>, CVAT's is <annotations>")
+    if root.find("image") is not None:
+        raise InputError(f'{path}: is "CVAT for images"; export the task as "CVAT for video 1.1"')
+    if root.find("meta/project") is not None:
+        raise InputError(f"{path}: is a project, whose tasks share frame numbers; export each task")
+    return root
+
+
+def _numbered_frames(folder: Path, root: Element) -> dict[int, Path]:
+    """Image files by CVAT's frame number, in the order of these."""
+    images = folder / "images" if (folder / "images").is_dir() else folder
+    files = image_files(images)
+    if not files:
+        raise InputError(f"{images}: holds no .jpg or .png frames")
+    matches = [_CVAT_FRAME.fullmatch(path.stem) for path in files]
+    if all(matches):
+        return {int(match[1]): path for match, path in zip(matches, files, strict=True)}
+    size = root.findtext("./meta/*/size", default="")
+    if size.strip() != str(len(files)):
+        raise InputError(
+            f"{images}: holds {len(files)} images, CVAT's task has {size or 'an unknown number'}; "
+            "only images named frame_NUMBER can be part of a task"
+        )
+    if files != sorted(files):
+        raise InputError(
+            f"{images}: numbers in the file names differ in length, so that their order is "
+            "uncertain; fill up with zeros"
+        )
+    return dict(enumerate(files))
+
+
+def _frame_size(files: list[Path], root: Element, path: Path) -> tuple[int, int]:
+    """``(height, width)`` of all frames, which must be what the XML says, if it does."""
+    sizes = {file: image_size(file) for file in files}
+    height, width = sizes[files[0]]
+    for file, size in sizes.items():
+        if size != (height, width):
+            raise InputError(f"{file}: {size[1]}x{size[0]} pixels, others {width}x{height}")
+    said = root.find("./meta//original_size")
+    if said is not None and (said.findtext("height"), said.findtext("width")) != (
+        str(height),
+        str(width),
+    ):
+        raise InputError(
+            f"{path}: is for frames of {said.findtext('width')}x{said.findtext('height')} pixels, "
+            f"the images have {width}x{height}"
+        )
+    return height, width
+
+
+def _identity(track: Element, by_group: bool, where: str) -> Identity:
+    label = track.get("label")
+    if not label:
+        raise InputError(f"{where}: 'label' is missing")
+    if by_group and track.get("group_id") is not None:
+        return label, "group", _integer(track, "group_id", where)
+    return label, "track", _integer(track, "id", where)
+
+
+def _shape_rle(shape: Element, height: int, width: int, where: str) -> RLE:
+    def number(key: str) -> float:
+        return _number(shape, key, where)
+
+    turn = number("rotation") if shape.get("rotation") else 0.0
+    if shape.tag == "polygon":
+        return polygon_rle(_points(shape.get("points", ""), where), height, width, where)
+    if shape.tag == "box":
+        corners = box_corners(*map(number, ("xtl", "ytl", "xbr", "ybr")), turn)
+        return polygon_rle(corners, height, width, where)
+    if shape.tag == "ellipse":
+        centre, radii = (number("cx"), number("cy")), (number("rx"), number("ry"))
+        return ellipse_rle(centre, radii, height, width, where, turn)
+    if shape.tag == "mask":
+        keys = ("left", "top", "height", "width")
+        window = Window(*(_integer(shape, key, where) for key in keys))
+        window.check(height, width, where)  # first: run lengths may claim any amount of memory
+        patch = _patch(shape.get("rle", ""), window.rows, window.columns, where)
+        return window.rle(patch, height, width)
+    raise InputError(f"{where}: a {shape.tag} has no area; draw polygons, masks, boxes or ellipses")
+
+
+def _patch(rle: str, rows: int, columns: int, where: str) -> np.ndarray:
+    """``(rows, columns)`` bool from run lengths along the rows, background first."""
+    try:
+        runs = [int(run) for run in rle.split(",")]
+    except ValueError as error:
+        raise InputError(f"{where}: 'rle' is not n, n, n, ...") from error
+    if min(runs) < 0 or sum(runs) != rows * columns:
+        raise InputError(f"{where}: 'rle' does not fill its {columns}x{rows} pixels")
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(rows, columns)
+
+
+def _points(text: str, where: str) -> list[Point]:
+    """Points from ``x,y;x,y;...``."""
+    try:
+        return [(float(x), float(y)) for x, y in (pair.split(",") for pair in text.split(";"))]
+    except ValueError as error:
+        raise InputError(f"{where}: 'points' is not x,y;x,y;...") from error
+
+
+def _number(element: Element, key: str, where: str) -> float:
+    try:
+        value = float(element.get(key, ""))
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{where}: '{key}' is {element.get(key)!r:.40}, not a number")
+    return value
+
+
+def _integer(element: Element, key: str, where: str) -> int:
+    text = element.get(key, "")
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise InputError(f"{where}: '{key}' is {element.get(key)!r:.40}, not a whole number")
+    return int(text)

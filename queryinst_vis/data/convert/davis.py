@@ -1,0 +1,189 @@
+"""DAVIS and YouTube-VOS to YouTube-VIS: palette PNGs whose indices are object ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from queryinst_vis.data.annotations import require
+from queryinst_vis.data.convert.folders import image_files, image_size, subfolders, with_progress
+from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder, describe
+from queryinst_vis.errors import InputError
+from queryinst_vis.files import read_json, write_json_atomically
+from queryinst_vis.masks import RLE, encode_rle
+
+VOID = 255
+"""The index of pixels that nobody judged; the evaluation should not either."""
+
+ObjectNames = dict[int, str]
+"""Class name of each object id of a sequence."""
+
+
+def convert_davis(
+    src: str | Path,
+    dst: str | Path,
+    *,
+    annotations: str = "Annotations",
+    resolution: str | None = None,
+    sequences: str | Path | None = None,
+    meta: str | Path | None = None,
+) -> str:
+    """Write DAVIS-style sequences as one YouTube-VIS annotation file.
+
+    Expects ``SRC/JPEGImages/480p/SEQUENCE/*.jpg`` and, for the annotated ones of these frames,
+    ``SRC/Annotations/480p/SEQUENCE/*.png`` (8 bits, palette or grey: index 0 is background, 255
+    void, all others an object of the sequence). YouTube-VOS has the same without ``480p``.
+    Frames without a PNG are left out, as nobody knows what they show; the line that is returned
+    counts them. Void becomes ``iscrowd`` annotations, one for each class of the sequence. File
+    names are relative to ``SRC/JPEGImages`` (with ``480p``: to that).
+
+    Args:
+        src: the DAVIS folder.
+        dst: annotation file to write.
+        annotations: name of the annotation folder, e.g. ``Annotations_unsupervised``.
+        resolution: name of the folder between, e.g. ``480p``; None where there is one or none.
+        sequences: text file with a sequence name a line, e.g. ``ImageSets/2017/val.txt``; None
+            takes every sequence that has annotations.
+        meta: YouTube-VOS' ``meta.json``, which names every object's category; None makes all
+            objects of one class, ``object``.
+
+    Returns:
+        A line that says what was written.
+
+    Raises:
+        InputError: missing folders or frames, a broken PNG or one of another size, an object
+            that ``meta`` does not name, the binary masks of DAVIS 2016.
+    """
+    src = Path(src)
+    masks = _level(src / annotations, resolution)
+    images = _level(src / "JPEGImages", resolution)
+    folders = _chosen(masks, sequences)
+    objects, class_names = None, ["object"]
+    if meta is not None:
+        objects = _read_meta(Path(meta))
+        # Of all sequences, so that every choice of them has the same category ids.
+        class_names = sorted({name for names in objects.values() for name in names.values()})
+    builder = YouTubeVisBuilder(class_names, f"{src.name}, {annotations}")
+    left_out = 0
+    for folder in with_progress(folders, "reading DAVIS"):
+        names = None if objects is None else objects.get(folder.name, {})
+        left_out += _add_sequence(builder, folder, images / folder.name, names, class_names, meta)
+    content = builder.as_json()
+    write_json_atomically(dst, content)
+    return describe(dst, content, {"frames without a PNG left out": left_out})
+
+
+def _level(folder: Path, resolution: str | None) -> Path:
+    """The folder that holds the sequences: ``folder`` or one below it."""
+    if resolution is not None:
+        subfolders(folder / resolution, "sequence")
+        return folder / resolution
+    found = subfolders(folder, "sequence")
+    deeper = [path for path in found if any(below.is_dir() for below in path.iterdir())]
+    if len(deeper) > 1:
+        raise InputError(
+            f"{folder}: holds {', '.join(path.name for path in deeper)}; choose one by resolution"
+        )
+    return deeper[0] if deeper else folder
+
+
+def _chosen(masks: Path, sequences: str | Path | None) -> list[Path]:
+    """The mask folders of the sequences to convert."""
+    if sequences is None:
+        return subfolders(masks, "sequence")
+    try:
+        names = Path(sequences).read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"sequence list {sequences}: not readable as text ({error})") from error
+    if not names:
+        raise InputError(f"sequence list {sequences}: names no sequence")
+    for name in names:
+        if Path(name).name != name or not (masks / name).is_dir():
+            raise InputError(f"sequence list {sequences}: '{name}' is no folder of {masks}")
+    return [masks / name for name in dict.fromkeys(names)]
+
+
+def _read_meta(path: Path) -> dict[str, ObjectNames]:
+    """YouTube-VOS' objects: by sequence and object id."""
+    content = read_json(path, "meta file")
+    objects: dict[str, ObjectNames] = {}
+    for name, video in require(content, "videos", dict, str(path)).items():
+        where = f"{path}: video {name}"
+        objects[name] = {}
+        for identity, entry in require(video, "objects", dict, where).items():
+            if not identity.isdecimal():
+                raise InputError(f"{where}: object '{identity}' is not a number")
+            here = f"{where}, object {identity}"
+            objects[name][int(identity)] = require(entry, "category", str, here)
+    return objects
+
+
+def _add_sequence(
+    builder: YouTubeVisBuilder,
+    masks: Path,
+    images: Path,
+    objects: ObjectNames | None,
+    class_names: list[str],
+    meta: str | Path | None,
+) -> int:
+    """Add one video; returns the number of frames that have no PNG."""
+    if not images.is_dir():
+        raise InputError(f"{images}: no such folder; it should hold the frames for {masks}")
+    frames = {path.stem: path for path in image_files(images)}
+    pngs = [path for path in image_files(masks) if path.suffix.lower() == ".png"]
+    if not pngs:
+        raise InputError(f"{masks}: holds no PNG files")
+    for path in pngs:
+        if path.stem not in frames:
+            raise InputError(f"{path}: has no frame {path.stem}.jpg in {images}")
+    height, width = image_size(frames[pngs[0].stem])
+    shown = [_read_indices(path, height, width) for path in pngs]
+    files = [frames[path.stem] for path in pngs]
+    builder.add_video([f"{images.name}/{path.name}" for path in files], height, width)
+    found = sorted({index for frame in shown for index in frame})
+    if found == [VOID]:
+        raise InputError(
+            f"{masks}: no index but {VOID}, which is void; the masks of DAVIS 2016 do not tell "
+            "objects apart, take those of 2017"
+        )
+    labels = {}
+    for index in found:
+        if index == VOID:
+            continue
+        if objects is not None and index not in objects:
+            raise InputError(f"{masks}: object {index} of this sequence is not in {meta}")
+        labels[index] = 0 if objects is None else class_names.index(objects[index])
+        builder.add_track(labels[index], [frame.get(index) for frame in shown])
+    if VOID in found:
+        void = [frame.get(VOID) for frame in shown]
+        for label in sorted(set(labels.values())):
+            builder.add_track(label, void, crowd=True)
+    return len(frames) - len(pngs)
+
+
+def _read_indices(path: Path, height: int, width: int) -> dict[int, RLE]:
+    """Mask of every index of one PNG but the background's."""
+    indices = read_palette_indices(path)
+    if indices.shape != (height, width):
+        raise InputError(
+            f"{path}: {indices.shape[1]}x{indices.shape[0]} pixels, its sequence {width}x{height}"
+        )
+    return {int(index): encode_rle(indices == index) for index in np.unique(indices) if index}
+
+
+def read_palette_indices(path: Path) -> np.ndarray:
+    """``(H, W)`` uint8 indices of a palette PNG (OpenCV would give its colours), or grey values.
+
+    Raises:
+        InputError: not readable, or neither of the two kinds.
+    """
+    try:
+        with Image.open(path) as image:
+            mode, indices = image.mode, np.array(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: not readable as PNG ({error})") from error
+    if mode not in ("P", "L"):
+        raise InputError(f"{path}: an index map has a palette or is grey, 8 bits; this is {mode}")
+    return indices

@@ -1,0 +1,101 @@
+"""What the converters share: folders of frames, progress, and outputs that are whole or absent."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from PIL import Image
+from rich.console import Console
+from rich.progress import track as track_progress
+
+from queryinst_vis.errors import InputError
+
+Item = TypeVar("Item")
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def with_progress(items: Sequence[Item], description: str) -> Iterable[Item]:
+    """Iterate with a bar on standard error that vanishes at the end."""
+    return track_progress(items, description, console=Console(stderr=True), transient=True)
+
+
+def natural_key(path: Path) -> tuple[str | int, ...]:
+    """Sorts ``frame2`` before ``frame10``: runs of digits count as numbers."""
+    parts = re.split(r"([0-9]+)", path.name)
+    return tuple(int(part) if index % 2 else part for index, part in enumerate(parts))
+
+
+def subfolders(folder: Path, what: str) -> list[Path]:
+    """The folders in ``folder``, sorted; ``what`` says what each of them is.
+
+    Raises:
+        InputError: there is no such folder, or it holds none.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; it should hold one folder for each {what}")
+    found = sorted(path for path in folder.iterdir() if path.is_dir())
+    if not found:
+        raise InputError(f"{folder}: holds no folders; there should be one for each {what}")
+    return found
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The .jpg, .jpeg and .png files of a folder in natural order."""
+    files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(files, key=natural_key)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """``(height, width)`` in pixels as stored, from the file's header alone.
+
+    Raises:
+        InputError: the file is missing or not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except FileNotFoundError as error:
+        raise InputError(f"image {path}: no such file") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"image {path}: not a readable image") from error
+    return height, width
+
+
+@contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """A temporary folder to fill, which takes the place of ``path`` when the block ends well.
+
+    Args:
+        path: a folder that does not exist or is empty.
+
+    Raises:
+        InputError: it is not empty, or its parent cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        if not occupied:
+            temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    except OSError as error:
+        raise InputError(f"cannot write to folder {path}: {error.strerror}") from error
+    if occupied:
+        raise InputError(f"{path} is not an empty folder; name a new one or empty it first")
+    try:
+        filled = temporary / "folder"
+        filled.mkdir()  # unlike mkdtemp's, which is the owner's alone, it follows the umask
+        yield filled
+        if path.exists():
+            path.rmdir()
+        filled.rename(path)
+    except OSError as error:
+        raise InputError(f"cannot write to folder {path}: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,194 @@
+"""labelme's JSON files, one a frame, to YouTube-VIS."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from queryinst_vis.data.annotations import check_unique, require
+from queryinst_vis.data.convert.folders import (
+    image_files,
+    image_size,
+    natural_key,
+    subfolders,
+    with_progress,
+)
+from queryinst_vis.data.convert.outlines import (
+    Point,
+    Window,
+    box_corners,
+    check_points,
+    ellipse_rle,
+    png_patch,
+    polygon_rle,
+    unite,
+)
+from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder, describe
+from queryinst_vis.errors import InputError
+from queryinst_vis.files import read_json, write_json_atomically
+from queryinst_vis.masks import RLE
+
+Identity = tuple[str, int | None]
+"""Label and group id, the same in every frame that shows the instance."""
+
+FrameMasks = dict[Identity, RLE]
+
+
+def convert_labelme(src: str | Path, dst: str | Path) -> str:
+    """Write folders of labelme files as one YouTube-VIS annotation file.
+
+    Expects ``SRC/VIDEO/FRAME.json``, in the order of the numbers in their names, and the images
+    that their ``imagePath`` names (or ``SRC/FRAME.json``, for a single video). File names are
+    relative to ``SRC``. Images without a JSON file are left out, as nobody knows what they show;
+    the line that is returned counts them. Labels become class names, sorted.
+
+    **Identity.** Shapes of one ``label`` and ``group_id`` are one instance throughout the video
+    and are united within a frame. A shape without group id stands for the only instance of its
+    label; where a video has several of that label, every shape needs its group id.
+
+    Polygons, rectangles, turned rectangles, circles and masks are read. Outlines are filled as
+    COCO fills polygons: without the rim that labelme's own drawing adds.
+
+    Args:
+        src: folder of video folders, or one such folder.
+        dst: annotation file to write.
+
+    Returns:
+        A line that says what was written.
+
+    Raises:
+        InputError: no files, a broken file or shape, an image that is missing, lies outside of
+            ``SRC`` or has another size, identities that cannot be told apart.
+    """
+    src = Path(src)
+    folders = [src] if src.is_dir() and any(src.glob("*.json")) else subfolders(src, "video")
+    videos = [sorted(folder.glob("*.json"), key=natural_key) for folder in folders]
+    videos = [files for files in videos if files]
+    if not videos:
+        raise InputError(f"{src}: neither it nor its folders hold a .json file")
+    parsed = [_read_video(files, src) for files in with_progress(videos, "reading labelme")]
+    labels = sorted({label for *_, shown in parsed for frame in shown for label, _ in frame})
+    if not labels:
+        raise InputError(f"{src}: none of its files holds a shape")
+    builder = YouTubeVisBuilder(labels, f"labelme, {src.name}")
+    for names, (height, width), shown in parsed:
+        builder.add_video(names, height, width)
+        for identity in sorted({key for frame in shown for key in frame}, key=_in_order):
+            masks = [frame.get(identity) for frame in shown]
+            builder.add_track(labels.index(identity[0]), masks)
+    content = builder.as_json()
+    write_json_atomically(dst, content)
+    images = {path for files in videos for path in image_files(files[0].parent)}
+    named = {src / name for video in content["videos"] for name in video["file_names"]}
+    return describe(dst, content, {"images without a JSON file left out": len(images - named)})
+
+
+def _in_order(identity: Identity) -> tuple[str, bool, int]:
+    label, group = identity
+    return label, group is not None, group or 0
+
+
+def _read_video(
+    files: list[Path], root: Path
+) -> tuple[list[str], tuple[int, int], list[FrameMasks]]:
+    """File names of the frames, their ``(height, width)``, and their masks by identity."""
+    names, shown = [], []
+    first_size = None
+    for path in files:
+        content = read_json(path, "labelme file")
+        where = f"labelme file {path}"
+        name = _relative_image(path, require(content, "imagePath", str, where), root)
+        size = image_size(root / name)
+        said = content.get("imageHeight") or size[0], content.get("imageWidth") or size[1]
+        first_size = first_size or size
+        for other, whose in ((said, "the file says"), (first_size, "the video's first has")):
+            if other != size:
+                raise InputError(
+                    f"{where}: its image has {size[1]}x{size[0]} pixels, {whose} "
+                    f"{other[1]!r:.20}x{other[0]!r:.20}"
+                )
+        names.append(name)
+        shown.append(_read_shapes(require(content, "shapes", list, where), *size, where))
+    check_unique(names, "image", f"labelme files in {files[0].parent}")
+    _check_identities(shown, files[0].parent)
+    return names, first_size, shown
+
+
+def _relative_image(path: Path, image_path: str, root: Path) -> str:
+    """The image's path relative to ``root``; labelme writes it relative to the JSON file."""
+    image = os.path.normpath(path.parent / image_path.replace("\\", "/"))
+    name = os.path.relpath(image, root)
+    if name.startswith(".."):
+        raise InputError(
+            f"labelme file {path}: its image {image} lies outside of {root}; name a folder that "
+            "holds both"
+        )
+    return Path(name).as_posix()
+
+
+def _read_shapes(shapes: list[Any], height: int, width: int, where: str) -> FrameMasks:
+    """Masks of one frame; identities whose shapes hold no pixel are absent."""
+    parts: dict[Identity, list[RLE]] = defaultdict(list)
+    for index, shape in enumerate(shapes):
+        here = f"{where}, shape {index}"
+        label = require(shape, "label", str, here)
+        group = shape.get("group_id")
+        if group is not None and type(group) is not int:
+            raise InputError(f"{here}: group_id {group!r:.40} is not a whole number")
+        if group is None and parts.get((label, None)):
+            raise InputError(
+                f"{here}: a second '{label}' without group_id; give the shapes of each object a "
+                "group_id of their own"
+            )
+        parts[label, group].append(_shape_rle(shape, height, width, here))
+    united = {identity: unite(rles) for identity, rles in parts.items()}
+    return {identity: rle for identity, rle in united.items() if rle is not None}
+
+
+def _check_identities(shown: list[FrameMasks], folder: Path) -> None:
+    """Raise an InputError where a label is used both with and without a group id."""
+    identities = {identity for frame in shown for identity in frame}
+    grouped = {label for label, group in identities if group is not None}
+    for label in sorted(label for label, group in identities if group is None):
+        if label in grouped:
+            raise InputError(
+                f"{folder}: some shapes '{label}' have a group_id and some have none; which object "
+                "the others show must be said as well"
+            )
+
+
+def _shape_rle(shape: dict[str, Any], height: int, width: int, where: str) -> RLE:
+    kind = shape.get("shape_type") or "polygon"  # old files have no other kind
+    points = _points(require(shape, "points", list, where), where)
+    pair = len(points) == 2
+    if kind == "mask" and pair:
+        check_points(points, height, width, where)
+        left, top = (round(value) for value in points[0])
+        patch = png_patch(require(shape, "mask", str, where), where)
+        window = Window(left, top, *patch.shape)
+        window.check(height, width, where)
+        return window.rle(patch, height, width)
+    if kind == "circle" and pair:
+        centre, rim = points
+        radius = math.dist(centre, rim)
+        return ellipse_rle(centre, (radius, radius), height, width, where)
+    if kind == "rectangle" and pair:
+        points = box_corners(*points[0], *points[1])
+    if kind in ("polygon", "rectangle", "oriented_rectangle"):
+        return polygon_rle(points, height, width, where)
+    if kind in ("mask", "circle"):
+        raise InputError(f"{where}: a {kind} has 2 points, this one {len(points)}")
+    raise InputError(
+        f"{where}: shape_type '{kind!s:.40}' has no area; draw polygons, rectangles, circles or "
+        "masks"
+    )
+
+
+def _points(points: list[Any], where: str) -> list[Point]:
+    try:
+        return [(float(x), float(y)) for x, y in points]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{where}: 'points' is not a list of [x, y]") from error

@@ -1,0 +1,204 @@
+"""YouTube-VIS and its relatives (OVIS, 2021, 2022, LV-VIS) brought to one strict form."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from pycocotools import mask as coco_mask
+
+from queryinst_vis.data.annotations import (
+    check_segmentation,
+    check_unique,
+    lookup,
+    match_classes,
+    read_annotations,
+    require,
+    require_size,
+)
+from queryinst_vis.data.convert.folders import with_progress
+from queryinst_vis.data.convert.youtube_vis import describe, youtube_vis_to_coco
+from queryinst_vis.errors import InputError
+from queryinst_vis.files import write_json_atomically
+from queryinst_vis.masks import RLE, to_rle
+
+VideoSet = dict[str, Any]
+"""Content of a YouTube-VIS annotation file."""
+
+
+def convert_youtube_vis(
+    src: str | Path, dst: str | Path, *, coco_json: str | Path | None = None
+) -> str:
+    """Rewrite a YouTube-VIS-like file so that nothing in it is left to guess.
+
+    OVIS names its classes and frames in its own way, but its ``annotations_train.json`` has the
+    layout of YouTube-VIS; what it and the other relatives do differently is put right by
+    ``normalise``. Frames and file names stay as they are.
+
+    Args:
+        src: YouTube-VIS, OVIS or similar annotation file.
+        dst: annotation file to write.
+        coco_json: also write the same frames as a COCO image set to this file.
+
+    Returns:
+        A line that says what was written and what was put right.
+
+    Raises:
+        InputError: a missing or broken file, unknown or repeated ids, lists that are not as
+            long as their video, an unreadable segmentation or one of another size; a COCO set
+            is asked for and there are no annotations.
+    """
+    content, repairs = read_normalised(src)
+    if coco_json is not None:
+        if Path(coco_json).resolve() == Path(dst).resolve():
+            raise InputError(f"{dst}: named for both annotation files; choose two names")
+        if content["annotations"] is None:
+            raise InputError(f"{src}: holds no annotations, as public test files do; drop --coco")
+        write_json_atomically(coco_json, youtube_vis_to_coco(content))
+    write_json_atomically(dst, content)
+    return describe(dst, content, repairs)
+
+
+def read_normalised(path: str | Path) -> tuple[VideoSet, Counter[str]]:
+    """Read a file and ``normalise`` it."""
+    return normalise(read_annotations(path), str(path))
+
+
+def normalise(content: VideoSet, where: str) -> tuple[VideoSet, Counter[str]]:
+    """Check a YouTube-VIS-like set and bring it to one form.
+
+    * every video gets its ``length``;
+    * segmentations (polygons, plain run lengths) become compressed RLE; masks without a pixel and
+      empty lists become null, and a track without any mask is left out;
+    * ``bboxes`` and ``areas`` are those of the masks; ``iscrowd``, ``height``, ``width`` and
+      ``length`` are filled in;
+    * annotation ids that are missing, repeated or below 1 are all numbered anew, as nothing
+      refers to them; video and category ids, which result files name, stay;
+    * all other keys stay, among them OVIS' ``occlusion`` (one level a frame).
+
+    Args:
+        content: the parsed file; ``annotations`` may be null or missing, and is null then.
+        where: the file, for error messages.
+
+    Returns:
+        ``(set, repairs)``: the new content and how often each thing was put right.
+
+    Raises:
+        InputError: as for ``convert_youtube_vis``.
+    """
+    names = category_names(content, where)
+    videos = {}
+    repairs: Counter[str] = Counter()
+    entries = require(content, "videos", list, where)
+    for entry in entries:
+        video = _video(entry, where, repairs)
+        videos[video["id"]] = video
+    check_unique((entry["id"] for entry in entries), "video id", where)
+    tracks = None
+    if content.get("annotations") is not None:
+        annotations = require(content, "annotations", list, where)
+        tracks = _tracks(annotations, videos, names, where, repairs)
+    kept = {"info": {}, "licenses": []} | content
+    return kept | {"videos": list(videos.values()), "annotations": tracks}, repairs
+
+
+def category_names(content: dict[str, Any], where: str) -> dict[int, str]:
+    """Category id to name, in the file's order.
+
+    Raises:
+        InputError: categories are missing, broken or repeated.
+    """
+    categories = require(content, "categories", list, where)
+    if not categories:
+        raise InputError(f"{where}: 'categories' is empty")
+    names = [require(category, "name", str, f"{where}: categories") for category in categories]
+    match_classes(content, names, where)
+    return {category["id"]: category["name"] for category in categories}
+
+
+def _video(entry: Any, where: str, repairs: Counter[str]) -> dict[str, Any]:
+    here = f"{where}: video {require(entry, 'id', int, f'{where}: videos')}"
+    require_size(entry, here)
+    names = require(entry, "file_names", list, here)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{here}: 'file_names' must list one path per frame")
+    if entry.get("length") is None:
+        repairs["lengths filled in"] += 1
+    elif entry["length"] != len(names):
+        raise InputError(
+            f"{here}: 'length' is {entry['length']!r:.40} but it lists {len(names)} file_names"
+        )
+    return entry | {"length": len(names)}
+
+
+def _tracks(
+    annotations: list[Any],
+    videos: dict[int, dict[str, Any]],
+    names: dict[int, str],
+    where: str,
+    repairs: Counter[str],
+) -> list[dict[str, Any]]:
+    tracks = []
+    for index, annotation in enumerate(with_progress(annotations, "reading tracks")):
+        here = f"{where}: annotations[{index}]"
+        video = lookup(videos, require(annotation, "video_id", int, here), "video_id", here)
+        lookup(names, require(annotation, "category_id", int, here), "category_id", here)
+        track = _track(annotation, video, here, repairs)
+        if any(rle is not None for rle in track["segmentations"]):
+            tracks.append(track)
+        else:
+            repairs["tracks without a mask left out"] += 1
+    ids = [track.get("id") for track in tracks]
+    if len(set(map(repr, ids))) < len(ids) or not all(map(_is_id, ids)):
+        tracks = [track | {"id": number} for number, track in enumerate(tracks, start=1)]
+        repairs["annotation ids numbered anew"] = len(tracks)
+    return tracks
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _track(
+    annotation: dict[str, Any], video: dict[str, Any], where: str, repairs: Counter[str]
+) -> dict[str, Any]:
+    length = video["length"]
+    require(annotation, "segmentations", list, where)
+    for key in ("segmentations", "occlusion"):
+        values = annotation.get(key)
+        if isinstance(values, list) and len(values) != length:
+            raise InputError(
+                f"{where}: {len(values)} {key} for the {length} frames of video {video['id']}"
+            )
+    rles = [
+        _mask(value, video["height"], video["width"], f"{where}, frame {frame}", repairs)
+        for frame, value in enumerate(annotation["segmentations"])
+    ]
+    return annotation | {
+        "iscrowd": int(bool(annotation.get("iscrowd"))),
+        "height": video["height"],
+        "width": video["width"],
+        "length": length,
+        "segmentations": rles,
+        "bboxes": [None if rle is None else coco_mask.toBbox(rle).tolist() for rle in rles],
+        "areas": [None if rle is None else int(coco_mask.area(rle)) for rle in rles],
+    }
+
+
+def _mask(
+    segmentation: Any, height: int, width: int, where: str, repairs: Counter[str]
+) -> RLE | None:
+    if segmentation is None:
+        return None
+    if segmentation in ([], {}):
+        repairs["empty masks made null"] += 1
+        return None
+    check_segmentation(segmentation, height, width, where)
+    rle = to_rle(segmentation, height, width, where)
+    if not coco_mask.area(rle):
+        repairs["empty masks made null"] += 1
+        return None
+    if isinstance(segmentation, list) or isinstance(segmentation["counts"], list):
+        repairs["masks compressed"] += 1
+    return rle

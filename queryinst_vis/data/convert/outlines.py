@@ -1,0 +1,139 @@
+"""Drawn shapes (polygons, boxes, circles) to masks: what annotation tools export."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.masks import RLE, encode_rle, to_rle
+
+Point = tuple[float, float]
+
+
+def check_points(points: Sequence[Point], height: int, width: int, where: str) -> None:
+    """Raise an InputError for a point that is not finite or lies far outside the frame.
+
+    Tools let a shape reach a little beyond the frame. More than a frame's size beyond it is a
+    mistake, and would cost pycocotools memory in proportion to the distance.
+    """
+    for x, y in points:
+        # Comparisons with NaN are false, so that it is refused as well.
+        if not (-width <= x <= 2 * width and -height <= y <= 2 * height):
+            raise InputError(
+                f"{where}: point ({x:g}, {y:g}) lies far outside the frame of "
+                f"{width}x{height} pixels"
+            )
+
+
+def polygon_rle(points: Sequence[Point], height: int, width: int, where: str) -> RLE:
+    """A polygon filled as COCO fills it: ``(x, y)`` count from the corner of the first pixel.
+
+    Raises:
+        InputError: fewer than three points, or one far outside the frame.
+    """
+    if len(points) < 3:
+        raise InputError(f"{where}: a polygon needs three points, this one has {len(points)}")
+    check_points(points, height, width, where)
+    flat = [float(value) for point in points for value in point]
+    return to_rle([flat], height, width, where)
+
+
+def box_corners(
+    left: float, top: float, right: float, bottom: float, degrees: float = 0.0
+) -> list[Point]:
+    """Corners of a box, turned clockwise about its centre."""
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    if degrees == 0:
+        return corners
+    centre_x, centre_y = (left + right) / 2, (top + bottom) / 2
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    offsets = [(x - centre_x, y - centre_y) for x, y in corners]
+    return [(centre_x + cos * x - sin * y, centre_y + sin * x + cos * y) for x, y in offsets]
+
+
+def ellipse_rle(
+    centre: Point,
+    radii: Point,
+    height: int,
+    width: int,
+    where: str,
+    degrees: float = 0.0,
+) -> RLE:
+    """The pixels whose centres an ellipse holds; ``degrees`` turn it clockwise.
+
+    Raises:
+        InputError: radii that are not positive, or an ellipse that reaches far outside the frame.
+    """
+    (x, y), (radius_x, radius_y) = centre, radii
+    if not (radius_x > 0 and radius_y > 0):
+        raise InputError(f"{where}: radii {radius_x:g}, {radius_y:g} are not positive")
+    box = (x - radius_x, y - radius_y, x + radius_x, y + radius_y)
+    check_points(box_corners(*box), height, width, where)
+    rows, columns = np.ogrid[0.5:height, 0.5:width]
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    along = cos * (columns - x) + sin * (rows - y)
+    across = cos * (rows - y) - sin * (columns - x)
+    return encode_rle((along / radius_x) ** 2 + (across / radius_y) ** 2 <= 1)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a frame, for which alone a tool stores the mask.
+
+    Attributes:
+        left, top: its first pixel.
+        rows, columns: its size in pixels.
+    """
+
+    left: int
+    top: int
+    rows: int
+    columns: int
+
+    def check(self, height: int, width: int, where: str) -> None:
+        """Raise an InputError unless the window is a part of a frame of this size."""
+        right, bottom = self.left + self.columns, self.top + self.rows
+        fits = 0 <= self.left < right <= width and 0 <= self.top < bottom <= height
+        if not fits:
+            raise InputError(
+                f"{where}: a mask over x {self.left} to {right}, y {self.top} to {bottom} does "
+                f"not fit into the frame of {width}x{height} pixels"
+            )
+
+    def rle(self, patch: np.ndarray, height: int, width: int) -> RLE:
+        """The ``(rows, columns)`` mask ``patch`` as one of the whole frame."""
+        mask = np.zeros((height, width), bool)
+        mask[self.top : self.top + self.rows, self.left : self.left + self.columns] = patch
+        return encode_rle(mask)
+
+
+def png_patch(text: str, where: str) -> np.ndarray:
+    """``(h, w)`` bool from a grey PNG in base64, nonzero where the mask is.
+
+    Raises:
+        InputError: it is neither.
+    """
+    try:
+        data = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
+        pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    except (binascii.Error, cv2.error) as error:
+        raise InputError(f"{where}: 'mask' is not an image in base64") from error
+    if pixels is None or pixels.ndim != 2:
+        raise InputError(f"{where}: 'mask' is not a grey image in base64")
+    return pixels > 0
+
+
+def unite(rles: Sequence[RLE]) -> RLE | None:
+    """The union of masks of one frame; None where no pixel is left."""
+    union = coco_mask.merge(list(rles))
+    if not coco_mask.area(union):
+        return None
+    return {"size": list(union["size"]), "counts": union["counts"].decode("ascii")}
