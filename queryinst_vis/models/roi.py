@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import roi_align
+
+from queryinst_vis.models.roi_align import roi_align
 
 FINEST_SCALE = 56  # boxes up to twice this size (sqrt of the area) read the finest level
 
@@ -35,27 +36,17 @@ class RoIExtractor(nn.Module):
         Returns:
             ``(sum R_b, C, roi_size, roi_size)`` in the order of ``boxes``.
         """
-        counts = [len(b) for b in boxes]
-        flat = torch.cat(boxes).to(features[0].dtype)
-        image = torch.arange(len(boxes), device=flat.device).repeat_interleave(
-            torch.tensor(counts, device=flat.device)
-        )
+        counts = torch.tensor([len(b) for b in boxes], device=boxes[0].device)
+        flat = torch.cat(boxes).float()  # half precision would move boxes by pixels
+        image = torch.arange(len(boxes), device=flat.device).repeat_interleave(counts)
         rois = torch.cat((image[:, None].to(flat.dtype), flat), dim=1)
         levels = assign_levels(flat, len(features))
-        pooled = features[0].new_zeros(
-            len(rois), features[0].shape[1], self.roi_size, self.roi_size
-        )
+        rows, pooled = [], []
         for level, feature in enumerate(features):
-            rows = torch.nonzero(levels == level).squeeze(1)
-            if len(rows) == 0:
+            mine = torch.nonzero(levels == level).squeeze(1)
+            if len(mine) == 0 and level < len(features) - 1:  # the last one, if only for its shape
                 continue
-            read = roi_align(
-                feature,
-                rois[rows],
-                self.roi_size,
-                spatial_scale=1 / (self.finest_stride * 2**level),
-                sampling_ratio=self.sampling_ratio,
-                aligned=True,
-            )
-            pooled = pooled.index_copy(0, rows, read)
-        return pooled
+            scale = 1 / (self.finest_stride * 2**level)
+            rows.append(mine)
+            pooled.append(roi_align(feature, rois[mine], self.roi_size, scale, self.sampling_ratio))
+        return torch.cat(pooled)[torch.cat(rows).argsort()]
