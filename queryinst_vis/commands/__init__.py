@@ -5,11 +5,37 @@ Libraries are imported inside the functions that use them, so that ``--help`` an
 
 from __future__ import annotations
 
-from queryinst_vis.commands import convert, datasets, evaluate, plots, test, track, train, weights
+from queryinst_vis.commands import (
+    convert,
+    data,
+    datasets,
+    evaluate,
+    interchange,
+    plots,
+    submission,
+    test,
+    track,
+    tracking,
+    train,
+    weights,
+)
 from queryinst_vis.commands.arguments import Commands
 
 
 def add_all(commands: Commands) -> None:
     """Add every sub-command, in the order in which a newcomer meets them."""
-    for module in (track, train, test, evaluate, datasets, convert, weights, plots):
+    for module in (
+        track,
+        train,
+        test,
+        evaluate,
+        tracking,
+        datasets,
+        interchange,
+        data,
+        submission,
+        convert,
+        weights,
+        plots,
+    ):
         module.add(commands)

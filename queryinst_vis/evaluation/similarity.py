@@ -70,9 +70,7 @@ def compare_tracks(tracks: VideoTracks, category_id: int | None) -> TrackSimilar
         tracks: one video.
         category_id: the class; None takes the tracks of all classes.
     """
-    truths = [
-        track for track in tracks.truths if not track.crowd and _is_of(track, category_id)
-    ]
+    truths = [track for track in tracks.truths if not track.crowd and _is_of(track, category_id)]
     detections = [track for track in tracks.detections if _is_of(track, category_id)]
     crowd = [track for track in tracks.truths if track.crowd]
     shown = _shown(truths, tracks.video.length)
@@ -141,9 +139,7 @@ def _matched(frame: FrameSimilarity) -> np.ndarray:
     return frame.detections[columns[ious[rows, columns] > 0]]
 
 
-def _keep(
-    frame: FrameSimilarity, shown: np.ndarray, counted: np.ndarray
-) -> FrameSimilarity | None:
+def _keep(frame: FrameSimilarity, shown: np.ndarray, counted: np.ndarray) -> FrameSimilarity | None:
     """The frame without masks that do not count; None if one side has no other."""
     rows = shown[frame.truths, frame.frame]
     columns = counted[frame.detections, frame.frame]

@@ -1,0 +1,56 @@
+"""Tracking metrics as tables for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from queryinst_vis.evaluation.tracking_metrics import COUNTS
+
+FAMILIES = {
+    "HOTA, %": ("HOTA", "DetA", "AssA", "DetRe", "DetPr", "AssRe", "AssPr", "LocA"),
+    "identity, %": ("IDF1", "IDR", "IDP", "IDSW", "Frag", "MT", "PT", "ML"),
+    "CLEAR MOT, %": ("MOTA", "sMOTA", "MOTP", "TP", "FN", "FP"),
+}
+"""Tables and their columns; three keep within the width of a terminal."""
+
+SHORT = ("HOTA", "DetA", "AssA", "IDF1", "MOTA", "IDSW", "Frag")
+"""What a video's row shows."""
+
+
+def print_tracking(
+    metrics: dict[str, Any], per_video: bool = False, console: Console | None = None
+) -> None:
+    """Print what ``evaluate_tracking`` returned; fractions in percent,
+    counts as they are.
+
+    Args:
+        metrics: the dict.
+        per_video: also a table with a row for each video.
+        console: where to print; standard output if None.
+    """
+    console = console or Console()
+    rows = dict(metrics["per_class"])
+    if len(rows) > 1:
+        rows["mean of classes"] = metrics["class_averaged"]
+        rows["all pooled"] = metrics["detection_averaged"]
+    for title, names in FAMILIES.items():
+        console.print(_table(title, names, rows))
+    if per_video:
+        videos = {str(found["video_id"]): found for found in metrics["per_video"]}
+        console.print(_table("video", SHORT, videos))
+    console.print("On masks MOTA is MOTSA, sMOTA is sMOTSA and MOTP is MOTSP.")
+
+
+def _table(title: str, names: tuple[str, ...], rows: dict[str, dict | None]) -> Table:
+    table = Table(title, *(Column(name, justify="right") for name in names))
+    for row, found in rows.items():
+        table.add_row(escape(row), *("-" if found is None else _text(found, n) for n in names))
+    return table
+
+
+def _text(found: dict[str, float], name: str) -> str:
+    return str(found[name]) if name in COUNTS else f"{100 * found[name]:.1f}"

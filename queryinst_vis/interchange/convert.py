@@ -1,0 +1,98 @@
+"""From any of the three result formats to any other, by way of YouTube-VIS results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from queryinst_vis.data.convert.folders import new_folder
+from queryinst_vis.errors import InputError
+from queryinst_vis.evaluation.inputs import GroundTruth, PlacedEntries, load_results, read_results
+from queryinst_vis.interchange.coco_video import from_coco_video, to_coco_video
+from queryinst_vis.interchange.mots import read_mots, write_mots
+from queryinst_vis.interchange.mots_names import MotsNames
+from queryinst_vis.interchange.video_list import read_video_list
+from queryinst_vis.results import write_coco, write_youtube_vis
+
+FORMATS = ("youtube-vis", "mots", "coco-video")
+
+
+def convert_results(
+    src: str | Path,
+    dst: str | Path,
+    gt: str | Path,
+    *,
+    to: str | None = None,
+    first_frame: int | None = None,
+    classes: dict[str, int] | None = None,
+) -> str:
+    """Convert a result file or folder; its own format is found by looking at it.
+
+    Identities and masks survive every way, except that MOTS masks are made disjoint by score
+    and MOTS has no scores: they are 1 when read. Empty masks and tracks without any are left out.
+
+    Args:
+        src: YouTube-VIS or COCO-video results (JSON, or zip with ``results.json``), or a folder
+            with a MOTS text file for every video.
+        dst: file, or for MOTS a folder that does not exist or is empty. Written whole or not at
+            all.
+        gt: YouTube-VIS file with the videos and categories; needs no annotations.
+        to: one of ``FORMATS``; None decides by ``dst``: YouTube-VIS if it ends in .json, MOTS if
+            it has no suffix.
+        first_frame: MOTS number of the first frame of every video, from which on frames are
+            counted; None takes the numbers in the file names, see ``MotsNames``.
+        classes: MOTS classes by name; car is 1, pedestrian or person 2 if not said otherwise.
+
+    Returns:
+        A line that says what was written, and what was lost.
+
+    Raises:
+        InputError: anything that cannot be read, converted or written.
+    """
+    src, dst = Path(src), Path(dst)
+    truth = read_video_list(gt)
+    origin = _format_of(src)
+    target = to or _format_by_name(dst)
+    if target not in FORMATS:
+        raise InputError(f"format '{target}': choose {', '.join(FORMATS)}")
+    if origin == target:
+        raise InputError(f"{src}: is {origin} already; say with --to what it shall become")
+    if "mots" not in (origin, target) and (first_frame is not None or classes):
+        raise InputError("--first-frame and --class are for MOTS; neither side is")
+    names = MotsNames(truth, first_frame, classes or {}) if "mots" in (origin, target) else None
+    entries = _read(src, origin, truth, names)
+    wrote = f"wrote {dst}: {len(entries)} tracks in {len(truth.media)} videos"
+    if target == "youtube-vis":
+        write_youtube_vis(dst, (entry for _, entry in entries))
+    elif target == "coco-video":
+        write_coco(dst, to_coco_video(entries, truth))
+    else:
+        with new_folder(dst) as folder:
+            overlaps = write_mots(folder, entries, names)
+        wrote += f"; {overlaps}"
+    return wrote
+
+
+def _read(src: Path, origin: str, truth: GroundTruth, names: MotsNames | None) -> PlacedEntries:
+    """The results as YouTube-VIS ones."""
+    if origin == "youtube-vis":
+        return load_results(src, truth, "video", ("segmentations",))
+    if origin == "mots":
+        return _placed(src, read_mots(src, names))
+    return _placed(src, from_coco_video(_placed(src, read_results(src)), truth))
+
+
+def _placed(src: Path, entries: list[dict]) -> PlacedEntries:
+    return [(f"results {src}: entry {number}", entry) for number, entry in enumerate(entries)]
+
+
+def _format_of(src: Path) -> str:
+    if src.is_dir():
+        return "mots"
+    first = read_results(src)[0]
+    return "coco-video" if "image_id" in first else "youtube-vis"
+
+
+def _format_by_name(dst: Path) -> str:
+    if dst.suffix not in ("", ".json"):
+        raise InputError(f"{dst}: end it in .json (YouTube-VIS), or say --to {'|'.join(FORMATS)}")
+    return "youtube-vis" if dst.suffix else "mots"
