@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,7 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from queryinst_vis.errors import InputError
-
-RLE = dict[str, Any]
-"""COCO run-length encoding: ``{"size": [height, width], "counts": str}``."""
-
-_COMPRESSED_COUNTS = re.compile(r"[0-o]*[0-O]")
-"""COCO's text form of run lengths; pycocotools reads past the end of any other text."""
+from queryinst_vis.segmentations import RLE, to_rles
 
 
 def paste_region(
@@ -96,30 +89,8 @@ def to_rle(segmentation: Any, height: int, width: int, where: str) -> RLE:
         where: file and annotation, for the error message.
 
     Raises:
-        InputError: the segmentation cannot be read or is of another size.
+        InputError: the segmentation cannot be read, is of another size, or its run lengths do
+            not fill the frame.
     """
-    try:
-        if isinstance(segmentation, list):
-            merged = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-        elif isinstance(segmentation["counts"], list):
-            merged = coco_mask.frPyObjects(segmentation, *segmentation["size"])
-        else:
-            merged = segmentation
-        size = [int(side) for side in merged["size"]]
-        counts = merged["counts"]
-        counts = counts.decode("ascii") if isinstance(counts, bytes) else counts
-        if not _COMPRESSED_COUNTS.fullmatch(counts):
-            raise ValueError(
-                "`counts` are not COCO run lengths; bytes become text by .decode('ascii')"
-            )
-        rle = {"size": size, "counts": counts}
-        area = int(coco_mask.area(rle))
-    except Exception as error:  # pycocotools raises bare Exceptions of several kinds
-        raise InputError(f"{where}: unreadable segmentation ({error})") from error
-    if size != [height, width]:
-        raise InputError(
-            f"{where}: segmentation is {size[1]}x{size[0]} pixels, its frame {width}x{height}"
-        )
-    if area > height * width:
-        raise InputError(f"{where}: run lengths exceed the frame of {width}x{height} pixels")
+    [rle], _ = to_rles([segmentation], height, width, lambda _: where)
     return rle

@@ -153,9 +153,9 @@ def _checked_entries(content: Any, where: str) -> PlacedEntries:
     placed = [(f"{where}: entry {number}", entry) for number, entry in enumerate(content)]
     for place, entry in placed:
         _require(entry, ("category_id", "score"), place)
-        score = entry["score"]
-        if not isinstance(score, Real) or not math.isfinite(score):
-            raise InputError(f"{place}: `score` must be a finite number, is {score!r}")
+        if not is_finite(entry["score"]):
+            found = repr(entry["score"])[:40]
+            raise InputError(f"{place}: `score` must be a finite number, is {found}")
     return placed
 
 
@@ -174,8 +174,8 @@ def _by_id(content: dict, name: str, keys: Iterable[str], where: str) -> dict[in
     for number, item in enumerate(items):
         place = f"{where}: {name}[{number}]"
         _require(item, ("id", *keys), place)
-        if not isinstance(item["id"], int):
-            raise InputError(f"{place}: `id` must be an integer, is {item['id']!r}")
+        if not is_integer(item["id"]):
+            raise InputError(f"{place}: `id` must be an integer, is {repr(item['id'])[:40]}")
         if item["id"] in found:
             raise InputError(f"{place}: id {item['id']} is used twice in `{name}`")
         found[item["id"]] = item
@@ -203,6 +203,19 @@ def _check_ids(
         value = entry[key]
         if not isinstance(value, Hashable) or value not in known:
             raise InputError(f"{place}: {key} {value!r} is not in the ground truth")
+
+
+def is_finite(value: Any) -> bool:
+    """Whether a value of a file is a number that a float can hold."""
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return False
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value of a file is a whole number, which true and false are not."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _require(entry: Any, keys: Iterable[str], place: str) -> None:

@@ -10,7 +10,9 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.masks import RLE, to_rle
+from queryinst_vis.evaluation.inputs import PlacedEntries, is_finite, is_integer
+from queryinst_vis.masks import RLE
+from queryinst_vis.segmentations import to_rles
 
 
 @dataclass(frozen=True)
@@ -72,65 +74,88 @@ def parse_video(entry: dict, place: str) -> Video:
     names = entry.get("file_names")
     length = entry.get("length", len(names) if isinstance(names, list) else None)
     sides = (entry.get("height"), entry.get("width"), length)
-    if not all(isinstance(side, int) and side > 0 for side in sides):
+    if not all(is_integer(side) and side > 0 for side in sides):
         raise InputError(f"{place}: needs `height`, `width` and `length` as positive integers")
     if isinstance(names, list) and len(names) != length:
         raise InputError(f"{place}: has `length` {length} but {len(names)} `file_names`")
     return Video(entry["id"], *sides)
 
 
-def parse_detection(entry: dict, position: int, video: Video, place: str) -> MaskTrack:
-    """A result file's track; its area is that of its masks.
+def parse_detections(entries: PlacedEntries, video: Video) -> list[MaskTrack]:
+    """A result file's tracks of one video; ``id`` is their position in the file.
 
     Raises:
         InputError: a mask is unreadable or not of the video's size, or there is not one a frame.
     """
-    masks, sizes = _parse_masks(entry["segmentations"], video, place)
-    area = _mean_area(sizes.tolist(), place)
-    return MaskTrack(position, entry["category_id"], masks, sizes, area, float(entry["score"]))
+    return [
+        MaskTrack(
+            id=entry["id"],
+            category_id=entry["category_id"],
+            masks=masks,
+            sizes=sizes,
+            area=_mean_area(sizes.tolist(), place),
+            score=float(entry["score"]),
+        )
+        for (place, entry), (masks, sizes) in zip(entries, _masks_of(entries, video), strict=True)
+    ]
 
 
-def parse_truth(entry: dict, video: Video, place: str) -> MaskTrack:
-    """A ground-truth file's track; its ``areas``, where present, go before those of its masks.
+def parse_truths(entries: PlacedEntries, video: Video) -> list[MaskTrack]:
+    """A ground-truth file's tracks of one video; ``areas``, if any, go before the masks' own.
 
     Raises:
-        InputError: as ``parse_detection``, or ``areas`` are no numbers.
+        InputError: as ``parse_detections``, or ``areas`` are no numbers.
     """
-    masks, sizes = _parse_masks(entry["segmentations"], video, place)
-    areas = entry.get("areas")
-    area = _mean_area(sizes.tolist() if areas is None else areas, place)
-    crowd = bool(entry.get("iscrowd", 0))
-    return MaskTrack(entry["id"], entry["category_id"], masks, sizes, area, crowd=crowd)
+    tracks = []
+    for (place, entry), (masks, sizes) in zip(entries, _masks_of(entries, video), strict=True):
+        areas = entry.get("areas")
+        area = _mean_area(sizes.tolist() if areas is None else areas, place)
+        crowd = bool(entry.get("iscrowd", 0))
+        tracks.append(MaskTrack(entry["id"], entry["category_id"], masks, sizes, area, crowd=crowd))
+    return tracks
 
 
-def _parse_masks(
-    segmentations: Any, video: Video, place: str
-) -> tuple[list[RLE | None], np.ndarray]:
-    """One RLE or None per frame, and ``(frames,)`` their areas in pixels."""
-    if not isinstance(segmentations, list) or len(segmentations) != video.length:
-        is_list = isinstance(segmentations, list)
+def _masks_of(
+    entries: PlacedEntries, video: Video
+) -> Iterator[tuple[list[RLE | None], np.ndarray]]:
+    """For each entry one RLE or None per frame, and ``(frames,)`` their areas in pixels."""
+    for place, entry in entries:
+        _check_length(entry["segmentations"], video, place)
+    shown = [
+        (track, frame, mask)
+        for track, (_, entry) in enumerate(entries)
+        for frame, mask in enumerate(entry["segmentations"])
+        if mask
+    ]
+    rles, areas = to_rles(
+        [mask for _, _, mask in shown],
+        video.height,
+        video.width,
+        lambda index: f"{entries[shown[index][0]][0]}, frame {shown[index][1]}",
+    )
+    masks: list[list[RLE | None]] = [[None] * video.length for _ in entries]
+    sizes = np.zeros((len(entries), video.length), dtype=np.int64)
+    for (track, frame, _), rle, area in zip(shown, rles, areas.tolist(), strict=True):
+        masks[track][frame] = rle
+        sizes[track, frame] = area
+    yield from zip(masks, sizes, strict=True)
+
+
+def _check_length(segmentations: Any, video: Video, place: str) -> None:
+    is_list = isinstance(segmentations, list)
+    if not is_list or len(segmentations) != video.length:
         found = len(segmentations) if is_list else repr(segmentations)[:40]
         raise InputError(
             f"{place}: `segmentations` must list {video.length} masks or nulls, one for each"
             f" frame of video {video.id}, has {found}"
         )
-    masks = [
-        to_rle(mask, video.height, video.width, f"{place}, frame {frame}") if mask else None
-        for frame, mask in enumerate(segmentations)
-    ]
-    sizes = np.zeros(video.length, dtype=np.int64)
-    shown = [frame for frame, mask in enumerate(masks) if mask]
-    if shown:
-        sizes[shown] = coco_mask.area([masks[frame] for frame in shown])
-    return masks, sizes
 
 
 def _mean_area(areas: Any, place: str) -> float:
     """Mean over the frames that show the object, i.e. where the area is neither null nor 0."""
-    try:
-        shown = np.array([area for area in areas if area], dtype=float)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{place}: `areas` must list numbers or nulls ({error})") from error
+    if not isinstance(areas, list) or not all(area is None or is_finite(area) for area in areas):
+        raise InputError(f"{place}: `areas` must list numbers or nulls, is {repr(areas)[:40]}")
+    shown = np.array([area for area in areas if area], dtype=float)
     return float(shown.mean()) if shown.size else 0.0
 
 

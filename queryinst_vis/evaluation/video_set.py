@@ -16,8 +16,8 @@ from queryinst_vis.evaluation.inputs import (
 from queryinst_vis.evaluation.mask_tracks import (
     MaskTrack,
     Video,
-    parse_detection,
-    parse_truth,
+    parse_detections,
+    parse_truths,
     parse_video,
 )
 
@@ -75,11 +75,8 @@ class VideoSet:
         for video in self.videos:
             yield VideoTracks(
                 video,
-                [parse_truth(entry, video, place) for place, entry in self._truths[video.id]],
-                [
-                    parse_detection(entry, entry["id"], video, place)
-                    for place, entry in self._detections[video.id]
-                ],
+                parse_truths(self._truths[video.id], video),
+                parse_detections(self._detections[video.id], video),
             )
 
 
