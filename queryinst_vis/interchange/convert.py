@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from queryinst_vis.data.convert.folders import new_folder
 from queryinst_vis.errors import InputError
-from queryinst_vis.evaluation.inputs import GroundTruth, PlacedEntries, load_results, read_results
-from queryinst_vis.interchange.coco_video import from_coco_video, to_coco_video
+from queryinst_vis.evaluation.inputs import read_results
+from queryinst_vis.interchange.coco_video import coco_video_entries, read_coco_video
 from queryinst_vis.interchange.mots import read_mots, write_mots
 from queryinst_vis.interchange.mots_names import MotsNames
-from queryinst_vis.interchange.video_list import read_video_list
+from queryinst_vis.interchange.video_list import VideoList
 from queryinst_vis.results import write_coco, write_youtube_vis
 
 FORMATS = ("youtube-vis", "mots", "coco-video")
@@ -49,40 +50,29 @@ def convert_results(
         InputError: anything that cannot be read, converted or written.
     """
     src, dst = Path(src), Path(dst)
-    truth = read_video_list(gt)
-    origin = _format_of(src)
-    target = to or _format_by_name(dst)
+    videos = VideoList(gt)
+    origin, target = _format_of(src), to or _format_by_name(dst)
     if target not in FORMATS:
         raise InputError(f"format '{target}': choose {', '.join(FORMATS)}")
     if origin == target:
         raise InputError(f"{src}: is {origin} already; say with --to what it shall become")
     if "mots" not in (origin, target) and (first_frame is not None or classes):
         raise InputError("--first-frame and --class are for MOTS; neither side is")
-    names = MotsNames(truth, first_frame, classes or {}) if "mots" in (origin, target) else None
-    entries = _read(src, origin, truth, names)
-    wrote = f"wrote {dst}: {len(entries)} tracks in {len(truth.media)} videos"
+    names = MotsNames(videos, first_frame, classes or {}) if "mots" in (origin, target) else None
+    entries: Path | list[dict[str, Any]] = src
+    if origin == "mots":
+        entries = read_mots(src, names)
+    elif origin == "coco-video":
+        entries = read_coco_video(src, videos)
+    wrote = f"wrote {dst}: {target} results"
     if target == "youtube-vis":
-        write_youtube_vis(dst, (entry for _, entry in entries))
+        write_youtube_vis(dst, entries)
     elif target == "coco-video":
-        write_coco(dst, to_coco_video(entries, truth))
+        write_coco(dst, coco_video_entries(videos, videos.with_results(entries)))
     else:
         with new_folder(dst) as folder:
-            overlaps = write_mots(folder, entries, names)
-        wrote += f"; {overlaps}"
+            wrote += f"; {write_mots(folder, videos.with_results(entries), names)}"
     return wrote
-
-
-def _read(src: Path, origin: str, truth: GroundTruth, names: MotsNames | None) -> PlacedEntries:
-    """The results as YouTube-VIS ones."""
-    if origin == "youtube-vis":
-        return load_results(src, truth, "video", ("segmentations",))
-    if origin == "mots":
-        return _placed(src, read_mots(src, names))
-    return _placed(src, from_coco_video(_placed(src, read_results(src)), truth))
-
-
-def _placed(src: Path, entries: list[dict]) -> PlacedEntries:
-    return [(f"results {src}: entry {number}", entry) for number, entry in enumerate(entries)]
 
 
 def _format_of(src: Path) -> str:

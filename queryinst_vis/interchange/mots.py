@@ -5,7 +5,7 @@ Masks of a frame never overlap; scores do not exist.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,9 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.evaluation.inputs import PlacedEntries
-from queryinst_vis.evaluation.mask_tracks import MaskTrack, parse_detection
+from queryinst_vis.evaluation.mask_tracks import MaskTrack
+from queryinst_vis.evaluation.progress import show_progress
+from queryinst_vis.evaluation.video_set import VideoSet
 from queryinst_vis.interchange.mots_names import IDS_PER_CLASS, MotsNames, MotsSequence
 from queryinst_vis.masks import RLE, decode_rle, encode_rle, to_rle
 
@@ -35,8 +36,8 @@ class Overlaps:
         )
 
 
-def write_mots(folder: Path, entries: PlacedEntries, names: MotsNames) -> Overlaps:
-    """Write YouTube-VIS results as one text file per video, also where there are no results.
+def write_mots(folder: Path, results: VideoSet, names: MotsNames) -> Overlaps:
+    """Write results as one text file per video, also where there are none.
 
     Where masks of a frame overlap, whatever their classes, the track with the higher score keeps
     the pixels, the earlier one among equals. Ids count from 1 in each class of each video.
@@ -45,61 +46,52 @@ def write_mots(folder: Path, entries: PlacedEntries, names: MotsNames) -> Overla
         InputError: a class without a MOTS number, more than 999 tracks of a class in a video,
             or a mask that cannot be used.
     """
-    by_video: dict[int, PlacedEntries] = defaultdict(list)
-    for place, entry in entries:
-        if entry["category_id"] not in names.classes:
-            name = names.names[entry["category_id"]]
-            raise InputError(
-                f"{place}: MOTS knows no class '{name}'; give it a number, e.g. --class {name}=3"
-            )
-        by_video[entry["video_id"]].append((place, entry))
     overlaps = Overlaps()
-    for sequence in names.sequences:
-        tracks = [
-            parse_detection(entry, position, sequence.video, place)
-            for position, (place, entry) in enumerate(by_video[sequence.video.id])
-        ]
-        lines = _lines(sequence, tracks, names.classes, overlaps)
+    for video in show_progress(results, "Writing MOTS"):
+        sequence = names.sequences[video.video.id]
+        lines = _lines(sequence, video.detections, names, overlaps)
         (folder / f"{sequence.name}.txt").write_text("".join(lines), encoding="utf-8")
     return overlaps
 
 
 def _lines(
-    sequence: MotsSequence, tracks: list[MaskTrack], numbers: dict[int, int], overlaps: Overlaps
+    sequence: MotsSequence, tracks: list[MaskTrack], names: MotsNames, overlaps: Overlaps
 ) -> Iterator[str]:
-    ids = _track_ids(sequence, tracks, numbers)
+    ids = _track_ids(tracks, names)
     in_order = sorted(tracks, key=lambda track: ids[track.id])
     for index, number in enumerate(sequence.frames):
-        shown = [track for track in tracks if track.sizes[index]]
-        masks = _disjoint(shown, index, overlaps)
+        masks = _disjoint([track for track in tracks if track.sizes[index]], index, overlaps)
         for track in in_order:
             if track.id in masks:
-                height, width = masks[track.id]["size"]
-                label = numbers[track.category_id]
-                counts = masks[track.id]["counts"]
+                (height, width), counts = masks[track.id]["size"], masks[track.id]["counts"]
+                label = names.classes[track.category_id]
                 yield f"{number} {ids[track.id]} {label} {height} {width} {counts}\n"
 
 
-def _track_ids(
-    sequence: MotsSequence, tracks: list[MaskTrack], numbers: dict[int, int]
-) -> dict[int, int]:
-    """MOTS id by the track's position."""
+def _track_ids(tracks: list[MaskTrack], names: MotsNames) -> dict[int, int]:
+    """MOTS ids of the tracks of a video, by the track's position in its file."""
     used: Counter[int] = Counter()
     ids = {}
     for track in tracks:
-        label = numbers[track.category_id]
+        if track.category_id not in names.classes:
+            name = names.categories[track.category_id]
+            raise InputError(
+                f"results: entry {track.id}: MOTS knows no class '{name}'; give it a number,"
+                f" e.g. --class '{name}=3'"
+            )
+        label = names.classes[track.category_id]
         used[label] += 1
+        if used[label] == IDS_PER_CLASS:
+            raise InputError(
+                f"results: entry {track.id}: track {IDS_PER_CLASS} of its class and video does not"
+                " fit into MOTS ids; leave out tracks of low score"
+            )
         ids[track.id] = label * IDS_PER_CLASS + used[label]
-    if any(count >= IDS_PER_CLASS for count in used.values()):
-        raise InputError(
-            f"sequence {sequence.name}: more than {IDS_PER_CLASS - 1} tracks of a class do not fit"
-            " into MOTS ids; leave out those of low score"
-        )
     return ids
 
 
 def _disjoint(shown: list[MaskTrack], index: int, overlaps: Overlaps) -> dict[int, RLE]:
-    """The masks of one frame without overlap, by the track's position."""
+    """The masks of one frame without overlap, by the track's position in its file."""
     masks = {track.id: track.masks[index] for track in shown}
     if coco_mask.area(coco_mask.merge(list(masks.values()))) == sum(
         track.sizes[index] for track in shown
@@ -127,7 +119,7 @@ def read_mots(folder: Path, names: MotsNames) -> list[dict[str, Any]]:
         InputError: a missing or a stray file, a broken line (file and line number), an unknown
             frame or class, or a mask that is not of its video's size.
     """
-    wanted = {f"{sequence.name}.txt" for sequence in names.sequences}
+    wanted = {f"{sequence.name}.txt" for sequence in names.sequences.values()}
     found = {path.name for path in folder.glob("*.txt")}
     if found - wanted:
         raise InputError(f"{folder / min(found - wanted)}: the video set has no such sequence")
@@ -139,7 +131,7 @@ def read_mots(folder: Path, names: MotsNames) -> list[dict[str, Any]]:
     categories = {number: id_ for id_, number in names.classes.items()}
     return [
         entry
-        for sequence in names.sequences
+        for sequence in names.sequences.values()
         for entry in _read_sequence(folder / f"{sequence.name}.txt", sequence, categories)
     ]
 

@@ -3,34 +3,54 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.inputs import GroundTruth, load_ground_truth
 from queryinst_vis.evaluation.mask_tracks import Video, parse_video
+from queryinst_vis.evaluation.video_set import VideoSet
 from queryinst_vis.files import read_json
 
 
-def read_video_list(path: str | Path) -> GroundTruth:
-    """Read videos and categories of a YouTube-VIS file; its annotations, if any, stay aside.
+class VideoList:
+    """Videos and categories of a YouTube-VIS file; its annotations, if any, stay aside.
 
     So the public validation and test files will do, which have none.
 
-    Raises:
-        InputError: unreadable, or without consistent videos and categories.
+    Attributes:
+        videos: by id, in the order of the file.
+        file_names: of each video's frames, by video id; empty where the file names none.
+        categories: class name by category id, ids ascending.
     """
-    content = read_json(path, "video set")
-    if not isinstance(content, dict):
-        raise InputError(
-            f"video set {path}: is a {type(content).__name__}, not an object with `videos` and"
-            " `categories`; name the ground truth file after --gt"
-        )
-    return load_ground_truth({**content, "annotations": []}, "video", ())
 
+    def __init__(self, path: str | Path) -> None:
+        """Read the file.
 
-def videos_of(truth: GroundTruth) -> dict[int, Video]:
-    """The videos by their id, in the order of the file.
+        Raises:
+            InputError: unreadable, or without consistent videos and categories.
+        """
+        content = read_json(path, "video set")
+        if not isinstance(content, dict):
+            raise InputError(
+                f"video set {path}: is a {type(content).__name__}, not an object with `videos` and"
+                " `categories`; name the ground truth file after --gt"
+            )
+        self._content = {**content, "annotations": []}
+        truth: GroundTruth = load_ground_truth(self._content, "video", ())
+        self.categories = truth.categories
+        self.videos: dict[int, Video] = {
+            id_: parse_video(entry, f"video set {path}: video {id_}")
+            for id_, entry in truth.media.items()
+        }
+        self.file_names = {
+            id_: [str(name) for name in entry.get("file_names") or []]
+            for id_, entry in truth.media.items()
+        }
 
-    Raises:
-        InputError: a video has no proper size or length.
-    """
-    return {id_: parse_video(entry, f"video {id_}") for id_, entry in truth.media.items()}
+    def with_results(self, results: str | Path | list[dict[str, Any]]) -> VideoSet:
+        """YouTube-VIS results, checked, video by video.
+
+        Raises:
+            InputError: they cannot be used with these videos and categories.
+        """
+        return VideoSet(self._content, results)

@@ -1,0 +1,114 @@
+"""Ground truth and imperfect results for the comparison with trackeval."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder
+from queryinst_vis.masks import RLE, decode_rle, encode_rle
+
+HEIGHT, WIDTH, LENGTH = 48, 64, 12
+CLASSES = ("car", "person")
+
+Masks = list[RLE | None]
+
+
+def generate_ground_truth(seed: int, videos: int = 3) -> dict[str, Any]:
+    """YouTube-VIS annotations of discs that move, hide and return; none overlap, as in MOTS.
+
+    Every video has a region to ignore. The last one has but one object: a class is absent.
+    """
+    rng = np.random.default_rng(seed)
+    builder = YouTubeVisBuilder(CLASSES, "discs for the comparison with trackeval")
+    for video in range(videos):
+        names = [f"{video:04d}/{frame:06d}.jpg" for frame in range(LENGTH)]
+        builder.add_video(names, HEIGHT, WIDTH)
+        taken = np.zeros((LENGTH, HEIGHT, WIDTH), dtype=bool)
+        for number in range(1 if video == videos - 1 else 6):
+            builder.add_track(number % 2, _disc(rng, taken))
+        region = np.zeros((HEIGHT, WIDTH), dtype=bool)
+        region[: HEIGHT // 2, : WIDTH // 3] = True
+        builder.add_track(1, [encode_rle(region & ~frame) for frame in taken], crowd=True)
+    return builder.as_json()
+
+
+def _disc(rng: np.random.Generator, taken: np.ndarray) -> Masks:
+    """A disc's masks, without the pixels in ``taken``, to which they are added."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    place, speed = rng.uniform((8, 8), (HEIGHT - 8, WIDTH - 8)), rng.uniform(-2, 2, 2)
+    radius = rng.uniform(5, 10)
+    masks: Masks = []
+    for occupied in taken:
+        mask = (y - place[0]) ** 2 + (x - place[1]) ** 2 <= radius**2
+        mask &= ~occupied
+        hidden = rng.random() < 0.15 or mask.sum() < 10
+        masks.append(None if hidden else encode_rle(mask))
+        if not hidden:
+            occupied |= mask
+        place += speed
+    return masks
+
+
+def perturb(gt: dict[str, Any], seed: int) -> list[dict[str, Any]]:
+    """Results that err in every way: masks moved and lost, tracks split, swapped and made up."""
+    rng = np.random.default_rng(seed)
+    results = []
+    for video in gt["videos"]:
+        tracks = [
+            (annotation["category_id"], _blur(annotation["segmentations"], rng))
+            for annotation in gt["annotations"]
+            if annotation["video_id"] == video["id"] and not annotation["iscrowd"]
+        ]
+        tracks = _swap(_split(tracks, rng), rng)
+        tracks += [(category, _blur(masks, rng, 12)) for category, masks in tracks[::3]]
+        results += [
+            {
+                "video_id": video["id"],
+                "category_id": category,
+                "score": round(float(rng.uniform(0.05, 1)), 3),
+                "segmentations": masks,
+            }
+            for category, masks in tracks
+            if any(masks)
+        ]
+    return results
+
+
+def _blur(masks: Masks, rng: np.random.Generator, reach: int = 2) -> Masks:
+    """Move each mask by up to ``reach`` pixels and a half more; drop one in seven."""
+    bias = rng.integers(-reach, reach + 1, 2)
+    moved = []
+    for mask in masks:
+        shift = bias + rng.integers(-1, 2, 2)
+        lost = mask is None or rng.random() < 1 / 7
+        pixels = None if lost else np.roll(decode_rle(mask), shift, axis=(0, 1))
+        moved.append(None if lost else encode_rle(pixels))
+    return moved
+
+
+def _split(tracks: list[tuple[int, Masks]], rng: np.random.Generator) -> list[tuple[int, Masks]]:
+    """Every third track becomes two."""
+    parts = []
+    for number, (category, masks) in enumerate(tracks):
+        frame = int(rng.integers(1, len(masks))) if number % 3 == 0 else len(masks)
+        rest = len(masks) - frame
+        parts.append((category, masks[:frame] + [None] * rest))
+        parts.append((category, [None] * frame + masks[frame:]))
+    return parts
+
+
+def _swap(tracks: list[tuple[int, Masks]], rng: np.random.Generator) -> list[tuple[int, Masks]]:
+    """Some neighbours exchange their masks from a frame on, whatever their classes."""
+    swapped = [(category, list(masks)) for category, masks in tracks]
+    for (_, first), (_, second) in zip(swapped[::4], swapped[2::4], strict=False):
+        frame = int(rng.integers(0, len(first)))
+        first[frame:], second[frame:] = second[frame:], first[frame:]
+    return swapped
+
+
+def without_crowd(gt: dict[str, Any]) -> dict[str, Any]:
+    """The same ground truth without regions to ignore."""
+    kept = [annotation for annotation in gt["annotations"] if not annotation["iscrowd"]]
+    return {**gt, "annotations": kept}

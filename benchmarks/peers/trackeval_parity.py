@@ -1,0 +1,228 @@
+"""Our tracking metrics beside trackeval's: the same masks, the largest difference of each metric.
+
+Compares twice. As MOTS: masks made disjoint and written as text, ground truth with regions to
+ignore, read by trackeval's ``KittiMOTS``. As YouTube-VIS: masks that overlap, no regions to
+ignore, read by its ``YouTubeVIS``. Classes and videos are pooled in every way that trackeval
+knows. Exit status 1 when a number differs by more than 1e-9. Not part of the tests, which keep
+trackeval's numbers in ``tests/data/trackeval_*.json``; to compare with the package itself::
+
+    pip install -e . trackeval tabulate
+    python benchmarks/peers/trackeval_parity.py                    # generated videos
+    queryinst-vis convert-dataset mots data/mots work/mots.json
+    python benchmarks/peers/trackeval_parity.py work/mots.json     # perturbed ground truth
+    python benchmarks/peers/trackeval_parity.py gt.json --results results.json
+    python benchmarks/peers/trackeval_parity.py --freeze tests/data
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from trackeval.datasets import KittiMOTS, YouTubeVIS
+from trackeval.metrics import CLEAR, HOTA, Identity
+from trackeval_cases import generate_ground_truth, perturb, without_crowd
+
+from queryinst_vis.data.convert.to_mots import convert_to_mots
+from queryinst_vis.evaluation.tracking_metrics import evaluate_tracking
+from queryinst_vis.files import read_json, write_json_atomically
+from queryinst_vis.interchange import convert_results
+from queryinst_vis.masks import decode_rle
+
+TOLERANCE = 1e-9
+METRICS = (HOTA, Identity, CLEAR)
+CURVES = ("HOTA", "DetA", "AssA", "DetRe", "DetPr", "AssRe", "AssPr", "LocA")
+NAMES = {name: name for name in ("IDF1", "IDR", "IDP", "IDTP", "IDFN", "IDFP")} | {
+    name: name for name in ("MOTA", "sMOTA", "MOTP", "IDSW", "Frag", "MT", "PT", "ML")
+}
+NAMES |= {"TP": "CLR_TP", "FN": "CLR_FN", "FP": "CLR_FP"}
+
+Scores = dict[str, Any]
+"""What ``evaluate_tracking`` returns, or the same made of trackeval's numbers."""
+
+
+def compare_as_mots(gt: Scores, results: list[dict], folder: Path) -> tuple[list[dict], Scores]:
+    """Results with disjoint masks, and trackeval's numbers for them."""
+    truth, found, disjoint = (folder / f"{name}.json" for name in ("gt", "results", "disjoint"))
+    write_json_atomically(truth, {**gt, "videos": [_renumbered(video) for video in gt["videos"]]})
+    write_json_atomically(found, results)
+    mots = folder / "trackers" / "ours" / "data"
+    convert_results(found, mots, truth)
+    convert_results(mots, disjoint, truth)
+    convert_to_mots(truth, folder / "gt", form="txt")
+    dataset = KittiMOTS(
+        {
+            "GT_FOLDER": str(folder / "gt"),
+            "GT_LOC_FORMAT": "{gt_folder}/instances_txt/{seq}.txt",
+            "TRACKERS_FOLDER": str(folder / "trackers"),
+            "TRACKERS_TO_EVAL": ["ours"],
+            "CLASSES_TO_EVAL": ["car", "pedestrian"],
+            "SEQ_INFO": {_sequence(video): video["length"] for video in gt["videos"]},
+            "PRINT_CONFIG": False,
+        }
+    )
+    numbers = _run(dataset, gt, {"car": "car", "pedestrian": "person"})
+    return read_json(disjoint, "results"), numbers
+
+
+def _sequence(video: dict) -> str:
+    return video["file_names"][0].split("/")[0]
+
+
+def _renumbered(video: dict) -> dict:
+    """The same video with its frames numbered 0, 1, 2, ..., as trackeval expects them."""
+    names = [f"{_sequence(video)}/{frame:06d}.jpg" for frame in range(video["length"])]
+    return {**video, "file_names": names}
+
+
+def compare_as_youtube_vis(gt: Scores, results: list[dict], folder: Path) -> Scores:
+    """trackeval's numbers for masks as they are."""
+    plain = [
+        {**track, "segmentations": [mask and _plain(mask) for mask in track["segmentations"]]}
+        for track in gt["annotations"]
+    ]
+    truth = folder / "youtube_vis_ours" / "gt.json"
+    found = folder / "trackers" / "youtube_vis_ours" / "ours" / "data" / "results.json"
+    write_json_atomically(truth, {**gt, "annotations": plain})
+    write_json_atomically(found, results)
+    dataset = YouTubeVIS(
+        {
+            "GT_FOLDER": f"{folder}/",
+            "TRACKERS_FOLDER": f"{folder}/trackers/",
+            "SPLIT_TO_EVAL": "ours",
+            "PRINT_CONFIG": False,
+        }
+    )
+    return _run(dataset, gt, {name: name for name in dataset.class_list})
+
+
+def _plain(mask: dict) -> dict:
+    """Uncompressed run lengths, the only ones that trackeval reads in ground truth."""
+    runs = np.flatnonzero(np.diff(decode_rle(mask).ravel(order="F"), prepend=0, append=0))
+    height, width = mask["size"]
+    edges = [0, *runs.tolist(), height * width]
+    counts = np.diff(edges).tolist()
+    return {"size": [height, width], "counts": counts}
+
+
+def _run(dataset: Any, gt: Scores, names: dict[str, str]) -> Scores:
+    """Evaluate every sequence and class; ``names`` gives our name of each of trackeval's."""
+    metrics = [metric({"PRINT_CONFIG": False}) for metric in METRICS]
+    found: dict[str, dict[str, list]] = {}
+    for sequence in dataset.seq_list:
+        raw = dataset.get_raw_seq_data("ours", sequence)
+        found[sequence] = {}
+        for label in names:
+            data = dataset.get_preprocessed_seq_data(raw, label)
+            found[sequence][label] = [metric.eval_sequence(data) for metric in metrics]
+    classes = {
+        name: [
+            metric.combine_sequences({s: found[s][label][i] for s in found})
+            for i, metric in enumerate(metrics)
+        ]
+        for label, name in names.items()
+    }
+
+    def pool(parts: dict[str, list], how: str, **options: bool) -> Scores:
+        pooled = [
+            getattr(metric, how)({key: value[i] for key, value in parts.items()}, **options)
+            for i, metric in enumerate(metrics)
+        ]
+        return _scores(pooled)
+
+    ids = {_sequence(video): video["id"] for video in gt["videos"]}
+    videos = {ids[s]: pool(found[s], "combine_classes_det_averaged") for s in found}
+    return {
+        "class_averaged": pool(
+            classes, "combine_classes_class_averaged", ignore_empty_classes=True
+        ),
+        "detection_averaged": pool(classes, "combine_classes_det_averaged"),
+        "per_class": {name: _scores(parts) for name, parts in classes.items()},
+        "per_video": [
+            {"video_id": id_, **videos[id_]} for id_ in sorted(videos) if _masks(videos[id_])
+        ],
+        "curves": {
+            name: {curve: parts[0][curve].tolist() for curve in CURVES}
+            for name, parts in classes.items()
+        },
+    }
+
+
+def _scores(parts: list[dict]) -> dict[str, float]:
+    """trackeval's fields under our names."""
+    hota, identity, clear = parts
+    means = {name: float(np.mean(hota[name])) for name in CURVES}
+    rest = {ours: float({**identity, **clear}[theirs]) for ours, theirs in NAMES.items()}
+    return {**means, **rest}
+
+
+def _masks(scores: dict[str, float]) -> float:
+    return scores["TP"] + scores["FN"] + scores["FP"]
+
+
+def differences(ours: Scores, theirs: Scores) -> dict[str, float]:
+    """The largest absolute difference of each metric over classes, videos and poolings."""
+    largest: dict[str, float] = {}
+
+    def compare(found: dict[str, Any], expected: dict[str, Any]) -> None:
+        for name in expected.keys() - {"video_id"}:
+            gap = float(np.abs(np.subtract(found[name], expected[name])).max())
+            largest[name] = max(gap, largest.get(name, 0.0))
+
+    for pooling in ("class_averaged", "detection_averaged"):
+        compare(ours[pooling], theirs[pooling])
+    for part in ("per_class", "curves"):
+        for name, expected in theirs[part].items():
+            if _masks(theirs["per_class"][name]):
+                compare(ours[part][name], expected)
+            elif ours["per_class"][name] is not None:
+                raise ValueError(f"class {name}: we see masks where trackeval sees none")
+    for found, expected in zip(ours["per_video"], theirs["per_video"], strict=True):
+        compare(found, expected)
+    return largest
+
+
+def main() -> int:
+    """Compare in both formats and print a table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("gt", nargs="?", type=Path, metavar="GT.json", help="YouTube-VIS file")
+    parser.add_argument("--results", type=Path, help="results (default: perturbed ground truth)")
+    parser.add_argument("--seed", type=int, default=0, help="of what is generated")
+    parser.add_argument("--freeze", type=Path, metavar="DIR", help="write cases for the tests")
+    arguments = parser.parse_args()
+    gt = read_json(arguments.gt, "gt") if arguments.gt else generate_ground_truth(arguments.seed)
+    results = perturb(gt, arguments.seed + 1)
+    if arguments.results:
+        results = read_json(arguments.results, "results")
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        root = Path(folder)
+        disjoint, mots = compare_as_mots(gt, results, root / "mots")
+        vis = compare_as_youtube_vis(without_crowd(gt), results, root / "vis")
+    cases = {"mots": (gt, disjoint, mots), "youtube_vis": (without_crowd(gt), results, vis)}
+    if arguments.freeze:
+        for name, (truth, found, expected) in cases.items():
+            content = {"gt": truth, "results": found, "expected": expected}
+            write_json_atomically(arguments.freeze / f"trackeval_{name}.json", content)
+    gaps = {
+        name: differences(evaluate_tracking(truth, found), expected)
+        for name, (truth, found, expected) in cases.items()
+    }
+    table = Table("largest difference", *gaps)
+    for metric in (*CURVES, *NAMES):
+        table.add_row(metric, *(f"{gaps[name][metric]:.1e}" for name in gaps))
+    Console().print(table)
+    return int(max(gap for found in gaps.values() for gap in found.values()) > TOLERANCE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
