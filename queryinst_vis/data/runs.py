@@ -26,14 +26,14 @@ def decode_columns(rle: RLE, first: int, last: int) -> np.ndarray:
     """
     height = rle["size"][0]
     start, stop = first * height, last * height
-    ends = np.clip(np.cumsum(run_lengths(rle["counts"])), start, stop) - start
+    ends = np.clip(np.cumsum(_run_lengths(rle["counts"])), start, stop) - start
     runs = np.diff(ends, prepend=0, append=stop - start)
     values = np.arange(len(runs), dtype=np.uint8) & 1
     values[-1] = 0  # whatever follows the last run
     return np.repeat(values, runs).reshape(last - first, height).T
 
 
-def run_lengths(counts: str) -> np.ndarray:
+def _run_lengths(counts: str) -> np.ndarray:
     """The run lengths behind COCO's text: background first, then turn by turn.
 
     Each number is written in groups of five bits, least significant first, as one character

@@ -62,12 +62,13 @@ class Overlay:
         self._trace_length = trace_length
         self._annotators: _Annotators | None = None
 
-    def draw(self, frame: np.ndarray, detections: Detections) -> np.ndarray:
+    def draw(self, frame: np.ndarray, detections: Detections | sv.Detections) -> np.ndarray:
         """The frame with its detections on it.
 
         Args:
             frame: ``(H, W, 3)`` uint8 RGB; left as it is.
-            detections: of this frame, with ``track_ids``.
+            detections: of this frame, with ``track_ids``; or supervision's, with ``class_id``
+                and ``tracker_id``, whose ``confidence`` may be None, as ground truth has none.
 
         Returns:
             ``(H, W, 3)`` uint8 RGB.
@@ -75,11 +76,13 @@ class Overlay:
         Raises:
             ValueError: the detections have no ``track_ids``.
         """
-        if detections.track_ids is None:
+        is_ours = isinstance(detections, Detections)
+        found = to_supervision(detections) if is_ours else detections
+        if found.tracker_id is None:
             raise ValueError("Overlay draws tracks: these Detections have no track_ids")
         if self._annotators is None:
             self._annotators = _Annotators.for_frame(*frame.shape[:2], self._trace_length)
-        annotators, found = self._annotators, to_supervision(detections)
+        annotators = self._annotators
         scene = frame.copy()
         if found.mask is None:
             scene = annotators.boxes.annotate(scene, found)
@@ -90,12 +93,13 @@ class Overlay:
         return annotators.labels.annotate(scene, found, labels=self._texts(found))
 
     def _texts(self, found: sv.Detections) -> list[str]:
-        return [
-            f"#{track_id} {self._class_names[label]} {score:.2f}"
-            for track_id, label, score in zip(
-                found.tracker_id, found.class_id, found.confidence, strict=True
-            )
+        names = [
+            f"#{track_id} {self._class_names[label]}"
+            for track_id, label in zip(found.tracker_id, found.class_id, strict=True)
         ]
+        if found.confidence is None:
+            return names
+        return [f"{name} {s:.2f}" for name, s in zip(names, found.confidence, strict=True)]
 
 
 class _Annotators(NamedTuple):

@@ -9,11 +9,11 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
-from queryinst_vis.data.runs import run_lengths
 from queryinst_vis.data.tools.annotation_set import Annotation, Medium, is_integer
 from queryinst_vis.data.tools.findings import Finding, Place, describe_place
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import RLE, to_rle
+from queryinst_vis.run_lengths import is_counts, sum_runs
 
 BOX_SLACK = 2.0, 0.05
 """A box may differ from its mask's by this many pixels, or this share of its longer side: polygons
@@ -83,10 +83,6 @@ def check_mask(segmentation: Any, medium: Medium, place: Place, found: list[Find
     except InputError as error:
         found.append(Finding("unreadable mask", place, str(error)))
         return None
-    total = int(run_lengths(mask["counts"]).sum())
-    if total != height * width:
-        found.append(Finding("run lengths", place, _wrong_total(total, height, width)))
-        return None
     if isinstance(segmentation, list):
         _check_extent(segmentation, medium, place, found)
     return mask
@@ -108,12 +104,24 @@ def _find_fault(segmentation: Any, height: int, width: int) -> tuple[str, str] |
         return "mask size", f"is {size[1]}x{size[0]} pixels, its frame {width}x{height}{swapped}"
     if isinstance(counts, str) and counts.startswith(("b'", 'b"')):
         return "counts as bytes", "`counts` are Python's b'...'; decode them before writing JSON"
-    if isinstance(counts, list):
-        if not all(is_integer(count) and count >= 0 for count in counts):
-            return "unreadable mask", "`counts` must be whole numbers from 0 on"
-        if sum(counts) != height * width:
-            return "run lengths", _wrong_total(sum(counts), height, width)
+    if isinstance(counts, list) and not all(is_integer(run) and run >= 0 for run in counts):
+        return "unreadable mask", "`counts` must be whole numbers from 0 on"
+    total = _sum_runs(counts)
+    if total not in (None, height * width):
+        return (
+            "run lengths",
+            f"they add up to {total}, not to {width} x {height} = {width * height}",
+        )
     return None
+
+
+def _sum_runs(counts: Any) -> int | None:
+    """Pixels that run lengths cover, plain or compressed; None if they are neither."""
+    if isinstance(counts, list):
+        return sum(counts)
+    if not isinstance(counts, str) or not counts.isascii() or not is_counts(counts.encode()):
+        return None
+    return int(sum_runs([counts.encode()]).totals[0])
 
 
 _POLYGON = "a polygon must be x, y, x, y, ... of three or more finite points"
@@ -131,10 +139,6 @@ def _is_polygon(points: Any) -> bool:
 def _is_finite(value: Any) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_number and math.isfinite(value)
-
-
-def _wrong_total(total: int, height: int, width: int) -> str:
-    return f"the run lengths add up to {total}, not to {width} x {height} = {width * height}"
 
 
 def _check_extent(polygons: list, medium: Medium, place: Place, found: list[Finding]) -> None:

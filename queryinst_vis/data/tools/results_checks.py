@@ -20,10 +20,11 @@ MAX_PREDICTIONS = 100
 
 _KEYS = ("video_id", "category_id", "score", "segmentations")
 
-_PlacedEntries = list[tuple[Place, dict[str, Any]]]
+PlacedEntries = list[tuple[Place, dict[str, Any]]]
+"""Entries of a result file, each with its place there."""
 
 
-def check_structure(content: Any, found: list[Finding]) -> _PlacedEntries:
+def check_structure(content: Any, found: list[Finding]) -> PlacedEntries:
     """Check what needs no data set: keys, numbers, and that there is anything.
 
     Args:
@@ -65,6 +66,17 @@ def _check_score(score: Any, place: Place, found: list[Finding]) -> None:
         found.append(Finding("score range", place, f"`score` {score:g} is not within 0 and 1"))
 
 
+def group_results(
+    content: Any, video_set: AnnotationSet, found: list[Finding]
+) -> dict[int, PlacedEntries]:
+    """The entries with all keys and known ids, and their places, by video; others to ``found``."""
+    by_video: dict[int, PlacedEntries] = defaultdict(list)
+    for place, entry in check_structure(content, found):
+        if _has_known_ids(place, entry, video_set, found):
+            by_video[entry["video_id"]].append((place, entry))
+    return by_video
+
+
 def check_results(content: Any, video_set: AnnotationSet, found: list[Finding]) -> None:
     """Check results against the videos and classes that they are for; faults go to ``found``.
 
@@ -76,10 +88,7 @@ def check_results(content: Any, video_set: AnnotationSet, found: list[Finding]) 
         video_set: may be without annotations, as public validation and test sets are.
         found: where findings go.
     """
-    by_video: dict[int, _PlacedEntries] = defaultdict(list)
-    for place, entry in check_structure(content, found):
-        if _has_known_ids(place, entry, video_set, found):
-            by_video[entry["video_id"]].append((place, entry))
+    by_video = group_results(content, video_set, found)
     media = list(video_set.media.values())
     console = Console(stderr=True)
     for video in track_progress(media, "checking", console=console, transient=True):
@@ -99,7 +108,7 @@ def _has_known_ids(
 
 
 def _check_video(
-    video: Medium, placed: _PlacedEntries, names: dict[int, str], found: list[Finding]
+    video: Medium, placed: PlacedEntries, names: dict[int, str], found: list[Finding]
 ) -> None:
     if not placed:
         found.append(Finding("nothing found", video.place, "has no prediction"))

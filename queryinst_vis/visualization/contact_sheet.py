@@ -1,0 +1,79 @@
+"""Many small pictures on one sheet, each with a line of text below it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.files import atomic_path
+
+_CAPTION_HEIGHT, _GAP = 18, 4
+_MAX_SIDE = 65_500  # what JPEG can store, nearly
+_PAPER, _INK = 255, (40, 40, 40)
+
+
+class ContactSheet:
+    """Collects pictures row by row and writes them as one image.
+
+    Args:
+        columns: pictures in a row.
+    """
+
+    def __init__(self, columns: int) -> None:
+        self._columns = columns
+        self._rows: list[list[np.ndarray]] = []
+
+    def start_row(self) -> None:
+        """Put the next picture at the left, also where there is room beside the last one."""
+        self._rows.append([])
+
+    def add(self, picture: np.ndarray, caption: str) -> None:
+        """Append a picture.
+
+        Args:
+            picture: ``(H, W, 3)`` uint8 RGB.
+            caption: one line; cut where the picture ends.
+        """
+        if not self._rows or len(self._rows[-1]) == self._columns:
+            self.start_row()
+        self._rows[-1].append(write_caption(picture, caption))
+
+    def write(self, path: str | Path) -> None:
+        """Write the sheet as PNG or JPEG, as the suffix of ``path`` says; all of it or nothing.
+
+        Raises:
+            InputError: there is no picture, the sheet is too tall, or it cannot be written.
+        """
+        rows = [row for row in self._rows if row]
+        if not rows:
+            raise InputError(f"cannot write {path}: there is no picture to show")
+        heights = [max(tile.shape[0] for tile in row) for row in rows]
+        width = max(sum(tile.shape[1] + _GAP for tile in row) for row in rows) + _GAP
+        height = sum(heights) + _GAP * (len(rows) + 1)
+        if max(height, width) > _MAX_SIDE:
+            raise InputError(
+                f"cannot write {path}: the sheet would have {width}x{height} pixels; show fewer "
+                "videos, or fewer of their frames"
+            )
+        sheet = np.full((height, width, 3), _PAPER, dtype=np.uint8)
+        y = _GAP
+        for row, row_height in zip(rows, heights, strict=True):
+            x = _GAP
+            for tile in row:
+                sheet[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+                x += tile.shape[1] + _GAP
+            y += row_height + _GAP
+        with atomic_path(path) as temporary:
+            cv2.imwrite(str(temporary), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+
+
+def write_caption(picture: np.ndarray, text: str) -> np.ndarray:
+    """The picture with a strip below it that holds a line of text."""
+    strip = np.full((_CAPTION_HEIGHT, picture.shape[1], 3), _PAPER, dtype=np.uint8)
+    cv2.putText(
+        strip, text, (2, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.4, _INK, lineType=cv2.LINE_AA
+    )  # OpenCV cuts what goes beyond the strip
+    return np.vstack([picture, strip])
