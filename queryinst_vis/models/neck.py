@@ -1,9 +1,8 @@
-"""Feature pyramid: torchvision's, with lists instead of dictionaries."""
+"""Feature pyramid: torchvision's layers, whose output convolutions may wait for a reader."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
@@ -17,5 +16,20 @@ class FPN(nn.Module):
 
     def forward(self, levels: list[Tensor]) -> list[Tensor]:
         """Maps ``(B, C_l, H_l, W_l)``, finest first, to ``(B, channels, H_l, W_l)``."""
-        named = OrderedDict((str(index), level) for index, level in enumerate(levels))
-        return list(self.pyramid(named).values())
+        merged = self.merge(levels)
+        return [smooth(level) for smooth, level in zip(self.output_convs, merged, strict=True)]
+
+    def merge(self, levels: list[Tensor]) -> list[Tensor]:
+        """The top-down sums, finest first, before their output convolutions."""
+        laterals = [
+            block(level) for block, level in zip(self.pyramid.inner_blocks, levels, strict=True)
+        ]
+        merged = [laterals[-1]]
+        for lateral in laterals[-2::-1]:
+            merged.insert(0, lateral + F.interpolate(merged[0], size=lateral.shape[-2:]))
+        return merged
+
+    @property
+    def output_convs(self) -> list[nn.Conv2d]:
+        """The 3x3 convolution of each level, finest first."""
+        return [block[0] for block in self.pyramid.layer_blocks]

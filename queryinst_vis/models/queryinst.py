@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from queryinst_vis.models.box_stage import BoxStage
 from queryinst_vis.models.boxes import initial_boxes
+from queryinst_vis.models.lazy_pyramid import LazyPyramid
 from queryinst_vis.models.mask_head import MaskHead
 from queryinst_vis.models.mask_queries import MaskQueries
 from queryinst_vis.models.neck import FPN
@@ -22,7 +23,7 @@ class QueryInstOutput:
     """Output of every stage, and the FPN maps that mask and track heads read."""
 
     stages: list[StageOutput]
-    features: list[Tensor]
+    features: list[Tensor] | LazyPyramid
 
 
 class QueryInst(nn.Module):
@@ -76,7 +77,7 @@ class QueryInst(nn.Module):
             images: ``(B, 3, H, W)`` normalised, padded at right and bottom.
             image_sizes: ``(height, width)`` of each image without padding.
         """
-        features = self.extract_features(images)
+        features = self._readable_features(images)
         boxes = initial_boxes(self.proposals, image_sizes)
         queries = self.queries.expand(len(images), -1, -1)
         outputs: list[StageOutput] = []
@@ -89,8 +90,17 @@ class QueryInst(nn.Module):
             outputs = self._separate_mask_queries(features, outputs)
         return QueryInstOutput(outputs, features)
 
+    def _readable_features(self, images: Tensor) -> list[Tensor] | LazyPyramid:
+        """P2..P5, at inference on a CPU only as far as boxes will read them.
+
+        Elsewhere the shapes that follow from the boxes would cost more than they save.
+        """
+        if torch.is_grad_enabled() or images.device.type != "cpu" or torch.compiler.is_compiling():
+            return self.extract_features(images)
+        return LazyPyramid(self.neck.merge(self.backbone(images)), self.neck.output_convs)
+
     def _separate_mask_queries(
-        self, features: list[Tensor], outputs: list[StageOutput]
+        self, features: list[Tensor] | LazyPyramid, outputs: list[StageOutput]
     ) -> list[StageOutput]:
         """The stages' outputs with the q* of mask queries; boxes do not depend on them."""
         own = self.mask_queries

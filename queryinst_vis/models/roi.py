@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from queryinst_vis.models.lazy_pyramid import LazyPyramid
 from queryinst_vis.models.roi_align import roi_align
 
 FINEST_SCALE = 56  # boxes up to twice this size (sqrt of the area) read the finest level
@@ -26,7 +27,7 @@ class RoIExtractor(nn.Module):
         self.sampling_ratio = sampling_ratio
         self.finest_stride = finest_stride
 
-    def forward(self, features: list[Tensor], boxes: list[Tensor]) -> Tensor:
+    def forward(self, features: list[Tensor] | LazyPyramid, boxes: list[Tensor]) -> Tensor:
         """Pool every box of every image from its level.
 
         Args:
@@ -42,11 +43,13 @@ class RoIExtractor(nn.Module):
         rois = torch.cat((image[:, None].to(flat.dtype), flat), dim=1)
         levels = assign_levels(flat, len(features))
         rows, pooled = [], []
-        for level, feature in enumerate(features):
+        for level in range(len(features)):
             mine = torch.nonzero(levels == level).squeeze(1)
             if len(mine) == 0 and level < len(features) - 1:  # the last one, if only for its shape
                 continue
             scale = 1 / (self.finest_stride * 2**level)
+            lazy = isinstance(features, LazyPyramid)
+            feature = features.around(level, rois[mine], scale) if lazy else features[level]
             rows.append(mine)
             pooled.append(roi_align(feature, rois[mine], self.roi_size, scale, self.sampling_ratio))
         return torch.cat(pooled)[torch.cat(rows).argsort()]

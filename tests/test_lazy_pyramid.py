@@ -1,0 +1,91 @@
+"""The lazy pyramid gives boxes what the whole one gives them, and computes less."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from queryinst_vis.models.build import build_model
+from queryinst_vis.models.lazy_pyramid import TILE, LazyPyramid
+from queryinst_vis.models.neck import FPN
+from queryinst_vis.models.roi import RoIExtractor
+from tests.tiny import tiny_config
+
+HEIGHT, WIDTH = 256, 416  # of the input: P2 is 64x104, no multiple of the tile
+SIDES = st.floats(1, 120)
+
+
+@pytest.fixture(scope="module")
+def pyramid():
+    """An FPN and backbone maps of two images."""
+    torch.manual_seed(0)
+    levels = [
+        torch.randn(2, 5 + k, HEIGHT // 2 ** (k + 2), WIDTH // 2 ** (k + 2)) for k in range(4)
+    ]
+    return FPN([5, 6, 7, 8], 6).eval(), levels
+
+
+@torch.no_grad()
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(-30, WIDTH + 30), st.floats(-30, HEIGHT + 30), SIDES, SIDES),
+        max_size=12,
+    )
+)
+def test_boxes_read_the_same_whatever_was_read_before(pyramid, drawn):
+    fpn, levels = pyramid
+    lazy, whole = LazyPyramid(fpn.merge(levels), fpn.output_convs), fpn(levels)
+    boxes = torch.tensor([[x, y, x + w, y + h] for x, y, w, h in drawn]).reshape(-1, 4)
+    extract = RoIExtractor(7)
+    for some in (boxes[::2], boxes):  # the second time some tiles are there already
+        split = [some[: len(some) // 2], some[len(some) // 2 :]]
+        assert_close(extract(lazy, split), extract(whole, split), rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_only_what_is_read_is_computed(pyramid, monkeypatch):
+    fpn, levels = pyramid
+    lazy = LazyPyramid(fpn.merge(levels), fpn.output_convs)
+    computed = []
+    conv2d = torch.nn.functional.conv2d
+
+    def count(pixels, *rest):
+        computed.append(len(pixels))
+        return conv2d(pixels, *rest)
+
+    monkeypatch.setattr("torch.nn.functional.conv2d", count)
+    inside = 4 * TILE * torch.tensor([0.2, 0.2, 0.8, 0.8])  # of the first tile of P2
+    image = torch.zeros(1, 1)
+    lazy.around(0, torch.cat([image, inside[None]], dim=1), 0.25)
+    assert computed == [1]
+    lazy.around(0, torch.cat([image, inside[None]], dim=1), 0.25)
+    assert computed == [1]
+    across = inside + 4 * TILE * torch.tensor([0.0, 0, 1, 1])  # and its three neighbours
+    lazy.around(0, torch.cat([image, across[None]], dim=1), 0.25)
+    assert computed == [1, 3]
+
+
+@torch.no_grad()
+def test_a_whole_level_can_be_had_at_any_time(pyramid):
+    fpn, levels = pyramid
+    lazy, whole = LazyPyramid(fpn.merge(levels), fpn.output_convs), fpn(levels)
+    lazy.around(0, torch.tensor([[1.0, 10, 10, 60, 60]]), 0.25)
+    assert len(lazy) == 4
+    for ours, theirs in zip(lazy, whole, strict=True):
+        assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_inference_equals_the_plain_path():
+    """With gradients enabled the model computes every level; the answers are the same."""
+    torch.manual_seed(0)
+    model = build_model(tiny_config()).eval()
+    images, sizes = torch.randn(2, 3, 96, 128), [(96, 128), (90, 100)]
+    plain = model(images, sizes)
+    with torch.no_grad():
+        lazy = model(images, sizes)
+    assert isinstance(plain.features, list) and isinstance(lazy.features, LazyPyramid)
+    for ours, theirs in zip(lazy.stages, plain.stages, strict=True):
+        assert_close(ours.boxes, theirs.boxes, rtol=0, atol=1e-3)
+        assert_close(ours.class_logits, theirs.class_logits, rtol=0, atol=1e-4)
