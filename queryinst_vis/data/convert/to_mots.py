@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -33,14 +34,31 @@ class _Sequence:
     """One video on its way to MOTS.
 
     Attributes:
-        name: its folder.
-        numbers: the frames' numbers.
+        name: its folder in MOTS.
+        files: the frames' paths, relative to the image folder.
+        height, width: size of a frame in pixels.
         shown: for each frame, pairs of MOTS object id and mask.
     """
 
     name: str
-    numbers: list[int]
-    shown: list[list[tuple[int, RLE]]] = field(default_factory=list)
+    files: list[str]
+    height: int
+    width: int
+    shown: list[list[tuple[int, RLE]]]
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers in the file names where these count upwards, else 1, 2, 3, ..."""
+        stems = [Path(name).stem for name in self.files]
+        if all(re.fullmatch("[0-9]{1,9}", stem) for stem in stems):
+            numbers = [int(stem) for stem in stems]
+            if all(a < b for a, b in pairwise(numbers)):
+                return numbers
+        return list(range(1, len(self.files) + 1))
+
+    def objects(self) -> set[int]:
+        """The ids that occur in it, without the regions to ignore."""
+        return {number for frame in self.shown for number, _ in frame} - {IGNORE_ID}
 
 
 def convert_to_mots(
@@ -86,29 +104,19 @@ def convert_to_mots(
         raise InputError(f"{src}: holds no annotations, as public test files do")
     labels = _mots_labels(content, classes or {}, str(src))
     sequences = _sequences(content, labels, str(src))
-    pairs = list(zip(content["videos"], sequences, strict=True))
     lost: Counter[str] = Counter()
     with new_folder(dst) as folder:
-        for video, sequence in with_progress(pairs, "writing MOTS"):
-            maps = (
-                _instance_map(shown, video["height"], video["width"], lost)
-                for shown in sequence.shown
-            )
+        for sequence in with_progress(sequences, "writing MOTS"):
+            maps = _instance_maps(sequence, lost)
             if form == "png":
                 _write_maps(folder / "instances" / sequence.name, sequence.numbers, maps)
             else:
                 _write_text(folder / "instances_txt", sequence.name, sequence.numbers, maps)
             if images is not None:
-                _copy_frames(Path(images), video["file_names"], folder / "images", sequence)
-    objects = {
-        (sequence.name, number)
-        for sequence in sequences
-        for shown in sequence.shown
-        for number, _ in shown
-        if number != IGNORE_ID
-    }
+                _copy_frames(Path(images), sequence, folder / "images" / sequence.name)
+    objects = sum(len(sequence.objects()) for sequence in sequences)
     notes = "".join(f"; {what}: {number}" for what, number in lost.items())
-    return f"wrote {dst}: {len(sequences)} sequences, {len(objects)} objects{notes}"
+    return f"wrote {dst}: {len(sequences)} sequences, {objects} objects{notes}"
 
 
 def _mots_labels(
@@ -138,14 +146,18 @@ def _sequences(
     content: dict[str, Any], labels: dict[int, int | None], where: str
 ) -> list[_Sequence]:
     """One sequence a video, with the masks of its tracks under their MOTS ids."""
-    folders = [Path(video["file_names"][0]).parent.name for video in content["videos"]]
-    uses = Counter(folders)
-    sequences = {}
-    for video, folder in zip(content["videos"], folders, strict=True):
-        shared = uses[folder] > 1 or folder in ("", "..")
-        name = f"{folder.strip('.')}-{video['id']}".lstrip("-") if shared else folder
-        shown = [[] for _ in video["file_names"]]
-        sequences[video["id"]] = _Sequence(name, _numbers(video["file_names"]), shown)
+    names = _sequence_names(content["videos"])
+    check_unique(names, "sequence name", where)
+    sequences = {
+        video["id"]: _Sequence(
+            name,
+            video["file_names"],
+            video["height"],
+            video["width"],
+            [[] for _ in video["file_names"]],
+        )
+        for video, name in zip(content["videos"], names, strict=True)
+    }
     counts: Counter[tuple[int, int]] = Counter()
     for track in content["annotations"]:
         label = labels[track["category_id"]]
@@ -164,24 +176,32 @@ def _sequences(
         for shown, rle in zip(sequence.shown, track["segmentations"], strict=True):
             if rle is not None:
                 shown.append((number, rle))
-    check_unique((sequence.name for sequence in sequences.values()), "sequence name", where)
     return list(sequences.values())
 
 
-def _numbers(file_names: list[str]) -> list[int]:
-    """The numbers in the file names where these count upwards, else 1, 2, 3, ..."""
-    stems = [Path(name).stem for name in file_names]
-    if all(stem.isdecimal() for stem in stems):
-        numbers = [int(stem) for stem in stems]
-        if all(a < b for a, b in pairwise(numbers)):
-            return numbers
-    return list(range(1, len(file_names) + 1))
+def _sequence_names(videos: list[dict[str, Any]]) -> list[str]:
+    """The folder of each video's frames, with its id where that alone is no good name."""
+    folders = [Path(video["file_names"][0]).parent.name for video in videos]
+    uses = Counter(folders)
+    names = []
+    for video, folder in zip(videos, folders, strict=True):
+        if not folder.isprintable() or folder in ("", ".."):
+            names.append(str(video["id"]))
+        else:
+            names.append(folder if uses[folder] == 1 else f"{folder}-{video['id']}")
+    return names
+
+
+def _instance_maps(sequence: _Sequence, lost: Counter[str]) -> Iterator[np.ndarray]:
+    """The map of each frame; what overlaps take away is counted in ``lost``."""
+    for shown in sequence.shown:
+        yield _instance_map(shown, sequence.height, sequence.width, lost)
 
 
 def _instance_map(
     shown: list[tuple[int, RLE]], height: int, width: int, lost: Counter[str]
 ) -> np.ndarray:
-    """``(height, width)`` uint16 ids; what overlaps take away is counted in ``lost``."""
+    """``(height, width)`` uint16 ids of one frame."""
     ids = np.zeros((height, width), np.uint16)
     # Later ones are in front: regions to ignore first, then from the largest to the smallest.
     for number, rle in sorted(
@@ -198,14 +218,14 @@ def _instance_map(
     return ids
 
 
-def _write_maps(folder: Path, numbers: list[int], maps: Any) -> None:
+def _write_maps(folder: Path, numbers: list[int], maps: Iterator[np.ndarray]) -> None:
     folder.mkdir(parents=True)
     for number, ids in zip(numbers, maps, strict=True):
         encoded = cv2.imencode(".png", ids)[1]
         (folder / f"{number:06d}.png").write_bytes(encoded.tobytes())
 
 
-def _write_text(folder: Path, name: str, numbers: list[int], maps: Any) -> None:
+def _write_text(folder: Path, name: str, numbers: list[int], maps: Iterator[np.ndarray]) -> None:
     folder.mkdir(exist_ok=True)
     with (folder / f"{name}.txt").open("w", encoding="utf-8") as file:
         for number, ids in zip(numbers, maps, strict=True):
@@ -216,12 +236,11 @@ def _write_text(folder: Path, name: str, numbers: list[int], maps: Any) -> None:
                 file.write(f"{number} {identity} {label} {height} {width} {counts}\n")
 
 
-def _copy_frames(source: Path, names: list[str], target: Path, sequence: _Sequence) -> None:
-    folder = target / sequence.name
-    folder.mkdir(parents=True)
-    for name, number in zip(names, sequence.numbers, strict=True):
+def _copy_frames(source: Path, sequence: _Sequence, target: Path) -> None:
+    target.mkdir(parents=True)
+    for name, number in zip(sequence.files, sequence.numbers, strict=True):
         suffix = Path(name).suffix.lower()
         if suffix not in IMAGE_SUFFIXES or not (source / name).is_file():
             raise InputError(f"image {source / name}: no such .jpg or .png file")
-        suffix = ".jpg" if suffix == ".jpeg" else suffix
-        shutil.copyfile(source / name, folder / f"{number:06d}{suffix}")
+        suffix = ".jpg" if suffix == ".jpeg" else suffix  # the one that MOTS' readers look for
+        shutil.copyfile(source / name, target / f"{number:06d}{suffix}")

@@ -1,0 +1,64 @@
+"""What the tests of the converters share: tiny frames on disk, and masks out of what they write."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from queryinst_vis import cli
+from queryinst_vis.errors import InputError
+from queryinst_vis.masks import decode_rle
+
+HEIGHT, WIDTH = 24, 32
+
+
+def rectangle(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
+    """A filled rectangle as a mask; ends exclusive."""
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def write_frame(path: Path, height: int = HEIGHT, width: int = WIDTH) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), np.full((height, width, 3), 90, np.uint8))
+
+
+def read_tracks(path: Path) -> tuple[list[dict], dict[tuple[str, int], list]]:
+    """The videos of a set; and masks (None where absent) by class name and number of the track.
+
+    Tracks of one class are numbered from 0 through the file, in its order.
+    """
+    content = json.loads(path.read_text())
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    tracks: dict[tuple[str, int], list] = {}
+    for track in content["annotations"]:
+        name = names[track["category_id"]]
+        number = sum(key[0] == name for key in tracks)
+        masks = [None if rle is None else decode_rle(rle) for rle in track["segmentations"]]
+        tracks[name, number] = masks
+        assert track["areas"] == [None if mask is None else mask.sum() for mask in masks]
+    return content["videos"], tracks
+
+
+def assert_same_masks(found: list, expected: list) -> None:
+    """Both show something in the same frames, and there the same pixels."""
+    assert [mask is None for mask in found] == [mask is None for mask in expected]
+    for mask, wanted in zip(found, expected, strict=True):
+        assert mask is None or np.array_equal(mask, wanted)
+
+
+def refusal(convert, *arguments, **options) -> str:
+    """The line of the InputError that a converter must raise."""
+    with pytest.raises(InputError) as error:
+        convert(*arguments, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def run_convert(*words: object) -> int:
+    return cli.main(["convert-dataset", *map(str, words)])

@@ -1,0 +1,212 @@
+"""YouTube-VIS, OVIS and their relatives to one strict form."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import numpy as np
+import pytest
+from convert_support import assert_same_masks, read_tracks, refusal, run_convert
+from data_support import HEIGHT, WIDTH, rectangle, uncompressed, video_content
+from pycocotools.coco import COCO
+
+from queryinst_vis.data.convert import convert_youtube_vis
+from queryinst_vis.data.convert.normalise import normalise
+from queryinst_vis.data.youtube_vis import YouTubeVisDataset
+from queryinst_vis.masks import encode_rle
+
+BOX = rectangle(10, 25, 30, 45)
+
+
+def ovis_content():
+    """Two frames of an OVIS-like file: occlusion levels, no lengths, no areas, an empty mask."""
+    return {
+        "videos": [
+            {
+                "id": 7,
+                "height": HEIGHT,
+                "width": WIDTH,
+                "file_names": ["0a/img_0000001.jpg", "0a/img_0000002.jpg", "0a/img_0000003.jpg"],
+            }
+        ],
+        "categories": [{"id": 25, "name": "Vehical"}, {"id": 1, "name": "Person"}],
+        "annotations": [
+            {
+                "id": 0,
+                "video_id": 7,
+                "category_id": 25,
+                "occlusion": ["no_occlusion", "severe_occlusion", None],
+                "segmentations": [
+                    uncompressed(BOX),
+                    [[10, 25, 30, 25, 30, 45, 10, 45]],
+                    encode_rle(np.zeros_like(BOX)),
+                ],
+            },
+            {
+                "id": 0,
+                "video_id": 7,
+                "category_id": 1,
+                "iscrowd": True,
+                "segmentations": [None, encode_rle(BOX), []],
+            },
+            {"id": 3, "video_id": 7, "category_id": 1, "segmentations": [None, None, []]},
+        ],
+    }
+
+
+@pytest.fixture
+def convert(tmp_path):
+    """Write a content, convert it; the converter's line and the new content."""
+
+    def write_and_convert(content, **options):
+        source, target = tmp_path / "source.json", tmp_path / "out" / "set.json"
+        source.write_text(json.dumps(content))
+        line = convert_youtube_vis(source, target, **options)
+        return line, json.loads(target.read_text())
+
+    return write_and_convert
+
+
+def test_every_kind_of_mask_becomes_compressed_and_empty_ones_null(convert, tmp_path):
+    _, content = convert(ovis_content())
+    _, tracks = read_tracks(tmp_path / "out" / "set.json")
+    assert_same_masks(tracks["Vehical", 0], [BOX, BOX, None])
+    assert_same_masks(tracks["Person", 0], [None, BOX, None])
+    for track in content["annotations"]:
+        for rle in track["segmentations"]:
+            assert rle is None or isinstance(rle["counts"], str)
+
+
+def test_what_is_missing_is_filled_in(convert):
+    _, content = convert(ovis_content())
+    assert content["videos"][0]["length"] == 3
+    car, crowd = content["annotations"]
+    assert (car["height"], car["width"], car["length"]) == (HEIGHT, WIDTH, 3)
+    assert car["bboxes"] == [[10, 25, 20, 20], [10, 25, 20, 20], None]
+    assert car["areas"] == [400, 400, None]
+    assert (car["iscrowd"], crowd["iscrowd"]) == (0, 1)
+
+
+def test_other_keys_and_the_ids_of_videos_and_categories_stay(convert):
+    content = ovis_content() | {"info": {"year": 2021}}
+    _, written = convert(content)
+    assert written["info"] == {"year": 2021}
+    assert written["categories"] == content["categories"]
+    assert written["videos"][0]["id"] == 7
+    assert written["annotations"][0]["occlusion"] == ["no_occlusion", "severe_occlusion", None]
+    assert [track["category_id"] for track in written["annotations"]] == [25, 1]
+
+
+def test_annotation_ids_stay_where_they_are_unique(convert):
+    content = ovis_content()
+    _, written = convert(content)
+    assert [track["id"] for track in written["annotations"]] == [1, 2]
+    for track, identity in zip(content["annotations"], (31, 30, 29), strict=True):
+        track["id"] = identity
+    _, written = convert(content)
+    assert [track["id"] for track in written["annotations"]] == [31, 30]
+
+
+def test_the_line_counts_what_was_put_right(convert, tmp_path):
+    line, _ = convert(ovis_content())
+    assert line == (
+        f"wrote {tmp_path / 'out' / 'set.json'}: 1 videos, 2 tracks; lengths filled in: 1; "
+        "masks compressed: 2; empty masks made null: 3; tracks without a mask left out: 1; "
+        "annotation ids numbered anew: 2"
+    )
+
+
+def test_a_strict_file_stays_as_it_is(convert):
+    _, once = convert(ovis_content())
+    line, twice = convert(once)
+    assert twice == once
+    assert line.endswith("1 videos, 2 tracks")
+
+
+def test_a_file_without_annotations_has_none_afterwards(convert):
+    content = video_content()
+    for none in ({"annotations": None}, {}):
+        bare = {key: value for key, value in content.items() if key != "annotations"}
+        line, written = convert(bare | none)
+        assert written["annotations"] is None
+        assert "1 videos, no annotations" in line
+
+
+def test_our_reader_takes_the_result(convert, tmp_path):
+    convert(ovis_content())
+    (tmp_path / "0a").mkdir()
+    (tmp_path / "0a" / "img_0000001.jpg").touch()
+    dataset = YouTubeVisDataset(tmp_path / "out" / "set.json", tmp_path, ["Vehical"])
+    assert [track.id for track in dataset.videos[0].tracks] == [1]
+
+
+def test_coco_file_holds_the_same_masks(convert, tmp_path):
+    convert(ovis_content(), coco_json=tmp_path / "coco.json")
+    coco = COCO(str(tmp_path / "coco.json"))
+    assert [(a["image_id"], a["category_id"]) for a in coco.anns.values()] == [
+        (1, 25),
+        (2, 25),
+        (2, 1),
+    ]
+    assert np.array_equal(coco.annToMask(coco.anns[1]), BOX)
+
+
+def changed(place, value):
+    """A valid content with one value changed: ``place`` is the way to it."""
+    content = copy.deepcopy(ovis_content())
+    entry = content
+    for key in place[:-1]:
+        entry = entry[key]
+    entry[place[-1]] = value
+    return content
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (["categories"], [], "set.json: 'categories' is empty"),
+        (["categories", 0, "id"], 1, "category id 1 occurs twice"),
+        (["videos", 0, "length"], 2, "video 7: 'length' is 2 but it lists 3 file_names"),
+        (["videos", 0, "file_names"], [], "video 7: 'file_names' must list one path per frame"),
+        (["videos", 0, "height"], 0, "video 7: a size of 80x0 pixels is not possible"),
+        (["annotations", 1, "video_id"], 8, "annotations[1]: unknown video_id 8"),
+        (["annotations", 1, "category_id"], 2, "annotations[1]: unknown category_id 2"),
+        (["annotations", 1], "x", "annotations[1]: expected an object, found str"),
+        (["annotations", 0, "segmentations"], None, "[0]: 'segmentations' is None, expected list"),
+        (["annotations", 0, "segmentations"], [None], "[0]: 1 segmentations for the 3 frames"),
+        (["annotations", 0, "occlusion"], ["x"], "[0]: 1 occlusion for the 3 frames of video 7"),
+        (["annotations", 0, "segmentations", 1], [[1, 2, 3]], "[0], frame 1: a polygon is not"),
+        (
+            ["annotations", 0, "segmentations", 1],
+            encode_rle(np.ones((4, 6))),
+            "annotations[0], frame 1: its RLE is for [4, 6] (height, width)",
+        ),
+    ],
+)
+def test_broken_files_are_refused_with_the_place(place, value, message):
+    assert message in refusal(normalise, changed(place, value), "set.json")
+
+
+def test_videos_with_the_same_id_are_refused():
+    content = ovis_content()
+    content["videos"] *= 2
+    assert "video id 7 occurs twice" in refusal(normalise, content, "set.json")
+
+
+def test_nothing_is_written_where_coco_cannot_be(tmp_path):
+    source, target = tmp_path / "source.json", tmp_path / "set.json"
+    source.write_text(json.dumps(video_content() | {"annotations": None}))
+    options = {"coco_json": tmp_path / "coco.json"}
+    assert "no annotations" in refusal(convert_youtube_vis, source, target, **options)
+    same = refusal(convert_youtube_vis, source, target, coco_json=target)
+    assert "named for both annotation files" in same
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source.json"]
+
+
+def test_command_line(tmp_path, capsys):
+    source, target, coco = (tmp_path / name for name in ("source.json", "set.json", "coco.json"))
+    source.write_text(json.dumps(ovis_content()))
+    assert run_convert("youtube-vis", source, target, "--coco", coco) == 0
+    assert "2 tracks" in capsys.readouterr().out
+    assert len(json.loads(coco.read_text())["images"]) == 3
