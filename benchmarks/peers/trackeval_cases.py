@@ -76,8 +76,8 @@ def perturb(gt: dict[str, Any], seed: int) -> list[dict[str, Any]]:
     return results
 
 
-def _blur(masks: Masks, rng: np.random.Generator, reach: int = 2) -> Masks:
-    """Move each mask by up to ``reach`` pixels and a half more; drop one in seven."""
+def _blur(masks: Masks, rng: np.random.Generator, reach: int = 1) -> Masks:
+    """Move each mask by up to ``reach`` pixels, the same in all frames, and one more; drop one in seven."""
     bias = rng.integers(-reach, reach + 1, 2)
     moved = []
     for mask in masks:
