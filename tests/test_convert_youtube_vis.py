@@ -176,11 +176,15 @@ def changed(place, value):
         (["annotations", 0, "segmentations"], None, "[0]: 'segmentations' is None, expected list"),
         (["annotations", 0, "segmentations"], [None], "[0]: 1 segmentations for the 3 frames"),
         (["annotations", 0, "occlusion"], ["x"], "[0]: 1 occlusion for the 3 frames of video 7"),
-        (["annotations", 0, "segmentations", 1], [[1, 2, 3]], "[0], frame 1: a polygon is not"),
+        (
+            ["annotations", 0, "segmentations", 1],
+            [[1, 2, 3]],
+            "annotations[0], frame 1: unreadable segmentation",
+        ),
         (
             ["annotations", 0, "segmentations", 1],
             encode_rle(np.ones((4, 6))),
-            "annotations[0], frame 1: its RLE is for [4, 6] (height, width)",
+            "annotations[0], frame 1: segmentation is 6x4 pixels, its frame 80x48",
         ),
     ],
 )

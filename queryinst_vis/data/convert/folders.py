@@ -22,8 +22,11 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def with_progress(items: Sequence[Item], description: str) -> Iterable[Item]:
-    """Iterate with a bar on standard error that vanishes at the end."""
-    return track_progress(items, description, console=Console(stderr=True), transient=True)
+    """Iterate with a bar on standard error, if that is a terminal."""
+    console = Console(stderr=True)
+    return track_progress(
+        items, description, console=console, transient=True, disable=not console.is_terminal
+    )
 
 
 def natural_key(path: Path) -> tuple[str | int, ...]:

@@ -9,7 +9,6 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.data.annotations import (
-    check_segmentation,
     check_unique,
     lookup,
     match_classes,
@@ -21,7 +20,7 @@ from queryinst_vis.data.convert.folders import with_progress
 from queryinst_vis.data.convert.youtube_vis import describe, youtube_vis_to_coco
 from queryinst_vis.errors import InputError
 from queryinst_vis.files import write_json_atomically
-from queryinst_vis.masks import RLE, to_rle
+from queryinst_vis.segmentations import RLE, to_rles
 
 VideoSet = dict[str, Any]
 """Content of a YouTube-VIS annotation file."""
@@ -171,10 +170,7 @@ def _track(
             raise InputError(
                 f"{where}: {len(values)} {key} for the {length} frames of video {video['id']}"
             )
-    rles = [
-        _mask(value, video["height"], video["width"], f"{where}, frame {frame}", repairs)
-        for frame, value in enumerate(annotation["segmentations"])
-    ]
+    rles = _masks(annotation["segmentations"], video, where, repairs)
     return annotation | {
         "iscrowd": int(bool(annotation.get("iscrowd"))),
         "height": video["height"],
@@ -186,19 +182,27 @@ def _track(
     }
 
 
-def _mask(
-    segmentation: Any, height: int, width: int, where: str, repairs: Counter[str]
-) -> RLE | None:
-    if segmentation is None:
-        return None
-    if segmentation in ([], {}):
-        repairs["empty masks made null"] += 1
-        return None
-    check_segmentation(segmentation, height, width, where)
-    rle = to_rle(segmentation, height, width, where)
-    if not coco_mask.area(rle):
-        repairs["empty masks made null"] += 1
-        return None
-    if isinstance(segmentation, list) or isinstance(segmentation["counts"], list):
-        repairs["masks compressed"] += 1
-    return rle
+def _masks(
+    segmentations: list[Any], video: dict[str, Any], where: str, repairs: Counter[str]
+) -> list[RLE | None]:
+    """Compressed RLE of each frame, None where nothing is seen."""
+    given = {
+        frame: segmentation
+        for frame, segmentation in enumerate(segmentations)
+        if segmentation is not None and segmentation != []
+    }
+    frames = list(given)
+    rles, areas = to_rles(
+        list(given.values()),
+        video["height"],
+        video["width"],
+        lambda index: f"{where}, frame {frames[index]}",
+    )
+    masks: list[RLE | None] = [None] * len(segmentations)
+    for frame, rle, area in zip(frames, rles, areas, strict=True):
+        masks[frame] = rle if area else None
+    plain = [s for s in given.values() if isinstance(s, list) or isinstance(s["counts"], list)]
+    repairs["masks compressed"] += len(plain)
+    nulls = sum(segmentation is None for segmentation in segmentations)
+    repairs["empty masks made null"] += masks.count(None) - nulls
+    return masks

@@ -21,8 +21,8 @@ Point = tuple[float, float]
 def check_points(points: Sequence[Point], height: int, width: int, where: str) -> None:
     """Raise an InputError for a point that is not finite or lies far outside the frame.
 
-    Tools let a shape reach a little beyond the frame. More than a frame's size beyond it is a
-    mistake, and would cost pycocotools memory in proportion to the distance.
+    Tools let a shape reach a little beyond the frame; more than a frame's size beyond it is a
+    mistake.
     """
     for x, y in points:
         # Comparisons with NaN are false, so that it is refused as well.
@@ -37,11 +37,8 @@ def polygon_rle(points: Sequence[Point], height: int, width: int, where: str) ->
     """A polygon filled as COCO fills it: ``(x, y)`` count from the corner of the first pixel.
 
     Raises:
-        InputError: fewer than three points, or one far outside the frame.
+        InputError: fewer than three points, or one that is not finite or far outside the frame.
     """
-    if len(points) < 3:
-        raise InputError(f"{where}: a polygon needs three points, this one has {len(points)}")
-    check_points(points, height, width, where)
     flat = [float(value) for point in points for value in point]
     return to_rle([flat], height, width, where)
 

@@ -36,25 +36,17 @@ class _Sequence:
     Attributes:
         name: its folder in MOTS.
         files: the frames' paths, relative to the image folder.
+        numbers: the frames' numbers in MOTS.
         height, width: size of a frame in pixels.
         shown: for each frame, pairs of MOTS object id and mask.
     """
 
     name: str
     files: list[str]
+    numbers: list[int]
     height: int
     width: int
     shown: list[list[tuple[int, RLE]]]
-
-    @property
-    def numbers(self) -> list[int]:
-        """The numbers in the file names where these count upwards, else 1, 2, 3, ..."""
-        stems = [Path(name).stem for name in self.files]
-        if all(re.fullmatch("[0-9]{1,9}", stem) for stem in stems):
-            numbers = [int(stem) for stem in stems]
-            if all(a < b for a, b in pairwise(numbers)):
-                return numbers
-        return list(range(1, len(self.files) + 1))
 
     def objects(self) -> set[int]:
         """The ids that occur in it, without the regions to ignore."""
@@ -146,12 +138,13 @@ def _sequences(
     content: dict[str, Any], labels: dict[int, int | None], where: str
 ) -> list[_Sequence]:
     """One sequence a video, with the masks of its tracks under their MOTS ids."""
-    names = _sequence_names(content["videos"])
+    names = sequence_names(content["videos"])
     check_unique(names, "sequence name", where)
     sequences = {
         video["id"]: _Sequence(
             name,
             video["file_names"],
+            frame_numbers(video["file_names"]),
             video["height"],
             video["width"],
             [[] for _ in video["file_names"]],
@@ -179,17 +172,27 @@ def _sequences(
     return list(sequences.values())
 
 
-def _sequence_names(videos: list[dict[str, Any]]) -> list[str]:
+def sequence_names(videos: list[dict[str, Any]]) -> list[str]:
     """The folder of each video's frames, with its id where that alone is no good name."""
-    folders = [Path(video["file_names"][0]).parent.name for video in videos]
+    folders = [Path(video["file_names"][0]).parent.name.lstrip(".") for video in videos]
     uses = Counter(folders)
     names = []
     for video, folder in zip(videos, folders, strict=True):
-        if not folder.isprintable() or folder in ("", ".."):
+        if not folder or not folder.isprintable():
             names.append(str(video["id"]))
         else:
             names.append(folder if uses[folder] == 1 else f"{folder}-{video['id']}")
     return names
+
+
+def frame_numbers(file_names: list[str]) -> list[int]:
+    """The numbers in the file names where these count upwards, else 1, 2, 3, ..."""
+    stems = [Path(name).stem for name in file_names]
+    if all(re.fullmatch("[0-9]{1,9}", stem) for stem in stems):
+        numbers = [int(stem) for stem in stems]
+        if all(a < b for a, b in pairwise(numbers)):
+            return numbers
+    return list(range(1, len(file_names) + 1))
 
 
 def _instance_maps(sequence: _Sequence, lost: Counter[str]) -> Iterator[np.ndarray]:
