@@ -77,7 +77,7 @@ def perturb(gt: dict[str, Any], seed: int) -> list[dict[str, Any]]:
 
 
 def _blur(masks: Masks, rng: np.random.Generator, reach: int = 1) -> Masks:
-    """Move each mask by up to ``reach`` pixels, the same in all frames, and one more; drop one in seven."""
+    """Move a track by up to ``reach`` pixels and each mask by one more; drop one mask in seven."""
     bias = rng.integers(-reach, reach + 1, 2)
     moved = []
     for mask in masks:

@@ -18,7 +18,12 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.mask_tracks import MaskTrack
 from queryinst_vis.evaluation.progress import show_progress
 from queryinst_vis.evaluation.video_set import VideoSet
-from queryinst_vis.interchange.mots_names import IDS_PER_CLASS, MotsNames, MotsSequence
+from queryinst_vis.interchange.mots_names import (
+    IDS_PER_CLASS,
+    IGNORE_CLASS,
+    MotsNames,
+    MotsSequence,
+)
 from queryinst_vis.masks import RLE, decode_rle, encode_rle, to_rle
 
 
@@ -148,6 +153,11 @@ def _read_sequence(
             raise InputError(
                 f"{where}: video {video.id} has no frame {frame}, its {video.length} frames are"
                 f" numbered {sequence.frames[0]} to {sequence.frames[-1]}"
+            )
+        if label == IGNORE_CLASS:
+            raise InputError(
+                f"{where}: class {label} marks regions to ignore, which only ground truth has;"
+                " convert-dataset mots reads that"
             )
         if label not in categories:
             raise InputError(
