@@ -63,7 +63,8 @@ def match_detections(
     if num_truths == 0:
         return matched, ignored
     free = np.ones((len(IOU_THRESHOLDS), num_truths), dtype=bool)
-    for detection, iou in enumerate(ious):
+    for detection in np.flatnonzero((ious >= IOU_THRESHOLDS.min()).any(axis=1)):
+        iou = ious[detection]
         fits = free & (iou >= IOU_THRESHOLDS[:, None])
         regular = fits & ~truth_ignored
         candidates = np.where(regular.any(axis=1, keepdims=True), regular, fits)

@@ -13,10 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.evaluation.json_stream import light_content
 from queryinst_vis.files import read_json
 
 RESULTS_NAME = "results.json"
 """What evaluation servers look for at the root of an uploaded zip."""
+
+_CHECKED_KEYS = ("id", "video_id", "category_id", "score", "iscrowd")
+"""What of a light entry stays in memory."""
+
+_ZIP_ERRORS = (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 PlacedEntries = list[tuple[str, dict]]
 """Entries of a file, each with its place in that file as error messages name it."""
@@ -40,7 +46,7 @@ class GroundTruth:
 
 
 def load_ground_truth(
-    gt: str | Path | dict, kind: str, annotation_keys: Iterable[str]
+    gt: str | Path | dict, kind: str, annotation_keys: Iterable[str], heavy: str | None = None
 ) -> GroundTruth:
     """Load COCO-style ground truth of ``kind`` "image" or "video".
 
@@ -48,13 +54,15 @@ def load_ground_truth(
         gt: path of the JSON file, or its loaded content.
         kind: "image" or "video"; the file must have a list of that name in the plural.
         annotation_keys: what every annotation must have besides its ids.
+        heavy: a key of the annotations; those of a file then keep only what is checked here,
+            and under this key their ``Place``, by which they can be read in full.
 
     Raises:
         InputError: the file is unreadable, of another kind, without annotations, or
             inconsistent in itself.
     """
     where = f"ground truth {gt}" if isinstance(gt, str | Path) else "ground truth"
-    content = read_json(gt, "ground truth") if isinstance(gt, str | Path) else gt
+    content = _read_json(gt, "ground truth", heavy) if isinstance(gt, str | Path) else gt
     if not isinstance(content, dict):
         raise InputError(
             f"{where}: is a {type(content).__name__}, not an object with `{kind}s`, `annotations`"
@@ -79,7 +87,11 @@ def load_ground_truth(
 
 
 def load_results(
-    results: str | Path | list, truth: GroundTruth, kind: str, keys: Iterable[str] = ()
+    results: str | Path | list,
+    truth: GroundTruth,
+    kind: str,
+    keys: Iterable[str] = (),
+    heavy: str | None = None,
 ) -> PlacedEntries:
     """Load results and check them against the ground truth they belong to.
 
@@ -89,12 +101,13 @@ def load_results(
         truth: the ground truth whose media and category ids the results must use.
         kind: "image" or "video".
         keys: what every entry must have besides its ids and score.
+        heavy: as for ``load_ground_truth``.
 
     Raises:
         InputError: unreadable, empty or malformed results, or ids the ground truth lacks.
     """
     where = f"results {results}" if isinstance(results, str | Path) else "results"
-    content = read_json_or_zip(results) if isinstance(results, str | Path) else results
+    content = read_json_or_zip(results, heavy) if isinstance(results, str | Path) else results
     placed = _checked_entries(content, where)
     for place, entry in placed:
         _require(entry, (f"{kind}_id", *keys), place)
@@ -117,23 +130,42 @@ def read_results(path: str | Path) -> list[dict]:
     return [entry for _, entry in placed]
 
 
-def read_json_or_zip(path: str | Path) -> Any:
-    """The content of a result file: JSON, or a zip with ``results.json`` at its root.
+def read_json_or_zip(path: str | Path, heavy: str | None = None) -> Any:
+    """Content of a result file: JSON, or a zip with ``results.json`` at its root.
+
+    Args:
+        path: the file.
+        heavy: as for ``load_ground_truth``.
 
     Raises:
         InputError: missing or unreadable file, or ``results.json`` elsewhere in the zip.
     """
     if not zipfile.is_zipfile(path):
-        return read_json(path, "results")
+        return _read_json(path, "results", heavy)
     try:
         with zipfile.ZipFile(path) as archive:
             _check_zip_root(archive.namelist(), path)
-            return json.loads(archive.read(RESULTS_NAME))
-    # RuntimeError: encrypted; NotImplementedError: unknown compression
-    except (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"results {path}: unreadable zip ({error})") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            with archive.open(RESULTS_NAME) as member:
+                if heavy is None:
+                    return json.load(member)
+                return light_content(member, None, _CHECKED_KEYS, heavy)
+    # RecursionError: deep nesting; RuntimeError, its parent: encrypted
+    except (ValueError, RecursionError) as error:
         raise InputError(f"results {path}: {RESULTS_NAME} is not JSON ({error})") from error
+    except _ZIP_ERRORS as error:
+        raise InputError(f"results {path}: unreadable zip ({error})") from error
+
+
+def _read_json(path: str | Path, what: str, heavy: str | None) -> Any:
+    if heavy is None:
+        return read_json(path, what)
+    try:
+        with Path(path).open("rb") as file:
+            return light_content(file, Path(path), _CHECKED_KEYS, heavy)
+    except FileNotFoundError as error:
+        raise InputError(f"{what} {path}: no such file") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{what} {path}: not readable as JSON ({error})") from error
 
 
 def _check_zip_root(names: list[str], path: str | Path) -> None:

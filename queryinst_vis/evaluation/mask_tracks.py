@@ -93,10 +93,10 @@ def parse_detections(entries: PlacedEntries, video: Video) -> list[MaskTrack]:
             category_id=entry["category_id"],
             masks=masks,
             sizes=sizes,
-            area=_mean_area(sizes.tolist(), place),
+            area=_mean_area(sizes),
             score=float(entry["score"]),
         )
-        for (place, entry), (masks, sizes) in zip(entries, _masks_of(entries, video), strict=True)
+        for (_, entry), (masks, sizes) in zip(entries, _masks_of(entries, video), strict=True)
     ]
 
 
@@ -109,7 +109,7 @@ def parse_truths(entries: PlacedEntries, video: Video) -> list[MaskTrack]:
     tracks = []
     for (place, entry), (masks, sizes) in zip(entries, _masks_of(entries, video), strict=True):
         areas = entry.get("areas")
-        area = _mean_area(sizes.tolist() if areas is None else areas, place)
+        area = _mean_area(sizes if areas is None else _parse_areas(areas, place))
         crowd = bool(entry.get("iscrowd", 0))
         tracks.append(MaskTrack(entry["id"], entry["category_id"], masks, sizes, area, crowd=crowd))
     return tracks
@@ -151,11 +151,15 @@ def _check_length(segmentations: Any, video: Video, place: str) -> None:
         )
 
 
-def _mean_area(areas: Any, place: str) -> float:
-    """Mean over the frames that show the object, i.e. where the area is neither null nor 0."""
+def _parse_areas(areas: Any, place: str) -> np.ndarray:
     if not isinstance(areas, list) or not all(area is None or is_finite(area) for area in areas):
         raise InputError(f"{place}: `areas` must list numbers or nulls, is {repr(areas)[:40]}")
-    shown = np.array([area for area in areas if area], dtype=float)
+    return np.array([area or 0.0 for area in areas], dtype=float)
+
+
+def _mean_area(areas: np.ndarray) -> float:
+    """Mean over the frames that show the object, i.e. where the area is not 0."""
+    shown = areas[areas != 0]
     return float(shown.mean()) if shown.size else 0.0
 
 
@@ -164,18 +168,21 @@ def frame_overlaps(detections: list[MaskTrack], truths: list[MaskTrack]) -> Iter
     if not detections or not truths:
         return
     sizes = np.stack([track.sizes for track in detections])
-    for frame in range(sizes.shape[1]):
-        rows = [row for row, track in enumerate(detections) if track.masks[frame]]
-        columns = [column for column, track in enumerate(truths) if track.masks[frame]]
-        if rows and columns:
-            # pycocotools' IoU with a crowd is intersection / detection area: exact once rounded
-            shares = coco_mask.iou(
-                [detections[row].masks[frame] for row in rows],
-                [truths[column].masks[frame] for column in columns],
-                [1] * len(columns),
-            )
-            intersections = np.rint(shares * sizes[rows, frame, None])
-            yield FrameOverlap(frame, np.array(rows), np.array(columns), intersections)
+    found, there = _presence(detections), _presence(truths)
+    for frame in np.flatnonzero(found.any(axis=0) & there.any(axis=0)).tolist():
+        rows, columns = np.flatnonzero(found[:, frame]), np.flatnonzero(there[:, frame])
+        # pycocotools' IoU with a crowd is intersection / detection area: exact once rounded
+        shares = coco_mask.iou(
+            [detections[row].masks[frame] for row in rows.tolist()],
+            [truths[column].masks[frame] for column in columns.tolist()],
+            [1] * len(columns),
+        )
+        yield FrameOverlap(frame, rows, columns, np.rint(shares * sizes[rows, frame, None]))
+
+
+def _presence(tracks: list[MaskTrack]) -> np.ndarray:
+    """``(tracks, frames)`` bool, where there is a mask."""
+    return np.array([[mask is not None for mask in track.masks] for track in tracks])
 
 
 def track_ious(detections: list[MaskTrack], truths: list[MaskTrack]) -> np.ndarray:

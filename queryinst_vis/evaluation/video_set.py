@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.inputs import (
     GroundTruth,
     PlacedEntries,
     load_ground_truth,
     load_results,
 )
+from queryinst_vis.evaluation.json_stream import Packed, Place
 from queryinst_vis.evaluation.mask_tracks import (
     MaskTrack,
     Video,
@@ -20,6 +22,9 @@ from queryinst_vis.evaluation.mask_tracks import (
     parse_truths,
     parse_video,
 )
+from queryinst_vis.fingerprint import video_name, videos_checksum
+
+_MASKS = "segmentations"
 
 
 @dataclass(frozen=True)
@@ -39,14 +44,38 @@ class VideoTracks:
         )
 
 
+@dataclass(frozen=True)
+class UnreadVideo:
+    """One video with its entries, which may still lie in their files; can be pickled."""
+
+    video: Video
+    truths: PlacedEntries
+    detections: PlacedEntries
+
+    def read(self) -> VideoTracks:
+        """Read the entries and check their masks.
+
+        Raises:
+            InputError: a mask cannot be used.
+        """
+        return VideoTracks(
+            self.video,
+            parse_truths(_read(self.truths), self.video),
+            parse_detections(_read(self.detections), self.video),
+        )
+
+
 class VideoSet:
     """The annotated videos of a file with the results for them; iterate for ``VideoTracks``.
 
-    Videos come in the order of their ids and are parsed when it is their turn.
+    Videos come in the order of their ids and are read when it is their turn: of files, nothing
+    but each entry's ids, score and place stays in memory.
 
     Attributes:
         categories: class name by category id, ids ascending.
         videos: every video of the ground truth by ascending id, also those without tracks.
+        names: name by video id, each of its own.
+        checksum: of the set of videos, see ``fingerprint.videos_checksum``.
     """
 
     def __init__(self, gt: str | Path | dict, results: str | Path | list) -> None:
@@ -59,10 +88,11 @@ class VideoSet:
         Raises:
             InputError: a file cannot be used; so does the iteration for single masks.
         """
-        truth = load_ground_truth(gt, "video", ("segmentations",))
-        detections = load_results(results, truth, "video", ("segmentations",))
+        truth = load_ground_truth(gt, "video", (_MASKS,), heavy=_MASKS)
+        detections = load_results(results, truth, "video", (_MASKS,), heavy=_MASKS)
         self.categories = truth.categories
         self.videos = _parse_videos(truth)
+        self.names, self.checksum = _names(truth)
         self._truths = _by_video(truth.annotations)
         self._detections = _by_video(
             [(place, {**entry, "id": number}) for number, (place, entry) in enumerate(detections)]
@@ -72,12 +102,44 @@ class VideoSet:
         return len(self.videos)
 
     def __iter__(self) -> Iterator[VideoTracks]:
-        for video in self.videos:
-            yield VideoTracks(
-                video,
-                parse_truths(self._truths[video.id], video),
-                parse_detections(self._detections[video.id], video),
-            )
+        for video in self.unread():
+            yield video.read()
+
+    def unread(self) -> list[UnreadVideo]:
+        """The videos in their order, for whoever wants to read them elsewhere."""
+        return [
+            UnreadVideo(video, self._truths[video.id], self._detections[video.id])
+            for video in self.videos
+        ]
+
+
+def _read(entries: PlacedEntries) -> PlacedEntries:
+    """The same entries with their masks."""
+    return [(place, _read_entry(entry, place)) for place, entry in entries]
+
+
+def _read_entry(entry: dict, place: str) -> dict:
+    masks = entry[_MASKS]
+    if not isinstance(masks, Place | Packed):
+        return entry
+    whole = masks.read()
+    if not isinstance(whole, dict) or _MASKS not in whole:
+        raise InputError(f"{place}: changed while it was being read")
+    return {**whole, **entry, _MASKS: whole[_MASKS]}
+
+
+def _names(truth: GroundTruth) -> tuple[dict[int, str], str]:
+    """A name for each video by id, and the set's checksum."""
+    names = {video_id: video_name(truth.media[video_id]) for video_id in sorted(truth.media)}
+    count = Counter(names.values())
+    unique = {
+        video_id: name if count[name] == 1 else f"{name} (video {video_id})"
+        for video_id, name in names.items()
+    }
+    try:
+        return unique, videos_checksum(truth.media.values())
+    except UnicodeEncodeError as error:
+        raise InputError(f"{truth.where}: `file_names` hold broken text ({error})") from error
 
 
 def _parse_videos(truth: GroundTruth) -> list[Video]:

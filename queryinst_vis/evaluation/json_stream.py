@@ -1,0 +1,196 @@
+"""Large JSON files entry by entry, so that nobody holds more of them than one entry.
+
+A file is walked through once: entries are parsed one at a time, and of each only its small values
+and its place in the file are kept, by which it is parsed again when its turn comes. Nobody can jump
+about in a zip: its entries are kept in memory, compressed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from queryinst_vis.errors import InputError
+
+_BLOCK = 1 << 20
+_SPACE = re.compile(r"[ \t\n\r]*")
+_TYPES = {"{": "dict", "[": "list", '"': "str"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Bytes ``start`` to ``end`` (exclusive) of a file, which hold one JSON value."""
+
+    path: Path
+    start: int
+    end: int
+
+    def read(self) -> Any:
+        """Parse the value.
+
+        Raises:
+            InputError: it is not what was there before.
+        """
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.start)
+                return json.loads(file.read(self.end - self.start).decode("utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.path}: changed while it was being read ({error})") from error
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One JSON value as compressed text."""
+
+    text: bytes
+
+    def read(self) -> Any:
+        """Parse the value."""
+        return json.loads(zlib.decompress(self.text))
+
+
+class JsonFile:
+    """A cursor in a JSON file. Errors are ``ValueError`` with the byte at which they are.
+
+    Text is cut into windows as Latin-1, one character a byte, and each value that is not ASCII
+    is decoded anew: the structure of JSON is ASCII in UTF-8 too.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._window = ""
+        self._offset = 0  # of the window's first character in the file
+        self._at = 0  # the cursor, in the window
+        self._ended = False
+        self._decoder = json.JSONDecoder()
+
+    def peek(self) -> str:
+        """The next character that is not white space; empty at the end of the file."""
+        while True:
+            self._at = _SPACE.match(self._window, self._at).end()
+            if self._at < len(self._window) or self._ended:
+                return self._window[self._at : self._at + 1]
+            self._read_on()
+
+    def type_ahead(self) -> str:
+        """Whether the next value is a "dict", a "list", a "str", or "other"."""
+        return _TYPES.get(self.peek(), "other")
+
+    def skip(self, character: str) -> None:
+        """Step over a character that must come next."""
+        if self.peek() != character:
+            raise ValueError(f"expected '{character}' at byte {self._offset + self._at}")
+        self._at += 1
+
+    def value(self) -> tuple[Any, int, bytes]:
+        """The next value, the byte at which it begins, and its text."""
+        self.peek()
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._window, self._at)
+                # what ends with the window may go on behind it, as a number does
+                if end < len(self._window) or self._ended:
+                    break
+            except json.JSONDecodeError as error:
+                if self._ended or not self._may_go_on(error):
+                    where = self._offset + error.pos
+                    raise ValueError(f"{error.msg} at byte {where}") from error
+            self._read_on()
+        text = self._window[self._at : end].encode("latin-1")
+        if not text.isascii():
+            value = json.loads(text.decode("utf-8"))
+        start, self._at = self._offset + self._at, end
+        return value, start, text
+
+    def items(self) -> Iterator[tuple[Any, int, bytes]]:
+        """The values of a list, one by one, as ``value`` gives them."""
+        for _ in self._between("[", "]"):
+            yield self.value()
+
+    def members(self) -> Iterator[str]:
+        """The keys of an object; after each, the caller takes the value."""
+        for _ in self._between("{", "}"):
+            if self.peek() != '"':
+                raise ValueError(f"expected a key at byte {self._offset + self._at}")
+            key, _, _ = self.value()
+            self.skip(":")
+            yield key
+
+    def finish(self) -> None:
+        """Make sure that nothing follows."""
+        if self.peek():
+            raise ValueError(f"extra data at byte {self._offset + self._at}")
+
+    def _between(self, opening: str, closing: str) -> Iterator[None]:
+        self.skip(opening)
+        if self.peek() != closing:
+            yield
+            while self.peek() == ",":
+                self.skip(",")
+                yield
+        self.skip(closing)
+
+    def _read_on(self) -> None:
+        """Forget what lies behind the cursor and read as much again as is left, or a block."""
+        rest = self._window[self._at :]
+        block = self._file.read(max(len(rest), _BLOCK))
+        self._offset, self._at = self._offset + self._at, 0
+        self._window = rest + block.decode("latin-1")
+        self._ended = not block
+
+    def _may_go_on(self, error: json.JSONDecodeError) -> bool:
+        """Whether an error may be due to the end of the window, within a word or a string."""
+        return error.msg.startswith("Unterminated string") or len(self._window) - error.pos < 16
+
+
+def light_content(file: BinaryIO, path: Path | None, keys: tuple[str, ...], heavy: str) -> Any:
+    """Read a file that should hold a list of entries, or an object with a list ``annotations``.
+
+    Args:
+        file: read from here to its end.
+        path: where values can be found again; None if nowhere, then they are kept compressed.
+        keys: what to keep of each entry, if it has it.
+        heavy: the key whose value is replaced by a ``Place`` or ``Packed``, of the whole entry.
+
+    Returns:
+        The list or object, with light entries; everything else of an object is kept whole.
+
+    Raises:
+        OSError, ValueError, RecursionError: the file cannot be read or is not JSON.
+    """
+    cursor = JsonFile(file)
+    kind = cursor.type_ahead()
+    if kind == "dict":
+        content = {}
+        for key in cursor.members():
+            if key == "annotations" and cursor.type_ahead() == "list":
+                content[key] = _light_entries(cursor, path, keys, heavy)
+            else:
+                content[key], _, _ = cursor.value()
+    elif kind == "list":
+        content = _light_entries(cursor, path, keys, heavy)
+    else:
+        content, _, _ = cursor.value()
+    cursor.finish()
+    return content
+
+
+def _light_entries(
+    cursor: JsonFile, path: Path | None, keys: tuple[str, ...], heavy: str
+) -> list[Any]:
+    entries = []
+    for entry, start, text in cursor.items():
+        if isinstance(entry, dict):
+            light = {key: entry[key] for key in keys if key in entry}
+            if heavy in entry:
+                end = start + len(text)
+                light[heavy] = Place(path, start, end) if path else Packed(zlib.compress(text, 1))
+            entry = light
+        entries.append(entry)
+    return entries
