@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from pycocotools import mask as coco_mask
@@ -34,6 +34,7 @@ def check_annotation(
     place = {**medium.place, "annotation": annotation.entry["id"]}
     _check_attributes(annotation.entry, medium, place, found)
     masks = check_masks(annotation.segmentations, medium, place, found)
+    broken = _broken_frames(annotation.segmentations, masks)
     for key, values, check in (
         ("bboxes", annotation.boxes, _check_box),
         ("areas", annotation.areas, _check_area),
@@ -42,8 +43,17 @@ def check_annotation(
             continue
         if _is_one_a_frame(values, key, medium, place, found):
             for frame, (value, mask) in enumerate(zip(values, masks, strict=True)):
-                check(value, mask, _at_frame(place, medium, frame), found)
+                if frame not in broken:
+                    check(value, mask, _at_frame(place, medium, frame), found)
     return masks
+
+
+def _broken_frames(segmentations: Any, masks: list[RLE | None]) -> Container[int]:
+    """Frames of which nobody can say whether box and area are right."""
+    if not isinstance(segmentations, list) or len(segmentations) != len(masks):
+        return range(len(masks))
+    pairs = zip(segmentations, masks, strict=True)
+    return {frame for frame, (own, mask) in enumerate(pairs) if own is not None and mask is None}
 
 
 def check_masks(

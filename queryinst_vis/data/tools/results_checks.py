@@ -7,12 +7,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.progress import track as track_progress
-
 from queryinst_vis.data.tools.annotation_set import AnnotationSet, Medium, is_integer
 from queryinst_vis.data.tools.findings import Finding, Place
 from queryinst_vis.data.tools.mask_checks import check_masks, check_repetitions
+from queryinst_vis.data.tools.progress import show_progress
 from queryinst_vis.masks import RLE
 
 MAX_PREDICTIONS = 100
@@ -90,8 +88,7 @@ def check_results(content: Any, video_set: AnnotationSet, found: list[Finding]) 
     """
     by_video = group_results(content, video_set, found)
     media = list(video_set.media.values())
-    console = Console(stderr=True)
-    for video in track_progress(media, "checking", console=console, transient=True):
+    for video in show_progress(media, "checking"):
         _check_video(video, by_video[video.id], video_set.categories, found)
 
 

@@ -26,14 +26,14 @@ class ShownTrack:
     Attributes:
         where: its place in its file.
         id: the annotation's id, or the position in the result file.
-        category_id: class, by the data set's id.
+        class_name: crowds say so behind it.
         score: None for ground truth.
         segmentations: one a frame, None where it is absent.
     """
 
     where: str
     id: int
-    category_id: int
+    class_name: str
     score: float | None
     segmentations: list[Any]
 
@@ -54,14 +54,18 @@ def annotated_tracks(annotation_set: AnnotationSet, medium: Medium) -> list[Show
     """
     tracks = []
     for annotation in annotation_set.annotations[medium.id]:
-        identity, category = annotation.entry["id"], annotation.entry["category_id"]
-        where = describe_place({**medium.place, "annotation": identity})
+        entry = annotation.entry
+        where = describe_place({**medium.place, "annotation": entry["id"]})
         masks = _one_a_frame(annotation.segmentations, medium, where)
-        tracks.append(ShownTrack(where, identity, category, None, masks))
+        name = annotation_set.categories[entry["category_id"]]
+        name += " (crowd)" if entry.get("iscrowd") else ""
+        tracks.append(ShownTrack(where, entry["id"], name, None, masks))
     return tracks
 
 
-def predicted_tracks(placed: PlacedEntries, medium: Medium, min_score: float) -> list[ShownTrack]:
+def predicted_tracks(
+    placed: PlacedEntries, medium: Medium, categories: dict[int, str], min_score: float
+) -> list[ShownTrack]:
     """The predictions for a video that are at least as sure as ``min_score``.
 
     Raises:
@@ -72,9 +76,8 @@ def predicted_tracks(placed: PlacedEntries, medium: Medium, min_score: float) ->
         if entry["score"] >= min_score:
             where = describe_place({**place, **medium.place})
             masks = _one_a_frame(entry["segmentations"], medium, where)
-            tracks.append(
-                ShownTrack(where, place["entry"], entry["category_id"], entry["score"], masks)
-            )
+            name = categories[entry["category_id"]]
+            tracks.append(ShownTrack(where, place["entry"], name, entry["score"], masks))
     return tracks
 
 
@@ -87,7 +90,7 @@ def _one_a_frame(segmentations: Any, medium: Medium, where: str) -> list[Any]:
 def read_frames(
     medium: Medium,
     tracks: Sequence[ShownTrack],
-    labels: dict[int, int],
+    class_names: Sequence[str],
     images: Path,
     frames: Sequence[int],
     max_width: int | None = None,
@@ -97,7 +100,7 @@ def read_frames(
     Args:
         medium: a video or an image.
         tracks: what to show.
-        labels: class index by category id.
+        class_names: those of the tracks; their positions become the class ids.
         images: folder that file names are relative to.
         frames: indices of the frames to read.
         max_width: wider pictures are made smaller, masks as well.
@@ -118,7 +121,7 @@ def read_frames(
             )
         size = scaled_size(medium, max_width)
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-        yield ShownFrame(index, picture, _instances(medium, tracks, labels, index, size))
+        yield ShownFrame(index, picture, _instances(medium, tracks, class_names, index, size))
 
 
 def scaled_size(medium: Medium, max_width: int | None) -> tuple[int, int]:
@@ -131,7 +134,7 @@ def scaled_size(medium: Medium, max_width: int | None) -> tuple[int, int]:
 def _instances(
     medium: Medium,
     tracks: Sequence[ShownTrack],
-    labels: dict[int, int],
+    class_names: Sequence[str],
     index: int,
     size: tuple[int, int],
 ) -> sv.Detections:
@@ -152,6 +155,6 @@ def _instances(
         xyxy=sv.mask_to_xyxy(stacked).astype(np.float32).reshape(-1, 4),
         mask=stacked,
         confidence=None if None in scores else np.array(scores, dtype=np.float32),
-        class_id=np.array([labels[track.category_id] for track in shown], dtype=int),
+        class_id=np.array([class_names.index(track.class_name) for track in shown], dtype=int),
         tracker_id=np.array([track.id for track in shown], dtype=int),
     )

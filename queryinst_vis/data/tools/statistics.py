@@ -9,11 +9,10 @@ from itertools import pairwise
 
 import numpy as np
 from pycocotools import mask as coco_mask
-from rich.console import Console
-from rich.progress import track as track_progress
 
 from queryinst_vis.data.tools.annotation_set import Annotation, AnnotationSet, Medium
 from queryinst_vis.data.tools.findings import describe_place
+from queryinst_vis.data.tools.progress import show_progress
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import to_rle
 
@@ -76,12 +75,8 @@ def measure_set(annotation_set: AnnotationSet) -> list[MediumStatistics]:
     """
     if not annotation_set.annotated:
         raise InputError("there are no annotations to count")
-    console = Console(stderr=True)
     media = list(annotation_set.media.values())
-    return [
-        _measure_medium(annotation_set, medium)
-        for medium in track_progress(media, "measuring", console=console, transient=True)
-    ]
+    return [_measure_medium(annotation_set, medium) for medium in show_progress(media, "measuring")]
 
 
 def _measure_medium(annotation_set: AnnotationSet, medium: Medium) -> MediumStatistics:

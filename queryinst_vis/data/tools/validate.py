@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track as track_progress
-
 from queryinst_vis.data.annotations import read_annotations
 from queryinst_vis.data.tools.annotation_set import AnnotationSet, Medium, parse_set
 from queryinst_vis.data.tools.findings import Finding
 from queryinst_vis.data.tools.image_checks import check_images
 from queryinst_vis.data.tools.mask_checks import check_annotation, check_repetitions
+from queryinst_vis.data.tools.progress import show_progress
 from queryinst_vis.errors import InputError
 
 
@@ -37,8 +35,7 @@ def validate_set(path: str | Path, images: str | Path | None = None) -> list[Fin
     annotation_set = parse_set(read_annotations(path), found)
     _check_use(annotation_set, found)
     media = list(annotation_set.media.values())
-    console = Console(stderr=True)
-    for medium in track_progress(media, "checking", console=console, transient=True):
+    for medium in show_progress(media, "checking"):
         _check_masks(annotation_set, medium, found)
         if images is not None:
             check_images(medium, Path(images), found)
