@@ -73,11 +73,12 @@ def compare_tracks(tracks: VideoTracks, category_id: int | None) -> TrackSimilar
     truths = [track for track in tracks.truths if not track.crowd and _is_of(track, category_id)]
     detections = [track for track in tracks.detections if _is_of(track, category_id)]
     crowd = [track for track in tracks.truths if track.crowd]
-    shown = _shown(truths, tracks.video.length)
-    counted = _shown(detections, tracks.video.length)
+    truth_sizes = _sizes(truths, tracks.video.length)
+    sizes = _sizes(detections, tracks.video.length)
     frames = [
-        _similarity(overlap, truths, detections) for overlap in frame_overlaps(detections, truths)
+        _similarity(overlap, truth_sizes, sizes) for overlap in frame_overlaps(detections, truths)
     ]
+    shown, counted = truth_sizes > 0, sizes > 0
     if crowd:
         counted &= ~_ignored(frames, detections, crowd, counted)
     return TrackSimilarity(
@@ -93,19 +94,20 @@ def _is_of(track: MaskTrack, category_id: int | None) -> bool:
     return category_id is None or track.category_id == category_id
 
 
-def _shown(tracks: list[MaskTrack], length: int) -> np.ndarray:
-    """``(tracks, frames)`` bool, whether a frame shows a pixel of the track."""
+def _sizes(tracks: list[MaskTrack], length: int) -> np.ndarray:
+    """``(tracks, frames)`` pixels that a frame shows of a track."""
     sizes = [track.sizes for track in tracks]
-    return np.array(sizes, dtype=np.int64).reshape(len(tracks), length) > 0
+    return np.array(sizes, dtype=np.int64).reshape(len(tracks), length)
 
 
 def _similarity(
-    overlap: FrameOverlap, truths: list[MaskTrack], detections: list[MaskTrack]
+    overlap: FrameOverlap, truth_sizes: np.ndarray, sizes: np.ndarray
 ) -> FrameSimilarity:
-    sizes = np.array([detections[row].sizes[overlap.frame] for row in overlap.rows])
-    truth_sizes = np.array([truths[column].sizes[overlap.frame] for column in overlap.columns])
     intersections = overlap.intersections.T
-    unions = truth_sizes[:, None] + sizes[None, :] - intersections
+    either = (
+        truth_sizes[overlap.columns, overlap.frame][:, None] + sizes[overlap.rows, overlap.frame]
+    )
+    unions = either - intersections
     ious = np.divide(intersections, unions, out=np.zeros(unions.shape), where=unions > 0)
     return FrameSimilarity(overlap.frame, overlap.columns, overlap.rows, ious)
 
