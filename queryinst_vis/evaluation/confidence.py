@@ -1,0 +1,147 @@
+"""How sure is a number: bootstrap over videos, and a paired test of two result files.
+
+Videos are the unit: the detections and ground truths of one video stand and fall together. An
+interval says how far the number could have moved had other videos of the same kind been
+annotated. It says nothing about another training run with another seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.evaluation.average_precision import METRICS, UNDEFINED
+from queryinst_vis.evaluation.progress import show_progress
+from queryinst_vis.evaluation.resampling import draw_videos, resampled_metrics
+from queryinst_vis.evaluation.video_set import VideoSet
+from queryinst_vis.evaluation.youtube_vis import VideoMatches, match_video, summarise
+
+LEVEL = 0.95
+"""Share of the resamples whose value lies in an interval."""
+SAMPLES = 1000
+"""Resamples by default: percentiles of 95 % intervals then move by about a tenth of their width."""
+
+
+def confidence_intervals(
+    videos: Sequence[VideoMatches],
+    categories: Mapping[int, str],
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Percentile intervals of the twelve metrics (Efron & Tibshirani, 1993, chapter 13).
+
+    Args:
+        videos: one ``match_video`` per video, in the order of the video ids.
+        categories: class name by category id.
+        samples: how often to draw as many videos as there are, with replacement.
+        seed: of the draws; the same seed gives the same intervals.
+
+    Returns:
+        ``level``, ``samples``, ``seed``, ``videos`` (their number) and ``intervals``: ``[low,
+        high]`` by name of the metric, None where there is no ground truth.
+
+    Raises:
+        InputError: there are fewer than two videos.
+    """
+    weights = _draw(len(videos), samples, seed)
+    found = resampled_metrics(videos, categories, weights)
+    intervals = {name: _interval(values) for name, values in found.items()}
+    return {**_settings(len(videos), samples, seed), "intervals": intervals}
+
+
+def compare_results(
+    gt: str | Path | dict,
+    a: str | Path | list,
+    b: str | Path | list,
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Which of two result files is better: the paired bootstrap over videos.
+
+    Both are scored on the same resamples, so what makes a video easy or hard for both cancels,
+    and the interval of the difference is narrower than those of the two values.
+
+    Args:
+        gt: YouTube-VIS annotations: a JSON path or its content.
+        a, b: YouTube-VIS results on them, as in ``evaluate_youtube_vis``.
+        samples, seed: as in ``confidence_intervals``.
+
+    Returns:
+        ``level``, ``samples``, ``seed``, ``videos`` and ``metrics``: by name ``a`` and ``b``,
+        the two values, ``difference`` (``b - a``), its ``interval`` ``[low, high]``, and
+        ``b_wins`` and ``ties``, shares of the resamples; None for a metric without ground truth.
+
+    Raises:
+        InputError: a file cannot be used, or there are fewer than two videos.
+    """
+    sets = [VideoSet(gt, a), VideoSet(gt, b)]
+    categories = sets[0].categories
+    weights = _draw(len(sets[0].videos), samples, seed)
+    points, found = [], []
+    for video_set, which in zip(sets, "AB", strict=True):
+        videos = [match_video(video) for video in show_progress(video_set, f"Matching {which}")]
+        points.append(summarise(videos, categories))
+        found.append(resampled_metrics(videos, categories, weights))
+    metrics = {
+        name: _compare(*(point[name] for point in points), *(values[name] for values in found))
+        for name in METRICS
+    }
+    return {**_settings(len(sets[0].videos), samples, seed), "metrics": metrics}
+
+
+def _compare(
+    point_a: float, point_b: float, found_a: np.ndarray, found_b: np.ndarray
+) -> dict[str, Any] | None:
+    """One metric's entry; the points from all videos, the others from the resamples."""
+    if point_a == UNDEFINED:  # of both: it depends on the ground truth alone
+        return None
+    differences = found_b - found_a
+    differences = differences[~np.isnan(differences)]
+    return {
+        "a": point_a,
+        "b": point_b,
+        "difference": point_b - point_a,
+        "interval": _interval(differences),
+        "b_wins": float((differences > 0).mean()),
+        "ties": float((differences == 0).mean()),
+    }
+
+
+def verdict(comparison: dict[str, Any], name: str = "AP") -> str:
+    """A ``compare_results`` in one sentence, e.g. "B is better than A by 1.2 AP [0.3, 2.1]"."""
+    found = comparison["metrics"][name]
+    if found is None:
+        return f"{name} is undefined: the ground truth has no object that counts for it"
+    low, high = (100 * bound for bound in found["interval"])
+    difference = 100 * found["difference"]
+    if low > 0:
+        return f"B is better than A by {difference:.1f} {name} [{low:.1f}, {high:.1f}]"
+    if high < 0:
+        return f"A is better than B by {-difference:.1f} {name} [{-high:.1f}, {-low:.1f}]"
+    return f"no difference can be told: B - A is {difference:+.1f} {name} [{low:+.1f}, {high:+.1f}]"
+
+
+def _draw(num_videos: int, samples: int, seed: int) -> np.ndarray:
+    if num_videos < 2:
+        raise InputError(
+            "confidence intervals draw videos anew, which needs at least two; the ground truth"
+            f" has {num_videos}"
+        )
+    return draw_videos(num_videos, samples, seed)
+
+
+def _settings(num_videos: int, samples: int, seed: int) -> dict[str, Any]:
+    return {"level": LEVEL, "samples": samples, "seed": seed, "videos": num_videos}
+
+
+def _interval(values: np.ndarray) -> list[float] | None:
+    """Percentile interval of the values that are numbers; None if none is."""
+    values = values[~np.isnan(values)]
+    if not values.size:
+        return None
+    tail = (1 - LEVEL) / 2
+    return [float(bound) for bound in np.quantile(values, (tail, 1 - tail))]

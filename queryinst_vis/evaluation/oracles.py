@@ -1,0 +1,115 @@
+"""Repair one cause of error, or several, in the detections of a video by looking at the truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from enum import Enum
+
+from queryinst_vis.evaluation.candidates import Candidate, Kind, classify
+from queryinst_vis.evaluation.identities import Identities, regroup, with_masks
+from queryinst_vis.evaluation.mask_tracks import MaskTrack, track_ious
+from queryinst_vis.evaluation.video_set import VideoTracks
+
+
+class Cause(Enum):
+    """Why AP is lost, in the order in which a waterfall repairs it.
+
+    Identities come first, since what a detection is can only be told once it follows one object;
+    the ranking before the masks, since it is about the masks that there are.
+    """
+
+    MERGED = "merged identities"
+    SPLIT = "split identities"
+    CLASS = "class"
+    DUPLICATES = "duplicates"
+    BACKGROUND = "background"
+    RANKING = "score ranking"
+    MASKS = "masks"
+    EXTENT = "temporal extent"
+    MISSED = "missed"
+
+
+IDENTITY_CAUSES = frozenset({Cause.MERGED, Cause.SPLIT})
+
+_REMOVED = {Kind.DUPLICATE: Cause.DUPLICATES, Kind.BACKGROUND: Cause.BACKGROUND}
+
+
+def find_candidates(
+    tracks: VideoTracks, identities: Identities, causes: Collection[Cause]
+) -> list[Candidate]:
+    """Classify the detections, after the identity causes among ``causes`` are repaired."""
+    detections = regroup(tracks, identities, cut=Cause.MERGED in causes, join=Cause.SPLIT in causes)
+    return classify(detections, countable(tracks.truths))
+
+
+def countable(truths: Iterable[MaskTrack]) -> list[MaskTrack]:
+    """The ground truths that can be found: no crowd, and at least one pixel."""
+    return [truth for truth in truths if not truth.crowd and truth.sizes.any()]
+
+
+def repair(
+    tracks: VideoTracks, candidates: Sequence[Candidate], causes: Collection[Cause]
+) -> VideoTracks:
+    """The video as it would be without these causes.
+
+    * ``CLASS``: detections that have a target get its class.
+    * ``MASKS``: in frames that show both, they get the target's mask.
+    * ``EXTENT``: they get the target's mask in frames where they lack one, and lose those
+      where the target is absent.
+    * ``DUPLICATES``, ``BACKGROUND``: detections of that kind are removed.
+    * ``RANKING``: the score becomes the IoU with the target, as far as the two are repaired;
+      0 with a wrong class or without target. So at every threshold hits precede false alarms.
+    * ``MISSED``: ground truths that are nobody's target are found, with the highest score;
+      those that have not one pixel are left out.
+
+    All of them together make every detection its target, and every target found.
+
+    Args:
+        tracks: the video.
+        candidates: ``find_candidates`` for the same causes.
+        causes: what to repair; the identity causes are done already.
+    """
+    detections = [
+        _repair_one(candidate, causes)
+        for candidate in candidates
+        if _REMOVED.get(candidate.kind) not in causes
+    ]
+    if Cause.MISSED not in causes:
+        return replace(tracks, detections=detections)
+    found = {id(candidate.target) for candidate in candidates}
+    missed = [truth for truth in countable(tracks.truths) if id(truth) not in found]
+    detections += [replace(truth, score=math.inf) for truth in missed]
+    possible = [truth for truth in tracks.truths if truth.crowd or truth.sizes.any()]
+    return replace(tracks, truths=possible, detections=detections)
+
+
+def _repair_one(candidate: Candidate, causes: Collection[Cause]) -> MaskTrack:
+    detection, target = candidate.detection, candidate.target
+    if target is None:
+        return replace(detection, score=0.0) if Cause.RANKING in causes else detection
+    if Cause.CLASS in causes:
+        detection = replace(detection, category_id=target.category_id)
+    masks, extent = Cause.MASKS in causes, Cause.EXTENT in causes
+    if masks or extent:
+        detection = _repair_masks(detection, target, masks=masks, extent=extent)
+    if Cause.RANKING in causes:
+        iou = track_ious([detection], [target])[0, 0] if masks or extent else candidate.iou
+        right = detection.category_id == target.category_id
+        detection = replace(detection, score=float(iou) if right else 0.0)
+    return detection
+
+
+def _repair_masks(
+    detection: MaskTrack, target: MaskTrack, *, masks: bool, extent: bool
+) -> MaskTrack:
+    """Take the target's mask where both are shown, or where only one is, or in both cases."""
+    both_shown = (detection.sizes > 0) & (target.sizes > 0)
+    from_target = [masks if both else extent for both in both_shown.tolist()]
+    sources = [target if taken else detection for taken in from_target]
+    return with_masks(
+        detection,
+        [source.masks[frame] for frame, source in enumerate(sources)],
+        [int(source.sizes[frame]) for frame, source in enumerate(sources)],
+    )

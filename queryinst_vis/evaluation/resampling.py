@@ -1,0 +1,153 @@
+"""Average precision of many resamples of the videos at once, from one ranking per class.
+
+A resample draws videos with replacement, so it is a whole number per video: how often it was
+drawn. That weight multiplies the video's hits, false alarms and ground truths; the ranking of
+the pooled detections stays, so it is made once. In array shapes, S stands for resamples, V for
+videos, D for pooled detections, H for hits among them and T for IoU thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from queryinst_vis.evaluation.average_precision import (
+    IOU_THRESHOLDS,
+    MAX_DETECTIONS,
+    METRICS,
+    RECALL_POINTS,
+    UNDEFINED,
+    Matches,
+)
+from queryinst_vis.evaluation.progress import show_progress
+from queryinst_vis.evaluation.youtube_vis import AREA_RANGES, VideoMatches
+
+CHUNK = 1_000_000
+"""How many weights of detections (resamples times detections) are held at once."""
+
+
+def draw_videos(num_videos: int, samples: int, seed: int) -> np.ndarray:
+    """``(S, V)`` how often each of ``V`` videos is drawn when ``V`` are drawn with replacement."""
+    shares = np.full(num_videos, 1 / num_videos)
+    return np.random.default_rng(seed).multinomial(num_videos, shares, size=samples)
+
+
+def resampled_metrics(
+    videos: Sequence[VideoMatches], categories: Mapping[int, str], weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The twelve metrics of every resample, as ``summarise`` defines them.
+
+    They are those of a data set that holds each video as often as it was drawn. As there, a
+    class of which a resample shows no ground truth is left out of the means.
+
+    Args:
+        videos: their matches, in the order of the video ids.
+        categories: class name by category id.
+        weights: ``(S, V)`` how often each video was drawn.
+
+    Returns:
+        ``(S,)`` fractions by name of the metric, NaN where a resample has no ground truth.
+    """
+    few, several, many = MAX_DETECTIONS
+    groups = [("all", few), ("all", several), *((name, many) for name in AREA_RANGES)]
+    found = {group: [] for group in groups}  # per class: (S, 2, T) precision and recall
+    for category in show_progress(list(categories), "Resampling videos, class by class"):
+        for area_range, limit in groups:
+            matches = [video.get((category, area_range)) for video in videos]
+            present = [v for v, entry in enumerate(matches) if entry is not None]
+            precision, recall = weighted_precision_and_recall(
+                [matches[v] for v in present], limit, weights[:, present]
+            )
+            found[area_range, limit].append(np.stack([precision.mean(axis=2), recall], axis=1))
+    means = {group: _mean_of_defined(np.stack(classes)) for group, classes in found.items()}
+    precision, recall = means["all", many][:, 0], {key: means[key][:, 1] for key in groups}
+    values = {
+        "AP": precision.mean(axis=1),
+        "AP50": precision[:, IOU_THRESHOLDS == 0.5][:, 0],
+        "AP75": precision[:, IOU_THRESHOLDS == 0.75][:, 0],
+        "AR1": recall["all", few].mean(axis=1),
+        "AR10": recall["all", several].mean(axis=1),
+        "AR100": recall["all", many].mean(axis=1),
+    }
+    for letter, area_range in (("s", "small"), ("m", "medium"), ("l", "large")):
+        values[f"AP{letter}"], values[f"AR{letter}"] = means[area_range, many].mean(axis=2).T
+    return {name: values[name] for name in METRICS}
+
+
+def weighted_precision_and_recall(
+    videos: Sequence[Matches], max_detections: int, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """``precision_and_recall`` of one class, with every video counted ``weights`` times.
+
+    With weights of 1 the numbers are the same to the last bit.
+
+    Args:
+        videos: one entry per video in the order of the video ids.
+        max_detections: how many of each video's detections count.
+        weights: ``(S, V)`` whole numbers from 0 on.
+
+    Returns:
+        Precision ``(S, T, 101)`` at the recall points and final recall ``(S, T)``;
+        ``UNDEFINED`` where a resample has no ground truth that counts.
+    """
+    shape = (len(weights), len(IOU_THRESHOLDS))
+    precision = np.full((*shape, len(RECALL_POINTS)), UNDEFINED)
+    recall = np.full(shape, UNDEFINED)
+    num_truths = weights @ np.array([video.num_truths for video in videos], dtype=np.int64)
+    if not num_truths.any():
+        return precision, recall
+    scores = [video.scores[:max_detections] for video in videos]
+    order = np.argsort(-np.concatenate(scores), kind="stable")
+    video_of = np.repeat(np.arange(len(videos)), [len(part) for part in scores])[order]
+    matched = np.hstack([video.matched[:, :max_detections] for video in videos])[:, order]
+    counted = ~np.hstack([video.ignored[:, :max_detections] for video in videos])[:, order]
+    defined = np.flatnonzero(num_truths)
+    step = max(1, CHUNK // max(1, len(order)))
+    for rows in (defined[start : start + step] for start in range(0, len(defined), step)):
+        weight = weights[rows][:, video_of]
+        needed = _hits_needed(num_truths[rows])
+        for t in range(len(IOU_THRESHOLDS)):
+            if t == 0 or (counted[t] != counted[t - 1]).any():
+                ranks = np.cumsum(weight * counted[t], axis=1)
+            hit = np.flatnonzero(matched[t] & counted[t])
+            hits = np.cumsum(weight[:, hit], axis=1)
+            precision[rows, t] = _at_recall_points(hits, ranks[:, hit], needed)
+            recall[rows, t] = hits[:, -1] / num_truths[rows] if hit.size else 0.0
+    return precision, recall
+
+
+def _at_recall_points(hits: np.ndarray, ranks: np.ndarray, needed: np.ndarray) -> np.ndarray:
+    """Interpolated precision of S resamples: ``(S, 101)``.
+
+    Only hits are looked at: precision is highest at hits, and only hits raise recall.
+
+    Args:
+        hits: ``(S, H)`` hits so far, at each hit.
+        ranks: ``(S, H)`` detections that count so far, at each hit.
+        needed: ``(S, 101)`` as ``_hits_needed`` returns it, the last being all ground truths.
+    """
+    samples, num_hits = hits.shape
+    precisions = np.zeros((samples, num_hits + 1))  # the last: 0 where recall is never reached
+    precisions[:, :-1] = hits / (ranks + np.spacing(1))
+    envelope = np.maximum.accumulate(precisions[:, ::-1], axis=1)[:, ::-1]
+    # Rows are searched in one go, as one long ascending list: whole numbers, so exactly.
+    offsets = np.arange(samples)[:, None] * (needed.max() + 1)
+    reached = np.searchsorted((hits + offsets).ravel(), needed + offsets)
+    reached -= np.arange(samples)[:, None] * num_hits
+    return np.take_along_axis(envelope, reached, axis=1)
+
+
+def _hits_needed(num_truths: np.ndarray) -> np.ndarray:
+    """``(S, 101)`` the fewest hits that reach each recall point, of ``(S,)`` ground truths."""
+    totals, which = np.unique(num_truths, return_inverse=True)
+    needed = [np.searchsorted(np.arange(total + 1) / total, RECALL_POINTS) for total in totals]
+    return np.stack(needed)[which]
+
+
+def _mean_of_defined(classes: np.ndarray) -> np.ndarray:
+    """Mean over the first axis without ``UNDEFINED``; NaN where there is nothing else."""
+    defined = classes > UNDEFINED
+    total = np.where(defined, classes, 0.0).sum(axis=0)
+    count = defined.sum(axis=0)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
