@@ -74,6 +74,37 @@ def encode_rle(mask: np.ndarray | Tensor) -> RLE:
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
+def encode_region(region: np.ndarray, x: int, y: int, image_size: tuple[int, int]) -> RLE:
+    """Encode a mask that is empty outside of one region, without touching the rest of the frame.
+
+    Args:
+        region: ``(h, w)`` bool.
+        x, y: frame coordinates of its top left pixel; the region lies inside the frame.
+        image_size: ``(height, width)`` of the frame.
+
+    Returns:
+        What ``encode_rle`` says of the whole mask.
+    """
+    height, width = image_size
+    rows, columns = region.shape
+    # column by column, as COCO counts, with an empty pixel at either end of every column
+    framed = np.zeros((columns, rows + 2), dtype=bool)
+    framed[:, 1:-1] = region.T
+    flat = framed.ravel()
+    column, row = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]), rows + 2)
+    turns = (x + column) * height + y + row
+    # a run that leaves the frame at the bottom and enters at the next column's top is one run
+    first, last = turns[:-1], turns[1:]
+    repeated = np.flatnonzero(first == last)
+    turns = np.delete(turns, np.concatenate((repeated, repeated + 1)))
+    counts = np.diff(turns, prepend=0, append=height * width)
+    if counts[-1] == 0:
+        counts = counts[:-1]
+    plain = {"size": [height, width], "counts": counts.tolist()}
+    rle = coco_mask.frPyObjects(plain, height, width)
+    return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
+
+
 def decode_rle(rle: RLE) -> np.ndarray:
     """Decode compressed COCO RLE to an ``(H, W)`` bool array."""
     return coco_mask.decode(rle).astype(bool)

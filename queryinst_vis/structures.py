@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from queryinst_vis.masks import RLE, encode_rle, paste_masks, paste_region
+from queryinst_vis.masks import RLE, encode_region, paste_masks, paste_region
 
 
 @dataclass
@@ -60,15 +59,11 @@ class Detections:
         return paste_masks(self._logits(), self.boxes, self.image_size, self.mask_threshold)
 
     def rles(self) -> list[RLE]:
-        """The masks as N compressed COCO RLEs; never holds more than one full mask."""
-        canvas = np.zeros(self.image_size, dtype=np.uint8, order="F")
+        """The masks as N compressed COCO RLEs, without ever pasting one into a whole frame."""
         encoded = []
         for probabilities, box in zip(self._logits().float().sigmoid(), self.boxes, strict=True):
             region, x, y = paste_region(probabilities, box, self.image_size, self.mask_threshold)
-            window = canvas[y : y + region.shape[0], x : x + region.shape[1]]
-            window[:] = region.cpu().numpy()
-            encoded.append(encode_rle(canvas))
-            window[:] = 0
+            encoded.append(encode_region(region.cpu().numpy(), x, y, self.image_size))
         return encoded
 
     def _logits(self) -> Tensor:
