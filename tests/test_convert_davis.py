@@ -203,8 +203,8 @@ def empty_a_sequence(root: Path) -> None:
     [
         (remove_frames, "bear: no such folder; it should hold the frames for"),
         (remove_a_frame, "00001.png: has no frame 00001.jpg in"),
-        (spoil_a_png, "00001.png: not readable as PNG"),
-        (cut_a_png, "00001.png: not readable as PNG"),
+        (spoil_a_png, "00001.png: not readable as an image"),
+        (cut_a_png, "00001.png: not readable as an image"),
         (colour_a_png, "00001.png: an index map has a palette or is grey, 8 bits; this is RGB"),
         (shrink_a_png, "00001.png: 6x4 pixels, its sequence 32x24"),
         (use_davis_2016, "bear: no index but 255, which is void; the masks of DAVIS 2016"),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from queryinst_vis.data.annotations import require
 from queryinst_vis.data.convert.folders import image_files, image_size, subfolders, with_progress
+from queryinst_vis.data.convert.palette import read_palette_indices
 from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder, describe
 from queryinst_vis.errors import InputError
 from queryinst_vis.files import read_json, write_json_atomically
@@ -165,25 +165,9 @@ def _add_sequence(
 
 def _read_indices(path: Path, height: int, width: int) -> dict[int, RLE]:
     """Mask of every index of one PNG but the background's."""
-    indices = read_palette_indices(path)
+    indices = read_palette_indices(path, str(path))
     if indices.shape != (height, width):
         raise InputError(
             f"{path}: {indices.shape[1]}x{indices.shape[0]} pixels, its sequence {width}x{height}"
         )
     return {int(index): encode_rle(indices == index) for index in np.unique(indices) if index}
-
-
-def read_palette_indices(path: Path) -> np.ndarray:
-    """``(H, W)`` uint8 indices of a palette PNG (OpenCV would give its colours), or grey values.
-
-    Raises:
-        InputError: not readable, or neither of the two kinds.
-    """
-    try:
-        with Image.open(path) as image:
-            mode, indices = image.mode, np.array(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: not readable as PNG ({error})") from error
-    if mode not in ("P", "L"):
-        raise InputError(f"{path}: an index map has a palette or is grey, 8 bits; this is {mode}")
-    return indices

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 
-import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from queryinst_vis.data.convert.palette import read_palette_indices
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import RLE, encode_rle, to_rle
 
@@ -119,13 +119,10 @@ def png_patch(text: str, where: str) -> np.ndarray:
         InputError: it is neither.
     """
     try:
-        data = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
-        pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    except (binascii.Error, cv2.error) as error:
-        raise InputError(f"{where}: 'mask' is not an image in base64") from error
-    if pixels is None or pixels.ndim != 2:
-        raise InputError(f"{where}: 'mask' is not a grey image in base64")
-    return pixels > 0
+        data = base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise InputError(f"{where}: 'mask' is not base64") from error
+    return read_palette_indices(BytesIO(data), f"{where}: 'mask'") > 0
 
 
 def unite(rles: Sequence[RLE]) -> RLE | None:
