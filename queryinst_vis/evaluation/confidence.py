@@ -71,9 +71,10 @@ def compare_results(
         samples, seed: as in ``confidence_intervals``.
 
     Returns:
-        ``level``, ``samples``, ``seed``, ``videos`` and ``metrics``: by name ``a`` and ``b``,
-        the two values, ``difference`` (``b - a``), its ``interval`` ``[low, high]``, and
-        ``b_wins`` and ``ties``, shares of the resamples; None for a metric without ground truth.
+        ``level``, ``samples``, ``seed``, ``videos``, their ``checksum`` and ``metrics``: by name
+        ``a`` and ``b``, the two values, ``difference`` (``b - a``), its ``interval``
+        ``[low, high]``, and ``b_wins`` and ``ties``, shares of the resamples; None for a metric
+        without ground truth.
 
     Raises:
         InputError: a file cannot be used, or there are fewer than two videos.
@@ -90,7 +91,8 @@ def compare_results(
         name: _compare(*(point[name] for point in points), *(values[name] for values in found))
         for name in METRICS
     }
-    return {**_settings(len(sets[0].videos), samples, seed), "metrics": metrics}
+    settings = _settings(len(sets[0].videos), samples, seed)
+    return {**settings, "checksum": sets[0].checksum, "metrics": metrics}
 
 
 def _compare(

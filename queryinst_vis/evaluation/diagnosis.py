@@ -62,7 +62,8 @@ def diagnose(gt: str | Path | dict, results: str | Path | list) -> dict[str, Any
         ``detections``: number of detections by kind. ``objects``: how many there are, are
         ``found`` (IoU .5, right class), are ``split`` among detections, and how many detections
         are ``merged`` from objects. ``breakdown``: see ``break_down``. ``id_switches``: one
-        ``IdSwitch`` as a dict each, by video and frame. ``videos``: their number.
+        ``IdSwitch`` as a dict each, with the names of its ``video`` and ``class``, by video and
+        frame. ``videos``: their number; ``checksum``: theirs, see ``VideoSet``.
 
     Raises:
         InputError: a file cannot be used, or no object has a single pixel.
@@ -84,6 +85,7 @@ def diagnose(gt: str | Path | dict, results: str | Path | list) -> dict[str, Any
     objects = sum((video.objects for video in videos), Counter())
     return {
         "videos": len(videos),
+        "checksum": video_set.checksum,
         "AP": ap[NOTHING_REPAIRED],
         "alone": {
             cause.value: ap[causes] - ap[NOTHING_REPAIRED] for cause, causes in ALONE.items()
@@ -96,7 +98,15 @@ def diagnose(gt: str | Path | dict, results: str | Path | list) -> dict[str, Any
         "detections": {kind.value: kinds[kind] for kind in Kind},
         "objects": {name: objects[name] for name in ("all", "found", "split", "merged")},
         "breakdown": break_down([video.measured for video in videos], video_set.categories),
-        "id_switches": [asdict(switch) for video in videos for switch in video.switches],
+        "id_switches": [
+            {
+                "video": video_set.names[switch.video_id],
+                "class": video_set.categories[switch.category_id],
+                **asdict(switch),
+            }
+            for video in videos
+            for switch in video.switches
+        ],
     }
 
 
