@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import random
 import re
 from pathlib import Path
@@ -466,3 +467,27 @@ def test_a_file_that_is_no_json_is_one_line(tmp_path, capsys):
     path.write_text("{")
     assert cli.main(["data", "validate", str(path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+# Real sets
+
+
+@pytest.fixture
+def real_data():
+    if "QUERYINST_VIS_DATA" not in os.environ:
+        pytest.skip("QUERYINST_VIS_DATA is not set")
+    return Path(os.environ["QUERYINST_VIS_DATA"]) / "data"
+
+
+def test_a_set_that_was_made_with_care_has_no_findings(real_data):
+    folder = real_data / "pennfudan"
+    assert validate_set(folder / "instances.json", folder / "images") == []
+
+
+def test_coco_has_no_errors_and_a_few_areas_that_are_not_its_masks(real_data):
+    folder = real_data / "tiny_coco"
+    found = validate_set(folder / "annotations" / "instances_val2017.json", folder / "val2017")
+    assert [finding for finding in found if finding.severity == ERROR] == []
+    areas = [str(finding) for finding in found if finding.kind == "area differs"]
+    assert len(areas) == 2
+    assert "image 329323 (000000329323.jpg), annotation 900100329323: area 44673" in areas[1]
