@@ -264,6 +264,12 @@ def test_frames_may_be_counted_instead(convert):
     assert read_results(back) == [detection([LEFT, LEFT], 1.0, category_id=CAR)]
 
 
+def test_videos_without_file_names_go_by_their_ids(convert):
+    gt = video_set({"id": 8, "height": HEIGHT, "width": WIDTH, "length": 2})
+    folder = convert(gt, [detection([None, LEFT], video_id=8, category_id=CAR)], "mots")
+    assert lines_of(folder, "8") == [line(2, 1001, 1, LEFT)]
+
+
 def test_classes_may_be_numbered(convert):
     gt = video_set(video(1, "a"), classes=((1, "sedan"), (2, "dog")))
     results = [detection([LEFT, None]), detection([RIGHT, None], category_id=2)]
@@ -315,6 +321,7 @@ def test_bad_coco_video_is_refused(convert, tmp_path, entries, message):
     [
         ("0 1001 1 400", "a.txt, line 2: expected 'frame id class height width rle'"),
         (f"x 1001 1 400 300 {LEFT['counts']}", "line 2: expected 'frame id class"),
+        (f"0 {'1' * 5000} 1 400 300 {LEFT['counts']}", "line 2: expected 'frame id class"),
         (f"9 1001 1 400 300 {LEFT['counts']}", "line 2: video 1 has no frame 9, its 2 frames are"),
         (f"0 3001 3 400 300 {LEFT['counts']}", "line 2: class 3 is none of the video set"),
         (f"0 10000 10 400 300 {LEFT['counts']}", "line 2: class 10 marks regions to ignore"),

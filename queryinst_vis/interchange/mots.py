@@ -5,6 +5,7 @@ Masks of a frame never overlap; scores do not exist.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,17 +15,15 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from queryinst_vis.data.convert.mots import IDS_PER_CLASS, IGNORE_CLASS
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.mask_tracks import MaskTrack
 from queryinst_vis.evaluation.progress import show_progress
 from queryinst_vis.evaluation.video_set import VideoSet
-from queryinst_vis.interchange.mots_names import (
-    IDS_PER_CLASS,
-    IGNORE_CLASS,
-    MotsNames,
-    MotsSequence,
-)
+from queryinst_vis.interchange.mots_names import MotsNames, MotsSequence
 from queryinst_vis.masks import RLE, decode_rle, encode_rle, to_rle
+
+_NUMBER = re.compile("[0-9]{1,9}")
 
 
 @dataclass
@@ -190,7 +189,7 @@ def _read_lines(path: Path) -> Iterator[tuple[str, list[int], str]]:
     for line_number, line in enumerate(lines, start=1):
         where = f"{path}, line {line_number}"
         fields = line.split()
-        if fields and (len(fields) != 6 or not all(field.isdecimal() for field in fields[:5])):
-            raise InputError(f"{where}: expected 'frame id class height width rle'")
         if fields:
+            if len(fields) != 6 or not all(_NUMBER.fullmatch(field) for field in fields[:5]):
+                raise InputError(f"{where}: expected 'frame id class height width rle'")
             yield where, [int(field) for field in fields[:5]], fields[5]

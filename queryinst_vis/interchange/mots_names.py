@@ -1,7 +1,7 @@
 """What MOTS calls the videos, frames and classes of a YouTube-VIS file.
 
-A sequence is named by its frames' folder, where videos share one (clips of a sequence) with their
-id behind a dash, as ``convert_to_mots`` names the ground truth.
+Sequences and frames have the names that ``convert_to_mots`` gives to the ground truth: a sequence
+that of its frames' folder, with the video's id where several share it.
 """
 
 from __future__ import annotations
@@ -9,20 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
-from pathlib import PurePosixPath
 
+from queryinst_vis.data.convert.mots import IGNORE_CLASS
+from queryinst_vis.data.convert.to_mots import frame_numbers, sequence_names
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.mask_tracks import Video
 from queryinst_vis.interchange.video_list import VideoList
 
 CLASS_NUMBERS = {"car": 1, "pedestrian": 2, "person": 2}
 """The classes of MOTS under their own name and that of COCO and YouTube-VIS."""
-
-IDS_PER_CLASS = 1000
-"""The track numbered n of class c has the id ``c * 1000 + n``."""
-
-IGNORE_CLASS = 10
 
 
 @dataclass(frozen=True)
@@ -71,36 +66,18 @@ class MotsNames:
 
 
 def _sequences(videos: VideoList, first_frame: int | None) -> dict[int, MotsSequence]:
-    folders = {id_: _folder(names) for id_, names in videos.file_names.items()}
-    uses = Counter(folders.values())
-    sequences = {}
-    for id_, video in videos.videos.items():
-        shared = not folders[id_] or uses[folders[id_]] > 1
-        name = f"{folders[id_]}-{id_}".lstrip("-") if shared else folders[id_]
-        first = 1 if first_frame is None else first_frame
-        frames = _numbers(videos.file_names[id_]) if first_frame is None else None
-        frames = frames or list(range(first, first + video.length))
-        sequences[id_] = MotsSequence(name, video, frames)
-    names = Counter(sequence.name for sequence in sequences.values())
-    if len(names) < len(sequences):
-        name = names.most_common(1)[0][0]
+    files = videos.file_names
+    names = sequence_names([{"id": id_, "file_names": files[id_]} for id_ in files])
+    name, uses = Counter(names).most_common(1)[0] if names else ("", 1)
+    if uses > 1:
         raise InputError(f"two videos would be sequence '{name}'; rename one of their folders")
+    sequences = {}
+    for (id_, video), name in zip(videos.videos.items(), names, strict=True):
+        frames = frame_numbers(files[id_])
+        if first_frame is not None:
+            frames = list(range(first_frame, first_frame + video.length))
+        sequences[id_] = MotsSequence(name, video, frames)
     return sequences
-
-
-def _folder(file_names: list[str]) -> str:
-    """The folder of a video's frames, "" where there is none to speak of."""
-    name = PurePosixPath(file_names[0]).parent.name if file_names else ""
-    return name.lstrip(".")
-
-
-def _numbers(file_names: list[str]) -> list[int] | None:
-    """The numbers in the file names, None where they do not count upwards."""
-    stems = [PurePosixPath(name).stem for name in file_names]
-    if not all(stem.isdecimal() for stem in stems):
-        return None
-    numbers = [int(stem) for stem in stems]
-    return numbers if all(a < b for a, b in pairwise(numbers)) else None
 
 
 def _class_numbers(videos: VideoList, chosen: Mapping[str, int]) -> dict[int, int]:

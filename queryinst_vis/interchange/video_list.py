@@ -19,7 +19,7 @@ class VideoList:
 
     Attributes:
         videos: by id, in the order of the file.
-        file_names: of each video's frames, by video id; empty where the file names none.
+        file_names: of each video's frames, by video id; empty texts where the file has none.
         categories: class name by category id, ids ascending.
     """
 
@@ -42,9 +42,9 @@ class VideoList:
             id_: parse_video(entry, f"video set {path}: video {id_}")
             for id_, entry in truth.media.items()
         }
-        self.file_names = {
-            id_: [str(name) for name in entry.get("file_names") or []]
-            for id_, entry in truth.media.items()
+        self.file_names: dict[int, list[str]] = {
+            id_: [str(name) for name in truth.media[id_].get("file_names", [""] * video.length)]
+            for id_, video in self.videos.items()
         }
 
     def with_results(self, results: str | Path | list[dict[str, Any]]) -> VideoSet:
