@@ -182,7 +182,7 @@ def test_masks_are_joined_by_their_group_on_request(convert, tmp_path):
         track(0, "car", polygon(0, *A), group=4),
         track(1, "car", polygon(1, *B), group=4),
         track(2, "bus", polygon(1, *B), group=4),
-        track(3, "car", polygon(2, *B)),
+        track(3, "car", polygon(2, *B), group=0),
     )
     _, tracks = convert(by_group=True)
     assert_same_masks(tracks["car", 0], [rectangle(*A), rectangle(*B), None])

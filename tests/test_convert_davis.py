@@ -142,7 +142,7 @@ def test_meta_names_the_classes_of_objects(davis, tmp_path):
     [
         ({}, "'videos' is missing"),
         ({"videos": {"bear": {}}}, "video bear: 'objects' is missing"),
-        ({"videos": {"bear": {"objects": {"x": {}}}}}, "bear: object 'x' is not a number"),
+        ({"videos": {"bear": {"objects": {"x": {}}}}}, "bear: object 'x' is not a palette index"),
         ({"videos": {"bear": {"objects": {"1": {}}}}}, "object 1: 'category' is missing"),
         (
             {"videos": {"bear": {"objects": {"1": {"category": "cat"}}}}},

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from queryinst_vis.data.convert.folders import with_progress
+from queryinst_vis.data.tools.progress import show_progress
 from queryinst_vis.errors import InputError
 from queryinst_vis.files import write_json_atomically
 from queryinst_vis.masks import encode_rle
@@ -53,7 +53,7 @@ def convert_cityscapes(src: str | Path, dst: str | Path) -> str:
     src = Path(src)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for path in with_progress(_map_files(src), "reading Cityscapes"):
+    for path in show_progress(_map_files(src), "reading Cityscapes"):
         ids = _read_map(path)
         height, width = ids.shape
         name = path.name.removesuffix(MAP_SUFFIX) + IMAGE_SUFFIX

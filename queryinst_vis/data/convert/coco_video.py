@@ -10,7 +10,7 @@ import numpy as np
 
 from queryinst_vis.data.annotations import ImageRecord, read_annotations
 from queryinst_vis.data.coco import CocoDataset
-from queryinst_vis.data.convert.folders import new_folder, with_progress
+from queryinst_vis.data.convert.folders import new_folder
 from queryinst_vis.data.convert.normalise import category_names
 from queryinst_vis.data.convert.youtube_vis import (
     YouTubeVisBuilder,
@@ -18,6 +18,7 @@ from queryinst_vis.data.convert.youtube_vis import (
     youtube_vis_to_coco,
 )
 from queryinst_vis.data.frames import Frame, MaskPiece, load_pixels, look
+from queryinst_vis.data.tools.progress import show_progress
 from queryinst_vis.data.transforms import fit_size
 from queryinst_vis.data.views import View
 from queryinst_vis.errors import InputError
@@ -72,7 +73,7 @@ def convert_coco_video(
     records, crowds = _read_images(content, annotations, images, classes)
     builder = YouTubeVisBuilder(classes, f"{Path(annotations).name} as pseudo-videos, seed {seed}")
     with new_folder(dst) as folder:
-        for number, record in enumerate(with_progress(records, "writing pseudo-videos")):
+        for number, record in enumerate(show_progress(records, "writing pseudo-videos")):
             height, width = fit_size(record.height, record.width, min(size), max(size))
             windows = draw_camera_path(np.random.default_rng([seed, number]), frames, crop)
             views = [_view(window, record, height, width) for window in windows]

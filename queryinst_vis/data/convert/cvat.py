@@ -16,7 +16,6 @@ from queryinst_vis.data.convert.folders import (
     image_files,
     image_size,
     subfolders,
-    with_progress,
 )
 from queryinst_vis.data.convert.outlines import (
     Point,
@@ -27,6 +26,7 @@ from queryinst_vis.data.convert.outlines import (
     unite,
 )
 from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder, describe
+from queryinst_vis.data.tools.progress import show_progress
 from queryinst_vis.errors import InputError
 from queryinst_vis.files import write_json_atomically
 from queryinst_vis.masks import RLE
@@ -74,7 +74,7 @@ def convert_cvat(src: str | Path, dst: str | Path, *, by_group: bool = False) ->
     folders = [src] if single else [f for f in subfolders(src, "video") if (f / XML_NAME).is_file()]
     if not folders:
         raise InputError(f"{src}: neither it nor its folders hold {XML_NAME}")
-    parsed = [_read_video(folder, by_group) for folder in with_progress(folders, "reading CVAT")]
+    parsed = [_read_video(folder, by_group) for folder in show_progress(folders, "reading CVAT")]
     labels = sorted({label for *_, tracks in parsed for label, _, _ in tracks})
     if not labels:
         raise InputError(f"{src}: no file holds a track")
@@ -181,7 +181,7 @@ def _identity(track: Element, by_group: bool, where: str) -> Identity:
     label = track.get("label")
     if not label:
         raise InputError(f"{where}: 'label' is missing")
-    if by_group and track.get("group_id") is not None:
+    if by_group and track.get("group_id", "0") != "0":
         return label, "group", _integer(track, "group_id", where)
     return label, "track", _integer(track, "id", where)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 
 from queryinst_vis.data.annotations import require
-from queryinst_vis.data.convert.folders import image_files, image_size, subfolders, with_progress
+from queryinst_vis.data.convert.folders import image_files, image_size, subfolders
 from queryinst_vis.data.convert.palette import read_palette_indices
 from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder, describe
+from queryinst_vis.data.tools.progress import show_progress
 from queryinst_vis.errors import InputError
 from queryinst_vis.files import read_json, write_json_atomically
 from queryinst_vis.masks import RLE, encode_rle
@@ -67,7 +69,7 @@ def convert_davis(
         class_names = sorted({name for names in objects.values() for name in names.values()})
     builder = YouTubeVisBuilder(class_names, f"{src.name}, {annotations}")
     left_out = 0
-    for folder in with_progress(folders, "reading DAVIS"):
+    for folder in show_progress(folders, "reading DAVIS"):
         names = None if objects is None else objects.get(folder.name, {})
         left_out += _add_sequence(builder, folder, images / folder.name, names, class_names, meta)
     content = builder.as_json()
@@ -113,8 +115,8 @@ def _read_meta(path: Path) -> dict[str, ObjectNames]:
         where = f"{path}: video {name}"
         objects[name] = {}
         for identity, entry in require(video, "objects", dict, where).items():
-            if not identity.isdecimal():
-                raise InputError(f"{where}: object '{identity}' is not a number")
+            if not re.fullmatch("[0-9]{1,3}", identity):
+                raise InputError(f"{where}: object '{identity:.40}' is not a palette index")
             here = f"{where}, object {identity}"
             objects[name][int(identity)] = require(entry, "category", str, here)
     return objects

@@ -1,32 +1,19 @@
-"""What the converters share: folders of frames, progress, and outputs that are whole or absent."""
+"""What the converters share: folders of frames, and outputs that are whole or absent."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 from PIL import Image
-from rich.console import Console
-from rich.progress import track as track_progress
 
 from queryinst_vis.errors import InputError
 
-Item = TypeVar("Item")
-
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-
-
-def with_progress(items: Sequence[Item], description: str) -> Iterable[Item]:
-    """Iterate with a bar on standard error, if that is a terminal."""
-    console = Console(stderr=True)
-    return track_progress(
-        items, description, console=console, transient=True, disable=not console.is_terminal
-    )
 
 
 def natural_key(path: Path) -> tuple[str | int, ...]:

@@ -14,7 +14,6 @@ from queryinst_vis.data.convert.folders import (
     image_size,
     natural_key,
     subfolders,
-    with_progress,
 )
 from queryinst_vis.data.convert.outlines import (
     Point,
@@ -27,6 +26,7 @@ from queryinst_vis.data.convert.outlines import (
     unite,
 )
 from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder, describe
+from queryinst_vis.data.tools.progress import show_progress
 from queryinst_vis.errors import InputError
 from queryinst_vis.files import read_json, write_json_atomically
 from queryinst_vis.masks import RLE
@@ -69,7 +69,7 @@ def convert_labelme(src: str | Path, dst: str | Path) -> str:
     videos = [files for files in videos if files]
     if not videos:
         raise InputError(f"{src}: neither it nor its folders hold a .json file")
-    parsed = [_read_video(files, src) for files in with_progress(videos, "reading labelme")]
+    parsed = [_read_video(files, src) for files in show_progress(videos, "reading labelme")]
     labels = sorted({label for *_, shown in parsed for frame in shown for label, _ in frame})
     if not labels:
         raise InputError(f"{src}: none of its files holds a shape")
@@ -121,7 +121,7 @@ def _relative_image(path: Path, image_path: str, root: Path) -> str:
     """The image's path relative to ``root``; labelme writes it relative to the JSON file."""
     image = os.path.normpath(path.parent / image_path.replace("\\", "/"))
     name = os.path.relpath(image, root)
-    if name.startswith(".."):
+    if Path(name).parts[0] == "..":
         raise InputError(
             f"labelme file {path}: its image {image} lies outside of {root}; name a folder that "
             "holds both"

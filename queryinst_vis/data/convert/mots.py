@@ -8,13 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from queryinst_vis.data.convert.folders import with_progress
 from queryinst_vis.data.convert.youtube_vis import (
     YouTubeVisBuilder,
     describe,
     youtube_vis_to_coco,
 )
 from queryinst_vis.data.images import read_image
+from queryinst_vis.data.tools.progress import show_progress
 from queryinst_vis.errors import InputError
 from queryinst_vis.files import write_json_atomically
 from queryinst_vis.masks import RLE, encode_rle, to_rle
@@ -68,7 +68,7 @@ def convert_mots(
         raise InputError(f"{dst}: named for both annotation files; choose two names")
     builder = YouTubeVisBuilder(CLASS_NAMES, f"MOTS, frames {start:g} to {end:g} of each sequence")
     sequences = _sequences(src)
-    for name in with_progress(sequences, "reading MOTS"):
+    for name in show_progress(sequences, "reading MOTS"):
         frames = _part(_frame_files(src / "images" / name), start, end)
         masks = _read_masks(src, name, frames, source)
         step = clip_length or max(len(frames), 1)

@@ -16,8 +16,8 @@ from queryinst_vis.data.annotations import (
     require,
     require_size,
 )
-from queryinst_vis.data.convert.folders import with_progress
 from queryinst_vis.data.convert.youtube_vis import describe, youtube_vis_to_coco
+from queryinst_vis.data.tools.progress import show_progress
 from queryinst_vis.errors import InputError
 from queryinst_vis.files import write_json_atomically
 from queryinst_vis.segmentations import RLE, to_rles
@@ -139,7 +139,7 @@ def _tracks(
     repairs: Counter[str],
 ) -> list[dict[str, Any]]:
     tracks = []
-    for index, annotation in enumerate(with_progress(annotations, "reading tracks")):
+    for index, annotation in enumerate(show_progress(annotations, "reading tracks")):
         here = f"{where}: annotations[{index}]"
         video = lookup(videos, require(annotation, "video_id", int, here), "video_id", here)
         lookup(names, require(annotation, "category_id", int, here), "category_id", here)

@@ -16,9 +16,10 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.data.annotations import check_unique
-from queryinst_vis.data.convert.folders import IMAGE_SUFFIXES, new_folder, with_progress
+from queryinst_vis.data.convert.folders import IMAGE_SUFFIXES, new_folder
 from queryinst_vis.data.convert.mots import IDS_PER_CLASS, IGNORE_CLASS
 from queryinst_vis.data.convert.normalise import category_names, read_normalised
+from queryinst_vis.data.tools.progress import show_progress
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import RLE, decode_rle, encode_rle
 
@@ -98,7 +99,7 @@ def convert_to_mots(
     sequences = _sequences(content, labels, str(src))
     lost: Counter[str] = Counter()
     with new_folder(dst) as folder:
-        for sequence in with_progress(sequences, "writing MOTS"):
+        for sequence in show_progress(sequences, "writing MOTS"):
             maps = _instance_maps(sequence, lost)
             if form == "png":
                 _write_maps(folder / "instances" / sequence.name, sequence.numbers, maps)
