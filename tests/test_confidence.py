@@ -1,0 +1,202 @@
+"""Bootstrap over videos: weights count as copies would; what a comparison says."""
+
+import json
+
+import numpy as np
+import pytest
+from eval_cases import detection, ground_truth, rle
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from queryinst_vis.cli import main
+from queryinst_vis.errors import InputError
+from queryinst_vis.evaluation import resampling
+from queryinst_vis.evaluation.average_precision import (
+    METRICS,
+    UNDEFINED,
+    Matches,
+    match_detections,
+    precision_and_recall,
+)
+from queryinst_vis.evaluation.confidence import compare_results, confidence_intervals, verdict
+from queryinst_vis.evaluation.resampling import (
+    draw_videos,
+    resampled_metrics,
+    weighted_precision_and_recall,
+)
+from queryinst_vis.evaluation.youtube_vis import AREA_RANGES, summarise
+
+CATEGORIES = {1: "person", 2: "dog", 7: "cat"}
+
+
+def random_matches(rng, most=8):
+    """A class in a video as matching leaves it; some of it ignored."""
+    detections, truths = rng.integers(0, most + 1), rng.integers(0, 4)
+    truth_ignored = rng.random(truths) < 0.2
+    matched, ignored = match_detections(
+        rng.random((detections, truths)), truth_ignored, np.zeros(truths, dtype=bool)
+    )
+    ignored |= ~matched & (rng.random(detections) < 0.2)
+    scores = -np.sort(-rng.random(detections))
+    return Matches(scores, matched, ignored, int((~truth_ignored).sum()))
+
+
+def random_videos(rng, number):
+    return [
+        {
+            (category, area_range): random_matches(rng)
+            for category in CATEGORIES
+            if rng.random() < 0.7
+            for area_range in AREA_RANGES
+        }
+        for _ in range(number)
+    ]
+
+
+@given(seed=st.integers(0, 2**32 - 1), limit=st.sampled_from([1, 3, 100]))
+@settings(max_examples=100, deadline=None)
+def test_weights_of_one_give_the_plain_numbers_to_the_last_bit(seed, limit):
+    rng = np.random.default_rng(seed)
+    videos = [random_matches(rng) for _ in range(rng.integers(1, 6))]
+    precision, recall = precision_and_recall(videos, limit)
+    weights = np.ones((2, len(videos)), dtype=int)
+    weighted_precision, weighted_recall = weighted_precision_and_recall(videos, limit, weights)
+    for sample in range(2):
+        np.testing.assert_array_equal(weighted_precision[sample], precision)
+        np.testing.assert_array_equal(weighted_recall[sample], recall)
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_a_weight_counts_a_video_as_its_copies_would(seed):
+    rng = np.random.default_rng(seed)
+    videos = random_videos(rng, 5)
+    weights = rng.integers(0, 4, size=(3, 5))
+    found = resampled_metrics(videos, CATEGORIES, weights)
+    for sample, weight in enumerate(weights):
+        copies = [video for video, times in zip(videos, weight, strict=True) for _ in range(times)]
+        expected = summarise(copies, CATEGORIES)
+        for name in METRICS:
+            if expected[name] == UNDEFINED:
+                assert np.isnan(found[name][sample]), name
+            else:
+                assert found[name][sample] == pytest.approx(expected[name], abs=1e-12), name
+
+
+def test_samples_may_be_computed_in_pieces(monkeypatch):
+    rng = np.random.default_rng(3)
+    videos, weights = random_videos(rng, 6), draw_videos(6, 50, seed=0)
+    whole = resampled_metrics(videos, CATEGORIES, weights)
+    monkeypatch.setattr(resampling, "CHUNK", 40)  # one or two samples at once
+    pieces = resampled_metrics(videos, CATEGORIES, weights)
+    for name in METRICS:
+        np.testing.assert_array_equal(whole[name], pieces[name])
+
+
+def test_as_many_videos_are_drawn_as_there_are():
+    weights = draw_videos(num_videos=7, samples=2000, seed=1)
+    assert weights.shape == (2000, 7)
+    assert (weights.sum(axis=1) == 7).all()
+    assert weights.mean(axis=0) == pytest.approx(np.ones(7), abs=0.1)
+
+
+def noisy_results(seed, noise, videos=range(1, 21), width=60):
+    """Two objects a video: boxes shifted by up to ``noise`` pixels, some missing, some wrong."""
+    rng = np.random.default_rng(seed)
+    results = []
+    for video in videos:
+        for x in (0, 100):
+            shift = int(rng.integers(0, noise + 1))
+            category = 1 if rng.random() < 0.9 else 2
+            masks = [rle(x + shift, 0, x + shift + width, 50)] * 2
+            results.append(detection(masks, float(rng.random()), video, category))
+    return results
+
+
+def twenty_videos():
+    annotations = [
+        {"video_id": video, "segmentations": [rle(x, 0, x + 60, 50)] * 2}
+        for video in range(1, 21)
+        for x in (0, 100)
+    ]
+    return ground_truth(annotations, videos=range(1, 21))
+
+
+def test_the_interval_holds_the_value_and_comes_back_with_its_seed(tmp_path):
+    gt, a, b = twenty_videos(), noisy_results(0, 30), noisy_results(1, 30)
+    first, again = (compare_results(gt, a, b, 200, seed=5) for _ in range(2))
+    assert first == again
+    assert first != compare_results(gt, a, b, 200, seed=6)
+    found = first["metrics"]["AP"]
+    low, high = found["interval"]
+    assert low < found["difference"] < high
+    assert found["difference"] == found["b"] - found["a"]
+    assert first["metrics"]["APl"] is None  # there are no large objects
+    json.dumps(first, allow_nan=False)
+
+
+def test_a_file_does_not_differ_from_itself():
+    gt, results = twenty_videos(), noisy_results(0, 30)
+    comparison = compare_results(gt, results, results, samples=100)
+    for name in ("AP", "AP50", "AP75", "AR1", "AR100"):
+        found = comparison["metrics"][name]
+        assert (found["difference"], found["interval"]) == (0.0, [0.0, 0.0])
+        assert (found["b_wins"], found["ties"]) == (0.0, 1.0)
+    assert verdict(comparison).startswith("no difference can be told: B - A is +0.0 AP")
+
+
+def test_what_is_better_in_every_video_is_better_for_sure():
+    gt, good, poor = twenty_videos(), noisy_results(0, 2), noisy_results(0, 30)
+    comparison = compare_results(gt, poor, good, samples=200)
+    found = comparison["metrics"]["AP"]
+    low, high = found["interval"]
+    assert 0 < low < found["difference"] < high
+    assert found["b_wins"] == 1.0
+    points = f"{100 * found['difference']:.1f} AP [{100 * low:.1f}, {100 * high:.1f}]"
+    assert verdict(comparison) == f"B is better than A by {points}"
+    assert (
+        verdict(compare_results(gt, good, poor, samples=200)) == f"A is better than B by {points}"
+    )
+
+
+def test_pairing_narrows_the_interval():
+    """Where videos differ more than files, the difference is surer than the two values."""
+    gt = twenty_videos()
+    easy = noisy_results(0, 0, range(1, 11))
+    a, b = (easy + noisy_results(0, noise, range(11, 21)) for noise in (28, 30))
+    found = compare_results(gt, a, b, samples=200)["metrics"]["AP"]
+    alone = compare_results(gt, a, noisy_results(9, 30), samples=200)["metrics"]["AP"]
+    width, unpaired = (high - low for low, high in (found["interval"], alone["interval"]))
+    assert width < unpaired / 2
+
+
+def test_intervals_of_one_file():
+    videos = random_videos(np.random.default_rng(0), 40)
+    found = confidence_intervals(videos, CATEGORIES, samples=300, seed=2)
+    assert (found["samples"], found["seed"], found["videos"], found["level"]) == (300, 2, 40, 0.95)
+    metrics = summarise(videos, CATEGORIES)
+    for name in ("AR1", "AR10", "AR100"):
+        low, high = found["intervals"][name]
+        assert 0 <= low < metrics[name] < high <= 1
+    assert found == confidence_intervals(videos, CATEGORIES, samples=300, seed=2)
+
+
+def test_a_single_video_has_no_interval():
+    gt = ground_truth([{"segmentations": [rle(0, 0, 60, 50)] * 2}])
+    results = [detection([rle(0, 0, 60, 50)] * 2)]
+    with pytest.raises(InputError, match="at least two; the ground truth has 1"):
+        compare_results(gt, results, results)
+
+
+def test_the_command_line_says_who_wins(tmp_path, capsys):
+    files = {"gt": twenty_videos(), "a": noisy_results(0, 30), "b": noisy_results(0, 2)}
+    for name, content in files.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    paths = [str(tmp_path / f"{name}.json") for name in files]
+    out = tmp_path / "out.json"
+    assert main(["compare", *paths, "--samples", "50", "--seed", "3", "--json", str(out)]) == 0
+    assert "B is better than A by" in capsys.readouterr().out
+    written = json.loads(out.read_text())
+    assert (written["samples"], written["seed"]) == (50, 3)
+    assert main(["compare", *paths, "--seed", "-1"]) == 2
+    assert "expected a whole number from 0 on" in capsys.readouterr().err
