@@ -311,6 +311,7 @@ def test_broken_image(mots, refusal):
 
 
 MASK = encode_rle(instance_map(1) == CAR)["counts"]
+WIDER = encode_rle(np.ones((HEIGHT, 40), bool))["counts"]
 
 
 @pytest.mark.parametrize(
@@ -323,7 +324,7 @@ MASK = encode_rle(instance_map(1) == CAR)["counts"]
         (f"1 1001 2 24 32 {MASK}", "object 1001 is not of class 2; ids are class * 1000 + number"),
         (f"1 2007 2 24 32 {MASK}", "object 2007 occurs twice in frame 1"),
         ("1 1001 1 24 32 ~~~", "unreadable segmentation"),
-        ("1 1001 1 24 32 0PPPPPP9", "the frame of 32x24 has 768"),
+        (f"1 1001 1 24 32 {WIDER}", "run lengths cover 960 pixels, the frame of 32x24 has 768"),
     ],
 )
 def test_broken_line_is_named_by_its_number(mots, refusal, line, message):
