@@ -112,7 +112,7 @@ FAULTS = {
     "frame size": (
         lambda c: c["videos"][0].update(width=0),
         "video 12 (v12)",
-        "`width` is 0: must be a positive integer",
+        "`width` is 0: must be a positive integer, at most 65535",
     ),
     "frame list": (
         lambda c: c["videos"][0]["file_names"].pop(),
@@ -300,7 +300,7 @@ def test_faults_of_a_coco_file_name_image_and_annotation(tmp_path):
     found = "\n".join(str(finding) for finding in check(content, tmp_path))
     assert "image 70 (a.jpg), annotation 501: box [10, 8, 60, 32], its mask's is" in found
     assert "image 70 (a.jpg), annotation 44: they add up to 3841" in found
-    assert "image 7: `height` is None: must be a positive integer" in found
+    assert "image 7: `height` is None: must be a positive integer, at most" in found
 
 
 # Images
@@ -371,7 +371,25 @@ def test_what_the_evaluation_refuses_is_found(case, tmp_path):
     assert (ERROR if "annotations" not in case and "public" not in case else NOTE) in severities
 
 
-JUNK = [None, -1, 0, 1, 2.5, 1e300, "x", "", [], {}, [1], [[]], {"size": [1]}, True, 10**30, "b'1'"]
+JUNK = [
+    None,
+    -1,
+    0,
+    1,
+    2.5,
+    1e300,
+    "x",
+    "",
+    [],
+    {},
+    [1],
+    [[]],
+    {"size": [1]},
+    True,
+    10**30,
+    10**400,
+    "b'1'",
+]
 
 
 def spoil_somewhere(content, chance):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Container
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from queryinst_vis.data.tools.findings import Finding, Place, refuse_errors
 from queryinst_vis.fingerprint import video_name
 
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
+_MAX_SIDE = 65_535  # also the longest video: what is beyond is a slip, and would take all memory
 _LIST_KEYS = {
     "video": ("segmentations", "bboxes", "areas"),
     "image": ("segmentation", "bbox", "area"),
@@ -130,6 +132,16 @@ def is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def is_finite(value: Any) -> bool:
+    """Whether a JSON value is a number that a float can hold."""
+    try:
+        return (
+            isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        )
+    except OverflowError:  # an integer of hundreds of digits
+        return False
+
+
 def _entries_by_id(content: dict[str, Any], name: str, found: list[Finding]) -> dict[int, dict]:
     """The objects of the list ``name`` that have an id of their own."""
     items = content.get(name)
@@ -202,10 +214,10 @@ def _has_size(entry: dict[str, Any], length: Any, place: Place, found: list[Find
     wrong = [
         f"`{key}` is {value!r:.40}"
         for key, value in sides.items()
-        if not is_integer(value) or value < 1
+        if not is_integer(value) or not 1 <= value <= _MAX_SIDE
     ]
     if wrong:
-        message = f"{', '.join(wrong)}: must be a positive integer"
+        message = f"{', '.join(wrong)}: must be a positive integer, at most {_MAX_SIDE}"
         found.append(Finding("frame size", place, message))
     return not wrong
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pycocotools import mask as coco_mask
 
-from queryinst_vis.data.tools.annotation_set import Annotation, Medium, is_integer
+from queryinst_vis.data.tools.annotation_set import Annotation, Medium, is_finite, is_integer
 from queryinst_vis.data.tools.findings import Finding, Place, describe_place
 from queryinst_vis.errors import InputError
-from queryinst_vis.masks import RLE, to_rle
+from queryinst_vis.masks import to_rle
 from queryinst_vis.run_lengths import is_counts, sum_runs
+from queryinst_vis.segmentations import RLE, to_rles
 
 BOX_SLACK = 2.0, 0.05
 """A box may differ from its mask's by this many pixels, or this share of its longer side: polygons
@@ -29,12 +29,11 @@ def check_annotation(
     """Check one track or instance; faults go to ``found``.
 
     Returns:
-        One compressed RLE per frame, None where there is no mask or a broken one.
+        As ``check_masks``.
     """
     place = {**medium.place, "annotation": annotation.entry["id"]}
     _check_attributes(annotation.entry, medium, place, found)
     masks = check_masks(annotation.segmentations, medium, place, found)
-    broken = _broken_frames(annotation.segmentations, masks)
     for key, values, check in (
         ("bboxes", annotation.boxes, _check_box),
         ("areas", annotation.areas, _check_area),
@@ -42,18 +41,11 @@ def check_annotation(
         if values is None or (medium.kind == "image" and values == [None]):
             continue
         if _is_one_a_frame(values, key, medium, place, found):
-            for frame, (value, mask) in enumerate(zip(values, masks, strict=True)):
-                if frame not in broken:
-                    check(value, mask, _at_frame(place, medium, frame), found)
+            for frame, mask in enumerate(masks):
+                is_broken = mask is None and annotation.segmentations[frame] is not None
+                if not is_broken:
+                    check(values[frame], mask, _at_frame(place, medium, frame), found)
     return masks
-
-
-def _broken_frames(segmentations: Any, masks: list[RLE | None]) -> Container[int]:
-    """Frames of which nobody can say whether box and area are right."""
-    if not isinstance(segmentations, list) or len(segmentations) != len(masks):
-        return range(len(masks))
-    pairs = zip(segmentations, masks, strict=True)
-    return {frame for frame, (own, mask) in enumerate(pairs) if own is not None and mask is None}
 
 
 def check_masks(
@@ -62,44 +54,55 @@ def check_masks(
     """Check a list of masks, one or None per frame; faults go to ``found``.
 
     Returns:
-        One compressed RLE per frame, None where there is no mask or a broken one.
+        One compressed RLE per frame, None where there is no mask or a broken one; an empty list
+        if there is not one entry a frame.
     """
     if not _is_one_a_frame(segmentations, "segmentations", medium, place, found):
-        return [None] * medium.length
-    masks: list[RLE | None] = []
-    for frame, segmentation in enumerate(segmentations):
-        here = _at_frame(place, medium, frame)
-        mask = None
-        if segmentation is not None:
-            mask = check_mask(segmentation, medium, here, found)
-        if mask is not None and coco_mask.area(mask) == 0:
+        return []
+    shown = [frame for frame, mask in enumerate(segmentations) if mask is not None]
+    if not shown:
+        found.append(Finding("never visible", place, "has no mask in any frame"))
+    masks: list[RLE | None] = [None] * medium.length
+    own = [segmentations[frame] for frame in shown]
+    places = [_at_frame(place, medium, frame) for frame in shown]
+    for frame, here, rle in zip(shown, places, _to_rles(own, medium, places, found), strict=True):
+        masks[frame] = rle
+        if rle is not None and coco_mask.area(rle) == 0:
             message = "the mask has no pixel; where the object is absent, write null"
             found.append(Finding("empty mask", here, message))
-        masks.append(mask)
-    if all(segmentation is None for segmentation in segmentations):
-        found.append(Finding("never visible", place, "has no mask in any frame"))
     return masks
 
 
-def check_mask(segmentation: Any, medium: Medium, place: Place, found: list[Finding]) -> RLE | None:
-    """One mask as compressed RLE; None after reporting why it is not one of its frame."""
-    height, width = medium.height, medium.width
-    fault = _find_fault(segmentation, height, width)
-    if fault is not None:
-        found.append(Finding(fault[0], place, fault[1]))
-        return None
-    try:
-        mask = to_rle(segmentation, height, width, "the mask")
-    except InputError as error:
-        found.append(Finding("unreadable mask", place, str(error)))
-        return None
-    if isinstance(segmentation, list):
-        _check_extent(segmentation, medium, place, found)
-    return mask
+def _to_rles(
+    segmentations: list[Any], medium: Medium, places: list[Place], found: list[Finding]
+) -> list[RLE | None]:
+    """The masks as RLEs; None for those that are not masks of their frame, and why in ``found``."""
+    try:  # together, which is faster, and nearly always possible
+        rles, _ = to_rles(segmentations, medium.height, medium.width, str)
+    except InputError:
+        rles = [
+            _to_rle(segmentation, medium, place, found)
+            for segmentation, place in zip(segmentations, places, strict=True)
+        ]
+    for segmentation, place, rle in zip(segmentations, places, rles, strict=True):
+        if rle is not None and isinstance(segmentation, list):
+            _check_extent(segmentation, medium, place, found)
+    return rles
+
+
+def _to_rle(segmentation: Any, medium: Medium, place: Place, found: list[Finding]) -> RLE | None:
+    fault = _find_fault(segmentation, medium.height, medium.width)
+    if fault is None:
+        try:
+            return to_rle(segmentation, medium.height, medium.width, "the mask")
+        except InputError as error:
+            fault = "unreadable mask", str(error)
+    found.append(Finding(fault[0], place, fault[1]))
+    return None
 
 
 def _find_fault(segmentation: Any, height: int, width: int) -> tuple[str, str] | None:
-    """Kind and message of what can be told without decoding."""
+    """Kind and message of a fault that has a name; None where decoding must tell."""
     if segmentation in ([], {}, ""):
         return "empty entry", f"is {segmentation!r}; where the object is absent, write null"
     if isinstance(segmentation, list):
@@ -142,13 +145,8 @@ def _is_polygon(points: Any) -> bool:
         isinstance(points, list)
         and len(points) >= 6
         and len(points) % 2 == 0
-        and all(map(_is_finite, points))
+        and all(map(is_finite, points))
     )
-
-
-def _is_finite(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
 
 
 def _check_extent(polygons: list, medium: Medium, place: Place, found: list[Finding]) -> None:
@@ -218,7 +216,7 @@ def _check_box(box: Any, mask: RLE | None, place: Place, found: list[Finding]) -
         if mask is not None:
             found.append(Finding("mask without box", place, "has a mask, but the box is null"))
         return
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_finite, box)):
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_finite, box)):
         message = f"{box!r:.60} is not [x, y, width, height]"
         found.append(Finding("broken box", place, message))
     elif mask is None:
@@ -248,7 +246,7 @@ def _check_area(area: Any, mask: RLE | None, place: Place, found: list[Finding])
     if area is None:
         if mask is not None:
             found.append(Finding("mask without area", place, "has a mask, but the area is null"))
-    elif not _is_finite(area) or area < 0:
+    elif not is_finite(area) or area < 0:
         found.append(Finding("broken area", place, f"area {area!r:.40} is no number of pixels"))
     elif mask is None:
         if area:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from queryinst_vis.data.tools.annotation_set import AnnotationSet, Medium, is_integer
+from queryinst_vis.data.tools.annotation_set import AnnotationSet, Medium, is_finite, is_integer
 from queryinst_vis.data.tools.findings import Finding, Place
 from queryinst_vis.data.tools.mask_checks import check_masks, check_repetitions
 from queryinst_vis.data.tools.progress import show_progress
@@ -56,8 +55,7 @@ def check_structure(content: Any, found: list[Finding]) -> PlacedEntries:
 
 
 def _check_score(score: Any, place: Place, found: list[Finding]) -> None:
-    is_number = isinstance(score, int | float) and not isinstance(score, bool)
-    if not is_number or not math.isfinite(score):
+    if not is_finite(score):
         message = f"`score` must be a finite number, is {score!r:.40}"
         found.append(Finding("score", place, message))
     elif not 0 <= score <= 1:

@@ -14,7 +14,7 @@ from queryinst_vis.data.tools.annotation_set import Annotation, AnnotationSet, M
 from queryinst_vis.data.tools.findings import describe_place
 from queryinst_vis.data.tools.progress import show_progress
 from queryinst_vis.errors import InputError
-from queryinst_vis.masks import to_rle
+from queryinst_vis.segmentations import to_rles
 
 SIZE_BOUNDS = {"video": (128**2, 256**2), "image": (32**2, 96**2)}
 """Mean mask area in pixels at which the metric's medium and its large objects begin: YouTube-VIS
@@ -106,13 +106,18 @@ def _shown_boxes(annotation: Annotation, medium: Medium) -> dict[int, tuple[np.n
     masks = annotation.segmentations
     if not isinstance(masks, list) or len(masks) != medium.length:
         raise InputError(f"{where}: `segmentations` must have {medium.length} entries")
-    shown = {}
-    for frame, mask in enumerate(masks):
-        if mask:
-            rle = to_rle(mask, medium.height, medium.width, f"{where}, frame {frame}")
-            if area := int(coco_mask.area(rle)):
-                shown[frame] = coco_mask.toBbox(rle), area
-    return shown
+    frames = [frame for frame, mask in enumerate(masks) if mask]
+    rles, areas = to_rles(
+        [masks[frame] for frame in frames],
+        medium.height,
+        medium.width,
+        lambda index: f"{where}, frame {frames[index]}",
+    )
+    return {
+        frame: (coco_mask.toBbox(rle), area)
+        for frame, rle, area in zip(frames, rles, areas.tolist(), strict=True)
+        if area
+    }
 
 
 def _measure_track(category: str, shown: dict[int, tuple[np.ndarray, int]]) -> TrackStatistics:
