@@ -1,4 +1,4 @@
-"""YouTube-VIS AP against a plain implementation, on some hundreds of random data sets.
+"""YouTube-VIS AP against a plain implementation, and what must not change it, on random data sets.
 
 Masks are made of 100x100 pixel cells, so that the plain implementation can work on small
 boolean grids while areas reach all ranges.
@@ -6,64 +6,94 @@ boolean grids while areas reach all ranges.
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from queryinst_vis.evaluation import evaluate_youtube_vis
 from queryinst_vis.masks import encode_rle
 
 CELL = 100
 ROWS, COLUMNS = 4, 3
+CLASSES = (3, 8)
 THRESHOLDS = np.linspace(0.5, 0.95, 10).tolist()
 RANGES = {"": (0, 1e10), "s": (0, 128**2), "m": (128**2, 256**2), "l": (256**2, 1e10)}
 
 
-def random_data_set(rng):
-    """Cell-grid tracks: ``(truths, detections)`` of up to 3 videos, 2 classes and 4 frames."""
-    lengths = {int(v): int(rng.integers(1, 5)) for v in rng.choice(50, rng.integers(1, 4), False)}
-    classes = [3, 8]
+@st.composite
+def data_sets(draw):
+    """Cell-grid tracks: ``(lengths, truths, detections)`` of up to 3 videos and 4 frames."""
+    ids = draw(st.lists(st.integers(0, 50), min_size=1, max_size=3, unique=True))
+    lengths = {video: draw(st.integers(1, 4)) for video in ids}
     truths = [
         {
-            "video": int(rng.choice(list(lengths))),
-            "class": int(rng.choice(classes)),
-            "crowd": bool(rng.random() < 0.2),
+            "video": video,
+            "class": draw(st.sampled_from(CLASSES)),
+            "crowd": draw(st.sampled_from([False, False, False, True])),
+            "grid": draw(grids(lengths[video], sparsity=draw(st.integers(0, 2)))),
+            "form": draw(st.sampled_from(list(FORMS))),
         }
-        for _ in range(rng.integers(1, 7))
+        for video in draw(st.lists(st.sampled_from(ids), max_size=6))
     ]
-    for truth in truths:
-        shape = (lengths[truth["video"]], ROWS, COLUMNS)
-        truth["grid"] = rng.random(shape) < rng.choice([0.04, 0.1, 0.4, 0.8])
     detections = []
-    for _ in range(rng.integers(1, 15)):
-        source = truths[rng.integers(len(truths))]
-        flips = rng.random(source["grid"].shape) < rng.choice([0.0, 0.05, 0.15, 0.4])
+    for _ in range(draw(st.integers(1, 14))):
+        source = draw(st.sampled_from(truths)) if truths else {"video": ids[0], "class": 3}
+        video = source["video"]
+        grid = draw(grids(lengths[video], sparsity=draw(st.integers(1, 4))))
         detections.append(
             {
-                "video": source["video"],
-                "class": int(rng.choice([source["class"], source["class"], *classes])),
-                "grid": source["grid"] ^ flips,
-                "score": float(rng.integers(1, 8)) / 8,  # ties are frequent
+                "video": video,
+                "class": draw(st.sampled_from([source["class"], *CLASSES])),
+                "grid": source.get("grid", False) ^ grid,
+                "score": draw(st.integers(1, 7)) / 8,  # ties are frequent
+                "form": draw(st.sampled_from(list(FORMS))),
             }
         )
-    for track in [*truths, *detections]:
-        track["area"] = mean_area(track)
-    for detection in detections:
-        detection["ious"] = {
-            id(truth): iou(detection, truth)
-            for truth in truths
-            if truth["video"] == detection["video"]
-        }
-    return lengths, classes, truths, detections
+    return lengths, truths, detections
 
 
-def as_files(lengths, classes, truths, detections):
-    def masks(grid):
-        cell = np.ones((CELL, CELL), dtype=bool)
-        return [encode_rle(np.kron(frame, cell)) if frame.any() else None for frame in grid]
+def grids(length, sparsity):
+    """``(length, ROWS, COLUMNS)`` bool, of whose cells about one in ``2 ** sparsity`` is set."""
+    size = length * ROWS * COLUMNS
+    bits = st.integers(0, 2**size - 1)
 
+    def to_grid(numbers):
+        number = numbers[0]
+        for other in numbers[1:]:
+            number &= other
+        cells = [number >> k & 1 for k in range(size)]
+        return np.array(cells, dtype=bool).reshape(length, ROWS, COLUMNS)
+
+    return st.tuples(*[bits] * max(sparsity, 1)).map(to_grid)
+
+
+def plain_counts(mask):
+    """Run lengths as a list, background first."""
+    pixels = mask.ravel(order="F")
+    ends = np.append(np.flatnonzero(pixels[1:] != pixels[:-1]) + 1, pixels.size)
+    runs = np.diff(ends, prepend=0).tolist()
+    return {"size": list(mask.shape), "counts": [0, *runs] if pixels[0] else runs}
+
+
+def cell_polygons(mask):
+    """A square for each cell that is set."""
+    corners = ((0, 0), (CELL, 0), (CELL, CELL), (0, CELL))
+    cells = np.argwhere(mask[::CELL, ::CELL]) * CELL
+    return [[float(v) for dx, dy in corners for v in (x + dx, y + dy)] for y, x in cells]
+
+
+FORMS = {"compressed": encode_rle, "plain": plain_counts, "polygons": cell_polygons}
+
+
+def as_files(lengths, truths, detections):
     def entry(track):
+        masks = [np.kron(frame, np.ones((CELL, CELL), dtype=bool)) for frame in track["grid"]]
+        to_file = FORMS[track["form"]]
+        # an absent object is null, or an empty mask
+        shown = [m if m.any() or track["form"] == "plain" else None for m in masks]
         return {
             "video_id": track["video"],
             "category_id": track["class"],
-            "segmentations": masks(track["grid"]),
+            "segmentations": [None if m is None else to_file(m) for m in shown],
         }
 
     gt = {
@@ -71,7 +101,7 @@ def as_files(lengths, classes, truths, detections):
             {"id": v, "height": CELL * ROWS, "width": CELL * COLUMNS, "length": length}
             for v, length in lengths.items()
         ],
-        "categories": [{"id": c, "name": f"class {c}"} for c in classes],
+        "categories": [{"id": c, "name": f"class {c}"} for c in CLASSES],
         "annotations": [
             {"id": k, "iscrowd": int(truth["crowd"]), **entry(truth)}
             for k, truth in enumerate(truths)
@@ -131,12 +161,16 @@ def average_precision(labels, num_truths):
     return sum(points) / 101, hits / num_truths
 
 
-def plain_metrics(lengths, classes, truths, detections):
+def plain_metrics(lengths, truths, detections):
+    for track in [*truths, *detections]:
+        track["area"] = mean_area(track)
+    for d in detections:
+        d["ious"] = {id(t): iou(d, t) for t in truths if t["video"] == d["video"]}
     values = {}
     for suffix, (low, high) in RANGES.items():
         for limit in (1, 10, 100):
             for threshold in THRESHOLDS:
-                for c in classes:
+                for c in CLASSES:
                     labels, num_truths = [], 0
                     for v in sorted(lengths):
                         mine = [d for d in detections if (d["video"], d["class"]) == (v, c)]
@@ -164,23 +198,78 @@ def plain_metrics(lengths, classes, truths, detections):
         **{f"AP{suffix}": mean(0, suffix) for suffix in "sml"},
         **{f"AR{limit}": mean(1, limit=limit) for limit in (1, 10, 100)},
         **{f"AR{suffix}": mean(1, suffix) for suffix in "sml"},
-        "per_class_AP": {f"class {c}": mean(0, c=c) for c in classes},
+        "per_class_AP": {f"class {c}": mean(0, c=c) for c in CLASSES},
     }
 
 
-@pytest.mark.parametrize("part", range(4))
-def test_equals_a_plain_implementation(part):
+def one_video(video, lengths, truths, detections):
+    mine = [
+        [track for track in tracks if track["video"] == video] for tracks in (truths, detections)
+    ]
+    return {video: lengths[video]}, *mine
+
+
+def assert_close(found, expected):
+    """Equal to 1e-9, with None for undefined values of classes and videos."""
+    for name, value in expected.items():
+        if isinstance(value, dict):
+            numbers = {key: -1.0 if v is None else v for key, v in found[name].items()}
+            assert numbers == pytest.approx(value, abs=1e-9), name
+        else:
+            assert found[name] == pytest.approx(value, abs=1e-9), name
+
+
+def test_equals_a_plain_implementation():
     seen = []
-    for seed in range(60 * part, 60 * (part + 1)):
-        data_set = random_data_set(np.random.default_rng(seed))
+
+    @settings(max_examples=200, deadline=None, derandomize=True, database=None)
+    @given(data_sets())
+    def check(data_set):
         found = evaluate_youtube_vis(*as_files(*data_set))
         expected = plain_metrics(*data_set)
-        by_class = {
-            name: -1.0 if value is None else value
-            for name, value in found.pop("per_class_AP").items()
+        expected["per_video_AP"] = {
+            f"video {video}": plain_metrics(*one_video(video, *data_set))["AP"]
+            for video in data_set[0]
         }
-        assert by_class == pytest.approx(expected.pop("per_class_AP"), abs=1e-9), f"seed {seed}"
-        assert found == pytest.approx(expected, abs=1e-9), f"seed {seed}"
+        assert_close(found, expected)
         seen.append(found)
+
+    check()
+    assert len(seen) >= 200
     for name in ("AP", "APs", "APm", "APl"):  # the cases reach all ranges, and are no walk-overs
         assert len({case[name] for case in seen}) > 5, name
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@given(data_sets(), st.randoms(use_true_random=False))
+def test_order_and_ids_do_not_matter(data_set, shuffler):
+    gt, results = as_files(*data_set)
+    for number, entry in enumerate(results):  # equal scores are decided by order
+        entry["score"] += number / 1000
+    before = evaluate_youtube_vis(gt, results)
+    new_video_id = renumber([video["id"] for video in gt["videos"]], shuffler)
+    new_class_id = renumber(CLASSES, shuffler)
+    new_id = renumber([entry["id"] for entry in gt["annotations"]], shuffler)
+    for video in gt["videos"]:
+        video.update(file_names=[f"video {video['id']}/0.jpg"] * video["length"])
+        video["id"] = new_video_id[video["id"]]
+    for category in gt["categories"]:
+        category["id"] = new_class_id[category["id"]]
+    for entry in gt["annotations"]:
+        entry["id"] = new_id[entry["id"]]
+    for entry in [*gt["annotations"], *results]:
+        entry["video_id"] = new_video_id[entry["video_id"]]
+        entry["category_id"] = new_class_id[entry["category_id"]]
+    for part in (gt["videos"], gt["categories"], results):
+        shuffler.shuffle(part)
+    after = evaluate_youtube_vis(gt, results)
+    assert_close(after, {name: before[name] for name in before if name[:2] in ("AP", "AR")})
+    for name in ("per_class_AP", "per_video_AP"):
+        assert after[name] == before[name]
+
+
+def renumber(ids, shuffler):
+    """Other ids in another order, among them 0."""
+    fresh = [0, *shuffler.sample(range(1, 1000), len(ids))][: len(ids)]
+    shuffler.shuffle(fresh)
+    return dict(zip(ids, fresh, strict=True))

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from queryinst_vis.commands.arguments import Commands, add_command
+from queryinst_vis.commands.arguments import Commands, add_command, count
 
 
 def add(commands: Commands) -> None:
@@ -20,8 +20,19 @@ def add(commands: Commands) -> None:
         "Score a YouTube-VIS result file against its ground truth.",
         "The numbers are those of the YouTube-VIS API, digit for digit.",
         "queryinst-vis eval-video ground_truth.json results.json --json scores.json",
+        "queryinst-vis eval-video ovis_train.json results.zip --per-video --workers 4",
     )
     _add_arguments(video)
+    video.add_argument(
+        "--per-video", action="store_true", help="also print every video's own AP, worst first"
+    )
+    video.add_argument(
+        "--workers",
+        type=count,
+        default=1,
+        metavar="N",
+        help="processes that share the videos; pays from about a minute on (default: %(default)s)",
+    )
     image = add_command(
         commands,
         "eval-image",
@@ -58,7 +69,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run_video(arguments: argparse.Namespace) -> None:
     from queryinst_vis.evaluation import evaluate_youtube_vis
 
-    _score(arguments, evaluate_youtube_vis)
+    evaluate = partial(evaluate_youtube_vis, workers=arguments.workers)
+    _score(arguments, evaluate, per_video=arguments.per_video)
 
 
 def _run_image(arguments: argparse.Namespace) -> None:
@@ -76,11 +88,15 @@ def _run_cityscapes(arguments: argparse.Namespace) -> None:
     _score(arguments, partial(evaluate_cityscapes, gt_dir=arguments.gt_dir))
 
 
-def _score(arguments: argparse.Namespace, evaluate: Callable[[Path, Path], dict[str, Any]]) -> None:
+def _score(
+    arguments: argparse.Namespace,
+    evaluate: Callable[[Path, Path], dict[str, Any]],
+    per_video: bool = False,
+) -> None:
     from queryinst_vis.evaluation.report import print_metrics
     from queryinst_vis.files import write_json_atomically
 
     metrics = evaluate(arguments.ground_truth, arguments.results)
     if arguments.json is not None:
         write_json_atomically(arguments.json, metrics)
-    print_metrics(metrics)
+    print_metrics(metrics, per_video=per_video)

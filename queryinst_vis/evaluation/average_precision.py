@@ -1,11 +1,13 @@
 """Greedy matching, average precision and recall, as COCO and YouTube-VIS define them.
 
-Thresholds are the ten IoUs .5:.05:.95, recall is sampled at 101 points. In array shapes,
-T stands for thresholds, D for detections and G for ground truths.
+Unless told otherwise, thresholds are the ten IoUs .5:.05:.95, and recall is sampled at 101 points.
+In array shapes, T stands for thresholds, R for recall points, D for detections and G for ground
+truths.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,8 +42,26 @@ class Matches:
     num_truths: int
 
 
+@dataclass(frozen=True)
+class Curve:
+    """One class's detections pooled over videos; ``UNDEFINED`` without ground truth that counts.
+
+    Attributes:
+        precision: ``(T, R)`` at the recall points, made monotonous from the right.
+        recall: ``(T,)`` of all detections.
+        scores: ``(T, R)`` of the detection that reaches a recall point, 0 where none does.
+    """
+
+    precision: np.ndarray
+    recall: np.ndarray
+    scores: np.ndarray
+
+
 def match_detections(
-    ious: np.ndarray, truth_ignored: np.ndarray, truth_crowd: np.ndarray
+    ious: np.ndarray,
+    truth_ignored: np.ndarray,
+    truth_crowd: np.ndarray,
+    thresholds: np.ndarray = IOU_THRESHOLDS,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Give each detection, best score first, the ground truth that it overlaps most.
 
@@ -52,20 +72,22 @@ def match_detections(
         ious: ``(D, G)``, detections by descending score.
         truth_ignored: ``(G,)`` bool.
         truth_crowd: ``(G,)`` bool.
+        thresholds: ``(T,)`` IoUs from which on a detection fits.
 
     Returns:
         ``(matched, ignored)``: two ``(T, D)`` bool arrays; ``ignored`` marks detections whose
         match is an ignored ground truth.
     """
     num_detections, num_truths = ious.shape
-    matched = np.zeros((len(IOU_THRESHOLDS), num_detections), dtype=bool)
+    matched = np.zeros((len(thresholds), num_detections), dtype=bool)
     ignored = np.zeros_like(matched)
     if num_truths == 0:
         return matched, ignored
-    free = np.ones((len(IOU_THRESHOLDS), num_truths), dtype=bool)
-    for detection in np.flatnonzero((ious >= IOU_THRESHOLDS.min()).any(axis=1)):
+    limits = np.minimum(thresholds, 1 - 1e-10)[:, None]  # 1 is met by rounded IoUs, as there
+    free = np.ones((len(thresholds), num_truths), dtype=bool)
+    for detection in np.flatnonzero((ious >= limits.min()).any(axis=1)):
         iou = ious[detection]
-        fits = free & (iou >= IOU_THRESHOLDS[:, None])
+        fits = free & (iou >= limits)
         regular = fits & ~truth_ignored
         candidates = np.where(regular.any(axis=1, keepdims=True), regular, fits)
         overlap = np.where(candidates, iou, -1.0)
@@ -81,24 +103,34 @@ def match_detections(
 def precision_and_recall(
     videos: list[Matches], max_detections: int
 ) -> tuple[np.ndarray, np.ndarray]:
+    """``precision`` and ``recall`` of ``pool_detections`` at the usual points."""
+    curve = pool_detections(videos, max_detections)
+    return curve.precision, curve.recall
+
+
+def pool_detections(
+    videos: Sequence[Matches],
+    max_detections: int,
+    thresholds: np.ndarray = IOU_THRESHOLDS,
+    recall_points: np.ndarray = RECALL_POINTS,
+) -> Curve:
     """Pool one class's detections over the videos.
 
     Args:
         videos: one entry per video in the order of the video ids, which decides between
             detections of equal score.
         max_detections: how many of each video's detections count.
-
-    Returns:
-        Precision ``(T, 101)`` at the recall points, made monotonous from the right, and the
-        final recall ``(T,)``; both ``UNDEFINED`` without any ground truth that counts.
+        thresholds: ``(T,)`` IoUs with which the detections were matched.
+        recall_points: ``(R,)`` ascending.
     """
-    precision = np.full((len(IOU_THRESHOLDS), len(RECALL_POINTS)), UNDEFINED)
-    recall = np.full(len(IOU_THRESHOLDS), UNDEFINED)
+    shape = len(thresholds), len(recall_points)
+    curve = Curve(*(np.full(size, UNDEFINED) for size in (shape, shape[0], shape)))
     num_truths = sum(video.num_truths for video in videos)
     if num_truths == 0:
-        return precision, recall
+        return curve
     scores = np.concatenate([video.scores[:max_detections] for video in videos])
     order = np.argsort(-scores, kind="stable")
+    ranked = np.append(scores[order], 0.0)
     matched = np.hstack([video.matched[:, :max_detections] for video in videos])[:, order]
     ignored = np.hstack([video.ignored[:, :max_detections] for video in videos])[:, order]
     hits = np.cumsum(matched & ~ignored, axis=1, dtype=float)
@@ -107,11 +139,12 @@ def precision_and_recall(
     # np.spacing keeps 0/0 away where every detection so far is ignored, as the reference does
     precisions = hits / (misses + hits + np.spacing(1))
     envelope = np.maximum.accumulate(precisions[:, ::-1], axis=1)[:, ::-1]
-    for t in range(len(IOU_THRESHOLDS)):
-        reached = np.searchsorted(recalls[t], RECALL_POINTS, side="left")
-        precision[t] = np.append(envelope[t], 0.0)[reached]  # 0 where recall is never reached
-        recall[t] = recalls[t, -1] if len(order) else 0.0
-    return precision, recall
+    for t in range(len(thresholds)):
+        reached = np.searchsorted(recalls[t], recall_points, side="left")
+        curve.precision[t] = np.append(envelope[t], 0.0)[reached]  # 0 where it is never reached
+        curve.scores[t] = ranked[reached]
+        curve.recall[t] = recalls[t, -1] if len(order) else 0.0
+    return curve
 
 
 def mean_defined(values: np.ndarray) -> float:

@@ -11,7 +11,9 @@ from rich.table import Column, Table
 from queryinst_vis.evaluation.average_precision import METRICS, UNDEFINED
 
 
-def print_metrics(metrics: dict[str, Any], console: Console | None = None) -> None:
+def print_metrics(
+    metrics: dict[str, Any], console: Console | None = None, per_video: bool = False
+) -> None:
     """Print what a function of this room returned, in percent.
 
     Undefined values (no ground truth) print as a dash.
@@ -19,6 +21,7 @@ def print_metrics(metrics: dict[str, Any], console: Console | None = None) -> No
     Args:
         metrics: one metrics dict, or several by name, which become columns.
         console: where to print; standard output if None.
+        per_video: add the table of the videos' own AP, worst first.
     """
     console = console or Console()
     columns = {"segm": metrics} if "AP" in metrics else metrics
@@ -29,6 +32,17 @@ def print_metrics(metrics: dict[str, Any], console: Console | None = None) -> No
     by_class = {f"{kind} AP": found["per_class_AP"] for kind, found in columns.items()}
     console.print(_table("metric, %", overall))
     console.print(_table("class, %", by_class))
+    if per_video:
+        values = metrics["per_video_AP"]
+        names = sorted(values, key=lambda name: (values[name] is None, values[name] or 0.0))
+        console.print(_table("video, %", {"segm AP": {name: values[name] for name in names}}))
+    if "videos" in metrics:
+        print_videos(metrics["videos"], console)
+
+
+def print_videos(videos: dict[str, Any], console: Console | None = None) -> None:
+    """Print on which videos a report is based: how many, and the checksum that names the set."""
+    (console or Console()).print(f"{videos['count']} videos, checksum {videos['checksum']}")
 
 
 def _table(title: str, columns: dict[str, dict[str, float | None]]) -> Table:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from queryinst_vis.evaluation.average_precision import (
 )
 from queryinst_vis.evaluation.mask_tracks import MaskTrack, track_ious
 from queryinst_vis.evaluation.progress import show_progress
-from queryinst_vis.evaluation.video_set import VideoSet, VideoTracks
+from queryinst_vis.evaluation.video_set import UnreadVideo, VideoSet, VideoTracks
 
 AREA_RANGES = {
     "all": (0.0, 1e10),
@@ -33,13 +36,30 @@ VideoMatches = dict[tuple[int, str], Matches]
 """One video's matches by category id and area range; absent where there is no such track."""
 
 
-def evaluate_youtube_vis(gt: str | Path | dict, results: str | Path | list) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Criteria:
+    """What counts as found.
+
+    Attributes:
+        thresholds: ``(T,)`` IoUs.
+        max_detections: how many of the best of a video and class are compared at all.
+        area_ranges: bounds by name.
+    """
+
+    thresholds: np.ndarray = field(default_factory=IOU_THRESHOLDS.copy)
+    max_detections: int = MAX_DETECTIONS[-1]
+    area_ranges: Mapping[str, tuple[float, float]] = field(default_factory=AREA_RANGES.copy)
+
+
+def evaluate_youtube_vis(
+    gt: str | Path | dict, results: str | Path | list, workers: int = 1
+) -> dict[str, Any]:
     """Average precision and recall of video instance segmentation (paper table 3).
 
     The metric of YouTube-VIS (Yang et al., *Video Instance Segmentation*, ICCV 2019) and of
     its successors and OVIS, with the numbers of their reference code: the IoU of two tracks
-    is the sum of their intersections over the sum of their unions, frame by frame. Memory
-    follows the video with the most masks, beside the two files themselves.
+    is the sum of their intersections over the sum of their unions, frame by frame. Files are
+    read one video at a time, so that memory follows the video with the most masks.
 
     One fault of the reference code is not reproduced: it never matches an annotation whose
     id is 0.
@@ -51,41 +71,77 @@ def evaluate_youtube_vis(gt: str | Path | dict, results: str | Path | list) -> d
         results: list of ``{video_id, category_id, score, segmentations}``: a JSON path, the
             path of a zip with ``results.json`` at its root, or the list itself. Ids are those
             of ``gt``; at most the 100 best per video and class count.
+        workers: processes that share the videos. Each takes seconds to start and, as
+            everywhere with multiprocessing, needs a main script that may be imported.
 
     Returns:
         ``AP`` (mean over IoU .5:.95), ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl`` (by area),
         ``AR1``, ``AR10``, ``AR100`` (detections per video and class), ``ARs``, ``ARm``,
         ``ARl`` as fractions 0..1, -1 where there is no ground truth; ``per_class_AP``:
-        ``{class name: AP}``, None where there is no ground truth.
+        ``{class name: AP}`` and ``per_video_AP``: ``{video name: AP of this video alone}``,
+        None where there is no ground truth; ``videos``: ``{"count", "checksum"}``, which two
+        reports on the same videos share.
 
     Raises:
         InputError: a file cannot be used; the message names the entry and what is wrong.
     """
     video_set = VideoSet(gt, results)
-    videos = [match_video(tracks) for tracks in show_progress(video_set, "Comparing tracks")]
-    return summarise(videos, video_set.categories)
+    matched = match_videos(video_set, workers)
+    videos = list(show_progress(matched, "Comparing tracks", total=len(video_set)))
+    categories = video_set.categories
+    return {
+        **summarise(videos, categories),
+        "per_video_AP": {
+            video_set.names[video.id]: _average_precision(matches, categories)
+            for video, matches in zip(video_set.videos, videos, strict=True)
+        },
+        "videos": {"count": len(video_set), "checksum": video_set.checksum},
+    }
+
+
+def match_videos(video_set: VideoSet, workers: int = 1) -> Iterator[VideoMatches]:
+    """``match_video`` for each video in their order, shared among ``workers`` processes."""
+    unread = video_set.unread()
+    workers = min(workers, len(unread))
+    if workers <= 1:
+        yield from map(_read_and_match, unread)
+    else:
+        # spawn: forked processes inherit the locks of threads that they lack
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            yield from pool.map(_read_and_match, unread)
+
+
+def _read_and_match(video: UnreadVideo) -> VideoMatches:
+    return match_video(video.read())
 
 
 def match_video(tracks: VideoTracks) -> VideoMatches:
     """Match the detections of one video with its ground truth, class by class."""
+    criteria = Criteria()
     matches: VideoMatches = {}
     for category in {track.category_id for track in [*tracks.truths, *tracks.detections]}:
-        for area_range, found in _match_class(tracks.of_class(category)).items():
+        ranked = best_detections(tracks.of_class(category), criteria.max_detections)
+        ious = track_ious(ranked.detections, ranked.truths)
+        for area_range, found in match_tracks(ranked, ious, criteria).items():
             matches[category, area_range] = found
     return matches
 
 
-def _match_class(tracks: VideoTracks) -> dict[str, Matches]:
-    """Match one class's detections in one video, once for each area range."""
-    detections = sorted(tracks.detections, key=lambda track: -track.score)[: MAX_DETECTIONS[-1]]
-    scores = np.array([track.score for track in detections], dtype=float)
-    ious = track_ious(detections, tracks.truths)
+def best_detections(tracks: VideoTracks, limit: int) -> VideoTracks:
+    """The same tracks with the ``limit`` best detections, best first; of equals the earlier."""
+    ranked = sorted(tracks.detections, key=lambda track: -track.score)
+    return VideoTracks(tracks.video, tracks.truths, ranked[:limit])
+
+
+def match_tracks(tracks: VideoTracks, ious: np.ndarray, criteria: Criteria) -> dict[str, Matches]:
+    """Match detections, best first, with ground truth by ``(D, G)`` IoUs, for each area range."""
+    scores = np.array([track.score for track in tracks.detections], dtype=float)
     crowd = np.array([track.crowd for track in tracks.truths], dtype=bool)
     outcome = {}
-    for name, bounds in AREA_RANGES.items():
+    for name, bounds in criteria.area_ranges.items():
         truth_ignored = crowd | _outside(tracks.truths, bounds)
-        matched, ignored = match_detections(ious, truth_ignored, crowd)
-        ignored |= ~matched & _outside(detections, bounds)
+        matched, ignored = match_detections(ious, truth_ignored, crowd, criteria.thresholds)
+        ignored |= ~matched & _outside(tracks.detections, bounds)
         outcome[name] = Matches(scores, matched, ignored, int((~truth_ignored).sum()))
     return outcome
 
@@ -132,3 +188,10 @@ def summarise(videos: Sequence[VideoMatches], categories: dict[int, str]) -> dic
             for k, name in enumerate(categories.values())
         },
     }
+
+
+def _average_precision(video: VideoMatches, categories: dict[int, str]) -> float | None:
+    """``AP`` of one video alone, as ``summarise`` would have it."""
+    found = [video[category, "all"] for category in categories if (category, "all") in video]
+    curves = [precision_and_recall([matches], MAX_DETECTIONS[-1])[0] for matches in found]
+    return none_if_undefined(mean_defined(np.stack(curves, axis=-1))) if curves else None
