@@ -536,6 +536,9 @@ def test_bad_input_of_browse(video_set, tmp_path, capsys):
     assert browse(video_set, tmp_path / "out.mp4") == 2
     assert "00000.jpg: no such file" in capsys.readouterr().err
     assert not (tmp_path / "out.mp4").exists()
+    empty = write({"videos": [], "categories": []}, tmp_path / "empty.json")
+    assert browse((empty, video_set[1]), tmp_path / "out.mp4") == 2
+    assert f"{empty}: holds no videos to show" in capsys.readouterr().err
 
 
 def test_a_sheet_without_pictures_or_too_tall_is_refused(tmp_path):

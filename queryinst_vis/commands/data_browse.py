@@ -121,8 +121,11 @@ def _choose(arguments: argparse.Namespace, annotation_set: AnnotationSet) -> Tra
 
     from queryinst_vis.data.tools.edit import find_media
     from queryinst_vis.data.tools.shown_frames import annotated_tracks, predicted_tracks
+    from queryinst_vis.errors import InputError
 
     media = annotation_set.media
+    if not media:
+        raise InputError(f"{arguments.set}: holds no {annotation_set.kind}s to show")
     wanted = islice(media, arguments.limit)
     if arguments.videos is not None:
         found = find_media(annotation_set, arguments.videos)
@@ -130,8 +133,12 @@ def _choose(arguments: argparse.Namespace, annotation_set: AnnotationSet) -> Tra
     if arguments.results is None:
         return {i: annotated_tracks(annotation_set, media[i]) for i in wanted}
     by_video = _read_results(arguments.results, annotation_set)
-    threshold = arguments.score_threshold
-    return {i: predicted_tracks(by_video[i], media[i], threshold) for i in wanted}
+    return {
+        i: predicted_tracks(
+            by_video[i], media[i], annotation_set.categories, arguments.score_threshold
+        )
+        for i in wanted
+    }
 
 
 def _read_results(path: Path, annotation_set: AnnotationSet) -> dict[int, PlacedEntries]:
@@ -206,16 +213,17 @@ def _draw(
     Without --every, ``per_video`` frames of each, evenly spaced, or all of them.
     """
     from queryinst_vis.data.tools.shown_frames import read_frames
-    from queryinst_vis.evaluation.progress import show_progress
+    from queryinst_vis.progress import show_progress
     from queryinst_vis.visualization import Overlay
 
-    labels = {identity: label for label, identity in enumerate(annotation_set.categories)}
     for identity in show_progress(list(tracks), "Drawing"):
         medium = annotation_set.media[identity]
-        overlay = Overlay(list(annotation_set.categories.values()))
         every = arguments.every or math.ceil(medium.length / (per_video or medium.length))
+        class_names = sorted({track.class_name for track in tracks[identity]})
+        # paths across frames that are not shown would be but straight lines
+        overlay = Overlay(class_names, trace_length=30 if every == 1 else 1)
         frames = range(0, medium.length, every)
         for index, picture, found in read_frames(
-            medium, tracks[identity], labels, arguments.images, frames, max_width
+            medium, tracks[identity], class_names, arguments.images, frames, max_width
         ):
             yield medium, index, overlay.draw(picture, found)
