@@ -34,9 +34,12 @@ DISTRIBUTION_OF = {
 }
 
 # Which rooms each room may import from, besides itself (docs: README, "Layout").
-BOTTOM = {"structures", "masks", "run_lengths", "fingerprint", "config", "errors", "files"}
-MIDDLE = {"models", "losses", "tracking", "data", "video", "evaluation", "visualization"}
-UPPER = {"engine", "interop", "interchange", "results"}
+BOTTOM = {
+    "structures", "masks", "segmentations", "run_lengths", "fingerprint", "config", "errors", "files",
+    "progress",
+}  # fmt: skip
+MIDDLE = {"models", "losses", "tracking", "data", "video", "evaluation"}
+UPPER = {"engine", "interop", "interchange", "results", "visualization"}
 MAY_IMPORT = (
     dict.fromkeys(BOTTOM, BOTTOM)
     | dict.fromkeys(MIDDLE, BOTTOM)

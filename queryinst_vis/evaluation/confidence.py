@@ -15,10 +15,10 @@ import numpy as np
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.average_precision import METRICS, UNDEFINED
-from queryinst_vis.evaluation.progress import show_progress
 from queryinst_vis.evaluation.resampling import draw_videos, resampled_metrics
 from queryinst_vis.evaluation.video_set import VideoSet
 from queryinst_vis.evaluation.youtube_vis import VideoMatches, match_video, summarise
+from queryinst_vis.progress import show_progress
 
 LEVEL = 0.95
 """Share of the resamples whose value lies in an interval."""

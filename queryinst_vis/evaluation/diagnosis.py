@@ -31,9 +31,9 @@ from queryinst_vis.evaluation.oracles import (
     find_candidates,
     repair,
 )
-from queryinst_vis.evaluation.progress import show_progress
 from queryinst_vis.evaluation.video_set import VideoSet, VideoTracks
 from queryinst_vis.evaluation.youtube_vis import match_video
+from queryinst_vis.progress import show_progress
 
 Causes = frozenset[Cause]
 

@@ -23,9 +23,9 @@ from queryinst_vis.evaluation.hota import (
     hota_metrics,
 )
 from queryinst_vis.evaluation.identity import IdentityCounts, identity_counts, identity_metrics
-from queryinst_vis.evaluation.progress import show_progress
 from queryinst_vis.evaluation.similarity import compare_tracks
 from queryinst_vis.evaluation.video_set import VideoSet, VideoTracks
+from queryinst_vis.progress import show_progress
 
 COUNTS = ("IDSW", "Frag", "MT", "PT", "ML", "TP", "FN", "FP", "IDTP", "IDFN", "IDFP")
 """The metrics that are whole numbers; the others are fractions."""

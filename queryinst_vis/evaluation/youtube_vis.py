@@ -21,8 +21,8 @@ from queryinst_vis.evaluation.average_precision import (
     precision_and_recall,
 )
 from queryinst_vis.evaluation.mask_tracks import MaskTrack, track_ious
-from queryinst_vis.evaluation.progress import show_progress
 from queryinst_vis.evaluation.video_set import UnreadVideo, VideoSet, VideoTracks
+from queryinst_vis.progress import show_progress
 
 AREA_RANGES = {
     "all": (0.0, 1e10),

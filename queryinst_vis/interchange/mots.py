@@ -18,10 +18,10 @@ from pycocotools import mask as coco_mask
 from queryinst_vis.data.convert.mots import IDS_PER_CLASS, IGNORE_CLASS
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.mask_tracks import MaskTrack
-from queryinst_vis.evaluation.progress import show_progress
 from queryinst_vis.evaluation.video_set import VideoSet
 from queryinst_vis.interchange.mots_names import MotsNames, MotsSequence
 from queryinst_vis.masks import RLE, decode_rle, encode_rle, to_rle
+from queryinst_vis.progress import show_progress
 
 _NUMBER = re.compile("[0-9]{1,9}")
 

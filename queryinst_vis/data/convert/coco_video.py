@@ -18,12 +18,12 @@ from queryinst_vis.data.convert.youtube_vis import (
     youtube_vis_to_coco,
 )
 from queryinst_vis.data.frames import Frame, MaskPiece, load_pixels, look
-from queryinst_vis.data.tools.progress import show_progress
 from queryinst_vis.data.transforms import fit_size
 from queryinst_vis.data.views import View
 from queryinst_vis.errors import InputError
 from queryinst_vis.files import write_json_atomically
 from queryinst_vis.masks import RLE, encode_rle
+from queryinst_vis.progress import show_progress
 
 FRAMES_PER_MOVE = 8
 """How long the camera takes from one random window to the next."""

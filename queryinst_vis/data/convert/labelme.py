@@ -26,10 +26,10 @@ from queryinst_vis.data.convert.outlines import (
     unite,
 )
 from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder, describe
-from queryinst_vis.data.tools.progress import show_progress
 from queryinst_vis.errors import InputError
 from queryinst_vis.files import read_json, write_json_atomically
 from queryinst_vis.masks import RLE
+from queryinst_vis.progress import show_progress
 
 Identity = tuple[str, int | None]
 """Label and group id, the same in every frame that shows the instance."""

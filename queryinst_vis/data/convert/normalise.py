@@ -17,9 +17,9 @@ from queryinst_vis.data.annotations import (
     require_size,
 )
 from queryinst_vis.data.convert.youtube_vis import describe, youtube_vis_to_coco
-from queryinst_vis.data.tools.progress import show_progress
 from queryinst_vis.errors import InputError
 from queryinst_vis.files import write_json_atomically
+from queryinst_vis.progress import show_progress
 from queryinst_vis.segmentations import RLE, to_rles
 
 VideoSet = dict[str, Any]

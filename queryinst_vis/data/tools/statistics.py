@@ -12,8 +12,8 @@ from pycocotools import mask as coco_mask
 
 from queryinst_vis.data.tools.annotation_set import Annotation, AnnotationSet, Medium
 from queryinst_vis.data.tools.findings import describe_place
-from queryinst_vis.data.tools.progress import show_progress
 from queryinst_vis.errors import InputError
+from queryinst_vis.progress import show_progress
 from queryinst_vis.segmentations import to_rles
 
 SIZE_BOUNDS = {"video": (128**2, 256**2), "image": (32**2, 96**2)}
