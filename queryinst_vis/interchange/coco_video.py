@@ -16,11 +16,12 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.evaluation.inputs import read_results
+from queryinst_vis.evaluation.inputs import is_integer, read_results
 from queryinst_vis.evaluation.mask_tracks import Video
 from queryinst_vis.evaluation.video_set import VideoSet
 from queryinst_vis.interchange.video_list import VideoList
 from queryinst_vis.masks import RLE, to_rle
+from queryinst_vis.progress import show_progress
 
 Frame = tuple[Video, int]
 """A video and the 0-based index of one of its frames."""
@@ -35,7 +36,7 @@ def coco_video_entries(videos: VideoList, results: VideoSet) -> Iterator[dict[st
     image_ids = {
         (video.id, frame): image_id for image_id, (video, frame) in _frames(videos).items()
     }
-    for tracks in results:
+    for tracks in show_progress(results, "Writing COCO-video"):
         for track in tracks.detections:
             for frame in track.sizes.nonzero()[0].tolist():
                 yield {
@@ -64,10 +65,11 @@ def read_coco_video(path: Path, videos: VideoList) -> list[dict[str, Any]]:
     for number, entry in enumerate(read_results(path)):
         place = f"results {path}: entry {number}"
         video, frame = _frame_of(entry, frames, place)
-        if entry["category_id"] not in videos.categories:
-            raise InputError(f"{place}: category_id {entry['category_id']!r} is not in the set")
+        category_id = entry["category_id"]
+        if not is_integer(category_id) or category_id not in videos.categories:
+            raise InputError(f"{place}: category_id {category_id!r} is not in the video set")
         track_id = entry.get("track_id")
-        if not isinstance(track_id, int):
+        if not is_integer(track_id):
             raise InputError(f"{place}: `track_id` must be an integer, is {track_id!r}")
         shown = tracks[track_id, video.id]
         if frame in shown:
@@ -87,7 +89,7 @@ def _frames(videos: VideoList) -> dict[int, Frame]:
 
 def _frame_of(entry: dict, frames: dict[int, Frame], place: str) -> Frame:
     image_id = entry.get("image_id")
-    if not isinstance(image_id, int) or image_id not in frames:
+    if not is_integer(image_id) or image_id not in frames:
         raise InputError(
             f"{place}: image_id {image_id!r} is none of 1 to {len(frames)}, the frames of the"
             " video set in their order"
