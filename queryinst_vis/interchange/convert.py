@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from queryinst_vis.data.convert.folders import new_folder
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.inputs import read_results
+from queryinst_vis.files import new_folder
 from queryinst_vis.interchange.coco_video import coco_video_entries, read_coco_video
 from queryinst_vis.interchange.mots import read_mots, write_mots
 from queryinst_vis.interchange.mots_names import MotsNames

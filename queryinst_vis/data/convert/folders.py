@@ -1,12 +1,8 @@
-"""What the converters share: folders of frames, and outputs that are whole or absent."""
+"""Folders of frames, as the converters read them."""
 
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
@@ -56,36 +52,3 @@ def image_size(path: Path) -> tuple[int, int]:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"image {path}: not a readable image") from error
     return height, width
-
-
-@contextmanager
-def new_folder(path: str | Path) -> Iterator[Path]:
-    """A temporary folder to fill, which takes the place of ``path`` when the block ends well.
-
-    Args:
-        path: a folder that does not exist or is empty.
-
-    Raises:
-        InputError: it is not empty, or its parent cannot be written.
-    """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
-        if not occupied:
-            temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    except OSError as error:
-        raise InputError(f"cannot write to folder {path}: {error.strerror}") from error
-    if occupied:
-        raise InputError(f"{path} is not an empty folder; name a new one or empty it first")
-    try:
-        filled = temporary / "folder"
-        filled.mkdir()  # unlike mkdtemp's, which is the owner's alone, it follows the umask
-        yield filled
-        if path.exists():
-            path.rmdir()
-        filled.rename(path)
-    except OSError as error:
-        raise InputError(f"cannot write to folder {path}: {error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

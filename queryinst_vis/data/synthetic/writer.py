@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.progress import track as track_progress
 
 from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder, youtube_vis_to_coco
 from queryinst_vis.data.synthetic.render import MIN_VISIBLE_PIXELS, render
@@ -19,8 +15,9 @@ from queryinst_vis.data.synthetic.settings import SyntheticSettings
 from queryinst_vis.data.synthetic.shapes import CLASS_NAMES
 from queryinst_vis.data.synthetic.statistics import SyntheticStatistics
 from queryinst_vis.errors import InputError
-from queryinst_vis.files import write_json_atomically
+from queryinst_vis.files import new_folder, write_json_atomically
 from queryinst_vis.masks import RLE
+from queryinst_vis.progress import show_progress
 
 _JPEG_QUALITY = 95
 _MAX_DRAWS = 20
@@ -59,11 +56,8 @@ def generate(
     statistics = SyntheticStatistics(
         settings.videos, settings.frames, settings.width, settings.height
     )
-    progress = track_progress(
-        range(settings.videos), "synthetic videos", console=Console(stderr=True), transient=True
-    )
-    with _new_folder(Path(dst)) as folder:
-        for number in progress:
+    with new_folder(dst) as folder:
+        for number in show_progress(range(settings.videos), "Rendering videos"):
             name = f"{number:04d}"
             file_names = [f"{name}/{index:05d}.jpg" for index in range(settings.frames)]
             paths = [folder / "frames" / file_name for file_name in file_names]
@@ -80,25 +74,6 @@ def generate(
         write_json_atomically(folder / "coco.json", youtube_vis_to_coco(video_set))
         write_json_atomically(folder / "youtube_vis.json", video_set)
     return statistics
-
-
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder to fill; what was written to it goes when the block raises."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        occupied = any(folder.iterdir())
-    except OSError as error:
-        raise InputError(f"cannot write to folder {folder}: {error.strerror}") from error
-    if occupied:
-        raise InputError(f"folder {folder} is not empty; name a new one or empty it first")
-    try:
-        yield folder
-    except BaseException:  # also Ctrl-C: the next attempt must find the folder empty
-        for name in ("frames", "videos"):
-            shutil.rmtree(folder / name, ignore_errors=True)
-        (folder / "coco.json").unlink(missing_ok=True)
-        raise
 
 
 def _write_frames(
