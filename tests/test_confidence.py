@@ -18,7 +18,12 @@ from queryinst_vis.evaluation.average_precision import (
     match_detections,
     precision_and_recall,
 )
-from queryinst_vis.evaluation.confidence import compare_results, confidence_intervals, verdict
+from queryinst_vis.evaluation.confidence import (
+    compare_results,
+    confidence_intervals,
+    evaluate_with_confidence,
+    verdict,
+)
 from queryinst_vis.evaluation.resampling import (
     draw_videos,
     resampled_metrics,
@@ -173,7 +178,7 @@ def test_pairing_narrows_the_interval():
 def test_intervals_of_one_file():
     videos = random_videos(np.random.default_rng(0), 40)
     found = confidence_intervals(videos, CATEGORIES, samples=300, seed=2)
-    assert (found["samples"], found["seed"], found["videos"], found["level"]) == (300, 2, 40, 0.95)
+    assert (found["samples"], found["seed"], found["level"]) == (300, 2, 0.95)
     metrics = summarise(videos, CATEGORIES)
     for name in ("AR1", "AR10", "AR100"):
         low, high = found["intervals"][name]
@@ -181,11 +186,31 @@ def test_intervals_of_one_file():
     assert found == confidence_intervals(videos, CATEGORIES, samples=300, seed=2)
 
 
+def test_eval_video_prints_intervals_where_asked_to(tmp_path, capsys):
+    gt, results = twenty_videos(), noisy_results(0, 30)
+    (tmp_path / "gt.json").write_text(json.dumps(gt))
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    paths = [str(tmp_path / "gt.json"), str(tmp_path / "results.json")]
+    out = tmp_path / "out.json"
+    assert main(["eval-video", *paths, "--json", str(out)]) == 0
+    assert "interval" not in capsys.readouterr().out
+    assert "confidence" not in (plain := json.loads(out.read_text()))
+    assert main(["eval-video", *paths, "--confidence", "50", "--json", str(out)]) == 0
+    sure = json.loads(out.read_text())
+    low, high = sure["confidence"]["intervals"]["AP"]
+    assert f"{100 * low:.1f} to {100 * high:.1f}" in capsys.readouterr().out
+    assert {name: value for name, value in sure.items() if name != "confidence"} == plain
+
+
 def test_a_single_video_has_no_interval():
     gt = ground_truth([{"segmentations": [rle(0, 0, 60, 50)] * 2}])
     results = [detection([rle(0, 0, 60, 50)] * 2)]
-    with pytest.raises(InputError, match="at least two; the ground truth has 1"):
-        compare_results(gt, results, results)
+    for run in (
+        lambda: compare_results(gt, results, results),
+        lambda: evaluate_with_confidence(gt, results),
+    ):
+        with pytest.raises(InputError, match="at least two; the ground truth has 1"):
+            run()
 
 
 def test_the_command_line_says_who_wins(tmp_path, capsys):

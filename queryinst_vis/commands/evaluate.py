@@ -33,6 +33,12 @@ def add(commands: Commands) -> None:
         metavar="N",
         help="processes that share the videos; pays from about a minute on (default: %(default)s)",
     )
+    video.add_argument(
+        "--confidence",
+        type=count,
+        metavar="N",
+        help="also print 95 %% intervals from N random draws of the videos, e.g. 1000",
+    )
     image = add_command(
         commands,
         "eval-image",
@@ -68,9 +74,16 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run_video(arguments: argparse.Namespace) -> None:
     from queryinst_vis.evaluation import evaluate_youtube_vis
+    from queryinst_vis.evaluation.confidence import evaluate_with_confidence
+    from queryinst_vis.evaluation.confidence_report import print_intervals
 
+    samples = arguments.confidence
     evaluate = partial(evaluate_youtube_vis, workers=arguments.workers)
-    _score(arguments, evaluate, per_video=arguments.per_video)
+    if samples is not None:
+        evaluate = partial(evaluate_with_confidence, samples=samples, workers=arguments.workers)
+    metrics = _score(arguments, evaluate, per_video=arguments.per_video)
+    if samples is not None:
+        print_intervals(metrics)
 
 
 def _run_image(arguments: argparse.Namespace) -> None:
@@ -92,7 +105,7 @@ def _score(
     arguments: argparse.Namespace,
     evaluate: Callable[[Path, Path], dict[str, Any]],
     per_video: bool = False,
-) -> None:
+) -> dict[str, Any]:
     from queryinst_vis.evaluation.report import print_metrics
     from queryinst_vis.files import write_json_atomically
 
@@ -100,3 +113,4 @@ def _score(
     if arguments.json is not None:
         write_json_atomically(arguments.json, metrics)
     print_metrics(metrics, per_video=per_video)
+    return metrics

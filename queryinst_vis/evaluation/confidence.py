@@ -17,13 +17,41 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.average_precision import METRICS, UNDEFINED
 from queryinst_vis.evaluation.resampling import draw_videos, resampled_metrics
 from queryinst_vis.evaluation.video_set import VideoSet
-from queryinst_vis.evaluation.youtube_vis import VideoMatches, match_video, summarise
+from queryinst_vis.evaluation.youtube_vis import (
+    VideoMatches,
+    describe,
+    match_videos,
+    summarise,
+)
 from queryinst_vis.progress import show_progress
 
 LEVEL = 0.95
 """Share of the resamples whose value lies in an interval."""
 SAMPLES = 1000
 """Resamples by default: percentiles of 95 % intervals then move by about a tenth of their width."""
+
+
+def evaluate_with_confidence(
+    gt: str | Path | dict,
+    results: str | Path | list,
+    samples: int = SAMPLES,
+    seed: int = 0,
+    workers: int = 1,
+) -> dict[str, Any]:
+    """``evaluate_youtube_vis`` with ``confidence``: what ``confidence_intervals`` returns.
+
+    Args:
+        gt, results, workers: as in ``evaluate_youtube_vis``.
+        samples, seed: as in ``confidence_intervals``.
+
+    Raises:
+        InputError: a file cannot be used, or there are fewer than two videos.
+    """
+    video_set = VideoSet(gt, results)
+    _check_number(len(video_set))
+    videos = _match(video_set, "Comparing tracks", workers)
+    confidence = confidence_intervals(videos, video_set.categories, samples, seed)
+    return {**describe(video_set, videos), "confidence": confidence}
 
 
 def confidence_intervals(
@@ -41,16 +69,17 @@ def confidence_intervals(
         seed: of the draws; the same seed gives the same intervals.
 
     Returns:
-        ``level``, ``samples``, ``seed``, ``videos`` (their number) and ``intervals``: ``[low,
-        high]`` by name of the metric, None where there is no ground truth.
+        ``level``, ``samples``, ``seed`` and ``intervals``: ``[low, high]`` by name of the metric,
+        None where there is no ground truth.
 
     Raises:
         InputError: there are fewer than two videos.
     """
-    weights = _draw(len(videos), samples, seed)
+    _check_number(len(videos))
+    weights = draw_videos(len(videos), samples, seed)
     found = resampled_metrics(videos, categories, weights)
     intervals = {name: _interval(values) for name, values in found.items()}
-    return {**_settings(len(videos), samples, seed), "intervals": intervals}
+    return {**_settings(samples, seed), "intervals": intervals}
 
 
 def compare_results(
@@ -71,28 +100,29 @@ def compare_results(
         samples, seed: as in ``confidence_intervals``.
 
     Returns:
-        ``level``, ``samples``, ``seed``, ``videos``, their ``checksum`` and ``metrics``: by name
-        ``a`` and ``b``, the two values, ``difference`` (``b - a``), its ``interval``
-        ``[low, high]``, and ``b_wins`` and ``ties``, shares of the resamples; None for a metric
-        without ground truth.
+        ``level``, ``samples``, ``seed``, ``videos`` as in ``evaluate_youtube_vis``, and
+        ``metrics``: by name ``a`` and ``b``, the two values, ``difference`` (``b - a``), its
+        ``interval`` ``[low, high]``, and ``b_wins`` and ``ties``, shares of the resamples; None
+        for a metric without ground truth.
 
     Raises:
         InputError: a file cannot be used, or there are fewer than two videos.
     """
     sets = [VideoSet(gt, a), VideoSet(gt, b)]
     categories = sets[0].categories
-    weights = _draw(len(sets[0].videos), samples, seed)
+    _check_number(len(sets[0]))
+    weights = draw_videos(len(sets[0]), samples, seed)
     points, found = [], []
     for video_set, which in zip(sets, "AB", strict=True):
-        videos = [match_video(video) for video in show_progress(video_set, f"Matching {which}")]
+        videos = _match(video_set, f"Comparing the tracks of {which}")
         points.append(summarise(videos, categories))
         found.append(resampled_metrics(videos, categories, weights))
     metrics = {
         name: _compare(*(point[name] for point in points), *(values[name] for values in found))
         for name in METRICS
     }
-    settings = _settings(len(sets[0].videos), samples, seed)
-    return {**settings, "checksum": sets[0].checksum, "metrics": metrics}
+    videos = {"count": len(sets[0]), "checksum": sets[0].checksum}
+    return {**_settings(samples, seed), "videos": videos, "metrics": metrics}
 
 
 def _compare(
@@ -127,17 +157,21 @@ def verdict(comparison: dict[str, Any], name: str = "AP") -> str:
     return f"no difference can be told: B - A is {difference:+.1f} {name} [{low:+.1f}, {high:+.1f}]"
 
 
-def _draw(num_videos: int, samples: int, seed: int) -> np.ndarray:
+def _check_number(num_videos: int) -> None:
     if num_videos < 2:
         raise InputError(
             "confidence intervals draw videos anew, which needs at least two; the ground truth"
             f" has {num_videos}"
         )
-    return draw_videos(num_videos, samples, seed)
 
 
-def _settings(num_videos: int, samples: int, seed: int) -> dict[str, Any]:
-    return {"level": LEVEL, "samples": samples, "seed": seed, "videos": num_videos}
+def _match(video_set: VideoSet, description: str, workers: int = 1) -> list[VideoMatches]:
+    matched = match_videos(video_set, workers)
+    return list(show_progress(matched, description, total=len(video_set)))
+
+
+def _settings(samples: int, seed: int) -> dict[str, Any]:
+    return {"level": LEVEL, "samples": samples, "seed": seed}
 
 
 def _interval(values: np.ndarray) -> list[float] | None:

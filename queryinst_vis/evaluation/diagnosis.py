@@ -63,7 +63,7 @@ def diagnose(gt: str | Path | dict, results: str | Path | list) -> dict[str, Any
         ``found`` (IoU .5, right class), are ``split`` among detections, and how many detections
         are ``merged`` from objects. ``breakdown``: see ``break_down``. ``id_switches``: one
         ``IdSwitch`` as a dict each, with the names of its ``video`` and ``class``, by video and
-        frame. ``videos``: their number; ``checksum``: theirs, see ``VideoSet``.
+        frame. ``videos``: as in ``evaluate_youtube_vis``.
 
     Raises:
         InputError: a file cannot be used, or no object has a single pixel.
@@ -84,8 +84,7 @@ def diagnose(gt: str | Path | dict, results: str | Path | list) -> dict[str, Any
     kinds = sum((video.detections for video in videos), Counter())
     objects = sum((video.objects for video in videos), Counter())
     return {
-        "videos": len(videos),
-        "checksum": video_set.checksum,
+        "videos": {"count": len(video_set), "checksum": video_set.checksum},
         "AP": ap[NOTHING_REPAIRED],
         "alone": {
             cause.value: ap[causes] - ap[NOTHING_REPAIRED] for cause, causes in ALONE.items()

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from queryinst_vis.evaluation.report import print_videos
+
 SWITCHES_SHOWN = 10
 
 
@@ -20,11 +22,11 @@ def print_diagnosis(report: dict[str, Any], console: Console | None = None) -> N
         console: where to print; standard output if None.
     """
     console = console or Console()
-    console.print(f"AP {_percent(report['AP'])}, {report['videos']} videos, {report['checksum']}")
     console.print(_causes(report))
     console.print(_counts(report))
     console.print(_breakdown(report["breakdown"]))
     _print_switches(report["id_switches"], console)
+    print_videos(report["videos"], console)
 
 
 def _causes(report: dict[str, Any]) -> Table:
@@ -58,12 +60,17 @@ def _breakdown(breakdown: dict[str, Sequence[dict[str, Any]]]) -> Table:
         for number, entry in enumerate(bins):
             table.add_row(
                 attribute if number == 0 else "",
-                *("" if entry[key] is None else f"{entry[key]:.3g}" for key in ("low", "high")),
+                *("" if entry[key] is None else short(entry[key]) for key in ("low", "high")),
                 str(entry["objects"]),
                 _percent(entry["AP"]),
                 _percent(entry["AP50"]),
             )
     return table
+
+
+def short(number: float) -> str:
+    """A number in a few characters: whole from 100 on, else two digits that say something."""
+    return f"{number:.0f}" if number >= 100 else f"{number:.2g}"
 
 
 def _print_switches(switches: Sequence[dict[str, Any]], console: Console) -> None:

@@ -88,6 +88,11 @@ def evaluate_youtube_vis(
     video_set = VideoSet(gt, results)
     matched = match_videos(video_set, workers)
     videos = list(show_progress(matched, "Comparing tracks", total=len(video_set)))
+    return describe(video_set, videos)
+
+
+def describe(video_set: VideoSet, videos: Sequence[VideoMatches]) -> dict[str, Any]:
+    """What ``evaluate_youtube_vis`` returns, from the matches of the set's videos."""
     categories = video_set.categories
     return {
         **summarise(videos, categories),

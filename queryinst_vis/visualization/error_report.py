@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from queryinst_vis.evaluation.diagnosis_report import short
 from queryinst_vis.files import atomic_path
 
 _HAVE, _GAIN, _LOSS, _PALE = "#1f9bff", "#2fbf5b", "#e8384f", "#a9d6ff"
@@ -39,7 +40,7 @@ def draw_error_report(report: Mapping[str, Any], path: str | Path) -> None:
 
 
 def _draw_waterfall(axes: Axes, report: Mapping[str, Any]) -> None:
-    steps = {**report["waterfall"]}
+    steps = dict(report["waterfall"])
     if report["limit"] > 1e-9:
         steps["beyond 100 a video"] = report["limit"]
     axes.bar(0, 100 * report["AP"], color=_HAVE)
@@ -51,7 +52,7 @@ def _draw_waterfall(axes: Axes, report: Mapping[str, Any]) -> None:
         axes.plot([position - 1, position + 0.4], [100 * reached] * 2, color="0.6", linewidth=0.7)
         _write(axes, position, 100 * max(reached, reached + gain), f"{100 * gain:+.1f}")
         reached += gain
-    names = [name.replace(" ", "\n") for name in ("as it is", *steps)]
+    names = ["as it is", *(name.replace(" ", "\n") for name in steps)]
     axes.set_xticks(range(len(names)), names, fontsize=8)
     axes.set_ylim(0, 109)
     _decorate(axes, "AP, %", "What repairing each cause after the one before adds to AP")
@@ -59,26 +60,27 @@ def _draw_waterfall(axes: Axes, report: Mapping[str, Any]) -> None:
 
 def _draw_breakdown(axes: Axes, breakdown: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     position, ticks, labels = 0.0, [], []
+    axes.bar(0, 0, color=_HAVE, label="AP (number)")
+    axes.bar(0, 0, color=_PALE, label="AP50")
     for attribute, bins in breakdown.items():
         for entry in bins:
-            # an attribute's bins may hold no object of any class
             for key, colour in (("AP50", _PALE), ("AP", _HAVE)):
                 axes.bar(position, 100 * (entry[key] or 0.0), color=colour)
             _write(axes, position, 100 * (entry["AP50"] or 0.0), f"{100 * (entry['AP'] or 0):.0f}")
             position += 1
         if bins:
             ticks.append(position - (len(bins) + 1) / 2)
-            labels.append(f"{attribute}\n{_edges(bins)}")
+            labels.append(f"{attribute}\n{_bounds(bins)}")
         position += 0.8
     axes.set_xticks(ticks, labels, fontsize=8)
     axes.set_ylim(0, 109)
-    _decorate(axes, "AP, pale AP50, %", "AP by what objects are like, low to high")
+    axes.legend(fontsize=8, frameon=False, ncols=2, loc="upper right")
+    _decorate(axes, "%", "By what objects are like, from low to high, and the bounds between")
 
 
-def _edges(bins: Sequence[Mapping[str, Any]]) -> str:
+def _bounds(bins: Sequence[Mapping[str, Any]]) -> str:
     """The bounds between bins, as a line of text."""
-    bounds = [f"{entry['low']:.3g}" for entry in bins[1:]]
-    return f"bounds {', '.join(bounds)}" if bounds else "all alike"
+    return " | ".join(short(entry["low"]) for entry in bins[1:]) or "all alike"
 
 
 def _draw_counts(axes: Axes, detections: Mapping[str, int]) -> None:
@@ -86,6 +88,7 @@ def _draw_counts(axes: Axes, detections: Mapping[str, int]) -> None:
     axes.bar_label(bars, padding=2, fontsize=8)
     names = [name.replace(" and ", "\nand ") for name in detections]
     axes.set_yticks(range(len(detections)), names, fontsize=8)
+    axes.tick_params(axis="x", labelsize=8)
     axes.invert_yaxis()
     axes.margins(x=0.15)
     _decorate(axes, "", "Detections")
