@@ -96,7 +96,7 @@ def parse_detections(entries: PlacedEntries, video: Video) -> list[MaskTrack]:
             area=_mean_area(sizes),
             score=float(entry["score"]),
         )
-        for (_, entry), (masks, sizes) in zip(entries, _masks_of(entries, video), strict=True)
+        for (_, entry), (masks, sizes) in zip(entries, masks_of(entries, video), strict=True)
     ]
 
 
@@ -107,7 +107,7 @@ def parse_truths(entries: PlacedEntries, video: Video) -> list[MaskTrack]:
         InputError: as ``parse_detections``, or ``areas`` are no numbers.
     """
     tracks = []
-    for (place, entry), (masks, sizes) in zip(entries, _masks_of(entries, video), strict=True):
+    for (place, entry), (masks, sizes) in zip(entries, masks_of(entries, video), strict=True):
         areas = entry.get("areas")
         area = _mean_area(sizes if areas is None else _parse_areas(areas, place))
         crowd = bool(entry.get("iscrowd", 0))
@@ -115,9 +115,7 @@ def parse_truths(entries: PlacedEntries, video: Video) -> list[MaskTrack]:
     return tracks
 
 
-def _masks_of(
-    entries: PlacedEntries, video: Video
-) -> Iterator[tuple[list[RLE | None], np.ndarray]]:
+def masks_of(entries: PlacedEntries, video: Video) -> Iterator[tuple[list[RLE | None], np.ndarray]]:
     """For each entry one RLE or None per frame, and ``(frames,)`` their areas in pixels."""
     for place, entry in entries:
         _check_length(entry["segmentations"], video, place)

@@ -1,0 +1,21 @@
+"""Drop-in ``YTVOS`` and ``YTVOSeval``.
+
+Scripts written for ``pycocotools.ytvos`` and ``pycocotools.ytvoseval`` of YouTube-VIS's API run
+with this import instead::
+
+    from queryinst_vis.evaluation.ytvos import YTVOS, YTVOSeval
+
+    ground_truth = YTVOS("train.json")
+    evaluation = YTVOSeval(ground_truth, ground_truth.loadRes("results.json"), "segm")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    print(evaluation.stats)
+
+Names and argument order are theirs, the numbers are those of ``evaluate_youtube_vis``.
+"""
+
+from queryinst_vis.evaluation.ytvos_annotations import YTVOS
+from queryinst_vis.evaluation.ytvos_evaluation import Params, YTVOSeval
+
+__all__ = ["YTVOS", "Params", "YTVOSeval"]

@@ -1,0 +1,221 @@
+"""The annotations of a video set, by the names of YouTube-VIS's API, hence the camel case."""
+
+# ruff: noqa: N802, N803
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.evaluation.inputs import PlacedEntries, read_json_or_zip
+from queryinst_vis.evaluation.mask_tracks import Video, masks_of, parse_video
+from queryinst_vis.files import read_json
+from queryinst_vis.masks import RLE, decode_rle, to_rle
+
+Ids = int | Iterable[int]
+
+
+class YTVOS:
+    """Annotations, or results, of a set of videos, all in memory.
+
+    Attributes:
+        dataset: the file's content: ``videos``, ``categories``, ``annotations``, ...
+        anns, cats, vids: annotation, category and video entries by id.
+        vidToAnns: annotations by video id.
+        catToVids: video ids by category id, once for each annotation.
+    """
+
+    def __init__(self, annotation_file: str | Path | dict | None = None) -> None:
+        """Open a JSON file, take its content, or begin empty.
+
+        Raises:
+            InputError: the file is missing, not JSON, or without an object at its root.
+        """
+        self.dataset: dict[str, Any] = {}
+        if isinstance(annotation_file, dict):
+            self.dataset = annotation_file
+        elif annotation_file is not None:
+            self.dataset = read_json(annotation_file, "annotations")
+        if not isinstance(self.dataset, dict):
+            found = type(self.dataset).__name__
+            raise InputError(f"annotations {annotation_file}: must be an object, is a {found}")
+        self.createIndex()
+
+    def createIndex(self) -> None:
+        """Fill the attributes from ``dataset``.
+
+        Raises:
+            InputError: an entry lacks its ids.
+        """
+        self.anns, self.cats, self.vids = (
+            self._by_id(name) for name in ("annotations", "categories", "videos")
+        )
+        self.vidToAnns: dict[int, list[dict]] = defaultdict(list)
+        self.catToVids: dict[int, list[int]] = defaultdict(list)
+        for annotation in self.anns.values():
+            try:
+                self.vidToAnns[annotation["video_id"]].append(annotation)
+                self.catToVids[annotation["category_id"]].append(annotation["video_id"])
+            except (KeyError, TypeError) as error:
+                place = f"annotation {annotation['id']}"
+                raise InputError(f"{place}: has no valid `video_id` and `category_id`") from error
+
+    def _by_id(self, name: str) -> dict[int, dict]:
+        entries = self.dataset.get(name, [])
+        try:
+            return {entry["id"]: entry for entry in entries}
+        except (KeyError, TypeError) as error:
+            raise InputError(f"`{name}` must be a list of objects with an `id`") from error
+
+    def info(self) -> None:
+        """Print what the file says about itself."""
+        for key, value in self.dataset.get("info", {}).items():
+            print(f"{key}: {value}")
+
+    def getAnnIds(
+        self,
+        vidIds: Ids = (),
+        catIds: Ids = (),
+        areaRng: Iterable[float] = (),
+        iscrowd: bool | None = None,
+    ) -> list[int]:
+        """Ids of the annotations of any of the videos and any of the classes; empty means all.
+
+        Args:
+            vidIds: one or several.
+            catIds: one or several.
+            areaRng: bounds, both exclusive, on the mean mask area in pixels.
+            iscrowd: crowds only, or none of them.
+        """
+        videos, classes, bounds = _several(vidIds), _several(catIds), list(areaRng)
+        found = (
+            [annotation for video in videos for annotation in self.vidToAnns.get(video, [])]
+            if videos
+            else list(self.anns.values())
+        )
+        return [
+            annotation["id"]
+            for annotation in found
+            if (not classes or annotation["category_id"] in classes)
+            and (not bounds or bounds[0] < self._mean_area(annotation) < bounds[1])
+            and (iscrowd is None or bool(annotation.get("iscrowd", 0)) == bool(iscrowd))
+        ]
+
+    def _mean_area(self, annotation: dict) -> float:
+        """Mean over the frames that show the object, by its ``areas`` or else its masks."""
+        areas = annotation.get("areas")
+        if areas is None:
+            video = self._video(annotation["video_id"])
+            [measured] = _measured([(f"annotation {annotation['id']}", annotation)], video)
+            areas = measured["areas"]
+        shown = [area for area in areas if area]
+        return float(np.mean(shown)) if shown else 0.0
+
+    def getCatIds(
+        self,
+        catNms: str | Iterable[str] = (),
+        supNms: str | Iterable[str] = (),
+        catIds: Ids = (),
+    ) -> list[int]:
+        """Ids of the classes with any of the names, super-class names and ids; empty means all."""
+        names, parents, ids = _several(catNms), _several(supNms), _several(catIds)
+        return [
+            category["id"]
+            for category in self.cats.values()
+            if (not names or category.get("name") in names)
+            and (not parents or category.get("supercategory") in parents)
+            and (not ids or category["id"] in ids)
+        ]
+
+    def getVidIds(self, vidIds: Ids = (), catIds: Ids = ()) -> list[int]:
+        """Ids of the videos among ``vidIds`` that show all of ``catIds``; empty means all."""
+        videos, classes = _several(vidIds), _several(catIds)
+        found = set(videos) if videos else set(self.vids)
+        for category in classes:
+            found &= set(self.catToVids.get(category, []))
+        return [video for video in self.vids if video in found]
+
+    def loadAnns(self, ids: Ids = ()) -> list[dict]:
+        """The annotations with these ids."""
+        return [self.anns[id_] for id_ in _several(ids)]
+
+    def loadCats(self, ids: Ids = ()) -> list[dict]:
+        """The categories with these ids."""
+        return [self.cats[id_] for id_ in _several(ids)]
+
+    def loadVids(self, ids: Ids = ()) -> list[dict]:
+        """The videos with these ids."""
+        return [self.vids[id_] for id_ in _several(ids)]
+
+    def loadRes(self, resFile: str | Path | list[dict]) -> YTVOS:
+        """Results for these videos, with ids from 1 on, ``areas``, ``avg_area`` and ``bboxes``.
+
+        Args:
+            resFile: a JSON path, a zip with ``results.json``, or a list, which is left as it is.
+
+        Raises:
+            InputError: no results, or results with unusable masks or of other videos.
+        """
+        entries = read_json_or_zip(resFile) if isinstance(resFile, str | Path) else resFile
+        if not isinstance(entries, list) or not entries:
+            raise InputError("results: must be a list of detections, and not empty")
+        by_video: dict[int, PlacedEntries] = defaultdict(list)
+        for number, entry in enumerate(entries):
+            place = f"results: entry {number}"
+            if not isinstance(entry, dict) or entry.get("video_id") not in self.vids:
+                raise InputError(f"{place}: its `video_id` is not in the annotations")
+            by_video[entry["video_id"]].append((place, {**entry, "id": number + 1, "iscrowd": 0}))
+        annotations = []
+        for video_id, placed in by_video.items():
+            measured = _measured(placed, self._video(video_id))
+            annotations += [
+                {**entry, **found} for (_, entry), found in zip(placed, measured, strict=True)
+            ]
+        annotations.sort(key=lambda annotation: annotation["id"])
+        for annotation in annotations:
+            annotation["avg_area"] = self._mean_area(annotation)
+        shared = {key: self.dataset.get(key, []) for key in ("videos", "categories")}
+        return YTVOS({**shared, "annotations": annotations})
+
+    def _video(self, video_id: int) -> Video:
+        return parse_video(self.vids[video_id], f"video {video_id}")
+
+    def annToRLE(self, ann: dict, frameId: int) -> RLE:
+        """The mask of an annotation in one frame as compressed run lengths.
+
+        Raises:
+            InputError: there is none, or it cannot be read.
+        """
+        video = self._video(ann["video_id"])
+        where = f"annotation {ann.get('id')}, frame {frameId}"
+        return to_rle(ann["segmentations"][frameId], video.height, video.width, where)
+
+    def annToMask(self, ann: dict, frameId: int) -> np.ndarray:
+        """The mask of an annotation in one frame, ``(height, width)`` uint8; else as above."""
+        return decode_rle(self.annToRLE(ann, frameId)).astype(np.uint8)
+
+
+def _measured(entries: PlacedEntries, video: Video) -> list[dict[str, list]]:
+    """Of each, ``areas`` in pixels and ``bboxes`` (x, y, width, height) by frame, or None."""
+    found = []
+    for masks, sizes in masks_of(entries, video):
+        shown = [frame for frame, mask in enumerate(masks) if mask]
+        areas: list[int | None] = [None] * video.length
+        boxes: list[list[float] | None] = [None] * video.length
+        if shown:
+            extents = coco_mask.toBbox([masks[frame] for frame in shown]).tolist()
+            for frame, box in zip(shown, extents, strict=True):
+                areas[frame], boxes[frame] = int(sizes[frame]), box
+        found.append({"areas": areas, "bboxes": boxes})
+    return found
+
+
+def _several(values: Any) -> list:
+    """One value or several, as a list."""
+    return [values] if isinstance(values, str | int | np.integer) else list(values)
