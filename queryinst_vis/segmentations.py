@@ -65,13 +65,19 @@ def _counts_of(segmentation: Any, height: int, width: int) -> bytes:
         raise _UnfitError(f"a frame of {width}x{height} pixels is too large for masks")
     if isinstance(segmentation, list):
         return _fill(segmentation, height, width)
+    if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
+        raise ValueError("neither polygons nor an object with `size` and `counts`")
     size, counts = segmentation["size"], segmentation["counts"]
+    if not isinstance(size, list | tuple):
+        raise ValueError(f"`size` must be [height, width], is {repr(size)[:40]}")
     if len(size) != 2 or size[0] != height or size[1] != width:
         is_size = len(size) == 2
-        found = f"{size[1]}x{size[0]} pixels" if is_size else f"of `size` {size!r}"
+        found = f"{size[1]}x{size[0]} pixels" if is_size else f"of `size` {repr(size)[:40]}"
         raise _UnfitError(f"segmentation is {found}, its frame {width}x{height}")
     if isinstance(counts, list):
         return _compress(counts, height, width)
+    if not isinstance(counts, str | bytes):
+        raise ValueError(f"`counts` must be text or a list, is {repr(counts)[:40]}")
     return counts if isinstance(counts, bytes) else counts.encode("ascii")
 
 
@@ -110,7 +116,8 @@ def _check_polygon(numbers: np.ndarray, height: int, width: int) -> None:
 
 def _numbers(values: Any) -> np.ndarray:
     """A list of finite numbers, ``(N,)``."""
-    numbers = np.asarray(values)
+    is_flat = isinstance(values, list) and not any(isinstance(v, list | dict | str) for v in values)
+    numbers = np.asarray(values if is_flat else None)
     if numbers.ndim != 1 or numbers.dtype.kind not in "iuf" or not np.isfinite(numbers).all():
         raise ValueError("polygons and `counts` must be lists of finite numbers")
     return numbers

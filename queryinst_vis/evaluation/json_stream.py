@@ -100,7 +100,8 @@ class JsonFile:
             except json.JSONDecodeError as error:
                 if self._ended or not self._may_go_on(error):
                     where = self._offset + error.pos
-                    raise ValueError(f"{error.msg} at byte {where}") from error
+                    what = error.msg.removesuffix(" at")  # as "Unterminated string starting at"
+                    raise ValueError(f"{what} at byte {where}") from error
             self._read_on()
         text = self._window[self._at : end].encode("latin-1")
         if not text.isascii():
