@@ -234,6 +234,11 @@ def test_the_order_of_results_changes_nothing():
     assert len(shuffled["id_switches"]) == len(report["id_switches"])
 
 
+def test_worker_processes_find_the_same():
+    gt, results = random_set(np.random.default_rng(5))
+    assert diagnose(gt, results, workers=2) == diagnose(gt, results)
+
+
 def test_more_objects_than_count_are_a_limit_of_the_metric():
     pixels = [[rle(x, y, x + 2, y + 2)] for x in range(0, 110, 10) for y in range(0, 100, 10)]
     gt = ground_truth([{"segmentations": masks} for masks in pixels], length=1)

@@ -24,6 +24,7 @@ def add(commands: Commands) -> None:
     diagnose.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for the report"
     )
+    _add_workers(diagnose)
     compare = add_command(
         commands,
         "compare",
@@ -49,10 +50,21 @@ def add(commands: Commands) -> None:
         "--seed", type=_seed, default=0, metavar="N", help="of the draws (default: %(default)s)"
     )
     compare.add_argument("--json", type=Path, metavar="OUT", help="also write the numbers as JSON")
+    _add_workers(compare)
 
 
 def _add_ground_truth(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ground_truth", type=Path, metavar="GT.json", help="annotated dataset")
+
+
+def _add_workers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workers",
+        type=count,
+        default=1,
+        metavar="N",
+        help="processes that share the videos (default: %(default)s)",
+    )
 
 
 def _seed(text: str) -> int:
@@ -68,7 +80,7 @@ def _run_diagnose(arguments: argparse.Namespace) -> None:
     from queryinst_vis.files import write_json_atomically
     from queryinst_vis.visualization.error_report import draw_error_report
 
-    report = diagnose(arguments.ground_truth, arguments.results)
+    report = diagnose(arguments.ground_truth, arguments.results, arguments.workers)
     numbers, picture = arguments.out / "report.json", arguments.out / "errors.png"
     write_json_atomically(numbers, report)
     draw_error_report(report, picture)
@@ -82,7 +94,12 @@ def _run_compare(arguments: argparse.Namespace) -> None:
     from queryinst_vis.files import write_json_atomically
 
     comparison = compare_results(
-        arguments.ground_truth, arguments.a, arguments.b, arguments.samples, arguments.seed
+        arguments.ground_truth,
+        arguments.a,
+        arguments.b,
+        arguments.samples,
+        arguments.seed,
+        arguments.workers,
     )
     if arguments.json is not None:
         write_json_atomically(arguments.json, comparison)

@@ -17,13 +17,13 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.average_precision import METRICS, UNDEFINED
 from queryinst_vis.evaluation.resampling import draw_videos, resampled_metrics
 from queryinst_vis.evaluation.video_set import VideoSet
+from queryinst_vis.evaluation.workers import map_videos
 from queryinst_vis.evaluation.youtube_vis import (
     VideoMatches,
     describe,
-    match_videos,
+    match_video,
     summarise,
 )
-from queryinst_vis.progress import show_progress
 
 LEVEL = 0.95
 """Share of the resamples whose value lies in an interval."""
@@ -49,7 +49,7 @@ def evaluate_with_confidence(
     """
     video_set = VideoSet(gt, results)
     _check_number(len(video_set))
-    videos = _match(video_set, "Comparing tracks", workers)
+    videos = map_videos(match_video, video_set, "Comparing tracks", workers)
     confidence = confidence_intervals(videos, video_set.categories, samples, seed)
     return {**describe(video_set, videos), "confidence": confidence}
 
@@ -88,6 +88,7 @@ def compare_results(
     b: str | Path | list,
     samples: int = SAMPLES,
     seed: int = 0,
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Which of two result files is better: the paired bootstrap over videos.
 
@@ -96,7 +97,7 @@ def compare_results(
 
     Args:
         gt: YouTube-VIS annotations: a JSON path or its content.
-        a, b: YouTube-VIS results on them, as in ``evaluate_youtube_vis``.
+        a, b: YouTube-VIS results on them, as in ``evaluate_youtube_vis``; so is ``workers``.
         samples, seed: as in ``confidence_intervals``.
 
     Returns:
@@ -114,7 +115,7 @@ def compare_results(
     weights = draw_videos(len(sets[0]), samples, seed)
     points, found = [], []
     for video_set, which in zip(sets, "AB", strict=True):
-        videos = _match(video_set, f"Comparing the tracks of {which}")
+        videos = map_videos(match_video, video_set, f"Comparing the tracks of {which}", workers)
         points.append(summarise(videos, categories))
         found.append(resampled_metrics(videos, categories, weights))
     metrics = {
@@ -163,11 +164,6 @@ def _check_number(num_videos: int) -> None:
             "confidence intervals draw videos anew, which needs at least two; the ground truth"
             f" has {num_videos}"
         )
-
-
-def _match(video_set: VideoSet, description: str, workers: int = 1) -> list[VideoMatches]:
-    matched = match_videos(video_set, workers)
-    return list(show_progress(matched, description, total=len(video_set)))
 
 
 def _settings(samples: int, seed: int) -> dict[str, Any]:

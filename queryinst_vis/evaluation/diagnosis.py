@@ -32,8 +32,8 @@ from queryinst_vis.evaluation.oracles import (
     repair,
 )
 from queryinst_vis.evaluation.video_set import VideoSet, VideoTracks
+from queryinst_vis.evaluation.workers import map_videos
 from queryinst_vis.evaluation.youtube_vis import match_video
-from queryinst_vis.progress import show_progress
 
 Causes = frozenset[Cause]
 
@@ -44,7 +44,7 @@ IN_TURN = [frozenset(list(Cause)[:count]) for count in range(len(Cause) + 1)]
 STATES = list(dict.fromkeys([*IN_TURN, *ALONE.values()]))
 
 
-def diagnose(gt: str | Path | dict, results: str | Path | list) -> dict[str, Any]:
+def diagnose(gt: str | Path | dict, results: str | Path | list, workers: int = 1) -> dict[str, Any]:
     """Explain the gap between a result file's AP and 1.
 
     ``oracles.repair`` and ``identities.regroup`` say what repairing a cause means,
@@ -52,7 +52,7 @@ def diagnose(gt: str | Path | dict, results: str | Path | list) -> dict[str, Any
     measured. One video is in memory at a time, beside the two files.
 
     Args:
-        gt, results: as for ``evaluate_youtube_vis``.
+        gt, results, workers: as for ``evaluate_youtube_vis``.
 
     Returns:
         ``AP``; ``alone``: ``{cause: gain in AP if only that is repaired}``; ``waterfall``:
@@ -69,8 +69,7 @@ def diagnose(gt: str | Path | dict, results: str | Path | list) -> dict[str, Any
         InputError: a file cannot be used, or no object has a single pixel.
     """
     video_set = VideoSet(gt, results)
-    progress = show_progress(video_set, "Repairing one cause after the other")
-    videos = [diagnose_video(tracks) for tracks in progress]
+    videos = map_videos(diagnose_video, video_set, "Repairing causes one by one", workers)
     if not any(video.objects["countable"] for video in videos):
         raise InputError(
             "nothing to explain: no object of the ground truth, crowd aside, has a single pixel"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,8 @@ from queryinst_vis.evaluation.average_precision import (
     precision_and_recall,
 )
 from queryinst_vis.evaluation.mask_tracks import MaskTrack, track_ious
-from queryinst_vis.evaluation.video_set import UnreadVideo, VideoSet, VideoTracks
-from queryinst_vis.progress import show_progress
+from queryinst_vis.evaluation.video_set import VideoSet, VideoTracks
+from queryinst_vis.evaluation.workers import map_videos
 
 AREA_RANGES = {
     "all": (0.0, 1e10),
@@ -86,8 +84,7 @@ def evaluate_youtube_vis(
         InputError: a file cannot be used; the message names the entry and what is wrong.
     """
     video_set = VideoSet(gt, results)
-    matched = match_videos(video_set, workers)
-    videos = list(show_progress(matched, "Comparing tracks", total=len(video_set)))
+    videos = map_videos(match_video, video_set, "Comparing tracks", workers)
     return describe(video_set, videos)
 
 
@@ -102,22 +99,6 @@ def describe(video_set: VideoSet, videos: Sequence[VideoMatches]) -> dict[str, A
         },
         "videos": {"count": len(video_set), "checksum": video_set.checksum},
     }
-
-
-def match_videos(video_set: VideoSet, workers: int = 1) -> Iterator[VideoMatches]:
-    """``match_video`` for each video in their order, shared among ``workers`` processes."""
-    unread = video_set.unread()
-    workers = min(workers, len(unread))
-    if workers <= 1:
-        yield from map(_read_and_match, unread)
-    else:
-        # spawn: forked processes inherit the locks of threads that they lack
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            yield from pool.map(_read_and_match, unread)
-
-
-def _read_and_match(video: UnreadVideo) -> VideoMatches:
-    return match_video(video.read())
 
 
 def match_video(tracks: VideoTracks) -> VideoMatches:
