@@ -25,6 +25,13 @@ COMMANDS = {
     "eval-video": "tools/eval_video.py",
     "eval-image": "tools/eval_image.py",
     "eval-cityscapes": "tools/eval_cityscapes.py",
+    "eval-tracking": "tools/eval_tracking.py",
+    "diagnose": "tools/diagnose.py",
+    "compare": "tools/compare.py",
+    "check-submission": "tools/check_submission.py",
+    "zip": "tools/zip_results.py",
+    "convert-results": "tools/convert_results.py",
+    "data": "tools/data.py",
     "convert-dataset": "tools/convert_dataset.py",
     "convert-checkpoint": "tools/convert_checkpoint.py",
     "weights": "tools/weights.py",
@@ -97,6 +104,19 @@ def test_help_names_every_command(capsys):
         ["eval-video"],
         ["eval-image"],
         ["eval-cityscapes"],
+        ["eval-tracking"],
+        ["diagnose"],
+        ["compare"],
+        ["check-submission"],
+        ["zip"],
+        ["convert-results"],
+        ["data", "validate"],
+        ["data", "stats"],
+        ["data", "split"],
+        ["data", "browse"],
+        ["data", "merge"],
+        ["data", "filter"],
+        ["data", "remap"],
         ["convert-dataset", "mots"],
         ["convert-dataset", "cityscapes"],
         ["convert-dataset", "synthetic"],
@@ -231,7 +251,7 @@ def test_results_of_another_dataset_are_refused_and_no_scores_are_written(compla
 
 def test_a_folder_that_is_not_empty_is_left_alone(complaint, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    assert "not empty" in complaint("convert-dataset", "synthetic", tmp_path)
+    assert "not an empty folder" in complaint("convert-dataset", "synthetic", tmp_path)
     assert files_below(tmp_path) == {"mine.txt"}
 
 
@@ -243,7 +263,7 @@ def broken_command(monkeypatch):
     """Make ``eval-video`` raise an error of choice."""
 
     def break_with(error: BaseException) -> list[str]:
-        def fail(*_: object) -> None:
+        def fail(*_: object, **__: object) -> None:
             raise error
 
         monkeypatch.setattr("queryinst_vis.evaluation.evaluate_youtube_vis", fail)
