@@ -9,14 +9,12 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.run_lengths import MAX_PIXELS, is_counts, sum_runs
+from queryinst_vis.run_lengths import BATCH, MAX_PIXELS, is_counts, sum_runs
 
 RLE = dict[str, Any]
 """COCO run-length encoding: ``{"size": [height, width], "counts": str}``."""
 
 _MAX_SIDE = 65535
-_BATCH = 256
-"""Masks that are decoded together: many, for numpy's sake, but few enough for the CPU's cache."""
 
 
 class _UnfitError(ValueError):
@@ -41,28 +39,34 @@ def to_rles(
         InputError: a segmentation cannot be read, is of another size, or its run lengths do
             not fill the frame, with which pycocotools would run forever or read stray memory.
     """
+    if segmentations and (max(height, width) > _MAX_SIDE or height * width > MAX_PIXELS):
+        raise InputError(f"{where(0)}: a frame of {width}x{height} pixels is too large for masks")
+    size = [height, width]
     texts = []
     for index, segmentation in enumerate(segmentations):
         try:
+            # what nearly all masks are, at once
+            if type(segmentation) is dict and segmentation["size"] == size:
+                counts = segmentation["counts"]
+                if type(counts) is str:
+                    texts.append(counts)
+                    continue
             texts.append(_counts_of(segmentation, height, width))
         except _UnfitError as error:
             raise InputError(f"{where(index)}: {error}") from error
         except Exception as error:  # pycocotools raises bare Exceptions, odd content anything
             raise InputError(f"{where(index)}: unreadable segmentation ({error})") from error
     areas = np.zeros(len(texts), dtype=np.int64)
-    for start in range(0, len(texts), _BATCH):
-        batch = slice(start, start + _BATCH)
+    for start in range(0, len(texts), BATCH):
+        batch = slice(start, start + BATCH)
         texts[batch], areas[batch] = _checked(
             texts[batch], height, width, lambda index, start=start: where(start + index)
         )
-    size = [height, width]
-    return [{"size": size, "counts": text.decode("ascii")} for text in texts], areas
+    return [{"size": size, "counts": text} for text in texts], areas
 
 
-def _counts_of(segmentation: Any, height: int, width: int) -> bytes:
+def _counts_of(segmentation: Any, height: int, width: int) -> str:
     """Compressed run lengths, which may still be of any content."""
-    if max(height, width) > _MAX_SIDE or height * width > MAX_PIXELS:
-        raise _UnfitError(f"a frame of {width}x{height} pixels is too large for masks")
     if isinstance(segmentation, list):
         return _fill(segmentation, height, width)
     if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
@@ -78,26 +82,28 @@ def _counts_of(segmentation: Any, height: int, width: int) -> bytes:
         return _compress(counts, height, width)
     if not isinstance(counts, str | bytes):
         raise ValueError(f"`counts` must be text or a list, is {repr(counts)[:40]}")
-    return counts if isinstance(counts, bytes) else counts.encode("ascii")
+    return counts.decode("ascii") if isinstance(counts, bytes) else counts
 
 
-def _compress(counts: list, height: int, width: int) -> bytes:
+def _compress(counts: list, height: int, width: int) -> str:
     """Plain run lengths, which pycocotools would truncate to whole numbers below 2**32."""
     runs = _numbers(counts)
     if (runs < 0).any() or (runs % 1 != 0).any():
         raise ValueError("`counts` must be whole numbers from 0 on")
     if runs.max() > height * width:
         raise ValueError("a run length exceeds the frame")
-    return coco_mask.frPyObjects({"size": [height, width], "counts": runs}, height, width)["counts"]
+    compressed = coco_mask.frPyObjects({"size": [height, width], "counts": runs}, height, width)
+    return compressed["counts"].decode("ascii")
 
 
-def _fill(polygons: list, height: int, width: int) -> bytes:
+def _fill(polygons: list, height: int, width: int) -> str:
     """The area of all polygons together."""
     if not polygons:
         raise ValueError("there is no polygon")
     for polygon in polygons:
         _check_polygon(_numbers(polygon), height, width)
-    return coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))["counts"]
+    filled = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
+    return filled["counts"].decode("ascii")
 
 
 def _check_polygon(numbers: np.ndarray, height: int, width: int) -> None:
@@ -124,8 +130,8 @@ def _numbers(values: Any) -> np.ndarray:
 
 
 def _checked(
-    texts: list[bytes], height: int, width: int, where: Callable[[int], str]
-) -> tuple[list[bytes], np.ndarray]:
+    texts: list[str], height: int, width: int, where: Callable[[int], str]
+) -> tuple[list[str], np.ndarray]:
     """The same masks, without runs of no pixels after the first, and their areas."""
     try:
         sums = sum_runs(texts)
@@ -145,5 +151,5 @@ def _checked(
                 f" {height * width}"
             )
         rle = {"size": [height, width], "counts": texts[index]}
-        texts[index] = coco_mask.encode(coco_mask.decode(rle))["counts"]
+        texts[index] = coco_mask.encode(coco_mask.decode(rle))["counts"].decode("ascii")
     return texts, sums.areas

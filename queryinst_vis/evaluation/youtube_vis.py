@@ -18,7 +18,7 @@ from queryinst_vis.evaluation.average_precision import (
     none_if_undefined,
     precision_and_recall,
 )
-from queryinst_vis.evaluation.mask_tracks import MaskTrack, track_ious
+from queryinst_vis.evaluation.mask_tracks import track_ious
 from queryinst_vis.evaluation.video_set import VideoSet, VideoTracks
 from queryinst_vis.evaluation.workers import map_videos
 
@@ -124,17 +124,15 @@ def match_tracks(tracks: VideoTracks, ious: np.ndarray, criteria: Criteria) -> d
     scores = np.array([track.score for track in tracks.detections], dtype=float)
     crowd = np.array([track.crowd for track in tracks.truths], dtype=bool)
     outcome = {}
-    for name, bounds in criteria.area_ranges.items():
-        truth_ignored = crowd | _outside(tracks.truths, bounds)
+    areas, truth_areas = (
+        np.array([track.area for track in some]) for some in (tracks.detections, tracks.truths)
+    )
+    for name, (low, high) in criteria.area_ranges.items():
+        truth_ignored = crowd | (truth_areas < low) | (truth_areas > high)
         matched, ignored = match_detections(ious, truth_ignored, crowd, criteria.thresholds)
-        ignored |= ~matched & _outside(tracks.detections, bounds)
+        ignored |= ~matched & ((areas < low) | (areas > high))
         outcome[name] = Matches(scores, matched, ignored, int((~truth_ignored).sum()))
     return outcome
-
-
-def _outside(tracks: list[MaskTrack], bounds: tuple[float, float]) -> np.ndarray:
-    low, high = bounds
-    return np.array([track.area < low or track.area > high for track in tracks], dtype=bool)
 
 
 def summarise(videos: Sequence[VideoMatches], categories: dict[int, str]) -> dict[str, Any]:
@@ -179,5 +177,9 @@ def summarise(videos: Sequence[VideoMatches], categories: dict[int, str]) -> dic
 def _average_precision(video: VideoMatches, categories: dict[int, str]) -> float | None:
     """``AP`` of one video alone, as ``summarise`` would have it."""
     found = [video[category, "all"] for category in categories if (category, "all") in video]
-    curves = [precision_and_recall([matches], MAX_DETECTIONS[-1])[0] for matches in found]
+    curves = [
+        precision_and_recall([matches], MAX_DETECTIONS[-1])[0]
+        for matches in found
+        if matches.num_truths
+    ]
     return none_if_undefined(mean_defined(np.stack(curves, axis=-1))) if curves else None
