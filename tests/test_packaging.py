@@ -35,9 +35,9 @@ DISTRIBUTION_OF = {
 
 # Which rooms each room may import from, besides itself (docs: README, "Layout").
 BOTTOM = {
-    "structures", "masks", "segmentations", "run_lengths", "fingerprint", "config", "errors", "files",
-    "progress",
-}  # fmt: skip
+    *("structures", "masks", "segmentations", "run_lengths", "fingerprint"),
+    *("config", "errors", "files", "progress"),
+}
 MIDDLE = {"models", "losses", "tracking", "data", "video", "evaluation"}
 UPPER = {"engine", "interop", "interchange", "results", "visualization"}
 MAY_IMPORT = (

@@ -55,8 +55,8 @@ def build_theirs(queries: int) -> nn.Module:
             value.uniform_(1.0, 1.2)
         elif name.endswith(("bn3.weight", "init_proposal_bboxes.weight")):
             value.uniform_(0.2, 0.4)
-        elif name.endswith("fc_reg.weight"):  # keeps six refinements near the image, as training does
-            value.mul_(0.1)
+        elif name.endswith("fc_reg.weight"):
+            value.mul_(0.1)  # six refinements stay near the image, as those of a trained model
     return model.eval()
 
 

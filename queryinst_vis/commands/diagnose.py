@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from queryinst_vis.commands.arguments import Commands, add_command, count
+from queryinst_vis.commands.arguments import Commands, add_command, add_workers, count
 
 
 def add(commands: Commands) -> None:
@@ -24,7 +24,7 @@ def add(commands: Commands) -> None:
     diagnose.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for the report"
     )
-    _add_workers(diagnose)
+    add_workers(diagnose)
     compare = add_command(
         commands,
         "compare",
@@ -50,21 +50,11 @@ def add(commands: Commands) -> None:
         "--seed", type=_seed, default=0, metavar="N", help="of the draws (default: %(default)s)"
     )
     compare.add_argument("--json", type=Path, metavar="OUT", help="also write the numbers as JSON")
-    _add_workers(compare)
+    add_workers(compare)
 
 
 def _add_ground_truth(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ground_truth", type=Path, metavar="GT.json", help="annotated dataset")
-
-
-def _add_workers(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--workers",
-        type=count,
-        default=1,
-        metavar="N",
-        help="processes that share the videos (default: %(default)s)",
-    )
 
 
 def _seed(text: str) -> int:

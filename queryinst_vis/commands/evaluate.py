@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from queryinst_vis.commands.arguments import Commands, add_command, count
+from queryinst_vis.commands.arguments import Commands, add_command, add_workers, count
 
 
 def add(commands: Commands) -> None:
@@ -26,13 +26,7 @@ def add(commands: Commands) -> None:
     video.add_argument(
         "--per-video", action="store_true", help="also print every video's own AP, worst first"
     )
-    video.add_argument(
-        "--workers",
-        type=count,
-        default=1,
-        metavar="N",
-        help="processes that share the videos; pays from about a minute on (default: %(default)s)",
-    )
+    add_workers(video)
     video.add_argument(
         "--confidence",
         type=count,

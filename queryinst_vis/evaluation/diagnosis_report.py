@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from queryinst_vis.evaluation.report import print_videos
+from queryinst_vis.evaluation.report import percent, print_videos
 
 SWITCHES_SHOWN = 10
 
@@ -32,13 +32,13 @@ def print_diagnosis(report: dict[str, Any], console: Console | None = None) -> N
 def _causes(report: dict[str, Any]) -> Table:
     table = _table("cause, % AP", "repaired alone", "in turn", "AP then")
     reached = report["AP"]
-    table.add_row("as it is", "", "", _percent(reached))
+    table.add_row("as it is", "", "", percent(reached))
     for cause, gain in report["waterfall"].items():
         reached += gain
-        table.add_row(cause, _signed(report["alone"][cause]), _signed(gain), _percent(reached))
+        table.add_row(cause, _signed(report["alone"][cause]), _signed(gain), percent(reached))
     if report["limit"] > 1e-9:
         limit = report["limit"]
-        table.add_row("beyond 100 a video", "", _signed(limit), _percent(reached + limit))
+        table.add_row("beyond 100 a video", "", _signed(limit), percent(reached + limit))
     return table
 
 
@@ -62,8 +62,8 @@ def _breakdown(breakdown: dict[str, Sequence[dict[str, Any]]]) -> Table:
                 attribute if number == 0 else "",
                 *("" if entry[key] is None else short(entry[key]) for key in ("low", "high")),
                 str(entry["objects"]),
-                _percent(entry["AP"]),
-                _percent(entry["AP50"]),
+                percent(entry["AP"]),
+                percent(entry["AP50"]),
             )
     return table
 
@@ -93,10 +93,6 @@ def _table(title: str, *columns: str) -> Table:
 
 def _right(*columns: str) -> list[Column]:
     return [Column(name, justify="right") for name in columns]
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
 
 
 def _signed(gain: float) -> str:

@@ -49,9 +49,10 @@ def _table(title: str, columns: dict[str, dict[str, float | None]]) -> Table:
     """One row per key of the columns, which all have the same keys."""
     table = Table(title, *(Column(name, justify="right") for name in columns))
     for row in next(iter(columns.values())):
-        table.add_row(escape(row), *(_percent(values[row]) for values in columns.values()))
+        table.add_row(escape(row), *(percent(values[row]) for values in columns.values()))
     return table
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """A fraction as tables show it: in percent, or a dash where it is undefined."""
     return "-" if value is None or value == UNDEFINED else f"{100 * value:.1f}"
