@@ -16,9 +16,6 @@ import numpy as np
 MAX_PIXELS = 2**29 - 1
 """Of a mask: what numbers of six characters can say."""
 
-BATCH = 256
-"""Masks to decode together: many, for numpy's sake, but few enough for the CPU's cache."""
-
 _LONGEST = 6
 _COUNTS = re.compile(r"(?:[P-o]{0,5}[0-O])+")
 
@@ -68,12 +65,6 @@ def sum_runs(texts: Sequence[str]) -> RunSums:
         areas=np.where(starts % 2 == 0, odd, even),
         shortest=np.minimum.reduce([shortest_even, shortest_odd, np.where(first < 0, first, 1)]),
     )
-
-
-def foreground_pixels(texts: Sequence[str]) -> np.ndarray:
-    """``(N,)`` int64 areas of any number of masks; else as ``sum_runs``."""
-    parts = [sum_runs(texts[k : k + BATCH]).areas for k in range(0, len(texts), BATCH)]
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
 
 def _numbers(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -9,12 +9,14 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.run_lengths import BATCH, MAX_PIXELS, is_counts, sum_runs
+from queryinst_vis.run_lengths import MAX_PIXELS, is_counts, sum_runs
 
 RLE = dict[str, Any]
 """COCO run-length encoding: ``{"size": [height, width], "counts": str}``."""
 
 _MAX_SIDE = 65535
+_BATCH = 256
+"""Masks that are decoded together: many, for numpy's sake, but few enough for the CPU's cache."""
 
 
 class _UnfitError(ValueError):
@@ -57,8 +59,8 @@ def to_rles(
         except Exception as error:  # pycocotools raises bare Exceptions, odd content anything
             raise InputError(f"{where(index)}: unreadable segmentation ({error})") from error
     areas = np.zeros(len(texts), dtype=np.int64)
-    for start in range(0, len(texts), BATCH):
-        batch = slice(start, start + BATCH)
+    for start in range(0, len(texts), _BATCH):
+        batch = slice(start, start + _BATCH)
         texts[batch], areas[batch] = _checked(
             texts[batch], height, width, lambda index, start=start: where(start + index)
         )

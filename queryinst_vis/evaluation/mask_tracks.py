@@ -13,7 +13,6 @@ from pycocotools import mask as coco_mask
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.inputs import PlacedEntries, is_finite, is_integer
 from queryinst_vis.masks import RLE
-from queryinst_vis.run_lengths import foreground_pixels
 from queryinst_vis.segmentations import to_rles
 
 
@@ -51,9 +50,9 @@ class MaskTrack:
 
     @cached_property
     def boxes(self) -> np.ndarray:
-        """``(frames, 4)`` xyxy of the masks in pixels, ends exclusive; 0 where there is none."""
+        """``(frames, 4)`` xyxy of the masks in pixels, ends exclusive; 0 where none is."""
         boxes = np.zeros((len(self.masks), 4))
-        shown = [frame for frame, mask in enumerate(self.masks) if mask]
+        shown = np.flatnonzero(self.sizes).tolist()
         if shown:
             boxes[shown] = coco_mask.toBbox([self.masks[frame] for frame in shown])
             boxes[:, 2:] += boxes[:, :2]
@@ -206,15 +205,18 @@ def _intersections(
     """
     if not detections or not truths:
         return (np.zeros(0, dtype=int),) * 4
-    a, b = (np.stack([track.boxes for track in tracks]) for tracks in (detections, truths))
-    low = np.maximum(a[:, None, :, :2], b[None, :, :, :2])
-    high = np.minimum(a[:, None, :, 2:], b[None, :, :, 2:])
-    pairs = np.nonzero((low < high).all(axis=-1))
+    x0, y0, x1, y1 = np.stack([track.boxes.T for track in detections], axis=1)[:, :, None]
+    u0, v0, u1, v1 = np.stack([track.boxes.T for track in truths], axis=1)[:, None]
+    # where a mask is absent, its box is empty and meets none
+    meet = (x0 < u1) & (u0 < x1) & (y0 < v1) & (v0 < y1)
+    d, t, frames = np.nonzero(meet)
     shared = [
-        coco_mask.merge([detections[d].masks[frame], truths[t].masks[frame]], True)["counts"]
-        for d, t, frame in zip(*(indices.tolist() for indices in pairs), strict=True)
+        coco_mask.merge([detections[d].masks[frame], truths[t].masks[frame]], True)
+        for d, t, frame in zip(d.tolist(), t.tolist(), frames.tolist(), strict=True)
     ]
-    return *pairs, foreground_pixels([counts.decode("ascii") for counts in shared])
+    # pycocotools counts the masks of a list in eight bits
+    areas = [coco_mask.area(shared[k : k + 255]) for k in range(0, len(shared), 255)]
+    return d, t, frames, np.concatenate([np.zeros(0), *areas])
 
 
 def _presence(tracks: list[MaskTrack]) -> np.ndarray:

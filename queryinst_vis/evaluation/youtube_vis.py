@@ -18,7 +18,7 @@ from queryinst_vis.evaluation.average_precision import (
     none_if_undefined,
     precision_and_recall,
 )
-from queryinst_vis.evaluation.mask_tracks import track_ious
+from queryinst_vis.evaluation.mask_tracks import MaskTrack, track_ious
 from queryinst_vis.evaluation.video_set import VideoSet, VideoTracks
 from queryinst_vis.evaluation.workers import map_videos
 
@@ -123,16 +123,21 @@ def match_tracks(tracks: VideoTracks, ious: np.ndarray, criteria: Criteria) -> d
     """Match detections, best first, with ground truth by ``(D, G)`` IoUs, for each area range."""
     scores = np.array([track.score for track in tracks.detections], dtype=float)
     crowd = np.array([track.crowd for track in tracks.truths], dtype=bool)
+    bounds = np.array([*criteria.area_ranges.values()])
+    outside, truth_outside = (_outside(some, bounds) for some in (tracks.detections, tracks.truths))
     outcome = {}
-    areas, truth_areas = (
-        np.array([track.area for track in some]) for some in (tracks.detections, tracks.truths)
-    )
-    for name, (low, high) in criteria.area_ranges.items():
-        truth_ignored = crowd | (truth_areas < low) | (truth_areas > high)
+    for a, name in enumerate(criteria.area_ranges):
+        truth_ignored = crowd | truth_outside[a]
         matched, ignored = match_detections(ious, truth_ignored, crowd, criteria.thresholds)
-        ignored |= ~matched & ((areas < low) | (areas > high))
+        ignored |= ~matched & outside[a]
         outcome[name] = Matches(scores, matched, ignored, int((~truth_ignored).sum()))
     return outcome
+
+
+def _outside(tracks: list[MaskTrack], bounds: np.ndarray) -> np.ndarray:
+    """``(ranges, tracks)`` bool by ``(ranges, 2)`` bounds on the area."""
+    areas = np.array([track.area for track in tracks])
+    return (areas < bounds[:, :1]) | (areas > bounds[:, 1:])
 
 
 def summarise(videos: Sequence[VideoMatches], categories: dict[int, str]) -> dict[str, Any]:
