@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from queryinst_vis.evaluation.inputs import RESULTS_NAME, read_results
 from queryinst_vis.files import atomic_path
 from queryinst_vis.masks import RLE
 from queryinst_vis.structures import Detections, VideoResult
+from queryinst_vis.track_store import TrackStore
 
 __all__ = [
     "coco_entries",
@@ -32,9 +33,9 @@ __all__ = [
 
 
 def youtube_vis_entries(
-    result: VideoResult, video_id: int, category_ids: Sequence[int | None]
-) -> list[dict[str, Any]]:
-    """The tracks of one video as YouTube-VIS results, one entry per track.
+    result: VideoResult | TrackStore, video_id: int, category_ids: Sequence[int | None]
+) -> Iterator[dict[str, Any]]:
+    """The tracks of one video as YouTube-VIS results, one entry per track, made one by one.
 
     Args:
         result: a finished video.
@@ -46,20 +47,16 @@ def youtube_vis_entries(
         that show the track, the class its majority vote, and segmentations one RLE per frame of
         the video, None where the track is absent. A track without a single pixel is left out.
     """
-    entries = []
     for track in result:
         category_id = category_ids[track.label]
         masks = [_none_if_empty(track.segmentations.get(i)) for i in range(result.length)]
         if category_id is not None and any(masks):
-            entries.append(
-                {
-                    "video_id": video_id,
-                    "category_id": category_id,
-                    "score": track.score,
-                    "segmentations": masks,
-                }
-            )
-    return entries
+            yield {
+                "video_id": video_id,
+                "category_id": category_id,
+                "score": track.score,
+                "segmentations": masks,
+            }
 
 
 def _none_if_empty(mask: RLE | None) -> RLE | None:

@@ -35,7 +35,7 @@ DISTRIBUTION_OF = {
 
 # Which rooms each room may import from, besides itself (docs: README, "Layout").
 BOTTOM = {
-    *("structures", "masks", "segmentations", "run_lengths", "fingerprint"),
+    *("structures", "masks", "segmentations", "run_lengths", "fingerprint", "track_store"),
     *("config", "errors", "files", "progress"),
 }
 MIDDLE = {"models", "losses", "tracking", "data", "video", "evaluation"}

@@ -44,7 +44,7 @@ def video():
 
 
 def test_tracks_become_one_entry_each_with_null_where_absent():
-    entries = youtube_vis_entries(video(), video_id=12, category_ids=[30, None, 10])
+    entries = list(youtube_vis_entries(video(), video_id=12, category_ids=[30, None, 10]))
     assert [(e["video_id"], e["category_id"], e["score"]) for e in entries] == [
         (12, 30, 0.5),  # the mean of .75 and .25
         (12, 10, 0.25),
@@ -60,9 +60,9 @@ def test_tracks_become_one_entry_each_with_null_where_absent():
 def test_masks_without_a_pixel_are_null_and_tracks_without_a_mask_left_out():
     result = VideoResult()
     result.add(detections([1, 2, 3], logit=-5.0))
-    assert youtube_vis_entries(result, 1, [1, 2, 3]) == []
+    assert list(youtube_vis_entries(result, 1, [1, 2, 3])) == []
     result.add(detections([1, 2, 3]))
-    entries = youtube_vis_entries(result, 1, [1, 2, 3])
+    entries = list(youtube_vis_entries(result, 1, [1, 2, 3]))
     assert [e["segmentations"][0] for e in entries] == [None] * 3
     assert all(e["segmentations"][1] for e in entries)
 
@@ -88,7 +88,7 @@ def test_a_model_without_masks_writes_none():
 
 @pytest.mark.parametrize("write", [write_youtube_vis, write_coco])
 def test_written_entries_are_read_back_the_same(tmp_path, write):
-    entries = youtube_vis_entries(video(), 12, [30, 20, 10])
+    entries = list(youtube_vis_entries(video(), 12, [30, 20, 10]))
     path = tmp_path / "new folder" / "results.json"
     write(path, iter(entries))  # streamed
     assert json.loads(path.read_text()) == entries
@@ -109,7 +109,7 @@ def test_a_zip_has_results_json_at_its_root(tmp_path):
 
 
 def test_the_evaluation_takes_what_was_written(tmp_path):
-    entries = youtube_vis_entries(video(), 12, [30, 20, 10])
+    entries = list(youtube_vis_entries(video(), 12, [30, 20, 10]))
     write_youtube_vis(tmp_path / "results.json", entries)
     gt = {
         "videos": [{"id": 12, "height": SIZE[0], "width": SIZE[1], "length": 3}],

@@ -14,6 +14,7 @@ from queryinst_vis.engine.track import annotate_video, track_video
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import decode_rle
 from queryinst_vis.structures import Detections
+from queryinst_vis.track_store import TrackStore
 from queryinst_vis.video import VideoReader, VideoWriter
 from queryinst_vis.visualization import track_colour
 from tests.tiny import CLASSES, HEIGHT, WIDTH, draw_frame, rectangles
@@ -146,9 +147,10 @@ def test_stride_and_max_frames_keep_the_speed(video, out, loaded):
 def test_every_video_begins_anew(video, out):
     tracker = KnowingTracker()
     for _ in range(2):
-        result = annotate_video(VideoReader(video), tracker, out / "clip.mp4")
-        assert tracker.frames == list(range(FRAMES))
-        assert (result.length, len(result)) == (FRAMES, 2)
+        with TrackStore() as tracks:
+            annotate_video(VideoReader(video), tracker, tracks, out / "clip.mp4")
+            assert tracker.frames == list(range(FRAMES))
+            assert (tracks.length, len(tracks)) == (FRAMES, 2)
 
 
 def test_the_bar_goes_to_standard_error(video, out, loaded, capsys):

@@ -66,7 +66,7 @@ def test_shapes_finds_and_follows_the_shapes_of_a_new_clip(clip):
         ids = detections.track_ids.tolist()
         assert len(set(ids)) == len(ids)
         result.add(detections)
-    entries = youtube_vis_entries(result, truth["videos"][0]["id"], [1] * 6)
+    entries = list(youtube_vis_entries(result, truth["videos"][0]["id"], [1] * 6))
     for annotation in truth["annotations"]:  # where and when, whatever the class
         annotation["category_id"] = 1
     assert evaluate_youtube_vis(truth, entries)["AR10"] > 0.2

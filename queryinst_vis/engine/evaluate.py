@@ -184,15 +184,11 @@ def predict_videos(
     mine = _share(fabric, dataset.videos)
     frames = sum(len(video) for _, video in mine)
     with ProgressDisplay("tracking frames", frames, visible=fabric.is_global_zero) as display:
-        found = [
-            (
-                index,
-                youtube_vis_entries(
-                    _track(tracker, video, display), video.id, dataset.category_ids
-                ),
-            )
-            for index, video in mine
-        ]
+        found = []
+        for index, video in mine:
+            result = _track(tracker, video, display)
+            entries = youtube_vis_entries(result, video.id, dataset.category_ids)
+            found.append((index, list(entries)))
     return _merge(fabric, found)
 
 

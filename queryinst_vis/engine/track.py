@@ -24,7 +24,7 @@ from queryinst_vis.engine.inference import VideoTracker
 from queryinst_vis.errors import InputError
 from queryinst_vis.files import atomic_path
 from queryinst_vis.results import write_youtube_vis, youtube_vis_entries
-from queryinst_vis.structures import VideoResult
+from queryinst_vis.track_store import TrackStore
 from queryinst_vis.video.reader import VideoReader
 from queryinst_vis.video.writer import VideoWriter
 from queryinst_vis.visualization.overlay import Overlay
@@ -107,14 +107,18 @@ def track_video(
     threshold = f"inference.score_threshold={score_threshold}"
     tracker = VideoTracker.from_pretrained(weights, device, [threshold, *(overrides or [])])
     start = time.perf_counter()
-    result = _write_results(reader, tracker, files)
-    seconds = time.perf_counter() - start
-    return TrackSummary(result.length, len(result), seconds, result.length / seconds, files)
+    with TrackStore() as tracks:
+        _write_results(reader, tracker, tracks, files)
+        seconds = time.perf_counter() - start
+        return TrackSummary(tracks.length, len(tracks), seconds, tracks.length / seconds, files)
 
 
 def _write_results(
-    reader: VideoReader, tracker: VideoTracker, files: tuple[Path, Path, Path]
-) -> VideoResult:
+    reader: VideoReader,
+    tracker: VideoTracker,
+    tracks: TrackStore,
+    files: tuple[Path, Path, Path],
+) -> None:
     """Track through the video and write all three files, or none."""
     video_path, results_path, timeline_path = files
     with (
@@ -122,36 +126,33 @@ def _write_results(
         atomic_path(results_path) as results,
         atomic_path(timeline_path) as timeline,
     ):
-        result = annotate_video(reader, tracker, video)
+        annotate_video(reader, tracker, tracks, video)
         category_ids = range(1, len(tracker.class_names) + 1)
-        write_youtube_vis(results, youtube_vis_entries(result, _VIDEO_ID, category_ids))
-        draw_timeline(result, tracker.class_names, reader.fps, timeline)
-    return result
+        write_youtube_vis(results, youtube_vis_entries(tracks, _VIDEO_ID, category_ids))
+        draw_timeline(tracks, tracker.class_names, reader.fps, timeline)
 
 
-def annotate_video(reader: VideoReader, tracker: VideoTracker, path: str | Path) -> VideoResult:
-    """Track through a video and write it with its instances drawn on.
+def annotate_video(
+    reader: VideoReader, tracker: VideoTracker, tracks: TrackStore, path: str | Path
+) -> None:
+    """Track through a video and write it with its instances drawn on; memory does not grow.
 
     Args:
         reader: the frames.
         tracker: begins anew with this video.
+        tracks: where the tracks go; empty.
         path: the mp4 to write.
-
-    Returns:
-        All tracks; a mask in it takes tens of bytes to some kB as run lengths.
 
     Raises:
         InputError: the video turns out to be damaged, or ``path`` cannot be written.
     """
     tracker.reset()
-    result = VideoResult()
     overlay = Overlay(tracker.class_names)
     with VideoWriter(path, reader.fps) as writer:
         for frame in _with_progress(reader):
             detections = tracker.update(frame)
-            result.add(detections)
+            tracks.add(detections)
             writer.write(overlay.draw(frame, detections))
-    return result
 
 
 def _with_progress(reader: VideoReader) -> Iterator[np.ndarray]:

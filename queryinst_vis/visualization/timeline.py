@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -11,14 +12,28 @@ from matplotlib.figure import Figure
 
 from queryinst_vis.files import atomic_path
 from queryinst_vis.structures import Track, VideoResult
+from queryinst_vis.track_store import TrackStore
 from queryinst_vis.visualization.overlay import track_colour
 
 _WIDTH, _MAX_HEIGHT, _FRAME_HEIGHT = 10.0, 30.0, 1.1  # inches; the frame is titles and axes
 _ROW_HEIGHT, _MIN_LABELLED_ROW = 0.28, 0.07  # inches
 
 
+@dataclass(frozen=True)
+class _Row:
+    """What the timeline shows of a track: nothing that grows with the frames that show it."""
+
+    track_id: int
+    label: int
+    runs: list[tuple[int, int]]  # (first frame, frames)
+
+    @classmethod
+    def of(cls, track: Track) -> _Row:
+        return cls(track.track_id, track.label, _runs(track.scores))
+
+
 def draw_timeline(
-    result: VideoResult, class_names: Sequence[str], fps: float, path: str | Path
+    result: VideoResult | TrackStore, class_names: Sequence[str], fps: float, path: str | Path
 ) -> None:
     """Draw one row per track, with bars where it is visible, as a PNG.
 
@@ -34,19 +49,19 @@ def draw_timeline(
     Raises:
         InputError: the file cannot be written.
     """
-    tracks = sorted(result, key=lambda track: (min(track.scores), track.track_id))
-    row = min(_ROW_HEIGHT, (_MAX_HEIGHT - _FRAME_HEIGHT) / max(len(tracks), 1))
-    height = _FRAME_HEIGHT + row * max(len(tracks), 3)
+    rows = sorted(map(_Row.of, result), key=lambda row: (row.runs[0][0], row.track_id))
+    row_height = min(_ROW_HEIGHT, (_MAX_HEIGHT - _FRAME_HEIGHT) / max(len(rows), 1))
+    height = _FRAME_HEIGHT + row_height * max(len(rows), 3)
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for number, track in enumerate(tracks):
-        bars = [(first / fps, count / fps) for first, count in _runs(track.scores)]
-        colour = [channel / 255 for channel in track_colour(track.track_id)]
+    for number, row in enumerate(rows):
+        bars = [(first / fps, count / fps) for first, count in row.runs]
+        colour = [channel / 255 for channel in track_colour(row.track_id)]
         axes.broken_barh(bars, (number - 0.36, 0.72), facecolors=[colour])
-    _label_rows(axes, tracks, class_names, row)
+    _label_rows(axes, rows, class_names, row_height)
     _label_time(axes, max(result.length, 1), fps)
-    axes.set_title(_title(tracks, result.length, fps), fontsize=10, loc="left")
+    axes.set_title(_title(len(rows), result.length, fps), fontsize=10, loc="left")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
 
@@ -62,11 +77,11 @@ def _runs(frames: Iterable[int]) -> list[tuple[int, int]]:
     return runs
 
 
-def _label_rows(axes: Axes, tracks: list[Track], class_names: Sequence[str], row: float) -> None:
-    axes.set_ylim(max(len(tracks), 1) - 0.4, -0.6)  # the first track on top
-    if tracks and row >= _MIN_LABELLED_ROW:
-        names = [f"#{track.track_id} {class_names[track.label]}" for track in tracks]
-        axes.set_yticks(range(len(tracks)), names, fontsize=min(9.0, row * 72 * 0.8))
+def _label_rows(axes: Axes, rows: list[_Row], class_names: Sequence[str], height: float) -> None:
+    axes.set_ylim(max(len(rows), 1) - 0.4, -0.6)  # the first track on top
+    if rows and height >= _MIN_LABELLED_ROW:
+        names = [f"#{row.track_id} {class_names[row.label]}" for row in rows]
+        axes.set_yticks(range(len(rows)), names, fontsize=min(9.0, height * 72 * 0.8))
     else:
         axes.set_yticks([])
     axes.tick_params(axis="y", length=0)
@@ -82,6 +97,6 @@ def _label_time(axes: Axes, length: int, fps: float) -> None:
     frames.set_xlabel("frames")
 
 
-def _title(tracks: list[Track], length: int, fps: float) -> str:
-    noun = "track" if len(tracks) == 1 else "tracks"
-    return f"{len(tracks) or 'no'} {noun} in {length} frames, {length / fps:.1f} seconds"
+def _title(count: int, length: int, fps: float) -> str:
+    noun = "track" if count == 1 else "tracks"
+    return f"{count or 'no'} {noun} in {length} frames, {length / fps:.1f} seconds"
