@@ -50,6 +50,39 @@ RESULT_FAULTS = {
         {"segmentations": [{"size": [400, 300], "counts": "PPPo"}, None]},
         "`counts` are not COCO run lengths",
     ),
+    "too short": (  # which pycocotools compares forever
+        {"segmentations": [{"size": [400, 300], "counts": [1000, 500]}, None]},
+        "frame 0: run lengths cover 1500 pixels, the frame of 300x400 has 120000",
+    ),
+    "too long": (
+        {"segmentations": [{"size": [400, 300], "counts": [1000, 119001]}, None]},
+        "frame 0: run lengths cover 120001 pixels",
+    ),
+    "negative run": (
+        {"segmentations": [{"size": [400, 300], "counts": [-1, 120001]}, None]},
+        "frame 0: unreadable segmentation (`counts` must be whole numbers from 0 on)",
+    ),
+    "negative compressed run": (  # 5, 10, 5, then 10 - 12
+        {"segmentations": [{"size": [400, 300], "counts": "5:5DRelY3"}, None]},
+        "frame 0: unreadable segmentation (a run length is negative)",
+    ),
+    "fraction of a run": (
+        {"segmentations": [{"size": [400, 300], "counts": [0.5, 119999.5]}, None]},
+        "`counts` must be whole numbers",
+    ),
+    "polygon of two points": (  # which pycocotools takes for a box
+        {"segmentations": [[[1, 2, 30, 40]], None]},
+        "a polygon must list x and y of three points or more, has 4 numbers",
+    ),
+    "half a point": ({"segmentations": [[[1, 2, 3, 4, 5, 6, 7]], None]}, "has 7 numbers"),
+    "polygon far away": (
+        {"segmentations": [[[1, 2, 3, 4, 5, 6e6]], None]},
+        "a polygon reaches farther from the frame than the frame is large",
+    ),
+    "NaN in a polygon": (
+        {"segmentations": [[[1, 2, 3, 4, 5, float("nan")]], None]},
+        "must be lists of finite numbers",
+    ),
     "no counts": ({"segmentations": [{"size": [400, 300]}, None]}, "unreadable segmentation"),
     "not a mask": ({"segmentations": ["mask", None]}, "frame 0: unreadable segmentation"),
     "NaN score": ({"score": float("nan")}, "entry 0: `score` must be a finite number, is nan"),

@@ -36,6 +36,24 @@ def test_boxes_and_masks_are_columns(capsys):
     assert (rows["AP"], rows["cat"]) == (["25.0", "12.5"], ["50.0", "-"])
 
 
+def test_every_report_on_videos_names_them_and_may_list_them_worst_first(capsys):
+    metrics = {
+        **metrics_of(0.5, {"cat": 0.5}),
+        "per_video_AP": {"easy": 0.9, "[b]none": None, "hard": 0.1},
+        "videos": {"count": 3, "checksum": "0123456789ab"},
+    }
+    print_metrics(metrics)
+    short = capsys.readouterr().out
+    assert short.splitlines()[-1] == "3 videos, checksum 0123456789ab"
+    assert "easy" not in short
+    print_metrics(metrics, per_video=True)
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.strip("│").split("│") for line in lines if line.startswith("│")]
+    cells = [[cell.strip() for cell in row] for row in rows]
+    assert cells[-3:] == [["hard", "10.0"], ["easy", "90.0"], ["[b]none", "-"]]
+    assert lines[-1] == "3 videos, checksum 0123456789ab"
+
+
 def test_a_bar_appears_only_when_it_takes_long():
     quick, slow = (Console(file=io.StringIO(), force_terminal=True) for _ in range(2))
     assert list(show_progress([1, 2, 3], "Comparing", delay=60, console=quick)) == [1, 2, 3]

@@ -173,6 +173,56 @@ def test_no_ground_truth_at_all_is_undefined():
     assert found["per_class_AP"] == {"person": None, "dog": None}
 
 
+# Videos
+
+
+def test_the_ap_of_a_video_is_that_of_a_set_of_this_video_alone():
+    gt, results, _ = load_golden("medium")
+    found = evaluate_youtube_vis(gt, results)
+    assert len({*found["per_video_AP"].values()}) > 3
+    assert found["videos"]["count"] == len(gt["videos"]) == len(found["per_video_AP"])
+    for video, value in zip(gt["videos"], found["per_video_AP"].values(), strict=True):
+        alone = {
+            **gt,
+            "videos": [video],
+            "annotations": [a for a in gt["annotations"] if a["video_id"] == video["id"]],
+        }
+        mine = [entry for entry in results if entry["video_id"] == video["id"]]
+        if not mine:  # a file without results is refused: take a wrong one
+            length, category = video["length"], gt["categories"][0]["id"]
+            mine = [detection([None] * length, video_id=video["id"], category_id=category)]
+        expected = evaluate_youtube_vis(alone, mine)["AP"]
+        assert value == (None if expected == -1 else expected)
+
+
+def test_videos_are_named_by_folder_and_each_by_a_name_of_its_own():
+    gt = ground_truth([], videos=(1, 2, 3, 4))
+    for video, folder in zip(gt["videos"], ("street", "park", "street", None), strict=True):
+        if folder:
+            video["file_names"] = [f"{folder}/{video['id']}_{k}.jpg" for k in range(2)]
+    found = evaluate_youtube_vis(gt, [detection([None, None])])
+    names = ["street (video 1)", "park", "street (video 3)", "video 4"]
+    assert list(found["per_video_AP"]) == names
+
+
+def test_the_checksum_names_the_set_and_not_the_results():
+    gt, results, _ = load_golden("medium")
+    checksum = evaluate_youtube_vis(gt, results)["videos"]["checksum"]
+    assert evaluate_youtube_vis(gt, results[:3])["videos"]["checksum"] == checksum
+    gt["videos"].pop()
+    kept = {video["id"] for video in gt["videos"]}
+    gt["annotations"] = [a for a in gt["annotations"] if a["video_id"] in kept]
+    results = [entry for entry in results if entry["video_id"] in kept]
+    assert evaluate_youtube_vis(gt, results)["videos"]["checksum"] != checksum
+
+
+def test_more_masks_than_eight_bits_count():
+    length = 300  # pycocotools' area() takes no longer list than 255
+    masks = [rle(k % 200, 0, k % 200 + 100, 100) for k in range(length)]
+    gt = ground_truth([{"segmentations": masks}], length=length)
+    assert evaluate_youtube_vis(gt, [detection(masks)])["AP"] == pytest.approx(1.0)
+
+
 # What must not matter
 
 
