@@ -126,6 +126,26 @@ def test_three_lines_of_python(tmp_path, model, oracle):
         assert detections.image_size == (HEIGHT, WIDTH)
 
 
+@pytest.mark.parametrize("batch", [2, 3, 10])
+def test_several_frames_at_a_time_give_the_same_tracks(model, batch):
+    frames = [draw_frame(index) for index in range(7)]
+    tracker = VideoTracker(model, tiny_config())
+    alone = [tracker.update(frame) for frame in frames]
+    tracker.reset()
+    together = list(tracker.follow(iter(frames), batch))
+    assert min(map(len, alone)) > 0
+    for given, (frame, found), expected in zip(frames, together, alone, strict=True):
+        assert frame is given
+        assert found.track_ids.tolist() == expected.track_ids.tolist()
+        torch.testing.assert_close(found.boxes, expected.boxes, rtol=0, atol=1e-3)
+        torch.testing.assert_close(found.mask_logits, expected.mask_logits, rtol=0, atol=1e-4)
+
+
+def test_a_batch_of_no_frames_is_refused(model):
+    with pytest.raises(InputError, match="batch must be 1 or more, got 0"):
+        VideoTracker(model, tiny_config()).follow([], batch=0)
+
+
 def test_stream_opens_the_video_at_once(model):
     with pytest.raises(InputError, match="no such file"):
         VideoTracker(model, tiny_config()).stream("absent.mp4")

@@ -36,7 +36,7 @@ DISTRIBUTION_OF = {
 # Which rooms each room may import from, besides itself (docs: README, "Layout").
 BOTTOM = {
     *("structures", "masks", "segmentations", "run_lengths", "fingerprint", "track_store"),
-    *("config", "errors", "files", "progress"),
+    *("config", "errors", "files", "progress", "prefetch"),
 }
 MIDDLE = {"models", "losses", "tracking", "data", "video", "evaluation"}
 UPPER = {"engine", "interop", "interchange", "results", "visualization"}

@@ -56,6 +56,14 @@ def add(commands: Commands) -> None:
         "--max-frames", type=count, metavar="N", help="stop after N frames (default: all)"
     )
     parser.add_argument(
+        "--batch",
+        type=count,
+        default=1,
+        metavar="N",
+        help="frames that the network sees at a time: the same results, often faster on a GPU "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
         "--device",
         default="auto",
         metavar="D",
@@ -73,6 +81,7 @@ def _run(arguments: argparse.Namespace) -> None:
         score_threshold=arguments.score_threshold,
         stride=arguments.stride,
         max_frames=arguments.max_frames,
+        batch=arguments.batch,
         device=arguments.device,
         overrides=arguments.overrides,
     )

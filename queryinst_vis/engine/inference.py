@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ from queryinst_vis.engine.checkpoint import load_model
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.postprocess import detect
 from queryinst_vis.models.queryinst import QueryInst
+from queryinst_vis.prefetch import prefetch
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.tracker import Tracker
 from queryinst_vis.video.reader import VideoReader
@@ -134,18 +136,51 @@ class VideoTracker:
         Raises:
             InputError: not such a frame.
         """
-        if not isinstance(frame, np.ndarray):
-            raise InputError(f"a frame must be a numpy array, not {type(frame).__name__}")
-        embedding = self._tracker.embedding
-        (found,) = detect_frames(self._model, self._config, [frame], embedding)
-        return self._tracker.update(found)
+        ((_, detections),) = self.follow([frame])
+        return detections
 
-    def stream(self, path: str | Path, stride: int = 1) -> Iterator[tuple[np.ndarray, Detections]]:
+    def follow(
+        self, frames: Iterable[np.ndarray], batch: int = 1
+    ) -> Iterator[tuple[np.ndarray, Detections]]:
+        """Go on with the video's next frames, one after the other.
+
+        Args:
+            frames: ``(H, W, 3)`` uint8 RGB each.
+            batch: frames that the network sees at a time. Identities are given frame by frame
+                all the same, so the results are those of ``batch=1``, after ``batch`` frames.
+
+        Returns:
+            An iterator of ``(frame, detections)``, the latter as ``update`` gives them.
+
+        Raises:
+            InputError: not such a frame; ``batch`` below 1.
+        """
+        if batch < 1:
+            raise InputError(f"batch must be 1 or more, got {batch}")
+        return self._follow(iter(frames), batch)
+
+    def _follow(
+        self, frames: Iterator[np.ndarray], batch: int
+    ) -> Iterator[tuple[np.ndarray, Detections]]:
+        while group := list(islice(frames, batch)):
+            for frame in group:
+                if not isinstance(frame, np.ndarray):
+                    raise InputError(f"a frame must be a numpy array, not {type(frame).__name__}")
+            found = detect_frames(self._model, self._config, group, self._tracker.embedding)
+            for frame, detections in zip(group, found, strict=True):
+                yield frame, self._tracker.update(detections)
+
+    def stream(
+        self, path: str | Path, stride: int = 1, batch: int = 1
+    ) -> Iterator[tuple[np.ndarray, Detections]]:
         """Track through a whole video, as one new video; memory does not grow with its length.
+
+        The next frames are decoded while the network works.
 
         Args:
             path: the video file.
             stride: use every that many frames.
+            batch: frames that the network sees at a time.
 
         Returns:
             An iterator of ``(frame, detections)``: ``(H, W, 3)`` uint8 RGB, and what ``update``
@@ -156,7 +191,7 @@ class VideoTracker:
         """
         reader = VideoReader(path, stride=stride)
         self.reset()
-        return ((frame, self.update(frame)) for frame in reader)
+        return self.follow(prefetch(reader), batch)
 
     def reset(self) -> None:
         """Forget all identities: the next frame begins another video."""

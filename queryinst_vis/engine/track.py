@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,9 @@ from rich.text import Text
 from queryinst_vis.engine.inference import VideoTracker
 from queryinst_vis.errors import InputError
 from queryinst_vis.files import atomic_path
+from queryinst_vis.prefetch import prefetch
 from queryinst_vis.results import write_youtube_vis, youtube_vis_entries
+from queryinst_vis.structures import Detections
 from queryinst_vis.track_store import TrackStore
 from queryinst_vis.video.reader import VideoReader
 from queryinst_vis.video.writer import VideoWriter
@@ -68,6 +71,7 @@ def track_video(
     score_threshold: float = 0.3,
     stride: int = 1,
     max_frames: int | None = None,
+    batch: int = 1,
     device: str = "auto",
     overrides: list[str] | None = None,
 ) -> TrackSummary:
@@ -84,6 +88,7 @@ def track_video(
         score_threshold: detections below this score, 0..1, are left out.
         stride: look at every that many frames; the annotated video keeps its speed.
         max_frames: stop after this many; None: all.
+        batch: frames that the network sees at a time; more is faster where it can overlap them.
         device: ``"auto"`` takes the accelerator where there is one.
         overrides: dotlist changes of the config inside the weights, e.g.
             ``["tracking.rule=query"]``.
@@ -108,7 +113,7 @@ def track_video(
     tracker = VideoTracker.from_pretrained(weights, device, [threshold, *(overrides or [])])
     start = time.perf_counter()
     with TrackStore() as tracks:
-        _write_results(reader, tracker, tracks, files)
+        _write_results(reader, tracker, tracks, files, batch)
         seconds = time.perf_counter() - start
         return TrackSummary(tracks.length, len(tracks), seconds, tracks.length / seconds, files)
 
@@ -118,6 +123,7 @@ def _write_results(
     tracker: VideoTracker,
     tracks: TrackStore,
     files: tuple[Path, Path, Path],
+    batch: int,
 ) -> None:
     """Track through the video and write all three files, or none."""
     video_path, results_path, timeline_path = files
@@ -126,37 +132,48 @@ def _write_results(
         atomic_path(results_path) as results,
         atomic_path(timeline_path) as timeline,
     ):
-        annotate_video(reader, tracker, tracks, video)
+        annotate_video(reader, tracker, tracks, video, batch)
         category_ids = range(1, len(tracker.class_names) + 1)
         write_youtube_vis(results, youtube_vis_entries(tracks, _VIDEO_ID, category_ids))
         draw_timeline(tracks, tracker.class_names, reader.fps, timeline)
 
 
 def annotate_video(
-    reader: VideoReader, tracker: VideoTracker, tracks: TrackStore, path: str | Path
+    reader: VideoReader,
+    tracker: VideoTracker,
+    tracks: TrackStore,
+    path: str | Path,
+    batch: int = 1,
 ) -> None:
     """Track through a video and write it with its instances drawn on; memory does not grow.
+
+    Decoding, tracking, and drawing with encoding run at the same time, frame after frame.
 
     Args:
         reader: the frames.
         tracker: begins anew with this video.
         tracks: where the tracks go; empty.
         path: the mp4 to write.
+        batch: frames that the network sees at a time.
 
     Raises:
         InputError: the video turns out to be damaged, or ``path`` cannot be written.
     """
     tracker.reset()
     overlay = Overlay(tracker.class_names)
-    with VideoWriter(path, reader.fps) as writer:
-        for frame in _with_progress(reader):
-            detections = tracker.update(frame)
+    with (
+        VideoWriter(path, reader.fps) as writer,
+        closing(prefetch(tracker.follow(prefetch(reader), batch))) as tracked,
+    ):
+        for frame, detections in _with_progress(tracked, reader):
             tracks.add(detections)
             writer.write(overlay.draw(frame, detections))
 
 
-def _with_progress(reader: VideoReader) -> Iterator[np.ndarray]:
-    """The frames, with a bar on standard error: how far, how fast, how much longer."""
+def _with_progress(
+    tracked: Iterable[tuple[np.ndarray, Detections]], reader: VideoReader
+) -> Iterator[tuple[np.ndarray, Detections]]:
+    """Frames and detections, with a bar on standard error: how far, how fast, how much longer."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -166,8 +183,8 @@ def _with_progress(reader: VideoReader) -> Iterator[np.ndarray]:
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(reader.path.name, total=len(reader))
-        for frame in reader:
-            yield frame
+        for pair in tracked:
+            yield pair
             progress.advance(task)
 
 
