@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,19 +31,6 @@ class Place:
     start: int
     end: int
 
-    def read(self) -> Any:
-        """Parse the value.
-
-        Raises:
-            InputError: it is not what was there before.
-        """
-        try:
-            with self.path.open("rb") as file:
-                file.seek(self.start)
-                return json.loads(file.read(self.end - self.start).decode("utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{self.path}: changed while it was being read ({error})") from error
-
 
 @dataclass(frozen=True)
 class Packed:
@@ -50,9 +38,27 @@ class Packed:
 
     text: bytes
 
-    def read(self) -> Any:
-        """Parse the value."""
-        return json.loads(zlib.decompress(self.text))
+
+def read_values(places: Sequence[Place | Packed]) -> Iterator[Any]:
+    """Parse values again, with each file opened once.
+
+    Raises:
+        InputError: something else is there now.
+    """
+    paths = {place.path for place in places if isinstance(place, Place)}
+    try:
+        with ExitStack() as stack:
+            files = {path: stack.enter_context(path.open("rb")) for path in paths}
+            for place in places:
+                if isinstance(place, Packed):
+                    yield json.loads(zlib.decompress(place.text))
+                else:
+                    file = files[place.path]
+                    file.seek(place.start)
+                    yield json.loads(file.read(place.end - place.start).decode("utf-8"))
+    except (OSError, ValueError) as error:
+        where = ", ".join(map(str, paths))
+        raise InputError(f"{where}: changed while it was being read ({error})") from error
 
 
 class JsonFile:

@@ -14,7 +14,7 @@ from queryinst_vis.evaluation.inputs import (
     load_ground_truth,
     load_results,
 )
-from queryinst_vis.evaluation.json_stream import Packed, Place
+from queryinst_vis.evaluation.json_stream import Packed, Place, read_values
 from queryinst_vis.evaluation.mask_tracks import (
     MaskTrack,
     Video,
@@ -115,17 +115,17 @@ class VideoSet:
 
 def _read(entries: PlacedEntries) -> PlacedEntries:
     """The same entries with their masks."""
-    return [(place, _read_entry(entry, place)) for place, entry in entries]
-
-
-def _read_entry(entry: dict, place: str) -> dict:
-    masks = entry[_MASKS]
-    if not isinstance(masks, Place | Packed):
-        return entry
-    whole = masks.read()
-    if not isinstance(whole, dict) or _MASKS not in whole:
-        raise InputError(f"{place}: changed while it was being read")
-    return {**whole, **entry, _MASKS: whole[_MASKS]}
+    unread = [entry[_MASKS] for _, entry in entries if isinstance(entry[_MASKS], Place | Packed)]
+    values = read_values(unread)
+    read = []
+    for place, entry in entries:
+        if isinstance(entry[_MASKS], Place | Packed):
+            whole = next(values)
+            if not isinstance(whole, dict) or _MASKS not in whole:
+                raise InputError(f"{place}: changed while it was being read")
+            entry = {**whole, **entry, _MASKS: whole[_MASKS]}
+        read.append((place, entry))
+    return read
 
 
 def _names(truth: GroundTruth) -> tuple[dict[int, str], str]:
