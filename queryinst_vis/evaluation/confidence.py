@@ -122,8 +122,7 @@ def compare_results(
         name: _compare(*(point[name] for point in points), *(values[name] for values in found))
         for name in METRICS
     }
-    videos = {"count": len(sets[0]), "checksum": sets[0].checksum}
-    return {**_settings(samples, seed), "videos": videos, "metrics": metrics}
+    return {**_settings(samples, seed), "videos": sets[0].summary, "metrics": metrics}
 
 
 def _compare(

@@ -83,7 +83,7 @@ def diagnose(gt: str | Path | dict, results: str | Path | list, workers: int = 1
     kinds = sum((video.detections for video in videos), Counter())
     objects = sum((video.objects for video in videos), Counter())
     return {
-        "videos": {"count": len(video_set), "checksum": video_set.checksum},
+        "videos": video_set.summary,
         "AP": ap[NOTHING_REPAIRED],
         "alone": {
             cause.value: ap[causes] - ap[NOTHING_REPAIRED] for cause, causes in ALONE.items()

@@ -71,9 +71,10 @@ def evaluate_tracking(
 
     Returns:
         ``per_class``: ``{class name: metrics}``, None for a class that is neither in the ground
-        truth nor in the results; ``per_video``: ``[{"video_id": id, **metrics}]``, pooled
-        over classes; ``class_averaged``: fractions averaged over the classes that are not None,
-        counts added up; ``detection_averaged``: all classes pooled, so that frequent classes
+        truth nor in the results; ``per_video``: ``[{"video_id": id, "video": name,
+        **metrics}]``, pooled over classes; ``videos``: ``VideoSet.summary``;
+        ``class_averaged``: fractions averaged over the classes that are not None, counts added
+        up; ``detection_averaged``: all classes pooled, so that frequent classes
         weigh more; ``curves``: ``{class name: {"alpha": [19 IoUs], "HOTA": [...], ...}}``.
         The metrics: HOTA DetA AssA DetRe DetPr AssRe AssPr LocA (averages over the 19 alphas),
         IDF1 IDR IDP MOTA sMOTA MOTP as fractions and those of ``COUNTS`` as whole numbers.
@@ -94,7 +95,7 @@ def evaluate_tracking(
         present = {None} if class_agnostic else {track.category_id for track in both}
         found = {category: count_tracks(kept, category) for category in present}
         videos[tracks.video.id] = {key: value for key, value in found.items() if not value.empty}
-    return summarise(videos, categories)
+    return {"videos": video_set.summary, **summarise(videos, categories, video_set.names)}
 
 
 def count_tracks(tracks: VideoTracks, category_id: int | None) -> TrackingCounts:
@@ -106,14 +107,17 @@ def count_tracks(tracks: VideoTracks, category_id: int | None) -> TrackingCounts
 
 
 def summarise(
-    videos: dict[int, dict[Any, TrackingCounts]], categories: dict[Any, str]
+    videos: dict[int, dict[Any, TrackingCounts]],
+    categories: dict[Any, str],
+    names: dict[int, str],
 ) -> dict[str, Any]:
-    """Pool counts into what ``evaluate_tracking`` returns.
+    """Pool counts into the metrics that ``evaluate_tracking`` returns.
 
     Args:
         videos: by video id, then category id; categories of which a video shows nothing are
             left out.
         categories: class name by category id.
+        names: of the videos by id.
 
     Raises:
         InputError: there is not a single mask.
@@ -136,7 +140,7 @@ def summarise(
             name: None if counts is None else _metrics(counts) for name, counts in classes.items()
         },
         "per_video": [
-            {"video_id": video, **_metrics(counts)}
+            {"video_id": video, "video": names[video], **_metrics(counts)}
             for video, counts in totals.items()
             if counts is not None
         ],

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from queryinst_vis.evaluation.report import print_videos
 from queryinst_vis.evaluation.tracking_metrics import COUNTS
 
 FAMILIES = {
@@ -24,8 +25,7 @@ SHORT = ("HOTA", "DetA", "AssA", "IDF1", "MOTA", "IDSW", "Frag")
 def print_tracking(
     metrics: dict[str, Any], per_video: bool = False, console: Console | None = None
 ) -> None:
-    """Print what ``evaluate_tracking`` returned; fractions in percent,
-    counts as they are.
+    """Print what ``evaluate_tracking`` returned; fractions in percent, counts as they are.
 
     Args:
         metrics: the dict.
@@ -40,8 +40,9 @@ def print_tracking(
     for title, names in FAMILIES.items():
         console.print(_table(title, names, rows))
     if per_video:
-        videos = {str(found["video_id"]): found for found in metrics["per_video"]}
+        videos = {found["video"]: found for found in metrics["per_video"]}
         console.print(_table("video", SHORT, videos))
+    print_videos(metrics["videos"], console)
     console.print("On masks MOTA is MOTSA, sMOTA is sMOTSA and MOTP is MOTSP.")
 
 

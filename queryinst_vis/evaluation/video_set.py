@@ -101,6 +101,11 @@ class VideoSet:
     def __len__(self) -> int:
         return len(self.videos)
 
+    @property
+    def summary(self) -> dict[str, int | str]:
+        """``{"count", "checksum"}``, which two reports on the same videos share."""
+        return {"count": len(self), "checksum": self.checksum}
+
     def __iter__(self) -> Iterator[VideoTracks]:
         for video in self.unread():
             yield video.read()

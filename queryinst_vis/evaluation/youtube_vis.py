@@ -77,8 +77,7 @@ def evaluate_youtube_vis(
         ``AR1``, ``AR10``, ``AR100`` (detections per video and class), ``ARs``, ``ARm``,
         ``ARl`` as fractions 0..1, -1 where there is no ground truth; ``per_class_AP``:
         ``{class name: AP}`` and ``per_video_AP``: ``{video name: AP of this video alone}``,
-        None where there is no ground truth; ``videos``: ``{"count", "checksum"}``, which two
-        reports on the same videos share.
+        None where there is no ground truth; ``videos``: ``VideoSet.summary``.
 
     Raises:
         InputError: a file cannot be used; the message names the entry and what is wrong.
@@ -97,7 +96,7 @@ def describe(video_set: VideoSet, videos: Sequence[VideoMatches]) -> dict[str, A
             video_set.names[video.id]: _average_precision(matches, categories)
             for video, matches in zip(video_set.videos, videos, strict=True)
         },
-        "videos": {"count": len(video_set), "checksum": video_set.checksum},
+        "videos": video_set.summary,
     }
 
 
