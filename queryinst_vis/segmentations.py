@@ -48,8 +48,8 @@ def to_rles(
     for index, segmentation in enumerate(segmentations):
         try:
             # what nearly all masks are, at once
-            if type(segmentation) is dict and segmentation["size"] == size:
-                counts = segmentation["counts"]
+            if type(segmentation) is dict and segmentation.get("size") == size:
+                counts = segmentation.get("counts")
                 if type(counts) is str:
                     texts.append(counts)
                     continue

@@ -83,8 +83,14 @@ RESULT_FAULTS = {
         {"segmentations": [[[1, 2, 3, 4, 5, float("nan")]], None]},
         "must be lists of finite numbers",
     ),
-    "no counts": ({"segmentations": [{"size": [400, 300]}, None]}, "unreadable segmentation"),
-    "not a mask": ({"segmentations": ["mask", None]}, "frame 0: unreadable segmentation"),
+    "no counts": (
+        {"segmentations": [{"size": [400, 300]}, None]},
+        "unreadable segmentation (neither polygons nor an object with `size` and `counts`)",
+    ),
+    "not a mask": (
+        {"segmentations": ["mask", None]},
+        "frame 0: unreadable segmentation (neither polygons nor an object",
+    ),
     "NaN score": ({"score": float("nan")}, "entry 0: `score` must be a finite number, is nan"),
     "infinite score": ({"score": float("inf")}, "`score` must be a finite number, is inf"),
     "score as text": ({"score": "0.9"}, "`score` must be a finite number, is '0.9'"),
@@ -196,7 +202,11 @@ def test_files_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("out/results.json", "[]", "at the root of the zip; it lies in a folder, as out/results"),
+        (
+            "out/results.json",
+            "[]",
+            "no results.json at the root of the zip; it lies in a folder, as out/results",
+        ),
         ("other.json", "[]", "at the root of the zip; the zip holds ['other.json']"),
         ("results.json", "[", "results.json is not JSON"),
     ],
@@ -205,6 +215,7 @@ def test_faulty_zips(tmp_path, name, content, message):
     path = tmp_path / "upload.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(name, content)
+    assert error_of(valid()[0], path).startswith(f"results {path}: ")
     assert message in error_of(valid()[0], path)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.json_stream import light_content
@@ -146,14 +146,18 @@ def read_json_or_zip(path: str | Path, heavy: str | None = None) -> Any:
         with zipfile.ZipFile(path) as archive:
             _check_zip_root(archive.namelist(), path)
             with archive.open(RESULTS_NAME) as member:
-                if heavy is None:
-                    return json.load(member)
-                return light_content(member, None, _CHECKED_KEYS, heavy)
-    # RecursionError: deep nesting; RuntimeError, its parent: encrypted
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"results {path}: {RESULTS_NAME} is not JSON ({error})") from error
+                return _read_member(member, f"results {path}", heavy)
     except _ZIP_ERRORS as error:
         raise InputError(f"results {path}: unreadable zip ({error})") from error
+
+
+def _read_member(member: IO[bytes], where: str, heavy: str | None) -> Any:
+    try:
+        if heavy is None:
+            return json.load(member)
+        return light_content(member, None, _CHECKED_KEYS, heavy)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: {RESULTS_NAME} is not JSON ({error})") from error
 
 
 def _read_json(path: str | Path, what: str, heavy: str | None) -> Any:
