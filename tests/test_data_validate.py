@@ -363,7 +363,7 @@ def test_an_image_folder_that_does_not_exist(tmp_path):
 # Agreement with the evaluation
 
 
-@pytest.mark.parametrize("case", set(GROUND_TRUTH_FAULTS) - {"no videos", "image data set"})
+@pytest.mark.parametrize("case", sorted(set(GROUND_TRUTH_FAULTS) - {"no videos", "image data set"}))
 def test_what_the_evaluation_refuses_is_found(case, tmp_path):
     content, _ = evaluation_files()
     GROUND_TRUTH_FAULTS[case][0](content)

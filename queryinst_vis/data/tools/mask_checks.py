@@ -132,9 +132,9 @@ def _sum_runs(counts: Any) -> int | None:
     """Pixels that run lengths cover, plain or compressed; None if they are neither."""
     if isinstance(counts, list):
         return sum(counts)
-    if not isinstance(counts, str) or not counts.isascii() or not is_counts(counts.encode()):
+    if not isinstance(counts, str) or not is_counts(counts):
         return None
-    return int(sum_runs([counts.encode()]).totals[0])
+    return int(sum_runs([counts]).totals[0])
 
 
 _POLYGON = "a polygon must be x, y, x, y, ... of three or more finite points"
