@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,16 +47,6 @@ class MaskTrack:
     area: float
     score: float = 1.0
     crowd: bool = False
-
-    @cached_property
-    def boxes(self) -> np.ndarray:
-        """``(frames, 4)`` xyxy of the masks in pixels, ends exclusive; 0 where none is."""
-        boxes = np.zeros((len(self.masks), 4))
-        shown = np.flatnonzero(self.sizes).tolist()
-        if shown:
-            boxes[shown] = coco_mask.toBbox([self.masks[frame] for frame in shown])
-            boxes[:, 2:] += boxes[:, :2]
-        return boxes
 
 
 @dataclass(frozen=True)
@@ -174,51 +164,39 @@ def _mean_area(areas: np.ndarray) -> float:
 
 def frame_overlaps(detections: list[MaskTrack], truths: list[MaskTrack]) -> Iterator[FrameOverlap]:
     """Walk through the frames in which at least one detection and one ground truth have a mask."""
-    if not detections or not truths:
-        return
-    found, there = _presence(detections), _presence(truths)
-    intersections = np.zeros((found.shape[1], len(detections), len(truths)))
-    d, t, frames, pixels = _intersections(detections, truths)
-    intersections[frames, d, t] = pixels
-    for frame in np.flatnonzero(found.any(axis=0) & there.any(axis=0)).tolist():
-        rows, columns = np.flatnonzero(found[:, frame]), np.flatnonzero(there[:, frame])
-        yield FrameOverlap(frame, rows, columns, intersections[frame][np.ix_(rows, columns)])
+    found, there = _by_frame(detections), _by_frame(truths)
+    for frame in sorted(found.keys() & there.keys()):
+        rows, columns = found[frame], there[frame]
+        # Where boxes do not meet, pycocotools looks no further. Its IoU with a crowd is
+        # intersection / detection area: exact once rounded.
+        shares = coco_mask.iou(
+            [detections[row].masks[frame] for row in rows],
+            [truths[column].masks[frame] for column in columns],
+            [1] * len(columns),
+        )
+        sizes = np.array([detections[row].sizes[frame] for row in rows])
+        yield FrameOverlap(
+            frame, np.array(rows), np.array(columns), np.rint(shares * sizes[:, None])
+        )
+
+
+def _by_frame(tracks: list[MaskTrack]) -> dict[int, list[int]]:
+    """Indices of the tracks that have a mask, by frame."""
+    shown: dict[int, list[int]] = defaultdict(list)
+    for index, track in enumerate(tracks):
+        for frame, mask in enumerate(track.masks):
+            if mask:
+                shown[frame].append(index)
+    return shown
 
 
 def track_ious(detections: list[MaskTrack], truths: list[MaskTrack]) -> np.ndarray:
     """``(D, G)`` IoUs of tracks: summed intersections over summed unions, 0 if both are empty."""
     intersections = np.zeros((len(detections), len(truths)))
-    d, t, _, pixels = _intersections(detections, truths)
-    np.add.at(intersections, (d, t), pixels)
+    if detections and truths:
+        for overlap in frame_overlaps(detections, truths):
+            intersections[overlap.rows[:, None], overlap.columns] += overlap.intersections
     sizes = np.array([track.sizes.sum() for track in detections], dtype=float)
     truth_sizes = np.array([track.sizes.sum() for track in truths], dtype=float)
     unions = sizes[:, None] + truth_sizes[None, :] - intersections
     return np.divide(intersections, unions, out=np.zeros_like(unions), where=unions > 0)
-
-
-def _intersections(
-    detections: list[MaskTrack], truths: list[MaskTrack]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Pixels that masks share, where their boxes meet: ``(detection, truth, frame, pixels)``.
-
-    Merging a pair costs less than ``iou`` of all masks of a frame does for its call alone.
-    """
-    if not detections or not truths:
-        return (np.zeros(0, dtype=int),) * 4
-    x0, y0, x1, y1 = np.stack([track.boxes.T for track in detections], axis=1)[:, :, None]
-    u0, v0, u1, v1 = np.stack([track.boxes.T for track in truths], axis=1)[:, None]
-    # where a mask is absent, its box is empty and meets none
-    meet = (x0 < u1) & (u0 < x1) & (y0 < v1) & (v0 < y1)
-    d, t, frames = np.nonzero(meet)
-    shared = [
-        coco_mask.merge([detections[d].masks[frame], truths[t].masks[frame]], True)
-        for d, t, frame in zip(d.tolist(), t.tolist(), frames.tolist(), strict=True)
-    ]
-    # pycocotools counts the masks of a list in eight bits
-    areas = [coco_mask.area(shared[k : k + 255]) for k in range(0, len(shared), 255)]
-    return d, t, frames, np.concatenate([np.zeros(0), *areas])
-
-
-def _presence(tracks: list[MaskTrack]) -> np.ndarray:
-    """``(tracks, frames)`` bool, where there is a mask."""
-    return np.array([[mask is not None for mask in track.masks] for track in tracks])
