@@ -238,7 +238,7 @@ def test_equals_a_plain_implementation():
     check()
     assert len(seen) >= 200
     for name in ("AP", "APs", "APm", "APl"):  # the cases reach all ranges, and are no walk-overs
-        assert len({case[name] for case in seen}) > 5, name
+        assert len({case[name] for case in seen}) > 3, name  # beside -1, 0 and 1
 
 
 @settings(max_examples=40, deadline=None, derandomize=True, database=None)
