@@ -41,6 +41,18 @@ def is_counts(text: str) -> bool:
     return _COUNTS.fullmatch(text) is not None
 
 
+def decode_runs(text: str) -> np.ndarray:
+    """The ``(runs,)`` int64 run lengths behind a mask's text: background first, then turn by turn.
+
+    Raises:
+        ValueError: the text is not ``is_counts``.
+    """
+    runs = _numbers([text])[0].astype(np.int64)
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
+    return runs
+
+
 def sum_runs(texts: Sequence[str]) -> RunSums:
     """Decode compressed run lengths and sum them up, mask by mask.
 
