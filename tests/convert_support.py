@@ -62,3 +62,24 @@ def refusal(convert, *arguments, **options) -> str:
 
 def run_convert(*words: object) -> int:
     return cli.main(["convert-dataset", *map(str, words)])
+
+
+def reading(convert, folder: Path):
+    """Converts ``folder/data``; gives the videos and the masks of the result."""
+
+    def convert_and_read(**options):
+        convert(folder / "data", folder / "set.json", **options)
+        return read_tracks(folder / "set.json")
+
+    return convert_and_read
+
+
+def refusing(convert, folder: Path):
+    """Converts ``folder/data``, which must be refused and leave nothing; gives the message."""
+
+    def convert_and_read() -> str:
+        message = refusal(convert, folder / "data", folder / "set.json")
+        assert not (folder / "set.json").exists()
+        return message
+
+    return convert_and_read

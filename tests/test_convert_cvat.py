@@ -10,9 +10,9 @@ from convert_support import (
     HEIGHT,
     WIDTH,
     assert_same_masks,
-    read_tracks,
+    reading,
     rectangle,
-    refusal,
+    refusing,
     run_convert,
     write_frame,
 )
@@ -51,25 +51,12 @@ def write_cvat(folder: Path, *tracks: str, names=None, meta: str = META, head: s
 
 @pytest.fixture
 def convert(tmp_path):
-    """Convert the folder ``data``; the videos and the masks of the result."""
-
-    def convert_and_read(**options):
-        convert_cvat(tmp_path / "data", tmp_path / "set.json", **options)
-        return read_tracks(tmp_path / "set.json")
-
-    return convert_and_read
+    return reading(convert_cvat, tmp_path)
 
 
 @pytest.fixture
 def refused(tmp_path):
-    """Convert the folder ``data``, which must be refused, and leave nothing; the message."""
-
-    def convert_and_read():
-        message = refusal(convert_cvat, tmp_path / "data", tmp_path / "set.json")
-        assert not (tmp_path / "set.json").exists()
-        return message
-
-    return convert_and_read
+    return refusing(convert_cvat, tmp_path)
 
 
 A, B = (2, 2, 10, 12), (14, 6, 20, 20)

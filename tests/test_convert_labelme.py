@@ -14,9 +14,9 @@ from convert_support import (
     HEIGHT,
     WIDTH,
     assert_same_masks,
-    read_tracks,
+    reading,
     rectangle,
-    refusal,
+    refusing,
     run_convert,
     write_frame,
 )
@@ -45,25 +45,12 @@ def write_labelme(folder: Path, name: str, shapes: list, image: str | None = Non
 
 @pytest.fixture
 def convert(tmp_path):
-    """Convert the folder ``data``; the videos and the masks of the result."""
-
-    def convert_and_read():
-        convert_labelme(tmp_path / "data", tmp_path / "set.json")
-        return read_tracks(tmp_path / "set.json")
-
-    return convert_and_read
+    return reading(convert_labelme, tmp_path)
 
 
 @pytest.fixture
 def refused(tmp_path):
-    """Convert the folder ``data``, which must be refused, and leave nothing; the message."""
-
-    def convert_and_read():
-        message = refusal(convert_labelme, tmp_path / "data", tmp_path / "set.json")
-        assert not (tmp_path / "set.json").exists()
-        return message
-
-    return convert_and_read
+    return refusing(convert_labelme, tmp_path)
 
 
 A, B, C = (2, 2, 10, 12), (14, 6, 20, 20), (22, 4, 30, 8)
