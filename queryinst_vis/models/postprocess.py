@@ -44,7 +44,7 @@ def detect(
     output = model(images, image_sizes)
     last = output.stages[-1]
     picks = [
-        _select(logits.float().sigmoid(), score_threshold, max_per_image, one_label_per_query)
+        select_queries(logits.float().sigmoid(), score_threshold, max_per_image, one_label_per_query)
         for logits in last.class_logits
     ]
     queries = [query for query, _, _ in picks]
@@ -56,7 +56,7 @@ def detect(
     embeddings = _embed(model, output, queries, embedding)
     return [
         Detections(
-            boxes=_rescale(boxes[i].float(), image_sizes[i], original_sizes[i]),
+            boxes=rescale_boxes(boxes[i].float(), image_sizes[i], original_sizes[i]),
             scores=picks[i][2],
             labels=picks[i][1],
             image_size=original_sizes[i],
@@ -68,7 +68,7 @@ def detect(
     ]
 
 
-def _select(
+def select_queries(
     scores: Tensor, threshold: float, limit: int, one_label_per_query: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Strongest ``(N, K)`` scores first: indices of queries, labels, and the scores."""
@@ -99,7 +99,7 @@ def _embed(
     return list(embeddings.split([len(pick) for pick in picks]))
 
 
-def _rescale(boxes: Tensor, size: tuple[int, int], original_size: tuple[int, int]) -> Tensor:
+def rescale_boxes(boxes: Tensor, size: tuple[int, int], original_size: tuple[int, int]) -> Tensor:
     """Boxes of the network input in pixels of the original frame."""
     (height, width), (original_height, original_width) = size, original_size
     x, y = original_width / width, original_height / height
