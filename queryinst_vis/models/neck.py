@@ -20,14 +20,22 @@ class FPN(nn.Module):
         return [smooth(level) for smooth, level in zip(self.output_convs, merged, strict=True)]
 
     def merge(self, levels: list[Tensor]) -> list[Tensor]:
-        """The top-down sums, finest first, before their output convolutions."""
-        laterals = [
-            block(level) for block, level in zip(self.pyramid.inner_blocks, levels, strict=True)
-        ]
+        """The top-down sums, finest first, before their output convolutions.
+
+        Args:
+            levels: all backbone maps, or only the coarsest of them.
+        """
+        blocks = self.pyramid.inner_blocks[-len(levels) :]
+        laterals = [block(level) for block, level in zip(blocks, levels, strict=True)]
         merged = [laterals[-1]]
         for lateral in laterals[-2::-1]:
             merged.insert(0, lateral + F.interpolate(merged[0], size=lateral.shape[-2:]))
         return merged
+
+    @property
+    def lateral_conv(self) -> nn.Conv2d:
+        """The 1x1 convolution of the finest level."""
+        return self.pyramid.inner_blocks[0][0]
 
     @property
     def output_convs(self) -> list[nn.Conv2d]:

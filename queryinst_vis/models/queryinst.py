@@ -97,7 +97,7 @@ class QueryInst(nn.Module):
         """
         if torch.is_grad_enabled() or images.device.type != "cpu" or torch.compiler.is_compiling():
             return self.extract_features(images)
-        return LazyPyramid(self.neck.merge(self.backbone(images)), self.neck.output_convs)
+        return LazyPyramid(self.neck, self.backbone(images))
 
     def _separate_mask_queries(
         self, features: list[Tensor] | LazyPyramid, outputs: list[StageOutput]
