@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,11 @@ from queryinst_vis.segmentations import RLE, to_rles
 
 
 def paste_region(
-    probabilities: Tensor, box: Tensor, image_size: tuple[int, int], threshold: float = 0.5
-) -> tuple[Tensor, int, int]:
+    probabilities: np.ndarray,
+    box: Sequence[float],
+    image_size: tuple[int, int],
+    threshold: float = 0.5,
+) -> tuple[np.ndarray, int, int]:
     """Resample one small mask into the pixels that its box covers, and no others.
 
     Bilinear sampling inside an axis-aligned box is separable, so it is two small matrix
@@ -22,50 +27,61 @@ def paste_region(
     as Mask R-CNN pastes its masks.
 
     Args:
-        probabilities: ``(h, w)`` mask probabilities in 0..1.
-        box: ``(4,)`` xyxy in pixels of the image; may reach beyond it.
+        probabilities: ``(h, w)`` float32 mask probabilities in 0..1.
+        box: xyxy in pixels of the image; may reach beyond it.
         image_size: ``(height, width)`` of the image.
         threshold: a pixel belongs to the mask from this probability on.
 
     Returns:
-        ``(region, x, y)``: a bool tensor and the image coordinates of its top left pixel.
+        ``(region, x, y)``: a bool array and the image coordinates of its top left pixel. Its
+        columns are contiguous, as ``encode_region`` reads them.
     """
     height, width = image_size
-    x0, y0, x1, y1 = box.tolist()
+    x0, y0, x1, y1 = box
     left, right = _pixel_span(x0, x1, width)
     top, bottom = _pixel_span(y0, y1, height)
-    rows = _bilinear_weights(top, bottom, y0, y1, probabilities.shape[0], probabilities)
-    columns = _bilinear_weights(left, right, x0, x1, probabilities.shape[1], probabilities)
-    return rows @ probabilities @ columns.T >= threshold, left, top
+    rows = _bilinear_weights(top, bottom, y0, y1, probabilities.shape[0])
+    columns = _bilinear_weights(left, right, x0, x1, probabilities.shape[1])
+    return (columns @ (rows @ probabilities).T >= np.float32(threshold)).T, left, top
 
 
 def _pixel_span(low: float, high: float, limit: int) -> tuple[int, int]:
     """Pixels that a box side can touch, with one pixel to spare for the interpolation."""
-    first = min(max(int(np.floor(low)) - 1, 0), limit)
-    last = max(min(int(np.ceil(high)) + 1, limit), first)
+    first = min(max(math.floor(low) - 1, 0), limit)
+    last = max(min(math.ceil(high) + 1, limit), first)
     return first, last
 
 
-def _bilinear_weights(
-    first: int, last: int, low: float, high: float, cells: int, like: Tensor
-) -> Tensor:
+def _bilinear_weights(first: int, last: int, low: float, high: float, cells: int) -> np.ndarray:
     """``(last - first, cells)`` weights with which each pixel reads the cells of a box side."""
     extent = max(high - low, 1e-6)
-    centers = torch.arange(first, last, dtype=torch.float32, device=like.device) + 0.5
+    centers = np.arange(first, last, dtype=np.float32) + 0.5
     position = (centers - low) / extent * cells - 0.5
-    cell = torch.arange(cells, dtype=torch.float32, device=like.device)
-    return (1 - (position[:, None] - cell[None, :]).abs()).clamp(min=0).to(like.dtype)
+    distance = np.abs(position[:, None] - np.arange(cells, dtype=np.float32))
+    return np.maximum(1 - distance, 0)
 
 
 def paste_masks(
     mask_logits: Tensor, boxes: Tensor, image_size: tuple[int, int], threshold: float = 0.5
 ) -> Tensor:
     """Paste ``(N, h, w)`` mask logits into their ``(N, 4)`` boxes: ``(N, H, W)`` bool."""
-    pasted = torch.zeros((len(boxes), *image_size), dtype=torch.bool, device=boxes.device)
-    for mask, probabilities, box in zip(pasted, mask_logits.float().sigmoid(), boxes, strict=True):
-        region, x, y = paste_region(probabilities, box, image_size, threshold)
+    pasted = torch.zeros((len(boxes), *image_size), dtype=torch.bool)
+    regions = paste_regions(mask_logits, boxes, image_size, threshold)
+    for mask, (region, x, y) in zip(pasted.numpy(), regions, strict=True):
         mask[y : y + region.shape[0], x : x + region.shape[1]] = region
-    return pasted
+    return pasted.to(boxes.device)
+
+
+def paste_regions(
+    mask_logits: Tensor, boxes: Tensor, image_size: tuple[int, int], threshold: float = 0.5
+) -> Iterator[tuple[np.ndarray, int, int]]:
+    """``paste_region`` for each of ``(N, h, w)`` mask logits and ``(N, 4)`` boxes.
+
+    On the CPU, whatever the device: for arrays so small the calls cost more than the arithmetic.
+    """
+    probabilities = mask_logits.detach().float().sigmoid().cpu().numpy()
+    for mask, box in zip(probabilities, boxes.tolist(), strict=True):
+        yield paste_region(mask, box, image_size, threshold)
 
 
 def encode_rle(mask: np.ndarray | Tensor) -> RLE:
@@ -94,10 +110,12 @@ def encode_region(region: np.ndarray, x: int, y: int, image_size: tuple[int, int
     column, row = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]), rows + 2)
     turns = (x + column) * height + y + row
     # a run that leaves the frame at the bottom and enters at the next column's top is one run
-    first, last = turns[:-1], turns[1:]
-    repeated = np.flatnonzero(first == last)
-    turns = np.delete(turns, np.concatenate((repeated, repeated + 1)))
-    counts = np.diff(turns, prepend=0, append=height * width)
+    apart = turns[1:] != turns[:-1]
+    kept = np.ones(len(turns), dtype=bool)
+    kept[1:] &= apart
+    kept[:-1] &= apart
+    ends = np.concatenate(([0], turns[kept], [height * width]))
+    counts = ends[1:] - ends[:-1]
     if counts[-1] == 0:
         counts = counts[:-1]
     plain = {"size": [height, width], "counts": counts.tolist()}

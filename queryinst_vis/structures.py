@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 import torch
 from torch import Tensor
 
-from queryinst_vis.masks import RLE, encode_region, paste_masks, paste_region
+from queryinst_vis.masks import RLE, encode_region, paste_masks, paste_regions
 
 
 @dataclass
@@ -60,11 +60,8 @@ class Detections:
 
     def rles(self) -> list[RLE]:
         """The masks as N compressed COCO RLEs, without ever pasting one into a whole frame."""
-        encoded = []
-        for probabilities, box in zip(self._logits().float().sigmoid(), self.boxes, strict=True):
-            region, x, y = paste_region(probabilities, box, self.image_size, self.mask_threshold)
-            encoded.append(encode_region(region.cpu().numpy(), x, y, self.image_size))
-        return encoded
+        regions = paste_regions(self._logits(), self.boxes, self.image_size, self.mask_threshold)
+        return [encode_region(region, x, y, self.image_size) for region, x, y in regions]
 
     def _logits(self) -> Tensor:
         if self.mask_logits is None:

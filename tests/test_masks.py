@@ -2,10 +2,11 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from queryinst_vis.masks import decode_rle, encode_region, encode_rle
+from queryinst_vis.masks import decode_rle, encode_region, encode_rle, paste_masks
 from queryinst_vis.structures import Detections
 
 
@@ -41,3 +42,37 @@ def test_run_lengths_of_detections_are_their_pasted_masks():
     assert all(
         (decode_rle(rle) == mask).all() for rle, mask in zip(detections.rles(), masks, strict=True)
     )
+
+
+def sampled_masks(logits, boxes, image_size):
+    """Probabilities at every pixel as Mask R-CNN reads them: ``grid_sample`` over the frame."""
+    height, width = image_size
+    x0, y0, x1, y1 = boxes.double()[:, :, None].unbind(1)
+    x = (torch.arange(width) + 0.5 - x0) / (x1 - x0) * 2 - 1
+    y = (torch.arange(height) + 0.5 - y0) / (y1 - y0) * 2 - 1
+    shape = (len(boxes), height, width)
+    grid = torch.stack([x[:, None, :].expand(shape), y[:, :, None].expand(shape)], dim=3)
+    return F.grid_sample(logits.double().sigmoid()[:, None], grid, align_corners=False)[:, 0]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90), st.floats(0.1, 0.9), st.integers(0, 2**31))
+def test_masks_are_pasted_as_grid_sample_reads_them(height, width, threshold, seed):
+    random = torch.Generator().manual_seed(seed)
+    size = torch.tensor([width, height])
+    corners = (torch.rand(5, 2, generator=random) * 1.4 - 0.4) * size
+    boxes = torch.cat([corners, corners + torch.rand(5, 2, generator=random) * size + 0.1], dim=1)
+    logits = torch.randn(5, 28, 28, generator=random)
+    expected = sampled_masks(logits, boxes, (height, width))
+    clear = (expected - threshold).abs() > 1e-4  # the reference has more digits
+    masks = paste_masks(logits, boxes, (height, width), threshold)
+    assert (masks == (expected >= threshold))[clear].all()
+
+
+def test_a_mask_covers_what_its_box_covers():
+    boxes = torch.tensor([[3.0, 2.0, 7.0, 5.0], [-4.0, -4.0, 2.0, 1.0], [30.0, 2.0, 40.0, 5.0]])
+    masks = paste_masks(torch.full((3, 28, 28), 20.0), boxes, (8, 10))
+    expected = torch.zeros(3, 8, 10, dtype=torch.bool)
+    expected[0, 2:5, 3:7] = True
+    expected[1, :1, :2] = True
+    assert torch.equal(masks, expected)

@@ -1,0 +1,92 @@
+"""What it costs to write masks down: Detections of a frame to compressed COCO run lengths.
+
+Ten instances in 1280x720, from 60 to 500 pixels a side, some of them partly outside. Their masks
+are smooth, as a trained model's are, or noise, whose outlines are as long as they can get. Beside
+ours stands the plain way, mask by mask pasted into a whole frame and encoded by pycocotools; both
+run in turn and must say the same, or the exit status is 1::
+
+    OMP_NUM_THREADS=1 python benchmarks/paste.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from statistics import quantiles
+
+import torch
+from rich.console import Console
+from rich.table import Column, Table
+
+from queryinst_vis.masks import RLE, encode_rle
+from queryinst_vis.structures import Detections
+
+HEIGHT, WIDTH = 720, 1280
+GOAL = 10.0  # milliseconds for all instances of a frame
+NOISE = {"smooth": 0.5, "noise": 8.0}  # standard deviation of what is added to the logits
+
+
+def draw_detections(count: int, noise: float, seed: int) -> Detections:
+    """Round objects of growing size at random places of a frame."""
+    random = torch.Generator().manual_seed(seed)
+    side = 60 * (500 / 60) ** torch.linspace(0, 1, count)
+    aspect = (torch.rand(count, generator=random) + 0.5).sqrt()
+    half = torch.stack([side * aspect, side / aspect], dim=1) / 2
+    centre = torch.rand(count, 2, generator=random) * torch.tensor([WIDTH, HEIGHT])
+    cells = torch.linspace(-1, 1, 28)
+    disc = 8 * (0.8 - cells[:, None] ** 2 - cells**2)
+    return Detections(
+        boxes=torch.cat([centre - half, centre + half], dim=1),
+        scores=torch.ones(count),
+        labels=torch.zeros(count, dtype=torch.int64),
+        image_size=(HEIGHT, WIDTH),
+        mask_logits=disc + noise * torch.randn(count, 28, 28, generator=random),
+    )
+
+
+def plain_rles(detections: Detections) -> list[RLE]:
+    """The run lengths of whole frames."""
+    return [encode_rle(mask) for mask in detections.masks()]
+
+
+def in_turn(ways: list[Callable[[], object]], rounds: int) -> list[list[float]]:
+    """Milliseconds of each way in each round, after one round to warm up."""
+    times: list[list[float]] = [[] for _ in ways]
+    for _ in range(rounds + 1):
+        for own, way in zip(times, ways, strict=True):
+            start = time.perf_counter()
+            way()
+            own.append(1000 * (time.perf_counter() - start))
+    return [own[1:] for own in times]
+
+
+def main() -> int:
+    """Measure, compare, print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--instances", type=int, default=10, metavar="N")
+    parser.add_argument("--rounds", type=int, default=50, metavar="N")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    arguments = parser.parse_args()
+    numbers = ("median, ms", "10 %", "90 %", "ms an instance", "goal, ms")
+    table = Table("masks", "way", *(Column(name, justify="right") for name in numbers))
+    same = True
+    for kind, noise in NOISE.items():
+        detections = draw_detections(arguments.instances, noise, arguments.seed)
+        same &= detections.rles() == plain_rles(detections)
+        ways = {"plain": lambda d=detections: plain_rles(d), "ours": detections.rles}
+        for name, times in zip(ways, in_turn([*ways.values()], arguments.rounds), strict=True):
+            tenths = quantiles(times, n=10, method="inclusive")
+            cells = (tenths[4], tenths[0], tenths[8], tenths[4] / arguments.instances)
+            goal = f"{GOAL:g}" if name == "ours" else ""
+            table.add_row(kind, name, *(f"{value:.2f}" for value in cells), goal)
+    console = Console()
+    console.print(table)
+    console.print(f"{arguments.instances} instances in {WIDTH}x{HEIGHT}")
+    console.print("the same run lengths" if same else "DIFFERENT run lengths")
+    return 0 if same else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
