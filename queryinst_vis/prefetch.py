@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
-from queue import Full, Queue
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from queue import Empty, Full, Queue
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-_POLL = 0.1  # seconds between looks at whether the reader is still there
+_POLL = 0.1  # seconds between looks at whether the other side is still there
+_PATIENCE = 1.0  # seconds that a live source has for noticing that its reader has gone
 
 
 def prefetch(items: Iterable[Item], ahead: int = 2) -> Iterator[Item]:
@@ -19,7 +21,7 @@ def prefetch(items: Iterable[Item], ahead: int = 2) -> Iterator[Item]:
     early (``break``, an error, ``close()``) stops the thread too. Where the work releases the
     interpreter's lock, as decoding, networks and encoding do, the stages overlap::
 
-        for frame, detections in prefetch(tracker.track(prefetch(reader))):
+        for frame, detections in prefetch(tracker.follow(prefetch(reader))):
             writer.write(frame)
 
     Raises:
@@ -33,7 +35,7 @@ def prefetch(items: Iterable[Item], ahead: int = 2) -> Iterator[Item]:
 def _read(items: Iterable[Item], ahead: int) -> Iterator[Item]:
     queue: Queue[tuple[str, Item | BaseException | None]] = Queue(ahead)
     stopped = threading.Event()
-    thread = threading.Thread(target=_fill, args=(queue, items, stopped), daemon=True)
+    thread = threading.Thread(target=_fill, args=(queue, items, stopped, _put), daemon=True)
     thread.start()
     try:
         while True:
@@ -49,12 +51,67 @@ def _read(items: Iterable[Item], ahead: int) -> Iterator[Item]:
         thread.join()
 
 
-def _fill(queue: Queue, items: Iterable[Item], stopped: threading.Event) -> None:
+class Latest(Generic[Item]):
+    """Iterates over ``items`` as they come, always the newest: what waited too long is dropped.
+
+    They are read in a thread of their own into a slot for one, where a newer item takes the
+    place of one that nobody has fetched. The last one before the end, or before an error, stays.
+    Unlike ``prefetch`` it never makes ``items`` wait, so they may be a camera. Iterate once.
+
+    Args:
+        items: what comes at its own pace.
+        until: asked before every item and while waiting for one; True ends the iteration, also
+            where ``items`` have gone silent.
+
+    Attributes:
+        dropped: items so far that were replaced before they were fetched.
+    """
+
+    def __init__(self, items: Iterable[Item], until: Callable[[], bool] = lambda: False) -> None:
+        self.dropped = 0
+        self._items = items
+        self._until = until
+
+    def __iter__(self) -> Iterator[Item]:
+        queue: Queue[tuple[str, Item | BaseException | None]] = Queue(1)
+        stopped = threading.Event()
+        arguments = (queue, self._items, stopped, self._replace)
+        thread = threading.Thread(target=_fill, args=arguments, daemon=True)
+        thread.start()
+        try:
+            while not self._until():
+                try:
+                    kind, value = queue.get(timeout=_POLL)
+                except Empty:
+                    continue
+                if kind == "item":
+                    yield value
+                elif kind == "error":
+                    raise value
+                else:
+                    return
+        finally:
+            stopped.set()
+            thread.join(_PATIENCE)  # no longer: it may be waiting for a pipe that nobody fills
+
+    def _replace(self, queue: Queue, entry: tuple[str, Item], stopped: threading.Event) -> bool:
+        """Fill the slot, whatever lies there; False when the reader has gone."""
+        with suppress(Empty):
+            queue.get_nowait()
+            self.dropped += 1
+        queue.put_nowait(entry)  # there is room now: nobody else fills the queue
+        return not stopped.is_set()
+
+
+_Put = Callable[[Queue, tuple[str, object], threading.Event], bool]
+
+
+def _fill(queue: Queue, items: Iterable[Item], stopped: threading.Event, put: _Put) -> None:
     """Put the items, and what ended them, into the queue until the reader has gone."""
     iterator = iter(items)
     try:
         for item in iterator:
-            if not _put(queue, ("item", item), stopped):
+            if not put(queue, ("item", item), stopped):
                 return
         _put(queue, ("end", None), stopped)
     except BaseException as error:  # the reader's to handle, in the reader's thread

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from queryinst_vis.prefetch import prefetch
+from queryinst_vis.prefetch import Latest, prefetch
 
 
 def counted(limit, made):
@@ -88,3 +88,108 @@ def test_a_reader_that_stops_early_stops_all_stages():
 def test_a_stage_that_cannot_run_ahead_is_refused_at_once():
     with pytest.raises(ValueError, match="ahead must be 1 or more, got 0"):
         prefetch([], 0)
+
+
+# Always the newest
+
+
+class Source:
+    """Items that come when the test says so."""
+
+    def __init__(self):
+        self.allowed = threading.Semaphore(0)
+        self.given = self.taken = 0
+        self.closed = False
+
+    def give(self, count):
+        """Let that many more items come."""
+        self.given += count
+        self.allowed.release(count)
+
+    def wait_until_taken(self):
+        """Until all items that were given lie in the slot, or did."""
+        for _ in range(1000):
+            if self.taken == self.given:
+                return
+            time.sleep(0.002)
+        raise AssertionError(f"{self.taken} of {self.given} items were taken")
+
+    def __iter__(self):
+        try:
+            while True:
+                if self.allowed.acquire(timeout=0.01):
+                    yield self.taken
+                    self.taken += 1
+                elif self.closed:
+                    return
+        finally:
+            self.closed = True
+
+
+def test_a_reader_that_keeps_up_gets_everything():
+    source = Source()
+    latest = Latest(source)
+    stage = iter(latest)
+    seen = []
+    for _ in range(5):
+        source.give(1)
+        seen.append(next(stage))
+    assert seen == [0, 1, 2, 3, 4] and latest.dropped == 0
+    source.closed = True
+    assert list(stage) == []
+
+
+def test_a_late_reader_gets_the_newest_and_the_others_are_counted():
+    source = Source()
+    latest = Latest(source)
+    stage = iter(latest)
+    source.give(1)
+    assert next(stage) == 0
+    source.give(7)  # 1 to 7 come while the reader is busy
+    source.wait_until_taken()
+    assert next(stage) == 7
+    assert latest.dropped == 6
+    source.closed = True
+    assert list(stage) == []
+
+
+def test_a_live_source_is_closed_when_its_reader_stops():
+    source = Source()
+    stage = iter(Latest(source))
+    source.give(2)
+    assert next(stage) in (0, 1)
+    source.give(100)
+    stage.close()
+    assert source.closed
+
+
+def test_the_last_item_is_never_dropped():
+    latest = Latest(range(1000))
+    seen = list(latest)
+    assert seen[-1] == 999 and seen == sorted(seen)
+    assert len(seen) + latest.dropped == 1000
+    assert list(Latest([])) == []
+
+
+def test_an_error_of_a_live_source_comes_after_its_last_item():
+    def items():
+        yield 1
+        raise RuntimeError("unplugged")
+
+    stage = iter(Latest(items()))
+    assert next(stage) == 1
+    with pytest.raises(RuntimeError, match="unplugged"):
+        next(stage)
+
+
+def test_waiting_for_a_silent_source_can_be_ended():
+    silent, stop = threading.Event(), threading.Event()
+
+    def items():
+        yield 1
+        silent.wait()
+        yield 2
+
+    threading.Timer(0.2, stop.set).start()
+    assert list(Latest(items(), stop.is_set)) == [1]
+    silent.set()
