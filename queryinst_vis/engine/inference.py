@@ -17,9 +17,10 @@ from queryinst_vis.engine.checkpoint import load_model
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.postprocess import detect
 from queryinst_vis.models.queryinst import QueryInst
-from queryinst_vis.prefetch import prefetch
+from queryinst_vis.prefetch import Latest, prefetch
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.tracker import Tracker
+from queryinst_vis.video.live import LiveReader
 from queryinst_vis.video.reader import VideoReader
 
 
@@ -107,6 +108,7 @@ class VideoTracker:
         name_or_path: str | Path,
         device: str | torch.device = "auto",
         overrides: list[str] | None = None,
+        max_size: int | None = None,
     ) -> VideoTracker:
         """A tracker from shipped weights (by name) or from a checkpoint file.
 
@@ -115,12 +117,17 @@ class VideoTracker:
             device: ``"auto"`` takes the accelerator where there is one.
             overrides: dotlist changes, e.g. ``["inference.score_threshold=0.3"]``, or
                 ``["tracking.rule=query"]`` for weights that were trained on images.
+            max_size: the network sees frames whose longer side has at most this many pixels:
+                the fewer, the faster and the less detail. It only lowers ``input.test_long``;
+                None leaves that as it is.
 
         Raises:
             InputError: the weights or the overrides cannot be used, or the rule needs a track
-                head and there is none.
+                head and there is none; ``max_size`` below 1.
         """
         model, config = load_model(name_or_path, device, overrides)
+        if max_size is not None:
+            config = _with_max_size(config, max_size)
         return cls(model, config, model.queries.device)
 
     def update(self, frame: np.ndarray) -> Detections:
@@ -171,28 +178,45 @@ class VideoTracker:
                 yield frame, self._tracker.update(detections)
 
     def stream(
-        self, path: str | Path, stride: int = 1, batch: int = 1
+        self, path: str | Path, stride: int = 1, batch: int = 1, live: bool = False
     ) -> Iterator[tuple[np.ndarray, Detections]]:
-        """Track through a whole video, as one new video; memory does not grow with its length.
+        """Track through a whole video, as one new video.
 
-        The next frames are decoded while the network works.
+        The next frames are decoded while the network works. Memory does not grow with the
+        video's length where the config bounds what the tracker remembers
+        (``tracking.max_tracks``).
 
         Args:
-            path: the video file.
+            path: the video file; with ``live`` whatever ``LiveReader`` reads.
             stride: use every that many frames.
             batch: frames that the network sees at a time.
+            live: always go on with the newest frame and leave out those that came meanwhile: a
+                camera, a network stream, a pipe, or a file played at its own pace.
 
         Returns:
             An iterator of ``(frame, detections)``: ``(H, W, 3)`` uint8 RGB, and what ``update``
             says of it.
 
         Raises:
-            InputError: the video cannot be read.
+            InputError: the video cannot be read; ``stride`` or ``batch`` with ``live``.
         """
-        reader = VideoReader(path, stride=stride)
+        if live and (stride, batch) != (1, 1):
+            raise InputError("live tracking takes the newest frame alone: no stride, no batch")
+        if live:
+            frames = (arrival.rgb() for arrival in Latest(LiveReader(path)))
+        else:
+            frames = prefetch(VideoReader(path, stride=stride))
         self.reset()
-        return self.follow(prefetch(reader), batch)
+        return self.follow(frames, batch)
 
     def reset(self) -> None:
         """Forget all identities: the next frame begins another video."""
         self._tracker.reset()
+
+
+def _with_max_size(config: Config, max_size: int) -> Config:
+    """The config with frames of at most that longer side; never larger than it had them."""
+    if max_size < 1:
+        raise InputError(f"max_size must be 1 or more, got {max_size}")
+    test_long = min(config.input.test_long, max_size)
+    return replace(config, input=replace(config.input, test_long=test_long))

@@ -1,6 +1,7 @@
-"""Video files in and out, one frame at a time."""
+"""Videos in and out, one frame at a time."""
 
+from queryinst_vis.video.live import Arrival, LiveReader
 from queryinst_vis.video.reader import VideoReader
 from queryinst_vis.video.writer import VideoWriter
 
-__all__ = ["VideoReader", "VideoWriter"]
+__all__ = ["Arrival", "LiveReader", "VideoReader", "VideoWriter"]

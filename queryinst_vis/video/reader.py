@@ -58,8 +58,7 @@ class VideoReader:
         if max_frames is not None and max_frames < 1:
             raise InputError(f"video {path}: max_frames must be 1 or more, got {max_frames}")
         if not self.path.is_file():
-            reason = "is a folder, not a video" if self.path.is_dir() else "no such file"
-            raise InputError(f"video {path}: {reason}")
+            raise InputError(f"video {path}: {_why_no_file(path)}")
         self._stride = stride
         self._max_frames = max_frames
         self._file_frames, rate = self._scan()
@@ -68,7 +67,7 @@ class VideoReader:
         if first is None:
             raise InputError(f"video {path}: holds no frame that can be decoded")
         self._stored_size = (first.width, first.height)
-        self.height, self.width = _upright_rgb(first, self._stored_size).shape[:2]
+        self.height, self.width = upright_rgb(first, self._stored_size).shape[:2]
 
     def __len__(self) -> int:
         """Frames that an iteration yields; fewer if some cannot be shown, never more."""
@@ -78,7 +77,7 @@ class VideoReader:
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield ``(H, W, 3)`` uint8 RGB frames."""
         for frame in islice(self._decode(), 0, len(self) * self._stride, self._stride):
-            yield _upright_rgb(frame, self._stored_size)
+            yield upright_rgb(frame, self._stored_size)
 
     def _scan(self) -> tuple[int, Fraction]:
         """``(frames, frames per second)`` of the file, from its packets."""
@@ -131,6 +130,14 @@ class VideoReader:
             ) from error
 
 
+def _why_no_file(path: str | Path) -> str:
+    if Path(path).is_dir():
+        return "is a folder, not a video"
+    if Path(path).exists() or "://" in str(path):
+        return "is not a file; cameras, pipes and network streams are read live (track --live)"
+    return "no such file"
+
+
 def _promised_frames(container: av.container.InputContainer, stream: av.VideoStream) -> int:
     """Frames that should follow according to the file's head; 0 where it does not say.
 
@@ -140,7 +147,7 @@ def _promised_frames(container: av.container.InputContainer, stream: av.VideoStr
     return len(stream.index_entries) if "mp4" in container.format.name else stream.frames
 
 
-def _upright_rgb(frame: av.VideoFrame, stored_size: tuple[int, int]) -> np.ndarray:
+def upright_rgb(frame: av.VideoFrame, stored_size: tuple[int, int]) -> np.ndarray:
     """The frame as ``(H, W, 3)`` uint8 RGB, turned as its display matrix says.
 
     ``stored_size`` is the first frame's: some streams change their size on the way.

@@ -14,6 +14,8 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.files import atomic_path
 
 _BT709 = "colorprim=bt709:transfer=bt709:colormatrix=bt709"
+_CLOCK = 90_000  # ticks per second of frames that have times of their own
+_USUAL_RATE = 30  # frames per second that x264 is told of where there is no rate
 
 
 class VideoWriter:
@@ -22,9 +24,12 @@ class VideoWriter:
     The file appears under its name when the block ends well and not at all when it raises.
     H.264 wants even sides: frames with an odd one get their last row or column twice.
 
+    Frames with times of their own may go on without end: they are written as a fragmented mp4,
+    which needs no index of all frames in memory (that of other files takes 64 bytes a frame).
+
     Args:
         path: the mp4 to write; missing folders are made.
-        fps: frames per second.
+        fps: frames per second; None: every frame comes with its time.
         crf: x264's constant quality: lower is better and larger, 18 is visually lossless.
 
     Raises:
@@ -37,34 +42,39 @@ class VideoWriter:
                 writer.write(frame)
     """
 
-    def __init__(self, path: str | Path, fps: float | Fraction, crf: int = 20) -> None:
+    def __init__(self, path: str | Path, fps: float | Fraction | None, crf: int = 20) -> None:
         self.path = Path(path)
         # Rates such as 29.97 are fractions, 30000/1001, and drift against the sound otherwise.
-        self._rate = Fraction(fps).limit_denominator(65535)
+        self._rate = None if fps is None else Fraction(fps).limit_denominator(65535)
         self._crf = crf
         self._stream: av.VideoStream | None = None
         self._shape: tuple[int, ...] = ()
-        self._count = 0
+        self._next_tick = 0  # of the clock: 1/fps where there is a rate
 
     def __enter__(self) -> VideoWriter:
         with ExitStack() as files:
             temporary = files.enter_context(atomic_path(self.path))
+            kind = "faststart" if self._rate else "frag_keyframe+empty_moov+default_base_moof"
             self._container = files.enter_context(
-                av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"})
+                av.open(str(temporary), "w", format="mp4", options={"movflags": kind})
             )
             self._files = files.pop_all()
         return self
 
-    def write(self, frame: np.ndarray) -> None:
+    def write(self, frame: np.ndarray, seconds: float | None = None) -> None:
         """Append one frame.
 
         Args:
             frame: ``(H, W, 3)`` uint8 RGB, of the same size for every call.
+            seconds: when it is shown, from the start of the video on and ascending; it stays
+                until the next one. For a writer without ``fps`` only.
 
         Raises:
             InputError: the disk is full or the like.
-            ValueError: not such a frame.
+            ValueError: not such a frame; a time that is missing or not wanted.
         """
+        if (seconds is None) != (self._rate is not None):
+            raise ValueError("a frame has a time exactly where the video has no fps")
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             raise ValueError(f"expected (H, W, 3) uint8 RGB, got {frame.shape} {frame.dtype}")
         if self._stream is None:
@@ -74,8 +84,11 @@ class VideoWriter:
             raise ValueError(f"frame of shape {frame.shape} in a video of {self._shape}")
         picture = av.VideoFrame.from_ndarray(_pad_to_even(frame), format="rgb24")
         picture = picture.reformat(format="yuv420p", dst_colorspace="ITU709")
-        picture.pts, picture.time_base = self._count, 1 / self._rate
-        self._count += 1
+        tick = self._next_tick
+        if seconds is not None:
+            tick = max(tick, round(seconds * _CLOCK))
+        picture.pts, picture.time_base = tick, self._tick_length()
+        self._next_tick = tick + 1
         self._encode(picture)
 
     def __exit__(
@@ -94,10 +107,17 @@ class VideoWriter:
     def _add_stream(self, height: int, width: int) -> av.VideoStream:
         # Players take untagged HD for BT.709 and anything smaller for BT.601: say which it is.
         options = {"crf": str(self._crf), "preset": "veryfast", "x264-params": _BT709}
-        stream = self._container.add_stream("libx264", rate=self._rate, options=options)
+        if self._rate is None:
+            options["bf"] = "0"  # without an index nothing can say that frames were reordered
+        rate = self._rate or _USUAL_RATE
+        stream = self._container.add_stream("libx264", rate=rate, options=options)
+        stream.codec_context.time_base = self._tick_length()
         stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = "yuv420p"
         return stream
+
+    def _tick_length(self) -> Fraction:
+        return 1 / self._rate if self._rate else Fraction(1, _CLOCK)
 
     def _encode(self, picture: av.VideoFrame | None) -> None:
         """Encode a frame; None: what the encoder still holds."""
