@@ -36,6 +36,7 @@ COMMANDS = {
     "convert-checkpoint": "tools/convert_checkpoint.py",
     "weights": "tools/weights.py",
     "transfer-weights": "tools/transfer_weights.py",
+    "benchmark": "tools/benchmark.py",
     "plot-mask-features": "tools/plot_mask_features.py",
     "plot-speed": "tools/plot_speed.py",
 }
@@ -123,6 +124,7 @@ def test_help_names_every_command(capsys):
         ["convert-checkpoint"],
         ["weights"],
         ["transfer-weights"],
+        ["benchmark"],
         ["plot-mask-features"],
         ["plot-speed"],
     ],

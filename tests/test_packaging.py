@@ -39,7 +39,7 @@ BOTTOM = {
     *("config", "errors", "files", "progress", "prefetch"),
 }
 MIDDLE = {"models", "losses", "tracking", "data", "video", "evaluation"}
-UPPER = {"engine", "interop", "interchange", "results", "visualization"}
+UPPER = {"engine", "interop", "interchange", "results", "visualization", "benchmark"}
 MAY_IMPORT = (
     dict.fromkeys(BOTTOM, BOTTOM)
     | dict.fromkeys(MIDDLE, BOTTOM)

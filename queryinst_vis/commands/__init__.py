@@ -6,6 +6,7 @@ Libraries are imported inside the functions that use them, so that ``--help`` an
 from __future__ import annotations
 
 from queryinst_vis.commands import (
+    benchmark,
     convert,
     data,
     datasets,
@@ -38,6 +39,7 @@ def add_all(commands: Commands) -> None:
         submission,
         convert,
         weights,
+        benchmark,
         plots,
     ):
         module.add(commands)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -98,3 +99,16 @@ def fraction(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got '{text}'")
     return value
+
+
+def size(text: str) -> tuple[int, int]:
+    """WxH, the width and height of a frame."""
+    return two_numbers(text, r"([0-9]+)x([0-9]+)", "WxH such as 256x160")
+
+
+def two_numbers(text: str, pattern: str, wanted: str) -> tuple[int, int]:
+    """The numbers in the two groups of a pattern, which error messages call ``wanted``."""
+    match = re.fullmatch(pattern, text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected {wanted}, got '{text}'")
+    return int(match[1]), int(match[2])

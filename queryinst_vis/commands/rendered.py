@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from queryinst_vis.commands.arguments import Commands, add_command, count, fraction
+from queryinst_vis.commands.arguments import (
+    Commands,
+    add_command,
+    count,
+    fraction,
+    size,
+    two_numbers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,7 +41,7 @@ def add_coco_video(datasets: Commands) -> None:
     )
     parser.add_argument(
         "--size",
-        type=_size,
+        type=size,
         default=(640, 360),
         metavar="WxH",
         help="frames fit into W (long side) x H (short side) pixels (default: 640x360)",
@@ -89,7 +95,7 @@ def add_synthetic(datasets: Commands) -> None:
     parser.add_argument("--videos", type=count, metavar="N", help="number of videos")
     parser.add_argument("--frames", type=count, metavar="N", help="frames per video")
     parser.add_argument(
-        "--size", type=_size, metavar="WxH", help="width and height of a frame in pixels"
+        "--size", type=size, metavar="WxH", help="width and height of a frame in pixels"
     )
     parser.add_argument(
         "--objects",
@@ -102,21 +108,9 @@ def add_synthetic(datasets: Commands) -> None:
     )
 
 
-def _size(text: str) -> tuple[int, int]:
-    """WxH."""
-    return _two_numbers(text, r"([0-9]+)x([0-9]+)", "WxH such as 256x160")
-
-
 def _range(text: str) -> tuple[int, int]:
     """MIN-MAX."""
-    return _two_numbers(text, r"([0-9]+)-([0-9]+)", "MIN-MAX such as 2-6")
-
-
-def _two_numbers(text: str, pattern: str, wanted: str) -> tuple[int, int]:
-    match = re.fullmatch(pattern, text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"expected {wanted}, got '{text}'")
-    return int(match[1]), int(match[2])
+    return two_numbers(text, r"([0-9]+)-([0-9]+)", "MIN-MAX such as 2-6")
 
 
 def _run_synthetic(arguments: argparse.Namespace) -> None:

@@ -111,6 +111,23 @@ def track_video(
         )
     threshold = f"inference.score_threshold={score_threshold}"
     tracker = VideoTracker.from_pretrained(weights, device, [threshold, *(overrides or [])])
+    return run_tracker(tracker, reader, files, batch)
+
+
+def run_tracker(
+    tracker: VideoTracker, reader: VideoReader, files: tuple[Path, Path, Path], batch: int = 1
+) -> TrackSummary:
+    """What ``track_video`` does once the weights are loaded.
+
+    Args:
+        tracker: begins anew with this video.
+        reader: the frames.
+        files: the annotated video, the results and the timeline to write.
+        batch: frames that the network sees at a time.
+
+    Raises:
+        InputError: the video turns out to be damaged, or a file cannot be written.
+    """
     start = time.perf_counter()
     with TrackStore() as tracks:
         _write_results(reader, tracker, tracks, files, batch)

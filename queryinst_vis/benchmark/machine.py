@@ -1,0 +1,140 @@
+"""What a number was measured on, and what that machine can do at best."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+import queryinst_vis
+from queryinst_vis.benchmark.timing import run_timed
+
+_LIBRARIES = ("torch", "torchvision", "timm")
+_BUSY = 0.25  # load average for each core above which other work disturbs
+# of x86 and ARM; any of them will do
+_INSTRUCTIONS = {
+    "bfloat16": ("avx512_bf16", "amx_bf16", "bf16"),
+    "float16": ("avx512_fp16", "amx_fp16", "fp16_arith"),
+}
+_PEAK_SECONDS, _PEAK_CALLS = 0.5, 3  # each kernel runs for at least so long and so often
+
+
+def describe_machine(
+    device: torch.device, dtype: torch.dtype, load: float | None
+) -> dict[str, Any]:
+    """Hardware, settings and versions that a time depends on.
+
+    Args:
+        device, dtype: where and in which numbers the network computes.
+        load: of ``load_average`` before the benchmark began.
+    """
+    return {
+        "device": str(device),
+        "device_name": _device_name(device),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "dtype": str(dtype).removeprefix("torch."),
+        "load_average": load,
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "versions": {name: version(name) for name in _LIBRARIES},
+        "commit": _commit(),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type != "cpu":
+        return device.type
+    name = torch.cpu.get_capabilities().get("cpu_name")
+    return name or platform.processor() or platform.machine()
+
+
+def load_average() -> float | None:
+    """Processes that want a core, averaged over the last minute; None where nobody counts."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+def _commit() -> str:
+    """The commit of the code, marked where files were changed; else the package's version."""
+    root = Path(queryinst_vis.__file__).resolve().parent.parent
+    if (root / ".git").exists():
+        words = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+        try:
+            done = subprocess.run(words, capture_output=True, text=True, check=True)
+            return done.stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            pass
+    try:
+        return f"version {version('queryinst-vis')}"
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def reservations(machine: dict[str, Any]) -> list[str]:
+    """Why times of this machine may say little, one line each.
+
+    Args:
+        machine: of ``describe_machine``.
+    """
+    found = []
+    load, cores = machine["load_average"], machine["cores"]
+    if load is not None and load > _BUSY * cores:
+        found.append(
+            f"the machine is not quiet: a load average of {load:.2f} on {cores} cores before the "
+            "measurement began"
+        )
+    if machine["device"] == "cpu" and _is_emulated(machine["dtype"]):
+        found.append(
+            f"this CPU has no instructions for {machine['dtype']}, which is emulated: such times "
+            "say nothing about a CPU that has them"
+        )
+    return found
+
+
+def _is_emulated(dtype: str) -> bool:
+    able = torch.cpu.get_capabilities()
+    return dtype in _INSTRUCTIONS and not any(able.get(name) for name in _INSTRUCTIONS[dtype])
+
+
+@torch.inference_mode()
+def measure_peak(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
+    """The most GFLOP/s that this machine reaches now, in two kernels with nothing to wait for.
+
+    ``gemm_gflop_per_s``: a product of square matrices, 2048 a side on a CPU.
+    ``convolution_gflop_per_s``: 3x3, 256 to 256 channels, 96x160, channels last. Accelerators
+    get 64 and 16 times as much, since less does not fill them. Each is the best of several.
+    """
+    side, batch = (2048, 1) if device.type == "cpu" else (8192, 16)
+    matrix = torch.randn(side, side, device=device).to(dtype)
+    images = torch.randn(batch, 256, 96, 160, device=device).to(dtype)
+    images = images.to(memory_format=torch.channels_last)
+    weight = torch.randn(256, 256, 3, 3, device=device).to(dtype)
+    weight = weight.to(memory_format=torch.channels_last)
+    gemm = _best_seconds(lambda: matrix @ matrix, device)
+    convolution = _best_seconds(lambda: F.conv2d(images, weight, padding=1), device)
+    return {
+        "gemm_gflop_per_s": 2 * side**3 / gemm / 1e9,
+        "convolution_gflop_per_s": 2 * images.numel() * 256 * 9 / convolution / 1e9,
+    }
+
+
+def _best_seconds(call: Callable[[], object], device: torch.device) -> float:
+    times = []
+    end = time.perf_counter() + _PEAK_SECONDS
+    while len(times) < _PEAK_CALLS or time.perf_counter() < end:
+        seconds, _ = run_timed(call, device)
+        times.append(seconds)
+    return min(times)

@@ -1,0 +1,72 @@
+"""A benchmark's result for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Column, Table
+
+STRETCHES = {
+    "backbone_fpn": "backbone + FPN",
+    "model": "model",
+    "model_postprocess": "+ post-processing",  # and preprocessing
+    "end_to_end": "end to end",
+}
+
+
+def print_report(result: dict[str, Any], console: Console | None = None) -> None:
+    """Print what ``benchmark`` returned: circumstances, times, and doubts about them.
+
+    Args:
+        result: of ``benchmark``.
+        console: where to print; standard output if None.
+    """
+    console = console or Console()
+    for line in (*_circumstances(result), "", _table(result), *_conclusions(result)):
+        console.print(line, highlight=False, markup=False, soft_wrap=isinstance(line, str))
+
+
+def _circumstances(result: dict[str, Any]) -> list[str]:
+    machine, run, prints = result["machine"], result["settings"], result["fingerprints"]
+    load = machine["load_average"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return [
+        f"command      {machine['command']}",
+        f"model        {result['name']}, config {prints['config']}, weights {prints['weights']}",
+        f"frames       {run['frames']} of {run['frame_width']}x{run['frame_height']}, batches of "
+        f"{run['batch']}, network input {run['input_width']}x{run['input_height']}, "
+        f"{run['instances_per_frame']:g} instances a frame",
+        f"machine      {machine['device_name']} ({machine['device']}, "
+        f"{machine['cpu_capability']}), {machine['threads']} threads on {machine['cores']} cores, "
+        f"{machine['dtype']}" + ("" if load is None else f", load average {load:.2f}"),
+        f"software     {versions}, {machine['system']}, commit {machine['commit']}",
+    ]
+
+
+def _table(result: dict[str, Any]) -> Table:
+    numbers = ("median ms", "10-90 %", "fps", "GFLOP", "GFLOP/s", "of peak")
+    columns = (Column(name, justify="right") for name in numbers)
+    table = Table(Column("a frame", no_wrap=True), *columns)
+    for key, row in result["rows"].items():
+        cells = [f"{row['median_ms']:.1f}", f"{row['p10_ms']:.1f}-{row['p90_ms']:.1f}"]
+        cells.append(f"{row['frames_per_s']:.1f}")
+        if "of_peak" in row:
+            cells += [f"{row['gflop_per_frame']:.1f}", f"{row['gflop_per_s']:.1f}"]
+            cells.append(f"{100 * row['of_peak']:.0f} %")
+        table.add_row(STRETCHES[key], *cells)
+    return table
+
+
+def _conclusions(result: dict[str, Any]) -> list[str]:
+    peak = result["peak"]
+    kernels = {"gemm": "matrix product", "convolution": "3x3 convolution"}
+    reached = ", ".join(
+        "{} {before:.1f} before and {after:.1f} after".format(label, **peak[f"{name}_gflop_per_s"])
+        for name, label in kernels.items()
+    )
+    return [
+        f"end to end takes {result['end_to_end_over_model']:.2f} times the model alone",
+        f"peak {peak['gflop_per_s']:.1f} GFLOP/s: {reached}",
+        *(f"warning: {line}" for line in result["reservations"]),
+    ]

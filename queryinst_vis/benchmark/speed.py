@@ -1,0 +1,193 @@
+"""The benchmark: every stretch of the way timed apart, in one run, beside the machine's peak."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+
+from queryinst_vis.benchmark.flops import count_flops
+from queryinst_vis.benchmark.inputs import (
+    config_hash,
+    endless_batches,
+    obtain_weights,
+    render_clip,
+    weights_hash,
+)
+from queryinst_vis.benchmark.machine import (
+    describe_machine,
+    load_average,
+    measure_peak,
+    reservations,
+)
+from queryinst_vis.benchmark.subject import Subject
+from queryinst_vis.benchmark.timing import run_timed, spread_of
+from queryinst_vis.progress import show_progress
+from queryinst_vis.video.reader import VideoReader
+
+_PARTS = 3  # the timed loop pauses so often for a run from end to end
+_WARM_UP_FRAMES = 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to measure.
+
+    Attributes:
+        size: width and height of the clip that is rendered, in pixels.
+        frames: at least that many are timed in each stretch.
+        batch: frames that the network sees at a time.
+        threads: of PyTorch; None: as many as it takes by itself.
+        device: ``"auto"`` takes the accelerator where there is one.
+        video: a file to read instead of a rendered clip; repeated where it is too short.
+        seed: of the clip, and of the weights where there are none.
+    """
+
+    size: tuple[int, int] = (640, 360)
+    frames: int = 20
+    batch: int = 1
+    threads: int | None = None
+    device: str = "auto"
+    video: Path | None = None
+    seed: int = 0
+
+
+def benchmark(
+    model: str | Path, settings: Settings, overrides: list[str] | None = None
+) -> dict[str, Any]:
+    """Time a model from network input to written video.
+
+    Backbone and FPN, the model alone, and the model with pre- and post-processing run in turn,
+    frame after frame, and between them the whole video from end to end, so that whatever else
+    the machine does hits all of them alike. All this comes after a warm-up, and between two
+    measurements of the machine's peak, of which the better ones count.
+
+    Args:
+        model: a config YAML, for random weights; a name or a file of weights.
+        settings: how to measure.
+        overrides: dotlist changes of the config.
+
+    Returns:
+        What ``--json`` writes: the run's circumstances, ``rows`` by stretch with every time
+        (in seconds a frame), ``end_to_end_over_model``, and ``peak``.
+
+    Raises:
+        InputError: the model, the video or a setting cannot be used.
+    """
+    overrides = overrides or []
+    load = load_average()  # before this process adds to it
+    batches = max(-(-settings.frames // settings.batch), _PARTS)
+    frames = batches * settings.batch
+    with tempfile.TemporaryDirectory() as name, _threads(settings.threads):
+        folder = Path(name)
+        weights = obtain_weights(model, overrides, settings.seed, folder)
+        subject = Subject(weights, settings.device, overrides)
+        machine = describe_machine(subject.device, subject.dtype, load)
+        video = settings.video or render_clip(settings.size, frames, settings.seed, folder)
+        reader = VideoReader(video, max_frames=frames)
+        first = next(endless_batches(reader, settings.batch))
+        flops = _warm_up(subject, reader, first, folder)
+        before = measure_peak(subject.device, subject.dtype)
+        times, instances = _measure(subject, reader, batches, settings.batch, folder)
+        after = measure_peak(subject.device, subject.dtype)
+        images, _ = subject.prepare(first)
+        fingerprints = {"config": config_hash(subject.config), "weights": weights_hash(weights)}
+    peak = {name: {"before": before[name], "after": after[name]} for name in before}
+    limit = max(*before.values(), *after.values())
+    rows = {name: _row(times[name], flops.get(name), limit) for name in times}
+    ratio = rows["end_to_end"]["median_ms"] / rows["model"]["median_ms"]
+    return {
+        "name": Path(model).stem,
+        "device": machine["device_name"],
+        "fps": 1000 / rows["end_to_end"]["median_ms"],
+        "machine": machine,
+        "reservations": reservations(machine),
+        "fingerprints": fingerprints,
+        "settings": {
+            "overrides": overrides,
+            "seed": settings.seed,
+            "frames": frames,
+            "batch": settings.batch,
+            "frame_height": reader.height,
+            "frame_width": reader.width,
+            "input_height": images.shape[2],
+            "input_width": images.shape[3],
+            "instances_per_frame": instances,
+        },
+        "rows": rows,
+        "end_to_end_over_model": ratio,
+        "peak": {**peak, "gflop_per_s": limit},
+    }
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """PyTorch with that many threads; afterwards as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _stretches(subject: Subject, frames: list[np.ndarray]) -> dict[str, Callable[[], Any]]:
+    """What is timed on a batch of frames, by name."""
+    images, image_sizes = subject.prepare(frames)
+    return {
+        "backbone_fpn": lambda: subject.extract_features(images),
+        "model": lambda: subject.detect(images, image_sizes),
+        "model_postprocess": lambda: subject.segment(frames),
+    }
+
+
+def _warm_up(
+    subject: Subject, reader: VideoReader, frames: list[np.ndarray], folder: Path
+) -> dict[str, float]:
+    """Run everything once.
+
+    Returns:
+        Floating-point operations a frame of the stretches that are the network's alone.
+    """
+    stretches = _stretches(subject, frames)
+    for call in stretches.values():
+        call()
+    subject.track(VideoReader(reader.path, max_frames=_WARM_UP_FRAMES), folder / "out", len(frames))
+    return {name: count_flops(stretches[name]) / len(frames) for name in ("backbone_fpn", "model")}
+
+
+def _measure(
+    subject: Subject, reader: VideoReader, batches: int, batch: int, folder: Path
+) -> tuple[dict[str, list[float]], float]:
+    """Seconds a frame of every stretch by name, and how many instances a frame had."""
+    times: dict[str, list[float]] = {}
+    instances: list[int] = []
+    waiting = endless_batches(reader, batch)
+    for part in range(_PARTS):
+        share = batches * (part + 1) // _PARTS - batches * part // _PARTS
+        for frames in show_progress(islice(waiting, share), "Timing the model", total=share):
+            for name, call in _stretches(subject, frames).items():
+                seconds, found = run_timed(call, subject.device)
+                times.setdefault(name, []).append(seconds / batch)
+            instances += [len(rles) for rles in found]  # of the last stretch
+        summary = subject.track(reader, folder / "out", batch)
+        times.setdefault("end_to_end", []).append(summary.seconds / summary.frames)
+    return times, fmean(instances)
+
+
+def _row(seconds: list[float], flops: float | None, limit: float) -> dict[str, Any]:
+    """What is told of a stretch; ``limit`` is the machine's peak in GFLOP/s."""
+    row: dict[str, Any] = {"seconds_per_frame": seconds, **spread_of(seconds)}
+    row["frames_per_s"] = 1000 / row["median_ms"]
+    if flops is not None:
+        speed = flops / 1e9 * row["frames_per_s"]
+        row |= {"gflop_per_frame": flops / 1e9, "gflop_per_s": speed, "of_peak": speed / limit}
+    return row

@@ -1,0 +1,92 @@
+"""The model that is measured, and the stretches of its work that are timed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from queryinst_vis.data.transforms import to_network_input
+from queryinst_vis.engine.checkpoint import load_model
+from queryinst_vis.engine.inference import VideoTracker, detect_frames
+from queryinst_vis.engine.track import TrackSummary, run_tracker
+from queryinst_vis.masks import RLE
+from queryinst_vis.models.postprocess import detect
+from queryinst_vis.structures import Detections
+from queryinst_vis.tracking.tracker import Tracker
+from queryinst_vis.video.reader import VideoReader
+
+
+class Subject:
+    """A model as ``track`` runs it: a query is one instance, and every one of them is kept.
+
+    A benchmark on a clip that shows nothing of what a model knows would otherwise time masks
+    and embeddings of nothing; ``inference.score_threshold=0.3`` as an override is what
+    ``track`` does on a video that shows it.
+
+    Args:
+        weights: a name or a file, as for ``load_model``.
+        device: where the network runs.
+        overrides: dotlist changes of the config inside the weights.
+
+    Attributes:
+        config: that it runs by.
+        device: where it runs.
+        dtype: in which its convolutions and matrix products compute.
+
+    Raises:
+        InputError: weights, device or overrides cannot be used, or the tracking rule needs a
+            track head and there is none.
+    """
+
+    def __init__(self, weights: Path, device: str, overrides: list[str]) -> None:
+        # the only place that chooses how the model is loaded
+        model, config = load_model(weights, device, ["inference.score_threshold=0", *overrides])
+        self.device, self.dtype = model.queries.device, torch.float32
+        self._model = model.requires_grad_(False)  # for the flop counter
+        self._tracker = VideoTracker(model, config, self.device)
+        self._embedding = Tracker(config.tracking).embedding
+        inference = replace(config.inference, one_label_per_query=True)
+        self.config = replace(config, inference=inference)
+
+    def prepare(self, frames: list[np.ndarray]) -> tuple[Tensor, list[tuple[int, int]]]:
+        """``(H, W, 3)`` uint8 RGB frames as network input, and its sizes without padding."""
+        backbone, sizes = self.config.model.backbone, self.config.input
+        images, image_sizes = to_network_input(
+            frames, sizes.test_short, sizes.test_long, backbone.mean, backbone.std
+        )
+        return images.to(self.device), image_sizes
+
+    @torch.inference_mode()
+    def extract_features(self, images: Tensor) -> list[Tensor]:
+        """Backbone and the whole FPN, of which ``detect`` may leave out what no box reads."""
+        return self._model.extract_features(images)
+
+    @torch.inference_mode()
+    def detect(self, images: Tensor, image_sizes: list[tuple[int, int]]) -> list[Detections]:
+        """The model only: class logits, boxes, and masks and embeddings of the kept queries."""
+        inference = self.config.inference
+        return detect(
+            self._model,
+            images,
+            image_sizes,
+            image_sizes,
+            score_threshold=inference.score_threshold,
+            max_per_image=inference.max_per_image,
+            one_label_per_query=inference.one_label_per_query,
+            mask_threshold=inference.mask_threshold,
+            embedding=self._embedding,
+        )
+
+    def segment(self, frames: list[np.ndarray]) -> list[list[RLE]]:
+        """Frames to run lengths in pixels of the frames: preprocessing, model, pasting."""
+        found = detect_frames(self._model, self.config, frames, self._embedding)
+        return [detections.rles() for detections in found]
+
+    def track(self, reader: VideoReader, folder: Path, batch: int) -> TrackSummary:
+        """The whole way, as ``queryinst-vis track``: a video in, three files out."""
+        files = (folder / "video.mp4", folder / "results.json", folder / "timeline.png")
+        return run_tracker(self._tracker, reader, files, batch)

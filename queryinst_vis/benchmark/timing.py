@@ -1,0 +1,40 @@
+"""Seconds that calls take, and what a list of such times comes to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypedDict, TypeVar
+
+import numpy as np
+import torch
+
+Result = TypeVar("Result")
+
+
+class Spread(TypedDict):
+    """What a list of times comes to, in milliseconds."""
+
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+
+
+def run_timed(call: Callable[[], Result], device: torch.device) -> tuple[float, Result]:
+    """Wall-clock seconds of a call, until the device has done all it was asked to; its result."""
+    _synchronise(device)
+    start = time.perf_counter()
+    result = call()
+    _synchronise(device)
+    return time.perf_counter() - start, result
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def spread_of(seconds: list[float]) -> Spread:
+    """Median, 10th and 90th percentile."""
+    low, median, high = (1000 * float(value) for value in np.percentile(seconds, (10, 50, 90)))
+    return {"median_ms": median, "p10_ms": low, "p90_ms": high}
