@@ -70,33 +70,36 @@ def match_detections(
 
     Args:
         ious: ``(D, G)``, detections by descending score.
-        truth_ignored: ``(G,)`` bool.
+        truth_ignored: ``(..., G)`` bool; several rows are several answers to what is ignored,
+            each of which gets a matching of its own.
         truth_crowd: ``(G,)`` bool.
         thresholds: ``(T,)`` IoUs from which on a detection fits.
 
     Returns:
-        ``(matched, ignored)``: two ``(T, D)`` bool arrays; ``ignored`` marks detections whose
-        match is an ignored ground truth.
+        ``(matched, ignored)``: two ``(..., T, D)`` bool arrays; ``ignored`` marks detections
+        whose match is an ignored ground truth.
     """
     num_detections, num_truths = ious.shape
-    matched = np.zeros((len(thresholds), num_detections), dtype=bool)
+    lanes = (*truth_ignored.shape[:-1], len(thresholds))
+    matched = np.zeros((*lanes, num_detections), dtype=bool)
     ignored = np.zeros_like(matched)
     if num_truths == 0:
         return matched, ignored
     limits = np.minimum(thresholds, 1 - 1e-10)[:, None]  # 1 is met by rounded IoUs, as there
-    free = np.ones((len(thresholds), num_truths), dtype=bool)
+    counted = ~truth_ignored[..., None, :]
+    free = np.ones((*lanes, num_truths), dtype=bool)
     for detection in np.flatnonzero((ious >= limits.min()).any(axis=1)):
         iou = ious[detection]
         fits = free & (iou >= limits)
-        regular = fits & ~truth_ignored
-        candidates = np.where(regular.any(axis=1, keepdims=True), regular, fits)
+        regular = fits & counted
+        candidates = np.where(regular.any(axis=-1, keepdims=True), regular, fits)
         overlap = np.where(candidates, iou, -1.0)
-        best = num_truths - 1 - overlap[:, ::-1].argmax(axis=1)
-        thresholds = np.flatnonzero(candidates.any(axis=1))
-        taken = best[thresholds]
-        matched[thresholds, detection] = True
-        ignored[thresholds, detection] = truth_ignored[taken]
-        free[thresholds, taken] = truth_crowd[taken]
+        best = num_truths - 1 - overlap[..., ::-1].argmax(axis=-1)
+        found = np.nonzero(candidates.any(axis=-1))
+        taken = best[found]
+        matched[(*found, detection)] = True
+        ignored[(*found, detection)] = truth_ignored[(*found[:-1], taken)]
+        free[(*found, taken)] = truth_crowd[taken]
     return matched, ignored
 
 

@@ -35,13 +35,14 @@ class VideoTracks:
     truths: list[MaskTrack]
     detections: list[MaskTrack]
 
-    def of_class(self, category_id: int) -> VideoTracks:
-        """The same video with the tracks of one class only."""
-        return VideoTracks(
-            self.video,
-            [track for track in self.truths if track.category_id == category_id],
-            [track for track in self.detections if track.category_id == category_id],
-        )
+    def by_class(self) -> dict[int, VideoTracks]:
+        """The same video with the tracks of one class only, for each class that it has."""
+        classes: dict[int, VideoTracks] = defaultdict(lambda: VideoTracks(self.video, [], []))
+        for track in self.truths:
+            classes[track.category_id].truths.append(track)
+        for track in self.detections:
+            classes[track.category_id].detections.append(track)
+        return dict(classes)
 
 
 @dataclass(frozen=True)

@@ -104,8 +104,8 @@ def match_video(tracks: VideoTracks) -> VideoMatches:
     """Match the detections of one video with its ground truth, class by class."""
     criteria = Criteria()
     matches: VideoMatches = {}
-    for category in {track.category_id for track in [*tracks.truths, *tracks.detections]}:
-        ranked = best_detections(tracks.of_class(category), criteria.max_detections)
+    for category, of_class in tracks.by_class().items():
+        ranked = best_detections(of_class, criteria.max_detections)
         ious = track_ious(ranked.detections, ranked.truths)
         for area_range, found in match_tracks(ranked, ious, criteria).items():
             matches[category, area_range] = found
@@ -124,13 +124,14 @@ def match_tracks(tracks: VideoTracks, ious: np.ndarray, criteria: Criteria) -> d
     crowd = np.array([track.crowd for track in tracks.truths], dtype=bool)
     bounds = np.array([*criteria.area_ranges.values()])
     outside, truth_outside = (_outside(some, bounds) for some in (tracks.detections, tracks.truths))
-    outcome = {}
-    for a, name in enumerate(criteria.area_ranges):
-        truth_ignored = crowd | truth_outside[a]
-        matched, ignored = match_detections(ious, truth_ignored, crowd, criteria.thresholds)
-        ignored |= ~matched & outside[a]
-        outcome[name] = Matches(scores, matched, ignored, int((~truth_ignored).sum()))
-    return outcome
+    truth_ignored = crowd | truth_outside
+    matched, ignored = match_detections(ious, truth_ignored, crowd, criteria.thresholds)
+    ignored |= ~matched & outside[:, None, :]
+    num_truths = (~truth_ignored).sum(axis=1).tolist()
+    return {
+        name: Matches(scores, matched[a], ignored[a], num_truths[a])
+        for a, name in enumerate(criteria.area_ranges)
+    }
 
 
 def _outside(tracks: list[MaskTrack], bounds: np.ndarray) -> np.ndarray:
@@ -146,17 +147,18 @@ def summarise(videos: Sequence[VideoMatches], categories: dict[int, str]) -> dic
         videos: their matches, in the order of the video ids.
         categories: class name by category id.
     """
+    few, several, many = MAX_DETECTIONS
     precision, recall = {}, {}  # by (area range, detections): (thresholds, points, classes)
-    for area_range in AREA_RANGES:
-        found = [
-            [video[category, area_range] for video in videos if (category, area_range) in video]
+    for area_range, limit in (("all", few), ("all", several), *((name, many) for name in AREA_RANGES)):
+        curves = [
+            precision_and_recall(
+                [video[category, area_range] for video in videos if (category, area_range) in video],
+                limit,
+            )
             for category in categories
         ]
-        for limit in MAX_DETECTIONS:
-            curves = [precision_and_recall(matches, limit) for matches in found]
-            precision[area_range, limit] = np.stack([curve for curve, _ in curves], axis=-1)
-            recall[area_range, limit] = np.stack([final for _, final in curves], axis=-1)
-    few, several, many = MAX_DETECTIONS
+        precision[area_range, limit] = np.stack([curve for curve, _ in curves], axis=-1)
+        recall[area_range, limit] = np.stack([final for _, final in curves], axis=-1)
     curves = precision["all", many]
     return {
         "AP": mean_defined(curves),

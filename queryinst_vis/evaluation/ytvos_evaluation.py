@@ -116,8 +116,8 @@ class YTVOSeval:
         videos = self._chosen_videos()
         for video in show_progress(videos, "Comparing tracks"):
             tracks = _of_classes(video.read(), params)
-            for category in {track.category_id for track in [*tracks.truths, *tracks.detections]}:
-                ranked = best_detections(tracks.of_class(category), criteria.max_detections)
+            for category, of_class in tracks.by_class().items():
+                ranked = best_detections(of_class, criteria.max_detections)
                 ious = track_ious(ranked.detections, ranked.truths)
                 self.ious[video.video.id, category] = ious
                 for name, matches in match_tracks(ranked, ious, criteria).items():
