@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from queryinst_vis.evaluation.inputs import RESULTS_NAME, read_results
 from queryinst_vis.files import atomic_path
 from queryinst_vis.masks import RLE
 from queryinst_vis.structures import Detections, VideoResult
-from queryinst_vis.track_store import TrackStore
+from queryinst_vis.track_store import StoredTrack, TrackStore
 
 __all__ = [
     "coco_entries",
     "read_results",
     "write_coco",
+    "write_tracks",
     "write_youtube_vis",
     "write_zip",
     "youtube_vis_entries",
@@ -33,7 +35,7 @@ __all__ = [
 
 
 def youtube_vis_entries(
-    result: VideoResult | TrackStore, video_id: int, category_ids: Sequence[int | None]
+    result: VideoResult, video_id: int, category_ids: Sequence[int | None]
 ) -> Iterator[dict[str, Any]]:
     """The tracks of one video as YouTube-VIS results, one entry per track, made one by one.
 
@@ -60,7 +62,11 @@ def youtube_vis_entries(
 
 
 def _none_if_empty(mask: RLE | None) -> RLE | None:
-    return mask if mask is not None and coco_mask.area(mask) > 0 else None
+    return mask if mask is not None and _has_pixels(mask) else None
+
+
+def _has_pixels(mask: RLE) -> bool:
+    return coco_mask.area(mask) > 0
 
 
 def coco_entries(
@@ -108,12 +114,50 @@ def write_coco(path: str | Path, entries: Iterable[dict[str, Any]]) -> None:
 
 
 def _write_entries(path: str | Path, entries: Iterable[dict[str, Any]]) -> None:
-    """A JSON list with one entry a line, all of it or nothing."""
+    _write_list(path, ([json.dumps(entry, allow_nan=False)] for entry in entries))
+
+
+def write_tracks(
+    path: str | Path, tracks: TrackStore, video_id: int, category_ids: Sequence[int | None]
+) -> None:
+    """Write a video of any length as YouTube-VIS results, mask after mask.
+
+    The file holds what ``write_youtube_vis`` would write of ``youtube_vis_entries``, whose
+    arguments these are; memory grows with neither the frames nor the tracks.
+    """
+    shown = (track for track in tracks if category_ids[track.label] is not None)
+    shown = (track for track in shown if any(_has_pixels(rle) for _, rle in track.segmentations()))
+    _write_list(
+        path,
+        (_entry_text(track, tracks.length, video_id, category_ids[track.label]) for track in shown),
+    )
+
+
+def _entry_text(track: StoredTrack, length: int, video_id: int, category_id: int) -> Iterator[str]:
+    head = {"video_id": video_id, "category_id": category_id, "score": track.score}
+    yield json.dumps(head, allow_nan=False).removesuffix("}") + ', "segmentations": ['
+    for index, text in enumerate(_mask_texts(track, length)):
+        yield ", " + text if index else text
+    yield "]}"
+
+
+def _mask_texts(track: StoredTrack, length: int) -> Iterator[str]:
+    """The JSON of every frame's mask, null where there is none."""
+    written = 0
+    for frame, rle in track.segmentations():
+        yield from repeat("null", frame - written)
+        yield json.dumps(_none_if_empty(rle))
+        written = frame + 1
+    yield from repeat("null", length - written)
+
+
+def _write_list(path: str | Path, entries: Iterable[Iterable[str]]) -> None:
+    """A JSON list with one entry a line, each given in pieces; all of it or nothing."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write("[")
-        for number, entry in enumerate(entries):
+        for number, pieces in enumerate(entries):
             file.write(",\n" if number else "\n")
-            file.write(json.dumps(entry, allow_nan=False))
+            file.writelines(pieces)
         file.write("\n]\n")
 
 

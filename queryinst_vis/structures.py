@@ -159,6 +159,10 @@ class Track:
     segmentations: dict[int, RLE] = field(default_factory=dict)
     boxes: dict[int, tuple[float, float, float, float]] = field(default_factory=dict)
 
+    def frames(self) -> Iterator[int]:
+        """Indices of the frames that show it, ascending."""
+        return iter(self.scores)
+
     @property
     def score(self) -> float:
         """Mean score over the frames that show the instance (MaskTrack R-CNN's video score)."""

@@ -4,25 +4,57 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from types import TracebackType
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.structures import Detections, Track
+from queryinst_vis.masks import RLE
+from queryinst_vis.structures import Detections
 
 _SCHEMA = """
     CREATE TABLE sightings (
-        track INTEGER, frame INTEGER, score REAL, label INTEGER,
-        x0 REAL, y0 REAL, x1 REAL, y1 REAL, counts TEXT,
+        track INTEGER, frame INTEGER, score REAL, label INTEGER, counts TEXT,
         PRIMARY KEY (track, frame)
     ) WITHOUT ROWID
 """
+
+
+@dataclass(frozen=True)
+class StoredTrack:
+    """One instance of a ``TrackStore``. What grows with the video is read while it is iterated.
+
+    Attributes:
+        track_id: identity, unique in the video.
+        score: mean score over the frames that show it.
+        label: class by majority vote over the frames; the lowest index wins a tie.
+    """
+
+    track_id: int
+    score: float
+    label: int
+    _database: sqlite3.Connection = field(repr=False)
+    _frame_size: list[int] = field(repr=False)
+
+    def frames(self) -> Iterator[int]:
+        """Indices of the frames that show it, ascending."""
+        rows = self._database.execute(
+            "SELECT frame FROM sightings WHERE track = ? ORDER BY frame", (self.track_id,)
+        )
+        return (frame for (frame,) in rows)
+
+    def segmentations(self) -> Iterator[tuple[int, RLE]]:
+        """``(frame index, RLE)`` of the frames that show it, ascending."""
+        rows = self._database.execute(
+            "SELECT frame, counts FROM sightings WHERE track = ? ORDER BY frame", (self.track_id,)
+        )
+        return ((frame, {"size": self._frame_size, "counts": counts}) for frame, counts in rows)
 
 
 class TrackStore:
     """What ``VideoResult`` is in memory, for videos that may never end.
 
     Sightings go to a temporary SQLite database, which the system removes when it is closed or
-    the process dies; iterating loads one track after the other.
+    the process dies; memory grows neither with the frames nor with the tracks.
 
     Attributes:
         length: frames so far.
@@ -61,13 +93,11 @@ class TrackStore:
             [frame] * len(detections),
             detections.scores.tolist(),
             detections.labels.tolist(),
-            *detections.boxes.T.tolist(),
             [rle["counts"] for rle in detections.rles()],
         )
         try:
             self._database.executemany(
-                "INSERT INTO sightings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                zip(*columns, strict=True),
+                "INSERT INTO sightings VALUES (?, ?, ?, ?, ?)", zip(*columns, strict=True)
             )
         except sqlite3.OperationalError as error:
             raise InputError(
@@ -78,22 +108,15 @@ class TrackStore:
     def __len__(self) -> int:
         return self._database.execute("SELECT COUNT(DISTINCT track) FROM sightings").fetchone()[0]
 
-    def __iter__(self) -> Iterator[Track]:
-        """The tracks by ascending id, one in memory at a time."""
-        ids = self._database.execute("SELECT DISTINCT track FROM sightings ORDER BY track")
-        for (track_id,) in ids:
-            yield self._load(track_id)
-
-    def _load(self, track_id: int) -> Track:
-        track = Track(track_id)
-        rows = self._database.execute(
-            "SELECT frame, score, label, x0, y0, x1, y1, counts FROM sightings"
-            " WHERE track = ? ORDER BY frame",
-            (track_id,),
+    def __iter__(self) -> Iterator[StoredTrack]:
+        """The tracks by ascending id."""
+        scores = self._database.execute(
+            "SELECT track, AVG(score) FROM sightings GROUP BY track ORDER BY track"
         )
-        for frame, score, label, *box, counts in rows:
-            track.scores[frame] = score
-            track.labels[frame] = label
-            track.boxes[frame] = tuple(box)
-            track.segmentations[frame] = {"size": self._frame_size, "counts": counts}
-        return track
+        for track_id, score in scores:
+            (label,) = self._database.execute(
+                "SELECT label FROM sightings WHERE track = ?"
+                " GROUP BY label ORDER BY COUNT(*) DESC, label LIMIT 1",
+                (track_id,),
+            ).fetchone()
+            yield StoredTrack(track_id, score, label, self._database, self._frame_size)

@@ -13,11 +13,13 @@ from queryinst_vis.results import (
     coco_entries,
     read_results,
     write_coco,
+    write_tracks,
     write_youtube_vis,
     write_zip,
     youtube_vis_entries,
 )
 from queryinst_vis.structures import Detections, VideoResult
+from queryinst_vis.track_store import TrackStore
 
 SIZE = (40, 60)
 BOXES = [[10.0, 5.0, 30.0, 25.0], [-4.0, 10.0, 20.0, 30.5], [40.0, 20.0, 56.0, 36.0]]
@@ -93,6 +95,26 @@ def test_written_entries_are_read_back_the_same(tmp_path, write):
     write(path, iter(entries))  # streamed
     assert json.loads(path.read_text()) == entries
     assert read_results(path) == entries
+
+
+@pytest.mark.parametrize("category_ids", [[30, 20, 10], [30, None, 10], [None] * 3])
+def test_a_video_that_lies_on_disk_is_written_the_same(tmp_path, category_ids):
+    in_memory, on_disk = tmp_path / "memory.json", tmp_path / "disk.json"
+    result = VideoResult()
+    with TrackStore() as store:
+        for frame in (
+            detections([4, 5, 6], logit=-5.0),
+            detections([4, 5, 6])[[]],
+            detections([7, 4, 8], scores=(0.5, 0.25, 0.125), labels=(1, 0, 0)),
+            detections([9, 8, 4], labels=(2, 2, 1), logit=-5.0),  # track 9 never shows a pixel
+            detections([1, 2, 3])[[]],
+        ):
+            result.add(frame)
+            store.add(frame)
+        write_tracks(on_disk, store, 12, category_ids)
+    by_id = VideoResult(dict(sorted(result.tracks.items())), result.length)
+    write_youtube_vis(in_memory, youtube_vis_entries(by_id, 12, category_ids))
+    assert on_disk.read_bytes() == in_memory.read_bytes()
 
 
 def test_no_detections_make_an_empty_list(tmp_path):

@@ -5,10 +5,12 @@ import os
 import cv2
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.structures import Track, VideoResult
 from queryinst_vis.visualization import draw_timeline, track_colour
+from queryinst_vis.visualization import timeline as timeline_module
 
 CLASSES = ["person", "car"]
 
@@ -57,14 +59,18 @@ def test_rows_are_sorted_by_first_appearance(tmp_path):
     assert rows[2] < rows[1] < rows[0]
 
 
-def test_rows_are_named_and_both_axes_are_in_place(tmp_path, monkeypatch):
-    from matplotlib.figure import Figure
-
-    figures = []
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that were drawn."""
+    drawn = []
     save = Figure.savefig
     monkeypatch.setattr(
-        Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k))
+        Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k))
     )
+    return drawn
+
+
+def test_rows_are_named_and_both_axes_are_in_place(tmp_path, figures):
     timeline(tmp_path, result_of(track(3, range(100), label=1), track(8, range(9))), fps=25.0)
     axes = figures[0].axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["#3 car", "#8 person"]
@@ -86,6 +92,23 @@ def test_many_tracks_do_not_make_an_endless_picture(tmp_path):
     crowd = timeline(tmp_path, result_of(*(track(i, [i]) for i in range(450)), length=2000))
     assert few.shape[0] < many.shape[0] <= 3600
     assert crowd.shape[0] <= 3600
+
+
+def test_of_more_tracks_than_can_be_named_the_longest_are_drawn(tmp_path, figures):
+    short = [track(i, [i]) for i in range(1, 430)]
+    timeline(tmp_path, result_of(*short, track(430, range(9, 99)), length=2000))
+    axes = figures[0].axes[0]
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    assert len(names) == 400 and "#430 person" in names
+    assert axes.get_title(loc="left").startswith("the 400 longest of 430 tracks in 2000 frames")
+
+
+def test_gaps_that_are_narrower_than_a_pixel_are_not_kept():
+    """A track that flickers for hours takes no more memory than the picture has columns."""
+    flickering = track(0, range(0, 100_000, 3))
+    row = timeline_module._Row.of(flickering, 100_000)
+    assert row.runs == [(0, 100_000)]
+    assert len(timeline_module._Row.of(track(0, range(0, 3000, 3)), 3000).runs) == 1000
 
 
 def test_a_timeline_that_cannot_be_written_leaves_nothing(tmp_path):

@@ -77,8 +77,8 @@ def loaded(monkeypatch):
     """Loads KnowingTrackers in place of networks, and says with which arguments."""
     calls = []
 
-    def from_pretrained(name, device, overrides):
-        calls.append((name, device, overrides))
+    def from_pretrained(name, device, overrides, max_size):
+        calls.append((name, device, overrides, max_size))
         return KnowingTracker()
 
     monkeypatch.setattr(VideoTracker, "from_pretrained", from_pretrained)
@@ -100,9 +100,20 @@ def test_the_summary_says_what_was_done(video, out, loaded):
     assert lines[1:] == [f"wrote {path}" for path in summary.files]
 
 
-def test_the_weights_are_loaded_with_the_threshold_and_device_asked_for(video, out, loaded):
-    track_video(video, out, "some_weights", score_threshold=0.45, device="cpu")
-    assert loaded == [("some_weights", "cpu", ["inference.score_threshold=0.45"])]
+def test_the_weights_are_loaded_as_asked_for_and_the_users_overrides_come_last(video, out, loaded):
+    overrides = ["tracking.rule=query", "tracking.max_tracks=7"]
+    track_video(
+        video,
+        out,
+        "some_weights",
+        score_threshold=0.45,
+        max_size=320,
+        device="cpu",
+        overrides=overrides,
+    )
+    [(weights, device, given, max_size)] = loaded
+    assert (weights, device, max_size) == ("some_weights", "cpu", 320)
+    assert given == ["inference.score_threshold=0.45", "tracking.max_tracks=1000", *overrides]
 
 
 def test_results_are_youtube_vis_tracks_of_video_1(video, out, loaded):

@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
-
+from queryinst_vis.engine.frame_progress import with_progress
 from queryinst_vis.engine.inference import VideoTracker
 from queryinst_vis.errors import InputError
 from queryinst_vis.files import atomic_path
 from queryinst_vis.prefetch import prefetch
-from queryinst_vis.results import write_youtube_vis, youtube_vis_entries
-from queryinst_vis.structures import Detections
+from queryinst_vis.results import write_tracks
 from queryinst_vis.track_store import TrackStore
 from queryinst_vis.video.reader import VideoReader
 from queryinst_vis.video.writer import VideoWriter
 from queryinst_vis.visualization.overlay import Overlay
 from queryinst_vis.visualization.timeline import draw_timeline
+
+Files = tuple[Path, Path, Path]
+"""Where the annotated video, the results and the timeline go."""
+
+REMEMBERED = 1000
+"""Tracks that ``track`` keeps in mind unless ``tracking.max_tracks`` says otherwise: those seen
+last. The published tracker keeps all, and so grows with the video."""
 
 _VIDEO_ID = 1  # of the one video in results.json
 
@@ -52,15 +46,13 @@ class TrackSummary:
     tracks: int
     seconds: float
     fps: float
-    files: tuple[Path, Path, Path]
+    files: Files
 
     def __str__(self) -> str:
-        written = "\n".join(f"wrote {path}" for path in self.files)
         noun = "track" if self.tracks == 1 else "tracks"
-        return (
-            f"{self.tracks} {noun} in {self.frames} frames, {self.seconds:.1f} s "
-            f"({self.fps:.1f} frames/s)\n{written}"
-        )
+        counts = f"{self.tracks} {noun} in {self.frames} frames"
+        speed = f"{self.seconds:.1f} s ({self.fps:.1f} frames/s)"
+        return "\n".join([f"{counts}, {speed}", *(f"wrote {path}" for path in self.files)])
 
 
 def track_video(
@@ -72,6 +64,7 @@ def track_video(
     stride: int = 1,
     max_frames: int | None = None,
     batch: int = 1,
+    max_size: int | None = None,
     device: str = "auto",
     overrides: list[str] | None = None,
 ) -> TrackSummary:
@@ -80,6 +73,7 @@ def track_video(
     Writes three files into ``out_dir``: the annotated video (``NAME-OF-VIDEO.mp4``), the tracks
     as YouTube-VIS results (``results.json``; video id 1, category id = class index + 1) and a
     picture of who was there when (``timeline.png``). They appear together when all is done.
+    Memory does not grow with the video's length.
 
     Args:
         video: anything that FFmpeg reads.
@@ -89,33 +83,55 @@ def track_video(
         stride: look at every that many frames; the annotated video keeps its speed.
         max_frames: stop after this many; None: all.
         batch: frames that the network sees at a time; more is faster where it can overlap them.
+        max_size: as for ``VideoTracker.from_pretrained``.
         device: ``"auto"`` takes the accelerator where there is one.
         overrides: dotlist changes of the config inside the weights, e.g.
-            ``["tracking.rule=query"]``.
+            ``["tracking.rule=query"]``. Unless they say otherwise, ``tracking.max_tracks`` is
+            ``REMEMBERED``.
 
     Raises:
         InputError: the video, the weights or the overrides cannot be used, or the folder not be
             written.
     """
     reader = VideoReader(video, stride, max_frames)
-    out_dir = Path(out_dir)
-    files = (
-        out_dir / f"{reader.path.stem}.mp4",
-        out_dir / "results.json",
-        out_dir / "timeline.png",
-    )
-    if reader.path.resolve() in {path.resolve() for path in files}:
-        raise InputError(
-            f"video {video}: the annotated video would replace it; choose another folder than "
-            f"{out_dir} for the results"
-        )
-    threshold = f"inference.score_threshold={score_threshold}"
-    tracker = VideoTracker.from_pretrained(weights, device, [threshold, *(overrides or [])])
+    files = output_files(out_dir, reader.path.stem, reader.path)
+    tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
     return run_tracker(tracker, reader, files, batch)
 
 
+def output_files(out_dir: str | Path, name: str, source: str | Path) -> Files:
+    """The three files that tracking writes, checked not to replace the source.
+
+    Raises:
+        InputError: they would.
+    """
+    out_dir = Path(out_dir)
+    files = (out_dir / f"{name}.mp4", out_dir / "results.json", out_dir / "timeline.png")
+    if Path(source).resolve() in {path.resolve() for path in files}:
+        raise InputError(
+            f"video {source}: the annotated video would replace it; choose another folder than "
+            f"{out_dir} for the results"
+        )
+    return files
+
+
+def load_tracker(
+    weights: str | Path,
+    score_threshold: float,
+    max_size: int | None,
+    device: str,
+    overrides: list[str] | None,
+) -> VideoTracker:
+    """The tracker that ``track_video`` means by these arguments."""
+    defaults = [
+        f"inference.score_threshold={score_threshold}",
+        f"tracking.max_tracks={REMEMBERED}",
+    ]
+    return VideoTracker.from_pretrained(weights, device, [*defaults, *(overrides or [])], max_size)
+
+
 def run_tracker(
-    tracker: VideoTracker, reader: VideoReader, files: tuple[Path, Path, Path], batch: int = 1
+    tracker: VideoTracker, reader: VideoReader, files: Files, batch: int = 1
 ) -> TrackSummary:
     """What ``track_video`` does once the weights are loaded.
 
@@ -130,29 +146,37 @@ def run_tracker(
     """
     start = time.perf_counter()
     with TrackStore() as tracks:
-        _write_results(reader, tracker, tracks, files, batch)
+
+        def annotate(path: Path) -> float:
+            annotate_video(reader, tracker, tracks, path, batch)
+            return reader.fps
+
+        write_outputs(files, tracker.class_names, tracks, annotate)
         seconds = time.perf_counter() - start
         return TrackSummary(tracks.length, len(tracks), seconds, tracks.length / seconds, files)
 
 
-def _write_results(
-    reader: VideoReader,
-    tracker: VideoTracker,
-    tracks: TrackStore,
-    files: tuple[Path, Path, Path],
-    batch: int,
+def write_outputs(
+    files: Files, class_names: list[str], tracks: TrackStore, annotate: Callable[[Path], float]
 ) -> None:
-    """Track through the video and write all three files, or none."""
+    """Write the annotated video, and then what was found in it: all three files, or none.
+
+    Args:
+        files: what to write.
+        class_names: names of the labels.
+        tracks: what ``annotate`` fills.
+        annotate: tracks through the video and writes it to the path that it is given; returns
+            its frames per second, the average where they vary.
+    """
     video_path, results_path, timeline_path = files
     with (
         atomic_path(video_path) as video,
         atomic_path(results_path) as results,
         atomic_path(timeline_path) as timeline,
     ):
-        annotate_video(reader, tracker, tracks, video, batch)
-        category_ids = range(1, len(tracker.class_names) + 1)
-        write_youtube_vis(results, youtube_vis_entries(tracks, _VIDEO_ID, category_ids))
-        draw_timeline(tracks, tracker.class_names, reader.fps, timeline)
+        fps = annotate(video)
+        write_tracks(results, tracks, _VIDEO_ID, range(1, len(class_names) + 1))
+        draw_timeline(tracks, class_names, fps, timeline)
 
 
 def annotate_video(
@@ -182,32 +206,6 @@ def annotate_video(
         VideoWriter(path, reader.fps) as writer,
         closing(prefetch(tracker.follow(prefetch(reader), batch))) as tracked,
     ):
-        for frame, detections in _with_progress(tracked, reader):
+        for frame, detections in with_progress(tracked, reader.path.name, len(reader)):
             tracks.add(detections)
             writer.write(overlay.draw(frame, detections))
-
-
-def _with_progress(
-    tracked: Iterable[tuple[np.ndarray, Detections]], reader: VideoReader
-) -> Iterator[tuple[np.ndarray, Detections]]:
-    """Frames and detections, with a bar on standard error: how far, how fast, how much longer."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _FrameRateColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(reader.path.name, total=len(reader))
-        for pair in tracked:
-            yield pair
-            progress.advance(task)
-
-
-class _FrameRateColumn(ProgressColumn):
-    """Frames per second, once there is something to measure."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.1f} frames/s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,14 @@ from matplotlib.figure import Figure
 
 from queryinst_vis.files import atomic_path
 from queryinst_vis.structures import Track, VideoResult
-from queryinst_vis.track_store import TrackStore
+from queryinst_vis.track_store import StoredTrack, TrackStore
 from queryinst_vis.visualization.overlay import track_colour
 
-_WIDTH, _MAX_HEIGHT, _FRAME_HEIGHT = 10.0, 30.0, 1.1  # inches; the frame is titles and axes
-_ROW_HEIGHT, _MIN_LABELLED_ROW = 0.28, 0.07  # inches
+_WIDTH, _FRAME_HEIGHT = 10.0, 1.1  # inches; the frame is titles and axes
+_ROW_HEIGHT, _ROWS_HEIGHT = 0.28, 28.0  # inches, of one row and of all rows at most
+_MAX_ROWS = 400  # in 28 inches, names of more rows would be illegible
+_DPI = 120
+_INSTANTS = int(_WIDTH * _DPI)  # of a video that the picture can tell apart: its columns
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,14 @@ class _Row:
     runs: list[tuple[int, int]]  # (first frame, frames)
 
     @classmethod
-    def of(cls, track: Track) -> _Row:
-        return cls(track.track_id, track.label, _runs(track.scores))
+    def of(cls, track: Track | StoredTrack, length: int) -> _Row:
+        """The row in a video of that many frames."""
+        runs = _runs(track.frames(), max(1, length // _INSTANTS))
+        return cls(track.track_id, track.label, runs)
+
+    def seen(self) -> int:
+        """How many frames show the track."""
+        return sum(count for _, count in self.runs)
 
 
 def draw_timeline(
@@ -38,7 +48,8 @@ def draw_timeline(
     """Draw one row per track, with bars where it is visible, as a PNG.
 
     Rows are sorted by first appearance and have the tracks' colours of the overlay. Many tracks
-    get thinner rows rather than an endless picture, and no names once these would be illegible.
+    get thinner rows, and of more than can be named, those are drawn that are seen longest: neither
+    the picture nor memory grows without end.
 
     Args:
         result: a finished video; may be without tracks.
@@ -49,8 +60,11 @@ def draw_timeline(
     Raises:
         InputError: the file cannot be written.
     """
-    rows = sorted(map(_Row.of, result), key=lambda row: (row.runs[0][0], row.track_id))
-    row_height = min(_ROW_HEIGHT, (_MAX_HEIGHT - _FRAME_HEIGHT) / max(len(rows), 1))
+    rows = heapq.nlargest(
+        _MAX_ROWS, (_Row.of(track, result.length) for track in result), key=_Row.seen
+    )
+    rows.sort(key=lambda row: (row.runs[0][0], row.track_id))
+    row_height = min(_ROW_HEIGHT, _ROWS_HEIGHT / max(len(rows), 1))
     height = _FRAME_HEIGHT + row_height * max(len(rows), 3)
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -61,29 +75,29 @@ def draw_timeline(
         axes.broken_barh(bars, (number - 0.36, 0.72), facecolors=[colour])
     _label_rows(axes, rows, class_names, row_height)
     _label_time(axes, max(result.length, 1), fps)
-    axes.set_title(_title(len(rows), result.length, fps), fontsize=10, loc="left")
+    axes.set_title(_title(len(rows), len(result), result.length, fps), fontsize=10, loc="left")
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+        figure.savefig(temporary, format="png", dpi=_DPI)
 
 
-def _runs(frames: Iterable[int]) -> list[tuple[int, int]]:
-    """Ascending frame indices as ``(first, count)`` of their unbroken runs."""
-    runs: list[tuple[int, int]] = []
+def _runs(frames: Iterable[int], step: int) -> list[tuple[int, int]]:
+    """Ascending frame indices as ``(first, count)`` of their runs.
+
+    Frames at most ``step`` apart belong to one run: the gap is too narrow to be seen.
+    """
+    runs: list[list[int]] = []  # first, last
     for frame in frames:
-        if runs and frame == sum(runs[-1]):
-            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        if runs and frame - runs[-1][1] <= step:
+            runs[-1][1] = frame
         else:
-            runs.append((frame, 1))
-    return runs
+            runs.append([frame, frame])
+    return [(first, last - first + 1) for first, last in runs]
 
 
 def _label_rows(axes: Axes, rows: list[_Row], class_names: Sequence[str], height: float) -> None:
     axes.set_ylim(max(len(rows), 1) - 0.4, -0.6)  # the first track on top
-    if rows and height >= _MIN_LABELLED_ROW:
-        names = [f"#{row.track_id} {class_names[row.label]}" for row in rows]
-        axes.set_yticks(range(len(rows)), names, fontsize=min(9.0, height * 72 * 0.8))
-    else:
-        axes.set_yticks([])
+    names = [f"#{row.track_id} {class_names[row.label]}" for row in rows]
+    axes.set_yticks(range(len(rows)), names, fontsize=min(9.0, height * 72 * 0.8))
     axes.tick_params(axis="y", length=0)
     axes.spines[["right", "left"]].set_visible(False)
 
@@ -97,6 +111,9 @@ def _label_time(axes: Axes, length: int, fps: float) -> None:
     frames.set_xlabel("frames")
 
 
-def _title(count: int, length: int, fps: float) -> str:
+def _title(shown: int, count: int, length: int, fps: float) -> str:
     noun = "track" if count == 1 else "tracks"
-    return f"{count or 'no'} {noun} in {length} frames, {length / fps:.1f} seconds"
+    tracks = (
+        f"{count or 'no'} {noun}" if shown == count else f"the {shown} longest of {count} tracks"
+    )
+    return f"{tracks} in {length} frames, {length / fps:.1f} seconds"
