@@ -15,7 +15,9 @@ _SMALLEST = 1 / 16  # of the frame's sides
 _DELTA_SCALE = 0.1
 
 
-def save_random_weights(path: Path, config_path: str | Path, overrides: list[str], seed: int):
+def save_random_weights(
+    path: Path, config_path: str | Path, overrides: list[str], seed: int
+) -> None:
     """Write random weights of a config's model that behave as trained ones do where it counts.
 
     What a model reads, and so its time, depends on its boxes. Those of a fresh model all cover

@@ -1,0 +1,290 @@
+"""Our speed beside mmdetection's: the same weights, the same frame, in turn.
+
+mmdetection's R50 QueryInst of 80 classes with random weights, and ours with the same weights
+converted, look at a random frame of 640x360 padded to 640x384, in float32, one at a time: from
+network input to the mask logits of as many instances as there are queries, and on to the pasted
+masks. Prints how much their boxes and masks differ from ours, which tells that both do the same
+work; exit status 1 when that is more than rounding.
+
+mmdetection's R50 MaskTrack R-CNN of 40 classes, random as well, finds 10 instances in the same
+frame and tracks them; beside it ours with a track head, tracker and pasted masks. These two are
+different networks, of which only the task is the same. With random weights every class of every
+proposal would be a candidate for MaskTrack R-CNN's suppression of duplicates, which takes time
+that a trained model does not need; so its threshold is put where 200 candidates pass.
+
+The environment is that of ``mmdet_parity.py``::
+
+    python benchmarks/peers/mmdet_speed.py --queries 10 --threads 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample, TrackDataSample
+from mmdet.structures.bbox import bbox2roi
+from mmdet_parity import build_theirs
+from mmengine.hub import get_config
+from mmengine.structures import InstanceData
+from rich.console import Console
+from rich.table import Column, Table
+from torch import Tensor, nn
+
+from queryinst_vis.benchmark.machine import describe_machine, load_average, reservations
+from queryinst_vis.benchmark.timing import run_timed, spread_of
+from queryinst_vis.config import Config
+from queryinst_vis.engine.checkpoint import load_model, save_weights
+from queryinst_vis.files import write_json_atomically
+from queryinst_vis.interop.openmmlab import convert_state_dict
+from queryinst_vis.interop.openmmlab_config import infer_config
+from queryinst_vis.models.build import build_model
+from queryinst_vis.models.postprocess import detect
+from queryinst_vis.models.queryinst import QueryInst
+from queryinst_vis.progress import show_progress
+from queryinst_vis.structures import Detections
+from queryinst_vis.tracking.tracker import Tracker
+
+SIZE = (360, 640)  # of the frame
+PADDED = (384, 640)
+TRACKED = 10  # instances that MaskTrack R-CNN keeps
+CANDIDATES = 200  # of its suppression of duplicates
+TOLERANCE = {"boxes": 1e-2, "scores": 1e-4, "mask logits": 1e-3}  # boxes in pixels
+META = {
+    "img_shape": SIZE,
+    "ori_shape": SIZE,
+    "pad_shape": PADDED,
+    "batch_input_shape": PADDED,
+    "scale_factor": (1.0, 1.0),
+}
+
+
+@dataclass
+class Found:
+    """What either project says of the frame, strongest first.
+
+    Attributes:
+        boxes: ``(N, 4)`` xyxy in pixels.
+        scores: ``(N,)``.
+        labels: ``(N,)``.
+        mask_logits: ``(N, 28, 28)``.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    mask_logits: Tensor
+
+
+class TheirQueryInst:
+    """mmdetection's model, which keeps as many instances as it has queries."""
+
+    def __init__(self, queries: int) -> None:
+        self.model = build_theirs(queries)
+        self.model.roi_head.test_cfg.max_per_img = queries
+
+    def find(self, image: Tensor) -> Found:
+        """From network input to mask logits: ``predict`` without its pasting."""
+        head = self.model.roi_head
+        features = self.model.extract_feat(image)
+        proposals = self.model.rpn_head.predict(features, [DetDataSample(metainfo=META)])
+        [found] = head.predict_bbox(features, [META], proposals, head.test_cfg)
+        rois, last = bbox2roi([found.proposals]), head.num_stages - 1
+        masks = head._mask_forward(last, features, rois, found.attn_feats[None])["mask_preds"]
+        masks = masks.flatten(0, 1)[found.topk_inds]
+        order = found.scores.argsort(descending=True)
+        return Found(*(value[order] for value in (found.bboxes, found.scores, found.labels, masks)))
+
+    def paste(self, image: Tensor) -> InstanceData:
+        """From network input to masks of the frame."""
+        [sample] = self.model.predict(image, [DetDataSample(metainfo=META)], rescale=False)
+        return sample.pred_instances
+
+
+class TheirMaskTrack:
+    """mmdetection's MaskTrack R-CNN; every call is the video's next frame."""
+
+    def __init__(self) -> None:
+        name = "masktrack-rcnn_mask-rcnn_r50_fpn_8xb1-12e_youtubevis2019"
+        config = get_config(f"mmdet::masktrack_rcnn/{name}.py").model
+        config.detector.init_cfg = config.detector.backbone.init_cfg = None  # no downloads
+        self.model = MODELS.build(config)
+        self.model.init_weights()
+        self.model.eval()
+        self.limits = self.model.detector.roi_head.test_cfg
+        self.limits.max_per_img = TRACKED
+        self.frames = 0
+
+    def limit_candidates(self, image: Tensor) -> None:
+        """Put the score threshold where ``CANDIDATES`` pass."""
+        detector = self.model.detector
+        features = detector.extract_feat(image)
+        proposals = detector.rpn_head.predict(features, [DetDataSample(metainfo=META)])
+        rois = bbox2roi([each.bboxes for each in proposals])
+        logits = detector.roi_head._bbox_forward(features, rois)["cls_score"]
+        scores = logits.softmax(dim=1)[:, :-1].flatten()
+        self.limits.score_thr = scores.topk(CANDIDATES).values[-1].item()
+
+    def track(self, image: Tensor) -> InstanceData:
+        """From network input to masks of the frame with identities."""
+        frame = DetDataSample(metainfo={**META, "frame_id": self.frames})
+        self.frames += 1
+        clip = TrackDataSample(video_data_samples=[frame])
+        [tracked] = self.model.predict(image[:, None], [clip])
+        return tracked[0].pred_track_instances
+
+
+class Ours:
+    """Our model with their weights, as ``load_model`` gives it to everyone."""
+
+    def __init__(self, weights: dict[str, Tensor], track: bool) -> None:
+        config = infer_config(weights)
+        if track:
+            head = replace(config.model.track, enabled=True)
+            config = replace(config, model=replace(config.model, track=head))
+        model = build_model(config)
+        model.load_state_dict(weights, strict=not track)  # of the track head there are none
+        self.model, self.config = reload(model, config)
+        self.tracker = Tracker(self.config.tracking)
+        self.track_head = track
+
+    def find(self, image: Tensor) -> Detections:
+        """From network input to mask logits."""
+        [found] = detect(
+            self.model,
+            image,
+            [SIZE],
+            [SIZE],
+            score_threshold=0.0,
+            max_per_image=len(self.model.queries),
+            one_label_per_query=self.track_head,
+        )
+        return found
+
+    def paste(self, image: Tensor) -> Tensor:
+        """From network input to masks of the frame."""
+        return self.find(image).masks()
+
+    def track(self, image: Tensor) -> Tensor:
+        """From network input to masks of the frame with identities."""
+        return self.tracker.update(self.find(image)).masks()
+
+
+def reload(model: nn.Module, config: Config) -> tuple[QueryInst, Config]:
+    """The model as users get it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.safetensors"
+        save_weights(path, model, config)
+        return load_model(path, "cpu")
+
+
+def differences(theirs: Found, ours: Detections) -> dict[str, float]:
+    """The largest differences; infinite if the instances are not the same."""
+    if not torch.equal(theirs.labels, ours.labels):
+        return dict.fromkeys(TOLERANCE, float("inf"))
+    pairs = {
+        "boxes": (theirs.boxes, ours.boxes),
+        "scores": (theirs.scores, ours.scores),
+        "mask logits": (theirs.mask_logits, ours.mask_logits),
+    }
+    return {name: (a - b).abs().max().item() for name, (a, b) in pairs.items()}
+
+
+def time_in_turn(
+    ways: dict[str, Callable[[Tensor], Any]], image: Tensor, rounds: int
+) -> dict[str, list[float]]:
+    """Seconds of each way in each round, after one round to warm up."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in show_progress(range(rounds + 1), "Timing both"):
+        for name, way in ways.items():
+            seconds, _ = run_timed(lambda way=way: way(image), image.device)
+            times[name].append(seconds)
+    return {name: own[1:] for name, own in times.items()}
+
+
+@torch.inference_mode()
+def main() -> int:
+    """Compare, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--queries", type=int, default=10, metavar="N")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), metavar="N")
+    parser.add_argument("--rounds", type=int, default=10, metavar="N")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything")
+    arguments = parser.parse_args()
+    load = load_average()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(arguments.seed)
+    image = torch.zeros(1, 3, *PADDED)
+    image[..., : SIZE[0], : SIZE[1]] = torch.randn(1, 3, *SIZE)
+
+    logging.disable(logging.INFO)  # mmengine tells how it initialised each weight
+    theirs, masktrack = TheirQueryInst(arguments.queries), TheirMaskTrack()
+    masktrack.limit_candidates(image)
+    tracked = len(masktrack.track(image).bboxes)
+    weights = convert_state_dict(theirs.model.state_dict())
+    ours, ours_tracking = Ours(weights, track=False), Ours(weights, track=True)
+    found = differences(theirs.find(image), ours.find(image))
+    same = all(found[name] <= limit for name, limit in TOLERANCE.items())
+
+    ways = {
+        "mmdet QueryInst, to mask logits": theirs.find,
+        "ours, to mask logits": ours.find,
+        "mmdet QueryInst, to masks": theirs.paste,
+        "ours, to masks": ours.paste,
+        "mmdet MaskTrack R-CNN": masktrack.track,
+        "ours, tracking": ours_tracking.track,
+    }
+    times = time_in_turn(ways, image, arguments.rounds)
+    names = list(ways)
+    rows = {name: {"seconds": own, **spread_of(own)} for name, own in times.items()}
+    for peer, own in zip(names[::2], names[1::2], strict=True):
+        rows[own]["times_as_fast"] = rows[peer]["median_ms"] / rows[own]["median_ms"]
+    machine = describe_machine(image.device, image.dtype, load)
+    result = {
+        "queries": arguments.queries,
+        "masktrack_instances": tracked,
+        "machine": machine,
+        "reservations": reservations(machine),
+        "differences": found,
+        "rows": rows,
+    }
+    print_result(result)
+    print("the same instances" if same else "NOT the same instances")
+    if arguments.json:
+        write_json_atomically(arguments.json, result)
+    return 0 if same else 1
+
+
+def print_result(result: dict[str, Any]) -> None:
+    """The table, and what it depends on."""
+    numbers = ("median ms", "10-90 %", "times as fast")
+    columns = (Column(name, justify="right") for name in numbers)
+    table = Table(Column("a frame", no_wrap=True), *columns)
+    for name, row in result["rows"].items():
+        ratio = f"{row['times_as_fast']:.2f}" if "times_as_fast" in row else ""
+        spread = f"{row['p10_ms']:.0f}-{row['p90_ms']:.0f}"
+        table.add_row(name, f"{row['median_ms']:.0f}", spread, ratio)
+    machine = result["machine"]
+    Console().print(table)
+    print(
+        f"{result['queries']} queries, {result['masktrack_instances']} instances of MaskTrack "
+        f"R-CNN, {machine['threads']} threads, {machine['device_name']}, "
+        f"torch {machine['versions']['torch']}, commit {machine['commit']}"
+    )
+    for line in result["reservations"]:
+        print(f"warning: {line}")
+    listed = ", ".join(f"{name} {value:.1e}" for name, value in result["differences"].items())
+    print(f"largest differences: {listed}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
