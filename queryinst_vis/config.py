@@ -99,6 +99,8 @@ class InferenceConfig:
     max_per_image: int = 100
     one_label_per_query: bool = False  # True for video: a query is one instance
     mask_threshold: float = 0.5
+    precision: str = "32-true"  # or bf16-mixed: faster where the processor has it, less exact
+    compile: bool = False  # torch.compile the backbone: a minute at first, for every frame size
 
 
 @dataclass

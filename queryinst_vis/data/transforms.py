@@ -76,10 +76,11 @@ def normalise(
     size: tuple[int, int],
 ) -> Tensor:
     """``(image - mean) / std`` for uint8 images: ``(B, 3, *size)`` float32, padded with zeros."""
-    batch = torch.zeros((len(images), 3, *size))
+    shape = (len(images), 3, *size)
+    batch = torch.empty(shape, memory_format=torch.channels_last).zero_()
     offset, scale = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
     for padded, image in zip(batch, images, strict=True):
-        channels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        channels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
         window = padded[:, : image.shape[0], : image.shape[1]]
         window.copy_(channels).sub_(offset).div_(scale)
     return batch

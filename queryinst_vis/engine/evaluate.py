@@ -22,6 +22,7 @@ from queryinst_vis.engine.checkpoint import load_for_config
 from queryinst_vis.engine.inference import VideoTracker, detect_frames
 from queryinst_vis.engine.launch import gather, launch
 from queryinst_vis.engine.log import ProgressDisplay
+from queryinst_vis.engine.prepare import prepare
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation import evaluate_coco, evaluate_youtube_vis
 from queryinst_vis.models.queryinst import QueryInst
@@ -71,7 +72,8 @@ def test_video(
     model, config = load_for_config(config, weights)
     dataset, annotations = _open_test_set(config, YouTubeVisDataset)
     _check_outputs(out, zip_path)
-    entries = predict_videos(fabric, model.to(fabric.device), config, dataset)
+    model = prepare(model.to(fabric.device), config)
+    entries = predict_videos(fabric, model, config, dataset)
     metrics = None
     if fabric.is_global_zero:
         write_youtube_vis(out, entries)
@@ -108,7 +110,8 @@ def test_image(
     model, config = load_for_config(config, weights)
     dataset, annotations = _open_test_set(config, CocoDataset)
     _check_outputs(out)
-    entries = predict_images(fabric, model.to(fabric.device), config, dataset)
+    model = prepare(model.to(fabric.device), config)
+    entries = predict_images(fabric, model, config, dataset)
     metrics = None
     if fabric.is_global_zero:
         write_coco(out, entries)

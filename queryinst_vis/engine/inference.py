@@ -14,6 +14,7 @@ import torch
 from queryinst_vis.config import Config
 from queryinst_vis.data.transforms import to_network_input
 from queryinst_vis.engine.checkpoint import load_model
+from queryinst_vis.engine.prepare import inference_dtype, prepare
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.postprocess import detect
 from queryinst_vis.models.queryinst import QueryInst
@@ -46,20 +47,22 @@ def detect_frames(
         InputError: a frame of another shape or type.
     """
     backbone, inference = config.model.backbone, config.inference
+    device, dtype = model.queries.device, inference_dtype(config)
     images, image_sizes = to_network_input(
         frames, config.input.test_short, config.input.test_long, backbone.mean, backbone.std
     )
-    found = detect(
-        model,
-        images.to(model.queries.device),
-        image_sizes,
-        [frame.shape[:2] for frame in frames],
-        score_threshold=inference.score_threshold,
-        max_per_image=inference.max_per_image,
-        one_label_per_query=inference.one_label_per_query,
-        mask_threshold=inference.mask_threshold,
-        embedding=embedding,
-    )
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        found = detect(
+            model,
+            images.to(device),
+            image_sizes,
+            [frame.shape[:2] for frame in frames],
+            score_threshold=inference.score_threshold,
+            max_per_image=inference.max_per_image,
+            one_label_per_query=inference.one_label_per_query,
+            mask_threshold=inference.mask_threshold,
+            embedding=embedding,
+        )
     return [detections.to("cpu") for detections in found]
 
 
@@ -128,7 +131,7 @@ class VideoTracker:
         model, config = load_model(name_or_path, device, overrides)
         if max_size is not None:
             config = _with_max_size(config, max_size)
-        return cls(model, config, model.queries.device)
+        return cls(prepare(model, config), config, model.queries.device)
 
     def update(self, frame: np.ndarray) -> Detections:
         """Find the instances of the video's next frame and give them their identities.

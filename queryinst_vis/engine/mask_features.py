@@ -52,12 +52,8 @@ def plot_mask_features(
             f"weights {weights}: the mask heads of this model are vanilla, without a DynConv to "
             "look at; use weights of a model with model.mask.dynamic=true"
         )
-    # a query under two labels would be drawn twice, with the same features
     inference = replace(
-        config.inference,
-        score_threshold=score_threshold,
-        max_per_image=max_instances,
-        one_label_per_query=True,
+        config.inference, score_threshold=score_threshold, max_per_image=max_instances
     )
     found, before, after = mask_features(model, replace(config, inference=inference), pixels)
     if len(found) == 0:
@@ -77,13 +73,16 @@ def mask_features(
 
     Args:
         model: in eval mode, with dynamic mask heads.
-        config: its ``input``, ``inference`` and ``model.backbone`` keys are used.
+        config: its ``input``, ``inference`` and ``model.backbone`` keys are used, but a query
+            is always one instance (``inference.one_label_per_query``).
         image: ``(H, W, 3)`` uint8 RGB.
 
     Returns:
         N detections in pixels of the image, and their x_mask and x_mask*, ``(N, C, s, s)`` each
         (paper eq. 3), all on the CPU.
     """
+    # a query under two labels would come out twice, with the same features
+    inference = replace(config.inference, one_label_per_query=True)
     read: list[tuple[Tensor, Tensor]] = []
 
     def listen(_: nn.Module, queries_and_features: tuple[Tensor, Tensor]) -> None:
@@ -93,7 +92,7 @@ def mask_features(
     # A hook sees the very features behind the masks that come out, in their order.
     hook = head.dynamic_conv.register_forward_pre_hook(listen)
     try:
-        (found,) = detect_frames(model, config, [image])
+        (found,) = detect_frames(model, replace(config, inference=inference), [image])
     finally:
         hook.remove()
     ((queries, before),) = read

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from queryinst_vis.models.dynamic_conv import DynamicConv
@@ -74,9 +75,22 @@ class MaskHead(nn.Module):
             enhanced = enhanced + self.flow(previous)
         return self.convs(enhanced)
 
-    def predict(self, refined: Tensor) -> Tensor:
-        """``(R, C, s, s)`` refined features to ``(R, K, 2 s, 2 s)`` mask logits."""
-        return self.predictor(self.upsample(refined).relu())
+    def predict(self, refined: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Refined features to mask logits.
+
+        Args:
+            refined: ``(R, C, s, s)``.
+            labels: ``(R,)``, the one class that each RoI's mask is asked for.
+
+        Returns:
+            ``(R, 2 s, 2 s)`` logits, or without labels those of every class,
+            ``(R, K, 2 s, 2 s)``.
+        """
+        features = self.upsample(refined).relu()
+        if labels is None:
+            return self.predictor(features)
+        weights, bias = self.predictor.weight[labels].flatten(1), self.predictor.bias[labels]
+        return torch.einsum("rchw,rc->rhw", features, weights) + bias[:, None, None]
 
 
 def _conv_norm_relu(channels: int, norm: str, kernel_size: int) -> nn.Sequential:

@@ -44,27 +44,27 @@ def detect(
     output = model(images, image_sizes)
     last = output.stages[-1]
     picks = [
-        select_queries(logits.float().sigmoid(), score_threshold, max_per_image, one_label_per_query)
+        select_queries(
+            logits.float().sigmoid(), score_threshold, max_per_image, one_label_per_query
+        )
         for logits in last.class_logits
     ]
     queries = [query for query, _, _ in picks]
     boxes = pick_queries(last.boxes, queries)
-    labels = torch.cat([label for _, label, _ in picks])
-    counts = [len(b) for b in boxes]
-    masks = model.mask_logits(-1, output, queries)
-    masks = masks[torch.arange(len(labels), device=labels.device), labels].float().split(counts)
+    labels = [label for _, label, _ in picks]
+    masks = _mask_logits(model, output, queries, labels, one_label_per_query)
     embeddings = _embed(model, output, queries, embedding)
     return [
         Detections(
             boxes=rescale_boxes(boxes[i].float(), image_sizes[i], original_sizes[i]),
             scores=picks[i][2],
-            labels=picks[i][1],
+            labels=labels[i],
             image_size=original_sizes[i],
             mask_logits=masks[i],
             embeddings=embeddings[i],
             mask_threshold=mask_threshold,
         )
-        for i in range(len(counts))
+        for i in range(len(picks))
     ]
 
 
@@ -83,6 +83,27 @@ def select_queries(
         query, label = index // num_classes, index % num_classes
     keep = top >= threshold
     return query[keep], label[keep], top[keep]
+
+
+def _mask_logits(
+    model: QueryInst,
+    output: QueryInstOutput,
+    queries: list[Tensor],
+    labels: list[Tensor],
+    one_label_per_query: bool,
+) -> list[Tensor]:
+    """``(K, 28, 28)`` masks of the K chosen queries of each image, under their labels."""
+    if one_label_per_query:
+        masks = model.mask_logits(-1, output, queries, torch.cat(labels))
+        return list(masks.float().split([len(chosen) for chosen in queries]))
+    # under several labels a query still has one RoI, whose features are refined once
+    found = [chosen.unique(return_inverse=True) for chosen in queries]
+    masks = model.mask_logits(-1, output, [unique for unique, _ in found]).float()
+    masks = masks.split([len(unique) for unique, _ in found])
+    return [
+        of_image[rows, label]
+        for of_image, (_, rows), label in zip(masks, found, labels, strict=True)
+    ]
 
 
 def _embed(

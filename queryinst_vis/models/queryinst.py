@@ -116,16 +116,24 @@ class QueryInst(nn.Module):
                 queries = own.update(index, self.mask_heads[index], features, output.boxes, q_star)
         return separated
 
-    def mask_logits(self, stage: int, output: QueryInstOutput, picks: list[Tensor]) -> Tensor:
+    def mask_logits(
+        self,
+        stage: int,
+        output: QueryInstOutput,
+        picks: list[Tensor],
+        labels: Tensor | None = None,
+    ) -> Tensor:
         """Masks of chosen queries by the mask head of a stage (-1: the last).
 
         Args:
             stage: whose refined boxes and mask head.
             output: of ``forward``.
             picks: B tensors ``(R_b,)``, the chosen queries of each image.
+            labels: ``(sum R_b,)``, the class that each mask is asked for; None: all of them.
 
         Returns:
-            ``(sum R_b, K, 28, 28)`` logits inside the boxes, image after image.
+            ``(sum R_b, K, 28, 28)`` logits inside the boxes, image after image;
+            ``(sum R_b, 28, 28)`` for given labels.
         """
         stage %= len(self.stages)
         boxes = pick_queries(output.stages[stage].boxes.detach(), picks)
@@ -135,7 +143,7 @@ class QueryInst(nn.Module):
             head, q_star = self.mask_heads[index], output.stages[index].mask_q_star
             enhanced = head.enhance(roi_features, torch.cat(pick_queries(q_star, picks)))
             refined = head.refine(enhanced, refined)
-        return self.mask_heads[stage].predict(refined)
+        return self.mask_heads[stage].predict(refined, labels)
 
     def strip_training_heads(self) -> QueryInst:
         """Drop the mask heads that only training uses: all but the last (paper 4.2)."""
