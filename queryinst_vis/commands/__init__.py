@@ -12,6 +12,7 @@ from queryinst_vis.commands import (
     datasets,
     diagnose,
     evaluate,
+    export_onnx,
     interchange,
     plots,
     submission,
@@ -39,6 +40,7 @@ def add_all(commands: Commands) -> None:
         submission,
         convert,
         weights,
+        export_onnx,
         benchmark,
         plots,
     ):

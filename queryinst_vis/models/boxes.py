@@ -35,17 +35,19 @@ def draw_proposals(count: int, layout: str) -> Tensor:
     return torch.tensor(boxes)
 
 
-def initial_boxes(proposals: Tensor, image_sizes: list[tuple[int, int]]) -> Tensor:
+def initial_boxes(proposals: Tensor, image_sizes: list[tuple[int, int]] | Tensor) -> Tensor:
     """Spread the learned proposals over each image.
 
     Args:
         proposals: ``(N, 4)`` (cx, cy, w, h) as fractions of the image.
-        image_sizes: ``(height, width)`` of each image without padding.
+        image_sizes: ``(height, width)`` of each image without padding; a ``(B, 2)`` tensor where
+            the sizes are an input of a traced graph.
 
     Returns:
         ``(B, N, 4)`` xyxy in pixels, not clipped.
     """
-    scale = proposals.new_tensor([(w, h, w, h) for h, w in image_sizes])
+    sizes = torch.as_tensor(image_sizes, dtype=proposals.dtype, device=proposals.device)
+    scale = sizes.flip(1).repeat(1, 2)  # (w, h, w, h)
     return box_convert(proposals, "cxcywh", "xyxy")[None] * scale[:, None]
 
 

@@ -1,0 +1,332 @@
+"""ONNX: one exported file that gives what PyTorch gives, and says so where it cannot.
+
+Exporting takes seconds, so that one file, exported by the command line, serves all tests.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from queryinst_vis import cli
+from queryinst_vis.config import Config, config_from_dict
+from queryinst_vis.engine.checkpoint import load_model, save_weights
+from queryinst_vis.engine.inference import detect_frames
+from queryinst_vis.errors import InputError
+from queryinst_vis.interop.onnx_detector import OnnxDetector
+from queryinst_vis.interop.onnx_export import export_onnx
+from queryinst_vis.models.build import build_model
+from queryinst_vis.models.queryinst import QueryInst
+from queryinst_vis.models.roi import assign_levels
+from tests.tiny import CLASSES, draw_frame, tiny_config
+
+SIDE = 512  # of the square network input: large enough for boxes of every level
+BATCH = 2
+PROPOSALS = [  # one box and more for each level
+    (0.5, 0.5, 1.0, 1.0),
+    (0.3, 0.3, 0.5, 0.5),
+    (0.6, 0.6, 0.25, 0.25),
+    (0.2, 0.7, 0.1, 0.1),
+    (0.5, 0.6, 0.8, 0.2),
+]
+TOLERANCES = {  # of absolute differences; boxes are in pixels
+    "class_logits": 1e-4,
+    "boxes": 1e-2,
+    "mask_logits": 2e-3,
+    "queries": 1e-4,
+    "embeddings": 1e-4,
+}
+
+
+@dataclass
+class Exported:
+    path: Path
+    model: QueryInst
+    config: Config
+    said: str
+
+
+@pytest.fixture(scope="module")
+def onnxruntime():
+    for name in ("onnx", "onnxscript"):
+        pytest.importorskip(name, reason=f"{name} is not installed (pip install -e '.[onnx]')")
+    return pytest.importorskip(
+        "onnxruntime", reason="onnxruntime is not installed (pip install -e '.[onnx]')"
+    )
+
+
+@pytest.fixture(scope="module")
+def exported(onnxruntime, tmp_path_factory):
+    """A tiny model with a track head, as ``export-onnx`` writes it."""
+    folder = tmp_path_factory.mktemp("onnx")
+    model, config = tiny_model()
+    save_weights(folder / "tiny.safetensors", model, config)
+    with redirect_stdout(StringIO()) as said:
+        words = ["export-onnx", folder / "tiny.safetensors", "inference.mask_threshold=0.4"]
+        words += ["--size", f"{SIDE}x{SIDE}", "--batch", BATCH, "--output", folder / "tiny.onnx"]
+        assert cli.main([str(word) for word in words]) == 0
+    model, config = load_model(folder / "tiny.safetensors", "cpu", ["inference.mask_threshold=0.4"])
+    return Exported(folder / "tiny.onnx", model, config, said.getvalue())
+
+
+def tiny_model(track: bool = True) -> tuple[QueryInst, Config]:
+    config = tiny_config(track=track)
+    config.input = replace(config.input, test_short=SIDE, test_long=SIDE)
+    torch.manual_seed(0)
+    model = build_model(config).eval()
+    with torch.no_grad():
+        model.proposals.copy_(torch.tensor(PROPOSALS))
+        for stage in model.stages:
+            stage.box_predictor.weight.mul_(0.1)  # so that boxes stay near the image
+        if track:
+            model.track_head.fcs[1].weight.mul_(30)  # embeddings as long as trained ones
+    return model, config
+
+
+def square_frames(count: int) -> list[np.ndarray]:
+    return [np.ascontiguousarray(draw_frame(index)[:, 16:80]) for index in range(count)]
+
+
+def network_inputs() -> tuple[torch.Tensor, list[tuple[int, int]]]:
+    images = torch.randn(BATCH, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    images[1, :, SIDE - 40 :] = 0
+    return images, [(SIDE, SIDE), (SIDE - 40, SIDE)]
+
+
+@torch.no_grad()
+def outputs_of_pytorch(model: QueryInst) -> dict[str, torch.Tensor]:
+    output = model(*network_inputs())
+    last = output.stages[-1]
+    everything = [torch.arange(len(PROPOSALS))] * BATCH
+    masks = model.mask_logits(-1, output, everything)
+    embeddings = model.track_head(output.features, list(last.boxes), list(last.q_star))
+    return {
+        "class_logits": last.class_logits,
+        "boxes": last.boxes,
+        "mask_logits": masks.unflatten(0, (BATCH, -1)),
+        "queries": last.queries,
+        "embeddings": embeddings.unflatten(0, (BATCH, -1)),
+    }
+
+
+def assert_same_detections(found, expected):
+    """Equal labels, and all else within the tolerances of the outputs that it comes from."""
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert len(ours) == len(theirs) > 0
+        assert ours.labels.tolist() == theirs.labels.tolist()
+        assert (ours.image_size, ours.mask_threshold) == (theirs.image_size, theirs.mask_threshold)
+        for name, tolerance in [
+            ("scores", TOLERANCES["class_logits"]),
+            ("boxes", TOLERANCES["boxes"]),
+            ("mask_logits", TOLERANCES["mask_logits"]),
+            ("embeddings", TOLERANCES["embeddings"]),
+        ]:
+            torch.testing.assert_close(
+                getattr(ours, name), getattr(theirs, name), rtol=0, atol=tolerance
+            )
+
+
+# The file
+
+
+def test_every_output_is_that_of_pytorch(exported, onnxruntime):
+    session = onnxruntime.InferenceSession(exported.path, providers=["CPUExecutionProvider"])
+    images, sizes = network_inputs()
+    inputs = {"images": images.numpy(), "image_sizes": np.array(sizes, np.float32)}
+    found = dict(zip(TOLERANCES, session.run(list(TOLERANCES), inputs), strict=True))
+    expected = outputs_of_pytorch(exported.model)
+    assert set(assign_levels(expected["boxes"].flatten(0, 1), 4).tolist()) == {0, 1, 2, 3}
+    for name, tolerance in TOLERANCES.items():
+        assert expected[name].std() > 20 * tolerance, f"{name}: nearly constant, shows nothing"
+        torch.testing.assert_close(
+            torch.from_numpy(found[name]), expected[name], rtol=0, atol=tolerance
+        )
+
+
+def test_shapes_are_static_and_the_metadata_describes_the_model(exported, onnxruntime):
+    session = onnxruntime.InferenceSession(exported.path, providers=["CPUExecutionProvider"])
+    queries, classes = len(PROPOSALS), len(CLASSES)
+    assert {value.name: value.shape for value in session.get_inputs()} == {
+        "images": [BATCH, 3, SIDE, SIDE],
+        "image_sizes": [BATCH, 2],
+    }
+    assert {value.name: value.shape for value in session.get_outputs()} == {
+        "class_logits": [BATCH, queries, classes],
+        "boxes": [BATCH, queries, 4],
+        "mask_logits": [BATCH, queries, classes, 28, 28],
+        "queries": [BATCH, queries, 32],
+        "embeddings": [BATCH, queries, 16],
+    }
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["classes"]) == CLASSES
+    config = config_from_dict(json.loads(metadata["config"]), "metadata")
+    assert (config.model, config.inference) == (exported.config.model, exported.config.inference)
+
+
+def test_the_command_says_what_it_wrote(exported):
+    assert exported.said.startswith(f"wrote {exported.path}: {BATCH} x {SIDE}x{SIDE} to ")
+    assert ", ".join(TOLERANCES) in exported.said
+
+
+# Running it
+
+
+@pytest.mark.parametrize("embedding", ["track_head", "query"])
+def test_detections_are_those_of_pytorch(exported, embedding):
+    frames = square_frames(3)  # a batch, and one of which half is missing
+    found = OnnxDetector(exported.path).detect_frames(frames, embedding)
+    expected = detect_frames(exported.model, exported.config, frames, embedding)
+    assert_same_detections(found, expected)
+
+
+def test_a_smaller_frame_is_padded(exported):
+    square, low = square_frames(1)[0], draw_frame(1)
+    found = OnnxDetector(exported.path).detect_frames([low, square])
+    # beside the square, PyTorch pads it to the same size
+    expected = detect_frames(exported.model, exported.config, [low, square])
+    assert_same_detections(found, expected)
+
+
+def test_a_detector_describes_itself_and_takes_overrides(exported):
+    detector = OnnxDetector(exported.path, ["inference.max_per_image=2"])
+    assert detector.class_names == CLASSES
+    assert (detector.height, detector.width, detector.batch) == (SIDE, SIDE, BATCH)
+    assert [len(found) for found in detector.detect_frames(square_frames(1))] == [2]
+
+
+def test_no_frames_give_no_detections(exported):
+    assert OnnxDetector(exported.path).detect_frames([]) == []
+
+
+# Refusals
+
+
+def test_a_frame_that_is_too_large_names_both_sizes_and_the_remedy(exported):
+    detector = OnnxDetector(exported.path, ["input.test_short=700", "input.test_long=1000"])
+    with pytest.raises(InputError) as refusal:
+        detector.detect_frames([draw_frame(0)])
+    message = str(refusal.value)
+    assert "a frame of 96x64 pixels becomes a network input of 1000x667" in message
+    assert f"{exported.path} was exported for {SIDE}x{SIDE}" in message
+    assert "'queryinst-vis export-onnx WEIGHTS --size 1024x672 --output FILE'" in message
+
+
+def test_something_else_than_a_frame_is_refused(exported):
+    with pytest.raises(InputError, match="a frame must be"):
+        OnnxDetector(exported.path).detect_frames([np.zeros((64, 64), np.uint8)])
+
+
+@pytest.mark.parametrize("key", ["model.num_queries=7", "model.classes=[a,b]"])
+def test_overrides_of_the_graph_are_refused(exported, key):
+    with pytest.raises(InputError, match=f"override of {key.partition('=')[0]}: fixed by"):
+        OnnxDetector(exported.path, [key])
+
+
+@pytest.mark.parametrize("fault", ["missing", "empty", "text", "truncated"])
+def test_a_file_that_cannot_be_read_is_refused_by_name(exported, fault, tmp_path):
+    path, whole = tmp_path / "faulty.onnx", exported.path.read_bytes()
+    if fault != "missing":
+        path.write_bytes({"empty": b"", "text": b"no model", "truncated": whole[:20000]}[fault])
+    with pytest.raises(InputError, match=r"ONNX file .*faulty\.onnx: ") as refusal:
+        OnnxDetector(path)
+    assert len(str(refusal.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({}, "not written by queryinst_vis, export it with 'queryinst-vis export-onnx'"),
+        ({"format": "queryinst_vis/onnx/1"}, "the config inside is missing or broken"),
+        ({"format": "queryinst_vis/onnx/1", "config": "{"}, "missing or broken"),
+        ({"format": "queryinst_vis/onnx/1", "config": '{"modle": 1}'}, "did you mean 'model'"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(onnxruntime, metadata, message, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    helper = onnx.helper
+    x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "relu", [x], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    helper.set_model_props(model, metadata)
+    onnx.save(model, tmp_path / "relu.onnx")
+    with pytest.raises(InputError, match=message):
+        OnnxDetector(tmp_path / "relu.onnx")
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxscript"])
+def test_exporting_without_the_packages_names_the_extra(missing, monkeypatch, tmp_path):
+    pytest.importorskip("onnxscript" if missing == "onnx" else "onnx")
+    monkeypatch.setitem(sys.modules, missing, None)
+    message = rf"needs the packages {missing}: pip install 'queryinst-vis\[onnx\]'"
+    with pytest.raises(InputError, match=message):
+        export_onnx(*tiny_model(), tmp_path / "a.onnx", 64, 64)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_running_without_the_package_names_the_extra(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    message = r"needs the packages onnxruntime: pip install 'queryinst-vis\[onnx\]'"
+    with pytest.raises(InputError, match=message):
+        OnnxDetector(tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "batch", "message"),
+    [
+        (360, 640, 1, "size 640x360: both sides .* multiples of 32; 640x384 has room"),
+        (64, 0, 1, "size 0x64: .*; 32x64 has room"),
+        (64, 64, 0, "batch must be 1 or more, got 0"),
+    ],
+)
+def test_sizes_that_no_network_input_has_are_refused(
+    onnxruntime, height, width, batch, message, tmp_path
+):
+    with pytest.raises(InputError, match=message):
+        export_onnx(*tiny_model(), tmp_path / "a.onnx", height, width, batch)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_onnx_cannot_express_leaves_no_file(onnxruntime, monkeypatch, tmp_path):
+    def fail(*arguments, **options):
+        raise torch.onnx.OnnxExporterError("no such operator\nand much more")
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    message = "cannot express this model in ONNX, with the backbone lcnet_035: no such operator$"
+    with pytest.raises(InputError, match=message):
+        export_onnx(*tiny_model(), tmp_path / "a.onnx", 64, 64)
+    assert list(tmp_path.iterdir()) == []
+
+
+# Longer checks
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["people", "shapes"])
+def test_weights_that_ship_give_the_detections_of_pytorch(onnxruntime, name, tmp_path):
+    model, config = load_model(name, "cpu", ["inference.score_threshold=0"])
+    short, long = config.input.test_short, config.input.test_long
+    height, width = (-(-side // 32) * 32 for side in (short, long))
+    export_onnx(model, config, tmp_path / "shipped.onnx", height, width)
+    frame = np.random.default_rng(0).integers(0, 256, (short, long, 3), dtype=np.uint8)
+    found = OnnxDetector(tmp_path / "shipped.onnx").detect_frames([frame])
+    assert_same_detections(found, detect_frames(model, config, [frame]))
+
+
+@pytest.mark.slow
+def test_without_a_track_head_queries_take_the_place_of_embeddings(onnxruntime, tmp_path):
+    model, config = tiny_model(track=False)
+    outputs = export_onnx(model.strip_training_heads(), config, tmp_path / "a.onnx", SIDE, SIDE)
+    assert outputs == ["class_logits", "boxes", "mask_logits", "queries"]
+    detector = OnnxDetector(tmp_path / "a.onnx")
+    assert detector.detect_frames(square_frames(1))[0].embeddings is None
+    found = detector.detect_frames(square_frames(1), "query")
+    assert_same_detections(found, detect_frames(model, config, square_frames(1), "query"))
