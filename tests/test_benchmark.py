@@ -18,6 +18,7 @@ from queryinst_vis.benchmark.random_weights import save_random_weights
 from queryinst_vis.benchmark.timing import run_timed, spread_of
 from queryinst_vis.config import config_to_dict
 from queryinst_vis.engine.checkpoint import load_model, save_weights
+from queryinst_vis.engine.prepare import prepare
 from queryinst_vis.models.build import build_model
 from queryinst_vis.video import VideoReader
 from tests.clips import index_of, write_video
@@ -190,8 +191,20 @@ def test_flops_of_each_kind_of_layer():
     assert count_flops(lambda: linear(torch.randn(4, 7))) == 2 * 4 * 7 * 9
     by_hand = 2 * 2 * (4 * 5 * 32 * 32 + 2 * 5 * 5 * 32)
     assert count_flops(lambda: attention(queries, queries, queries)) == by_hand
+    linear.compile()
+    assert count_flops(lambda: linear(torch.randn(4, 7))) == 2 * 4 * 7 * 9
     one_call = torch.inference_mode()(lambda: attention(queries, queries, queries))
     assert count_flops(one_call) == by_hand
+
+
+def test_flops_are_counted_on_packed_weights_as_on_plain_ones():
+    config = tiny_config()
+    model = build_model(config).eval().requires_grad_(False)
+    images = torch.randn(1, 3, HEIGHT, WIDTH)
+    counts = [count_flops(lambda: model(images, [(HEIGHT, WIDTH)]))]
+    packed = prepare(model, config)
+    counts.append(count_flops(lambda: packed(images, [(HEIGHT, WIDTH)])))
+    assert counts[0] == counts[1] > 0
 
 
 @pytest.mark.parametrize(

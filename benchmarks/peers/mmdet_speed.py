@@ -4,7 +4,8 @@ mmdetection's R50 QueryInst of 80 classes with random weights, and ours with the
 converted, look at a random frame of 640x360 padded to 640x384, in float32, one at a time: from
 network input to the mask logits of as many instances as there are queries, and on to the pasted
 masks. Prints how much their boxes and masks differ from ours, which tells that both do the same
-work; exit status 1 when that is more than rounding.
+work; exit status 1 when that is more than rounding. (This compares float32, also where overrides
+such as ``inference.precision=bf16-mixed`` have ours timed in another form.)
 
 mmdetection's R50 MaskTrack R-CNN of 40 classes, random as well, finds 10 instances in the same
 frame and tracks them; beside it ours with a track head, tracker and pasted masks. These two are
@@ -43,6 +44,7 @@ from queryinst_vis.benchmark.machine import describe_machine, load_average, rese
 from queryinst_vis.benchmark.timing import run_timed, spread_of
 from queryinst_vis.config import Config
 from queryinst_vis.engine.checkpoint import load_model, save_weights
+from queryinst_vis.engine.prepare import inference_dtype, prepare
 from queryinst_vis.files import write_json_atomically
 from queryinst_vis.interop.openmmlab import convert_state_dict
 from queryinst_vis.interop.openmmlab_config import infer_config
@@ -143,30 +145,33 @@ class TheirMaskTrack:
 
 
 class Ours:
-    """Our model with their weights, as ``load_model`` gives it to everyone."""
+    """Our model with their weights, in the form in which everyone gets it."""
 
-    def __init__(self, weights: dict[str, Tensor], track: bool) -> None:
+    def __init__(self, weights: dict[str, Tensor], track: bool, overrides: list[str]) -> None:
         config = infer_config(weights)
         if track:
             head = replace(config.model.track, enabled=True)
             config = replace(config, model=replace(config.model, track=head))
         model = build_model(config)
         model.load_state_dict(weights, strict=not track)  # of the track head there are none
-        self.model, self.config = reload(model, config)
+        model, self.config = reload(model, config, overrides)
+        self.model = prepare(model, self.config)
+        self.dtype = inference_dtype(self.config)
         self.tracker = Tracker(self.config.tracking)
         self.track_head = track
 
     def find(self, image: Tensor) -> Detections:
         """From network input to mask logits."""
-        [found] = detect(
-            self.model,
-            image,
-            [SIZE],
-            [SIZE],
-            score_threshold=0.0,
-            max_per_image=len(self.model.queries),
-            one_label_per_query=self.track_head,
-        )
+        with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
+            [found] = detect(
+                self.model,
+                image,
+                [SIZE],
+                [SIZE],
+                score_threshold=0.0,
+                max_per_image=len(self.model.queries),
+                one_label_per_query=self.track_head,
+            )
         return found
 
     def paste(self, image: Tensor) -> Tensor:
@@ -178,12 +183,12 @@ class Ours:
         return self.tracker.update(self.find(image)).masks()
 
 
-def reload(model: nn.Module, config: Config) -> tuple[QueryInst, Config]:
-    """The model as users get it."""
+def reload(model: nn.Module, config: Config, overrides: list[str]) -> tuple[QueryInst, Config]:
+    """The model as it comes out of a weights file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.safetensors"
         save_weights(path, model, config)
-        return load_model(path, "cpu")
+        return load_model(path, "cpu", overrides)
 
 
 def differences(theirs: Found, ours: Detections) -> dict[str, float]:
@@ -214,6 +219,9 @@ def time_in_turn(
 def main() -> int:
     """Compare, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="how ours runs: inference.compile=true"
+    )
     parser.add_argument("--queries", type=int, default=10, metavar="N")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), metavar="N")
     parser.add_argument("--rounds", type=int, default=10, metavar="N")
@@ -231,8 +239,8 @@ def main() -> int:
     masktrack.limit_candidates(image)
     tracked = len(masktrack.track(image).bboxes)
     weights = convert_state_dict(theirs.model.state_dict())
-    ours, ours_tracking = Ours(weights, track=False), Ours(weights, track=True)
-    found = differences(theirs.find(image), ours.find(image))
+    found = differences(theirs.find(image), Ours(weights, False, []).find(image))
+    ours, ours_tracking = (Ours(weights, track, arguments.overrides) for track in (False, True))
     same = all(found[name] <= limit for name, limit in TOLERANCE.items())
 
     ways = {
@@ -251,6 +259,7 @@ def main() -> int:
     machine = describe_machine(image.device, image.dtype, load)
     result = {
         "queries": arguments.queries,
+        "overrides": arguments.overrides,
         "masktrack_instances": tracked,
         "machine": machine,
         "reservations": reservations(machine),

@@ -16,10 +16,11 @@ def count_flops(call: Callable[[], object]) -> int:
 
     Everything else (RoIAlign, norms, activations, interpolation) counts as nothing, so that
     shares of a peak are rather too low than too high. The model's parameters must not require
-    gradients, or the counter stumbles.
+    gradients, or the counter stumbles. What is compiled runs as it was written, for the counter
+    cannot look into it.
     """
     counter = FlopCounterMode(display=False, custom_mapping=_fused_operators())
-    with counter:
+    with torch.compiler.set_stance("force_eager"), counter:
         call()
     return counter.get_total_flops()
 

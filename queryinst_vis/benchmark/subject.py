@@ -12,7 +12,8 @@ from torch import Tensor
 from queryinst_vis.data.transforms import to_network_input
 from queryinst_vis.engine.checkpoint import load_model
 from queryinst_vis.engine.inference import VideoTracker, detect_frames
-from queryinst_vis.engine.track import TrackSummary, run_tracker
+from queryinst_vis.engine.prepare import inference_dtype, prepare
+from queryinst_vis.engine.track import REMEMBERED, TrackSummary, output_files, run_tracker
 from queryinst_vis.masks import RLE
 from queryinst_vis.models.postprocess import detect
 from queryinst_vis.structures import Detections
@@ -21,7 +22,7 @@ from queryinst_vis.video.reader import VideoReader
 
 
 class Subject:
-    """A model as ``track`` runs it: a query is one instance, and every one of them is kept.
+    """A model as ``track`` runs it, but that every query is kept, whatever its score.
 
     A benchmark on a clip that shows nothing of what a model knows would otherwise time masks
     and embeddings of nothing; ``inference.score_threshold=0.3`` as an override is what
@@ -43,11 +44,12 @@ class Subject:
     """
 
     def __init__(self, weights: Path, device: str, overrides: list[str]) -> None:
-        # the only place that chooses how the model is loaded
-        model, config = load_model(weights, device, ["inference.score_threshold=0", *overrides])
-        self.device, self.dtype = model.queries.device, torch.float32
-        self._model = model.requires_grad_(False)  # for the flop counter
-        self._tracker = VideoTracker(model, config, self.device)
+        defaults = ["inference.score_threshold=0", f"tracking.max_tracks={REMEMBERED}"]
+        model, config = load_model(weights, device, [*defaults, *overrides])
+        self.device, self.dtype = model.queries.device, inference_dtype(config)
+        # the only place that chooses the form in which the model runs
+        self._model = prepare(model, config)
+        self._tracker = VideoTracker(self._model, config, self.device)
         self._embedding = Tracker(config.tracking).embedding
         inference = replace(config.inference, one_label_per_query=True)
         self.config = replace(config, inference=inference)
@@ -63,23 +65,25 @@ class Subject:
     @torch.inference_mode()
     def extract_features(self, images: Tensor) -> list[Tensor]:
         """Backbone and the whole FPN, of which ``detect`` may leave out what no box reads."""
-        return self._model.extract_features(images)
+        with self._autocast():
+            return self._model.extract_features(images)
 
     @torch.inference_mode()
     def detect(self, images: Tensor, image_sizes: list[tuple[int, int]]) -> list[Detections]:
         """The model only: class logits, boxes, and masks and embeddings of the kept queries."""
         inference = self.config.inference
-        return detect(
-            self._model,
-            images,
-            image_sizes,
-            image_sizes,
-            score_threshold=inference.score_threshold,
-            max_per_image=inference.max_per_image,
-            one_label_per_query=inference.one_label_per_query,
-            mask_threshold=inference.mask_threshold,
-            embedding=self._embedding,
-        )
+        with self._autocast():
+            return detect(
+                self._model,
+                images,
+                image_sizes,
+                image_sizes,
+                score_threshold=inference.score_threshold,
+                max_per_image=inference.max_per_image,
+                one_label_per_query=inference.one_label_per_query,
+                mask_threshold=inference.mask_threshold,
+                embedding=self._embedding,
+            )
 
     def segment(self, frames: list[np.ndarray]) -> list[list[RLE]]:
         """Frames to run lengths in pixels of the frames: preprocessing, model, pasting."""
@@ -88,5 +92,8 @@ class Subject:
 
     def track(self, reader: VideoReader, folder: Path, batch: int) -> TrackSummary:
         """The whole way, as ``queryinst-vis track``: a video in, three files out."""
-        files = (folder / "video.mp4", folder / "results.json", folder / "timeline.png")
+        files = output_files(folder, "annotated", reader.path)
         return run_tracker(self._tracker, reader, files, batch)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)

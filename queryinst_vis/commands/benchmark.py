@@ -19,6 +19,7 @@ def add(commands: Commands) -> None:
         "that this machine reaches in the same run. Every query is kept and pasted, whatever its\n"
         "score; inference.score_threshold=0.3 is what 'track' does.",
         "queryinst-vis benchmark configs/youtube_vis/queryinst_vis_r50_2021.yaml --threads 2",
+        "queryinst-vis benchmark CONFIG inference.precision=bf16-mixed inference.compile=true",
         "queryinst-vis benchmark people --video street.mp4 inference.score_threshold=0.3",
         "queryinst-vis benchmark work/vis/best.safetensors --size 1280x720 --json out/speed.json",
     )
@@ -28,7 +29,7 @@ def add(commands: Commands) -> None:
         help="a config YAML (random weights), a .safetensors file, or a name that "
         "'queryinst-vis weights' lists",
     )
-    add_overrides(parser, "model.num_queries=100 (of a config YAML)")
+    add_overrides(parser, "inference.precision=bf16-mixed")
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--size",
