@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from queryinst_vis import cli
-from queryinst_vis.benchmark import machine
+from queryinst_vis.benchmark import machine, report
 from queryinst_vis.benchmark.flops import count_flops
 from queryinst_vis.benchmark.inputs import endless_batches, weights_hash
 from queryinst_vis.benchmark.random_weights import save_random_weights
@@ -39,7 +39,15 @@ def result(tmp_path_factory):
     """One run over a rendered clip, from the command line to the JSON file."""
     folder = tmp_path_factory.mktemp("benchmark")
     out = folder / "new" / "speed.json"
-    words = ["benchmark", write_config(folder), "--size", f"{WIDTH}x{HEIGHT}", "--frames", "4"]
+    words = [
+        "benchmark",
+        write_config(folder),
+        "model.num_queries=4",
+        "--size",
+        f"{WIDTH}x{HEIGHT}",
+        "--frames",
+        "4",
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(machine, "_PEAK_SECONDS", 0.0)
         patch.setattr(machine, "_PEAK_CALLS", 1)
@@ -50,7 +58,7 @@ def result(tmp_path_factory):
 
 def test_it_tells_how_it_was_measured(result):
     assert result["settings"] == {
-        "overrides": [],
+        "overrides": ["model.num_queries=4"],
         "seed": 0,
         "frames": 6,  # at least one batch before each of the three runs from end to end
         "batch": 2,
@@ -58,7 +66,7 @@ def test_it_tells_how_it_was_measured(result):
         "frame_width": WIDTH,
         "input_height": 64,
         "input_width": 96,
-        "instances_per_frame": 5,  # every query of the model
+        "instances_per_frame": 4,  # every query of the model
     }
     found = result["machine"]
     assert (found["device"], found["threads"], found["dtype"]) == ("cpu", 1, "float32")
@@ -163,6 +171,13 @@ def test_random_weights_follow_from_the_seed_and_keep_boxes_near_the_image(tmp_p
     with torch.inference_mode():
         boxes = models[0](torch.randn(1, 3, 64, 96), [(64, 96)]).stages[-1].boxes
     assert (boxes > -96).all() and (boxes < 2 * 96).all()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.01234, "0.0123"), (9.876, "9.88"), (98.76, "98.8"), (9876.5, "9876")]
+)
+def test_three_digits_are_printed(value, text):
+    assert report._digits(value) == text
 
 
 def test_percentiles():

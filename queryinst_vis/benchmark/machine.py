@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -72,15 +73,12 @@ def _commit() -> str:
     root = Path(queryinst_vis.__file__).resolve().parent.parent
     if (root / ".git").exists():
         words = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
-        try:
+        with suppress(OSError, subprocess.CalledProcessError):
             done = subprocess.run(words, capture_output=True, text=True, check=True)
             return done.stdout.strip()
-        except (OSError, subprocess.CalledProcessError):
-            pass
-    try:
+    with suppress(PackageNotFoundError):
         return f"version {version('queryinst-vis')}"
-    except PackageNotFoundError:
-        return "unknown"
+    return "unknown"
 
 
 def reservations(machine: dict[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from rich.console import Console
@@ -49,13 +50,18 @@ def _table(result: dict[str, Any]) -> Table:
     columns = (Column(name, justify="right") for name in numbers)
     table = Table(Column("a frame", no_wrap=True), *columns)
     for key, row in result["rows"].items():
-        cells = [f"{row['median_ms']:.1f}", f"{row['p10_ms']:.1f}-{row['p90_ms']:.1f}"]
-        cells.append(f"{row['frames_per_s']:.1f}")
+        median, low, high = (_digits(row[name]) for name in ("median_ms", "p10_ms", "p90_ms"))
+        cells = [median, f"{low}-{high}", _digits(row["frames_per_s"])]
         if "of_peak" in row:
-            cells += [f"{row['gflop_per_frame']:.1f}", f"{row['gflop_per_s']:.1f}"]
+            cells += [_digits(row["gflop_per_frame"]), _digits(row["gflop_per_s"])]
             cells.append(f"{100 * row['of_peak']:.0f} %")
         table.add_row(STRETCHES[key], *cells)
     return table
+
+
+def _digits(value: float) -> str:
+    """Three digits, or as many as stand before the point."""
+    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"
 
 
 def _conclusions(result: dict[str, Any]) -> list[str]:

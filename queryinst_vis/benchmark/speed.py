@@ -68,7 +68,8 @@ def benchmark(
     Backbone and FPN, the model alone, and the model with pre- and post-processing run in turn,
     frame after frame, and between them the whole video from end to end, so that whatever else
     the machine does hits all of them alike. All this comes after a warm-up, and between two
-    measurements of the machine's peak, of which the better ones count.
+    measurements of the machine's peak, of which the better ones count. From end to end there is
+    work that comes once a video, such as the timeline: the more frames, the less it weighs.
 
     Args:
         model: a config YAML, for random weights; a name or a file of weights.
