@@ -83,8 +83,10 @@ def add(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from queryinst_vis.benchmark.report import print_report
     from queryinst_vis.benchmark.speed import Settings, benchmark
+    from queryinst_vis.engine.allocator import keep_freed_memory
     from queryinst_vis.files import write_json_atomically
 
+    keep_freed_memory()
     settings = Settings(
         size=arguments.size,
         frames=arguments.frames,

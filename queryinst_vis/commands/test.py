@@ -46,8 +46,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run_video(arguments: argparse.Namespace) -> None:
     from queryinst_vis.config import load_config
+    from queryinst_vis.engine.allocator import keep_freed_memory
     from queryinst_vis.engine.evaluate import test_video
 
+    keep_freed_memory()
     metrics = test_video(
         load_config(arguments.config, arguments.overrides),
         arguments.weights,
@@ -61,8 +63,10 @@ def _run_video(arguments: argparse.Namespace) -> None:
 
 def _run_image(arguments: argparse.Namespace) -> None:
     from queryinst_vis.config import load_config
+    from queryinst_vis.engine.allocator import keep_freed_memory
     from queryinst_vis.engine.evaluate import test_image
 
+    keep_freed_memory()
     metrics = test_image(
         load_config(arguments.config, arguments.overrides),
         arguments.weights,

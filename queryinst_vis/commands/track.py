@@ -99,9 +99,16 @@ def add(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.engine.allocator import keep_freed_memory
+
+    keep_freed_memory()
     if arguments.live:
         _run_live(arguments)
-        return
+    else:
+        _run_file(arguments)
+
+
+def _run_file(arguments: argparse.Namespace) -> None:
     from queryinst_vis.engine.track import track_video
 
     summary = track_video(

@@ -40,8 +40,10 @@ def add(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     from queryinst_vis.config import load_config
+    from queryinst_vis.engine.allocator import keep_freed_memory
     from queryinst_vis.engine.train import train
 
+    keep_freed_memory()
     train(
         load_config(arguments.config, arguments.overrides),
         arguments.work_dir,
