@@ -17,7 +17,23 @@ MAX_PIXELS = 2**29 - 1
 """Of a mask: what numbers of six characters can say."""
 
 _LONGEST = 6
+_FIRST, _FIRST_OF_MORE, _LAST = (np.uint8(ord(character)) for character in "0Po")
 _COUNTS = re.compile(r"(?:[P-o]{0,5}[0-O])+")
+
+
+def _by_last_pair() -> np.ndarray:
+    """What a number is by its last two characters ``ab``, at ``256 * ord(a) + ord(b)``, int32.
+
+    If ``a`` ends another number, it does not count.
+    """
+    groups = np.arange(256) - int(_FIRST)
+    low = groups & 31
+    signed = (low ^ 16) - 16
+    goes_on = (groups >= 32)[:, None]
+    return np.where(goes_on, signed << 5 | low[:, None], signed).astype(np.int32).ravel()
+
+
+_BY_LAST_PAIR = _by_last_pair()
 
 
 @dataclass(frozen=True)
@@ -83,21 +99,27 @@ def _numbers(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """All texts' numbers in one int32 array, and ``(N,)`` where each text's numbers end.
 
     A character holds five bits, the least significant first; bit 5 says that another follows,
-    and bit 4 of the last one is the sign.
+    and bit 4 of the last one is the sign. Most numbers have one or two characters, which a
+    table reads at once; the few that go on are put together character by character.
     """
-    # a UnicodeEncodeError is a ValueError
-    groups = np.frombuffer("".join(texts).encode("ascii"), np.uint8) - np.uint8(48)
+    # a UnicodeEncodeError is a ValueError; two characters so that all have two before them
+    codes = np.frombuffer(("00" + "".join(texts)).encode("ascii"), np.uint8)
     text_ends = np.cumsum([len(text) for text in texts])
-    last = np.flatnonzero(groups < 32)  # character of each number
-    lengths = np.diff(last, prepend=-1)
-    complete = all(texts) and (groups[text_ends - 1] < 32).all()
-    if not complete or groups.max() > 63 or lengths.max() > _LONGEST:
+    more = codes >= _FIRST_OF_MORE
+    if not all(texts) or more[text_ends + 1].any() or codes.min() < _FIRST or codes.max() > _LAST:
         raise ValueError("not COCO run lengths")
-    numbers = ((groups[last] ^ 16).view(np.int8) - np.int8(16)).astype(np.int32)
-    longer = np.flatnonzero(lengths > 1)
-    for earlier in range(1, _LONGEST):
-        numbers[longer] = (numbers[longer] << 5) | (groups[last[longer] - earlier] & 31)
-        longer = longer[lengths[longer] > earlier + 1]
+    last = np.flatnonzero(~more[2:])  # character of each number
+    pairs = codes[1:-1].astype(np.uint16)
+    pairs <<= 8
+    pairs |= codes[2:]
+    numbers = _BY_LAST_PAIR.take(pairs.take(last))
+    longer = np.flatnonzero((more[1:-1] & more[:-2]).take(last))
+    for before in range(2, _LONGEST):
+        at = last[longer] + 2 - before
+        numbers[longer] = (numbers[longer] << 5) | ((codes[at] - _FIRST) & 31)
+        longer = longer[more[at - 1]]
+    if len(longer):
+        raise ValueError("not COCO run lengths")
     return numbers, np.searchsorted(last, text_ends)
 
 

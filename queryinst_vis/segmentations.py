@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ RLE = dict[str, Any]
 """COCO run-length encoding: ``{"size": [height, width], "counts": str}``."""
 
 _MAX_SIDE = 65535
-_BATCH = 256
-"""Masks that are decoded together: many, for numpy's sake, but few enough for the CPU's cache."""
+_BATCH = 1 << 17
+"""Characters that are decoded together: many, for numpy's sake, but they should fit a cache."""
 
 
 class _UnfitError(ValueError):
@@ -59,12 +59,21 @@ def to_rles(
         except Exception as error:  # pycocotools raises bare Exceptions, odd content anything
             raise InputError(f"{where(index)}: unreadable segmentation ({error})") from error
     areas = np.zeros(len(texts), dtype=np.int64)
-    for start in range(0, len(texts), _BATCH):
-        batch = slice(start, start + _BATCH)
+    for batch in _batches(texts):
         texts[batch], areas[batch] = _checked(
-            texts[batch], height, width, lambda index, start=start: where(start + index)
+            texts[batch], height, width, lambda index, start=batch.start: where(start + index)
         )
     return [{"size": size, "counts": text} for text in texts], areas
+
+
+def _batches(texts: list[str]) -> Iterator[slice]:
+    """Parts of about ``_BATCH`` characters, at least one text each."""
+    start, characters = 0, 0
+    for end, text in enumerate(texts, start=1):
+        characters += len(text)
+        if characters >= _BATCH or end == len(texts):
+            yield slice(start, end)
+            start, characters = end, 0
 
 
 def _counts_of(segmentation: Any, height: int, width: int) -> str:

@@ -156,14 +156,17 @@ class JsonFile:
         return error.msg.startswith("Unterminated string") or len(self._window) - error.pos < 16
 
 
-def light_content(file: BinaryIO, path: Path | None, keys: tuple[str, ...], heavy: str) -> Any:
+def light_content(
+    file: BinaryIO, path: Path | None, keys: tuple[str, ...], heavy: str | None
+) -> Any:
     """Read a file that should hold a list of entries, or an object with a list ``annotations``.
 
     Args:
         file: read from here to its end.
         path: where values can be found again; None if nowhere, then they are kept compressed.
         keys: what to keep of each entry, if it has it.
-        heavy: the key whose value is replaced by a ``Place`` or ``Packed``, of the whole entry.
+        heavy: the key whose value is replaced by a ``Place`` or ``Packed``, of the whole entry;
+            None to keep entries as they are.
 
     Returns:
         The list or object, with light entries; everything else of an object is kept whole.
@@ -189,11 +192,11 @@ def light_content(file: BinaryIO, path: Path | None, keys: tuple[str, ...], heav
 
 
 def _light_entries(
-    cursor: JsonFile, path: Path | None, keys: tuple[str, ...], heavy: str
+    cursor: JsonFile, path: Path | None, keys: tuple[str, ...], heavy: str | None
 ) -> list[Any]:
     entries = []
     for entry, start, text in cursor.items():
-        if isinstance(entry, dict):
+        if heavy is not None and isinstance(entry, dict):
             light = {key: entry[key] for key in keys if key in entry}
             if heavy in entry:
                 end = start + len(text)

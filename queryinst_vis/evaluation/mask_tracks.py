@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -120,24 +121,25 @@ def masks_of(entries: PlacedEntries, video: Video) -> Iterator[tuple[list[RLE | 
     """For each entry one RLE or None per frame, and ``(frames,)`` their areas in pixels."""
     for place, entry in entries:
         _check_length(entry["segmentations"], video, place)
-    shown = [
-        (track, frame, mask)
-        for track, (_, entry) in enumerate(entries)
-        for frame, mask in enumerate(entry["segmentations"])
-        if mask
+    frames = [
+        [frame for frame, mask in enumerate(entry["segmentations"]) if mask] for _, entry in entries
     ]
+    owners = np.repeat(np.arange(len(entries)), [len(shown) for shown in frames])
+    frame_of = np.fromiter(chain.from_iterable(frames), dtype=np.int64, count=len(owners))
     rles, areas = to_rles(
-        [mask for _, _, mask in shown],
+        [mask for _, entry in entries for mask in entry["segmentations"] if mask],
         video.height,
         video.width,
-        lambda index: f"{entries[shown[index][0]][0]}, frame {shown[index][1]}",
+        lambda index: f"{entries[owners[index]][0]}, frame {frame_of[index]}",
     )
-    masks: list[list[RLE | None]] = [[None] * video.length for _ in entries]
     sizes = np.zeros((len(entries), video.length), dtype=np.int64)
-    for (track, frame, _), rle, area in zip(shown, rles, areas.tolist(), strict=True):
-        masks[track][frame] = rle
-        sizes[track, frame] = area
-    yield from zip(masks, sizes, strict=True)
+    sizes[owners, frame_of] = areas
+    unplaced = iter(rles)
+    for shown, own_sizes in zip(frames, sizes, strict=True):
+        masks: list[RLE | None] = [None] * video.length
+        for frame in shown:
+            masks[frame] = next(unplaced)
+        yield masks, own_sizes
 
 
 def _check_length(segmentations: Any, video: Video, place: str) -> None:
@@ -190,13 +192,28 @@ def _by_frame(tracks: list[MaskTrack]) -> dict[int, list[int]]:
     return shown
 
 
-def track_ious(detections: list[MaskTrack], truths: list[MaskTrack]) -> np.ndarray:
-    """``(D, G)`` IoUs of tracks: summed intersections over summed unions, 0 if both are empty."""
+def track_ious(
+    detections: list[MaskTrack], truths: list[MaskTrack], least: float = 0.0
+) -> np.ndarray:
+    """``(D, G)`` IoUs of tracks: summed intersections over summed unions, 0 if both are empty.
+
+    Args:
+        detections, truths: tracks of one video.
+        least: IoUs below this one may come out as 0, for whoever does not look at them: pairs
+            whose sizes alone rule out more are not compared.
+    """
     intersections = np.zeros((len(detections), len(truths)))
-    if detections and truths:
-        for overlap in frame_overlaps(detections, truths):
-            intersections[overlap.rows[:, None], overlap.columns] += overlap.intersections
-    sizes = np.array([track.sizes.sum() for track in detections], dtype=float)
-    truth_sizes = np.array([track.sizes.sum() for track in truths], dtype=float)
-    unions = sizes[:, None] + truth_sizes[None, :] - intersections
+    if not intersections.size:
+        return intersections
+    sizes, truth_sizes = (
+        np.stack([track.sizes for track in some]) for some in (detections, truths)
+    )
+    totals = sizes.sum(axis=1)[:, None] + truth_sizes.sum(axis=1)[None, :]
+    shared = np.stack([np.minimum(sizes, own).sum(axis=1) for own in truth_sizes], axis=1)
+    possible = (shared > 0) & (shared >= (least - 1e-9) * (totals - shared))
+    rows, columns = np.flatnonzero(possible.any(axis=1)), np.flatnonzero(possible.any(axis=0))
+    for overlap in frame_overlaps([detections[d] for d in rows], [truths[g] for g in columns]):
+        at = rows[overlap.rows][:, None], columns[overlap.columns]
+        intersections[at] += overlap.intersections
+    unions = totals - intersections
     return np.divide(intersections, unions, out=np.zeros_like(unions), where=unions > 0)

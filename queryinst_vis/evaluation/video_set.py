@@ -22,6 +22,7 @@ from queryinst_vis.evaluation.mask_tracks import (
     parse_truths,
     parse_video,
 )
+from queryinst_vis.evaluation.memory import steady_memory
 from queryinst_vis.fingerprint import video_name, videos_checksum
 
 _MASKS = "segmentations"
@@ -89,8 +90,9 @@ class VideoSet:
         Raises:
             InputError: a file cannot be used; so does the iteration for single masks.
         """
-        truth = load_ground_truth(gt, "video", (_MASKS,), heavy=_MASKS)
-        detections = load_results(results, truth, "video", (_MASKS,), heavy=_MASKS)
+        with steady_memory():
+            truth = load_ground_truth(gt, "video", (_MASKS,), heavy=_MASKS)
+            detections = load_results(results, truth, "video", (_MASKS,), heavy=_MASKS)
         self.categories = truth.categories
         self.videos = _parse_videos(truth)
         self.names, self.checksum = _names(truth)

@@ -8,6 +8,7 @@ from functools import partial
 from multiprocessing import get_context
 from typing import TypeVar
 
+from queryinst_vis.evaluation.memory import steady_memory
 from queryinst_vis.evaluation.video_set import UnreadVideo, VideoSet, VideoTracks
 from queryinst_vis.progress import show_progress
 
@@ -33,7 +34,8 @@ def map_videos(
     """
     workers = min(workers, len(video_set))
     if workers <= 1:
-        return list(show_progress(map(function, video_set), description, total=len(video_set)))
+        with steady_memory():
+            return list(show_progress(map(function, video_set), description, total=len(video_set)))
     # spawn: forked processes inherit the locks of threads that they lack
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         outcomes = pool.map(partial(_read_and_apply, function), video_set.unread())
@@ -41,4 +43,5 @@ def map_videos(
 
 
 def _read_and_apply(function: Callable[[VideoTracks], Outcome], video: UnreadVideo) -> Outcome:
-    return function(video.read())
+    with steady_memory():
+        return function(video.read())

@@ -106,7 +106,7 @@ def match_video(tracks: VideoTracks) -> VideoMatches:
     matches: VideoMatches = {}
     for category, of_class in tracks.by_class().items():
         ranked = best_detections(of_class, criteria.max_detections)
-        ious = track_ious(ranked.detections, ranked.truths)
+        ious = track_ious(ranked.detections, ranked.truths, least=criteria.thresholds.min())
         for area_range, found in match_tracks(ranked, ious, criteria).items():
             matches[category, area_range] = found
     return matches
@@ -149,13 +149,12 @@ def summarise(videos: Sequence[VideoMatches], categories: dict[int, str]) -> dic
     """
     few, several, many = MAX_DETECTIONS
     precision, recall = {}, {}  # by (area range, detections): (thresholds, points, classes)
-    for area_range, limit in (("all", few), ("all", several), *((name, many) for name in AREA_RANGES)):
+    reported = [("all", few), ("all", several), *((name, many) for name in AREA_RANGES)]
+    for area_range, limit in reported:
+        keys = [(category, area_range) for category in categories]
         curves = [
-            precision_and_recall(
-                [video[category, area_range] for video in videos if (category, area_range) in video],
-                limit,
-            )
-            for category in categories
+            precision_and_recall([video[key] for video in videos if key in video], limit)
+            for key in keys
         ]
         precision[area_range, limit] = np.stack([curve for curve, _ in curves], axis=-1)
         recall[area_range, limit] = np.stack([final for _, final in curves], axis=-1)
