@@ -161,6 +161,8 @@ def _open(path: Path) -> InferenceSession:
         raise InputError(f"ONNX file {path}: no such file")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    # threads that spin while they wait take cores from decoding, tracking and PyTorch
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # errors; warnings would speak of the graph's inner names
     available = onnxruntime.get_available_providers()
     providers = [provider for provider in PROVIDERS if provider in available]

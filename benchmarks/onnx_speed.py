@@ -1,0 +1,171 @@
+"""PyTorch and onnxruntime side by side: the same weights, frames and threads, one after the other.
+
+Times ``detect_frames``, from frames to detections, of every query whatever its score: by PyTorch
+with the model as it was built ("plain"), by PyTorch with the model as ``track`` prepares it, and
+by onnxruntime with the exported file. Every frame is timed by all three in turn, so that whatever
+else the machine does meets them alike. Prints median, 10th and 90th percentile, the ratios of the
+medians, and how far the boxes and scores of onnxruntime are from plain PyTorch's::
+
+    python benchmarks/onnx_speed.py people --size 512x288 --threads 2
+    python benchmarks/onnx_speed.py configs/youtube_vis/queryinst_vis_r50_2021.yaml --threads 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from queryinst_vis.benchmark.inputs import obtain_weights, render_clip
+from queryinst_vis.benchmark.machine import describe_machine
+from queryinst_vis.benchmark.timing import run_timed, spread_of
+from queryinst_vis.commands.arguments import count, size
+from queryinst_vis.data.transforms import fit_size, padded_size
+from queryinst_vis.engine.checkpoint import load_model
+from queryinst_vis.engine.inference import detect_frames
+from queryinst_vis.engine.prepare import prepare
+from queryinst_vis.errors import InputError
+from queryinst_vis.files import write_json_atomically
+from queryinst_vis.interop.onnx_detector import OnnxDetector
+from queryinst_vis.interop.onnx_export import export_onnx
+from queryinst_vis.progress import show_progress
+from queryinst_vis.structures import Detections
+from queryinst_vis.video.reader import VideoReader
+
+EVERY_QUERY = ["inference.score_threshold=0", "inference.one_label_per_query=true"]
+WARM_UP = 3  # frames
+
+Detect = Callable[[list[np.ndarray]], list[Detections]]
+
+
+def main() -> int:
+    """Run the benchmark as the command line says; return the exit status."""
+    arguments = _parse_arguments()
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    try:
+        result = _benchmark(arguments)
+    except InputError as error:
+        print(f"onnx_speed.py: error: {error}", file=sys.stderr)
+        return 2
+    _print(result)
+    if arguments.json is not None:
+        write_json_atomically(arguments.json, result)
+    return 0
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "model", metavar="MODEL", help="a config YAML (random weights), a file or a name of weights"
+    )
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
+    parser.add_argument(
+        "--size", type=size, default=(640, 360), metavar="WxH", help="of the frames (640x360)"
+    )
+    parser.add_argument("--frames", type=count, default=20, metavar="N", help="to time (20)")
+    parser.add_argument("--threads", type=count, metavar="N", help="of each (PyTorch's choice)")
+    parser.add_argument("--seed", type=int, default=0, help="of random weights and the clip (0)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write every single time")
+    return parser.parse_args()
+
+
+def _benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        weights = obtain_weights(arguments.model, arguments.overrides, arguments.seed, folder)
+        overrides = [*EVERY_QUERY, *arguments.overrides]
+        contestants, network_input = _contestants(weights, overrides, arguments.size, folder)
+        clip = render_clip(arguments.size, WARM_UP + arguments.frames, arguments.seed, folder)
+        times, differences = _measure(contestants, VideoReader(clip))
+    machine = describe_machine(torch.device("cpu"), torch.float32, None)
+    machine["versions"]["onnxruntime"] = onnxruntime.__version__
+    return {
+        "model": arguments.model,
+        "network_input": network_input,
+        "machine": machine,
+        "seconds": times,
+        "differences": differences,
+    }
+
+
+def _contestants(
+    weights: Path, overrides: list[str], frame_size: tuple[int, int], folder: Path
+) -> tuple[dict[str, Detect], str]:
+    """Who detects, by name, and the size of the network input."""
+    model, config = load_model(weights, "cpu", overrides)
+    width, height = frame_size
+    fitted = fit_size(height, width, config.input.test_short, config.input.test_long)
+    input_height, input_width = padded_size([fitted])
+    export_onnx(model, config, folder / "model.onnx", input_height, input_width)
+    detector = OnnxDetector(folder / "model.onnx")
+    prepared = prepare(copy.deepcopy(model), config)
+    contestants: dict[str, Detect] = {
+        "PyTorch, plain": lambda frames: detect_frames(model, config, frames),
+        "PyTorch, as track": lambda frames: detect_frames(prepared, config, frames),
+        "onnxruntime": detector.detect_frames,
+    }
+    return contestants, f"{input_width}x{input_height}"
+
+
+def _measure(
+    contestants: dict[str, Detect], reader: VideoReader
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Seconds a frame of each, and the largest differences of onnxruntime's detections."""
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    differences = {"boxes": 0.0, "scores": 0.0}
+    cpu = torch.device("cpu")
+    for index, frame in enumerate(show_progress(list(reader), "Timing")):
+        found = {}
+        for name, detect in contestants.items():
+            seconds, (found[name],) = run_timed(partial(detect, [frame]), cpu)
+            if index >= WARM_UP:
+                times[name].append(seconds)
+        plain, theirs = found["PyTorch, plain"], found["onnxruntime"]
+        for name, largest in differences.items():
+            difference = (getattr(plain, name) - getattr(theirs, name)).abs().max().item()
+            differences[name] = max(largest, difference)
+    return times, differences
+
+
+def _print(result: dict[str, Any]) -> None:
+    machine, console = result["machine"], Console()
+    versions = {name: machine["versions"][name] for name in ("torch", "onnxruntime")}
+    table = Table("", "median ms", "p10", "p90", "frames/s", "times as fast as plain")
+    spreads = {name: spread_of(seconds) for name, seconds in result["seconds"].items()}
+    plain = spreads["PyTorch, plain"]["median_ms"]
+    for name, spread in spreads.items():
+        median = spread["median_ms"]
+        values = (median, spread["p10_ms"], spread["p90_ms"], 1000 / median)
+        table.add_row(name, *(f"{value:.1f}" for value in values), f"{plain / median:.2f}")
+    console.print(
+        f"{result['model']}, network input {result['network_input']}, {machine['device_name']}, "
+        f"{machine['threads']} threads on {machine['cores']} cores, "
+        + ", ".join(f"{name} {version}" for name, version in versions.items()),
+        highlight=False,
+    )
+    console.print(table)
+    largest = result["differences"]
+    console.print(
+        f"from plain PyTorch's, onnxruntime's boxes differ by at most {largest['boxes']:.2g} pixels, "
+        f"its scores by {largest['scores']:.2g}",
+        highlight=False,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
