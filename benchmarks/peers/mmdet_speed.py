@@ -215,7 +215,7 @@ def time_in_turn(
     return {name: own[1:] for name, own in times.items()}
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def main() -> int:
     """Compare, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])

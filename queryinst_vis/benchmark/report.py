@@ -11,7 +11,7 @@ from rich.table import Column, Table
 STRETCHES = {
     "backbone_fpn": "backbone + FPN",
     "model": "model",
-    "model_postprocess": "+ post-processing",  # and preprocessing
+    "model_postprocess": "frames to RLEs",
     "end_to_end": "end to end",
 }
 
@@ -46,9 +46,13 @@ def _circumstances(result: dict[str, Any]) -> list[str]:
 
 
 def _table(result: dict[str, Any]) -> Table:
-    numbers = ("median ms", "10-90 %", "fps", "GFLOP", "GFLOP/s", "of peak")
-    columns = (Column(name, justify="right") for name in numbers)
-    table = Table(Column("a frame", no_wrap=True), *columns)
+    numbers = ("fps", "GFLOP", "GFLOP/s", "of peak")
+    table = Table(
+        Column("a frame", no_wrap=True),
+        Column("median ms", justify="right"),
+        Column("10-90 %", justify="right", min_width=9),
+        *(Column(name, justify="right") for name in numbers),
+    )
     for key, row in result["rows"].items():
         median, low, high = (_digits(row[name]) for name in ("median_ms", "p10_ms", "p90_ms"))
         cells = [median, f"{low}-{high}", _digits(row["frames_per_s"])]
