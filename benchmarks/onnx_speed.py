@@ -161,8 +161,8 @@ def _print(result: dict[str, Any]) -> None:
     console.print(table)
     largest = result["differences"]
     console.print(
-        f"from plain PyTorch's, onnxruntime's boxes differ by at most {largest['boxes']:.2g} pixels, "
-        f"its scores by {largest['scores']:.2g}",
+        f"onnxruntime against plain PyTorch: boxes differ by {largest['boxes']:.2g} pixels at "
+        f"most, scores by {largest['scores']:.2g}",
         highlight=False,
     )
 
