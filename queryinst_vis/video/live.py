@@ -104,10 +104,12 @@ class LiveReader:
             for picture in self._decode():
                 if size is None:
                     size, start = (picture.width, picture.height), time.perf_counter()
-                    first = picture.time
-                if self._paced and picture.time is not None and first is not None:
-                    time.sleep(max(0.0, start + picture.time - first - time.perf_counter()))
-                yield Arrival(time.perf_counter(), picture, size)
+                    now, first = start, picture.time
+                elif self._paced and None not in (picture.time, first):
+                    now = _wait_until(start + picture.time - first)
+                else:
+                    now = time.perf_counter()
+                yield Arrival(now, picture, size)
         if size is None:
             reason = self.fault or "it ended"
             raise InputError(f"{self._where}: no picture came that can be decoded ({reason})")
@@ -139,8 +141,14 @@ class LiveReader:
                 f"{self._where}: '{scheme}' is no address that can be opened; those that can "
                 f"begin with {', '.join(_SCHEMES)}"
             )
-        options = {"format_whitelist": _NETWORK_FORMATS, "fflags": "nobuffer"}
+        options = {"format_whitelist": _NETWORK_FORMATS}
         return av.open(self._source, container_options=options, timeout=_PATIENCE)
+
+
+def _wait_until(due: float) -> float:
+    """Sleep until then, if that is still to come; return the time that it is."""
+    time.sleep(max(0.0, due - time.perf_counter()))
+    return time.perf_counter()
 
 
 def _reason(error: av.FFmpegError) -> str:
