@@ -126,6 +126,51 @@ def test_three_lines_of_python(tmp_path, model, oracle):
         assert detections.image_size == (HEIGHT, WIDTH)
 
 
+@pytest.fixture
+def weights(tmp_path, model):
+    path = tmp_path / "model.safetensors"
+    save_weights(path, model, tiny_config())
+    return path
+
+
+def test_callers_in_inference_mode_are_served(weights):
+    with torch.inference_mode():
+        tracker = VideoTracker.from_pretrained(weights, device="cpu")
+        assert len(tracker.update(draw_frame(0))) > 0
+
+
+def test_half_the_precision_finds_nearly_the_same(weights):
+    exact = VideoTracker.from_pretrained(weights, device="cpu").update(draw_frame(0))
+    faster = VideoTracker.from_pretrained(
+        weights, device="cpu", overrides=["inference.precision=bf16-mixed"]
+    ).update(draw_frame(0))
+    assert faster.boxes.dtype == faster.mask_logits.dtype == torch.float32
+    assert len(faster) == len(exact)
+    torch.testing.assert_close(faster.scores, exact.scores, rtol=0.1, atol=0)
+    assert not torch.equal(faster.scores, exact.scores)
+
+
+def test_an_unknown_precision_is_refused(weights):
+    with pytest.raises(InputError, match="inference.precision 'fp8': choose one of 32-true, bf16"):
+        VideoTracker.from_pretrained(weights, overrides=["inference.precision=fp8"])
+
+
+def test_compilation_without_a_compiler_is_refused(weights, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(InputError, match="inference.compile: .* no 'no-such-compiler' was found"):
+        VideoTracker.from_pretrained(weights, device="cpu", overrides=["inference.compile=true"])
+
+
+@pytest.mark.slow  # the compiler takes its time
+def test_a_compiled_backbone_finds_the_same(weights):
+    exact = VideoTracker.from_pretrained(weights, device="cpu").update(draw_frame(0))
+    compiled = VideoTracker.from_pretrained(
+        weights, device="cpu", overrides=["inference.compile=true"]
+    ).update(draw_frame(0))
+    torch.testing.assert_close(compiled.boxes, exact.boxes, rtol=0, atol=1e-3)
+    torch.testing.assert_close(compiled.scores, exact.scores, rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("batch", [2, 3, 10])
 def test_several_frames_at_a_time_give_the_same_tracks(model, batch):
     frames = [draw_frame(index) for index in range(7)]

@@ -155,6 +155,7 @@ def shipped_weights() -> dict[str, Path]:
     return {file.stem: file for file in sorted(folder.glob("*.safetensors"))}
 
 
+@torch.inference_mode(False)  # for callers inside of it: what is made there knows no gradients
 def load_model(
     name_or_path: str | Path,
     device: str | torch.device = "auto",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
+
 import torch
 
 from queryinst_vis.config import Config
@@ -21,13 +25,23 @@ def prepare(model: QueryInst, config: Config) -> QueryInst:
         config: ``inference.precision`` and ``inference.compile`` are used.
 
     Raises:
-        InputError: an unknown precision.
+        InputError: an unknown precision, or no compiler.
     """
     to_inference_form(model, inference_dtype(config))
     if config.inference.compile:
+        _check_compiler(model.queries.device)
         # the heads' shapes follow from what they find; the backbone's only from the frame's size
         model.backbone.compile(dynamic=False)
     return model
+
+
+def _check_compiler(device: torch.device) -> None:
+    name = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if device.type == "cpu" and shutil.which(name) is None:
+        raise InputError(
+            f"inference.compile: on a CPU it takes a C++ compiler, and no '{name}' was found; "
+            "install one, name yours in the environment variable CXX, or leave the option out"
+        )
 
 
 def inference_dtype(config: Config) -> torch.dtype:
