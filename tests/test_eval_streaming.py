@@ -10,9 +10,9 @@ import pytest
 from eval_cases import detection, ground_truth, rle
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.evaluation import evaluate_youtube_vis, inputs, json_stream
+from queryinst_vis.evaluation import evaluate_youtube_vis, json_stream
 from queryinst_vis.evaluation.video_set import VideoSet
-from queryinst_vis.evaluation.youtube_vis import describe, match_video
+from queryinst_vis.evaluation.youtube_vis import match_video
 
 GOLDEN = Path(__file__).parent / "data" / "ytvis_eval"
 
@@ -29,11 +29,6 @@ def files(tmp_path):
         return paths
 
     return write
-
-
-@pytest.fixture(autouse=True)
-def all_files_count_as_large(monkeypatch):
-    monkeypatch.setattr(inputs, "_HELD", -1)
 
 
 def one_track():
@@ -103,7 +98,7 @@ def test_a_byte_that_is_no_text(files):
         evaluate_youtube_vis(gt, results)
 
 
-def test_memory_of_large_files_follows_the_largest_video_not_the_set(files, monkeypatch):
+def test_memory_follows_the_largest_video_not_the_set(files, monkeypatch):
     monkeypatch.setattr(json_stream, "_BLOCK", 10_000)
 
     def peak(videos):
@@ -130,22 +125,6 @@ def test_a_file_that_changes_meanwhile_is_noticed(files):
     results.write_text("[" + " " * results.stat().st_size)
     with pytest.raises(InputError, match="changed while it was being read"):
         list(video_set)
-
-
-@pytest.mark.parametrize("form", ["file", "zip"])
-def test_small_files_are_held_whole_with_the_same_outcome(form, monkeypatch, tmp_path):
-    gt, results = GOLDEN / "small_gt.json", GOLDEN / "small_results.json"
-    large = evaluate_youtube_vis(gt, results)
-    copy = tmp_path / "results"
-    if form == "zip":
-        with zipfile.ZipFile(copy, "w") as archive:
-            archive.write(results, "results.json")
-    else:
-        copy.write_bytes(results.read_bytes())
-    monkeypatch.setattr(inputs, "_HELD", results.stat().st_size)
-    video_set = VideoSet(gt, copy)
-    copy.unlink()  # all that is needed has been read
-    assert describe(video_set, [match_video(tracks) for tracks in video_set]) == large
 
 
 def test_workers_find_the_same():

@@ -266,3 +266,15 @@ def test_of_equal_overlaps_the_later_ground_truth_is_taken():
     matched, ignored = match_detections(ious, truth_ignored=nothing, truth_crowd=nothing)
     assert matched[0].tolist() == [True, False]  # at IoU .5
     assert not matched[-1].any() and not ignored.any()
+
+
+def test_several_answers_to_what_is_ignored_are_matched_as_if_alone():
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        ious = rng.choice([0.0, 0.4, 0.5, 0.6, 0.9, 1.0], size=(6, 4))
+        crowd = rng.random(4) < 0.2
+        ignored_truths = crowd | (rng.random((3, 4)) < 0.4)
+        together = match_detections(ious, ignored_truths, crowd)
+        alone = [match_detections(ious, row, crowd) for row in ignored_truths]
+        for found, expected in zip(together, zip(*alone, strict=True), strict=True):
+            assert (found == np.stack(expected)).all()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import zipfile
 import zlib
 from collections.abc import Hashable, Iterable
@@ -22,9 +21,6 @@ RESULTS_NAME = "results.json"
 
 _CHECKED_KEYS = ("id", "video_id", "category_id", "score", "iscrowd")
 """What of a light entry stays in memory."""
-
-_HELD = 1 << 26
-"""Bytes up to which a file's entries are held whole: reading twice saves no memory to speak of."""
 
 _ZIP_ERRORS = (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
@@ -59,8 +55,7 @@ def load_ground_truth(
         kind: "image" or "video"; the file must have a list of that name in the plural.
         annotation_keys: what every annotation must have besides its ids.
         heavy: a key of the annotations; those of a file then keep only what is checked here,
-            and under this key their ``Place``, by which they can be read in full. Small
-            files are held whole.
+            and under this key their ``Place``, by which they can be read in full.
 
     Raises:
         InputError: the file is unreadable, of another kind, without annotations, or
@@ -150,18 +145,17 @@ def read_json_or_zip(path: str | Path, heavy: str | None = None) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             _check_zip_root(archive.namelist(), path)
-            size = archive.getinfo(RESULTS_NAME).file_size
             with archive.open(RESULTS_NAME) as member:
-                return _read_member(member, size, f"results {path}", heavy)
+                return _read_member(member, f"results {path}", heavy)
     except _ZIP_ERRORS as error:
         raise InputError(f"results {path}: unreadable zip ({error})") from error
 
 
-def _read_member(member: IO[bytes], size: int, where: str, heavy: str | None) -> Any:
+def _read_member(member: IO[bytes], where: str, heavy: str | None) -> Any:
     try:
         if heavy is None:
             return json.load(member)
-        return light_content(member, None, _CHECKED_KEYS, heavy if size > _HELD else None)
+        return light_content(member, None, _CHECKED_KEYS, heavy)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: {RESULTS_NAME} is not JSON ({error})") from error
 
@@ -171,8 +165,7 @@ def _read_json(path: str | Path, what: str, heavy: str | None) -> Any:
         return read_json(path, what)
     try:
         with Path(path).open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            return light_content(file, Path(path), _CHECKED_KEYS, heavy if size > _HELD else None)
+            return light_content(file, Path(path), _CHECKED_KEYS, heavy)
     except FileNotFoundError as error:
         raise InputError(f"{what} {path}: no such file") from error
     except (OSError, ValueError, RecursionError) as error:

@@ -156,17 +156,14 @@ class JsonFile:
         return error.msg.startswith("Unterminated string") or len(self._window) - error.pos < 16
 
 
-def light_content(
-    file: BinaryIO, path: Path | None, keys: tuple[str, ...], heavy: str | None
-) -> Any:
+def light_content(file: BinaryIO, path: Path | None, keys: tuple[str, ...], heavy: str) -> Any:
     """Read a file that should hold a list of entries, or an object with a list ``annotations``.
 
     Args:
         file: read from here to its end.
         path: where values can be found again; None if nowhere, then they are kept compressed.
         keys: what to keep of each entry, if it has it.
-        heavy: the key whose value is replaced by a ``Place`` or ``Packed``, of the whole entry;
-            None to keep entries as they are.
+        heavy: the key whose value is replaced by a ``Place`` or ``Packed``, of the whole entry.
 
     Returns:
         The list or object, with light entries; everything else of an object is kept whole.
@@ -192,11 +189,11 @@ def light_content(
 
 
 def _light_entries(
-    cursor: JsonFile, path: Path | None, keys: tuple[str, ...], heavy: str | None
+    cursor: JsonFile, path: Path | None, keys: tuple[str, ...], heavy: str
 ) -> list[Any]:
     entries = []
     for entry, start, text in cursor.items():
-        if heavy is not None and isinstance(entry, dict):
+        if isinstance(entry, dict):
             light = {key: entry[key] for key in keys if key in entry}
             if heavy in entry:
                 end = start + len(text)

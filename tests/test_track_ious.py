@@ -1,0 +1,72 @@
+"""IoUs of tracks: what need not be compared changes nothing that anybody looks at."""
+
+import gc
+
+import numpy as np
+import pytest
+from eval_cases import HEIGHT, WIDTH, detection, ground_truth, rle
+
+from queryinst_vis.evaluation.mask_tracks import track_ious
+from queryinst_vis.evaluation.memory import steady_memory
+from queryinst_vis.evaluation.video_set import VideoSet
+from queryinst_vis.masks import decode_rle
+
+LENGTH = 3
+
+
+def random_track(rng):
+    """A box near the upper left corner in each frame, of sizes from tiny to half the frame."""
+    sides = rng.integers(1, (WIDTH // 2, HEIGHT // 2), size=(LENGTH, 2))
+    boxes = [rle(0, 0, *side) for side in sides.tolist()]
+    return [box if rng.random() < 0.7 else None for box in boxes]
+
+
+@pytest.fixture(scope="module")
+def tracks():
+    rng = np.random.default_rng(0)
+    gt = ground_truth([{"segmentations": random_track(rng)} for _ in range(6)], length=LENGTH)
+    [tracks] = VideoSet(gt, [detection(random_track(rng)) for _ in range(25)])
+    return tracks
+
+
+def pixels(track):
+    empty = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    return np.stack([decode_rle(mask) if mask else empty for mask in track.masks])
+
+
+def test_they_are_those_of_the_pixels(tracks):
+    ious = track_ious(tracks.detections, tracks.truths)
+    truths = [pixels(truth) for truth in tracks.truths]
+    for row, track in zip(ious, tracks.detections, strict=True):
+        found = pixels(track)
+        for iou, there in zip(row, truths, strict=True):
+            union = (found | there).sum()
+            assert iou == ((found & there).sum() / union if union else 0.0)
+
+
+@pytest.mark.parametrize("least", [0.5, 0.75, 0.9])
+def test_only_pairs_below_the_least_iou_are_left_out(tracks, least):
+    exact = track_ious(tracks.detections, tracks.truths)
+    limited = track_ious(tracks.detections, tracks.truths, least)
+    assert (limited[exact >= least] == exact[exact >= least]).all()
+    assert ((limited == exact) | (limited == 0)).all()
+    assert ((limited == 0) & (exact > 0)).any()
+
+
+def test_an_iou_of_exactly_the_least_is_kept():
+    masks = [rle(0, 0, 100, 100), None], [rle(0, 0, 100, 50), None]
+    [tracks] = VideoSet(ground_truth([{"segmentations": masks[0]}]), [detection(masks[1])])
+    assert track_ious(tracks.detections, tracks.truths, least=0.5).tolist() == [[0.5]]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_hunt_for_cycles_goes_on_as_before(enabled):
+    was_enabled = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        with pytest.raises(KeyError), steady_memory():
+            assert not gc.isenabled()
+            raise KeyError
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if was_enabled else gc.disable)()
