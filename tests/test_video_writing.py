@@ -53,6 +53,30 @@ def test_frame_rates_are_exact(tmp_path, rate, exact):
         assert container.streams.video[0].average_rate == exact
 
 
+def test_frames_with_times_of_their_own_are_shown_at_them(tmp_path):
+    seconds = [0.0, 0.1, 0.15, 0.15, 0.9, 2.0]
+    path = tmp_path / "live.mp4"
+    with VideoWriter(path, fps=None) as writer:
+        for index, second in enumerate(seconds):
+            writer.write(frame_of(index), second)
+    with av.open(str(path)) as container:
+        shown = [frame.time for frame in container.decode(video=0)]
+    assert shown == pytest.approx(seconds, abs=1e-4)
+    assert shown == sorted(set(shown))  # two frames never share a moment
+    assert [index_of(frame) for frame in VideoReader(path)] == list(range(6))
+    assert b"moof" in path.read_bytes()  # in fragments, each with an index of its own
+
+
+@pytest.mark.parametrize(("fps", "seconds"), [(10, 0.0), (None, None)])
+def test_a_time_is_wanted_exactly_where_there_is_no_rate(tmp_path, fps, seconds):
+    with (
+        pytest.raises(ValueError, match="exactly where the video has no fps"),
+        VideoWriter(tmp_path / "clip.mp4", fps) as writer,
+    ):
+        writer.write(frame_of(0), seconds)
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     ("height", "width", "padded"),
     [(47, 64, (48, 64)), (48, 63, (48, 64)), (47, 63, (48, 64)), (1, 1, (2, 2))],

@@ -166,6 +166,13 @@ def test_paths_follow_the_feet_and_have_an_end():
     assert not path[:45].any()  # the first frame is forgotten
 
 
+def test_paths_of_endless_videos_stay_short():
+    overlay = Overlay(CLASSES, trace_length=5)
+    for number in range(40):
+        overlay.draw(grey_frame(), found([[10, 50, 30, 100], [60, 50, 90, 100]], [number, 99]))
+        assert len(overlay._annotators.paths.trace.xy) <= 2 * 5
+
+
 def test_detections_without_masks_are_drawn_as_boxes():
     detections = found([[40, 60, 80, 100]], [1], masks=False)
     picture = Overlay(CLASSES).draw(grey_frame(), detections)

@@ -1,0 +1,245 @@
+"""A live source in: the newest frame always, files in real time, and Ctrl-C loses nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from queryinst_vis import cli
+from queryinst_vis.engine.inference import VideoTracker
+from queryinst_vis.engine.live import Latencies, track_live
+from queryinst_vis.errors import InputError
+from queryinst_vis.video import LiveReader, VideoReader, VideoWriter
+from tests.clips import write_with_pyav
+from tests.test_track_video import KnowingTracker
+from tests.tiny import draw_frame
+
+FRAMES, FPS = 12, 20
+
+
+class SlowTracker(KnowingTracker):
+    """Needs the time of three frames for one."""
+
+    def update(self, frame):
+        time.sleep(3 / FPS)
+        return super().update(frame)
+
+
+@pytest.fixture
+def video(tmp_path):
+    path = tmp_path / "in" / "clip.mp4"
+    with VideoWriter(path, FPS) as writer:
+        for index in range(FRAMES):
+            writer.write(draw_frame(index))
+    return path
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    tracker = SlowTracker()
+    monkeypatch.setattr(VideoTracker, "from_pretrained", lambda *_: tracker)
+    return tracker
+
+
+def times(path):
+    """When each frame of a video is shown, in seconds."""
+    with av.open(str(path)) as container:
+        return [frame.time for frame in container.decode(video=0)]
+
+
+# The newest frame
+
+
+def test_a_late_tracker_sees_the_newest_frames_and_the_others_are_counted(video, tmp_path, slow):
+    summary = track_live(video, tmp_path / "out")
+    seen = slow.frames
+    assert seen == sorted(set(seen)) and seen[0] == 0 and seen[-1] == FRAMES - 1
+    assert 2 <= len(seen) <= FRAMES // 2
+    assert summary.tracked.frames == len(seen)
+    assert summary.tracked.frames + summary.dropped == FRAMES
+    assert 1000 * 3 / FPS <= summary.median <= summary.percentile_95
+    assert summary.fault is None
+
+
+def test_the_annotated_video_runs_in_real_time_and_the_results_are_of_its_frames(
+    video, tmp_path, slow
+):
+    summary = track_live(video, tmp_path / "out")
+    annotated, results, timeline = summary.tracked.files
+    assert [path.name for path in summary.tracked.files] == [
+        *("clip.mp4", "results.json", "timeline.png")
+    ]
+    shown = times(annotated)
+    assert shown[0] == 0 and len(shown) == len(slow.frames)
+    late = np.array(shown) - np.array(slow.frames) / FPS
+    assert (late > -0.05).all() and (late < 5).all(), "frames are shown when they came"
+    assert shown[-1] >= 0.9 * (FRAMES - 1) / FPS
+    entries = json.loads(results.read_text())
+    assert {len(entry["segmentations"]) for entry in entries} == {len(shown)}
+    assert timeline.stat().st_size > 0
+
+
+def test_the_summary_tells_of_drops_and_delay(video, tmp_path, slow):
+    summary = track_live(video, tmp_path / "out", max_frames=2)
+    assert summary.tracked.frames == 2
+    text = str(summary)
+    assert f"{summary.dropped} more frames came while another was looked at" in text
+    assert f"{summary.median} ms (median), {summary.percentile_95} ms (95th percentile)" in text
+
+
+def test_a_source_that_breaks_off_leaves_its_files_and_says_so(video, tmp_path, monkeypatch, slow):
+    def break_off(reader):
+        yield from whole(reader)
+        reader.fault = "unplugged"
+
+    whole = LiveReader.__iter__
+    monkeypatch.setattr(LiveReader, "__iter__", break_off)
+    summary = track_live(video, tmp_path / "out")
+    assert str(summary).endswith("the source broke off: unplugged")
+    assert len(os.listdir(tmp_path / "out")) == 3
+
+
+def test_latencies_have_the_percentiles_of_their_numbers():
+    latencies = Latencies()
+    given = np.random.default_rng(0).exponential(0.1, 1001)
+    for seconds in given:
+        latencies.add(seconds)
+    for share in (0.5, 0.95):
+        assert latencies.percentile(share) == pytest.approx(1000 * np.quantile(given, share), abs=2)
+    latencies.add(10**9)
+    assert latencies.percentile(1.0) == 60_000
+
+
+# Python and the command line
+
+
+def test_stream_can_be_live(video, tmp_path, monkeypatch):
+    tracker = SlowTracker()
+    monkeypatch.setattr(tracker, "_follow", VideoTracker._follow, raising=False)
+    frames = [frame for frame, _ in VideoTracker.stream(tracker, video, live=True)]
+    assert len(frames) == len(tracker.frames) < FRAMES
+    assert tracker.frames[-1] == FRAMES - 1
+
+
+@pytest.mark.parametrize("option", [{"stride": 2}, {"batch": 2}])
+def test_live_takes_no_stride_and_no_batch(video, option, capsys):
+    with pytest.raises(InputError, match="no stride, no batch"):
+        VideoTracker.stream(SlowTracker(), video, live=True, **option)
+    [(name, value)] = option.items()
+    assert cli.main(["track", str(video), "--live", f"--{name}", str(value)]) == 2
+    assert "leave out --stride and --batch" in capsys.readouterr().err
+
+
+def test_a_bad_source_is_told_before_weights_are_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(VideoTracker, "from_pretrained", None)  # must not be reached
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="no such file or device"):
+        track_live("none", "out")
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_source_is_never_replaced(video, slow):
+    before = video.read_bytes()
+    with pytest.raises(InputError, match="would replace it; choose another folder"):
+        track_live(video, video.parent)
+    assert video.read_bytes() == before
+
+
+# Ctrl-C
+
+
+@pytest.fixture
+def camera(tmp_path):
+    """A pipe that a camera fills with seven seconds of video, and that then stays silent.
+
+    FFmpeg looks at five seconds of a stream before it says what is in it.
+    """
+    broadcast = write_with_pyav(tmp_path / "camera.ts", 70, format="mpegts", g="5", bf="0")
+    pipe, unplugged = tmp_path / "camera", threading.Event()
+    os.mkfifo(pipe)
+
+    def send():
+        with pipe.open("wb") as file:
+            file.write(broadcast.read_bytes())
+            file.flush()
+            unplugged.wait()
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    yield pipe
+    unplugged.set()
+    sender.join(timeout=10)
+
+
+# the command line, and a word on standard output after every frame
+TALKING = """
+import sys
+from queryinst_vis import cli
+from queryinst_vis.engine.inference import VideoTracker
+
+update = VideoTracker.update
+
+def update_and_tell(self, frame):
+    detections = update(self, frame)
+    print("tracked", flush=True)
+    return detections
+
+VideoTracker.update = update_and_tell
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def start_tracking(source, out):
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    words = ["track", str(source), "--live", "--max-size", "64", "--out", str(out)]
+    return subprocess.Popen(
+        [sys.executable, "-c", TALKING, *words, "--weights", "shapes"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
+def test_ctrl_c_finishes_the_files_even_where_the_camera_has_gone_silent(camera, tmp_path, number):
+    out = tmp_path / "out"
+    process = start_tracking(camera, out)
+    watchdog = threading.Timer(120, process.kill)
+    watchdog.start()
+    assert process.stdout.readline() == "tracked\n"
+    process.send_signal(number)
+    printed, errors = process.communicate(timeout=60)
+    watchdog.cancel()
+    assert process.returncode == 0, errors
+    assert f"wrote {out / 'camera.mp4'}" in printed and "were dropped" in printed
+    assert sorted(os.listdir(out)) == ["camera.mp4", "results.json", "timeline.png"]
+    frames = 1 + printed.count("tracked\n")
+    assert len(VideoReader(out / "camera.mp4")) == frames
+    entries = json.loads((out / "results.json").read_text())
+    assert all(len(entry["segmentations"]) == frames for entry in entries)
+
+
+def test_ctrl_c_before_the_first_frame_leaves_nothing(video, tmp_path, monkeypatch, slow):
+    """The source is open, the weights are loaded, and nothing comes."""
+    unplugged = threading.Event()
+
+    def stay_silent(_):
+        os.kill(os.getpid(), signal.SIGINT)
+        unplugged.wait()
+        yield from ()
+
+    monkeypatch.setattr(LiveReader, "__iter__", stay_silent)
+    assert cli.main(["track", str(video), "--live", "--out", str(tmp_path / "out")]) == 130
+    unplugged.set()
+    assert os.listdir(tmp_path / "out") == []
