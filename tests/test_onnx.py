@@ -268,9 +268,8 @@ def test_a_file_of_another_kind_is_refused(onnxruntime, metadata, message, tmp_p
 
 @pytest.mark.parametrize("missing", ["onnx", "onnxscript"])
 def test_exporting_without_the_packages_names_the_extra(missing, monkeypatch, tmp_path):
-    pytest.importorskip("onnxscript" if missing == "onnx" else "onnx")
     monkeypatch.setitem(sys.modules, missing, None)
-    message = rf"needs the packages {missing}: pip install 'queryinst-vis\[onnx\]'"
+    message = rf"needs the packages .*\b{missing}\b.*: pip install 'queryinst-vis\[onnx\]'"
     with pytest.raises(InputError, match=message):
         export_onnx(*tiny_model(), tmp_path / "a.onnx", 64, 64)
     assert list(tmp_path.iterdir()) == []
@@ -301,7 +300,8 @@ def test_sizes_that_no_network_input_has_are_refused(
 
 def test_a_model_that_onnx_cannot_express_leaves_no_file(onnxruntime, monkeypatch, tmp_path):
     def fail(*arguments, **options):
-        raise torch.onnx.OnnxExporterError("no such operator\nand much more")
+        advice = torch.onnx.OnnxExporterError("next steps:\nmodify the code")
+        raise advice from ValueError("no such operator\nand much more")
 
     monkeypatch.setattr(torch.onnx, "export", fail)
     message = "cannot express this model in ONNX, with the backbone lcnet_035: no such operator$"

@@ -124,9 +124,11 @@ def _translate(
             verbose=False,
         )
     except torch.onnx.OnnxExporterError as error:
+        # the error itself is advice for programmers, on many lines
+        reason = str(error.__cause__ or error).partition("\n")[0]
         raise InputError(
             f"PyTorch {torch.__version__} cannot express this model in ONNX, with the backbone "
-            f"{config.model.backbone.name}: {str(error).strip().splitlines()[0]}"
+            f"{config.model.backbone.name}: {reason}"
         ) from error
 
 
