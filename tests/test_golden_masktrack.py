@@ -13,6 +13,7 @@ from torch.testing import assert_close
 from torchvision.ops import box_iou
 
 from queryinst_vis.config import TrackingConfig
+from queryinst_vis.engine.track import REMEMBERED
 from queryinst_vis.losses.track import track_loss, track_targets
 from queryinst_vis.models.track_head import TrackHead, similarity_logits
 from queryinst_vis.structures import Detections
@@ -69,8 +70,9 @@ def mmdet_detections(frame, result):
 # --- the original ---------------------------------------------------------------------------
 
 
-def test_original_raw_ids_of_every_frame(original, original_head):
-    tracker = Tracker()
+@pytest.mark.parametrize("max_tracks", [None, REMEMBERED], ids=["as published", "as in track"])
+def test_original_raw_ids_of_every_frame(original, original_head, max_tracks):
+    tracker = Tracker(TrackingConfig(max_tracks=max_tracks))
     seen = []
     for frame in original["frames"]:
         tracker.update(original_detections(frame, original_head))

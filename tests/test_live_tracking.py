@@ -243,3 +243,20 @@ def test_ctrl_c_before_the_first_frame_leaves_nothing(video, tmp_path, monkeypat
     assert cli.main(["track", str(video), "--live", "--out", str(tmp_path / "out")]) == 130
     unplugged.set()
     assert os.listdir(tmp_path / "out") == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_ffmpeg_waits_for_a_first_byte(tmp_path):
+    pipe = tmp_path / "camera"
+    os.mkfifo(pipe)
+    process = start_tracking(pipe, tmp_path / "out")
+    watchdog = threading.Timer(120, process.kill)
+    watchdog.start()
+    with pipe.open("wb"):  # returns once the other side has opened it, too
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    watchdog.cancel()
+    assert process.returncode == 130
+    assert errors == "queryinst-vis: error: interrupted\n"
+    assert not (tmp_path / "out").exists()

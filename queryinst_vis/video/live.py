@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import av
 import numpy as np
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.prefetch import Latest
 from queryinst_vis.video.reader import upright_rgb
 
 # What an address may begin with. FFmpeg knows protocols that read several or other sources.
@@ -82,10 +83,8 @@ class LiveReader:
             self._where = f"live source {address.scheme}://{place}"
         self._paced = address is None and Path(self._source).is_file()
         try:
-            if address is None:
-                self._container = self._open_path(Path(self._source))
-            else:
-                self._container = self._open_address(address.scheme)
+            # In a thread: FFmpeg waits in there for data that may never come, deaf to Ctrl-C.
+            [self._container] = Latest(self._open(address) for _ in range(1))
         except av.FFmpegError as error:
             raise InputError(
                 f"{self._where}: cannot be opened as a video ({_reason(error)})"
@@ -124,6 +123,11 @@ class LiveReader:
                 yield from pictures
         except av.FFmpegError as error:
             self.fault = _reason(error)
+
+    def _open(self, address: SplitResult | None) -> av.container.InputContainer:
+        if address is None:
+            return self._open_path(Path(self._source))
+        return self._open_address(address.scheme)
 
     def _open_path(self, path: Path) -> av.container.InputContainer:
         if not path.exists():

@@ -25,7 +25,7 @@ class VideoWriter:
     H.264 wants even sides: frames with an odd one get their last row or column twice.
 
     Frames with times of their own may go on without end: they are written as a fragmented mp4,
-    which needs no index of all frames in memory (that of other files takes 64 bytes a frame).
+    which needs no index of all frames in memory (elsewhere it takes some 100 bytes a frame).
 
     Args:
         path: the mp4 to write; missing folders are made.
