@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from queryinst_vis.models.neck import FPN
 
-TILE = 16
+TILE = 8
 """Side of a tile in pixels of its level."""
 WORTHWHILE = 0.6
 """Share of a level's tiles from which on all are computed at once: tiles overlap by a border."""
