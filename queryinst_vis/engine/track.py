@@ -82,7 +82,7 @@ def track_video(
         score_threshold: detections below this score, 0..1, are left out.
         stride: look at every that many frames; the annotated video keeps its speed.
         max_frames: stop after this many; None: all.
-        batch: frames that the network sees at a time; more is faster where it can overlap them.
+        batch: frames that the network sees at a time; several are faster, on CPUs too.
         max_size: as for ``VideoTracker.from_pretrained``.
         device: ``"auto"`` takes the accelerator where there is one.
         overrides: dotlist changes of the config inside the weights, e.g.

@@ -1,0 +1,149 @@
+"""What each step towards speed is worth: the model as ``track`` runs it, and with one step undone.
+
+Every variant computes the same frame in turn, so that whatever else the machine does meets them
+alike; the answers are compared. Prints the median milliseconds of each variant and what the step
+that it lacks saves. A config gets random weights, as with ``queryinst-vis benchmark``::
+
+    python benchmarks/steps.py configs/youtube_vis/queryinst_vis_r50_2019.yaml --threads 2
+    python benchmarks/steps.py people --size 512x288
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from statistics import median
+from unittest.mock import patch
+
+import torch
+import torchvision
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor, nn
+
+from queryinst_vis.benchmark.inputs import endless_batches, obtain_weights, render_clip
+from queryinst_vis.engine.checkpoint import load_model
+from queryinst_vis.engine.inference import detect_frames
+from queryinst_vis.models import inference_form, roi
+from queryinst_vis.models.inference_form import to_inference_form
+from queryinst_vis.models.mask_head import MaskHead
+from queryinst_vis.models.queryinst import QueryInst
+from queryinst_vis.video.reader import VideoReader
+
+TOLERANCE = 1e-2  # pixels
+
+Variant = tuple[QueryInst, Callable[[], AbstractContextManager]]
+
+
+def torchvision_roi_align(
+    feature: Tensor, rois: Tensor, size: int, scale: float, samples: int
+) -> Tensor:
+    """The same by torchvision's kernel."""
+    return torchvision.ops.roi_align(feature, rois, size, scale, samples, aligned=True)
+
+
+def predict_every_class(head: MaskHead, refined: Tensor, labels: Tensor | None = None) -> Tensor:
+    """``MaskHead.predict`` by masks of all classes, of which one is taken."""
+    masks = head.predictor(head.upsample(refined).relu())
+    return masks if labels is None else masks[torch.arange(len(labels)), labels]
+
+
+whole_pyramid = partial(patch.object, QueryInst, "_readable_features", QueryInst.extract_features)
+their_roi_align = partial(patch.object, roi, "roi_align", torchvision_roi_align)
+every_class = partial(patch.object, MaskHead, "predict", predict_every_class)
+
+
+def without_packed_linear(model: QueryInst) -> QueryInst:
+    """The inference form, but for its linear layers."""
+    can_pack = inference_form.can_pack
+
+    def only_convolutions(layer: nn.Module, dtype: torch.dtype) -> bool:
+        return isinstance(layer, nn.Conv2d) and can_pack(layer, dtype)
+
+    with patch.object(inference_form, "can_pack", only_convolutions):
+        return to_inference_form(model)
+
+
+def without_folding(model: QueryInst) -> QueryInst:
+    """The inference form with its batch norms."""
+    with patch.object(inference_form, "fold_batch_norms", lambda model: None):
+        return to_inference_form(model)
+
+
+def make_variants(model: QueryInst) -> dict[str, Variant]:
+    """By name: a model, and the surroundings in which it computes."""
+    ready = to_inference_form(copy.deepcopy(model))
+    unpacked = to_inference_form(copy.deepcopy(model), pack_convs=False)
+    return {
+        "as track runs it": (ready, nullcontext),
+        "the whole pyramid": (ready, whole_pyramid),
+        "batch norms of their own": (without_folding(copy.deepcopy(model)), nullcontext),
+        "linear layers not packed": (without_packed_linear(copy.deepcopy(model)), nullcontext),
+        "convolutions not packed": (unpacked, nullcontext),
+        "torchvision's RoIAlign": (ready, their_roi_align),
+        "masks of every class": (ready, every_class),
+        "none of the steps": (model.requires_grad_(False), without_any),
+    }
+
+
+@contextmanager
+def without_any() -> Iterator[None]:
+    """The whole pyramid, torchvision's RoIAlign and masks of every class together."""
+    with whole_pyramid(), their_roi_align(), every_class():
+        yield
+
+
+def main() -> int:
+    """Measure, compare, print; exit status 1 when a variant's boxes differ."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("model", help="weights by name or file, or a config YAML")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("--size", default="640x360", metavar="WxH", help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=12, metavar="N")
+    parser.add_argument("--threads", type=int, metavar="N")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    width, height = map(int, arguments.size.split("x"))
+    with tempfile.TemporaryDirectory() as folder:
+        weights = obtain_weights(arguments.model, [], 0, Path(folder))
+        overrides = ["inference.one_label_per_query=true", "inference.score_threshold=0"]
+        model, config = load_model(weights, "cpu", [*overrides, *arguments.overrides])
+        frames = endless_batches(VideoReader(render_clip((width, height), 8, 0, Path(folder))), 1)
+        variants = make_variants(model)
+        times: dict[str, list[float]] = {name: [] for name in variants}
+        difference = 0.0
+        for _ in track(range(arguments.rounds + 1), "measuring", Console(stderr=True)):
+            frame = next(frames)
+            boxes = []
+            for name, (variant, surroundings) in variants.items():
+                with surroundings():
+                    start = time.perf_counter()
+                    (found,) = detect_frames(variant, config, frame)
+                    times[name].append(time.perf_counter() - start)
+                boxes.append(found.boxes)
+            difference = max(difference, *((b - boxes[0]).abs().max().item() for b in boxes))
+    table = Table("", "median ms", "saved by the step", title=f"{arguments.model}, a frame")
+    medians = {name: 1000 * median(values[1:]) for name, values in times.items()}
+    best = medians["as track runs it"]
+    for name, value in medians.items():
+        table.add_row(name, f"{value:.0f}", f"{value - best:+.0f} ms, {1 - best / value:.0%}")
+    console = Console()
+    console.print(table)
+    console.print(
+        f"boxes differ by {difference:.1e} pixels at most; {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__}"
+    )
+    return 0 if difference <= TOLERANCE else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
