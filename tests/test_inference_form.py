@@ -4,13 +4,12 @@ import copy
 
 import pytest
 import torch
-from timm.layers import Conv2dSame
 from torch import nn
 from torch.testing import assert_close
 
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.inference_form import to_inference_form
-from queryinst_vis.models.packed import PackedConv2d, PackedLinear, can_pack
+from queryinst_vis.models.packed import PackedLinear, can_pack
 from queryinst_vis.models.postprocess import detect
 from tests.tiny import tiny_config
 
@@ -129,36 +128,7 @@ def test_a_packed_layer_is_the_layer(rows, bias):
 
 
 @needs_packing
-@pytest.mark.parametrize("activation", [None, nn.ReLU(), nn.ReLU6()])
-@pytest.mark.parametrize(("groups", "stride", "bias"), [(1, 1, True), (8, 2, False)])
-def test_a_packed_convolution_is_the_convolution(activation, groups, stride, bias):
-    """Also when the size of its input changes, for which its weights are packed."""
-    conv = nn.Conv2d(8, 16, 3, stride, padding=1, groups=groups, bias=bias).requires_grad_(False)
-    packed = PackedConv2d(conv, activation=activation)
-    for size in ((2, 8, 20, 30), (1, 8, 33, 17), (0, 8, 33, 17), (2, 8, 20, 30)):
-        images = 6 * torch.randn(size)
-        expected = conv(images) if activation is None else activation(conv(images))
-        assert_close(packed(images), expected, rtol=1e-4, atol=1e-4)
-
-
-@needs_packing
-def test_activations_go_into_the_convolutions_before_them():
-    model = to_inference_form(build("tf_efficientnet_lite0", norm="BN"))
-    left = [m for m in model.backbone.modules() if isinstance(m, nn.ReLU6)]
-    padded = [m for m in model.backbone.modules() if isinstance(m, Conv2dSame)]
-    assert len(left) == len(padded) > 0  # those that pad by themselves are not packed
-    assert not any(isinstance(m, nn.ReLU) for m in model.mask_heads[-1].modules())
-
-
-@needs_packing
-def test_what_compilation_packs_is_left_to_it():
-    model = to_inference_form(build(), pack_convs=False)
-    assert not any(isinstance(module, PackedConv2d) for module in model.modules())
-
-
-@needs_packing
 def test_only_large_matrices_are_packed():
     assert not can_pack(nn.Linear(64, 64), torch.float32)
     assert not can_pack(nn.Linear(512, 512), torch.float64)
     assert not can_pack(nn.Linear(512, 512, device="meta"), torch.float32)
-    assert not can_pack(nn.Conv2d(3, 8, 3, padding="same"), torch.float32)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from queryinst_vis.models import lazy_pyramid
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.lazy_pyramid import TILE, LazyPyramid
 from queryinst_vis.models.neck import FPN
@@ -16,6 +17,14 @@ from tests.tiny import tiny_config
 
 HEIGHT, WIDTH = 256, 416  # of the input: P2 is 64x104, no multiple of the tile
 SIDES = st.floats(1, 120)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_level_is_cheap():
+    """Small maps stand for large ones here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lazy_pyramid, "CHEAP", 0)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +100,15 @@ def test_a_whole_level_can_be_had_at_any_time(pyramid):
     assert len(lazy) == 4
     for ours, theirs in zip(lazy, whole, strict=True):
         assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_cheap_level_is_computed_as_a_whole(pyramid, monkeypatch):
+    fpn, levels = pyramid
+    monkeypatch.setattr(lazy_pyramid, "CHEAP", 10**9)
+    lazy = LazyPyramid(fpn, levels)
+    read = lazy.around(0, torch.tensor([[1.0, 10, 10, 60, 60]]), 0.25)
+    assert_close(read, fpn(levels)[0], rtol=0, atol=1e-5)
 
 
 def test_inference_equals_the_plain_path():

@@ -13,7 +13,6 @@ from queryinst_vis.commands.arguments import (
     fraction,
 )
 
-
 _BATCH = 4  # frames of a file; nobody waits for a single one
 
 

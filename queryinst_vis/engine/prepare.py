@@ -27,9 +27,8 @@ def prepare(model: QueryInst, config: Config) -> QueryInst:
     Raises:
         InputError: an unknown precision, or no compiler.
     """
-    compiled = config.inference.compile
-    to_inference_form(model, inference_dtype(config), pack_convs=not compiled)
-    if compiled:
+    to_inference_form(model, inference_dtype(config))
+    if config.inference.compile:
         _check_compiler(model.queries.device)
         # the heads' shapes follow from what they find; the backbone's only from the frame's size
         model.backbone.compile(dynamic=False)

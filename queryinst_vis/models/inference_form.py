@@ -11,36 +11,34 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from queryinst_vis.models.packed import ACTIVATIONS, PackedConv2d, PackedLinear, can_pack
+from queryinst_vis.models.packed import PackedLinear, can_pack
 from queryinst_vis.models.queryinst import QueryInst
 
 _PROBE_SIZE = 64  # pixels; what reads what does not depend on it
 
 
 @torch.inference_mode(False)  # a caller's; autograd has to follow one run
-def to_inference_form(
-    model: QueryInst, dtype: torch.dtype = torch.float32, pack_convs: bool = True
-) -> QueryInst:
-    """Fold batch norms into convolutions, and lay weights out as the CPU reads them.
+def to_inference_form(model: QueryInst, dtype: torch.dtype = torch.float32) -> QueryInst:
+    """Fold batch norms into convolutions, and lay large matrices out as the CPU reads them.
 
     Args:
         model: changed in place; it can no longer be trained, saved or moved.
         dtype: of the weights of convolutions and linear layers. Another one than float32 wants
             ``torch.autocast`` around the model, which leaves weights of its own type alone.
-        pack_convs: False leaves convolutions to ``torch.compile``, which packs them itself.
     """
     model.eval().strip_training_heads()
     fold_batch_norms(model)
-    _pack(model, dtype, (nn.Linear, nn.Conv2d) if pack_convs else (nn.Linear,))
-    for module in model.modules():
-        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+    for name, module in list(model.named_modules()):
+        if type(module) is nn.Linear and can_pack(module, dtype):
+            _replace(model, name, PackedLinear(module, dtype))
+        elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             module.to(dtype)
     return model.requires_grad_(False)
 
 
 def fold_batch_norms(model: QueryInst) -> None:
     """Let every convolution that only a batch norm reads scale and shift by itself."""
-    for name, reader in list(_sole_readers(model, (nn.BatchNorm2d,))):
+    for name, reader in list(_convs_with_norms(model)):
         conv, norm = model.get_submodule(name), model.get_submodule(reader)
         conv.weight, conv.bias = fuse_conv_bn_weights(
             conv.weight,
@@ -55,29 +53,8 @@ def fold_batch_norms(model: QueryInst) -> None:
         _replace(model, reader, getattr(norm, "act", nn.Identity()))
 
 
-def _pack(model: QueryInst, dtype: torch.dtype, kinds: tuple[type[nn.Module], ...]) -> None:
-    """Replace large linear layers, and convolutions with the activations that read them."""
-    activations = dict(_sole_readers(model, ACTIVATIONS))
-    # the lazy pyramid applies the former to tiles, without their padding; of the latter, a mask
-    # needs its own class only
-    read_elsewhere = {*model.neck.output_convs, model.mask_heads[-1].predictor}
-    for name, module in list(model.named_modules()):
-        if type(module) not in kinds or not can_pack(module, dtype):
-            continue
-        if isinstance(module, nn.Linear):
-            _replace(model, name, PackedLinear(module, dtype))
-        elif module not in read_elsewhere:
-            reader = activations.get(name)
-            activation = None if reader is None else model.get_submodule(reader)
-            _replace(model, name, PackedConv2d(module, dtype, activation))
-            if reader is not None:
-                _replace(model, reader, nn.Identity())
-
-
-def _sole_readers(
-    model: QueryInst, readers: tuple[type[nn.Module], ...]
-) -> Iterator[tuple[str, str]]:
-    """Names of the convolutions that one such module reads and nothing else, and of the latter.
+def _convs_with_norms(model: QueryInst) -> Iterator[tuple[str, str]]:
+    """Names of the convolutions that only a batch norm reads, and of those batch norms.
 
     Autograd's graph of a run tells: who reads a result holds the node that made it.
     """
@@ -91,7 +68,7 @@ def _sole_readers(
                     lambda _, inputs, output, name=name: made.update({output.grad_fn: name})
                 )
             )
-        elif isinstance(module, readers):
+        elif isinstance(module, nn.BatchNorm2d):
             hooks.append(
                 module.register_forward_pre_hook(
                     lambda _, inputs, name=name: read.append((inputs[0].grad_fn, name))
@@ -102,9 +79,9 @@ def _sole_readers(
     finally:
         for hook in hooks:
             hook.remove()
-    for node, reader in read:
+    for node, norm in read:
         if node in made and times_read[node] == 1:
-            yield made[node], reader
+            yield made[node], norm
 
 
 @torch.enable_grad()

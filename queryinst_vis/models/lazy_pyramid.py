@@ -7,16 +7,20 @@ level is made of tiles, and a tile is computed when the first box that touches i
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from queryinst_vis.models.neck import FPN
 
-TILE = 8
+TILE = 16
 """Side of a tile in pixels of its level."""
 WORTHWHILE = 0.6
 """Share of a level's tiles from which on all are computed at once: tiles overlap by a border."""
+CHEAP = 10**9
+"""Multiplications of a whole level below which looking after tiles costs more than it saves."""
 
 
 class LazyPyramid:
@@ -95,6 +99,7 @@ class _LazyLevel:
         self._tops, self._lefts = (_tile_starts(side) for side in merged.size)
         self._done = torch.zeros(merged.batch, len(self._tops), len(self._lefts), dtype=torch.bool)
         self._map: Tensor | None = None
+        self._is_cheap = conv.weight.numel() * math.prod(merged.size) < CHEAP
 
     def whole(self) -> Tensor:
         if self._map is None or not self._done.all():
@@ -103,9 +108,11 @@ class _LazyLevel:
         return self._map
 
     def around(self, rois: Tensor, scale: float) -> Tensor:
+        if self._is_cheap or min(self._merged.size) < TILE:
+            return self.whole()
         wanted = self._done | self._touched(rois, scale)
         missing = wanted & ~self._done
-        if wanted.float().mean() > WORTHWHILE or min(self._merged.size) < TILE:
+        if wanted.float().mean() > WORTHWHILE:
             return self.whole()
         if self._map is None:
             # most of this memory is never touched, which saves more than it looks
