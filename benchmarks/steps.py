@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import random
 import sys
 import tempfile
 import time
@@ -94,12 +95,6 @@ def without_any() -> Iterator[None]:
         yield
 
 
-def rotated(names: list[str], places: int) -> list[str]:
-    """The names, beginning with another one."""
-    start = places % len(names)
-    return names[start:] + names[:start]
-
-
 def main() -> int:
     """Measure, compare, print; exit status 1 when a variant's boxes differ."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -119,12 +114,12 @@ def main() -> int:
         frames = endless_batches(VideoReader(render_clip((width, height), 8, 0, Path(folder))), 1)
         variants = make_variants(model)
         times: dict[str, list[float]] = {name: [] for name in variants}
-        difference = 0.0
-        for turn in track(range(arguments.rounds + 1), "measuring", console=Console(stderr=True)):
+        difference, order = 0.0, random.Random(0)
+        for _ in track(range(arguments.rounds + 1), "measuring", console=Console(stderr=True)):
             frame = next(frames)
             boxes = []
-            # each variant takes every place in the order: the first finds the caches cold
-            for name in rotated(list(variants), turn):
+            # in any order: whoever follows another model finds the caches cold
+            for name in order.sample(list(variants), len(variants)):
                 variant, surroundings = variants[name]
                 with surroundings():
                     start = time.perf_counter()
