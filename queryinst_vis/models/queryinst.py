@@ -70,12 +70,15 @@ class QueryInst(nn.Module):
         """``(B, 3, H, W)`` normalised images (sides divisible by 32) to P2..P5."""
         return self.neck(self.backbone(images))
 
-    def forward(self, images: Tensor, image_sizes: list[tuple[int, int]]) -> QueryInstOutput:
+    def forward(
+        self, images: Tensor, image_sizes: list[tuple[int, int]] | Tensor
+    ) -> QueryInstOutput:
         """Run the detector; masks and embeddings are asked for afterwards.
 
         Args:
             images: ``(B, 3, H, W)`` normalised, padded at right and bottom.
-            image_sizes: ``(height, width)`` of each image without padding.
+            image_sizes: ``(height, width)`` of each image without padding; a ``(B, 2)`` tensor
+                where they are an input of a traced graph.
         """
         features = self._readable_features(images)
         boxes = initial_boxes(self.proposals, image_sizes)
