@@ -169,6 +169,7 @@ class TrainConfig:
     weight_decay: float = 1.0e-4
     decay_norms: bool = True  # False: no weight decay on norms, biases and position tables
     clip_norm: float = 1.0
+    average_decay: float = 0.0  # of a moving average of the weights, which is scored; 0: none
     warmup_steps: int = 1000
     warmup_factor: float = 0.001
     lr_steps: list[int] = field(default_factory=lambda: [60000, 82500])

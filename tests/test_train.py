@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
+from torch import nn
 
 from queryinst_vis.config import BackboneConfig, TrainConfig, config_to_dict, load_config
 from queryinst_vis.engine import evaluate as evaluation
 from queryinst_vis.engine import train as training
+from queryinst_vis.engine.average import WeightAverage
 from queryinst_vis.engine.checkpoint import load_model, load_weights, save_weights
 from queryinst_vis.engine.log import MetricsLog
 from queryinst_vis.engine.schedule import build_optimizer, learning_rate, set_learning_rate
@@ -178,6 +180,42 @@ def test_a_killed_run_resumes_exactly(tmp_path, videos, finished):
     assert_same_state(work_dir, finished)
     assert metric(work_dir, "loss") == pytest.approx(metric(finished, "loss"), abs=0)
     assert list(metric(work_dir, "val/AP")) == [2, 4, 6]
+
+
+def test_an_average_of_the_weights_is_what_a_run_publishes(tmp_path, videos, finished):
+    config = recipe(videos)
+    config.train.average_decay = 0.5
+    train(config, tmp_path / "whole", devices=1)
+    state = load_training_state(tmp_path / "whole" / "last.ckpt")
+    _, published = load_weights(tmp_path / "whole" / "final.safetensors")
+    _, of_state = load_weights(tmp_path / "whole" / "last.ckpt")
+    assert_same_state(tmp_path / "whole", finished)  # the training itself is as without
+    for name in state.model:
+        assert torch.equal(published[name], state.average[name]), name
+        assert torch.equal(of_state[name], state.average[name]), name
+    assert not torch.equal(state.model["queries"], state.average["queries"])
+
+    config.train.max_steps = 4
+    train(config, tmp_path / "parts", devices=1)
+    config.train.max_steps = 6
+    train(config, tmp_path / "parts", resume=True, devices=1)
+    resumed = load_training_state(tmp_path / "parts" / "last.ckpt")
+    assert all(torch.equal(resumed.average[name], state.average[name]) for name in state.average)
+
+
+def test_the_average_is_that_of_the_weights_after_every_step():
+    model = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+        average = WeightAverage(model, 0.9)
+        expected = None
+        for step, value in enumerate((2.0, 4.0, 8.0)):
+            model.weight.fill_(value)
+            average.update(model)
+            # decay 1/10 at first, (1 + n) / (10 + n) after n updates; the first one is taken whole
+            decay = (1 + step) / (10 + step)
+            expected = value if expected is None else decay * expected + (1 - decay) * value
+            assert average.model.weight.item() == pytest.approx(expected)
 
 
 def write_yaml(path, config):

@@ -104,7 +104,7 @@ def load_weights(path: str | Path) -> tuple[Config, StateDict]:
         raise InputError(f"weights {path}: no such file")
     if is_training_state(path):
         state = load_training_state(path)
-        return state.config, state.model
+        return state.config, state.weights
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

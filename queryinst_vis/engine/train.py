@@ -15,6 +15,7 @@ from torch import Tensor
 
 from queryinst_vis.config import Config, TrainConfig
 from queryinst_vis.data.loader import train_loader
+from queryinst_vis.engine.average import WeightAverage
 from queryinst_vis.engine.checkpoint import (
     check_same_model,
     differences,
@@ -101,6 +102,8 @@ def check_recipe(recipe: TrainConfig) -> None:
         for name in names:
             if not fits(getattr(recipe, name)):
                 raise InputError(f"train.{name}: must be {expected}, is {getattr(recipe, name)}")
+    if not 0 <= recipe.average_decay < 1:
+        raise InputError(f"train.average_decay: must be in [0, 1), is {recipe.average_decay}")
 
 
 def _open_run(work_dir: Path, config: Config, resume: bool) -> TrainingState | None:
@@ -169,6 +172,7 @@ class Trainer:
         self.module, self.optimizer = fabric.setup(module, optimizer)
         if state:  # only now, because the setup moves the parameters to their device
             load_moments(self.optimizer, state.optimizer)
+        self.average = self._open_average(state)
         self.window = _Window()
         self.log: MetricsLog | None = None  # of the first process
 
@@ -196,6 +200,17 @@ class Trainer:
                 self.display.say(line)
         return model
 
+    def _open_average(self, state: TrainingState | None) -> WeightAverage | None:
+        decay = self.recipe.average_decay
+        if not decay:
+            return None
+        return WeightAverage(self.model, decay, self.step, state.average if state else None)
+
+    @property
+    def _published(self) -> QueryInst:
+        """The model to score and keep: the average, where there is one."""
+        return self.average.model if self.average else self.model
+
     def run(self) -> None:
         """Train to the last step, or until asked to stop."""
         if self._is_first:
@@ -216,7 +231,7 @@ class Trainer:
                 self._evaluate()
         self._save_state()
         if self._is_first:
-            save_weights(self.work_dir / "final.safetensors", self.model, self.config)
+            save_weights(self.work_dir / "final.safetensors", self._published, self.config)
             self.log.close()
         self.fabric.barrier()  # whoever comes back may read the files
         self.display.say(f"done: weights in {self.work_dir / 'final.safetensors'}")
@@ -240,6 +255,8 @@ class Trainer:
             self._fail(losses, norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        if self.average:
+            self.average.update(self.model)
         self.step += 1
         self.window.add(losses, norm, time.monotonic() - begin)
         note = self._log(rate) if self._is_due(self.recipe.log_every) else None
@@ -286,7 +303,9 @@ class Trainer:
         """Score the model, keep it if it is the best so far; returns the step."""
         if self.validation_set is not None:
             with self.display.paused():
-                score, metrics = evaluate(self.fabric, self.model, self.config, self.validation_set)
+                score, metrics = evaluate(
+                    self.fabric, self._published, self.config, self.validation_set
+                )
             self.module.train()
             if self._is_first:
                 self.log.write(self.step, {f"val/{name}": m for name, m in metrics.items()})
@@ -300,7 +319,7 @@ class Trainer:
     def _keep_best(self, score: float) -> None:
         if self.best is None or score > self.best:
             self.best = score
-            save_weights(self.work_dir / "best.safetensors", self.model, self.config)
+            save_weights(self.work_dir / "best.safetensors", self._published, self.config)
 
     def _save_state(self) -> None:
         if self._is_first:
@@ -310,6 +329,7 @@ class Trainer:
                 self.config,
                 self.model.state_dict(),
                 self.optimizer.state_dict(),
+                self.average.model.state_dict() if self.average else None,
             )
             save_training_state(self.work_dir / "last.ckpt", state)
 

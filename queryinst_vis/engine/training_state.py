@@ -33,6 +33,7 @@ class TrainingState:
         config: the run's config.
         model: the model's state dict.
         optimizer: the optimiser's state dict.
+        average: the moving average of the model's weights, where the recipe asks for one.
     """
 
     step: int
@@ -40,6 +41,12 @@ class TrainingState:
     config: Config
     model: dict[str, Tensor]
     optimizer: dict[str, Any]
+    average: dict[str, Tensor] | None = None
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """What the run would publish now."""
+        return self.model if self.average is None else self.average
 
 
 def save_training_state(path: str | Path, state: TrainingState) -> None:
@@ -55,6 +62,7 @@ def save_training_state(path: str | Path, state: TrainingState) -> None:
         "config": config_to_dict(state.config),
         "model": state.model,
         "optimizer": state.optimizer,
+        "average": state.average,
     }
     with atomic_path(path) as temporary:
         torch.save(values, temporary)
@@ -93,4 +101,5 @@ def load_training_state(path: str | Path) -> TrainingState:
         config=config_from_dict(values["config"], f"checkpoint {path}"),
         model=values["model"],
         optimizer=values["optimizer"],
+        average=values.get("average"),
     )
