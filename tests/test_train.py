@@ -109,7 +109,7 @@ def assert_same_state(first, second):
     assert first.model.keys() == second.model.keys()
     for name in first.model:
         assert torch.equal(first.model[name], second.model[name]), name
-    moments, others = first.optimizer["state"], second.optimizer["state"]
+    moments, others = first.moments, second.moments
     assert moments.keys() == others.keys() and moments
     for key in moments:
         for name in ("step", "exp_avg", "exp_avg_sq"):
@@ -281,19 +281,40 @@ def test_resuming_another_model_is_refused(finished, videos):
         train(config, finished, resume=True, devices=1)
 
 
-def test_resuming_with_other_settings_uses_and_reports_them(tmp_path, images, capsys):
+def test_resuming_with_other_settings_uses_and_reports_them(tmp_path, images, capsys, monkeypatch):
     config = tiny_config(train=images, track=False)
     config.train.max_steps = 1
     train(config, tmp_path, devices=1)
     config.train = replace(config.train, max_steps=2, weight_decay=0.5, backbone_lr_multiplier=0.1)
+    config.train.decay_norms = False  # other groups, so another order of the parameters
+    optimizers = []
+    monkeypatch.setattr(
+        training,
+        "build_optimizer",
+        lambda *of: optimizers.append(build_optimizer(*of)) or optimizers[0],
+    )
     train(config, tmp_path, resume=True, devices=1)
-    backbone, heads = load_training_state(tmp_path / "last.ckpt").optimizer["param_groups"]
-    assert backbone["weight_decay"] == heads["weight_decay"] == 0.5
-    assert backbone["lr"] == pytest.approx(0.1 * heads["lr"])
+    groups = optimizers[0].param_groups
+    assert sorted(group["weight_decay"] for group in groups) == [0.0, 0.0, 0.5, 0.5]
+    assert max(group["lr"] for group in groups) == pytest.approx(
+        10 * min(group["lr"] for group in groups)
+    )
     assert "resumed with another train.weight_decay: 0.5 (was 0.0001)" in capsys.readouterr().err
+
+
+def test_stages_may_thaw_when_a_run_is_resumed(tmp_path, images):
+    config = tiny_config(train=images, track=False)
+    config.train.max_steps = 1
+    train(config, tmp_path, devices=1)
+    config.train.max_steps = 2
+    before = load_training_state(tmp_path / "last.ckpt")
     config.model.backbone.frozen_stages = 0
-    with pytest.raises(InputError, match=r"belongs to model\.backbone\.frozen_stages=1"):
-        train(config, tmp_path, resume=True, devices=1)
+    train(config, tmp_path, resume=True, devices=1)
+    after = load_training_state(tmp_path / "last.ckpt")
+    thawed = after.moments.keys() - before.moments.keys()
+    assert thawed and all(name.startswith("backbone.") for name in thawed)
+    assert all(after.moments[name]["step"] == 1 for name in thawed)
+    assert after.moments["queries"]["step"] == 2
 
 
 # Scores choose the best weights

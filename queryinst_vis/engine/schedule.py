@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from queryinst_vis.config import TrainConfig
+
+Moments = dict[str, dict[str, Tensor]]  # of every parameter, by its name
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -55,10 +57,31 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
     return AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
 
 
-def load_moments(optimizer: Optimizer, saved: dict[str, Any]) -> None:
-    """Go on with the moments of a saved optimiser state, under the settings of today's config."""
+def moments_by_name(optimizer: Optimizer, model: nn.Module) -> Moments:
+    """The optimiser's state of every parameter that it has updated.
+
+    By name, because the optimiser counts its parameters in the order of its groups, which
+    follows from settings that a resumed run may change.
+    """
+    state = optimizer.state_dict()["state"]
+    names = _names_in_order(optimizer, model)
+    return {names[index]: moments for index, moments in state.items()}
+
+
+def load_moments(optimizer: Optimizer, model: nn.Module, moments: Moments) -> None:
+    """Go on with saved moments, under the settings of today's config.
+
+    Parameters that were frozen so far have none and begin without.
+    """
+    names = _names_in_order(optimizer, model)
+    state = {index: moments[name] for index, name in enumerate(names) if name in moments}
     groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _names_in_order(optimizer: Optimizer, model: nn.Module) -> list[str]:
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    return [names[value] for group in optimizer.param_groups for value in group["params"]]
 
 
 def set_learning_rate(optimizer: Optimizer, step: int, config: TrainConfig) -> float:

@@ -26,7 +26,12 @@ from queryinst_vis.engine.evaluate import evaluate, open_validation_set
 from queryinst_vis.engine.interrupt import StopRequest
 from queryinst_vis.engine.launch import launch
 from queryinst_vis.engine.log import MetricsLog, ProgressDisplay
-from queryinst_vis.engine.schedule import build_optimizer, load_moments, set_learning_rate
+from queryinst_vis.engine.schedule import (
+    build_optimizer,
+    load_moments,
+    moments_by_name,
+    set_learning_rate,
+)
 from queryinst_vis.engine.step import TrainingStep
 from queryinst_vis.engine.training_state import (
     TrainingState,
@@ -122,13 +127,6 @@ def _open_run(work_dir: Path, config: Config, resume: bool) -> TrainingState | N
         return None
     state = load_training_state(checkpoint)
     check_same_model(config, state.config, f"checkpoint {checkpoint}")
-    if config.model.backbone.frozen_stages != state.config.model.backbone.frozen_stages:
-        raise InputError(
-            f"checkpoint {checkpoint}: its optimiser belongs to model.backbone.frozen_stages="
-            f"{state.config.model.backbone.frozen_stages}; to train with "
-            f"{config.model.backbone.frozen_stages}, start another run from it by "
-            "train.init_weights"
-        )
     return state
 
 
@@ -171,7 +169,7 @@ class Trainer:
         optimizer = build_optimizer(self.model, self.recipe)
         self.module, self.optimizer = fabric.setup(module, optimizer)
         if state:  # only now, because the setup moves the parameters to their device
-            load_moments(self.optimizer, state.optimizer)
+            load_moments(self.optimizer, self.model, state.moments)
         self.average = self._open_average(state)
         self.window = _Window()
         self.log: MetricsLog | None = None  # of the first process
@@ -328,7 +326,7 @@ class Trainer:
                 self.best,
                 self.config,
                 self.model.state_dict(),
-                self.optimizer.state_dict(),
+                moments_by_name(self.optimizer, self.model),
                 self.average.model.state_dict() if self.average else None,
             )
             save_training_state(self.work_dir / "last.ckpt", state)

@@ -10,16 +10,16 @@ from __future__ import annotations
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from queryinst_vis.config import Config, config_from_dict, config_to_dict
+from queryinst_vis.engine.schedule import Moments
 from queryinst_vis.errors import InputError
 from queryinst_vis.files import atomic_path
 
-FORMAT = "queryinst_vis-training/1"
+FORMAT = "queryinst_vis-training/2"
 ZIP_MAGIC = b"PK"  # torch.save writes zip archives
 
 
@@ -32,7 +32,7 @@ class TrainingState:
         best: the best evaluation score so far (0..1), or None before the first evaluation.
         config: the run's config.
         model: the model's state dict.
-        optimizer: the optimiser's state dict.
+        moments: the optimiser's state of every parameter, by its name.
         average: the moving average of the model's weights, where the recipe asks for one.
     """
 
@@ -40,7 +40,7 @@ class TrainingState:
     best: float | None
     config: Config
     model: dict[str, Tensor]
-    optimizer: dict[str, Any]
+    moments: Moments
     average: dict[str, Tensor] | None = None
 
     @property
@@ -61,7 +61,7 @@ def save_training_state(path: str | Path, state: TrainingState) -> None:
         "best": state.best,
         "config": config_to_dict(state.config),
         "model": state.model,
-        "optimizer": state.optimizer,
+        "moments": state.moments,
         "average": state.average,
     }
     with atomic_path(path) as temporary:
@@ -100,6 +100,6 @@ def load_training_state(path: str | Path) -> TrainingState:
         best=values["best"],
         config=config_from_dict(values["config"], f"checkpoint {path}"),
         model=values["model"],
-        optimizer=values["optimizer"],
-        average=values.get("average"),
+        moments=values["moments"],
+        average=values["average"],
     )
