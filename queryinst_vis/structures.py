@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,8 +61,13 @@ class Detections:
 
     def rles(self) -> list[RLE]:
         """The masks as N compressed COCO RLEs, without ever pasting one into a whole frame."""
-        regions = paste_regions(self._logits(), self.boxes, self.image_size, self.mask_threshold)
-        return [encode_region(region, x, y, self.image_size) for region, x, y in regions]
+        return [
+            encode_region(region, x, y, self.image_size) for region, x, y in self.mask_regions()
+        ]
+
+    def mask_regions(self) -> Iterator[tuple[np.ndarray, int, int]]:
+        """Each mask as ``(region, x, y)``: bool pixels around its box, and where they begin."""
+        return paste_regions(self._logits(), self.boxes, self.image_size, self.mask_threshold)
 
     def _logits(self) -> Tensor:
         if self.mask_logits is None:

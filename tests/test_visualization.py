@@ -71,6 +71,26 @@ def test_what_detections_lack_is_none_in_supervisions():
     assert exchanged.mask is None and exchanged.tracker_id is None
 
 
+@pytest.mark.parametrize("count", [0, 1, 40])
+def test_compact_masks_are_the_same_pixels(count):
+    generator = torch.Generator().manual_seed(count)
+    corners = (
+        torch.rand(count, 2, generator=generator) * 140 - 30
+    )  # in, around and beyond the frame
+    sides = torch.rand(count, 2, generator=generator) * 60
+    sides[::7] = 0
+    detections = Detections(
+        torch.cat([corners, corners + sides], 1),
+        torch.rand(count, generator=generator),
+        torch.zeros(count, dtype=torch.int64),
+        (70, 90),
+        mask_logits=torch.randn(count, 28, 28, generator=generator),
+    )
+    full, compact = (to_supervision(detections, compact) for compact in (False, True))
+    assert compact.mask.shape == full.mask.shape
+    assert np.array_equal(np.asarray(compact.mask), full.mask)
+
+
 def test_no_detections_as_supervisions():
     exchanged = to_supervision(found([], []))
     assert len(exchanged) == 0

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import supervision as sv
+from supervision.detection.compact_mask import CompactMask
 
 from queryinst_vis.structures import Detections
 
@@ -25,25 +26,40 @@ def track_colour(track_id: int) -> tuple[int, int, int]:
     return _PALETTE.by_idx(track_id).as_rgb()
 
 
-def to_supervision(detections: Detections) -> sv.Detections:
-    """Detections as supervision's exchange type, with full-size masks.
+def to_supervision(detections: Detections, compact: bool = False) -> sv.Detections:
+    """Detections as supervision's exchange type.
 
     Args:
         detections: with or without masks and track ids.
+        compact: give the masks as supervision's ``CompactMask``, which keeps and draws each
+            inside its box only, rather than as full-size arrays.
 
     Returns:
         ``xyxy`` (N, 4), ``mask`` (N, H, W) bool or None, ``confidence`` (N,), ``class_id`` (N,)
         and ``tracker_id`` (N,) or None, on the CPU.
     """
     detections = detections.to("cpu")
-    masks, ids = detections.mask_logits, detections.track_ids
+    masks, ids = None, detections.track_ids
+    if detections.mask_logits is not None:
+        masks = _compact_masks(detections) if compact else detections.masks().numpy()
     return sv.Detections(
         xyxy=detections.boxes.float().numpy(),
-        mask=None if masks is None else detections.masks().numpy(),
+        mask=masks,
         confidence=detections.scores.float().numpy(),
         class_id=detections.labels.numpy(),
         tracker_id=None if ids is None else ids.numpy(),
     )
+
+
+def _compact_masks(detections: Detections) -> CompactMask:
+    size = detections.image_size
+    masks = [CompactMask.from_dense(np.zeros((0, *size), bool), np.zeros((0, 4)), size)]
+    for region, x, y in detections.mask_regions():
+        height, width = region.shape
+        whole = np.array([[0, 0, width - 1, height - 1]])  # supervision's boxes end in a pixel
+        mask = CompactMask.from_dense(region[None], whole, region.shape)
+        masks.append(mask.with_offset(x, y, new_image_shape=size))
+    return CompactMask.merge(masks)
 
 
 class Overlay:
@@ -77,7 +93,7 @@ class Overlay:
             ValueError: the detections have no ``track_ids``.
         """
         is_ours = isinstance(detections, Detections)
-        found = to_supervision(detections) if is_ours else detections
+        found = to_supervision(detections, compact=True) if is_ours else detections
         if found.tracker_id is None:
             raise ValueError("Overlay draws tracks: these Detections have no track_ids")
         if self._annotators is None:
