@@ -32,7 +32,7 @@ from queryinst_vis.benchmark.timing import run_timed, spread_of
 from queryinst_vis.commands.arguments import count, size
 from queryinst_vis.data.transforms import fit_size, padded_size
 from queryinst_vis.engine.checkpoint import load_model
-from queryinst_vis.engine.inference import detect_frames
+from queryinst_vis.engine.detector import Detector
 from queryinst_vis.engine.prepare import prepare
 from queryinst_vis.errors import InputError
 from queryinst_vis.files import write_json_atomically
@@ -115,8 +115,8 @@ def _contestants(
     detector = OnnxDetector(folder / "model.onnx")
     prepared = prepare(copy.deepcopy(model), config)
     contestants: dict[str, Detect] = {
-        "PyTorch, plain": lambda frames: detect_frames(model, config, frames),
-        "PyTorch, as track": lambda frames: detect_frames(prepared, config, frames),
+        "PyTorch, plain": Detector(model, config).detect_frames,
+        "PyTorch, as track": Detector(prepared, config).detect_frames,
         "onnxruntime": detector.detect_frames,
     }
     return contestants, f"{input_width}x{input_height}"

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from queryinst_vis.benchmark.inputs import endless_batches, obtain_weights, render_clip
 from queryinst_vis.engine.checkpoint import load_model
-from queryinst_vis.engine.inference import detect_frames
+from queryinst_vis.engine.detector import Detector
 from queryinst_vis.models import inference_form, roi
 from queryinst_vis.models.inference_form import to_inference_form
 from queryinst_vis.models.mask_head import MaskHead
@@ -123,7 +123,7 @@ def main() -> int:
                 variant, surroundings = variants[name]
                 with surroundings():
                     start = time.perf_counter()
-                    (found,) = detect_frames(variant, config, frame)
+                    (found,) = Detector(variant, config).detect_frames(frame)
                     times[name].append(time.perf_counter() - start)
                 boxes.append(found.boxes)
             difference = max(difference, *((b - boxes[0]).abs().max().item() for b in boxes))

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from queryinst_vis.config import DatasetConfig
+from queryinst_vis.engine import detector
 from queryinst_vis.engine import evaluate as evaluation
-from queryinst_vis.engine import inference
 from queryinst_vis.engine.checkpoint import save_weights
-from queryinst_vis.engine.inference import VideoTracker, detect_frames
+from queryinst_vis.engine.detector import Detector
+from queryinst_vis.engine.inference import VideoTracker
 from queryinst_vis.errors import InputError
 from queryinst_vis.files import write_json_atomically
 from queryinst_vis.masks import decode_rle
@@ -37,13 +38,13 @@ def model():
 
 @pytest.fixture
 def oracle(monkeypatch):
-    monkeypatch.setattr(inference, "detect", oracle_detect)
+    monkeypatch.setattr(detector, "detect", oracle_detect)
 
 
 def test_detections_are_in_pixels_of_each_frame(model):
     frames = [draw_frame(0), np.kron(draw_frame(0), np.ones((2, 2, 1), dtype=np.uint8))]
     config = tiny_config()
-    (small,), (large,) = (detect_frames(model, config, [frame]) for frame in frames)
+    (small,), (large,) = (Detector(model, config).detect_frames([frame]) for frame in frames)
     assert (small.image_size, large.image_size) == ((HEIGHT, WIDTH), (2 * HEIGHT, 2 * WIDTH))
     assert len(small) == 5 and small.masks().shape == (5, HEIGHT, WIDTH)
     assert torch.allclose(2 * small.boxes, large.boxes, atol=1e-2)
@@ -52,8 +53,8 @@ def test_detections_are_in_pixels_of_each_frame(model):
 def test_a_batch_of_frames_equals_one_by_one(model):
     config = tiny_config()
     frames = [draw_frame(0), draw_frame(3)[:40], draw_frame(2)[:, :70]]
-    for batched, frame in zip(detect_frames(model, config, frames), frames, strict=True):
-        (single,) = detect_frames(model, config, [frame])
+    for batched, frame in zip(Detector(model, config).detect_frames(frames), frames, strict=True):
+        (single,) = Detector(model, config).detect_frames([frame])
         assert batched.image_size == frame.shape[:2]
         assert torch.equal(batched.labels, single.labels)
         if frame.shape[:2] == (HEIGHT, WIDTH):
@@ -65,15 +66,15 @@ def test_inference_settings_are_obeyed(model):
     config = tiny_config()
     config.inference.max_per_image = 2
     config.inference.mask_threshold = 0.7
-    (two,) = detect_frames(model, config, [draw_frame(0)])
+    (two,) = Detector(model, config).detect_frames([draw_frame(0)])
     assert len(two) == 2 and two.mask_threshold == 0.7
     config.inference.score_threshold = 0.99
-    (none,) = detect_frames(model, config, [draw_frame(0)])
+    (none,) = Detector(model, config).detect_frames([draw_frame(0)])
     assert len(none) == 0 and none.masks().shape == (0, HEIGHT, WIDTH)
 
 
 def test_tracker_keeps_identities_until_reset(model, oracle):
-    tracker = VideoTracker(model, tiny_config())
+    tracker = VideoTracker(Detector(model, tiny_config()))
     assert tracker.class_names == ["box", "crate"]
     for index in range(3):
         found = tracker.update(draw_frame(index))
@@ -84,7 +85,7 @@ def test_tracker_keeps_identities_until_reset(model, oracle):
 
 
 def test_tracker_answers_on_the_cpu_without_gradients(model):
-    found = VideoTracker(model, tiny_config()).update(draw_frame(0))
+    found = VideoTracker(Detector(model, tiny_config())).update(draw_frame(0))
     assert len(found) > 0
     for tensor in (found.boxes, found.scores, found.mask_logits, found.track_ids):
         assert tensor.device.type == "cpu" and not tensor.requires_grad
@@ -103,13 +104,13 @@ def test_tracker_answers_on_the_cpu_without_gradients(model):
 )
 def test_wrong_frames(model, frame):
     with pytest.raises(InputError, match="a frame must be"):
-        VideoTracker(model, tiny_config()).update(frame)
+        VideoTracker(Detector(model, tiny_config())).update(frame)
 
 
 def test_a_model_without_track_head_cannot_track():
     config = tiny_config(track=False)
     with pytest.raises(InputError, match="no track head"):
-        VideoTracker(build_model(config), config)
+        VideoTracker(Detector(build_model(config), config))
 
 
 def test_three_lines_of_python(tmp_path, model, oracle):
@@ -174,7 +175,7 @@ def test_a_compiled_backbone_finds_the_same(weights):
 @pytest.mark.parametrize("batch", [2, 3, 10])
 def test_several_frames_at_a_time_give_the_same_tracks(model, batch):
     frames = [draw_frame(index) for index in range(7)]
-    tracker = VideoTracker(model, tiny_config())
+    tracker = VideoTracker(Detector(model, tiny_config()))
     alone = [tracker.update(frame) for frame in frames]
     tracker.reset()
     together = list(tracker.follow(iter(frames), batch))
@@ -188,12 +189,12 @@ def test_several_frames_at_a_time_give_the_same_tracks(model, batch):
 
 def test_a_batch_of_no_frames_is_refused(model):
     with pytest.raises(InputError, match="batch must be 1 or more, got 0"):
-        VideoTracker(model, tiny_config()).follow([], batch=0)
+        VideoTracker(Detector(model, tiny_config())).follow([], batch=0)
 
 
 def test_stream_opens_the_video_at_once(model):
     with pytest.raises(InputError, match="no such file"):
-        VideoTracker(model, tiny_config()).stream("absent.mp4")
+        VideoTracker(Detector(model, tiny_config())).stream("absent.mp4")
 
 
 @pytest.mark.parametrize(
@@ -209,8 +210,8 @@ def test_max_size_bounds_what_the_network_sees_and_never_enlarges(
         sizes.extend(image_sizes)
         return detect(model, images, image_sizes, *rest, **settings)
 
-    detect = inference.detect
-    monkeypatch.setattr(inference, "detect", look)
+    detect = detector.detect
+    monkeypatch.setattr(detector, "detect", look)
     frame = np.rot90(draw_frame(0)).copy() if upright else draw_frame(0)
     found = VideoTracker.from_pretrained(weights, "cpu", max_size=max_size).update(frame)
     assert [max(size) for size in sizes] == [seen]

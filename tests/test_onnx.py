@@ -17,15 +17,17 @@ import pytest
 import torch
 
 from queryinst_vis import cli
-from queryinst_vis.config import Config, config_from_dict
+from queryinst_vis.config import Config, apply_overrides, config_from_dict
 from queryinst_vis.engine.checkpoint import load_model, save_weights
-from queryinst_vis.engine.inference import detect_frames
+from queryinst_vis.engine.detector import Detector
+from queryinst_vis.engine.inference import VideoTracker
 from queryinst_vis.errors import InputError
 from queryinst_vis.interop.onnx_detector import OnnxDetector
 from queryinst_vis.interop.onnx_export import export_onnx
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.models.roi import assign_levels
+from queryinst_vis.video.writer import VideoWriter
 from tests.tiny import CLASSES, draw_frame, tiny_config
 
 SIDE = 512  # of the square network input: large enough for boxes of every level
@@ -189,7 +191,7 @@ def test_the_command_says_what_it_wrote(exported):
 def test_detections_are_those_of_pytorch(exported, detector, embedding):
     frames = square_frames(3)  # a batch, and one of which half is missing
     found = detector.detect_frames(frames, embedding)
-    expected = detect_frames(exported.model, exported.config, frames, embedding)
+    expected = Detector(exported.model, exported.config).detect_frames(frames, embedding)
     assert_same_detections(found, expected)
 
 
@@ -197,7 +199,7 @@ def test_a_smaller_frame_is_padded(exported, detector):
     square, low = square_frames(1)[0], draw_frame(1)
     found = detector.detect_frames([low, square])
     # beside the square, PyTorch pads it to the same size
-    expected = detect_frames(exported.model, exported.config, [low, square])
+    expected = Detector(exported.model, exported.config).detect_frames([low, square])
     assert_same_detections(found, expected)
 
 
@@ -212,7 +214,42 @@ def test_no_frames_give_no_detections(detector):
     assert detector.detect_frames([]) == []
 
 
+def test_tracks_are_those_of_pytorch(exported):
+    overrides = ["inference.one_label_per_query=false", "tracking.score_weight=0.5"]
+    tracker = VideoTracker.from_pretrained(exported.path, "cpu", overrides)
+    config = apply_overrides(exported.config, overrides)
+    expected = VideoTracker(Detector(exported.model, config))
+    assert tracker.class_names == expected.class_names
+    for frame in square_frames(4):
+        ours, theirs = tracker.update(frame), expected.update(frame)
+        assert_same_detections([ours], [theirs])
+        assert ours.track_ids.tolist() == theirs.track_ids.tolist()
+
+
+def test_the_track_command_takes_an_onnx_file(exported, tmp_path):
+    frames = square_frames(3)
+    with VideoWriter(tmp_path / "clip.mp4", 10) as writer:
+        for frame in frames:
+            writer.write(frame)
+    words = ["track", tmp_path / "clip.mp4", "--weights", exported.path, "--out", tmp_path / "out"]
+    with redirect_stdout(StringIO()):
+        assert cli.main([str(word) for word in [*words, "--score-threshold", 0]]) == 0
+    assert json.loads((tmp_path / "out" / "results.json").read_text())
+
+
 # Refusals
+
+
+def test_a_size_for_a_graph_whose_size_is_fixed_is_refused(exported):
+    with pytest.raises(InputError, match=r"max_size: .*tiny\.onnx is fixed; export .* --size"):
+        VideoTracker.from_pretrained(exported.path, max_size=64)
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_a_device_that_onnxruntime_lacks_is_refused(exported, onnxruntime, monkeypatch, device):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(InputError, match=rf"device '{device}': this onnxruntime has cpu"):
+        OnnxDetector(exported.path, device=device)
 
 
 def test_a_frame_that_is_too_large_names_both_sizes_and_the_remedy(exported):
@@ -322,7 +359,7 @@ def test_weights_that_ship_give_the_detections_of_pytorch(onnxruntime, name, tmp
     export_onnx(model, config, tmp_path / "shipped.onnx", height, width)
     frame = np.random.default_rng(0).integers(0, 256, (short, long, 3), dtype=np.uint8)
     found = OnnxDetector(tmp_path / "shipped.onnx").detect_frames([frame])
-    assert_same_detections(found, detect_frames(model, config, [frame]))
+    assert_same_detections(found, Detector(model, config).detect_frames([frame]))
 
 
 @pytest.mark.slow
@@ -333,4 +370,4 @@ def test_without_a_track_head_queries_take_the_place_of_embeddings(onnxruntime, 
     detector = OnnxDetector(tmp_path / "a.onnx")
     assert detector.detect_frames(square_frames(1))[0].embeddings is None
     found = detector.detect_frames(square_frames(1), "query")
-    assert_same_detections(found, detect_frames(model, config, square_frames(1), "query"))
+    assert_same_detections(found, Detector(model, config).detect_frames(square_frames(1), "query"))

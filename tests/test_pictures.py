@@ -16,7 +16,7 @@ from tiny import CLASSES, HEIGHT, WIDTH, draw_frame, tiny_config
 
 from queryinst_vis import cli
 from queryinst_vis.engine.checkpoint import save_weights
-from queryinst_vis.engine.inference import detect_frames
+from queryinst_vis.engine.detector import Detector
 from queryinst_vis.engine.mask_features import mask_features
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.build import build_model
@@ -124,7 +124,7 @@ def test_features_before_dynconv_are_pooled_from_the_fpn():
 def test_looking_changes_neither_the_detections_nor_the_model():
     model, config = tiny_model()
     config.inference.one_label_per_query = True
-    (expected,) = detect_frames(model, config, [draw_frame(0)])
+    (expected,) = Detector(model, config).detect_frames([draw_frame(0)])
     found, _, _ = mask_features(model, config, draw_frame(0))
     assert torch.equal(found.boxes, expected.boxes)
     assert torch.equal(found.mask_logits, expected.mask_logits)

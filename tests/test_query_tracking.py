@@ -13,7 +13,8 @@ from queryinst_vis.data.synthetic.scene import draw_scene
 from queryinst_vis.data.synthetic.settings import SyntheticSettings
 from queryinst_vis.engine import evaluate as evaluation
 from queryinst_vis.engine.checkpoint import load_model, save_weights
-from queryinst_vis.engine.inference import VideoTracker, detect_frames
+from queryinst_vis.engine.detector import Detector
+from queryinst_vis.engine.inference import VideoTracker
 from queryinst_vis.engine.step import TrainingStep
 from queryinst_vis.errors import InputError
 from queryinst_vis.losses.criterion import Criterion
@@ -48,7 +49,7 @@ def test_embeddings_are_the_last_queries_of_what_is_kept(image_model):
 def test_masktrack_needs_a_track_head_and_the_message_names_the_way_out(image_model):
     message = "no track head, which tracking.rule=masktrack needs: use tracking.rule=query"
     with pytest.raises(InputError, match=re.escape(message)):
-        VideoTracker(image_model, tiny_config(track=False))
+        VideoTracker(Detector(image_model, tiny_config(track=False)))
 
 
 def image_config(**arguments):
@@ -61,9 +62,9 @@ def test_a_query_is_one_instance_of_a_video_whatever_it_is_of_images(image_model
     config = image_config()
     config.inference = InferenceConfig(score_threshold=0.0, max_per_image=100)
     assert not config.inference.one_label_per_query
-    (as_image,) = detect_frames(image_model, config, [draw_frame(0)])
+    (as_image,) = Detector(image_model, config).detect_frames([draw_frame(0)])
     assert len(as_image) == 5 * 2  # every query under both labels
-    tracked = VideoTracker(image_model, config).update(draw_frame(0))
+    tracked = VideoTracker(Detector(image_model, config)).update(draw_frame(0))
     assert len(tracked) == 5
 
 
@@ -117,7 +118,7 @@ def test_shapes_are_followed_by_their_queries_alone():
     model, config = load_model("shapes", "cpu", ["inference.score_threshold=0.3"])
     model.track_head = None
     config.tracking.rule = "query"
-    tracker = VideoTracker(model, config)
+    tracker = VideoTracker(Detector(model, config))
     clip = SyntheticSettings(frames=8, min_objects=3, max_objects=3, meeting=0.0)
     scene = draw_scene(clip, np.random.default_rng(9))
     ids_of_object = {0: [], 1: [], 2: []}
@@ -226,13 +227,19 @@ def test_it_tracks_and_comes_back_from_its_checkpoint(tmp_path, query_track_mode
     model, config = load_model(weights, "cpu")
     assert config.model.track.dynamic
     frames = [draw_frame(0), draw_frame(2)]
-    again = detect_frames(model, config, frames)
+    again = Detector(model, config).detect_frames(frames)
     for detections, expected in zip(
-        again, detect_frames(query_track_model.eval(), config, frames), strict=True
+        again, Detector(query_track_model.eval(), config).detect_frames(frames), strict=True
     ):
         assert detections.embeddings.shape == (5, 16)
         assert torch.equal(detections.embeddings, expected.embeddings)
-    assert VideoTracker(model, config).update(frames[0]).track_ids.tolist() == [0, 1, 2, 3, 4]
+    assert VideoTracker(Detector(model, config)).update(frames[0]).track_ids.tolist() == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from queryinst_vis.data.transforms import to_network_input
 from queryinst_vis.engine.checkpoint import load_model
-from queryinst_vis.engine.inference import VideoTracker, detect_frames
+from queryinst_vis.engine.detector import Detector
+from queryinst_vis.engine.inference import VideoTracker
 from queryinst_vis.engine.prepare import inference_dtype, prepare
 from queryinst_vis.engine.track import REMEMBERED, TrackSummary, output_files, run_tracker
 from queryinst_vis.masks import RLE
@@ -49,10 +50,11 @@ class Subject:
         self.device, self.dtype = model.queries.device, inference_dtype(config)
         # the only place that chooses the form in which the model runs
         self._model = prepare(model, config)
-        self._tracker = VideoTracker(self._model, config, self.device)
         self._embedding = Tracker(config.tracking).embedding
         inference = replace(config.inference, one_label_per_query=True)
         self.config = replace(config, inference=inference)
+        self._detector = Detector(self._model, self.config)
+        self._tracker = VideoTracker(self._detector)
 
     def prepare(self, frames: list[np.ndarray]) -> tuple[Tensor, list[tuple[int, int]]]:
         """``(H, W, 3)`` uint8 RGB frames as network input, and its sizes without padding."""
@@ -87,7 +89,7 @@ class Subject:
 
     def segment(self, frames: list[np.ndarray]) -> list[list[RLE]]:
         """Frames to run lengths in pixels of the frames: preprocessing, model, pasting."""
-        found = detect_frames(self._model, self.config, frames, self._embedding)
+        found = self._detector.detect_frames(frames, self._embedding)
         return [detections.rles() for detections in found]
 
     def track(self, reader: VideoReader, folder: Path, batch: int) -> TrackSummary:

@@ -44,8 +44,8 @@ def add(commands: Commands) -> None:
         "--weights",
         default="people",
         metavar="NAME|FILE",
-        help="a .safetensors file, or a name that 'queryinst-vis weights' lists "
-        "(default: %(default)s)",
+        help="a .safetensors file, an .onnx file that 'queryinst-vis export-onnx' wrote, or a name "
+        "that 'queryinst-vis weights' lists (default: %(default)s)",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder to write to (default: out/NAME-OF-VIDEO)"

@@ -19,7 +19,8 @@ from queryinst_vis.data.frames import load_pixels
 from queryinst_vis.data.loader import open_dataset
 from queryinst_vis.data.youtube_vis import VideoRecord, YouTubeVisDataset
 from queryinst_vis.engine.checkpoint import load_for_config
-from queryinst_vis.engine.inference import VideoTracker, detect_frames
+from queryinst_vis.engine.detector import Detector
+from queryinst_vis.engine.inference import VideoTracker
 from queryinst_vis.engine.launch import gather, launch
 from queryinst_vis.engine.log import ProgressDisplay
 from queryinst_vis.engine.prepare import prepare
@@ -183,7 +184,7 @@ def predict_videos(
     fabric: Fabric, model: QueryInst, config: Config, dataset: YouTubeVisDataset
 ) -> Entries:
     """YouTube-VIS result entries of all videos, in their order, the same in every process."""
-    tracker = VideoTracker(model, config, fabric.device)
+    tracker = VideoTracker(Detector(model, config))
     mine = _share(fabric, dataset.videos)
     frames = sum(len(video) for _, video in mine)
     with ProgressDisplay("tracking frames", frames, visible=fabric.is_global_zero) as display:
@@ -208,6 +209,7 @@ def predict_images(
     fabric: Fabric, model: QueryInst, config: Config, dataset: CocoDataset
 ) -> Entries:
     """COCO result entries of all images, in their order, the same in every process."""
+    detector = Detector(model, config)
     mine = _share(fabric, dataset.images)
     found = []
     with ProgressDisplay(
@@ -215,7 +217,7 @@ def predict_images(
     ) as display:
         frames = _load_ahead(image for _, image in mine)
         for (index, image), frame in zip(mine, frames, strict=True):
-            (detections,) = detect_frames(model, config, [frame])
+            (detections,) = detector.detect_frames([frame])
             found.append((index, coco_entries(detections, image.id, dataset.category_ids)))
             display.advance()
     return _merge(fabric, found)

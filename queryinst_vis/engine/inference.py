@@ -1,23 +1,21 @@
-"""From frames to detections, and on to tracks."""
+"""From frames to tracks."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 
 from queryinst_vis.config import Config
-from queryinst_vis.data.transforms import to_network_input
 from queryinst_vis.engine.checkpoint import load_model
-from queryinst_vis.engine.prepare import inference_dtype, prepare
+from queryinst_vis.engine.detector import Detector, FrameDetector
+from queryinst_vis.engine.prepare import prepare
 from queryinst_vis.errors import InputError
-from queryinst_vis.models.postprocess import detect
-from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.prefetch import Latest, prefetch
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.tracker import Tracker
@@ -25,56 +23,13 @@ from queryinst_vis.video.live import LiveReader
 from queryinst_vis.video.reader import VideoReader
 
 
-@torch.inference_mode()
-def detect_frames(
-    model: QueryInst,
-    config: Config,
-    frames: list[np.ndarray],
-    embedding: Literal["track_head", "query"] = "track_head",
-) -> list[Detections]:
-    """Detect and segment the instances of each frame by itself.
-
-    Args:
-        model: in eval mode, on any device.
-        config: its ``input``, ``inference`` and ``model.backbone`` keys are used.
-        frames: ``(H, W, 3)`` uint8 RGB each.
-        embedding: what describes an instance to the tracker, as for ``detect``.
-
-    Returns:
-        Detections in pixels of the frames, on the CPU.
-
-    Raises:
-        InputError: a frame of another shape or type.
-    """
-    backbone, inference = config.model.backbone, config.inference
-    device, dtype = model.queries.device, inference_dtype(config)
-    images, image_sizes = to_network_input(
-        frames, config.input.test_short, config.input.test_long, backbone.mean, backbone.std
-    )
-    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        found = detect(
-            model,
-            images.to(device),
-            image_sizes,
-            [frame.shape[:2] for frame in frames],
-            score_threshold=inference.score_threshold,
-            max_per_image=inference.max_per_image,
-            one_label_per_query=inference.one_label_per_query,
-            mask_threshold=inference.mask_threshold,
-            embedding=embedding,
-        )
-    return [detections.to("cpu") for detections in found]
-
-
 class VideoTracker:
     """Online video instance segmentation (paper 3.5): frames in, detections with ids out.
 
     Args:
-        model: QueryInst with a track head, or any for ``tracking.rule=query``; moved to
-            ``device`` and set to eval mode.
-        config: of the model; its ``input``, ``inference`` and ``tracking`` keys are used, but
-            a query is always one instance (``inference.one_label_per_query``).
-        device: where the network runs.
+        detector: of a model with a track head, or of any for ``tracking.rule=query``. Its
+            config is followed, but that a query is always one instance
+            (``inference.one_label_per_query``).
 
     Attributes:
         class_names: names of the labels.
@@ -90,20 +45,19 @@ class VideoTracker:
             print(detections.track_ids, detections.boxes)
     """
 
-    def __init__(
-        self, model: QueryInst, config: Config, device: str | torch.device = "cpu"
-    ) -> None:
+    def __init__(self, detector: FrameDetector) -> None:
+        config = detector.config
         self._tracker = Tracker(config.tracking)
-        if self._tracker.embedding == "track_head" and model.track_head is None:
+        if self._tracker.embedding == "track_head" and not detector.has_track_head:
             raise InputError(
                 f"this model has no track head, which tracking.rule={config.tracking.rule} needs: "
                 "use tracking.rule=query, or train it on videos with model.track.enabled=true"
             )
         self.class_names = list(config.model.classes)
-        self._model = model.to(device).eval()
         # a query under two labels would be two instances with one mask
         inference = replace(config.inference, one_label_per_query=True)
-        self._config = replace(config, inference=inference)
+        self._detector = copy.copy(detector)  # whose network is shared, and whose config is not
+        self._detector.config = replace(config, inference=inference)
 
     @classmethod
     def from_pretrained(
@@ -116,7 +70,8 @@ class VideoTracker:
         """A tracker from shipped weights (by name) or from a checkpoint file.
 
         Args:
-            name_or_path: name of shipped weights, a ``.safetensors`` file or a ``last.ckpt``.
+            name_or_path: name of shipped weights, a ``.safetensors`` file, a ``last.ckpt``, or
+                an ``.onnx`` file of ``export_onnx``, which onnxruntime runs.
             device: ``"auto"`` takes the accelerator where there is one.
             overrides: dotlist changes, e.g. ``["inference.score_threshold=0.3"]``, or
                 ``["tracking.rule=query"]`` for weights that were trained on images.
@@ -126,12 +81,23 @@ class VideoTracker:
 
         Raises:
             InputError: the weights or the overrides cannot be used, or the rule needs a track
-                head and there is none; ``max_size`` below 1.
+                head and there is none; ``max_size`` below 1, or for an ONNX file, whose size is
+                fixed.
         """
+        if Path(name_or_path).suffix == ".onnx":
+            if max_size is not None:
+                raise InputError(
+                    f"max_size: the network input of {name_or_path} is fixed; export the weights "
+                    "with a smaller --size instead"
+                )
+            # what exports and runs ONNX files imports this floor, so that it cannot be the reverse
+            from queryinst_vis.interop.onnx_detector import OnnxDetector
+
+            return cls(OnnxDetector(name_or_path, overrides, device))
         model, config = load_model(name_or_path, device, overrides)
         if max_size is not None:
             config = _with_max_size(config, max_size)
-        return cls(prepare(model, config), config, model.queries.device)
+        return cls(Detector(prepare(model, config), config))
 
     def update(self, frame: np.ndarray) -> Detections:
         """Find the instances of the video's next frame and give them their identities.
@@ -176,7 +142,7 @@ class VideoTracker:
             for frame in group:
                 if not isinstance(frame, np.ndarray):
                     raise InputError(f"a frame must be a numpy array, not {type(frame).__name__}")
-            found = detect_frames(self._model, self._config, group, self._tracker.embedding)
+            found = self._detector.detect_frames(group, self._tracker.embedding)
             for frame, detections in zip(group, found, strict=True):
                 yield frame, self._tracker.update(detections)
 

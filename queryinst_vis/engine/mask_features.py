@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from queryinst_vis.config import Config
 from queryinst_vis.data.images import read_image
 from queryinst_vis.engine.checkpoint import load_model
-from queryinst_vis.engine.inference import detect_frames
+from queryinst_vis.engine.detector import Detector
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.structures import Detections
@@ -92,7 +92,7 @@ def mask_features(
     # A hook sees the very features behind the masks that come out, in their order.
     hook = head.dynamic_conv.register_forward_pre_hook(listen)
     try:
-        (found,) = detect_frames(model, replace(config, inference=inference), [image])
+        (found,) = Detector(model, replace(config, inference=inference)).detect_frames([image])
     finally:
         hook.remove()
     ((queries, before),) = read

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from queryinst_vis.config import Config, apply_overrides, config_from_dict
 from queryinst_vis.data.transforms import padded_size, to_network_input
 from queryinst_vis.engine.checkpoint import differences
+from queryinst_vis.engine.detector import Embedding
 from queryinst_vis.errors import InputError
 from queryinst_vis.interop.onnx_export import FORMAT, INPUTS, require_packages
 from queryinst_vis.models.postprocess import rescale_boxes, select_queries
@@ -22,37 +23,39 @@ from queryinst_vis.structures import Detections
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
 FIXED = ("model.", "inference.precision", "inference.compile")
 EXPORT = "queryinst-vis export-onnx WEIGHTS --size {}x{} --output FILE"
 
 
 class OnnxDetector:
-    """What ``detect_frames`` does, by an exported model.
-
-    It runs on a GPU where onnxruntime-gpu finds one, else on the CPU, with as many threads as
-    PyTorch has.
+    """What ``Detector`` does, by an exported model.
 
     Args:
         path: a file that ``export_onnx`` wrote.
         overrides: dotlist changes of the inference, tracking and input keys; what the graph
             computes is fixed.
+        device: ``"auto"`` takes the GPU where onnxruntime-gpu finds one; ``"cpu"``, with as many
+            threads as PyTorch has; ``"cuda"``.
 
     Attributes:
         config: of the model, with the overrides.
         class_names: names of the labels.
+        has_track_head: whether it gives embeddings of a track head.
         height, width: of the network input, in pixels.
         batch: frames of one run.
 
     Raises:
         InputError: no such file, a broken one, one of another project, an override of the graph,
-            or onnxruntime is not installed.
+            a device that onnxruntime does not have, or it is not installed.
     """
 
-    def __init__(self, path: str | Path, overrides: list[str] | None = None) -> None:
+    def __init__(
+        self, path: str | Path, overrides: list[str] | None = None, device: str = "auto"
+    ) -> None:
         require_packages("onnxruntime")
         self._path = Path(path)
-        self._session = _open(self._path)
+        self._session = _open(self._path, _choose_providers(str(device)))
         saved = _read_config(self._session, self._path)
         self.config = apply_overrides(saved, overrides or [])
         for key in differences(saved, self.config):
@@ -60,33 +63,25 @@ class OnnxDetector:
                 raise InputError(f"override of {key}: fixed by the ONNX file {path}")
         self.class_names = list(self.config.model.classes)
         self._outputs = [output.name for output in self._session.get_outputs()]
+        self.has_track_head = "embeddings" in self._outputs
         self.batch, _, self.height, self.width = self._session.get_inputs()[0].shape
 
     def detect_frames(
         self,
         frames: list[np.ndarray],
-        embedding: Literal["track_head", "query"] = "track_head",
+        embedding: Embedding = "track_head",
     ) -> list[Detections]:
-        """Detect and segment the instances of each frame by itself.
-
-        Args:
-            frames: ``(H, W, 3)`` uint8 RGB each, any number of them.
-            embedding: what describes an instance to the tracker: the track head's embedding, if
-                the model has that head, or the instance's query as the last stage leaves it.
-
-        Returns:
-            Detections in pixels of the frames, on the CPU.
+        """As ``FrameDetector`` says.
 
         Raises:
-            InputError: a frame of another shape or type, or one whose network input is larger
-                than the model's.
+            InputError: also a frame whose network input is larger than the model's.
         """
         found = []
         for start in range(0, len(frames), self.batch):
             found += self._detect(frames[start : start + self.batch], embedding)
         return found
 
-    def _detect(self, frames: list[np.ndarray], embedding: str) -> list[Detections]:
+    def _detect(self, frames: list[np.ndarray], embedding: Embedding) -> list[Detections]:
         backbone, size = self.config.model.backbone, self.config.input
         images, image_sizes = to_network_input(
             frames, size.test_short, size.test_long, backbone.mean, backbone.std
@@ -132,7 +127,7 @@ class OnnxDetector:
         outputs: dict[str, Tensor],
         image_size: tuple[int, int],
         original_size: tuple[int, int],
-        embedding: str,
+        embedding: Embedding,
     ) -> Detections:
         """One image's outputs, all queries, to its detections, as ``postprocess.detect`` does."""
         inference = self.config.inference
@@ -154,7 +149,22 @@ class OnnxDetector:
         )
 
 
-def _open(path: Path) -> InferenceSession:
+def _choose_providers(device: str) -> list[str]:
+    """The parts of onnxruntime that may run a graph, the preferred one first."""
+    import onnxruntime
+
+    available = onnxruntime.get_available_providers()
+    names = [name for name, provider in PROVIDERS.items() if provider in available]
+    if device not in ("auto", *names):
+        raise InputError(
+            f"device '{device}': this onnxruntime has {', '.join(names)}; CUDA takes the package "
+            "onnxruntime-gpu in the place of onnxruntime"
+        )
+    # a GPU leaves single operators to the CPU
+    return [PROVIDERS[name] for name in names if device != "cpu" or name == "cpu"]
+
+
+def _open(path: Path, providers: list[str]) -> InferenceSession:
     import onnxruntime
 
     if not path.is_file():
@@ -164,8 +174,6 @@ def _open(path: Path) -> InferenceSession:
     # threads that spin while they wait take cores from decoding, tracking and PyTorch
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # errors; warnings would speak of the graph's inner names
-    available = onnxruntime.get_available_providers()
-    providers = [provider for provider in PROVIDERS if provider in available]
     try:
         return onnxruntime.InferenceSession(path, options, providers)
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
