@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from queue import Empty, Full, Queue
 from typing import Generic, TypeVar
 
@@ -19,10 +21,14 @@ def prefetch(items: Iterable[Item], ahead: int = 2) -> Iterator[Item]:
 
     Order is kept. An error of ``items`` is raised after the items before it. A reader that stops
     early (``break``, an error, ``close()``) stops the thread too. Where the work releases the
-    interpreter's lock, as decoding, networks and encoding do, the stages overlap::
+    interpreter's lock, as decoding does, the stages overlap::
 
-        for frame, detections in prefetch(tracker.follow(prefetch(reader))):
-            writer.write(frame)
+        for frame, detections in tracker.follow(prefetch(reader)):
+            ...
+
+    A network should not run in such a thread, but in the main one: PyTorch keeps a team of
+    workers for every thread that calls it, and where teams outnumber the cores their workers
+    sleep between operators (a frame of an R50 took a third longer).
 
     Raises:
         ValueError: ``ahead`` is below 1.
@@ -49,6 +55,39 @@ def _read(items: Iterable[Item], ahead: int) -> Iterator[Item]:
     finally:
         stopped.set()
         thread.join()
+
+
+@contextmanager
+def finishing(work: Callable[[Item], object], behind: int = 1) -> Iterator[Callable[[Item], None]]:
+    """Do the last stage's work in a thread of its own, while the caller goes on::
+
+        with finishing(write) as finish:
+            for frame in tracker.follow(frames):
+                finish(frame)  # waits only for more than ``behind`` unfinished ones
+
+    Order is kept, and all work is done when the block ends. An error of ``work`` is raised by a
+    later call, at the latest when the block ends; what is still waiting then, or when the block
+    itself raises, is left undone.
+
+    Raises:
+        ValueError: ``behind`` is below 1.
+    """
+    if behind < 1:
+        raise ValueError(f"behind must be 1 or more, got {behind}")
+    pending: deque[Future[object]] = deque()
+    pool = ThreadPoolExecutor(max_workers=1)
+
+    def finish(item: Item) -> None:
+        while len(pending) >= behind:
+            pending.popleft().result()
+        pending.append(pool.submit(work, item))
+
+    try:
+        yield finish
+        while pending:
+            pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 class Latest(Generic[Item]):

@@ -67,8 +67,9 @@ class TrackStore:
         self.length = 0
         self._frame_size = [0, 0]
         # "": a file of SQLite's own in the folder for temporary files; nobody else reads it, so
-        # there is nothing to protect by journals or locks
-        self._database = sqlite3.connect("", isolation_level=None)
+        # there is nothing to protect by journals or locks; a thread may fill it and another
+        # read it afterwards
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         for pragma in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE"):
             self._database.execute(f"PRAGMA {pragma}")
         self._database.execute(_SCHEMA)

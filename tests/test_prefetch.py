@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from queryinst_vis.prefetch import Latest, prefetch
+from queryinst_vis.prefetch import Latest, finishing, prefetch
 
 
 def counted(limit, made):
@@ -88,6 +88,84 @@ def test_a_reader_that_stops_early_stops_all_stages():
 def test_a_stage_that_cannot_run_ahead_is_refused_at_once():
     with pytest.raises(ValueError, match="ahead must be 1 or more, got 0"):
         prefetch([], 0)
+
+
+# The last stage
+
+
+def test_work_is_done_in_order_and_whole_when_the_block_ends():
+    done = []
+    with finishing(done.append, behind=3) as finish:
+        for item in range(100):
+            finish(item)
+    assert done == list(range(100))
+
+
+@pytest.mark.parametrize("behind", [1, 3])
+def test_the_caller_is_only_so_far_ahead_of_unfinished_work(behind):
+    allowed, done = threading.Semaphore(0), []
+
+    def work(item):
+        assert allowed.acquire(timeout=10)
+        done.append(item)
+
+    with finishing(work, behind) as finish:
+        for item in range(behind):
+            finish(item)  # returns at once
+        assert done == []
+        caller = threading.Thread(target=finish, args=(behind,))
+        caller.start()
+        caller.join(timeout=0.1)
+        assert caller.is_alive(), "one more has to wait"
+        allowed.release()
+        caller.join(timeout=10)
+        assert done == [0] and not caller.is_alive()
+        allowed.release(behind)
+
+
+def test_an_error_of_the_work_reaches_the_caller_and_ends_it():
+    done = []
+
+    def work(item):
+        if item == 2:
+            raise RuntimeError("disk full")
+        done.append(item)
+
+    with pytest.raises(RuntimeError, match="disk full"), finishing(work, behind=1) as finish:
+        for item in range(100):
+            finish(item)
+    assert done == [0, 1]
+
+
+def test_an_error_in_the_last_item_is_not_lost():
+    def work(item):
+        raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError, match="disk full"), finishing(work) as finish:
+        finish(0)
+
+
+def test_an_error_of_the_caller_leaves_no_thread_and_no_work_behind():
+    begun, allowed, done = threading.Event(), threading.Event(), []
+
+    def work(item):
+        begun.set()
+        allowed.wait(timeout=10)
+        done.append(item)
+
+    threads = threading.active_count()
+    with pytest.raises(KeyboardInterrupt), finishing(work, behind=5) as finish:
+        for item in range(5):
+            finish(item)
+        assert begun.wait(timeout=10)
+        allowed.set()
+        raise KeyboardInterrupt
+    assert done[0] == 0 and threading.active_count() == threads
+
+
+def test_a_last_stage_that_may_not_be_behind_is_refused():
+    with pytest.raises(ValueError, match="behind must be 1 or more, got 0"), finishing(print, 0):
+        pass
 
 
 # Always the newest

@@ -13,6 +13,7 @@ from queryinst_vis.models.build import build_model
 
 _SMALLEST = 1 / 16  # of the frame's sides
 _DELTA_SCALE = 0.1
+_MASK_BIAS = 100.0  # above the logits of random features
 
 
 def save_random_weights(
@@ -24,7 +25,9 @@ def save_random_weights(
     the whole image, and six random refinements throw them far outside. So the learned boxes are
     drawn anew, from a 16th of the frame's sides to all of them, which takes every level of the
     pyramid; and the weights of each stage's ``box_predictor`` are multiplied by 0.1, so that
-    the boxes stay near the image, as those of a trained model do.
+    the boxes stay near the image, as those of a trained model do. What drawing and encoding
+    take depends on outlines, which are short for a trained model's masks and endless for those
+    of random weights: these masks are biased to fill their boxes.
 
     Args:
         path: the weights file to write.
@@ -43,6 +46,7 @@ def save_random_weights(
             model.proposals.copy_(_draw_boxes(len(model.proposals)))
             for stage in model.stages:
                 stage.box_predictor.weight.mul_(_DELTA_SCALE)
+            model.mask_heads[-1].predictor.bias.fill_(_MASK_BIAS)
     save_weights(path, model, config)
 
 

@@ -174,7 +174,7 @@ class VideoTracker:
         if live:
             frames = (arrival.rgb() for arrival in Latest(LiveReader(path)))
         else:
-            frames = prefetch(VideoReader(path, stride=stride))
+            frames = prefetch(VideoReader(path, stride=stride), max(2, batch))
         self.reset()
         return self.follow(frames, batch)
 

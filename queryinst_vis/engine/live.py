@@ -21,7 +21,7 @@ from queryinst_vis.engine.track import (
     output_files,
     write_outputs,
 )
-from queryinst_vis.prefetch import Latest, prefetch
+from queryinst_vis.prefetch import Latest, finishing
 from queryinst_vis.structures import Detections
 from queryinst_vis.track_store import TrackStore
 from queryinst_vis.video.live import Arrival, LiveReader
@@ -142,20 +142,13 @@ def track_live(
 def _track_newest(
     tracker: VideoTracker, newest: Latest[Arrival], latencies: Latencies, max_frames: int | None
 ) -> Iterator[tuple[float, np.ndarray, Detections]]:
-    """Arrival time, frame and detections of every frame that is looked at.
-
-    Drawing and encoding go on beside it, but at most one frame behind.
-    """
-
-    def track() -> Iterator[tuple[float, np.ndarray, Detections]]:
-        tracker.reset()
-        for arrival in islice(newest, max_frames):
-            frame = arrival.rgb()
-            detections = tracker.update(frame)
-            latencies.add(time.perf_counter() - arrival.seconds)
-            yield arrival.seconds, frame, detections
-
-    return prefetch(track(), ahead=1)
+    """Arrival time, frame and detections of every frame that is looked at."""
+    tracker.reset()
+    for arrival in islice(newest, max_frames):
+        frame = arrival.rgb()
+        detections = tracker.update(frame)
+        latencies.add(time.perf_counter() - arrival.seconds)
+        yield arrival.seconds, frame, detections
 
 
 def _write_video(
@@ -164,14 +157,23 @@ def _write_video(
     tracks: TrackStore,
     path: Path,
 ) -> float:
-    """Write the frames as they were seen in time; return the seconds from first to last."""
+    """Write the frames as they were seen in time; return the seconds from first to last.
+
+    Drawing and encoding go on beside the tracking, but at most one frame behind.
+    """
     overlay = Overlay(tracker.class_names)
     first = last = None
-    with VideoWriter(path, fps=None) as writer, closing(tracked):
-        for last, frame, detections in tracked:
+
+    def show(looked_at: tuple[float, np.ndarray, Detections]) -> None:
+        seconds, frame, detections = looked_at
+        tracks.add(detections)
+        writer.write(overlay.draw(frame, detections), seconds - first)
+
+    with VideoWriter(path, fps=None) as writer, closing(tracked), finishing(show) as finish:
+        for one in tracked:
+            last = one[0]
             first = last if first is None else first
-            tracks.add(detections)
-            writer.write(overlay.draw(frame, detections), last - first)
+            finish(one)
         if first is None:  # a source that ends so has raised an InputError
             raise KeyboardInterrupt
     return last - first

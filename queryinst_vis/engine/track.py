@@ -8,12 +8,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from queryinst_vis.engine.frame_progress import with_progress
 from queryinst_vis.engine.inference import VideoTracker
 from queryinst_vis.errors import InputError
 from queryinst_vis.files import atomic_path
-from queryinst_vis.prefetch import prefetch
+from queryinst_vis.prefetch import finishing, prefetch
 from queryinst_vis.results import write_tracks
+from queryinst_vis.structures import Detections
 from queryinst_vis.track_store import TrackStore
 from queryinst_vis.video.reader import VideoReader
 from queryinst_vis.video.writer import VideoWriter
@@ -202,10 +205,16 @@ def annotate_video(
     """
     tracker.reset()
     overlay = Overlay(tracker.class_names)
+
+    def show(tracked: tuple[np.ndarray, Detections]) -> None:
+        frame, detections = tracked
+        tracks.add(detections)
+        writer.write(overlay.draw(frame, detections))
+
     with (
         VideoWriter(path, reader.fps) as writer,
-        closing(prefetch(tracker.follow(prefetch(reader), batch))) as tracked,
+        closing(tracker.follow(prefetch(reader, max(2, batch)), batch)) as tracked,
+        finishing(show, behind=batch) as finish,
     ):
-        for frame, detections in with_progress(tracked, reader.path.name, len(reader)):
-            tracks.add(detections)
-            writer.write(overlay.draw(frame, detections))
+        for one in with_progress(tracked, reader.path.name, len(reader)):
+            finish(one)
