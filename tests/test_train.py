@@ -144,7 +144,7 @@ def test_training_moves_every_part_but_the_frozen_stages(finished, videos):
 
 
 CHILD = """
-import os, signal
+import os, signal, subprocess
 from queryinst_vis.config import load_config
 from queryinst_vis.engine import evaluate as evaluation
 from queryinst_vis.engine.log import MetricsLog
@@ -153,12 +153,12 @@ from queryinst_vis.engine.train import train
 
 write = MetricsLog.write
 
-def write_and_die(self, step, metrics):
+def write_and_signal(self, step, metrics):
     write(self, step, metrics)
-    if step == 5:
-        os.kill(os.getpid(), signal.SIGKILL)
+    if step == {step}:
+        {signal}
 
-MetricsLog.write = write_and_die
+MetricsLog.write = write_and_signal
 train(load_config({config!r}), {work_dir!r}, devices=1)
 """
 
@@ -169,9 +169,7 @@ def test_a_killed_run_resumes_exactly(tmp_path, videos, finished):
     config.data.val = videos  # nor does evaluation in between
     config.train.eval_every = 2
     work_dir = tmp_path / "killed"
-    write_yaml(tmp_path / "config.yaml", config)
-    script = CHILD.format(config=str(tmp_path / "config.yaml"), work_dir=str(work_dir))
-    killed = run_python("-c", script)
+    killed = train_in_a_child(config, work_dir, 5, "os.kill(os.getpid(), signal.SIGKILL)")
     assert killed.returncode == -signal.SIGKILL
     assert load_training_state(work_dir / "last.ckpt").step == 3
     assert max(metric(work_dir, "loss")) == 5, "it had gone on beyond its checkpoint"
@@ -218,6 +216,28 @@ def test_the_average_is_that_of_the_weights_after_every_step():
             assert average.model.weight.item() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_to_every_process_of_a_run_saves_it_too(tmp_path, videos, finished, name):
+    """As schedulers send them, and terminals: the data workers live on until the run ends."""
+    config = recipe(videos)
+    config.data.num_workers = 2
+    work_dir = tmp_path / "stopped"
+    # from another process: PyTorch's workers take a signal of their parent for a request to end
+    call = f"subprocess.run(['kill', '-s', '{name[3:]}', '--', f'-{{os.getpgrp()}}'])"
+    stopped = train_in_a_child(config, work_dir, 2, call)
+    assert "stopped after step 2; " in stopped.stderr, stopped.stderr
+    train(config, work_dir, resume=True, devices=1)
+    assert_same_state(work_dir, finished)
+
+
+def train_in_a_child(config, work_dir, step, signal_call):
+    """A run in a session of its own that signals itself once ``step`` is logged."""
+    path = work_dir.with_suffix(".yaml")
+    write_yaml(path, config)
+    names = {"config": str(path), "work_dir": str(work_dir)}
+    return run_python("-c", CHILD.format(step=step, signal=signal_call, **names))
+
+
 def write_yaml(path, config):
     OmegaConf.save(OmegaConf.create(config_to_dict(config)), path)
 
@@ -229,6 +249,7 @@ def run_python(*arguments):
         capture_output=True,
         text=True,
         timeout=300,
+        start_new_session=True,
     )
 
 

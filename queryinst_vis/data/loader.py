@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Iterator
 from itertools import count
 
@@ -85,7 +86,7 @@ def train_loader(
         batch_sampler=_batch_numbers(config.train.batch_size, start_step, rank, world_size),
         num_workers=config.data.num_workers,
         collate_fn=Collate(config.model.backbone.mean, config.model.backbone.std),
-        worker_init_fn=_use_one_thread,
+        worker_init_fn=_prepare_worker,
     )
     return _raise_errors(loader)
 
@@ -142,9 +143,12 @@ def _batch_numbers(
         yield list(range(first, first + batch_size))
 
 
-def _use_one_thread(worker: int) -> None:
-    """Workers are the parallelism; OpenCV's own threads would only compete with them."""
-    cv2.setNumThreads(0)
+def _prepare_worker(worker: int) -> None:
+    # Ctrl-C and many schedulers signal every process of a job: the training alone decides then,
+    # and needs its workers for the step that it finishes. They end with it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    cv2.setNumThreads(0)  # workers are the parallelism; OpenCV's own threads would compete
 
 
 def _raise_errors(loader: Iterable[Batch | InputError]) -> Iterator[Batch]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from types import FrameType
@@ -18,7 +17,6 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.requested = False
-        self._process = os.getpid()
         self._previous: dict[int, signal.Handlers] = {}
 
     def __enter__(self) -> StopRequest:
@@ -29,11 +27,7 @@ class StopRequest:
     def __exit__(self, *_: object) -> None:
         self._restore()
 
-    def _receive(self, number: int, _: FrameType | None) -> None:
-        if os.getpid() != self._process:  # a forked data worker: it lives as long as its parent
-            if number == signal.SIGTERM:
-                os._exit(0)
-            return
+    def _receive(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
         self._restore()
 
