@@ -29,6 +29,8 @@ from tests.tiny import (
     write_videos,
 )
 
+WRITERS = {"image": write_images, "video": write_videos}
+
 
 @pytest.fixture(scope="module")
 def model():
@@ -264,6 +266,30 @@ def test_the_network_itself_fills_result_files(tmp_path, weights):
     assert 0 <= metrics["AP"] < 1
     assert entries and all(len(entry["segmentations"]) == 4 for entry in entries)
     assert all(0 < entry["score"] < 1 for entry in entries)
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_batches_leave_result_files_as_they_are(tmp_path, weights, kind):
+    config = tiny_config(val=WRITERS[kind](tmp_path / "set"))
+    run = getattr(evaluation, f"test_{kind}")
+    run(config, weights, tmp_path / "ones.json", devices=1)
+    run(config, weights, tmp_path / "threes.json", devices=1, batch=3)
+    ones, threes = (
+        json.loads((tmp_path / f"{name}.json").read_text()) for name in ("ones", "threes")
+    )
+    assert len(ones) == len(threes) > 0
+    for one, other in zip(ones, threes, strict=True):
+        assert other.keys() == one.keys()
+        assert other["score"] == pytest.approx(one["score"], abs=1e-4)
+        for key in ("category_id", f"{kind}_id"):
+            assert other[key] == one[key]
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_a_batch_of_none(tmp_path, weights, kind):
+    config = tiny_config(val=WRITERS[kind](tmp_path / "set"))
+    with pytest.raises(InputError, match="batch must be 1 or more, got 0"):
+        getattr(evaluation, f"test_{kind}")(config, weights, tmp_path / "results.json", batch=0)
 
 
 def test_sets_without_annotations_get_results_but_no_score(tmp_path, weights, oracle):

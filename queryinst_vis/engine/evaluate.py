@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from queryinst_vis.engine.prepare import prepare
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation import evaluate_coco, evaluate_youtube_vis
 from queryinst_vis.models.queryinst import QueryInst
+from queryinst_vis.prefetch import prefetch
 from queryinst_vis.results import (
     coco_entries,
     write_coco,
@@ -50,6 +50,7 @@ def test_video(
     zip_path: str | Path | None = None,
     devices: str | int = "auto",
     nodes: int = 1,
+    batch: int = 1,
 ) -> dict[str, Any] | None:
     """Track through the videos of ``data.test`` (else ``data.val``) and write the results.
 
@@ -61,20 +62,22 @@ def test_video(
         zip_path: the same as evaluation servers want it, or None.
         devices: processes per node, or ``"auto"``; whole videos are shared out among them.
         nodes: machines that take part.
+        batch: frames of a video that a network sees at a time; the results are the same.
 
     Returns:
         The metrics of ``evaluate_youtube_vis``, or None where the set has no annotations
         or nothing was detected.
 
     Raises:
-        InputError: the config, the weights, the set or an image cannot be used.
+        InputError: the config, the weights, the set, an image or ``batch`` cannot be used.
     """
+    _check_batch(batch)
     fabric = launch(devices, nodes)
     model, config = load_for_config(config, weights)
     dataset, annotations = _open_test_set(config, YouTubeVisDataset)
     _check_outputs(out, zip_path)
     model = prepare(model.to(fabric.device), config)
-    entries = predict_videos(fabric, model, config, dataset)
+    entries = predict_videos(fabric, model, config, dataset, batch)
     metrics = None
     if fabric.is_global_zero:
         write_youtube_vis(out, entries)
@@ -90,6 +93,7 @@ def test_image(
     out: str | Path,
     devices: str | int = "auto",
     nodes: int = 1,
+    batch: int = 1,
 ) -> dict[str, dict[str, Any]] | None:
     """Detect in the images of ``data.test`` (else ``data.val``) and write the results.
 
@@ -99,20 +103,23 @@ def test_image(
         out: COCO result JSON, with boxes and masks.
         devices: processes per node, or ``"auto"``.
         nodes: machines that take part.
+        batch: images that a network sees at a time, all padded to one size, which changes the
+            results a little where they differ in size.
 
     Returns:
         The metrics of ``evaluate_coco``, or None where the set has no annotations or nothing
         was detected.
 
     Raises:
-        InputError: the config, the weights, the set or an image cannot be used.
+        InputError: the config, the weights, the set, an image or ``batch`` cannot be used.
     """
+    _check_batch(batch)
     fabric = launch(devices, nodes)
     model, config = load_for_config(config, weights)
     dataset, annotations = _open_test_set(config, CocoDataset)
     _check_outputs(out)
     model = prepare(model.to(fabric.device), config)
-    entries = predict_images(fabric, model, config, dataset)
+    entries = predict_images(fabric, model, config, dataset, batch)
     metrics = None
     if fabric.is_global_zero:
         write_coco(out, entries)
@@ -181,7 +188,7 @@ def evaluate(
 
 
 def predict_videos(
-    fabric: Fabric, model: QueryInst, config: Config, dataset: YouTubeVisDataset
+    fabric: Fabric, model: QueryInst, config: Config, dataset: YouTubeVisDataset, batch: int = 1
 ) -> Entries:
     """YouTube-VIS result entries of all videos, in their order, the same in every process."""
     tracker = VideoTracker(Detector(model, config))
@@ -190,23 +197,26 @@ def predict_videos(
     with ProgressDisplay("tracking frames", frames, visible=fabric.is_global_zero) as display:
         found = []
         for index, video in mine:
-            result = _track(tracker, video, display)
+            result = _track(tracker, video, batch, display)
             entries = youtube_vis_entries(result, video.id, dataset.category_ids)
             found.append((index, list(entries)))
     return _merge(fabric, found)
 
 
-def _track(tracker: VideoTracker, video: VideoRecord, display: ProgressDisplay) -> VideoResult:
+def _track(
+    tracker: VideoTracker, video: VideoRecord, batch: int, display: ProgressDisplay
+) -> VideoResult:
     tracker.reset()
     result = VideoResult()
-    for frame in _load_ahead(video.frame(index) for index in range(len(video))):
-        result.add(tracker.update(frame))
+    frames = _load_ahead((video.frame(index) for index in range(len(video))), batch)
+    for _, detections in tracker.follow(frames, batch):
+        result.add(detections)
         display.advance()
     return result
 
 
 def predict_images(
-    fabric: Fabric, model: QueryInst, config: Config, dataset: CocoDataset
+    fabric: Fabric, model: QueryInst, config: Config, dataset: CocoDataset, batch: int = 1
 ) -> Entries:
     """COCO result entries of all images, in their order, the same in every process."""
     detector = Detector(model, config)
@@ -215,11 +225,13 @@ def predict_images(
     with ProgressDisplay(
         "detecting in images", len(mine), visible=fabric.is_global_zero
     ) as display:
-        frames = _load_ahead(image for _, image in mine)
-        for (index, image), frame in zip(mine, frames, strict=True):
-            (detections,) = detector.detect_frames([frame])
-            found.append((index, coco_entries(detections, image.id, dataset.category_ids)))
-            display.advance()
+        frames = _load_ahead((image for _, image in mine), batch)
+        images = iter(mine)
+        while group := list(islice(frames, batch)):
+            for detections in detector.detect_frames(group):
+                index, image = next(images)
+                found.append((index, coco_entries(detections, image.id, dataset.category_ids)))
+                display.advance()
     return _merge(fabric, found)
 
 
@@ -233,16 +245,9 @@ def _merge(fabric: Fabric, found: list[tuple[int, Entries]]) -> Entries:
     return [entry for _, entries in shares for entry in entries]
 
 
-def _load_ahead(records: Iterable[ImageRecord]) -> Iterator[np.ndarray]:
+def _load_ahead(records: Iterable[ImageRecord], batch: int) -> Iterator[np.ndarray]:
     """Decode images in a thread while the network works on earlier ones."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        pending: deque[Future[np.ndarray]] = deque()
-        for record in records:
-            pending.append(pool.submit(load_pixels, record))
-            if len(pending) > READ_AHEAD:
-                yield pending.popleft().result()
-        for image in pending:
-            yield image.result()
+    return prefetch(map(load_pixels, records), max(READ_AHEAD, batch))
 
 
 def _open_test_set(
@@ -257,6 +262,11 @@ def _open_test_set(
         other = "test-image" if isinstance(dataset, CocoDataset) else "test-video"
         raise InputError(f"{data.annotations}: a set of the other kind; use {other}")
     return dataset, data.annotations
+
+
+def _check_batch(batch: int) -> None:
+    if batch < 1:
+        raise InputError(f"batch must be 1 or more, got {batch}")
 
 
 def _check_outputs(*paths: str | Path | None) -> None:
