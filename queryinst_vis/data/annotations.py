@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.files import read_json
 
 Box = tuple[float, float, float, float]
 Value = TypeVar("Value")
+
+
+class _HasId(Protocol):
+    id: int
+
+
+Owner = TypeVar("Owner", bound=_HasId)
 
 
 @dataclass(frozen=True)
@@ -137,6 +144,42 @@ def match_classes(
 def _listed(names: list[str], limit: int = 10) -> str:
     more = f", ... ({len(names)} in all)" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more if names else "(none)"
+
+
+def trainable(
+    content: dict[str, Any],
+    owner: str,
+    owners: Iterable[Owner],
+    labels: dict[int, int | None],
+    where: str,
+) -> Iterator[tuple[dict[str, Any], Owner, int, str]]:
+    """The annotations to train on: no crowds, and only classes that the model knows.
+
+    Args:
+        content: the annotation file, whose annotations are all checked.
+        owner: ``"image"`` or ``"video"``: what an annotation belongs to.
+        owners: those, each with its ``id``.
+        labels: the class index of each category id, as ``match_classes`` gives it.
+        where: the file, for error messages.
+
+    Yields:
+        Annotation, owner, class index, and where in the file this is.
+
+    Raises:
+        InputError: unknown or repeated ids.
+    """
+    by_id = {entry.id: entry for entry in owners}
+    key = f"{owner}_id"
+    annotations = require(content, "annotations", list, where)
+    for annotation in annotations:
+        identity = require(annotation, "id", int, f"{where}: annotations")
+        here = f"{where}: annotation {identity}"
+        found = lookup(by_id, require(annotation, key, int, here), key, here)
+        category = require(annotation, "category_id", int, here)
+        label = lookup(labels, category, "category_id", here)
+        if label is not None and not annotation.get("iscrowd"):
+            yield annotation, found, label, here
+    check_unique((annotation["id"] for annotation in annotations), "annotation id", where)
 
 
 def parse_box(bbox: Any, where: str) -> Box | None:

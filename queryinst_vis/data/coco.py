@@ -11,12 +11,12 @@ from queryinst_vis.data.annotations import (
     check_folder,
     check_segmentation,
     check_unique,
-    lookup,
     match_classes,
     parse_box,
     read_annotations,
     require,
     require_size,
+    trainable,
 )
 
 
@@ -60,24 +60,18 @@ class CocoDataset:
         check_folder(images, self.images[0].path if self.images else None, where)
         self.has_annotations = content.get("annotations") is not None
         if self.has_annotations:
-            self._add_instances(require(content, "annotations", list, where), labels, where)
+            for annotation, image, label, here in trainable(
+                content, "image", self.images, labels, where
+            ):
+                image.instances.append(_read_instance(annotation, label, image, here))
 
-    def _add_instances(
-        self, annotations: list[Any], labels: dict[int, int | None], where: str
-    ) -> None:
-        by_id = {image.id: image for image in self.images}
-        for annotation in annotations:
-            identity = require(annotation, "id", int, f"{where}: annotations")
-            here = f"{where}: annotation {identity}"
-            image = lookup(by_id, require(annotation, "image_id", int, here), "image_id", here)
-            category = require(annotation, "category_id", int, here)
-            label = lookup(labels, category, "category_id", here)
-            if label is not None and not annotation.get("iscrowd"):
-                segmentation = annotation.get("segmentation")
-                check_segmentation(segmentation, image.height, image.width, here)
-                box = parse_box(annotation.get("bbox"), here)
-                image.instances.append(Instance(identity, label, box, segmentation))
-        check_unique((annotation["id"] for annotation in annotations), "annotation id", where)
+
+def _read_instance(
+    annotation: dict[str, Any], label: int, image: ImageRecord, where: str
+) -> Instance:
+    segmentation = annotation.get("segmentation")
+    check_segmentation(segmentation, image.height, image.width, where)
+    return Instance(annotation["id"], label, parse_box(annotation.get("bbox"), where), segmentation)
 
 
 def _read_image(entry: Any, folder: Path, where: str) -> ImageRecord:

@@ -13,12 +13,12 @@ from queryinst_vis.data.annotations import (
     check_folder,
     check_segmentation,
     check_unique,
-    lookup,
     match_classes,
     parse_box,
     read_annotations,
     require,
     require_size,
+    trainable,
 )
 from queryinst_vis.errors import InputError
 
@@ -113,21 +113,10 @@ class YouTubeVisDataset:
         check_folder(images, self.videos[0].paths[0] if self.videos else None, where)
         self.has_annotations = content.get("annotations") is not None
         if self.has_annotations:
-            self._add_tracks(require(content, "annotations", list, where), labels, where)
-
-    def _add_tracks(
-        self, annotations: list[Any], labels: dict[int, int | None], where: str
-    ) -> None:
-        by_id = {video.id: video for video in self.videos}
-        for annotation in annotations:
-            identity = require(annotation, "id", int, f"{where}: annotations")
-            here = f"{where}: annotation {identity}"
-            video = lookup(by_id, require(annotation, "video_id", int, here), "video_id", here)
-            category = require(annotation, "category_id", int, here)
-            label = lookup(labels, category, "category_id", here)
-            if label is not None and not annotation.get("iscrowd"):
+            for annotation, video, label, here in trainable(
+                content, "video", self.videos, labels, where
+            ):
                 video.tracks.append(_read_track(annotation, label, video, here))
-        check_unique((annotation["id"] for annotation in annotations), "annotation id", where)
 
 
 def _read_video(entry: Any, folder: Path, where: str) -> VideoRecord:
