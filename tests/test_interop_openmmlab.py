@@ -274,7 +274,8 @@ def test_the_model_is_recognised():
     inferred = infer_config(weights, final_relu=True)
     config.model.backbone.frozen_stages = inferred.model.backbone.frozen_stages
     assert inferred.model == config.model
-    assert inferred.inference.one_label_per_query and inferred.inference.max_per_image == 10
+    assert inferred.inference.one_label_per_query
+    assert inferred.inference.max_per_image == 7, "as many as queries, as published"
 
 
 def test_classes_are_the_checkpoints_own_or_cocos_where_80():

@@ -72,9 +72,10 @@ def infer_config(
         model.mask.norm = "none"
     named = classes is not None and len(classes) == num_classes
     model.classes = list(classes) if named else _class_names(num_classes)
+    config.inference.max_per_image = model.num_queries  # as published, for 100 and for 300
     if has_track_head(weights):
         model.track = infer_track_head(weights, final_relu)
-        config.inference.one_label_per_query, config.inference.max_per_image = True, 10
+        config.inference.one_label_per_query = True
     else:
         config.input.test_short, config.input.test_long = 800, 1333
     return config
