@@ -68,6 +68,12 @@ def without_packing(model: QueryInst) -> QueryInst:
         return to_inference_form(model)
 
 
+def without_winograd(model: QueryInst) -> QueryInst:
+    """The inference form with PyTorch's 3x3 convolutions."""
+    with patch.object(inference_form, "can_transform", lambda conv, dtype: False):
+        return to_inference_form(model)
+
+
 def without_folding(model: QueryInst) -> QueryInst:
     """The inference form with its batch norms."""
     with patch.object(inference_form, "fold_batch_norms", lambda model: None):
@@ -81,6 +87,7 @@ def make_variants(model: QueryInst) -> dict[str, Variant]:
         "as track runs it": (ready, nullcontext),
         "the whole pyramid": (ready, whole_pyramid),
         "batch norms of their own": (without_folding(copy.deepcopy(model)), nullcontext),
+        "plain 3x3 convolutions": (without_winograd(copy.deepcopy(model)), nullcontext),
         "linear layers not packed": (without_packing(copy.deepcopy(model)), nullcontext),
         "torchvision's RoIAlign": (ready, their_roi_align),
         "masks of every class": (ready, every_class),

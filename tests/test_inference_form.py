@@ -57,7 +57,7 @@ def test_answers_stay(backbone, mask):
     after = answers(to_inference_form(model), images)
     for ours, theirs in zip(after, before, strict=True):
         assert torch.equal(ours.labels, theirs.labels)
-        assert_close(ours.boxes, theirs.boxes, rtol=1e-4, atol=1e-3)
+        assert_close(ours.boxes, theirs.boxes, rtol=1e-4, atol=5e-3)  # pixels
         assert_close(ours.scores, theirs.scores, rtol=1e-4, atol=1e-5)
         assert_close(ours.mask_logits, theirs.mask_logits, rtol=1e-3, atol=1e-3)
         assert_close(ours.embeddings, theirs.embeddings, rtol=1e-3, atol=1e-4)

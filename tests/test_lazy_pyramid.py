@@ -13,6 +13,7 @@ from queryinst_vis.models.build import build_model
 from queryinst_vis.models.lazy_pyramid import TILE, LazyPyramid
 from queryinst_vis.models.neck import FPN
 from queryinst_vis.models.roi import RoIExtractor
+from queryinst_vis.models.winograd import WinogradConv2d
 from tests.tiny import tiny_config
 
 HEIGHT, WIDTH = 256, 416  # of the input: P2 is 64x104, no multiple of the tile
@@ -55,6 +56,18 @@ def test_boxes_read_the_same_whatever_was_read_before(pyramid, drawn):
         with _fresh_memory_is_nan():
             pooled = extract(lazy, split)
         assert_close(pooled, extract(whole, split), rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_tiles_by_winograd_are_those_of_the_whole_map(pyramid):
+    """Tiles are convolved without padding, the whole map with."""
+    _, levels = pyramid
+    fpn = FPN([5, 6, 7, 8], 128).eval()
+    for block in fpn.pyramid.layer_blocks:
+        block[0] = WinogradConv2d(block[0])
+    boxes = [torch.tensor([[10.0, 20, 60, 90], [-20, 200, 50, 300]]), torch.tensor([[40.0, 40, 90, 200]])]
+    pooled = RoIExtractor(7)(LazyPyramid(fpn, levels), boxes)
+    assert_close(pooled, RoIExtractor(7)(fpn(levels), boxes), rtol=0, atol=1e-4)
 
 
 @contextmanager

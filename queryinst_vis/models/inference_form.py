@@ -13,13 +13,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from queryinst_vis.models.packed import PackedLinear, can_pack
 from queryinst_vis.models.queryinst import QueryInst
+from queryinst_vis.models.winograd import WinogradConv2d, can_transform
 
 _PROBE_SIZE = 64  # pixels; what reads what does not depend on it
 
 
 @torch.inference_mode(False)  # a caller's; autograd has to follow one run
 def to_inference_form(model: QueryInst, dtype: torch.dtype = torch.float32) -> QueryInst:
-    """Fold batch norms into convolutions, and lay large matrices out as the CPU reads them.
+    """Fold batch norms into convolutions, and make large layers those that the CPU does fastest.
 
     Args:
         model: changed in place; it can no longer be trained, saved or moved.
@@ -31,6 +32,8 @@ def to_inference_form(model: QueryInst, dtype: torch.dtype = torch.float32) -> Q
     for name, module in list(model.named_modules()):
         if type(module) is nn.Linear and can_pack(module, dtype):
             _replace(model, name, PackedLinear(module, dtype))
+        elif isinstance(module, nn.Conv2d) and can_transform(module, dtype):
+            _replace(model, name, WinogradConv2d(module))
         elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             module.to(dtype)
     return model.requires_grad_(False)

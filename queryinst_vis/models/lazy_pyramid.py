@@ -8,6 +8,7 @@ level is made of tiles, and a tile is computed when the first box that touches i
 from __future__ import annotations
 
 import math
+from copy import copy
 
 import torch
 import torch.nn.functional as F
@@ -96,10 +97,14 @@ class _TopDownSum:
 class _LazyLevel:
     def __init__(self, merged: _KnownSum | _TopDownSum, conv: nn.Conv2d) -> None:
         self._merged, self._conv = merged, conv
+        self._on_windows = copy(conv)  # the same weights; windows bring their borders
+        self._on_windows.padding = (0, 0)
         self._tops, self._lefts = (_tile_starts(side) for side in merged.size)
         self._done = torch.zeros(merged.batch, len(self._tops), len(self._lefts), dtype=torch.bool)
         self._map: Tensor | None = None
-        self._is_cheap = conv.weight.numel() * math.prod(merged.size) < CHEAP
+        taps = math.prod(conv.kernel_size)
+        multiplications = taps * conv.in_channels * conv.out_channels * math.prod(merged.size)
+        self._is_cheap = multiplications < CHEAP
 
     def whole(self) -> Tensor:
         if self._map is None or not self._done.all():
@@ -136,7 +141,7 @@ class _LazyLevel:
     def _compute(self, missing: Tensor) -> None:
         image, row, column = missing.nonzero().unbind(dim=1)
         tops, lefts = torch.tensor(self._tops)[row], torch.tensor(self._lefts)[column]
-        tiles = F.conv2d(self._windows(image, tops, lefts), self._conv.weight, self._conv.bias)
+        tiles = self._on_windows(self._windows(image, tops, lefts))
         places = zip(image.tolist(), tops.tolist(), lefts.tolist(), tiles, strict=True)
         for index, top, left, tile in places:
             self._map[index, :, top : top + TILE, left : left + TILE] = tile
