@@ -65,7 +65,10 @@ def test_tiles_by_winograd_are_those_of_the_whole_map(pyramid):
     fpn = FPN([5, 6, 7, 8], 128).eval()
     for block in fpn.pyramid.layer_blocks:
         block[0] = WinogradConv2d(block[0])
-    boxes = [torch.tensor([[10.0, 20, 60, 90], [-20, 200, 50, 300]]), torch.tensor([[40.0, 40, 90, 200]])]
+    boxes = [
+        torch.tensor([[10.0, 20, 60, 90], [-20, 200, 50, 300]]),
+        torch.tensor([[40.0, 40, 90, 200]]),
+    ]
     pooled = RoIExtractor(7)(LazyPyramid(fpn, levels), boxes)
     assert_close(pooled, RoIExtractor(7)(fpn(levels), boxes), rtol=0, atol=1e-4)
 

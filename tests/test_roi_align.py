@@ -6,7 +6,7 @@ import torchvision
 from torch.testing import assert_close
 
 from queryinst_vis.models.roi import RoIExtractor, assign_levels
-from queryinst_vis.models.roi_align import roi_align
+from queryinst_vis.models.roi_align import fill_bags, has_bags, pool_bags
 
 HEIGHT, WIDTH, SCALE = 24, 40, 0.25
 
@@ -21,6 +21,13 @@ def random_rois(count, seed=0):
     return torch.cat([image[:, None], corners, corners + sides], dim=1)
 
 
+def roi_align(feature, rois, size, samples):
+    """Of boxes that all read this map."""
+    scales = torch.full((len(rois),), SCALE, dtype=rois.dtype)
+    sizes = torch.tensor([feature.shape[2:]]).expand(len(rois), 2)
+    return pool_bags(feature, *fill_bags(rois, scales, sizes, size, samples))
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize(("size", "samples"), [(7, 2), (14, 2), (5, 1), (3, 4)])
 def test_values_and_gradients_equal_torchvisions(size, samples, layout):
@@ -28,7 +35,7 @@ def test_values_and_gradients_equal_torchvisions(size, samples, layout):
     feature = torch.randn(2, 6, HEIGHT, WIDTH, dtype=torch.float64).to(memory_format=layout)
     ours, theirs = (feature.clone().requires_grad_() for _ in range(2))
     rois = random_rois(50).double()
-    pooled = roi_align(ours, rois, size, SCALE, samples)
+    pooled = roi_align(ours, rois, size, samples)
     expected = torchvision.ops.roi_align(theirs, rois, size, SCALE, samples, aligned=True)
     assert pooled.shape == (50, 6, size, size) and (expected == 0).any() and (expected != 0).any()
     assert_close(pooled, expected, rtol=0, atol=1e-12)
@@ -39,9 +46,17 @@ def test_values_and_gradients_equal_torchvisions(size, samples, layout):
 
 
 def test_adaptive_sampling_is_torchvisions():
+    assert not has_bags(torch.device("cpu"), samples=0)
     feature, rois = torch.randn(2, 3, HEIGHT, WIDTH), random_rois(9)
+    rois = rois[rois[:, 0].argsort(stable=True)]
+    extract = RoIExtractor(7, sampling_ratio=0)
     expected = torchvision.ops.roi_align(feature, rois, 7, SCALE, 0, aligned=True)
-    assert torch.equal(roi_align(feature, rois, 7, SCALE, 0), expected)
+    assert torch.equal(extract([feature], [rois[:5, 1:], rois[5:, 1:]]), expected)
+
+
+def test_accelerators_keep_torchvisions():
+    assert not has_bags(torch.device("cuda"), samples=2)
+    assert has_bags(torch.device("cpu"), samples=2)
 
 
 def test_half_precision_maps_do_not_round_the_boxes():
@@ -53,6 +68,25 @@ def test_half_precision_maps_do_not_round_the_boxes():
     assert coarse.dtype == torch.bfloat16
     # one box side is 2 map pixels; bfloat16 coordinates near 301 are 2 input pixels apart
     assert_close(coarse.float(), fine, rtol=2**-8, atol=0)
+
+
+@pytest.mark.parametrize("samples", [0, 2])
+def test_maps_of_any_sizes_are_each_pooled_as_alone(samples):
+    torch.manual_seed(0)
+    levels = [torch.randn(2, 3, *size) for size in ((31, 47), (16, 24), (8, 11), (5, 6))]
+    rois = random_rois(40)
+    rois[:, 3:] += 5 * (rois[:, 3:] - rois[:, 1:3])  # some large enough for the coarsest map
+    boxes = [rois[rois[:, 0] == image, 1:] for image in range(2)]
+    pooled = RoIExtractor(7, samples)(levels, boxes)
+    chosen = assign_levels(torch.cat(boxes), 4)
+    image = torch.arange(2).repeat_interleave(20)[:, None].float()
+    rois = torch.cat((image, torch.cat(boxes)), dim=1)
+    assert set(chosen.tolist()) == {0, 1, 2, 3}
+    for row, level in enumerate(chosen.tolist()):
+        expected = torchvision.ops.roi_align(
+            levels[level], rois[row : row + 1], 7, 0.25 / 2**level, samples, aligned=True
+        )
+        assert_close(pooled[row], expected[0], rtol=0, atol=1e-5)
 
 
 def test_boxes_keep_their_order_over_levels():
@@ -75,4 +109,4 @@ def test_no_boxes_give_an_empty_result_in_the_graph():
 
 def test_boxes_that_are_no_numbers_give_zeros():
     rois = torch.tensor([[0.0, float("nan"), 0, 8, 8]])
-    assert roi_align(torch.ones(1, 1, 8, 8), rois, 2, SCALE, 2).eq(0).all()
+    assert roi_align(torch.ones(1, 1, 8, 8), rois, 2, 2).eq(0).all()

@@ -49,6 +49,10 @@ class LazyPyramid:
         """A whole map ``(B, C, H_l, W_l)``."""
         return self._levels[level].whole()
 
+    def size(self, level: int) -> torch.Size:
+        """``(H_l, W_l)``."""
+        return self._levels[level].size
+
     def around(self, level: int, rois: Tensor, scale: float) -> Tensor:
         """A map that is right wherever RoIAlign reads it for these boxes, undefined elsewhere.
 
@@ -96,6 +100,7 @@ class _TopDownSum:
 
 class _LazyLevel:
     def __init__(self, merged: _KnownSum | _TopDownSum, conv: nn.Conv2d) -> None:
+        self.size = merged.size
         self._merged, self._conv = merged, conv
         self._on_windows = copy(conv)  # the same weights; windows bring their borders
         self._on_windows.padding = (0, 0)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from queryinst_vis.models.lazy_pyramid import LazyPyramid
-from queryinst_vis.models.roi_align import roi_align
+from queryinst_vis.models.roi_align import fill_bags, has_bags, pool_bags
 
 FINEST_SCALE = 56  # boxes up to twice this size (sqrt of the area) read the finest level
 
@@ -35,13 +36,21 @@ class RoIExtractor(nn.Module):
             boxes: B tensors ``(R_b, 4)``, xyxy in input pixels.
 
         Returns:
-            ``(sum R_b, C, roi_size, roi_size)`` in the order of ``boxes``.
+            ``(sum R_b, C, roi_size, roi_size)`` in the order of ``boxes``, in the maps'
+            precision; no gradient flows to the boxes.
         """
         counts = torch.tensor([len(b) for b in boxes], device=boxes[0].device)
-        flat = torch.cat(boxes).float()  # half precision would move boxes by pixels
+        flat = torch.cat(boxes).detach().float()  # half precision would move boxes by pixels
         image = torch.arange(len(boxes), device=flat.device).repeat_interleave(counts)
         rois = torch.cat((image[:, None].to(flat.dtype), flat), dim=1)
         levels = assign_levels(flat, len(features))
+        in_bags = has_bags(flat.device, self.sampling_ratio)
+        if in_bags:
+            scales = 1 / (self.finest_stride * 2.0**levels)
+            sizes = torch.tensor([_map_size(features, level) for level in range(len(features))])
+            bags, weights = fill_bags(
+                rois, scales, sizes[levels], self.roi_size, self.sampling_ratio
+            )
         rows, pooled = [], []
         for level in range(len(features)):
             mine = torch.nonzero(levels == level).squeeze(1)
@@ -51,5 +60,21 @@ class RoIExtractor(nn.Module):
             lazy = isinstance(features, LazyPyramid)
             feature = features.around(level, rois[mine], scale) if lazy else features[level]
             rows.append(mine)
-            pooled.append(roi_align(feature, rois[mine], self.roi_size, scale, self.sampling_ratio))
+            if in_bags:
+                pooled.append(pool_bags(feature, bags[mine], weights[mine]))
+            else:
+                pooled.append(self._pool(feature, rois[mine], scale))
         return torch.cat(pooled)[torch.cat(rows).argsort()]
+
+    def _pool(self, feature: Tensor, rois: Tensor, scale: float) -> Tensor:
+        """``(R, C, s, s)`` by torchvision, in the map's precision."""
+        pooled = torchvision.ops.roi_align(
+            feature.float(), rois, self.roi_size, scale, self.sampling_ratio, aligned=True
+        )
+        return pooled.to(feature.dtype)
+
+
+def _map_size(features: list[Tensor] | LazyPyramid, level: int) -> tuple[int, int]:
+    """Height and width of a map, which a lazy pyramid need not make for that."""
+    lazy = isinstance(features, LazyPyramid)
+    return tuple(features.size(level) if lazy else features[level].shape[2:])
