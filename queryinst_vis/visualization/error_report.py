@@ -73,7 +73,8 @@ def _draw_breakdown(axes: Axes, breakdown: Mapping[str, Sequence[Mapping[str, An
             labels.append(f"{attribute}\n{_bounds(bins)}")
         position += 0.8
     axes.set_xticks(ticks, labels, fontsize=8)
-    axes.set_ylim(0, 109)
+    axes.set_yticks(range(0, 101, 20))
+    axes.set_ylim(0, 122)  # room for the legend above bars of 100
     axes.legend(fontsize=8, frameon=False, ncols=2, loc="upper right")
     _decorate(axes, "%", "By what objects are like, from low to high, and the bounds between")
 
