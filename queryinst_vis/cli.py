@@ -1,7 +1,8 @@
 """``queryinst-vis ...``: parse the command line, run one job, end with an honest exit status.
 
 0: done. 2: bad arguments or input, one line on standard error says what and where. 130: stopped
-by Ctrl-C. 1: anything else, one line as well; ``--debug`` shows the traceback behind it.
+by Ctrl-C. 1: anything else, one line as well; ``--debug`` shows the traceback behind it. A training
+that is stopped saves its state first, says how to go on, and ends with 1.
 """
 
 from __future__ import annotations

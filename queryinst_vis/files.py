@@ -45,6 +45,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_not_read(target: str | Path, *sources: str | Path | None) -> None:
+    """Raise an InputError where writing ``target`` would replace a file that is read from."""
+    if Path(target).resolve() in {Path(s).resolve() for s in sources if s is not None}:
+        raise InputError(f"{target}: is read from; name another file to write")
+
+
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
     """A temporary folder to fill, which takes the place of ``path`` when the block ends well.

@@ -19,6 +19,7 @@ from queryinst_vis.engine.step import TrainingStep
 from queryinst_vis.errors import InputError
 from queryinst_vis.losses.criterion import Criterion
 from queryinst_vis.models.build import build_model
+from queryinst_vis.models.lazy_pyramid import LazyPyramid
 from queryinst_vis.models.postprocess import detect
 from queryinst_vis.structures import Batch, Target
 from queryinst_vis.video import VideoWriter
@@ -187,6 +188,14 @@ def test_a_training_step_reaches_head_and_queries(query_track_model, both_ways):
     losses["track"].backward()
     assert all(p.grad.any() for p in query_track_model.track_head.parameters())
     assert query_track_model.queries.grad.any(), "through q* of the key frame"
+
+
+def test_maps_made_without_gradient_are_whole_before_others_read_them(query_track_model):
+    images = pairs().images
+    for mode, kind in ((True, list), (False, LazyPyramid)):
+        with torch.no_grad():
+            output = query_track_model.train(mode)(images, [(HEIGHT, WIDTH)] * len(images))
+        assert isinstance(output.features, kind)
 
 
 def test_the_reference_takes_part_without_gradient(query_track_model):

@@ -1,6 +1,7 @@
 """Training: the schedule as published, and runs that survive whatever ends them."""
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,13 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from queryinst_vis.config import BackboneConfig, TrainConfig, config_to_dict, load_config
+from queryinst_vis.config import (
+    BackboneConfig,
+    DatasetConfig,
+    TrainConfig,
+    config_to_dict,
+    load_config,
+)
 from queryinst_vis.engine import evaluate as evaluation
 from queryinst_vis.engine import train as training
 from queryinst_vis.engine.average import WeightAverage
@@ -171,7 +178,7 @@ def test_a_killed_run_resumes_exactly(tmp_path, videos, finished):
     work_dir = tmp_path / "killed"
     killed = train_in_a_child(config, work_dir, 5, "os.kill(os.getpid(), signal.SIGKILL)")
     assert killed.returncode == -signal.SIGKILL
-    assert load_training_state(work_dir / "last.ckpt").step == 3
+    assert load_training_state(work_dir / "last.ckpt").step == 4, "every evaluation saves"
     assert max(metric(work_dir, "loss")) == 5, "it had gone on beyond its checkpoint"
 
     train(config, work_dir, resume=True, devices=1)
@@ -422,6 +429,25 @@ def test_divergence_names_the_step_and_the_loss(tmp_path, images, monkeypatch):
     assert list(metric(tmp_path, "loss")) == [1, 2]
 
 
+def test_boxes_that_leave_the_numbers_are_a_divergence_too(tmp_path, images):
+    config = tiny_config(train=images, track=False)
+    config.train.warmup_steps, config.train.lr = 0, 1e4
+    config.train.max_steps = 50
+    with pytest.raises(InputError, match=r"diverged at step \d+: \S+ is (nan|inf)"):
+        train(config, tmp_path, devices=1)
+
+
+def test_a_failing_evaluation_does_not_cost_the_training(tmp_path, images):
+    broken = DatasetConfig(str(tmp_path / "val.json"), images.images)
+    content = json.loads(Path(images.annotations).read_text())
+    for annotation in content["annotations"]:
+        annotation.pop("area", None)
+    Path(broken.annotations).write_text(json.dumps(content))
+    with pytest.raises(InputError, match="area"):
+        train(tiny_config(train=images, val=broken, track=False), tmp_path / "run", devices=1)
+    assert load_training_state(tmp_path / "run" / "last.ckpt").step == 4
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -446,6 +472,12 @@ def test_validation_sets_are_checked_before_training(tmp_path, images, videos):
     with pytest.raises(InputError, match=r"holds videos; set model\.track\.enabled=true"):
         train(config, tmp_path / "run", devices=1)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("devices", [0, "-2"])
+def test_there_must_be_a_device(tmp_path, images, devices):
+    with pytest.raises(InputError, match=rf"--devices {devices}: must be at least 1"):
+        train(tiny_config(train=images, track=False), tmp_path / "run", devices=devices)
 
 
 def test_devices_must_be_a_number(tmp_path, images):

@@ -156,11 +156,9 @@ def _run_remap(arguments: argparse.Namespace) -> None:
 
 
 def _write(content: dict[str, Any], target: Path, sources: list[Path]) -> None:
-    from queryinst_vis.errors import InputError
-    from queryinst_vis.files import write_json_atomically
+    from queryinst_vis.files import check_not_read, write_json_atomically
 
-    if target.resolve() in {source.resolve() for source in sources}:
-        raise InputError(f"{target}: is read from; name another file to write")
+    check_not_read(target, *sources)
     write_json_atomically(target, content)
     media = "videos" if "videos" in content else "images"
     counted = [media, *(["annotations"] if content.get("annotations") is not None else [])]

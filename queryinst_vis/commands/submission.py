@@ -102,8 +102,10 @@ def _run_zip(arguments: argparse.Namespace) -> None:
 
     from queryinst_vis.data.tools.annotation_set import open_set
     from queryinst_vis.errors import InputError
+    from queryinst_vis.files import check_not_read
     from queryinst_vis.results import write_zip
 
+    check_not_read(arguments.target, arguments.results, arguments.set)
     if zipfile.is_zipfile(arguments.results):
         raise InputError(
             f"results {arguments.results}: is a zip already; check-submission reads it"

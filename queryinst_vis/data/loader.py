@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Iterable, Iterator
 from itertools import count
@@ -120,8 +121,8 @@ class TrainingSamples(Dataset):
 
 
 def _open_source(entry: DatasetConfig, config: Config) -> ImageSamples | VideoSamples:
-    if not entry.weight > 0:
-        raise InputError(f"{entry.annotations}: a training set's weight must be above 0")
+    if not 0 < entry.weight < math.inf:
+        raise InputError(f"{entry.annotations}: a training set's weight must be a number above 0")
     dataset = open_dataset(entry, config.model.classes)
     if not dataset.has_annotations:
         raise InputError(

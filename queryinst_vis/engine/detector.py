@@ -10,6 +10,7 @@ import torch
 from queryinst_vis.config import Config
 from queryinst_vis.data.transforms import to_network_input
 from queryinst_vis.engine.prepare import inference_dtype
+from queryinst_vis.errors import InputError
 from queryinst_vis.models.postprocess import detect
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.structures import Detections
@@ -47,15 +48,35 @@ class FrameDetector(Protocol):
         """
 
 
+def check_inference(config: Config) -> None:
+    """Raise an InputError for inference settings that can find nothing, or fail."""
+    for key in ("test_short", "test_long"):
+        if getattr(config.input, key) < 1:
+            raise InputError(f"input.{key}: must be at least 1, is {getattr(config.input, key)}")
+    for key in ("score_threshold", "mask_threshold"):
+        if not 0 <= getattr(config.inference, key) <= 1:
+            raise InputError(
+                f"inference.{key}: must be from 0 to 1, is {getattr(config.inference, key)}"
+            )
+    if config.inference.max_per_image < 1:
+        raise InputError(
+            f"inference.max_per_image: must be at least 1, is {config.inference.max_per_image}"
+        )
+
+
 class Detector:
     """A model that finds instances in frames, by PyTorch.
 
     Args:
         model: on any device; set to eval mode.
         config: of the model; its ``input``, ``inference`` and ``model.backbone`` keys are used.
+
+    Raises:
+        InputError: settings that can find nothing.
     """
 
     def __init__(self, model: QueryInst, config: Config) -> None:
+        check_inference(config)
         self.config = config
         self.has_track_head = model.track_head is not None
         self._model = model.eval()

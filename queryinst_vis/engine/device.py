@@ -18,7 +18,7 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
         return torch.accelerator.current_accelerator() if found else torch.device("cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(1, device=chosen)
+        torch.empty(1, device=chosen).tolist()  # the meta device has no numbers
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(f"device '{device}' cannot be used here; try 'cpu' or 'auto'") from error
     return chosen

@@ -25,6 +25,7 @@ from queryinst_vis.engine.log import ProgressDisplay
 from queryinst_vis.engine.prepare import prepare
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation import evaluate_coco, evaluate_youtube_vis
+from queryinst_vis.files import check_not_read
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.prefetch import prefetch
 from queryinst_vis.results import (
@@ -75,7 +76,9 @@ def test_video(
     fabric = launch(devices, nodes)
     model, config = load_for_config(config, weights)
     dataset, annotations = _open_test_set(config, YouTubeVisDataset)
-    _check_outputs(out, zip_path)
+    _check_output(out, weights, annotations)
+    if zip_path is not None:
+        _check_output(zip_path, weights, annotations, out)
     model = prepare(model.to(fabric.device), config)
     entries = predict_videos(fabric, model, config, dataset, batch)
     metrics = None
@@ -117,7 +120,7 @@ def test_image(
     fabric = launch(devices, nodes)
     model, config = load_for_config(config, weights)
     dataset, annotations = _open_test_set(config, CocoDataset)
-    _check_outputs(out)
+    _check_output(out, weights, annotations)
     model = prepare(model.to(fabric.device), config)
     entries = predict_images(fabric, model, config, dataset, batch)
     metrics = None
@@ -269,9 +272,10 @@ def _check_batch(batch: int) -> None:
         raise InputError(f"batch must be 1 or more, got {batch}")
 
 
-def _check_outputs(*paths: str | Path | None) -> None:
+def _check_output(path: str | Path, *sources: str | Path) -> None:
     """Find out before the work, not after it, that a result cannot be written."""
-    for path in [Path(path) for path in paths if path is not None]:
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
-        if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise InputError(f"cannot write {path}: choose a file in a folder that can be written")
+    path = Path(path)
+    check_not_read(path, *sources)
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise InputError(f"cannot write {path}: choose a file in a folder that can be written")

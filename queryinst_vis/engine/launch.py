@@ -32,6 +32,8 @@ def launch(devices: str | int = "auto", nodes: int = 1, precision: str = "32-tru
     if precision not in PRECISIONS:
         raise InputError(f"train.precision '{precision}': choose one of {', '.join(PRECISIONS)}")
     count = _processes_per_node(devices)
+    if count < 1:
+        raise InputError(f"--devices {devices}: must be at least 1")
     single = count * nodes == 1
     try:
         fabric = Fabric(

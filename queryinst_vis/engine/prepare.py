@@ -27,7 +27,7 @@ def prepare(model: QueryInst, config: Config) -> QueryInst:
     Raises:
         InputError: an unknown precision, or no compiler.
     """
-    to_inference_form(model, inference_dtype(config))
+    to_inference_form(model, inference_dtype(config), not config.inference.compile)
     if config.inference.compile:
         _check_compiler(model.queries.device)
         # the heads' shapes follow from what they find; the backbone's only from the frame's size

@@ -22,6 +22,7 @@ from queryinst_vis.engine.checkpoint import (
     load_exactly,
     save_weights,
 )
+from queryinst_vis.engine.detector import check_inference
 from queryinst_vis.engine.evaluate import evaluate, open_validation_set
 from queryinst_vis.engine.interrupt import StopRequest
 from queryinst_vis.engine.launch import launch
@@ -154,6 +155,7 @@ class Trainer:
         self.work_dir = work_dir
         self.step = state.step if state else 0
         self.best = state.best if state else None
+        check_inference(config)
         self.validation_set = open_validation_set(config)
         self.batches = self._open_batches()
         self.display = ProgressDisplay(
@@ -219,13 +221,16 @@ class Trainer:
         with StopRequest() as stop, self.display:
             while self.step < self.recipe.max_steps:
                 self._update()
-                if self._is_due(self.recipe.eval_every):
-                    evaluated = self._evaluate()
-                if self._is_due(self.recipe.checkpoint_every):
+                evaluating = self._is_due(self.recipe.eval_every)
+                if evaluating or self._is_due(self.recipe.checkpoint_every):
                     self._save_state()
+                if evaluating:
+                    evaluated = self._evaluate()
+                    self._save_state()  # the best score so far is part of it
                 if self._agree(stop.requested):
                     self._stop()
             if evaluated != self.step:
+                self._save_state()  # a set that cannot be scored must not cost the training
                 self._evaluate()
         self._save_state()
         if self._is_first:

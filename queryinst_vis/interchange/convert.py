@@ -7,7 +7,7 @@ from typing import Any
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.inputs import read_results
-from queryinst_vis.files import new_folder
+from queryinst_vis.files import check_not_read, new_folder
 from queryinst_vis.interchange.coco_video import coco_video_entries, read_coco_video
 from queryinst_vis.interchange.mots import read_mots, write_mots
 from queryinst_vis.interchange.mots_names import MotsNames
@@ -50,6 +50,7 @@ def convert_results(
         InputError: anything that cannot be read, converted or written.
     """
     src, dst = Path(src), Path(dst)
+    check_not_read(dst, src, gt)
     videos = VideoList(gt)
     origin, target = _format_of(src), to or _format_by_name(dst)
     if target not in FORMATS:

@@ -19,7 +19,7 @@ from queryinst_vis.engine.checkpoint import (
     save_weights,
 )
 from queryinst_vis.errors import InputError
-from queryinst_vis.files import atomic_path
+from queryinst_vis.files import atomic_path, check_not_read
 from queryinst_vis.interop import efficientnet, openmmlab
 from queryinst_vis.interop.openmmlab_config import has_track_head, infer_config, infer_track_head
 from queryinst_vis.interop.reading import Checkpoint, read_checkpoint
@@ -61,6 +61,7 @@ def convert_checkpoint(src: str | Path, dst: str | Path, report: Report | None =
             mmdetection does not have; nothing is written then.
     """
     src, dst = Path(src), Path(dst)
+    check_not_read(dst, src)
     if dst.suffix == ".pth" and src.suffix in OURS:
         return _export(src, dst)
     if dst.suffix != ".safetensors":

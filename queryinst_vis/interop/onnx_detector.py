@@ -14,7 +14,7 @@ from torch import Tensor
 from queryinst_vis.config import Config, apply_overrides, config_from_dict
 from queryinst_vis.data.transforms import padded_size, to_network_input
 from queryinst_vis.engine.checkpoint import differences
-from queryinst_vis.engine.detector import Embedding
+from queryinst_vis.engine.detector import Embedding, check_inference
 from queryinst_vis.errors import InputError
 from queryinst_vis.interop.onnx_export import FORMAT, INPUTS, require_packages
 from queryinst_vis.models.postprocess import rescale_boxes, select_queries
@@ -46,8 +46,9 @@ class OnnxDetector:
         batch: frames of one run.
 
     Raises:
-        InputError: no such file, a broken one, one of another project, an override of the graph,
-            a device that onnxruntime does not have, or it is not installed.
+        InputError: no such file, a broken one, one of another project, an override of the graph
+            or one that can find nothing, a device that onnxruntime does not have, or it is not
+            installed.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class OnnxDetector:
         self._session = _open(self._path, _choose_providers(str(device)))
         saved = _read_config(self._session, self._path)
         self.config = apply_overrides(saved, overrides or [])
+        check_inference(self.config)
         for key in differences(saved, self.config):
             if key.startswith(FIXED):
                 raise InputError(f"override of {key}: fixed by the ONNX file {path}")

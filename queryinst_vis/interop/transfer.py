@@ -16,6 +16,7 @@ from torch import Tensor
 from queryinst_vis.config import Config, DatasetConfig
 from queryinst_vis.engine.checkpoint import StateDict, find_weights, load_weights, save_weights
 from queryinst_vis.errors import InputError
+from queryinst_vis.files import check_not_read
 from queryinst_vis.interop.aliases import match_rows
 from queryinst_vis.interop.query_rules import Source, pick_queries
 from queryinst_vis.models.build import build_model
@@ -54,6 +55,7 @@ def transfer_checkpoint(
     if dst.suffix != ".safetensors":
         raise InputError(f"{dst}: the weights to write must be named *.safetensors")
     path = find_weights(src)
+    check_not_read(dst, path)
     source_config, weights = load_weights(path)
     source = Source(source_config, weights, config.model.classes, calibration)
     torch.manual_seed(config.seed)

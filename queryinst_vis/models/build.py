@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from queryinst_vis.config import Config, MaskHeadConfig, ModelConfig, TrackHeadConfig
+from queryinst_vis.config import (
+    BackboneConfig,
+    Config,
+    MaskHeadConfig,
+    ModelConfig,
+    TrackHeadConfig,
+)
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.backbone import Backbone
 from queryinst_vis.models.box_stage import BoxStage
@@ -94,10 +101,20 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _check(model: ModelConfig) -> None:
-    positive = ("channels", "num_queries", "num_stages", "num_heads", "dynamic_channels")
-    for name in positive:
-        if getattr(model, name) < 1:
-            raise InputError(f"model.{name}: must be at least 1, is {getattr(model, name)}")
+    for name, value, least in (
+        ("channels", model.channels, 1),
+        ("num_queries", model.num_queries, 1),
+        ("num_stages", model.num_stages, 1),
+        ("num_heads", model.num_heads, 1),
+        ("dynamic_channels", model.dynamic_channels, 1),
+        ("ffn_channels", model.ffn_channels, 1),
+        ("class_layers", model.class_layers, 0),
+        ("box_layers", model.box_layers, 0),
+        ("mask.roi_size", model.mask.roi_size, 1),
+        ("mask.num_convs", model.mask.num_convs, 0),
+    ):
+        if value < least:
+            raise InputError(f"model.{name}: must be at least {least}, is {value}")
     if not model.classes:
         raise InputError("model.classes: is empty; list the class names the model tells apart")
     if len(set(model.classes)) < len(model.classes):
@@ -118,8 +135,18 @@ def _check(model: ModelConfig) -> None:
         raise InputError("model.backbone.frozen_stages: must be between 0 and 4")
     if not 0 <= model.backbone.drop_path < 1:
         raise InputError("model.backbone.drop_path: must be at least 0 and below 1")
+    _check_colours(model.backbone)
     _check_variant(model.mask)
     _check_track_head(model.track)
+
+
+def _check_colours(backbone: BackboneConfig) -> None:
+    for name in ("mean", "std"):
+        values = getattr(backbone, name)
+        if len(values) != 3 or not all(map(math.isfinite, values)):
+            raise InputError(f"model.backbone.{name}: expected three numbers (RGB), is {values}")
+    if min(backbone.std) <= 0:
+        raise InputError(f"model.backbone.std: must be above 0, is {backbone.std}")
 
 
 def _check_variant(mask: MaskHeadConfig) -> None:

@@ -19,18 +19,23 @@ _PROBE_SIZE = 64  # pixels; what reads what does not depend on it
 
 
 @torch.inference_mode(False)  # a caller's; autograd has to follow one run
-def to_inference_form(model: QueryInst, dtype: torch.dtype = torch.float32) -> QueryInst:
+def to_inference_form(
+    model: QueryInst, dtype: torch.dtype = torch.float32, pack_backbone: bool = True
+) -> QueryInst:
     """Fold batch norms into convolutions, and make large layers those that the CPU does fastest.
 
     Args:
         model: changed in place; it can no longer be trained, saved or moved.
         dtype: of the weights of convolutions and linear layers. Another one than float32 wants
             ``torch.autocast`` around the model, which leaves weights of its own type alone.
+        pack_backbone: also the backbone's linear layers; ``torch.compile`` packs them itself,
+            and refuses those that are packed.
     """
     model.eval().strip_training_heads()
     fold_batch_norms(model)
     for name, module in list(model.named_modules()):
-        if type(module) is nn.Linear and can_pack(module, dtype):
+        packable = pack_backbone or not name.startswith("backbone.")
+        if packable and type(module) is nn.Linear and can_pack(module, dtype):
             _replace(model, name, PackedLinear(module, dtype))
         elif isinstance(module, nn.Conv2d) and can_transform(module, dtype):
             _replace(model, name, WinogradConv2d(module))

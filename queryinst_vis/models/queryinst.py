@@ -96,9 +96,11 @@ class QueryInst(nn.Module):
     def _readable_features(self, images: Tensor) -> list[Tensor] | LazyPyramid:
         """P2..P5, at inference on a CPU only as far as boxes will read them.
 
-        Elsewhere the shapes that follow from the boxes would cost more than they save.
+        Elsewhere the shapes that follow from the boxes would cost more than they save. And in
+        training, maps made without gradient may be read with gradient later (QueryTrack).
         """
-        if torch.is_grad_enabled() or images.device.type != "cpu" or torch.compiler.is_compiling():
+        whole = self.training or torch.is_grad_enabled() or torch.compiler.is_compiling()
+        if whole or images.device.type != "cpu":
             return self.extract_features(images)
         return LazyPyramid(self.neck, self.backbone(images))
 

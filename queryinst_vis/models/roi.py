@@ -13,8 +13,11 @@ FINEST_SCALE = 56  # boxes up to twice this size (sqrt of the area) read the fin
 
 
 def assign_levels(boxes: Tensor, num_levels: int) -> Tensor:
-    """FPN level of each ``(R, 4)`` xyxy box: ``floor(log2(sqrt(area) / 56))``, clamped."""
-    sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0)
+    """FPN level of each ``(R, 4)`` xyxy box: ``floor(log2(sqrt(area) / 56))``, clamped.
+
+    Boxes that are not numbers read the finest: whoever reads their features has to object.
+    """
+    sides = (boxes[:, 2:] - boxes[:, :2]).nan_to_num(0).clamp(min=0)
     scale = sides.prod(dim=1).sqrt()
     return torch.log2(scale / FINEST_SCALE + 1e-6).floor().clamp(0, num_levels - 1).long()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -126,6 +127,9 @@ def _check(settings: TrackingConfig) -> None:
         raise InputError(
             f"tracking.rule: unknown rule '{settings.rule}'; choose from: {', '.join(RULES)}"
         )
+    for name in ("score_weight", "iou_weight", "label_weight"):
+        if not math.isfinite(getattr(settings, name)):
+            raise InputError(f"tracking.{name}: expected a number, got {getattr(settings, name)}")
     for name in ("expire_after", "max_tracks"):
         limit = getattr(settings, name)
         if limit is not None and limit < 1:

@@ -73,7 +73,7 @@ class LiveReader:
     def __init__(self, source: str | Path) -> None:
         self.fault: str | None = None
         self._source = str(source)
-        address = urlsplit(self._source) if "://" in self._source else None
+        address = _split(self._source) if "://" in self._source else None
         if address is None:
             self.name = Path(self._source).stem
             self._where = f"live source {source}"
@@ -153,6 +153,13 @@ def _wait_until(due: float) -> float:
     """Sleep until then, if that is still to come; return the time that it is."""
     time.sleep(max(0.0, due - time.perf_counter()))
     return time.perf_counter()
+
+
+def _split(address: str) -> SplitResult:
+    try:
+        return urlsplit(address)
+    except ValueError as error:
+        raise InputError(f"live source: not an address ({error})") from error
 
 
 def _reason(error: av.FFmpegError) -> str:

@@ -1,0 +1,105 @@
+"""Settings that cannot work, and outputs that would replace what they are made from."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from queryinst_vis.cli import main
+from queryinst_vis.config import TrackingConfig
+from queryinst_vis.engine.detector import Detector
+from queryinst_vis.engine.device import choose_device
+from queryinst_vis.errors import InputError
+from queryinst_vis.models.build import build_model
+from queryinst_vis.models.roi import assign_levels
+from queryinst_vis.tracking.tracker import Tracker
+from queryinst_vis.video.live import LiveReader
+from tests.tiny import tiny_config
+
+
+def set_key(config, key, value):
+    *path, name = key.split(".")
+    for part in path:
+        config = getattr(config, part)
+    setattr(config, name, value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("input.test_short", 0),
+        ("input.test_long", -5),
+        ("inference.score_threshold", math.nan),
+        ("inference.score_threshold", 7.0),
+        ("inference.mask_threshold", 2.0),
+        ("inference.max_per_image", 0),
+    ],
+)
+def test_inference_that_can_find_nothing(key, value):
+    config = tiny_config(track=False)
+    model = build_model(config)
+    set_key(config, key, value)
+    with pytest.raises(InputError, match=rf"{key}: must be .*, is {value}"):
+        Detector(model, config)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model.ffn_channels", 0),
+        ("model.class_layers", -1),
+        ("model.mask.roi_size", 0),
+        ("model.mask.num_convs", -1),
+        ("model.backbone.mean", [1.0, 2.0]),
+        ("model.backbone.std", [0.0, 1.0, 1.0]),
+        ("model.backbone.std", [math.nan, 1.0, 1.0]),
+    ],
+)
+def test_models_that_cannot_be_built(key, value):
+    config = tiny_config(track=False)
+    set_key(config, key, value)
+    with pytest.raises(InputError, match=key):
+        build_model(config)
+
+
+@pytest.mark.parametrize("key", ["score_weight", "iou_weight", "label_weight"])
+def test_tracking_weights_are_numbers(key):
+    with pytest.raises(InputError, match=rf"tracking\.{key}: expected a number, got nan"):
+        Tracker(TrackingConfig(**{key: math.nan}))
+
+
+def test_devices_hold_numbers():
+    with pytest.raises(InputError, match="device 'meta' cannot be used here"):
+        choose_device("meta")
+
+
+def test_addresses_that_are_none():
+    with pytest.raises(InputError, match="not an address"):
+        LiveReader("http://[::1")
+
+
+def test_boxes_that_are_no_numbers_read_some_level():
+    boxes = torch.tensor([[0, 0, math.nan, 8], [0, 0, 500, 500]])
+    assert assign_levels(boxes, 4).tolist() == [0, 3]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["convert-checkpoint", "a.safetensors", "a.safetensors"],
+        ["zip", "r.json", "r.json"],
+        ["convert-results", "r.json", "./r.json", "--to", "coco-video", "--gt", "gt.json"],
+        ["convert-results", "r.json", "gt.json", "--to", "coco-video", "--gt", "gt.json"],
+    ],
+)
+def test_nothing_is_written_over_what_is_read(tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    files = {name: json.dumps([name]).encode() for name in ("a.safetensors", "r.json", "gt.json")}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    assert main(words) == 2
+    assert "is read from; name another file to write" in capsys.readouterr().err
+    assert {name: (tmp_path / name).read_bytes() for name in files} == files
