@@ -24,7 +24,7 @@ def add(commands: Commands) -> None:
         "Run a video model on the videos of data.test and write a YouTube-VIS result file.",
         "Prints track AP where the set has annotations; --zip packs what evaluation servers take.",
         "queryinst-vis test-video configs/youtube_vis/queryinst_vis_r50_2019.yaml "
-        "work/vis/best.safetensors --out work/vis/results.json --zip work/vis/results.zip",
+        "work/vis/final.safetensors --out work/vis/results.json --zip work/vis/results.zip",
     )
     _add_arguments(video, batch=4, note="the same results, sooner")
     video.add_argument(
