@@ -1,5 +1,6 @@
 """From annotated sets to training batches: pairs, mixing, order, resume."""
 
+import math
 import os
 from collections import Counter
 from itertools import islice
@@ -300,10 +301,11 @@ def test_impossible_settings_are_refused_before_anything_is_read(section, key, v
     assert f"{key} is {value}" in refusal(config)
 
 
-def test_a_weight_of_zero_is_refused(images):
+@pytest.mark.parametrize("weight", [0.0, math.inf, math.nan])
+def test_weights_without_an_order_of_samples_are_refused(images, weight):
     config = training_config(*images)
-    config.data.train.weight = 0.0
-    assert "weight must be above 0" in refusal(config)
+    config.data.train.weight = weight
+    assert "weight must be a number above 0" in refusal(config)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

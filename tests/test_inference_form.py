@@ -41,6 +41,16 @@ def answers(model, images):
     return detect(model, images, SIZES, SIZES, score_threshold=0.0)
 
 
+def test_a_backbone_to_be_compiled_keeps_its_linear_layers():
+    for pack in (True, False):  # as in Swin's blocks
+        model = build()
+        model.backbone.large, model.large = nn.Linear(512, 512), nn.Linear(512, 512)
+        packs = can_pack(model.large, torch.float32)
+        to_inference_form(model, pack_backbone=pack)
+        assert isinstance(model.large, PackedLinear) == packs
+        assert isinstance(model.backbone.large, PackedLinear) == (packs and pack)
+
+
 @pytest.mark.parametrize(
     ("backbone", "mask"),
     [
