@@ -305,7 +305,7 @@ def test_impossible_settings_are_refused_before_anything_is_read(section, key, v
 def test_weights_without_an_order_of_samples_are_refused(images, weight):
     config = training_config(*images)
     config.data.train.weight = weight
-    assert "weight must be a number above 0" in refusal(config)
+    assert "weight must be above 0" in refusal(config)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

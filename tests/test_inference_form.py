@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from queryinst_vis.models import inference_form
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.inference_form import to_inference_form
 from queryinst_vis.models.packed import PackedLinear, can_pack
@@ -60,14 +61,17 @@ def test_a_backbone_to_be_compiled_keeps_its_linear_layers():
         ("resnetv2_50", {"norm": "BN"}),  # norms before convolutions, and shortcuts around them
     ],
 )
-def test_answers_stay(backbone, mask):
+@pytest.mark.parametrize(("winograd", "pixels"), [(False, 1e-3), (True, 5e-3)])
+def test_answers_stay(monkeypatch, backbone, mask, winograd, pixels):
+    if not winograd:  # its sums round in another order, and random weights make much of that
+        monkeypatch.setattr(inference_form, "can_transform", lambda *arguments: False)
     model = build(backbone, **mask)
     images = torch.randn(2, 3, *SIZES[0])
     before = answers(model, images)
     after = answers(to_inference_form(model), images)
     for ours, theirs in zip(after, before, strict=True):
         assert torch.equal(ours.labels, theirs.labels)
-        assert_close(ours.boxes, theirs.boxes, rtol=1e-4, atol=5e-3)  # pixels
+        assert_close(ours.boxes, theirs.boxes, rtol=1e-4, atol=pixels)
         assert_close(ours.scores, theirs.scores, rtol=1e-4, atol=1e-5)
         assert_close(ours.mask_logits, theirs.mask_logits, rtol=1e-3, atol=1e-3)
         assert_close(ours.embeddings, theirs.embeddings, rtol=1e-3, atol=1e-4)

@@ -122,7 +122,7 @@ class TrainingSamples(Dataset):
 
 def _open_source(entry: DatasetConfig, config: Config) -> ImageSamples | VideoSamples:
     if not 0 < entry.weight < math.inf:
-        raise InputError(f"{entry.annotations}: a training set's weight must be a number above 0")
+        raise InputError(f"{entry.annotations}: a training set's weight must be above 0 and finite")
     dataset = open_dataset(entry, config.model.classes)
     if not dataset.has_annotations:
         raise InputError(

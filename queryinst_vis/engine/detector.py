@@ -50,18 +50,20 @@ class FrameDetector(Protocol):
 
 def check_inference(config: Config) -> None:
     """Raise an InputError for inference settings that can find nothing, or fail."""
-    for key in ("test_short", "test_long"):
-        if getattr(config.input, key) < 1:
-            raise InputError(f"input.{key}: must be at least 1, is {getattr(config.input, key)}")
-    for key in ("score_threshold", "mask_threshold"):
-        if not 0 <= getattr(config.inference, key) <= 1:
-            raise InputError(
-                f"inference.{key}: must be from 0 to 1, is {getattr(config.inference, key)}"
-            )
-    if config.inference.max_per_image < 1:
-        raise InputError(
-            f"inference.max_per_image: must be at least 1, is {config.inference.max_per_image}"
-        )
+    inference = config.inference
+    for key, value in (
+        ("input.test_short", config.input.test_short),
+        ("input.test_long", config.input.test_long),
+        ("inference.max_per_image", inference.max_per_image),
+    ):
+        if value < 1:
+            raise InputError(f"{key}: must be at least 1, is {value}")
+    for key, value in (
+        ("inference.score_threshold", inference.score_threshold),
+        ("inference.mask_threshold", inference.mask_threshold),
+    ):
+        if not 0 <= value <= 1:
+            raise InputError(f"{key}: must be from 0 to 1, is {value}")
 
 
 class Detector:

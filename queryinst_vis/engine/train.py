@@ -221,16 +221,13 @@ class Trainer:
         with StopRequest() as stop, self.display:
             while self.step < self.recipe.max_steps:
                 self._update()
-                evaluating = self._is_due(self.recipe.eval_every)
-                if evaluating or self._is_due(self.recipe.checkpoint_every):
-                    self._save_state()
-                if evaluating:
+                if self._is_due(self.recipe.eval_every):
                     evaluated = self._evaluate()
-                    self._save_state()  # the best score so far is part of it
+                if self._is_due(self.recipe.checkpoint_every):
+                    self._save_state()
                 if self._agree(stop.requested):
                     self._stop()
             if evaluated != self.step:
-                self._save_state()  # a set that cannot be scored must not cost the training
                 self._evaluate()
         self._save_state()
         if self._is_first:
@@ -305,10 +302,14 @@ class Trainer:
     def _evaluate(self) -> int:
         """Score the model, keep it if it is the best so far; returns the step."""
         if self.validation_set is not None:
-            with self.display.paused():
-                score, metrics = evaluate(
-                    self.fabric, self._published, self.config, self.validation_set
-                )
+            try:
+                with self.display.paused():
+                    score, metrics = evaluate(
+                        self.fabric, self._published, self.config, self.validation_set
+                    )
+            except Exception:
+                self._save_state()  # a set that cannot be scored must not cost the training
+                raise
             self.module.train()
             if self._is_first:
                 self.log.write(self.step, {f"val/{name}": m for name, m in metrics.items()})

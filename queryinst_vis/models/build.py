@@ -112,6 +112,9 @@ def _check(model: ModelConfig) -> None:
         ("box_layers", model.box_layers, 0),
         ("mask.roi_size", model.mask.roi_size, 1),
         ("mask.num_convs", model.mask.num_convs, 0),
+        ("track.roi_size", model.track.roi_size, 1),
+        ("track.hidden_channels", model.track.hidden_channels, 1),
+        ("track.embedding_channels", model.track.embedding_channels, 1),
     ):
         if value < least:
             raise InputError(f"model.{name}: must be at least {least}, is {value}")
@@ -166,9 +169,6 @@ def _check_variant(mask: MaskHeadConfig) -> None:
 
 
 def _check_track_head(track: TrackHeadConfig) -> None:
-    for name in ("roi_size", "hidden_channels", "embedding_channels"):
-        if getattr(track, name) < 1:
-            raise InputError(f"model.track.{name}: must be at least 1, is {getattr(track, name)}")
     if track.sampling_ratio < 0:
         raise InputError("model.track.sampling_ratio: must be at least 0 (0 adapts to the box)")
     if track.dynamic and not track.enabled:

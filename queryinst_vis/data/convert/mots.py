@@ -10,6 +10,7 @@ import numpy as np
 
 from queryinst_vis.data.convert.youtube_vis import (
     YouTubeVisBuilder,
+    check_two_names,
     describe,
     youtube_vis_to_coco,
 )
@@ -64,8 +65,7 @@ def convert_mots(
     """
     src = Path(src)
     _check(start, end, clip_length, source)
-    if coco_json is not None and Path(coco_json).resolve() == Path(dst).resolve():
-        raise InputError(f"{dst}: named for both annotation files; choose two names")
+    check_two_names(dst, coco_json)
     builder = YouTubeVisBuilder(CLASS_NAMES, f"MOTS, frames {start:g} to {end:g} of each sequence")
     sequences = _sequences(src)
     for name in show_progress(sequences, "reading MOTS"):

@@ -16,7 +16,7 @@ from queryinst_vis.data.annotations import (
     require,
     require_size,
 )
-from queryinst_vis.data.convert.youtube_vis import describe, youtube_vis_to_coco
+from queryinst_vis.data.convert.youtube_vis import check_two_names, describe, youtube_vis_to_coco
 from queryinst_vis.errors import InputError
 from queryinst_vis.files import write_json_atomically
 from queryinst_vis.progress import show_progress
@@ -49,9 +49,8 @@ def convert_youtube_vis(
             is asked for and there are no annotations.
     """
     content, repairs = read_normalised(src)
+    check_two_names(dst, coco_json)
     if coco_json is not None:
-        if Path(coco_json).resolve() == Path(dst).resolve():
-            raise InputError(f"{dst}: named for both annotation files; choose two names")
         if content["annotations"] is None:
             raise InputError(f"{src}: holds no annotations, as public test files do; drop --coco")
         write_json_atomically(coco_json, youtube_vis_to_coco(content))

@@ -8,6 +8,7 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
+from queryinst_vis.errors import InputError
 from queryinst_vis.masks import RLE
 
 
@@ -89,6 +90,12 @@ def describe(
     amount = "no annotations" if tracks is None else f"{len(tracks)} tracks"
     happened = "".join(f"; {what}: {times}" for what, times in (notes or {}).items() if times)
     return f"wrote {dst}: {len(video_set['videos'])} videos, {amount}{happened}"
+
+
+def check_two_names(first: str | Path, second: str | Path | None) -> None:
+    """Raise an InputError where two annotation files to write share a name."""
+    if second is not None and Path(first).resolve() == Path(second).resolve():
+        raise InputError(f"{first}: named for both annotation files; choose two names")
 
 
 def youtube_vis_to_coco(video_set: dict[str, Any]) -> dict[str, Any]:
