@@ -114,6 +114,9 @@ class TrackingConfig:
     # query: a detection whose cosine with every track is below this is a new object. null: the
     # rule's own. The other rules have none: their track head learnt what a new object scores.
     match_threshold: float | None = None
+    # Farther than this from a track's last box, in diagonals of the larger box times the root of
+    # the frames since, a detection is not that track. None: any distance will do, as published.
+    max_jump: float | None = None
     expire_after: int | None = None  # forget a track unseen for this many frames; None: never
     max_tracks: int | None = None  # keep at most this many tracks in memory; None: no cap
 

@@ -269,6 +269,40 @@ def test_below_its_threshold_query_sees_a_new_object(threshold, expected):
     assert ids_of(tracker, [see(0), blurred]) == [[0], [expected]]
 
 
+FAR = 40  # a shift by 4/3 of the diagonal of an object's box
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(("max_jump", "expected"), [(None, 0), (1.34, 0), (1.33, 1)])
+def test_an_object_that_jumps_too_far_is_a_new_one(rule, max_jump, expected):
+    tracker = Tracker(TrackingConfig(rule, max_jump=max_jump))
+    assert ids_of(tracker, [see(0), see(0, shift=FAR)]) == [[0], [expected]]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(("absent", "expected"), [(2, 1), (3, 0)])
+def test_the_reach_grows_with_the_root_of_the_frames_since(rule, absent, expected):
+    tracker = Tracker(TrackingConfig(rule, max_jump=0.7))  # twice that after 4 frames
+    frames = [see(0), *[see()] * absent, see(0, shift=FAR)]
+    assert ids_of(tracker, frames)[-1] == [expected]
+
+
+def test_the_larger_of_the_two_boxes_measures_the_jump():
+    frame = see(0, shift=FAR)
+    frame.boxes += torch.tensor([-15, -15, 15, 15])  # twice as large: 2/3 of its diagonal
+    for first, second in ((see(0), frame), (frame, see(0))):
+        tracker = Tracker(TrackingConfig(max_jump=0.7))
+        assert ids_of(tracker, [first, second]) == [[0], [0]]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@settings(deadline=None, max_examples=20)
+@given(video=videos)
+def test_an_endless_reach_rules_nothing_out(rule, video):
+    ours = Tracker(TrackingConfig(rule, max_jump=math.inf))
+    assert ids_of(ours, video) == ids_of(Tracker(TrackingConfig(rule)), video)
+
+
 def test_a_rule_says_which_embeddings_it_reads():
     assert {name: Tracker(TrackingConfig(name)).embedding for name in RULES} == {
         "masktrack": "track_head",

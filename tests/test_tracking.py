@@ -1,5 +1,6 @@
 """The online tracker, stated as what a user may rely on."""
 
+import math
 from copy import deepcopy
 from dataclasses import fields, replace
 
@@ -264,6 +265,8 @@ def test_cap_drops_the_youngest_of_equally_seen_and_still_publishes_it():
     ("arguments", "message"),
     [
         ({"expire_after": 0}, r"tracking\.expire_after: .*at least 1, got 0"),
+        ({"max_jump": 0.0}, r"tracking\.max_jump: .*above 0, got 0"),
+        ({"max_jump": math.nan}, r"tracking\.max_jump: .*above 0, got nan"),
         ({"max_tracks": -1}, r"tracking\.max_tracks: .*at least 1, got -1"),
     ],
 )

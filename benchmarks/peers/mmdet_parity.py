@@ -6,7 +6,7 @@ when one exceeds its tolerance. Not part of the tests: mmdetection needs an envi
 about 6 minutes on two cores::
 
     python -m venv parity && . parity/bin/activate
-    pip install torch==2.13.0 'setuptools<81' wheel ninja psutil numpy
+    pip install torch==2.13.0 torchvision==0.28.0 'setuptools<81' wheel ninja psutil numpy
     CFLAGS="-O1 -g0" MMCV_WITH_OPS=1 FORCE_CUDA=0 MAX_JOBS=2 \\
         pip install --no-build-isolation mmcv==2.1.0
     pip install mmdet==3.3.0 mmengine==0.10.7

@@ -178,6 +178,7 @@ class QueryInstVisTracker(BaseTracker):
         iou_weight: float = 2.0,
         label_weight: float = 10.0,
         match_threshold: float | None = None,
+        max_jump: float | None = None,
         expire_after: int | None = None,
         max_tracks: int | None = None,
     ) -> None:
@@ -187,6 +188,7 @@ class QueryInstVisTracker(BaseTracker):
             iou_weight,
             label_weight,
             match_threshold,
+            max_jump,
             expire_after,
             max_tracks,
         )

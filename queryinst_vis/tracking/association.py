@@ -12,6 +12,8 @@ bisoftmax  track head              one to one  the labels must agree
 query      the detector's queries  one to one  none
 =========  ======================  ==========  ======================================
 
+With all of them ``max_jump`` can rule out tracks that were last seen too far away.
+
 A new rule is one function here and one line in ``RULES``.
 """
 
@@ -103,6 +105,40 @@ def cosine_scores(detections: Detections, memory: Memory) -> Tensor:
     return F.normalize(detections.embeddings, dim=1) @ F.normalize(memory.embeddings, dim=1).T
 
 
+def rule_out_jumps(
+    scores: Tensor, detections: Detections, memory: Memory, max_jump: float | None
+) -> Tensor:
+    """The scores with minus infinity where a detection is too far from a slot's last box.
+
+    Too far: the centres are more than ``max_jump * sqrt(frames since)`` diagonals apart, of the
+    larger of the two boxes. Distances of people grow like that square root, as in a random walk,
+    for 1 as for 40 frames; the larger diagonal bears with boxes that occlusion makes small.
+
+    Args:
+        scores: ``(N, M + 1)``; column 0 is "new object", column j + 1 is slot j.
+        detections: N detections.
+        memory: M > 0 remembered tracks, seen in earlier frames than the current one.
+        max_jump: None rules out nothing.
+
+    Returns:
+        ``(N, M + 1)``.
+    """
+    if max_jump is None:
+        return scores
+    distances = torch.cdist(_centres(detections.boxes), _centres(memory.boxes))
+    sizes = torch.maximum(_diagonals(detections.boxes)[:, None], _diagonals(memory.boxes))
+    reach = max_jump * sizes * (memory.frame - memory.last_seen).sqrt()
+    return scores.masked_fill(F.pad(distances > reach, (1, 0)), -torch.inf)
+
+
+def _centres(boxes: Tensor) -> Tensor:
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
+
+
+def _diagonals(boxes: Tensor) -> Tensor:
+    return (boxes[:, 2:] - boxes[:, :2]).norm(dim=1)
+
+
 def _same_label(detections: Detections, memory: Memory) -> Tensor:
     """``(N, M)`` float, 1 where the detection has the track's label."""
     return (detections.labels[:, None] == memory.labels[None, :]).float()
@@ -164,17 +200,20 @@ def one_to_one(scores: Tensor) -> list[int]:
 
 def masktrack(detections: Detections, memory: Memory, settings: TrackingConfig) -> list[int]:
     """MaskTrack R-CNN's scores, assigned greedily: the paper's rule."""
-    return greedy(association_scores(detections, memory, settings))
+    scores = association_scores(detections, memory, settings)
+    return greedy(rule_out_jumps(scores, detections, memory, settings.max_jump))
 
 
 def hungarian(detections: Detections, memory: Memory, settings: TrackingConfig) -> list[int]:
     """MaskTrack R-CNN's scores, assigned one to one."""
-    return one_to_one(association_scores(detections, memory, settings))
+    scores = association_scores(detections, memory, settings)
+    return one_to_one(rule_out_jumps(scores, detections, memory, settings.max_jump))
 
 
 def bisoftmax(detections: Detections, memory: Memory, settings: TrackingConfig) -> list[int]:
     """QDTrack's bi-directional softmax, assigned one to one."""
-    return one_to_one(bisoftmax_scores(detections, memory))
+    scores = bisoftmax_scores(detections, memory)
+    return one_to_one(rule_out_jumps(scores, detections, memory, settings.max_jump))
 
 
 def query(detections: Detections, memory: Memory, settings: TrackingConfig) -> list[int]:
@@ -183,8 +222,8 @@ def query(detections: Detections, memory: Memory, settings: TrackingConfig) -> l
     MinVIS matches all queries of two frames; here only detections are matched, and one that is
     like no remembered track is a new object.
     """
-    scores = cosine_scores(detections, memory)
-    return one_to_one(F.pad(scores, (1, 0), value=settings.match_threshold))
+    scores = F.pad(cosine_scores(detections, memory), (1, 0), value=settings.match_threshold)
+    return one_to_one(rule_out_jumps(scores, detections, memory, settings.max_jump))
 
 
 @dataclass(frozen=True)

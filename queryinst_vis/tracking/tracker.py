@@ -30,8 +30,8 @@ class Tracker:
             while one that was overtaken by a later one still shows the id that it lost.
 
     Raises:
-        InputError: unknown rule, a limit below 1, or a threshold out of range or for a rule
-            that has none.
+        InputError: unknown rule, a limit or jump too small, or a threshold out of range or for a
+            rule that has none.
     """
 
     def __init__(self, settings: TrackingConfig | None = None) -> None:
@@ -130,6 +130,8 @@ def _check(settings: TrackingConfig) -> None:
     for name in ("score_weight", "iou_weight", "label_weight"):
         if not math.isfinite(getattr(settings, name)):
             raise InputError(f"tracking.{name}: expected a number, got {getattr(settings, name)}")
+    if settings.max_jump is not None and not settings.max_jump > 0:
+        raise InputError(f"tracking.max_jump: expected null or above 0, got {settings.max_jump}")
     for name in ("expire_after", "max_tracks"):
         limit = getattr(settings, name)
         if limit is not None and limit < 1:
