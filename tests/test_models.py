@@ -1,6 +1,7 @@
 """What the networks promise beyond parity: batching, freezing, stripping, refusing."""
 
 import pytest
+import timm
 import torch
 
 from queryinst_vis.config import Config
@@ -150,6 +151,29 @@ def test_frozen_stages_are_the_stem_and_that_many_stages(name, stages, last):
     assert frozen[-1].startswith(last + ".") and not trained[0].startswith(last + ".")
     assert frozen + trained == [key for key, _ in body.named_parameters()]
     assert all(value.requires_grad for value in Backbone(name, frozen_stages=0).parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "fetched"),
+    [
+        ("resnet18", "resnet18.tv_in1k"),  # the paper's; timm's choice are longer trained ones
+        ("resnet18.a1_in1k", "resnet18.a1_in1k"),
+        ("tf_efficientnet_lite0", "tf_efficientnet_lite0"),  # torchvision has none
+    ],
+)
+def test_imagenet_weights_are_those_of_the_paper(monkeypatch, name, fetched):
+    create, asked = timm.create_model, []
+
+    def offline(name, pretrained=False, **options):
+        if pretrained:
+            asked.append(name)
+        return create(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    Backbone(name)
+    assert asked == []
+    Backbone(name, pretrained=True)
+    assert asked == [fetched]
 
 
 def test_backbone_batch_norms_stay_in_evaluation_mode():

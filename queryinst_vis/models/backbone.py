@@ -27,8 +27,9 @@ class Backbone(nn.Module):
             batches of detectors are too small to estimate their own.
         drop_path: stochastic depth, the rate of the last block (0..1).
         deformable_stages: of 2 to 4, whose 3x3 convolutions become deformable (ResNets).
-        pretrained: let timm fetch its published ImageNet weights. Only ever set by an explicit
-            request of the user, never by a config file.
+        pretrained: let timm fetch published ImageNet weights: torchvision's, which the paper
+            starts from, where it has them and ``name`` has no tag of its own. Only ever set by
+            an explicit request of the user, never by a config file.
 
     Models that give channels last (Swin) get a LayerNorm at every level, as in mmdetection:
     their stages end without one.
@@ -97,8 +98,21 @@ def _create_body(name: str, drop_path: float, pretrained: bool) -> nn.Module:
         options["drop_path_rate"] = drop_path
     indices = _level_indices(name, options)
     return timm.create_model(
-        name, features_only=True, out_indices=indices, pretrained=pretrained, **options
+        _weights_of_the_paper(name) if pretrained else name,
+        features_only=True,
+        out_indices=indices,
+        pretrained=pretrained,
+        **options,
     )
+
+
+def _weights_of_the_paper(name: str) -> str:
+    """A timm name with the tag of torchvision's weights, where there are any.
+
+    timm's own choice for ResNets are longer trained ones, of another recipe for each depth.
+    """
+    tagged = f"{name}.tv_in1k"
+    return tagged if timm.is_model_pretrained(tagged) else name
 
 
 def _level_indices(name: str, options: dict[str, bool | float]) -> list[int]:
