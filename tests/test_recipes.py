@@ -63,6 +63,7 @@ OFFSETS = sum(blocks * 27 * (9 * width + 1) for blocks, width in ((4, 512), (23,
 
 # Our own slim model: EfficientNet-Lite0, 64 channels, 3 stages, 10 queries, 6 classes
 SLIM = 6_651_928  # as built
+SLIM_STAGE = 892_240  # as built: box stage and mask head
 SLIM_TRACK_HEAD = (49 * 64 + 1) * 256 + (256 + 1) * 128
 
 
@@ -103,8 +104,8 @@ PARAMETERS = {
     "youtube_vis/queryinst_vis_r50_2021": VIS,
     "youtube_vis/queryinst_vis_r50_2022": VIS,
     "youtube_vis/queryinst_vis_r50_ovis": VIS + 20 * QUERY - 15 * CLASS,
-    "shapes": SLIM,
-    "shapes_image": SLIM - SLIM_TRACK_HEAD,
+    "shapes": SLIM + SLIM_STAGE,
+    "shapes_image": SLIM + SLIM_STAGE - SLIM_TRACK_HEAD,
     "people": SLIM + 20 * (64 + 4) - 5 * 3 * 2 * (64 + 1),
     "local/tiny_coco": SLIM + 20 * (64 + 4) + 74 * 3 * 2 * (64 + 1) - SLIM_TRACK_HEAD,
     "local/mots_vis": SLIM + 20 * (64 + 4) - 5 * 3 * 2 * (64 + 1),
