@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.testing import assert_close
 from torchvision.ops import box_iou
 
 from queryinst_vis.config import TrackingConfig
@@ -19,13 +18,10 @@ from queryinst_vis.models.track_head import TrackHead, similarity_logits
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking import Memory, Tracker
 from queryinst_vis.tracking.association import association_scores, inclusive_iou
+from tests.closeness import assert_equal_to_rounding
 
 DATA = Path(__file__).parent / "data"
 MMDET_SCALE = 0.5  # network input / original frame in tracker_mmdet.pth
-
-
-def close(actual, expected):
-    assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +85,12 @@ def test_original_scores_of_every_frame(original, original_head):
         detections = original_detections(frame, original_head)
         if "similarity_logits" in frame:
             memory = tracker.memory
-            close(
+            assert_equal_to_rounding(
                 similarity_logits(detections.embeddings, memory.embeddings),
                 frame["similarity_logits"],
             )
             scores = association_scores(detections, memory, TrackingConfig())
-            close(scores, frame["comprehensive_scores"])
+            assert_equal_to_rounding(scores, frame["comprehensive_scores"])
             compared += 1
         tracker.update(detections)
     assert compared == sum(len(frame["boxes"]) > 0 for frame in original["frames"]) - 1
@@ -118,15 +114,15 @@ def test_original_loss_per_row(original, original_head):
     golden = original["loss"]
     key, reference = (original_head.embed(golden[name]) for name in ("key_feats", "ref_feats"))
     logits = similarity_logits(key, reference)
-    close(logits, golden["logits"])
+    assert_equal_to_rounding(logits, golden["logits"])
     rows = [
         track_loss([row[None]], [target[None]])
         for row, target in zip(logits, golden["target"], strict=True)
     ]
-    close(torch.stack(rows), golden["per_row_cross_entropy"])
+    assert_equal_to_rounding(torch.stack(rows), golden["per_row_cross_entropy"])
     positive = golden["weight"] > 0  # rows of weight 0 are no positives: we never make them
     expected = golden["per_row_cross_entropy"][positive].mean()
-    close(track_loss([logits[positive]], [golden["target"][positive]]), expected)
+    assert_equal_to_rounding(track_loss([logits[positive]], [golden["target"][positive]]), expected)
 
 
 # --- mmdetection ----------------------------------------------------------------------------
@@ -138,8 +134,8 @@ def test_mmdet_roi_features_and_embeddings(mmdet, mmdet_head):
             assert len(frame["bboxes"]) == 0
             continue
         boxes = [frame["bboxes"] * MMDET_SCALE]
-        close(mmdet_head.extract(frame["feats"], boxes), result["roi_feats"])
-        close(mmdet_head(frame["feats"], boxes), result["embeds"])
+        assert_equal_to_rounding(mmdet_head.extract(frame["feats"], boxes), result["roi_feats"])
+        assert_equal_to_rounding(mmdet_head(frame["feats"], boxes), result["embeds"])
 
 
 def test_mmdet_similarity_logits(mmdet):
@@ -149,7 +145,7 @@ def test_mmdet_similarity_logits(mmdet):
         detections = mmdet_detections(frame, result)
         if "similarity_logits" in result:
             logits = similarity_logits(detections.embeddings, tracker.memory.embeddings)
-            close(logits, result["similarity_logits"])
+            assert_equal_to_rounding(logits, result["similarity_logits"])
             compared += 1
         tracker.update(detections)
     assert compared == 5
@@ -169,7 +165,7 @@ def test_mmdet_match_scores_differ_by_the_iou_convention_only(mmdet):
             ours = association_scores(detections, memory, TrackingConfig())
             ours[:, 1:] -= 2 * inclusive_iou(detections.boxes, memory.boxes)
             ours[:, 1:] += 2 * box_iou(detections.boxes, memory.boxes)
-            close(ours, result["match_scores"])
+            assert_equal_to_rounding(ours, result["match_scores"])
             compared += 1
         tracker.update(detections)
     assert compared == 5
@@ -220,6 +216,6 @@ def test_mmdet_training_loss(mmdet, mmdet_head):
         track_loss([row], [target]) * len(target) / (target > 0).sum()
         for row, target in zip(logits, targets, strict=True)
     ]
-    close(torch.stack(per_image).mean(), train["losses"]["loss_match"])
+    assert_equal_to_rounding(torch.stack(per_image).mean(), train["losses"]["loss_match"])
     accuracy = torch.cat([row.argmax(1) for row in logits]) == torch.cat(targets)
-    close(100 * accuracy.float().mean()[None], train["losses"]["match_accuracy"])
+    assert_equal_to_rounding(100 * accuracy.float().mean()[None], train["losses"]["match_accuracy"])

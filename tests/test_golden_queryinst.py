@@ -18,6 +18,7 @@ from queryinst_vis.models.postprocess import detect
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.models.roi import RoIExtractor, assign_levels
 from queryinst_vis.structures import Batch, Target
+from tests.closeness import assert_equal_to_rounding
 
 CHANNELS = [8, 16, 32, 64]
 STAGES = range(3)
@@ -86,18 +87,14 @@ def training(golden):
     return model, losses, targets
 
 
-def close(ours, theirs, atol=1e-4):
-    torch.testing.assert_close(ours, theirs, atol=atol, rtol=0)
-
-
 def test_feature_pyramid(golden, inference):
     for ours, theirs in zip(inference[1].features, golden["fpn_feats"], strict=True):
-        close(ours, theirs)
+        assert_equal_to_rounding(ours, theirs)
 
 
 def test_initial_boxes(golden, inference):
     boxes = initial_boxes(inference[0].proposals, [golden["meta"]["img_shape"]])
-    close(boxes[0], golden["init_boxes"], atol=1e-2)
+    assert_equal_to_rounding(boxes[0], golden["init_boxes"])
 
 
 @pytest.mark.parametrize("index", STAGES)
@@ -105,7 +102,7 @@ def test_roi_features_and_levels(golden, index):
     stage = golden["stages"][index]
     boxes = stage["rois"][:, 1:]
     assert torch.equal(assign_levels(boxes, 4), stage["roi_level"])
-    close(RoIExtractor(7)(golden["fpn_feats"], [boxes]), stage["roi_feats"])
+    assert_equal_to_rounding(RoIExtractor(7)(golden["fpn_feats"], [boxes]), stage["roi_feats"])
 
 
 def test_roi_levels_of_all_sizes():
@@ -117,10 +114,10 @@ def test_roi_levels_of_all_sizes():
 @pytest.mark.parametrize("index", STAGES)
 def test_stage_outputs(golden, inference, index):
     ours, theirs = inference[1].stages[index], golden["stages"][index]
-    close(ours.class_logits, theirs["cls_score"])
-    close(ours.q_star, theirs["attn_feats"])
-    close(ours.queries, theirs["obj_feats"])
-    close(ours.boxes[0], theirs["boxes"], atol=1e-2)
+    assert_equal_to_rounding(ours.class_logits, theirs["cls_score"])
+    assert_equal_to_rounding(ours.q_star, theirs["attn_feats"])
+    assert_equal_to_rounding(ours.queries, theirs["obj_feats"])
+    assert_equal_to_rounding(ours.boxes[0], theirs["boxes"])
 
 
 @pytest.mark.parametrize("index", STAGES)
@@ -129,7 +126,7 @@ def test_mask_logits(golden, inference, index):
     everybody = torch.arange(output.stages[index].boxes.shape[1])
     with torch.no_grad():
         masks = model.mask_logits(index, output, [everybody])
-    close(masks, golden["stages"][index]["mask_logits"])
+    assert_equal_to_rounding(masks, golden["stages"][index]["mask_logits"])
 
 
 @pytest.mark.parametrize("rescale", [True, False])
@@ -141,9 +138,9 @@ def test_detections(golden, inference, rescale):
         inference[0], golden["input"], [size], [original], score_threshold=0.0, max_per_image=10
     )
     order = theirs["scores"].argsort(descending=True, stable=True)
-    close(ours.scores, theirs["scores"][order])
+    assert_equal_to_rounding(ours.scores, theirs["scores"][order])
     assert torch.equal(ours.labels, theirs["labels"][order])
-    close(ours.boxes, theirs["bboxes"][order], atol=1e-2)
+    assert_equal_to_rounding(ours.boxes, theirs["bboxes"][order])
     masks = ours.masks()
     assert theirs["masks"].any() and not theirs["masks"].all()
     assert (masks == theirs["masks"][order]).float().mean() >= 0.999

@@ -18,6 +18,7 @@ from queryinst_vis.files import write_json_atomically
 from queryinst_vis.masks import decode_rle
 from queryinst_vis.models.build import build_model
 from queryinst_vis.video.writer import VideoWriter
+from tests.closeness import ROI_LOGITS, assert_equal_to_rounding
 from tests.tiny import (
     HEIGHT,
     WIDTH,
@@ -60,8 +61,8 @@ def test_a_batch_of_frames_equals_one_by_one(model):
         assert batched.image_size == frame.shape[:2]
         assert torch.equal(batched.labels, single.labels)
         if frame.shape[:2] == (HEIGHT, WIDTH):
-            assert torch.allclose(batched.boxes, single.boxes, atol=1e-2)
-            assert torch.allclose(batched.embeddings, single.embeddings, atol=1e-4)
+            assert_equal_to_rounding(batched.boxes, single.boxes)
+            assert_equal_to_rounding(batched.embeddings, single.embeddings)
 
 
 def test_inference_settings_are_obeyed(model):
@@ -170,8 +171,8 @@ def test_a_compiled_backbone_finds_the_same(weights):
     compiled = VideoTracker.from_pretrained(
         weights, device="cpu", overrides=["inference.compile=true"]
     ).update(draw_frame(0))
-    torch.testing.assert_close(compiled.boxes, exact.boxes, rtol=0, atol=1e-3)
-    torch.testing.assert_close(compiled.scores, exact.scores, rtol=0, atol=1e-4)
+    assert_equal_to_rounding(compiled.boxes, exact.boxes)
+    assert_equal_to_rounding(compiled.scores, exact.scores)
 
 
 @pytest.mark.parametrize("batch", [2, 3, 10])
@@ -185,8 +186,8 @@ def test_several_frames_at_a_time_give_the_same_tracks(model, batch):
     for given, (frame, found), expected in zip(frames, together, alone, strict=True):
         assert frame is given
         assert found.track_ids.tolist() == expected.track_ids.tolist()
-        torch.testing.assert_close(found.boxes, expected.boxes, rtol=0, atol=1e-3)
-        torch.testing.assert_close(found.mask_logits, expected.mask_logits, rtol=0, atol=1e-4)
+        assert_equal_to_rounding(found.boxes, expected.boxes)
+        assert_equal_to_rounding(found.mask_logits, expected.mask_logits, least=ROI_LOGITS)
 
 
 def test_a_batch_of_no_frames_is_refused(model):

@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.testing import assert_close
 
 from queryinst_vis.models import lazy_pyramid
 from queryinst_vis.models.build import build_model
@@ -14,6 +13,7 @@ from queryinst_vis.models.lazy_pyramid import TILE, LazyPyramid
 from queryinst_vis.models.neck import FPN
 from queryinst_vis.models.roi import RoIExtractor
 from queryinst_vis.models.winograd import WinogradConv2d
+from tests.closeness import assert_equal_to_rounding
 from tests.tiny import tiny_config
 
 HEIGHT, WIDTH = 256, 416  # of the input: P2 is 64x104, no multiple of the tile
@@ -55,7 +55,7 @@ def test_boxes_read_the_same_whatever_was_read_before(pyramid, drawn):
         split = [some[: len(some) // 2], some[len(some) // 2 :]]
         with _fresh_memory_is_nan():
             pooled = extract(lazy, split)
-        assert_close(pooled, extract(whole, split), rtol=0, atol=1e-5)
+        assert_equal_to_rounding(pooled, extract(whole, split))
 
 
 @torch.inference_mode()
@@ -70,7 +70,7 @@ def test_tiles_by_winograd_are_those_of_the_whole_map(pyramid):
         torch.tensor([[40.0, 40, 90, 200]]),
     ]
     pooled = RoIExtractor(7)(LazyPyramid(fpn, levels), boxes)
-    assert_close(pooled, RoIExtractor(7)(fpn(levels), boxes), rtol=0, atol=1e-4)
+    assert_equal_to_rounding(pooled, RoIExtractor(7)(fpn(levels), boxes))
 
 
 @contextmanager
@@ -115,7 +115,7 @@ def test_a_whole_level_can_be_had_at_any_time(pyramid):
     lazy.around(0, torch.tensor([[1.0, 10, 10, 60, 60]]), 0.25)
     assert len(lazy) == 4
     for ours, theirs in zip(lazy, whole, strict=True):
-        assert_close(ours, theirs, rtol=0, atol=1e-5)
+        assert_equal_to_rounding(ours, theirs)
 
 
 @torch.no_grad()
@@ -124,7 +124,7 @@ def test_a_cheap_level_is_computed_as_a_whole(pyramid, monkeypatch):
     monkeypatch.setattr(lazy_pyramid, "CHEAP", 10**9)
     lazy = LazyPyramid(fpn, levels)
     read = lazy.around(0, torch.tensor([[1.0, 10, 10, 60, 60]]), 0.25)
-    assert_close(read, fpn(levels)[0], rtol=0, atol=1e-5)
+    assert_equal_to_rounding(read, fpn(levels)[0])
 
 
 def test_inference_equals_the_plain_path():
@@ -137,5 +137,5 @@ def test_inference_equals_the_plain_path():
         lazy = model(images, sizes)
     assert isinstance(plain.features, list) and isinstance(lazy.features, LazyPyramid)
     for ours, theirs in zip(lazy.stages, plain.stages, strict=True):
-        assert_close(ours.boxes, theirs.boxes, rtol=0, atol=1e-3)
-        assert_close(ours.class_logits, theirs.class_logits, rtol=0, atol=1e-4)
+        assert_equal_to_rounding(ours.boxes, theirs.boxes)
+        assert_equal_to_rounding(ours.class_logits, theirs.class_logits)

@@ -10,6 +10,7 @@ from queryinst_vis.models.backbone import Backbone
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.postprocess import detect
 from queryinst_vis.models.roi import RoIExtractor
+from tests.closeness import ROI_LOGITS, assert_equal_to_rounding
 
 
 def slim_config(**model):
@@ -42,11 +43,11 @@ def run(model, images, sizes, **settings):
 
 
 def assert_same(ours, theirs):
-    torch.testing.assert_close(ours.scores, theirs.scores, atol=1e-4, rtol=0)
+    assert_equal_to_rounding(ours.scores, theirs.scores)
     assert torch.equal(ours.labels, theirs.labels)
-    torch.testing.assert_close(ours.boxes, theirs.boxes, atol=1e-2, rtol=0)
-    torch.testing.assert_close(ours.mask_logits, theirs.mask_logits, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(ours.embeddings, theirs.embeddings, atol=1e-4, rtol=1e-4)
+    assert_equal_to_rounding(ours.boxes, theirs.boxes)
+    assert_equal_to_rounding(ours.mask_logits, theirs.mask_logits, least=ROI_LOGITS)
+    assert_equal_to_rounding(ours.embeddings, theirs.embeddings)
     assert (ours.masks() == theirs.masks()).float().mean() > 0.999
 
 

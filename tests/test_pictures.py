@@ -23,6 +23,7 @@ from queryinst_vis.models.build import build_model
 from queryinst_vis.structures import Detections
 from queryinst_vis.visualization.mask_features import draw_mask_features, principal_component
 from queryinst_vis.visualization.speed_plot import SpeedPoint, draw_speed_plot, read_speed_point
+from tests.closeness import assert_equal_to_rounding
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE_3 = sorted((ROOT / "benchmarks" / "paper_table3").glob("*.json"))
@@ -118,7 +119,7 @@ def test_features_before_dynconv_are_pooled_from_the_fpn():
     with torch.inference_mode():
         pixels = (torch.from_numpy(frame).permute(2, 0, 1) - mean) / std
         pooled = model.mask_heads[-1].roi(model.extract_features(pixels[None]), [found.boxes])
-    torch.testing.assert_close(before, pooled, atol=1e-4, rtol=1e-4)
+    assert_equal_to_rounding(before, pooled)
 
 
 def test_looking_changes_neither_the_detections_nor_the_model():
