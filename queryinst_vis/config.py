@@ -177,7 +177,8 @@ class TrainConfig:
     warmup_factor: float = 0.001
     lr_steps: list[int] = field(default_factory=lambda: [60000, 82500])
     lr_gamma: float = 0.1
-    precision: str = "32-true"  # Lightning Fabric's names, e.g. bf16-mixed
+    # 32-true or bf16-mixed (Lightning Fabric's names); auto: bf16-mixed on CPUs with AMX
+    precision: str = "auto"
     init_weights: str | None = None  # start from this checkpoint's matching weights
     log_every: int = 20
     eval_every: int = 0  # steps; 0: only at the end

@@ -39,11 +39,13 @@ def add(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from queryinst_vis.config import load_config
-    from queryinst_vis.engine.allocator import keep_freed_memory
-    from queryinst_vis.engine.train import train
+    from queryinst_vis.engine.allocator import keep_compiled_kernels, keep_freed_memory
 
     keep_freed_memory()
+    keep_compiled_kernels()
+    from queryinst_vis.config import load_config
+    from queryinst_vis.engine.train import train
+
     train(
         load_config(arguments.config, arguments.overrides),
         arguments.work_dir,

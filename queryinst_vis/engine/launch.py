@@ -13,6 +13,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from queryinst_vis.errors import InputError
 
 PRECISIONS = ("32-true", "bf16-mixed")  # both without a loss scaler: nothing more to resume
+AUTO = "auto"
 
 T = TypeVar("T")
 
@@ -30,7 +31,8 @@ def launch(devices: str | int = "auto", nodes: int = 1, precision: str = "32-tru
         InputError: devices that are not there, or an unknown precision.
     """
     if precision not in PRECISIONS:
-        raise InputError(f"train.precision '{precision}': choose one of {', '.join(PRECISIONS)}")
+        choices = ", ".join((AUTO, *PRECISIONS))
+        raise InputError(f"train.precision '{precision}': choose one of {choices}")
     count = _processes_per_node(devices)
     if count < 1:
         raise InputError(f"--devices {devices}: must be at least 1")
@@ -48,6 +50,19 @@ def launch(devices: str | int = "auto", nodes: int = 1, precision: str = "32-tru
         reason = str(error).partition("\n")[0]
         raise InputError(f"cannot run on {count} devices of {nodes} nodes: {reason}") from error
     return fabric
+
+
+def choose_precision(precision: str) -> str:
+    """What ``auto`` stands for on this machine; other names stay as they are.
+
+    bf16-mixed on a CPU that multiplies bfloat16 matrices in tiles (AMX), where a training step
+    takes about two thirds of the time. Other CPUs emulate bfloat16 or gain nothing by it, and
+    accelerators keep the float32 of the published recipes.
+    """
+    if precision != AUTO:
+        return precision
+    has_tiles = torch.cpu.get_capabilities().get("amx_bf16", False)
+    return "bf16-mixed" if has_tiles and not torch.accelerator.is_available() else "32-true"
 
 
 def _processes_per_node(devices: str | int) -> int:

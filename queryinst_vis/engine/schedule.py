@@ -54,7 +54,9 @@ def _decays(name: str, value: nn.Parameter, config: TrainConfig) -> bool:
 def build_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
     """AdamW; as published, one weight decay for all parameters."""
     groups = parameter_groups(model, config)
-    return AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
+    # one kernel for all tensors, where there is one; elsewhere PyTorch's choice
+    fused = all(value.device.type in ("cpu", "cuda") for value in model.parameters())
+    return AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=fused or None)
 
 
 def moments_by_name(optimizer: Optimizer, model: nn.Module) -> Moments:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from queryinst_vis.engine.checkpoint import (
 from queryinst_vis.engine.detector import check_inference
 from queryinst_vis.engine.evaluate import evaluate, open_validation_set
 from queryinst_vis.engine.interrupt import StopRequest
-from queryinst_vis.engine.launch import launch
+from queryinst_vis.engine.launch import AUTO, choose_precision, launch
 from queryinst_vis.engine.log import MetricsLog, ProgressDisplay
 from queryinst_vis.engine.schedule import (
     build_optimizer,
@@ -45,6 +46,7 @@ from queryinst_vis.interop.transfer import initialise_from
 from queryinst_vis.losses.criterion import Criterion
 from queryinst_vis.models.build import build_model, load_backbone_weights
 from queryinst_vis.models.queryinst import QueryInst
+from queryinst_vis.models.training_form import to_training_form
 from queryinst_vis.structures import Batch
 
 AT_LEAST_ONE = ("max_steps", "batch_size", "accumulate", "log_every", "checkpoint_every")
@@ -90,9 +92,10 @@ def train(
         SystemExit: Ctrl-C or SIGTERM; the state has been saved.
     """
     check_recipe(config.train)
-    fabric = launch(devices, nodes, config.train.precision)
     work_dir = Path(work_dir)
     state = _open_run(work_dir, config, resume)
+    config = _with_precision(config, state)
+    fabric = launch(devices, nodes, config.train.precision)
     trainer = Trainer(fabric, config, work_dir, state, pretrained_backbone)
     fabric.barrier()  # every process has looked at the folder before the first one writes
     trainer.run()
@@ -131,6 +134,14 @@ def _open_run(work_dir: Path, config: Config, resume: bool) -> TrainingState | N
     return state
 
 
+def _with_precision(config: Config, state: TrainingState | None) -> Config:
+    """The config with the precision that ``auto`` stands for: a resumed run keeps its own."""
+    precision = config.train.precision
+    if precision == AUTO and state is not None:
+        precision = state.config.train.precision
+    return replace(config, train=replace(config.train, precision=choose_precision(precision)))
+
+
 class Trainer:
     """One process's part in a run.
 
@@ -162,6 +173,8 @@ class Trainer:
             "training", self.recipe.max_steps, self.step, self.recipe.log_every, self._is_first
         )
         self.model = self._build_model(state, pretrained_backbone and state is None)
+        if fabric.device.type == "cpu":
+            to_training_form(self.model)
         module = TrainingStep(
             self.model,
             Criterion(config.losses, config.model.mask.parallel),

@@ -36,9 +36,9 @@ def to_inference_form(
     for name, module in list(model.named_modules()):
         packable = pack_backbone or not name.startswith("backbone.")
         if packable and type(module) is nn.Linear and can_pack(module, dtype):
-            _replace(model, name, PackedLinear(module, dtype))
+            replace_module(model, name, PackedLinear(module, dtype))
         elif isinstance(module, nn.Conv2d) and can_transform(module, dtype):
-            _replace(model, name, WinogradConv2d(module))
+            replace_module(model, name, WinogradConv2d(module))
         elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             module.to(dtype)
     return model.requires_grad_(False)
@@ -46,7 +46,7 @@ def to_inference_form(
 
 def fold_batch_norms(model: QueryInst) -> None:
     """Let every convolution that only a batch norm reads scale and shift by itself."""
-    for name, reader in list(_convs_with_norms(model)):
+    for name, reader in list(convs_with_norms(model)):
         conv, norm = model.get_submodule(name), model.get_submodule(reader)
         conv.weight, conv.bias = fuse_conv_bn_weights(
             conv.weight,
@@ -58,11 +58,13 @@ def fold_batch_norms(model: QueryInst) -> None:
             norm.bias,
         )
         # timm's batch norms hold the activation that follows
-        _replace(model, reader, getattr(norm, "act", nn.Identity()))
+        replace_module(model, reader, getattr(norm, "act", nn.Identity()))
 
 
-def _convs_with_norms(model: QueryInst) -> Iterator[tuple[str, str]]:
+def convs_with_norms(model: QueryInst) -> Iterator[tuple[str, str]]:
     """Names of the convolutions that only a batch norm reads, and of those batch norms.
+
+    The model has to be in evaluation mode.
 
     Autograd's graph of a run tells: who reads a result holds the node that made it.
     """
@@ -120,6 +122,7 @@ def _reads(outputs: Iterable[Tensor]) -> Iterator[Node]:
                 waiting.append(node)
 
 
-def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put ``module`` where ``name``, dotted, stands in the model."""
     parent, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent), child, module)

@@ -1,0 +1,152 @@
+"""The form that trains on CPUs: frozen batch norms inside convolutions, the same losses."""
+
+import copy
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from queryinst_vis.engine.launch import choose_precision
+from queryinst_vis.engine.step import TrainingStep
+from queryinst_vis.losses.criterion import Criterion
+from queryinst_vis.models.build import build_model
+from queryinst_vis.models.training_form import FoldedConv, to_training_form
+from queryinst_vis.structures import Batch, Target
+from tests.closeness import assert_equal_to_rounding
+from tests.tiny import tiny_config
+
+
+def build(backbone="tf_efficientnet_lite0", frozen_stages=1, norm_eval=True):
+    torch.manual_seed(0)
+    config = tiny_config()
+    config.model.backbone.name = backbone
+    config.model.backbone.frozen_stages = frozen_stages
+    config.model.backbone.norm_eval = norm_eval
+    model = build_model(config)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):  # statistics as after a training
+            module.running_mean.uniform_(-0.2, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.2, 0.2)
+    return model, config
+
+
+def losses_of(model, config):
+    images = torch.randn(2, 3, 96, 128, generator=torch.Generator().manual_seed(1))
+    masks = torch.zeros(2, 96, 128, dtype=torch.bool)
+    masks[0, 10:60, 20:70] = masks[1, 40:90, 60:120] = True
+    boxes = torch.tensor([[20.0, 10, 70, 60], [60, 40, 120, 90]])
+    target = Target(boxes, torch.tensor([0, 1]), masks, torch.tensor([1, 2]), (96, 128))
+    step = TrainingStep(model, Criterion(config.losses)).train()
+    return step(Batch(images, [target, target]))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "frozen_stages"),
+    [("tf_efficientnet_lite0", 0), ("tf_efficientnet_lite0", 2), ("resnet18", 1), ("resnet50", 0)],
+)
+def test_losses_and_gradients_stay(backbone, frozen_stages):
+    plain, config = build(backbone, frozen_stages)
+    folded = to_training_form(copy.deepcopy(plain))
+    assert any(isinstance(module, FoldedConv) for module in folded.modules())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.backbone.modules())
+    expected, found = losses_of(plain, config), losses_of(folded, config)
+    assert found.keys() == expected.keys()
+    for name, loss in expected.items():
+        assert found[name].item() == pytest.approx(loss.item(), rel=1e-4), name
+    sum(expected.values()).backward()
+    sum(found.values()).backward()
+    for (name, theirs), (other, ours) in zip(
+        plain.named_parameters(), folded.named_parameters(), strict=True
+    ):
+        assert name == other
+        assert (theirs.grad is None) == (ours.grad is None), name
+        if theirs.grad is not None and theirs.grad.norm() > 0:
+            error = (ours.grad - theirs.grad).norm() / theirs.grad.norm()
+            assert error < 1e-2, name
+
+
+def test_states_of_both_forms_are_interchangeable():
+    plain, _ = build()
+    folded = to_training_form(copy.deepcopy(plain))
+    theirs, ours = plain.state_dict(), folded.state_dict()
+    assert list(theirs) == list(ours)
+    for name, value in theirs.items():
+        assert torch.equal(value, ours[name]), name
+    other, _ = build(frozen_stages=0)
+    other.load_state_dict(ours)
+
+
+def test_a_copy_reads_its_own_norms():
+    """The moving average of the weights is such a copy."""
+    model, _ = build()
+    original = to_training_form(model)
+    image = torch.randn(1, 3, 64, 64)
+    before = original.eval().extract_features(image)[0]
+    duplicate = copy.deepcopy(original)
+    with torch.no_grad():
+        for module in original.modules():
+            if isinstance(module, FoldedConv):
+                module._norm[0].bias.add_(1)
+    assert_equal_to_rounding(duplicate.extract_features(image)[0], before)
+    assert not torch.allclose(original.extract_features(image)[0], before)
+
+
+def test_batch_norms_that_are_trained_stay():
+    model, _ = build(norm_eval=False)
+    names = list(model.state_dict())
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    to_training_form(model)
+    assert list(model.state_dict()) == names
+    assert any(isinstance(module, nn.BatchNorm2d) for module in model.backbone.modules())
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_depthwise_convolutions_stay_in_full_precision():
+    model, _ = build()
+    to_training_form(model)
+    seen = {}
+    for module in model.backbone.modules():
+        if isinstance(module, FoldedConv):
+            module.register_forward_hook(
+                lambda module, inputs, output: seen.setdefault(module.groups > 1, set()).add(
+                    output.dtype
+                )
+            )
+    with torch.autocast("cpu", torch.bfloat16):
+        model.extract_features(torch.randn(1, 3, 64, 64))
+    assert seen == {True: {torch.float32}, False: {torch.bfloat16}}
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "accelerator", "expected"),
+    [
+        ({"amx_bf16": True}, False, "bf16-mixed"),
+        ({"avx512_bf16": True}, False, "32-true"),
+        ({}, False, "32-true"),
+        ({"amx_bf16": True}, True, "32-true"),
+    ],
+)
+def test_automatic_precision_follows_the_machine(monkeypatch, capabilities, accelerator, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: accelerator)
+    assert choose_precision("auto") == expected
+    assert choose_precision("bf16-mixed") == "bf16-mixed"
+
+
+def test_train_keeps_compiled_kernels_unless_the_user_says_otherwise():
+    code = (
+        "import os, sys\n"
+        "from queryinst_vis.cli import main\n"
+        "main(['train', 'missing.yaml', '--work-dir', 'work'])\n"
+        "print(os.environ['ONEDNN_PRIMITIVE_CACHE_CAPACITY'])"
+    )
+    for given, expected in (({}, "20000"), ({"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "7"}, "7")):
+        run = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=given
+        )
+        assert run.stdout.strip() == expected
