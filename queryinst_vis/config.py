@@ -82,13 +82,20 @@ class ModelConfig:
 
 @dataclass
 class LossConfig:
-    """Loss weights per stage (Sparse R-CNN's, plus dice 8) and of the track head."""
+    """Loss weights per stage (Sparse R-CNN's, plus dice 8) and of the track head.
+
+    Box losses are divided by the number of matched queries, the dice loss by the number of those
+    whose instance has a mask: instances annotated by a box alone do not weaken the mask loss.
+    """
 
     cls: float = 2.0
     l1: float = 5.0
     giou: float = 2.0
     dice: float = 8.0
     track: float = 1.0
+    # An unmatched query whose box lies at least this much inside ignore regions (0..1], such as
+    # crowds, is no negative of the class loss; null: all unmatched queries are, as published.
+    ignore_overlap: float | None = None
 
 
 @dataclass
@@ -128,6 +135,9 @@ class DatasetConfig:
     annotations: str | None = None
     images: str | None = None
     weight: float = 1.0  # how often it is drawn, relative to its size, when sets are mixed
+    # Train on images and video frames without an instance too, as negatives; those that show
+    # crowds and no instance only if losses.ignore_overlap is set
+    keep_empty: bool = False
 
 
 @dataclass

@@ -85,6 +85,10 @@ class Target:
         masks: ``(M, H, W)`` bool at input size (unpadded, or padded like the batch).
         instance_ids: ``(M,)`` int64, equal for the same object in both frames of a pair.
         image_size: ``(height, width)`` of the image without its padding.
+        has_mask: ``(M,)`` bool, which instances have a known mask. The others are annotated by
+            their box alone, and their mask is all False. Default: every instance has one.
+        ignore: ``(H, W)`` bool, the union of the regions in which nothing is known (crowds), of
+            the masks' size or of the image's; None without such a region.
     """
 
     boxes: Tensor
@@ -92,6 +96,12 @@ class Target:
     masks: Tensor
     instance_ids: Tensor
     image_size: tuple[int, int]
+    has_mask: Tensor | None = None
+    ignore: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.has_mask is None:
+            self.has_mask = torch.ones_like(self.labels, dtype=torch.bool)
 
     def to(self, device: torch.device | str) -> Target:
         """A copy with all tensors on ``device``."""
@@ -101,6 +111,8 @@ class Target:
             self.masks.to(device),
             self.instance_ids.to(device),
             self.image_size,
+            self.has_mask.to(device),
+            None if self.ignore is None else self.ignore.to(device),
         )
 
 

@@ -204,9 +204,13 @@ COCO_FAULTS = {
         lambda c: c["annotations"][1].update(segmentation=OTHER_SIZE),
         ["annotation 44", "[80, 48]", "[48, 80]"],
     ),
-    "no segmentation": (
-        lambda c: c["annotations"][0].pop("segmentation"),
-        ["annotation 501", "no segmentation"],
+    "neither mask nor box": (
+        lambda c: c["annotations"][0].update(segmentation=[], bbox=[10, 8, 0, 32]),
+        ["annotation 501", "no segmentation and no bbox with an area"],
+    ),
+    "text for a segmentation": (
+        lambda c: c["annotations"][0].update(segmentation="mask"),
+        ["annotation 501", "neither polygons nor an RLE"],
     ),
     "a point for a polygon": (
         lambda c: c["annotations"][0].update(segmentation=[[1, 2]]),

@@ -24,31 +24,41 @@ Owner = TypeVar("Owner", bound=_HasId)
 
 @dataclass(frozen=True)
 class Instance:
-    """One trainable object in one image.
+    """One annotated object, or one crowd, in one image; it has a box, a segmentation or both.
 
     Attributes:
         id: the annotation's id; the same in every frame of a video.
         label: 0-based index into the model's classes.
         box: xyxy in pixels of the image, or None where the file gives no usable box and the
             mask's own bounding box stands in.
-        segmentation: polygons or run lengths as the file has them, decoded when needed.
+        segmentation: polygons or run lengths as the file has them, decoded when needed; None
+            where only the box is known.
     """
 
     id: int
     label: int
     box: Box | None
-    segmentation: Any
+    segmentation: Any | None
 
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image file and the instances that can be trained on (no crowds, known classes)."""
+    """One image file with its annotations of the classes that the model knows.
+
+    Attributes:
+        id: the file's id of it, or the index of a video's frame.
+        path: of the image file.
+        height, width: in pixels.
+        instances: the objects to train on.
+        ignored: crowds, that is regions in which nothing is known.
+    """
 
     id: int
     path: Path
     height: int
     width: int
     instances: list[Instance] = field(default_factory=list)
+    ignored: list[Instance] = field(default_factory=list)
 
 
 def read_annotations(path: str | Path) -> dict[str, Any]:
@@ -146,14 +156,14 @@ def _listed(names: list[str], limit: int = 10) -> str:
     return ", ".join(names[:limit]) + more if names else "(none)"
 
 
-def trainable(
+def known_annotations(
     content: dict[str, Any],
     owner: str,
     owners: Iterable[Owner],
     labels: dict[int, int | None],
     where: str,
 ) -> Iterator[tuple[dict[str, Any], Owner, int, str]]:
-    """The annotations to train on: no crowds, and only classes that the model knows.
+    """The annotations of the classes that the model knows, instances and crowds.
 
     Args:
         content: the annotation file, whose annotations are all checked.
@@ -177,12 +187,36 @@ def trainable(
         found = lookup(by_id, require(annotation, key, int, here), key, here)
         category = require(annotation, "category_id", int, here)
         label = lookup(labels, category, "category_id", here)
-        if label is not None and not annotation.get("iscrowd"):
+        if label is not None:
             yield annotation, found, label, here
     check_unique((annotation["id"] for annotation in annotations), "annotation id", where)
 
 
-def parse_box(bbox: Any, where: str) -> Box | None:
+def parse_shape(
+    bbox: Any, segmentation: Any, height: int, width: int, where: str
+) -> tuple[Box | None, Any | None]:
+    """What is known of an object in one image: its box, its segmentation, both or neither.
+
+    Args:
+        bbox: COCO's ``[x, y, width, height]``, or None.
+        segmentation: polygons or run lengths; None or ``[]`` for no mask.
+        height, width: of the image, in pixels.
+        where: file and annotation, for error messages.
+
+    Returns:
+        xyxy in pixels (None for an absent or an empty box), and the segmentation, checked but not
+        decoded (None for no mask).
+
+    Raises:
+        InputError: a box that is not four finite numbers, or as for ``check_segmentation``.
+    """
+    if segmentation is None or segmentation == []:
+        return _parse_box(bbox, where), None
+    check_segmentation(segmentation, height, width, where)
+    return _parse_box(bbox, where), segmentation
+
+
+def _parse_box(bbox: Any, where: str) -> Box | None:
     """COCO's ``[x, y, width, height]`` as xyxy; None for an absent or an empty box.
 
     Raises:
@@ -214,8 +248,8 @@ def check_segmentation(segmentation: Any, height: int, width: int, where: str) -
                 f"{where}: its RLE is for {size!r:.40} (height, width), "
                 f"its image is [{height}, {width}]"
             )
-    elif not isinstance(segmentation, list) or not segmentation:
-        raise InputError(f"{where}: no segmentation; instances need polygons or an RLE")
+    elif not isinstance(segmentation, list):
+        raise InputError(f"{where}: its segmentation is neither polygons nor an RLE")
     elif not all(map(_is_polygon, segmentation)):
         raise InputError(f"{where}: a polygon is not a list of at least three x, y pairs")
 

@@ -9,23 +9,23 @@ from queryinst_vis.data.annotations import (
     ImageRecord,
     Instance,
     check_folder,
-    check_segmentation,
     check_unique,
+    known_annotations,
     match_classes,
-    parse_box,
+    parse_shape,
     read_annotations,
     require,
     require_size,
-    trainable,
 )
+from queryinst_vis.errors import InputError
 
 
 class CocoDataset:
     """A set of still images.
 
     Attributes:
-        images: every image of the file, in its order, with the instances to train on: crowd
-            regions and classes that the model does not know are left out.
+        images: every image of the file, in its order, with the instances to train on and the
+            crowds to ignore; classes that the model does not know are left out.
         category_ids: the file's category id of each of ``classes``; None: the file lacks it.
         has_annotations: False for files such as ``image_info_test2017.json``, which hold none.
     """
@@ -47,7 +47,8 @@ class CocoDataset:
 
         Raises:
             InputError: missing or broken file, unknown or repeated ids, no class in common,
-                a segmentation that cannot be one of its image, a wrong image folder.
+                an annotation with neither box nor mask, a segmentation that cannot be one of
+                its image, a wrong image folder.
         """
         where = str(annotations)
         content = read_annotations(annotations) if content is None else content
@@ -60,18 +61,24 @@ class CocoDataset:
         check_folder(images, self.images[0].path if self.images else None, where)
         self.has_annotations = content.get("annotations") is not None
         if self.has_annotations:
-            for annotation, image, label, here in trainable(
+            for annotation, image, label, here in known_annotations(
                 content, "image", self.images, labels, where
             ):
-                image.instances.append(_read_instance(annotation, label, image, here))
+                group = image.ignored if annotation.get("iscrowd") else image.instances
+                group.append(_read_instance(annotation, label, image, here))
 
 
 def _read_instance(
     annotation: dict[str, Any], label: int, image: ImageRecord, where: str
 ) -> Instance:
-    segmentation = annotation.get("segmentation")
-    check_segmentation(segmentation, image.height, image.width, where)
-    return Instance(annotation["id"], label, parse_box(annotation.get("bbox"), where), segmentation)
+    box, segmentation = parse_shape(
+        annotation.get("bbox"), annotation.get("segmentation"), image.height, image.width, where
+    )
+    if box is None and segmentation is None:
+        raise InputError(
+            f"{where}: has no segmentation and no bbox with an area; add one, or delete it"
+        )
+    return Instance(annotation["id"], label, box, segmentation)
 
 
 def _read_image(entry: Any, folder: Path, where: str) -> ImageRecord:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,11 @@ from queryinst_vis.data.images import read_image
 from queryinst_vis.data.runs import bounding_box, decode_columns
 from queryinst_vis.data.views import View
 from queryinst_vis.errors import InputError
-from queryinst_vis.masks import RLE, to_rle
+from queryinst_vis.masks import to_rle
+
+MIN_VISIBLE_SHARE = 0.25
+"""Of an instance without a mask: where a crop leaves less of its box, nobody knows whether the
+object itself is still in view, and what is left of the box becomes a region to ignore."""
 
 
 class MaskPiece(NamedTuple):
@@ -32,14 +36,16 @@ class Frame:
         boxes: M xyxy boxes in pixels of ``image``.
         labels: M class indices.
         instance_ids: M annotation ids.
-        masks: M pieces of masks, each with at least one pixel.
+        masks: M pieces of masks, each with at least one pixel; None where only the box is known.
+        ignored: pieces of regions in which nothing is known, each with at least one pixel.
     """
 
     image: np.ndarray
     boxes: list[Box]
     labels: list[int]
     instance_ids: list[int]
-    masks: list[MaskPiece]
+    masks: list[MaskPiece | None]
+    ignored: list[MaskPiece] = field(default_factory=list)
 
 
 def load_pixels(record: ImageRecord) -> np.ndarray:
@@ -58,35 +64,84 @@ def load_pixels(record: ImageRecord) -> np.ndarray:
     return image
 
 
-def look(image: np.ndarray, record: ImageRecord, view: View) -> Frame:
+def look(image: np.ndarray, record: ImageRecord, view: View, ignore: bool = False) -> Frame:
     """See ``image`` and the record's instances through ``view``.
 
     Instances without a single mask pixel in the view (outside of its window, or too small for
     its scale) are not there. A box that the window shows whole is the file's own, scaled; one
-    that it cuts becomes the bounding box of the mask pixels that are left.
+    that it cuts becomes the bounding box of the mask pixels that are left, or, without a mask,
+    the part of the box that is left (see ``MIN_VISIBLE_SHARE``).
+
+    Args:
+        image: ``(H, W, 3)`` uint8 RGB.
+        record: its annotations.
+        view: what is seen of it.
+        ignore: fill in ``Frame.ignored``; costs nothing otherwise.
 
     Raises:
         InputError: a segmentation cannot be decoded.
     """
-    rows, columns = view.rows(), view.columns()
+    grid = view.rows(), view.columns()
     frame = Frame(view.apply(image), [], [], [], [])
     for instance in record.instances:
-        where = f"image {record.path}, annotation {instance.id}"
-        rle = to_rle(instance.segmentation, record.height, record.width, where)
-        seen = _see_instance(instance, rle, view, rows, columns)
-        if seen is not None:
-            box, mask = seen
-            frame.boxes.append(box)
+        seen = _see(instance, record, view, grid)
+        if seen is None:
+            continue
+        if seen.share >= MIN_VISIBLE_SHARE:
+            frame.boxes.append(seen.box)
             frame.labels.append(instance.label)
             frame.instance_ids.append(instance.id)
-            frame.masks.append(mask)
+            frame.masks.append(seen.mask)
+        elif ignore:
+            frame.ignored.append(_fill(seen.box))
+    if ignore:
+        for crowd in record.ignored:
+            seen = _see(crowd, record, view, grid)
+            if seen is not None:
+                frame.ignored.append(seen.mask or _fill(seen.box))
     return frame
 
 
-def _see_instance(
-    instance: Instance, rle: RLE, view: View, rows: np.ndarray, columns: np.ndarray
-) -> tuple[Box, MaskPiece] | None:
-    """Box and mask of one instance in pixels of the view, or None when nothing is left of it."""
+class _Seen(NamedTuple):
+    """What a view shows of one object.
+
+    Attributes:
+        box: xyxy in pixels of the view.
+        mask: None where none is known.
+        share: of the box that is in view, 0..1; 1 where a mask tells exactly what is left.
+    """
+
+    box: Box
+    mask: MaskPiece | None
+    share: float
+
+
+def _see(
+    instance: Instance, record: ImageRecord, view: View, grid: tuple[np.ndarray, np.ndarray]
+) -> _Seen | None:
+    """One object, or None when nothing is left of it; ``grid`` are the view's rows and columns."""
+    if instance.segmentation is None:
+        return _see_box(instance, record, view)
+    return _see_mask(instance, record, view, grid)
+
+
+def _see_box(instance: Instance, record: ImageRecord, view: View) -> _Seen | None:
+    """An object without a mask; the part of its box outside of the image does not count."""
+    whole = _intersect(instance.box, (0, 0, record.width, record.height))
+    left = _intersect(whole, (view.left, view.top, view.right, view.bottom))
+    box = view.box(left)
+    if not _fill(box).pixels.size:
+        return None
+    return _Seen(box, None, _area(left) / _area(whole))
+
+
+def _see_mask(
+    instance: Instance, record: ImageRecord, view: View, grid: tuple[np.ndarray, np.ndarray]
+) -> _Seen | None:
+    """An object with a mask."""
+    rows, columns = grid
+    where = f"image {record.path}, annotation {instance.id}"
+    rle = to_rle(instance.segmentation, record.height, record.width, where)
     extent = bounding_box(rle)
     x0, y0 = max(extent[0], view.left), max(extent[1], view.top)
     x1, y1 = min(extent[2], view.right), min(extent[3], view.bottom)
@@ -106,7 +161,23 @@ def _see_instance(
     piece = MaskPiece(pixels, int(first_row), int(first_column))
     box = instance.box or extent
     whole = _covers(view, extent) and _covers(view, box)
-    return view.box(box) if whole else _tight_box(piece), piece
+    return _Seen(view.box(box) if whole else _tight_box(piece), piece, 1.0)
+
+
+def _intersect(box: Box, other: Box) -> Box:
+    """The part of ``box`` inside ``other``, without area where they do not meet."""
+    x0, y0 = max(box[0], other[0]), max(box[1], other[1])
+    return x0, y0, max(min(box[2], other[2]), x0), max(min(box[3], other[3]), y0)
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _fill(box: Box) -> MaskPiece:
+    """The pixels whose centres lie in ``box``, xyxy in pixels of the view; perhaps none."""
+    x0, y0, x1, y1 = (int(np.ceil(side - 0.5)) for side in box)
+    return MaskPiece(np.ones((y1 - y0, x1 - x0), np.uint8), y0, x0)
 
 
 def _covers(view: View, box: Box) -> bool:

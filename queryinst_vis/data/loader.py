@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from queryinst_vis.config import Config, DatasetConfig
 from queryinst_vis.data.annotations import read_annotations
 from queryinst_vis.data.coco import CocoDataset
-from queryinst_vis.data.frames import Frame
+from queryinst_vis.data.frames import Frame, MaskPiece
 from queryinst_vis.data.order import SampleOrder
 from queryinst_vis.data.pairs import ImageSamples, VideoSamples
 from queryinst_vis.data.transforms import normalise, padded_size
@@ -63,7 +63,8 @@ def train_loader(
 
     Args:
         config: reads ``seed``, ``data``, ``input``, ``train.batch_size``, ``model.classes``,
-            ``model.track.enabled`` and the backbone's mean and std.
+            ``model.track.enabled``, ``losses.ignore_overlap`` (targets have regions to ignore
+            where it is set) and the backbone's mean and std.
         start_step: number of batches that this rank has had before.
         rank, world_size: this process among those that train together.
 
@@ -130,7 +131,13 @@ def _open_source(entry: DatasetConfig, config: Config) -> ImageSamples | VideoSa
             "validation and test files hold none, use the training file"
         )
     samples = VideoSamples if isinstance(dataset, YouTubeVisDataset) else ImageSamples
-    source = samples(dataset, config.input, paired=config.model.track.enabled)
+    source = samples(
+        dataset,
+        config.input,
+        paired=config.model.track.enabled,
+        keep_empty=entry.keep_empty,
+        ignore=config.losses.ignore_overlap is not None,
+    )
     if not len(source):
         raise InputError(f"{entry.annotations}: no instance of the model's classes to train on")
     return source
@@ -190,19 +197,40 @@ def _targets(frames: tuple[Frame, ...], size: tuple[int, int]) -> list[Target]:
     counts = [len(frame.boxes) for frame in frames]
     masks = torch.zeros((sum(counts), *size), dtype=torch.bool)
     pieces = [piece for frame in frames for piece in frame.masks]
-    for mask, (pixels, top, left) in zip(masks.numpy(), pieces, strict=True):
-        mask[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+    for mask, piece in zip(masks.numpy(), pieces, strict=True):
+        if piece is not None:
+            _draw(mask, piece)
+    has_mask = torch.tensor([piece is not None for piece in pieces], dtype=torch.bool)
     boxes = torch.tensor([box for frame in frames for box in frame.boxes]).view(-1, 4)
     labels = torch.tensor([label for frame in frames for label in frame.labels]).long()
     ids = torch.tensor([i for frame in frames for i in frame.instance_ids]).long()
     return [
-        Target(*fields, frame.image.shape[:2])
-        for *fields, frame in zip(
+        Target(*fields, frame.image.shape[:2], known, ignore)
+        for *fields, frame, known, ignore in zip(
             boxes.float().split(counts),
             labels.split(counts),
             masks.split(counts),
             ids.split(counts),
             frames,
+            has_mask.split(counts),
+            _ignored_regions(frames, size),
             strict=True,
         )
     ]
+
+
+def _ignored_regions(frames: tuple[Frame, ...], size: tuple[int, int]) -> list[torch.Tensor | None]:
+    """Each frame's ignored pieces as one mask of ``size``, None without any."""
+    shown = [frame for frame in frames if frame.ignored]
+    regions = torch.zeros((len(shown), *size), dtype=torch.bool)
+    for region, frame in zip(regions.numpy(), shown, strict=True):
+        for piece in frame.ignored:
+            _draw(region, piece)
+    remaining = iter(regions)
+    return [next(remaining) if frame.ignored else None for frame in frames]
+
+
+def _draw(mask: np.ndarray, piece: MaskPiece) -> None:
+    """Add a piece's pixels to an ``(H, W)`` bool mask."""
+    height, width = piece.pixels.shape
+    mask[piece.top : piece.top + height, piece.left : piece.left + width] |= piece.pixels == 1

@@ -16,13 +16,27 @@ class ImageSamples:
     """Samples from still images; with ``paired`` each image becomes a pseudo-clip.
 
     A pseudo-clip is two random views of the image with shared instance ids, from which the
-    track head learns as from two frames. Images without a trainable instance are left out.
+    track head learns as from two frames. Images without a trainable instance are left out,
+    unless ``keep_empty`` (see ``shows_negatives``). With ``ignore``, frames have their ignored
+    regions.
     """
 
-    def __init__(self, dataset: CocoDataset, config: InputConfig, paired: bool) -> None:
-        self._images: list[ImageRecord] = [image for image in dataset.images if image.instances]
+    def __init__(
+        self,
+        dataset: CocoDataset,
+        config: InputConfig,
+        paired: bool,
+        keep_empty: bool = False,
+        ignore: bool = False,
+    ) -> None:
+        self._images: list[ImageRecord] = [
+            image
+            for image in dataset.images
+            if image.instances or (keep_empty and shows_negatives(image, ignore))
+        ]
         self._config = config
         self._paired = paired
+        self._ignore = ignore
 
     def __len__(self) -> int:
         return len(self._images)
@@ -39,24 +53,37 @@ class ImageSamples:
             views = draw_pseudo_clip(rng, record.height, record.width, self._config)
         else:
             views = [draw_view(rng, record.height, record.width, self._config)]
-        return [look(image, record, view) for view in views]
+        return [look(image, record, view, self._ignore) for view in views]
 
 
 class VideoSamples:
     """Samples from videos; every frame that shows a trainable instance is a key frame once.
 
+    ``keep_empty`` makes key frames of those without an instance as well, as for images.
+
     With ``paired`` a reference frame comes with it, drawn uniformly from the other such frames
     of the video, at most ``max_frame_gap`` away; a lone frame is its own reference. Both frames
     share one view: size, flip, crop and colours (paper 3.5 keeps MaskTrack R-CNN's pipeline).
+    With ``ignore``, frames have their ignored regions.
     """
 
-    def __init__(self, dataset: YouTubeVisDataset, config: InputConfig, paired: bool) -> None:
+    def __init__(
+        self,
+        dataset: YouTubeVisDataset,
+        config: InputConfig,
+        paired: bool,
+        keep_empty: bool = False,
+        ignore: bool = False,
+    ) -> None:
         self._frames = [(video, video.annotated_frames()) for video in dataset.videos]
         self._keys = [
-            (video, place) for video, (_, frames) in enumerate(self._frames) for place in frames
+            (number, place)
+            for number, (video, annotated) in enumerate(self._frames)
+            for place in (_key_frames(video, ignore) if keep_empty else annotated)
         ]
         self._config = config
         self._paired = paired
+        self._ignore = ignore
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -73,7 +100,25 @@ class VideoSamples:
         places = [key]
         if self._paired:
             places.append(draw_reference(rng, key, annotated, self._config.max_frame_gap))
-        return [_look_at(video, place, view) for place in places]
+        return [_look_at(video, place, view, self._ignore) for place in places]
+
+
+def shows_negatives(record: ImageRecord, ignore: bool) -> bool:
+    """Whether an image without an instance teaches what no instance looks like.
+
+    One that shows a crowd would teach that a crowd is background, unless crowds are ignored.
+    """
+    return ignore or not record.ignored
+
+
+def _key_frames(video: VideoRecord, ignore: bool) -> list[int]:
+    """Frames that show an instance, or none and negatives."""
+    records = map(video.frame, range(len(video)))
+    return [
+        place
+        for place, record in enumerate(records)
+        if record.instances or shows_negatives(record, ignore)
+    ]
 
 
 def draw_reference(
@@ -98,6 +143,6 @@ def draw_reference(
     return others[rng.integers(len(others))] if others else key
 
 
-def _look_at(video: VideoRecord, place: int, view: View) -> Frame:
+def _look_at(video: VideoRecord, place: int, view: View, ignore: bool) -> Frame:
     record = video.frame(place)
-    return look(load_pixels(record), record, view)
+    return look(load_pixels(record), record, view, ignore)

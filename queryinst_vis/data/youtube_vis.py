@@ -11,27 +11,27 @@ from queryinst_vis.data.annotations import (
     ImageRecord,
     Instance,
     check_folder,
-    check_segmentation,
     check_unique,
+    known_annotations,
     match_classes,
-    parse_box,
+    parse_shape,
     read_annotations,
     require,
     require_size,
-    trainable,
 )
 from queryinst_vis.errors import InputError
 
 
 @dataclass(frozen=True)
 class TrackRecord:
-    """One trainable object through its video; None stands for frames that do not show it.
+    """One annotated object, or one crowd, through its video.
 
     Attributes:
         id: the annotation's id.
         label: 0-based index into the model's classes.
         boxes: xyxy in pixels for each frame, or None (then the mask's bounding box counts).
-        segmentations: for each frame as the file has them, or None.
+        segmentations: for each frame as the file has them, or None (then only the box is known).
+            A frame with neither box nor segmentation does not show the object.
     """
 
     id: int
@@ -39,10 +39,26 @@ class TrackRecord:
     boxes: list[Box | None]
     segmentations: list[Any | None]
 
+    def at(self, index: int) -> Instance | None:
+        """The object in frame ``index``, or None where the frame does not show it."""
+        box, segmentation = self.boxes[index], self.segmentations[index]
+        if box is None and segmentation is None:
+            return None
+        return Instance(self.id, self.label, box, segmentation)
+
 
 @dataclass(frozen=True)
 class VideoRecord:
-    """One video: its frames' files and the tracks that can be trained on."""
+    """One video: its frames' files and its annotations of the classes that the model knows.
+
+    Attributes:
+        id: the file's id of it.
+        name: the folder of its frames.
+        height, width: of a frame, in pixels.
+        paths: one image file per frame.
+        tracks: the objects to train on.
+        ignored: crowds, that is regions in which nothing is known.
+    """
 
     id: int
     name: str
@@ -50,25 +66,25 @@ class VideoRecord:
     width: int
     paths: list[Path]
     tracks: list[TrackRecord] = field(default_factory=list)
+    ignored: list[TrackRecord] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def frame(self, index: int) -> ImageRecord:
-        """Frame ``index`` (0-based) as an image with the instances that it shows."""
-        instances = [
-            Instance(track.id, track.label, track.boxes[index], track.segmentations[index])
-            for track in self.tracks
-            if track.segmentations[index] is not None
-        ]
-        return ImageRecord(index, self.paths[index], self.height, self.width, instances)
+        """Frame ``index`` (0-based) as an image with the instances and crowds that it shows."""
+        instances, ignored = (
+            [shown for track in tracks if (shown := track.at(index)) is not None]
+            for tracks in (self.tracks, self.ignored)
+        )
+        return ImageRecord(index, self.paths[index], self.height, self.width, instances, ignored)
 
     def annotated_frames(self) -> list[int]:
         """Indices of the frames that show at least one instance to train on."""
         return [
             index
             for index in range(len(self))
-            if any(track.segmentations[index] is not None for track in self.tracks)
+            if any(track.at(index) is not None for track in self.tracks)
         ]
 
 
@@ -113,10 +129,11 @@ class YouTubeVisDataset:
         check_folder(images, self.videos[0].paths[0] if self.videos else None, where)
         self.has_annotations = content.get("annotations") is not None
         if self.has_annotations:
-            for annotation, video, label, here in trainable(
+            for annotation, video, label, here in known_annotations(
                 content, "video", self.videos, labels, where
             ):
-                video.tracks.append(_read_track(annotation, label, video, here))
+                group = video.ignored if annotation.get("iscrowd") else video.tracks
+                group.append(_read_track(annotation, label, video, here))
 
 
 def _read_video(entry: Any, folder: Path, where: str) -> VideoRecord:
@@ -136,18 +153,31 @@ def _read_video(entry: Any, folder: Path, where: str) -> VideoRecord:
 def _read_track(
     annotation: dict[str, Any], label: int, video: VideoRecord, where: str
 ) -> TrackRecord:
-    segmentations = require(annotation, "segmentations", list, where)
-    bboxes = [None] * len(video)
-    if annotation.get("bboxes") is not None:
-        bboxes = require(annotation, "bboxes", list, where)
-    for key, values in (("segmentations", segmentations), ("bboxes", bboxes)):
-        if len(values) != len(video):
-            raise InputError(
-                f"{where}: {len(values)} {key} for the {len(video)} frames of video {video.id}"
-            )
-    for index, segmentation in enumerate(segmentations):
-        if segmentation is not None:
-            here = f"{where}, frame {index}"
-            check_segmentation(segmentation, video.height, video.width, here)
-    boxes = [parse_box(bbox, f"{where}, frame {index}") for index, bbox in enumerate(bboxes)]
-    return TrackRecord(annotation["id"], label, boxes, segmentations)
+    bboxes, segmentations = (
+        _one_a_frame(annotation, key, video, where) for key in ("bboxes", "segmentations")
+    )
+    if bboxes is None and segmentations is None:
+        raise InputError(f"{where}: has neither 'segmentations' nor 'bboxes'")
+    absent = [None] * len(video)
+    shapes = [
+        parse_shape(bbox, segmentation, video.height, video.width, f"{where}, frame {index}")
+        for index, (bbox, segmentation) in enumerate(
+            zip(bboxes or absent, segmentations or absent, strict=True)
+        )
+    ]
+    boxes, masks = (list(values) for values in zip(*shapes, strict=True))
+    return TrackRecord(annotation["id"], label, boxes, masks)
+
+
+def _one_a_frame(
+    annotation: dict[str, Any], key: str, video: VideoRecord, where: str
+) -> list[Any] | None:
+    """The list under ``key``, which may be absent or null."""
+    if annotation.get(key) is None:
+        return None
+    values = require(annotation, key, list, where)
+    if len(values) != len(video):
+        raise InputError(
+            f"{where}: {len(values)} {key} for the {len(video)} frames of video {video.id}"
+        )
+    return values
