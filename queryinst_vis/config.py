@@ -190,6 +190,8 @@ class TrainConfig:
     # 32-true or bf16-mixed (Lightning Fabric's names); auto: bf16-mixed on CPUs with AMX
     precision: str = "auto"
     init_weights: str | None = None  # start from this checkpoint's matching weights
+    # Class of the checkpoint whose rows new classes start from; null: the mean of all its classes
+    init_new_classes_from: str | None = None
     log_every: int = 20
     eval_every: int = 0  # steps; 0: only at the end
     checkpoint_every: int = 500

@@ -30,8 +30,9 @@ def add(commands: Commands) -> None:
         "transfer-weights",
         _run_transfer,
         "Make weights for one model out of another's, such as video weights out of COCO's.",
-        "Classes are matched by name, through a table of synonyms; whatever has no counterpart "
-        "keeps its initialisation. What was taken is printed. Train with train.init_weights=DST.",
+        "Classes are matched by name, through a table of synonyms; new ones start from the mean of "
+        "the others or from one of them (--from). Whatever else has no counterpart keeps its "
+        "initialisation. What was taken is printed. Train with train.init_weights=DST.",
         "queryinst-vis transfer-weights queryinst_r50_100q_3x "
         "configs/youtube_vis/queryinst_vis_r50_2019.yaml work/start.safetensors --queries kmeans",
     )
@@ -47,6 +48,13 @@ def add(commands: Commands) -> None:
         help="which queries to keep where CONFIG has another number of them: first, kmeans (one of "
         "each cluster of embeddings), most_used (needs --calibrate) or reinitialise, none "
         "(default: %(default)s)",
+    )
+    transfer.add_argument(
+        "--from",
+        dest="new_classes_from",
+        metavar="CLASS",
+        help="class of SRC whose rows classes that SRC does not know start from (default: "
+        "train.init_new_classes_from of CONFIG, else the mean of all classes of SRC)",
     )
     transfer.add_argument(
         "--calibrate",
@@ -82,5 +90,6 @@ def _run_transfer(arguments: argparse.Namespace) -> None:
         arguments.target,
         arguments.queries,
         calibration,
+        arguments.new_classes_from,
     )
     print("\n".join(lines))

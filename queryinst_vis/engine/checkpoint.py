@@ -80,7 +80,7 @@ def _without_local_paths(config: Config) -> Config:
         config,
         model=replace(config.model, backbone=backbone),
         data=DataConfig(),
-        train=replace(config.train, init_weights=None),
+        train=replace(config.train, init_weights=None, init_new_classes_from=None),
     )
 
 

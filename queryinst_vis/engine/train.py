@@ -113,6 +113,11 @@ def check_recipe(recipe: TrainConfig) -> None:
                 raise InputError(f"train.{name}: must be {expected}, is {getattr(recipe, name)}")
     if not 0 <= recipe.average_decay < 1:
         raise InputError(f"train.average_decay: must be in [0, 1), is {recipe.average_decay}")
+    if recipe.init_new_classes_from is not None and recipe.init_weights is None:
+        raise InputError(
+            f"train.init_new_classes_from={recipe.init_new_classes_from}: names a class of "
+            "train.init_weights, which is not set"
+        )
 
 
 def _open_run(work_dir: Path, config: Config, resume: bool) -> TrainingState | None:
@@ -167,6 +172,7 @@ class Trainer:
         self.step = state.step if state else 0
         self.best = state.best if state else None
         check_inference(config)
+        criterion = Criterion(config.losses, config.model.mask.parallel)
         self.validation_set = open_validation_set(config)
         self.batches = self._open_batches()
         self.display = ProgressDisplay(
@@ -175,12 +181,7 @@ class Trainer:
         self.model = self._build_model(state, pretrained_backbone and state is None)
         if fabric.device.type == "cpu":
             to_training_form(self.model)
-        module = TrainingStep(
-            self.model,
-            Criterion(config.losses, config.model.mask.parallel),
-            config.losses.track,
-            self.recipe.both_ways,
-        )
+        module = TrainingStep(self.model, criterion, config.losses.track, self.recipe.both_ways)
         optimizer = build_optimizer(self.model, self.recipe)
         self.module, self.optimizer = fabric.setup(module, optimizer)
         if state:  # only now, because the setup moves the parameters to their device

@@ -1,7 +1,8 @@
 """From one model to another of the same make: other classes, other numbers of queries, video.
 
 Tensors of the same name and shape are taken over. Rows that belong to classes follow their class
-by name, wherever it stands; rows that belong to queries follow a rule (query_rules.py).
+by name, wherever it stands, and new classes start from the mean of the checkpoint's or from one of
+them; rows that belong to queries follow a rule (query_rules.py).
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from queryinst_vis.models.queryinst import QueryInst
 CLASS_ROWS = re.compile(r"(stages\.\d+\.class_predictor|mask_heads\.\d+\.predictor)\.(weight|bias)")
 QUERY_ROWS = re.compile(r"queries|proposals|mask_queries\.queries")
 
-Pairs = list[tuple[int, int]]  # (row of the model, row of the checkpoint)
+ClassRows = list[list[int]]
+"""For each class of the model the rows of the checkpoint whose mean it starts from."""
 
 
 def transfer_checkpoint(
@@ -34,6 +36,7 @@ def transfer_checkpoint(
     dst: str | Path,
     queries: str = "first",
     calibration: DatasetConfig | None = None,
+    new_classes_from: str | None = None,
 ) -> list[str]:
     """Write weights of the config's model that start from another checkpoint.
 
@@ -44,12 +47,15 @@ def transfer_checkpoint(
         queries: which of the checkpoint's queries to keep, where the numbers differ: a key of
             ``QUERY_RULES``.
         calibration: the set on which ``most_used`` counts.
+        new_classes_from: class of the checkpoint from whose rows new classes start; None: what
+            ``train.init_new_classes_from`` says.
 
     Returns:
         Lines for the user: what was taken, class by class, and what keeps its initialisation.
 
     Raises:
-        InputError: an unreadable checkpoint, an unknown rule, a model with nothing in common.
+        InputError: an unreadable checkpoint, an unknown rule, a class that the checkpoint does
+            not know, a model with nothing in common.
     """
     dst = Path(dst)
     if dst.suffix != ".safetensors":
@@ -61,7 +67,8 @@ def transfer_checkpoint(
     torch.manual_seed(config.seed)
     model = build_model(config)
     rows = pick_queries(queries, source, config.model.num_queries)
-    lines = transfer(model, config, source_config, weights, rows, f"checkpoint {path}")
+    ancestor = new_classes_from or config.train.init_new_classes_from
+    lines = transfer(model, config, source_config, weights, rows, f"checkpoint {path}", ancestor)
     save_weights(dst, model, config)
     return [*lines, f"wrote {dst}"]
 
@@ -69,20 +76,23 @@ def transfer_checkpoint(
 def initialise_from(model: QueryInst, config: Config, name_or_path: str | Path) -> list[str]:
     """Start a training from another checkpoint, as ``train.init_weights`` asks for.
 
-    Queries keep their initialisation where their number differs: to choose among those of the
-    checkpoint, write a file with ``transfer_checkpoint`` first.
+    New classes start as ``train.init_new_classes_from`` says. Queries keep their initialisation
+    where their number differs: to choose among those of the checkpoint, write a file with
+    ``transfer_checkpoint`` first.
 
     Returns:
         Lines for the user, as of ``transfer_checkpoint``.
 
     Raises:
-        InputError: an unreadable checkpoint, or one that has nothing in common with the model.
+        InputError: an unreadable checkpoint, one that has nothing in common with the model, or
+            that does not know the class from which new ones are to start.
     """
     path = find_weights(name_or_path)
     source_config, weights = load_weights(path)
     source = Source(source_config, weights, config.model.classes)
     rows = pick_queries("reinitialise", source, config.model.num_queries)
-    lines = transfer(model, config, source_config, weights, rows, f"train.init_weights {path}")
+    where, ancestor = f"train.init_weights {path}", config.train.init_new_classes_from
+    lines = transfer(model, config, source_config, weights, rows, where, ancestor)
     if source_config.model.num_queries != config.model.num_queries:
         lines.append("  to start from some of its queries: 'queryinst-vis transfer-weights'")
     return lines
@@ -95,6 +105,7 @@ def transfer(
     weights: StateDict,
     queries: list[int],
     where: str,
+    new_classes_from: str | None = None,
 ) -> list[str]:
     """Copy into a model whatever another checkpoint has for it.
 
@@ -103,14 +114,18 @@ def transfer(
         source, weights: the checkpoint, as ``load_weights`` gives it; half precision will do.
         queries: rows of the checkpoint's queries that become the model's first ones.
         where: names the checkpoint in messages.
+        new_classes_from: class of the checkpoint from whose rows classes that it does not know
+            start; None: from the mean of all its classes.
 
     Raises:
-        InputError: nothing in the checkpoint fits, but for single rows perhaps.
+        InputError: nothing in the checkpoint fits, but for single rows perhaps; or it does not
+            know the class ``new_classes_from``.
     """
     own = model.state_dict()
+    ancestors = _ancestors(source, new_classes_from, where)
     rows = match_rows(source.model.classes, config.model.classes)
-    classes = [(new, old) for new, old in enumerate(rows) if old is not None]
-    taken = _inherit(own, weights, classes, list(enumerate(queries)))
+    classes = [ancestors if row is None else [row] for row in rows]
+    taken = _inherit(own, weights, classes, queries)
     if not any(value.dim() > 1 and not _of_rows(name) for name, value in taken.items()):
         raise InputError(
             f"{where}: no layer fits this model: it is a {_describe(source)}, this a "
@@ -119,7 +134,11 @@ def transfer(
     model.load_state_dict(taken, strict=False)
     return [
         f"{where}: {len(taken)} of {len(own)} tensors taken",
-        *(_describe_classes(config, source, rows) if any(map(_of_classes, taken)) else ()),
+        *(
+            _describe_classes(config, source, rows, new_classes_from)
+            if any(map(_of_classes, taken))
+            else ()
+        ),
         *(_describe_queries(config, source, queries) if "queries" in taken else ()),
         *(
             f"  {name}: {_shape(weights[name])} there, {_shape(own[name])} here: "
@@ -132,18 +151,36 @@ def transfer(
     ]
 
 
-def _inherit(own: StateDict, weights: StateDict, classes: Pairs, queries: Pairs) -> StateDict:
+def _ancestors(source: Config, name: str | None, where: str) -> list[int]:
+    """Rows of the checkpoint whose mean a class starts from that the checkpoint does not know."""
+    classes = source.model.classes
+    if name is None:
+        return list(range(len(classes)))
+    if name not in classes:
+        raise InputError(
+            f"{where}: has no class '{name}' for new classes to start from; it has "
+            f"{', '.join(classes)}"
+        )
+    return [classes.index(name)]
+
+
+def _inherit(
+    own: StateDict, weights: StateDict, classes: ClassRows, queries: list[int]
+) -> StateDict:
     """The model's tensors that the checkpoint has something for, with that in them."""
     taken = {}
     for name in [name for name in own if name in weights]:
         mine, theirs = own[name], weights[name]
-        pairs = classes if _of_classes(name) else queries if _of_queries(name) else None
-        if pairs is None and mine.shape == theirs.shape:
-            taken[name] = theirs
-        elif pairs and mine.shape[1:] == theirs.shape[1:]:
-            new, old = (list(rows) for rows in zip(*pairs, strict=True))
-            taken[name] = mine.clone()
-            taken[name][new] = theirs[old].to(mine)
+        if not _of_rows(name):
+            if mine.shape == theirs.shape:
+                taken[name] = theirs
+        elif mine.shape[1:] == theirs.shape[1:]:
+            if _of_classes(name):
+                theirs = theirs.to(mine)
+                taken[name] = torch.stack([theirs[rows].mean(dim=0) for rows in classes])
+            elif queries:
+                taken[name] = mine.clone()
+                taken[name][: len(queries)] = theirs[queries].to(mine)
     return taken
 
 
@@ -163,7 +200,9 @@ def _describe(config: Config) -> str:
     return f"{config.model.backbone.name} with {config.model.channels} channels"
 
 
-def _describe_classes(config: Config, source: Config, rows: list[int | None]) -> Iterator[str]:
+def _describe_classes(
+    config: Config, source: Config, rows: list[int | None], new_classes_from: str | None
+) -> Iterator[str]:
     """A line per class; a single one where both models tell the same classes apart."""
     ours, theirs = config.model.classes, source.model.classes
     if ours == theirs:
@@ -171,10 +210,9 @@ def _describe_classes(config: Config, source: Config, rows: list[int | None]) ->
         return
     count = sum(row is not None for row in rows)
     yield f"  classes: {count} of {len(ours)} have their rows in the checkpoint"
+    ancestor = new_classes_from or f"the mean of its {len(theirs)} classes"
     for name, row in zip(ours, rows, strict=True):
-        yield f"    {name}" + (
-            ": keeps its initialisation" if row is None else f" <- {theirs[row]}"
-        )
+        yield f"    {name} <- " + (f"{ancestor} (new)" if row is None else theirs[row])
 
 
 def _describe_queries(config: Config, source: Config, queries: list[int]) -> Iterator[str]:

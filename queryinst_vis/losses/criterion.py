@@ -16,6 +16,8 @@ from torchvision.ops import (
 )
 
 from queryinst_vis.config import LossConfig
+from queryinst_vis.errors import InputError
+from queryinst_vis.losses.ignore import ignored_queries
 from queryinst_vis.losses.matcher import FOCAL_ALPHA, FOCAL_GAMMA, HungarianMatcher, Match
 from queryinst_vis.structures import StageOutput, Target
 
@@ -27,11 +29,20 @@ class Criterion:
     """Losses of all stages, supervised in parallel with weight 1 each (paper 3.3).
 
     Args:
-        weights: the weights of the four losses. The matching costs stay the published ones.
+        weights: the weights of the four losses, and which unmatched queries are no negatives. The
+            matching costs stay the published ones.
         parallel_masks: supervise every stage's masks; else those of the last only (Table 5).
+
+    Raises:
+        InputError: ``ignore_overlap`` is not a share.
     """
 
     def __init__(self, weights: LossConfig, parallel_masks: bool = True) -> None:
+        overlap = weights.ignore_overlap
+        if overlap is not None and not 0 < overlap <= 1:
+            raise InputError(
+                f"losses.ignore_overlap is {overlap}: expected above 0 and at most 1, or null"
+            )
         self.weights = weights
         self.parallel_masks = parallel_masks
         self.matcher = HungarianMatcher()
@@ -50,15 +61,28 @@ class Criterion:
             Weighted losses ``s{stage}.{cls,l1,giou,dice}`` and the matches ``[stage][image]``.
         """
         matches = self.match(stages, targets)
-        positives = _mean_over_processes(stages[0].boxes, sum(len(m.queries) for m in matches[0]))
+        masked = _with_masks(matches, targets)
+        ignored = self._ignored(stages, matches, targets)
+        positives, *masks = _mean_over_processes(
+            stages[0].boxes,
+            [sum(len(m.queries) for m in stage) for stage in (matches[0], *masked)],
+        )
         losses: dict[str, Tensor] = {}
-        for index, (stage, stage_matches) in enumerate(zip(stages, matches, strict=True)):
-            parts = _box_losses(stage, stage_matches, targets)
-            if self.parallel_masks or index == len(stages) - 1:
-                parts["dice"] = _mask_loss(index, stage, stage_matches, targets, predict_masks)
+        for index, stage in enumerate(stages):
+            parts = _box_losses(stage, matches[index], targets, ignored and ignored[index])
             for name, loss in parts.items():
                 losses[f"s{index}.{name}"] = getattr(self.weights, name) * loss / positives
+            if self.parallel_masks or index == len(stages) - 1:
+                dice = _mask_loss(index, stage, masked[index], targets, predict_masks)
+                losses[f"s{index}.dice"] = self.weights.dice * dice / masks[index]
         return losses, matches
+
+    def _ignored(
+        self, stages: list[StageOutput], matches: list[list[Match]], targets: list[Target]
+    ) -> list[Tensor] | None:
+        """Queries of each stage that are no negatives, as of ``ignored_queries``."""
+        overlap = self.weights.ignore_overlap
+        return None if overlap is None else ignored_queries(stages, matches, targets, overlap)
 
     def match(self, stages: list[StageOutput], targets: list[Target]) -> list[list[Match]]:
         """Hungarian matches ``[stage][image]``, on detached predictions."""
@@ -68,22 +92,43 @@ class Criterion:
         return [list(stage) for stage in zip(*by_image, strict=True)]
 
 
+def _with_masks(matches: list[list[Match]], targets: list[Target]) -> list[list[Match]]:
+    """The matches ``[stage][image]`` whose instance has a mask."""
+    known = [target.has_mask for target in targets]
+    if torch.cat(known).all():
+        return matches
+    return [
+        [
+            Match(match.queries[has[match.instances]], match.instances[has[match.instances]])
+            for match, has in zip(stage, known, strict=True)
+        ]
+        for stage in matches
+    ]
+
+
 def _box_losses(
-    stage: StageOutput, matches: list[Match], targets: list[Target]
+    stage: StageOutput, matches: list[Match], targets: list[Target], ignored: Tensor | None
 ) -> dict[str, Tensor]:
-    """Summed, unweighted class and box losses of one stage."""
+    """Summed, unweighted class and box losses of one stage; ``ignored`` (B, N) have no class."""
     pairs = list(zip(matches, targets, strict=True))
-    classes = _one_hot_classes(stage.class_logits, matches, targets)
     boxes = torch.cat([stage.boxes[i][match.queries] for i, match in enumerate(matches)])
     truth = torch.cat([target.boxes[match.instances] for match, target in pairs])
     scale = torch.cat([_image_scale(target, len(match.queries)) for match, target in pairs])
     return {
-        "cls": sigmoid_focal_loss(
-            stage.class_logits.float(), classes, FOCAL_ALPHA, FOCAL_GAMMA, reduction="sum"
-        ),
+        "cls": _class_loss(stage.class_logits, matches, targets, ignored),
         "l1": l1_loss(boxes / scale, truth / scale, reduction="sum"),
         "giou": generalized_box_iou_loss(boxes, truth, reduction="sum"),
     }
+
+
+def _class_loss(
+    class_logits: Tensor, matches: list[Match], targets: list[Target], ignored: Tensor | None
+) -> Tensor:
+    """Summed focal loss of all queries but the ignored ones."""
+    logits, classes = class_logits.float(), _one_hot_classes(class_logits, matches, targets)
+    if ignored is not None:
+        logits, classes = logits[~ignored], classes[~ignored]
+    return sigmoid_focal_loss(logits, classes, FOCAL_ALPHA, FOCAL_GAMMA, reduction="sum")
 
 
 def _mask_loss(
@@ -93,7 +138,7 @@ def _mask_loss(
     targets: list[Target],
     predict_masks: MaskPredictor,
 ) -> Tensor:
-    """Summed dice loss of one stage's matched queries, on their own class's mask."""
+    """Summed dice loss of one stage's queries with a mask to match, on their own class's mask."""
     labels = torch.cat([t.labels[m.instances] for m, t in zip(matches, targets, strict=True)])
     if len(labels) == 0:  # batch norm cannot see an empty batch
         return stage.mask_q_star.sum() * 0
@@ -152,9 +197,9 @@ def _image_scale(target: Target, rows: int) -> Tensor:
     return target.boxes.new_tensor([width, height, width, height]).expand(rows, 4)
 
 
-def _mean_over_processes(like: Tensor, count: int) -> Tensor:
-    """Positives per process, at least 1, so that every process divides alike."""
-    mean = like.new_tensor(float(count))
+def _mean_over_processes(like: Tensor, counts: list[int]) -> Tensor:
+    """Counts per process, each at least 1, so that every process divides alike."""
+    mean = like.new_tensor([float(count) for count in counts])
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(mean)
         mean /= dist.get_world_size()

@@ -1,0 +1,75 @@
+"""Queries inside regions of which nothing is known, such as crowds: they are no negatives."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from queryinst_vis.losses.matcher import Match
+from queryinst_vis.structures import StageOutput, Target
+
+
+def ignored_queries(
+    stages: list[StageOutput], matches: list[list[Match]], targets: list[Target], overlap: float
+) -> list[Tensor] | None:
+    """Unmatched queries whose box of that stage lies in an ignore region.
+
+    Args:
+        stages: the model's S stages for B images and N queries.
+        matches: ``[stage][image]``; a matched query is never ignored.
+        targets: B ground truths.
+        overlap: smallest share of the box, of its part inside the image, that a region covers.
+
+    Returns:
+        S bool tensors ``(B, N)``, or None where no image has an ignore region.
+    """
+    if all(target.ignore is None for target in targets):
+        return None
+    boxes = torch.stack([stage.boxes.detach() for stage in stages])
+    ignored = torch.zeros(boxes.shape[:-1], dtype=torch.bool, device=boxes.device)
+    for image, target in enumerate(targets):
+        if target.ignore is not None:
+            height, width = target.image_size
+            share = covered_share(target.ignore[:height, :width], boxes[:, image])
+            ignored[:, image] = share >= overlap - 1e-6  # rounding, where overlap is 1
+    for stage, stage_matches in zip(ignored, matches, strict=True):
+        for image, match in zip(stage, stage_matches, strict=True):
+            image[match.queries] = False
+    return list(ignored)
+
+
+def covered_share(region: Tensor, boxes: Tensor) -> Tensor:
+    """Which share of each box's area inside the image a region covers.
+
+    Four reads of a summed-area table for each box. Between pixels the table is linear in either
+    direction, so that interpolated reads are exact for fractional coordinates as well.
+
+    Args:
+        region: ``(H, W)`` bool.
+        boxes: ``(..., 4)`` xyxy in pixels of the region; may reach beyond it.
+
+    Returns:
+        ``(...)`` float64 in 0..1; 0 for boxes without an area inside the region's pixels.
+    """
+    height, width = region.shape
+    table = torch.zeros((height + 1, width + 1), dtype=torch.float64, device=region.device)
+    table[1:, 1:] = region.double().cumsum(0).cumsum(1)
+    # a diverged model is reported by the training loop
+    x0, y0, x1, y1 = torch.nan_to_num(boxes.double()).unbind(-1)
+    x0, x1 = (x.clamp(0, width) for x in (x0, x1))
+    y0, y1 = (y.clamp(0, height) for y in (y0, y1))
+    covered = (
+        _read(table, y1, x1) - _read(table, y0, x1) - _read(table, y1, x0) + _read(table, y0, x0)
+    )
+    area = (x1 - x0).clamp(min=0) * (y1 - y0).clamp(min=0)
+    return torch.where(area > 0, covered / area, 0.0)
+
+
+def _read(table: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """The table at fractional places, interpolated between the four entries around each."""
+    rows, columns = table.shape
+    top, left = y.long().clamp(max=rows - 2), x.long().clamp(max=columns - 2)
+    down, right = y - top, x - left
+    upper = torch.lerp(table[top, left], table[top, left + 1], right)
+    lower = torch.lerp(table[top + 1, left], table[top + 1, left + 1], right)
+    return torch.lerp(upper, lower, down)
