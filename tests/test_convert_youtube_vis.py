@@ -173,7 +173,11 @@ def changed(place, value):
         (["annotations", 1, "video_id"], 8, "annotations[1]: unknown video_id 8"),
         (["annotations", 1, "category_id"], 2, "annotations[1]: unknown category_id 2"),
         (["annotations", 1], "x", "annotations[1]: expected an object, found str"),
-        (["annotations", 0, "segmentations"], None, "[0]: 'segmentations' is None, expected list"),
+        (
+            ["annotations", 0, "segmentations"],
+            None,
+            "[0]: has neither 'segmentations' nor 'bboxes'",
+        ),
         (["annotations", 0, "segmentations"], [None], "[0]: 1 segmentations for the 3 frames"),
         (["annotations", 0, "occlusion"], ["x"], "[0]: 1 occlusion for the 3 frames of video 7"),
         (

@@ -79,7 +79,8 @@ def test_stats_of_a_video_that_can_be_counted_by_hand():
 
 def test_a_track_that_comes_back_has_a_gap_and_no_motion_across_it():
     content = video_content()
-    content["annotations"][0]["segmentations"][1:3] = [None, None]
+    for key in ("segmentations", "bboxes"):
+        content["annotations"][0][key][1:3] = [None, None]
     numbers = summary_of(content)
     assert numbers["gaps"] == 1
     assert numbers["motion"] == {"min": 0, "median": 0, "mean": 0, "max": 0}  # the dog's

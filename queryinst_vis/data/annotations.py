@@ -192,6 +192,24 @@ def known_annotations(
     check_unique((annotation["id"] for annotation in annotations), "annotation id", where)
 
 
+def one_a_frame(
+    annotation: dict[str, Any], key: str, length: int, video_id: int, where: str
+) -> list[Any] | None:
+    """A track's list of ``length`` entries under ``key``; None where it is absent or null.
+
+    Raises:
+        InputError: it is no list, or not one entry per frame.
+    """
+    if annotation.get(key) is None:
+        return None
+    values = require(annotation, key, list, where)
+    if len(values) != length:
+        raise InputError(
+            f"{where}: {len(values)} {key} for the {length} frames of video {video_id}"
+        )
+    return values
+
+
 def parse_shape(
     bbox: Any, segmentation: Any, height: int, width: int, where: str
 ) -> tuple[Box | None, Any | None]:
@@ -211,12 +229,12 @@ def parse_shape(
         InputError: a box that is not four finite numbers, or as for ``check_segmentation``.
     """
     if segmentation is None or segmentation == []:
-        return _parse_box(bbox, where), None
+        return parse_box(bbox, where), None
     check_segmentation(segmentation, height, width, where)
-    return _parse_box(bbox, where), segmentation
+    return parse_box(bbox, where), segmentation
 
 
-def _parse_box(bbox: Any, where: str) -> Box | None:
+def parse_box(bbox: Any, where: str) -> Box | None:
     """COCO's ``[x, y, width, height]`` as xyxy; None for an absent or an empty box.
 
     Raises:

@@ -14,6 +14,7 @@ from queryinst_vis.data.annotations import (
     check_unique,
     known_annotations,
     match_classes,
+    one_a_frame,
     parse_shape,
     read_annotations,
     require,
@@ -154,7 +155,8 @@ def _read_track(
     annotation: dict[str, Any], label: int, video: VideoRecord, where: str
 ) -> TrackRecord:
     bboxes, segmentations = (
-        _one_a_frame(annotation, key, video, where) for key in ("bboxes", "segmentations")
+        one_a_frame(annotation, key, len(video), video.id, where)
+        for key in ("bboxes", "segmentations")
     )
     if bboxes is None and segmentations is None:
         raise InputError(f"{where}: has neither 'segmentations' nor 'bboxes'")
@@ -167,17 +169,3 @@ def _read_track(
     ]
     boxes, masks = (list(values) for values in zip(*shapes, strict=True))
     return TrackRecord(annotation["id"], label, boxes, masks)
-
-
-def _one_a_frame(
-    annotation: dict[str, Any], key: str, video: VideoRecord, where: str
-) -> list[Any] | None:
-    """The list under ``key``, which may be absent or null."""
-    if annotation.get(key) is None:
-        return None
-    values = require(annotation, key, list, where)
-    if len(values) != len(video):
-        raise InputError(
-            f"{where}: {len(values)} {key} for the {len(video)} frames of video {video.id}"
-        )
-    return values

@@ -16,7 +16,7 @@ from queryinst_vis.data.annotations import ImageRecord
 from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.frames import load_pixels
 from queryinst_vis.data.loader import open_dataset
-from queryinst_vis.data.youtube_vis import VideoRecord, YouTubeVisDataset
+from queryinst_vis.data.youtube_vis import TrackRecord, VideoRecord, YouTubeVisDataset
 from queryinst_vis.engine.checkpoint import load_for_config
 from queryinst_vis.engine.detector import Detector
 from queryinst_vis.engine.inference import VideoTracker
@@ -144,8 +144,8 @@ def open_validation_set(config: Config) -> AnySet | None:
     """``data.val``, checked to be one that can be scored; None where it is not set.
 
     Raises:
-        InputError: unreadable, without annotations, or videos for a model or by a rule that
-            cannot track.
+        InputError: unreadable, without annotations, without the masks to score with, or videos
+            for a model or by a rule that cannot track.
     """
     annotations = config.data.val.annotations
     if annotations is None:
@@ -153,6 +153,7 @@ def open_validation_set(config: Config) -> AnySet | None:
     dataset = open_dataset(config.data.val, config.model.classes)
     if not dataset.has_annotations:
         raise InputError(f"data.val.annotations {annotations}: has no annotations to score with")
+    _check_masks(dataset, f"data.val.annotations {annotations}")
     if isinstance(dataset, YouTubeVisDataset):
         embedding = Tracker(config.tracking).embedding
         if embedding == "track_head" and not config.model.track.enabled:
@@ -161,6 +162,30 @@ def open_validation_set(config: Config) -> AnySet | None:
                 "or tracking.rule=query, or choose an image set"
             )
     return dataset
+
+
+def _check_masks(dataset: AnySet, where: str) -> None:
+    """Find out before the training that masks cannot be scored: some objects have none.
+
+    An image set without any mask is scored by its boxes.
+    """
+    if isinstance(dataset, CocoDataset):
+        instances = [i for image in dataset.images for i in (*image.instances, *image.ignored)]
+        without = [i.id for i in instances if i.segmentation is None]
+        is_mixed = 0 < len(without) < len(instances)
+    else:
+        tracks = [track for video in dataset.videos for track in video.tracks]
+        without = [track.id for track in tracks if _is_boxes_only(track)]
+        is_mixed = bool(without)
+    if is_mixed:
+        raise InputError(
+            f"{where}: annotation {without[0]} has a box and no mask, so masks cannot be scored; "
+            "validate on annotations with masks"
+        )
+
+
+def _is_boxes_only(track: TrackRecord) -> bool:
+    return any(track.boxes) and not any(track.segmentations)
 
 
 def evaluate(

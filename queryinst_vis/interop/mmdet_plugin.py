@@ -103,7 +103,12 @@ class QueryInstVisDetector(BaseDetector):
         Raises:
             InputError: built from ``weights``, or samples without masks.
         """
-        return self.losses_of(_batch(batch_inputs, batch_data_samples))
+        return self.losses_of(self.batch_of(batch_inputs, batch_data_samples))
+
+    def batch_of(self, images: Tensor, samples: list[DetDataSample]) -> Batch:
+        """Images with their ground truth, as the losses read it."""
+        ignore = self.settings.losses.ignore_overlap is not None
+        return Batch(images, [target_of(sample, images.device, ignore) for sample in samples])
 
     def losses_of(self, batch: Batch) -> dict[str, Tensor]:
         """Losses by mmengine's names, of images or of pairs of frames."""
@@ -249,8 +254,9 @@ class QueryInstVisModel(BaseMOTModel):
         key = [sample.key_frames_inds[0] for sample in data_samples]
         reference = [sample.ref_frames_inds[0] for sample in data_samples]
         rows = torch.arange(len(inputs))
-        batch = _batch(inputs[rows, key], [s.get_key_frames()[0] for s in data_samples])
-        batch.reference = _batch(
+        batch_of = self.detector.batch_of
+        batch = batch_of(inputs[rows, key], [s.get_key_frames()[0] for s in data_samples])
+        batch.reference = batch_of(
             inputs[rows, reference], [s.get_ref_frames()[0] for s in data_samples]
         )
         return self.detector.losses_of(batch)
@@ -297,7 +303,3 @@ def _preprocessor(kind: str, settings: Config) -> dict[str, Any]:
         "pad_mask": True,
         "pad_size_divisor": 32,
     }
-
-
-def _batch(images: Tensor, samples: list[DetDataSample]) -> Batch:
-    return Batch(images, [target_of(sample, images.device) for sample in samples])

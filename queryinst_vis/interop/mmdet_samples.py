@@ -25,14 +25,20 @@ class Sample(Protocol):
             padding and of the image in its file.
         gt_instances: in training: ``bboxes`` (M, 4) xyxy in input pixels, ``labels`` (M,),
             ``masks`` with ``to_tensor``, and for videos ``instances_ids`` (M,).
+        ignored_instances: in training, perhaps: crowds, with ``masks`` as above.
     """
 
     metainfo: dict[str, Any]
     gt_instances: Any
 
 
-def target_of(sample: Sample, device: torch.device) -> Target:
+def target_of(sample: Sample, device: torch.device, ignore: bool = False) -> Target:
     """The ground truth of a frame.
+
+    Args:
+        sample: mmdetection's.
+        device: of the target's tensors.
+        ignore: fill in ``Target.ignore`` from ``ignored_instances``.
 
     Raises:
         InputError: the sample has no masks.
@@ -51,7 +57,15 @@ def target_of(sample: Sample, device: torch.device) -> Target:
         masks=masks.to_tensor(torch.bool, device),
         instance_ids=getattr(truth, "instances_ids", numbers).to(device),
         image_size=input_sizes([sample])[0],
+        ignore=_ignored_region(sample, device) if ignore else None,
     )
+
+
+def _ignored_region(sample: Sample, device: torch.device) -> Tensor | None:
+    """``(H, W)`` bool: all crowds together; None without any."""
+    masks = getattr(getattr(sample, "ignored_instances", None), "masks", None)
+    regions = None if masks is None else masks.to_tensor(torch.bool, device)
+    return None if regions is None or not len(regions) else regions.any(dim=0)
 
 
 def input_sizes(samples: Sequence[Sample]) -> list[Size]:

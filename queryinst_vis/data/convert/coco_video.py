@@ -64,7 +64,7 @@ def convert_coco_video(
 
     Raises:
         InputError: a broken annotation file, one without annotations, an unreadable image,
-            options out of range, a folder that is not empty.
+            an annotation without a mask, options out of range, a folder that is not empty.
     """
     _check(frames, size, crop, seed)
     content = read_annotations(annotations)
@@ -104,11 +104,18 @@ def _read_images(
     entries = content.get("annotations")
     if not isinstance(entries, list):
         raise InputError(f"{annotations}: holds no annotations to make videos of")
-    # The reader leaves crowds out, as it is made for training; so none is a crowd for now.
+    # The reader keeps crowds apart, as it is made for training; so none is a crowd for now.
     plain = [entry | {"iscrowd": 0} if isinstance(entry, dict) else entry for entry in entries]
     dataset = CocoDataset(annotations, images, classes, content | {"annotations": plain})
     if not dataset.images:
         raise InputError(f"{annotations}: holds no images")
+    for record in dataset.images:
+        for instance in record.instances:
+            if instance.segmentation is None:
+                raise InputError(
+                    f"{annotations}: annotation {instance.id}: has a box and no mask; frames of "
+                    "pseudo-videos need masks, so leave it out"
+                )
     return dataset.images, {entry["id"] for entry in entries if entry.get("iscrowd")}
 
 

@@ -12,6 +12,8 @@ from queryinst_vis.data.annotations import (
     check_unique,
     lookup,
     match_classes,
+    one_a_frame,
+    parse_box,
     read_annotations,
     require,
     require_size,
@@ -68,8 +70,9 @@ def normalise(content: VideoSet, where: str) -> tuple[VideoSet, Counter[str]]:
 
     * every video gets its ``length``;
     * segmentations (polygons, plain run lengths) become compressed RLE; masks without a pixel and
-      empty lists become null, and a track without any mask is left out;
-    * ``bboxes`` and ``areas`` are those of the masks; ``iscrowd``, ``height``, ``width`` and
+      empty lists become null, and a track without any mask or box is left out;
+    * ``bboxes`` and ``areas`` are those of the masks. In frames without a segmentation the file's
+      own box stays, with its area, where it has one. ``iscrowd``, ``height``, ``width`` and
       ``length`` are filled in;
     * annotation ids that are missing, repeated or below 1 are all numbered anew, as nothing
       refers to them; video and category ids, which result files name, stay;
@@ -143,7 +146,7 @@ def _tracks(
         video = lookup(videos, require(annotation, "video_id", int, here), "video_id", here)
         lookup(names, require(annotation, "category_id", int, here), "category_id", here)
         track = _track(annotation, video, here, repairs)
-        if any(rle is not None for rle in track["segmentations"]):
+        if any(box is not None for box in track["bboxes"]):
             tracks.append(track)
         else:
             repairs["tracks without a mask left out"] += 1
@@ -162,22 +165,30 @@ def _track(
     annotation: dict[str, Any], video: dict[str, Any], where: str, repairs: Counter[str]
 ) -> dict[str, Any]:
     length = video["length"]
-    require(annotation, "segmentations", list, where)
-    for key in ("segmentations", "occlusion"):
-        values = annotation.get(key)
-        if isinstance(values, list) and len(values) != length:
-            raise InputError(
-                f"{where}: {len(values)} {key} for the {length} frames of video {video['id']}"
-            )
-    rles = _masks(annotation["segmentations"], video, where, repairs)
+    if isinstance(annotation.get("occlusion"), list):
+        one_a_frame(annotation, "occlusion", length, video["id"], where)
+    bboxes, segmentations = (
+        one_a_frame(annotation, key, length, video["id"], where)
+        for key in ("bboxes", "segmentations")
+    )
+    if bboxes is None and segmentations is None:
+        raise InputError(f"{where}: has neither 'segmentations' nor 'bboxes'")
+    segmentations = segmentations or [None] * length
+    rles = _masks(segmentations, video, where, repairs)
+    boxes = [None if rle is None else coco_mask.toBbox(rle).tolist() for rle in rles]
+    areas = [None if rle is None else int(coco_mask.area(rle)) for rle in rles]
+    for frame, bbox in enumerate(bboxes or ()):
+        is_known = parse_box(bbox, f"{where}, frame {frame}") is not None
+        if is_known and segmentations[frame] in (None, []):
+            boxes[frame], areas[frame] = bbox, bbox[2] * bbox[3]
     return annotation | {
         "iscrowd": int(bool(annotation.get("iscrowd"))),
         "height": video["height"],
         "width": video["width"],
         "length": length,
         "segmentations": rles,
-        "bboxes": [None if rle is None else coco_mask.toBbox(rle).tolist() for rle in rles],
-        "areas": [None if rle is None else int(coco_mask.area(rle)) for rle in rles],
+        "bboxes": boxes,
+        "areas": areas,
     }
 
 

@@ -97,8 +97,8 @@ def convert_to_mots(
     if content["annotations"] is None:
         raise InputError(f"{src}: holds no annotations, as public test files do")
     labels = _mots_labels(content, classes or {}, str(src))
-    sequences = _sequences(content, labels, str(src))
     lost: Counter[str] = Counter()
+    sequences = _sequences(content, labels, lost, str(src))
     with new_folder(dst) as folder:
         for sequence in show_progress(sequences, "writing MOTS"):
             maps = _instance_maps(sequence, lost)
@@ -137,9 +137,12 @@ def _mots_labels(
 
 
 def _sequences(
-    content: dict[str, Any], labels: dict[int, int | None], where: str
+    content: dict[str, Any], labels: dict[int, int | None], lost: Counter[str], where: str
 ) -> list[_Sequence]:
-    """One sequence a video, with the masks of its tracks under their MOTS ids."""
+    """One sequence a video, with the masks of its tracks under their MOTS ids.
+
+    Boxes without a mask are counted in ``lost``.
+    """
     names = sequence_names(content["videos"])
     check_unique(names, "sequence name", where)
     sequences = {
@@ -168,9 +171,12 @@ def _sequences(
                     f"objects of MOTS class {label}, which its ids cannot tell apart"
                 )
         sequence = sequences[track["video_id"]]
-        for shown, rle in zip(sequence.shown, track["segmentations"], strict=True):
+        frames = zip(sequence.shown, track["segmentations"], track["bboxes"], strict=True)
+        for shown, rle, box in frames:
             if rle is not None:
                 shown.append((number, rle))
+            elif box is not None:
+                lost["boxes without a mask left out"] += 1
     return list(sequences.values())
 
 

@@ -101,7 +101,7 @@ def check_two_names(first: str | Path, second: str | Path | None) -> None:
 def youtube_vis_to_coco(video_set: dict[str, Any]) -> dict[str, Any]:
     """The same frames as a COCO image set, so that every video set can train the image model.
 
-    Each frame becomes an image, each mask of a track one annotation. ``file_name`` stays
+    Each frame becomes an image, each mask or box of a track one annotation. ``file_name`` stays
     relative to the same folder; ``video_id``, ``frame_index`` and ``track_id`` tell where
     images and annotations come from. Image ids count from 1 over all videos.
 
@@ -127,7 +127,7 @@ def youtube_vis_to_coco(video_set: dict[str, Any]) -> dict[str, Any]:
     for track in video_set["annotations"]:
         shown = zip(track["segmentations"], track["bboxes"], track["areas"], strict=True)
         for frame_index, (segmentation, bbox, area) in enumerate(shown):
-            if segmentation is None:
+            if bbox is None:
                 continue
             annotations.append(
                 {
@@ -135,7 +135,7 @@ def youtube_vis_to_coco(video_set: dict[str, Any]) -> dict[str, Any]:
                     "image_id": first_image_id[track["video_id"]] + frame_index,
                     "category_id": track["category_id"],
                     "iscrowd": track["iscrowd"],
-                    "segmentation": segmentation,
+                    "segmentation": [] if segmentation is None else segmentation,
                     "bbox": bbox,
                     "area": area,
                     "track_id": track["id"],

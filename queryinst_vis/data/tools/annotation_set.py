@@ -57,7 +57,8 @@ class Annotation:
 
     Attributes:
         entry: what the file holds.
-        segmentations: masks as the file has them, None where the object is absent.
+        segmentations: masks as the file has them, None where there is none; all None where the
+            file gives boxes alone.
         boxes: (x, y, width, height) or None; None where the file gives no boxes at all.
         areas: pixels or None; None where the file gives no areas at all.
     """
@@ -293,6 +294,26 @@ def _has_known_ids(
 
 def _parse_annotation(entry: dict[str, Any], kind: str) -> Annotation:
     lists = [entry.get(key) for key in _LIST_KEYS[kind]]
-    if kind == "video":
-        return Annotation(entry, *lists)
-    return Annotation(entry, *([value] for value in lists))
+    if kind == "image":
+        lists = [[value] for value in lists]
+    segmentations, boxes, areas = lists
+    if segmentations is None and isinstance(boxes, list):
+        segmentations = [None] * len(boxes)
+    return Annotation(entry, segmentations, boxes, areas)
+
+
+def has_area(box: Any) -> bool:
+    """Whether a JSON value is a box (x, y, width, height) with an area."""
+    return isinstance(box, list) and len(box) == 4 and all(map(is_finite, box)) and min(box[2:]) > 0
+
+
+def boxes_alone(annotation: Annotation) -> dict[int, list[float]]:
+    """Boxes by frame, of the frames in which an object has a box with an area and no mask."""
+    masks, boxes = annotation.segmentations, annotation.boxes
+    if not isinstance(masks, list) or not isinstance(boxes, list) or len(masks) != len(boxes):
+        return {}
+    return {
+        frame: box
+        for frame, (mask, box) in enumerate(zip(masks, boxes, strict=True))
+        if (mask is None or mask == []) and has_area(box)
+    }

@@ -10,7 +10,12 @@ import difflib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from queryinst_vis.data.tools.annotation_set import Annotation, AnnotationSet, Medium
+from queryinst_vis.data.tools.annotation_set import (
+    Annotation,
+    AnnotationSet,
+    Medium,
+    boxes_alone,
+)
 from queryinst_vis.errors import InputError
 
 
@@ -90,9 +95,10 @@ def find_media(annotation_set: AnnotationSet, wanted: Sequence[str]) -> set[int]
 
 
 def visible_frames(annotation: Annotation) -> int:
-    """In how many frames a track has a mask."""
+    """In how many frames a track has a mask, or a box alone."""
     lists = annotation.segmentations
-    return sum(bool(mask) for mask in lists) if isinstance(lists, list) else 0
+    masks = sum(bool(mask) for mask in lists) if isinstance(lists, list) else 0
+    return masks + len(boxes_alone(annotation))
 
 
 def remap_set(

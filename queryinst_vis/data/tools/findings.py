@@ -52,6 +52,7 @@ SEVERITIES = {
     "repeated masks": WARNING,
     "annotation size": WARNING,
     "crowd": NOTE,
+    "boxes only": NOTE,
     # of the boxes and areas beside the masks
     "broken box": ERROR,
     "broken area": ERROR,

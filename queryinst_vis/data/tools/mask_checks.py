@@ -8,7 +8,13 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
-from queryinst_vis.data.tools.annotation_set import Annotation, Medium, is_finite, is_integer
+from queryinst_vis.data.tools.annotation_set import (
+    Annotation,
+    Medium,
+    boxes_alone,
+    is_finite,
+    is_integer,
+)
 from queryinst_vis.data.tools.findings import Finding, Place, describe_place
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import to_rle
@@ -33,6 +39,9 @@ def check_annotation(
     """
     place = {**medium.place, "annotation": annotation.entry["id"]}
     _check_attributes(annotation.entry, medium, place, found)
+    masks = _check_boxes_only(annotation, medium, place, found)
+    if masks is not None:
+        return masks
     masks = check_masks(annotation.segmentations, medium, place, found)
     for key, values, check in (
         ("bboxes", annotation.boxes, _check_box),
@@ -46,6 +55,26 @@ def check_annotation(
                 if not is_broken:
                     check(values[frame], mask, _at_frame(place, medium, frame), found)
     return masks
+
+
+def _check_boxes_only(
+    annotation: Annotation, medium: Medium, place: Place, found: list[Finding]
+) -> list[None] | None:
+    """Note an annotation that has boxes and no mask; returns one None per frame for it.
+
+    Images may say so by ``[]``, as COCO-style files do; in videos evaluation refuses that.
+    """
+    boxes = boxes_alone(annotation)
+    absent = [None] * medium.length
+    if not boxes or annotation.segmentations not in (absent, [[]] * (medium.kind == "image")):
+        return None
+    frames = f" in {len(boxes)} of {medium.length} frames" if medium.kind == "video" else ""
+    message = f"has a box and no mask{frames}: it trains classes and boxes, not masks"
+    found.append(Finding("boxes only", place, message))
+    for frame, box in enumerate(annotation.boxes):
+        if frame not in boxes:
+            _check_box(box, None, _at_frame(place, medium, frame), found)
+    return absent
 
 
 def check_masks(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import numpy as np
 import supervision as sv
 
 from queryinst_vis.data.images import read_image
-from queryinst_vis.data.tools.annotation_set import AnnotationSet, Medium
+from queryinst_vis.data.tools.annotation_set import AnnotationSet, Medium, boxes_alone
 from queryinst_vis.data.tools.findings import describe_place
 from queryinst_vis.data.tools.results_checks import PlacedEntries
 from queryinst_vis.errors import InputError
@@ -28,7 +28,8 @@ class ShownTrack:
         id: the annotation's id, or the position in the result file.
         class_name: crowds say so behind it.
         score: None for ground truth.
-        segmentations: one a frame, None where it is absent.
+        segmentations: one a frame, None where it is absent or has a box alone.
+        boxes: ``{frame: (x, y, width, height)}`` where it has a box alone.
     """
 
     where: str
@@ -36,6 +37,7 @@ class ShownTrack:
     class_name: str
     score: float | None
     segmentations: list[Any]
+    boxes: dict[int, list[float]] = field(default_factory=dict)
 
 
 class ShownFrame(NamedTuple):
@@ -59,7 +61,8 @@ def annotated_tracks(annotation_set: AnnotationSet, medium: Medium) -> list[Show
         masks = _one_a_frame(annotation.segmentations, medium, where)
         name = annotation_set.categories[entry["category_id"]]
         name += " (crowd)" if entry.get("iscrowd") else ""
-        tracks.append(ShownTrack(where, entry["id"], name, None, masks))
+        boxes = boxes_alone(annotation)
+        tracks.append(ShownTrack(where, entry["id"], name, None, masks, boxes))
     return tracks
 
 
@@ -141,14 +144,10 @@ def _instances(
     """What a frame shows, in pixels of a picture of ``size`` (width, height)."""
     shown, masks = [], []
     for track in tracks:
-        if track.segmentations[index]:
-            where = f"{track.where}, frame {index}"
-            rle = to_rle(track.segmentations[index], medium.height, medium.width, where)
-            mask = decode_rle(rle).astype(np.uint8)
-            mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST).astype(bool)
-            if mask.any():
-                shown.append(track)
-                masks.append(mask)
+        mask = _mask_to_draw(track, medium, index, size)
+        if mask.any():
+            shown.append(track)
+            masks.append(mask)
     stacked = np.array(masks).reshape(len(masks), size[1], size[0]).astype(bool)
     scores = [track.score for track in shown]
     return sv.Detections(
@@ -158,3 +157,23 @@ def _instances(
         class_id=np.array([class_names.index(track.class_name) for track in shown], dtype=int),
         tracker_id=np.array([track.id for track in shown], dtype=int),
     )
+
+
+def _mask_to_draw(
+    track: ShownTrack, medium: Medium, index: int, size: tuple[int, int]
+) -> np.ndarray:
+    """``(height, width)`` bool of the picture: the mask, or the outline of a box without one."""
+    width, height = size
+    mask = np.zeros((height, width), dtype=np.uint8)
+    if track.segmentations[index]:
+        where = f"{track.where}, frame {index}"
+        rle = to_rle(track.segmentations[index], medium.height, medium.width, where)
+        mask = decode_rle(rle).astype(np.uint8)
+        mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+    elif index in track.boxes:
+        x, y, box_width, box_height = track.boxes[index]
+        corners = np.array([[x, y], [x + box_width, y + box_height]])
+        corners = corners * size / (medium.width, medium.height)
+        first, last = np.rint(corners).astype(int).tolist()
+        cv2.rectangle(mask, first, [last[0] - 1, last[1] - 1], 1, thickness=2)
+    return mask.astype(bool)

@@ -10,7 +10,12 @@ from itertools import pairwise
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from queryinst_vis.data.tools.annotation_set import Annotation, AnnotationSet, Medium
+from queryinst_vis.data.tools.annotation_set import (
+    Annotation,
+    AnnotationSet,
+    Medium,
+    boxes_alone,
+)
 from queryinst_vis.data.tools.findings import describe_place
 from queryinst_vis.errors import InputError
 from queryinst_vis.progress import show_progress
@@ -28,7 +33,8 @@ class TrackStatistics:
     Attributes:
         category: class name.
         frames: number of frames that show it, at least 1.
-        area: mean mask area over these, in pixels.
+        masks: number of these that have a mask; the others have a box alone.
+        area: mean area over the frames that show it, in pixels: of the mask, or of the box.
         motion: for each two neighbouring frames that show it, how far its box's centre moves,
             divided by the square root of the box's area (mean of both).
         first, last: frames of its first and last appearance.
@@ -37,6 +43,7 @@ class TrackStatistics:
 
     category: str
     frames: int
+    masks: int
     area: float
     motion: list[float]
     first: int
@@ -83,10 +90,17 @@ def _measure_medium(annotation_set: AnnotationSet, medium: Medium) -> MediumStat
     tracks = []
     boxes: list[list[np.ndarray]] = [[] for _ in range(medium.length)]  # of each frame
     for annotation in annotation_set.annotations[medium.id]:
-        shown = {} if annotation.entry.get("iscrowd") else _shown_boxes(annotation, medium)
+        if annotation.entry.get("iscrowd"):
+            continue
+        masked = _masked_boxes(annotation, medium)
+        alone = {
+            frame: (np.array(box, dtype=float), box[2] * box[3])
+            for frame, box in boxes_alone(annotation).items()
+        }
+        shown = dict(sorted((masked | alone).items()))
         if shown:
             category = annotation_set.categories[annotation.entry["category_id"]]
-            tracks.append(_measure_track(category, shown))
+            tracks.append(_measure_track(category, shown, len(masked)))
         for frame, (box, _) in shown.items():
             boxes[frame].append(box)
     return MediumStatistics(
@@ -100,7 +114,7 @@ def _measure_medium(annotation_set: AnnotationSet, medium: Medium) -> MediumStat
     )
 
 
-def _shown_boxes(annotation: Annotation, medium: Medium) -> dict[int, tuple[np.ndarray, int]]:
+def _masked_boxes(annotation: Annotation, medium: Medium) -> dict[int, tuple[np.ndarray, int]]:
     """Box ``(x, y, width, height)`` and area of the mask in each frame that shows one."""
     where = describe_place({**medium.place, "annotation": annotation.entry["id"]})
     masks = annotation.segmentations
@@ -120,12 +134,16 @@ def _shown_boxes(annotation: Annotation, medium: Medium) -> dict[int, tuple[np.n
     }
 
 
-def _measure_track(category: str, shown: dict[int, tuple[np.ndarray, int]]) -> TrackStatistics:
+def _measure_track(
+    category: str, shown: dict[int, tuple[np.ndarray, float]], masks: int
+) -> TrackStatistics:
+    """One track from box and area in each frame that shows it, in frame order."""
     frames = list(shown)
     neighbours = [(one, other) for one, other in pairwise(frames) if other == one + 1]
     return TrackStatistics(
         category=category,
         frames=len(frames),
+        masks=masks,
         area=sum(area for _, area in shown.values()) / len(frames),
         motion=[_motion(shown[one][0], shown[other][0]) for one, other in neighbours],
         first=frames[0],
@@ -166,7 +184,8 @@ def summarise_set(media: Sequence[MediumStatistics], kind: str) -> dict[str, obj
 
     Returns:
         ``classes``: ``{name: {tracks, masks, videos}}`` by descending tracks; ``videos``,
-        ``frames``, ``tracks``, ``masks``: totals; ``sizes``: ``{"WxH": videos}``;
+        ``frames``, ``tracks``, ``masks``, ``boxes_only`` (boxes without a mask): totals;
+        ``sizes``: ``{"WxH": videos}``;
         ``video_length``, ``track_length``, ``mask_side`` (root of the mean area, pixels),
         ``motion``, ``objects_per_video``, ``objects_per_frame``, ``overlap_rate``: each
         ``{min, median, mean, max}``, None without any; ``small``, ``medium``, ``large``: tracks
@@ -181,7 +200,8 @@ def summarise_set(media: Sequence[MediumStatistics], kind: str) -> dict[str, obj
         "videos": len(media),
         "frames": sum(medium.length for medium in media),
         "tracks": len(tracks),
-        "masks": sum(track.frames for track in tracks),
+        "masks": sum(track.masks for track in tracks),
+        "boxes_only": sum(track.frames - track.masks for track in tracks),
         "classes": _count_classes(media),
         "sizes": dict(Counter(f"{one.width}x{one.height}" for one in media).most_common()),
         "video_length": spread([medium.length for medium in media]),
@@ -204,7 +224,7 @@ def _count_classes(media: Sequence[MediumStatistics]) -> dict[str, dict[str, int
     counts: dict[str, Counter] = {}
     for medium in media:
         for track in medium.tracks:
-            counts.setdefault(track.category, Counter()).update(tracks=1, masks=track.frames)
+            counts.setdefault(track.category, Counter()).update(tracks=1, masks=track.masks)
         for category in {track.category for track in medium.tracks}:
             counts[category].update(videos=1)
     return {
