@@ -62,6 +62,19 @@ def test_a_sample_without_masks_is_refused():
         target_of(sample(masks=False), CPU)
 
 
+def test_crowds_become_a_region_to_ignore_where_asked_for():
+    crowded = sample()
+    assert target_of(crowded, CPU, ignore=True).ignore is None
+    pixels = np.zeros((2, 30, 40), np.uint8)
+    pixels[0, :5, :5] = pixels[1, 3:9, 3:9] = 1
+    crowded.ignored_instances = SimpleNamespace(masks=mmdet_standin.BitmapMasks(pixels, 30, 40))
+    assert target_of(crowded, CPU).ignore is None
+    ignore = target_of(crowded, CPU, ignore=True).ignore
+    assert ignore.shape == (30, 40) and ignore.sum() == 25 + 36 - 4
+    crowded.ignored_instances.masks.masks = pixels[:0]
+    assert target_of(crowded, CPU, ignore=True).ignore is None
+
+
 def test_results_refer_to_the_file_or_to_the_input():
     assert input_sizes([sample()]) == [(30, 40)]
     assert output_sizes([sample()], rescale=True) == [(60, 80)]

@@ -474,6 +474,32 @@ def test_validation_sets_are_checked_before_training(tmp_path, images, videos):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("kind", ["images", "videos"])
+def test_validation_sets_need_masks_to_score(tmp_path, images, kind):
+    val = (write_images if kind == "images" else write_videos)(tmp_path / "val")
+    content = json.loads(Path(val.annotations).read_text())
+    key, empty = {"images": ("segmentation", []), "videos": ("segmentations", None)}[kind]
+    content["annotations"][1][key] = empty
+    Path(val.annotations).write_text(json.dumps(content))
+    config = tiny_config(train=images, val=val)
+    with pytest.raises(InputError, match="annotation 2 has a box and no mask, so masks cannot be"):
+        train(config, tmp_path / "run", devices=1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_validation_set_without_any_mask_is_scored_by_its_boxes(tmp_path, images):
+    val = write_images(tmp_path / "val")
+    content = json.loads(Path(val.annotations).read_text())
+    for annotation in content["annotations"]:
+        del annotation["segmentation"]
+    Path(val.annotations).write_text(json.dumps(content))
+    config = tiny_config(train=val, val=val, track=False)
+    config.train.max_steps = 1
+    train(config, tmp_path / "run", devices=1)
+    assert metric(tmp_path / "run", "loss/s1.dice") == {1: 0.0}
+    assert metric(tmp_path / "run", "val/bbox_AP") and not metric(tmp_path / "run", "val/segm_AP")
+
+
 @pytest.mark.parametrize("devices", [0, "-2"])
 def test_there_must_be_a_device(tmp_path, images, devices):
     with pytest.raises(InputError, match=rf"--devices {devices}: must be at least 1"):

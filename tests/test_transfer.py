@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from queryinst_vis import cli
 from queryinst_vis.config import DatasetConfig, load_config
 from queryinst_vis.engine.checkpoint import load_model, load_weights, save_weights
+from queryinst_vis.engine.train import check_recipe
 from queryinst_vis.errors import InputError
 from queryinst_vis.interop.aliases import HOMONYMS, SYNONYMS, match_rows, normalise
 from queryinst_vis.interop.query_rules import QUERY_RULES, Source, pick_queries
@@ -151,7 +152,7 @@ CLASS_TENSORS = [
 ]
 
 
-def test_class_rows_follow_their_class_and_others_keep_their_initialisation(
+def test_class_rows_follow_their_class_and_new_classes_start_from_the_mean(
     source, config, tmp_path
 ):
     transfer_checkpoint(source, config, tmp_path / "start.safetensors")
@@ -161,7 +162,8 @@ def test_class_rows_follow_their_class_and_others_keep_their_initialisation(
     for name in CLASS_TENSORS:
         owl, sedan, mouse, person = new[name]
         assert torch.equal(person, old[name][0]) and torch.equal(sedan, old[name][1])
-        assert torch.equal(owl, fresh[name][0]) and torch.equal(mouse, fresh[name][2])
+        torch.testing.assert_close(owl, old[name].mean(dim=0))
+        assert torch.equal(owl, mouse)
     rest = new.keys() - set(CLASS_TENSORS) - {"queries", "proposals"}
     for name in rest:
         expected = fresh if name.startswith("track_head.") else old
@@ -173,11 +175,49 @@ def test_what_was_taken_is_said_class_by_class(source, config, tmp_path):
     lines = transfer_checkpoint(source, config, tmp_path / "start.safetensors")
     text = "\n".join(lines)
     assert "classes: 2 of 4 have their rows in the checkpoint" in text
-    for line in ("person <- person", "sedan <- car", "owl: keeps its", "mouse: keeps its"):
-        assert f"    {line}" in text
+    mean = "the mean of its 5 classes (new)"
+    for line in ("person <- person", "sedan <- car", f"owl <- {mean}", f"mouse <- {mean}"):
+        assert f"    {line}\n" in text
     assert "queries: 5 of the checkpoint's 12: 0, 1, 2, 3, 4" in text
     assert "not in the checkpoint, keep their initialisation: 4 tensors of track_head." in text
     assert lines[-1] == f"wrote {tmp_path / 'start.safetensors'}"
+
+
+def test_new_classes_start_from_the_class_that_the_user_names(source, config, tmp_path):
+    target = tmp_path / "start.safetensors"
+    lines = transfer_checkpoint(source, config, target, new_classes_from="keyboard")
+    old, new = load_weights(source)[1], load_weights(target)[1]
+    for name in CLASS_TENSORS:
+        owl, sedan, mouse, person = new[name]
+        assert torch.equal(owl, old[name][4]) and torch.equal(mouse, old[name][4])
+        assert torch.equal(person, old[name][0]) and torch.equal(sedan, old[name][1])
+    assert "    owl <- keyboard (new)" in lines and "    sedan <- car" in lines
+
+
+def test_the_config_names_the_class_too_and_the_argument_comes_first(source, config, tmp_path):
+    config.train.init_new_classes_from = "box"
+    target = tmp_path / "start.safetensors"
+    assert "    owl <- box (new)" in transfer_checkpoint(source, config, target)
+    lines = transfer_checkpoint(source, config, target, new_classes_from="person")
+    assert "    owl <- person (new)" in lines
+
+
+def test_models_without_a_class_in_common_start_from_the_mean(source, config, tmp_path):
+    config.model.classes = ["owl", "fox"]
+    transfer_checkpoint(source, config, tmp_path / "start.safetensors")
+    old, new = load_weights(source)[1], load_weights(tmp_path / "start.safetensors")[1]
+    for name in CLASS_TENSORS:
+        torch.testing.assert_close(new[name], old[name].mean(dim=0).expand_as(new[name]))
+
+
+def test_a_class_that_the_checkpoint_lacks_is_refused_with_those_it_has(source, config, tmp_path):
+    message = "has no class 'cat' .* it has person, car, box, mouse, keyboard"
+    with pytest.raises(InputError, match=message):
+        transfer_checkpoint(source, config, tmp_path / "a.safetensors", new_classes_from="cat")
+    config.train.init_new_classes_from = "cat"
+    with pytest.raises(InputError, match=rf"train.init_weights .*{message}"):
+        initialise_from(build_model(config), config, source)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_equal_classes_and_queries_take_everything(source, source_config, tmp_path):
@@ -329,10 +369,26 @@ def test_init_weights_follow_the_class_names(source, config):
     text = "\n".join(initialise_from(model, config, source))
     name = "stages.1.class_predictor.weight"
     old, new, fresh = load_weights(source)[1], model.state_dict(), initial(config)
-    assert torch.equal(new[name][3], old[name][0]) and torch.equal(new[name][0], fresh[name][0])
+    assert torch.equal(new[name][3], old[name][0])
+    torch.testing.assert_close(new[name][0], old[name].mean(dim=0))
     assert torch.equal(new["queries"], fresh["queries"])
     assert "queries: 12x32 there, 5x32 here: keeps its initialisation" in text
     assert "'queryinst-vis transfer-weights'" in text
+
+
+def test_a_training_starts_new_classes_from_the_class_of_its_config(source, config):
+    config.train.init_new_classes_from = "keyboard"
+    model = build_model(config)
+    assert "    mouse <- keyboard (new)" in initialise_from(model, config, source)
+    old, new = load_weights(source)[1], model.state_dict()
+    for name in CLASS_TENSORS:
+        assert torch.equal(new[name][2], old[name][4])
+
+
+def test_a_class_to_start_from_needs_weights_to_start_from(config):
+    config.train.init_new_classes_from = "person"
+    with pytest.raises(InputError, match=r"init_new_classes_from=person: .*is not set"):
+        check_recipe(config.train)
 
 
 def test_classes_in_another_order_are_put_in_order(source, source_config):
@@ -385,6 +441,18 @@ def test_the_command_writes_weights_to_start_from(source, config, tiny_yaml, tmp
     lines = initialise_from(build_model(config), config, target)
     count = len(build_model(config).state_dict())
     assert lines[0] == f"train.init_weights {target}: {count} of {count} tensors taken"
+
+
+def test_the_command_names_the_class_to_start_from(source, tiny_yaml, tmp_path, capsys):
+    target = tmp_path / "start.safetensors"
+    words = [str(word) for word in ("transfer-weights", source, tiny_yaml, target, "--from")]
+    assert cli.main([*words, "car"]) == 0
+    assert "owl <- car (new)" in capsys.readouterr().out
+    target.unlink()
+    assert cli.main([*words, "cat"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "person, car, box, mouse, keyboard" in error
+    assert not target.exists()
 
 
 def test_the_command_refuses_in_one_line(source, tiny_yaml, tmp_path, capsys):
