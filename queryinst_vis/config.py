@@ -166,6 +166,16 @@ class InputConfig:
     # DETR's crop: crop_range counts pixels of an image with one of these short sides; []: off
     crop_short: list[int] = field(default_factory=list)
     colour: float = 0.0  # strength of brightness, contrast, saturation and hue jitter, 0..1
+    # Large-scale jitter (Ghiasi et al., 2021): [low, high] of a factor on the image's size, where
+    # 1 fills the canvas of train_long x train_short pixels. What exceeds the canvas is cropped at
+    # random, what it leaves free is padded, so that all batches have one size. []: off
+    scale_jitter: list[float] = field(default_factory=list)
+    copy_paste: float = 0.0  # probability that instances of another sample are pasted in
+    copy_paste_max: int = 3  # at most this many of them
+    min_visible: int = 1  # instances with fewer mask pixels after all augmentation are left out
+    # A chain of torchvision.transforms.v2, applied last: names with arguments, for example
+    # [{name: RandomRotation, degrees: 5}]
+    transforms: list[dict[str, Any]] = field(default_factory=list)
     max_frame_gap: int | None = None  # reference frames within this distance; None: whole video
 
 
@@ -316,16 +326,20 @@ def _check_shape(values: Any, schema: Any, key: str, where: str) -> None:
             raise InputError(f"{where}: '{key}' must be a list, got {values!r}")
         for index, value in enumerate(values):
             _check_shape(value, get_args(schema)[0], f"{key}[{index}]", where)
-    elif is_dataclass(schema):
+    elif is_dataclass(schema) or get_origin(schema) is dict:
         if not isinstance(values, dict):
             place = f"'{key}'" if key else "the top level"
             raise InputError(f"{where}: {place} must hold keys and values, got {values!r}")
-        members = get_type_hints(schema)
-        prefix = f"{key}." if key else ""
-        for name, value in values.items():
-            if name not in members:
-                raise InputError(f"{where}: {_unknown_key(str(name), prefix, list(members))}")
-            _check_shape(value, members[name], prefix + name, where)
+        if is_dataclass(schema):
+            _check_members(values, schema, f"{key}." if key else "", where)
+
+
+def _check_members(values: dict[str, Any], schema: Any, prefix: str, where: str) -> None:
+    members = get_type_hints(schema)
+    for name, value in values.items():
+        if name not in members:
+            raise InputError(f"{where}: {_unknown_key(str(name), prefix, list(members))}")
+        _check_shape(value, members[name], prefix + name, where)
 
 
 def _unknown_key(name: str, prefix: str, known: list[str]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,17 @@ class MaskPiece(NamedTuple):
     top: int
     left: int
 
+    def box(self) -> Box:
+        """Bounding box of its mask pixels, of which there is one at least: xyxy in the view."""
+        columns = self.left + np.flatnonzero(self.pixels.any(axis=0))
+        rows = self.top + np.flatnonzero(self.pixels.any(axis=1))
+        return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+    def window(self, array: np.ndarray) -> np.ndarray:
+        """What the piece lies over of a view's ``(H, W, ...)`` array, which may be padded."""
+        height, width = self.pixels.shape
+        return array[self.top : self.top + height, self.left : self.left + width]
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -46,6 +58,34 @@ class Frame:
     instance_ids: list[int]
     masks: list[MaskPiece | None]
     ignored: list[MaskPiece] = field(default_factory=list)
+
+    def select(self, kept: Sequence[int]) -> Frame:
+        """The frame with the instances at these positions only."""
+        boxes, labels, instance_ids, masks = (
+            [values[index] for index in kept]
+            for values in (self.boxes, self.labels, self.instance_ids, self.masks)
+        )
+        return Frame(self.image, boxes, labels, instance_ids, masks, self.ignored)
+
+    def shapes(self) -> list[MaskPiece]:
+        """The masks, and the whole box where only that is known."""
+        return [
+            fill_box(box) if mask is None else mask
+            for box, mask in zip(self.boxes, self.masks, strict=True)
+        ]
+
+
+def without_small(frame: Frame, min_visible: int) -> Frame:
+    """The frame without the instances of fewer than ``min_visible`` pixels.
+
+    Pixels are those of the mask, or of the box where only that is known. They become a region
+    to ignore: something is there, but not enough of it to be found.
+    """
+    shapes = frame.shapes()
+    areas = [np.count_nonzero(shape.pixels) for shape in shapes]
+    small = [shape for shape, area in zip(shapes, areas, strict=True) if area < min_visible]
+    kept = [index for index, area in enumerate(areas) if area >= min_visible]
+    return replace(frame.select(kept), ignored=frame.ignored + small)
 
 
 def load_pixels(record: ImageRecord) -> np.ndarray:
@@ -93,12 +133,12 @@ def look(image: np.ndarray, record: ImageRecord, view: View, ignore: bool = Fals
             frame.instance_ids.append(instance.id)
             frame.masks.append(seen.mask)
         elif ignore:
-            frame.ignored.append(_fill(seen.box))
+            frame.ignored.append(fill_box(seen.box))
     if ignore:
         for crowd in record.ignored:
             seen = _see(crowd, record, view, grid)
             if seen is not None:
-                frame.ignored.append(seen.mask or _fill(seen.box))
+                frame.ignored.append(seen.mask or fill_box(seen.box))
     return frame
 
 
@@ -130,7 +170,7 @@ def _see_box(instance: Instance, record: ImageRecord, view: View) -> _Seen | Non
     whole = _intersect(instance.box, (0, 0, record.width, record.height))
     left = _intersect(whole, (view.left, view.top, view.right, view.bottom))
     box = view.box(left)
-    if not _fill(box).pixels.size:
+    if not fill_box(box).pixels.size:
         return None
     return _Seen(box, None, _area(left) / _area(whole))
 
@@ -161,7 +201,7 @@ def _see_mask(
     piece = MaskPiece(pixels, int(first_row), int(first_column))
     box = instance.box or extent
     whole = _covers(view, extent) and _covers(view, box)
-    return _Seen(view.box(box) if whole else _tight_box(piece), piece, 1.0)
+    return _Seen(view.box(box) if whole else piece.box(), piece, 1.0)
 
 
 def _intersect(box: Box, other: Box) -> Box:
@@ -174,7 +214,7 @@ def _area(box: Box) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def _fill(box: Box) -> MaskPiece:
+def fill_box(box: Box) -> MaskPiece:
     """The pixels whose centres lie in ``box``, xyxy in pixels of the view; perhaps none."""
     x0, y0, x1, y1 = (int(np.ceil(side - 0.5)) for side in box)
     return MaskPiece(np.ones((y1 - y0, x1 - x0), np.uint8), y0, x0)
@@ -184,10 +224,3 @@ def _covers(view: View, box: Box) -> bool:
     """Whether the view's window shows all of ``box``."""
     x0, y0, x1, y1 = box
     return view.left <= x0 and view.top <= y0 and x1 <= view.right and y1 <= view.bottom
-
-
-def _tight_box(piece: MaskPiece) -> Box:
-    """Bounding box of the mask pixels that are left, xyxy in pixels of the view."""
-    columns = piece.left + np.flatnonzero(piece.pixels.any(axis=0))
-    rows = piece.top + np.flatnonzero(piece.pixels.any(axis=1))
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import count
 
 import cv2
@@ -13,13 +14,18 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from queryinst_vis.config import Config, DatasetConfig
-from queryinst_vis.data.annotations import read_annotations
+from queryinst_vis.data.annotations import ImageRecord, read_annotations
 from queryinst_vis.data.coco import CocoDataset
-from queryinst_vis.data.frames import Frame, MaskPiece
+from queryinst_vis.data.copy_paste import paste
+from queryinst_vis.data.cutouts import draw_cutouts
+from queryinst_vis.data.frames import Frame, without_small
+from queryinst_vis.data.input_checks import check_input
 from queryinst_vis.data.order import SampleOrder
 from queryinst_vis.data.pairs import ImageSamples, VideoSamples
 from queryinst_vis.data.transforms import normalise, padded_size
-from queryinst_vis.data.views import check_input
+from queryinst_vis.data.v2_samples import Transforms, apply_transforms
+from queryinst_vis.data.v2_transforms import build_transforms
+from queryinst_vis.data.views import canvas_size
 from queryinst_vis.data.youtube_vis import YouTubeVisDataset
 from queryinst_vis.errors import InputError
 from queryinst_vis.structures import Batch, Target
@@ -50,7 +56,11 @@ def open_dataset(config: DatasetConfig, classes: list[str]) -> CocoDataset | You
 
 
 def train_loader(
-    config: Config, start_step: int = 0, rank: int = 0, world_size: int = 1
+    config: Config,
+    start_step: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    transforms: Transforms | None = None,
 ) -> Iterator[Batch]:
     """Endless training batches of ``data.train`` mixed with ``data.train_extra``.
 
@@ -67,9 +77,12 @@ def train_loader(
             where it is set) and the backbone's mean and std.
         start_step: number of batches that this rank has had before.
         rank, world_size: this process among those that train together.
+        transforms: augmentation in the style of ``torchvision.transforms.v2``, which follows
+            that of ``input.transforms`` (see ``v2_samples.apply_transforms``).
 
     Returns:
-        An iterator that never ends; key and reference are padded to one common size.
+        An iterator that never ends; key and reference are padded to one common size, which with
+        ``input.scale_jitter`` is the canvas, in multiples of 32.
 
     Raises:
         InputError: at once for settings and annotation files, while iterating for images and
@@ -84,10 +97,12 @@ def train_loader(
         if value < lowest:
             raise InputError(f"{key} is {value}: expected {lowest} or more")
     loader = DataLoader(
-        TrainingSamples(config),
+        TrainingSamples(config, transforms),
         batch_sampler=_batch_numbers(config.train.batch_size, start_step, rank, world_size),
         num_workers=config.data.num_workers,
-        collate_fn=Collate(config.model.backbone.mean, config.model.backbone.std),
+        collate_fn=Collate(
+            config.model.backbone.mean, config.model.backbone.std, canvas_size(config.input)
+        ),
         worker_init_fn=_prepare_worker,
     )
     return _raise_errors(loader)
@@ -96,17 +111,26 @@ def train_loader(
 class TrainingSamples(Dataset):
     """Sample n of the training sets, as ``[frame]`` or ``[key, reference]``."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, transforms: Transforms | None = None) -> None:
         """Open the training sets.
 
+        Args:
+            config: see ``train_loader``.
+            transforms: see ``train_loader``.
+
         Raises:
-            InputError: a set is not readable or holds nothing to train on.
+            InputError: a set is not readable or holds nothing to train on, or
+                ``input.transforms`` names what is not there.
         """
         sets = [config.data.train, *config.data.train_extra]
         self._sources = [_open_source(entry, config) for entry in sets]
         sizes = [len(source) for source in self._sources]
         self._order = SampleOrder(sizes, [entry.weight for entry in sets], config.seed)
         self._seed = config.seed
+        self._input = config.input
+        self._ignore = config.losses.ignore_overlap is not None
+        chains = build_transforms(config.input.transforms), transforms
+        self._transforms = [chain for chain in chains if chain]
 
     def __getitem__(self, number: int) -> list[Frame] | InputError:
         """Sample ``number``, or the InputError that it meets.
@@ -114,11 +138,39 @@ class TrainingSamples(Dataset):
         The error is handed over as a value: DataLoader would re-raise it with the worker's
         whole traceback for a message.
         """
-        source, item = self._order[number]
         try:
-            return self._sources[source].draw(item, np.random.default_rng([self._seed, number]))
+            return self._augment(self._draw(number), number)
         except InputError as error:
             return error
+
+    def _draw(self, number: int) -> list[Frame]:
+        source, item = self._order[number]
+        return self._sources[source].draw(item, np.random.default_rng([self._seed, number]))
+
+    def _augment(self, frames: list[Frame], number: int) -> list[Frame]:
+        """What does not depend on where the frames come from.
+
+        Copy-paste and transforms have random numbers of their own, so that switching one of
+        them on or off changes nothing else about a sample.
+        """
+        pasting, transforming = (self._generator(number, stream) for stream in range(2))
+        if pasting.random() < self._input.copy_paste:
+            cutouts = draw_cutouts(pasting, frames, self._donor(pasting), self._input)
+            frames = [paste(frame, over) for frame, over in zip(frames, cutouts, strict=True)]
+        if self._transforms:
+            seed = int(transforming.integers(2**32))
+            frames = [apply_transforms(frame, self._transforms, seed) for frame in frames]
+        frames = [without_small(frame, self._input.min_visible) for frame in frames]
+        return frames if self._ignore else [replace(frame, ignored=[]) for frame in frames]
+
+    def _generator(self, number: int, stream: int) -> np.random.Generator:
+        sequence = np.random.SeedSequence([self._seed, number], spawn_key=(stream,))
+        return np.random.default_rng(sequence)
+
+    def _donor(self, rng: np.random.Generator) -> ImageRecord:
+        """The image of a random sample, from the same mixture of sets as all samples."""
+        source, item = self._order[int(rng.integers(self._order.epoch_length))]
+        return self._sources[source].record(item)
 
 
 def _open_source(entry: DatasetConfig, config: Config) -> ImageSamples | VideoSamples:
@@ -167,18 +219,22 @@ def _raise_errors(loader: Iterable[Batch | InputError]) -> Iterator[Batch]:
 
 
 class Collate:
-    """Normalise and pad samples into a Batch."""
+    """Normalise and pad samples into a Batch, at least to the ``canvas`` where there is one."""
 
-    def __init__(self, mean: list[float], std: list[float]) -> None:
+    def __init__(
+        self, mean: list[float], std: list[float], canvas: tuple[int, int] | None = None
+    ) -> None:
         self._mean = mean
         self._std = std
+        self._least = [canvas] if canvas else []
 
     def __call__(self, samples: list[list[Frame] | InputError]) -> Batch | InputError:
         """One Batch, with a reference if the samples are pairs; the first error instead."""
         for sample in samples:
             if isinstance(sample, InputError):
                 return sample
-        size = padded_size([frame.image.shape[:2] for sample in samples for frame in sample])
+        sizes = [frame.image.shape[:2] for sample in samples for frame in sample]
+        size = padded_size(sizes + self._least)
         batches = [self._batch(frames, size) for frames in zip(*samples, strict=True)]
         key, reference = batches if len(batches) == 2 else (*batches, None)
         return Batch(key.images, key.targets, reference)
@@ -199,7 +255,7 @@ def _targets(frames: tuple[Frame, ...], size: tuple[int, int]) -> list[Target]:
     pieces = [piece for frame in frames for piece in frame.masks]
     for mask, piece in zip(masks.numpy(), pieces, strict=True):
         if piece is not None:
-            _draw(mask, piece)
+            piece.window(mask)[:] = piece.pixels
     has_mask = torch.tensor([piece is not None for piece in pieces], dtype=torch.bool)
     boxes = torch.tensor([box for frame in frames for box in frame.boxes]).view(-1, 4)
     labels = torch.tensor([label for frame in frames for label in frame.labels]).long()
@@ -225,12 +281,6 @@ def _ignored_regions(frames: tuple[Frame, ...], size: tuple[int, int]) -> list[t
     regions = torch.zeros((len(shown), *size), dtype=torch.bool)
     for region, frame in zip(regions.numpy(), shown, strict=True):
         for piece in frame.ignored:
-            _draw(region, piece)
+            piece.window(region)[:] |= piece.pixels == 1
     remaining = iter(regions)
     return [next(remaining) if frame.ignored else None for frame in frames]
-
-
-def _draw(mask: np.ndarray, piece: MaskPiece) -> None:
-    """Add a piece's pixels to an ``(H, W)`` bool mask."""
-    height, width = piece.pixels.shape
-    mask[piece.top : piece.top + height, piece.left : piece.left + width] |= piece.pixels == 1

@@ -41,13 +41,17 @@ class ImageSamples:
     def __len__(self) -> int:
         return len(self._images)
 
+    def record(self, index: int) -> ImageRecord:
+        """The image of sample ``index`` and its instances."""
+        return self._images[index]
+
     def draw(self, index: int, rng: np.random.Generator) -> list[Frame]:
         """Image ``index`` as ``[frame]``, or as ``[key, reference]``.
 
         Raises:
             InputError: the image or a segmentation cannot be read.
         """
-        record = self._images[index]
+        record = self.record(index)
         image = load_pixels(record)
         if self._paired:
             views = draw_pseudo_clip(rng, record.height, record.width, self._config)
@@ -87,6 +91,11 @@ class VideoSamples:
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    def record(self, index: int) -> ImageRecord:
+        """The key frame of sample ``index`` and the instances that it shows."""
+        number, key = self._keys[index]
+        return self._frames[number][0].frame(key)
 
     def draw(self, index: int, rng: np.random.Generator) -> list[Frame]:
         """Key frame ``index`` as ``[frame]``, or as ``[key, reference]``.

@@ -10,7 +10,6 @@ import numpy as np
 
 from queryinst_vis.config import InputConfig
 from queryinst_vis.data.transforms import fit_size, resize_image
-from queryinst_vis.errors import InputError
 
 # Colour jitter of strength 1 has the ranges of SSD's photometric distortion.
 _BRIGHTNESS = 32.0  # of 255
@@ -18,6 +17,11 @@ _CONTRAST = 0.5  # factors of 1 +- this
 _SATURATION = 0.5
 _HUE = np.deg2rad(18.0)
 _LUMA = np.array([0.299, 0.587, 0.114])
+
+_CLIP_ZOOM = 0.1  # with large-scale jitter, of each view of a pseudo-clip: a factor e**+-this
+
+Window = tuple[int, int, int, int]
+"""``(top, left, bottom, right)`` in pixels of an image, ends exclusive."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,11 @@ def draw_view(rng: np.random.Generator, height: int, width: int, config: InputCo
     window = (0, 0, height, width)
     if rng.random() < config.crop:
         window = _draw_window(rng, height, width, config)
-    return _view(window, short, long, flip, draw_colour(rng, config.colour))
+    if config.scale_jitter:
+        window, size = _draw_zoom(rng, height, width, config)(window)
+    else:
+        size = _fit_window(window, short, long)
+    return View(*window, *size, flip, draw_colour(rng, config.colour))
 
 
 def draw_pseudo_clip(
@@ -87,19 +95,24 @@ def draw_pseudo_clip(
 
     Windows (as for crops) and colours are drawn independently, so that
     the instances move, grow, leave and change their light; size and flip are shared, as in
-    pairs of real frames.
+    pairs of real frames. With large-scale jitter both frames share its factor, up to 20 %.
     """
     short, long, flip = _draw_size_and_flip(rng, config)
-    return [
-        _view(
-            _draw_window(rng, height, width, config),
-            short,
-            long,
-            flip,
-            draw_colour(rng, config.colour),
-        )
-        for _ in range(2)
-    ]
+    zoom = _draw_zoom(rng, height, width, config) if config.scale_jitter else None
+    views = []
+    for _ in range(2):
+        window = _draw_window(rng, height, width, config)
+        if zoom:
+            window, size = zoom(window, np.exp(rng.uniform(-_CLIP_ZOOM, _CLIP_ZOOM)))
+        else:
+            size = _fit_window(window, short, long)
+        views.append(View(*window, *size, flip, draw_colour(rng, config.colour)))
+    return views
+
+
+def canvas_size(config: InputConfig) -> tuple[int, int] | None:
+    """``(height, width)`` of the canvas of large-scale jitter, or None without it."""
+    return (config.train_short[0], config.train_long[0]) if config.scale_jitter else None
 
 
 def _draw_size_and_flip(rng: np.random.Generator, config: InputConfig) -> tuple[int, int, bool]:
@@ -108,21 +121,58 @@ def _draw_size_and_flip(rng: np.random.Generator, config: InputConfig) -> tuple[
     return short, long, bool(rng.random() < config.flip)
 
 
-def _view(
-    window: tuple[int, int, int, int],
-    short: int,
-    long: int,
-    flip: bool,
-    colour: np.ndarray | None,
-) -> View:
+def _fit_window(window: Window, short: int, long: int) -> tuple[int, int]:
     top, left, bottom, right = window
-    height, width = fit_size(bottom - top, right - left, short, long)
-    return View(top, left, bottom, right, height, width, flip, colour)
+    return fit_size(bottom - top, right - left, short, long)
 
 
-def _draw_window(
-    rng: np.random.Generator, height: int, width: int, config: InputConfig
-) -> tuple[int, int, int, int]:
+@dataclass(frozen=True)
+class _Zoom:
+    """Large-scale jitter of one image: a scale, and which part of the result is kept.
+
+    Attributes:
+        scale: pixels of the result for each pixel of the image.
+        places: 0..1 for rows and columns: what exceeds the canvas is cut off before and after
+            the kept part in this proportion.
+        canvas: ``(height, width)`` in pixels.
+    """
+
+    scale: float
+    places: tuple[float, float]
+    canvas: tuple[int, int]
+
+    def __call__(self, window: Window, factor: float = 1.0) -> tuple[Window, tuple[int, int]]:
+        """The part of ``window`` that the canvas holds, and the size that it is resized to."""
+        top, left, bottom, right = window
+        scale = self.scale * factor
+        (top, bottom, height), (left, right, width) = (
+            _fit_span(*span, scale, place, limit)
+            for span, place, limit in zip(
+                ((top, bottom), (left, right)), self.places, self.canvas, strict=True
+            )
+        )
+        return (top, left, bottom, right), (height, width)
+
+
+def _fit_span(
+    first: int, last: int, scale: float, place: float, limit: int
+) -> tuple[int, int, int]:
+    """``(first, last, resized length)`` of what ``limit`` pixels can show of a span."""
+    length = max(int((last - first) * scale + 0.5), 1)
+    if length <= limit:
+        return first, last, length
+    kept = min(max(round(limit / scale), 1), last - first)
+    first += round(place * (last - first - kept))
+    return first, first + kept, limit
+
+
+def _draw_zoom(rng: np.random.Generator, height: int, width: int, config: InputConfig) -> _Zoom:
+    short, long = canvas = canvas_size(config)
+    fit = min(long / max(height, width), short / min(height, width))
+    return _Zoom(fit * rng.uniform(*config.scale_jitter), (rng.random(), rng.random()), canvas)
+
+
+def _draw_window(rng: np.random.Generator, height: int, width: int, config: InputConfig) -> Window:
     """A random ``(top, left, bottom, right)`` in pixels of a ``height`` x ``width`` image.
 
     Its sides are ``crop_range`` of the image's. With ``crop_short`` they are DETR's: as many
@@ -178,30 +228,3 @@ def _hue_rotation(angle: float) -> np.ndarray:
         + np.sin(angle) * cross
         + (1 - np.cos(angle)) * np.outer(axis, axis)
     )
-
-
-def check_input(config: InputConfig) -> None:
-    """Raise an InputError for augmentation settings that cannot work."""
-    for key in ("train_short", "train_long"):
-        sides = getattr(config, key)
-        if not sides or min(sides) < 1:
-            raise InputError(f"input.{key} is {sides}: give at least one side of 1 pixel or more")
-    for key in ("flip", "crop", "colour"):
-        if not 0 <= getattr(config, key) <= 1:
-            raise InputError(f"input.{key} is {getattr(config, key)}: expected 0 to 1")
-    _check_crop(config.crop_range, config.crop_short)
-    if config.max_frame_gap is not None and config.max_frame_gap < 0:
-        raise InputError(f"input.max_frame_gap is {config.max_frame_gap}: expected 0 or more")
-
-
-def _check_crop(crop_range: Sequence[float], crop_short: Sequence[int]) -> None:
-    if crop_short and min(crop_short) < 1:
-        raise InputError(f"input.crop_short is {crop_short}: expected sides of 1 pixel or more")
-    pair = len(crop_range) == 2
-    if crop_short and not (pair and 1 <= crop_range[0] <= crop_range[1]):
-        raise InputError(
-            f"input.crop_range is {crop_range}: with input.crop_short it counts pixels, expected "
-            "[low, high] from 1 on"
-        )
-    if not crop_short and not (pair and 0 < crop_range[0] <= crop_range[1] <= 1):
-        raise InputError(f"input.crop_range is {crop_range}: expected [low, high] in 0 to 1")

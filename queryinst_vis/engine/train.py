@@ -16,6 +16,7 @@ from torch import Tensor
 
 from queryinst_vis.config import Config, TrainConfig
 from queryinst_vis.data.loader import train_loader
+from queryinst_vis.data.v2_samples import Transforms
 from queryinst_vis.engine.average import WeightAverage
 from queryinst_vis.engine.checkpoint import (
     check_same_model,
@@ -68,6 +69,7 @@ def train(
     devices: str | int = "auto",
     nodes: int = 1,
     pretrained_backbone: bool = False,
+    transforms: Transforms | None = None,
 ) -> None:
     """Train a model, with everything that the run leaves behind in ``work_dir``.
 
@@ -85,6 +87,10 @@ def train(
         devices: processes per node, or ``"auto"``.
         nodes: machines that take part.
         pretrained_backbone: let timm fetch the backbone's ImageNet weights, once per machine.
+        transforms: augmentation in the style of ``torchvision.transforms.v2``, after that of
+            ``input.transforms``: any callable that takes and returns what
+            ``data.v2_samples.Sample`` describes. To resume exactly it must draw from the global
+            generators of torch, numpy or Python.
 
     Raises:
         InputError: bad recipe, data or weights, a folder that holds a run already (or none to
@@ -96,7 +102,7 @@ def train(
     state = _open_run(work_dir, config, resume)
     config = _with_precision(config, state)
     fabric = launch(devices, nodes, config.train.precision)
-    trainer = Trainer(fabric, config, work_dir, state, pretrained_backbone)
+    trainer = Trainer(fabric, config, work_dir, state, pretrained_backbone, transforms)
     fabric.barrier()  # every process has looked at the folder before the first one writes
     trainer.run()
 
@@ -156,6 +162,7 @@ class Trainer:
         work_dir: where rank 0 writes.
         state: what to go on from, or None to start at step 0.
         pretrained_backbone: let timm fetch the backbone's weights for a new run.
+        transforms: see ``train``.
     """
 
     def __init__(
@@ -165,6 +172,7 @@ class Trainer:
         work_dir: Path,
         state: TrainingState | None,
         pretrained_backbone: bool = False,
+        transforms: Transforms | None = None,
     ) -> None:
         self.fabric = fabric
         self.config, self.recipe = config, config.train
@@ -174,7 +182,7 @@ class Trainer:
         check_inference(config)
         criterion = Criterion(config.losses, config.model.mask.parallel)
         self.validation_set = open_validation_set(config)
-        self.batches = self._open_batches()
+        self.batches = self._open_batches(transforms)
         self.display = ProgressDisplay(
             "training", self.recipe.max_steps, self.step, self.recipe.log_every, self._is_first
         )
@@ -194,10 +202,10 @@ class Trainer:
     def _is_first(self) -> bool:
         return self.fabric.is_global_zero
 
-    def _open_batches(self) -> Iterator[Batch]:
+    def _open_batches(self, transforms: Transforms | None) -> Iterator[Batch]:
         start = self.step * self.recipe.accumulate
-        fabric = self.fabric
-        return iter(train_loader(self.config, start, fabric.global_rank, fabric.world_size))
+        rank, processes = self.fabric.global_rank, self.fabric.world_size
+        return iter(train_loader(self.config, start, rank, processes, transforms))
 
     def _build_model(self, state: TrainingState | None, pretrained_backbone: bool) -> QueryInst:
         torch.manual_seed(self.config.seed)

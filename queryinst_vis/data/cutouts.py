@@ -1,0 +1,208 @@
+"""Which instances copy-paste takes from a donor image, and where they go in a frame or a pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from queryinst_vis.config import InputConfig
+from queryinst_vis.data.annotations import ImageRecord, Instance
+from queryinst_vis.data.frames import Frame, MaskPiece, load_pixels, look
+from queryinst_vis.data.runs import bounding_box
+from queryinst_vis.data.views import View, draw_colour
+from queryinst_vis.masks import to_rle
+
+_SCALES = (0.3, 2.0)  # of a donor's image in a frame, without input.scale_jitter
+_BORDER = 0.01  # in sides of the image: an instance this near the border counts as cut off by it
+# From one frame of a pair to the other an instance
+_SHIFT = 0.5  # moves by at most this many square roots of its box area,
+_GROWTH = 0.1  # changes its scale by at most this,
+_LEAVES = 0.15  # and is in one of the frames only with this probability.
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """One instance of a donor image, and where it goes.
+
+    Attributes:
+        pixels: ``(h, w, 3)`` uint8 RGB.
+        mask: its ``(h, w)`` mask in pixels of the frame; may reach beyond the frame.
+        label: class index.
+        instance_id: the same in both frames of a pair.
+    """
+
+    pixels: np.ndarray
+    mask: MaskPiece
+    label: int
+    instance_id: int
+
+
+def draw_cutouts(
+    rng: np.random.Generator, frames: Sequence[Frame], donor: ImageRecord, config: InputConfig
+) -> list[list[Cutout]]:
+    """Draw 1 to ``copy_paste_max`` masked instances of a donor, and where they go in each frame.
+
+    Scale: a factor in ``scale_jitter`` (0.3 to 2 without it), where 1 fits the donor's whole
+    image into the frame; no instance is larger than the frame. Place: as high in the frame as
+    in the donor's image, and anywhere across it; a side that the donor's border cuts off stays
+    at the border. Flip and colours are drawn as for any view.
+
+    In a pair the instance has one id, moves by up to half its size and changes its scale by up
+    to 10 %; 15 % of the instances are in one of the frames only.
+
+    Args:
+        rng: source of all draws.
+        frames: ``[frame]`` or ``[key, reference]``.
+        donor: the image to cut from.
+        config: reads ``scale_jitter``, ``copy_paste_max``, ``flip`` and ``colour``.
+
+    Returns:
+        For each frame its cutouts from back to front, with ids that no frame has yet; none
+        where the donor has no masks.
+
+    Raises:
+        InputError: the donor's image or a segmentation cannot be read.
+    """
+    cutouts: list[list[Cutout]] = [[] for _ in frames]
+    candidates = [entry for entry in donor.instances if entry.segmentation is not None]
+    if not candidates:
+        return cutouts
+    image = load_pixels(donor)
+    scale = rng.uniform(*(config.scale_jitter or _SCALES))
+    flip = bool(rng.random() < config.flip)
+    colour = draw_colour(rng, config.colour)
+    count = min(int(rng.integers(1, config.copy_paste_max + 1)), len(candidates))
+    chosen = rng.choice(len(candidates), count, replace=False)
+    first_id = 1 + max((known for frame in frames for known in frame.instance_ids), default=0)
+    for new_id, index in enumerate(chosen, start=first_id):
+        source = _Source.of(image, donor, candidates[index], flip, colour)
+        motions = _draw_motions(rng) if len(frames) > 1 else [_Motion()]
+        centre = rng.random()
+        for inserted, frame, motion in zip(cutouts, frames, motions, strict=True):
+            if motion is not None:
+                inserted += source.place(frame.image.shape[:2], scale, centre, motion, new_id)
+    return cutouts
+
+
+class _Motion(NamedTuple):
+    """What sets an instance in one frame of a pair apart from the middle of both."""
+
+    right: float = 0.0  # in square roots of its box area, as is `down`
+    down: float = 0.0
+    growth: float = 1.0
+
+
+def _draw_motions(rng: np.random.Generator) -> list[_Motion | None]:
+    """Half of the motion for each frame of a pair; None where the instance is absent."""
+    angle, step = rng.uniform(0, 2 * np.pi), rng.uniform(0, _SHIFT) / 2
+    right, down = step * np.cos(angle), step * np.sin(angle)
+    growth = (1 + rng.uniform(-_GROWTH, _GROWTH)) ** 0.5
+    motions = [_Motion(-right, -down, 1 / growth), _Motion(right, down, growth)]
+    absent = int(rng.integers(2))
+    if rng.random() < _LEAVES:
+        motions[absent] = None
+    return motions
+
+
+class _Span(NamedTuple):
+    """Where an instance lies along one axis of its image."""
+
+    centre: float  # 0..1
+    at_start: bool  # as near the image's border as if cut off by it
+    at_end: bool
+
+    @classmethod
+    def of(cls, first: float, last: float, side: int) -> _Span:
+        margin = _BORDER * side
+        return cls((first + last) / 2 / side, first <= margin, last >= side - margin)
+
+    def start(self, length: int, side: int, shift: float) -> int:
+        """First of the instance's ``length`` pixels in a frame with this ``side``."""
+        if self.at_start and not self.at_end:
+            return round(min(shift, 0))
+        if self.at_end and not self.at_start:
+            return round(side - length + max(shift, 0))
+        return round(self.centre * side - length / 2 + shift)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One instance of a donor image, to be cut out at any scale.
+
+    Attributes:
+        image: the donor's pixels.
+        record: the donor with this instance alone, its mask decoded to run lengths.
+        box: tight, in pixels of the donor; all 0 for a mask without pixels.
+        flip, colour: of the views to cut out.
+    """
+
+    image: np.ndarray
+    record: ImageRecord
+    box: tuple[int, int, int, int]
+    flip: bool
+    colour: np.ndarray | None
+
+    @classmethod
+    def of(
+        cls,
+        image: np.ndarray,
+        donor: ImageRecord,
+        instance: Instance,
+        flip: bool,
+        colour: np.ndarray | None,
+    ) -> _Source:
+        where = f"image {donor.path}, annotation {instance.id}"
+        rle = to_rle(instance.segmentation, donor.height, donor.width, where)
+        alone = replace(donor, instances=[replace(instance, segmentation=rle)])
+        return cls(image, alone, bounding_box(rle), flip, colour)
+
+    def place(
+        self,
+        size: tuple[int, int],
+        scale: float,
+        centre: float,
+        motion: _Motion,
+        instance_id: int,
+    ) -> list[Cutout]:
+        """The cutout in a frame of this ``(height, width)``, or none if no mask pixel is left.
+
+        Args:
+            size: of the frame.
+            scale: 1 fits the donor's whole image into the frame.
+            centre: 0..1, across the frame.
+            motion: of this frame.
+            instance_id: of the cutout.
+        """
+        height, width = size
+        cut = self._cut(height, width, scale * motion.growth)
+        if not cut or not cut.masks:
+            return []
+        rows, columns = cut.image.shape[:2]
+        unit = (rows * columns) ** 0.5
+        down, across = self._spans(centre)
+        top = down.start(rows, height, unit * motion.down)
+        left = across.start(columns, width, unit * motion.right)
+        mask = MaskPiece(cut.masks[0].pixels, top, left)
+        return [Cutout(cut.image, mask, cut.labels[0], instance_id)]
+
+    def _cut(self, height: int, width: int, scale: float) -> Frame | None:
+        """The instance's box and nothing else, as it appears in a ``height`` x ``width`` frame."""
+        x0, y0, x1, y1 = self.box
+        if x0 == x1:
+            return None
+        scale *= min(height / self.record.height, width / self.record.width)
+        scale = min(scale, height / (y1 - y0), width / (x1 - x0))
+        rows, columns = (max(round(side * scale), 1) for side in (y1 - y0, x1 - x0))
+        view = View(y0, x0, y1, x1, rows, columns, self.flip, self.colour)
+        return look(self.image, self.record, view)
+
+    def _spans(self, centre: float) -> tuple[_Span, _Span]:
+        """Down the image as in the donor, and across it around ``centre``."""
+        x0, y0, x1, y1 = self.box
+        if self.flip:
+            x0, x1 = self.record.width - x1, self.record.width - x0
+        across = _Span.of(x0, x1, self.record.width)
+        return _Span.of(y0, y1, self.record.height), across._replace(centre=centre)
