@@ -166,9 +166,9 @@ class InputConfig:
     # DETR's crop: crop_range counts pixels of an image with one of these short sides; []: off
     crop_short: list[int] = field(default_factory=list)
     colour: float = 0.0  # strength of brightness, contrast, saturation and hue jitter, 0..1
-    # Large-scale jitter (Ghiasi et al., 2021): [low, high] of a factor on the image's size, where
-    # 1 fills the canvas of train_long x train_short pixels. What exceeds the canvas is cropped at
-    # random, what it leaves free is padded, so that all batches have one size. []: off
+    # Large-scale jitter (Ghiasi et al., 2021): [low, high] of a factor on the size that an image
+    # (or a crop of it) is resized to. What then exceeds the canvas of train_long x train_short
+    # pixels is cut off at random, what is missing is padded: all batches have one size. []: off
     scale_jitter: list[float] = field(default_factory=list)
     copy_paste: float = 0.0  # probability that instances of another sample are pasted in
     copy_paste_max: int = 3  # at most this many of them

@@ -12,7 +12,7 @@ from torch import Tensor
 from queryinst_vis.errors import InputError
 
 
-def fit_size(height: int, width: int, short: int, long: int) -> tuple[int, int]:
+def fit_size(height: int, width: int, short: float, long: float) -> tuple[int, int]:
     """``(height, width)`` of an image resized into ``long`` x ``short`` pixels.
 
     The aspect is kept: the scale is the largest at which the long side is at most ``long`` and

@@ -18,8 +18,6 @@ _SATURATION = 0.5
 _HUE = np.deg2rad(18.0)
 _LUMA = np.array([0.299, 0.587, 0.114])
 
-_CLIP_ZOOM = 0.1  # with large-scale jitter, of each view of a pseudo-clip: a factor e**+-this
-
 Window = tuple[int, int, int, int]
 """``(top, left, bottom, right)`` in pixels of an image, ends exclusive."""
 
@@ -77,15 +75,11 @@ def _nearest(source: int, target: int) -> np.ndarray:
 
 def draw_view(rng: np.random.Generator, height: int, width: int, config: InputConfig) -> View:
     """Draw one view of a ``height`` x ``width`` image: size, flip, perhaps a crop, colours."""
-    short, long, flip = _draw_size_and_flip(rng, config)
+    sizing, flip = _draw_sizing_and_flip(rng, config)
     window = (0, 0, height, width)
     if rng.random() < config.crop:
         window = _draw_window(rng, height, width, config)
-    if config.scale_jitter:
-        window, size = _draw_zoom(rng, height, width, config)(window)
-    else:
-        size = _fit_window(window, short, long)
-    return View(*window, *size, flip, draw_colour(rng, config.colour))
+    return View(*sizing(window), flip, draw_colour(rng, config.colour))
 
 
 def draw_pseudo_clip(
@@ -94,20 +88,18 @@ def draw_pseudo_clip(
     """Two views of one image that pass for two frames of a video.
 
     Windows (as for crops) and colours are drawn independently, so that
-    the instances move, grow, leave and change their light; size and flip are shared, as in
-    pairs of real frames. With large-scale jitter both frames share its factor, up to 20 %.
+    the instances move, grow, leave and change their light; size (with its jitter) and flip are
+    shared, as in pairs of real frames.
     """
-    short, long, flip = _draw_size_and_flip(rng, config)
-    zoom = _draw_zoom(rng, height, width, config) if config.scale_jitter else None
-    views = []
-    for _ in range(2):
-        window = _draw_window(rng, height, width, config)
-        if zoom:
-            window, size = zoom(window, np.exp(rng.uniform(-_CLIP_ZOOM, _CLIP_ZOOM)))
-        else:
-            size = _fit_window(window, short, long)
-        views.append(View(*window, *size, flip, draw_colour(rng, config.colour)))
-    return views
+    sizing, flip = _draw_sizing_and_flip(rng, config)
+    return [
+        View(
+            *sizing(_draw_window(rng, height, width, config)),
+            flip,
+            draw_colour(rng, config.colour),
+        )
+        for _ in range(2)
+    ]
 
 
 def canvas_size(config: InputConfig) -> tuple[int, int] | None:
@@ -115,61 +107,59 @@ def canvas_size(config: InputConfig) -> tuple[int, int] | None:
     return (config.train_short[0], config.train_long[0]) if config.scale_jitter else None
 
 
-def _draw_size_and_flip(rng: np.random.Generator, config: InputConfig) -> tuple[int, int, bool]:
-    short = config.train_short[rng.integers(len(config.train_short))]
-    long = config.train_long[rng.integers(len(config.train_long))]
-    return short, long, bool(rng.random() < config.flip)
-
-
-def _fit_window(window: Window, short: int, long: int) -> tuple[int, int]:
-    top, left, bottom, right = window
-    return fit_size(bottom - top, right - left, short, long)
-
-
 @dataclass(frozen=True)
-class _Zoom:
-    """Large-scale jitter of one image: a scale, and which part of the result is kept.
+class _Sizing:
+    """From a window of an image to the window and the size of a view.
 
     Attributes:
-        scale: pixels of the result for each pixel of the image.
-        places: 0..1 for rows and columns: what exceeds the canvas is cut off before and after
-            the kept part in this proportion.
-        canvas: ``(height, width)`` in pixels.
+        short, long: a window is resized into ``long`` x ``short`` pixels, whichever way it lies.
+        jitter: factor on that size.
+        places: 0..1, for rows and columns: what exceeds the canvas is cut off before and after
+            the rest in this proportion.
+        canvas: ``(height, width)`` in pixels, or None for views of any size.
     """
 
-    scale: float
-    places: tuple[float, float]
-    canvas: tuple[int, int]
+    short: int
+    long: int
+    jitter: float = 1.0
+    places: tuple[float, float] = (0.5, 0.5)
+    canvas: tuple[int, int] | None = None
 
-    def __call__(self, window: Window, factor: float = 1.0) -> tuple[Window, tuple[int, int]]:
-        """The part of ``window`` that the canvas holds, and the size that it is resized to."""
+    def __call__(self, window: Window) -> tuple[int, int, int, int, int, int]:
+        """The view's top, left, bottom, right, height and width."""
         top, left, bottom, right = window
-        scale = self.scale * factor
-        (top, bottom, height), (left, right, width) = (
-            _fit_span(*span, scale, place, limit)
-            for span, place, limit in zip(
-                ((top, bottom), (left, right)), self.places, self.canvas, strict=True
+        size = fit_size(
+            bottom - top, right - left, self.short * self.jitter, self.long * self.jitter
+        )
+        if self.canvas is None:
+            return (*window, *size)
+        rows, columns = (
+            _cut_span(first, last, length, limit, place)
+            for first, last, length, limit, place in zip(
+                (top, left), (bottom, right), size, self.canvas, self.places, strict=True
             )
         )
-        return (top, left, bottom, right), (height, width)
+        height, width = map(min, size, self.canvas)
+        return rows[0], columns[0], rows[1], columns[1], height, width
 
 
-def _fit_span(
-    first: int, last: int, scale: float, place: float, limit: int
-) -> tuple[int, int, int]:
-    """``(first, last, resized length)`` of what ``limit`` pixels can show of a span."""
-    length = max(int((last - first) * scale + 0.5), 1)
+def _cut_span(first: int, last: int, length: int, limit: int, place: float) -> tuple[int, int]:
+    """The part of a span, resized to ``length`` pixels, of which ``limit`` are kept at most."""
     if length <= limit:
-        return first, last, length
-    kept = min(max(round(limit / scale), 1), last - first)
+        return first, last
+    kept = max(round((last - first) * limit / length), 1)
     first += round(place * (last - first - kept))
-    return first, first + kept, limit
+    return first, first + kept
 
 
-def _draw_zoom(rng: np.random.Generator, height: int, width: int, config: InputConfig) -> _Zoom:
-    short, long = canvas = canvas_size(config)
-    fit = min(long / max(height, width), short / min(height, width))
-    return _Zoom(fit * rng.uniform(*config.scale_jitter), (rng.random(), rng.random()), canvas)
+def _draw_sizing_and_flip(rng: np.random.Generator, config: InputConfig) -> tuple[_Sizing, bool]:
+    short = config.train_short[rng.integers(len(config.train_short))]
+    long = config.train_long[rng.integers(len(config.train_long))]
+    flip = bool(rng.random() < config.flip)
+    if not config.scale_jitter:
+        return _Sizing(short, long), flip
+    jitter, places = rng.uniform(*config.scale_jitter), (rng.random(), rng.random())
+    return _Sizing(short, long, jitter, places, canvas_size(config)), flip
 
 
 def _draw_window(rng: np.random.Generator, height: int, width: int, config: InputConfig) -> Window:
