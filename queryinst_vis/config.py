@@ -170,10 +170,12 @@ class InputConfig:
     # (or a crop of it) is resized to. What then exceeds the canvas of train_long x train_short
     # pixels is cut off at random, what is missing is padded: all batches have one size. []: off
     scale_jitter: list[float] = field(default_factory=list)
-    copy_paste: float = 0.0  # probability that instances of another sample are pasted in
-    copy_paste_max: int = 3  # at most this many of them
-    min_visible: int = 1  # instances with fewer mask pixels after all augmentation are left out
-    # A chain of torchvision.transforms.v2, applied last: names with arguments, for example
+    # Probability that masked instances of another sample are pasted in ("Simple Copy-Paste", same
+    # paper); in a pair they are in both frames, a plausible motion apart
+    copy_paste: float = 0.0
+    copy_paste_max: int = 3  # instances, from 1 to this many
+    min_visible: int = 1  # instances with fewer mask pixels after all augmentation are no targets
+    # Classes of torchvision.transforms.v2 with arguments, applied last, for example
     # [{name: RandomRotation, degrees: 5}]
     transforms: list[dict[str, Any]] = field(default_factory=list)
     max_frame_gap: int | None = None  # reference frames within this distance; None: whole video

@@ -187,6 +187,24 @@ def test_a_killed_run_resumes_exactly(tmp_path, videos, finished):
     assert list(metric(work_dir, "val/AP")) == [2, 4, 6]
 
 
+def test_augmentation_by_config_and_by_argument_resumes_exactly(tmp_path, videos, finished):
+    def noisy(sample):
+        return sample | {"image": sample["image"] // 2 + torch.randint(0, 99, (3, 1, 1)).byte()}
+
+    config = recipe(videos)
+    config.input.copy_paste = 1.0
+    config.input.scale_jitter = [0.5, 2.0]
+    config.input.transforms = [{"name": "RandomRotation", "degrees": 10}]
+    train(config, tmp_path / "straight", devices=1, transforms=noisy)
+    config.train.max_steps = 3
+    train(config, tmp_path / "halves", devices=1, transforms=noisy)
+    config.train.max_steps = 6
+    train(config, tmp_path / "halves", resume=True, devices=1, transforms=noisy)
+    assert_same_state(tmp_path / "halves", tmp_path / "straight")
+    with pytest.raises(AssertionError):
+        assert_same_state(finished, tmp_path / "straight")
+
+
 def test_an_average_of_the_weights_is_what_a_run_publishes(tmp_path, videos, finished):
     config = recipe(videos)
     config.train.average_decay = 0.5
