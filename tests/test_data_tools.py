@@ -294,7 +294,7 @@ def test_filter_keeps_tracks_that_are_long_enough():
     assert [annotation["id"] for annotation in part["annotations"]] == [31]
 
 
-@pytest.mark.parametrize("wanted", ["v12", "12"])
+@pytest.mark.parametrize("wanted", ["v12", "12", "v*2", "v[0-9]2", "[!w]12"])
 def test_filter_finds_videos_by_name_and_by_id(wanted):
     content = video_content()
     other = {**content["videos"][0], "id": 13, "file_names": [f"w/{i}.jpg" for i in range(4)]}

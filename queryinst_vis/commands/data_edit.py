@@ -59,6 +59,7 @@ def _add_filter(tools: Commands) -> None:
         "Ids stay as they are, so that results for the whole still belong to the part.",
         "queryinst-vis data filter train.json people.json --classes person --drop-empty",
         "queryinst-vis data filter train.json two.json --videos 0a49f5265b,0b34ec1d55",
+        "queryinst-vis data filter instances.json held_out.json --videos '*3.jpg'",
     )
     _add_set(parser)
     _add_out(parser)
@@ -69,7 +70,7 @@ def _add_filter(tools: Commands) -> None:
         "--videos",
         type=_names,
         metavar="A,B",
-        help="keep these videos or images, by name or id (default: all)",
+        help="keep these videos or images, by name or id; * and [!3] are wildcards (default: all)",
     )
     parser.add_argument(
         "--min-length",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from queryinst_vis.data.tools.annotation_set import (
@@ -79,12 +80,18 @@ def filter_set(
 def find_media(annotation_set: AnnotationSet, wanted: Sequence[str]) -> set[int]:
     """Ids of the videos or images that have one of the names or ids ``wanted``.
 
+    ``*``, ``?``, ``[abc]`` and ``[!abc]`` are wildcards, as for files in a shell.
+
     Raises:
         InputError: there is none such.
     """
     found: set[int] = set()
     for word in wanted:
-        matching = {i for i, m in annotation_set.media.items() if word in (m.name, str(i))}
+        matching = {
+            identity
+            for identity, medium in annotation_set.media.items()
+            if any(word == own or fnmatchcase(own, word) for own in (medium.name, str(identity)))
+        }
         if not matching:
             names = [medium.name for medium in annotation_set.media.values()]
             raise InputError(
