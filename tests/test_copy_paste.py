@@ -345,6 +345,15 @@ def test_switching_it_on_changes_nothing_but_what_is_pasted(videos, images):
     assert 15 < changed < 45
 
 
+def test_nothing_is_pasted_from_the_same_image_or_video(videos, images):
+    """The same object would be there twice, with two identities."""
+    for annotated in (videos, images):
+        samples = TrainingSamples(training_config(*annotated, pairs=True, copy_paste=1.0))
+        for number in range(8):
+            for frame in samples[number]:
+                assert set(frame.instance_ids) <= {30, 31, 44, 501}
+
+
 def test_pasted_instances_have_one_identity_in_both_frames(videos, images):
     samples = TrainingSamples(mixed(videos, images))
     shared = 0

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from queryinst_vis.config import Config, DatasetConfig
-from queryinst_vis.data.annotations import ImageRecord, read_annotations
+from queryinst_vis.data.annotations import read_annotations
 from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.copy_paste import paste
 from queryinst_vis.data.cutouts import draw_cutouts
@@ -29,6 +29,8 @@ from queryinst_vis.data.views import canvas_size
 from queryinst_vis.data.youtube_vis import YouTubeVisDataset
 from queryinst_vis.errors import InputError
 from queryinst_vis.structures import Batch, Target
+
+_DONOR_DRAWS = 10  # attempts at finding another image or video to paste from
 
 
 def open_dataset(config: DatasetConfig, classes: list[str]) -> CocoDataset | YouTubeVisDataset:
@@ -155,8 +157,7 @@ class TrainingSamples(Dataset):
         """
         pasting, transforming = (self._generator(number, stream) for stream in range(2))
         if pasting.random() < self._input.copy_paste:
-            cutouts = draw_cutouts(pasting, frames, self._donor(pasting), self._input)
-            frames = [paste(frame, over) for frame, over in zip(frames, cutouts, strict=True)]
+            frames = self._paste(frames, number, pasting)
         if self._transforms:
             seed = int(transforming.integers(2**32))
             frames = [apply_transforms(frame, self._transforms, seed) for frame in frames]
@@ -167,10 +168,25 @@ class TrainingSamples(Dataset):
         sequence = np.random.SeedSequence([self._seed, number], spawn_key=(stream,))
         return np.random.default_rng(sequence)
 
-    def _donor(self, rng: np.random.Generator) -> ImageRecord:
-        """The image of a random sample, from the same mixture of sets as all samples."""
-        source, item = self._order[int(rng.integers(self._order.epoch_length))]
-        return self._sources[source].record(item)
+    def _paste(self, frames: list[Frame], number: int, rng: np.random.Generator) -> list[Frame]:
+        """Paste instances of a random sample, from the same mixture of sets as all samples.
+
+        It is of another image or video than sample ``number``: the same object would be seen
+        twice otherwise, with two identities. If chance finds no other, nothing is pasted.
+        """
+        own = self._origin(number)
+        draws = rng.integers(self._order.epoch_length, size=_DONOR_DRAWS).tolist()
+        donor = next((draw for draw in draws if self._origin(draw) != own), None)
+        if donor is None:
+            return frames
+        source, item = self._order[donor]
+        cutouts = draw_cutouts(rng, frames, self._sources[source].record(item), self._input)
+        return [paste(frame, over) for frame, over in zip(frames, cutouts, strict=True)]
+
+    def _origin(self, number: int) -> tuple[int, int]:
+        """The set of sample ``number``, and the image or video in it."""
+        source, item = self._order[number]
+        return source, self._sources[source].origin(item)
 
 
 def _open_source(entry: DatasetConfig, config: Config) -> ImageSamples | VideoSamples:

@@ -41,6 +41,10 @@ class ImageSamples:
     def __len__(self) -> int:
         return len(self._images)
 
+    def origin(self, index: int) -> int:
+        """Which image sample ``index`` is of."""
+        return index
+
     def record(self, index: int) -> ImageRecord:
         """The image of sample ``index`` and its instances."""
         return self._images[index]
@@ -91,6 +95,10 @@ class VideoSamples:
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    def origin(self, index: int) -> int:
+        """Which video sample ``index`` is of."""
+        return self._keys[index][0]
 
     def record(self, index: int) -> ImageRecord:
         """The key frame of sample ``index`` and the instances that it shows."""
