@@ -1,0 +1,153 @@
+"""What copy-paste, box-only annotations and ignore regions are worth to the `people` recipe.
+
+    python benchmarks/supervision.py --init people --seeds 3
+
+continues the training of weights for a few hundred steps with `configs/people.yaml`, and as often
+with one of the three left out, scores the average of the weights on held-out images of COCO and
+frames of MOTS, and prints means and standard deviations over the seeds. QUERYINST_VIS_DATA and the
+files in work/ are those of docs/weights.md. A run that was interrupted goes on where it stopped; a
+finished one is not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, stdev
+
+from rich.console import Console
+from rich.table import Table
+
+from queryinst_vis.config import Config, DatasetConfig, load_config
+from queryinst_vis.engine.allocator import keep_freed_memory
+from queryinst_vis.engine.evaluate import test_image
+from queryinst_vis.engine.train import train
+from queryinst_vis.files import read_json, write_json_atomically
+
+CONFIG = Path(__file__).resolve().parent.parent / "configs" / "people.yaml"
+IMAGES = {
+    "coco": ("work/coco_person_val.json", "coco_person/images"),
+    "mots": ("work/mots_val_coco.json", "mots/images"),
+}
+"""Held-out sets: annotations, and images below QUERYINST_VIS_DATA/data."""
+METRICS = (("segm", "AP"), ("segm", "AP50"), ("bbox", "AP"), ("bbox", "AP50"))
+
+
+def without_boxes(config: Config) -> Config:
+    """Without the set of which most people have a box and no mask."""
+    sets = [entry for entry in config.data.train_extra if "boxes" not in entry.annotations]
+    return replace(config, data=replace(config.data, train_extra=sets))
+
+
+def without_copy_paste(config: Config) -> Config:
+    """Without instances pasted from other images."""
+    return replace(config, input=replace(config.input, copy_paste=0.0))
+
+
+def without_ignoring(config: Config) -> Config:
+    """With every unmatched query as a negative, crowds or not."""
+    return replace(config, losses=replace(config.losses, ignore_overlap=None))
+
+
+VARIANTS: dict[str, Callable[[Config], Config]] = {
+    "everything": lambda config: config,
+    "no copy-paste": without_copy_paste,
+    "no box-only set": without_boxes,
+    "no ignore regions": without_ignoring,
+}
+
+
+def main() -> None:
+    """Perform what is not done yet, seed by seed, and print the table."""
+    arguments = parse_arguments()
+    keep_freed_memory()
+    names = arguments.only or list(VARIANTS)
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for seed in range(arguments.seeds):  # an early stop leaves whole comparisons behind
+        for name in names:
+            found[name].append(perform(arguments, name, seed))
+    report(found, arguments)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--init", required=True, metavar="WEIGHTS", help="where every run starts: name or file")
+    add("--work-dir", type=Path, default=Path("work/supervision"), metavar="DIR")
+    add("--steps", type=int, default=400, metavar="N", help="of every run (default: 400)")
+    add("--seeds", type=int, default=3, metavar="N", help="runs of every variant (default: 3)")
+    add("--only", nargs="+", choices=VARIANTS, metavar="VARIANT", help=", ".join(VARIANTS))
+    add("--size", default="400x224", metavar="WxH", help="network input (default: 400x224)")
+    return parser.parse_args()
+
+
+def perform(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, float]:
+    """Train and score one run; returns ``{"SET METRIC": value}``."""
+    folder = arguments.work_dir / f"steps{arguments.steps}" / name.replace(" ", "_") / f"seed{seed}"
+    scores = folder / "scores.json"
+    if not scores.exists():
+        config = VARIANTS[name](run_config(arguments, seed))
+        weights = folder / "final.safetensors"
+        if not weights.exists():
+            train(config, folder, resume=(folder / "config.yaml").exists(), devices=1)
+        write_json_atomically(scores, score(config, weights, folder))
+    return read_json(scores, "scores")
+
+
+def run_config(arguments: argparse.Namespace, seed: int) -> Config:
+    """The recipe, shortened."""
+    width, height = arguments.size.split("x")
+    return load_config(
+        CONFIG,
+        [
+            f"seed={seed}",
+            f"input.train_short=[{height}]",
+            f"input.train_long=[{width}]",
+            f"input.test_short={height}",
+            f"input.test_long={width}",
+            "data.val.annotations=null",
+            "model.backbone.weights=null",
+            f"train.init_weights={arguments.init}",
+            f"train.max_steps={arguments.steps}",
+            "train.lr=2e-4",
+            f"train.lr_steps=[{arguments.steps * 3 // 4}]",
+            "train.warmup_steps=50",
+            "train.average_decay=0.99",
+        ],
+    )
+
+
+def score(config: Config, weights: Path, folder: Path) -> dict[str, float]:
+    """COCO metrics on the held-out images."""
+    found = {}
+    for name, (annotations, images) in IMAGES.items():
+        data = Path(config.data.train.images).parents[1]
+        test = DatasetConfig(annotations=annotations, images=str(data / images))
+        tested = replace(config, data=replace(config.data, test=test))
+        metrics = test_image(tested, weights, folder / f"{name}.json", devices=1)
+        found |= {f"{name} {kind} {key}": metrics[kind][key] for kind, key in METRICS}
+    return found
+
+
+def report(found: dict[str, list[dict[str, float]]], arguments: argparse.Namespace) -> None:
+    """Print mean and standard deviation of every metric, in percent."""
+    title = f"{arguments.steps} steps from {arguments.init}, {arguments.seeds} seeds"
+    columns = [f"{name} {kind} {key}" for name in IMAGES for kind, key in METRICS]
+    table = Table("", *columns, title=title)
+    for name, runs in found.items():
+        cells = []
+        for column in columns:
+            values = [100 * run[column] for run in runs]
+            spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
+            cells.append(f"{mean(values):.1f}{spread}")
+        table.add_row(name, *cells)
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()
