@@ -125,9 +125,9 @@ def run_config(arguments: argparse.Namespace, seed: int) -> Config:
 def score(config: Config, weights: Path, folder: Path) -> dict[str, float]:
     """COCO metrics on the held-out images."""
     found = {}
-    for name, (annotations, images) in IMAGES.items():
+    for name, (file, images) in IMAGES.items():
         data = Path(config.data.train.images).parents[1]
-        test = DatasetConfig(annotations=annotations, images=str(data / images))
+        test = DatasetConfig(annotations=file, images=str(data / images))
         tested = replace(config, data=replace(config.data, test=test))
         metrics = test_image(tested, weights, folder / f"{name}.json", devices=1)
         found |= {f"{name} {kind} {key}": metrics[kind][key] for kind, key in METRICS}
