@@ -187,6 +187,9 @@ class TrainConfig:
 
     max_steps: int = 90000
     batch_size: int = 16  # images (or pairs) of one process and batch
+    # Samples of similar shape, chosen among so many consecutive ones, make up a batch, which needs
+    # less padding; 0: batches are consecutive samples. It does nothing under input.scale_jitter.
+    shape_window: int = 0
     accumulate: int = 1  # batches whose gradients are added up in one step (an update)
     both_ways: bool = False  # video: each frame of a pair is key and reference of the other
     lr: float = 2.5e-5

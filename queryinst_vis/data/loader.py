@@ -20,7 +20,7 @@ from queryinst_vis.data.copy_paste import paste
 from queryinst_vis.data.cutouts import draw_cutouts
 from queryinst_vis.data.frames import Frame, without_small
 from queryinst_vis.data.input_checks import check_input
-from queryinst_vis.data.order import SampleOrder
+from queryinst_vis.data.order import BatchOrder, SampleOrder
 from queryinst_vis.data.pairs import ImageSamples, VideoSamples
 from queryinst_vis.data.transforms import normalise, padded_size
 from queryinst_vis.data.v2_samples import Transforms, apply_transforms
@@ -69,12 +69,13 @@ def train_loader(
     With ``model.track.enabled`` every batch has a reference: another frame of the same video,
     or another view of the same image.
 
-    Sample n is a function of ``(seed, n)`` alone. Step s of a rank takes the samples from
-    ``(s * world_size + rank) * batch_size`` on, so that ranks share nothing, the number of
+    Sample n is a function of ``(seed, n)`` alone. Step s of a rank takes batch
+    ``s * world_size + rank`` of a ``BatchOrder``, so that ranks share nothing, the number of
     workers changes nothing, and a resumed training sees what the unbroken one would have seen.
 
     Args:
-        config: reads ``seed``, ``data``, ``input``, ``train.batch_size``, ``model.classes``,
+        config: reads ``seed``, ``data``, ``input``, ``train.batch_size``,
+            ``train.shape_window``, ``model.classes``,
             ``model.track.enabled``, ``losses.ignore_overlap`` (targets have regions to ignore
             where it is set) and the backbone's mean and std.
         start_step: number of batches that this rank has had before.
@@ -94,13 +95,18 @@ def train_loader(
     for key, value, lowest in (
         ("seed", config.seed, 0),
         ("train.batch_size", config.train.batch_size, 1),
+        ("train.shape_window", config.train.shape_window, 0),
         ("data.num_workers", config.data.num_workers, 0),
     ):
         if value < lowest:
             raise InputError(f"{key} is {value}: expected {lowest} or more")
+    samples = TrainingSamples(config, transforms)
+    order = BatchOrder(
+        config.train.batch_size, config.train.shape_window, config.seed, samples.shape
+    )
     loader = DataLoader(
-        TrainingSamples(config, transforms),
-        batch_sampler=_batch_numbers(config.train.batch_size, start_step, rank, world_size),
+        samples,
+        batch_sampler=(order[step * world_size + rank] for step in count(start_step)),
         num_workers=config.data.num_workers,
         collate_fn=Collate(
             config.model.backbone.mean, config.model.backbone.std, canvas_size(config.input)
@@ -144,6 +150,11 @@ class TrainingSamples(Dataset):
             return self._augment(self._draw(number), number)
         except InputError as error:
             return error
+
+    def shape(self, number: int) -> tuple[int, int]:
+        """``(height, width)`` of sample ``number`` before transforms, without loading it."""
+        source, item = self._order[number]
+        return self._sources[source].shape(item, np.random.default_rng([self._seed, number]))
 
     def _draw(self, number: int) -> list[Frame]:
         source, item = self._order[number]
@@ -209,14 +220,6 @@ def _open_source(entry: DatasetConfig, config: Config) -> ImageSamples | VideoSa
     if not len(source):
         raise InputError(f"{entry.annotations}: no instance of the model's classes to train on")
     return source
-
-
-def _batch_numbers(
-    batch_size: int, start_step: int, rank: int, world_size: int
-) -> Iterator[list[int]]:
-    for step in count(start_step):
-        first = (step * world_size + rank) * batch_size
-        yield list(range(first, first + batch_size))
 
 
 def _prepare_worker(worker: int) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import accumulate
 
 import numpy as np
+
+_BATCHES = 2**31  # stream of the batches' order; the others are numbers of epochs and sets
 
 
 class SampleOrder:
@@ -47,6 +49,79 @@ class SampleOrder:
         draw = epoch * self._quotas[chosen] + entry - (self._ends[chosen] - self._quotas[chosen])
         turn, item = divmod(draw, self._sizes[chosen])
         return chosen, int(_permutation(self._sizes[chosen], self._seed, chosen, turn)[item])
+
+
+class BatchOrder:
+    """Which samples make up batch n of all processes: neighbours, or those of similar shape.
+
+    A batch is padded to its largest height and width. In windows of the seeded order, samples are
+    put together that need little padding; the windows follow each other, and every sample comes
+    as often and nearly as early as without.
+
+    Args:
+        batch_size: samples of a batch.
+        window: samples among which those of a batch are chosen; up to ``batch_size`` there is no
+            choice.
+        seed: of the order of the batches within a window.
+        shape: ``(height, width)`` of a sample by its number, without loading it.
+    """
+
+    def __init__(
+        self,
+        batch_size: int,
+        window: int,
+        seed: int,
+        shape: Callable[[int], tuple[int, int]],
+    ) -> None:
+        self._batch_size = batch_size
+        self._batches = max(window // batch_size, 1)  # of a window
+        self._seed = seed
+        self._shape = shape
+        self._current: tuple[int, list[list[int]]] = (-1, [])
+
+    def __getitem__(self, number: int) -> list[int]:
+        """Numbers of the samples of batch ``number`` (0 or more)."""
+        window, place = divmod(number, self._batches)
+        if self._current[0] != window:  # batches are asked for one after the other
+            self._current = window, self._group(window)
+        return self._current[1][place]
+
+    def _group(self, window: int) -> list[list[int]]:
+        """The batches of a window, in the order in which they come."""
+        size = self._batches * self._batch_size
+        samples = range(window * size, (window + 1) * size)
+        if self._batches == 1:
+            return [list(samples)]
+        batches = group_by_shape({n: self._shape(n) for n in samples}, self._batch_size)
+        return [batches[i] for i in _permutation(len(batches), self._seed, _BATCHES, window)]
+
+
+def group_by_shape(shapes: dict[int, tuple[int, int]], batch_size: int) -> list[list[int]]:
+    """Put samples together that need little padding to a common height and width.
+
+    The largest sample that is left takes those which add the least padding to it.
+
+    Args:
+        shapes: ``(height, width)`` of each sample; as many as fill whole batches.
+        batch_size: samples of a batch.
+    """
+    left = sorted(shapes, key=lambda n: (-shapes[n][0] * shapes[n][1], n))
+    batches = []
+    while left:
+        batch = [left.pop(0)]
+        height, width = shapes[batch[0]]
+        for _ in range(batch_size - 1):
+
+            def padding(n: int, height: int = height, width: int = width) -> int:
+                own_height, own_width = shapes[n]
+                return max(height, own_height) * max(width, own_width) - own_height * own_width
+
+            chosen = min(left, key=padding)
+            left.remove(chosen)
+            batch.append(chosen)
+            height, width = max(height, shapes[chosen][0]), max(width, shapes[chosen][1])
+        batches.append(batch)
+    return batches
 
 
 @lru_cache(maxsize=32)

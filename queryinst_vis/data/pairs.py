@@ -57,11 +57,18 @@ class ImageSamples:
         """
         record = self.record(index)
         image = load_pixels(record)
+        return [look(image, record, view, self._ignore) for view in self._views(index, rng)]
+
+    def shape(self, index: int, rng: np.random.Generator) -> tuple[int, int]:
+        """``(height, width)`` that the frames of ``draw`` need, from the same random numbers."""
+        views = self._views(index, rng)
+        return max(view.height for view in views), max(view.width for view in views)
+
+    def _views(self, index: int, rng: np.random.Generator) -> list[View]:
+        record = self.record(index)
         if self._paired:
-            views = draw_pseudo_clip(rng, record.height, record.width, self._config)
-        else:
-            views = [draw_view(rng, record.height, record.width, self._config)]
-        return [look(image, record, view, self._ignore) for view in views]
+            return draw_pseudo_clip(rng, record.height, record.width, self._config)
+        return [draw_view(rng, record.height, record.width, self._config)]
 
 
 class VideoSamples:
@@ -113,11 +120,20 @@ class VideoSamples:
         """
         number, key = self._keys[index]
         video, annotated = self._frames[number]
-        view = draw_view(rng, video.height, video.width, self._config)
+        view = self._view(index, rng)
         places = [key]
         if self._paired:
             places.append(draw_reference(rng, key, annotated, self._config.max_frame_gap))
         return [_look_at(video, place, view, self._ignore) for place in places]
+
+    def shape(self, index: int, rng: np.random.Generator) -> tuple[int, int]:
+        """``(height, width)`` that the frames of ``draw`` need, from the same random numbers."""
+        view = self._view(index, rng)
+        return view.height, view.width
+
+    def _view(self, index: int, rng: np.random.Generator) -> View:
+        video, _ = self._frames[self._keys[index][0]]
+        return draw_view(rng, video.height, video.width, self._config)
 
 
 def shows_negatives(record: ImageRecord, ignore: bool) -> bool:

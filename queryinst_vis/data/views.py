@@ -87,19 +87,14 @@ def draw_pseudo_clip(
 ) -> list[View]:
     """Two views of one image that pass for two frames of a video.
 
-    Windows (as for crops) and colours are drawn independently, so that
-    the instances move, grow, leave and change their light; size (with its jitter) and flip are
-    shared, as in pairs of real frames.
+    Their windows (as for crops) differ in place and scale, and their colours differ, so that the
+    instances move, grow, leave and change their light. The windows' aspect, and with it the size
+    of the views, flip and jitter are shared, as in pairs of real frames.
     """
     sizing, flip = _draw_sizing_and_flip(rng, config)
-    return [
-        View(
-            *sizing(_draw_window(rng, height, width, config)),
-            flip,
-            draw_colour(rng, config.colour),
-        )
-        for _ in range(2)
-    ]
+    first = _draw_window(rng, height, width, config)
+    windows = [first, _zoom_window(rng, height, width, first, config)]
+    return [View(*sizing(window), flip, draw_colour(rng, config.colour)) for window in windows]
 
 
 def canvas_size(config: InputConfig) -> tuple[int, int] | None:
@@ -169,23 +164,47 @@ def _draw_window(rng: np.random.Generator, height: int, width: int, config: Inpu
     pixels of the image resized to one of these short sides, or all where it has fewer. What DETR
     resizes, crops and resizes again is one window and one resize here, which blurs less.
     """
+    ranges = _side_ranges(rng, height, width, config)
+    crop_height, crop_width = (max(round(rng.uniform(*side)), 1) for side in ranges)
+    return _place_window(rng, height, width, crop_height, crop_width)
+
+
+def _zoom_window(
+    rng: np.random.Generator, height: int, width: int, window: Window, config: InputConfig
+) -> Window:
+    """Another window with the same aspect, whose sides are within the ranges of crops too."""
+    sides = window[2] - window[0], window[3] - window[1]
+    ranges = _side_ranges(rng, height, width, config)
+    lowest = max(low / side for side, (low, _) in zip(sides, ranges, strict=True))
+    highest = min(high / side for side, (_, high) in zip(sides, ranges, strict=True))
+    zoom = rng.uniform(min(lowest, 1), max(highest, 1))
+    crop_height, crop_width = (
+        min(max(round(side * zoom), 1), limit)
+        for side, limit in zip(sides, (height, width), strict=True)
+    )
+    return _place_window(rng, height, width, crop_height, crop_width)
+
+
+def _side_ranges(
+    rng: np.random.Generator, height: int, width: int, config: InputConfig
+) -> list[tuple[float, float]]:
+    """Lowest and highest height, and width, of a crop in pixels of the image."""
     units = height, width
     if config.crop_short:
         short = config.crop_short[rng.integers(len(config.crop_short))]
         units = (min(height, width) / short,) * 2
-    crop_height = _draw_side(rng, height, units[0], config.crop_range)
-    crop_width = _draw_side(rng, width, units[1], config.crop_range)
+    return [
+        tuple(unit * min(bound, side / unit) for bound in config.crop_range)
+        for side, unit in zip((height, width), units, strict=True)
+    ]
+
+
+def _place_window(
+    rng: np.random.Generator, height: int, width: int, crop_height: int, crop_width: int
+) -> Window:
     top = int(rng.integers(height - crop_height + 1))
     left = int(rng.integers(width - crop_width + 1))
     return top, left, top + crop_height, left + crop_width
-
-
-def _draw_side(
-    rng: np.random.Generator, side: int, unit: float, crop_range: Sequence[float]
-) -> int:
-    """Pixels of a crop's side: ``crop_range`` units, at most the whole ``side``."""
-    low, high = (min(bound, side / unit) for bound in crop_range)
-    return max(round(unit * rng.uniform(low, high)), 1)
 
 
 def draw_colour(rng: np.random.Generator, strength: float) -> np.ndarray | None:
