@@ -1,51 +1,148 @@
-"""Where a training step's time goes: data, forward with losses, backward, update.
+"""Where a training step's time goes, and what each step towards speed is worth.
 
 Runs the steps of a config on its own data, in one process, with the data loaded in that process,
-so that decoding and augmenting are seen and not hidden by workers. Prints the median seconds of
-each part and images per second; a checkout of another commit on PYTHONPATH compares::
+so that decoding and augmenting are seen and not hidden by workers, and prints the median seconds of
+each part::
 
-    OMP_NUM_THREADS=1 python benchmarks/training.py configs/people.yaml
+    python benchmarks/training.py configs/people.yaml
+
+``--compare`` runs the same steps once for every variant, each in a process of its own: the plain
+model in float32 with consecutive samples in a batch, then one measure more in each line. It prints
+the mean seconds of a step, since rare shapes are what costs, the ratios, and by how much the losses
+differ where the batches are the same::
+
+    python benchmarks/training.py configs/people.yaml --compare --steps 60
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import subprocess
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from statistics import median
+from contextlib import nullcontext
+from dataclasses import dataclass
+from statistics import mean, median
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import nn
+from torch.optim import AdamW
 
 from queryinst_vis.config import Config, load_config
 from queryinst_vis.data.loader import train_loader
-from queryinst_vis.engine.schedule import build_optimizer
+from queryinst_vis.engine.allocator import keep_freed_memory
+from queryinst_vis.engine.launch import choose_precision
+from queryinst_vis.engine.schedule import build_optimizer, parameter_groups
 from queryinst_vis.engine.step import TrainingStep
+from queryinst_vis.interop.transfer import initialise_from
 from queryinst_vis.losses.criterion import Criterion
 from queryinst_vis.models.build import build_model
+from queryinst_vis.models.training_form import to_training_form
 
 PARTS = ("data", "forward and losses", "backward", "update")
-Times = dict[str, list[float]]
+KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 
 
-def time_steps(config: Config, steps: int) -> tuple[Times, int]:
-    """Seconds of every part of every step, and the images of a step."""
+@dataclass(frozen=True)
+class Variant:
+    """One way to run the same training.
+
+    Attributes:
+        form: the model in the form that trains on CPUs.
+        fused: one kernel for the update of all weights.
+        kernels: that oneDNN keeps.
+        precision: Lightning Fabric's name.
+        window: ``train.shape_window``.
+    """
+
+    form: bool = True
+    fused: bool = True
+    kernels: int = 20000
+    precision: str = "bf16-mixed"
+    window: int = 32
+
+
+VARIANTS = {
+    "plain": Variant(False, False, 1024, "32-true", 0),
+    "folded norms, channels last": Variant(True, False, 1024, "32-true", 0),
+    "fused optimizer": Variant(True, True, 1024, "32-true", 0),
+    "oneDNN keeps its kernels": Variant(True, True, 20000, "32-true", 0),
+    "bf16": Variant(True, True, 20000, "bf16-mixed", 0),
+    "batches of similar shape": Variant(),
+}
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = parse_arguments()
+    if arguments.compare:
+        compare(arguments)
+        return
+    keep_freed_memory()
+    config = load_config(arguments.config, [*arguments.overrides, "data.num_workers=0"])
+    if arguments.variant:
+        config.train.shape_window = VARIANTS[arguments.variant].window
+    variant = VARIANTS.get(
+        arguments.variant, Variant(precision=choose_precision(config.train.precision))
+    )
+    measured = measure(config, variant, arguments.steps)
+    if arguments.variant:
+        print(json.dumps(measured))
+    else:
+        report(measured, arguments.config)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", help="a training config, e.g. configs/people.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("--steps", type=int, default=12, metavar="N", help="default: %(default)s")
+    parser.add_argument("--compare", action="store_true", help="run every variant")
+    parser.add_argument("--variant", choices=VARIANTS, help="run this one and print JSON")
+    return parser.parse_args()
+
+
+def measure(config: Config, variant: Variant, steps: int) -> dict[str, Any]:
+    """Seconds of every part of every step, losses, and the sizes of the batches."""
     torch.manual_seed(config.seed)
     model = build_model(config)
+    if config.train.init_weights:
+        initialise_from(model, config, config.train.init_weights)
+    if variant.form:
+        to_training_form(model)
     criterion = Criterion(config.losses, config.model.mask.parallel)
     step = TrainingStep(model, criterion, config.losses.track, config.train.both_ways).train()
-    optimizer = build_optimizer(model, config.train)
+    optimizer = (
+        build_optimizer(model, config.train)
+        if variant.fused
+        else AdamW(parameter_groups(model, config.train), lr=config.train.lr)
+    )
+    for group in optimizer.param_groups:
+        group["lr"] = 1e-5  # far from divergence, whatever the schedule
     batches = iter(train_loader(config, 0, 0, 1))
-    times: Times = defaultdict(list)
+    times: dict[str, list[float]] = defaultdict(list)
+    losses, pixels = [], []
 
     def timed(part: str, call: Callable):
         start = time.perf_counter()
         result = call()
         times[part].append(time.perf_counter() - start)
         return result
+
+    def forward(batch):
+        mixed = variant.precision == "bf16-mixed"
+        with torch.autocast("cpu", torch.bfloat16) if mixed else nullcontext():
+            return sum(step(batch).values())
 
     def update() -> None:
         nn.utils.clip_grad_norm_(model.parameters(), config.train.clip_norm)
@@ -54,24 +151,25 @@ def time_steps(config: Config, steps: int) -> tuple[Times, int]:
 
     for _ in range(steps + 1):  # the first one warms up
         batch = timed("data", lambda: next(batches))
-        losses = timed("forward and losses", lambda batch=batch: step(batch))
-        timed("backward", sum(losses.values()).backward)
+        loss = timed("forward and losses", lambda batch=batch: forward(batch))
+        timed("backward", loss.backward)
         timed("update", update)
-    images = len(batch.images) * (1 if batch.reference is None else 2)
-    return {part: values[1:] for part, values in times.items()}, images
+        losses.append(loss.item())
+        frames = 1 if batch.reference is None else 2
+        pixels.append(frames * len(batch.images) * batch.images.shape[2] * batch.images.shape[3])
+    return {
+        "times": {part: values[1:] for part, values in times.items()},
+        "losses": losses,
+        "pixels": mean(pixels[1:]),
+        "images": frames * len(batch.images),
+    }
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("config", help="a training config, e.g. configs/people.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    parser.add_argument("--steps", type=int, default=12, metavar="N")
-    arguments = parser.parse_args()
-    config = load_config(arguments.config, [*arguments.overrides, "data.num_workers=0"])
-    times, images = time_steps(config, arguments.steps)
-    table = Table("part", "seconds", "share", title=f"{arguments.config}: {images} images a step")
-    medians = {part: median(times[part]) for part in PARTS}
+def report(measured: dict[str, Any], name: str) -> None:
+    """Print the parts of a step."""
+    images = measured["images"]
+    table = Table("part", "seconds", "share", title=f"{name}: {images} images a step")
+    medians = {part: median(measured["times"][part]) for part in PARTS}
     total = sum(medians.values())
     for part, seconds in medians.items():
         table.add_row(part, f"{seconds:.3f}", f"{seconds / total:.0%}")
@@ -81,6 +179,45 @@ def main() -> None:
         f"{images / total:.2f} images/s; {images / (total - medians['data']):.2f} with data ready; "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}"
     )
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Run every variant in turn and print the ratios."""
+    words = [sys.executable, __file__, arguments.config, *arguments.overrides]
+    table = Table("", "s/step", "faster", "data", "pixels", "largest loss difference")
+    first = None
+    for name, variant in VARIANTS.items():
+        environment = {**os.environ, KERNELS: str(variant.kernels)}
+        options = ["--steps", str(arguments.steps), "--variant", name]
+        done = subprocess.run(
+            [*words, *options], env=environment, check=True, stdout=subprocess.PIPE, text=True
+        )
+        measured = json.loads(done.stdout.splitlines()[-1])
+        first = first or measured
+        steps = [sum(parts) for parts in zip(*measured["times"].values(), strict=True)]
+        reference = [sum(parts) for parts in zip(*first["times"].values(), strict=True)]
+        same = variant.window == VARIANTS["plain"].window
+        table.add_row(
+            name,
+            f"{mean(steps):.3f}",
+            f"{mean(reference) / mean(steps):.2f}",
+            f"{mean(measured['times']['data']):.3f}",
+            f"{measured['pixels'] / first['pixels']:.0%}",
+            f"{_difference(measured, first):.1e}" if same else "other batches",
+        )
+    console = Console(width=110)
+    console.print(table)
+    able = [name for name, there in torch.cpu.get_capabilities().items() if there is True]
+    console.print(
+        f"{arguments.config}, {arguments.steps} steps; {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__}; CPU: {', '.join(able)}"
+    )
+
+
+def _difference(measured: dict[str, Any], first: dict[str, Any]) -> float:
+    """The largest relative difference of the losses of the first 50 steps."""
+    pairs = zip(measured["losses"][:50], first["losses"][:50], strict=True)
+    return max(abs(ours - theirs) / abs(theirs) for ours, theirs in pairs)
 
 
 if __name__ == "__main__":

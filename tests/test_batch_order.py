@@ -33,7 +33,8 @@ def test_every_sample_is_in_one_batch(shapes, batch_size):
 
 
 def test_portrait_and_landscape_images_are_kept_apart():
-    shapes = {0: (30, 50), 1: (50, 30), 2: (28, 50), 3: (50, 30), 4: (50, 32), 5: (30, 49)}
+    sizes = [(30, 50), (50, 30), (28, 50), (50, 30), (50, 32), (30, 49), (29, 50), (48, 31)]
+    shapes = dict(enumerate(sizes))
     batches = group_by_shape(shapes, 2)
     for batch in batches:
         assert len({shapes[n][0] > shapes[n][1] for n in batch}) == 1

@@ -6,13 +6,14 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from queryinst_vis.engine.launch import choose_precision
 from queryinst_vis.engine.step import TrainingStep
 from queryinst_vis.losses.criterion import Criterion
 from queryinst_vis.models.build import build_model
-from queryinst_vis.models.training_form import FoldedConv, to_training_form
+from queryinst_vis.models.training_form import FoldedConv, depthwise_5x5, to_training_form
 from queryinst_vis.structures import Batch, Target
 from tests.closeness import assert_equal_to_rounding
 from tests.tiny import tiny_config
@@ -106,20 +107,35 @@ def test_batch_norms_that_are_trained_stay():
         assert torch.equal(value, before[name]), name
 
 
-def test_depthwise_convolutions_stay_in_full_precision():
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (2, 1)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gradients_of_5x5_depthwise_convolutions(stride, layout):
+    torch.manual_seed(0)
+    x = torch.randn(2, 6, 13, 18, dtype=torch.float64).to(memory_format=layout).requires_grad_()
+    weight = torch.randn(6, 1, 5, 5, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(6, dtype=torch.float64, requires_grad=True)
+    ours = depthwise_5x5(x, weight, bias, stride)
+    theirs = F.conv2d(x, weight, bias, stride, groups=6)
+    assert torch.equal(ours, theirs)
+    gradient = torch.randn_like(ours)
+    for found, expected in zip(
+        torch.autograd.grad(ours, (x, weight, bias), gradient),
+        torch.autograd.grad(theirs, (x, weight, bias), gradient),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, expected)
+
+
+def test_convolutions_follow_autocast():
     model, _ = build()
     to_training_form(model)
-    seen = {}
+    dtypes = set()
     for module in model.backbone.modules():
         if isinstance(module, FoldedConv):
-            module.register_forward_hook(
-                lambda module, inputs, output: seen.setdefault(module.groups > 1, set()).add(
-                    output.dtype
-                )
-            )
+            module.register_forward_hook(lambda module, inputs, out: dtypes.add(out.dtype))
     with torch.autocast("cpu", torch.bfloat16):
         model.extract_features(torch.randn(1, 3, 64, 64))
-    assert seen == {True: {torch.float32}, False: {torch.bfloat16}}
+    assert dtypes == {torch.bfloat16}
 
 
 @pytest.mark.parametrize(

@@ -42,10 +42,9 @@ class RoIExtractor(nn.Module):
             ``(sum R_b, C, roi_size, roi_size)`` in the order of ``boxes``, in the maps'
             precision; no gradient flows to the boxes.
         """
-        counts = torch.tensor([len(b) for b in boxes], device=boxes[0].device)
         flat = torch.cat(boxes).detach().float()  # half precision would move boxes by pixels
-        image = torch.arange(len(boxes), device=flat.device).repeat_interleave(counts)
-        rois = torch.cat((image[:, None].to(flat.dtype), flat), dim=1)
+        image = torch.cat([flat.new_full((len(b), 1), index) for index, b in enumerate(boxes)])
+        rois = torch.cat((image, flat), dim=1)
         levels = assign_levels(flat, len(features))
         in_bags = has_bags(flat.device, self.sampling_ratio)
         if in_bags:
