@@ -97,6 +97,13 @@ def _add_mots(datasets: Commands) -> None:
     parser.add_argument(
         "--clip-length", type=int, metavar="N", help="cut sequences into videos of N frames"
     )
+    parser.add_argument(
+        "--sequence",
+        dest="sequences",
+        action="append",
+        metavar="NAME",
+        help="convert this sequence; may be given several times (default: all sequences)",
+    )
     _add_coco(parser)
     parser.add_argument(
         "--from",
@@ -117,6 +124,7 @@ def _run_mots(arguments: argparse.Namespace) -> None:
         clip_length=arguments.clip_length,
         coco_json=arguments.coco,
         source=arguments.form,
+        sequences=arguments.sequences,
     )
     print(line)
 

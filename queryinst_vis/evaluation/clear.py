@@ -68,7 +68,7 @@ def clear_counts(similarity: TrackSimilarity) -> ClearCounts:
     Metrics*, 2008; on masks, Voigtlaender et al., *MOTS*, CVPR 2019. The matching and the
     counting are those of the package ``trackeval``.
     """
-    followers, ious = _follow(similarity)
+    followers, ious = follow(similarity)
     followed = followers != NONE
     tp = int(followed.sum())
     shown = similarity.truth_frames[similarity.truth_frames > 0]
@@ -118,7 +118,7 @@ def clear_metrics(counts: ClearCounts) -> dict[str, float]:
 def id_switches(tracks: VideoTracks, category_id: int) -> list[IdSwitch]:
     """The identity switches of one class in one video, by frame; as many as ``IDSW`` counts."""
     similarity = compare_tracks(tracks, category_id)
-    followers, _ = _follow(similarity)
+    followers, _ = follow(similarity)
     frames = [frame.frame for frame in similarity.frames]
     switches = [
         IdSwitch(
@@ -135,8 +135,8 @@ def id_switches(tracks: VideoTracks, category_id: int) -> list[IdSwitch]:
     return sorted(switches, key=lambda switch: switch.frame)
 
 
-def _follow(similarity: TrackSimilarity) -> tuple[np.ndarray, np.ndarray]:
-    """Match frame after frame.
+def follow(similarity: TrackSimilarity) -> tuple[np.ndarray, np.ndarray]:
+    """Match the ground truths of one class in one video frame after frame.
 
     Frames that lack ground truth or detections have no column: like the published
     implementation, a match continues across them.

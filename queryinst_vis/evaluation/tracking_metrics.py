@@ -1,4 +1,4 @@
-"""HOTA, IDF1 and CLEAR MOT of a result file: class by class, video by video, and as a whole."""
+"""HOTA, IDF1, CLEAR MOT and identities per object: by class, by video, and as a whole."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ import numpy as np
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.clear import ClearCounts, clear_counts, clear_metrics
 from queryinst_vis.evaluation.counts import Counts
+from queryinst_vis.evaluation.coverage import (
+    COVERAGE_COUNTS,
+    CoverageCounts,
+    coverage_counts,
+    coverage_metrics,
+)
 from queryinst_vis.evaluation.hota import (
     ALPHAS,
     HotaCounts,
@@ -27,8 +33,9 @@ from queryinst_vis.evaluation.similarity import compare_tracks
 from queryinst_vis.evaluation.video_set import VideoSet, VideoTracks
 from queryinst_vis.progress import show_progress
 
-COUNTS = ("IDSW", "Frag", "MT", "PT", "ML", "TP", "FN", "FP", "IDTP", "IDFN", "IDFP")
-"""The metrics that are whole numbers; the others are fractions."""
+TRACKEVAL_COUNTS = ("IDSW", "Frag", "MT", "PT", "ML", "TP", "FN", "FP", "IDTP", "IDFN", "IDFP")
+COUNTS = (*TRACKEVAL_COUNTS, *COVERAGE_COUNTS)
+"""The metrics that are whole numbers; the others are fractions, but for ``RATIOS``."""
 
 ALL_CLASSES = "all classes"
 """Name of the only class of an evaluation that does not look at classes."""
@@ -36,11 +43,12 @@ ALL_CLASSES = "all classes"
 
 @dataclass(frozen=True)
 class TrackingCounts(Counts):
-    """What the three families of metrics count in one class of one video, or in a sum of such."""
+    """What the four families of metrics count in one class of one video, or in a sum of such."""
 
     hota: HotaCounts
     identity: IdentityCounts
     clear: ClearCounts
+    coverage: CoverageCounts
 
     @property
     def empty(self) -> bool:
@@ -61,7 +69,8 @@ def evaluate_tracking(
     Stiefelhagen, 2008), whose MOTA, sMOTA and MOTP are on masks the MOTSA, sMOTSA and MOTSP of
     MOTS (Voigtlaender et al., CVPR 2019). Unlike AP they do not rank: every track with
     ``threshold`` or more counts alike. ``compare_tracks`` says what is ignored, ``hota_curves``,
-    ``identity_metrics`` and ``clear_metrics`` what the names mean.
+    ``identity_metrics``, ``clear_metrics`` and ``coverage_metrics`` what the names mean; the
+    last are not trackeval's.
 
     Args:
         gt: YouTube-VIS annotations: a JSON path or its content.
@@ -77,7 +86,9 @@ def evaluate_tracking(
         up; ``detection_averaged``: all classes pooled, so that frequent classes
         weigh more; ``curves``: ``{class name: {"alpha": [19 IoUs], "HOTA": [...], ...}}``.
         The metrics: HOTA DetA AssA DetRe DetPr AssRe AssPr LocA (averages over the 19 alphas),
-        IDF1 IDR IDP MOTA sMOTA MOTP as fractions and those of ``COUNTS`` as whole numbers.
+        IDF1 IDR IDP MOTA sMOTA MOTP as fractions, identities_per_object and
+        objects_per_identity (None where nothing matches), and those of ``COUNTS`` as whole
+        numbers.
 
     Raises:
         InputError: a file cannot be used, the threshold is no number, or nothing is left to
@@ -102,7 +113,10 @@ def count_tracks(tracks: VideoTracks, category_id: int | None) -> TrackingCounts
     """Count one class of a video; None takes the tracks of all classes as if of one."""
     similarity = compare_tracks(tracks, category_id)
     return TrackingCounts(
-        hota_counts(similarity), identity_counts(similarity), clear_counts(similarity)
+        hota_counts(similarity),
+        identity_counts(similarity),
+        clear_counts(similarity),
+        coverage_counts(similarity),
     )
 
 
@@ -152,21 +166,25 @@ def _total(counts: Collection[TrackingCounts]) -> TrackingCounts | None:
     return reduce(add, counts) if counts else None
 
 
-def _metrics(counts: TrackingCounts) -> dict[str, float]:
+def _metrics(counts: TrackingCounts) -> dict[str, float | None]:
     return {
         **hota_metrics(counts.hota),
         **identity_metrics(counts.identity),
         **clear_metrics(counts.clear),
+        **coverage_metrics(counts.coverage),
     }
 
 
-def _average(classes: list[dict[str, float]]) -> dict[str, float]:
-    return {
-        name: sum(metrics[name] for metrics in classes)
-        if name in COUNTS
-        else float(np.mean([metrics[name] for metrics in classes]))
-        for name in classes[0]
-    }
+def _average(classes: list[dict[str, float | None]]) -> dict[str, float | None]:
+    return {name: _pool(name, [metrics[name] for metrics in classes]) for name in classes[0]}
+
+
+def _pool(name: str, values: list[float | None]) -> float | None:
+    """A count's sum over classes, or the mean over those in which the metric is defined."""
+    if name in COUNTS:
+        return sum(values)
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
 
 
 def _curves(counts: TrackingCounts) -> dict[str, list[float]]:

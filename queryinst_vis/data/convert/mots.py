@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from pathlib import Path
 
 import cv2
@@ -39,6 +40,7 @@ def convert_mots(
     clip_length: int | None = None,
     coco_json: str | Path | None = None,
     source: str | None = None,
+    sequences: Collection[str] | None = None,
 ) -> str:
     """Write the sequences of a MOTS folder as one YouTube-VIS annotation file.
 
@@ -55,20 +57,20 @@ def convert_mots(
         clip_length: cut each part into videos of this many frames (the last may be shorter).
         coco_json: also write the same frames as a COCO image set to this file.
         source: ``"png"`` or ``"txt"``; None takes the instance maps where there are any.
+        sequences: names of the sequences to convert; None takes all.
 
     Returns:
         A line that says what was written.
 
     Raises:
-        InputError: missing folders, a frame without its instance map, a broken map or line
-            (file and line number), sizes that differ, nothing to convert.
+        InputError: missing folders, an unknown sequence, a frame without its instance map, a
+            broken map or line (file and line number), sizes that differ, nothing to convert.
     """
     src = Path(src)
     _check(start, end, clip_length, source)
     check_two_names(dst, coco_json)
     builder = YouTubeVisBuilder(CLASS_NAMES, f"MOTS, frames {start:g} to {end:g} of each sequence")
-    sequences = _sequences(src)
-    for name in show_progress(sequences, "reading MOTS"):
+    for name in show_progress(_sequences(src, sequences), "reading MOTS"):
         frames = _part(_frame_files(src / "images" / name), start, end)
         masks = _read_masks(src, name, frames, source)
         step = clip_length or max(len(frames), 1)
@@ -93,14 +95,17 @@ def _check(start: float, end: float, clip_length: int | None, source: str | None
         raise InputError(f"MOTS source '{source}': choose png or txt")
 
 
-def _sequences(src: Path) -> list[str]:
+def _sequences(src: Path, wanted: Collection[str] | None) -> list[str]:
     images = src / "images"
     if not images.is_dir():
         raise InputError(f"{images}: no such folder; a MOTS folder holds images/ and instances/")
     names = sorted(folder.name for folder in images.iterdir() if folder.is_dir())
     if not names:
         raise InputError(f"{images}: holds no sequence folders")
-    return names
+    unknown = set(wanted or ()) - set(names)
+    if unknown:
+        raise InputError(f"{images}: no sequence '{min(unknown)}'; choose from: {', '.join(names)}")
+    return names if wanted is None else [name for name in names if name in wanted]
 
 
 def _frame_files(folder: Path) -> list[Path]:

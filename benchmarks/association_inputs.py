@@ -1,0 +1,173 @@
+"""What ``association.py`` compares rules on: sets of videos, and detections that are kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from queryinst_vis.config import Config, DatasetConfig
+from queryinst_vis.data.convert import convert_mots
+from queryinst_vis.data.frames import load_pixels
+from queryinst_vis.data.loader import open_dataset
+from queryinst_vis.data.synthetic import PRESETS, generate
+from queryinst_vis.data.youtube_vis import VideoRecord, YouTubeVisDataset
+from queryinst_vis.engine.checkpoint import find_weights, load_model
+from queryinst_vis.engine.detector import Detector, Embedding
+from queryinst_vis.engine.log import ProgressDisplay
+from queryinst_vis.engine.prepare import prepare
+from queryinst_vis.errors import InputError
+from queryinst_vis.files import atomic_path
+from queryinst_vis.masks import RLE
+from queryinst_vis.models.postprocess import select_queries
+from queryinst_vis.models.queryinst import QueryInst, pick_queries
+from queryinst_vis.prefetch import prefetch
+from queryinst_vis.structures import Detections
+
+LOWEST_SCORE = 0.05
+"""Weaker detections are not kept."""
+
+MOTS_SETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "mots_clips": ("mots", {"start": 0.75, "clip_length": 36}),
+    "mots_0005": ("mots", {"start": 0.75, "sequences": ["0005"]}),
+    "sbi": ("sbi_people", {"sequences": ["CAVIAR1", "HallAndMonitor", "IBMtest2"]}),
+    "davis": ("davis_people", {}),
+}
+"""The sets of real videos: folder in ``QUERYINST_VIS_DATA/data``, and options of ``convert_mots``."""
+
+SHAPES = "shapes_bench"
+SETS = (*MOTS_SETS, SHAPES)
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Annotated videos."""
+
+    name: str
+    annotations: Path
+    images: Path
+
+    def open(self, config: Config) -> YouTubeVisDataset:
+        """The videos, with the classes of a model."""
+        paths = DatasetConfig(annotations=str(self.annotations), images=str(self.images))
+        return open_dataset(paths, config.model.classes)
+
+
+def make_set(name: str, folder: Path) -> TestSet:
+    """Convert or render the set of that name, unless ``folder`` holds it.
+
+    Raises:
+        InputError: unknown name; ``QUERYINST_VIS_DATA`` is not set, or lacks the videos.
+    """
+    if name == SHAPES:
+        target = folder / name
+        if not target.exists():
+            generate(target, PRESETS["bench"], seed=2026)
+        return TestSet(name, target / "youtube_vis.json", target / "frames")
+    if name not in MOTS_SETS:
+        raise InputError(f"--sets: unknown set '{name}'; choose from: {', '.join(SETS)}")
+    if "QUERYINST_VIS_DATA" not in os.environ:
+        raise InputError(f"set {name}: QUERYINST_VIS_DATA must name the folder that holds data/")
+    source, options = MOTS_SETS[name]
+    videos = Path(os.environ["QUERYINST_VIS_DATA"]) / "data" / source
+    annotations = folder / f"{name}.json"
+    if not annotations.exists():
+        convert_mots(videos, annotations, **options)
+    return TestSet(name, annotations, videos / "images")
+
+
+@dataclass
+class KeptDetections(Detections):
+    """Detections of a frame whose masks are encoded once, however often they are tracked.
+
+    Attributes:
+        rows: ``(N,)`` int64, where in ``encoded`` the mask of each detection is.
+        encoded: the masks of all detections of the frame.
+    """
+
+    rows: Tensor | None = None
+    encoded: list[RLE] | None = None
+
+    def rles(self) -> list[RLE]:
+        """The masks as N compressed COCO RLEs."""
+        return [self.encoded[row] for row in self.rows.tolist()]
+
+
+Videos = dict[int, list[KeptDetections]]
+"""The detections of each frame, strongest first, by video id."""
+
+
+def detect_once(weights: str, config: Config, test_set: TestSet, cache: Path) -> Path:
+    """The file of the detections in a set, computed where ``cache`` does not have it.
+
+    It is named by everything that it depends on, the program excepted: the weights, the videos,
+    and the ``input`` and ``inference`` keys.
+    """
+    inference = replace(config.inference, score_threshold=LOWEST_SCORE, one_label_per_query=True)
+    config = replace(config, inference=inference)
+    digest = hashlib.sha256(find_weights(weights).read_bytes())
+    digest.update(test_set.annotations.read_bytes())
+    digest.update(f"{config.input} {inference}".encode())
+    path = cache / f"{test_set.name}-{Path(weights).stem}-{digest.hexdigest()[:12]}.pt"
+    if not path.exists():
+        model, _ = load_model(weights)
+        frames = _detect_in_set(prepare(model, config), config, test_set)
+        with atomic_path(path) as temporary:
+            torch.save(frames, temporary)
+    return path
+
+
+def _detect_in_set(
+    model: QueryInst, config: Config, test_set: TestSet
+) -> dict[int, list[dict[str, Any]]]:
+    """The fields of each frame's detections, and their ``queries``, by video id."""
+    detector, outputs = Detector(model, config), []
+    model.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    videos = test_set.open(config).videos
+    total = sum(len(video) for video in videos)
+    with ProgressDisplay(f"detecting in {test_set.name}", total) as display:
+        found = {}
+        for video in videos:
+            found[video.id] = []
+            for pixels in prefetch(_frames(video)):
+                [detections] = detector.detect_frames([pixels])
+                last = outputs.pop().stages[-1]
+                chosen, _, _ = select_queries(
+                    last.class_logits[0].float().sigmoid(),
+                    LOWEST_SCORE,
+                    config.inference.max_per_image,
+                    one_label_per_query=True,
+                )
+                [queries] = pick_queries(last.queries, [chosen])
+                found[video.id].append({**vars(detections), "queries": queries.float().cpu()})
+                display.advance()
+    return found
+
+
+def _frames(video: VideoRecord) -> Iterator[np.ndarray]:
+    return (load_pixels(video.frame(index)) for index in range(len(video)))
+
+
+@lru_cache(maxsize=2)
+def load_detections(path: Path, embedding: Embedding | None) -> Videos:
+    """Read what ``detect_once`` wrote, with the embeddings that a rule reads (None: any)."""
+    return {
+        video: [_keep(embedding == "query", **fields) for fields in frames]
+        for video, frames in torch.load(path, weights_only=True).items()
+    }
+
+
+def _keep(by_query: bool, queries: Tensor, **fields: Any) -> KeptDetections:
+    detections = Detections(**fields)
+    if by_query:
+        detections = replace(detections, embeddings=queries)
+    rows = torch.arange(len(detections))
+    return KeptDetections(**vars(detections), rows=rows, encoded=detections.rles())

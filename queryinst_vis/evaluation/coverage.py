@@ -1,0 +1,118 @@
+"""Identities per object and objects per identity: who is shown under how many names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from queryinst_vis.evaluation.clear import NONE, follow
+from queryinst_vis.evaluation.counts import Counts
+from queryinst_vis.evaluation.similarity import TrackSimilarity, compare_tracks
+from queryinst_vis.evaluation.video_set import VideoTracks
+
+COVERAGE_COUNTS = (
+    "objects",
+    "objects_found",
+    "objects_missed",
+    "identities",
+    "identities_matched",
+)
+"""The metrics of ``coverage_metrics`` that are whole numbers."""
+
+RATIOS = ("identities_per_object", "objects_per_identity")
+"""Those that are means, 1 or more, and 1 where every identity is right."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """For how long each identity covers each object of one class in one video.
+
+    Attributes:
+        truth_ids: ids of the G ground-truth objects (``iscrowd`` regions are none).
+        detection_ids: ids of the D identities: their positions in the result file.
+        frames: ``(G, D)`` number of frames in which the identity is matched to the object.
+    """
+
+    truth_ids: list[int]
+    detection_ids: list[int]
+    frames: np.ndarray
+
+
+@dataclass(frozen=True)
+class CoverageCounts(Counts):
+    """Objects, identities, and the distinct pairs of the two that match in at least one frame.
+
+    Attributes:
+        objects: ground-truth objects that at least one frame shows.
+        objects_found: those matched in at least one frame.
+        identities: predicted tracks with at least one mask that counts.
+        identities_matched: those matched to an object in at least one frame.
+        pairs: distinct (object, identity) pairs.
+    """
+
+    objects: int
+    objects_found: int
+    identities: int
+    identities_matched: int
+    pairs: int
+
+
+def identity_coverage(tracks: VideoTracks, category_id: int | None) -> Coverage:
+    """Which identities cover which objects of one class in one video, and for how many frames.
+
+    Args:
+        tracks: one video.
+        category_id: the class; None takes the tracks of all classes.
+    """
+    return _cover(compare_tracks(tracks, category_id))
+
+
+def coverage_counts(similarity: TrackSimilarity) -> CoverageCounts:
+    """Count one class in one video.
+
+    Objects and identities are matched frame by frame as CLEAR MOT does (IoU .5 or more, one to
+    one, a match of the previous frame continues if it can), so an object with n identities has
+    at least n - 1 identity switches. A match of a single frame counts like any other.
+    """
+    matched = _cover(similarity).frames > 0
+    return CoverageCounts(
+        objects=int((similarity.truth_frames > 0).sum()),
+        objects_found=int(matched.any(axis=1).sum()),
+        identities=int((similarity.detection_frames > 0).sum()),
+        identities_matched=int(matched.any(axis=0).sum()),
+        pairs=int(matched.sum()),
+    )
+
+
+def coverage_metrics(counts: CoverageCounts) -> dict[str, float | None]:
+    """The metrics of identities by name.
+
+    Returns:
+        ``identities_per_object``: mean number of identities of the objects that are found;
+        ``objects_per_identity``: mean number of objects of the identities that are matched;
+        both are 1 or more, and None where nothing matches. The whole numbers of
+        ``COVERAGE_COUNTS``: ``objects``, of which ``objects_found`` are matched in at least one
+        frame and ``objects_missed`` never; ``identities``, of which ``identities_matched``.
+    """
+    return {
+        "objects": counts.objects,
+        "objects_found": counts.objects_found,
+        "objects_missed": counts.objects - counts.objects_found,
+        "identities": counts.identities,
+        "identities_matched": counts.identities_matched,
+        "identities_per_object": _mean(counts.pairs, counts.objects_found),
+        "objects_per_identity": _mean(counts.pairs, counts.identities_matched),
+    }
+
+
+def _cover(similarity: TrackSimilarity) -> Coverage:
+    followers, _ = follow(similarity)
+    frames = np.zeros((len(similarity.truth_ids), len(similarity.detection_ids)), dtype=int)
+    truths, columns = np.nonzero(followers != NONE)
+    np.add.at(frames, (truths, followers[truths, columns]), 1)
+    return Coverage(similarity.truth_ids, similarity.detection_ids, frames)
+
+
+def _mean(total: int, number: int) -> float | None:
+    return total / number if number else None
