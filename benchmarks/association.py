@@ -4,14 +4,14 @@
     python benchmarks/association.py --weights shapes --sets shapes_bench --rules masktrack query
     python benchmarks/association.py --sets mots_0005 --rules hungarian --set tracking.max_jump=1
 
-Detections (scores from 0.05 on) are computed once for each weights file and set and kept in
-``--cache``. Every rule then tracks them with every setting of its grid and every detection
-threshold, as ``inference.score_threshold`` would, and is scored without any further threshold. The
-tables show, for each rule, the setting of the highest IDF1 and, where it is another one, that of
-the highest HOTA. Settings are chosen on the videos that they are scored on: the tables compare
-rules with each other and are no estimate for other videos. ``--out`` holds every run.
+Detections (scores from 0.05 on) are computed once for each weights file and set and stay in
+``--cache``. Every rule tracks them with every setting of its grid and every detection threshold,
+as with ``inference.score_threshold``, and all its tracks are scored. The tables show the settings
+with the highest IDF1, HOTA and track AP of each rule. They are chosen on the very videos that they
+are scored on, so the tables compare rules and are no estimate for other videos. ``--out`` holds
+every run.
 
-The sets are made from QUERYINST_VIS_DATA/data, ``shapes_bench`` is rendered. Nothing is random.
+The sets are made from QUERYINST_VIS_DATA/data; ``shapes_bench`` is rendered. Nothing is random.
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ import contextlib
 import multiprocessing
 import os
 import sys
+from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import torch
 from association_inputs import (
+    LOWEST_SCORE,
     MOTS_SETS,
     SETS,
     TestSet,
@@ -46,6 +49,8 @@ from queryinst_vis.engine.checkpoint import find_weights, load_weights
 from queryinst_vis.engine.log import ProgressDisplay
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation import evaluate_tracking, evaluate_youtube_vis
+from queryinst_vis.evaluation.coverage import RATIOS
+from queryinst_vis.evaluation.tracking_metrics import COUNTS
 from queryinst_vis.files import write_json_atomically
 from queryinst_vis.results import youtube_vis_entries
 from queryinst_vis.structures import VideoResult
@@ -69,8 +74,8 @@ GRIDS: dict[str, tuple[str, ...]] = {
 """``tracking`` keys to try with each rule, on top of the config in the weights, whose own values
 come first. A rule without an entry runs with its defaults."""
 
-CHOICES = ("IDF1", "HOTA")
-"""Metrics by which a rule's best setting is chosen."""
+CHOICES = ("IDF1", "HOTA", "AP")
+"""Metrics by which a rule's best setting is chosen; AP gains from weak tracks, the others lose."""
 
 COLUMNS = {
     "HOTA": "HOTA",
@@ -84,6 +89,9 @@ COLUMNS = {
     "objects": "objects",
 }
 """The metrics of the tables, and their headings."""
+
+WIDTH = 150
+"""Columns of the tables where the output is no terminal."""
 
 Row = dict[str, Any]
 """A run and its metrics, as ``--out`` has them."""
@@ -147,6 +155,8 @@ def plan(arguments: argparse.Namespace, weights: str) -> list[Run]:
     Raises:
         InputError: weights, a set, a rule or an override cannot be used.
     """
+    if min(arguments.thresholds) < LOWEST_SCORE:
+        raise InputError(f"--thresholds: detections are cached from {LOWEST_SCORE} on")
     saved, _ = load_weights(find_weights(weights))
     base = apply_overrides(saved, arguments.overrides)
     rules = {rule: configs(base, rule, arguments.overrides) for rule in arguments.rules or RULES}
@@ -190,11 +200,8 @@ def perform_all(runs: list[Run], jobs: int) -> list[Row]:
 
 
 def perform(run: Run) -> Row:
-    """Track and score; metrics are pooled over classes."""
+    """Track and score."""
     torch.set_num_threads(1)
-    gt, entries = run.test_set.annotations, track(run)
-    tracking = evaluate_tracking(gt, entries)["detection_averaged"] if entries else {}
-    precision = evaluate_youtube_vis(gt, entries) if entries else {}
     return {
         "weights": run.weights,
         "set": run.test_set.name,
@@ -202,8 +209,19 @@ def perform(run: Run) -> Row:
         "setting": run.setting,
         "threshold": run.threshold,
         "tracking": asdict(run.config.tracking),
-        "metrics": {**tracking, **{name: precision.get(name) for name in ("AP", "AP50", "AP75")}},
+        "metrics": score(run.test_set.annotations, track(run)),
     }
+
+
+def score(gt: Path, entries: list[dict[str, Any]]) -> dict[str, float | None]:
+    """Tracking metrics pooled over classes, and track AP."""
+    if not entries:
+        undefined = (*COUNTS, *RATIOS)
+        return {name: None if name in undefined else 0.0 for name in COLUMNS}
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # inner bars
+        tracking = evaluate_tracking(gt, entries)["detection_averaged"]
+        precision = evaluate_youtube_vis(gt, entries)
+    return {**tracking, **{name: precision[name] for name in ("AP", "AP50", "AP75")}}
 
 
 def track(run: Run) -> list[dict[str, Any]]:
@@ -221,25 +239,64 @@ def track(run: Run) -> list[dict[str, Any]]:
 
 
 def report(rows: list[Row]) -> None:
-    """A table for each weights file and set, and one of settings that are shared by all sets."""
-    console = Console()
-    for (weights, name), group in groupby(rows, lambda row: (row["weights"], row["set"])):
-        table = make_table(f"{weights}, {name}")
-        for choice, row in best_rows(list(group)):
-            add_row(table, row, choice)
-        console.print(table)
-    for weights, group in groupby(rows, lambda row: row["weights"]):
-        averaged = average_over_sets(list(group))
-        if averaged:
-            table = make_table(f"{weights}, one setting for all sets")
-            for choice, row in best_rows(averaged):
-                add_row(table, row, choice)
-            console.print(table)
+    """A table for each weights file and set, and one of the settings that suit all sets best."""
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    for weights, by_weights in groupby(rows, itemgetter("weights")):
+        group = list(by_weights)
+        tables = {name: list(of_set) for name, of_set in groupby(group, itemgetter("set"))}
+        if len(tables) > 1:
+            tables["one setting for all sets"] = pool_sets(group)
+        for name, shown in tables.items():
+            console.print(make_table(f"{weights}, {name}", shown))
 
 
-def average_over_sets(rows: list[Row]) -> list[Row]:
-    """Each setting with its mean metrics over sets (counts too); nothing for a single set."""
-    ...
+def pool_sets(rows: list[Row]) -> list[Row]:
+    """A row for each setting: sums of counts over the sets, means of the other metrics."""
+    runs: dict[tuple, list[Row]] = defaultdict(list)
+    for row in rows:
+        runs[row["rule"], row["setting"], row["threshold"]].append(row)
+    return [
+        {**of_setting[0], "metrics": {name: pool_metric(name, of_setting) for name in COLUMNS}}
+        for of_setting in runs.values()
+    ]
+
+
+def pool_metric(name: str, rows: list[Row]) -> float | None:
+    """Of the sets in which the metric is defined."""
+    values = [row["metrics"][name] for row in rows if row["metrics"][name] is not None]
+    if not values:
+        return None
+    return sum(values) if name in COUNTS else mean(values)
+
+
+def make_table(title: str, rows: list[Row]) -> Table:
+    """Each rule's best settings."""
+    names = (Column(heading, justify="right") for heading in COLUMNS.values())
+    table = Table("rule", "best", "threshold", "setting", *names, title=escape(title))
+    for rule, of_rule in groupby(rows, itemgetter("rule")):
+        for choices, row in best_rows(list(of_rule)):
+            cells = (rule, choices, f"{row['threshold']:g}", row["setting"] or "default")
+            table.add_row(*map(escape, cells), *(text(row["metrics"], name) for name in COLUMNS))
+    return table
+
+
+def best_rows(rows: list[Row]) -> list[tuple[str, Row]]:
+    """The best row by each metric of ``CHOICES``, those of one row together."""
+    best: dict[int, list[str]] = defaultdict(list)
+    for name in CHOICES:
+        values = [row["metrics"][name] for row in rows]
+        best[values.index(max(values))].append(name)
+    return [(", ".join(names), rows[index]) for index, names in best.items()]
+
+
+def text(metrics: dict[str, float | None], name: str) -> str:
+    """A fraction in percent, a count or a ratio as it is, a dash for what is undefined."""
+    value = metrics[name]
+    if value is None:
+        return "-"
+    if name in COUNTS:
+        return str(value)
+    return f"{value:.2f}" if name in RATIOS else f"{100 * value:.1f}"
 
 
 if __name__ == "__main__":

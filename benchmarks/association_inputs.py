@@ -1,4 +1,4 @@
-"""What ``association.py`` compares rules on: sets of videos, and detections that are kept on disk."""
+"""What ``association.py`` compares rules on: sets of videos, and detections cached on disk."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from queryinst_vis.prefetch import prefetch
 from queryinst_vis.structures import Detections
 
 LOWEST_SCORE = 0.05
-"""Weaker detections are not kept."""
+"""Weaker detections are not cached."""
 
 MOTS_SETS: dict[str, tuple[str, dict[str, Any]]] = {
     "mots_clips": ("mots", {"start": 0.75, "clip_length": 36}),
@@ -41,7 +41,7 @@ MOTS_SETS: dict[str, tuple[str, dict[str, Any]]] = {
     "sbi": ("sbi_people", {"sequences": ["CAVIAR1", "HallAndMonitor", "IBMtest2"]}),
     "davis": ("davis_people", {}),
 }
-"""The sets of real videos: folder in ``QUERYINST_VIS_DATA/data``, and options of ``convert_mots``."""
+"""Sets of real videos: folder in ``QUERYINST_VIS_DATA/data``, and options of ``convert_mots``."""
 
 SHAPES = "shapes_bench"
 SETS = (*MOTS_SETS, SHAPES)
@@ -85,7 +85,7 @@ def make_set(name: str, folder: Path) -> TestSet:
 
 
 @dataclass
-class KeptDetections(Detections):
+class CachedDetections(Detections):
     """Detections of a frame whose masks are encoded once, however often they are tracked.
 
     Attributes:
@@ -101,7 +101,7 @@ class KeptDetections(Detections):
         return [self.encoded[row] for row in self.rows.tolist()]
 
 
-Videos = dict[int, list[KeptDetections]]
+Videos = dict[int, list[CachedDetections]]
 """The detections of each frame, strongest first, by video id."""
 
 
@@ -160,14 +160,14 @@ def _frames(video: VideoRecord) -> Iterator[np.ndarray]:
 def load_detections(path: Path, embedding: Embedding | None) -> Videos:
     """Read what ``detect_once`` wrote, with the embeddings that a rule reads (None: any)."""
     return {
-        video: [_keep(embedding == "query", **fields) for fields in frames]
+        video: [_cached(embedding == "query", **fields) for fields in frames]
         for video, frames in torch.load(path, weights_only=True).items()
     }
 
 
-def _keep(by_query: bool, queries: Tensor, **fields: Any) -> KeptDetections:
+def _cached(by_query: bool, queries: Tensor, **fields: Any) -> CachedDetections:
     detections = Detections(**fields)
     if by_query:
         detections = replace(detections, embeddings=queries)
     rows = torch.arange(len(detections))
-    return KeptDetections(**vars(detections), rows=rows, encoded=detections.rles())
+    return CachedDetections(**vars(detections), rows=rows, encoded=detections.rles())

@@ -53,7 +53,7 @@ HEADINGS = {
 def print_tracking(
     metrics: dict[str, Any], per_video: bool = False, console: Console | None = None
 ) -> None:
-    """Print what ``evaluate_tracking`` returned; fractions in percent, counts and ratios as they are.
+    """Print what ``evaluate_tracking`` returned; fractions in percent, the rest as it is.
 
     Args:
         metrics: the dict.
