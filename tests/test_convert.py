@@ -143,6 +143,18 @@ def test_start_and_end_name_a_part_of_each_sequence(mots, tmp_path, start, end, 
     assert video["file_names"] == [f"0001/{number:06d}.jpg" for number in frames]
 
 
+def test_sequences_may_be_chosen(tmp_path):
+    for name in ("a", "b", "c"):
+        write_sequence(tmp_path / "mots", name, [1])
+
+    def chosen(names):
+        videos = convert(tmp_path / "mots", tmp_path / "set.json", sequences=names)["videos"]
+        return [video["file_names"][0].split("/")[0] for video in videos]
+
+    assert chosen(None) == ["a", "b", "c"]
+    assert chosen(["c", "a"]) == ["a", "c"]
+
+
 @pytest.mark.parametrize("border", [0.1, 0.3, 0.5, 0.71])
 def test_parts_share_no_frame_and_lose_none(mots, tmp_path, border):
     names = []
@@ -195,7 +207,9 @@ def test_the_line_says_what_was_written(mots, tmp_path):
 
 def test_command_line_passes_every_option_on(mots, tmp_path, capsys):
     write_text(mots, "0001", text_lines(7, instance_map(7)))
+    write_sequence(mots, "0002", [1])
     options = f"--start 0.5 --end 1 --clip-length 2 --from txt --coco {tmp_path / 'coco.json'}"
+    options += " --sequence 0001"
     target = tmp_path / "set.json"
     assert cli.main(["convert-dataset", "mots", str(mots), str(target), *options.split()]) == 0
     assert "2 videos, 3 tracks" in capsys.readouterr().out
@@ -230,6 +244,8 @@ def refusal(mots, tmp_path):
         ({"source": "xml"}, "MOTS source 'xml': choose png or txt"),
         ({"start": 0.01, "end": 0.02}, "no frame lies between 0.01 and 0.02 of a sequence"),
         ({"source": "txt"}, "sequence 0001: no annotations at "),
+        ({"sequences": ["0001", "7"]}, "no sequence '7'; choose from: 0001"),
+        ({"sequences": []}, "no sequence is chosen; choose from: 0001"),
     ],
 )
 def test_bad_options_are_refused(refusal, options, message):

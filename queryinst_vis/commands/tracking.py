@@ -14,10 +14,11 @@ def add(commands: Commands) -> None:
         commands,
         "eval-tracking",
         _run,
-        "HOTA, IDF1 and MOTA (MOTSA) of a YouTube-VIS result file, on masks.",
-        "The numbers are those of the package trackeval. Unlike AP, these metrics do not rank:\n"
-        "a track of low score counts like any other, so choose a --threshold for results that\n"
-        "were made for AP, and choose it on other videos than those that you report.",
+        "HOTA, IDF1, MOTA (MOTSA) and identities per object of a YouTube-VIS result file.",
+        "All are on masks; HOTA, IDF1 and MOTA are those of the package trackeval. Unlike AP,\n"
+        "these metrics do not rank: a track of low score counts like any other, so choose a\n"
+        "--threshold for results that were made for AP, and choose it on other videos than those\n"
+        "that you report.",
         "queryinst-vis eval-tracking ground_truth.json results.json --threshold 0.5",
         "queryinst-vis eval-tracking ground_truth.json results.json --per-video --json scores.json",
     )
@@ -36,7 +37,7 @@ def add(commands: Commands) -> None:
         action="store_true",
         help="compare tracks whatever their class, as if there were only one",
     )
-    parser.add_argument("--per-video", action="store_true", help="also print a row for each video")
+    parser.add_argument("--per-video", action="store_true", help="also print tables by video")
 
 
 def _run(arguments: argparse.Namespace) -> None:

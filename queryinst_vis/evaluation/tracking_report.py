@@ -43,6 +43,7 @@ SHORT_IDENTITIES = (
 
 HEADINGS = {
     "objects_found": "found",
+    "identities": "ids",
     "identities_matched": "matched",
     "identities_per_object": "ids/object",
     "objects_per_identity": "objects/id",

@@ -102,10 +102,15 @@ def _sequences(src: Path, wanted: Collection[str] | None) -> list[str]:
     names = sorted(folder.name for folder in images.iterdir() if folder.is_dir())
     if not names:
         raise InputError(f"{images}: holds no sequence folders")
-    unknown = set(wanted or ()) - set(names)
-    if unknown:
-        raise InputError(f"{images}: no sequence '{min(unknown)}'; choose from: {', '.join(names)}")
-    return names if wanted is None else [name for name in names if name in wanted]
+    return names if wanted is None else _choose(names, set(wanted), images)
+
+
+def _choose(names: list[str], wanted: set[str], images: Path) -> list[str]:
+    unknown = sorted(wanted - set(names))
+    if unknown or not wanted:
+        fault = f"no sequence '{unknown[0]}'" if unknown else "no sequence is chosen"
+        raise InputError(f"{images}: {fault}; choose from: {', '.join(names)}")
+    return [name for name in names if name in wanted]
 
 
 def _frame_files(folder: Path) -> list[Path]:
