@@ -59,6 +59,15 @@ from queryinst_vis.tracking import RULES, Tracker
 THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 """Detections of a lower score are not shown to the tracker."""
 
+MOTION = (
+    "",
+    "high_score=0.3",
+    "high_score=0.4",
+    "high_score=0.5",
+    "high_score=0.4 match_threshold=0.2",
+    "high_score=0.4 expire_after=30",
+    "high_score=0.4 min_hits=2",
+)
 GRIDS: dict[str, tuple[str, ...]] = {
     "masktrack": ("", "max_jump=null", "max_jump=0.35", "max_jump=0.7", "iou_weight=5"),
     "hungarian": ("", "max_jump=null", "max_jump=0.35", "max_jump=0.7", "iou_weight=5"),
@@ -70,6 +79,8 @@ GRIDS: dict[str, tuple[str, ...]] = {
         "match_threshold=0.8 max_jump=0.7",
         "match_threshold=0.9 max_jump=0.7",
     ),
+    "bytetrack": MOTION,
+    "ocsort": MOTION,
 }
 """``tracking`` keys to try with each rule, on top of the config in the weights, whose own values
 come first. A rule without an entry runs with its defaults."""
