@@ -69,7 +69,15 @@ MOTION = (
     "high_score=0.4 min_hits=2",
 )
 GRIDS: dict[str, tuple[str, ...]] = {
-    "masktrack": ("", "max_jump=null", "max_jump=0.35", "max_jump=0.7", "iou_weight=5"),
+    "masktrack": (
+        "",
+        "max_jump=null",
+        "max_jump=0.2",
+        "max_jump=0.35",
+        "max_jump=0.7",
+        "iou_weight=5",
+        "iou_weight=5 max_jump=0.35",
+    ),
     "hungarian": ("", "max_jump=null", "max_jump=0.35", "max_jump=0.7", "iou_weight=5"),
     "bisoftmax": ("", "max_jump=null", "max_jump=0.35", "max_jump=0.7"),
     "query": (
@@ -101,7 +109,7 @@ COLUMNS = {
 }
 """The metrics of the tables, and their headings."""
 
-WIDTH = 150
+WIDTH = 165
 """Columns of the tables where the output is no terminal."""
 
 Row = dict[str, Any]
