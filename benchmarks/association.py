@@ -6,7 +6,9 @@
 
 Detections (scores from 0.05 on) are computed once for each weights file and set and stay in
 ``--cache``. Every rule tracks them with every setting of its grid and every detection threshold,
-as with ``inference.score_threshold``, and all its tracks are scored. The tables show the settings
+as with ``inference.score_threshold``. Unless ``--track-thresholds`` names others, all tracks are
+scored; higher ones leave out tracks of a lower mean score from all metrics but AP, as
+``eval-tracking --threshold`` does, which takes a finished video. The tables show the settings
 with the highest IDF1, HOTA and track AP of each rule. They are chosen on the very videos that they
 are scored on, so the tables compare rules and are no estimate for other videos. ``--out`` holds
 every run.
@@ -22,6 +24,7 @@ import multiprocessing
 import os
 import sys
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -126,6 +129,7 @@ class Run:
     threshold: float
     setting: str
     detections: Path
+    track_thresholds: tuple[float, ...] = (0.0,)
 
 
 def main() -> int:
@@ -162,6 +166,7 @@ def parse_arguments() -> argparse.Namespace:
         help="change the config of every run; goes before the grid",
     )
     add("--thresholds", nargs="+", type=float, default=THRESHOLDS, metavar="T")
+    add("--track-thresholds", nargs="+", type=float, default=[0.0], metavar="S")
     add("--cache", type=Path, default=Path("work/association"), metavar="DIR")
     add("--out", type=Path, metavar="FILE.json", help="also write every run")
     add("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
@@ -179,12 +184,12 @@ def plan(arguments: argparse.Namespace, weights: str) -> list[Run]:
     saved, _ = load_weights(find_weights(weights))
     base = apply_overrides(saved, arguments.overrides)
     rules = {rule: configs(base, rule, arguments.overrides) for rule in arguments.rules or RULES}
-    runs = []
+    runs, track_thresholds = [], tuple(arguments.track_thresholds)
     for name in arguments.sets:
         test_set = make_set(name, arguments.cache)
         path = detect_once(weights, base, test_set, arguments.cache)
         runs += [
-            Run(weights, test_set, config, threshold, setting, path)
+            Run(weights, test_set, config, threshold, setting, path, track_thresholds)
             for settings in rules.values()
             for setting, config in settings.items()
             for threshold in arguments.thresholds
@@ -212,35 +217,41 @@ def perform_all(runs: list[Run], jobs: int) -> list[Row]:
         ProgressDisplay("tracking with every setting", len(runs)) as display,
     ):
         rows = []
-        for row in pool.map(perform, runs):
-            rows.append(row)
-            display.advance(f"{row['rule']} on {row['set']}")
+        for found in pool.map(perform, runs):
+            rows += found
+            display.advance(f"{found[0]['rule']} on {found[0]['set']}")
     return rows
 
 
-def perform(run: Run) -> Row:
-    """Track and score."""
+def perform(run: Run) -> list[Row]:
+    """Track and score: a row for each of the track thresholds."""
     torch.set_num_threads(1)
-    return {
+    entries = track(run)
+    shared = {
         "weights": run.weights,
         "set": run.test_set.name,
         "rule": run.config.tracking.rule,
         "setting": run.setting,
         "threshold": run.threshold,
         "tracking": asdict(run.config.tracking),
-        "metrics": score(run.test_set.annotations, track(run)),
     }
-
-
-def score(gt: Path, entries: list[dict[str, Any]]) -> dict[str, float | None]:
-    """Tracking metrics pooled over classes, and track AP."""
-    if not entries:
-        undefined = (*COUNTS, *RATIOS)
-        return {name: None if name in undefined else 0.0 for name in COLUMNS}
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # inner bars
-        tracking = evaluate_tracking(gt, entries)["detection_averaged"]
-        precision = evaluate_youtube_vis(gt, entries)
-    return {**tracking, **{name: precision[name] for name in ("AP", "AP50", "AP75")}}
+        metrics = score(run.test_set.annotations, entries, run.track_thresholds)
+        return [{**shared, "track_threshold": least, "metrics": found} for least, found in metrics]
+
+
+def score(
+    gt: Path, entries: list[dict[str, Any]], track_thresholds: Iterable[float]
+) -> Iterator[tuple[float, dict[str, float | None]]]:
+    """Tracking metrics at each track threshold, pooled over classes, and AP of all tracks."""
+    undefined = (*COUNTS, *RATIOS)
+    nothing = {name: None if name in undefined else 0.0 for name in COLUMNS}
+    precision = evaluate_youtube_vis(gt, entries) if entries else nothing
+    for least in track_thresholds:
+        tracking = nothing
+        if entries:
+            tracking = evaluate_tracking(gt, entries, threshold=least)["detection_averaged"]
+        yield least, {**tracking, "AP": precision["AP"], "AP50": precision["AP50"]}
 
 
 def track(run: Run) -> list[dict[str, Any]]:
@@ -273,7 +284,7 @@ def pool_sets(rows: list[Row]) -> list[Row]:
     """A row for each setting: sums of counts over the sets, means of the other metrics."""
     runs: dict[tuple, list[Row]] = defaultdict(list)
     for row in rows:
-        runs[row["rule"], row["setting"], row["threshold"]].append(row)
+        runs[row["rule"], row["setting"], row["threshold"], row["track_threshold"]].append(row)
     return [
         {**of_setting[0], "metrics": {name: pool_metric(name, of_setting) for name in COLUMNS}}
         for of_setting in runs.values()
@@ -291,10 +302,11 @@ def pool_metric(name: str, rows: list[Row]) -> float | None:
 def make_table(title: str, rows: list[Row]) -> Table:
     """Each rule's best settings."""
     names = (Column(heading, justify="right") for heading in COLUMNS.values())
-    table = Table("rule", "best", "threshold", "setting", *names, title=escape(title))
+    table = Table("rule", "best", "score", "track score", "setting", *names, title=escape(title))
     for rule, of_rule in groupby(rows, itemgetter("rule")):
         for choices, row in best_rows(list(of_rule)):
-            cells = (rule, choices, f"{row['threshold']:g}", row["setting"] or "default")
+            limits = (f"{row[name]:g}" for name in ("threshold", "track_threshold"))
+            cells = (rule, choices, *limits, row["setting"] or "default")
             table.add_row(*map(escape, cells), *(text(row["metrics"], name) for name in COLUMNS))
     return table
 

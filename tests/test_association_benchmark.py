@@ -59,9 +59,11 @@ def test_results_are_those_of_test_video(tiny, tmp_path, rule):
         run = association.Run(weights, test_set, config, threshold, "", path)
         found = association.track(run)
         assert found == expected
-        metrics = association.perform(run)["metrics"]
-        tracking = evaluate_tracking(test_set.annotations, expected)["detection_averaged"]
-        assert tracking.items() <= metrics.items()
+        for row in association.perform(replace(run, track_thresholds=(0.0, 0.0102))):
+            tracking = evaluate_tracking(
+                test_set.annotations, expected, threshold=row["track_threshold"]
+            )
+            assert tracking["detection_averaged"].items() <= row["metrics"].items()
         numbers.append(len(str(found)))
     assert numbers[0] > numbers[1] > 2, "the threshold decides, and leaves something"
 
@@ -89,8 +91,8 @@ def test_cached_masks_follow_their_detections(tiny):
 def test_nothing_found_is_a_row_of_zeros(tiny):
     weights, config, test_set, cache = tiny
     path = inputs.detect_once(weights, config, test_set, cache)
-    metrics = association.perform(association.Run(weights, test_set, config, 1.0, "", path))
-    assert (metrics["metrics"]["IDF1"], metrics["metrics"]["objects"]) == (0.0, None)
+    [row] = association.perform(association.Run(weights, test_set, config, 1.0, "", path))
+    assert (row["metrics"]["IDF1"], row["metrics"]["objects"]) == (0.0, None)
 
 
 # Settings and tables
@@ -113,7 +115,8 @@ def row(setting, idf1, hota, ap, idsw=1, name="one", ratio=1.0):
     metrics = dict.fromkeys(association.COLUMNS, 0)
     metrics |= {"IDF1": idf1, "HOTA": hota, "AP": ap, "IDSW": idsw}
     metrics["identities_per_object"] = ratio
-    return {"rule": "query", "set": name, "setting": setting, "threshold": 0.1, "metrics": metrics}
+    keys = {"rule": "query", "set": name, "setting": setting}
+    return {**keys, "threshold": 0.1, "track_threshold": 0.0, "metrics": metrics}
 
 
 def test_the_best_row_by_each_metric():
