@@ -109,13 +109,14 @@ def detect_once(weights: str, config: Config, test_set: TestSet, cache: Path) ->
     """The file of the detections in a set, computed where ``cache`` does not have it.
 
     It is named by everything that it depends on, the program excepted: the weights, the videos,
-    and the ``input`` and ``inference`` keys.
+    and the keys of ``input`` and ``inference`` that change detections.
     """
     inference = replace(config.inference, score_threshold=LOWEST_SCORE, one_label_per_query=True)
     config = replace(config, inference=inference)
     digest = hashlib.sha256(find_weights(weights).read_bytes())
     digest.update(test_set.annotations.read_bytes())
-    digest.update(f"{config.input} {inference}".encode())
+    keys = (config.input.test_short, config.input.test_long, inference.max_per_image)
+    digest.update(f"{keys} {inference.mask_threshold} {inference.precision}".encode())
     path = cache / f"{test_set.name}-{Path(weights).stem}-{digest.hexdigest()[:12]}.pt"
     if not path.exists():
         model, _ = load_model(weights)
