@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from queryinst_vis.masks import RLE, encode_region, paste_masks, paste_regions
+
+Embedding = Literal["track_head", "query"]
+"""What describes an instance to the tracker: the track head's embedding, or the instance's query
+as the detector's last stage leaves it."""
 
 
 @dataclass
@@ -22,7 +27,7 @@ class Detections:
         labels: ``(N,)`` int64, 0-based index into the class names.
         image_size: ``(height, width)`` of the original frame.
         mask_logits: ``(N, 28, 28)`` logits inside each box, or None for boxes only.
-        embeddings: ``(N, D)`` association embeddings, or None without a track head.
+        embeddings: ``(N, D)`` association embeddings, or None where there are none.
         track_ids: ``(N,)`` int64 identities, or None before tracking.
         mask_threshold: probability from which on a pixel belongs to a mask.
     """

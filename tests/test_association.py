@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from queryinst_vis.config import TrackingConfig
 from queryinst_vis.errors import InputError
-from queryinst_vis.tracking import RULES, Rule, Tracker
+from queryinst_vis.tracking import RULES, Tracker, slot_rule
 from queryinst_vis.tracking.association import (
     DROPPED,
     NEW,
@@ -314,7 +314,7 @@ def test_a_rule_says_which_embeddings_it_reads():
 
 def test_a_new_rule_is_one_table_entry(monkeypatch):
     """Any function of (detections, memory, settings) is a rule."""
-    hermit = Rule(lambda detections, memory, settings: [NEW, DROPPED])
+    hermit = slot_rule(lambda detections, memory, settings: [NEW, DROPPED])
     monkeypatch.setitem(RULES, "hermit", hermit)
     tracker = Tracker(TrackingConfig(rule="hermit"))
     tracker.update(see(0))

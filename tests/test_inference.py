@@ -76,6 +76,12 @@ def test_inference_settings_are_obeyed(model):
     assert len(none) == 0 and none.masks().shape == (0, HEIGHT, WIDTH)
 
 
+def test_without_embeddings_the_track_head_does_not_run(model, monkeypatch):
+    monkeypatch.setattr(model.track_head, "forward", None)  # must not be reached
+    (found,) = Detector(model, tiny_config()).detect_frames([draw_frame(0)], embedding=None)
+    assert len(found) > 0 and found.embeddings is None
+
+
 def test_tracker_keeps_identities_until_reset(model, oracle):
     tracker = VideoTracker(Detector(model, tiny_config()))
     assert tracker.class_names == ["box", "crate"]

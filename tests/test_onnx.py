@@ -184,6 +184,11 @@ def test_detections_are_those_of_pytorch(exported, detector, embedding):
     assert_same_detections(found, expected)
 
 
+def test_boxes_alone_come_without_embeddings(detector):
+    (found,) = detector.detect_frames(square_frames(1), embedding=None)
+    assert len(found) > 0 and found.embeddings is None
+
+
 def test_a_smaller_frame_is_padded(exported, detector):
     square, low = square_frames(1)[0], draw_frame(1)
     found = detector.detect_frames([low, square])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from queryinst_vis.config import TrackingConfig
 from queryinst_vis.errors import InputError
-from queryinst_vis.tracking import Memory, Tracker
+from queryinst_vis.tracking import RULES, Memory, Rule, Tracker
 from tests.sightings import OBJECTS, ids_of, random_frame, random_video, see, videos
 
 limits = st.none() | st.integers(1, 5)
@@ -216,6 +216,102 @@ def test_memory_holds_no_masks_and_no_image():
     per_track = [getattr(tracker.memory, f.name) for f in fields(Memory)]
     numbers = sum(t.numel() for t in per_track if isinstance(t, torch.Tensor))
     assert numbers == 5 * (frame.embeddings.shape[1] + 4 + 3)
+
+
+# --- rules with a state of their own ---------------------------------------------------------
+
+
+class Counting:
+    """Gives the leftmost detection of each frame the next id, and keeps what it was given."""
+
+    memory = None
+
+    def __init__(self, settings):
+        self.seen, self.frames, self.forgotten = [], 0, False
+
+    def assign(self, observed, time):
+        self.seen.append((observed, time))
+        ids = torch.full((len(observed),), -1)
+        ids[observed.boxes[:, 0].argmin()] = self.frames
+        self.frames += 1
+        return ids
+
+    def forget(self):
+        self.forgotten = True
+
+
+@pytest.fixture
+def counting(monkeypatch):
+    begun = []
+
+    def begin(settings):
+        begun.append(Counting(settings))
+        return begun[-1]
+
+    monkeypatch.setitem(RULES, "counting", Rule(begin, embedding=None))
+    return Tracker(TrackingConfig("counting")), begun
+
+
+def test_a_rule_may_keep_a_state_of_its_own_and_reset_begins_a_new_one(counting):
+    tracker, begun = counting
+    assert tracker.memory is None
+    assert ids_of(tracker, [see(1, 0), see(2, 3)]) == [[0], [1]]
+    assert tracker.last_raw_ids.tolist() == [1, -1]
+    tracker.forget()
+    assert begun[0].forgotten
+    tracker.reset()
+    assert ids_of(tracker, [see(0)]) == [[0]] and len(begun) == 2
+
+
+def test_a_rule_without_embeddings_is_given_boxes_scores_and_labels_alone(counting):
+    tracker, begun = counting
+    tracker.update(replace(random_frame(np.random.default_rng(0), 3), embeddings=None))
+    tracker.update(see(0), None)
+    assert [(seen.embeddings, seen.mask_logits) for seen, _ in begun[0].seen] == [(None, None)] * 2
+
+
+def test_a_rule_is_given_the_times_of_the_frames(counting):
+    tracker, begun = counting
+    for time in (3.0, 3.5, 10.0):
+        tracker.update(see(0), time)
+    assert [time for _, time in begun[0].seen] == [3.0, 3.5, 10.0]
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ([1.0, 1.0], r"frame 1: its time, 1\.0 s, must be later than the previous frame's, 1\.0 s"),
+        ([1.0, 0.5], "must be later"),
+        ([math.nan], "frame 0: its time must be a number of seconds, got nan"),
+        ([1.0, None], "frame 1: give the times of all frames of a video or of none"),
+        ([None, 1.0], "of all frames"),
+    ],
+)
+def test_bad_times_are_named_and_change_nothing(times, message):
+    tracker = Tracker()
+    *good, bad = times
+    for time in good:
+        tracker.update(see(0), time)
+    with pytest.raises(InputError, match=message):
+        tracker.update(see(1), bad)
+    assert tracker.memory.next_id == len(good)
+
+
+def test_times_begin_anew_with_every_video():
+    tracker = Tracker()
+    tracker.update(see(0), 5.0)
+    tracker.reset()
+    tracker.update(see(0), 1.0)
+    tracker.reset()
+    tracker.update(see(0))
+
+
+def test_after_forget_everything_is_new_and_ids_go_on():
+    tracker = Tracker()
+    tracker.update(see(0, 1))
+    tracker.forget()
+    assert len(tracker.memory) == 0
+    assert tracker.update(see(0, 1)).track_ids.tolist() == [2, 3]
 
 
 # --- forgetting -----------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,11 +13,7 @@ from queryinst_vis.engine.prepare import inference_dtype
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.postprocess import detect
 from queryinst_vis.models.queryinst import QueryInst
-from queryinst_vis.structures import Detections
-
-Embedding = Literal["track_head", "query"]
-"""What describes an instance to the tracker: the track head's embedding, if the model has that
-head, or the instance's query as the last stage leaves it."""
+from queryinst_vis.structures import Detections, Embedding
 
 
 class FrameDetector(Protocol):
@@ -32,13 +28,14 @@ class FrameDetector(Protocol):
     has_track_head: bool
 
     def detect_frames(
-        self, frames: list[np.ndarray], embedding: Embedding = "track_head"
+        self, frames: list[np.ndarray], embedding: Embedding | None = "track_head"
     ) -> list[Detections]:
         """Detect and segment the instances of each frame by itself.
 
         Args:
             frames: ``(H, W, 3)`` uint8 RGB each, any number of them.
-            embedding: what describes an instance to the tracker.
+            embedding: what describes an instance to the tracker; None, or a track head that the
+                model does not have: nothing.
 
         Returns:
             Detections in pixels of the frames, on the CPU.
@@ -85,7 +82,7 @@ class Detector:
 
     @torch.inference_mode()
     def detect_frames(
-        self, frames: list[np.ndarray], embedding: Embedding = "track_head"
+        self, frames: list[np.ndarray], embedding: Embedding | None = "track_head"
     ) -> list[Detections]:
         """As ``FrameDetector`` says; all frames are one batch."""
         if not frames:

@@ -256,7 +256,7 @@ def predict_images(
         frames = _load_ahead((image for _, image in mine), batch)
         images = iter(mine)
         while group := list(islice(frames, batch)):
-            for detections in detector.detect_frames(group):
+            for detections in detector.detect_frames(group, embedding=None):
                 index, image = next(images)
                 found.append((index, coco_entries(detections, image.id, dataset.category_ids)))
                 display.advance()

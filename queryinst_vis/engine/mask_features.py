@@ -92,7 +92,8 @@ def mask_features(
     # A hook sees the very features behind the masks that come out, in their order.
     hook = head.dynamic_conv.register_forward_pre_hook(listen)
     try:
-        (found,) = Detector(model, replace(config, inference=inference)).detect_frames([image])
+        detector = Detector(model, replace(config, inference=inference))
+        (found,) = detector.detect_frames([image], embedding=None)
     finally:
         hook.remove()
     ((queries, before),) = read

@@ -16,7 +16,7 @@ and for videos::
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ from queryinst_vis.interop.mmdet_samples import (
 from queryinst_vis.losses.criterion import Criterion
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.postprocess import detect
-from queryinst_vis.structures import Batch, Detections
+from queryinst_vis.structures import Batch, Detections, Embedding
 from queryinst_vis.tracking.tracker import Tracker
 
 try:
@@ -143,7 +143,7 @@ class QueryInstVisDetector(BaseDetector):
         samples: list[DetDataSample],
         rescale: bool,
         one_label_per_query: bool,
-        embedding: Literal["track_head", "query"] = "track_head",
+        embedding: Embedding | None = "track_head",
     ) -> list[Detections]:
         """Detections of each image, with what describes them to the tracker."""
         inference = self.settings.inference

@@ -14,16 +14,17 @@ from torch import Tensor
 from queryinst_vis.config import Config, apply_overrides, config_from_dict
 from queryinst_vis.data.transforms import padded_size, to_network_input
 from queryinst_vis.engine.checkpoint import differences
-from queryinst_vis.engine.detector import Embedding, check_inference
+from queryinst_vis.engine.detector import check_inference
 from queryinst_vis.errors import InputError
 from queryinst_vis.interop.onnx_export import FORMAT, INPUTS, require_packages
 from queryinst_vis.models.postprocess import rescale_boxes, select_queries
-from queryinst_vis.structures import Detections
+from queryinst_vis.structures import Detections, Embedding
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
+EMBEDDINGS = {"track_head": "embeddings", "query": "queries"}  # names of outputs
 FIXED = ("model.", "inference.precision", "inference.compile")
 EXPORT = "queryinst-vis export-onnx WEIGHTS --size {}x{} --output FILE"
 
@@ -71,7 +72,7 @@ class OnnxDetector:
     def detect_frames(
         self,
         frames: list[np.ndarray],
-        embedding: Embedding = "track_head",
+        embedding: Embedding | None = "track_head",
     ) -> list[Detections]:
         """As ``FrameDetector`` says.
 
@@ -83,7 +84,7 @@ class OnnxDetector:
             found += self._detect(frames[start : start + self.batch], embedding)
         return found
 
-    def _detect(self, frames: list[np.ndarray], embedding: Embedding) -> list[Detections]:
+    def _detect(self, frames: list[np.ndarray], embedding: Embedding | None) -> list[Detections]:
         backbone, size = self.config.model.backbone, self.config.input
         images, image_sizes = to_network_input(
             frames, size.test_short, size.test_long, backbone.mean, backbone.std
@@ -129,7 +130,7 @@ class OnnxDetector:
         outputs: dict[str, Tensor],
         image_size: tuple[int, int],
         original_size: tuple[int, int],
-        embedding: Embedding,
+        embedding: Embedding | None,
     ) -> Detections:
         """One image's outputs, all queries, to its detections, as ``postprocess.detect`` does."""
         inference = self.config.inference
@@ -139,7 +140,7 @@ class OnnxDetector:
             inference.max_per_image,
             inference.one_label_per_query,
         )
-        embeddings = outputs.get("queries" if embedding == "query" else "embeddings")
+        embeddings = outputs.get(EMBEDDINGS[embedding]) if embedding is not None else None
         return Detections(
             boxes=rescale_boxes(outputs["boxes"][query], image_size, original_size),
             scores=scores,

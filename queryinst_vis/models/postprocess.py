@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from queryinst_vis.models.queryinst import QueryInst, QueryInstOutput, pick_queries
-from queryinst_vis.structures import Detections
+from queryinst_vis.structures import Detections, Embedding
 
 
 @torch.no_grad()
@@ -22,7 +20,7 @@ def detect(
     max_per_image: int = 100,
     one_label_per_query: bool = False,
     mask_threshold: float = 0.5,
-    embedding: Literal["track_head", "query"] = "track_head",
+    embedding: Embedding | None = "track_head",
 ) -> list[Detections]:
     """Find and segment the instances of each image (paper 4.2, inference).
 
@@ -38,8 +36,8 @@ def detect(
         one_label_per_query: every query names its best class only, so that an instance comes
             out once (video); otherwise query x class pairs compete (COCO).
         mask_threshold: probability from which on a pixel belongs to a mask.
-        embedding: what describes an instance to the tracker: the track head's embedding, if the
-            model has that head, or the instance's query as the last stage leaves it.
+        embedding: what describes an instance to the tracker; None, or a track head that the
+            model does not have: nothing.
     """
     output = model(images, image_sizes)
     last = output.stages[-1]
@@ -107,13 +105,13 @@ def _mask_logits(
 
 
 def _embed(
-    model: QueryInst, output: QueryInstOutput, picks: list[Tensor], embedding: str
+    model: QueryInst, output: QueryInstOutput, picks: list[Tensor], embedding: Embedding | None
 ) -> list[Tensor] | list[None]:
-    """``(K, D)`` embeddings of the K chosen queries of each image; None without a track head."""
+    """``(K, D)`` embeddings of the K chosen queries of each image, or None for each."""
     last = output.stages[-1]
     if embedding == "query":
         return [queries.float() for queries in pick_queries(last.queries, picks)]
-    if model.track_head is None:
+    if embedding is None or model.track_head is None:
         return [None] * len(picks)
     boxes, q_star = pick_queries(last.boxes, picks), pick_queries(last.q_star, picks)
     embeddings = model.track_head(output.features, boxes, q_star).float()

@@ -1,7 +1,7 @@
 """Online association: detections of one frame after the other in, identities out."""
 
-from queryinst_vis.tracking.association import RULES, Rule
 from queryinst_vis.tracking.memory import Memory
+from queryinst_vis.tracking.rules import RULES, Associator, Rule, slot_rule
 from queryinst_vis.tracking.tracker import Tracker
 
-__all__ = ["RULES", "Memory", "Rule", "Tracker"]
+__all__ = ["RULES", "Associator", "Memory", "Rule", "Tracker", "slot_rule"]

@@ -1,7 +1,7 @@
-"""Association scores and the rules that turn them into assignments.
+"""Association scores against remembered tracks, and the rules that turn them into assignments.
 
-Every rule scores each detection against "a new object" (column 0) and against each slot of the
-memory, and assigns the detections by these scores, greedily or one to one:
+Every rule here scores each detection against "a new object" (column 0) and against each slot of
+the memory, and assigns the detections by these scores, greedily or one to one:
 
 =========  ======================  ==========  ======================================
 rule       embeddings              assignment  other cues
@@ -14,14 +14,10 @@ query      the detector's queries  one to one  none
 
 With all of them ``max_jump`` can rule out tracks that were last seen too far away.
 
-A new rule is one function here and one line in ``RULES``.
+A new rule of this kind is one function here and one line in ``rules.RULES``.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -224,31 +220,3 @@ def query(detections: Detections, memory: Memory, settings: TrackingConfig) -> l
     """
     scores = F.pad(cosine_scores(detections, memory), (1, 0), value=settings.match_threshold)
     return one_to_one(rule_out_jumps(scores, detections, memory, settings.max_jump))
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How detections find their tracks.
-
-    Attributes:
-        associate: ``(detections, memory, settings) -> slots``. Says for every detection which
-            slot of the memory (M > 0 tracks) it belongs to, or ``NEW``, or ``DROPPED``. A later
-            detection with the slot of an earlier one has taken the track over: the track is
-            shown the later one only.
-        embedding: which embeddings it reads, ``"track_head"`` or ``"query"``.
-        match_threshold: its own, unless the user names another; None: it has no threshold.
-    """
-
-    associate: Callable[[Detections, Memory, TrackingConfig], list[int]]
-    embedding: Literal["track_head", "query"] = "track_head"
-    match_threshold: float | None = None
-
-
-RULES: dict[str, Rule] = {
-    "masktrack": Rule(masktrack),
-    "hungarian": Rule(hungarian),
-    "bisoftmax": Rule(bisoftmax),
-    # Queries of one object in consecutive frames: 19 of 20 pairs are more alike than this with
-    # the weights that ship. Those of different objects are often as alike: it is a floor only.
-    "query": Rule(query, embedding="query", match_threshold=0.8),
-}

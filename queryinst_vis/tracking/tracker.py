@@ -11,8 +11,8 @@ from torch import Tensor
 from queryinst_vis.config import TrackingConfig
 from queryinst_vis.errors import InputError
 from queryinst_vis.structures import Detections
-from queryinst_vis.tracking.association import DROPPED, NEW, RULES
 from queryinst_vis.tracking.memory import Memory
+from queryinst_vis.tracking.rules import RULES
 
 
 class Tracker:
@@ -22,12 +22,12 @@ class Tracker:
         settings: rule, weights and limits; None: the paper's rule, which never forgets.
 
     Attributes:
-        embedding: which embeddings the rule reads, ``"track_head"`` or ``"query"`` (the
-            detector's own).
-        memory: everything that is carried from frame to frame.
+        embedding: which embeddings the rule reads: ``"track_head"``, ``"query"`` (the
+            detector's own) or None, for boxes alone.
         last_raw_ids: ``(N,)`` int64 ids that the rule gave to the N detections of the last
-            ``update``, on the CPU: -1 for a detection that lost its track to an earlier one,
-            while one that was overtaken by a later one still shows the id that it lost.
+            ``update``, on the CPU: -1 for a detection without a track, as one that lost it to an
+            earlier detection; one that was overtaken by a later detection still shows the id
+            that it lost.
 
     Raises:
         InputError: unknown rule, a limit or jump too small, or a threshold out of range or for a
@@ -37,88 +37,95 @@ class Tracker:
     def __init__(self, settings: TrackingConfig | None = None) -> None:
         settings = settings or TrackingConfig()
         _check(settings)
-        rule = RULES[settings.rule]
+        self._rule = RULES[settings.rule]
         if settings.match_threshold is None:
-            settings = replace(settings, match_threshold=rule.match_threshold)
-        self.embedding = rule.embedding
-        self._associate = rule.associate
+            settings = replace(settings, match_threshold=self._rule.match_threshold)
+        self.embedding = self._rule.embedding
         self._settings = settings
         self.reset()
 
+    @property
+    def memory(self) -> Memory | None:
+        """The remembered tracks; None where the rule keeps a state of another kind."""
+        return self._associator.memory
+
     def reset(self) -> None:
         """Forget everything: the next frame is the first of a video, and ids begin at 0."""
-        self.memory = Memory()
+        self._associator = self._rule.begin(self._settings)
+        self._frames = 0
+        self._time: float | None = None
         self.last_raw_ids = torch.empty(0, dtype=torch.int64)
 
-    def update(self, detections: Detections) -> Detections:
+    def forget(self) -> None:
+        """Forget all tracks, as at a hard cut: ids go on where they were and are not reused."""
+        self._associator.forget()
+
+    def update(self, detections: Detections, time: float | None = None) -> Detections:
         """Identify the detections of the next frame.
 
         Args:
-            detections: N detections with embeddings, in pixels of the original frame, on any
-                device. Their order is the order in which the rule serves them.
+            detections: N detections in pixels of the original frame, on any device, with
+                embeddings where the rule reads them. Their order is the order in which the rule
+                serves them.
+            time: of the frame in seconds from any origin; None: unknown. It is given for all
+                frames of a video or for none.
 
         Returns:
             Those with an identity, in the same order and on the same device, with ``track_ids``
-            >= 0 and distinct: of several detections with one raw id only the strongest is
-            published, i.e. the one with the highest association score, which is also the one
-            that the memory keeps.
+            >= 0 and distinct: of several detections with one raw id only the last is published,
+            which is the one that the rule has chosen for the track.
 
         Raises:
-            InputError: no embeddings, embeddings of another width than those remembered, or
-                numbers that are not finite.
+            InputError: no embeddings where the rule reads them, or of another width than those
+                remembered; numbers that are not finite; a time that is not later than the
+                previous frame's, or missing for some frames.
         """
+        self._check_time(time)
         observed = self._observe(detections)
-        self.memory.frame += 1
-        if len(self.memory):
-            slots = self._associate(observed, self.memory, self._settings)
-        else:
-            slots = [NEW] * len(observed)
-        self.last_raw_ids, published = self._remember(observed, slots)
-        self.memory.forget(self._settings.expire_after, self._settings.max_tracks)
+        self.last_raw_ids = self._associator.assign(observed, time)
+        self._frames, self._time = self._frames + 1, time
+        published = _last_of_each(self.last_raw_ids)
         track_ids = self.last_raw_ids[published].to(detections.boxes.device)
         return replace(detections[published.to(detections.boxes.device)], track_ids=track_ids)
 
+    def _check_time(self, time: float | None) -> None:
+        where = f"tracking: frame {self._frames}"
+        if time is not None and not math.isfinite(time):
+            raise InputError(f"{where}: its time must be a number of seconds, got {time}")
+        if self._frames == 0:
+            return
+        if (time is None) != (self._time is None):
+            raise InputError(f"{where}: give the times of all frames of a video or of none")
+        if time is not None and time <= self._time:
+            raise InputError(
+                f"{where}: its time, {time} s, must be later than the previous frame's,"
+                f" {self._time} s; reset() the tracker between videos"
+            )
+
     def _observe(self, detections: Detections) -> Detections:
         """What association needs of the detections, checked, as float32 on the CPU."""
-        if detections.embeddings is None:
+        if self.embedding is not None and detections.embeddings is None:
             raise InputError(
                 "tracking: the detections carry no embeddings; use a model with a track head "
                 "(model.track.enabled=true), or the detector's own (tracking.rule=query)"
             )
-        observed = Detections(
-            boxes=detections.boxes.detach().float().cpu(),
-            scores=detections.scores.detach().float().cpu(),
-            labels=detections.labels.cpu(),
-            image_size=detections.image_size,
-            embeddings=detections.embeddings.detach().float().cpu(),
-        )
-        known, given = self.memory.embeddings.shape[1], observed.embeddings.shape[1]
-        if len(self.memory) and known != given:
-            raise InputError(
-                f"tracking: embeddings have {given} channels, those in memory {known};"
-                " reset() the tracker between models"
-            )
-        for name in ("boxes", "scores", "embeddings"):
-            if not getattr(observed, name).isfinite().all():
+        read = ["boxes", "scores", *(["embeddings"] if self.embedding is not None else [])]
+        floats = {name: getattr(detections, name).detach().float().cpu() for name in read}
+        for name, values in floats.items():
+            if not values.isfinite().all():
                 raise InputError(
-                    f"tracking: frame {self.memory.frame + 1} has {name} that are not finite;"
+                    f"tracking: frame {self._frames} has {name} that are not finite;"
                     " check the weights and the input"
                 )
-        return observed
-
-    def _remember(self, observed: Detections, slots: list[int]) -> tuple[Tensor, Tensor]:
-        """Update the memory; return the ``(N,)`` raw ids and the rows to publish."""
-        owners = {slot: row for row, slot in enumerate(slots) if slot >= 0}  # the last one owns
-        born = [row for row, slot in enumerate(slots) if slot == NEW]
-        raw_ids = torch.tensor(
-            [int(self.memory.ids[slot]) if slot >= 0 else DROPPED for slot in slots],
-            dtype=torch.int64,
+        return Detections(
+            labels=detections.labels.cpu(), image_size=detections.image_size, **floats
         )
-        if owners:
-            self.memory.refresh(list(owners), observed[list(owners.values())])
-        if born:
-            raw_ids[born] = self.memory.append(observed[born])
-        return raw_ids, torch.tensor(sorted([*owners.values(), *born]), dtype=torch.int64)
+
+
+def _last_of_each(ids: Tensor) -> Tensor:
+    """Ascending rows of the last detection of each id >= 0."""
+    rows = {track_id: row for row, track_id in enumerate(ids.tolist()) if track_id >= 0}
+    return torch.tensor(sorted(rows.values()), dtype=torch.int64)
 
 
 def _check(settings: TrackingConfig) -> None:

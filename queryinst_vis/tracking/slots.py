@@ -1,0 +1,78 @@
+"""The rules around a ``Memory``: each track is a slot, and a function assigns the slots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from queryinst_vis.config import TrackingConfig
+from queryinst_vis.errors import InputError
+from queryinst_vis.structures import Detections
+from queryinst_vis.tracking.association import DROPPED, NEW
+from queryinst_vis.tracking.memory import Memory
+
+Associate = Callable[[Detections, Memory, TrackingConfig], list[int]]
+"""``(detections, memory, settings) -> slots``: for every detection the slot of the memory (M > 0
+tracks) that it belongs to, ``NEW`` or ``DROPPED``. A later detection with the slot of an earlier
+one has taken the track over: the track is shown the later one only."""
+
+
+class SlotAssociator:
+    """Associates by a pure function of the detections and the remembered tracks.
+
+    Args:
+        associate: the function.
+        settings: given to the function; its limits bound the memory.
+
+    Attributes:
+        memory: everything that is carried from frame to frame.
+    """
+
+    def __init__(self, associate: Associate, settings: TrackingConfig) -> None:
+        self.memory = Memory()
+        self._associate = associate
+        self._settings = settings
+
+    def assign(self, observed: Detections, time: float | None) -> Tensor:
+        """As ``Associator`` says.
+
+        Raises:
+            InputError: embeddings of another width than those remembered.
+        """
+        self._check_width(observed)
+        self.memory.frame += 1
+        if len(self.memory):
+            slots = self._associate(observed, self.memory, self._settings)
+        else:
+            slots = [NEW] * len(observed)
+        raw_ids = self._remember(observed, slots)
+        self.memory.forget(self._settings.expire_after, self._settings.max_tracks)
+        return raw_ids
+
+    def forget(self) -> None:
+        """Forget all tracks; identities go on where they were."""
+        self.memory.forget(None, max_tracks=0)
+
+    def _check_width(self, observed: Detections) -> None:
+        known, given = self.memory.embeddings.shape[1], observed.embeddings.shape[1]
+        if len(self.memory) and known != given:
+            raise InputError(
+                f"tracking: embeddings have {given} channels, those in memory {known};"
+                " reset() the tracker between models"
+            )
+
+    def _remember(self, observed: Detections, slots: list[int]) -> Tensor:
+        """Update the memory; return the ``(N,)`` raw ids."""
+        owners = {slot: row for row, slot in enumerate(slots) if slot >= 0}  # the last one owns
+        born = [row for row, slot in enumerate(slots) if slot == NEW]
+        raw_ids = torch.tensor(
+            [int(self.memory.ids[slot]) if slot >= 0 else DROPPED for slot in slots],
+            dtype=torch.int64,
+        )
+        if owners:
+            self.memory.refresh(list(owners), observed[list(owners.values())])
+        if born:
+            raw_ids[born] = self.memory.append(observed[born])
+        return raw_ids
