@@ -10,9 +10,13 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from queryinst_vis import commands
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, InputWarning
 
 PROGRAM = "queryinst-vis"
 
@@ -23,7 +27,8 @@ def main(argv: list[str] | None = None) -> int:
     debug = "--debug" in words
     try:
         arguments = parse_arguments(words)
-        arguments.run(arguments)
+        with _warnings_in_one_line():
+            arguments.run(arguments)
     except InputError as error:
         return _fail(str(error), 2, debug)
     except KeyboardInterrupt:
@@ -33,6 +38,22 @@ def main(argv: list[str] | None = None) -> int:
         hint = "" if debug else " (--debug shows where)"
         return _fail(f"unexpected {reason}{hint}", 1, debug)
     return 0
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Show our own warnings like errors, without the place in the code that Python adds."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_ours(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if issubclass(category, InputWarning):
+                print(f"{PROGRAM}: warning: {message}", file=sys.stderr)
+            else:
+                show(message, category, *place)
+
+        warnings.showwarning = show_ours
+        yield
 
 
 def _fail(message: str, status: int, debug: bool) -> int:

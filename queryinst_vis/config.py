@@ -114,17 +114,28 @@ class InferenceConfig:
 class TrackingConfig:
     """Online association (MaskTrack R-CNN's rule and weights)."""
 
-    rule: str = "masktrack"  # as published; hungarian, bisoftmax or query (no track head needed)
+    # masktrack (as published), hungarian or bisoftmax read the track head; query reads the
+    # detector's queries, bytetrack and ocsort read boxes alone. null: masktrack, or bytetrack where
+    # the model has no track head.
+    rule: str | None = None
     score_weight: float = 1.0  # masktrack
     iou_weight: float = 2.0  # masktrack and hungarian
     label_weight: float = 10.0  # masktrack and hungarian
-    # query: a detection whose cosine with every track is below this is a new object. null: the
-    # rule's own. The other rules have none: their track head learnt what a new object scores.
+    # A detection is a new object where it fits every track less than this: query: in cosine (null:
+    # 0.8); bytetrack, ocsort: in IoU with the track's predicted box (null: 0.1 and 0.3). The other
+    # rules have none: their track head learnt what a new object scores.
     match_threshold: float | None = None
+    # bytetrack, ocsort: only detections from this score on begin tracks; those below it are matched
+    # last (bytetrack) or not at all (ocsort). null: all that inference.score_threshold lets through
+    high_score: float | None = None
+    # bytetrack, ocsort: consecutive frames after which a track is published; 1: from its first on
+    min_hits: int = 1
     # Farther than this from a track's last box, in diagonals of the larger box times the root of
     # the frames since, a detection is not that track. None: any distance will do, as published.
+    # bytetrack and ocsort need none: boxes that do not overlap never match.
     max_jump: float | None = None
-    expire_after: int | None = None  # forget a track unseen for this many frames; None: never
+    # Forget a track unseen for this many frames. None: never; bytetrack, ocsort: 30
+    expire_after: int | None = None
     max_tracks: int | None = None  # keep at most this many tracks in memory; None: no cap
 
 

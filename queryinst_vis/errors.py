@@ -1,4 +1,4 @@
-"""The one exception that means "the input is at fault, not the program"."""
+"""The exception and the warning that mean "the input is at fault, not the program"."""
 
 from __future__ import annotations
 
@@ -13,3 +13,10 @@ class InputError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(str(message).split()))
+
+
+class InputWarning(UserWarning):
+    """Input that can be worked with, but not quite as one may expect.
+
+    The message is one line; the command line prints it as it is and goes on.
+    """

@@ -28,6 +28,7 @@ from queryinst_vis.tracking.association import (
 from tests.sightings import OBJECTS, ids_of, random_frame, see, videos
 
 ONE_TO_ONE = ["hungarian", "bisoftmax", "query"]
+SLOT_RULES = ["masktrack", *ONE_TO_ONE]
 
 
 # --- the score ------------------------------------------------------------------------------
@@ -192,7 +193,7 @@ def test_every_rule_keeps_identities_through_motion_shuffling_and_absence(rule):
     ]
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", SLOT_RULES)
 def test_every_rule_sees_that_an_object_is_new_even_if_it_is_alone(rule):
     newcomer = see(2)
     newcomer.embeddings = -see(0).embeddings
@@ -272,14 +273,14 @@ def test_below_its_threshold_query_sees_a_new_object(threshold, expected):
 FAR = 40  # a shift by 4/3 of the diagonal of an object's box
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", SLOT_RULES)
 @pytest.mark.parametrize(("max_jump", "expected"), [(None, 0), (1.34, 0), (1.33, 1)])
 def test_an_object_that_jumps_too_far_is_a_new_one(rule, max_jump, expected):
     tracker = Tracker(TrackingConfig(rule, max_jump=max_jump))
     assert ids_of(tracker, [see(0), see(0, shift=FAR)]) == [[0], [expected]]
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", SLOT_RULES)
 @pytest.mark.parametrize(("absent", "expected"), [(2, 1), (3, 0)])
 def test_the_reach_grows_with_the_root_of_the_frames_since(rule, absent, expected):
     tracker = Tracker(TrackingConfig(rule, max_jump=0.7))  # twice that after 4 frames
@@ -295,7 +296,7 @@ def test_the_larger_of_the_two_boxes_measures_the_jump():
         assert ids_of(tracker, [first, second]) == [[0], [0]]
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", SLOT_RULES)
 @settings(deadline=None, max_examples=20)
 @given(video=videos)
 def test_an_endless_reach_rules_nothing_out(rule, video):
@@ -309,6 +310,8 @@ def test_a_rule_says_which_embeddings_it_reads():
         "hungarian": "track_head",
         "bisoftmax": "track_head",
         "query": "query",
+        "bytetrack": None,
+        "ocsort": None,
     }
 
 
@@ -333,7 +336,7 @@ def test_masktrack_rule_returns_slots():
         (
             {"rule": "hungry"},
             r"tracking\.rule: unknown rule 'hungry'; choose from: "
-            "masktrack, hungarian, bisoftmax, query$",
+            "masktrack, hungarian, bisoftmax, query, bytetrack, ocsort$",
         ),
         (
             {"rule": "hungarian", "match_threshold": 0.5},
@@ -341,9 +344,16 @@ def test_masktrack_rule_returns_slots():
         ),
         (
             {"rule": "query", "match_threshold": 1.5},
-            r"tracking\.match_threshold: expected -1 to 1, got 1\.5",
+            r"tracking\.match_threshold: expected a cosine, -1 to 1, got 1\.5",
         ),
-        ({"rule": "query", "match_threshold": float("nan")}, "expected -1 to 1, got nan"),
+        ({"rule": "query", "match_threshold": float("nan")}, "-1 to 1, got nan"),
+        ({"match_threshold": 0.5}, "rule 'masktrack' has none"),
+        (
+            {"rule": "bytetrack", "match_threshold": 0.0},
+            r"tracking\.match_threshold: expected an IoU above 0, at most 1, got 0\.0",
+        ),
+        ({"high_score": 1.5}, r"tracking\.high_score: expected null or 0 to 1, got 1\.5"),
+        ({"min_hits": 0}, r"tracking\.min_hits: expected at least 1, got 0"),
     ],
 )
 def test_a_wrong_choice_is_named_with_the_right_ones(arguments, message):

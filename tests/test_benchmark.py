@@ -152,9 +152,10 @@ def test_bad_input_is_one_line(words, message, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "speed.json").exists()
 
 
-def test_an_image_model_is_told_how_it_can_track(tmp_path, capsys):
-    assert cli.main(["benchmark", str(write_config(tmp_path, track=False))]) == 2
-    assert "use tracking.rule=query" in capsys.readouterr().err
+def test_a_rule_that_an_image_model_cannot_have_is_refused(tmp_path, capsys):
+    config = str(write_config(tmp_path, track=False))
+    assert cli.main(["benchmark", config, "tracking.rule=masktrack"]) == 2
+    assert "no track head" in capsys.readouterr().err
 
 
 # Parts

@@ -116,12 +116,6 @@ def test_wrong_frames(model, frame):
         VideoTracker(Detector(model, tiny_config())).update(frame)
 
 
-def test_a_model_without_track_head_cannot_track():
-    config = tiny_config(track=False)
-    with pytest.raises(InputError, match="no track head"):
-        VideoTracker(Detector(build_model(config), config))
-
-
 def test_three_lines_of_python(tmp_path, model, oracle):
     save_weights(tmp_path / "model.safetensors", model, tiny_config(), half=True)
     with VideoWriter(tmp_path / "video.mp4", fps=5, crf=1) as writer:

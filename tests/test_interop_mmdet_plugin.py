@@ -249,8 +249,10 @@ def test_a_rule_that_needs_a_track_head_is_refused_without_one(mmdet, config_fil
     config = {"type": "QueryInstVisModel", "detector": detector}
     with pytest.raises(InputError, match="no track head"):
         mmdet.build({**config, "tracker": {"type": "QueryInstVisTracker"}})
-    model = mmdet.build({**config, "tracker": {"type": "QueryInstVisTracker", "rule": "query"}})
-    tracked = model.eval()(torch.rand(1, 2, 3, 64, 96), [video(mmdet)], mode="predict")[0]
+    for rule in ("query", "bytetrack"):
+        tracker = {"type": "QueryInstVisTracker", "rule": rule}
+        model = mmdet.build({**config, "tracker": tracker})
+        tracked = model.eval()(torch.rand(1, 2, 3, 64, 96), [video(mmdet)], mode="predict")[0]
     assert len(tracked[0].pred_track_instances.instances_id) == 5
 
 

@@ -1,12 +1,15 @@
 """What needs more than boxes to be tracked: the detector's own queries, and QueryTrack's head."""
 
+import json
 import re
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from queryinst_vis.cli import main
 from queryinst_vis.config import InferenceConfig, LossConfig
 from queryinst_vis.data.synthetic.render import render
 from queryinst_vis.data.synthetic.scene import draw_scene
@@ -16,7 +19,7 @@ from queryinst_vis.engine.checkpoint import load_model, save_weights
 from queryinst_vis.engine.detector import Detector
 from queryinst_vis.engine.inference import VideoTracker
 from queryinst_vis.engine.step import TrainingStep
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.losses.criterion import Criterion
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.lazy_pyramid import LazyPyramid
@@ -47,10 +50,31 @@ def test_embeddings_are_the_last_queries_of_what_is_kept(image_model):
     assert detect(image_model, images, sizes, sizes, **settings)[0].embeddings is None
 
 
-def test_masktrack_needs_a_track_head_and_the_message_names_the_way_out(image_model):
-    message = "no track head, which tracking.rule=masktrack needs: use tracking.rule=query"
+def test_masktrack_needs_a_track_head_and_the_message_names_the_ways_out(image_model):
+    config = tiny_config(track=False)
+    config.tracking.rule = "masktrack"
+    message = (
+        "no track head, which tracking.rule=masktrack needs: leave the rule out, or choose from: "
+        "query, bytetrack, ocsort;"
+    )
     with pytest.raises(InputError, match=re.escape(message)):
-        VideoTracker(Detector(image_model, tiny_config(track=False)))
+        VideoTracker(Detector(image_model, config))
+
+
+def test_without_a_rule_an_image_model_is_tracked_by_its_boxes_and_says_so(image_model):
+    message = "no track head: tracking.rule=bytetrack gives identities by boxes alone"
+    with pytest.warns(InputWarning, match=message):
+        tracker = VideoTracker(Detector(image_model, tiny_config(track=False)))
+    for _ in range(2):
+        found = tracker.update(draw_frame(0))
+        assert found.embeddings is None and found.track_ids.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_named_rule_and_a_track_head_need_no_warning(image_model):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        VideoTracker(Detector(image_model, image_config()))
+        VideoTracker(Detector(build_model(tiny_config()), tiny_config()))
 
 
 def image_config(**arguments):
@@ -72,15 +96,13 @@ def test_a_query_is_one_instance_of_a_video_whatever_it_is_of_images(image_model
 def test_the_rule_is_an_override_of_image_weights(tmp_path, image_model):
     weights = tmp_path / "image.safetensors"
     save_weights(weights, image_model, tiny_config(track=False))
-    with pytest.raises(InputError, match=r"tracking\.rule=query"):
-        VideoTracker.from_pretrained(weights, "cpu")
+    with pytest.raises(InputError, match="no track head"):
+        VideoTracker.from_pretrained(weights, "cpu", ["tracking.rule=masktrack"])
     tracker = VideoTracker.from_pretrained(weights, "cpu", ["tracking.rule=query"])
     assert tracker.update(draw_frame(0)).track_ids.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_the_track_command_takes_overrides(tmp_path, image_model, capsys):
-    from queryinst_vis.cli import main
-
     weights, video = tmp_path / "image.safetensors", tmp_path / "clip.mp4"
     save_weights(weights, image_model, tiny_config(track=False))
     with VideoWriter(video, 10) as writer:
@@ -90,15 +112,37 @@ def test_the_track_command_takes_overrides(tmp_path, image_model, capsys):
     words += ["--score-threshold", "0", "--device", "cpu"]
     assert main([*words, "tracking.rule=querry"]) == 2
     assert "unknown rule 'querry'; choose from: masktrack" in capsys.readouterr().err
+    assert main([*words, "tracking.rule=masktrack"]) == 2
+    assert "no track head" in capsys.readouterr().err
     anyone = "tracking.match_threshold=-1"  # no detection is so unlike the five tracks to be new
     assert main([*words, "tracking.rule=query", anyone]) == 0
     assert "5 tracks in 2 frames" in capsys.readouterr().out
 
 
-def test_test_video_takes_image_weights(tmp_path, image_model):
+def test_the_track_command_needs_no_rule_and_names_its_choice_once(tmp_path, image_model, capsys):
+    """Older weights name the default rule, which such a model cannot have been meant to have."""
+    config, weights = tiny_config(track=False), tmp_path / "image.safetensors"
+    config.tracking.rule = "masktrack"
+    save_weights(weights, image_model, config)
+    video, out = tmp_path / "clip.mp4", tmp_path / "out"
+    with VideoWriter(video, 10) as writer:
+        for index in range(2):
+            writer.write(draw_frame(index))
+    words = ["track", str(video), "--weights", str(weights), "--out", str(out), "--device", "cpu"]
+    assert main([*words, "--score-threshold", "0"]) == 0
+    said = capsys.readouterr()
+    [line] = [line for line in said.err.splitlines() if "tracking.rule" in line]
+    assert line.startswith("queryinst-vis: warning: this model has no track head: tracking.rule=")
+    assert "tracks in 2 frames" in said.out
+    assert len(json.loads((out / "results.json").read_text())) > 0
+
+
+@pytest.mark.parametrize("rule", ["query", "bytetrack", "ocsort", None])
+def test_test_video_takes_image_weights(tmp_path, image_model, rule):
     weights, out = tmp_path / "image.safetensors", tmp_path / "results.json"
     save_weights(weights, image_model, tiny_config(track=False))
     config = image_config(val=write_videos(tmp_path / "videos"))
+    config.tracking.rule = rule
     metrics = evaluation.test_video(config, weights, out, devices=1)
     assert 0 <= metrics["AP"] < 1 and out.is_file()
 
@@ -107,7 +151,7 @@ def test_training_an_image_model_may_be_scored_on_videos(tmp_path):
     config = image_config(val=write_videos(tmp_path / "videos"))
     assert len(evaluation.open_validation_set(config).videos) == 2
     config.tracking.rule = "masktrack"
-    with pytest.raises(InputError, match=r"model\.track\.enabled=true or tracking\.rule=query"):
+    with pytest.raises(InputError, match="no track head"):
         evaluation.open_validation_set(config)
     config.tracking.rule = "querry"  # told before the training, not at its first evaluation
     with pytest.raises(InputError, match="unknown rule 'querry'"):

@@ -18,6 +18,7 @@ from queryinst_vis.engine.track import REMEMBERED, TrackSummary, output_files, r
 from queryinst_vis.masks import RLE
 from queryinst_vis.models.postprocess import detect
 from queryinst_vis.structures import Detections
+from queryinst_vis.tracking.rules import choose_rule
 from queryinst_vis.tracking.tracker import Tracker
 from queryinst_vis.video.reader import VideoReader
 
@@ -50,9 +51,10 @@ class Subject:
         self.device, self.dtype = model.queries.device, inference_dtype(config)
         # the only place that chooses the form in which the model runs
         self._model = prepare(model, config)
-        self._embedding = Tracker(config.tracking).embedding
+        tracking = choose_rule(config.tracking, model.track_head is not None)
+        self._embedding = Tracker(tracking).embedding
         inference = replace(config.inference, one_label_per_query=True)
-        self.config = replace(config, inference=inference)
+        self.config = replace(config, inference=inference, tracking=tracking)
         self._detector = Detector(self._model, self.config)
         self._tracker = VideoTracker(self._detector)
 

@@ -31,7 +31,7 @@ def add(commands: Commands) -> None:
         "queryinst-vis track clip.mp4 --weights work/run/best.safetensors --stride 5",
         "queryinst-vis track clip.mp4 --max-size 320",
         "queryinst-vis track /dev/video0 --live --out out/camera",
-        "queryinst-vis track clip.mp4 --weights work/image_model.safetensors tracking.rule=query",
+        "queryinst-vis track clip.mp4 --weights work/image_model.safetensors",
     )
     parser.add_argument(
         "video",
@@ -39,7 +39,7 @@ def add(commands: Commands) -> None:
         help="any video file that FFmpeg can read; with --live also a camera (/dev/video0), an "
         "address (rtsp://, http://, udp://, ...) or a pipe (/dev/stdin)",
     )
-    add_overrides(parser, "tracking.rule=query (needs no video training)")
+    add_overrides(parser, "tracking.rule=ocsort")
     parser.add_argument(
         "--weights",
         default="people",

@@ -31,6 +31,7 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.files import atomic_path
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.queryinst import QueryInst
+from queryinst_vis.tracking.rules import find_rule
 
 FORMAT = "queryinst_vis/1"
 CONVERT = "convert the checkpoints of other projects with 'queryinst-vis convert-checkpoint'"
@@ -104,7 +105,7 @@ def load_weights(path: str | Path) -> tuple[Config, StateDict]:
         raise InputError(f"weights {path}: no such file")
     if is_training_state(path):
         state = load_training_state(path)
-        return state.config, state.weights
+        return without_useless_rule(state.config), state.weights
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -119,7 +120,18 @@ def load_weights(path: str | Path) -> tuple[Config, StateDict]:
         values = json.loads(metadata["config"])
     except (KeyError, json.JSONDecodeError) as error:
         raise InputError(f"weights {path}: the config inside is missing or broken") from error
-    return config_from_dict(values, f"weights {path}"), weights
+    return without_useless_rule(config_from_dict(values, f"weights {path}")), weights
+
+
+def without_useless_rule(config: Config) -> Config:
+    """The config of saved weights, its rule left open if it needs a track head that is not there.
+
+    Older files name the default rule, ``masktrack``, whether the model has a track head or not.
+    """
+    tracking = config.tracking
+    if config.model.track.enabled or find_rule(tracking.rule).embedding != "track_head":
+        return config
+    return replace(config, tracking=replace(tracking, rule=None))
 
 
 def find_weights(name_or_path: str | Path) -> Path:

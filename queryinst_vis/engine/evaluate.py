@@ -36,6 +36,7 @@ from queryinst_vis.results import (
     youtube_vis_entries,
 )
 from queryinst_vis.structures import VideoResult
+from queryinst_vis.tracking.rules import choose_rule
 from queryinst_vis.tracking.tracker import Tracker
 
 READ_AHEAD = 4  # images that are decoded while the network works
@@ -145,7 +146,7 @@ def open_validation_set(config: Config) -> AnySet | None:
 
     Raises:
         InputError: unreadable, without annotations, without the masks to score with, or videos
-            for a model or by a rule that cannot track.
+            and a ``tracking`` key that this model cannot be tracked with.
     """
     annotations = config.data.val.annotations
     if annotations is None:
@@ -155,12 +156,8 @@ def open_validation_set(config: Config) -> AnySet | None:
         raise InputError(f"data.val.annotations {annotations}: has no annotations to score with")
     _check_masks(dataset, f"data.val.annotations {annotations}")
     if isinstance(dataset, YouTubeVisDataset):
-        embedding = Tracker(config.tracking).embedding
-        if embedding == "track_head" and not config.model.track.enabled:
-            raise InputError(
-                f"data.val.annotations {annotations}: holds videos; set model.track.enabled=true "
-                "or tracking.rule=query, or choose an image set"
-            )
+        # find out before the training, not after it
+        Tracker(choose_rule(config.tracking, config.model.track.enabled))
     return dataset
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -15,9 +16,10 @@ from queryinst_vis.config import Config
 from queryinst_vis.engine.checkpoint import load_model
 from queryinst_vis.engine.detector import Detector, FrameDetector
 from queryinst_vis.engine.prepare import prepare
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.prefetch import Latest, prefetch
 from queryinst_vis.structures import Detections
+from queryinst_vis.tracking.rules import choose_rule
 from queryinst_vis.tracking.tracker import Tracker
 from queryinst_vis.video.live import LiveReader
 from queryinst_vis.video.reader import VideoReader
@@ -27,16 +29,17 @@ class VideoTracker:
     """Online video instance segmentation (paper 3.5): frames in, detections with ids out.
 
     Args:
-        detector: of a model with a track head, or of any for ``tracking.rule=query``. Its
-            config is followed, but that a query is always one instance
-            (``inference.one_label_per_query``).
+        detector: whose config is followed, but that a query is always one instance
+            (``inference.one_label_per_query``). Where the config names no ``tracking.rule`` and
+            the model has no track head, ``bytetrack`` gives the identities, and an
+            ``InputWarning`` says so.
 
     Attributes:
         class_names: names of the labels.
 
     Raises:
-        InputError: the model has no track head and the rule needs one, or a bad ``tracking``
-            key.
+        InputError: ``tracking.rule`` names a rule that needs a track head and the model has none,
+            or a bad ``tracking`` key.
 
     Example::
 
@@ -47,17 +50,20 @@ class VideoTracker:
 
     def __init__(self, detector: FrameDetector) -> None:
         config = detector.config
-        self._tracker = Tracker(config.tracking)
-        if self._tracker.embedding == "track_head" and not detector.has_track_head:
-            raise InputError(
-                f"this model has no track head, which tracking.rule={config.tracking.rule} needs: "
-                "use tracking.rule=query, or train it on videos with model.track.enabled=true"
+        tracking = choose_rule(config.tracking, detector.has_track_head)
+        if config.tracking.rule is None and not detector.has_track_head:
+            warnings.warn(
+                f"this model has no track head: tracking.rule={tracking.rule} gives identities by "
+                "boxes alone",
+                InputWarning,
+                stacklevel=2,
             )
+        self._tracker = Tracker(tracking)
         self.class_names = list(config.model.classes)
         # a query under two labels would be two instances with one mask
         inference = replace(config.inference, one_label_per_query=True)
         self._detector = copy.copy(detector)  # whose network is shared, and whose config is not
-        self._detector.config = replace(config, inference=inference)
+        self._detector.config = replace(config, inference=inference, tracking=tracking)
 
     @classmethod
     def from_pretrained(
@@ -73,16 +79,16 @@ class VideoTracker:
             name_or_path: name of shipped weights, a ``.safetensors`` file, a ``last.ckpt``, or
                 an ``.onnx`` file of ``export_onnx``, which onnxruntime runs.
             device: ``"auto"`` takes the accelerator where there is one.
-            overrides: dotlist changes, e.g. ``["inference.score_threshold=0.3"]``, or
-                ``["tracking.rule=query"]`` for weights that were trained on images.
+            overrides: dotlist changes, e.g. ``["inference.score_threshold=0.3"]`` or
+                ``["tracking.rule=ocsort"]``.
             max_size: the network sees frames whose longer side has at most this many pixels:
                 the fewer, the faster and the less detail. It only lowers ``input.test_long``;
                 None leaves that as it is.
 
         Raises:
-            InputError: the weights or the overrides cannot be used, or the rule needs a track
-                head and there is none; ``max_size`` below 1, or for an ONNX file, whose size is
-                fixed.
+            InputError: the weights or the overrides cannot be used, or they name a rule that needs
+                a track head and there is none; ``max_size`` below 1, or for an ONNX file, whose
+                size is fixed.
         """
         if Path(name_or_path).suffix == ".onnx":
             if max_size is not None:

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from rich.console import Console
 
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.evaluation.average_precision import METRICS, mean_defined, none_if_undefined
 from queryinst_vis.evaluation.inputs import (
     GroundTruth,
@@ -140,6 +140,7 @@ def _check_annotations(truth: GroundTruth) -> None:
         if annotation["id"] == 0:
             warnings.warn(
                 f"{place}: pycocotools counts a match with id 0 as a miss; number from 1",
+                InputWarning,
                 stacklevel=3,
             )
 

@@ -178,24 +178,28 @@ class QueryInstVisTracker(BaseTracker):
 
     def __init__(
         self,
-        rule: str = "masktrack",
+        rule: str | None = None,
         score_weight: float = 1.0,
         iou_weight: float = 2.0,
         label_weight: float = 10.0,
         match_threshold: float | None = None,
+        high_score: float | None = None,
+        min_hits: int = 1,
         max_jump: float | None = None,
         expire_after: int | None = None,
         max_tracks: int | None = None,
     ) -> None:
         settings = TrackingConfig(
-            rule,
-            score_weight,
-            iou_weight,
-            label_weight,
-            match_threshold,
-            max_jump,
-            expire_after,
-            max_tracks,
+            rule=rule,
+            score_weight=score_weight,
+            iou_weight=iou_weight,
+            label_weight=label_weight,
+            match_threshold=match_threshold,
+            high_score=high_score,
+            min_hits=min_hits,
+            max_jump=max_jump,
+            expire_after=expire_after,
+            max_tracks=max_tracks,
         )
         self.association = Tracker(settings)
         super().__init__()  # resets, and so comes last
@@ -241,7 +245,7 @@ class QueryInstVisModel(BaseMOTModel):
         if self.embedding == "track_head" and built.network.track_head is None:
             raise InputError(
                 "QueryInstVisModel: the detector has no track head; build it with "
-                "overrides=['model.track.enabled=true'], or track with rule='query'"
+                "overrides=['model.track.enabled=true'], or track with rule='bytetrack'"
             )
 
     def loss(self, inputs: Tensor, data_samples: list[TrackDataSample]) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from queryinst_vis.config import Config, apply_overrides, config_from_dict
 from queryinst_vis.data.transforms import padded_size, to_network_input
-from queryinst_vis.engine.checkpoint import differences
+from queryinst_vis.engine.checkpoint import differences, without_useless_rule
 from queryinst_vis.engine.detector import check_inference
 from queryinst_vis.errors import InputError
 from queryinst_vis.interop.onnx_export import FORMAT, INPUTS, require_packages
@@ -196,4 +196,4 @@ def _read_config(session: InferenceSession, path: Path) -> Config:
         values = json.loads(metadata["config"])
     except (KeyError, json.JSONDecodeError) as error:
         raise InputError(f"ONNX file {path}: the config inside is missing or broken") from error
-    return config_from_dict(values, f"ONNX file {path}")
+    return without_useless_rule(config_from_dict(values, f"ONNX file {path}"))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
 from torch import Tensor
 
 from queryinst_vis.config import TrackingConfig
+from queryinst_vis.errors import InputError
 from queryinst_vis.structures import Detections, Embedding
 from queryinst_vis.tracking.association import bisoftmax, hungarian, masktrack, query
 from queryinst_vis.tracking.memory import Memory
+from queryinst_vis.tracking.motion import bytetrack, ocsort
 from queryinst_vis.tracking.slots import Associate, SlotAssociator
 
 
@@ -74,4 +76,42 @@ RULES: dict[str, Rule] = {
     # Queries of one object in consecutive frames: 19 of 20 pairs are more alike than this with
     # the weights that ship. Those of different objects are often as alike: it is a floor only.
     "query": slot_rule(query, embedding="query", match_threshold=0.8),
+    # Here the threshold is an IoU with a track's predicted box, as these two have it.
+    "bytetrack": Rule(bytetrack, embedding=None, match_threshold=0.1),
+    "ocsort": Rule(ocsort, embedding=None, match_threshold=0.3),
 }
+
+DEFAULT = "masktrack"
+"""The rule of models with a track head where none is named (paper 3.5)."""
+BOXES_ALONE = "bytetrack"
+"""The rule of models without one."""
+
+
+def find_rule(name: str | None) -> Rule:
+    """The rule of that name; None: the paper's.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    name = name or DEFAULT
+    if name not in RULES:
+        raise InputError(f"tracking.rule: unknown rule '{name}'; choose from: {', '.join(RULES)}")
+    return RULES[name]
+
+
+def choose_rule(settings: TrackingConfig, has_track_head: bool) -> TrackingConfig:
+    """The settings with a rule that fits the model, where they leave the rule open.
+
+    Raises:
+        InputError: they name an unknown rule, or one that reads a track head and there is none.
+    """
+    if settings.rule is None:
+        return replace(settings, rule=DEFAULT if has_track_head else BOXES_ALONE)
+    if find_rule(settings.rule).embedding == "track_head" and not has_track_head:
+        others = [name for name, rule in RULES.items() if rule.embedding != "track_head"]
+        raise InputError(
+            f"this model has no track head, which tracking.rule={settings.rule} needs: leave the "
+            f"rule out, or choose from: {', '.join(others)}; or train the model on videos with "
+            "model.track.enabled=true"
+        )
+    return settings

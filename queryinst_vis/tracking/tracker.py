@@ -12,7 +12,7 @@ from queryinst_vis.config import TrackingConfig
 from queryinst_vis.errors import InputError
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.memory import Memory
-from queryinst_vis.tracking.rules import RULES
+from queryinst_vis.tracking.rules import DEFAULT, Rule, find_rule
 
 
 class Tracker:
@@ -36,8 +36,8 @@ class Tracker:
 
     def __init__(self, settings: TrackingConfig | None = None) -> None:
         settings = settings or TrackingConfig()
-        _check(settings)
-        self._rule = RULES[settings.rule]
+        self._rule = find_rule(settings.rule)
+        _check(settings, self._rule)
         if settings.match_threshold is None:
             settings = replace(settings, match_threshold=self._rule.match_threshold)
         self.embedding = self._rule.embedding
@@ -107,7 +107,8 @@ class Tracker:
         if self.embedding is not None and detections.embeddings is None:
             raise InputError(
                 "tracking: the detections carry no embeddings; use a model with a track head "
-                "(model.track.enabled=true), or the detector's own (tracking.rule=query)"
+                "(model.track.enabled=true), or the detector's own (tracking.rule=query), or boxes "
+                "alone (tracking.rule=bytetrack)"
             )
         read = ["boxes", "scores", *(["embeddings"] if self.embedding is not None else [])]
         floats = {name: getattr(detections, name).detach().float().cpu() for name in read}
@@ -128,12 +129,8 @@ def _last_of_each(ids: Tensor) -> Tensor:
     return torch.tensor(sorted(rows.values()), dtype=torch.int64)
 
 
-def _check(settings: TrackingConfig) -> None:
-    """Raise an InputError for settings that no rule can work with."""
-    if settings.rule not in RULES:
-        raise InputError(
-            f"tracking.rule: unknown rule '{settings.rule}'; choose from: {', '.join(RULES)}"
-        )
+def _check(settings: TrackingConfig, rule: Rule) -> None:
+    """Raise an InputError for settings that the rule cannot work with."""
     for name in ("score_weight", "iou_weight", "label_weight"):
         if not math.isfinite(getattr(settings, name)):
             raise InputError(f"tracking.{name}: expected a number, got {getattr(settings, name)}")
@@ -143,13 +140,23 @@ def _check(settings: TrackingConfig) -> None:
         limit = getattr(settings, name)
         if limit is not None and limit < 1:
             raise InputError(f"tracking.{name}: expected null or at least 1, got {limit}")
+    if settings.high_score is not None and not 0 <= settings.high_score <= 1:
+        raise InputError(f"tracking.high_score: expected null or 0 to 1, got {settings.high_score}")
+    if settings.min_hits < 1:
+        raise InputError(f"tracking.min_hits: expected at least 1, got {settings.min_hits}")
     if settings.match_threshold is None:
         return
-    if RULES[settings.rule].match_threshold is None:
+    if rule.match_threshold is None:
         raise InputError(
-            f"tracking.match_threshold: rule '{settings.rule}' has none; leave it null"
+            f"tracking.match_threshold: rule '{settings.rule or DEFAULT}' has none; leave it null"
         )
-    if not -1 <= settings.match_threshold <= 1:
+    if rule.embedding is None:
+        if not 0 < settings.match_threshold <= 1:
+            raise InputError(
+                "tracking.match_threshold: expected an IoU above 0, at most 1, got "
+                f"{settings.match_threshold}"
+            )
+    elif not -1 <= settings.match_threshold <= 1:
         raise InputError(
-            f"tracking.match_threshold: expected -1 to 1, got {settings.match_threshold}"
+            f"tracking.match_threshold: expected a cosine, -1 to 1, got {settings.match_threshold}"
         )
