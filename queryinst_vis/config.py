@@ -105,6 +105,10 @@ class InferenceConfig:
     score_threshold: float = 0.05
     max_per_image: int = 100
     one_label_per_query: bool = False  # True for video: a query is one instance
+    # Of two detections whose IoU is above this, the weaker one is dropped. null: none, as published
+    nms_threshold: float | None = None
+    # IoU of boxes (of one class, before masks are made) or masks (of one class; in video of any)
+    nms_overlap: str = "boxes"
     mask_threshold: float = 0.5
     precision: str = "32-true"  # or bf16-mixed: faster where the processor has it, less exact
     compile: bool = False  # torch.compile the backbone: a minute at first, for every frame size

@@ -184,6 +184,17 @@ def test_detections_are_those_of_pytorch(exported, detector, embedding):
     assert_same_detections(found, expected)
 
 
+@pytest.mark.parametrize("overlap", ["boxes", "masks"])
+def test_duplicates_are_suppressed_as_by_pytorch(exported, detector, overlap):
+    overrides = ["inference.nms_threshold=0.1", f"inference.nms_overlap={overlap}"]
+    found = OnnxDetector(exported.path, overrides).detect_frames(square_frames(2))
+    config = apply_overrides(exported.config, overrides)
+    expected = Detector(exported.model, config).detect_frames(square_frames(2))
+    assert_same_detections(found, expected)
+    everything = detector.detect_frames(square_frames(2))
+    assert 0 < sum(map(len, found)) < sum(map(len, everything))
+
+
 def test_boxes_alone_come_without_embeddings(detector):
     (found,) = detector.detect_frames(square_frames(1), embedding=None)
     assert len(found) > 0 and found.embeddings is None

@@ -86,6 +86,8 @@ class Subject:
                 max_per_image=inference.max_per_image,
                 one_label_per_query=inference.one_label_per_query,
                 mask_threshold=inference.mask_threshold,
+                nms_threshold=inference.nms_threshold,
+                nms_overlap=inference.nms_overlap,
                 embedding=self._embedding,
             )
 

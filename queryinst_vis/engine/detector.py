@@ -13,6 +13,7 @@ from queryinst_vis.engine.prepare import inference_dtype
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.postprocess import detect
 from queryinst_vis.models.queryinst import QueryInst
+from queryinst_vis.models.suppression import OVERLAPS
 from queryinst_vis.structures import Detections, Embedding
 
 
@@ -58,9 +59,14 @@ def check_inference(config: Config) -> None:
     for key, value in (
         ("inference.score_threshold", inference.score_threshold),
         ("inference.mask_threshold", inference.mask_threshold),
+        ("inference.nms_threshold", inference.nms_threshold),
     ):
-        if not 0 <= value <= 1:
+        if value is not None and not 0 <= value <= 1:
             raise InputError(f"{key}: must be from 0 to 1, is {value}")
+    if inference.nms_overlap not in OVERLAPS:
+        raise InputError(
+            f"inference.nms_overlap '{inference.nms_overlap}': choose one of {', '.join(OVERLAPS)}"
+        )
 
 
 class Detector:
@@ -103,6 +109,8 @@ class Detector:
                 max_per_image=inference.max_per_image,
                 one_label_per_query=inference.one_label_per_query,
                 mask_threshold=inference.mask_threshold,
+                nms_threshold=inference.nms_threshold,
+                nms_overlap=inference.nms_overlap,
                 embedding=embedding,
             )
         return [detections.to("cpu") for detections in found]

@@ -156,6 +156,8 @@ class QueryInstVisDetector(BaseDetector):
             max_per_image=inference.max_per_image,
             one_label_per_query=one_label_per_query,
             mask_threshold=inference.mask_threshold,
+            nms_threshold=inference.nms_threshold,
+            nms_overlap=inference.nms_overlap,
             embedding=embedding,
         )
 

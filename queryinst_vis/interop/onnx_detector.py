@@ -17,7 +17,8 @@ from queryinst_vis.engine.checkpoint import differences, without_useless_rule
 from queryinst_vis.engine.detector import check_inference
 from queryinst_vis.errors import InputError
 from queryinst_vis.interop.onnx_export import FORMAT, INPUTS, require_packages
-from queryinst_vis.models.postprocess import rescale_boxes, select_queries
+from queryinst_vis.models.postprocess import rescale_boxes, select_queries, suppress_picks
+from queryinst_vis.models.suppression import suppress_masks
 from queryinst_vis.structures import Detections, Embedding
 
 if TYPE_CHECKING:
@@ -134,14 +135,18 @@ class OnnxDetector:
     ) -> Detections:
         """One image's outputs, all queries, to its detections, as ``postprocess.detect`` does."""
         inference = self.config.inference
-        query, labels, scores = select_queries(
+        picks = select_queries(
             outputs["class_logits"].sigmoid(),
             inference.score_threshold,
             inference.max_per_image,
             inference.one_label_per_query,
         )
+        threshold, overlap = inference.nms_threshold, inference.nms_overlap
+        if threshold is not None and overlap == "boxes":
+            picks = suppress_picks(picks, outputs["boxes"], threshold)
+        query, labels, scores = picks
         embeddings = outputs.get(EMBEDDINGS[embedding]) if embedding is not None else None
-        return Detections(
+        found = Detections(
             boxes=rescale_boxes(outputs["boxes"][query], image_size, original_size),
             scores=scores,
             labels=labels,
@@ -150,6 +155,9 @@ class OnnxDetector:
             embeddings=None if embeddings is None else embeddings[query],
             mask_threshold=inference.mask_threshold,
         )
+        if threshold is not None and overlap == "masks":
+            found = suppress_masks(found, threshold, inference.one_label_per_query)
+        return found
 
 
 def _choose_providers(device: str) -> list[str]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from queryinst_vis.models.queryinst import QueryInst, QueryInstOutput, pick_queries
+from queryinst_vis.models.suppression import suppress_boxes, suppress_masks
 from queryinst_vis.structures import Detections, Embedding
 
 
@@ -20,12 +21,15 @@ def detect(
     max_per_image: int = 100,
     one_label_per_query: bool = False,
     mask_threshold: float = 0.5,
+    nms_threshold: float | None = None,
+    nms_overlap: str = "boxes",
     embedding: Embedding | None = "track_head",
 ) -> list[Detections]:
     """Find and segment the instances of each image (paper 4.2, inference).
 
-    No suppression of duplicates is needed: queries are matched one to one in training. Only
-    the last stage's mask head runs, and only for the queries that are kept.
+    Queries are matched one to one in training, so that the published model does without
+    suppression of duplicates. Only the last stage's mask head runs, and only for the queries that
+    are kept.
 
     Args:
         images: ``(B, 3, H, W)`` normalised and padded network input.
@@ -36,6 +40,9 @@ def detect(
         one_label_per_query: every query names its best class only, so that an instance comes
             out once (video); otherwise query x class pairs compete (COCO).
         mask_threshold: probability from which on a pixel belongs to a mask.
+        nms_threshold: IoU above which the weaker of two detections is dropped; None: none is.
+        nms_overlap: IoU of ``"boxes"`` of one class, or of ``"masks"``: of one class, or of any
+            with ``one_label_per_query``, since nothing is two instances.
         embedding: what describes an instance to the tracker; None, or a track head that the
             model does not have: nothing.
     """
@@ -47,12 +54,17 @@ def detect(
         )
         for logits in last.class_logits
     ]
+    if nms_threshold is not None and nms_overlap == "boxes":
+        picks = [
+            suppress_picks(pick, boxes, nms_threshold)
+            for pick, boxes in zip(picks, last.boxes, strict=True)
+        ]
     queries = [query for query, _, _ in picks]
     boxes = pick_queries(last.boxes, queries)
     labels = [label for _, label, _ in picks]
     masks = _mask_logits(model, output, queries, labels, one_label_per_query)
     embeddings = _embed(model, output, queries, embedding)
-    return [
+    found = [
         Detections(
             boxes=rescale_boxes(boxes[i].float(), image_sizes[i], original_sizes[i]),
             scores=picks[i][2],
@@ -64,6 +76,9 @@ def detect(
         )
         for i in range(len(picks))
     ]
+    if nms_threshold is not None and nms_overlap == "masks":
+        found = [suppress_masks(each, nms_threshold, one_label_per_query) for each in found]
+    return found
 
 
 def select_queries(
@@ -81,6 +96,21 @@ def select_queries(
         query, label = index // num_classes, index % num_classes
     keep = top >= threshold
     return query[keep], label[keep], top[keep]
+
+
+def suppress_picks(
+    picks: tuple[Tensor, Tensor, Tensor], boxes: Tensor, threshold: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What ``select_queries`` gives, without boxes that overlap a stronger one of their class.
+
+    Args:
+        picks: K queries, their labels and scores.
+        boxes: ``(N, 4)`` xyxy of all queries.
+        threshold: IoU, 0..1.
+    """
+    query, labels, scores = picks
+    kept = suppress_boxes(boxes[query], scores, labels, threshold)
+    return query[kept], labels[kept], scores[kept]
 
 
 def _mask_logits(

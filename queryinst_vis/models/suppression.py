@@ -1,0 +1,47 @@
+"""Non-maximum suppression: of detections that overlap too much, only the strongest stays."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from pycocotools import mask as coco_mask
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+from queryinst_vis.structures import Detections
+
+OVERLAPS = ("boxes", "masks")
+"""What ``inference.nms_overlap`` may be."""
+
+
+def suppress_boxes(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -> Tensor:
+    """Rows to keep, ascending, so that no two boxes of one class have an IoU above ``threshold``.
+
+    Args:
+        boxes: ``(N, 4)`` xyxy.
+        scores: ``(N,)``.
+        labels: ``(N,)`` int64.
+        threshold: IoU, 0..1.
+    """
+    return batched_nms(boxes.float(), scores.float(), labels, threshold).sort().values
+
+
+def suppress_masks(detections: Detections, threshold: float, class_agnostic: bool) -> Detections:
+    """The detections of which no two masks have an IoU above ``threshold``, in pixels of the frame.
+
+    Args:
+        detections: with masks, the strongest first.
+        threshold: IoU, 0..1.
+        class_agnostic: detections of different classes suppress each other, too.
+    """
+    rles = detections.rles()
+    overlaps = np.reshape(coco_mask.iou(rles, rles, [0] * len(rles)), (len(rles), len(rles)))
+    duplicates = torch.from_numpy(overlaps) > threshold
+    if not class_agnostic:
+        labels = detections.labels.cpu()
+        duplicates &= labels[:, None] == labels[None, :]
+    kept: list[int] = []
+    for row in range(len(detections)):
+        if not duplicates[row, kept].any():
+            kept.append(row)
+    return detections[torch.tensor(kept, dtype=torch.int64, device=detections.boxes.device)]
