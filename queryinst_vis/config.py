@@ -140,6 +140,9 @@ class TrackingConfig:
     max_jump: float | None = None
     # Forget a track unseen for this many frames. None: never; bytetrack, ocsort: 30
     expire_after: int | None = None
+    # Forget a track unseen for this many seconds, too. Needs the times of the frames: track and
+    # stream() know them, data sets do not. None: never
+    expire_seconds: float | None = None
     max_tracks: int | None = None  # keep at most this many tracks in memory; None: no cap
 
 

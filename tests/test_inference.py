@@ -130,6 +130,29 @@ def test_three_lines_of_python(tmp_path, model, oracle):
         assert detections.image_size == (HEIGHT, WIDTH)
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_streams_know_the_times_of_their_frames(tmp_path, model, oracle, live):
+    with VideoWriter(tmp_path / "video.mp4", fps=20, crf=1) as writer:
+        for index in range(4):
+            writer.write(draw_frame(index))
+    config = tiny_config()
+    config.tracking.expire_seconds = 60.0
+    tracker = VideoTracker(Detector(model, config))
+    assert len(list(tracker.stream(tmp_path / "video.mp4", live=live))) > 1
+    with pytest.raises(InputError, match="expire_seconds needs the times of the frames"):
+        VideoTracker(Detector(model, config)).update(draw_frame(0))
+
+
+def test_what_is_gone_for_too_many_seconds_comes_back_as_another(model, oracle):
+    config = tiny_config()
+    config.tracking.expire_seconds = 3.0
+    tracker = VideoTracker(Detector(model, config))
+    ids = [tracker.update(draw_frame(0), time).track_ids.tolist() for time in (10.0, 12.5, 15.5)]
+    assert ids == [[0, 1], [0, 1], [2, 3]]
+    with pytest.raises(InputError, match="must be later than the previous frame's"):
+        tracker.update(draw_frame(0), 15.0)
+
+
 @pytest.fixture
 def weights(tmp_path, model):
     path = tmp_path / "model.safetensors"

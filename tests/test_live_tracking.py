@@ -28,9 +28,9 @@ FRAMES, FPS = 12, 20
 class SlowTracker(KnowingTracker):
     """Needs the time of three frames for one."""
 
-    def update(self, frame):
+    def update(self, frame, seconds=None):
         time.sleep(3 / FPS)
-        return super().update(frame)
+        return super().update(frame, seconds)
 
 
 @pytest.fixture
@@ -187,8 +187,8 @@ from queryinst_vis.engine.inference import VideoTracker
 
 update = VideoTracker.update
 
-def update_and_tell(self, frame):
-    detections = update(self, frame)
+def update_and_tell(self, frame, time=None):
+    detections = update(self, frame, time)
     print("tracked", flush=True)
     return detections
 

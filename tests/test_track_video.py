@@ -33,10 +33,10 @@ class KnowingTracker:
     def reset(self):
         self.frames = []
 
-    def follow(self, frames, batch=1):
-        return ((frame, self.update(frame)) for frame in frames)
+    def follow_timed(self, frames, batch=1):
+        return ((frame, self.update(frame, time)) for time, frame in frames)
 
-    def update(self, frame):
+    def update(self, frame, time=None):
         # The red box moves by three pixels a frame: it tells which frame of the video this is.
         reddish = (frame[..., 0] > 170) & (frame[..., 1] < 90)
         self.frames.append(round((np.flatnonzero(reddish.any(axis=0))[0] - 8) / 3))
@@ -52,10 +52,10 @@ class KnowingTracker:
 
 
 class StumblingTracker(KnowingTracker):
-    def update(self, frame):
+    def update(self, frame, time=None):
         if len(self.frames) == 5:
             raise RuntimeError("out of memory")
-        return super().update(frame)
+        return super().update(frame, time)
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ def test_a_timeline_that_fails_takes_the_other_files_with_it(video, out, loaded,
 
 def test_a_video_that_breaks_midway_leaves_nothing(tmp_path, out, monkeypatch):
     class Blind(KnowingTracker):
-        def update(self, frame):
+        def update(self, frame, time=None):
             nothing = torch.zeros(0)
             return Detections(
                 torch.zeros(0, 4),

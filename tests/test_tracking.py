@@ -215,7 +215,7 @@ def test_memory_holds_no_masks_and_no_image():
     tracker.update(frame)
     per_track = [getattr(tracker.memory, f.name) for f in fields(Memory)]
     numbers = sum(t.numel() for t in per_track if isinstance(t, torch.Tensor))
-    assert numbers == 5 * (frame.embeddings.shape[1] + 4 + 3)
+    assert numbers == 5 * (frame.embeddings.shape[1] + 4 + 4)
 
 
 # --- rules with a state of their own ---------------------------------------------------------
@@ -354,6 +354,45 @@ def test_cap_drops_the_youngest_of_equally_seen_and_still_publishes_it():
     assert tracker.memory.ids.tolist() == [0, 1]
 
 
+timed_rules = pytest.mark.parametrize("rule", ["masktrack", "query", "bytetrack", "ocsort"])
+
+
+@timed_rules
+@pytest.mark.parametrize(("back_at", "expected"), [(2.5, 0), (3.0, 1), (100.0, 1)])
+def test_expiry_counts_seconds_however_few_frames_come_in_them(rule, back_at, expected):
+    tracker = Tracker(TrackingConfig(rule, expire_seconds=2.0))
+    times = [0.0, 1.0, back_at]
+    ids = [tracker.update(see(0), time).track_ids.tolist() for time in times]
+    assert ids == [[0], [0], [expected]]
+
+
+@timed_rules
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({"expire_seconds": 2.0}, 0),
+        ({"expire_seconds": 2.0, "expire_after": 5}, 1),
+        ({"expire_seconds": 0.5, "expire_after": 50}, 1),
+    ],
+)
+def test_a_track_is_forgotten_by_the_frames_or_the_seconds_whichever_are_over_first(
+    rule, limits, expected
+):
+    """Unseen for ten frames, which are a second."""
+    tracker = Tracker(TrackingConfig(rule, **limits))
+    for index in range(12):
+        ids = tracker.update(see(0) if index in (0, 11) else see(), index / 10).track_ids
+    assert ids.tolist() == [expected]
+
+
+@timed_rules
+def test_expiry_in_seconds_needs_the_times(rule):
+    tracker = Tracker(TrackingConfig(rule, expire_seconds=2.0))
+    message = r"expire_seconds needs the times of the frames.* or use tracking\.expire_after"
+    with pytest.raises(InputError, match=message):
+        tracker.update(see(0))
+
+
 # --- arguments and errors ------------------------------------------------------------------
 
 
@@ -363,6 +402,7 @@ def test_cap_drops_the_youngest_of_equally_seen_and_still_publishes_it():
         ({"expire_after": 0}, r"tracking\.expire_after: .*at least 1, got 0"),
         ({"max_jump": 0.0}, r"tracking\.max_jump: .*above 0, got 0"),
         ({"max_jump": math.nan}, r"tracking\.max_jump: .*above 0, got nan"),
+        ({"expire_seconds": 0.0}, r"tracking\.expire_seconds: .*above 0, got 0"),
         ({"max_tracks": -1}, r"tracking\.max_tracks: .*at least 1, got -1"),
     ],
 )

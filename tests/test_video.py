@@ -160,3 +160,40 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
     frames, megabytes = map(int, run_script(script, path).split())
     assert frames == 300
     assert megabytes < 60
+
+
+# Times
+
+
+def test_frames_come_with_their_times_at_an_even_rate(tmp_path):
+    with VideoWriter(tmp_path / "even.mp4", 8) as writer:
+        for index in range(5):
+            writer.write(np.full((48, 64, 3), 40 * index, np.uint8))
+    path = tmp_path / "even.mp4"
+    assert [time for time, _ in VideoReader(path).timed()] == pytest.approx(np.arange(5) / 8)
+    assert [time for time, _ in VideoReader(path, stride=2).timed()] == [0.0, 0.25, 0.5]
+    pairs = zip(VideoReader(path).timed(), VideoReader(path), strict=True)
+    assert all(np.array_equal(timed, frame) for (_, timed), frame in pairs)
+
+
+def test_frames_come_with_their_times_at_a_varying_rate(tmp_path):
+    times = [0.0, 0.1, 0.15, 1.0, 1.7]
+    with VideoWriter(tmp_path / "varying.mp4", fps=None) as writer:
+        for time in times:
+            writer.write(np.zeros((48, 64, 3), np.uint8), time)
+    found = [time for time, _ in VideoReader(tmp_path / "varying.mp4").timed()]
+    assert found == pytest.approx(times, abs=1e-3)
+
+
+def test_times_rise_even_where_the_file_says_otherwise(tmp_path, monkeypatch):
+    with VideoWriter(tmp_path / "clip.mp4", 10) as writer:
+        for _ in range(6):
+            writer.write(np.zeros((48, 64, 3), np.uint8))
+    reader = VideoReader(tmp_path / "clip.mp4")
+    pictures = list(reader._decode())
+    claimed = [None, 0.5, 0.5, 0.2, None, 3.0]
+    for picture, time in zip(pictures, claimed, strict=True):
+        picture.pts = None if time is None else round(time / picture.time_base)
+    monkeypatch.setattr(reader, "_decode", lambda: iter(pictures))
+    times = [time for time, _ in reader.timed()]
+    assert times == pytest.approx([0.0, 0.5, 0.6, 0.7, 0.8, 3.0])

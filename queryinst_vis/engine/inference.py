@@ -105,26 +105,28 @@ class VideoTracker:
             config = _with_max_size(config, max_size)
         return cls(Detector(prepare(model, config), config))
 
-    def update(self, frame: np.ndarray) -> Detections:
+    def update(self, frame: np.ndarray, time: float | None = None) -> Detections:
         """Find the instances of the video's next frame and give them their identities.
 
         Args:
             frame: ``(H, W, 3)`` uint8 RGB.
+            time: of the frame in seconds from any origin, given for all frames of a video or for
+                none; ``tracking.expire_seconds`` needs it.
 
         Returns:
             Detections in pixels of the frame, on the CPU, with ``track_ids`` that are unique
             in the frame and stay with an instance through the video.
 
         Raises:
-            InputError: not such a frame.
+            InputError: not such a frame, or a time that is not later than the previous one.
         """
-        ((_, detections),) = self.follow([frame])
+        ((_, detections),) = self._follow(iter([(time, frame)]), batch=1)
         return detections
 
     def follow(
         self, frames: Iterable[np.ndarray], batch: int = 1
     ) -> Iterator[tuple[np.ndarray, Detections]]:
-        """Go on with the video's next frames, one after the other.
+        """Go on with the video's next frames, one after the other, whose times are not known.
 
         Args:
             frames: ``(H, W, 3)`` uint8 RGB each.
@@ -137,20 +139,36 @@ class VideoTracker:
         Raises:
             InputError: not such a frame; ``batch`` below 1.
         """
+        return self.follow_timed(((None, frame) for frame in frames), batch)
+
+    def follow_timed(
+        self, frames: Iterable[tuple[float | None, np.ndarray]], batch: int = 1
+    ) -> Iterator[tuple[np.ndarray, Detections]]:
+        """Like ``follow``, for frames that come with their times, as ``VideoReader.timed`` reads.
+
+        Args:
+            frames: ``(time, frame)``, the time as for ``update``.
+            batch: as for ``follow``.
+
+        Raises:
+            InputError: also a time that is not later than the previous one.
+        """
         if batch < 1:
             raise InputError(f"batch must be 1 or more, got {batch}")
         return self._follow(iter(frames), batch)
 
     def _follow(
-        self, frames: Iterator[np.ndarray], batch: int
+        self, frames: Iterator[tuple[float | None, np.ndarray]], batch: int
     ) -> Iterator[tuple[np.ndarray, Detections]]:
         while group := list(islice(frames, batch)):
-            for frame in group:
+            for _, frame in group:
                 if not isinstance(frame, np.ndarray):
                     raise InputError(f"a frame must be a numpy array, not {type(frame).__name__}")
-            found = self._detector.detect_frames(group, self._tracker.embedding)
-            for frame, detections in zip(group, found, strict=True):
-                yield frame, self._tracker.update(detections)
+            found = self._detector.detect_frames(
+                [frame for _, frame in group], self._tracker.embedding
+            )
+            for (time, frame), detections in zip(group, found, strict=True):
+                yield frame, self._tracker.update(detections, time)
 
     def stream(
         self, path: str | Path, stride: int = 1, batch: int = 1, live: bool = False
@@ -178,11 +196,11 @@ class VideoTracker:
         if live and (stride, batch) != (1, 1):
             raise InputError("live tracking takes the newest frame alone: no stride, no batch")
         if live:
-            frames = (arrival.rgb() for arrival in Latest(LiveReader(path)))
+            frames = ((arrival.seconds, arrival.rgb()) for arrival in Latest(LiveReader(path)))
         else:
-            frames = prefetch(VideoReader(path, stride=stride), max(2, batch))
+            frames = prefetch(VideoReader(path, stride=stride).timed(), max(2, batch))
         self.reset()
-        return self.follow(frames, batch)
+        return self.follow_timed(frames, batch)
 
     def reset(self) -> None:
         """Forget all identities: the next frame begins another video."""

@@ -146,7 +146,7 @@ def _track_newest(
     tracker.reset()
     for arrival in islice(newest, max_frames):
         frame = arrival.rgb()
-        detections = tracker.update(frame)
+        detections = tracker.update(frame, arrival.seconds)
         latencies.add(time.perf_counter() - arrival.seconds)
         yield arrival.seconds, frame, detections
 

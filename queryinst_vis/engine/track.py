@@ -213,7 +213,7 @@ def annotate_video(
 
     with (
         VideoWriter(path, reader.fps) as writer,
-        closing(tracker.follow(prefetch(reader, max(2, batch)), batch)) as tracked,
+        closing(tracker.follow_timed(prefetch(reader.timed(), max(2, batch)), batch)) as tracked,
         finishing(show, behind=batch) as finish,
     ):
         for one in with_progress(tracked, reader.path.name, len(reader)):

@@ -176,7 +176,11 @@ class QueryInstVisDetector(BaseDetector):
 
 @MODELS.register_module()
 class QueryInstVisTracker(BaseTracker):
-    """Our online association; the arguments are those of our config's ``tracking`` section."""
+    """Our online association.
+
+    The arguments are those of our config's ``tracking`` section, but for those that need the
+    frames or their times.
+    """
 
     def __init__(
         self,

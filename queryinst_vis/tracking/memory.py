@@ -26,7 +26,9 @@ class Memory:
         boxes: ``(M, 4)`` float32 xyxy of the last detection, in pixels of the original frame.
         labels: ``(M,)`` int64 class of the first detection: the birth label never changes.
         last_seen: ``(M,)`` int64 index of the last frame that shows the track.
+        last_times: ``(M,)`` float64 time of that frame in seconds; 0 where times are unknown.
         frame: index of the current frame; -1 before the first.
+        time: of the current frame in seconds; 0 where times are unknown.
         next_id: the next identity to give. It only grows: forgotten identities are not reused.
     """
 
@@ -35,17 +37,32 @@ class Memory:
     boxes: Tensor = field(default_factory=lambda: torch.empty(0, 4))
     labels: Tensor = field(default_factory=_no_ids)
     last_seen: Tensor = field(default_factory=_no_ids)
+    last_times: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.float64))
     frame: int = -1
+    time: float = 0.0
     next_id: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def begin_frame(self, time: float | None, expire_seconds: float | None) -> None:
+        """Go on to the next frame, and drop tracks that are unseen for that many seconds by then.
+
+        Args:
+            time: of the frame in seconds; None: unknown.
+            expire_seconds: None drops nothing.
+        """
+        self.frame += 1
+        self.time = 0.0 if time is None else time
+        if expire_seconds is not None:
+            self._keep(torch.where(self.time - self.last_times < expire_seconds)[0])
 
     def refresh(self, slots: list[int], detections: Detections) -> None:
         """Show each of the distinct ``slots`` its new detection; ids and labels stay."""
         self.embeddings[slots] = detections.embeddings
         self.boxes[slots] = detections.boxes
         self.last_seen[slots] = self.frame
+        self.last_times[slots] = self.time
 
     def append(self, detections: Detections) -> Tensor:
         """Begin a track for every detection and return their ``(N,)`` new ids."""
@@ -59,6 +76,8 @@ class Memory:
         self.boxes = torch.cat([self.boxes, detections.boxes])
         self.labels = torch.cat([self.labels, detections.labels])
         self.last_seen = torch.cat([self.last_seen, torch.full((count,), self.frame)])
+        times = torch.full((count,), self.time, dtype=torch.float64)
+        self.last_times = torch.cat([self.last_times, times])
         return ids
 
     def forget(self, expire_after: int | None, max_tracks: int | None) -> None:
@@ -73,9 +92,14 @@ class Memory:
         if max_tracks is not None:
             freshest_first = unseen[keep].argsort(stable=True)
             keep = keep[freshest_first[:max_tracks]].sort().values
-        if len(keep) < len(self):
-            self.ids = self.ids[keep]
-            self.embeddings = self.embeddings[keep]
-            self.boxes = self.boxes[keep]
-            self.labels = self.labels[keep]
-            self.last_seen = self.last_seen[keep]
+        self._keep(keep)
+
+    def _keep(self, slots: Tensor) -> None:
+        """Drop all tracks but those of the given slots, which are in order."""
+        if len(slots) < len(self):
+            self.ids = self.ids[slots]
+            self.embeddings = self.embeddings[slots]
+            self.boxes = self.boxes[slots]
+            self.labels = self.labels[slots]
+            self.last_seen = self.last_seen[slots]
+            self.last_times = self.last_times[slots]

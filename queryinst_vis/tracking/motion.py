@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING
@@ -83,10 +84,12 @@ class MotionAssociator:
         self._ids: dict[tuple[int, int], int] = {}  # by label and the library's own id
         self._births = count()  # numbers that take the place of the library's own
         self._next_id = 0
+        self._time: float | None = None
 
     def assign(self, observed: Detections, time: float | None) -> Tensor:
         """As ``Associator`` says. Detections of one frame never share an identity."""
-        self._forget_unseen()
+        self._forget_unseen(time)
+        self._time = time
         keys = torch.full((len(observed),), -1)
         for label in sorted({*self._trackers, *observed.labels.tolist()}):
             rows = torch.where(observed.labels == label)[0]
@@ -137,14 +140,17 @@ class MotionAssociator:
             self._next_id += 1
         return self._ids[label, key]
 
-    def _forget_unseen(self) -> None:
-        """Drop tracks unseen for too long, then the longest unseen of too many."""
-        limit = self._settings.expire_after or EXPIRE_AFTER
+    def _forget_unseen(self, time: float | None) -> None:
+        """Drop tracks that are unseen for too long by now, then the longest unseen of too many."""
+        frames = self._settings.expire_after or EXPIRE_AFTER
+        seconds = self._settings.expire_seconds or math.inf
+        elapsed = 0.0 if time is None or self._time is None else time - self._time
         tracks = [
             (label, track)
             for label, tracker in self._trackers.items()
             for track in tracker.tracks
-            if track.time_since_update < limit
+            if track.time_since_update < frames
+            and track.time_since_update_seconds + elapsed < seconds
         ]
         freshest_first = sorted(tracks, key=lambda track: track[1].time_since_update)
         kept = freshest_first[: self._settings.max_tracks]

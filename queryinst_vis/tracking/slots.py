@@ -42,7 +42,7 @@ class SlotAssociator:
             InputError: embeddings of another width than those remembered.
         """
         self._check_width(observed)
-        self.memory.frame += 1
+        self.memory.begin_frame(time, self._settings.expire_seconds)
         if len(self.memory):
             slots = self._associate(observed, self.memory, self._settings)
         else:

@@ -68,7 +68,7 @@ class Tracker:
                 embeddings where the rule reads them. Their order is the order in which the rule
                 serves them.
             time: of the frame in seconds from any origin; None: unknown. It is given for all
-                frames of a video or for none.
+                frames of a video or for none; ``tracking.expire_seconds`` needs it.
 
         Returns:
             Those with an identity, in the same order and on the same device, with ``track_ids``
@@ -92,6 +92,11 @@ class Tracker:
         where = f"tracking: frame {self._frames}"
         if time is not None and not math.isfinite(time):
             raise InputError(f"{where}: its time must be a number of seconds, got {time}")
+        if time is None and self._settings.expire_seconds is not None:
+            raise InputError(
+                f"{where}: tracking.expire_seconds needs the times of the frames, which are not "
+                "known here; set it to null, or use tracking.expire_after"
+            )
         if self._frames == 0:
             return
         if (time is None) != (self._time is None):
@@ -134,8 +139,10 @@ def _check(settings: TrackingConfig, rule: Rule) -> None:
     for name in ("score_weight", "iou_weight", "label_weight"):
         if not math.isfinite(getattr(settings, name)):
             raise InputError(f"tracking.{name}: expected a number, got {getattr(settings, name)}")
-    if settings.max_jump is not None and not settings.max_jump > 0:
-        raise InputError(f"tracking.max_jump: expected null or above 0, got {settings.max_jump}")
+    for name in ("max_jump", "expire_seconds"):
+        limit = getattr(settings, name)
+        if limit is not None and not limit > 0:
+            raise InputError(f"tracking.{name}: expected null or above 0, got {limit}")
     for name in ("expire_after", "max_tracks"):
         limit = getattr(settings, name)
         if limit is not None and limit < 1:

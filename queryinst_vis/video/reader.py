@@ -76,8 +76,24 @@ class VideoReader:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield ``(H, W, 3)`` uint8 RGB frames."""
+        for _, frame in self.timed():
+            yield frame
+
+    def timed(self) -> Iterator[tuple[float, np.ndarray]]:
+        """Yield each frame with its time in seconds: ``(time, frame)``, in rising time.
+
+        Times are the file's own. Where it gives none, or one that is not later than the last, a
+        frame is taken to come ``1 / fps`` after the one before.
+        """
+        last: float | None = None
         for frame in islice(self._decode(), 0, len(self) * self._stride, self._stride):
-            yield upright_rgb(frame, self._stored_size)
+            time = frame.time
+            if last is None:
+                time = 0.0 if time is None else time
+            elif time is None or time <= last:
+                time = last + 1 / self.fps
+            last = time
+            yield time, upright_rgb(frame, self._stored_size)
 
     def _scan(self) -> tuple[int, Fraction]:
         """``(frames, frames per second)`` of the file, from its packets."""
