@@ -143,6 +143,9 @@ class TrackingConfig:
     # Forget a track unseen for this many seconds, too. Needs the times of the frames: track and
     # stream() know them, data sets do not. None: never
     expire_seconds: float | None = None
+    # Forget all tracks where a new shot begins: the colours change by this many times as much as in
+    # the last frames (4 finds hard cuts). None: never
+    cut_threshold: float | None = None
     max_tracks: int | None = None  # keep at most this many tracks in memory; None: no cap
 
 

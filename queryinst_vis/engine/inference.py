@@ -21,6 +21,7 @@ from queryinst_vis.prefetch import Latest, prefetch
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.rules import choose_rule
 from queryinst_vis.tracking.tracker import Tracker
+from queryinst_vis.video.cuts import CutDetector
 from queryinst_vis.video.live import LiveReader
 from queryinst_vis.video.reader import VideoReader
 
@@ -59,6 +60,7 @@ class VideoTracker:
                 stacklevel=2,
             )
         self._tracker = Tracker(tracking)
+        self._cuts = None if tracking.cut_threshold is None else CutDetector(tracking.cut_threshold)
         self.class_names = list(config.model.classes)
         # a query under two labels would be two instances with one mask
         inference = replace(config.inference, one_label_per_query=True)
@@ -168,6 +170,8 @@ class VideoTracker:
                 [frame for _, frame in group], self._tracker.embedding
             )
             for (time, frame), detections in zip(group, found, strict=True):
+                if self._cuts is not None and self._cuts.is_cut(frame):
+                    self._tracker.forget()
                 yield frame, self._tracker.update(detections, time)
 
     def stream(
@@ -205,6 +209,8 @@ class VideoTracker:
     def reset(self) -> None:
         """Forget all identities: the next frame begins another video."""
         self._tracker.reset()
+        if self._cuts is not None:
+            self._cuts.reset()
 
 
 def _with_max_size(config: Config, max_size: int) -> Config:

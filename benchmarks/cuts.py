@@ -1,0 +1,119 @@
+"""What ``tracking.cut_threshold`` finds, and what it takes for a cut.
+
+Random segments of 20 to 60 frames of real videos are joined end to end, eight to a clip: of
+different sources, and of one source (at least 20 frames apart). Prints recall and false alarms of
+each threshold for both, and the false alarms in the sources themselves, which hold no cuts. A
+source is a video file or a folder of images::
+
+    python benchmarks/cuts.py clip.mp4 frames/0005 frames/0011 --thresholds 3 4 5
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from queryinst_vis.data.images import read_image
+from queryinst_vis.video import VideoReader
+from queryinst_vis.video.cuts import CutDetector
+
+THUMBNAIL = (64, 36)  # the detector's own: frames of this size are all that it needs
+SEGMENTS = 8  # of a clip
+LENGTHS = (20, 60)  # of a segment, in frames
+APART = 20  # frames, at least, between two segments of one source
+IMAGES = {".jpg", ".jpeg", ".png"}
+
+
+def main() -> None:
+    """Join the clips and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("sources", nargs="+", type=Path, help="videos, and folders of frames")
+    parser.add_argument("--thresholds", nargs="+", type=float, default=[3.0, 3.5, 4.0, 4.5, 5.0])
+    parser.add_argument("--clips", type=int, default=60, help="of either kind")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+
+    sources = [thumbnails(source) for source in arguments.sources]
+    rng = np.random.default_rng(arguments.seed)
+    different = [join_different(rng, sources) for _ in range(arguments.clips)]
+    same = [join_same(rng, sources) for _ in range(arguments.clips)]
+    uncut = [(source, np.zeros(len(source), dtype=bool)) for source in sources]
+    kinds = {"different sources": different, "one source": same, "no cuts": uncut}
+    print("threshold  kind               frames  cuts  recall  false alarms  precision")
+    for threshold in arguments.thresholds:
+        for kind, clips in kinds.items():
+            found = np.concatenate([detect(threshold, frames) for frames, _ in clips])
+            cuts = np.concatenate([truth for _, truth in clips])
+            hits, alarms = int((found & cuts).sum()), int((found & ~cuts).sum())
+            recall = f"{hits / cuts.sum():.3f}" if cuts.any() else "-"
+            precision = f"{hits / (hits + alarms):.3f}" if hits else "-"
+            print(
+                f"{threshold:<9}  {kind:17}  {len(cuts):6}  {cuts.sum():4}  {recall:>6}"
+                f"  {alarms:12}  {precision:>9}"
+            )
+
+
+def thumbnails(source: Path) -> np.ndarray:
+    """``(T, 36, 64, 3)`` uint8 RGB frames of a video or a folder."""
+    if source.is_dir():
+        paths = sorted(path for path in source.iterdir() if path.suffix.lower() in IMAGES)
+        frames = map(read_image, paths)
+    else:
+        frames = iter(VideoReader(source))
+    return np.stack([cv2.resize(f, THUMBNAIL, interpolation=cv2.INTER_AREA) for f in frames])
+
+
+def draw_segment(rng: np.random.Generator, source: np.ndarray) -> tuple[int, int]:
+    """``(first, last + 1)`` frames of a random segment."""
+    length = min(len(source), int(rng.integers(LENGTHS[0], LENGTHS[1] + 1)))
+    first = int(rng.integers(0, len(source) - length + 1))
+    return first, first + length
+
+
+def join_different(
+    rng: np.random.Generator, sources: list[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """A clip in which no two neighbours are of one source."""
+    segments, last = [], -1
+    while len(segments) < SEGMENTS:
+        index = int(rng.integers(len(sources)))
+        if index != last:
+            first, end = draw_segment(rng, sources[index])
+            segments.append(sources[index][first:end])
+            last = index
+    return join(segments)
+
+
+def join_same(rng: np.random.Generator, sources: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """A clip of one source that is long enough for that."""
+    long = [source for source in sources if len(source) >= LENGTHS[1] + APART]
+    source = long[int(rng.integers(len(long)))]
+    segments, last = [], None
+    while len(segments) < SEGMENTS:
+        first, end = draw_segment(rng, source)
+        if last is None or abs(first - last) >= APART:
+            segments.append(source[first:end])
+            last = end
+    return join(segments)
+
+
+def join(segments: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The frames, and for each whether a segment other than the first begins with it."""
+    truth = np.zeros(sum(map(len, segments)), dtype=bool)
+    truth[np.cumsum([len(segment) for segment in segments[:-1]])] = True
+    return np.concatenate(segments), truth
+
+
+def detect(threshold: float, frames: np.ndarray) -> np.ndarray:
+    """``(T,)`` bool: where the detector sees a cut."""
+    detector = CutDetector(threshold)
+    return np.array([detector.is_cut(frame) for frame in frames])
+
+
+if __name__ == "__main__":
+    main()
