@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("annotations", help="YouTube-VIS JSON")
     parser.add_argument("images", help="folder of its frames")
     parser.add_argument("--thresholds", type=float, nargs="+", default=[0.3, 0.05])
-    parser.add_argument("--frames", type=int, default=20, help="of each video, at most")
+    parser.add_argument("--frames", type=int, help="of each video, at most (default: all)")
     arguments = parser.parse_args()
 
     lowest = min(arguments.thresholds)
@@ -49,7 +49,7 @@ def main() -> None:
 
     found: list[Detections] = []
     for video in dataset.videos:
-        for index in range(min(len(video), arguments.frames)):
+        for index in range(min(len(video), arguments.frames or len(video))):
             found += detector.detect_frames([load_pixels(video.frame(index))], embedding=None)
     print("score  detections  boxes  masks  masks of any class")
     for threshold in arguments.thresholds:
