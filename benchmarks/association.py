@@ -35,8 +35,8 @@ from typing import Any
 
 import torch
 from association_inputs import (
+    HELD_OUT,
     LOWEST_SCORE,
-    MOTS_SETS,
     SETS,
     TestSet,
     detect_once,
@@ -92,6 +92,11 @@ GRIDS: dict[str, tuple[str, ...]] = {
     ),
     "bytetrack": MOTION,
     "ocsort": MOTION,
+    "fused": tuple(
+        f"high_score={high} {more}".strip()
+        for high in (0.3, 0.4, 0.5, 0.6)
+        for more in ("", "fused.bias=-1.2", "fused.bias=-3", "fused.bias=-4", "min_hits=2")
+    ),
 }
 """``tracking`` keys to try with each rule, on top of the config in the weights, whose own values
 come first. A rule without an entry runs with its defaults."""
@@ -155,7 +160,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--weights", nargs="+", default=["people"], metavar="W", help="names or files")
-    add("--sets", nargs="+", default=list(MOTS_SETS), metavar="SET", help=", ".join(SETS))
+    add("--sets", nargs="+", default=list(HELD_OUT), metavar="SET", help=", ".join(SETS))
     add("--rules", nargs="+", metavar="RULE", help="default: all")
     add(
         "--set",

@@ -36,6 +36,8 @@ LOWEST_SCORE = 0.05
 """Weaker detections are not cached."""
 
 MOTS_SETS: dict[str, tuple[str, dict[str, Any]]] = {
+    # for choosing settings: the weights `people` were trained on these frames
+    "mots_train": ("mots", {"end": 0.75}),
     "mots_clips": ("mots", {"start": 0.75, "clip_length": 36}),
     "mots_0005": ("mots", {"start": 0.75, "sequences": ["0005"]}),
     "sbi": ("sbi_people", {"sequences": ["CAVIAR1", "HallAndMonitor", "IBMtest2"]}),
@@ -45,6 +47,7 @@ MOTS_SETS: dict[str, tuple[str, dict[str, Any]]] = {
 
 SHAPES = "shapes_bench"
 SETS = (*MOTS_SETS, SHAPES)
+HELD_OUT = tuple(name for name in MOTS_SETS if name != "mots_train")
 
 
 @dataclass(frozen=True)

@@ -115,10 +115,25 @@ class InferenceConfig:
 
 
 @dataclass
+class FusedConfig:
+    """Log odds of the fused rule that a detection is a track and no new object: weights of cues.
+
+    Calibrated on the training part of MOTS (``benchmarks/calibrate_fused.py``). A larger bias calls
+    fewer detections new objects.
+    """
+
+    overlap: float = 4.7  # times the IoU with the predicted box
+    distance: float = -0.28  # times the distance from the predicted centre in standard deviations
+    similarity: float = 5.0  # times the cosine of the track head's embeddings
+    gap: float = -0.6  # times the log of the frames since the track was last seen
+    bias: float = -2.1
+
+
+@dataclass
 class TrackingConfig:
     """Online association (MaskTrack R-CNN's rule and weights)."""
 
-    # masktrack (as published), hungarian or bisoftmax read the track head; query reads the
+    # masktrack (as published), hungarian, bisoftmax or fused read the track head; query reads the
     # detector's queries, bytetrack and ocsort read boxes alone. null: masktrack, or bytetrack where
     # the model has no track head.
     rule: str | None = None
@@ -129,10 +144,11 @@ class TrackingConfig:
     # 0.8); bytetrack, ocsort: in IoU with the track's predicted box (null: 0.1 and 0.3). The other
     # rules have none: their track head learnt what a new object scores.
     match_threshold: float | None = None
-    # bytetrack, ocsort: only detections from this score on begin tracks; those below it are matched
-    # last (bytetrack) or not at all (ocsort). null: all that inference.score_threshold lets through
+    # bytetrack, ocsort, fused: only detections from this score on begin tracks; those below it are
+    # matched last (not at all by ocsort). null: all that inference.score_threshold lets through
     high_score: float | None = None
-    # bytetrack, ocsort: consecutive frames after which a track is published; 1: from its first on
+    # bytetrack, ocsort, fused: consecutive frames after which a track is published; 1: from its
+    # first on. fused publishes those of the first frame at once
     min_hits: int = 1
     # Farther than this from a track's last box, in diagonals of the larger box times the root of
     # the frames since, a detection is not that track. None: any distance will do, as published.
@@ -147,6 +163,7 @@ class TrackingConfig:
     # the last frames (4 finds hard cuts). None: never
     cut_threshold: float | None = None
     max_tracks: int | None = None  # keep at most this many tracks in memory; None: no cap
+    fused: FusedConfig = field(default_factory=FusedConfig)
 
 
 @dataclass

@@ -310,6 +310,7 @@ def test_a_rule_says_which_embeddings_it_reads():
         "hungarian": "track_head",
         "bisoftmax": "track_head",
         "query": "query",
+        "fused": "track_head",
         "bytetrack": None,
         "ocsort": None,
     }
@@ -336,7 +337,7 @@ def test_masktrack_rule_returns_slots():
         (
             {"rule": "hungry"},
             r"tracking\.rule: unknown rule 'hungry'; choose from: "
-            "masktrack, hungarian, bisoftmax, query, bytetrack, ocsort$",
+            "masktrack, hungarian, bisoftmax, query, fused, bytetrack, ocsort$",
         ),
         (
             {"rule": "hungarian", "match_threshold": 0.5},

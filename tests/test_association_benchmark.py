@@ -157,7 +157,7 @@ def program(*words, **environment):
     ("words", "message"),
     [
         (["--rules", "magic"], "tracking.rule: unknown rule 'magic'; choose from: masktrack,"),
-        (["--sets", "moon"], "--sets: unknown set 'moon'; choose from: mots_clips,"),
+        (["--sets", "moon"], "--sets: unknown set 'moon'; choose from: mots_train, mots_clips,"),
         (["--thresholds", "0.01"], "--thresholds: detections are cached from 0.05 on"),
         (["--weights", "nobody"], "weights 'nobody': neither a file nor the name"),
         (["--set", "tracking.speed=1"], "unknown key 'tracking.speed'"),

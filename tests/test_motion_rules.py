@@ -1,4 +1,4 @@
-"""ByteTrack and OC-SORT: identities by boxes and scores alone, through roboflow's `trackers`."""
+"""Rules that predict motion: ByteTrack and OC-SORT through roboflow's `trackers`, and ours."""
 
 from dataclasses import replace
 
@@ -13,8 +13,9 @@ from queryinst_vis.structures import Detections
 from queryinst_vis.tracking import Tracker
 from tests.sightings import SIZE, ids_of, random_frame, see, videos
 
-RULES = ["bytetrack", "ocsort"]
-both = pytest.mark.parametrize("rule", RULES)
+LIBRARY = ["bytetrack", "ocsort"]
+both = pytest.mark.parametrize("rule", LIBRARY)
+every = pytest.mark.parametrize("rule", [*LIBRARY, "fused"])
 
 
 def passers_by(people=6, frames=12, rest=3):
@@ -34,13 +35,13 @@ def box_at(left, top=20.0):
 # --- identities -----------------------------------------------------------------------------
 
 
-@both
+@every
 def test_six_people_who_pass_one_after_the_other_are_six_identities(rule):
     ids = ids_of(Tracker(TrackingConfig(rule)), passers_by())
     assert [i for frame in ids for i in frame] == [i for i in range(6) for _ in range(12)]
 
 
-@both
+@every
 def test_an_occluded_object_is_found_again_where_it_was_heading(rule):
     """Its last box does not overlap the one in which it comes back."""
     video = [replace(see(0), boxes=box_at(9.0 * frame)) for frame in range(15)]
@@ -56,7 +57,7 @@ def test_detections_need_no_embeddings(rule):
     assert ids_of(Tracker(TrackingConfig(rule)), [frame, frame]) == [[0, 1], [0, 1]]
 
 
-@both
+@every
 @settings(deadline=None, max_examples=30)
 @given(video=videos, seed=st.integers(0, 2**32 - 1))
 def test_published_detections_are_rows_of_the_input_whatever_its_order(rule, video, seed):
@@ -73,21 +74,21 @@ def test_published_detections_are_rows_of_the_input_whatever_its_order(rule, vid
             assert torch.equal(getattr(published, name), getattr(frame, name)[raw >= 0])
 
 
-@both
+@every
 def test_the_order_of_detections_does_not_decide_about_known_tracks(rule):
     tracker = Tracker(TrackingConfig(rule))
     video = [see(0, 1, 2, 3), see(3, 1, 0, 2, shift=2), see(2, 3, 1, 0, shift=4)]
     assert ids_of(tracker, video) == [[0, 1, 2, 3], [3, 1, 0, 2], [2, 3, 1, 0]]
 
 
-@both
+@every
 def test_an_identity_does_not_change_its_class(rule):
     car = see(0)
     toilet = replace(see(0), labels=torch.tensor([7]))
     assert ids_of(Tracker(TrackingConfig(rule)), [car, toilet, car]) == [[0], [1], [0]]
 
 
-@both
+@every
 @settings(deadline=None, max_examples=20)
 @given(first=videos, second=videos)
 def test_ids_begin_at_0_in_every_video_and_trackers_share_nothing(rule, first, second):
@@ -102,7 +103,7 @@ def test_ids_begin_at_0_in_every_video_and_trackers_share_nothing(rule, first, s
     assert sorted(set(born)) == list(range(len(set(born))))
 
 
-@both
+@every
 def test_after_forget_everything_is_new_and_ids_go_on(rule):
     tracker = Tracker(TrackingConfig(rule))
     ids_of(tracker, [see(0, 1)] * 3)
@@ -110,7 +111,7 @@ def test_after_forget_everything_is_new_and_ids_go_on(rule):
     assert ids_of(tracker, [see(0, 1)] * 2) == [[2, 3]] * 2
 
 
-@both
+@every
 def test_equal_steps_in_time_change_nothing(rule):
     timed, untimed = Tracker(TrackingConfig(rule)), Tracker(TrackingConfig(rule))
     for index, frame in enumerate(passers_by(people=2)):
@@ -118,7 +119,7 @@ def test_equal_steps_in_time_change_nothing(rule):
         assert ids == untimed.update(frame).track_ids.tolist()
 
 
-@both
+@every
 def test_a_frame_that_comes_late_shows_an_object_that_went_on_at_its_speed(rule):
     times = [*np.arange(8) / 30, 7 / 30 + 0.5, 7 / 30 + 0.5 + 1 / 30]
     tracker, ids = Tracker(TrackingConfig(rule)), []
@@ -131,22 +132,22 @@ def test_a_frame_that_comes_late_shows_an_object_that_went_on_at_its_speed(rule)
 # --- scores ---------------------------------------------------------------------------------
 
 
-@both
+@every
 def test_weak_detections_begin_tracks_where_no_threshold_says_otherwise(rule):
     """The library's own thresholds are 0.6 and 0.7."""
     frame = see(0, scores=[0.06])
     assert ids_of(Tracker(TrackingConfig(rule)), [frame, frame]) == [[0], [0]]
 
 
-@both
+@every
 def test_below_the_high_score_no_track_begins(rule):
     tracker = Tracker(TrackingConfig(rule, high_score=0.5))
     assert ids_of(tracker, [see(0, 1, scores=[0.4, 0.5])] * 3) == [[0]] * 3
     assert tracker.last_raw_ids.tolist() == [-1, 0]
 
 
-@pytest.mark.parametrize(("rule", "expected"), [("bytetrack", [0]), ("ocsort", [])])
-def test_a_weak_detection_continues_a_track_of_bytetrack_only(rule, expected):
+@pytest.mark.parametrize(("rule", "expected"), [("bytetrack", [0]), ("fused", [0]), ("ocsort", [])])
+def test_a_weak_detection_continues_a_track_but_not_of_ocsort(rule, expected):
     tracker = Tracker(TrackingConfig(rule, high_score=0.5))
     weak = see(0, scores=[0.1])
     assert ids_of(tracker, [see(0), see(0), weak, see(0)]) == [[0], [0], expected, [0]]
@@ -163,7 +164,7 @@ def test_strong_detections_are_matched_before_weak_ones_that_fit_better():
 # --- limits ---------------------------------------------------------------------------------
 
 
-@both
+@every
 @pytest.mark.parametrize(("min_hits", "unpublished"), [(1, 0), (2, 1), (3, 2)])
 def test_a_track_is_published_after_min_hits_consecutive_frames(rule, min_hits, unpublished):
     tracker = Tracker(TrackingConfig(rule, min_hits=min_hits))
@@ -182,7 +183,7 @@ def test_expiry_counts_unseen_frames_and_ids_are_not_reused(rule, expire_after, 
     assert ids[-1] == [1 if late else 0]
 
 
-@both
+@every
 def test_the_cap_drops_the_longest_unseen(rule):
     tracker = Tracker(TrackingConfig(rule, max_tracks=2))
     ids_of(tracker, [see(0, 1), see(0), see(2)])
@@ -208,11 +209,12 @@ def test_what_is_remembered_does_not_grow_with_the_video(rule):
     assert max(sizes[60:]) <= max(sizes[:60]) + 10
 
 
-@both
+@every
 def test_any_boxes_can_be_tracked(rule):
     """Empty, huge, and far outside of the frame."""
     corner = torch.tensor([[5.0, 5, 5, 5], [-1e6, -1e6, 1e6, 1e6], [1e5, 3, 1e5 + 1e-3, 4]])
-    frame = Detections(corner, torch.rand(3), torch.zeros(3, dtype=torch.int64), SIZE)
+    labels = torch.zeros(3, dtype=torch.int64)
+    frame = Detections(corner, torch.rand(3), labels, SIZE, embeddings=torch.eye(3))
     tracker = Tracker(TrackingConfig(rule))
     for scale in (1.0, 3.0, 0.01, 1.0):
         assert len(tracker.update(replace(frame, boxes=corner * scale))) == 3

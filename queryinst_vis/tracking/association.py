@@ -104,11 +104,7 @@ def cosine_scores(detections: Detections, memory: Memory) -> Tensor:
 def rule_out_jumps(
     scores: Tensor, detections: Detections, memory: Memory, max_jump: float | None
 ) -> Tensor:
-    """The scores with minus infinity where a detection is too far from a slot's last box.
-
-    Too far: the centres are more than ``max_jump * sqrt(frames since)`` diagonals apart, of the
-    larger of the two boxes. Distances of people grow like that square root, as in a random walk,
-    for 1 as for 40 frames; the larger diagonal bears with boxes that occlusion makes small.
+    """The scores with minus infinity where a detection is out of a slot's reach.
 
     Args:
         scores: ``(N, M + 1)``; column 0 is "new object", column j + 1 is slot j.
@@ -119,12 +115,23 @@ def rule_out_jumps(
     Returns:
         ``(N, M + 1)``.
     """
-    if max_jump is None:
-        return scores
+    near = within_reach(detections, memory, max_jump)
+    return scores.masked_fill(F.pad(~near, (1, 0)), -torch.inf)
+
+
+def within_reach(detections: Detections, memory: Memory, max_jump: float | None) -> Tensor:
+    """``(N, M)`` bool: whether a detection is near enough to a slot's last box to be that track.
+
+    Too far: the centres are more than ``max_jump * sqrt(frames since)`` diagonals apart, of the
+    larger of the two boxes. Distances of people grow like that square root, as in a random walk,
+    for 1 as for 40 frames; the larger diagonal bears with boxes that occlusion makes small. With
+    ``max_jump=None`` everything is near enough.
+    """
     distances = torch.cdist(_centres(detections.boxes), _centres(memory.boxes))
+    if max_jump is None:
+        return torch.ones_like(distances, dtype=torch.bool)
     sizes = torch.maximum(_diagonals(detections.boxes)[:, None], _diagonals(memory.boxes))
-    reach = max_jump * sizes * (memory.frame - memory.last_seen).sqrt()
-    return scores.masked_fill(F.pad(distances > reach, (1, 0)), -torch.inf)
+    return distances <= max_jump * sizes * (memory.frame - memory.last_seen).sqrt()
 
 
 def _centres(boxes: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from queryinst_vis.errors import InputError
 from queryinst_vis.structures import Detections
 
 
@@ -45,8 +46,20 @@ class Memory:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def begin_frame(self, time: float | None, expire_seconds: float | None) -> None:
+    def check_width(self, detections: Detections) -> None:
+        """Raise an InputError for embeddings of another width than those remembered."""
+        known, given = self.embeddings.shape[1], detections.embeddings.shape[1]
+        if len(self) and known != given:
+            raise InputError(
+                f"tracking: embeddings have {given} channels, those in memory {known};"
+                " reset() the tracker between models"
+            )
+
+    def begin_frame(self, time: float | None, expire_seconds: float | None) -> Tensor:
         """Go on to the next frame, and drop tracks that are unseen for that many seconds by then.
+
+        Returns:
+            The slots that were kept, as they were numbered before.
 
         Args:
             time: of the frame in seconds; None: unknown.
@@ -54,8 +67,8 @@ class Memory:
         """
         self.frame += 1
         self.time = 0.0 if time is None else time
-        if expire_seconds is not None:
-            self._keep(torch.where(self.time - self.last_times < expire_seconds)[0])
+        limit = torch.inf if expire_seconds is None else expire_seconds
+        return self.keep(torch.where(self.time - self.last_times < limit)[0])
 
     def refresh(self, slots: list[int], detections: Detections) -> None:
         """Show each of the distinct ``slots`` its new detection; ids and labels stay."""
@@ -80,10 +93,13 @@ class Memory:
         self.last_times = torch.cat([self.last_times, times])
         return ids
 
-    def forget(self, expire_after: int | None, max_tracks: int | None) -> None:
+    def forget(self, expire_after: int | None, max_tracks: int | None) -> Tensor:
         """Drop tracks unseen for ``expire_after`` frames, then the longest unseen of too many.
 
         Of equally long unseen tracks the youngest goes first: it has the least history.
+
+        Returns:
+            The slots that were kept, as they were numbered before.
         """
         unseen = self.frame - self.last_seen
         keep = torch.arange(len(self))
@@ -92,10 +108,10 @@ class Memory:
         if max_tracks is not None:
             freshest_first = unseen[keep].argsort(stable=True)
             keep = keep[freshest_first[:max_tracks]].sort().values
-        self._keep(keep)
+        return self.keep(keep)
 
-    def _keep(self, slots: Tensor) -> None:
-        """Drop all tracks but those of the given slots, which are in order."""
+    def keep(self, slots: Tensor) -> Tensor:
+        """Drop all tracks but those of the given slots, which are in order; returns the slots."""
         if len(slots) < len(self):
             self.ids = self.ids[slots]
             self.embeddings = self.embeddings[slots]
@@ -103,3 +119,4 @@ class Memory:
             self.labels = self.labels[slots]
             self.last_seen = self.last_seen[slots]
             self.last_times = self.last_times[slots]
+        return slots

@@ -13,6 +13,7 @@ from queryinst_vis.config import TrackingConfig
 from queryinst_vis.errors import InputError
 from queryinst_vis.structures import Detections, Embedding
 from queryinst_vis.tracking.association import bisoftmax, hungarian, masktrack, query
+from queryinst_vis.tracking.fused import FusedAssociator
 from queryinst_vis.tracking.memory import Memory
 from queryinst_vis.tracking.motion import bytetrack, ocsort
 from queryinst_vis.tracking.slots import Associate, SlotAssociator
@@ -76,6 +77,7 @@ RULES: dict[str, Rule] = {
     # Queries of one object in consecutive frames: 19 of 20 pairs are more alike than this with
     # the weights that ship. Those of different objects are often as alike: it is a floor only.
     "query": slot_rule(query, embedding="query", match_threshold=0.8),
+    "fused": Rule(FusedAssociator),
     # Here the threshold is an IoU with a track's predicted box, as these two have it.
     "bytetrack": Rule(bytetrack, embedding=None, match_threshold=0.1),
     "ocsort": Rule(ocsort, embedding=None, match_threshold=0.3),

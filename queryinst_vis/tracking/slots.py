@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from queryinst_vis.config import TrackingConfig
-from queryinst_vis.errors import InputError
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.association import DROPPED, NEW
 from queryinst_vis.tracking.memory import Memory
@@ -41,7 +40,7 @@ class SlotAssociator:
         Raises:
             InputError: embeddings of another width than those remembered.
         """
-        self._check_width(observed)
+        self.memory.check_width(observed)
         self.memory.begin_frame(time, self._settings.expire_seconds)
         if len(self.memory):
             slots = self._associate(observed, self.memory, self._settings)
@@ -54,14 +53,6 @@ class SlotAssociator:
     def forget(self) -> None:
         """Forget all tracks; identities go on where they were."""
         self.memory.forget(None, max_tracks=0)
-
-    def _check_width(self, observed: Detections) -> None:
-        known, given = self.memory.embeddings.shape[1], observed.embeddings.shape[1]
-        if len(self.memory) and known != given:
-            raise InputError(
-                f"tracking: embeddings have {given} channels, those in memory {known};"
-                " reset() the tracker between models"
-            )
 
     def _remember(self, observed: Detections, slots: list[int]) -> Tensor:
         """Update the memory; return the ``(N,)`` raw ids."""

@@ -1,6 +1,6 @@
 """What copy-paste, box-only annotations and ignore regions are worth to the `people` recipe.
 
-    python benchmarks/supervision.py --init people --seeds 3
+    python benchmarks/recipe_ablations.py --init people --seeds 3
 
 continues the training of weights for a few hundred steps with `configs/people.yaml`, and as often
 with one of the three left out, scores the average of the weights on held-out images of COCO and
@@ -78,7 +78,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--init", required=True, metavar="WEIGHTS", help="where every run starts: name or file")
-    add("--work-dir", type=Path, default=Path("work/supervision"), metavar="DIR")
+    add("--work-dir", type=Path, default=Path("work/recipe_ablations"), metavar="DIR")
     add("--steps", type=int, default=400, metavar="N", help="of every run (default: 400)")
     add("--seeds", type=int, default=3, metavar="N", help="runs of every variant (default: 3)")
     add("--only", nargs="+", choices=VARIANTS, metavar="VARIANT", help=", ".join(VARIANTS))

@@ -1,0 +1,206 @@
+"""The fused rule: overlap, motion and appearance in one calibrated score, in two rounds.
+
+Each cue alone fails somewhere: appearance between people dressed alike, motion after an occlusion,
+overlap at low frame rates. A logistic model of all of them gives the log odds that a detection and
+a track are one object; a detection whose odds are against every track is a new object. The
+assignment is one to one, in two rounds as in ByteTrack: strong detections first, then weak ones,
+which continue a track where it is expected but never begin one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from statistics import median
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from queryinst_vis.config import TrackingConfig
+from queryinst_vis.structures import Detections
+from queryinst_vis.tracking.association import DROPPED, within_reach
+from queryinst_vis.tracking.kalman import BoxFilter
+from queryinst_vis.tracking.memory import Memory
+
+FARTHEST = 10.0
+"""Standard deviations beyond which an even larger distance is no more evidence."""
+
+_NEWEST = 0.3  # share of the newest detection in a track's embedding
+_WEAK_OVERLAP = 0.5  # least IoU with the predicted box at which a weak detection continues a track
+_WEAK_GAP = 2  # and only if that was seen at most so many frames ago
+_BIRTH_OVERLAP = 0.5  # IoU with a tracked detection above which another one begins no track
+
+
+class FusedAssociator:
+    """Tracks with an average embedding and a motion filter each.
+
+    Args:
+        settings: ``fused``, ``high_score``, ``min_hits``, ``max_jump`` and the limits of memory
+            are used.
+
+    Attributes:
+        memory: the tracks; its ids count unconfirmed tracks as well and are not the identities.
+    """
+
+    def __init__(self, settings: TrackingConfig) -> None:
+        self.memory = Memory()
+        self._settings = settings
+        self._motion = BoxFilter()
+        self._hits = np.zeros(0, dtype=np.int64)
+        self._identities: dict[int, int] = {}  # of confirmed tracks, by the memory's id
+        self._next_identity = 0
+        self._begins = True  # the next frame is the first of a video or shot
+        self._time: float | None = None
+        self._intervals: deque[float] = deque(maxlen=30)  # seconds between the last frames
+
+    def assign(self, observed: Detections, time: float | None) -> Tensor:
+        """As ``Associator`` says.
+
+        Raises:
+            InputError: embeddings of another width than those remembered.
+        """
+        observed = replace(observed, embeddings=F.normalize(observed.embeddings, dim=1))
+        self.memory.check_width(observed)
+        self._keep(self.memory.begin_frame(time, self._settings.expire_seconds))
+        self._motion.predict(self._frames_to(time))
+        strong = observed.scores.numpy() >= (self._settings.high_score or 0.0)
+        slots = self._match(observed, strong)
+        born = np.flatnonzero(strong & (slots == DROPPED) & ~_repeats(observed.boxes, slots >= 0))
+        self._continue(observed, slots)
+        slots[born] = self._begin(observed[torch.from_numpy(born)])
+        self._begins = False
+        ids = [self._identity(slot) if slot >= 0 else DROPPED for slot in slots.tolist()]
+        self._forget_unseen()
+        return torch.tensor(ids, dtype=torch.int64)
+
+    def forget(self) -> None:
+        """Forget all tracks; identities go on where they were."""
+        self._keep(self.memory.forget(None, max_tracks=0))
+        self._begins = True
+
+    def _frames_to(self, time: float | None) -> float:
+        """How many usual intervals lie between the previous frame and this one."""
+        previous, self._time = self._time, time
+        if time is None or previous is None:
+            return 1.0
+        self._intervals.append(time - previous)
+        return self._intervals[-1] / median(self._intervals)
+
+    def _match(self, observed: Detections, strong: np.ndarray) -> np.ndarray:
+        """``(N,)`` slot of each detection that continues a track, else ``DROPPED``."""
+        slots = np.full(len(observed), DROPPED)
+        if not len(self.memory) or not len(observed):
+            return slots
+        same = (observed.labels[:, None] == self.memory.labels).numpy()
+        cues = pair_cues(observed, self.memory, self._motion)
+        odds = np.where(same, log_odds(cues, self._settings), -np.inf)
+        near = within_reach(observed, self.memory, self._settings.max_jump).numpy()
+        odds = np.where(near, odds, -np.inf)
+        slots[strong] = one_to_one(odds[strong], least=0.0)
+        unseen = (self.memory.frame - self.memory.last_seen).numpy()
+        free = (unseen <= _WEAK_GAP) & ~np.isin(np.arange(len(self.memory)), slots)
+        overlap = np.where(same & free, cues["overlap"], 0.0)
+        slots[~strong] = one_to_one(overlap[~strong], least=_WEAK_OVERLAP)
+        return slots
+
+    def _continue(self, observed: Detections, slots: np.ndarray) -> None:
+        """Show the tracks their new detections."""
+        rows = np.flatnonzero(slots >= 0)
+        own = slots[rows].tolist()
+        found = observed[torch.from_numpy(rows)]
+        mixed = torch.lerp(self.memory.embeddings[own], found.embeddings, _NEWEST) if own else None
+        if mixed is not None:
+            self.memory.refresh(own, replace(found, embeddings=F.normalize(mixed, dim=1)))
+            self._motion.update(own, found.boxes.double().numpy())
+            self._hits[own] += 1
+
+    def _begin(self, born: Detections) -> np.ndarray:
+        """Begin a track with each of the K detections; returns their slots."""
+        known = len(self.memory)
+        # in the first frame of a shot everything is new, which is no reason to doubt it
+        hits = self._settings.min_hits if self._begins else 1
+        self.memory.append(born)
+        self._motion.append(born.boxes.double().numpy())
+        self._hits = np.concatenate([self._hits, np.full(len(born), hits)])
+        return np.arange(known, len(self.memory))
+
+    def _identity(self, slot: int) -> int:
+        """Identity of a track; ``DROPPED`` until it has been seen often enough."""
+        key = int(self.memory.ids[slot])
+        if key not in self._identities and self._hits[slot] >= self._settings.min_hits:
+            self._identities[key] = self._next_identity
+            self._next_identity += 1
+        return self._identities.get(key, DROPPED)
+
+    def _forget_unseen(self) -> None:
+        # an unconfirmed track does not survive a frame without a detection
+        seen = (self.memory.last_seen == self.memory.frame).numpy()
+        confirmed = np.array([key in self._identities for key in self.memory.ids.tolist()], bool)
+        self._keep(self.memory.keep(torch.from_numpy(np.flatnonzero(seen | confirmed))))
+        self._keep(self.memory.forget(self._settings.expire_after, self._settings.max_tracks))
+
+    def _keep(self, slots: Tensor) -> None:
+        """Drop what belongs to tracks that the memory has just dropped."""
+        if len(slots) < len(self._hits):
+            self._motion.keep(slots.numpy())
+            self._hits = self._hits[slots.numpy()]
+            alive = set(self.memory.ids.tolist())
+            self._identities = {key: i for key, i in self._identities.items() if key in alive}
+
+
+def pair_cues(observed: Detections, memory: Memory, motion: BoxFilter) -> dict[str, np.ndarray]:
+    """What speaks for detection i being track j: ``(N, M)`` values by the name of their weight.
+
+    ``overlap``: IoU with the predicted box. ``distance``: Mahalanobis distance of the centre from
+    the predicted one, at most ``FARTHEST``. ``similarity``: cosine of unit embeddings. ``gap``:
+    log of the frames since the track was last seen.
+    """
+    boxes = observed.boxes.double().numpy()
+    distances = np.minimum(motion.distances(boxes), FARTHEST)
+    gap = np.log((memory.frame - memory.last_seen).double().numpy())
+    return {
+        "overlap": box_iou(boxes, motion.boxes()),
+        "distance": distances,
+        "similarity": (observed.embeddings @ memory.embeddings.T).double().numpy(),
+        "gap": np.broadcast_to(gap, distances.shape),
+    }
+
+
+def log_odds(cues: dict[str, np.ndarray], settings: TrackingConfig) -> np.ndarray:
+    """``(N, M)`` log odds that detection and track are one object."""
+    weights = settings.fused
+    return weights.bias + sum(getattr(weights, name) * cue for name, cue in cues.items())
+
+
+def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """``(N, M)`` IoU of ``(N, 4)`` and ``(M, 4)`` xyxy boxes."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=2)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second)]
+    return shared / np.maximum(areas[0][:, None] + areas[1] - shared, 1e-9)
+
+
+def one_to_one(scores: np.ndarray, least: float) -> np.ndarray:
+    """``(N,)`` columns, or ``DROPPED``: the assignment with the greatest total above ``least``.
+
+    Args:
+        scores: ``(N, M)``; pairs that score ``least`` or less are never assigned.
+        least: finite.
+    """
+    chosen = np.full(len(scores), DROPPED)
+    gains = np.clip(scores - least, 0, None)
+    for row, column in zip(*linear_sum_assignment(gains, maximize=True), strict=True):
+        if gains[row, column] > 0:
+            chosen[row] = column
+    return chosen
+
+
+def _repeats(boxes: Tensor, tracked: np.ndarray) -> np.ndarray:
+    """``(N,)`` bool: overlaps a tracked detection too much to be another object."""
+    boxes = boxes.double().numpy()
+    overlap = box_iou(boxes, boxes[tracked])
+    return (overlap > _BIRTH_OVERLAP).any(axis=1)
