@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from queryinst_vis import cli
+from queryinst_vis.engine import live
 from queryinst_vis.engine.inference import VideoTracker
 from queryinst_vis.engine.live import Latencies, track_live
 from queryinst_vis.errors import InputError
@@ -45,7 +46,7 @@ def video(tmp_path):
 @pytest.fixture
 def slow(monkeypatch):
     tracker = SlowTracker()
-    monkeypatch.setattr(VideoTracker, "from_pretrained", lambda *_: tracker)
+    monkeypatch.setattr(live, "load_tracker", lambda *_: tracker)
     return tracker
 
 
@@ -139,7 +140,7 @@ def test_live_takes_no_stride_and_no_batch(video, option, capsys):
 
 
 def test_a_bad_source_is_told_before_weights_are_loaded(tmp_path, monkeypatch):
-    monkeypatch.setattr(VideoTracker, "from_pretrained", None)  # must not be reached
+    monkeypatch.setattr(live, "load_tracker", None)  # must not be reached
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="no such file or device"):
         track_live("none", "out")
@@ -183,6 +184,7 @@ def camera(tmp_path):
 TALKING = """
 import sys
 from queryinst_vis import cli
+from queryinst_vis.engine import live
 from queryinst_vis.engine.inference import VideoTracker
 
 update = VideoTracker.update

@@ -2,14 +2,17 @@
 
 import json
 import os
+from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from queryinst_vis.config import Config, apply_overrides
 from queryinst_vis.engine import track
-from queryinst_vis.engine.inference import VideoTracker
+from queryinst_vis.engine.checkpoint import find_weights, load_weights
 from queryinst_vis.engine.track import annotate_video, track_video
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import decode_rle
@@ -27,7 +30,8 @@ class KnowingTracker:
 
     class_names = CLASSES
 
-    def __init__(self):
+    def __init__(self, detector=None):
+        self.detector = detector
         self.reset()
 
     def reset(self):
@@ -77,11 +81,12 @@ def loaded(monkeypatch):
     """Loads KnowingTrackers in place of networks, and says with which arguments."""
     calls = []
 
-    def from_pretrained(name, device, overrides, max_size):
+    def load_detector(name, device, overrides, max_size):
         calls.append((name, device, overrides, max_size))
-        return KnowingTracker()
+        return SimpleNamespace(config=apply_overrides(Config(), overrides))
 
-    monkeypatch.setattr(VideoTracker, "from_pretrained", from_pretrained)
+    monkeypatch.setattr(track, "load_detector", load_detector)
+    monkeypatch.setattr(track, "VideoTracker", KnowingTracker)
     return calls
 
 
@@ -113,7 +118,37 @@ def test_the_weights_are_loaded_as_asked_for_and_the_users_overrides_come_last(v
     )
     [(weights, device, given, max_size)] = loaded
     assert (weights, device, max_size) == ("some_weights", "cpu", 320)
-    assert given == ["inference.score_threshold=0.45", "tracking.max_tracks=1000", *overrides]
+    assert given == [
+        "tracking.max_tracks=1000",
+        "tracking.cut_threshold=4",
+        "inference.score_threshold=0.45",
+        *overrides,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "overrides", "expected"),
+    [
+        (None, [], 0.3),  # instead of the 0.05 of the benchmarks
+        (0.05, [], 0.05),
+        (None, ["inference.score_threshold=0.05"], 0.05),
+        (None, ["inference.score_threshold=0.2"], 0.2),
+        (0.4, ["inference.score_threshold=0.2"], 0.2),
+    ],
+)
+def test_weights_that_keep_the_threshold_of_benchmarks_show_only_what_is_likely(
+    loaded, asked, overrides, expected
+):
+    tracker = track.load_tracker("some_weights", asked, None, "cpu", overrides)
+    assert tracker.detector.config.inference.score_threshold == expected
+
+
+def test_people_are_tracked_as_their_weights_say():
+    tracker = track.load_tracker("people", None, None, "cpu", [])
+    config, _ = load_weights(find_weights("people"))
+    assert config.inference.score_threshold != Config().inference.score_threshold
+    assert tracker._detector.config.inference == config.inference
+    assert tracker._detector.config.tracking == replace(config.tracking, max_tracks=1000)
 
 
 def test_results_are_youtube_vis_tracks_of_video_1(video, out, loaded):
@@ -193,7 +228,7 @@ def _assert_nothing_changed(out):
 
 def test_a_tracker_that_fails_midway_leaves_the_folder_as_it_was(video, out, monkeypatch):
     _put_yesterdays_results(out)
-    monkeypatch.setattr(VideoTracker, "from_pretrained", lambda *_: StumblingTracker())
+    monkeypatch.setattr(track, "load_tracker", lambda *_: StumblingTracker())
     with pytest.raises(RuntimeError, match="out of memory"):
         track_video(video, out)
     _assert_nothing_changed(out)
@@ -231,7 +266,7 @@ def test_a_video_that_breaks_midway_leaves_nothing(tmp_path, out, monkeypatch):
     data = bytearray(path.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 8000] = b"\xff" * 8000
     path.write_bytes(data)
-    monkeypatch.setattr(VideoTracker, "from_pretrained", lambda *_: Blind())
+    monkeypatch.setattr(track, "load_tracker", lambda *_: Blind())
     with pytest.raises(InputError, match="damaged after frame"):
         track_video(path, out)
     assert os.listdir(out) == []

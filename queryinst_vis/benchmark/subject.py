@@ -51,10 +51,10 @@ class Subject:
         self.device, self.dtype = model.queries.device, inference_dtype(config)
         # the only place that chooses the form in which the model runs
         self._model = prepare(model, config)
-        tracking = choose_rule(config.tracking, model.track_head is not None)
-        self._embedding = Tracker(tracking).embedding
+        config = choose_rule(config, model.track_head is not None)
+        self._embedding = Tracker(config.tracking).embedding
         inference = replace(config.inference, one_label_per_query=True)
-        self.config = replace(config, inference=inference, tracking=tracking)
+        self.config = replace(config, inference=inference)
         self._detector = Detector(self._model, self.config)
         self._tracker = VideoTracker(self._detector)
 

@@ -157,7 +157,7 @@ def open_validation_set(config: Config) -> AnySet | None:
     _check_masks(dataset, f"data.val.annotations {annotations}")
     if isinstance(dataset, YouTubeVisDataset):
         # find out before the training, not after it
-        Tracker(choose_rule(config.tracking, config.model.track.enabled))
+        Tracker(choose_rule(config, config.model.track.enabled).tracking)
     return dataset
 
 

@@ -50,12 +50,12 @@ class VideoTracker:
     """
 
     def __init__(self, detector: FrameDetector) -> None:
-        config = detector.config
-        tracking = choose_rule(config.tracking, detector.has_track_head)
-        if config.tracking.rule is None and not detector.has_track_head:
+        config = choose_rule(detector.config, detector.has_track_head)
+        tracking = config.tracking
+        if detector.config.tracking.rule is None and not detector.has_track_head:
             warnings.warn(
                 f"this model has no track head: tracking.rule={tracking.rule} gives identities by "
-                "boxes alone",
+                f"boxes alone, with inference.nms_threshold={config.inference.nms_threshold}",
                 InputWarning,
                 stacklevel=2,
             )
@@ -65,7 +65,7 @@ class VideoTracker:
         # a query under two labels would be two instances with one mask
         inference = replace(config.inference, one_label_per_query=True)
         self._detector = copy.copy(detector)  # whose network is shared, and whose config is not
-        self._detector.config = replace(config, inference=inference, tracking=tracking)
+        self._detector.config = replace(config, inference=inference)
 
     @classmethod
     def from_pretrained(
@@ -92,20 +92,7 @@ class VideoTracker:
                 a track head and there is none; ``max_size`` below 1, or for an ONNX file, whose
                 size is fixed.
         """
-        if Path(name_or_path).suffix == ".onnx":
-            if max_size is not None:
-                raise InputError(
-                    f"max_size: the network input of {name_or_path} is fixed; export the weights "
-                    "with a smaller --size instead"
-                )
-            # what exports and runs ONNX files imports this floor, so that it cannot be the reverse
-            from queryinst_vis.interop.onnx_detector import OnnxDetector
-
-            return cls(OnnxDetector(name_or_path, overrides, device))
-        model, config = load_model(name_or_path, device, overrides)
-        if max_size is not None:
-            config = _with_max_size(config, max_size)
-        return cls(Detector(prepare(model, config), config))
+        return cls(load_detector(name_or_path, device, overrides, max_size))
 
     def update(self, frame: np.ndarray, time: float | None = None) -> Detections:
         """Find the instances of the video's next frame and give them their identities.
@@ -211,6 +198,29 @@ class VideoTracker:
         self._tracker.reset()
         if self._cuts is not None:
             self._cuts.reset()
+
+
+def load_detector(
+    name_or_path: str | Path,
+    device: str | torch.device = "auto",
+    overrides: list[str] | None = None,
+    max_size: int | None = None,
+) -> FrameDetector:
+    """The detector of weights; arguments and errors as of ``VideoTracker.from_pretrained``."""
+    if Path(name_or_path).suffix == ".onnx":
+        if max_size is not None:
+            raise InputError(
+                f"max_size: the network input of {name_or_path} is fixed; export the weights "
+                "with a smaller --size instead"
+            )
+        # what exports and runs ONNX files imports this floor, so that it cannot be the reverse
+        from queryinst_vis.interop.onnx_detector import OnnxDetector
+
+        return OnnxDetector(name_or_path, overrides, device)
+    model, config = load_model(name_or_path, device, overrides)
+    if max_size is not None:
+        config = _with_max_size(config, max_size)
+    return Detector(prepare(model, config), config)
 
 
 def _with_max_size(config: Config, max_size: int) -> Config:

@@ -87,7 +87,7 @@ def track_live(
     out_dir: str | Path | None = None,
     weights: str | Path = "people",
     *,
-    score_threshold: float = 0.3,
+    score_threshold: float | None = None,
     max_frames: int | None = None,
     max_size: int | None = None,
     device: str = "auto",

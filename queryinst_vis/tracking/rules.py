@@ -9,7 +9,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from queryinst_vis.config import TrackingConfig
+from queryinst_vis.config import Config, TrackingConfig
 from queryinst_vis.errors import InputError
 from queryinst_vis.structures import Detections, Embedding
 from queryinst_vis.tracking.association import bisoftmax, hungarian, masktrack, query
@@ -87,6 +87,8 @@ DEFAULT = "masktrack"
 """The rule of models with a track head where none is named (paper 3.5)."""
 BOXES_ALONE = "bytetrack"
 """The rule of models without one."""
+NMS_OF_BOXES_ALONE = 0.5
+"""IoU threshold of the suppression of duplicates that comes with it."""
 
 
 def find_rule(name: str | None) -> Rule:
@@ -101,19 +103,28 @@ def find_rule(name: str | None) -> Rule:
     return RULES[name]
 
 
-def choose_rule(settings: TrackingConfig, has_track_head: bool) -> TrackingConfig:
-    """The settings with a rule that fits the model, where they leave the rule open.
+def choose_rule(config: Config, has_track_head: bool) -> Config:
+    """The config with a rule that fits the model, where it leaves the rule open.
+
+    Tracking by boxes alone takes every duplicate for another object, so that suppression comes with
+    it, unless ``inference.nms_threshold`` is set.
 
     Raises:
-        InputError: they name an unknown rule, or one that reads a track head and there is none.
+        InputError: it names an unknown rule, or one that reads a track head and there is none.
     """
-    if settings.rule is None:
-        return replace(settings, rule=DEFAULT if has_track_head else BOXES_ALONE)
-    if find_rule(settings.rule).embedding == "track_head" and not has_track_head:
+    tracking, inference = config.tracking, config.inference
+    if tracking.rule is None and has_track_head:
+        return replace(config, tracking=replace(tracking, rule=DEFAULT))
+    if tracking.rule is None:
+        if inference.nms_threshold is None:
+            inference = replace(inference, nms_threshold=NMS_OF_BOXES_ALONE)
+        tracking = replace(tracking, rule=BOXES_ALONE)
+        return replace(config, tracking=tracking, inference=inference)
+    if find_rule(tracking.rule).embedding == "track_head" and not has_track_head:
         others = [name for name, rule in RULES.items() if rule.embedding != "track_head"]
         raise InputError(
-            f"this model has no track head, which tracking.rule={settings.rule} needs: leave the "
+            f"this model has no track head, which tracking.rule={tracking.rule} needs: leave the "
             f"rule out, or choose from: {', '.join(others)}; or train the model on videos with "
             "model.track.enabled=true"
         )
-    return settings
+    return config
