@@ -94,8 +94,8 @@ GRIDS: dict[str, tuple[str, ...]] = {
     "ocsort": MOTION,
     "fused": tuple(
         f"high_score={high} {more}".strip()
-        for high in (0.3, 0.4, 0.5, 0.6)
-        for more in ("", "fused.bias=-1.2", "fused.bias=-3", "fused.bias=-4", "min_hits=2")
+        for high in (0.3, 0.4, 0.5)
+        for more in ("", "min_hits=2", "fused.bias=-2", "fused.bias=-4")
     ),
 }
 """``tracking`` keys to try with each rule, on top of the config in the weights, whose own values

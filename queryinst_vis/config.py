@@ -122,11 +122,11 @@ class FusedConfig:
     fewer detections new objects.
     """
 
-    overlap: float = 4.7  # times the IoU with the predicted box
-    distance: float = -0.28  # times the distance from the predicted centre in standard deviations
-    similarity: float = 5.0  # times the cosine of the track head's embeddings
+    overlap: float = 5.2  # times the IoU with the predicted box
+    distance: float = -0.25  # times the distance from the predicted centre in standard deviations
+    similarity: float = 5.7  # times the cosine of the track head's embeddings
     gap: float = -0.6  # times the log of the frames since the track was last seen
-    bias: float = -2.1
+    bias: float = -2.7
 
 
 @dataclass

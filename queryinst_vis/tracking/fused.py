@@ -28,7 +28,9 @@ from queryinst_vis.tracking.memory import Memory
 FARTHEST = 10.0
 """Standard deviations beyond which an even larger distance is no more evidence."""
 
-_NEWEST = 0.3  # share of the newest detection in a track's embedding
+NEWEST = 0.3
+"""Share of the newest detection in the embedding of a track."""
+
 _WEAK_OVERLAP = 0.5  # least IoU with the predicted box at which a weak detection continues a track
 _WEAK_GAP = 2  # and only if that was seen at most so many frames ago
 _BIRTH_OVERLAP = 0.5  # IoU with a tracked detection above which another one begins no track
@@ -111,7 +113,7 @@ class FusedAssociator:
         rows = np.flatnonzero(slots >= 0)
         own = slots[rows].tolist()
         found = observed[torch.from_numpy(rows)]
-        mixed = torch.lerp(self.memory.embeddings[own], found.embeddings, _NEWEST) if own else None
+        mixed = torch.lerp(self.memory.embeddings[own], found.embeddings, NEWEST) if own else None
         if mixed is not None:
             self.memory.refresh(own, replace(found, embeddings=F.normalize(mixed, dim=1)))
             self._motion.update(own, found.boxes.double().numpy())
