@@ -264,7 +264,9 @@ def track(run: Run) -> list[dict[str, Any]]:
     tracker = Tracker(run.config.tracking)
     category_ids = run.test_set.open(run.config).category_ids
     entries = []
-    for video, frames in load_detections(run.detections, tracker.embedding).items():
+    for video, frames in load_detections(
+        run.detections, tracker.embedding, run.config.inference
+    ).items():
         tracker.reset()
         result = VideoResult()
         for detections in frames:

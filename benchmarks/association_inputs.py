@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from queryinst_vis.config import Config, DatasetConfig
+from queryinst_vis.config import Config, DatasetConfig, InferenceConfig
 from queryinst_vis.data.convert import convert_mots
 from queryinst_vis.data.frames import load_pixels
 from queryinst_vis.data.loader import open_dataset
@@ -29,6 +29,7 @@ from queryinst_vis.files import atomic_path
 from queryinst_vis.masks import RLE
 from queryinst_vis.models.postprocess import select_queries
 from queryinst_vis.models.queryinst import QueryInst, pick_queries
+from queryinst_vis.models.suppression import suppress_boxes, suppress_masks
 from queryinst_vis.prefetch import prefetch
 from queryinst_vis.structures import Detections
 
@@ -112,9 +113,15 @@ def detect_once(weights: str, config: Config, test_set: TestSet, cache: Path) ->
     """The file of the detections in a set, computed where ``cache`` does not have it.
 
     It is named by everything that it depends on, the program excepted: the weights, the videos,
-    and the keys of ``input`` and ``inference`` that change detections.
+    and the keys of ``input`` and ``inference`` that change detections. Suppression of duplicates
+    is left to ``load_detections``.
     """
-    inference = replace(config.inference, score_threshold=LOWEST_SCORE, one_label_per_query=True)
+    inference = replace(
+        config.inference,
+        score_threshold=LOWEST_SCORE,
+        one_label_per_query=True,
+        nms_threshold=None,
+    )
     config = replace(config, inference=inference)
     digest = hashlib.sha256(find_weights(weights).read_bytes())
     digest.update(test_set.annotations.read_bytes())
@@ -160,13 +167,36 @@ def _frames(video: VideoRecord) -> Iterator[np.ndarray]:
     return (load_pixels(video.frame(index)) for index in range(len(video)))
 
 
+def load_detections(path: Path, embedding: Embedding | None, inference: InferenceConfig) -> Videos:
+    """Read what ``detect_once`` wrote, without the duplicates that ``inference`` suppresses.
+
+    Args:
+        path: the file.
+        embedding: that a rule reads; None: any.
+        inference: its ``nms_threshold`` and ``nms_overlap`` are used.
+    """
+    return _load(path, embedding, inference.nms_threshold, inference.nms_overlap)
+
+
 @lru_cache(maxsize=2)
-def load_detections(path: Path, embedding: Embedding | None) -> Videos:
-    """Read what ``detect_once`` wrote, with the embeddings that a rule reads (None: any)."""
+def _load(path: Path, embedding: Embedding | None, threshold: float | None, overlap: str) -> Videos:
     return {
-        video: [_cached(embedding == "query", **fields) for fields in frames]
+        video: [
+            _without_duplicates(_cached(embedding == "query", **fields), threshold, overlap)
+            for fields in frames
+        ]
         for video, frames in torch.load(path, weights_only=True).items()
     }
+
+
+def _without_duplicates(
+    found: CachedDetections, threshold: float | None, overlap: str
+) -> CachedDetections:
+    if threshold is None:
+        return found
+    if overlap == "masks":
+        return suppress_masks(found, threshold, class_agnostic=True)
+    return found[suppress_boxes(found.boxes, found.scores, found.labels, threshold)]
 
 
 def _cached(by_query: bool, queries: Tensor, **fields: Any) -> CachedDetections:

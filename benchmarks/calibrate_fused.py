@@ -150,9 +150,8 @@ def main() -> None:
     config, _ = load_weights(find_weights(arguments.weights))
     config = apply_overrides(config, ["inference.nms_threshold=0.5"])
     test_set = make_set("mots_train", arguments.cache)
-    found = load_detections(
-        detect_once(arguments.weights, config, test_set, arguments.cache), "track_head"
-    )
+    path = detect_once(arguments.weights, config, test_set, arguments.cache)
+    found = load_detections(path, "track_head", config.inference)
     choices = Choices()
     for video in test_set.open(config).videos:
         frames = [frame[frame.scores >= arguments.score] for frame in found[video.id]]

@@ -68,6 +68,27 @@ def test_results_are_those_of_test_video(tiny, tmp_path, rule):
     assert numbers[0] > numbers[1] > 2, "the threshold decides, and leaves something"
 
 
+@pytest.mark.parametrize("overlap", ["boxes", "masks"])
+def test_duplicates_are_suppressed_as_by_test_video(tiny, tmp_path, overlap):
+    """One cache serves every suppression."""
+    weights, config, test_set, cache = tiny
+    path = inputs.detect_once(weights, config, test_set, cache)
+    lengths = {}
+    for threshold in (None, 0.3):
+        inference = replace(
+            config.inference, score_threshold=0.0, nms_threshold=threshold, nms_overlap=overlap
+        )
+        suppressing = replace(config, inference=inference)
+        assert inputs.detect_once(weights, suppressing, test_set, cache) == path
+        evaluation.test_video(suppressing, weights, tmp_path / "results.json", devices=1)
+        expected = json.loads((tmp_path / "results.json").read_text())
+        run = association.Run(weights, test_set, suppressing, 0.0, "", path)
+        assert association.track(run) == expected
+        frames = inputs.load_detections(path, None, inference)
+        lengths[threshold] = sum(len(found) for video in frames.values() for found in video)
+    assert lengths[0.3] < lengths[None]
+
+
 def test_detections_are_computed_once_for_each_set_and_setting(tiny, monkeypatch):
     weights, config, test_set, cache = tiny
     path = inputs.detect_once(weights, config, test_set, cache)
@@ -81,7 +102,7 @@ def test_detections_are_computed_once_for_each_set_and_setting(tiny, monkeypatch
 def test_cached_masks_follow_their_detections(tiny):
     weights, config, test_set, cache = tiny
     path = inputs.detect_once(weights, config, test_set, cache)
-    for frames in inputs.load_detections(path, None).values():
+    for frames in inputs.load_detections(path, None, config.inference).values():
         for cached in frames:
             some = cached[torch.tensor([3, 0])]
             plain = Detections(some.boxes, some.scores, some.labels, some.image_size)
