@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from queryinst_vis.engine.launch import choose_precision
+from queryinst_vis.engine.recipe import settle_precision
 from queryinst_vis.engine.step import TrainingStep
 from queryinst_vis.losses.criterion import Criterion
 from queryinst_vis.models.build import build_model
@@ -152,6 +153,17 @@ def test_automatic_precision_follows_the_machine(monkeypatch, capabilities, acce
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: accelerator)
     assert choose_precision("auto") == expected
     assert choose_precision("bf16-mixed") == "bf16-mixed"
+
+
+def test_a_resumed_run_keeps_its_precision(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    asked, saved = tiny_config(), tiny_config()
+    saved.train.precision = "32-true"
+    assert settle_precision(asked, None).train.precision == "bf16-mixed"
+    assert settle_precision(asked, saved).train.precision == "32-true"
+    asked.train.precision = "bf16-mixed"
+    assert settle_precision(asked, saved).train.precision == "bf16-mixed"
 
 
 def test_train_keeps_compiled_kernels_unless_the_user_says_otherwise():

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from queryinst_vis import cli
 from queryinst_vis.config import DatasetConfig, load_config
 from queryinst_vis.engine.checkpoint import load_model, load_weights, save_weights
-from queryinst_vis.engine.train import check_recipe
+from queryinst_vis.engine.recipe import check_recipe
 from queryinst_vis.errors import InputError
 from queryinst_vis.interop.aliases import HOMONYMS, SYNONYMS, match_rows, normalise
 from queryinst_vis.interop.query_rules import QUERY_RULES, Source, pick_queries

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from lightning.fabric import Fabric
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from queryinst_vis.config import Config, TrainConfig
+from queryinst_vis.config import Config
 from queryinst_vis.data.loader import train_loader
 from queryinst_vis.data.v2_samples import Transforms
 from queryinst_vis.engine.average import WeightAverage
@@ -27,8 +26,9 @@ from queryinst_vis.engine.checkpoint import (
 from queryinst_vis.engine.detector import check_inference
 from queryinst_vis.engine.evaluate import evaluate, open_validation_set
 from queryinst_vis.engine.interrupt import StopRequest
-from queryinst_vis.engine.launch import AUTO, choose_precision, launch
+from queryinst_vis.engine.launch import launch
 from queryinst_vis.engine.log import MetricsLog, ProgressDisplay
+from queryinst_vis.engine.recipe import check_recipe, settle_precision
 from queryinst_vis.engine.schedule import (
     build_optimizer,
     load_moments,
@@ -49,17 +49,6 @@ from queryinst_vis.models.build import build_model, load_backbone_weights
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.models.training_form import to_training_form
 from queryinst_vis.structures import Batch
-
-AT_LEAST_ONE = ("max_steps", "batch_size", "accumulate", "log_every", "checkpoint_every")
-ABOVE_ZERO = ("lr", "clip_norm")
-NOT_NEGATIVE = (
-    "backbone_lr_multiplier",
-    "weight_decay",
-    "warmup_steps",
-    "warmup_factor",
-    "lr_gamma",
-    "eval_every",
-)
 
 
 def train(
@@ -100,30 +89,11 @@ def train(
     check_recipe(config.train)
     work_dir = Path(work_dir)
     state = _open_run(work_dir, config, resume)
-    config = _with_precision(config, state)
+    config = settle_precision(config, state.config if state else None)
     fabric = launch(devices, nodes, config.train.precision)
     trainer = Trainer(fabric, config, work_dir, state, pretrained_backbone, transforms)
     fabric.barrier()  # every process has looked at the folder before the first one writes
     trainer.run()
-
-
-def check_recipe(recipe: TrainConfig) -> None:
-    """Raise an InputError for numbers that cannot train anything."""
-    for names, fits, expected in (
-        (AT_LEAST_ONE, lambda value: value >= 1, "at least 1"),
-        (ABOVE_ZERO, lambda value: value > 0, "above 0"),
-        (NOT_NEGATIVE, lambda value: value >= 0, "0 or more"),
-    ):
-        for name in names:
-            if not fits(getattr(recipe, name)):
-                raise InputError(f"train.{name}: must be {expected}, is {getattr(recipe, name)}")
-    if not 0 <= recipe.average_decay < 1:
-        raise InputError(f"train.average_decay: must be in [0, 1), is {recipe.average_decay}")
-    if recipe.init_new_classes_from is not None and recipe.init_weights is None:
-        raise InputError(
-            f"train.init_new_classes_from={recipe.init_new_classes_from}: names a class of "
-            "train.init_weights, which is not set"
-        )
 
 
 def _open_run(work_dir: Path, config: Config, resume: bool) -> TrainingState | None:
@@ -143,14 +113,6 @@ def _open_run(work_dir: Path, config: Config, resume: bool) -> TrainingState | N
     state = load_training_state(checkpoint)
     check_same_model(config, state.config, f"checkpoint {checkpoint}")
     return state
-
-
-def _with_precision(config: Config, state: TrainingState | None) -> Config:
-    """The config with the precision that ``auto`` stands for: a resumed run keeps its own."""
-    precision = config.train.precision
-    if precision == AUTO and state is not None:
-        precision = state.config.train.precision
-    return replace(config, train=replace(config.train, precision=choose_precision(precision)))
 
 
 class Trainer:
