@@ -111,6 +111,8 @@ def run_config(arguments: argparse.Namespace, seed: int) -> Config:
             f"input.test_short={height}",
             f"input.test_long={width}",
             "data.val.annotations=null",
+            "inference.score_threshold=0.05",  # COCO's metrics gain by weak detections
+            "inference.nms_threshold=null",
             "model.backbone.weights=null",
             f"train.init_weights={arguments.init}",
             f"train.max_steps={arguments.steps}",
