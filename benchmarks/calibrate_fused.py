@@ -29,7 +29,7 @@ from queryinst_vis.data.youtube_vis import VideoRecord
 from queryinst_vis.engine.checkpoint import find_weights, load_weights
 from queryinst_vis.masks import to_rle
 from queryinst_vis.structures import Detections
-from queryinst_vis.tracking.fused import NEWEST, box_iou, pair_cues
+from queryinst_vis.tracking.fused import NEWEST, overlaps, pair_cues
 from queryinst_vis.tracking.kalman import BoxFilter
 from queryinst_vis.tracking.memory import Memory
 
@@ -97,7 +97,7 @@ def _identify(detections: Detections, video: VideoRecord, index: int) -> np.ndar
         bounding_box(to_rle(i.segmentation, record.height, record.width, str(record.path)))
         for i in record.instances
     ]
-    overlap = box_iou(detections.boxes.double().numpy(), np.array(extents, dtype=float))
+    overlap = overlaps(detections.boxes.double().numpy(), np.array(extents, dtype=float))
     for row, column in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
         if overlap[row, column] >= SAME:
             objects[row] = record.instances[column].id

@@ -12,7 +12,7 @@ from queryinst_vis.config import FusedConfig, TrackingConfig
 from queryinst_vis.errors import InputError
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking import Tracker
-from queryinst_vis.tracking.fused import box_iou, log_odds, one_to_one, pair_cues
+from queryinst_vis.tracking.fused import choose, log_odds, overlaps, pair_cues
 from queryinst_vis.tracking.kalman import BoxFilter
 from queryinst_vis.tracking.memory import Memory
 from tests.sightings import SIZE, ids_of, random_frame, see
@@ -129,15 +129,15 @@ def test_the_odds_are_the_weighted_cues():
 
 def test_iou():
     boxes = np.array([[0.0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 20, 30]])
-    np.testing.assert_allclose(box_iou(boxes, boxes), [[1, 1 / 3, 0], [1 / 3, 1, 0], [0, 0, 0]])
-    assert box_iou(boxes, boxes[:0]).shape == (3, 0)
+    np.testing.assert_allclose(overlaps(boxes, boxes), [[1, 1 / 3, 0], [1 / 3, 1, 0], [0, 0, 0]])
+    assert overlaps(boxes, boxes[:0]).shape == (3, 0)
 
 
 @given(st.integers(0, 6), st.integers(0, 6), st.integers(0, 2**32 - 1))
 def test_assignments_are_one_to_one_and_above_the_least(rows, columns, seed):
     scores = np.random.default_rng(seed).normal(size=(rows, columns))
     scores[scores < -1.5] = -np.inf
-    chosen = one_to_one(scores, least=0.2)
+    chosen = choose(scores, least=0.2)
     pairs = [(row, column) for row, column in enumerate(chosen.tolist()) if column >= 0]
     assert len({column for _, column in pairs}) == len(pairs)
     assert all(scores[pair] > 0.2 for pair in pairs)

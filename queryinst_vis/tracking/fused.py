@@ -16,12 +16,12 @@ from statistics import median
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+from torchvision.ops import box_iou
 
 from queryinst_vis.config import TrackingConfig
 from queryinst_vis.structures import Detections
-from queryinst_vis.tracking.association import DROPPED, within_reach
+from queryinst_vis.tracking.association import DROPPED, NEW, one_to_one, within_reach
 from queryinst_vis.tracking.kalman import BoxFilter
 from queryinst_vis.tracking.memory import Memory
 
@@ -101,23 +101,23 @@ class FusedAssociator:
         odds = np.where(same, log_odds(cues, self._settings), -np.inf)
         near = within_reach(observed, self.memory, self._settings.max_jump).numpy()
         odds = np.where(near, odds, -np.inf)
-        slots[strong] = one_to_one(odds[strong], least=0.0)
+        slots[strong] = choose(odds[strong], least=0.0)
         unseen = (self.memory.frame - self.memory.last_seen).numpy()
         free = (unseen <= _WEAK_GAP) & ~np.isin(np.arange(len(self.memory)), slots)
         overlap = np.where(same & free, cues["overlap"], 0.0)
-        slots[~strong] = one_to_one(overlap[~strong], least=_WEAK_OVERLAP)
+        slots[~strong] = choose(overlap[~strong], least=_WEAK_OVERLAP)
         return slots
 
     def _continue(self, observed: Detections, slots: np.ndarray) -> None:
         """Show the tracks their new detections."""
         rows = np.flatnonzero(slots >= 0)
-        own = slots[rows].tolist()
-        found = observed[torch.from_numpy(rows)]
-        mixed = torch.lerp(self.memory.embeddings[own], found.embeddings, NEWEST) if own else None
-        if mixed is not None:
-            self.memory.refresh(own, replace(found, embeddings=F.normalize(mixed, dim=1)))
-            self._motion.update(own, found.boxes.double().numpy())
-            self._hits[own] += 1
+        if not len(rows):
+            return
+        own, found = slots[rows].tolist(), observed[torch.from_numpy(rows)]
+        mixed = torch.lerp(self.memory.embeddings[own], found.embeddings, NEWEST)
+        self.memory.refresh(own, replace(found, embeddings=F.normalize(mixed, dim=1)))
+        self._motion.update(own, found.boxes.double().numpy())
+        self._hits[own] += 1
 
     def _begin(self, born: Detections) -> np.ndarray:
         """Begin a track with each of the K detections; returns their slots."""
@@ -164,7 +164,7 @@ def pair_cues(observed: Detections, memory: Memory, motion: BoxFilter) -> dict[s
     distances = np.minimum(motion.distances(boxes), FARTHEST)
     gap = np.log((memory.frame - memory.last_seen).double().numpy())
     return {
-        "overlap": box_iou(boxes, motion.boxes()),
+        "overlap": overlaps(boxes, motion.boxes()),
         "distance": distances,
         "similarity": (observed.embeddings @ memory.embeddings.T).double().numpy(),
         "gap": np.broadcast_to(gap, distances.shape),
@@ -177,32 +177,24 @@ def log_odds(cues: dict[str, np.ndarray], settings: TrackingConfig) -> np.ndarra
     return weights.bias + sum(getattr(weights, name) * cue for name, cue in cues.items())
 
 
-def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """``(N, M)`` IoU of ``(N, 4)`` and ``(M, 4)`` xyxy boxes."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second)]
-    return shared / np.maximum(areas[0][:, None] + areas[1] - shared, 1e-9)
+def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """``(N, M)`` IoU of ``(N, 4)`` and ``(M, 4)`` xyxy boxes; 0 between empty ones."""
+    iou = box_iou(torch.from_numpy(first), torch.from_numpy(second))
+    return iou.nan_to_num(0).numpy()
 
 
-def one_to_one(scores: np.ndarray, least: float) -> np.ndarray:
+def choose(scores: np.ndarray, least: float) -> np.ndarray:
     """``(N,)`` columns, or ``DROPPED``: the assignment with the greatest total above ``least``.
 
     Args:
-        scores: ``(N, M)``; pairs that score ``least`` or less are never assigned.
+        scores: ``(N, M)``; pairs that score less than ``least`` are never assigned.
         least: finite.
     """
-    chosen = np.full(len(scores), DROPPED)
-    gains = np.clip(scores - least, 0, None)
-    for row, column in zip(*linear_sum_assignment(gains, maximize=True), strict=True):
-        if gains[row, column] > 0:
-            chosen[row] = column
-    return chosen
+    chosen = np.array(one_to_one(F.pad(torch.from_numpy(scores), (1, 0), value=least)), np.int64)
+    return np.where(chosen == NEW, DROPPED, chosen)
 
 
 def _repeats(boxes: Tensor, tracked: np.ndarray) -> np.ndarray:
     """``(N,)`` bool: overlaps a tracked detection too much to be another object."""
     boxes = boxes.double().numpy()
-    overlap = box_iou(boxes, boxes[tracked])
-    return (overlap > _BIRTH_OVERLAP).any(axis=1)
+    return (overlaps(boxes, boxes[tracked]) > _BIRTH_OVERLAP).any(axis=1)
