@@ -127,9 +127,9 @@ def within_reach(detections: Detections, memory: Memory, max_jump: float | None)
     for 1 as for 40 frames; the larger diagonal bears with boxes that occlusion makes small. With
     ``max_jump=None`` everything is near enough.
     """
-    distances = torch.cdist(_centres(detections.boxes), _centres(memory.boxes))
     if max_jump is None:
-        return torch.ones_like(distances, dtype=torch.bool)
+        return torch.ones((len(detections), len(memory)), dtype=torch.bool)
+    distances = torch.cdist(_centres(detections.boxes), _centres(memory.boxes))
     sizes = torch.maximum(_diagonals(detections.boxes)[:, None], _diagonals(memory.boxes))
     return distances <= max_jump * sizes * (memory.frame - memory.last_seen).sqrt()
 

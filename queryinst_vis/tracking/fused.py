@@ -97,10 +97,9 @@ class FusedAssociator:
         if not len(self.memory) or not len(observed):
             return slots
         same = (observed.labels[:, None] == self.memory.labels).numpy()
-        cues = pair_cues(observed, self.memory, self._motion)
-        odds = np.where(same, log_odds(cues, self._settings), -np.inf)
         near = within_reach(observed, self.memory, self._settings.max_jump).numpy()
-        odds = np.where(near, odds, -np.inf)
+        cues = pair_cues(observed, self.memory, self._motion)
+        odds = np.where(same & near, log_odds(cues, self._settings), -np.inf)
         slots[strong] = choose(odds[strong], least=0.0)
         unseen = (self.memory.frame - self.memory.last_seen).numpy()
         free = (unseen <= _WEAK_GAP) & ~np.isin(np.arange(len(self.memory)), slots)
