@@ -26,10 +26,10 @@ from scipy.stats import binomtest
 
 from queryinst_vis.config import Config, load_config
 from queryinst_vis.data.synthetic import PRESETS, generate
-from queryinst_vis.engine.evaluate import test_image, test_video
-from queryinst_vis.engine.train import train
-from queryinst_vis.files import read_json, write_json_atomically
 from queryinst_vis.tracking import RULES
+from queryinst_vis.training.evaluate import test_image, test_video
+from queryinst_vis.training.train import train
+from queryinst_vis.utils.files import read_json, write_json_atomically
 
 CONFIG = Path(__file__).with_suffix(".yaml")
 SETS = (("train", 1), ("bench", 2026))  # presets of the generator, and seeds

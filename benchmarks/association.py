@@ -47,17 +47,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from queryinst_vis.checkpoints.weights import find_weights, load_weights
 from queryinst_vis.config import Config, apply_overrides
-from queryinst_vis.engine.checkpoint import find_weights, load_weights
-from queryinst_vis.engine.log import ProgressDisplay
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation import evaluate_tracking, evaluate_youtube_vis
 from queryinst_vis.evaluation.coverage import RATIOS
 from queryinst_vis.evaluation.tracking_metrics import COUNTS
-from queryinst_vis.files import write_json_atomically
-from queryinst_vis.results import youtube_vis_entries
+from queryinst_vis.formats.results import youtube_vis_entries
 from queryinst_vis.structures import VideoResult
 from queryinst_vis.tracking import RULES, Tracker
+from queryinst_vis.training.log import ProgressDisplay
+from queryinst_vis.utils.files import write_json_atomically
 
 THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 """Detections of a lower score are not shown to the tracker."""

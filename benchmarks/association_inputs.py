@@ -14,24 +14,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from queryinst_vis.checkpoints.weights import find_weights, load_model
 from queryinst_vis.config import Config, DatasetConfig, InferenceConfig
 from queryinst_vis.data.convert import convert_mots
 from queryinst_vis.data.frames import load_pixels
 from queryinst_vis.data.loader import open_dataset
 from queryinst_vis.data.synthetic import PRESETS, generate
 from queryinst_vis.data.youtube_vis import VideoRecord, YouTubeVisDataset
-from queryinst_vis.engine.checkpoint import find_weights, load_model
-from queryinst_vis.engine.detector import Detector, Embedding
-from queryinst_vis.engine.log import ProgressDisplay
-from queryinst_vis.engine.prepare import prepare
 from queryinst_vis.errors import InputError
-from queryinst_vis.files import atomic_path
+from queryinst_vis.inference.detector import Detector, Embedding
+from queryinst_vis.inference.prepare import prepare
 from queryinst_vis.masks import RLE
 from queryinst_vis.models.postprocess import select_queries
 from queryinst_vis.models.queryinst import QueryInst, pick_queries
 from queryinst_vis.models.suppression import suppress_boxes, suppress_masks
-from queryinst_vis.prefetch import prefetch
 from queryinst_vis.structures import Detections
+from queryinst_vis.training.log import ProgressDisplay
+from queryinst_vis.utils.files import atomic_path
+from queryinst_vis.utils.prefetch import prefetch
 
 LOWEST_SCORE = 0.05
 """Weaker detections are not cached."""

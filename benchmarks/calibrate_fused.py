@@ -23,11 +23,11 @@ from rich.console import Console
 from rich.table import Table
 from scipy.optimize import linear_sum_assignment, minimize
 
+from queryinst_vis.checkpoints.weights import find_weights, load_weights
 from queryinst_vis.config import apply_overrides
-from queryinst_vis.data.runs import bounding_box
 from queryinst_vis.data.youtube_vis import VideoRecord
-from queryinst_vis.engine.checkpoint import find_weights, load_weights
 from queryinst_vis.masks import to_rle
+from queryinst_vis.masks.columns import bounding_box
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.fused import NEWEST, overlaps, pair_cues
 from queryinst_vis.tracking.kalman import BoxFilter

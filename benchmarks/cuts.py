@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from queryinst_vis.data.images import read_image
+from queryinst_vis.utils.images import read_image
 from queryinst_vis.video import VideoReader
 from queryinst_vis.video.cuts import CutDetector
 

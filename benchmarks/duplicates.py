@@ -16,12 +16,12 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from torchvision.ops import box_iou
 
+from queryinst_vis.checkpoints.weights import load_model
 from queryinst_vis.config import DatasetConfig
 from queryinst_vis.data.frames import load_pixels
 from queryinst_vis.data.loader import open_dataset
-from queryinst_vis.engine.checkpoint import load_model
-from queryinst_vis.engine.detector import Detector
-from queryinst_vis.engine.prepare import prepare
+from queryinst_vis.inference.detector import Detector
+from queryinst_vis.inference.prepare import prepare
 from queryinst_vis.structures import Detections
 
 IOU = 0.5

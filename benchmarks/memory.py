@@ -29,10 +29,10 @@ from rich.table import Table
 from queryinst_vis.data.synthetic import SyntheticSettings
 from queryinst_vis.data.synthetic.render import render
 from queryinst_vis.data.synthetic.scene import draw_scene
-from queryinst_vis.engine import track
-from queryinst_vis.files import write_json_atomically
+from queryinst_vis.formats.track_store import TrackStore
+from queryinst_vis.inference import track
 from queryinst_vis.structures import Detections
-from queryinst_vis.track_store import TrackStore
+from queryinst_vis.utils.files import write_json_atomically
 from queryinst_vis.video import VideoWriter
 
 LIMIT = 32.0  # MiB

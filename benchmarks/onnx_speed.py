@@ -29,17 +29,17 @@ from rich.table import Table
 from queryinst_vis.benchmark.inputs import obtain_weights, render_clip
 from queryinst_vis.benchmark.machine import describe_machine
 from queryinst_vis.benchmark.timing import run_timed, spread_of
-from queryinst_vis.commands.arguments import count, size
+from queryinst_vis.checkpoints.weights import load_model
+from queryinst_vis.cli.arguments import count, size
 from queryinst_vis.data.transforms import fit_size, padded_size
-from queryinst_vis.engine.checkpoint import load_model
-from queryinst_vis.engine.detector import Detector
-from queryinst_vis.engine.prepare import prepare
 from queryinst_vis.errors import InputError
-from queryinst_vis.files import write_json_atomically
-from queryinst_vis.interop.onnx_detector import OnnxDetector
-from queryinst_vis.interop.onnx_export import export_onnx
-from queryinst_vis.progress import show_progress
+from queryinst_vis.inference.detector import Detector
+from queryinst_vis.inference.onnx_detector import OnnxDetector
+from queryinst_vis.inference.onnx_export import export_onnx
+from queryinst_vis.inference.prepare import prepare
 from queryinst_vis.structures import Detections
+from queryinst_vis.utils.files import write_json_atomically
+from queryinst_vis.utils.progress import show_progress
 from queryinst_vis.video.reader import VideoReader
 
 EVERY_QUERY = ["inference.score_threshold=0", "inference.one_label_per_query=true"]

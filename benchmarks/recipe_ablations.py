@@ -21,10 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 from queryinst_vis.config import Config, DatasetConfig, load_config
-from queryinst_vis.engine.allocator import keep_freed_memory
-from queryinst_vis.engine.evaluate import test_image
-from queryinst_vis.engine.train import train
-from queryinst_vis.files import read_json, write_json_atomically
+from queryinst_vis.training.evaluate import test_image
+from queryinst_vis.training.train import train
+from queryinst_vis.utils.allocator import keep_freed_memory
+from queryinst_vis.utils.files import read_json, write_json_atomically
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "people.yaml"
 IMAGES = {

@@ -30,10 +30,11 @@ from rich.table import Table
 from torch import Tensor
 
 from queryinst_vis.benchmark.inputs import endless_batches, obtain_weights, render_clip
-from queryinst_vis.engine.checkpoint import load_model
-from queryinst_vis.engine.detector import Detector
-from queryinst_vis.models import inference_form, roi
-from queryinst_vis.models.inference_form import to_inference_form
+from queryinst_vis.checkpoints.weights import load_model
+from queryinst_vis.inference.detector import Detector
+from queryinst_vis.models import roi
+from queryinst_vis.models.cpu import inference_form
+from queryinst_vis.models.cpu.inference_form import to_inference_form
 from queryinst_vis.models.mask_head import MaskHead
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.video.reader import VideoReader

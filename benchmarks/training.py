@@ -35,16 +35,16 @@ from rich.table import Table
 from torch import nn
 from torch.optim import AdamW
 
+from queryinst_vis.checkpoints.transfer import initialise_from
 from queryinst_vis.config import Config, load_config
 from queryinst_vis.data.loader import train_loader
-from queryinst_vis.engine.allocator import keep_freed_memory
-from queryinst_vis.engine.launch import choose_precision
-from queryinst_vis.engine.schedule import build_optimizer, parameter_groups
-from queryinst_vis.engine.step import TrainingStep
-from queryinst_vis.interop.transfer import initialise_from
 from queryinst_vis.losses.criterion import Criterion
 from queryinst_vis.models.build import build_model
-from queryinst_vis.models.training_form import to_training_form
+from queryinst_vis.models.cpu.training_form import to_training_form
+from queryinst_vis.training.launch import choose_precision
+from queryinst_vis.training.schedule import build_optimizer, parameter_groups
+from queryinst_vis.training.step import TrainingStep
+from queryinst_vis.utils.allocator import keep_freed_memory
 
 PARTS = ("data", "forward and losses", "backward", "update")
 KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"

@@ -18,12 +18,12 @@ _ROOMS = {
     "Config": "config",
     "Detections": "structures",
     "InputError": "errors",
-    "VideoTracker": "engine.inference",
+    "VideoTracker": "inference.tracker",
     "build_model": "models.build",
     "evaluate_coco": "evaluation",
     "evaluate_youtube_vis": "evaluation",
     "load_config": "config",
-    "load_model": "engine.checkpoint",
+    "load_model": "checkpoints.weights",
 }
 
 __all__ = sorted(_ROOMS)

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from queryinst_vis.masks import RLE, encode_region, paste_masks, paste_regions
+from queryinst_vis.masks import RLE, encode_region
+from queryinst_vis.masks.paste import paste_masks, paste_regions
 
 Embedding = Literal["track_head", "query"]
 """What describes an instance to the tracker: the track head's embedding, or the instance's query

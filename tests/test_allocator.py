@@ -9,7 +9,7 @@ import pytest
 COUNT = """
 import resource, sys
 import torch
-from queryinst_vis.engine.allocator import keep_freed_memory
+from queryinst_vis.utils.allocator import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from queryinst_vis.checkpoints.weights import save_weights
 from queryinst_vis.data.convert import convert_to_mots
-from queryinst_vis.engine import evaluate as evaluation
-from queryinst_vis.engine.checkpoint import save_weights
 from queryinst_vis.evaluation.tracking_metrics import evaluate_tracking
 from queryinst_vis.models.build import build_model
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking import RULES
+from queryinst_vis.training import evaluate as evaluation
 from tests.tiny import tiny_config, write_videos
 
 ROOT = Path(__file__).parents[1]

@@ -13,14 +13,14 @@ import pytest
 import torch
 
 from queryinst_vis import VideoTracker, cli
+from queryinst_vis.checkpoints import catalogue, openmmlab
+from queryinst_vis.checkpoints.catalogue import CATALOGUE, PublicCheckpoint, cache_folder
+from queryinst_vis.checkpoints.download import download
+from queryinst_vis.checkpoints.weights import find_weights, load_model, load_weights, save_weights
 from queryinst_vis.config import Config, load_config
-from queryinst_vis.engine.checkpoint import find_weights, load_model, load_weights, save_weights
 from queryinst_vis.errors import InputError
-from queryinst_vis.files import read_json, write_json_atomically
-from queryinst_vis.interop import catalogue, openmmlab
-from queryinst_vis.interop.catalogue import CATALOGUE, PublicCheckpoint, cache_folder
-from queryinst_vis.interop.download import download
 from queryinst_vis.models.build import build_model
+from queryinst_vis.utils.files import read_json, write_json_atomically
 from tests.tiny import tiny_config
 
 CONTENT = bytes(range(256)) * 40_000  # 10 MB

@@ -8,24 +8,24 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from queryinst_vis.config import config_from_dict
-from queryinst_vis.engine import checkpoint
-from queryinst_vis.engine.checkpoint import (
+from queryinst_vis.checkpoints import weights as checkpoint
+from queryinst_vis.checkpoints.training_state import (
+    TrainingState,
+    load_training_state,
+    save_training_state,
+)
+from queryinst_vis.checkpoints.weights import (
     load_exactly,
     load_for_config,
     load_model,
     load_weights,
     save_weights,
 )
-from queryinst_vis.engine.device import choose_device
-from queryinst_vis.engine.schedule import moments_by_name
-from queryinst_vis.engine.training_state import (
-    TrainingState,
-    load_training_state,
-    save_training_state,
-)
+from queryinst_vis.config import config_from_dict
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.build import build_model
+from queryinst_vis.training.schedule import moments_by_name
+from queryinst_vis.utils.device import choose_device
 from tests.tiny import HEIGHT, WIDTH, tiny_config
 
 

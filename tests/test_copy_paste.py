@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from queryinst_vis.config import DatasetConfig, InputConfig
-from queryinst_vis.data.annotations import ImageRecord, Instance
 from queryinst_vis.data.copy_paste import paste
 from queryinst_vis.data.cutouts import Cutout, draw_cutouts
 from queryinst_vis.data.frames import Frame, MaskPiece, without_small
-from queryinst_vis.data.images import read_image
 from queryinst_vis.data.loader import TrainingSamples, train_loader
+from queryinst_vis.formats.annotations import ImageRecord, Instance
 from queryinst_vis.masks import encode_rle
+from queryinst_vis.utils.images import read_image
 
 ROWS, COLUMNS = 10, 12
 

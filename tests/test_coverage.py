@@ -15,7 +15,7 @@ from queryinst_vis.evaluation.clear import id_switches
 from queryinst_vis.evaluation.coverage import COVERAGE_COUNTS, RATIOS, identity_coverage
 from queryinst_vis.evaluation.tracking_metrics import evaluate_tracking
 from queryinst_vis.evaluation.tracking_report import print_tracking
-from queryinst_vis.evaluation.video_set import VideoSet
+from queryinst_vis.formats.video_set import VideoSet
 
 A, B, ELSEWHERE = rle(0, 0, 100, 100), rle(200, 0, 300, 100), rle(0, 300, 50, 400)
 NAMES = (*COVERAGE_COUNTS, *RATIOS)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from queryinst_vis.engine import detector
-from queryinst_vis.engine.detector import Detector
-from queryinst_vis.engine.inference import VideoTracker
 from queryinst_vis.errors import InputError
+from queryinst_vis.inference import detector
+from queryinst_vis.inference.detector import Detector
+from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.models.build import build_model
 from queryinst_vis.video.cuts import CutDetector
 from tests.tiny import draw_frame, oracle_detect, tiny_config

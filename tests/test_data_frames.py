@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.config import InputConfig
-from queryinst_vis.data.annotations import ImageRecord, Instance
 from queryinst_vis.data.frames import load_pixels, look
 from queryinst_vis.data.input_checks import check_input
-from queryinst_vis.data.runs import bounding_box, decode_columns
 from queryinst_vis.data.transforms import to_network_input
 from queryinst_vis.data.views import View, draw_colour, draw_pseudo_clip, draw_view
 from queryinst_vis.errors import InputError
+from queryinst_vis.formats.annotations import ImageRecord, Instance
 from queryinst_vis.masks import encode_rle
+from queryinst_vis.masks.columns import bounding_box, decode_columns
 
 FULL = (0, 0, HEIGHT, WIDTH)
 

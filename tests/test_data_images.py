@@ -6,8 +6,8 @@ import pytest
 from data_support import HEIGHT, WIDTH, write_picture
 from PIL import Image
 
-from queryinst_vis.data.images import read_image
 from queryinst_vis.errors import InputError
+from queryinst_vis.utils.images import read_image
 
 
 def test_channels_come_as_red_green_blue(tmp_path):

@@ -24,7 +24,7 @@ from queryinst_vis.data.tools.statistics import (
 )
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.youtube_vis import AREA_RANGES
-from queryinst_vis.fingerprint import video_name, videos_checksum
+from queryinst_vis.formats.names import video_name, videos_checksum
 from queryinst_vis.masks import encode_rle
 from queryinst_vis.video.reader import VideoReader
 from queryinst_vis.visualization.contact_sheet import ContactSheet

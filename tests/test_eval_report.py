@@ -6,7 +6,7 @@ from rich.console import Console
 
 from queryinst_vis.evaluation.average_precision import METRICS
 from queryinst_vis.evaluation.report import print_metrics
-from queryinst_vis.progress import show_progress
+from queryinst_vis.utils.progress import show_progress
 
 
 def metrics_of(ap, classes):

@@ -10,9 +10,10 @@ import pytest
 from eval_cases import detection, ground_truth, rle
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.evaluation import evaluate_youtube_vis, json_stream
-from queryinst_vis.evaluation.video_set import VideoSet
+from queryinst_vis.evaluation import evaluate_youtube_vis
 from queryinst_vis.evaluation.youtube_vis import match_video
+from queryinst_vis.formats import json_stream
+from queryinst_vis.formats.video_set import VideoSet
 
 GOLDEN = Path(__file__).parent / "data" / "ytvis_eval"
 

@@ -12,7 +12,7 @@ import torch
 from torchvision.ops import box_iou
 
 from queryinst_vis.config import TrackingConfig
-from queryinst_vis.engine.track import REMEMBERED
+from queryinst_vis.inference.track import REMEMBERED
 from queryinst_vis.losses.track import track_loss, track_targets
 from queryinst_vis.models.track_head import TrackHead, similarity_logits
 from queryinst_vis.structures import Detections

@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from queryinst_vis.checkpoints.openmmlab import convert_key, convert_state_dict
 from queryinst_vis.config import LossConfig
-from queryinst_vis.engine.step import TrainingStep
-from queryinst_vis.interop.openmmlab import convert_key, convert_state_dict
 from queryinst_vis.losses.criterion import Criterion, mask_targets
 from queryinst_vis.models.box_stage import BoxStage
 from queryinst_vis.models.boxes import draw_proposals, initial_boxes
@@ -18,6 +17,7 @@ from queryinst_vis.models.postprocess import detect
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.models.roi import RoIExtractor, assign_levels
 from queryinst_vis.structures import Batch, Target
+from queryinst_vis.training.step import TrainingStep
 from tests.closeness import assert_equal_to_rounding
 
 CHANNELS = [8, 16, 32, 64]

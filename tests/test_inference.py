@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from queryinst_vis.checkpoints.weights import save_weights
 from queryinst_vis.config import DatasetConfig
-from queryinst_vis.engine import detector
-from queryinst_vis.engine import evaluate as evaluation
-from queryinst_vis.engine.checkpoint import save_weights
-from queryinst_vis.engine.detector import Detector
-from queryinst_vis.engine.inference import VideoTracker
 from queryinst_vis.errors import InputError
-from queryinst_vis.files import write_json_atomically
+from queryinst_vis.inference import detector
+from queryinst_vis.inference.detector import Detector
+from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.masks import decode_rle
 from queryinst_vis.models.build import build_model
+from queryinst_vis.training import evaluate as evaluation
+from queryinst_vis.utils.files import write_json_atomically
 from queryinst_vis.video.writer import VideoWriter
 from tests.closeness import ROI_LOGITS, assert_equal_to_rounding
 from tests.tiny import (

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from queryinst_vis.models import inference_form
 from queryinst_vis.models.build import build_model
-from queryinst_vis.models.inference_form import to_inference_form
-from queryinst_vis.models.packed import PackedLinear, can_pack
+from queryinst_vis.models.cpu import inference_form
+from queryinst_vis.models.cpu.inference_form import to_inference_form
+from queryinst_vis.models.cpu.packed import PackedLinear, can_pack
 from queryinst_vis.models.postprocess import detect
 from tests.tiny import tiny_config
 

@@ -11,8 +11,8 @@ from queryinst_vis import cli
 from queryinst_vis.data.convert.to_mots import convert_to_mots
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation import evaluate_youtube_vis
-from queryinst_vis.evaluation.inputs import read_results
-from queryinst_vis.interchange import convert_results
+from queryinst_vis.formats.convert_results import convert_results
+from queryinst_vis.formats.inputs import read_results
 from queryinst_vis.masks import decode_rle
 
 DATA = Path(__file__).parent / "data"

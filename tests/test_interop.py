@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from queryinst_vis import cli
+from queryinst_vis.checkpoints.convert import convert_checkpoint
+from queryinst_vis.checkpoints.openmmlab import export_state_dict
+from queryinst_vis.checkpoints.weights import load_model, load_weights, save_weights
 from queryinst_vis.config import Config
-from queryinst_vis.engine.checkpoint import load_model, load_weights, save_weights
 from queryinst_vis.errors import InputError
-from queryinst_vis.interop import convert_checkpoint
-from queryinst_vis.interop.openmmlab import export_state_dict
 from queryinst_vis.models.build import build_model, load_backbone_weights
 from queryinst_vis.models.track_head import TrackHead
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 
+from queryinst_vis.checkpoints.weights import save_weights
 from queryinst_vis.config import config_to_dict
-from queryinst_vis.engine.checkpoint import save_weights
 from queryinst_vis.errors import InputError
 from queryinst_vis.interop.mmdet_samples import (
     input_sizes,

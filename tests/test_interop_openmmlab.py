@@ -8,15 +8,15 @@ import torch
 from timm.models.swin_transformer import PatchMerging, get_relative_position_index
 from torch import nn
 
-from queryinst_vis.config import Config
-from queryinst_vis.errors import InputError
-from queryinst_vis.interop.openmmlab import (
+from queryinst_vis.checkpoints.openmmlab import (
     convert_key,
     convert_state_dict,
     export_state_dict,
     translate,
 )
-from queryinst_vis.interop.openmmlab_config import infer_config
+from queryinst_vis.checkpoints.openmmlab_config import infer_config
+from queryinst_vis.config import Config
+from queryinst_vis.errors import InputError
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.track_head import TrackHead
 

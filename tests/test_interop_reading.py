@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from queryinst_vis.checkpoints.reading import read_checkpoint
 from queryinst_vis.errors import InputError
-from queryinst_vis.interop.reading import read_checkpoint
 
 
 class Sneaky:

@@ -7,12 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from queryinst_vis.models import lazy_pyramid
 from queryinst_vis.models.build import build_model
-from queryinst_vis.models.lazy_pyramid import TILE, LazyPyramid
+from queryinst_vis.models.cpu import lazy_pyramid
+from queryinst_vis.models.cpu.lazy_pyramid import TILE, LazyPyramid
+from queryinst_vis.models.cpu.winograd import WinogradConv2d
 from queryinst_vis.models.neck import FPN
 from queryinst_vis.models.roi import RoIExtractor
-from queryinst_vis.models.winograd import WinogradConv2d
 from tests.closeness import assert_equal_to_rounding
 from tests.tiny import tiny_config
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from queryinst_vis import cli
-from queryinst_vis.engine import live
-from queryinst_vis.engine.inference import VideoTracker
-from queryinst_vis.engine.live import Latencies, track_live
 from queryinst_vis.errors import InputError
+from queryinst_vis.inference import live
+from queryinst_vis.inference.live import Latencies, track_live
+from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.video import LiveReader, VideoReader, VideoWriter
 from tests.clips import write_with_pyav
 from tests.test_track_video import KnowingTracker
@@ -184,8 +184,8 @@ def camera(tmp_path):
 TALKING = """
 import sys
 from queryinst_vis import cli
-from queryinst_vis.engine import live
-from queryinst_vis.engine.inference import VideoTracker
+from queryinst_vis.inference import live
+from queryinst_vis.inference.tracker import VideoTracker
 
 update = VideoTracker.update
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from queryinst_vis.config import Config, LossConfig
-from queryinst_vis.engine.step import TrainingStep
 from queryinst_vis.losses.criterion import Criterion, dice_loss, mask_targets
 from queryinst_vis.losses.matcher import HungarianMatcher
 from queryinst_vis.models.build import build_model
 from queryinst_vis.structures import Batch, StageOutput, Target
+from queryinst_vis.training.step import TrainingStep
 
 SIZE = (64, 96)
 

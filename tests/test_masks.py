@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from queryinst_vis.masks import decode_rle, encode_region, encode_rle, paste_masks
+from queryinst_vis.masks import decode_rle, encode_region, encode_rle
+from queryinst_vis.masks.paste import paste_masks
 from queryinst_vis.structures import Detections
 
 

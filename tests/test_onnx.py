@@ -17,13 +17,13 @@ import pytest
 import torch
 
 from queryinst_vis import cli
+from queryinst_vis.checkpoints.weights import load_model, save_weights
 from queryinst_vis.config import Config, apply_overrides, config_from_dict
-from queryinst_vis.engine.checkpoint import load_model, save_weights
-from queryinst_vis.engine.detector import Detector
-from queryinst_vis.engine.inference import VideoTracker
 from queryinst_vis.errors import InputError
-from queryinst_vis.interop.onnx_detector import OnnxDetector
-from queryinst_vis.interop.onnx_export import export_onnx
+from queryinst_vis.inference.detector import Detector
+from queryinst_vis.inference.onnx_detector import OnnxDetector
+from queryinst_vis.inference.onnx_export import export_onnx
+from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.models.roi import assign_levels

@@ -33,26 +33,6 @@ DISTRIBUTION_OF = {
     "torch.utils.tensorboard": "tensorboard",
 }
 
-# Which rooms each room may import from, besides itself (docs: README, "Layout").
-BOTTOM = {
-    *("structures", "masks", "segmentations", "run_lengths", "fingerprint", "track_store"),
-    *("config", "errors", "files", "progress", "prefetch"),
-}
-MIDDLE = {"models", "losses", "tracking", "data", "video", "evaluation"}
-UPPER = {"engine", "interop", "interchange", "results", "visualization", "benchmark"}
-MAY_IMPORT = (
-    dict.fromkeys(BOTTOM, BOTTOM)
-    | dict.fromkeys(MIDDLE, BOTTOM)
-    | dict.fromkeys(UPPER, BOTTOM | MIDDLE | UPPER)
-    | dict.fromkeys({"commands", "cli"}, BOTTOM | MIDDLE | UPPER | {"commands"})
-    | {"weights": set(), "__init__": BOTTOM | MIDDLE | UPPER}
-)
-
-
-def room_of(path: Path) -> str:
-    """``models`` for queryinst_vis/models/roi.py, ``config`` for queryinst_vis/config.py."""
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
-
 
 @cache
 def syntax_tree(path: Path) -> ast.Module:
@@ -121,18 +101,7 @@ def test_every_dependency_has_its_reason():
     assert all(len(reason.split()) > 3 for reason in reasons.values())
 
 
-# Layers
-
-
-@pytest.mark.parametrize("path", MODULES, ids=relative)
-def test_imports_point_downwards(path):
-    room = room_of(path)
-    imported = {
-        module.split(".")[1]
-        for module in imported_modules(path)
-        if module.startswith("queryinst_vis.")
-    }
-    assert imported - {room} <= MAY_IMPORT[room]
+# What is shipped
 
 
 def test_every_folder_with_code_is_a_package():

@@ -19,7 +19,6 @@ from data_support import (
 )
 
 from queryinst_vis import cli
-from queryinst_vis.data.annotations import ImageRecord, Instance
 from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.frames import MIN_VISIBLE_SHARE, look
 from queryinst_vis.data.loader import TrainingSamples, train_loader
@@ -29,6 +28,7 @@ from queryinst_vis.data.tools.validate import validate_set
 from queryinst_vis.data.views import View
 from queryinst_vis.data.youtube_vis import YouTubeVisDataset
 from queryinst_vis.errors import InputError
+from queryinst_vis.formats.annotations import ImageRecord, Instance
 from queryinst_vis.masks import encode_rle
 
 CLASSES = ["car", "dog"]

@@ -10,12 +10,12 @@ from test_losses import PAIR, SIZE, gradients, pair_batch, stage, target
 
 from queryinst_vis.config import LossConfig
 from queryinst_vis.data.loader import train_loader
-from queryinst_vis.engine.step import TrainingStep
-from queryinst_vis.engine.train import train
 from queryinst_vis.errors import InputError
 from queryinst_vis.losses.criterion import Criterion, mask_targets
 from queryinst_vis.losses.ignore import covered_share
 from queryinst_vis.models.build import build_model
+from queryinst_vis.training.step import TrainingStep
+from queryinst_vis.training.train import train
 from tests.tiny import tiny_config, write_images
 
 HEIGHT, WIDTH = SIZE

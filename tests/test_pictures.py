@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from tiny import CLASSES, HEIGHT, WIDTH, draw_frame, tiny_config
 
 from queryinst_vis import cli
-from queryinst_vis.engine.checkpoint import save_weights
-from queryinst_vis.engine.detector import Detector
-from queryinst_vis.engine.mask_features import mask_features
+from queryinst_vis.checkpoints.weights import save_weights
 from queryinst_vis.errors import InputError
+from queryinst_vis.inference.detector import Detector
+from queryinst_vis.inference.mask_features import mask_features
 from queryinst_vis.models.build import build_model
 from queryinst_vis.structures import Detections
 from queryinst_vis.visualization.mask_features import draw_mask_features, principal_component

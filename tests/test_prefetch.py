@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from queryinst_vis.prefetch import Latest, finishing, prefetch
+from queryinst_vis.utils.prefetch import Latest, finishing, prefetch
 
 
 def counted(limit, made):

@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 import torch
 
+from queryinst_vis.checkpoints.weights import load_model, save_weights
 from queryinst_vis.cli import main
 from queryinst_vis.config import InferenceConfig, LossConfig
 from queryinst_vis.data.synthetic.render import render
 from queryinst_vis.data.synthetic.scene import draw_scene
 from queryinst_vis.data.synthetic.settings import SyntheticSettings
-from queryinst_vis.engine import evaluate as evaluation
-from queryinst_vis.engine.checkpoint import load_model, save_weights
-from queryinst_vis.engine.detector import Detector
-from queryinst_vis.engine.inference import VideoTracker
-from queryinst_vis.engine.step import TrainingStep
 from queryinst_vis.errors import InputError, InputWarning
+from queryinst_vis.inference.detector import Detector
+from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.losses.criterion import Criterion
 from queryinst_vis.models.build import build_model
-from queryinst_vis.models.lazy_pyramid import LazyPyramid
+from queryinst_vis.models.cpu.lazy_pyramid import LazyPyramid
 from queryinst_vis.models.postprocess import detect
 from queryinst_vis.structures import Batch, Target
+from queryinst_vis.training import evaluate as evaluation
+from queryinst_vis.training.step import TrainingStep
 from queryinst_vis.video import VideoWriter
 from tests.tiny import HEIGHT, WIDTH, draw_frame, rectangles, tiny_config, write_videos
 

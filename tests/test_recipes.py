@@ -19,12 +19,12 @@ from tiny import write_images, write_videos
 from queryinst_vis.config import Config, config_from_dict, load_config
 from queryinst_vis.data.input_checks import check_input
 from queryinst_vis.data.loader import train_loader
-from queryinst_vis.engine.recipe import check_recipe
-from queryinst_vis.engine.schedule import build_optimizer, set_learning_rate
-from queryinst_vis.engine.step import TrainingStep
-from queryinst_vis.files import read_json, write_json_atomically
 from queryinst_vis.losses.criterion import Criterion
 from queryinst_vis.models.build import build_model
+from queryinst_vis.training.recipe import check_recipe
+from queryinst_vis.training.schedule import build_optimizer, set_learning_rate
+from queryinst_vis.training.step import TrainingStep
+from queryinst_vis.utils.files import read_json, write_json_atomically
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 

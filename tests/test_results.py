@@ -8,8 +8,7 @@ import torch
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation import evaluate_youtube_vis
-from queryinst_vis.masks import decode_rle
-from queryinst_vis.results import (
+from queryinst_vis.formats.results import (
     coco_entries,
     read_results,
     write_coco,
@@ -18,8 +17,9 @@ from queryinst_vis.results import (
     write_zip,
     youtube_vis_entries,
 )
+from queryinst_vis.formats.track_store import TrackStore
+from queryinst_vis.masks import decode_rle
 from queryinst_vis.structures import Detections, VideoResult
-from queryinst_vis.track_store import TrackStore
 
 SIZE = (40, 60)
 BOXES = [[10.0, 5.0, 30.0, 25.0], [-4.0, 10.0, 20.0, 30.5], [40.0, 20.0, 56.0, 36.0]]

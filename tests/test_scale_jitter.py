@@ -7,12 +7,12 @@ import pytest
 from data_support import coco_content, rectangle, training_config, video_content, write_set
 
 from queryinst_vis.config import InputConfig
-from queryinst_vis.data.annotations import ImageRecord, Instance
 from queryinst_vis.data.frames import look
 from queryinst_vis.data.input_checks import check_input
 from queryinst_vis.data.loader import train_loader
 from queryinst_vis.data.views import draw_pseudo_clip, draw_view
 from queryinst_vis.errors import InputError
+from queryinst_vis.formats.annotations import ImageRecord, Instance
 from queryinst_vis.masks import encode_rle
 
 CANVAS = 96, 160

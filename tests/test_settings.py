@@ -10,12 +10,12 @@ import torch
 
 from queryinst_vis.cli import main
 from queryinst_vis.config import TrackingConfig
-from queryinst_vis.engine.detector import Detector
-from queryinst_vis.engine.device import choose_device
 from queryinst_vis.errors import InputError
+from queryinst_vis.inference.detector import Detector
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.roi import assign_levels
 from queryinst_vis.tracking.tracker import Tracker
+from queryinst_vis.utils.device import choose_device
 from queryinst_vis.video.live import LiveReader
 from tests.tiny import tiny_config
 

@@ -11,7 +11,7 @@ from test_data_validate import OF_RESULTS, spoil_somewhere
 from test_eval_errors import RESULT_FAULTS
 
 from queryinst_vis import cli
-from queryinst_vis.commands.submission import check_submission
+from queryinst_vis.cli.submission import check_submission
 from queryinst_vis.data.tools.annotation_set import open_set
 from queryinst_vis.data.tools.findings import ERROR
 from queryinst_vis.data.tools.results_checks import MAX_PREDICTIONS

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from queryinst_vis.config import InferenceConfig
-from queryinst_vis.engine.detector import Detector
-from queryinst_vis.engine.inference import VideoTracker
 from queryinst_vis.errors import InputError
+from queryinst_vis.inference.detector import Detector
+from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.suppression import suppress_boxes, suppress_masks
 from queryinst_vis.structures import Detections

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from eval_cases import HEIGHT, WIDTH, detection, ground_truth, rle
 
-from queryinst_vis.evaluation.mask_tracks import track_ious
-from queryinst_vis.evaluation.memory import steady_memory
-from queryinst_vis.evaluation.video_set import VideoSet
+from queryinst_vis.formats.mask_tracks import track_ious
+from queryinst_vis.formats.video_set import VideoSet
 from queryinst_vis.masks import decode_rle
+from queryinst_vis.utils.memory import steady_memory
 
 LENGTH = 3
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.structures import Detections, VideoResult
-from queryinst_vis.track_store import TrackStore
 
 
 def frame_of(ids, seed):

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from queryinst_vis.checkpoints.weights import find_weights, load_weights
 from queryinst_vis.config import Config, apply_overrides
-from queryinst_vis.engine import track
-from queryinst_vis.engine.checkpoint import find_weights, load_weights
-from queryinst_vis.engine.track import annotate_video, track_video
 from queryinst_vis.errors import InputError
+from queryinst_vis.formats.track_store import TrackStore
+from queryinst_vis.inference import track
+from queryinst_vis.inference.track import annotate_video, track_video
 from queryinst_vis.masks import decode_rle
 from queryinst_vis.structures import Detections
-from queryinst_vis.track_store import TrackStore
 from queryinst_vis.video import VideoReader, VideoWriter
 from queryinst_vis.visualization import track_colour
 from tests.tiny import CLASSES, HEIGHT, WIDTH, draw_frame, rectangles

@@ -16,7 +16,7 @@ from queryinst_vis.evaluation.clear import IdSwitch, id_switches
 from queryinst_vis.evaluation.coverage import COVERAGE_COUNTS, RATIOS
 from queryinst_vis.evaluation.hota import ALPHAS
 from queryinst_vis.evaluation.tracking_metrics import TRACKEVAL_COUNTS, evaluate_tracking
-from queryinst_vis.evaluation.video_set import VideoSet
+from queryinst_vis.formats.video_set import VideoSet
 
 DATA = Path(__file__).parent / "data"
 MASK, ELSEWHERE = rle(0, 0, 100, 100), rle(200, 200, 300, 300)

@@ -14,6 +14,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
+from queryinst_vis.checkpoints.training_state import load_training_state
+from queryinst_vis.checkpoints.weights import load_model, load_weights, save_weights
 from queryinst_vis.config import (
     BackboneConfig,
     DatasetConfig,
@@ -21,18 +23,16 @@ from queryinst_vis.config import (
     config_to_dict,
     load_config,
 )
-from queryinst_vis.engine import evaluate as evaluation
-from queryinst_vis.engine import train as training
-from queryinst_vis.engine.average import WeightAverage
-from queryinst_vis.engine.checkpoint import load_model, load_weights, save_weights
-from queryinst_vis.engine.launch import choose_precision
-from queryinst_vis.engine.log import MetricsLog
-from queryinst_vis.engine.schedule import build_optimizer, learning_rate, set_learning_rate
-from queryinst_vis.engine.step import TrainingStep
-from queryinst_vis.engine.train import train
-from queryinst_vis.engine.training_state import load_training_state
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.build import build_model
+from queryinst_vis.training import evaluate as evaluation
+from queryinst_vis.training import train as training
+from queryinst_vis.training.average import WeightAverage
+from queryinst_vis.training.launch import choose_precision
+from queryinst_vis.training.log import MetricsLog
+from queryinst_vis.training.schedule import build_optimizer, learning_rate, set_learning_rate
+from queryinst_vis.training.step import TrainingStep
+from queryinst_vis.training.train import train
 from tests.tiny import tiny_config, write_images, write_videos
 
 ROOT = Path(__file__).parent.parent
@@ -158,11 +158,11 @@ def test_training_moves_every_part_but_the_frozen_stages(finished, videos):
 CHILD = """
 import os, signal, subprocess
 from queryinst_vis.config import load_config
-from queryinst_vis.engine import evaluate as evaluation
-from queryinst_vis.engine.launch import choose_precision
-from queryinst_vis.engine.log import MetricsLog
-from queryinst_vis.engine.step import TrainingStep
-from queryinst_vis.engine.train import train
+from queryinst_vis.training import evaluate as evaluation
+from queryinst_vis.training.launch import choose_precision
+from queryinst_vis.training.log import MetricsLog
+from queryinst_vis.training.step import TrainingStep
+from queryinst_vis.training.train import train
 
 write = MetricsLog.write
 
@@ -550,8 +550,8 @@ def test_bf16_trains_float32_weights(tmp_path, videos):
 
 PAIR = """
 from queryinst_vis.config import load_config
-from queryinst_vis.engine.evaluate import test_video
-from queryinst_vis.engine.train import train
+from queryinst_vis.training.evaluate import test_video
+from queryinst_vis.training.train import train
 
 config = load_config({config!r}, ["train.batch_size=1"])
 train(config, {work_dir!r})

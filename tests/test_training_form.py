@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from queryinst_vis.engine.launch import choose_precision
-from queryinst_vis.engine.recipe import settle_precision
-from queryinst_vis.engine.step import TrainingStep
 from queryinst_vis.losses.criterion import Criterion
 from queryinst_vis.models.build import build_model
-from queryinst_vis.models.training_form import FoldedConv, depthwise_5x5, to_training_form
+from queryinst_vis.models.cpu.training_form import FoldedConv, depthwise_5x5, to_training_form
 from queryinst_vis.structures import Batch, Target
+from queryinst_vis.training.launch import choose_precision
+from queryinst_vis.training.recipe import settle_precision
+from queryinst_vis.training.step import TrainingStep
 from tests.closeness import assert_equal_to_rounding
 from tests.tiny import tiny_config
 

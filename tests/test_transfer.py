@@ -11,14 +11,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from queryinst_vis import cli
+from queryinst_vis.checkpoints.aliases import HOMONYMS, SYNONYMS, match_rows, normalise
+from queryinst_vis.checkpoints.query_rules import QUERY_RULES, Source, pick_queries
+from queryinst_vis.checkpoints.transfer import initialise_from, transfer_checkpoint
+from queryinst_vis.checkpoints.weights import load_model, load_weights, save_weights
 from queryinst_vis.config import DatasetConfig, load_config
-from queryinst_vis.engine.checkpoint import load_model, load_weights, save_weights
-from queryinst_vis.engine.recipe import check_recipe
 from queryinst_vis.errors import InputError
-from queryinst_vis.interop.aliases import HOMONYMS, SYNONYMS, match_rows, normalise
-from queryinst_vis.interop.query_rules import QUERY_RULES, Source, pick_queries
-from queryinst_vis.interop.transfer import initialise_from, transfer_checkpoint
 from queryinst_vis.models.build import build_model
+from queryinst_vis.training.recipe import check_recipe
 from tests.tiny import HEIGHT, WIDTH, draw_frame, tiny_config, write_images, write_videos
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -316,7 +316,7 @@ def calibration(request, tmp_path_factory):
 
 def test_the_most_used_queries(source_config, calibration, monkeypatch):
     """Queries 2, 7 and 9 speak with confidence; 4 does, but of a class that nobody wants."""
-    from queryinst_vis.interop import query_rules
+    from queryinst_vis.checkpoints import query_rules
 
     source_config = replace(source_config, model=replace(source_config.model))
     source_config.model.classes = ["box", "crate"]

@@ -10,7 +10,6 @@ import torch
 from data_support import HEIGHT, WIDTH, coco_content, training_config, video_content, write_set
 
 from queryinst_vis.config import Config, InputConfig, apply_overrides, config_to_dict, load_config
-from queryinst_vis.data.annotations import ImageRecord, Instance
 from queryinst_vis.data.frames import Frame, MaskPiece, look
 from queryinst_vis.data.input_checks import check_input
 from queryinst_vis.data.loader import TrainingSamples, train_loader
@@ -18,6 +17,7 @@ from queryinst_vis.data.v2_samples import apply_transforms
 from queryinst_vis.data.v2_transforms import build_transforms
 from queryinst_vis.data.views import View
 from queryinst_vis.errors import InputError
+from queryinst_vis.formats.annotations import ImageRecord, Instance
 from queryinst_vis.masks import encode_rle
 
 

@@ -7,14 +7,14 @@ import torch
 from tiny import tiny_config
 
 from queryinst_vis.config import TrainConfig
-from queryinst_vis.engine.schedule import parameter_groups
-from queryinst_vis.engine.step import TrainingStep
 from queryinst_vis.errors import InputError
 from queryinst_vis.losses.criterion import Criterion
 from queryinst_vis.models.backbone import Backbone
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.deformable import ModulatedDeformConv
 from queryinst_vis.structures import Batch, Target
+from queryinst_vis.training.schedule import parameter_groups
+from queryinst_vis.training.step import TrainingStep
 
 VARIANTS = {
     "published": {},

@@ -7,11 +7,11 @@ from safetensors import safe_open
 
 import queryinst_vis
 from queryinst_vis.data.synthetic import PRESETS, generate
-from queryinst_vis.engine.track import track_video
 from queryinst_vis.evaluation import evaluate_youtube_vis
-from queryinst_vis.files import read_json
-from queryinst_vis.results import youtube_vis_entries
+from queryinst_vis.formats.results import youtube_vis_entries
+from queryinst_vis.inference.track import track_video
 from queryinst_vis.structures import VideoResult
+from queryinst_vis.utils.files import read_json
 from queryinst_vis.video.writer import VideoWriter
 
 FOLDER = Path(queryinst_vis.__file__).parent / "weights"
@@ -56,7 +56,7 @@ def clip(tmp_path_factory):
 
 
 def test_shapes_finds_and_follows_the_shapes_of_a_new_clip(clip):
-    from queryinst_vis.data.images import read_image
+    from queryinst_vis.utils.images import read_image
 
     truth = read_json(clip / "youtube_vis.json", "truth")
     tracker = queryinst_vis.VideoTracker.from_pretrained("shapes", device="cpu")
@@ -73,7 +73,7 @@ def test_shapes_finds_and_follows_the_shapes_of_a_new_clip(clip):
 
 
 def test_three_lines_of_python_and_the_command_agree(clip, tmp_path):
-    from queryinst_vis.data.images import read_image
+    from queryinst_vis.utils.images import read_image
 
     video = tmp_path / "clip.mp4"
     with VideoWriter(video, 10) as writer:

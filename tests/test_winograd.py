@@ -7,8 +7,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from queryinst_vis.models.build import build_model
-from queryinst_vis.models.inference_form import to_inference_form
-from queryinst_vis.models.winograd import WinogradConv2d, can_transform
+from queryinst_vis.models.cpu.inference_form import to_inference_form
+from queryinst_vis.models.cpu.winograd import WinogradConv2d, can_transform
 from tests.tiny import tiny_config
 
 SHAPES = [(1, 128, 16, 20), (2, 128, 13, 9), (3, 128, 5, 4), (1, 128, 3, 3), (0, 128, 8, 8)]

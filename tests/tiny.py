@@ -20,9 +20,9 @@ from queryinst_vis.config import (
     TrackHeadConfig,
     TrainConfig,
 )
-from queryinst_vis.files import write_json_atomically
 from queryinst_vis.masks import encode_rle
 from queryinst_vis.structures import Detections
+from queryinst_vis.utils.files import write_json_atomically
 
 HEIGHT, WIDTH = 64, 96
 CLASSES = ["box", "crate"]

@@ -28,8 +28,8 @@ from mmdet.utils import register_all_modules
 from mmengine.hub import get_config
 from torch import Tensor, nn
 
-from queryinst_vis.interop.openmmlab import convert_state_dict, export_state_dict
-from queryinst_vis.interop.openmmlab_config import infer_config
+from queryinst_vis.checkpoints.openmmlab import convert_state_dict, export_state_dict
+from queryinst_vis.checkpoints.openmmlab_config import infer_config
 from queryinst_vis.models.build import build_model
 
 SIZE = (240, 320)  # of the image without padding

@@ -42,18 +42,18 @@ from torch import Tensor, nn
 
 from queryinst_vis.benchmark.machine import describe_machine, load_average, reservations
 from queryinst_vis.benchmark.timing import run_timed, spread_of
+from queryinst_vis.checkpoints.openmmlab import convert_state_dict
+from queryinst_vis.checkpoints.openmmlab_config import infer_config
+from queryinst_vis.checkpoints.weights import load_model, save_weights
 from queryinst_vis.config import Config
-from queryinst_vis.engine.checkpoint import load_model, save_weights
-from queryinst_vis.engine.prepare import inference_dtype, prepare
-from queryinst_vis.files import write_json_atomically
-from queryinst_vis.interop.openmmlab import convert_state_dict
-from queryinst_vis.interop.openmmlab_config import infer_config
+from queryinst_vis.inference.prepare import inference_dtype, prepare
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.postprocess import detect
 from queryinst_vis.models.queryinst import QueryInst
-from queryinst_vis.progress import show_progress
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.tracker import Tracker
+from queryinst_vis.utils.files import write_json_atomically
+from queryinst_vis.utils.progress import show_progress
 
 SIZE = (360, 640)  # of the frame
 PADDED = (384, 640)

@@ -33,9 +33,9 @@ from trackeval_cases import generate_ground_truth, perturb, without_crowd
 
 from queryinst_vis.data.convert.to_mots import convert_to_mots
 from queryinst_vis.evaluation.tracking_metrics import evaluate_tracking
-from queryinst_vis.files import read_json, write_json_atomically
-from queryinst_vis.interchange import convert_results
+from queryinst_vis.formats.convert_results import convert_results
 from queryinst_vis.masks import decode_rle
+from queryinst_vis.utils.files import read_json, write_json_atomically
 
 TOLERANCE = 1e-9
 METRICS = (HOTA, Identity, CLEAR)

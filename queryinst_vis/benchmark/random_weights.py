@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from queryinst_vis.checkpoints.weights import save_weights
 from queryinst_vis.config import load_config
-from queryinst_vis.engine.checkpoint import save_weights
 from queryinst_vis.models.build import build_model
 
 _SMALLEST = 1 / 16  # of the frame's sides

@@ -30,7 +30,7 @@ from queryinst_vis.benchmark.machine import (
 )
 from queryinst_vis.benchmark.subject import Subject
 from queryinst_vis.benchmark.timing import run_timed, spread_of
-from queryinst_vis.progress import show_progress
+from queryinst_vis.utils.progress import show_progress
 from queryinst_vis.video.reader import VideoReader
 
 _PARTS = 3  # the timed loop pauses so often for a run from end to end

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from queryinst_vis.checkpoints.weights import load_model
 from queryinst_vis.data.transforms import to_network_input
-from queryinst_vis.engine.checkpoint import load_model
-from queryinst_vis.engine.detector import Detector
-from queryinst_vis.engine.inference import VideoTracker
-from queryinst_vis.engine.prepare import inference_dtype, prepare
-from queryinst_vis.engine.track import REMEMBERED, TrackSummary, output_files, run_tracker
+from queryinst_vis.inference.detector import Detector
+from queryinst_vis.inference.prepare import inference_dtype, prepare
+from queryinst_vis.inference.track import REMEMBERED, TrackSummary, output_files, run_tracker
+from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.masks import RLE
 from queryinst_vis.models.postprocess import detect
 from queryinst_vis.structures import Detections

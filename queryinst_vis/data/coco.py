@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from queryinst_vis.data.annotations import (
+from queryinst_vis.errors import InputError
+from queryinst_vis.formats.annotations import (
     ImageRecord,
     Instance,
     check_folder,
@@ -17,7 +18,6 @@ from queryinst_vis.data.annotations import (
     require,
     require_size,
 )
-from queryinst_vis.errors import InputError
 
 
 class CocoDataset:

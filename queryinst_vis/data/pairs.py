@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from queryinst_vis.config import InputConfig
-from queryinst_vis.data.annotations import ImageRecord
 from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.frames import Frame, load_pixels, look
 from queryinst_vis.data.views import View, draw_pseudo_clip, draw_view
 from queryinst_vis.data.youtube_vis import VideoRecord, YouTubeVisDataset
+from queryinst_vis.formats.annotations import ImageRecord
 
 
 class ImageSamples:

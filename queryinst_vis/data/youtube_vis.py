@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from queryinst_vis.data.annotations import (
+from queryinst_vis.errors import InputError
+from queryinst_vis.formats.annotations import (
     Box,
     ImageRecord,
     Instance,
@@ -20,7 +21,6 @@ from queryinst_vis.data.annotations import (
     require,
     require_size,
 )
-from queryinst_vis.errors import InputError
 
 
 @dataclass(frozen=True)

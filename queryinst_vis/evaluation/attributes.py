@@ -19,8 +19,8 @@ from queryinst_vis.evaluation.average_precision import (
     none_if_undefined,
     precision_and_recall,
 )
-from queryinst_vis.evaluation.mask_tracks import MaskTrack, track_ious
-from queryinst_vis.evaluation.video_set import VideoTracks
+from queryinst_vis.formats.mask_tracks import MaskTrack, track_ious
+from queryinst_vis.formats.video_set import VideoTracks
 
 Boxes = np.ndarray
 """``(F, 4)`` x, y, width, height of a track in pixels, NaN in frames that do not show it."""

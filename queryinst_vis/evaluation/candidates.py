@@ -12,7 +12,7 @@ from enum import Enum
 
 import numpy as np
 
-from queryinst_vis.evaluation.mask_tracks import MaskTrack, track_ious
+from queryinst_vis.formats.mask_tracks import MaskTrack, track_ious
 
 MATCH_IOU = 0.5
 """IoU from which on a detection has found an object (TIDE's foreground threshold)."""

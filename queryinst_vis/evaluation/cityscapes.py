@@ -16,10 +16,10 @@ import numpy as np
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.average_precision import UNDEFINED
 from queryinst_vis.evaluation.coco import with_rles
-from queryinst_vis.evaluation.inputs import GroundTruth, load_ground_truth, load_results
-from queryinst_vis.files import atomic_path
+from queryinst_vis.formats.inputs import GroundTruth, load_ground_truth, load_results
 from queryinst_vis.masks import decode_rle
-from queryinst_vis.progress import show_progress
+from queryinst_vis.utils.files import atomic_path
+from queryinst_vis.utils.progress import show_progress
 
 IMAGE_SUFFIX = "_leftImg8bit.png"
 MAP_SUFFIX = "_gtFine_instanceIds.png"

@@ -17,7 +17,7 @@ from queryinst_vis.evaluation.similarity import (
     TrackSimilarity,
     compare_tracks,
 )
-from queryinst_vis.evaluation.video_set import VideoTracks
+from queryinst_vis.formats.video_set import VideoTracks
 
 CONTINUATION = 1000.0
 """Bonus of a pair that was matched before: more than any sum of IoUs can make up for."""

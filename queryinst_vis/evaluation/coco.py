@@ -17,7 +17,7 @@ from rich.console import Console
 
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.evaluation.average_precision import METRICS, mean_defined, none_if_undefined
-from queryinst_vis.evaluation.inputs import (
+from queryinst_vis.formats.inputs import (
     GroundTruth,
     PlacedEntries,
     load_ground_truth,

@@ -16,7 +16,6 @@ import numpy as np
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.average_precision import METRICS, UNDEFINED
 from queryinst_vis.evaluation.resampling import draw_videos, resampled_metrics
-from queryinst_vis.evaluation.video_set import VideoSet
 from queryinst_vis.evaluation.workers import map_videos
 from queryinst_vis.evaluation.youtube_vis import (
     VideoMatches,
@@ -24,6 +23,7 @@ from queryinst_vis.evaluation.youtube_vis import (
     match_video,
     summarise,
 )
+from queryinst_vis.formats.video_set import VideoSet
 
 LEVEL = 0.95
 """Share of the resamples whose value lies in an interval."""

@@ -9,7 +9,7 @@ import numpy as np
 from queryinst_vis.evaluation.clear import NONE, follow
 from queryinst_vis.evaluation.counts import Counts
 from queryinst_vis.evaluation.similarity import TrackSimilarity, compare_tracks
-from queryinst_vis.evaluation.video_set import VideoTracks
+from queryinst_vis.formats.video_set import VideoTracks
 
 COVERAGE_COUNTS = (
     "objects",

@@ -31,9 +31,9 @@ from queryinst_vis.evaluation.oracles import (
     find_candidates,
     repair,
 )
-from queryinst_vis.evaluation.video_set import VideoSet, VideoTracks
 from queryinst_vis.evaluation.workers import map_videos
 from queryinst_vis.evaluation.youtube_vis import match_video
+from queryinst_vis.formats.video_set import VideoSet, VideoTracks
 
 Causes = frozenset[Cause]
 

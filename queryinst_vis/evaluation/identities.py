@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from queryinst_vis.evaluation.mask_tracks import MaskTrack
 from queryinst_vis.evaluation.similarity import MATCH_IOU, compare_tracks
-from queryinst_vis.evaluation.video_set import VideoTracks
+from queryinst_vis.formats.mask_tracks import MaskTrack
+from queryinst_vis.formats.video_set import VideoTracks
 from queryinst_vis.masks import RLE
 
 NOTHING = -1

@@ -9,8 +9,8 @@ from enum import Enum
 
 from queryinst_vis.evaluation.candidates import Candidate, Kind, classify
 from queryinst_vis.evaluation.identities import Identities, regroup, with_masks
-from queryinst_vis.evaluation.mask_tracks import MaskTrack, track_ious
-from queryinst_vis.evaluation.video_set import VideoTracks
+from queryinst_vis.formats.mask_tracks import MaskTrack, track_ious
+from queryinst_vis.formats.video_set import VideoTracks
 
 
 class Cause(Enum):

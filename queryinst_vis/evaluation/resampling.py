@@ -21,7 +21,7 @@ from queryinst_vis.evaluation.average_precision import (
     Matches,
 )
 from queryinst_vis.evaluation.youtube_vis import AREA_RANGES, VideoMatches
-from queryinst_vis.progress import show_progress
+from queryinst_vis.utils.progress import show_progress
 
 CHUNK = 1_000_000
 """How many weights of detections (resamples times detections) are held at once."""

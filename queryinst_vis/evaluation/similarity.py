@@ -8,8 +8,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from scipy.optimize import linear_sum_assignment
 
-from queryinst_vis.evaluation.mask_tracks import FrameOverlap, MaskTrack, frame_overlaps
-from queryinst_vis.evaluation.video_set import VideoTracks
+from queryinst_vis.formats.mask_tracks import FrameOverlap, MaskTrack, frame_overlaps
+from queryinst_vis.formats.video_set import VideoTracks
 
 MATCH_IOU = 0.5
 """IoU from which on a detection may be taken for a ground truth, except in HOTA."""

@@ -30,8 +30,8 @@ from queryinst_vis.evaluation.hota import (
 )
 from queryinst_vis.evaluation.identity import IdentityCounts, identity_counts, identity_metrics
 from queryinst_vis.evaluation.similarity import compare_tracks
-from queryinst_vis.evaluation.video_set import VideoSet, VideoTracks
-from queryinst_vis.progress import show_progress
+from queryinst_vis.formats.video_set import VideoSet, VideoTracks
+from queryinst_vis.utils.progress import show_progress
 
 TRACKEVAL_COUNTS = ("IDSW", "Frag", "MT", "PT", "ML", "TP", "FN", "FP", "IDTP", "IDFN", "IDFP")
 COUNTS = (*TRACKEVAL_COUNTS, *COVERAGE_COUNTS)

@@ -8,9 +8,9 @@ from functools import partial
 from multiprocessing import get_context
 from typing import TypeVar
 
-from queryinst_vis.evaluation.memory import steady_memory
-from queryinst_vis.evaluation.video_set import UnreadVideo, VideoSet, VideoTracks
-from queryinst_vis.progress import show_progress
+from queryinst_vis.formats.video_set import UnreadVideo, VideoSet, VideoTracks
+from queryinst_vis.utils.memory import steady_memory
+from queryinst_vis.utils.progress import show_progress
 
 Outcome = TypeVar("Outcome")
 

@@ -18,9 +18,9 @@ from queryinst_vis.evaluation.average_precision import (
     none_if_undefined,
     precision_and_recall,
 )
-from queryinst_vis.evaluation.mask_tracks import MaskTrack, track_ious
-from queryinst_vis.evaluation.video_set import VideoSet, VideoTracks
 from queryinst_vis.evaluation.workers import map_videos
+from queryinst_vis.formats.mask_tracks import MaskTrack, track_ious
+from queryinst_vis.formats.video_set import VideoSet, VideoTracks
 
 AREA_RANGES = {
     "all": (0.0, 1e10),

@@ -13,10 +13,10 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.evaluation.inputs import PlacedEntries, read_json_or_zip
-from queryinst_vis.evaluation.mask_tracks import Video, masks_of, parse_video
-from queryinst_vis.files import read_json
+from queryinst_vis.formats.inputs import PlacedEntries, read_json_or_zip
+from queryinst_vis.formats.mask_tracks import Video, masks_of, parse_video
 from queryinst_vis.masks import RLE, decode_rle, to_rle
+from queryinst_vis.utils.files import read_json
 
 Ids = int | Iterable[int]
 

@@ -23,8 +23,6 @@ from queryinst_vis.evaluation.average_precision import (
     mean_defined,
     pool_detections,
 )
-from queryinst_vis.evaluation.mask_tracks import track_ious
-from queryinst_vis.evaluation.video_set import UnreadVideo, VideoSet, VideoTracks
 from queryinst_vis.evaluation.youtube_vis import (
     AREA_RANGES,
     Criteria,
@@ -32,7 +30,9 @@ from queryinst_vis.evaluation.youtube_vis import (
     match_tracks,
 )
 from queryinst_vis.evaluation.ytvos_annotations import YTVOS
-from queryinst_vis.progress import show_progress
+from queryinst_vis.formats.mask_tracks import track_ious
+from queryinst_vis.formats.video_set import UnreadVideo, VideoSet, VideoTracks
+from queryinst_vis.utils.progress import show_progress
 
 ALL_CLASSES = -1
 """Stands for the class of everything where ``useCats`` is 0."""

@@ -1,5 +1,1 @@
-"""Bridges to other projects' checkpoints."""
-
-from queryinst_vis.interop.convert import convert_checkpoint
-
-__all__ = ["convert_checkpoint"]
+"""Bridges into other people's programs: a plug-in for mmdetection."""

@@ -21,9 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from queryinst_vis.checkpoints.weights import load_model
 from queryinst_vis.config import Config, TrackingConfig, load_config
-from queryinst_vis.engine.checkpoint import load_model
-from queryinst_vis.engine.step import TrainingStep
 from queryinst_vis.errors import InputError
 from queryinst_vis.interop.mmdet_samples import (
     input_sizes,
@@ -37,6 +36,7 @@ from queryinst_vis.models.build import build_model
 from queryinst_vis.models.postprocess import detect
 from queryinst_vis.structures import Batch, Detections, Embedding
 from queryinst_vis.tracking.tracker import Tracker
+from queryinst_vis.training.step import TrainingStep
 
 try:
     from mmdet.models.detectors.base import BaseDetector

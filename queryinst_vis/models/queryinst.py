@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from queryinst_vis.models.box_stage import BoxStage
 from queryinst_vis.models.boxes import initial_boxes
-from queryinst_vis.models.lazy_pyramid import LazyPyramid
+from queryinst_vis.models.cpu.lazy_pyramid import LazyPyramid
 from queryinst_vis.models.mask_head import MaskHead
 from queryinst_vis.models.mask_queries import MaskQueries
 from queryinst_vis.models.neck import FPN

@@ -6,7 +6,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from queryinst_vis.models.lazy_pyramid import LazyPyramid
+from queryinst_vis.models.cpu.lazy_pyramid import LazyPyramid
 from queryinst_vis.models.roi_align import fill_bags, has_bags, pool_bags
 
 FINEST_SCALE = 56  # boxes up to twice this size (sqrt of the area) read the finest level

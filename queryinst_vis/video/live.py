@@ -13,7 +13,7 @@ import av
 import numpy as np
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.prefetch import Latest
+from queryinst_vis.utils.prefetch import Latest
 from queryinst_vis.video.reader import upright_rgb
 
 # What an address may begin with. FFmpeg knows protocols that read several or other sources.

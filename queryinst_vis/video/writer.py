@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.files import atomic_path
+from queryinst_vis.utils.files import atomic_path
 
 _BT709 = "colorprim=bt709:transfer=bt709:colormatrix=bt709"
 _CLOCK = 90_000  # ticks per second of frames that have times of their own

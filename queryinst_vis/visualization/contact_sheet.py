@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.files import atomic_path
+from queryinst_vis.utils.files import atomic_path
 
 _CAPTION_HEIGHT, _GAP = 18, 4
 _MAX_SIDE = 65_500  # what JPEG can store, nearly

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from queryinst_vis.files import atomic_path
+from queryinst_vis.utils.files import atomic_path
 
 _WIDTH, _HEIGHT, _BAR, _MAX_HEIGHT = 7.0, 3.6, 0.22, 40.0  # inches
 _COLOUR = "#1f9bff"

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from queryinst_vis.files import atomic_path
 from queryinst_vis.structures import Detections
+from queryinst_vis.utils.files import atomic_path
 
 _TILE, _MIN_TILE = 1.7, 1.1  # inches: side of a picture, and its width at least (for its title)
 _LEFT, _EDGE, _CAPTION_GAP, _LINE = 1.4, 0.12, 0.3, 0.15  # inches; _LINE is the height of a line

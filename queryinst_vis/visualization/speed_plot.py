@@ -15,7 +15,7 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.files import atomic_path, read_json
+from queryinst_vis.utils.files import atomic_path, read_json
 
 _MAX_FPS = 1e6
 _MARKERS = "osD^vPX*"

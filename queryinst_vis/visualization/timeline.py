@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from queryinst_vis.files import atomic_path
+from queryinst_vis.formats.track_store import StoredTrack, TrackStore
 from queryinst_vis.structures import Track, VideoResult
-from queryinst_vis.track_store import StoredTrack, TrackStore
+from queryinst_vis.utils.files import atomic_path
 from queryinst_vis.visualization.overlay import track_colour
 
 _WIDTH, _FRAME_HEIGHT = 10.0, 1.1  # inches; the frame is titles and axes

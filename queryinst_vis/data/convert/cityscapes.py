@@ -10,9 +10,9 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.files import write_json_atomically
 from queryinst_vis.masks import encode_rle
-from queryinst_vis.progress import show_progress
+from queryinst_vis.utils.files import write_json_atomically
+from queryinst_vis.utils.progress import show_progress
 
 CATEGORIES = {
     24: "person",

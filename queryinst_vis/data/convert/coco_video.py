@@ -8,7 +8,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from queryinst_vis.data.annotations import ImageRecord, read_annotations
 from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.convert.normalise import category_names
 from queryinst_vis.data.convert.youtube_vis import (
@@ -20,9 +19,10 @@ from queryinst_vis.data.frames import Frame, MaskPiece, load_pixels, look
 from queryinst_vis.data.transforms import fit_size
 from queryinst_vis.data.views import View
 from queryinst_vis.errors import InputError
-from queryinst_vis.files import new_folder, write_json_atomically
+from queryinst_vis.formats.annotations import ImageRecord, read_annotations
 from queryinst_vis.masks import RLE, encode_rle
-from queryinst_vis.progress import show_progress
+from queryinst_vis.utils.files import new_folder, write_json_atomically
+from queryinst_vis.utils.progress import show_progress
 
 FRAMES_PER_MOVE = 8
 """How long the camera takes from one random window to the next."""

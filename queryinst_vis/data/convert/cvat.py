@@ -11,7 +11,6 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from queryinst_vis.data.annotations import check_unique
 from queryinst_vis.data.convert.folders import (
     image_files,
     image_size,
@@ -27,9 +26,10 @@ from queryinst_vis.data.convert.outlines import (
 )
 from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder, describe
 from queryinst_vis.errors import InputError
-from queryinst_vis.files import write_json_atomically
+from queryinst_vis.formats.annotations import check_unique
 from queryinst_vis.masks import RLE
-from queryinst_vis.progress import show_progress
+from queryinst_vis.utils.files import write_json_atomically
+from queryinst_vis.utils.progress import show_progress
 
 XML_NAME = "annotations.xml"
 _CVAT_FRAME = re.compile(r"frame_([0-9]+)")

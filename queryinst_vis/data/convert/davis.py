@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from queryinst_vis.data.annotations import require
 from queryinst_vis.data.convert.folders import image_files, image_size, subfolders
 from queryinst_vis.data.convert.palette import read_palette_indices
 from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder, describe
 from queryinst_vis.errors import InputError
-from queryinst_vis.files import read_json, write_json_atomically
+from queryinst_vis.formats.annotations import require
 from queryinst_vis.masks import RLE, encode_rle
-from queryinst_vis.progress import show_progress
+from queryinst_vis.utils.files import read_json, write_json_atomically
+from queryinst_vis.utils.progress import show_progress
 
 VOID = 255
 """The index of pixels that nobody judged; the evaluation should not either."""

@@ -8,7 +8,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from queryinst_vis.data.annotations import check_unique, require
 from queryinst_vis.data.convert.folders import (
     image_files,
     image_size,
@@ -27,9 +26,10 @@ from queryinst_vis.data.convert.outlines import (
 )
 from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder, describe
 from queryinst_vis.errors import InputError
-from queryinst_vis.files import read_json, write_json_atomically
+from queryinst_vis.formats.annotations import check_unique, require
 from queryinst_vis.masks import RLE
-from queryinst_vis.progress import show_progress
+from queryinst_vis.utils.files import read_json, write_json_atomically
+from queryinst_vis.utils.progress import show_progress
 
 Identity = tuple[str, int | None]
 """Label and group id, the same in every frame that shows the instance."""

@@ -15,11 +15,11 @@ from queryinst_vis.data.convert.youtube_vis import (
     describe,
     youtube_vis_to_coco,
 )
-from queryinst_vis.data.images import read_image
 from queryinst_vis.errors import InputError
-from queryinst_vis.files import write_json_atomically
 from queryinst_vis.masks import RLE, encode_rle, to_rle
-from queryinst_vis.progress import show_progress
+from queryinst_vis.utils.files import write_json_atomically
+from queryinst_vis.utils.images import read_image
+from queryinst_vis.utils.progress import show_progress
 
 CLASS_NAMES = ("car", "person")
 """MOTS classes 1 and 2 under the names that COCO and YouTube-VIS use, so weights transfer."""

@@ -8,7 +8,9 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
-from queryinst_vis.data.annotations import (
+from queryinst_vis.data.convert.youtube_vis import check_two_names, describe, youtube_vis_to_coco
+from queryinst_vis.errors import InputError
+from queryinst_vis.formats.annotations import (
     check_unique,
     lookup,
     match_classes,
@@ -18,11 +20,9 @@ from queryinst_vis.data.annotations import (
     require,
     require_size,
 )
-from queryinst_vis.data.convert.youtube_vis import check_two_names, describe, youtube_vis_to_coco
-from queryinst_vis.errors import InputError
-from queryinst_vis.files import write_json_atomically
-from queryinst_vis.progress import show_progress
-from queryinst_vis.segmentations import RLE, to_rles
+from queryinst_vis.masks.rle import RLE, to_rles
+from queryinst_vis.utils.files import write_json_atomically
+from queryinst_vis.utils.progress import show_progress
 
 VideoSet = dict[str, Any]
 """Content of a YouTube-VIS annotation file."""

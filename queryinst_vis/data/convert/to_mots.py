@@ -15,14 +15,14 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from queryinst_vis.data.annotations import check_unique
 from queryinst_vis.data.convert.folders import IMAGE_SUFFIXES
 from queryinst_vis.data.convert.mots import IDS_PER_CLASS, IGNORE_CLASS
 from queryinst_vis.data.convert.normalise import category_names, read_normalised
 from queryinst_vis.errors import InputError
-from queryinst_vis.files import new_folder
+from queryinst_vis.formats.annotations import check_unique
 from queryinst_vis.masks import RLE, decode_rle, encode_rle
-from queryinst_vis.progress import show_progress
+from queryinst_vis.utils.files import new_folder
+from queryinst_vis.utils.progress import show_progress
 
 MOTS_CLASSES = {"car": 1, "person": 2, "ignore": IGNORE_CLASS, "none": None}
 """What a class can become: an object of MOTS, a region to ignore, or nothing."""

@@ -15,9 +15,9 @@ from queryinst_vis.data.synthetic.settings import SyntheticSettings
 from queryinst_vis.data.synthetic.shapes import CLASS_NAMES
 from queryinst_vis.data.synthetic.statistics import SyntheticStatistics
 from queryinst_vis.errors import InputError
-from queryinst_vis.files import new_folder, write_json_atomically
 from queryinst_vis.masks import RLE
-from queryinst_vis.progress import show_progress
+from queryinst_vis.utils.files import new_folder, write_json_atomically
+from queryinst_vis.utils.progress import show_progress
 
 _JPEG_QUALITY = 95
 _MAX_DRAWS = 20

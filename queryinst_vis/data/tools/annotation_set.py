@@ -10,9 +10,9 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from queryinst_vis.data.annotations import read_annotations
 from queryinst_vis.data.tools.findings import Finding, Place, refuse_errors
-from queryinst_vis.fingerprint import video_name
+from queryinst_vis.formats.annotations import read_annotations
+from queryinst_vis.formats.names import video_name
 
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 _MAX_SIDE = 65_535  # also the longest video: what is beyond is a slip, and would take all memory

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from queryinst_vis.data.images import read_image
 from queryinst_vis.data.tools.annotation_set import Medium, leaves_folder
 from queryinst_vis.data.tools.findings import Finding
 from queryinst_vis.errors import InputError
+from queryinst_vis.utils.images import read_image
 
 
 def check_images(medium: Medium, images: Path, found: list[Finding]) -> None:

@@ -18,8 +18,8 @@ from queryinst_vis.data.tools.annotation_set import (
 from queryinst_vis.data.tools.findings import Finding, Place, describe_place
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import to_rle
-from queryinst_vis.run_lengths import is_counts, sum_runs
-from queryinst_vis.segmentations import RLE, to_rles
+from queryinst_vis.masks.rle import RLE, to_rles
+from queryinst_vis.masks.run_lengths import is_counts, sum_runs
 
 BOX_SLACK = 2.0, 0.05
 """A box may differ from its mask's by this many pixels, or this share of its longer side: polygons

@@ -10,7 +10,7 @@ from queryinst_vis.data.tools.annotation_set import AnnotationSet, Medium, is_fi
 from queryinst_vis.data.tools.findings import Finding, Place
 from queryinst_vis.data.tools.mask_checks import check_masks, check_repetitions
 from queryinst_vis.masks import RLE
-from queryinst_vis.progress import show_progress
+from queryinst_vis.utils.progress import show_progress
 
 MAX_PREDICTIONS = 100
 """Predictions that count, per video and class: more are dropped, the weakest first."""

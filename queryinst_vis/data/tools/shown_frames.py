@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 import supervision as sv
 
-from queryinst_vis.data.images import read_image
 from queryinst_vis.data.tools.annotation_set import AnnotationSet, Medium, boxes_alone
 from queryinst_vis.data.tools.findings import describe_place
 from queryinst_vis.data.tools.results_checks import PlacedEntries
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import decode_rle, to_rle
+from queryinst_vis.utils.images import read_image
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 from queryinst_vis.data.tools.annotation_set import AnnotationSet
 from queryinst_vis.data.tools.edit import keep_media
 from queryinst_vis.errors import InputError
-from queryinst_vis.fingerprint import videos_checksum
+from queryinst_vis.formats.names import videos_checksum
 
 
 def split_set(

@@ -18,8 +18,8 @@ from queryinst_vis.data.tools.annotation_set import (
 )
 from queryinst_vis.data.tools.findings import describe_place
 from queryinst_vis.errors import InputError
-from queryinst_vis.progress import show_progress
-from queryinst_vis.segmentations import to_rles
+from queryinst_vis.masks.rle import to_rles
+from queryinst_vis.utils.progress import show_progress
 
 SIZE_BOUNDS = {"video": (128**2, 256**2), "image": (32**2, 96**2)}
 """Mean mask area in pixels at which the metric's medium and its large objects begin: YouTube-VIS

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from queryinst_vis.data.annotations import read_annotations
 from queryinst_vis.data.tools.annotation_set import AnnotationSet, Medium, parse_set
 from queryinst_vis.data.tools.findings import Finding
 from queryinst_vis.data.tools.image_checks import check_images
 from queryinst_vis.data.tools.mask_checks import check_annotation, check_repetitions
 from queryinst_vis.errors import InputError
-from queryinst_vis.progress import show_progress
+from queryinst_vis.formats.annotations import read_annotations
+from queryinst_vis.utils.progress import show_progress
 
 
 def validate_set(path: str | Path, images: str | Path | None = None) -> list[Finding]:

@@ -1,0 +1,1 @@
+"""Weights and training states: load, convert, download, transfer."""

@@ -1,0 +1,152 @@
+"""Which queries of a checkpoint a model with fewer of them starts from.
+
+The paper does not say how 100 queries became 10 for video, so that the rule is the user's choice.
+Every rule picks whole queries: an embedding and its proposal box were trained for each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.cluster.vq import kmeans2
+from torch import Tensor
+
+from queryinst_vis.checkpoints.aliases import match_rows
+from queryinst_vis.checkpoints.weights import StateDict, build_for_inference
+from queryinst_vis.config import Config, DatasetConfig
+from queryinst_vis.data.coco import CocoDataset
+from queryinst_vis.data.frames import load_pixels
+from queryinst_vis.data.loader import open_dataset
+from queryinst_vis.data.transforms import to_network_input
+from queryinst_vis.errors import InputError
+from queryinst_vis.formats.annotations import ImageRecord
+from queryinst_vis.models.queryinst import QueryInst
+from queryinst_vis.training.log import ProgressDisplay
+from queryinst_vis.utils.device import choose_device
+
+CONFIDENT = 0.3  # from this score on a query counts as used
+CALIBRATION_IMAGES = 500  # at most, spread evenly over the set
+
+
+@dataclass(frozen=True)
+class Source:
+    """The checkpoint that queries are picked from.
+
+    Attributes:
+        config, weights: as ``load_weights`` gives them.
+        target_classes: of the model that the queries are for.
+        calibration: images or videos to see queries at work, for the rule that needs them.
+    """
+
+    config: Config
+    weights: StateDict
+    target_classes: list[str]
+    calibration: DatasetConfig | None = None
+
+
+def pick_first(source: Source, count: int) -> list[int]:
+    """The first queries: quick, and no better than chance, as queries have no order."""
+    return list(range(min(count, source.config.model.num_queries)))
+
+
+def pick_kmeans(source: Source, count: int) -> list[int]:
+    """The query nearest to the centre of each k-means cluster of the embeddings.
+
+    Fewer than ``count`` where the embeddings do not fall into that many clusters.
+    """
+    embeddings = source.weights["queries"].double().numpy()
+    count = min(count, len(np.unique(embeddings, axis=0)))
+    seed = np.random.default_rng(source.config.seed)
+    centres, clusters = kmeans2(embeddings, count, iter=100, minit="++", seed=seed)
+    distances = np.linalg.norm(embeddings - centres[clusters], axis=1)
+    nearest = [
+        min(np.flatnonzero(clusters == cluster), key=distances.__getitem__)
+        for cluster in np.unique(clusters)
+    ]
+    return sorted(int(query) for query in nearest)
+
+
+def pick_most_used(source: Source, count: int) -> list[int]:
+    """The queries that speak with confidence in the most images of the calibration set.
+
+    Only classes that the other model has as well are listened to, where there are any.
+
+    Raises:
+        InputError: there is no calibration set, or it cannot be read.
+    """
+    if source.calibration is None:
+        raise InputError("query rule 'most_used' needs --calibrate ANNOTATIONS IMAGES")
+    classes = source.config.model.classes
+    shared = [row for row in match_rows(classes, source.target_classes) if row is not None]
+    images = _calibration_images(source)
+    model = build_for_inference(source.config, source.weights, "checkpoint").to(choose_device())
+    uses = torch.zeros(len(model.queries))
+    with ProgressDisplay("watching the queries at work", len(images)) as display:
+        for image in images:
+            scores = _class_scores(model, source.config, load_pixels(image))
+            best = scores[:, shared or slice(None)].amax(dim=1)
+            # the mean of the scores is below 1: it decides between equal counts only
+            uses += (best >= CONFIDENT) + best / len(images)
+            display.advance()
+    return sorted(uses.topk(min(count, len(uses))).indices.tolist())
+
+
+def pick_none(source: Source, count: int) -> list[int]:
+    """No query: all keep their initialisation."""
+    return []
+
+
+QUERY_RULES: dict[str, Callable[[Source, int], list[int]]] = {
+    "first": pick_first,
+    "kmeans": pick_kmeans,
+    "most_used": pick_most_used,
+    "reinitialise": pick_none,
+}
+
+
+def pick_queries(rule: str, source: Source, count: int) -> list[int]:
+    """Rows of at most ``count`` different queries of the checkpoint.
+
+    Args:
+        rule: a key of ``QUERY_RULES``. Where the checkpoint has ``count`` queries, all are taken.
+        source: the checkpoint.
+        count: queries of the model to fill.
+
+    Raises:
+        InputError: an unknown rule, or a calibration set that is missing or not asked for.
+    """
+    if rule not in QUERY_RULES:
+        raise InputError(f"query rule '{rule}': choose one of {', '.join(QUERY_RULES)}")
+    if source.calibration is not None and rule != "most_used":
+        raise InputError(f"query rule '{rule}' reads no calibration set; only most_used does")
+    if count == source.config.model.num_queries:
+        return list(range(count))
+    return QUERY_RULES[rule](source, count)
+
+
+def _calibration_images(source: Source) -> list[ImageRecord]:
+    """Images, or frames of videos, spread evenly over the set."""
+    known = source.config.model.classes
+    classes = [*known, *(name for name in source.target_classes if name not in known)]
+    dataset = open_dataset(source.calibration, classes)
+    if isinstance(dataset, CocoDataset):
+        images = dataset.images
+    else:
+        images = [video.frame(index) for video in dataset.videos for index in range(len(video))]
+    if not images:
+        raise InputError(f"calibration set {source.calibration.annotations}: holds no images")
+    return images[:: -(-len(images) // CALIBRATION_IMAGES)]
+
+
+@torch.inference_mode()
+def _class_scores(model: QueryInst, config: Config, frame: np.ndarray) -> Tensor:
+    """``(N, K)`` scores, 0..1, of the last stage's queries on one frame."""
+    size, backbone = config.input, config.model.backbone
+    images, sizes = to_network_input(
+        [frame], size.test_short, size.test_long, backbone.mean, backbone.std
+    )
+    output = model(images.to(model.queries.device), sizes)
+    return output.stages[-1].class_logits[0].float().sigmoid().cpu()

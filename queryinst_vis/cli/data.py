@@ -1,0 +1,255 @@
+"""``queryinst-vis data ...``: look at annotation files, divide them, and what else they need."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from queryinst_vis.cli import data_browse, data_edit
+from queryinst_vis.cli.arguments import Commands, add_command, fraction
+from queryinst_vis.cli.datasets import SUMMARY as CONVERT_SUMMARY
+from queryinst_vis.cli.datasets import add_datasets
+
+if TYPE_CHECKING:
+    from queryinst_vis.data.tools.annotation_set import AnnotationSet
+    from queryinst_vis.data.tools.statistics import MediumStatistics
+
+
+def add(commands: Commands) -> None:
+    """Add ``data`` with its own commands."""
+    summary = "Check, count, split, look at, merge, filter, rename and convert annotation files."
+    parser = commands.add_parser("data", help=summary, description=summary, allow_abbrev=False)
+    tools = parser.add_subparsers(title="tools", metavar="TOOL", required=True)
+    _add_validate(tools)
+    _add_stats(tools)
+    _add_split(tools)
+    data_browse.add(tools)
+    data_edit.add(tools)
+    add_datasets(
+        tools.add_parser(
+            "convert", help=CONVERT_SUMMARY, description=CONVERT_SUMMARY, allow_abbrev=False
+        )
+    )
+
+
+def _add_validate(tools: Commands) -> None:
+    parser = add_command(
+        tools,
+        "validate",
+        _run_validate,
+        "Look for every known fault of a YouTube-VIS or COCO file.",
+        "Findings come as a table by kind, with the first places of each. With errors the exit\n"
+        "status is 2: the file would be refused or scored wrongly. Warnings and notes alone leave\n"
+        "it at 0. With --images every frame is read; docs/data.md explains the findings.",
+        "queryinst-vis data validate train.json --images train/JPEGImages",
+        "queryinst-vis data validate val.json --results results.json --json findings.json",
+    )
+    _add_set(parser)
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="also read the images, which lie in this folder"
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="FILE",
+        help="also check this result file, as check-submission does",
+    )
+    parser.add_argument("--json", type=Path, metavar="OUT", help="also write all findings as JSON")
+
+
+def _add_set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("set", type=Path, metavar="SET.json", help="YouTube-VIS or COCO file")
+
+
+def _run_validate(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.cli.findings import report_findings
+    from queryinst_vis.cli.submission import check_submission
+    from queryinst_vis.data.tools.annotation_set import parse_set
+    from queryinst_vis.data.tools.validate import validate_set
+    from queryinst_vis.formats.annotations import read_annotations
+
+    found = {arguments.set: validate_set(arguments.set, arguments.images)}
+    if arguments.results is not None:
+        # what is wrong with the set itself has been found above
+        usable = parse_set(read_annotations(arguments.set), [])
+        found[arguments.results] = check_submission(arguments.results, usable)
+    report_findings(found, arguments.json)
+
+
+def _add_stats(tools: Commands) -> None:
+    parser = add_command(
+        tools,
+        "stats",
+        _run_stats,
+        "Count classes, lengths, sizes, motion and occlusion in a YouTube-VIS or COCO file.",
+        "Crowds are left out. Sizes are those of the metric (YouTube-VIS: areas from 128^2 and\n"
+        "256^2 pixels; COCO: 32^2 and 96^2); motion is the way of a box's centre from one frame\n"
+        "to the next, in multiples of the box's size; occlusion is the share of the area of all\n"
+        "boxes in a frame that lies in two or more.",
+        "queryinst-vis data stats train.json --json stats.json --plots out/train_plots",
+    )
+    _add_set(parser)
+    parser.add_argument("--json", type=Path, metavar="OUT", help="also write the numbers as JSON")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="also draw them, as PNG files")
+
+
+def _run_stats(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.data.tools.annotation_set import open_set
+    from queryinst_vis.data.tools.statistics import measure_set, summarise_set
+    from queryinst_vis.utils.files import write_json_atomically
+
+    annotation_set = open_set(arguments.set)
+    media = measure_set(annotation_set)
+    summary = summarise_set(media, annotation_set.kind)
+    if arguments.json is not None:
+        write_json_atomically(arguments.json, summary)
+    _print_stats(summary, annotation_set.kind)
+    if arguments.plots is not None:
+        _draw_stats(media, annotation_set.kind, arguments.plots)
+        print(f"wrote {arguments.plots}/*.png")
+
+
+def _print_stats(summary: dict, kind: str) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Column, Table
+
+    right = [Column(name, justify="right") for name in ("min", "median", "mean", "max")]
+    spreads = Table("", *right)
+    totals = Table("", Column("", justify="right"), show_header=False)
+    for name, value in summary.items():
+        label = name.replace("_", " ")
+        if name in ("classes", "sizes"):
+            continue
+        if isinstance(value, dict):
+            spreads.add_row(label, *(f"{number:.3g}" for number in value.values()))
+        elif value is not None:
+            totals.add_row(label, str(value))
+    totals.add_row("frame sizes", ", ".join(list(summary["sizes"])[:4]))
+    counted = [Column(name, justify="right") for name in ("tracks", "masks", f"{kind}s")]
+    classes = Table("class", *counted)
+    for name, counts in summary["classes"].items():
+        classes.add_row(escape(name), *map(str, counts.values()))
+    console = Console()
+    for table in (classes, totals, spreads):
+        console.print(table)
+
+
+def _draw_stats(media: list[MediumStatistics], kind: str, folder: Path) -> None:
+    from queryinst_vis.data.tools.statistics import SIZE_BOUNDS, summarise_set
+    from queryinst_vis.visualization.dataset_plots import draw_bars, draw_histogram
+
+    tracks = [track for medium in media for track in medium.tracks]
+    classes = {
+        name: counts["tracks"] for name, counts in summarise_set(media, kind)["classes"].items()
+    }
+    draw_bars(classes, "Tracks of each class", "tracks", folder / "classes.png")
+    low, high = (bound**0.5 for bound in SIZE_BOUNDS[kind])
+    draw_histogram(
+        [track.area**0.5 for track in tracks],
+        "Size of tracks: root of the mean mask area",
+        "pixels",
+        "tracks",
+        folder / "sizes.png",
+        marks={"medium from here": low, "large from here": high},
+    )
+    objects = [count for medium in media for count in medium.objects]
+    draw_histogram(
+        objects, "Visible objects in a frame", "objects", "frames", folder / "objects.png"
+    )
+    draw_histogram(
+        [rate for medium in media for rate in medium.overlap],
+        "Occlusion: share of the boxes' area that lies in two or more",
+        "share",
+        "frames",
+        folder / "occlusion.png",
+    )
+    if kind == "video":
+        lengths = [medium.length for medium in media]
+        draw_histogram(
+            lengths, "Length of videos", "frames", "videos", folder / "video_lengths.png"
+        )
+        draw_histogram(
+            [track.frames for track in tracks],
+            "Frames that show a track",
+            "frames",
+            "tracks",
+            folder / "track_lengths.png",
+        )
+        draw_histogram(
+            [step for track in tracks for step in track.motion],
+            "Motion from frame to frame, in multiples of the object's size",
+            "sizes of the object",
+            "steps",
+            folder / "motion.png",
+            limit=2.0,
+        )
+
+
+def _add_split(tools: Commands) -> None:
+    parser = add_command(
+        tools,
+        "split",
+        _run_split,
+        "Divide a file in two by a hash of the videos' names: an honest yardstick of one's own.",
+        "Neither ids nor the order of the file matter; clips of one sequence (one folder of\n"
+        "frames) stay together; all classes are in both parts where they can be. Everybody who\n"
+        "runs the same command on the same set gets the same parts, whose checksums are printed\n"
+        "and kept in `info.split` of both files.",
+        "queryinst-vis data split train.json fit.json held_out.json --fraction 0.1",
+    )
+    _add_set(parser)
+    parser.add_argument("large", type=Path, metavar="OUT_A.json", help="the larger part")
+    parser.add_argument("small", type=Path, metavar="OUT_B.json", help="the part held back")
+    parser.add_argument(
+        "--fraction",
+        type=fraction,
+        default=0.1,
+        metavar="F",
+        help="share of OUT_B, above 0 and below 1 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--salt",
+        default="",
+        metavar="TEXT",
+        help="any text; another one gives another split (default: none)",
+    )
+
+
+def _run_split(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.data.tools.annotation_set import open_set
+    from queryinst_vis.data.tools.split import split_set
+    from queryinst_vis.errors import InputError
+    from queryinst_vis.utils.files import write_json_atomically
+
+    paths = [arguments.set, arguments.large, arguments.small]
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise InputError("the set and both parts need three different file names")
+    annotation_set = open_set(arguments.set)
+    parts = split_set(annotation_set, arguments.fraction, arguments.salt)
+    for path, part in zip(paths[1:], parts, strict=True):
+        write_json_atomically(path, part)
+    _print_split(annotation_set, dict(zip(paths[1:], parts, strict=True)))
+
+
+def _print_split(annotation_set: AnnotationSet, parts: dict[Path, dict]) -> None:
+    from collections import Counter
+
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Column, Table
+
+    kind = annotation_set.kind
+    table = Table("", *(Column(escape(path.name), justify="right") for path in parts))
+    table.add_row("checksum", *(part["info"]["split"]["checksum"] for part in parts.values()))
+    table.add_row(f"{kind}s", *(str(len(part[f"{kind}s"])) for part in parts.values()))
+    counts = [
+        Counter(entry["category_id"] for entry in part.get("annotations") or [])
+        for part in parts.values()
+    ]
+    for identity, name in annotation_set.categories.items():
+        if any(count[identity] for count in counts):
+            table.add_row(escape(name), *(str(count[identity]) for count in counts))
+    Console().print(table)
+    print(f"wrote {' and '.join(map(str, parts))}")

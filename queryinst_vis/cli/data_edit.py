@@ -1,0 +1,167 @@
+"""``queryinst-vis data merge``, ``filter`` and ``remap``: annotation files from others."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from queryinst_vis.cli.arguments import Commands, add_command, count
+
+
+def add(tools: Commands) -> None:
+    """Add the three."""
+    _add_merge(tools)
+    _add_filter(tools)
+    _add_remap(tools)
+
+
+def _add_merge(tools: Commands) -> None:
+    parser = add_command(
+        tools,
+        "merge",
+        _run_merge,
+        "Put several YouTube-VIS or COCO files into one, classes of the same name into one class.",
+        "Ids are counted anew. The merged file needs one image folder: where the files have\n"
+        "folders of their own, name each from a common folder with one --prefix a file.",
+        "queryinst-vis data merge data/a/train.json data/b/train.json data/both.json "
+        "--prefix a/train/ --prefix b/train/",
+    )
+    parser.add_argument("sets", type=Path, nargs="+", metavar="SET.json", help="files to merge")
+    _add_out(parser)
+    parser.add_argument(
+        "--prefix",
+        dest="prefixes",
+        action="append",
+        metavar="P",
+        help="put before the file names of the first SET, the second, ...: once for each",
+    )
+
+
+def _add_out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", type=Path, metavar="OUT.json", help="file to write")
+
+
+def _run_merge(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.data.tools.annotation_set import open_set
+    from queryinst_vis.data.tools.edit import merge_sets
+
+    sets = [open_set(path) for path in arguments.sets]
+    _write(merge_sets(sets, arguments.prefixes), arguments.target, arguments.sets)
+
+
+def _add_filter(tools: Commands) -> None:
+    parser = add_command(
+        tools,
+        "filter",
+        _run_filter,
+        "Keep some classes, videos or tracks of a YouTube-VIS or COCO file.",
+        "Ids stay as they are, so that results for the whole still belong to the part.",
+        "queryinst-vis data filter train.json people.json --classes person --drop-empty",
+        "queryinst-vis data filter train.json two.json --videos 0a49f5265b,0b34ec1d55",
+        "queryinst-vis data filter instances.json held_out.json --videos '*3.jpg'",
+    )
+    _add_set(parser)
+    _add_out(parser)
+    parser.add_argument(
+        "--classes", type=_names, metavar="A,B", help="keep these classes (default: all)"
+    )
+    parser.add_argument(
+        "--videos",
+        type=_names,
+        metavar="A,B",
+        help="keep these videos or images, by name or id; * and [!3] are wildcards (default: all)",
+    )
+    parser.add_argument(
+        "--min-length",
+        type=count,
+        default=0,
+        metavar="N",
+        help="keep tracks that N frames or more show (default: all)",
+    )
+    parser.add_argument(
+        "--drop-empty",
+        action="store_true",
+        help="leave out videos or images in which nothing is left",
+    )
+
+
+def _add_set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("set", type=Path, metavar="SET.json", help="YouTube-VIS or COCO file")
+
+
+def _names(text: str) -> list[str]:
+    """Names, separated by commas."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"expected names separated by commas, got '{text}'")
+    return names
+
+
+def _run_filter(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.data.tools.annotation_set import open_set
+    from queryinst_vis.data.tools.edit import filter_set
+
+    part = filter_set(
+        open_set(arguments.set),
+        classes=arguments.classes,
+        min_length=arguments.min_length,
+        media=arguments.videos,
+        drop_empty=arguments.drop_empty,
+    )
+    _write(part, arguments.target, [arguments.set])
+
+
+def _add_remap(tools: Commands) -> None:
+    parser = add_command(
+        tools,
+        "remap",
+        _run_remap,
+        "Rename the classes of a YouTube-VIS or COCO file, or make one class of several.",
+        "Videos and annotations keep their ids.",
+        "queryinst-vis data remap train.json vehicles.json --map car=vehicle --map bus=vehicle "
+        "--drop",
+    )
+    _add_set(parser)
+    _add_out(parser)
+    parser.add_argument(
+        "--map",
+        dest="mapping",
+        type=_pair,
+        action="append",
+        required=True,
+        metavar="OLD=NEW",
+        help="rename a class; may be given again and again",
+    )
+    parser.add_argument("--drop", action="store_true", help="leave out classes that no --map names")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """OLD=NEW."""
+    old, _, new = text.partition("=")
+    if not old or not new:
+        raise argparse.ArgumentTypeError(f"expected OLD=NEW, got '{text}'")
+    return old, new
+
+
+def _run_remap(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.data.tools.annotation_set import open_set
+    from queryinst_vis.data.tools.edit import remap_set
+    from queryinst_vis.errors import InputError
+
+    mapping = dict(arguments.mapping)
+    if len(mapping) < len(arguments.mapping):
+        raise InputError("one class is renamed twice: give one --map for each old name")
+    changed = remap_set(open_set(arguments.set), mapping, drop=arguments.drop)
+    _write(changed, arguments.target, [arguments.set])
+
+
+def _write(content: dict[str, Any], target: Path, sources: list[Path]) -> None:
+    from queryinst_vis.utils.files import check_not_read, write_json_atomically
+
+    check_not_read(target, *sources)
+    write_json_atomically(target, content)
+    media = "videos" if "videos" in content else "images"
+    counted = [media, *(["annotations"] if content.get("annotations") is not None else [])]
+    counts = ", ".join(f"{len(content[name])} {name}" for name in counted)
+    print(f"wrote {target}: {counts}, {len(content['categories'])} classes")

@@ -1,0 +1,96 @@
+"""``queryinst-vis diagnose`` and ``compare``: why a score is what it is, and how sure it is."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from queryinst_vis.cli.arguments import Commands, add_command, add_workers, count
+
+
+def add(commands: Commands) -> None:
+    """Add both commands."""
+    diagnose = add_command(
+        commands,
+        "diagnose",
+        _run_diagnose,
+        "Explain why a YouTube-VIS result file does not reach an AP of 100.",
+        "What each cause costs (identities, class, masks, ...), AP by length, size, speed and\n"
+        "occlusion, and every identity switch. Writes report.json and errors.png.",
+        "queryinst-vis diagnose ground_truth.json results.json --out work/why",
+    )
+    _add_ground_truth(diagnose)
+    diagnose.add_argument("results", type=Path, metavar="RESULTS.json", help="result file")
+    diagnose.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the report"
+    )
+    add_workers(diagnose)
+    compare = add_command(
+        commands,
+        "compare",
+        _run_compare,
+        "Tell whether one YouTube-VIS result file is better than another, or only luckier.",
+        "Scores both on the same random draws of the videos (paired bootstrap). The interval\n"
+        "covers the choice of videos, not the luck of a training's seed.",
+        "queryinst-vis compare ground_truth.json baseline.json ours.json",
+        "queryinst-vis compare ground_truth.json baseline.json ours.json --samples 10000 "
+        "--json comparison.json",
+    )
+    _add_ground_truth(compare)
+    compare.add_argument("a", type=Path, metavar="A.json", help="result file")
+    compare.add_argument("b", type=Path, metavar="B.json", help="the other result file")
+    compare.add_argument(
+        "--samples",
+        type=count,
+        default=1000,
+        metavar="N",
+        help="draws of the videos (default: %(default)s)",
+    )
+    compare.add_argument(
+        "--seed", type=_seed, default=0, metavar="N", help="of the draws (default: %(default)s)"
+    )
+    compare.add_argument("--json", type=Path, metavar="OUT", help="also write the numbers as JSON")
+    add_workers(compare)
+
+
+def _add_ground_truth(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("ground_truth", type=Path, metavar="GT.json", help="annotated dataset")
+
+
+def _seed(text: str) -> int:
+    """A whole number from 0 on."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, got '{text}'")
+    return int(text)
+
+
+def _run_diagnose(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.evaluation.diagnosis import diagnose
+    from queryinst_vis.evaluation.diagnosis_report import print_diagnosis
+    from queryinst_vis.utils.files import write_json_atomically
+    from queryinst_vis.visualization.error_report import draw_error_report
+
+    report = diagnose(arguments.ground_truth, arguments.results, arguments.workers)
+    numbers, picture = arguments.out / "report.json", arguments.out / "errors.png"
+    write_json_atomically(numbers, report)
+    draw_error_report(report, picture)
+    print_diagnosis(report)
+    print(f"wrote {numbers} and {picture}")
+
+
+def _run_compare(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.evaluation.confidence import compare_results
+    from queryinst_vis.evaluation.confidence_report import print_comparison
+    from queryinst_vis.utils.files import write_json_atomically
+
+    comparison = compare_results(
+        arguments.ground_truth,
+        arguments.a,
+        arguments.b,
+        arguments.samples,
+        arguments.seed,
+        arguments.workers,
+    )
+    if arguments.json is not None:
+        write_json_atomically(arguments.json, comparison)
+    print_comparison(comparison)

@@ -1,0 +1,110 @@
+"""``queryinst-vis eval-video``, ``eval-image`` and ``eval-cityscapes``: no network needed."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from queryinst_vis.cli.arguments import Commands, add_command, add_workers, count
+
+
+def add(commands: Commands) -> None:
+    """Add the commands."""
+    video = add_command(
+        commands,
+        "eval-video",
+        _run_video,
+        "Score a YouTube-VIS result file against its ground truth.",
+        "The numbers are those of the YouTube-VIS API, digit for digit.",
+        "queryinst-vis eval-video ground_truth.json results.json --json scores.json",
+        "queryinst-vis eval-video ovis_train.json results.zip --per-video --workers 4",
+    )
+    _add_arguments(video)
+    video.add_argument(
+        "--per-video", action="store_true", help="also print every video's own AP, worst first"
+    )
+    add_workers(video)
+    video.add_argument(
+        "--confidence",
+        type=count,
+        metavar="N",
+        help="also print 95 %% intervals from N random draws of the videos, e.g. 1000",
+    )
+    image = add_command(
+        commands,
+        "eval-image",
+        _run_image,
+        "Score a COCO result file against its ground truth.",
+        "Mask AP and box AP as COCO defines them.",
+        "queryinst-vis eval-image instances_val2017.json results.json --json scores.json",
+    )
+    _add_arguments(image)
+    cityscapes = add_command(
+        commands,
+        "eval-cityscapes",
+        _run_cityscapes,
+        "Score a result file of test-image as the Cityscapes benchmark does.",
+        "The average precision is that of the package cityscapesscripts.",
+        "queryinst-vis eval-cityscapes data/cityscapes/annotations/instances_val.json "
+        "results.json data/cityscapes/gtFine/val --json scores.json",
+    )
+    _add_arguments(cityscapes)
+    cityscapes.add_argument(
+        "gt_dir", type=Path, metavar="GT_DIR", help="the split's instance maps, e.g. gtFine/val"
+    )
+    cityscapes.add_argument(
+        "--zip", type=Path, metavar="FILE", help="also write the results as a zip for upload"
+    )
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("ground_truth", type=Path, metavar="GT.json", help="annotated dataset")
+    parser.add_argument("results", type=Path, metavar="RESULTS.json", help="result file")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="also write the numbers as JSON")
+
+
+def _run_video(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.evaluation import evaluate_youtube_vis
+    from queryinst_vis.evaluation.confidence import evaluate_with_confidence
+    from queryinst_vis.evaluation.confidence_report import print_intervals
+
+    samples = arguments.confidence
+    evaluate = partial(evaluate_youtube_vis, workers=arguments.workers)
+    if samples is not None:
+        evaluate = partial(evaluate_with_confidence, samples=samples, workers=arguments.workers)
+    metrics = _score(arguments, evaluate, per_video=arguments.per_video)
+    if samples is not None:
+        print_intervals(metrics)
+
+
+def _run_image(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.evaluation import evaluate_coco
+
+    _score(arguments, evaluate_coco)
+
+
+def _run_cityscapes(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.evaluation import evaluate_cityscapes, write_cityscapes_zip
+
+    if arguments.zip is not None:
+        write_cityscapes_zip(arguments.ground_truth, arguments.results, arguments.zip)
+        print(f"wrote {arguments.zip}")
+    _score(arguments, partial(evaluate_cityscapes, gt_dir=arguments.gt_dir))
+
+
+def _score(
+    arguments: argparse.Namespace,
+    evaluate: Callable[[Path, Path], dict[str, Any]],
+    per_video: bool = False,
+) -> dict[str, Any]:
+    from queryinst_vis.evaluation.report import print_metrics
+    from queryinst_vis.utils.files import write_json_atomically
+
+    metrics = evaluate(arguments.ground_truth, arguments.results)
+    if arguments.json is not None:
+        write_json_atomically(arguments.json, metrics)
+    print_metrics(metrics, per_video=per_video)
+    return metrics

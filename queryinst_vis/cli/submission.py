@@ -1,0 +1,116 @@
+"""``queryinst-vis check-submission`` and ``zip``: result files on their way to a server."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from queryinst_vis.cli.arguments import Commands, add_command
+from queryinst_vis.cli.findings import report_findings
+
+if TYPE_CHECKING:
+    from queryinst_vis.data.tools.annotation_set import AnnotationSet
+    from queryinst_vis.data.tools.findings import Finding
+
+
+def add(commands: Commands) -> None:
+    """Add both commands."""
+    check = add_command(
+        commands,
+        "check-submission",
+        _run_check,
+        "Verify a YouTube-VIS result file against its set before uploading it.",
+        "Lists everything that is wrong, not just the first fault: ids that the set lacks, masks\n"
+        "that are missing, unreadable or of another size, a results.json that is not at the root\n"
+        "of its zip, videos without predictions, and more. SET.json may be a public validation\n"
+        "file, which has no annotations. The exit status is 2 if the server would refuse the file.",
+        "queryinst-vis check-submission results.zip data/youtube_vis_2019/valid.json",
+        "queryinst-vis check-submission results.json valid.json --json findings.json",
+    )
+    _add_results(check)
+    check.add_argument("set", type=Path, metavar="SET.json", help="the set's videos and classes")
+    check.add_argument("--json", type=Path, metavar="OUT", help="also write all findings as JSON")
+    pack = add_command(
+        commands,
+        "zip",
+        _run_zip,
+        "Pack a YouTube-VIS result file as evaluation servers take it.",
+        "The file becomes results.json at the root of the zip, after a check that each entry has\n"
+        "what it needs; with --set everything that check-submission looks at is checked.",
+        "queryinst-vis zip results.json results.zip --set data/youtube_vis_2019/valid.json",
+    )
+    _add_results(pack)
+    pack.add_argument("target", type=Path, metavar="OUT.zip", help="zip file to write")
+    pack.add_argument("--set", type=Path, metavar="SET.json", help="the set's videos and classes")
+
+
+def _add_results(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("results", type=Path, metavar="RESULTS", help="result file, JSON or zipped")
+
+
+def _run_check(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.data.tools.annotation_set import open_set
+
+    found = check_submission(arguments.results, open_set(arguments.set))
+    report_findings({arguments.results: found}, arguments.json)
+
+
+def check_submission(results: Path, video_set: AnnotationSet | None) -> list[Finding]:
+    """Everything that a server or the evaluation would not like about a result file.
+
+    Args:
+        results: JSON, or a zip.
+        video_set: what the results are for; None checks only what needs no set.
+
+    Raises:
+        InputError: the file cannot be read, or the set is one of images.
+    """
+    from queryinst_vis.data.tools.results_checks import check_results, check_structure
+    from queryinst_vis.errors import InputError
+    from queryinst_vis.formats.inputs import read_json_or_zip
+
+    if video_set is not None and video_set.kind != "video":
+        raise InputError("the set is one of images; only results on videos can be checked")
+    content = read_json_or_zip(results)
+    found = _check_zip(results)
+    if video_set is None:
+        check_structure(content, found)
+    else:
+        check_results(content, video_set, found)
+    return found
+
+
+def _check_zip(results: Path) -> list[Finding]:
+    import zipfile
+
+    from queryinst_vis.data.tools.findings import Finding
+    from queryinst_vis.formats.inputs import RESULTS_NAME
+
+    if not zipfile.is_zipfile(results):
+        return []
+    with zipfile.ZipFile(results) as archive:
+        others = [name for name in archive.namelist() if name != RESULTS_NAME]
+    if not others:
+        return []
+    message = f"the zip holds {len(others)} other files, e.g. {others[0]}"
+    return [Finding("other files", {}, message)]
+
+
+def _run_zip(arguments: argparse.Namespace) -> None:
+    import zipfile
+
+    from queryinst_vis.data.tools.annotation_set import open_set
+    from queryinst_vis.errors import InputError
+    from queryinst_vis.formats.results import write_zip
+    from queryinst_vis.utils.files import check_not_read
+
+    check_not_read(arguments.target, arguments.results, arguments.set)
+    if zipfile.is_zipfile(arguments.results):
+        raise InputError(
+            f"results {arguments.results}: is a zip already; check-submission reads it"
+        )
+    video_set = None if arguments.set is None else open_set(arguments.set)
+    report_findings({arguments.results: check_submission(arguments.results, video_set)})
+    write_zip(arguments.results, arguments.target)
+    print(f"wrote {arguments.target}")

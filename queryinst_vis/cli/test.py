@@ -1,0 +1,112 @@
+"""``queryinst-vis test-video`` and ``test-image``: result files from a config and weights."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from queryinst_vis.cli.arguments import (
+    Commands,
+    add_command,
+    add_config,
+    add_devices,
+    count,
+)
+
+
+def add(commands: Commands) -> None:
+    """Add both commands."""
+    video = add_command(
+        commands,
+        "test-video",
+        _run_video,
+        "Run a video model on the videos of data.test and write a YouTube-VIS result file.",
+        "Prints track AP where the set has annotations; --zip packs what evaluation servers take.",
+        "queryinst-vis test-video configs/youtube_vis/queryinst_vis_r50_2019.yaml "
+        "work/vis/final.safetensors --out work/vis/results.json --zip work/vis/results.zip",
+    )
+    _add_arguments(video, batch=4, note="the same results, sooner")
+    video.add_argument(
+        "--zip", type=Path, metavar="FILE", help="also write the results as a zip for upload"
+    )
+    image = add_command(
+        commands,
+        "test-image",
+        _run_image,
+        "Run a model on the images of data.test and write a COCO result file.",
+        "Prints COCO's mask and box AP where the set has annotations.",
+        "queryinst-vis test-image configs/local/tiny_coco.yaml "
+        "work/tiny_coco/best.safetensors --out work/tiny_coco/results.json",
+    )
+    _add_arguments(
+        image,
+        batch=1,
+        note="sooner on a GPU; images of several sizes are padded to one, which changes the "
+        "results a little",
+    )
+
+
+def _add_arguments(parser: argparse.ArgumentParser, batch: int, note: str) -> None:
+    add_config(parser, weights=True)
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="result JSON to write"
+    )
+    parser.add_argument(
+        "--batch",
+        type=count,
+        default=batch,
+        metavar="N",
+        help=f"frames that the network sees at a time: {note} (default: %(default)s)",
+    )
+    add_devices(parser)
+
+
+def _run_video(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.config import load_config
+    from queryinst_vis.training.evaluate import test_video
+    from queryinst_vis.utils.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    metrics = test_video(
+        load_config(arguments.config, arguments.overrides),
+        arguments.weights,
+        arguments.out,
+        arguments.zip,
+        devices=arguments.devices,
+        nodes=arguments.nodes,
+        batch=arguments.batch,
+    )
+    _report(arguments.out, metrics)
+
+
+def _run_image(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.config import load_config
+    from queryinst_vis.training.evaluate import test_image
+    from queryinst_vis.utils.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    metrics = test_image(
+        load_config(arguments.config, arguments.overrides),
+        arguments.weights,
+        arguments.out,
+        devices=arguments.devices,
+        nodes=arguments.nodes,
+        batch=arguments.batch,
+    )
+    _report(arguments.out, metrics)
+
+
+def _report(out: Path, metrics: dict[str, Any] | None) -> None:
+    """Say what came out: once, not in every process."""
+    from lightning.fabric.utilities import rank_zero_only
+
+    from queryinst_vis.evaluation.report import print_metrics
+
+    if rank_zero_only.rank != 0:
+        return
+    print(f"wrote {out}")
+    if metrics is None:
+        print("not scored: the set has no annotations, or nothing was detected")
+    else:
+        print_metrics(metrics)

@@ -1,0 +1,121 @@
+"""COCO-video results (TAO, CocoVID of mmtracking): one entry per track and frame.
+
+``{image_id, video_id, track_id, category_id, score, bbox, segmentation}``; bbox is the mask's
+(x, y, width, height). Image ids count from 1 through the videos in the order of their file, as
+mmtracking's and our own conversion of YouTube-VIS annotations number them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from pycocotools import mask as coco_mask
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.formats.inputs import is_integer, read_results
+from queryinst_vis.formats.mask_tracks import Video
+from queryinst_vis.formats.video_list import VideoList
+from queryinst_vis.formats.video_set import VideoSet
+from queryinst_vis.masks import RLE, to_rle
+from queryinst_vis.utils.progress import show_progress
+
+Frame = tuple[Video, int]
+"""A video and the 0-based index of one of its frames."""
+
+
+def coco_video_entries(videos: VideoList, results: VideoSet) -> Iterator[dict[str, Any]]:
+    """Results track by track, frame by frame; a track's id is its position in their file.
+
+    Raises:
+        InputError: a mask is unreadable or not of its video's size, or there is not one a frame.
+    """
+    image_ids = {
+        (video.id, frame): image_id for image_id, (video, frame) in _frames(videos).items()
+    }
+    for tracks in show_progress(results, "Writing COCO-video"):
+        for track in tracks.detections:
+            for frame in track.sizes.nonzero()[0].tolist():
+                yield {
+                    "image_id": image_ids[tracks.video.id, frame],
+                    "video_id": tracks.video.id,
+                    "track_id": track.id,
+                    "category_id": track.category_id,
+                    "score": track.score,
+                    "bbox": coco_mask.toBbox(track.masks[frame]).tolist(),
+                    "segmentation": track.masks[frame],
+                }
+
+
+def read_coco_video(path: Path, videos: VideoList) -> list[dict[str, Any]]:
+    """YouTube-VIS results, one per track, ordered by track id.
+
+    The score is the mean over the frames that show the track, the class its majority vote
+    (the earliest among equals).
+
+    Raises:
+        InputError: unreadable results, an unknown image or class, a track that an image shows
+            twice, an entry without ``track_id`` or mask, or a mask of another size than its video.
+    """
+    frames = _frames(videos)
+    tracks: dict[tuple[int, int], dict[int, dict]] = defaultdict(dict)
+    for number, entry in enumerate(read_results(path)):
+        place = f"results {path}: entry {number}"
+        video, frame = _frame_of(entry, frames, place)
+        category_id = entry["category_id"]
+        if not is_integer(category_id) or category_id not in videos.categories:
+            raise InputError(f"{place}: category_id {category_id!r} is not in the video set")
+        track_id = entry.get("track_id")
+        if not is_integer(track_id):
+            raise InputError(f"{place}: `track_id` must be an integer, is {track_id!r}")
+        shown = tracks[track_id, video.id]
+        if frame in shown:
+            raise InputError(f"{place}: image {entry['image_id']} shows track {track_id} twice")
+        shown[frame] = {**entry, "segmentation": _mask_of(entry, video, place)}
+    return [
+        _track_entry(videos.videos[video_id], shown)
+        for (_, video_id), shown in sorted(tracks.items(), key=lambda item: item[0])
+    ]
+
+
+def _frames(videos: VideoList) -> dict[int, Frame]:
+    """Every frame of the set by its image id."""
+    every = ((video, frame) for video in videos.videos.values() for frame in range(video.length))
+    return dict(enumerate(every, start=1))
+
+
+def _frame_of(entry: dict, frames: dict[int, Frame], place: str) -> Frame:
+    image_id = entry.get("image_id")
+    if not is_integer(image_id) or image_id not in frames:
+        raise InputError(
+            f"{place}: image_id {image_id!r} is none of 1 to {len(frames)}, the frames of the"
+            " video set in their order"
+        )
+    video, frame = frames[image_id]
+    if entry.get("video_id", video.id) != video.id:
+        raise InputError(
+            f"{place}: image {image_id} is of video {video.id}, not {entry['video_id']!r}"
+        )
+    return video, frame
+
+
+def _mask_of(entry: dict, video: Video, place: str) -> RLE:
+    if not entry.get("segmentation"):
+        raise InputError(f"{place}: has no `segmentation`; boxes alone make no mask track")
+    return to_rle(entry["segmentation"], video.height, video.width, place)
+
+
+def _track_entry(video: Video, shown: dict[int, dict]) -> dict[str, Any]:
+    votes = Counter(shown[frame]["category_id"] for frame in sorted(shown))
+    return {
+        "video_id": video.id,
+        "category_id": votes.most_common(1)[0][0],
+        "score": float(mean(entry["score"] for entry in shown.values())),
+        "segmentations": [
+            shown[frame]["segmentation"] if frame in shown else None
+            for frame in range(video.length)
+        ],
+    }

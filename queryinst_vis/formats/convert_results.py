@@ -1,0 +1,89 @@
+"""From any of the three result formats to any other, by way of YouTube-VIS results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.formats.coco_video import coco_video_entries, read_coco_video
+from queryinst_vis.formats.inputs import read_results
+from queryinst_vis.formats.mots import read_mots, write_mots
+from queryinst_vis.formats.mots_names import MotsNames
+from queryinst_vis.formats.results import write_coco, write_youtube_vis
+from queryinst_vis.formats.video_list import VideoList
+from queryinst_vis.utils.files import check_not_read, new_folder
+
+FORMATS = ("youtube-vis", "mots", "coco-video")
+
+
+def convert_results(
+    src: str | Path,
+    dst: str | Path,
+    gt: str | Path,
+    *,
+    to: str | None = None,
+    first_frame: int | None = None,
+    classes: dict[str, int] | None = None,
+) -> str:
+    """Convert a result file or folder; its own format is found by looking at it.
+
+    Identities and masks survive every way, except that MOTS masks are made disjoint by score
+    and MOTS has no scores: they are 1 when read. Empty masks and tracks without any are left out.
+
+    Args:
+        src: YouTube-VIS or COCO-video results (JSON, or zip with ``results.json``), or a folder
+            with a MOTS text file for every video.
+        dst: file, or for MOTS a folder that does not exist or is empty. Written whole or not at
+            all.
+        gt: YouTube-VIS file with the videos and categories; needs no annotations.
+        to: one of ``FORMATS``; None decides by ``dst``: YouTube-VIS if it ends in .json, MOTS if
+            it has no suffix.
+        first_frame: MOTS number of the first frame of every video, from which on frames are
+            counted; None takes the numbers in the file names, see ``MotsNames``.
+        classes: MOTS classes by name; car is 1, pedestrian or person 2 if not said otherwise.
+
+    Returns:
+        A line that says what was written, and what was lost.
+
+    Raises:
+        InputError: anything that cannot be read, converted or written.
+    """
+    src, dst = Path(src), Path(dst)
+    check_not_read(dst, src, gt)
+    videos = VideoList(gt)
+    origin, target = _format_of(src), to or _format_by_name(dst)
+    if target not in FORMATS:
+        raise InputError(f"format '{target}': choose {', '.join(FORMATS)}")
+    if origin == target:
+        raise InputError(f"{src}: is {origin} already; say with --to what it shall become")
+    if "mots" not in (origin, target) and (first_frame is not None or classes):
+        raise InputError("--first-frame and --class are for MOTS; neither side is")
+    names = MotsNames(videos, first_frame, classes or {}) if "mots" in (origin, target) else None
+    entries: Path | list[dict[str, Any]] = src
+    if origin == "mots":
+        entries = read_mots(src, names)
+    elif origin == "coco-video":
+        entries = read_coco_video(src, videos)
+    wrote = f"wrote {dst}: {target} results"
+    if target == "youtube-vis":
+        write_youtube_vis(dst, entries)
+    elif target == "coco-video":
+        write_coco(dst, coco_video_entries(videos, videos.with_results(entries)))
+    else:
+        with new_folder(dst) as folder:
+            wrote += f"; {write_mots(folder, videos.with_results(entries), names)}"
+    return wrote
+
+
+def _format_of(src: Path) -> str:
+    if src.is_dir():
+        return "mots"
+    first = read_results(src)[0]
+    return "coco-video" if "image_id" in first else "youtube-vis"
+
+
+def _format_by_name(dst: Path) -> str:
+    if dst.suffix not in ("", ".json"):
+        raise InputError(f"{dst}: end it in .json (YouTube-VIS), or say --to {'|'.join(FORMATS)}")
+    return "youtube-vis" if dst.suffix else "mots"

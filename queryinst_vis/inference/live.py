@@ -1,0 +1,179 @@
+"""A live source in; the annotated video, its tracks and their timeline out."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from queryinst_vis.formats.track_store import TrackStore
+from queryinst_vis.inference.track import (
+    TrackSummary,
+    load_tracker,
+    output_files,
+    write_outputs,
+)
+from queryinst_vis.inference.tracker import VideoTracker
+from queryinst_vis.structures import Detections
+from queryinst_vis.utils.frame_progress import with_progress
+from queryinst_vis.utils.interrupt import StopRequest
+from queryinst_vis.utils.prefetch import Latest, finishing
+from queryinst_vis.video.live import Arrival, LiveReader
+from queryinst_vis.video.writer import VideoWriter
+from queryinst_vis.visualization.overlay import Overlay
+
+
+@dataclass(frozen=True)
+class LiveSummary:
+    """What came out of a live source.
+
+    Attributes:
+        tracked: what came out of the frames that were looked at.
+        dropped: frames that came while an earlier one was being looked at, and were left out.
+        median, percentile_95: milliseconds from a frame's arrival to its detections.
+        fault: why the source broke off, or None.
+    """
+
+    tracked: TrackSummary
+    dropped: int
+    median: int
+    percentile_95: int
+    fault: str | None
+
+    def __str__(self) -> str:
+        lines = [
+            str(self.tracked),
+            f"{self.dropped} more frames came while another was looked at, and were dropped",
+            f"from a frame's arrival to its detections: {self.median} ms (median), "
+            f"{self.percentile_95} ms (95th percentile)",
+        ]
+        if self.fault is not None:
+            lines.append(f"the source broke off: {self.fault}")
+        return "\n".join(lines)
+
+
+class Latencies:
+    """Latencies of any number of frames, to the millisecond, in constant memory."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[int] = Counter()
+
+    def add(self, seconds: float) -> None:
+        """Take one into account; what is above a minute counts as a minute."""
+        self._counts[min(round(seconds * 1000), 60_000)] += 1
+
+    def percentile(self, share: float) -> int:
+        """Milliseconds that at least this share, 0..1, of the latencies do not exceed.
+
+        Raises:
+            ValueError: there are none.
+        """
+        wanted, seen = share * self._counts.total(), 0
+        for milliseconds in sorted(self._counts):
+            seen += self._counts[milliseconds]
+            if seen >= wanted:
+                return milliseconds
+        raise ValueError("there are no latencies yet")
+
+
+def track_live(
+    source: str | Path,
+    out_dir: str | Path | None = None,
+    weights: str | Path = "people",
+    *,
+    score_threshold: float | None = None,
+    max_frames: int | None = None,
+    max_size: int | None = None,
+    device: str = "auto",
+    overrides: list[str] | None = None,
+) -> LiveSummary:
+    """Follow the instances of a live source with the least delay, until it ends or Ctrl-C.
+
+    The tracker always goes on with the newest frame; what came while it was busy is dropped. The
+    files are those of ``track_video``, with the frames that were looked at: in the annotated
+    video each is shown from the moment at which it came until the next one, so the video runs in
+    real time, and the masks in ``results.json`` are those of its frames. Memory does not grow.
+
+    The first Ctrl-C (or SIGTERM), and a source that breaks off, end the recording and finish the
+    files; a second Ctrl-C leaves nothing.
+
+    Args:
+        source: what ``LiveReader`` reads.
+        out_dir: folder for the results; made where missing. None: ``out/NAME-OF-SOURCE``.
+        weights, score_threshold, max_size, device, overrides: as for ``track_video``.
+        max_frames: stop after this many frames that were looked at; None: never.
+
+    Raises:
+        InputError: the source, the weights or the overrides cannot be used, or the folder not be
+            written.
+        KeyboardInterrupt: stopped before the first frame came.
+    """
+    reader = LiveReader(source)
+    files = output_files(out_dir or Path("out") / reader.name, reader.name, source)
+    tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
+    latencies = Latencies()
+    with TrackStore() as tracks, StopRequest() as stop:
+        newest = Latest(reader, lambda: stop.requested)
+
+        def annotate(path: Path) -> float:
+            frames = _track_newest(tracker, newest, latencies, max_frames)
+            seconds = _write_video(with_progress(frames, reader.name, None), tracker, tracks, path)
+            return (tracks.length - 1) / seconds if seconds > 0 else 1.0
+
+        start = time.perf_counter()
+        write_outputs(files, tracker.class_names, tracks, annotate)
+        seconds = time.perf_counter() - start
+        tracked = TrackSummary(tracks.length, len(tracks), seconds, tracks.length / seconds, files)
+    return LiveSummary(
+        tracked,
+        newest.dropped,
+        latencies.percentile(0.5),
+        latencies.percentile(0.95),
+        reader.fault,
+    )
+
+
+def _track_newest(
+    tracker: VideoTracker, newest: Latest[Arrival], latencies: Latencies, max_frames: int | None
+) -> Iterator[tuple[float, np.ndarray, Detections]]:
+    """Arrival time, frame and detections of every frame that is looked at."""
+    tracker.reset()
+    for arrival in islice(newest, max_frames):
+        frame = arrival.rgb()
+        detections = tracker.update(frame, arrival.seconds)
+        latencies.add(time.perf_counter() - arrival.seconds)
+        yield arrival.seconds, frame, detections
+
+
+def _write_video(
+    tracked: Iterator[tuple[float, np.ndarray, Detections]],
+    tracker: VideoTracker,
+    tracks: TrackStore,
+    path: Path,
+) -> float:
+    """Write the frames as they were seen in time; return the seconds from first to last.
+
+    Drawing and encoding go on beside the tracking, but at most one frame behind.
+    """
+    overlay = Overlay(tracker.class_names)
+    first = last = None
+
+    def show(looked_at: tuple[float, np.ndarray, Detections]) -> None:
+        seconds, frame, detections = looked_at
+        tracks.add(detections)
+        writer.write(overlay.draw(frame, detections), seconds - first)
+
+    with VideoWriter(path, fps=None) as writer, closing(tracked), finishing(show) as finish:
+        for one in tracked:
+            last = one[0]
+            first = last if first is None else first
+            finish(one)
+        if first is None:  # a source that ends so has raised an InputError
+            raise KeyboardInterrupt
+    return last - first

@@ -1,0 +1,199 @@
+"""ONNX files: detector and embedding as one graph of static size, which runs by itself.
+
+The file's metadata is ``{"format": "queryinst_vis/onnx/1", "config": JSON, "classes": JSON}``; the
+config holds what running the model needs, the classes are the names of the labels.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from queryinst_vis.config import Config, config_to_dict
+from queryinst_vis.errors import InputError
+from queryinst_vis.models.queryinst import QueryInst
+from queryinst_vis.models.roi import RoIExtractor, assign_levels
+from queryinst_vis.utils.files import atomic_path
+
+FORMAT = "queryinst_vis/onnx/1"
+INPUTS = ("images", "image_sizes")
+OPSET = 20  # RoiAlign with half pixels needs 16, DeformConv 19; onnxruntime knows 20 since 1.17
+DIVISOR = 32  # the coarsest map of the backbone has this stride
+
+
+def export_onnx(
+    model: QueryInst, config: Config, path: str | Path, height: int, width: int, batch: int = 1
+) -> list[str]:
+    """Write a model as an ONNX file.
+
+    Inputs, float32: ``images`` ``(B, 3, H, W)``, normalised and padded at right and bottom, and
+    ``image_sizes`` ``(B, 2)``, the height and width of each image without the padding. Outputs,
+    float32, of the last stage for all N queries and K classes:
+
+    * ``class_logits`` ``(B, N, K)``;
+    * ``boxes`` ``(B, N, 4)``, xyxy in input pixels;
+    * ``mask_logits`` ``(B, N, K, 28, 28)``, inside the boxes;
+    * ``queries`` ``(B, N, C)``, which ``tracking.rule=query`` compares;
+    * ``embeddings`` ``(B, N, D)`` of the track head, if the model has one.
+
+    Args:
+        model: as ``load_model`` gives it, on any device; stays as it is.
+        config: of the model; ``model``, ``input``, ``inference`` and ``tracking`` go into the file.
+        path: the file; it appears complete or not at all.
+        height, width: H and W in pixels, in multiples of 32.
+        batch: B.
+
+    Returns:
+        The names of the outputs.
+
+    Raises:
+        InputError: a size that the model cannot have, missing packages, a model that ONNX cannot
+            express, or the file cannot be written.
+    """
+    require_packages("onnx", "onnxscript")
+    _check_size(height, width, batch)
+    graph = _LastStage(copy.deepcopy(model).cpu()).eval()
+    example = (
+        torch.zeros(batch, 3, height, width),
+        torch.tensor([[height, width]], dtype=torch.float32).repeat(batch, 1),
+    )
+    with atomic_path(path) as temporary, _quiet("onnxscript"):
+        program = _translate(graph, example, config)
+        program.model.metadata_props.update(_metadata(config))
+        program.save(temporary)
+    return graph.output_names
+
+
+def require_packages(*names: str) -> None:
+    """Check that optional packages are installed.
+
+    Raises:
+        InputError: some are not; names them, and the extra that brings them.
+    """
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"ONNX needs the packages {', '.join(missing)}: pip install 'queryinst-vis[onnx]'"
+        )
+
+
+def _check_size(height: int, width: int, batch: int) -> None:
+    if batch < 1:
+        raise InputError(f"batch must be 1 or more, got {batch}")
+    near = [max(-(-side // DIVISOR), 1) * DIVISOR for side in (width, height)]
+    if near != [width, height]:
+        raise InputError(
+            f"size {width}x{height}: both sides of the network input must be multiples of "
+            f"{DIVISOR}; {near[0]}x{near[1]} has room for such frames"
+        )
+
+
+@contextmanager
+def _quiet(logger_name: str) -> Iterator[None]:
+    """No warnings of a library about what it does within."""
+    logger = logging.getLogger(logger_name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _translate(
+    graph: _LastStage, example: tuple[Tensor, Tensor], config: Config
+) -> torch.onnx.ONNXProgram:
+    try:
+        return torch.onnx.export(
+            graph,
+            example,
+            input_names=INPUTS,
+            output_names=graph.output_names,
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    except torch.onnx.OnnxExporterError as error:
+        # the error itself is advice for programmers, on many lines
+        reason = str(error.__cause__ or error).partition("\n")[0]
+        raise InputError(
+            f"PyTorch {torch.__version__} cannot express this model in ONNX, with the backbone "
+            f"{config.model.backbone.name}: {reason}"
+        ) from error
+
+
+def _metadata(config: Config) -> dict[str, str]:
+    """What a file needs to run by itself; nothing of data sets, training and this machine."""
+    backbone = replace(config.model.backbone, weights=None)
+    kept = Config(
+        model=replace(config.model, backbone=backbone),
+        input=config.input,
+        inference=config.inference,
+        tracking=config.tracking,
+    )
+    return {
+        "format": FORMAT,
+        "config": json.dumps(config_to_dict(kept)),
+        "classes": json.dumps(config.model.classes),
+    }
+
+
+class _LastStage(nn.Module):
+    """The model as a function of tensors: everything that the last stage says of all queries."""
+
+    def __init__(self, model: QueryInst) -> None:
+        super().__init__()
+        for name, module in list(model.named_modules()):
+            if isinstance(module, RoIExtractor):
+                model.set_submodule(name, _OnnxRoIExtractor(module))
+        self.model = model
+        self.output_names = ["class_logits", "boxes", "mask_logits", "queries"]
+        if model.track_head is not None:
+            self.output_names.append("embeddings")
+
+    def forward(self, images: Tensor, image_sizes: Tensor) -> tuple[Tensor, ...]:
+        output = self.model(images, image_sizes)
+        last = output.stages[-1]
+        batch, count = last.boxes.shape[:2]
+        masks = self.model.mask_logits(-1, output, [torch.arange(count)] * batch)
+        outputs = [last.class_logits, last.boxes, masks.unflatten(0, (batch, count)), last.queries]
+        if self.model.track_head is not None:
+            embeddings = self.model.track_head(output.features, list(last.boxes), list(last.q_star))
+            outputs.append(embeddings.unflatten(0, (batch, count)))
+        return tuple(outputs)
+
+
+class _OnnxRoIExtractor(RoIExtractor):
+    """Pools as the module that it stands for, by operators that ONNX has.
+
+    A level pools the boxes that read it and writes them to their rows: all shapes behind it are
+    static, and unlike pooling every box from every level, no box is pooled twice.
+    """
+
+    def __init__(self, extractor: RoIExtractor) -> None:
+        super().__init__(extractor.roi_size, extractor.sampling_ratio, extractor.finest_stride)
+
+    def forward(self, features: list[Tensor], boxes: list[Tensor]) -> Tensor:
+        image = [values.new_full((len(values), 1), index) for index, values in enumerate(boxes)]
+        flat = torch.cat(boxes)
+        rois = torch.cat((torch.cat(image), flat), dim=1)
+        levels = assign_levels(flat, len(features))
+        pooled = flat.new_zeros(len(rois), features[0].shape[1], self.roi_size, self.roi_size)
+        for level, feature in enumerate(features):
+            mine = torch.nonzero(levels == level).squeeze(1)
+            scale = 1 / (self.finest_stride * 2**level)
+            values = torchvision.ops.roi_align(
+                feature, rois[mine], self.roi_size, scale, self.sampling_ratio, aligned=True
+            )
+            pooled = pooled.index_put((mine,), values)
+        return pooled

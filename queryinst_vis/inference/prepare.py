@@ -1,0 +1,56 @@
+"""How a model runs once it only infers: precision, form and compilation."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+import torch
+
+from queryinst_vis.config import Config
+from queryinst_vis.errors import InputError
+from queryinst_vis.models.cpu.inference_form import to_inference_form
+from queryinst_vis.models.queryinst import QueryInst
+
+DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
+"""What ``inference.precision`` may be, by Lightning Fabric's names."""
+
+
+def prepare(model: QueryInst, config: Config) -> QueryInst:
+    """Make a model faster that will only infer, as ``config.inference`` asks.
+
+    Args:
+        model: on its device; changed in place, it can no longer be trained, saved or moved.
+        config: ``inference.precision`` and ``inference.compile`` are used.
+
+    Raises:
+        InputError: an unknown precision, or no compiler.
+    """
+    to_inference_form(model, inference_dtype(config), not config.inference.compile)
+    if config.inference.compile:
+        _check_compiler(model.queries.device)
+        # the heads' shapes follow from what they find; the backbone's only from the frame's size
+        model.backbone.compile(dynamic=False)
+    return model
+
+
+def _check_compiler(device: torch.device) -> None:
+    name = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if device.type == "cpu" and shutil.which(name) is None:
+        raise InputError(
+            f"inference.compile: on a CPU it takes a C++ compiler, and no '{name}' was found; "
+            "install one, name yours in the environment variable CXX, or leave the option out"
+        )
+
+
+def inference_dtype(config: Config) -> torch.dtype:
+    """The type in which matrices are multiplied.
+
+    Raises:
+        InputError: ``inference.precision`` is none of ``DTYPES``.
+    """
+    precision = config.inference.precision
+    if precision not in DTYPES:
+        raise InputError(f"inference.precision '{precision}': choose one of {', '.join(DTYPES)}")
+    return DTYPES[precision]

@@ -1,0 +1,242 @@
+"""A video in; the annotated video, its tracks and their timeline out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from queryinst_vis.config import InferenceConfig
+from queryinst_vis.errors import InputError
+from queryinst_vis.formats.results import write_tracks
+from queryinst_vis.formats.track_store import TrackStore
+from queryinst_vis.inference.tracker import VideoTracker, load_detector
+from queryinst_vis.structures import Detections
+from queryinst_vis.utils.files import atomic_path
+from queryinst_vis.utils.frame_progress import with_progress
+from queryinst_vis.utils.prefetch import finishing, prefetch
+from queryinst_vis.video.reader import VideoReader
+from queryinst_vis.video.writer import VideoWriter
+from queryinst_vis.visualization.overlay import Overlay
+from queryinst_vis.visualization.timeline import draw_timeline
+
+Files = tuple[Path, Path, Path]
+"""Where the annotated video, the results and the timeline go."""
+
+REMEMBERED = 1000
+"""Tracks that ``track`` keeps in mind unless ``tracking.max_tracks`` says otherwise: those seen
+last. The published tracker keeps all, and so grows with the video."""
+
+SCORE_THRESHOLD = 0.3
+"""Score from which ``track`` shows detections of weights that keep the 0.05 of the benchmarks,
+whose metrics gain by weak detections."""
+
+CUT_THRESHOLD = 4
+"""``tracking.cut_threshold`` of ``track``, unless the user names another."""
+
+_VIDEO_ID = 1  # of the one video in results.json
+
+
+@dataclass(frozen=True)
+class TrackSummary:
+    """What came out of a video.
+
+    Attributes:
+        frames: frames that were looked at.
+        tracks: identities that were found.
+        seconds: wall-clock time for all of them: decoding, tracking, drawing, encoding.
+        fps: frames per second of that time.
+        files: the annotated video, the results and the timeline.
+    """
+
+    frames: int
+    tracks: int
+    seconds: float
+    fps: float
+    files: Files
+
+    def __str__(self) -> str:
+        noun = "track" if self.tracks == 1 else "tracks"
+        counts = f"{self.tracks} {noun} in {self.frames} frames"
+        speed = f"{self.seconds:.1f} s ({self.fps:.1f} frames/s)"
+        return "\n".join([f"{counts}, {speed}", *(f"wrote {path}" for path in self.files)])
+
+
+def track_video(
+    video: str | Path,
+    out_dir: str | Path,
+    weights: str | Path = "people",
+    *,
+    score_threshold: float | None = None,
+    stride: int = 1,
+    max_frames: int | None = None,
+    batch: int = 1,
+    max_size: int | None = None,
+    device: str = "auto",
+    overrides: list[str] | None = None,
+) -> TrackSummary:
+    """Find, segment and follow the instances of a video, and show them.
+
+    Writes three files into ``out_dir``: the annotated video (``NAME-OF-VIDEO.mp4``), the tracks
+    as YouTube-VIS results (``results.json``; video id 1, category id = class index + 1) and a
+    picture of who was there when (``timeline.png``). They appear together when all is done.
+    Memory does not grow with the video's length.
+
+    Args:
+        video: anything that FFmpeg reads.
+        out_dir: folder for the results; made where missing.
+        weights: name of shipped weights, or a checkpoint file.
+        score_threshold: detections below this score, 0..1, are left out; None: the weights' own
+            ``inference.score_threshold``, or ``SCORE_THRESHOLD`` where that is the benchmarks'.
+        stride: look at every that many frames; the annotated video keeps its speed.
+        max_frames: stop after this many; None: all.
+        batch: frames that the network sees at a time; several are faster, on CPUs too.
+        max_size: as for ``VideoTracker.from_pretrained``.
+        device: ``"auto"`` takes the accelerator where there is one.
+        overrides: dotlist changes of the config inside the weights, e.g.
+            ``["tracking.rule=query"]``. Unless they say otherwise, ``tracking.max_tracks`` is
+            ``REMEMBERED`` and ``tracking.cut_threshold`` is ``CUT_THRESHOLD``.
+
+    Raises:
+        InputError: the video, the weights or the overrides cannot be used, or the folder not be
+            written.
+    """
+    reader = VideoReader(video, stride, max_frames)
+    files = output_files(out_dir, reader.path.stem, reader.path)
+    tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
+    return run_tracker(tracker, reader, files, batch)
+
+
+def output_files(out_dir: str | Path, name: str, source: str | Path) -> Files:
+    """The three files that tracking writes, checked not to replace the source.
+
+    Raises:
+        InputError: they would.
+    """
+    out_dir = Path(out_dir)
+    files = (out_dir / f"{name}.mp4", out_dir / "results.json", out_dir / "timeline.png")
+    if Path(source).resolve() in {path.resolve() for path in files}:
+        raise InputError(
+            f"video {source}: the annotated video would replace it; choose another folder than "
+            f"{out_dir} for the results"
+        )
+    return files
+
+
+def load_tracker(
+    weights: str | Path,
+    score_threshold: float | None,
+    max_size: int | None,
+    device: str,
+    overrides: list[str] | None,
+) -> VideoTracker:
+    """The tracker that ``track_video`` means by these arguments."""
+    defaults = [
+        f"tracking.max_tracks={REMEMBERED}",
+        f"tracking.cut_threshold={CUT_THRESHOLD}",
+    ]
+    if score_threshold is not None:
+        defaults.append(f"inference.score_threshold={score_threshold}")
+    overrides = overrides or []
+    detector = load_detector(weights, device, [*defaults, *overrides], max_size)
+    inference = detector.config.inference
+    named = any(override.startswith("inference.score_threshold=") for override in overrides)
+    if (
+        score_threshold is None
+        and not named
+        and inference.score_threshold == InferenceConfig().score_threshold
+    ):
+        inference = replace(inference, score_threshold=SCORE_THRESHOLD)
+        detector.config = replace(detector.config, inference=inference)
+    return VideoTracker(detector)
+
+
+def run_tracker(
+    tracker: VideoTracker, reader: VideoReader, files: Files, batch: int = 1
+) -> TrackSummary:
+    """What ``track_video`` does once the weights are loaded.
+
+    Args:
+        tracker: begins anew with this video.
+        reader: the frames.
+        files: the annotated video, the results and the timeline to write.
+        batch: frames that the network sees at a time.
+
+    Raises:
+        InputError: the video turns out to be damaged, or a file cannot be written.
+    """
+    start = time.perf_counter()
+    with TrackStore() as tracks:
+
+        def annotate(path: Path) -> float:
+            annotate_video(reader, tracker, tracks, path, batch)
+            return reader.fps
+
+        write_outputs(files, tracker.class_names, tracks, annotate)
+        seconds = time.perf_counter() - start
+        return TrackSummary(tracks.length, len(tracks), seconds, tracks.length / seconds, files)
+
+
+def write_outputs(
+    files: Files, class_names: list[str], tracks: TrackStore, annotate: Callable[[Path], float]
+) -> None:
+    """Write the annotated video, and then what was found in it: all three files, or none.
+
+    Args:
+        files: what to write.
+        class_names: names of the labels.
+        tracks: what ``annotate`` fills.
+        annotate: tracks through the video and writes it to the path that it is given; returns
+            its frames per second, the average where they vary.
+    """
+    video_path, results_path, timeline_path = files
+    with (
+        atomic_path(video_path) as video,
+        atomic_path(results_path) as results,
+        atomic_path(timeline_path) as timeline,
+    ):
+        fps = annotate(video)
+        write_tracks(results, tracks, _VIDEO_ID, range(1, len(class_names) + 1))
+        draw_timeline(tracks, class_names, fps, timeline)
+
+
+def annotate_video(
+    reader: VideoReader,
+    tracker: VideoTracker,
+    tracks: TrackStore,
+    path: str | Path,
+    batch: int = 1,
+) -> None:
+    """Track through a video and write it with its instances drawn on; memory does not grow.
+
+    Decoding, tracking, and drawing with encoding run at the same time, frame after frame.
+
+    Args:
+        reader: the frames.
+        tracker: begins anew with this video.
+        tracks: where the tracks go; empty.
+        path: the mp4 to write.
+        batch: frames that the network sees at a time.
+
+    Raises:
+        InputError: the video turns out to be damaged, or ``path`` cannot be written.
+    """
+    tracker.reset()
+    overlay = Overlay(tracker.class_names)
+
+    def show(tracked: tuple[np.ndarray, Detections]) -> None:
+        frame, detections = tracked
+        tracks.add(detections)
+        writer.write(overlay.draw(frame, detections))
+
+    with (
+        VideoWriter(path, reader.fps) as writer,
+        closing(tracker.follow_timed(prefetch(reader.timed(), max(2, batch)), batch)) as tracked,
+        finishing(show, behind=batch) as finish,
+    ):
+        for one in with_progress(tracked, reader.path.name, len(reader)):
+            finish(one)

@@ -1,0 +1,231 @@
+"""From frames to tracks."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from queryinst_vis.checkpoints.weights import load_model
+from queryinst_vis.config import Config
+from queryinst_vis.errors import InputError, InputWarning
+from queryinst_vis.inference.detector import Detector, FrameDetector
+from queryinst_vis.inference.prepare import prepare
+from queryinst_vis.structures import Detections
+from queryinst_vis.tracking.rules import choose_rule
+from queryinst_vis.tracking.tracker import Tracker
+from queryinst_vis.utils.prefetch import Latest, prefetch
+from queryinst_vis.video.cuts import CutDetector
+from queryinst_vis.video.live import LiveReader
+from queryinst_vis.video.reader import VideoReader
+
+
+class VideoTracker:
+    """Online video instance segmentation (paper 3.5): frames in, detections with ids out.
+
+    Args:
+        detector: whose config is followed, but that a query is always one instance
+            (``inference.one_label_per_query``). Where the config names no ``tracking.rule`` and
+            the model has no track head, ``bytetrack`` gives the identities, and an
+            ``InputWarning`` says so.
+
+    Attributes:
+        class_names: names of the labels.
+
+    Raises:
+        InputError: ``tracking.rule`` names a rule that needs a track head and the model has none,
+            or a bad ``tracking`` key.
+
+    Example::
+
+        tracker = VideoTracker.from_pretrained("weights.safetensors")
+        for frame, detections in tracker.stream("video.mp4"):
+            print(detections.track_ids, detections.boxes)
+    """
+
+    def __init__(self, detector: FrameDetector) -> None:
+        config = choose_rule(detector.config, detector.has_track_head)
+        tracking = config.tracking
+        if detector.config.tracking.rule is None and not detector.has_track_head:
+            warnings.warn(
+                f"this model has no track head: tracking.rule={tracking.rule} gives identities by "
+                f"boxes alone, with inference.nms_threshold={config.inference.nms_threshold}",
+                InputWarning,
+                stacklevel=2,
+            )
+        self._tracker = Tracker(tracking)
+        self._cuts = None if tracking.cut_threshold is None else CutDetector(tracking.cut_threshold)
+        self.class_names = list(config.model.classes)
+        # a query under two labels would be two instances with one mask
+        inference = replace(config.inference, one_label_per_query=True)
+        self._detector = copy.copy(detector)  # whose network is shared, and whose config is not
+        self._detector.config = replace(config, inference=inference)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path,
+        device: str | torch.device = "auto",
+        overrides: list[str] | None = None,
+        max_size: int | None = None,
+    ) -> VideoTracker:
+        """A tracker from shipped weights (by name) or from a checkpoint file.
+
+        Args:
+            name_or_path: name of shipped weights, a ``.safetensors`` file, a ``last.ckpt``, or
+                an ``.onnx`` file of ``export_onnx``, which onnxruntime runs.
+            device: ``"auto"`` takes the accelerator where there is one.
+            overrides: dotlist changes, e.g. ``["inference.score_threshold=0.3"]`` or
+                ``["tracking.rule=ocsort"]``.
+            max_size: the network sees frames whose longer side has at most this many pixels:
+                the fewer, the faster and the less detail. It only lowers ``input.test_long``;
+                None leaves that as it is.
+
+        Raises:
+            InputError: the weights or the overrides cannot be used, or they name a rule that needs
+                a track head and there is none; ``max_size`` below 1, or for an ONNX file, whose
+                size is fixed.
+        """
+        return cls(load_detector(name_or_path, device, overrides, max_size))
+
+    def update(self, frame: np.ndarray, time: float | None = None) -> Detections:
+        """Find the instances of the video's next frame and give them their identities.
+
+        Args:
+            frame: ``(H, W, 3)`` uint8 RGB.
+            time: of the frame in seconds from any origin, given for all frames of a video or for
+                none; ``tracking.expire_seconds`` needs it.
+
+        Returns:
+            Detections in pixels of the frame, on the CPU, with ``track_ids`` that are unique
+            in the frame and stay with an instance through the video.
+
+        Raises:
+            InputError: not such a frame, or a time that is not later than the previous one.
+        """
+        ((_, detections),) = self._follow(iter([(time, frame)]), batch=1)
+        return detections
+
+    def follow(
+        self, frames: Iterable[np.ndarray], batch: int = 1
+    ) -> Iterator[tuple[np.ndarray, Detections]]:
+        """Go on with the video's next frames, one after the other, whose times are not known.
+
+        Args:
+            frames: ``(H, W, 3)`` uint8 RGB each.
+            batch: frames that the network sees at a time. Identities are given frame by frame
+                all the same, so the results are those of ``batch=1``, after ``batch`` frames.
+
+        Returns:
+            An iterator of ``(frame, detections)``, the latter as ``update`` gives them.
+
+        Raises:
+            InputError: not such a frame; ``batch`` below 1.
+        """
+        return self.follow_timed(((None, frame) for frame in frames), batch)
+
+    def follow_timed(
+        self, frames: Iterable[tuple[float | None, np.ndarray]], batch: int = 1
+    ) -> Iterator[tuple[np.ndarray, Detections]]:
+        """Like ``follow``, for frames that come with their times, as ``VideoReader.timed`` reads.
+
+        Args:
+            frames: ``(time, frame)``, the time as for ``update``.
+            batch: as for ``follow``.
+
+        Raises:
+            InputError: also a time that is not later than the previous one.
+        """
+        if batch < 1:
+            raise InputError(f"batch must be 1 or more, got {batch}")
+        return self._follow(iter(frames), batch)
+
+    def _follow(
+        self, frames: Iterator[tuple[float | None, np.ndarray]], batch: int
+    ) -> Iterator[tuple[np.ndarray, Detections]]:
+        while group := list(islice(frames, batch)):
+            for _, frame in group:
+                if not isinstance(frame, np.ndarray):
+                    raise InputError(f"a frame must be a numpy array, not {type(frame).__name__}")
+            found = self._detector.detect_frames(
+                [frame for _, frame in group], self._tracker.embedding
+            )
+            for (time, frame), detections in zip(group, found, strict=True):
+                if self._cuts is not None and self._cuts.is_cut(frame):
+                    self._tracker.forget()
+                yield frame, self._tracker.update(detections, time)
+
+    def stream(
+        self, path: str | Path, stride: int = 1, batch: int = 1, live: bool = False
+    ) -> Iterator[tuple[np.ndarray, Detections]]:
+        """Track through a whole video, as one new video.
+
+        The next frames are decoded while the network works. Memory does not grow with the
+        video's length where the config bounds what the tracker remembers
+        (``tracking.max_tracks``).
+
+        Args:
+            path: the video file; with ``live`` whatever ``LiveReader`` reads.
+            stride: use every that many frames.
+            batch: frames that the network sees at a time.
+            live: always go on with the newest frame and leave out those that came meanwhile: a
+                camera, a network stream, a pipe, or a file played at its own pace.
+
+        Returns:
+            An iterator of ``(frame, detections)``: ``(H, W, 3)`` uint8 RGB, and what ``update``
+            says of it.
+
+        Raises:
+            InputError: the video cannot be read; ``stride`` or ``batch`` with ``live``.
+        """
+        if live and (stride, batch) != (1, 1):
+            raise InputError("live tracking takes the newest frame alone: no stride, no batch")
+        if live:
+            frames = ((arrival.seconds, arrival.rgb()) for arrival in Latest(LiveReader(path)))
+        else:
+            frames = prefetch(VideoReader(path, stride=stride).timed(), max(2, batch))
+        self.reset()
+        return self.follow_timed(frames, batch)
+
+    def reset(self) -> None:
+        """Forget all identities: the next frame begins another video."""
+        self._tracker.reset()
+        if self._cuts is not None:
+            self._cuts.reset()
+
+
+def load_detector(
+    name_or_path: str | Path,
+    device: str | torch.device = "auto",
+    overrides: list[str] | None = None,
+    max_size: int | None = None,
+) -> FrameDetector:
+    """The detector of weights; arguments and errors as of ``VideoTracker.from_pretrained``."""
+    if Path(name_or_path).suffix == ".onnx":
+        if max_size is not None:
+            raise InputError(
+                f"max_size: the network input of {name_or_path} is fixed; export the weights "
+                "with a smaller --size instead"
+            )
+        # what exports and runs ONNX files imports this floor, so that it cannot be the reverse
+        from queryinst_vis.inference.onnx_detector import OnnxDetector
+
+        return OnnxDetector(name_or_path, overrides, device)
+    model, config = load_model(name_or_path, device, overrides)
+    if max_size is not None:
+        config = _with_max_size(config, max_size)
+    return Detector(prepare(model, config), config)
+
+
+def _with_max_size(config: Config, max_size: int) -> Config:
+    """The config with frames of at most that longer side; never larger than it had them."""
+    if max_size < 1:
+        raise InputError(f"max_size must be 1 or more, got {max_size}")
+    test_long = min(config.input.test_long, max_size)
+    return replace(config, input=replace(config.input, test_long=test_long))

@@ -1,0 +1,104 @@
+"""Instance masks in their small form (28x28 logits in a box) as pixels of the image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def paste_region(
+    probabilities: np.ndarray,
+    box: Sequence[float],
+    image_size: tuple[int, int],
+    threshold: float = 0.5,
+) -> tuple[np.ndarray, int, int]:
+    """Resample one small mask into the pixels that its box covers, and no others.
+
+    Bilinear sampling inside an axis-aligned box is separable: first all rows, then all columns.
+    The values are those of ``grid_sample(align_corners=False)`` with zero padding, as Mask R-CNN
+    pastes its masks.
+
+    Args:
+        probabilities: ``(h, w)`` float32 mask probabilities in 0..1.
+        box: xyxy in pixels of the image; may reach beyond it.
+        image_size: ``(height, width)`` of the image.
+        threshold: a pixel belongs to the mask from this probability on.
+
+    Returns:
+        ``(region, x, y)``: a bool array and the image coordinates of its top left pixel. Its
+        columns are contiguous, as ``encode_region`` reads them.
+    """
+    height, width = image_size
+    x0, y0, x1, y1 = box
+    left, right = _pixel_span(x0, x1, width)
+    top, bottom = _pixel_span(y0, y1, height)
+    cells = np.zeros(np.add(probabilities.shape, 2), dtype=np.float32)  # zeros all around
+    cells[1:-1, 1:-1] = probabilities
+    rows = _interpolate(cells, *_positions(top, bottom, y0, y1, probabilities.shape[0]))
+    columns = np.ascontiguousarray(rows.T)
+    columns = _interpolate(columns, *_positions(left, right, x0, x1, probabilities.shape[1]))
+    return (columns >= np.float32(threshold)).T, left, top
+
+
+def _pixel_span(low: float, high: float, limit: int) -> tuple[int, int]:
+    """Pixels that a box side can touch, with one pixel to spare for the interpolation."""
+    first = min(max(math.floor(low) - 1, 0), limit)
+    last = max(min(math.ceil(high) + 1, limit), first)
+    return first, last
+
+
+def _positions(
+    first: int, last: int, low: float, high: float, cells: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where pixels lie among the padded cells of a box side: the cell before each, and how far on.
+
+    Args:
+        first, last: of the pixels, ``last`` excluded.
+        low, high: ends of the box side.
+        cells: of the side, without the two of the padding.
+    """
+    extent = max(high - low, 1e-6)
+    centers = np.arange(first, last, dtype=np.float32) + 0.5
+    position = np.clip((centers - low) / extent * cells + 0.5, 0, cells + 1)
+    before = np.minimum(position.astype(np.int64), cells)
+    return before, (position - before).astype(np.float32)
+
+
+def _interpolate(values: np.ndarray, before: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Between rows ``before`` and ``before + 1``, ``share`` of the way.
+
+    Copies of whole rows: as fast as a matrix product, and without the threads of numpy's BLAS,
+    which go on spinning when it is done and take the cores from the network.
+    """
+    near, result = values[before], values[before + 1]
+    result -= near
+    result *= share[:, None]
+    result += near
+    return result
+
+
+def paste_masks(
+    mask_logits: Tensor, boxes: Tensor, image_size: tuple[int, int], threshold: float = 0.5
+) -> Tensor:
+    """Paste ``(N, h, w)`` mask logits into their ``(N, 4)`` boxes: ``(N, H, W)`` bool."""
+    pasted = torch.zeros((len(boxes), *image_size), dtype=torch.bool)
+    regions = paste_regions(mask_logits, boxes, image_size, threshold)
+    for mask, (region, x, y) in zip(pasted.numpy(), regions, strict=True):
+        mask[y : y + region.shape[0], x : x + region.shape[1]] = region
+    return pasted.to(boxes.device)
+
+
+def paste_regions(
+    mask_logits: Tensor, boxes: Tensor, image_size: tuple[int, int], threshold: float = 0.5
+) -> Iterator[tuple[np.ndarray, int, int]]:
+    """``paste_region`` for each of ``(N, h, w)`` mask logits and ``(N, 4)`` boxes.
+
+    On the CPU, whatever the device: for arrays so small the calls cost more than the arithmetic.
+    """
+    probabilities = mask_logits.detach().float().sigmoid().cpu().numpy()
+    for mask, box in zip(probabilities, boxes.tolist(), strict=True):
+        yield paste_region(mask, box, image_size, threshold)

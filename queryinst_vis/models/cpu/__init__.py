@@ -1,0 +1,1 @@
+"""Forms of the model's modules that run faster on a CPU."""

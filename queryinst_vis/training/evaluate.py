@@ -1,0 +1,303 @@
+"""Running a model over a whole set: result files for the field's tools, and scores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.fabric import Fabric
+
+from queryinst_vis.checkpoints.weights import load_for_config
+from queryinst_vis.config import Config
+from queryinst_vis.data.coco import CocoDataset
+from queryinst_vis.data.frames import load_pixels
+from queryinst_vis.data.loader import open_dataset
+from queryinst_vis.data.youtube_vis import TrackRecord, VideoRecord, YouTubeVisDataset
+from queryinst_vis.errors import InputError
+from queryinst_vis.evaluation import evaluate_coco, evaluate_youtube_vis
+from queryinst_vis.formats.annotations import ImageRecord
+from queryinst_vis.formats.results import (
+    coco_entries,
+    write_coco,
+    write_youtube_vis,
+    write_zip,
+    youtube_vis_entries,
+)
+from queryinst_vis.inference.detector import Detector
+from queryinst_vis.inference.prepare import prepare
+from queryinst_vis.inference.tracker import VideoTracker
+from queryinst_vis.models.queryinst import QueryInst
+from queryinst_vis.structures import VideoResult
+from queryinst_vis.tracking.rules import choose_rule
+from queryinst_vis.tracking.tracker import Tracker
+from queryinst_vis.training.launch import gather, launch
+from queryinst_vis.training.log import ProgressDisplay
+from queryinst_vis.utils.files import check_not_read
+from queryinst_vis.utils.prefetch import prefetch
+
+READ_AHEAD = 4  # images that are decoded while the network works
+HEADLINES = ("AP", "AP50", "AP75")
+Entries = list[dict[str, Any]]
+AnySet = CocoDataset | YouTubeVisDataset
+
+
+def test_video(
+    config: Config,
+    weights: str | Path,
+    out: str | Path,
+    zip_path: str | Path | None = None,
+    devices: str | int = "auto",
+    nodes: int = 1,
+    batch: int = 1,
+) -> dict[str, Any] | None:
+    """Track through the videos of ``data.test`` (else ``data.val``) and write the results.
+
+    Args:
+        config: data, input, inference and tracking settings; its model must be that of the
+            weights, whose class names are matched with the file's.
+        weights: a name or a file, as for ``find_weights``.
+        out: YouTube-VIS result JSON.
+        zip_path: the same as evaluation servers want it, or None.
+        devices: processes per node, or ``"auto"``; whole videos are shared out among them.
+        nodes: machines that take part.
+        batch: frames of a video that a network sees at a time; the results are the same.
+
+    Returns:
+        The metrics of ``evaluate_youtube_vis``, or None where the set has no annotations
+        or nothing was detected.
+
+    Raises:
+        InputError: the config, the weights, the set, an image or ``batch`` cannot be used.
+    """
+    _check_batch(batch)
+    fabric = launch(devices, nodes)
+    model, config = load_for_config(config, weights)
+    dataset, annotations = _open_test_set(config, YouTubeVisDataset)
+    _check_output(out, weights, annotations)
+    if zip_path is not None:
+        _check_output(zip_path, weights, annotations, out)
+    model = prepare(model.to(fabric.device), config)
+    entries = predict_videos(fabric, model, config, dataset, batch)
+    metrics = None
+    if fabric.is_global_zero:
+        write_youtube_vis(out, entries)
+        if zip_path is not None:
+            write_zip(out, zip_path)
+        metrics = _score(evaluate_youtube_vis, dataset, annotations, entries)
+    return fabric.broadcast(metrics)
+
+
+def test_image(
+    config: Config,
+    weights: str | Path,
+    out: str | Path,
+    devices: str | int = "auto",
+    nodes: int = 1,
+    batch: int = 1,
+) -> dict[str, dict[str, Any]] | None:
+    """Detect in the images of ``data.test`` (else ``data.val``) and write the results.
+
+    Args:
+        config: as for ``test_video``.
+        weights: a name or a file, as for ``find_weights``.
+        out: COCO result JSON, with boxes and masks.
+        devices: processes per node, or ``"auto"``.
+        nodes: machines that take part.
+        batch: images that a network sees at a time, all padded to one size, which changes the
+            results a little where they differ in size.
+
+    Returns:
+        The metrics of ``evaluate_coco``, or None where the set has no annotations or nothing
+        was detected.
+
+    Raises:
+        InputError: the config, the weights, the set, an image or ``batch`` cannot be used.
+    """
+    _check_batch(batch)
+    fabric = launch(devices, nodes)
+    model, config = load_for_config(config, weights)
+    dataset, annotations = _open_test_set(config, CocoDataset)
+    _check_output(out, weights, annotations)
+    model = prepare(model.to(fabric.device), config)
+    entries = predict_images(fabric, model, config, dataset, batch)
+    metrics = None
+    if fabric.is_global_zero:
+        write_coco(out, entries)
+        metrics = _score(evaluate_coco, dataset, annotations, entries)
+    return fabric.broadcast(metrics)
+
+
+def _score(
+    metric: Callable[[str, Entries], dict[str, Any]],
+    dataset: AnySet,
+    annotations: str,
+    entries: Entries,
+) -> dict[str, Any] | None:
+    """The metrics, where there is something to compare."""
+    return metric(annotations, entries) if entries and dataset.has_annotations else None
+
+
+def open_validation_set(config: Config) -> AnySet | None:
+    """``data.val``, checked to be one that can be scored; None where it is not set.
+
+    Raises:
+        InputError: unreadable, without annotations, without the masks to score with, or videos
+            and a ``tracking`` key that this model cannot be tracked with.
+    """
+    annotations = config.data.val.annotations
+    if annotations is None:
+        return None
+    dataset = open_dataset(config.data.val, config.model.classes)
+    if not dataset.has_annotations:
+        raise InputError(f"data.val.annotations {annotations}: has no annotations to score with")
+    _check_masks(dataset, f"data.val.annotations {annotations}")
+    if isinstance(dataset, YouTubeVisDataset):
+        # find out before the training, not after it
+        Tracker(choose_rule(config, config.model.track.enabled).tracking)
+    return dataset
+
+
+def _check_masks(dataset: AnySet, where: str) -> None:
+    """Find out before the training that masks cannot be scored: some objects have none.
+
+    An image set without any mask is scored by its boxes.
+    """
+    if isinstance(dataset, CocoDataset):
+        instances = [i for image in dataset.images for i in (*image.instances, *image.ignored)]
+        without = [i.id for i in instances if i.segmentation is None]
+        is_mixed = 0 < len(without) < len(instances)
+    else:
+        tracks = [track for video in dataset.videos for track in video.tracks]
+        without = [track.id for track in tracks if _is_boxes_only(track)]
+        is_mixed = bool(without)
+    if is_mixed:
+        raise InputError(
+            f"{where}: annotation {without[0]} has a box and no mask, so masks cannot be scored; "
+            "validate on annotations with masks"
+        )
+
+
+def _is_boxes_only(track: TrackRecord) -> bool:
+    return any(track.boxes) and not any(track.segmentations)
+
+
+def evaluate(
+    fabric: Fabric, model: QueryInst, config: Config, dataset: AnySet
+) -> tuple[float, dict[str, float]]:
+    """Score a model in training on ``data.val``; leaves it in eval mode.
+
+    Returns:
+        The score by which the best weights are chosen (AP of tracks, of masks, or of boxes where
+        the set has no masks; 0..1), and
+        headline metrics by name. Those of rank 0 count; the others return 0 and nothing.
+    """
+    model.eval()
+    annotations = config.data.val.annotations
+    is_video = isinstance(dataset, YouTubeVisDataset)
+    entries = (predict_videos if is_video else predict_images)(fabric, model, config, dataset)
+    if not fabric.is_global_zero:
+        return 0.0, {}
+    if not entries:  # as in the first steps of a training
+        return 0.0, {"AP": 0.0}
+    if is_video:
+        found = evaluate_youtube_vis(annotations, entries)
+        return found["AP"], {name: found[name] for name in HEADLINES}
+    found = evaluate_coco(annotations, entries)
+    return found.get("segm", found["bbox"])["AP"], {
+        f"{kind}_{name}": metrics[name] for kind, metrics in found.items() for name in HEADLINES
+    }
+
+
+def predict_videos(
+    fabric: Fabric, model: QueryInst, config: Config, dataset: YouTubeVisDataset, batch: int = 1
+) -> Entries:
+    """YouTube-VIS result entries of all videos, in their order, the same in every process."""
+    tracker = VideoTracker(Detector(model, config))
+    mine = _share(fabric, dataset.videos)
+    frames = sum(len(video) for _, video in mine)
+    with ProgressDisplay("tracking frames", frames, visible=fabric.is_global_zero) as display:
+        found = []
+        for index, video in mine:
+            result = _track(tracker, video, batch, display)
+            entries = youtube_vis_entries(result, video.id, dataset.category_ids)
+            found.append((index, list(entries)))
+    return _merge(fabric, found)
+
+
+def _track(
+    tracker: VideoTracker, video: VideoRecord, batch: int, display: ProgressDisplay
+) -> VideoResult:
+    tracker.reset()
+    result = VideoResult()
+    frames = _load_ahead((video.frame(index) for index in range(len(video))), batch)
+    for _, detections in tracker.follow(frames, batch):
+        result.add(detections)
+        display.advance()
+    return result
+
+
+def predict_images(
+    fabric: Fabric, model: QueryInst, config: Config, dataset: CocoDataset, batch: int = 1
+) -> Entries:
+    """COCO result entries of all images, in their order, the same in every process."""
+    detector = Detector(model, config)
+    mine = _share(fabric, dataset.images)
+    found = []
+    with ProgressDisplay(
+        "detecting in images", len(mine), visible=fabric.is_global_zero
+    ) as display:
+        frames = _load_ahead((image for _, image in mine), batch)
+        images = iter(mine)
+        while group := list(islice(frames, batch)):
+            for detections in detector.detect_frames(group, embedding=None):
+                index, image = next(images)
+                found.append((index, coco_entries(detections, image.id, dataset.category_ids)))
+                display.advance()
+    return _merge(fabric, found)
+
+
+def _share(fabric: Fabric, items: list[Any]) -> list[tuple[int, Any]]:
+    """This process's share, each with its place in the whole."""
+    return list(enumerate(items))[fabric.global_rank :: fabric.world_size]
+
+
+def _merge(fabric: Fabric, found: list[tuple[int, Entries]]) -> Entries:
+    shares = sorted(gather(fabric, found), key=lambda share: share[0])
+    return [entry for _, entries in shares for entry in entries]
+
+
+def _load_ahead(records: Iterable[ImageRecord], batch: int) -> Iterator[np.ndarray]:
+    """Decode images in a thread while the network works on earlier ones."""
+    return prefetch(map(load_pixels, records), max(READ_AHEAD, batch))
+
+
+def _open_test_set(
+    config: Config, kind: type[CocoDataset] | type[YouTubeVisDataset]
+) -> tuple[Any, str]:
+    """``data.test``, else ``data.val``, as a set of this kind, and its annotation file."""
+    data = config.data.test if config.data.test.annotations else config.data.val
+    if data.annotations is None:
+        raise InputError("data.test.annotations: not set (nor data.val's); name the set to test on")
+    dataset = open_dataset(data, config.model.classes)
+    if not isinstance(dataset, kind):
+        other = "test-image" if isinstance(dataset, CocoDataset) else "test-video"
+        raise InputError(f"{data.annotations}: a set of the other kind; use {other}")
+    return dataset, data.annotations
+
+
+def _check_batch(batch: int) -> None:
+    if batch < 1:
+        raise InputError(f"batch must be 1 or more, got {batch}")
+
+
+def _check_output(path: str | Path, *sources: str | Path) -> None:
+    """Find out before the work, not after it, that a result cannot be written."""
+    path = Path(path)
+    check_not_read(path, *sources)
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise InputError(f"cannot write {path}: choose a file in a folder that can be written")

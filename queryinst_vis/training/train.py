@@ -1,0 +1,367 @@
+"""The training loop, on Lightning Fabric."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from queryinst_vis.checkpoints.training_state import (
+    TrainingState,
+    load_training_state,
+    save_training_state,
+)
+from queryinst_vis.checkpoints.transfer import initialise_from
+from queryinst_vis.checkpoints.weights import (
+    check_same_model,
+    differences,
+    load_exactly,
+    save_weights,
+)
+from queryinst_vis.config import Config
+from queryinst_vis.data.loader import train_loader
+from queryinst_vis.data.v2_samples import Transforms
+from queryinst_vis.errors import InputError
+from queryinst_vis.inference.detector import check_inference
+from queryinst_vis.losses.criterion import Criterion
+from queryinst_vis.models.build import build_model, load_backbone_weights
+from queryinst_vis.models.cpu.training_form import to_training_form
+from queryinst_vis.models.queryinst import QueryInst
+from queryinst_vis.structures import Batch
+from queryinst_vis.training.average import WeightAverage
+from queryinst_vis.training.evaluate import evaluate, open_validation_set
+from queryinst_vis.training.launch import launch
+from queryinst_vis.training.log import MetricsLog, ProgressDisplay
+from queryinst_vis.training.recipe import check_recipe, settle_precision
+from queryinst_vis.training.schedule import (
+    build_optimizer,
+    load_moments,
+    moments_by_name,
+    set_learning_rate,
+)
+from queryinst_vis.training.step import TrainingStep
+from queryinst_vis.utils.files import atomic_path
+from queryinst_vis.utils.interrupt import StopRequest
+
+
+def train(
+    config: Config,
+    work_dir: str | Path,
+    resume: bool = False,
+    devices: str | int = "auto",
+    nodes: int = 1,
+    pretrained_backbone: bool = False,
+    transforms: Transforms | None = None,
+) -> None:
+    """Train a model, with everything that the run leaves behind in ``work_dir``.
+
+    ``config.yaml``, ``metrics.csv`` and TensorBoard events, ``last.ckpt`` to go on from,
+    ``best.safetensors`` by the score on ``data.val``, and ``final.safetensors``.
+
+    A step is one update of the weights from ``accumulate`` batches of every process. All its
+    random choices follow from the seed and the step's number, so an interrupted run that is
+    resumed ends with the very weights of an uninterrupted one.
+
+    Args:
+        config: the recipe, the model and the data.
+        work_dir: a new folder, or that of the run to resume.
+        resume: go on from ``last.ckpt``.
+        devices: processes per node, or ``"auto"``.
+        nodes: machines that take part.
+        pretrained_backbone: let timm fetch the backbone's ImageNet weights, once per machine.
+        transforms: augmentation in the style of ``torchvision.transforms.v2``, after that of
+            ``input.transforms``: any callable that takes and returns what
+            ``data.v2_samples.Sample`` describes. To resume exactly it must draw from the global
+            generators of torch, numpy or Python.
+
+    Raises:
+        InputError: bad recipe, data or weights, a folder that holds a run already (or none to
+            resume), or a loss that is no longer finite.
+        SystemExit: Ctrl-C or SIGTERM; the state has been saved.
+    """
+    check_recipe(config.train)
+    work_dir = Path(work_dir)
+    state = _open_run(work_dir, config, resume)
+    config = settle_precision(config, state.config if state else None)
+    fabric = launch(devices, nodes, config.train.precision)
+    trainer = Trainer(fabric, config, work_dir, state, pretrained_backbone, transforms)
+    fabric.barrier()  # every process has looked at the folder before the first one writes
+    trainer.run()
+
+
+def _open_run(work_dir: Path, config: Config, resume: bool) -> TrainingState | None:
+    """The state to go on from; None for a run that starts at step 0."""
+    exists = (work_dir / "config.yaml").exists()
+    if exists and not resume:
+        raise InputError(
+            f"work dir {work_dir}: holds a run already; go on with --resume or name another folder"
+        )
+    if not resume:
+        return None
+    if not exists:
+        raise InputError(f"work dir {work_dir}: holds no run to resume; start without --resume")
+    checkpoint = work_dir / "last.ckpt"
+    if not checkpoint.exists():  # stopped before its first checkpoint
+        return None
+    state = load_training_state(checkpoint)
+    check_same_model(config, state.config, f"checkpoint {checkpoint}")
+    return state
+
+
+class Trainer:
+    """One process's part in a run.
+
+    Args:
+        fabric: launched.
+        config: of the run.
+        work_dir: where rank 0 writes.
+        state: what to go on from, or None to start at step 0.
+        pretrained_backbone: let timm fetch the backbone's weights for a new run.
+        transforms: see ``train``.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        config: Config,
+        work_dir: Path,
+        state: TrainingState | None,
+        pretrained_backbone: bool = False,
+        transforms: Transforms | None = None,
+    ) -> None:
+        self.fabric = fabric
+        self.config, self.recipe = config, config.train
+        self.work_dir = work_dir
+        self.step = state.step if state else 0
+        self.best = state.best if state else None
+        check_inference(config)
+        criterion = Criterion(config.losses, config.model.mask.parallel)
+        self.validation_set = open_validation_set(config)
+        self.batches = self._open_batches(transforms)
+        self.display = ProgressDisplay(
+            "training", self.recipe.max_steps, self.step, self.recipe.log_every, self._is_first
+        )
+        self.model = self._build_model(state, pretrained_backbone and state is None)
+        if fabric.device.type == "cpu":
+            to_training_form(self.model)
+        module = TrainingStep(self.model, criterion, config.losses.track, self.recipe.both_ways)
+        optimizer = build_optimizer(self.model, self.recipe)
+        self.module, self.optimizer = fabric.setup(module, optimizer)
+        if state:  # only now, because the setup moves the parameters to their device
+            load_moments(self.optimizer, self.model, state.moments)
+        self.average = self._open_average(state)
+        self.window = _Window()
+        self.log: MetricsLog | None = None  # of the first process
+
+    @property
+    def _is_first(self) -> bool:
+        return self.fabric.is_global_zero
+
+    def _open_batches(self, transforms: Transforms | None) -> Iterator[Batch]:
+        start = self.step * self.recipe.accumulate
+        rank, processes = self.fabric.global_rank, self.fabric.world_size
+        return iter(train_loader(self.config, start, rank, processes, transforms))
+
+    def _build_model(self, state: TrainingState | None, pretrained_backbone: bool) -> QueryInst:
+        torch.manual_seed(self.config.seed)
+        model = build_model(self.config, pretrained_backbone)
+        if state:
+            load_exactly(model, state.model, f"checkpoint {self.work_dir / 'last.ckpt'}")
+            for key, (new, old) in differences(self.config, state.config).items():
+                self.display.say(f"resumed with another {key}: {new} (was {old})")
+            return model
+        if self.config.model.backbone.weights:
+            load_backbone_weights(model, self.config.model.backbone.weights)
+        if self.recipe.init_weights:
+            for line in initialise_from(model, self.config, self.recipe.init_weights):
+                self.display.say(line)
+        return model
+
+    def _open_average(self, state: TrainingState | None) -> WeightAverage | None:
+        decay = self.recipe.average_decay
+        if not decay:
+            return None
+        return WeightAverage(self.model, decay, self.step, state.average if state else None)
+
+    @property
+    def _published(self) -> QueryInst:
+        """The model to score and keep: the average, where there is one."""
+        return self.average.model if self.average else self.model
+
+    def run(self) -> None:
+        """Train to the last step, or until asked to stop."""
+        if self._is_first:
+            _write_config(self.work_dir / "config.yaml", self.config)
+            self.log = MetricsLog(self.work_dir, self.step)
+        evaluated = None
+        self.module.train()
+        with StopRequest() as stop, self.display:
+            while self.step < self.recipe.max_steps:
+                self._update()
+                if self._is_due(self.recipe.eval_every):
+                    evaluated = self._evaluate()
+                if self._is_due(self.recipe.checkpoint_every):
+                    self._save_state()
+                if self._agree(stop.requested):
+                    self._stop()
+            if evaluated != self.step:
+                self._evaluate()
+        self._save_state()
+        if self._is_first:
+            save_weights(self.work_dir / "final.safetensors", self._published, self.config)
+            self.log.close()
+        self.fabric.barrier()  # whoever comes back may read the files
+        self.display.say(f"done: weights in {self.work_dir / 'final.safetensors'}")
+
+    def _is_due(self, every: int) -> bool:
+        return every > 0 and self.step % every == 0
+
+    def _update(self) -> None:
+        """One step: the gradients of ``accumulate`` batches, clipped, and the update."""
+        begin = time.monotonic()
+        torch.manual_seed(self._step_seed())
+        rate = set_learning_rate(self.optimizer, self.step, self.recipe)
+        losses = self._add_gradients()
+        norm = self.fabric.clip_gradients(
+            self.module,
+            self.optimizer,
+            max_norm=self.recipe.clip_norm,
+            error_if_nonfinite=False,  # checked here, with a message that names the loss
+        )
+        if not norm.isfinite():  # the same in every process, unlike the losses
+            self._fail(losses, norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.average:
+            self.average.update(self.model)
+        self.step += 1
+        self.window.add(losses, norm, time.monotonic() - begin)
+        note = self._log(rate) if self._is_due(self.recipe.log_every) else None
+        self.display.advance(note)
+
+    def _step_seed(self) -> int:
+        """Seed of dropout and the like: another one for every step and process."""
+        sequence = np.random.SeedSequence([self.config.seed, self.step, self.fabric.global_rank])
+        return int(sequence.generate_state(1)[0])
+
+    def _add_gradients(self) -> dict[str, Tensor]:
+        """Backward passes of one step; returns its mean losses."""
+        parts = self.recipe.accumulate
+        means: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.fabric.device))
+        for part in range(parts):
+            batch = next(self.batches).to(self.fabric.device)
+            with self.fabric.no_backward_sync(self.module, enabled=part < parts - 1):
+                losses = self.module(batch)
+                self.fabric.backward(sum(losses.values()) / parts)
+            for name, loss in losses.items():
+                means[name] = means[name] + loss.detach() / parts
+        return means
+
+    def _fail(self, losses: dict[str, Tensor], norm: Tensor) -> None:
+        bad = [
+            f"{name} is {value.item()}" for name, value in losses.items() if not value.isfinite()
+        ]
+        reason = bad[0] if bad else f"the gradient norm is {norm.item()}"
+        raise InputError(
+            f"training diverged at step {self.step}: {reason}; lower train.lr or train.clip_norm, "
+            "or lengthen train.warmup_steps"
+        )
+
+    def _log(self, rate: float) -> str:
+        """Log the means over the processes since the last time; returns them in short."""
+        metrics = self.window.close(self.fabric) | {"lr": rate}
+        if self._is_first:
+            self.log.write(self.step, metrics)
+        return (
+            f"loss {metrics['loss']:.3f}  lr {rate:.2e}  {metrics['seconds_per_step']:.2f} s/step"
+        )
+
+    def _evaluate(self) -> int:
+        """Score the model, keep it if it is the best so far; returns the step."""
+        if self.validation_set is not None:
+            try:
+                with self.display.paused():
+                    score, metrics = evaluate(
+                        self.fabric, self._published, self.config, self.validation_set
+                    )
+            except Exception:
+                self._save_state()  # a set that cannot be scored must not cost the training
+                raise
+            self.module.train()
+            if self._is_first:
+                self.log.write(self.step, {f"val/{name}": m for name, m in metrics.items()})
+                self._keep_best(score)
+            self.display.say(
+                f"step {self.step}: "
+                + "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+            )
+        return self.step
+
+    def _keep_best(self, score: float) -> None:
+        if self.best is None or score > self.best:
+            self.best = score
+            save_weights(self.work_dir / "best.safetensors", self._published, self.config)
+
+    def _save_state(self) -> None:
+        if self._is_first:
+            state = TrainingState(
+                self.step,
+                self.best,
+                self.config,
+                self.model.state_dict(),
+                moments_by_name(self.optimizer, self.model),
+                self.average.model.state_dict() if self.average else None,
+            )
+            save_training_state(self.work_dir / "last.ckpt", state)
+
+    def _agree(self, stop: bool) -> bool:
+        """Whether any process was asked to stop."""
+        flag = torch.tensor(float(stop), device=self.fabric.device)
+        return bool(self.fabric.all_reduce(flag, reduce_op="sum") > 0)
+
+    def _stop(self) -> None:
+        self._save_state()
+        raise SystemExit(
+            f"stopped after step {self.step}; go on with: --work-dir {self.work_dir} --resume"
+        )
+
+
+class _Window:
+    """Means over the steps since it was last closed."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._steps, self._seconds = 0, 0.0
+
+    def add(self, losses: dict[str, Tensor], norm: Tensor, seconds: float) -> None:
+        """One more step; nothing is read back from the device yet."""
+        values = {f"loss/{name}": value for name, value in losses.items()} | {"grad_norm": norm}
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0) + value.detach()
+        self._steps += 1
+        self._seconds += seconds
+
+    def close(self, fabric: Fabric) -> dict[str, float]:
+        """The means, over steps and processes, and the seconds that a step took."""
+        sums = torch.stack(list(self._sums.values()))
+        means = fabric.all_reduce(sums / self._steps, reduce_op="mean").tolist()
+        metrics = dict(zip(self._sums, means, strict=True))
+        total = sum(value for name, value in metrics.items() if name.startswith("loss/"))
+        seconds = self._seconds / self._steps
+        self._reset()
+        return {"loss": total, **metrics, "seconds_per_step": seconds}
+
+
+def _write_config(path: Path, config: Config) -> None:
+    with atomic_path(path) as temporary:
+        OmegaConf.save(OmegaConf.structured(config), temporary)
