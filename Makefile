@@ -1,7 +1,7 @@
 # make demo               set up, render a clip of moving shapes and track it: out/demo/
 # make demo VIDEO=a.mp4   set up and track people in a video of yours: out/a/
 # make test               set up and run the tests
-# make lint               check style and formatting
+# make lint               check style, formatting and types
 # make setup              only install what these need
 # make clean              remove outputs and caches (not the virtual environment)
 #
@@ -38,6 +38,7 @@ test: $(INSTALLED_DEV)
 lint: $(INSTALLED_DEV)
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
 
 setup: $(INSTALLED_DEV)
 
