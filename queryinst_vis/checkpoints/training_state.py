@@ -16,11 +16,13 @@ from torch import Tensor
 
 from queryinst_vis.config import Config, config_from_dict, config_to_dict
 from queryinst_vis.errors import InputError
-from queryinst_vis.training.schedule import Moments
 from queryinst_vis.utils.files import atomic_path
 
 FORMAT = "queryinst_vis-training/2"
 ZIP_MAGIC = b"PK"  # torch.save writes zip archives
+
+Moments = dict[str, dict[str, Tensor]]
+"""The optimiser's state of every parameter, by the parameter's name."""
 
 
 @dataclass

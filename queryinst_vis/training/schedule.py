@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import AdamW, Optimizer
 
+from queryinst_vis.checkpoints.training_state import Moments
 from queryinst_vis.config import TrainConfig
-
-Moments = dict[str, dict[str, Tensor]]  # of every parameter, by its name
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
