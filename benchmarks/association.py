@@ -56,8 +56,8 @@ from queryinst_vis.evaluation.tracking_metrics import COUNTS
 from queryinst_vis.formats.results import youtube_vis_entries
 from queryinst_vis.structures import VideoResult
 from queryinst_vis.tracking import RULES, Tracker
-from queryinst_vis.training.log import ProgressDisplay
 from queryinst_vis.utils.files import write_json_atomically
+from queryinst_vis.utils.progress import ProgressBar
 
 THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 """Detections of a lower score are not shown to the tracker."""
@@ -219,12 +219,12 @@ def perform_all(runs: list[Run], jobs: int) -> list[Row]:
     spawn = multiprocessing.get_context("spawn")
     with (
         ProcessPoolExecutor(jobs, spawn) as pool,
-        ProgressDisplay("tracking with every setting", len(runs)) as display,
+        ProgressBar("tracking with every setting", len(runs)) as progress,
     ):
         rows = []
         for found in pool.map(perform, runs):
             rows += found
-            display.advance(f"{found[0]['rule']} on {found[0]['set']}")
+            progress.advance(note=f"{found[0]['rule']} on {found[0]['set']}")
     return rows
 
 

@@ -29,9 +29,9 @@ from queryinst_vis.models.postprocess import select_queries
 from queryinst_vis.models.queryinst import QueryInst, pick_queries
 from queryinst_vis.models.suppression import suppress_boxes, suppress_masks
 from queryinst_vis.structures import Detections
-from queryinst_vis.training.log import ProgressDisplay
 from queryinst_vis.utils.files import atomic_path
 from queryinst_vis.utils.prefetch import prefetch
+from queryinst_vis.utils.progress import ProgressBar
 
 LOWEST_SCORE = 0.05
 """Weaker detections are not cached."""
@@ -144,7 +144,7 @@ def _detect_in_set(
     model.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     videos = test_set.open(config).videos
     total = sum(len(video) for video in videos)
-    with ProgressDisplay(f"detecting in {test_set.name}", total) as display:
+    with ProgressBar(f"detecting in {test_set.name}", total) as progress:
         found = {}
         for video in videos:
             found[video.id] = []
@@ -159,7 +159,7 @@ def _detect_in_set(
                 )
                 [queries] = pick_queries(last.queries, [chosen])
                 found[video.id].append({**vars(detections), "queries": queries.float().cpu()})
-                display.advance()
+                progress.advance()
     return found
 
 

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from queryinst_vis.evaluation.average_precision import METRICS
 from queryinst_vis.evaluation.report import print_metrics
-from queryinst_vis.utils.progress import show_progress
+from queryinst_vis.utils.progress import ProgressBar, show_progress
 
 
 def metrics_of(ap, classes):
@@ -60,3 +60,27 @@ def test_a_bar_appears_only_when_it_takes_long():
     assert list(show_progress([1, 2, 3], "Comparing", delay=0, console=slow)) == [1, 2, 3]
     assert quick.file.getvalue() == ""
     assert "Comparing" in slow.file.getvalue()
+
+
+def test_without_a_terminal_steps_print_lines(capsys):
+    with ProgressBar("training", total=20, done=10, line_every=5) as bar:
+        for step in range(10):
+            bar.advance(note=f"loss {step}")
+    bar.print("done")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("  ")[:2] for line in lines] == [
+        ["training 15/20", "loss 4"],
+        ["training 20/20", "loss 9"],
+        ["done"],
+    ]
+    with ProgressBar("training", total=20, visible=False) as bar:
+        bar.advance(20)
+        bar.print("done")
+    assert capsys.readouterr().err == ""
+
+
+def test_bytes_leave_one_line(capsys):
+    with ProgressBar("people.safetensors", total=2_000_000, unit="bytes") as bar:
+        bar.advance(2_000_000)
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "people.safetensors" in line and "2.0/2.0 MB" in line

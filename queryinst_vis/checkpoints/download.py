@@ -11,17 +11,8 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-
 from queryinst_vis.errors import InputError
+from queryinst_vis.utils.progress import ProgressBar
 
 BLOCK = 1 << 20  # bytes that are read at once
 TIMEOUT = 30  # seconds without a byte
@@ -127,20 +118,12 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
 
 def _copy(response: HTTPResponse, file: IO[bytes], done: int, total: int | None) -> int:
     """Copy the response into the file, with a bar on standard error; returns the bytes."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
+    name = urlsplit(response.url).path.rpartition("/")[2]
     copied = 0
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        name = urlsplit(response.url).path.rpartition("/")[2]
-        task = progress.add_task(name, completed=done, total=total)
+    with ProgressBar(name, total, unit="bytes", done=done) as progress:
         while block := response.read(BLOCK):
             copied += file.write(block)
-            progress.update(task, advance=len(block))
+            progress.advance(len(block))
     return copied
 
 

@@ -24,8 +24,8 @@ from queryinst_vis.data.transforms import to_network_input
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.annotations import ImageRecord
 from queryinst_vis.models.queryinst import QueryInst
-from queryinst_vis.training.log import ProgressDisplay
 from queryinst_vis.utils.device import choose_device
+from queryinst_vis.utils.progress import ProgressBar
 
 CONFIDENT = 0.3  # from this score on a query counts as used
 CALIBRATION_IMAGES = 500  # at most, spread evenly over the set
@@ -84,13 +84,13 @@ def pick_most_used(source: Source, count: int) -> list[int]:
     images = _calibration_images(source)
     model = build_for_inference(source.config, source.weights, "checkpoint").to(choose_device())
     uses = torch.zeros(len(model.queries))
-    with ProgressDisplay("watching the queries at work", len(images)) as display:
+    with ProgressBar("watching the queries at work", len(images)) as progress:
         for image in images:
             scores = _class_scores(model, source.config, load_pixels(image))
             best = scores[:, shared or slice(None)].amax(dim=1)
             # the mean of the scores is below 1: it decides between equal counts only
             uses += (best >= CONFIDENT) + best / len(images)
-            display.advance()
+            progress.advance()
     return sorted(uses.topk(min(count, len(uses))).indices.tolist())
 
 

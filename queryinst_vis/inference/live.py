@@ -21,9 +21,9 @@ from queryinst_vis.inference.track import (
 )
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.structures import Detections
-from queryinst_vis.utils.frame_progress import with_progress
 from queryinst_vis.utils.interrupt import StopRequest
 from queryinst_vis.utils.prefetch import Latest, finishing
+from queryinst_vis.utils.progress import show_progress
 from queryinst_vis.video.live import Arrival, LiveReader
 from queryinst_vis.video.writer import VideoWriter
 from queryinst_vis.visualization.overlay import Overlay
@@ -123,7 +123,9 @@ def track_live(
 
         def annotate(path: Path) -> float:
             frames = _track_newest(tracker, newest, latencies, max_frames)
-            seconds = _write_video(with_progress(frames, reader.name, None), tracker, tracks, path)
+            seconds = _write_video(
+                show_progress(frames, reader.name, unit="frames", delay=0), tracker, tracks, path
+            )
             return (tracks.length - 1) / seconds if seconds > 0 else 1.0
 
         start = time.perf_counter()

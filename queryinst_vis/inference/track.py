@@ -17,8 +17,8 @@ from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.tracker import VideoTracker, load_detector
 from queryinst_vis.structures import Detections
 from queryinst_vis.utils.files import atomic_path
-from queryinst_vis.utils.frame_progress import with_progress
 from queryinst_vis.utils.prefetch import finishing, prefetch
+from queryinst_vis.utils.progress import show_progress
 from queryinst_vis.video.reader import VideoReader
 from queryinst_vis.video.writer import VideoWriter
 from queryinst_vis.visualization.overlay import Overlay
@@ -238,5 +238,5 @@ def annotate_video(
         closing(tracker.follow_timed(prefetch(reader.timed(), max(2, batch)), batch)) as tracked,
         finishing(show, behind=batch) as finish,
     ):
-        for one in with_progress(tracked, reader.path.name, len(reader)):
+        for one in show_progress(tracked, reader.path.name, len(reader), unit="frames", delay=0):
             finish(one)

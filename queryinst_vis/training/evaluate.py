@@ -35,9 +35,9 @@ from queryinst_vis.structures import VideoResult
 from queryinst_vis.tracking.rules import choose_rule
 from queryinst_vis.tracking.tracker import Tracker
 from queryinst_vis.training.launch import gather, launch
-from queryinst_vis.training.log import ProgressDisplay
 from queryinst_vis.utils.files import check_not_read
 from queryinst_vis.utils.prefetch import prefetch
+from queryinst_vis.utils.progress import ProgressBar
 
 READ_AHEAD = 4  # images that are decoded while the network works
 HEADLINES = ("AP", "AP50", "AP75")
@@ -219,24 +219,24 @@ def predict_videos(
     tracker = VideoTracker(Detector(model, config))
     mine = _share(fabric, dataset.videos)
     frames = sum(len(video) for _, video in mine)
-    with ProgressDisplay("tracking frames", frames, visible=fabric.is_global_zero) as display:
+    with ProgressBar("tracking frames", frames, visible=fabric.is_global_zero) as progress:
         found = []
         for index, video in mine:
-            result = _track(tracker, video, batch, display)
+            result = _track(tracker, video, batch, progress)
             entries = youtube_vis_entries(result, video.id, dataset.category_ids)
             found.append((index, list(entries)))
     return _merge(fabric, found)
 
 
 def _track(
-    tracker: VideoTracker, video: VideoRecord, batch: int, display: ProgressDisplay
+    tracker: VideoTracker, video: VideoRecord, batch: int, progress: ProgressBar
 ) -> VideoResult:
     tracker.reset()
     result = VideoResult()
     frames = _load_ahead((video.frame(index) for index in range(len(video))), batch)
     for _, detections in tracker.follow(frames, batch):
         result.add(detections)
-        display.advance()
+        progress.advance()
     return result
 
 
@@ -247,16 +247,14 @@ def predict_images(
     detector = Detector(model, config)
     mine = _share(fabric, dataset.images)
     found = []
-    with ProgressDisplay(
-        "detecting in images", len(mine), visible=fabric.is_global_zero
-    ) as display:
+    with ProgressBar("detecting in images", len(mine), visible=fabric.is_global_zero) as progress:
         frames = _load_ahead((image for _, image in mine), batch)
         images = iter(mine)
         while group := list(islice(frames, batch)):
             for detections in detector.detect_frames(group, embedding=None):
                 index, image = next(images)
                 found.append((index, coco_entries(detections, image.id, dataset.category_ids)))
-                display.advance()
+                progress.advance()
     return _merge(fabric, found)
 
 

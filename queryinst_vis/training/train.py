@@ -38,7 +38,7 @@ from queryinst_vis.structures import Batch
 from queryinst_vis.training.average import WeightAverage
 from queryinst_vis.training.evaluate import evaluate, open_validation_set
 from queryinst_vis.training.launch import launch
-from queryinst_vis.training.log import MetricsLog, ProgressDisplay
+from queryinst_vis.training.log import MetricsLog
 from queryinst_vis.training.recipe import check_recipe, settle_precision
 from queryinst_vis.training.schedule import (
     build_optimizer,
@@ -49,6 +49,7 @@ from queryinst_vis.training.schedule import (
 from queryinst_vis.training.step import TrainingStep
 from queryinst_vis.utils.files import atomic_path
 from queryinst_vis.utils.interrupt import StopRequest
+from queryinst_vis.utils.progress import ProgressBar
 
 
 def train(
@@ -145,8 +146,12 @@ class Trainer:
         criterion = Criterion(config.losses, config.model.mask.parallel)
         self.validation_set = open_validation_set(config)
         self.batches = self._open_batches(transforms)
-        self.display = ProgressDisplay(
-            "training", self.recipe.max_steps, self.step, self.recipe.log_every, self._is_first
+        self.progress = ProgressBar(
+            "training",
+            self.recipe.max_steps,
+            done=self.step,
+            line_every=self.recipe.log_every,
+            visible=self._is_first,
         )
         self.model = self._build_model(state, pretrained_backbone and state is None)
         if fabric.device.type == "cpu":
@@ -175,13 +180,13 @@ class Trainer:
         if state:
             load_exactly(model, state.model, f"checkpoint {self.work_dir / 'last.ckpt'}")
             for key, (new, old) in differences(self.config, state.config).items():
-                self.display.say(f"resumed with another {key}: {new} (was {old})")
+                self.progress.print(f"resumed with another {key}: {new} (was {old})")
             return model
         if self.config.model.backbone.weights:
             load_backbone_weights(model, self.config.model.backbone.weights)
         if self.recipe.init_weights:
             for line in initialise_from(model, self.config, self.recipe.init_weights):
-                self.display.say(line)
+                self.progress.print(line)
         return model
 
     def _open_average(self, state: TrainingState | None) -> WeightAverage | None:
@@ -202,7 +207,7 @@ class Trainer:
             self.log = MetricsLog(self.work_dir, self.step)
         evaluated = None
         self.module.train()
-        with StopRequest() as stop, self.display:
+        with StopRequest() as stop, self.progress:
             while self.step < self.recipe.max_steps:
                 self._update()
                 if self._is_due(self.recipe.eval_every):
@@ -218,7 +223,7 @@ class Trainer:
             save_weights(self.work_dir / "final.safetensors", self._published, self.config)
             self.log.close()
         self.fabric.barrier()  # whoever comes back may read the files
-        self.display.say(f"done: weights in {self.work_dir / 'final.safetensors'}")
+        self.progress.print(f"done: weights in {self.work_dir / 'final.safetensors'}")
 
     def _is_due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
@@ -244,7 +249,7 @@ class Trainer:
         self.step += 1
         self.window.add(losses, norm, time.monotonic() - begin)
         note = self._log(rate) if self._is_due(self.recipe.log_every) else None
-        self.display.advance(note)
+        self.progress.advance(note=note)
 
     def _step_seed(self) -> int:
         """Seed of dropout and the like: another one for every step and process."""
@@ -287,7 +292,7 @@ class Trainer:
         """Score the model, keep it if it is the best so far; returns the step."""
         if self.validation_set is not None:
             try:
-                with self.display.paused():
+                with self.progress.paused():
                     score, metrics = evaluate(
                         self.fabric, self._published, self.config, self.validation_set
                     )
@@ -298,7 +303,7 @@ class Trainer:
             if self._is_first:
                 self.log.write(self.step, {f"val/{name}": m for name, m in metrics.items()})
                 self._keep_best(score)
-            self.display.say(
+            self.progress.print(
                 f"step {self.step}: "
                 + "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
             )

@@ -1,43 +1,166 @@
-"""A progress bar for work that turns out to be long."""
+"""Progress bars of long work, all on standard error."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Literal, TypeVar
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.text import Text
 
 Item = TypeVar("Item")
+Unit = Literal["items", "steps", "frames", "bytes"]
+
+
+class ProgressBar:
+    """Shows how far the work is and how long it will still take.
+
+    In a terminal it is a bar. Elsewhere ``steps`` print a line now and then, and other units one
+    line at the end.
+
+    Args:
+        description: what is being done.
+        total: how much there is to do; None if unknown.
+        unit: what is counted: ``"steps"``, ``"frames"`` (shown with frames per second) or
+            ``"bytes"`` (shown with the transfer rate).
+        done: how much was done before.
+        line_every: without a terminal, print a line after that many steps; None: ten lines in all.
+        visible: False prints nothing (for all processes but the first).
+
+    Example::
+
+        with ProgressBar("training", total=1000) as bar:
+            for _ in range(1000):
+                bar.advance(note="loss 0.5")
+    """
+
+    def __init__(
+        self,
+        description: str,
+        total: int | None,
+        unit: Unit = "steps",
+        done: int = 0,
+        line_every: int | None = None,
+        visible: bool = True,
+    ) -> None:
+        self._console = Console(stderr=True)
+        self._visible = visible
+        self._prints_lines = visible and unit == "steps" and not self._console.is_terminal
+        self._line_every = line_every or max((total or 0) // 10, 1)
+        self._first, self._begin = done, time.monotonic()
+        self._bar = Progress(
+            *_columns(unit, total),
+            console=self._console,
+            disable=self._prints_lines or not visible,
+        )
+        self._bar.add_task(description, total=total, completed=done, note="")
+
+    def __enter__(self) -> ProgressBar:
+        self._begin = time.monotonic()
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hide the bar, so that another one can be shown."""
+        self._bar.stop()
+        yield
+        self._bar.start()
+
+    def advance(self, amount: int = 1, note: str | None = None) -> None:
+        """Count ``amount`` more as done; ``note`` replaces the text beside the bar."""
+        (task,) = self._bar.tasks
+        note = task.fields["note"] if note is None else note
+        self._bar.update(task.id, advance=amount, note=note)
+        done = int(task.completed)
+        if self._prints_lines and task.total is not None and done % self._line_every == 0:
+            pace = (time.monotonic() - self._begin) / (done - self._first)
+            left = timedelta(seconds=round(pace * (task.total - done)))
+            self.print(f"{task.description} {done}/{int(task.total)}  {note}  {left} left")
+
+    def print(self, line: str) -> None:
+        """Print a line, above the bar."""
+        if self._visible:
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def show_progress(
     items: Iterable[Item],
     description: str,
+    total: int | None = None,
+    unit: Unit = "items",
     delay: float = 3.0,
     console: Console | None = None,
-    total: int | None = None,
 ) -> Iterator[Item]:
-    """Iterate with a bar on standard error that appears after ``delay`` seconds, if at all.
+    """Iterate with a bar that appears only when it takes long.
 
     Args:
-        items: a collection, or any iterable with ``total``.
+        items: what to iterate over.
         description: stands before the bar.
-        delay: in seconds.
+        total: number of items; None: ``len(items)``, or unknown where it has no length.
+        unit: what the items are.
+        delay: seconds before the bar appears. It disappears at the end, but for a delay of 0.
         console: where to draw; standard error if None.
-        total: how many items there are; ``len(items)`` if None.
     """
-    progress = Progress(console=console or Console(stderr=True), transient=True)
-    task = progress.add_task(description, total=len(items) if total is None else total)
-    start, shown = time.monotonic(), False
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    bar = Progress(
+        *_columns(unit, total), console=console or Console(stderr=True), transient=delay > 0
+    )
+    task = bar.add_task(description, total=total, note="")
+    begin, is_shown = time.monotonic(), delay == 0
+    if is_shown:
+        bar.start()
     try:
         for item in items:
+            if not is_shown and time.monotonic() - begin >= delay:
+                bar.start()
+                is_shown = True
             yield item
-            progress.advance(task)
-            if not shown and time.monotonic() - start >= delay:
-                progress.start()
-                shown = True
+            bar.advance(task)
     finally:
-        if shown:
-            progress.stop()
+        if is_shown:
+            bar.stop()
+
+
+def _columns(unit: Unit, total: int | None) -> list[ProgressColumn]:
+    left = TimeElapsedColumn() if total is None else TimeRemainingColumn()
+    counted: dict[Unit, list[ProgressColumn]] = {
+        "items": [TaskProgressColumn(), left],
+        "steps": [
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            left,
+            TextColumn("{task.fields[note]}", markup=False),
+        ],
+        "frames": [MofNCompleteColumn(), _FrameRateColumn(), left],
+        "bytes": [DownloadColumn(), TransferSpeedColumn(), left],
+    }
+    return [TextColumn("{task.description}", markup=False), BarColumn(), *counted[unit]]
+
+
+class _FrameRateColumn(ProgressColumn):
+    """Frames per second, once there is something to measure."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f} frames/s")
