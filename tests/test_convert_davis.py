@@ -140,10 +140,10 @@ def test_meta_names_the_classes_of_objects(davis, tmp_path):
 @pytest.mark.parametrize(
     ("meta", "message"),
     [
-        ({}, "'videos' is missing"),
-        ({"videos": {"bear": {}}}, "video bear: 'objects' is missing"),
+        ({}, "`videos` is missing"),
+        ({"videos": {"bear": {}}}, "video bear: `objects` is missing"),
         ({"videos": {"bear": {"objects": {"x": {}}}}}, "bear: object 'x' is not a palette index"),
-        ({"videos": {"bear": {"objects": {"1": {}}}}}, "object 1: 'category' is missing"),
+        ({"videos": {"bear": {"objects": {"1": {}}}}}, "object 1: `category` is missing"),
         (
             {"videos": {"bear": {"objects": {"1": {"category": "cat"}}}}},
             "object 2 of this sequence is not in",

@@ -170,14 +170,14 @@ def test_a_shape_without_a_pixel_is_absent(convert, tmp_path):
         (shape("car", [[1, 1], [math.nan, 5], [3, 3]]), "must be lists of finite numbers"),
         (shape("car", box(*A), kind="circle"), "a circle has 2 points, this one 4"),
         (shape("car", [[5, 5], [5, 5]], kind="circle"), "radii 0, 0 are not positive"),
-        (shape("car", [[5, 5], [9, 9]], kind="mask"), "'mask' is missing"),
+        (shape("car", [[5, 5], [9, 9]], kind="mask"), "`mask` is missing"),
         (shape("car", [[5, 5], [9, 9]], kind="mask", mask="?"), "'mask' is not base64"),
         (shape("car", [[5, 5], [9, 9]], kind="mask", mask=""), "'mask': not readable as an image"),
         (shape("car", [[5, 5], [9, 9]], kind="mask", mask="AAAA"), "'mask': not readable as an"),
         (shape("car", box(*A), group="x"), "group_id 'x' is not a whole number"),
-        ({"points": box(*A)}, "'label' is missing"),
-        ({"label": "car"}, "'points' is missing"),
-        ("car", "expected an object, found str"),
+        ({"points": box(*A)}, "`label` is missing"),
+        ({"label": "car"}, "`points` is missing"),
+        ("car", "must be an object, is a str"),
     ],
 )
 def test_broken_shapes_are_named_by_file_and_place(refused, tmp_path, broken, message):
@@ -274,7 +274,7 @@ def test_broken_or_missing_files_are_refused(refused, tmp_path):
     (folder / "1.json").write_text("{")
     assert "v/1.json: not readable as JSON" in refused()
     (folder / "1.json").write_text("[]")
-    assert "v/1.json: expected an object" in refused()
+    assert "v/1.json: must be an object" in refused()
 
 
 def test_command_line(tmp_path, capsys):

@@ -172,7 +172,7 @@ def changed(place, value):
         (["videos", 0, "height"], 0, "video 7: a size of 80x0 pixels is not possible"),
         (["annotations", 1, "video_id"], 8, "annotations[1]: unknown video_id 8"),
         (["annotations", 1, "category_id"], 2, "annotations[1]: unknown category_id 2"),
-        (["annotations", 1], "x", "annotations[1]: expected an object, found str"),
+        (["annotations", 1], "x", "annotations[1]: must be an object, is a str"),
         (
             ["annotations", 0, "segmentations"],
             None,

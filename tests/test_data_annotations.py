@@ -195,11 +195,14 @@ COCO_FAULTS = {
         lambda c: c["categories"][1].update(name="dog"),
         ["category name dog", "twice"],
     ),
-    "no categories": (lambda c: c.pop("categories"), ["'categories' is missing"]),
-    "text for an id": (lambda c: c["images"][0].update(id="70"), ["'id' is '70'", "int"]),
-    "no height": (lambda c: c["images"][0].pop("height"), ["image 70", "'height' is missing"]),
+    "no categories": (lambda c: c.pop("categories"), ["`categories` is missing"]),
+    "text for an id": (
+        lambda c: c["images"][0].update(id="70"),
+        ["`id` must be of type int, is '70'"],
+    ),
+    "no height": (lambda c: c["images"][0].pop("height"), ["image 70", "`height` is missing"]),
     "no area": (lambda c: c["images"][0].update(width=0), ["image 70", "0x48"]),
-    "no object": (lambda c: c["annotations"].append(5), ["annotations", "found int"]),
+    "no object": (lambda c: c["annotations"].append(5), ["annotations", "is a int"]),
     "RLE of another size": (
         lambda c: c["annotations"][1].update(segmentation=OTHER_SIZE),
         ["annotation 44", "[80, 48]", "[48, 80]"],

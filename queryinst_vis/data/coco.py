@@ -10,14 +10,12 @@ from queryinst_vis.formats.annotations import (
     ImageRecord,
     Instance,
     check_folder,
-    check_unique,
     known_annotations,
     match_classes,
     parse_shape,
     read_annotations,
-    require,
-    require_size,
 )
+from queryinst_vis.formats.fields import check_unique, require, require_size
 
 
 class CocoDataset:

@@ -12,15 +12,14 @@ from queryinst_vis.formats.annotations import (
     ImageRecord,
     Instance,
     check_folder,
-    check_unique,
     known_annotations,
     match_classes,
     one_a_frame,
     parse_shape,
     read_annotations,
-    require,
-    require_size,
 )
+from queryinst_vis.formats.fields import check_unique, require, require_size
+from queryinst_vis.formats.names import video_name
 
 
 @dataclass(frozen=True)
@@ -147,8 +146,9 @@ def _read_video(entry: Any, folder: Path, where: str) -> VideoRecord:
     length = entry.get("length", len(names))
     if length != len(names):
         raise InputError(f"{here}: 'length' is {length} but it lists {len(names)} file_names")
-    name = Path(names[0]).parent.name or str(identity)
-    return VideoRecord(identity, name, height, width, [folder / name for name in names])
+    return VideoRecord(
+        identity, video_name(entry), height, width, [folder / name for name in names]
+    )
 
 
 def _read_track(

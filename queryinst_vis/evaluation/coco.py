@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 import warnings
-from collections.abc import Iterable
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from rich.console import Console
 
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.evaluation.average_precision import METRICS, mean_defined, none_if_undefined
+from queryinst_vis.formats.fields import is_box, is_finite
 from queryinst_vis.formats.inputs import (
     GroundTruth,
     PlacedEntries,
@@ -135,7 +133,7 @@ def _is_filled(value: Any) -> bool:
 def _check_annotations(truth: GroundTruth) -> None:
     for place, annotation in truth.annotations:
         _check_box(annotation["bbox"], place)
-        if not _are_finite([annotation["area"]]):
+        if not is_finite(annotation["area"]):
             raise InputError(f"{place}: `area` must be a number, is {annotation['area']!r}")
         if annotation["id"] == 0:
             warnings.warn(
@@ -146,11 +144,7 @@ def _check_annotations(truth: GroundTruth) -> None:
 
 
 def _check_box(box: Any, place: str) -> None:
-    if not isinstance(box, list | tuple) or len(box) != 4 or not _are_finite(box):
+    if not is_box(box):
         raise InputError(
             f"{place}: `bbox` must be four finite numbers x, y, width, height, is {box!r}"
         )
-
-
-def _are_finite(values: Iterable[Any]) -> bool:
-    return all(isinstance(value, Real) and math.isfinite(value) for value in values)

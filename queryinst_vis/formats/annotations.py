@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.formats.fields import check_unique, lookup, require
 from queryinst_vis.utils.files import read_json
 
 Box = tuple[float, float, float, float]
-Value = TypeVar("Value")
 
 
 class _HasId(Protocol):
@@ -71,50 +71,6 @@ def read_annotations(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"annotation file {path}: expected an object with 'images' or 'videos'")
     return content
-
-
-def require(entry: Any, key: str, kind: type[Value], where: str) -> Value:
-    """``entry[key]``, which must be there and of type ``kind``.
-
-    Raises:
-        InputError: it is not; ``where`` names the file and the entry.
-    """
-    if not isinstance(entry, dict):
-        raise InputError(f"{where}: expected an object, found {type(entry).__name__}")
-    if key not in entry:
-        raise InputError(f"{where}: '{key}' is missing")
-    value = entry[key]
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise InputError(f"{where}: '{key}' is {value!r:.40}, expected {kind.__name__}")
-    return value
-
-
-def require_size(entry: dict[str, Any], where: str) -> tuple[int, int]:
-    """``(height, width)`` in pixels of an image or a video entry.
-
-    Raises:
-        InputError: one is missing or not a positive integer.
-    """
-    height, width = (require(entry, side, int, where) for side in ("height", "width"))
-    if min(height, width) < 1:
-        raise InputError(f"{where}: a size of {width}x{height} pixels is not possible")
-    return height, width
-
-
-def lookup(table: dict[int, Value], key: int, what: str, where: str) -> Value:
-    """``table[key]``, or an InputError that names the unknown id."""
-    if key not in table:
-        raise InputError(f"{where}: unknown {what} {key}")
-    return table[key]
-
-
-def check_unique(keys: Iterable[Hashable], what: str, where: str) -> None:
-    """Raise an InputError that names the first key which comes twice."""
-    seen = set()
-    for key in keys:
-        if key in seen:
-            raise InputError(f"{where}: {what} {key} occurs twice")
-        seen.add(key)
 
 
 def match_classes(

@@ -16,7 +16,8 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.inputs import is_integer, read_results
+from queryinst_vis.formats.fields import is_integer
+from queryinst_vis.formats.inputs import read_results
 from queryinst_vis.formats.mask_tracks import Video
 from queryinst_vis.formats.video_list import VideoList
 from queryinst_vis.formats.video_set import VideoSet

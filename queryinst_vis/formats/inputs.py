@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 import zipfile
 import zlib
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import IO, Any
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.formats.fields import is_finite, is_integer
 from queryinst_vis.formats.json_stream import light_content
 from queryinst_vis.utils.files import read_json
 
@@ -239,19 +238,6 @@ def _check_ids(
         value = entry[key]
         if not isinstance(value, Hashable) or value not in known:
             raise InputError(f"{place}: {key} {value!r} is not in the ground truth")
-
-
-def is_finite(value: Any) -> bool:
-    """Whether a value of a file is a number that a float can hold."""
-    try:
-        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # an integer of hundreds of digits
-        return False
-
-
-def is_integer(value: Any) -> bool:
-    """Whether a value of a file is a whole number, which true and false are not."""
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _require(entry: Any, keys: Iterable[str], place: str) -> None:

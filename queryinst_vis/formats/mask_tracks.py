@@ -12,7 +12,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.inputs import PlacedEntries, is_finite, is_integer
+from queryinst_vis.formats.fields import is_finite, is_integer
+from queryinst_vis.formats.inputs import PlacedEntries
 from queryinst_vis.masks import RLE
 from queryinst_vis.masks.rle import to_rles
 

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from queryinst_vis.data.convert.mots import IGNORE_CLASS
-from queryinst_vis.data.convert.to_mots import frame_numbers, sequence_names
+from queryinst_vis.data.convert.to_mots import frame_numbers
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.mask_tracks import Video
+from queryinst_vis.formats.names import sequence_names
 from queryinst_vis.formats.video_list import VideoList
 
 CLASS_NUMBERS = {"car": 1, "pedestrian": 2, "person": 2}

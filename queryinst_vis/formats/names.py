@@ -1,22 +1,41 @@
-"""Which videos a number was measured on: names and a checksum that two people can compare."""
+"""How videos are called, and a checksum that stands for a set of them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 
 def video_name(video: dict[str, Any]) -> str:
-    """Name of a YouTube-VIS video entry: the folder of its frames.
+    """Name of an entry of ``videos`` (YouTube-VIS) or ``images`` (COCO).
 
-    Clips that were cut from one sequence share its folder, and so its name. Without a folder it
-    is the first file's name, which is also the name of a COCO image; without files ``video ID``.
+    A video is named by the folder of its frames, so clips that were cut from one sequence share
+    a name. Without a folder the first file's name stands in, which is also the name of an image;
+    without files ``video ID``.
     """
     path = PurePosixPath(_first_file(video) or f"video {video.get('id')}")
     is_video = "file_names" in video and path.parent.name
     return str(path.parent if is_video else path)
+
+
+def sequence_names(videos: Sequence[dict[str, Any]]) -> list[str]:
+    """Names by which files and folders for the videos can be called, as MOTS does.
+
+    The last part of ``video_name``, without leading dots. Where several videos share it, the id
+    follows; where frames lie in no folder, or in one that cannot be printed, the id alone stands.
+    """
+    folders = [PurePosixPath(_first_file(v) or "").parent.name.lstrip(".") for v in videos]
+    uses = Counter(folders)
+    names = []
+    for video, folder in zip(videos, folders, strict=True):
+        if not folder or not folder.isprintable():
+            names.append(str(video["id"]))
+        else:
+            names.append(folder if uses[folder] == 1 else f"{folder}-{video['id']}")
+    return names
 
 
 def videos_checksum(videos: Iterable[dict[str, Any]]) -> str:

@@ -77,7 +77,7 @@ class VideoSet:
         categories: class name by category id, ids ascending.
         videos: every video of the ground truth by ascending id, also those without tracks.
         names: name by video id, each of its own.
-        checksum: of the set of videos, see ``fingerprint.videos_checksum``.
+        checksum: of the set of videos, see ``names.videos_checksum``.
     """
 
     def __init__(self, gt: str | Path | dict, results: str | Path | list) -> None:

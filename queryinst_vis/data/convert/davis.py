@@ -11,7 +11,7 @@ from queryinst_vis.data.convert.folders import image_files, image_size, subfolde
 from queryinst_vis.data.convert.palette import read_palette_indices
 from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder, describe
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.annotations import require
+from queryinst_vis.formats.fields import require
 from queryinst_vis.masks import RLE, encode_rle
 from queryinst_vis.utils.files import read_json, write_json_atomically
 from queryinst_vis.utils.progress import show_progress

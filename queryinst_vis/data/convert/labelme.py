@@ -26,7 +26,7 @@ from queryinst_vis.data.convert.outlines import (
 )
 from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder, describe
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.annotations import check_unique, require
+from queryinst_vis.formats.fields import check_unique, require
 from queryinst_vis.masks import RLE
 from queryinst_vis.utils.files import read_json, write_json_atomically
 from queryinst_vis.utils.progress import show_progress

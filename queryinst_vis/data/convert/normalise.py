@@ -11,15 +11,12 @@ from pycocotools import mask as coco_mask
 from queryinst_vis.data.convert.youtube_vis import check_two_names, describe, youtube_vis_to_coco
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.annotations import (
-    check_unique,
-    lookup,
     match_classes,
     one_a_frame,
     parse_box,
     read_annotations,
-    require,
-    require_size,
 )
+from queryinst_vis.formats.fields import check_unique, lookup, require, require_size
 from queryinst_vis.masks.rle import RLE, to_rles
 from queryinst_vis.utils.files import write_json_atomically
 from queryinst_vis.utils.progress import show_progress

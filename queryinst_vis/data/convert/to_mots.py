@@ -19,7 +19,8 @@ from queryinst_vis.data.convert.folders import IMAGE_SUFFIXES
 from queryinst_vis.data.convert.mots import IDS_PER_CLASS, IGNORE_CLASS
 from queryinst_vis.data.convert.normalise import category_names, read_normalised
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.annotations import check_unique
+from queryinst_vis.formats.fields import check_unique
+from queryinst_vis.formats.names import sequence_names
 from queryinst_vis.masks import RLE, decode_rle, encode_rle
 from queryinst_vis.utils.files import new_folder
 from queryinst_vis.utils.progress import show_progress
@@ -178,19 +179,6 @@ def _sequences(
             elif box is not None:
                 lost["boxes without a mask left out"] += 1
     return list(sequences.values())
-
-
-def sequence_names(videos: list[dict[str, Any]]) -> list[str]:
-    """The folder of each video's frames, with its id where that alone is no good name."""
-    folders = [Path(video["file_names"][0]).parent.name.lstrip(".") for video in videos]
-    uses = Counter(folders)
-    names = []
-    for video, folder in zip(videos, folders, strict=True):
-        if not folder or not folder.isprintable():
-            names.append(str(video["id"]))
-        else:
-            names.append(folder if uses[folder] == 1 else f"{folder}-{video['id']}")
-    return names
 
 
 def frame_numbers(file_names: list[str]) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Container
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 from queryinst_vis.data.tools.findings import Finding, Place, refuse_errors
 from queryinst_vis.formats.annotations import read_annotations
+from queryinst_vis.formats.fields import has_area, is_integer
 from queryinst_vis.formats.names import video_name
 
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
@@ -126,21 +126,6 @@ def parse_set(content: dict[str, Any], found: list[Finding]) -> AnnotationSet:
             if _has_known_ids(entry, kind, entries, categories, found):
                 annotations.get(entry[f"{kind}_id"], []).append(_parse_annotation(entry, kind))
     return AnnotationSet(kind, content, categories, media, annotations, annotated)
-
-
-def is_integer(value: Any) -> bool:
-    """Whether a JSON value is a whole number (``true`` and ``false`` are none)."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_finite(value: Any) -> bool:
-    """Whether a JSON value is a number that a float can hold."""
-    try:
-        return (
-            isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        )
-    except OverflowError:  # an integer of hundreds of digits
-        return False
 
 
 def _entries_by_id(content: dict[str, Any], name: str, found: list[Finding]) -> dict[int, dict]:
@@ -300,11 +285,6 @@ def _parse_annotation(entry: dict[str, Any], kind: str) -> Annotation:
     if segmentations is None and isinstance(boxes, list):
         segmentations = [None] * len(boxes)
     return Annotation(entry, segmentations, boxes, areas)
-
-
-def has_area(box: Any) -> bool:
-    """Whether a JSON value is a box (x, y, width, height) with an area."""
-    return isinstance(box, list) and len(box) == 4 and all(map(is_finite, box)) and min(box[2:]) > 0
 
 
 def boxes_alone(annotation: Annotation) -> dict[int, list[float]]:

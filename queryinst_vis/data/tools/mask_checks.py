@@ -12,11 +12,10 @@ from queryinst_vis.data.tools.annotation_set import (
     Annotation,
     Medium,
     boxes_alone,
-    is_finite,
-    is_integer,
 )
 from queryinst_vis.data.tools.findings import Finding, Place, describe_place
 from queryinst_vis.errors import InputError
+from queryinst_vis.formats.fields import is_box, is_finite, is_integer
 from queryinst_vis.masks import to_rle
 from queryinst_vis.masks.rle import RLE, to_rles
 from queryinst_vis.masks.run_lengths import is_counts, sum_runs
@@ -245,7 +244,7 @@ def _check_box(box: Any, mask: RLE | None, place: Place, found: list[Finding]) -
         if mask is not None:
             found.append(Finding("mask without box", place, "has a mask, but the box is null"))
         return
-    if not isinstance(box, list) or len(box) != 4 or not all(map(is_finite, box)):
+    if not is_box(box):
         message = f"{box!r:.60} is not [x, y, width, height]"
         found.append(Finding("broken box", place, message))
     elif mask is None:

@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from queryinst_vis.data.tools.annotation_set import AnnotationSet, Medium, is_finite, is_integer
+from queryinst_vis.data.tools.annotation_set import AnnotationSet, Medium
 from queryinst_vis.data.tools.findings import Finding, Place
 from queryinst_vis.data.tools.mask_checks import check_masks, check_repetitions
+from queryinst_vis.formats.fields import is_finite, is_integer
 from queryinst_vis.masks import RLE
 from queryinst_vis.utils.progress import show_progress
 

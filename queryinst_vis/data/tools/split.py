@@ -18,7 +18,7 @@ def split_set(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Divide a file into a large and a small part with all classes in both, where possible.
 
-    Videos are told by their names (``fingerprint.video_name``): clips of one sequence stay
+    Videos are told by their names (``names.video_name``): clips of one sequence stay
     together, and neither ids nor the order of the file matter. The names' SHA-256 decides: class
     by class, the rarest first, the small part takes the lowest hashes among the sequences that
     no rarer class has placed, until it has its share of the class (iterative stratification,
@@ -33,7 +33,7 @@ def split_set(
 
     Returns:
         Contents of the large and of the small part; ``info.split`` says how they came about and
-        holds each part's checksum (``fingerprint.videos_checksum``).
+        holds each part's checksum (``names.videos_checksum``).
 
     Raises:
         InputError: ``fraction`` is out of range, or there are not two sequences to part.

@@ -1,0 +1,99 @@
+"""Checks of single values in JSON files, which every reader of a format shares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping
+from numbers import Integral, Real
+from typing import Any, TypeGuard, TypeVar
+
+from queryinst_vis.errors import InputError
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+def is_integer(value: Any) -> TypeGuard[int]:
+    """Whether a value is a whole number, from JSON or NumPy; ``True`` and ``False`` are not."""
+    return type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool))
+
+
+def is_finite(value: Any) -> TypeGuard[float]:
+    """Whether a value is a number that a float can hold; ``True`` and ``False`` are not."""
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return False
+
+
+def is_box(value: Any) -> TypeGuard[list[float]]:
+    """Whether a value is ``[x, y, width, height]`` in finite numbers; the size may be 0."""
+    return isinstance(value, list | tuple) and len(value) == 4 and all(map(is_finite, value))
+
+
+def has_area(box: Any) -> TypeGuard[list[float]]:
+    """Whether a value is ``[x, y, width, height]`` with a width and a height above 0."""
+    return is_box(box) and min(box[2:]) > 0
+
+
+def shortened(value: Any, limit: int = 40) -> str:
+    """``repr`` of a value, cut off, as error messages quote it."""
+    return repr(value)[:limit]
+
+
+def require(entry: Any, key: str, kind: type[Value], where: str) -> Value:
+    """``entry[key]``, which must be there and of type ``kind``.
+
+    Args:
+        entry: should be an object (a dict).
+        key: of the value.
+        kind: ``int``, ``str``, ``list``, ...; ``True`` and ``False`` are of none of them.
+        where: file and entry, for error messages.
+
+    Raises:
+        InputError: ``entry`` is no object, lacks the key, or has another type of value there.
+    """
+    if not isinstance(entry, dict):
+        raise InputError(f"{where}: must be an object, is a {type(entry).__name__}")
+    if key not in entry:
+        raise InputError(f"{where}: `{key}` is missing")
+    value = entry[key]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise InputError(f"{where}: `{key}` must be of type {kind.__name__}, is {shortened(value)}")
+    return value
+
+
+def require_size(entry: Any, where: str) -> tuple[int, int]:
+    """``(height, width)`` in pixels of an image or a video entry.
+
+    Raises:
+        InputError: one is missing or not a positive integer.
+    """
+    height, width = (require(entry, side, int, where) for side in ("height", "width"))
+    if min(height, width) < 1:
+        raise InputError(f"{where}: a size of {width}x{height} pixels is not possible")
+    return height, width
+
+
+def lookup(table: Mapping[Key, Value], key: Key, what: str, where: str) -> Value:
+    """``table[key]``.
+
+    Raises:
+        InputError: the table lacks the key, which the message calls ``what``.
+    """
+    if key not in table:
+        raise InputError(f"{where}: unknown {what} {key}")
+    return table[key]
+
+
+def check_unique(keys: Iterable[Hashable], what: str, where: str) -> None:
+    """Refuse a key that comes twice.
+
+    Raises:
+        InputError: names the first such key.
+    """
+    seen = set()
+    for key in keys:
+        if key in seen:
+            raise InputError(f"{where}: {what} {key} occurs twice")
+        seen.add(key)
