@@ -197,7 +197,7 @@ def test_ids_end_at_999_of_a_class(write):
     content = disjoint_set()
     content["annotations"] = content["annotations"][:1] * 1000
     source, target = write(content)
-    assert "video 1 has more than 999 objects" in refusal(convert_to_mots, source, target)
+    assert "video 1: more than 999 objects" in refusal(convert_to_mots, source, target)
 
 
 def test_a_set_without_annotations_is_refused(write):

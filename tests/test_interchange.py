@@ -393,7 +393,7 @@ def test_a_class_without_number_is_refused(convert):
 
 def test_more_tracks_than_mots_ids_are_refused(convert):
     results = [detection([LEFT, None], category_id=CAR)] * 1000
-    with pytest.raises(InputError, match="entry 999: track 1000 of its class and video"):
+    with pytest.raises(InputError, match="entry 999: more than 999 objects of MOTS class 1 in one"):
         convert(video_set(video(1, "a")), results, "mots")
 
 

@@ -8,8 +8,7 @@ from typing import Any
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.coco_video import coco_video_entries, read_coco_video
 from queryinst_vis.formats.inputs import read_results
-from queryinst_vis.formats.mots import read_mots, write_mots
-from queryinst_vis.formats.mots_names import MotsNames
+from queryinst_vis.formats.mots_results import MotsNames, read_mots, write_mots
 from queryinst_vis.formats.results import write_coco, write_youtube_vis
 from queryinst_vis.formats.video_list import VideoList
 from queryinst_vis.utils.files import check_not_read, new_folder

@@ -1,195 +1,147 @@
-"""MOTS result folders: a text file per sequence, ``frame id class height width rle`` a line.
+"""The MOTS format (MOTSChallenge, KITTI MOTS): object ids, text files, masks without overlap.
 
-Masks of a frame never overlap; scores do not exist.
+A sequence is a text file with one mask a line, ``frame id class height width rle``, or a folder of
+16-bit PNGs whose pixels hold the ids. An id is class * 1000 + number, and a pixel has one owner.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from queryinst_vis.data.convert.mots import IDS_PER_CLASS, IGNORE_CLASS
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.mask_tracks import MaskTrack
-from queryinst_vis.formats.mots_names import MotsNames, MotsSequence
-from queryinst_vis.formats.video_set import VideoSet
 from queryinst_vis.masks import RLE, decode_rle, encode_rle, to_rle
-from queryinst_vis.utils.progress import show_progress
+
+CLASS_NAMES = ("car", "person")
+"""MOTS classes 1 and 2, under the names that COCO and YouTube-VIS use."""
+
+CLASS_NUMBERS = {"car": 1, "person": 2, "pedestrian": 2}
+"""MOTS class by lower-case class name."""
+
+IDS_PER_CLASS = 1000
+IGNORE_CLASS = 10
+IGNORE_ID = IGNORE_CLASS * IDS_PER_CLASS
+"""Class and id of the region to ignore."""
+
+FrameMasks = dict[int, RLE]
+"""The masks of one frame by object id."""
 
 _NUMBER = re.compile("[0-9]{1,9}")
 
 
-@dataclass
-class Overlaps:
-    """Masks that had to give way to a track of higher score: in part, and altogether."""
+class MotsLine(NamedTuple):
+    """One mask of a MOTS text file.
 
-    cut: int = 0
-    hidden: int = 0
+    Attributes:
+        where: file and line, for error messages.
+        frame: frame number.
+        object_id: of ground truth class * 1000 + number; of results any number.
+        label: MOTS class.
+        mask: compressed RLE.
+    """
 
-    def __str__(self) -> str:
-        return (
-            f"where tracks overlap, {self.cut} masks lost pixels to a track of higher score and"
-            f" {self.hidden} vanished"
-        )
+    where: str
+    frame: int
+    object_id: int
+    label: int
+    mask: RLE
 
 
-def write_mots(folder: Path, results: VideoSet, names: MotsNames) -> Overlaps:
-    """Write results as one text file per video, also where there are none.
+def read_mots_text(path: Path, size: tuple[int, int] | None = None) -> Iterator[MotsLine]:
+    """Read the masks of a MOTS text file, in the order of its lines.
 
-    Where masks of a frame overlap, whatever their classes, the track with the higher score keeps
-    the pixels, the earlier one among equals. Ids count from 1 in each class of each video.
+    Args:
+        path: the file.
+        size: ``(height, width)`` in pixels that all masks must have; None accepts any.
 
     Raises:
-        InputError: a class without a MOTS number, more than 999 tracks of a class in a video,
-            or a mask that cannot be used.
+        InputError: an unreadable file, a broken line or mask, or an object that occurs twice in
+            a frame (each with file and line number).
     """
-    overlaps = Overlaps()
-    for video in show_progress(results, "Writing MOTS"):
-        sequence = names.sequences[video.video.id]
-        lines = _lines(sequence, video.detections, names, overlaps)
-        (folder / f"{sequence.name}.txt").write_text("".join(lines), encoding="utf-8")
-    return overlaps
-
-
-def _lines(
-    sequence: MotsSequence, tracks: list[MaskTrack], names: MotsNames, overlaps: Overlaps
-) -> Iterator[str]:
-    ids = _track_ids(tracks, names)
-    in_order = sorted(tracks, key=lambda track: ids[track.id])
-    for index, number in enumerate(sequence.frames):
-        masks = _disjoint([track for track in tracks if track.sizes[index]], index, overlaps)
-        for track in in_order:
-            if track.id in masks:
-                (height, width), counts = masks[track.id]["size"], masks[track.id]["counts"]
-                label = names.classes[track.category_id]
-                yield f"{number} {ids[track.id]} {label} {height} {width} {counts}\n"
-
-
-def _track_ids(tracks: list[MaskTrack], names: MotsNames) -> dict[int, int]:
-    """MOTS ids of the tracks of a video, by the track's position in its file."""
-    used: Counter[int] = Counter()
-    ids = {}
-    for track in tracks:
-        if track.category_id not in names.classes:
-            name = names.categories[track.category_id]
-            raise InputError(
-                f"results: entry {track.id}: MOTS knows no class '{name}'; give it a number,"
-                f" e.g. --class '{name}=3'"
-            )
-        label = names.classes[track.category_id]
-        used[label] += 1
-        if used[label] == IDS_PER_CLASS:
-            raise InputError(
-                f"results: entry {track.id}: track {IDS_PER_CLASS} of its class and video does not"
-                " fit into MOTS ids; leave out tracks of low score"
-            )
-        ids[track.id] = label * IDS_PER_CLASS + used[label]
-    return ids
-
-
-def _disjoint(shown: list[MaskTrack], index: int, overlaps: Overlaps) -> dict[int, RLE]:
-    """The masks of one frame without overlap, by the track's position in its file."""
-    masks = {track.id: track.masks[index] for track in shown}
-    if coco_mask.area(coco_mask.merge(list(masks.values()))) == sum(
-        track.sizes[index] for track in shown
-    ):
-        return masks
-    free: np.ndarray | None = None
-    for track in sorted(shown, key=lambda track: -track.score):
-        mask = decode_rle(masks[track.id])
-        free = np.ones_like(mask) if free is None else free
-        visible = mask & free
-        free &= ~mask
-        if not visible.any():
-            overlaps.hidden += 1
-            del masks[track.id]
-        elif (visible != mask).any():
-            overlaps.cut += 1
-            masks[track.id] = encode_rle(visible)
-    return masks
-
-
-def read_mots(folder: Path, names: MotsNames) -> list[dict[str, Any]]:
-    """Read a result folder as YouTube-VIS results of score 1, ordered by video and id.
-
-    Raises:
-        InputError: a missing or a stray file, a broken line (file and line number), an unknown
-            frame or class, or a mask that is not of its video's size.
-    """
-    wanted = {f"{sequence.name}.txt" for sequence in names.sequences.values()}
-    found = {path.name for path in folder.glob("*.txt")}
-    if found - wanted:
-        raise InputError(f"{folder / min(found - wanted)}: the video set has no such sequence")
-    if wanted - found:
-        raise InputError(
-            f"{folder / min(wanted - found)}: no such file; every sequence needs its file, empty"
-            " where nothing was found"
-        )
-    categories = {number: id_ for id_, number in names.classes.items()}
-    return [
-        entry
-        for sequence in names.sequences.values()
-        for entry in _read_sequence(folder / f"{sequence.name}.txt", sequence, categories)
-    ]
-
-
-def _read_sequence(
-    path: Path, sequence: MotsSequence, categories: dict[int, int]
-) -> list[dict[str, Any]]:
-    video = sequence.video
-    index_of = {number: index for index, number in enumerate(sequence.frames)}
-    tracks: dict[tuple[int, int], list[RLE | None]] = {}
-    seen: set[tuple[int, int]] = set()
-    for where, (frame, number, label, height, width), counts in _read_lines(path):
-        if frame not in index_of:
-            raise InputError(
-                f"{where}: video {video.id} has no frame {frame}, its {video.length} frames are"
-                f" numbered {sequence.frames[0]} to {sequence.frames[-1]}"
-            )
-        if label == IGNORE_CLASS:
-            raise InputError(
-                f"{where}: class {label} marks regions to ignore, which only ground truth has;"
-                " convert-dataset mots reads that"
-            )
-        if label not in categories:
-            raise InputError(
-                f"{where}: class {label} is none of the video set;"
-                f" name it with --class NAME={label}"
-            )
-        if (frame, number) in seen:
-            raise InputError(f"{where}: object {number} occurs twice in frame {frame}")
-        seen.add((frame, number))
-        masks = tracks.setdefault((label, number), [None] * video.length)
-        rle = {"size": [height, width], "counts": counts}
-        masks[index_of[frame]] = to_rle(rle, video.height, video.width, where)
-    return [
-        {
-            "video_id": video.id,
-            "category_id": categories[label],
-            "score": 1.0,
-            "segmentations": masks,
-        }
-        for (label, _), masks in sorted(tracks.items(), key=lambda item: item[0])
-    ]
-
-
-def _read_lines(path: Path) -> Iterator[tuple[str, list[int], str]]:
-    """Place, the five numbers, and the run lengths of each line."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not readable as text ({error})") from error
+    seen: set[tuple[int, int]] = set()
     for line_number, line in enumerate(lines, start=1):
-        where = f"{path}, line {line_number}"
         fields = line.split()
-        if fields:
-            if len(fields) != 6 or not all(_NUMBER.fullmatch(field) for field in fields[:5]):
-                raise InputError(f"{where}: expected 'frame id class height width rle'")
-            yield where, [int(field) for field in fields[:5]], fields[5]
+        if not fields:
+            continue
+        where = f"{path}, line {line_number}"
+        if len(fields) != 6 or not all(_NUMBER.fullmatch(field) for field in fields[:5]):
+            raise InputError(f"{where}: expected 'frame id class height width rle'")
+        frame, object_id, label, height, width = map(int, fields[:5])
+        if (frame, object_id) in seen:
+            raise InputError(f"{where}: object {object_id} occurs twice in frame {frame}")
+        seen.add((frame, object_id))
+        rle = {"size": [height, width], "counts": fields[5]}
+        mask = to_rle(rle, *(size or (height, width)), where)
+        yield MotsLine(where, frame, object_id, label, mask)
+
+
+def write_mots_text(path: Path, frames: Iterable[tuple[int, FrameMasks]]) -> None:
+    """Write a MOTS text file.
+
+    Args:
+        path: the file; its folder exists.
+        frames: number and masks of each frame, in their order; ids are class * 1000 + number.
+    """
+    with path.open("w", encoding="utf-8") as file:
+        for number, masks in frames:
+            for object_id, rle in sorted(masks.items()):
+                height, width = rle["size"]
+                label = object_id // IDS_PER_CLASS
+                file.write(f"{number} {object_id} {label} {height} {width} {rle['counts']}\n")
+
+
+class ObjectIds:
+    """Assigns the object ids of one video, counted from 1 in each class."""
+
+    def __init__(self) -> None:
+        self._used: Counter[int] = Counter()
+
+    def assign(self, label: int, where: str) -> int:
+        """The next free id of MOTS class ``label``.
+
+        Raises:
+            InputError: all 999 ids of the class are taken; ``where`` names the track.
+        """
+        self._used[label] += 1
+        if self._used[label] == IDS_PER_CLASS:
+            raise InputError(
+                f"{where}: more than {IDS_PER_CLASS - 1} objects of MOTS class {label} in one "
+                "video, which MOTS ids cannot tell apart; leave some out"
+            )
+        return label * IDS_PER_CLASS + self._used[label]
+
+
+def remove_overlap(masks: FrameMasks) -> FrameMasks:
+    """Give every pixel of a frame to one mask.
+
+    Args:
+        masks: by id, of one size, the foremost first.
+
+    Returns:
+        The visible part of each mask, without those that the masks before them hide completely.
+        A mask that loses nothing is the one given.
+    """
+    areas = {object_id: int(coco_mask.area(mask)) for object_id, mask in masks.items()}
+    if coco_mask.area(coco_mask.merge(list(masks.values()))) == sum(areas.values()):
+        return masks
+    free: np.ndarray | None = None
+    visible = {}
+    for object_id, mask in masks.items():
+        pixels = decode_rle(mask)
+        free = np.ones_like(pixels) if free is None else free
+        pixels &= free
+        free &= ~pixels
+        left = np.count_nonzero(pixels)
+        if left:
+            visible[object_id] = mask if left == areas[object_id] else encode_rle(pixels)
+    return visible

@@ -1,12 +1,16 @@
-"""How videos are called, and a checksum that stands for a set of them."""
+"""Names of videos and numbers of their frames; a checksum of a set of videos."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any
+
+from queryinst_vis.errors import InputError
 
 
 def video_name(video: dict[str, Any]) -> str:
@@ -22,10 +26,14 @@ def video_name(video: dict[str, Any]) -> str:
 
 
 def sequence_names(videos: Sequence[dict[str, Any]]) -> list[str]:
-    """Names by which files and folders for the videos can be called, as MOTS does.
+    """Names of videos as files and folders have them, such as the sequences of MOTS.
 
     The last part of ``video_name``, without leading dots. Where several videos share it, the id
-    follows; where frames lie in no folder, or in one that cannot be printed, the id alone stands.
+    is appended; where the frames lie in no folder, or in one whose name is not printable, the
+    name is the id.
+
+    Raises:
+        InputError: two videos would have the same name.
     """
     folders = [PurePosixPath(_first_file(v) or "").parent.name.lstrip(".") for v in videos]
     uses = Counter(folders)
@@ -35,7 +43,20 @@ def sequence_names(videos: Sequence[dict[str, Any]]) -> list[str]:
             names.append(str(video["id"]))
         else:
             names.append(folder if uses[folder] == 1 else f"{folder}-{video['id']}")
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise InputError(f"two videos would be sequence '{name}'; rename one of their folders")
     return names
+
+
+def frame_numbers(file_names: Sequence[str]) -> list[int]:
+    """The numbers in the frames' file names where these count upwards, else 1, 2, 3, ..."""
+    stems = [PurePosixPath(name).stem for name in file_names]
+    if all(re.fullmatch("[0-9]{1,9}", stem) for stem in stems):
+        numbers = [int(stem) for stem in stems]
+        if all(a < b for a, b in pairwise(numbers)):
+            return numbers
+    return list(range(1, len(file_names) + 1))
 
 
 def videos_checksum(videos: Iterable[dict[str, Any]]) -> str:

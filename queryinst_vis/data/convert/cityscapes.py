@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from queryinst_vis.data.convert.index_maps import read_instance_map
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import encode_rle
 from queryinst_vis.utils.files import write_json_atomically
@@ -54,7 +54,7 @@ def convert_cityscapes(src: str | Path, dst: str | Path) -> str:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for path in show_progress(_map_files(src), "reading Cityscapes"):
-        ids = _read_map(path)
+        ids = read_instance_map(path)
         height, width = ids.shape
         name = path.name.removesuffix(MAP_SUFFIX) + IMAGE_SUFFIX
         images.append(
@@ -88,16 +88,6 @@ def _map_files(src: Path) -> list[Path]:
             f"{src}: no */*{MAP_SUFFIX}; name the folder of a split such as gtFine/train"
         )
     return files
-
-
-def _read_map(path: Path) -> np.ndarray:
-    """``(H, W)`` uint16 instance ids."""
-    ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if ids is None:
-        raise InputError(f"{path}: not readable as PNG")
-    if ids.dtype != np.uint16 or ids.ndim != 2:
-        raise InputError(f"{path}: an instance map has one channel of 16 bits")
-    return ids
 
 
 def _instances(ids: np.ndarray) -> list[dict[str, Any]]:

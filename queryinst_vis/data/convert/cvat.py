@@ -109,11 +109,12 @@ def _read_video(
                 raise InputError(f"{here}: there is no image of this frame in {folder}")
             parts[identity][frame].append(_shape_rle(shape, height, width, here))
     check_unique((track.get("id") for track in root.iter("track")), "track id", str(path))
-    tracks = {}
-    for identity, frames in parts.items():
-        masks = [unite(frames[number]) if number in frames else None for number in files]
-        if any(mask is not None for mask in masks):
-            tracks[identity] = masks
+    shown = {identity: unite(frames) for identity, frames in parts.items()}
+    tracks = {
+        identity: [masks.get(number) for number in files]
+        for identity, masks in shown.items()
+        if masks
+    }
     return list(files.values()), (height, width), tracks
 
 

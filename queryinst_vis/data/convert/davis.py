@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import numpy as np
-
 from queryinst_vis.data.convert.folders import image_files, image_size, subfolders
-from queryinst_vis.data.convert.palette import read_palette_indices
+from queryinst_vis.data.convert.index_maps import masks_by_index, read_palette_indices
 from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder, describe
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.fields import require
-from queryinst_vis.masks import RLE, encode_rle
+from queryinst_vis.masks import RLE
 from queryinst_vis.utils.files import read_json, write_json_atomically
 from queryinst_vis.utils.progress import show_progress
 
@@ -172,4 +170,4 @@ def _read_indices(path: Path, height: int, width: int) -> dict[int, RLE]:
         raise InputError(
             f"{path}: {indices.shape[1]}x{indices.shape[0]} pixels, its sequence {width}x{height}"
         )
-    return {int(index): encode_rle(indices == index) for index in np.unique(indices) if index}
+    return masks_by_index(indices)

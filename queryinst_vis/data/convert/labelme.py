@@ -144,8 +144,7 @@ def _read_shapes(shapes: list[Any], height: int, width: int, where: str) -> Fram
                 "group_id of their own"
             )
         parts[label, group].append(_shape_rle(shape, height, width, here))
-    united = {identity: unite(rles) for identity, rles in parts.items()}
-    return {identity: rle for identity, rle in united.items() if rle is not None}
+    return unite(parts)
 
 
 def _check_identities(shown: list[FrameMasks], folder: Path) -> None:

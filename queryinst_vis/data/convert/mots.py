@@ -6,9 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
-import cv2
-import numpy as np
-
+from queryinst_vis.data.convert.index_maps import masks_by_index, read_instance_map
 from queryinst_vis.data.convert.youtube_vis import (
     YouTubeVisBuilder,
     check_two_names,
@@ -16,19 +14,16 @@ from queryinst_vis.data.convert.youtube_vis import (
     youtube_vis_to_coco,
 )
 from queryinst_vis.errors import InputError
-from queryinst_vis.masks import RLE, encode_rle, to_rle
+from queryinst_vis.formats.mots import (
+    CLASS_NAMES,
+    IDS_PER_CLASS,
+    IGNORE_CLASS,
+    FrameMasks,
+    read_mots_text,
+)
 from queryinst_vis.utils.files import write_json_atomically
 from queryinst_vis.utils.images import read_image
 from queryinst_vis.utils.progress import show_progress
-
-CLASS_NAMES = ("car", "person")
-"""MOTS classes 1 and 2 under the names that COCO and YouTube-VIS use, so weights transfer."""
-
-IGNORE_CLASS = 10
-IDS_PER_CLASS = 1000
-
-FrameMasks = dict[int, RLE]
-"""What one frame shows: MOTS object id (class * 1000 + number) to mask."""
 
 
 def convert_mots(
@@ -140,48 +135,30 @@ def _read_masks(
         return {int(frame.stem): _read_map(maps / f"{frame.stem}.png") for frame in frames}
     if source != "png" and text.is_file():
         return _read_text(text)
-    wanted = {"png": [maps], "txt": [text]}.get(source, [maps, text])
+    wanted = [maps] * (source != "txt") + [text] * (source != "png")
     raise InputError(f"sequence {name}: no annotations at {' or '.join(map(str, wanted))}")
 
 
 def _read_map(path: Path) -> FrameMasks:
-    """Masks of one uint16 instance map: 0 is background, 10000 a region to ignore."""
+    """Masks of one instance map: 0 is background, 10000 a region to ignore."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; every frame needs its instance map")
-    ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if ids is None:
-        raise InputError(f"{path}: not readable as PNG")
-    if ids.dtype != np.uint16 or ids.ndim != 2:
-        raise InputError(f"{path}: an instance map has one channel of 16 bits")
-    found = np.unique(ids)
-    for number in found[found > 0]:
-        _check_class(int(number) // IDS_PER_CLASS, str(path))
-    return {int(number): encode_rle(ids == number) for number in found if number}
+    masks = masks_by_index(read_instance_map(path))
+    for object_id in masks:
+        _check_class(object_id // IDS_PER_CLASS, str(path))
+    return masks
 
 
 def _read_text(path: Path) -> dict[int, FrameMasks]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not readable as text ({error})") from error
     frames: dict[int, FrameMasks] = defaultdict(dict)
-    for line_number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {line_number}"
-        fields = line.split()
-        if len(fields) != 6 or not all(field.isdecimal() for field in fields[:5]):
-            raise InputError(f"{where}: expected 'frame id class height width rle'")
-        frame, number, label, height, width = map(int, fields[:5])
-        _check_class(label, where)
-        if number // IDS_PER_CLASS != label:
+    for line in read_mots_text(path):
+        _check_class(line.label, line.where)
+        if line.object_id // IDS_PER_CLASS != line.label:
             raise InputError(
-                f"{where}: object {number} is not of class {label}; ids are class * 1000 + number"
+                f"{line.where}: object {line.object_id} is not of class {line.label}; ids are "
+                "class * 1000 + number"
             )
-        if number in frames[frame]:
-            raise InputError(f"{where}: object {number} occurs twice in frame {frame}")
-        counts = {"size": [height, width], "counts": fields[5]}
-        frames[frame][number] = to_rle(counts, height, width, where)
+        frames[line.frame][line.object_id] = line.mask
     return frames
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from typing import TypeVar
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from queryinst_vis.data.convert.palette import read_palette_indices
+from queryinst_vis.data.convert.index_maps import read_palette_indices
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import RLE, encode_rle, to_rle
 
+Key = TypeVar("Key", bound=Hashable)
 Point = tuple[float, float]
 
 
@@ -125,9 +127,11 @@ def png_patch(text: str, where: str) -> np.ndarray:
     return read_palette_indices(BytesIO(data), f"{where}: 'mask'") > 0
 
 
-def unite(rles: Sequence[RLE]) -> RLE | None:
-    """The union of masks of one frame; None where no pixel is left."""
-    union = coco_mask.merge(list(rles))
-    if not coco_mask.area(union):
-        return None
-    return {"size": list(union["size"]), "counts": union["counts"].decode("ascii")}
+def unite(parts: Mapping[Key, Sequence[RLE]]) -> dict[Key, RLE]:
+    """The union of the masks (of one size) under each key, without unions that hold no pixel."""
+    unions = {key: coco_mask.merge(list(rles)) for key, rles in parts.items()}
+    return {
+        key: {"size": list(union["size"]), "counts": union["counts"].decode("ascii")}
+        for key, union in unions.items()
+        if coco_mask.area(union)
+    }

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +14,25 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.data.convert.folders import IMAGE_SUFFIXES
-from queryinst_vis.data.convert.mots import IDS_PER_CLASS, IGNORE_CLASS
 from queryinst_vis.data.convert.normalise import category_names, read_normalised
+from queryinst_vis.data.convert.outlines import unite
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.fields import check_unique
-from queryinst_vis.formats.names import sequence_names
-from queryinst_vis.masks import RLE, decode_rle, encode_rle
+from queryinst_vis.formats.mots import (
+    CLASS_NUMBERS,
+    IGNORE_CLASS,
+    IGNORE_ID,
+    FrameMasks,
+    ObjectIds,
+    remove_overlap,
+    write_mots_text,
+)
+from queryinst_vis.formats.names import frame_numbers, sequence_names
+from queryinst_vis.masks import RLE, decode_rle
 from queryinst_vis.utils.files import new_folder
 from queryinst_vis.utils.progress import show_progress
 
 MOTS_CLASSES = {"car": 1, "person": 2, "ignore": IGNORE_CLASS, "none": None}
 """What a class can become: an object of MOTS, a region to ignore, or nothing."""
-
-IGNORE_ID = IGNORE_CLASS * IDS_PER_CLASS
-_SAME_AS = {"car": "car", "person": "person", "pedestrian": "person"}
 
 
 @dataclass
@@ -41,7 +44,7 @@ class _Sequence:
         files: the frames' paths, relative to the image folder.
         numbers: the frames' numbers in MOTS.
         height, width: size of a frame in pixels.
-        shown: for each frame, pairs of MOTS object id and mask.
+        frames: for each frame the masks under each MOTS id, which may overlap.
     """
 
     name: str
@@ -49,11 +52,7 @@ class _Sequence:
     numbers: list[int]
     height: int
     width: int
-    shown: list[list[tuple[int, RLE]]]
-
-    def objects(self) -> set[int]:
-        """The ids that occur in it, without the regions to ignore."""
-        return {number for frame in self.shown for number, _ in frame} - {IGNORE_ID}
+    frames: list[dict[int, list[RLE]]]
 
 
 def convert_to_mots(
@@ -102,15 +101,22 @@ def convert_to_mots(
     sequences = _sequences(content, labels, lost, str(src))
     with new_folder(dst) as folder:
         for sequence in show_progress(sequences, "writing MOTS"):
-            maps = _instance_maps(sequence, lost)
+            masks = (_without_overlap(frame, lost) for frame in sequence.frames)
+            frames = zip(sequence.numbers, masks, strict=True)
             if form == "png":
-                _write_maps(folder / "instances" / sequence.name, sequence.numbers, maps)
+                size = sequence.height, sequence.width
+                _write_maps(folder / "instances" / sequence.name, frames, size)
             else:
-                _write_text(folder / "instances_txt", sequence.name, sequence.numbers, maps)
+                texts = folder / "instances_txt"
+                texts.mkdir(exist_ok=True)
+                write_mots_text(texts / f"{sequence.name}.txt", frames)
             if images is not None:
                 _copy_frames(Path(images), sequence, folder / "images" / sequence.name)
-    objects = sum(len(sequence.objects()) for sequence in sequences)
-    notes = "".join(f"; {what}: {number}" for what, number in lost.items())
+    objects = sum(
+        len({number for frame in sequence.frames for number in frame} - {IGNORE_ID})
+        for sequence in sequences
+    )
+    notes = "".join(f"; {what}: {number}" for what, number in lost.items() if number)
     return f"wrote {dst}: {len(sequences)} sequences, {objects} objects{notes}"
 
 
@@ -127,13 +133,15 @@ def _mots_labels(
     labels = {}
     for identity in sorted({track["category_id"] for track in content["annotations"]}):
         name = names[identity]
-        target = classes.get(name) or _SAME_AS.get(name.lower())
-        if target is None:
+        if name in classes:
+            labels[identity] = MOTS_CLASSES[classes[name]]
+        elif name.lower() in CLASS_NUMBERS:
+            labels[identity] = CLASS_NUMBERS[name.lower()]
+        else:
             raise InputError(
                 f"{where}: class '{name}' is none of MOTS (car, person); say what it becomes, "
                 f"e.g. --class {name}=none"
             )
-        labels[identity] = MOTS_CLASSES[target]
     return labels
 
 
@@ -144,8 +152,6 @@ def _sequences(
 
     Boxes without a mask are counted in ``lost``.
     """
-    names = sequence_names(content["videos"])
-    check_unique(names, "sequence name", where)
     sequences = {
         video["id"]: _Sequence(
             name,
@@ -153,86 +159,56 @@ def _sequences(
             frame_numbers(video["file_names"]),
             video["height"],
             video["width"],
-            [[] for _ in video["file_names"]],
+            [defaultdict(list) for _ in video["file_names"]],
         )
-        for video, name in zip(content["videos"], names, strict=True)
+        for name, video in zip(sequence_names(content["videos"]), content["videos"], strict=True)
     }
-    counts: Counter[tuple[int, int]] = Counter()
+    ids: dict[int, ObjectIds] = defaultdict(ObjectIds)
     for track in content["annotations"]:
-        label = labels[track["category_id"]]
+        video_id, label = track["video_id"], labels[track["category_id"]]
         if label is None:
             continue
-        number = IGNORE_ID
+        object_id = IGNORE_ID
         if label != IGNORE_CLASS and not track["iscrowd"]:
-            counts[track["video_id"], label] += 1
-            number = label * IDS_PER_CLASS + counts[track["video_id"], label]
-            if number // IDS_PER_CLASS != label:
-                raise InputError(
-                    f"{where}: video {track['video_id']} has more than {IDS_PER_CLASS - 1} "
-                    f"objects of MOTS class {label}, which its ids cannot tell apart"
-                )
-        sequence = sequences[track["video_id"]]
-        frames = zip(sequence.shown, track["segmentations"], track["bboxes"], strict=True)
-        for shown, rle, box in frames:
+            object_id = ids[video_id].assign(label, f"{where}: video {video_id}")
+        for frame, rle, box in zip(
+            sequences[video_id].frames, track["segmentations"], track["bboxes"], strict=True
+        ):
             if rle is not None:
-                shown.append((number, rle))
+                frame[object_id].append(rle)
             elif box is not None:
                 lost["boxes without a mask left out"] += 1
     return list(sequences.values())
 
 
-def frame_numbers(file_names: list[str]) -> list[int]:
-    """The numbers in the file names where these count upwards, else 1, 2, 3, ..."""
-    stems = [Path(name).stem for name in file_names]
-    if all(re.fullmatch("[0-9]{1,9}", stem) for stem in stems):
-        numbers = [int(stem) for stem in stems]
-        if all(a < b for a, b in pairwise(numbers)):
-            return numbers
-    return list(range(1, len(file_names) + 1))
+def _without_overlap(frame: dict[int, list[RLE]], lost: Counter[str]) -> FrameMasks:
+    """The visible masks of a frame; what overlaps take away is counted in ``lost``."""
+    united = unite(frame)
+    areas = {object_id: int(coco_mask.area(rle)) for object_id, rle in united.items()}
+    in_front = sorted(
+        areas, key=lambda object_id: (object_id == IGNORE_ID, areas[object_id], object_id)
+    )
+    masks = remove_overlap({object_id: united[object_id] for object_id in in_front})
+    lost["pixels lost where instances overlap"] += sum(
+        area - int(coco_mask.area(masks[object_id])) if object_id in masks else area
+        for object_id, area in areas.items()
+        if object_id != IGNORE_ID
+    )
+    lost["masks that lie wholly under others"] += len(areas) - len(masks)
+    return masks
 
 
-def _instance_maps(sequence: _Sequence, lost: Counter[str]) -> Iterator[np.ndarray]:
-    """The map of each frame; what overlaps take away is counted in ``lost``."""
-    for shown in sequence.shown:
-        yield _instance_map(shown, sequence.height, sequence.width, lost)
-
-
-def _instance_map(
-    shown: list[tuple[int, RLE]], height: int, width: int, lost: Counter[str]
-) -> np.ndarray:
-    """``(height, width)`` uint16 ids of one frame."""
-    ids = np.zeros((height, width), np.uint16)
-    # Later ones are in front: regions to ignore first, then from the largest to the smallest.
-    for number, rle in sorted(
-        shown, key=lambda entry: (entry[0] != IGNORE_ID, -int(coco_mask.area(entry[1])), -entry[0])
-    ):
-        mask = decode_rle(rle)
-        hidden = np.count_nonzero(mask & (ids > 0) & (ids != IGNORE_ID))
-        if hidden:
-            lost["pixels lost where instances overlap"] += hidden
-        ids[mask] = number
-    gone = {number for number, _ in shown} - set(np.unique(ids).tolist())
-    if gone:
-        lost["masks that lie wholly under others"] += len(gone)
-    return ids
-
-
-def _write_maps(folder: Path, numbers: list[int], maps: Iterator[np.ndarray]) -> None:
+def _write_maps(
+    folder: Path, frames: Iterable[tuple[int, FrameMasks]], size: tuple[int, int]
+) -> None:
+    """Write uint16 maps of object ids, ``(height, width)`` each."""
     folder.mkdir(parents=True)
-    for number, ids in zip(numbers, maps, strict=True):
+    for number, masks in frames:
+        ids = np.zeros(size, np.uint16)
+        for object_id, rle in masks.items():
+            ids[decode_rle(rle)] = object_id
         encoded = cv2.imencode(".png", ids)[1]
         (folder / f"{number:06d}.png").write_bytes(encoded.tobytes())
-
-
-def _write_text(folder: Path, name: str, numbers: list[int], maps: Iterator[np.ndarray]) -> None:
-    folder.mkdir(exist_ok=True)
-    with (folder / f"{name}.txt").open("w", encoding="utf-8") as file:
-        for number, ids in zip(numbers, maps, strict=True):
-            height, width = ids.shape
-            for identity in np.unique(ids[ids > 0]).tolist():
-                counts = encode_rle(ids == identity)["counts"]
-                label = identity // IDS_PER_CLASS
-                file.write(f"{number} {identity} {label} {height} {width} {counts}\n")
 
 
 def _copy_frames(source: Path, sequence: _Sequence, target: Path) -> None:

@@ -1,0 +1,230 @@
+"""MOTS result folders: a text file for each sequence, without scores."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.formats.mask_tracks import MaskTrack, Video
+from queryinst_vis.formats.mots import (
+    CLASS_NUMBERS,
+    IGNORE_CLASS,
+    FrameMasks,
+    ObjectIds,
+    read_mots_text,
+    remove_overlap,
+    write_mots_text,
+)
+from queryinst_vis.formats.names import frame_numbers, sequence_names
+from queryinst_vis.formats.video_list import VideoList
+from queryinst_vis.formats.video_set import VideoSet
+from queryinst_vis.masks import RLE
+from queryinst_vis.utils.progress import show_progress
+
+
+@dataclass(frozen=True)
+class MotsSequence:
+    """A video under its MOTS name.
+
+    Attributes:
+        name: of its text file, without suffix.
+        video: its id and sizes.
+        frames: the MOTS number of each frame.
+    """
+
+    name: str
+    video: Video
+    frames: list[int]
+
+
+class MotsNames:
+    """The MOTS names of a set's videos, frames and classes.
+
+    Sequences and frames are named as ``convert_to_mots`` names those of the ground truth.
+
+    Attributes:
+        sequences: by video id, in the order of the file.
+        classes: MOTS class by category id, for the categories that have one.
+        categories: class name by category id.
+    """
+
+    def __init__(
+        self, videos: VideoList, first_frame: int | None, classes: Mapping[str, int]
+    ) -> None:
+        """Name and number everything.
+
+        Args:
+            videos: and categories.
+            first_frame: number of the first frame of every video (KITTI MOTS: 0, MOTSChallenge:
+                1); None takes ``names.frame_numbers``.
+            classes: MOTS classes by class name, beside or instead of ``mots.CLASS_NUMBERS``.
+
+        Raises:
+            InputError: an unknown class name, class 10 (regions to ignore), a number given
+                twice, or two videos that would share a file.
+        """
+        names = sequence_names(
+            [{"id": id_, "file_names": files} for id_, files in videos.file_names.items()]
+        )
+        self.sequences = {
+            id_: MotsSequence(
+                name,
+                video,
+                frame_numbers(videos.file_names[id_])
+                if first_frame is None
+                else list(range(first_frame, first_frame + video.length)),
+            )
+            for name, (id_, video) in zip(names, videos.videos.items(), strict=True)
+        }
+        self.classes = _class_numbers(videos.categories, classes)
+        self.categories = videos.categories
+
+
+def _class_numbers(categories: dict[int, str], chosen: Mapping[str, int]) -> dict[int, int]:
+    """MOTS class by category id."""
+    unknown = set(chosen) - set(categories.values())
+    if unknown:
+        raise InputError(f"class '{min(unknown)}' is not in the video set")
+    found = {
+        id_: chosen.get(name, CLASS_NUMBERS.get(name.lower())) for id_, name in categories.items()
+    }
+    numbers = {id_: number for id_, number in found.items() if number is not None}
+    if IGNORE_CLASS in numbers.values():
+        raise InputError("class 10 of MOTS is for regions to ignore; choose another number")
+    for number, uses in Counter(numbers.values()).items():
+        if uses > 1:
+            names = [categories[id_] for id_ in numbers if numbers[id_] == number]
+            raise InputError(
+                f"classes {' and '.join(names)} are both class {number} of MOTS; give one of them"
+                f" another number, e.g. --class {names[-1]}={max(numbers.values()) + 1}"
+            )
+    return numbers
+
+
+@dataclass
+class Overlaps:
+    """How many masks lost pixels to a track of higher score, and how many lost all of them."""
+
+    cut: int = 0
+    hidden: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"where tracks overlap, {self.cut} masks lost pixels to a track of higher score and"
+            f" {self.hidden} vanished"
+        )
+
+
+def write_mots(folder: Path, results: VideoSet, names: MotsNames) -> Overlaps:
+    """Write results as one text file per video, also where there are none.
+
+    Where masks of a frame overlap, whatever their classes, the track with the higher score keeps
+    the pixels, the earlier one among equals. Ids count from 1 in each class of each video.
+
+    Raises:
+        InputError: a class without a MOTS number, more than 999 tracks of a class in a video,
+            or a mask that cannot be used.
+    """
+    overlaps = Overlaps()
+    for video in show_progress(results, "Writing MOTS"):
+        sequence = names.sequences[video.video.id]
+        frames = _disjoint_frames(video.detections, names, sequence.video.length, overlaps)
+        numbered = zip(sequence.frames, frames, strict=True)
+        write_mots_text(folder / f"{sequence.name}.txt", numbered)
+    return overlaps
+
+
+def _disjoint_frames(
+    tracks: list[MaskTrack], names: MotsNames, length: int, overlaps: Overlaps
+) -> Iterator[FrameMasks]:
+    """The masks of each frame of a video, counting in ``overlaps`` what they lose."""
+    ids = _object_ids(tracks, names)
+    by_score = sorted(tracks, key=lambda track: -track.score)
+    for index in range(length):
+        shown = {
+            ids[track.id]: mask
+            for track in by_score
+            if track.sizes[index] and (mask := track.masks[index]) is not None
+        }
+        visible = remove_overlap(shown)
+        overlaps.hidden += len(shown) - len(visible)
+        overlaps.cut += sum(mask is not shown[object_id] for object_id, mask in visible.items())
+        yield visible
+
+
+def _object_ids(tracks: list[MaskTrack], names: MotsNames) -> dict[int, int]:
+    """MOTS ids of the tracks of a video, by the track's position in its file."""
+    object_ids = ObjectIds()
+    ids = {}
+    for track in tracks:
+        where = f"results: entry {track.id}"
+        if track.category_id not in names.classes:
+            name = names.categories[track.category_id]
+            raise InputError(
+                f"{where}: MOTS knows no class '{name}'; give it a number, e.g. --class '{name}=3'"
+            )
+        ids[track.id] = object_ids.assign(names.classes[track.category_id], where)
+    return ids
+
+
+def read_mots(folder: Path, names: MotsNames) -> list[dict[str, Any]]:
+    """Read a result folder as YouTube-VIS results of score 1, ordered by video and id.
+
+    Raises:
+        InputError: a missing or a stray file, a broken line (file and line number), an unknown
+            frame or class, or a mask that is not of its video's size.
+    """
+    wanted = {f"{sequence.name}.txt" for sequence in names.sequences.values()}
+    found = {path.name for path in folder.glob("*.txt")}
+    if found - wanted:
+        raise InputError(f"{folder / min(found - wanted)}: the video set has no such sequence")
+    if wanted - found:
+        raise InputError(
+            f"{folder / min(wanted - found)}: no such file; every sequence needs its file, empty"
+            " where nothing was found"
+        )
+    categories = {number: id_ for id_, number in names.classes.items()}
+    return [
+        entry
+        for sequence in names.sequences.values()
+        for entry in _read_sequence(folder / f"{sequence.name}.txt", sequence, categories)
+    ]
+
+
+def _read_sequence(
+    path: Path, sequence: MotsSequence, categories: dict[int, int]
+) -> list[dict[str, Any]]:
+    video = sequence.video
+    index_of = {number: index for index, number in enumerate(sequence.frames)}
+    tracks: dict[tuple[int, int], list[RLE | None]] = {}
+    for line in read_mots_text(path, (video.height, video.width)):
+        if line.frame not in index_of:
+            raise InputError(
+                f"{line.where}: video {video.id} has no frame {line.frame}, its {video.length}"
+                f" frames are numbered {sequence.frames[0]} to {sequence.frames[-1]}"
+            )
+        if line.label == IGNORE_CLASS:
+            raise InputError(
+                f"{line.where}: class {IGNORE_CLASS} marks regions to ignore, which only ground"
+                " truth has; convert-dataset mots reads that"
+            )
+        if line.label not in categories:
+            raise InputError(
+                f"{line.where}: class {line.label} is none of the video set;"
+                f" name it with --class NAME={line.label}"
+            )
+        masks = tracks.setdefault((line.label, line.object_id), [None] * video.length)
+        masks[index_of[line.frame]] = line.mask
+    return [
+        {
+            "video_id": video.id,
+            "category_id": categories[label],
+            "score": 1.0,
+            "segmentations": masks,
+        }
+        for (label, _), masks in sorted(tracks.items(), key=lambda item: item[0])
+    ]
