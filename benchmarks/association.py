@@ -47,7 +47,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from queryinst_vis.checkpoints.weights import find_weights, load_weights
+from queryinst_vis.checkpoints.catalogue import find_weights
+from queryinst_vis.checkpoints.weights import load_weights
 from queryinst_vis.config import Config, apply_overrides
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation import evaluate_tracking, evaluate_youtube_vis

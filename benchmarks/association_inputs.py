@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from queryinst_vis.checkpoints.weights import find_weights, load_model
+from queryinst_vis.checkpoints.catalogue import find_weights
+from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.config import Config, DatasetConfig, InferenceConfig
 from queryinst_vis.data.convert import convert_mots
 from queryinst_vis.data.frames import load_pixels

@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy.optimize import linear_sum_assignment, minimize
 
-from queryinst_vis.checkpoints.weights import find_weights, load_weights
+from queryinst_vis.checkpoints.catalogue import find_weights
+from queryinst_vis.checkpoints.weights import load_weights
 from queryinst_vis.config import apply_overrides
 from queryinst_vis.data.youtube_vis import VideoRecord
 from queryinst_vis.masks import to_rle

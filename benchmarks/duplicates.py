@@ -16,7 +16,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from torchvision.ops import box_iou
 
-from queryinst_vis.checkpoints.weights import load_model
+from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.config import DatasetConfig
 from queryinst_vis.data.frames import load_pixels
 from queryinst_vis.data.loader import open_dataset

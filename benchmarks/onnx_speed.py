@@ -29,7 +29,7 @@ from rich.table import Table
 from queryinst_vis.benchmark.inputs import obtain_weights, render_clip
 from queryinst_vis.benchmark.machine import describe_machine
 from queryinst_vis.benchmark.timing import run_timed, spread_of
-from queryinst_vis.checkpoints.weights import load_model
+from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.cli.arguments import count, size
 from queryinst_vis.data.transforms import fit_size, padded_size
 from queryinst_vis.errors import InputError

@@ -30,7 +30,7 @@ from rich.table import Table
 from torch import Tensor
 
 from queryinst_vis.benchmark.inputs import endless_batches, obtain_weights, render_clip
-from queryinst_vis.checkpoints.weights import load_model
+from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.inference.detector import Detector
 from queryinst_vis.models import roi
 from queryinst_vis.models.cpu import inference_form

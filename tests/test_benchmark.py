@@ -16,7 +16,8 @@ from queryinst_vis.benchmark.flops import count_flops
 from queryinst_vis.benchmark.inputs import endless_batches, weights_hash
 from queryinst_vis.benchmark.random_weights import save_random_weights
 from queryinst_vis.benchmark.timing import run_timed, spread_of
-from queryinst_vis.checkpoints.weights import load_model, save_weights
+from queryinst_vis.checkpoints.load import load_model
+from queryinst_vis.checkpoints.weights import save_weights
 from queryinst_vis.config import config_to_dict
 from queryinst_vis.inference.prepare import prepare
 from queryinst_vis.models.build import build_model

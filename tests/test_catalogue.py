@@ -14,9 +14,15 @@ import torch
 
 from queryinst_vis import VideoTracker, cli
 from queryinst_vis.checkpoints import catalogue, openmmlab
-from queryinst_vis.checkpoints.catalogue import CATALOGUE, PublicCheckpoint, cache_folder
+from queryinst_vis.checkpoints.catalogue import (
+    CATALOGUE,
+    PublicCheckpoint,
+    cache_folder,
+    find_weights,
+)
 from queryinst_vis.checkpoints.download import download
-from queryinst_vis.checkpoints.weights import find_weights, load_model, load_weights, save_weights
+from queryinst_vis.checkpoints.load import load_model
+from queryinst_vis.checkpoints.weights import load_weights, save_weights
 from queryinst_vis.config import Config, load_config
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.build import build_model

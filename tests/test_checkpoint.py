@@ -8,19 +8,15 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from queryinst_vis.checkpoints import catalogue
 from queryinst_vis.checkpoints import weights as checkpoint
+from queryinst_vis.checkpoints.load import load_for_config, load_model
 from queryinst_vis.checkpoints.training_state import (
     TrainingState,
     load_training_state,
     save_training_state,
 )
-from queryinst_vis.checkpoints.weights import (
-    load_exactly,
-    load_for_config,
-    load_model,
-    load_weights,
-    save_weights,
-)
+from queryinst_vis.checkpoints.weights import load_exactly, load_weights, save_weights
 from queryinst_vis.config import config_from_dict
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.build import build_model
@@ -142,7 +138,7 @@ def test_names_resolve_to_shipped_weights(saved, tmp_path, monkeypatch):
     package = tmp_path / "package"
     (package / "weights").mkdir(parents=True)
     saved.rename(package / "weights" / "shapes.safetensors")
-    monkeypatch.setattr(checkpoint.resources, "files", lambda name: package)
+    monkeypatch.setattr(catalogue.resources, "files", lambda name: package)
     assert load_model("shapes", "cpu")[1].model.classes == ["box", "crate"]
     with pytest.raises(InputError, match=r"'shapez': neither a file nor .*\(shapes\)"):
         load_model("shapez", "cpu")

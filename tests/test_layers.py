@@ -51,7 +51,7 @@ TORCH_FREE = ("formats", "evaluation", "masks")
 
 
 def room_of(path: Path, package: Path = PACKAGE) -> str:
-    """``models`` for queryinst_vis/models/roi.py, ``config`` for queryinst_vis/config.py."""
+    """``models`` for queryinst_vis/models/roi.py, ``config`` for queryinst_vis/config/schema.py."""
     return path.relative_to(package).with_suffix("").parts[0]
 
 

@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from queryinst_vis import cli
-from queryinst_vis.checkpoints.weights import load_model, save_weights
+from queryinst_vis.checkpoints.load import load_model
+from queryinst_vis.checkpoints.weights import save_weights
 from queryinst_vis.config import Config, apply_overrides, config_from_dict
 from queryinst_vis.errors import InputError
 from queryinst_vis.inference.detector import Detector

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from queryinst_vis.checkpoints.weights import load_model, save_weights
+from queryinst_vis.checkpoints.load import load_model
+from queryinst_vis.checkpoints.weights import save_weights
 from queryinst_vis.cli import main
 from queryinst_vis.config import InferenceConfig, LossConfig
 from queryinst_vis.data.synthetic.render import render

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from queryinst_vis.checkpoints.weights import find_weights, load_weights
+from queryinst_vis.checkpoints.catalogue import find_weights
+from queryinst_vis.checkpoints.weights import load_weights
 from queryinst_vis.config import Config, apply_overrides
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.track_store import TrackStore

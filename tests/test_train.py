@@ -14,8 +14,9 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
+from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.checkpoints.training_state import load_training_state
-from queryinst_vis.checkpoints.weights import load_model, load_weights, save_weights
+from queryinst_vis.checkpoints.weights import load_weights, save_weights
 from queryinst_vis.config import (
     BackboneConfig,
     DatasetConfig,

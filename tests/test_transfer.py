@@ -11,10 +11,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from queryinst_vis import cli
-from queryinst_vis.checkpoints.aliases import HOMONYMS, SYNONYMS, match_rows, normalise
+from queryinst_vis.checkpoints.aliases import HOMONYMS, SYNONYMS, canonical_name, match_rows
+from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.checkpoints.query_rules import QUERY_RULES, Source, pick_queries
 from queryinst_vis.checkpoints.transfer import initialise_from, transfer_checkpoint
-from queryinst_vis.checkpoints.weights import load_model, load_weights, save_weights
+from queryinst_vis.checkpoints.weights import load_weights, save_weights
 from queryinst_vis.config import DatasetConfig, load_config
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.build import build_model
@@ -91,7 +92,7 @@ def test_the_way_back_is_the_way_there(source, target):
 def test_every_name_of_the_table_is_in_a_label_set():
     known = {name for names in LABEL_SETS for name in names}
     table = [name for group in SYNONYMS for name in group]
-    assert len(set(map(normalise, table))) == len(table)
+    assert len(set(map(canonical_name, table))) == len(table)
     unknown = {name for name in [*table, *HOMONYMS, *HOMONYMS.values()] if name not in known}
     assert unknown == set()
 

@@ -42,9 +42,10 @@ from torch import Tensor, nn
 
 from queryinst_vis.benchmark.machine import describe_machine, load_average, reservations
 from queryinst_vis.benchmark.timing import run_timed, spread_of
+from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.checkpoints.openmmlab import convert_state_dict
 from queryinst_vis.checkpoints.openmmlab_config import infer_config
-from queryinst_vis.checkpoints.weights import load_model, save_weights
+from queryinst_vis.checkpoints.weights import save_weights
 from queryinst_vis.config import Config
 from queryinst_vis.inference.prepare import inference_dtype, prepare
 from queryinst_vis.models.build import build_model

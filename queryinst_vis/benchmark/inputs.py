@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from queryinst_vis.benchmark.random_weights import save_random_weights
-from queryinst_vis.checkpoints.weights import find_weights, load_weights
+from queryinst_vis.checkpoints.catalogue import find_weights
+from queryinst_vis.checkpoints.weights import load_weights
 from queryinst_vis.config import Config, config_to_dict
 from queryinst_vis.data.synthetic import PRESETS, generate
 from queryinst_vis.video.reader import VideoReader

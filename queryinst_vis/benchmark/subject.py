@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from queryinst_vis.checkpoints.weights import load_model
+from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.data.transforms import to_network_input
 from queryinst_vis.inference.detector import Detector
 from queryinst_vis.inference.prepare import inference_dtype, prepare

@@ -27,7 +27,7 @@ def match_rows(source: list[str], target: list[str]) -> list[int | None]:
     space), then the synonyms. No source class is given to two target classes.
     """
     rows: dict[str, int] = {}
-    for spell in (str, normalise, _first_synonym):
+    for spell in (str, canonical_name, _first_synonym):
         free = {spell(name): i for i, name in enumerate(source) if i not in rows.values()}
         for name in target:
             if name not in rows and spell(name) in free and _same_thing(name, source, target):
@@ -35,20 +35,22 @@ def match_rows(source: list[str], target: list[str]) -> list[int | None]:
     return [rows.get(name) for name in target]
 
 
-def normalise(name: str) -> str:
+def canonical_name(name: str) -> str:
     """``giant_panda`` for every spelling of it: ``Giant_panda``, ``giant panda``, ..."""
     return re.sub(r"[\s_-]+", "_", name.strip()).casefold()
 
 
-_FIRST = {normalise(name): normalise(group[0]) for group in SYNONYMS for name in group}
+_FIRST = {canonical_name(name): canonical_name(group[0]) for group in SYNONYMS for name in group}
 
 
 def _first_synonym(name: str) -> str:
-    return _FIRST.get(normalise(name), normalise(name))
+    return _FIRST.get(canonical_name(name), canonical_name(name))
 
 
 def _same_thing(name: str, source: list[str], target: list[str]) -> bool:
     """False for a homonym that the two label sets use for different things."""
-    companion = HOMONYMS.get(normalise(name))
-    in_source, in_target = (companion in map(normalise, names) for names in (source, target))
-    return companion is None or in_source == in_target
+    companion = HOMONYMS.get(canonical_name(name))
+    if companion is None:
+        return True
+    in_source, in_target = (companion in map(canonical_name, names) for names in (source, target))
+    return in_source == in_target

@@ -1,9 +1,10 @@
-"""Public checkpoints by name: fetched on first use, checked, converted, and kept."""
+"""Weights by name: those that ship, and public checkpoints that are fetched on first use."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from filelock import FileLock
@@ -19,7 +20,7 @@ MMDETECTION = "https://download.openmmlab.com/mmdetection/v2.0/queryinst"
 
 @dataclass(frozen=True)
 class PublicCheckpoint:
-    """A file that its makers offer on the web; ``convert_checkpoint`` knows its layout.
+    """A published checkpoint, in a layout that ``convert_checkpoint`` reads.
 
     Attributes:
         url: its name ends with the first eight digits of its SHA-256, ``-5a8f1998.pth``.
@@ -77,16 +78,46 @@ CATALOGUE: dict[str, PublicCheckpoint] = {
 }
 
 
-def obtain(name: str) -> Path:
-    """The converted weights of a catalogued checkpoint; fetched, if they are not there yet.
+def find_weights(name_or_path: str | Path) -> Path:
+    """The file of weights given by name, or the path itself.
 
-    Processes that ask at the same time wait for the one that fetches.
+    Names are those of shipped weights and of ``CATALOGUE``, whose checkpoints are downloaded and
+    converted on first use.
+
+    Raises:
+        InputError: neither a file nor a name (all names are listed), or a checkpoint of the
+            catalogue that could not be downloaded.
+    """
+    name, shipped = str(name_or_path), shipped_weights()
+    if name in shipped:
+        return shipped[name]
+    if Path(name_or_path).is_file():
+        return Path(name_or_path)
+    if name in CATALOGUE:
+        return download_and_convert(name)
+    raise InputError(
+        f"weights '{name}': neither a file nor the name of weights that ship "
+        f"({', '.join(shipped) or 'none are installed'}) or are fetched on first use "
+        f"({', '.join(CATALOGUE)})"
+    )
+
+
+def shipped_weights() -> dict[str, Path]:
+    """The weights that come with the package, by name."""
+    folder = Path(str(resources.files("queryinst_vis"))) / "weights"
+    return {file.stem: file for file in sorted(folder.glob("*.safetensors"))}
+
+
+def download_and_convert(name: str) -> Path:
+    """The converted weights of a catalogued checkpoint, from the cache after the first use.
+
+    Of several processes that ask at the same time, one downloads and the others wait.
 
     Args:
         name: a key of ``CATALOGUE``.
 
     Raises:
-        InputError: it cannot be fetched, its hash is wrong, or the cache cannot be written.
+        InputError: the download fails, its hash is wrong, or the cache cannot be written.
     """
     weights = cached_weights(name)
     if not weights.is_file():
@@ -105,7 +136,7 @@ def obtain(name: str) -> Path:
 
 
 def cached_weights(name: str) -> Path:
-    """Where the converted weights are kept, or would be."""
+    """Where the converted weights of a catalogued checkpoint are cached."""
     return cache_folder() / f"{name}.safetensors"
 
 
@@ -117,7 +148,7 @@ def cache_folder() -> Path:
 
 
 def _fetch(name: str, weights: Path) -> None:
-    """Download, check against what is known of the hash, pin the whole hash, convert."""
+    """Download, verify, pin the full hash on first use, and convert."""
     entry = CATALOGUE[name]
     checkpoint, pin_file = weights.parent / entry.file, weights.parent / "pins.json"
     pins = read_json(pin_file, "pinned hashes") if pin_file.exists() else {}

@@ -1,14 +1,11 @@
-"""``convert-checkpoint``: other projects' weights into our names, and ours into mmdetection's."""
+"""Conversion of checkpoints: other projects' to ours, ours to mmdetection's, ours to a slim one."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
 
 from queryinst_vis.checkpoints import efficientnet, openmmlab
 from queryinst_vis.checkpoints.openmmlab_config import (
@@ -18,13 +15,14 @@ from queryinst_vis.checkpoints.openmmlab_config import (
 )
 from queryinst_vis.checkpoints.reading import Checkpoint, read_checkpoint
 from queryinst_vis.checkpoints.weights import (
-    FORMAT,
-    load_exactly,
-    load_model,
+    StateDict,
+    build_for_inference,
+    check_fits,
     load_weights,
     save_weights,
+    write_tensors,
 )
-from queryinst_vis.config import Config, config_to_dict
+from queryinst_vis.config import Config
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.build import build_model
 from queryinst_vis.utils.files import atomic_path, check_not_read
@@ -35,7 +33,7 @@ Report = Callable[[str], None]
 
 
 def convert_checkpoint(src: str | Path, dst: str | Path, report: Report | None = None) -> str:
-    """Convert a checkpoint; the names of the files say in which direction.
+    """Convert a checkpoint; the file names determine the direction.
 
     To ``*.safetensors``, from one of these layouts:
 
@@ -46,8 +44,8 @@ def convert_checkpoint(src: str | Path, dst: str | Path, report: Report | None =
       ``train.init_weights``;
     * the ImageNet weights of EfficientNet-PyTorch's Lite0: written under timm's names, for
       ``model.backbone.weights``;
-    * our own of a training: written for passing on, in half precision, without the mask heads
-      that only training needs and without paths of this machine.
+    * our own: written for publishing, in half precision, without the mask heads that only
+      training needs and without local paths.
 
     To ``*.pth``, from our own: what mmdetection 3 loads.
 
@@ -55,13 +53,13 @@ def convert_checkpoint(src: str | Path, dst: str | Path, report: Report | None =
         src: a ``.pth`` file, or a ``.safetensors`` or ``.ckpt`` of ours; nothing in it is
             executed.
         dst: the file to write.
-        report: called with a line for each key of ``src`` that has no place in our model.
+        report: called with a line for each key of ``src`` that has no counterpart in our model.
 
     Returns:
-        A line that says what was converted.
+        A one-line summary of what was converted.
 
     Raises:
-        InputError: unreadable or unknown checkpoint, one that lacks a weight, or a model that
+        InputError: unreadable or unknown checkpoint, a missing weight, or a model that
             mmdetection does not have; nothing is written then.
     """
     src, dst = Path(src), Path(dst)
@@ -86,27 +84,29 @@ def convert_checkpoint(src: str | Path, dst: str | Path, report: Report | None =
 
 def _convert_efficientnet(checkpoint: Checkpoint, dst: Path) -> str:
     weights = efficientnet.convert_state_dict(checkpoint.state_dict)
-    _write(dst, weights)
+    write_tensors(dst, weights)
     return f"{dst}: EfficientNet-Lite0 under timm's names, {len(weights)} tensors"
 
 
 def _convert_openmmlab(checkpoint: Checkpoint, dst: Path, report: Report | None) -> str:
-    weights, homeless = openmmlab.translate(checkpoint.state_dict)
+    weights, unexpected_keys = openmmlab.translate(checkpoint.state_dict)
     if "queries" not in weights and not has_track_head(weights):
         raise InputError(
             "neither a QueryInst nor a track head of OpenMMLab's projects, nor an "
             "EfficientNet-Lite0 of EfficientNet-PyTorch; its first key is "
             f"'{next(iter(checkpoint.state_dict))}'"
         )
-    for key in homeless if report else ():
-        report(f"no place for {key}")
+    if report is not None:
+        for key in unexpected_keys:
+            report(f"no place for {key}")
     final_relu = openmmlab.has_final_relu(checkpoint.state_dict)
     if "queries" not in weights:
         return _write_track_head(weights, final_relu, dst)
     config = infer_config(weights, final_relu, checkpoint.classes)
-    model = build_model(config)
-    load_exactly(model, weights, "converted")
-    save_weights(dst, model, config)
+    with torch.device("meta"):  # only names and shapes are compared
+        model = build_model(config)
+    check_fits(model, weights, "converted")
+    write_tensors(dst, _to_float32(weights), config)
     tracks = " and a track head" if config.model.track.enabled else ""
     return (
         f"{dst}: QueryInst, {config.model.backbone.name}, {config.model.num_queries} queries, "
@@ -114,46 +114,44 @@ def _convert_openmmlab(checkpoint: Checkpoint, dst: Path, report: Report | None)
     )
 
 
-def _write_track_head(weights: dict[str, Tensor], final_relu: bool, dst: Path) -> str:
-    """A file that ``train.init_weights`` takes, although it holds no whole model."""
+def _write_track_head(weights: StateDict, final_relu: bool, dst: Path) -> str:
+    """Write a file for ``train.init_weights`` that holds a track head alone."""
     head = {name: value for name, value in weights.items() if name.startswith("track_head.")}
     config = Config()
     config.model.track = infer_track_head(weights, final_relu)
-    _write(dst, head, {"format": FORMAT, "config": json.dumps(config_to_dict(config))})
+    write_tensors(dst, head, config)
     needed = "true" if final_relu else "false"
     return f"{dst}: a track head alone, for models with model.track.final_relu={needed}"
 
 
 def _slim_down(src: Path, dst: Path) -> str:
-    model, config = load_model(src, "cpu")
+    config, weights = load_weights(src)
+    model = build_for_inference(config, weights, f"weights {src}")
     save_weights(dst, model, config, half=True, inference_only=True)
     return f"{dst}: inference weights in half precision, {dst.stat().st_size / 1e6:.1f} MB"
 
 
 def _export(src: Path, dst: Path) -> str:
     config, weights = load_weights(src)
-    if not config.model.mask.dynamic or config.model.mask.norm == "GN":
+    mask, track = config.model.mask, config.model.track
+    if not mask.dynamic or mask.norm == "GN":
         raise InputError(
             f"weights {src}: mmdetection's QueryInst has dynamic mask heads with batch norm or "
             "without a norm; these have others (model.mask)"
         )
-    weights = {
-        name: value.float() if value.is_floating_point() else value
-        for name, value in weights.items()
-    }
     try:
-        exported = openmmlab.export_state_dict(weights, config.model.track.final_relu)
+        exported = openmmlab.export_state_dict(_to_float32(weights), track.final_relu)
     except InputError as error:
         raise InputError(f"weights {src}: {error}") from error
     meta = {"dataset_meta": {"classes": config.model.classes}}
     with atomic_path(dst) as temporary:
         torch.save({"meta": meta, "state_dict": exported}, temporary)
-    track = config.model.track
     kept = "" if track.final_relu or not track.enabled else ", but for the track head's (no ReLU)"
     return f"{dst}: under mmdetection's names{kept}, {len(exported)} tensors"
 
 
-def _write(path: Path, weights: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    with atomic_path(path) as temporary:
-        contiguous = {name: value.contiguous() for name, value in weights.items()}
-        save_file(contiguous, temporary, metadata)
+def _to_float32(weights: StateDict) -> StateDict:
+    return {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in weights.items()
+    }

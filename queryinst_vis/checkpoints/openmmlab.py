@@ -29,29 +29,30 @@ def convert_state_dict(state_dict: StateDict) -> StateDict:
     Raises:
         InputError: keys that have no counterpart in our model.
     """
-    converted, homeless = translate(state_dict)
-    if homeless:
+    converted, unexpected_keys = translate(state_dict)
+    if unexpected_keys:
         raise InputError(
-            f"{len(homeless)} of {len(state_dict)} keys are not those of an mmdet QueryInst: "
-            + ", ".join(homeless[:5])
+            f"{len(unexpected_keys)} of {len(state_dict)} keys are not those of an mmdet "
+            f"QueryInst: {', '.join(unexpected_keys[:5])}"
         )
     return converted
 
 
 def translate(state_dict: StateDict) -> tuple[StateDict, list[str]]:
     """Their weights under our names, and the keys that have no counterpart in our model."""
-    converted, homeless = {}, []
+    converted: StateDict = {}
+    unexpected_keys: list[str] = []
     for key, value in state_dict.items():
         if key.endswith(POSITION_INDEX):
             continue
         name = convert_key(key)
         if name is None:
-            homeless.append(key)
+            unexpected_keys.append(key)
         elif _is_unfolded(key.removeprefix(DETECTOR)):
             converted[name] = _merged_order(value)
         else:
             converted[name] = value
-    return converted, homeless
+    return converted, unexpected_keys
 
 
 def export_state_dict(weights: StateDict, final_relu: bool = True) -> StateDict:
@@ -69,16 +70,15 @@ def export_state_dict(weights: StateDict, final_relu: bool = True) -> StateDict:
     Raises:
         InputError: weights that mmdetection has no place for.
     """
-    homeless = [name for name in weights if export_key(name) is None]
-    if homeless:
-        raise InputError(
-            f"{len(homeless)} of {len(weights)} weights have no place in mmdetection's QueryInst, "
-            f"the first is '{homeless[0]}': only published heads on a ResNet, ResNeXt or Swin do"
-        )
     prefix = DETECTOR if any(name.startswith(TRACK_HEAD) for name in weights) else ""
-    exported = {}
+    exported: StateDict = {}
     for name, value in weights.items():
         key = export_key(name)
+        if key is None:
+            raise InputError(
+                f"{name}: has no place in mmdetection's QueryInst; only published heads on a "
+                "ResNet, ResNeXt or Swin can be exported"
+            )
         if name.startswith(TRACK_HEAD):
             exported[key if final_relu else name] = value
             continue

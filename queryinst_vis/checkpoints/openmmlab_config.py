@@ -70,8 +70,9 @@ def infer_config(
         raise InputError(f"it lacks {error}, which tells its architecture") from error
     if not any(".convs.0.1." in name for name in weights):
         model.mask.norm = "none"
-    named = classes is not None and len(classes) == num_classes
-    model.classes = list(classes) if named else _class_names(num_classes)
+    if classes is None or len(classes) != num_classes:
+        classes = _default_class_names(num_classes)
+    model.classes = list(classes)
     config.inference.max_per_image = model.num_queries  # as published, for 100 and for 300
     if has_track_head(weights):
         model.track = infer_track_head(weights, final_relu)
@@ -98,7 +99,7 @@ def infer_track_head(weights: StateDict, final_relu: bool) -> TrackHeadConfig:
     )
 
 
-def _class_names(count: int) -> list[str]:
+def _default_class_names(count: int) -> list[str]:
     categories = MaskRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
     coco = [name for name in categories if name not in ("__background__", "N/A")]
     return coco if count == len(coco) else [f"class {index}" for index in range(count)]

@@ -1,9 +1,10 @@
-"""Reading other people's checkpoints without running anything that is in them."""
+"""Reading foreign checkpoints without executing anything in them."""
 
 from __future__ import annotations
 
 import pickle
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,20 @@ from torch import Tensor
 from queryinst_vis.errors import InputError
 
 
-class Inert:
-    """Stands in for whatever a checkpoint carries beside its tensors, and does nothing."""
+class Placeholder:
+    """Replaces the objects that a checkpoint holds besides its tensors."""
 
     def __init__(self, *arguments: Any) -> None:
-        """Takes what the real thing is made of, and keeps none of it."""
+        """Accept and ignore the arguments of the original."""
 
     def __setstate__(self, state: Any) -> None:
-        """Takes the contents of the real thing, and keeps none of them."""
+        """Accept and ignore the state of the original."""
 
 
-# What mmengine, mmcv and their logs put into training checkpoints. The names are those in the
+# What mmengine, mmcv and their loggers put into training checkpoints. These are names in the
 # file; nothing of that name is imported.
-HARMLESS = [
-    (Inert, name)
+ALLOWED_GLOBALS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    (Placeholder, name)
     for name in (
         "mmengine.logging.history_buffer.HistoryBuffer",
         "mmengine.config.config.ConfigDict",
@@ -46,7 +47,7 @@ REFUSED = re.compile(r"GLOBAL (\S+) (?:was not an allowed|whose module)")
 
 @dataclass
 class Checkpoint:
-    """What is taken from a file.
+    """What is read from a file.
 
     Attributes:
         state_dict: the tensors.
@@ -60,16 +61,16 @@ class Checkpoint:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a ``.pth`` file of torch, mmcv or mmengine onto the CPU.
 
-    Only tensors, plain values and the inert stand-ins of ``HARMLESS`` are made; no code of the
-    file runs.
+    Only tensors, plain values and the placeholders of ``ALLOWED_GLOBALS`` are created; no code
+    from the file is executed.
 
     Raises:
-        InputError: no such file, a truncated one, one that holds anything else, or no tensors.
+        InputError: the file is missing or truncated, holds anything else, or no tensors.
     """
     if not path.is_file():
         raise InputError(f"checkpoint {path}: no such file")
     try:
-        with torch.serialization.safe_globals(HARMLESS):
+        with torch.serialization.safe_globals(ALLOWED_GLOBALS):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(f"checkpoint {path}: {_why_not(str(error))}") from error

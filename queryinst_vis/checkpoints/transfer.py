@@ -12,11 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from queryinst_vis.checkpoints.aliases import match_rows
+from queryinst_vis.checkpoints.catalogue import find_weights
 from queryinst_vis.checkpoints.query_rules import Source, pick_queries
-from queryinst_vis.checkpoints.weights import StateDict, find_weights, load_weights, save_weights
+from queryinst_vis.checkpoints.weights import (
+    StateDict,
+    load_weights,
+    save_weights,
+    shape_text,
+)
 from queryinst_vis.config import Config, DatasetConfig
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.build import build_model
@@ -141,7 +146,7 @@ def transfer(
         ),
         *(_describe_queries(config, source, queries) if "queries" in taken else ()),
         *(
-            f"  {name}: {_shape(weights[name])} there, {_shape(own[name])} here: "
+            f"  {name}: {shape_text(weights[name])} there, {shape_text(own[name])} here: "
             "keeps its initialisation"
             for name in own
             if name in weights and name not in taken
@@ -232,7 +237,3 @@ def _summarise(what: str, names: set[str]) -> Iterator[str]:
     shown = ", ".join(modules[:6]) + (", ..." if len(modules) > 6 else "")
     if names:
         yield f"  {what}: {len(names)} tensors of {shown}"
-
-
-def _shape(value: Tensor) -> str:
-    return "x".join(map(str, value.shape)) or "a scalar"

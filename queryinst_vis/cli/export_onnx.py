@@ -51,7 +51,7 @@ def add(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from queryinst_vis.checkpoints.weights import load_model
+    from queryinst_vis.checkpoints.load import load_model
     from queryinst_vis.inference.onnx_export import export_onnx
 
     model, config = load_model(arguments.weights, "cpu", arguments.overrides)

@@ -65,8 +65,12 @@ def add(commands: Commands) -> None:
 
 
 def _run_weights(arguments: argparse.Namespace) -> None:
-    from queryinst_vis.checkpoints.catalogue import CATALOGUE, cached_weights
-    from queryinst_vis.checkpoints.weights import find_weights, shipped_weights
+    from queryinst_vis.checkpoints.catalogue import (
+        CATALOGUE,
+        cached_weights,
+        find_weights,
+        shipped_weights,
+    )
 
     if arguments.name is not None:
         print(find_weights(arguments.name))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from queryinst_vis.checkpoints.weights import load_model
+from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.config import Config
 from queryinst_vis.errors import InputError
 from queryinst_vis.inference.detector import Detector

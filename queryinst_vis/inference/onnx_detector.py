@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from queryinst_vis.checkpoints.weights import differences, without_useless_rule
-from queryinst_vis.config import Config, apply_overrides, config_from_dict
+from queryinst_vis.checkpoints.weights import config_from_metadata
+from queryinst_vis.config import Config, apply_overrides, differences
 from queryinst_vis.data.transforms import padded_size, to_network_input
 from queryinst_vis.errors import InputError
 from queryinst_vis.inference.detector import check_inference
@@ -200,8 +199,4 @@ def _read_config(session: InferenceSession, path: Path) -> Config:
             f"ONNX file {path}: not written by queryinst_vis, export it with "
             "'queryinst-vis export-onnx'"
         )
-    try:
-        values = json.loads(metadata["config"])
-    except (KeyError, json.JSONDecodeError) as error:
-        raise InputError(f"ONNX file {path}: the config inside is missing or broken") from error
-    return without_useless_rule(config_from_dict(values, f"ONNX file {path}"))
+    return config_from_metadata(metadata, f"ONNX file {path}")

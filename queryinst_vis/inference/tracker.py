@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from queryinst_vis.checkpoints.weights import load_model
+from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.config import Config
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.inference.detector import Detector, FrameDetector

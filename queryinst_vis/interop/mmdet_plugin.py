@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from queryinst_vis.checkpoints.weights import load_model
+from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.config import Config, TrackingConfig, load_config
 from queryinst_vis.errors import InputError
 from queryinst_vis.interop.mmdet_samples import (

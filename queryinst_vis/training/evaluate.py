@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from lightning.fabric import Fabric
 
-from queryinst_vis.checkpoints.weights import load_for_config
+from queryinst_vis.checkpoints.load import load_for_config
 from queryinst_vis.config import Config
 from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.frames import load_pixels

@@ -19,13 +19,8 @@ from queryinst_vis.checkpoints.training_state import (
     save_training_state,
 )
 from queryinst_vis.checkpoints.transfer import initialise_from
-from queryinst_vis.checkpoints.weights import (
-    check_same_model,
-    differences,
-    load_exactly,
-    save_weights,
-)
-from queryinst_vis.config import Config
+from queryinst_vis.checkpoints.weights import check_same_model, load_exactly, save_weights
+from queryinst_vis.config import Config, differences
 from queryinst_vis.data.loader import train_loader
 from queryinst_vis.data.v2_samples import Transforms
 from queryinst_vis.errors import InputError

@@ -1,0 +1,77 @@
+"""From the name or the file of weights to a model that is ready for inference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from queryinst_vis.checkpoints.catalogue import find_weights
+from queryinst_vis.checkpoints.weights import build_for_inference, load_weights
+from queryinst_vis.config import Config, apply_overrides, differences
+from queryinst_vis.errors import InputError
+from queryinst_vis.models.queryinst import QueryInst
+from queryinst_vis.utils.device import choose_device
+
+TRAINING_ONLY = (
+    "backbone.weights",
+    "backbone.frozen_stages",
+    "backbone.norm_eval",
+    "backbone.drop_path",
+)
+
+
+@torch.inference_mode(False)  # a caller's; tensors made in it could never require a gradient
+def load_model(
+    name_or_path: str | Path,
+    device: str | torch.device = "auto",
+    overrides: list[str] | None = None,
+) -> tuple[QueryInst, Config]:
+    """Load a model for inference (eval mode, float32) together with its config.
+
+    Args:
+        name_or_path: a name or a file, as for ``find_weights``.
+        device: ``"auto"`` prefers an accelerator over the CPU.
+        overrides: dotlist changes of the inference, tracking and input keys; the model itself
+            is fixed by its weights.
+
+    Raises:
+        InputError: unknown name, unreadable file, weights that do not fit their config, an
+            override of the model, or an unavailable device.
+    """
+    path = find_weights(name_or_path)
+    config, weights = load_weights(path)
+    changed = apply_overrides(config, overrides or [])
+    for key in differences(config.model, changed.model):
+        raise InputError(f"override of model.{key}: the model is fixed by its weights, {path}")
+    model = build_for_inference(config, weights, f"weights {path}")
+    return model.to(choose_device(device)), changed
+
+
+def load_for_config(config: Config, name_or_path: str | Path) -> tuple[QueryInst, Config]:
+    """Load a model as ``load_model`` does, on the CPU, to be run by another config.
+
+    Args:
+        config: must describe the model of the checkpoint in everything that it computes; without
+            class names it takes those of the checkpoint.
+        name_or_path: a name or a file, as for ``find_weights``.
+
+    Returns:
+        The model, and ``config`` with the checkpoint's model section.
+
+    Raises:
+        InputError: as ``load_model``, or the config describes another model; the first
+            differing key is named.
+    """
+    path = find_weights(name_or_path)
+    saved, weights = load_weights(path)
+    for key, (ours, theirs) in differences(config.model, saved.model).items():
+        if key in TRAINING_ONLY or (key == "classes" and not ours):
+            continue
+        raise InputError(
+            f"weights {path}: checkpoint of another config: model.{key} is {theirs} there and "
+            f"{ours} in the config; use the config it was trained with"
+        )
+    model = build_for_inference(saved, weights, f"weights {path}")
+    return model, replace(config, model=saved.model)

@@ -1,0 +1,50 @@
+"""The configuration: dataclasses are the schema, YAML files say only what differs.
+
+A YAML file may name parents under ``_base_`` (one path or a list, relative to the file);
+dotlist overrides (``train.max_steps=100``) come last. Nothing in a config is executed or
+fetched; ``${oc.env:NAME}`` reads an environment variable.
+"""
+
+from queryinst_vis.config.loading import (
+    apply_overrides,
+    config_from_dict,
+    config_to_dict,
+    differences,
+    load_config,
+)
+from queryinst_vis.config.schema import (
+    BackboneConfig,
+    Config,
+    DataConfig,
+    DatasetConfig,
+    FusedConfig,
+    InferenceConfig,
+    InputConfig,
+    LossConfig,
+    MaskHeadConfig,
+    ModelConfig,
+    TrackHeadConfig,
+    TrackingConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "BackboneConfig",
+    "Config",
+    "DataConfig",
+    "DatasetConfig",
+    "FusedConfig",
+    "InferenceConfig",
+    "InputConfig",
+    "LossConfig",
+    "MaskHeadConfig",
+    "ModelConfig",
+    "TrackHeadConfig",
+    "TrackingConfig",
+    "TrainConfig",
+    "apply_overrides",
+    "config_from_dict",
+    "config_to_dict",
+    "differences",
+    "load_config",
+]

@@ -1,0 +1,176 @@
+"""Reading configurations: YAML files with parents, dotlist overrides, and plain values."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from queryinst_vis.config.schema import Config
+from queryinst_vis.errors import InputError
+
+
+def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
+    """Read a YAML config with its ``_base_`` parents and apply dotlist overrides.
+
+    Args:
+        path: the YAML file.
+        overrides: ``["train.lr=1e-4", "model.backbone.name=resnet18", ...]``.
+
+    Raises:
+        InputError: missing or broken file, unknown key (its nearest neighbour is named),
+            wrong type, an unset environment variable, a circular ``_base_``.
+    """
+    config = OmegaConf.structured(Config)
+    for file, values in _read_layers(Path(path), ()):
+        config = _merge(config, values, f"config {file}")
+    return _to_config(_override(config, overrides or []), f"config {path}")
+
+
+def apply_overrides(config: Config, overrides: list[str]) -> Config:
+    """A copy of the config with dotlist overrides applied.
+
+    Raises:
+        InputError: unknown key or wrong type.
+    """
+    return _to_config(_override(OmegaConf.structured(config), overrides), "overrides")
+
+
+def config_from_dict(values: dict[str, Any], where: str) -> Config:
+    """Rebuild a Config from plain values, as a checkpoint stores them.
+
+    Raises:
+        InputError: the values do not fit the schema; ``where`` names their origin.
+    """
+    return _to_config(_merge(OmegaConf.structured(Config), values, where), where)
+
+
+def config_to_dict(config: Config) -> dict[str, Any]:
+    """The config as plain dicts, lists, numbers and strings."""
+    return asdict(config)
+
+
+def differences(first: Any, second: Any) -> dict[str, tuple[Any, Any]]:
+    """The keys, dotted, in which two dataclasses of one kind differ, with both values."""
+    ours, theirs = _flatten(asdict(first)), _flatten(asdict(second))
+    return {key: (ours[key], theirs[key]) for key in ours if ours[key] != theirs[key]}
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        nested = isinstance(value, dict)
+        flat |= _flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return flat
+
+
+def _override(config: DictConfig, overrides: list[str]) -> DictConfig:
+    for override in overrides:
+        config = _merge(config, _parse_override(override), f"override '{override}'")
+    return config
+
+
+def _read_layers(path: Path, children: tuple[Path, ...]) -> list[tuple[Path, dict[str, Any]]]:
+    """The values of all parents, outermost first, and then those of the file itself."""
+    if path.resolve() in children:
+        raise InputError(f"config {path}: _base_ leads back to the file itself")
+    values = _read_yaml(path)
+    bases = values.pop("_base_", [])
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise InputError(f"config {path}: _base_ must be a path or a list of paths, got {bases!r}")
+    layers: list[tuple[Path, dict[str, Any]]] = []
+    for base in bases:
+        layers += _read_layers(path.parent / base, (*children, path.resolve()))
+    return [*layers, (path, values)]
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"config {path}: no such file")
+    try:  # OmegaConf's loader, unlike PyYAML's, refuses a key that stands there twice
+        values = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
+        reason = str(error).partition("full_key:")[0]
+        raise InputError(f"config {path}: not readable as YAML ({reason.strip()})") from error
+    if not isinstance(values, dict):
+        raise InputError(f"config {path}: expected keys and values at the top level")
+    return {str(key): value for key, value in values.items()}
+
+
+def _parse_override(override: str) -> dict[str, Any]:
+    if "=" not in override:
+        raise InputError(f"override '{override}': expected key=value")
+    try:
+        values = OmegaConf.to_container(OmegaConf.from_dotlist([override]))
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        raise InputError(f"override '{override}': not readable as YAML ({error})") from error
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def _merge(config: DictConfig, values: Any, where: str) -> DictConfig:
+    _check_shape(values, Config, "", where)
+    try:
+        merged = OmegaConf.merge(config, values)
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        key, reason = getattr(error, "full_key", None), _reason(error)
+        raise InputError(f"{where}: wrong value for '{key}': {reason}") from error
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _check_shape(values: Any, schema: Any, key: str, where: str) -> None:
+    """Check keys, groups and lists against the schema; OmegaConf checks the leaves.
+
+    OmegaConf finds these errors too, but its messages lose the place of a key inside a list
+    and the name of a group that was given a plain value.
+    """
+    if isinstance(values, str) and "${" in values:
+        return  # refers to another part of the config; OmegaConf checks what it resolves to
+    if get_origin(schema) is list:
+        if not isinstance(values, list):
+            raise InputError(f"{where}: '{key}' must be a list, got {values!r}")
+        for index, value in enumerate(values):
+            _check_shape(value, get_args(schema)[0], f"{key}[{index}]", where)
+    elif is_dataclass(schema) or get_origin(schema) is dict:
+        if not isinstance(values, dict):
+            place = f"'{key}'" if key else "the top level"
+            raise InputError(f"{where}: {place} must hold keys and values, got {values!r}")
+        if is_dataclass(schema):
+            _check_members(values, schema, f"{key}." if key else "", where)
+
+
+def _check_members(values: dict[str, Any], schema: Any, prefix: str, where: str) -> None:
+    members = get_type_hints(schema)
+    for name, value in values.items():
+        if name not in members:
+            raise InputError(f"{where}: {_unknown_key(str(name), prefix, list(members))}")
+        _check_shape(value, members[name], prefix + name, where)
+
+
+def _unknown_key(name: str, prefix: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean '{prefix}{near[0]}'?" if near else f"valid keys: {', '.join(known)}"
+    return f"unknown key '{prefix}{name}'; {hint}"
+
+
+def _to_config(config: DictConfig, where: str) -> Config:
+    try:
+        result = OmegaConf.to_object(config)
+    except (OmegaConfBaseException, RecursionError) as error:
+        key, reason = getattr(error, "full_key", None), _reason(error)
+        raise InputError(f"{where}: cannot resolve '{key}': {reason}") from error
+    assert isinstance(result, Config)
+    return result
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of OmegaConf's message, without its prefix; the rest is internal."""
+    line = str(error).partition("\n")[0]
+    return line.removeprefix("KeyError raised while resolving interpolation: ")
