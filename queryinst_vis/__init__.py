@@ -23,7 +23,7 @@ _ROOMS = {
     "evaluate_coco": "evaluation",
     "evaluate_youtube_vis": "evaluation",
     "load_config": "config",
-    "load_model": "checkpoints.weights",
+    "load_model": "checkpoints.load",
 }
 
 __all__ = sorted(_ROOMS)
