@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from queryinst_vis import cli
 from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.convert import convert_mots
-from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder, youtube_vis_to_coco
+from queryinst_vis.data.convert.builder import YouTubeVisBuilder, youtube_vis_to_coco
 from queryinst_vis.data.youtube_vis import YouTubeVisDataset
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import decode_rle, encode_rle
@@ -261,12 +261,12 @@ def test_both_files_under_one_name_are_refused(mots, tmp_path):
 
 def test_missing_images_folder(mots, refusal):
     (mots / "images").rename(mots / "pictures")
-    assert refusal().endswith("images: no such folder; a MOTS folder holds images/ and instances/")
+    assert refusal().endswith("images: no such folder; it should hold one folder for each sequence")
 
 
 def test_images_folder_without_sequences(mots, refusal):
     (mots / "images" / "0001").rename(mots / "elsewhere")
-    assert refusal().endswith("images: holds no sequence folders")
+    assert refusal().endswith("images: holds no folders; there should be one for each sequence")
 
 
 def test_sequence_without_frames(mots, refusal):
@@ -318,7 +318,7 @@ def test_map_with_an_id_of_no_class(mots, refusal, identity):
 
 def test_map_of_another_size_than_its_sequence(mots, refusal):
     write_map(mots / "instances" / "0001" / "000004.png", np.full((12, 16), CAR, np.uint16))
-    assert refusal().endswith("000004.jpg: its masks have 16x12 pixels, the sequence 32x24")
+    assert refusal().endswith("000004.jpg: 16x12 pixels, its sequence 32x24")
 
 
 def test_broken_image(mots, refusal):

@@ -12,7 +12,7 @@ from data_support import HEIGHT, WIDTH, rectangle, uncompressed, video_content
 from pycocotools.coco import COCO
 
 from queryinst_vis.data.convert import convert_youtube_vis
-from queryinst_vis.data.convert.normalise import normalise
+from queryinst_vis.data.convert.youtube_vis import repair
 from queryinst_vis.data.youtube_vis import YouTubeVisDataset
 from queryinst_vis.masks import encode_rle
 
@@ -193,13 +193,13 @@ def changed(place, value):
     ],
 )
 def test_broken_files_are_refused_with_the_place(place, value, message):
-    assert message in refusal(normalise, changed(place, value), "set.json")
+    assert message in refusal(repair, changed(place, value), "set.json")
 
 
 def test_videos_with_the_same_id_are_refused():
     content = ovis_content()
     content["videos"] *= 2
-    assert "video id 7 occurs twice" in refusal(normalise, content, "set.json")
+    assert "video id 7 occurs twice" in refusal(repair, content, "set.json")
 
 
 def test_nothing_is_written_where_coco_cannot_be(tmp_path):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder
+from queryinst_vis.data.convert.builder import YouTubeVisBuilder
 from queryinst_vis.masks import RLE, decode_rle, encode_rle
 
 HEIGHT, WIDTH, LENGTH = 48, 64, 12

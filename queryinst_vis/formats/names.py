@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, pairwise
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -57,6 +57,16 @@ def frame_numbers(file_names: Sequence[str]) -> list[int]:
         if all(a < b for a, b in pairwise(numbers)):
             return numbers
     return list(range(1, len(file_names) + 1))
+
+
+def first_image_ids(lengths: Mapping[int, int]) -> dict[int, int]:
+    """Ids of every video's first frame where all frames are images, numbered from 1 on.
+
+    Args:
+        lengths: number of frames by video id, in the order of the file.
+    """
+    ends = accumulate(lengths.values(), initial=1)
+    return dict(zip(lengths, ends, strict=False))
 
 
 def videos_checksum(videos: Iterable[dict[str, Any]]) -> str:

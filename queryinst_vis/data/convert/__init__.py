@@ -1,14 +1,14 @@
 """Converters from other formats to YouTube-VIS and COCO JSON, and back to MOTS."""
 
+from queryinst_vis.data.convert.builder import YouTubeVisBuilder, youtube_vis_to_coco
 from queryinst_vis.data.convert.cityscapes import convert_cityscapes
 from queryinst_vis.data.convert.coco_video import convert_coco_video
 from queryinst_vis.data.convert.cvat import convert_cvat
 from queryinst_vis.data.convert.davis import convert_davis
 from queryinst_vis.data.convert.labelme import convert_labelme
 from queryinst_vis.data.convert.mots import convert_mots
-from queryinst_vis.data.convert.normalise import convert_youtube_vis
 from queryinst_vis.data.convert.to_mots import convert_to_mots
-from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder, youtube_vis_to_coco
+from queryinst_vis.data.convert.youtube_vis import convert_youtube_vis
 
 __all__ = [
     "YouTubeVisBuilder",

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
+from queryinst_vis.data.convert.builder import boxes_and_areas
 from queryinst_vis.data.convert.index_maps import read_instance_map
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import encode_rle
@@ -99,13 +99,14 @@ def _instances(ids: np.ndarray) -> list[dict[str, Any]]:
         if label not in CATEGORIES:
             continue
         rle = encode_rle(ids == number)
+        [bbox], [area] = boxes_and_areas([rle])
         entries.append(
             {
                 "category_id": label,
                 "iscrowd": int(not single),
                 "segmentation": rle,
-                "bbox": coco_mask.toBbox(rle).tolist(),
-                "area": int(coco_mask.area(rle)),
+                "bbox": bbox,
+                "area": area,
             }
         )
     return entries

@@ -5,29 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from queryinst_vis.data.coco import CocoDataset
-from queryinst_vis.data.convert.normalise import category_names
-from queryinst_vis.data.convert.youtube_vis import (
-    YouTubeVisBuilder,
-    describe,
-    youtube_vis_to_coco,
-)
-from queryinst_vis.data.frames import Frame, MaskPiece, load_pixels, look
+from queryinst_vis.data.convert.builder import YouTubeVisBuilder, describe, write_both
+from queryinst_vis.data.convert.folders import write_jpeg
+from queryinst_vis.data.convert.youtube_vis import category_names
+from queryinst_vis.data.frames import load_pixels, look
 from queryinst_vis.data.transforms import fit_size
 from queryinst_vis.data.views import View
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.annotations import ImageRecord, read_annotations
-from queryinst_vis.masks import RLE, encode_rle
-from queryinst_vis.utils.files import new_folder, write_json_atomically
+from queryinst_vis.masks import RLE, encode_region
+from queryinst_vis.utils.files import new_folder
 from queryinst_vis.utils.progress import show_progress
 
 FRAMES_PER_MOVE = 8
 """How long the camera takes from one random window to the next."""
-
-JPEG_QUALITY = 95
 
 
 def convert_coco_video(
@@ -81,8 +75,7 @@ def convert_coco_video(
             builder.add_video(names, height, width)
             _write_clip(folder / "frames", names, record, views, builder, crowds)
         video_set = builder.as_json()
-        write_json_atomically(folder / "coco.json", youtube_vis_to_coco(video_set))
-        write_json_atomically(folder / "youtube_vis.json", video_set)
+        write_both(folder, video_set)
     return describe(dst, video_set)
 
 
@@ -161,33 +154,20 @@ def _write_clip(
 ) -> None:
     """Write the frames, and add to the video the instances that any of them shows."""
     image = load_pixels(record)
-    frames = []
+    shown: list[dict[int, RLE]] = []  # by annotation id
     for name, view in zip(names, views, strict=True):
         frame = look(image, record, view)
-        _write_jpeg(folder / name, frame.image)
-        frames.append(_frame_masks(frame))
+        write_jpeg(folder / name, frame.image)
+        shown.append(
+            {
+                identity: encode_region(
+                    piece.pixels == 1, piece.left, piece.top, (view.height, view.width)
+                )
+                for identity, piece in zip(frame.instance_ids, frame.masks, strict=True)
+                if piece is not None  # which all instances have: those without a mask are refused
+            }
+        )
     for instance in record.instances:
-        masks = [frame.get(instance.id) for frame in frames]
-        if any(mask is not None for mask in masks):
+        masks = [frame.get(instance.id) for frame in shown]
+        if any(masks):
             builder.add_track(instance.label, masks, crowd=instance.id in crowds)
-
-
-def _frame_masks(frame: Frame) -> dict[int, RLE]:
-    """Annotation id to mask of the whole frame."""
-    height, width = frame.image.shape[:2]
-    pieces = zip(frame.instance_ids, frame.masks, strict=True)
-    return {identity: _whole_mask(piece, height, width) for identity, piece in pieces}
-
-
-def _whole_mask(piece: MaskPiece, height: int, width: int) -> RLE:
-    mask = np.zeros((height, width), bool)
-    rows, columns = piece.pixels.shape
-    mask[piece.top : piece.top + rows, piece.left : piece.left + columns] = piece.pixels
-    return encode_rle(mask)
-
-
-def _write_jpeg(path: Path, image: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
-    path.write_bytes(encoded.tobytes())

@@ -11,24 +11,23 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from queryinst_vis.data.convert.folders import (
-    image_files,
-    image_size,
-    subfolders,
+from queryinst_vis.data.convert.builder import (
+    LabelledVideo,
+    labelled_video_set,
+    write_video_set,
 )
+from queryinst_vis.data.convert.folders import check_same_size, image_files, image_size, subfolders
 from queryinst_vis.data.convert.outlines import (
     Point,
-    Window,
     box_corners,
+    check_window,
     ellipse_rle,
     polygon_rle,
     unite,
 )
-from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder, describe
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.fields import check_unique
-from queryinst_vis.masks import RLE
-from queryinst_vis.utils.files import write_json_atomically
+from queryinst_vis.masks import RLE, encode_region
 from queryinst_vis.utils.progress import show_progress
 
 XML_NAME = "annotations.xml"
@@ -74,24 +73,16 @@ def convert_cvat(src: str | Path, dst: str | Path, *, by_group: bool = False) ->
     folders = [src] if single else [f for f in subfolders(src, "video") if (f / XML_NAME).is_file()]
     if not folders:
         raise InputError(f"{src}: neither it nor its folders hold {XML_NAME}")
-    parsed = [_read_video(folder, by_group) for folder in show_progress(folders, "reading CVAT")]
-    labels = sorted({label for *_, tracks in parsed for label, _, _ in tracks})
-    if not labels:
+    videos = [
+        _read_video(folder, src, by_group) for folder in show_progress(folders, "reading CVAT")
+    ]
+    if not any(video.tracks for video in videos):
         raise InputError(f"{src}: no file holds a track")
-    builder = YouTubeVisBuilder(labels, f"CVAT, {src.name}")
-    for files, (height, width), tracks in parsed:
-        builder.add_video([path.relative_to(src).as_posix() for path in files], height, width)
-        for identity in sorted(tracks):
-            builder.add_track(labels.index(identity[0]), tracks[identity])
-    content = builder.as_json()
-    write_json_atomically(dst, content)
-    return describe(dst, content)
+    return write_video_set(dst, labelled_video_set(videos, f"CVAT, {src.name}"))
 
 
-def _read_video(
-    folder: Path, by_group: bool
-) -> tuple[list[Path], tuple[int, int], dict[Identity, list[RLE | None]]]:
-    """Image files, their ``(height, width)``, and for each instance a mask or None per image."""
+def _read_video(folder: Path, src: Path, by_group: bool) -> LabelledVideo:
+    """One export, its tracks in the order of their identities."""
     path = folder / XML_NAME
     root = _parse(path)
     files = _numbered_frames(folder, root)
@@ -109,13 +100,13 @@ def _read_video(
                 raise InputError(f"{here}: there is no image of this frame in {folder}")
             parts[identity][frame].append(_shape_rle(shape, height, width, here))
     check_unique((track.get("id") for track in root.iter("track")), "track id", str(path))
-    shown = {identity: unite(frames) for identity, frames in parts.items()}
-    tracks = {
-        identity: [masks.get(number) for number in files]
-        for identity, masks in shown.items()
-        if masks
-    }
-    return list(files.values()), (height, width), tracks
+    tracks = [
+        (identity[0], [masks.get(number) for number in files])
+        for identity in sorted(parts)
+        if (masks := unite(parts[identity]))
+    ]
+    names = [file.relative_to(src).as_posix() for file in files.values()]
+    return LabelledVideo(names, height, width, tracks)
 
 
 def _parse(path: Path) -> Element:
@@ -142,9 +133,11 @@ def _numbered_frames(folder: Path, root: Element) -> dict[int, Path]:
     files = image_files(images)
     if not files:
         raise InputError(f"{images}: holds no .jpg or .png frames")
-    matches = [_CVAT_FRAME.fullmatch(path.stem) for path in files]
-    if all(matches):
-        return {int(match[1]): path for match, path in zip(matches, files, strict=True)}
+    numbered = [
+        (int(match[1]), path) for path in files if (match := _CVAT_FRAME.fullmatch(path.stem))
+    ]
+    if len(numbered) == len(files):
+        return dict(numbered)
     size = root.findtext("./meta/*/size", default="")
     if size.strip() != str(len(files)):
         raise InputError(
@@ -160,12 +153,10 @@ def _numbered_frames(folder: Path, root: Element) -> dict[int, Path]:
 
 
 def _frame_size(files: list[Path], root: Element, path: Path) -> tuple[int, int]:
-    """``(height, width)`` of all frames, which must be what the XML says, if it does."""
-    sizes = {file: image_size(file) for file in files}
-    height, width = sizes[files[0]]
-    for file, size in sizes.items():
-        if size != (height, width):
-            raise InputError(f"{file}: {size[1]}x{size[0]} pixels, others {width}x{height}")
+    """``(height, width)`` of all frames, which must be that of the XML, where it names one."""
+    height, width = image_size(files[0])
+    for file in files[1:]:
+        check_same_size(image_size(file), (height, width), "others", str(file))
     said = root.find("./meta//original_size")
     if said is not None and (said.findtext("height"), said.findtext("width")) != (
         str(height),
@@ -195,17 +186,20 @@ def _shape_rle(shape: Element, height: int, width: int, where: str) -> RLE:
     if shape.tag == "polygon":
         return polygon_rle(_points(shape.get("points", ""), where), height, width, where)
     if shape.tag == "box":
-        corners = box_corners(*map(number, ("xtl", "ytl", "xbr", "ybr")), turn)
+        left, top, right, bottom = map(number, ("xtl", "ytl", "xbr", "ybr"))
+        corners = box_corners(left, top, right, bottom, turn)
         return polygon_rle(corners, height, width, where)
     if shape.tag == "ellipse":
         centre, radii = (number("cx"), number("cy")), (number("rx"), number("ry"))
         return ellipse_rle(centre, radii, height, width, where, turn)
     if shape.tag == "mask":
-        keys = ("left", "top", "height", "width")
-        window = Window(*(_integer(shape, key, where) for key in keys))
-        window.check(height, width, where)  # first: run lengths may claim any amount of memory
-        patch = _patch(shape.get("rle", ""), window.rows, window.columns, where)
-        return window.rle(patch, height, width)
+        x, y, rows, columns = (
+            _integer(shape, key, where) for key in ("left", "top", "height", "width")
+        )
+        # first: run lengths may claim any amount of memory
+        check_window(x, y, (rows, columns), height, width, where)
+        patch = _patch(shape.get("rle", ""), rows, columns, where)
+        return encode_region(patch, x, y, (height, width))
     raise InputError(f"{where}: a {shape.tag} has no area; draw polygons, masks, boxes or ellipses")
 
 

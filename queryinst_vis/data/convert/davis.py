@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from queryinst_vis.data.convert.folders import image_files, image_size, subfolders
+from queryinst_vis.data.convert.builder import YouTubeVisBuilder, write_video_set
+from queryinst_vis.data.convert.folders import check_same_size, image_files, image_size, subfolders
 from queryinst_vis.data.convert.index_maps import masks_by_index, read_palette_indices
-from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder, describe
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.fields import require
 from queryinst_vis.masks import RLE
-from queryinst_vis.utils.files import read_json, write_json_atomically
+from queryinst_vis.utils.files import read_json
 from queryinst_vis.utils.progress import show_progress
 
 VOID = 255
@@ -70,9 +70,8 @@ def convert_davis(
     for folder in show_progress(folders, "reading DAVIS"):
         names = None if objects is None else objects.get(folder.name, {})
         left_out += _add_sequence(builder, folder, images / folder.name, names, class_names, meta)
-    content = builder.as_json()
-    write_json_atomically(dst, content)
-    return describe(dst, content, {"frames without a PNG left out": left_out})
+    notes = {"frames without a PNG left out": left_out}
+    return write_video_set(dst, builder.as_json(), notes)
 
 
 def _level(folder: Path, resolution: str | None) -> Path:
@@ -166,8 +165,6 @@ def _add_sequence(
 def _read_indices(path: Path, height: int, width: int) -> dict[int, RLE]:
     """Mask of every index of one PNG but the background's."""
     indices = read_palette_indices(path, str(path))
-    if indices.shape != (height, width):
-        raise InputError(
-            f"{path}: {indices.shape[1]}x{indices.shape[0]} pixels, its sequence {width}x{height}"
-        )
+    rows, columns = indices.shape
+    check_same_size((rows, columns), (height, width), "its sequence", str(path))
     return masks_by_index(indices)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import cv2
+import numpy as np
 from PIL import Image
 
 from queryinst_vis.errors import InputError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+JPEG_QUALITY = 95
 
 
 def natural_key(path: Path) -> tuple[str | int, ...]:
@@ -52,3 +55,33 @@ def image_size(path: Path) -> tuple[int, int]:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"image {path}: not a readable image") from error
     return height, width
+
+
+def check_same_size(
+    size: tuple[int, int], expected: tuple[int, int], what: str, where: str
+) -> None:
+    """Raise an InputError unless a frame or a mask has the expected ``(height, width)``.
+
+    Args:
+        size: of the frame or mask.
+        expected: the size that it should have.
+        what: has the expected size.
+        where: the file.
+    """
+    if size != expected:
+        raise InputError(f"{where}: {size[1]}x{size[0]} pixels, {what} {expected[1]}x{expected[0]}")
+
+
+def write_jpeg(path: Path, image: np.ndarray) -> None:
+    """Write an ``(H, W, 3)`` uint8 RGB image and make its folder.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded.tobytes())
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error

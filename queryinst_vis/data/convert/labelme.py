@@ -8,6 +8,11 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from queryinst_vis.data.convert.builder import (
+    LabelledVideo,
+    labelled_video_set,
+    write_video_set,
+)
 from queryinst_vis.data.convert.folders import (
     image_files,
     image_size,
@@ -16,19 +21,18 @@ from queryinst_vis.data.convert.folders import (
 )
 from queryinst_vis.data.convert.outlines import (
     Point,
-    Window,
     box_corners,
     check_points,
+    check_window,
     ellipse_rle,
     png_patch,
     polygon_rle,
     unite,
 )
-from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder, describe
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.fields import check_unique, require
-from queryinst_vis.masks import RLE
-from queryinst_vis.utils.files import read_json, write_json_atomically
+from queryinst_vis.formats.fields import check_unique, is_integer, require
+from queryinst_vis.masks import RLE, encode_region
+from queryinst_vis.utils.files import read_json
 from queryinst_vis.utils.progress import show_progress
 
 Identity = tuple[str, int | None]
@@ -65,25 +69,18 @@ def convert_labelme(src: str | Path, dst: str | Path) -> str:
     """
     src = Path(src)
     folders = [src] if src.is_dir() and any(src.glob("*.json")) else subfolders(src, "video")
-    videos = [sorted(folder.glob("*.json"), key=natural_key) for folder in folders]
-    videos = [files for files in videos if files]
-    if not videos:
+    annotated = [
+        files for folder in folders if (files := sorted(folder.glob("*.json"), key=natural_key))
+    ]
+    if not annotated:
         raise InputError(f"{src}: neither it nor its folders hold a .json file")
-    parsed = [_read_video(files, src) for files in show_progress(videos, "reading labelme")]
-    labels = sorted({label for *_, shown in parsed for frame in shown for label, _ in frame})
-    if not labels:
+    videos = [_read_video(files, src) for files in show_progress(annotated, "reading labelme")]
+    if not any(video.tracks for video in videos):
         raise InputError(f"{src}: none of its files holds a shape")
-    builder = YouTubeVisBuilder(labels, f"labelme, {src.name}")
-    for names, (height, width), shown in parsed:
-        builder.add_video(names, height, width)
-        for identity in sorted({key for frame in shown for key in frame}, key=_in_order):
-            masks = [frame.get(identity) for frame in shown]
-            builder.add_track(labels.index(identity[0]), masks)
-    content = builder.as_json()
-    write_json_atomically(dst, content)
-    images = {path for files in videos for path in image_files(files[0].parent)}
-    named = {src / name for video in content["videos"] for name in video["file_names"]}
-    return describe(dst, content, {"images without a JSON file left out": len(images - named)})
+    images = {path for files in annotated for path in image_files(files[0].parent)}
+    named = {src / name for video in videos for name in video.file_names}
+    notes = {"images without a JSON file left out": len(images - named)}
+    return write_video_set(dst, labelled_video_set(videos, f"labelme, {src.name}"), notes)
 
 
 def _in_order(identity: Identity) -> tuple[str, bool, int]:
@@ -91,30 +88,31 @@ def _in_order(identity: Identity) -> tuple[str, bool, int]:
     return label, group is not None, group or 0
 
 
-def _read_video(
-    files: list[Path], root: Path
-) -> tuple[list[str], tuple[int, int], list[FrameMasks]]:
-    """File names of the frames, their ``(height, width)``, and their masks by identity."""
-    names, shown = [], []
-    first_size = None
+def _read_video(files: list[Path], root: Path) -> LabelledVideo:
+    """The files of one video, one a frame; its tracks in the order of their identities."""
+    names: list[str] = []
+    frames: list[FrameMasks] = []
+    sizes: list[tuple[int, int]] = []
     for path in files:
         content = read_json(path, "labelme file")
         where = f"labelme file {path}"
         name = _relative_image(path, require(content, "imagePath", str, where), root)
         size = image_size(root / name)
+        sizes.append(size)
         said = content.get("imageHeight") or size[0], content.get("imageWidth") or size[1]
-        first_size = first_size or size
-        for other, whose in ((said, "the file says"), (first_size, "the video's first has")):
+        for other, whose in ((said, "the file says"), (sizes[0], "the video's first has")):
             if other != size:
                 raise InputError(
                     f"{where}: its image has {size[1]}x{size[0]} pixels, {whose} "
                     f"{other[1]!r:.20}x{other[0]!r:.20}"
                 )
         names.append(name)
-        shown.append(_read_shapes(require(content, "shapes", list, where), *size, where))
+        frames.append(_read_shapes(require(content, "shapes", list, where), *size, where))
     check_unique(names, "image", f"labelme files in {files[0].parent}")
-    _check_identities(shown, files[0].parent)
-    return names, first_size, shown
+    identities = sorted({key for frame in frames for key in frame}, key=_in_order)
+    _check_identities(identities, files[0].parent)
+    tracks = [(key[0], [frame.get(key) for frame in frames]) for key in identities]
+    return LabelledVideo(names, *sizes[0], tracks)
 
 
 def _relative_image(path: Path, image_path: str, root: Path) -> str:
@@ -136,7 +134,7 @@ def _read_shapes(shapes: list[Any], height: int, width: int, where: str) -> Fram
         here = f"{where}, shape {index}"
         label = require(shape, "label", str, here)
         group = shape.get("group_id")
-        if group is not None and type(group) is not int:
+        if group is not None and not is_integer(group):
             raise InputError(f"{here}: group_id {group!r:.40} is not a whole number")
         if group is None and parts.get((label, None)):
             raise InputError(
@@ -147,11 +145,10 @@ def _read_shapes(shapes: list[Any], height: int, width: int, where: str) -> Fram
     return unite(parts)
 
 
-def _check_identities(shown: list[FrameMasks], folder: Path) -> None:
+def _check_identities(identities: list[Identity], folder: Path) -> None:
     """Raise an InputError where a label is used both with and without a group id."""
-    identities = {identity for frame in shown for identity in frame}
     grouped = {label for label, group in identities if group is not None}
-    for label in sorted(label for label, group in identities if group is None):
+    for label in (label for label, group in identities if group is None):
         if label in grouped:
             raise InputError(
                 f"{folder}: some shapes '{label}' have a group_id and some have none; which object "
@@ -165,17 +162,18 @@ def _shape_rle(shape: dict[str, Any], height: int, width: int, where: str) -> RL
     pair = len(points) == 2
     if kind == "mask" and pair:
         check_points(points, height, width, where)
-        left, top = (round(value) for value in points[0])
+        x, y = (round(value) for value in points[0])
         patch = png_patch(require(shape, "mask", str, where), where)
-        window = Window(left, top, *patch.shape)
-        window.check(height, width, where)
-        return window.rle(patch, height, width)
+        rows, columns = patch.shape
+        check_window(x, y, (rows, columns), height, width, where)
+        return encode_region(patch, x, y, (height, width))
     if kind == "circle" and pair:
         centre, rim = points
         radius = math.dist(centre, rim)
         return ellipse_rle(centre, (radius, radius), height, width, where)
     if kind == "rectangle" and pair:
-        points = box_corners(*points[0], *points[1])
+        (left, top), (right, bottom) = points
+        points = box_corners(left, top, right, bottom)
     if kind in ("polygon", "rectangle", "oriented_rectangle"):
         return polygon_rle(points, height, width, where)
     if kind in ("mask", "circle"):

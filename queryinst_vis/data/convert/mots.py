@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
-from queryinst_vis.data.convert.index_maps import masks_by_index, read_instance_map
-from queryinst_vis.data.convert.youtube_vis import (
+from queryinst_vis.data.convert.builder import (
     YouTubeVisBuilder,
     check_two_names,
-    describe,
-    youtube_vis_to_coco,
+    write_video_set,
 )
+from queryinst_vis.data.convert.folders import check_same_size, image_files, image_size, subfolders
+from queryinst_vis.data.convert.index_maps import masks_by_index, read_instance_map
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.mots import (
     CLASS_NAMES,
@@ -21,8 +21,6 @@ from queryinst_vis.formats.mots import (
     FrameMasks,
     read_mots_text,
 )
-from queryinst_vis.utils.files import write_json_atomically
-from queryinst_vis.utils.images import read_image
 from queryinst_vis.utils.progress import show_progress
 
 
@@ -65,7 +63,7 @@ def convert_mots(
     _check(start, end, clip_length, source)
     check_two_names(dst, coco_json)
     builder = YouTubeVisBuilder(CLASS_NAMES, f"MOTS, frames {start:g} to {end:g} of each sequence")
-    for name in show_progress(_sequences(src, sequences), "reading MOTS"):
+    for name in show_progress(_sequences(src / "images", sequences), "reading MOTS"):
         frames = _part(_frame_files(src / "images" / name), start, end)
         masks = _read_masks(src, name, frames, source)
         step = clip_length or max(len(frames), 1)
@@ -75,10 +73,7 @@ def convert_mots(
     content = builder.as_json()
     if not content["videos"]:
         raise InputError(f"{src}: no frame lies between {start:g} and {end:g} of a sequence")
-    if coco_json is not None:
-        write_json_atomically(coco_json, youtube_vis_to_coco(content))
-    write_json_atomically(dst, content)
-    return describe(dst, content)
+    return write_video_set(dst, content, coco_json=coco_json)
 
 
 def _check(start: float, end: float, clip_length: int | None, source: str | None) -> None:
@@ -90,18 +85,11 @@ def _check(start: float, end: float, clip_length: int | None, source: str | None
         raise InputError(f"MOTS source '{source}': choose png or txt")
 
 
-def _sequences(src: Path, wanted: Collection[str] | None) -> list[str]:
-    images = src / "images"
-    if not images.is_dir():
-        raise InputError(f"{images}: no such folder; a MOTS folder holds images/ and instances/")
-    names = sorted(folder.name for folder in images.iterdir() if folder.is_dir())
-    if not names:
-        raise InputError(f"{images}: holds no sequence folders")
-    return names if wanted is None else _choose(names, set(wanted), images)
-
-
-def _choose(names: list[str], wanted: set[str], images: Path) -> list[str]:
-    unknown = sorted(wanted - set(names))
+def _sequences(images: Path, wanted: Collection[str] | None) -> list[str]:
+    names = [folder.name for folder in subfolders(images, "sequence")]
+    if wanted is None:
+        return names
+    unknown = sorted(set(wanted) - set(names))
     if unknown or not wanted:
         fault = f"no sequence '{unknown[0]}'" if unknown else "no sequence is chosen"
         raise InputError(f"{images}: {fault}; choose from: {', '.join(names)}")
@@ -110,7 +98,7 @@ def _choose(names: list[str], wanted: set[str], images: Path) -> list[str]:
 
 def _frame_files(folder: Path) -> list[Path]:
     """Image files in the order of their numbers."""
-    files = [file for file in folder.iterdir() if file.suffix.lower() in (".jpg", ".png")]
+    files = image_files(folder)
     strays = [file for file in files if not file.stem.isdecimal()]
     if strays:
         raise InputError(f"{strays[0]}: MOTS frames are named by their number, e.g. 000001.jpg")
@@ -173,15 +161,12 @@ def _add_clip(
     files: list[Path],
     masks: dict[int, FrameMasks],
 ) -> None:
-    height, width = read_image(files[0]).shape[:2]
+    height, width = image_size(files[0])
     shown = [masks.get(int(file.stem), {}) for file in files]
     for file, frame in zip(files, shown, strict=True):
         for rle in frame.values():
-            if rle["size"] != [height, width]:
-                raise InputError(
-                    f"{file}: its masks have {rle['size'][1]}x{rle['size'][0]} pixels, the "
-                    f"sequence {width}x{height}"
-                )
+            rows, columns = rle["size"]
+            check_same_size((rows, columns), (height, width), "its sequence", f"masks of {file}")
     builder.add_video(names, height, width)
     for number in sorted({number for frame in shown for number in frame}):
         label = number // IDS_PER_CLASS

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from typing import TypeVar
 
@@ -83,35 +82,23 @@ def ellipse_rle(
     return encode_rle((along / radius_x) ** 2 + (across / radius_y) ** 2 <= 1)
 
 
-@dataclass(frozen=True)
-class Window:
-    """A part of a frame, for which alone a tool stores the mask.
+def check_window(
+    left: int, top: int, size: tuple[int, int], height: int, width: int, where: str
+) -> None:
+    """Raise an InputError unless a mask's window is a part of the frame.
 
-    Attributes:
-        left, top: its first pixel.
-        rows, columns: its size in pixels.
+    Args:
+        left, top: first pixel of the window, for which alone a tool stores the mask.
+        size: its ``(rows, columns)``.
+        height, width: of the frame.
+        where: file and shape, for the error message.
     """
-
-    left: int
-    top: int
-    rows: int
-    columns: int
-
-    def check(self, height: int, width: int, where: str) -> None:
-        """Raise an InputError unless the window is a part of a frame of this size."""
-        right, bottom = self.left + self.columns, self.top + self.rows
-        fits = 0 <= self.left < right <= width and 0 <= self.top < bottom <= height
-        if not fits:
-            raise InputError(
-                f"{where}: a mask over x {self.left} to {right}, y {self.top} to {bottom} does "
-                f"not fit into the frame of {width}x{height} pixels"
-            )
-
-    def rle(self, patch: np.ndarray, height: int, width: int) -> RLE:
-        """The ``(rows, columns)`` mask ``patch`` as one of the whole frame."""
-        mask = np.zeros((height, width), bool)
-        mask[self.top : self.top + self.rows, self.left : self.left + self.columns] = patch
-        return encode_rle(mask)
+    bottom, right = top + size[0], left + size[1]
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise InputError(
+            f"{where}: a mask over x {left} to {right}, y {top} to {bottom} does not fit into the "
+            f"frame of {width}x{height} pixels"
+        )
 
 
 def png_patch(text: str, where: str) -> np.ndarray:

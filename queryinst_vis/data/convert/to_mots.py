@@ -14,8 +14,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.data.convert.folders import IMAGE_SUFFIXES
-from queryinst_vis.data.convert.normalise import category_names, read_normalised
 from queryinst_vis.data.convert.outlines import unite
+from queryinst_vis.data.convert.youtube_vis import category_names, read_repaired
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.mots import (
     CLASS_NUMBERS,
@@ -93,7 +93,7 @@ def convert_to_mots(
     """
     if form not in ("png", "txt"):
         raise InputError(f"MOTS form '{form}': choose png or txt")
-    content, _ = read_normalised(src)
+    content, _ = read_repaired(src)
     if content["annotations"] is None:
         raise InputError(f"{src}: holds no annotations, as public test files do")
     labels = _mots_labels(content, classes or {}, str(src))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from queryinst_vis.data.convert.youtube_vis import YouTubeVisBuilder, youtube_vis_to_coco
+from queryinst_vis.data.convert.builder import YouTubeVisBuilder, write_both
+from queryinst_vis.data.convert.folders import write_jpeg
 from queryinst_vis.data.synthetic.render import MIN_VISIBLE_PIXELS, render
 from queryinst_vis.data.synthetic.scene import Scene, draw_scene
 from queryinst_vis.data.synthetic.settings import SyntheticSettings
@@ -16,10 +16,9 @@ from queryinst_vis.data.synthetic.shapes import CLASS_NAMES
 from queryinst_vis.data.synthetic.statistics import SyntheticStatistics
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import RLE
-from queryinst_vis.utils.files import new_folder, write_json_atomically
+from queryinst_vis.utils.files import new_folder
 from queryinst_vis.utils.progress import show_progress
 
-_JPEG_QUALITY = 95
 _MAX_DRAWS = 20
 
 VideoWriter = Callable[[Path, Iterable[np.ndarray], float], None]
@@ -70,9 +69,7 @@ def generate(
                 frames = render(scene, settings.frames, settings.height, settings.width)
                 images = (frame.image for frame in frames)
                 write_video(folder / "videos" / f"{name}.mp4", images, settings.fps)
-        video_set = builder.as_json()
-        write_json_atomically(folder / "coco.json", youtube_vis_to_coco(video_set))
-        write_json_atomically(folder / "youtube_vis.json", video_set)
+        write_both(folder, builder.as_json())
     return statistics
 
 
@@ -95,7 +92,7 @@ def _write_frames(
         visible, extent, rles = [], [], []
         frames = render(scene, settings.frames, settings.height, settings.width)
         for path, frame in zip(paths, frames, strict=True):
-            _write_jpeg(path, frame.image)
+            write_jpeg(path, frame.image)
             visible.append(frame.visible)
             extent.append(frame.extent)
             rles.append(frame.rles())
@@ -107,13 +104,3 @@ def _write_frames(
         f"synthetic data: {settings.min_objects} to {settings.max_objects} objects cannot all be "
         f"seen in {settings.width}x{settings.height} pixels; ask for fewer or larger frames"
     )
-
-
-def _write_jpeg(path: Path, image: np.ndarray) -> None:
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded.tobytes())
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
