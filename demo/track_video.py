@@ -1,11 +1,11 @@
-"""``queryinst-vis track`` for a fresh clone: works without installation."""
+"""``queryinst-vis track``, from a clone without installation."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 
-from queryinst_vis.cli import main
+from _run import run
 
 if __name__ == "__main__":
-    sys.exit(main(["track", *sys.argv[1:]]))
+    run(__file__)

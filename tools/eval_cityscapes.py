@@ -1,11 +1,6 @@
-"""``queryinst-vis eval-cityscapes`` for a fresh clone: works without installation."""
+"""``queryinst-vis eval-cityscapes``, from a clone without installation."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from queryinst_vis.cli import main
+from _run import run
 
 if __name__ == "__main__":
-    sys.exit(main(["eval-cityscapes", *sys.argv[1:]]))
+    run(__file__)

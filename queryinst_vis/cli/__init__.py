@@ -1,8 +1,8 @@
-"""``queryinst-vis ...``: parse the command line, run one job, end with an honest exit status.
+"""The command line ``queryinst-vis``: parse arguments, run one command, report the outcome.
 
-0: done. 2: bad arguments or input, one line on standard error says what and where. 130: stopped
-by Ctrl-C. 1: anything else, one line as well; ``--debug`` shows the traceback behind it. A training
-that is stopped saves its state first, says how to go on, and ends with 1.
+Exit status 0: done. 2: bad arguments or input; one line on standard error says what and where.
+130: interrupted by Ctrl-C. 1: any other error, in one line as well; ``--debug`` adds the
+traceback. A training that is stopped saves its state, says how to resume, and ends with 1.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TextIO
 
+from queryinst_vis.cli.arguments import Parser
 from queryinst_vis.cli.commands import add_all
 from queryinst_vis.errors import InputError, InputWarning
 
@@ -42,15 +43,22 @@ def main(argv: list[str] | None = None) -> int:
 
 @contextmanager
 def _warnings_in_one_line() -> Iterator[None]:
-    """Show our own warnings like errors, without the place in the code that Python adds."""
+    """Show our own warnings like errors, without the source line that Python adds."""
     with warnings.catch_warnings():
         show = warnings.showwarning
 
-        def show_ours(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        def show_ours(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
             if issubclass(category, InputWarning):
                 print(f"{PROGRAM}: warning: {message}", file=sys.stderr)
             else:
-                show(message, category, *place)
+                show(message, category, filename, lineno, file, line)
 
         warnings.showwarning = show_ours
         yield
@@ -81,23 +89,15 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all sub-commands."""
-    parser = _Parser(
+    parser = Parser(
         prog=PROGRAM,
         description="Instances as queries: train, evaluate and run QueryInst on images and "
         "QueryInst-VIS on videos.",
         epilog="'%(prog)s COMMAND --help' shows the options and an example of each command.",
         allow_abbrev=False,
     )
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    add_all(subparsers)
+    add_all(parser.add_subparsers(title="commands", metavar="COMMAND", required=True))
     return parser
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports bad arguments the way bad input is reported: one line, exit status 2."""
-
-    def error(self, message: str) -> None:
-        raise InputError(f"{message}; see '{self.prog} --help'")
 
 
 if __name__ == "__main__":

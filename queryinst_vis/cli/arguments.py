@@ -1,4 +1,4 @@
-"""What the sub-commands share: the look of their help, and arguments of the same meaning."""
+"""What the sub-commands share: the layout of their help, and common arguments."""
 
 from __future__ import annotations
 
@@ -7,16 +7,26 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+from queryinst_vis.errors import InputError
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 Run = Callable[[argparse.Namespace], None]
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports bad arguments the way bad input is reported: one line, exit status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise an InputError instead of printing the usage."""
+        raise InputError(f"{message}; see '{self.prog} --help'")
 
 
 def add_command(
     commands: Commands, name: str, run: Run, summary: str, details: str, *examples: str
-) -> argparse.ArgumentParser:
-    """Add a sub-command whose help ends with examples that can be copied."""
+) -> Parser:
+    """Add a sub-command whose help ends with examples to copy."""
     parser = commands.add_parser(
         name,
         help=summary,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from queryinst_vis.cli.arguments import Commands, add_command
@@ -34,8 +35,5 @@ def add(commands: Commands) -> None:
 def _run_checkpoint(arguments: argparse.Namespace) -> None:
     from queryinst_vis.checkpoints.convert import convert_checkpoint
 
-    print(convert_checkpoint(arguments.source, arguments.target, _complain))
-
-
-def _complain(line: str) -> None:
-    print(line, file=sys.stderr)
+    report = partial(print, file=sys.stderr)
+    print(convert_checkpoint(arguments.source, arguments.target, report))

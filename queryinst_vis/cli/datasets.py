@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from queryinst_vis.cli.arguments import Commands, add_command
+from queryinst_vis.cli.arguments import Commands, Parser, add_command
 from queryinst_vis.cli.rendered import add_coco_video, add_synthetic
 
 SUMMARY = "Bring a dataset into YouTube-VIS, COCO or MOTS format, or render a synthetic one."
@@ -19,7 +19,7 @@ def add(commands: Commands) -> None:
     add_datasets(parser)
 
 
-def add_datasets(parser: argparse.ArgumentParser) -> None:
+def add_datasets(parser: Parser) -> None:
     """Add one sub-command a format to ``parser``, to which 'data convert' lends itself too."""
     datasets = parser.add_subparsers(title="datasets", metavar="DATASET", required=True)
     _add_youtube_vis(datasets)
