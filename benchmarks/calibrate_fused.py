@@ -27,8 +27,7 @@ from queryinst_vis.checkpoints.catalogue import find_weights
 from queryinst_vis.checkpoints.weights import load_weights
 from queryinst_vis.config import apply_overrides
 from queryinst_vis.data.youtube_vis import VideoRecord
-from queryinst_vis.masks import to_rle
-from queryinst_vis.masks.columns import bounding_box
+from queryinst_vis.masks import bounding_box, to_rle
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.fused import NEWEST, overlaps, pair_cues
 from queryinst_vis.tracking.kalman import BoxFilter

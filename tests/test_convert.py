@@ -339,8 +339,8 @@ WIDER = encode_rle(np.ones((HEIGHT, 40), bool))["counts"]
         (f"1 3001 3 24 32 {MASK}", "class 3 is none of MOTS (1 car, 2 person, 10 ignore)"),
         (f"1 1001 2 24 32 {MASK}", "object 1001 is not of class 2; ids are class * 1000 + number"),
         (f"1 2007 2 24 32 {MASK}", "object 2007 occurs twice in frame 1"),
-        ("1 1001 1 24 32 ~~~", "unreadable segmentation"),
-        (f"1 1001 1 24 32 {WIDER}", "run lengths cover 960 pixels, the frame of 32x24 has 768"),
+        ("1 1001 1 24 32 ~~~", "`counts` are not COCO run lengths"),
+        (f"1 1001 1 24 32 {WIDER}", "run lengths add up to 960 pixels, not to 32 x 24 = 768"),
     ],
 )
 def test_broken_line_is_named_by_its_number(mots, refusal, line, message):

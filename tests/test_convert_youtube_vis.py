@@ -183,12 +183,12 @@ def changed(place, value):
         (
             ["annotations", 0, "segmentations", 1],
             [[1, 2, 3]],
-            "annotations[0], frame 1: unreadable segmentation",
+            "annotations[0], frame 1: a polygon must be x, y",
         ),
         (
             ["annotations", 0, "segmentations", 1],
             encode_rle(np.ones((4, 6))),
-            "annotations[0], frame 1: segmentation is 6x4 pixels, its frame 80x48",
+            "annotations[0], frame 1: the mask is 6x4 pixels, its frame 80x48",
         ),
     ],
 )

@@ -16,8 +16,7 @@ from queryinst_vis.data.transforms import to_network_input
 from queryinst_vis.data.views import View, draw_colour, draw_pseudo_clip, draw_view
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.annotations import ImageRecord, Instance
-from queryinst_vis.masks import encode_rle
-from queryinst_vis.masks.columns import bounding_box, decode_columns
+from queryinst_vis.masks import bounding_box, decode_columns, encode_rle
 
 FULL = (0, 0, HEIGHT, WIDTH)
 

@@ -153,7 +153,7 @@ FAULTS = {
     "counts as bytes": (
         lambda c: set_mask(c, {"size": [HEIGHT, WIDTH], "counts": "b'PPPo0'"}),
         CAR_2,
-        "decode them before writing",
+        "decode them by .decode('ascii') before writing",
     ),
     "unreadable mask": (
         lambda c: set_mask(c, {"size": [HEIGHT, WIDTH], "counts": "PPPo"}),
@@ -168,7 +168,7 @@ FAULTS = {
     "run lengths": (
         lambda c: set_mask(c, {"size": [HEIGHT, WIDTH], "counts": [100, 20, 3000]}),
         CAR_2,
-        "they add up to 3120, not to 80 x 48 = 3840",
+        "run lengths add up to 3120 pixels, not to 80 x 48 = 3840",
     ),
     "polygon": (lambda c: set_mask(c, [[1, 2, 3, 4]]), CAR_2, "three or more finite points"),
     "empty entry": (lambda c: set_mask(c, []), CAR_2, "is []; where the object is absent"),
@@ -304,7 +304,7 @@ def test_faults_of_a_coco_file_name_image_and_annotation(tmp_path):
     content["images"][1]["height"] = None
     found = "\n".join(str(finding) for finding in check(content, tmp_path))
     assert "image 70 (a.jpg), annotation 501: box [10, 8, 60, 32], its mask's is" in found
-    assert "image 70 (a.jpg), annotation 44: they add up to 3841" in found
+    assert "image 70 (a.jpg), annotation 44: run lengths add up to 3841" in found
     assert "image 7: `height` is None: must be a positive integer, at most" in found
 
 
@@ -463,7 +463,7 @@ def test_the_command_prints_writes_and_exits_2_on_errors(tmp_path, capsys):
         "name": "v12",
         "annotation": 31,
         "frame": 2,
-        "message": "is 'mask', neither polygons nor run lengths",
+        "message": "is 'mask', neither polygons nor an object with `size` and `counts`",
     }
 
 

@@ -40,11 +40,11 @@ RESULT_FAULTS = {
     "not a list": ({"segmentations": None}, "one for each frame of video 1, has None"),
     "wrong size": (
         {"segmentations": [None, encode_rle(box_mask(0, 0, 9, 9, 300, 400))]},
-        "entry 0, frame 1: segmentation is 400x300 pixels, its frame 300x400",
+        "frame 1: the mask is 400x300 pixels, its frame 300x400; [height, width] is swapped",
     ),
     "bytes as text": (
         {"segmentations": [{"size": [400, 300], "counts": "b'PPPo0'"}, None]},
-        "entry 0, frame 0: unreadable segmentation (`counts` are not COCO run lengths; bytes",
+        "entry 0, frame 0: `counts` are Python's b'...'; decode them by .decode('ascii')",
     ),
     "cut off": (
         {"segmentations": [{"size": [400, 300], "counts": "PPPo"}, None]},
@@ -52,19 +52,19 @@ RESULT_FAULTS = {
     ),
     "too short": (  # which pycocotools compares forever
         {"segmentations": [{"size": [400, 300], "counts": [1000, 500]}, None]},
-        "frame 0: run lengths cover 1500 pixels, the frame of 300x400 has 120000",
+        "frame 0: run lengths add up to 1500 pixels, not to 300 x 400 = 120000",
     ),
     "too long": (
         {"segmentations": [{"size": [400, 300], "counts": [1000, 119001]}, None]},
-        "frame 0: run lengths cover 120001 pixels",
+        "frame 0: run lengths add up to 120001 pixels",
     ),
     "negative run": (
         {"segmentations": [{"size": [400, 300], "counts": [-1, 120001]}, None]},
-        "frame 0: unreadable segmentation (`counts` must be whole numbers from 0 on)",
+        "frame 0: `counts` must be whole numbers from 0 on",
     ),
     "negative compressed run": (  # 5, 10, 5, then 10 - 12
         {"segmentations": [{"size": [400, 300], "counts": "5:5DRelY3"}, None]},
-        "frame 0: unreadable segmentation (a run length is negative)",
+        "frame 0: a run length is negative",
     ),
     "fraction of a run": (
         {"segmentations": [{"size": [400, 300], "counts": [0.5, 119999.5]}, None]},
@@ -72,24 +72,27 @@ RESULT_FAULTS = {
     ),
     "polygon of two points": (  # which pycocotools takes for a box
         {"segmentations": [[[1, 2, 30, 40]], None]},
-        "a polygon must list x and y of three points or more, has 4 numbers",
+        "a polygon must be x, y, x, y, ... of three or more finite points, is [1, 2, 30, 40]",
     ),
-    "half a point": ({"segmentations": [[[1, 2, 3, 4, 5, 6, 7]], None]}, "has 7 numbers"),
+    "half a point": (
+        {"segmentations": [[[1, 2, 3, 4, 5, 6, 7]], None]},
+        "three or more finite points, is [1, 2, 3, 4, 5, 6, 7]",
+    ),
     "polygon far away": (
         {"segmentations": [[[1, 2, 3, 4, 5, 6e6]], None]},
         "a polygon reaches farther from the frame than the frame is large",
     ),
     "NaN in a polygon": (
         {"segmentations": [[[1, 2, 3, 4, 5, float("nan")]], None]},
-        "must be lists of finite numbers",
+        "three or more finite points, is [1, 2, 3, 4, 5, nan]",
     ),
     "no counts": (
         {"segmentations": [{"size": [400, 300]}, None]},
-        "unreadable segmentation (neither polygons nor an object with `size` and `counts`)",
+        "neither polygons nor an object with `size` and `counts`",
     ),
     "not a mask": (
         {"segmentations": ["mask", None]},
-        "frame 0: unreadable segmentation (neither polygons nor an object",
+        "frame 0: is 'mask', neither polygons nor an object",
     ),
     "NaN score": ({"score": float("nan")}, "entry 0: `score` must be a finite number, is nan"),
     "infinite score": ({"score": float("inf")}, "`score` must be a finite number, is inf"),
@@ -269,7 +272,7 @@ IMAGE_FAULTS = {
     ),
     "wrong size": (
         lambda gt, found: gt["images"][0].update(width=61),
-        "segmentation is 60x50 pixels, its frame 61x50",
+        "the mask is 60x50 pixels, its frame 61x50",
     ),
     "no image size": (
         lambda gt, found: gt["images"][0].pop("width"),

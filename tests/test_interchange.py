@@ -327,8 +327,8 @@ def test_bad_coco_video_is_refused(convert, tmp_path, entries, message):
         (f"0 3001 3 400 300 {LEFT['counts']}", "line 2: class 3 is none of the video set"),
         (f"0 10000 10 400 300 {LEFT['counts']}", "line 2: class 10 marks regions to ignore"),
         (f"1 2001 2 400 300 {LEFT['counts']}", "line 2: object 2001 occurs twice in frame 1"),
-        ("0 1001 1 400 300 !!", "line 2: unreadable segmentation"),
-        (f"0 1001 1 300 400 {LEFT['counts']}", "line 2: segmentation is 400x300 pixels"),
+        ("0 1001 1 400 300 !!", "line 2: `counts` are not COCO run lengths"),
+        (f"0 1001 1 300 400 {LEFT['counts']}", "line 2: the mask is 400x300 pixels"),
     ],
 )
 def test_bad_mots_lines_are_refused(convert, mots_folder, tmp_path, text, message):

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from queryinst_vis.masks import decode_rle, encode_rle
-from queryinst_vis.masks.rle import to_rles
+from queryinst_vis.masks import decode_rle, encode_rle, to_rles
 from queryinst_vis.masks.run_lengths import MAX_PIXELS, is_counts, sum_runs
 
 RUNS = st.lists(st.integers(0, 2**26), min_size=1, max_size=9)

@@ -76,7 +76,7 @@ FAULTS = {
     "counts as bytes": (
         [detection([{"size": [400, 300], "counts": "b'PPPo0'"}, None])],
         "entry 0, video 1 (walk), frame 0",
-        "decode them before writing JSON",
+        "decode them by .decode('ascii') before writing JSON",
     ),
     "empty mask": (
         [detection([MASKS[0], rle(0, 0, 0, 0)])],

@@ -12,8 +12,7 @@ from queryinst_vis.config import InputConfig
 from queryinst_vis.data.frames import Frame, MaskPiece, load_pixels, look
 from queryinst_vis.data.views import View, draw_colour
 from queryinst_vis.formats.annotations import ImageRecord, Instance
-from queryinst_vis.masks import to_rle
-from queryinst_vis.masks.columns import bounding_box
+from queryinst_vis.masks import bounding_box, to_rle
 
 _SCALES = (0.3, 2.0)  # of a donor's image in a frame, without input.scale_jitter
 _BORDER = 0.01  # in sides of the image: an instance this near the border counts as cut off by it

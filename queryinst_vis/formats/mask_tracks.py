@@ -14,8 +14,7 @@ from pycocotools import mask as coco_mask
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.fields import is_finite, is_integer
 from queryinst_vis.formats.inputs import PlacedEntries
-from queryinst_vis.masks import RLE
-from queryinst_vis.masks.rle import to_rles
+from queryinst_vis.masks import RLE, to_rles
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,24 @@
 """Instance masks as COCO run lengths, without torch; ``masks.paste`` makes them of logits."""
 
-from queryinst_vis.masks.encoding import decode_rle, encode_region, encode_rle, to_rle
-from queryinst_vis.masks.rle import RLE, to_rles
+from queryinst_vis.masks.rle import (
+    RLE,
+    bounding_box,
+    decode_columns,
+    decode_rle,
+    encode_region,
+    encode_rle,
+)
+from queryinst_vis.masks.segmentation import MaskError, check_segmentation, to_rle, to_rles
 
-__all__ = ["RLE", "decode_rle", "encode_region", "encode_rle", "to_rle", "to_rles"]
+__all__ = [
+    "RLE",
+    "MaskError",
+    "bounding_box",
+    "check_segmentation",
+    "decode_columns",
+    "decode_rle",
+    "encode_region",
+    "encode_rle",
+    "to_rle",
+    "to_rles",
+]

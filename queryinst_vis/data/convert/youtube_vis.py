@@ -19,7 +19,7 @@ from queryinst_vis.formats.annotations import (
     read_annotations,
 )
 from queryinst_vis.formats.fields import check_unique, lookup, require, require_size
-from queryinst_vis.masks.rle import RLE, to_rles
+from queryinst_vis.masks import RLE, to_rles
 from queryinst_vis.utils.progress import show_progress
 
 

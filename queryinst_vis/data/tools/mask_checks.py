@@ -14,11 +14,8 @@ from queryinst_vis.data.tools.annotation_set import (
     boxes_alone,
 )
 from queryinst_vis.data.tools.findings import Finding, Place, describe_place
-from queryinst_vis.errors import InputError
-from queryinst_vis.formats.fields import is_box, is_finite, is_integer
-from queryinst_vis.masks import to_rle
-from queryinst_vis.masks.rle import RLE, to_rles
-from queryinst_vis.masks.run_lengths import is_counts, sum_runs
+from queryinst_vis.formats.fields import is_box, is_finite
+from queryinst_vis.masks import RLE, MaskError, to_rles
 
 BOX_SLACK = 2.0, 0.05
 """A box may differ from its mask's by this many pixels, or this share of its longer side: polygons
@@ -106,8 +103,8 @@ def _to_rles(
 ) -> list[RLE | None]:
     """The masks as RLEs; None for those that are not masks of their frame, and why in ``found``."""
     try:  # together, which is faster, and nearly always possible
-        rles, _ = to_rles(segmentations, medium.height, medium.width, str)
-    except InputError:
+        rles, _ = to_rles(segmentations, medium.height, medium.width)
+    except MaskError:
         rles = [
             _to_rle(segmentation, medium, place, found)
             for segmentation, place in zip(segmentations, places, strict=True)
@@ -119,62 +116,12 @@ def _to_rles(
 
 
 def _to_rle(segmentation: Any, medium: Medium, place: Place, found: list[Finding]) -> RLE | None:
-    fault = _find_fault(segmentation, medium.height, medium.width)
-    if fault is None:
-        try:
-            return to_rle(segmentation, medium.height, medium.width, "the mask")
-        except InputError as error:
-            fault = "unreadable mask", str(error)
-    found.append(Finding(fault[0], place, fault[1]))
-    return None
-
-
-def _find_fault(segmentation: Any, height: int, width: int) -> tuple[str, str] | None:
-    """Kind and message of a fault that has a name; None where decoding must tell."""
-    if segmentation in ([], {}, ""):
-        return "empty entry", f"is {segmentation!r}; where the object is absent, write null"
-    if isinstance(segmentation, list):
-        return None if all(map(_is_polygon, segmentation)) else ("polygon", _POLYGON)
-    if not isinstance(segmentation, dict):
-        return "unreadable mask", f"is {segmentation!r:.40}, neither polygons nor run lengths"
-    size, counts = segmentation.get("size"), segmentation.get("counts")
-    if not isinstance(size, list) or len(size) != 2 or not all(map(is_integer, size)):
-        return "unreadable mask", f"`size` is {size!r:.40}, must be [height, width]"
-    if size != [height, width]:
-        swapped = "; [height, width] is swapped" if size == [width, height] else ""
-        return "mask size", f"is {size[1]}x{size[0]} pixels, its frame {width}x{height}{swapped}"
-    if isinstance(counts, str) and counts.startswith(("b'", 'b"')):
-        return "counts as bytes", "`counts` are Python's b'...'; decode them before writing JSON"
-    if isinstance(counts, list) and not all(is_integer(run) and run >= 0 for run in counts):
-        return "unreadable mask", "`counts` must be whole numbers from 0 on"
-    total = _sum_runs(counts)
-    if total not in (None, height * width):
-        return (
-            "run lengths",
-            f"they add up to {total}, not to {width} x {height} = {width * height}",
-        )
-    return None
-
-
-def _sum_runs(counts: Any) -> int | None:
-    """Pixels that run lengths cover, plain or compressed; None if they are neither."""
-    if isinstance(counts, list):
-        return sum(counts)
-    if not isinstance(counts, str) or not is_counts(counts):
+    try:
+        [rle], _ = to_rles([segmentation], medium.height, medium.width)
+    except MaskError as error:
+        found.append(Finding(error.kind, place, str(error)))
         return None
-    return int(sum_runs([counts]).totals[0])
-
-
-_POLYGON = "a polygon must be x, y, x, y, ... of three or more finite points"
-
-
-def _is_polygon(points: Any) -> bool:
-    return (
-        isinstance(points, list)
-        and len(points) >= 6
-        and len(points) % 2 == 0
-        and all(map(is_finite, points))
-    )
+    return rle
 
 
 def _check_extent(polygons: list, medium: Medium, place: Place, found: list[Finding]) -> None:

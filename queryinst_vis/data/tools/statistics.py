@@ -18,7 +18,7 @@ from queryinst_vis.data.tools.annotation_set import (
 )
 from queryinst_vis.data.tools.findings import describe_place
 from queryinst_vis.errors import InputError
-from queryinst_vis.masks.rle import to_rles
+from queryinst_vis.masks import to_rles
 from queryinst_vis.utils.progress import show_progress
 
 SIZE_BOUNDS = {"video": (128**2, 256**2), "image": (32**2, 96**2)}
