@@ -53,25 +53,37 @@ def load_for_config(config: Config, name_or_path: str | Path) -> tuple[QueryInst
     """Load a model as ``load_model`` does, on the CPU, to be run by another config.
 
     Args:
-        config: must describe the model of the checkpoint in everything that it computes; without
-            class names it takes those of the checkpoint.
+        config: must describe the same model, as for ``check_same_model``.
         name_or_path: a name or a file, as for ``find_weights``.
 
     Returns:
         The model, and ``config`` with the checkpoint's model section.
 
     Raises:
-        InputError: as ``load_model``, or the config describes another model; the first
-            differing key is named.
+        InputError: as ``load_model``, or the config describes another model.
     """
     path = find_weights(name_or_path)
     saved, weights = load_weights(path)
+    check_same_model(config, saved, f"weights {path}")
+    model = build_for_inference(saved, weights, f"weights {path}")
+    return model, replace(config, model=saved.model)
+
+
+def check_same_model(config: Config, saved: Config, where: str) -> None:
+    """Check that a config describes the model that a checkpoint holds.
+
+    Args:
+        config: may leave ``model.classes`` empty.
+        saved: of the checkpoint.
+        where: names the checkpoint in the error message.
+
+    Raises:
+        InputError: they differ in what the model computes; names the first such key.
+    """
     for key, (ours, theirs) in differences(config.model, saved.model).items():
         if key in TRAINING_ONLY or (key == "classes" and not ours):
             continue
         raise InputError(
-            f"weights {path}: checkpoint of another config: model.{key} is {theirs} there and "
-            f"{ours} in the config; use the config it was trained with"
+            f"{where}: checkpoint of another config: model.{key} is {theirs} there and {ours} in "
+            "the config; use the config it was trained with"
         )
-    model = build_for_inference(saved, weights, f"weights {path}")
-    return model, replace(config, model=saved.model)

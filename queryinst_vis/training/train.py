@@ -13,13 +13,14 @@ from lightning.fabric import Fabric
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from queryinst_vis.checkpoints.load import check_same_model
 from queryinst_vis.checkpoints.training_state import (
     TrainingState,
     load_training_state,
     save_training_state,
 )
 from queryinst_vis.checkpoints.transfer import initialise_from
-from queryinst_vis.checkpoints.weights import check_same_model, load_exactly, save_weights
+from queryinst_vis.checkpoints.weights import load_exactly, save_weights
 from queryinst_vis.config import Config, differences
 from queryinst_vis.data.loader import train_loader
 from queryinst_vis.data.v2_samples import Transforms
