@@ -305,7 +305,7 @@ def entry(**changes):
         ([entry(), entry(video_id=8)], "entry 1: image 1 is of video 1, not 8"),
         ([entry(category_id=1)], "category_id 1 is not in the video set"),
         ([entry(category_id=[CAR])], "is not in the video set"),
-        ([entry(track_id=None)], "`track_id` must be an integer"),
+        ([entry(track_id=None)], "`track_id` must be of type int, is None"),
         ([entry(), entry()], "entry 1: image 1 shows track 1 twice"),
         ([entry(segmentation=None)], "no `segmentation`; boxes alone"),
         ([entry(segmentation={"size": [5, 5], "counts": "i0"})], "5x5 pixels, its frame 300x400"),

@@ -1,8 +1,8 @@
 """COCO-video results (TAO, CocoVID of mmtracking): one entry per track and frame.
 
 ``{image_id, video_id, track_id, category_id, score, bbox, segmentation}``; bbox is the mask's
-(x, y, width, height). Image ids count from 1 through the videos in the order of their file, as
-mmtracking's and our own conversion of YouTube-VIS annotations number them.
+(x, y, width, height). Image ids are those of ``names.first_image_ids``, as in mmtracking's and our
+own conversion of YouTube-VIS annotations.
 """
 
 from __future__ import annotations
@@ -16,16 +16,14 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.fields import is_integer
+from queryinst_vis.formats.fields import is_integer, require
 from queryinst_vis.formats.inputs import read_results
 from queryinst_vis.formats.mask_tracks import Video
+from queryinst_vis.formats.names import first_image_ids
 from queryinst_vis.formats.video_list import VideoList
 from queryinst_vis.formats.video_set import VideoSet
 from queryinst_vis.masks import RLE, to_rle
 from queryinst_vis.utils.progress import show_progress
-
-Frame = tuple[Video, int]
-"""A video and the 0-based index of one of its frames."""
 
 
 def coco_video_entries(videos: VideoList, results: VideoSet) -> Iterator[dict[str, Any]]:
@@ -34,20 +32,20 @@ def coco_video_entries(videos: VideoList, results: VideoSet) -> Iterator[dict[st
     Raises:
         InputError: a mask is unreadable or not of its video's size, or there is not one a frame.
     """
-    image_ids = {
-        (video.id, frame): image_id for image_id, (video, frame) in _frames(videos).items()
-    }
+    first_ids = _first_image_ids(videos)
     for tracks in show_progress(results, "Writing COCO-video"):
         for track in tracks.detections:
-            for frame in track.sizes.nonzero()[0].tolist():
+            for frame, mask in enumerate(track.masks):
+                if mask is None or not track.sizes[frame]:
+                    continue
                 yield {
-                    "image_id": image_ids[tracks.video.id, frame],
+                    "image_id": first_ids[tracks.video.id] + frame,
                     "video_id": tracks.video.id,
                     "track_id": track.id,
                     "category_id": track.category_id,
                     "score": track.score,
-                    "bbox": coco_mask.toBbox(track.masks[frame]).tolist(),
-                    "segmentation": track.masks[frame],
+                    "bbox": coco_mask.toBbox(mask).tolist(),
+                    "segmentation": mask,
                 }
 
 
@@ -61,7 +59,12 @@ def read_coco_video(path: Path, videos: VideoList) -> list[dict[str, Any]]:
         InputError: unreadable results, an unknown image or class, a track that an image shows
             twice, an entry without ``track_id`` or mask, or a mask of another size than its video.
     """
-    frames = _frames(videos)
+    first_ids = _first_image_ids(videos)
+    frames = {
+        first_ids[video.id] + frame: (video, frame)
+        for video in videos.videos.values()
+        for frame in range(video.length)
+    }
     tracks: dict[tuple[int, int], dict[int, dict]] = defaultdict(dict)
     for number, entry in enumerate(read_results(path)):
         place = f"results {path}: entry {number}"
@@ -69,9 +72,7 @@ def read_coco_video(path: Path, videos: VideoList) -> list[dict[str, Any]]:
         category_id = entry["category_id"]
         if not is_integer(category_id) or category_id not in videos.categories:
             raise InputError(f"{place}: category_id {category_id!r} is not in the video set")
-        track_id = entry.get("track_id")
-        if not is_integer(track_id):
-            raise InputError(f"{place}: `track_id` must be an integer, is {track_id!r}")
+        track_id = require(entry, "track_id", int, place)
         shown = tracks[track_id, video.id]
         if frame in shown:
             raise InputError(f"{place}: image {entry['image_id']} shows track {track_id} twice")
@@ -82,13 +83,14 @@ def read_coco_video(path: Path, videos: VideoList) -> list[dict[str, Any]]:
     ]
 
 
-def _frames(videos: VideoList) -> dict[int, Frame]:
-    """Every frame of the set by its image id."""
-    every = ((video, frame) for video in videos.videos.values() for frame in range(video.length))
-    return dict(enumerate(every, start=1))
+def _first_image_ids(videos: VideoList) -> dict[int, int]:
+    return first_image_ids({id_: video.length for id_, video in videos.videos.items()})
 
 
-def _frame_of(entry: dict, frames: dict[int, Frame], place: str) -> Frame:
+def _frame_of(
+    entry: dict[str, Any], frames: dict[int, tuple[Video, int]], place: str
+) -> tuple[Video, int]:
+    """Video and 0-based frame index of an entry; ``frames`` holds them by image id."""
     image_id = entry.get("image_id")
     if not is_integer(image_id) or image_id not in frames:
         raise InputError(
@@ -103,7 +105,7 @@ def _frame_of(entry: dict, frames: dict[int, Frame], place: str) -> Frame:
     return video, frame
 
 
-def _mask_of(entry: dict, video: Video, place: str) -> RLE:
+def _mask_of(entry: dict[str, Any], video: Video, place: str) -> RLE:
     if not entry.get("segmentation"):
         raise InputError(f"{place}: has no `segmentation`; boxes alone make no mask track")
     return to_rle(entry["segmentation"], video.height, video.width, place)

@@ -1,9 +1,8 @@
-"""From any of the three result formats to any other, by way of YouTube-VIS results."""
+"""Conversion between the three result formats, by way of YouTube-VIS results."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.coco_video import coco_video_entries, read_coco_video
@@ -27,23 +26,24 @@ def convert_results(
 ) -> str:
     """Convert a result file or folder; its own format is found by looking at it.
 
-    Identities and masks survive every way, except that MOTS masks are made disjoint by score
-    and MOTS has no scores: they are 1 when read. Empty masks and tracks without any are left out.
+    Identities and masks survive every conversion, except that MOTS masks are made disjoint by
+    score, and MOTS has no scores: they are 1 when read. Empty masks, and tracks without any other,
+    are left out.
 
     Args:
         src: YouTube-VIS or COCO-video results (JSON, or zip with ``results.json``), or a folder
             with a MOTS text file for every video.
         dst: file, or for MOTS a folder that does not exist or is empty. Written whole or not at
             all.
-        gt: YouTube-VIS file with the videos and categories; needs no annotations.
+        gt: YouTube-VIS file with the videos and categories; it needs no annotations.
         to: one of ``FORMATS``; None decides by ``dst``: YouTube-VIS if it ends in .json, MOTS if
             it has no suffix.
-        first_frame: MOTS number of the first frame of every video, from which on frames are
-            counted; None takes the numbers in the file names, see ``MotsNames``.
-        classes: MOTS classes by name; car is 1, pedestrian or person 2 if not said otherwise.
+        first_frame: MOTS number of the first frame of every video; None takes the numbers in the
+            file names, see ``MotsNames``.
+        classes: MOTS classes by name; by default car is 1, pedestrian and person are 2.
 
     Returns:
-        A line that says what was written, and what was lost.
+        A line that says what was written and what was lost.
 
     Raises:
         InputError: anything that cannot be read, converted or written.
@@ -58,21 +58,24 @@ def convert_results(
         raise InputError(f"{src}: is {origin} already; say with --to what it shall become")
     if "mots" not in (origin, target) and (first_frame is not None or classes):
         raise InputError("--first-frame and --class are for MOTS; neither side is")
-    names = MotsNames(videos, first_frame, classes or {}) if "mots" in (origin, target) else None
-    entries: Path | list[dict[str, Any]] = src
-    if origin == "mots":
-        entries = read_mots(src, names)
-    elif origin == "coco-video":
-        entries = read_coco_video(src, videos)
     wrote = f"wrote {dst}: {target} results"
-    if target == "youtube-vis":
-        write_youtube_vis(dst, entries)
-    elif target == "coco-video":
-        write_coco(dst, coco_video_entries(videos, videos.with_results(entries)))
+    if origin == "youtube-vis":
+        results = videos.with_results(src)
     else:
-        with new_folder(dst) as folder:
-            wrote += f"; {write_mots(folder, videos.with_results(entries), names)}"
-    return wrote
+        if origin == "mots":
+            entries = read_mots(src, MotsNames(videos, first_frame, classes))
+        else:
+            entries = read_coco_video(src, videos)
+        if target == "youtube-vis":
+            write_youtube_vis(dst, entries)
+            return wrote
+        results = videos.with_results(entries)
+    if target == "coco-video":
+        write_coco(dst, coco_video_entries(videos, results))
+        return wrote
+    names = MotsNames(videos, first_frame, classes)
+    with new_folder(dst) as folder:
+        return f"{wrote}; {write_mots(folder, results, names)}"
 
 
 def _format_of(src: Path) -> str:

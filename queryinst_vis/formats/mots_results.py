@@ -53,7 +53,10 @@ class MotsNames:
     """
 
     def __init__(
-        self, videos: VideoList, first_frame: int | None, classes: Mapping[str, int]
+        self,
+        videos: VideoList,
+        first_frame: int | None = None,
+        classes: Mapping[str, int] | None = None,
     ) -> None:
         """Name and number everything.
 
@@ -80,7 +83,7 @@ class MotsNames:
             )
             for name, (id_, video) in zip(names, videos.videos.items(), strict=True)
         }
-        self.classes = _class_numbers(videos.categories, classes)
+        self.classes = _class_numbers(videos.categories, classes or {})
         self.categories = videos.categories
 
 
