@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from queryinst_vis.config import DatasetConfig, InputConfig
 from queryinst_vis.data.copy_paste import paste
 from queryinst_vis.data.cutouts import Cutout, draw_cutouts
-from queryinst_vis.data.frames import Frame, MaskPiece, without_small
+from queryinst_vis.data.frames import Frame, MaskPiece, VisibleInstance, without_small
 from queryinst_vis.data.loader import TrainingSamples, train_loader
 from queryinst_vis.formats.annotations import ImageRecord, Instance
 from queryinst_vis.masks import encode_rle
@@ -29,10 +29,11 @@ def piece(top, left, rows, columns):
 def frame_with(*masks, boxes=None, ignored=()):
     """Black, with instances 1, 2, ... of labels 0, 1, ...; a None among the masks has its box."""
     boxes = boxes or [mask.box() for mask in masks]
-    numbers = range(len(masks))
-    image = np.zeros((ROWS, COLUMNS, 3), np.uint8)
-    ids = [number + 1 for number in numbers]
-    return Frame(image, list(boxes), list(numbers), ids, list(masks), list(ignored))
+    instances = [
+        VisibleInstance(box, number, number + 1, mask)
+        for number, (box, mask) in enumerate(zip(boxes, masks, strict=True))
+    ]
+    return Frame(np.zeros((ROWS, COLUMNS, 3), np.uint8), instances, list(ignored))
 
 
 def cutout(mask, colour=200, label=5, instance_id=50):
@@ -213,7 +214,8 @@ def donor(tmp_path_factory):
 
 
 def target(size=(96, 160), ids=(7,)):
-    return Frame(np.zeros((*size, 3), np.uint8), [], [], list(ids), [])
+    instances = [VisibleInstance((0.0, 0.0, 1.0, 1.0), 0, id_, None) for id_ in ids]
+    return Frame(np.zeros((*size, 3), np.uint8), instances)
 
 
 def drawn(donor, frames, seed=0, **settings):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.config import InputConfig
-from queryinst_vis.data.frames import load_pixels, look
+from queryinst_vis.data.frames import apply_view, load_pixels
 from queryinst_vis.data.input_checks import check_input
 from queryinst_vis.data.transforms import to_network_input
 from queryinst_vis.data.views import View, draw_colour, draw_pseudo_clip, draw_view
@@ -89,7 +89,9 @@ def test_long_runs_need_several_characters_a_number():
 
 def test_the_whole_image_at_its_own_size_changes_nothing():
     mask, image = rectangle(10, 8, 30, 40), picture()
-    frame = look(image, record_of([mask], [(10.4, 8.0, 29.8, 40.0)]), View(*FULL, HEIGHT, WIDTH))
+    frame = apply_view(
+        image, record_of([mask], [(10.4, 8.0, 29.8, 40.0)]), View(*FULL, HEIGHT, WIDTH)
+    )
     np.testing.assert_array_equal(frame.image, image)
     np.testing.assert_array_equal(full_masks(frame)[0], mask)
     assert frame.boxes == [(10.4, 8.0, 29.8, 40.0)]
@@ -107,13 +109,13 @@ def test_training_resizes_exactly_as_testing_does():
 
 
 def test_a_box_comes_from_the_mask_where_the_file_gives_none():
-    frame = look(picture(), record_of([rectangle(10, 8, 30, 40)]), View(*FULL, HEIGHT, WIDTH))
+    frame = apply_view(picture(), record_of([rectangle(10, 8, 30, 40)]), View(*FULL, HEIGHT, WIDTH))
     assert frame.boxes == [(10, 8, 30, 40)]
 
 
 def test_resizing_scales_boxes_and_masks_with_the_pixels():
     record = record_of([rectangle(10, 8, 30, 40)], [(10, 8, 30, 40)])
-    frame = look(picture(), record, View(*FULL, 2 * HEIGHT, 3 * WIDTH))
+    frame = apply_view(picture(), record, View(*FULL, 2 * HEIGHT, 3 * WIDTH))
     assert frame.boxes == [(30, 16, 90, 80)]
     assert tight(full_masks(frame)[0]) == (30, 16, 90, 80)
     assert full_masks(frame)[0].sum() == 6 * 20 * 32
@@ -122,7 +124,7 @@ def test_resizing_scales_boxes_and_masks_with_the_pixels():
 def test_a_crop_moves_what_it_shows_cuts_what_it_touches_and_drops_the_rest():
     masks = [rectangle(20, 10, 30, 20), rectangle(5, 5, 25, 45), rectangle(60, 30, 75, 40)]
     record = record_of(masks, [tuple(map(float, tight(mask))) for mask in masks])
-    frame = look(picture(), record, View(8, 15, 40, 55, 32, 40))
+    frame = apply_view(picture(), record, View(8, 15, 40, 55, 32, 40))
     assert frame.instance_ids == [100, 101]
     assert frame.boxes == [(5, 2, 15, 12), (0, 0, 10, 32)]
     np.testing.assert_array_equal(full_masks(frame)[1], masks[1][8:40, 15:55])
@@ -131,19 +133,19 @@ def test_a_crop_moves_what_it_shows_cuts_what_it_touches_and_drops_the_rest():
 def test_a_cut_box_is_that_of_the_mask_that_is_left_not_the_cut_old_box():
     corner = rectangle(10, 10, 40, 14) | rectangle(10, 10, 14, 40)  # an L
     record = record_of([corner], [(10, 10, 40, 40)])
-    frame = look(picture(), record, View(0, 20, HEIGHT, WIDTH, HEIGHT, 60))
+    frame = apply_view(picture(), record, View(0, 20, HEIGHT, WIDTH, HEIGHT, 60))
     assert frame.boxes == [(0, 10, 20, 14)]
 
 
 def test_instances_too_small_for_the_scale_vanish():
     record = record_of([rectangle(3, 3, 4, 4), rectangle(10, 10, 40, 40)])
-    frame = look(picture(), record, View(*FULL, HEIGHT // 8, WIDTH // 8))
+    frame = apply_view(picture(), record, View(*FULL, HEIGHT // 8, WIDTH // 8))
     assert frame.instance_ids == [101]
 
 
 def test_a_frame_may_show_nothing():
     record = record_of([rectangle(60, 30, 75, 40)])
-    frame = look(picture(), record, View(0, 0, 20, 20, 20, 20))
+    frame = apply_view(picture(), record, View(0, 0, 20, 20, 20, 20))
     assert (frame.boxes, frame.labels, frame.instance_ids, frame.masks) == ([], [], [], [])
 
 
@@ -155,7 +157,7 @@ def test_flipping_flips_boxes_and_masks_and_nothing_else(seed):
     record, image = record_of([blob(rng) for _ in range(4)]), picture(seed)
     drawn = draw_view(rng, HEIGHT, WIDTH, config)
     plain, flipped = (
-        look(image, record, View(**(vars(drawn) | {"flip": flip}))) for flip in (False, True)
+        apply_view(image, record, View(**(vars(drawn) | {"flip": flip}))) for flip in (False, True)
     )
     np.testing.assert_array_equal(flipped.image, plain.image[:, ::-1])
     np.testing.assert_array_equal(full_masks(flipped), full_masks(plain)[:, :, ::-1])
@@ -176,7 +178,7 @@ def test_every_box_is_tight_around_its_mask_to_one_pixel(seed):
     masks = [rectangle(*start, *(start + side)) for start, side in zip(starts, sides, strict=True)]
     record = record_of(masks, [tuple(map(float, tight(mask))) for mask in masks])
     view = draw_view(rng, HEIGHT, WIDTH, config)
-    frame = look(picture(), record, view)
+    frame = apply_view(picture(), record, view)
     for box, mask in zip(frame.boxes, full_masks(frame), strict=True):
         assert np.abs(np.subtract(box, tight(mask))).max() <= 1
         assert 0 <= box[0] < box[2] <= view.width + 1e-6
@@ -189,7 +191,7 @@ def test_boxes_of_cut_instances_are_exactly_tight_whatever_their_shape(seed):
     rng = np.random.default_rng(seed)
     masks = [blob(rng) for _ in range(5)]
     view = draw_view(rng, HEIGHT, WIDTH, InputConfig(train_short=[33], crop=1.0))
-    frame = look(picture(), record_of(masks), view)
+    frame = apply_view(picture(), record_of(masks), view)
     for number, box, seen in zip(frame.instance_ids, frame.boxes, full_masks(frame), strict=True):
         outside = masks[number - 100].copy()
         outside[view.top : view.bottom, view.left : view.right] = False
@@ -206,7 +208,7 @@ def test_image_pixels_and_mask_pixels_stay_together():
         if mask.sum() < 60:
             continue
         image = np.repeat(mask[:, :, None], 3, 2).astype(np.uint8) * 255
-        frame = look(image, record_of([mask]), draw_view(rng, HEIGHT, WIDTH, config))
+        frame = apply_view(image, record_of([mask]), draw_view(rng, HEIGHT, WIDTH, config))
         for seen in full_masks(frame):
             assert ((frame.image[:, :, 0] > 127) != seen).mean() < 0.02
 
@@ -332,4 +334,4 @@ def test_run_lengths_that_cannot_be_decoded_name_image_and_annotation():
     broken = uncompressed(rectangle(1, 1, 5, 5)) | {"counts": "\x01\x02"}
     record = ImageRecord(1, Path("a.jpg"), HEIGHT, WIDTH, [Instance(7, 0, None, broken)])
     with pytest.raises(InputError, match=r"image a\.jpg, annotation 7"):
-        look(picture(), record, View(*FULL, HEIGHT, WIDTH))
+        apply_view(picture(), record, View(*FULL, HEIGHT, WIDTH))

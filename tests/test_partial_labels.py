@@ -20,7 +20,7 @@ from data_support import (
 
 from queryinst_vis import cli
 from queryinst_vis.data.coco import CocoDataset
-from queryinst_vis.data.frames import MIN_VISIBLE_SHARE, look
+from queryinst_vis.data.frames import MIN_VISIBLE_SHARE, apply_view
 from queryinst_vis.data.loader import TrainingSamples, train_loader
 from queryinst_vis.data.tools.annotation_set import parse_set
 from queryinst_vis.data.tools.statistics import measure_set, summarise_set
@@ -137,7 +137,7 @@ def boxes_through(view, *boxes, crowds=(), ignore=True):
         [Instance(100 + i, i, box, None) for i, box in enumerate(boxes)],
         [Instance(200 + i, 0, box, None) for i, box in enumerate(crowds)],
     )
-    return look(np.zeros((HEIGHT, WIDTH, 3), np.uint8), record, view, ignore)
+    return apply_view(np.zeros((HEIGHT, WIDTH, 3), np.uint8), record, view, ignore)
 
 
 def region(frame):
@@ -202,18 +202,18 @@ def test_crowds_are_seen_by_their_mask_or_else_their_box(flip):
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     view = View(0, 12, HEIGHT, WIDTH, HEIGHT, WIDTH - 12, flip=flip)
     expected = (mask | rectangle(50, 2, 70, 12))[:, 12:]
-    frame = look(image, record, view, ignore=True)
+    frame = apply_view(image, record, view, ignore=True)
     np.testing.assert_array_equal(region(frame), expected[:, ::-1] if flip else expected)
-    assert frame.boxes == [] and look(image, record, view).ignored == []
+    assert frame.boxes == [] and apply_view(image, record, view).ignored == []
 
 
 def test_crowds_are_not_decoded_unless_asked_for():
     broken = {"size": [HEIGHT, WIDTH], "counts": "\x01"}
     record = ImageRecord(1, "a.jpg", HEIGHT, WIDTH, ignored=[Instance(7, 0, None, broken)])
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    assert look(image, record, FULL).ignored == []
+    assert apply_view(image, record, FULL).ignored == []
     with pytest.raises(InputError, match="annotation 7"):
-        look(image, record, FULL, ignore=True)
+        apply_view(image, record, FULL, ignore=True)
 
 
 # --- batches ---------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from data_support import coco_content, rectangle, training_config, video_content, write_set
 
 from queryinst_vis.config import InputConfig
-from queryinst_vis.data.frames import look
+from queryinst_vis.data.frames import apply_view
 from queryinst_vis.data.input_checks import check_input
 from queryinst_vis.data.loader import train_loader
 from queryinst_vis.data.views import draw_pseudo_clip, draw_view
@@ -82,11 +82,11 @@ def test_boxes_and_masks_scale_with_the_pixels():
     image = np.repeat(mask[:, :, None], 3, axis=2).astype(np.uint8) * 255
     for factor, scale in ((0.5, 1), (1, 2)):
         (view,) = views(1, 48, 80, config_of(factor, factor, flip=0.0))
-        frame = look(image, record, view)
+        frame = apply_view(image, record, view)
         assert frame.boxes == [tuple(scale * side for side in (20, 8, 40, 40))]
         assert frame.masks[0].pixels.sum() == scale**2 * mask.sum()
     for view in views(30, 48, 80, config_of(1.5, 1.5, flip=0.0)):
-        frame = look(image, record, view)
+        frame = apply_view(image, record, view)
         for box, piece in zip(frame.boxes, frame.masks, strict=True):
             scale = view.width / (view.right - view.left), view.height / (view.bottom - view.top)
             expected = [

@@ -10,7 +10,7 @@ import torch
 from data_support import HEIGHT, WIDTH, coco_content, training_config, video_content, write_set
 
 from queryinst_vis.config import Config, InputConfig, apply_overrides, config_to_dict, load_config
-from queryinst_vis.data.frames import Frame, MaskPiece, look
+from queryinst_vis.data.frames import Frame, MaskPiece, apply_view
 from queryinst_vis.data.input_checks import check_input
 from queryinst_vis.data.loader import TrainingSamples, train_loader
 from queryinst_vis.data.v2_samples import apply_transforms
@@ -39,16 +39,15 @@ def frame_of(flip=False):
         [Instance(100 + i, i, None, encode_rle(mask)) for i, mask in enumerate(blobs())],
     )
     image = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-    return look(image, record, View(0, 0, HEIGHT, WIDTH, HEIGHT, WIDTH, flip))
+    return apply_view(image, record, View(0, 0, HEIGHT, WIDTH, HEIGHT, WIDTH, flip))
 
 
 def with_boxes_only():
     """The second instance has a box alone, and a corner of the frame is to be ignored."""
     frame = frame_of()
-    masks = [frame.masks[0], None, frame.masks[2]]
-    boxes = [frame.boxes[0], (36.25, 16.0, 64.5, 44.0), frame.boxes[2]]
-    corner = MaskPiece(np.ones((4, 6), np.uint8), 0, 0)
-    return Frame(frame.image, boxes, frame.labels, frame.instance_ids, masks, [corner])
+    frame.instances[1] = frame.instances[1]._replace(box=(36.25, 16.0, 64.5, 44.0), mask=None)
+    frame.ignored.append(MaskPiece(np.ones((4, 6), np.uint8), 0, 0))
+    return frame
 
 
 def whole(piece, size=(HEIGHT, WIDTH)):
@@ -81,7 +80,7 @@ def test_a_horizontal_flip_is_the_flip_of_a_view():
 
 def test_the_identity_changes_nothing_not_even_boxes_looser_than_their_masks():
     frame = frame_of()
-    frame.boxes[0] = (5.5, 2.25, 33.0, 28.0)
+    frame.instances[0] = frame.instances[0]._replace(box=(5.5, 2.25, 33.0, 28.0))
     assert_same(transformed(frame, {"name": "Identity"}), frame)
 
 
@@ -120,13 +119,13 @@ def test_boxes_without_masks_and_regions_to_ignore_follow():
 
 def test_a_box_without_mask_vanishes_when_nothing_of_it_is_left():
     before = with_boxes_only()
-    before.boxes[1] = (1.0, 1.0, 20.0, 9.0)
+    before.instances[1] = before.instances[1]._replace(box=(1.0, 1.0, 20.0, 9.0))
     frame = transformed(before, {"name": "CenterCrop", "size": [HEIGHT, 20]})
     assert frame.instance_ids == [100]
 
 
 def test_a_frame_without_instances_passes():
-    empty = Frame(frame_of().image, [], [], [], [])
+    empty = Frame(frame_of().image)
     frame = transformed(empty, {"name": "RandomRotation", "degrees": 20}, {"name": "RandomIoUCrop"})
     assert (frame.boxes, frame.masks) == ([], [])
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from queryinst_vis.data.cutouts import Cutout
-from queryinst_vis.data.frames import MIN_VISIBLE_SHARE, Frame, MaskPiece
+from queryinst_vis.data.frames import MIN_VISIBLE_SHARE, Frame, MaskPiece, VisibleInstance
 
 
 def paste(frame: Frame, cutouts: Sequence[Cutout]) -> Frame:
@@ -34,10 +34,9 @@ def paste(frame: Frame, cutouts: Sequence[Cutout]) -> Frame:
     for number, (cutout, piece) in enumerate(pasted, start=1):
         rest = _subtract_all(piece, pieces[number:])
         if rest.pixels.any():
-            result.boxes.append(rest.box())
-            result.labels.append(cutout.label)
-            result.instance_ids.append(cutout.instance_id)
-            result.masks.append(rest)
+            result.instances.append(
+                VisibleInstance(rest.box(), cutout.label, cutout.instance_id, rest)
+            )
     return result
 
 
@@ -52,23 +51,20 @@ def _clip(cutout: Cutout, height: int, width: int) -> tuple[MaskPiece, np.ndarra
 
 def _hide(frame: Frame, covers: Sequence[MaskPiece]) -> Frame:
     """The frame without what is covered, in new lists."""
-    shown = Frame(frame.image, [], [], [], [])
-    hidden = []
-    for index, (shape, mask) in enumerate(zip(frame.shapes(), frame.masks, strict=True)):
-        rest = _subtract_all(shape, covers)
+    shown = Frame(frame.image)
+    for instance in frame.instances:
+        rest = _subtract_all(instance.shape(), covers)
         if not rest.pixels.any():
             continue
-        if mask is None and rest.pixels.mean() < MIN_VISIBLE_SHARE:
-            hidden.append(rest)
-            continue
-        keeps_box = mask is None or rest is mask
-        shown.boxes.append(frame.boxes[index] if keeps_box else rest.box())
-        shown.labels.append(frame.labels[index])
-        shown.instance_ids.append(frame.instance_ids[index])
-        shown.masks.append(None if mask is None else rest)
+        if instance.mask is None and rest.pixels.mean() < MIN_VISIBLE_SHARE:
+            shown.ignored.append(rest)
+        elif instance.mask is None or rest is instance.mask:
+            shown.instances.append(instance)
+        else:
+            shown.instances.append(instance._replace(box=rest.box(), mask=rest))
     uncovered = [_subtract_all(piece, covers) for piece in frame.ignored]
-    hidden += [piece for piece in uncovered if piece.pixels.any()]
-    return replace(shown, ignored=hidden)
+    shown.ignored.extend(piece for piece in uncovered if piece.pixels.any())
+    return shown
 
 
 def _subtract_all(piece: MaskPiece, covers: Sequence[MaskPiece]) -> MaskPiece:

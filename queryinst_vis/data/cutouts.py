@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from queryinst_vis.config import InputConfig
-from queryinst_vis.data.frames import Frame, MaskPiece, load_pixels, look
+from queryinst_vis.data.frames import Frame, MaskPiece, apply_view, load_pixels
 from queryinst_vis.data.views import View, draw_colour
 from queryinst_vis.formats.annotations import ImageRecord, Instance
 from queryinst_vis.masks import bounding_box, to_rle
@@ -77,12 +77,12 @@ def draw_cutouts(
     chosen = rng.choice(len(candidates), count, replace=False)
     first_id = 1 + max((known for frame in frames for known in frame.instance_ids), default=0)
     for new_id, index in enumerate(chosen, start=first_id):
-        source = _Source.of(image, donor, candidates[index], flip, colour)
-        motions = _draw_motions(rng) if len(frames) > 1 else [_Motion()]
+        cutter = _Cutter.of(image, donor, candidates[index], flip, colour)
+        motions: list[_Motion | None] = _draw_motions(rng) if len(frames) > 1 else [_Motion()]
         centre = rng.random()
         for inserted, frame, motion in zip(cutouts, frames, motions, strict=True):
             if motion is not None:
-                inserted += source.place(frame.image.shape[:2], scale, centre, motion, new_id)
+                inserted += cutter.place(frame.size, scale, centre, motion, new_id)
     return cutouts
 
 
@@ -101,9 +101,9 @@ def _draw_motions(rng: np.random.Generator) -> list[_Motion | None]:
     growth = (1 + rng.uniform(-_GROWTH, _GROWTH)) ** 0.5
     motions = [_Motion(-right, -down, 1 / growth), _Motion(right, down, growth)]
     absent = int(rng.integers(2))
-    if rng.random() < _LEAVES:
-        motions[absent] = None
-    return motions
+    if rng.random() >= _LEAVES:
+        return list(motions)
+    return [None if frame == absent else motion for frame, motion in enumerate(motions)]
 
 
 class _Span(NamedTuple):
@@ -128,7 +128,7 @@ class _Span(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Source:
+class _Cutter:
     """One instance of a donor image, to be cut out at any scale.
 
     Attributes:
@@ -152,7 +152,7 @@ class _Source:
         instance: Instance,
         flip: bool,
         colour: np.ndarray | None,
-    ) -> _Source:
+    ) -> _Cutter:
         where = f"image {donor.path}, annotation {instance.id}"
         rle = to_rle(instance.segmentation, donor.height, donor.width, where)
         alone = replace(donor, instances=[replace(instance, segmentation=rle)])
@@ -177,18 +177,24 @@ class _Source:
         """
         height, width = size
         cut = self._cut(height, width, scale * motion.growth)
-        if not cut or not cut.masks:
+        if cut is None:
             return []
-        rows, columns = cut.image.shape[:2]
+        pixels, mask, label = cut
+        rows, columns = pixels.shape[:2]
         unit = (rows * columns) ** 0.5
         down, across = self._spans(centre)
         top = down.start(rows, height, unit * motion.down)
         left = across.start(columns, width, unit * motion.right)
-        mask = MaskPiece(cut.masks[0].pixels, top, left)
-        return [Cutout(cut.image, mask, cut.labels[0], instance_id)]
+        return [Cutout(pixels, MaskPiece(mask, top, left), label, instance_id)]
 
-    def _cut(self, height: int, width: int, scale: float) -> Frame | None:
-        """The instance's box and nothing else, as it appears in a ``height`` x ``width`` frame."""
+    def _cut(
+        self, height: int, width: int, scale: float
+    ) -> tuple[np.ndarray, np.ndarray, int] | None:
+        """The instance's box and nothing else, as it appears in a ``height`` x ``width`` frame.
+
+        Returns:
+            ``(h, w, 3)`` image, mask and label; None if no mask pixel is left.
+        """
         x0, y0, x1, y1 = self.box
         if x0 == x1:
             return None
@@ -196,7 +202,11 @@ class _Source:
         scale = min(scale, height / (y1 - y0), width / (x1 - x0))
         rows, columns = (max(round(side * scale), 1) for side in (y1 - y0, x1 - x0))
         view = View(y0, x0, y1, x1, rows, columns, self.flip, self.colour)
-        return look(self.image, self.record, view)
+        frame = apply_view(self.image, self.record, view)
+        for instance in frame.instances:
+            if instance.mask is not None:
+                return frame.image, instance.mask.pixels, instance.label
+        return None
 
     def _spans(self, centre: float) -> tuple[_Span, _Span]:
         """Down the image as in the donor, and across it around ``centre``."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -33,9 +32,34 @@ class MaskPiece(NamedTuple):
         return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
     def window(self, array: np.ndarray) -> np.ndarray:
-        """What the piece lies over of a view's ``(H, W, ...)`` array, which may be padded."""
+        """The part of a view's ``(H, W, ...)`` array, which may be padded, under the piece."""
         height, width = self.pixels.shape
         return array[self.top : self.top + height, self.left : self.left + width]
+
+    def add_to(self, mask: np.ndarray) -> None:
+        """Set the piece's pixels in an ``(H, W)`` bool or uint8 mask of the view."""
+        window = self.window(mask)
+        np.logical_or(window, self.pixels, out=window)
+
+
+class VisibleInstance(NamedTuple):
+    """One instance in a frame.
+
+    Attributes:
+        box: xyxy in pixels of the frame.
+        label: class index.
+        id: the annotation's id; the same in both frames of a pair.
+        mask: with at least one pixel; None where only the box is known.
+    """
+
+    box: Box
+    label: int
+    id: int
+    mask: MaskPiece | None
+
+    def shape(self) -> MaskPiece:
+        """The mask, or the whole box where only that is known."""
+        return fill_box(self.box) if self.mask is None else self.mask
 
 
 @dataclass(frozen=True)
@@ -44,34 +68,39 @@ class Frame:
 
     Attributes:
         image: ``(H, W, 3)`` uint8 RGB.
-        boxes: M xyxy boxes in pixels of ``image``.
-        labels: M class indices.
-        instance_ids: M annotation ids.
-        masks: M pieces of masks, each with at least one pixel; None where only the box is known.
+        instances: the M instances to train on.
         ignored: pieces of regions in which nothing is known, each with at least one pixel.
     """
 
     image: np.ndarray
-    boxes: list[Box]
-    labels: list[int]
-    instance_ids: list[int]
-    masks: list[MaskPiece | None]
+    instances: list[VisibleInstance] = field(default_factory=list)
     ignored: list[MaskPiece] = field(default_factory=list)
 
-    def select(self, kept: Sequence[int]) -> Frame:
-        """The frame with the instances at these positions only."""
-        boxes, labels, instance_ids, masks = (
-            [values[index] for index in kept]
-            for values in (self.boxes, self.labels, self.instance_ids, self.masks)
-        )
-        return Frame(self.image, boxes, labels, instance_ids, masks, self.ignored)
+    @property
+    def size(self) -> tuple[int, int]:
+        """``(height, width)`` of the image."""
+        height, width = self.image.shape[:2]
+        return height, width
 
-    def shapes(self) -> list[MaskPiece]:
-        """The masks, and the whole box where only that is known."""
-        return [
-            fill_box(box) if mask is None else mask
-            for box, mask in zip(self.boxes, self.masks, strict=True)
-        ]
+    @property
+    def boxes(self) -> list[Box]:
+        """The instances' boxes."""
+        return [instance.box for instance in self.instances]
+
+    @property
+    def labels(self) -> list[int]:
+        """The instances' class indices."""
+        return [instance.label for instance in self.instances]
+
+    @property
+    def instance_ids(self) -> list[int]:
+        """The instances' annotation ids."""
+        return [instance.id for instance in self.instances]
+
+    @property
+    def masks(self) -> list[MaskPiece | None]:
+        """The instances' masks."""
+        return [instance.mask for instance in self.instances]
 
 
 def without_small(frame: Frame, min_visible: int) -> Frame:
@@ -80,11 +109,14 @@ def without_small(frame: Frame, min_visible: int) -> Frame:
     Pixels are those of the mask, or of the box where only that is known. They become a region
     to ignore: something is there, but not enough of it to be found.
     """
-    shapes = frame.shapes()
-    areas = [np.count_nonzero(shape.pixels) for shape in shapes]
-    small = [shape for shape, area in zip(shapes, areas, strict=True) if area < min_visible]
-    kept = [index for index, area in enumerate(areas) if area >= min_visible]
-    return replace(frame.select(kept), ignored=frame.ignored + small)
+    kept, ignored = [], list(frame.ignored)
+    for instance in frame.instances:
+        shape = instance.shape()
+        if np.count_nonzero(shape.pixels) >= min_visible:
+            kept.append(instance)
+        else:
+            ignored.append(shape)
+    return Frame(frame.image, kept, ignored)
 
 
 def load_pixels(record: ImageRecord) -> np.ndarray:
@@ -103,46 +135,45 @@ def load_pixels(record: ImageRecord) -> np.ndarray:
     return image
 
 
-def look(image: np.ndarray, record: ImageRecord, view: View, ignore: bool = False) -> Frame:
-    """See ``image`` and the record's instances through ``view``.
+def apply_view(image: np.ndarray, record: ImageRecord, view: View, ignore: bool = False) -> Frame:
+    """An image and its instances as a view shows them.
 
     Instances without a single mask pixel in the view (outside of its window, or too small for
-    its scale) are not there. A box that the window shows whole is the file's own, scaled; one
+    its scale) are left out. A box that the window shows whole is the file's own, scaled; one
     that it cuts becomes the bounding box of the mask pixels that are left, or, without a mask,
     the part of the box that is left (see ``MIN_VISIBLE_SHARE``).
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB.
         record: its annotations.
-        view: what is seen of it.
+        view: the window, size, flip and colours.
         ignore: fill in ``Frame.ignored``; costs nothing otherwise.
 
     Raises:
         InputError: a segmentation cannot be decoded.
     """
     grid = view.rows(), view.columns()
-    frame = Frame(view.apply(image), [], [], [], [])
+    frame = Frame(view.apply(image))
     for instance in record.instances:
-        seen = _see(instance, record, view, grid)
-        if seen is None:
+        part = _visible_part(instance, record, view, grid)
+        if part is None:
             continue
-        if seen.share >= MIN_VISIBLE_SHARE:
-            frame.boxes.append(seen.box)
-            frame.labels.append(instance.label)
-            frame.instance_ids.append(instance.id)
-            frame.masks.append(seen.mask)
+        if part.share >= MIN_VISIBLE_SHARE:
+            frame.instances.append(
+                VisibleInstance(part.box, instance.label, instance.id, part.mask)
+            )
         elif ignore:
-            frame.ignored.append(fill_box(seen.box))
+            frame.ignored.append(fill_box(part.box))
     if ignore:
         for crowd in record.ignored:
-            seen = _see(crowd, record, view, grid)
-            if seen is not None:
-                frame.ignored.append(seen.mask or fill_box(seen.box))
+            part = _visible_part(crowd, record, view, grid)
+            if part is not None:
+                frame.ignored.append(part.mask or fill_box(part.box))
     return frame
 
 
-class _Seen(NamedTuple):
-    """What a view shows of one object.
+class _VisiblePart(NamedTuple):
+    """The part of one object that is in view.
 
     Attributes:
         box: xyxy in pixels of the view.
@@ -155,29 +186,26 @@ class _Seen(NamedTuple):
     share: float
 
 
-def _see(
+def _visible_part(
     instance: Instance, record: ImageRecord, view: View, grid: tuple[np.ndarray, np.ndarray]
-) -> _Seen | None:
-    """One object, or None when nothing is left of it; ``grid`` are the view's rows and columns."""
-    if instance.segmentation is None:
-        return _see_box(instance, record, view)
-    return _see_mask(instance, record, view, grid)
-
-
-def _see_box(instance: Instance, record: ImageRecord, view: View) -> _Seen | None:
-    """An object without a mask; the part of its box outside of the image does not count."""
+) -> _VisiblePart | None:
+    """None when nothing is left of the object; ``grid`` are the view's rows and columns."""
+    if instance.segmentation is not None:
+        return _visible_mask(instance, record, view, grid)
+    if instance.box is None:
+        return None
+    # without a mask; the part of the box outside of the image does not count
     whole = _intersect(instance.box, (0, 0, record.width, record.height))
     left = _intersect(whole, (view.left, view.top, view.right, view.bottom))
     box = view.box(left)
     if not fill_box(box).pixels.size:
         return None
-    return _Seen(box, None, _area(left) / _area(whole))
+    return _VisiblePart(box, None, _area(left) / _area(whole))
 
 
-def _see_mask(
+def _visible_mask(
     instance: Instance, record: ImageRecord, view: View, grid: tuple[np.ndarray, np.ndarray]
-) -> _Seen | None:
-    """An object with a mask."""
+) -> _VisiblePart | None:
     rows, columns = grid
     where = f"image {record.path}, annotation {instance.id}"
     rle = to_rle(instance.segmentation, record.height, record.width, where)
@@ -200,7 +228,7 @@ def _see_mask(
     piece = MaskPiece(pixels, int(first_row), int(first_column))
     box = instance.box or extent
     whole = _covers(view, extent) and _covers(view, box)
-    return _Seen(view.box(box) if whole else piece.box(), piece, 1.0)
+    return _VisiblePart(view.box(box) if whole else piece.box(), piece, 1.0)
 
 
 def _intersect(box: Box, other: Box) -> Box:

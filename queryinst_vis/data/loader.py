@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 
@@ -20,8 +20,8 @@ from queryinst_vis.data.cutouts import draw_cutouts
 from queryinst_vis.data.frames import Frame, without_small
 from queryinst_vis.data.input_checks import check_input
 from queryinst_vis.data.order import BatchOrder, SampleOrder
-from queryinst_vis.data.pairs import ImageSamples, VideoSamples
-from queryinst_vis.data.transforms import normalise, padded_size
+from queryinst_vis.data.pairs import ImageSamples, SampleOptions, Samples, VideoSamples
+from queryinst_vis.data.transforms import pad_and_normalise, padded_size
 from queryinst_vis.data.v2_samples import Transforms, apply_transforms
 from queryinst_vis.data.v2_transforms import build_transforms
 from queryinst_vis.data.views import canvas_size
@@ -200,7 +200,7 @@ class TrainingSamples(Dataset):
         return source, self._sources[source].origin(item)
 
 
-def _open_source(entry: DatasetConfig, config: Config) -> ImageSamples | VideoSamples:
+def _open_source(entry: DatasetConfig, config: Config) -> Samples:
     if not 0 < entry.weight < math.inf:
         raise InputError(f"{entry.annotations}: a training set's weight must be above 0 and finite")
     dataset = open_dataset(entry, config.model.classes)
@@ -209,14 +209,17 @@ def _open_source(entry: DatasetConfig, config: Config) -> ImageSamples | VideoSa
             f"{entry.annotations}: has no 'annotations', so it cannot be trained on; the public "
             "validation and test files hold none, use the training file"
         )
-    samples = VideoSamples if isinstance(dataset, YouTubeVisDataset) else ImageSamples
-    source = samples(
-        dataset,
+    options = SampleOptions(
         config.input,
         paired=config.model.track.enabled,
         keep_empty=entry.keep_empty,
         ignore=config.losses.ignore_overlap is not None,
     )
+    source: Samples
+    if isinstance(dataset, YouTubeVisDataset):
+        source = VideoSamples(dataset, options)
+    else:
+        source = ImageSamples(dataset, options)
     if not len(source):
         raise InputError(f"{entry.annotations}: no instance of the model's classes to train on")
     return source
@@ -247,59 +250,69 @@ class Collate:
         self._std = std
         self._least = [canvas] if canvas else []
 
-    def __call__(self, samples: list[list[Frame] | InputError]) -> Batch | InputError:
+    def __call__(self, samples: Sequence[list[Frame] | InputError]) -> Batch | InputError:
         """One Batch, with a reference if the samples are pairs; the first error instead."""
+        whole: list[list[Frame]] = []
         for sample in samples:
             if isinstance(sample, InputError):
                 return sample
-        sizes = [frame.image.shape[:2] for sample in samples for frame in sample]
-        size = padded_size(sizes + self._least)
-        batches = [self._batch(frames, size) for frames in zip(*samples, strict=True)]
-        key, reference = batches if len(batches) == 2 else (*batches, None)
-        return Batch(key.images, key.targets, reference)
+            whole.append(sample)
+        size = padded_size([frame.size for sample in whole for frame in sample] + self._least)
+        key, *reference = (self._batch(frames, size) for frames in zip(*whole, strict=True))
+        return Batch(key.images, key.targets, *reference)
 
-    def _batch(self, frames: tuple[Frame, ...], size: tuple[int, int]) -> Batch:
-        images = normalise([frame.image for frame in frames], self._mean, self._std, size)
+    def _batch(self, frames: Sequence[Frame], size: tuple[int, int]) -> Batch:
+        images = pad_and_normalise([frame.image for frame in frames], self._mean, self._std, size)
         return Batch(images, _targets(frames, size))
 
 
-def _targets(frames: tuple[Frame, ...], size: tuple[int, int]) -> list[Target]:
+def _targets(frames: Sequence[Frame], size: tuple[int, int]) -> list[Target]:
     """Targets of padded frames, with masks of the padded ``size``.
 
     The targets are slices of one tensor of each kind: a worker hands every tensor over through
     a file descriptor of its own, and large batches would run out of them.
     """
-    counts = [len(frame.boxes) for frame in frames]
-    masks = torch.zeros((sum(counts), *size), dtype=torch.bool)
-    pieces = [piece for frame in frames for piece in frame.masks]
-    for mask, piece in zip(masks.numpy(), pieces, strict=True):
-        if piece is not None:
-            piece.window(mask)[:] = piece.pixels
-    has_mask = torch.tensor([piece is not None for piece in pieces], dtype=torch.bool)
-    boxes = torch.tensor([box for frame in frames for box in frame.boxes]).view(-1, 4)
-    labels = torch.tensor([label for frame in frames for label in frame.labels]).long()
-    ids = torch.tensor([i for frame in frames for i in frame.instance_ids]).long()
+    instances = [instance for frame in frames for instance in frame.instances]
+    masks = torch.zeros((len(instances), *size), dtype=torch.bool)
+    for mask, instance in zip(masks.numpy(), instances, strict=True):
+        if instance.mask is not None:
+            instance.mask.add_to(mask)
+    boxes = torch.tensor([instance.box for instance in instances], dtype=torch.float32)
+    counts = [len(frame.instances) for frame in frames]
     return [
-        Target(*fields, frame.image.shape[:2], known, ignore)
-        for *fields, frame, known, ignore in zip(
-            boxes.float().split(counts),
-            labels.split(counts),
-            masks.split(counts),
-            ids.split(counts),
+        Target(
+            boxes=own_boxes,
+            labels=labels,
+            masks=own_masks,
+            instance_ids=ids,
+            image_size=frame.size,
+            has_mask=has_mask,
+            ignore=ignore,
+        )
+        for frame, own_boxes, own_masks, labels, ids, has_mask, ignore in zip(
             frames,
-            has_mask.split(counts),
+            boxes.view(-1, 4).split(counts),
+            masks.split(counts),
+            torch.tensor([i.label for i in instances], dtype=torch.int64).split(counts),
+            torch.tensor([i.id for i in instances], dtype=torch.int64).split(counts),
+            torch.tensor([i.mask is not None for i in instances], dtype=torch.bool).split(counts),
             _ignored_regions(frames, size),
             strict=True,
         )
     ]
 
 
-def _ignored_regions(frames: tuple[Frame, ...], size: tuple[int, int]) -> list[torch.Tensor | None]:
+def _ignored_regions(frames: Sequence[Frame], size: tuple[int, int]) -> list[torch.Tensor | None]:
     """Each frame's ignored pieces as one mask of ``size``, None without any."""
-    shown = [frame for frame in frames if frame.ignored]
-    regions = torch.zeros((len(shown), *size), dtype=torch.bool)
-    for region, frame in zip(regions.numpy(), shown, strict=True):
-        for piece in frame.ignored:
-            piece.window(region)[:] |= piece.pixels == 1
+    regions = torch.zeros((sum(bool(frame.ignored) for frame in frames), *size), dtype=torch.bool)
     remaining = iter(regions)
-    return [next(remaining) if frame.ignored else None for frame in frames]
+    ignored: list[torch.Tensor | None] = []
+    for frame in frames:
+        if not frame.ignored:
+            ignored.append(None)
+            continue
+        region = next(remaining)
+        for piece in frame.ignored:
+            piece.add_to(region.numpy())
+        ignored.append(region)
+    return ignored

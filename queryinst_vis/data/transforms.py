@@ -52,15 +52,17 @@ def to_network_input(
     Raises:
         InputError: a frame is not ``(H, W, 3)`` uint8.
     """
-    resized = []
+    resized: list[np.ndarray] = []
+    sizes: list[tuple[int, int]] = []
     for frame in frames:
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
             raise InputError(
                 f"a frame must be (height, width, 3) uint8 RGB, not {frame.shape} {frame.dtype}"
             )
-        resized.append(resize_image(frame, *fit_size(*frame.shape[:2], short, long)))
-    sizes = [image.shape[:2] for image in resized]
-    return normalise(resized, mean, std, padded_size(sizes, divisor)), sizes
+        height, width = frame.shape[:2]
+        sizes.append(fit_size(height, width, short, long))
+        resized.append(resize_image(frame, *sizes[-1]))
+    return pad_and_normalise(resized, mean, std, padded_size(sizes, divisor)), sizes
 
 
 def padded_size(sizes: Sequence[tuple[int, int]], divisor: int = 32) -> tuple[int, int]:
@@ -69,7 +71,7 @@ def padded_size(sizes: Sequence[tuple[int, int]], divisor: int = 32) -> tuple[in
     return -(-height // divisor) * divisor, -(-width // divisor) * divisor
 
 
-def normalise(
+def pad_and_normalise(
     images: Sequence[np.ndarray],
     mean: Sequence[float],
     std: Sequence[float],

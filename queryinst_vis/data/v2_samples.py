@@ -13,7 +13,7 @@ from torchvision import tv_tensors
 from torchvision.ops import clip_boxes_to_image
 from torchvision.transforms.v2 import functional
 
-from queryinst_vis.data.frames import Frame, MaskPiece, fill_box
+from queryinst_vis.data.frames import Frame, MaskPiece, VisibleInstance, fill_box
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.annotations import Box
 
@@ -69,18 +69,17 @@ def _seeded(seed: int) -> Iterator[None]:
 
 def _to_sample(frame: Frame) -> Sample:
     image = torch.from_numpy(np.ascontiguousarray(frame.image.transpose(2, 0, 1)))
-    size = frame.image.shape[:2]
-    masks = torch.zeros((len(frame.masks), *size), dtype=torch.uint8)
+    masks = torch.zeros((len(frame.instances), *frame.size), dtype=torch.uint8)
     for mask, piece in zip(masks.numpy(), frame.masks, strict=True):
         if piece is not None:
-            piece.window(mask)[:] = piece.pixels
-    ignored = torch.zeros(size, dtype=torch.uint8)
+            piece.add_to(mask)
+    ignored = torch.zeros(frame.size, dtype=torch.uint8)
     for piece in frame.ignored:
-        piece.window(ignored.numpy())[:] |= piece.pixels
+        piece.add_to(ignored.numpy())
     boxes = torch.tensor(frame.boxes, dtype=torch.float32).view(-1, 4)
     return {
         "image": tv_tensors.Image(image),
-        "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size),
+        "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=frame.size),
         "masks": tv_tensors.Mask(masks),
         "labels": torch.tensor(frame.labels, dtype=torch.int64),
         "ids": torch.tensor(frame.instance_ids, dtype=torch.int64),
@@ -92,11 +91,10 @@ def _to_frame(sample: Sample, before: Frame) -> Frame:
     _check_sample(sample)
     image = np.ascontiguousarray(sample["image"].numpy().transpose(1, 2, 0))
     ignored = sample["ignored"].numpy() != 0
-    frame = Frame(image, [], [], [], [], [_trim(ignored)] if ignored.any() else [])
-    shapes = zip(before.boxes, before.masks, strict=True)
-    known = dict(zip(before.instance_ids, shapes, strict=True))
+    frame = Frame(image, ignored=[_trim(ignored)] if ignored.any() else [])
+    known = {instance.id: instance for instance in before.instances}
     for box, mask, label, number in zip(
-        _corners(sample["boxes"], *image.shape[:2]),
+        _corners(sample["boxes"], *frame.size),
         sample["masks"].numpy() != 0,
         sample["labels"].tolist(),
         sample["ids"].tolist(),
@@ -104,30 +102,28 @@ def _to_frame(sample: Sample, before: Frame) -> Frame:
     ):
         shape = _shape(box, mask, known.get(number))
         if shape is not None:
-            frame.boxes.append(shape[0])
-            frame.labels.append(label)
-            frame.instance_ids.append(number)
-            frame.masks.append(shape[1])
+            frame.instances.append(VisibleInstance(shape[0], label, number, shape[1]))
     return frame
 
 
 def _shape(
-    box: Box, mask: np.ndarray, before: tuple[Box, MaskPiece | None] | None
+    box: Box, mask: np.ndarray, before: VisibleInstance | None
 ) -> tuple[Box, MaskPiece | None] | None:
     """Box and mask of one instance, or None where nothing is left of it.
 
     Args:
         box: as transformed.
         mask: likewise, ``(H, W)`` bool.
-        before: box and mask before; None for an instance that the transforms have added.
+        before: the instance before; None for one that the transforms have added.
     """
-    old_box, old_mask = before or (box, MaskPiece(mask[:0, :0], 0, 0))
-    if old_mask is None:
+    if before is not None and before.mask is None:
         return (box, None) if fill_box(box).pixels.size else None
     if not mask.any():
         return None
     piece = _trim(mask)
-    return old_box if _equal(mask, old_mask) else piece.box(), piece
+    if before is not None and before.mask is not None and _equal(mask, before.mask):
+        return before.box, piece
+    return piece.box(), piece
 
 
 def _corners(boxes: torch.Tensor, height: int, width: int) -> list[Box]:
@@ -136,7 +132,7 @@ def _corners(boxes: torch.Tensor, height: int, width: int) -> list[Box]:
         boxes = functional.convert_bounding_box_format(boxes, new_format="XYXY")
     corners = clip_boxes_to_image(boxes.as_subclass(torch.Tensor).float(), (height, width))
     corners[:, 2:] = torch.maximum(corners[:, :2], corners[:, 2:])
-    return [tuple(box) for box in corners.tolist()]
+    return [(x0, y0, x1, y1) for x0, y0, x1, y1 in corners.tolist()]
 
 
 def _trim(mask: np.ndarray) -> MaskPiece:
@@ -152,14 +148,14 @@ def _equal(mask: np.ndarray, piece: MaskPiece) -> bool:
 
 def _check_sample(sample: Any) -> None:
     """Raise an InputError unless a frame can be made of what the transforms return."""
-    entries = [sample.get(key) for key in KEYS] if isinstance(sample, dict) else [None]
-    if not all(isinstance(entry, torch.Tensor) for entry in entries):
-        found = sample if isinstance(sample, dict) else {"": sample}
+    found = sample if isinstance(sample, dict) else {"": sample}
+    entries = {key: found[key] for key in KEYS if isinstance(found.get(key), torch.Tensor)}
+    if len(entries) < len(KEYS):
         raise InputError(
             f"transforms: expected a dict of the tensors {', '.join(KEYS)} back, got "
             + ", ".join(f"{key} {type(value).__name__}".strip() for key, value in found.items())
         )
-    image, boxes = entries[:2]
+    image, boxes = entries.pop("image"), entries["boxes"]
     if image.dtype != torch.uint8 or image.ndim != 3 or len(image) != 3 or not image.numel():
         raise InputError(
             f"transforms: expected the image back as (3, H, W) uint8, got {tuple(image.shape)} "
@@ -167,7 +163,7 @@ def _check_sample(sample: Any) -> None:
         )
     count, size = len(boxes), tuple(image.shape[1:])
     expected = [(count, 4), (count, *size), (count,), (count,), size]
-    for key, entry, shape in zip(KEYS[1:], entries[1:], expected, strict=True):
+    for (key, entry), shape in zip(entries.items(), expected, strict=True):
         if tuple(entry.shape) != shape:
             raise InputError(
                 f"transforms: {key} come back as {tuple(entry.shape)} where {shape} was expected, "

@@ -153,7 +153,8 @@ def _draw_sizing_and_flip(rng: np.random.Generator, config: InputConfig) -> tupl
     flip = bool(rng.random() < config.flip)
     if not config.scale_jitter:
         return _Sizing(short, long), flip
-    jitter, places = rng.uniform(*config.scale_jitter), (rng.random(), rng.random())
+    low, high = config.scale_jitter
+    jitter, places = rng.uniform(low, high), (rng.random(), rng.random())
     return _Sizing(short, long, jitter, places, canvas_size(config)), flip
 
 
@@ -189,12 +190,13 @@ def _side_ranges(
     rng: np.random.Generator, height: int, width: int, config: InputConfig
 ) -> list[tuple[float, float]]:
     """Lowest and highest height, and width, of a crop in pixels of the image."""
-    units = height, width
+    units: tuple[float, float] = height, width
     if config.crop_short:
         short = config.crop_short[rng.integers(len(config.crop_short))]
         units = (min(height, width) / short,) * 2
+    low, high = config.crop_range
     return [
-        tuple(unit * min(bound, side / unit) for bound in config.crop_range)
+        (unit * min(low, side / unit), unit * min(high, side / unit))
         for side, unit in zip((height, width), units, strict=True)
     ]
 

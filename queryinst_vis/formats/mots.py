@@ -17,6 +17,7 @@ from pycocotools import mask as coco_mask
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import RLE, decode_rle, encode_rle, to_rle
+from queryinst_vis.masks.rle import as_text
 
 CLASS_NAMES = ("car", "person")
 """MOTS classes 1 and 2, under the names that COCO and YouTube-VIS use."""
@@ -96,8 +97,8 @@ def write_mots_text(path: Path, frames: Iterable[tuple[int, FrameMasks]]) -> Non
         for number, masks in frames:
             for object_id, rle in sorted(masks.items()):
                 height, width = rle["size"]
-                label = object_id // IDS_PER_CLASS
-                file.write(f"{number} {object_id} {label} {height} {width} {rle['counts']}\n")
+                label, counts = object_id // IDS_PER_CLASS, as_text(rle["counts"])
+                file.write(f"{number} {object_id} {label} {height} {width} {counts}\n")
 
 
 class ObjectIds:

@@ -11,7 +11,7 @@ from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.convert.builder import YouTubeVisBuilder, describe, write_both
 from queryinst_vis.data.convert.folders import write_jpeg
 from queryinst_vis.data.convert.youtube_vis import category_names
-from queryinst_vis.data.frames import load_pixels, look
+from queryinst_vis.data.frames import apply_view, load_pixels
 from queryinst_vis.data.transforms import fit_size
 from queryinst_vis.data.views import View
 from queryinst_vis.errors import InputError
@@ -156,15 +156,15 @@ def _write_clip(
     image = load_pixels(record)
     shown: list[dict[int, RLE]] = []  # by annotation id
     for name, view in zip(names, views, strict=True):
-        frame = look(image, record, view)
+        frame = apply_view(image, record, view)
         write_jpeg(folder / name, frame.image)
         shown.append(
             {
-                identity: encode_region(
-                    piece.pixels == 1, piece.left, piece.top, (view.height, view.width)
+                instance.id: encode_region(
+                    instance.mask.pixels == 1, instance.mask.left, instance.mask.top, frame.size
                 )
-                for identity, piece in zip(frame.instance_ids, frame.masks, strict=True)
-                if piece is not None  # which all instances have: those without a mask are refused
+                for instance in frame.instances
+                if instance.mask is not None  # always: annotations without a mask are refused
             }
         )
     for instance in record.instances:

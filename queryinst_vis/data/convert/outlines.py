@@ -14,6 +14,7 @@ from pycocotools import mask as coco_mask
 from queryinst_vis.data.convert.index_maps import read_palette_indices
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import RLE, encode_rle, to_rle
+from queryinst_vis.masks.rle import as_text
 
 Key = TypeVar("Key", bound=Hashable)
 Point = tuple[float, float]
@@ -118,7 +119,7 @@ def unite(parts: Mapping[Key, Sequence[RLE]]) -> dict[Key, RLE]:
     """The union of the masks (of one size) under each key, without unions that hold no pixel."""
     unions = {key: coco_mask.merge(list(rles)) for key, rles in parts.items()}
     return {
-        key: {"size": list(union["size"]), "counts": union["counts"].decode("ascii")}
+        key: {"size": list(union["size"]), "counts": as_text(union["counts"])}
         for key, union in unions.items()
         if coco_mask.area(union)
     }
