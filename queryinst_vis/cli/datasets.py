@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import inspect
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from queryinst_vis.cli.arguments import Commands, Parser, add_command
 from queryinst_vis.cli.rendered import add_coco_video, add_synthetic
@@ -20,7 +23,7 @@ def add(commands: Commands) -> None:
 
 
 def add_datasets(parser: Parser) -> None:
-    """Add one sub-command a format to ``parser``, to which 'data convert' lends itself too."""
+    """Add one sub-command a format to ``parser``; 'data convert' has the same ones."""
     datasets = parser.add_subparsers(title="datasets", metavar="DATASET", required=True)
     _add_youtube_vis(datasets)
     _add_mots(datasets)
@@ -33,67 +36,106 @@ def add_datasets(parser: Parser) -> None:
     add_synthetic(datasets)
 
 
-def _add_youtube_vis(datasets: Commands) -> None:
+def _add_converter(
+    datasets: Commands,
+    name: str,
+    converter: str,
+    source: tuple[str, str],
+    summary: str,
+    details: str,
+    *examples: str,
+    target: tuple[str, str] = ("DST.json", "annotation file to write"),
+) -> Parser:
+    """Add a sub-command that calls a function of ``data.convert`` with its arguments.
+
+    Args:
+        datasets: the sub-commands.
+        name: of the new one.
+        converter: name of the function; each of its parameters is the ``dest`` of an argument.
+        source, target: metavar and help of what it reads and writes.
+        summary, details: as for ``add_command``.
+        examples: command lines without ``queryinst-vis convert-dataset NAME``.
+    """
+    command = f"queryinst-vis convert-dataset {name} "
     parser = add_command(
+        datasets, name, _convert, summary, details, *(command + words for words in examples)
+    )
+    parser.set_defaults(converter=converter)
+    for parameter, (metavar, text) in {"src": source, "dst": target}.items():
+        parser.add_argument(parameter, type=Path, metavar=metavar, help=text)
+    return parser
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.data import convert
+
+    print_result(getattr(convert, arguments.converter), arguments)
+
+
+def print_result(function: Callable[..., str], arguments: argparse.Namespace) -> None:
+    """Call a function with the arguments of its parameters' names, and print what it returns."""
+    parameters = inspect.signature(function).parameters
+    print(function(**{name: getattr(arguments, name) for name in parameters}))
+
+
+class AddItem(argparse.Action):
+    """Collects the ``(key, value)`` pairs of an option that may be repeated in a dict."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Add one pair to those before."""
+        key, value = values
+        setattr(namespace, self.dest, {**getattr(namespace, self.dest), key: value})
+
+
+def _add_youtube_vis(datasets: Commands) -> None:
+    parser = _add_converter(
         datasets,
         "youtube-vis",
-        _run_youtube_vis,
+        "convert_youtube_vis",
+        ("SRC.json", "annotation file to read"),
         "YouTube-VIS, OVIS and their relatives to one strict YouTube-VIS JSON file.",
         "Masks become compressed RLE, empty ones null; boxes, areas and lengths are filled in;\n"
-        "annotation ids become unique. Other keys, as OVIS' occlusion levels, stay.\n"
+        "annotation ids become unique. Other keys, such as OVIS' occlusion levels, stay.\n"
         "Frames stay in place.",
-        "queryinst-vis convert-dataset youtube-vis data/ovis/annotations_train.json "
-        "work/ovis_train.json",
+        "data/ovis/annotations_train.json work/ovis_train.json",
     )
-    parser.add_argument("source", type=Path, metavar="SRC.json", help="annotation file to read")
-    _add_target(parser)
     _add_coco(parser)
 
 
-def _run_youtube_vis(arguments: argparse.Namespace) -> None:
-    from queryinst_vis.data.convert import convert_youtube_vis
-
-    print(convert_youtube_vis(arguments.source, arguments.target, coco_json=arguments.coco))
-
-
-def _add_target(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", type=Path, metavar="DST.json", help="annotation file to write")
-
-
-def _add_coco(parser: argparse.ArgumentParser) -> None:
+def _add_coco(parser: Parser) -> None:
     parser.add_argument(
-        "--coco", type=Path, metavar="FILE", help="also write the frames as a COCO image set"
+        "--coco",
+        dest="coco_json",
+        type=Path,
+        metavar="FILE",
+        help="also write the frames as a COCO image set",
     )
 
 
 def _add_mots(datasets: Commands) -> None:
-    parser = add_command(
+    parser = _add_converter(
         datasets,
         "mots",
-        _run_mots,
+        "convert_mots",
+        ("SRC", "folder with images/ and instances/"),
         "MOTSChallenge or KITTI MOTS instance maps to a YouTube-VIS JSON file.",
         "Reads SRC/images/SEQUENCE/*.jpg and SRC/instances/SEQUENCE/*.png; images stay in place.",
-        "queryinst-vis convert-dataset mots data/mots work/mots_val.json --start 0.75 "
-        "--clip-length 36",
+        "data/mots work/mots_val.json --start 0.75 --clip-length 36",
     )
-    parser.add_argument(
-        "source", type=Path, metavar="SRC", help="folder with images/ and instances/"
-    )
-    _add_target(parser)
-    parser.add_argument(
-        "--start",
-        type=float,
-        default=0.0,
-        metavar="F",
-        help="where in each sequence to begin, 0 to 1 (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--end",
-        type=float,
-        default=1.0,
-        metavar="F",
-        help="where in each sequence to end, 0 to 1 (default: %(default)s)",
-    )
+    for end, default, verb in (("start", 0.0, "begin"), ("end", 1.0, "end")):
+        parser.add_argument(
+            f"--{end}",
+            type=float,
+            default=default,
+            metavar="F",
+            help=f"where in each sequence to {verb}, 0 to 1 (default: %(default)s)",
+        )
     parser.add_argument(
         "--clip-length", type=int, metavar="N", help="cut sequences into videos of N frames"
     )
@@ -107,44 +149,26 @@ def _add_mots(datasets: Commands) -> None:
     _add_coco(parser)
     parser.add_argument(
         "--from",
-        dest="form",
+        dest="source",
         choices=["png", "txt"],
         help="read SRC/instances/*.png or SRC/instances_txt/*.txt (default: png where it exists)",
     )
 
 
-def _run_mots(arguments: argparse.Namespace) -> None:
-    from queryinst_vis.data.convert import convert_mots
-
-    line = convert_mots(
-        arguments.source,
-        arguments.target,
-        start=arguments.start,
-        end=arguments.end,
-        clip_length=arguments.clip_length,
-        coco_json=arguments.coco,
-        source=arguments.form,
-        sequences=arguments.sequences,
-    )
-    print(line)
-
-
 def _add_to_mots(datasets: Commands) -> None:
-    parser = add_command(
+    parser = _add_converter(
         datasets,
         "to-mots",
-        _run_to_mots,
+        "convert_to_mots",
+        ("SRC.json", "annotation file to read"),
         "YouTube-VIS ground truth to a MOTS folder: the way back.",
         "Writes DST/instances/SEQUENCE/*.png, uint16 class * 1000 + number, with car 1 and person\n"
         "(or pedestrian) 2; crowds become 10000, the region to ignore. Where masks overlap, the\n"
         "smaller one keeps the pixel; the line at the end counts what was lost.",
-        "queryinst-vis convert-dataset to-mots work/mots_val.json work/mots --images "
-        "data/mots/images",
-        "queryinst-vis convert-dataset to-mots gt.json work/kitti --form txt --class truck=car "
-        "--class dog=none",
+        "work/mots_val.json work/mots --images data/mots/images",
+        "gt.json work/kitti --form txt --class truck=car --class dog=none",
+        target=("DST", "folder to write, new or empty"),
     )
-    parser.add_argument("source", type=Path, metavar="SRC.json", help="annotation file to read")
-    parser.add_argument("target", type=Path, metavar="DST", help="folder to write, new or empty")
     parser.add_argument(
         "--form",
         choices=["png", "txt"],
@@ -161,8 +185,8 @@ def _add_to_mots(datasets: Commands) -> None:
         "--class",
         dest="classes",
         type=_class_choice,
-        action="append",
-        default=[],
+        action=AddItem,
+        default={},
         metavar="NAME=KIND",
         help="what another class becomes: car, person, ignore (a region) or none (left out)",
     )
@@ -176,37 +200,19 @@ def _class_choice(text: str) -> tuple[str, str]:
     return name, kind
 
 
-def _run_to_mots(arguments: argparse.Namespace) -> None:
-    from queryinst_vis.data.convert import convert_to_mots
-
-    line = convert_to_mots(
-        arguments.source,
-        arguments.target,
-        form=arguments.form,
-        images=arguments.images,
-        classes=dict(arguments.classes),
-    )
-    print(line)
-
-
 def _add_davis(datasets: Commands) -> None:
-    parser = add_command(
+    parser = _add_converter(
         datasets,
         "davis",
-        _run_davis,
+        "convert_davis",
+        ("SRC", "folder with JPEGImages/ and Annotations/"),
         "DAVIS or YouTube-VOS folders (palette PNGs) to a YouTube-VIS JSON file.",
         "Reads SRC/JPEGImages/480p/SEQUENCE/*.jpg and SRC/Annotations/480p/SEQUENCE/*.png, or the\n"
         "same without 480p. A PNG's indices are object ids: 0 is background, 255 void, which\n"
         "becomes iscrowd. Frames without a PNG are left out; images stay in place.",
-        "queryinst-vis convert-dataset davis data/DAVIS work/davis_val.json --sequences "
-        "data/DAVIS/ImageSets/2017/val.txt",
-        "queryinst-vis convert-dataset davis data/vos/train work/vos.json --meta "
-        "data/vos/train/meta.json",
+        "data/DAVIS work/davis_val.json --sequences data/DAVIS/ImageSets/2017/val.txt",
+        "data/vos/train work/vos.json --meta data/vos/train/meta.json",
     )
-    parser.add_argument(
-        "source", type=Path, metavar="SRC", help="folder with JPEGImages/ and Annotations/"
-    )
-    _add_target(parser)
     parser.add_argument(
         "--annotations",
         default="Annotations",
@@ -230,52 +236,30 @@ def _add_davis(datasets: Commands) -> None:
     )
 
 
-def _run_davis(arguments: argparse.Namespace) -> None:
-    from queryinst_vis.data.convert import convert_davis
-
-    line = convert_davis(
-        arguments.source,
-        arguments.target,
-        annotations=arguments.annotations,
-        resolution=arguments.resolution,
-        sequences=arguments.sequences,
-        meta=arguments.meta,
-    )
-    print(line)
-
-
 def _add_labelme(datasets: Commands) -> None:
-    parser = add_command(
+    _add_converter(
         datasets,
         "labelme",
-        _run_labelme,
+        "convert_labelme",
+        ("SRC", "folder of video folders"),
         "labelme's files, one a frame, to a YouTube-VIS JSON file.",
         "Reads SRC/VIDEO/FRAME.json. Shapes of one label and group_id are one instance; a shape\n"
         "without group_id is the video's only one of its label. Images stay in place.",
-        "queryinst-vis convert-dataset labelme data/my_videos work/my_videos.json",
+        "data/my_videos work/my_videos.json",
     )
-    parser.add_argument("source", type=Path, metavar="SRC", help="folder of video folders")
-    _add_target(parser)
-
-
-def _run_labelme(arguments: argparse.Namespace) -> None:
-    from queryinst_vis.data.convert import convert_labelme
-
-    print(convert_labelme(arguments.source, arguments.target))
 
 
 def _add_cvat(datasets: Commands) -> None:
-    parser = add_command(
+    parser = _add_converter(
         datasets,
         "cvat",
-        _run_cvat,
+        "convert_cvat",
+        ("SRC", "folder of unzipped exports"),
         'Exports of "CVAT for video 1.1" to a YouTube-VIS JSON file.',
         "Reads SRC/VIDEO/annotations.xml and SRC/VIDEO/images/*, as unzipped. Polygons, masks,\n"
         "boxes and ellipses of a track are its masks. Images stay in place.",
-        "queryinst-vis convert-dataset cvat data/cvat_exports work/mine.json",
+        "data/cvat_exports work/mine.json",
     )
-    parser.add_argument("source", type=Path, metavar="SRC", help="folder of unzipped exports")
-    _add_target(parser)
     parser.add_argument(
         "--by-group",
         action="store_true",
@@ -284,27 +268,13 @@ def _add_cvat(datasets: Commands) -> None:
     )
 
 
-def _run_cvat(arguments: argparse.Namespace) -> None:
-    from queryinst_vis.data.convert import convert_cvat
-
-    print(convert_cvat(arguments.source, arguments.target, by_group=arguments.by_group))
-
-
 def _add_cityscapes(datasets: Commands) -> None:
-    parser = add_command(
+    _add_converter(
         datasets,
         "cityscapes",
-        _run_cityscapes,
+        "convert_cityscapes",
+        ("SRC", "a split, e.g. gtFine/train"),
         "Cityscapes instance maps of one split to a COCO JSON file.",
         "Reads SRC/CITY/*_gtFine_instanceIds.png; file names are relative to leftImg8bit/SPLIT.",
-        "queryinst-vis convert-dataset cityscapes data/cityscapes/gtFine/val "
-        "data/cityscapes/annotations/instances_val.json",
+        "data/cityscapes/gtFine/val data/cityscapes/annotations/instances_val.json",
     )
-    parser.add_argument("source", type=Path, metavar="SRC", help="a split, e.g. gtFine/train")
-    _add_target(parser)
-
-
-def _run_cityscapes(arguments: argparse.Namespace) -> None:
-    from queryinst_vis.data.convert import convert_cityscapes
-
-    print(convert_cityscapes(arguments.source, arguments.target))

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from queryinst_vis.cli.arguments import Commands, add_command
+from queryinst_vis.cli.datasets import AddItem, print_result
 
 
 def add(commands: Commands) -> None:
@@ -24,9 +25,9 @@ def add(commands: Commands) -> None:
         "queryinst-vis convert-results results.json kitti --first-frame 0 --class sedan=1 "
         "--gt ground_truth.json",
     )
-    parser.add_argument("source", type=Path, metavar="SRC", help="result file or folder")
+    parser.add_argument("src", type=Path, metavar="SRC", help="result file or folder")
     parser.add_argument(
-        "target", type=Path, metavar="DST", help="file to write, or a new or empty folder for MOTS"
+        "dst", type=Path, metavar="DST", help="file to write, or a new or empty folder for MOTS"
     )
     parser.add_argument(
         "--gt",
@@ -51,8 +52,8 @@ def add(commands: Commands) -> None:
         "--class",
         dest="classes",
         type=_class_number,
-        action="append",
-        default=[],
+        action=AddItem,
+        default={},
         metavar="NAME=N",
         help="MOTS: number of a class; may be repeated (default: car=1, pedestrian=2, person=2)",
     )
@@ -68,12 +69,4 @@ def _class_number(text: str) -> tuple[str, int]:
 def _run(arguments: argparse.Namespace) -> None:
     from queryinst_vis.formats.convert_results import convert_results
 
-    line = convert_results(
-        arguments.source,
-        arguments.target,
-        arguments.gt,
-        to=arguments.to,
-        first_frame=arguments.first_frame,
-        classes=dict(arguments.classes),
-    )
-    print(line)
+    print_result(convert_results, arguments)
