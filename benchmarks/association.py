@@ -55,7 +55,8 @@ from queryinst_vis.evaluation import evaluate_tracking, evaluate_youtube_vis
 from queryinst_vis.evaluation.coverage import RATIOS
 from queryinst_vis.evaluation.tracking_metrics import COUNTS
 from queryinst_vis.formats.results import youtube_vis_entries
-from queryinst_vis.structures import VideoResult
+from queryinst_vis.formats.track_store import TrackStore
+from queryinst_vis.inference.tracker import store
 from queryinst_vis.tracking import RULES, Tracker
 from queryinst_vis.utils.files import write_json_atomically
 from queryinst_vis.utils.progress import ProgressBar
@@ -269,10 +270,10 @@ def track(run: Run) -> list[dict[str, Any]]:
         run.detections, tracker.embedding, run.config.inference
     ).items():
         tracker.reset()
-        result = VideoResult()
-        for detections in frames:
-            result.add(tracker.update(detections[detections.scores >= run.threshold]))
-        entries += youtube_vis_entries(result, video, category_ids)
+        with TrackStore() as tracks:
+            for detections in frames:
+                store(tracks, tracker.update(detections[detections.scores >= run.threshold]))
+            entries += youtube_vis_entries(tracks, video, category_ids)
     return entries
 
 

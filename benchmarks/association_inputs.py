@@ -25,7 +25,7 @@ from queryinst_vis.data.youtube_vis import VideoRecord, YouTubeVisDataset
 from queryinst_vis.errors import InputError
 from queryinst_vis.inference.detector import Detector, Embedding
 from queryinst_vis.inference.prepare import prepare
-from queryinst_vis.masks import RLE
+from queryinst_vis.masks.instance import InstanceMask
 from queryinst_vis.models.postprocess import select_queries
 from queryinst_vis.models.queryinst import QueryInst, pick_queries
 from queryinst_vis.models.suppression import suppress_boxes, suppress_masks
@@ -36,6 +36,18 @@ from queryinst_vis.utils.progress import ProgressBar
 
 LOWEST_SCORE = 0.05
 """Weaker detections are not cached."""
+
+CACHED = (
+    "boxes",
+    "scores",
+    "labels",
+    "image_size",
+    "mask_logits",
+    "embeddings",
+    "track_ids",
+    "mask_threshold",
+)
+"""Fields of ``Detections`` that are cached."""
 
 MOTS_SETS: dict[str, tuple[str, dict[str, Any]]] = {
     # for choosing settings: the weights `people` were trained on these frames
@@ -89,24 +101,7 @@ def make_set(name: str, folder: Path) -> TestSet:
     return TestSet(name, annotations, videos / "images")
 
 
-@dataclass
-class CachedDetections(Detections):
-    """Detections of a frame whose masks are encoded once, however often they are tracked.
-
-    Attributes:
-        rows: ``(N,)`` int64, where in ``encoded`` the mask of each detection is.
-        encoded: the masks of all detections of the frame.
-    """
-
-    rows: Tensor | None = None
-    encoded: list[RLE] | None = None
-
-    def rles(self) -> list[RLE]:
-        """The masks as N compressed COCO RLEs."""
-        return [self.encoded[row] for row in self.rows.tolist()]
-
-
-Videos = dict[int, list[CachedDetections]]
+Videos = dict[int, list[Detections]]
 """The detections of each frame, strongest first, by video id."""
 
 
@@ -159,7 +154,8 @@ def _detect_in_set(
                     one_label_per_query=True,
                 )
                 [queries] = pick_queries(last.queries, [chosen])
-                found[video.id].append({**vars(detections), "queries": queries.float().cpu()})
+                content = {name: getattr(detections, name) for name in CACHED}
+                found[video.id].append({**content, "queries": queries.float().cpu()})
                 progress.advance()
     return found
 
@@ -190,9 +186,7 @@ def _load(path: Path, embedding: Embedding | None, threshold: float | None, over
     }
 
 
-def _without_duplicates(
-    found: CachedDetections, threshold: float | None, overlap: str
-) -> CachedDetections:
+def _without_duplicates(found: Detections, threshold: float | None, overlap: str) -> Detections:
     if threshold is None:
         return found
     if overlap == "masks":
@@ -200,9 +194,9 @@ def _without_duplicates(
     return found[suppress_boxes(found.boxes, found.scores, found.labels, threshold)]
 
 
-def _cached(by_query: bool, queries: Tensor, **fields: Any) -> CachedDetections:
+def _cached(by_query: bool, queries: Tensor, **fields: Any) -> Detections:
+    """Detections whose masks are encoded once, however often they are tracked."""
     detections = Detections(**fields)
-    if by_query:
-        detections = replace(detections, embeddings=queries)
-    rows = torch.arange(len(detections))
-    return CachedDetections(**vars(detections), rows=rows, encoded=detections.rles())
+    masks = [InstanceMask(detections.image_size, rle=rle) for rle in detections.rles()]
+    embeddings = queries if by_query else detections.embeddings
+    return replace(detections, embeddings=embeddings, pixel_masks=masks)

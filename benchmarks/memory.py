@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -31,7 +32,6 @@ from queryinst_vis.data.synthetic.render import render
 from queryinst_vis.data.synthetic.scene import draw_scene
 from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference import track
-from queryinst_vis.structures import Detections
 from queryinst_vis.utils.files import write_json_atomically
 from queryinst_vis.video import VideoWriter
 
@@ -101,8 +101,8 @@ class MemoryWatch:
         watch = self
 
         class WatchedStore(TrackStore):
-            def add(self, detections: Detections) -> None:
-                super().add(detections)
+            def add(self, *frame: Any) -> None:
+                super().add(*frame)
                 if self.length == FIRST or self.length % STEP == 0:
                     watch.readings[str(self.length)] = _rss()
 

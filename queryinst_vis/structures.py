@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from queryinst_vis.masks import RLE, encode_region
-from queryinst_vis.masks.paste import paste_masks, paste_regions
+from queryinst_vis.masks import RLE
+from queryinst_vis.masks.instance import InstanceMask
+from queryinst_vis.masks.paste import paste_masks
 
 Embedding = Literal["track_head", "query"]
 """What describes an instance to the tracker: the track head's embedding, or the instance's query
 as the detector's last stage leaves it."""
 
+_SHOWN = 5  # instances in the repr of Detections
 
-@dataclass
+
+@dataclass(repr=False)
 class Detections:
     """What a detector found in one frame, in pixels of the original frame.
 
@@ -27,10 +29,14 @@ class Detections:
         scores: ``(N,)`` float in 0..1.
         labels: ``(N,)`` int64, 0-based index into the class names.
         image_size: ``(height, width)`` of the original frame.
-        mask_logits: ``(N, 28, 28)`` logits inside each box, or None for boxes only.
+        mask_logits: ``(N, 28, 28)`` logits inside each box, or None.
         embeddings: ``(N, D)`` association embeddings, or None where there are none.
         track_ids: ``(N,)`` int64 identities, or None before tracking.
         mask_threshold: probability from which on a pixel belongs to a mask.
+        pixel_masks: N masks of a detector that gives pixels or RLEs instead of logits, or None.
+
+    Masks are pasted into the frame when they are first asked for, and kept: do not change
+    ``boxes`` or ``mask_logits`` afterwards, but make new Detections with ``dataclasses.replace``.
     """
 
     boxes: Tensor
@@ -41,44 +47,85 @@ class Detections:
     embeddings: Tensor | None = None
     track_ids: Tensor | None = None
     mask_threshold: float = 0.5
+    pixel_masks: list[InstanceMask] | None = None
+    _pasted: list[InstanceMask] | None = field(default=None, init=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def __repr__(self) -> str:
+        count, (height, width) = len(self), self.image_size
+        head = f"{count} {'instance' if count == 1 else 'instances'} in {width}x{height}"
+        if self.has_masks:
+            head += ", with masks"
+        rows = [self._describe(row) for row in range(min(count, _SHOWN))]
+        if count > _SHOWN:
+            rows.append(f"and {count - _SHOWN} more")
+        return f"Detections({head}{': ' if rows else ''}{'; '.join(rows)})"
+
+    def _describe(self, row: int) -> str:
+        name = "" if self.track_ids is None else f"#{int(self.track_ids[row])} "
+        box = ", ".join(f"{side:.0f}" for side in self.boxes[row].tolist())
+        return f"{name}label {int(self.labels[row])}, {float(self.scores[row]):.2f} at ({box})"
+
     def __getitem__(self, index: Tensor | slice | list[int]) -> Detections:
         """The detections at ``index`` (a mask, a slice or positions), as new Detections."""
-        return self._map_tensors(lambda tensor: tensor[index])
+        rows = torch.arange(len(self))[index.cpu() if isinstance(index, Tensor) else index]
+        return self._map(
+            lambda tensor: tensor[index], lambda masks: [masks[row] for row in rows.tolist()]
+        )
 
     def to(self, device: torch.device | str) -> Detections:
         """A copy with all tensors on ``device``."""
-        return self._map_tensors(lambda tensor: tensor.to(device))
+        return self._map(lambda tensor: tensor.to(device), list)
 
-    def _map_tensors(self, change: Callable[[Tensor], Tensor]) -> Detections:
+    def _map(
+        self,
+        tensors: Callable[[Tensor], Tensor],
+        masks: Callable[[list[InstanceMask]], list[InstanceMask]],
+    ) -> Detections:
+        """A copy with these changes to every tensor and to the lists of masks."""
         changed = {
-            f.name: change(value)
+            f.name: tensors(value)
             for f in fields(self)
             if isinstance(value := getattr(self, f.name), Tensor)
         }
-        return replace(self, **changed)
+        result = replace(self, **changed)
+        result.pixel_masks = None if self.pixel_masks is None else masks(self.pixel_masks)
+        result._pasted = None if self._pasted is None else masks(self._pasted)
+        return result
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether there are masks, or boxes alone."""
+        return self.mask_logits is not None or self.pixel_masks is not None
 
     def masks(self) -> Tensor:
         """``(N, H, W)`` bool masks in pixels of the original frame."""
-        return paste_masks(self._logits(), self.boxes, self.image_size, self.mask_threshold)
+        frames = torch.zeros((len(self), *self.image_size), dtype=torch.bool)
+        for frame, mask in zip(frames.numpy(), self.instance_masks(), strict=True):
+            mask.write(frame)
+        return frames.to(self.boxes.device)
 
     def rles(self) -> list[RLE]:
         """The masks as N compressed COCO RLEs, without ever pasting one into a whole frame."""
-        return [
-            encode_region(region, x, y, self.image_size) for region, x, y in self.mask_regions()
-        ]
+        return [mask.rle for mask in self.instance_masks()]
 
-    def mask_regions(self) -> Iterator[tuple[np.ndarray, int, int]]:
-        """Each mask as ``(region, x, y)``: bool pixels around its box, and where they begin."""
-        return paste_regions(self._logits(), self.boxes, self.image_size, self.mask_threshold)
+    def instance_masks(self) -> list[InstanceMask]:
+        """The N masks as pixels around each box and as RLEs, each computed once.
 
-    def _logits(self) -> Tensor:
-        if self.mask_logits is None:
-            raise ValueError("these Detections hold boxes only: the model has no mask head output")
-        return self.mask_logits
+        Raises:
+            ValueError: there are boxes only.
+        """
+        if self.pixel_masks is not None:
+            return self.pixel_masks
+        if self._pasted is None:
+            if self.mask_logits is None:
+                raise ValueError("these Detections hold boxes only: the detector gave no masks")
+            self._pasted = paste_masks(
+                self.mask_logits, self.boxes, self.image_size, self.mask_threshold
+            )
+        return self._pasted
 
 
 @dataclass
@@ -163,68 +210,3 @@ class StageOutput:
     queries: Tensor
     q_star: Tensor
     mask_q_star: Tensor
-
-
-@dataclass
-class Track:
-    """One instance through a video.
-
-    Attributes:
-        track_id: identity, unique in the video.
-        scores: ``{frame index: score}`` of the frames that show it, in frame order.
-        labels: ``{frame index: class index}``.
-        segmentations: ``{frame index: RLE}``.
-        boxes: ``{frame index: (x0, y0, x1, y1)}`` in original pixels.
-    """
-
-    track_id: int
-    scores: dict[int, float] = field(default_factory=dict)
-    labels: dict[int, int] = field(default_factory=dict)
-    segmentations: dict[int, RLE] = field(default_factory=dict)
-    boxes: dict[int, tuple[float, float, float, float]] = field(default_factory=dict)
-
-    def frames(self) -> Iterator[int]:
-        """Indices of the frames that show it, ascending."""
-        return iter(self.scores)
-
-    @property
-    def score(self) -> float:
-        """Mean score over the frames that show the instance (MaskTrack R-CNN's video score)."""
-        return sum(self.scores.values()) / len(self.scores)
-
-    @property
-    def label(self) -> int:
-        """Class by majority vote over the frames; the lowest index wins a tie."""
-        votes = list(self.labels.values())
-        return min(set(votes), key=lambda label: (-votes.count(label), label))
-
-
-@dataclass
-class VideoResult:
-    """The tracks of one video, gathered frame by frame."""
-
-    tracks: dict[int, Track] = field(default_factory=dict)
-    length: int = 0
-
-    def add(self, detections: Detections) -> None:
-        """Append the next frame's tracked detections (``track_ids`` >= 0 and unique)."""
-        frame, self.length = self.length, self.length + 1
-        for track_id, score, label, box, rle in zip(
-            detections.track_ids.tolist(),
-            detections.scores.tolist(),
-            detections.labels.tolist(),
-            detections.boxes.tolist(),
-            detections.rles(),
-            strict=True,
-        ):
-            track = self.tracks.setdefault(track_id, Track(track_id))
-            track.scores[frame] = score
-            track.labels[frame] = label
-            track.boxes[frame] = tuple(box)
-            track.segmentations[frame] = rle
-
-    def __iter__(self) -> Iterator[Track]:
-        return iter(self.tracks.values())
-
-    def __len__(self) -> int:
-        return len(self.tracks)

@@ -12,7 +12,7 @@ import torch
 from torchvision.ops import box_iou
 
 from queryinst_vis.config import TrackingConfig
-from queryinst_vis.inference.track import REMEMBERED
+from queryinst_vis.inference.track import DEFAULT_MAX_TRACKS
 from queryinst_vis.losses.track import track_loss, track_targets
 from queryinst_vis.models.track_head import TrackHead, similarity_logits
 from queryinst_vis.structures import Detections
@@ -66,7 +66,9 @@ def mmdet_detections(frame, result):
 # --- the original ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("max_tracks", [None, REMEMBERED], ids=["as published", "as in track"])
+@pytest.mark.parametrize(
+    "max_tracks", [None, DEFAULT_MAX_TRACKS], ids=["as published", "as in track"]
+)
 def test_original_raw_ids_of_every_frame(original, original_head, max_tracks):
     tracker = Tracker(TrackingConfig(max_tracks=max_tracks))
     seen = []

@@ -56,6 +56,14 @@ def sampled_masks(logits, boxes, image_size):
     return F.grid_sample(logits.double().sigmoid()[:, None], grid, align_corners=False)[:, 0]
 
 
+def pasted(logits, boxes, image_size, threshold=0.5):
+    """``(N, H, W)`` bool."""
+    frames = np.zeros((len(boxes), *image_size), dtype=bool)
+    for frame, mask in zip(frames, paste_masks(logits, boxes, image_size, threshold), strict=True):
+        mask.write(frame)
+    return torch.from_numpy(frames)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 90), st.integers(1, 90), st.floats(0.1, 0.9), st.integers(0, 2**31))
 def test_masks_are_pasted_as_grid_sample_reads_them(height, width, threshold, seed):
@@ -66,13 +74,13 @@ def test_masks_are_pasted_as_grid_sample_reads_them(height, width, threshold, se
     logits = torch.randn(5, 28, 28, generator=random)
     expected = sampled_masks(logits, boxes, (height, width))
     clear = (expected - threshold).abs() > 1e-4  # the reference has more digits
-    masks = paste_masks(logits, boxes, (height, width), threshold)
+    masks = pasted(logits, boxes, (height, width), threshold)
     assert (masks == (expected >= threshold))[clear].all()
 
 
 def test_a_mask_covers_what_its_box_covers():
     boxes = torch.tensor([[3.0, 2.0, 7.0, 5.0], [-4.0, -4.0, 2.0, 1.0], [30.0, 2.0, 40.0, 5.0]])
-    masks = paste_masks(torch.full((3, 28, 28), 20.0), boxes, (8, 10))
+    masks = pasted(torch.full((3, 28, 28), 20.0), boxes, (8, 10))
     expected = torch.zeros(3, 8, 10, dtype=torch.bool)
     expected[0, 2:5, 3:7] = True
     expected[1, :1, :2] = True

@@ -3,50 +3,56 @@
 import json
 import zipfile
 
+import numpy as np
 import pytest
-import torch
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation import evaluate_youtube_vis
+from queryinst_vis.formats.inputs import read_results
 from queryinst_vis.formats.results import (
     coco_entries,
-    read_results,
-    write_coco,
-    write_tracks,
-    write_youtube_vis,
+    stream_youtube_vis_entries,
+    write_results,
     write_zip,
     youtube_vis_entries,
 )
 from queryinst_vis.formats.track_store import TrackStore
-from queryinst_vis.masks import decode_rle
-from queryinst_vis.structures import Detections, VideoResult
+from queryinst_vis.masks import decode_rle, encode_rle
 
 SIZE = (40, 60)
 BOXES = [[10.0, 5.0, 30.0, 25.0], [-4.0, 10.0, 20.0, 30.5], [40.0, 20.0, 56.0, 36.0]]
+RECTANGLES = [(10, 5, 30, 25), (0, 10, 20, 30), (40, 20, 56, 36)]
 
 
-def detections(track_ids, scores=(0.75, 0.5, 0.25), labels=(0, 1, 2), logit=5.0):
-    return Detections(
-        boxes=torch.tensor(BOXES),
-        scores=torch.tensor(scores),
-        labels=torch.tensor(labels),
-        image_size=SIZE,
-        mask_logits=torch.full((3, 28, 28), logit),
-        track_ids=torch.tensor(track_ids),
-    )
+def rles(empty=False):
+    masks = np.zeros((3, *SIZE), dtype=bool)
+    for mask, (x0, y0, x1, y1) in zip(masks, RECTANGLES, strict=True):
+        mask[y0:y1, x0:x1] = not empty
+    return [encode_rle(mask) for mask in masks]
 
 
+def add(tracks, ids, scores=(0.75, 0.5, 0.25), labels=(0, 1, 2), empty=False):
+    """Append a frame with three instances, or with none."""
+    count = len(ids)
+    tracks.add(SIZE, ids, scores[:count], labels[:count], BOXES[:count], rles(empty)[:count])
+
+
+@pytest.fixture
 def video():
     """Track 4 in frames 0 and 2, tracks 5 and 6 in frame 0, tracks 7 and 8 in frame 2."""
-    result = VideoResult()
-    result.add(detections([4, 5, 6]))
-    result.add(detections([4, 5, 6])[[]])
-    result.add(detections([7, 4, 8], scores=(0.5, 0.25, 0.125), labels=(1, 0, 0)))
-    return result
+    with TrackStore() as tracks:
+        add(tracks, [4, 5, 6])
+        add(tracks, [])
+        add(tracks, [7, 4, 8], scores=(0.5, 0.25, 0.125), labels=(1, 0, 0))
+        yield tracks
 
 
-def test_tracks_become_one_entry_each_with_null_where_absent():
-    entries = list(youtube_vis_entries(video(), video_id=12, category_ids=[30, None, 10]))
+def image_entries(category_ids, masks):
+    return coco_entries(139, category_ids, [0, 1, 2], [0.75, 0.5, 0.25], BOXES, masks)
+
+
+def test_tracks_become_one_entry_each_with_null_where_absent(video):
+    entries = youtube_vis_entries(video, video_id=12, category_ids=[30, None, 10])
     assert [(e["video_id"], e["category_id"], e["score"]) for e in entries] == [
         (12, 30, 0.5),  # the mean of .75 and .25
         (12, 10, 0.25),
@@ -60,17 +66,17 @@ def test_tracks_become_one_entry_each_with_null_where_absent():
 
 
 def test_masks_without_a_pixel_are_null_and_tracks_without_a_mask_left_out():
-    result = VideoResult()
-    result.add(detections([1, 2, 3], logit=-5.0))
-    assert list(youtube_vis_entries(result, 1, [1, 2, 3])) == []
-    result.add(detections([1, 2, 3]))
-    entries = list(youtube_vis_entries(result, 1, [1, 2, 3]))
+    with TrackStore() as tracks:
+        add(tracks, [1, 2, 3], empty=True)
+        assert youtube_vis_entries(tracks, 1, [1, 2, 3]) == []
+        add(tracks, [1, 2, 3])
+        entries = youtube_vis_entries(tracks, 1, [1, 2, 3])
     assert [e["segmentations"][0] for e in entries] == [None] * 3
     assert all(e["segmentations"][1] for e in entries)
 
 
 def test_images_become_entries_with_boxes_as_x_y_width_height():
-    entries = coco_entries(detections([0, 1, 2]), image_id=139, category_ids=[18, 1, None])
+    entries = image_entries([18, 1, None], rles())
     assert [(e["image_id"], e["category_id"], e["score"]) for e in entries] == [
         (139, 18, 0.75),
         (139, 1, 0.5),
@@ -81,58 +87,53 @@ def test_images_become_entries_with_boxes_as_x_y_width_height():
 
 
 def test_a_model_without_masks_writes_none():
-    found = detections([0, 1, 2])
-    found.mask_logits = None
-    entries = coco_entries(found, 1, [1, 2, 3])
+    entries = image_entries([1, 2, 3], None)
     assert len(entries) == 3
     assert all("segmentation" not in entry for entry in entries)
 
 
-@pytest.mark.parametrize("write", [write_youtube_vis, write_coco])
-def test_written_entries_are_read_back_the_same(tmp_path, write):
-    entries = list(youtube_vis_entries(video(), 12, [30, 20, 10]))
+def test_written_entries_are_read_back_the_same(tmp_path, video):
+    entries = youtube_vis_entries(video, 12, [30, 20, 10])
     path = tmp_path / "new folder" / "results.json"
-    write(path, iter(entries))  # streamed
+    write_results(path, iter(entries))  # streamed
     assert json.loads(path.read_text()) == entries
     assert read_results(path) == entries
 
 
 @pytest.mark.parametrize("category_ids", [[30, 20, 10], [30, None, 10], [None] * 3])
-def test_a_video_that_lies_on_disk_is_written_the_same(tmp_path, category_ids):
-    in_memory, on_disk = tmp_path / "memory.json", tmp_path / "disk.json"
-    result = VideoResult()
-    with TrackStore() as store:
-        for frame in (
-            detections([4, 5, 6], logit=-5.0),
-            detections([4, 5, 6])[[]],
-            detections([7, 4, 8], scores=(0.5, 0.25, 0.125), labels=(1, 0, 0)),
-            detections([9, 8, 4], labels=(2, 2, 1), logit=-5.0),  # track 9 never shows a pixel
-            detections([1, 2, 3])[[]],
-        ):
-            result.add(frame)
-            store.add(frame)
-        write_tracks(on_disk, store, 12, category_ids)
-    by_id = VideoResult(dict(sorted(result.tracks.items())), result.length)
-    write_youtube_vis(in_memory, youtube_vis_entries(by_id, 12, category_ids))
-    assert on_disk.read_bytes() == in_memory.read_bytes()
+def test_masks_that_are_streamed_are_written_the_same(tmp_path, category_ids):
+    at_once, streamed = tmp_path / "at_once.json", tmp_path / "streamed.json"
+    with TrackStore() as tracks:
+        add(tracks, [4, 5, 6], empty=True)
+        add(tracks, [])
+        add(tracks, [7, 4, 8], scores=(0.5, 0.25, 0.125), labels=(1, 0, 0))
+        add(tracks, [9, 8, 4], labels=(2, 2, 1), empty=True)  # track 9 never shows a pixel
+        add(tracks, [])
+        write_results(at_once, youtube_vis_entries(tracks, 12, category_ids))
+        write_results(streamed, stream_youtube_vis_entries(tracks, 12, category_ids))
+    assert streamed.read_bytes() == at_once.read_bytes()
+    content = json.loads(streamed.read_text())
+    assert at_once.read_text().splitlines()[1:-1] == [
+        json.dumps(entry) + ("," if entry is not content[-1] else "") for entry in content
+    ]
 
 
 def test_no_detections_make_an_empty_list(tmp_path):
-    write_coco(tmp_path / "results.json", [])
+    write_results(tmp_path / "results.json", [])
     assert json.loads((tmp_path / "results.json").read_text()) == []
 
 
 def test_a_zip_has_results_json_at_its_root(tmp_path):
-    entries = coco_entries(detections([0, 1, 2]), 1, [1, 2, 3])
-    write_coco(tmp_path / "epoch12.json", entries)
+    entries = image_entries([1, 2, 3], rles())
+    write_results(tmp_path / "epoch12.json", entries)
     write_zip(tmp_path / "epoch12.json", tmp_path / "upload.zip")
     assert zipfile.ZipFile(tmp_path / "upload.zip").namelist() == ["results.json"]
     assert read_results(tmp_path / "upload.zip") == entries
 
 
-def test_the_evaluation_takes_what_was_written(tmp_path):
-    entries = list(youtube_vis_entries(video(), 12, [30, 20, 10]))
-    write_youtube_vis(tmp_path / "results.json", entries)
+def test_the_evaluation_takes_what_was_written(tmp_path, video):
+    entries = youtube_vis_entries(video, 12, [30, 20, 10])
+    write_results(tmp_path / "results.json", entries)
     gt = {
         "videos": [{"id": 12, "height": SIZE[0], "width": SIZE[1], "length": 3}],
         "categories": [{"id": i, "name": str(i)} for i in (10, 20, 30)],
@@ -149,7 +150,7 @@ def test_a_failing_writer_leaves_the_old_file_and_no_litter(tmp_path):
     path = tmp_path / "results.json"
     path.write_text("old")
     with pytest.raises(RuntimeError, match="the model broke"):
-        write_youtube_vis(path, failing())
+        write_results(path, failing())
     with pytest.raises(InputError, match="no such file, so it cannot be zipped"):
         write_zip(tmp_path / "missing.json", tmp_path / "upload.zip")
     assert [p.name for p in tmp_path.iterdir()] == ["results.json"]

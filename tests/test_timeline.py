@@ -8,7 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.structures import Track, VideoResult
+from queryinst_vis.formats.track_store import TrackStore
+from queryinst_vis.masks import encode_rle
 from queryinst_vis.visualization import draw_timeline, track_colour
 from queryinst_vis.visualization import timeline as timeline_module
 
@@ -16,17 +17,24 @@ CLASSES = ["person", "car"]
 
 
 def track(track_id, frames, label=0):
-    seen = dict.fromkeys(frames)
-    return Track(track_id, scores=dict.fromkeys(seen, 0.9), labels=dict.fromkeys(seen, label))
+    return track_id, set(frames), label
 
 
-def result_of(*tracks, length=100):
-    return VideoResult({track.track_id: track for track in tracks}, length)
+def store(*tracks, length=100):
+    """The TrackStore of a video in which the tracks are seen in these frames."""
+    store, rle = TrackStore(), encode_rle(np.ones((2, 2), dtype=bool))
+    for frame in range(length):
+        seen = [(track_id, label) for track_id, frames, label in tracks if frame in frames]
+        ids, labels = zip(*seen, strict=True) if seen else ((), ())
+        count = len(ids)
+        store.add((2, 2), ids, [0.9] * count, labels, [[0, 0, 2, 2]] * count, [rle] * count)
+    return store
 
 
-def timeline(tmp_path, result, fps=10.0):
+def timeline(tmp_path, tracks, fps=10.0):
     path = tmp_path / "timeline.png"
-    draw_timeline(result, CLASSES, fps, path)
+    with tracks:
+        draw_timeline(tracks, CLASSES, fps, path)
     picture = cv2.imread(str(path))
     assert picture is not None
     return picture[:, :, ::-1]
@@ -44,7 +52,7 @@ def bars(picture, track_id):
 def test_bars_show_when_a_track_was_visible(tmp_path):
     whole = track(0, range(100))
     gap = track(1, [*range(20, 40), *range(60, 100)])
-    picture = timeline(tmp_path, result_of(whole, gap))
+    picture = timeline(tmp_path, store(whole, gap))
     _, [(start, end)] = bars(picture, 0)
     _, parts = bars(picture, 1)
     shares = (parts - start) / (end - start)
@@ -53,7 +61,7 @@ def test_bars_show_when_a_track_was_visible(tmp_path):
 
 def test_rows_are_sorted_by_first_appearance(tmp_path):
     picture = timeline(
-        tmp_path, result_of(track(0, range(50, 60)), track(1, range(5, 9)), track(2, range(70)))
+        tmp_path, store(track(0, range(50, 60)), track(1, range(5, 9)), track(2, range(70)))
     )
     rows = {track_id: bars(picture, track_id)[0] for track_id in range(3)}
     assert rows[2] < rows[1] < rows[0]
@@ -71,7 +79,7 @@ def figures(monkeypatch):
 
 
 def test_rows_are_named_and_both_axes_are_in_place(tmp_path, figures):
-    timeline(tmp_path, result_of(track(3, range(100), label=1), track(8, range(9))), fps=25.0)
+    timeline(tmp_path, store(track(3, range(100), label=1), track(8, range(9))), fps=25.0)
     axes = figures[0].axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["#3 car", "#8 person"]
     assert axes.get_xlim() == (0, 4.0) and axes.get_xlabel() == "seconds"
@@ -83,20 +91,20 @@ def test_rows_are_named_and_both_axes_are_in_place(tmp_path, figures):
 
 @pytest.mark.parametrize("length", [0, 1, 100])
 def test_a_video_without_tracks_has_a_timeline_too(tmp_path, length):
-    assert timeline(tmp_path, result_of(length=length)).size > 0
+    assert timeline(tmp_path, store(length=length)).size > 0
 
 
 def test_many_tracks_do_not_make_an_endless_picture(tmp_path):
-    few = timeline(tmp_path, result_of(*(track(i, [i]) for i in range(10)), length=2000))
-    many = timeline(tmp_path, result_of(*(track(i, [i]) for i in range(200)), length=2000))
-    crowd = timeline(tmp_path, result_of(*(track(i, [i]) for i in range(450)), length=2000))
+    few = timeline(tmp_path, store(*(track(i, [i]) for i in range(10)), length=2000))
+    many = timeline(tmp_path, store(*(track(i, [i]) for i in range(200)), length=2000))
+    crowd = timeline(tmp_path, store(*(track(i, [i]) for i in range(450)), length=2000))
     assert few.shape[0] < many.shape[0] <= 3600
     assert crowd.shape[0] <= 3600
 
 
 def test_of_more_tracks_than_can_be_named_the_longest_are_drawn(tmp_path, figures):
     short = [track(i, [i]) for i in range(1, 430)]
-    timeline(tmp_path, result_of(*short, track(430, range(9, 99)), length=2000))
+    timeline(tmp_path, store(*short, track(430, range(9, 99)), length=2000))
     axes = figures[0].axes[0]
     names = [text.get_text() for text in axes.get_yticklabels()]
     assert len(names) == 400 and "#430 person" in names
@@ -105,21 +113,21 @@ def test_of_more_tracks_than_can_be_named_the_longest_are_drawn(tmp_path, figure
 
 def test_gaps_that_are_narrower_than_a_pixel_are_not_kept():
     """A track that flickers for hours takes no more memory than the picture has columns."""
-    flickering = track(0, range(0, 100_000, 3))
-    row = timeline_module._Row.of(flickering, 100_000)
-    assert row.runs == [(0, 100_000)]
-    assert len(timeline_module._Row.of(track(0, range(0, 3000, 3)), 3000).runs) == 1000
+    with store(track(0, range(0, 10_000, 3)), length=10_000) as tracks:
+        [flickering] = tracks
+        assert timeline_module._Row.of(flickering, 10_000).runs == [(0, 10_000)]
+        assert len(timeline_module._Row.of(flickering, 3000).runs) == 3334
 
 
 def test_a_timeline_that_cannot_be_written_leaves_nothing(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot write .*timeline.png"):
-        draw_timeline(result_of(), CLASSES, 10.0, tmp_path / "file" / "timeline.png")
+        draw_timeline(store(), CLASSES, 10.0, tmp_path / "file" / "timeline.png")
     assert os.listdir(tmp_path) == ["file"]
 
 
 def test_drawing_leaves_pyplot_alone(tmp_path):
     import matplotlib.pyplot as plt
 
-    timeline(tmp_path, result_of(track(0, [1])))
+    timeline(tmp_path, store(track(0, [1])))
     assert plt.get_fignums() == []

@@ -1,75 +1,97 @@
-"""The tracks of endless videos: on disk, and otherwise as in memory."""
+"""The tracks of endless videos, on disk."""
 
+import random
 import sqlite3
 
+import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.track_store import TrackStore
-from queryinst_vis.structures import Detections, VideoResult
+from queryinst_vis.masks import encode_rle
+
+SIZE = (40, 50)
 
 
-def frame_of(ids, seed):
-    """Random detections with these identities on a 40x50 frame."""
-    generator = torch.Generator().manual_seed(seed)
-    corners = torch.rand(len(ids), 2, generator=generator) * 30
-    return Detections(
-        boxes=torch.cat([corners, corners + 12], dim=1),
-        scores=torch.rand(len(ids), generator=generator),
-        labels=torch.randint(3, (len(ids),), generator=generator),
-        image_size=(40, 50),
-        mask_logits=torch.randn(len(ids), 28, 28, generator=generator),
-        track_ids=torch.tensor(ids, dtype=torch.int64),
-    )
+def frame_of(ids, seed, seconds=None):
+    """The arguments of ``add`` for random observations of these tracks."""
+    draw = random.Random(seed)
+    masks = np.random.default_rng(seed).random((len(ids), *SIZE)) < 0.5
+    return {
+        "frame_size": SIZE,
+        "ids": ids,
+        "scores": [draw.random() for _ in ids],
+        "labels": [draw.randrange(3) for _ in ids],
+        "boxes": [[draw.uniform(-9, 60) for _ in range(4)] for _ in ids],
+        "rles": [encode_rle(mask) for mask in masks],
+        "seconds": seconds,
+    }
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 9), unique=True, max_size=4), max_size=8))
-def test_it_gives_back_what_memory_would(video):
-    kept = VideoResult()
-    with TrackStore() as stored:
-        for seed, ids in enumerate(video):
-            kept.add(frame_of(ids, seed))
-            stored.add(frame_of(ids, seed))
-        assert (stored.length, len(stored)) == (kept.length, len(kept))
+def test_it_gives_back_what_was_added(video):
+    added = [frame_of(ids, seed) for seed, ids in enumerate(video)]
+    expected = {}
+    for index, frame in enumerate(added):
+        columns = (frame[key] for key in ("scores", "labels", "boxes", "rles"))
+        for track_id, *values in zip(frame["ids"], *columns, strict=True):
+            expected.setdefault(track_id, []).append((index, *values))
+    with TrackStore() as tracks:
+        for frame in added:
+            tracks.add(**frame)
+        assert (tracks.length, len(tracks)) == (len(video), len(expected))
         for _ in range(2):  # as often as one likes
-            for ours, expected in zip(
-                stored, sorted(kept, key=lambda track: track.track_id), strict=True
-            ):
-                assert ours.track_id == expected.track_id
-                assert ours.label == expected.label
-                assert ours.score == pytest.approx(expected.score, rel=1e-12)
-                assert list(ours.frames()) == list(expected.frames())
-                assert list(ours.segmentations()) == list(expected.segmentations.items())
+            for track, track_id in zip(tracks, sorted(expected), strict=True):
+                rows = expected[track_id]
+                labels = [label for _, _, label, _, _ in rows]
+                assert track.track_id == track_id
+                assert track.label == min(set(labels), key=lambda x: (-labels.count(x), x))
+                assert track.score == pytest.approx(np.mean([row[1] for row in rows]), rel=1e-12)
+                assert list(track.frames()) == [row[0] for row in rows]
+                assert list(track.segmentations()) == [(row[0], row[4]) for row in rows]
+                found = [(*seen[:3], list(seen.box), seen[4]) for seen in track.observations()]
+                assert found == rows
+
+
+def test_frames_have_times_where_they_are_known():
+    with TrackStore() as tracks:
+        assert (list(tracks.frame_times()), tracks.duration()) == ([], 0.0)
+        for seconds in (2.5, 2.75, 4.0):
+            tracks.add(**frame_of([], 0, seconds))
+        assert list(tracks.frame_times()) == [2.5, 2.75, 4.0]
+        assert tracks.duration() == 1.5
+    with TrackStore() as tracks:
+        tracks.add(**frame_of([1], 0))
+        assert (list(tracks.frame_times()), tracks.duration()) == ([None], 0.0)
 
 
 def test_several_tracks_can_be_read_at_once():
-    with TrackStore() as store:
+    with TrackStore() as tracks:
         for seed in range(5):
-            store.add(frame_of([0, 1], seed))
-        one, other = store
+            tracks.add(**frame_of([0, 1], seed))
+        one, other = tracks
         assert list(zip(one.frames(), other.frames(), strict=True)) == [(i, i) for i in range(5)]
 
 
 def test_two_stores_know_nothing_of_each_other():
     with TrackStore() as one, TrackStore() as other:
-        one.add(frame_of([3], 0))
+        one.add(**frame_of([3], 0))
         assert (len(one), len(other)) == (1, 0)
 
 
 def test_a_full_disk_is_one_line():
-    with TrackStore() as store:
-        store._database.execute("PRAGMA max_page_count = 2")  # stands for the disk's end
+    with TrackStore() as tracks:
+        tracks._database.execute("PRAGMA max_page_count = 4")  # stands for the disk's end
         with pytest.raises(InputError, match=r"cannot store the tracks of frame \d+ .*TMPDIR"):
             for seed in range(200):
-                store.add(frame_of(list(range(4)), seed))
+                tracks.add(**frame_of(list(range(4)), seed))
 
 
 def test_nothing_is_left_open():
-    with TrackStore() as store:
-        store.add(frame_of([0], 0))
+    with TrackStore() as tracks:
+        tracks.add(**frame_of([0], 0))
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
-        len(store)
+        len(tracks)

@@ -14,9 +14,9 @@ from queryinst_vis.checkpoints.catalogue import find_weights
 from queryinst_vis.checkpoints.weights import load_weights
 from queryinst_vis.config import Config, apply_overrides
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference import track
-from queryinst_vis.inference.track import annotate_video, track_video
+from queryinst_vis.inference.track import output_files, run_tracker, track_video
+from queryinst_vis.inference.tracker import TrackedFrame
 from queryinst_vis.masks import decode_rle
 from queryinst_vis.structures import Detections
 from queryinst_vis.video import VideoReader, VideoWriter
@@ -39,7 +39,8 @@ class KnowingTracker:
         self.frames = []
 
     def follow_timed(self, frames, batch=1):
-        return ((frame, self.update(frame, time)) for time, frame in frames)
+        for time, frame in frames:
+            yield TrackedFrame(time, frame, self.update(frame, time))
 
     def update(self, frame, time=None):
         # The red box moves by three pixels a frame: it tells which frame of the video this is.
@@ -197,10 +198,9 @@ def test_stride_and_max_frames_keep_the_speed(video, out, loaded):
 def test_every_video_begins_anew(video, out):
     tracker = KnowingTracker()
     for _ in range(2):
-        with TrackStore() as tracks:
-            annotate_video(VideoReader(video), tracker, tracks, out / "clip.mp4")
-            assert tracker.frames == list(range(FRAMES))
-            assert (tracks.length, len(tracks)) == (FRAMES, 2)
+        summary = run_tracker(tracker, VideoReader(video), output_files(out, "clip", video))
+        assert tracker.frames == list(range(FRAMES))
+        assert (summary.frames, summary.tracks) == (FRAMES, 2)
 
 
 def test_the_bar_goes_to_standard_error(video, out, loaded, capsys):

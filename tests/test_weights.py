@@ -9,8 +9,9 @@ import queryinst_vis
 from queryinst_vis.data.synthetic import PRESETS, generate
 from queryinst_vis.evaluation import evaluate_youtube_vis
 from queryinst_vis.formats.results import youtube_vis_entries
+from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.track import track_video
-from queryinst_vis.structures import VideoResult
+from queryinst_vis.inference.tracker import store
 from queryinst_vis.utils.files import read_json
 from queryinst_vis.video.writer import VideoWriter
 
@@ -60,13 +61,13 @@ def test_shapes_finds_and_follows_the_shapes_of_a_new_clip(clip):
 
     truth = read_json(clip / "youtube_vis.json", "truth")
     tracker = queryinst_vis.VideoTracker.from_pretrained("shapes", device="cpu")
-    result = VideoResult()
-    for name in truth["videos"][0]["file_names"]:
-        detections = tracker.update(read_image(clip / "frames" / name))
-        ids = detections.track_ids.tolist()
-        assert len(set(ids)) == len(ids)
-        result.add(detections)
-    entries = list(youtube_vis_entries(result, truth["videos"][0]["id"], [1] * 6))
+    with TrackStore() as tracks:
+        for name in truth["videos"][0]["file_names"]:
+            detections = tracker.update(read_image(clip / "frames" / name))
+            ids = detections.track_ids.tolist()
+            assert len(set(ids)) == len(ids)
+            store(tracks, detections)
+        entries = youtube_vis_entries(tracks, truth["videos"][0]["id"], [1] * 6)
     for annotation in truth["annotations"]:  # where and when, whatever the class
         annotation["category_id"] = 1
     assert evaluate_youtube_vis(truth, entries)["AR10"] > 0.2

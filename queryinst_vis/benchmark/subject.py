@@ -13,7 +13,12 @@ from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.data.transforms import to_network_input
 from queryinst_vis.inference.detector import Detector
 from queryinst_vis.inference.prepare import inference_dtype, prepare
-from queryinst_vis.inference.track import REMEMBERED, TrackSummary, output_files, run_tracker
+from queryinst_vis.inference.track import (
+    DEFAULT_MAX_TRACKS,
+    TrackSummary,
+    output_files,
+    run_tracker,
+)
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.masks import RLE
 from queryinst_vis.models.postprocess import detect
@@ -46,7 +51,7 @@ class Subject:
     """
 
     def __init__(self, weights: Path, device: str, overrides: list[str]) -> None:
-        defaults = ["inference.score_threshold=0", f"tracking.max_tracks={REMEMBERED}"]
+        defaults = ["inference.score_threshold=0", f"tracking.max_tracks={DEFAULT_MAX_TRACKS}"]
         model, config = load_model(weights, device, [*defaults, *overrides])
         self.device, self.dtype = model.queries.device, inference_dtype(config)
         # the only place that chooses the form in which the model runs

@@ -8,7 +8,7 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.formats.coco_video import coco_video_entries, read_coco_video
 from queryinst_vis.formats.inputs import read_results
 from queryinst_vis.formats.mots_results import MotsNames, read_mots, write_mots
-from queryinst_vis.formats.results import write_coco, write_youtube_vis
+from queryinst_vis.formats.results import write_results
 from queryinst_vis.formats.video_list import VideoList
 from queryinst_vis.utils.files import check_not_read, new_folder
 
@@ -67,11 +67,11 @@ def convert_results(
         else:
             entries = read_coco_video(src, videos)
         if target == "youtube-vis":
-            write_youtube_vis(dst, entries)
+            write_results(dst, entries)
             return wrote
         results = videos.with_results(entries)
     if target == "coco-video":
-        write_coco(dst, coco_video_entries(videos, results))
+        write_results(dst, coco_video_entries(videos, results))
         return wrote
     names = MotsNames(videos, first_frame, classes)
     with new_folder(dst) as folder:

@@ -17,30 +17,19 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.inputs import RESULTS_NAME, read_results
-from queryinst_vis.formats.track_store import StoredTrack, TrackStore
+from queryinst_vis.formats.inputs import RESULTS_NAME
+from queryinst_vis.formats.track_store import Track, TrackStore
 from queryinst_vis.masks import RLE
-from queryinst_vis.structures import Detections, VideoResult
 from queryinst_vis.utils.files import atomic_path
-
-__all__ = [
-    "coco_entries",
-    "read_results",
-    "write_coco",
-    "write_tracks",
-    "write_youtube_vis",
-    "write_zip",
-    "youtube_vis_entries",
-]
 
 
 def youtube_vis_entries(
-    result: VideoResult, video_id: int, category_ids: Sequence[int | None]
-) -> Iterator[dict[str, Any]]:
-    """The tracks of one video as YouTube-VIS results, one entry per track, made one by one.
+    tracks: TrackStore, video_id: int, category_ids: Sequence[int | None]
+) -> list[dict[str, Any]]:
+    """The tracks of one video as YouTube-VIS results, one entry per track.
 
     Args:
-        result: a finished video.
+        tracks: of a finished video.
         video_id: the data set's id of it.
         category_ids: the data set's id of each class, None for a class it lacks.
 
@@ -49,20 +38,36 @@ def youtube_vis_entries(
         that show the track, the class its majority vote, and segmentations one RLE per frame of
         the video, None where the track is absent. A track without a single pixel is left out.
     """
-    for track in result:
+    entries = stream_youtube_vis_entries(tracks, video_id, category_ids)
+    return [{**entry, "segmentations": list(entry["segmentations"])} for entry in entries]
+
+
+def stream_youtube_vis_entries(
+    tracks: TrackStore, video_id: int, category_ids: Sequence[int | None]
+) -> Iterator[dict[str, Any]]:
+    """``youtube_vis_entries`` for videos of any length: segmentations are iterators.
+
+    ``write_results`` takes them mask by mask, so that memory grows with neither the frames
+    nor the tracks.
+    """
+    for track in tracks:
         category_id = category_ids[track.label]
-        masks = [_none_if_empty(track.segmentations.get(i)) for i in range(result.length)]
-        if category_id is not None and any(masks):
+        if category_id is not None and any(_has_pixels(rle) for _, rle in track.segmentations()):
             yield {
                 "video_id": video_id,
                 "category_id": category_id,
                 "score": track.score,
-                "segmentations": masks,
+                "segmentations": _mask_of_each_frame(track, tracks.length),
             }
 
 
-def _none_if_empty(mask: RLE | None) -> RLE | None:
-    return mask if mask is not None and _has_pixels(mask) else None
+def _mask_of_each_frame(track: Track, length: int) -> Iterator[RLE | None]:
+    following = 0
+    for frame, rle in track.segmentations():
+        yield from repeat(None, frame - following)
+        yield rle if _has_pixels(rle) else None
+        following = frame + 1
+    yield from repeat(None, length - following)
 
 
 def _has_pixels(mask: RLE) -> bool:
@@ -70,95 +75,68 @@ def _has_pixels(mask: RLE) -> bool:
 
 
 def coco_entries(
-    detections: Detections, image_id: int, category_ids: Sequence[int | None]
+    image_id: int,
+    category_ids: Sequence[int | None],
+    labels: Sequence[int],
+    scores: Sequence[float],
+    boxes: Sequence[Sequence[float]],
+    rles: Sequence[RLE] | None = None,
 ) -> list[dict[str, Any]]:
-    """The detections of one image as COCO results.
+    """The N detections of one image as COCO results.
 
     Args:
-        detections: in pixels of the original image.
-        image_id: the data set's id of it.
+        image_id: the data set's id of the image.
         category_ids: the data set's id of each class, None for a class it lacks.
+        labels: N class indices.
+        scores: N, 0..1.
+        boxes: N times xyxy in pixels of the original image.
+        rles: N masks, or None where the model has none.
 
     Returns:
         ``{image_id, category_id, score, bbox, segmentation}``; bbox is (x, y, width, height),
         not clipped to the image; segmentation an RLE, absent where the model has no masks.
     """
-    ids = [category_ids[label] for label in detections.labels.tolist()]
-    known = [index for index, category_id in enumerate(ids) if category_id is not None]
-    detections = detections[known]
-    entries = [
-        {
+    entries = []
+    for row, (label, score, (x0, y0, x1, y1)) in enumerate(zip(labels, scores, boxes, strict=True)):
+        if category_ids[label] is None:
+            continue
+        entry: dict[str, Any] = {
             "image_id": image_id,
-            "category_id": ids[index],
+            "category_id": category_ids[label],
             "score": score,
             "bbox": [x0, y0, x1 - x0, y1 - y0],
         }
-        for index, score, (x0, y0, x1, y1) in zip(
-            known, detections.scores.tolist(), detections.boxes.tolist(), strict=True
-        )
-    ]
-    if detections.mask_logits is not None:
-        for entry, rle in zip(entries, detections.rles(), strict=True):
-            entry["segmentation"] = rle
+        if rles is not None:
+            entry["segmentation"] = rles[row]
+        entries.append(entry)
     return entries
 
 
-def write_youtube_vis(path: str | Path, results: Iterable[dict[str, Any]]) -> None:
-    """Write YouTube-VIS results as JSON; they are taken one by one, so a generator will do."""
-    _write_entries(path, results)
+def write_results(path: str | Path, entries: Iterable[dict[str, Any]]) -> None:
+    """Write YouTube-VIS or COCO results as JSON, one entry a line; all of them or nothing.
 
-
-def write_coco(path: str | Path, entries: Iterable[dict[str, Any]]) -> None:
-    """Write COCO results as JSON; they are taken one by one, so a generator will do."""
-    _write_entries(path, entries)
-
-
-def _write_entries(path: str | Path, entries: Iterable[dict[str, Any]]) -> None:
-    _write_list(path, ([json.dumps(entry, allow_nan=False)] for entry in entries))
-
-
-def write_tracks(
-    path: str | Path, tracks: TrackStore, video_id: int, category_ids: Sequence[int | None]
-) -> None:
-    """Write a video of any length as YouTube-VIS results, mask after mask.
-
-    The file holds what ``write_youtube_vis`` would write of ``youtube_vis_entries``, whose
-    arguments these are; memory grows with neither the frames nor the tracks.
+    Entries are taken one by one, so a generator will do, and so will
+    ``stream_youtube_vis_entries``.
     """
-    shown = (track for track in tracks if category_ids[track.label] is not None)
-    shown = (track for track in shown if any(_has_pixels(rle) for _, rle in track.segmentations()))
-    _write_list(
-        path,
-        (_entry_text(track, tracks.length, video_id, category_ids[track.label]) for track in shown),
-    )
-
-
-def _entry_text(track: StoredTrack, length: int, video_id: int, category_id: int) -> Iterator[str]:
-    head = {"video_id": video_id, "category_id": category_id, "score": track.score}
-    yield json.dumps(head, allow_nan=False).removesuffix("}") + ', "segmentations": ['
-    for index, text in enumerate(_mask_texts(track, length)):
-        yield ", " + text if index else text
-    yield "]}"
-
-
-def _mask_texts(track: StoredTrack, length: int) -> Iterator[str]:
-    """The JSON of every frame's mask, null where there is none."""
-    written = 0
-    for frame, rle in track.segmentations():
-        yield from repeat("null", frame - written)
-        yield json.dumps(_none_if_empty(rle))
-        written = frame + 1
-    yield from repeat("null", length - written)
-
-
-def _write_list(path: str | Path, entries: Iterable[Iterable[str]]) -> None:
-    """A JSON list with one entry a line, each given in pieces; all of it or nothing."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write("[")
-        for number, pieces in enumerate(entries):
+        for number, entry in enumerate(entries):
             file.write(",\n" if number else "\n")
-            file.writelines(pieces)
+            file.writelines(_json_pieces(entry))
         file.write("\n]\n")
+
+
+def _json_pieces(entry: dict[str, Any]) -> Iterator[str]:
+    """The JSON of an entry, item by item where its segmentations are an iterator."""
+    masks = entry.get("segmentations")
+    if not isinstance(masks, Iterator):
+        yield json.dumps(entry, allow_nan=False)
+        return
+    head = {key: value for key, value in entry.items() if key != "segmentations"}
+    yield json.dumps(head, allow_nan=False).removesuffix("}") + ', "segmentations": ['
+    for number, mask in enumerate(masks):
+        yield (", " if number else "") + json.dumps(mask)
+    yield "]}"
 
 
 def write_zip(json_path: str | Path, zip_path: str | Path) -> None:

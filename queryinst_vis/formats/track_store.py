@@ -3,102 +3,151 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
+from typing import NamedTuple
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import RLE
-from queryinst_vis.structures import Detections
 
 _SCHEMA = """
-    CREATE TABLE sightings (
-        track INTEGER, frame INTEGER, score REAL, label INTEGER, counts TEXT,
+    CREATE TABLE frames (frame INTEGER PRIMARY KEY, seconds REAL);
+    CREATE TABLE observations (
+        track INTEGER, frame INTEGER, score REAL, label INTEGER,
+        x0 REAL, y0 REAL, x1 REAL, y1 REAL, counts TEXT,
         PRIMARY KEY (track, frame)
-    ) WITHOUT ROWID
+    ) WITHOUT ROWID;
 """
 
 
+class Observation(NamedTuple):
+    """A track in one frame.
+
+    Attributes:
+        frame: index of the frame.
+        score: 0..1.
+        label: class index.
+        box: xyxy in pixels, not clipped to the frame.
+        segmentation: the mask.
+    """
+
+    frame: int
+    score: float
+    label: int
+    box: tuple[float, float, float, float]
+    segmentation: RLE
+
+
 @dataclass(frozen=True)
-class StoredTrack:
-    """One instance of a ``TrackStore``. What grows with the video is read while it is iterated.
+class Track:
+    """One instance of a video. What grows with the video is read while it is iterated.
 
     Attributes:
         track_id: identity, unique in the video.
-        score: mean score over the frames that show it.
+        score: mean score over the frames that show it (MaskTrack R-CNN's video score).
         label: class by majority vote over the frames; the lowest index wins a tie.
     """
 
     track_id: int
     score: float
     label: int
-    _database: sqlite3.Connection = field(repr=False)
-    _frame_size: list[int] = field(repr=False)
+    _store: TrackStore = field(repr=False)
 
     def frames(self) -> Iterator[int]:
         """Indices of the frames that show it, ascending."""
-        rows = self._database.execute(
-            "SELECT frame FROM sightings WHERE track = ? ORDER BY frame", (self.track_id,)
-        )
-        return (frame for (frame,) in rows)
+        return (frame for (frame,) in self._select("frame"))
+
+    def observations(self) -> Iterator[Observation]:
+        """Everything that is known of it, by ascending frame."""
+        size = list(self._store.frame_size)
+        for frame, score, label, x0, y0, x1, y1, counts in self._select(
+            "frame, score, label, x0, y0, x1, y1, counts"
+        ):
+            yield Observation(
+                frame, score, label, (x0, y0, x1, y1), {"size": size, "counts": counts}
+            )
 
     def segmentations(self) -> Iterator[tuple[int, RLE]]:
         """``(frame index, RLE)`` of the frames that show it, ascending."""
-        rows = self._database.execute(
-            "SELECT frame, counts FROM sightings WHERE track = ? ORDER BY frame", (self.track_id,)
+        return ((seen.frame, seen.segmentation) for seen in self.observations())
+
+    def _select(self, columns: str) -> sqlite3.Cursor:
+        return self._store._query(
+            f"SELECT {columns} FROM observations WHERE track = ? ORDER BY frame", self.track_id
         )
-        return ((frame, {"size": self._frame_size, "counts": counts}) for frame, counts in rows)
 
 
 class TrackStore:
-    """What ``VideoResult`` is in memory, for videos that may never end.
+    """Gathers the tracks of one video, frame by frame; iterating gives them by ascending id.
 
-    Sightings go to a temporary SQLite database, which the system removes when it is closed or
+    Observations go to a temporary SQLite database, which the system removes when it is closed or
     the process dies; memory grows neither with the frames nor with the tracks.
 
     Attributes:
         length: frames so far.
+        frame_size: ``(height, width)`` of the frames; (0, 0) before the first.
 
     Raises:
         InputError: the folder for temporary files is full or cannot be written.
+
+    Example::
+
+        with TrackStore() as tracks:
+            tracks.add((360, 640), ids=[0], scores=[0.9], labels=[0], boxes=[box], rles=[rle])
+            for track in tracks:
+                print(track.track_id, track.score, list(track.frames()))
     """
 
     def __init__(self) -> None:
         self.length = 0
-        self._frame_size = [0, 0]
+        self.frame_size = (0, 0)
         # "": a file of SQLite's own in the folder for temporary files; nobody else reads it, so
         # there is nothing to protect by journals or locks; a thread may fill it and another
         # read it afterwards
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         for pragma in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE"):
             self._database.execute(f"PRAGMA {pragma}")
-        self._database.execute(_SCHEMA)
+        self._database.executescript(_SCHEMA)
 
     def __enter__(self) -> TrackStore:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._database.close()
 
-    def add(self, detections: Detections) -> None:
-        """Append the next frame's tracked detections (``track_ids`` >= 0 and unique)."""
+    def add(
+        self,
+        frame_size: tuple[int, int],
+        ids: Sequence[int],
+        scores: Sequence[float],
+        labels: Sequence[int],
+        boxes: Sequence[Sequence[float]],
+        rles: Sequence[RLE],
+        seconds: float | None = None,
+    ) -> None:
+        """Append the next frame.
+
+        Args:
+            frame_size: ``(height, width)``, the same for all frames.
+            ids: identities of the N instances in it, 0 or more and distinct.
+            scores: N, 0..1.
+            labels: N class indices.
+            boxes: N times xyxy in pixels.
+            rles: N compressed masks.
+            seconds: time of the frame, from any origin; None: unknown.
+        """
         frame, self.length = self.length, self.length + 1
-        self._frame_size = list(detections.image_size)
-        columns = (
-            detections.track_ids.tolist(),
-            [frame] * len(detections),
-            detections.scores.tolist(),
-            detections.labels.tolist(),
-            [rle["counts"] for rle in detections.rles()],
-        )
+        self.frame_size = frame_size
+        rows = [
+            (track_id, frame, score, label, *box, rle["counts"])
+            for track_id, score, label, box, rle in zip(
+                ids, scores, labels, boxes, rles, strict=True
+            )
+        ]
         try:
+            self._database.execute("INSERT INTO frames VALUES (?, ?)", (frame, seconds))
             self._database.executemany(
-                "INSERT INTO sightings VALUES (?, ?, ?, ?, ?)", zip(*columns, strict=True)
+                "INSERT INTO observations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
             )
         except sqlite3.OperationalError as error:
             raise InputError(
@@ -106,18 +155,30 @@ class TrackStore:
                 " space, or let TMPDIR name a folder that has some"
             ) from error
 
-    def __len__(self) -> int:
-        return self._database.execute("SELECT COUNT(DISTINCT track) FROM sightings").fetchone()[0]
+    def frame_times(self) -> Iterator[float | None]:
+        """The time of each frame in seconds, None where it is unknown."""
+        return (seconds for (seconds,) in self._query("SELECT seconds FROM frames ORDER BY frame"))
 
-    def __iter__(self) -> Iterator[StoredTrack]:
-        """The tracks by ascending id."""
-        scores = self._database.execute(
-            "SELECT track, AVG(score) FROM sightings GROUP BY track ORDER BY track"
+    def duration(self) -> float:
+        """Seconds from the first frame to the last; 0 where times are unknown."""
+        ((seconds,),) = self._query("SELECT MAX(seconds) - MIN(seconds) FROM frames")
+        return seconds or 0.0
+
+    def __len__(self) -> int:
+        ((count,),) = self._query("SELECT COUNT(DISTINCT track) FROM observations")
+        return count
+
+    def __iter__(self) -> Iterator[Track]:
+        scores = self._query(
+            "SELECT track, AVG(score) FROM observations GROUP BY track ORDER BY track"
         )
         for track_id, score in scores:
-            (label,) = self._database.execute(
-                "SELECT label FROM sightings WHERE track = ?"
+            ((label,),) = self._query(
+                "SELECT label FROM observations WHERE track = ?"
                 " GROUP BY label ORDER BY COUNT(*) DESC, label LIMIT 1",
-                (track_id,),
-            ).fetchone()
-            yield StoredTrack(track_id, score, label, self._database, self._frame_size)
+                track_id,
+            )
+            yield Track(track_id, score, label, self)
+
+    def _query(self, statement: str, *values: int) -> sqlite3.Cursor:
+        return self._database.execute(statement, values)

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
-from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.track import (
     TrackSummary,
     load_tracker,
     output_files,
     write_outputs,
 )
-from queryinst_vis.inference.tracker import VideoTracker
-from queryinst_vis.structures import Detections
+from queryinst_vis.inference.tracker import TrackedFrame, VideoTracker
 from queryinst_vis.utils.interrupt import StopRequest
-from queryinst_vis.utils.prefetch import Latest, finishing
-from queryinst_vis.utils.progress import show_progress
+from queryinst_vis.utils.prefetch import Latest
 from queryinst_vis.video.live import Arrival, LiveReader
-from queryinst_vis.video.writer import VideoWriter
-from queryinst_vis.visualization.overlay import Overlay
 
 
 @dataclass(frozen=True)
@@ -118,20 +110,10 @@ def track_live(
     files = output_files(out_dir or Path("out") / reader.name, reader.name, source)
     tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
     latencies = Latencies()
-    with TrackStore() as tracks, StopRequest() as stop:
+    with StopRequest() as stop:
         newest = Latest(reader, lambda: stop.requested)
-
-        def annotate(path: Path) -> float:
-            frames = _track_newest(tracker, newest, latencies, max_frames)
-            seconds = _write_video(
-                show_progress(frames, reader.name, unit="frames", delay=0), tracker, tracks, path
-            )
-            return (tracks.length - 1) / seconds if seconds > 0 else 1.0
-
-        start = time.perf_counter()
-        write_outputs(files, tracker.class_names, tracks, annotate)
-        seconds = time.perf_counter() - start
-        tracked = TrackSummary(tracks.length, len(tracks), seconds, tracks.length / seconds, files)
+        frames = _track_newest(tracker, newest, latencies, max_frames)
+        tracked = write_outputs(files, tracker.class_names, frames, None, name=reader.name)
     return LiveSummary(
         tracked,
         newest.dropped,
@@ -143,39 +125,15 @@ def track_live(
 
 def _track_newest(
     tracker: VideoTracker, newest: Latest[Arrival], latencies: Latencies, max_frames: int | None
-) -> Iterator[tuple[float, np.ndarray, Detections]]:
-    """Arrival time, frame and detections of every frame that is looked at."""
+) -> Generator[TrackedFrame, None, None]:
+    """Every frame that is looked at, with its time since the first one."""
     tracker.reset()
+    first: float | None = None
     for arrival in islice(newest, max_frames):
         frame = arrival.rgb()
         detections = tracker.update(frame, arrival.seconds)
         latencies.add(time.perf_counter() - arrival.seconds)
-        yield arrival.seconds, frame, detections
-
-
-def _write_video(
-    tracked: Iterator[tuple[float, np.ndarray, Detections]],
-    tracker: VideoTracker,
-    tracks: TrackStore,
-    path: Path,
-) -> float:
-    """Write the frames as they were seen in time; return the seconds from first to last.
-
-    Drawing and encoding go on beside the tracking, but at most one frame behind.
-    """
-    overlay = Overlay(tracker.class_names)
-    first = last = None
-
-    def show(looked_at: tuple[float, np.ndarray, Detections]) -> None:
-        seconds, frame, detections = looked_at
-        tracks.add(detections)
-        writer.write(overlay.draw(frame, detections), seconds - first)
-
-    with VideoWriter(path, fps=None) as writer, closing(tracked), finishing(show) as finish:
-        for one in tracked:
-            last = one[0]
-            first = last if first is None else first
-            finish(one)
-        if first is None:  # a source that ends so has raised an InputError
-            raise KeyboardInterrupt
-    return last - first
+        first = arrival.seconds if first is None else first
+        yield TrackedFrame(arrival.seconds - first, frame, detections)
+    if first is None:  # only after Ctrl-C: a source that ends so has raised an InputError
+        raise KeyboardInterrupt

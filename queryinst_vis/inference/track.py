@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from queryinst_vis.config import InferenceConfig
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.results import write_tracks
+from queryinst_vis.formats.results import stream_youtube_vis_entries, write_results
 from queryinst_vis.formats.track_store import TrackStore
-from queryinst_vis.inference.tracker import VideoTracker, load_detector
-from queryinst_vis.structures import Detections
+from queryinst_vis.inference.tracker import TrackedFrame, VideoTracker, load_detector, store
 from queryinst_vis.utils.files import atomic_path
 from queryinst_vis.utils.prefetch import finishing, prefetch
 from queryinst_vis.utils.progress import show_progress
@@ -27,8 +24,8 @@ from queryinst_vis.visualization.timeline import draw_timeline
 Files = tuple[Path, Path, Path]
 """Where the annotated video, the results and the timeline go."""
 
-REMEMBERED = 1000
-"""Tracks that ``track`` keeps in mind unless ``tracking.max_tracks`` says otherwise: those seen
+DEFAULT_MAX_TRACKS = 1000
+"""Tracks that ``track`` remembers unless ``tracking.max_tracks`` says otherwise: those seen
 last. The published tracker keeps all, and so grows with the video."""
 
 SCORE_THRESHOLD = 0.3
@@ -99,7 +96,7 @@ def track_video(
         device: ``"auto"`` takes the accelerator where there is one.
         overrides: dotlist changes of the config inside the weights, e.g.
             ``["tracking.rule=query"]``. Unless they say otherwise, ``tracking.max_tracks`` is
-            ``REMEMBERED`` and ``tracking.cut_threshold`` is ``CUT_THRESHOLD``.
+            ``DEFAULT_MAX_TRACKS`` and ``tracking.cut_threshold`` is ``CUT_THRESHOLD``.
 
     Raises:
         InputError: the video, the weights or the overrides cannot be used, or the folder not be
@@ -136,7 +133,7 @@ def load_tracker(
 ) -> VideoTracker:
     """The tracker that ``track_video`` means by these arguments."""
     defaults = [
-        f"tracking.max_tracks={REMEMBERED}",
+        f"tracking.max_tracks={DEFAULT_MAX_TRACKS}",
         f"tracking.cut_threshold={CUT_THRESHOLD}",
     ]
     if score_threshold is not None:
@@ -161,7 +158,7 @@ def run_tracker(
     """What ``track_video`` does once the weights are loaded.
 
     Args:
-        tracker: begins anew with this video.
+        tracker: reset before the video.
         reader: the frames.
         files: the annotated video, the results and the timeline to write.
         batch: frames that the network sees at a time.
@@ -169,74 +166,77 @@ def run_tracker(
     Raises:
         InputError: the video turns out to be damaged, or a file cannot be written.
     """
+    tracker.reset()
+    tracked = tracker.follow_timed(prefetch(reader.timed(), max(2, batch)), batch)
+    return write_outputs(
+        files,
+        tracker.class_names,
+        tracked,
+        reader.fps,
+        name=reader.path.name,
+        total=len(reader),
+        behind=batch,
+    )
+
+
+def write_outputs(
+    files: Files,
+    class_names: list[str],
+    tracked: Generator[TrackedFrame, None, None],
+    fps: float | None,
+    *,
+    name: str,
+    total: int | None = None,
+    behind: int = 1,
+) -> TrackSummary:
+    """Draw the tracks on the frames as they come, then write what was found: all files, or none.
+
+    Tracking, and drawing with encoding run at the same time, frame after frame; memory does not
+    grow with the video.
+
+    Args:
+        files: the annotated video, the results and the timeline to write.
+        class_names: names of the labels.
+        tracked: the frames, at least one; closed at the end.
+        fps: frames per second of the annotated video; None: each frame is shown from its time,
+            in seconds from the first frame on, until the next one's.
+        name: of the source, for the progress bar.
+        total: number of frames; None if unknown.
+        behind: frames that the tracking may be ahead of the drawing.
+
+    Raises:
+        InputError: a file cannot be written, or the source turns out to be damaged.
+    """
     start = time.perf_counter()
+    overlay = Overlay(class_names)
     with TrackStore() as tracks:
 
-        def annotate(path: Path) -> float:
-            annotate_video(reader, tracker, tracks, path, batch)
-            return reader.fps
+        def show(found: TrackedFrame) -> None:
+            store(tracks, found.detections, found.time)
+            writer.write(
+                overlay.draw(found.frame, found.detections), found.time if fps is None else None
+            )
 
-        write_outputs(files, tracker.class_names, tracks, annotate)
+        video_path, results_path, timeline_path = files
+        with (
+            atomic_path(video_path) as video,
+            atomic_path(results_path) as results,
+            atomic_path(timeline_path) as timeline,
+        ):
+            with (
+                VideoWriter(video, fps) as writer,
+                closing(tracked),
+                finishing(show, behind) as finish,
+            ):
+                for found in show_progress(tracked, name, total, unit="frames", delay=0):
+                    finish(found)
+            category_ids = range(1, len(class_names) + 1)
+            write_results(results, stream_youtube_vis_entries(tracks, _VIDEO_ID, category_ids))
+            draw_timeline(tracks, class_names, fps or _average_fps(tracks), timeline)
         seconds = time.perf_counter() - start
         return TrackSummary(tracks.length, len(tracks), seconds, tracks.length / seconds, files)
 
 
-def write_outputs(
-    files: Files, class_names: list[str], tracks: TrackStore, annotate: Callable[[Path], float]
-) -> None:
-    """Write the annotated video, and then what was found in it: all three files, or none.
-
-    Args:
-        files: what to write.
-        class_names: names of the labels.
-        tracks: what ``annotate`` fills.
-        annotate: tracks through the video and writes it to the path that it is given; returns
-            its frames per second, the average where they vary.
-    """
-    video_path, results_path, timeline_path = files
-    with (
-        atomic_path(video_path) as video,
-        atomic_path(results_path) as results,
-        atomic_path(timeline_path) as timeline,
-    ):
-        fps = annotate(video)
-        write_tracks(results, tracks, _VIDEO_ID, range(1, len(class_names) + 1))
-        draw_timeline(tracks, class_names, fps, timeline)
-
-
-def annotate_video(
-    reader: VideoReader,
-    tracker: VideoTracker,
-    tracks: TrackStore,
-    path: str | Path,
-    batch: int = 1,
-) -> None:
-    """Track through a video and write it with its instances drawn on; memory does not grow.
-
-    Decoding, tracking, and drawing with encoding run at the same time, frame after frame.
-
-    Args:
-        reader: the frames.
-        tracker: begins anew with this video.
-        tracks: where the tracks go; empty.
-        path: the mp4 to write.
-        batch: frames that the network sees at a time.
-
-    Raises:
-        InputError: the video turns out to be damaged, or ``path`` cannot be written.
-    """
-    tracker.reset()
-    overlay = Overlay(tracker.class_names)
-
-    def show(tracked: tuple[np.ndarray, Detections]) -> None:
-        frame, detections = tracked
-        tracks.add(detections)
-        writer.write(overlay.draw(frame, detections))
-
-    with (
-        VideoWriter(path, reader.fps) as writer,
-        closing(tracker.follow_timed(prefetch(reader.timed(), max(2, batch)), batch)) as tracked,
-        finishing(show, behind=batch) as finish,
-    ):
-        for one in show_progress(tracked, reader.path.name, len(reader), unit="frames", delay=0):
-            finish(one)
+def _average_fps(tracks: TrackStore) -> float:
+    duration = tracks.duration()
+    return (tracks.length - 1) / duration if duration > 0 else 1.0

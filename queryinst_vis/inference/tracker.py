@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ import torch
 from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.config import Config
 from queryinst_vis.errors import InputError, InputWarning
+from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.detector import Detector, FrameDetector
 from queryinst_vis.inference.prepare import prepare
 from queryinst_vis.structures import Detections
@@ -24,6 +26,23 @@ from queryinst_vis.utils.prefetch import Latest, prefetch
 from queryinst_vis.video.cuts import CutDetector
 from queryinst_vis.video.live import LiveReader
 from queryinst_vis.video.reader import VideoReader
+
+TimedFrame = tuple[float | None, np.ndarray]
+"""A frame, ``(H, W, 3)`` uint8 RGB, after its time in seconds, None where that is unknown."""
+
+
+class TrackedFrame(NamedTuple):
+    """A frame and what was found in it.
+
+    Attributes:
+        time: of the frame in seconds, None where it is unknown.
+        frame: ``(H, W, 3)`` uint8 RGB.
+        detections: as ``VideoTracker.update`` gives them.
+    """
+
+    time: float | None
+    frame: np.ndarray
+    detections: Detections
 
 
 class VideoTracker:
@@ -109,8 +128,8 @@ class VideoTracker:
         Raises:
             InputError: not such a frame, or a time that is not later than the previous one.
         """
-        ((_, detections),) = self._follow(iter([(time, frame)]), batch=1)
-        return detections
+        [tracked] = self._follow(iter([(time, frame)]), batch=1)
+        return tracked.detections
 
     def follow(
         self, frames: Iterable[np.ndarray], batch: int = 1
@@ -128,16 +147,18 @@ class VideoTracker:
         Raises:
             InputError: not such a frame; ``batch`` below 1.
         """
-        return self.follow_timed(((None, frame) for frame in frames), batch)
+        tracked = self.follow_timed(((None, frame) for frame in frames), batch)
+        return ((frame, detections) for _, frame, detections in tracked)
 
-    def follow_timed(
-        self, frames: Iterable[tuple[float | None, np.ndarray]], batch: int = 1
-    ) -> Iterator[tuple[np.ndarray, Detections]]:
+    def follow_timed(self, frames: Iterable[TimedFrame], batch: int = 1) -> Iterator[TrackedFrame]:
         """Like ``follow``, for frames that come with their times, as ``VideoReader.timed`` reads.
 
         Args:
             frames: ``(time, frame)``, the time as for ``update``.
             batch: as for ``follow``.
+
+        Returns:
+            An iterator of ``(time, frame, detections)``.
 
         Raises:
             InputError: also a time that is not later than the previous one.
@@ -146,9 +167,7 @@ class VideoTracker:
             raise InputError(f"batch must be 1 or more, got {batch}")
         return self._follow(iter(frames), batch)
 
-    def _follow(
-        self, frames: Iterator[tuple[float | None, np.ndarray]], batch: int
-    ) -> Iterator[tuple[np.ndarray, Detections]]:
+    def _follow(self, frames: Iterator[TimedFrame], batch: int) -> Iterator[TrackedFrame]:
         while group := list(islice(frames, batch)):
             for _, frame in group:
                 if not isinstance(frame, np.ndarray):
@@ -159,7 +178,7 @@ class VideoTracker:
             for (time, frame), detections in zip(group, found, strict=True):
                 if self._cuts is not None and self._cuts.is_cut(frame):
                     self._tracker.forget()
-                yield frame, self._tracker.update(detections, time)
+                yield TrackedFrame(time, frame, self._tracker.update(detections, time))
 
     def stream(
         self, path: str | Path, stride: int = 1, batch: int = 1, live: bool = False
@@ -186,18 +205,44 @@ class VideoTracker:
         """
         if live and (stride, batch) != (1, 1):
             raise InputError("live tracking takes the newest frame alone: no stride, no batch")
+        frames: Iterable[TimedFrame]
         if live:
             frames = ((arrival.seconds, arrival.rgb()) for arrival in Latest(LiveReader(path)))
         else:
             frames = prefetch(VideoReader(path, stride=stride).timed(), max(2, batch))
         self.reset()
-        return self.follow_timed(frames, batch)
+        return ((frame, found) for _, frame, found in self.follow_timed(frames, batch))
 
     def reset(self) -> None:
         """Forget all identities: the next frame begins another video."""
         self._tracker.reset()
         if self._cuts is not None:
             self._cuts.reset()
+
+
+def store(tracks: TrackStore, detections: Detections, time: float | None = None) -> None:
+    """Append a frame's tracked detections, with masks, to the tracks of the video.
+
+    Args:
+        tracks: of the frames before.
+        detections: with ``track_ids``.
+        time: of the frame in seconds, None where it is unknown.
+
+    Raises:
+        ValueError: the detections have no ``track_ids``.
+        InputError: the folder for temporary files is full.
+    """
+    if detections.track_ids is None:
+        raise ValueError("only tracked detections can be stored: these have no track_ids")
+    tracks.add(
+        detections.image_size,
+        detections.track_ids.tolist(),
+        detections.scores.tolist(),
+        detections.labels.tolist(),
+        detections.boxes.tolist(),
+        detections.rles(),
+        time,
+    )
 
 
 def load_detector(

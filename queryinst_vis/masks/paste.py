@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
+
+from queryinst_vis.masks.instance import InstanceMask, MaskRegion
 
 
 def paste_region(
@@ -15,7 +16,7 @@ def paste_region(
     box: Sequence[float],
     image_size: tuple[int, int],
     threshold: float = 0.5,
-) -> tuple[np.ndarray, int, int]:
+) -> MaskRegion:
     """Resample one small mask into the pixels that its box covers, and no others.
 
     Bilinear sampling inside an axis-aligned box is separable: first all rows, then all columns.
@@ -29,8 +30,7 @@ def paste_region(
         threshold: a pixel belongs to the mask from this probability on.
 
     Returns:
-        ``(region, x, y)``: a bool array and the image coordinates of its top left pixel. Its
-        columns are contiguous, as ``encode_region`` reads them.
+        The pixels of the box, with contiguous columns, as ``encode_region`` reads them.
     """
     height, width = image_size
     x0, y0, x1, y1 = box
@@ -41,7 +41,7 @@ def paste_region(
     rows = _interpolate(cells, *_positions(top, bottom, y0, y1, probabilities.shape[0]))
     columns = np.ascontiguousarray(rows.T)
     columns = _interpolate(columns, *_positions(left, right, x0, x1, probabilities.shape[1]))
-    return (columns >= np.float32(threshold)).T, left, top
+    return MaskRegion((columns >= np.float32(threshold)).T, left, top)
 
 
 def _pixel_span(low: float, high: float, limit: int) -> tuple[int, int]:
@@ -83,22 +83,13 @@ def _interpolate(values: np.ndarray, before: np.ndarray, share: np.ndarray) -> n
 
 def paste_masks(
     mask_logits: Tensor, boxes: Tensor, image_size: tuple[int, int], threshold: float = 0.5
-) -> Tensor:
-    """Paste ``(N, h, w)`` mask logits into their ``(N, 4)`` boxes: ``(N, H, W)`` bool."""
-    pasted = torch.zeros((len(boxes), *image_size), dtype=torch.bool)
-    regions = paste_regions(mask_logits, boxes, image_size, threshold)
-    for mask, (region, x, y) in zip(pasted.numpy(), regions, strict=True):
-        mask[y : y + region.shape[0], x : x + region.shape[1]] = region
-    return pasted.to(boxes.device)
-
-
-def paste_regions(
-    mask_logits: Tensor, boxes: Tensor, image_size: tuple[int, int], threshold: float = 0.5
-) -> Iterator[tuple[np.ndarray, int, int]]:
-    """``paste_region`` for each of ``(N, h, w)`` mask logits and ``(N, 4)`` boxes.
+) -> list[InstanceMask]:
+    """Paste ``(N, h, w)`` mask logits into their ``(N, 4)`` boxes, one by one.
 
     On the CPU, whatever the device: for arrays so small the calls cost more than the arithmetic.
     """
     probabilities = mask_logits.detach().float().sigmoid().cpu().numpy()
-    for mask, box in zip(probabilities, boxes.tolist(), strict=True):
-        yield paste_region(mask, box, image_size, threshold)
+    return [
+        InstanceMask(image_size, paste_region(mask, box, image_size, threshold))
+        for mask, box in zip(probabilities, boxes.tolist(), strict=True)
+    ]

@@ -85,8 +85,10 @@ class Tracker:
         self.last_raw_ids = self._associator.assign(observed, time)
         self._frames, self._time = self._frames + 1, time
         published = _last_of_each(self.last_raw_ids)
-        track_ids = self.last_raw_ids[published].to(detections.boxes.device)
-        return replace(detections[published.to(detections.boxes.device)], track_ids=track_ids)
+        device = detections.boxes.device
+        tracked = detections[published.to(device)]  # with the masks that are pasted already
+        tracked.track_ids = self.last_raw_ids[published].to(device)
+        return tracked
 
     def _check_time(self, time: float | None) -> None:
         where = f"tracking: frame {self._frames}"

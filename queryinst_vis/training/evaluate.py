@@ -16,22 +16,22 @@ from queryinst_vis.config import Config
 from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.frames import load_pixels
 from queryinst_vis.data.loader import open_dataset
-from queryinst_vis.data.youtube_vis import TrackRecord, VideoRecord, YouTubeVisDataset
+from queryinst_vis.data.youtube_vis import TrackRecord, YouTubeVisDataset
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation import evaluate_coco, evaluate_youtube_vis
 from queryinst_vis.formats.annotations import ImageRecord
 from queryinst_vis.formats.results import (
     coco_entries,
-    write_coco,
-    write_youtube_vis,
+    write_results,
     write_zip,
     youtube_vis_entries,
 )
+from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.detector import Detector
 from queryinst_vis.inference.prepare import prepare
-from queryinst_vis.inference.tracker import VideoTracker
+from queryinst_vis.inference.tracker import VideoTracker, store
 from queryinst_vis.models.queryinst import QueryInst
-from queryinst_vis.structures import VideoResult
+from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.rules import choose_rule
 from queryinst_vis.tracking.tracker import Tracker
 from queryinst_vis.training.launch import gather, launch
@@ -84,7 +84,7 @@ def test_video(
     entries = predict_videos(fabric, model, config, dataset, batch)
     metrics = None
     if fabric.is_global_zero:
-        write_youtube_vis(out, entries)
+        write_results(out, entries)
         if zip_path is not None:
             write_zip(out, zip_path)
         metrics = _score(evaluate_youtube_vis, dataset, annotations, entries)
@@ -126,7 +126,7 @@ def test_image(
     entries = predict_images(fabric, model, config, dataset, batch)
     metrics = None
     if fabric.is_global_zero:
-        write_coco(out, entries)
+        write_results(out, entries)
         metrics = _score(evaluate_coco, dataset, annotations, entries)
     return fabric.broadcast(metrics)
 
@@ -222,22 +222,15 @@ def predict_videos(
     with ProgressBar("tracking frames", frames, visible=fabric.is_global_zero) as progress:
         found = []
         for index, video in mine:
-            result = _track(tracker, video, batch, progress)
-            entries = youtube_vis_entries(result, video.id, dataset.category_ids)
-            found.append((index, list(entries)))
+            with TrackStore() as tracks:
+                tracker.reset()
+                frames = _load_ahead((video.frame(index) for index in range(len(video))), batch)
+                for _, detections in tracker.follow(frames, batch):
+                    store(tracks, detections)
+                    progress.advance()
+                entries = youtube_vis_entries(tracks, video.id, dataset.category_ids)
+            found.append((index, entries))
     return _merge(fabric, found)
-
-
-def _track(
-    tracker: VideoTracker, video: VideoRecord, batch: int, progress: ProgressBar
-) -> VideoResult:
-    tracker.reset()
-    result = VideoResult()
-    frames = _load_ahead((video.frame(index) for index in range(len(video))), batch)
-    for _, detections in tracker.follow(frames, batch):
-        result.add(detections)
-        progress.advance()
-    return result
 
 
 def predict_images(
@@ -253,9 +246,22 @@ def predict_images(
         while group := list(islice(frames, batch)):
             for detections in detector.detect_frames(group, embedding=None):
                 index, image = next(images)
-                found.append((index, coco_entries(detections, image.id, dataset.category_ids)))
+                found.append((index, _image_entries(detections, image.id, dataset.category_ids)))
                 progress.advance()
     return _merge(fabric, found)
+
+
+def _image_entries(
+    detections: Detections, image_id: int, category_ids: list[int | None]
+) -> Entries:
+    return coco_entries(
+        image_id,
+        category_ids,
+        detections.labels.tolist(),
+        detections.scores.tolist(),
+        detections.boxes.tolist(),
+        detections.rles() if detections.has_masks else None,
+    )
 
 
 def _share(fabric: Fabric, items: list[Any]) -> list[tuple[int, Any]]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import supervision as sv
 from supervision.detection.compact_mask import CompactMask
 
+from queryinst_vis.masks.instance import MaskRegion
 from queryinst_vis.structures import Detections
 
 _PALETTE = sv.ColorPalette.from_hex(
@@ -18,6 +20,7 @@ _PALETTE = sv.ColorPalette.from_hex(
         "#12c4c4", "#ff5cb0", "#9bd41f", "#b0703c", "#5b6bff", "#ff9d8a",
     ]
 )  # fmt: skip
+_OPACITY = 0.45  # of masks
 _BLACK, _WHITE = sv.Color(0, 0, 0), sv.Color(255, 255, 255)
 
 
@@ -38,26 +41,30 @@ def to_supervision(detections: Detections, compact: bool = False) -> sv.Detectio
         ``xyxy`` (N, 4), ``mask`` (N, H, W) bool or None, ``confidence`` (N,), ``class_id`` (N,)
         and ``tracker_id`` (N,) or None, on the CPU.
     """
-    detections = detections.to("cpu")
-    masks, ids = None, detections.track_ids
-    if detections.mask_logits is not None:
-        masks = _compact_masks(detections) if compact else detections.masks().numpy()
+    found = _without_masks(detections)
+    if detections.has_masks:
+        found.mask = _compact_masks(detections) if compact else detections.masks().cpu().numpy()
+    return found
+
+
+def _without_masks(detections: Detections) -> sv.Detections:
+    ids = detections.track_ids
     return sv.Detections(
-        xyxy=detections.boxes.float().numpy(),
-        mask=masks,
-        confidence=detections.scores.float().numpy(),
-        class_id=detections.labels.numpy(),
-        tracker_id=None if ids is None else ids.numpy(),
+        xyxy=detections.boxes.float().cpu().numpy(),
+        confidence=detections.scores.float().cpu().numpy(),
+        class_id=detections.labels.cpu().numpy(),
+        tracker_id=None if ids is None else ids.cpu().numpy(),
     )
 
 
 def _compact_masks(detections: Detections) -> CompactMask:
     size = detections.image_size
     masks = [CompactMask.from_dense(np.zeros((0, *size), bool), np.zeros((0, 4)), size)]
-    for region, x, y in detections.mask_regions():
-        height, width = region.shape
+    for instance in detections.instance_masks():
+        pixels, x, y = instance.region
+        height, width = pixels.shape
         whole = np.array([[0, 0, width - 1, height - 1]])  # supervision's boxes end in a pixel
-        mask = CompactMask.from_dense(region[None], whole, region.shape)
+        mask = CompactMask.from_dense(pixels[None], whole, pixels.shape)
         masks.append(mask.with_offset(x, y, new_image_shape=size))
     return CompactMask.merge(masks)
 
@@ -92,19 +99,26 @@ class Overlay:
         Raises:
             ValueError: the detections have no ``track_ids``.
         """
-        is_ours = isinstance(detections, Detections)
-        found = to_supervision(detections, compact=True) if is_ours else detections
+        regions: list[MaskRegion] | None = None
+        if isinstance(detections, sv.Detections):
+            found = detections
+            if found.mask is not None:
+                regions = [MaskRegion(np.asarray(mask, dtype=bool), 0, 0) for mask in found.mask]
+        else:
+            found = _without_masks(detections)
+            if detections.has_masks:
+                regions = [mask.region for mask in detections.instance_masks()]
         if found.tracker_id is None:
             raise ValueError("Overlay draws tracks: these Detections have no track_ids")
         if self._annotators is None:
             self._annotators = _Annotators.for_frame(*frame.shape[:2], self._trace_length)
         annotators = self._annotators
         scene = frame.copy()
-        if found.mask is None:
+        if regions is None:
             scene = annotators.boxes.annotate(scene, found)
         else:
-            scene = annotators.masks.annotate(scene, found)
-            scene = annotators.outlines.annotate(scene, found)
+            colours = [track_colour(track_id) for track_id in found.tracker_id]
+            _draw_masks(scene, regions, colours, annotators.thickness)
         scene = annotators.paths.annotate(scene, found)
         return annotators.labels.annotate(scene, found, labels=self._texts(found))
 
@@ -118,11 +132,31 @@ class Overlay:
         return [f"{name} {s:.2f}" for name, s in zip(names, found.confidence, strict=True)]
 
 
+def _draw_masks(
+    scene: np.ndarray,
+    regions: Sequence[MaskRegion],
+    colours: Sequence[tuple[int, int, int]],
+    thickness: int,
+) -> None:
+    """Tint the pixels of masks, of large ones first, and draw their outlines, into ``scene``."""
+    painted = scene.copy()
+    areas = [np.count_nonzero(region.pixels) for region in regions]
+    for row in np.argsort(areas)[::-1]:
+        pixels, x, y = regions[row]
+        height, width = pixels.shape
+        painted[y : y + height, x : x + width][pixels] = colours[row]
+    cv2.addWeighted(painted, _OPACITY, scene, 1 - _OPACITY, 0, dst=scene)
+    for (pixels, x, y), colour in zip(regions, colours, strict=True):
+        polygons = sv.mask_to_polygons(pixels)
+        cv2.polylines(
+            scene, [p + np.int32([x, y]) for p in polygons], True, colour, thickness=thickness
+        )
+
+
 class _Annotators(NamedTuple):
     """supervision's annotators; ``paths`` remembers where the instances were."""
 
-    masks: sv.MaskAnnotator
-    outlines: sv.PolygonAnnotator
+    thickness: int
     boxes: sv.BoxAnnotator
     paths: sv.TraceAnnotator
     labels: sv.LabelAnnotator
@@ -133,8 +167,7 @@ class _Annotators(NamedTuple):
         thickness = sv.calculate_optimal_line_thickness((width, height))
         common = {"color": _swap_red_blue(_PALETTE), "color_lookup": sv.ColorLookup.TRACK}
         return cls(
-            masks=sv.MaskAnnotator(opacity=0.45, **common),
-            outlines=sv.PolygonAnnotator(thickness=thickness, **common),
+            thickness=thickness,
             boxes=sv.BoxAnnotator(thickness=thickness, **common),
             paths=sv.TraceAnnotator(
                 trace_length=trace_length,

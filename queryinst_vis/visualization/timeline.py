@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from queryinst_vis.formats.track_store import StoredTrack, TrackStore
-from queryinst_vis.structures import Track, VideoResult
+from queryinst_vis.formats.track_store import Track, TrackStore
 from queryinst_vis.utils.files import atomic_path
 from queryinst_vis.visualization.overlay import track_colour
 
@@ -32,7 +31,7 @@ class _Row:
     runs: list[tuple[int, int]]  # (first frame, frames)
 
     @classmethod
-    def of(cls, track: Track | StoredTrack, length: int) -> _Row:
+    def of(cls, track: Track, length: int) -> _Row:
         """The row in a video of that many frames."""
         runs = _runs(track.frames(), max(1, length // _INSTANTS))
         return cls(track.track_id, track.label, runs)
@@ -43,7 +42,7 @@ class _Row:
 
 
 def draw_timeline(
-    result: VideoResult | TrackStore, class_names: Sequence[str], fps: float, path: str | Path
+    tracks: TrackStore, class_names: Sequence[str], fps: float, path: str | Path
 ) -> None:
     """Draw one row per track, with bars where it is visible, as a PNG.
 
@@ -52,16 +51,16 @@ def draw_timeline(
     the picture nor memory grows without end.
 
     Args:
-        result: a finished video; may be without tracks.
+        tracks: of a finished video; there may be none.
         class_names: names of the labels.
-        fps: frames per second of the result, for the time axis.
+        fps: frames per second of the video, for the time axis.
         path: the PNG to write, all of it or nothing.
 
     Raises:
         InputError: the file cannot be written.
     """
     rows = heapq.nlargest(
-        _MAX_ROWS, (_Row.of(track, result.length) for track in result), key=_Row.seen
+        _MAX_ROWS, (_Row.of(track, tracks.length) for track in tracks), key=_Row.seen
     )
     rows.sort(key=lambda row: (row.runs[0][0], row.track_id))
     row_height = min(_ROW_HEIGHT, _ROWS_HEIGHT / max(len(rows), 1))
@@ -74,8 +73,8 @@ def draw_timeline(
         colour = [channel / 255 for channel in track_colour(row.track_id)]
         axes.broken_barh(bars, (number - 0.36, 0.72), facecolors=[colour])
     _label_rows(axes, rows, class_names, row_height)
-    _label_time(axes, max(result.length, 1), fps)
-    axes.set_title(_title(len(rows), len(result), result.length, fps), fontsize=10, loc="left")
+    _label_time(axes, max(tracks.length, 1), fps)
+    axes.set_title(_title(len(rows), len(tracks), tracks.length, fps), fontsize=10, loc="left")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DPI)
 
