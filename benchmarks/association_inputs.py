@@ -25,7 +25,7 @@ from queryinst_vis.data.youtube_vis import VideoRecord, YouTubeVisDataset
 from queryinst_vis.errors import InputError
 from queryinst_vis.inference.detector import Detector, Embedding
 from queryinst_vis.inference.prepare import prepare
-from queryinst_vis.masks.instance import InstanceMask
+from queryinst_vis.masks import InstanceMask
 from queryinst_vis.models.postprocess import select_queries
 from queryinst_vis.models.queryinst import QueryInst, pick_queries
 from queryinst_vis.models.suppression import suppress_boxes, suppress_masks

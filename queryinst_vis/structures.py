@@ -9,8 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from queryinst_vis.masks import RLE
-from queryinst_vis.masks.instance import InstanceMask
+from queryinst_vis.masks import RLE, InstanceMask
 from queryinst_vis.masks.paste import paste_masks
 
 Embedding = Literal["track_head", "query"]

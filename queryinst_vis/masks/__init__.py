@@ -1,5 +1,6 @@
 """Instance masks as COCO run lengths, without torch; ``masks.paste`` makes them of logits."""
 
+from queryinst_vis.masks.instance import InstanceMask, MaskRegion
 from queryinst_vis.masks.rle import (
     RLE,
     bounding_box,
@@ -12,7 +13,9 @@ from queryinst_vis.masks.segmentation import MaskError, check_segmentation, to_r
 
 __all__ = [
     "RLE",
+    "InstanceMask",
     "MaskError",
+    "MaskRegion",
     "bounding_box",
     "check_segmentation",
     "decode_columns",

@@ -6,9 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from queryinst_vis.masks.columns import bounding_box, decode_columns
-from queryinst_vis.masks.encoding import encode_region
-from queryinst_vis.masks.rle import RLE
+from queryinst_vis.masks.rle import RLE, bounding_box, decode_columns, encode_region
 
 
 class MaskRegion(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from queryinst_vis.masks.instance import InstanceMask, MaskRegion
+from queryinst_vis.masks import InstanceMask, MaskRegion
 
 
 def paste_region(

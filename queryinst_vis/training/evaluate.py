@@ -224,8 +224,8 @@ def predict_videos(
         for index, video in mine:
             with TrackStore() as tracks:
                 tracker.reset()
-                frames = _load_ahead((video.frame(index) for index in range(len(video))), batch)
-                for _, detections in tracker.follow(frames, batch):
+                images = (video.frame(index) for index in range(len(video)))
+                for _, detections in tracker.follow(_load_ahead(images, batch), batch):
                     store(tracks, detections)
                     progress.advance()
                 entries = youtube_vis_entries(tracks, video.id, dataset.category_ids)

@@ -10,7 +10,7 @@ import numpy as np
 import supervision as sv
 from supervision.detection.compact_mask import CompactMask
 
-from queryinst_vis.masks.instance import MaskRegion
+from queryinst_vis.masks import MaskRegion
 from queryinst_vis.structures import Detections
 
 _PALETTE = sv.ColorPalette.from_hex(
