@@ -1,11 +1,14 @@
 """Tiny annotated sets, written to disk for the tests of the data room."""
 
 import json
+from itertools import islice
 
 import cv2
 import numpy as np
+import torch
 
 from queryinst_vis.config import Config, DatasetConfig
+from queryinst_vis.data.loader import train_loader
 from queryinst_vis.masks import encode_rle
 
 HEIGHT, WIDTH = 48, 80
@@ -133,3 +136,31 @@ def training_config(annotations, images, pairs=False, **settings):
         assert hasattr(config.input, key)
         setattr(config.input, key, value)
     return config
+
+
+def batches(config, number, **arguments):
+    return list(islice(train_loader(config, **arguments), number))
+
+
+def assert_equal_batches(first, second):
+    assert torch.equal(first.images, second.images)
+    for ours, theirs in zip(first.targets, second.targets, strict=True):
+        for name in ("boxes", "labels", "masks", "instance_ids"):
+            assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
+        assert ours.image_size == theirs.image_size
+    assert (first.reference is None) == (second.reference is None)
+    if first.reference is not None:
+        assert_equal_batches(first.reference, second.reference)
+
+
+def whole_mask(piece, size=(HEIGHT, WIDTH)):
+    """A piece of a mask as a bool mask of the frame."""
+    pixels = np.zeros(size, bool)
+    piece.add_to(pixels)
+    return pixels
+
+
+def tight(mask):
+    """The bounding box of a bool mask."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1

@@ -1,15 +1,13 @@
 """Batches of samples of similar shape: the same samples, less padding, exact resuming."""
 
-from itertools import islice
-
 import numpy as np
 import pytest
-from data_support import coco_content, training_config, write_set
+from data_support import batches, coco_content, training_config, write_set
 from hypothesis import given
 from hypothesis import strategies as st
 
 from queryinst_vis.config import InputConfig
-from queryinst_vis.data.loader import TrainingSamples, train_loader
+from queryinst_vis.data.loader import TrainingSamples
 from queryinst_vis.data.order import BatchOrder, group_by_shape
 from queryinst_vis.data.views import draw_pseudo_clip
 
@@ -86,19 +84,17 @@ def test_shapes_are_those_of_the_samples(config, paired):
 
 
 def test_a_resumed_training_sees_the_same_batches(config):
-    whole = list(islice(train_loader(config), 9))
+    whole = batches(config, 9)
     for start in (3, 4, 7):
-        for ours, theirs in zip(
-            islice(train_loader(config, start), 2), whole[start:], strict=False
-        ):
+        for ours, theirs in zip(batches(config, 2, start_step=start), whole[start:], strict=False):
             assert ours.images.equal(theirs.images)
 
 
 def test_ranks_share_the_batches_of_one_process(config):
-    alone = list(islice(train_loader(config), 6))
+    alone = batches(config, 6)
     for rank in range(2):
         for ours, theirs in zip(
-            islice(train_loader(config, 0, rank, 2), 3), alone[rank::2], strict=True
+            batches(config, 3, rank=rank, world_size=2), alone[rank::2], strict=True
         ):
             assert ours.images.equal(theirs.images)
 

@@ -1,12 +1,18 @@
 """Copy-paste: exact composites, occlusion, and one identity in both frames of a pair."""
 
 import copy
-from itertools import islice
 
 import numpy as np
 import pytest
-import torch
-from data_support import coco_content, training_config, video_content, write_set
+from data_support import (
+    assert_equal_batches,
+    batches,
+    coco_content,
+    tight,
+    training_config,
+    whole_mask,
+    write_set,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +20,7 @@ from queryinst_vis.config import DatasetConfig, InputConfig
 from queryinst_vis.data.copy_paste import paste
 from queryinst_vis.data.cutouts import Cutout, draw_cutouts
 from queryinst_vis.data.frames import Frame, MaskPiece, VisibleInstance, without_small
-from queryinst_vis.data.loader import TrainingSamples, train_loader
+from queryinst_vis.data.loader import TrainingSamples
 from queryinst_vis.formats.annotations import ImageRecord, Instance
 from queryinst_vis.masks import encode_rle
 from queryinst_vis.utils.images import read_image
@@ -40,15 +46,8 @@ def cutout(mask, colour=200, label=5, instance_id=50):
     return Cutout(np.full((*mask.pixels.shape, 3), colour, np.uint8), mask, label, instance_id)
 
 
-def whole(mask, size=(ROWS, COLUMNS)):
-    pixels = np.zeros(size, bool)
-    mask.window(pixels)[:] = mask.pixels
-    return pixels
-
-
-def tight(mask):
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+def whole(mask):
+    return whole_mask(mask, (ROWS, COLUMNS))
 
 
 # --- one frame -----------------------------------------------------------------------------
@@ -314,16 +313,6 @@ def test_both_frames_have_the_same_order_of_depth(donor):
 # --- in training ---------------------------------------------------------------------------
 
 
-@pytest.fixture
-def images(tmp_path):
-    return write_set(tmp_path / "coco", coco_content())
-
-
-@pytest.fixture
-def videos(tmp_path):
-    return write_set(tmp_path / "videos", video_content())
-
-
 def mixed(videos, images, **settings):
     config = training_config(
         *videos, pairs=True, **({"copy_paste": 1.0, "colour": 0.5, "flip": 0.5} | settings)
@@ -369,24 +358,13 @@ def test_pasted_instances_have_one_identity_in_both_frames(videos, images):
     assert shared > 20
 
 
-def batches(config, number, **arguments):
-    return list(islice(train_loader(config, **arguments), number))
-
-
-def assert_equal_batches(first, second):
-    for ours, theirs in ((first, second), (first.reference, second.reference)):
-        assert torch.equal(ours.images, theirs.images)
-        for target, other in zip(ours.targets, theirs.targets, strict=True):
-            for name in ("boxes", "labels", "masks", "instance_ids"):
-                assert torch.equal(getattr(target, name), getattr(other, name)), name
-
-
 def test_workers_and_resuming_change_nothing(videos, images):
     config = mixed(videos, images, scale_jitter=[0.3, 2.0])
     config.input.transforms = [{"name": "ColorJitter", "brightness": 0.5}]
     unbroken = batches(config, 5)
     for got, wanted in zip(batches(config, 2, start_step=3), unbroken[3:], strict=True):
         assert_equal_batches(got, wanted)
+        assert wanted.reference is not None
     config.data.num_workers = 2
     for got, wanted in zip(batches(config, 5), unbroken, strict=True):
         assert_equal_batches(got, wanted)

@@ -4,7 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_support import HEIGHT, WIDTH, rectangle, uncompressed, write_picture
+from data_support import (
+    HEIGHT,
+    WIDTH,
+    rectangle,
+    tight,
+    uncompressed,
+    whole_mask,
+    write_picture,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
@@ -44,15 +52,7 @@ def picture(seed=0):
 
 
 def full_masks(frame):
-    masks = np.zeros((len(frame.masks), *frame.image.shape[:2]), bool)
-    for mask, (pixels, top, left) in zip(masks, frame.masks, strict=True):
-        mask[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
-    return masks
-
-
-def tight(mask):
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    return np.array([whole_mask(piece, frame.size) for piece in frame.masks])
 
 
 # --- run lengths ---------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 import math
 import os
 from collections import Counter
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,8 @@ import torch
 from data_support import (
     HEIGHT,
     WIDTH,
+    assert_equal_batches,
+    batches,
     coco_content,
     training_config,
     video_content,
@@ -21,36 +22,10 @@ from data_support import (
 
 from queryinst_vis.config import Config, DatasetConfig
 from queryinst_vis.data.coco import CocoDataset
-from queryinst_vis.data.loader import TrainingSamples, open_dataset, train_loader
+from queryinst_vis.data.loader import TrainingSamples, open_dataset
 from queryinst_vis.data.order import SampleOrder
 from queryinst_vis.data.pairs import draw_reference
 from queryinst_vis.errors import InputError
-
-
-@pytest.fixture
-def images(tmp_path):
-    return write_set(tmp_path / "coco", coco_content())
-
-
-@pytest.fixture
-def videos(tmp_path):
-    return write_set(tmp_path / "videos", video_content())
-
-
-def batches(config, number, **arguments):
-    return list(islice(train_loader(config, **arguments), number))
-
-
-def assert_equal_batches(first, second):
-    assert torch.equal(first.images, second.images)
-    for ours, theirs in zip(first.targets, second.targets, strict=True):
-        for name in ("boxes", "labels", "masks", "instance_ids"):
-            assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
-        assert ours.image_size == theirs.image_size
-    assert (first.reference is None) == (second.reference is None)
-    if first.reference is not None:
-        assert_equal_batches(first.reference, second.reference)
-
 
 # --- batches -------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 and through the tools."""
 
 import json
-from itertools import islice
 
 import cv2
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from data_support import (
     HEIGHT,
     WIDTH,
+    batches,
     coco_content,
     rectangle,
     training_config,
@@ -21,7 +21,7 @@ from data_support import (
 from queryinst_vis import cli
 from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.frames import MIN_VISIBLE_SHARE, apply_view
-from queryinst_vis.data.loader import TrainingSamples, train_loader
+from queryinst_vis.data.loader import TrainingSamples
 from queryinst_vis.data.tools.annotation_set import parse_set
 from queryinst_vis.data.tools.statistics import measure_set, summarise_set
 from queryinst_vis.data.tools.validate import validate_set
@@ -56,7 +56,7 @@ def boxed_video(value=None):
 
 
 def batch_of(folder, content, **settings):
-    (batch,) = islice(train_loader(training_config(*write_set(folder, content), **settings)), 1)
+    (batch,) = batches(training_config(*write_set(folder, content), **settings), 1)
     return batch
 
 
@@ -236,7 +236,7 @@ def test_instances_with_a_box_alone_take_part_in_pairs(tmp_path):
 def test_targets_have_regions_to_ignore_where_asked_for(tmp_path):
     config = training_config(*write_set(tmp_path, coco_content()))
     config.losses.ignore_overlap = 0.7
-    (batch,) = islice(train_loader(config), 1)
+    (batch,) = batches(config, 1)
     for target in batch.targets:
         assert target.ignore.shape == target.masks.shape[1:] and target.ignore.dtype == torch.bool
         assert torch.equal(target.ignore[:HEIGHT, :WIDTH], torch.tensor(rectangle(10, 8, 30, 40)))
@@ -248,7 +248,7 @@ def test_targets_of_frames_with_and_without_crowds_come_together(tmp_path):
     content["annotations"][1]["iscrowd"] = 1  # in frames 1 and 2
     config = training_config(*write_set(tmp_path, content))
     config.losses.ignore_overlap, config.train.batch_size = 0.7, 4
-    (batch,) = islice(train_loader(config), 1)
+    (batch,) = batches(config, 1)
     crowded = {int(t.boxes[0, 0]): t.ignore is not None for t in batch.targets}
     assert crowded == {5: False, 15: True, 25: True, 35: False}
 
@@ -284,7 +284,7 @@ def test_a_video_in_which_nothing_is_annotated_is_its_own_reference(tmp_path):
     content["annotations"] = []
     config = training_config(*write_set(tmp_path, content), pairs=True)
     config.data.train.keep_empty = True
-    (batch,) = islice(train_loader(config), 1)
+    (batch,) = batches(config, 1)
     assert all(len(target.boxes) == 0 for target in batch.targets + batch.reference.targets)
     assert torch.equal(batch.images, batch.reference.images)
 

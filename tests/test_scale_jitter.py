@@ -1,15 +1,12 @@
 """Large-scale jitter: any image at any scale on one canvas."""
 
-from itertools import islice
-
 import numpy as np
 import pytest
-from data_support import coco_content, rectangle, training_config, video_content, write_set
+from data_support import batches, coco_content, rectangle, training_config, video_content, write_set
 
 from queryinst_vis.config import InputConfig
 from queryinst_vis.data.frames import apply_view
 from queryinst_vis.data.input_checks import check_input
-from queryinst_vis.data.loader import train_loader
 from queryinst_vis.data.views import draw_pseudo_clip, draw_view
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.annotations import ImageRecord, Instance
@@ -120,7 +117,7 @@ def test_the_views_of_a_pseudo_clip_share_the_factor_and_differ_in_their_windows
 def test_every_batch_has_the_size_of_the_canvas_and_targets_that_of_the_content(tmp_path, content):
     config = training_config(*write_set(tmp_path, content), pairs=True, scale_jitter=[0.3, 2.0])
     sizes = set()
-    for batch in islice(train_loader(config), 10):
+    for batch in batches(config, 10):
         assert batch.images.shape == batch.reference.images.shape == (2, 3, 64, 96)
         for image, target in zip(batch.images, batch.targets, strict=True):
             height, width = target.image_size

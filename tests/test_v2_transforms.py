@@ -1,13 +1,18 @@
 """Transforms of torchvision.transforms.v2: by config, by argument, over frames and pairs."""
 
 import random
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from data_support import HEIGHT, WIDTH, coco_content, training_config, video_content, write_set
+from data_support import (
+    HEIGHT,
+    WIDTH,
+    batches,
+    training_config,
+    whole_mask,
+)
 
 from queryinst_vis.config import Config, InputConfig, apply_overrides, config_to_dict, load_config
 from queryinst_vis.data.frames import Frame, MaskPiece, apply_view
@@ -50,12 +55,6 @@ def with_boxes_only():
     return frame
 
 
-def whole(piece, size=(HEIGHT, WIDTH)):
-    pixels = np.zeros(size, np.uint8)
-    piece.window(pixels)[:] = piece.pixels
-    return pixels
-
-
 def transformed(frame, *entries, seed=0):
     chain = [build_transforms(entries)] if isinstance(entries[0], dict) else list(entries)
     return apply_transforms(frame, chain, seed)
@@ -67,7 +66,7 @@ def assert_same(first, second):
     assert (first.labels, first.instance_ids) == (second.labels, second.instance_ids)
     size = first.image.shape[:2]
     for ours, theirs in zip(first.masks, second.masks, strict=True):
-        np.testing.assert_array_equal(whole(ours, size), whole(theirs, size))
+        np.testing.assert_array_equal(whole_mask(ours, size), whole_mask(theirs, size))
 
 
 # --- frames --------------------------------------------------------------------------------
@@ -89,7 +88,7 @@ def test_turned_masks_are_exact_and_boxes_tight():
     assert frame.image.shape == (WIDTH, HEIGHT, 3)
     np.testing.assert_array_equal(frame.image, np.rot90(frame_of().image))
     for piece, box, mask in zip(frame.masks, frame.boxes, blobs(), strict=True):
-        np.testing.assert_array_equal(whole(piece, (WIDTH, HEIGHT)), np.rot90(mask))
+        np.testing.assert_array_equal(whole_mask(piece, (WIDTH, HEIGHT)), np.rot90(mask))
         rows, columns = np.nonzero(np.rot90(mask))
         assert box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
 
@@ -100,7 +99,7 @@ def test_instances_without_a_pixel_left_vanish_with_label_and_id():
     assert (frame.labels, frame.instance_ids) == ([0, 1], [100, 101])
     np.testing.assert_array_equal(frame.image, before.image[:, 30:50])
     for piece, box, mask in zip(frame.masks, frame.boxes, list(blobs())[:2], strict=True):
-        np.testing.assert_array_equal(whole(piece, (HEIGHT, 20)), mask[:, 30:50])
+        np.testing.assert_array_equal(whole_mask(piece, (HEIGHT, 20)), mask[:, 30:50])
         assert box == piece.box()
 
 
@@ -192,16 +191,6 @@ def test_global_generators_go_on_as_if_nothing_had_happened():
     assert seen[0] == seen[1] and seen[0] not in expected
 
 
-@pytest.fixture
-def videos(tmp_path):
-    return write_set(tmp_path / "videos", video_content())
-
-
-@pytest.fixture
-def images(tmp_path):
-    return write_set(tmp_path / "images", coco_content())
-
-
 def test_both_frames_of_a_pair_are_turned_alike(videos):
     """The dog stands still, so that what happens to it is the transforms' doing."""
     config = training_config(*videos, pairs=True)
@@ -210,7 +199,7 @@ def test_both_frames_of_a_pair_are_turned_alike(videos):
     boxes = []
     for number in range(40):
         dogs = [
-            (frame.boxes[place], whole(frame.masks[place]))
+            (frame.boxes[place], whole_mask(frame.masks[place]))
             for frame in samples[number]
             if 30 in frame.instance_ids
             for place in [frame.instance_ids.index(30)]
@@ -225,9 +214,9 @@ def test_both_frames_of_a_pair_are_turned_alike(videos):
 def test_batches_do_not_depend_on_workers_or_on_where_training_starts(images):
     config = training_config(*images, pairs=True)
     config.input.transforms = DISTORTION
-    unbroken = list(islice(train_loader(config, transforms=twice_as_dark), 4))
+    unbroken = batches(config, 4, transforms=twice_as_dark)
     config.data.num_workers = 2
-    resumed = list(islice(train_loader(config, 2, transforms=twice_as_dark), 2))
+    resumed = batches(config, 2, start_step=2, transforms=twice_as_dark)
     for got, wanted in zip(resumed, unbroken[2:], strict=True):
         assert torch.equal(got.images, wanted.images)
         assert torch.equal(got.reference.images, wanted.reference.images)
