@@ -24,7 +24,7 @@ from queryinst_vis.data.synthetic import PRESETS, generate
 from queryinst_vis.data.youtube_vis import VideoRecord, YouTubeVisDataset
 from queryinst_vis.errors import InputError
 from queryinst_vis.inference.detector import Detector, Embedding
-from queryinst_vis.inference.prepare import prepare
+from queryinst_vis.inference.optimize import optimize_for_inference
 from queryinst_vis.masks import InstanceMask
 from queryinst_vis.models.postprocess import select_queries
 from queryinst_vis.models.queryinst import QueryInst, pick_queries
@@ -126,7 +126,7 @@ def detect_once(weights: str, config: Config, test_set: TestSet, cache: Path) ->
     path = cache / f"{test_set.name}-{Path(weights).stem}-{digest.hexdigest()[:12]}.pt"
     if not path.exists():
         model, _ = load_model(weights)
-        frames = _detect_in_set(prepare(model, config), config, test_set)
+        frames = _detect_in_set(optimize_for_inference(model, config), config, test_set)
         with atomic_path(path) as temporary:
             torch.save(frames, temporary)
     return path

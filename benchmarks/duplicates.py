@@ -21,7 +21,7 @@ from queryinst_vis.config import DatasetConfig
 from queryinst_vis.data.frames import load_pixels
 from queryinst_vis.data.loader import open_dataset
 from queryinst_vis.inference.detector import Detector
-from queryinst_vis.inference.prepare import prepare
+from queryinst_vis.inference.optimize import optimize_for_inference
 from queryinst_vis.structures import Detections
 
 IOU = 0.5
@@ -43,7 +43,7 @@ def main() -> None:
     model, config = load_model(arguments.weights, "cpu", [f"inference.score_threshold={lowest}"])
     inference = replace(config.inference, one_label_per_query=True, nms_threshold=None)
     config = replace(config, inference=inference)
-    detector = Detector(prepare(model, config), config)
+    detector = Detector(optimize_for_inference(model, config), config)
     source = DatasetConfig(arguments.annotations, arguments.images)
     dataset = open_dataset(source, config.model.classes)
 

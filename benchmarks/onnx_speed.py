@@ -34,9 +34,8 @@ from queryinst_vis.cli.arguments import count, size
 from queryinst_vis.data.transforms import fit_size, padded_size
 from queryinst_vis.errors import InputError
 from queryinst_vis.inference.detector import Detector
-from queryinst_vis.inference.onnx_detector import OnnxDetector
 from queryinst_vis.inference.onnx_export import export_onnx
-from queryinst_vis.inference.prepare import prepare
+from queryinst_vis.inference.optimize import optimize_for_inference
 from queryinst_vis.structures import Detections
 from queryinst_vis.utils.files import write_json_atomically
 from queryinst_vis.utils.progress import show_progress
@@ -112,8 +111,8 @@ def _contestants(
     fitted = fit_size(height, width, config.input.test_short, config.input.test_long)
     input_height, input_width = padded_size([fitted])
     export_onnx(model, config, folder / "model.onnx", input_height, input_width)
-    detector = OnnxDetector(folder / "model.onnx")
-    prepared = prepare(copy.deepcopy(model), config)
+    detector = Detector.from_pretrained(folder / "model.onnx")
+    prepared = optimize_for_inference(copy.deepcopy(model), config)
     contestants: dict[str, Detect] = {
         "PyTorch, plain": Detector(model, config).detect_frames,
         "PyTorch, as track": Detector(prepared, config).detect_frames,

@@ -4,37 +4,75 @@ Example::
 
     import queryinst_vis
 
+    detector = queryinst_vis.Detector.from_pretrained("people")
+    print(detector.detect("photo.jpg"))
+
     tracker = queryinst_vis.VideoTracker.from_pretrained("people")
     for frame, detections in tracker.stream("street.mp4"):
         print(detections.track_ids, detections.boxes)
+
+Every name is imported on first use, so that ``queryinst-vis --help`` need not load torch.
 """
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-_ROOMS = {
-    "Config": "config",
-    "Detections": "structures",
-    "InputError": "errors",
-    "VideoTracker": "inference.tracker",
-    "build_model": "models.build",
-    "evaluate_coco": "evaluation",
-    "evaluate_youtube_vis": "evaluation",
-    "load_config": "config",
-    "load_model": "checkpoints.load",
-}
+__all__ = [
+    "Config",
+    "Detections",
+    "Detector",
+    "InputError",
+    "VideoTracker",
+    "build_model",
+    "convert_checkpoint",
+    "evaluate_coco",
+    "evaluate_tracking",
+    "evaluate_youtube_vis",
+    "export_onnx",
+    "load_config",
+    "load_model",
+    "train",
+]
 
-__all__ = sorted(_ROOMS)
+if TYPE_CHECKING:
+    from queryinst_vis.checkpoints.convert import convert_checkpoint
+    from queryinst_vis.checkpoints.load import load_model
+    from queryinst_vis.config import Config, load_config
+    from queryinst_vis.errors import InputError
+    from queryinst_vis.evaluation.coco import evaluate_coco
+    from queryinst_vis.evaluation.tracking_metrics import evaluate_tracking
+    from queryinst_vis.evaluation.youtube_vis import evaluate_youtube_vis
+    from queryinst_vis.inference.detector import Detector
+    from queryinst_vis.inference.onnx_export import export_onnx
+    from queryinst_vis.inference.tracker import VideoTracker
+    from queryinst_vis.models.build import build_model
+    from queryinst_vis.structures import Detections
+    from queryinst_vis.training.train import train
+else:
+    from importlib import import_module
 
+    _MODULES = {
+        "Config": "config",
+        "Detections": "structures",
+        "Detector": "inference.detector",
+        "InputError": "errors",
+        "VideoTracker": "inference.tracker",
+        "build_model": "models.build",
+        "convert_checkpoint": "checkpoints.convert",
+        "evaluate_coco": "evaluation.coco",
+        "evaluate_tracking": "evaluation.tracking_metrics",
+        "evaluate_youtube_vis": "evaluation.youtube_vis",
+        "export_onnx": "inference.onnx_export",
+        "load_config": "config",
+        "load_model": "checkpoints.load",
+        "train": "training.train",
+    }
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: ``--help`` need not wait for torch."""
-    if name not in _ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    def __getattr__(name):
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
-
-def __dir__() -> list[str]:
-    return [*globals(), *_ROOMS]
+    def __dir__():
+        return [*globals(), *_MODULES]

@@ -19,7 +19,7 @@ from queryinst_vis.benchmark.timing import run_timed, spread_of
 from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.checkpoints.weights import save_weights
 from queryinst_vis.config import config_to_dict
-from queryinst_vis.inference.prepare import prepare
+from queryinst_vis.inference.optimize import optimize_for_inference
 from queryinst_vis.models.build import build_model
 from queryinst_vis.video import VideoReader
 from tests.clips import index_of, write_video
@@ -219,7 +219,7 @@ def test_flops_are_counted_on_packed_weights_as_on_plain_ones():
     model = build_model(config).eval().requires_grad_(False)
     images = torch.randn(1, 3, HEIGHT, WIDTH)
     counts = [count_flops(lambda: model(images, [(HEIGHT, WIDTH)]))]
-    packed = prepare(model, config)
+    packed = optimize_for_inference(model, config)
     counts.append(count_flops(lambda: packed(images, [(HEIGHT, WIDTH)])))
     assert counts[0] == counts[1] > 0
 

@@ -22,8 +22,8 @@ from queryinst_vis.checkpoints.weights import save_weights
 from queryinst_vis.config import Config, apply_overrides, config_from_dict
 from queryinst_vis.errors import InputError
 from queryinst_vis.inference.detector import Detector
-from queryinst_vis.inference.onnx_detector import OnnxDetector
 from queryinst_vis.inference.onnx_export import export_onnx
+from queryinst_vis.inference.onnx_model import load_onnx_model
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.queryinst import QueryInst
@@ -78,7 +78,7 @@ def exported(onnxruntime, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def detector(exported):
-    return OnnxDetector(exported.path)
+    return Detector.from_pretrained(exported.path)
 
 
 def tiny_model(track: bool = True) -> tuple[QueryInst, Config]:
@@ -188,7 +188,9 @@ def test_detections_are_those_of_pytorch(exported, detector, embedding):
 @pytest.mark.parametrize("overlap", ["boxes", "masks"])
 def test_duplicates_are_suppressed_as_by_pytorch(exported, detector, overlap):
     overrides = ["inference.nms_threshold=0.1", f"inference.nms_overlap={overlap}"]
-    found = OnnxDetector(exported.path, overrides).detect_frames(square_frames(2))
+    found = Detector.from_pretrained(exported.path, overrides=overrides).detect_frames(
+        square_frames(2)
+    )
     config = apply_overrides(exported.config, overrides)
     expected = Detector(exported.model, config).detect_frames(square_frames(2))
     assert_same_detections(found, expected)
@@ -210,9 +212,10 @@ def test_a_smaller_frame_is_padded(exported, detector):
 
 
 def test_a_detector_describes_itself_and_takes_overrides(exported):
-    detector = OnnxDetector(exported.path, ["inference.max_per_image=2"])
+    detector = Detector.from_pretrained(exported.path, overrides=["inference.max_per_image=2"])
     assert detector.class_names == CLASSES
-    assert (detector.height, detector.width, detector.batch) == (SIDE, SIDE, BATCH)
+    model, _ = load_onnx_model(exported.path)
+    assert (model.height, model.width, model.batch) == (SIDE, SIDE, BATCH)
     assert [len(found) for found in detector.detect_frames(square_frames(1))] == [2]
 
 
@@ -255,11 +258,13 @@ def test_a_size_for_a_graph_whose_size_is_fixed_is_refused(exported):
 def test_a_device_that_onnxruntime_lacks_is_refused(exported, onnxruntime, monkeypatch, device):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(InputError, match=rf"device '{device}': this onnxruntime has cpu"):
-        OnnxDetector(exported.path, device=device)
+        Detector.from_pretrained(exported.path, device)
 
 
 def test_a_frame_that_is_too_large_names_both_sizes_and_the_remedy(exported):
-    detector = OnnxDetector(exported.path, ["input.test_short=700", "input.test_long=1000"])
+    detector = Detector.from_pretrained(
+        exported.path, overrides=["input.test_short=700", "input.test_long=1000"]
+    )
     with pytest.raises(InputError) as refusal:
         detector.detect_frames([draw_frame(0)])
     message = str(refusal.value)
@@ -275,7 +280,7 @@ def test_something_else_than_a_frame_is_refused(detector):
 
 def test_overrides_of_the_graph_are_refused(exported):
     with pytest.raises(InputError, match=r"override of model\.num_queries: fixed by the ONNX file"):
-        OnnxDetector(exported.path, ["model.num_queries=7"])
+        Detector.from_pretrained(exported.path, overrides=["model.num_queries=7"])
 
 
 @pytest.mark.parametrize("fault", ["missing", "empty", "text", "truncated"])
@@ -284,7 +289,7 @@ def test_a_file_that_cannot_be_read_is_refused_by_name(exported, fault, tmp_path
     if fault != "missing":
         path.write_bytes({"empty": b"", "text": b"no model", "truncated": whole[:20000]}[fault])
     with pytest.raises(InputError, match=r"ONNX file .*faulty\.onnx: ") as refusal:
-        OnnxDetector(path)
+        Detector.from_pretrained(path)
     assert len(str(refusal.value)) < 500
 
 
@@ -306,7 +311,7 @@ def test_a_file_of_another_kind_is_refused(onnxruntime, metadata, message, tmp_p
     helper.set_model_props(model, metadata)
     onnx.save(model, tmp_path / "relu.onnx")
     with pytest.raises(InputError, match=message):
-        OnnxDetector(tmp_path / "relu.onnx")
+        Detector.from_pretrained(tmp_path / "relu.onnx")
 
 
 @pytest.mark.parametrize("missing", ["onnx", "onnxscript"])
@@ -322,7 +327,7 @@ def test_running_without_the_package_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     message = r"needs the packages onnxruntime: pip install 'queryinst-vis\[onnx\]'"
     with pytest.raises(InputError, match=message):
-        OnnxDetector(tmp_path / "a.onnx")
+        Detector.from_pretrained(tmp_path / "a.onnx")
 
 
 @pytest.mark.parametrize(
@@ -364,7 +369,7 @@ def test_weights_that_ship_give_the_detections_of_pytorch(onnxruntime, name, tmp
     height, width = (-(-side // 32) * 32 for side in (short, long))
     export_onnx(model, config, tmp_path / "shipped.onnx", height, width)
     frame = np.random.default_rng(0).integers(0, 256, (short, long, 3), dtype=np.uint8)
-    found = OnnxDetector(tmp_path / "shipped.onnx").detect_frames([frame])
+    found = Detector.from_pretrained(tmp_path / "shipped.onnx").detect_frames([frame])
     assert_same_detections(found, Detector(model, config).detect_frames([frame]))
 
 
@@ -373,7 +378,7 @@ def test_without_a_track_head_queries_take_the_place_of_embeddings(onnxruntime, 
     model, config = tiny_model(track=False)
     outputs = export_onnx(model.strip_training_heads(), config, tmp_path / "a.onnx", SIDE, SIDE)
     assert outputs == ["class_logits", "boxes", "mask_logits", "queries"]
-    detector = OnnxDetector(tmp_path / "a.onnx")
+    detector = Detector.from_pretrained(tmp_path / "a.onnx")
     assert detector.detect_frames(square_frames(1))[0].embeddings is None
     found = detector.detect_frames(square_frames(1), "query")
     assert_same_detections(found, Detector(model, config).detect_frames(square_frames(1), "query"))

@@ -83,11 +83,11 @@ def loaded(monkeypatch):
     """Loads KnowingTrackers in place of networks, and says with which arguments."""
     calls = []
 
-    def load_detector(name, device, overrides, max_size):
+    def from_pretrained(name, device, overrides, max_size):
         calls.append((name, device, overrides, max_size))
         return SimpleNamespace(config=apply_overrides(Config(), overrides))
 
-    monkeypatch.setattr(track, "load_detector", load_detector)
+    monkeypatch.setattr(track.Detector, "from_pretrained", from_pretrained)
     monkeypatch.setattr(track, "VideoTracker", KnowingTracker)
     return calls
 

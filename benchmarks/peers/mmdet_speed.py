@@ -47,7 +47,7 @@ from queryinst_vis.checkpoints.openmmlab import convert_state_dict
 from queryinst_vis.checkpoints.openmmlab_config import infer_config
 from queryinst_vis.checkpoints.weights import save_weights
 from queryinst_vis.config import Config
-from queryinst_vis.inference.prepare import inference_dtype, prepare
+from queryinst_vis.inference.optimize import inference_dtype, optimize_for_inference
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.postprocess import detect
 from queryinst_vis.models.queryinst import QueryInst
@@ -156,7 +156,7 @@ class Ours:
         model = build_model(config)
         model.load_state_dict(weights, strict=not track)  # of the track head there are none
         model, self.config = reload(model, config, overrides)
-        self.model = prepare(model, self.config)
+        self.model = optimize_for_inference(model, self.config)
         self.dtype = inference_dtype(self.config)
         self.tracker = Tracker(self.config.tracking)
         self.track_head = track

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from queryinst_vis.checkpoints.load import load_model
-from queryinst_vis.data.transforms import to_network_input
-from queryinst_vis.inference.detector import Detector
-from queryinst_vis.inference.prepare import inference_dtype, prepare
+from queryinst_vis.data.transforms import network_input
+from queryinst_vis.inference.detector import Detector, detect_inputs
+from queryinst_vis.inference.optimize import inference_dtype, optimize_for_inference
 from queryinst_vis.inference.track import (
     DEFAULT_MAX_TRACKS,
     TrackSummary,
@@ -21,7 +21,6 @@ from queryinst_vis.inference.track import (
 )
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.masks import RLE
-from queryinst_vis.models.postprocess import detect
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.rules import choose_rule
 from queryinst_vis.tracking.tracker import Tracker
@@ -55,7 +54,7 @@ class Subject:
         model, config = load_model(weights, device, [*defaults, *overrides])
         self.device, self.dtype = model.queries.device, inference_dtype(config)
         # the only place that chooses the form in which the model runs
-        self._model = prepare(model, config)
+        self._model = optimize_for_inference(model, config)
         config = choose_rule(config, model.track_head is not None)
         self._embedding = Tracker(config.tracking).embedding
         inference = replace(config.inference, one_label_per_query=True)
@@ -65,10 +64,7 @@ class Subject:
 
     def prepare(self, frames: list[np.ndarray]) -> tuple[Tensor, list[tuple[int, int]]]:
         """``(H, W, 3)`` uint8 RGB frames as network input, and its sizes without padding."""
-        backbone, sizes = self.config.model.backbone, self.config.input
-        images, image_sizes = to_network_input(
-            frames, sizes.test_short, sizes.test_long, backbone.mean, backbone.std
-        )
+        images, image_sizes = network_input(frames, self.config)
         return images.to(self.device), image_sizes
 
     @torch.inference_mode()
@@ -80,20 +76,14 @@ class Subject:
     @torch.inference_mode()
     def detect(self, images: Tensor, image_sizes: list[tuple[int, int]]) -> list[Detections]:
         """The model only: class logits, boxes, and masks and embeddings of the kept queries."""
-        inference = self.config.inference
         with self._autocast():
-            return detect(
+            return detect_inputs(
                 self._model,
                 images,
                 image_sizes,
                 image_sizes,
-                score_threshold=inference.score_threshold,
-                max_per_image=inference.max_per_image,
-                one_label_per_query=inference.one_label_per_query,
-                mask_threshold=inference.mask_threshold,
-                nms_threshold=inference.nms_threshold,
-                nms_overlap=inference.nms_overlap,
-                embedding=self._embedding,
+                self.config.inference,
+                self._embedding,
             )
 
     def segment(self, frames: list[np.ndarray]) -> list[list[RLE]]:

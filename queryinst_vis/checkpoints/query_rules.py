@@ -20,7 +20,7 @@ from queryinst_vis.config import Config, DatasetConfig
 from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.frames import load_pixels
 from queryinst_vis.data.loader import open_dataset
-from queryinst_vis.data.transforms import to_network_input
+from queryinst_vis.data.transforms import network_input
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.annotations import ImageRecord
 from queryinst_vis.models.queryinst import QueryInst
@@ -81,7 +81,7 @@ def pick_most_used(source: Source, count: int) -> list[int]:
         raise InputError("query rule 'most_used' needs --calibrate ANNOTATIONS IMAGES")
     classes = source.config.model.classes
     shared = [row for row in match_rows(classes, source.target_classes) if row is not None]
-    images = _calibration_images(source)
+    images = _calibration_images(source.calibration, classes, source.target_classes)
     model = build_for_inference(source.config, source.weights, "checkpoint").to(choose_device())
     uses = torch.zeros(len(model.queries))
     with ProgressBar("watching the queries at work", len(images)) as progress:
@@ -127,26 +127,24 @@ def pick_queries(rule: str, source: Source, count: int) -> list[int]:
     return QUERY_RULES[rule](source, count)
 
 
-def _calibration_images(source: Source) -> list[ImageRecord]:
+def _calibration_images(
+    calibration: DatasetConfig, known: list[str], target_classes: list[str]
+) -> list[ImageRecord]:
     """Images, or frames of videos, spread evenly over the set."""
-    known = source.config.model.classes
-    classes = [*known, *(name for name in source.target_classes if name not in known)]
-    dataset = open_dataset(source.calibration, classes)
+    classes = [*known, *(name for name in target_classes if name not in known)]
+    dataset = open_dataset(calibration, classes)
     if isinstance(dataset, CocoDataset):
         images = dataset.images
     else:
         images = [video.frame(index) for video in dataset.videos for index in range(len(video))]
     if not images:
-        raise InputError(f"calibration set {source.calibration.annotations}: holds no images")
+        raise InputError(f"calibration set {calibration.annotations}: holds no images")
     return images[:: -(-len(images) // CALIBRATION_IMAGES)]
 
 
 @torch.inference_mode()
 def _class_scores(model: QueryInst, config: Config, frame: np.ndarray) -> Tensor:
     """``(N, K)`` scores, 0..1, of the last stage's queries on one frame."""
-    size, backbone = config.input, config.model.backbone
-    images, sizes = to_network_input(
-        [frame], size.test_short, size.test_long, backbone.mean, backbone.std
-    )
+    images, sizes = network_input([frame], config)
     output = model(images.to(model.queries.device), sizes)
     return output.stages[-1].class_logits[0].float().sigmoid().cpu()

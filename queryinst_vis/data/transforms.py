@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from queryinst_vis.config import Config
 from queryinst_vis.errors import InputError
 
 
@@ -63,6 +64,14 @@ def to_network_input(
         sizes.append(fit_size(height, width, short, long))
         resized.append(resize_image(frame, *sizes[-1]))
     return pad_and_normalise(resized, mean, std, padded_size(sizes, divisor)), sizes
+
+
+def network_input(
+    frames: Sequence[np.ndarray], config: Config
+) -> tuple[Tensor, list[tuple[int, int]]]:
+    """``to_network_input`` with the test size and the colour statistics of a config."""
+    size, backbone = config.input, config.model.backbone
+    return to_network_input(frames, size.test_short, size.test_long, backbone.mean, backbone.std)
 
 
 def padded_size(sizes: Sequence[tuple[int, int]], divisor: int = 32) -> tuple[int, int]:

@@ -1,24 +1,38 @@
-"""From frames to detections."""
+"""From images to detections."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Protocol, TypeVar, overload
 
 import numpy as np
 import torch
+from PIL import Image
+from torch import Tensor
 
-from queryinst_vis.config import Config
-from queryinst_vis.data.transforms import to_network_input
+from queryinst_vis.checkpoints.load import load_model
+from queryinst_vis.config import Config, InferenceConfig
+from queryinst_vis.data.transforms import network_input
 from queryinst_vis.errors import InputError
-from queryinst_vis.inference.prepare import inference_dtype
+from queryinst_vis.inference.onnx_model import load_onnx_model
+from queryinst_vis.inference.optimize import inference_dtype, optimize_for_inference
 from queryinst_vis.models.postprocess import detect
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.models.suppression import OVERLAPS
 from queryinst_vis.structures import Detections, Embedding
+from queryinst_vis.utils.images import read_image
+
+Size = tuple[int, int]
+ImageLike = np.ndarray | str | os.PathLike[str] | Image.Image
+AnyImage = TypeVar("AnyImage", bound=ImageLike)
 
 
 class FrameDetector(Protocol):
-    """Anything that finds instances in frames: ``Detector``, ``OnnxDetector``.
+    """Anything that finds instances in frames, such as ``Detector``; a ``VideoTracker`` needs one.
 
     Attributes:
         config: its ``input``, ``inference`` and ``tracking`` keys hold from the next frame on.
@@ -31,7 +45,7 @@ class FrameDetector(Protocol):
     def detect_frames(
         self, frames: list[np.ndarray], embedding: Embedding | None = "track_head"
     ) -> list[Detections]:
-        """Detect and segment the instances of each frame by itself.
+        """Detect and segment the instances of each frame independently.
 
         Args:
             frames: ``(H, W, 3)`` uint8 RGB each, any number of them.
@@ -46,16 +60,221 @@ class FrameDetector(Protocol):
         """
 
 
+class Network(Protocol):
+    """What runs behind a ``Detector``: ``TorchNetwork`` or ``OnnxModel``."""
+
+    has_track_head: bool
+
+    def detect(
+        self,
+        images: Tensor,
+        image_sizes: list[Size],
+        original_sizes: list[Size],
+        config: Config,
+        embedding: Embedding | None,
+    ) -> list[Detections]:
+        """Detect in a batch of network inputs.
+
+        Args:
+            images: ``(B, 3, H, W)`` float32 on the CPU, normalised and padded.
+            image_sizes: ``(height, width)`` of each input without padding.
+            original_sizes: ``(height, width)`` of the images that the results refer to.
+            config: ``inference`` is used.
+            embedding: as for ``FrameDetector.detect_frames``.
+        """
+
+
+class Detector:
+    """Instance segmentation of images (paper 3, 4.2): images in, detections out.
+
+    Args:
+        model: a ``QueryInst`` on any device, which is set to eval mode, or another network.
+        config: of the model; its ``input``, ``inference`` and ``model.backbone`` keys are used.
+
+    Attributes:
+        config: as above; may be replaced between images.
+        has_track_head: whether the model gives embeddings for tracking.
+
+    Raises:
+        InputError: settings out of range.
+
+    Example::
+
+        detector = Detector.from_pretrained("people")
+        detections = detector.detect("photo.jpg")
+        print(detections.boxes, detections.masks().shape)
+    """
+
+    def __init__(self, model: QueryInst | Network, config: Config) -> None:
+        check_inference(config)
+        self.config = config
+        self._network = TorchNetwork(model) if isinstance(model, QueryInst) else model
+        self.has_track_head = self._network.has_track_head
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path,
+        device: str | torch.device = "auto",
+        overrides: list[str] | None = None,
+        max_size: int | None = None,
+    ) -> Detector:
+        """Load a detector from weights by name, or from a file.
+
+        Args:
+            name_or_path: name of weights, a ``.safetensors`` file, a ``last.ckpt``, or an
+                ``.onnx`` file of ``export_onnx``, which onnxruntime runs.
+            device: ``"auto"`` prefers an accelerator over the CPU.
+            overrides: dotlist changes, such as ``["inference.score_threshold=0.3"]``.
+            max_size: upper bound, in pixels, of the longer side of the network input: smaller
+                is faster and less detailed. None: ``input.test_long`` of the config.
+
+        Raises:
+            InputError: the weights, the device or the overrides cannot be used; ``max_size``
+                below 1, or given for an ONNX file, whose input size is fixed.
+        """
+        if Path(name_or_path).suffix == ".onnx":
+            if max_size is not None:
+                raise InputError(
+                    f"max_size: the network input of {name_or_path} is fixed; export the weights "
+                    "with a smaller --size instead"
+                )
+            return cls(*load_onnx_model(name_or_path, device, overrides))
+        model, config = load_model(name_or_path, device, overrides)
+        if max_size is not None:
+            config = _with_max_size(config, max_size)
+        return cls(optimize_for_inference(model, config), config)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the labels."""
+        return list(self.config.model.classes)
+
+    @overload
+    def detect(self, image: ImageLike) -> Detections: ...
+
+    @overload
+    def detect(self, image: list[AnyImage], batch: int = 1) -> list[Detections]: ...
+
+    def detect(
+        self, image: ImageLike | list[AnyImage], batch: int = 1
+    ) -> Detections | list[Detections]:
+        """Detect and segment the instances of one image, or of each image of a list.
+
+        Args:
+            image: a path, an ``(H, W, 3)`` uint8 RGB array or a PIL image. Pixels are taken as
+                they are stored: the EXIF orientation is ignored, as by COCO's annotations.
+            batch: images of a list that the network sees at a time. They are padded to a common
+                size, which changes the results slightly where their sizes differ.
+
+        Returns:
+            Detections in pixels of the image, strongest first, on the CPU; a list of them for a
+            list of images.
+
+        Raises:
+            InputError: not a readable image; ``batch`` below 1.
+        """
+        if not isinstance(image, list):
+            return self.detect_frames([_to_array(image)], embedding=None)[0]
+        if batch < 1:
+            raise InputError(f"batch must be 1 or more, got {batch}")
+        arrays: Iterator[np.ndarray] = map(_to_array, image)
+        found: list[Detections] = []
+        while group := list(islice(arrays, batch)):
+            found += self.detect_frames(group, embedding=None)
+        return found
+
+    @torch.inference_mode()
+    def detect_frames(
+        self, frames: list[np.ndarray], embedding: Embedding | None = "track_head"
+    ) -> list[Detections]:
+        """As ``FrameDetector`` says; all frames are one batch."""
+        if not frames:
+            return []
+        images, image_sizes = network_input(frames, self.config)
+        original_sizes = [(frame.shape[0], frame.shape[1]) for frame in frames]
+        return self._network.detect(images, image_sizes, original_sizes, self.config, embedding)
+
+
+class TorchNetwork:
+    """A ``QueryInst`` as the network of a ``Detector``.
+
+    Args:
+        model: on any device; set to eval mode.
+    """
+
+    def __init__(self, model: QueryInst) -> None:
+        self.has_track_head = model.track_head is not None
+        self._model = model.eval()
+
+    def detect(
+        self,
+        images: Tensor,
+        image_sizes: list[Size],
+        original_sizes: list[Size],
+        config: Config,
+        embedding: Embedding | None,
+    ) -> list[Detections]:
+        """As ``Network`` says, in ``inference.precision``; the results are on the CPU."""
+        device, dtype = self._model.queries.device, inference_dtype(config)
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            found = detect_inputs(
+                self._model,
+                images.to(device),
+                image_sizes,
+                original_sizes,
+                config.inference,
+                embedding,
+            )
+        return [detections.to("cpu") for detections in found]
+
+
+def detect_inputs(
+    model: QueryInst,
+    images: Tensor,
+    image_sizes: list[Size],
+    original_sizes: list[Size],
+    inference: InferenceConfig,
+    embedding: Embedding | None = "track_head",
+) -> list[Detections]:
+    """``models.postprocess.detect`` with the settings of a config.
+
+    Args:
+        model: in eval mode.
+        images: ``(B, 3, H, W)`` normalised and padded network input, on the model's device.
+        image_sizes: ``(height, width)`` of each input without padding.
+        original_sizes: ``(height, width)`` of the images that the results refer to.
+        inference: thresholds and limits.
+        embedding: as for ``FrameDetector.detect_frames``.
+
+    Returns:
+        Detections of each image, on the model's device.
+    """
+    return detect(
+        model,
+        images,
+        image_sizes,
+        original_sizes,
+        score_threshold=inference.score_threshold,
+        max_per_image=inference.max_per_image,
+        one_label_per_query=inference.one_label_per_query,
+        mask_threshold=inference.mask_threshold,
+        nms_threshold=inference.nms_threshold,
+        nms_overlap=inference.nms_overlap,
+        embedding=embedding,
+    )
+
+
 def check_inference(config: Config) -> None:
-    """Raise an InputError for inference settings that can find nothing, or fail."""
+    """Raise an InputError for inference settings that are out of range."""
     inference = config.inference
-    for key, value in (
+    for key, size in (
         ("input.test_short", config.input.test_short),
         ("input.test_long", config.input.test_long),
         ("inference.max_per_image", inference.max_per_image),
     ):
-        if value < 1:
-            raise InputError(f"{key}: must be at least 1, is {value}")
+        if size < 1:
+            raise InputError(f"{key}: must be at least 1, is {size}")
     for key, value in (
         ("inference.score_threshold", inference.score_threshold),
         ("inference.mask_threshold", inference.mask_threshold),
@@ -69,48 +288,21 @@ def check_inference(config: Config) -> None:
         )
 
 
-class Detector:
-    """A model that finds instances in frames, by PyTorch.
+def _with_max_size(config: Config, max_size: int) -> Config:
+    """The config with ``input.test_long`` lowered to ``max_size``; never raised."""
+    if max_size < 1:
+        raise InputError(f"max_size must be 1 or more, got {max_size}")
+    test_long = min(config.input.test_long, max_size)
+    return replace(config, input=replace(config.input, test_long=test_long))
 
-    Args:
-        model: on any device; set to eval mode.
-        config: of the model; its ``input``, ``inference`` and ``model.backbone`` keys are used.
 
-    Raises:
-        InputError: settings that can find nothing.
-    """
-
-    def __init__(self, model: QueryInst, config: Config) -> None:
-        check_inference(config)
-        self.config = config
-        self.has_track_head = model.track_head is not None
-        self._model = model.eval()
-
-    @torch.inference_mode()
-    def detect_frames(
-        self, frames: list[np.ndarray], embedding: Embedding | None = "track_head"
-    ) -> list[Detections]:
-        """As ``FrameDetector`` says; all frames are one batch."""
-        if not frames:
-            return []
-        backbone, size = self.config.model.backbone, self.config.input
-        inference, dtype = self.config.inference, inference_dtype(self.config)
-        device = self._model.queries.device
-        images, image_sizes = to_network_input(
-            frames, size.test_short, size.test_long, backbone.mean, backbone.std
-        )
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            found = detect(
-                self._model,
-                images.to(device),
-                image_sizes,
-                [frame.shape[:2] for frame in frames],
-                score_threshold=inference.score_threshold,
-                max_per_image=inference.max_per_image,
-                one_label_per_query=inference.one_label_per_query,
-                mask_threshold=inference.mask_threshold,
-                nms_threshold=inference.nms_threshold,
-                nms_overlap=inference.nms_overlap,
-                embedding=embedding,
-            )
-        return [detections.to("cpu") for detections in found]
+def _to_array(image: ImageLike) -> np.ndarray:
+    if isinstance(image, np.ndarray):
+        return image
+    if isinstance(image, Image.Image):
+        return np.asarray(image.convert("RGB"))
+    if isinstance(image, str | os.PathLike):
+        return read_image(Path(image))
+    raise InputError(
+        f"an image must be a path, an array or a PIL image, not {type(image).__name__}"
+    )

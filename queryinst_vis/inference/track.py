@@ -12,7 +12,8 @@ from queryinst_vis.config import InferenceConfig
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.results import stream_youtube_vis_entries, write_results
 from queryinst_vis.formats.track_store import TrackStore
-from queryinst_vis.inference.tracker import TrackedFrame, VideoTracker, load_detector, store
+from queryinst_vis.inference.detector import Detector
+from queryinst_vis.inference.tracker import TrackedFrame, VideoTracker, store
 from queryinst_vis.utils.files import atomic_path
 from queryinst_vis.utils.prefetch import finishing, prefetch
 from queryinst_vis.utils.progress import show_progress
@@ -139,7 +140,7 @@ def load_tracker(
     if score_threshold is not None:
         defaults.append(f"inference.score_threshold={score_threshold}")
     overrides = overrides or []
-    detector = load_detector(weights, device, [*defaults, *overrides], max_size)
+    detector = Detector.from_pretrained(weights, device, [*defaults, *overrides], max_size)
     inference = detector.config.inference
     named = any(override.startswith("inference.score_threshold=") for override in overrides)
     if (

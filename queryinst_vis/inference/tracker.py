@@ -13,12 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from queryinst_vis.checkpoints.load import load_model
-from queryinst_vis.config import Config
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.detector import Detector, FrameDetector
-from queryinst_vis.inference.prepare import prepare
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.rules import choose_rule
 from queryinst_vis.tracking.tracker import Tracker
@@ -111,7 +108,7 @@ class VideoTracker:
                 a track head and there is none; ``max_size`` below 1, or for an ONNX file, whose
                 size is fixed.
         """
-        return cls(load_detector(name_or_path, device, overrides, max_size))
+        return cls(Detector.from_pretrained(name_or_path, device, overrides, max_size))
 
     def update(self, frame: np.ndarray, time: float | None = None) -> Detections:
         """Find the instances of the video's next frame and give them their identities.
@@ -243,34 +240,3 @@ def store(tracks: TrackStore, detections: Detections, time: float | None = None)
         detections.rles(),
         time,
     )
-
-
-def load_detector(
-    name_or_path: str | Path,
-    device: str | torch.device = "auto",
-    overrides: list[str] | None = None,
-    max_size: int | None = None,
-) -> FrameDetector:
-    """The detector of weights; arguments and errors as of ``VideoTracker.from_pretrained``."""
-    if Path(name_or_path).suffix == ".onnx":
-        if max_size is not None:
-            raise InputError(
-                f"max_size: the network input of {name_or_path} is fixed; export the weights "
-                "with a smaller --size instead"
-            )
-        # what exports and runs ONNX files imports this floor, so that it cannot be the reverse
-        from queryinst_vis.inference.onnx_detector import OnnxDetector
-
-        return OnnxDetector(name_or_path, overrides, device)
-    model, config = load_model(name_or_path, device, overrides)
-    if max_size is not None:
-        config = _with_max_size(config, max_size)
-    return Detector(prepare(model, config), config)
-
-
-def _with_max_size(config: Config, max_size: int) -> Config:
-    """The config with frames of at most that longer side; never larger than it had them."""
-    if max_size < 1:
-        raise InputError(f"max_size must be 1 or more, got {max_size}")
-    test_long = min(config.input.test_long, max_size)
-    return replace(config, input=replace(config.input, test_long=test_long))

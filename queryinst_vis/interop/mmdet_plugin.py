@@ -16,6 +16,7 @@ and for videos::
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from torch import Tensor
 from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.config import Config, TrackingConfig, load_config
 from queryinst_vis.errors import InputError
+from queryinst_vis.inference.detector import detect_inputs
 from queryinst_vis.interop.mmdet_samples import (
     input_sizes,
     instance_fields,
@@ -33,7 +35,6 @@ from queryinst_vis.interop.mmdet_samples import (
 )
 from queryinst_vis.losses.criterion import Criterion
 from queryinst_vis.models.build import build_model
-from queryinst_vis.models.postprocess import detect
 from queryinst_vis.structures import Batch, Detections, Embedding
 from queryinst_vis.tracking.tracker import Tracker
 from queryinst_vis.training.step import TrainingStep
@@ -75,15 +76,15 @@ class QueryInstVisDetector(BaseDetector):
         data_preprocessor: dict[str, Any] | None = None,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
-        if (config is None) == (weights is None):
+        if config is not None and weights is None:
+            settings = load_config(config, overrides)
+            network = build_model(settings)
+        elif weights is not None and config is None:
+            network, settings = load_model(weights, "cpu", overrides)
+        else:
             raise InputError(
                 "QueryInstVisDetector: name a config (to train) or weights (to infer), one of both"
             )
-        if config is not None:
-            settings = load_config(config, overrides)
-            network = build_model(settings)
-        else:
-            network, settings = load_model(weights, "cpu", overrides)
         if data_preprocessor is None:
             data_preprocessor = _preprocessor("DetDataPreprocessor", settings)
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
@@ -146,20 +147,9 @@ class QueryInstVisDetector(BaseDetector):
         embedding: Embedding | None = "track_head",
     ) -> list[Detections]:
         """Detections of each image, with what describes them to the tracker."""
-        inference = self.settings.inference
-        return detect(
-            self.network,
-            images,
-            input_sizes(samples),
-            output_sizes(samples, rescale),
-            score_threshold=inference.score_threshold,
-            max_per_image=inference.max_per_image,
-            one_label_per_query=one_label_per_query,
-            mask_threshold=inference.mask_threshold,
-            nms_threshold=inference.nms_threshold,
-            nms_overlap=inference.nms_overlap,
-            embedding=embedding,
-        )
+        inference = replace(self.settings.inference, one_label_per_query=one_label_per_query)
+        sizes, original_sizes = input_sizes(samples), output_sizes(samples, rescale)
+        return detect_inputs(self.network, images, sizes, original_sizes, inference, embedding)
 
     def _forward(
         self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample] | None = None

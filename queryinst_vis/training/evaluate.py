@@ -28,7 +28,7 @@ from queryinst_vis.formats.results import (
 )
 from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.detector import Detector
-from queryinst_vis.inference.prepare import prepare
+from queryinst_vis.inference.optimize import optimize_for_inference
 from queryinst_vis.inference.tracker import VideoTracker, store
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.structures import Detections
@@ -80,7 +80,7 @@ def test_video(
     _check_output(out, weights, annotations)
     if zip_path is not None:
         _check_output(zip_path, weights, annotations, out)
-    model = prepare(model.to(fabric.device), config)
+    model = optimize_for_inference(model.to(fabric.device), config)
     entries = predict_videos(fabric, model, config, dataset, batch)
     metrics = None
     if fabric.is_global_zero:
@@ -122,7 +122,7 @@ def test_image(
     model, config = load_for_config(config, weights)
     dataset, annotations = _open_test_set(config, CocoDataset)
     _check_output(out, weights, annotations)
-    model = prepare(model.to(fabric.device), config)
+    model = optimize_for_inference(model.to(fabric.device), config)
     entries = predict_images(fabric, model, config, dataset, batch)
     metrics = None
     if fabric.is_global_zero:

@@ -1,4 +1,4 @@
-"""How a model runs once it only infers: precision, form and compilation."""
+"""Making a model faster that will only infer: precision, inference form and compilation."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
 """What ``inference.precision`` may be, by Lightning Fabric's names."""
 
 
-def prepare(model: QueryInst, config: Config) -> QueryInst:
-    """Make a model faster that will only infer, as ``config.inference`` asks.
+def optimize_for_inference(model: QueryInst, config: Config) -> QueryInst:
+    """Convert a model to the form in which it infers fastest, as ``config.inference`` asks.
 
     Args:
-        model: on its device; changed in place, it can no longer be trained, saved or moved.
+        model: on its device; modified in place, and no longer fit for training, saving or moving
+            to another device.
         config: ``inference.precision`` and ``inference.compile`` are used.
 
     Raises:
-        InputError: an unknown precision, or no compiler.
+        InputError: an unknown precision, or ``inference.compile`` without a compiler.
     """
     to_inference_form(model, inference_dtype(config), not config.inference.compile)
     if config.inference.compile:
         _check_compiler(model.queries.device)
-        # the heads' shapes follow from what they find; the backbone's only from the frame's size
+        # the shapes in the heads depend on what they find; the backbone's only on the frame size
         model.backbone.compile(dynamic=False)
     return model
 
