@@ -34,29 +34,27 @@ class SampleOptions:
 
 
 class Samples(ABC):
-    """The samples of one set, by index."""
+    """The samples of one set, by index; each is of an image, or of a key frame of a video.
 
-    def __init__(self, options: SampleOptions) -> None:
+    Args:
+        keys: image and 0, or video and key frame, of each sample, by their places in the set.
+        options: how samples are made.
+    """
+
+    def __init__(self, keys: list[tuple[int, int]], options: SampleOptions) -> None:
+        self._keys = keys
         self._options = options
 
-    @abstractmethod
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        return len(self._keys)
 
-    @abstractmethod
     def origin(self, index: int) -> int:
-        """The image or video that sample ``index`` is of."""
+        """The image or video of sample ``index``, by its place in the set."""
+        return self._keys[index][0]
 
-    @abstractmethod
     def record(self, index: int) -> ImageRecord:
         """The image, or key frame, of sample ``index`` and its instances."""
-
-    @abstractmethod
-    def _views(self, index: int, rng: np.random.Generator) -> list[View]:
-        """The view of each frame of a sample."""
-
-    @abstractmethod
-    def _records(self, index: int, rng: np.random.Generator) -> list[ImageRecord]:
-        """The image of each frame of a sample, drawn after the views."""
+        return self._record(*self._keys[index])
 
     def draw(self, index: int, rng: np.random.Generator) -> list[Frame]:
         """Sample ``index`` as ``[frame]``, or as ``[key, reference]``.
@@ -64,20 +62,32 @@ class Samples(ABC):
         Raises:
             InputError: an image or a segmentation cannot be read.
         """
-        views = self._views(index, rng)
-        records = self._records(index, rng)
-        images = {
-            path: load_pixels(record) for path, record in {r.path: r for r in records}.items()
-        }
+        number, key = self._keys[index]
+        views = self._views(number, rng)
+        places = [key, self._reference(number, key, rng)] if self._options.paired else [key]
+        records = {place: self._record(number, place) for place in places}
+        images = {place: load_pixels(record) for place, record in records.items()}
         return [
-            apply_view(images[record.path], record, view, self._options.ignore)
-            for record, view in zip(records, views, strict=True)
+            apply_view(images[place], records[place], view, self._options.ignore)
+            for place, view in zip(places, views, strict=True)
         ]
 
     def shape(self, index: int, rng: np.random.Generator) -> tuple[int, int]:
         """``(height, width)`` that the frames of ``draw`` need, from the same random numbers."""
-        views = self._views(index, rng)
+        views = self._views(self.origin(index), rng)
         return max(view.height for view in views), max(view.width for view in views)
+
+    @abstractmethod
+    def _record(self, number: int, frame: int) -> ImageRecord:
+        """A frame of image or video ``number``."""
+
+    @abstractmethod
+    def _views(self, number: int, rng: np.random.Generator) -> list[View]:
+        """The view of each frame of a sample."""
+
+    @abstractmethod
+    def _reference(self, number: int, key: int, rng: np.random.Generator) -> int:
+        """The reference frame of key frame ``key``, drawn after the views."""
 
 
 class ImageSamples(Samples):
@@ -88,32 +98,25 @@ class ImageSamples(Samples):
     """
 
     def __init__(self, dataset: CocoDataset, options: SampleOptions) -> None:
-        super().__init__(options)
-        self._images = [
-            image
-            for image in dataset.images
+        self._images = dataset.images
+        keys = [
+            (number, 0)
+            for number, image in enumerate(dataset.images)
             if image.instances or (options.keep_empty and shows_negatives(image, options.ignore))
         ]
+        super().__init__(keys, options)
 
-    def __len__(self) -> int:
-        return len(self._images)
+    def _record(self, number: int, frame: int) -> ImageRecord:
+        return self._images[number]
 
-    def origin(self, index: int) -> int:
-        """The image of sample ``index``."""
-        return index
-
-    def record(self, index: int) -> ImageRecord:
-        """The image of sample ``index`` and its instances."""
-        return self._images[index]
-
-    def _views(self, index: int, rng: np.random.Generator) -> list[View]:
-        record = self._images[index]
+    def _views(self, number: int, rng: np.random.Generator) -> list[View]:
+        height, width = self._images[number].height, self._images[number].width
         if self._options.paired:
-            return draw_pseudo_clip(rng, record.height, record.width, self._options.input)
-        return [draw_view(rng, record.height, record.width, self._options.input)]
+            return draw_pseudo_clip(rng, height, width, self._options.input)
+        return [draw_view(rng, height, width, self._options.input)]
 
-    def _records(self, index: int, rng: np.random.Generator) -> list[ImageRecord]:
-        return [self._images[index]] * (2 if self._options.paired else 1)
+    def _reference(self, number: int, key: int, rng: np.random.Generator) -> int:
+        return key
 
 
 class VideoSamples(Samples):
@@ -125,39 +128,25 @@ class VideoSamples(Samples):
     """
 
     def __init__(self, dataset: YouTubeVisDataset, options: SampleOptions) -> None:
-        super().__init__(options)
         self._videos = [(video, video.annotated_frames()) for video in dataset.videos]
-        self._keys = [
+        keys = [
             (number, frame)
             for number, (video, annotated) in enumerate(self._videos)
             for frame in (_key_frames(video, options.ignore) if options.keep_empty else annotated)
         ]
+        super().__init__(keys, options)
 
-    def __len__(self) -> int:
-        return len(self._keys)
+    def _record(self, number: int, frame: int) -> ImageRecord:
+        return self._videos[number][0].frame(frame)
 
-    def origin(self, index: int) -> int:
-        """The video of sample ``index``."""
-        return self._keys[index][0]
-
-    def record(self, index: int) -> ImageRecord:
-        """The key frame of sample ``index`` and the instances that it shows."""
-        number, key = self._keys[index]
-        return self._videos[number][0].frame(key)
-
-    def _views(self, index: int, rng: np.random.Generator) -> list[View]:
-        video, _ = self._videos[self.origin(index)]
+    def _views(self, number: int, rng: np.random.Generator) -> list[View]:
+        video, _ = self._videos[number]
         view = draw_view(rng, video.height, video.width, self._options.input)
-        return [view] * (2 if self._options.paired else 1)
+        return [view, view] if self._options.paired else [view]
 
-    def _records(self, index: int, rng: np.random.Generator) -> list[ImageRecord]:
-        number, key = self._keys[index]
-        video, annotated = self._videos[number]
-        frames = [key]
-        if self._options.paired:
-            max_gap = self._options.input.max_frame_gap
-            frames.append(draw_reference(rng, key, annotated, max_gap))
-        return [video.frame(frame) for frame in frames]
+    def _reference(self, number: int, key: int, rng: np.random.Generator) -> int:
+        max_gap = self._options.input.max_frame_gap
+        return draw_reference(rng, key, self._videos[number][1], max_gap)
 
 
 def shows_negatives(record: ImageRecord, ignore: bool) -> bool:

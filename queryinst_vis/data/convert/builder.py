@@ -79,29 +79,45 @@ class YouTubeVisBuilder:
         }
 
 
+Track = tuple[str, list[RLE | None]]
+"""Class name of an instance, and its mask in each frame or None."""
+
+
 class LabelledVideo(NamedTuple):
-    """A video as a labelling tool exports it.
+    """One video of a data set to convert.
 
     Attributes:
         file_names: of its frames, relative to the image folder.
         height, width: of a frame, in pixels.
-        tracks: class name, and the mask in each frame or None, of each instance.
+        tracks: the instances.
+        crowds: regions to ignore.
     """
 
     file_names: list[str]
     height: int
     width: int
-    tracks: list[tuple[str, list[RLE | None]]]
+    tracks: list[Track]
+    crowds: Sequence[Track] = ()
 
 
-def labelled_video_set(videos: Sequence[LabelledVideo], description: str) -> dict[str, Any]:
-    """The annotation file's content for labelled videos, whose class names are sorted."""
-    class_names = sorted({name for video in videos for name, _ in video.tracks})
+def labelled_video_set(
+    videos: Sequence[LabelledVideo], description: str, class_names: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """The content of an annotation file.
+
+    Args:
+        videos: all videos.
+        description: of the set.
+        class_names: the categories; None takes the names of the tracks, sorted.
+    """
+    if class_names is None:
+        class_names = sorted({name for video in videos for name, _ in video.tracks})
     builder = YouTubeVisBuilder(class_names, description)
     for video in videos:
         builder.add_video(video.file_names, video.height, video.width)
-        for name, masks in video.tracks:
-            builder.add_track(class_names.index(name), masks)
+        for tracks, crowd in ((video.tracks, False), (video.crowds, True)):
+            for name, masks in tracks:
+                builder.add_track(class_names.index(name), masks, crowd=crowd)
     return builder.as_json()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from queryinst_vis.data.convert.builder import YouTubeVisBuilder, write_video_set
+from queryinst_vis.data.convert.builder import LabelledVideo, labelled_video_set, write_video_set
 from queryinst_vis.data.convert.folders import check_same_size, image_files, image_size, subfolders
 from queryinst_vis.data.convert.index_maps import masks_by_index, read_palette_indices
 from queryinst_vis.errors import InputError
@@ -60,18 +60,21 @@ def convert_davis(
     masks = _level(src / annotations, resolution)
     images = _level(src / "JPEGImages", resolution)
     folders = _chosen(masks, sequences)
-    objects, class_names = None, ["object"]
+    objects: dict[str, ObjectNames] | None = None
+    class_names = ["object"]
     if meta is not None:
         objects = _read_meta(Path(meta))
         # Of all sequences, so that every choice of them has the same category ids.
         class_names = sorted({name for names in objects.values() for name in names.values()})
-    builder = YouTubeVisBuilder(class_names, f"{src.name}, {annotations}")
+    videos = []
     left_out = 0
     for folder in show_progress(folders, "reading DAVIS"):
         names = None if objects is None else objects.get(folder.name, {})
-        left_out += _add_sequence(builder, folder, images / folder.name, names, class_names, meta)
-    notes = {"frames without a PNG left out": left_out}
-    return write_video_set(dst, builder.as_json(), notes)
+        video, unannotated = _read_sequence(folder, images / folder.name, names, meta)
+        videos.append(video)
+        left_out += unannotated
+    video_set = labelled_video_set(videos, f"{src.name}, {annotations}", class_names)
+    return write_video_set(dst, video_set, {"frames without a PNG left out": left_out})
 
 
 def _level(folder: Path, resolution: str | None) -> Path:
@@ -119,15 +122,10 @@ def _read_meta(path: Path) -> dict[str, ObjectNames]:
     return objects
 
 
-def _add_sequence(
-    builder: YouTubeVisBuilder,
-    masks: Path,
-    images: Path,
-    objects: ObjectNames | None,
-    class_names: list[str],
-    meta: str | Path | None,
-) -> int:
-    """Add one video; returns the number of frames that have no PNG."""
+def _read_sequence(
+    masks: Path, images: Path, names: ObjectNames | None, meta: str | Path | None
+) -> tuple[LabelledVideo, int]:
+    """One video, and the number of its frames that have no PNG and are left out."""
     if not images.is_dir():
         raise InputError(f"{images}: no such folder; it should hold the frames for {masks}")
     frames = {path.stem: path for path in image_files(images)}
@@ -139,27 +137,22 @@ def _add_sequence(
             raise InputError(f"{path}: has no frame {path.stem}.jpg in {images}")
     height, width = image_size(frames[pngs[0].stem])
     shown = [_read_indices(path, height, width) for path in pngs]
-    files = [frames[path.stem] for path in pngs]
-    builder.add_video([f"{images.name}/{path.name}" for path in files], height, width)
-    found = sorted({index for frame in shown for index in frame})
-    if found == [VOID]:
+    found = {index for frame in shown for index in frame}
+    if found == {VOID}:
         raise InputError(
             f"{masks}: no index but {VOID}, which is void; the masks of DAVIS 2016 do not tell "
             "objects apart, take those of 2017"
         )
-    labels = {}
-    for index in found:
-        if index == VOID:
-            continue
-        if objects is not None and index not in objects:
+    tracks = []
+    for index in sorted(found - {VOID}):
+        if names is not None and index not in names:
             raise InputError(f"{masks}: object {index} of this sequence is not in {meta}")
-        labels[index] = 0 if objects is None else class_names.index(objects[index])
-        builder.add_track(labels[index], [frame.get(index) for frame in shown])
-    if VOID in found:
-        void = [frame.get(VOID) for frame in shown]
-        for label in sorted(set(labels.values())):
-            builder.add_track(label, void, crowd=True)
-    return len(frames) - len(pngs)
+        name = "object" if names is None else names[index]
+        tracks.append((name, [frame.get(index) for frame in shown]))
+    void = [frame.get(VOID) for frame in shown]
+    crowds = [(name, void) for name in sorted({name for name, _ in tracks}) if any(void)]
+    files = [f"{images.name}/{frames[path.stem].name}" for path in pngs]
+    return LabelledVideo(files, height, width, tracks, crowds), len(frames) - len(pngs)
 
 
 def _read_indices(path: Path, height: int, width: int) -> dict[int, RLE]:

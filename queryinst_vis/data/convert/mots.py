@@ -7,8 +7,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from queryinst_vis.data.convert.builder import (
-    YouTubeVisBuilder,
+    LabelledVideo,
     check_two_names,
+    labelled_video_set,
     write_video_set,
 )
 from queryinst_vis.data.convert.folders import check_same_size, image_files, image_size, subfolders
@@ -62,18 +63,19 @@ def convert_mots(
     src = Path(src)
     _check(start, end, clip_length, source)
     check_two_names(dst, coco_json)
-    builder = YouTubeVisBuilder(CLASS_NAMES, f"MOTS, frames {start:g} to {end:g} of each sequence")
+    videos = []
     for name in show_progress(_sequences(src / "images", sequences), "reading MOTS"):
-        frames = _part(_frame_files(src / "images" / name), start, end)
-        masks = _read_masks(src, name, frames, source)
-        step = clip_length or max(len(frames), 1)
-        for first in range(0, len(frames), step):
-            files = frames[first : first + step]
-            _add_clip(builder, [f"{name}/{file.name}" for file in files], files, masks)
-    content = builder.as_json()
-    if not content["videos"]:
+        files = _frame_files(src / "images" / name)
+        files = files[round(start * len(files)) : round(end * len(files))]
+        masks = _read_masks(src, name, files, source)
+        step = clip_length or max(len(files), 1)
+        for first in range(0, len(files), step):
+            videos.append(_clip(name, files[first : first + step], masks))
+    if not videos:
         raise InputError(f"{src}: no frame lies between {start:g} and {end:g} of a sequence")
-    return write_video_set(dst, content, coco_json=coco_json)
+    description = f"MOTS, frames {start:g} to {end:g} of each sequence"
+    video_set = labelled_video_set(videos, description, CLASS_NAMES)
+    return write_video_set(dst, video_set, coco_json=coco_json)
 
 
 def _check(start: float, end: float, clip_length: int | None, source: str | None) -> None:
@@ -108,10 +110,6 @@ def _frame_files(folder: Path) -> list[Path]:
     if len(numbered) < len(files):
         raise InputError(f"{folder}: two files have the same frame number")
     return [numbered[number] for number in sorted(numbered)]
-
-
-def _part(files: list[Path], start: float, end: float) -> list[Path]:
-    return files[round(start * len(files)) : round(end * len(files))]
 
 
 def _read_masks(
@@ -155,21 +153,21 @@ def _check_class(label: int, where: str) -> None:
         raise InputError(f"{where}: class {label} is none of MOTS (1 car, 2 person, 10 ignore)")
 
 
-def _add_clip(
-    builder: YouTubeVisBuilder,
-    names: list[str],
-    files: list[Path],
-    masks: dict[int, FrameMasks],
-) -> None:
+def _clip(name: str, files: list[Path], masks: dict[int, FrameMasks]) -> LabelledVideo:
+    """Consecutive frames of a sequence; ``masks`` are those of the sequence by frame number."""
     height, width = image_size(files[0])
     shown = [masks.get(int(file.stem), {}) for file in files]
     for file, frame in zip(files, shown, strict=True):
         for rle in frame.values():
             rows, columns = rle["size"]
             check_same_size((rows, columns), (height, width), "its sequence", f"masks of {file}")
-    builder.add_video(names, height, width)
+    tracks, crowds = [], []
     for number in sorted({number for frame in shown for number in frame}):
+        track = [frame.get(number) for frame in shown]
         label = number // IDS_PER_CLASS
-        crowd = label == IGNORE_CLASS
-        class_index = CLASS_NAMES.index("person") if crowd else label - 1
-        builder.add_track(class_index, [frame.get(number) for frame in shown], crowd=crowd)
+        if label == IGNORE_CLASS:
+            crowds.append(("person", track))
+        else:
+            tracks.append((CLASS_NAMES[label - 1], track))
+    names = [f"{name}/{file.name}" for file in files]
+    return LabelledVideo(names, height, width, tracks, crowds)
