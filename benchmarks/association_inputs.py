@@ -27,7 +27,7 @@ from queryinst_vis.inference.detector import Detector, Embedding
 from queryinst_vis.inference.optimize import optimize_for_inference
 from queryinst_vis.masks import InstanceMask
 from queryinst_vis.models.postprocess import select_queries
-from queryinst_vis.models.queryinst import QueryInst, pick_queries
+from queryinst_vis.models.queryinst import QueryInst, gather_rows
 from queryinst_vis.models.suppression import suppress_boxes, suppress_masks
 from queryinst_vis.structures import Detections
 from queryinst_vis.utils.files import atomic_path
@@ -153,7 +153,7 @@ def _detect_in_set(
                     config.inference.max_per_image,
                     one_label_per_query=True,
                 )
-                [queries] = pick_queries(last.queries, [chosen])
+                [queries] = gather_rows(last.queries, [chosen])
                 content = {name: getattr(detections, name) for name in CACHED}
                 found[video.id].append({**content, "queries": queries.float().cpu()})
                 progress.advance()

@@ -16,12 +16,9 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from statistics import median
-from unittest.mock import patch
 
 import torch
 from rich.console import Console
@@ -32,8 +29,7 @@ from torch import Tensor
 from queryinst_vis.benchmark.inputs import endless_batches, obtain_weights, render_clip
 from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.inference.detector import Detector
-from queryinst_vis.models import roi
-from queryinst_vis.models.cpu import inference_form
+from queryinst_vis.models.cpu.forms import Forms
 from queryinst_vis.models.cpu.inference_form import to_inference_form
 from queryinst_vis.models.mask_head import MaskHead
 from queryinst_vis.models.queryinst import QueryInst
@@ -41,58 +37,39 @@ from queryinst_vis.video.reader import VideoReader
 
 TOLERANCE = 1e-2  # pixels
 
-Variant = tuple[QueryInst, Callable[[], AbstractContextManager]]
+SWITCHED_OFF = {
+    "the whole pyramid": Forms(lazy_pyramid=False),
+    "batch norms not folded": Forms(fold_norms=False),
+    "plain 3x3 convolutions": Forms(winograd=False),
+    "linear layers not packed": Forms(packed=False),
+    "torchvision's RoIAlign": Forms(roi_align=False),
+}
+
+
+def make_variants(model: QueryInst) -> dict[str, QueryInst]:
+    """The model in the form in which ``track`` runs it, and without one or all of the steps."""
+    variants = {"as track runs it": to_inference_form(copy.deepcopy(model))}
+    for name, forms in SWITCHED_OFF.items():
+        variants[name] = to_inference_form(copy.deepcopy(model), forms=forms)
+    variants["masks of every class"] = with_masks_of_every_class(
+        to_inference_form(copy.deepcopy(model))
+    )
+    plain = copy.deepcopy(model).requires_grad_(False)
+    variants["none of the steps"] = with_masks_of_every_class(plain)
+    return variants
+
+
+def with_masks_of_every_class(model: QueryInst) -> QueryInst:
+    """The model, whose last mask head predicts the masks of all classes and takes one."""
+    head = model.mask_heads[-1]
+    head.predict = partial(predict_every_class, head)
+    return model
 
 
 def predict_every_class(head: MaskHead, refined: Tensor, labels: Tensor | None = None) -> Tensor:
-    """``MaskHead.predict`` by masks of all classes, of which one is taken."""
+    """``MaskHead.predict`` by way of the masks of all classes."""
     masks = head.predictor(head.upsample(refined).relu())
     return masks if labels is None else masks[torch.arange(len(labels)), labels]
-
-
-whole_pyramid = partial(patch.object, QueryInst, "_readable_features", QueryInst.extract_features)
-their_roi_align = partial(patch.object, roi, "has_bags", lambda device, samples: False)
-every_class = partial(patch.object, MaskHead, "predict", predict_every_class)
-
-
-def without_packing(model: QueryInst) -> QueryInst:
-    """The inference form with PyTorch's linear layers."""
-    with patch.object(inference_form, "can_pack", lambda layer, dtype: False):
-        return to_inference_form(model)
-
-
-def without_winograd(model: QueryInst) -> QueryInst:
-    """The inference form with PyTorch's 3x3 convolutions."""
-    with patch.object(inference_form, "can_transform", lambda conv, dtype: False):
-        return to_inference_form(model)
-
-
-def without_folding(model: QueryInst) -> QueryInst:
-    """The inference form with its batch norms."""
-    with patch.object(inference_form, "fold_batch_norms", lambda model: None):
-        return to_inference_form(model)
-
-
-def make_variants(model: QueryInst) -> dict[str, Variant]:
-    """By name: a model, and the surroundings in which it computes."""
-    ready = to_inference_form(copy.deepcopy(model))
-    return {
-        "as track runs it": (ready, nullcontext),
-        "the whole pyramid": (ready, whole_pyramid),
-        "batch norms of their own": (without_folding(copy.deepcopy(model)), nullcontext),
-        "plain 3x3 convolutions": (without_winograd(copy.deepcopy(model)), nullcontext),
-        "linear layers not packed": (without_packing(copy.deepcopy(model)), nullcontext),
-        "torchvision's RoIAlign": (ready, their_roi_align),
-        "masks of every class": (ready, every_class),
-        "none of the steps": (model.requires_grad_(False), without_any),
-    }
-
-
-@contextmanager
-def without_any() -> Iterator[None]:
-    """The whole pyramid, torchvision's RoIAlign and masks of every class together."""
-    with whole_pyramid(), their_roi_align(), every_class():
-        yield
 
 
 def main() -> int:
@@ -120,11 +97,9 @@ def main() -> int:
             boxes = []
             # in any order: whoever follows another model finds the caches cold
             for name in order.sample(list(variants), len(variants)):
-                variant, surroundings = variants[name]
-                with surroundings():
-                    start = time.perf_counter()
-                    (found,) = Detector(variant, config).detect_frames(frame)
-                    times[name].append(time.perf_counter() - start)
+                start = time.perf_counter()
+                (found,) = Detector(variants[name], config).detect_frames(frame)
+                times[name].append(time.perf_counter() - start)
                 boxes.append(found.boxes)
             difference = max(difference, *((b - boxes[0]).abs().max().item() for b in boxes))
     table = Table("", "median ms", "saved by the step", title=f"{arguments.model}, a frame")

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.cpu import lazy_pyramid
-from queryinst_vis.models.cpu.lazy_pyramid import TILE, LazyPyramid
+from queryinst_vis.models.cpu.forms import Forms, replace_roi_and_fpn
+from queryinst_vis.models.cpu.lazy_pyramid import TILE, LazyFPN, LazyPyramid
+from queryinst_vis.models.cpu.roi_align import CpuRoIExtractor
 from queryinst_vis.models.cpu.winograd import WinogradConv2d
 from queryinst_vis.models.neck import FPN
 from queryinst_vis.models.roi import RoIExtractor
@@ -50,12 +52,13 @@ def test_boxes_read_the_same_whatever_was_read_before(pyramid, drawn):
     fpn, levels = pyramid
     lazy, whole = LazyPyramid(fpn, levels), fpn(levels)
     boxes = torch.tensor([[x, y, x + w, y + h] for x, y, w, h in drawn]).reshape(-1, 4)
-    extract = RoIExtractor(7)
-    for some in (boxes[::2], boxes):  # the second time some tiles are there already
-        split = [some[: len(some) // 2], some[len(some) // 2 :]]
-        with _fresh_memory_is_nan():
-            pooled = extract(lazy, split)
-        assert_equal_to_rounding(pooled, extract(whole, split))
+    for by_vectors in (True, False):
+        extract = CpuRoIExtractor(RoIExtractor(7), by_vectors)
+        for some in (boxes[::2], boxes):  # the second time some tiles are there already
+            split = [some[: len(some) // 2], some[len(some) // 2 :]]
+            with _fresh_memory_is_nan():
+                pooled = extract(lazy, split)
+            assert_equal_to_rounding(pooled, extract(whole, split))
 
 
 @torch.inference_mode()
@@ -69,7 +72,8 @@ def test_tiles_by_winograd_are_those_of_the_whole_map(pyramid):
         torch.tensor([[10.0, 20, 60, 90], [-20, 200, 50, 300]]),
         torch.tensor([[40.0, 40, 90, 200]]),
     ]
-    pooled = RoIExtractor(7)(LazyPyramid(fpn, levels), boxes)
+    extract = CpuRoIExtractor(RoIExtractor(7))
+    pooled = extract(LazyPyramid(fpn, levels), boxes)
     assert_equal_to_rounding(pooled, RoIExtractor(7)(fpn(levels), boxes))
 
 
@@ -116,6 +120,7 @@ def test_a_whole_level_can_be_had_at_any_time(pyramid):
     assert len(lazy) == 4
     for ours, theirs in zip(lazy, whole, strict=True):
         assert_equal_to_rounding(ours, theirs)
+    assert [size[0] for size in lazy.sizes] == [level.shape[2] for level in lazy[:]]
 
 
 @torch.no_grad()
@@ -127,15 +132,34 @@ def test_a_cheap_level_is_computed_as_a_whole(pyramid, monkeypatch):
     assert_equal_to_rounding(read, fpn(levels)[0])
 
 
-def test_inference_equals_the_plain_path():
-    """With gradients enabled the model computes every level; the answers are the same."""
+@pytest.mark.parametrize("roi_align", [True, False])
+def test_a_model_with_a_lazy_pyramid_gives_what_it_gave(roi_align):
     torch.manual_seed(0)
     model = build_model(tiny_config()).eval()
     images, sizes = torch.randn(2, 3, 96, 128), [(96, 128), (90, 100)]
     plain = model(images, sizes)
+    replace_roi_and_fpn(model, Forms(roi_align=roi_align))
     with torch.no_grad():
         lazy = model(images, sizes)
-    assert isinstance(plain.features, list) and isinstance(lazy.features, LazyPyramid)
+    assert isinstance(lazy.features, LazyPyramid)
     for ours, theirs in zip(lazy.stages, plain.stages, strict=True):
         assert_equal_to_rounding(ours.boxes, theirs.boxes)
         assert_equal_to_rounding(ours.class_logits, theirs.class_logits)
+
+
+@pytest.mark.parametrize("reason", ["training", "gradients"])
+def test_maps_are_whole_where_gradients_may_be_wanted(pyramid, reason):
+    """In training also without gradient: such maps may be read with gradient later."""
+    fpn, levels = pyramid
+    lazy = LazyFPN(fpn).train(reason == "training")
+    with torch.set_grad_enabled(reason == "gradients"):
+        maps = lazy(levels)
+    assert isinstance(maps, list)
+    fpn.eval()
+    for ours, theirs in zip(maps, fpn(levels), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_the_names_of_parameters_stay(pyramid):
+    fpn, _ = pyramid
+    assert list(LazyFPN(fpn).state_dict()) == list(fpn.state_dict())

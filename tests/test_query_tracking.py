@@ -1,5 +1,6 @@
 """What needs more than boxes to be tracked: the detector's own queries, and QueryTrack's head."""
 
+import copy
 import json
 import re
 import warnings
@@ -21,7 +22,7 @@ from queryinst_vis.inference.detector import Detector
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.losses.criterion import Criterion
 from queryinst_vis.models.build import build_model
-from queryinst_vis.models.cpu.lazy_pyramid import LazyPyramid
+from queryinst_vis.models.cpu.training_form import to_training_form
 from queryinst_vis.models.postprocess import detect
 from queryinst_vis.structures import Batch, Target
 from queryinst_vis.training import evaluate as evaluation
@@ -235,12 +236,19 @@ def test_a_training_step_reaches_head_and_queries(query_track_model, both_ways):
     assert query_track_model.queries.grad.any(), "through q* of the key frame"
 
 
-def test_maps_made_without_gradient_are_whole_before_others_read_them(query_track_model):
-    images = pairs().images
-    for mode, kind in ((True, list), (False, LazyPyramid)):
-        with torch.no_grad():
-            output = query_track_model.train(mode)(images, [(HEIGHT, WIDTH)] * len(images))
-        assert isinstance(output.features, kind)
+def test_the_cpu_form_trains_alike(query_track_model):
+    """Maps of the reference are made without gradient, and read with gradient."""
+    losses, gradients = [], []
+    for model in (query_track_model, to_training_form(copy.deepcopy(query_track_model))):
+        model.zero_grad()
+        loss = step_of(model)(pairs())["track"]
+        loss.backward()
+        losses.append(loss.detach())
+        gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-5)
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, expected in gradients[0].items():
+        assert (gradients[1][name] - expected).norm() <= 1e-2 * expected.norm() + 1e-6, name
 
 
 def test_the_reference_takes_part_without_gradient(query_track_model):

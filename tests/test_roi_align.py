@@ -1,12 +1,12 @@
-"""Our RoIAlign on the CPU is torchvision's, forwards and backwards."""
+"""RoIAlign over all levels, and its form for CPUs: as torchvision's, forwards and backwards."""
 
 import pytest
 import torch
 import torchvision
 from torch.testing import assert_close
 
+from queryinst_vis.models.cpu.roi_align import CpuRoIExtractor, pool, sampling_points
 from queryinst_vis.models.roi import RoIExtractor, assign_levels
-from queryinst_vis.models.roi_align import fill_bags, has_bags, pool_bags
 from tests.closeness import assert_equal_to_rounding
 
 HEIGHT, WIDTH, SCALE = 24, 40, 0.25
@@ -26,7 +26,14 @@ def roi_align(feature, rois, size, samples):
     """Of boxes that all read this map."""
     scales = torch.full((len(rois),), SCALE, dtype=rois.dtype)
     sizes = torch.tensor([feature.shape[2:]]).expand(len(rois), 2)
-    return pool_bags(feature, *fill_bags(rois, scales, sizes, size, samples))
+    return pool(feature, *sampling_points(rois, scales, sizes, size, samples))
+
+
+def for_cpus(*arguments):
+    return CpuRoIExtractor(RoIExtractor(*arguments))
+
+
+both_forms = pytest.mark.parametrize("form", [RoIExtractor, for_cpus])
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -46,39 +53,34 @@ def test_values_and_gradients_equal_torchvisions(size, samples, layout):
     assert_close(ours.grad, theirs.grad, rtol=0, atol=1e-12)
 
 
-def test_adaptive_sampling_is_torchvisions():
-    assert not has_bags(torch.device("cpu"), samples=0)
+@both_forms
+def test_adaptive_sampling_is_torchvisions(form):
     feature, rois = torch.randn(2, 3, HEIGHT, WIDTH), random_rois(9)
     rois = rois[rois[:, 0].argsort(stable=True)]
-    extract = RoIExtractor(7, sampling_ratio=0)
+    extract = form(7, 0)
     expected = torchvision.ops.roi_align(feature, rois, 7, SCALE, 0, aligned=True)
     assert torch.equal(extract([feature], [rois[:5, 1:], rois[5:, 1:]]), expected)
 
 
-def test_accelerators_keep_torchvisions():
-    assert not has_bags(torch.device("cuda"), samples=2)
-    assert has_bags(torch.device("cpu"), samples=2)
-
-
-def test_half_precision_maps_do_not_round_the_boxes():
+@both_forms
+def test_half_precision_maps_do_not_round_the_boxes(form):
     feature = torch.arange(WIDTH * 4.0).expand(1, 1, 8, -1)  # a ramp: values tell positions
     boxes = [torch.tensor([[301.0, 4, 309, 20]])]
-    fine, coarse = (
-        RoIExtractor(2)([feature.to(kind)], boxes) for kind in (torch.float32, torch.bfloat16)
-    )
+    fine, coarse = (form(2)([feature.to(kind)], boxes) for kind in (torch.float32, torch.bfloat16))
     assert coarse.dtype == torch.bfloat16
     # one box side is 2 map pixels; bfloat16 coordinates near 301 are 2 input pixels apart
     assert_close(coarse.float(), fine, rtol=2**-8, atol=0)
 
 
+@both_forms
 @pytest.mark.parametrize("samples", [0, 2])
-def test_maps_of_any_sizes_are_each_pooled_as_alone(samples):
+def test_maps_of_any_sizes_are_each_pooled_as_alone(form, samples):
     torch.manual_seed(0)
     levels = [torch.randn(2, 3, *size) for size in ((31, 47), (16, 24), (8, 11), (5, 6))]
     rois = random_rois(40)
     rois[:, 3:] += 5 * (rois[:, 3:] - rois[:, 1:3])  # some large enough for the coarsest map
     boxes = [rois[rois[:, 0] == image, 1:] for image in range(2)]
-    pooled = RoIExtractor(7, samples)(levels, boxes)
+    pooled = form(7, samples)(levels, boxes)
     chosen = assign_levels(torch.cat(boxes), 4)
     image = torch.arange(2).repeat_interleave(20)[:, None].float()
     rois = torch.cat((image, torch.cat(boxes)), dim=1)
@@ -90,19 +92,21 @@ def test_maps_of_any_sizes_are_each_pooled_as_alone(samples):
         assert_equal_to_rounding(pooled[row], expected[0])
 
 
-def test_boxes_keep_their_order_over_levels():
+@both_forms
+def test_boxes_keep_their_order_over_levels(form):
     levels = [torch.full((2, 3, 128 // 2**k, 128 // 2**k), float(k)) for k in range(4)]
     sides = torch.tensor([200.0, 30, 500, 100, 120, 20])
     boxes = torch.stack([torch.zeros(6), torch.zeros(6), sides, sides], dim=1)
-    pooled = RoIExtractor(1)(levels, [boxes[:4], boxes[4:]])
+    pooled = form(1)(levels, [boxes[:4], boxes[4:]])
     assert (
         pooled.flatten(1)[:, 0].tolist() == assign_levels(boxes, 4).tolist() == [1, 0, 3, 0, 1, 0]
     )
 
 
-def test_no_boxes_give_an_empty_result_in_the_graph():
+@both_forms
+def test_no_boxes_give_an_empty_result_in_the_graph(form):
     levels = [torch.randn(1, 4, 16, 16, requires_grad=True) for _ in range(2)]
-    pooled = RoIExtractor(7)(levels, [torch.zeros(0, 4)])
+    pooled = form(7)(levels, [torch.zeros(0, 4)])
     assert pooled.shape == (0, 4, 7, 7)
     pooled.sum().backward()
     assert levels[1].grad.abs().sum() == 0

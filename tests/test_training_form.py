@@ -11,7 +11,17 @@ from torch import nn
 
 from queryinst_vis.losses.criterion import Criterion
 from queryinst_vis.models.build import build_model
-from queryinst_vis.models.cpu.training_form import FoldedConv, depthwise_5x5, to_training_form
+from queryinst_vis.models.cpu import training_form
+from queryinst_vis.models.cpu.forms import Forms
+from queryinst_vis.models.cpu.lazy_pyramid import LazyPyramid
+from queryinst_vis.models.cpu.roi_align import CpuRoIExtractor
+from queryinst_vis.models.cpu.training_form import (
+    FoldedConv,
+    convolution_backward_works,
+    depthwise_5x5,
+    to_training_form,
+)
+from queryinst_vis.models.roi import RoIExtractor
 from queryinst_vis.structures import Batch, Target
 from queryinst_vis.training.launch import choose_precision
 from queryinst_vis.training.recipe import settle_precision
@@ -71,6 +81,22 @@ def test_losses_and_gradients_stay(backbone, frozen_stages):
             assert error < 1e-2, name
 
 
+def test_roi_align_is_that_for_cpus_and_the_pyramid_lazy_between_steps():
+    model = to_training_form(build()[0])
+    extractors = [m for m in model.modules() if isinstance(m, RoIExtractor)]
+    assert extractors and all(isinstance(m, CpuRoIExtractor) for m in extractors)
+    images = torch.randn(1, 3, 64, 64)
+    for training, kind in ((True, list), (False, LazyPyramid)):
+        with torch.no_grad():
+            assert isinstance(model.train(training).extract_features(images), kind)
+
+
+def test_forms_can_be_switched_off():
+    model = to_training_form(build()[0], Forms(False, False, False))
+    kinds = (FoldedConv, CpuRoIExtractor)
+    assert not any(isinstance(module, kinds) for module in model.modules())
+
+
 def test_states_of_both_forms_are_interchangeable():
     plain, _ = build()
     folded = to_training_form(copy.deepcopy(plain))
@@ -125,6 +151,19 @@ def test_gradients_of_5x5_depthwise_convolutions(stride, layout):
         strict=True,
     ):
         torch.testing.assert_close(found, expected)
+
+
+def test_without_the_operator_the_plain_convolution_is_used(monkeypatch):
+    """As in another version of PyTorch, where it is missing or wants other arguments."""
+    x, weight, bias = torch.randn(1, 3, 9, 9), torch.randn(3, 1, 5, 5), torch.randn(3)
+    weight.requires_grad_()
+    assert "Depthwise5x5" in depthwise_5x5(x, weight, bias, (1, 1)).grad_fn.name()
+    monkeypatch.setattr(training_form, "_backward", lambda *arguments: torch.ops.aten.missing)
+    convolution_backward_works.cache_clear()
+    plain = depthwise_5x5(x, weight, bias, (1, 1))
+    convolution_backward_works.cache_clear()
+    assert "Depthwise5x5" not in plain.grad_fn.name()
+    assert torch.equal(plain, F.conv2d(x, weight, bias, groups=3))
 
 
 def test_convolutions_follow_autocast():

@@ -77,5 +77,6 @@ def test_a_models_large_convolutions_are_such():
     model = build_model(config)
     assert not any(isinstance(module, WinogradConv2d) for module in model.modules())
     to_inference_form(model)
-    assert all(isinstance(conv, WinogradConv2d) for conv in model.neck.output_convs)
+    outputs = [block[0] for block in model.neck.pyramid.layer_blocks]
+    assert all(isinstance(conv, WinogradConv2d) for conv in outputs)
     assert any(isinstance(module, WinogradConv2d) for module in model.mask_heads[-1].modules())

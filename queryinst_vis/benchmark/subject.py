@@ -71,7 +71,7 @@ class Subject:
     def extract_features(self, images: Tensor) -> list[Tensor]:
         """Backbone and the whole FPN, of which ``detect`` may leave out what no box reads."""
         with self._autocast():
-            return self._model.extract_features(images)
+            return list(self._model.extract_features(images))
 
     @torch.inference_mode()
     def detect(self, images: Tensor, image_sizes: list[tuple[int, int]]) -> list[Detections]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
 from timm.layers import Format
+from timm.models import FeatureInfo
 from torch import Tensor, nn
 
 from queryinst_vis.errors import InputError
@@ -50,15 +52,17 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         self.body = _create_body(name, drop_path, pretrained)
-        self.channels: list[int] = self.body.feature_info.channels()
-        self.norms = nn.ModuleList()
-        if getattr(self.body, "output_fmt", Format.NCHW) == Format.NHWC:
-            self.norms.extend(nn.LayerNorm(channels) for channels in self.channels)
+        info = _feature_info(self.body)
+        self.channels: list[int] = info.channels()
+        is_channels_last = getattr(self.body, "output_fmt", Format.NCHW) == Format.NHWC
+        self.norms = nn.ModuleList(
+            nn.LayerNorm(channels) for channels in self.channels if is_channels_last
+        )
         for stage in deformable_stages:
             make_deformable(self.body, stage, name)
         self.norm_eval = norm_eval
         if frozen_stages:
-            self._freeze(self.body.feature_info.module_name()[frozen_stages - 1])
+            self._freeze(info.module_name()[frozen_stages - 1])
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """``(B, 3, H, W)`` images to four maps ``(B, C_l, H / s, W / s)``."""
@@ -93,7 +97,7 @@ class Backbone(nn.Module):
 
 
 def _create_body(name: str, drop_path: float, pretrained: bool) -> nn.Module:
-    options: dict[str, bool | float] = dict(ANY_SIZE) if name.startswith("swin") else {}
+    options: dict[str, Any] = dict(ANY_SIZE) if name.startswith("swin") else {}
     if drop_path:
         options["drop_path_rate"] = drop_path
     indices = _level_indices(name, options)
@@ -106,6 +110,14 @@ def _create_body(name: str, drop_path: float, pretrained: bool) -> nn.Module:
     )
 
 
+def _feature_info(model: nn.Module) -> FeatureInfo:
+    """What timm says about the feature maps of a model that was built with ``features_only``."""
+    info = model.feature_info
+    if not isinstance(info, FeatureInfo):
+        raise TypeError(f"expected the FeatureInfo of timm, got {type(info).__name__}")
+    return info
+
+
 def _weights_of_the_paper(name: str) -> str:
     """A timm name with the tag of torchvision's weights, where there are any.
 
@@ -115,7 +127,7 @@ def _weights_of_the_paper(name: str) -> str:
     return tagged if timm.is_model_pretrained(tagged) else name
 
 
-def _level_indices(name: str, options: dict[str, bool | float]) -> list[int]:
+def _level_indices(name: str, options: dict[str, Any]) -> list[int]:
     """Positions of the wanted strides among the feature maps of a timm model."""
     try:
         with torch.device("meta"):
@@ -125,7 +137,7 @@ def _level_indices(name: str, options: dict[str, bool | float]) -> list[int]:
         raise InputError(
             f"model.backbone.name '{name}': timm cannot build it ({reason})"
         ) from error
-    reductions = model.feature_info.reduction()
+    reductions = _feature_info(model).reduction()
     missing = [stride for stride in STRIDES if stride not in reductions]
     if missing:
         raise InputError(

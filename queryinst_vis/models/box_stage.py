@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from queryinst_vis.models.boxes import apply_deltas
@@ -45,7 +47,7 @@ class BoxStage(QueryStage):
         self.box_layers = _hidden_layers(channels, box_layers)
         self.box_predictor = nn.Linear(channels, 4)
 
-    def forward(self, features: list[Tensor], boxes: Tensor, queries: Tensor) -> StageOutput:
+    def forward(self, features: Sequence[Tensor], boxes: Tensor, queries: Tensor) -> StageOutput:
         """Refine boxes and queries once.
 
         Args:
@@ -56,8 +58,8 @@ class BoxStage(QueryStage):
         q_star = self.attend(queries)
         roi_features = self.roi(features, list(boxes.detach()))
         enhanced = self.dynamic_conv(q_star.flatten(0, 1), roi_features).flatten(1)
-        news = self.projection_norm(self.projection(enhanced)).relu().view_as(q_star)
-        refined = self.update(q_star, news)
+        roi_update = self.projection_norm(self.projection(enhanced)).relu().view_as(q_star)
+        refined = self.update(q_star, roi_update)
         deltas = self.box_predictor(self.box_layers(refined))
         return StageOutput(
             class_logits=self.class_predictor(self.class_layers(refined)),

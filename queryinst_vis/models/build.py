@@ -1,4 +1,4 @@
-"""From a Config to a QueryInst: the only room of models/ that knows the configuration."""
+"""From a Config to a QueryInst: the only module of models/ that knows the configuration."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from torch import Tensor, nn
 from torchvision.ops import DeformConv2d
 
@@ -9,13 +11,13 @@ from queryinst_vis.errors import InputError
 
 
 class ModulatedDeformConv(DeformConv2d):
-    """A convolution that learns where to read, and how much of it (DCNv2).
+    """A convolution with learned offsets and modulation of its taps (DCNv2).
 
-    It begins as the very convolution it replaces, apart from a constant factor: no offsets, and
-    a modulation of one half everywhere.
+    It starts as the convolution that it replaces, apart from a constant factor: offsets are zero,
+    and the modulation is one half everywhere.
 
     Args:
-        conv: the convolution whose place and weight it takes.
+        conv: the convolution whose weight it takes over.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -30,12 +32,12 @@ class ModulatedDeformConv(DeformConv2d):
             bias=False,
         )
         self.weight = conv.weight
-        taps = conv.kernel_size[0] * conv.kernel_size[1]
+        channels = 3 * prod(self.kernel_size)  # every tap has two offsets and a modulation
         self.offset = nn.Conv2d(
-            conv.in_channels, 3 * taps, conv.kernel_size, conv.stride, conv.padding, conv.dilation
+            conv.in_channels, channels, self.kernel_size, self.stride, self.padding, self.dilation
         )
-        nn.init.zeros_(self.offset.weight)
-        nn.init.zeros_(self.offset.bias)
+        for parameter in self.offset.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to ``(B, C', H', W')``."""

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from queryinst_vis.models.dynamic_conv import DynamicConv
 from queryinst_vis.models.roi import RoIExtractor
 
-NORMS = {
+NORMS: dict[str, Callable[[int], nn.Module]] = {
     "BN": nn.BatchNorm2d,
     "SyncBN": nn.SyncBatchNorm,
     # 8 groups divide every width in use; GN does not drift on a handful of positive RoIs
     "GN": lambda channels: nn.GroupNorm(8, channels),
-    "none": nn.Identity,
+    "none": lambda channels: nn.Identity(),
 }
 
 
 class MaskHead(nn.Module):
-    """RoIAlign -> DynConv(mask) reading q* -> convs -> deconv -> one mask per class.
+    """RoIAlign -> DynConv(mask) conditioned on q* -> convs -> deconv -> one mask per class.
 
     Args:
         channels: C, width of queries and features.
@@ -53,7 +55,7 @@ class MaskHead(nn.Module):
         self.predictor = nn.Conv2d(channels, num_classes, kernel_size=1)
 
     def enhance(self, roi_features: Tensor, queries: Tensor) -> Tensor:
-        """x_mask* of eq. 3: the features of each RoI as its query reads them.
+        """x_mask* of eq. 3: RoI features after the dynamic convolution of their queries.
 
         Args:
             roi_features: ``(R, C, s, s)`` as ``self.roi`` pools them.
@@ -89,8 +91,9 @@ class MaskHead(nn.Module):
         features = self.upsample(refined).relu()
         if labels is None:
             return self.predictor(features)
-        weights, bias = self.predictor.weight[labels].flatten(1), self.predictor.bias[labels]
-        return torch.einsum("rchw,rc->rhw", features, weights) + bias[:, None, None]
+        weight = self.predictor.weight[labels].flatten(1)
+        bias = self.predictor.get_parameter("bias")[labels]
+        return torch.einsum("rchw,rc->rhw", features, weight) + bias[:, None, None]
 
 
 def _conv_norm_relu(channels: int, norm: str, kernel_size: int) -> nn.Sequential:

@@ -1,28 +1,31 @@
-"""Queries or an attention of their own for masks, where little is shared (Table 6)."""
+"""Separate queries or self-attention for masks (paper Table 6)."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from queryinst_vis.models.box_stage import BoxStage
 from queryinst_vis.models.mask_head import MaskHead
+from queryinst_vis.models.modules import module_list
 from queryinst_vis.models.query_stage import QueryStage
 
 
 class MaskQueries(nn.Module):
-    """What the mask heads of all stages read, where they do not share with boxes (paper 3.4).
+    """The queries that mask heads read, where they are not those of the boxes (paper 3.4).
 
-    The published model shares both and needs none of this. How mask queries of their own are
-    updated is not published: here by the pooled output of DynConv(mask) on the stage's refined
-    boxes, and then as box queries are by that of DynConv(box).
+    The published model shares both queries and attention and does not need this module. The paper
+    does not say how separate mask queries are updated: here by the average of DynConv(mask)'s
+    output on the stage's refined boxes, in the way that box queries are by that of DynConv(box).
 
     Args:
         num_queries, channels: N and C.
         num_stages: S.
         num_heads, ffn_channels: of attentions and updates.
-        share_query: read the box queries; else N learned queries of their own.
-        share_attention: attend with the box stages' weights; else with weights of their own.
+        share_query: read the box queries; else N separate learned queries.
+        share_attention: attend with the box stages' weights; else with separate weights.
     """
 
     def __init__(
@@ -38,7 +41,7 @@ class MaskQueries(nn.Module):
         super().__init__()
         self.share_attention = share_attention
         self.queries = None if share_query else nn.Parameter(torch.randn(num_queries, channels))
-        self.stages = nn.ModuleList(
+        self.stages = module_list(
             QueryStage(
                 channels,
                 num_heads,
@@ -55,9 +58,14 @@ class MaskQueries(nn.Module):
         return (box_stage if self.share_attention else self.stages[index]).attend(queries)
 
     def update(
-        self, index: int, mask_head: MaskHead, features: list[Tensor], boxes: Tensor, q_star: Tensor
+        self,
+        index: int,
+        mask_head: MaskHead,
+        features: Sequence[Tensor],
+        boxes: Tensor,
+        q_star: Tensor,
     ) -> Tensor:
-        """Queries of their own for the next stage, ``(B, N, C)``.
+        """The separate queries of the next stage, ``(B, N, C)``.
 
         Args:
             index: of the stage that was just run; not the last.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from queryinst_vis.models.queryinst import QueryInst, QueryInstOutput, pick_queries
+from queryinst_vis.models.queryinst import QueryInst, QueryInstOutput, gather_rows
 from queryinst_vis.models.suppression import suppress_boxes, suppress_masks
 from queryinst_vis.structures import Detections, Embedding
 
@@ -60,7 +60,7 @@ def detect(
             for pick, boxes in zip(picks, last.boxes, strict=True)
         ]
     queries = [query for query, _, _ in picks]
-    boxes = pick_queries(last.boxes, queries)
+    boxes = gather_rows(last.boxes, queries)
     labels = [label for _, label, _ in picks]
     masks = _mask_logits(model, output, queries, labels, one_label_per_query)
     embeddings = _embed(model, output, queries, embedding)
@@ -140,10 +140,10 @@ def _embed(
     """``(K, D)`` embeddings of the K chosen queries of each image, or None for each."""
     last = output.stages[-1]
     if embedding == "query":
-        return [queries.float() for queries in pick_queries(last.queries, picks)]
+        return [queries.float() for queries in gather_rows(last.queries, picks)]
     if embedding is None or model.track_head is None:
         return [None] * len(picks)
-    boxes, q_star = pick_queries(last.boxes, picks), pick_queries(last.q_star, picks)
+    boxes, q_star = gather_rows(last.boxes, picks), gather_rows(last.q_star, picks)
     embeddings = model.track_head(output.features, boxes, q_star).float()
     return list(embeddings.split([len(pick) for pick in picks]))
 

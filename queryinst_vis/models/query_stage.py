@@ -1,4 +1,4 @@
-"""How queries attend to each other and how they are updated, the same for boxes and masks."""
+"""Self-attention and update of queries, the same for boxes and masks."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from torch import Tensor, nn
 
 
 class QueryStage(nn.Module):
-    """Self-attention before, and residual update and FFN behind a dynamic convolution.
+    """Self-attention before a dynamic convolution, residual update and FFN after it.
 
     Args:
         channels: C.
         num_heads: heads of the self-attention.
         ffn_channels: hidden width of the feed-forward network.
-        attends: has a self-attention; without one, ``attend`` is another stage's.
-        updates: has an update; without one, no later stage reads these queries.
+        attends: False leaves out the self-attention; ``attend`` of another stage is called.
+        updates: False leaves out the update, where no later stage reads the queries.
     """
 
     def __init__(
@@ -36,11 +36,16 @@ class QueryStage(nn.Module):
             self.ffn_norm = nn.LayerNorm(channels)
 
     def attend(self, queries: Tensor) -> Tensor:
-        """``(B, N, C)`` queries to q*, the attended queries that dynamic convolutions read."""
+        """``(B, N, C)`` queries to q*, the attended queries that condition dynamic convolutions."""
         attended = self.attention(queries, queries, queries, need_weights=False)[0]
         return self.attention_norm(queries + attended)
 
-    def update(self, q_star: Tensor, news: Tensor) -> Tensor:
-        """``(B, N, C)`` queries for what follows, from q* and the dynamic convolution's news."""
-        refined = self.query_norm(q_star + news)
+    def update(self, q_star: Tensor, roi_update: Tensor) -> Tensor:
+        """Queries of the next stage, ``(B, N, C)``.
+
+        Args:
+            q_star: ``(B, N, C)`` attended queries.
+            roi_update: ``(B, N, C)`` what the dynamic convolution makes of their RoIs.
+        """
+        refined = self.query_norm(q_star + roi_update)
         return self.ffn_norm(refined + self.ffn(refined))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from queryinst_vis.models.backbone import Backbone
 from queryinst_vis.models.box_stage import BoxStage
 from queryinst_vis.models.boxes import initial_boxes
-from queryinst_vis.models.cpu.lazy_pyramid import LazyPyramid
 from queryinst_vis.models.mask_head import MaskHead
 from queryinst_vis.models.mask_queries import MaskQueries
+from queryinst_vis.models.modules import module_list
 from queryinst_vis.models.neck import FPN
 from queryinst_vis.models.track_head import TrackHead
 from queryinst_vis.structures import StageOutput
@@ -20,31 +22,31 @@ from queryinst_vis.structures import StageOutput
 
 @dataclass
 class QueryInstOutput:
-    """Output of every stage, and the FPN maps that mask and track heads read."""
+    """Output of every stage, and the FPN maps P2..P5 that mask and track heads pool from."""
 
     stages: list[StageOutput]
-    features: list[Tensor] | LazyPyramid
+    features: Sequence[Tensor]
 
 
 class QueryInst(nn.Module):
     """Instances as queries (paper section 3, Fig. 2 c).
 
     Args:
-        backbone: a module with ``.channels`` that gives four maps at strides 4..32.
+        backbone: gives four maps at strides 4..32.
         neck: FPN over these maps.
-        proposals: ``(N, 4)`` where the learned boxes start, (cx, cy, w, h) in fractions.
+        proposals: ``(N, 4)`` initial learned boxes, (cx, cy, w, h) as fractions of the image.
         channels: C.
         stages: box stages, applied one after the other.
-        mask_heads: one per stage; at inference only the last is used, but for the variants in
-            which all of them work for it.
+        mask_heads: one per stage; inference uses the last, and in some variants the others
+            through it.
         track_head: for video, or None.
-        mask_queries: where masks do not share queries and attention with boxes (Table 6).
+        mask_queries: separate queries or attention for masks (Table 6), or None.
         mask_flow: the features of every mask head flow into the next (Table 4).
     """
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         neck: FPN,
         proposals: Tensor,
         channels: int,
@@ -59,28 +61,28 @@ class QueryInst(nn.Module):
         self.neck = neck
         self.proposals = nn.Parameter(proposals)
         self.queries = nn.Parameter(torch.randn(len(proposals), channels))
-        self.stages = nn.ModuleList(stages)
-        self.mask_heads = nn.ModuleList(mask_heads)
+        self.stages = module_list(stages)
+        self.mask_heads = module_list(mask_heads)
         self.track_head = track_head
         self.mask_queries = mask_queries
         self.mask_flow = mask_flow
         self._initialise_heads()
 
-    def extract_features(self, images: Tensor) -> list[Tensor]:
+    def extract_features(self, images: Tensor) -> Sequence[Tensor]:
         """``(B, 3, H, W)`` normalised images (sides divisible by 32) to P2..P5."""
         return self.neck(self.backbone(images))
 
     def forward(
         self, images: Tensor, image_sizes: list[tuple[int, int]] | Tensor
     ) -> QueryInstOutput:
-        """Run the detector; masks and embeddings are asked for afterwards.
+        """Run the box stages; ``mask_logits`` and the track head follow for chosen queries.
 
         Args:
             images: ``(B, 3, H, W)`` normalised, padded at right and bottom.
             image_sizes: ``(height, width)`` of each image without padding; a ``(B, 2)`` tensor
                 where they are an input of a traced graph.
         """
-        features = self._readable_features(images)
+        features = self.extract_features(images)
         boxes = initial_boxes(self.proposals, image_sizes)
         queries = self.queries.expand(len(images), -1, -1)
         outputs: list[StageOutput] = []
@@ -90,25 +92,13 @@ class QueryInst(nn.Module):
             # boxes are detached between stages, queries are not
             boxes, queries = output.boxes.detach(), output.queries
         if self.mask_queries is not None:
-            outputs = self._separate_mask_queries(features, outputs)
+            outputs = self._with_mask_queries(self.mask_queries, features, outputs)
         return QueryInstOutput(outputs, features)
 
-    def _readable_features(self, images: Tensor) -> list[Tensor] | LazyPyramid:
-        """P2..P5, at inference on a CPU only as far as boxes will read them.
-
-        Elsewhere the shapes that follow from the boxes would cost more than they save. And in
-        training, maps made without gradient may be read with gradient later (QueryTrack).
-        """
-        whole = self.training or torch.is_grad_enabled() or torch.compiler.is_compiling()
-        if whole or images.device.type != "cpu":
-            return self.extract_features(images)
-        return LazyPyramid(self.neck, self.backbone(images))
-
-    def _separate_mask_queries(
-        self, features: list[Tensor] | LazyPyramid, outputs: list[StageOutput]
+    def _with_mask_queries(
+        self, own: MaskQueries, features: Sequence[Tensor], outputs: list[StageOutput]
     ) -> list[StageOutput]:
-        """The stages' outputs with the q* of mask queries; boxes do not depend on them."""
-        own = self.mask_queries
+        """The stages' outputs with the q* of the separate mask queries; boxes stay as they are."""
         batch = len(outputs[0].boxes)
         queries = (self.queries if own.queries is None else own.queries).expand(batch, -1, -1)
         separated = []
@@ -128,27 +118,36 @@ class QueryInst(nn.Module):
         picks: list[Tensor],
         labels: Tensor | None = None,
     ) -> Tensor:
-        """Masks of chosen queries by the mask head of a stage (-1: the last).
+        """Masks of chosen queries, by the mask head of a stage (-1: the last).
 
         Args:
-            stage: whose refined boxes and mask head.
+            stage: index of the mask head and of the refined boxes that it pools from.
             output: of ``forward``.
             picks: B tensors ``(R_b,)``, the chosen queries of each image.
-            labels: ``(sum R_b,)``, the class that each mask is asked for; None: all of them.
+            labels: ``(sum R_b,)``, the one class of each mask; None: masks of all classes.
 
         Returns:
             ``(sum R_b, K, 28, 28)`` logits inside the boxes, image after image;
             ``(sum R_b, 28, 28)`` for given labels.
         """
         stage %= len(self.stages)
-        boxes = pick_queries(output.stages[stage].boxes.detach(), picks)
+        boxes = gather_rows(output.stages[stage].boxes.detach(), picks)
         roi_features = self.mask_heads[stage].roi(output.features, boxes)
-        refined = None
-        for index in range(0 if self.mask_flow else stage, stage + 1):
-            head, q_star = self.mask_heads[index], output.stages[index].mask_q_star
-            enhanced = head.enhance(roi_features, torch.cat(pick_queries(q_star, picks)))
-            refined = head.refine(enhanced, refined)
-        return self.mask_heads[stage].predict(refined, labels)
+        q_stars = [torch.cat(gather_rows(each.mask_q_star, picks)) for each in output.stages]
+        return self.mask_heads[stage].predict(self._refine(stage, roi_features, q_stars), labels)
+
+    def _refine(self, stage: int, roi_features: Tensor, q_stars: list[Tensor]) -> Tensor:
+        """``(R, C, s, s)`` features of a stage's mask head, ready to predict masks from.
+
+        Args:
+            stage: index of the mask head.
+            roi_features: ``(R, C, s, s)``.
+            q_stars: ``(R, C)`` of every stage.
+        """
+        head, previous = self.mask_heads[stage], None
+        if self.mask_flow and stage > 0:
+            previous = self._refine(stage - 1, roi_features, q_stars)
+        return head.refine(head.enhance(roi_features, q_stars[stage]), previous)
 
     def strip_training_heads(self) -> QueryInst:
         """Drop the mask heads that only training uses: all but the last (paper 4.2)."""
@@ -156,7 +155,7 @@ class QueryInst(nn.Module):
         if self.mask_flow or own_queries:
             return self  # here the last head's features or queries come through the others
         for index in range(len(self.mask_heads) - 1):
-            self.mask_heads[index] = nn.Identity()
+            self.set_submodule(f"mask_heads.{index}", nn.Identity())
         return self
 
     def _initialise_heads(self) -> None:
@@ -170,6 +169,6 @@ class QueryInst(nn.Module):
             nn.init.constant_(stage.class_predictor.bias, -math.log(99))
 
 
-def pick_queries(values: Tensor, picks: list[Tensor]) -> list[Tensor]:
+def gather_rows(values: Tensor, picks: Sequence[Tensor]) -> list[Tensor]:
     """The chosen rows of each image of ``(B, N, ...)`` values."""
     return [image[rows] for image, rows in zip(values, picks, strict=True)]

@@ -1,4 +1,4 @@
-"""Non-maximum suppression: of detections that overlap too much, only the strongest stays."""
+"""Non-maximum suppression of boxes and of masks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torchvision.ops import batched_nms
 from queryinst_vis.structures import Detections
 
 OVERLAPS = ("boxes", "masks")
-"""What ``inference.nms_overlap`` may be."""
+"""The values of ``inference.nms_overlap``."""
 
 
 def suppress_boxes(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -> Tensor:
@@ -36,9 +36,9 @@ def suppress_masks(detections: Detections, threshold: float, class_agnostic: boo
     """
     rles = detections.rles()
     overlaps = np.reshape(coco_mask.iou(rles, rles, [0] * len(rles)), (len(rles), len(rles)))
-    duplicates = torch.from_numpy(overlaps) > threshold
+    duplicates = overlaps > threshold
     if not class_agnostic:
-        labels = detections.labels.cpu()
+        labels = detections.labels.numpy(force=True)
         duplicates &= labels[:, None] == labels[None, :]
     kept: list[int] = []
     for row in range(len(detections)):

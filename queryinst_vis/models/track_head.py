@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from queryinst_vis.models.dynamic_conv import DynamicConv
+from queryinst_vis.models.modules import module_list
 from queryinst_vis.models.roi import RoIExtractor
 
 
@@ -39,11 +42,11 @@ class TrackHead(nn.Module):
     ) -> None:
         super().__init__()
         self.extract = RoIExtractor(roi_size, sampling_ratio)
-        self.reads_queries = dynamic_channels is not None
-        if self.reads_queries:
+        self.dynamic_conv: DynamicConv | None = None
+        if dynamic_channels is not None:
             self.dynamic_conv = DynamicConv(in_channels, dynamic_channels)
-            nn.init.xavier_uniform_(self.dynamic_conv.kernel_layer.weight)  # as all of its kind
-        self.fcs = nn.ModuleList(
+            nn.init.xavier_uniform_(self.dynamic_conv.kernel_layer.weight)  # as in other heads
+        self.fcs = module_list(
             [
                 nn.Linear(in_channels * roi_size**2, hidden_channels),
                 nn.Linear(hidden_channels, embedding_channels),
@@ -55,7 +58,10 @@ class TrackHead(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(
-        self, features: list[Tensor], boxes: list[Tensor], q_star: list[Tensor] | None = None
+        self,
+        features: Sequence[Tensor],
+        boxes: Sequence[Tensor],
+        q_star: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """Embed the boxes of B images.
 
@@ -67,12 +73,22 @@ class TrackHead(nn.Module):
 
         Returns:
             ``(sum n_i, D)`` embeddings, image after image.
+
+        Raises:
+            ValueError: QueryTrack's head, and no ``q_star``.
         """
         roi_features = self.extract(features, boxes)
-        if self.reads_queries:
-            enhanced = self.dynamic_conv(torch.cat(q_star), roi_features)
+        if self.dynamic_conv is not None:
+            if q_star is None:
+                raise ValueError("QueryTrack's head needs q_star, the queries of the boxes")
+            enhanced = self.dynamic_conv(torch.cat(list(q_star)), roi_features)
             roi_features = enhanced.transpose(1, 2).reshape(roi_features.shape)
         return self.embed(roi_features)
+
+    @property
+    def reads_queries(self) -> bool:
+        """Whether this is QueryTrack's head."""
+        return self.dynamic_conv is not None
 
     def embed(self, roi_features: Tensor) -> Tensor:
         """``(R, C, s, s)`` features of R boxes to ``(R, D)`` embeddings."""

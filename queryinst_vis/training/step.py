@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from queryinst_vis.losses.criterion import Criterion
 from queryinst_vis.losses.matcher import Match
 from queryinst_vis.losses.track import track_loss, track_targets
-from queryinst_vis.models.queryinst import QueryInst, QueryInstOutput, pick_queries
+from queryinst_vis.models.queryinst import QueryInst, QueryInstOutput, gather_rows
 from queryinst_vis.models.track_head import TrackHead, similarity_logits
 from queryinst_vis.structures import Batch, Target
 
@@ -142,7 +142,7 @@ def _key_queries(
 
 def _matched(values: Tensor, matches: list[Match]) -> list[Tensor]:
     """The rows of the matched queries in each image of ``(B, N, ...)`` values."""
-    return pick_queries(values, [match.queries for match in matches])
+    return gather_rows(values, [match.queries for match in matches])
 
 
 def _track_loss(head: TrackHead, key: _Instances, reference: _Instances) -> Tensor:

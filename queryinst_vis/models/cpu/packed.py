@@ -1,32 +1,53 @@
-"""Linear layers whose weights lie as oneDNN reads them on this CPU."""
+"""Linear layers whose weights are stored in the order in which oneDNN reads them on this CPU."""
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+MIN_WEIGHTS = 2**18
+"""Smaller matrices stay in the cache and gain nothing."""
 
 
 def can_pack(layer: nn.Linear, dtype: torch.dtype) -> bool:
-    """Whether packing pays, and this PyTorch has the operators and this CPU the instructions.
+    """Whether a linear layer can be packed here, and gains by it.
 
     Where few rows meet many weights, as in query heads, PyTorch's own layer takes three times as
-    long as reading the weights does; weights that stay in the cache gain nothing.
+    long as reading the weights does.
     """
-    operators = torch.ops.mkldnn
-    if (
-        layer.weight.device.type != "cpu"
-        or layer.weight.numel() < 2**18
-        or not torch.backends.mkldnn.is_available()
-        or not hasattr(operators, "_reorder_linear_weight")
-    ):
+    weight = layer.weight
+    return weight.device.type == "cpu" and weight.numel() >= MIN_WEIGHTS and packing_works(dtype)
+
+
+@cache
+def packing_works(dtype: torch.dtype) -> bool:
+    """Whether this PyTorch's private operators give a linear layer's results on this CPU.
+
+    Found out by trying: builds of PyTorch may lack the operators, have other signatures of them,
+    or be without the instructions that a type needs.
+    """
+    if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
         return False
-    return dtype == torch.float32 or (
-        dtype == torch.bfloat16 and operators._is_mkldnn_bf16_supported()
-    )
+    layer = nn.utils.skip_init(nn.Linear, 16, 16)
+    inputs = torch.linspace(-1, 1, 32).view(2, 16)
+    try:
+        if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            return False
+        with torch.no_grad():
+            layer.weight.copy_(torch.linspace(-0.1, 0.1, 256).view(16, 16))
+            layer.bias.copy_(inputs[0])
+            packed = PackedLinear(layer, dtype)(inputs)
+            expected = F.linear(inputs, layer.weight, layer.bias)
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return packed.dtype == dtype and torch.allclose(packed.float(), expected, atol=0.05)
 
 
 class PackedLinear(nn.Module):
-    """A linear layer for inference, by the operators to which ``torch.compile`` turns such layers.
+    """A linear layer for inference, by the operators that ``torch.compile`` uses for such layers.
 
     Args:
         layer: whose weights are copied.

@@ -1,10 +1,13 @@
-"""The form of a model that trains on a CPU: the same losses and gradients from less work.
+"""The form of a model for training on CPUs: the same losses and gradients from less work.
 
-A frozen batch norm is an affine map, so it folds into the convolution before it, with gradient for
-both. Parameters keep their names: states and weights of either form load into the other.
+A frozen batch norm is an affine map, so it folds into the convolution before it, with gradients
+for both. Parameters keep their names: checkpoints of either form load into the other.
 """
 
 from __future__ import annotations
+
+from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,29 +15,28 @@ from timm.layers import Conv2dSame
 from timm.layers.padding import pad_same
 from torch import Tensor, nn
 
-from queryinst_vis.models.cpu.inference_form import convs_with_norms, replace_module
+from queryinst_vis.models.cpu.forms import Forms, replace_roi_and_fpn
+from queryinst_vis.models.cpu.inference_form import find_convs_with_norms
 from queryinst_vis.models.queryinst import QueryInst
 
 
-def to_training_form(model: QueryInst) -> QueryInst:
-    """Fold the backbone's frozen batch norms, and store convolutions channels last.
+def to_training_form(model: QueryInst, forms: Forms = Forms()) -> QueryInst:  # noqa: B008 (frozen)
+    """Replace modules by those that train faster on a CPU, and store convolutions channels last.
 
     Args:
-        model: changed in place and left in evaluation mode. Batch norms that are being trained
-            (``model.backbone.norm_eval=false``) stay as they are.
+        model: on a CPU; changed in place and left in evaluation mode. Batch norms that are being
+            trained (``model.backbone.norm_eval=false``) stay as they are.
+        forms: the replacements that may be used; ``winograd`` and ``packed`` are for inference.
     """
-    model.eval()  # looking for the pairs must not move running statistics
-    if model.backbone.norm_eval:
-        for conv_name, norm_name in list(convs_with_norms(model)):
-            if norm_name.startswith("backbone."):
-                _fold(model, conv_name, norm_name)
+    model.eval()  # the probe run must not change running statistics
+    if forms.fold_norms and model.backbone.norm_eval:
+        for pair in find_convs_with_norms(model):
+            if pair.norm_name.startswith("backbone."):
+                norm = FoldedNorm(pair.norm)
+                model.set_submodule(pair.norm_name, norm)
+                model.set_submodule(pair.conv_name, FoldedConv(pair.conv, norm))
+    replace_roi_and_fpn(model, forms)
     return model.to(memory_format=torch.channels_last)
-
-
-def _fold(model: QueryInst, conv_name: str, norm_name: str) -> None:
-    norm = FoldedNorm(model.get_submodule(norm_name))
-    replace_module(model, norm_name, norm)
-    replace_module(model, conv_name, FoldedConv(model.get_submodule(conv_name), norm))
 
 
 class FoldedNorm(nn.Module):
@@ -43,6 +45,9 @@ class FoldedNorm(nn.Module):
     Args:
         norm: frozen; timm's hold the activation that follows.
     """
+
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
         super().__init__()
@@ -76,7 +81,7 @@ class FoldedConv(nn.Module):
         self.dilation, self.groups = conv.dilation, conv.groups
         self.kernel_size = conv.kernel_size
         self.pads_as_tensorflow = isinstance(conv, Conv2dSame)
-        self._norm = (norm,)  # in a tuple: its tensors belong to another name
+        self._norm = (norm,)  # in a tuple: its parameters are registered under its own name
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to the norm's result, before its activation."""
@@ -85,20 +90,20 @@ class FoldedConv(nn.Module):
         bias = shift if self.bias is None else shift + self.bias * scale
         padding = self.padding
         if self.pads_as_tensorflow:
-            x, padding = pad_same(x, self.kernel_size, self.stride, self.dilation), 0
-        if self._is_depthwise_5x5() and weight.requires_grad:
-            x = x if padding == 0 else F.pad(x, (padding[1],) * 2 + (padding[0],) * 2)
+            x = pad_same(x, list(self.kernel_size), list(self.stride), list(self.dilation))
+            padding = (0, 0)
+        if self._is_depthwise_5x5() and weight.requires_grad and not isinstance(padding, str):
+            x = x if not any(padding) else F.pad(x, (padding[1],) * 2 + (padding[0],) * 2)
             return depthwise_5x5(x, weight, bias, self.stride)
         return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
 
     def _is_depthwise_5x5(self) -> bool:
         same_channels = self.groups == len(self.weight) and self.weight.shape[1] == 1
-        plain = self.dilation == (1, 1) and not isinstance(self.padding, str)
-        return same_channels and plain and self.kernel_size == (5, 5)
+        return same_channels and self.dilation == (1, 1) and self.kernel_size == (5, 5)
 
 
-def depthwise_5x5(x: Tensor, weight: Tensor, bias: Tensor, stride: tuple[int, int]) -> Tensor:
-    """A depthwise convolution without padding, whose weights get their gradient faster.
+def depthwise_5x5(x: Tensor, weight: Tensor, bias: Tensor, stride: tuple[int, ...]) -> Tensor:
+    """A depthwise convolution without padding, whose weight gradient is computed faster.
 
     oneDNN has fast kernels for the weight gradient of 3x3 depthwise convolutions only; that of
     5x5 takes up to ten times as long per weight. Four shifted 3x3 windows cover the 5x5 taps.
@@ -109,21 +114,39 @@ def depthwise_5x5(x: Tensor, weight: Tensor, bias: Tensor, stride: tuple[int, in
         bias: ``(C,)``.
         stride: of rows and columns.
     """
+    if not convolution_backward_works():
+        return F.conv2d(x, weight, bias, stride, groups=len(weight))
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight, bias = (tensor.to(dtype) for tensor in (x, weight, bias))
     return _Depthwise5x5.apply(x, weight, bias, stride)
 
 
+@cache
+def convolution_backward_works() -> bool:
+    """Whether PyTorch's internal operator gives the gradients of a convolution, found by trying.
+
+    Its signature is not part of PyTorch's documented interface.
+    """
+    ones = torch.ones(1, 1, 3, 3)
+    try:
+        found = _backward(torch.full((1, 1, 1, 1), 2.0), ones, ones, (1, 1), 1)
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return torch.equal(found, 2 * ones)
+
+
 class _Depthwise5x5(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, stride: tuple[int, int]) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: tuple[int, ...]
+    ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride = stride
         return F.conv2d(x, weight, bias, stride, groups=len(weight))
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
         x, weight = ctx.saved_tensors
         of_x = None
         if ctx.needs_input_grad[0]:
@@ -143,7 +166,7 @@ class _Depthwise5x5(torch.autograd.Function):
 
 
 def _backward(
-    gradient: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, int], index: int
+    gradient: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, ...], index: int
 ) -> Tensor:
     """Gradient of a depthwise convolution without padding for its input (0) or weight (1)."""
     wanted = [position == index for position in range(3)]

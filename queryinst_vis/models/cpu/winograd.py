@@ -49,8 +49,15 @@ class WinogradConv2d(nn.Module):
         padding: rows and columns of zeros around the input; 0 or 1, equal.
     """
 
+    _weight: Tensor
+    _inputs: Tensor
+    _outputs: Tensor
+    _bias: Tensor | None
+
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
+        if isinstance(conv.padding, str):
+            raise ValueError(f"padding '{conv.padding}': must be given in pixels")
         self.in_channels, self.out_channels = conv.in_channels, conv.out_channels
         self.kernel_size, self.padding = conv.kernel_size, conv.padding
         filters, inputs, outputs = (

@@ -1,0 +1,169 @@
+"""RoIAlign for CPUs: whole feature vectors at a time, and the boxes of all levels together.
+
+torchvision's CPU kernel walks channel by channel, in one thread, and copies a channels-last map
+first. RoIAlign is a weighted sum of pixels: here ``embedding_bag`` weighs and adds the feature
+vectors of each bin's pixels, with vector instructions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from queryinst_vis.models.cpu.lazy_pyramid import LazyPyramid
+from queryinst_vis.models.roi import RoIExtractor, assign_levels, rows_by_level, to_rois
+
+
+class CpuRoIExtractor(RoIExtractor):
+    """A ``RoIExtractor`` that pools faster on a CPU, and has lazy levels computed where it reads.
+
+    Args:
+        extractor: the module whose place it takes.
+        by_vectors: False pools with torchvision's kernel, as adaptive sampling
+            (``sampling_ratio`` 0) always does.
+    """
+
+    def __init__(self, extractor: RoIExtractor, by_vectors: bool = True) -> None:
+        super().__init__(extractor.roi_size, extractor.sampling_ratio, extractor.finest_stride)
+        self.by_vectors = by_vectors and extractor.sampling_ratio > 0
+
+    def forward(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
+        """As ``RoIExtractor``; ``features`` may be a ``LazyPyramid``."""
+        rois = to_rois(boxes)
+        levels = assign_levels(rois[:, 1:], len(features))
+        by_level = rows_by_level(levels, len(features))
+        if self.by_vectors:
+            scales = 1 / (self.finest_stride * 2.0**levels)
+            sizes = torch.tensor(_map_sizes(features))[levels]
+            points, weights = sampling_points(
+                rois, scales, sizes, self.roi_size, self.sampling_ratio
+            )
+        pooled = []
+        for level, rows in by_level:
+            feature = self._read(features, level, rois[rows])
+            if self.by_vectors:
+                pooled.append(pool(feature, points[rows], weights[rows]))
+            else:
+                pooled.append(self.pool(feature, rois[rows], level))
+        return torch.cat(pooled)[torch.cat([rows for _, rows in by_level]).argsort()]
+
+    def _read(self, features: Sequence[Tensor], level: int, rois: Tensor) -> Tensor:
+        """The map of a level, which has to be right only where these boxes read it."""
+        if isinstance(features, LazyPyramid):
+            return features.around(level, rois, 1 / (self.finest_stride * 2**level))
+        return features[level]
+
+
+def _map_sizes(features: Sequence[Tensor]) -> list[torch.Size]:
+    """Height and width of every map; a lazy pyramid need not compute them for that."""
+    if isinstance(features, LazyPyramid):
+        return features.sizes
+    return [feature.shape[2:] for feature in features]
+
+
+def sampling_points(
+    rois: Tensor, scales: Tensor, sizes: Tensor, size: int, samples: int
+) -> tuple[Tensor, Tensor]:
+    """The pixels that bins read: in each bin 2 x samples rows of 2 x samples columns.
+
+    Boxes are not rounded, but shifted by half a pixel (torchvision's ``aligned``).
+
+    Args:
+        rois: ``(R, 5)`` float, image index and xyxy in input pixels; no gradient flows to them.
+        scales: ``(R,)`` pixels of the box's map per input pixel.
+        sizes: ``(R, 2)`` int64 height and width of the box's map.
+        size: s, bins per side.
+        samples: n, per bin and side.
+
+    Returns:
+        ``(R, s * s, 4 n * n)`` int64 rows of the map's ``(B * H * W, C)`` vectors, and their
+        weights.
+    """
+    corners = rois.detach()[:, 1:].unflatten(1, (2, 2)).flip(2) * scales[:, None, None] - 0.5
+    pixels, weights = _taps(corners[:, 0], corners[:, 1], sizes, size, samples)
+    image = rois[:, 0].long().view(-1, 1, 1, 1, 1)
+    height, width = sizes.view(-1, 2, 1, 1, 1, 1).unbind(dim=1)
+    # (R, row of bins, column of bins, row in the bin, column in the bin)
+    rows, columns = pixels[:, 0, :, None, :, None], pixels[:, 1, None, :, None, :]
+    points = (image * height + rows) * width + columns
+    shares = weights[:, 0, :, None, :, None] * weights[:, 1, None, :, None, :]
+    shape = (len(rois), size**2, (2 * samples) ** 2)
+    return points.reshape(shape), shares.reshape(shape)
+
+
+def pool(feature: Tensor, points: Tensor, weights: Tensor) -> Tensor:
+    """The weighted sums of the pixels that the bins of R boxes read.
+
+    Args:
+        feature: ``(B, C, H, W)``, the map of these boxes.
+        points, weights: ``(R, s * s, 4 n * n)`` of these boxes, by ``sampling_points``.
+
+    Returns:
+        ``(R, C, s, s)`` in the map's precision.
+    """
+    pixels = feature.permute(0, 2, 3, 1).flatten(0, 2)
+    shares = weights.flatten(0, 1).to(pixels.dtype)
+    sum_rows = _SumRows.apply if pixels.requires_grad else _sum_rows
+    pooled = sum_rows(pixels, points.flatten(0, 1), shares)
+    size = round(points.shape[1] ** 0.5)
+    return pooled.view(len(points), size, size, feature.shape[1]).permute(0, 3, 1, 2)
+
+
+def _sum_rows(pixels: Tensor, points: Tensor, weights: Tensor) -> Tensor:
+    """``(bins, C)`` weighted sums of rows of ``(pixels, C)``."""
+    return F.embedding_bag(points, pixels, per_sample_weights=weights, mode="sum")
+
+
+class _SumRows(torch.autograd.Function):
+    """``_sum_rows`` with a gradient for the pixels, in a third of PyTorch's time.
+
+    PyTorch sorts the rows first, to add up those of one pixel, of which there are few here.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, pixels: Tensor, points: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(points, weights)
+        ctx.shape, ctx.dtype = pixels.shape, pixels.dtype
+        return _sum_rows(pixels, points, weights)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        points, weights = ctx.saved_tensors
+        # bfloat16 is too coarse to add up in
+        wide = torch.promote_types(ctx.dtype, torch.float32)
+        parts = weights.to(wide)[..., None] * gradient.to(wide)[:, None]
+        of_pixels = torch.zeros(ctx.shape, dtype=wide, device=gradient.device)
+        of_pixels.index_add_(0, points.flatten(), parts.flatten(0, 1))
+        return of_pixels.to(ctx.dtype), None, None
+
+
+def _taps(
+    low: Tensor, high: Tensor, limits: Tensor, size: int, samples: int
+) -> tuple[Tensor, Tensor]:
+    """What bins read along both axes: bilinear interpolation at each sample.
+
+    Args:
+        low, high: ``(R, 2)`` ends of the box sides, y and x, in map pixels, 0 being the first
+            pixel's centre.
+        limits: ``(R, 2)`` pixels of the map.
+        size, samples: as for ``sampling_points``.
+
+    Returns:
+        ``(R, 2, size, 2 * samples)`` int64 pixels, and their weights. Samples in the outermost
+        pixel's outer half take its value; those more than a pixel outside of the map are 0.
+    """
+    steps = (torch.arange(size * samples, device=low.device, dtype=low.dtype) + 0.5) / samples
+    points = low[..., None] + steps * ((high - low) / size)[..., None]
+    limits = limits[..., None].to(points.dtype)
+    inside = (points >= -1) & (points <= limits)
+    points = points.nan_to_num(0).clamp(min=0).minimum(limits - 1)
+    first = points.floor()
+    share = points - first
+    pixels = torch.stack((first, (first + 1).minimum(limits - 1)), dim=-1).long()
+    weights = torch.stack((1 - share, share), dim=-1) * inside[..., None] / samples
+    shape = (*low.shape, size, 2 * samples)
+    return pixels.view(shape), weights.view(shape)
