@@ -1,11 +1,32 @@
-"""The handful of names that ``import queryinst_vis`` offers."""
+"""The names that ``import queryinst_vis`` offers, as a stranger and their editor meet them."""
 
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
 import re
+import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import queryinst_vis
+from queryinst_vis import Detections, Detector, InputError
+from queryinst_vis.checkpoints.weights import save_weights
+from queryinst_vis.models import build
+from queryinst_vis.utils.images import read_image
+from tests.tiny import draw_frame, tiny_config
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+# Names
 
 
 def test_every_public_name_is_there():
@@ -20,6 +41,259 @@ def test_other_names_are_not():
 
 
 def test_the_version_is_that_of_the_package():
-    project = Path(__file__).parents[1] / "pyproject.toml"
+    project = ROOT / "pyproject.toml"
     version = re.search(r"^version = \"(.+)\"$", project.read_text(), re.MULTILINE)[1]
     assert queryinst_vis.__version__ == version
+
+
+def test_an_editor_and_python_import_the_same_things():
+    """The imports for type checkers name what ``__getattr__`` imports on first use."""
+    tree = ast.parse(Path(queryinst_vis.__file__).read_text())
+    (for_types,) = [node.body for node in tree.body if isinstance(node, ast.If)]
+    seen = {alias.name: node.module for node in for_types for alias in node.names}
+    assert set(seen) == set(queryinst_vis.__all__)
+    for name, module in seen.items():
+        assert getattr(importlib.import_module(module), name) is getattr(queryinst_vis, name)
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import sys, queryinst_vis; print({'torch', 'numpy', 'cv2'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("set()", "")
+
+
+# What is installed
+
+
+def test_the_wheel_holds_types_weights_and_every_module(tmp_path):
+    if importlib.util.find_spec("setuptools") is None:
+        pytest.skip("setuptools is not installed")
+    project = tmp_path / "project"
+    shutil.copytree(
+        ROOT / "queryinst_vis", project / "queryinst_vis", ignore=shutil.ignore_patterns("__pyc*")
+    )
+    for name in ("pyproject.toml", "setup.py", "README.md"):
+        shutil.copy(ROOT / name, project)
+    code = "from setuptools.build_meta import build_wheel; build_wheel('.')"
+    built = subprocess.run(
+        [sys.executable, "-c", code], cwd=project, capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stderr
+    (wheel,) = project.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    kinds = ("*.py", "*.safetensors", "*.md", "py.typed")
+    package = project / "queryinst_vis"
+    wanted = {str(path.relative_to(project)) for kind in kinds for path in package.rglob(kind)}
+    assert "queryinst_vis/py.typed" in wanted and wanted <= names
+
+
+# Detector
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    config = tiny_config()
+    save_weights(path, build.build_model(config), config)
+    return path
+
+
+@pytest.fixture(scope="module")
+def detector(weights):
+    return Detector.from_pretrained(weights, "cpu", ["inference.score_threshold=0"])
+
+
+def assert_same(found: Detections, expected: Detections):
+    assert len(found) == len(expected) > 0
+    assert found.image_size == expected.image_size
+    for name in ("boxes", "scores", "labels", "mask_logits"):
+        assert (getattr(found, name) == getattr(expected, name)).all(), name
+
+
+def test_a_path_an_array_and_a_pil_image_are_the_same_image(detector, tmp_path):
+    Image.fromarray(draw_frame(0)).save(tmp_path / "photo.png")
+    expected = detector.detect(draw_frame(0))
+    assert isinstance(expected, Detections) and expected.image_size == (64, 96)
+    for image in (str(tmp_path / "photo.png"), tmp_path / "photo.png"):
+        assert_same(detector.detect(image), expected)
+    with Image.open(tmp_path / "photo.png") as image:
+        assert_same(detector.detect(image), expected)
+
+
+def test_pixels_are_taken_as_they_are_stored(detector, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    Image.fromarray(draw_frame(0)).save(tmp_path / "photo.jpg", exif=exif, quality=100)
+    stored = detector.detect(read_image(tmp_path / "photo.jpg"))
+    assert stored.image_size == (64, 96)
+    assert_same(detector.detect(tmp_path / "photo.jpg"), stored)
+    with Image.open(tmp_path / "photo.jpg") as image:
+        assert detector.detect(image).image_size == (64, 96)
+
+
+def test_a_grey_or_transparent_pil_image_has_three_channels(detector):
+    grey = Image.fromarray(draw_frame(0)).convert("L")
+    expected = detector.detect(np.repeat(np.asarray(grey)[..., None], 3, axis=2))
+    assert_same(detector.detect(grey), expected)
+    assert_same(detector.detect(grey.convert("RGBA")), expected)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_list_of_images_gives_a_list(detector, batch):
+    images = [draw_frame(index) for index in range(3)]
+    found = detector.detect(images, batch=batch)
+    assert isinstance(found, list) and len(found) == 3
+    for each, image in zip(found, images, strict=True):
+        alone = detector.detect(image)
+        assert each.labels.tolist() == alone.labels.tolist()
+        assert (each.boxes - alone.boxes).abs().max() < 1e-2
+    assert detector.detect([]) == []
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ("none.jpg", r"image none\.jpg: no such file"),
+        (np.zeros((4, 4), np.uint8), r"must be \(height, width, 3\) uint8 RGB, not \(4, 4\)"),
+        (np.zeros((4, 4, 3), np.float32), "must be .* uint8 RGB, not .* float32"),
+        (3, "must be a path, an array or a PIL image, not int"),
+        ([None], "must be a path, an array or a PIL image, not NoneType"),
+    ],
+)
+def test_something_else_than_an_image_is_refused(detector, image, message):
+    with pytest.raises(InputError, match=message):
+        detector.detect(image)
+
+
+def test_a_batch_of_nothing_is_refused(detector):
+    with pytest.raises(InputError, match="batch must be 1 or more, got 0"):
+        detector.detect([draw_frame(0)], batch=0)
+
+
+def test_max_size_and_overrides_reach_the_config(weights):
+    detector = Detector.from_pretrained(weights, "cpu", ["inference.max_per_image=3"], max_size=64)
+    assert (detector.config.input.test_long, detector.config.inference.max_per_image) == (64, 3)
+    assert detector.class_names == ["box", "crate"]
+
+
+def test_an_onnx_file_has_the_same_face(weights, detector, tmp_path):
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name, reason=f"{name} is not installed (pip install -e '.[onnx]')")
+    model, config = queryinst_vis.load_model(weights, "cpu", ["inference.score_threshold=0"])
+    size = (config.input.test_short, config.input.test_long)
+    queryinst_vis.export_onnx(model, config, tmp_path / "tiny.onnx", *size)
+    exported = Detector.from_pretrained(tmp_path / "tiny.onnx", "cpu")
+    assert exported.class_names == detector.class_names
+    found, expected = exported.detect(draw_frame(0)), detector.detect(draw_frame(0))
+    assert found.labels.tolist() == expected.labels.tolist()
+    assert (found.boxes - expected.boxes).abs().max() < 1e-2
+
+
+@pytest.mark.parametrize("load", ["Detector", "VideoTracker", "load_model"])
+def test_a_model_is_built_once_per_load(weights, monkeypatch, load):
+    builds = []
+    original = build.QueryInst.__init__
+
+    def count(self, *arguments, **options):
+        builds.append(self)
+        original(self, *arguments, **options)
+
+    monkeypatch.setattr(build.QueryInst, "__init__", count)
+    thing = getattr(queryinst_vis, load)
+    getattr(thing, "from_pretrained", thing)(weights, "cpu")
+    assert len(builds) == 1
+
+
+# What an editor says
+
+GOOD = """
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from typing_extensions import assert_type
+
+import queryinst_vis
+from queryinst_vis import Config, Detections, Detector, InputError, VideoTracker
+from queryinst_vis.models.queryinst import QueryInst
+
+config: Config = queryinst_vis.load_config("config.yaml", ["train.lr=1e-4"])
+assert_type(config.model.num_queries, int)
+assert_type(queryinst_vis.build_model(config), QueryInst)
+assert_type(queryinst_vis.load_model("people"), tuple[QueryInst, Config])
+queryinst_vis.train(config, Path("work"), resume=True)
+
+detector = Detector.from_pretrained("people", device="cpu", max_size=320)
+assert_type(detector, Detector)
+assert_type(detector.class_names, list[str])
+frame = np.zeros((4, 4, 3), np.uint8)
+assert_type(detector.detect("photo.jpg"), Detections)
+assert_type(detector.detect(frame), Detections)
+assert_type(detector.detect(Image.fromarray(frame)), Detections)
+paths: list[Path] = [Path("a.jpg")]
+assert_type(detector.detect(paths, batch=2), list[Detections])
+
+tracker = VideoTracker.from_pretrained(Path("people.onnx"), overrides=["tracking.rule=ocsort"])
+assert_type(tracker.update(frame), Detections)
+for shown, found in tracker.stream("street.mp4", stride=2):
+    assert_type(found, Detections)
+    shown.shape[0]
+tracker.reset()
+
+try:
+    scores: dict[str, Any] = queryinst_vis.evaluate_youtube_vis("gt.json", "results.json")
+    coco: dict[str, dict[str, Any]] = queryinst_vis.evaluate_coco("gt.json", "results.json")
+    tracks: dict[str, Any] = queryinst_vis.evaluate_tracking("gt.json", "r.json", threshold=0.3)
+except InputError as error:
+    print(error)
+
+model, _ = queryinst_vis.load_model("people")
+assert_type(queryinst_vis.export_onnx(model, config, "a.onnx", 288, 512), list[str])
+assert_type(queryinst_vis.convert_checkpoint("a.pth", "a.safetensors", report=print), str)
+assert_type(queryinst_vis.__version__, str)
+"""
+
+WRONG = {
+    "queryinst_vis.Registry": "attr-defined",
+    "queryinst_vis.Detector.from_pretrained('people').detect(3)": "call-overload",
+    "queryinst_vis.Detector.from_pretrained('people', devise='cpu')": "call-arg",
+    "queryinst_vis.VideoTracker.from_pretrained('people').update('street.mp4')": "arg-type",
+    "queryinst_vis.load_config('a.yaml').model.num_querys": "attr-defined",
+    "queryinst_vis.train('config.yaml', 'work')": "arg-type",
+    "len(queryinst_vis.Detector.from_pretrained('people').detect('a.jpg').boxs)": "attr-defined",
+}
+
+
+@pytest.fixture(scope="module")
+def check_types(tmp_path_factory):
+    """Runs mypy on a script from outside of the repository."""
+    pytest.importorskip("mypy", reason="mypy is not installed (pip install -e '.[dev]')")
+    folder = tmp_path_factory.mktemp("editor")
+
+    def run(script: str) -> str:
+        (folder / "script.py").write_text(script)
+        words = ["--config-file=", "--ignore-missing-imports", "--follow-imports=silent"]
+        words += ["--strict", "--cache-dir", ROOT / ".mypy_cache" / "editor", "script.py"]
+        done = subprocess.run(
+            [sys.executable, "-m", "mypy", *words],
+            cwd=folder,
+            env={"PATH": "/usr/bin:/bin", "MYPYPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout + done.stderr
+
+    return run
+
+
+def test_every_public_name_has_its_type(check_types):
+    assert set(queryinst_vis.__all__) <= set(re.findall(r"\w+", GOOD))
+    said = check_types(GOOD)
+    assert said.startswith("Success: no issues found"), said
+
+
+def test_wrong_uses_are_found(check_types):
+    said = check_types("\n".join(["import queryinst_vis", *WRONG]))
+    found = dict(re.findall(r"script\.py:(\d+): error: .*\[([a-z-]+)\]", said))
+    assert found == {str(line): code for line, code in enumerate(WRONG.values(), start=2)}, said

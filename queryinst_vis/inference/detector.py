@@ -300,7 +300,7 @@ def _to_array(image: ImageLike) -> np.ndarray:
     if isinstance(image, np.ndarray):
         return image
     if isinstance(image, Image.Image):
-        return np.asarray(image.convert("RGB"))
+        return np.array(image.convert("RGB"))
     if isinstance(image, str | os.PathLike):
         return read_image(Path(image))
     raise InputError(
