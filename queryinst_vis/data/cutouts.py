@@ -81,8 +81,11 @@ def draw_cutouts(
         motions: list[_Motion | None] = _draw_motions(rng) if len(frames) > 1 else [_Motion()]
         centre = rng.random()
         for inserted, frame, motion in zip(cutouts, frames, motions, strict=True):
-            if motion is not None:
-                inserted += cutter.place(frame.size, scale, centre, motion, new_id)
+            if motion is None:
+                continue
+            cutout = cutter.place(frame.size, scale, centre, motion, new_id)
+            if cutout is not None:
+                inserted.append(cutout)
     return cutouts
 
 
@@ -104,27 +107,6 @@ def _draw_motions(rng: np.random.Generator) -> list[_Motion | None]:
     if rng.random() >= _LEAVES:
         return list(motions)
     return [None if frame == absent else motion for frame, motion in enumerate(motions)]
-
-
-class _Span(NamedTuple):
-    """Where an instance lies along one axis of its image."""
-
-    centre: float  # 0..1
-    at_start: bool  # as near the image's border as if cut off by it
-    at_end: bool
-
-    @classmethod
-    def of(cls, first: float, last: float, side: int) -> _Span:
-        margin = _BORDER * side
-        return cls((first + last) / 2 / side, first <= margin, last >= side - margin)
-
-    def start(self, length: int, side: int, shift: float) -> int:
-        """First of the instance's ``length`` pixels in a frame with this ``side``."""
-        if self.at_start and not self.at_end:
-            return round(min(shift, 0))
-        if self.at_end and not self.at_start:
-            return round(side - length + max(shift, 0))
-        return round(self.centre * side - length / 2 + shift)
 
 
 @dataclass(frozen=True)
@@ -165,8 +147,8 @@ class _Cutter:
         centre: float,
         motion: _Motion,
         instance_id: int,
-    ) -> list[Cutout]:
-        """The cutout in a frame of this ``(height, width)``, or none if no mask pixel is left.
+    ) -> Cutout | None:
+        """The cutout in a frame of this ``(height, width)``; None if no mask pixel is left.
 
         Args:
             size: of the frame.
@@ -176,42 +158,47 @@ class _Cutter:
             instance_id: of the cutout.
         """
         height, width = size
-        cut = self._cut(height, width, scale * motion.growth)
-        if cut is None:
-            return []
-        pixels, mask, label = cut
-        rows, columns = pixels.shape[:2]
-        unit = (rows * columns) ** 0.5
-        down, across = self._spans(centre)
-        top = down.start(rows, height, unit * motion.down)
-        left = across.start(columns, width, unit * motion.right)
-        return [Cutout(pixels, MaskPiece(mask, top, left), label, instance_id)]
-
-    def _cut(
-        self, height: int, width: int, scale: float
-    ) -> tuple[np.ndarray, np.ndarray, int] | None:
-        """The instance's box and nothing else, as it appears in a ``height`` x ``width`` frame.
-
-        Returns:
-            ``(h, w, 3)`` image, mask and label; None if no mask pixel is left.
-        """
+        donor = self.record
         x0, y0, x1, y1 = self.box
         if x0 == x1:
             return None
-        scale *= min(height / self.record.height, width / self.record.width)
+        scale *= motion.growth
+        scale *= min(height / donor.height, width / donor.width)
         scale = min(scale, height / (y1 - y0), width / (x1 - x0))
         rows, columns = (max(round(side * scale), 1) for side in (y1 - y0, x1 - x0))
         view = View(y0, x0, y1, x1, rows, columns, self.flip, self.colour)
-        frame = apply_view(self.image, self.record, view)
-        for instance in frame.instances:
-            if instance.mask is not None:
-                return frame.image, instance.mask.pixels, instance.label
-        return None
-
-    def _spans(self, centre: float) -> tuple[_Span, _Span]:
-        """Down the image as in the donor, and across it around ``centre``."""
-        x0, y0, x1, y1 = self.box
+        frame = apply_view(self.image, donor, view)
+        mask = frame.instances[0].mask if frame.instances else None
+        if mask is None:
+            return None
         if self.flip:
-            x0, x1 = self.record.width - x1, self.record.width - x0
-        across = _Span.of(x0, x1, self.record.width)
-        return _Span.of(y0, y1, self.record.height), across._replace(centre=centre)
+            x0, x1 = donor.width - x1, donor.width - x0
+        unit = (rows * columns) ** 0.5
+        as_high = (y0 + y1) / 2 / donor.height
+        top = _start((y0, y1), donor.height, as_high, rows, height, unit * motion.down)
+        left = _start((x0, x1), donor.width, centre, columns, width, unit * motion.right)
+        piece = MaskPiece(mask.pixels, top, left)
+        return Cutout(frame.image, piece, frame.instances[0].label, instance_id)
+
+
+def _start(
+    span: tuple[int, int], donor_side: int, centre: float, length: int, side: int, shift: float
+) -> int:
+    """First of an instance's ``length`` pixels along one axis of a frame.
+
+    Args:
+        span: first and last side of the instance in the donor; where the donor's border cuts
+            off one of them, it stays at the frame's border.
+        donor_side: of the donor, in pixels.
+        centre: 0..1, of the instance in the frame.
+        length: of the instance in the frame, in pixels.
+        side: of the frame, in pixels.
+        shift: in pixels.
+    """
+    margin = _BORDER * donor_side
+    at_start, at_end = span[0] <= margin, span[1] >= donor_side - margin
+    if at_start and not at_end:
+        return round(min(shift, 0))
+    if at_end and not at_start:
+        return round(side - length + max(shift, 0))
+    return round(centre * side - length / 2 + shift)
