@@ -75,11 +75,11 @@ def _nearest(source: int, target: int) -> np.ndarray:
 
 def draw_view(rng: np.random.Generator, height: int, width: int, config: InputConfig) -> View:
     """Draw one view of a ``height`` x ``width`` image: size, flip, perhaps a crop, colours."""
-    sizing, flip = _draw_sizing_and_flip(rng, config)
+    sizing = _draw_sizing(rng, config)
     window = (0, 0, height, width)
     if rng.random() < config.crop:
         window = _draw_window(rng, height, width, config)
-    return View(*sizing(window), flip, draw_colour(rng, config.colour))
+    return sizing.view(window, draw_colour(rng, config.colour))
 
 
 def draw_pseudo_clip(
@@ -91,10 +91,10 @@ def draw_pseudo_clip(
     instances move, grow, leave and change their light. The windows' aspect, and with it the size
     of the views, flip and jitter are shared, as in pairs of real frames.
     """
-    sizing, flip = _draw_sizing_and_flip(rng, config)
+    sizing = _draw_sizing(rng, config)
     first = _draw_window(rng, height, width, config)
     windows = [first, _zoom_window(rng, height, width, first, config)]
-    return [View(*sizing(window), flip, draw_colour(rng, config.colour)) for window in windows]
+    return [sizing.view(window, draw_colour(rng, config.colour)) for window in windows]
 
 
 def canvas_size(config: InputConfig) -> tuple[int, int] | None:
@@ -104,10 +104,11 @@ def canvas_size(config: InputConfig) -> tuple[int, int] | None:
 
 @dataclass(frozen=True)
 class _Sizing:
-    """From a window of an image to the window and the size of a view.
+    """How windows of an image become views.
 
     Attributes:
         short, long: a window is resized into ``long`` x ``short`` pixels, whichever way it lies.
+        flip: mirrored left to right.
         jitter: factor on that size.
         places: 0..1, for rows and columns: what exceeds the canvas is cut off before and after
             the rest in this proportion.
@@ -116,26 +117,23 @@ class _Sizing:
 
     short: int
     long: int
+    flip: bool
     jitter: float = 1.0
     places: tuple[float, float] = (0.5, 0.5)
     canvas: tuple[int, int] | None = None
 
-    def __call__(self, window: Window) -> tuple[int, int, int, int, int, int]:
-        """The view's top, left, bottom, right, height and width."""
+    def view(self, window: Window, colour: np.ndarray | None) -> View:
+        """The view of a window, or of the part of it that the canvas holds."""
         top, left, bottom, right = window
-        size = fit_size(
+        height, width = fit_size(
             bottom - top, right - left, self.short * self.jitter, self.long * self.jitter
         )
-        if self.canvas is None:
-            return (*window, *size)
-        rows, columns = (
-            _cut_span(first, last, length, limit, place)
-            for first, last, length, limit, place in zip(
-                (top, left), (bottom, right), size, self.canvas, self.places, strict=True
-            )
-        )
-        height, width = map(min, size, self.canvas)
-        return rows[0], columns[0], rows[1], columns[1], height, width
+        if self.canvas is not None:
+            rows, columns = self.canvas
+            top, bottom = _cut_span(top, bottom, height, rows, self.places[0])
+            left, right = _cut_span(left, right, width, columns, self.places[1])
+            height, width = min(height, rows), min(width, columns)
+        return View(top, left, bottom, right, height, width, self.flip, colour)
 
 
 def _cut_span(first: int, last: int, length: int, limit: int, place: float) -> tuple[int, int]:
@@ -147,15 +145,15 @@ def _cut_span(first: int, last: int, length: int, limit: int, place: float) -> t
     return first, first + kept
 
 
-def _draw_sizing_and_flip(rng: np.random.Generator, config: InputConfig) -> tuple[_Sizing, bool]:
+def _draw_sizing(rng: np.random.Generator, config: InputConfig) -> _Sizing:
     short = config.train_short[rng.integers(len(config.train_short))]
     long = config.train_long[rng.integers(len(config.train_long))]
     flip = bool(rng.random() < config.flip)
     if not config.scale_jitter:
-        return _Sizing(short, long), flip
+        return _Sizing(short, long, flip)
     low, high = config.scale_jitter
     jitter, places = rng.uniform(low, high), (rng.random(), rng.random())
-    return _Sizing(short, long, jitter, places, canvas_size(config)), flip
+    return _Sizing(short, long, flip, jitter, places, canvas_size(config))
 
 
 def _draw_window(rng: np.random.Generator, height: int, width: int, config: InputConfig) -> Window:
