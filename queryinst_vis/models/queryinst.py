@@ -133,21 +133,18 @@ class QueryInst(nn.Module):
         stage %= len(self.stages)
         boxes = gather_rows(output.stages[stage].boxes.detach(), picks)
         roi_features = self.mask_heads[stage].roi(output.features, boxes)
-        q_stars = [torch.cat(gather_rows(each.mask_q_star, picks)) for each in output.stages]
-        return self.mask_heads[stage].predict(self._refine(stage, roi_features, q_stars), labels)
+        refined = self._refine(stage, roi_features, output, picks)
+        return self.mask_heads[stage].predict(refined, labels)
 
-    def _refine(self, stage: int, roi_features: Tensor, q_stars: list[Tensor]) -> Tensor:
-        """``(R, C, s, s)`` features of a stage's mask head, ready to predict masks from.
-
-        Args:
-            stage: index of the mask head.
-            roi_features: ``(R, C, s, s)``.
-            q_stars: ``(R, C)`` of every stage.
-        """
+    def _refine(
+        self, stage: int, roi_features: Tensor, output: QueryInstOutput, picks: list[Tensor]
+    ) -> Tensor:
+        """``(R, C, s, s)`` features of a stage's mask head, from which it predicts masks."""
         head, previous = self.mask_heads[stage], None
         if self.mask_flow and stage > 0:
-            previous = self._refine(stage - 1, roi_features, q_stars)
-        return head.refine(head.enhance(roi_features, q_stars[stage]), previous)
+            previous = self._refine(stage - 1, roi_features, output, picks)
+        q_star = torch.cat(gather_rows(output.stages[stage].mask_q_star, picks))
+        return head.refine(head.enhance(roi_features, q_star), previous)
 
     def strip_training_heads(self) -> QueryInst:
         """Drop the mask heads that only training uses: all but the last (paper 4.2)."""
