@@ -68,6 +68,16 @@ class QueryInst(nn.Module):
         self.mask_flow = mask_flow
         self._initialise_heads()
 
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return self.queries.device
+
+    @property
+    def has_track_head(self) -> bool:
+        """Whether ``track_embeddings`` gives any."""
+        return self.track_head is not None
+
     def extract_features(self, images: Tensor) -> Sequence[Tensor]:
         """``(B, 3, H, W)`` normalised images (sides divisible by 32) to P2..P5."""
         return self.neck(self.backbone(images))
@@ -145,6 +155,22 @@ class QueryInst(nn.Module):
             previous = self._refine(stage - 1, roi_features, output, picks)
         q_star = torch.cat(gather_rows(output.stages[stage].mask_q_star, picks))
         return head.refine(head.enhance(roi_features, q_star), previous)
+
+    def track_embeddings(self, output: QueryInstOutput, picks: list[Tensor]) -> Tensor | None:
+        """Embeddings of chosen queries for association, by the track head.
+
+        Args:
+            output: of ``forward``.
+            picks: B tensors ``(R_b,)``, the chosen queries of each image.
+
+        Returns:
+            ``(sum R_b, D)``, image after image; None for a model without a track head.
+        """
+        if self.track_head is None:
+            return None
+        last = output.stages[-1]
+        boxes, q_star = gather_rows(last.boxes, picks), gather_rows(last.q_star, picks)
+        return self.track_head(output.features, boxes, q_star)
 
     def strip_training_heads(self) -> QueryInst:
         """Drop the mask heads that only training uses: all but the last (paper 4.2)."""
