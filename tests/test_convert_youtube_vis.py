@@ -165,30 +165,38 @@ def changed(place, value):
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (["categories"], [], "set.json: 'categories' is empty"),
-        (["categories", 0, "id"], 1, "category id 1 occurs twice"),
-        (["videos", 0, "length"], 2, "video 7: 'length' is 2 but it lists 3 file_names"),
-        (["videos", 0, "file_names"], [], "video 7: 'file_names' must list one path per frame"),
-        (["videos", 0, "height"], 0, "video 7: a size of 80x0 pixels is not possible"),
-        (["annotations", 1, "video_id"], 8, "annotations[1]: unknown video_id 8"),
-        (["annotations", 1, "category_id"], 2, "annotations[1]: unknown category_id 2"),
+        (["categories"], [], "set.json: `categories` is empty"),
+        (["categories", 0, "id"], 1, "categories[1]: id 1 is used twice"),
+        (["videos", 0, "length"], 2, "video 7 (0a): `length` is 2 but there are 3 `file_names`"),
+        (["videos", 0, "file_names"], [], "video 7: `file_names` must list one path a frame"),
+        (["videos", 0, "height"], 0, "video 7 (0a): `height` is 0: must be a positive integer"),
+        (["annotations", 1, "video_id"], 8, "annotation 2: video_id 8 is not in the file"),
+        (["annotations", 1, "category_id"], 2, "annotation 2: category_id 2 is not in the file"),
         (["annotations", 1], "x", "annotations[1]: must be an object, is a str"),
         (
             ["annotations", 0, "segmentations"],
             None,
-            "[0]: has neither 'segmentations' nor 'bboxes'",
+            "annotation 1: has neither `segmentations` nor `bboxes`",
         ),
-        (["annotations", 0, "segmentations"], [None], "[0]: 1 segmentations for the 3 frames"),
-        (["annotations", 0, "occlusion"], ["x"], "[0]: 1 occlusion for the 3 frames of video 7"),
+        (
+            ["annotations", 0, "segmentations"],
+            [None],
+            "annotation 1: `segmentations` must have 3 entries, one a frame, has 1",
+        ),
+        (
+            ["annotations", 0, "occlusion"],
+            ["x"],
+            "annotation 1: `occlusion` must have 3 entries, one a frame, has 1",
+        ),
         (
             ["annotations", 0, "segmentations", 1],
             [[1, 2, 3]],
-            "annotations[0], frame 1: a polygon must be x, y",
+            "annotation 1, frame 1: a polygon must be x, y",
         ),
         (
             ["annotations", 0, "segmentations", 1],
             encode_rle(np.ones((4, 6))),
-            "annotations[0], frame 1: the mask is 6x4 pixels, its frame 80x48",
+            "annotation 1, frame 1: the mask is 6x4 pixels, its frame 80x48",
         ),
     ],
 )
@@ -199,7 +207,7 @@ def test_broken_files_are_refused_with_the_place(place, value, message):
 def test_videos_with_the_same_id_are_refused():
     content = ovis_content()
     content["videos"] *= 2
-    assert "video id 7 occurs twice" in refusal(repair, content, "set.json")
+    assert "videos[1]: id 7 is used twice" in refusal(repair, content, "set.json")
 
 
 def test_nothing_is_written_where_coco_cannot_be(tmp_path):

@@ -21,7 +21,7 @@ from queryinst_vis.data.copy_paste import paste
 from queryinst_vis.data.cutouts import Cutout, draw_cutouts
 from queryinst_vis.data.frames import Frame, MaskPiece, VisibleInstance, without_small
 from queryinst_vis.data.loader import TrainingSamples
-from queryinst_vis.formats.annotations import ImageRecord, Instance
+from queryinst_vis.data.records import ImageRecord, Instance
 from queryinst_vis.masks import encode_rle
 from queryinst_vis.utils.images import read_image
 

@@ -126,7 +126,7 @@ def test_the_frames_of_each_pair():
     annotations = [track(A, A, A, None, id=7), track(B, B, B, B, id=4)]
     (video,) = VideoSet(ground_truth(annotations, length=4), results)
     found = identity_coverage(video, 1)
-    assert (found.truth_ids, found.detection_ids) == ([7, 4], [0, 1])
+    assert (found.ground_truth_ids, found.detection_ids) == ([7, 4], [0, 1])
     assert found.frames.tolist() == [[2, 1], [1, 0]]
 
 
@@ -174,7 +174,7 @@ def test_consistency_and_invariance(results, seed):
 
 def _switches_by_object(video):
     switches = [switch.truth_id for switch in id_switches(video, 1)]
-    return [switches.count(truth.id) for truth in video.truths]
+    return [switches.count(truth.id) for truth in video.ground_truth]
 
 
 # The report

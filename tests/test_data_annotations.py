@@ -139,7 +139,7 @@ def test_missing_and_broken_files_are_refused(tmp_path):
     path.write_text("{", encoding="utf-8")
     assert_refused(lambda: open_dataset(config, CLASSES), str(path), "not readable as JSON")
     path.write_text("[]", encoding="utf-8")
-    assert_refused(lambda: open_dataset(config, CLASSES), str(path), "'images' or 'videos'")
+    assert_refused(lambda: open_dataset(config, CLASSES), str(path), "`images` or `videos`")
     path.write_text("{}", encoding="utf-8")
     assert_refused(lambda: open_dataset(config, CLASSES), str(path), "neither 'images'")
     assert_refused(lambda: open_dataset(DatasetConfig(), CLASSES), "data.SET.annotations=FILE")
@@ -182,30 +182,36 @@ COCO_FAULTS = {
         lambda c: c["annotations"][0].update(category_id=4),
         ["annotation 501", "category_id 4"],
     ),
-    "repeated image id": (lambda c: c["images"][1].update(id=70), ["image id 70", "twice"]),
+    "repeated image id": (
+        lambda c: c["images"][1].update(id=70),
+        ["images[1]", "id 70 is used twice"],
+    ),
     "repeated annotation id": (
         lambda c: c["annotations"][1].update(id=501),
-        ["annotation id 501", "twice"],
+        ["annotations[1]", "id 501 is used twice"],
     ),
     "repeated category id": (
         lambda c: c["categories"][1].update(id=18),
-        ["category id 18", "twice"],
+        ["categories[1]", "id 18 is used twice"],
     ),
     "repeated category name": (
         lambda c: c["categories"][1].update(name="dog"),
-        ["category name dog", "twice"],
+        ["category 3", "`name` 'dog' is used twice"],
     ),
-    "no categories": (lambda c: c.pop("categories"), ["`categories` is missing"]),
+    "no categories": (lambda c: c.pop("categories"), ["`categories` must be a list, is missing"]),
     "text for an id": (
         lambda c: c["images"][0].update(id="70"),
-        ["`id` must be of type int, is '70'"],
+        ["images[0]: `id` must be an integer, is '70'"],
     ),
-    "no height": (lambda c: c["images"][0].pop("height"), ["image 70", "`height` is missing"]),
-    "no area": (lambda c: c["images"][0].update(width=0), ["image 70", "0x48"]),
+    "no height": (lambda c: c["images"][0].pop("height"), ["image 70", "`height` is None"]),
+    "no area": (
+        lambda c: c["images"][0].update(width=0),
+        ["image 70", "`width` is 0: must be a positive integer"],
+    ),
     "no object": (lambda c: c["annotations"].append(5), ["annotations", "is a int"]),
     "RLE of another size": (
         lambda c: c["annotations"][1].update(segmentation=OTHER_SIZE),
-        ["annotation 44", "[80, 48]", "[48, 80]"],
+        ["annotation 44", "48x80 pixels, its frame 80x48"],
     ),
     "neither mask nor box": (
         lambda c: c["annotations"][0].update(segmentation=[], bbox=[10, 8, 0, 32]),
@@ -213,11 +219,11 @@ COCO_FAULTS = {
     ),
     "text for a segmentation": (
         lambda c: c["annotations"][0].update(segmentation="mask"),
-        ["annotation 501", "neither polygons nor an RLE"],
+        ["annotation 501", "neither polygons nor an object with"],
     ),
     "a point for a polygon": (
         lambda c: c["annotations"][0].update(segmentation=[[1, 2]]),
-        ["annotation 501", "three x, y pairs"],
+        ["annotation 501", "three or more finite points"],
     ),
     "counts of no kind": (
         lambda c: c["annotations"][0].update(segmentation={"size": [48, 80], "counts": 5}),
@@ -229,7 +235,7 @@ COCO_FAULTS = {
     ),
     "an infinite box": (
         lambda c: c["annotations"][0].update(bbox=[1, 2, 3, float("inf")]),
-        ["annotation 501", "not finite"],
+        ["annotation 501", "[1, 2, 3, inf] is not [x, y, width, height]"],
     ),
 }
 
@@ -238,24 +244,24 @@ VIDEO_FAULTS = {
     "unknown category": (lambda c: c["annotations"][0].update(category_id=1), ["category_id 1"]),
     "repeated video id": (
         lambda c: c["videos"].append(dict(c["videos"][0])),
-        ["video id 12", "twice"],
+        ["videos[1]", "id 12 is used twice"],
     ),
     "too few segmentations": (
         lambda c: c["annotations"][0]["segmentations"].pop(),
-        ["annotation 31", "3 segmentations for the 4 frames of video 12"],
+        ["annotation 31", "`segmentations` must have 4 entries, one a frame, has 3"],
     ),
     "too many boxes": (
         lambda c: c["annotations"][0]["bboxes"].append(None),
-        ["annotation 31", "5 bboxes for the 4 frames"],
+        ["annotation 31", "`bboxes` must have 4 entries, one a frame, has 5"],
     ),
     "a missing file name": (
         lambda c: c["videos"][0]["file_names"].pop(),
-        ["video 12", "'length' is 4", "3 file_names"],
+        ["video 12", "`length` is 4", "3 `file_names`"],
     ),
     "no file names": (lambda c: c["videos"][0].update(file_names=[]), ["video 12", "file_names"]),
     "RLE of another size": (
         lambda c: c["annotations"][0]["segmentations"].__setitem__(2, OTHER_SIZE),
-        ["annotation 31, frame 2", "[80, 48]"],
+        ["annotation 31, frame 2", "48x80 pixels"],
     ),
 }
 

@@ -20,10 +20,10 @@ from pycocotools import mask as coco_mask
 from queryinst_vis.config import InputConfig
 from queryinst_vis.data.frames import apply_view, load_pixels
 from queryinst_vis.data.input_checks import check_input
+from queryinst_vis.data.records import ImageRecord, Instance
 from queryinst_vis.data.transforms import to_network_input
 from queryinst_vis.data.views import View, draw_colour, draw_pseudo_clip, draw_view
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.annotations import ImageRecord, Instance
 from queryinst_vis.masks import bounding_box, decode_columns, encode_rle
 
 FULL = (0, 0, HEIGHT, WIDTH)

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from pycocotools.cocoeval import Params
 
 from queryinst_vis import cli
-from queryinst_vis.data.tools.annotation_set import open_set, parse_set
 from queryinst_vis.data.tools.edit import filter_set, merge_sets, remap_set
 from queryinst_vis.data.tools.split import choose_names, split_set
 from queryinst_vis.data.tools.statistics import (
@@ -24,6 +23,7 @@ from queryinst_vis.data.tools.statistics import (
 )
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.youtube_vis import AREA_RANGES
+from queryinst_vis.formats.annotation_set import open_set, parse_set
 from queryinst_vis.formats.names import video_name, videos_checksum
 from queryinst_vis.masks import encode_rle
 from queryinst_vis.video.reader import VideoReader
@@ -32,7 +32,7 @@ from queryinst_vis.visualization.contact_sheet import ContactSheet
 
 def parsed(content):
     found = []
-    annotation_set = parse_set(content, found)
+    annotation_set = parse_set(content, found.append)
     assert [finding for finding in found if finding.severity == "error"] == []
     return annotation_set
 
@@ -299,7 +299,7 @@ def test_filter_finds_videos_by_name_and_by_id(wanted):
     content = video_content()
     other = {**content["videos"][0], "id": 13, "file_names": [f"w/{i}.jpg" for i in range(4)]}
     content["videos"].append(other)
-    part = filter_set(parsed(content), media=[wanted])
+    part = filter_set(parsed(content), videos=[wanted])
     assert part["videos"] == content["videos"][:1]
 
 
@@ -315,7 +315,7 @@ def test_filter_drops_images_in_which_nothing_is_left_only_if_asked():
     ("options", "message"),
     [
         ({"classes": ["dgo"]}, "no class has the name 'dgo'; did you mean 'dog'?"),
-        ({"media": ["4711"]}, "no video has the name or id '4711'; there are v12"),
+        ({"videos": ["4711"]}, "no video has the name or id '4711'; there are v12"),
         ({"min_length": 9, "drop_empty": True}, "nothing is left"),
     ],
 )
@@ -431,7 +431,7 @@ def test_the_merge_command(tmp_path, capsys):
     out = tmp_path / "both.json"
     assert run("data", "merge", *paths, out, "--prefix", "a/", "--prefix", "b/") == 0
     assert f"wrote {out}: 2 videos, 4 annotations, 2 classes" in capsys.readouterr().out
-    assert len(open_set(out).media) == 2
+    assert len(open_set(out).videos) == 2
 
 
 def test_a_broken_file_points_to_validate(tmp_path, capsys):
@@ -537,7 +537,7 @@ def test_bad_input_of_browse(video_set, tmp_path, capsys):
     assert browse(video_set, tmp_path / "out.mp4") == 2
     assert "00000.jpg: no such file" in capsys.readouterr().err
     assert not (tmp_path / "out.mp4").exists()
-    empty = write({"videos": [], "categories": []}, tmp_path / "empty.json")
+    empty = write({**video_content(), "videos": [], "annotations": []}, tmp_path / "empty.json")
     assert browse((empty, video_set[1]), tmp_path / "out.mp4") == 2
     assert f"{empty}: holds no videos to show" in capsys.readouterr().err
 

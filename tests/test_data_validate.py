@@ -23,10 +23,10 @@ from test_eval_errors import GROUND_TRUTH_FAULTS
 from test_eval_errors import valid as evaluation_files
 
 from queryinst_vis import cli
-from queryinst_vis.data.tools.findings import ERROR, NOTE, SEVERITIES, WARNING
 from queryinst_vis.data.tools.validate import validate_set
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation import evaluate_youtube_vis
+from queryinst_vis.formats.findings import ERROR, NOTE, SEVERITIES, WARNING
 from queryinst_vis.masks import encode_rle
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "data.md"
@@ -119,7 +119,12 @@ FAULTS = {
         "video 12 (v12)",
         "`length` is 4 but there are 3 `file_names`",
     ),
-    "no file names": (lambda c: c["videos"][0].pop("file_names"), "video 12 (video 12)", "images"),
+    "repeated frame": (
+        lambda c: replace(c["videos"][0]["file_names"], 2, "v12/00001.jpg"),
+        "video 12 (v12), frame 2",
+        "v12/00001.jpg is also frame 1",
+    ),
+    "no file names": (lambda c: c["videos"][0].pop("file_names"), "video 12", "no `file_names`"),
     "frame order": (
         lambda c: c["videos"][0]["file_names"].reverse(),
         "video 12 (v12), frame 1",
@@ -233,7 +238,8 @@ FAULTS = {
     ),
     "mask without area": (lambda c: replace(car(c)["areas"], 2, None), CAR_2, "the area is null"),
 }
-OF_IMAGES = {"missing image", "unreadable image", "image size"}
+OF_IMAGES = {"missing image", "unreadable image", "image size", "nothing shown", "no box or area"}
+"""Kinds that have cases of their own below."""
 
 
 @pytest.mark.parametrize(("kind", "case"), FAULTS.items(), ids=FAULTS)
@@ -276,13 +282,6 @@ def test_nothing_is_said_about_the_box_and_area_of_a_broken_mask(tmp_path):
     assert [finding.kind for finding in check(content, tmp_path)] == ["unreadable mask"]
 
 
-def test_a_frame_list_with_a_file_twice_says_which_frames(tmp_path):
-    content = sound()
-    content["videos"][0]["file_names"][2] = "v12/00001.jpg"
-    messages = [str(finding) for finding in check(content, tmp_path)]
-    assert "video 12 (v12), frame 2: v12/00001.jpg is also frame 1" in messages
-
-
 def test_boxes_and_areas_may_differ_as_far_as_drawing_differs(tmp_path):
     content = sound()
     car(content)["bboxes"] = [[5 + 10 * i, 6, 19, 13] for i in range(4)]  # inclusive, rounded
@@ -302,10 +301,16 @@ def test_faults_of_a_coco_file_name_image_and_annotation(tmp_path):
     content["annotations"][0]["bbox"] = [10, 8, 60, 32]
     content["annotations"][1]["segmentation"]["counts"][0] += 1
     content["images"][1]["height"] = None
+    del content["annotations"][2]["bbox"]
+    content["annotations"].append(
+        {"id": 77, "image_id": 70, "category_id": 3, "bbox": [1, 1, 0, 5], "segmentation": []}
+    )
     found = "\n".join(str(finding) for finding in check(content, tmp_path))
     assert "image 70 (a.jpg), annotation 501: box [10, 8, 60, 32], its mask's is" in found
     assert "image 70 (a.jpg), annotation 44: run lengths add up to 3841" in found
-    assert "image 7: `height` is None: must be a positive integer, at most" in found
+    assert "image 70 (a.jpg), annotation 9: has no `bbox`, which COCO's AP needs" in found
+    assert "annotation 77: has no segmentation and no bbox with an area; add one, or" in found
+    assert "image 7 (b.jpg): `height` is None: must be a positive integer, at most" in found
 
 
 # Images

@@ -29,22 +29,22 @@ def test_the_unspoilt_files_are_fine():
 
 
 RESULT_FAULTS = {
-    "unknown video": ({"video_id": 9}, "results: entry 0: video_id 9 is not in the ground truth"),
-    "unknown class": ({"category_id": 3}, "entry 0: category_id 3 is not in the ground truth"),
-    "id as text": ({"video_id": "1"}, "video_id '1' is not in the ground truth"),
-    "id as list": ({"video_id": [1]}, "video_id [1] is not in the ground truth"),
+    "unknown video": ({"video_id": 9}, "results: entry 0: video_id 9 is not in the data set"),
+    "unknown class": ({"category_id": 3}, "entry 0: category_id 3 is not in the data set"),
+    "id as text": ({"video_id": "1"}, "video_id '1' is not in the data set"),
+    "id as list": ({"video_id": [1]}, "video_id [1] is not in the data set"),
     "one frame off": (
         {"segmentations": [None]},
-        "entry 0: `segmentations` must list 2 masks or nulls, one for each frame of video 1, has 1",
+        "entry 0, video 1: `segmentations` must have 2 entries, one a frame, has 1",
     ),
-    "not a list": ({"segmentations": None}, "one for each frame of video 1, has None"),
+    "not a list": ({"segmentations": None}, "must have 2 entries, one a frame, is None"),
     "wrong size": (
         {"segmentations": [None, encode_rle(box_mask(0, 0, 9, 9, 300, 400))]},
         "frame 1: the mask is 400x300 pixels, its frame 300x400; [height, width] is swapped",
     ),
     "bytes as text": (
         {"segmentations": [{"size": [400, 300], "counts": "b'PPPo0'"}, None]},
-        "entry 0, frame 0: `counts` are Python's b'...'; decode them by .decode('ascii')",
+        "entry 0, video 1, frame 0: `counts` are Python's b'...'; decode them by .decode('ascii')",
     ),
     "cut off": (
         {"segmentations": [{"size": [400, 300], "counts": "PPPo"}, None]},
@@ -118,7 +118,7 @@ def test_missing_result_keys(key):
     ("results", "message"),
     [
         ([], "results: the list is empty"),
-        ({"a": 1}, "results: must be a list of detections, is a dict"),
+        ({"a": 1}, "results: must be a list of predictions, is a dict"),
         ([None], "entry 0: must be an object, is a NoneType"),
     ],
 )
@@ -133,11 +133,11 @@ GROUND_TRUTH_FAULTS = {
         lambda gt: gt.update(images=gt.pop("videos")),
         "evaluate it with eval-image",
     ),
-    "no videos": (lambda gt: gt.pop("videos"), "`videos` must be a list, is NoneType"),
+    "no videos": (lambda gt: gt.pop("videos"), "`videos` must be a list, is missing"),
     "no classes": (lambda gt: gt.update(categories=[]), "`categories` is empty"),
     "class name twice": (
         lambda gt: gt["categories"][1].update(name="person"),
-        "category 2 needs a `name` of its own, has 'person'",
+        "category 2: `name` 'person' is used twice",
     ),
     "id twice": (
         lambda gt: gt["annotations"].append(gt["annotations"][0]),
@@ -147,19 +147,19 @@ GROUND_TRUTH_FAULTS = {
     "no id": (lambda gt: gt["annotations"][0].pop("id"), "annotations[0]: has no `id`"),
     "unknown video": (
         lambda gt: gt["annotations"][0].update(video_id=5),
-        "annotation 1: video_id 5 is not in the ground truth",
+        "annotation 1: video_id 5 is not in the file",
     ),
     "unknown class": (
         lambda gt: gt["annotations"][0].update(category_id=5),
-        "annotation 1: category_id 5 is not in the ground truth",
+        "annotation 1: category_id 5 is not in the file",
     ),
     "no video size": (
         lambda gt: gt["videos"][0].pop("width"),
-        "video 1: needs `height`, `width` and `length`",
+        "video 1: `width` is None: must be a positive integer",
     ),
     "one frame off": (
         lambda gt: gt["videos"][0].update(file_names=["0.jpg"]),
-        "video 1: has `length` 2 but 1 `file_names`",
+        "video 1 (0.jpg): `length` is 2 but there are 1 `file_names`",
     ),
     "crowd as text": (
         lambda gt: gt["annotations"][0].update(iscrowd="no"),
@@ -167,11 +167,11 @@ GROUND_TRUTH_FAULTS = {
     ),
     "one mask off": (
         lambda gt: gt["annotations"][0]["segmentations"].append(None),
-        "annotation 1: `segmentations` must list 2 masks or nulls",
+        "annotation 1: `segmentations` must have 2 entries, one a frame, has 3",
     ),
     "areas as text": (
         lambda gt: gt["annotations"][0].update(areas=["large", None]),
-        "annotation 1: `areas` must list numbers or nulls",
+        "annotation 1, frame 0: area 'large' is no number of pixels",
     ),
 }
 
@@ -257,18 +257,18 @@ IMAGE_FAULTS = {
     "no annotations": (lambda gt, found: gt.pop("annotations"), "has no `annotations`; public"),
     "empty": (lambda gt, found: found.clear(), "results: the list is empty"),
     "video data set": (lambda gt, found: gt.update(videos=gt.pop("images")), "with eval-video"),
-    "no area": (lambda gt, found: gt["annotations"][0].pop("area"), "[0]: has no `area`"),
+    "no area": (lambda gt, found: gt["annotations"][0].pop("area"), "annotation 1: has no `area`"),
     "area as text": (
         lambda gt, found: gt["annotations"][0].update(area="big"),
-        "annotation 1: `area` must be a number, is 'big'",
+        "annotation 1: area 'big' is no number of pixels",
     ),
     "three numbers": (
         lambda gt, found: found[0].update(bbox=[1, 2, 3]),
-        "entry 0: `bbox` must be four finite numbers x, y, width, height, is [1, 2, 3]",
+        "entry 0: `bbox` must be [x, y, width, height], is [1, 2, 3]",
     ),
     "NaN box": (
         lambda gt, found: found[0].update(bbox=[1, 2, 3, float("nan")]),
-        "entry 0: `bbox` must be four finite numbers",
+        "entry 0: `bbox` must be [x, y, width, height]",
     ),
     "wrong size": (
         lambda gt, found: gt["images"][0].update(width=61),
@@ -276,7 +276,7 @@ IMAGE_FAULTS = {
     ),
     "no image size": (
         lambda gt, found: gt["images"][0].pop("width"),
-        "image 1 needs `height` and `width`",
+        "image 1: `width` is None: must be a positive integer",
     ),
     "masks here and there": (
         lambda gt, found: found.append({**found[0], "segmentation": None}),

@@ -263,7 +263,7 @@ def test_of_equal_overlaps_the_later_ground_truth_is_taken():
     # as in the reference code: the second detection finds its only candidate gone
     ious = np.array([[0.6, 0.6], [0.0, 0.6]])
     nothing = np.zeros(2, dtype=bool)
-    matched, ignored = match_detections(ious, truth_ignored=nothing, truth_crowd=nothing)
+    matched, ignored = match_detections(ious, ground_truth_ignored=nothing, crowd=nothing)
     assert matched[0].tolist() == [True, False]  # at IoU .5
     assert not matched[-1].any() and not ignored.any()
 

@@ -12,7 +12,7 @@ from queryinst_vis.data.convert.to_mots import convert_to_mots
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation import evaluate_youtube_vis
 from queryinst_vis.formats.convert_results import convert_results
-from queryinst_vis.formats.inputs import read_results
+from queryinst_vis.formats.predictions import read_results
 from queryinst_vis.masks import decode_rle
 
 DATA = Path(__file__).parent / "data"
@@ -411,7 +411,7 @@ def test_a_folder_name_cannot_lead_out_of_the_target(convert):
 
 def test_results_instead_of_the_video_set_are_refused(convert):
     results = [detection([LEFT, None], category_id=CAR)]
-    with pytest.raises(InputError, match="name the ground truth file after --gt"):
+    with pytest.raises(InputError, match="were ground truth and results swapped"):
         convert(results, results, "mots")
 
 

@@ -22,13 +22,14 @@ from queryinst_vis import cli
 from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.frames import MIN_VISIBLE_SHARE, apply_view
 from queryinst_vis.data.loader import TrainingSamples
-from queryinst_vis.data.tools.annotation_set import parse_set
+from queryinst_vis.data.records import ImageRecord, Instance
 from queryinst_vis.data.tools.statistics import measure_set, summarise_set
 from queryinst_vis.data.tools.validate import validate_set
 from queryinst_vis.data.views import View
 from queryinst_vis.data.youtube_vis import YouTubeVisDataset
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.annotations import ImageRecord, Instance
+from queryinst_vis.formats.annotation_set import parse_set
+from queryinst_vis.formats.findings import ignore as ignore_findings
 from queryinst_vis.masks import encode_rle
 
 CLASSES = ["car", "dog"]
@@ -97,7 +98,7 @@ def test_a_frame_without_mask_shows_an_object_if_it_has_a_box(tmp_path, empty):
 def test_a_track_with_neither_list_is_refused(tmp_path):
     content = boxed_video()
     del content["annotations"][0]["bboxes"]
-    message = r"annotation 31: has neither 'segmentations' nor 'bboxes'"
+    message = r"annotation 31: has neither `segmentations` nor `bboxes`"
     with pytest.raises(InputError, match=message):
         YouTubeVisDataset(*write_set(tmp_path, content), CLASSES)
 
@@ -336,11 +337,11 @@ def test_validate_still_finds_broken_boxes_without_masks(tmp_path):
     content = boxed_video()
     content["annotations"][0]["bboxes"][2] = [1, 2, 3]
     annotations, _ = write_set(tmp_path, content)
-    assert [finding.kind for finding in validate_set(annotations)] == ["boxes only", "broken box"]
+    assert [finding.kind for finding in validate_set(annotations)] == ["broken box", "boxes only"]
 
 
 def test_stats_count_boxes_alone_beside_masks():
-    annotation_set = parse_set(boxed_video(), [])
+    annotation_set = parse_set(boxed_video(), ignore_findings)
     numbers = summarise_set(measure_set(annotation_set), "video")
     assert (numbers["tracks"], numbers["masks"], numbers["boxes_only"]) == (2, 2, 4)
     assert numbers["classes"]["car"] == {"tracks": 1, "masks": 0, "videos": 1}

@@ -8,7 +8,7 @@ import pytest
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation import evaluate_youtube_vis
-from queryinst_vis.formats.inputs import read_results
+from queryinst_vis.formats.predictions import read_results
 from queryinst_vis.formats.results import (
     coco_entries,
     stream_youtube_vis_entries,
@@ -160,7 +160,7 @@ def test_a_failing_writer_leaves_the_old_file_and_no_litter(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{}", "must be a list of detections, is a dict"),
+        ("{}", "must be a list of predictions, is a dict"),
         ("[]", "the list is empty"),
         ('[{"category_id": 1, "score": 0.5}]', "entry 0: has neither `image_id` nor `video_id`"),
         ('[{"image_id": 1, "score": 0.5}]', "entry 0: has no `category_id`"),

@@ -7,9 +7,9 @@ from data_support import batches, coco_content, rectangle, training_config, vide
 from queryinst_vis.config import InputConfig
 from queryinst_vis.data.frames import apply_view
 from queryinst_vis.data.input_checks import check_input
+from queryinst_vis.data.records import ImageRecord, Instance
 from queryinst_vis.data.views import draw_pseudo_clip, draw_view
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.annotations import ImageRecord, Instance
 from queryinst_vis.masks import encode_rle
 
 CANVAS = 96, 160

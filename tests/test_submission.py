@@ -12,11 +12,11 @@ from test_eval_errors import RESULT_FAULTS
 
 from queryinst_vis import cli
 from queryinst_vis.cli.submission import check_submission
-from queryinst_vis.data.tools.annotation_set import open_set
-from queryinst_vis.data.tools.findings import ERROR
 from queryinst_vis.data.tools.results_checks import MAX_PREDICTIONS
 from queryinst_vis.evaluation import evaluate_youtube_vis
 from queryinst_vis.evaluation.average_precision import MAX_DETECTIONS
+from queryinst_vis.formats.annotation_set import open_set
+from queryinst_vis.formats.findings import ERROR
 
 MASKS = [rle(0, 0, 100, 100), None]
 
@@ -218,10 +218,12 @@ def test_other_files_in_a_zip_are_worth_a_warning(files, capsys):
 def test_a_set_that_is_broken_or_of_images_is_refused(files, capsys):
     (files / "set.json").write_text(json.dumps({"videos": [], "categories": None}))
     assert run("check-submission", files / "results.json", files / "set.json") == 2
-    assert "`categories` must be a list, is NoneType; 'queryinst-vis data validate" in (
+    assert "`categories` must be a list, is a NoneType; 'queryinst-vis data validate" in (
         capsys.readouterr().err
     )
-    (files / "set.json").write_text(json.dumps({"images": [], "categories": []}))
+    (files / "set.json").write_text(
+        json.dumps({"images": [], "categories": [{"id": 1, "name": "car"}]})
+    )
     assert run("check-submission", files / "results.json", files / "set.json") == 2
     assert "the set is one of images" in capsys.readouterr().err
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from eval_cases import HEIGHT, WIDTH, detection, ground_truth, rle
 
-from queryinst_vis.formats.mask_tracks import track_ious
+from queryinst_vis.evaluation.overlaps import track_ious
 from queryinst_vis.formats.video_set import VideoSet
 from queryinst_vis.masks import decode_rle
 from queryinst_vis.utils.memory import steady_memory
@@ -35,8 +35,8 @@ def pixels(track):
 
 
 def test_they_are_those_of_the_pixels(tracks):
-    ious = track_ious(tracks.detections, tracks.truths)
-    truths = [pixels(truth) for truth in tracks.truths]
+    ious = track_ious(tracks.detections, tracks.ground_truth)
+    truths = [pixels(truth) for truth in tracks.ground_truth]
     for row, track in zip(ious, tracks.detections, strict=True):
         found = pixels(track)
         for iou, there in zip(row, truths, strict=True):
@@ -46,8 +46,8 @@ def test_they_are_those_of_the_pixels(tracks):
 
 @pytest.mark.parametrize("least", [0.5, 0.75, 0.9])
 def test_only_pairs_below_the_least_iou_are_left_out(tracks, least):
-    exact = track_ious(tracks.detections, tracks.truths)
-    limited = track_ious(tracks.detections, tracks.truths, least)
+    exact = track_ious(tracks.detections, tracks.ground_truth)
+    limited = track_ious(tracks.detections, tracks.ground_truth, least)
     assert (limited[exact >= least] == exact[exact >= least]).all()
     assert ((limited == exact) | (limited == 0)).all()
     assert ((limited == 0) & (exact > 0)).any()
@@ -56,7 +56,7 @@ def test_only_pairs_below_the_least_iou_are_left_out(tracks, least):
 def test_an_iou_of_exactly_the_least_is_kept():
     masks = [rle(0, 0, 100, 100), None], [rle(0, 0, 100, 50), None]
     [tracks] = VideoSet(ground_truth([{"segmentations": masks[0]}]), [detection(masks[1])])
-    assert track_ious(tracks.detections, tracks.truths, least=0.5).tolist() == [[0.5]]
+    assert track_ious(tracks.detections, tracks.ground_truth, least=0.5).tolist() == [[0.5]]
 
 
 @pytest.mark.parametrize("enabled", [True, False])

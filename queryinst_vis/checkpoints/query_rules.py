@@ -20,9 +20,9 @@ from queryinst_vis.config import Config, DatasetConfig
 from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.frames import load_pixels
 from queryinst_vis.data.loader import open_dataset
+from queryinst_vis.data.records import ImageRecord
 from queryinst_vis.data.transforms import network_input
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.annotations import ImageRecord
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.utils.device import choose_device
 from queryinst_vis.utils.progress import ProgressBar
@@ -146,5 +146,5 @@ def _calibration_images(
 def _class_scores(model: QueryInst, config: Config, frame: np.ndarray) -> Tensor:
     """``(N, K)`` scores, 0..1, of the last stage's queries on one frame."""
     images, sizes = network_input([frame], config)
-    output = model(images.to(model.device), sizes)
+    output = model(images.to(model.queries.device), sizes)
     return output.stages[-1].class_logits[0].float().sigmoid().cpu()

@@ -12,8 +12,8 @@ from queryinst_vis.cli.datasets import SUMMARY as CONVERT_SUMMARY
 from queryinst_vis.cli.datasets import add_datasets
 
 if TYPE_CHECKING:
-    from queryinst_vis.data.tools.annotation_set import AnnotationSet
-    from queryinst_vis.data.tools.statistics import MediumStatistics
+    from queryinst_vis.data.tools.statistics import VideoStatistics
+    from queryinst_vis.formats.annotation_set import AnnotationSet
 
 
 def add(commands: Commands) -> None:
@@ -65,14 +65,15 @@ def _add_set(parser: argparse.ArgumentParser) -> None:
 def _run_validate(arguments: argparse.Namespace) -> None:
     from queryinst_vis.cli.findings import report_findings
     from queryinst_vis.cli.submission import check_submission
-    from queryinst_vis.data.tools.annotation_set import parse_set
     from queryinst_vis.data.tools.validate import validate_set
-    from queryinst_vis.formats.annotations import read_annotations
+    from queryinst_vis.formats.annotation_set import parse_set
+    from queryinst_vis.formats.findings import ignore
+    from queryinst_vis.formats.reading import read_annotations
 
     found = {arguments.set: validate_set(arguments.set, arguments.images)}
     if arguments.results is not None:
         # what is wrong with the set itself has been found above
-        usable = parse_set(read_annotations(arguments.set), [])
+        usable = parse_set(read_annotations(arguments.set), ignore)
         found[arguments.results] = check_submission(arguments.results, usable)
     report_findings(found, arguments.json)
 
@@ -95,18 +96,18 @@ def _add_stats(tools: Commands) -> None:
 
 
 def _run_stats(arguments: argparse.Namespace) -> None:
-    from queryinst_vis.data.tools.annotation_set import open_set
     from queryinst_vis.data.tools.statistics import measure_set, summarise_set
+    from queryinst_vis.formats.annotation_set import open_set
     from queryinst_vis.utils.files import write_json_atomically
 
     annotation_set = open_set(arguments.set)
-    media = measure_set(annotation_set)
-    summary = summarise_set(media, annotation_set.kind)
+    videos = measure_set(annotation_set)
+    summary = summarise_set(videos, annotation_set.kind)
     if arguments.json is not None:
         write_json_atomically(arguments.json, summary)
     _print_stats(summary, annotation_set.kind)
     if arguments.plots is not None:
-        _draw_stats(media, annotation_set.kind, arguments.plots)
+        _draw_stats(videos, annotation_set.kind, arguments.plots)
         print(f"wrote {arguments.plots}/*.png")
 
 
@@ -136,13 +137,13 @@ def _print_stats(summary: dict, kind: str) -> None:
         console.print(table)
 
 
-def _draw_stats(media: list[MediumStatistics], kind: str, folder: Path) -> None:
+def _draw_stats(videos: list[VideoStatistics], kind: str, folder: Path) -> None:
     from queryinst_vis.data.tools.statistics import SIZE_BOUNDS, summarise_set
     from queryinst_vis.visualization.dataset_plots import draw_bars, draw_histogram
 
-    tracks = [track for medium in media for track in medium.tracks]
+    tracks = [track for video in videos for track in video.tracks]
     classes = {
-        name: counts["tracks"] for name, counts in summarise_set(media, kind)["classes"].items()
+        name: counts["tracks"] for name, counts in summarise_set(videos, kind)["classes"].items()
     }
     draw_bars(classes, "Tracks of each class", "tracks", folder / "classes.png")
     low, high = (bound**0.5 for bound in SIZE_BOUNDS[kind])
@@ -154,19 +155,19 @@ def _draw_stats(media: list[MediumStatistics], kind: str, folder: Path) -> None:
         folder / "sizes.png",
         marks={"medium from here": low, "large from here": high},
     )
-    objects = [count for medium in media for count in medium.objects]
+    objects = [count for video in videos for count in video.objects]
     draw_histogram(
         objects, "Visible objects in a frame", "objects", "frames", folder / "objects.png"
     )
     draw_histogram(
-        [rate for medium in media for rate in medium.overlap],
+        [rate for video in videos for rate in video.overlap],
         "Occlusion: share of the boxes' area that lies in two or more",
         "share",
         "frames",
         folder / "occlusion.png",
     )
     if kind == "video":
-        lengths = [medium.length for medium in media]
+        lengths = [video.length for video in videos]
         draw_histogram(
             lengths, "Length of videos", "frames", "videos", folder / "video_lengths.png"
         )
@@ -218,9 +219,9 @@ def _add_split(tools: Commands) -> None:
 
 
 def _run_split(arguments: argparse.Namespace) -> None:
-    from queryinst_vis.data.tools.annotation_set import open_set
     from queryinst_vis.data.tools.split import split_set
     from queryinst_vis.errors import InputError
+    from queryinst_vis.formats.annotation_set import open_set
     from queryinst_vis.utils.files import write_json_atomically
 
     paths = [arguments.set, arguments.large, arguments.small]

@@ -13,9 +13,8 @@ from queryinst_vis.cli.arguments import Commands, add_command, count, fraction
 if TYPE_CHECKING:
     import numpy as np
 
-    from queryinst_vis.data.tools.annotation_set import AnnotationSet, Medium
-    from queryinst_vis.data.tools.results_checks import PlacedEntries
     from queryinst_vis.data.tools.shown_frames import ShownTrack
+    from queryinst_vis.formats.annotation_set import AnnotationSet, Video
 
     Tracks = dict[int, list[ShownTrack]]
     """What to draw, by id of the videos or images that were chosen."""
@@ -105,55 +104,46 @@ def _picture_or_video(text: str) -> Path:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from queryinst_vis.data.tools.annotation_set import open_set
+    from queryinst_vis.formats.annotation_set import open_set
 
     annotation_set = open_set(arguments.set)
     tracks = _choose(arguments, annotation_set)
     is_video = arguments.out.suffix.lower() == ".mp4"
     write = _write_video if is_video else _write_sheet
     shown = write(arguments, annotation_set, tracks)
-    total = len(annotation_set.media)
+    total = len(annotation_set.videos)
     print(f"wrote {arguments.out}: {shown} frames, {len(tracks)} of {total} {annotation_set.kind}s")
 
 
 def _choose(arguments: argparse.Namespace, annotation_set: AnnotationSet) -> Tracks:
     from itertools import islice
 
-    from queryinst_vis.data.tools.edit import find_media
+    from queryinst_vis.data.tools.edit import find_videos
     from queryinst_vis.data.tools.shown_frames import annotated_tracks, predicted_tracks
     from queryinst_vis.errors import InputError
+    from queryinst_vis.formats.findings import refuse_faults
+    from queryinst_vis.formats.predictions import group_entries
+    from queryinst_vis.formats.reading import read_json_or_zip
 
-    media = annotation_set.media
-    if not media:
+    videos, results = annotation_set.videos, arguments.results
+    if not videos:
         raise InputError(f"{arguments.set}: holds no {annotation_set.kind}s to show")
-    wanted = islice(media, arguments.limit)
+    chosen = list(islice(videos, arguments.limit))
     if arguments.videos is not None:
-        found = find_media(annotation_set, arguments.videos)
-        wanted = (identity for identity in media if identity in found)
-    if arguments.results is None:
-        return {i: annotated_tracks(annotation_set, media[i]) for i in wanted}
-    by_video = _read_results(arguments.results, annotation_set)
-    return {
-        i: predicted_tracks(
-            by_video[i], media[i], annotation_set.categories, arguments.score_threshold
-        )
-        for i in wanted
-    }
-
-
-def _read_results(path: Path, annotation_set: AnnotationSet) -> dict[int, PlacedEntries]:
-    """The entries of a result file by video."""
-    from queryinst_vis.data.tools.findings import Finding, refuse_errors
-    from queryinst_vis.data.tools.results_checks import group_results
-    from queryinst_vis.errors import InputError
-    from queryinst_vis.formats.inputs import read_json_or_zip
-
+        found = find_videos(annotation_set, arguments.videos)
+        chosen = [id_ for id_ in videos if id_ in found]
+    if results is None:
+        return {id_: annotated_tracks(annotation_set, videos[id_]) for id_ in chosen}
     if annotation_set.kind != "video":
         raise InputError("the set is one of images; only results on videos can be drawn")
-    found: list[Finding] = []
-    by_video = group_results(read_json_or_zip(path), annotation_set, found)
-    refuse_errors(found, path, "'queryinst-vis check-submission' lists every fault")
-    return by_video
+    remedy = "'queryinst-vis check-submission' lists every fault"
+    report = refuse_faults(str(results), remedy=remedy)
+    by_video = group_entries(read_json_or_zip(results), annotation_set, report)
+    categories, min_score = annotation_set.categories, arguments.score_threshold
+    return {
+        id_: predicted_tracks(by_video[id_], videos[id_], categories, min_score, str(results))
+        for id_ in chosen
+    }
 
 
 def _write_sheet(
@@ -164,13 +154,11 @@ def _write_sheet(
 
     sheet, shown, last = ContactSheet(arguments.columns), 0, None
     width = arguments.width or _TILE_WIDTH
-    for medium, index, picture in _draw(
-        arguments, annotation_set, tracks, width, arguments.columns
-    ):
-        if medium.kind == "video" and medium is not last:
+    for video, index, picture in _draw(arguments, annotation_set, tracks, width, arguments.columns):
+        if video.kind == "video" and video is not last:
             sheet.start_row()
-        sheet.add(picture, _caption(medium, index))
-        shown, last = shown + 1, medium
+        sheet.add(picture, _caption(video, index))
+        shown, last = shown + 1, video
     sheet.write(arguments.out)
     return shown
 
@@ -185,20 +173,20 @@ def _write_video(
     from queryinst_vis.video.writer import VideoWriter
     from queryinst_vis.visualization.contact_sheet import write_caption
 
-    sizes = [scaled_size(annotation_set.media[i], arguments.width) for i in tracks]
+    sizes = [scaled_size(annotation_set.videos[i], arguments.width) for i in tracks]
     width, height = (max(sides) for sides in zip(*sizes, strict=True))
     shown = 0
     with VideoWriter(arguments.out, arguments.fps) as writer:
-        for medium, index, picture in _draw(arguments, annotation_set, tracks, arguments.width):
+        for video, index, picture in _draw(arguments, annotation_set, tracks, arguments.width):
             room = (0, height - picture.shape[0]), (0, width - picture.shape[1]), (0, 0)
-            writer.write(write_caption(np.pad(picture, room), _caption(medium, index)))
+            writer.write(write_caption(np.pad(picture, room), _caption(video, index)))
             shown += 1
     return shown
 
 
-def _caption(medium: Medium, index: int) -> str:
-    frame = f", frame {index} of {medium.length}" if medium.kind == "video" else ""
-    return f"{medium.name}{frame}"
+def _caption(video: Video, index: int) -> str:
+    frame = f", frame {index} of {video.length}" if video.kind == "video" else ""
+    return f"{video.name}{frame}"
 
 
 def _draw(
@@ -207,7 +195,7 @@ def _draw(
     tracks: Tracks,
     max_width: int | None,
     per_video: int | None = None,
-) -> Iterator[tuple[Medium, int, np.ndarray]]:
+) -> Iterator[tuple[Video, int, np.ndarray]]:
     """Video by video, the frames to show with what is in them drawn on them.
 
     Without --every, ``per_video`` frames of each, evenly spaced, or all of them.
@@ -217,13 +205,13 @@ def _draw(
     from queryinst_vis.visualization import Overlay
 
     for identity in show_progress(list(tracks), "Drawing"):
-        medium = annotation_set.media[identity]
-        every = arguments.every or math.ceil(medium.length / (per_video or medium.length))
+        video = annotation_set.videos[identity]
+        every = arguments.every or math.ceil(video.length / (per_video or video.length))
         class_names = sorted({track.class_name for track in tracks[identity]})
         # paths across frames that are not shown would be but straight lines
         overlay = Overlay(class_names, trace_length=30 if every == 1 else 1)
-        frames = range(0, medium.length, every)
+        frames = range(0, video.length, every)
         for index, picture, found in read_frames(
-            medium, tracks[identity], class_names, arguments.images, frames, max_width
+            video, tracks[identity], class_names, arguments.images, frames, max_width
         ):
-            yield medium, index, overlay.draw(picture, found)
+            yield video, index, overlay.draw(picture, found)

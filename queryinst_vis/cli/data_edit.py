@@ -43,8 +43,8 @@ def _add_out(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_merge(arguments: argparse.Namespace) -> None:
-    from queryinst_vis.data.tools.annotation_set import open_set
     from queryinst_vis.data.tools.edit import merge_sets
+    from queryinst_vis.formats.annotation_set import open_set
 
     sets = [open_set(path) for path in arguments.sets]
     _write(merge_sets(sets, arguments.prefixes), arguments.target, arguments.sets)
@@ -99,14 +99,14 @@ def _names(text: str) -> list[str]:
 
 
 def _run_filter(arguments: argparse.Namespace) -> None:
-    from queryinst_vis.data.tools.annotation_set import open_set
     from queryinst_vis.data.tools.edit import filter_set
+    from queryinst_vis.formats.annotation_set import open_set
 
     part = filter_set(
         open_set(arguments.set),
         classes=arguments.classes,
         min_length=arguments.min_length,
-        media=arguments.videos,
+        videos=arguments.videos,
         drop_empty=arguments.drop_empty,
     )
     _write(part, arguments.target, [arguments.set])
@@ -145,9 +145,9 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _run_remap(arguments: argparse.Namespace) -> None:
-    from queryinst_vis.data.tools.annotation_set import open_set
     from queryinst_vis.data.tools.edit import remap_set
     from queryinst_vis.errors import InputError
+    from queryinst_vis.formats.annotation_set import open_set
 
     mapping = dict(arguments.mapping)
     if len(mapping) < len(arguments.mapping):

@@ -10,8 +10,8 @@ from queryinst_vis.cli.arguments import Commands, add_command
 from queryinst_vis.cli.findings import report_findings
 
 if TYPE_CHECKING:
-    from queryinst_vis.data.tools.annotation_set import AnnotationSet
-    from queryinst_vis.data.tools.findings import Finding
+    from queryinst_vis.formats.annotation_set import AnnotationSet
+    from queryinst_vis.formats.findings import Finding
 
 
 def add(commands: Commands) -> None:
@@ -50,7 +50,7 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_check(arguments: argparse.Namespace) -> None:
-    from queryinst_vis.data.tools.annotation_set import open_set
+    from queryinst_vis.formats.annotation_set import open_set
 
     found = check_submission(arguments.results, open_set(arguments.set))
     report_findings({arguments.results: found}, arguments.json)
@@ -68,24 +68,24 @@ def check_submission(results: Path, video_set: AnnotationSet | None) -> list[Fin
     """
     from queryinst_vis.data.tools.results_checks import check_results, check_structure
     from queryinst_vis.errors import InputError
-    from queryinst_vis.formats.inputs import read_json_or_zip
+    from queryinst_vis.formats.reading import read_json_or_zip
 
     if video_set is not None and video_set.kind != "video":
         raise InputError("the set is one of images; only results on videos can be checked")
     content = read_json_or_zip(results)
     found = _check_zip(results)
     if video_set is None:
-        check_structure(content, found)
+        check_structure(content, found.append)
     else:
-        check_results(content, video_set, found)
+        check_results(content, video_set, found.append)
     return found
 
 
 def _check_zip(results: Path) -> list[Finding]:
     import zipfile
 
-    from queryinst_vis.data.tools.findings import Finding
-    from queryinst_vis.formats.inputs import RESULTS_NAME
+    from queryinst_vis.formats.findings import Finding
+    from queryinst_vis.formats.reading import RESULTS_NAME
 
     if not zipfile.is_zipfile(results):
         return []
@@ -100,8 +100,8 @@ def _check_zip(results: Path) -> list[Finding]:
 def _run_zip(arguments: argparse.Namespace) -> None:
     import zipfile
 
-    from queryinst_vis.data.tools.annotation_set import open_set
     from queryinst_vis.errors import InputError
+    from queryinst_vis.formats.annotation_set import open_set
     from queryinst_vis.formats.results import write_zip
     from queryinst_vis.utils.files import check_not_read
 

@@ -5,17 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from queryinst_vis.errors import InputError
-from queryinst_vis.formats.annotations import (
-    ImageRecord,
-    Instance,
-    check_folder,
-    known_annotations,
-    match_classes,
-    parse_shape,
-    read_annotations,
-)
-from queryinst_vis.formats.fields import check_unique, require, require_size
+from queryinst_vis.data.records import ImageRecord, Instance, TrainingSet, to_xyxy
 
 
 class CocoDataset:
@@ -35,7 +25,7 @@ class CocoDataset:
         classes: list[str],
         content: dict[str, Any] | None = None,
     ) -> None:
-        """Read and check the whole file; segmentations are decoded later, when they are used.
+        """Read and check the whole file.
 
         Args:
             annotations: path of the JSON file.
@@ -44,43 +34,17 @@ class CocoDataset:
             content: the parsed file, where the caller has read it already.
 
         Raises:
-            InputError: missing or broken file, unknown or repeated ids, no class in common,
-                an annotation with neither box nor mask, a segmentation that cannot be one of
-                its image, a wrong image folder.
+            InputError: as for ``TrainingSet``.
         """
-        where = str(annotations)
-        content = read_annotations(annotations) if content is None else content
-        self.category_ids, labels = match_classes(content, classes, where)
-        self.images = [
-            _read_image(entry, Path(images), where)
-            for entry in require(content, "images", list, where)
-        ]
-        check_unique((image.id for image in self.images), "image id", where)
-        check_folder(images, self.images[0].path if self.images else None, where)
-        self.has_annotations = content.get("annotations") is not None
-        if self.has_annotations:
-            for annotation, image, label, here in known_annotations(
-                content, "image", self.images, labels, where
-            ):
-                group = image.ignored if annotation.get("iscrowd") else image.instances
-                group.append(_read_instance(annotation, label, image, here))
-
-
-def _read_instance(
-    annotation: dict[str, Any], label: int, image: ImageRecord, where: str
-) -> Instance:
-    box, segmentation = parse_shape(
-        annotation.get("bbox"), annotation.get("segmentation"), image.height, image.width, where
-    )
-    if box is None and segmentation is None:
-        raise InputError(
-            f"{where}: has no segmentation and no bbox with an area; add one, or delete it"
-        )
-    return Instance(annotation["id"], label, box, segmentation)
-
-
-def _read_image(entry: Any, folder: Path, where: str) -> ImageRecord:
-    identity = require(entry, "id", int, f"{where}: images")
-    here = f"{where}: image {identity}"
-    height, width = require_size(entry, here)
-    return ImageRecord(identity, folder / require(entry, "file_name", str, here), height, width)
+        source = TrainingSet(annotations, images, classes, "image", content)
+        self.category_ids = source.category_ids
+        self.has_annotations = source.annotation_set.annotated
+        self.images: list[ImageRecord] = []
+        for image in source.annotation_set.videos.values():
+            path = Path(images) / image.file_names[0]
+            record = ImageRecord(image.id, path, image.height, image.width)
+            self.images.append(record)
+            for annotation, label in source.annotations(image):
+                [box], [mask] = annotation.boxes or [None], annotation.segmentations
+                group = record.ignored if annotation.crowd else record.instances
+                group.append(Instance(annotation.id, label, to_xyxy(box), mask))

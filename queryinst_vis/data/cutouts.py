@@ -10,8 +10,8 @@ import numpy as np
 
 from queryinst_vis.config import InputConfig
 from queryinst_vis.data.frames import Frame, MaskPiece, apply_view, load_pixels
+from queryinst_vis.data.records import ImageRecord, Instance
 from queryinst_vis.data.views import View, draw_colour
-from queryinst_vis.formats.annotations import ImageRecord, Instance
 from queryinst_vis.masks import bounding_box, to_rle
 
 _SCALES = (0.3, 2.0)  # of a donor's image in a frame, without input.scale_jitter

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from queryinst_vis.data.records import Box, ImageRecord, Instance
 from queryinst_vis.data.views import View
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.annotations import Box, ImageRecord, Instance
 from queryinst_vis.masks import bounding_box, decode_columns, to_rle
 from queryinst_vis.utils.images import read_image
 

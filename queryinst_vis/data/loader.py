@@ -27,7 +27,7 @@ from queryinst_vis.data.v2_transforms import build_transforms
 from queryinst_vis.data.views import canvas_size
 from queryinst_vis.data.youtube_vis import YouTubeVisDataset
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.annotations import read_annotations
+from queryinst_vis.formats.reading import read_annotations
 from queryinst_vis.structures import Batch, Target
 
 _DONOR_DRAWS = 10  # attempts at finding another image or video to paste from

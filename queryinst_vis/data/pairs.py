@@ -10,9 +10,9 @@ import numpy as np
 from queryinst_vis.config import InputConfig
 from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.frames import Frame, apply_view, load_pixels
+from queryinst_vis.data.records import ImageRecord
 from queryinst_vis.data.views import View, draw_pseudo_clip, draw_view
 from queryinst_vis.data.youtube_vis import VideoRecord, YouTubeVisDataset
-from queryinst_vis.formats.annotations import ImageRecord
 
 
 @dataclass(frozen=True)

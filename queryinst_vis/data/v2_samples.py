@@ -14,8 +14,8 @@ from torchvision.ops import clip_boxes_to_image
 from torchvision.transforms.v2 import functional
 
 from queryinst_vis.data.frames import Frame, MaskPiece, VisibleInstance, fill_box
+from queryinst_vis.data.records import Box
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.annotations import Box
 
 Sample = dict[str, Any]
 """``image`` (tv_tensors.Image, ``(3, H, W)`` uint8 RGB), ``boxes`` (BoundingBoxes, ``(M, 4)``

@@ -6,20 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from queryinst_vis.errors import InputError
-from queryinst_vis.formats.annotations import (
-    Box,
-    ImageRecord,
-    Instance,
-    check_folder,
-    known_annotations,
-    match_classes,
-    one_a_frame,
-    parse_shape,
-    read_annotations,
-)
-from queryinst_vis.formats.fields import check_unique, require, require_size
-from queryinst_vis.formats.names import video_name
+from queryinst_vis.data.records import Box, ImageRecord, Instance, TrainingSet, to_xyxy
 
 
 @dataclass(frozen=True)
@@ -105,7 +92,7 @@ class YouTubeVisDataset:
         classes: list[str],
         content: dict[str, Any] | None = None,
     ) -> None:
-        """Read and check the whole file; segmentations are decoded later, when they are used.
+        """Read and check the whole file.
 
         Args:
             annotations: path of the JSON file.
@@ -114,58 +101,19 @@ class YouTubeVisDataset:
             content: the parsed file, where the caller has read it already.
 
         Raises:
-            InputError: missing or broken file, unknown or repeated ids, no class in common,
-                lists that are not as long as their video, a segmentation of another size, a
-                wrong image folder.
+            InputError: as for ``TrainingSet``.
         """
-        where = str(annotations)
-        content = read_annotations(annotations) if content is None else content
-        self.category_ids, labels = match_classes(content, classes, where)
-        self.videos = [
-            _read_video(entry, Path(images), where)
-            for entry in require(content, "videos", list, where)
-        ]
-        check_unique((video.id for video in self.videos), "video id", where)
-        check_folder(images, self.videos[0].paths[0] if self.videos else None, where)
-        self.has_annotations = content.get("annotations") is not None
-        if self.has_annotations:
-            for annotation, video, label, here in known_annotations(
-                content, "video", self.videos, labels, where
-            ):
-                group = video.ignored if annotation.get("iscrowd") else video.tracks
-                group.append(_read_track(annotation, label, video, here))
-
-
-def _read_video(entry: Any, folder: Path, where: str) -> VideoRecord:
-    identity = require(entry, "id", int, f"{where}: videos")
-    here = f"{where}: video {identity}"
-    height, width = require_size(entry, here)
-    names = require(entry, "file_names", list, here)
-    if not names or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{here}: 'file_names' must list one path per frame")
-    length = entry.get("length", len(names))
-    if length != len(names):
-        raise InputError(f"{here}: 'length' is {length} but it lists {len(names)} file_names")
-    return VideoRecord(
-        identity, video_name(entry), height, width, [folder / name for name in names]
-    )
-
-
-def _read_track(
-    annotation: dict[str, Any], label: int, video: VideoRecord, where: str
-) -> TrackRecord:
-    bboxes, segmentations = (
-        one_a_frame(annotation, key, len(video), video.id, where)
-        for key in ("bboxes", "segmentations")
-    )
-    if bboxes is None and segmentations is None:
-        raise InputError(f"{where}: has neither 'segmentations' nor 'bboxes'")
-    absent = [None] * len(video)
-    shapes = [
-        parse_shape(bbox, segmentation, video.height, video.width, f"{where}, frame {index}")
-        for index, (bbox, segmentation) in enumerate(
-            zip(bboxes or absent, segmentations or absent, strict=True)
-        )
-    ]
-    boxes, masks = (list(values) for values in zip(*shapes, strict=True))
-    return TrackRecord(annotation["id"], label, boxes, masks)
+        source = TrainingSet(annotations, images, classes, "video", content)
+        self.category_ids = source.category_ids
+        self.has_annotations = source.annotation_set.annotated
+        self.videos: list[VideoRecord] = []
+        for video in source.annotation_set.videos.values():
+            paths = [Path(images) / name for name in video.file_names]
+            record = VideoRecord(video.id, video.name, video.height, video.width, paths)
+            self.videos.append(record)
+            for annotation, label in source.annotations(video):
+                boxes = annotation.boxes or [None] * video.length
+                track = TrackRecord(
+                    annotation.id, label, list(map(to_xyxy, boxes)), annotation.segmentations
+                )
+                (record.ignored if annotation.crowd else record.tracks).append(track)

@@ -19,8 +19,8 @@ from queryinst_vis.evaluation.average_precision import (
     none_if_undefined,
     precision_and_recall,
 )
-from queryinst_vis.formats.mask_tracks import MaskTrack, track_ious
-from queryinst_vis.formats.video_set import VideoTracks
+from queryinst_vis.evaluation.overlaps import track_ious
+from queryinst_vis.formats.video_set import MaskTrack, VideoTracks
 
 Boxes = np.ndarray
 """``(F, 4)`` x, y, width, height of a track in pixels, NaN in frames that do not show it."""
@@ -44,13 +44,13 @@ class MeasuredClass:
         scores: ``(D,)`` descending, at most 100.
         ious: ``(D, G)`` of whole tracks.
         crowd: ``(G,)`` bool.
-        truths, detections: ``(G,)`` and ``(D,)`` values by name of the attribute.
+        ground_truth, detections: ``(G,)`` and ``(D,)`` values by name of the attribute.
     """
 
     scores: np.ndarray
     ious: np.ndarray
     crowd: np.ndarray
-    truths: dict[str, np.ndarray]
+    ground_truth: dict[str, np.ndarray]
     detections: dict[str, np.ndarray]
 
 
@@ -60,27 +60,27 @@ def measure_video(tracks: VideoTracks) -> dict[int, MeasuredClass]:
     A detection is measured on its own masks; what may hide it are the objects of the ground
     truth, except the one that it overlaps most.
     """
-    boxes = [track_boxes(truth) for truth in tracks.truths]
-    truths = [
-        _measure(truth, box, [*boxes[:g], *boxes[g + 1 :]])
-        for g, (truth, box) in enumerate(zip(tracks.truths, boxes, strict=True))
+    boxes = [track_boxes(gt) for gt in tracks.ground_truth]
+    ground_truth = [
+        _measure(gt, box, [*boxes[:g], *boxes[g + 1 :]])
+        for g, (gt, box) in enumerate(zip(tracks.ground_truth, boxes, strict=True))
     ]
     order = sorted(range(len(tracks.detections)), key=lambda d: -tracks.detections[d].score)
-    ious = track_ious(tracks.detections, tracks.truths)
+    ious = track_ious(tracks.detections, tracks.ground_truth)
     detections = [
         _measure(track, track_boxes(track), _others(boxes, ious[d]))
         for d, track in enumerate(tracks.detections)
     ]
     measured = {}
-    for category in {track.category_id for track in [*tracks.truths, *tracks.detections]}:
+    for category in {track.category_id for track in [*tracks.ground_truth, *tracks.detections]}:
         rows = [d for d in order if tracks.detections[d].category_id == category]
         rows = rows[: MAX_DETECTIONS[-1]]
-        columns = [g for g, truth in enumerate(tracks.truths) if truth.category_id == category]
+        columns = [g for g, gt in enumerate(tracks.ground_truth) if gt.category_id == category]
         measured[category] = MeasuredClass(
             scores=np.array([tracks.detections[d].score for d in rows], dtype=float),
             ious=ious[np.ix_(rows, columns)],
-            crowd=np.array([tracks.truths[g].crowd for g in columns], dtype=bool),
-            truths=_columns([truths[g] for g in columns]),
+            crowd=np.array([tracks.ground_truth[g].crowd for g in columns], dtype=bool),
+            ground_truth=_columns([ground_truth[g] for g in columns]),
             detections=_columns([detections[d] for d in rows]),
         )
     return measured
@@ -158,7 +158,9 @@ def break_down(
 
 
 def _bins(videos: Sequence[Mapping[int, MeasuredClass]], name: str) -> list[tuple[float, float]]:
-    values = [entry.truths[name][~entry.crowd] for video in videos for entry in video.values()]
+    values = [
+        entry.ground_truth[name][~entry.crowd] for video in videos for entry in video.values()
+    ]
     values = np.concatenate([np.zeros(0), *values])
     if not values.size:
         return []
@@ -183,18 +185,18 @@ def _bin_entry(
     return {
         "low": low if np.isfinite(low) else None,
         "high": high if np.isfinite(high) else None,
-        "objects": sum(entry.num_truths for video in matches for entry in video.values()),
+        "objects": sum(entry.num_ground_truth for video in matches for entry in video.values()),
         "AP": none_if_undefined(mean_defined(curves)),
         "AP50": none_if_undefined(mean_defined(curves[IOU_THRESHOLDS == 0.5])),
     }
 
 
 def _match_bin(entry: MeasuredClass, name: str, low: float, high: float) -> Matches:
-    truths, detections = entry.truths[name], entry.detections[name]
-    ignored_truths = entry.crowd | (truths < low) | (truths >= high)
-    matched, ignored = match_detections(entry.ious, ignored_truths, entry.crowd)
+    ground_truth, detections = entry.ground_truth[name], entry.detections[name]
+    ignored_ground_truth = entry.crowd | (ground_truth < low) | (ground_truth >= high)
+    matched, ignored = match_detections(entry.ious, ignored_ground_truth, entry.crowd)
     ignored |= ~matched & ((detections < low) | (detections >= high))
-    return Matches(entry.scores, matched, ignored, int((~ignored_truths).sum()))
+    return Matches(entry.scores, matched, ignored, int((~ignored_ground_truth).sum()))
 
 
 def pooled_precision(

@@ -2,7 +2,7 @@
 
 Unless told otherwise, thresholds are the ten IoUs .5:.05:.95, and recall is sampled at 101 points.
 In array shapes, T stands for thresholds, R for recall points, D for detections and G for ground
-truths.
+truth.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Matches:
         scores: ``(D,)`` descending.
         matched: ``(T, D)`` bool, the detection took a ground truth.
         ignored: ``(T, D)`` bool, it counts neither as hit nor as false alarm.
-        num_truths: ground truths that count, i.e. are not ignored.
+        num_ground_truth: ground-truth tracks that count, i.e. are not ignored.
     """
 
     scores: np.ndarray
     matched: np.ndarray
     ignored: np.ndarray
-    num_truths: int
+    num_ground_truth: int
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Curve:
 
 def match_detections(
     ious: np.ndarray,
-    truth_ignored: np.ndarray,
-    truth_crowd: np.ndarray,
+    ground_truth_ignored: np.ndarray,
+    crowd: np.ndarray,
     thresholds: np.ndarray = IOU_THRESHOLDS,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Give each detection, best score first, the ground truth that it overlaps most.
@@ -70,36 +70,36 @@ def match_detections(
 
     Args:
         ious: ``(D, G)``, detections by descending score.
-        truth_ignored: ``(..., G)`` bool; several rows are several answers to what is ignored,
-            each of which gets a matching of its own.
-        truth_crowd: ``(G,)`` bool.
+        ground_truth_ignored: ``(..., G)`` bool; several rows are several answers to what is
+            ignored, each of which gets a matching of its own.
+        crowd: ``(G,)`` bool.
         thresholds: ``(T,)`` IoUs from which on a detection fits.
 
     Returns:
         ``(matched, ignored)``: two ``(..., T, D)`` bool arrays; ``ignored`` marks detections
         whose match is an ignored ground truth.
     """
-    num_detections, num_truths = ious.shape
-    lanes = (*truth_ignored.shape[:-1], len(thresholds))
+    num_detections, num_ground_truth = ious.shape
+    lanes = (*ground_truth_ignored.shape[:-1], len(thresholds))
     matched = np.zeros((*lanes, num_detections), dtype=bool)
     ignored = np.zeros_like(matched)
-    if num_truths == 0:
+    if num_ground_truth == 0:
         return matched, ignored
     limits = np.minimum(thresholds, 1 - 1e-10)[:, None]  # 1 is met by rounded IoUs, as there
-    counted = ~truth_ignored[..., None, :]
-    free = np.ones((*lanes, num_truths), dtype=bool)
+    counted = ~ground_truth_ignored[..., None, :]
+    free = np.ones((*lanes, num_ground_truth), dtype=bool)
     for detection in np.flatnonzero((ious >= limits.min()).any(axis=1)):
         iou = ious[detection]
         fits = free & (iou >= limits)
         regular = fits & counted
         candidates = np.where(regular.any(axis=-1, keepdims=True), regular, fits)
         overlap = np.where(candidates, iou, -1.0)
-        best = num_truths - 1 - overlap[..., ::-1].argmax(axis=-1)
+        best = num_ground_truth - 1 - overlap[..., ::-1].argmax(axis=-1)
         found = np.nonzero(candidates.any(axis=-1))
         taken = best[found]
         matched[(*found, detection)] = True
-        ignored[(*found, detection)] = truth_ignored[(*found[:-1], taken)]
-        free[(*found, taken)] = truth_crowd[taken]
+        ignored[(*found, detection)] = ground_truth_ignored[(*found[:-1], taken)]
+        free[(*found, taken)] = crowd[taken]
     return matched, ignored
 
 
@@ -128,8 +128,8 @@ def pool_detections(
     """
     shape = len(thresholds), len(recall_points)
     curve = Curve(*(np.full(size, UNDEFINED) for size in (shape, shape[0], shape)))
-    num_truths = sum(video.num_truths for video in videos)
-    if num_truths == 0:
+    num_ground_truth = sum(video.num_ground_truth for video in videos)
+    if num_ground_truth == 0:
         return curve
     scores = np.concatenate([video.scores[:max_detections] for video in videos])
     order = np.argsort(-scores, kind="stable")
@@ -138,7 +138,7 @@ def pool_detections(
     ignored = np.hstack([video.ignored[:, :max_detections] for video in videos])[:, order]
     hits = np.cumsum(matched & ~ignored, axis=1, dtype=float)
     misses = np.cumsum(~matched & ~ignored, axis=1, dtype=float)
-    recalls = hits / num_truths
+    recalls = hits / num_ground_truth
     # np.spacing keeps 0/0 away where every detection so far is ignored, as the reference does
     precisions = hits / (misses + hits + np.spacing(1))
     envelope = np.maximum.accumulate(precisions[:, ::-1], axis=1)[:, ::-1]

@@ -12,7 +12,8 @@ from enum import Enum
 
 import numpy as np
 
-from queryinst_vis.formats.mask_tracks import MaskTrack, track_ious
+from queryinst_vis.evaluation.overlaps import track_ious
+from queryinst_vis.formats.video_set import MaskTrack
 
 MATCH_IOU = 0.5
 """IoU from which on a detection has found an object (TIDE's foreground threshold)."""
@@ -48,7 +49,7 @@ class Candidate:
     iou: float
 
 
-def classify(detections: Sequence[MaskTrack], truths: Sequence[MaskTrack]) -> list[Candidate]:
+def classify(detections: Sequence[MaskTrack], ground_truth: Sequence[MaskTrack]) -> list[Candidate]:
     """Give each detection of a video its object and kind.
 
     Four rounds, in each of which the detections, best score first, take the object that they
@@ -58,37 +59,40 @@ def classify(detections: Sequence[MaskTrack], truths: Sequence[MaskTrack]) -> li
 
     Args:
         detections: of one video, all classes.
-        truths: of the same video, without crowd.
+        ground_truth: of the same video, without crowd.
 
     Returns:
         One candidate per detection, by descending score.
     """
     detections = sorted(detections, key=lambda track: -track.score)
-    ious = track_ious(list(detections), list(truths))
+    ious = track_ious(list(detections), list(ground_truth))
     labels = np.array([track.category_id for track in detections])
-    same = labels[:, None] == np.array([track.category_id for track in truths])[None, :]
+    same = labels[:, None] == np.array([track.category_id for track in ground_truth])[None, :]
     rounds = (
         (Kind.CORRECT, same, MATCH_IOU),
         (Kind.CLASS, ~same, MATCH_IOU),
         (Kind.MASK, same, BACKGROUND_IOU),
         (Kind.CLASS_AND_MASK, ~same, BACKGROUND_IOU),
     )
-    found: dict[int, tuple[Kind, int]] = {}
-    free = np.ones(len(truths), dtype=bool)
+    found: dict[int, tuple[Kind, int | None]] = {}
+    free = np.ones(len(ground_truth), dtype=bool)
     for kind, allowed, threshold in rounds:
         fits = allowed & (ious >= threshold)
         for row in np.flatnonzero(fits.any(axis=1)).tolist():
             overlap = np.where(fits[row] & free, ious[row], -1.0)
             if row not in found and overlap.max() >= 0:
-                best = len(truths) - 1 - int(overlap[::-1].argmax())  # of equals the later, as AP
+                # of equals the later, as AP
+                best = len(ground_truth) - 1 - int(overlap[::-1].argmax())
                 found[row] = kind, best
                 free[best] = False
-    return [
-        Candidate(track, found[row][0], truths[found[row][1]], float(ious[row, found[row][1]]))
-        if row in found
-        else Candidate(track, _left_over(ious[row]), None, 0.0)
-        for row, track in enumerate(detections)
-    ]
+    candidates = []
+    for row, track in enumerate(detections):
+        kind, target = found.get(row, (_left_over(ious[row]), None))
+        iou = 0.0 if target is None else float(ious[row, target])
+        candidates.append(
+            Candidate(track, kind, None if target is None else ground_truth[target], iou)
+        )
+    return candidates
 
 
 def _left_over(ious: np.ndarray) -> Kind:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import zipfile
-from collections import defaultdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +15,9 @@ import numpy as np
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.average_precision import UNDEFINED
 from queryinst_vis.evaluation.coco import with_rles
-from queryinst_vis.formats.inputs import GroundTruth, load_ground_truth, load_results
+from queryinst_vis.formats.annotation_set import AnnotationSet, Video, open_ground_truth
+from queryinst_vis.formats.findings import refuse_faults
+from queryinst_vis.formats.predictions import open_predictions
 from queryinst_vis.masks import decode_rle
 from queryinst_vis.utils.files import atomic_path
 from queryinst_vis.utils.progress import show_progress
@@ -55,13 +56,13 @@ def evaluate_cityscapes(
             missing or of another size, or a class is none of Cityscapes.
     """
     package = _import_package()
-    truth, detections = _load(gt, results, package)
+    images, detections = _load(gt, results, package)
     settings = copy.copy(package.args)  # the package keeps one for the whole process
     package.setInstanceLabels(settings)
     void = [label.id for label in package.labels if label.ignoreInEval]
     matches = {
         image_id: _match(_read_map(Path(gt_dir), image), detections[image_id], package, void)
-        for image_id, image in show_progress(list(truth.media.items()), "Evaluating Cityscapes")
+        for image_id, image in show_progress(list(images.videos.items()), "Evaluating Cityscapes")
     }
     precisions = package.evaluateMatches(matches, settings)[0]  # (classes, ten overlaps)
     defined = precisions[~np.isnan(precisions[:, 0])]
@@ -91,10 +92,10 @@ def write_cityscapes_zip(
         InputError: the package is not installed, or a file cannot be used.
     """
     package = _import_package()
-    truth, detections = _load(gt, results, package)
+    images, detections = _load(gt, results, package)
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for image_id, image in show_progress(list(truth.media.items()), "Writing predictions"):
-            stem = Path(image["file_name"]).stem
+        for image_id, image in show_progress(list(images.videos.items()), "Writing predictions"):
+            stem = Path(image.name).stem
             lines = []
             for number, (name, detection) in enumerate(detections[image_id]):
                 mask = decode_rle(detection["segmentation"]).astype(np.uint8) * 255
@@ -117,38 +118,43 @@ def _import_package() -> ModuleType:
 
 def _load(
     gt: str | Path | dict, results: str | Path | list, package: ModuleType
-) -> tuple[GroundTruth, dict[int, list[NamedEntry]]]:
+) -> tuple[AnnotationSet, dict[int, list[NamedEntry]]]:
     """The ground truth, and the detections of each image with their masks as run lengths."""
-    truth = load_ground_truth(gt, "image", ())
+    images = open_ground_truth(gt, "image", "Cityscapes")
     names = [label.name for label in package.labels if _has_instances(label)]
-    for name in truth.categories.values():
+    for name in images.categories.values():
         if name not in names:
             raise InputError(
-                f"{truth.where}: '{name}' is no class of Cityscapes' instances; "
+                f"{images.where}: '{name}' is no class of Cityscapes' instances; "
                 f"those are {', '.join(names)}"
             )
-    for image in truth.media.values():
-        if not str(image.get("file_name")).endswith(IMAGE_SUFFIX):
+    for image in images.videos.values():
+        if not image.name.endswith(IMAGE_SUFFIX):
             raise InputError(
-                f"{truth.where}: image {image['id']}: `file_name` does not end in {IMAGE_SUFFIX}"
+                f"{images.where}: image {image.id}: `file_name` does not end in {IMAGE_SUFFIX}"
             )
-    by_image = defaultdict(list)
-    for entry in with_rles(load_results(results, truth, "image", ("segmentation",)), truth):
-        by_image[entry["image_id"]].append((truth.categories[entry["category_id"]], entry))
-    return truth, by_image
+    grouped = open_predictions(results, images, ("segmentation",))
+    report = refuse_faults(f"results {results}" if isinstance(results, str | Path) else "results")
+    return images, {
+        id_: [
+            (images.categories[entry["category_id"]], entry)
+            for entry in with_rles(grouped.get(id_, []), images, report)
+        ]
+        for id_ in images.videos
+    }
 
 
 def _has_instances(label: Any) -> bool:
     return label.hasInstances and not label.ignoreInEval
 
 
-def _read_map(gt_dir: Path, image: dict) -> np.ndarray:
+def _read_map(gt_dir: Path, image: Video) -> np.ndarray:
     """``(H, W)`` instance ids of an image."""
-    path = gt_dir / (image["file_name"].removesuffix(IMAGE_SUFFIX) + MAP_SUFFIX)
+    path = gt_dir / (image.name.removesuffix(IMAGE_SUFFIX) + MAP_SUFFIX)
     if not path.is_file():
         raise InputError(f"{path}: no such file; name the folder of the split, e.g. gtFine/val")
     ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    size = image.get("height"), image.get("width")
+    size = image.height, image.width
     if ids is None or ids.shape != size:
         raise InputError(f"{path}: not an instance map of {size[1]}x{size[0]} pixels")
     return ids
@@ -165,35 +171,37 @@ def _match(
         package: knows the labels.
         void: label ids whose pixels count neither for nor against anybody.
     """
-    truths = _truths(ids, package)
-    predictions: dict[str, list[dict]] = {name: [] for name in truths}
+    ground_truth = _ground_truth(ids, package)
+    predictions: dict[str, list[dict]] = {name: [] for name in ground_truth}
     for name, detection in detections:
         overlaps = _count(ids[decode_rle(detection["segmentation"])])
         if not overlaps:
             continue
         own = {"confidence": detection["score"], "pixelCount": sum(overlaps.values())}
         matched = []
-        for truth in truths[name]:
-            shared = overlaps.get(truth["instID"], 0)
+        for target in ground_truth[name]:
+            shared = overlaps.get(target["instID"], 0)
             if shared:
-                matched.append({**truth, "intersection": shared})
-                truth["matchedPred"].append({**own, "intersection": shared})
+                matched.append({**target, "intersection": shared})
+                target["matchedPred"].append({**own, "intersection": shared})
         on_void = sum(overlaps.get(label, 0) for label in void)
         predictions[name].append({**own, "voidIntersection": on_void, "matchedGt": matched})
-    return {"groundTruth": truths, "prediction": predictions}
+    return {"groundTruth": ground_truth, "prediction": predictions}
 
 
-def _truths(ids: np.ndarray, package: ModuleType) -> dict[str, list[dict]]:
+def _ground_truth(ids: np.ndarray, package: ModuleType) -> dict[str, list[dict]]:
     """Instances and groups of each class; their distance is unknown, as it is to the package."""
-    truths = {label.name: [] for label in package.labels if _has_instances(label)}
+    ground_truth: dict[str, list[dict]] = {
+        label.name: [] for label in package.labels if _has_instances(label)
+    }
     for number, count in _count(ids).items():
         label = number // FIRST_INSTANCE if number >= FIRST_INSTANCE else number
         name = package.id2label[label].name
-        if name in truths:
+        if name in ground_truth:
             unknown = {"medDist": -1, "distConf": 0.0}
             found = {"instID": number, "pixelCount": count, "matchedPred": []}
-            truths[name].append(found | unknown)
-    return truths
+            ground_truth[name].append(found | unknown)
+    return ground_truth
 
 
 def _count(ids: np.ndarray) -> dict[int, int]:

@@ -71,8 +71,8 @@ def clear_counts(similarity: TrackSimilarity) -> ClearCounts:
     followers, ious = follow(similarity)
     followed = followers != NONE
     tp = int(followed.sum())
-    shown = similarity.truth_frames[similarity.truth_frames > 0]
-    share = followed.sum(axis=1)[similarity.truth_frames > 0] / shown
+    shown = similarity.ground_truth_frames[similarity.ground_truth_frames > 0]
+    share = followed.sum(axis=1)[similarity.ground_truth_frames > 0] / shown
     mostly_tracked, tracked = int((share > 0.8).sum()), int((share >= 0.2).sum())
     # a fragmentation is a pause: one less than the number of times that following begins
     begins = followed[:, :1].sum(axis=1) + (followed[:, 1:] & ~followed[:, :-1]).sum(axis=1)
@@ -99,10 +99,10 @@ def clear_metrics(counts: ClearCounts) -> dict[str, float]:
         followed in more than 80 % of their frames (``MT``), in less than 20 % (``ML``) or
         between (``PT``).
     """
-    truths, wrong = max(1, counts.tp + counts.fn), counts.fp + counts.id_switches
+    ground_truth, wrong = max(1, counts.tp + counts.fn), counts.fp + counts.id_switches
     return {
-        "MOTA": (counts.tp - wrong) / truths,
-        "sMOTA": (counts.iou_sum - wrong) / truths,
+        "MOTA": (counts.tp - wrong) / ground_truth,
+        "sMOTA": (counts.iou_sum - wrong) / ground_truth,
         "MOTP": counts.iou_sum / max(1, counts.tp),
         "IDSW": counts.id_switches,
         "Frag": counts.fragmentations,
@@ -124,13 +124,13 @@ def id_switches(tracks: VideoTracks, category_id: int) -> list[IdSwitch]:
         IdSwitch(
             video_id=tracks.video.id,
             category_id=category_id,
-            truth_id=similarity.truth_ids[truth],
+            truth_id=similarity.ground_truth_ids[gt],
             frame=frames[now],
             previous_frame=frames[last],
-            before=similarity.detection_ids[followers[truth, last]],
-            after=similarity.detection_ids[followers[truth, now]],
+            before=similarity.detection_ids[followers[gt, last]],
+            after=similarity.detection_ids[followers[gt, now]],
         )
-        for truth, last, now in _switches(followers)
+        for gt, last, now in _switches(followers)
     ]
     return sorted(switches, key=lambda switch: switch.frame)
 
@@ -145,22 +145,22 @@ def follow(similarity: TrackSimilarity) -> tuple[np.ndarray, np.ndarray]:
         ``(G, len(similarity.frames))`` the detection that follows each ground truth, or
         ``NONE``; and, of the same shape, their IoUs, 0 where there is none.
     """
-    shape = (len(similarity.truth_ids), len(similarity.frames))
+    shape = (len(similarity.ground_truth_ids), len(similarity.frames))
     followers = np.full(shape, NONE)
     ious = np.zeros(shape)
     before = np.full(shape[0], NONE)
     for column, frame in enumerate(similarity.frames):
         rows, matches = _match(frame, before)
-        truths = frame.truths[rows]
-        followers[truths, column] = frame.detections[matches]
-        ious[truths, column] = frame.ious[rows, matches]
+        ground_truth = frame.ground_truth[rows]
+        followers[ground_truth, column] = frame.detections[matches]
+        ious[ground_truth, column] = frame.ious[rows, matches]
         before = followers[:, column]
     return followers, ious
 
 
 def _match(frame: FrameSimilarity, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Keep as many of the previous frame's pairs as can be, then maximise the sum of IoUs."""
-    continues = frame.detections[None, :] == before[frame.truths][:, None]
+    continues = frame.detections[None, :] == before[frame.ground_truth][:, None]
     scores = CONTINUATION * continues + frame.ious
     scores[frame.ious < MATCH_IOU - EPSILON] = 0
     rows, columns = linear_sum_assignment(scores, maximize=True)
@@ -170,8 +170,8 @@ def _match(frame: FrameSimilarity, before: np.ndarray) -> tuple[np.ndarray, np.n
 
 def _switches(followers: np.ndarray) -> Iterator[tuple[int, int, int]]:
     """``(ground truth, column of the last match, column of a match with another detection)``."""
-    for truth, found in enumerate(followers):
+    for gt, found in enumerate(followers):
         columns = np.flatnonzero(found != NONE)
         for last, now in pairwise(columns):
             if found[last] != found[now]:
-                yield truth, int(last), int(now)
+                yield gt, int(last), int(now)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -14,14 +16,11 @@ from rich.console import Console
 
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.evaluation.average_precision import METRICS, mean_defined, none_if_undefined
-from queryinst_vis.formats.fields import is_box, is_finite
-from queryinst_vis.formats.inputs import (
-    GroundTruth,
-    PlacedEntries,
-    load_ground_truth,
-    load_results,
-)
-from queryinst_vis.masks import to_rle
+from queryinst_vis.formats.annotation_set import AnnotationSet, open_ground_truth
+from queryinst_vis.formats.annotations import Annotation, decode_track, parse_annotation
+from queryinst_vis.formats.fields import is_box, shortened
+from queryinst_vis.formats.findings import Finding, Report, refuse_faults
+from queryinst_vis.formats.predictions import open_predictions
 
 
 def evaluate_coco(gt: str | Path | dict, results: str | Path | list) -> dict[str, dict[str, Any]]:
@@ -47,44 +46,91 @@ def evaluate_coco(gt: str | Path | dict, results: str | Path | list) -> dict[str
     Raises:
         InputError: a file cannot be used; the message names the entry and what is wrong.
     """
-    truth = load_ground_truth(gt, "image", ("bbox", "area"))
-    detections = load_results(results, truth, "image")
-    _check_annotations(truth)
-    has_boxes = _all_or_none(detections, "bbox")
-    has_masks = _all_or_none(detections, "segmentation")
+    images = open_ground_truth(gt, "image", "evaluation of boxes")
+    grouped = open_predictions(results, images)
+    detections = sorted(chain.from_iterable(grouped.values()), key=lambda entry: entry["id"])
+    report = refuse_faults(f"results {results}" if isinstance(results, str | Path) else "results")
+    annotations = _parse_annotations(images)
+    entries = [annotation.entry for annotation in annotations]
+    has_boxes = _all_or_none(detections, "bbox", report)
+    has_masks = _all_or_none(detections, "segmentation", report)
     if not has_boxes and not has_masks:
-        raise InputError(f"{detections[0][0]}: has neither `bbox` nor `segmentation`")
-    annotations = [entry for _, entry in truth.annotations]
+        message = "has neither `bbox` nor `segmentation`"
+        report(Finding("broken entry", {"entry": detections[0]["id"]}, message))
     metrics = {}
     if has_boxes:
-        for place, entry in detections:
-            _check_box(entry["bbox"], place)
-        boxes = [_scored(entry, "bbox") for _, entry in detections]
-        metrics["bbox"] = _evaluate(truth, annotations, boxes, "bbox")
+        for entry in detections:
+            if not is_box(entry["bbox"]):
+                message = f"`bbox` must be [x, y, width, height], is {shortened(entry['bbox'])}"
+                report(Finding("broken box", {"entry": entry["id"]}, message))
+        metrics["bbox"] = _evaluate(images, entries, _scored(detections, "bbox"), "bbox")
     if has_masks:
-        masks = [_scored(entry, "segmentation") for entry in with_rles(detections, truth)]
+        masks = _scored(with_rles(detections, images, report), "segmentation")
         if not has_boxes:
-            metrics["bbox"] = _evaluate(truth, annotations, masks, "bbox")
-        if _all_or_none(truth.annotations, "segmentation"):
-            annotations = with_rles(truth.annotations, truth)
-            metrics["segm"] = _evaluate(truth, annotations, masks, "segm")
+            metrics["bbox"] = _evaluate(images, entries, masks, "bbox")
+        if _have_masks(annotations, images.where):
+            masked = [_with_rle(annotation, images) for annotation in annotations]
+            metrics["segm"] = _evaluate(images, masked, masks, "segm")
     return metrics
 
 
+def _parse_annotations(images: AnnotationSet) -> list[Annotation]:
+    """The ground truth in the order of the file."""
+    report = refuse_faults(images.where, "evaluation of boxes")
+    annotations = []
+    for entry in images.content["annotations"]:
+        annotation = parse_annotation(entry, images.videos[entry["image_id"]], report)
+        if annotation is not None:
+            annotations.append(annotation)
+            if annotation.id == 0:
+                warnings.warn(
+                    f"{images.where}: annotation 0: pycocotools counts a match with id 0 as a"
+                    " miss; number from 1",
+                    InputWarning,
+                    stacklevel=3,
+                )
+    return annotations
+
+
+def _have_masks(annotations: list[Annotation], where: str) -> bool:
+    """Whether the ground truth has masks; an error if only some of it has."""
+    lacking = [annotation.id for annotation in annotations if annotation.segmentations == [None]]
+    if lacking and len(lacking) < len(annotations):
+        raise InputError(
+            f"{where}: annotation {lacking[0]}: has no `segmentation`, though others of the file"
+            " have; give every object a mask, or none"
+        )
+    return not lacking
+
+
+def _with_rle(annotation: Annotation, images: AnnotationSet) -> dict[str, Any]:
+    """The entry with its mask as run lengths."""
+    image = images.videos[annotation.entry["image_id"]]
+    place = {**image.place, "annotation": annotation.id}
+    report = refuse_faults(images.where)
+    [mask], _ = decode_track(annotation.segmentations, image, place, report)
+    return {**annotation.entry, "segmentation": mask}
+
+
 def _evaluate(
-    truth: GroundTruth, annotations: list[dict], detections: list[dict], kind: str
+    images: AnnotationSet,
+    annotations: list[dict[str, Any]],
+    detections: list[dict[str, Any]],
+    kind: Literal["bbox", "segm"],
 ) -> dict[str, Any]:
-    """Run pycocotools for ``kind`` "bbox" or "segm", on copies, for it writes into its input."""
+    """Run pycocotools on copies, for it writes into its input."""
+    categories = dict(sorted(images.categories.items()))
+    dataset: dict[str, Any] = {
+        "images": images.content["images"],
+        "annotations": [{"iscrowd": 0, **annotation} for annotation in annotations],
+        "categories": [{"id": id_, "name": name} for id_, name in categories.items()],
+    }
     with (
         Console(stderr=True).status(f"Evaluating {kind}"),
         contextlib.redirect_stdout(io.StringIO()),
     ):
         coco = COCO()
-        coco.dataset = {
-            "images": list(truth.media.values()),
-            "annotations": [{"iscrowd": 0, **annotation} for annotation in annotations],
-            "categories": [{"id": id_, "name": name} for id_, name in truth.categories.items()],
-        }
+        coco.dataset = dataset
         coco.createIndex()
         evaluation = COCOeval(coco, coco.loadRes([dict(entry) for entry in detections]), kind)
         evaluation.evaluate()
@@ -94,57 +140,38 @@ def _evaluate(
     metrics: dict[str, Any] = dict(zip(METRICS, evaluation.stats.tolist(), strict=True))
     metrics["per_class_AP"] = {
         name: none_if_undefined(mean_defined(precision[..., k]))
-        for k, name in enumerate(truth.categories.values())
+        for k, name in enumerate(categories.values())
     }
     return metrics
 
 
-def _scored(entry: dict, shape: str) -> dict:
-    """The part of a detection that judging its ``shape`` "bbox" or "segmentation" needs."""
-    return {key: entry[key] for key in ("image_id", "category_id", "score", shape)}
+def _scored(entries: list[dict[str, Any]], shape: str) -> list[dict[str, Any]]:
+    """The part of detections that judging their ``shape`` "bbox" or "segmentation" needs."""
+    keys = ("image_id", "category_id", "score", shape)
+    return [{key: entry[key] for key in keys} for entry in entries]
 
 
-def with_rles(placed: PlacedEntries, truth: GroundTruth) -> list[dict]:
-    """Copies of the entries with their masks as checked run lengths."""
+def with_rles(
+    entries: Iterable[dict[str, Any]], images: AnnotationSet, report: Report
+) -> list[dict[str, Any]]:
+    """Copies of results on images with their masks as checked run lengths."""
     copies = []
-    for place, entry in placed:
-        image = truth.media[entry["image_id"]]
-        sides = image.get("height"), image.get("width")
-        if not all(isinstance(side, int) and side > 0 for side in sides):
-            raise InputError(
-                f"{truth.where}: image {image['id']} needs `height` and `width` in whole pixels"
-            )
-        copies.append({**entry, "segmentation": to_rle(entry["segmentation"], *sides, place)})
+    for entry in entries:
+        image = images.videos[entry["image_id"]]
+        place = {"entry": entry["id"], **image.place}
+        [mask], _ = decode_track([entry["segmentation"]], image, place, report)
+        copies.append({**entry, "segmentation": mask})
     return copies
 
 
-def _all_or_none(placed: PlacedEntries, key: str) -> bool:
-    """Whether the entries have ``key``; an error if only some of them do."""
-    lacking = [place for place, entry in placed if not _is_filled(entry.get(key))]
-    if lacking and len(lacking) < len(placed):
-        raise InputError(f"{lacking[0]}: has no `{key}`, though others of the file have")
+def _all_or_none(entries: list[dict[str, Any]], key: str, report: Report) -> bool:
+    """Whether the entries have ``key``; a fault if only some of them do."""
+    lacking = [entry["id"] for entry in entries if not _is_filled(entry.get(key))]
+    if lacking and len(lacking) < len(entries):
+        message = f"has no `{key}`, though others of the file have"
+        report(Finding("broken entry", {"entry": lacking[0]}, message))
     return not lacking
 
 
 def _is_filled(value: Any) -> bool:
     return isinstance(value, list | tuple | dict) and len(value) > 0
-
-
-def _check_annotations(truth: GroundTruth) -> None:
-    for place, annotation in truth.annotations:
-        _check_box(annotation["bbox"], place)
-        if not is_finite(annotation["area"]):
-            raise InputError(f"{place}: `area` must be a number, is {annotation['area']!r}")
-        if annotation["id"] == 0:
-            warnings.warn(
-                f"{place}: pycocotools counts a match with id 0 as a miss; number from 1",
-                InputWarning,
-                stacklevel=3,
-            )
-
-
-def _check_box(box: Any, place: str) -> None:
-    if not is_box(box):
-        raise InputError(
-            f"{place}: `bbox` must be four finite numbers x, y, width, height, is {box!r}"
-        )

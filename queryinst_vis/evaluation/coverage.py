@@ -34,7 +34,7 @@ class Coverage:
         frames: ``(G, D)`` number of frames in which the identity is matched to the object.
     """
 
-    truth_ids: list[int]
+    ground_truth_ids: list[int]
     detection_ids: list[int]
     frames: np.ndarray
 
@@ -77,7 +77,7 @@ def coverage_counts(similarity: TrackSimilarity) -> CoverageCounts:
     """
     matched = _cover(similarity).frames > 0
     return CoverageCounts(
-        objects=int((similarity.truth_frames > 0).sum()),
+        objects=int((similarity.ground_truth_frames > 0).sum()),
         objects_found=int(matched.any(axis=1).sum()),
         identities=int((similarity.detection_frames > 0).sum()),
         identities_matched=int(matched.any(axis=0).sum()),
@@ -108,10 +108,10 @@ def coverage_metrics(counts: CoverageCounts) -> dict[str, float | None]:
 
 def _cover(similarity: TrackSimilarity) -> Coverage:
     followers, _ = follow(similarity)
-    frames = np.zeros((len(similarity.truth_ids), len(similarity.detection_ids)), dtype=int)
-    truths, columns = np.nonzero(followers != NONE)
-    np.add.at(frames, (truths, followers[truths, columns]), 1)
-    return Coverage(similarity.truth_ids, similarity.detection_ids, frames)
+    frames = np.zeros((len(similarity.ground_truth_ids), len(similarity.detection_ids)), dtype=int)
+    ground_truth, columns = np.nonzero(followers != NONE)
+    np.add.at(frames, (ground_truth, followers[ground_truth, columns]), 1)
+    return Coverage(similarity.ground_truth_ids, similarity.detection_ids, frames)
 
 
 def _mean(total: int, number: int) -> float | None:

@@ -146,8 +146,8 @@ def diagnose_video(tracks: VideoTracks) -> VideoDiagnosis:
         }
     kinds = Counter(candidate.kind for candidate in candidates[NOTHING_REPAIRED])
     objects = Counter(
-        all=sum(not truth.crowd for truth in tracks.truths),
-        countable=len(countable(tracks.truths)),
+        all=sum(not gt.crowd for gt in tracks.ground_truth),
+        countable=len(countable(tracks.ground_truth)),
         found=kinds[Kind.CORRECT],
         split=identities.num_split,
         merged=identities.num_merged,
@@ -157,6 +157,6 @@ def diagnose_video(tracks: VideoTracks) -> VideoDiagnosis:
 
 def _switches(tracks: VideoTracks) -> list[IdSwitch]:
     """The identity switches of all classes, by frame."""
-    categories = sorted({truth.category_id for truth in tracks.truths})
+    categories = sorted({gt.category_id for gt in tracks.ground_truth})
     switches = [switch for category in categories for switch in id_switches(tracks, category)]
     return sorted(switches, key=lambda switch: switch.frame)

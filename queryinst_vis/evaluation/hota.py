@@ -16,7 +16,7 @@ ALPHAS = np.arange(0.05, 0.99, 0.05)
 Written as in ``trackeval``, so that both round alike.
 """
 
-Matches = tuple[np.ndarray, np.ndarray, np.ndarray]
+Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Ground truth, detection and IoU of the pairs of all frames, three parallel arrays."""
 
 
@@ -46,10 +46,10 @@ def hota_counts(similarity: TrackSimilarity) -> HotaCounts:
     Luiten et al., *HOTA: A Higher Order Metric for Evaluating Multi-Object Tracking*,
     IJCV 2021, section 5.
     """
-    truths, detections, ious = _match(similarity)
-    pairs, pair_of = np.unique(np.stack([truths, detections]), axis=1, return_inverse=True)
+    ground_truth, detections, ious = _match(similarity)
+    pairs, pair_of = np.unique(np.stack([ground_truth, detections]), axis=1, return_inverse=True)
     pair_of = pair_of.reshape(-1)
-    truth_frames = similarity.truth_frames[pairs[0]]
+    ground_truth_frames = similarity.ground_truth_frames[pairs[0]]
     detection_frames = similarity.detection_frames[pairs[1]]
     rows = []
     for alpha in ALPHAS:
@@ -60,37 +60,41 @@ def hota_counts(similarity: TrackSimilarity) -> HotaCounts:
             (
                 together.sum(),
                 ious[matched].sum(),
-                (squared / (truth_frames + detection_frames - together)).sum(),
-                (squared / truth_frames).sum(),
+                (squared / (ground_truth_frames + detection_frames - together)).sum(),
+                (squared / ground_truth_frames).sum(),
                 (squared / detection_frames).sum(),
             )
         )
     tp, iou_sum, association, recall, precision = np.array(rows, dtype=float).T
-    fn, fp = similarity.truth_frames.sum() - tp, similarity.detection_frames.sum() - tp
+    fn, fp = similarity.ground_truth_frames.sum() - tp, similarity.detection_frames.sum() - tp
     return HotaCounts(tp, fn, fp, iou_sum, association, recall, precision)
 
 
-def _match(similarity: TrackSimilarity) -> Matches:
+def _match(similarity: TrackSimilarity) -> Pairs:
     """Pair the masks of each frame so that the pairs also agree over the whole video."""
     alignment = _alignment(similarity)
-    found: list[Matches] = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
+    found: list[Pairs] = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
     for frame in similarity.frames:
-        scores = alignment[np.ix_(frame.truths, frame.detections)] * frame.ious
+        scores = alignment[np.ix_(frame.ground_truth, frame.detections)] * frame.ious
         rows, columns = linear_sum_assignment(scores, maximize=True)
-        found.append((frame.truths[rows], frame.detections[columns], frame.ious[rows, columns]))
-    truths, detections, ious = (np.concatenate(part) for part in zip(*found, strict=True))
-    return truths, detections, ious
+        found.append(
+            (frame.ground_truth[rows], frame.detections[columns], frame.ious[rows, columns])
+        )
+    ground_truth, detections, ious = (np.concatenate(part) for part in zip(*found, strict=True))
+    return ground_truth, detections, ious
 
 
 def _alignment(similarity: TrackSimilarity) -> np.ndarray:
     """``(G, D)`` soft Jaccard index of each pair of tracks, before anything is matched."""
-    shape = (len(similarity.truth_ids), len(similarity.detection_ids))
+    shape = (len(similarity.ground_truth_ids), len(similarity.detection_ids))
     together = np.zeros(shape)
     for frame in similarity.frames:
         rivals = frame.ious.sum(axis=0)[None, :] + frame.ious.sum(axis=1)[:, None] - frame.ious
         share = np.divide(frame.ious, rivals, out=np.zeros_like(rivals), where=rivals > EPSILON)
-        together[np.ix_(frame.truths, frame.detections)] += share
-    either = similarity.truth_frames[:, None] + similarity.detection_frames[None, :] - together
+        together[np.ix_(frame.ground_truth, frame.detections)] += share
+    either = (
+        similarity.ground_truth_frames[:, None] + similarity.detection_frames[None, :] - together
+    )
     return np.divide(together, either, out=np.zeros(shape), where=either > 0)
 
 

@@ -13,8 +13,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from queryinst_vis.evaluation.similarity import MATCH_IOU, compare_tracks
-from queryinst_vis.formats.mask_tracks import MaskTrack
-from queryinst_vis.formats.video_set import VideoTracks
+from queryinst_vis.formats.video_set import MaskTrack, VideoTracks
 from queryinst_vis.masks import RLE
 
 NOTHING = -1
@@ -59,21 +58,22 @@ def identify(tracks: VideoTracks) -> Identities:
     longer than all others do: what is right stays as it is.
     """
     similarity = compare_tracks(tracks, None)
-    shape = (len(tracks.detections), len(similarity.truth_ids))
+    shape = (len(tracks.detections), len(similarity.ground_truth_ids))
     fitting = np.zeros(shape)
     for frame in similarity.frames:
-        fitting[np.ix_(frame.detections, frame.truths)] += _frame_and_iou(frame.ious, tracks).T
+        fit = _frame_and_iou(frame.ious, tracks)
+        fitting[np.ix_(frame.detections, frame.ground_truth)] += fit.T
     longest = _best(fitting, axis=0)
     shown = np.full((shape[0], tracks.video.length), NOTHING)
     frames = np.zeros(shape)
     for frame in similarity.frames:
         fit = _frame_and_iou(frame.ious, tracks)
-        lasting = frame.detections[None, :] == longest[frame.truths][:, None]
+        lasting = frame.detections[None, :] == longest[frame.ground_truth][:, None]
         rows, columns = linear_sum_assignment(fit * (1 + 2 * lasting), maximize=True)
         fits = fit[rows, columns] > 0
         rows, columns = rows[fits], columns[fits]
-        shown[frame.detections[columns], frame.frame] = frame.truths[rows]
-        frames[frame.detections[columns], frame.truths[rows]] += fit[rows, columns]
+        shown[frame.detections[columns], frame.frame] = frame.ground_truth[rows]
+        frames[frame.detections[columns], frame.ground_truth[rows]] += fit[rows, columns]
     main = _best(frames, axis=1)
     owned = np.where(np.arange(shape[1]) == main[:, None], frames, 0.0)
     return Identities(shown, frames, main, _best(owned, axis=0))
@@ -115,17 +115,18 @@ def regroup(
     """
     if not (identities.shown != NOTHING).any():
         return tracks.detections
-    owner, founders = identities.owner, []
+    owner = identities.owner
+    split_sources: list[int] = []
     if cut:
-        owner, founders = _with_founders(identities)
+        owner, split_sources = _with_split_sources(identities)
     goals = _goals(identities, owner, cut=cut, join=join)
-    sources = np.full((len(goals) + len(founders), goals.shape[1]), NOTHING)
+    sources = np.full((len(goals) + len(split_sources), goals.shape[1]), NOTHING)
     for detection, frame in _by_precedence(tracks, identities, goals):
         for place in (goals[detection, frame], detection):
             if sources[place, frame] == NOTHING:
                 sources[place, frame] = detection
                 break
-    models = [*tracks.detections, *(tracks.detections[founder] for founder in founders)]
+    models = [*tracks.detections, *(tracks.detections[source] for source in split_sources)]
     rebuilt = [
         _gather(model, tracks.detections, source)
         for model, source in zip(models, sources, strict=True)
@@ -136,13 +137,14 @@ def regroup(
     return [track for track, keep in zip(rebuilt, kept, strict=True) if keep]
 
 
-def _with_founders(identities: Identities) -> tuple[np.ndarray, list[int]]:
+def _with_split_sources(identities: Identities) -> tuple[np.ndarray, list[int]]:
     """An owner for every object that is shown, and whose twins the added owners are."""
-    owner, founders = identities.owner.copy(), []
-    for truth in np.flatnonzero((owner == NOTHING) & (identities.frames > 0).any(axis=0)):
-        owner[truth] = len(identities.main) + len(founders)
-        founders.append(int(identities.frames[:, truth].argmax()))
-    return owner, founders
+    owner = identities.owner.copy()
+    split_sources: list[int] = []
+    for gt in np.flatnonzero((owner == NOTHING) & (identities.frames > 0).any(axis=0)):
+        owner[gt] = len(identities.main) + len(split_sources)
+        split_sources.append(int(identities.frames[:, gt].argmax()))
+    return owner, split_sources
 
 
 def _goals(identities: Identities, owner: np.ndarray, *, cut: bool, join: bool) -> np.ndarray:

@@ -27,13 +27,15 @@ def identity_counts(similarity: TrackSimilarity) -> IdentityCounts:
     Tracking*, 2016, section 3: the assignment of whole tracks with the most frames in which the
     two match (IoU .5 or more). The paper minimises misses and false alarms, which is the same.
     """
-    together = np.zeros((len(similarity.truth_ids), len(similarity.detection_ids)), dtype=int)
+    together = np.zeros(
+        (len(similarity.ground_truth_ids), len(similarity.detection_ids)), dtype=int
+    )
     for frame in similarity.frames:
-        together[np.ix_(frame.truths, frame.detections)] += frame.ious >= MATCH_IOU
+        together[np.ix_(frame.ground_truth, frame.detections)] += frame.ious >= MATCH_IOU
     tp = int(together[linear_sum_assignment(together, maximize=True)].sum())
     return IdentityCounts(
         tp=tp,
-        fn=int(similarity.truth_frames.sum()) - tp,
+        fn=int(similarity.ground_truth_frames.sum()) - tp,
         fp=int(similarity.detection_frames.sum()) - tp,
     )
 

@@ -1,4 +1,4 @@
-"""Repair one cause of error, or several, in the detections of a video by looking at the truth."""
+"""Repair one cause of error, or several, in a video's detections, by its ground truth."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from enum import Enum
 
 from queryinst_vis.evaluation.candidates import Candidate, Kind, classify
 from queryinst_vis.evaluation.identities import Identities, regroup, with_masks
-from queryinst_vis.formats.mask_tracks import MaskTrack, track_ious
-from queryinst_vis.formats.video_set import VideoTracks
+from queryinst_vis.evaluation.overlaps import track_ious
+from queryinst_vis.formats.video_set import MaskTrack, VideoTracks
 
 
 class Cause(Enum):
@@ -41,12 +41,12 @@ def find_candidates(
 ) -> list[Candidate]:
     """Classify the detections, after the identity causes among ``causes`` are repaired."""
     detections = regroup(tracks, identities, cut=Cause.MERGED in causes, join=Cause.SPLIT in causes)
-    return classify(detections, countable(tracks.truths))
+    return classify(detections, countable(tracks.ground_truth))
 
 
-def countable(truths: Iterable[MaskTrack]) -> list[MaskTrack]:
+def countable(ground_truth: Iterable[MaskTrack]) -> list[MaskTrack]:
     """The ground truths that can be found: no crowd, and at least one pixel."""
-    return [truth for truth in truths if not truth.crowd and truth.sizes.any()]
+    return [gt for gt in ground_truth if not gt.crowd and gt.sizes.any()]
 
 
 def repair(
@@ -79,10 +79,10 @@ def repair(
     if Cause.MISSED not in causes:
         return replace(tracks, detections=detections)
     found = {id(candidate.target) for candidate in candidates}
-    missed = [truth for truth in countable(tracks.truths) if id(truth) not in found]
-    detections += [replace(truth, score=math.inf) for truth in missed]
-    possible = [truth for truth in tracks.truths if truth.crowd or truth.sizes.any()]
-    return replace(tracks, truths=possible, detections=detections)
+    missed = [gt for gt in countable(tracks.ground_truth) if id(gt) not in found]
+    detections += [replace(gt, score=math.inf) for gt in missed]
+    possible = [gt for gt in tracks.ground_truth if gt.crowd or gt.sizes.any()]
+    return replace(tracks, ground_truth=possible, detections=detections)
 
 
 def _repair_one(candidate: Candidate, causes: Collection[Cause]) -> MaskTrack:

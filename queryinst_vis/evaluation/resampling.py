@@ -94,26 +94,28 @@ def weighted_precision_and_recall(
     shape = (len(weights), len(IOU_THRESHOLDS))
     precision = np.full((*shape, len(RECALL_POINTS)), UNDEFINED)
     recall = np.full(shape, UNDEFINED)
-    num_truths = weights @ np.array([video.num_truths for video in videos], dtype=np.int64)
-    if not num_truths.any():
+    num_ground_truth = weights @ np.array(
+        [video.num_ground_truth for video in videos], dtype=np.int64
+    )
+    if not num_ground_truth.any():
         return precision, recall
     scores = [video.scores[:max_detections] for video in videos]
     order = np.argsort(-np.concatenate(scores), kind="stable")
     video_of = np.repeat(np.arange(len(videos)), [len(part) for part in scores])[order]
     matched = np.hstack([video.matched[:, :max_detections] for video in videos])[:, order]
     counted = ~np.hstack([video.ignored[:, :max_detections] for video in videos])[:, order]
-    defined = np.flatnonzero(num_truths)
+    defined = np.flatnonzero(num_ground_truth)
     step = max(1, CHUNK // max(1, len(order)))
     for rows in (defined[start : start + step] for start in range(0, len(defined), step)):
         weight = weights[rows][:, video_of]
-        needed = _hits_needed(num_truths[rows])
+        needed = _hits_needed(num_ground_truth[rows])
         for t in range(len(IOU_THRESHOLDS)):
             if t == 0 or (counted[t] != counted[t - 1]).any():
                 ranks = np.cumsum(weight * counted[t], axis=1)
             hit = np.flatnonzero(matched[t] & counted[t])
             hits = np.cumsum(weight[:, hit], axis=1)
             precision[rows, t] = _at_recall_points(hits, ranks[:, hit], needed)
-            recall[rows, t] = hits[:, -1] / num_truths[rows] if hit.size else 0.0
+            recall[rows, t] = hits[:, -1] / num_ground_truth[rows] if hit.size else 0.0
     return precision, recall
 
 
@@ -138,9 +140,9 @@ def _at_recall_points(hits: np.ndarray, ranks: np.ndarray, needed: np.ndarray) -
     return np.take_along_axis(envelope, reached, axis=1)
 
 
-def _hits_needed(num_truths: np.ndarray) -> np.ndarray:
+def _hits_needed(num_ground_truth: np.ndarray) -> np.ndarray:
     """``(S, 101)`` the fewest hits that reach each recall point, of ``(S,)`` ground truths."""
-    totals, which = np.unique(num_truths, return_inverse=True)
+    totals, which = np.unique(num_ground_truth, return_inverse=True)
     needed = [np.searchsorted(np.arange(total + 1) / total, RECALL_POINTS) for total in totals]
     return np.stack(needed)[which]
 

@@ -8,8 +8,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from scipy.optimize import linear_sum_assignment
 
-from queryinst_vis.formats.mask_tracks import FrameOverlap, MaskTrack, frame_overlaps
-from queryinst_vis.formats.video_set import VideoTracks
+from queryinst_vis.evaluation.overlaps import FrameOverlap, frame_overlaps
+from queryinst_vis.formats.video_set import MaskTrack, VideoTracks
 
 MATCH_IOU = 0.5
 """IoU from which on a detection may be taken for a ground truth, except in HOTA."""
@@ -27,13 +27,13 @@ class FrameSimilarity:
 
     Attributes:
         frame: 0-based index.
-        truths: ``(G,)`` indices of the ground truths that it shows.
+        ground_truth: ``(G,)`` indices of the ground truths that it shows.
         detections: ``(D,)`` indices of the detections that it shows and that count.
         ious: ``(G, D)`` IoUs of their masks, 0..1.
     """
 
     frame: int
-    truths: np.ndarray
+    ground_truth: np.ndarray
     detections: np.ndarray
     ious: np.ndarray
 
@@ -50,9 +50,9 @@ class TrackSimilarity:
         frames: ascending; those that show a ground truth and a detection that counts.
     """
 
-    truth_ids: list[int]
+    ground_truth_ids: list[int]
     detection_ids: list[int]
-    truth_frames: np.ndarray
+    ground_truth_frames: np.ndarray
     detection_frames: np.ndarray
     frames: list[FrameSimilarity]
 
@@ -70,19 +70,22 @@ def compare_tracks(tracks: VideoTracks, category_id: int | None) -> TrackSimilar
         tracks: one video.
         category_id: the class; None takes the tracks of all classes.
     """
-    truths = [track for track in tracks.truths if not track.crowd and _is_of(track, category_id)]
+    ground_truth = [
+        track for track in tracks.ground_truth if not track.crowd and _is_of(track, category_id)
+    ]
     detections = [track for track in tracks.detections if _is_of(track, category_id)]
-    crowd = [track for track in tracks.truths if track.crowd]
-    truth_sizes = _sizes(truths, tracks.video.length)
+    crowd = [track for track in tracks.ground_truth if track.crowd]
+    ground_truth_sizes = _sizes(ground_truth, tracks.video.length)
     sizes = _sizes(detections, tracks.video.length)
     frames = [
-        _similarity(overlap, truth_sizes, sizes) for overlap in frame_overlaps(detections, truths)
+        _similarity(overlap, ground_truth_sizes, sizes)
+        for overlap in frame_overlaps(detections, ground_truth)
     ]
-    shown, counted = truth_sizes > 0, sizes > 0
+    shown, counted = ground_truth_sizes > 0, sizes > 0
     if crowd:
         counted &= ~_ignored(frames, detections, crowd, counted)
     return TrackSimilarity(
-        [track.id for track in truths],
+        [track.id for track in ground_truth],
         [track.id for track in detections],
         shown.sum(axis=1),
         counted.sum(axis=1),
@@ -101,11 +104,12 @@ def _sizes(tracks: list[MaskTrack], length: int) -> np.ndarray:
 
 
 def _similarity(
-    overlap: FrameOverlap, truth_sizes: np.ndarray, sizes: np.ndarray
+    overlap: FrameOverlap, ground_truth_sizes: np.ndarray, sizes: np.ndarray
 ) -> FrameSimilarity:
     intersections = overlap.intersections.T
     either = (
-        truth_sizes[overlap.columns, overlap.frame][:, None] + sizes[overlap.rows, overlap.frame]
+        ground_truth_sizes[overlap.columns, overlap.frame][:, None]
+        + sizes[overlap.rows, overlap.frame]
     )
     unions = either - intersections
     ious = np.divide(intersections, unions, out=np.zeros(unions.shape), where=unions > 0)
@@ -143,9 +147,9 @@ def _matched(frame: FrameSimilarity) -> np.ndarray:
 
 def _keep(frame: FrameSimilarity, shown: np.ndarray, counted: np.ndarray) -> FrameSimilarity | None:
     """The frame without masks that do not count; None if one side has no other."""
-    rows = shown[frame.truths, frame.frame]
+    rows = shown[frame.ground_truth, frame.frame]
     columns = counted[frame.detections, frame.frame]
     if not rows.any() or not columns.any():
         return None
     ious = frame.ious[np.ix_(rows, columns)]
-    return FrameSimilarity(frame.frame, frame.truths[rows], frame.detections[columns], ious)
+    return FrameSimilarity(frame.frame, frame.ground_truth[rows], frame.detections[columns], ious)

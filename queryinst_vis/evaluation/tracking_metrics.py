@@ -102,7 +102,7 @@ def evaluate_tracking(
     for tracks in show_progress(video_set, "Comparing tracks"):
         confident = [track for track in tracks.detections if track.score >= threshold]
         kept = replace(tracks, detections=confident)
-        both = [*kept.truths, *kept.detections]
+        both = [*kept.ground_truth, *kept.detections]
         present = {None} if class_agnostic else {track.category_id for track in both}
         found = {category: count_tracks(kept, category) for category in present}
         videos[tracks.video.id] = {key: value for key, value in found.items() if not value.empty}

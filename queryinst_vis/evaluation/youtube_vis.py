@@ -18,9 +18,9 @@ from queryinst_vis.evaluation.average_precision import (
     none_if_undefined,
     precision_and_recall,
 )
+from queryinst_vis.evaluation.overlaps import track_ious
 from queryinst_vis.evaluation.workers import map_videos
-from queryinst_vis.formats.mask_tracks import MaskTrack, track_ious
-from queryinst_vis.formats.video_set import VideoSet, VideoTracks
+from queryinst_vis.formats.video_set import MaskTrack, VideoSet, VideoTracks
 
 AREA_RANGES = {
     "all": (0.0, 1e10),
@@ -106,7 +106,7 @@ def match_video(tracks: VideoTracks) -> VideoMatches:
     matches: VideoMatches = {}
     for category, of_class in tracks.by_class().items():
         ranked = best_detections(of_class, criteria.max_detections)
-        ious = track_ious(ranked.detections, ranked.truths, least=criteria.thresholds.min())
+        ious = track_ious(ranked.detections, ranked.ground_truth, least=criteria.thresholds.min())
         for area_range, found in match_tracks(ranked, ious, criteria).items():
             matches[category, area_range] = found
     return matches
@@ -115,21 +115,23 @@ def match_video(tracks: VideoTracks) -> VideoMatches:
 def best_detections(tracks: VideoTracks, limit: int) -> VideoTracks:
     """The same tracks with the ``limit`` best detections, best first; of equals the earlier."""
     ranked = sorted(tracks.detections, key=lambda track: -track.score)
-    return VideoTracks(tracks.video, tracks.truths, ranked[:limit])
+    return VideoTracks(tracks.video, tracks.ground_truth, ranked[:limit])
 
 
 def match_tracks(tracks: VideoTracks, ious: np.ndarray, criteria: Criteria) -> dict[str, Matches]:
     """Match detections, best first, with ground truth by ``(D, G)`` IoUs, for each area range."""
     scores = np.array([track.score for track in tracks.detections], dtype=float)
-    crowd = np.array([track.crowd for track in tracks.truths], dtype=bool)
+    crowd = np.array([track.crowd for track in tracks.ground_truth], dtype=bool)
     bounds = np.array([*criteria.area_ranges.values()])
-    outside, truth_outside = (_outside(some, bounds) for some in (tracks.detections, tracks.truths))
-    truth_ignored = crowd | truth_outside
-    matched, ignored = match_detections(ious, truth_ignored, crowd, criteria.thresholds)
+    outside, ground_truth_outside = (
+        _outside(some, bounds) for some in (tracks.detections, tracks.ground_truth)
+    )
+    ground_truth_ignored = crowd | ground_truth_outside
+    matched, ignored = match_detections(ious, ground_truth_ignored, crowd, criteria.thresholds)
     ignored |= ~matched & outside[:, None, :]
-    num_truths = (~truth_ignored).sum(axis=1).tolist()
+    num_ground_truth = (~ground_truth_ignored).sum(axis=1).tolist()
     return {
-        name: Matches(scores, matched[a], ignored[a], num_truths[a])
+        name: Matches(scores, matched[a], ignored[a], num_ground_truth[a])
         for a, name in enumerate(criteria.area_ranges)
     }
 
@@ -185,6 +187,6 @@ def _average_precision(video: VideoMatches, categories: dict[int, str]) -> float
     curves = [
         precision_and_recall([matches], MAX_DETECTIONS[-1])[0]
         for matches in found
-        if matches.num_truths
+        if matches.num_ground_truth
     ]
     return none_if_undefined(mean_defined(np.stack(curves, axis=-1))) if curves else None

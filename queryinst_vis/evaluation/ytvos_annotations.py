@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,11 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.inputs import PlacedEntries, read_json_or_zip
-from queryinst_vis.formats.mask_tracks import Video, masks_of, parse_video
+from queryinst_vis.formats.annotation_set import Video, check_ids, parse_video
+from queryinst_vis.formats.annotations import decode_masks, is_one_per_frame, without_empty
+from queryinst_vis.formats.findings import Place, Report, refuse_faults
+from queryinst_vis.formats.predictions import parse_entries
+from queryinst_vis.formats.reading import read_json_or_zip
 from queryinst_vis.masks import RLE, decode_rle, to_rle
 from queryinst_vis.utils.files import read_json
 
@@ -112,7 +115,8 @@ class YTVOS:
         areas = annotation.get("areas")
         if areas is None:
             video = self._video(annotation["video_id"])
-            [measured] = _measured([(f"annotation {annotation['id']}", annotation)], video)
+            places = [{"annotation": annotation["id"]}]
+            [measured] = _measured([annotation], video, places, refuse_faults("annotations"))
             areas = measured["areas"]
         shown = [area for area in areas if area]
         return float(np.mean(shown)) if shown else 0.0
@@ -162,20 +166,20 @@ class YTVOS:
         Raises:
             InputError: no results, or results with unusable masks or of other videos.
         """
-        entries = read_json_or_zip(resFile) if isinstance(resFile, str | Path) else resFile
-        if not isinstance(entries, list) or not entries:
-            raise InputError("results: must be a list of detections, and not empty")
-        by_video: dict[int, PlacedEntries] = defaultdict(list)
-        for number, entry in enumerate(entries):
-            place = f"results: entry {number}"
-            if not isinstance(entry, dict) or entry.get("video_id") not in self.vids:
-                raise InputError(f"{place}: its `video_id` is not in the annotations")
-            by_video[entry["video_id"]].append((place, {**entry, "id": number + 1, "iscrowd": 0}))
+        content = read_json_or_zip(resFile) if isinstance(resFile, str | Path) else resFile
+        report = refuse_faults("results")
+        by_video: dict[int, list[dict]] = defaultdict(list)
+        for entry in parse_entries(content, report, "video"):
+            tables = {"video_id": self.vids}
+            check_ids(entry, tables, "in the annotations", {"entry": entry["id"]}, report)
+            by_video[entry["video_id"]].append(entry)
         annotations = []
-        for video_id, placed in by_video.items():
-            measured = _measured(placed, self._video(video_id))
+        for video_id, entries in by_video.items():
+            places = [{"entry": entry["id"]} for entry in entries]
+            measured = _measured(entries, self._video(video_id), places, report)
             annotations += [
-                {**entry, **found} for (_, entry), found in zip(placed, measured, strict=True)
+                {**entry, "id": entry["id"] + 1, "iscrowd": 0, **found}
+                for entry, found in zip(entries, measured, strict=True)
             ]
         annotations.sort(key=lambda annotation: annotation["id"])
         for annotation in annotations:
@@ -184,7 +188,9 @@ class YTVOS:
         return YTVOS({**shared, "annotations": annotations})
 
     def _video(self, video_id: int) -> Video:
-        return parse_video(self.vids[video_id], f"video {video_id}")
+        video = parse_video(self.vids[video_id], "video", refuse_faults("annotations"))
+        assert video is not None  # else an error was reported, and so raised
+        return video
 
     def annToRLE(self, ann: dict, frameId: int) -> RLE:
         """The mask of an annotation in one frame as compressed run lengths.
@@ -201,19 +207,22 @@ class YTVOS:
         return decode_rle(self.annToRLE(ann, frameId)).astype(np.uint8)
 
 
-def _measured(entries: PlacedEntries, video: Video) -> list[dict[str, list]]:
+def _measured(
+    entries: Sequence[dict], video: Video, places: Sequence[Place], report: Report
+) -> list[dict[str, list]]:
     """Of each, ``areas`` in pixels and ``bboxes`` (x, y, width, height) by frame, or None."""
-    found = []
-    for masks, sizes in masks_of(entries, video):
-        shown = [frame for frame, mask in enumerate(masks) if mask]
-        areas: list[int | None] = [None] * video.length
-        boxes: list[list[float] | None] = [None] * video.length
-        if shown:
-            extents = coco_mask.toBbox([masks[frame] for frame in shown]).tolist()
-            for frame, box in zip(shown, extents, strict=True):
-                areas[frame], boxes[frame] = int(sizes[frame]), box
-        found.append({"areas": areas, "bboxes": boxes})
-    return found
+    tracks = [
+        without_empty(entry["segmentations"], video, place, report)
+        for entry, place in zip(entries, places, strict=True)
+        if is_one_per_frame(entry.get("segmentations"), "segmentations", video, place, report)
+    ]
+    return [
+        {
+            "areas": [int(size) if mask else None for mask, size in zip(masks, sizes, strict=True)],
+            "bboxes": [coco_mask.toBbox(mask).tolist() if mask else None for mask in masks],
+        }
+        for masks, sizes in decode_masks(tracks, video, places, report)
+    ]
 
 
 def _several(values: Any) -> list:

@@ -23,6 +23,7 @@ from queryinst_vis.evaluation.average_precision import (
     mean_defined,
     pool_detections,
 )
+from queryinst_vis.evaluation.overlaps import track_ious
 from queryinst_vis.evaluation.youtube_vis import (
     AREA_RANGES,
     Criteria,
@@ -30,7 +31,6 @@ from queryinst_vis.evaluation.youtube_vis import (
     match_tracks,
 )
 from queryinst_vis.evaluation.ytvos_annotations import YTVOS
-from queryinst_vis.formats.mask_tracks import track_ious
 from queryinst_vis.formats.video_set import UnreadVideo, VideoSet, VideoTracks
 from queryinst_vis.utils.progress import show_progress
 
@@ -118,7 +118,7 @@ class YTVOSeval:
             tracks = _of_classes(video.read(), params)
             for category, of_class in tracks.by_class().items():
                 ranked = best_detections(of_class, criteria.max_detections)
-                ious = track_ious(ranked.detections, ranked.truths)
+                ious = track_ious(ranked.detections, ranked.ground_truth)
                 self.ious[video.video.id, category] = ious
                 for name, matches in match_tracks(ranked, ious, criteria).items():
                     self._matches.setdefault((category, name), []).append(matches)
@@ -222,7 +222,7 @@ def _of_classes(tracks: VideoTracks, params: Params) -> VideoTracks:
     """The tracks of the chosen classes, or these as one class, in the order of their ids."""
     lists = [
         [track for track in tracks_of if track.category_id in set(params.catIds)]
-        for tracks_of in (tracks.truths, tracks.detections)
+        for tracks_of in (tracks.ground_truth, tracks.detections)
     ]
     if not params.useCats:
         lists = [

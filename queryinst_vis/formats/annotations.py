@@ -1,254 +1,242 @@
-"""What COCO and YouTube-VIS files have in common: records, class names, checked fields."""
+"""Single annotations of a file: masks, boxes and areas, frame by frame."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
-from queryinst_vis.errors import InputError
-from queryinst_vis.formats.fields import check_unique, lookup, require
-from queryinst_vis.utils.files import read_json
+import numpy as np
 
-Box = tuple[float, float, float, float]
+from queryinst_vis.formats.annotation_set import Video
+from queryinst_vis.formats.fields import has_area, is_box, is_finite, shortened
+from queryinst_vis.formats.findings import Finding, Place, Report
+from queryinst_vis.masks import RLE, MaskError, check_segmentation, to_rles
 
+Box = list[float]
+"""``[x, y, width, height]`` in pixels, as COCO writes it."""
 
-class _HasId(Protocol):
-    id: int
-
-
-Owner = TypeVar("Owner", bound=_HasId)
-
-
-@dataclass(frozen=True)
-class Instance:
-    """One annotated object, or one crowd, in one image; it has a box, a segmentation or both.
-
-    Attributes:
-        id: the annotation's id; the same in every frame of a video.
-        label: 0-based index into the model's classes.
-        box: xyxy in pixels of the image, or None where the file gives no usable box and the
-            mask's own bounding box stands in.
-        segmentation: polygons or run lengths as the file has them, decoded when needed; None
-            where only the box is known.
-    """
-
-    id: int
-    label: int
-    box: Box | None
-    segmentation: Any | None
+_KEYS = {
+    "video": ("segmentations", "bboxes", "areas"),
+    "image": ("segmentation", "bbox", "area"),
+}
 
 
 @dataclass(frozen=True)
-class ImageRecord:
-    """One image file with its annotations of the classes that the model knows.
+class Annotation:
+    """One track of a video, or one object of an image: lists with one item for each frame.
 
     Attributes:
-        id: the file's id of it, or the index of a video's frame.
-        path: of the image file.
-        height, width: in pixels.
-        instances: the objects to train on.
-        ignored: crowds, that is regions in which nothing is known.
+        id: of the annotation.
+        category_id: the file's id of its class.
+        crowd: whether it is a group or a region to ignore.
+        segmentations: polygons or run lengths as the file has them, None where there is no mask.
+        boxes: as the file has them, None where there is none or a broken one; None where the
+            file gives no boxes at all.
+        areas: pixels or None; None where the file gives no areas at all.
+        entry: what the file holds.
     """
 
     id: int
-    path: Path
-    height: int
-    width: int
-    instances: list[Instance] = field(default_factory=list)
-    ignored: list[Instance] = field(default_factory=list)
+    category_id: int
+    crowd: bool
+    segmentations: list[Any]
+    boxes: list[Box | None] | None
+    areas: list[float | None] | None
+    entry: dict[str, Any]
+
+    def boxes_alone(self) -> dict[int, Box]:
+        """Boxes by frame, of the frames in which it has a box with an area and no mask."""
+        return {
+            frame: box
+            for frame, box in enumerate(self.boxes or ())
+            if self.segmentations[frame] is None and has_area(box)
+        }
+
+    def visible_frames(self) -> int:
+        """In how many frames it has a mask, or a box alone."""
+        masks = len(self.segmentations) - self.segmentations.count(None)
+        return masks + len(self.boxes_alone())
 
 
-def read_annotations(path: str | Path) -> dict[str, Any]:
-    """Read a COCO or YouTube-VIS JSON file.
-
-    Raises:
-        InputError: missing or broken file, or JSON that is no object at the top.
-    """
-    content = read_json(path, "annotation file")
-    if not isinstance(content, dict):
-        raise InputError(f"annotation file {path}: expected an object with 'images' or 'videos'")
-    return content
-
-
-def match_classes(
-    content: dict[str, Any], classes: list[str], where: str
-) -> tuple[list[int | None], dict[int, int | None]]:
-    """Match the file's categories with the model's classes by name; ids may differ freely.
+def parse_annotation(entry: dict[str, Any], video: Video, report: Report) -> Annotation | None:
+    """Take an annotation apart; masks are left undecoded, see ``decode_masks``.
 
     Args:
-        content: the annotation file.
-        classes: the model's class names.
-        where: the file, for error messages.
+        entry: of ``AnnotationSet.entries``.
+        video: the video or image that it belongs to.
+        report: takes the findings.
 
     Returns:
-        ``category_ids``, the file's id of each class (None: the file lacks the class), and
-        ``labels``, the class index of each category id (None: the model lacks the category).
-
-    Raises:
-        InputError: broken or repeated categories, or no class in common.
+        None where there is not one mask, or null, for each frame.
     """
-    categories = require(content, "categories", list, where)
-    names = {}
-    for category in categories:
-        identity = require(category, "id", int, f"{where}: categories")
-        names[identity] = require(category, "name", str, f"{where}: category {identity}")
-    check_unique((category["id"] for category in categories), "category id", where)
-    check_unique(names.values(), "category name", where)
-    ids = {name: identity for identity, name in names.items()}
-    if not any(name in ids for name in classes):
-        raise InputError(
-            f"{where}: holds none of the model's classes; the model's: {_listed(classes)}; "
-            f"the file's: {_listed(list(ids))}"
-        )
-    index = {name: label for label, name in enumerate(classes)}
-    return [ids.get(name) for name in classes], {i: index.get(name) for i, name in names.items()}
-
-
-def _listed(names: list[str], limit: int = 10) -> str:
-    more = f", ... ({len(names)} in all)" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more if names else "(none)"
-
-
-def known_annotations(
-    content: dict[str, Any],
-    owner: str,
-    owners: Iterable[Owner],
-    labels: dict[int, int | None],
-    where: str,
-) -> Iterator[tuple[dict[str, Any], Owner, int, str]]:
-    """The annotations of the classes that the model knows, instances and crowds.
-
-    Args:
-        content: the annotation file, whose annotations are all checked.
-        owner: ``"image"`` or ``"video"``: what an annotation belongs to.
-        owners: those, each with its ``id``.
-        labels: the class index of each category id, as ``match_classes`` gives it.
-        where: the file, for error messages.
-
-    Yields:
-        Annotation, owner, class index, and where in the file this is.
-
-    Raises:
-        InputError: unknown or repeated ids.
-    """
-    by_id = {entry.id: entry for entry in owners}
-    key = f"{owner}_id"
-    annotations = require(content, "annotations", list, where)
-    for annotation in annotations:
-        identity = require(annotation, "id", int, f"{where}: annotations")
-        here = f"{where}: annotation {identity}"
-        found = lookup(by_id, require(annotation, key, int, here), key, here)
-        category = require(annotation, "category_id", int, here)
-        label = lookup(labels, category, "category_id", here)
-        if label is not None:
-            yield annotation, found, label, here
-    check_unique((annotation["id"] for annotation in annotations), "annotation id", where)
-
-
-def one_a_frame(
-    annotation: dict[str, Any], key: str, length: int, video_id: int, where: str
-) -> list[Any] | None:
-    """A track's list of ``length`` entries under ``key``; None where it is absent or null.
-
-    Raises:
-        InputError: it is no list, or not one entry per frame.
-    """
-    if annotation.get(key) is None:
+    place = {**video.place, "annotation": entry["id"]}
+    crowd = entry.get("iscrowd", 0)
+    if crowd not in (0, 1):
+        report(Finding("crowd flag", place, f"`iscrowd` must be 0 or 1, is {shortened(crowd)}"))
+    keys = _KEYS[video.kind]
+    if video.kind == "video" and entry.get(keys[0]) is None and entry.get(keys[1]) is None:
+        message = f"has neither `segmentations` nor `bboxes`, {video.length} entries each"
+        report(Finding("list length", place, message))
         return None
-    values = require(annotation, key, list, where)
-    if len(values) != length:
-        raise InputError(
-            f"{where}: {len(values)} {key} for the {length} frames of video {video_id}"
-        )
-    return values
-
-
-def parse_shape(
-    bbox: Any, segmentation: Any, height: int, width: int, where: str
-) -> tuple[Box | None, Any | None]:
-    """What is known of an object in one image: its box, its segmentation, both or neither.
-
-    Args:
-        bbox: COCO's ``[x, y, width, height]``, or None.
-        segmentation: polygons or run lengths; None or ``[]`` for no mask.
-        height, width: of the image, in pixels.
-        where: file and annotation, for error messages.
-
-    Returns:
-        xyxy in pixels (None for an absent or an empty box), and the segmentation, checked but not
-        decoded (None for no mask).
-
-    Raises:
-        InputError: a box that is not four finite numbers, or as for ``check_segmentation``.
-    """
-    if segmentation is None or segmentation == []:
-        return parse_box(bbox, where), None
-    check_segmentation(segmentation, height, width, where)
-    return parse_box(bbox, where), segmentation
-
-
-def parse_box(bbox: Any, where: str) -> Box | None:
-    """COCO's ``[x, y, width, height]`` as xyxy; None for an absent or an empty box.
-
-    Raises:
-        InputError: not four finite numbers.
-    """
-    if bbox is None:
-        return None
-    try:
-        x, y, width, height = (float(value) for value in bbox)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{where}: bbox {bbox!r:.60} is not [x, y, width, height]") from error
-    if not all(map(math.isfinite, (x, y, width, height))):
-        raise InputError(f"{where}: bbox {bbox!r:.60} is not finite")
-    return (x, y, x + width, y + height) if width > 0 and height > 0 else None
-
-
-def check_segmentation(segmentation: Any, height: int, width: int, where: str) -> None:
-    """Check kind and size of a segmentation without decoding it.
-
-    Raises:
-        InputError: neither polygons nor run lengths, or run lengths of another image size.
-    """
-    if isinstance(segmentation, dict):
-        size, counts = (require(segmentation, key, object, where) for key in ("size", "counts"))
-        if not isinstance(counts, list | str):
-            raise InputError(f"{where}: RLE counts are neither a list nor text")
-        if size != [height, width]:
-            raise InputError(
-                f"{where}: its RLE is for {size!r:.40} (height, width), "
-                f"its image is [{height}, {width}]"
-            )
-    elif not isinstance(segmentation, list):
-        raise InputError(f"{where}: its segmentation is neither polygons nor an RLE")
-    elif not all(map(_is_polygon, segmentation)):
-        raise InputError(f"{where}: a polygon is not a list of at least three x, y pairs")
-
-
-def _is_polygon(points: Any) -> bool:
-    return (
-        isinstance(points, list)
-        and len(points) >= 6
-        and len(points) % 2 == 0
-        and all(isinstance(value, int | float) for value in points)
+    masks, boxes, areas = (_one_per_frame(entry, key, video, place, report) for key in keys)
+    if masks is None:
+        if entry.get(keys[0]) is not None:
+            return None
+        masks = [None] * video.length
+    annotation = Annotation(
+        id=entry["id"],
+        category_id=entry["category_id"],
+        crowd=crowd == 1,
+        segmentations=without_empty(masks, video, place, report),
+        boxes=_parse_boxes(boxes, video, place, report),
+        areas=_parse_areas(areas, video, place, report),
+        entry=entry,
     )
+    _report_missing(annotation, video, place, report)
+    return annotation
 
 
-def check_folder(images: str | Path, first: Path | None, where: str) -> None:
-    """Find out at the start, not in the middle of a training, that the folder is wrong.
+def _one_per_frame(
+    entry: dict[str, Any], key: str, video: Video, place: Place, report: Report
+) -> list[Any] | None:
+    """The list under a key; None where it is absent or not as long as the video."""
+    values = entry.get(key)
+    if video.kind == "image":
+        return [values]
+    if values is None:
+        return None
+    return values if is_one_per_frame(values, key, video, place, report) else None
+
+
+def is_one_per_frame(values: Any, key: str, video: Video, place: Place, report: Report) -> bool:
+    """Whether a value is a list with one item for each frame; if not, it goes to ``report``."""
+    if isinstance(values, list) and len(values) == video.length:
+        return True
+    has = f"has {len(values)}" if isinstance(values, list) else f"is {shortened(values)}"
+    message = f"`{key}` must have {video.length} entries, one a frame, {has}"
+    if isinstance(values, list) and abs(len(values) - video.length) == 1:
+        message += "; is it one frame off?"
+    report(Finding("list length", place, message))
+    return False
+
+
+def without_empty(
+    segmentations: list[Any], video: Video, place: Place, report: Report
+) -> list[Any]:
+    """The list with None for ``[]``, ``{}`` and ``""``; only images say so by ``[]``."""
+    if all(segmentations):
+        return segmentations
+    masks = []
+    for frame, mask in enumerate(segmentations):
+        is_empty = not mask and isinstance(mask, list | dict | str)
+        if is_empty and not (video.kind == "image" and mask == []):
+            message = f"is {mask!r}; where the object is absent, write null"
+            report(Finding("empty entry", video.frame_place(place, frame), message))
+        masks.append(None if is_empty else mask)
+    return masks
+
+
+def _parse_boxes(
+    boxes: list[Any] | None, video: Video, place: Place, report: Report
+) -> list[Box | None] | None:
+    """The boxes with None for broken ones, which go to ``report``."""
+    for frame, box in enumerate(boxes or ()):
+        if box is not None and not is_box(box):
+            message = f"{shortened(box, 60)} is not [x, y, width, height]"
+            report(Finding("broken box", video.frame_place(place, frame), message))
+    return boxes and [box if is_box(box) else None for box in boxes]
+
+
+def _parse_areas(
+    areas: list[Any] | None, video: Video, place: Place, report: Report
+) -> list[float | None] | None:
+    """The areas with None for broken ones, which go to ``report``."""
+    parsed: list[float | None] = []
+    for frame, area in enumerate(areas or ()):
+        is_area = is_finite(area) and area >= 0
+        if area is not None and not is_area:
+            message = f"area {shortened(area)} is no number of pixels"
+            report(Finding("broken area", video.frame_place(place, frame), message))
+        parsed.append(area if is_area else None)
+    return None if areas is None else parsed
+
+
+def _report_missing(annotation: Annotation, video: Video, place: Place, report: Report) -> None:
+    """Report what an annotation lacks."""
+    if video.kind == "image":
+        for key, values in (("bbox", annotation.boxes), ("area", annotation.areas)):
+            if values == [None] and annotation.entry.get(key) is None:
+                report(Finding("no box or area", place, f"has no `{key}`, which COCO's AP needs"))
+    if any(mask is not None for mask in annotation.segmentations):
+        return
+    boxes = annotation.boxes_alone()
+    if boxes:
+        frames = f" in {len(boxes)} of {video.length} frames" if video.kind == "video" else ""
+        message = f"has a box and no mask{frames}: it trains classes and boxes, not masks"
+        report(Finding("boxes only", place, message))
+    elif video.kind == "image":
+        message = "has no segmentation and no bbox with an area; add one, or delete it"
+        report(Finding("nothing shown", place, message))
+
+
+def check_masks(annotation: Annotation, video: Video, report: Report) -> None:
+    """Report masks of a form or size that ``decode_masks`` would, but leave runs undecoded."""
+    for frame, mask in enumerate(annotation.segmentations):
+        if mask is not None:
+            try:
+                check_segmentation(mask, video.height, video.width)
+            except MaskError as error:
+                place = {**video.place, "annotation": annotation.id}
+                report(Finding(error.kind, video.frame_place(place, frame), str(error)))
+
+
+def decode_track(
+    segmentations: list[Any], video: Video, place: Place, report: Report
+) -> tuple[list[RLE | None], np.ndarray]:
+    """``decode_masks`` of a single track."""
+    [decoded] = decode_masks([segmentations], video, [place], report)
+    return decoded
+
+
+def decode_masks(
+    tracks: Sequence[list[Any]], video: Video, places: Sequence[Place], report: Report
+) -> list[tuple[list[RLE | None], np.ndarray]]:
+    """Bring the masks of a video's tracks to run lengths that fill its frames.
 
     Args:
-        images: the folder that file names are relative to.
-        first: path of the first image that the file names, if it names any.
-        where: the annotation file.
+        tracks: for each track one segmentation, or None, for each frame.
+        video: that they belong to.
+        places: of the tracks, for findings.
+        report: takes the findings about masks that cannot be used.
 
-    Raises:
-        InputError: the folder or that image does not exist.
+    Returns:
+        For each track one compressed RLE per frame, None where there is no mask or a broken one,
+        and ``(frames,)`` int64 their areas in pixels.
     """
-    if not Path(images).is_dir():
-        raise InputError(f"image folder {images}: no such folder (it belongs to {where})")
-    if first is not None and not first.is_file():
-        raise InputError(f"{where}: its first image {first} does not exist; check the image folder")
+    frames = [[frame for frame, mask in enumerate(track) if mask is not None] for track in tracks]
+    given = [track[frame] for track, shown in zip(tracks, frames, strict=True) for frame in shown]
+    owners = np.repeat(np.arange(len(tracks)), [len(shown) for shown in frames])
+    frame_of = np.fromiter(chain.from_iterable(frames), dtype=np.int64, count=len(owners))
+    rles: Sequence[RLE | None]
+    try:  # together, which is faster, and nearly always possible
+        rles, areas = to_rles(given, video.height, video.width)
+    except MaskError:
+        rles, areas = [None] * len(given), np.zeros(len(given), dtype=np.int64)
+        for index, segmentation in enumerate(given):
+            try:
+                [rles[index]], areas[index : index + 1] = to_rles(
+                    [segmentation], video.height, video.width
+                )
+            except MaskError as error:
+                here = video.frame_place(places[owners[index]], int(frame_of[index]))
+                report(Finding(error.kind, here, str(error)))
+    sizes = np.zeros((len(tracks), video.length), dtype=np.int64)
+    sizes[owners, frame_of] = areas
+    decoded = iter(rles)
+    masks: list[list[RLE | None]] = [[None] * video.length for _ in tracks]
+    for track, shown in zip(masks, frames, strict=True):
+        for frame in shown:
+            track[frame] = next(decoded)
+    return list(zip(masks, sizes, strict=True))

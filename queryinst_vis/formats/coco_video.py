@@ -16,10 +16,10 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.formats.annotation_set import Video
 from queryinst_vis.formats.fields import is_integer, require
-from queryinst_vis.formats.inputs import read_results
-from queryinst_vis.formats.mask_tracks import Video
 from queryinst_vis.formats.names import first_image_ids
+from queryinst_vis.formats.predictions import read_results
 from queryinst_vis.formats.video_list import VideoList
 from queryinst_vis.formats.video_set import VideoSet
 from queryinst_vis.masks import RLE, to_rle

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.coco_video import coco_video_entries, read_coco_video
-from queryinst_vis.formats.inputs import read_results
 from queryinst_vis.formats.mots_results import MotsNames, read_mots, write_mots
+from queryinst_vis.formats.predictions import read_results
 from queryinst_vis.formats.results import write_results
 from queryinst_vis.formats.video_list import VideoList
 from queryinst_vis.utils.files import check_not_read, new_folder

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from queryinst_vis.errors import InputError
 
@@ -24,7 +24,7 @@ _TYPES = {"{": "dict", "[": "list", '"': "str"}
 
 
 @dataclass(frozen=True)
-class Place:
+class Span:
     """Bytes ``start`` to ``end`` (exclusive) of a file, which hold one JSON value."""
 
     path: Path
@@ -39,23 +39,23 @@ class Packed:
     text: bytes
 
 
-def read_values(places: Sequence[Place | Packed]) -> Iterator[Any]:
+def read_values(spans: Sequence[Span | Packed]) -> Iterator[Any]:
     """Parse values again, with each file opened once.
 
     Raises:
         InputError: something else is there now.
     """
-    paths = {place.path for place in places if isinstance(place, Place)}
+    paths = {span.path for span in spans if isinstance(span, Span)}
     try:
         with ExitStack() as stack:
             files = {path: stack.enter_context(path.open("rb")) for path in paths}
-            for place in places:
-                if isinstance(place, Packed):
-                    yield json.loads(zlib.decompress(place.text))
+            for span in spans:
+                if isinstance(span, Packed):
+                    yield json.loads(zlib.decompress(span.text))
                 else:
-                    file = files[place.path]
-                    file.seek(place.start)
-                    yield json.loads(file.read(place.end - place.start).decode("utf-8"))
+                    file = files[span.path]
+                    file.seek(span.start)
+                    yield json.loads(file.read(span.end - span.start).decode("utf-8"))
     except (OSError, ValueError) as error:
         where = ", ".join(map(str, paths))
         raise InputError(f"{where}: changed while it was being read ({error})") from error
@@ -68,7 +68,7 @@ class JsonFile:
     is decoded anew: the structure of JSON is ASCII in UTF-8 too.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._window = ""
         self._offset = 0  # of the window's first character in the file
@@ -79,7 +79,8 @@ class JsonFile:
     def peek(self) -> str:
         """The next character that is not white space; empty at the end of the file."""
         while True:
-            self._at = _SPACE.match(self._window, self._at).end()
+            match = _SPACE.match(self._window, self._at)
+            self._at = match.end() if match else self._at  # it always matches
             if self._at < len(self._window) or self._ended:
                 return self._window[self._at : self._at + 1]
             self._read_on()
@@ -156,23 +157,25 @@ class JsonFile:
         return error.msg.startswith("Unterminated string") or len(self._window) - error.pos < 16
 
 
-def light_content(file: BinaryIO, path: Path | None, keys: tuple[str, ...], heavy: str) -> Any:
+def light_content(file: IO[bytes], path: Path | None, keys: tuple[str, ...], heavy: str) -> Any:
     """Read a file that should hold a list of entries, or an object with a list ``annotations``.
 
     Args:
         file: read from here to its end.
         path: where values can be found again; None if nowhere, then they are kept compressed.
         keys: what to keep of each entry, if it has it.
-        heavy: the key whose value is replaced by a ``Place`` or ``Packed``, of the whole entry.
+        heavy: the key whose value is replaced by a ``Span`` or ``Packed``, of the whole entry.
 
     Returns:
-        The list or object, with light entries; everything else of an object is kept whole.
+        The list or object, with light entries; what else an object holds is kept whole, and so are
+        entries without ``heavy``.
 
     Raises:
         OSError, ValueError, RecursionError: the file cannot be read or is not JSON.
     """
     cursor = JsonFile(file)
     kind = cursor.type_ahead()
+    content: Any
     if kind == "dict":
         content = {}
         for key in cursor.members():
@@ -193,11 +196,9 @@ def _light_entries(
 ) -> list[Any]:
     entries = []
     for entry, start, text in cursor.items():
-        if isinstance(entry, dict):
-            light = {key: entry[key] for key in keys if key in entry}
-            if heavy in entry:
-                end = start + len(text)
-                light[heavy] = Place(path, start, end) if path else Packed(zlib.compress(text, 1))
-            entry = light
+        if isinstance(entry, dict) and heavy in entry:
+            end = start + len(text)
+            span = Span(path, start, end) if path else Packed(zlib.compress(text, 1))
+            entry = {key: entry[key] for key in keys if key in entry} | {heavy: span}
         entries.append(entry)
     return entries

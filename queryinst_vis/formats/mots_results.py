@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.mask_tracks import MaskTrack, Video
+from queryinst_vis.formats.annotation_set import Video
 from queryinst_vis.formats.mots import (
     CLASS_NUMBERS,
     IGNORE_CLASS,
@@ -21,7 +21,7 @@ from queryinst_vis.formats.mots import (
 )
 from queryinst_vis.formats.names import frame_numbers, sequence_names
 from queryinst_vis.formats.video_list import VideoList
-from queryinst_vis.formats.video_set import VideoSet
+from queryinst_vis.formats.video_set import MaskTrack, VideoSet
 from queryinst_vis.masks import RLE
 from queryinst_vis.utils.progress import show_progress
 

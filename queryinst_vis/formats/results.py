@@ -17,7 +17,7 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.inputs import RESULTS_NAME
+from queryinst_vis.formats.reading import RESULTS_NAME
 from queryinst_vis.formats.track_store import Track, TrackStore
 from queryinst_vis.masks import RLE
 from queryinst_vis.utils.files import atomic_path

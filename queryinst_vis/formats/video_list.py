@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from queryinst_vis.errors import InputError
-from queryinst_vis.formats.inputs import GroundTruth, load_ground_truth
-from queryinst_vis.formats.mask_tracks import Video, parse_video
+from queryinst_vis.formats.annotation_set import parse_set
+from queryinst_vis.formats.findings import refuse_faults
+from queryinst_vis.formats.reading import read_annotations
 from queryinst_vis.formats.video_set import VideoSet
-from queryinst_vis.utils.files import read_json
 
 
 class VideoList:
@@ -29,22 +28,13 @@ class VideoList:
         Raises:
             InputError: unreadable, or without consistent videos and categories.
         """
-        content = read_json(path, "video set")
-        if not isinstance(content, dict):
-            raise InputError(
-                f"video set {path}: is a {type(content).__name__}, not an object with `videos` and"
-                " `categories`; name the ground truth file after --gt"
-            )
-        self._content = {**content, "annotations": []}
-        truth: GroundTruth = load_ground_truth(self._content, "video", ())
-        self.categories = truth.categories
-        self.videos: dict[int, Video] = {
-            id_: parse_video(entry, f"video set {path}: video {id_}")
-            for id_, entry in truth.media.items()
-        }
+        where = f"video set {path}"
+        content = {**read_annotations(path, "video set"), "annotations": []}
+        self._annotation_set = parse_set(content, refuse_faults(where), where, "video")
+        self.categories = dict(sorted(self._annotation_set.categories.items()))
+        self.videos = self._annotation_set.videos
         self.file_names: dict[int, list[str]] = {
-            id_: [str(name) for name in truth.media[id_].get("file_names", [""] * video.length)]
-            for id_, video in self.videos.items()
+            id_: video.file_names or [""] * video.length for id_, video in self.videos.items()
         }
 
     def with_results(self, results: str | Path | list[dict[str, Any]]) -> VideoSet:
@@ -53,4 +43,4 @@ class VideoList:
         Raises:
             InputError: they cannot be used with these videos and categories.
         """
-        return VideoSet(self._content, results)
+        return VideoSet(self._annotation_set, results)

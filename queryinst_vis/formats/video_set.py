@@ -1,4 +1,4 @@
-"""Ground truth and results of a set of videos, one video at a time."""
+"""Ground truth and results of a set of videos, one video at a time, as evaluation compares them."""
 
 from __future__ import annotations
 
@@ -6,26 +6,52 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.inputs import (
-    GroundTruth,
-    PlacedEntries,
-    load_ground_truth,
-    load_results,
+from queryinst_vis.formats.annotation_set import AnnotationSet, Video, open_ground_truth
+from queryinst_vis.formats.annotations import (
+    decode_masks,
+    is_one_per_frame,
+    parse_annotation,
+    without_empty,
 )
-from queryinst_vis.formats.json_stream import Packed, Place, read_values
-from queryinst_vis.formats.mask_tracks import (
-    MaskTrack,
-    Video,
-    parse_detections,
-    parse_truths,
-    parse_video,
-)
-from queryinst_vis.formats.names import video_name, videos_checksum
+from queryinst_vis.formats.findings import Report, refuse_faults
+from queryinst_vis.formats.json_stream import Packed, Span, read_values
+from queryinst_vis.formats.names import videos_checksum
+from queryinst_vis.formats.predictions import open_predictions
+from queryinst_vis.masks import RLE
 from queryinst_vis.utils.memory import steady_memory
 
 _MASKS = "segmentations"
+_USE = "evaluation of masks"
+
+Entries = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class MaskTrack:
+    """A ground-truth or predicted track, ready to be compared.
+
+    Attributes:
+        id: the annotation's id, or the position of the detection in its file.
+        category_id: class, by the ground truth's id.
+        masks: one compressed RLE per frame, None where the object is absent.
+        sizes: ``(frames,)`` pixels of each mask, 0 where the object is absent.
+        area: mean mask area over the frames that show the object, in pixels; 0 if none does.
+        score: confidence of a detection; 1 for ground truth.
+        crowd: ground truth that stands for a group; never counts, may be matched repeatedly.
+    """
+
+    id: int
+    category_id: int
+    masks: list[RLE | None]
+    sizes: np.ndarray
+    area: float
+    score: float = 1.0
+    crowd: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,14 +59,14 @@ class VideoTracks:
     """One video: what is there and what was found, both in the order of their files."""
 
     video: Video
-    truths: list[MaskTrack]
+    ground_truth: list[MaskTrack]
     detections: list[MaskTrack]
 
     def by_class(self) -> dict[int, VideoTracks]:
         """The same video with the tracks of one class only, for each class that it has."""
         classes: dict[int, VideoTracks] = defaultdict(lambda: VideoTracks(self.video, [], []))
-        for track in self.truths:
-            classes[track.category_id].truths.append(track)
+        for track in self.ground_truth:
+            classes[track.category_id].ground_truth.append(track)
         for track in self.detections:
             classes[track.category_id].detections.append(track)
         return dict(classes)
@@ -48,11 +74,18 @@ class VideoTracks:
 
 @dataclass(frozen=True)
 class UnreadVideo:
-    """One video with its entries, which may still lie in their files; can be pickled."""
+    """One video with its entries, which may still lie in their files; can be pickled.
+
+    Attributes:
+        video: its size and length.
+        ground_truth, detections: entries of the two files.
+        names: of the two files, for error messages.
+    """
 
     video: Video
-    truths: PlacedEntries
-    detections: PlacedEntries
+    ground_truth: Entries
+    detections: Entries
+    names: tuple[str, str]
 
     def read(self) -> VideoTracks:
         """Read the entries and check their masks.
@@ -60,10 +93,15 @@ class UnreadVideo:
         Raises:
             InputError: a mask cannot be used.
         """
+        where, where_found = self.names
         return VideoTracks(
             self.video,
-            parse_truths(_read(self.truths), self.video),
-            parse_detections(_read(self.detections), self.video),
+            parse_ground_truth(
+                _read(self.ground_truth, where), self.video, refuse_faults(where, _USE)
+            ),
+            parse_detections(
+                _read(self.detections, where_found), self.video, refuse_faults(where_found)
+            ),
         )
 
 
@@ -80,26 +118,35 @@ class VideoSet:
         checksum: of the set of videos, see ``names.videos_checksum``.
     """
 
-    def __init__(self, gt: str | Path | dict, results: str | Path | list) -> None:
+    def __init__(
+        self,
+        gt: str | Path | dict[str, Any] | AnnotationSet,
+        results: str | Path | list[dict[str, Any]],
+    ) -> None:
         """Open both.
 
         Args:
-            gt: YouTube-VIS annotations, a path or its content.
+            gt: YouTube-VIS annotations: a path, its content, or a set that is parsed already,
+                which may lack annotations.
             results: YouTube-VIS results, a path (JSON, or zip with ``results.json``) or a list.
 
         Raises:
             InputError: a file cannot be used; so does the iteration for single masks.
         """
         with steady_memory():
-            truth = load_ground_truth(gt, "video", (_MASKS,), heavy=_MASKS)
-            detections = load_results(results, truth, "video", (_MASKS,), heavy=_MASKS)
-        self.categories = truth.categories
-        self.videos = _parse_videos(truth)
-        self.names, self.checksum = _names(truth)
-        self._truths = _by_video(truth.annotations)
-        self._detections = _by_video(
-            [(place, {**entry, "id": number}) for number, (place, entry) in enumerate(detections)]
-        )
+            annotation_set = (
+                gt
+                if isinstance(gt, AnnotationSet)
+                else open_ground_truth(gt, "video", _USE, heavy=_MASKS)
+            )
+            self._detections = open_predictions(results, annotation_set, heavy=_MASKS)
+        where = f"results {results}" if isinstance(results, str | Path) else "results"
+        self._files = annotation_set.where, where
+        self.categories = dict(sorted(annotation_set.categories.items()))
+        self.videos = [video for _, video in sorted(annotation_set.videos.items())]
+        self.names = _unique_names(self.videos)
+        self.checksum = _checksum(annotation_set)
+        self._ground_truth = annotation_set.entries
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -116,49 +163,105 @@ class VideoSet:
     def unread(self) -> list[UnreadVideo]:
         """The videos in their order, for whoever wants to read them elsewhere."""
         return [
-            UnreadVideo(video, self._truths[video.id], self._detections[video.id])
+            UnreadVideo(
+                video,
+                self._ground_truth[video.id],
+                self._detections.get(video.id, []),
+                self._files,
+            )
             for video in self.videos
         ]
 
 
-def _read(entries: PlacedEntries) -> PlacedEntries:
+def _unique_names(videos: list[Video]) -> dict[int, str]:
+    """A name for each video by id; where several share one, the id follows."""
+    count = Counter(video.name for video in videos)
+    return {
+        video.id: video.name if count[video.name] == 1 else f"{video.name} (video {video.id})"
+        for video in videos
+    }
+
+
+def _checksum(annotation_set: AnnotationSet) -> str:
+    try:
+        return videos_checksum(annotation_set.content["videos"])
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{annotation_set.where}: `file_names` hold broken text ({error})"
+        ) from error
+
+
+def _read(entries: Entries, where: str) -> Entries:
     """The same entries with their masks."""
-    unread = [entry[_MASKS] for _, entry in entries if isinstance(entry[_MASKS], Place | Packed)]
+    unread = [entry[_MASKS] for entry in entries if _is_unread(entry)]
     values = read_values(unread)
     read = []
-    for place, entry in entries:
-        if isinstance(entry[_MASKS], Place | Packed):
+    for entry in entries:
+        if _is_unread(entry):
             whole = next(values)
             if not isinstance(whole, dict) or _MASKS not in whole:
-                raise InputError(f"{place}: changed while it was being read")
+                raise InputError(f"{where}: changed while it was being read")
             entry = {**whole, **entry, _MASKS: whole[_MASKS]}
-        read.append((place, entry))
+        read.append(entry)
     return read
 
 
-def _names(truth: GroundTruth) -> tuple[dict[int, str], str]:
-    """A name for each video by id, and the set's checksum."""
-    names = {video_id: video_name(truth.media[video_id]) for video_id in sorted(truth.media)}
-    count = Counter(names.values())
-    unique = {
-        video_id: name if count[name] == 1 else f"{name} (video {video_id})"
-        for video_id, name in names.items()
-    }
-    try:
-        return unique, videos_checksum(truth.media.values())
-    except UnicodeEncodeError as error:
-        raise InputError(f"{truth.where}: `file_names` hold broken text ({error})") from error
+def _is_unread(entry: dict[str, Any]) -> bool:
+    return isinstance(entry.get(_MASKS), Span | Packed)
 
 
-def _parse_videos(truth: GroundTruth) -> list[Video]:
+def parse_ground_truth(entries: Entries, video: Video, report: Report) -> list[MaskTrack]:
+    """The annotations of one video as tracks; ``areas``, if any, go before the masks' own."""
+    parsed = (parse_annotation(entry, video, report) for entry in entries)
+    annotations = [annotation for annotation in parsed if annotation is not None]
+    decoded = decode_masks(
+        [annotation.segmentations for annotation in annotations],
+        video,
+        [{**video.place, "annotation": annotation.id} for annotation in annotations],
+        report,
+    )
     return [
-        parse_video(truth.media[video_id], f"{truth.where}: video {video_id}")
-        for video_id in sorted(truth.media)
+        MaskTrack(
+            annotation.id,
+            annotation.category_id,
+            masks,
+            sizes,
+            mean_area(
+                sizes
+                if annotation.areas is None
+                else np.array([area or 0.0 for area in annotation.areas], dtype=float)
+            ),
+            crowd=annotation.crowd,
+        )
+        for annotation, (masks, sizes) in zip(annotations, decoded, strict=True)
     ]
 
 
-def _by_video(entries: PlacedEntries) -> dict[int, PlacedEntries]:
-    groups: dict[int, PlacedEntries] = defaultdict(list)
-    for place, entry in entries:
-        groups[entry["video_id"]].append((place, entry))
-    return groups
+def parse_detections(entries: Entries, video: Video, report: Report) -> list[MaskTrack]:
+    """The results for one video as tracks; ``id`` is their position in the file."""
+    usable, places, tracks = [], [], []
+    for entry in entries:
+        place = {"entry": entry["id"], **video.place}
+        if is_one_per_frame(entry[_MASKS], _MASKS, video, place, report):
+            usable.append(entry)
+            places.append(place)
+            tracks.append(without_empty(entry[_MASKS], video, place, report))
+    return [
+        MaskTrack(
+            entry["id"],
+            entry["category_id"],
+            masks,
+            sizes,
+            mean_area(sizes),
+            score=float(entry["score"]),
+        )
+        for entry, (masks, sizes) in zip(
+            usable, decode_masks(tracks, video, places, report), strict=True
+        )
+    ]
+
+
+def mean_area(areas: np.ndarray) -> float:
+    """Mean over the frames that show the object, i.e. where the area is not 0."""
+    shown = areas[areas != 0]
+    return float(shown.mean()) if shown.size else 0.0

@@ -16,10 +16,10 @@ from queryinst_vis.config import Config
 from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.frames import load_pixels
 from queryinst_vis.data.loader import open_dataset
+from queryinst_vis.data.records import ImageRecord
 from queryinst_vis.data.youtube_vis import TrackRecord, YouTubeVisDataset
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation import evaluate_coco, evaluate_youtube_vis
-from queryinst_vis.formats.annotations import ImageRecord
 from queryinst_vis.formats.results import (
     coco_entries,
     write_results,

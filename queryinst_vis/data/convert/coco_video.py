@@ -10,12 +10,14 @@ import numpy as np
 from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.convert.builder import YouTubeVisBuilder, describe, write_both
 from queryinst_vis.data.convert.folders import write_jpeg
-from queryinst_vis.data.convert.youtube_vis import category_names
 from queryinst_vis.data.frames import apply_view, load_pixels
+from queryinst_vis.data.records import ImageRecord
 from queryinst_vis.data.transforms import fit_size
 from queryinst_vis.data.views import View
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.annotations import ImageRecord, read_annotations
+from queryinst_vis.formats.annotation_set import parse_categories
+from queryinst_vis.formats.findings import refuse_faults
+from queryinst_vis.formats.reading import read_annotations
 from queryinst_vis.masks import RLE, encode_region
 from queryinst_vis.utils.files import new_folder
 from queryinst_vis.utils.progress import show_progress
@@ -62,7 +64,7 @@ def convert_coco_video(
     """
     _check(frames, size, crop, seed)
     content = read_annotations(annotations)
-    classes = list(category_names(content, str(annotations)).values())
+    classes = list(parse_categories(content, refuse_faults(str(annotations))).values())
     records, crowds = _read_images(content, annotations, images, classes)
     builder = YouTubeVisBuilder(classes, f"{Path(annotations).name} as pseudo-videos, seed {seed}")
     with new_folder(dst) as folder:

@@ -15,8 +15,10 @@ from pycocotools import mask as coco_mask
 
 from queryinst_vis.data.convert.folders import IMAGE_SUFFIXES
 from queryinst_vis.data.convert.outlines import unite
-from queryinst_vis.data.convert.youtube_vis import category_names, read_repaired
+from queryinst_vis.data.convert.youtube_vis import read_repaired
 from queryinst_vis.errors import InputError
+from queryinst_vis.formats.annotation_set import parse_categories
+from queryinst_vis.formats.findings import refuse_faults
 from queryinst_vis.formats.mots import (
     CLASS_NUMBERS,
     IGNORE_CLASS,
@@ -124,7 +126,7 @@ def _mots_labels(
     content: dict[str, Any], classes: Mapping[str, str], where: str
 ) -> dict[int, int | None]:
     """MOTS class of each category id in use; None for those to leave out."""
-    names = category_names(content, where)
+    names = parse_categories(content, refuse_faults(where))
     for name, target in classes.items():
         if name not in names.values():
             raise InputError(f"{where}: has no class '{name}', only {', '.join(names.values())}")

@@ -12,14 +12,10 @@ from queryinst_vis.data.convert.builder import (
     write_video_set,
 )
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.annotations import (
-    match_classes,
-    one_a_frame,
-    parse_box,
-    read_annotations,
-)
-from queryinst_vis.formats.fields import check_unique, lookup, require, require_size
-from queryinst_vis.masks import RLE, to_rles
+from queryinst_vis.formats.annotation_set import Video, parse_set
+from queryinst_vis.formats.annotations import decode_track, is_one_per_frame, parse_annotation
+from queryinst_vis.formats.findings import Report, refuse_faults
+from queryinst_vis.formats.reading import read_annotations
 from queryinst_vis.utils.progress import show_progress
 
 
@@ -80,130 +76,90 @@ def repair(content: dict[str, Any], where: str) -> tuple[dict[str, Any], Counter
     Raises:
         InputError: as for ``convert_youtube_vis``.
     """
-    names = category_names(content, where)
-    videos = {}
     repairs: Counter[str] = Counter()
-    entries = require(content, "videos", list, where)
-    for entry in entries:
-        video = _video(entry, where, repairs)
-        videos[video["id"]] = video
-    check_unique((entry["id"] for entry in entries), "video id", where)
-    tracks = None
-    if content.get("annotations") is not None:
-        annotations = require(content, "annotations", list, where)
-        tracks = _tracks(annotations, videos, names, where, repairs)
-    kept = {"info": {}, "licenses": []} | content
-    return kept | {"videos": list(videos.values()), "annotations": tracks}, repairs
+    report = refuse_faults(where, "training")
+    changed = {"info": {}, "licenses": [], **content, "annotations": content.get("annotations")}
+    if isinstance(content.get("videos"), list):
+        changed["videos"] = [_with_length(entry, repairs) for entry in content["videos"]]
+    entries = changed["annotations"]
+    if isinstance(entries, list):  # the file's own ids are looked at in the end
+        changed["annotations"] = [
+            {**entry, "id": number} if isinstance(entry, dict) else entry
+            for number, entry in enumerate(entries, start=1)
+        ]
+    annotation_set = parse_set(changed, report, where, "video")
+    if not annotation_set.annotated:
+        return changed, repairs
+    tracks = {}
+    for video in show_progress(list(annotation_set.videos.values()), "reading tracks"):
+        for entry in annotation_set.entries[video.id]:
+            track = _track(entry, video, report, repairs)
+            if any(box is not None for box in track["bboxes"]):
+                tracks[entry["id"]] = track
+            else:
+                repairs["tracks without a mask left out"] += 1
+    return changed | {"annotations": _with_ids(tracks, entries, repairs)}, repairs
 
 
-def category_names(content: dict[str, Any], where: str) -> dict[int, str]:
-    """Category id to name, in the file's order.
-
-    Raises:
-        InputError: categories are missing, broken or repeated.
-    """
-    categories = require(content, "categories", list, where)
-    if not categories:
-        raise InputError(f"{where}: 'categories' is empty")
-    names = [require(category, "name", str, f"{where}: categories") for category in categories]
-    match_classes(content, names, where)
-    return {category["id"]: category["name"] for category in categories}
+def _with_length(video: Any, repairs: Counter[str]) -> Any:
+    """An entry of ``videos`` with its length, where that can be filled in."""
+    if not isinstance(video, dict) or video.get("length") is not None:
+        return video
+    names = video.get("file_names")
+    if not isinstance(names, list):
+        return video
+    repairs["lengths filled in"] += 1
+    return video | {"length": len(names)}
 
 
-def _video(entry: Any, where: str, repairs: Counter[str]) -> dict[str, Any]:
-    here = f"{where}: video {require(entry, 'id', int, f'{where}: videos')}"
-    require_size(entry, here)
-    names = require(entry, "file_names", list, here)
-    if not names or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{here}: 'file_names' must list one path per frame")
-    if entry.get("length") is None:
-        repairs["lengths filled in"] += 1
-    elif entry["length"] != len(names):
-        raise InputError(
-            f"{here}: 'length' is {entry['length']!r:.40} but it lists {len(names)} file_names"
-        )
-    return entry | {"length": len(names)}
-
-
-def _tracks(
-    annotations: list[Any],
-    videos: dict[int, dict[str, Any]],
-    names: dict[int, str],
-    where: str,
-    repairs: Counter[str],
+def _with_ids(
+    tracks: dict[int, dict[str, Any]], annotations: list[Any], repairs: Counter[str]
 ) -> list[dict[str, Any]]:
-    tracks = []
-    for index, annotation in enumerate(show_progress(annotations, "reading tracks")):
-        here = f"{where}: annotations[{index}]"
-        video = lookup(videos, require(annotation, "video_id", int, here), "video_id", here)
-        lookup(names, require(annotation, "category_id", int, here), "category_id", here)
-        track = _track(annotation, video, here, repairs)
-        if any(box is not None for box in track["bboxes"]):
-            tracks.append(track)
-        else:
-            repairs["tracks without a mask left out"] += 1
-    ids = [track.get("id") for track in tracks]
-    if len(set(map(repr, ids))) < len(ids) or not all(map(_is_id, ids)):
-        tracks = [track | {"id": number} for number, track in enumerate(tracks, start=1)]
-        repairs["annotation ids numbered anew"] = len(tracks)
-    return tracks
+    """The tracks in the file's order with their own ids or, where those will not do, new ones.
 
-
-def _is_id(value: Any) -> bool:
-    return type(value) is int and value >= 1
+    Args:
+        tracks: by their position in the file, from 1.
+        annotations: the file's own entries.
+        repairs: counts what is put right.
+    """
+    order = sorted(tracks)
+    ids = [annotations[number - 1].get("id") for number in order]
+    if len(set(map(repr, ids))) < len(ids) or not all(type(id_) is int and id_ > 0 for id_ in ids):
+        ids = list(range(1, len(order) + 1))
+        repairs["annotation ids numbered anew"] = len(order)
+    return [tracks[number] | {"id": id_} for number, id_ in zip(order, ids, strict=True)]
 
 
 def _track(
-    annotation: dict[str, Any], video: dict[str, Any], where: str, repairs: Counter[str]
+    entry: dict[str, Any], video: Video, report: Report, repairs: Counter[str]
 ) -> dict[str, Any]:
-    length = video["length"]
-    if isinstance(annotation.get("occlusion"), list):
-        one_a_frame(annotation, "occlusion", length, video["id"], where)
-    bboxes, segmentations = (
-        one_a_frame(annotation, key, length, video["id"], where)
-        for key in ("bboxes", "segmentations")
-    )
-    if bboxes is None and segmentations is None:
-        raise InputError(f"{where}: has neither 'segmentations' nor 'bboxes'")
-    segmentations = segmentations or [None] * length
-    rles = _masks(segmentations, video, where, repairs)
+    place = {**video.place, "annotation": entry["id"]}
+    if isinstance(entry.get("occlusion"), list):
+        is_one_per_frame(entry["occlusion"], "occlusion", video, place, report)
+    # areas are measured anew, so those of the file may be anything
+    annotation = parse_annotation({**entry, "areas": None}, video, report)
+    assert annotation is not None  # else an error was reported, and so raised
+    decoded, sizes = decode_track(annotation.segmentations, video, place, report)
+    rles = [rle if size else None for rle, size in zip(decoded, sizes, strict=True)]
     boxes, areas = boxes_and_areas(rles)
-    for frame, bbox in enumerate(bboxes or ()):
-        is_known = parse_box(bbox, f"{where}, frame {frame}") is not None
-        if is_known and segmentations[frame] in (None, []):
-            boxes[frame], areas[frame] = bbox, bbox[2] * bbox[3]
-    return annotation | {
-        "iscrowd": int(bool(annotation.get("iscrowd"))),
-        "height": video["height"],
-        "width": video["width"],
-        "length": length,
+    for frame, box in annotation.boxes_alone().items():
+        boxes[frame], areas[frame] = box, box[2] * box[3]
+    given = entry.get("segmentations") or [None] * video.length
+    repairs["masks compressed"] += sum(map(_is_plain, annotation.segmentations))
+    repairs["empty masks made null"] += rles.count(None) - given.count(None)
+    return entry | {
+        "iscrowd": int(annotation.crowd),
+        "height": video.height,
+        "width": video.width,
+        "length": video.length,
         "segmentations": rles,
         "bboxes": boxes,
         "areas": areas,
     }
 
 
-def _masks(
-    segmentations: list[Any], video: dict[str, Any], where: str, repairs: Counter[str]
-) -> list[RLE | None]:
-    """Compressed RLE of each frame, None where nothing is seen."""
-    given = {
-        frame: segmentation
-        for frame, segmentation in enumerate(segmentations)
-        if segmentation is not None and segmentation != []
-    }
-    frames = list(given)
-    rles, areas = to_rles(
-        list(given.values()),
-        video["height"],
-        video["width"],
-        lambda index: f"{where}, frame {frames[index]}",
+def _is_plain(segmentation: Any) -> bool:
+    """Whether a mask is given as polygons or as plain run lengths."""
+    return isinstance(segmentation, list) or (
+        isinstance(segmentation, dict) and isinstance(segmentation["counts"], list)
     )
-    masks: list[RLE | None] = [None] * len(segmentations)
-    for frame, rle, area in zip(frames, rles, areas, strict=True):
-        masks[frame] = rle if area else None
-    plain = [s for s in given.values() if isinstance(s, list) or isinstance(s["counts"], list)]
-    repairs["masks compressed"] += len(plain)
-    nulls = sum(segmentation is None for segmentation in segmentations)
-    repairs["empty masks made null"] += masks.count(None) - nulls
-    return masks

@@ -11,16 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from queryinst_vis.data.tools.annotation_set import (
-    Annotation,
-    AnnotationSet,
-    Medium,
-    boxes_alone,
-)
 from queryinst_vis.errors import InputError
+from queryinst_vis.formats.annotation_set import AnnotationSet, Video
+from queryinst_vis.formats.annotations import parse_annotation
+from queryinst_vis.formats.findings import ignore
 
 
-def keep_media(annotation_set: AnnotationSet, kept: Collection[int]) -> dict[str, Any]:
+def keep_videos(annotation_set: AnnotationSet, kept: Collection[int]) -> dict[str, Any]:
     """The file with some of its videos or images and what is annotated in them; ids stay."""
     kind, content = annotation_set.kind, annotation_set.content
     part = {**content, f"{kind}s": [e for e in content[f"{kind}s"] if e["id"] in kept]}
@@ -35,7 +32,7 @@ def filter_set(
     *,
     classes: Sequence[str] | None = None,
     min_length: int = 0,
-    media: Sequence[str] | None = None,
+    videos: Sequence[str] | None = None,
     drop_empty: bool = False,
 ) -> dict[str, Any]:
     """A part of a file; all ids stay as they are, so that results still belong to it.
@@ -44,7 +41,7 @@ def filter_set(
         annotation_set: to take a part of.
         classes: names of the classes to keep; None keeps all.
         min_length: keep tracks that are visible in at least this many frames.
-        media: names or ids of the videos or images to keep; None keeps all. A name that several
+        videos: names or ids of the videos or images to keep; None keeps all. A name that several
             clips share keeps all of them.
         drop_empty: also leave out videos or images in which nothing is left.
 
@@ -56,28 +53,36 @@ def filter_set(
     content = annotation_set.content
     kept_ids = {identity for identity, name in annotation_set.categories.items() if name in names}
     kept_annotations = {
-        annotation.entry["id"]
-        for annotations_of_one in annotation_set.annotations.values()
-        for annotation in annotations_of_one
-        if annotation.entry["category_id"] in kept_ids and visible_frames(annotation) >= min_length
+        entry["id"]
+        for id_, entries in annotation_set.entries.items()
+        for entry in entries
+        if entry["category_id"] in kept_ids
+        and (not min_length or _visible_frames(entry, annotation_set.videos[id_]) >= min_length)
     }
-    kept_media = set(annotation_set.media) if media is None else find_media(annotation_set, media)
+    kept_videos = (
+        set(annotation_set.videos) if videos is None else find_videos(annotation_set, videos)
+    )
     if drop_empty:
-        kept_media = {
+        kept_videos = {
             identity
-            for identity in kept_media
-            if any(a.entry["id"] in kept_annotations for a in annotation_set.annotations[identity])
+            for identity in kept_videos
+            if any(entry["id"] in kept_annotations for entry in annotation_set.entries[identity])
         }
-    if not kept_media:
+    if not kept_videos:
         raise InputError("nothing is left: no video has an annotation that was asked for")
-    part = keep_media(annotation_set, kept_media)
+    part = keep_videos(annotation_set, kept_videos)
     part["categories"] = [e for e in content["categories"] if e["id"] in kept_ids]
     if annotation_set.annotated:
         part["annotations"] = [e for e in part["annotations"] if e["id"] in kept_annotations]
     return part
 
 
-def find_media(annotation_set: AnnotationSet, wanted: Sequence[str]) -> set[int]:
+def _visible_frames(entry: dict[str, Any], video: Video) -> int:
+    annotation = parse_annotation(entry, video, ignore)
+    return annotation.visible_frames() if annotation else 0
+
+
+def find_videos(annotation_set: AnnotationSet, wanted: Sequence[str]) -> set[int]:
     """Ids of the videos or images that have one of the names or ids ``wanted``.
 
     ``*``, ``?``, ``[abc]`` and ``[!abc]`` are wildcards, as for files in a shell.
@@ -89,23 +94,16 @@ def find_media(annotation_set: AnnotationSet, wanted: Sequence[str]) -> set[int]
     for word in wanted:
         matching = {
             identity
-            for identity, medium in annotation_set.media.items()
-            if any(word == own or fnmatchcase(own, word) for own in (medium.name, str(identity)))
+            for identity, video in annotation_set.videos.items()
+            if any(word == own or fnmatchcase(own, word) for own in (video.name, str(identity)))
         }
         if not matching:
-            names = [medium.name for medium in annotation_set.media.values()]
+            names = [video.name for video in annotation_set.videos.values()]
             raise InputError(
                 f"no {annotation_set.kind} has the name or id '{word}'{_suggest(word, names)}"
             )
         found |= matching
     return found
-
-
-def visible_frames(annotation: Annotation) -> int:
-    """In how many frames a track has a mask, or a box alone."""
-    lists = annotation.segmentations
-    masks = sum(bool(mask) for mask in lists) if isinstance(lists, list) else 0
-    return masks + len(boxes_alone(annotation))
 
 
 def remap_set(
@@ -176,7 +174,7 @@ def merge_sets(
     if any(one.kind != kind for one in annotation_sets):
         raise InputError("cannot merge a file of videos with one of images")
     categories: dict[str, dict[str, Any]] = {}
-    media: list[dict[str, Any]] = []
+    videos: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     frames: set[str] = set()
     for number, (one, prefix) in enumerate(zip(annotation_sets, prefixes, strict=True), start=1):
@@ -187,15 +185,18 @@ def merge_sets(
             )
         for entry in one.content["categories"]:
             categories.setdefault(entry["name"], {**entry, "id": len(categories) + 1})
-        own = {file for medium in one.media.values() for file in _prefixed(medium, prefix)}
+        own = {file for video in one.videos.values() for file in _prefixed(video, prefix)}
         if not frames.isdisjoint(own):
             raise InputError(
                 f"file {number} has frames of an earlier file, e.g. {min(frames & own)}; "
                 "if they are different images, tell the folders apart by --prefix"
             )
         frames |= own
-        new_ids = {identity: len(media) + k for k, identity in enumerate(one.media, start=1)}
-        media += [_moved(medium, new_ids[i], prefix) for i, medium in one.media.items()]
+        new_ids = {identity: len(videos) + k for k, identity in enumerate(one.videos, start=1)}
+        videos += [
+            _moved(entry, one.videos[entry["id"]], new_ids[entry["id"]], prefix)
+            for entry in one.content[f"{kind}s"]
+        ]
         for entry in one.content["annotations"]:
             ids = {
                 "id": len(annotations) + 1,
@@ -206,7 +207,7 @@ def merge_sets(
     return {
         "info": {"description": f"{len(annotation_sets)} files merged"},
         "licenses": _common([one.content.get("licenses", []) for one in annotation_sets]),
-        f"{kind}s": media,
+        f"{kind}s": videos,
         "annotations": annotations,
         "categories": list(categories.values()),
     }
@@ -217,17 +218,17 @@ def _common(lists: Sequence[list]) -> list:
     return lists[0] if all(one == lists[0] for one in lists) else []
 
 
-def _prefixed(medium: Medium, prefix: str) -> list[str]:
-    return [f"{prefix}{file}" for file in medium.file_names]
+def _prefixed(video: Video, prefix: str) -> list[str]:
+    return [f"{prefix}{file}" for file in video.file_names]
 
 
-def _moved(medium: Medium, identity: int, prefix: str) -> dict[str, Any]:
+def _moved(entry: dict[str, Any], video: Video, identity: int, prefix: str) -> dict[str, Any]:
     """The entry of a video or an image with another id and longer file names."""
-    entry = {**medium.entry, "id": identity}
-    if medium.kind == "video" and medium.file_names:
-        entry["file_names"] = _prefixed(medium, prefix)
-    elif medium.file_names:
-        entry["file_name"] = _prefixed(medium, prefix)[0]
+    entry = {**entry, "id": identity}
+    if video.kind == "video" and video.file_names:
+        entry["file_names"] = _prefixed(video, prefix)
+    elif video.file_names:
+        entry["file_name"] = _prefixed(video, prefix)[0]
     return entry
 
 

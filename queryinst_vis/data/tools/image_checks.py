@@ -4,58 +4,59 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from queryinst_vis.data.tools.annotation_set import Medium, leaves_folder
-from queryinst_vis.data.tools.findings import Finding
+from queryinst_vis.data.tools.file_names import leaves_folder
 from queryinst_vis.errors import InputError
+from queryinst_vis.formats.annotation_set import Video
+from queryinst_vis.formats.findings import Finding, Report
 from queryinst_vis.utils.images import read_image
 
 
-def check_images(medium: Medium, images: Path, found: list[Finding]) -> None:
-    """Read every frame; those that are missing, damaged or of another size go to ``found``.
+def check_images(video: Video, images: Path, report: Report) -> None:
+    """Read every frame; those that are missing, damaged or of another size go to ``report``.
 
     Files that lie outside of the image folder are not opened.
 
     Args:
-        medium: a video or an image.
+        video: a video or an image.
         images: the folder that its file names are relative to.
-        found: where findings go.
+        report: takes the findings.
     """
     missing = []
-    for frame, name in enumerate(medium.file_names):
+    for frame, name in enumerate(video.file_names):
         if leaves_folder(name):
             continue
-        place = medium.place if medium.kind == "image" else {**medium.place, "frame": frame}
+        place = video.frame_place(video.place, frame)
         if not (images / name).is_file():
             missing.append(name)
             continue
         try:
             height, width = read_image(images / name).shape[:2]
         except InputError as error:
-            found.append(Finding("unreadable image", place, str(error)))
+            report(Finding("unreadable image", place, str(error)))
             continue
-        if (height, width) != (medium.height, medium.width):
+        if (height, width) != (video.height, video.width):
             message = (
-                f"{name} has {width}x{height} pixels, the file says {medium.width}x{medium.height}"
+                f"{name} has {width}x{height} pixels, the file says {video.width}x{video.height}"
             )
-            found.append(Finding("image size", place, message))
+            report(Finding("image size", place, message))
     if missing:
-        message = f"{_count(missing, medium)}, e.g. {images / missing[0]}"
-        found.append(Finding("missing image", medium.place, message + _shift_hint(medium, images)))
+        message = f"{_count(missing, video)}, e.g. {images / missing[0]}"
+        report(Finding("missing image", video.place, message + _shift_hint(video, images)))
 
 
-def _count(missing: list[str], medium: Medium) -> str:
-    if medium.length == 1:
+def _count(missing: list[str], video: Video) -> str:
+    if video.length == 1:
         return "its image is not there"
-    return f"{len(missing)} of {medium.length} frames are not there"
+    return f"{len(missing)} of {video.length} frames are not there"
 
 
-def _shift_hint(medium: Medium, images: Path) -> str:
+def _shift_hint(video: Video, images: Path) -> str:
     """Says what a video's folder holds instead, where that is about as many files."""
-    folder = images / Path(medium.file_names[0]).parent
-    if medium.length == 1 or not folder.is_dir():
+    folder = images / Path(video.file_names[0]).parent
+    if video.length == 1 or not folder.is_dir():
         return ""
     files = sorted(file.name for file in folder.iterdir() if file.is_file())
-    listed = sorted(Path(name).name for name in medium.file_names)
+    listed = sorted(Path(name).name for name in video.file_names)
     if abs(len(files) - len(listed)) > 1:
         return ""
     return (

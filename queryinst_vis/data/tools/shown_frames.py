@@ -11,11 +11,12 @@ import cv2
 import numpy as np
 import supervision as sv
 
-from queryinst_vis.data.tools.annotation_set import AnnotationSet, Medium, boxes_alone
-from queryinst_vis.data.tools.findings import describe_place
-from queryinst_vis.data.tools.results_checks import PlacedEntries
 from queryinst_vis.errors import InputError
-from queryinst_vis.masks import decode_rle, to_rle
+from queryinst_vis.formats.annotation_set import AnnotationSet, Video
+from queryinst_vis.formats.annotations import Box, decode_track, parse_annotation
+from queryinst_vis.formats.findings import describe_place, refuse_faults
+from queryinst_vis.formats.video_set import parse_detections
+from queryinst_vis.masks import RLE, decode_rle
 from queryinst_vis.utils.images import read_image
 
 
@@ -24,74 +25,70 @@ class ShownTrack:
     """A ground truth or a prediction to draw.
 
     Attributes:
-        where: its place in its file.
         id: the annotation's id, or the position in the result file.
         class_name: crowds say so behind it.
         score: None for ground truth.
-        segmentations: one a frame, None where it is absent or has a box alone.
+        masks: one a frame, None where it is absent or has a box alone.
         boxes: ``{frame: (x, y, width, height)}`` where it has a box alone.
     """
 
-    where: str
     id: int
     class_name: str
     score: float | None
-    segmentations: list[Any]
-    boxes: dict[int, list[float]] = field(default_factory=dict)
+    masks: list[RLE | None]
+    boxes: dict[int, Box] = field(default_factory=dict)
 
 
 class ShownFrame(NamedTuple):
-    """Frame ``index`` (0-based), its pixels ``(H, W, 3)`` uint8 RGB, and what it shows."""
+    """Frame ``number`` (0-based), its pixels ``(H, W, 3)`` uint8 RGB, and what it shows."""
 
-    index: int
+    number: int
     picture: np.ndarray
     found: sv.Detections
 
 
-def annotated_tracks(annotation_set: AnnotationSet, medium: Medium) -> list[ShownTrack]:
+def annotated_tracks(annotation_set: AnnotationSet, video: Video) -> list[ShownTrack]:
     """The ground truth of a video or an image.
 
     Raises:
-        InputError: a track does not have one mask, or null, for each frame.
+        InputError: a track does not have one mask, or null, for each frame, or a mask is broken.
     """
+    report = refuse_faults(annotation_set.where)
     tracks = []
-    for annotation in annotation_set.annotations[medium.id]:
-        entry = annotation.entry
-        where = describe_place({**medium.place, "annotation": entry["id"]})
-        masks = _one_a_frame(annotation.segmentations, medium, where)
-        name = annotation_set.categories[entry["category_id"]]
-        name += " (crowd)" if entry.get("iscrowd") else ""
-        boxes = boxes_alone(annotation)
-        tracks.append(ShownTrack(where, entry["id"], name, None, masks, boxes))
+    for entry in annotation_set.entries[video.id]:
+        annotation = parse_annotation(entry, video, report)
+        if annotation is None:
+            continue
+        place = {**video.place, "annotation": annotation.id}
+        masks, _ = decode_track(annotation.segmentations, video, place, report)
+        name = annotation_set.categories[annotation.category_id]
+        name += " (crowd)" if annotation.crowd else ""
+        tracks.append(ShownTrack(annotation.id, name, None, masks, annotation.boxes_alone()))
     return tracks
 
 
 def predicted_tracks(
-    placed: PlacedEntries, medium: Medium, categories: dict[int, str], min_score: float
+    entries: list[dict[str, Any]],
+    video: Video,
+    categories: dict[int, str],
+    min_score: float,
+    where: str,
 ) -> list[ShownTrack]:
     """The predictions for a video that are at least as sure as ``min_score``.
 
     Raises:
-        InputError: a prediction does not have one mask, or null, for each frame.
+        InputError: a prediction does not have one mask, or null, for each frame, or a mask is
+            broken; ``where`` names the file.
     """
-    tracks = []
-    for place, entry in placed:
-        if entry["score"] >= min_score:
-            where = describe_place({**place, **medium.place})
-            masks = _one_a_frame(entry["segmentations"], medium, where)
-            name = categories[entry["category_id"]]
-            tracks.append(ShownTrack(where, place["entry"], name, entry["score"], masks))
-    return tracks
-
-
-def _one_a_frame(segmentations: Any, medium: Medium, where: str) -> list[Any]:
-    if not isinstance(segmentations, list) or len(segmentations) != medium.length:
-        raise InputError(f"{where}: `segmentations` must have {medium.length} entries")
-    return segmentations
+    sure = [entry for entry in entries if entry["score"] >= min_score]
+    return [
+        ShownTrack(track.id, categories[track.category_id], track.score, track.masks)
+        for track in parse_detections(sure, video, refuse_faults(where))
+    ]
 
 
 def read_frames(
-    medium: Medium,
+    video: Video,
     tracks: Sequence[ShownTrack],
     class_names: Sequence[str],
     images: Path,
@@ -101,7 +98,7 @@ def read_frames(
     """Read frames of a video one by one.
 
     Args:
-        medium: a video or an image.
+        video: a video or an image.
         tracks: what to show.
         class_names: those of the tracks; their positions become the class ids.
         images: folder that file names are relative to.
@@ -112,30 +109,30 @@ def read_frames(
         InputError: the video names no files, an image cannot be read or is not of the size that
             the file says, a mask is broken.
     """
-    if not medium.file_names:
-        raise InputError(f"{describe_place(medium.place)}: names no files, so nothing can be shown")
+    if not video.file_names:
+        raise InputError(f"{describe_place(video.place)}: names no files, so nothing can be shown")
     for index in frames:
-        path = images / medium.file_names[index]
+        path = images / video.file_names[index]
         picture = read_image(path)
-        if picture.shape[:2] != (medium.height, medium.width):
+        if picture.shape[:2] != (video.height, video.width):
             raise InputError(
                 f"image {path}: {picture.shape[1]}x{picture.shape[0]} pixels, "
-                f"but its annotations are for {medium.width}x{medium.height}"
+                f"but its annotations are for {video.width}x{video.height}"
             )
-        size = scaled_size(medium, max_width)
+        size = scaled_size(video, max_width)
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-        yield ShownFrame(index, picture, _instances(medium, tracks, class_names, index, size))
+        yield ShownFrame(index, picture, _instances(video, tracks, class_names, index, size))
 
 
-def scaled_size(medium: Medium, max_width: int | None) -> tuple[int, int]:
+def scaled_size(video: Video, max_width: int | None) -> tuple[int, int]:
     """``(width, height)`` of its frames in pixels, made smaller where they are too wide."""
-    if max_width is None or medium.width <= max_width:
-        return medium.width, medium.height
-    return max_width, max(round(medium.height * max_width / medium.width), 1)
+    if max_width is None or video.width <= max_width:
+        return video.width, video.height
+    return max_width, max(round(video.height * max_width / video.width), 1)
 
 
 def _instances(
-    medium: Medium,
+    video: Video,
     tracks: Sequence[ShownTrack],
     class_names: Sequence[str],
     index: int,
@@ -144,7 +141,7 @@ def _instances(
     """What a frame shows, in pixels of a picture of ``size`` (width, height)."""
     shown, masks = [], []
     for track in tracks:
-        mask = _mask_to_draw(track, medium, index, size)
+        mask = _mask_to_draw(track, video, index, size)
         if mask.any():
             shown.append(track)
             masks.append(mask)
@@ -159,21 +156,18 @@ def _instances(
     )
 
 
-def _mask_to_draw(
-    track: ShownTrack, medium: Medium, index: int, size: tuple[int, int]
-) -> np.ndarray:
+def _mask_to_draw(track: ShownTrack, video: Video, index: int, size: tuple[int, int]) -> np.ndarray:
     """``(height, width)`` bool of the picture: the mask, or the outline of a box without one."""
     width, height = size
-    mask = np.zeros((height, width), dtype=np.uint8)
-    if track.segmentations[index]:
-        where = f"{track.where}, frame {index}"
-        rle = to_rle(track.segmentations[index], medium.height, medium.width, where)
+    mask: np.ndarray = np.zeros((height, width), dtype=np.uint8)
+    rle = track.masks[index]
+    if rle:
         mask = decode_rle(rle).astype(np.uint8)
         mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
     elif index in track.boxes:
         x, y, box_width, box_height = track.boxes[index]
         corners = np.array([[x, y], [x + box_width, y + box_height]])
-        corners = corners * size / (medium.width, medium.height)
+        corners = corners * size / (video.width, video.height)
         first, last = np.rint(corners).astype(int).tolist()
         cv2.rectangle(mask, first, [last[0] - 1, last[1] - 1], 1, thickness=2)
     return mask.astype(bool)

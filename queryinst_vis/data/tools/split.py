@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from queryinst_vis.data.tools.annotation_set import AnnotationSet
-from queryinst_vis.data.tools.edit import keep_media
+from queryinst_vis.data.tools.edit import keep_videos
 from queryinst_vis.errors import InputError
+from queryinst_vis.formats.annotation_set import AnnotationSet
 from queryinst_vis.formats.names import videos_checksum
 
 
@@ -41,8 +41,8 @@ def split_set(
     if not 0 < fraction < 1:
         raise InputError(f"fraction {fraction:g}: must be above 0 and below 1")
     classes: dict[str, set[str]] = defaultdict(set)
-    for medium in annotation_set.media.values():
-        classes[medium.name] |= _classes_of(annotation_set, medium.id)
+    for video in annotation_set.videos.values():
+        classes[video.name] |= _classes_of(annotation_set, video.id)
     if len(classes) < 2:
         raise InputError(
             "cannot split: all videos are clips of one sequence, which must stay together; "
@@ -51,13 +51,11 @@ def split_set(
     small = choose_names(classes, fraction, salt)
     parts = []
     for part, belongs in (("large", False), ("small", True)):
-        kept = {
-            i for i, medium in annotation_set.media.items() if (medium.name in small) == belongs
-        }
-        content = keep_media(annotation_set, kept)
-        media = content[f"{annotation_set.kind}s"]
+        kept = {i for i, video in annotation_set.videos.items() if (video.name in small) == belongs}
+        content = keep_videos(annotation_set, kept)
+        videos = content[f"{annotation_set.kind}s"]
         how = {"part": part, "fraction": fraction, "salt": salt}
-        split = {**how, "checksum": videos_checksum(media)}
+        split = {**how, "checksum": videos_checksum(videos)}
         parts.append({**content, "info": {**_info(content), "split": split}})
     return parts[0], parts[1]
 
@@ -65,9 +63,9 @@ def split_set(
 def _classes_of(annotation_set: AnnotationSet, identity: int) -> set[str]:
     """Names of the classes that a video shows."""
     return {
-        annotation_set.categories[annotation.entry["category_id"]]
-        for annotation in annotation_set.annotations[identity]
-        if not annotation.entry.get("iscrowd")
+        annotation_set.categories[entry["category_id"]]
+        for entry in annotation_set.entries[identity]
+        if not entry.get("iscrowd")
     }
 
 
@@ -76,7 +74,7 @@ def _info(content: dict[str, Any]) -> dict[str, Any]:
     return info if isinstance(info, dict) else {}
 
 
-def choose_names(classes: dict[str, Iterable[str]], fraction: float, salt: str) -> set[str]:
+def choose_names(classes: Mapping[str, Iterable[str]], fraction: float, salt: str) -> set[str]:
     """Names of the small part.
 
     Args:

@@ -10,15 +10,10 @@ from itertools import pairwise
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from queryinst_vis.data.tools.annotation_set import (
-    Annotation,
-    AnnotationSet,
-    Medium,
-    boxes_alone,
-)
-from queryinst_vis.data.tools.findings import describe_place
 from queryinst_vis.errors import InputError
-from queryinst_vis.masks import to_rles
+from queryinst_vis.formats.annotation_set import AnnotationSet, Video
+from queryinst_vis.formats.annotations import Annotation, decode_track, parse_annotation
+from queryinst_vis.formats.findings import Report, refuse_faults
 from queryinst_vis.utils.progress import show_progress
 
 SIZE_BOUNDS = {"video": (128**2, 256**2), "image": (32**2, 96**2)}
@@ -52,7 +47,7 @@ class TrackStatistics:
 
 
 @dataclass(frozen=True)
-class MediumStatistics:
+class VideoStatistics:
     """One video, or one image as a video of one frame.
 
     Attributes:
@@ -74,7 +69,7 @@ class MediumStatistics:
     overlap: list[float]
 
 
-def measure_set(annotation_set: AnnotationSet) -> list[MediumStatistics]:
+def measure_set(annotation_set: AnnotationSet) -> list[VideoStatistics]:
     """Measure all videos or images of a file, one after the other.
 
     Raises:
@@ -82,55 +77,50 @@ def measure_set(annotation_set: AnnotationSet) -> list[MediumStatistics]:
     """
     if not annotation_set.annotated:
         raise InputError("there are no annotations to count")
-    media = list(annotation_set.media.values())
-    return [_measure_medium(annotation_set, medium) for medium in show_progress(media, "measuring")]
+    videos = list(annotation_set.videos.values())
+    return [_measure_video(annotation_set, video) for video in show_progress(videos, "measuring")]
 
 
-def _measure_medium(annotation_set: AnnotationSet, medium: Medium) -> MediumStatistics:
+def _measure_video(annotation_set: AnnotationSet, video: Video) -> VideoStatistics:
+    report = refuse_faults(annotation_set.where)
     tracks = []
-    boxes: list[list[np.ndarray]] = [[] for _ in range(medium.length)]  # of each frame
-    for annotation in annotation_set.annotations[medium.id]:
-        if annotation.entry.get("iscrowd"):
+    boxes: list[list[np.ndarray]] = [[] for _ in range(video.length)]  # of each frame
+    for entry in annotation_set.entries[video.id]:
+        annotation = parse_annotation(entry, video, report)
+        if annotation is None or annotation.crowd:
             continue
-        masked = _masked_boxes(annotation, medium)
-        alone = {
+        masked = _masked_boxes(annotation, video, report)
+        alone: dict[int, tuple[np.ndarray, float]] = {
             frame: (np.array(box, dtype=float), box[2] * box[3])
-            for frame, box in boxes_alone(annotation).items()
+            for frame, box in annotation.boxes_alone().items()
         }
         shown = dict(sorted((masked | alone).items()))
         if shown:
-            category = annotation_set.categories[annotation.entry["category_id"]]
+            category = annotation_set.categories[annotation.category_id]
             tracks.append(_measure_track(category, shown, len(masked)))
         for frame, (box, _) in shown.items():
             boxes[frame].append(box)
-    return MediumStatistics(
-        medium.name,
-        medium.height,
-        medium.width,
-        medium.length,
+    return VideoStatistics(
+        video.name,
+        video.height,
+        video.width,
+        video.length,
         tracks,
         [len(frame) for frame in boxes],
         [overlap_rate(np.array(frame)) for frame in boxes if frame],
     )
 
 
-def _masked_boxes(annotation: Annotation, medium: Medium) -> dict[int, tuple[np.ndarray, int]]:
+def _masked_boxes(
+    annotation: Annotation, video: Video, report: Report
+) -> dict[int, tuple[np.ndarray, float]]:
     """Box ``(x, y, width, height)`` and area of the mask in each frame that shows one."""
-    where = describe_place({**medium.place, "annotation": annotation.entry["id"]})
-    masks = annotation.segmentations
-    if not isinstance(masks, list) or len(masks) != medium.length:
-        raise InputError(f"{where}: `segmentations` must have {medium.length} entries")
-    frames = [frame for frame, mask in enumerate(masks) if mask]
-    rles, areas = to_rles(
-        [masks[frame] for frame in frames],
-        medium.height,
-        medium.width,
-        lambda index: f"{where}, frame {frames[index]}",
-    )
+    place = {**video.place, "annotation": annotation.id}
+    masks, areas = decode_track(annotation.segmentations, video, place, report)
     return {
-        frame: (coco_mask.toBbox(rle), area)
-        for frame, rle, area in zip(frames, rles, areas.tolist(), strict=True)
-        if area
+        frame: (coco_mask.toBbox(mask), area)
+        for frame, (mask, area) in enumerate(zip(masks, areas.tolist(), strict=True))
+        if mask and area
     }
 
 
@@ -175,11 +165,11 @@ def overlap_rate(boxes: np.ndarray) -> float:
     return float(cells[depth > 1].sum() / cells[depth > 0].sum())
 
 
-def summarise_set(media: Sequence[MediumStatistics], kind: str) -> dict[str, object]:
+def summarise_set(videos: Sequence[VideoStatistics], kind: str) -> dict[str, object]:
     """The numbers of ``measure_set`` pooled, as JSON.
 
     Args:
-        media: at least one video or image.
+        videos: at least one video or image.
         kind: "video" or "image".
 
     Returns:
@@ -192,40 +182,40 @@ def summarise_set(media: Sequence[MediumStatistics], kind: str) -> dict[str, obj
         by the metric's area ranges; ``entries`` and ``exits``: tracks that begin after the first
         or end before the last frame; ``gaps``: how often tracks vanish and come back.
     """
-    tracks = [track for medium in media for track in medium.tracks]
-    pairs = [(medium, track) for medium in media for track in medium.tracks]
+    tracks = [track for video in videos for track in video.tracks]
+    pairs = [(video, track) for video in videos for track in video.tracks]
     low, high = SIZE_BOUNDS[kind]
     areas = np.array([track.area for track in tracks])
     return {
-        "videos": len(media),
-        "frames": sum(medium.length for medium in media),
+        "videos": len(videos),
+        "frames": sum(video.length for video in videos),
         "tracks": len(tracks),
         "masks": sum(track.masks for track in tracks),
         "boxes_only": sum(track.frames - track.masks for track in tracks),
-        "classes": _count_classes(media),
-        "sizes": dict(Counter(f"{one.width}x{one.height}" for one in media).most_common()),
-        "video_length": spread([medium.length for medium in media]),
+        "classes": _count_classes(videos),
+        "sizes": dict(Counter(f"{one.width}x{one.height}" for one in videos).most_common()),
+        "video_length": spread([video.length for video in videos]),
         "track_length": spread([track.frames for track in tracks]),
         "mask_side": spread(np.sqrt(areas).tolist()),
         "small": int((areas <= low).sum()),
         "medium": int(((areas > low) & (areas <= high)).sum()),
         "large": int((areas > high).sum()),
         "motion": spread([step for track in tracks for step in track.motion]),
-        "objects_per_video": spread([len(medium.tracks) for medium in media]),
-        "objects_per_frame": spread([count for medium in media for count in medium.objects]),
-        "overlap_rate": spread([rate for medium in media for rate in medium.overlap]),
+        "objects_per_video": spread([len(video.tracks) for video in videos]),
+        "objects_per_frame": spread([count for video in videos for count in video.objects]),
+        "overlap_rate": spread([rate for video in videos for rate in video.overlap]),
         "entries": sum(track.first > 0 for track in tracks),
-        "exits": sum(track.last < medium.length - 1 for medium, track in pairs),
+        "exits": sum(track.last < video.length - 1 for video, track in pairs),
         "gaps": sum(track.gaps for track in tracks),
     }
 
 
-def _count_classes(media: Sequence[MediumStatistics]) -> dict[str, dict[str, int]]:
+def _count_classes(videos: Sequence[VideoStatistics]) -> dict[str, dict[str, int]]:
     counts: dict[str, Counter] = {}
-    for medium in media:
-        for track in medium.tracks:
+    for video in videos:
+        for track in video.tracks:
             counts.setdefault(track.category, Counter()).update(tracks=1, masks=track.masks)
-        for category in {track.category for track in medium.tracks}:
+        for category in {track.category for track in video.tracks}:
             counts[category].update(videos=1)
     return {
         name: dict(counts[name])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from queryinst_vis.data.tools.annotation_set import AnnotationSet, Medium, parse_set
-from queryinst_vis.data.tools.findings import Finding
+from queryinst_vis.data.tools.file_names import check_file_names
 from queryinst_vis.data.tools.image_checks import check_images
 from queryinst_vis.data.tools.mask_checks import check_annotation, check_repetitions
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.annotations import read_annotations
+from queryinst_vis.formats.annotation_set import AnnotationSet, parse_set
+from queryinst_vis.formats.findings import Finding, Report
+from queryinst_vis.formats.reading import read_annotations
 from queryinst_vis.utils.progress import show_progress
 
 
@@ -32,39 +33,33 @@ def validate_set(path: str | Path, images: str | Path | None = None) -> list[Fin
     if images is not None and not Path(images).is_dir():
         raise InputError(f"image folder {images}: no such folder")
     found: list[Finding] = []
-    annotation_set = parse_set(read_annotations(path), found)
-    _check_use(annotation_set, found)
-    media = list(annotation_set.media.values())
-    for medium in show_progress(media, "checking"):
-        _check_masks(annotation_set, medium, found)
+    report = found.append
+    annotation_set = parse_set(read_annotations(path), report)
+    videos = list(annotation_set.videos.values())
+    check_file_names(videos, report)
+    _check_use(annotation_set, report)
+    for video in show_progress(videos, "checking"):
+        tracks = [
+            ({**video.place, "annotation": entry["id"]}, check_annotation(entry, video, report))
+            for entry in annotation_set.entries[video.id]
+        ]
+        check_repetitions(tracks, report)
         if images is not None:
-            check_images(medium, Path(images), found)
+            check_images(video, Path(images), report)
     return found
 
 
-def _check_use(annotation_set: AnnotationSet, found: list[Finding]) -> None:
+def _check_use(annotation_set: AnnotationSet, report: Report) -> None:
     """Note classes without annotations, and videos or images without any."""
     if not annotation_set.annotated:
         return
     used = {
-        annotation.entry["category_id"]
-        for entries in annotation_set.annotations.values()
-        for annotation in entries
+        entry["category_id"] for entries in annotation_set.entries.values() for entry in entries
     }
-    for identity, name in annotation_set.categories.items():
-        if identity not in used:
-            found.append(
-                Finding("unused class", {"category": identity, "name": name}, "no annotation")
-            )
-    for identity, entries in annotation_set.annotations.items():
+    for id_, name in annotation_set.categories.items():
+        if id_ not in used:
+            report(Finding("unused class", {"category": id_, "name": name}, "no annotation"))
+    for id_, entries in annotation_set.entries.items():
         if not entries:
-            place = annotation_set.media[identity].place
-            found.append(Finding("nothing annotated", place, "has no annotation"))
-
-
-def _check_masks(annotation_set: AnnotationSet, medium: Medium, found: list[Finding]) -> None:
-    tracks = []
-    for annotation in annotation_set.annotations[medium.id]:
-        place = {**medium.place, "annotation": annotation.entry["id"]}
-        tracks.append((place, check_annotation(annotation, medium, found)))
-    check_repetitions(tracks, found)
+            place = annotation_set.videos[id_].place
+            report(Finding("nothing annotated", place, "has no annotation"))

@@ -1,15 +1,17 @@
-"""What is wrong with a file: findings, gathered rather than raised one by one."""
+"""Faults of annotation and result files: their kinds, and who refuses a file because of them.
+
+The parsers of this room report every fault as a ``Finding`` to a function. ``data validate``
+gathers them all; whoever needs a sound file passes ``refuse_faults``, which raises the first error.
+So where ``data validate`` finds no error, training and evaluation accept a file, but for the kinds
+that ``REFUSED`` lists.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-from rich.markup import escape
-from rich.table import Column, Table
 
 from queryinst_vis.errors import InputError
 
@@ -29,6 +31,7 @@ SEVERITIES = {
     # of videos and images
     "frame size": ERROR,
     "frame list": ERROR,
+    "repeated frame": WARNING,
     "no file names": WARNING,
     "frame order": WARNING,
     "shared frame": WARNING,
@@ -45,7 +48,8 @@ SEVERITIES = {
     "mask size": ERROR,
     "run lengths": ERROR,
     "polygon": ERROR,
-    "empty entry": ERROR,
+    "nothing shown": ERROR,
+    "empty entry": WARNING,
     "polygon outside": WARNING,
     "empty mask": WARNING,
     "never visible": WARNING,
@@ -63,6 +67,7 @@ SEVERITIES = {
     "area differs": WARNING,
     "area without mask": WARNING,
     "mask without area": WARNING,
+    "no box or area": NOTE,
     # of result files
     "score": ERROR,
     "not compressed": ERROR,
@@ -73,6 +78,14 @@ SEVERITIES = {
 }
 """How grave each kind of finding is: with an error the file is refused or scored wrongly, a
 warning is probably not meant, a note is good to know."""
+
+REFUSED = {
+    "training": frozenset({"no file names"}),
+    "evaluation of masks": frozenset({"no annotations", "boxes only"}),
+    "evaluation of boxes": frozenset({"no annotations", "no box or area"}),
+    "Cityscapes": frozenset({"no file names"}),
+}
+"""What a use of a file refuses besides errors."""
 
 Place = dict[str, Any]
 """Where in a file: ``{"video": id, "name": its name, "annotation": id, "frame": index}`` or those
@@ -107,6 +120,35 @@ class Finding:
         return {"severity": self.severity, "kind": self.kind, **self.place, "message": self.message}
 
 
+Report = Callable[[Finding], None]
+"""Takes a parser's findings, such as ``list.append`` or what ``refuse_faults`` returns."""
+
+
+def ignore(finding: Finding) -> None:
+    """A ``Report`` for whoever takes what is usable of a file."""
+
+
+def refuse_faults(where: str, use: str | None = None, remedy: str = "") -> Report:
+    """A ``Report`` that raises the first error.
+
+    Args:
+        where: the file, to begin the message with.
+        use: a key of ``REFUSED``: what the file is for.
+        remedy: what the user can do about it, to end the message with.
+
+    Returns:
+        A function of a finding, which raises InputError where the finding is an error or ``use``
+        does not allow it.
+    """
+    refused = REFUSED[use] if use else frozenset()
+
+    def report(finding: Finding) -> None:
+        if finding.severity == ERROR or finding.kind in refused:
+            raise InputError(f"{where}: {finding}{f'; {remedy}' if remedy else ''}")
+
+    return report
+
+
 def describe_place(place: Place) -> str:
     """``video 3 (0002), annotation 17, frame 4``: a name stands behind what it belongs to."""
     parts: list[str] = []
@@ -116,22 +158,6 @@ def describe_place(place: Place) -> str:
         else:
             parts.append(f"{key} {value}")
     return ", ".join(parts)
-
-
-def refuse_errors(found: Sequence[Finding], path: str | Path, remedy: str) -> None:
-    """Raise the first error among the findings, if there is one.
-
-    Args:
-        found: findings about the file ``path``.
-        path: the file.
-        remedy: what the user can do about it.
-
-    Raises:
-        InputError: there is an error.
-    """
-    errors = [finding for finding in found if finding.severity == ERROR]
-    if errors:
-        raise InputError(f"{path}: {errors[0]}; {remedy}")
 
 
 def count_severities(found: Sequence[Finding]) -> dict[str, int]:
@@ -144,24 +170,3 @@ def summarise(counts: dict[str, int]) -> str:
     """``2 errors, 1 warning`` in words; ``no findings`` without any."""
     parts = [f"{n} {word}{'s' if n > 1 else ''}" for word, n in counts.items() if n]
     return ", ".join(parts) or "no findings"
-
-
-def findings_table(found: Sequence[Finding], places: int = 3) -> Table:
-    """Findings by kind, the gravest first, each with the first few places."""
-    groups: dict[str, list[Finding]] = {}
-    for finding in found:
-        groups.setdefault(finding.kind, []).append(finding)
-    table = Table("", "kind", Column("count", justify="right"), "where, and what is wrong")
-    table.show_lines = True
-    for kind in sorted(groups, key=_gravity):
-        group = groups[kind]
-        lines = [str(finding) for finding in group[:places]]
-        if len(group) > places:
-            lines.append(f"... and {len(group) - places} more")
-        table.add_row(SEVERITIES[kind], kind, str(len(group)), escape("\n".join(lines)))
-    return table
-
-
-def _gravity(kind: str) -> tuple[int, int]:
-    order = (ERROR, WARNING, NOTE).index(SEVERITIES[kind])
-    return order, list(SEVERITIES).index(kind)

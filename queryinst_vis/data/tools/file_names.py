@@ -1,0 +1,67 @@
+"""File names of an annotation set that are probably not meant so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import PurePosixPath
+
+from queryinst_vis.formats.annotation_set import Video
+from queryinst_vis.formats.findings import Finding, Report
+
+_LAST_NUMBER = re.compile(r"(\d+)\D*$")
+
+
+def check_file_names(videos: Iterable[Video], report: Report) -> None:
+    """Report paths that lead astray, files named twice, and frames that are not in order.
+
+    Args:
+        videos: all videos or images of a file.
+        report: takes the findings.
+    """
+    owners: dict[str, tuple[int, int]] = {}  # video and frame
+    for video in videos:
+        shared: dict[int, list[str]] = {}
+        for frame, file in enumerate(video.file_names):
+            owner, first = owners.setdefault(file, (video.id, frame))
+            if owner != video.id:
+                shared.setdefault(owner, []).append(file)
+            elif first != frame:
+                message = f"{file} is also frame {first}"
+                report(Finding("repeated frame", {**video.place, "frame": frame}, message))
+        for other, files in shared.items():
+            message = (
+                f"{len(files)} of its {video.length} files, e.g. {files[0]}, "
+                f"belong to {video.kind} {other} as well"
+            )
+            report(Finding("shared frame", video.place, message))
+        stray = next(filter(leaves_folder, video.file_names), None)
+        if stray is not None:
+            message = f"{stray} is not a plain path below the image folder"
+            report(Finding("file path", video.place, message))
+        _check_frame_numbers(video, report)
+
+
+def leaves_folder(file_name: str) -> bool:
+    """Whether a file name is absolute, goes up, or is written as on Windows."""
+    path = PurePosixPath(file_name)
+    return path.is_absolute() or ".." in path.parts or "\\" in file_name
+
+
+def _check_frame_numbers(video: Video, report: Report) -> None:
+    found = (_LAST_NUMBER.search(PurePosixPath(file).stem) for file in video.file_names)
+    values = [int(number[1]) for number in found if number]
+    if len(values) < len(video.file_names):
+        return
+    steps = [later - earlier for earlier, later in pairwise(values)]
+    for frame, step in enumerate(steps, start=1):
+        if step < 0:
+            message = f"{video.file_names[frame]} comes after {video.file_names[frame - 1]}"
+            place = {**video.place, "frame": frame}
+            report(Finding("frame order", place, message))
+            return
+    if len(set(steps)) > 1:
+        frame = 1 + next(k for k, step in enumerate(steps) if step != steps[0])
+        message = f"the step of frame numbers changes from {steps[0]} to {steps[frame - 1]}"
+        report(Finding("uneven frames", {**video.place, "frame": frame}, message))

@@ -1,0 +1,87 @@
+"""How much tracks of a video overlap, frame by frame and as a whole."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from queryinst_vis.formats.video_set import MaskTrack
+from queryinst_vis.masks import RLE
+
+
+@dataclass(frozen=True)
+class FrameOverlap:
+    """Where detections and ground truth meet in one frame.
+
+    Attributes:
+        frame: 0-based index.
+        rows: ``(R,)`` indices of the detections that have a mask in this frame.
+        columns: ``(C,)`` indices of the ground-truth tracks that have one.
+        intersections: ``(R, C)`` pixels that two masks share.
+    """
+
+    frame: int
+    rows: np.ndarray
+    columns: np.ndarray
+    intersections: np.ndarray
+
+
+def frame_overlaps(
+    detections: Sequence[MaskTrack], ground_truth: Sequence[MaskTrack]
+) -> Iterator[FrameOverlap]:
+    """Walk through the frames in which at least one detection and one ground truth have a mask."""
+    found, there = _masks_by_frame(detections), _masks_by_frame(ground_truth)
+    for frame in sorted(found.keys() & there.keys()):
+        rows, columns = list(found[frame]), list(there[frame])
+        # Where boxes do not meet, pycocotools looks no further. Its IoU with a crowd is
+        # intersection / detection area: exact once rounded.
+        shares = coco_mask.iou(
+            list(found[frame].values()), list(there[frame].values()), [1] * len(columns)
+        )
+        sizes = np.array([detections[row].sizes[frame] for row in rows])
+        yield FrameOverlap(
+            frame, np.array(rows), np.array(columns), np.rint(shares * sizes[:, None])
+        )
+
+
+def _masks_by_frame(tracks: Sequence[MaskTrack]) -> dict[int, dict[int, RLE]]:
+    """The masks of each frame by the track's index."""
+    shown: dict[int, dict[int, RLE]] = defaultdict(dict)
+    for index, track in enumerate(tracks):
+        for frame, mask in enumerate(track.masks):
+            if mask:
+                shown[frame][index] = mask
+    return shown
+
+
+def track_ious(
+    detections: Sequence[MaskTrack], ground_truth: Sequence[MaskTrack], least: float = 0.0
+) -> np.ndarray:
+    """``(D, G)`` IoUs of tracks: summed intersections over summed unions, 0 if both are empty.
+
+    Args:
+        detections, ground_truth: tracks of one video.
+        least: IoUs below this one may come out as 0, for whoever does not look at them: pairs
+            whose sizes alone rule out more are not compared.
+    """
+    intersections = np.zeros((len(detections), len(ground_truth)))
+    if not intersections.size:
+        return intersections
+    sizes, true_sizes = (
+        np.stack([track.sizes for track in some]) for some in (detections, ground_truth)
+    )
+    totals = sizes.sum(axis=1)[:, None] + true_sizes.sum(axis=1)[None, :]
+    shared = np.stack([np.minimum(sizes, own).sum(axis=1) for own in true_sizes], axis=1)
+    possible = (shared > 0) & (shared >= (least - 1e-9) * (totals - shared))
+    rows, columns = np.flatnonzero(possible.any(axis=1)), np.flatnonzero(possible.any(axis=0))
+    for overlap in frame_overlaps(
+        [detections[d] for d in rows], [ground_truth[g] for g in columns]
+    ):
+        at = rows[overlap.rows][:, None], columns[overlap.columns]
+        intersections[at] += overlap.intersections
+    unions = totals - intersections
+    return np.divide(intersections, unions, out=np.zeros_like(unions), where=unions > 0)

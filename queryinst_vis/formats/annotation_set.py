@@ -1,0 +1,273 @@
+"""Annotation files as a whole: YouTube-VIS sets of videos and COCO sets of images."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.formats.fields import is_integer, shortened
+from queryinst_vis.formats.findings import Finding, Place, Report, refuse_faults
+from queryinst_vis.formats.names import video_name
+from queryinst_vis.formats.reading import read_annotations
+
+Kind = Literal["video", "image"]
+
+_MAX_SIDE = 65_535  # pixels; beyond is a slip, and would take all memory
+_MAX_LENGTH = 10_000_000  # frames: a hundred hours
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video of an annotation file; an image counts as a video of one frame.
+
+    Attributes:
+        kind: "video" or "image".
+        id: the file's id of it.
+        name: ``names.video_name``; not unique.
+        height, width: of a frame, in pixels.
+        length: number of frames.
+        file_names: one for each frame, relative to the image folder; empty where the file has
+            none.
+    """
+
+    kind: Kind
+    id: int
+    name: str
+    height: int
+    width: int
+    length: int
+    file_names: list[str]
+
+    @property
+    def place(self) -> Place:
+        """Where in the file it stands."""
+        return _place(self.kind, self.id, self.name if self.file_names else "")
+
+    def frame_place(self, place: Place, frame: int) -> Place:
+        """``place`` in one frame; an image needs none."""
+        return place if self.kind == "image" else {**place, "frame": frame}
+
+
+def _place(kind: Kind, id_: int, name: str) -> Place:
+    return {kind: id_, "name": name} if name else {kind: id_}
+
+
+@dataclass(frozen=True)
+class AnnotationSet:
+    """The usable parts of a YouTube-VIS or COCO file.
+
+    Attributes:
+        where: the file, for error messages.
+        kind: "video" (YouTube-VIS) or "image" (COCO).
+        content: the file's whole content.
+        categories: class name by category id, in the file's order.
+        videos: videos or images by id, in the file's order.
+        entries: annotations whose ids are in order, by id of the video or image, which all have
+            a list; ``annotations.parse_annotation`` takes them further.
+        annotated: False for public validation and test files, which hold no annotations.
+    """
+
+    where: str
+    kind: Kind
+    content: dict[str, Any]
+    categories: dict[int, str]
+    videos: dict[int, Video]
+    entries: dict[int, list[dict[str, Any]]]
+    annotated: bool
+
+
+def open_set(path: str | Path) -> AnnotationSet:
+    """Read a YouTube-VIS or COCO file whose ids and sizes are in order.
+
+    Annotations are not looked at any further.
+
+    Raises:
+        InputError: the file cannot be read, or an entry is broken; says which.
+    """
+    remedy = f"'queryinst-vis data validate {path}' lists every fault"
+    report = refuse_faults(str(path), remedy=remedy)
+    return parse_set(read_annotations(path), report, str(path))
+
+
+def parse_set(
+    content: dict[str, Any], report: Report, where: str = "", kind: Kind | None = None
+) -> AnnotationSet:
+    """Take a file's content apart; what cannot be used is left out and reported.
+
+    Args:
+        content: of the file.
+        report: takes the findings.
+        where: names the file in later error messages.
+        kind: what the file describes; None takes its images where there are no videos.
+    """
+    if kind is None:
+        kind = "image" if "images" in content and "videos" not in content else "video"
+    categories = parse_categories(content, report)
+    known = _entries_by_id(content, f"{kind}s", report)
+    parsed = (parse_video(entry, kind, report) for entry in known.values())
+    videos = {video.id: video for video in parsed if video is not None}
+    annotated = content.get("annotations") is not None
+    entries: dict[int, list[dict[str, Any]]] = {id_: [] for id_ in videos}
+    if annotated:
+        for entry in _entries_by_id(content, "annotations", report).values():
+            if _has_known_ids(entry, kind, known, categories, report):
+                entries.get(entry[f"{kind}_id"], []).append(entry)
+    else:
+        message = (
+            "has no `annotations`; public validation and test files carry none: they can be run "
+            "on, not trained on or evaluated with"
+        )
+        report(Finding("no annotations", {}, message))
+    return AnnotationSet(where, kind, content, categories, videos, entries, annotated)
+
+
+def _entries_by_id(content: dict[str, Any], name: str, report: Report) -> dict[int, dict[str, Any]]:
+    """The objects of the list ``name`` that have an id of their own."""
+    items = content.get(name)
+    if not isinstance(items, list):
+        found = f"is a {type(items).__name__}" if name in content else "is missing"
+        report(Finding("missing list", {}, f"`{name}` must be a list, {found}"))
+        return {}
+    entries: dict[int, dict[str, Any]] = {}
+    for number, item in enumerate(items):
+        if not isinstance(item, dict):
+            kind, message = "broken entry", f"must be an object, is a {type(item).__name__}"
+        elif "id" not in item:
+            kind, message = "broken entry", "has no `id`"
+        elif not is_integer(item["id"]):
+            kind, message = "broken entry", f"`id` must be an integer, is {shortened(item['id'])}"
+        elif item["id"] in entries:
+            kind, message = "duplicate id", f"id {item['id']} is used twice"
+        else:
+            entries[item["id"]] = item
+            continue
+        report(Finding(kind, {"entry": f"{name}[{number}]"}, message))
+    return entries
+
+
+def parse_categories(content: dict[str, Any], report: Report) -> dict[int, str]:
+    """Class name by category id; those without an id or name of their own go to ``report``."""
+    entries = _entries_by_id(content, "categories", report)
+    if content.get("categories") == []:
+        report(Finding("missing list", {}, "`categories` is empty: there is no class"))
+    names: dict[int, str] = {}
+    taken: set[str] = set()
+    for id_, entry in entries.items():
+        name = entry.get("name")
+        if not isinstance(name, str) or not name:
+            message = f"needs a `name`, has {shortened(name)}"
+        elif name in taken:
+            message = f"`name` '{name}' is used twice"
+        else:
+            names[id_] = name
+            taken.add(name)
+            continue
+        report(Finding("class name", {"category": id_}, message))
+    return names
+
+
+def parse_video(entry: dict[str, Any], kind: Kind, report: Report) -> Video | None:
+    """An entry of ``videos`` or ``images``, which has an ``id``; None if it cannot be used."""
+    name = video_name(entry)
+    files, length = _file_names(entry, kind)
+    place = _place(kind, entry["id"], name if files else "")
+    if files is None:
+        report(Finding("frame list", place, "`file_names` must list one path a frame"))
+        return None
+    if not files:
+        key = "file_name" if kind == "image" else "file_names"
+        report(Finding("no file names", place, f"has no `{key}`, so no images"))
+    elif len(files) != length:
+        message = f"`length` is {shortened(length)} but there are {len(files)} `file_names`"
+        report(Finding("frame list", place, message))
+        return None
+    sides = {"height": entry.get("height"), "width": entry.get("width"), "length": length}
+    for key, value in sides.items():
+        largest = _MAX_LENGTH if key == "length" else _MAX_SIDE
+        if not is_integer(value) or not 1 <= value <= largest:
+            message = (
+                f"`{key}` is {shortened(value)}: must be a positive integer, at most {largest}"
+            )
+            report(Finding("frame size", place, message))
+            return None
+    return Video(kind, entry["id"], name, entry["height"], entry["width"], length, files)
+
+
+def _file_names(entry: dict[str, Any], kind: Kind) -> tuple[list[str] | None, Any]:
+    """Names of an entry's files, none if it has none, None if they are broken; and its length."""
+    if kind == "image":
+        file = entry.get("file_name")
+        return ([file] if isinstance(file, str) and file else []), 1
+    files = entry.get("file_names")
+    if files is None:
+        return [], entry.get("length")
+    if not isinstance(files, list) or not files or not all(isinstance(f, str) and f for f in files):
+        return None, entry.get("length")
+    return files, entry.get("length", len(files))
+
+
+def _has_known_ids(
+    entry: dict[str, Any],
+    kind: Kind,
+    videos: Container[int],
+    categories: Container[int],
+    report: Report,
+) -> bool:
+    place = {"annotation": entry["id"]}
+    if entry["id"] == 0:
+        message = "the reference code of YouTube-VIS and COCO never matches id 0; count from 1"
+        report(Finding("id 0", place, message))
+    return check_ids(
+        entry, {f"{kind}_id": videos, "category_id": categories}, "in the file", place, report
+    )
+
+
+def check_ids(
+    entry: dict[str, Any],
+    tables: Mapping[str, Container[int]],
+    whose: str,
+    place: Place,
+    report: Report,
+) -> bool:
+    """Whether an entry's ids are those of known things; others go to ``report``.
+
+    Args:
+        entry: an annotation or a result.
+        tables: known ids by key of the entry, such as ``video_id``.
+        whose: "in the file", or where else the ids must be.
+        place: of the entry.
+        report: takes the findings.
+    """
+    known = True
+    for key, ids in tables.items():
+        value = entry.get(key)
+        if not is_integer(value) or value not in ids:
+            report(Finding("unknown id", place, f"{key} {shortened(value)} is not {whose}"))
+            known = False
+    return known
+
+
+def open_ground_truth(
+    gt: str | Path | dict[str, Any], kind: Kind, use: str, heavy: str | None = None
+) -> AnnotationSet:
+    """Ground truth of ``kind`` for one of ``findings.REFUSED``'s uses.
+
+    Args:
+        gt: path of the JSON file, or its content.
+        kind: what it must describe.
+        use: what it is for.
+        heavy: as for ``reading.read_annotations``.
+
+    Raises:
+        InputError: the file is unreadable, of another kind, without annotations, or
+            inconsistent in itself.
+    """
+    where = f"ground truth {gt}" if isinstance(gt, str | Path) else "ground truth"
+    content = read_annotations(gt, "ground truth", heavy)
+    other = {"image": "video", "video": "image"}[kind]
+    if f"{kind}s" not in content and f"{other}s" in content:
+        raise InputError(f"{where}: describes {other}s, not {kind}s; evaluate it with eval-{other}")
+    return parse_set(content, refuse_faults(where, use), where, kind)

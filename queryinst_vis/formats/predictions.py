@@ -1,0 +1,115 @@
+"""Result files: YouTube-VIS results, one entry for each track, and COCO results."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from queryinst_vis.formats.annotation_set import AnnotationSet, Kind, check_ids
+from queryinst_vis.formats.fields import is_finite, shortened
+from queryinst_vis.formats.findings import Finding, Report, refuse_faults
+from queryinst_vis.formats.reading import read_json_or_zip
+
+Predictions = dict[int, list[dict[str, Any]]]
+"""Entries of a result file by video or image id; their ``id`` is their position in the file."""
+
+KEYS: dict[Kind, tuple[str, ...]] = {"video": ("segmentations",), "image": ()}
+"""What a result must have besides its ids and score; one on images has a box or a mask."""
+
+
+def parse_entries(
+    content: Any, report: Report, kind: Kind | None = None, keys: tuple[str, ...] | None = None
+) -> list[dict[str, Any]]:
+    """The entries that have what is needed, each with its position in the file as ``id``.
+
+    Args:
+        content: of a result file.
+        report: takes the findings.
+        kind: what the results are on; None for either.
+        keys: what an entry must have besides ids and score; None for those of ``KEYS``.
+    """
+    if not isinstance(content, list):
+        message = f"must be a list of predictions, is a {type(content).__name__}"
+        report(Finding("missing list", {}, message))
+        return []
+    if not content:
+        report(Finding("missing list", {}, "the list is empty, there is nothing to score"))
+    required = ["category_id", "score"]
+    if kind is not None:
+        required = [f"{kind}_id", *required, *(KEYS[kind] if keys is None else keys)]
+    entries = []
+    for number, entry in enumerate(content):
+        place = {"entry": number}
+        if not isinstance(entry, dict):
+            message = f"must be an object, is a {type(entry).__name__}"
+            report(Finding("broken entry", place, message))
+            continue
+        missing = [f"`{key}`" for key in required if key not in entry]
+        if missing:
+            report(Finding("broken entry", place, f"has no {', '.join(missing)}"))
+            continue
+        score = entry["score"]
+        if not is_finite(score):
+            message = f"`score` must be a finite number, is {shortened(score)}"
+            report(Finding("score", place, message))
+        entries.append({**entry, "id": number})
+    return entries
+
+
+def group_entries(
+    content: Any, annotation_set: AnnotationSet, report: Report, keys: tuple[str, ...] | None = None
+) -> Predictions:
+    """The entries for the videos or images of a set.
+
+    Args:
+        content: of a result file.
+        annotation_set: what the results are for; may be without annotations.
+        report: takes the findings about entries that are left out.
+        keys: what an entry must have besides ids and score; None for ``KEYS``.
+    """
+    kind = annotation_set.kind
+    tables = {f"{kind}_id": annotation_set.videos, "category_id": annotation_set.categories}
+    grouped: Predictions = defaultdict(list)
+    for entry in parse_entries(content, report, kind, keys):
+        if check_ids(entry, tables, "in the data set", {"entry": entry["id"]}, report):
+            grouped[entry[f"{kind}_id"]].append(entry)
+    return grouped
+
+
+def open_predictions(
+    results: str | Path | list[dict[str, Any]],
+    annotation_set: AnnotationSet,
+    keys: tuple[str, ...] | None = None,
+    heavy: str | None = None,
+) -> Predictions:
+    """Results that nothing is wrong with; their masks are left undecoded.
+
+    Args:
+        results: path of a JSON file or of a zip with ``results.json`` at its root, or the list.
+        annotation_set, keys: as for ``group_entries``.
+        heavy: as for ``reading.read_annotations``.
+
+    Raises:
+        InputError: unreadable, empty or malformed results, or ids that the set lacks.
+    """
+    is_file = isinstance(results, str | Path)
+    content = read_json_or_zip(results, heavy) if isinstance(results, str | Path) else results
+    report = refuse_faults(f"results {results}" if is_file else "results")
+    return group_entries(content, annotation_set, report, keys)
+
+
+def read_results(path: str | Path) -> list[dict[str, Any]]:
+    """Entries of a result file of either kind: JSON, or a zip with ``results.json`` at its root.
+
+    Raises:
+        InputError: missing or unreadable file, ``results.json`` elsewhere in the zip, an empty
+            list, or an entry without ``category_id``, a finite ``score``, and an
+            ``image_id`` or ``video_id``.
+    """
+    content, report = read_json_or_zip(path), refuse_faults(f"results {path}")
+    for entry in parse_entries(content, report):
+        if "image_id" not in entry and "video_id" not in entry:
+            place = {"entry": entry["id"]}
+            report(Finding("broken entry", place, "has neither `image_id` nor `video_id`"))
+    return content

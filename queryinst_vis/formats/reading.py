@@ -1,0 +1,94 @@
+"""Annotation and result files: JSON, zipped or not, whole or with the masks left in the file."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.formats.json_stream import light_content
+from queryinst_vis.utils.files import read_json
+
+RESULTS_NAME = "results.json"
+"""What evaluation servers look for at the root of an uploaded zip."""
+
+_LIGHT_KEYS = ("id", "video_id", "category_id", "score", "iscrowd")
+"""What of a light entry stays in memory."""
+
+_ZIP_ERRORS = (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+
+
+def read_annotations(
+    source: str | Path | dict[str, Any], what: str = "annotation file", heavy: str | None = None
+) -> dict[str, Any]:
+    """Content of a COCO or YouTube-VIS annotation file.
+
+    Args:
+        source: path of the JSON file, or its content, which is only checked.
+        what: the file's role, for error messages.
+        heavy: a key of the annotations; those of a file then keep only what ``parse_set`` needs,
+            and under this key the ``Span`` by which ``json_stream.read_values`` reads them in full.
+
+    Raises:
+        InputError: missing or broken file, or JSON that is no object at the top.
+    """
+    content = _read_json(source, what, heavy) if isinstance(source, str | Path) else source
+    if not isinstance(content, dict):
+        where = f"{what} {source}" if isinstance(source, str | Path) else what
+        raise InputError(
+            f"{where}: must be an object with `images` or `videos`, is a {type(content).__name__};"
+            " were ground truth and results swapped?"
+        )
+    return content
+
+
+def read_json_or_zip(path: str | Path, heavy: str | None = None) -> Any:
+    """Content of a result file: JSON, or a zip with ``results.json`` at its root.
+
+    Args:
+        path: the file.
+        heavy: as for ``read_annotations``.
+
+    Raises:
+        InputError: missing or unreadable file, or ``results.json`` elsewhere in the zip.
+    """
+    if not zipfile.is_zipfile(path):
+        return _read_json(path, "results", heavy)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_zip_root(archive.namelist(), path)
+            with archive.open(RESULTS_NAME) as member:
+                if heavy is None:
+                    return json.load(member)
+                return light_content(member, None, _LIGHT_KEYS, heavy)
+    except _ZIP_ERRORS as error:
+        if isinstance(error, RecursionError):  # is a RuntimeError
+            raise InputError(f"results {path}: {RESULTS_NAME} is not JSON ({error})") from error
+        raise InputError(f"results {path}: unreadable zip ({error})") from error
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"results {path}: {RESULTS_NAME} is not JSON ({error})") from error
+
+
+def _read_json(path: str | Path, what: str, heavy: str | None) -> Any:
+    if heavy is None:
+        return read_json(path, what)
+    try:
+        with Path(path).open("rb") as file:
+            return light_content(file, Path(path), _LIGHT_KEYS, heavy)
+    except FileNotFoundError as error:
+        raise InputError(f"{what} {path}: no such file") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{what} {path}: not readable as JSON ({error})") from error
+
+
+def _check_zip_root(names: list[str], path: str | Path) -> None:
+    if RESULTS_NAME in names:
+        return
+    nested = [name for name in names if Path(name).name == RESULTS_NAME]
+    found = f"it lies in a folder, as {nested[0]}" if nested else f"the zip holds {names[:5]}"
+    raise InputError(f"results {path}: no {RESULTS_NAME} at the root of the zip; {found}")
