@@ -268,8 +268,8 @@ def test_a_frame_that_is_too_large_names_both_sizes_and_the_remedy(exported):
     with pytest.raises(InputError) as refusal:
         detector.detect_frames([draw_frame(0)])
     message = str(refusal.value)
-    assert "a frame of 96x64 pixels becomes a network input of 1000x667" in message
-    assert f"{exported.path} was exported for {SIDE}x{SIDE}" in message
+    assert f"a network input of 1000x667 does not fit {exported.path}" in message
+    assert f"which was exported for {SIDE}x{SIDE}" in message
     assert "'queryinst-vis export-onnx WEIGHTS --size 1024x672 --output FILE'" in message
 
 

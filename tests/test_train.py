@@ -581,3 +581,64 @@ def test_two_processes_train_and_test_as_one(tmp_path, videos):
     weights = work_dir / "final.safetensors"
     evaluation.test_video(config, weights, tmp_path / "results.json", devices=1)
     assert (tmp_path / "results.json").read_text() == (work_dir / "results.json").read_text()
+
+
+UNEVEN = """
+import copy, sys
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from queryinst_vis.config import load_config
+from queryinst_vis.losses.criterion import Criterion
+from queryinst_vis.models.build import build_model
+from queryinst_vis.structures import Batch, Target
+from queryinst_vis.training.launch import launch
+from queryinst_vis.training.step import TrainingStep, zero_of_unused
+
+def batch(instances, with_masks):
+    boxes = torch.tensor([[20.0, 10, 70, 60], [60, 40, 120, 90]])[:instances]
+    masks = torch.zeros(instances, 96, 128, dtype=torch.bool)
+    for mask, (x0, y0, x1, y1) in zip(masks, boxes.int().tolist()):
+        mask[y0:y1, x0:x1] = with_masks
+    known = torch.full((instances,), with_masks)
+    labels = torch.zeros(instances, dtype=torch.int64)
+    target = Target(boxes, labels, masks, labels, (96, 128), known)
+    return Batch(torch.randn(1, 3, 96, 128), [target])
+
+torch.manual_seed(0)
+config = load_config({config!r})
+model = build_model(config)
+criterion = Criterion(config.losses)
+fabric = launch()
+assert fabric.world_size == 2 and torch.distributed.get_backend() == "gloo"
+reference = copy.deepcopy(model)
+module = fabric.setup_module(TrainingStep(model, criterion).train())
+finding = DistributedDataParallel(
+    TrainingStep(reference, criterion).train(), find_unused_parameters=True
+)
+whole, boxes, nothing = (2, True), (2, False), (0, True)
+for kinds in ((whole, whole), (whole, boxes), (nothing, whole), (boxes, nothing), (whole, whole)):
+    torch.manual_seed(fabric.global_rank)
+    mine = batch(*kinds[fabric.global_rank])
+    loss = sum(module(mine).values())
+    unused = zero_of_unused(loss, model)
+    fabric.backward(loss + unused)
+    sum(finding(mine).values()).backward()
+    for (name, ours), theirs in zip(model.named_parameters(), reference.parameters()):
+        assert (ours.grad is not None) == ours.requires_grad, (kinds, name)
+        if theirs.grad is None:
+            assert ours.grad is None or not ours.grad.any(), (kinds, name)
+        else:
+            torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-6)
+        ours.grad = theirs.grad = None
+"""
+
+
+def test_processes_whose_batches_use_other_heads_wait_for_no_gradient(tmp_path):
+    """Boxes without masks, or no instances, in one process or both; the track head is unused."""
+    config = tiny_config()
+    config.model.track.enabled = True
+    write_yaml(tmp_path / "config.yaml", config)
+    (tmp_path / "uneven.py").write_text(UNEVEN.format(config=str(tmp_path / "config.yaml")))
+    launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
+    done = run_python(*launcher, str(tmp_path / "uneven.py"))
+    assert done.returncode == 0, done.stderr

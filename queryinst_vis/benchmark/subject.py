@@ -52,7 +52,7 @@ class Subject:
     def __init__(self, weights: Path, device: str, overrides: list[str]) -> None:
         defaults = ["inference.score_threshold=0", f"tracking.max_tracks={DEFAULT_MAX_TRACKS}"]
         model, config = load_model(weights, device, [*defaults, *overrides])
-        self.device, self.dtype = model.queries.device, inference_dtype(config)
+        self.device, self.dtype = model.device, inference_dtype(config)
         # the only place that chooses the form in which the model runs
         self._model = optimize_for_inference(model, config)
         config = choose_rule(config, model.track_head is not None)

@@ -146,5 +146,5 @@ def _calibration_images(
 def _class_scores(model: QueryInst, config: Config, frame: np.ndarray) -> Tensor:
     """``(N, K)`` scores, 0..1, of the last stage's queries on one frame."""
     images, sizes = network_input([frame], config)
-    output = model(images.to(model.queries.device), sizes)
+    output = model(images.to(model.device), sizes)
     return output.stages[-1].class_logits[0].float().sigmoid().cpu()

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar, overload
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.config import Config, InferenceConfig
@@ -20,8 +20,7 @@ from queryinst_vis.data.transforms import network_input
 from queryinst_vis.errors import InputError
 from queryinst_vis.inference.onnx_model import load_onnx_model
 from queryinst_vis.inference.optimize import inference_dtype, optimize_for_inference
-from queryinst_vis.models.postprocess import detect
-from queryinst_vis.models.queryinst import QueryInst
+from queryinst_vis.models.postprocess import SetPredictor, detect
 from queryinst_vis.models.suppression import OVERLAPS
 from queryinst_vis.structures import Detections, Embedding
 from queryinst_vis.utils.images import read_image
@@ -60,35 +59,11 @@ class FrameDetector(Protocol):
         """
 
 
-class Network(Protocol):
-    """What runs behind a ``Detector``: ``TorchNetwork`` or ``OnnxModel``."""
-
-    has_track_head: bool
-
-    def detect(
-        self,
-        images: Tensor,
-        image_sizes: list[Size],
-        original_sizes: list[Size],
-        config: Config,
-        embedding: Embedding | None,
-    ) -> list[Detections]:
-        """Detect in a batch of network inputs.
-
-        Args:
-            images: ``(B, 3, H, W)`` float32 on the CPU, normalised and padded.
-            image_sizes: ``(height, width)`` of each input without padding.
-            original_sizes: ``(height, width)`` of the images that the results refer to.
-            config: ``inference`` is used.
-            embedding: as for ``FrameDetector.detect_frames``.
-        """
-
-
 class Detector:
     """Instance segmentation of images (paper 3, 4.2): images in, detections out.
 
     Args:
-        model: a ``QueryInst`` on any device, which is set to eval mode, or another network.
+        model: a ``QueryInst`` on any device, which is set to eval mode, or an exported model.
         config: of the model; its ``input``, ``inference`` and ``model.backbone`` keys are used.
 
     Attributes:
@@ -105,11 +80,13 @@ class Detector:
         print(detections.boxes, detections.masks().shape)
     """
 
-    def __init__(self, model: QueryInst | Network, config: Config) -> None:
+    def __init__(self, model: SetPredictor, config: Config) -> None:
         check_inference(config)
+        if isinstance(model, nn.Module):
+            model.eval()
         self.config = config
-        self._network = TorchNetwork(model) if isinstance(model, QueryInst) else model
-        self.has_track_head = self._network.has_track_head
+        self.has_track_head = model.has_track_head
+        self._model = model
 
     @classmethod
     def from_pretrained(
@@ -193,44 +170,17 @@ class Detector:
             return []
         images, image_sizes = network_input(frames, self.config)
         original_sizes = [(frame.shape[0], frame.shape[1]) for frame in frames]
-        return self._network.detect(images, image_sizes, original_sizes, self.config, embedding)
-
-
-class TorchNetwork:
-    """A ``QueryInst`` as the network of a ``Detector``.
-
-    Args:
-        model: on any device; set to eval mode.
-    """
-
-    def __init__(self, model: QueryInst) -> None:
-        self.has_track_head = model.track_head is not None
-        self._model = model.eval()
-
-    def detect(
-        self,
-        images: Tensor,
-        image_sizes: list[Size],
-        original_sizes: list[Size],
-        config: Config,
-        embedding: Embedding | None,
-    ) -> list[Detections]:
-        """As ``Network`` says, in ``inference.precision``; the results are on the CPU."""
-        device, dtype = self._model.queries.device, inference_dtype(config)
+        inference, device = self.config.inference, self._model.device
+        dtype = inference_dtype(self.config)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             found = detect_inputs(
-                self._model,
-                images.to(device),
-                image_sizes,
-                original_sizes,
-                config.inference,
-                embedding,
+                self._model, images.to(device), image_sizes, original_sizes, inference, embedding
             )
         return [detections.to("cpu") for detections in found]
 
 
 def detect_inputs(
-    model: QueryInst,
+    model: SetPredictor,
     images: Tensor,
     image_sizes: list[Size],
     original_sizes: list[Size],

@@ -10,19 +10,18 @@ import copy
 import importlib.util
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from queryinst_vis.config import Config, config_to_dict
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.queryinst import QueryInst
-from queryinst_vis.models.roi import RoIExtractor, assign_levels
+from queryinst_vis.models.roi import RoIExtractor, assign_levels, to_rois
 from queryinst_vis.utils.files import atomic_path
 
 FORMAT = "queryinst_vis/onnx/1"
@@ -114,7 +113,7 @@ def _translate(
     graph: _LastStage, example: tuple[Tensor, Tensor], config: Config
 ) -> torch.onnx.ONNXProgram:
     try:
-        return torch.onnx.export(
+        program = torch.onnx.export(
             graph,
             example,
             input_names=INPUTS,
@@ -130,6 +129,8 @@ def _translate(
             f"PyTorch {torch.__version__} cannot express this model in ONNX, with the backbone "
             f"{config.model.backbone.name}: {reason}"
         ) from error
+    assert program is not None  # as it is for exporters that give a program
+    return program
 
 
 def _metadata(config: Config) -> dict[str, str]:
@@ -158,42 +159,37 @@ class _LastStage(nn.Module):
                 model.set_submodule(name, _OnnxRoIExtractor(module))
         self.model = model
         self.output_names = ["class_logits", "boxes", "mask_logits", "queries"]
-        if model.track_head is not None:
+        if model.has_track_head:
             self.output_names.append("embeddings")
 
     def forward(self, images: Tensor, image_sizes: Tensor) -> tuple[Tensor, ...]:
         output = self.model(images, image_sizes)
         last = output.stages[-1]
         batch, count = last.boxes.shape[:2]
-        masks = self.model.mask_logits(-1, output, [torch.arange(count)] * batch)
+        everything = [torch.arange(count)] * batch
+        masks = self.model.mask_logits(-1, output, everything)
         outputs = [last.class_logits, last.boxes, masks.unflatten(0, (batch, count)), last.queries]
-        if self.model.track_head is not None:
-            embeddings = self.model.track_head(output.features, list(last.boxes), list(last.q_star))
+        embeddings = self.model.track_embeddings(output, everything)
+        if embeddings is not None:
             outputs.append(embeddings.unflatten(0, (batch, count)))
         return tuple(outputs)
 
 
 class _OnnxRoIExtractor(RoIExtractor):
-    """Pools as the module that it stands for, by operators that ONNX has.
+    """Pools as the module that it replaces, by operators that ONNX has.
 
-    A level pools the boxes that read it and writes them to their rows: all shapes behind it are
-    static, and unlike pooling every box from every level, no box is pooled twice.
+    Each level pools the boxes that read it and writes them to their rows, so that all later
+    shapes are static; and no box is pooled from more than one level.
     """
 
     def __init__(self, extractor: RoIExtractor) -> None:
         super().__init__(extractor.roi_size, extractor.sampling_ratio, extractor.finest_stride)
 
-    def forward(self, features: list[Tensor], boxes: list[Tensor]) -> Tensor:
-        image = [values.new_full((len(values), 1), index) for index, values in enumerate(boxes)]
-        flat = torch.cat(boxes)
-        rois = torch.cat((torch.cat(image), flat), dim=1)
-        levels = assign_levels(flat, len(features))
-        pooled = flat.new_zeros(len(rois), features[0].shape[1], self.roi_size, self.roi_size)
+    def forward(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
+        rois = to_rois(boxes)
+        levels = assign_levels(rois[:, 1:], len(features))
+        pooled = rois.new_zeros(len(rois), features[0].shape[1], self.roi_size, self.roi_size)
         for level, feature in enumerate(features):
-            mine = torch.nonzero(levels == level).squeeze(1)
-            scale = 1 / (self.finest_stride * 2**level)
-            values = torchvision.ops.roi_align(
-                feature, rois[mine], self.roi_size, scale, self.sampling_ratio, aligned=True
-            )
-            pooled = pooled.index_put((mine,), values)
+            rows = torch.nonzero(levels == level).squeeze(1)
+            pooled = pooled.index_put((rows,), self.pool(feature, rois[rows], level))
         return pooled

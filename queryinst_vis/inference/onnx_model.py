@@ -11,19 +11,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from queryinst_vis.checkpoints.weights import config_from_metadata
-from queryinst_vis.config import Config, InferenceConfig, apply_overrides, differences
+from queryinst_vis.config import Config, apply_overrides, differences
 from queryinst_vis.data.transforms import padded_size
 from queryinst_vis.errors import InputError
 from queryinst_vis.inference.onnx_export import FORMAT, INPUTS, require_packages
-from queryinst_vis.models.postprocess import rescale_boxes, select_queries, suppress_picks
-from queryinst_vis.models.suppression import suppress_masks
-from queryinst_vis.structures import Detections, Embedding
+from queryinst_vis.models.queryinst import QueryInstOutput, gather_rows
+from queryinst_vis.structures import StageOutput
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
-EMBEDDINGS = {"track_head": "embeddings", "query": "queries"}  # names of outputs
 FIXED = ("model.", "inference.precision", "inference.compile")
 EXPORT = "queryinst-vis export-onnx WEIGHTS --size {}x{} --output FILE"
 
@@ -60,17 +58,20 @@ def load_onnx_model(
 
 
 class OnnxModel:
-    """An exported model as the network of a ``Detector``.
+    """An exported model, with as much of the interface of ``QueryInst`` as ``detect`` needs.
 
     Args:
         session: of the file.
         path: of the file, for messages.
 
     Attributes:
+        device: of its inputs and outputs: the CPU.
         has_track_head: whether it gives embeddings of a track head.
         height, width: of the network input, in pixels.
         batch: images of one run.
     """
+
+    device = torch.device("cpu")
 
     def __init__(self, session: InferenceSession, path: Path) -> None:
         self._session, self._path = session, path
@@ -78,41 +79,48 @@ class OnnxModel:
         self.has_track_head = "embeddings" in self._outputs
         self.batch, _, self.height, self.width = session.get_inputs()[0].shape
 
-    def detect(
-        self,
-        images: Tensor,
-        image_sizes: list[Size],
-        original_sizes: list[Size],
-        config: Config,
-        embedding: Embedding | None,
-    ) -> list[Detections]:
-        """As ``Network`` says.
+    def __call__(self, images: Tensor, image_sizes: list[Size]) -> QueryInstOutput:
+        """As ``QueryInst.forward``; ``features`` holds the masks and embeddings of all queries.
 
         Raises:
             InputError: a network input is larger than the model's.
         """
-        self._check_fits(image_sizes, original_sizes)
-        found = []
-        for start in range(0, len(images), self.batch):
-            part = slice(start, start + self.batch)
-            outputs = self._run(images[part], image_sizes[part])
-            for index, sizes in enumerate(
-                zip(image_sizes[part], original_sizes[part], strict=True)
-            ):
-                of_image = {name: values[index] for name, values in outputs.items()}
-                found.append(_postprocess(of_image, *sizes, config.inference, embedding))
-        return found
+        self._check_fits(image_sizes)
+        parts = [slice(start, start + self.batch) for start in range(0, len(images), self.batch)]
+        runs = [self._run(images[part], image_sizes[part]) for part in parts]
+        found = {name: torch.cat([run[name] for run in runs])[: len(images)] for name in runs[0]}
+        queries = found["queries"]
+        # nothing reads q*: it is for the heads, which ran
+        last = StageOutput(found["class_logits"], found["boxes"], queries, queries, queries)
+        heads = [found[name] for name in ("mask_logits", "embeddings") if name in found]
+        return QueryInstOutput([last], heads)
 
-    def _check_fits(self, image_sizes: list[Size], original_sizes: list[Size]) -> None:
-        for (height, width), original in zip(image_sizes, original_sizes, strict=True):
-            if height > self.height or width > self.width:
-                needed = padded_size([(height, width)])
-                raise InputError(
-                    f"a frame of {original[1]}x{original[0]} pixels becomes a network input "
-                    f"of {width}x{height}, but {self._path} was exported for {self.width}x"
-                    f"{self.height}: export for this size with '{EXPORT.format(*needed[::-1])}', "
-                    "or lower input.test_long and input.test_short"
-                )
+    def mask_logits(
+        self,
+        stage: int,
+        output: QueryInstOutput,
+        picks: list[Tensor],
+        labels: Tensor | None = None,
+    ) -> Tensor:
+        """As ``QueryInst.mask_logits``, for the last stage."""
+        masks = torch.cat(gather_rows(output.features[0], picks))
+        return masks if labels is None else masks[torch.arange(len(labels)), labels]
+
+    def track_embeddings(self, output: QueryInstOutput, picks: list[Tensor]) -> Tensor | None:
+        """As ``QueryInst.track_embeddings``."""
+        if not self.has_track_head:
+            return None
+        return torch.cat(gather_rows(output.features[1], picks))
+
+    def _check_fits(self, image_sizes: list[Size]) -> None:
+        height, width = padded_size(image_sizes, divisor=1)
+        if height > self.height or width > self.width:
+            needed = padded_size(image_sizes)
+            raise InputError(
+                f"a network input of {width}x{height} does not fit {self._path}, which was "
+                f"exported for {self.width}x{self.height}: export for this size with "
+                f"'{EXPORT.format(*needed[::-1])}', or lower input.test_long and input.test_short"
+            )
 
     def _run(self, images: Tensor, image_sizes: list[Size]) -> dict[str, Tensor]:
         """The outputs by name, for a whole batch; missing images are padded with blank ones."""
@@ -126,39 +134,6 @@ class OnnxModel:
             name: torch.from_numpy(values)
             for name, values in zip(self._outputs, outputs, strict=True)
         }
-
-
-def _postprocess(
-    outputs: dict[str, Tensor],
-    image_size: Size,
-    original_size: Size,
-    inference: InferenceConfig,
-    embedding: Embedding | None,
-) -> Detections:
-    """Detections of one image from the outputs for all queries, as ``postprocess.detect``."""
-    picks = select_queries(
-        outputs["class_logits"].sigmoid(),
-        inference.score_threshold,
-        inference.max_per_image,
-        inference.one_label_per_query,
-    )
-    threshold, overlap = inference.nms_threshold, inference.nms_overlap
-    if threshold is not None and overlap == "boxes":
-        picks = suppress_picks(picks, outputs["boxes"], threshold)
-    query, labels, scores = picks
-    embeddings = outputs.get(EMBEDDINGS[embedding]) if embedding is not None else None
-    found = Detections(
-        boxes=rescale_boxes(outputs["boxes"][query], image_size, original_size),
-        scores=scores,
-        labels=labels,
-        image_size=original_size,
-        mask_logits=outputs["mask_logits"][query, labels],
-        embeddings=None if embeddings is None else embeddings[query],
-        mask_threshold=inference.mask_threshold,
-    )
-    if threshold is not None and overlap == "masks":
-        found = suppress_masks(found, threshold, inference.one_label_per_query)
-    return found
 
 
 def _choose_providers(device: str) -> list[str]:

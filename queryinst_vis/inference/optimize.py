@@ -30,7 +30,7 @@ def optimize_for_inference(model: QueryInst, config: Config) -> QueryInst:
     """
     to_inference_form(model, inference_dtype(config), not config.inference.compile)
     if config.inference.compile:
-        _check_compiler(model.queries.device)
+        _check_compiler(model.device)
         # the shapes in the heads depend on what they find; the backbone's only on the frame size
         model.backbone.compile(dynamic=False)
     return model

@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
-from queryinst_vis.models.queryinst import QueryInst, QueryInstOutput, gather_rows
+from queryinst_vis.models.queryinst import QueryInstOutput, gather_rows
 from queryinst_vis.models.suppression import suppress_boxes, suppress_masks
 from queryinst_vis.structures import Detections, Embedding
 
 
+class SetPredictor(Protocol):
+    """What ``detect`` needs of a model: a ``QueryInst``, or an exported one."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network input has to be."""
+
+    @property
+    def has_track_head(self) -> bool:
+        """Whether ``track_embeddings`` gives any."""
+
+    def __call__(self, images: Tensor, image_sizes: list[tuple[int, int]]) -> QueryInstOutput:
+        """As ``QueryInst.forward``."""
+
+    def mask_logits(
+        self,
+        stage: int,
+        output: QueryInstOutput,
+        picks: list[Tensor],
+        labels: Tensor | None = None,
+    ) -> Tensor:
+        """As ``QueryInst.mask_logits``, for the last stage."""
+
+    def track_embeddings(self, output: QueryInstOutput, picks: list[Tensor]) -> Tensor | None:
+        """As ``QueryInst.track_embeddings``."""
+
+
 @torch.no_grad()
 def detect(
-    model: QueryInst,
+    model: SetPredictor,
     images: Tensor,
     image_sizes: list[tuple[int, int]],
     original_sizes: list[tuple[int, int]],
@@ -114,7 +143,7 @@ def suppress_picks(
 
 
 def _mask_logits(
-    model: QueryInst,
+    model: SetPredictor,
     output: QueryInstOutput,
     queries: list[Tensor],
     labels: list[Tensor],
@@ -135,17 +164,16 @@ def _mask_logits(
 
 
 def _embed(
-    model: QueryInst, output: QueryInstOutput, picks: list[Tensor], embedding: Embedding | None
+    model: SetPredictor, output: QueryInstOutput, picks: list[Tensor], embedding: Embedding | None
 ) -> list[Tensor] | list[None]:
     """``(K, D)`` embeddings of the K chosen queries of each image, or None for each."""
     last = output.stages[-1]
     if embedding == "query":
         return [queries.float() for queries in gather_rows(last.queries, picks)]
-    if embedding is None or model.track_head is None:
+    embeddings = None if embedding is None else model.track_embeddings(output, picks)
+    if embeddings is None:
         return [None] * len(picks)
-    boxes, q_star = gather_rows(last.boxes, picks), gather_rows(last.q_star, picks)
-    embeddings = model.track_head(output.features, boxes, q_star).float()
-    return list(embeddings.split([len(pick) for pick in picks]))
+    return list(embeddings.float().split([len(pick) for pick in picks]))
 
 
 def rescale_boxes(boxes: Tensor, size: tuple[int, int], original_size: tuple[int, int]) -> Tensor:

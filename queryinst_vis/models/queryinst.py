@@ -68,6 +68,16 @@ class QueryInst(nn.Module):
         self.mask_flow = mask_flow
         self._initialise_heads()
 
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return self.queries.device
+
+    @property
+    def has_track_head(self) -> bool:
+        """Whether ``track_embeddings`` gives any."""
+        return self.track_head is not None
+
     def extract_features(self, images: Tensor) -> Sequence[Tensor]:
         """``(B, 3, H, W)`` normalised images (sides divisible by 32) to P2..P5."""
         return self.neck(self.backbone(images))
@@ -133,21 +143,34 @@ class QueryInst(nn.Module):
         stage %= len(self.stages)
         boxes = gather_rows(output.stages[stage].boxes.detach(), picks)
         roi_features = self.mask_heads[stage].roi(output.features, boxes)
-        q_stars = [torch.cat(gather_rows(each.mask_q_star, picks)) for each in output.stages]
-        return self.mask_heads[stage].predict(self._refine(stage, roi_features, q_stars), labels)
+        refined = self._refine(stage, roi_features, output, picks)
+        return self.mask_heads[stage].predict(refined, labels)
 
-    def _refine(self, stage: int, roi_features: Tensor, q_stars: list[Tensor]) -> Tensor:
-        """``(R, C, s, s)`` features of a stage's mask head, ready to predict masks from.
-
-        Args:
-            stage: index of the mask head.
-            roi_features: ``(R, C, s, s)``.
-            q_stars: ``(R, C)`` of every stage.
-        """
+    def _refine(
+        self, stage: int, roi_features: Tensor, output: QueryInstOutput, picks: list[Tensor]
+    ) -> Tensor:
+        """``(R, C, s, s)`` features of a stage's mask head, from which it predicts masks."""
         head, previous = self.mask_heads[stage], None
         if self.mask_flow and stage > 0:
-            previous = self._refine(stage - 1, roi_features, q_stars)
-        return head.refine(head.enhance(roi_features, q_stars[stage]), previous)
+            previous = self._refine(stage - 1, roi_features, output, picks)
+        q_star = torch.cat(gather_rows(output.stages[stage].mask_q_star, picks))
+        return head.refine(head.enhance(roi_features, q_star), previous)
+
+    def track_embeddings(self, output: QueryInstOutput, picks: list[Tensor]) -> Tensor | None:
+        """Embeddings of chosen queries for association, by the track head.
+
+        Args:
+            output: of ``forward``.
+            picks: B tensors ``(R_b,)``, the chosen queries of each image.
+
+        Returns:
+            ``(sum R_b, D)``, image after image; None for a model without a track head.
+        """
+        if self.track_head is None:
+            return None
+        last = output.stages[-1]
+        boxes, q_star = gather_rows(last.boxes, picks), gather_rows(last.q_star, picks)
+        return self.track_head(output.features, boxes, q_star)
 
     def strip_training_heads(self) -> QueryInst:
         """Drop the mask heads that only training uses: all but the last (paper 4.2)."""

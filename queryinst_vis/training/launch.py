@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import TypeVar
+from typing import Literal, TypeGuard, TypeVar, get_args
 
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.strategies import DDPStrategy
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from queryinst_vis.errors import InputError
 
-PRECISIONS = ("32-true", "bf16-mixed")  # both without a loss scaler: nothing more to resume
+Precision = Literal["32-true", "bf16-mixed"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+"""Of Lightning Fabric's those without a loss scaler, whose state a resumed run would need."""
 AUTO = "auto"
 
 T = TypeVar("T")
@@ -30,26 +31,24 @@ def launch(devices: str | int = "auto", nodes: int = 1, precision: str = "32-tru
     Raises:
         InputError: devices that are not there, or an unknown precision.
     """
-    if precision not in PRECISIONS:
+    if not is_supported(precision):
         choices = ", ".join((AUTO, *PRECISIONS))
         raise InputError(f"train.precision '{precision}': choose one of {choices}")
     count = _processes_per_node(devices)
     if count < 1:
         raise InputError(f"--devices {devices}: must be at least 1")
-    single = count * nodes == 1
     try:
-        fabric = Fabric(
-            devices=count,
-            num_nodes=nodes,
-            # a batch without matches leaves the mask heads out of its losses
-            strategy="auto" if single else DDPStrategy(find_unused_parameters=True),
-            precision=precision,
-        )
+        fabric = Fabric(devices=count, num_nodes=nodes, precision=precision)
         fabric.launch()
     except (MisconfigurationException, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"cannot run on {count} devices of {nodes} nodes: {reason}") from error
     return fabric
+
+
+def is_supported(precision: str) -> TypeGuard[Precision]:
+    """Whether the name is one of ``PRECISIONS``."""
+    return precision in PRECISIONS
 
 
 def choose_precision(precision: str) -> str:

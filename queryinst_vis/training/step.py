@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from queryinst_vis.losses.track import track_loss, track_targets
 from queryinst_vis.models.queryinst import QueryInst, QueryInstOutput, gather_rows
 from queryinst_vis.models.track_head import TrackHead, similarity_logits
 from queryinst_vis.structures import Batch, Target
+from queryinst_vis.utils.autograd import read_nodes
 
 
 class TrainingStep(nn.Module):
@@ -41,25 +43,24 @@ class TrainingStep(nn.Module):
         self.both_ways = both_ways
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Losses by name; their sum is what is minimised."""
-        paired = batch.reference is not None and self.model.track_head is not None
-        if paired and self.both_ways:
-            batch = _in_both_orders(batch)
+        """Losses by name; their sum is minimised."""
+        reference, head = batch.reference, self.model.track_head
+        if reference is not None and head is not None and self.both_ways:
+            batch, reference = _in_both_orders(batch, reference)
         output = self.model(batch.images, [target.image_size for target in batch.targets])
 
         def predict_masks(stage: int, picks: list[Tensor]) -> Tensor:
             return self.model.mask_logits(stage, output, picks)
 
         losses, matches = self.criterion(output.stages, batch.targets, predict_masks)
-        if paired:
-            head = self.model.track_head
-            reference = (
-                self._reference_queries(batch.reference, output, matches[-1])
+        if reference is not None and head is not None:
+            shown = (
+                self._reference_queries(reference, output, matches[-1])
                 if head.reads_queries
-                else self._reference_boxes(batch.reference, output)
+                else self._reference_boxes(reference, output)
             )
             key = _key_queries(output, matches[-1], batch.targets)
-            losses["track"] = self.track_weight * _track_loss(head, key, reference)
+            losses["track"] = self.track_weight * _track_loss(head, key, shown)
         return losses
 
     def _reference_boxes(self, reference: Batch, key: QueryInstOutput) -> _Instances:
@@ -116,7 +117,7 @@ class _Instances:
         ids: B tensors ``(n_i,)`` int64.
     """
 
-    features: list[Tensor]
+    features: Sequence[Tensor]
     boxes: list[Tensor]
     q_star: list[Tensor] | None
     ids: list[Tensor]
@@ -153,17 +154,33 @@ def _track_loss(head: TrackHead, key: _Instances, reference: _Instances) -> Tens
     return track_loss(logits, identities)
 
 
-def _in_both_orders(batch: Batch) -> Batch:
+def _in_both_orders(key: Batch, reference: Batch) -> tuple[Batch, Batch]:
     """B pairs as 2B: every frame is a key frame, its reference half a batch away."""
-    other = batch.reference
-    images = torch.cat((batch.images, other.images))
-    return Batch(
-        images,
-        batch.targets + other.targets,
-        Batch(_swap_halves(images), other.targets + batch.targets),
+    images = torch.cat((key.images, reference.images))
+    return (
+        Batch(images, key.targets + reference.targets),
+        Batch(_swap_halves(images), reference.targets + key.targets),
     )
 
 
 def _swap_halves(tensor: Tensor) -> Tensor:
     first, second = tensor.chunk(2)
     return torch.cat((second, first))
+
+
+def zero_of_unused(loss: Tensor, module: nn.Module) -> Tensor:
+    """0 times every trainable parameter of the module that a loss does not depend on.
+
+    Added to the loss of a distributed step, it gives every parameter a gradient, which DDP waits
+    for: what mask heads, track head and FPN levels take part in depends on the batch.
+
+    Args:
+        loss: scalar.
+        module: whose parameters are looked at.
+
+    Returns:
+        A scalar 0.
+    """
+    used = {getattr(node, "variable", None) for node in read_nodes([loss])}
+    unused = [value for value in module.parameters() if value.requires_grad and value not in used]
+    return sum((value.sum() * 0 for value in unused), loss.new_zeros(()))

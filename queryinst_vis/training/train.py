@@ -42,7 +42,7 @@ from queryinst_vis.training.schedule import (
     moments_by_name,
     set_learning_rate,
 )
-from queryinst_vis.training.step import TrainingStep
+from queryinst_vis.training.step import TrainingStep, zero_of_unused
 from queryinst_vis.utils.files import atomic_path
 from queryinst_vis.utils.interrupt import StopRequest
 from queryinst_vis.utils.progress import ProgressBar
@@ -260,9 +260,12 @@ class Trainer:
             batch = next(self.batches).to(self.fabric.device)
             with self.fabric.no_backward_sync(self.module, enabled=part < parts - 1):
                 losses = self.module(batch)
-                self.fabric.backward(sum(losses.values()) / parts)
-            for name, loss in losses.items():
-                means[name] = means[name] + loss.detach() / parts
+                loss = sum(losses.values(), torch.zeros((), device=self.fabric.device))
+                if self.fabric.world_size > 1:
+                    loss = loss + zero_of_unused(loss, self.model)
+                self.fabric.backward(loss / parts)
+            for name, value in losses.items():
+                means[name] = means[name] + value.detach() / parts
         return means
 
     def _fail(self, losses: dict[str, Tensor], norm: Tensor) -> None:

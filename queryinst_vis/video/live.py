@@ -14,7 +14,7 @@ import numpy as np
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.utils.prefetch import Latest
-from queryinst_vis.video.reader import upright_rgb
+from queryinst_vis.video.rgb import RgbConverter
 
 # What an address may begin with. FFmpeg knows protocols that read several or other sources.
 _SCHEMES = ("rtsp", "rtsps", "rtmp", "udp", "tcp", "http", "https")
@@ -33,16 +33,16 @@ class Arrival:
     Attributes:
         seconds: when, on the clock of ``time.perf_counter``.
         picture: as decoded; what nobody looks at need not be converted.
-        stored_size: ``(width, height)`` of the source's first picture, in pixels.
+        convert: of the source; converts one picture at a time.
     """
 
     seconds: float
     picture: av.VideoFrame
-    stored_size: tuple[int, int]
+    convert: RgbConverter
 
     def rgb(self) -> np.ndarray:
         """The frame, ``(H, W, 3)`` uint8 RGB, upright, of one size for the whole source."""
-        return upright_rgb(self.picture, self.stored_size)
+        return self.convert(self.picture)
 
 
 class LiveReader:
@@ -98,18 +98,18 @@ class LiveReader:
 
     def __iter__(self) -> Iterator[Arrival]:
         """Yield each frame as soon as it is decoded, or when the file says that it is due."""
-        size = start = None
+        convert = start = None
         with self._container:
             for picture in self._decode():
-                if size is None:
-                    size, start = (picture.width, picture.height), time.perf_counter()
+                if convert is None:
+                    convert, start = RgbConverter(picture, self._where), time.perf_counter()
                     now, first = start, picture.time
                 elif self._paced and None not in (picture.time, first):
                     now = _wait_until(start + picture.time - first)
                 else:
                     now = time.perf_counter()
-                yield Arrival(now, picture, size)
-        if size is None:
+                yield Arrival(now, picture, convert)
+        if convert is None:
             reason = self.fault or "it ended"
             raise InputError(f"{self._where}: no picture came that can be decoded ({reason})")
 

@@ -7,42 +7,74 @@ wrong frames or none from MPEG-TS. docs/dependencies.md has the measurements.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from fractions import Fraction
-from itertools import islice
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import av
 import numpy as np
 
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, InputWarning
+from queryinst_vis.video.decode import decode
+from queryinst_vis.video.rgb import RgbConverter
+from queryinst_vis.video.scan import scan
+
+_NAMED = 10  # runs of frame numbers in a warning; more are only counted
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame of a video file.
+
+    Attributes:
+        index: its number among the frames that a player shows, from 0.
+        seconds: when it is shown; rises from frame to frame.
+        image: ``(H, W, 3)`` uint8 RGB, upright.
+        is_damaged: it could not be decoded; ``image`` is that of the last good frame, or black.
+    """
+
+    index: int
+    seconds: float
+    image: np.ndarray
+    is_damaged: bool
 
 
 class VideoReader:
     """The frames of a video file, in order; each iteration starts at the first one again.
 
-    Opening reads the whole file once without decoding it: that is what tells the exact number
-    of frames, and that a download broke off, before hours of work have gone into the rest.
-    (MP4, MOV and AVI say how many frames belong to them; a Matroska or MPEG-TS file that was
-    cut off merely reads as a shorter one.) A rotation that the file asks for, as phones' files
-    do, is applied.
+    Opening reads the whole file once without decoding it, which tells the number of frames, and
+    that a download broke off, before hours of work have gone into the rest. (MP4, MOV and AVI
+    say what belongs to them; a Matroska or MPEG-TS file that was cut off merely reads as a
+    shorter one.)
+
+    Every frame keeps its place. One that cannot be decoded shows the last good picture (black at
+    first), and an ``InputWarning`` at the end of the iteration gives the numbers of these frames.
+    Frames that an edit list hides are not read. Pictures are turned or mirrored as the file asks
+    for, and HDR is tone-mapped.
 
     Args:
         path: anything that FFmpeg reads.
         stride: yield every that many frames, beginning with the first.
         max_frames: yield at most this many; None: all.
+        strict: raise an error at a damaged frame, or where the file is not as it promises.
+        allow_partial: accept an MP4, MOV or AVI file whose end is missing.
 
     Attributes:
         path: the file.
         fps: frames that are yielded per second of the video, so ``stride`` lowers it; the
             average where the rate varies.
+        is_variable: whether the times of the frames stray from that rate by more than half a
+            frame.
         height, width: of the upright frames, in pixels.
+        pixel_aspect: width of an upright pixel by its height.
 
     Raises:
         InputError: no such file, not a video, cut off, or no frame that can be decoded;
-            ``stride`` or ``max_frames`` below 1. Iterating raises it where the file turns out
-            to be damaged further in.
+            ``stride`` or ``max_frames`` below 1. Iterating raises it for pixel formats that
+            cannot be converted, and with ``strict``.
 
     Example::
 
@@ -51,7 +83,15 @@ class VideoReader:
             ...
     """
 
-    def __init__(self, path: str | Path, stride: int = 1, max_frames: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        stride: int = 1,
+        max_frames: int | None = None,
+        *,
+        strict: bool = False,
+        allow_partial: bool = False,
+    ) -> None:
         self.path = Path(path)
         if stride < 1:
             raise InputError(f"video {path}: stride must be 1 or more, got {stride}")
@@ -61,89 +101,105 @@ class VideoReader:
             raise InputError(f"video {path}: {_why_no_file(path)}")
         self._stride = stride
         self._max_frames = max_frames
-        self._file_frames, rate = self._scan()
-        self.fps = float(rate / stride)
-        first = next(self._decode(), None) if self._file_frames else None
-        if first is None:
-            raise InputError(f"video {path}: holds no frame that can be decoded")
-        self._stored_size = (first.width, first.height)
-        self.height, self.width = upright_rgb(first, self._stored_size).shape[:2]
+        self._strict = strict
+        self._scan = scan(self.path, allow_partial)
+        for note in self._scan.notes:
+            self._complain(note)
+        self.fps = float(self._scan.rate / stride)
+        self.is_variable = self._scan.is_variable
+        self._first = self._first_picture()
+        converter = self._converter()
+        self.height, self.width = converter.height, converter.width
+        self.pixel_aspect = converter.upright_aspect(self._scan.pixel_aspect)
 
     def __len__(self) -> int:
-        """Frames that an iteration yields; fewer if some cannot be shown, never more."""
-        strided = -(-self._file_frames // self._stride)
+        """Frames that an iteration yields according to the file's packets."""
+        strided = -(-self._scan.frames // self._stride)
         return strided if self._max_frames is None else min(strided, self._max_frames)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield ``(H, W, 3)`` uint8 RGB frames."""
-        for _, frame in self.timed():
-            yield frame
+        for frame in self.frames():
+            yield frame.image
 
     def timed(self) -> Iterator[tuple[float, np.ndarray]]:
-        """Yield each frame with its time in seconds: ``(time, frame)``, in rising time.
+        """Yield each frame with its time in seconds: ``(time, frame)``, in rising time."""
+        for frame in self.frames():
+            yield frame.seconds, frame.image
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the frames with their numbers, their times, and whether they are damaged.
 
         Times are the file's own. Where it gives none, or one that is not later than the last, a
         frame is taken to come ``1 / fps`` after the one before.
         """
-        last: float | None = None
-        for frame in islice(self._decode(), 0, len(self) * self._stride, self._stride):
-            time = frame.time
-            if last is None:
-                time = 0.0 if time is None else time
-            elif time is None or time <= last:
-                time = last + 1 / self.fps
-            last = time
-            yield time, upright_rgb(frame, self._stored_size)
-
-    def _scan(self) -> tuple[int, Fraction]:
-        """``(frames, frames per second)`` of the file, from its packets."""
-        with self._open() as (container, stream):
-            promised = _promised_frames(container, stream)
-            packets = displayable = 0
-            for packet in container.demux(stream):
-                if packet.size == 0 and packet.dts is None:
-                    continue  # what PyAV sends to flush a decoder
-                packets += 1
-                # What precedes the first key frame of a cut broadcast cannot be decoded.
-                if not packet.is_discard and (displayable or packet.is_keyframe):
-                    displayable += 1
-            if packets < promised:
-                raise InputError(
-                    f"video {self.path}: cut off or damaged: its header promises {promised} "
-                    f"frames and the file holds {packets}; copy or download it again"
-                )
-            # FFmpeg, too, takes a stream that says nothing of its rate for 25 frames a second.
-            return displayable, Fraction(stream.average_rate or stream.guessed_rate or 25)
-
-    def _decode(self) -> Iterator[av.VideoFrame]:
-        """All frames as stored, decoded on several threads but only a few of them ahead."""
-        with self._open() as (container, stream):
-            stream.thread_type = "AUTO"
-            number = 0
+        convert = self._converter()
+        damaged: list[int] = []
+        yielded, seconds = 0, None
+        good: av.VideoFrame | None = None
+        with closing(decode(self.path, self._scan)) as pictures:
             try:
-                for number, frame in enumerate(container.decode(stream), start=1):  # noqa: B007
-                    yield frame
-            except av.FFmpegError as error:
-                raise InputError(
-                    f"video {self.path}: damaged after frame {number} of {self._file_frames} "
-                    f"({error.strerror}); copy or download it again, or repair it with ffmpeg"
-                ) from error
+                for index, picture in enumerate(pictures):
+                    if picture.frame is None:
+                        damaged.append(index)
+                        if self._strict:
+                            break
+                    else:
+                        good = picture.frame
+                    if index % self._stride:
+                        continue
+                    seconds = self._time_after(seconds, picture.seconds)
+                    image = self._black() if good is None else convert(good)
+                    yield Frame(index, seconds, image, picture.frame is None)
+                    yielded += 1
+                    if yielded == self._max_frames:
+                        break
+            finally:
+                if damaged:
+                    self._complain(_tell(damaged, self._scan.frames))
 
-    @contextmanager
-    def _open(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-        try:
-            # An absolute path: FFmpeg takes "name:rest" for a protocol.
-            with av.open(str(self.path.resolve())) as container:
-                stream = container.streams.best("video")
-                # FFmpeg types out text files on a screen of its own, a "tty".
-                if stream is None or container.format.name == "tty":
-                    raise InputError(f"video {self.path}: holds no pictures, so it is not a video")
-                yield container, stream
-        except av.FFmpegError as error:
-            raise InputError(
-                f"video {self.path}: not readable as a video ({error.strerror}); if it is one, "
-                "copy or download it again"
-            ) from error
+    def _time_after(self, last: float | None, claimed: float | None) -> float:
+        if last is None:
+            return 0.0 if claimed is None else claimed
+        return last + 1 / self.fps if claimed is None or claimed <= last else claimed
+
+    def _black(self) -> np.ndarray:
+        return np.zeros((self.height, self.width, 3), np.uint8)
+
+    def _converter(self) -> RgbConverter:
+        return RgbConverter(self._first, f"video {self.path}")
+
+    def _first_picture(self) -> av.VideoFrame:
+        with closing(decode(self.path, self._scan)) as pictures:
+            for picture in pictures:
+                if picture.frame is not None:
+                    return picture.frame
+        raise InputError(f"video {self.path}: holds no frame that can be decoded")
+
+    def _complain(self, what: str) -> None:
+        if self._strict:
+            raise InputError(f"video {self.path}: {what}; leave out strict (--strict) to go on")
+        warnings.warn(f"video {self.path}: {what}", InputWarning, stacklevel=3)
+
+
+def _tell(damaged: list[int], frames: int) -> str:
+    """What is said of frames that cannot be decoded."""
+    runs = _runs(damaged)
+    named = ", ".join(runs[:_NAMED]) + (" and others" if len(runs) > _NAMED else "")
+    noun = "frame" if len(damaged) == 1 else "frames"
+    return (
+        f"damaged: {noun} {named} ({len(damaged)} of {frames}) cannot be decoded; the last good "
+        "picture is shown there, and nothing is found in it"
+    )
+
+
+def _runs(numbers: list[int]) -> list[str]:
+    """Ascending numbers as text, such as ``["3", "5-8"]``."""
+    runs = []
+    for _, group in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
+        run = [number for _, number in group]
+        runs.append(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}")
+    return runs
 
 
 def _why_no_file(path: str | Path) -> str:
@@ -152,22 +208,3 @@ def _why_no_file(path: str | Path) -> str:
     if Path(path).exists() or "://" in str(path):
         return "is not a file; cameras, pipes and network streams are read live (track --live)"
     return "no such file"
-
-
-def _promised_frames(container: av.container.InputContainer, stream: av.VideoStream) -> int:
-    """Frames that should follow according to the file's head; 0 where it does not say.
-
-    The count in the head of a trimmed MP4 still has the frames that the trim left out; its
-    index has only those that remain.
-    """
-    return len(stream.index_entries) if "mp4" in container.format.name else stream.frames
-
-
-def upright_rgb(frame: av.VideoFrame, stored_size: tuple[int, int]) -> np.ndarray:
-    """The frame as ``(H, W, 3)`` uint8 RGB, turned as its display matrix says.
-
-    ``stored_size`` is the first frame's: some streams change their size on the way.
-    """
-    pixels = frame.reformat(*stored_size, format="rgb24").to_ndarray()
-    quarter_turns = round(frame.rotation / 90) % 4  # counter-clockwise, as np.rot90's
-    return np.ascontiguousarray(np.rot90(pixels, quarter_turns)) if quarter_turns else pixels

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +15,7 @@ from queryinst_vis.models.cpu.forms import Forms, replace_roi_and_fpn
 from queryinst_vis.models.cpu.packed import PackedLinear, can_pack
 from queryinst_vis.models.cpu.winograd import WinogradConv2d, can_transform
 from queryinst_vis.models.queryinst import QueryInst
+from queryinst_vis.utils.autograd import read_nodes
 
 _PROBE_SIZE = 64  # pixels; which module reads which does not depend on it
 
@@ -91,7 +91,7 @@ def find_convs_with_norms(model: QueryInst) -> list[ConvAndNorm]:
         if type(module) in (nn.Conv2d, Conv2dSame) or isinstance(module, nn.BatchNorm2d)
     ]
     try:
-        times_read: Counter[Node | None] = Counter(_reads(_run_everything(model)))
+        times_read: Counter[Node | None] = Counter(read_nodes(_run_everything(model)))
     finally:
         for hook in hooks:
             hook.remove()
@@ -115,18 +115,3 @@ def _run_everything(model: QueryInst) -> list[Tensor]:
     if model.track_head is not None:
         outputs.append(model.track_head(output.features, list(last.boxes), list(last.q_star)))
     return outputs
-
-
-def _reads(outputs: Iterable[Tensor]) -> Iterator[Node]:
-    """Every node of autograd's graph, as often as others read it."""
-    waiting = [output.grad_fn for output in outputs]
-    seen = set(waiting)
-    while waiting:
-        node = waiting.pop()
-        for source, _ in node.next_functions if node else ():
-            if source is None:
-                continue
-            yield source
-            if source not in seen:
-                seen.add(source)
-                waiting.append(source)

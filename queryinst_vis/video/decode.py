@@ -1,0 +1,264 @@
+"""Decoding a video so that every frame keeps its place, whatever cannot be decoded."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import deque
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+
+from queryinst_vis.video.container import open_video, time_base_of
+from queryinst_vis.video.scan import Scan, Ticks, is_shown
+
+# Pictures that may be decoded before one that is shown earlier (H.264, A.3.1; HEVC, A.4).
+_REORDERED = {"h264": 16, "hevc": 16, "vvc": 16}
+_REORDERED_ELSEWHERE = 2
+_NOT_CODED = 8  # bytes at most of an MPEG-4 frame that only says "as the one before"
+_UNTIMED = -(2**62)  # stands for the tick of a packet that has none
+_KEY_FRAMES = 64  # that are remembered: more than any decoder holds back
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A frame of a video as decoded.
+
+    Attributes:
+        seconds: when it is shown; None: the file does not say.
+        frame: None where it cannot be decoded.
+    """
+
+    seconds: float | None
+    frame: av.VideoFrame | None
+
+
+@dataclass(frozen=True)
+class _Packet:
+    """A packet that was sent to the decoder; ``is_expected``: a picture has to come of it."""
+
+    tick: int
+    is_expected: bool
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    """A picture that came out of the decoder."""
+
+    number: int
+    tick: int
+    frame: av.VideoFrame
+
+
+def decode(path: Path, scan: Scan) -> Generator[Picture]:
+    """The frames that a player shows, in order, on several threads but only a few frames ahead.
+
+    A picture is matched with its packet by the packet's number. A packet whose picture is missing
+    when later ones have come counts as damaged, whether or not the decoder has reported an error.
+
+    Args:
+        path: the video.
+        scan: of the same file.
+
+    Raises:
+        InputError: the file can no longer be opened.
+    """
+    with open_video(path) as (container, stream):
+        places = _Places(scan, stream)
+        decoder = _Decoder(container, stream, scan.shifts, "AUTO")
+        for number, packet, frames in decoder.run():
+            if packet is not None:
+                places.expect(number, packet, decoder.tick)
+            for frame in frames:
+                yield from places.put(frame)
+    if places.lacks_end():
+        # After an error in a decoder that is being emptied, FFmpeg gives nothing more of it, and
+        # with a thread for each picture that is much. Decode the end again without such threads.
+        start = places.last_key_frame()
+        with open_video(path) as (container, stream):
+            for _, _, frames in _Decoder(container, stream, scan.shifts, "SLICE").run(start):
+                for frame in frames:
+                    if frame.opaque in places.waiting:
+                        yield from places.put(frame)
+    yield from places.finish()
+
+
+class _Decoder:
+    """Sends the packets of a stream to its decoder, each under its number."""
+
+    def __init__(
+        self,
+        container: av.container.InputContainer,
+        stream: av.VideoStream,
+        shifts: list[tuple[int, int]],
+        threads: str,
+    ) -> None:
+        self.tick: int | None = None  # of the packet that was sent last
+        self._container = container
+        self._stream = stream
+        self._context = stream.codec_context
+        self._context.thread_type = threads
+        self._context.copy_opaque = True
+        self._ticks = Ticks(time_base_of(stream), shifts)
+
+    def run(self, start: int = 0) -> Iterator[tuple[int, av.Packet | None, list[av.VideoFrame]]]:
+        """Yield ``(number, packet, pictures that came meanwhile)``; at the end without a packet.
+
+        An error while reading ends the stream. What the decoder still holds comes out all the
+        same.
+
+        Args:
+            start: number of the first packet that is decoded.
+        """
+        number = -1
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.size == 0 and packet.dts is None:
+                    break  # PyAV's request to flush the decoder
+                number += 1
+                self.tick = self._ticks.of(packet)
+                if number >= start and packet.size:  # an empty one would flush the decoder
+                    packet.opaque = number
+                    yield number, packet, self._decode(packet)
+        except av.FFmpegError:
+            pass  # the scan has told of it
+        yield number, None, self._decode(None)
+
+    def _decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
+        """Send a packet, or ask for what the decoder still holds."""
+        try:
+            return self._context.decode(packet)
+        except av.FFmpegError:
+            return []
+
+
+class _Places:
+    """Puts pictures into order and finds those that are missing.
+
+    Attributes:
+        waiting: packets whose pictures have not come yet, by number.
+    """
+
+    def __init__(self, scan: Scan, stream: av.VideoStream) -> None:
+        self.waiting: dict[int, _Packet] = {}
+        self._scan = scan
+        self._codec = stream.codec_context.name
+        self._time_base = time_base_of(stream)
+        self._field_ticks = float(0.75 / (stream.average_rate or scan.rate) / self._time_base)
+        self._reordered = _REORDERED.get(self._codec, _REORDERED_ELSEWHERE)
+        self._key_frames: deque[int] = deque(maxlen=_KEY_FRAMES)
+        self._interlaced: deque[_Arrival] = deque(maxlen=2 * self._reordered)
+        self._gaps = deque(scan.gaps)
+        self._held: list[_Arrival] = []  # by their ticks; others may have to come before them
+        self._trusts_ticks = scan.has_times
+        self._latest = -1  # the highest number of a picture that came
+        self._tick = 0  # of the picture that came last
+
+    def expect(self, number: int, packet: av.Packet, tick: int | None) -> None:
+        """Note a packet that is sent to the decoder."""
+        if packet.is_keyframe:
+            self._key_frames.append(number)
+        scan = self._scan
+        is_expected = (
+            number >= scan.first_packet
+            and (tick is None or scan.first_tick is None or tick >= scan.first_tick)
+            and (tick is not None or not scan.has_times)  # it may still come, and fill a gap
+            and is_shown(packet, self._codec)
+            and not (self._codec == "mpeg4" and packet.size <= _NOT_CODED)
+        )
+        self.waiting[number] = _Packet(_UNTIMED if tick is None else tick, is_expected)
+
+    def lacks_end(self) -> bool:
+        """Whether pictures are missing that nothing has come after."""
+        return any(
+            packet.is_expected and not self._is_overdue(number)
+            for number, packet in self.waiting.items()
+        )
+
+    def last_key_frame(self) -> int:
+        """The number of the key frame from which on all missing pictures can be decoded."""
+        first = min(self.waiting)
+        return max((number for number in self._key_frames if number <= first), default=0)
+
+    def put(self, frame: av.VideoFrame) -> Iterator[Picture]:
+        """Take a picture from the decoder; yield what can be shown now."""
+        number = frame.opaque
+        if not isinstance(number, int):  # from a decoder that does not hand it on
+            number = min(self.waiting, default=self._latest)
+        packet = self.waiting.pop(number, None)
+        if packet is None and number != self._latest:
+            return  # too late: its place is taken
+        tick = self._tick if packet is None else packet.tick
+        if tick == _UNTIMED and self._trusts_ticks:
+            tick = self._take_gap()
+        arrival = _Arrival(number, tick, frame)
+        self._latest, self._tick = max(self._latest, number), tick
+        if frame.interlaced_frame:
+            self._interlaced.append(arrival)
+        is_early = bool(self._held) and tick < self._held[-1].tick
+        if is_early and self._scan.is_sequential:
+            self._trusts_ticks = False  # they are those of decoding
+        if not self._trusts_ticks or (is_early and self._codec not in _REORDERED):
+            # The decoder knows the order better than a wrong time.
+            yield from (Picture(None, held.frame) for held in self._held)
+            self._held.clear()
+        if self._trusts_ticks:
+            insort(self._held, arrival, key=lambda held: held.tick)
+            yield from self._release()
+        else:
+            yield from self._missing([n for n in self.waiting if self._is_overdue(n)])
+            yield Picture(None, frame)
+
+    def finish(self) -> Iterator[Picture]:
+        """Yield what is left: nothing more will come."""
+        yield from self._release(is_final=True)
+        yield from self._missing(list(self.waiting))
+
+    def _release(self, is_final: bool = False) -> Iterator[Picture]:
+        """Yield the pictures before which none has to come, and those that are missing."""
+        while self._held:
+            tick = self._held[0].tick
+            earlier = [n for n, packet in self.waiting.items() if packet.tick < tick]
+            overdue = [n for n in earlier if is_final or self._is_overdue(n)]
+            if any(self.waiting[n].is_expected for n in earlier if n not in overdue):
+                return
+            yield from self._missing(overdue)
+            yield from self._lost_before(tick)
+            yield Picture(self._seconds(tick), self._held.pop(0).frame)
+
+    def _is_overdue(self, number: int) -> bool:
+        return number < self._latest - self._reordered
+
+    def _missing(self, numbers: list[int]) -> Iterator[Picture]:
+        """Give these packets up."""
+        if self._trusts_ticks:
+            numbers = sorted(numbers, key=lambda number: self.waiting[number].tick)
+        for number in numbers:
+            packet = self.waiting.pop(number)
+            if packet.is_expected and not self._is_second_field(number, packet.tick):
+                yield from self._lost_before(packet.tick)
+                yield Picture(self._seconds(packet.tick), None)
+
+    def _lost_before(self, tick: int) -> Iterator[Picture]:
+        """Pictures whose packets are not in the file."""
+        while self._trusts_ticks and self._gaps and self._gaps[0] < tick:
+            yield Picture(self._seconds(self._gaps.popleft()), None)
+
+    def _take_gap(self) -> int:
+        """When a picture is shown whose packet has lost its time, after the one before."""
+        gap = next((gap for gap in self._gaps if gap > self._tick), None)
+        if gap is None:
+            return self._tick
+        self._gaps.remove(gap)
+        return gap
+
+    def _is_second_field(self, number: int, tick: int) -> bool:
+        """Whether a packet belongs to the picture of the one before."""
+        return any(
+            first.number == number - 1 and tick - first.tick < self._field_ticks
+            for first in self._interlaced
+        )
+
+    def _seconds(self, tick: int) -> float | None:
+        return float(tick * self._time_base) if self._trusts_ticks else None

@@ -1,0 +1,247 @@
+"""What a video file holds, learned from its packets without decoding them."""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.video.container import (
+    ends_early,
+    is_fragmented,
+    open_video,
+    promised_frames,
+    reason,
+    time_base_of,
+)
+from queryinst_vis.video.gaps import find_avi_gaps, find_gaps
+
+_DISCONTINUITY = 1.0  # seconds that a clock must go back for the stream to begin anew
+_BROADCASTS = ("mpegts", "mpeg", "mpegvideo", "h264", "hevc", "vvc", "m4v", "flv", "live_flv")
+"""Formats that may begin midway, so that nothing is shown before the first key frame."""
+_UNTIMED = 0.1  # untimed frames by timed ones, at most, for the times to be used
+_DEFAULT_RATE = 25  # frames per second where a file names none, as in FFmpeg
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The frames of a file as its packets tell them.
+
+    Attributes:
+        frames: how many a player shows, those that turn out to be damaged included.
+        rate: frames per second, the average where they vary.
+        is_variable: whether frames stray by more than half a frame from an even rate.
+        has_times: whether the frames have times, but for a few at most.
+        is_sequential: whether packets come in the order of their times. Either no pictures are
+            reordered, or the file has only decoding times, and these do not tell the order.
+        first_packet: number of the packet that opens the count. In a broadcast joined midway it is
+            the first key frame's: nothing before can be decoded.
+        first_tick: when that key frame is shown, if it is one and its time is known. Pictures that
+            are shown earlier depend on others that are not there.
+        shifts: corrections of the times, as ``Ticks`` takes them.
+        gaps: ticks of frames whose packets are missing, ascending.
+        pixel_aspect: width of a stored pixel by its height.
+        notes: what is odd about the file.
+    """
+
+    frames: int
+    rate: Fraction
+    is_variable: bool
+    has_times: bool
+    is_sequential: bool
+    first_packet: int
+    first_tick: int | None
+    shifts: list[tuple[int, int]]
+    gaps: list[int]
+    pixel_aspect: Fraction
+    notes: list[str]
+
+
+class Ticks:
+    """Presentation times of packets on one clock, in units of the stream's time base.
+
+    Where recordings were joined and their clock starts again, this one goes on.
+
+    Args:
+        time_base: seconds of a tick.
+        shifts: ``(packet number, ticks)``: what is added to the file's times from that packet on.
+    """
+
+    def __init__(self, time_base: Fraction, shifts: Sequence[tuple[int, int]] = ()) -> None:
+        self._tolerance = round(_DISCONTINUITY / time_base)
+        self._shifts = deque(shifts)
+        self._shift = 0
+        self._number = -1
+        self._last: int | None = None  # decoding time, in the file's own ticks
+        self._next = 0  # where the clock goes on after a restart
+
+    def of(self, packet: av.Packet) -> int | None:
+        """When the picture of the stream's next packet is shown; None: unknown."""
+        self._number += 1
+        while self._shifts and self._shifts[0][0] <= self._number:
+            self._shift = self._shifts.popleft()[1]
+        pts, dts = packet.pts, packet.dts
+        if dts is not None:
+            if self._last is not None and dts < self._last - self._tolerance:
+                self._shift = self._next - (dts if pts is None else min(dts, pts))
+            self._last = dts
+        if pts is None:
+            return None
+        tick = pts + self._shift
+        self._next = max(self._next, tick + (packet.duration or 1))
+        return tick
+
+
+def is_shown(packet: av.Packet, codec: str) -> bool:
+    """Whether a packet holds a picture that players show.
+
+    Edit lists hide some, dropped frames leave empty packets, and VP8 has pictures that are only
+    referred to (RFC 6386, 9.1).
+    """
+    if packet.size == 0 or packet.is_discard:
+        return False
+    return codec != "vp8" or bool(memoryview(packet)[0] & 0x10)
+
+
+def scan(path: Path, allow_partial: bool = False) -> Scan:
+    """Read through a file.
+
+    Args:
+        path: the video.
+        allow_partial: accept a file whose end is missing.
+
+    Raises:
+        InputError: not a video, or cut off.
+    """
+    with open_video(path) as (container, stream):
+        packets = _read(container, stream)
+        notes = _check_length(path, container, stream, packets, allow_partial)
+        format_name, time_base = container.format.name, time_base_of(stream)
+        shifts: list[tuple[int, int]] = []
+        if format_name == "avi" and len(stream.index_entries) > packets.count:
+            shifts, gaps = find_avi_gaps(path)
+            with open_video(path) as again:
+                packets = _read(*again, shifts)
+        else:
+            gaps = find_gaps(path, format_name, packets.count, np.sort(packets.times), time_base)
+        has_times = packets.untimed <= _UNTIMED * len(packets.times)
+        shown = np.sort(np.concatenate([packets.times, gaps]).astype(np.int64))
+        rate = _average_rate(shown if has_times else shown[:0], stream)
+        return Scan(
+            frames=len(packets.times) + max(packets.untimed, len(gaps)),
+            rate=rate,
+            is_variable=has_times and _is_variable(shown, time_base, rate),
+            has_times=has_times,
+            is_sequential=bool(np.all(np.diff(packets.times) > 0)),
+            first_packet=max(packets.first, 0),
+            first_tick=packets.first_tick,
+            shifts=shifts,
+            gaps=gaps if has_times else [],
+            pixel_aspect=Fraction(stream.sample_aspect_ratio or 1),
+            notes=notes,
+        )
+
+
+@dataclass(frozen=True)
+class _Packets:
+    """What the packets of a stream say together.
+
+    Attributes:
+        count: how many there are.
+        times: of the frames to show that have one, in decoding order.
+        untimed: frames to show that have none.
+        first, first_tick: ``first_packet`` and ``first_tick`` of a ``Scan``.
+        fault: what ended the reading, "" for the end of the file.
+    """
+
+    count: int
+    times: np.ndarray
+    untimed: int
+    first: int
+    first_tick: int | None
+    fault: str
+
+
+def _read(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    shifts: Sequence[tuple[int, int]] = (),
+) -> _Packets:
+    codec = stream.codec_context.name
+    is_broadcast = container.format.name in _BROADCASTS
+    ticks = Ticks(time_base_of(stream), shifts)
+    count = untimed = 0
+    first, first_tick = -1, None
+    times = array("q")
+    fault = ""
+    try:
+        for packet in container.demux(stream):
+            if packet.size == 0 and packet.dts is None:
+                continue  # PyAV's request to flush the decoder
+            tick = ticks.of(packet)
+            if first < 0 and (packet.is_keyframe or not is_broadcast):
+                first, first_tick = count, tick if packet.is_keyframe else None
+                times, untimed = array("q"), 0
+            count += 1
+            if not is_shown(packet, codec):
+                continue
+            if tick is None:
+                untimed += 1
+            elif first_tick is None or tick >= first_tick:
+                times.append(tick)
+    except av.FFmpegError as error:
+        # the end of a file of JPEGs in parts is such an error, too
+        fault = "" if container.format.name == "mpjpeg" else reason(error)
+    return _Packets(count, np.array(times, np.int64), untimed, first, first_tick, fault)
+
+
+def _check_length(
+    path: Path,
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    packets: _Packets,
+    allow_partial: bool,
+) -> list[str]:
+    """What is to be said of a file that holds other frames than it promises."""
+    promised = promised_frames(container, stream)
+    if packets.count >= promised and not packets.fault:
+        return []
+    held = f"its header promises {promised} frames and the file holds {packets.count}"
+    if promised and ends_early(path, container, stream):
+        if not allow_partial and not is_fragmented(path):
+            raise InputError(
+                f"video {path}: cut off or damaged: {held}; copy or download it again, or use "
+                "what is there with allow_partial (track --allow-partial)"
+            )
+        return [f"cut off: {held}, which are read"]
+    if packets.count < promised:
+        return [f"{held}, which are read; dropped frames leave no picture of their own"]
+    return [f"breaks off after frame {packets.count} ({packets.fault}); what is before is read"]
+
+
+def _average_rate(shown: np.ndarray, stream: av.VideoStream) -> Fraction:
+    """The rate that the file names if its frames keep it, else what they have on average."""
+    # FFmpeg, too, takes a stream that says nothing of its rate for 25 frames a second.
+    named = [Fraction(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
+    if len(shown) < 2 or shown[-1] == shown[0]:
+        return named[0] if named else Fraction(_DEFAULT_RATE)
+    seconds = int(shown[-1] - shown[0]) * time_base_of(stream)
+    intervals = len(shown) - 1
+    for rate in named:
+        if abs(intervals - seconds * rate) <= 1:  # frame
+            return rate
+    return Fraction(intervals) / seconds
+
+
+def _is_variable(shown: np.ndarray, time_base: Fraction, rate: Fraction) -> bool:
+    if len(shown) < 2:
+        return False
+    frames = (shown - shown[0]) * float(time_base * rate)
+    return bool(np.any(np.abs(frames - np.arange(len(shown))) > 0.5))

@@ -1,0 +1,174 @@
+"""Damaged videos: every frame that can be decoded keeps its place, and the others are named."""
+
+import re
+import warnings
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import av
+import numpy as np
+import pytest
+
+from queryinst_vis.video import VideoReader
+
+FRAMES, GOP = 48, 12
+
+# name: (file name, encoder, its options, whether pictures are reordered)
+KINDS = {
+    "h264": ("clip.mp4", "libx264", {"bf": "0", "x264-params": "scenecut=0"}),
+    "h264_reordered": ("clip.mp4", "libx264", {"bf": "3", "x264-params": "scenecut=0"}),
+    "h264_mkv": ("clip.mkv", "libx264", {"bf": "3", "x264-params": "scenecut=0"}),
+    "h264_ts": ("clip.ts", "libx264", {"bf": "3", "x264-params": "scenecut=0"}),
+    "hevc": (
+        "clip.mp4",
+        "libx265",
+        {"x265-params": "log-level=none:bframes=3:scenecut=0:open-gop=0"},
+    ),
+    "hevc_ts": (
+        "clip.ts",
+        "libx265",
+        {"x265-params": "log-level=none:bframes=3:scenecut=0:open-gop=0"},
+    ),
+    "mpeg4": ("clip.avi", "mpeg4", {"bf": "0"}),
+    "mpeg4_reordered": ("clip.mp4", "mpeg4", {"bf": "2"}),
+    "mpeg2_ts": ("clip.ts", "mpeg2video", {"bf": "2"}),
+    "vp9": ("clip.webm", "libvpx-vp9", {"lag-in-frames": "0", "deadline": "realtime"}),
+    "mjpeg": ("clip.avi", "mjpeg", {}),
+}
+
+
+def numbered(index):
+    """A picture whose bright blocks are the bits of its number, on noise that needs bytes."""
+    noise = np.random.default_rng(index).integers(90, 160, (96, 128, 3), np.uint8)
+    for bit in range(6):
+        noise[32:64, 20 * bit : 20 * bit + 16] = 235 if index >> bit & 1 else 20
+    return noise
+
+
+def number_of(image):
+    bits = [image[40:56, 20 * bit + 4 : 20 * bit + 12].mean() > 128 for bit in range(6)]
+    return sum(1 << bit for bit, is_set in enumerate(bits) if is_set)
+
+
+@cache
+def encoded(kind):
+    """``(bytes of the video file, its packets)``, in coding order."""
+    name, codec, options = KINDS[kind]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream(codec, rate=25, options={"g": str(GOP), **options})
+            stream.width, stream.height = 128, 96
+            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+            for index in range(FRAMES):
+                picture = av.VideoFrame.from_ndarray(numbered(index), format="rgb24")
+                container.mux(stream.encode(picture))
+            container.mux(stream.encode(None))
+        with av.open(str(path)) as container:
+            packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+        assert len(packets) == FRAMES
+        return path.read_bytes(), packets
+
+
+def write(folder, kind, spoilt=(), start=0):
+    """Write a numbered video, with noise from byte ``start`` on in some packets (coding order)."""
+    data, packets = encoded(kind)
+    path = folder / KINDS[kind][0]
+    path.write_bytes(data)
+    changes = {packets[number]: _with_noise(packets[number], start) for number in spoilt}
+    if changes and path.suffix == ".ts":  # where packets are not in one piece
+        _rewrite(path, changes)
+        return path
+    for packet, noise in changes.items():
+        assert data.count(packet) == 1
+        data = data.replace(packet, noise)
+    path.write_bytes(data)
+    return path
+
+
+def _with_noise(data, start):
+    noise = np.random.default_rng(0).integers(0, 256, len(data), np.uint8).tobytes()
+    return data[:start] + noise[start:]
+
+
+def _rewrite(path, changes):
+    """Copy a video, with other bytes in some of its packets."""
+    copy = path.with_name(f"copy{path.suffix}")
+    with av.open(str(path)) as source, av.open(str(copy), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                changed = av.Packet(changes.get(bytes(packet), bytes(packet)))
+                changed.pts, changed.dts, changed.time_base = (
+                    packet.pts,
+                    packet.dts,
+                    packet.time_base,
+                )
+                changed.stream, changed.is_keyframe = stream, packet.is_keyframe
+                target.mux(changed)
+    copy.replace(path)
+
+
+def read(reader):
+    """``(frames, numbers in the warning, other warnings)`` of an iteration."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        frames = list(reader.frames())
+    named, others = [], []
+    for warning in caught:
+        found = re.search(r"damaged: frames? (.*) \(\d+ of \d+\)", str(warning.message))
+        if found is None:
+            others.append(str(warning.message))
+            continue
+        for run in found[1].split(", "):
+            first, _, last = run.partition("-")
+            named.extend(range(int(first), int(last or first) + 1))
+    return frames, named, others
+
+
+def assert_in_place(frames, named, unsure=range(0), count=FRAMES):
+    """Frames carry their numbers; those that are damaged show the last good one, or black.
+
+    Of ``unsure`` ones the decoder may have made up a picture.
+    """
+    assert [frame.index for frame in frames] == list(range(count))
+    assert [frame.index for frame in frames if frame.is_damaged] == named
+    assert set(named) <= set(unsure)
+    good = np.zeros_like(frames[0].image)
+    for frame in frames:
+        if frame.is_damaged:
+            np.testing.assert_array_equal(frame.image, good)
+        elif frame.index not in unsure:
+            assert number_of(frame.image) == frame.index
+        good = frame.image
+    seconds = [frame.seconds - frames[0].seconds for frame in frames]
+    np.testing.assert_allclose(seconds, np.arange(count) / 25, atol=1e-3)
+
+
+def around(packet):
+    """Frames that the packet of that number may be needed for."""
+    start = packet // GOP * GOP
+    return range(max(0, start - 3), min(start + GOP, FRAMES))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sound_video_has_all_its_frames_and_no_warning(tmp_path, kind):
+    reader = VideoReader(write(tmp_path, kind))
+    assert (len(reader), reader.fps, reader.is_variable) == (FRAMES, 25.0, False)
+    frames, named, others = read(reader)
+    assert_in_place(frames, named)
+    assert (named, others) == ([], [])
+
+
+@pytest.mark.parametrize("start", [0, 40])
+@pytest.mark.parametrize("packet", [0, 17, FRAMES - 1])
+@pytest.mark.parametrize("kind", KINDS)
+def test_frames_around_a_packet_of_noise_keep_their_places(tmp_path, kind, packet, start):
+    if packet == 0 and kind.endswith("ts"):
+        pytest.skip("a broadcast begins with the first key frame that can be recognised")
+    reader = VideoReader(write(tmp_path, kind, [packet], start))
+    assert len(reader) == FRAMES
+    frames, named, others = read(reader)
+    assert_in_place(frames, named, around(packet))
+    assert others == []
