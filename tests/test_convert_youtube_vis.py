@@ -13,6 +13,7 @@ from pycocotools.coco import COCO
 
 from queryinst_vis.data.convert import convert_youtube_vis
 from queryinst_vis.data.convert.youtube_vis import repair
+from queryinst_vis.data.tools.validate import validate_set
 from queryinst_vis.data.youtube_vis import YouTubeVisDataset
 from queryinst_vis.masks import encode_rle
 
@@ -202,6 +203,20 @@ def changed(place, value):
 )
 def test_broken_files_are_refused_with_the_place(place, value, message):
     assert message in refusal(repair, changed(place, value), "set.json")
+
+
+@pytest.mark.parametrize("value", ["0", "no", 2, None, [], 0, False, 1, True, 1.0])
+def test_crowds_are_what_data_validate_takes_for_crowds(tmp_path, value):
+    """A text is no flag: ``"0"`` is refused, neither taken for a crowd nor for an instance."""
+    content = changed(["annotations", 0, "iscrowd"], value)
+    (tmp_path / "set.json").write_text(json.dumps(content))
+    kinds = [finding.kind for finding in validate_set(tmp_path / "set.json")]
+    if isinstance(value, int | float) and value in (0, 1):
+        assert "crowd flag" not in kinds
+        assert repair(content, "set.json")[0]["annotations"][0]["iscrowd"] == value
+    else:
+        assert "crowd flag" in kinds
+        assert "`iscrowd` must be 0 or 1" in refusal(repair, content, "set.json")
 
 
 def test_videos_with_the_same_id_are_refused():

@@ -16,17 +16,16 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.annotation_set import Video
+from queryinst_vis.formats.annotation_set import AnnotationSet, Video
 from queryinst_vis.formats.fields import is_integer, require
 from queryinst_vis.formats.names import first_image_ids
 from queryinst_vis.formats.predictions import read_results
-from queryinst_vis.formats.video_list import VideoList
 from queryinst_vis.formats.video_set import VideoSet
 from queryinst_vis.masks import RLE, to_rle
 from queryinst_vis.utils.progress import show_progress
 
 
-def coco_video_entries(videos: VideoList, results: VideoSet) -> Iterator[dict[str, Any]]:
+def coco_video_entries(videos: AnnotationSet, results: VideoSet) -> Iterator[dict[str, Any]]:
     """Results track by track, frame by frame; a track's id is its position in their file.
 
     Raises:
@@ -49,7 +48,7 @@ def coco_video_entries(videos: VideoList, results: VideoSet) -> Iterator[dict[st
                 }
 
 
-def read_coco_video(path: Path, videos: VideoList) -> list[dict[str, Any]]:
+def read_coco_video(path: Path, videos: AnnotationSet) -> list[dict[str, Any]]:
     """YouTube-VIS results, one per track, ordered by track id.
 
     The score is the mean over the frames that show the track, the class its majority vote
@@ -83,7 +82,7 @@ def read_coco_video(path: Path, videos: VideoList) -> list[dict[str, Any]]:
     ]
 
 
-def _first_image_ids(videos: VideoList) -> dict[int, int]:
+def _first_image_ids(videos: AnnotationSet) -> dict[int, int]:
     return first_image_ids({id_: video.length for id_, video in videos.videos.items()})
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.formats.annotation_set import AnnotationSet, parse_set
 from queryinst_vis.formats.coco_video import coco_video_entries, read_coco_video
+from queryinst_vis.formats.findings import refuse_faults
 from queryinst_vis.formats.mots_results import MotsNames, read_mots, write_mots
 from queryinst_vis.formats.predictions import read_results
+from queryinst_vis.formats.reading import read_annotations
 from queryinst_vis.formats.results import write_results
-from queryinst_vis.formats.video_list import VideoList
+from queryinst_vis.formats.video_set import VideoSet
 from queryinst_vis.utils.files import check_not_read, new_folder
 
 FORMATS = ("youtube-vis", "mots", "coco-video")
@@ -50,7 +53,7 @@ def convert_results(
     """
     src, dst = Path(src), Path(dst)
     check_not_read(dst, src, gt)
-    videos = VideoList(gt)
+    videos = _open_videos(gt)
     origin, target = _format_of(src), to or _format_by_name(dst)
     if target not in FORMATS:
         raise InputError(f"format '{target}': choose {', '.join(FORMATS)}")
@@ -60,7 +63,7 @@ def convert_results(
         raise InputError("--first-frame and --class are for MOTS; neither side is")
     wrote = f"wrote {dst}: {target} results"
     if origin == "youtube-vis":
-        results = videos.with_results(src)
+        results = VideoSet(videos, src)
     else:
         if origin == "mots":
             entries = read_mots(src, MotsNames(videos, first_frame, classes))
@@ -69,13 +72,20 @@ def convert_results(
         if target == "youtube-vis":
             write_results(dst, entries)
             return wrote
-        results = videos.with_results(entries)
+        results = VideoSet(videos, entries)
     if target == "coco-video":
         write_results(dst, coco_video_entries(videos, results))
         return wrote
     names = MotsNames(videos, first_frame, classes)
     with new_folder(dst) as folder:
         return f"{wrote}; {write_mots(folder, results, names)}"
+
+
+def _open_videos(gt: str | Path) -> AnnotationSet:
+    """Videos and categories of a YouTube-VIS file, which may be without annotations."""
+    where = f"video set {gt}"
+    content = {**read_annotations(gt, "video set"), "annotations": []}
+    return parse_set(content, refuse_faults(where), where, "video")
 
 
 def _format_of(src: Path) -> str:

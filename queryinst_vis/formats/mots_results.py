@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.annotation_set import Video
+from queryinst_vis.formats.annotation_set import AnnotationSet, Video
 from queryinst_vis.formats.mots import (
     CLASS_NUMBERS,
     IGNORE_CLASS,
@@ -20,7 +20,6 @@ from queryinst_vis.formats.mots import (
     write_mots_text,
 )
 from queryinst_vis.formats.names import frame_numbers, sequence_names
-from queryinst_vis.formats.video_list import VideoList
 from queryinst_vis.formats.video_set import MaskTrack, VideoSet
 from queryinst_vis.masks import RLE
 from queryinst_vis.utils.progress import show_progress
@@ -38,7 +37,7 @@ class MotsSequence:
 
     name: str
     video: Video
-    frames: list[int]
+    frames: Sequence[int]
 
 
 class MotsNames:
@@ -46,43 +45,35 @@ class MotsNames:
 
     Sequences and frames are named as ``convert_to_mots`` names those of the ground truth.
 
+    Args:
+        videos: and categories.
+        first_frame: number of the first frame of every video (KITTI MOTS: 0, MOTSChallenge: 1);
+            None takes ``names.frame_numbers``.
+        classes: MOTS classes by class name, beside or instead of ``mots.CLASS_NUMBERS``.
+
     Attributes:
         sequences: by video id, in the order of the file.
         classes: MOTS class by category id, for the categories that have one.
         categories: class name by category id.
+
+    Raises:
+        InputError: an unknown class name, class 10 (regions to ignore), a number given twice, or
+            two videos that would share a file.
     """
 
     def __init__(
         self,
-        videos: VideoList,
+        videos: AnnotationSet,
         first_frame: int | None = None,
         classes: Mapping[str, int] | None = None,
     ) -> None:
-        """Name and number everything.
-
-        Args:
-            videos: and categories.
-            first_frame: number of the first frame of every video (KITTI MOTS: 0, MOTSChallenge:
-                1); None takes ``names.frame_numbers``.
-            classes: MOTS classes by class name, beside or instead of ``mots.CLASS_NUMBERS``.
-
-        Raises:
-            InputError: an unknown class name, class 10 (regions to ignore), a number given
-                twice, or two videos that would share a file.
-        """
-        names = sequence_names(
-            [{"id": id_, "file_names": files} for id_, files in videos.file_names.items()]
-        )
-        self.sequences = {
-            id_: MotsSequence(
-                name,
-                video,
-                frame_numbers(videos.file_names[id_])
-                if first_frame is None
-                else list(range(first_frame, first_frame + video.length)),
-            )
-            for name, (id_, video) in zip(names, videos.videos.items(), strict=True)
-        }
+        self.sequences: dict[int, MotsSequence] = {}
+        names = sequence_names(videos.content["videos"])
+        for name, video in zip(names, videos.videos.values(), strict=True):
+            frames: Sequence[int] = frame_numbers(video.file_names or [""] * video.length)
+            if first_frame is not None:
+                frames = range(first_frame, first_frame + video.length)
+            self.sequences[video.id] = MotsSequence(name, video, frames)
         self.classes = _class_numbers(videos.categories, classes or {})
         self.categories = videos.categories
 
@@ -92,10 +83,11 @@ def _class_numbers(categories: dict[int, str], chosen: Mapping[str, int]) -> dic
     unknown = set(chosen) - set(categories.values())
     if unknown:
         raise InputError(f"class '{min(unknown)}' is not in the video set")
-    found = {
-        id_: chosen.get(name, CLASS_NUMBERS.get(name.lower())) for id_, name in categories.items()
+    numbers = {
+        id_: number
+        for id_, name in sorted(categories.items())
+        if (number := chosen.get(name, CLASS_NUMBERS.get(name.lower()))) is not None
     }
-    numbers = {id_: number for id_, number in found.items() if number is not None}
     if IGNORE_CLASS in numbers.values():
         raise InputError("class 10 of MOTS is for regions to ignore; choose another number")
     for number, uses in Counter(numbers.values()).items():
