@@ -15,11 +15,44 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from queryinst_vis.cli import (
+    benchmark,
+    data,
+    datasets,
+    diagnose,
+    evaluate,
+    interchange,
+    plots,
+    submission,
+    test,
+    track,
+    tracking,
+    train,
+    weights,
+)
 from queryinst_vis.cli.arguments import Parser
-from queryinst_vis.cli.commands import add_all
 from queryinst_vis.errors import InputError, InputWarning
 
 PROGRAM = "queryinst-vis"
+FAMILIES = (
+    track,
+    train,
+    test,
+    evaluate,
+    tracking,
+    diagnose,
+    datasets,
+    interchange,
+    data,
+    submission,
+    weights,
+    benchmark,
+    plots,
+)
+"""The modules that add commands, in the order in which a newcomer meets them.
+
+They import libraries inside the functions that run a command, so that ``--help`` answers at once.
+"""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -96,7 +129,9 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="'%(prog)s COMMAND --help' shows the options and an example of each command.",
         allow_abbrev=False,
     )
-    add_all(parser.add_subparsers(title="commands", metavar="COMMAND", required=True))
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for family in FAMILIES:
+        family.add(commands)
     return parser
 
 

@@ -46,12 +46,17 @@ def add_config(parser: argparse.ArgumentParser, weights: bool = False) -> None:
     """CONFIG, perhaps WEIGHTS, and any number of key=value."""
     parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, see configs/")
     if weights:
-        parser.add_argument(
-            "weights",
-            metavar="WEIGHTS",
-            help="a .safetensors file, or a name that 'queryinst-vis weights' lists",
-        )
+        add_weights(parser)
     add_overrides(parser, "train.max_steps=100")
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """WEIGHTS."""
+    parser.add_argument(
+        "weights",
+        metavar="WEIGHTS",
+        help="a .safetensors file, or a name that 'queryinst-vis weights' lists",
+    )
 
 
 def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
@@ -62,6 +67,16 @@ def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
         default=[],  # without one, argparse calls them required
         metavar="key=value",
         help=f"config keys to change, e.g. {example}",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """--device."""
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="D",
+        help="cpu, cuda, cuda:1, mps, ... (default: %(default)s, an accelerator if there is one)",
     )
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from queryinst_vis.cli.arguments import Commands, add_command, add_overrides, count, size
+from queryinst_vis.cli.arguments import (
+    Commands,
+    add_command,
+    add_device,
+    add_overrides,
+    count,
+    size,
+)
 
 
 def add(commands: Commands) -> None:
@@ -58,12 +65,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--threads", type=count, metavar="N", help="threads of PyTorch (default: its own choice)"
     )
-    parser.add_argument(
-        "--device",
-        default="auto",
-        metavar="D",
-        help="cpu, cuda, cuda:1, mps, ... (default: %(default)s, an accelerator if there is one)",
-    )
+    add_device(parser)
     parser.add_argument(
         "--seed",
         type=int,

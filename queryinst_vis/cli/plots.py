@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from queryinst_vis.cli.arguments import Commands, add_command, count, fraction
+from queryinst_vis.cli.arguments import Commands, add_command, add_device, count, fraction
 
 
 def add(commands: Commands) -> None:
@@ -42,12 +42,7 @@ def add(commands: Commands) -> None:
         metavar="P",
         help="leave out detections below this score, 0..1 (default: %(default)s)",
     )
-    features.add_argument(
-        "--device",
-        default="auto",
-        metavar="D",
-        help="cpu, cuda, cuda:1, mps, ... (default: %(default)s, an accelerator if there is one)",
-    )
+    add_device(features)
     _add_out(features)
     speed = add_command(
         commands,

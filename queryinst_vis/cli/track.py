@@ -8,6 +8,7 @@ from pathlib import Path
 from queryinst_vis.cli.arguments import (
     Commands,
     add_command,
+    add_device,
     add_overrides,
     count,
     fraction,
@@ -92,12 +93,7 @@ def add(commands: Commands) -> None:
         "files and tells how many frames were dropped and how late the detections were. The "
         "annotated video keeps real time: a frame is shown until the next one that was looked at",
     )
-    parser.add_argument(
-        "--device",
-        default="auto",
-        metavar="D",
-        help="cpu, cuda, cuda:1, mps, ... (default: %(default)s, an accelerator if there is one)",
-    )
+    add_device(parser)
 
 
 def _run(arguments: argparse.Namespace) -> None:
