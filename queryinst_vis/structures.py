@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -84,7 +84,7 @@ class Detections:
         masks: Callable[[list[InstanceMask]], list[InstanceMask]],
     ) -> Detections:
         """A copy with these changes to every tensor and to the lists of masks."""
-        changed = {
+        changed: dict[str, Any] = {
             f.name: tensors(value)
             for f in fields(self)
             if isinstance(value := getattr(self, f.name), Tensor)
@@ -127,7 +127,7 @@ class Detections:
         return self._pasted
 
 
-@dataclass
+@dataclass(init=False)
 class Target:
     """Ground truth of one network input image.
 
@@ -148,12 +148,23 @@ class Target:
     masks: Tensor
     instance_ids: Tensor
     image_size: tuple[int, int]
-    has_mask: Tensor | None = None
-    ignore: Tensor | None = None
+    has_mask: Tensor
+    ignore: Tensor | None
 
-    def __post_init__(self) -> None:
-        if self.has_mask is None:
-            self.has_mask = torch.ones_like(self.labels, dtype=torch.bool)
+    def __init__(
+        self,
+        boxes: Tensor,
+        labels: Tensor,
+        masks: Tensor,
+        instance_ids: Tensor,
+        image_size: tuple[int, int],
+        has_mask: Tensor | None = None,
+        ignore: Tensor | None = None,
+    ) -> None:
+        self.boxes, self.labels, self.masks = boxes, labels, masks
+        self.instance_ids, self.image_size, self.ignore = instance_ids, image_size, ignore
+        known = torch.ones_like(labels, dtype=torch.bool) if has_mask is None else has_mask
+        self.has_mask = known
 
     def to(self, device: torch.device | str) -> Target:
         """A copy with all tensors on ``device``."""

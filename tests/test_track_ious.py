@@ -9,7 +9,7 @@ from eval_cases import HEIGHT, WIDTH, detection, ground_truth, rle
 from queryinst_vis.evaluation.overlaps import track_ious
 from queryinst_vis.formats.video_set import VideoSet
 from queryinst_vis.masks import decode_rle
-from queryinst_vis.utils.memory import steady_memory
+from queryinst_vis.utils.allocator import steady_memory
 
 LENGTH = 3
 

@@ -9,7 +9,7 @@ from multiprocessing import get_context
 from typing import TypeVar
 
 from queryinst_vis.formats.video_set import UnreadVideo, VideoSet, VideoTracks
-from queryinst_vis.utils.memory import steady_memory
+from queryinst_vis.utils.allocator import steady_memory
 from queryinst_vis.utils.progress import show_progress
 
 Outcome = TypeVar("Outcome")

@@ -23,7 +23,7 @@ from queryinst_vis.formats.json_stream import Packed, Span, read_values
 from queryinst_vis.formats.names import videos_checksum
 from queryinst_vis.formats.predictions import open_predictions
 from queryinst_vis.masks import RLE
-from queryinst_vis.utils.memory import steady_memory
+from queryinst_vis.utils.allocator import steady_memory
 
 _MASKS = "segmentations"
 _USE = "evaluation of masks"

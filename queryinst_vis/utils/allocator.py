@@ -1,14 +1,20 @@
-"""What a process keeps between frames and steps: freed memory and compiled kernels."""
+"""What a process keeps: freed memory, compiled kernels, and cyclic garbage for a while."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _LIMIT = 512 * 2**20  # bytes
 _KERNELS = 20000
+_KEPT = 1 << 24  # bytes; twice as many may stay with the process when they are freed
 
 
 def keep_freed_memory() -> None:
@@ -35,3 +41,22 @@ def keep_compiled_kernels() -> None:
     over. Has to be called before PyTorch is imported; a value set by the user stays.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_KERNELS))
+
+
+@contextmanager
+def steady_memory() -> Iterator[None]:
+    """Take and free millions of small objects and thousands of arrays without side costs.
+
+    Files become hundreds of thousands of dicts and lists without cycles, so that looking for
+    cycles among them, and among all that was imported, only takes time. And glibc hands freed
+    memory back to the system, which has to give it again, page by page, for the next video's
+    arrays, unless it has seen a large block being freed.
+    """
+    np.empty(_KEPT, dtype=np.uint8)
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

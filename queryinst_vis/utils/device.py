@@ -14,8 +14,9 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
         InputError: an unknown device, or one that this machine lacks.
     """
     if device == "auto":
-        found = torch.accelerator.is_available()
-        return torch.accelerator.current_accelerator() if found else torch.device("cpu")
+        available = torch.accelerator.is_available()
+        found = torch.accelerator.current_accelerator() if available else None
+        return found or torch.device("cpu")
     try:
         chosen = torch.device(device)
         torch.empty(1, device=chosen).tolist()  # the meta device has no numbers

@@ -1,14 +1,15 @@
-"""Stages that work at the same time: each runs ahead of its reader, but only so far."""
+"""Stages of a pipeline that run at the same time, each at most so far ahead of the next."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from queue import Empty, Full, Queue
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 Item = TypeVar("Item")
 
@@ -16,7 +17,17 @@ _POLL = 0.1  # seconds between looks at whether the other side is still there
 _PATIENCE = 1.0  # seconds that a live source has for noticing that its reader has gone
 
 
-def prefetch(items: Iterable[Item], ahead: int = 2) -> Iterator[Item]:
+@dataclass(frozen=True)
+class _End:
+    """Stands in a queue behind the last item: the error that ended the items, if one did."""
+
+    error: BaseException | None = None
+
+
+_Entry: TypeAlias = tuple[Item] | _End
+
+
+def prefetch(items: Iterable[Item], ahead: int = 2) -> Generator[Item, None, None]:
     """Iterate over ``items`` in a thread of their own, at most ``ahead`` before the reader.
 
     Order is kept. An error of ``items`` is raised after the items before it. A reader that stops
@@ -35,26 +46,7 @@ def prefetch(items: Iterable[Item], ahead: int = 2) -> Iterator[Item]:
     """
     if ahead < 1:
         raise ValueError(f"ahead must be 1 or more, got {ahead}")
-    return _read(items, ahead)
-
-
-def _read(items: Iterable[Item], ahead: int) -> Iterator[Item]:
-    queue: Queue[tuple[str, Item | BaseException | None]] = Queue(ahead)
-    stopped = threading.Event()
-    thread = threading.Thread(target=_fill, args=(queue, items, stopped, _put), daemon=True)
-    thread.start()
-    try:
-        while True:
-            kind, value = queue.get()
-            if kind == "item":
-                yield value
-            elif kind == "error":
-                raise value
-            else:
-                return
-    finally:
-        stopped.set()
-        thread.join()
+    return _read_in_thread(items, Queue(ahead), _put)
 
 
 @contextmanager
@@ -112,28 +104,12 @@ class Latest(Generic[Item]):
         self._until = until
 
     def __iter__(self) -> Iterator[Item]:
-        queue: Queue[tuple[str, Item | BaseException | None]] = Queue(1)
-        stopped = threading.Event()
-        arguments = (queue, self._items, stopped, self._replace)
-        thread = threading.Thread(target=_fill, args=arguments, daemon=True)
-        thread.start()
-        try:
-            while not self._until():
-                try:
-                    kind, value = queue.get(timeout=_POLL)
-                except Empty:
-                    continue
-                if kind == "item":
-                    yield value
-                elif kind == "error":
-                    raise value
-                else:
-                    return
-        finally:
-            stopped.set()
-            thread.join(_PATIENCE)  # no longer: it may be waiting for a pipe that nobody fills
+        # the thread may be waiting for a pipe that nobody fills: do not wait for its end
+        return _read_in_thread(self._items, Queue(1), self._replace, self._until, _PATIENCE)
 
-    def _replace(self, queue: Queue, entry: tuple[str, Item], stopped: threading.Event) -> bool:
+    def _replace(
+        self, queue: Queue[_Entry[Item]], entry: _Entry[Item], stopped: threading.Event
+    ) -> bool:
         """Fill the slot, whatever lies there; False when the reader has gone."""
         with suppress(Empty):
             queue.get_nowait()
@@ -142,25 +118,57 @@ class Latest(Generic[Item]):
         return not stopped.is_set()
 
 
-_Put = Callable[[Queue, tuple[str, object], threading.Event], bool]
+def _read_in_thread(
+    items: Iterable[Item],
+    queue: Queue[_Entry[Item]],
+    put: Callable[[Queue[_Entry[Item]], _Entry[Item], threading.Event], bool],
+    until: Callable[[], bool] = lambda: False,
+    patience: float | None = None,
+) -> Generator[Item, None, None]:
+    """Yield what a thread ``put`` into the queue, until the items end or ``until()`` is true.
+
+    At the end the thread is told to stop and waited for, ``patience`` seconds at most.
+    """
+    stopped = threading.Event()
+    thread = threading.Thread(target=_fill, args=(queue, items, stopped, put), daemon=True)
+    thread.start()
+    try:
+        while not until():
+            try:
+                entry = queue.get(timeout=_POLL)
+            except Empty:
+                continue
+            if isinstance(entry, _End):
+                if entry.error is not None:
+                    raise entry.error
+                return
+            yield entry[0]
+    finally:
+        stopped.set()
+        thread.join(patience)
 
 
-def _fill(queue: Queue, items: Iterable[Item], stopped: threading.Event, put: _Put) -> None:
+def _fill(
+    queue: Queue[_Entry[Item]],
+    items: Iterable[Item],
+    stopped: threading.Event,
+    put: Callable[[Queue[_Entry[Item]], _Entry[Item], threading.Event], bool],
+) -> None:
     """Put the items, and what ended them, into the queue until the reader has gone."""
     iterator = iter(items)
     try:
         for item in iterator:
-            if not put(queue, ("item", item), stopped):
+            if not put(queue, (item,), stopped):
                 return
-        _put(queue, ("end", None), stopped)
+        _put(queue, _End(), stopped)
     except BaseException as error:  # the reader's to handle, in the reader's thread
-        _put(queue, ("error", error), stopped)
+        _put(queue, _End(error), stopped)
     finally:
-        if hasattr(iterator, "close"):  # a generator: so do the stages before this one
+        if isinstance(iterator, Generator):  # so that the stages before this one stop, too
             iterator.close()
 
 
-def _put(queue: Queue, entry: tuple[str, object], stopped: threading.Event) -> bool:
+def _put(queue: Queue[_Entry[Item]], entry: _Entry[Item], stopped: threading.Event) -> bool:
     """Wait for room; False when the reader has gone."""
     while not stopped.is_set():
         try:

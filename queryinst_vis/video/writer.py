@@ -89,7 +89,7 @@ class VideoWriter:
             tick = max(tick, round(seconds * _CLOCK))
         picture.pts, picture.time_base = tick, self._tick_length()
         self._next_tick = tick + 1
-        self._encode(picture)
+        self._encode(self._stream, picture)
 
     def __exit__(
         self,
@@ -119,10 +119,10 @@ class VideoWriter:
     def _tick_length(self) -> Fraction:
         return 1 / self._rate if self._rate else Fraction(1, _CLOCK)
 
-    def _encode(self, picture: av.VideoFrame | None) -> None:
+    def _encode(self, stream: av.VideoStream, picture: av.VideoFrame | None) -> None:
         """Encode a frame; None: what the encoder still holds."""
         try:
-            for packet in self._stream.encode(picture):
+            for packet in stream.encode(picture):
                 self._container.mux(packet)
         except av.FFmpegError as error:
             raise InputError(f"cannot write {self.path}: {error.strerror}") from error
@@ -130,7 +130,7 @@ class VideoWriter:
     def _finish(self) -> None:
         if self._stream is None:
             raise InputError(f"cannot write {self.path}: no frame was given")
-        self._encode(None)
+        self._encode(self._stream, None)
         try:
             self._container.close()
         except av.FFmpegError as error:

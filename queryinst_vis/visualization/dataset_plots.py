@@ -85,10 +85,12 @@ def draw_histogram(
     _save(figure, path)
 
 
-def _bins(numbers: np.ndarray) -> np.ndarray | int:
+def _bins(numbers: np.ndarray) -> list[float] | int:
     low, high = numbers.min(), numbers.max()
     if (numbers == numbers.round()).all() and high - low < _MAX_BINS:
-        return np.arange(low, high + 2) - 0.5  # whole numbers stand in the middle of their bins
+        return list(
+            np.arange(low, high + 2) - 0.5
+        )  # whole numbers stand in the middle of their bins
     return _MAX_BINS
 
 

@@ -58,6 +58,8 @@ def draw_mask_features(
     Raises:
         InputError: the file cannot be written.
     """
+    if detections.mask_logits is None:
+        raise ValueError("these Detections hold boxes only: there are no masks to draw")
     titles = [
         textwrap.fill(f"{class_names[label]} {score:.2f}", 15)
         for label, score in zip(detections.labels, detections.scores.tolist(), strict=True)
@@ -66,7 +68,8 @@ def draw_mask_features(
     for number, (column, box) in enumerate(zip(tiles.T, detections.boxes.tolist(), strict=True)):
         instance = detections[number : number + 1]
         features = before[number], after[number]
-        _draw_features(column[1:3], features, instance.mask_logits[0].float().sigmoid(), box)
+        mask = detections.mask_logits[number].float().sigmoid()
+        _draw_features(column[1:3], features, mask, box)
         _draw_pixels(column[0], image, box)
         _draw_pixels(column[3], _fade_outside(image, instance.masks()[0].cpu().numpy()), box)
         column[0].set_title(titles[number], fontsize=9, parse_math=False)

@@ -108,10 +108,10 @@ class Overlay:
             found = _without_masks(detections)
             if detections.has_masks:
                 regions = [mask.region for mask in detections.instance_masks()]
-        if found.tracker_id is None:
-            raise ValueError("Overlay draws tracks: these Detections have no track_ids")
+        if found.tracker_id is None or found.class_id is None:
+            raise ValueError("Overlay draws tracks: these Detections have no track_ids or labels")
         if self._annotators is None:
-            self._annotators = _Annotators.for_frame(*frame.shape[:2], self._trace_length)
+            self._annotators = _Annotators.for_frame(frame, self._trace_length)
         annotators = self._annotators
         scene = frame.copy()
         if regions is None:
@@ -120,16 +120,13 @@ class Overlay:
             colours = [track_colour(track_id) for track_id in found.tracker_id]
             _draw_masks(scene, regions, colours, annotators.thickness)
         scene = annotators.paths.annotate(scene, found)
-        return annotators.labels.annotate(scene, found, labels=self._texts(found))
-
-    def _texts(self, found: sv.Detections) -> list[str]:
         names = [
             f"#{track_id} {self._class_names[label]}"
             for track_id, label in zip(found.tracker_id, found.class_id, strict=True)
         ]
-        if found.confidence is None:
-            return names
-        return [f"{name} {s:.2f}" for name, s in zip(names, found.confidence, strict=True)]
+        if found.confidence is not None:
+            names = [f"{name} {s:.2f}" for name, s in zip(names, found.confidence, strict=True)]
+        return annotators.labels.annotate(scene, found, labels=names)
 
 
 def _draw_masks(
@@ -139,17 +136,25 @@ def _draw_masks(
     thickness: int,
 ) -> None:
     """Tint the pixels of masks, of large ones first, and draw their outlines, into ``scene``."""
-    painted = scene.copy()
+    if not regions:
+        return
+    top, left = min(y for _, _, y in regions), min(x for _, x, _ in regions)
+    below = scene[
+        top : max(y + pixels.shape[0] for pixels, _, y in regions),
+        left : max(x + pixels.shape[1] for pixels, x, _ in regions),
+    ]
+    painted = below.copy()
     areas = [np.count_nonzero(region.pixels) for region in regions]
     for row in np.argsort(areas)[::-1]:
         pixels, x, y = regions[row]
         height, width = pixels.shape
-        painted[y : y + height, x : x + width][pixels] = colours[row]
-    cv2.addWeighted(painted, _OPACITY, scene, 1 - _OPACITY, 0, dst=scene)
+        painted[y - top :, x - left :][:height, :width][pixels] = colours[row]
+    if painted.size:
+        below[:] = cv2.addWeighted(painted, _OPACITY, below, 1 - _OPACITY, 0)
     for (pixels, x, y), colour in zip(regions, colours, strict=True):
         polygons = sv.mask_to_polygons(pixels)
         cv2.polylines(
-            scene, [p + np.int32([x, y]) for p in polygons], True, colour, thickness=thickness
+            scene, [p + np.array((x, y), np.int32) for p in polygons], True, colour, thickness
         )
 
 
@@ -162,27 +167,30 @@ class _Annotators(NamedTuple):
     labels: sv.LabelAnnotator
 
     @classmethod
-    def for_frame(cls, height: int, width: int, trace_length: int) -> _Annotators:
+    def for_frame(cls, frame: np.ndarray, trace_length: int) -> _Annotators:
         """Annotators whose lines and letters suit the frame size."""
-        thickness = sv.calculate_optimal_line_thickness((width, height))
-        common = {"color": _swap_red_blue(_PALETTE), "color_lookup": sv.ColorLookup.TRACK}
+        size = frame.shape[1], frame.shape[0]
+        thickness = sv.calculate_optimal_line_thickness(size)
+        colours, by_track = _swap_red_blue(_PALETTE), sv.ColorLookup.TRACK
         return cls(
             thickness=thickness,
-            boxes=sv.BoxAnnotator(thickness=thickness, **common),
+            boxes=sv.BoxAnnotator(colours, thickness, by_track),
             paths=sv.TraceAnnotator(
+                colours,
                 trace_length=trace_length,
                 position=sv.Position.BOTTOM_CENTER,
                 thickness=thickness,
-                **common,
+                color_lookup=by_track,
             ),
             labels=sv.LabelAnnotator(
+                colours,
                 text_color=sv.ColorPalette([_readable_on(colour) for colour in _PALETTE.colors]),
                 # Below 0.4 OpenCV's letters are illegible, however small the frame.
-                text_scale=max(0.4, 0.8 * sv.calculate_optimal_text_scale((width, height))),
+                text_scale=max(0.4, 0.8 * sv.calculate_optimal_text_scale(size)),
                 text_thickness=max(1, thickness // 2),
                 text_padding=2 * thickness,
                 smart_position=True,  # inside the frame, and beside rather than on one another
-                **common,
+                color_lookup=by_track,
             ),
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -106,7 +107,9 @@ def _label_time(axes: Axes, length: int, fps: float) -> None:
     axes.set_xlabel("seconds")
     axes.grid(axis="x", linewidth=0.5, alpha=0.4)
     axes.set_axisbelow(True)
-    frames = axes.secondary_xaxis("top", functions=(lambda s: s * fps, lambda f: f / fps))
+    frames = axes.secondary_xaxis(
+        "top", functions=(lambda s: np.multiply(s, fps), lambda f: np.divide(f, fps))
+    )
     frames.set_xlabel("frames")
 
 
