@@ -29,9 +29,8 @@ from queryinst_vis.config import apply_overrides
 from queryinst_vis.data.youtube_vis import VideoRecord
 from queryinst_vis.masks import bounding_box, to_rle
 from queryinst_vis.structures import Detections
-from queryinst_vis.tracking.fused import NEWEST, overlaps, pair_cues
-from queryinst_vis.tracking.kalman import BoxFilter
-from queryinst_vis.tracking.memory import Memory
+from queryinst_vis.tracking.fused import FusedTracks, overlaps, pair_cues
+from queryinst_vis.tracking.memory import embeddings_of
 
 CUES = ("overlap", "distance", "similarity", "gap")
 PENALTY = 1e-4  # on the squared weights, against weights without bound
@@ -47,39 +46,25 @@ class Choices:
 
     def add_video(self, video: VideoRecord, frames: list[Detections], expire_after: int) -> None:
         """Follow the ground truth through a video and collect every choice."""
-        memory, motion, owners = Memory(), BoxFilter(), np.zeros(0, dtype=np.int64)
+        tracks, owners = FusedTracks(), np.zeros(0, dtype=np.int64)
         for index, detections in enumerate(frames):
-            memory.begin_frame(None, None)
-            motion.predict()
+            tracks.begin_frame(None, None)
             objects = _identify(detections, video, index)
             known = np.flatnonzero(objects >= 0)
             seen = detections[torch.from_numpy(known)]
-            seen = replace(seen, embeddings=F.normalize(seen.embeddings, dim=1))
+            seen = replace(seen, embeddings=F.normalize(embeddings_of(seen), dim=1))
             slots = np.array([_find(owners, o) for o in objects[known]], dtype=np.int64)
-            if len(memory) and len(seen):
-                cues = pair_cues(seen, memory, motion)
+            if len(tracks) and len(seen):
+                cues = pair_cues(seen, tracks.memory, tracks.motion)
                 stacked = np.stack([cues[name] for name in CUES], axis=2)
                 self.cues += list(stacked)
                 self.right += slots.tolist()
-            self._update(memory, motion, seen, slots)
-            owners = np.concatenate([owners, objects[known][slots < 0]])
-            kept = memory.forget(expire_after, None).numpy()
-            motion.keep(kept)
-            owners = owners[kept]
-
-    def _update(
-        self, memory: Memory, motion: BoxFilter, seen: Detections, slots: np.ndarray
-    ) -> None:
-        old, born = np.flatnonzero(slots >= 0), np.flatnonzero(slots < 0)
-        boxes = seen.boxes.double().numpy()
-        if len(old):
-            own = slots[old].tolist()
-            mixed = torch.lerp(memory.embeddings[own], seen.embeddings[old], NEWEST)
-            found = replace(seen[torch.from_numpy(old)], embeddings=F.normalize(mixed, dim=1))
-            memory.refresh(own, found)
-            motion.update(own, boxes[old])
-        memory.append(seen[torch.from_numpy(born)])
-        motion.append(boxes[born])
+            old, born = np.flatnonzero(slots >= 0), np.flatnonzero(slots < 0)
+            if len(old):
+                tracks.refresh(slots[old].tolist(), seen[torch.from_numpy(old)])
+            tracks.append(seen[torch.from_numpy(born)])
+            owners = np.concatenate([owners, objects[known][born]])
+            owners = owners[tracks.forget(expire_after, None).numpy()]
 
 
 def _find(owners: np.ndarray, wanted: int) -> int:

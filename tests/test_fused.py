@@ -224,7 +224,7 @@ def test_memory_does_not_grow_with_the_video():
         tracker.update(random_frame(rng, 5))
         state = tracker._associator
         sizes.append(len(state.memory))
-        assert len(state._motion) == len(state._hits) == len(state.memory)
+        assert len(state._tracks.motion) == len(state._hits) == len(state.memory)
         assert set(state._identities) <= set(state.memory.ids.tolist())
     assert max(sizes) <= 20
 

@@ -101,10 +101,12 @@ def _report(out: Path, metrics: dict[str, Any] | None) -> None:
     """Say what came out: once, not in every process."""
     from lightning.fabric.utilities import rank_zero_only
 
+    rank_zero_only(_print)(out, metrics)
+
+
+def _print(out: Path, metrics: dict[str, Any] | None) -> None:
     from queryinst_vis.evaluation.report import print_metrics
 
-    if rank_zero_only.rank != 0:
-        return
     print(f"wrote {out}")
     if metrics is None:
         print("not scored: the set has no annotations, or nothing was detected")

@@ -71,7 +71,7 @@ def _mask_of_each_frame(track: Track, length: int) -> Iterator[RLE | None]:
 
 
 def _has_pixels(mask: RLE) -> bool:
-    return coco_mask.area(mask) > 0
+    return bool(coco_mask.area(mask) > 0)
 
 
 def coco_entries(

@@ -13,6 +13,7 @@ from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.config import Config
 from queryinst_vis.errors import InputError
 from queryinst_vis.inference.detector import Detector
+from queryinst_vis.models.mask_head import MaskHead
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.structures import Detections
 from queryinst_vis.utils.images import read_image
@@ -47,7 +48,7 @@ def plot_mask_features(
     """
     pixels = read_image(image)
     model, config = load_model(weights, device)
-    if model.mask_heads[-1].dynamic_conv is None:
+    if _last_mask_head(model).dynamic_conv is None:
         raise InputError(
             f"weights {weights}: the mask heads of this model are vanilla, without a DynConv to "
             "look at; use weights of a model with model.mask.dynamic=true"
@@ -88,7 +89,9 @@ def mask_features(
     def listen(_: nn.Module, queries_and_features: tuple[Tensor, Tensor]) -> None:
         read.append(queries_and_features)
 
-    head = model.mask_heads[-1]
+    head = _last_mask_head(model)
+    if head.dynamic_conv is None:
+        raise ValueError("the mask heads of this model have no DynConv")
     # A hook sees the very features behind the masks that come out, in their order.
     hook = head.dynamic_conv.register_forward_pre_hook(listen)
     try:
@@ -98,3 +101,10 @@ def mask_features(
         hook.remove()
     ((queries, before),) = read
     return found, before.cpu(), head.enhance(before, queries).cpu()
+
+
+def _last_mask_head(model: QueryInst) -> MaskHead:
+    head = model.mask_heads[-1]
+    if not isinstance(head, MaskHead):
+        raise TypeError(f"expected a MaskHead, got {type(head).__name__}")
+    return head

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -147,7 +147,9 @@ class VideoTracker:
         tracked = self.follow_timed(((None, frame) for frame in frames), batch)
         return ((frame, detections) for _, frame, detections in tracked)
 
-    def follow_timed(self, frames: Iterable[TimedFrame], batch: int = 1) -> Iterator[TrackedFrame]:
+    def follow_timed(
+        self, frames: Iterable[TimedFrame], batch: int = 1
+    ) -> Generator[TrackedFrame, None, None]:
         """Like ``follow``, for frames that come with their times, as ``VideoReader.timed`` reads.
 
         Args:
@@ -164,7 +166,9 @@ class VideoTracker:
             raise InputError(f"batch must be 1 or more, got {batch}")
         return self._follow(iter(frames), batch)
 
-    def _follow(self, frames: Iterator[TimedFrame], batch: int) -> Iterator[TrackedFrame]:
+    def _follow(
+        self, frames: Iterator[TimedFrame], batch: int
+    ) -> Generator[TrackedFrame, None, None]:
         while group := list(islice(frames, batch)):
             for _, frame in group:
                 if not isinstance(frame, np.ndarray):

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from queryinst_vis.config import TrackingConfig
 from queryinst_vis.structures import Detections
-from queryinst_vis.tracking.memory import Memory
+from queryinst_vis.tracking.memory import Memory, embeddings_of
 
 DROPPED = -1
 """The detection lost its track to a better one of the same frame."""
@@ -64,7 +64,7 @@ def association_scores(detections: Detections, memory: Memory, settings: Trackin
     Returns:
         ``(N, M + 1)`` float32.
     """
-    similarity = F.pad(detections.embeddings @ memory.embeddings.T, (1, 0))
+    similarity = F.pad(embeddings_of(detections) @ memory.embeddings.T, (1, 0))
     # A score of exactly 0 must not wipe out the other cues.
     confidence = detections.scores.clamp(min=torch.finfo(torch.float32).tiny).log()
     iou = inclusive_iou(detections.boxes, memory.boxes)
@@ -89,7 +89,7 @@ def bisoftmax_scores(detections: Detections, memory: Memory) -> Tensor:
     Returns:
         ``(N, M + 1)`` probabilities; column 0 is "new object".
     """
-    similarity = detections.embeddings @ memory.embeddings.T
+    similarity = embeddings_of(detections) @ memory.embeddings.T
     by_detection = F.pad(similarity, (1, 0)).softmax(dim=1)
     by_track = F.pad(similarity, (0, 0, 1, 0)).softmax(dim=0)[1:]
     mutual = (by_detection[:, 1:] + by_track) / 2 * _same_label(detections, memory)
@@ -98,7 +98,7 @@ def bisoftmax_scores(detections: Detections, memory: Memory) -> Tensor:
 
 def cosine_scores(detections: Detections, memory: Memory) -> Tensor:
     """``(N, M)`` cosines between detections' and remembered embeddings, -1..1."""
-    return F.normalize(detections.embeddings, dim=1) @ F.normalize(memory.embeddings, dim=1).T
+    return F.normalize(embeddings_of(detections), dim=1) @ F.normalize(memory.embeddings, dim=1).T
 
 
 def rule_out_jumps(

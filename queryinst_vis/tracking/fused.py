@@ -23,7 +23,7 @@ from queryinst_vis.config import TrackingConfig
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.association import DROPPED, NEW, one_to_one, within_reach
 from queryinst_vis.tracking.kalman import BoxFilter
-from queryinst_vis.tracking.memory import Memory
+from queryinst_vis.tracking.memory import Memory, embeddings_of
 
 FARTHEST = 10.0
 """Standard deviations beyond which an even larger distance is no more evidence."""
@@ -36,21 +36,64 @@ _WEAK_GAP = 2  # and only if that was seen at most so many frames ago
 _BIRTH_OVERLAP = 0.5  # IoU with a tracked detection above which another one begins no track
 
 
+class FusedTracks:
+    """The tracks that the fused rule matches: average embeddings, and motion filters.
+
+    Attributes:
+        memory: the tracks, whose embeddings are averages of unit length.
+        motion: a filter for each of them, slot by slot.
+    """
+
+    def __init__(self) -> None:
+        self.memory = Memory()
+        self.motion = BoxFilter()
+
+    def __len__(self) -> int:
+        return len(self.memory)
+
+    def begin_frame(
+        self, time: float | None, expire_seconds: float | None, frames: float = 1.0
+    ) -> Tensor:
+        """Go on to the next frame, ``frames`` later; otherwise as ``Memory.begin_frame``."""
+        kept = self._keep_motion(self.memory.begin_frame(time, expire_seconds))
+        self.motion.predict(frames)
+        return kept
+
+    def refresh(self, slots: list[int], seen: Detections) -> None:
+        """Show the tracks at distinct ``slots`` their detections, with unit embeddings."""
+        mixed = torch.lerp(self.memory.embeddings[slots], embeddings_of(seen), NEWEST)
+        self.memory.refresh(slots, replace(seen, embeddings=F.normalize(mixed, dim=1)))
+        self.motion.update(slots, seen.boxes.double().numpy())
+
+    def append(self, born: Detections) -> None:
+        """Begin a track with every detection."""
+        self.memory.append(born)
+        self.motion.append(born.boxes.double().numpy())
+
+    def forget(self, expire_after: int | None, max_tracks: int | None) -> Tensor:
+        """As ``Memory.forget``."""
+        return self._keep_motion(self.memory.forget(expire_after, max_tracks))
+
+    def keep(self, slots: Tensor) -> Tensor:
+        """As ``Memory.keep``."""
+        return self._keep_motion(self.memory.keep(slots))
+
+    def _keep_motion(self, slots: Tensor) -> Tensor:
+        self.motion.keep(slots.numpy())
+        return slots
+
+
 class FusedAssociator:
-    """Tracks with an average embedding and a motion filter each.
+    """Confirms tracks that are seen often enough, and gives them identities.
 
     Args:
         settings: ``fused``, ``high_score``, ``min_hits``, ``max_jump`` and the limits of memory
             are used.
-
-    Attributes:
-        memory: the tracks; its ids count unconfirmed tracks as well and are not the identities.
     """
 
     def __init__(self, settings: TrackingConfig) -> None:
-        self.memory = Memory()
+        self._tracks = FusedTracks()
         self._settings = settings
-        self._motion = BoxFilter()
         self._hits = np.zeros(0, dtype=np.int64)
         self._identities: dict[int, int] = {}  # of confirmed tracks, by the memory's id
         self._next_identity = 0
@@ -58,16 +101,22 @@ class FusedAssociator:
         self._time: float | None = None
         self._intervals: deque[float] = deque(maxlen=30)  # seconds between the last frames
 
+    @property
+    def memory(self) -> Memory:
+        """The tracks; its ids count unconfirmed tracks as well and are not the identities."""
+        return self._tracks.memory
+
     def assign(self, observed: Detections, time: float | None) -> Tensor:
         """As ``Associator`` says.
 
         Raises:
             InputError: embeddings of another width than those remembered.
         """
-        observed = replace(observed, embeddings=F.normalize(observed.embeddings, dim=1))
+        observed = replace(observed, embeddings=F.normalize(embeddings_of(observed), dim=1))
         self.memory.check_width(observed)
-        self._keep(self.memory.begin_frame(time, self._settings.expire_seconds))
-        self._motion.predict(self._frames_to(time))
+        self._keep(
+            self._tracks.begin_frame(time, self._settings.expire_seconds, self._frames_to(time))
+        )
         strong = observed.scores.numpy() >= (self._settings.high_score or 0.0)
         slots = self._match(observed, strong)
         born = np.flatnonzero(strong & (slots == DROPPED) & ~_repeats(observed.boxes, slots >= 0))
@@ -80,7 +129,7 @@ class FusedAssociator:
 
     def forget(self) -> None:
         """Forget all tracks; identities go on where they were."""
-        self._keep(self.memory.forget(None, max_tracks=0))
+        self._keep(self._tracks.forget(None, max_tracks=0))
         self._begins = True
 
     def _frames_to(self, time: float | None) -> float:
@@ -98,7 +147,7 @@ class FusedAssociator:
             return slots
         same = (observed.labels[:, None] == self.memory.labels).numpy()
         near = within_reach(observed, self.memory, self._settings.max_jump).numpy()
-        cues = pair_cues(observed, self.memory, self._motion)
+        cues = pair_cues(observed, self.memory, self._tracks.motion)
         odds = np.where(same & near, log_odds(cues, self._settings), -np.inf)
         slots[strong] = choose(odds[strong], least=0.0)
         unseen = (self.memory.frame - self.memory.last_seen).numpy()
@@ -110,23 +159,18 @@ class FusedAssociator:
     def _continue(self, observed: Detections, slots: np.ndarray) -> None:
         """Show the tracks their new detections."""
         rows = np.flatnonzero(slots >= 0)
-        if not len(rows):
-            return
-        own, found = slots[rows].tolist(), observed[torch.from_numpy(rows)]
-        mixed = torch.lerp(self.memory.embeddings[own], found.embeddings, NEWEST)
-        self.memory.refresh(own, replace(found, embeddings=F.normalize(mixed, dim=1)))
-        self._motion.update(own, found.boxes.double().numpy())
-        self._hits[own] += 1
+        if len(rows):
+            self._tracks.refresh(slots[rows].tolist(), observed[torch.from_numpy(rows)])
+            self._hits[slots[rows]] += 1
 
     def _begin(self, born: Detections) -> np.ndarray:
-        """Begin a track with each of the K detections; returns their slots."""
-        known = len(self.memory)
+        """Begin a track with each of the K detections; return their slots."""
+        known = len(self._tracks)
         # in the first frame of a shot everything is new, which is no reason to doubt it
         hits = self._settings.min_hits if self._begins else 1
-        self.memory.append(born)
-        self._motion.append(born.boxes.double().numpy())
+        self._tracks.append(born)
         self._hits = np.concatenate([self._hits, np.full(len(born), hits)])
-        return np.arange(known, len(self.memory))
+        return np.arange(known, len(self._tracks))
 
     def _identity(self, slot: int) -> int:
         """Identity of a track; ``DROPPED`` until it has been seen often enough."""
@@ -140,13 +184,12 @@ class FusedAssociator:
         # an unconfirmed track does not survive a frame without a detection
         seen = (self.memory.last_seen == self.memory.frame).numpy()
         confirmed = np.array([key in self._identities for key in self.memory.ids.tolist()], bool)
-        self._keep(self.memory.keep(torch.from_numpy(np.flatnonzero(seen | confirmed))))
-        self._keep(self.memory.forget(self._settings.expire_after, self._settings.max_tracks))
+        self._keep(self._tracks.keep(torch.from_numpy(np.flatnonzero(seen | confirmed))))
+        self._keep(self._tracks.forget(self._settings.expire_after, self._settings.max_tracks))
 
     def _keep(self, slots: Tensor) -> None:
-        """Drop what belongs to tracks that the memory has just dropped."""
+        """Drop what belongs to tracks that have just been dropped."""
         if len(slots) < len(self._hits):
-            self._motion.keep(slots.numpy())
             self._hits = self._hits[slots.numpy()]
             alive = set(self.memory.ids.tolist())
             self._identities = {key: i for key, i in self._identities.items() if key in alive}
@@ -165,7 +208,7 @@ def pair_cues(observed: Detections, memory: Memory, motion: BoxFilter) -> dict[s
     return {
         "overlap": overlaps(boxes, motion.boxes()),
         "distance": distances,
-        "similarity": (observed.embeddings @ memory.embeddings.T).double().numpy(),
+        "similarity": (embeddings_of(observed) @ memory.embeddings.T).double().numpy(),
         "gap": np.broadcast_to(gap, distances.shape),
     }
 
@@ -195,5 +238,5 @@ def choose(scores: np.ndarray, least: float) -> np.ndarray:
 
 def _repeats(boxes: Tensor, tracked: np.ndarray) -> np.ndarray:
     """``(N,)`` bool: overlaps a tracked detection too much to be another object."""
-    boxes = boxes.double().numpy()
-    return (overlaps(boxes, boxes[tracked]) > _BIRTH_OVERLAP).any(axis=1)
+    every = boxes.double().numpy()
+    return np.any(overlaps(every, every[tracked]) > _BIRTH_OVERLAP, axis=1)

@@ -15,6 +15,17 @@ def _no_ids() -> Tensor:
     return torch.empty(0, dtype=torch.int64)
 
 
+def embeddings_of(detections: Detections) -> Tensor:
+    """The ``(N, D)`` embeddings that a rule reads; ``Tracker`` makes sure that there are some.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if detections.embeddings is None:
+        raise ValueError("this rule reads embeddings, and these Detections have none")
+    return detections.embeddings
+
+
 @dataclass
 class Memory:
     """The complete state of online association; a fresh one is the state before a video.
@@ -48,7 +59,7 @@ class Memory:
 
     def check_width(self, detections: Detections) -> None:
         """Raise an InputError for embeddings of another width than those remembered."""
-        known, given = self.embeddings.shape[1], detections.embeddings.shape[1]
+        known, given = self.embeddings.shape[1], embeddings_of(detections).shape[1]
         if len(self) and known != given:
             raise InputError(
                 f"tracking: embeddings have {given} channels, those in memory {known};"
@@ -72,19 +83,19 @@ class Memory:
 
     def refresh(self, slots: list[int], detections: Detections) -> None:
         """Show each of the distinct ``slots`` its new detection; ids and labels stay."""
-        self.embeddings[slots] = detections.embeddings
+        self.embeddings[slots] = embeddings_of(detections)
         self.boxes[slots] = detections.boxes
         self.last_seen[slots] = self.frame
         self.last_times[slots] = self.time
 
     def append(self, detections: Detections) -> Tensor:
         """Begin a track for every detection and return their ``(N,)`` new ids."""
-        count = len(detections)
+        count, embeddings = len(detections), embeddings_of(detections)
         ids = torch.arange(self.next_id, self.next_id + count)
         self.next_id += count
         # The first detections decide how wide the embeddings are.
-        known = self.embeddings.reshape(len(self), detections.embeddings.shape[1])
-        self.embeddings = torch.cat([known, detections.embeddings])
+        known = self.embeddings.reshape(len(self), embeddings.shape[1])
+        self.embeddings = torch.cat([known, embeddings])
         self.ids = torch.cat([self.ids, ids])
         self.boxes = torch.cat([self.boxes, detections.boxes])
         self.labels = torch.cat([self.labels, detections.labels])
@@ -111,7 +122,7 @@ class Memory:
         return self.keep(keep)
 
     def keep(self, slots: Tensor) -> Tensor:
-        """Drop all tracks but those of the given slots, which are in order; returns the slots."""
+        """Drop all tracks but those of the given slots, which are in order; return the slots."""
         if len(slots) < len(self):
             self.ids = self.ids[slots]
             self.embeddings = self.embeddings[slots]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -16,9 +16,6 @@ from queryinst_vis.structures import Detections
 
 if TYPE_CHECKING:
     import supervision as sv
-    from trackers import ByteTrackTracker, OCSORTTracker
-
-    LibraryTracker = ByteTrackTracker | OCSORTTracker
 
 EXPIRE_AFTER = 30
 """Frames after which an unseen track is forgotten where ``tracking.expire_after`` names no other
@@ -32,13 +29,13 @@ def bytetrack(settings: TrackingConfig) -> MotionAssociator:
     """ByteTrack: strong detections are matched first; weak ones can only continue a track."""
     from trackers import ByteTrackTracker
 
-    def make() -> ByteTrackTracker:
+    def make() -> LibraryTracker:
         return ByteTrackTracker(
             lost_track_buffer=_UNLIMITED,
             frame_rate=_FRAME_RATE,
             track_activation_threshold=_high_score(settings),
             minimum_consecutive_frames=settings.min_hits,
-            minimum_iou_threshold=settings.match_threshold,
+            minimum_iou_threshold=_match_threshold(settings),
             high_conf_det_threshold=_high_score(settings),
         )
 
@@ -49,13 +46,13 @@ def ocsort(settings: TrackingConfig) -> MotionAssociator:
     """OC-SORT: motion is re-estimated from observations; weak detections are left out."""
     from trackers import OCSORTTracker
 
-    def make() -> OCSORTTracker:
+    def make() -> LibraryTracker:
         return OCSORTTracker(
             lost_track_buffer=_UNLIMITED,
             frame_rate=_FRAME_RATE,
             # counted from the second detection of a track on
             minimum_consecutive_frames=max(1, settings.min_hits - 1),
-            minimum_iou_threshold=settings.match_threshold,
+            minimum_iou_threshold=_match_threshold(settings),
             high_conf_det_threshold=_high_score(settings),
         )
 
@@ -67,6 +64,23 @@ def _high_score(settings: TrackingConfig) -> float:
     return 0.0 if settings.high_score is None else settings.high_score
 
 
+def _match_threshold(settings: TrackingConfig) -> float:
+    if settings.match_threshold is None:
+        raise ValueError("a rule begins with settings whose match_threshold is filled in")
+    return settings.match_threshold
+
+
+class LibraryTracker(Protocol):
+    """What the library's trackers have in common."""
+
+    tracks: list[Any]
+
+    def update(
+        self, detections: sv.Detections, frame: Any = None, timestamp: float | None = None
+    ) -> sv.Detections:
+        """Fill in ``tracker_id``; the detections come back in another order."""
+
+
 class MotionAssociator:
     """One tracker of the library for each class, since they do not look at labels.
 
@@ -75,7 +89,7 @@ class MotionAssociator:
         settings: its limits bound what is remembered.
     """
 
-    memory = None
+    memory: None = None
 
     def __init__(self, make: Callable[[], LibraryTracker], settings: TrackingConfig) -> None:
         self._make = make
@@ -117,21 +131,25 @@ class MotionAssociator:
         found = tracker.update(given, timestamp=time)
         keys = torch.full((len(observed),), -1)
         if len(found) > 0:
+            ids = np.asarray(found.tracker_id)
             if self._settings.min_hits == 1:
-                self._confirm_newborn(tracker, found)
-            keys[found.data["row"]] = torch.from_numpy(found.tracker_id)
+                self._confirm_newborn(tracker, ids, observed.scores.numpy()[found.data["row"]])
+            keys[found.data["row"]] = torch.from_numpy(ids)
         return keys
 
-    def _confirm_newborn(self, tracker: LibraryTracker, found: sv.Detections) -> None:
+    def _confirm_newborn(
+        self, tracker: LibraryTracker, ids: np.ndarray, scores: np.ndarray
+    ) -> None:
         """Confirm tracks at birth, where the library waits for their second detection.
 
-        New tracks come in the order of the strong detections that have no track yet.
+        New tracks come in the order of the strong detections that have no track yet; the ``ids``
+        of these are filled in.
         """
         newborn = [track for track in tracker.tracks if track.tracker_id == -1]
-        strong = found.confidence >= _high_score(self._settings)
-        parents = np.flatnonzero(strong & (found.tracker_id == -1))
+        strong = scores.astype(float) >= _high_score(self._settings)
+        parents = np.flatnonzero(strong & (ids == -1))
         for track, parent in zip(newborn, parents, strict=True):
-            track.tracker_id = found.tracker_id[parent] = next(self._births)
+            track.tracker_id = ids[parent] = next(self._births)
 
     def _identity(self, label: int, key: int) -> int:
         """The identity of the track that the library's tracker of a class calls ``key``."""

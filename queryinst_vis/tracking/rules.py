@@ -20,13 +20,11 @@ from queryinst_vis.tracking.slots import Associate, SlotAssociator
 
 
 class Associator(Protocol):
-    """The state of a rule within one video; a fresh one is the state before its first frame.
+    """The state of a rule within one video; a fresh one is the state before its first frame."""
 
-    Attributes:
-        memory: the remembered tracks, or None where the rule keeps a state of another kind.
-    """
-
-    memory: Memory | None
+    @property
+    def memory(self) -> Memory | None:
+        """The remembered tracks, or None where the rule keeps a state of another kind."""
 
     def assign(self, observed: Detections, time: float | None) -> Tensor:
         """Give the detections of the next frame their identities.

@@ -99,11 +99,9 @@ class Tracker:
                 f"{where}: tracking.expire_seconds needs the times of the frames, which are not "
                 "known here; set it to null, or use tracking.expire_after"
             )
-        if self._frames == 0:
-            return
-        if (time is None) != (self._time is None):
+        if self._frames > 0 and (time is None) != (self._time is None):
             raise InputError(f"{where}: give the times of all frames of a video or of none")
-        if time is not None and time <= self._time:
+        if time is not None and self._time is not None and time <= self._time:
             raise InputError(
                 f"{where}: its time, {time} s, must be later than the previous frame's,"
                 f" {self._time} s; reset() the tracker between videos"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from lightning.fabric import Fabric
@@ -43,6 +44,7 @@ READ_AHEAD = 4  # images that are decoded while the network works
 HEADLINES = ("AP", "AP50", "AP75")
 Entries = list[dict[str, Any]]
 AnySet = CocoDataset | YouTubeVisDataset
+SetType = TypeVar("SetType", CocoDataset, YouTubeVisDataset)
 
 
 def test_video(
@@ -73,21 +75,15 @@ def test_video(
     Raises:
         InputError: the config, the weights, the set, an image or ``batch`` cannot be used.
     """
-    _check_batch(batch)
-    fabric = launch(devices, nodes)
-    model, config = load_for_config(config, weights)
-    dataset, annotations = _open_test_set(config, YouTubeVisDataset)
-    _check_output(out, weights, annotations)
-    if zip_path is not None:
-        _check_output(zip_path, weights, annotations, out)
-    model = optimize_for_inference(model.to(fabric.device), config)
-    entries = predict_videos(fabric, model, config, dataset, batch)
+    test = _set_up(config, weights, YouTubeVisDataset, [out, zip_path], devices, nodes, batch)
+    fabric, dataset = test.fabric, test.dataset
+    entries = predict_videos(fabric, test.model, test.config, dataset, batch)
     metrics = None
     if fabric.is_global_zero:
         write_results(out, entries)
         if zip_path is not None:
             write_zip(out, zip_path)
-        metrics = _score(evaluate_youtube_vis, dataset, annotations, entries)
+        metrics = _score(evaluate_youtube_vis, dataset, test.annotations, entries)
     return fabric.broadcast(metrics)
 
 
@@ -117,18 +113,47 @@ def test_image(
     Raises:
         InputError: the config, the weights, the set, an image or ``batch`` cannot be used.
     """
-    _check_batch(batch)
-    fabric = launch(devices, nodes)
-    model, config = load_for_config(config, weights)
-    dataset, annotations = _open_test_set(config, CocoDataset)
-    _check_output(out, weights, annotations)
-    model = optimize_for_inference(model.to(fabric.device), config)
-    entries = predict_images(fabric, model, config, dataset, batch)
+    test = _set_up(config, weights, CocoDataset, [out], devices, nodes, batch)
+    fabric, dataset = test.fabric, test.dataset
+    entries = predict_images(fabric, test.model, test.config, dataset, batch)
     metrics = None
     if fabric.is_global_zero:
         write_results(out, entries)
-        metrics = _score(evaluate_coco, dataset, annotations, entries)
+        metrics = _score(evaluate_coco, dataset, test.annotations, entries)
     return fabric.broadcast(metrics)
+
+
+@dataclass(frozen=True)
+class _Test(Generic[SetType]):
+    """What a test needs, checked before the work begins."""
+
+    fabric: Fabric
+    model: QueryInst
+    config: Config
+    dataset: SetType
+    annotations: str
+
+
+def _set_up(
+    config: Config,
+    weights: str | Path,
+    kind: type[SetType],
+    outputs: list[str | Path | None],
+    devices: str | int,
+    nodes: int,
+    batch: int,
+) -> _Test[SetType]:
+    if batch < 1:
+        raise InputError(f"batch must be 1 or more, got {batch}")
+    fabric = launch(devices, nodes)
+    model, config = load_for_config(config, weights)
+    dataset, annotations = _open_test_set(config, kind)
+    sources = [weights, annotations]
+    for output in outputs:
+        if output is not None:
+            _check_output(output, *sources)
+            sources.append(output)
+    return _Test(fabric, optimize_for_inference(model.to(fabric.device), config), config, dataset, annotations)
 
 
 def _score(
@@ -196,14 +221,16 @@ def evaluate(
         headline metrics by name. Those of rank 0 count; the others return 0 and nothing.
     """
     model.eval()
-    annotations = config.data.val.annotations
-    is_video = isinstance(dataset, YouTubeVisDataset)
-    entries = (predict_videos if is_video else predict_images)(fabric, model, config, dataset)
+    annotations = str(config.data.val.annotations)
+    if isinstance(dataset, YouTubeVisDataset):
+        entries = predict_videos(fabric, model, config, dataset)
+    else:
+        entries = predict_images(fabric, model, config, dataset)
     if not fabric.is_global_zero:
         return 0.0, {}
     if not entries:  # as in the first steps of a training
         return 0.0, {"AP": 0.0}
-    if is_video:
+    if isinstance(dataset, YouTubeVisDataset):
         found = evaluate_youtube_vis(annotations, entries)
         return found["AP"], {name: found[name] for name in HEADLINES}
     found = evaluate_coco(annotations, entries)
@@ -279,9 +306,7 @@ def _load_ahead(records: Iterable[ImageRecord], batch: int) -> Iterator[np.ndarr
     return prefetch(map(load_pixels, records), max(READ_AHEAD, batch))
 
 
-def _open_test_set(
-    config: Config, kind: type[CocoDataset] | type[YouTubeVisDataset]
-) -> tuple[Any, str]:
+def _open_test_set(config: Config, kind: type[SetType]) -> tuple[SetType, str]:
     """``data.test``, else ``data.val``, as a set of this kind, and its annotation file."""
     data = config.data.test if config.data.test.annotations else config.data.val
     if data.annotations is None:
@@ -291,11 +316,6 @@ def _open_test_set(
         other = "test-image" if isinstance(dataset, CocoDataset) else "test-video"
         raise InputError(f"{data.annotations}: a set of the other kind; use {other}")
     return dataset, data.annotations
-
-
-def _check_batch(batch: int) -> None:
-    if batch < 1:
-        raise InputError(f"batch must be 1 or more, got {batch}")
 
 
 def _check_output(path: str | Path, *sources: str | Path) -> None:
