@@ -153,7 +153,13 @@ def _set_up(
         if output is not None:
             _check_output(output, *sources)
             sources.append(output)
-    return _Test(fabric, optimize_for_inference(model.to(fabric.device), config), config, dataset, annotations)
+    return _Test(
+        fabric,
+        optimize_for_inference(model.to(fabric.device), config),
+        config,
+        dataset,
+        annotations,
+    )
 
 
 def _score(

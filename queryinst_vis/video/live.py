@@ -89,22 +89,25 @@ class LiveReader:
             raise InputError(
                 f"{self._where}: cannot be opened as a video ({_reason(error)})"
             ) from error
-        self._stream = self._container.streams.best("video")
-        if self._stream is None or self._container.format.name == "tty":
+        stream = self._container.streams.best("video")
+        if not isinstance(stream, av.VideoStream) or self._container.format.name == "tty":
             self._container.close()
             raise InputError(f"{self._where}: holds no pictures, so it is not a video")
+        self._stream = stream
         # Threads that share one picture; a picture each would be faster but as many frames late.
         self._stream.thread_type = "SLICE"
 
     def __iter__(self) -> Iterator[Arrival]:
         """Yield each frame as soon as it is decoded, or when the file says that it is due."""
-        convert = start = None
+        convert: RgbConverter | None = None
+        start, first = 0.0, None
         with self._container:
             for picture in self._decode():
                 if convert is None:
-                    convert, start = RgbConverter(picture, self._where), time.perf_counter()
-                    now, first = start, picture.time
-                elif self._paced and None not in (picture.time, first):
+                    convert = RgbConverter(picture, self._where)
+                    now = start = time.perf_counter()
+                    first = picture.time
+                elif self._paced and picture.time is not None and first is not None:
                     now = _wait_until(start + picture.time - first)
                 else:
                     now = time.perf_counter()
@@ -166,4 +169,4 @@ def _reason(error: av.FFmpegError) -> str:
     """What went wrong, in words; FFmpeg's own for "nothing came" speak of an exit."""
     if isinstance(error, av.error.ExitError):
         return f"nothing came for {_PATIENCE:.0f} seconds"
-    return error.strerror
+    return error.strerror or str(error)
