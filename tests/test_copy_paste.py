@@ -17,8 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from queryinst_vis.config import DatasetConfig, InputConfig
-from queryinst_vis.data.copy_paste import paste
-from queryinst_vis.data.cutouts import Cutout, draw_cutouts
+from queryinst_vis.data.copy_paste import Cutout, draw_cutouts, paste
 from queryinst_vis.data.frames import Frame, MaskPiece, VisibleInstance, without_small
 from queryinst_vis.data.loader import TrainingSamples
 from queryinst_vis.data.records import ImageRecord, Instance

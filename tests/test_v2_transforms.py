@@ -19,8 +19,7 @@ from queryinst_vis.data.frames import Frame, MaskPiece, apply_view
 from queryinst_vis.data.input_checks import check_input
 from queryinst_vis.data.loader import TrainingSamples, train_loader
 from queryinst_vis.data.records import ImageRecord, Instance
-from queryinst_vis.data.v2_samples import apply_transforms
-from queryinst_vis.data.v2_transforms import build_transforms
+from queryinst_vis.data.v2_transforms import apply_transforms, build_transforms
 from queryinst_vis.data.views import View
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import encode_rle

@@ -1,14 +1,218 @@
-"""Simple Copy-Paste (Ghiasi et al., 2021): instances of one sample, pasted over another."""
+"""Simple Copy-Paste (Ghiasi et al., 2021): instances of one sample, pasted over another.
+
+``draw_cutouts`` draws which instances of a donor image go where in a frame or in a pair of frames,
+``paste`` puts them there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from queryinst_vis.data.cutouts import Cutout
-from queryinst_vis.data.frames import MIN_VISIBLE_SHARE, Frame, MaskPiece, VisibleInstance
+from queryinst_vis.config import InputConfig
+from queryinst_vis.data.frames import (
+    MIN_VISIBLE_SHARE,
+    Frame,
+    MaskPiece,
+    VisibleInstance,
+    apply_view,
+    load_pixels,
+)
+from queryinst_vis.data.records import ImageRecord, Instance
+from queryinst_vis.data.views import View, draw_colour
+from queryinst_vis.masks import bounding_box, to_rle
+
+_SCALES = (0.3, 2.0)  # of a donor's image in a frame, without input.scale_jitter
+_BORDER = 0.01  # in sides of the image: an instance this near the border counts as cut off by it
+# From one frame of a pair to the other an instance
+_SHIFT = 0.5  # moves by at most this many square roots of its box area,
+_GROWTH = 0.1  # changes its scale by at most this,
+_LEAVES = 0.15  # and is in one of the frames only with this probability.
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """One instance of a donor image, and where it goes.
+
+    Attributes:
+        pixels: ``(h, w, 3)`` uint8 RGB.
+        mask: its ``(h, w)`` mask in pixels of the frame; may reach beyond the frame.
+        label: class index.
+        instance_id: the same in both frames of a pair.
+    """
+
+    pixels: np.ndarray
+    mask: MaskPiece
+    label: int
+    instance_id: int
+
+
+def draw_cutouts(
+    rng: np.random.Generator, frames: Sequence[Frame], donor: ImageRecord, config: InputConfig
+) -> list[list[Cutout]]:
+    """Draw 1 to ``copy_paste_max`` masked instances of a donor, and where they go in each frame.
+
+    Scale: a factor in ``scale_jitter`` (0.3 to 2 without it), where 1 fits the donor's whole
+    image into the frame; no instance is larger than the frame. Place: as high in the frame as
+    in the donor's image, and anywhere across it; a side that the donor's border cuts off stays
+    at the border. Flip and colours are drawn as for any view.
+
+    In a pair the instance has one id, moves by up to half its size and changes its scale by up
+    to 10 %; 15 % of the instances are in one of the frames only.
+
+    Args:
+        rng: source of all draws.
+        frames: ``[frame]`` or ``[key, reference]``.
+        donor: the image to cut from.
+        config: reads ``scale_jitter``, ``copy_paste_max``, ``flip`` and ``colour``.
+
+    Returns:
+        For each frame its cutouts from back to front, with ids that no frame has yet; none
+        where the donor has no masks.
+
+    Raises:
+        InputError: the donor's image or a segmentation cannot be read.
+    """
+    cutouts: list[list[Cutout]] = [[] for _ in frames]
+    candidates = [entry for entry in donor.instances if entry.segmentation is not None]
+    if not candidates:
+        return cutouts
+    image = load_pixels(donor)
+    scale = rng.uniform(*(config.scale_jitter or _SCALES))
+    flip = bool(rng.random() < config.flip)
+    colour = draw_colour(rng, config.colour)
+    count = min(int(rng.integers(1, config.copy_paste_max + 1)), len(candidates))
+    chosen = rng.choice(len(candidates), count, replace=False)
+    first_id = 1 + max((known for frame in frames for known in frame.instance_ids), default=0)
+    for new_id, index in enumerate(chosen, start=first_id):
+        cutter = _Cutter.of(image, donor, candidates[index], flip, colour)
+        motions: list[_Motion | None] = _draw_motions(rng) if len(frames) > 1 else [_Motion()]
+        centre = rng.random()
+        for inserted, frame, motion in zip(cutouts, frames, motions, strict=True):
+            if motion is None:
+                continue
+            cutout = cutter.place(frame.size, scale, centre, motion, new_id)
+            if cutout is not None:
+                inserted.append(cutout)
+    return cutouts
+
+
+class _Motion(NamedTuple):
+    """What sets an instance in one frame of a pair apart from the middle of both."""
+
+    right: float = 0.0  # in square roots of its box area, as is `down`
+    down: float = 0.0
+    growth: float = 1.0
+
+
+def _draw_motions(rng: np.random.Generator) -> list[_Motion | None]:
+    """Half of the motion for each frame of a pair; None where the instance is absent."""
+    angle, step = rng.uniform(0, 2 * np.pi), rng.uniform(0, _SHIFT) / 2
+    right, down = step * np.cos(angle), step * np.sin(angle)
+    growth = (1 + rng.uniform(-_GROWTH, _GROWTH)) ** 0.5
+    motions = [_Motion(-right, -down, 1 / growth), _Motion(right, down, growth)]
+    absent = int(rng.integers(2))
+    if rng.random() >= _LEAVES:
+        return list(motions)
+    return [None if frame == absent else motion for frame, motion in enumerate(motions)]
+
+
+@dataclass(frozen=True)
+class _Cutter:
+    """One instance of a donor image, to be cut out at any scale.
+
+    Attributes:
+        image: the donor's pixels.
+        record: the donor with this instance alone, its mask decoded to run lengths.
+        box: tight, in pixels of the donor; all 0 for a mask without pixels.
+        flip, colour: of the views to cut out.
+    """
+
+    image: np.ndarray
+    record: ImageRecord
+    box: tuple[int, int, int, int]
+    flip: bool
+    colour: np.ndarray | None
+
+    @classmethod
+    def of(
+        cls,
+        image: np.ndarray,
+        donor: ImageRecord,
+        instance: Instance,
+        flip: bool,
+        colour: np.ndarray | None,
+    ) -> _Cutter:
+        where = f"image {donor.path}, annotation {instance.id}"
+        rle = to_rle(instance.segmentation, donor.height, donor.width, where)
+        alone = replace(donor, instances=[replace(instance, segmentation=rle)])
+        return cls(image, alone, bounding_box(rle), flip, colour)
+
+    def place(
+        self,
+        size: tuple[int, int],
+        scale: float,
+        centre: float,
+        motion: _Motion,
+        instance_id: int,
+    ) -> Cutout | None:
+        """The cutout in a frame of this ``(height, width)``; None if no mask pixel is left.
+
+        Args:
+            size: of the frame.
+            scale: 1 fits the donor's whole image into the frame.
+            centre: 0..1, across the frame.
+            motion: of this frame.
+            instance_id: of the cutout.
+        """
+        height, width = size
+        donor = self.record
+        x0, y0, x1, y1 = self.box
+        if x0 == x1:
+            return None
+        scale *= motion.growth
+        scale *= min(height / donor.height, width / donor.width)
+        scale = min(scale, height / (y1 - y0), width / (x1 - x0))
+        rows, columns = (max(round(side * scale), 1) for side in (y1 - y0, x1 - x0))
+        view = View(y0, x0, y1, x1, rows, columns, self.flip, self.colour)
+        frame = apply_view(self.image, donor, view)
+        mask = frame.instances[0].mask if frame.instances else None
+        if mask is None:
+            return None
+        if self.flip:
+            x0, x1 = donor.width - x1, donor.width - x0
+        unit = (rows * columns) ** 0.5
+        as_high = (y0 + y1) / 2 / donor.height
+        top = _start((y0, y1), donor.height, as_high, rows, height, unit * motion.down)
+        left = _start((x0, x1), donor.width, centre, columns, width, unit * motion.right)
+        piece = MaskPiece(mask.pixels, top, left)
+        return Cutout(frame.image, piece, frame.instances[0].label, instance_id)
+
+
+def _start(
+    span: tuple[int, int], donor_side: int, centre: float, length: int, side: int, shift: float
+) -> int:
+    """First of an instance's ``length`` pixels along one axis of a frame.
+
+    Args:
+        span: first and last side of the instance in the donor; where the donor's border cuts
+            off one of them, it stays at the frame's border.
+        donor_side: of the donor, in pixels.
+        centre: 0..1, of the instance in the frame.
+        length: of the instance in the frame, in pixels.
+        side: of the frame, in pixels.
+        shift: in pixels.
+    """
+    margin = _BORDER * donor_side
+    at_start, at_end = span[0] <= margin, span[1] >= donor_side - margin
+    if at_start and not at_end:
+        return round(min(shift, 0))
+    if at_end and not at_start:
+        return round(side - length + max(shift, 0))
+    return round(centre * side - length / 2 + shift)
 
 
 def paste(frame: Frame, cutouts: Sequence[Cutout]) -> Frame:

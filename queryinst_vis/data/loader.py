@@ -15,15 +15,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from queryinst_vis.config import Config, DatasetConfig
 from queryinst_vis.data.coco import CocoDataset
-from queryinst_vis.data.copy_paste import paste
-from queryinst_vis.data.cutouts import draw_cutouts
+from queryinst_vis.data.copy_paste import draw_cutouts, paste
 from queryinst_vis.data.frames import Frame, without_small
 from queryinst_vis.data.input_checks import check_input
 from queryinst_vis.data.order import BatchOrder, SampleOrder
 from queryinst_vis.data.pairs import ImageSamples, SampleOptions, Samples, VideoSamples
 from queryinst_vis.data.transforms import pad_and_normalise, padded_size
-from queryinst_vis.data.v2_samples import Transforms, apply_transforms
-from queryinst_vis.data.v2_transforms import build_transforms
+from queryinst_vis.data.v2_transforms import Transforms, apply_transforms, build_transforms
 from queryinst_vis.data.views import canvas_size
 from queryinst_vis.data.youtube_vis import YouTubeVisDataset
 from queryinst_vis.errors import InputError
@@ -81,7 +79,7 @@ def train_loader(
         start_step: number of batches that this rank has had before.
         rank, world_size: this process among those that train together.
         transforms: augmentation in the style of ``torchvision.transforms.v2``, which follows
-            that of ``input.transforms`` (see ``v2_samples.apply_transforms``).
+            that of ``input.transforms`` (see ``v2_transforms.apply_transforms``).
 
     Returns:
         An iterator that never ends; key and reference are padded to one common size, which with

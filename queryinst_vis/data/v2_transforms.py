@@ -1,17 +1,33 @@
-"""Transforms of ``torchvision.transforms.v2``, built from what a config names."""
+"""Augmentation by ``torchvision.transforms.v2``: built from a config, applied to frames."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterable, Sequence
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
+from torchvision import tv_tensors
+from torchvision.ops import clip_boxes_to_image
 from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2 import functional
 
-from queryinst_vis.data.v2_samples import Sample, Transforms
+from queryinst_vis.data.frames import Frame, MaskPiece, VisibleInstance, fill_box
+from queryinst_vis.data.records import Box
 from queryinst_vis.errors import InputError
+
+Sample = dict[str, Any]
+"""``image`` (tv_tensors.Image, ``(3, H, W)`` uint8 RGB), ``boxes`` (BoundingBoxes, ``(M, 4)``
+xyxy), ``masks`` (Mask, ``(M, H, W)`` uint8, all 0 where only the box is known), ``labels`` and
+``ids`` (``(M,)`` int64), ``ignored`` (Mask, ``(H, W)`` uint8, 1 where nothing is known)."""
+
+KEYS = ("image", "boxes", "masks", "labels", "ids", "ignored")
+
+Transforms = Callable[[Sample], Sample]
 
 # Lambda takes a function, which a config cannot hold.
 _CLASSES = {
@@ -110,3 +126,150 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 def _line(error: Exception) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
+
+
+def apply_transforms(frame: Frame, chain: Sequence[Transforms], seed: int) -> Frame:
+    """Send a frame through transforms, with its boxes and masks.
+
+    Instances whose mask changes get its bounding box (torchvision's box of a turned instance is
+    that of its turned box, which is larger); those without mask pixels vanish. Instances without
+    a mask have the box that torchvision gives them.
+
+    Args:
+        frame: the frame; it is left alone.
+        chain: transforms of ``Sample``s.
+        seed: of torch's, numpy's and Python's global generators, which are as before when this
+            returns. Both frames of a pair take the same seed, and with it the same parameters,
+            as long as the transforms' draws do not depend on the frame.
+
+    Raises:
+        InputError: what comes out is no uint8 RGB image with as many boxes, masks, labels and
+            ids, or a transform of the config fails.
+    """
+    sample = _to_sample(frame)
+    with _seeded(seed):
+        for transforms in chain:
+            sample = transforms(sample)
+    return _to_frame(sample, frame)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Global random generators start from ``seed`` inside and go on as before outside."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
+
+
+def _to_sample(frame: Frame) -> Sample:
+    image = torch.from_numpy(np.ascontiguousarray(frame.image.transpose(2, 0, 1)))
+    masks = torch.zeros((len(frame.instances), *frame.size), dtype=torch.uint8)
+    for mask, piece in zip(masks.numpy(), frame.masks, strict=True):
+        if piece is not None:
+            piece.add_to(mask)
+    ignored = torch.zeros(frame.size, dtype=torch.uint8)
+    for piece in frame.ignored:
+        piece.add_to(ignored.numpy())
+    boxes = torch.tensor(frame.boxes, dtype=torch.float32).view(-1, 4)
+    return {
+        "image": tv_tensors.Image(image),
+        "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=frame.size),
+        "masks": tv_tensors.Mask(masks),
+        "labels": torch.tensor(frame.labels, dtype=torch.int64),
+        "ids": torch.tensor(frame.instance_ids, dtype=torch.int64),
+        "ignored": tv_tensors.Mask(ignored),
+    }
+
+
+def _to_frame(sample: Sample, before: Frame) -> Frame:
+    _check_sample(sample)
+    image = np.ascontiguousarray(sample["image"].numpy().transpose(1, 2, 0))
+    ignored = sample["ignored"].numpy() != 0
+    frame = Frame(image, ignored=[_trim(ignored)] if ignored.any() else [])
+    known = {instance.id: instance for instance in before.instances}
+    for box, mask, label, number in zip(
+        _corners(sample["boxes"], *frame.size),
+        sample["masks"].numpy() != 0,
+        sample["labels"].tolist(),
+        sample["ids"].tolist(),
+        strict=True,
+    ):
+        shape = _shape(box, mask, known.get(number))
+        if shape is not None:
+            frame.instances.append(VisibleInstance(shape[0], label, number, shape[1]))
+    return frame
+
+
+def _shape(
+    box: Box, mask: np.ndarray, before: VisibleInstance | None
+) -> tuple[Box, MaskPiece | None] | None:
+    """Box and mask of one instance, or None where nothing is left of it.
+
+    Args:
+        box: as transformed.
+        mask: likewise, ``(H, W)`` bool.
+        before: the instance before; None for one that the transforms have added.
+    """
+    if before is not None and before.mask is None:
+        return (box, None) if fill_box(box).pixels.size else None
+    if not mask.any():
+        return None
+    piece = _trim(mask)
+    if before is not None and before.mask is not None and _equal(mask, before.mask):
+        return before.box, piece
+    return piece.box(), piece
+
+
+def _corners(boxes: torch.Tensor, height: int, width: int) -> list[Box]:
+    """Boxes in any of torchvision's formats as xyxy, clipped to the image."""
+    if isinstance(boxes, tv_tensors.BoundingBoxes):
+        boxes = functional.convert_bounding_box_format(boxes, new_format="XYXY")
+    corners = clip_boxes_to_image(boxes.as_subclass(torch.Tensor).float(), (height, width))
+    corners[:, 2:] = torch.maximum(corners[:, :2], corners[:, 2:])
+    return [(x0, y0, x1, y1) for x0, y0, x1, y1 in corners.tolist()]
+
+
+def _trim(mask: np.ndarray) -> MaskPiece:
+    """The part of an ``(H, W)`` mask, not empty, that its pixels span."""
+    left, top, right, bottom = map(int, MaskPiece(mask, 0, 0).box())
+    return MaskPiece(mask[top:bottom, left:right].astype(np.uint8), top, left)
+
+
+def _equal(mask: np.ndarray, piece: MaskPiece) -> bool:
+    same = np.array_equal(piece.window(mask), piece.pixels)
+    return same and np.count_nonzero(mask) == np.count_nonzero(piece.pixels)
+
+
+def _check_sample(sample: Any) -> None:
+    """Raise an InputError unless a frame can be made of what the transforms return."""
+    found = sample if isinstance(sample, dict) else {"": sample}
+    entries = {key: found[key] for key in KEYS if isinstance(found.get(key), torch.Tensor)}
+    if len(entries) < len(KEYS):
+        raise InputError(
+            f"transforms: expected a dict of the tensors {', '.join(KEYS)} back, got "
+            + ", ".join(f"{key} {type(value).__name__}".strip() for key, value in found.items())
+        )
+    image, boxes = entries.pop("image"), entries["boxes"]
+    if image.dtype != torch.uint8 or image.ndim != 3 or len(image) != 3 or not image.numel():
+        raise InputError(
+            f"transforms: expected the image back as (3, H, W) uint8, got {tuple(image.shape)} "
+            f"{image.dtype}; it is normalised later, as model.backbone says"
+        )
+    count, size = len(boxes), tuple(image.shape[1:])
+    expected = [(count, 4), (count, *size), (count,), (count,), size]
+    for (key, entry), shape in zip(entries.items(), expected, strict=True):
+        if tuple(entry.shape) != shape:
+            raise InputError(
+                f"transforms: {key} come back as {tuple(entry.shape)} where {shape} was expected, "
+                f"with {count} boxes and an image of (height, width) {size}; what removes an "
+                "instance must remove its box, mask, label and id"
+            )
+    if not boxes.isfinite().all():
+        raise InputError("transforms: a box comes back with a coordinate that is not finite")

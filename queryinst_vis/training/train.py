@@ -23,7 +23,7 @@ from queryinst_vis.checkpoints.transfer import initialise_from
 from queryinst_vis.checkpoints.weights import load_exactly, save_weights
 from queryinst_vis.config import Config, differences
 from queryinst_vis.data.loader import train_loader
-from queryinst_vis.data.v2_samples import Transforms
+from queryinst_vis.data.v2_transforms import Transforms
 from queryinst_vis.errors import InputError
 from queryinst_vis.inference.detector import check_inference
 from queryinst_vis.losses.criterion import Criterion
@@ -75,7 +75,7 @@ def train(
         pretrained_backbone: let timm fetch the backbone's ImageNet weights, once per machine.
         transforms: augmentation in the style of ``torchvision.transforms.v2``, after that of
             ``input.transforms``: any callable that takes and returns what
-            ``data.v2_samples.Sample`` describes. To resume exactly it must draw from the global
+            ``data.v2_transforms.Sample`` describes. To resume exactly it must draw from the global
             generators of torch, numpy or Python.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from queryinst_vis.data.convert.builder import boxes_and_areas
-from queryinst_vis.data.convert.index_maps import read_instance_map
+from queryinst_vis.data.convert.images import read_instance_map
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import encode_rle
 from queryinst_vis.utils.files import write_json_atomically

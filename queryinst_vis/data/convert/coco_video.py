@@ -9,7 +9,7 @@ import numpy as np
 
 from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.convert.builder import YouTubeVisBuilder, describe, write_both
-from queryinst_vis.data.convert.folders import write_jpeg
+from queryinst_vis.data.convert.images import write_jpeg
 from queryinst_vis.data.frames import apply_view, load_pixels
 from queryinst_vis.data.records import ImageRecord
 from queryinst_vis.data.transforms import fit_size

@@ -16,7 +16,7 @@ from queryinst_vis.data.convert.builder import (
     labelled_video_set,
     write_video_set,
 )
-from queryinst_vis.data.convert.folders import check_same_size, image_files, image_size, subfolders
+from queryinst_vis.data.convert.images import check_same_size, image_files, image_size, subfolders
 from queryinst_vis.data.convert.outlines import (
     Point,
     box_corners,

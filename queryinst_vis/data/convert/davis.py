@@ -6,8 +6,14 @@ import re
 from pathlib import Path
 
 from queryinst_vis.data.convert.builder import LabelledVideo, labelled_video_set, write_video_set
-from queryinst_vis.data.convert.folders import check_same_size, image_files, image_size, subfolders
-from queryinst_vis.data.convert.index_maps import masks_by_index, read_palette_indices
+from queryinst_vis.data.convert.images import (
+    check_same_size,
+    image_files,
+    image_size,
+    masks_by_index,
+    read_palette_indices,
+    subfolders,
+)
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.fields import require
 from queryinst_vis.masks import RLE

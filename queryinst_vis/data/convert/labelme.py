@@ -13,12 +13,7 @@ from queryinst_vis.data.convert.builder import (
     labelled_video_set,
     write_video_set,
 )
-from queryinst_vis.data.convert.folders import (
-    image_files,
-    image_size,
-    natural_key,
-    subfolders,
-)
+from queryinst_vis.data.convert.images import image_files, image_size, natural_key, subfolders
 from queryinst_vis.data.convert.outlines import (
     Point,
     box_corners,

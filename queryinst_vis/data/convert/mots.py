@@ -12,8 +12,14 @@ from queryinst_vis.data.convert.builder import (
     labelled_video_set,
     write_video_set,
 )
-from queryinst_vis.data.convert.folders import check_same_size, image_files, image_size, subfolders
-from queryinst_vis.data.convert.index_maps import masks_by_index, read_instance_map
+from queryinst_vis.data.convert.images import (
+    check_same_size,
+    image_files,
+    image_size,
+    masks_by_index,
+    read_instance_map,
+    subfolders,
+)
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.mots import (
     CLASS_NAMES,

@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from queryinst_vis.data.convert.index_maps import read_palette_indices
+from queryinst_vis.data.convert.images import read_palette_indices
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import RLE, encode_rle, to_rle
 from queryinst_vis.masks.rle import as_text

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from queryinst_vis.data.convert.folders import IMAGE_SUFFIXES
+from queryinst_vis.data.convert.images import IMAGE_SUFFIXES
 from queryinst_vis.data.convert.outlines import unite
 from queryinst_vis.data.convert.youtube_vis import read_repaired
 from queryinst_vis.errors import InputError

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from queryinst_vis.data.convert.builder import YouTubeVisBuilder, write_both
-from queryinst_vis.data.convert.folders import write_jpeg
+from queryinst_vis.data.convert.images import write_jpeg
 from queryinst_vis.data.synthetic.render import MIN_VISIBLE_PIXELS, render
 from queryinst_vis.data.synthetic.scene import Scene, draw_scene
 from queryinst_vis.data.synthetic.settings import SyntheticSettings
