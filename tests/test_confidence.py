@@ -16,7 +16,7 @@ from queryinst_vis.evaluation.average_precision import (
     UNDEFINED,
     Matches,
     match_detections,
-    precision_and_recall,
+    pool_detections,
 )
 from queryinst_vis.evaluation.confidence import (
     compare_results,
@@ -63,7 +63,8 @@ def random_videos(rng, number):
 def test_weights_of_one_give_the_plain_numbers_to_the_last_bit(seed, limit):
     rng = np.random.default_rng(seed)
     videos = [random_matches(rng) for _ in range(rng.integers(1, 6))]
-    precision, recall = precision_and_recall(videos, limit)
+    curve = pool_detections(videos, limit)
+    precision, recall = curve.precision, curve.recall
     weights = np.ones((2, len(videos)), dtype=int)
     weighted_precision, weighted_recall = weighted_precision_and_recall(videos, limit, weights)
     for sample in range(2):

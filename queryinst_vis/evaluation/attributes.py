@@ -17,7 +17,7 @@ from queryinst_vis.evaluation.average_precision import (
     match_detections,
     mean_defined,
     none_if_undefined,
-    precision_and_recall,
+    pool_detections,
 )
 from queryinst_vis.evaluation.overlaps import track_ious
 from queryinst_vis.formats.video_set import MaskTrack, VideoTracks
@@ -107,9 +107,9 @@ def _measure(track: MaskTrack, boxes: Boxes, others: Sequence[Boxes]) -> dict[st
 def track_boxes(track: MaskTrack) -> Boxes:
     """The boxes around a track's masks."""
     boxes = np.full((len(track.masks), 4), np.nan)
-    shown = np.flatnonzero(track.sizes)
-    if shown.size:
-        boxes[shown] = coco_mask.toBbox([track.masks[frame] for frame in shown])
+    shown = {frame: mask for frame, mask in track.shown().items() if track.sizes[frame]}
+    if shown:
+        boxes[list(shown)] = coco_mask.toBbox(list(shown.values()))
     return boxes
 
 
@@ -158,10 +158,10 @@ def break_down(
 
 
 def _bins(videos: Sequence[Mapping[int, MeasuredClass]], name: str) -> list[tuple[float, float]]:
-    values = [
+    of_classes = [
         entry.ground_truth[name][~entry.crowd] for video in videos for entry in video.values()
     ]
-    values = np.concatenate([np.zeros(0), *values])
+    values = np.concatenate([np.zeros(0), *of_classes])
     if not values.size:
         return []
     inner = np.unique(np.quantile(values, np.arange(1, BINS) / BINS, method="higher"))
@@ -204,9 +204,9 @@ def pooled_precision(
 ) -> np.ndarray:
     """``(T, 101, classes)`` precision of the matches by video and category id."""
     curves = [
-        precision_and_recall(
+        pool_detections(
             [video[category] for video in videos if category in video], MAX_DETECTIONS[-1]
-        )[0]
+        ).precision
         for category in categories
     ]
     return np.stack(curves, axis=-1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -18,11 +19,42 @@ MAX_DETECTIONS = (1, 10, 100)
 """Detections that count, per video and class; the last is also the cap before matching."""
 UNDEFINED = -1.0
 """Value of a metric for which there is no ground truth."""
-METRICS = (
-    *("AP", "AP50", "AP75", "APs", "APm", "APl"),
-    *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
-)
-"""The twelve numbers, in the order in which COCO's tools print them."""
+
+
+class Metric(NamedTuple):
+    """One of the twelve numbers: a mean over classes, thresholds and, of precision, recall points.
+
+    Attributes:
+        curve: "precision" or "recall".
+        area_range: name of the range of areas.
+        limit: which of ``MAX_DETECTIONS`` applies.
+        threshold: the only IoU; None for the mean over all.
+    """
+
+    curve: Literal["precision", "recall"]
+    area_range: str = "all"
+    limit: int = 2
+    threshold: float | None = None
+
+
+METRICS = {
+    "AP": Metric("precision"),
+    "AP50": Metric("precision", threshold=0.5),
+    "AP75": Metric("precision", threshold=0.75),
+    "APs": Metric("precision", "small"),
+    "APm": Metric("precision", "medium"),
+    "APl": Metric("precision", "large"),
+    "AR1": Metric("recall", limit=0),
+    "AR10": Metric("recall", limit=1),
+    "AR100": Metric("recall"),
+    "ARs": Metric("recall", "small"),
+    "ARm": Metric("recall", "medium"),
+    "ARl": Metric("recall", "large"),
+}
+"""By name, in the order in which COCO's tools print them."""
+
+REPORTED = tuple(dict.fromkeys((metric.area_range, metric.limit) for metric in METRICS.values()))
+"""Area ranges and limits that any of them needs."""
 
 
 @dataclass(frozen=True)
@@ -95,20 +127,12 @@ def match_detections(
         candidates = np.where(regular.any(axis=-1, keepdims=True), regular, fits)
         overlap = np.where(candidates, iou, -1.0)
         best = num_ground_truth - 1 - overlap[..., ::-1].argmax(axis=-1)
-        found = np.nonzero(candidates.any(axis=-1))
+        found: tuple[Any, ...] = np.nonzero(candidates.any(axis=-1))
         taken = best[found]
         matched[(*found, detection)] = True
         ignored[(*found, detection)] = ground_truth_ignored[(*found[:-1], taken)]
         free[(*found, taken)] = crowd[taken]
     return matched, ignored
-
-
-def precision_and_recall(
-    videos: list[Matches], max_detections: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """``precision`` and ``recall`` of ``pool_detections`` at the usual points."""
-    curve = pool_detections(videos, max_detections)
-    return curve.precision, curve.recall
 
 
 def pool_detections(

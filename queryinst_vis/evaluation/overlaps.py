@@ -52,9 +52,8 @@ def _masks_by_frame(tracks: Sequence[MaskTrack]) -> dict[int, dict[int, RLE]]:
     """The masks of each frame by the track's index."""
     shown: dict[int, dict[int, RLE]] = defaultdict(dict)
     for index, track in enumerate(tracks):
-        for frame, mask in enumerate(track.masks):
-            if mask:
-                shown[frame][index] = mask
+        for frame, mask in track.shown().items():
+            shown[frame][index] = mask
     return shown
 
 
@@ -79,7 +78,7 @@ def track_ious(
     possible = (shared > 0) & (shared >= (least - 1e-9) * (totals - shared))
     rows, columns = np.flatnonzero(possible.any(axis=1)), np.flatnonzero(possible.any(axis=0))
     for overlap in frame_overlaps(
-        [detections[d] for d in rows], [ground_truth[g] for g in columns]
+        [detections[d] for d in rows.tolist()], [ground_truth[g] for g in columns.tolist()]
     ):
         at = rows[overlap.rows][:, None], columns[overlap.columns]
         intersections[at] += overlap.intersections

@@ -17,10 +17,11 @@ from queryinst_vis.evaluation.average_precision import (
     MAX_DETECTIONS,
     METRICS,
     RECALL_POINTS,
+    REPORTED,
     UNDEFINED,
     Matches,
 )
-from queryinst_vis.evaluation.youtube_vis import AREA_RANGES, VideoMatches
+from queryinst_vis.evaluation.youtube_vis import VideoMatches
 from queryinst_vis.utils.progress import show_progress
 
 CHUNK = 1_000_000
@@ -49,36 +50,33 @@ def resampled_metrics(
     Returns:
         ``(S,)`` fractions by name of the metric, NaN where a resample has no ground truth.
     """
-    few, several, many = MAX_DETECTIONS
-    groups = [("all", few), ("all", several), *((name, many) for name in AREA_RANGES)]
-    found = {group: [] for group in groups}  # per class: (S, 2, T) precision and recall
+    found: dict[tuple[str, int], list[np.ndarray]] = {group: [] for group in REPORTED}
     for category in show_progress(list(categories), "Resampling videos, class by class"):
-        for area_range, limit in groups:
-            matches = [video.get((category, area_range)) for video in videos]
-            present = [v for v, entry in enumerate(matches) if entry is not None]
+        for area_range, limit in REPORTED:
+            matches = {
+                index: video[category, area_range]
+                for index, video in enumerate(videos)
+                if (category, area_range) in video
+            }
             precision, recall = weighted_precision_and_recall(
-                [matches[v] for v in present], limit, weights[:, present]
+                list(matches.values()), MAX_DETECTIONS[limit], weights[:, list(matches)]
             )
-            found[area_range, limit].append(np.stack([precision.mean(axis=2), recall], axis=1))
+            found[area_range, limit].append(np.stack([precision.mean(axis=2), recall]))
     means = {group: _mean_of_defined(np.stack(classes)) for group, classes in found.items()}
-    precision, recall = means["all", many][:, 0], {key: means[key][:, 1] for key in groups}
-    values = {
-        "AP": precision.mean(axis=1),
-        "AP50": precision[:, IOU_THRESHOLDS == 0.5][:, 0],
-        "AP75": precision[:, IOU_THRESHOLDS == 0.75][:, 0],
-        "AR1": recall["all", few].mean(axis=1),
-        "AR10": recall["all", several].mean(axis=1),
-        "AR100": recall["all", many].mean(axis=1),
-    }
-    for letter, area_range in (("s", "small"), ("m", "medium"), ("l", "large")):
-        values[f"AP{letter}"], values[f"AR{letter}"] = means[area_range, many].mean(axis=2).T
-    return {name: values[name] for name in METRICS}
+    values = {}
+    for name, metric in METRICS.items():
+        precision, recall = means[metric.area_range, metric.limit]  # (S, T) each
+        of_metric = precision if metric.curve == "precision" else recall
+        if metric.threshold is not None:
+            of_metric = of_metric[:, metric.threshold == IOU_THRESHOLDS]
+        values[name] = of_metric.mean(axis=1)
+    return values
 
 
 def weighted_precision_and_recall(
     videos: Sequence[Matches], max_detections: int, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``precision_and_recall`` of one class, with every video counted ``weights`` times.
+    """``pool_detections`` of one class, with every video counted ``weights`` times.
 
     With weights of 1 the numbers are the same to the last bit.
 

@@ -43,9 +43,9 @@ class TrackSimilarity:
     """One class in one video, as HOTA, IDF1 and CLEAR MOT look at it.
 
     Attributes:
-        truth_ids: ids of the ground truths, which are not crowd.
+        ground_truth_ids: ids of the ground truths, which are not crowd.
         detection_ids: ids of the detections.
-        truth_frames: ``(G,)`` number of frames that show each ground truth.
+        ground_truth_frames: ``(G,)`` number of frames that show each ground truth.
         detection_frames: ``(D,)`` number of frames in which each detection counts.
         frames: ascending; those that show a ground truth and a detection that counts.
     """
@@ -126,14 +126,14 @@ def _ignored(
     ignored = np.zeros_like(shown)
     compared = {frame.frame: frame for frame in frames}
     for index in range(shown.shape[1]):
-        regions = [track.masks[index] for track in crowd if track.sizes[index]]
+        regions = [mask for track in crowd if (mask := track.masks[index]) and track.sizes[index]]
         rows = np.flatnonzero(shown[:, index])
         if index in compared:
             rows = np.setdiff1d(rows, _matched(compared[index]))
         if regions and rows.size:
-            masks = [detections[row].masks[index] for row in rows]
+            masks = [mask for row in rows if (mask := detections[row].masks[index])]
             # pycocotools' IoU with a crowd is intersection / detection area
-            shares = coco_mask.iou(masks, [coco_mask.merge(regions)], [1])[:, 0]
+            shares = np.asarray(coco_mask.iou(masks, [coco_mask.merge(regions)], [1]))[:, 0]
             ignored[rows[shares > IGNORED_SHARE + EPSILON], index] = True
     return ignored
 

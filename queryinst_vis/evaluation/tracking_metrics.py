@@ -181,9 +181,9 @@ def _average(classes: list[dict[str, float | None]]) -> dict[str, float | None]:
 
 def _pool(name: str, values: list[float | None]) -> float | None:
     """A count's sum over classes, or the mean over those in which the metric is defined."""
-    if name in COUNTS:
-        return sum(values)
     defined = [value for value in values if value is not None]
+    if name in COUNTS:
+        return sum(defined)
     return float(np.mean(defined)) if defined else None
 
 

@@ -12,11 +12,13 @@ import numpy as np
 from queryinst_vis.evaluation.average_precision import (
     IOU_THRESHOLDS,
     MAX_DETECTIONS,
+    METRICS,
+    REPORTED,
     Matches,
     match_detections,
     mean_defined,
     none_if_undefined,
-    precision_and_recall,
+    pool_detections,
 )
 from queryinst_vis.evaluation.overlaps import track_ious
 from queryinst_vis.evaluation.workers import map_videos
@@ -149,43 +151,35 @@ def summarise(videos: Sequence[VideoMatches], categories: dict[int, str]) -> dic
         videos: their matches, in the order of the video ids.
         categories: class name by category id.
     """
-    few, several, many = MAX_DETECTIONS
-    precision, recall = {}, {}  # by (area range, detections): (thresholds, points, classes)
-    reported = [("all", few), ("all", several), *((name, many) for name in AREA_RANGES)]
-    for area_range, limit in reported:
+    curves: dict[tuple[str, int, str], np.ndarray] = {}  # (thresholds, points, classes)
+    for area_range, limit in REPORTED:
         keys = [(category, area_range) for category in categories]
-        curves = [
-            precision_and_recall([video[key] for video in videos if key in video], limit)
+        of_classes = [
+            pool_detections([video[key] for video in videos if key in video], MAX_DETECTIONS[limit])
             for key in keys
         ]
-        precision[area_range, limit] = np.stack([curve for curve, _ in curves], axis=-1)
-        recall[area_range, limit] = np.stack([final for _, final in curves], axis=-1)
-    curves = precision["all", many]
-    return {
-        "AP": mean_defined(curves),
-        "AP50": mean_defined(curves[IOU_THRESHOLDS == 0.5]),
-        "AP75": mean_defined(curves[IOU_THRESHOLDS == 0.75]),
-        "APs": mean_defined(precision["small", many]),
-        "APm": mean_defined(precision["medium", many]),
-        "APl": mean_defined(precision["large", many]),
-        "AR1": mean_defined(recall["all", few]),
-        "AR10": mean_defined(recall["all", several]),
-        "AR100": mean_defined(recall["all", many]),
-        "ARs": mean_defined(recall["small", many]),
-        "ARm": mean_defined(recall["medium", many]),
-        "ARl": mean_defined(recall["large", many]),
-        "per_class_AP": {
-            name: none_if_undefined(mean_defined(curves[..., k]))
-            for k, name in enumerate(categories.values())
-        },
+        for name in ("precision", "recall"):
+            of_class = [getattr(curve, name) for curve in of_classes]
+            curves[area_range, limit, name] = np.stack(of_class, axis=-1)
+    metrics: dict[str, Any] = {}
+    for name, metric in METRICS.items():
+        values = curves[metric.area_range, metric.limit, metric.curve]
+        if metric.threshold is not None:
+            values = values[metric.threshold == IOU_THRESHOLDS]
+        metrics[name] = mean_defined(values)
+    precision = curves["all", 2, "precision"]
+    metrics["per_class_AP"] = {
+        name: none_if_undefined(mean_defined(precision[..., k]))
+        for k, name in enumerate(categories.values())
     }
+    return metrics
 
 
 def _average_precision(video: VideoMatches, categories: dict[int, str]) -> float | None:
     """``AP`` of one video alone, as ``summarise`` would have it."""
     found = [video[category, "all"] for category in categories if (category, "all") in video]
     curves = [
-        precision_and_recall([matches], MAX_DETECTIONS[-1])[0]
+        pool_detections([matches], MAX_DETECTIONS[-1]).precision
         for matches in found
         if matches.num_ground_truth
     ]

@@ -18,8 +18,10 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.average_precision import (
     IOU_THRESHOLDS,
     MAX_DETECTIONS,
+    METRICS,
     RECALL_POINTS,
     Matches,
+    Metric,
     mean_defined,
     pool_detections,
 )
@@ -113,7 +115,7 @@ class YTVOSeval:
         params.maxDets = sorted(params.maxDets)
         criteria = _criteria(params)
         self.ious, self.eval, self._matches = {}, {}, {}
-        videos = self._chosen_videos()
+        videos = self._chosen_videos(self.cocoGt, self.cocoDt)
         for video in show_progress(videos, "Comparing tracks"):
             tracks = _of_classes(video.read(), params)
             for category, of_class in tracks.by_class().items():
@@ -124,8 +126,8 @@ class YTVOSeval:
                     self._matches.setdefault((category, name), []).append(matches)
         self._evaluated = copy.deepcopy(params)
 
-    def _chosen_videos(self) -> list[UnreadVideo]:
-        video_set = VideoSet(self.cocoGt.dataset, self.cocoDt.dataset.get("annotations", []))
+    def _chosen_videos(self, ground_truth: YTVOS, detections: YTVOS) -> list[UnreadVideo]:
+        video_set = VideoSet(ground_truth.dataset, detections.dataset.get("annotations", []))
         known = {video.id for video in video_set.videos}
         for name, ids, all_ids in (
             ("vidIds", self.params.vidIds, known),
@@ -184,29 +186,18 @@ class YTVOSeval:
             raise InputError("YTVOSeval: run accumulate() before summarize()")
         if len(self.params.maxDets) != 3:
             raise InputError("params.maxDets: summarize() needs three limits, such as [1, 10, 100]")
-        few, several, many = self.params.maxDets
-        self.stats = np.array(
-            [
-                self._mean("precision", many),
-                self._mean("precision", many, threshold=0.5),
-                self._mean("precision", many, threshold=0.75),
-                *(self._mean("precision", many, area) for area in ("small", "medium", "large")),
-                *(self._mean("recall", limit) for limit in (few, several, many)),
-                *(self._mean("recall", many, area) for area in ("small", "medium", "large")),
-            ]
-        )
+        self.stats = np.array([self._mean(metric) for metric in METRICS.values()])
 
-    def _mean(
-        self, which: str, limit: int, area: str = "all", threshold: float | None = None
-    ) -> float:
+    def _mean(self, metric: Metric) -> float:
         """Average one of ``eval``'s arrays, print it, and return it."""
         params = self.params
-        values = self.eval[which]
+        area, threshold, limit = metric.area_range, metric.threshold, params.maxDets[metric.limit]
+        values = self.eval[metric.curve]
         if threshold is not None:
             values = values[np.asarray(params.iouThrs) == threshold]
         areas = [a for a, name in enumerate(params.areaRngLbl) if name == area]
-        mean = mean_defined(values[..., areas, params.maxDets.index(limit)])
-        kind = "Precision  (AP)" if which == "precision" else "Recall     (AR)"
+        mean = mean_defined(values[..., areas, metric.limit])
+        kind = "Precision  (AP)" if metric.curve == "precision" else "Recall     (AR)"
         ious = (
             f"{params.iouThrs[0]:.2f}:{params.iouThrs[-1]:.2f}"
             if threshold is None

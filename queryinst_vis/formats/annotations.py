@@ -126,8 +126,8 @@ def without_empty(
     segmentations: list[Any], video: Video, place: Place, report: Report
 ) -> list[Any]:
     """The list with None for ``[]``, ``{}`` and ``""``; only images say so by ``[]``."""
-    if all(segmentations):
-        return segmentations
+    if sum(map(bool, segmentations)) + segmentations.count(None) == len(segmentations):
+        return segmentations  # as nearly all are
     masks = []
     for frame, mask in enumerate(segmentations):
         is_empty = not mask and isinstance(mask, list | dict | str)

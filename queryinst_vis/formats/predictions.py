@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,10 @@ def group_entries(
         keys: what an entry must have besides ids and score; None for ``KEYS``.
     """
     kind = annotation_set.kind
-    tables = {f"{kind}_id": annotation_set.videos, "category_id": annotation_set.categories}
+    tables: dict[str, Container[int]] = {
+        f"{kind}_id": annotation_set.videos,
+        "category_id": annotation_set.categories,
+    }
     grouped: Predictions = defaultdict(list)
     for entry in parse_entries(content, report, kind, keys):
         if check_ids(entry, tables, "in the data set", {"entry": entry["id"]}, report):

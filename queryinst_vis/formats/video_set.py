@@ -53,6 +53,10 @@ class MaskTrack:
     score: float = 1.0
     crowd: bool = False
 
+    def shown(self) -> dict[int, RLE]:
+        """Its masks by frame."""
+        return {frame: mask for frame, mask in enumerate(self.masks) if mask}
+
 
 @dataclass(frozen=True)
 class VideoTracks:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -165,7 +166,7 @@ def overlap_rate(boxes: np.ndarray) -> float:
     return float(cells[depth > 1].sum() / cells[depth > 0].sum())
 
 
-def summarise_set(videos: Sequence[VideoStatistics], kind: str) -> dict[str, object]:
+def summarise_set(videos: Sequence[VideoStatistics], kind: str) -> dict[str, Any]:
     """The numbers of ``measure_set`` pooled, as JSON.
 
     Args:
