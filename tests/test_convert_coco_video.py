@@ -164,6 +164,14 @@ def test_sets_that_cannot_be_converted_leave_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["coco"]
 
 
+def test_a_text_is_no_crowd_flag(tmp_path):
+    content = coco_content()
+    content["annotations"][0]["iscrowd"] = "0"
+    annotations, images = write_set(tmp_path / "coco", content)
+    complaint = refusal(convert_coco_video, annotations, images, tmp_path / "out")
+    assert "`iscrowd` must be 0 or 1, is '0'" in complaint
+
+
 def test_command_line_passes_every_option_on(tmp_path, capsys):
     annotations, images = write_set(tmp_path / "coco", coco_content())
     options = ["--frames", "3", "--size", "40x20", "--crop", "0.8", "0.9", "--seed", "5"]

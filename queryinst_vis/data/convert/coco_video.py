@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.convert.builder import YouTubeVisBuilder, describe, write_both
 from queryinst_vis.data.convert.images import write_jpeg
 from queryinst_vis.data.frames import apply_view, load_pixels
-from queryinst_vis.data.records import ImageRecord
+from queryinst_vis.data.records import ImageRecord, Instance, TrainingSet
 from queryinst_vis.data.transforms import fit_size
 from queryinst_vis.data.views import View
 from queryinst_vis.errors import InputError
@@ -65,7 +63,8 @@ def convert_coco_video(
     _check(frames, size, crop, seed)
     content = read_annotations(annotations)
     classes = list(parse_categories(content, refuse_faults(str(annotations))).values())
-    records, crowds = _read_images(content, annotations, images, classes)
+    source = TrainingSet(annotations, images, classes, "image", content)
+    records, crowds = _read_images(source, Path(images), str(annotations))
     builder = YouTubeVisBuilder(classes, f"{Path(annotations).name} as pseudo-videos, seed {seed}")
     with new_folder(dst) as folder:
         for number, record in enumerate(show_progress(records, "writing pseudo-videos")):
@@ -93,25 +92,29 @@ def _check(frames: int, size: tuple[int, int], crop: tuple[float, float], seed: 
 
 
 def _read_images(
-    content: dict[str, Any], annotations: str | Path, images: str | Path, classes: list[str]
+    source: TrainingSet, images: Path, where: str
 ) -> tuple[list[ImageRecord], set[int]]:
-    """All images with all instances, and the ids of those that are crowds."""
-    entries = content.get("annotations")
-    if not isinstance(entries, list):
-        raise InputError(f"{annotations}: holds no annotations to make videos of")
-    # The reader keeps crowds apart, as it is made for training; so none is a crowd for now.
-    plain = [entry | {"iscrowd": 0} if isinstance(entry, dict) else entry for entry in entries]
-    dataset = CocoDataset(annotations, images, classes, content | {"annotations": plain})
-    if not dataset.images:
-        raise InputError(f"{annotations}: holds no images")
-    for record in dataset.images:
-        for instance in record.instances:
-            if instance.segmentation is None:
+    """All images, with crowds among the instances, and the ids of the crowds."""
+    if not source.annotation_set.annotated:
+        raise InputError(f"{where}: holds no annotations to make videos of")
+    records: list[ImageRecord] = []
+    crowds: set[int] = set()
+    for image in source.annotation_set.videos.values():
+        record = ImageRecord(image.id, images / image.file_names[0], image.height, image.width)
+        records.append(record)
+        for annotation, label in source.annotations(image):
+            [mask] = annotation.segmentations
+            if mask is None:
                 raise InputError(
-                    f"{annotations}: annotation {instance.id}: has a box and no mask; frames of "
+                    f"{where}: annotation {annotation.id}: has a box and no mask; frames of "
                     "pseudo-videos need masks, so leave it out"
                 )
-    return dataset.images, {entry["id"] for entry in entries if entry.get("iscrowd")}
+            record.instances.append(Instance(annotation.id, label, None, mask))
+            if annotation.crowd:
+                crowds.add(annotation.id)
+    if not records:
+        raise InputError(f"{where}: holds no images")
+    return records, crowds
 
 
 def draw_camera_path(
