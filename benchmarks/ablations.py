@@ -19,8 +19,9 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
+from ablation_runs import ablation_parser, perform, run_folder, schedule, spread
 from rich.progress import Progress
 from scipy.stats import binomtest
 
@@ -28,7 +29,6 @@ from queryinst_vis.config import Config, load_config
 from queryinst_vis.data.synthetic import PRESETS, generate
 from queryinst_vis.tracking import RULES
 from queryinst_vis.training.evaluate import test_image, test_video
-from queryinst_vis.training.train import train
 from queryinst_vis.utils.files import read_json, write_json_atomically
 
 CONFIG = Path(__file__).with_suffix(".yaml")
@@ -83,8 +83,7 @@ class Run:
             [
                 *(f"model.mask.{switch}" for switch in self.variant.switches),
                 f"model.backbone.weights={self.backbone}",
-                f"train.max_steps={self.steps}",
-                f"train.lr_steps=[{self.steps * 3 // 4}]",
+                *schedule(self.steps),
                 f"seed={self.seed}",
             ],
         )
@@ -105,21 +104,16 @@ def main() -> None:
     ):
         done = len(runs) - len(open_runs)
         task = progress.add_task("runs", total=len(runs), completed=done)
-        for _ in pool.map(perform, open_runs):
+        for _ in pool.map(perform_logged, open_runs):
             progress.advance(task)
     print(report({run: read_json(run.scores, "scores") for run in runs}))
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ablation_parser(__doc__, "work/ablations")
     add = parser.add_argument
     add("--backbone", required=True, metavar="FILE", help="ImageNet weights (docs/weights.md)")
-    add("--work-dir", type=Path, default=Path("work/ablations"), metavar="DIR")
-    add("--steps", type=int, default=400, metavar="N", help="of every run (default: 400)")
-    add("--seeds", type=int, default=3, metavar="N", help="runs of every variant (default: 3)")
     add("--paired-seeds", type=int, default=5, metavar="N", help="of Table 5's ends (default: 5)")
     add("--jobs", type=int, default=2, metavar="N", help="runs at a time (default: 2)")
     return parser.parse_args()
@@ -132,7 +126,7 @@ def plan(arguments: argparse.Namespace) -> list[Run]:
         Run(
             variant,
             seed,
-            arguments.work_dir / f"steps{arguments.steps}" / variant.name / f"seed{seed}",
+            run_folder(arguments.work_dir, arguments.steps, variant.name, seed),
             arguments.steps,
             arguments.backbone,
         )
@@ -155,7 +149,7 @@ def prepare_data(folder: Path) -> None:
             write_json_atomically(folder / f"{name}_{kind}.json", content)
 
 
-def perform(run: Run) -> None:
+def perform_logged(run: Run) -> None:
     """Train and score one run, in a process of its own; what it says goes to ``run.log``."""
     run.folder.mkdir(parents=True, exist_ok=True)
     with (
@@ -163,10 +157,8 @@ def perform(run: Run) -> None:
         contextlib.redirect_stdout(log),
         contextlib.redirect_stderr(log),
     ):
-        config, weights = run.config(), run.folder / "final.safetensors"
-        if not weights.exists():
-            train(config, run.folder, resume=(run.folder / "config.yaml").exists())
-        write_json_atomically(run.scores, score(run, config, weights))
+        config = run.config()
+        perform(run.folder, config, lambda weights: score(run, config, weights))
 
 
 def score(run: Run, config: Config, weights: Path) -> dict[str, float]:
@@ -208,12 +200,6 @@ def report(scores: dict[Run, dict[str, float]]) -> str:
 def mask_aps(scores: dict[Run, dict[str, float]], variant: Variant) -> dict[int, float]:
     """Mask AP by seed."""
     return {run.seed: value["mask"] for run, value in scores.items() if run.variant == variant}
-
-
-def spread(values: list[float]) -> str:
-    """Mean and standard deviation in points of AP."""
-    deviation = stdev(values) if len(values) > 1 else 0.0
-    return f"{100 * mean(values):.1f} ± {100 * deviation:.1f}"
 
 
 def sign_test(scores: dict[Run, dict[str, float]]) -> str:

@@ -14,17 +14,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
 
+from ablation_runs import Scores, ablation_parser, perform, run_folder, schedule, spread
 from rich.console import Console
 from rich.table import Table
 
 from queryinst_vis.config import Config, DatasetConfig, load_config
 from queryinst_vis.training.evaluate import test_image
-from queryinst_vis.training.train import train
 from queryinst_vis.utils.allocator import keep_freed_memory
-from queryinst_vis.utils.files import read_json, write_json_atomically
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "people.yaml"
 IMAGES = {
@@ -64,39 +63,23 @@ def main() -> None:
     arguments = parse_arguments()
     keep_freed_memory()
     names = arguments.only or list(VARIANTS)
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    found: dict[str, list[Scores]] = {name: [] for name in names}
     for seed in range(arguments.seeds):  # an early stop leaves whole comparisons behind
         for name in names:
-            found[name].append(perform(arguments, name, seed))
+            folder = run_folder(arguments.work_dir, arguments.steps, name, seed)
+            config = VARIANTS[name](run_config(arguments, seed))
+            found[name].append(perform(folder, config, partial(score, config, folder)))
     report(found, arguments)
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ablation_parser(__doc__, "work/recipe_ablations")
     add = parser.add_argument
     add("--init", required=True, metavar="WEIGHTS", help="where every run starts: name or file")
-    add("--work-dir", type=Path, default=Path("work/recipe_ablations"), metavar="DIR")
-    add("--steps", type=int, default=400, metavar="N", help="of every run (default: 400)")
-    add("--seeds", type=int, default=3, metavar="N", help="runs of every variant (default: 3)")
     add("--only", nargs="+", choices=VARIANTS, metavar="VARIANT", help=", ".join(VARIANTS))
     add("--size", default="400x224", metavar="WxH", help="network input (default: 400x224)")
     return parser.parse_args()
-
-
-def perform(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, float]:
-    """Train and score one run; returns ``{"SET METRIC": value}``."""
-    folder = arguments.work_dir / f"steps{arguments.steps}" / name.replace(" ", "_") / f"seed{seed}"
-    scores = folder / "scores.json"
-    if not scores.exists():
-        config = VARIANTS[name](run_config(arguments, seed))
-        weights = folder / "final.safetensors"
-        if not weights.exists():
-            train(config, folder, resume=(folder / "config.yaml").exists(), devices=1)
-        write_json_atomically(scores, score(config, weights, folder))
-    return read_json(scores, "scores")
 
 
 def run_config(arguments: argparse.Namespace, seed: int) -> Config:
@@ -115,17 +98,16 @@ def run_config(arguments: argparse.Namespace, seed: int) -> Config:
             "inference.nms_threshold=null",
             "model.backbone.weights=null",
             f"train.init_weights={arguments.init}",
-            f"train.max_steps={arguments.steps}",
             "train.lr=2e-4",
-            f"train.lr_steps=[{arguments.steps * 3 // 4}]",
+            *schedule(arguments.steps),
             "train.warmup_steps=50",
             "train.average_decay=0.99",
         ],
     )
 
 
-def score(config: Config, weights: Path, folder: Path) -> dict[str, float]:
-    """COCO metrics on the held-out images."""
+def score(config: Config, folder: Path, weights: Path) -> Scores:
+    """COCO metrics on the held-out images, as ``{"SET METRIC": value}``."""
     found = {}
     for name, (file, images) in IMAGES.items():
         data = Path(config.data.train.images).parents[1]
@@ -136,18 +118,13 @@ def score(config: Config, weights: Path, folder: Path) -> dict[str, float]:
     return found
 
 
-def report(found: dict[str, list[dict[str, float]]], arguments: argparse.Namespace) -> None:
+def report(found: dict[str, list[Scores]], arguments: argparse.Namespace) -> None:
     """Print mean and standard deviation of every metric, in percent."""
     title = f"{arguments.steps} steps from {arguments.init}, {arguments.seeds} seeds"
     columns = [f"{name} {kind} {key}" for name in IMAGES for kind, key in METRICS]
     table = Table("", *columns, title=title)
     for name, runs in found.items():
-        cells = []
-        for column in columns:
-            values = [100 * run[column] for run in runs]
-            spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
-            cells.append(f"{mean(values):.1f}{spread}")
-        table.add_row(name, *cells)
+        table.add_row(name, *(spread([run[column] for run in runs]) for column in columns))
     Console(width=140).print(table)
 
 

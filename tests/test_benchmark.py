@@ -14,8 +14,7 @@ import yaml
 from queryinst_vis import cli
 from queryinst_vis.benchmark import machine, report
 from queryinst_vis.benchmark.flops import count_flops
-from queryinst_vis.benchmark.inputs import endless_batches, weights_hash
-from queryinst_vis.benchmark.random_weights import save_random_weights
+from queryinst_vis.benchmark.inputs import endless_batches, save_random_weights, weights_hash
 from queryinst_vis.benchmark.timing import run_timed, spread_of
 from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.checkpoints.weights import save_weights
@@ -29,7 +28,7 @@ from tests.clips import index_of, write_video
 from tests.tiny import HEIGHT, WIDTH, tiny_config
 
 CPU = torch.device("cpu")
-STRETCHES = ["backbone_fpn", "model", "model_postprocess", "end_to_end"]
+STAGES = ["backbone_fpn", "model", "model_postprocess", "end_to_end"]
 
 
 def write_config(folder, track=True):
@@ -79,9 +78,9 @@ def test_it_tells_how_it_was_measured(result):
     assert all(len(result["fingerprints"][key]) == 12 for key in ("config", "weights"))
 
 
-def test_every_stretch_has_its_times_and_their_spread(result):
+def test_every_stage_has_its_times_and_their_spread(result):
     rows = result["rows"]
-    assert list(rows) == STRETCHES
+    assert list(rows) == STAGES
     assert [len(row["seconds_per_frame"]) for row in rows.values()] == [3, 3, 3, 3]
     for row in rows.values():
         assert row["median_ms"] == pytest.approx(1000 * np.median(row["seconds_per_frame"]))

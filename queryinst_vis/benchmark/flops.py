@@ -1,4 +1,4 @@
-"""Floating-point operations of a call, a multiplication and an addition counting as two."""
+"""Floating-point operations of a call; a multiplication and an addition count as two."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @torch.no_grad()
 def count_flops(call: Callable[[], object]) -> int:
-    """What torch's flop counter finds in one call: matrix products, convolutions, attention.
+    """Operations of the matrix products, convolutions and attentions in one call.
 
-    Everything else (RoIAlign, norms, activations, interpolation) counts as nothing, so that
-    shares of a peak are rather too low than too high. The model's parameters must not require
-    gradients, or the counter stumbles. What is compiled runs as it was written, for the counter
-    cannot look into it.
+    RoIAlign, norms, activations and interpolation are not counted, so shares of a peak come out
+    too low rather than too high. No parameter may require gradients: torch's counter fails on
+    them. Compiled modules run uncompiled, because the counter cannot see into them.
     """
     counter = FlopCounterMode(display=False, custom_mapping=_fused_operators())
     with torch.compiler.set_stance("force_eager"), counter:
@@ -26,8 +25,8 @@ def count_flops(call: Callable[[], object]) -> int:
 
 
 def _fused_operators() -> dict[Any, Callable[..., int]]:
-    """Operators of which the counter does not know: on packed weights, and whole attentions."""
-    formulas = {
+    """Operators that torch's counter does not know: on packed weights, and whole attentions."""
+    formulas: dict[tuple[Any, str], Callable[..., int]] = {
         (torch.ops.mkldnn, "_linear_pointwise"): _linear_flops,
         (torch.ops.mkldnn, "_convolution_pointwise"): _convolution_flops,
         (torch.ops.aten, "_native_multi_head_attention"): _attention_flops,
@@ -35,7 +34,7 @@ def _fused_operators() -> dict[Any, Callable[..., int]]:
     return {
         getattr(room, name): formula
         for (room, name), formula in formulas.items()
-        if hasattr(room, name)  # not every build of PyTorch has all of them
+        if hasattr(room, name)  # some builds of PyTorch lack them
     }
 
 

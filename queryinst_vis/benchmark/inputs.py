@@ -1,4 +1,4 @@
-"""What a benchmark runs on: weights and a video, given or made, and how to tell them again."""
+"""The inputs of a benchmark: weights and a video, given or generated, and their fingerprints."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ from itertools import chain, islice, repeat
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from queryinst_vis.benchmark.random_weights import save_random_weights
 from queryinst_vis.checkpoints.catalogue import find_weights
-from queryinst_vis.checkpoints.weights import load_weights
-from queryinst_vis.config import Config, config_to_dict
+from queryinst_vis.checkpoints.weights import load_weights, save_weights
+from queryinst_vis.config import Config, config_to_dict, load_config
 from queryinst_vis.data.synthetic import PRESETS, generate
+from queryinst_vis.models.build import build_model
 from queryinst_vis.video.reader import VideoReader
 from queryinst_vis.video.writer import VideoWriter
+
+_SMALLEST_BOX = 1 / 16  # of the frame's sides
+_DELTA_SCALE = 0.1
+_MASK_BIAS = 100.0  # above the logits of random features
 
 
 def obtain_weights(model: str | Path, overrides: list[str], seed: int, folder: Path) -> Path:
@@ -30,6 +36,45 @@ def obtain_weights(model: str | Path, overrides: list[str], seed: int, folder: P
     path = folder / "random.safetensors"
     save_random_weights(path, model, overrides, seed)
     return path
+
+
+def save_random_weights(
+    path: Path, config_path: str | Path, overrides: list[str], seed: int
+) -> None:
+    """Write random weights of a config's model that cost as much time as trained ones.
+
+    Time depends on the boxes. Those of a fresh model all cover the whole image, and six random
+    refinements move them far outside. So the learned boxes are drawn at random, with sides from a
+    16th of the frame's to all of it, which uses every level of the pyramid, and the weights of
+    each stage's ``box_predictor`` are multiplied by 0.1, so that the boxes stay near the image.
+    Drawing and encoding depend on the length of outlines, which random masks have far too much
+    of: these masks are biased to fill their boxes.
+
+    Args:
+        path: the weights file to write.
+        config_path: YAML file.
+        overrides: dotlist changes of it.
+        seed: the same seed gives the same weights.
+
+    Raises:
+        InputError: the config cannot be used.
+    """
+    config = load_config(config_path, overrides)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build_model(config).strip_training_heads()
+        with torch.no_grad():
+            model.proposals.copy_(_draw_boxes(len(model.proposals)))
+            for stage in model.stages:
+                stage.box_predictor.weight.mul_(_DELTA_SCALE)
+            model.mask_heads[-1].predictor.get_parameter("bias").fill_(_MASK_BIAS)
+    save_weights(path, model, config)
+
+
+def _draw_boxes(count: int) -> Tensor:
+    """``(N, 4)`` random boxes inside the frame, (cx, cy, w, h) as fractions of it."""
+    sides = _SMALLEST_BOX ** torch.rand(count, 2)
+    return torch.cat([sides / 2 + torch.rand(count, 2) * (1 - sides), sides], dim=1)
 
 
 def render_clip(size: tuple[int, int], frames: int, seed: int, folder: Path) -> Path:
@@ -50,23 +95,23 @@ def _write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
 
 
 def endless_batches(reader: VideoReader, batch: int) -> Iterator[list[np.ndarray]]:
-    """The video's frames again and again, ``batch`` at a time and never less."""
+    """The video's frames, repeated without end, ``batch`` at a time."""
     frames = chain.from_iterable(repeat(reader))
     while True:
         yield list(islice(frames, batch))
 
 
 def config_hash(config: Config) -> str:
-    """Twelve hexadecimal digits (of a SHA-256) for the sections that inference reads."""
+    """The first twelve hexadecimal digits of a SHA-256 of the sections that inference reads."""
     values = config_to_dict(config)
     read = {key: values[key] for key in ("model", "input", "inference", "tracking")}
     return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def weights_hash(path: Path) -> str:
-    """Twelve hexadecimal digits (of a SHA-256) for the tensors of a weights file, by name.
+    """The first twelve hexadecimal digits of a SHA-256 of a weights file's tensors, by name.
 
-    The same tensors may be written as several files: safetensors does not order its metadata.
+    Files with the same tensors may differ: safetensors does not order its metadata.
     """
     _, weights = load_weights(path)
     digest = hashlib.sha256()

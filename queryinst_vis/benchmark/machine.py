@@ -130,7 +130,7 @@ def measure_peak(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
 
 
 def _best_seconds(call: Callable[[], object], device: torch.device) -> float:
-    times = []
+    times: list[float] = []
     end = time.perf_counter() + _PEAK_SECONDS
     while len(times) < _PEAK_CALLS or time.perf_counter() < end:
         seconds, _ = run_timed(call, device)

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
-STRETCHES = {
+STAGES = {
     "backbone_fpn": "backbone + FPN",
     "model": "model",
     "model_postprocess": "frames to RLEs",
@@ -59,7 +59,7 @@ def _table(result: dict[str, Any]) -> Table:
         if "of_peak" in row:
             cells += [_digits(row["gflop_per_frame"]), _digits(row["gflop_per_s"])]
             cells.append(f"{100 * row['of_peak']:.0f} %")
-        table.add_row(STRETCHES[key], *cells)
+        table.add_row(STAGES[key], *cells)
     return table
 
 

@@ -1,4 +1,4 @@
-"""The benchmark: every stretch of the way timed apart, in one run, beside the machine's peak."""
+"""The benchmark: every stage timed separately in one run, compared with the machine's peak."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from queryinst_vis.benchmark.machine import (
     measure_peak,
     reservations,
 )
-from queryinst_vis.benchmark.subject import Subject
+from queryinst_vis.benchmark.model import BenchmarkModel
 from queryinst_vis.benchmark.timing import run_timed, spread_of
 from queryinst_vis.utils.progress import show_progress
 from queryinst_vis.video.reader import VideoReader
 
-_PARTS = 3  # the timed loop pauses so often for a run from end to end
+_PARTS = 3  # of the timed loop, with a run from end to end after each
 _WARM_UP_FRAMES = 2
 
 
@@ -43,9 +43,9 @@ class Settings:
 
     Attributes:
         size: width and height of the clip that is rendered, in pixels.
-        frames: at least that many are timed in each stretch.
-        batch: frames that the network sees at a time.
-        threads: of PyTorch; None: as many as it takes by itself.
+        frames: number of frames to time in each stage, at least.
+        batch: frames per batch.
+        threads: of PyTorch; None: PyTorch's default.
         device: ``"auto"`` takes the accelerator where there is one.
         video: a file to read instead of a rendered clip; repeated where it is too short.
         seed: of the clip, and of the weights where there are none.
@@ -65,11 +65,11 @@ def benchmark(
 ) -> dict[str, Any]:
     """Time a model from network input to written video.
 
-    Backbone and FPN, the model alone, and the model with pre- and post-processing run in turn,
-    frame after frame, and between them the whole video from end to end, so that whatever else
-    the machine does hits all of them alike. All this comes after a warm-up, and between two
-    measurements of the machine's peak, of which the better ones count. From end to end there is
-    work that comes once a video, such as the timeline: the more frames, the less it weighs.
+    Backbone and FPN, the model alone, and the model with pre- and post-processing take turns,
+    frame by frame, with runs from end to end in between, so that other load on the machine
+    affects all of them alike. A warm-up comes first. The machine's peak is measured before and
+    after, and the higher value counts. End to end includes work that is done once per video, such
+    as the timeline, so more frames lower the time per frame.
 
     Args:
         model: a config YAML, for random weights; a name or a file of weights.
@@ -77,7 +77,7 @@ def benchmark(
         overrides: dotlist changes of the config.
 
     Returns:
-        What ``--json`` writes: the run's circumstances, ``rows`` by stretch with every time
+        What ``--json`` writes: the run's circumstances, ``rows`` by stage with every time
         (in seconds a frame), ``end_to_end_over_model``, and ``peak``.
 
     Raises:
@@ -90,17 +90,17 @@ def benchmark(
     with tempfile.TemporaryDirectory() as name, _threads(settings.threads):
         folder = Path(name)
         weights = obtain_weights(model, overrides, settings.seed, folder)
-        subject = Subject(weights, settings.device, overrides)
-        machine = describe_machine(subject.device, subject.dtype, load)
+        measured = BenchmarkModel(weights, settings.device, overrides)
+        machine = describe_machine(measured.device, measured.dtype, load)
         video = settings.video or render_clip(settings.size, frames, settings.seed, folder)
         reader = VideoReader(video, max_frames=frames)
         first = next(endless_batches(reader, settings.batch))
-        flops = _warm_up(subject, reader, first, folder)
-        before = measure_peak(subject.device, subject.dtype)
-        times, instances = _measure(subject, reader, batches, settings.batch, folder)
-        after = measure_peak(subject.device, subject.dtype)
-        images, _ = subject.prepare(first)
-        fingerprints = {"config": config_hash(subject.config), "weights": weights_hash(weights)}
+        flops = _warm_up(measured, reader, first, folder)
+        before = measure_peak(measured.device, measured.dtype)
+        times, instances = _measure(measured, reader, batches, settings.batch, folder)
+        after = measure_peak(measured.device, measured.dtype)
+        images, _ = measured.prepare(first)
+        fingerprints = {"config": config_hash(measured.config), "weights": weights_hash(weights)}
     peak = {name: {"before": before[name], "after": after[name]} for name in before}
     limit = max(*before.values(), *after.values())
     rows = {name: _row(times[name], flops.get(name), limit) for name in times}
@@ -131,7 +131,7 @@ def benchmark(
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    """PyTorch with that many threads; afterwards as many as before."""
+    """Set the number of PyTorch's threads for a while."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:
@@ -140,52 +140,54 @@ def _threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _stretches(subject: Subject, frames: list[np.ndarray]) -> dict[str, Callable[[], Any]]:
+def _stages(measured: BenchmarkModel, frames: list[np.ndarray]) -> dict[str, Callable[[], Any]]:
     """What is timed on a batch of frames, by name."""
-    images, image_sizes = subject.prepare(frames)
+    images, image_sizes = measured.prepare(frames)
     return {
-        "backbone_fpn": lambda: subject.extract_features(images),
-        "model": lambda: subject.detect(images, image_sizes),
-        "model_postprocess": lambda: subject.segment(frames),
+        "backbone_fpn": lambda: measured.extract_features(images),
+        "model": lambda: measured.detect(images, image_sizes),
+        "model_postprocess": lambda: measured.segment(frames),
     }
 
 
 def _warm_up(
-    subject: Subject, reader: VideoReader, frames: list[np.ndarray], folder: Path
+    measured: BenchmarkModel, reader: VideoReader, frames: list[np.ndarray], folder: Path
 ) -> dict[str, float]:
     """Run everything once.
 
     Returns:
-        Floating-point operations a frame of the stretches that are the network's alone.
+        Floating-point operations a frame of the stages that are the network's alone.
     """
-    stretches = _stretches(subject, frames)
-    for call in stretches.values():
+    stages = _stages(measured, frames)
+    for call in stages.values():
         call()
-    subject.track(VideoReader(reader.path, max_frames=_WARM_UP_FRAMES), folder / "out", len(frames))
-    return {name: count_flops(stretches[name]) / len(frames) for name in ("backbone_fpn", "model")}
+    measured.track(
+        VideoReader(reader.path, max_frames=_WARM_UP_FRAMES), folder / "out", len(frames)
+    )
+    return {name: count_flops(stages[name]) / len(frames) for name in ("backbone_fpn", "model")}
 
 
 def _measure(
-    subject: Subject, reader: VideoReader, batches: int, batch: int, folder: Path
+    measured: BenchmarkModel, reader: VideoReader, batches: int, batch: int, folder: Path
 ) -> tuple[dict[str, list[float]], float]:
-    """Seconds a frame of every stretch by name, and how many instances a frame had."""
+    """Seconds a frame of every stage by name, and how many instances a frame had."""
     times: dict[str, list[float]] = {}
     instances: list[int] = []
     waiting = endless_batches(reader, batch)
     for part in range(_PARTS):
         share = batches * (part + 1) // _PARTS - batches * part // _PARTS
         for frames in show_progress(islice(waiting, share), "Timing the model", total=share):
-            for name, call in _stretches(subject, frames).items():
-                seconds, found = run_timed(call, subject.device)
+            for name, call in _stages(measured, frames).items():
+                seconds, found = run_timed(call, measured.device)
                 times.setdefault(name, []).append(seconds / batch)
-            instances += [len(rles) for rles in found]  # of the last stretch
-        summary = subject.track(reader, folder / "out", batch)
+            instances += [len(rles) for rles in found]  # of the last stage
+        summary = measured.track(reader, folder / "out", batch)
         times.setdefault("end_to_end", []).append(summary.seconds / summary.frames)
     return times, fmean(instances)
 
 
 def _row(seconds: list[float], flops: float | None, limit: float) -> dict[str, Any]:
-    """What is told of a stretch; ``limit`` is the machine's peak in GFLOP/s."""
+    """What is told of a stage; ``limit`` is the machine's peak in GFLOP/s."""
     row: dict[str, Any] = {"seconds_per_frame": seconds, **spread_of(seconds)}
     row["frames_per_s"] = 1000 / row["median_ms"]
     if flops is not None:

@@ -29,12 +29,12 @@ class Criterion:
     """Losses of all stages, supervised in parallel with weight 1 each (paper 3.3).
 
     Args:
-        weights: the weights of the four losses, and which unmatched queries are no negatives. The
-            matching costs stay the published ones.
-        parallel_masks: supervise every stage's masks; else those of the last only (Table 5).
+        weights: of the four losses, and ``ignore_overlap``, from which on unmatched queries in
+            ignore regions are no negatives. The matching costs are always the published ones.
+        parallel_masks: supervise the masks of every stage, not only of the last (Table 5).
 
     Raises:
-        InputError: ``ignore_overlap`` is not a share.
+        InputError: ``ignore_overlap`` is not above 0 and at most 1.
     """
 
     def __init__(self, weights: LossConfig, parallel_masks: bool = True) -> None:
@@ -55,34 +55,30 @@ class Criterion:
         Args:
             stages: the model's S stages for B images.
             targets: B ground truths.
-            predict_masks: runs a stage's mask head on the matched queries.
+            predict_masks: runs the mask head of a stage on the matched queries.
 
         Returns:
             Weighted losses ``s{stage}.{cls,l1,giou,dice}`` and the matches ``[stage][image]``.
         """
         matches = self.match(stages, targets)
         masked = _with_masks(matches, targets)
-        ignored = self._ignored(stages, matches, targets)
+        overlap = self.weights.ignore_overlap
+        ignored = None
+        if overlap is not None:
+            ignored = ignored_queries(stages, matches, targets, overlap)
         positives, *masks = _mean_over_processes(
             stages[0].boxes,
             [sum(len(m.queries) for m in stage) for stage in (matches[0], *masked)],
         )
         losses: dict[str, Tensor] = {}
         for index, stage in enumerate(stages):
-            parts = _box_losses(stage, matches[index], targets, ignored and ignored[index])
-            for name, loss in parts.items():
+            no_class = None if ignored is None else ignored[index]
+            for name, loss in _box_losses(stage, matches[index], targets, no_class).items():
                 losses[f"s{index}.{name}"] = getattr(self.weights, name) * loss / positives
             if self.parallel_masks or index == len(stages) - 1:
                 dice = _mask_loss(index, stage, masked[index], targets, predict_masks)
                 losses[f"s{index}.dice"] = self.weights.dice * dice / masks[index]
         return losses, matches
-
-    def _ignored(
-        self, stages: list[StageOutput], matches: list[list[Match]], targets: list[Target]
-    ) -> list[Tensor] | None:
-        """Queries of each stage that are no negatives, as of ``ignored_queries``."""
-        overlap = self.weights.ignore_overlap
-        return None if overlap is None else ignored_queries(stages, matches, targets, overlap)
 
     def match(self, stages: list[StageOutput], targets: list[Target]) -> list[list[Match]]:
         """Hungarian matches ``[stage][image]``, on detached predictions."""
@@ -109,15 +105,15 @@ def _with_masks(matches: list[list[Match]], targets: list[Target]) -> list[list[
 def _box_losses(
     stage: StageOutput, matches: list[Match], targets: list[Target], ignored: Tensor | None
 ) -> dict[str, Tensor]:
-    """Summed, unweighted class and box losses of one stage; ``ignored`` (B, N) have no class."""
+    """Summed, unweighted class and box losses of one stage; ``ignored`` have no class loss."""
     pairs = list(zip(matches, targets, strict=True))
     boxes = torch.cat([stage.boxes[i][match.queries] for i, match in enumerate(matches)])
-    truth = torch.cat([target.boxes[match.instances] for match, target in pairs])
+    ground_truth = torch.cat([target.boxes[match.instances] for match, target in pairs])
     scale = torch.cat([_image_scale(target, len(match.queries)) for match, target in pairs])
     return {
         "cls": _class_loss(stage.class_logits, matches, targets, ignored),
-        "l1": l1_loss(boxes / scale, truth / scale, reduction="sum"),
-        "giou": generalized_box_iou_loss(boxes, truth, reduction="sum"),
+        "l1": l1_loss(boxes / scale, ground_truth / scale, reduction="sum"),
+        "giou": generalized_box_iou_loss(boxes, ground_truth, reduction="sum"),
     }
 
 
@@ -144,13 +140,13 @@ def _mask_loss(
         return stage.mask_q_star.sum() * 0
     logits = predict_masks(index, [match.queries for match in matches])
     own = logits[torch.arange(len(labels), device=labels.device), labels].float()
-    truth = torch.cat(
+    ground_truth = torch.cat(
         [
             mask_targets(target.masks[match.instances], boxes[match.queries], own.shape[-1])
             for match, target, boxes in zip(matches, targets, stage.boxes.detach(), strict=True)
         ]
     )
-    return dice_loss(own, truth)
+    return dice_loss(own, ground_truth)
 
 
 def mask_targets(masks: Tensor, boxes: Tensor, size: int) -> Tensor:
@@ -174,12 +170,12 @@ def mask_targets(masks: Tensor, boxes: Tensor, size: int) -> Tensor:
     return (pooled[:, 0] >= 0.5).float()
 
 
-def dice_loss(logits: Tensor, truth: Tensor, eps: float = 1e-5) -> Tensor:
+def dice_loss(logits: Tensor, ground_truth: Tensor, eps: float = 1e-5) -> Tensor:
     """Dice loss summed over ``(P, h, w)`` masks, with squared terms below (V-Net's form)."""
     probabilities = logits.sigmoid().flatten(1)
-    truth = truth.flatten(1)
-    overlap = (probabilities * truth).sum(dim=1)
-    total = probabilities.square().sum(dim=1) + truth.square().sum(dim=1) + 2 * eps
+    ground_truth = ground_truth.flatten(1)
+    overlap = (probabilities * ground_truth).sum(dim=1)
+    total = probabilities.square().sum(dim=1) + ground_truth.square().sum(dim=1) + 2 * eps
     return (1 - 2 * overlap / total).sum()
 
 

@@ -1,4 +1,4 @@
-"""Queries inside regions of which nothing is known, such as crowds: they are no negatives."""
+"""Queries inside ignore regions, such as crowds, which are no negatives."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def covered_share(region: Tensor, boxes: Tensor) -> Tensor:
     height, width = region.shape
     table = torch.zeros((height + 1, width + 1), dtype=torch.float64, device=region.device)
     table[1:, 1:] = region.double().cumsum(0).cumsum(1)
-    # a diverged model is reported by the training loop
+    # NaN: the training loop reports a diverged model
     x0, y0, x1, y1 = torch.nan_to_num(boxes.double()).unbind(-1)
     x0, x1 = (x.clamp(0, width) for x in (x0, x1))
     y0, y1 = (y.clamp(0, height) for y in (y0, y1))

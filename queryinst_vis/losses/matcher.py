@@ -17,7 +17,7 @@ FOCAL_GAMMA = 2.0
 
 @dataclass
 class Match:
-    """Pairs of one image: ``queries[i]`` is responsible for instance ``instances[i]``.
+    """Matched pairs of one image: query ``queries[i]`` and ground truth ``instances[i]``.
 
     Both ``(P,)`` int64; queries ascend.
     """
@@ -52,11 +52,10 @@ class HungarianMatcher:
         """
         cost = self._cost(class_logits.float(), boxes.float(), target)
         # a diverged model is reported by the training loop, not by the assignment
-        cost = torch.nan_to_num(cost, nan=1e6, posinf=1e6, neginf=-1e6).cpu().numpy()
-        device = boxes.device
+        cost = torch.nan_to_num(cost, nan=1e6, posinf=1e6, neginf=-1e6)
         return [
-            Match(*(torch.as_tensor(side, device=device) for side in linear_sum_assignment(stage)))
-            for stage in cost
+            Match(*(torch.as_tensor(side, device=boxes.device) for side in pairs))
+            for pairs in map(linear_sum_assignment, cost.numpy(force=True))
         ]
 
     def _cost(self, class_logits: Tensor, boxes: Tensor, target: Target) -> Tensor:

@@ -1,9 +1,11 @@
-"""A running average of the weights during training: what is scored, kept and published."""
+"""A moving average of the weights during training: what is scored, kept and published."""
 
 from __future__ import annotations
 
+import copy
+
+import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from queryinst_vis.models.queryinst import QueryInst
 
@@ -11,14 +13,17 @@ from queryinst_vis.models.queryinst import QueryInst
 class WeightAverage:
     """Exponential moving average of a model's weights.
 
-    Young averages forget faster: after n updates at least as fast as a decay of
-    ``(1 + n) / (10 + n)``, so that a short training's average is not that of its start.
+    Young averages forget faster: after n updates the decay is at most ``(1 + n) / (10 + n)``, so
+    that the average of a short training does not dwell on its start.
 
     Args:
-        model: being trained, already on its device; buffers are its newest, not averaged.
+        model: being trained, already on its device.
         decay: of an old average, 0 < decay < 1.
         updates: of the model so far, for a run that is resumed.
         state: the average then; None to begin from the model as it is.
+
+    Attributes:
+        model: holds the averages; its buffers are the newest, not averaged.
     """
 
     def __init__(
@@ -28,20 +33,18 @@ class WeightAverage:
         updates: int = 0,
         state: dict[str, Tensor] | None = None,
     ) -> None:
-        def average(old: Tensor, new: Tensor, updates: Tensor) -> Tensor:
-            n = int(updates)
-            return old.lerp(new, 1 - min(decay, (1 + n) / (10 + n)))
-
-        self._average = AveragedModel(model, avg_fn=average)
-        self._average.n_averaged.fill_(updates)
+        self.model = copy.deepcopy(model)
+        self._decay, self._updates = decay, updates
         if state is not None:
             self.model.load_state_dict(state)
 
-    @property
-    def model(self) -> QueryInst:
-        """The model that holds the averages."""
-        return self._average.module
-
+    @torch.no_grad()
     def update(self, model: QueryInst) -> None:
         """Take in the weights after one more step."""
-        self._average.update_parameters(model)
+        n = self._updates
+        share = 1 - min(self._decay, (1 + n) / (10 + n)) if n else 1.0
+        for average, value in zip(self.model.parameters(), model.parameters(), strict=True):
+            average.lerp_(value, share)
+        for buffer, newest in zip(self.model.buffers(), model.buffers(), strict=True):
+            buffer.copy_(newest)
+        self._updates += 1

@@ -8,6 +8,7 @@ from typing import Literal, TypeGuard, TypeVar, get_args
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from torch import Tensor
 
 from queryinst_vis.errors import InputError
 
@@ -72,6 +73,14 @@ def _processes_per_node(devices: str | int) -> int:
         return int(devices)
     except ValueError as error:
         raise InputError(f"devices '{devices}': expected a number or 'auto'") from error
+
+
+def reduce(fabric: Fabric, values: Tensor, operation: Literal["mean", "sum"]) -> Tensor:
+    """Mean or sum of the values over all processes, in every process."""
+    reduced = fabric.all_reduce(values, reduce_op=operation)
+    if not isinstance(reduced, Tensor):
+        raise TypeError(f"expected a tensor, got {type(reduced).__name__}")
+    return reduced
 
 
 def gather(fabric: Fabric, items: list[T]) -> list[T]:

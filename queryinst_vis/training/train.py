@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -33,8 +34,8 @@ from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.structures import Batch
 from queryinst_vis.training.average import WeightAverage
 from queryinst_vis.training.evaluate import evaluate, open_validation_set
-from queryinst_vis.training.launch import launch
-from queryinst_vis.training.log import MetricsLog
+from queryinst_vis.training.launch import launch, reduce
+from queryinst_vis.training.log import MetricsLog, StepMeans
 from queryinst_vis.training.recipe import check_recipe, settle_precision
 from queryinst_vis.training.schedule import (
     build_optimizer,
@@ -158,8 +159,8 @@ class Trainer:
         if state:  # only now, because the setup moves the parameters to their device
             load_moments(self.optimizer, self.model, state.moments)
         self.average = self._open_average(state)
-        self.window = _Window()
-        self.log: MetricsLog | None = None  # of the first process
+        self.means = StepMeans()
+        self.log: MetricsLog | None = None  # the first process opens it
 
     @property
     def _is_first(self) -> bool:
@@ -215,7 +216,7 @@ class Trainer:
             if evaluated != self.step:
                 self._evaluate()
         self._save_state()
-        if self._is_first:
+        if self.log is not None:
             save_weights(self.work_dir / "final.safetensors", self._published, self.config)
             self.log.close()
         self.fabric.barrier()  # whoever comes back may read the files
@@ -230,20 +231,21 @@ class Trainer:
         torch.manual_seed(self._step_seed())
         rate = set_learning_rate(self.optimizer, self.step, self.recipe)
         losses = self._add_gradients()
-        norm = self.fabric.clip_gradients(
+        clipped = self.fabric.clip_gradients(
             self.module,
             self.optimizer,
             max_norm=self.recipe.clip_norm,
             error_if_nonfinite=False,  # checked here, with a message that names the loss
         )
+        norm = torch.as_tensor(clipped)  # it is one; Fabric has None only for clip_val
         if not norm.isfinite():  # the same in every process, unlike the losses
-            self._fail(losses, norm)
+            self._fail(losses | {"the gradient norm": norm})
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average:
             self.average.update(self.model)
         self.step += 1
-        self.window.add(losses, norm, time.monotonic() - begin)
+        self.means.add(losses, norm, time.monotonic() - begin)
         note = self._log(rate) if self._is_due(self.recipe.log_every) else None
         self.progress.advance(note=note)
 
@@ -268,11 +270,10 @@ class Trainer:
                 means[name] = means[name] + value.detach() / parts
         return means
 
-    def _fail(self, losses: dict[str, Tensor], norm: Tensor) -> None:
-        bad = [
-            f"{name} is {value.item()}" for name, value in losses.items() if not value.isfinite()
-        ]
-        reason = bad[0] if bad else f"the gradient norm is {norm.item()}"
+    def _fail(self, values: dict[str, Tensor]) -> NoReturn:
+        reason = next(
+            f"{name} is {value.item()}" for name, value in values.items() if not value.isfinite()
+        )
         raise InputError(
             f"training diverged at step {self.step}: {reason}; lower train.lr or train.clip_norm, "
             "or lengthen train.warmup_steps"
@@ -280,8 +281,8 @@ class Trainer:
 
     def _log(self, rate: float) -> str:
         """Log the means over the processes since the last time; returns them in short."""
-        metrics = self.window.close(self.fabric) | {"lr": rate}
-        if self._is_first:
+        metrics = self.means.close(self.fabric) | {"lr": rate}
+        if self.log is not None:
             self.log.write(self.step, metrics)
         return (
             f"loss {metrics['loss']:.3f}  lr {rate:.2e}  {metrics['seconds_per_step']:.2f} s/step"
@@ -299,7 +300,7 @@ class Trainer:
                 self._save_state()  # a set that cannot be scored must not cost the training
                 raise
             self.module.train()
-            if self._is_first:
+            if self.log is not None:
                 self.log.write(self.step, {f"val/{name}": m for name, m in metrics.items()})
                 self._keep_best(score)
             self.progress.print(
@@ -328,42 +329,13 @@ class Trainer:
     def _agree(self, stop: bool) -> bool:
         """Whether any process was asked to stop."""
         flag = torch.tensor(float(stop), device=self.fabric.device)
-        return bool(self.fabric.all_reduce(flag, reduce_op="sum") > 0)
+        return bool(reduce(self.fabric, flag, "sum") > 0)
 
     def _stop(self) -> None:
         self._save_state()
         raise SystemExit(
             f"stopped after step {self.step}; go on with: --work-dir {self.work_dir} --resume"
         )
-
-
-class _Window:
-    """Means over the steps since it was last closed."""
-
-    def __init__(self) -> None:
-        self._reset()
-
-    def _reset(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._steps, self._seconds = 0, 0.0
-
-    def add(self, losses: dict[str, Tensor], norm: Tensor, seconds: float) -> None:
-        """One more step; nothing is read back from the device yet."""
-        values = {f"loss/{name}": value for name, value in losses.items()} | {"grad_norm": norm}
-        for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0) + value.detach()
-        self._steps += 1
-        self._seconds += seconds
-
-    def close(self, fabric: Fabric) -> dict[str, float]:
-        """The means, over steps and processes, and the seconds that a step took."""
-        sums = torch.stack(list(self._sums.values()))
-        means = fabric.all_reduce(sums / self._steps, reduce_op="mean").tolist()
-        metrics = dict(zip(self._sums, means, strict=True))
-        total = sum(value for name, value in metrics.items() if name.startswith("loss/"))
-        seconds = self._seconds / self._steps
-        self._reset()
-        return {"loss": total, **metrics, "seconds_per_step": seconds}
 
 
 def _write_config(path: Path, config: Config) -> None:

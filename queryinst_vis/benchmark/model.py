@@ -1,4 +1,4 @@
-"""The model that is measured, and the stretches of its work that are timed."""
+"""The model that is measured, with one method for each stage that is timed."""
 
 from __future__ import annotations
 
@@ -27,12 +27,11 @@ from queryinst_vis.tracking.tracker import Tracker
 from queryinst_vis.video.reader import VideoReader
 
 
-class Subject:
-    """A model as ``track`` runs it, but that every query is kept, whatever its score.
+class BenchmarkModel:
+    """A model as ``track`` runs it, except that every query is kept, whatever its score.
 
-    A benchmark on a clip that shows nothing of what a model knows would otherwise time masks
-    and embeddings of nothing; ``inference.score_threshold=0.3`` as an override is what
-    ``track`` does on a video that shows it.
+    Otherwise a clip that shows none of the model's classes would time no masks and embeddings.
+    Override ``inference.score_threshold=0.3`` to measure what ``track`` does.
 
     Args:
         weights: a name or a file, as for ``load_model``.
@@ -40,9 +39,9 @@ class Subject:
         overrides: dotlist changes of the config inside the weights.
 
     Attributes:
-        config: that it runs by.
+        config: in use.
         device: where it runs.
-        dtype: in which its convolutions and matrix products compute.
+        dtype: of its convolutions and matrix products.
 
     Raises:
         InputError: weights, device or overrides cannot be used, or the tracking rule needs a
@@ -53,7 +52,6 @@ class Subject:
         defaults = ["inference.score_threshold=0", f"tracking.max_tracks={DEFAULT_MAX_TRACKS}"]
         model, config = load_model(weights, device, [*defaults, *overrides])
         self.device, self.dtype = model.device, inference_dtype(config)
-        # the only place that chooses the form in which the model runs
         self._model = optimize_for_inference(model, config)
         config = choose_rule(config, model.track_head is not None)
         self._embedding = Tracker(config.tracking).embedding
@@ -69,13 +67,13 @@ class Subject:
 
     @torch.inference_mode()
     def extract_features(self, images: Tensor) -> list[Tensor]:
-        """Backbone and the whole FPN, of which ``detect`` may leave out what no box reads."""
+        """Backbone and whole FPN; ``detect`` may leave out the part of it that no box reads."""
         with self._autocast():
             return list(self._model.extract_features(images))
 
     @torch.inference_mode()
     def detect(self, images: Tensor, image_sizes: list[tuple[int, int]]) -> list[Detections]:
-        """The model only: class logits, boxes, and masks and embeddings of the kept queries."""
+        """The model alone: class logits, boxes, and masks and embeddings of the kept queries."""
         with self._autocast():
             return detect_inputs(
                 self._model,
@@ -87,12 +85,12 @@ class Subject:
             )
 
     def segment(self, frames: list[np.ndarray]) -> list[list[RLE]]:
-        """Frames to run lengths in pixels of the frames: preprocessing, model, pasting."""
+        """Frames to RLEs in pixels of the frames: preprocessing, model, pasting."""
         found = self._detector.detect_frames(frames, self._embedding)
         return [detections.rles() for detections in found]
 
     def track(self, reader: VideoReader, folder: Path, batch: int) -> TrackSummary:
-        """The whole way, as ``queryinst-vis track``: a video in, three files out."""
+        """End to end, as ``queryinst-vis track``: from a video to three files."""
         files = output_files(folder, "annotated", reader.path)
         return run_tracker(self._tracker, reader, files, batch)
 
