@@ -18,37 +18,21 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Config",
-    "Detections",
-    "Detector",
-    "InputError",
-    "VideoTracker",
-    "build_model",
-    "convert_checkpoint",
-    "evaluate_coco",
-    "evaluate_tracking",
-    "evaluate_youtube_vis",
-    "export_onnx",
-    "load_config",
-    "load_model",
-    "train",
-]
-
 if TYPE_CHECKING:
-    from queryinst_vis.checkpoints.convert import convert_checkpoint
-    from queryinst_vis.checkpoints.load import load_model
-    from queryinst_vis.config import Config, load_config
-    from queryinst_vis.errors import InputError
-    from queryinst_vis.evaluation.coco import evaluate_coco
-    from queryinst_vis.evaluation.tracking_metrics import evaluate_tracking
-    from queryinst_vis.evaluation.youtube_vis import evaluate_youtube_vis
-    from queryinst_vis.inference.detector import Detector
-    from queryinst_vis.inference.onnx_export import export_onnx
-    from queryinst_vis.inference.tracker import VideoTracker
-    from queryinst_vis.models.build import build_model
-    from queryinst_vis.structures import Detections
-    from queryinst_vis.training.train import train
+    from queryinst_vis.checkpoints.convert import convert_checkpoint as convert_checkpoint
+    from queryinst_vis.checkpoints.load import load_model as load_model
+    from queryinst_vis.config import Config as Config
+    from queryinst_vis.config import load_config as load_config
+    from queryinst_vis.errors import InputError as InputError
+    from queryinst_vis.evaluation.coco import evaluate_coco as evaluate_coco
+    from queryinst_vis.evaluation.tracking_metrics import evaluate_tracking as evaluate_tracking
+    from queryinst_vis.evaluation.youtube_vis import evaluate_youtube_vis as evaluate_youtube_vis
+    from queryinst_vis.inference.detector import Detector as Detector
+    from queryinst_vis.inference.onnx_export import export_onnx as export_onnx
+    from queryinst_vis.inference.tracker import VideoTracker as VideoTracker
+    from queryinst_vis.models.build import build_model as build_model
+    from queryinst_vis.structures import Detections as Detections
+    from queryinst_vis.training.train import train as train
 else:
     from importlib import import_module
 
@@ -68,6 +52,8 @@ else:
         "load_model": "checkpoints.load",
         "train": "training.train",
     }
+
+    __all__ = sorted(_MODULES)
 
     def __getattr__(name):
         if name not in _MODULES:
