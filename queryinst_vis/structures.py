@@ -33,6 +33,7 @@ class Detections:
         track_ids: ``(N,)`` int64 identities, or None before tracking.
         mask_threshold: probability from which on a pixel belongs to a mask.
         pixel_masks: N masks of a detector that gives pixels or RLEs instead of logits, or None.
+        of_damaged_frame: the frame could not be decoded, so nothing is found in it.
 
     Masks are pasted into the frame when they are first asked for, and kept: do not change
     ``boxes`` or ``mask_logits`` afterwards, but make new Detections with ``dataclasses.replace``.
@@ -47,6 +48,7 @@ class Detections:
     track_ids: Tensor | None = None
     mask_threshold: float = 0.5
     pixel_masks: list[InstanceMask] | None = None
+    of_damaged_frame: bool = False
     _pasted: list[InstanceMask] | None = field(default=None, init=False, compare=False)
 
     def __len__(self) -> int:

@@ -16,7 +16,7 @@ from queryinst_vis.config import Config, apply_overrides
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.inference import track
 from queryinst_vis.inference.track import output_files, run_tracker, track_video
-from queryinst_vis.inference.tracker import TrackedFrame
+from queryinst_vis.inference.tracker import TrackedFrame, nothing_found
 from queryinst_vis.masks import decode_rle
 from queryinst_vis.structures import Detections
 from queryinst_vis.video import VideoReader, VideoWriter
@@ -38,9 +38,10 @@ class KnowingTracker:
     def reset(self):
         self.frames = []
 
-    def follow_timed(self, frames, batch=1):
-        for time, frame in frames:
-            yield TrackedFrame(time, frame, self.update(frame, time))
+    def follow_video(self, frames, batch=1):
+        for index, time, image, is_damaged in frames:
+            found = nothing_found(image) if is_damaged else self.update(image, time)
+            yield TrackedFrame(time, image, found, index)
 
     def update(self, frame, time=None):
         # The red box moves by three pixels a frame: it tells which frame of the video this is.

@@ -132,15 +132,15 @@ def assert_in_place(frames, named, unsure=range(0), count=FRAMES):
 
     Of ``unsure`` ones the decoder may have made up a picture.
     """
-    assert [frame.index for frame in frames] == list(range(count))
-    assert [frame.index for frame in frames if frame.is_damaged] == named
+    assert [frame.number for frame in frames] == list(range(count))
+    assert [frame.number for frame in frames if frame.is_damaged] == named
     assert set(named) <= set(unsure)
     good = np.zeros_like(frames[0].image)
     for frame in frames:
         if frame.is_damaged:
             np.testing.assert_array_equal(frame.image, good)
-        elif frame.index not in unsure:
-            assert number_of(frame.image) == frame.index
+        elif frame.number not in unsure:
+            assert number_of(frame.image) == frame.number
         good = frame.image
     seconds = [frame.seconds - frames[0].seconds for frame in frames]
     np.testing.assert_allclose(seconds, np.arange(count) / 25, atol=1e-3)

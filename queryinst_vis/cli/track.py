@@ -77,6 +77,17 @@ def add(commands: Commands) -> None:
         f"for each (default: {_BATCH}; --live: 1)",
     )
     parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse a video with damaged frames, or with fewer than it promises, instead of a "
+        "warning that names them",
+    )
+    parser.add_argument(
+        "--allow-partial",
+        action="store_true",
+        help="track what is there of an MP4, MOV or AVI file whose end is missing",
+    )
+    parser.add_argument(
         "--max-size",
         type=count,
         metavar="N",
@@ -120,6 +131,8 @@ def _run_file(arguments: argparse.Namespace) -> None:
         max_size=arguments.max_size,
         device=arguments.device,
         overrides=arguments.overrides,
+        strict=arguments.strict,
+        allow_partial=arguments.allow_partial,
     )
     print(summary)
 

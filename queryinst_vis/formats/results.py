@@ -43,13 +43,23 @@ def youtube_vis_entries(
 
 
 def stream_youtube_vis_entries(
-    tracks: TrackStore, video_id: int, category_ids: Sequence[int | None]
+    tracks: TrackStore,
+    video_id: int,
+    category_ids: Sequence[int | None],
+    with_times: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """``youtube_vis_entries`` for videos of any length: segmentations are iterators.
 
     ``write_results`` takes them mask by mask, so that memory grows with neither the frames
     nor the tracks.
+
+    Args:
+        tracks: of the video.
+        video_id: the data set's id of it.
+        category_ids: the data set's id of each class, None for a class it lacks.
+        with_times: add ``"seconds"``, the time of each frame, for videos of varying frame rate.
     """
+    times = {"seconds": list(tracks.frame_times())} if with_times else {}
     for track in tracks:
         category_id = category_ids[track.label]
         if category_id is not None and any(_has_pixels(rle) for _, rle in track.segmentations()):
@@ -57,6 +67,7 @@ def stream_youtube_vis_entries(
                 "video_id": video_id,
                 "category_id": category_id,
                 "score": track.score,
+                **times,
                 "segmentations": _mask_of_each_frame(track, tracks.length),
             }
 

@@ -11,7 +11,7 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.masks import RLE
 
 _SCHEMA = """
-    CREATE TABLE frames (frame INTEGER PRIMARY KEY, seconds REAL);
+    CREATE TABLE frames (frame INTEGER PRIMARY KEY, seconds REAL, number INTEGER);
     CREATE TABLE observations (
         track INTEGER, frame INTEGER, score REAL, label INTEGER,
         x0 REAL, y0 REAL, x1 REAL, y1 REAL, counts TEXT,
@@ -124,6 +124,7 @@ class TrackStore:
         boxes: Sequence[Sequence[float]],
         rles: Sequence[RLE],
         seconds: float | None = None,
+        number: int | None = None,
     ) -> None:
         """Append the next frame.
 
@@ -135,6 +136,8 @@ class TrackStore:
             boxes: N times xyxy in pixels.
             rles: N compressed masks.
             seconds: time of the frame, from any origin; None: unknown.
+            number: of the frame in the video's file, of which some frames may have been left out;
+                None: the same as here.
         """
         frame, self.length = self.length, self.length + 1
         self.frame_size = frame_size
@@ -145,7 +148,10 @@ class TrackStore:
             )
         ]
         try:
-            self._database.execute("INSERT INTO frames VALUES (?, ?)", (frame, seconds))
+            self._database.execute(
+                "INSERT INTO frames VALUES (?, ?, ?)",
+                (frame, seconds, frame if number is None else number),
+            )
             self._database.executemany(
                 "INSERT INTO observations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
             )
@@ -158,6 +164,10 @@ class TrackStore:
     def frame_times(self) -> Iterator[float | None]:
         """The time of each frame in seconds, None where it is unknown."""
         return (seconds for (seconds,) in self._query("SELECT seconds FROM frames ORDER BY frame"))
+
+    def frame_numbers(self) -> Iterator[int]:
+        """The number of each frame in the video's file."""
+        return (number for (number,) in self._query("SELECT number FROM frames ORDER BY frame"))
 
     def duration(self) -> float:
         """Seconds from the first frame to the last; 0 where times are unknown."""

@@ -129,11 +129,11 @@ def _track_newest(
     """Every frame that is looked at, with its time since the first one."""
     tracker.reset()
     first: float | None = None
-    for arrival in islice(newest, max_frames):
+    for index, arrival in enumerate(islice(newest, max_frames)):
         frame = arrival.rgb()
         detections = tracker.update(frame, arrival.seconds)
         latencies.add(time.perf_counter() - arrival.seconds)
         first = arrival.seconds if first is None else first
-        yield TrackedFrame(arrival.seconds - first, frame, detections)
+        yield TrackedFrame(arrival.seconds - first, frame, detections, index)
     if first is None:  # only after Ctrl-C: a source that ends so has raised an InputError
         raise KeyboardInterrupt

@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 from queryinst_vis.config import InferenceConfig
@@ -19,7 +20,7 @@ from queryinst_vis.utils.prefetch import finishing, prefetch
 from queryinst_vis.utils.progress import show_progress
 from queryinst_vis.video.reader import VideoReader
 from queryinst_vis.video.writer import VideoWriter
-from queryinst_vis.visualization.overlay import Overlay
+from queryinst_vis.visualization.overlay import Overlay, mark_damaged
 from queryinst_vis.visualization.timeline import draw_timeline
 
 Files = tuple[Path, Path, Path]
@@ -76,6 +77,8 @@ def track_video(
     max_size: int | None = None,
     device: str = "auto",
     overrides: list[str] | None = None,
+    strict: bool = False,
+    allow_partial: bool = False,
 ) -> TrackSummary:
     """Find, segment and follow the instances of a video, and show them.
 
@@ -98,12 +101,13 @@ def track_video(
         overrides: dotlist changes of the config inside the weights, e.g.
             ``["tracking.rule=query"]``. Unless they say otherwise, ``tracking.max_tracks`` is
             ``DEFAULT_MAX_TRACKS`` and ``tracking.cut_threshold`` is ``CUT_THRESHOLD``.
+        strict, allow_partial: as for ``VideoReader``.
 
     Raises:
         InputError: the video, the weights or the overrides cannot be used, or the folder not be
             written.
     """
-    reader = VideoReader(video, stride, max_frames)
+    reader = VideoReader(video, stride, max_frames, strict=strict, allow_partial=allow_partial)
     files = output_files(out_dir, reader.path.stem, reader.path)
     tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
     return run_tracker(tracker, reader, files, batch)
@@ -168,15 +172,17 @@ def run_tracker(
         InputError: the video turns out to be damaged, or a file cannot be written.
     """
     tracker.reset()
-    tracked = tracker.follow_timed(prefetch(reader.timed(), max(2, batch)), batch)
+    tracked = tracker.follow_video(prefetch(reader.frames(), max(2, batch)), batch)
     return write_outputs(
         files,
         tracker.class_names,
         tracked,
-        reader.fps,
+        None if reader.is_variable else reader.fps,
         name=reader.path.name,
         total=len(reader),
         behind=batch,
+        pixel_aspect=reader.pixel_aspect,
+        is_endless=False,
     )
 
 
@@ -189,6 +195,8 @@ def write_outputs(
     name: str,
     total: int | None = None,
     behind: int = 1,
+    pixel_aspect: Fraction = Fraction(1),
+    is_endless: bool = True,
 ) -> TrackSummary:
     """Draw the tracks on the frames as they come, then write what was found: all files, or none.
 
@@ -204,19 +212,28 @@ def write_outputs(
         name: of the source, for the progress bar.
         total: number of frames; None if unknown.
         behind: frames that the tracking may be ahead of the drawing.
+        pixel_aspect: width of a pixel by its height.
+        is_endless: whether a video without ``fps`` may go on for ever.
 
     Raises:
         InputError: a file cannot be written, or the source turns out to be damaged.
     """
     start = time.perf_counter()
     overlay = Overlay(class_names)
+    first: float | None = None
     with TrackStore() as tracks:
 
         def show(found: TrackedFrame) -> None:
-            store(tracks, found.detections, found.time)
-            writer.write(
-                overlay.draw(found.frame, found.detections), found.time if fps is None else None
-            )
+            nonlocal first
+            store(tracks, found.detections, found.time, found.number)
+            scene = overlay.draw(found.frame, found.detections)
+            if found.detections.of_damaged_frame:
+                scene = mark_damaged(scene, found.number)
+            seconds = None
+            if fps is None and found.time is not None:
+                first = found.time if first is None else first
+                seconds = found.time - first
+            writer.write(scene, seconds)
 
         video_path, results_path, timeline_path = files
         with (
@@ -225,14 +242,18 @@ def write_outputs(
             atomic_path(timeline_path) as timeline,
         ):
             with (
-                VideoWriter(video, fps) as writer,
+                VideoWriter(
+                    video, fps, pixel_aspect=pixel_aspect, is_endless=is_endless and fps is None
+                ) as writer,
                 closing(tracked),
                 finishing(show, behind) as finish,
             ):
                 for found in show_progress(tracked, name, total, unit="frames", delay=0):
                     finish(found)
             category_ids = range(1, len(class_names) + 1)
-            write_results(results, stream_youtube_vis_entries(tracks, _VIDEO_ID, category_ids))
+            with_times = fps is None and not is_endless
+            entries = stream_youtube_vis_entries(tracks, _VIDEO_ID, category_ids, with_times)
+            write_results(results, entries)
             draw_timeline(tracks, class_names, fps or _average_fps(tracks), timeline)
         seconds = time.perf_counter() - start
         return TrackSummary(tracks.length, len(tracks), seconds, tracks.length / seconds, files)

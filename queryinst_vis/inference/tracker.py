@@ -22,7 +22,7 @@ from queryinst_vis.tracking.tracker import Tracker
 from queryinst_vis.utils.prefetch import Latest, prefetch
 from queryinst_vis.video.cuts import CutDetector
 from queryinst_vis.video.live import LiveReader
-from queryinst_vis.video.reader import VideoReader
+from queryinst_vis.video.reader import Frame, VideoReader
 
 TimedFrame = tuple[float | None, np.ndarray]
 """A frame, ``(H, W, 3)`` uint8 RGB, after its time in seconds, None where that is unknown."""
@@ -35,11 +35,13 @@ class TrackedFrame(NamedTuple):
         time: of the frame in seconds, None where it is unknown.
         frame: ``(H, W, 3)`` uint8 RGB.
         detections: as ``VideoTracker.update`` gives them.
+        number: of the frame in its video, from 0.
     """
 
     time: float | None
     frame: np.ndarray
     detections: Detections
+    number: int
 
 
 class VideoTracker:
@@ -125,7 +127,7 @@ class VideoTracker:
         Raises:
             InputError: not such a frame, or a time that is not later than the previous one.
         """
-        [tracked] = self._follow(iter([(time, frame)]), batch=1)
+        [tracked] = self._follow(iter([Frame(0, time, frame)]), batch=1)
         return tracked.detections
 
     def follow(
@@ -145,7 +147,7 @@ class VideoTracker:
             InputError: not such a frame; ``batch`` below 1.
         """
         tracked = self.follow_timed(((None, frame) for frame in frames), batch)
-        return ((frame, detections) for _, frame, detections in tracked)
+        return ((found.frame, found.detections) for found in tracked)
 
     def follow_timed(
         self, frames: Iterable[TimedFrame], batch: int = 1
@@ -156,8 +158,19 @@ class VideoTracker:
             frames: ``(time, frame)``, the time as for ``update``.
             batch: as for ``follow``.
 
-        Returns:
-            An iterator of ``(time, frame, detections)``.
+        Raises:
+            InputError: also a time that is not later than the previous one.
+        """
+        return self.follow_video(
+            (Frame(index, time, frame) for index, (time, frame) in enumerate(frames)), batch
+        )
+
+    def follow_video(
+        self, frames: Iterable[Frame], batch: int = 1
+    ) -> Generator[TrackedFrame, None, None]:
+        """Like ``follow``, for frames as ``VideoReader.frames`` reads them.
+
+        Nothing is found in a damaged frame (``of_damaged_frame``), and tracks go on after it.
 
         Raises:
             InputError: also a time that is not later than the previous one.
@@ -166,20 +179,23 @@ class VideoTracker:
             raise InputError(f"batch must be 1 or more, got {batch}")
         return self._follow(iter(frames), batch)
 
-    def _follow(
-        self, frames: Iterator[TimedFrame], batch: int
-    ) -> Generator[TrackedFrame, None, None]:
+    def _follow(self, frames: Iterator[Frame], batch: int) -> Generator[TrackedFrame, None, None]:
         while group := list(islice(frames, batch)):
-            for _, frame in group:
-                if not isinstance(frame, np.ndarray):
-                    raise InputError(f"a frame must be a numpy array, not {type(frame).__name__}")
-            found = self._detector.detect_frames(
-                [frame for _, frame in group], self._tracker.embedding
-            )
-            for (time, frame), detections in zip(group, found, strict=True):
-                if self._cuts is not None and self._cuts.is_cut(frame):
-                    self._tracker.forget()
-                yield TrackedFrame(time, frame, self._tracker.update(detections, time))
+            for frame in group:
+                if not isinstance(frame.image, np.ndarray):
+                    kind = type(frame.image).__name__
+                    raise InputError(f"a frame must be a numpy array, not {kind}")
+            sound = [frame.image for frame in group if not frame.is_damaged]
+            embedding = self._tracker.embedding
+            found = iter(self._detector.detect_frames(sound, embedding) if sound else [])
+            for number, time, image, is_damaged in group:
+                if is_damaged:
+                    detections = nothing_found(image)
+                else:
+                    if self._cuts is not None and self._cuts.is_cut(image):
+                        self._tracker.forget()
+                    detections = self._tracker.update(next(found), time)
+                yield TrackedFrame(time, image, detections, number)
 
     def stream(
         self, path: str | Path, stride: int = 1, batch: int = 1, live: bool = False
@@ -199,20 +215,22 @@ class VideoTracker:
 
         Returns:
             An iterator of ``(frame, detections)``: ``(H, W, 3)`` uint8 RGB, and what ``update``
-            says of it.
+            says of it. A frame that cannot be decoded shows the last good one, or black; nothing
+            is found in it, and its detections say ``of_damaged_frame``.
 
         Raises:
             InputError: the video cannot be read; ``stride`` or ``batch`` with ``live``.
         """
         if live and (stride, batch) != (1, 1):
             raise InputError("live tracking takes the newest frame alone: no stride, no batch")
-        frames: Iterable[TimedFrame]
+        frames: Iterable[Frame]
         if live:
-            frames = ((arrival.seconds, arrival.rgb()) for arrival in Latest(LiveReader(path)))
+            arrivals = enumerate(Latest(LiveReader(path)))
+            frames = (Frame(index, frame.seconds, frame.rgb()) for index, frame in arrivals)
         else:
-            frames = prefetch(VideoReader(path, stride=stride).timed(), max(2, batch))
+            frames = prefetch(VideoReader(path, stride=stride).frames(), max(2, batch))
         self.reset()
-        return ((frame, found) for _, frame, found in self.follow_timed(frames, batch))
+        return ((found.frame, found.detections) for found in self.follow_video(frames, batch))
 
     def reset(self) -> None:
         """Forget all identities: the next frame begins another video."""
@@ -221,13 +239,33 @@ class VideoTracker:
             self._cuts.reset()
 
 
-def store(tracks: TrackStore, detections: Detections, time: float | None = None) -> None:
+def nothing_found(image: np.ndarray) -> Detections:
+    """The tracked detections of a damaged frame."""
+    none = torch.zeros(0, dtype=torch.int64)
+    return Detections(
+        boxes=torch.zeros(0, 4),
+        scores=torch.zeros(0),
+        labels=none,
+        image_size=(image.shape[0], image.shape[1]),
+        mask_logits=torch.zeros(0, 28, 28),
+        track_ids=none,
+        of_damaged_frame=True,
+    )
+
+
+def store(
+    tracks: TrackStore,
+    detections: Detections,
+    time: float | None = None,
+    number: int | None = None,
+) -> None:
     """Append a frame's tracked detections, with masks, to the tracks of the video.
 
     Args:
         tracks: of the frames before.
         detections: with ``track_ids``.
         time: of the frame in seconds, None where it is unknown.
+        number: of the frame in the video's file; None: frames so far.
 
     Raises:
         ValueError: the detections have no ``track_ids``.
@@ -243,4 +281,5 @@ def store(tracks: TrackStore, detections: Detections, time: float | None = None)
         detections.boxes.tolist(),
         detections.rles(),
         time,
+        number,
     )

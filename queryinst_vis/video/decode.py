@@ -51,7 +51,7 @@ class _Arrival:
     frame: av.VideoFrame
 
 
-def decode(path: Path, scan: Scan) -> Generator[Picture]:
+def decode(path: Path, scan: Scan) -> Generator[Picture, None, None]:
     """The frames that a player shows, in order, on several threads but only a few frames ahead.
 
     A picture is matched with its packet by the packet's number. A packet whose picture is missing

@@ -10,9 +10,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -25,21 +25,20 @@ from queryinst_vis.video.scan import scan
 _NAMED = 10  # runs of frame numbers in a warning; more are only counted
 
 
-@dataclass(frozen=True)
-class Frame:
-    """A frame of a video file.
+class Frame(NamedTuple):
+    """A frame of a video.
 
     Attributes:
-        index: its number among the frames that a player shows, from 0.
-        seconds: when it is shown; rises from frame to frame.
+        number: among the frames that a player shows, from 0.
+        seconds: when it is shown; rises from frame to frame. None: unknown; a file's never is.
         image: ``(H, W, 3)`` uint8 RGB, upright.
         is_damaged: it could not be decoded; ``image`` is that of the last good frame, or black.
     """
 
-    index: int
-    seconds: float
+    number: int
+    seconds: float | None
     image: np.ndarray
-    is_damaged: bool
+    is_damaged: bool = False
 
 
 class VideoReader:
@@ -122,7 +121,7 @@ class VideoReader:
         for frame in self.frames():
             yield frame.image
 
-    def timed(self) -> Iterator[tuple[float, np.ndarray]]:
+    def timed(self) -> Iterator[tuple[float | None, np.ndarray]]:
         """Yield each frame with its time in seconds: ``(time, frame)``, in rising time."""
         for frame in self.frames():
             yield frame.seconds, frame.image

@@ -24,13 +24,16 @@ class VideoWriter:
     The file appears under its name when the block ends well and not at all when it raises.
     H.264 wants even sides: frames with an odd one get their last row or column twice.
 
-    Frames with times of their own may go on without end: they are written as a fragmented mp4,
-    which needs no index of all frames in memory (elsewhere it takes some 100 bytes a frame).
+    Frames with times of their own may go on without end: unless told otherwise, they are written
+    as a fragmented mp4, which needs no index of all frames in memory (elsewhere it takes some 100
+    bytes a frame).
 
     Args:
         path: the mp4 to write; missing folders are made.
         fps: frames per second; None: every frame comes with its time.
         crf: x264's constant quality: lower is better and larger, 18 is visually lossless.
+        pixel_aspect: width of a pixel by its height.
+        is_endless: write fragments; None: where there is no ``fps``.
 
     Raises:
         InputError: the file cannot be written, or no frame was.
@@ -42,11 +45,21 @@ class VideoWriter:
                 writer.write(frame)
     """
 
-    def __init__(self, path: str | Path, fps: float | Fraction | None, crf: int = 20) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        fps: float | Fraction | None,
+        crf: int = 20,
+        *,
+        pixel_aspect: Fraction = Fraction(1),
+        is_endless: bool | None = None,
+    ) -> None:
         self.path = Path(path)
         # Rates such as 29.97 are fractions, 30000/1001, and drift against the sound otherwise.
         self._rate = None if fps is None else Fraction(fps).limit_denominator(65535)
         self._crf = crf
+        self._pixel_aspect = pixel_aspect
+        self._is_endless = fps is None if is_endless is None else is_endless
         self._stream: av.VideoStream | None = None
         self._shape: tuple[int, ...] = ()
         self._next_tick = 0  # of the clock: 1/fps where there is a rate
@@ -54,7 +67,8 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         with ExitStack() as files:
             temporary = files.enter_context(atomic_path(self.path))
-            kind = "faststart" if self._rate else "frag_keyframe+empty_moov+default_base_moof"
+            endless = "frag_keyframe+empty_moov+default_base_moof"
+            kind = endless if self._is_endless else "faststart"
             self._container = files.enter_context(
                 av.open(str(temporary), "w", format="mp4", options={"movflags": kind})
             )
@@ -108,12 +122,15 @@ class VideoWriter:
         # Players take untagged HD for BT.709 and anything smaller for BT.601: say which it is.
         options = {"crf": str(self._crf), "preset": "veryfast", "x264-params": _BT709}
         if self._rate is None:
-            options["bf"] = "0"  # without an index nothing can say that frames were reordered
+            # A fragment cannot say that frames were reordered, and an index with uneven times would
+            # say that the video ends early.
+            options["bf"] = "0"
         rate = self._rate or _USUAL_RATE
         stream = self._container.add_stream("libx264", rate=rate, options=options)
         stream.codec_context.time_base = self._tick_length()
         stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = "yuv420p"
+        stream.codec_context.sample_aspect_ratio = self._pixel_aspect
         return stream
 
     def _tick_length(self) -> Fraction:

@@ -20,6 +20,7 @@ _PALETTE = sv.ColorPalette.from_hex(
         "#12c4c4", "#ff5cb0", "#9bd41f", "#b0703c", "#5b6bff", "#ff9d8a",
     ]
 )  # fmt: skip
+_RED = (235, 40, 40)
 _OPACITY = 0.45  # of masks
 _BLACK, _WHITE = sv.Color(0, 0, 0), sv.Color(255, 255, 255)
 
@@ -204,3 +205,20 @@ def _readable_on(colour: sv.Color) -> sv.Color:
     """Black or white letters, whichever stand out (luma of Rec. 601)."""
     luma = 0.299 * colour.r + 0.587 * colour.g + 0.114 * colour.b
     return _BLACK if luma > 140 else _WHITE
+
+
+def mark_damaged(frame: np.ndarray, number: int) -> np.ndarray:
+    """A frame that stands in for a damaged one, with a red border and words that say so.
+
+    Args:
+        frame: ``(H, W, 3)`` uint8 RGB; left as it is.
+        number: of the damaged frame.
+    """
+    height, width = frame.shape[:2]
+    thickness = max(2, min(height, width) // 60)
+    scene = cv2.rectangle(frame.copy(), (0, 0), (width - 1, height - 1), _RED, thickness)
+    text, font = f"frame {number} is damaged", cv2.FONT_HERSHEY_SIMPLEX
+    (text_width, text_height), _ = cv2.getTextSize(text, font, 1, 2)
+    scale = min(1.0, 0.8 * width / text_width)
+    place = (2 * thickness, 2 * thickness + round(scale * text_height))
+    return cv2.putText(scene, text, place, font, scale, _RED, max(1, round(2 * scale)))

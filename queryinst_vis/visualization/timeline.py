@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from queryinst_vis.formats.track_store import Track, TrackStore
 from queryinst_vis.utils.files import atomic_path
@@ -42,6 +43,59 @@ class _Row:
         return sum(count for _, count in self.runs)
 
 
+class _Clock:
+    """When the frames of a video are shown, and their numbers in its file.
+
+    Args:
+        starts: N + 1 seconds from the first frame on, rising; the last one is the end.
+        numbers: N + 1 numbers, rising.
+    """
+
+    def __init__(self, starts: np.ndarray, numbers: np.ndarray) -> None:
+        self._starts = starts
+        self._numbers = numbers
+
+    @classmethod
+    def of(cls, tracks: TrackStore, fps: float) -> _Clock:
+        """The clock of a video with that many frames per second on average."""
+        times = np.array(list(tracks.frame_times()), dtype=float)  # None becomes NaN
+        if len(times) == 0 or np.isnan(times).any():
+            starts = np.arange(len(times) + 1) / fps
+        else:
+            starts = np.append(times, times[-1] + 1 / fps) - times[0]
+        numbers = np.fromiter(tracks.frame_numbers(), float, len(times))
+        step = np.diff(numbers[-2:]) if len(numbers) > 1 else [1]
+        last = numbers[-1:] + step if len(numbers) else [0]
+        return cls(starts, np.append(numbers, last))
+
+    @property
+    def duration(self) -> float:
+        """Seconds until the end of the last frame."""
+        return float(self._starts[-1])
+
+    def span(self, first: int, count: int) -> tuple[float, float]:
+        """``(start, duration)`` of some frames, in seconds."""
+        start, end = self._starts[first], self._starts[first + count]
+        return float(start), float(end - start)
+
+    def number_at(self, seconds: ArrayLike) -> np.ndarray:
+        """Frame numbers of moments, with fractions."""
+        return _interpolate(np.asarray(seconds, float), self._starts, self._numbers)
+
+    def seconds_at(self, numbers: ArrayLike) -> np.ndarray:
+        """Moments of frame numbers."""
+        return _interpolate(np.asarray(numbers, float), self._numbers, self._starts)
+
+
+def _interpolate(x: np.ndarray, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
+    """Like ``np.interp``, but going on beyond the ends as axes need it."""
+    if len(xs) < 2:
+        return x
+    slope = (ys[-1] - ys[0]) / (xs[-1] - xs[0])
+    outside = np.minimum(x - xs[0], 0) + np.maximum(x - xs[-1], 0)
+    return np.interp(x, xs, ys) + slope * outside
+
+
 def draw_timeline(
     tracks: TrackStore, class_names: Sequence[str], fps: float, path: str | Path
 ) -> None:
@@ -51,10 +105,14 @@ def draw_timeline(
     get thinner rows, and of more than can be named, those are drawn that are seen longest: neither
     the picture nor memory grows without end.
 
+    The time axes are those of the video's file: seconds from the first frame on, and the numbers
+    of its frames, whatever was left out.
+
     Args:
         tracks: of a finished video; there may be none.
         class_names: names of the labels.
-        fps: frames per second of the video, for the time axis.
+        fps: frames per second of the video, on average, which the last frame is shown for and all
+            frames are whose times are unknown.
         path: the PNG to write, all of it or nothing.
 
     Raises:
@@ -69,13 +127,15 @@ def draw_timeline(
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
+    clock = _Clock.of(tracks, fps)
     for number, row in enumerate(rows):
-        bars = [(first / fps, count / fps) for first, count in row.runs]
+        bars = [clock.span(*run) for run in row.runs]
         colour = [channel / 255 for channel in track_colour(row.track_id)]
         axes.broken_barh(bars, (number - 0.36, 0.72), facecolors=[colour])
     _label_rows(axes, rows, class_names, row_height)
-    _label_time(axes, max(tracks.length, 1), fps)
-    axes.set_title(_title(len(rows), len(tracks), tracks.length, fps), fontsize=10, loc="left")
+    _label_time(axes, clock)
+    title = _title(len(rows), len(tracks), tracks.length, clock.duration)
+    axes.set_title(title, fontsize=10, loc="left")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DPI)
 
@@ -102,20 +162,18 @@ def _label_rows(axes: Axes, rows: list[_Row], class_names: Sequence[str], height
     axes.spines[["right", "left"]].set_visible(False)
 
 
-def _label_time(axes: Axes, length: int, fps: float) -> None:
-    axes.set_xlim(0, length / fps)
+def _label_time(axes: Axes, clock: _Clock) -> None:
+    axes.set_xlim(0, clock.duration or 1)
     axes.set_xlabel("seconds")
     axes.grid(axis="x", linewidth=0.5, alpha=0.4)
     axes.set_axisbelow(True)
-    frames = axes.secondary_xaxis(
-        "top", functions=(lambda s: np.multiply(s, fps), lambda f: np.divide(f, fps))
-    )
+    frames = axes.secondary_xaxis("top", functions=(clock.number_at, clock.seconds_at))
     frames.set_xlabel("frames")
 
 
-def _title(shown: int, count: int, length: int, fps: float) -> str:
+def _title(shown: int, count: int, length: int, seconds: float) -> str:
     noun = "track" if count == 1 else "tracks"
     tracks = (
         f"{count or 'no'} {noun}" if shown == count else f"the {shown} longest of {count} tracks"
     )
-    return f"{tracks} in {length} frames, {length / fps:.1f} seconds"
+    return f"{tracks} in {length} frames, {seconds:.1f} seconds"

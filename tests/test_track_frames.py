@@ -1,0 +1,123 @@
+"""Tracking keeps every frame's place, time and shape, in all that it writes."""
+
+import json
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from queryinst_vis import cli
+from queryinst_vis.errors import InputError, InputWarning
+from queryinst_vis.inference import track
+from queryinst_vis.inference.track import track_video
+from queryinst_vis.inference.tracker import VideoTracker
+from queryinst_vis.video import VideoReader, VideoWriter
+from tests.test_track_video import KnowingTracker
+from tests.tiny import HEIGHT, WIDTH, draw_frame
+
+FRAMES = 12
+
+
+@pytest.fixture
+def out(tmp_path, monkeypatch):
+    monkeypatch.setattr(track, "load_tracker", lambda *_: KnowingTracker())
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """A video of key frames, of which frames 0, 5 and 6 are noise."""
+    path = tmp_path / "in" / "clip.mp4"
+    path.parent.mkdir()
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"g": "1", "crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for number in range(FRAMES):
+            frame = av.VideoFrame.from_ndarray(draw_frame(number), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    data = path.read_bytes()
+    for number in (0, 5, 6):
+        data = data.replace(packets[number], b"\xff" * len(packets[number]))
+    path.write_bytes(data)
+    return path
+
+
+def timed(path):
+    with av.open(str(path)) as container:
+        return [frame.time for frame in container.decode(video=0)]
+
+
+def test_damaged_frames_stay_in_place_marked_and_empty(damaged, out):
+    with pytest.warns(InputWarning, match=r"clip.mp4: damaged: frames 0, 5-6 \(3 of 12\)"):
+        summary = track_video(damaged, out)
+    assert summary.frames == FRAMES
+    entries = json.loads((out / "results.json").read_text())
+    masks = entries[0]["segmentations"]
+    assert [number for number, mask in enumerate(masks) if mask is None] == [0, 5, 6]
+    shown = list(VideoReader(out / "clip.mp4"))
+    assert len(shown) == FRAMES
+    for number, image in enumerate(shown):
+        red, green, blue = image[1, 1].astype(int)  # the border
+        is_marked = red > 150 and max(green, blue) < 120
+        assert is_marked == (number in (0, 5, 6))
+    assert shown[0][HEIGHT // 2 : -8, 8:-8].max() < 40, "black"
+
+
+def test_stream_shows_the_last_good_frame_and_says_so(damaged):
+    tracker = KnowingTracker()
+    with pytest.warns(InputWarning, match="damaged"):
+        streamed = list(VideoTracker.stream(tracker, damaged))
+    found = [detections for _, detections in streamed]
+    assert [d.of_damaged_frame for d in found] == [n in (0, 5, 6) for n in range(FRAMES)]
+    assert all(len(d) == 0 for d in found if d.of_damaged_frame)
+    images = [image for image, _ in streamed]
+    assert not images[0].any()
+    np.testing.assert_array_equal(images[5], images[4])
+    np.testing.assert_array_equal(images[6], images[4])
+
+
+def test_strict_refuses_damaged_frames(damaged, out):
+    with pytest.raises(InputError, match=r"frame 0 \(1 of 12\) cannot be decoded"):
+        track_video(damaged, out, strict=True)
+    assert cli.main(["track", str(damaged), "--out", str(out), "--strict"]) == 2
+    assert not (out / "results.json").exists()
+
+
+def test_a_varying_frame_rate_is_kept(tmp_path, out):
+    seconds = [0.0, 1.0, 2.0, *np.arange(3, 3.9, 0.1)]
+    path = tmp_path / "clip.mp4"
+    with VideoWriter(path, None, is_endless=False) as writer:
+        for number, second in enumerate(seconds):
+            writer.write(draw_frame(number), second)
+    assert VideoReader(path).is_variable
+    track_video(path, out)
+    assert timed(out / "clip.mp4") == pytest.approx(seconds, abs=1e-3)
+    assert b"moof" not in (out / "clip.mp4").read_bytes()
+    for entry in json.loads((out / "results.json").read_text()):
+        assert entry["seconds"] == pytest.approx(seconds, abs=1e-3)
+    track_video(path, out, stride=3)
+    assert timed(out / "clip.mp4") == pytest.approx(seconds[::3], abs=1e-3)
+
+
+def test_an_even_frame_rate_needs_no_times(damaged, out):
+    with pytest.warns(InputWarning):
+        track_video(damaged, out)
+    assert VideoReader(out / "clip.mp4").fps == 10.0
+    assert all("seconds" not in entry for entry in json.loads((out / "results.json").read_text()))
+
+
+@pytest.mark.parametrize("aspect", [Fraction(2), Fraction(3, 4)])
+def test_the_shape_of_pixels_is_kept(tmp_path, out, aspect):
+    path = tmp_path / "clip.mp4"
+    with VideoWriter(path, 10, pixel_aspect=aspect) as writer:
+        for number in range(3):
+            writer.write(draw_frame(number))
+    assert VideoReader(path).pixel_aspect == aspect
+    track_video(path, out)
+    assert VideoReader(out / "clip.mp4").pixel_aspect == aspect
+    with av.open(str(out / "clip.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == aspect
