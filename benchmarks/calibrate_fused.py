@@ -49,13 +49,14 @@ class Choices:
         tracks, owners = FusedTracks(), np.zeros(0, dtype=np.int64)
         for index, detections in enumerate(frames):
             tracks.begin_frame(None, None)
+            tracks.motion.predict()
             objects = _identify(detections, video, index)
             known = np.flatnonzero(objects >= 0)
             seen = detections[torch.from_numpy(known)]
             seen = replace(seen, embeddings=F.normalize(embeddings_of(seen), dim=1))
             slots = np.array([_find(owners, o) for o in objects[known]], dtype=np.int64)
             if len(tracks) and len(seen):
-                cues = pair_cues(seen, tracks.memory, tracks.motion)
+                cues = pair_cues(seen, tracks)
                 stacked = np.stack([cues[name] for name in CUES], axis=2)
                 self.cues += list(stacked)
                 self.right += slots.tolist()

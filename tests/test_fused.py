@@ -12,9 +12,8 @@ from queryinst_vis.config import FusedConfig, TrackingConfig
 from queryinst_vis.errors import InputError
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking import Tracker
-from queryinst_vis.tracking.fused import choose, log_odds, overlaps, pair_cues
+from queryinst_vis.tracking.fused import FusedTracks, choose, log_odds, overlaps, pair_cues
 from queryinst_vis.tracking.kalman import BoxFilter
-from queryinst_vis.tracking.memory import Memory
 from tests.sightings import SIZE, ids_of, random_frame, see
 
 
@@ -110,15 +109,13 @@ def test_filters_are_independent():
 
 def test_the_odds_are_the_weighted_cues():
     weights = FusedConfig(overlap=2, distance=-0.5, similarity=3, gap=-1, bias=-1.5)
-    memory, motion = Memory(), BoxFilter()
-    first = person(0, 0)
-    memory.begin_frame(None, None)
-    memory.append(replace(first, embeddings=torch.eye(4)[[0]]))
-    motion.append(first.boxes.double().numpy())
+    tracks = FusedTracks()
+    tracks.begin_frame(None, None)
+    tracks.append(replace(person(0, 0), embeddings=torch.eye(4)[[0]]))
     for _ in range(3):
-        memory.begin_frame(None, None)
+        tracks.begin_frame(None, None)
     seen = replace(person(0, 0), embeddings=torch.tensor([[0.6, 0.8, 0, 0]]))
-    cues = pair_cues(seen, memory, motion)
+    cues = pair_cues(seen, tracks)
     assert cues["overlap"] == pytest.approx(1)
     assert cues["distance"] == pytest.approx(0)
     assert cues["similarity"] == pytest.approx(0.6)
@@ -224,7 +221,7 @@ def test_memory_does_not_grow_with_the_video():
         tracker.update(random_frame(rng, 5))
         state = tracker._associator
         sizes.append(len(state.memory))
-        assert len(state._tracks.motion) == len(state._hits) == len(state.memory)
+        assert len(state.memory.motion) == len(state._hits) == len(state.memory)
         assert set(state._identities) <= set(state.memory.ids.tolist())
     assert max(sizes) <= 20
 

@@ -6,7 +6,7 @@ import supervision as sv
 import torch
 
 from queryinst_vis.structures import Detections
-from queryinst_vis.visualization import Overlay, to_supervision, track_colour
+from queryinst_vis.visualization import Overlay, overlay, to_supervision, track_colour
 
 HEIGHT, WIDTH = 120, 160
 CLASSES = ["person", "car"]
@@ -72,7 +72,7 @@ def test_what_detections_lack_is_none_in_supervisions():
 
 
 @pytest.mark.parametrize("count", [0, 1, 40])
-def test_compact_masks_are_the_same_pixels(count):
+def test_masks_are_drawn_as_supervision_draws_them(count):
     generator = torch.Generator().manual_seed(count)
     corners = (
         torch.rand(count, 2, generator=generator) * 140 - 30
@@ -86,9 +86,22 @@ def test_compact_masks_are_the_same_pixels(count):
         (70, 90),
         mask_logits=torch.randn(count, 28, 28, generator=generator),
     )
-    full, compact = (to_supervision(detections, compact) for compact in (False, True))
-    assert compact.mask.shape == full.mask.shape
-    assert np.array_equal(np.asarray(compact.mask), full.mask)
+    detections.track_ids = torch.arange(count)
+    frame = np.random.default_rng(count).integers(0, 255, (70, 90, 3), dtype=np.uint8)
+    exchanged = to_supervision(detections)
+    swapped = sv.ColorPalette([sv.Color(*track_colour(i)[::-1]) for i in range(12)])
+    expected = frame.copy()
+    for annotator in (
+        sv.MaskAnnotator(swapped, opacity=0.45, color_lookup=sv.ColorLookup.TRACK),
+        sv.PolygonAnnotator(swapped, thickness=2, color_lookup=sv.ColorLookup.TRACK),
+    ):
+        expected = annotator.annotate(expected, exchanged)
+    drawn = frame.copy()
+    colours = [track_colour(i) for i in range(count)]
+    overlay.draw_masks(drawn, [m.region for m in detections.instance_masks()], colours, 2)
+    np.testing.assert_array_equal(drawn, expected)
+    ours, theirs = (Overlay(["thing"]).draw(frame, each) for each in (detections, exchanged))
+    np.testing.assert_array_equal(ours, theirs)
 
 
 def test_no_detections_as_supervisions():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,30 +65,25 @@ def _add_arguments(parser: argparse.ArgumentParser, batch: int, note: str) -> No
 
 
 def _run_video(arguments: argparse.Namespace) -> None:
-    from queryinst_vis.config import load_config
     from queryinst_vis.training.evaluate import test_video
-    from queryinst_vis.utils.allocator import keep_freed_memory
 
-    keep_freed_memory()
-    metrics = test_video(
-        load_config(arguments.config, arguments.overrides),
-        arguments.weights,
-        arguments.out,
-        arguments.zip,
-        devices=arguments.devices,
-        nodes=arguments.nodes,
-        batch=arguments.batch,
-    )
-    _report(arguments.out, metrics)
+    _run(partial(test_video, zip_path=arguments.zip), arguments)
 
 
 def _run_image(arguments: argparse.Namespace) -> None:
-    from queryinst_vis.config import load_config
     from queryinst_vis.training.evaluate import test_image
+
+    _run(test_image, arguments)
+
+
+def _run(test: Callable[..., dict[str, Any] | None], arguments: argparse.Namespace) -> None:
+    from lightning.fabric.utilities import rank_zero_only
+
+    from queryinst_vis.config import load_config
     from queryinst_vis.utils.allocator import keep_freed_memory
 
     keep_freed_memory()
-    metrics = test_image(
+    metrics = test(
         load_config(arguments.config, arguments.overrides),
         arguments.weights,
         arguments.out,
@@ -94,17 +91,10 @@ def _run_image(arguments: argparse.Namespace) -> None:
         nodes=arguments.nodes,
         batch=arguments.batch,
     )
-    _report(arguments.out, metrics)
+    rank_zero_only(_report)(arguments.out, metrics)  # once, not in every process
 
 
 def _report(out: Path, metrics: dict[str, Any] | None) -> None:
-    """Say what came out: once, not in every process."""
-    from lightning.fabric.utilities import rank_zero_only
-
-    rank_zero_only(_print)(out, metrics)
-
-
-def _print(out: Path, metrics: dict[str, Any] | None) -> None:
     from queryinst_vis.evaluation.report import print_metrics
 
     print(f"wrote {out}")

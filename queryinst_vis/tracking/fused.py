@@ -10,7 +10,7 @@ which continue a track where it is expected but never begin one.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 import numpy as np
@@ -36,51 +36,31 @@ _WEAK_GAP = 2  # and only if that was seen at most so many frames ago
 _BIRTH_OVERLAP = 0.5  # IoU with a tracked detection above which another one begins no track
 
 
-class FusedTracks:
-    """The tracks that the fused rule matches: average embeddings, and motion filters.
+@dataclass
+class FusedTracks(Memory):
+    """Tracks with an average embedding of unit length and a motion filter each.
 
     Attributes:
-        memory: the tracks, whose embeddings are averages of unit length.
-        motion: a filter for each of them, slot by slot.
+        motion: the filters, slot by slot.
     """
 
-    def __init__(self) -> None:
-        self.memory = Memory()
-        self.motion = BoxFilter()
+    motion: BoxFilter = field(default_factory=BoxFilter)
 
-    def __len__(self) -> int:
-        return len(self.memory)
+    def refresh(self, slots: list[int], detections: Detections) -> None:
+        """As ``Memory.refresh``, with unit embeddings, which are averaged."""
+        mixed = torch.lerp(self.embeddings[slots], embeddings_of(detections), NEWEST)
+        super().refresh(slots, replace(detections, embeddings=F.normalize(mixed, dim=1)))
+        self.motion.update(slots, detections.boxes.double().numpy())
 
-    def begin_frame(
-        self, time: float | None, expire_seconds: float | None, frames: float = 1.0
-    ) -> Tensor:
-        """Go on to the next frame, ``frames`` later; otherwise as ``Memory.begin_frame``."""
-        kept = self._keep_motion(self.memory.begin_frame(time, expire_seconds))
-        self.motion.predict(frames)
-        return kept
-
-    def refresh(self, slots: list[int], seen: Detections) -> None:
-        """Show the tracks at distinct ``slots`` their detections, with unit embeddings."""
-        mixed = torch.lerp(self.memory.embeddings[slots], embeddings_of(seen), NEWEST)
-        self.memory.refresh(slots, replace(seen, embeddings=F.normalize(mixed, dim=1)))
-        self.motion.update(slots, seen.boxes.double().numpy())
-
-    def append(self, born: Detections) -> None:
-        """Begin a track with every detection."""
-        self.memory.append(born)
-        self.motion.append(born.boxes.double().numpy())
-
-    def forget(self, expire_after: int | None, max_tracks: int | None) -> Tensor:
-        """As ``Memory.forget``."""
-        return self._keep_motion(self.memory.forget(expire_after, max_tracks))
+    def append(self, detections: Detections) -> Tensor:
+        """As ``Memory.append``, with unit embeddings."""
+        self.motion.append(detections.boxes.double().numpy())
+        return super().append(detections)
 
     def keep(self, slots: Tensor) -> Tensor:
         """As ``Memory.keep``."""
-        return self._keep_motion(self.memory.keep(slots))
-
-    def _keep_motion(self, slots: Tensor) -> Tensor:
         self.motion.keep(slots.numpy())
-        return slots
+        return super().keep(slots)
 
 
 class FusedAssociator:
@@ -89,10 +69,13 @@ class FusedAssociator:
     Args:
         settings: ``fused``, ``high_score``, ``min_hits``, ``max_jump`` and the limits of memory
             are used.
+
+    Attributes:
+        memory: the tracks; its ids count unconfirmed tracks as well and are not the identities.
     """
 
     def __init__(self, settings: TrackingConfig) -> None:
-        self._tracks = FusedTracks()
+        self.memory = FusedTracks()
         self._settings = settings
         self._hits = np.zeros(0, dtype=np.int64)
         self._identities: dict[int, int] = {}  # of confirmed tracks, by the memory's id
@@ -100,11 +83,6 @@ class FusedAssociator:
         self._begins = True  # the next frame is the first of a video or shot
         self._time: float | None = None
         self._intervals: deque[float] = deque(maxlen=30)  # seconds between the last frames
-
-    @property
-    def memory(self) -> Memory:
-        """The tracks; its ids count unconfirmed tracks as well and are not the identities."""
-        return self._tracks.memory
 
     def assign(self, observed: Detections, time: float | None) -> Tensor:
         """As ``Associator`` says.
@@ -114,9 +92,8 @@ class FusedAssociator:
         """
         observed = replace(observed, embeddings=F.normalize(embeddings_of(observed), dim=1))
         self.memory.check_width(observed)
-        self._keep(
-            self._tracks.begin_frame(time, self._settings.expire_seconds, self._frames_to(time))
-        )
+        self._keep(self.memory.begin_frame(time, self._settings.expire_seconds))
+        self.memory.motion.predict(self._frames_to(time))
         strong = observed.scores.numpy() >= (self._settings.high_score or 0.0)
         slots = self._match(observed, strong)
         born = np.flatnonzero(strong & (slots == DROPPED) & ~_repeats(observed.boxes, slots >= 0))
@@ -129,7 +106,7 @@ class FusedAssociator:
 
     def forget(self) -> None:
         """Forget all tracks; identities go on where they were."""
-        self._keep(self._tracks.forget(None, max_tracks=0))
+        self._keep(self.memory.forget(None, max_tracks=0))
         self._begins = True
 
     def _frames_to(self, time: float | None) -> float:
@@ -147,7 +124,7 @@ class FusedAssociator:
             return slots
         same = (observed.labels[:, None] == self.memory.labels).numpy()
         near = within_reach(observed, self.memory, self._settings.max_jump).numpy()
-        cues = pair_cues(observed, self.memory, self._tracks.motion)
+        cues = pair_cues(observed, self.memory)
         odds = np.where(same & near, log_odds(cues, self._settings), -np.inf)
         slots[strong] = choose(odds[strong], least=0.0)
         unseen = (self.memory.frame - self.memory.last_seen).numpy()
@@ -160,17 +137,17 @@ class FusedAssociator:
         """Show the tracks their new detections."""
         rows = np.flatnonzero(slots >= 0)
         if len(rows):
-            self._tracks.refresh(slots[rows].tolist(), observed[torch.from_numpy(rows)])
+            self.memory.refresh(slots[rows].tolist(), observed[torch.from_numpy(rows)])
             self._hits[slots[rows]] += 1
 
     def _begin(self, born: Detections) -> np.ndarray:
         """Begin a track with each of the K detections; return their slots."""
-        known = len(self._tracks)
+        known = len(self.memory)
         # in the first frame of a shot everything is new, which is no reason to doubt it
         hits = self._settings.min_hits if self._begins else 1
-        self._tracks.append(born)
+        self.memory.append(born)
         self._hits = np.concatenate([self._hits, np.full(len(born), hits)])
-        return np.arange(known, len(self._tracks))
+        return np.arange(known, len(self.memory))
 
     def _identity(self, slot: int) -> int:
         """Identity of a track; ``DROPPED`` until it has been seen often enough."""
@@ -184,8 +161,8 @@ class FusedAssociator:
         # an unconfirmed track does not survive a frame without a detection
         seen = (self.memory.last_seen == self.memory.frame).numpy()
         confirmed = np.array([key in self._identities for key in self.memory.ids.tolist()], bool)
-        self._keep(self._tracks.keep(torch.from_numpy(np.flatnonzero(seen | confirmed))))
-        self._keep(self._tracks.forget(self._settings.expire_after, self._settings.max_tracks))
+        self._keep(self.memory.keep(torch.from_numpy(np.flatnonzero(seen | confirmed))))
+        self._keep(self.memory.forget(self._settings.expire_after, self._settings.max_tracks))
 
     def _keep(self, slots: Tensor) -> None:
         """Drop what belongs to tracks that have just been dropped."""
@@ -195,7 +172,7 @@ class FusedAssociator:
             self._identities = {key: i for key, i in self._identities.items() if key in alive}
 
 
-def pair_cues(observed: Detections, memory: Memory, motion: BoxFilter) -> dict[str, np.ndarray]:
+def pair_cues(observed: Detections, tracks: FusedTracks) -> dict[str, np.ndarray]:
     """What speaks for detection i being track j: ``(N, M)`` values by the name of their weight.
 
     ``overlap``: IoU with the predicted box. ``distance``: Mahalanobis distance of the centre from
@@ -203,12 +180,12 @@ def pair_cues(observed: Detections, memory: Memory, motion: BoxFilter) -> dict[s
     log of the frames since the track was last seen.
     """
     boxes = observed.boxes.double().numpy()
-    distances = np.minimum(motion.distances(boxes), FARTHEST)
-    gap = np.log((memory.frame - memory.last_seen).double().numpy())
+    distances = np.minimum(tracks.motion.distances(boxes), FARTHEST)
+    gap = np.log((tracks.frame - tracks.last_seen).double().numpy())
     return {
-        "overlap": overlaps(boxes, motion.boxes()),
+        "overlap": overlaps(boxes, tracks.motion.boxes()),
         "distance": distances,
-        "similarity": (embeddings_of(observed) @ memory.embeddings.T).double().numpy(),
+        "similarity": (embeddings_of(observed) @ tracks.embeddings.T).double().numpy(),
         "gap": np.broadcast_to(gap, distances.shape),
     }
 

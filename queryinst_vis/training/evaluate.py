@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from lightning.fabric import Fabric
@@ -75,16 +74,10 @@ def test_video(
     Raises:
         InputError: the config, the weights, the set, an image or ``batch`` cannot be used.
     """
-    test = _set_up(config, weights, YouTubeVisDataset, [out, zip_path], devices, nodes, batch)
-    fabric, dataset = test.fabric, test.dataset
-    entries = predict_videos(fabric, test.model, test.config, dataset, batch)
-    metrics = None
-    if fabric.is_global_zero:
-        write_results(out, entries)
-        if zip_path is not None:
-            write_zip(out, zip_path)
-        metrics = _score(evaluate_youtube_vis, dataset, test.annotations, entries)
-    return fabric.broadcast(metrics)
+    return _test(
+        (YouTubeVisDataset, predict_videos, evaluate_youtube_vis),
+        *(config, weights, out, zip_path, devices, nodes, batch),
+    )
 
 
 def test_image(
@@ -113,63 +106,46 @@ def test_image(
     Raises:
         InputError: the config, the weights, the set, an image or ``batch`` cannot be used.
     """
-    test = _set_up(config, weights, CocoDataset, [out], devices, nodes, batch)
-    fabric, dataset = test.fabric, test.dataset
-    entries = predict_images(fabric, test.model, test.config, dataset, batch)
-    metrics = None
-    if fabric.is_global_zero:
-        write_results(out, entries)
-        metrics = _score(evaluate_coco, dataset, test.annotations, entries)
-    return fabric.broadcast(metrics)
-
-
-@dataclass(frozen=True)
-class _Test(Generic[SetType]):
-    """What a test needs, checked before the work begins."""
-
-    fabric: Fabric
-    model: QueryInst
-    config: Config
-    dataset: SetType
-    annotations: str
-
-
-def _set_up(
-    config: Config,
-    weights: str | Path,
-    kind: type[SetType],
-    outputs: list[str | Path | None],
-    devices: str | int,
-    nodes: int,
-    batch: int,
-) -> _Test[SetType]:
-    if batch < 1:
-        raise InputError(f"batch must be 1 or more, got {batch}")
-    fabric = launch(devices, nodes)
-    model, config = load_for_config(config, weights)
-    dataset, annotations = _open_test_set(config, kind)
-    sources = [weights, annotations]
-    for output in outputs:
-        if output is not None:
-            _check_output(output, *sources)
-            sources.append(output)
-    return _Test(
-        fabric,
-        optimize_for_inference(model.to(fabric.device), config),
-        config,
-        dataset,
-        annotations,
+    return _test(
+        (CocoDataset, predict_images, evaluate_coco),
+        *(config, weights, out, None, devices, nodes, batch),
     )
 
 
-def _score(
-    metric: Callable[[str, Entries], dict[str, Any]],
-    dataset: AnySet,
-    annotations: str,
-    entries: Entries,
+def _test(
+    kind: tuple[
+        type[SetType],
+        Callable[[Fabric, QueryInst, Config, SetType, int], Entries],
+        Callable[[str, Entries], dict[str, Any]],
+    ],
+    config: Config,
+    weights: str | Path,
+    out: str | Path,
+    zip_path: str | Path | None,
+    devices: str | int,
+    nodes: int,
+    batch: int,
 ) -> dict[str, Any] | None:
-    """The metrics, where there is something to compare."""
-    return metric(annotations, entries) if entries and dataset.has_annotations else None
+    """Check everything, predict, write, and score where there is something to compare."""
+    if batch < 1:
+        raise InputError(f"batch must be 1 or more, got {batch}")
+    set_type, predict, metric = kind
+    fabric = launch(devices, nodes)
+    model, config = load_for_config(config, weights)
+    dataset, annotations = _open_test_set(config, set_type)
+    _check_output(out, weights, annotations)
+    if zip_path is not None:
+        _check_output(zip_path, weights, annotations, out)
+    model = optimize_for_inference(model.to(fabric.device), config)
+    entries = predict(fabric, model, config, dataset, batch)
+    metrics = None
+    if fabric.is_global_zero:
+        write_results(out, entries)
+        if zip_path is not None:
+            write_zip(out, zip_path)
+        if entries and dataset.has_annotations:
+            metrics = metric(annotations, entries)
+    return fabric.broadcast(metrics)
 
 
 def open_validation_set(config: Config) -> AnySet | None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from queryinst_vis.evaluation.diagnosis_report import short
@@ -30,7 +29,6 @@ def draw_error_report(report: Mapping[str, Any], path: str | Path) -> None:
         InputError: the file cannot be written.
     """
     figure = Figure(figsize=(9, 6.4), layout="constrained")
-    FigureCanvasAgg(figure)
     grid = figure.add_gridspec(2, 2, width_ratios=(2, 1))
     _draw_waterfall(figure.add_subplot(grid[0, :]), report)
     _draw_breakdown(figure.add_subplot(grid[1, 0]), report["breakdown"])

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import supervision as sv
-from supervision.detection.compact_mask import CompactMask
 
 from queryinst_vis.masks import MaskRegion
 from queryinst_vis.structures import Detections
@@ -30,13 +29,11 @@ def track_colour(track_id: int) -> tuple[int, int, int]:
     return _PALETTE.by_idx(track_id).as_rgb()
 
 
-def to_supervision(detections: Detections, compact: bool = False) -> sv.Detections:
+def to_supervision(detections: Detections) -> sv.Detections:
     """Detections as supervision's exchange type.
 
     Args:
         detections: with or without masks and track ids.
-        compact: give the masks as supervision's ``CompactMask``, which keeps and draws each
-            inside its box only, rather than as full-size arrays.
 
     Returns:
         ``xyxy`` (N, 4), ``mask`` (N, H, W) bool or None, ``confidence`` (N,), ``class_id`` (N,)
@@ -44,7 +41,7 @@ def to_supervision(detections: Detections, compact: bool = False) -> sv.Detectio
     """
     found = _without_masks(detections)
     if detections.has_masks:
-        found.mask = _compact_masks(detections) if compact else detections.masks().cpu().numpy()
+        found.mask = detections.masks().cpu().numpy()
     return found
 
 
@@ -56,18 +53,6 @@ def _without_masks(detections: Detections) -> sv.Detections:
         class_id=detections.labels.cpu().numpy(),
         tracker_id=None if ids is None else ids.cpu().numpy(),
     )
-
-
-def _compact_masks(detections: Detections) -> CompactMask:
-    size = detections.image_size
-    masks = [CompactMask.from_dense(np.zeros((0, *size), bool), np.zeros((0, 4)), size)]
-    for instance in detections.instance_masks():
-        pixels, x, y = instance.region
-        height, width = pixels.shape
-        whole = np.array([[0, 0, width - 1, height - 1]])  # supervision's boxes end in a pixel
-        mask = CompactMask.from_dense(pixels[None], whole, pixels.shape)
-        masks.append(mask.with_offset(x, y, new_image_shape=size))
-    return CompactMask.merge(masks)
 
 
 class Overlay:
@@ -119,7 +104,7 @@ class Overlay:
             scene = annotators.boxes.annotate(scene, found)
         else:
             colours = [track_colour(track_id) for track_id in found.tracker_id]
-            _draw_masks(scene, regions, colours, annotators.thickness)
+            draw_masks(scene, regions, colours, annotators.thickness)
         scene = annotators.paths.annotate(scene, found)
         names = [
             f"#{track_id} {self._class_names[label]}"
@@ -130,7 +115,7 @@ class Overlay:
         return annotators.labels.annotate(scene, found, labels=names)
 
 
-def _draw_masks(
+def draw_masks(
     scene: np.ndarray,
     regions: Sequence[MaskRegion],
     colours: Sequence[tuple[int, int, int]],

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
@@ -125,7 +124,6 @@ def draw_timeline(
     row_height = min(_ROW_HEIGHT, _ROWS_HEIGHT / max(len(rows), 1))
     height = _FRAME_HEIGHT + row_height * max(len(rows), 3)
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     clock = _Clock.of(tracks, fps)
     for number, row in enumerate(rows):
