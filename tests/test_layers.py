@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -132,3 +135,23 @@ def test_a_circle_is_found(tmp_path):
         source = f"def late():\n    from queryinst_vis.{other} import thing\n"
         (tmp_path / room / "a.py").write_text(source)
     assert set(circle(edges_of(tmp_path)) or ()) == {"inference", "training"}
+
+
+def test_files_and_scores_need_no_torch():
+    """Scoring a file starts in a fraction of the seconds and of the memory that torch takes."""
+    modules = [
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        for room in TORCH_FREE
+        for path in sorted((PACKAGE / room).glob("*.py"))
+        if path.stem not in ("__init__", "paste")
+    ]
+    program = (
+        "import importlib, sys\n"
+        f"for name in {modules}:\n"
+        "    importlib.import_module(name)\n"
+        "    assert 'torch' not in sys.modules, name\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    command = [sys.executable, "-c", program]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr

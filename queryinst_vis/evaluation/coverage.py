@@ -29,7 +29,7 @@ class Coverage:
     """For how long each identity covers each object of one class in one video.
 
     Attributes:
-        truth_ids: ids of the G ground-truth objects (``iscrowd`` regions are none).
+        ground_truth_ids: ids of the G ground-truth objects (``iscrowd`` regions are none).
         detection_ids: ids of the D identities: their positions in the result file.
         frames: ``(G, D)`` number of frames in which the identity is matched to the object.
     """

@@ -200,13 +200,24 @@ def _file_names(entry: dict[str, Any], kind: Kind) -> tuple[list[str] | None, An
     """Names of an entry's files, none if it has none, None if they are broken; and its length."""
     if kind == "image":
         file = entry.get("file_name")
-        return ([file] if isinstance(file, str) and file else []), 1
+        return ([file] if _are_paths([file]) else []), 1
     files = entry.get("file_names")
     if files is None:
         return [], entry.get("length")
-    if not isinstance(files, list) or not files or not all(isinstance(f, str) and f for f in files):
+    if not isinstance(files, list) or not files or not _are_paths(files):
         return None, entry.get("length")
     return files, entry.get("length", len(files))
+
+
+def _are_paths(values: list[Any]) -> bool:
+    """Whether all are texts that can be written down as file names, and not empty."""
+    if not all(isinstance(value, str) and value for value in values):
+        return False
+    try:
+        "".join(values).encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
+        return False
+    return True
 
 
 def _has_known_ids(

@@ -149,7 +149,7 @@ class VideoSet:
         self.categories = dict(sorted(annotation_set.categories.items()))
         self.videos = [video for _, video in sorted(annotation_set.videos.items())]
         self.names = _unique_names(self.videos)
-        self.checksum = _checksum(annotation_set)
+        self.checksum = videos_checksum(annotation_set.content["videos"])
         self._ground_truth = annotation_set.entries
 
     def __len__(self) -> int:
@@ -184,15 +184,6 @@ def _unique_names(videos: list[Video]) -> dict[int, str]:
         video.id: video.name if count[video.name] == 1 else f"{video.name} (video {video.id})"
         for video in videos
     }
-
-
-def _checksum(annotation_set: AnnotationSet) -> str:
-    try:
-        return videos_checksum(annotation_set.content["videos"])
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"{annotation_set.where}: `file_names` hold broken text ({error})"
-        ) from error
 
 
 def _read(entries: Entries, where: str) -> Entries:
