@@ -8,7 +8,7 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.formats.annotation_set import AnnotationSet, parse_set
 from queryinst_vis.formats.coco_video import coco_video_entries, read_coco_video
 from queryinst_vis.formats.findings import refuse_faults
-from queryinst_vis.formats.mots_results import MotsNames, read_mots, write_mots
+from queryinst_vis.formats.mots_results import read_mots, write_mots
 from queryinst_vis.formats.predictions import read_results
 from queryinst_vis.formats.reading import read_annotations
 from queryinst_vis.formats.results import write_results
@@ -42,7 +42,7 @@ def convert_results(
         to: one of ``FORMATS``; None decides by ``dst``: YouTube-VIS if it ends in .json, MOTS if
             it has no suffix.
         first_frame: MOTS number of the first frame of every video; None takes the numbers in the
-            file names, see ``MotsNames``.
+            file names, see ``mots_sequences``.
         classes: MOTS classes by name; by default car is 1, pedestrian and person are 2.
 
     Returns:
@@ -66,7 +66,7 @@ def convert_results(
         results = VideoSet(videos, src)
     else:
         if origin == "mots":
-            entries = read_mots(src, MotsNames(videos, first_frame, classes))
+            entries = read_mots(src, videos, first_frame, classes)
         else:
             entries = read_coco_video(src, videos)
         if target == "youtube-vis":
@@ -76,9 +76,8 @@ def convert_results(
     if target == "coco-video":
         write_results(dst, coco_video_entries(videos, results))
         return wrote
-    names = MotsNames(videos, first_frame, classes)
     with new_folder(dst) as folder:
-        return f"{wrote}; {write_mots(folder, results, names)}"
+        return f"{wrote}; {write_mots(folder, videos, results, first_frame, classes)}"
 
 
 def _open_videos(gt: str | Path) -> AnnotationSet:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.formats.annotation_set import AnnotationSet, Video
+from queryinst_vis.formats.names import frame_numbers, sequence_names
 from queryinst_vis.masks import RLE, decode_rle, encode_rle, to_rle
 from queryinst_vis.masks.rle import as_text
 
@@ -30,10 +32,45 @@ IGNORE_CLASS = 10
 IGNORE_ID = IGNORE_CLASS * IDS_PER_CLASS
 """Class and id of the region to ignore."""
 
+_NUMBER = re.compile("[0-9]{1,9}")
+
 FrameMasks = dict[int, RLE]
 """The masks of one frame by object id."""
 
-_NUMBER = re.compile("[0-9]{1,9}")
+
+class MotsSequence(NamedTuple):
+    """A video under its MOTS name.
+
+    Attributes:
+        name: of its text file, without suffix, or of its folder.
+        video: its id and sizes.
+        frames: the MOTS number of each frame.
+    """
+
+    name: str
+    video: Video
+    frames: Sequence[int]
+
+
+def mots_sequences(videos: AnnotationSet, first_frame: int | None = None) -> list[MotsSequence]:
+    """Names and numbers of all videos, in the order of their file.
+
+    Args:
+        videos: to be named by ``names.sequence_names``.
+        first_frame: number of the first frame of every video (KITTI MOTS: 0, MOTSChallenge: 1);
+            None takes ``names.frame_numbers``.
+
+    Raises:
+        InputError: two videos would have the same name.
+    """
+    sequences = []
+    names = sequence_names(videos.content["videos"])
+    for name, video in zip(names, videos.videos.values(), strict=True):
+        frames: Sequence[int] = frame_numbers(video.file_names or [""] * video.length)
+        if first_frame is not None:
+            frames = range(first_frame, first_frame + video.length)
+        sequences.append(MotsSequence(name, video, frames))
+    return sequences
 
 
 class MotsLine(NamedTuple):

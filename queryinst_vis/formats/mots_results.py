@@ -3,83 +3,39 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.annotation_set import AnnotationSet, Video
+from queryinst_vis.formats.annotation_set import AnnotationSet
 from queryinst_vis.formats.mots import (
     CLASS_NUMBERS,
     IGNORE_CLASS,
     FrameMasks,
+    MotsSequence,
     ObjectIds,
+    mots_sequences,
     read_mots_text,
     remove_overlap,
     write_mots_text,
 )
-from queryinst_vis.formats.names import frame_numbers, sequence_names
-from queryinst_vis.formats.video_set import MaskTrack, VideoSet
+from queryinst_vis.formats.video_set import MaskTrack, VideoSet, VideoTracks
 from queryinst_vis.masks import RLE
 from queryinst_vis.utils.progress import show_progress
 
 
-@dataclass(frozen=True)
-class MotsSequence:
-    """A video under its MOTS name.
-
-    Attributes:
-        name: of its text file, without suffix.
-        video: its id and sizes.
-        frames: the MOTS number of each frame.
-    """
-
-    name: str
-    video: Video
-    frames: Sequence[int]
-
-
-class MotsNames:
-    """The MOTS names of a set's videos, frames and classes.
-
-    Sequences and frames are named as ``convert_to_mots`` names those of the ground truth.
+def mots_classes(categories: Mapping[int, str], chosen: Mapping[str, int]) -> dict[int, int]:
+    """MOTS class by category id, for the categories that have one.
 
     Args:
-        videos: and categories.
-        first_frame: number of the first frame of every video (KITTI MOTS: 0, MOTSChallenge: 1);
-            None takes ``names.frame_numbers``.
-        classes: MOTS classes by class name, beside or instead of ``mots.CLASS_NUMBERS``.
-
-    Attributes:
-        sequences: by video id, in the order of the file.
-        classes: MOTS class by category id, for the categories that have one.
         categories: class name by category id.
+        chosen: MOTS classes by class name, beside or instead of ``mots.CLASS_NUMBERS``.
 
     Raises:
-        InputError: an unknown class name, class 10 (regions to ignore), a number given twice, or
-            two videos that would share a file.
+        InputError: an unknown class name, class 10 (regions to ignore), or a number given twice.
     """
-
-    def __init__(
-        self,
-        videos: AnnotationSet,
-        first_frame: int | None = None,
-        classes: Mapping[str, int] | None = None,
-    ) -> None:
-        self.sequences: dict[int, MotsSequence] = {}
-        names = sequence_names(videos.content["videos"])
-        for name, video in zip(names, videos.videos.values(), strict=True):
-            frames: Sequence[int] = frame_numbers(video.file_names or [""] * video.length)
-            if first_frame is not None:
-                frames = range(first_frame, first_frame + video.length)
-            self.sequences[video.id] = MotsSequence(name, video, frames)
-        self.classes = _class_numbers(videos.categories, classes or {})
-        self.categories = videos.categories
-
-
-def _class_numbers(categories: dict[int, str], chosen: Mapping[str, int]) -> dict[int, int]:
-    """MOTS class by category id."""
     unknown = set(chosen) - set(categories.values())
     if unknown:
         raise InputError(f"class '{min(unknown)}' is not in the video set")
@@ -114,32 +70,64 @@ class Overlaps:
         )
 
 
-def write_mots(folder: Path, results: VideoSet, names: MotsNames) -> Overlaps:
+def write_mots(
+    folder: Path,
+    videos: AnnotationSet,
+    results: VideoSet,
+    first_frame: int | None = None,
+    classes: Mapping[str, int] | None = None,
+) -> Overlaps:
     """Write results as one text file per video, also where there are none.
 
     Where masks of a frame overlap, whatever their classes, the track with the higher score keeps
     the pixels, the earlier one among equals. Ids count from 1 in each class of each video.
 
+    Args:
+        folder: to write to.
+        videos: the set that the results are for.
+        results: for its videos.
+        first_frame: as for ``mots_sequences``.
+        classes: chosen numbers, as for ``mots_classes``.
+
     Raises:
         InputError: a class without a MOTS number, more than 999 tracks of a class in a video,
-            or a mask that cannot be used.
+            two videos of the same name, or a mask that cannot be used.
     """
     overlaps = Overlaps()
-    for video in show_progress(results, "Writing MOTS"):
-        sequence = names.sequences[video.video.id]
-        frames = _disjoint_frames(video.detections, names, sequence.video.length, overlaps)
+    labels = mots_classes(videos.categories, classes or {})
+    sequences = {sequence.video.id: sequence for sequence in mots_sequences(videos, first_frame)}
+    for tracks in show_progress(results, "Writing MOTS"):
+        sequence = sequences[tracks.video.id]
+        ids = _object_ids(tracks.detections, labels, videos.categories)
+        frames = _disjoint_frames(tracks, ids, overlaps)
         numbered = zip(sequence.frames, frames, strict=True)
         write_mots_text(folder / f"{sequence.name}.txt", numbered)
     return overlaps
 
 
+def _object_ids(
+    tracks: list[MaskTrack], labels: Mapping[int, int], categories: Mapping[int, str]
+) -> dict[int, int]:
+    """MOTS ids of the tracks of a video, by the track's position in its file."""
+    object_ids = ObjectIds()
+    ids = {}
+    for track in tracks:
+        where = f"results: entry {track.id}"
+        if track.category_id not in labels:
+            name = categories[track.category_id]
+            raise InputError(
+                f"{where}: MOTS knows no class '{name}'; give it a number, e.g. --class '{name}=3'"
+            )
+        ids[track.id] = object_ids.assign(labels[track.category_id], where)
+    return ids
+
+
 def _disjoint_frames(
-    tracks: list[MaskTrack], names: MotsNames, length: int, overlaps: Overlaps
+    tracks: VideoTracks, ids: Mapping[int, int], overlaps: Overlaps
 ) -> Iterator[FrameMasks]:
     """The masks of each frame of a video, counting in ``overlaps`` what they lose."""
-    ids = _object_ids(tracks, names)
-    by_score = sorted(tracks, key=lambda track: -track.score)
-    for index in range(length):
+    by_score = sorted(tracks.detections, key=lambda track: -track.score)
+    for index in range(tracks.video.length):
         shown = {
             ids[track.id]: mask
             for track in by_score
@@ -151,42 +139,39 @@ def _disjoint_frames(
         yield visible
 
 
-def _object_ids(tracks: list[MaskTrack], names: MotsNames) -> dict[int, int]:
-    """MOTS ids of the tracks of a video, by the track's position in its file."""
-    object_ids = ObjectIds()
-    ids = {}
-    for track in tracks:
-        where = f"results: entry {track.id}"
-        if track.category_id not in names.classes:
-            name = names.categories[track.category_id]
-            raise InputError(
-                f"{where}: MOTS knows no class '{name}'; give it a number, e.g. --class '{name}=3'"
-            )
-        ids[track.id] = object_ids.assign(names.classes[track.category_id], where)
-    return ids
-
-
-def read_mots(folder: Path, names: MotsNames) -> list[dict[str, Any]]:
+def read_mots(
+    folder: Path,
+    videos: AnnotationSet,
+    first_frame: int | None = None,
+    classes: Mapping[str, int] | None = None,
+) -> list[dict[str, Any]]:
     """Read a result folder as YouTube-VIS results of score 1, ordered by video and id.
+
+    Args:
+        folder: with a text file for every video.
+        videos: the set that the results are for.
+        first_frame, classes: as for ``write_mots``.
 
     Raises:
         InputError: a missing or a stray file, a broken line (file and line number), an unknown
             frame or class, or a mask that is not of its video's size.
     """
-    wanted = {f"{sequence.name}.txt" for sequence in names.sequences.values()}
+    sequences = {f"{item.name}.txt": item for item in mots_sequences(videos, first_frame)}
     found = {path.name for path in folder.glob("*.txt")}
-    if found - wanted:
-        raise InputError(f"{folder / min(found - wanted)}: the video set has no such sequence")
-    if wanted - found:
+    stray, missing = found - sequences.keys(), sequences.keys() - found
+    if stray:
+        raise InputError(f"{folder / min(stray)}: the video set has no such sequence")
+    if missing:
         raise InputError(
-            f"{folder / min(wanted - found)}: no such file; every sequence needs its file, empty"
-            " where nothing was found"
+            f"{folder / min(missing)}: no such file; every sequence needs its file, empty where"
+            " nothing was found"
         )
-    categories = {number: id_ for id_, number in names.classes.items()}
+    labels = mots_classes(videos.categories, classes or {})
+    categories = {label: id_ for id_, label in labels.items()}
     return [
         entry
-        for sequence in names.sequences.values()
-        for entry in _read_sequence(folder / f"{sequence.name}.txt", sequence, categories)
+        for name, sequence in sequences.items()
+        for entry in _read_sequence(folder / name, sequence, categories)
     ]
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -17,44 +15,25 @@ from queryinst_vis.data.convert.images import IMAGE_SUFFIXES
 from queryinst_vis.data.convert.outlines import unite
 from queryinst_vis.data.convert.youtube_vis import read_repaired
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.annotation_set import parse_categories
+from queryinst_vis.formats.annotation_set import AnnotationSet, Video, parse_set
 from queryinst_vis.formats.findings import refuse_faults
 from queryinst_vis.formats.mots import (
     CLASS_NUMBERS,
     IGNORE_CLASS,
     IGNORE_ID,
     FrameMasks,
+    MotsSequence,
     ObjectIds,
+    mots_sequences,
     remove_overlap,
     write_mots_text,
 )
-from queryinst_vis.formats.names import frame_numbers, sequence_names
 from queryinst_vis.masks import RLE, decode_rle
 from queryinst_vis.utils.files import new_folder
 from queryinst_vis.utils.progress import show_progress
 
 MOTS_CLASSES = {"car": 1, "person": 2, "ignore": IGNORE_CLASS, "none": None}
 """What a class can become: an object of MOTS, a region to ignore, or nothing."""
-
-
-@dataclass
-class _Sequence:
-    """One video on its way to MOTS.
-
-    Attributes:
-        name: its folder in MOTS.
-        files: the frames' paths, relative to the image folder.
-        numbers: the frames' numbers in MOTS.
-        height, width: size of a frame in pixels.
-        frames: for each frame the masks under each MOTS id, which may overlap.
-    """
-
-    name: str
-    files: list[str]
-    numbers: list[int]
-    height: int
-    width: int
-    frames: list[dict[int, list[RLE]]]
 
 
 def convert_to_mots(
@@ -96,17 +75,21 @@ def convert_to_mots(
     if form not in ("png", "txt"):
         raise InputError(f"MOTS form '{form}': choose png or txt")
     content, _ = read_repaired(src)
-    if content["annotations"] is None:
+    annotation_set = parse_set(content, refuse_faults(str(src)), str(src), "video")
+    if not annotation_set.annotated:
         raise InputError(f"{src}: holds no annotations, as public test files do")
-    labels = _mots_labels(content, classes or {}, str(src))
+    labels = _mots_labels(annotation_set, classes or {})
+    sequences = mots_sequences(annotation_set)
     lost: Counter[str] = Counter()
-    sequences = _sequences(content, labels, lost, str(src))
+    objects = 0
     with new_folder(dst) as folder:
         for sequence in show_progress(sequences, "writing MOTS"):
-            masks = (_without_overlap(frame, lost) for frame in sequence.frames)
-            frames = zip(sequence.numbers, masks, strict=True)
+            shown = _masks_by_frame(annotation_set, sequence.video, labels, lost)
+            objects += len({number for frame in shown for number in frame} - {IGNORE_ID})
+            masks = (_without_overlap(frame, lost) for frame in shown)
+            frames = zip(sequence.frames, masks, strict=True)
             if form == "png":
-                size = sequence.height, sequence.width
+                size = sequence.video.height, sequence.video.width
                 _write_maps(folder / "instances" / sequence.name, frames, size)
             else:
                 texts = folder / "instances_txt"
@@ -114,26 +97,25 @@ def convert_to_mots(
                 write_mots_text(texts / f"{sequence.name}.txt", frames)
             if images is not None:
                 _copy_frames(Path(images), sequence, folder / "images" / sequence.name)
-    objects = sum(
-        len({number for frame in sequence.frames for number in frame} - {IGNORE_ID})
-        for sequence in sequences
-    )
     notes = "".join(f"; {what}: {number}" for what, number in lost.items() if number)
     return f"wrote {dst}: {len(sequences)} sequences, {objects} objects{notes}"
 
 
 def _mots_labels(
-    content: dict[str, Any], classes: Mapping[str, str], where: str
+    annotation_set: AnnotationSet, classes: Mapping[str, str]
 ) -> dict[int, int | None]:
     """MOTS class of each category id in use; None for those to leave out."""
-    names = parse_categories(content, refuse_faults(where))
+    names, where = annotation_set.categories, annotation_set.where
     for name, target in classes.items():
         if name not in names.values():
             raise InputError(f"{where}: has no class '{name}', only {', '.join(names.values())}")
         if target not in MOTS_CLASSES:
             raise InputError(f"class '{name}' as '{target}': choose {', '.join(MOTS_CLASSES)}")
     labels = {}
-    for identity in sorted({track["category_id"] for track in content["annotations"]}):
+    used = {
+        entry["category_id"] for entries in annotation_set.entries.values() for entry in entries
+    }
+    for identity in sorted(used):
         name = names[identity]
         if name in classes:
             labels[identity] = MOTS_CLASSES[classes[name]]
@@ -147,40 +129,28 @@ def _mots_labels(
     return labels
 
 
-def _sequences(
-    content: dict[str, Any], labels: dict[int, int | None], lost: Counter[str], where: str
-) -> list[_Sequence]:
-    """One sequence a video, with the masks of its tracks under their MOTS ids.
+def _masks_by_frame(
+    annotation_set: AnnotationSet, video: Video, labels: dict[int, int | None], lost: Counter[str]
+) -> list[dict[int, list[RLE]]]:
+    """For each frame of a video the masks under each MOTS id, which may overlap.
 
     Boxes without a mask are counted in ``lost``.
     """
-    sequences = {
-        video["id"]: _Sequence(
-            name,
-            video["file_names"],
-            frame_numbers(video["file_names"]),
-            video["height"],
-            video["width"],
-            [defaultdict(list) for _ in video["file_names"]],
-        )
-        for name, video in zip(sequence_names(content["videos"]), content["videos"], strict=True)
-    }
-    ids: dict[int, ObjectIds] = defaultdict(ObjectIds)
-    for track in content["annotations"]:
-        video_id, label = track["video_id"], labels[track["category_id"]]
+    frames: list[dict[int, list[RLE]]] = [defaultdict(list) for _ in range(video.length)]
+    ids = ObjectIds()
+    for track in annotation_set.entries[video.id]:
+        label = labels[track["category_id"]]
         if label is None:
             continue
         object_id = IGNORE_ID
         if label != IGNORE_CLASS and not track["iscrowd"]:
-            object_id = ids[video_id].assign(label, f"{where}: video {video_id}")
-        for frame, rle, box in zip(
-            sequences[video_id].frames, track["segmentations"], track["bboxes"], strict=True
-        ):
+            object_id = ids.assign(label, f"{annotation_set.where}: video {video.id}")
+        for frame, rle, box in zip(frames, track["segmentations"], track["bboxes"], strict=True):
             if rle is not None:
                 frame[object_id].append(rle)
             elif box is not None:
                 lost["boxes without a mask left out"] += 1
-    return list(sequences.values())
+    return frames
 
 
 def _without_overlap(frame: dict[int, list[RLE]], lost: Counter[str]) -> FrameMasks:
@@ -213,9 +183,9 @@ def _write_maps(
         (folder / f"{number:06d}.png").write_bytes(encoded.tobytes())
 
 
-def _copy_frames(source: Path, sequence: _Sequence, target: Path) -> None:
+def _copy_frames(source: Path, sequence: MotsSequence, target: Path) -> None:
     target.mkdir(parents=True)
-    for name, number in zip(sequence.files, sequence.numbers, strict=True):
+    for name, number in zip(sequence.video.file_names, sequence.frames, strict=True):
         suffix = Path(name).suffix.lower()
         if suffix not in IMAGE_SUFFIXES or not (source / name).is_file():
             raise InputError(f"image {source / name}: no such .jpg or .png file")
