@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from queryinst_vis.models.boxes import apply_deltas
-from queryinst_vis.models.dynamic_conv import DynamicConv
-from queryinst_vis.models.query_stage import QueryStage
+from queryinst_vis.models.layers import DynamicConv, QueryStage
 from queryinst_vis.models.roi import RoIExtractor
 from queryinst_vis.structures import StageOutput
 

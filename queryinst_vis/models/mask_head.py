@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from queryinst_vis.models.dynamic_conv import DynamicConv
+from queryinst_vis.models.layers import DynamicConv
 from queryinst_vis.models.roi import RoIExtractor
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
@@ -63,8 +63,7 @@ class MaskHead(nn.Module):
         """
         if self.dynamic_conv is None:
             return roi_features
-        enhanced = self.dynamic_conv(queries, roi_features)
-        return enhanced.transpose(1, 2).reshape(roi_features.shape)
+        return self.dynamic_conv.enhance(queries, roi_features)
 
     def refine(self, enhanced: Tensor, previous: Tensor | None = None) -> Tensor:
         """``(R, C, s, s)`` features through the convolutions.

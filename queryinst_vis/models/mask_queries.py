@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from queryinst_vis.models.box_stage import BoxStage
+from queryinst_vis.models.layers import QueryStage, module_list
 from queryinst_vis.models.mask_head import MaskHead
-from queryinst_vis.models.modules import module_list
-from queryinst_vis.models.query_stage import QueryStage
 
 
 class MaskQueries(nn.Module):

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from queryinst_vis.models.backbone import Backbone
 from queryinst_vis.models.box_stage import BoxStage
 from queryinst_vis.models.boxes import initial_boxes
+from queryinst_vis.models.layers import module_list
 from queryinst_vis.models.mask_head import MaskHead
 from queryinst_vis.models.mask_queries import MaskQueries
-from queryinst_vis.models.modules import module_list
 from queryinst_vis.models.neck import FPN
 from queryinst_vis.models.track_head import TrackHead
 from queryinst_vis.structures import StageOutput

@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from queryinst_vis.models.dynamic_conv import DynamicConv
-from queryinst_vis.models.modules import module_list
+from queryinst_vis.models.layers import DynamicConv, module_list
 from queryinst_vis.models.roi import RoIExtractor
 
 
@@ -81,8 +80,7 @@ class TrackHead(nn.Module):
         if self.dynamic_conv is not None:
             if q_star is None:
                 raise ValueError("QueryTrack's head needs q_star, the queries of the boxes")
-            enhanced = self.dynamic_conv(torch.cat(list(q_star)), roi_features)
-            roi_features = enhanced.transpose(1, 2).reshape(roi_features.shape)
+            roi_features = self.dynamic_conv.enhance(torch.cat(list(q_star)), roi_features)
         return self.embed(roi_features)
 
     @property

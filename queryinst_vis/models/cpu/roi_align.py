@@ -44,18 +44,16 @@ class CpuRoIExtractor(RoIExtractor):
             )
         pooled = []
         for level, rows in by_level:
-            feature = self._read(features, level, rois[rows])
+            if isinstance(features, LazyPyramid):
+                scale = 1 / (self.finest_stride * 2**level)
+                feature = features.around(level, rois[rows], scale)
+            else:
+                feature = features[level]
             if self.by_vectors:
                 pooled.append(pool(feature, points[rows], weights[rows]))
             else:
                 pooled.append(self.pool(feature, rois[rows], level))
         return torch.cat(pooled)[torch.cat([rows for _, rows in by_level]).argsort()]
-
-    def _read(self, features: Sequence[Tensor], level: int, rois: Tensor) -> Tensor:
-        """The map of a level, which has to be right only where these boxes read it."""
-        if isinstance(features, LazyPyramid):
-            return features.around(level, rois, 1 / (self.finest_stride * 2**level))
-        return features[level]
 
 
 def _map_sizes(features: Sequence[Tensor]) -> list[torch.Size]:
