@@ -1,11 +1,15 @@
 """What the networks promise beyond parity: batching, freezing, stripping, refusing."""
 
+import re
+from pathlib import Path
+
 import pytest
 import timm
 import torch
 
 from queryinst_vis.config import Config
 from queryinst_vis.errors import InputError
+from queryinst_vis.models import queryinst
 from queryinst_vis.models.backbone import Backbone
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.postprocess import detect
@@ -235,3 +239,15 @@ def test_unknown_backbones_and_norms_are_refused():
     config.model.backbone.name = "vit_tiny_patch16_224"
     with pytest.raises(InputError, match="no feature maps at strides"):
         build_model(config)
+
+
+def test_the_readable_model_has_no_branches_for_devices_or_training():
+    """What is faster on some device takes the place of its modules (``models/cpu``)."""
+    files = sorted(Path(queryinst.__file__).parent.glob("*.py"))
+    assert len(files) > 10
+    for path in files:
+        found = re.search(
+            r"device\.type|is_cuda|is_grad_enabled|self\.training|\.cpu\(\)|models\.cpu",
+            path.read_text(),
+        )
+        assert found is None, f"{path.name}: {found.group()}"

@@ -23,6 +23,7 @@ from queryinst_vis.data.loader import open_dataset
 from queryinst_vis.data.records import ImageRecord
 from queryinst_vis.data.transforms import network_input
 from queryinst_vis.errors import InputError
+from queryinst_vis.models.cpu.forms import Forms, replace_roi_and_fpn
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.utils.device import choose_device
 from queryinst_vis.utils.progress import ProgressBar
@@ -83,6 +84,7 @@ def pick_most_used(source: Source, count: int) -> list[int]:
     shared = [row for row in match_rows(classes, source.target_classes) if row is not None]
     images = _calibration_images(source.calibration, classes, source.target_classes)
     model = build_for_inference(source.config, source.weights, "checkpoint").to(choose_device())
+    replace_roi_and_fpn(model, Forms())
     uses = torch.zeros(len(model.queries))
     with ProgressBar("watching the queries at work", len(images)) as progress:
         for image in images:
