@@ -2,19 +2,17 @@
 
 import json
 import random
-from io import StringIO
 
 import numpy as np
 import pytest
 from eval_cases import detection, ground_truth, rle
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 
 from queryinst_vis.evaluation.clear import id_switches
 from queryinst_vis.evaluation.coverage import COVERAGE_COUNTS, RATIOS, identity_coverage
+from queryinst_vis.evaluation.report import print_tracking
 from queryinst_vis.evaluation.tracking_metrics import evaluate_tracking
-from queryinst_vis.evaluation.tracking_report import print_tracking
 from queryinst_vis.formats.video_set import VideoSet
 
 A, B, ELSEWHERE = rle(0, 0, 100, 100), rle(200, 0, 300, 100), rle(0, 300, 50, 400)
@@ -180,13 +178,13 @@ def _switches_by_object(video):
 # The report
 
 
-def test_the_report_has_a_table_of_classes_and_one_of_videos():
+def test_the_report_has_a_table_of_classes_and_one_of_videos(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     gt = ground_truth([track(A, A), track(B, B)])
     found = evaluate_tracking(gt, [detection([A, None]), detection([None, A])])
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    console = Console(file=StringIO(), width=80)
-    print_tracking(found, per_video=True, console=console)
-    lines = [line.strip("│┃").split() for line in console.file.getvalue().splitlines()]
+    print_tracking(found, per_video=True)
+    lines = [line.strip("│┃").split() for line in capsys.readouterr().out.splitlines()]
     rows = [" ".join(cell for cell in line if cell not in "│┃") for line in lines]
     heading = "identities objects found ids matched ids/object objects/id"
     assert rows[rows.index(heading) + 2] == "person 2 1 2 2 2.00 1.00"
@@ -195,10 +193,9 @@ def test_the_report_has_a_table_of_classes_and_one_of_videos():
     assert rows[rows.index(heading) + 2] == f"video 1 2 1 2.00 1.00 1 {hota} {idf1}"
 
 
-def test_what_does_not_exist_is_a_dash():
+def test_what_does_not_exist_is_a_dash(capsys):
     found = evaluate_tracking(ground_truth([track(A, A)]), [detection([B, B])])
-    console = Console(file=StringIO(), width=80)
-    print_tracking(found, console=console)
-    rows = [line.split("│") for line in console.file.getvalue().splitlines()]
+    print_tracking(found)
+    rows = [line.split("│") for line in capsys.readouterr().out.splitlines()]
     cells = [[cell.strip() for cell in row[1:-1]] for row in rows]
     assert ["person", "1", "0", "1", "0", "-", "-"] in cells

@@ -26,7 +26,6 @@ from queryinst_vis.cli import (
     submission,
     test,
     track,
-    tracking,
     train,
     weights,
 )
@@ -39,7 +38,6 @@ FAMILIES = (
     train,
     test,
     evaluate,
-    tracking,
     diagnose,
     datasets,
     interchange,

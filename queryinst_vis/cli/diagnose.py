@@ -66,7 +66,7 @@ def _seed(text: str) -> int:
 
 def _run_diagnose(arguments: argparse.Namespace) -> None:
     from queryinst_vis.evaluation.diagnosis import diagnose
-    from queryinst_vis.evaluation.diagnosis_report import print_diagnosis
+    from queryinst_vis.evaluation.report import print_diagnosis
     from queryinst_vis.utils.files import write_json_atomically
     from queryinst_vis.visualization.error_report import draw_error_report
 
@@ -80,7 +80,7 @@ def _run_diagnose(arguments: argparse.Namespace) -> None:
 
 def _run_compare(arguments: argparse.Namespace) -> None:
     from queryinst_vis.evaluation.confidence import compare_results
-    from queryinst_vis.evaluation.confidence_report import print_comparison
+    from queryinst_vis.evaluation.report import print_comparison
     from queryinst_vis.utils.files import write_json_atomically
 
     comparison = compare_results(

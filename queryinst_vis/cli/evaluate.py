@@ -1,4 +1,4 @@
-"""``queryinst-vis eval-video``, ``eval-image`` and ``eval-cityscapes``: no network needed."""
+"""``queryinst-vis eval-video``, ``eval-image``, ``eval-cityscapes`` and ``eval-tracking``."""
 
 from __future__ import annotations
 
@@ -58,6 +58,32 @@ def add(commands: Commands) -> None:
     cityscapes.add_argument(
         "--zip", type=Path, metavar="FILE", help="also write the results as a zip for upload"
     )
+    tracking = add_command(
+        commands,
+        "eval-tracking",
+        _run_tracking,
+        "HOTA, IDF1, MOTA (MOTSA) and identities per object of a YouTube-VIS result file.",
+        "All are on masks; HOTA, IDF1 and MOTA are those of the package trackeval. Unlike AP,\n"
+        "these metrics do not rank: a track of low score counts like any other, so choose a\n"
+        "--threshold for results that were made for AP, and choose it on other videos than those\n"
+        "that you report.",
+        "queryinst-vis eval-tracking ground_truth.json results.json --threshold 0.5",
+        "queryinst-vis eval-tracking ground_truth.json results.json --per-video --json scores.json",
+    )
+    _add_arguments(tracking)
+    tracking.add_argument(
+        "--threshold",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="leave out tracks of a lower score (default: %(default)s)",
+    )
+    tracking.add_argument(
+        "--class-agnostic",
+        action="store_true",
+        help="compare tracks whatever their class, as if there were only one",
+    )
+    tracking.add_argument("--per-video", action="store_true", help="also print tables by video")
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +95,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run_video(arguments: argparse.Namespace) -> None:
     from queryinst_vis.evaluation import evaluate_youtube_vis
     from queryinst_vis.evaluation.confidence import evaluate_with_confidence
-    from queryinst_vis.evaluation.confidence_report import print_intervals
+    from queryinst_vis.evaluation.report import print_intervals
 
     samples = arguments.confidence
     evaluate = partial(evaluate_youtube_vis, workers=arguments.workers)
@@ -108,3 +134,19 @@ def _score(
         write_json_atomically(arguments.json, metrics)
     print_metrics(metrics, per_video=per_video)
     return metrics
+
+
+def _run_tracking(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.evaluation import evaluate_tracking
+    from queryinst_vis.evaluation.report import print_tracking
+    from queryinst_vis.utils.files import write_json_atomically
+
+    metrics = evaluate_tracking(
+        arguments.ground_truth,
+        arguments.results,
+        threshold=arguments.threshold,
+        class_agnostic=arguments.class_agnostic,
+    )
+    if arguments.json is not None:
+        write_json_atomically(arguments.json, metrics)
+    print_tracking(metrics, per_video=arguments.per_video)

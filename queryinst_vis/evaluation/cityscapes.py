@@ -17,7 +17,7 @@ from queryinst_vis.evaluation.average_precision import UNDEFINED
 from queryinst_vis.evaluation.coco import with_rles
 from queryinst_vis.formats.annotation_set import AnnotationSet, Video, open_ground_truth
 from queryinst_vis.formats.findings import refuse_faults
-from queryinst_vis.formats.predictions import open_predictions
+from queryinst_vis.formats.predictions import file_name, open_predictions
 from queryinst_vis.masks import decode_rle
 from queryinst_vis.utils.files import atomic_path
 from queryinst_vis.utils.progress import show_progress
@@ -134,7 +134,7 @@ def _load(
                 f"{images.where}: image {image.id}: `file_name` does not end in {IMAGE_SUFFIX}"
             )
     grouped = open_predictions(results, images, ("segmentation",))
-    report = refuse_faults(f"results {results}" if isinstance(results, str | Path) else "results")
+    report = refuse_faults(file_name(results))
     return images, {
         id_: [
             (images.categories[entry["category_id"]], entry)

@@ -9,10 +9,10 @@ from itertools import pairwise
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from queryinst_vis.evaluation.counts import Counts
 from queryinst_vis.evaluation.similarity import (
     EPSILON,
     MATCH_IOU,
+    Counts,
     FrameSimilarity,
     TrackSimilarity,
     compare_tracks,

@@ -20,7 +20,7 @@ from queryinst_vis.formats.annotation_set import AnnotationSet, open_ground_trut
 from queryinst_vis.formats.annotations import Annotation, decode_track, parse_annotation
 from queryinst_vis.formats.fields import is_box, shortened
 from queryinst_vis.formats.findings import Finding, Report, refuse_faults
-from queryinst_vis.formats.predictions import open_predictions
+from queryinst_vis.formats.predictions import file_name, open_predictions
 
 
 def evaluate_coco(gt: str | Path | dict, results: str | Path | list) -> dict[str, dict[str, Any]]:
@@ -49,7 +49,7 @@ def evaluate_coco(gt: str | Path | dict, results: str | Path | list) -> dict[str
     images = open_ground_truth(gt, "image", "evaluation of boxes")
     grouped = open_predictions(results, images)
     detections = sorted(chain.from_iterable(grouped.values()), key=lambda entry: entry["id"])
-    report = refuse_faults(f"results {results}" if isinstance(results, str | Path) else "results")
+    report = refuse_faults(file_name(results))
     annotations = _parse_annotations(images)
     entries = [annotation.entry for annotation in annotations]
     has_boxes = _all_or_none(detections, "bbox", report)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from queryinst_vis.evaluation.clear import NONE, follow
-from queryinst_vis.evaluation.counts import Counts
-from queryinst_vis.evaluation.similarity import TrackSimilarity, compare_tracks
+from queryinst_vis.evaluation.similarity import Counts, TrackSimilarity, compare_tracks
 from queryinst_vis.formats.video_set import VideoTracks
 
 COVERAGE_COUNTS = (

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from queryinst_vis.evaluation.counts import Counts
-from queryinst_vis.evaluation.similarity import EPSILON, TrackSimilarity
+from queryinst_vis.evaluation.similarity import EPSILON, Counts, TrackSimilarity
 
 ALPHAS = np.arange(0.05, 0.99, 0.05)
 """The 19 IoUs from which on a pair of masks is a match: .05, .10, ..., .95.

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from queryinst_vis.evaluation.counts import Counts
-from queryinst_vis.evaluation.similarity import MATCH_IOU, TrackSimilarity
+from queryinst_vis.evaluation.similarity import MATCH_IOU, Counts, TrackSimilarity
 
 
 @dataclass(frozen=True)

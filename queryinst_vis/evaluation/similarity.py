@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -19,6 +20,18 @@ IGNORED_SHARE = 0.5
 
 EPSILON = np.finfo(float).eps
 """Slack with which the published implementation compares IoUs with thresholds."""
+
+
+AnyCounts = TypeVar("AnyCounts", bound="Counts")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a tracking metric counts: numbers or arrays, which ``+`` adds one by one."""
+
+    def __add__(self: AnyCounts, other: AnyCounts) -> AnyCounts:
+        names = [field.name for field in fields(self)]
+        return type(self)(*(getattr(self, name) + getattr(other, name) for name in names))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import numpy as np
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation.clear import ClearCounts, clear_counts, clear_metrics
-from queryinst_vis.evaluation.counts import Counts
 from queryinst_vis.evaluation.coverage import (
     COVERAGE_COUNTS,
     CoverageCounts,
@@ -29,7 +28,7 @@ from queryinst_vis.evaluation.hota import (
     hota_metrics,
 )
 from queryinst_vis.evaluation.identity import IdentityCounts, identity_counts, identity_metrics
-from queryinst_vis.evaluation.similarity import compare_tracks
+from queryinst_vis.evaluation.similarity import Counts, compare_tracks
 from queryinst_vis.formats.video_set import VideoSet, VideoTracks
 from queryinst_vis.utils.progress import show_progress
 

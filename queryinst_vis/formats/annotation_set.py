@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.fields import is_integer, shortened
@@ -199,8 +199,8 @@ def parse_video(entry: dict[str, Any], kind: Kind, report: Report) -> Video | No
 def _file_names(entry: dict[str, Any], kind: Kind) -> tuple[list[str] | None, Any]:
     """Names of an entry's files, none if it has none, None if they are broken; and its length."""
     if kind == "image":
-        file = entry.get("file_name")
-        return ([file] if _are_paths([file]) else []), 1
+        paths = [entry.get("file_name")]
+        return (paths if _are_paths(paths) else []), 1
     files = entry.get("file_names")
     if files is None:
         return [], entry.get("length")
@@ -209,7 +209,7 @@ def _file_names(entry: dict[str, Any], kind: Kind) -> tuple[list[str] | None, An
     return files, entry.get("length", len(files))
 
 
-def _are_paths(values: list[Any]) -> bool:
+def _are_paths(values: list[Any]) -> TypeGuard[list[str]]:
     """Whether all are texts that can be written down as file names, and not empty."""
     if not all(isinstance(value, str) and value for value in values):
         return False

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable
 from numbers import Integral, Real
 from typing import Any, TypeGuard, TypeVar
 
 from queryinst_vis.errors import InputError
 
-Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
@@ -61,29 +60,6 @@ def require(entry: Any, key: str, kind: type[Value], where: str) -> Value:
     if not isinstance(value, kind) or isinstance(value, bool):
         raise InputError(f"{where}: `{key}` must be of type {kind.__name__}, is {shortened(value)}")
     return value
-
-
-def require_size(entry: Any, where: str) -> tuple[int, int]:
-    """``(height, width)`` in pixels of an image or a video entry.
-
-    Raises:
-        InputError: one is missing or not a positive integer.
-    """
-    height, width = (require(entry, side, int, where) for side in ("height", "width"))
-    if min(height, width) < 1:
-        raise InputError(f"{where}: a size of {width}x{height} pixels is not possible")
-    return height, width
-
-
-def lookup(table: Mapping[Key, Value], key: Key, what: str, where: str) -> Value:
-    """``table[key]``.
-
-    Raises:
-        InputError: the table lacks the key, which the message calls ``what``.
-    """
-    if key not in table:
-        raise InputError(f"{where}: unknown {what} {key}")
-    return table[key]
 
 
 def check_unique(keys: Iterable[Hashable], what: str, where: str) -> None:

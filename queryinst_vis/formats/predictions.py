@@ -97,10 +97,15 @@ def open_predictions(
     Raises:
         InputError: unreadable, empty or malformed results, or ids that the set lacks.
     """
-    is_file = isinstance(results, str | Path)
-    content = read_json_or_zip(results, heavy) if isinstance(results, str | Path) else results
-    report = refuse_faults(f"results {results}" if is_file else "results")
-    return group_entries(content, annotation_set, report, keys)
+    content: Any = results
+    if isinstance(results, str | Path):
+        content = read_json_or_zip(results, heavy)
+    return group_entries(content, annotation_set, refuse_faults(file_name(results)), keys)
+
+
+def file_name(results: str | Path | list[dict[str, Any]]) -> str:
+    """What error messages call a result file, or a list that is none."""
+    return f"results {results}" if isinstance(results, str | Path) else "results"
 
 
 def read_results(path: str | Path) -> list[dict[str, Any]]:

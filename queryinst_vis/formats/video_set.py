@@ -21,7 +21,7 @@ from queryinst_vis.formats.annotations import (
 from queryinst_vis.formats.findings import Report, refuse_faults
 from queryinst_vis.formats.json_stream import Packed, Span, read_values
 from queryinst_vis.formats.names import videos_checksum
-from queryinst_vis.formats.predictions import open_predictions
+from queryinst_vis.formats.predictions import file_name, open_predictions
 from queryinst_vis.masks import RLE
 from queryinst_vis.utils.allocator import steady_memory
 
@@ -144,8 +144,7 @@ class VideoSet:
                 else open_ground_truth(gt, "video", _USE, heavy=_MASKS)
             )
             self._detections = open_predictions(results, annotation_set, heavy=_MASKS)
-        where = f"results {results}" if isinstance(results, str | Path) else "results"
-        self._files = annotation_set.where, where
+        self._files = annotation_set.where, file_name(results)
         self.categories = dict(sorted(annotation_set.categories.items()))
         self.videos = [video for _, video in sorted(annotation_set.videos.items())]
         self.names = _unique_names(self.videos)

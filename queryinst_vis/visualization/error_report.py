@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from queryinst_vis.evaluation.diagnosis_report import short
+from queryinst_vis.evaluation.report import short
 from queryinst_vis.utils.files import atomic_path
 
 _HAVE, _GAIN, _LOSS, _PALE = "#1f9bff", "#2fbf5b", "#e8384f", "#a9d6ff"
