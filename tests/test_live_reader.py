@@ -1,15 +1,17 @@
 """Live sources: frames as they come, and one clear line where none can come."""
 
 import os
+import socket
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import av
 import pytest
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.video import LiveReader
+from queryinst_vis.video import LiveReader, VideoReader
 from tests.clips import HEIGHT, WIDTH, index_of, write_video, write_with_pyav
 
 
@@ -18,10 +20,10 @@ def indices(source):
 
 
 @contextmanager
-def served(files, promised=None):
+def served(files, promised=None, ranges=False):
     """A web server with these ``{path: bytes}``; yields its address and the paths asked for.
 
-    It may promise more bytes than it has, and so break off.
+    It may promise more bytes than it has, and so break off; it may send parts of files.
     """
     asked = []
 
@@ -29,7 +31,11 @@ def served(files, promised=None):
         def do_GET(self):
             asked.append(self.path)
             content = files.get(self.path.partition("?")[0])
-            self.send_response(404 if content is None else 200)
+            start = int(self.headers.get("Range", "bytes=0-")[6:-1]) if ranges else 0
+            self.send_response(404 if content is None else 206 if start else 200)
+            if ranges:
+                self.send_header("Accept-Ranges", "bytes")
+                content = content[start:]
             self.send_header("Content-Length", str(promised or len(content or b"")))
             self.end_headers()
             self.wfile.write(content or b"")
@@ -82,7 +88,7 @@ def test_an_address_is_read_and_named_without_its_secrets(broadcast):
 def test_a_playlist_is_refused_before_what_it_names_is_fetched(broadcast):
     playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n/other.ts\n#EXT-X-ENDLIST\n"
     files = {"/live.m3u8": playlist.encode(), "/other.ts": broadcast.read_bytes()}
-    with served(files) as (address, asked), pytest.raises(InputError, match="cannot be opened"):
+    with served(files) as (address, asked), pytest.raises(InputError, match="are not followed"):
         LiveReader(f"{address}/live.m3u8")
     assert asked and "/other.ts" not in asked
 
@@ -100,7 +106,7 @@ def test_a_source_that_breaks_off_has_shown_what_it_had(broadcast):
     with served({"/cam.ts": data}, promised=2 * len(data)) as (address, _):
         reader = LiveReader(f"{address}/cam.ts")
         assert len(list(reader)) == 20
-    assert reader.fault == "Input/output error"
+    assert reader.fault == f"the connection ended after {len(data)} of {2 * len(data)} bytes"
 
 
 def test_a_source_that_ends_before_its_first_frame(tmp_path):
@@ -136,9 +142,147 @@ def test_a_bad_source_is_one_line(source, complaint, tmp_path, monkeypatch):
 
 
 def test_reading_a_source_that_is_no_file_as_one_says_what_to_do(tmp_path):
-    from queryinst_vis.video import VideoReader
-
     os.mkfifo(tmp_path / "camera")
     for source in (tmp_path / "camera", "rtsp://127.0.0.1/x"):
         with pytest.raises(InputError, match="are read live"):
             VideoReader(source)
+
+
+# Recordings and broken connections
+
+
+@contextmanager
+def replying(data, head, end=b""):
+    """A server that replies with these bytes to every request, and then hangs up."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        with suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                with connection, suppress(OSError):
+                    connection.recv(65536)
+                    connection.sendall(head + data + end)
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/cam.ts"
+    finally:
+        server.close()
+
+
+def in_chunks(data):
+    return b"".join(
+        b"%x\r\n%s\r\n" % (len(part), part)
+        for part in (data[at : at + 1000] for at in range(0, len(data), 1000))
+    )
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
+
+
+@pytest.fixture(scope="module")
+def reordered(tmp_path_factory):
+    """20 frames of which the decoder holds some back until the end."""
+    path = tmp_path_factory.mktemp("live") / "camera.ts"
+    return write_with_pyav(path, format="mpegts", g="10", bf="3").read_bytes()
+
+
+def test_a_reply_without_a_length_is_complete(reordered):
+    with replying(reordered, HEAD + b"\r\n") as address:
+        reader = LiveReader(address)
+        assert [index_of(arrival.rgb()) for arrival in reader] == list(range(20))
+    assert reader.fault is None
+
+
+def test_a_reply_in_chunks_is_complete_with_its_last_one(reordered):
+    head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    with replying(in_chunks(reordered), head, b"0\r\n\r\n") as address:
+        reader = LiveReader(address)
+        assert [index_of(arrival.rgb()) for arrival in reader] == list(range(20))
+    assert reader.fault is None
+    with replying(in_chunks(reordered)[: len(reordered) // 2], head) as address:
+        reader = LiveReader(address)
+        seen = [index_of(arrival.rgb()) for arrival in reader]
+    assert seen[:5] == list(range(5)) and len(seen) < 20
+    assert reader.fault == "the connection ended in the middle"
+
+
+def test_what_the_decoder_holds_comes_out_after_an_error(reordered):
+    head = HEAD + b"Content-Length: %d\r\n\r\n" % (2 * len(reordered))
+    with replying(reordered, head) as address:
+        reader = LiveReader(address)
+        assert [index_of(arrival.rgb()) for arrival in reader] == list(range(20))
+    assert "the connection ended after" in reader.fault
+
+
+def test_a_recording_behind_an_address_is_played_at_its_own_pace(tmp_path):
+    recording = write_with_pyav(tmp_path / "clip.mp4", frames=6)  # its index is at the end
+    with served({"/clip.mp4": recording.read_bytes()}, ranges=True) as (address, _):
+        arrivals = list(LiveReader(f"{address}/clip.mp4"))
+    assert [index_of(arrival.rgb()) for arrival in arrivals] == list(range(6))
+    assert arrivals[-1].seconds - arrivals[0].seconds >= 0.5 - 1e-6
+
+
+def test_a_recording_behind_an_address_is_read_like_a_file(tmp_path):
+    recording = write_with_pyav(tmp_path / "clip.mp4", frames=30)
+    with served({"/a/clip.mp4": recording.read_bytes()}) as (address, _):
+        reader = VideoReader(f"{address}/a/clip.mp4?token=secret", stride=2)
+        assert [index_of(frame) for frame in reader] == list(range(0, 30, 2))
+    assert reader.path.name == "clip.mp4" and reader.path.is_file()
+    folder = reader.path.parent
+    del reader
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("head", "complaint"),
+    [
+        (b"\r\n", "has no length, so it may be without end; read it live"),
+        (b"Content-Length: 999999\r\n\r\n", "the connection ended after"),
+    ],
+)
+def test_a_recording_that_is_not_there_whole_is_refused(reordered, head, complaint):
+    with replying(reordered, HEAD + head) as address:
+        with pytest.raises(InputError, match=complaint):
+            VideoReader(address)
+        if b"Length" in head:
+            reader = VideoReader(address, allow_partial=True)
+            assert [index_of(frame) for frame in reader] == list(range(20))
+
+
+def test_a_missing_recording_is_one_line(tmp_path):
+    with served({}) as (address, _), pytest.raises(InputError, match=r"/x.mp4: .*404"):
+        VideoReader(f"{address}/x.mp4?token=secret")
+    with pytest.raises(InputError, match="refused"):
+        VideoReader("http://127.0.0.1:9/x.mp4")
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(500), b"<MPD>" + bytes(500)]
+)
+def test_pictures_and_playlists_are_refused_with_advice(content):
+    with (
+        served({"/x": content}) as (address, _),
+        pytest.raises(InputError, match="single picture is no video; name the stream itself"),
+    ):
+        LiveReader(f"{address}/x")
+
+
+def test_a_playlist_file_is_refused(tmp_path, broadcast):
+    playlist = tmp_path / "list.m3u8"
+    playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{broadcast}\n")
+    with pytest.raises(InputError, match="Playlists, which name other files"):
+        VideoReader(playlist)
+
+
+def test_sources_without_end_of_their_own_say_that_the_connection_ended(broadcast):
+    """As where an RTSP server is killed: FFmpeg reports an ordinary end of the file."""
+    reader = LiveReader(broadcast)
+    assert reader._why_ended() is None
+    for scheme in ("rtsp", "rtmp"):
+        reader._scheme = scheme
+        reader._container = SimpleNamespace(duration=None)
+        assert reader._why_ended() == "the connection ended"
+        reader._container = SimpleNamespace(duration=60_000_000)
+        assert reader._why_ended() is None

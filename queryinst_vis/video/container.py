@@ -6,31 +6,42 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import av
 
 from queryinst_vis.errors import InputError
 
+# What may come from an address. Playlists (HLS, DASH, SDP) are left out: they name addresses that
+# the user has not, and FFmpeg would fetch those.
+NETWORK_FORMATS = (
+    "rtsp,rtp,mpegts,flv,live_flv,matroska,webm,mov,mp4,ogg,avi,mpjpeg,mjpeg,mpeg,h264,hevc,ivf,nut"
+)
+_PLAYLISTS = {"hls", "dash", "concat", "sdp", "rtsp", "rtp", "sap", "imf", "webm_dash_manifest"}
+
+
+@cache
+def _file_formats() -> str:
+    """All formats but those that name other files or addresses, which FFmpeg would open."""
+    return ",".join(sorted(av.formats_available - _PLAYLISTS))
+
 
 @contextmanager
-def open_video(
-    path: Path, options: dict[str, str] | None = None
-) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+def open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """Open a video file: ``(container, its best video stream)``.
 
-    Args:
-        path: the file.
-        options: of FFmpeg's demuxer.
-
     Raises:
-        InputError: not a video. FFmpeg's errors inside the block are reported in the same way.
+        InputError: not a video, or a playlist of other files. FFmpeg's errors inside the block are
+            reported in the same way.
     """
     try:
         # An absolute path, because FFmpeg takes "name:rest" for a protocol. Titles in files need
         # not be UTF-8.
         with av.open(
-            str(path.resolve()), metadata_errors="replace", container_options=options or {}
+            str(path.resolve()),
+            metadata_errors="replace",
+            container_options={"format_whitelist": _file_formats()},
         ) as container:
             stream = container.streams.best("video")
             # FFmpeg renders text files onto a screen of its own, a "tty".
@@ -42,6 +53,12 @@ def open_video(
                     "machine that has one"
                 )
             yield container, stream
+    except av.ArgumentError as error:  # above all what is not on the list of formats
+        raise InputError(
+            f"video {path}: not readable as a video. Playlists, which name other files or "
+            "addresses, are not followed; save what they name first: ffmpeg -i PLAYLIST -c copy "
+            "clip.mkv"
+        ) from error
     except av.FFmpegError as error:
         raise InputError(
             f"video {path}: not readable as a video ({reason(error)}); if it is one, "

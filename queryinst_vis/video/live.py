@@ -6,24 +6,21 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
 
 import av
 import numpy as np
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.utils.prefetch import Latest
+from queryinst_vis.video.container import NETWORK_FORMATS
+from queryinst_vis.video.http import PATIENCE, HttpFile, explain, is_http, without_secrets
 from queryinst_vis.video.rgb import RgbConverter
 
 # What an address may begin with. FFmpeg knows protocols that read several or other sources.
 _SCHEMES = ("rtsp", "rtsps", "rtmp", "udp", "tcp", "http", "https")
-# What may come from one. Playlists (HLS, DASH, SDP files) are left out: they name addresses that
-# the user has not, and FFmpeg would fetch those.
-_NETWORK_FORMATS = (
-    "rtsp,rtp,mpegts,flv,live_flv,matroska,webm,mov,mp4,ogg,avi,mpjpeg,mjpeg,mpeg,h264,hevc,ivf,nut"
-)
-_PATIENCE = 10.0  # seconds without a sign of life from a network source
+_ENDLESS = ("rtsp", "rtsps", "rtmp")  # where an end without a word is a broken connection
 
 
 @dataclass(frozen=True)
@@ -49,12 +46,13 @@ class LiveReader:
     """The frames of a live source as they come. It cannot be wound back: iterate once.
 
     Frames that cannot be decoded, as the first ones of a broadcast joined midway, are skipped. A
-    source that breaks off after its first frame merely ends; ``fault`` then says why.
+    source that breaks off after its first frame merely ends; ``fault`` then says why. Pictures are
+    turned and HDR is tone-mapped as in ``VideoReader``.
 
     Args:
         source: a camera (``/dev/video0``), an address (``rtsp://``, ``http://``, ``udp://``, ...),
-            a pipe, or a file, which is played at its own pace. Nothing but what it names is
-            opened: playlists of other addresses are refused.
+            a pipe, or a file. A file, here or behind an http address, is played at its own pace.
+            Nothing but what it names is opened: playlists of other addresses are refused.
 
     Attributes:
         name: a short name of the source that suits a file; without an address's password.
@@ -73,22 +71,23 @@ class LiveReader:
     def __init__(self, source: str | Path) -> None:
         self.fault: str | None = None
         self._source = str(source)
-        address = _split(self._source) if "://" in self._source else None
-        if address is None:
+        self._http: HttpFile | None = None
+        self._scheme = ""
+        if "://" in self._source:
+            shown = without_secrets(self._source)
+            self._scheme, _, place = shown.partition("://")
+            self.name = re.sub(r"[^\w.-]+", "_", place).strip("_.") or "stream"
+            self._where = f"live source {shown}"
+        else:
             self.name = Path(self._source).stem
             self._where = f"live source {source}"
-        else:
-            place = address.netloc.rpartition("@")[2] + address.path  # no password, no token
-            self.name = re.sub(r"[^\w.-]+", "_", place).strip("_.") or "stream"
-            self._where = f"live source {address.scheme}://{place}"
-        self._paced = address is None and Path(self._source).is_file()
         try:
             # In a thread: FFmpeg waits in there for data that may never come, deaf to Ctrl-C.
-            [self._container] = Latest(self._open(address) for _ in range(1))
-        except av.FFmpegError as error:
-            raise InputError(
-                f"{self._where}: cannot be opened as a video ({_reason(error)})"
-            ) from error
+            [self._container] = Latest(self._open() for _ in range(1))
+        except (OSError, HTTPException, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{self._where}: {self._why_not(error)}") from error
         stream = self._container.streams.best("video")
         if not isinstance(stream, av.VideoStream) or self._container.format.name == "tty":
             self._container.close()
@@ -98,16 +97,17 @@ class LiveReader:
         self._stream.thread_type = "SLICE"
 
     def __iter__(self) -> Iterator[Arrival]:
-        """Yield each frame as soon as it is decoded, or when the file says that it is due."""
+        """Yield each frame as soon as it is decoded, or when the recording says that it is due."""
         convert: RgbConverter | None = None
         start, first = 0.0, None
+        is_recording = self._is_recording()
         with self._container:
             for picture in self._decode():
                 if convert is None:
                     convert = RgbConverter(picture, self._where)
                     now = start = time.perf_counter()
                     first = picture.time
-                elif self._paced and picture.time is not None and first is not None:
+                elif is_recording and picture.time is not None and first is not None:
                     now = _wait_until(start + picture.time - first)
                 else:
                     now = time.perf_counter()
@@ -116,21 +116,62 @@ class LiveReader:
             reason = self.fault or "it ended"
             raise InputError(f"{self._where}: no picture came that can be decoded ({reason})")
 
+    def _is_recording(self) -> bool:
+        """Whether the source is a file, which has to be played at its own pace."""
+        if self._http is None:
+            return not self._scheme and Path(self._source).is_file()
+        # Cameras may name any length for JPEGs without times and end.
+        is_camera = self._container.format.name in ("mpjpeg", "mjpeg")
+        has_end = self._http.length is not None or (self._container.duration or 0) > 0
+        return has_end and not is_camera
+
     def _decode(self) -> Iterator[av.VideoFrame]:
+        fault = None
         try:
             for packet in self._container.demux(self._stream):
-                try:
-                    pictures = packet.decode()
-                except av.InvalidDataError:
-                    continue  # a part was lost; the next key frame mends it
-                yield from pictures
+                if packet.size:  # an empty one would end the decoding
+                    yield from self._pictures(packet)
+        except OSError as error:  # FFmpeg's are
+            fault = _reason(error)
         except av.FFmpegError as error:
-            self.fault = _reason(error)
+            # The end of JPEGs in parts, too, is invalid data.
+            fault = None if self._container.format.name == "mpjpeg" else _reason(error)
+        for picture in self._pictures(None):
+            picture.time_base = self._stream.time_base  # which PyAV takes from packets
+            yield picture
+        self.fault = (self._http.fault if self._http else "") or fault or self._why_ended()
 
-    def _open(self, address: SplitResult | None) -> av.container.InputContainer:
-        if address is None:
+    def _pictures(self, packet: av.Packet | None) -> list[av.VideoFrame]:
+        """Decode a packet, or what the decoder still holds."""
+        try:
+            return self._stream.codec_context.decode(packet)
+        except av.FFmpegError:
+            return []  # a part was lost; the next key frame mends it
+
+    def _why_ended(self) -> str | None:
+        """What to say where FFmpeg reports no error; some sources have no end of their own."""
+        if self._scheme in _ENDLESS and not self._container.duration:
+            return "the connection ended"
+        return None
+
+    def _open(self) -> av.container.InputContainer:
+        if not self._scheme:
             return self._open_path(Path(self._source))
-        return self._open_address(address.scheme)
+        if self._scheme not in _SCHEMES:
+            raise InputError(
+                f"{self._where}: '{self._scheme}' is no address that can be opened; those that can "
+                f"begin with {', '.join(_SCHEMES)}"
+            )
+        source: str | HttpFile = self._source
+        if is_http(source):
+            source = self._http = HttpFile(source)
+        return av.open(
+            source,
+            mode="r",
+            container_options={"format_whitelist": NETWORK_FORMATS},
+            metadata_errors="replace",
+            timeout=PATIENCE,
+        )
 
     def _open_path(self, path: Path) -> av.container.InputContainer:
         if not path.exists():
@@ -140,16 +181,19 @@ class LiveReader:
         if path.is_char_device():
             return av.open(self._source, format="video4linux2")
         # An absolute path: FFmpeg takes "name:rest" for a protocol.
-        return av.open(str(path.absolute()))
+        return av.open(str(path.absolute()), metadata_errors="replace")
 
-    def _open_address(self, scheme: str) -> av.container.InputContainer:
-        if scheme not in _SCHEMES:
-            raise InputError(
-                f"{self._where}: '{scheme}' is no address that can be opened; those that can "
-                f"begin with {', '.join(_SCHEMES)}"
+    def _why_not(self, error: Exception) -> str:
+        """Why the source cannot be opened, and what to do."""
+        is_unknown = isinstance(error, av.ArgumentError | av.InvalidDataError)
+        if self._scheme and is_unknown and not (self._http and self._http.fault):
+            return (
+                "sends no video of a kind that is read from an address. Playlists (HLS, DASH) are "
+                "not followed, since they name other addresses, and a single picture is no video; "
+                "name the stream itself, or save it first: ffmpeg -i ADDRESS -c copy clip.mkv"
             )
-        options = {"format_whitelist": _NETWORK_FORMATS}
-        return av.open(self._source, container_options=options, timeout=_PATIENCE)
+        fault = self._http.fault if self._http else ""
+        return f"cannot be opened as a video ({fault or _reason(error)})"
 
 
 def _wait_until(due: float) -> float:
@@ -158,15 +202,8 @@ def _wait_until(due: float) -> float:
     return time.perf_counter()
 
 
-def _split(address: str) -> SplitResult:
-    try:
-        return urlsplit(address)
-    except ValueError as error:
-        raise InputError(f"live source: not an address ({error})") from error
-
-
-def _reason(error: av.FFmpegError) -> str:
+def _reason(error: Exception) -> str:
     """What went wrong, in words; FFmpeg's own for "nothing came" speak of an exit."""
     if isinstance(error, av.error.ExitError):
-        return f"nothing came for {_PATIENCE:.0f} seconds"
-    return error.strerror or str(error)
+        return f"nothing came for {PATIENCE:.0f} seconds"
+    return explain(error)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import av
@@ -19,6 +20,7 @@ import numpy as np
 
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.video.decode import decode
+from queryinst_vis.video.http import download, is_http
 from queryinst_vis.video.rgb import RgbConverter
 from queryinst_vis.video.scan import scan
 
@@ -55,14 +57,15 @@ class VideoReader:
     for, and HDR is tone-mapped.
 
     Args:
-        path: anything that FFmpeg reads.
+        path: anything that FFmpeg reads, but for playlists of other files; or the http address of a
+            recording, which is downloaded to a temporary folder.
         stride: yield every that many frames, beginning with the first.
         max_frames: yield at most this many; None: all.
         strict: raise an error at a damaged frame, or where the file is not as it promises.
         allow_partial: accept an MP4, MOV or AVI file whose end is missing.
 
     Attributes:
-        path: the file.
+        path: the file; the temporary one of a recording behind an address.
         fps: frames that are yielded per second of the video, so ``stride`` lowers it; the
             average where the rate varies.
         is_variable: whether the times of the frames stray from that rate by more than half a
@@ -96,7 +99,10 @@ class VideoReader:
             raise InputError(f"video {path}: stride must be 1 or more, got {stride}")
         if max_frames is not None and max_frames < 1:
             raise InputError(f"video {path}: max_frames must be 1 or more, got {max_frames}")
-        if not self.path.is_file():
+        if is_http(path):
+            self._folder = TemporaryDirectory(prefix="queryinst-vis-")  # goes with the reader
+            self.path = download(str(path), Path(self._folder.name), allow_partial)
+        elif not self.path.is_file():
             raise InputError(f"video {path}: {_why_no_file(path)}")
         self._stride = stride
         self._max_frames = max_frames

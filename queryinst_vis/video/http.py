@@ -1,0 +1,182 @@
+"""Videos behind http addresses.
+
+FFmpeg's own client takes a reply that was cut for a complete one where it comes in chunks, and a
+complete one for a cut one where it has no length. Python's knows which is which.
+"""
+
+from __future__ import annotations
+
+from http.client import HTTPException, HTTPResponse, IncompleteRead
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.request import (
+    HTTPBasicAuthHandler,
+    HTTPDigestAuthHandler,
+    HTTPPasswordMgrWithDefaultRealm,
+    OpenerDirector,
+    Request,
+    build_opener,
+)
+
+from queryinst_vis.errors import InputError
+
+PATIENCE = 10.0  # seconds without a sign of life from a network source
+_BLOCK = 1 << 20  # bytes
+
+
+class HttpFile:
+    """What an http or https address replies, as a file for PyAV; reading never raises.
+
+    Args:
+        address: with a user's name and password, or without.
+
+    Attributes:
+        length: bytes of the whole; None: the server does not say, so it may be without end.
+        fault: why the reply broke off, "" if it did not.
+
+    Raises:
+        OSError: no connection, or the server refuses.
+        ValueError: not an address.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.fault = ""
+        self._address, self._opener = _opener(address)
+        self._position = 0
+        self._reply = self._request(0)
+        length = self._reply.headers.get("Content-Length", "")
+        self.length = int(length) if length.isdecimal() else None
+        self._takes_ranges = self._reply.headers.get("Accept-Ranges") == "bytes"
+
+    def read(self, size: int) -> bytes:
+        """Up to ``size`` bytes, those that have come; none at the end."""
+        try:
+            data = self._reply.read1(size)
+        except (OSError, HTTPException) as error:
+            self.fault = explain(error)
+            return b""
+        self._position += len(data)
+        if not data and self.length is not None and self._position < self.length:
+            self.fault = f"the connection ended after {self._position} of {self.length} bytes"
+        return data
+
+    def seekable(self) -> bool:
+        """Whether the server sends parts of a file."""
+        return self._takes_ranges and self.length is not None
+
+    def tell(self) -> int:
+        """The position in bytes."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to a position.
+
+        Raises:
+            OSError: the server does not send the file from there on.
+        """
+        base = (0, self._position, self.length or 0)[whence]
+        if base + offset != self._position:
+            self._reply.close()
+            self._reply = self._request(base + offset)
+            self._position = base + offset
+        return self._position
+
+    def close(self) -> None:
+        """End the connection."""
+        self._reply.close()
+
+    def _request(self, start: int) -> HTTPResponse:
+        request = Request(self._address, headers={"User-Agent": "queryinst-vis"})
+        if start:
+            request.add_header("Range", f"bytes={start}-")
+        reply = self._opener.open(request, timeout=PATIENCE)
+        if start and reply.status != 206:  # partial content
+            reply.close()
+            self.fault = "the server does not send parts of the file"
+            raise OSError(self.fault)
+        return reply
+
+
+def download(address: str, folder: Path, allow_partial: bool = False) -> Path:
+    """Save a recording.
+
+    Args:
+        address: of http or https.
+        folder: where to; the file gets the name that it has in the address.
+        allow_partial: keep what came if the connection dies.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: no connection, a picture without end, or the connection died.
+    """
+    shown = without_secrets(address)
+    try:
+        source = HttpFile(address)
+    except (OSError, HTTPException, ValueError) as error:
+        raise InputError(f"video {shown}: cannot be read ({explain(error)})") from error
+    if source.length is None:
+        source.close()
+        raise InputError(
+            f"video {shown}: has no length, so it may be without end; read it live (track --live)"
+        )
+    path = folder / (Path(unquote(urlsplit(address).path)).name or "video")
+    try:
+        with path.open("wb") as file:
+            while data := source.read(_BLOCK):
+                file.write(data)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        source.close()
+    if source.fault and not allow_partial:
+        raise InputError(
+            f"video {shown}: {source.fault}; try again, or use what came with allow_partial "
+            "(track --allow-partial)"
+        )
+    return path
+
+
+def is_http(source: str | Path) -> bool:
+    """Whether this is an address of http or https."""
+    return str(source).lower().startswith(("http://", "https://"))
+
+
+def without_secrets(address: str) -> str:
+    """An address without its user, password and query, which may hold a token.
+
+    Raises:
+        InputError: not an address.
+    """
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise InputError(f"not an address ({error})") from error
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _opener(address: str) -> tuple[str, OpenerDirector]:
+    """The address without its user, and what opens it with that user's name and password."""
+    parts = urlsplit(address)
+    user, _, place = parts.netloc.rpartition("@")
+    bare = urlunsplit(parts._replace(netloc=place))
+    if not user:
+        return bare, build_opener()
+    name, _, password = user.partition(":")
+    passwords = HTTPPasswordMgrWithDefaultRealm()
+    passwords.add_password(None, bare, unquote(name), unquote(password))
+    handlers = HTTPBasicAuthHandler(passwords), HTTPDigestAuthHandler(passwords)
+    return bare, build_opener(*handlers)
+
+
+def explain(error: Exception) -> str:
+    """What went wrong, in words."""
+    if isinstance(error, URLError) and not isinstance(error, HTTPError):
+        error = error.reason if isinstance(error.reason, Exception) else error
+    if isinstance(error, TimeoutError):
+        return f"nothing came for {PATIENCE:.0f} seconds"
+    if isinstance(error, IncompleteRead):
+        return "the connection ended in the middle"
+    return str(getattr(error, "strerror", None) or error) or type(error).__name__
