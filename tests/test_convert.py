@@ -13,8 +13,13 @@ from pycocotools.coco import COCO
 
 from queryinst_vis import cli
 from queryinst_vis.data.coco import CocoDataset
-from queryinst_vis.data.convert import convert_mots
-from queryinst_vis.data.convert.builder import YouTubeVisBuilder, youtube_vis_to_coco
+from queryinst_vis.data.convert import (
+    LabelledTrack,
+    LabelledVideo,
+    build_video_set,
+    convert_mots,
+    youtube_vis_to_coco,
+)
 from queryinst_vis.data.youtube_vis import YouTubeVisDataset
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import decode_rle, encode_rle
@@ -359,20 +364,18 @@ def test_text_that_is_no_text(mots, refusal):
 # Building annotation files
 
 
-def test_builder_wants_one_mask_per_frame():
-    builder = YouTubeVisBuilder(["car"], "a set")
-    builder.add_video(["v/1.jpg", "v/2.jpg"], HEIGHT, WIDTH)
+def test_a_track_has_one_mask_per_frame():
+    video = LabelledVideo(["v/1.jpg", "v/2.jpg"], HEIGHT, WIDTH, [LabelledTrack("car", [None])])
     with pytest.raises(ValueError, match="1 masks for a video of 2 frames"):
-        builder.add_track(0, [None])
+        build_video_set([video], "a set")
 
 
 def test_image_ids_run_on_over_the_videos():
-    builder = YouTubeVisBuilder(["car"], "a set")
-    rle = encode_rle(instance_map(1) == CAR)
-    for name in ("v", "w"):
-        builder.add_video([f"{name}/1.jpg", f"{name}/2.jpg"], HEIGHT, WIDTH)
-        builder.add_track(0, [None, rle])
-    coco = youtube_vis_to_coco(builder.as_json())
+    track = LabelledTrack("car", [None, encode_rle(instance_map(1) == CAR)])
+    videos = [
+        LabelledVideo([f"{name}/1.jpg", f"{name}/2.jpg"], HEIGHT, WIDTH, [track]) for name in "vw"
+    ]
+    coco = youtube_vis_to_coco(build_video_set(videos, "a set"))
     assert [(image["id"], image["file_name"]) for image in coco["images"]] == [
         (1, "v/1.jpg"),
         (2, "v/2.jpg"),

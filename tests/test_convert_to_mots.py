@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 from convert_support import HEIGHT, WIDTH, rectangle, refusal, run_convert, write_frame
 
-from queryinst_vis.data.convert import YouTubeVisBuilder, convert_mots, convert_to_mots
+from queryinst_vis.data.convert import (
+    LabelledTrack,
+    LabelledVideo,
+    build_video_set,
+    convert_mots,
+    convert_to_mots,
+)
 from queryinst_vis.masks import encode_rle
 
 CLASSES = ["car", "person", "dog"]
@@ -21,16 +27,23 @@ def rles(*masks):
     return [None if mask is None else encode_rle(mask) for mask in masks]
 
 
+def content_of(file_names, *tracks, videos: int = 1) -> dict:
+    """Annotations of videos with these tracks: class, a mask or None per frame, perhaps crowd."""
+    labelled = [LabelledTrack(name, rles(*masks), *crowd) for name, masks, *crowd in tracks]
+    video = LabelledVideo(file_names, HEIGHT, WIDTH, labelled)
+    return build_video_set([video] * videos, "a set", CLASSES)
+
+
 def disjoint_set(folder: str = "v", videos: int = 1) -> dict:
     """A car, two persons and a crowd region over two frames, without any overlap."""
-    builder = YouTubeVisBuilder(CLASSES, "a set")
-    for _ in range(videos):
-        builder.add_video([f"{folder}/000003.jpg", f"{folder}/000007.jpg"], HEIGHT, WIDTH)
-        builder.add_track(0, rles(CAR, None))
-        builder.add_track(1, rles(WALKER, np.roll(WALKER, 2, axis=1)))
-        builder.add_track(1, rles(None, DOG))
-        builder.add_track(1, rles(rectangle(0, 21, 32, 24), None), crowd=True)
-    return builder.as_json()
+    return content_of(
+        [f"{folder}/000003.jpg", f"{folder}/000007.jpg"],
+        ("car", [CAR, None]),
+        ("person", [WALKER, np.roll(WALKER, 2, axis=1)]),
+        ("person", [None, DOG]),
+        ("person", [rectangle(0, 21, 32, 24), None], True),
+        videos=videos,
+    )
 
 
 @pytest.fixture
@@ -99,12 +112,13 @@ def test_text_and_maps_tell_the_same(write, tmp_path):
 
 
 def test_where_masks_overlap_the_smaller_one_keeps_the_pixel(write):
-    builder = YouTubeVisBuilder(CLASSES, "a set")
-    builder.add_video(["v/1.jpg"], HEIGHT, WIDTH)
-    builder.add_track(1, rles(rectangle(10, 10, 14, 14)))  # 16 pixels, 4 of them in the car
-    builder.add_track(0, rles(rectangle(0, 0, 12, 12)))
-    builder.add_track(1, rles(rectangle(0, 0, 20, 20)), crowd=True)
-    source, target = write(builder.as_json())
+    content = content_of(
+        ["v/1.jpg"],
+        ("person", [rectangle(10, 10, 14, 14)]),  # 16 pixels, 4 of them in the car
+        ("car", [rectangle(0, 0, 12, 12)]),
+        ("person", [rectangle(0, 0, 20, 20)], True),
+    )
+    source, target = write(content)
     line = convert_to_mots(source, target)
     ids = read_map(target / "instances" / "v" / "000001.png")
     small, large = rectangle(10, 10, 14, 14), rectangle(0, 0, 12, 12)
@@ -115,11 +129,7 @@ def test_where_masks_overlap_the_smaller_one_keeps_the_pixel(write):
 
 
 def test_of_equal_masks_the_first_track_stays_and_the_other_is_counted(write):
-    builder = YouTubeVisBuilder(CLASSES, "a set")
-    builder.add_video(["v/1.jpg"], HEIGHT, WIDTH)
-    for _ in range(2):
-        builder.add_track(0, rles(CAR))
-    source, target = write(builder.as_json())
+    source, target = write(content_of(["v/1.jpg"], ("car", [CAR]), ("car", [CAR])))
     line = convert_to_mots(source, target)
     assert set(np.unique(read_map(target / "instances" / "v" / "000001.png"))) == {0, 1001}
     assert f"pixels lost where instances overlap: {CAR.sum()}" in line
@@ -154,11 +164,8 @@ def test_frames_without_rising_numbers_are_counted_from_1(write, names):
     ("kind", "expected"), [("car", 1002), ("person", 2002), ("ignore", 10000), ("none", 0)]
 )
 def test_other_classes_become_what_one_says(write, kind, expected):
-    builder = YouTubeVisBuilder(CLASSES, "a set")
-    builder.add_video(["v/1.jpg"], HEIGHT, WIDTH)
-    for label, mask in enumerate((CAR, WALKER, DOG)):
-        builder.add_track(label, rles(mask))
-    source, target = write(builder.as_json())
+    tracks = zip(CLASSES, [[CAR], [WALKER], [DOG]], strict=True)
+    source, target = write(content_of(["v/1.jpg"], *tracks))
     convert_to_mots(source, target, classes={"dog": kind})
     ids = read_map(target / "instances" / "v" / "000001.png")
     assert set(np.unique(ids[DOG])) == {expected}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from queryinst_vis.data.convert.builder import YouTubeVisBuilder
+from queryinst_vis.data.convert import LabelledTrack, LabelledVideo, build_video_set
 from queryinst_vis.masks import RLE, decode_rle, encode_rle
 
 HEIGHT, WIDTH, LENGTH = 48, 64, 12
@@ -21,17 +21,20 @@ def generate_ground_truth(seed: int, videos: int = 3) -> dict[str, Any]:
     Every video has a region to ignore. The last one has but one object: a class is absent.
     """
     rng = np.random.default_rng(seed)
-    builder = YouTubeVisBuilder(CLASSES, "discs for the comparison with trackeval")
+    clips = []
     for video in range(videos):
         names = [f"{video:04d}/{frame:06d}.jpg" for frame in range(LENGTH)]
-        builder.add_video(names, HEIGHT, WIDTH)
         taken = np.zeros((LENGTH, HEIGHT, WIDTH), dtype=bool)
-        for number in range(1 if video == videos - 1 else 6):
-            builder.add_track(number % 2, _disc(rng, taken))
+        tracks = [
+            LabelledTrack(CLASSES[number % 2], _disc(rng, taken))
+            for number in range(1 if video == videos - 1 else 6)
+        ]
         region = np.zeros((HEIGHT, WIDTH), dtype=bool)
         region[: HEIGHT // 2, : WIDTH // 3] = True
-        builder.add_track(1, [encode_rle(region & ~frame) for frame in taken], crowd=True)
-    return builder.as_json()
+        left: Masks = [encode_rle(region & ~frame) for frame in taken]
+        tracks.append(LabelledTrack("person", left, crowd=True))
+        clips.append(LabelledVideo(names, HEIGHT, WIDTH, tracks))
+    return build_video_set(clips, "discs for the comparison with trackeval", CLASSES)
 
 
 def _disc(rng: np.random.Generator, taken: np.ndarray) -> Masks:

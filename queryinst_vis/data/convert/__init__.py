@@ -1,6 +1,11 @@
 """Converters from other formats to YouTube-VIS and COCO JSON, and back to MOTS."""
 
-from queryinst_vis.data.convert.builder import YouTubeVisBuilder, youtube_vis_to_coco
+from queryinst_vis.data.convert.builder import (
+    LabelledTrack,
+    LabelledVideo,
+    build_video_set,
+    youtube_vis_to_coco,
+)
 from queryinst_vis.data.convert.cityscapes import convert_cityscapes
 from queryinst_vis.data.convert.coco_video import convert_coco_video
 from queryinst_vis.data.convert.cvat import convert_cvat
@@ -11,7 +16,9 @@ from queryinst_vis.data.convert.to_mots import convert_to_mots
 from queryinst_vis.data.convert.youtube_vis import convert_youtube_vis
 
 __all__ = [
-    "YouTubeVisBuilder",
+    "LabelledTrack",
+    "LabelledVideo",
+    "build_video_set",
     "convert_cityscapes",
     "convert_coco_video",
     "convert_cvat",

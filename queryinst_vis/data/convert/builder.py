@@ -14,111 +14,83 @@ from queryinst_vis.masks import RLE
 from queryinst_vis.utils.files import write_json_atomically
 
 
-class YouTubeVisBuilder:
-    """Collects videos and tracks; ``as_json`` is the content of a YouTube-VIS annotation file.
+class LabelledTrack(NamedTuple):
+    """One instance of a video.
 
-    Ids count from 1. The category ids are the positions of ``class_names``, from 1.
+    Attributes:
+        class_name: its class.
+        masks: one compressed RLE per frame of the video, None where the instance is absent.
+        crowd: whether this is a region to ignore rather than one instance.
     """
 
-    def __init__(self, class_names: Sequence[str], description: str) -> None:
-        self._description = description
-        self._categories = [
-            {"id": number, "name": name, "supercategory": "object"}
-            for number, name in enumerate(class_names, start=1)
-        ]
-        self._videos: list[dict[str, Any]] = []
-        self._annotations: list[dict[str, Any]] = []
-
-    def add_video(self, file_names: Sequence[str], height: int, width: int) -> None:
-        """Start the next video; its frames' paths are relative to the image folder."""
-        self._videos.append(
-            {
-                "id": len(self._videos) + 1,
-                "width": width,
-                "height": height,
-                "length": len(file_names),
-                "file_names": list(file_names),
-            }
-        )
-
-    def add_track(self, label: int, rles: Sequence[RLE | None], *, crowd: bool = False) -> None:
-        """Add an instance of the video added last.
-
-        Args:
-            label: 0-based index into the class names.
-            rles: one compressed RLE per frame of the video, None where the instance is absent.
-            crowd: whether this is a region to ignore rather than one instance.
-        """
-        video = self._videos[-1]
-        if len(rles) != video["length"]:
-            raise ValueError(f"{len(rles)} masks for a video of {video['length']} frames")
-        bboxes, areas = boxes_and_areas(rles)
-        self._annotations.append(
-            {
-                "id": len(self._annotations) + 1,
-                "video_id": video["id"],
-                "category_id": label + 1,
-                "iscrowd": int(crowd),
-                "width": video["width"],
-                "height": video["height"],
-                "length": video["length"],
-                "segmentations": list(rles),
-                "bboxes": bboxes,
-                "areas": areas,
-            }
-        )
-
-    def as_json(self) -> dict[str, Any]:
-        """The annotation file's content."""
-        return {
-            "info": {"description": self._description},
-            "licenses": [],
-            "videos": self._videos,
-            "annotations": self._annotations,
-            "categories": self._categories,
-        }
-
-
-Track = tuple[str, list[RLE | None]]
-"""Class name of an instance, and its mask in each frame or None."""
+    class_name: str
+    masks: list[RLE | None]
+    crowd: bool = False
 
 
 class LabelledVideo(NamedTuple):
-    """One video of a data set to convert.
+    """One video of a data set.
 
     Attributes:
         file_names: of its frames, relative to the image folder.
         height, width: of a frame, in pixels.
-        tracks: the instances.
-        crowds: regions to ignore.
+        tracks: its instances.
     """
 
     file_names: list[str]
     height: int
     width: int
-    tracks: list[Track]
-    crowds: Sequence[Track] = ()
+    tracks: list[LabelledTrack]
 
 
-def labelled_video_set(
+def build_video_set(
     videos: Sequence[LabelledVideo], description: str, class_names: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """The content of an annotation file.
+    """The content of a YouTube-VIS annotation file; all its ids count from 1.
 
     Args:
         videos: all videos.
         description: of the set.
-        class_names: the categories; None takes the names of the tracks, sorted.
+        class_names: the categories, in their order; None takes those of the tracks, sorted.
+
+    Raises:
+        ValueError: a track has not one mask or None for each frame.
     """
     if class_names is None:
-        class_names = sorted({name for video in videos for name, _ in video.tracks})
-    builder = YouTubeVisBuilder(class_names, description)
-    for video in videos:
-        builder.add_video(video.file_names, video.height, video.width)
-        for tracks, crowd in ((video.tracks, False), (video.crowds, True)):
-            for name, masks in tracks:
-                builder.add_track(class_names.index(name), masks, crowd=crowd)
-    return builder.as_json()
+        class_names = sorted({track.class_name for video in videos for track in video.tracks})
+    category_ids = {name: number for number, name in enumerate(class_names, start=1)}
+    entries: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for video_id, video in enumerate(videos, start=1):
+        length = len(video.file_names)
+        size = {"width": video.width, "height": video.height, "length": length}
+        entries.append({"id": video_id, **size, "file_names": video.file_names})
+        for track in video.tracks:
+            if len(track.masks) != length:
+                raise ValueError(f"{len(track.masks)} masks for a video of {length} frames")
+            bboxes, areas = boxes_and_areas(track.masks)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "video_id": video_id,
+                    "category_id": category_ids[track.class_name],
+                    "iscrowd": int(track.crowd),
+                    **size,
+                    "segmentations": track.masks,
+                    "bboxes": bboxes,
+                    "areas": areas,
+                }
+            )
+    return {
+        "info": {"description": description},
+        "licenses": [],
+        "videos": entries,
+        "annotations": annotations,
+        "categories": [
+            {"id": id_, "name": name, "supercategory": "object"}
+            for name, id_ in category_ids.items()
+        ],
+    }
 
 
 def boxes_and_areas(

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from queryinst_vis.data.convert.builder import YouTubeVisBuilder, describe, write_both
+from queryinst_vis.data.convert.builder import (
+    LabelledTrack,
+    LabelledVideo,
+    build_video_set,
+    describe,
+    write_both,
+)
 from queryinst_vis.data.convert.images import write_jpeg
 from queryinst_vis.data.frames import apply_view, load_pixels
 from queryinst_vis.data.records import ImageRecord, Instance, TrainingSet
@@ -65,7 +71,7 @@ def convert_coco_video(
     classes = list(parse_categories(content, refuse_faults(str(annotations))).values())
     source = TrainingSet(annotations, images, classes, "image", content)
     records, crowds = _read_images(source, Path(images), str(annotations))
-    builder = YouTubeVisBuilder(classes, f"{Path(annotations).name} as pseudo-videos, seed {seed}")
+    videos = []
     with new_folder(dst) as folder:
         for number, record in enumerate(show_progress(records, "writing pseudo-videos")):
             height, width = fit_size(record.height, record.width, min(size), max(size))
@@ -73,9 +79,10 @@ def convert_coco_video(
             views = [_view(window, record, height, width) for window in windows]
             name = f"{record.id:012d}"
             names = [f"{name}/{index:05d}.jpg" for index in range(frames)]
-            builder.add_video(names, height, width)
-            _write_clip(folder / "frames", names, record, views, builder, crowds)
-        video_set = builder.as_json()
+            tracks = _write_clip(folder / "frames", names, record, views, classes, crowds)
+            videos.append(LabelledVideo(names, height, width, tracks))
+        description = f"{Path(annotations).name} as pseudo-videos, seed {seed}"
+        video_set = build_video_set(videos, description, classes)
         write_both(folder, video_set)
     return describe(dst, video_set)
 
@@ -154,10 +161,10 @@ def _write_clip(
     names: list[str],
     record: ImageRecord,
     views: list[View],
-    builder: YouTubeVisBuilder,
+    classes: list[str],
     crowds: set[int],
-) -> None:
-    """Write the frames, and add to the video the instances that any of them shows."""
+) -> list[LabelledTrack]:
+    """Write the frames; the instances that any of them shows."""
     image = load_pixels(record)
     shown: list[dict[int, RLE]] = []  # by annotation id
     for name, view in zip(names, views, strict=True):
@@ -172,7 +179,12 @@ def _write_clip(
                 if instance.mask is not None  # always: annotations without a mask are refused
             }
         )
-    for instance in record.instances:
-        masks = [frame.get(instance.id) for frame in shown]
-        if any(masks):
-            builder.add_track(instance.label, masks, crowd=instance.id in crowds)
+    tracks = [
+        LabelledTrack(
+            classes[instance.label],
+            [frame.get(instance.id) for frame in shown],
+            crowd=instance.id in crowds,
+        )
+        for instance in record.instances
+    ]
+    return [track for track in tracks if any(track.masks)]

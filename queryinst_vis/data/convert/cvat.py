@@ -12,8 +12,9 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from queryinst_vis.data.convert.builder import (
+    LabelledTrack,
     LabelledVideo,
-    labelled_video_set,
+    build_video_set,
     write_video_set,
 )
 from queryinst_vis.data.convert.images import check_same_size, image_files, image_size, subfolders
@@ -78,7 +79,7 @@ def convert_cvat(src: str | Path, dst: str | Path, *, by_group: bool = False) ->
     ]
     if not any(video.tracks for video in videos):
         raise InputError(f"{src}: no file holds a track")
-    return write_video_set(dst, labelled_video_set(videos, f"CVAT, {src.name}"))
+    return write_video_set(dst, build_video_set(videos, f"CVAT, {src.name}"))
 
 
 def _read_video(folder: Path, src: Path, by_group: bool) -> LabelledVideo:
@@ -101,7 +102,7 @@ def _read_video(folder: Path, src: Path, by_group: bool) -> LabelledVideo:
             parts[identity][frame].append(_shape_rle(shape, height, width, here))
     check_unique((track.get("id") for track in root.iter("track")), "track id", str(path))
     tracks = [
-        (identity[0], [masks.get(number) for number in files])
+        LabelledTrack(identity[0], [masks.get(number) for number in files])
         for identity in sorted(parts)
         if (masks := unite(parts[identity]))
     ]

@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from queryinst_vis.data.convert.builder import LabelledVideo, labelled_video_set, write_video_set
+from queryinst_vis.data.convert.builder import (
+    LabelledTrack,
+    LabelledVideo,
+    build_video_set,
+    write_video_set,
+)
 from queryinst_vis.data.convert.images import (
     check_same_size,
     image_files,
@@ -79,7 +84,7 @@ def convert_davis(
         video, unannotated = _read_sequence(folder, images / folder.name, names, meta)
         videos.append(video)
         left_out += unannotated
-    video_set = labelled_video_set(videos, f"{src.name}, {annotations}", class_names)
+    video_set = build_video_set(videos, f"{src.name}, {annotations}", class_names)
     return write_video_set(dst, video_set, {"frames without a PNG left out": left_out})
 
 
@@ -154,11 +159,13 @@ def _read_sequence(
         if names is not None and index not in names:
             raise InputError(f"{masks}: object {index} of this sequence is not in {meta}")
         name = "object" if names is None else names[index]
-        tracks.append((name, [frame.get(index) for frame in shown]))
+        tracks.append(LabelledTrack(name, [frame.get(index) for frame in shown]))
     void = [frame.get(VOID) for frame in shown]
-    crowds = [(name, void) for name in sorted({name for name, _ in tracks}) if any(void)]
+    if any(void):
+        class_names = sorted({track.class_name for track in tracks})
+        tracks += [LabelledTrack(name, void, crowd=True) for name in class_names]
     files = [f"{images.name}/{frames[path.stem].name}" for path in pngs]
-    return LabelledVideo(files, height, width, tracks, crowds), len(frames) - len(pngs)
+    return LabelledVideo(files, height, width, tracks), len(frames) - len(pngs)
 
 
 def _read_indices(path: Path, height: int, width: int) -> dict[int, RLE]:

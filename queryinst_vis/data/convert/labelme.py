@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from queryinst_vis.data.convert.builder import (
+    LabelledTrack,
     LabelledVideo,
-    labelled_video_set,
+    build_video_set,
     write_video_set,
 )
 from queryinst_vis.data.convert.images import image_files, image_size, natural_key, subfolders
@@ -75,7 +76,7 @@ def convert_labelme(src: str | Path, dst: str | Path) -> str:
     images = {path for files in annotated for path in image_files(files[0].parent)}
     named = {src / name for video in videos for name in video.file_names}
     notes = {"images without a JSON file left out": len(images - named)}
-    return write_video_set(dst, labelled_video_set(videos, f"labelme, {src.name}"), notes)
+    return write_video_set(dst, build_video_set(videos, f"labelme, {src.name}"), notes)
 
 
 def _in_order(identity: Identity) -> tuple[str, bool, int]:
@@ -106,7 +107,7 @@ def _read_video(files: list[Path], root: Path) -> LabelledVideo:
     check_unique(names, "image", f"labelme files in {files[0].parent}")
     identities = sorted({key for frame in frames for key in frame}, key=_in_order)
     _check_identities(identities, files[0].parent)
-    tracks = [(key[0], [frame.get(key) for frame in frames]) for key in identities]
+    tracks = [LabelledTrack(key[0], [frame.get(key) for frame in frames]) for key in identities]
     return LabelledVideo(names, *sizes[0], tracks)
 
 

@@ -7,9 +7,10 @@ from collections.abc import Collection
 from pathlib import Path
 
 from queryinst_vis.data.convert.builder import (
+    LabelledTrack,
     LabelledVideo,
+    build_video_set,
     check_two_names,
-    labelled_video_set,
     write_video_set,
 )
 from queryinst_vis.data.convert.images import (
@@ -80,7 +81,7 @@ def convert_mots(
     if not videos:
         raise InputError(f"{src}: no frame lies between {start:g} and {end:g} of a sequence")
     description = f"MOTS, frames {start:g} to {end:g} of each sequence"
-    video_set = labelled_video_set(videos, description, CLASS_NAMES)
+    video_set = build_video_set(videos, description, CLASS_NAMES)
     return write_video_set(dst, video_set, coco_json=coco_json)
 
 
@@ -167,13 +168,10 @@ def _clip(name: str, files: list[Path], masks: dict[int, FrameMasks]) -> Labelle
         for rle in frame.values():
             rows, columns = rle["size"]
             check_same_size((rows, columns), (height, width), "its sequence", f"masks of {file}")
-    tracks, crowds = [], []
+    tracks = []
     for number in sorted({number for frame in shown for number in frame}):
-        track = [frame.get(number) for frame in shown]
         label = number // IDS_PER_CLASS
-        if label == IGNORE_CLASS:
-            crowds.append(("person", track))
-        else:
-            tracks.append((CLASS_NAMES[label - 1], track))
-    names = [f"{name}/{file.name}" for file in files]
-    return LabelledVideo(names, height, width, tracks, crowds)
+        crowd = label == IGNORE_CLASS
+        class_name = "person" if crowd else CLASS_NAMES[label - 1]
+        tracks.append(LabelledTrack(class_name, [frame.get(number) for frame in shown], crowd))
+    return LabelledVideo([f"{name}/{file.name}" for file in files], height, width, tracks)

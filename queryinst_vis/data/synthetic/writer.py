@@ -7,7 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from queryinst_vis.data.convert.builder import YouTubeVisBuilder, write_both
+from queryinst_vis.data.convert.builder import (
+    LabelledTrack,
+    LabelledVideo,
+    build_video_set,
+    write_both,
+)
 from queryinst_vis.data.convert.images import write_jpeg
 from queryinst_vis.data.synthetic.render import MIN_VISIBLE_PIXELS, render
 from queryinst_vis.data.synthetic.scene import Scene, draw_scene
@@ -51,7 +56,7 @@ def generate(
     """
     if seed < 0:
         raise InputError(f"synthetic data: seed {seed} is negative; use 0 or more")
-    builder = YouTubeVisBuilder(CLASS_NAMES, f"Synthetic moving shapes, seed {seed}")
+    videos: list[LabelledVideo] = []
     statistics = SyntheticStatistics(
         settings.videos, settings.frames, settings.width, settings.height
     )
@@ -62,14 +67,17 @@ def generate(
             paths = [folder / "frames" / file_name for file_name in file_names]
             rng = np.random.default_rng([seed, number])
             scene, rles = _write_frames(paths, settings, rng, statistics)
-            builder.add_video(file_names, settings.height, settings.width)
-            for shape, shape_rles in zip(scene.objects, rles, strict=True):
-                builder.add_track(shape.label, shape_rles)
+            tracks = [
+                LabelledTrack(CLASS_NAMES[shape.label], masks)
+                for shape, masks in zip(scene.objects, rles, strict=True)
+            ]
+            videos.append(LabelledVideo(file_names, settings.height, settings.width, tracks))
             if write_video is not None:
                 frames = render(scene, settings.frames, settings.height, settings.width)
                 images = (frame.image for frame in frames)
                 write_video(folder / "videos" / f"{name}.mp4", images, settings.fps)
-        write_both(folder, builder.as_json())
+        description = f"Synthetic moving shapes, seed {seed}"
+        write_both(folder, build_video_set(videos, description, CLASS_NAMES))
     return statistics
 
 
