@@ -1,7 +1,7 @@
-"""Which class of one label set is which of another: by name, spelling and a reviewed table.
+"""Matching the classes of two label sets by name, spelling and a reviewed table of synonyms.
 
-The table covers COCO, YouTube-VIS 2019, 2021 and 2022, and OVIS, in all directions. Only names
-that mean the same are in it; kinds are not (a ``parrot`` is not what COCO calls ``bird``).
+The table covers COCO, YouTube-VIS 2019, 2021 and 2022, and OVIS, in all directions. It lists
+synonyms only, no wider or narrower classes (``parrot`` does not match COCO's ``bird``).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ SYNONYMS: tuple[tuple[str, ...], ...] = (
 )
 
 HOMONYMS = {"mouse": "keyboard"}
-"""Names of two things, and the class that tells them apart: beside it, it is a computer's."""
+"""Names with two meanings, each with a class whose presence decides which one is meant."""
 
 
 def match_rows(source: list[str], target: list[str]) -> list[int | None]:
     """For each target class the index of the source class that means the same, or None.
 
-    The very name comes first, then the same words in another spelling (case, ``_``, ``-`` or
-    space), then the synonyms. No source class is given to two target classes.
+    Identical names come first, then the same words in another spelling (case, ``_``, ``-`` or
+    space), then synonyms. No source class matches two target classes.
     """
     rows: dict[str, int] = {}
     for spell in (str, canonical_name, _first_synonym):

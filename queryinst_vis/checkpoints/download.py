@@ -1,4 +1,4 @@
-"""One file from the web: resumed where it was cut, and there only if its hash is right."""
+"""Downloading one file: resumed after an interruption, and verified by its hash."""
 
 from __future__ import annotations
 
@@ -19,23 +19,22 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def download(url: str, path: Path, sha256: str) -> str:
-    """Fetch a file, or what is still missing of it.
+    """Download a file, or the rest of it after an interruption.
 
-    Until it is complete and checked, its bytes are in ``path`` + ``.part``. That file stays when
-    the connection is cut, and the next call goes on from there; bytes with another hash are
-    deleted.
+    Until it is complete and verified, its bytes are in ``path`` + ``.part``, which is kept when
+    the connection breaks and resumed by the next call. A file with a wrong hash is deleted.
 
     Args:
-        url: https, or http on this very machine.
+        url: https, or http on the local machine.
         path: where the file appears, in a folder that exists.
-        sha256: the hash that it must have, in hexadecimal, or the beginning of it.
+        sha256: the expected hash in hexadecimal, or its beginning.
 
     Returns:
-        The file's whole SHA-256.
+        The file's full SHA-256.
 
     Raises:
-        InputError: the server cannot be reached or does not have it, the connection was cut, or
-            the hash is another.
+        InputError: the server cannot be reached or does not have it, the connection broke, or
+            the hash is wrong.
     """
     part = path.with_name(path.name + ".part")
     try:
@@ -64,12 +63,12 @@ def hash_file(path: Path) -> str:
 
 
 def _fetch(url: str, part: Path) -> None:
-    """Append to ``part`` what it lacks; it is complete when this returns."""
+    """Append the missing bytes to ``part``, which is complete on return."""
     done = part.stat().st_size if part.exists() else 0
     try:
         response = _open(url, done)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and done:  # nothing behind these bytes: the hash will judge them
+        if error.code == 416 and done:  # the file is complete already; its hash will tell
             return
         raise
     with response:
@@ -85,7 +84,7 @@ def _fetch(url: str, part: Path) -> None:
 
 def _open(url: str, start: int) -> HTTPResponse:
     _check_scheme(url)
-    # no encoding, so that bytes on the way are the bytes of the file
+    # no content encoding, so that the bytes received are those of the file
     headers = {"User-Agent": "queryinst-vis", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
@@ -100,7 +99,7 @@ def _check_scheme(url: str) -> None:
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, but not to where a download could be changed on the way."""
+    """Follows redirects, but only to https."""
 
     def redirect_request(
         self,
@@ -127,7 +126,7 @@ def _copy(response: HTTPResponse, file: IO[bytes], done: int, total: int | None)
 
 
 def _explain(url: str, part: Path, error: OSError | HTTPException) -> str:
-    """What went wrong, and whether something was kept to go on from; empty files are not."""
+    """The error message, with the partial file if one was kept; empty ones are removed."""
     size = part.stat().st_size if part.exists() else 0
     if part.exists() and not size:
         part.unlink()

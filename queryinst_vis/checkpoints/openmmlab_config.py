@@ -1,4 +1,4 @@
-"""What model converted weights belong to, read off their shapes."""
+"""The config of converted weights, inferred from their names and shapes."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ ROI_SIZE = 7  # of every published track head
 def infer_config(
     weights: StateDict, final_relu: bool = False, classes: list[str] | None = None
 ) -> Config:
-    """Read the architecture off converted weights.
+    """Infer the architecture from converted weights.
 
-    What shapes cannot tell is mmdetection's default (8 attention heads). Input sizes and limits
-    are the published ones, of COCO or, with a track head, of YouTube-VIS.
+    What shapes do not determine is mmdetection's default (8 attention heads). Input sizes and
+    limits are the published ones for COCO or, with a track head, for YouTube-VIS.
 
     Args:
         weights: of a QueryInst, under our names.
@@ -49,7 +49,8 @@ def infer_config(
             taken for COCO's, others are numbered.
 
     Raises:
-        InputError: a weight is missing that tells the architecture, or the backbone is unknown.
+        InputError: a weight that determines the architecture is missing, or the backbone is
+            unknown.
     """
     config = Config()
     model = config.model

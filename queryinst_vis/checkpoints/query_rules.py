@@ -1,7 +1,7 @@
 """Which queries of a checkpoint a model with fewer of them starts from.
 
-The paper does not say how 100 queries became 10 for video, so that the rule is the user's choice.
-Every rule picks whole queries: an embedding and its proposal box were trained for each other.
+The paper does not say how 100 queries become 10 for video, so the rule is the user's choice. Every
+rule picks whole queries: an embedding and its proposal box were trained together.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Source:
     Attributes:
         config, weights: as ``load_weights`` gives them.
         target_classes: of the model that the queries are for.
-        calibration: images or videos to see queries at work, for the rule that needs them.
+        calibration: the set on which ``most_used`` counts.
     """
 
     config: Config
@@ -49,7 +49,7 @@ class Source:
 
 
 def pick_first(source: Source, count: int) -> list[int]:
-    """The first queries: quick, and no better than chance, as queries have no order."""
+    """The first queries, which is as good as random: queries have no order."""
     return list(range(min(count, source.config.model.num_queries)))
 
 
@@ -71,9 +71,9 @@ def pick_kmeans(source: Source, count: int) -> list[int]:
 
 
 def pick_most_used(source: Source, count: int) -> list[int]:
-    """The queries that speak with confidence in the most images of the calibration set.
+    """The queries that are confident in the most images of the calibration set.
 
-    Only classes that the other model has as well are listened to, where there are any.
+    Only scores of classes that both models have count, if there are any.
 
     Raises:
         InputError: there is no calibration set, or it cannot be read.
@@ -86,18 +86,18 @@ def pick_most_used(source: Source, count: int) -> list[int]:
     model = build_for_inference(source.config, source.weights, "checkpoint").to(choose_device())
     replace_roi_and_fpn(model, Forms())
     uses = torch.zeros(len(model.queries))
-    with ProgressBar("watching the queries at work", len(images)) as progress:
+    with ProgressBar("counting uses of the queries", len(images)) as progress:
         for image in images:
             scores = _class_scores(model, source.config, load_pixels(image))
             best = scores[:, shared or slice(None)].amax(dim=1)
-            # the mean of the scores is below 1: it decides between equal counts only
+            # the mean score is below 1: it only breaks ties between equal counts
             uses += (best >= CONFIDENT) + best / len(images)
             progress.advance()
     return sorted(uses.topk(min(count, len(uses))).indices.tolist())
 
 
 def pick_none(source: Source, count: int) -> list[int]:
-    """No query: all keep their initialisation."""
+    """None: all queries keep their initialisation."""
     return []
 
 

@@ -1,7 +1,7 @@
-"""The state of a training run, enough to go on exactly where it stopped.
+"""The state of a training run, from which it resumes exactly.
 
-A state is plain tensors, numbers and strings, and is read with ``weights_only=True``. It needs
-no state of random generators: every random choice of a step follows from the seed and the
+A state consists of plain tensors, numbers and strings, and is read with ``weights_only=True``. It
+holds no state of random generators: the random choices of a step follow from the seed and the
 number of the step.
 """
 
@@ -52,20 +52,12 @@ class TrainingState:
 
 
 def save_training_state(path: str | Path, state: TrainingState) -> None:
-    """Write the state; the file appears complete or not at all.
+    """Write the state, atomically.
 
     Raises:
         InputError: the file cannot be written.
     """
-    values = {
-        "format": FORMAT,
-        "step": state.step,
-        "best": state.best,
-        "config": config_to_dict(state.config),
-        "model": state.model,
-        "moments": state.moments,
-        "average": state.average,
-    }
+    values = {**vars(state), "format": FORMAT, "config": config_to_dict(state.config)}
     with atomic_path(path) as temporary:
         torch.save(values, temporary)
 
@@ -97,11 +89,6 @@ def load_training_state(path: str | Path) -> TrainingState:
             f"checkpoint {path}: not written by queryinst_vis; convert the checkpoints of other "
             "projects with 'queryinst-vis convert-checkpoint'"
         )
-    return TrainingState(
-        step=values["step"],
-        best=values["best"],
-        config=config_from_dict(values["config"], f"checkpoint {path}"),
-        model=values["model"],
-        moments=values["moments"],
-        average=values["average"],
-    )
+    del values["format"]
+    values["config"] = config_from_dict(values["config"], f"checkpoint {path}")
+    return TrainingState(**values)

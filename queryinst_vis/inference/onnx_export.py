@@ -46,9 +46,9 @@ def export_onnx(
     * ``embeddings`` ``(B, N, D)`` of the track head, if the model has one.
 
     Args:
-        model: as ``load_model`` gives it, on any device; stays as it is.
+        model: as ``load_model`` gives it, on any device; not modified.
         config: of the model; ``model``, ``input``, ``inference`` and ``tracking`` go into the file.
-        path: the file; it appears complete or not at all.
+        path: the file, written atomically.
         height, width: H and W in pixels, in multiples of 32.
         batch: B.
 
@@ -99,7 +99,7 @@ def _check_size(height: int, width: int, batch: int) -> None:
 
 @contextmanager
 def _quiet(logger_name: str) -> Iterator[None]:
-    """No warnings of a library about what it does within."""
+    """Silence a library's warnings."""
     logger = logging.getLogger(logger_name)
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -123,7 +123,7 @@ def _translate(
             verbose=False,
         )
     except torch.onnx.OnnxExporterError as error:
-        # the error itself is advice for programmers, on many lines
+        # the error itself is many lines of advice for programmers
         reason = str(error.__cause__ or error).partition("\n")[0]
         raise InputError(
             f"PyTorch {torch.__version__} cannot express this model in ONNX, with the backbone "
@@ -134,7 +134,7 @@ def _translate(
 
 
 def _metadata(config: Config) -> dict[str, str]:
-    """What a file needs to run by itself; nothing of data sets, training and this machine."""
+    """What running the file needs; nothing about data sets, training or this machine."""
     backbone = replace(config.model.backbone, weights=None)
     kept = Config(
         model=replace(config.model, backbone=backbone),
@@ -150,7 +150,7 @@ def _metadata(config: Config) -> dict[str, str]:
 
 
 class _LastStage(nn.Module):
-    """The model as a function of tensors: everything that the last stage says of all queries."""
+    """The model as a function of tensors: all outputs of the last stage, for all queries."""
 
     def __init__(self, model: QueryInst) -> None:
         super().__init__()

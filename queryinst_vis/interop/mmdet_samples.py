@@ -1,6 +1,7 @@
-"""mmdetection's data samples and our structures, told apart by their attributes alone.
+"""Conversion between mmdetection's data samples and our structures.
 
-mmdetection is not imported, so that this works and is tested without it.
+mmdetection is not imported: samples are read by their attributes, so that this can be tested
+without it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Size = tuple[int, int]
 
 
 class Sample(Protocol):
-    """What is read of mmdetection's ``DetDataSample``.
+    """The attributes of mmdetection's ``DetDataSample`` that are read.
 
     Attributes:
         metainfo: ``img_shape`` and ``ori_shape``, (height, width) of the network input without
@@ -43,19 +44,19 @@ def target_of(sample: Sample, device: torch.device, ignore: bool = False) -> Tar
     Raises:
         InputError: the sample has no masks.
     """
-    truth = sample.gt_instances
-    masks = getattr(truth, "masks", None)
+    ground_truth = sample.gt_instances
+    masks = getattr(ground_truth, "masks", None)
     if masks is None:
         raise InputError(
             "mmdetection's sample has no masks: load them with "
             "dict(type='LoadAnnotations', with_bbox=True, with_mask=True)"
         )
-    numbers = torch.arange(len(truth.labels))  # of the instances of a single image
+    numbers = torch.arange(len(ground_truth.labels))  # ids within a single image
     return Target(
-        boxes=truth.bboxes.to(device),
-        labels=truth.labels.to(device),
+        boxes=ground_truth.bboxes.to(device),
+        labels=ground_truth.labels.to(device),
         masks=masks.to_tensor(torch.bool, device),
-        instance_ids=getattr(truth, "instances_ids", numbers).to(device),
+        instance_ids=getattr(ground_truth, "instances_ids", numbers).to(device),
         image_size=input_sizes([sample])[0],
         ignore=_ignored_region(sample, device) if ignore else None,
     )
@@ -101,5 +102,5 @@ def instance_fields(detections: Detections) -> dict[str, Tensor]:
 
 
 def loss_name(name: str) -> str:
-    """Our name of a loss as mmengine wants it, which sums up what has ``loss`` in its name."""
+    """The name of a loss for mmengine, which adds up everything with ``loss`` in its name."""
     return name.replace(".", ".loss_") if "." in name else f"loss_{name}"
