@@ -1,4 +1,4 @@
-"""The nouns that every room passes around. No networks, no files."""
+"""Data types shared by the whole package: detections, targets, batches, stage outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A live source in; the annotated video, its tracks and their timeline out."""
+"""Tracking a live source with the least delay."""
 
 from __future__ import annotations
 

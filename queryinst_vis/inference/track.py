@@ -1,4 +1,4 @@
-"""A video in; the annotated video, its tracks and their timeline out."""
+"""Tracking a video file into three files: annotated video, results and timeline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From frames to tracks."""
+"""Tracking instances through videos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Online association: detections of one frame after the other in, identities out."""
+"""Online association: gives the detections of each frame their identities."""
 
 from queryinst_vis.tracking.memory import Memory
 from queryinst_vis.tracking.rules import RULES, Associator, Rule, slot_rule

@@ -134,7 +134,7 @@ class FusedAssociator:
         return slots
 
     def _continue(self, observed: Detections, slots: np.ndarray) -> None:
-        """Show the tracks their new detections."""
+        """Update the matched tracks."""
         rows = np.flatnonzero(slots >= 0)
         if len(rows):
             self.memory.refresh(slots[rows].tolist(), observed[torch.from_numpy(rows)])

@@ -1,4 +1,4 @@
-"""Where tracked boxes are expected next: constant-velocity Kalman filters, many at once."""
+"""Constant-velocity Kalman filters of boxes, vectorised over the tracks."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class BoxFilter:
         return len(self.mean)
 
     def boxes(self) -> np.ndarray:
-        """``(M, 4)`` xyxy as currently expected."""
+        """``(M, 4)`` xyxy, as currently predicted."""
         cx, cy, width, height = self.mean[:, :, 0].T
         return np.stack([cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2], axis=1)
 
     def predict(self, frames: float = 1.0) -> None:
-        """Move all boxes on by a number of frames."""
+        """Predict all boxes that many frames ahead."""
         height = self._heights(slice(None))
         position, both, velocity = np.moveaxis(self.covariance, 2, 0)
         self.mean[:, :, 0] += frames * self.mean[:, :, 1]
@@ -49,7 +49,7 @@ class BoxFilter:
         )
 
     def distances(self, boxes: np.ndarray) -> np.ndarray:
-        """``(N, M)`` Mahalanobis distances of centres: of measured boxes from the expected.
+        """``(N, M)`` Mahalanobis distances between the centres of measured and predicted boxes.
 
         Args:
             boxes: ``(N, 4)`` xyxy.
@@ -59,7 +59,7 @@ class BoxFilter:
         return np.sqrt((offsets**2 / spread).sum(axis=2))
 
     def update(self, rows: list[int], boxes: np.ndarray) -> None:
-        """Correct the filters at ``rows`` (K distinct) by measured boxes, ``(K, 4)`` xyxy."""
+        """Update the filters at ``rows`` (K distinct) with measured boxes, ``(K, 4)`` xyxy."""
         position, both, velocity = np.moveaxis(self.covariance[rows], 2, 0)
         innovation = position + (_POSITION_NOISE * self._heights(rows)) ** 2
         gains = np.stack([position, both], axis=2) / innovation[..., None]
@@ -75,7 +75,7 @@ class BoxFilter:
         )
 
     def append(self, boxes: np.ndarray) -> None:
-        """Begin to filter ``(K, 4)`` xyxy boxes, which stand still as far as is known."""
+        """Start filters for ``(K, 4)`` xyxy boxes, with zero velocity."""
         measured = _centre_and_size(boxes)
         height = np.maximum(measured[:, 3:], 1)
         covariance = np.zeros((len(boxes), 4, 3))

@@ -1,4 +1,4 @@
-"""What the tracker remembers: one embedding and one box a track, never a mask."""
+"""The tracker's memory: one embedding and one box per track, no masks."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Memory:
         return self.keep(torch.where(self.time - self.last_times < limit)[0])
 
     def refresh(self, slots: list[int], detections: Detections) -> None:
-        """Show each of the distinct ``slots`` its new detection; ids and labels stay."""
+        """Update tracks at distinct ``slots`` by their new detections; ids and labels stay."""
         self.embeddings[slots] = embeddings_of(detections)
         self.boxes[slots] = detections.boxes
         self.last_seen[slots] = self.frame

@@ -1,4 +1,4 @@
-"""The association rules by name, and what a rule is."""
+"""The association rules by name, and the interface of a rule."""
 
 from __future__ import annotations
 

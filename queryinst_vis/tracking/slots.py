@@ -15,7 +15,7 @@ from queryinst_vis.tracking.memory import Memory
 Associate = Callable[[Detections, Memory, TrackingConfig], list[int]]
 """``(detections, memory, settings) -> slots``: for every detection the slot of the memory (M > 0
 tracks) that it belongs to, ``NEW`` or ``DROPPED``. A later detection with the slot of an earlier
-one has taken the track over: the track is shown the later one only."""
+one takes the track over: the track is updated with the later one only."""
 
 
 class SlotAssociator:

@@ -1,4 +1,4 @@
-"""Running a model over a whole set: result files for the field's tools, and scores."""
+"""Running a model over a data set: result files and metrics."""
 
 from __future__ import annotations
 

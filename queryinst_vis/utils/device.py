@@ -1,4 +1,4 @@
-"""Where the tensors live: the accelerator where there is one."""
+"""Choosing the device to compute on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading JSON with clear errors; writing files so that nobody ever sees half of one."""
+"""Reading JSON with clear errors, and writing files atomically."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stopping a long run without losing it."""
+"""Stopping a long run gracefully on Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 

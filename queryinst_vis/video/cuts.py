@@ -1,4 +1,4 @@
-"""Hard cuts: where a video goes on with another shot."""
+"""Detection of hard cuts between shots."""
 
 from __future__ import annotations
 

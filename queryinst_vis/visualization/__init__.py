@@ -1,4 +1,4 @@
-"""Pictures of results: frames with masks and identities, and who was there when."""
+"""Drawing results: overlays of masks and identities, timelines and plots."""
 
 from queryinst_vis.visualization.overlay import Overlay, to_supervision, track_colour
 from queryinst_vis.visualization.timeline import draw_timeline

@@ -1,4 +1,4 @@
-"""Many small pictures on one sheet, each with a line of text below it."""
+"""Contact sheets: a grid of pictures with captions."""
 
 from __future__ import annotations
 

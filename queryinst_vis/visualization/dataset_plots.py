@@ -1,4 +1,4 @@
-"""Pictures of what a data set is like: how many of each class, and how a number is spread."""
+"""Plots of data set statistics: bar charts of counts, and histograms."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ def draw_histogram(
     marks: Mapping[str, float] | None = None,
     limit: float | None = None,
 ) -> None:
-    """Draw how numbers are spread as a PNG, with their median.
+    """Draw a histogram with its median as a PNG.
 
     Args:
-        values: any number of them; whole numbers get bins of their own where that is not too many.
+        values: any number of them; integers get a bin each where they span few values.
         title: what they are.
         unit: label of the horizontal axis.
         counted: label of the vertical axis: what is counted.
         path: the PNG to write, all of it or nothing.
         marks: named positions that are drawn as dashed lines.
-        limit: values above share the last bin, so that a few do not flatten the rest.
+        limit: larger values are counted in the last bin, so that outliers do not flatten the rest.
 
     Raises:
         InputError: the file cannot be written.

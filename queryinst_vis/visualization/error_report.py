@@ -1,4 +1,4 @@
-"""Pictures of a diagnosis: the way from AP to 1, AP by attribute, what the detections are."""
+"""Plots of an error diagnosis: AP waterfall, AP by attribute, counts of detection types."""
 
 from __future__ import annotations
 

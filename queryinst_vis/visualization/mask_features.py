@@ -1,4 +1,4 @@
-"""What DynConv does to mask features: the paper's Fig. 4."""
+"""Mask features before and after DynConv (paper Fig. 4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accuracy against speed: the paper's Fig. 1, from benchmark files."""
+"""Accuracy against speed, from benchmark files (paper Fig. 1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who was there when: a picture of a video's tracks over time."""
+"""The timeline of a video: when each of its tracks is visible."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _INSTANTS = int(_WIDTH * _DPI)  # of a video that the picture can tell apart: it
 
 @dataclass(frozen=True)
 class _Row:
-    """What the timeline shows of a track: nothing that grows with the frames that show it."""
+    """One row of the timeline; its size is bounded, however long the track."""
 
     track_id: int
     label: int
