@@ -16,8 +16,9 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.annotation_set import AnnotationSet, Video
+from queryinst_vis.formats.annotation_set import AnnotationSet, Video, check_ids
 from queryinst_vis.formats.fields import is_integer, require
+from queryinst_vis.formats.findings import refuse_faults
 from queryinst_vis.formats.names import first_image_ids
 from queryinst_vis.formats.predictions import read_results
 from queryinst_vis.formats.video_set import VideoSet
@@ -65,12 +66,12 @@ def read_coco_video(path: Path, videos: AnnotationSet) -> list[dict[str, Any]]:
         for frame in range(video.length)
     }
     tracks: dict[tuple[int, int], dict[int, dict]] = defaultdict(dict)
+    report = refuse_faults(f"results {path}")
     for number, entry in enumerate(read_results(path)):
         place = f"results {path}: entry {number}"
         video, frame = _frame_of(entry, frames, place)
-        category_id = entry["category_id"]
-        if not is_integer(category_id) or category_id not in videos.categories:
-            raise InputError(f"{place}: category_id {category_id!r} is not in the video set")
+        known = {"category_id": videos.categories}
+        check_ids(entry, known, "in the video set", {"entry": number}, report)
         track_id = require(entry, "track_id", int, place)
         shown = tracks[track_id, video.id]
         if frame in shown:
