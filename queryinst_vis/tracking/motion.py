@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -29,16 +30,15 @@ def bytetrack(settings: TrackingConfig) -> MotionAssociator:
     """ByteTrack: strong detections are matched first; weak ones can only continue a track."""
     from trackers import ByteTrackTracker
 
-    def make() -> LibraryTracker:
-        return ByteTrackTracker(
-            lost_track_buffer=_UNLIMITED,
-            frame_rate=_FRAME_RATE,
-            track_activation_threshold=_high_score(settings),
-            minimum_consecutive_frames=settings.min_hits,
-            minimum_iou_threshold=_match_threshold(settings),
-            high_conf_det_threshold=_high_score(settings),
-        )
-
+    make = partial(
+        ByteTrackTracker,
+        lost_track_buffer=_UNLIMITED,
+        frame_rate=_FRAME_RATE,
+        track_activation_threshold=_high_score(settings),
+        minimum_consecutive_frames=settings.min_hits,
+        minimum_iou_threshold=_match_threshold(settings),
+        high_conf_det_threshold=_high_score(settings),
+    )
     return MotionAssociator(make, settings)
 
 
@@ -46,16 +46,15 @@ def ocsort(settings: TrackingConfig) -> MotionAssociator:
     """OC-SORT: motion is re-estimated from observations; weak detections are left out."""
     from trackers import OCSORTTracker
 
-    def make() -> LibraryTracker:
-        return OCSORTTracker(
-            lost_track_buffer=_UNLIMITED,
-            frame_rate=_FRAME_RATE,
-            # counted from the second detection of a track on
-            minimum_consecutive_frames=max(1, settings.min_hits - 1),
-            minimum_iou_threshold=_match_threshold(settings),
-            high_conf_det_threshold=_high_score(settings),
-        )
-
+    make = partial(
+        OCSORTTracker,
+        lost_track_buffer=_UNLIMITED,
+        frame_rate=_FRAME_RATE,
+        # counted from the second detection of a track on
+        minimum_consecutive_frames=max(1, settings.min_hits - 1),
+        minimum_iou_threshold=_match_threshold(settings),
+        high_conf_det_threshold=_high_score(settings),
+    )
     return MotionAssociator(make, settings)
 
 

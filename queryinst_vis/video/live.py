@@ -163,8 +163,8 @@ class LiveReader:
                 f"begin with {', '.join(_SCHEMES)}"
             )
         source: str | HttpFile = self._source
-        if is_http(source):
-            source = self._http = HttpFile(source)
+        if is_http(self._source):
+            source = self._http = HttpFile(self._source)
         return av.open(
             source,
             mode="r",

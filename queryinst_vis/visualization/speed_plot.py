@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,6 +14,7 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.formats.fields import is_finite
 from queryinst_vis.utils.files import atomic_path, read_json
 
 _MAX_FPS = 1e6
@@ -76,17 +76,13 @@ def read_speed_point(path: str | Path) -> SpeedPoint:
         if not (isinstance(text, str) and text.strip()) and (key == "name" or text is not None):
             raise InputError(f"{where}: {key} must be a text, not {text!r}")
     fps, precision = values["fps"], values["AP"]
-    if not _is_number(fps) or not 0 < fps <= _MAX_FPS:
+    if not is_finite(fps) or not 0 < fps <= _MAX_FPS:
         raise InputError(f"{where}: fps must be a number above 0, up to a million, not {fps!r}")
-    if not _is_number(precision) or not 0 <= precision <= 1:
+    if not is_finite(precision) or not 0 <= precision <= 1:
         raise InputError(
             f"{where}: AP must be a number from 0 to 1 (0.346, not 34.6), not {precision!r}"
         )
     return SpeedPoint(values["name"], fps, precision, values.get("group"), values.get("device"))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def draw_speed_plot(points: Sequence[SpeedPoint], path: str | Path) -> None:
