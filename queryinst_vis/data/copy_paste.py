@@ -218,10 +218,10 @@ def _start(
 def paste(frame: Frame, cutouts: Sequence[Cutout]) -> Frame:
     """Put cutouts over a frame, each one in front of those before it.
 
-    A cutout is clipped to the frame. What it covers is no longer part of the masks beneath, nor
-    of regions to ignore: instances that lose pixels get the bounding box of the rest, those
-    without any left vanish. An instance without a mask keeps its box as long as a share of
-    ``MIN_VISIBLE_SHARE`` is uncovered; below, the rest becomes a region to ignore.
+    A cutout is clipped to the frame. The pixels that it covers are removed from the masks behind
+    it and from regions to ignore. Instances that lose pixels get the bounding box of the rest;
+    those with no pixel left are removed. An instance without a mask keeps its box while at least
+    ``MIN_VISIBLE_SHARE`` of it is uncovered; otherwise the rest becomes a region to ignore.
 
     Returns:
         A new frame with a copy of the image; the given one is left alone.

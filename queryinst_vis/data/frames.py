@@ -1,4 +1,4 @@
-"""One annotated image, seen through a view: pixels, boxes and small pieces of masks."""
+"""Views of annotated images: pixels, boxes, and masks as small pieces."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from queryinst_vis.masks import bounding_box, decode_columns, to_rle
 from queryinst_vis.utils.images import read_image
 
 MIN_VISIBLE_SHARE = 0.25
-"""Of an instance without a mask: where a crop leaves less of its box, nobody knows whether the
-object itself is still in view, and what is left of the box becomes a region to ignore."""
+"""Smallest visible share of the box of an instance without a mask. Where a crop leaves less, the
+object itself may be out of view, and the rest of the box becomes a region to ignore."""
 
 
 class MaskPiece(NamedTuple):
@@ -106,8 +106,8 @@ class Frame:
 def without_small(frame: Frame, min_visible: int) -> Frame:
     """The frame without the instances of fewer than ``min_visible`` pixels.
 
-    Pixels are those of the mask, or of the box where only that is known. They become a region
-    to ignore: something is there, but not enough of it to be found.
+    Pixels are those of the mask, or of the box where only that is known. Instances that are left
+    out become regions to ignore, because too little of them is visible to be detected.
     """
     kept, ignored = [], list(frame.ignored)
     for instance in frame.instances:

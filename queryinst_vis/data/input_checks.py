@@ -1,4 +1,4 @@
-"""Which settings of ``input`` cannot work."""
+"""Checks of the ``input`` section of a config."""
 
 from __future__ import annotations
 

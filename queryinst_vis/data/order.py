@@ -1,4 +1,4 @@
-"""Which item of which set sample number n is: seeded shuffling without any state."""
+"""The order of samples and batches: seeded shuffling without state."""
 
 from __future__ import annotations
 

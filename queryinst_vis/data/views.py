@@ -1,4 +1,4 @@
-"""Augmentation: which part of an image is seen, how large, mirrored or not, in which colours."""
+"""Augmentation: random crops, sizes, flips and colours of an image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Window = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class View:
-    """One look at an image: a window of it, resized, perhaps mirrored and recoloured.
+    """A view of an image: a window of it, resized, perhaps mirrored and recoloured.
 
     Attributes:
         top, left, bottom, right: the window in pixels of the image, ends exclusive.
@@ -85,7 +85,7 @@ def draw_view(rng: np.random.Generator, height: int, width: int, config: InputCo
 def draw_pseudo_clip(
     rng: np.random.Generator, height: int, width: int, config: InputConfig
 ) -> list[View]:
-    """Two views of one image that pass for two frames of a video.
+    """Two views of one image, used as two frames of a video.
 
     Their windows (as for crops) differ in place and scale, and their colours differ, so that the
     instances move, grow, leave and change their light. The windows' aspect, and with it the size

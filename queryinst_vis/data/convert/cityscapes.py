@@ -36,7 +36,7 @@ def convert_cityscapes(src: str | Path, dst: str | Path) -> str:
 
     Expects ``SRC/CITY/CITY_SEQUENCE_FRAME_gtFine_instanceIds.png``; ``SRC`` is for example
     ``gtFine/train``. Pixels of 1000 and more are single instances, label id * 1000 + number;
-    pixels of a bare label id are a group that nobody took apart, which becomes ``iscrowd``.
+    pixels of a bare label id are a group of instances, which becomes ``iscrowd``.
     Category ids are Cityscapes' label ids. File names are those of the left images, relative to
     ``leftImg8bit/train``, which are not read.
 

@@ -43,9 +43,9 @@ def convert_coco_video(
     """Write every image of a COCO set as a short video in which the camera moves.
 
     Each frame is a window of the image; from one random window to the next it glides, slowing
-    down at both ends, so that instances move, grow, shrink, enter and leave. They move together:
-    nothing passes in front of something else as in a real video. Masks are exact: pixel for pixel
-    those of the window, resized to the nearest pixel. Crowds stay ``iscrowd``.
+    down at both ends, so that instances move, grow, shrink, enter and leave. They all move
+    together, so none occludes another as in a real video. Masks are those of the window, resized
+    to the nearest pixel. Crowds stay ``iscrowd``.
 
     ``DST`` gets ``frames/IMAGE_ID/00000.jpg``, ``youtube_vis.json`` and ``coco.json`` (the same
     frames as images), as for synthetic videos. Clip n depends on the seed, the options and n.

@@ -48,14 +48,14 @@ def convert_cvat(src: str | Path, dst: str | Path, *, by_group: bool = False) ->
     class names, sorted.
 
     Polygons, masks, boxes (also turned) and ellipses are read, in the frames that the file lists:
-    CVAT exports what it interpolated. Shapes with ``outside="1"`` are absent. A box is filled:
-    its track is as good as a box. Several shapes of a track in one frame are united.
+    CVAT exports interpolated shapes, too. Shapes with ``outside="1"`` are absent. A box becomes a
+    filled rectangle. Several shapes of a track in one frame are united.
 
     CVAT cannot track masks: it exports each as a track of its own. With ``by_group`` tracks of
     one label and ``group_id`` are one instance.
 
-    The XML is only read. A file with a document type, which CVAT never writes, is refused: it
-    could define entities that expand without limit.
+    A file with a document type, which CVAT never writes, is refused: it could define entities
+    that expand without limit.
 
     Args:
         src: folder of exports, or one export.

@@ -26,7 +26,7 @@ from queryinst_vis.utils.files import read_json
 from queryinst_vis.utils.progress import show_progress
 
 VOID = 255
-"""The index of pixels that nobody judged; the evaluation should not either."""
+"""The index of pixels that are not annotated and must not be evaluated."""
 
 ObjectNames = dict[int, str]
 """Class name of each object id of a sequence."""
@@ -46,8 +46,7 @@ def convert_davis(
     Expects ``SRC/JPEGImages/480p/SEQUENCE/*.jpg`` and, for the annotated ones of these frames,
     ``SRC/Annotations/480p/SEQUENCE/*.png`` (8 bits, palette or grey: index 0 is background, 255
     void, all others an object of the sequence). YouTube-VOS has the same without ``480p``.
-    Frames without a PNG are left out, as nobody knows what they show; the line that is returned
-    counts them. Void becomes ``iscrowd`` annotations, one for each class of the sequence. File
+    Frames without a PNG are not annotated and left out; the returned line counts them. Void becomes ``iscrowd`` annotations, one for each class of the sequence. File
     names are relative to ``SRC/JPEGImages`` (with ``480p``: to that).
 
     Args:

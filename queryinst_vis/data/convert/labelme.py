@@ -42,8 +42,8 @@ def convert_labelme(src: str | Path, dst: str | Path) -> str:
 
     Expects ``SRC/VIDEO/FRAME.json``, in the order of the numbers in their names, and the images
     that their ``imagePath`` names (or ``SRC/FRAME.json``, for a single video). File names are
-    relative to ``SRC``. Images without a JSON file are left out, as nobody knows what they show;
-    the line that is returned counts them. Labels become class names, sorted.
+    relative to ``SRC``. Images without a JSON file are not annotated and left out;
+    the returned line counts them. Labels become class names, sorted.
 
     **Identity.** Shapes of one ``label`` and ``group_id`` are one instance throughout the video
     and are united within a frame. A shape without group id stands for the only instance of its

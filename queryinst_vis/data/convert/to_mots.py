@@ -53,8 +53,8 @@ def convert_to_mots(
     counted from 1 for each class of a video, in the order of the file.
 
     In MOTS a pixel has one owner. Where masks overlap, the smaller one of the frame is taken to
-    lie in front and keeps the pixel; instances go before regions to ignore. The line that is
-    returned says how many pixels and masks were lost.
+    be in front and keeps the pixel; instances are in front of regions to ignore. The returned
+    line says how many pixels and masks were lost.
 
     Args:
         src: YouTube-VIS annotation file.

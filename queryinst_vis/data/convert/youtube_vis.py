@@ -22,11 +22,11 @@ from queryinst_vis.utils.progress import show_progress
 def convert_youtube_vis(
     src: str | Path, dst: str | Path, *, coco_json: str | Path | None = None
 ) -> str:
-    """Rewrite a YouTube-VIS-like file so that nothing in it is left to guess.
+    """Rewrite a YouTube-VIS-like file in one strict form.
 
-    OVIS names its classes and frames in its own way, but its ``annotations_train.json`` has the
-    layout of YouTube-VIS; what it and the other relatives do differently is put right by
-    ``repair``. Frames and file names stay as they are.
+    OVIS' ``annotations_train.json`` has the layout of YouTube-VIS, with other classes and file
+    names. ``repair`` lists the differences between such files that it removes. Frames and file
+    names stay as they are.
 
     Args:
         src: YouTube-VIS, OVIS or similar annotation file.
@@ -34,7 +34,7 @@ def convert_youtube_vis(
         coco_json: also write the same frames as a COCO image set to this file.
 
     Returns:
-        A line that says what was written and what was put right.
+        A line that says what was written and what was repaired.
 
     Raises:
         InputError: a missing or broken file, unknown or repeated ids, lists that are not as
@@ -71,7 +71,7 @@ def repair(content: dict[str, Any], where: str) -> tuple[dict[str, Any], Counter
         where: the file, for error messages.
 
     Returns:
-        ``(set, repairs)``: the new content and how often each thing was put right.
+        ``(set, repairs)``: the new content and the number of repairs of each kind.
 
     Raises:
         InputError: as for ``convert_youtube_vis``.
@@ -120,7 +120,7 @@ def _with_ids(
     Args:
         tracks: by their position in the file, from 1.
         annotations: the file's own entries.
-        repairs: counts what is put right.
+        repairs: counts the repairs of each kind.
     """
     order = sorted(tracks)
     ids = [annotations[number - 1].get("id") for number in order]

@@ -1,4 +1,4 @@
-"""From a scene to frames and exact masks of what each frame shows."""
+"""Rendering scenes to frames with exact masks."""
 
 from __future__ import annotations
 
