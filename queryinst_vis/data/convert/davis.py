@@ -46,8 +46,9 @@ def convert_davis(
     Expects ``SRC/JPEGImages/480p/SEQUENCE/*.jpg`` and, for the annotated ones of these frames,
     ``SRC/Annotations/480p/SEQUENCE/*.png`` (8 bits, palette or grey: index 0 is background, 255
     void, all others an object of the sequence). YouTube-VOS has the same without ``480p``.
-    Frames without a PNG are not annotated and left out; the returned line counts them. Void becomes ``iscrowd`` annotations, one for each class of the sequence. File
-    names are relative to ``SRC/JPEGImages`` (with ``480p``: to that).
+    Frames without a PNG are not annotated and left out; the returned line counts them. Void becomes
+    ``iscrowd`` annotations, one for each class of the sequence. File names are relative to
+    ``SRC/JPEGImages`` (with ``480p``: to that).
 
     Args:
         src: the DAVIS folder.
