@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats import annotations as parsed
 from queryinst_vis.formats.annotation_set import AnnotationSet, Kind, Video, parse_set
-from queryinst_vis.formats.annotations import Annotation, check_masks, parse_annotation
-from queryinst_vis.formats.fields import has_area
+from queryinst_vis.formats.annotations import Annotation, check_masks, has_area, parse_annotation
 from queryinst_vis.formats.findings import refuse_faults
 from queryinst_vis.formats.reading import read_annotations
 
@@ -164,9 +162,9 @@ def _check_folder(images: Path, annotation_set: AnnotationSet) -> None:
         return
 
 
-def to_xyxy(box: parsed.Box | None) -> Box | None:
+def to_xyxy(box: list[float] | None) -> Box | None:
     """COCO's ``[x, y, width, height]`` as corners; None for an absent or an empty box."""
     if not has_area(box):
         return None
-    x, y, width, height = map(float, box)
-    return x, y, x + width, y + height
+    x, y, width, height = box
+    return float(x), float(y), float(x) + width, float(y) + height

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.fields import is_integer, shortened
+from queryinst_vis.formats.fields import shortened
 from queryinst_vis.formats.findings import Finding, Place, Report, refuse_faults
 from queryinst_vis.formats.names import video_name
 from queryinst_vis.formats.reading import read_annotations
+from queryinst_vis.utils.numbers import is_integer
 
 Kind = Literal["video", "image"]
 
@@ -41,7 +43,7 @@ class Video:
     length: int
     file_names: list[str]
 
-    @property
+    @cached_property
     def place(self) -> Place:
         """Where in the file it stands."""
         return _place(self.kind, self.id, self.name if self.file_names else "")

@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from queryinst_vis.formats.annotation_set import Video
-from queryinst_vis.formats.fields import has_area, is_box, is_finite, shortened
+from queryinst_vis.formats.fields import is_box, shortened
 from queryinst_vis.formats.findings import Finding, Place, Report
 from queryinst_vis.masks import RLE, MaskError, check_segmentation, to_rles
+from queryinst_vis.utils.numbers import is_finite
 
 Box = list[float]
 """``[x, y, width, height]`` in pixels, as COCO writes it."""
 
-_KEYS = {
-    "video": ("segmentations", "bboxes", "areas"),
-    "image": ("segmentation", "bbox", "area"),
-}
+
+def has_area(box: Box | None) -> TypeGuard[Box]:
+    """Whether there is a box, and not an empty one."""
+    return box is not None and box[2] > 0 and box[3] > 0
 
 
 @dataclass(frozen=True)
@@ -75,16 +76,23 @@ def parse_annotation(entry: dict[str, Any], video: Video, report: Report) -> Ann
     crowd = entry.get("iscrowd", 0)
     if crowd not in (0, 1):
         report(Finding("crowd flag", place, f"`iscrowd` must be 0 or 1, is {shortened(crowd)}"))
-    keys = _KEYS[video.kind]
-    if video.kind == "video" and entry.get(keys[0]) is None and entry.get(keys[1]) is None:
-        message = f"has neither `segmentations` nor `bboxes`, {video.length} entries each"
-        report(Finding("list length", place, message))
-        return None
-    masks, boxes, areas = (_one_per_frame(entry, key, video, place, report) for key in keys)
-    if masks is None:
-        if entry.get(keys[0]) is not None:
+    masks: list[Any] | None
+    boxes: list[Any] | None
+    areas: list[Any] | None
+    if video.kind == "image":
+        masks, boxes, areas = [entry.get("segmentation")], [entry.get("bbox")], [entry.get("area")]
+    else:
+        masks, boxes, areas = (
+            _one_per_frame(entry, key, video, place, report)
+            for key in ("segmentations", "bboxes", "areas")
+        )
+        if masks is None and entry.get("segmentations") is None and entry.get("bboxes") is None:
+            message = f"has neither `segmentations` nor `bboxes`, {video.length} entries each"
+            report(Finding("list length", place, message))
             return None
-        masks = [None] * video.length
+        if masks is None and entry.get("segmentations") is not None:
+            return None
+        masks = masks or [None] * video.length
     annotation = Annotation(
         id=entry["id"],
         category_id=entry["category_id"],
@@ -103,8 +111,6 @@ def _one_per_frame(
 ) -> list[Any] | None:
     """The list under a key; None where it is absent or not as long as the video."""
     values = entry.get(key)
-    if video.kind == "image":
-        return [values]
     if values is None:
         return None
     return values if is_one_per_frame(values, key, video, place, report) else None
@@ -142,11 +148,14 @@ def _parse_boxes(
     boxes: list[Any] | None, video: Video, place: Place, report: Report
 ) -> list[Box | None] | None:
     """The boxes with None for broken ones, which go to ``report``."""
+    parsed: list[Box | None] = []
     for frame, box in enumerate(boxes or ()):
-        if box is not None and not is_box(box):
+        broken = box is not None and not is_box(box)
+        if broken:
             message = f"{shortened(box, 60)} is not [x, y, width, height]"
             report(Finding("broken box", video.frame_place(place, frame), message))
-    return boxes and [box if is_box(box) else None for box in boxes]
+        parsed.append(None if broken else box)
+    return None if boxes is None else parsed
 
 
 def _parse_areas(
@@ -169,7 +178,7 @@ def _report_missing(annotation: Annotation, video: Video, place: Place, report: 
         for key, values in (("bbox", annotation.boxes), ("area", annotation.areas)):
             if values == [None] and annotation.entry.get(key) is None:
                 report(Finding("no box or area", place, f"has no `{key}`, which COCO's AP needs"))
-    if any(mask is not None for mask in annotation.segmentations):
+    if annotation.segmentations.count(None) < len(annotation.segmentations):
         return
     boxes = annotation.boxes_alone()
     if boxes:

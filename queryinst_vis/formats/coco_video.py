@@ -17,12 +17,13 @@ from pycocotools import mask as coco_mask
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.annotation_set import AnnotationSet, Video, check_ids
-from queryinst_vis.formats.fields import is_integer, require
+from queryinst_vis.formats.fields import require
 from queryinst_vis.formats.findings import refuse_faults
 from queryinst_vis.formats.names import first_image_ids
 from queryinst_vis.formats.predictions import read_results
 from queryinst_vis.formats.video_set import VideoSet
 from queryinst_vis.masks import RLE, to_rle
+from queryinst_vis.utils.numbers import is_integer
 from queryinst_vis.utils.progress import show_progress
 
 

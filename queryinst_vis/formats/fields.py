@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Iterable
-from numbers import Integral, Real
 from typing import Any, TypeGuard, TypeVar
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.utils.numbers import are_finite
 
 Value = TypeVar("Value")
 
 
-def is_integer(value: Any) -> TypeGuard[int]:
-    """Whether a value is a whole number, from JSON or NumPy; ``True`` and ``False`` are not."""
-    return type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool))
-
-
-def is_finite(value: Any) -> TypeGuard[float]:
-    """Whether a value is a number that a float can hold; ``True`` and ``False`` are not."""
-    try:
-        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # an integer of hundreds of digits
-        return False
-
-
 def is_box(value: Any) -> TypeGuard[list[float]]:
     """Whether a value is ``[x, y, width, height]`` in finite numbers; the size may be 0."""
-    return isinstance(value, list | tuple) and len(value) == 4 and all(map(is_finite, value))
-
-
-def has_area(box: Any) -> TypeGuard[list[float]]:
-    """Whether a value is ``[x, y, width, height]`` with a width and a height above 0."""
-    return is_box(box) and min(box[2:]) > 0
+    return isinstance(value, list | tuple) and len(value) == 4 and are_finite(value)
 
 
 def shortened(value: Any, limit: int = 40) -> str:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from queryinst_vis.formats.annotation_set import AnnotationSet, Kind, check_ids
-from queryinst_vis.formats.fields import is_finite, shortened
+from queryinst_vis.formats.fields import shortened
 from queryinst_vis.formats.findings import Finding, Report, refuse_faults
 from queryinst_vis.formats.reading import read_json_or_zip
+from queryinst_vis.utils.numbers import is_finite
 
 Predictions = dict[int, list[dict[str, Any]]]
 """Entries of a result file by video or image id; their ``id`` is their position in the file."""

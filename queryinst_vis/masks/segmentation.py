@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,11 @@ from pycocotools import mask as coco_mask
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks.rle import RLE, as_text, compress, decode_rle, encode_rle
 from queryinst_vis.masks.run_lengths import MAX_PIXELS, is_counts, sum_runs
+from queryinst_vis.utils.numbers import are_finite
 
 _MAX_SIDE = 65535
 _BATCH = 1 << 17
 """Characters that are decoded together: many, for numpy's sake, but they should fit a cache."""
-_PLAIN_NUMBERS = {int, float}
 
 
 class MaskError(InputError):
@@ -99,7 +98,7 @@ def check_segmentation(segmentation: Any, height: int, width: int) -> None:
     """
     if isinstance(segmentation, list) and segmentation:
         for polygon in segmentation:
-            _coordinates(polygon)
+            _check_polygon(polygon)
         return
     if segmentation in ([], {}, ""):
         raise MaskError(
@@ -123,31 +122,13 @@ def check_segmentation(segmentation: Any, height: int, width: int) -> None:
         raise MaskError(f"`counts` must be text or a list, is {counts!r:.40}")
 
 
-def _coordinates(polygon: Any) -> np.ndarray:
-    """``(2N,)`` x and y in turn."""
-    numbers = _numbers(polygon)
-    if numbers is None or len(numbers) < 6 or len(numbers) % 2:
+def _check_polygon(polygon: Any) -> None:
+    is_list = isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0
+    if not is_list or not are_finite(polygon):
         raise MaskError(
             f"a polygon must be x, y, x, y, ... of three or more finite points, is {polygon!r:.40}",
             "polygon",
         )
-    return numbers
-
-
-def _numbers(values: Any) -> np.ndarray | None:
-    """A list of finite numbers as ``(N,)`` float64; None if it is anything else."""
-    if not isinstance(values, list):
-        return None
-    types = set(map(type, values))
-    if not types <= _PLAIN_NUMBERS and not all(
-        issubclass(kind, Real) and kind is not bool for kind in types
-    ):
-        return None
-    try:
-        numbers = np.array(values, dtype=float)
-    except OverflowError:  # an integer of hundreds of digits
-        return None
-    return numbers if np.isfinite(numbers).all() else None
 
 
 def _counts_of(segmentation: Any, height: int, width: int) -> str:
@@ -167,7 +148,7 @@ def _counts_of(segmentation: Any, height: int, width: int) -> str:
 def _fill(polygons: list, height: int, width: int) -> str:
     """The area of all polygons together, but for those that no memory could hold."""
     for polygon in polygons:
-        points = _coordinates(polygon).reshape(-1, 2)
+        points = np.array(polygon, dtype=float).reshape(-1, 2)
         if (points < (-width, -height)).any() or (points > (2 * width, 2 * height)).any():
             raise MaskError(
                 "a polygon reaches farther from the frame than the frame is large", "polygon"
@@ -180,8 +161,8 @@ def _fill(polygons: list, height: int, width: int) -> str:
 
 def _compress(counts: list, height: int, width: int) -> str:
     """Plain run lengths, which pycocotools would truncate to whole numbers below 2**32."""
-    runs = _numbers(counts)
-    if runs is None or not len(runs) or (runs < 0).any() or (runs % 1 != 0).any():
+    runs = np.array(counts if are_finite(counts) else [-1], dtype=float)
+    if not len(runs) or (runs < 0).any() or (runs % 1 != 0).any():
         raise MaskError("`counts` must be whole numbers from 0 on")
     if runs.max() > height * width:
         raise _not_filled(runs.sum(), height, width)

@@ -26,9 +26,10 @@ from queryinst_vis.data.convert.outlines import (
     unite,
 )
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.fields import check_unique, is_integer, require
+from queryinst_vis.formats.fields import check_unique, require
 from queryinst_vis.masks import RLE, encode_region
 from queryinst_vis.utils.files import read_json
+from queryinst_vis.utils.numbers import is_integer
 from queryinst_vis.utils.progress import show_progress
 
 Identity = tuple[str, int | None]

@@ -9,9 +9,9 @@ from typing import Any
 from queryinst_vis.data.tools.mask_checks import Masks, check_masks, check_repetitions
 from queryinst_vis.formats.annotation_set import AnnotationSet, Video
 from queryinst_vis.formats.annotations import is_one_per_frame, without_empty
-from queryinst_vis.formats.fields import is_finite
 from queryinst_vis.formats.findings import Finding, Place, Report
 from queryinst_vis.formats.predictions import group_entries, parse_entries
+from queryinst_vis.utils.numbers import is_finite
 from queryinst_vis.utils.progress import show_progress
 
 MAX_PREDICTIONS = 100
