@@ -1,4 +1,4 @@
-"""What a number was measured on, and what that machine can do at best."""
+"""The machine of a measurement, and its peak performance."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _PEAK_SECONDS, _PEAK_CALLS = 0.5, 3  # each kernel runs for at least so long and
 def describe_machine(
     device: torch.device, dtype: torch.dtype, load: float | None
 ) -> dict[str, Any]:
-    """Hardware, settings and versions that a time depends on.
+    """The hardware, settings and versions that times depend on.
 
     Args:
-        device, dtype: where and in which numbers the network computes.
+        device, dtype: of the network.
         load: of ``load_average`` before the benchmark began.
     """
     return {
@@ -64,12 +64,12 @@ def _device_name(device: torch.device) -> str:
 
 
 def load_average() -> float | None:
-    """Processes that want a core, averaged over the last minute; None where nobody counts."""
+    """The system's load average over the last minute; None where the system has none."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
 def _commit() -> str:
-    """The commit of the code, marked where files were changed; else the package's version."""
+    """The commit of the code, marked if files are modified; else the package's version."""
     root = Path(queryinst_vis.__file__).resolve().parent.parent
     if (root / ".git").exists():
         words = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
@@ -82,7 +82,7 @@ def _commit() -> str:
 
 
 def reservations(machine: dict[str, Any]) -> list[str]:
-    """Why times of this machine may say little, one line each.
+    """Reasons why times of this machine may be unreliable, one line each.
 
     Args:
         machine: of ``describe_machine``.
@@ -109,7 +109,7 @@ def _is_emulated(dtype: str) -> bool:
 
 @torch.inference_mode()
 def measure_peak(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
-    """The most GFLOP/s that this machine reaches now, in two kernels with nothing to wait for.
+    """The peak GFLOP/s of this machine at the moment, in two compute-bound kernels.
 
     ``gemm_gflop_per_s``: a product of square matrices, 2048 a side on a CPU.
     ``convolution_gflop_per_s``: 3x3, 256 to 256 channels, 96x160, channels last. Accelerators

@@ -1,4 +1,4 @@
-"""A benchmark's result for people."""
+"""Printing the result of a benchmark."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STAGES = {
 
 
 def print_report(result: dict[str, Any], console: Console | None = None) -> None:
-    """Print what ``benchmark`` returned: circumstances, times, and doubts about them.
+    """Print the circumstances of a benchmark, its times, and warnings about them.
 
     Args:
         result: of ``benchmark``.

@@ -1,4 +1,4 @@
-"""Seconds that calls take, and what a list of such times comes to."""
+"""Timing of calls, and statistics of times."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 class Spread(TypedDict):
-    """What a list of times comes to, in milliseconds."""
+    """Statistics of a list of times, in milliseconds."""
 
     median_ms: float
     p10_ms: float
@@ -21,7 +21,7 @@ class Spread(TypedDict):
 
 
 def run_timed(call: Callable[[], Result], device: torch.device) -> tuple[float, Result]:
-    """Wall-clock seconds of a call, until the device has done all it was asked to; its result."""
+    """Wall-clock seconds of a call, including all work on the device, and its result."""
     _synchronise(device)
     start = time.perf_counter()
     result = call()

@@ -1,4 +1,4 @@
-"""Processes and devices: one entry to Lightning Fabric for training and testing."""
+"""Starting processes on devices with Lightning Fabric, for training and testing."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ T = TypeVar("T")
 
 
 def launch(devices: str | int = "auto", nodes: int = 1, precision: str = "32-true") -> Fabric:
-    """Start the processes and return this process's Fabric.
+    """Start the processes, and return the Fabric of this one.
 
     Args:
-        devices: processes per node; ``"auto"``: all accelerators, or one process on the CPU,
-            or as many as torchrun started.
-        nodes: machines that take part, under torchrun or SLURM.
+        devices: processes per node; ``"auto"`` takes as many as torchrun started, else one per
+            accelerator, else one on the CPU.
+        nodes: number of machines, under torchrun or SLURM.
         precision: one of ``PRECISIONS``.
 
     Raises:
@@ -53,7 +53,7 @@ def is_supported(precision: str) -> TypeGuard[Precision]:
 
 
 def choose_precision(precision: str) -> str:
-    """What ``auto`` stands for on this machine; other names stay as they are.
+    """The precision that ``auto`` means on this machine; other names are returned unchanged.
 
     bf16-mixed on a CPU that multiplies bfloat16 matrices in tiles (AMX), where a training step
     takes about two thirds of the time. Other CPUs emulate bfloat16 or gain nothing by it, and

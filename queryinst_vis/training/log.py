@@ -21,8 +21,8 @@ class MetricsLog:
 
     Args:
         folder: the run's folder.
-        step: the step that the run goes on from; what an interrupted run logged beyond it
-            is dropped.
+        step: the step from which the run continues; later metrics of an interrupted run are
+            dropped.
     """
 
     def __init__(self, folder: Path, step: int = 0) -> None:
@@ -38,7 +38,7 @@ class MetricsLog:
             self._events.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Write what TensorBoard still holds back."""
+        """Flush the TensorBoard events."""
         self._events.close()
 
     def _keep_until(self, step: int) -> None:
@@ -61,7 +61,7 @@ class StepMeans:
         self._steps, self._seconds = 0, 0.0
 
     def add(self, losses: dict[str, Tensor], norm: Tensor, seconds: float) -> None:
-        """One more step; nothing is read back from the device yet."""
+        """Add a step; nothing is copied from the device yet."""
         values = {f"loss/{name}": value for name, value in losses.items()} | {"grad_norm": norm}
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()

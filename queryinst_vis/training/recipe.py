@@ -1,4 +1,4 @@
-"""What has to hold for a training recipe, and what it leaves to the machine."""
+"""Checks of a training recipe, and the precision that it leaves to the machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOT_NEGATIVE = (
 
 
 def check_recipe(recipe: TrainConfig) -> None:
-    """Raise an InputError for numbers that cannot train anything."""
+    """Raise an InputError for settings that are out of range."""
     for names, fits, expected in (
         (AT_LEAST_ONE, lambda value: value >= 1, "at least 1"),
         (ABOVE_ZERO, lambda value: value > 0, "above 0"),
@@ -40,11 +40,12 @@ def check_recipe(recipe: TrainConfig) -> None:
 
 
 def settle_precision(config: Config, saved: Config | None) -> Config:
-    """The config with the precision that ``auto`` stands for.
+    """The config with ``train.precision=auto`` replaced by a precision.
 
     Args:
-        config: of the run that begins or goes on.
-        saved: of the run that goes on, which keeps its precision wherever it does; else None.
+        config: of the run.
+        saved: the config of the run that is resumed, which keeps its precision on any machine;
+            None for a new run.
     """
     precision = config.train.precision
     if precision == AUTO and saved is not None:

@@ -1,4 +1,4 @@
-"""What the optimiser updates, and how fast at which step."""
+"""Optimiser, parameter groups and learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _decays(name: str, value: nn.Parameter, config: TrainConfig) -> bool:
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
-    """AdamW; as published, one weight decay for all parameters."""
+    """AdamW with the recipe's parameter groups; as published, all have the same weight decay."""
     groups = parameter_groups(model, config)
     # one kernel for all tensors, where there is one; elsewhere PyTorch's choice
     fused = all(value.device.type in ("cpu", "cuda") for value in model.parameters())
@@ -70,9 +70,9 @@ def moments_by_name(optimizer: Optimizer, model: nn.Module) -> Moments:
 
 
 def load_moments(optimizer: Optimizer, model: nn.Module, moments: Moments) -> None:
-    """Go on with saved moments, under the settings of today's config.
+    """Restore saved moments; all other settings of the optimiser stay as they are.
 
-    Parameters that were frozen so far have none and begin without.
+    Parameters that were frozen when the moments were saved start without any.
     """
     names = _names_in_order(optimizer, model)
     state = {index: moments[name] for index, name in enumerate(names) if name in moments}

@@ -1,4 +1,4 @@
-"""One training step as a module: model and losses together, so that DDP sees one forward."""
+"""Model and losses as one module, so that DDP wraps a single forward pass."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class TrainingStep(nn.Module):
         model: the network.
         criterion: losses of the image model, on the key frames.
         track_weight: weight of the track loss.
-        both_ways: let the two frames of a pair be key and reference of each other. The losses
-            are those of a batch that holds every pair in both orders, for little more than the
-            price of one: the backbone sees each frame once.
+        both_ways: use the two frames of a pair as key and reference of each other. The losses
+            are those of a batch with every pair in both orders, but the backbone runs once per
+            frame.
     """
 
     def __init__(
@@ -84,8 +84,7 @@ class TrainingStep(nn.Module):
         """The reference as in QueryTrack: ground-truth boxes with the queries that found them.
 
         The detector runs without gradient, and its last stage's queries are matched once more
-        (QueryInst issue 34). An instance that no query is left for counts as not shown, as it
-        would at inference.
+        (QueryInst issue 34). An instance without a query counts as not shown, as at inference.
         """
         if self.both_ways:
             features = [_swap_halves(level) for level in key.features]
@@ -108,7 +107,7 @@ class TrainingStep(nn.Module):
 
 @dataclass
 class _Instances:
-    """What the track head sees of B frames.
+    """The inputs of the track head for B frames.
 
     Attributes:
         features: P2..P5.

@@ -58,14 +58,14 @@ def train(
     pretrained_backbone: bool = False,
     transforms: Transforms | None = None,
 ) -> None:
-    """Train a model, with everything that the run leaves behind in ``work_dir``.
+    """Train a model.
 
-    ``config.yaml``, ``metrics.csv`` and TensorBoard events, ``last.ckpt`` to go on from,
-    ``best.safetensors`` by the score on ``data.val``, and ``final.safetensors``.
+    Writes to ``work_dir``: ``config.yaml``, ``metrics.csv`` and TensorBoard events, ``last.ckpt``
+    for resuming, ``best.safetensors`` by the score on ``data.val``, and ``final.safetensors``.
 
-    A step is one update of the weights from ``accumulate`` batches of every process. All its
-    random choices follow from the seed and the step's number, so an interrupted run that is
-    resumed ends with the very weights of an uninterrupted one.
+    A step is one update of the weights from ``accumulate`` batches of every process. Its random
+    choices depend only on the seed and the number of the step, so that a resumed run ends with
+    exactly the weights of an uninterrupted one.
 
     Args:
         config: the recipe, the model and the data.
@@ -95,7 +95,7 @@ def train(
 
 
 def _open_run(work_dir: Path, config: Config, resume: bool) -> TrainingState | None:
-    """The state to go on from; None for a run that starts at step 0."""
+    """The state to resume from; None for a run that starts at step 0."""
     exists = (work_dir / "config.yaml").exists()
     if exists and not resume:
         raise InputError(
@@ -114,13 +114,13 @@ def _open_run(work_dir: Path, config: Config, resume: bool) -> TrainingState | N
 
 
 class Trainer:
-    """One process's part in a run.
+    """The part of one process in a run.
 
     Args:
         fabric: launched.
         config: of the run.
         work_dir: where rank 0 writes.
-        state: what to go on from, or None to start at step 0.
+        state: to resume from, or None to start at step 0.
         pretrained_backbone: let timm fetch the backbone's weights for a new run.
         transforms: see ``train``.
     """
@@ -194,11 +194,11 @@ class Trainer:
 
     @property
     def _published(self) -> QueryInst:
-        """The model to score and keep: the average, where there is one."""
+        """The model to evaluate and save: the average, if there is one."""
         return self.average.model if self.average else self.model
 
     def run(self) -> None:
-        """Train to the last step, or until asked to stop."""
+        """Train to the last step, or until a stop is requested."""
         if self._is_first:
             _write_config(self.work_dir / "config.yaml", self.config)
             self.log = MetricsLog(self.work_dir, self.step)
@@ -226,7 +226,7 @@ class Trainer:
         return every > 0 and self.step % every == 0
 
     def _update(self) -> None:
-        """One step: the gradients of ``accumulate`` batches, clipped, and the update."""
+        """One step: an update by the clipped gradients of ``accumulate`` batches."""
         begin = time.monotonic()
         torch.manual_seed(self._step_seed())
         rate = set_learning_rate(self.optimizer, self.step, self.recipe)
@@ -255,7 +255,7 @@ class Trainer:
         return int(sequence.generate_state(1)[0])
 
     def _add_gradients(self) -> dict[str, Tensor]:
-        """Backward passes of one step; returns its mean losses."""
+        """Run the backward passes of one step; returns its mean losses."""
         parts = self.recipe.accumulate
         means: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.fabric.device))
         for part in range(parts):
@@ -280,7 +280,7 @@ class Trainer:
         )
 
     def _log(self, rate: float) -> str:
-        """Log the means over the processes since the last time; returns them in short."""
+        """Log the means since the last call, over all processes; returns a summary."""
         metrics = self.means.close(self.fabric) | {"lr": rate}
         if self.log is not None:
             self.log.write(self.step, metrics)
@@ -289,7 +289,7 @@ class Trainer:
         )
 
     def _evaluate(self) -> int:
-        """Score the model, keep it if it is the best so far; returns the step."""
+        """Evaluate the model, and save it if it is the best so far; returns the step."""
         if self.validation_set is not None:
             try:
                 with self.progress.paused():
