@@ -14,8 +14,8 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.fields import is_finite
 from queryinst_vis.utils.files import atomic_path, read_json
+from queryinst_vis.utils.numbers import is_finite
 
 _MAX_FPS = 1e6
 _MARKERS = "osD^vPX*"
