@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from queryinst_vis.errors import InputError
 NETWORK_FORMATS = (
     "rtsp,rtp,mpegts,flv,live_flv,matroska,webm,mov,mp4,ogg,avi,mpjpeg,mjpeg,mpeg,h264,hevc,ivf,nut"
 )
+_MOST_BOXES = 1_000_000  # that are looked at: enough for a week of fragments
 _PLAYLISTS = {"hls", "dash", "concat", "sdp", "rtsp", "rtp", "sap", "imf", "webm_dash_manifest"}
 
 
@@ -32,27 +33,37 @@ def open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.Vid
     """Open a video file: ``(container, its best video stream)``.
 
     Raises:
-        InputError: not a video, or a playlist of other files. FFmpeg's errors inside the block are
-            reported in the same way.
+        InputError: not a video, or a playlist of other files.
     """
+    with ExitStack() as opened:
+        container = opened.enter_context(_open(path, opened))
+        stream = container.streams.best("video")
+        # FFmpeg renders text files onto a screen of its own, a "tty".
+        if not isinstance(stream, av.VideoStream) or container.format.name == "tty":
+            raise InputError(f"video {path}: holds no pictures, so it is not a video")
+        if stream.codec_context is None:
+            raise InputError(
+                f"video {path}: its pictures cannot be decoded here; convert it with ffmpeg"
+            )
+        yield container, stream
+
+
+def _open(path: Path, opened: ExitStack) -> av.container.InputContainer:
+    # Titles in files need not be UTF-8.
+    options = {"format_whitelist": _file_formats()}
     try:
-        # An absolute path, because FFmpeg takes "name:rest" for a protocol. Titles in files need
-        # not be UTF-8.
-        with av.open(
-            str(path.resolve()),
-            metadata_errors="replace",
-            container_options={"format_whitelist": _file_formats()},
-        ) as container:
-            stream = container.streams.best("video")
-            # FFmpeg renders text files onto a screen of its own, a "tty".
-            if not isinstance(stream, av.VideoStream) or container.format.name == "tty":
-                raise InputError(f"video {path}: holds no pictures, so it is not a video")
-            if stream.codec_context is None:
-                raise InputError(
-                    f"video {path}: no decoder for its pictures; convert it with ffmpeg on a "
-                    "machine that has one"
-                )
-            yield container, stream
+        try:
+            # An absolute path, because FFmpeg takes "name:rest" for a protocol.
+            return av.open(
+                str(path.resolve()), "r", metadata_errors="replace", container_options=options
+            )
+        except (av.EOFError, av.InvalidDataError):
+            end = _end_of_whole_boxes(path)
+            if not is_fragmented(path) or end == path.stat().st_size:
+                raise
+            # FFmpeg refuses an MP4 that ends within the header of a fragment: leave that out.
+            beginning = opened.enter_context(closing(_Beginning(path, end)))
+            return av.open(beginning, "r", metadata_errors="replace", container_options=options)
     except av.ArgumentError as error:  # above all what is not on the list of formats
         raise InputError(
             f"video {path}: not readable as a video. Playlists, which name other files or "
@@ -64,6 +75,28 @@ def open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.Vid
             f"video {path}: not readable as a video ({reason(error)}); if it is one, "
             "copy or download it again"
         ) from error
+
+
+class _Beginning:
+    """A file without what follows its first ``end`` bytes."""
+
+    def __init__(self, path: Path, end: int) -> None:
+        self._file = path.open("rb")
+        self._end = end
+
+    def close(self) -> None:
+        self._file.close()
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(max(0, min(size, self._end - self.tell())))
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_END:
+            offset, whence = self._end + offset, os.SEEK_SET
+        return self._file.seek(offset, whence)
 
 
 def reason(error: av.FFmpegError) -> str:
@@ -86,28 +119,38 @@ def ends_early(path: Path, container: av.container.InputContainer, stream: av.Vi
     """Whether an MP4, MOV or AVI file lacks bytes that its index or header counts on."""
     size = path.stat().st_size
     if "mp4" in container.format.name:
+        if is_fragmented(path):
+            return _end_of_whole_boxes(path) < size
         return any(entry.pos + entry.size > size for entry in stream.index_entries)
     return container.format.name == "avi" and _riff_end(path) > size
 
 
 def is_fragmented(path: Path) -> bool:
     """Whether an MP4 or MOV file is written in fragments, each with its own index."""
-    return any(kind == b"moof" for kind in _boxes(path))
+    return any(kind == b"moof" for kind, _, _ in _boxes(path))
 
 
-def _boxes(path: Path) -> Iterator[bytes]:
-    """The types of an MP4's outer boxes (ISO 14496-12, 4.2)."""
-    end = path.stat().st_size
+def _end_of_whole_boxes(path: Path) -> int:
+    """Where the last box of an MP4 ends that is all there."""
+    size = path.stat().st_size
+    return max((end for _, _, end in _boxes(path) if end <= size), default=0)
+
+
+def _boxes(path: Path) -> Iterator[tuple[bytes, int, int]]:
+    """``(type, start, end)`` of an MP4's outer boxes (ISO 14496-12, 4.2)."""
+    size, start = path.stat().st_size, 0
     with path.open("rb") as file:
-        while len(header := file.read(16)) >= 8:
-            yield header[4:8]
-            size = int.from_bytes(header[:4], "big")
-            if size == 1:
-                size = int.from_bytes(header[8:], "big")
-            at = file.tell() - len(header) + size
-            if size < 8 or at >= end:
+        for _ in range(_MOST_BOXES):
+            if len(header := file.read(16)) < 8:
                 return
-            file.seek(at)
+            length = int.from_bytes(header[:4], "big")
+            if length == 1:
+                length = int.from_bytes(header[8:], "big")
+            end = start + length if length else size
+            yield header[4:8], start, end
+            if end < start + 8 or end >= size:
+                return
+            start = file.seek(end)
 
 
 def _riff_end(path: Path) -> int:

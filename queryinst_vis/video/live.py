@@ -162,11 +162,9 @@ class LiveReader:
                 f"{self._where}: '{self._scheme}' is no address that can be opened; those that can "
                 f"begin with {', '.join(_SCHEMES)}"
             )
-        source: str | HttpFile = self._source
-        if is_http(self._source):
-            source = self._http = HttpFile(self._source)
+        self._http = HttpFile(self._source) if is_http(self._source) else None
         return av.open(
-            source,
+            self._source if self._http is None else self._http,
             mode="r",
             container_options={"format_whitelist": NETWORK_FORMATS},
             metadata_errors="replace",

@@ -90,7 +90,7 @@ class Ticks:
         pts, dts = packet.pts, packet.dts
         if dts is not None:
             if self._last is not None and dts < self._last - self._tolerance:
-                self._shift = self._next - (dts if pts is None else min(dts, pts))
+                self._shift = self._next - (dts if pts is None else pts)
             self._last = dts
         if pts is None:
             return None
@@ -158,6 +158,7 @@ class _Packets:
         times: of the frames to show that have one, in decoding order.
         untimed: frames to show that have none.
         first, first_tick: ``first_packet`` and ``first_tick`` of a ``Scan``.
+        is_cut: whether the last packet is not all there.
         fault: what ended the reading, "" for the end of the file.
     """
 
@@ -166,6 +167,7 @@ class _Packets:
     untimed: int
     first: int
     first_tick: int | None
+    is_cut: bool
     fault: str
 
 
@@ -180,11 +182,12 @@ def _read(
     count = untimed = 0
     first, first_tick = -1, None
     times = array("q")
-    fault = ""
+    is_cut, fault = False, ""
     try:
         for packet in container.demux(stream):
             if packet.size == 0 and packet.dts is None:
                 continue  # PyAV's request to flush the decoder
+            is_cut = packet.is_corrupt
             tick = ticks.of(packet)
             if first < 0 and (packet.is_keyframe or not is_broadcast):
                 first, first_tick = count, tick if packet.is_keyframe else None
@@ -199,7 +202,7 @@ def _read(
     except av.FFmpegError as error:
         # the end of a file of JPEGs in parts is such an error, too
         fault = "" if container.format.name == "mpjpeg" else reason(error)
-    return _Packets(count, np.array(times, np.int64), untimed, first, first_tick, fault)
+    return _Packets(count, np.array(times, np.int64), untimed, first, first_tick, is_cut, fault)
 
 
 def _check_length(
@@ -211,11 +214,13 @@ def _check_length(
 ) -> list[str]:
     """What is to be said of a file that holds other frames than it promises."""
     promised = promised_frames(container, stream)
-    if packets.count >= promised and not packets.fault:
-        return []
     held = f"its header promises {promised} frames and the file holds {packets.count}"
-    if promised and ends_early(path, container, stream):
-        if not allow_partial and not is_fragmented(path):
+    is_short = packets.count < promised or packets.is_cut
+    if "mp4" in container.format.name and is_fragmented(path):
+        if ends_early(path, container, stream):
+            return [f"cut off after frame {packets.count}; what is before is read"]
+    elif is_short and promised and ends_early(path, container, stream):
+        if not allow_partial:
             raise InputError(
                 f"video {path}: cut off or damaged: {held}; copy or download it again, or use "
                 "what is there with allow_partial (track --allow-partial)"
@@ -223,7 +228,9 @@ def _check_length(
         return [f"cut off: {held}, which are read"]
     if packets.count < promised:
         return [f"{held}, which are read; dropped frames leave no picture of their own"]
-    return [f"breaks off after frame {packets.count} ({packets.fault}); what is before is read"]
+    if packets.fault:
+        return [f"breaks off after frame {packets.count} ({packets.fault}); what is before is read"]
+    return []
 
 
 def _average_rate(shown: np.ndarray, stream: av.VideoStream) -> Fraction:
