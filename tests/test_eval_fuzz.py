@@ -16,7 +16,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from eval_mutations import mutated_files, sound_files
+
+from benchmarks.fuzz.mutations import mutated_files, sound_files
 
 TESTS = Path(__file__).parent
 BATCH = 250

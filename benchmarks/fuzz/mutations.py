@@ -151,11 +151,13 @@ def slots(content):
 
 
 def is_mask(value):
+    """Whether a value is a mask: polygons, or a dict of run lengths."""
     is_polygons = isinstance(value, list) and value and isinstance(value[0], list)
     return is_polygons or (isinstance(value, dict) and "counts" in value)
 
 
 def spoilt_mask(mask, rng):
+    """A mask with polygons, counts or a size that strange programs write."""
     if isinstance(mask, list) or rng.random() < 0.15:
         polygons = [copy.deepcopy(rng.choice(POLYGONS)) for _ in range(rng.randrange(1, 3))]
         return [*(mask if isinstance(mask, list) and rng.random() < 0.5 else []), *polygons]

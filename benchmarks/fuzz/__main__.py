@@ -1,0 +1,227 @@
+"""Spoilt inputs and killed commands: none may end but well or in one line.
+
+Every input is a function of the seed, its class and its number, and is replayed by these alone::
+
+    python -m benchmarks.fuzz                              # 2,000 inputs and 100 kills
+    python -m benchmarks.fuzz --inputs 300 --kills 10 --only video,kill
+    python -m benchmarks.fuzz --seed 0 --replay weights/safetensors:17
+
+Prints how many inputs of each class ended well (exit status 0, sound outputs), in one line (2) or
+wrong: any other status, a traceback, more than a minute or 2 GiB, leftovers, files cut short, a
+changed input, a look at another machine, frames or faults passed over in silence. The exit status
+is 1 if any was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from benchmarks.fuzz import annotations, answers, configs, folders, kills, media, tensors
+from benchmarks.fuzz.case import Maker
+from benchmarks.fuzz.commands import COMMANDS, measure
+from benchmarks.fuzz.judge import LINE, WELL, WRONG, Verdict
+from benchmarks.fuzz.not_yet import NOT_YET
+from benchmarks.fuzz.pool import SECONDS, Ended, run_in_forks
+from benchmarks.fuzz.session import Job, clear, import_everything, read_verdict, run_job
+
+INPUTS: dict[str, Maker] = {
+    "video/track": media.track,
+    "video/live": media.track_live,
+    "image/alone": media.image,
+    "image/set": media.image_in_set,
+    "weights/safetensors": tensors.safetensors,
+    "weights/training-state": tensors.training_state,
+    "checkpoint/foreign": tensors.foreign,
+    "config/key": configs.key_and_value,
+    "config/file": configs.file,
+    "annotations/file": annotations.annotations,
+    "annotations/folder": folders.dataset_folder,
+    "results/file": annotations.results,
+    "results/zip": folders.zipped,
+    "http/download": answers.download,
+    "http/live": answers.live,
+}
+KILLS: dict[str, Maker] = {f"kill/{name}": kills.killing(name) for name in COMMANDS}
+WEIGHT = {"config/key": 4}
+"""Classes that have more to try than others."""
+
+
+def main() -> int:
+    """Run what the command line asks for; returns the exit status."""
+    arguments = _parse()
+    classes = {name: make for name, make in {**INPUTS, **KILLS}.items() if _chosen(name, arguments)}
+    with _work_folder(arguments.keep) as work:
+        import_everything()
+        if arguments.replay:
+            return _replay(arguments, work)
+        jobs = [*_share(classes, INPUTS, arguments.inputs, arguments)]
+        jobs += _share(classes, KILLS, arguments.kills, arguments)
+        prepare(work, {job.name for job in jobs})
+        return _report(
+            run_all(jobs, work, arguments.workers, arguments.keep is not None), arguments
+        )
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.fuzz", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--inputs", type=int, default=2000, help="over all classes (%(default)s)")
+    parser.add_argument("--kills", type=int, default=100, help="over all commands (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="number of each class's first input")
+    parser.add_argument(
+        "--only", default="", help="classes, or beginnings of their names, by commas"
+    )
+    parser.add_argument(
+        "--skip-not-yet", action="store_true", help="leave out classes of not_yet.py"
+    )
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--replay", metavar="CLASS:NUMBER", help="run this input, show and keep it")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="new folder for all that is made")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write every wrong input")
+    return parser.parse_args()
+
+
+def _chosen(name: str, arguments: argparse.Namespace) -> bool:
+    if arguments.skip_not_yet and name in NOT_YET:
+        return False
+    return any(name.startswith(prefix) for prefix in arguments.only.split(","))
+
+
+def _share(
+    classes: dict[str, Maker], group: dict[str, Maker], total: int, arguments: argparse.Namespace
+) -> Iterator[Job]:
+    """The inputs of a group of classes, in turns, so that any beginning of a run sees all."""
+    names = [name for name in classes if name in group for _ in range(WEIGHT.get(name, 1))]
+    numbers: dict[str, int] = defaultdict(lambda: arguments.first)
+    for index in range(total if names else 0):
+        name = names[index % len(names)]
+        yield Job(name, classes[name], arguments.seed, numbers[name])
+        numbers[name] += 1
+
+
+@contextmanager
+def _work_folder(keep: Path | None) -> Iterator[Path]:
+    if keep is not None:
+        keep.mkdir(parents=True)
+        yield keep.absolute()
+        return
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        yield Path(folder)
+
+
+def prepare(work: Path, names: set[str]) -> None:
+    """Write the samples, and what kills are compared with, in forks: this process stays cold."""
+    from benchmarks.fuzz.samples import write_samples
+
+    samples = work / "samples"
+    samples.mkdir()
+    _quietly("samples", partial(write_samples, samples), work)
+    for name in sorted(name.partition("/")[2] for name in names if name in KILLS):
+        _quietly(name, partial(measure, name, samples), work)
+
+
+def _quietly(name: str, run: partial, work: Path) -> None:
+    """Run a part of the preparation in a fork; its output is shown only if it fails."""
+    log = work / f"{name}.log"
+
+    def call(_: str) -> None:
+        for stream in (1, 2):
+            os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+        run()
+
+    [ended] = run_in_forks([(name, 300.0)], call, 1)
+    if ended.status or ended.fault:
+        raise SystemExit(f"{name} cannot be prepared {ended.fault}:\n{log.read_text()}")
+
+
+def run_all(
+    jobs: list[Job], work: Path, workers: int, keep: bool
+) -> Iterator[tuple[Ended[Job], Verdict]]:
+    """Run jobs and judge them; a fork that died has its verdict from how it died."""
+
+    def place(job: Job) -> Path:
+        return work / "cases" / f"{job.name.replace('/', '-')}-{job.number}"
+
+    def run(job: Job) -> None:
+        run_job(job, work / "samples", place(job))
+
+    limited = ((job, SECONDS if job.name in INPUTS else 2 * SECONDS) for job in jobs)
+    for ended in run_in_forks(limited, run, workers):
+        folder = place(ended.job)
+        verdict = read_verdict(folder)
+        if verdict is None or ended.fault:
+            verdict = verdict or Verdict(WRONG, note=_first_line(folder / "note.txt"))
+            end = f"ended by signal {-ended.status}" if ended.status < 0 else _last_line(folder)
+            verdict.kind, verdict.faults = WRONG, [ended.fault or end, *verdict.faults]
+        if not keep:
+            clear(folder)
+        yield ended, verdict
+
+
+def _first_line(path: Path) -> str:
+    return path.read_text().partition("\n")[0] if path.exists() else "not even made"
+
+
+def _last_line(folder: Path) -> str:
+    path = folder / "stderr.txt"
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    return f"no verdict: {lines[-1] if lines else 'nothing was written'}"
+
+
+def _report(outcomes: Iterator[tuple[Ended[Job], Verdict]], arguments: argparse.Namespace) -> int:
+    """Print the wrong ones as they come, and the table."""
+    begin = time.monotonic()
+    rows: dict[str, list[tuple[Ended[Job], Verdict]]] = defaultdict(list)
+    for ended, verdict in outcomes:
+        rows[ended.job.name].append((ended, verdict))
+        if verdict.kind == WRONG:
+            faults = "; ".join(verdict.faults)[:300]
+            print(f"WRONG {ended.job} [{verdict.note}] {faults} {verdict.place}", flush=True)
+    heads = "".join(f"{head:>8}" for head in ("inputs", WELL, LINE, WRONG, "noisy", "max s", "MiB"))
+    print(f"\n{'class':24}{heads}")
+    for name, row in sorted(rows.items()):
+        kinds = [verdict.kind for _, verdict in row]
+        counts = [len(row), *map(kinds.count, (WELL, LINE, WRONG))]
+        counts.append(sum(bool(verdict.noise) for _, verdict in row))
+        seconds, memory = max(e.seconds for e, _ in row), max(e.mebibytes for e, _ in row)
+        print(f"{name:24}{''.join(f'{n:8}' for n in counts)}{seconds:8.1f}{memory:8}")
+    total = [pair for row in rows.values() for pair in row]
+    wrong = [pair for pair in total if pair[1].kind == WRONG]
+    print(f"{len(total)} inputs in {time.monotonic() - begin:.0f} s, {len(wrong)} wrong")
+    if wrong:
+        print(f"again: python -m benchmarks.fuzz --seed {arguments.seed} --replay CLASS:NUMBER")
+    if arguments.json is not None:
+        listed = [{"input": str(ended.job), **asdict(verdict)} for ended, verdict in total]
+        arguments.json.write_text(json.dumps(listed, indent=1))
+    return 1 if wrong or not total else 0
+
+
+def _replay(arguments: argparse.Namespace, work: Path) -> int:
+    name, _, number = arguments.replay.rpartition(":")
+    make = {**INPUTS, **KILLS}.get(name)
+    if make is None or not number.isdecimal():
+        raise SystemExit(f"no input '{arguments.replay}'; classes: {', '.join([*INPUTS, *KILLS])}")
+    prepare(work, {name})
+    job = Job(name, make, arguments.seed, int(number))
+    [(_, verdict)] = run_all([job], work, 1, keep=True)
+    for log in sorted(work.glob("cases/*/*.txt")):
+        print(f"--- {log.name}\n{log.read_text(errors='replace')}")
+    print(f"{verdict.kind}: {'; '.join(verdict.faults) or verdict.message}")
+    return 1 if verdict.kind == WRONG else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

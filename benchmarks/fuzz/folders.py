@@ -1,0 +1,163 @@
+"""Zips of results, and the folders that the converters read."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+import struct
+import zipfile
+from pathlib import Path
+
+from benchmarks.fuzz.annotations import FINDINGS, fill, spoilt_json
+from benchmarks.fuzz.blobs import spoil_bytes
+from benchmarks.fuzz.case import Case, Room
+
+COMMANDS = {
+    "eval-video {sound} r.zip --json n.json": "n.json",
+    "check-submission r.zip {sound} --json f.json": "",
+    "eval-tracking {sound} r.zip": "",
+    "convert-results r.zip o.json --gt {sound} --to coco-video": "o.json",
+    "data validate {sound} --results r.zip": "",
+    "diagnose {sound} r.zip --out why": "why",
+}
+
+
+def zipped(room: Room) -> Case:
+    """Zips of results that are damaged, lie about their sizes, or hold other things."""
+    rng = room.random
+    path = room.folder / "r.zip"
+    note = _write_zip(path, (room.samples / "results.json").read_bytes(), rng)
+    if rng.random() < 0.5:
+        data, more = spoil_bytes(path.read_bytes(), rng)
+        path.write_bytes(data)
+        note = f"{note}, {more}"
+    text, outputs = rng.choice(sorted(COMMANDS.items()))
+    return Case(fill(room, text, videos=True), note, outputs.split(), FINDINGS)
+
+
+def _write_zip(path: Path, data: bytes, rng: random.Random) -> str:
+    kind = rng.randrange(8)
+    method = rng.choice(
+        [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+    )
+    name, note = "results.json", f"method {method}"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        if kind == 0:
+            name = rng.choice(
+                ["", "a/results.json", "../results.json", "/results.json", "RESULTS.JSON", "x"]
+            )
+        elif kind == 1:
+            data = b"[" + b" " * rng.choice([10**6, 3 * 10**8]) + b"]"
+            note = f"{len(data)} bytes of spaces"
+        elif kind == 2:
+            archive.writestr("results.json", b"[]")  # twice
+        elif kind == 3:
+            for index in range(rng.choice([3, 3000])):
+                archive.writestr(f"{index}.json", b"[]")
+        elif kind == 4:
+            data, note = rng.choice([b"", b"PK", b"\xff\xfe[\x00]\x00", b"null"]), "another content"
+        if kind != 5:
+            archive.writestr(name, data)
+    if kind == 6:  # encrypted, or so it says
+        raw = bytearray(path.read_bytes())
+        for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+            at = raw.rfind(mark) + offset
+            raw[at] |= 1
+        path.write_bytes(bytes(raw))
+        note = "encrypted"
+    elif kind == 7:  # a size that is none
+        raw = bytearray(path.read_bytes())
+        at = raw.rfind(b"PK\x01\x02") + 24
+        raw[at : at + 4] = struct.pack("<I", rng.choice([0, 1, 2**31, 2**32 - 2]))
+        path.write_bytes(bytes(raw))
+        note = "the directory lies about the size"
+    return f"{name or 'no name'}, {note}"
+
+
+CONVERTERS = {
+    "mots": ["mots", "data", "o.json", "--coco", "c.json"],
+    "davis": ["davis", "data", "o.json"],
+    "labelme": ["labelme", "data", "o.json"],
+    "cvat": ["cvat", "data", "o.json"],
+    "cityscapes": ["cityscapes", "data", "o.json"],
+}
+
+
+def dataset_folder(room: Room) -> Case:
+    """A folder for a converter in which one to three files are damaged, moved or missing."""
+    rng = room.random
+    name = rng.choice(sorted(CONVERTERS))
+    data = room.folder / "data"
+    shutil.copytree(room.samples / name, data)
+    notes = [_harm_folder(data, rng) for _ in range(rng.choice([1, 1, 2, 3]))]
+    words = ["convert-dataset", *CONVERTERS[name]]
+    if name == "mots" and rng.random() < 0.5:
+        words += ["--from", "txt"]
+    outputs = [word for word in words if word.endswith(".json")]
+    return Case(words, f"{name}: {', '.join(notes)}", outputs)
+
+
+def _harm_folder(folder: Path, rng: random.Random) -> str:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    if not files:
+        return "empty"
+    texts = [path for path in files if path.suffix in (".json", ".xml", ".txt")]
+    path = rng.choice(texts if texts and rng.random() < 0.6 else files)
+    short, kind = str(path.relative_to(folder)), rng.randrange(8)
+    if kind == 0:
+        path.unlink()
+        return f"{short} is missing"
+    if kind == 1:
+        target = path.with_name(
+            rng.choice(["x", "é b", "00007", "-1", "1e3", "99999999999"]) + path.suffix
+        )
+        path.rename(target)
+        return f"{short} is named {target.name}"
+    if kind == 2:
+        path.unlink()
+        path.mkdir()
+        return f"{short} is a folder"
+    if kind == 3:
+        shutil.copy(rng.choice(files), path.parent / f"copy{rng.choice(files).suffix}")
+        return f"one more beside {short}"
+    if kind == 4 and path.suffix == ".json":
+        data, note, _ = spoilt_json(json.loads(path.read_text()), rng)
+    elif path.suffix in (".xml", ".txt") and rng.random() < 0.8:
+        data, note = _spoil_text(path.read_text(errors="replace"), rng)
+    else:
+        data, note = spoil_bytes(path.read_bytes(), rng)
+    path.write_bytes(data)
+    return f"{short}: {note}"
+
+
+def _spoil_text(text: str, rng: random.Random) -> tuple[bytes, str]:
+    """Numbers and words of a text format replaced by others, lines lost or repeated."""
+    kind = rng.randrange(5)
+    tokens = list(re.finditer(r"-?\d+(?:\.\d+)?|\w+", text))
+    if kind < 3 and tokens:
+        found = rng.choice(tokens)
+        strange = [
+            "-1",
+            "0",
+            "1e9",
+            "NaN",
+            "inf",
+            "",
+            "x",
+            "9" * 30,
+            "1.5",
+            "&#0;",
+            "'",
+            "é",
+            "<",
+            '"',
+        ]
+        new = rng.choice(strange)
+        text = text[: found.start()] + new + text[found.end() :]
+        return text.encode(), f"{found[0]} became {new[:9]!r}"
+    lines = re.split(r"(?<=[>\n])", text)
+    at = rng.randrange(len(lines))
+    changed = lines[:at] + [lines[at]] * rng.choice([0, 2, 2000]) + lines[at + 1 :]
+    return "".join(changed).encode(), f"line {at} lost or repeated"

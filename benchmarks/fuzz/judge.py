@@ -1,0 +1,199 @@
+"""Whether a command ended as it should: well, in one line, or wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+ERROR = "queryinst-vis: error: "
+OURS = re.compile(
+    r"queryinst-vis: |━|\d:\d\d:\d\d|-:--:--|step \d|(resum|stopp)ed |done: |queries|class "
+)
+"""Lines on standard error that are messages and progress."""
+
+TRACEBACK = "Traceback (most recent call last):"
+WELL, LINE, WRONG = "well", "line", "wrong"
+
+Files = dict[str, tuple[int, int]]
+"""Size and time of change of every file below a folder."""
+
+
+@dataclass
+class Verdict:
+    """How an input was taken.
+
+    Attributes:
+        kind: ``WELL`` (exit status 0, all outputs sound), ``LINE`` (2, one line) or ``WRONG``.
+        faults: what was wrong.
+        place: the innermost line of the package in the traceback, where there is one.
+        message: the error line.
+        noise: the first line on standard error that is not ours.
+        note: what was done to the input.
+    """
+
+    kind: str
+    faults: list[str] = field(default_factory=list)
+    place: str = ""
+    message: str = ""
+    noise: str = ""
+    note: str = ""
+
+
+def list_files(folder: Path) -> Files:
+    """Every file below a folder."""
+    found = {}
+    for path in folder.rglob("*"):
+        if not path.is_dir():
+            status = path.lstat()
+            found[str(path.relative_to(folder))] = (status.st_size, status.st_mtime_ns)
+    return found
+
+
+def judge_end(status: int, errors: str, stopped: bool = False) -> Verdict:
+    """Judge exit status and standard error of a command that ran with ``--debug``.
+
+    Args:
+        status: exit status, or minus the signal's number.
+        errors: standard error.
+        stopped: a signal was sent, so that 130 and 143, or 1 with a line on how to go on, do.
+    """
+    lines, place = _without_tracebacks(errors.splitlines())
+    ends = [line for line in lines if line.startswith(ERROR)]
+    message = ends[-1].removeprefix(ERROR) if ends else ""
+    noise = next((line for line in lines if line.strip() and not OURS.search(line)), "")
+    verdict = Verdict(LINE, [], place, message, noise)
+    resumable = status == 1 and "--resume" in errors
+    if status == 0 or (stopped and (status in (130, 143, -15, -9, -2) or resumable)):
+        verdict.kind = WELL
+    elif status != 2:
+        what = message or next((line for line in reversed(lines) if line.strip()), "")
+        verdict.faults.append(f"status {status}: {what}")
+    elif len(ends) != 1 or lines[-1] != ends[-1]:
+        verdict.faults.append(f"status 2 with {len(ends)} error lines")
+    if status == 0 and ends:
+        verdict.faults.append("status 0 with an error line")
+    return verdict
+
+
+def _without_tracebacks(lines: list[str]) -> tuple[list[str], str]:
+    """The lines that are not part of a traceback, and the last place in the package in one."""
+    kept: list[str] = []
+    place, inside = "", False
+    for line in lines:
+        if line.startswith(TRACEBACK):
+            inside = True
+        elif inside and line.startswith((ERROR, "queryinst-vis: warning: ")):
+            inside = False
+        if not inside:
+            kept.append(line)
+        elif found := re.search(r'File ".*/(queryinst_vis/[^"]+)", line (\d+)', line):
+            place = f"{found[1]}:{found[2]}"
+    return kept, place
+
+
+def judge_files(before: Files, folder: Path, status: int, case: Any) -> list[str]:
+    """What is wrong with the files that a command left.
+
+    Args:
+        before: what was there.
+        folder: where it ran.
+        status: its exit status.
+        case: says what it had to write, and what it may leave.
+    """
+    after = list_files(folder)
+    touched = [name for name in before if before[name] != after.get(name)]
+    kept = [name for name in touched if not any(fnmatch(name, pattern) for pattern in case.changes)]
+    faults = [f"changed or removed its input {name}" for name in kept]
+    new = [name for name in after if name not in before]
+    allowed = [*case.keeps, *case.outputs] if status == 0 else case.keeps
+    for name in new:
+        inside = any(fnmatch(name, pattern) or fnmatch(name, f"{pattern}/*") for pattern in allowed)
+        if not inside or is_temporary(name):
+            faults.append(f"left {mask_random(name)} behind")
+        elif fault := unsound(folder / name):
+            faults.append(f"{mask_random(name)}: {fault}")
+    if status == 0:
+        faults += [
+            f"status 0 without {name}" for name in case.outputs if not any(folder.glob(name))
+        ]
+    return faults
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file's name is one that only unfinished files have."""
+    return any(part.startswith(".") and part != ".lock" for part in Path(name).parts)
+
+
+def mask_random(name: str) -> str:
+    """The name with the random part of temporary files hidden, so that names group."""
+    return re.sub(r"-[a-z0-9_]{8}(?=[./]|$)", "-XXXXXXXX", name)
+
+
+def unsound(path: Path) -> str | None:
+    """What is wrong with a written file, read by its suffix; None if nothing."""
+    try:
+        return _READERS.get(path.suffix.lower(), lambda path: None)(path)
+    except Exception as error:
+        return f"cannot be read: {type(error).__name__} {error}"[:200]
+
+
+def _read_json(path: Path) -> str | None:
+    def refuse(text: str) -> None:
+        raise ValueError(f"{text} is not JSON")
+
+    json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    return None
+
+
+def _read_zip(path: Path) -> str | None:
+    with zipfile.ZipFile(path) as archive:
+        return archive.testzip()
+
+
+def _read_tensors(path: Path) -> str | None:
+    import torch
+
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        tensors = load_file(path)
+    else:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        tensors = content.get("model") or content.get("state_dict") or content
+    for name, value in tensors.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            return f"{name} is not finite"
+    return None
+
+
+def _read_video(path: Path) -> str | None:
+    import av
+
+    with av.open(str(path)) as container:
+        frames = sum(1 for _ in container.decode(video=0))
+    return None if frames else "holds no frame"
+
+
+def _read_picture(path: Path) -> str | None:
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        picture.load()
+    return None
+
+
+_READERS = {
+    ".json": _read_json,
+    ".zip": _read_zip,
+    ".safetensors": _read_tensors,
+    ".ckpt": _read_tensors,
+    ".pth": _read_tensors,
+    ".mp4": _read_video,
+    ".png": _read_picture,
+    ".jpg": _read_picture,
+}

@@ -1,0 +1,204 @@
+"""Commands that are killed at any moment, and run again.
+
+What they leave must be whole or absent, and the next run must end as if nothing had happened: the
+same results, and of a training the same bits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+from benchmarks.fuzz.case import Case, Maker, Room
+from benchmarks.fuzz.commands import COMMANDS, Command
+from benchmarks.fuzz.judge import is_temporary, judge_end, list_files, mask_random, unsound
+from benchmarks.fuzz.session import ENTRY, ROOT, run_main
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
+PATIENCE = 40  # seconds for a command to end after a signal, and for the next run
+IMPORTS = 1.5  # seconds that an interpreter of its own needs before it does anything
+
+
+def killing(name: str) -> Maker:
+    """The class of kills of a command: signals in turn, every fifth to an interpreter's own."""
+    command = COMMANDS[name]
+
+    def make(room: Room) -> Case:
+        chosen = SIGNALS[room.number % len(SIGNALS)]
+        own = room.number % 5 == 4
+        reference = room.samples / "reference" / name
+        seconds = json.loads((reference / "seconds.json").read_text())
+        moment = room.random.uniform(0, 1.05) * seconds + (IMPORTS if own else 0)
+        note = f"{chosen.name} after {moment:.2f} of {seconds:.2f} s{' in its own process' * own}"
+        words = command.words(room.samples)
+
+        def run() -> None:
+            faults = _kill_and_repeat(command, words, chosen, moment, own, reference)
+            if faults:
+                raise AssertionError(f"{chosen.name}: " + "; ".join(faults))
+
+        return Case(run, note, keeps=["*"])
+
+    return make
+
+
+def _kill_and_repeat(
+    command: Command,
+    words: list[str],
+    chosen: signal.Signals,
+    moment: float,
+    own: bool,
+    reference: Path,
+) -> list[str]:
+    """Kill a run, look at what is left, run again, and compare; returns what was wrong."""
+    log = Path("../first.txt").absolute()
+    process = _start(words, own, log)
+    time.sleep(moment)
+    with suppress(ProcessLookupError):
+        os.kill(process, chosen)
+    status = _wait(process)
+    if status is None:
+        return ["did not end after the signal"]
+    faults = _survivors(process) + _halves()
+    done = [Path(name).exists() for name in command.outputs]
+    if chosen != signal.SIGKILL:
+        faults += judge_end(status, log.read_text(errors="replace"), stopped=True).faults
+        faults += [f"left {mask_random(name)} behind" for name in _temporaries()]
+        if any(done) and not all(done) and not command.resumes:
+            faults.append("left some of its files without the others")
+    if status and (command.resumes or not all(done)):
+        faults += _run_again(command, words, own)
+    for name in command.outputs:
+        faults += _differences(Path(name), reference / name)
+    return faults
+
+
+def _run_again(command: Command, words: list[str], own: bool) -> list[str]:
+    """The next run, which ends well and leaves nothing of the killed one; what is wrong else."""
+    if command.resumes and Path("run/config.yaml").exists():
+        words = [*words, "--resume"]
+    log = Path("../second.txt").absolute()
+    status = _wait(_start(words, own, log))
+    if status is None:
+        return ["the next run did not end"]
+    faults = [f"next run: {f}" for f in judge_end(status, log.read_text(errors="replace")).faults]
+    if status:
+        faults.append(f"the next run ended with {status}")
+    faults += [f"the next run left {mask_random(name)} there" for name in _temporaries()]
+    return faults + _halves()
+
+
+def _start(words: list[str], own: bool, log: Path) -> int:
+    """Start a command in a session of its own; returns its process id."""
+    words = [*words, "--debug"]
+    if own:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with log.open("wb") as stream:
+            return subprocess.Popen(
+                [sys.executable, "-c", ENTRY, *words],
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=stream,
+                start_new_session=True,
+            ).pid
+    reading, writing = os.pipe()
+    process = os.fork()
+    if process:
+        os.close(writing)
+        os.read(reading, 1)  # the clock starts when the command does
+        os.close(reading)
+        return process
+    status = 1
+    try:
+        os.setsid()
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+        os.write(writing, b".")
+        status = run_main(words)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except BaseException:
+        traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _wait(process: int) -> int | None:
+    """Exit status of a child, or None where it had to be killed after all."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(process, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.killpg(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    return None
+
+
+def _survivors(process: int) -> list[str]:
+    """Whether the command's own children outlive it by more than they need to notice."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(process, 0)
+        except (ProcessLookupError, PermissionError):
+            return []
+        time.sleep(0.05)
+    os.killpg(process, signal.SIGKILL)
+    return ["left processes behind"]
+
+
+def _temporaries() -> list[str]:
+    strays = [
+        f"tmp/{path.name}" for path in Path("../tmp").iterdir() if not path.name.startswith("torch")
+    ]
+    return [name for name in list_files(Path()) if is_temporary(name)] + strays
+
+
+def _halves() -> list[str]:
+    """Files under their final names that cannot be read."""
+    names = [name for name in list_files(Path()) if not is_temporary(name)]
+    found = [(name, unsound(Path(name))) for name in names]
+    return [f"{name} is half-written: {fault}" for name, fault in found if fault]
+
+
+def _differences(ours: Path, theirs: Path) -> list[str]:
+    """Whether an output is not that of the undisturbed run: tensors by bits, others by bytes."""
+    import torch
+
+    if not ours.exists():
+        return [f"no {ours}"]
+    if ours.is_dir():
+        pairs = [
+            (path, theirs / path.relative_to(ours)) for path in ours.rglob("*") if path.is_file()
+        ]
+    else:
+        pairs = [(ours, theirs)]
+    faults = []
+    for mine, other in pairs:
+        if mine.suffix == ".ckpt":
+            states = [torch.load(path, weights_only=True) for path in (mine, other)]
+            same = _same(*states)
+        else:
+            same = mine.read_bytes() == other.read_bytes()
+        if not same:
+            faults.append(f"{mine} differs from that of an undisturbed run")
+    return faults
+
+
+def _same(first: object, second: object) -> bool:
+    import torch
+
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(
+            _same(first[key], second[key]) for key in first
+        )
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    return first == second

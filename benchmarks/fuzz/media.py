@@ -1,0 +1,199 @@
+"""Videos and images that are damaged, lie, or are something else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+from pathlib import Path
+
+from benchmarks.fuzz.blobs import spoil_bytes
+from benchmarks.fuzz.case import Case, Room
+from benchmarks.fuzz.samples import CLIPS
+
+SMALL = ["--max-size", "64", "--device", "cpu"]
+
+
+def track(room: Room) -> Case:
+    """``track`` on a damaged clip; frames that a packet stood for may not vanish in silence."""
+    path, note = _spoilt_clip(room)
+    words = [
+        "track",
+        path.name,
+        "--weights",
+        str(room.samples / "tiny.safetensors"),
+        "--out",
+        "out",
+    ]
+    options = [[], [], ["--stride", "3"], ["--max-frames", "2"], ["--batch", "3"]]
+    chosen = room.random.choice(options)
+    outputs = [f"out/{path.stem}.mp4", "out/results.json", "out/timeline.png"]
+    return Case(
+        [*words, *SMALL, *chosen],
+        f"{note} {' '.join(chosen)}".strip(),
+        outputs,
+        check=None
+        if chosen[:1] not in ([], ["--batch"])
+        else lambda: _lost_frames(path, outputs[1]),
+    )
+
+
+def track_live(room: Room) -> Case:
+    """``track --live`` on a damaged clip."""
+    path, note = _spoilt_clip(room)
+    words = ["track", path.name, "--live", "--weights", str(room.samples / "tiny.safetensors")]
+    outputs = [f"out/{path.stem}.mp4", "out/results.json", "out/timeline.png"]
+    return Case([*words, "--out", "out", *SMALL], note, outputs)
+
+
+def _spoilt_clip(room: Room) -> tuple[Path, str]:
+    name = room.random.choice(sorted(CLIPS))
+    data = (room.samples / "video" / name).read_bytes()
+    spoil = (
+        _lie_in_box if name.endswith(("mp4", "mov")) and room.random.random() < 0.4 else spoil_bytes
+    )
+    data, note = spoil(data, room.random)
+    suffix = (
+        Path(name).suffix if room.random.random() < 0.9 else room.random.choice([".mp4", ".ts", ""])
+    )
+    path = room.folder / f"clip{suffix}"
+    path.write_bytes(data)
+    return path, f"{name}{'' if suffix == Path(name).suffix else f' as {path.name}'}: {note}"
+
+
+def _lie_in_box(data: bytes, rng) -> tuple[bytes, str]:
+    """Change a field of an mp4 box that players trust: times, counts, matrices, edit lists."""
+    boxes = [
+        b"mvhd",
+        b"tkhd",
+        b"elst",
+        b"mdhd",
+        b"stts",
+        b"stss",
+        b"stsz",
+        b"stco",
+        b"stsc",
+        b"ctts",
+    ]
+    boxes += [b"avcC", b"stsd", b"avc1", b"trun", b"tfhd", b"trex", b"hdlr", b"moov", b"mdat"]
+    present = [box for box in boxes if box in data]
+    if not present:
+        return spoil_bytes(data, rng)
+    box = rng.choice(present)
+    at = data.index(box) + 4 * rng.randrange(-1, 12)
+    value = rng.choice([0, 1, 2, 7, 1000, 0xFFFF, 0x10000, 0x7FFFFFFF, 0xFFFFFFFF, 0x40000000])
+    changed = data[:at] + struct.pack(">I", value) + data[at + 4 :]
+    return changed, f"{box.decode()} at {at - data.index(box)}: {value}"
+
+
+def _lost_frames(path: Path, results: str) -> str | None:
+    """Whether results of every frame are there, or standard error says what is missing.
+
+    The count to compare with is FFmpeg's: of the pictures that a decoder yields when faulty packets
+    are passed over, as players do.
+    """
+    entries = json.loads(Path(results).read_text())
+    if not entries or "warning" in (path.parent.parent / "stderr.txt").read_text(errors="replace"):
+        return None
+    found, shown = len(entries[0]["segmentations"]), _count_frames(path)
+    return f"{found} of {shown} frames, and not a word" if found < shown else None
+
+
+def _count_frames(path: Path) -> int:
+    import av
+
+    count = 0
+    try:
+        with av.open(str(path.absolute())) as container:
+            stream = container.streams.best("video")
+            stream.thread_type = "NONE"
+            for packet in container.demux(stream):
+                try:
+                    count += len(packet.decode())
+                except av.FFmpegError:
+                    continue
+    except av.FFmpegError:
+        pass
+    return count
+
+
+def image(room: Room) -> Case:
+    """A damaged image to the commands that read one by itself, and to the library."""
+    path, note = _spoilt_image(room, room.folder)
+    if room.random.random() < 0.5:
+        from queryinst_vis.utils.images import read_image
+
+        return Case(lambda: _check_pixels(read_image(path)), f"read_image {note}")
+    words = ["plot-mask-features", path.name, "--weights", str(room.samples / "tiny.safetensors")]
+    return Case([*words, "--out", "out.png", "--device", "cpu"], note, ["out.png"])
+
+
+def _check_pixels(pixels) -> None:
+    import numpy as np
+
+    assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3, pixels.shape
+    assert min(pixels.shape) > 0
+
+
+def _spoilt_image(room: Room, folder: Path) -> tuple[Path, str]:
+    name = room.random.choice(sorted(path.name for path in (room.samples / "image").iterdir()))
+    data, note = spoil_bytes((room.samples / "image" / name).read_bytes(), room.random)
+    path = folder / name
+    path.write_bytes(data)
+    return path, f"{name}: {note}"
+
+
+def image_in_set(room: Room) -> Case:
+    """One damaged, foreign, exchanged or missing frame among the images of a set."""
+    kind = room.random.choice(["set", "coco"])
+    shutil.copytree(room.samples / kind, room.folder / "data")
+    annotations = "videos.json" if kind == "set" else "images.json"
+    frames = sorted((room.folder / "data").rglob("*.png"))
+    victim = room.random.choice(frames)
+    note = _harm_frame(room, victim)
+    out = {"set": "test-video", "coco": "test-image"}[kind]
+    config = "config.yaml" if kind == "set" else "image_config.yaml"
+    data = [
+        f"data.{part}.{key}"
+        for part in ("train", "val", "test")
+        for key in ("annotations", "images")
+    ]
+    overrides = [
+        f"{key}={f'data/{annotations}' if key.endswith('annotations') else 'data'}" for key in data
+    ]
+    set_words = [f"data/{annotations}", "--images", "data"]
+    trained = [
+        "train",
+        str(room.samples / config),
+        *overrides,
+        "train.max_steps=1",
+        "--work-dir",
+        "run",
+    ]
+    weights = str(room.samples / "tiny.safetensors")
+    tested = [out, str(room.samples / "config.yaml"), weights, *overrides, "--out", "out.json"]
+    commands = [
+        Case(["data", "validate", *set_words, "--json", "f.json"], note, ["f.json"], ["f.json"]),
+        Case(["data", "browse", *set_words, "--out", "sheet.jpg"], note, ["sheet.jpg"]),
+        Case([*tested, "--devices", "1"], note, ["out.json"]),
+        Case([*trained, "--devices", "1"], note, ["run"], ["run/*"]),
+    ]
+    return room.random.choice(commands)
+
+
+def _harm_frame(room: Room, victim: Path) -> str:
+    kind = room.random.randrange(4)
+    if kind == 0:
+        victim.unlink()
+        return f"{victim.name} is missing"
+    if kind == 1:
+        other = room.random.choice(sorted((room.samples / "image").iterdir()))
+        shutil.copy(other, victim)
+        return f"{victim.name} is {other.name}"
+    if kind == 2:
+        victim.unlink()
+        victim.mkdir()
+        return f"{victim.name} is a folder"
+    data, note = spoil_bytes(victim.read_bytes(), room.random)
+    victim.write_bytes(data)
+    return f"{victim.name}: {note}"

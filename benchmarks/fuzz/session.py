@@ -1,0 +1,203 @@
+"""One case from its seed to its verdict, in the fork that it was given."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pkgutil
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.fuzz.case import Case, Maker, Room
+from benchmarks.fuzz.judge import ERROR, WRONG, Verdict, judge_end, judge_files, list_files
+
+ROOT = Path(__file__).parents[2]
+ENTRY = "import sys; from queryinst_vis.cli import main; sys.exit(main())"
+
+
+@dataclass(frozen=True)
+class Job:
+    """Which input: ``make`` turns seed and number into it, and nothing else has a say."""
+
+    name: str
+    make: Maker
+    seed: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.number}"
+
+
+def import_everything() -> None:
+    """Import the package and what it imports late, so that forks need not."""
+    import queryinst_vis
+
+    for module in pkgutil.walk_packages(queryinst_vis.__path__, "queryinst_vis."):
+        with suppress(ImportError, ValueError):  # an InputError where mmdetection is missing
+            importlib.import_module(module.name)
+    for name in ("torch.utils.tensorboard", "matplotlib.figure", "scipy.optimize", "yaml"):
+        importlib.import_module(name)
+
+
+def run_job(job: Job, samples: Path, work: Path) -> None:
+    """Make the case, run it, and leave the verdict in ``work / verdict.json``."""
+    folder = work / "case"
+    folder.mkdir(parents=True)
+    _set_the_scene(folder, work)
+    rng = random.Random(f"{job.seed}/{job.name}/{job.number}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        case = job.make(Room(rng, job.seed, job.number, samples, folder))
+    (work / "note.txt").write_text(_describe(case))
+    before = list_files(folder)
+    status = run_case(case)
+    sys.stderr.flush()
+    errors = (work / "stderr.txt").read_text(errors="replace")
+    verdict = judge_end(status, errors)
+    verdict.note = case.note
+    verdict.faults += judge_files(before, folder, status, case)
+    verdict.faults += [f"left {name} in the temporary folder" for name in _strays(work / "tmp")]
+    verdict.faults += _reached
+    if status == 0 and case.refuse and "queryinst-vis: warning: " not in errors:
+        verdict.faults.append(f"accepted in silence: {case.refuse}")
+    elif status == 0 and case.check and (fault := case.check()):
+        verdict.faults.append(fault)
+    verdict.faults += _threads()
+    if verdict.faults:
+        verdict.kind = WRONG
+    (work / "verdict.json").write_text(json.dumps(asdict(verdict)))
+
+
+def read_verdict(work: Path) -> Verdict | None:
+    """The verdict of a case, or None where its fork came to no end of its own."""
+    try:
+        return Verdict(**json.loads((work / "verdict.json").read_text()))
+    except (OSError, ValueError):
+        return None
+
+
+def run_case(case: Case) -> int:
+    """Run a case; returns the exit status that a shell would see."""
+    if isinstance(case.run, list):
+        words = [*case.run, "--debug"]
+        return run_main(words) if case.in_process else run_interpreter(words)
+    return _call(case.run)
+
+
+def run_main(words: list[str]) -> int:
+    """The command line in this process."""
+    from queryinst_vis.cli import main
+
+    try:
+        return main(words)
+    except SystemExit as stop:  # --help, and trainings that were stopped
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
+            return 1
+        return stop.code or 0
+    except BaseException:
+        traceback.print_exc()
+        return 1
+
+
+def run_interpreter(words: list[str]) -> int:
+    """The command line in an interpreter of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-c", ENTRY, *words], env=environment, check=False
+    ).returncode
+
+
+def _call(run: Callable[[], Any]) -> int:
+    """A function of the library, judged like a command."""
+    from queryinst_vis.errors import InputError
+
+    try:
+        status = run()
+    except InputError as error:
+        traceback.print_exc()
+        print(f"{ERROR}{error}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        traceback.print_exc()
+        print(f"{ERROR}unexpected {type(error).__name__}: {error}"[:500], file=sys.stderr)
+        return 1
+    return status if isinstance(status, int) else 0
+
+
+def _describe(case: Case) -> str:
+    command = " ".join(map(str, case.run)) if isinstance(case.run, list) else "a call"
+    return f"{case.note}\n{command}\n"
+
+
+def _set_the_scene(folder: Path, work: Path) -> None:
+    """Streams into files, a temporary folder and a home of its own, Ctrl-C as in a terminal."""
+    for number, name in ((1, "stdout.txt"), (2, "stderr.txt")):
+        handle = os.open(work / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(handle, number)
+        os.close(handle)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    (work / "tmp").mkdir()
+    os.environ["TMPDIR"] = tempfile.tempdir = str(work / "tmp")
+    os.environ["HOME"] = os.environ["QUERYINST_VIS_CACHE"] = str(folder)
+    os.environ.pop("QUERYINST_VIS_DATA", None)
+    for number, handler in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGTERM, signal.SIG_DFL),
+    ):
+        signal.signal(number, handler)
+    socket.getaddrinfo = _watched
+    os.chdir(folder)
+
+
+_look_up = socket.getaddrinfo
+_reached: list[str] = []
+"""Hosts elsewhere that the case wanted to reach."""
+
+
+def _watched(host: Any, *arguments: Any, **options: Any) -> Any:
+    """Look up this machine and no other."""
+    if str(host) not in ("127.0.0.1", "localhost", "::1", "None"):
+        _reached.append(f"tried to reach {host}")
+        raise OSError(f"{host} is not this machine")
+    return _look_up(host, *arguments, **options)
+
+
+def _strays(temporary: Path) -> list[str]:
+    names = [path.name for path in temporary.iterdir()]
+    return sorted(
+        {name.rstrip("0123456789")[:12] for name in names if not name.startswith("torch")}
+    )
+
+
+def _threads() -> list[str]:
+    """Threads that would keep an interpreter from ending."""
+    deadline = time.monotonic() + 5
+
+    def left() -> list[threading.Thread]:
+        others = [thread for thread in threading.enumerate() if not thread.daemon]
+        return [thread for thread in others if thread is not threading.main_thread()]
+
+    while left() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return [f"left a thread behind: {thread.name}" for thread in left()]
+
+
+def clear(work: Path) -> None:
+    """Remove what a case left, whatever its permissions."""
+    shutil.rmtree(work, ignore_errors=True)
