@@ -44,8 +44,8 @@ class Case:
         keeps: patterns of files that even a failure may leave.
         changes: patterns of files that are there already and may change.
         refuse: why success would be wrong; None where success is fine.
+        memory: MiB that it may take, where a small file claims to be a large one.
         check: looks at what a success wrote; returns what is wrong with it, or nothing.
-        in_process: whether a warm process may run it; False: an interpreter of its own.
     """
 
     run: list[str] | Callable[[], Any]
@@ -54,8 +54,8 @@ class Case:
     keeps: list[str] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
     refuse: str | None = None
+    memory: int | None = None
     check: Callable[[], str | None] | None = None
-    in_process: bool = True
 
 
 Maker = Callable[[Room], Case]

@@ -13,21 +13,9 @@ from benchmarks.fuzz.blobs import spoil_bytes
 from benchmarks.fuzz.case import Case, Room
 
 VALUES: list[Any] = [
-    *(-1, 0, 1, 3, 10**9, -(10**30), 1e9, 1e-9, -0.5, 0.5, 2.5, "NAN", "INF", "-INF"),
-    *(
-        "text",
-        "",
-        "None",
-        "é\u0000",
-        "../x",
-        "hf-hub:a/b",
-        "local-dir:/tmp",
-        "${oc.env:HOME}",
-        "${x}",
-    ),
-    *(None, True, False, [], [1], [0.5, 0.1], [-1, 0], ["a"], [["a"]], [None], {}, {"a": 1}),
-    *([float("nan")], [10**9], "1", "1e9", "on", [{"name": "RandomRotation", "degrees": -5}]),
-    *([{"name": "Compose"}], [{"name": "os.system"}], [{}], "person", 10**19),
+    *(-1, 0, 1, 10**9, 10**19, 1e9, 1e-9, -0.5, 0.5, "NAN", "INF", "-INF"),
+    *("text", "", "../x", "hf-hub:a/b", "local-dir:/tmp", "${oc.env:HOME}", "1", None, True),
+    *([], [1], [-1, 0], [float("nan")], ["a"], [[1]], {}, [{"name": "os.system"}]),
 ]
 """What any key may hold; NAN and INF stand for the numbers."""
 

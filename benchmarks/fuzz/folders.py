@@ -34,7 +34,7 @@ def zipped(room: Room) -> Case:
         path.write_bytes(data)
         note = f"{note}, {more}"
     text, outputs = rng.choice(sorted(COMMANDS.items()))
-    return Case(fill(room, text, videos=True), note, outputs.split(), FINDINGS)
+    return Case(fill(room, text, videos=True), note, outputs.split(), FINDINGS, memory=1024)
 
 
 def _write_zip(path: Path, data: bytes, rng: random.Random) -> str:

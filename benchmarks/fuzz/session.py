@@ -7,10 +7,10 @@ import json
 import os
 import pkgutil
 import random
+import resource
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -78,6 +78,9 @@ def run_job(job: Job, samples: Path, work: Path) -> None:
     elif status == 0 and case.check and (fault := case.check()):
         verdict.faults.append(fault)
     verdict.faults += _threads()
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    if case.memory and most > case.memory:
+        verdict.faults.append(f"took {most} MiB of memory for a small file")
     if verdict.faults:
         verdict.kind = WRONG
     (work / "verdict.json").write_text(json.dumps(asdict(verdict)))
@@ -94,8 +97,7 @@ def read_verdict(work: Path) -> Verdict | None:
 def run_case(case: Case) -> int:
     """Run a case; returns the exit status that a shell would see."""
     if isinstance(case.run, list):
-        words = [*case.run, "--debug"]
-        return run_main(words) if case.in_process else run_interpreter(words)
+        return run_main([*case.run, "--debug"])
     return _call(case.run)
 
 
@@ -113,14 +115,6 @@ def run_main(words: list[str]) -> int:
     except BaseException:
         traceback.print_exc()
         return 1
-
-
-def run_interpreter(words: list[str]) -> int:
-    """The command line in an interpreter of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-c", ENTRY, *words], env=environment, check=False
-    ).returncode
 
 
 def _call(run: Callable[[], Any]) -> int:
