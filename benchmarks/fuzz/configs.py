@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
-from dataclasses import asdict
+from dataclasses import is_dataclass
+from math import gcd
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
 
 from benchmarks.fuzz.blobs import spoil_bytes
 from benchmarks.fuzz.case import Case, Room
+from queryinst_vis.config import Config
 
 VALUES: list[Any] = [
     *(-1, 0, 1, 10**9, 10**19, 1e9, 1e-9, -0.5, 0.5, "NAN", "INF", "-INF"),
@@ -28,57 +30,63 @@ NEEDLESS = {"train.precision", "inference.compile"}
 """Keys whose sound values compile for a minute or do not matter here."""
 
 
-def leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every key of a config, dotted, with its value."""
+COMMANDS = {
+    "train": ("train CONFIG --work-dir run --devices 1", "run"),
+    "test-video": (
+        "test-video CONFIG {samples}/tiny.safetensors --out out.json --devices 1",
+        "out.json",
+    ),
+    "test-image": (
+        "test-image CONFIG {samples}/image.safetensors --out out.json --devices 1",
+        "out.json",
+    ),
+    "track": (
+        "track {samples}/video/plain.mp4 --weights {samples}/tiny.safetensors --out out "
+        "--max-size 64",
+        "out/plain.mp4 out/results.json out/timeline.png",
+    ),
+    "transfer-weights": (
+        "transfer-weights {samples}/tiny.safetensors CONFIG new.safetensors",
+        "new.safetensors",
+    ),
+}
+"""What reads a config, and what it writes."""
+
+
+def schema(kind: Any, prefix: str = "") -> dict[str, Any]:
+    """Every key of a config's dataclass, dotted, with the type of its values."""
     found: dict[str, Any] = {}
-    for key, value in values.items():
-        found[prefix + key] = value
-        if isinstance(value, dict):
-            found |= leaves(value, f"{prefix}{key}.")
+    for name, hint in get_type_hints(kind).items():
+        found[prefix + name] = hint
+        if is_dataclass(hint):
+            found |= schema(hint, f"{prefix}{name}.")
     return found
 
 
 def _combinations() -> list[tuple[str, Any]]:
-    from queryinst_vis.config import Config
-
-    keys = [key for key in leaves(asdict(Config())) if key not in NEEDLESS]
+    keys = [key for key in schema(Config) if key not in NEEDLESS]
     pairs = [(key, value) for key in keys for value in VALUES]
-    large = [10**9, 1e9, 10**19]
+    large = [10**9, 10**19]
     return [(key, value) for key, value in pairs if not (key in ENDLESS and value in large)]
 
 
 def key_and_value(room: Room) -> Case:
-    """One key with one value, in the file or on the command line."""
+    """One key with one value, in the file or on the command line.
+
+    Consecutive numbers meet every pair of them once before any comes again.
+    """
     pairs = _combinations()
-    step = next(s for s in range(len(pairs) * 5 // 8, len(pairs)) if _coprime(s, len(pairs)))
+    step = next(s for s in range(len(pairs) * 618 // 1000, len(pairs)) if gcd(s, len(pairs)) == 1)
     key, value = pairs[(room.number * step + 7919 * room.seed) % len(pairs)]
-    note = f"{key} = {value!r}"
-    command, config_name = _command_for(key, room.random)
-    config = room.samples / config_name
-    refuse = None
+    note, refuse = f"{key} = {value!r}", None
     if isinstance(value, str) and value in NUMBERS:
         value = NUMBERS[value]
-        default = leaves(asdict(_defaults())).get(key)
-        if isinstance(default, int | float) and not isinstance(default, bool):
+        if schema(Config)[key] in (int, float, int | None, float | None):
             refuse = f"{key} is {value}"
-    overrides = []
+    command, config_name = _command_for(key, room.random)
     if room.random.random() < 0.5:
-        overrides = [f"{key}={_as_text(value)}"]
-    else:
-        config = _write_key(config, key, value, room.folder)
-    return _run(command, config, overrides, room, note, refuse)
-
-
-def _defaults():
-    from queryinst_vis.config import Config
-
-    return Config()
-
-
-def _coprime(a: int, b: int) -> bool:
-    import math
-
-    return math.gcd(a, b) == 1
+        return _run(command, config_name, {}, {key: value}, room, note, refuse)
+    return _run(command, config_name, {key: value}, {}, room, f"{note}, in the file", refuse)
 
 
 def _as_text(value: Any) -> str:
@@ -86,13 +94,14 @@ def _as_text(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n...\n").strip()
 
 
-def _write_key(source: Path, key: str, value: Any, folder: Path) -> Path:
+def _write_changed(source: Path, changes: dict[str, Any], folder: Path) -> Path:
     content = yaml.safe_load(source.read_text())
-    holder = content
-    *groups, leaf = key.split(".")
-    for group in groups:
-        holder = holder[group]
-    holder[leaf] = value
+    for key, value in changes.items():
+        *groups, leaf = key.split(".")
+        holder = content
+        for group in groups:
+            holder = holder[group]
+        holder[leaf] = value
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(content))
     return path
@@ -114,40 +123,30 @@ def _command_for(key: str, rng: random.Random) -> tuple[str, str]:
 
 
 def _run(
-    command: str, config: Path, overrides: list[str], room: Room, note: str, refuse: str | None
+    command: str,
+    config_name: str,
+    changes: dict[str, Any],
+    overrides: dict[str, Any],
+    room: Room,
+    note: str,
+    refuse: str | None,
 ) -> Case:
-    weights = str(room.samples / "tiny.safetensors")
-    note = f"{note} ({command}{', in the file' if not overrides else ''})"
-    if command == "train":
-        short = [] if "train.max_steps" in note else ["train.max_steps=1"]
-        words = [command, str(config), *short, *overrides, "--work-dir", "run", "--devices", "1"]
-        return Case(words, note, ["run"], ["run/*"], refuse=refuse)
-    if command == "track":
-        clip = str(room.samples / "video/plain.mp4")
-        if not overrides:  # it takes none from a file
-            key, _, value = note.partition(" (")[0].partition(" = ")
-            overrides = [f"{key}={value}"]
-        outputs = ["out/plain.mp4", "out/results.json", "out/timeline.png"]
-        words = [
-            command,
-            clip,
-            *overrides,
-            "--weights",
-            weights,
-            "--out",
-            "out",
-            "--max-size",
-            "64",
-        ]
-        return Case(words, note, outputs, refuse=refuse)
-    if command == "transfer-weights":
-        if overrides:
-            key, _, value = overrides[0].partition("=")
-            config = _write_key(config, key, yaml.safe_load(value or "null"), room.folder)
-        words = [command, weights, str(config), "new.safetensors"]
-        return Case(words, note, ["new.safetensors"], refuse=refuse)
-    words = [command, str(config), weights, *overrides, "--out", "out.json", "--devices", "1"]
-    return Case(words, note, ["out.json"], refuse=refuse)
+    """A command with a config, changed in the file or by overrides."""
+    if command == "track":  # it reads no config file
+        changes, overrides = {}, changes | overrides
+    elif command == "transfer-weights":  # it takes no overrides
+        changes, overrides = changes | overrides, {}
+    text, outputs = COMMANDS[command]
+    config = room.samples / config_name
+    if changes:
+        config = _write_changed(config, changes, room.folder)
+    words = [word.replace("CONFIG", str(config)) for word in room.words(text)]
+    typed = [f"{key}={_as_text(value)}" for key, value in overrides.items()]
+    if command == "train" and "train.max_steps" not in note:
+        typed.insert(0, "train.max_steps=1")
+    at = 3 if command.startswith("test") else 2  # behind what stands first, before options
+    words[at:at] = typed
+    return Case(words, f"{note} ({command})", outputs.split(), ["run/*"], refuse=refuse)
 
 
 def file(room: Room) -> Case:
@@ -187,7 +186,7 @@ def file(room: Room) -> Case:
         note, lines[at] = f"line {at}: {change}", change
         path.write_text("\n".join(lines))
     command = rng.choice(["train", "test-video", "transfer-weights"])
-    return _run(command, path, [], room, note, None)
+    return _run(command, str(path), {}, {}, room, note, None)
 
 
 _STRANGE_FILES = {

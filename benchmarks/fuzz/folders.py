@@ -52,14 +52,14 @@ def _write_zip(path: Path, data: bytes, rng: random.Random) -> str:
             data = b"[" + b" " * rng.choice([10**6, 3 * 10**8]) + b"]"
             note = f"{len(data)} bytes of spaces"
         elif kind == 2:
-            archive.writestr("results.json", b"[]")  # twice
+            archive.writestr(_member("results.json", method), b"[]")  # twice
         elif kind == 3:
             for index in range(rng.choice([3, 3000])):
-                archive.writestr(f"{index}.json", b"[]")
+                archive.writestr(_member(f"{index}.json", method), b"[]")
         elif kind == 4:
             data, note = rng.choice([b"", b"PK", b"\xff\xfe[\x00]\x00", b"null"]), "another content"
         if kind != 5:
-            archive.writestr(name, data)
+            archive.writestr(_member(name, method), data)
     if kind == 6:  # encrypted, or so it says
         raw = bytearray(path.read_bytes())
         for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
@@ -74,6 +74,13 @@ def _write_zip(path: Path, data: bytes, rng: random.Random) -> str:
         path.write_bytes(bytes(raw))
         note = "the directory lies about the size"
     return f"{name or 'no name'}, {note}"
+
+
+def _member(name: str, method: int) -> zipfile.ZipInfo:
+    """An entry without the time of day, which would make the file another every time."""
+    member = zipfile.ZipInfo(name)
+    member.compress_type = method
+    return member
 
 
 CONVERTERS = {

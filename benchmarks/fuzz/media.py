@@ -143,42 +143,38 @@ def _spoilt_image(room: Room, folder: Path) -> tuple[Path, str]:
     return path, f"{name}: {note}"
 
 
+IN_SETS = {
+    "data validate data/{file} --images data --json f.json": "f.json",
+    "data browse data/{file} --images data --out sheet.jpg": "sheet.jpg",
+    "{test} {config} {weights} {data} --out out.json --devices 1": "out.json",
+    "train {config} {data} train.max_steps=1 --work-dir run --devices 1": "run",
+}
+"""Commands that read the images of a set, and what they write."""
+
+
 def image_in_set(room: Room) -> Case:
     """One damaged, foreign, exchanged or missing frame among the images of a set."""
-    kind = room.random.choice(["set", "coco"])
-    shutil.copytree(room.samples / kind, room.folder / "data")
-    annotations = "videos.json" if kind == "set" else "images.json"
-    frames = sorted((room.folder / "data").rglob("*.png"))
-    victim = room.random.choice(frames)
+    videos = room.random.random() < 0.5
+    shutil.copytree(room.samples / ("set" if videos else "coco"), room.folder / "data")
+    victim = room.random.choice(sorted((room.folder / "data").rglob("*.png")))
     note = _harm_frame(room, victim)
-    out = {"set": "test-video", "coco": "test-image"}[kind]
-    config = "config.yaml" if kind == "set" else "image_config.yaml"
+    text, outputs = room.random.choice(sorted(IN_SETS.items()))
+    annotations = "videos.json" if videos else "images.json"
+    values = {
+        "file": annotations,
+        "test": "test-video" if videos else "test-image",
+        "config": room.samples / ("config.yaml" if videos else "image_config.yaml"),
+        "weights": room.samples / ("tiny.safetensors" if videos else "image.safetensors"),
+    }
     data = [
         f"data.{part}.{key}"
         for part in ("train", "val", "test")
-        for key in ("annotations", "images")
+        for key in (f"annotations=data/{annotations}", "images=data")
     ]
-    overrides = [
-        f"{key}={f'data/{annotations}' if key.endswith('annotations') else 'data'}" for key in data
-    ]
-    set_words = [f"data/{annotations}", "--images", "data"]
-    trained = [
-        "train",
-        str(room.samples / config),
-        *overrides,
-        "train.max_steps=1",
-        "--work-dir",
-        "run",
-    ]
-    weights = str(room.samples / "tiny.safetensors")
-    tested = [out, str(room.samples / "config.yaml"), weights, *overrides, "--out", "out.json"]
-    commands = [
-        Case(["data", "validate", *set_words, "--json", "f.json"], note, ["f.json"], ["f.json"]),
-        Case(["data", "browse", *set_words, "--out", "sheet.jpg"], note, ["sheet.jpg"]),
-        Case([*tested, "--devices", "1"], note, ["out.json"]),
-        Case([*trained, "--devices", "1"], note, ["run"], ["run/*"]),
-    ]
-    return room.random.choice(commands)
+    words = []
+    for word in text.split():
+        words += data if word == "{data}" else [word.format(**values)]
+    return Case(words, note, outputs.split(), ["f.json", "run/*"])
 
 
 def _harm_frame(room: Room, victim: Path) -> str:

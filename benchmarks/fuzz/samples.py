@@ -57,7 +57,10 @@ def write_samples(folder: Path) -> None:
     config.train.precision = "32-true"  # on any machine
     config.train.max_steps, config.train.checkpoint_every, config.train.eval_every = STEPS, 2, 3
     write_config(folder / "config.yaml", config)
-    write_config(folder / "image_config.yaml", _image_config(config, images))
+    image_config = tiny_config(train=images, val=images, track=False)
+    image_config.data.test, image_config.train = images, config.train
+    write_config(folder / "image_config.yaml", image_config)
+    save_weights(folder / "image.safetensors", build_model(image_config).eval(), image_config)
     save_weights(folder / "tiny.safetensors", build_model(config).eval(), config)
     config.train.max_steps = 1
     train(config, folder / "run", devices=1)
@@ -122,13 +125,6 @@ def write_pictures(folder: Path) -> None:
     cv2.imwrite(str(folder / "deep.png"), pixels.astype(np.uint16) * 257)
     for suffix in ("tif", "bmp", "gif", "ppm"):
         picture.save(folder / f"a.{suffix}")
-
-
-def _image_config(config: Config, images) -> Config:
-    image_config = tiny_config(train=images, val=images, track=False)
-    image_config.data.test = images
-    image_config.train = config.train
-    return image_config
 
 
 def _write_results(ground_truth: Path, path: Path) -> None:
