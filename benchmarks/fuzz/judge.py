@@ -174,7 +174,7 @@ def _read_tensors(path: Path) -> str | None:
 def _read_video(path: Path) -> str | None:
     import av
 
-    with av.open(str(path)) as container:
+    with av.open(str(path), metadata_errors="replace") as container:
         frames = sum(1 for _ in container.decode(video=0))
     return None if frames else "holds no frame"
 

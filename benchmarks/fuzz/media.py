@@ -104,7 +104,7 @@ def _count_frames(path: Path) -> int:
 
     count = 0
     try:
-        with av.open(str(path.absolute())) as container:
+        with av.open(str(path.absolute()), metadata_errors="replace") as container:
             stream = container.streams.best("video")
             stream.thread_type = "NONE"
             for packet in container.demux(stream):

@@ -252,7 +252,7 @@ def _spoil_foreign(content: dict, rng: random.Random) -> tuple[str, str | None]:
         return f"bare, {note}", refuse
     if kind == 3:
         values: list[Any] = [None, 1, "x", [1], {"a": {"b": 1}}, torch.nn.Parameter(torch.ones(2))]
-        values += [torch.zeros(1).expand(10**6, 10**6), torch.sparse_coo_tensor([[0]], [1.0], (5,))]
+        values += [torch.zeros(1).expand(10**6, 10**6), torch.zeros(5).to_sparse()]
         key = rng.choice([*state, "new.key", 7, ("a", 1), None])
         state[key] = rng.choice(values)
         return f"{key} = {str(type(state[key]))[:40]}", refuse
