@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -60,6 +61,7 @@ WEIGHT = {"config/key": 4}
 def main() -> int:
     """Run what the command line asks for; returns the exit status."""
     arguments = _parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # removing the folder on the way
     classes = {name: make for name, make in {**INPUTS, **KILLS}.items() if _chosen(name, arguments)}
     with _work_folder(arguments.keep) as work:
         import_everything()

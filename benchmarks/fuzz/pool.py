@@ -68,8 +68,22 @@ def run_in_forks(
         run: called in a fork, in a session of its own; returns when all is well.
         workers: forks that run at the same time.
     """
-    jobs = iter(jobs)
     running: dict[int, _Running[J]] = {}
+    try:
+        yield from _run(iter(jobs), run, workers, running)
+    finally:
+        for process in running:  # of a run that is broken off
+            os.kill(process, signal.SIGKILL)
+            _kill_group(process)
+            os.waitpid(process, 0)
+
+
+def _run(
+    jobs: Iterator[tuple[J, float]],
+    run: Callable[[J], None],
+    workers: int,
+    running: dict[int, _Running[J]],
+) -> Iterator[Ended[J]]:
     exhausted = False
     while running or not exhausted:
         while not exhausted and len(running) < workers:
