@@ -49,8 +49,11 @@ def _write_zip(path: Path, data: bytes, rng: random.Random) -> str:
                 ["", "a/results.json", "../results.json", "/results.json", "RESULTS.JSON", "x"]
             )
         elif kind == 1:
-            data = b"[" + b" " * rng.choice([10**6, 3 * 10**8]) + b"]"
-            note = f"{len(data)} bytes of spaces"
+            mebibytes = rng.choice([1, 1000])
+            with archive.open(_member(name, zipfile.ZIP_DEFLATED), "w", force_zip64=True) as entry:
+                for _ in range(mebibytes):
+                    entry.write(b" " * 2**20)
+            return f"{mebibytes} MiB of spaces"
         elif kind == 2:
             archive.writestr(_member("results.json", method), b"[]")  # twice
         elif kind == 3:

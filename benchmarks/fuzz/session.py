@@ -69,6 +69,7 @@ def run_job(job: Job, samples: Path, work: Path) -> None:
         case = job.make(Room(rng, job.seed, job.number, samples, folder))
     (work / "note.txt").write_text(_describe(case))
     before = list_files(folder)
+    os.environ["MPLCONFIGDIR"] = str(samples)  # its list of fonts takes seconds to make
     status = run_case(case, own=job.number % SAMPLE == SAMPLE - 1)
     sys.stderr.flush()
     errors = (work / "stderr.txt").read_text(errors="replace")
@@ -157,7 +158,8 @@ def _set_the_scene(folder: Path, work: Path) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     (work / "tmp").mkdir()
     os.environ["TMPDIR"] = tempfile.tempdir = str(work / "tmp")
-    os.environ["HOME"] = os.environ["QUERYINST_VIS_CACHE"] = str(folder)
+    os.environ["QUERYINST_VIS_CACHE"] = str(folder)
+    os.environ["HOME"] = str(work)
     os.environ.pop("QUERYINST_VIS_DATA", None)
     for number, handler in (
         (signal.SIGINT, signal.default_int_handler),
