@@ -28,7 +28,7 @@ def spoil_bytes(data: bytes, rng: random.Random) -> tuple[bytes, str]:
     """One to three faults in ``data``, and their names; most are near its ends."""
     if rng.random() < 0.1:
         name = rng.choice([*FOREIGN, "gzip"])
-        return (gzip.compress(data) if name == "gzip" else FOREIGN[name]), name
+        return (gzip.compress(data, mtime=0) if name == "gzip" else FOREIGN[name]), name
     notes = []
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         data, note = rng.choice(_FAULTS)(data, rng)

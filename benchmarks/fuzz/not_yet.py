@@ -5,6 +5,7 @@ NOT_YET: dict[str, str] = {
     "weights/safetensors": "weights that are not finite, complex or bool are taken",
     "weights/training-state": "the same, and damaged bytes, missing or foreign keys",
     "http/download": "a part that is a link, lengths that are no number, broken pins, no end",
+    "results/zip": "a zip of one megabyte that unpacks to a gigabyte is unpacked",
     "config/key": "sizes without bounds, infinite numbers, lists within lists",
     "kill/coco-video": "SIGTERM leaves the folder that was being filled",
     "kill/diagnose": "its two files do not appear together",
