@@ -71,10 +71,12 @@ class Detections:
 
     def __getitem__(self, index: Tensor | slice | list[int]) -> Detections:
         """The detections at ``index`` (a mask, a slice or positions), as new Detections."""
-        rows = torch.arange(len(self))[index.cpu() if isinstance(index, Tensor) else index]
-        return self._map(
-            lambda tensor: tensor[index], lambda masks: [masks[row] for row in rows.tolist()]
-        )
+
+        def choose(masks: list[InstanceMask]) -> list[InstanceMask]:
+            rows = torch.arange(len(masks))[index.cpu() if isinstance(index, Tensor) else index]
+            return [masks[row] for row in rows.tolist()]
+
+        return self._map(lambda tensor: tensor[index], choose)
 
     def to(self, device: torch.device | str) -> Detections:
         """A copy with all tensors on ``device``."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+
+import numpy as np
 
 from queryinst_vis.inference.track import (
     TrackSummary,
@@ -54,7 +55,7 @@ class Latencies:
     """Latencies of any number of frames, to the millisecond, in constant memory."""
 
     def __init__(self) -> None:
-        self._counts: Counter[int] = Counter()
+        self._counts = np.zeros(60_001, dtype=np.int64)  # by milliseconds
 
     def add(self, seconds: float) -> None:
         """Take one into account; what is above a minute counts as a minute."""
@@ -66,12 +67,10 @@ class Latencies:
         Raises:
             ValueError: there are none.
         """
-        wanted, seen = share * self._counts.total(), 0
-        for milliseconds in sorted(self._counts):
-            seen += self._counts[milliseconds]
-            if seen >= wanted:
-                return milliseconds
-        raise ValueError("there are no latencies yet")
+        up_to = self._counts.cumsum()
+        if not up_to[-1]:
+            raise ValueError("there are no latencies yet")
+        return int(np.searchsorted(up_to, max(share * up_to[-1], 1)))
 
 
 def track_live(
