@@ -11,8 +11,7 @@ from test_data_validate import OF_RESULTS, spoil_somewhere
 from test_eval_errors import RESULT_FAULTS
 
 from queryinst_vis import cli
-from queryinst_vis.cli.submission import check_submission
-from queryinst_vis.data.tools.results_checks import MAX_PREDICTIONS
+from queryinst_vis.data.tools.results_checks import MAX_PREDICTIONS, check_submission
 from queryinst_vis.evaluation import evaluate_youtube_vis
 from queryinst_vis.evaluation.average_precision import MAX_DETECTIONS
 from queryinst_vis.formats.annotation_set import open_set

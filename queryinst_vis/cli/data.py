@@ -45,7 +45,7 @@ def _add_validate(tools: Commands) -> None:
         "queryinst-vis data validate train.json --images train/JPEGImages",
         "queryinst-vis data validate val.json --results results.json --json findings.json",
     )
-    _add_set(parser)
+    data_edit.add_set(parser)
     parser.add_argument(
         "--images", type=Path, metavar="DIR", help="also read the images, which lie in this folder"
     )
@@ -58,13 +58,9 @@ def _add_validate(tools: Commands) -> None:
     parser.add_argument("--json", type=Path, metavar="OUT", help="also write all findings as JSON")
 
 
-def _add_set(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("set", type=Path, metavar="SET.json", help="YouTube-VIS or COCO file")
-
-
 def _run_validate(arguments: argparse.Namespace) -> None:
     from queryinst_vis.cli.findings import report_findings
-    from queryinst_vis.cli.submission import check_submission
+    from queryinst_vis.data.tools.results_checks import check_submission
     from queryinst_vis.data.tools.validate import validate_set
     from queryinst_vis.formats.annotation_set import parse_set
     from queryinst_vis.formats.findings import ignore
@@ -90,7 +86,7 @@ def _add_stats(tools: Commands) -> None:
         "boxes in a frame that lies in two or more.",
         "queryinst-vis data stats train.json --json stats.json --plots out/train_plots",
     )
-    _add_set(parser)
+    data_edit.add_set(parser)
     parser.add_argument("--json", type=Path, metavar="OUT", help="also write the numbers as JSON")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="also draw them, as PNG files")
 
@@ -155,36 +151,26 @@ def _draw_stats(videos: list[VideoStatistics], kind: str, folder: Path) -> None:
         folder / "sizes.png",
         marks={"medium from here": low, "large from here": high},
     )
+    steps = [step for track in tracks for step in track.motion]
     objects = [count for video in videos for count in video.objects]
+    rates = [rate for video in videos for rate in video.overlap]
+    overlap = "Occlusion: share of the boxes' area that lies in two or more"
     draw_histogram(
         objects, "Visible objects in a frame", "objects", "frames", folder / "objects.png"
     )
-    draw_histogram(
-        [rate for video in videos for rate in video.overlap],
-        "Occlusion: share of the boxes' area that lies in two or more",
-        "share",
-        "frames",
-        folder / "occlusion.png",
-    )
+    draw_histogram(rates, overlap, "share", "frames", folder / "occlusion.png")
     if kind == "video":
         lengths = [video.length for video in videos]
+        shown = [track.frames for track in tracks]
+        motion = "Motion from frame to frame, in multiples of the object's size"
         draw_histogram(
             lengths, "Length of videos", "frames", "videos", folder / "video_lengths.png"
         )
         draw_histogram(
-            [track.frames for track in tracks],
-            "Frames that show a track",
-            "frames",
-            "tracks",
-            folder / "track_lengths.png",
+            shown, "Frames that show a track", "frames", "tracks", folder / "track_lengths.png"
         )
         draw_histogram(
-            [step for track in tracks for step in track.motion],
-            "Motion from frame to frame, in multiples of the object's size",
-            "sizes of the object",
-            "steps",
-            folder / "motion.png",
-            limit=2.0,
+            steps, motion, "sizes of the object", "steps", folder / "motion.png", limit=2.0
         )
 
 
@@ -200,7 +186,7 @@ def _add_split(tools: Commands) -> None:
         "and kept in `info.split` of both files.",
         "queryinst-vis data split train.json fit.json held_out.json --fraction 0.1",
     )
-    _add_set(parser)
+    data_edit.add_set(parser)
     parser.add_argument("large", type=Path, metavar="OUT_A.json", help="the larger part")
     parser.add_argument("small", type=Path, metavar="OUT_B.json", help="the part held back")
     parser.add_argument(

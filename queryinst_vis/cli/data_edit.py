@@ -61,7 +61,7 @@ def _add_filter(tools: Commands) -> None:
         "queryinst-vis data filter train.json two.json --videos 0a49f5265b,0b34ec1d55",
         "queryinst-vis data filter instances.json held_out.json --videos '*3.jpg'",
     )
-    _add_set(parser)
+    add_set(parser)
     _add_out(parser)
     parser.add_argument(
         "--classes", type=_names, metavar="A,B", help="keep these classes (default: all)"
@@ -86,7 +86,8 @@ def _add_filter(tools: Commands) -> None:
     )
 
 
-def _add_set(parser: argparse.ArgumentParser) -> None:
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """SET.json."""
     parser.add_argument("set", type=Path, metavar="SET.json", help="YouTube-VIS or COCO file")
 
 
@@ -122,7 +123,7 @@ def _add_remap(tools: Commands) -> None:
         "queryinst-vis data remap train.json vehicles.json --map car=vehicle --map bus=vehicle "
         "--drop",
     )
-    _add_set(parser)
+    add_set(parser)
     _add_out(parser)
     parser.add_argument(
         "--map",

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from queryinst_vis.cli.arguments import Commands, add_command
 from queryinst_vis.cli.findings import report_findings
-
-if TYPE_CHECKING:
-    from queryinst_vis.formats.annotation_set import AnnotationSet
-    from queryinst_vis.formats.findings import Finding
 
 
 def add(commands: Commands) -> None:
@@ -50,56 +45,17 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_check(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.data.tools.results_checks import check_submission
     from queryinst_vis.formats.annotation_set import open_set
 
     found = check_submission(arguments.results, open_set(arguments.set))
     report_findings({arguments.results: found}, arguments.json)
 
 
-def check_submission(results: Path, video_set: AnnotationSet | None) -> list[Finding]:
-    """Everything that a server or the evaluation would not like about a result file.
-
-    Args:
-        results: JSON, or a zip.
-        video_set: what the results are for; None checks only what needs no set.
-
-    Raises:
-        InputError: the file cannot be read, or the set is one of images.
-    """
-    from queryinst_vis.data.tools.results_checks import check_results, check_structure
-    from queryinst_vis.errors import InputError
-    from queryinst_vis.formats.reading import read_json_or_zip
-
-    if video_set is not None and video_set.kind != "video":
-        raise InputError("the set is one of images; only results on videos can be checked")
-    content = read_json_or_zip(results)
-    found = _check_zip(results)
-    if video_set is None:
-        check_structure(content, found.append)
-    else:
-        check_results(content, video_set, found.append)
-    return found
-
-
-def _check_zip(results: Path) -> list[Finding]:
-    import zipfile
-
-    from queryinst_vis.formats.findings import Finding
-    from queryinst_vis.formats.reading import RESULTS_NAME
-
-    if not zipfile.is_zipfile(results):
-        return []
-    with zipfile.ZipFile(results) as archive:
-        others = [name for name in archive.namelist() if name != RESULTS_NAME]
-    if not others:
-        return []
-    message = f"the zip holds {len(others)} other files, e.g. {others[0]}"
-    return [Finding("other files", {}, message)]
-
-
 def _run_zip(arguments: argparse.Namespace) -> None:
     import zipfile
 
+    from queryinst_vis.data.tools.results_checks import check_submission
     from queryinst_vis.errors import InputError
     from queryinst_vis.formats.annotation_set import open_set
     from queryinst_vis.formats.results import write_zip

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from queryinst_vis.data.tools.mask_checks import Masks, check_masks, check_repetitions
+from queryinst_vis.errors import InputError
 from queryinst_vis.formats.annotation_set import AnnotationSet, Video
 from queryinst_vis.formats.annotations import is_one_per_frame, without_empty
 from queryinst_vis.formats.findings import Finding, Place, Report
 from queryinst_vis.formats.predictions import group_entries, parse_entries
+from queryinst_vis.formats.reading import RESULTS_NAME, read_json_or_zip
 from queryinst_vis.utils.numbers import is_finite
 from queryinst_vis.utils.progress import show_progress
 
@@ -18,14 +22,43 @@ MAX_PREDICTIONS = 100
 """Predictions that count, per video and class: more are dropped, the weakest first."""
 
 
-def check_structure(content: Any, report: Report) -> None:
-    """Check what needs no data set: keys, numbers, and that there is anything.
+def check_submission(results: str | Path, video_set: AnnotationSet | None) -> list[Finding]:
+    """Everything that a server or the evaluation would not like about a result file.
+
+    Beyond what evaluation needs, masks must be compressed run lengths: the reference code, which
+    servers run, reads nothing else.
 
     Args:
-        content: of a result file.
-        report: takes the findings.
+        results: JSON, or a zip.
+        video_set: what the results are for; may be without annotations, as public validation and
+            test sets are. None checks only keys and numbers.
+
+    Raises:
+        InputError: the file cannot be read, or the set is one of images.
     """
-    _check_scores(parse_entries(content, report, "video"), report)
+    if video_set is not None and video_set.kind != "video":
+        raise InputError("the set is one of images; only results on videos can be checked")
+    content = read_json_or_zip(results)
+    found: list[Finding] = []
+    _check_zip(results, found.append)
+    if video_set is None:
+        _check_scores(parse_entries(content, found.append, "video"), found.append)
+        return found
+    grouped = group_entries(content, video_set, found.append)
+    for video in show_progress(list(video_set.videos.values()), "checking"):
+        _check_scores(grouped[video.id], found.append)
+        _check_video(video, grouped[video.id], video_set.categories, found.append)
+    return found
+
+
+def _check_zip(results: str | Path, report: Report) -> None:
+    if not zipfile.is_zipfile(results):
+        return
+    with zipfile.ZipFile(results) as archive:
+        others = [name for name in archive.namelist() if name != RESULTS_NAME]
+    if others:
+        message = f"the zip holds {len(others)} other files, e.g. {others[0]}"
+        report(Finding("other files", {}, message))
 
 
 def _check_scores(entries: Iterable[dict[str, Any]], report: Report) -> None:
@@ -34,23 +67,6 @@ def _check_scores(entries: Iterable[dict[str, Any]], report: Report) -> None:
         if is_finite(score) and not 0 <= score <= 1:
             message = f"`score` {score:g} is not within 0 and 1"
             report(Finding("score range", {"entry": entry["id"]}, message))
-
-
-def check_results(content: Any, video_set: AnnotationSet, report: Report) -> None:
-    """Check results against the videos and classes that they are for.
-
-    Beyond what evaluation needs, masks must be compressed run lengths: the reference code, which
-    servers run, reads nothing else.
-
-    Args:
-        content: of a result file.
-        video_set: may be without annotations, as public validation and test sets are.
-        report: takes the findings.
-    """
-    grouped = group_entries(content, video_set, report)
-    for video in show_progress(list(video_set.videos.values()), "checking"):
-        _check_scores(grouped[video.id], report)
-        _check_video(video, grouped[video.id], video_set.categories, report)
 
 
 def _check_video(
