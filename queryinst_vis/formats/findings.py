@@ -83,7 +83,7 @@ REFUSED = {
     "training": frozenset({"no file names"}),
     "evaluation of masks": frozenset({"no annotations", "boxes only"}),
     "evaluation of boxes": frozenset({"no annotations", "no box or area"}),
-    "Cityscapes": frozenset({"no file names"}),
+    "Cityscapes": frozenset({"no annotations", "no file names"}),
 }
 """What a use of a file refuses besides errors."""
 
