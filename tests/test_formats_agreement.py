@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 from data_support import coco_content
-from eval_mutations import mutated, sound_files
 
+from benchmarks.fuzz.mutations import mutated, sound_files
 from queryinst_vis.data import records
 from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.tools.validate import validate_set
