@@ -121,3 +121,19 @@ def test_the_shape_of_pixels_is_kept(tmp_path, out, aspect):
     assert VideoReader(out / "clip.mp4").pixel_aspect == aspect
     with av.open(str(out / "clip.mp4")) as container:
         assert container.streams.video[0].sample_aspect_ratio == aspect
+
+
+@pytest.mark.parametrize("name", ["x" * 240 + ".mp4", "x" * 252 + ".ts", "\u00e9" * 125 + ".mp4"])
+def test_names_as_long_as_they_can_be(tmp_path, out, name):
+    path = tmp_path / "clip.mp4"
+    with VideoWriter(path, 10) as writer:
+        for number in range(3):
+            writer.write(draw_frame(number))
+    summary = track_video(path.rename(tmp_path / name), out)
+    assert summary.files[0].is_file() and summary.files[0].name.startswith(name[:100])
+    assert len(list(out.iterdir())) == 3
+
+
+def test_a_folder_of_pictures_is_refused_with_a_way(tmp_path, out, capsys):
+    assert cli.main(["track", str(tmp_path), "--out", str(out)]) == 2
+    assert "ffmpeg -framerate 25 -pattern_type glob" in capsys.readouterr().err

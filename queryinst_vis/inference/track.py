@@ -15,7 +15,7 @@ from queryinst_vis.formats.results import stream_youtube_vis_entries, write_resu
 from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.detector import Detector
 from queryinst_vis.inference.tracker import TrackedFrame, VideoTracker, store
-from queryinst_vis.utils.files import atomic_path
+from queryinst_vis.utils.files import atomic_path, shortened
 from queryinst_vis.utils.prefetch import finishing, prefetch
 from queryinst_vis.utils.progress import show_progress
 from queryinst_vis.video.reader import VideoReader
@@ -37,6 +37,7 @@ whose metrics gain by weak detections."""
 CUT_THRESHOLD = 4
 """``tracking.cut_threshold`` of ``track``, unless the user names another."""
 
+_LONGEST_NAME = 251  # bytes before ".mp4"; file systems take 255
 _VIDEO_ID = 1  # of the one video in results.json
 
 
@@ -120,7 +121,8 @@ def output_files(out_dir: str | Path, name: str, source: str | Path) -> Files:
         InputError: they would.
     """
     out_dir = Path(out_dir)
-    files = (out_dir / f"{name}.mp4", out_dir / "results.json", out_dir / "timeline.png")
+    video_name = shortened(name, _LONGEST_NAME) + ".mp4"
+    files = (out_dir / video_name, out_dir / "results.json", out_dir / "timeline.png")
     if Path(source).resolve() in {path.resolve() for path in files}:
         raise InputError(
             f"video {source}: the annotated video would replace it; choose another folder than "

@@ -13,6 +13,8 @@ from typing import Any
 
 from queryinst_vis.errors import InputError
 
+_TEMPORARY = 100  # bytes of a file's name in that of its temporary file, of 255 in all
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -28,7 +30,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
-            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
+            prefix=f".{shortened(path.stem, _TEMPORARY)}-", suffix=path.suffix, dir=path.parent
         )
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from error
@@ -66,7 +68,9 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
         if not occupied:
-            temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+            temporary = Path(
+                tempfile.mkdtemp(prefix=f".{shortened(path.name, _TEMPORARY)}-", dir=path.parent)
+            )
     except OSError as error:
         raise InputError(f"cannot write to folder {path}: {error.strerror}") from error
     if occupied:
@@ -82,6 +86,11 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         raise InputError(f"cannot write to folder {path}: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def shortened(name: str, size: int) -> str:
+    """The first ``size`` bytes of a file's name, in whole characters, so that more can follow."""
+    return name.encode(errors="surrogateescape")[:size].decode(errors="ignore")
 
 
 def _give_default_permissions(path: Path) -> None:

@@ -16,6 +16,7 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.utils.prefetch import Latest
 from queryinst_vis.video.container import NETWORK_FORMATS
 from queryinst_vis.video.http import PATIENCE, HttpFile, explain, is_http, without_secrets
+from queryinst_vis.video.reader import FOLDER
 from queryinst_vis.video.rgb import RgbConverter
 
 # What an address may begin with. FFmpeg knows protocols that read several or other sources.
@@ -175,7 +176,7 @@ class LiveReader:
         if not path.exists():
             raise InputError(f"{self._where}: no such file or device")
         if path.is_dir():
-            raise InputError(f"{self._where}: is a folder, not a video")
+            raise InputError(f"{self._where}: {FOLDER}")
         if path.is_char_device():
             return av.open(self._source, format="video4linux2")
         # An absolute path: FFmpeg takes "name:rest" for a protocol.

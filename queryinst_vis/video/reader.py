@@ -24,6 +24,12 @@ from queryinst_vis.video.http import download, is_http
 from queryinst_vis.video.rgb import RgbConverter
 from queryinst_vis.video.scan import scan
 
+FOLDER = (
+    "is a folder, not a video; make one of its pictures: "
+    "ffmpeg -framerate 25 -pattern_type glob -i 'FOLDER/*.jpg' -crf 10 clip.mp4"
+)
+"""What is said of a folder."""
+
 _NAMED = 10  # runs of frame numbers in a warning; more are only counted
 
 
@@ -209,7 +215,7 @@ def _runs(numbers: list[int]) -> list[str]:
 
 def _why_no_file(path: str | Path) -> str:
     if Path(path).is_dir():
-        return "is a folder, not a video"
+        return FOLDER
     if Path(path).exists() or "://" in str(path):
         return "is not a file; cameras, pipes and network streams are read live (track --live)"
     return "no such file"

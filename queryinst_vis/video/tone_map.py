@@ -13,7 +13,7 @@ BT2020 = 9  # colour primaries (H.273, table 2)
 
 _WHITE = 203.0  # cd/m2 that becomes white on an ordinary screen (ITU-R BT.2408)
 _HLG_PEAK = 1000.0  # cd/m2 of the screen that HLG is reproduced for
-_KNEE = 0.6  # share of white up to which light stays as it is; what is brighter is compressed
+_KNEE = 0.7  # share of white up to which light stays as it is; what is brighter is compressed
 _GAMMA = 2.4  # of an ordinary screen (BT.1886)
 _GRID = 33  # points of the table for each colour
 _TO_BT709 = np.array(  # linear BT.2020 to linear BT.709 (BT.2087)
@@ -30,7 +30,7 @@ def needs_tone_map(frame: av.VideoFrame) -> bool:
 class ToneMap:
     """Converts HDR or wide-gamut pictures to 8-bit RGB of an ordinary screen (BT.709, gamma 2.4).
 
-    Light up to 0.6 of the reference white of 203 cd/m2 stays as it is, so that it matches an SDR
+    Light up to 0.7 of the reference white of 203 cd/m2 stays as it is, so that it matches an SDR
     grade; highlights up to the peak are compressed instead of clipped. The peak is 10,000 cd/m2
     for PQ and 1,000 for HLG.
 
