@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from queryinst_vis.errors import InputWarning
 from queryinst_vis.video import VideoReader
 
 FRAMES, GOP = 48, 12
@@ -172,3 +173,18 @@ def test_frames_around_a_packet_of_noise_keep_their_places(tmp_path, kind, packe
     frames, named, others = read(reader)
     assert_in_place(frames, named, around(packet))
     assert others == []
+
+
+def test_readers_that_run_at_the_same_time_do_not_disturb_each_other(tmp_path):
+    path = write(tmp_path, "h264_reordered", [17])
+    with pytest.warns(InputWarning, match="damaged"):
+        readers = [VideoReader(path).frames() for _ in range(3)]
+        for number, frames in enumerate(zip(*readers, strict=True)):
+            assert {frame.number for frame in frames} == {number}
+            for frame in frames:
+                assert frame.is_damaged or number in around(17) or number_of(frame.image) == number
+            if number == 30:
+                readers[2].close()
+                break
+        for number, frames in enumerate(zip(*readers[:2], strict=True), start=31):
+            assert [number_of(frame.image) for frame in frames] == [number] * 2

@@ -34,6 +34,18 @@ class Picture:
     frame: av.VideoFrame | None
 
 
+class _Number:
+    """The number of a packet, which goes through the decoder with it.
+
+    PyAV keeps such objects by identity, so that equal ints of two decoders would be taken for one.
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+
 @dataclass(frozen=True)
 class _Packet:
     """A packet that was sent to the decoder; ``is_expected``: a picture has to come of it."""
@@ -79,7 +91,7 @@ def decode(path: Path, scan: Scan) -> Generator[Picture, None, None]:
         with open_video(path) as (container, stream):
             for _, _, frames in _Decoder(container, stream, scan.shifts, "SLICE").run(start):
                 for frame in frames:
-                    if frame.opaque in places.waiting:
+                    if places.waits_for(frame):
                         yield from places.put(frame)
     yield from places.finish()
 
@@ -119,7 +131,7 @@ class _Decoder:
                 number += 1
                 self.tick = self._ticks.of(packet)
                 if number >= start and packet.size:  # an empty one would flush the decoder
-                    packet.opaque = number
+                    packet.opaque = _Number(number)
                     yield number, packet, self._decode(packet)
         except av.FFmpegError:
             pass  # the scan has told of it
@@ -183,9 +195,7 @@ class _Places:
 
     def put(self, frame: av.VideoFrame) -> Iterator[Picture]:
         """Take a picture from the decoder; yield what can be shown now."""
-        number = frame.opaque
-        if not isinstance(number, int):  # from a decoder that does not hand it on
-            number = min(self.waiting, default=self._latest)
+        number = self._number(frame)
         packet = self.waiting.pop(number, None)
         if packet is None and number != self._latest:
             return  # too late: its place is taken
@@ -209,6 +219,15 @@ class _Places:
         else:
             yield from self._missing([n for n in self.waiting if self._is_overdue(n)])
             yield Picture(None, frame)
+
+    def waits_for(self, frame: av.VideoFrame) -> bool:
+        """Whether this picture has not come yet."""
+        return self._number(frame) in self.waiting
+
+    def _number(self, frame: av.VideoFrame) -> int:
+        if isinstance(frame.opaque, _Number):
+            return frame.opaque.value
+        return min(self.waiting, default=self._latest)  # the decoder does not pass it on
 
     def finish(self) -> Iterator[Picture]:
         """Yield what is left: nothing more will come."""
