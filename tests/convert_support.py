@@ -8,10 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from queryinst_vis import cli
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import decode_rle
+from queryinst_vis.utils.images import read_image
 
 HEIGHT, WIDTH = 24, 32
 
@@ -26,6 +28,38 @@ def rectangle(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
 def write_frame(path: Path, height: int = HEIGHT, width: int = WIDTH) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), np.full((height, width, 3), 90, np.uint8))
+
+
+def write_photo(path: Path, orientation: int, shown: np.ndarray, stored: bool = False) -> None:
+    """A JPEG, white where ``shown`` and black elsewhere, of an EXIF orientation.
+
+    ``shown`` are pixels of the upright image, or else of the ``stored`` one.
+    """
+    picture = Image.fromarray(shown.astype(np.uint8) * 255)
+    if orientation != 1 and not stored:
+        picture = picture.transpose(BACK[orientation])
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, exif=exif, quality=100)
+
+
+BACK = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""How an upright image is stored for each orientation."""
+
+
+def assert_shows(path: Path, mask: np.ndarray) -> None:
+    """A photo of ``write_photo``, read for annotations of the mask's size, is white under it."""
+    height, width = mask.shape
+    assert ((read_image(path, (height, width))[..., 0] > 127) == mask).all()
 
 
 def read_tracks(path: Path) -> tuple[list[dict], dict[tuple[str, int], list]]:

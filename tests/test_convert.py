@@ -276,7 +276,7 @@ def test_images_folder_without_sequences(mots, refusal):
 
 def test_sequence_without_frames(mots, refusal):
     (mots / "images" / "0002").mkdir()
-    assert refusal().endswith("0002: holds no .jpg or .png frames")
+    assert refusal().endswith("0002: holds no image files")
 
 
 def test_sequence_without_annotations(mots, refusal):

@@ -10,11 +10,14 @@ from convert_support import (
     HEIGHT,
     WIDTH,
     assert_same_masks,
+    assert_shows,
+    read_tracks,
     reading,
     rectangle,
     refusing,
     run_convert,
     write_frame,
+    write_photo,
 )
 
 from queryinst_vis.data.convert import convert_cvat
@@ -24,6 +27,7 @@ META = (
     f"<original_size><width>{WIDTH}</width><height>{HEIGHT}</height></original_size>"
     "</task></meta>"
 )
+ONE = META.replace("<size>3", "<size>1")
 
 
 def polygon(frame: int, x0: int, y0: int, x1: int, y1: int, outside: int = 0) -> str:
@@ -187,8 +191,7 @@ MASK = {"rle": "2, 2", "left": 1, "top": 1, "width": 2, "height": 2}
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        (shape("polyline", points=POINTS), "a polyline has no area; draw polygons, masks"),
-        (shape("skeleton"), "a skeleton has no area"),
+        (shape("cuboid"), "a cuboid has no area; draw polygons, masks"),
         (shape("polygon"), "'points' is not x,y;x,y;..."),
         (shape("polygon", points="1,1;2"), "'points' is not x,y;x,y;..."),
         (shape("polygon", points="1,1;2,2"), "of three or more finite points"),
@@ -259,7 +262,52 @@ def test_missing_files_are_refused(refused, tmp_path):
     (tmp_path / "data" / "v" / "annotations.xml").write_text("<other/>")
     assert "its root is <other>, CVAT's is <annotations>" in refused()
     (tmp_path / "data" / "v" / "annotations.xml").write_text("<annotations/>")
-    assert "v: holds no .jpg or .png frames" in refused()
+    assert "v: neither it nor its folders hold image files" in refused()
+
+
+def test_shapes_without_area_are_skipped_and_counted(tmp_path):
+    shapes = [shape(tag, points=POINTS) for tag in ("points", "polyline", "skeleton", "points")]
+    write_cvat(tmp_path / "data", track(0, "car", polygon(0, *A)), track(1, "car", *shapes))
+    said = convert_cvat(tmp_path / "data", tmp_path / "set.json")
+    assert said.endswith(
+        "1 tracks; points shapes skipped: 2; polyline shapes skipped: 1; skeleton shapes skipped: 1"
+    )
+    _, tracks = read_tracks(tmp_path / "set.json")
+    assert_same_masks(tracks["car", 0], [rectangle(*A), None, None])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_frames_may_lie_in_folders(convert, tmp_path, suffix):
+    names = [f"{camera}/frame_{n:06d}{suffix}" for camera in ("cam1", "cam2") for n in range(2)]
+    meta = META.replace("<size>3", "<size>4")
+    write_cvat(tmp_path / "data", track(0, "car", polygon(2, *A)), names=names, meta=meta)
+    (video,), tracks = convert()
+    assert video["file_names"] == [f"images/{name}" for name in names]
+    assert_same_masks(tracks["car", 0], [None, None, rectangle(*A), None])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_coordinates_are_those_of_the_upright_frame(convert, tmp_path, orientation):
+    write_cvat(tmp_path / "data", track(0, "car", polygon(0, *A)), names=["a.jpg"], meta=ONE)
+    write_photo(tmp_path / "data" / "images" / "a.jpg", orientation, rectangle(*A))
+    (video,), tracks = convert()
+    assert (video["height"], video["width"]) == (HEIGHT, WIDTH)
+    assert_shows(tmp_path / "data" / "images" / "a.jpg", tracks["car", 0][0])
+
+
+def test_an_export_for_the_pixels_as_stored_is_recognised_by_its_size(convert, tmp_path):
+    write_cvat(tmp_path / "data", track(0, "car", polygon(0, *A)), names=["a.jpg"], meta=ONE)
+    write_photo(tmp_path / "data" / "images" / "a.jpg", 6, rectangle(*A), stored=True)
+    (video,), tracks = convert()
+    assert (video["height"], video["width"]) == (HEIGHT, WIDTH)
+    assert_shows(tmp_path / "data" / "images" / "a.jpg", tracks["car", 0][0])
+
+
+def test_a_byte_order_mark_is_skipped(convert, tmp_path):
+    write_cvat(tmp_path / "data", track(0, "car", polygon(0, *A)))
+    path = tmp_path / "data" / "annotations.xml"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(convert()[1]) == 1
 
 
 def test_command_line(tmp_path, capsys):

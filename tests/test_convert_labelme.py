@@ -14,11 +14,14 @@ from convert_support import (
     HEIGHT,
     WIDTH,
     assert_same_masks,
+    assert_shows,
+    read_tracks,
     reading,
     rectangle,
     refusing,
     run_convert,
     write_frame,
+    write_photo,
 )
 
 from queryinst_vis.data.convert import convert_labelme
@@ -54,6 +57,48 @@ def refused(tmp_path):
 
 
 A, B, C = (2, 2, 10, 12), (14, 6, 20, 20), (22, 4, 30, 8)
+
+
+# Images
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_points_are_in_pixels_of_the_upright_image(convert, tmp_path, orientation):
+    write_labelme(tmp_path / "data", "1", [shape("car", box(*A))])
+    write_photo(tmp_path / "data" / "1.jpg", orientation, rectangle(*A))
+    (video,), tracks = convert()
+    assert (video["height"], video["width"]) == (HEIGHT, WIDTH)
+    assert_same_masks(tracks["car", 0], [rectangle(*A)])
+    assert_shows(tmp_path / "data" / "1.jpg", tracks["car", 0][0])
+
+
+def test_a_file_for_the_pixels_as_stored_is_recognised_by_its_size(convert, tmp_path):
+    write_labelme(tmp_path / "data", "1", [shape("car", box(*A))])
+    write_photo(tmp_path / "data" / "1.jpg", 6, rectangle(*A), stored=True)
+    (video,), tracks = convert()
+    assert (video["height"], video["width"]) == (HEIGHT, WIDTH)
+    assert_shows(tmp_path / "data" / "1.jpg", tracks["car", 0][0])
+
+
+@pytest.mark.parametrize(
+    "path", [r"C:\Users\me\street\1.jpg", r"\\server\street\1.jpg", "/home/me/1.jpg", "../x/1.jpg"]
+)
+def test_an_image_that_was_moved_with_its_file_is_found_beside_it(convert, tmp_path, path):
+    write_labelme(tmp_path / "data" / "street", "1", [shape("car", box(*A))])
+    file = tmp_path / "data" / "street" / "1.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"imagePath": path}))
+    (video,), _ = convert()
+    assert video["file_names"] == ["street/1.jpg"]
+
+
+def test_points_and_lines_are_skipped_and_counted(tmp_path):
+    kinds = ["point", "points", "line", "linestrip", "point"]
+    shapes = [shape("car", box(*B), kind=kind) for kind in kinds]
+    write_labelme(tmp_path / "data", "1", [shape("car", box(*A)), *shapes])
+    said = convert_labelme(tmp_path / "data", tmp_path / "set.json")
+    assert "1 tracks; point shapes skipped: 2; points shapes skipped: 1" in said
+    _, tracks = read_tracks(tmp_path / "set.json")
+    assert_same_masks(tracks["car", 0], [rectangle(*A)])
 
 
 # Identity
@@ -161,7 +206,7 @@ def test_a_shape_without_a_pixel_is_absent(convert, tmp_path):
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        (shape("car", box(*A), kind="line"), "shape_type 'line' has no area; draw polygons"),
+        (shape("car", box(*A), kind="cube"), "shape_type 'cube' has no area; draw polygons"),
         (shape("car", [[1, 1], [5, 5]]), "of three or more finite points"),
         (shape("car", [[1, 1], [5, 5], [3]]), "'points' is not a list of [x, y]"),
         (shape("car", [[1, 1], [5, 5], ["x", 3]]), "'points' is not a list of [x, y]"),

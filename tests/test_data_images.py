@@ -1,13 +1,16 @@
 """Reading image files."""
 
+import io
+
 import cv2
 import numpy as np
 import pytest
 from data_support import HEIGHT, WIDTH, write_picture
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.utils.images import read_image
+from queryinst_vis.utils.images import inspect_image, read_image, read_orientation
+from queryinst_vis.utils.jpeg import JPEG_END, is_cut_short
 
 
 def test_channels_come_as_red_green_blue(tmp_path):
@@ -24,11 +27,122 @@ def test_grey_and_transparent_images_become_three_channels(tmp_path):
     assert read_image(tmp_path / "clear.png").shape == (5, 7, 3)
 
 
-def test_exif_orientation_is_ignored_because_annotations_count_stored_pixels(tmp_path):
+def gradient(height=24, width=40):
+    """A smooth picture that no turn or mirror maps to itself."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([rows * 9, columns * 6, rows * 2 + columns * 3], 2).astype(np.uint8)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_upright_as_pillow_does(tmp_path, suffix, orientation):
+    path = tmp_path / f"a.{suffix}"
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees to look at it
-    Image.new("RGB", (7, 5)).save(tmp_path / "a.jpg", exif=exif)
-    assert read_image(tmp_path / "a.jpg").shape == (5, 7, 3)
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(gradient()).save(path, exif=exif)
+    with Image.open(path) as image:
+        expected = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    assert np.abs(read_image(path).astype(int) - expected).max() <= 4
+    size = expected.shape[:2]
+    assert read_orientation(path).upright == inspect_image(path)[0].upright == size
+    np.testing.assert_array_equal(read_image(path, size), read_image(path))
+
+
+def test_the_size_of_the_annotations_says_whether_pixels_are_meant_as_stored(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(gradient()).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", (24, 40)), gradient())
+    turned = read_image(tmp_path / "a.png", (40, 24))
+    np.testing.assert_array_equal(turned, np.rot90(gradient(), -1))
+    with pytest.raises(InputError, match=r"24x40 pixels \(turned upright, EXIF orientation 6"):
+        read_image(tmp_path / "a.png", (24, 41))
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_an_orientation_that_exif_does_not_know_is_none(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(gradient()).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), gradient())
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_the_bits_in_use_of_a_16_bit_file_are_scaled_to_8(tmp_path, bits, suffix):
+    path = tmp_path / f"a.{suffix}"
+    grey = gradient()[..., 2].astype(np.uint16)
+    grey[0, 0] = 255
+    assert cv2.imwrite(str(path), grey << (bits - 8))
+    np.testing.assert_array_equal(read_image(path), np.stack([grey] * 3, 2))
+    assert inspect_image(path)[1] == bits
+
+
+JPEG_KINDS = [
+    {"quality": 90},
+    {"subsampling": 0},
+    {"progressive": True},
+    {"quality": 98, "restart_marker_rows": 1},
+]
+
+
+def jpeg(mode="RGB", **options):
+    file = io.BytesIO()
+    Image.fromarray(gradient()).convert(mode).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("options", JPEG_KINDS)
+def test_a_jpeg_that_lacks_only_its_last_marker_is_read(tmp_path, mode, options):
+    whole, path = jpeg(mode, **options), tmp_path / "a.jpg"
+    path.write_bytes(whole)
+    expected = read_image(path)
+    for missing in (1, 2):
+        path.write_bytes(whole[:-missing])
+        np.testing.assert_array_equal(read_image(path), expected)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("options", JPEG_KINDS)
+def test_a_jpeg_that_lacks_pixels_is_refused(mode, options):
+    whole = jpeg(mode, **options)
+    start = whole.index(b"\xff\xda") + 12
+    ends = [*range(start, len(whole) - 12, 7), *range(len(whole) - 12, len(whole) - 2)]
+    accepted = [end for end in ends if not is_cut_short(whole[:end])]
+    for end in accepted:  # the last bits may be padding
+        cut, full = (
+            cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            for data in (whole[:end] + JPEG_END, whole)
+        )
+        np.testing.assert_array_equal(cut, full)
+    assert len(accepted) < 3
+
+
+VIDEO_PART = b"\x00\x00\x00\x18ftypmp42" + b"\xff\xda\x00\x0c\xff\xd8" * 9
+
+
+def test_what_follows_the_end_of_a_jpeg_does_not_matter(tmp_path):
+    path = tmp_path / "motion.jpg"
+    path.write_bytes(jpeg())
+    expected = read_image(path)
+    path.write_bytes(jpeg() + VIDEO_PART)
+    np.testing.assert_array_equal(read_image(path), expected)
+    path.write_bytes(jpeg()[:-60] + VIDEO_PART)
+    with pytest.raises(InputError, match="cut short"):
+        read_image(path)
+
+
+def test_the_end_of_a_thumbnail_is_not_the_end_of_the_image(tmp_path):
+    exif = b"Exif\x00\x00" + bytes(8) + jpeg(quality=20)
+    whole = jpeg()
+    segment = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
+    path = tmp_path / "a.jpg"
+    path.write_bytes(whole[:2] + segment + whole[2:])
+    assert read_image(path).shape == (24, 40, 3)
+    path.write_bytes(whole[:2] + segment + whole[2:-60])
+    with pytest.raises(InputError, match="cut short"):
+        read_image(path)
 
 
 def test_missing_broken_and_cut_off_files_are_refused_by_name(tmp_path):

@@ -19,6 +19,7 @@ from data_support import (
     video_content,
     write_picture,
 )
+from PIL import ExifTags, Image
 from test_eval_errors import GROUND_TRUTH_FAULTS
 from test_eval_errors import valid as evaluation_files
 
@@ -238,7 +239,15 @@ FAULTS = {
     ),
     "mask without area": (lambda c: replace(car(c)["areas"], 2, None), CAR_2, "the area is null"),
 }
-OF_IMAGES = {"missing image", "unreadable image", "image size", "nothing shown", "no box or area"}
+OF_IMAGES = {
+    "missing image",
+    "unreadable image",
+    "image size",
+    "image orientation",
+    "image bits",
+    "nothing shown",
+    "no box or area",
+}
 """Kinds that have cases of their own below."""
 
 
@@ -353,6 +362,39 @@ def test_images_that_are_damaged_or_of_another_size(pictures, tmp_path):
     assert "cut short" in damaged.message
     assert (size.kind, size.place["frame"]) == ("image size", 4)
     assert size.message == "v12/large.png has 90x60 pixels, the file says 80x48"
+
+
+def test_an_orientation_that_the_size_does_not_tell_is_reported(pictures, tmp_path):
+    for frame, orientation in ((1, 3), (2, 2)):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        Image.new("RGB", (WIDTH, HEIGHT)).save(pictures / f"v12/{frame:05d}.jpg", exif=exif)
+    (finding,) = check(sound(), tmp_path, pictures)
+    assert (finding.kind, finding.severity) == ("image orientation", WARNING)
+    assert "2 of 4 files have an EXIF orientation and the same size upright as stored, e.g. " in (
+        finding.message
+    )
+    assert "v12/00001.jpg (orientation 3)" in finding.message
+
+
+@pytest.mark.parametrize("size", [(WIDTH, HEIGHT), (HEIGHT, WIDTH)])
+def test_an_orientation_that_the_size_tells_is_fine(pictures, tmp_path, size):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    for frame in range(4):
+        Image.new("RGB", size).save(pictures / f"v12/{frame:05d}.jpg", exif=exif)
+    assert check(sound(), tmp_path, pictures) == []
+
+
+def test_files_that_use_part_of_their_16_bits_are_noted(pictures, tmp_path):
+    content = sound()
+    content["videos"][0]["file_names"][1] = "v12/b.png"
+    cv2.imwrite(str(pictures / "v12" / "b.png"), np.full((HEIGHT, WIDTH), 1000, np.uint16))
+    (finding,) = check(content, tmp_path, pictures)
+    assert (finding.kind, finding.severity) == ("image bits", NOTE)
+    assert "1 of 4 files use only part of their 16 bits, e.g. v12/b.png (10 bits)" in (
+        finding.message
+    )
 
 
 def test_files_outside_of_the_image_folder_are_not_opened(tmp_path):

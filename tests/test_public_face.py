@@ -118,13 +118,13 @@ def test_a_path_an_array_and_a_pil_image_are_the_same_image(detector, tmp_path):
         assert_same(detector.detect(image), expected)
 
 
-def test_pixels_are_taken_as_they_are_stored(detector, tmp_path):
+def test_a_file_is_turned_upright_and_a_pil_image_is_taken_as_it_is(detector, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     Image.fromarray(draw_frame(0)).save(tmp_path / "photo.jpg", exif=exif, quality=100)
-    stored = detector.detect(read_image(tmp_path / "photo.jpg"))
-    assert stored.image_size == (64, 96)
-    assert_same(detector.detect(tmp_path / "photo.jpg"), stored)
+    upright = detector.detect(read_image(tmp_path / "photo.jpg"))
+    assert upright.image_size == (96, 64)
+    assert_same(detector.detect(tmp_path / "photo.jpg"), upright)
     with Image.open(tmp_path / "photo.jpg") as image:
         assert detector.detect(image).image_size == (64, 96)
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from queryinst_vis.data.records import Box, ImageRecord, Instance
 from queryinst_vis.data.views import View
-from queryinst_vis.errors import InputError
 from queryinst_vis.masks import bounding_box, decode_columns, to_rle
 from queryinst_vis.utils.images import read_image
 
@@ -125,14 +124,7 @@ def load_pixels(record: ImageRecord) -> np.ndarray:
     Raises:
         InputError: it cannot be read or is not of the size that its annotations are for.
     """
-    image = read_image(record.path)
-    height, width = image.shape[:2]
-    if (height, width) != (record.height, record.width):
-        raise InputError(
-            f"image {record.path}: {width}x{height} pixels, "
-            f"but its annotations are for {record.width}x{record.height}"
-        )
-    return image
+    return read_image(record.path, (record.height, record.width))
 
 
 def apply_view(image: np.ndarray, record: ImageRecord, view: View, ignore: bool = False) -> Frame:

@@ -40,6 +40,8 @@ SEVERITIES = {
     "missing image": ERROR,
     "unreadable image": ERROR,
     "image size": ERROR,
+    "image orientation": WARNING,
+    "image bits": NOTE,
     # of tracks and their masks
     "list length": ERROR,
     "crowd flag": ERROR,

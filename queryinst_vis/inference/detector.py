@@ -139,8 +139,8 @@ class Detector:
         """Detect and segment the instances of one image, or of each image of a list.
 
         Args:
-            image: a path, an ``(H, W, 3)`` uint8 RGB array or a PIL image. Pixels are taken as
-                they are stored: the EXIF orientation is ignored, as by COCO's annotations.
+            image: a path, an ``(H, W, 3)`` uint8 RGB array or a PIL image. A file is turned
+                upright by its EXIF orientation; arrays and PIL images are taken as they are.
             batch: images of a list that the network sees at a time. They are padded to a common
                 size, which changes the results slightly where their sizes differ.
 

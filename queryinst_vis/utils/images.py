@@ -1,48 +1,173 @@
-"""Reading one image file."""
+"""Reading one image file: every pixel at its place, however a camera stored it."""
 
 from __future__ import annotations
 
+import io
+import struct
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+from PIL import ExifTags, Image
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.utils.jpeg import JPEG_END, is_cut_short, is_jpeg
 
-_JPEG_START = b"\xff\xd8"
-_JPEG_SCAN = b"\xff\xda"
-_JPEG_END = b"\xff\xd9"
+Size = tuple[int, int]
+"""``(height, width)`` in pixels."""
+
+_SENSOR_BITS = (8, 10, 12, 14, 16)
+_PIL_ERRORS = (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError)
+_ORIENTATION_WORDS = (b"Exif", b"eXIf", b"EXIF", b"tiff:Orientation")
+"""One of them stands in every JPEG, PNG and WebP file that may have to be turned."""
+_AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 
-def read_image(path: str | Path) -> np.ndarray:
+class Orientation(NamedTuple):
+    """How an image has to be turned to be seen upright, from its file's header.
+
+    Attributes:
+        stored: size of the pixels as they are stored.
+        exif: EXIF's number, 1 to 8; 1: the image is upright.
+    """
+
+    stored: Size
+    exif: int = 1
+
+    def __str__(self) -> str:
+        height, width = self.upright
+        turned = f" (turned upright, EXIF orientation {self.exif})" if self.exif != 1 else ""
+        return f"{width}x{height} pixels{turned}"
+
+    @property
+    def upright(self) -> Size:
+        """Size of the upright image."""
+        height, width = self.stored
+        return (width, height) if self.exif >= 5 else (height, width)
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether the size alone does not tell the upright image from the stored one."""
+        return self.exif != 1 and self.stored == self.upright
+
+    def apply(self, pixels: np.ndarray) -> np.ndarray:
+        """``(H, W, ...)`` pixels as stored, turned upright."""
+        if self.exif >= 5:
+            pixels = pixels.swapaxes(0, 1)
+        if self.exif in (3, 4, 7, 8):
+            pixels = pixels[::-1]
+        if self.exif in (2, 3, 6, 7):
+            pixels = pixels[:, ::-1]
+        return np.ascontiguousarray(pixels)
+
+
+def read_image(path: str | Path, size: Size | None = None) -> np.ndarray:
     """Read an image file as ``(H, W, 3)`` uint8 RGB.
 
-    Grey images become three equal channels and transparency is dropped. The EXIF orientation
-    is ignored: COCO's annotations count the pixels as they are stored.
+    The EXIF orientation is applied, as by viewers and annotation tools, unless only the pixels as
+    they are stored have the wanted ``size``. Grey images become three equal channels and
+    transparency is dropped. Of 16-bit files, the bits in use (``inspect_image``) are scaled to 8.
+
+    Args:
+        path: of the file.
+        size: that the annotations of the image are for; None takes any.
 
     Raises:
-        InputError: the file is missing, cut short or not an image.
+        InputError: the file is missing, cut short, not an image or of another size.
+    """
+    data = _read_bytes(path)
+    pixels = _to_8_bits(_decode(data, path))
+    orientation = _orientation(data, pixels.shape[:2])
+    if size in (None, orientation.upright):
+        pixels = orientation.apply(pixels)
+    elif size != orientation.stored:
+        raise InputError(
+            f"image {path}: {orientation}, but its annotations are for {size[1]}x{size[0]}"
+        )
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def read_orientation(path: str | Path) -> Orientation:
+    """Size and orientation of an image, from the file's header alone.
+
+    Raises:
+        InputError: the file is missing or not an image.
     """
     try:
-        data = Path(path).read_bytes()
+        return _parse_header(path)
+    except FileNotFoundError as error:
+        raise InputError(f"image {path}: no such file") from error
+    except _PIL_ERRORS as error:
+        raise InputError(f"image {path}: not a readable image") from error
+
+
+def inspect_image(path: str | Path) -> tuple[Orientation, int]:
+    """Orientation of an image, and how many bits of each value it uses: 8, 10, 12, 14 or 16.
+
+    Cameras put values of 10, 12 or 14 bits into 16-bit files. The number is the least of these
+    that holds the brightest pixel. The file is read as a whole.
+
+    Raises:
+        InputError: as for ``read_image``.
+    """
+    data = _read_bytes(path)
+    pixels = _decode(data, path)
+    return _orientation(data, pixels.shape[:2]), _used_bits(pixels)
+
+
+def _read_bytes(path: str | Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"image {path}: no such file") from error
     except OSError as error:
         raise InputError(f"image {path}: cannot be read ({error.strerror})") from error
-    if data.startswith(_JPEG_START) and data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
-        # OpenCV would fill the missing part with grey and say nothing.
-        raise InputError(f"image {path}: the JPEG file is cut short; fetch it again")
-    pixels = _decode(data)
+
+
+def _decode(data: bytes, path: str | Path) -> np.ndarray:
+    """``(H, W, 3)`` BGR as stored, uint8, or uint16 where the file has 16 bits."""
+    if is_jpeg(data):
+        if is_cut_short(data):
+            raise InputError(f"image {path}: the JPEG file is cut short; fetch it again")
+        data += JPEG_END  # the only thing that it may lack; a second one does no harm
+    try:
+        buffer = np.frombuffer(data, np.uint8)
+        pixels = cv2.imdecode(buffer, _AS_STORED | cv2.IMREAD_ANYDEPTH)
+        if pixels is not None and pixels.dtype not in (np.uint8, np.uint16):
+            pixels = cv2.imdecode(buffer, _AS_STORED)  # floating point and the like
+    except cv2.error:  # an empty buffer, or more pixels than OpenCV is willing to decode
+        pixels = None
     if pixels is None:
         raise InputError(f"image {path}: not a readable image")
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return pixels
 
 
-def _decode(data: bytes) -> np.ndarray | None:
-    """``(H, W, 3)`` BGR, or None where OpenCV finds no image in ``data``."""
+def _used_bits(pixels: np.ndarray) -> int:
+    if pixels.dtype == np.uint8:
+        return 8
+    brightest = int(pixels.max())
+    return next(bits for bits in _SENSOR_BITS if brightest < 1 << bits)
+
+
+def _to_8_bits(pixels: np.ndarray) -> np.ndarray:
+    if pixels.dtype == np.uint8:
+        return pixels
+    return (pixels >> (_used_bits(pixels) - 8)).astype(np.uint8)
+
+
+def _orientation(data: bytes, stored: Size) -> Orientation:
+    if not any(word in data for word in _ORIENTATION_WORDS):  # as in nearly all files
+        return Orientation(stored)
     try:
-        return cv2.imdecode(
-            np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        )
-    except cv2.error:  # an empty buffer, or more pixels than OpenCV is willing to decode
-        return None
+        return Orientation(stored, _parse_header(io.BytesIO(data)).exif)
+    except _PIL_ERRORS:  # a broken block, which viewers ignore too
+        return Orientation(stored)
+
+
+def _parse_header(source: str | Path | io.BytesIO) -> Orientation:
+    with Image.open(source) as image:
+        # OpenCV and Pillow turn TIFF files upright, whatever they are asked for
+        exif = 1 if image.format == "TIFF" else image.getexif().get(ExifTags.Base.Orientation)
+        width, height = image.size
+    return Orientation((height, width), exif if isinstance(exif, int) and 1 <= exif <= 8 else 1)

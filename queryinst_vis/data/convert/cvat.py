@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -29,10 +29,12 @@ from queryinst_vis.data.convert.outlines import (
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.fields import check_unique
 from queryinst_vis.masks import RLE, encode_region
+from queryinst_vis.utils.images import Size, read_orientation
 from queryinst_vis.utils.progress import show_progress
 
 XML_NAME = "annotations.xml"
 _CVAT_FRAME = re.compile(r"frame_([0-9]+)")
+_WITHOUT_AREA = {"points", "polyline", "skeleton"}
 
 Identity = tuple[str, str, int]
 """Label; ``"track"`` or ``"group"``; the id of the one or the other."""
@@ -42,14 +44,16 @@ def convert_cvat(src: str | Path, dst: str | Path, *, by_group: bool = False) ->
     """Write exports of "CVAT for video 1.1" as one YouTube-VIS annotation file.
 
     Expects exports as unzipped: ``SRC/VIDEO/annotations.xml`` and ``SRC/VIDEO/images/*.png``
-    (the frames may also lie beside the XML; or one export as ``SRC/annotations.xml``). File names
-    are relative to ``SRC``. Frame n of the XML is the image ``frame_n``; images of other names
-    are CVAT's frames 0, 1, 2, ... in the order of their names, all of the task. Labels become
-    class names, sorted.
+    (the frames may also lie in folders of ``images``, or beside the XML; or one export as
+    ``SRC/annotations.xml``). File names are relative to ``SRC``. Frame n of the XML is the image
+    ``frame_n``; images of other names are CVAT's frames 0, 1, 2, ... in the order of their names,
+    all of the task. Labels become class names, sorted.
 
     Polygons, masks, boxes (also turned) and ellipses are read, in the frames that the file lists:
     CVAT exports interpolated shapes, too. Shapes with ``outside="1"`` are absent. A box becomes a
-    filled rectangle. Several shapes of a track in one frame are united.
+    filled rectangle. Several shapes of a track in one frame are united. Points, polylines and
+    skeletons, which have no area, are skipped; the returned line counts them. Coordinates are in
+    pixels of the upright images (EXIF orientation), as CVAT shows them.
 
     CVAT cannot track masks: it exports each as a track of its own. With ``by_group`` tracks of
     one label and ``group_id`` are one instance.
@@ -74,16 +78,18 @@ def convert_cvat(src: str | Path, dst: str | Path, *, by_group: bool = False) ->
     folders = [src] if single else [f for f in subfolders(src, "video") if (f / XML_NAME).is_file()]
     if not folders:
         raise InputError(f"{src}: neither it nor its folders hold {XML_NAME}")
+    skipped: Counter[str] = Counter()
     videos = [
-        _read_video(folder, src, by_group) for folder in show_progress(folders, "reading CVAT")
+        _read_video(folder, src, by_group, skipped)
+        for folder in show_progress(folders, "reading CVAT")
     ]
     if not any(video.tracks for video in videos):
         raise InputError(f"{src}: no file holds a track")
-    return write_video_set(dst, build_video_set(videos, f"CVAT, {src.name}"))
+    return write_video_set(dst, build_video_set(videos, f"CVAT, {src.name}"), skipped)
 
 
-def _read_video(folder: Path, src: Path, by_group: bool) -> LabelledVideo:
-    """One export, its tracks in the order of their identities."""
+def _read_video(folder: Path, src: Path, by_group: bool, skipped: Counter[str]) -> LabelledVideo:
+    """One export, its tracks in the order of their identities; counts the shapes ``skipped``."""
     path = folder / XML_NAME
     root = _parse(path)
     files = _numbered_frames(folder, root)
@@ -99,6 +105,9 @@ def _read_video(folder: Path, src: Path, by_group: bool) -> LabelledVideo:
             here = f"{where}, frame {frame}"
             if frame not in files:
                 raise InputError(f"{here}: there is no image of this frame in {folder}")
+            if shape.tag in _WITHOUT_AREA:
+                skipped[f"{shape.tag} shapes skipped"] += 1
+                continue
             parts[identity][frame].append(_shape_rle(shape, height, width, here))
     check_unique((track.get("id") for track in root.iter("track")), "track id", str(path))
     tracks = [
@@ -112,7 +121,7 @@ def _read_video(folder: Path, src: Path, by_group: bool) -> LabelledVideo:
 
 def _parse(path: Path) -> Element:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         if "<!DOCTYPE" in text:
             # Looked for before parsing: a parser may expand entities before it tells of them.
             raise InputError(f"{path}: has a document type, which CVAT never writes; refused")
@@ -131,14 +140,14 @@ def _parse(path: Path) -> Element:
 def _numbered_frames(folder: Path, root: Element) -> dict[int, Path]:
     """Image files by CVAT's frame number, in the order of these."""
     images = folder / "images" if (folder / "images").is_dir() else folder
-    files = image_files(images)
+    files = image_files(images) or image_files(images, recursive=True)
     if not files:
-        raise InputError(f"{images}: holds no .jpg or .png frames")
-    numbered = [
-        (int(match[1]), path) for path in files if (match := _CVAT_FRAME.fullmatch(path.stem))
-    ]
+        raise InputError(f"{images}: neither it nor its folders hold image files")
+    numbered = {
+        int(match[1]): path for path in files if (match := _CVAT_FRAME.fullmatch(path.stem))
+    }
     if len(numbered) == len(files):
-        return dict(numbered)
+        return numbered
     size = root.findtext("./meta/*/size", default="")
     if size.strip() != str(len(files)):
         raise InputError(
@@ -155,16 +164,18 @@ def _numbered_frames(folder: Path, root: Element) -> dict[int, Path]:
 
 def _frame_size(files: list[Path], root: Element, path: Path) -> tuple[int, int]:
     """``(height, width)`` of all frames, which must be that of the XML, where it names one."""
-    height, width = image_size(files[0])
+    stated = root.find("./meta//original_size")
+    texts = None if stated is None else (stated.findtext("height"), stated.findtext("width"))
+    orientation = read_orientation(files[0])
+    known = orientation.stored, orientation.upright
+    sizes: dict[tuple[str | None, str | None], Size] = {(str(h), str(w)): (h, w) for h, w in known}
+    height, width = orientation.upright if texts is None else sizes.get(texts, orientation.upright)
     for file in files[1:]:
-        check_same_size(image_size(file), (height, width), "others", str(file))
-    said = root.find("./meta//original_size")
-    if said is not None and (said.findtext("height"), said.findtext("width")) != (
-        str(height),
-        str(width),
-    ):
+        size = image_size(file, (height, width))
+        check_same_size(size, (height, width), "others", str(file))
+    if texts is not None and texts not in sizes:
         raise InputError(
-            f"{path}: is for frames of {said.findtext('width')}x{said.findtext('height')} pixels, "
+            f"{path}: is for frames of {texts[1]}x{texts[0]} pixels, "
             f"the images have {width}x{height}"
         )
     return height, width

@@ -146,7 +146,7 @@ def _read_sequence(
     for path in pngs:
         if path.stem not in frames:
             raise InputError(f"{path}: has no frame {path.stem}.jpg in {images}")
-    height, width = image_size(frames[pngs[0].stem])
+    height, width = image_size(frames[pngs[0].stem], image_size(pngs[0]))
     shown = [_read_indices(path, height, width) for path in pngs]
     found = {index for frame in shown for index in frame}
     if found == {VOID}:

@@ -12,14 +12,15 @@ from PIL import Image
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import RLE, encode_rle
+from queryinst_vis.utils.images import Size, read_orientation
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 JPEG_QUALITY = 95
 
 
 def natural_key(path: Path) -> tuple[str | int, ...]:
     """Sorts ``frame2`` before ``frame10``: runs of digits count as numbers."""
-    parts = re.split(r"([0-9]+)", path.name)
+    parts = re.split(r"([0-9]+)", path.as_posix())
     return tuple(int(part) if index % 2 else part for index, part in enumerate(parts))
 
 
@@ -37,31 +38,26 @@ def subfolders(folder: Path, what: str) -> list[Path]:
     return found
 
 
-def image_files(folder: Path) -> list[Path]:
-    """The .jpg, .jpeg and .png files of a folder in natural order."""
-    files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    return sorted(files, key=natural_key)
+def image_files(folder: Path, recursive: bool = False) -> list[Path]:
+    """The image files of a folder, and perhaps of all folders in it, in natural order."""
+    files = folder.rglob("*") if recursive else folder.iterdir()
+    return sorted((f for f in files if f.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """``(height, width)`` in pixels as stored, from the file's header alone.
+def image_size(path: Path, annotated: Size | None = None) -> Size:
+    """``(height, width)`` in pixels of an image file, from its header alone.
+
+    They are those of the upright image, as viewers and annotation tools show it, unless only the
+    pixels as they are stored have the size that is ``annotated``: then they are these.
 
     Raises:
         InputError: the file is missing or not an image.
     """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-    except FileNotFoundError as error:
-        raise InputError(f"image {path}: no such file") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"image {path}: not a readable image") from error
-    return height, width
+    orientation = read_orientation(path)
+    return orientation.stored if annotated == orientation.stored else orientation.upright
 
 
-def check_same_size(
-    size: tuple[int, int], expected: tuple[int, int], what: str, where: str
-) -> None:
+def check_same_size(size: Size, expected: Size, what: str, where: str) -> None:
     """Raise an InputError unless a frame or a mask has the expected ``(height, width)``.
 
     Args:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections import defaultdict
-from pathlib import Path
+from collections import Counter, defaultdict
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from queryinst_vis.data.convert.builder import (
@@ -35,6 +35,8 @@ from queryinst_vis.utils.progress import show_progress
 Identity = tuple[str, int | None]
 """Label and group id, the same in every frame that shows the instance."""
 
+_WITHOUT_AREA = ("point", "points", "line", "linestrip")
+
 FrameMasks = dict[Identity, RLE]
 
 
@@ -43,15 +45,19 @@ def convert_labelme(src: str | Path, dst: str | Path) -> str:
 
     Expects ``SRC/VIDEO/FRAME.json``, in the order of the numbers in their names, and the images
     that their ``imagePath`` names (or ``SRC/FRAME.json``, for a single video). File names are
-    relative to ``SRC``. Images without a JSON file are not annotated and left out;
-    the returned line counts them. Labels become class names, sorted.
+    relative to ``SRC``. An image that is not where its file says, as with paths from another
+    computer, is looked for beside the JSON file. Images without a JSON file are not annotated
+    and left out; the returned line counts them. Labels become class names, sorted.
 
     **Identity.** Shapes of one ``label`` and ``group_id`` are one instance throughout the video
     and are united within a frame. A shape without group id stands for the only instance of its
     label; where a video has several of that label, every shape needs its group id.
 
     Polygons, rectangles, turned rectangles, circles and masks are read. Outlines are filled as
-    COCO fills polygons: without the rim that labelme's own drawing adds.
+    COCO fills polygons: without the rim that labelme's own drawing adds. Points and lines, which
+    have no area, are skipped; the returned line counts them. Coordinates are in pixels of the
+    upright images (EXIF orientation), unless the file's ``imageHeight`` and ``imageWidth`` are
+    those of the pixels as they are stored.
 
     Args:
         src: folder of video folders, or one such folder.
@@ -71,12 +77,15 @@ def convert_labelme(src: str | Path, dst: str | Path) -> str:
     ]
     if not annotated:
         raise InputError(f"{src}: neither it nor its folders hold a .json file")
-    videos = [_read_video(files, src) for files in show_progress(annotated, "reading labelme")]
+    skipped: Counter[str] = Counter()
+    videos = [
+        _read_video(files, src, skipped) for files in show_progress(annotated, "reading labelme")
+    ]
     if not any(video.tracks for video in videos):
         raise InputError(f"{src}: none of its files holds a shape")
     images = {path for files in annotated for path in image_files(files[0].parent)}
     named = {src / name for video in videos for name in video.file_names}
-    notes = {"images without a JSON file left out": len(images - named)}
+    notes = {"images without a JSON file left out": len(images - named), **skipped}
     return write_video_set(dst, build_video_set(videos, f"labelme, {src.name}"), notes)
 
 
@@ -85,8 +94,11 @@ def _in_order(identity: Identity) -> tuple[str, bool, int]:
     return label, group is not None, group or 0
 
 
-def _read_video(files: list[Path], root: Path) -> LabelledVideo:
-    """The files of one video, one a frame; its tracks in the order of their identities."""
+def _read_video(files: list[Path], root: Path, skipped: Counter[str]) -> LabelledVideo:
+    """The files of one video, one a frame; its tracks in the order of their identities.
+
+    Shapes without an area are skipped and counted by their kind.
+    """
     names: list[str] = []
     frames: list[FrameMasks] = []
     sizes: list[tuple[int, int]] = []
@@ -94,7 +106,7 @@ def _read_video(files: list[Path], root: Path) -> LabelledVideo:
         content = read_json(path, "labelme file")
         where = f"labelme file {path}"
         name = _relative_image(path, require(content, "imagePath", str, where), root)
-        size = image_size(root / name)
+        size = image_size(root / name, (content.get("imageHeight"), content.get("imageWidth")))
         sizes.append(size)
         said = content.get("imageHeight") or size[0], content.get("imageWidth") or size[1]
         for other, whose in ((said, "the file says"), (sizes[0], "the video's first has")):
@@ -104,7 +116,8 @@ def _read_video(files: list[Path], root: Path) -> LabelledVideo:
                     f"{other[1]!r:.20}x{other[0]!r:.20}"
                 )
         names.append(name)
-        frames.append(_read_shapes(require(content, "shapes", list, where), *size, where))
+        shapes = require(content, "shapes", list, where)
+        frames.append(_read_shapes(shapes, *size, where, skipped))
     check_unique(names, "image", f"labelme files in {files[0].parent}")
     identities = sorted({key for frame in frames for key in frame}, key=_in_order)
     _check_identities(identities, files[0].parent)
@@ -115,6 +128,9 @@ def _read_video(files: list[Path], root: Path) -> LabelledVideo:
 def _relative_image(path: Path, image_path: str, root: Path) -> str:
     """The image's path relative to ``root``; labelme writes it relative to the JSON file."""
     image = os.path.normpath(path.parent / image_path.replace("\\", "/"))
+    beside = path.parent / PureWindowsPath(image_path).name
+    if not os.path.exists(image) and beside.is_file():  # both were moved, or come from Windows
+        image = os.path.normpath(beside)
     name = os.path.relpath(image, root)
     if Path(name).parts[0] == "..":
         raise InputError(
@@ -124,12 +140,17 @@ def _relative_image(path: Path, image_path: str, root: Path) -> str:
     return Path(name).as_posix()
 
 
-def _read_shapes(shapes: list[Any], height: int, width: int, where: str) -> FrameMasks:
+def _read_shapes(
+    shapes: list[Any], height: int, width: int, where: str, skipped: Counter[str]
+) -> FrameMasks:
     """Masks of one frame; identities whose shapes hold no pixel are absent."""
     parts: dict[Identity, list[RLE]] = defaultdict(list)
     for index, shape in enumerate(shapes):
         here = f"{where}, shape {index}"
         label = require(shape, "label", str, here)
+        if shape.get("shape_type") in _WITHOUT_AREA:
+            skipped[f"{shape['shape_type']} shapes skipped"] += 1
+            continue
         group = shape.get("group_id")
         if group is not None and not is_integer(group):
             raise InputError(f"{here}: group_id {group!r:.40} is not a whole number")

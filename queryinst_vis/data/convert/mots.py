@@ -112,7 +112,7 @@ def _frame_files(folder: Path) -> list[Path]:
     if strays:
         raise InputError(f"{strays[0]}: MOTS frames are named by their number, e.g. 000001.jpg")
     if not files:
-        raise InputError(f"{folder}: holds no .jpg or .png frames")
+        raise InputError(f"{folder}: holds no image files")
     numbered = {int(file.stem): file for file in files}
     if len(numbered) < len(files):
         raise InputError(f"{folder}: two files have the same frame number")
@@ -162,8 +162,9 @@ def _check_class(label: int, where: str) -> None:
 
 def _clip(name: str, files: list[Path], masks: dict[int, FrameMasks]) -> LabelledVideo:
     """Consecutive frames of a sequence; ``masks`` are those of the sequence by frame number."""
-    height, width = image_size(files[0])
     shown = [masks.get(int(file.stem), {}) for file in files]
+    sizes = [rle["size"] for frame in shown for rle in frame.values()]
+    height, width = image_size(files[0], (sizes[0][0], sizes[0][1]) if sizes else None)
     for file, frame in zip(files, shown, strict=True):
         for rle in frame.values():
             rows, columns = rle["size"]

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from queryinst_vis.data.convert.images import IMAGE_SUFFIXES
 from queryinst_vis.data.convert.outlines import unite
 from queryinst_vis.data.convert.youtube_vis import read_repaired
 from queryinst_vis.errors import InputError
@@ -31,6 +30,8 @@ from queryinst_vis.formats.mots import (
 from queryinst_vis.masks import RLE, decode_rle
 from queryinst_vis.utils.files import new_folder
 from queryinst_vis.utils.progress import show_progress
+
+_FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 MOTS_CLASSES = {"car": 1, "person": 2, "ignore": IGNORE_CLASS, "none": None}
 """What a class can become: an object of MOTS, a region to ignore, or nothing."""
@@ -187,7 +188,7 @@ def _copy_frames(source: Path, sequence: MotsSequence, target: Path) -> None:
     target.mkdir(parents=True)
     for name, number in zip(sequence.video.file_names, sequence.frames, strict=True):
         suffix = Path(name).suffix.lower()
-        if suffix not in IMAGE_SUFFIXES or not (source / name).is_file():
+        if suffix not in _FRAME_SUFFIXES or not (source / name).is_file():
             raise InputError(f"image {source / name}: no such .jpg or .png file")
         suffix = ".jpg" if suffix == ".jpeg" else suffix  # the one that MOTS' readers look for
         shutil.copyfile(source / name, target / f"{number:06d}{suffix}")

@@ -8,7 +8,7 @@ from queryinst_vis.data.tools.file_names import leaves_folder
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.annotation_set import Video
 from queryinst_vis.formats.findings import Finding, Report
-from queryinst_vis.utils.images import read_image
+from queryinst_vis.utils.images import inspect_image
 
 
 def check_images(video: Video, images: Path, report: Report) -> None:
@@ -21,7 +21,7 @@ def check_images(video: Video, images: Path, report: Report) -> None:
         images: the folder that its file names are relative to.
         report: takes the findings.
     """
-    missing = []
+    missing, turned, scaled = [], [], []
     for frame, name in enumerate(video.file_names):
         if leaves_folder(name):
             continue
@@ -30,18 +30,34 @@ def check_images(video: Video, images: Path, report: Report) -> None:
             missing.append(name)
             continue
         try:
-            height, width = read_image(images / name).shape[:2]
+            orientation, bits = inspect_image(images / name)
         except InputError as error:
             report(Finding("unreadable image", place, str(error)))
             continue
-        if (height, width) != (video.height, video.width):
-            message = (
-                f"{name} has {width}x{height} pixels, the file says {video.width}x{video.height}"
-            )
+        size = video.height, video.width
+        if size not in (orientation.upright, orientation.stored):
+            message = f"{name} has {orientation}, the file says {size[1]}x{size[0]}"
             report(Finding("image size", place, message))
+        elif orientation.is_ambiguous:
+            turned.append(f"{name} (orientation {orientation.exif})")
+        if bits in (10, 12, 14):
+            scaled.append(f"{name} ({bits} bits)")
     if missing:
         message = f"{_count(missing, video)}, e.g. {images / missing[0]}"
         report(Finding("missing image", video.place, message + _shift_hint(video, images)))
+    if turned:
+        message = (
+            f"{len(turned)} of {video.length} files have an EXIF orientation and the same size "
+            f"upright as stored, e.g. {turned[0]}: annotations are taken to be of the upright "
+            "image; turn the pixels and remove the tag, if they are not"
+        )
+        report(Finding("image orientation", video.place, message))
+    if scaled:
+        message = (
+            f"{len(scaled)} of {video.length} files use only part of their 16 bits, "
+            f"e.g. {scaled[0]}: these bits are scaled to 8"
+        )
+        report(Finding("image bits", video.place, message))
 
 
 def _count(missing: list[str], video: Video) -> str:

@@ -112,13 +112,7 @@ def read_frames(
     if not video.file_names:
         raise InputError(f"{describe_place(video.place)}: names no files, so nothing can be shown")
     for index in frames:
-        path = images / video.file_names[index]
-        picture = read_image(path)
-        if picture.shape[:2] != (video.height, video.width):
-            raise InputError(
-                f"image {path}: {picture.shape[1]}x{picture.shape[0]} pixels, "
-                f"but its annotations are for {video.width}x{video.height}"
-            )
+        picture = read_image(images / video.file_names[index], (video.height, video.width))
         size = scaled_size(video, max_width)
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
         yield ShownFrame(index, picture, _instances(video, tracks, class_names, index, size))
