@@ -131,3 +131,29 @@ def test_drawing_leaves_pyplot_alone(tmp_path):
 
     timeline(tmp_path, store(track(0, [1])))
     assert plt.get_fignums() == []
+
+
+def test_bars_and_axes_are_those_of_the_files_times_and_frames(tmp_path, monkeypatch):
+    """Every tenth frame of a video was looked at, and the second half of it runs at half speed."""
+    figures = []
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure,
+        "savefig",
+        lambda self, *args, **kwargs: (figures.append(self), save(self, *args, **kwargs)),
+    )
+    tracks, rle = TrackStore(), encode_rle(np.ones((2, 2), dtype=bool))
+    seconds = [7.0, 8.0, 9.0, 11.0, 13.0]
+    for number, second in enumerate(seconds):
+        found = ([0], [0.9], [0], [[0, 0, 2, 2]], [rle]) if number in (1, 2) else ([],) * 5
+        tracks.add((2, 2), *found, seconds=second, number=10 * number)
+    timeline(tmp_path, tracks, fps=1.0)
+    [axes] = figures[0].axes
+    [bar] = axes.collections[0].get_paths()
+    assert (bar.vertices[:, 0].min(), bar.vertices[:, 0].max()) == (1.0, 4.0)
+    assert axes.get_xlim() == (0.0, 7.0)
+    [frames] = axes.child_axes
+    to_frames, to_seconds = frames._functions
+    np.testing.assert_allclose(to_frames([0, 1, 3, 6]), [0, 10, 25, 40])
+    np.testing.assert_allclose(to_seconds([0, 10, 25, 40]), [0, 1, 3, 6])
+    assert "5 frames, 7.0 seconds" in axes.get_title(loc="left")

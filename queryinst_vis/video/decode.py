@@ -160,7 +160,7 @@ class _Places:
         self._field_ticks = float(0.75 / (stream.average_rate or scan.rate) / self._time_base)
         self._reordered = _REORDERED.get(self._codec, _REORDERED_ELSEWHERE)
         self._key_frames: deque[int] = deque(maxlen=_KEY_FRAMES)
-        self._interlaced: deque[_Arrival] = deque(maxlen=2 * self._reordered)
+        self._interlaced: deque[tuple[int, int]] = deque(maxlen=2 * self._reordered)
         self._gaps = deque(scan.gaps)
         self._held: list[_Arrival] = []  # by their ticks; others may have to come before them
         self._trusts_ticks = scan.has_times
@@ -205,7 +205,7 @@ class _Places:
         arrival = _Arrival(number, tick, frame)
         self._latest, self._tick = max(self._latest, number), tick
         if frame.interlaced_frame:
-            self._interlaced.append(arrival)
+            self._interlaced.append((number, tick))
         is_early = bool(self._held) and tick < self._held[-1].tick
         if is_early and self._scan.is_sequential:
             self._trusts_ticks = False  # they are those of decoding
@@ -275,8 +275,8 @@ class _Places:
     def _is_second_field(self, number: int, tick: int) -> bool:
         """Whether a packet belongs to the picture of the one before."""
         return any(
-            first.number == number - 1 and tick - first.tick < self._field_ticks
-            for first in self._interlaced
+            first == number - 1 and tick - first_tick < self._field_ticks
+            for first, first_tick in self._interlaced
         )
 
     def _seconds(self, tick: int) -> float | None:
