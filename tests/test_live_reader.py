@@ -1,8 +1,11 @@
 """Live sources: frames as they come, and one clear line where none can come."""
 
 import os
+import re
 import socket
+import struct
 import threading
+import time
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -274,6 +277,62 @@ def test_a_playlist_file_is_refused(tmp_path, broadcast):
     playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{broadcast}\n")
     with pytest.raises(InputError, match="Playlists, which name other files"):
         VideoReader(playlist)
+
+
+class RtspCamera:
+    """Sends MPEG-TS over RTP in the RTSP connection (RFC 2326, 10.12), and then dies."""
+
+    SDP = (
+        "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\nm=video 0 RTP/AVP 33\r\na=control:0\r\n"
+    )
+
+    def __init__(self, data):
+        self._data = data
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.address = f"rtsp://127.0.0.1:{self._server.getsockname()[1]}/x"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        connection, _ = self._server.accept()
+        with connection, connection.makefile("rb") as requests:
+            for request in self._requests(requests):
+                method, _, rest = request.partition(" ")
+                sequence = re.search(r"CSeq: *\d+", rest)[0]
+                status, head, body = "200 OK", "Session: 1", ""
+                if method == "DESCRIBE":
+                    head, body = f"Content-Length: {len(self.SDP)}", self.SDP
+                elif method == "SETUP" and "TCP" in rest:
+                    head += "\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1"
+                elif method == "SETUP":
+                    status = "461 Unsupported transport"
+                reply = f"RTSP/1.0 {status}\r\n{sequence}\r\n{head}\r\n\r\n{body}"
+                connection.sendall(reply.encode())
+                if method == "PLAY":
+                    self._play(connection)
+                    return
+
+    def _requests(self, file):
+        lines = []
+        for line in file:
+            lines.append(line.decode())
+            if line == b"\r\n":
+                yield "".join(lines)
+                lines = []
+
+    def _play(self, connection):
+        for number, at in enumerate(range(0, len(self._data), 188 * 7)):
+            packet = struct.pack(">BBHII", 0x80, 33, number, 900 * number, 1)
+            packet += self._data[at : at + 188 * 7]
+            connection.sendall(b"$\0" + struct.pack(">H", len(packet)) + packet)
+            time.sleep(0.002)
+
+
+def test_an_rtsp_camera_that_dies_is_told(broadcast):
+    data = broadcast.read_bytes()
+    reader = LiveReader(RtspCamera(data[: len(data) * 2 // 3]).address)
+    seen = [index_of(arrival.rgb()) for arrival in reader]
+    assert seen[:5] == list(range(5)) and len(seen) < 20
+    assert reader.fault == "the connection ended"
 
 
 def test_sources_without_end_of_their_own_say_that_the_connection_ended(broadcast):

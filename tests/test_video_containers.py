@@ -206,6 +206,22 @@ def test_an_avi_that_was_cut_off_is_refused_unless_allowed(tmp_path):
     assert [index_of(f.image) for f in frames if not f.is_damaged][:8] == list(range(8))
 
 
+def test_a_matroska_file_that_was_cut_off_is_read_and_said(tmp_path):
+    path = tmp_path / "clip.mkv"
+    write_with_pyav(path, 40, g="5")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InputWarning)
+        assert len(list(VideoReader(path))) == 40
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    with pytest.warns(InputWarning, match="cut off after frame"):
+        reader = VideoReader(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)
+        frames = [frame for frame in reader.frames() if not frame.is_damaged]
+    assert 10 < len(frames) < 40
+    assert [index_of(frame.image) for frame in frames[:-1]] == list(range(len(frames) - 1))
+
+
 # Rates
 
 

@@ -116,12 +116,14 @@ def promised_frames(container: av.container.InputContainer, stream: av.VideoStre
 
 
 def ends_early(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> bool:
-    """Whether an MP4, MOV or AVI file lacks bytes that its index or header counts on."""
+    """Whether an MP4, MOV, AVI or Matroska file lacks bytes that its headers count on."""
     size = path.stat().st_size
     if "mp4" in container.format.name:
         if is_fragmented(path):
             return _end_of_whole_boxes(path) < size
         return any(entry.pos + entry.size > size for entry in stream.index_entries)
+    if "matroska" in container.format.name:
+        return _matroska_end(path) > size
     return container.format.name == "avi" and _riff_end(path) > size
 
 
@@ -151,6 +153,24 @@ def _boxes(path: Path) -> Iterator[tuple[bytes, int, int]]:
             if end < start + 8 or end >= size:
                 return
             start = file.seek(end)
+
+
+def _matroska_end(path: Path) -> int:
+    """Where a Matroska file should end; 0 where it does not say (RFC 8794, 4 to 7)."""
+    end = 0
+    with path.open("rb") as file:
+        for identifier in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"):  # EBML header, segment
+            file.seek(end)
+            if file.read(4) != identifier:
+                return 0
+            first = file.read(1)
+            length = 9 - first[0].bit_length() if first and first[0] else 0  # bytes of the size
+            data = first + file.read(length - 1) if length else b""
+            size = int.from_bytes(data, "big") & ((1 << 7 * length) - 1)
+            if len(data) < max(length, 1) or size == (1 << 7 * length) - 1:
+                return 0  # never filled in, as while it is recorded
+            end = file.tell() + size
+    return end
 
 
 def _riff_end(path: Path) -> int:

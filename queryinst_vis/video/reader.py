@@ -54,8 +54,8 @@ class VideoReader:
 
     Opening reads the whole file once without decoding it, which tells the number of frames, and
     that a download broke off, before hours of work have gone into the rest. (MP4, MOV and AVI
-    say what belongs to them; a Matroska or MPEG-TS file that was cut off merely reads as a
-    shorter one.)
+    say what belongs to them; Matroska that was cut off is read with a warning, and MPEG-TS
+    merely reads as a shorter file.)
 
     Every frame keeps its place. One that cannot be decoded shows the last good picture (black at
     first), and an ``InputWarning`` at the end of the iteration gives the numbers of these frames.

@@ -216,7 +216,8 @@ def _check_length(
     promised = promised_frames(container, stream)
     held = f"its header promises {promised} frames and the file holds {packets.count}"
     is_short = packets.count < promised or packets.is_cut
-    if "mp4" in container.format.name and is_fragmented(path):
+    is_readable = "matroska" in container.format.name  # as far as it goes, whatever is missing
+    if is_readable or ("mp4" in container.format.name and is_fragmented(path)):
         if ends_early(path, container, stream):
             return [f"cut off after frame {packets.count}; what is before is read"]
     elif is_short and promised and ends_early(path, container, stream):
