@@ -64,15 +64,18 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # removing the folder on the way
     classes = {name: make for name, make in {**INPUTS, **KILLS}.items() if _chosen(name, arguments)}
     with _work_folder(arguments.keep) as work:
-        import_everything()
         if arguments.replay:
-            return _replay(arguments, work)
-        jobs = [*_share(classes, INPUTS, arguments.inputs, arguments)]
-        jobs += _share(classes, KILLS, arguments.kills, arguments)
+            jobs = _named(arguments.replay, arguments.seed)
+        else:
+            jobs = [*_share(classes, INPUTS, arguments.inputs, arguments)]
+            jobs += _share(classes, KILLS, arguments.kills, arguments)
+        import_everything()
         prepare(work, {job.name for job in jobs})
-        return _report(
-            run_all(jobs, work, arguments.workers, arguments.keep is not None), arguments
-        )
+        keep = arguments.keep is not None or len(jobs) == 1
+        status = _report(run_all(jobs, work, arguments.workers, keep), arguments)
+        for log in sorted(work.glob("cases/*/*.txt")) if len(jobs) == 1 else []:
+            print(f"--- {log.name}\n{log.read_text(errors='replace')}")
+        return status
 
 
 def _parse() -> argparse.Namespace:
@@ -90,7 +93,7 @@ def _parse() -> argparse.Namespace:
         "--skip-not-yet", action="store_true", help="leave out classes of not_yet.py"
     )
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--replay", metavar="CLASS:NUMBER", help="run this input, show and keep it")
+    parser.add_argument("--replay", metavar="CLASS:NUMBER,...", help="run these; of one, show all")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="new folder for all that is made")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every wrong input")
     return parser.parse_args()
@@ -211,18 +214,17 @@ def _report(outcomes: Iterator[tuple[Ended[Job], Verdict]], arguments: argparse.
     return 1 if wrong or not total else 0
 
 
-def _replay(arguments: argparse.Namespace, work: Path) -> int:
-    name, _, number = arguments.replay.rpartition(":")
-    make = {**INPUTS, **KILLS}.get(name)
-    if make is None or not number.isdecimal():
-        raise SystemExit(f"no input '{arguments.replay}'; classes: {', '.join([*INPUTS, *KILLS])}")
-    prepare(work, {name})
-    job = Job(name, make, arguments.seed, int(number))
-    [(_, verdict)] = run_all([job], work, 1, keep=True)
-    for log in sorted(work.glob("cases/*/*.txt")):
-        print(f"--- {log.name}\n{log.read_text(errors='replace')}")
-    print(f"{verdict.kind}: {'; '.join(verdict.faults) or verdict.message}")
-    return 1 if verdict.kind == WRONG else 0
+def _named(text: str, seed: int) -> list[Job]:
+    """The inputs that ``CLASS:NUMBER,CLASS:NUMBER`` names."""
+    jobs = []
+    for word in text.split(","):
+        name, _, number = word.rpartition(":")
+        make = {**INPUTS, **KILLS}.get(name)
+        if make is None or not number.isdecimal():
+            classes = ", ".join([*INPUTS, *KILLS])
+            raise SystemExit(f"no input '{word}': CLASS:NUMBER, with one of the classes {classes}")
+        jobs.append(Job(name, make, seed, int(number)))
+    return jobs
 
 
 if __name__ == "__main__":

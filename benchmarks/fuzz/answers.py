@@ -191,4 +191,7 @@ def live(room: Room) -> Case:
         "out",
     ]
     words += ["--max-frames", "20", "--weights", str(room.samples / "tiny.safetensors")]
-    return Case(words, f"{name}: {note}", ["out/*.mp4", "out/results.json", "out/timeline.png"])
+    outputs = ["out/*.mp4", "out/results.json", "out/timeline.png"]
+    broken = note in ("half of it", "drop by drop, then cut")
+    refuse = "the connection broke before the end that was announced" if broken else None
+    return Case(words, f"{name}: {note}", outputs, refuse=refuse)

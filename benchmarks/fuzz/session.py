@@ -71,14 +71,18 @@ def run_job(job: Job, samples: Path, work: Path) -> None:
     before = list_files(folder)
     os.environ["MPLCONFIGDIR"] = str(samples)  # its list of fonts takes seconds to make
     status = run_case(case, own=job.number % SAMPLE == SAMPLE - 1)
+    sys.stdout.flush()
     sys.stderr.flush()
-    errors = (work / "stderr.txt").read_text(errors="replace")
+    printed, errors = (
+        (work / name).read_text(errors="replace") for name in ("stdout.txt", "stderr.txt")
+    )
     verdict = judge_end(status, errors)
     verdict.note = case.note
     verdict.faults += judge_files(before, folder, status, case)
     verdict.faults += [f"left {name} in the temporary folder" for name in _strays(work / "tmp")]
     verdict.faults += _reached
-    if status == 0 and case.refuse and "queryinst-vis: warning: " not in errors:
+    warned = "queryinst-vis: warning: " in errors or "broke off" in printed
+    if status == 0 and case.refuse and not warned:
         verdict.faults.append(f"accepted in silence: {case.refuse}")
     elif status == 0 and case.check and (fault := case.check()):
         verdict.faults.append(fault)
