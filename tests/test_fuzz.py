@@ -38,10 +38,10 @@ def run_fuzz(*words, timeout):
 
 def test_a_short_run_finds_nothing_wrong():
     """Replay what it finds as its last line says; known faults are listed in ``not_yet.py``."""
-    words = ("-m", "benchmarks.fuzz", "--inputs", "90", "--kills", "6", "--skip-not-yet")
+    words = ("-m", "benchmarks.fuzz", "--inputs", "90", "--kills", "4", "--skip-not-yet")
     run = run_fuzz(*words, timeout=600)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "96 inputs in " in run.stdout
+    assert "94 inputs in " in run.stdout
 
 
 def test_known_faults_name_classes_that_there_are():
