@@ -21,6 +21,7 @@ from queryinst_vis.video.rgb import RgbConverter
 
 # What an address may begin with. FFmpeg knows protocols that read several or other sources.
 _SCHEMES = ("rtsp", "rtsps", "rtmp", "udp", "tcp", "http", "https")
+_LONGEST_WAIT = 10.0  # seconds between two frames of a recording; more is cut short
 _ENDLESS = ("rtsp", "rtsps", "rtmp")  # where an end without a word is a broken connection
 
 
@@ -85,7 +86,7 @@ class LiveReader:
         try:
             # In a thread: FFmpeg waits in there for data that may never come, deaf to Ctrl-C.
             [self._container] = Latest(self._open() for _ in range(1))
-        except (OSError, HTTPException, ValueError) as error:
+        except (av.FFmpegError, OSError, HTTPException, ValueError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"{self._where}: {self._why_not(error)}") from error
@@ -93,6 +94,9 @@ class LiveReader:
         if not isinstance(stream, av.VideoStream) or self._container.format.name == "tty":
             self._container.close()
             raise InputError(f"{self._where}: holds no pictures, so it is not a video")
+        if stream.codec_context is None:
+            self._container.close()
+            raise InputError(f"{self._where}: its pictures cannot be decoded here")
         self._stream = stream
         # Threads that share one picture; a picture each would be faster but as many frames late.
         self._stream.thread_type = "SLICE"
@@ -109,6 +113,8 @@ class LiveReader:
                     now = start = time.perf_counter()
                     first = picture.time
                 elif is_recording and picture.time is not None and first is not None:
+                    due = start + picture.time - first
+                    start -= max(0.0, due - time.perf_counter() - _LONGEST_WAIT)
                     now = _wait_until(start + picture.time - first)
                 else:
                     now = time.perf_counter()
