@@ -129,6 +129,7 @@ def training_config(annotations, images, pairs=False, **settings):
     config.model.track.enabled = pairs
     config.data.train = DatasetConfig(str(annotations), str(images))
     config.data.num_workers = 0
+    config.data.allow_absent_classes = True
     config.train.batch_size = 2
     config.input.train_short, config.input.train_long = [HEIGHT], [WIDTH]
     config.input.flip = 0.0

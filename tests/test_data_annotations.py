@@ -157,8 +157,8 @@ def test_a_wrong_image_folder_is_noticed_at_once(tmp_path):
 def test_no_class_in_common_names_both_sides(tmp_path):
     assert_refused(
         lambda: open_coco(tmp_path, coco_content(), ["zebra", "mouse"]),
-        "zebra, mouse",
-        "dog, car",
+        "'zebra', 'mouse'",
+        "'dog', 'car'",
     )
 
 

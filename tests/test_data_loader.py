@@ -2,6 +2,7 @@
 
 import math
 import os
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -21,11 +22,13 @@ from data_support import (
 )
 
 from queryinst_vis.config import Config, DatasetConfig
+from queryinst_vis.data import records
 from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.loader import TrainingSamples, open_dataset
 from queryinst_vis.data.order import SampleOrder
 from queryinst_vis.data.pairs import draw_reference
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, InputWarning
+from queryinst_vis.formats.annotation_set import AnnotationSet, Video
 
 # --- batches -------------------------------------------------------------------------------
 
@@ -258,7 +261,54 @@ def test_training_needs_an_instance_to_train_on(tmp_path):
     content = coco_content()
     for annotation in content["annotations"]:
         annotation["iscrowd"] = 1
-    assert "no instance" in refusal(training_config(*write_set(tmp_path, content)))
+    message = refusal(training_config(*write_set(tmp_path, content)))
+    assert "all 3 instances of the model's classes are crowds (`iscrowd` 1)" in message
+    content["annotations"] = []
+    message = refusal(training_config(*write_set(tmp_path, content)))
+    assert "no instance of the model's classes to train on" in message
+
+
+@pytest.mark.parametrize("name", ["Car", "car ", "cars", " CAR"])
+def test_a_class_without_one_instance_is_refused_unless_allowed(tmp_path, name):
+    content = coco_content()
+    content["categories"][1]["name"] = name
+    config = training_config(*write_set(tmp_path, content))
+    config.data.allow_absent_classes = False
+    with pytest.warns(InputWarning, match=f"is '{name}' meant to be 'car'"):
+        assert "the training sets have no instance of 'car'; correct" in refusal(config)
+    config.data.allow_absent_classes = True
+    with pytest.warns(InputWarning, match="the training sets have no instance of 'car'"):
+        assert len(batches(config, 1)) == 1
+
+
+def test_a_class_may_stand_in_another_set(tmp_path):
+    content = coco_content()
+    content["categories"][1]["name"] = "Car"
+    config = training_config(*write_set(tmp_path / "a", content))
+    other = write_set(tmp_path / "b", coco_content())
+    config.data.train_extra = [DatasetConfig(*map(str, other))]
+    config.data.allow_absent_classes = False
+    with pytest.warns(InputWarning, match="left out: 'Car'; classes of the model that the file la"):
+        assert len(batches(config, 1)) == 1
+
+
+def test_every_listed_image_is_looked_for_before_the_first_step(tmp_path):
+    for content, file in ((coco_content(), "b.jpg"), (video_content(), "v12/00002.jpg")):
+        config = training_config(*write_set(tmp_path / file[0], content))
+        missing = tmp_path / file[0] / "images" / file
+        missing.unlink()
+        message = refusal(config)
+        assert "set.json: 1 of " in message
+        assert f"images do not exist, e.g. {missing}; check the image folder" in message
+
+
+def test_100_000_images_are_looked_for_in_seconds(tmp_path):
+    names = [f"{number}.jpg" for number in range(100_000)]
+    video = Video("video", 1, "v", 48, 80, len(names), names)
+    begin = time.monotonic()
+    with pytest.raises(InputError, match="100000 of 100000 images do not exist"):
+        records._check_images(tmp_path, AnnotationSet("x", "video", {}, {}, {1: video}, {}, True))
+    assert time.monotonic() - begin < 10
 
 
 @pytest.mark.parametrize(

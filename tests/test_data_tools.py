@@ -21,7 +21,8 @@ from queryinst_vis.data.tools.statistics import (
     overlap_rate,
     summarise_set,
 )
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, InputWarning
+from queryinst_vis.evaluation import evaluate_coco, evaluate_tracking, evaluate_youtube_vis
 from queryinst_vis.evaluation.youtube_vis import AREA_RANGES
 from queryinst_vis.formats.annotation_set import open_set, parse_set
 from queryinst_vis.formats.names import video_name, videos_checksum
@@ -289,6 +290,50 @@ def test_filter_keeps_classes_and_all_ids():
     assert part["videos"] == content["videos"]
 
 
+def test_results_for_the_whole_belong_to_a_part():
+    content = video_content()
+    other = {**content["videos"][0], "id": 13, "file_names": [f"w/{i}.jpg" for i in range(4)]}
+    content["videos"].append(other)
+    masks = {a["category_id"]: a["segmentations"] for a in content["annotations"]}
+    results = [
+        {"video_id": video, "category_id": category, "score": 0.5, "segmentations": masks[category]}
+        for video, category in ((12, 5), (12, 9), (13, 5), (13, 9))
+    ]
+    part = filter_set(parsed(content), classes=["dog"], videos=["12"])
+    assert part["info"] == {"filtered": {"videos": [13], "categories": [9]}}
+    for evaluate in (evaluate_youtube_vis, evaluate_tracking):
+        with pytest.warns(InputWarning, match="3 results skipped, of classes or videos that `data"):
+            found = evaluate(part, results)
+        assert found == evaluate({**part, "info": {}}, results[:1])
+        with pytest.raises(InputError, match="entry 0: category_id 7 is not in the data set"):
+            evaluate(part, [{**results[0], "category_id": 7}])
+    again = filter_set(parsed({**content, "info": {"year": 1}}), videos=["13"])
+    assert again["info"] == {"year": 1, "filtered": {"videos": [12]}}
+    assert filter_set(parsed(again), classes=["car"])["info"] == {
+        "year": 1,
+        "filtered": {"videos": [12], "categories": [5]},
+    }
+
+
+def test_results_on_images_belong_to_a_part():
+    content = coco_content()
+    for annotation in content["annotations"]:
+        annotation["area"] = 500
+    results = [
+        {"image_id": image, "category_id": category, "score": 0.5, "bbox": [10, 8, 20, 32]}
+        for image, category in ((70, 18), (70, 3), (7, 18))
+    ]
+    part = filter_set(parsed(content), classes=["dog"], drop_empty=True)
+    with pytest.warns(InputWarning, match="2 results skipped, of classes or images that `data fil"):
+        assert evaluate_coco(part, results)["bbox"]["AP"] == 1
+
+
+@pytest.mark.parametrize("noted", [None, 5, {"categories": 5}, {"categories": ["x", None, [1]]}])
+def test_a_broken_note_of_what_was_filtered_is_none(noted):
+    content = {**video_content(), "info": {"filtered": noted}}
+    assert filter_set(parsed(content), classes=["dog"])["info"]["filtered"]["categories"] == [9]
+
+
 def test_filter_keeps_tracks_that_are_long_enough():
     part = filter_set(parsed(video_content()), min_length=3)
     assert [annotation["id"] for annotation in part["annotations"]] == [31]
@@ -315,7 +360,7 @@ def test_filter_drops_images_in_which_nothing_is_left_only_if_asked():
     ("options", "message"),
     [
         ({"classes": ["dgo"]}, "no class has the name 'dgo'; did you mean 'dog'?"),
-        ({"videos": ["4711"]}, "no video has the name or id '4711'; there are v12"),
+        ({"videos": ["4711"]}, "no video has the name or id '4711'; there are 'v12'"),
         ({"min_length": 9, "drop_empty": True}, "nothing is left"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from eval_cases import box_mask, detection, ground_truth, rle
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.evaluation import evaluate_coco, evaluate_youtube_vis
+from queryinst_vis.evaluation import evaluate_coco, evaluate_tracking, evaluate_youtube_vis
 from queryinst_vis.masks import encode_rle
 
 
@@ -117,13 +117,24 @@ def test_missing_result_keys(key):
 @pytest.mark.parametrize(
     ("results", "message"),
     [
-        ([], "results: the list is empty"),
         ({"a": 1}, "results: must be a list of predictions, is a dict"),
         ([None], "entry 0: must be an object, is a NoneType"),
     ],
 )
 def test_results_that_are_no_list_of_detections(results, message):
     assert message in error_of(valid()[0], results)
+
+
+def test_an_empty_list_of_results_scores_0():
+    gt, _ = valid()
+    assert evaluate_youtube_vis(gt, [])["AP"] == 0
+    tracking = evaluate_tracking(gt, [])["class_averaged"]
+    assert (tracking["HOTA"], tracking["IDF1"], tracking["TP"], tracking["FP"]) == (0, 0, 0, 0)
+    assert tracking["FN"] > 0
+    images, _ = image_files()
+    metrics = evaluate_coco(images, [])
+    assert [metrics[kind]["AP"] for kind in ("bbox", "segm")] == [0, 0]
+    assert metrics["segm"]["AR100"] == 0
 
 
 GROUND_TRUTH_FAULTS = {
@@ -255,7 +266,6 @@ IMAGE_FAULTS = {
     "unknown image": (lambda gt, found: found[0].update(image_id=2), "entry 0: image_id 2 is not"),
     "unknown class": (lambda gt, found: found[0].update(category_id=2), "category_id 2 is not"),
     "no annotations": (lambda gt, found: gt.pop("annotations"), "has no `annotations`; public"),
-    "empty": (lambda gt, found: found.clear(), "results: the list is empty"),
     "video data set": (lambda gt, found: gt.update(videos=gt.pop("images")), "with eval-video"),
     "no area": (lambda gt, found: gt["annotations"][0].pop("area"), "annotation 1: has no `area`"),
     "area as text": (

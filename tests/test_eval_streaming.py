@@ -32,6 +32,25 @@ def files(tmp_path):
     return write
 
 
+@pytest.mark.parametrize("block", [1, 2, 1 << 20])
+def test_a_byte_order_mark_is_skipped(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(json_stream, "_BLOCK", block)
+    paths = tmp_path / "gt.json", tmp_path / "results.json"
+    for path, content in zip(paths, one_track(), strict=True):
+        path.write_text(json.dumps(content), encoding="utf-8-sig")
+    assert evaluate_youtube_vis(*paths)["AP"] > 0.99
+    with zipfile.ZipFile(tmp_path / "results.zip", "w") as archive:
+        archive.write(paths[1], "results.json")
+    assert evaluate_youtube_vis(paths[0], tmp_path / "results.zip")["AP"] > 0.99
+
+
+def test_utf_16_is_named(tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text("[]", encoding="utf-16")
+    with pytest.raises(InputError, match="it is UTF-16; save it as UTF-8"):
+        evaluate_youtube_vis(one_track()[0], path)
+
+
 def one_track():
     masks = [rle(0, 0, 100, 100), None]
     return ground_truth([{"segmentations": masks}]), [detection(masks)]

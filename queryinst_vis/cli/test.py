@@ -99,6 +99,6 @@ def _report(out: Path, metrics: dict[str, Any] | None) -> None:
 
     print(f"wrote {out}")
     if metrics is None:
-        print("not scored: the set has no annotations, or nothing was detected")
+        print("not scored: the set has no annotations")
     else:
         print_metrics(metrics)

@@ -173,6 +173,8 @@ class DataConfig:
     train_extra: list[DatasetConfig] = field(default_factory=list)  # mixed with data.train
     val: DatasetConfig = field(default_factory=DatasetConfig)
     test: DatasetConfig = field(default_factory=DatasetConfig)
+    # Train although no training set has an instance of some class of the model
+    allow_absent_classes: bool = False
     num_workers: int = 2
 
 

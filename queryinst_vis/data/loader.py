@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import signal
+import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
@@ -24,7 +26,8 @@ from queryinst_vis.data.transforms import pad_and_normalise, padded_size
 from queryinst_vis.data.v2_transforms import Transforms, apply_transforms, build_transforms
 from queryinst_vis.data.views import canvas_size
 from queryinst_vis.data.youtube_vis import YouTubeVisDataset
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, InputWarning
+from queryinst_vis.formats.names import list_names
 from queryinst_vis.formats.reading import read_annotations
 from queryinst_vis.structures import Batch, Target
 
@@ -129,7 +132,9 @@ class TrainingSamples(Dataset):
                 ``input.transforms`` names what is not there.
         """
         sets = [config.data.train, *config.data.train_extra]
-        self._sources = [_open_source(entry, config) for entry in sets]
+        opened = [_open_source(entry, config) for entry in sets]
+        self._sources = [source for source, _ in opened]
+        _check_classes(config, sum((counts for _, counts in opened), Counter()))
         sizes = [len(source) for source in self._sources]
         self._order = SampleOrder(sizes, [entry.weight for entry in sets], config.seed)
         self._seed = config.seed
@@ -198,7 +203,8 @@ class TrainingSamples(Dataset):
         return source, self._sources[source].origin(item)
 
 
-def _open_source(entry: DatasetConfig, config: Config) -> Samples:
+def _open_source(entry: DatasetConfig, config: Config) -> tuple[Samples, Counter[int]]:
+    """A training set's samples, and its number of instances by class index."""
     if not 0 < entry.weight < math.inf:
         raise InputError(f"{entry.annotations}: a training set's weight must be above 0 and finite")
     dataset = open_dataset(entry, config.model.classes)
@@ -216,11 +222,35 @@ def _open_source(entry: DatasetConfig, config: Config) -> Samples:
     source: Samples
     if isinstance(dataset, YouTubeVisDataset):
         source = VideoSamples(dataset, options)
+        labels = [track.label for video in dataset.videos for track in video.tracks]
+        crowds = sum(len(video.ignored) for video in dataset.videos)
     else:
         source = ImageSamples(dataset, options)
+        labels = [instance.label for image in dataset.images for instance in image.instances]
+        crowds = sum(len(image.ignored) for image in dataset.images)
     if not len(source):
-        raise InputError(f"{entry.annotations}: no instance of the model's classes to train on")
-    return source
+        problem = "no instance of the model's classes to train on"
+        if crowds:
+            problem = (
+                f"all {crowds} instances of the model's classes are crowds (`iscrowd` 1), which "
+                "are not trained on; set it to 0 where a single object is meant"
+            )
+        raise InputError(f"{entry.annotations}: {problem}")
+    return source, Counter(labels)
+
+
+def _check_classes(config: Config, counts: Counter[int]) -> None:
+    """Refuse, or with ``data.allow_absent_classes`` mention, classes without one instance."""
+    absent = [name for label, name in enumerate(config.model.classes) if not counts[label]]
+    if not absent:
+        return
+    message = f"the training sets have no instance of {list_names(absent)}"
+    if not config.data.allow_absent_classes:
+        raise InputError(
+            f"{message}; correct model.classes or the sets' class names, or set "
+            "data.allow_absent_classes=true"
+        )
+    warnings.warn(message, InputWarning, stacklevel=2)
 
 
 def _prepare_worker(worker: int) -> None:

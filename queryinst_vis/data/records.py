@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.formats.annotation_set import AnnotationSet, Kind, Video, parse_set
 from queryinst_vis.formats.annotations import Annotation, check_masks, has_area, parse_annotation
 from queryinst_vis.formats.findings import refuse_faults
+from queryinst_vis.formats.names import list_names, nearest_name
 from queryinst_vis.formats.reading import read_annotations
 
 Box = tuple[float, float, float, float]
 """``(x0, y0, x1, y1)`` in pixels."""
+
+_THREADS = 16
+_BLOCK = 500  # images that a thread looks for in one go
 
 
 @dataclass(frozen=True)
@@ -83,8 +92,8 @@ class TrainingSet:
             content: the parsed file, where the caller has read it already.
 
         Raises:
-            InputError: the file has a fault, no class in common with the model, or belongs to
-                another image folder.
+            InputError: the file has a fault or no class in common with the model, or an image
+                does not exist.
         """
         self._report = refuse_faults(str(path), "training")
         content = read_annotations(path if content is None else content)
@@ -92,7 +101,7 @@ class TrainingSet:
         self.category_ids, self.labels = match_classes(
             self.annotation_set.categories, classes, str(path)
         )
-        _check_folder(Path(images), self.annotation_set)
+        _check_images(Path(images), self.annotation_set)
 
     def annotations(self, video: Video) -> Iterator[tuple[Annotation, int]]:
         """The annotations of a video or an image, each with its class index.
@@ -117,10 +126,12 @@ def match_classes(
 ) -> tuple[list[int | None], dict[int, int | None]]:
     """Match a file's categories with the model's classes by name; ids may differ freely.
 
+    A warning tells which names the other side lacks, with the nearest that it has.
+
     Args:
         categories: class name by category id.
         classes: the model's class names.
-        where: the file, for error messages.
+        where: the file, for messages.
 
     Returns:
         ``category_ids``, the file's id of each class (None: the file lacks the class), and
@@ -130,36 +141,62 @@ def match_classes(
         InputError: no class in common.
     """
     ids = {name: id_ for id_, name in categories.items()}
-    if not any(name in ids for name in classes):
+    lacking = [name for name in classes if name not in ids]
+    left_out = [name for name in ids if name not in classes]
+    if len(lacking) == len(classes):
         raise InputError(
-            f"{where}: holds none of the model's classes; the model's: {_listed(classes)}; "
-            f"the file's: {_listed(list(ids))}"
+            f"{where}: holds none of the model's classes; the model's: "
+            f"{list_names(lacking)}; the file's: {list_names(left_out)}{_guess(lacking, left_out)}"
         )
+    said = []
+    if left_out:
+        said.append(f"classes that the model lacks are left out: {list_names(left_out)}")
+    if lacking:
+        said.append(f"classes of the model that the file lacks: {list_names(lacking)}")
+    if said:
+        message = f"{where}: {'; '.join(said)}{_guess(lacking, left_out)}"
+        warnings.warn(message, InputWarning, stacklevel=2)
     index = {name: label for label, name in enumerate(classes)}
     return [ids.get(name) for name in classes], {
         i: index.get(name) for i, name in categories.items()
     }
 
 
-def _listed(names: Sequence[str], limit: int = 10) -> str:
-    more = f", ... ({len(names)} in all)" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more if names else "(none)"
+def _guess(lacking: Sequence[str], left_out: Sequence[str]) -> str:
+    """The first of the model's classes that a class left out may stand for, in words."""
+    for name in lacking:
+        nearest = nearest_name(name, left_out)
+        if nearest is not None:
+            return (
+                f"; is '{nearest}' meant to be '{name}'? correct model.classes, or rename it with"
+                " `queryinst-vis data remap`"
+            )
+    return ""
 
 
-def _check_folder(images: Path, annotation_set: AnnotationSet) -> None:
-    """Find out at the start, not in the middle of a training, that the folder is wrong."""
+def _check_images(images: Path, annotation_set: AnnotationSet) -> None:
+    """Find out at the start, not in the middle of a training, that images are missing."""
     if not images.is_dir():
         raise InputError(
             f"image folder {images}: no such folder (it belongs to {annotation_set.where})"
         )
-    for video in annotation_set.videos.values():
-        first = images / video.file_names[0]
-        if not first.is_file():
-            raise InputError(
-                f"{annotation_set.where}: its first image {first} does not exist; check the image"
-                " folder"
-            )
-        return
+    names = list(
+        dict.fromkeys(name for v in annotation_set.videos.values() for name in v.file_names)
+    )
+    folder = str(images)
+    blocks = [names[start : start + _BLOCK] for start in range(0, len(names), _BLOCK)]
+    with ThreadPoolExecutor(_THREADS) as pool:  # network file systems answer slowly
+        missing = list(chain.from_iterable(pool.map(partial(_missing, folder), blocks)))
+    if missing:
+        raise InputError(
+            f"{annotation_set.where}: {len(missing)} of {len(names)} images do not exist, e.g. "
+            f"{images / missing[0]}; check the image folder, or leave them out with "
+            "`queryinst-vis data filter`"
+        )
+
+
+def _missing(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if not os.path.isfile(os.path.join(folder, name))]
 
 
 def to_xyxy(box: list[float] | None) -> Box | None:

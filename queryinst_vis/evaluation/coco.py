@@ -38,7 +38,8 @@ def evaluate_coco(gt: str | Path | dict, results: str | Path | list) -> dict[str
             ``results.json`` at its root, or the list itself.
 
     Returns:
-        ``{"bbox": metrics, "segm": metrics}``, ``segm`` only where both files have masks.
+        ``{"bbox": metrics, "segm": metrics}``, ``segm`` only where both files have masks
+        (an empty list of results has both, and scores 0).
         Metrics are ``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl``, ``AR1``, ``AR10``,
         ``AR100``, ``ARs``, ``ARm``, ``ARl`` as fractions 0..1, -1 where there is no ground
         truth, and ``per_class_AP``: ``{class name: AP}``, None where there is no ground truth.
@@ -132,7 +133,13 @@ def _evaluate(
         coco = COCO()
         coco.dataset = dataset  # type: ignore[assignment]  # its stubs want keys that it never reads
         coco.createIndex()
-        evaluation = COCOeval(coco, coco.loadRes([dict(entry) for entry in detections]), kind)
+        found = COCO()
+        if detections:
+            found = coco.loadRes([dict(entry) for entry in detections])
+        else:  # which pycocotools cannot load
+            found.dataset = dict(dataset, annotations=[])  # type: ignore[assignment]  # as above
+            found.createIndex()
+        evaluation = COCOeval(coco, found, kind)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -80,6 +80,19 @@ class AnnotationSet:
     entries: dict[int, list[dict[str, Any]]]
     annotated: bool
 
+    @property
+    def filtered(self) -> dict[str, frozenset[int]]:
+        """Ids that ``data filter`` left out, by "categories", "videos" and "images"."""
+        info = self.content.get("info")
+        noted = info.get("filtered") if isinstance(info, dict) else None
+        if not isinstance(noted, dict):
+            return {}
+        return {
+            key: frozenset(filter(is_integer, ids))
+            for key, ids in noted.items()
+            if isinstance(ids, list)
+        }
+
 
 def open_set(path: str | Path) -> AnnotationSet:
     """Read a YouTube-VIS or COCO file whose ids and sizes are in order.

@@ -7,6 +7,7 @@ about in a zip: its entries are kept in memory, compressed.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import zlib
@@ -84,6 +85,20 @@ class JsonFile:
             if self._at < len(self._window) or self._ended:
                 return self._window[self._at : self._at + 1]
             self._read_on()
+
+    def skip_byte_order_mark(self) -> None:
+        """Step over the mark that programs on Windows begin a UTF-8 file with.
+
+        Raises:
+            ValueError: the file is UTF-16.
+        """
+        while len(self._window) < len(codecs.BOM_UTF8) and not self._ended:
+            self._read_on()
+        mark = self._window[:3].encode("latin-1")
+        if mark.startswith(codecs.BOM_UTF8):
+            self._at = len(codecs.BOM_UTF8)
+        elif mark.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise ValueError("it is UTF-16; save it as UTF-8")
 
     def type_ahead(self) -> str:
         """Whether the next value is a "dict", a "list", a "str", or "other"."""
@@ -174,6 +189,7 @@ def light_content(file: IO[bytes], path: Path | None, keys: tuple[str, ...], hea
         OSError, ValueError, RecursionError: the file cannot be read or is not JSON.
     """
     cursor = JsonFile(file)
+    cursor.skip_byte_order_mark()
     kind = cursor.type_ahead()
     content: Any
     if kind == "dict":

@@ -103,7 +103,7 @@ def read_mots_text(path: Path, size: tuple[int, int] | None = None) -> Iterator[
             a frame (each with file and line number).
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not readable as text ({error})") from error
     seen: set[tuple[int, int]] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
 from collections import Counter
@@ -77,6 +78,19 @@ def videos_checksum(videos: Iterable[dict[str, Any]]) -> str:
     """
     lines = sorted(_line(video) for video in videos)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+
+
+def nearest_name(word: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like a word, whatever its case and white space; or None."""
+    plain = {" ".join(name.split()).casefold(): name for name in known}
+    close = difflib.get_close_matches(" ".join(word.split()).casefold(), plain, n=1)
+    return plain[close[0]] if close else None
+
+
+def list_names(names: Sequence[str], limit: int = 10) -> str:
+    """Names in quotes, the first few of many: white space in them shows."""
+    more = f", ... ({len(names)} in all)" if len(names) > limit else ""
+    return (", ".join(f"'{name}'" for name in names[:limit]) + more) if names else "(none)"
 
 
 def _line(video: dict[str, Any]) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
-from collections.abc import Container
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.formats.annotation_set import AnnotationSet, Kind, check_ids
 from queryinst_vis.formats.fields import shortened
 from queryinst_vis.formats.findings import Finding, Report, refuse_faults
 from queryinst_vis.formats.reading import read_json_or_zip
-from queryinst_vis.utils.numbers import is_finite
+from queryinst_vis.utils.numbers import is_finite, is_integer
 
 Predictions = dict[int, list[dict[str, Any]]]
 """Entries of a result file by video or image id; their ``id`` is their position in the file."""
@@ -35,8 +37,6 @@ def parse_entries(
         message = f"must be a list of predictions, is a {type(content).__name__}"
         report(Finding("missing list", {}, message))
         return []
-    if not content:
-        report(Finding("missing list", {}, "the list is empty, there is nothing to score"))
     required = ["category_id", "score"]
     if kind is not None:
         required = [f"{kind}_id", *required, *(KEYS[kind] if keys is None else keys)]
@@ -64,6 +64,9 @@ def group_entries(
 ) -> Predictions:
     """The entries for the videos or images of a set.
 
+    Those whose class, video or image ``data filter`` left out of the set are skipped, with a
+    warning that counts them.
+
     Args:
         content: of a result file.
         annotation_set: what the results are for; may be without annotations.
@@ -71,14 +74,29 @@ def group_entries(
         keys: what an entry must have besides ids and score; None for ``KEYS``.
     """
     kind = annotation_set.kind
-    tables: dict[str, Container[int]] = {
+    tables: dict[str, Collection[int]] = {
         f"{kind}_id": annotation_set.videos,
         "category_id": annotation_set.categories,
     }
+    lists = {f"{kind}_id": f"{kind}s", "category_id": "categories"}
+    filtered = {
+        key: annotation_set.filtered.get(name, frozenset()).difference(tables[key])
+        for key, name in lists.items()
+    }
     grouped: Predictions = defaultdict(list)
+    skipped = 0
     for entry in parse_entries(content, report, kind, keys):
-        if check_ids(entry, tables, "in the data set", {"entry": entry["id"]}, report):
+        if any(is_integer(entry[key]) and entry[key] in ids for key, ids in filtered.items()):
+            skipped += 1
+        elif check_ids(entry, tables, "in the data set", {"entry": entry["id"]}, report):
             grouped[entry[f"{kind}_id"]].append(entry)
+    if skipped:
+        warnings.warn(
+            f"{annotation_set.where}: {skipped} results skipped, of classes or {kind}s that"
+            " `data filter` left out of it",
+            InputWarning,
+            stacklevel=2,
+        )
     return grouped
 
 
@@ -96,7 +114,7 @@ def open_predictions(
         heavy: as for ``reading.read_annotations``.
 
     Raises:
-        InputError: unreadable, empty or malformed results, or ids that the set lacks.
+        InputError: unreadable or malformed results, or ids that the set lacks.
     """
     content: Any = results
     if isinstance(results, str | Path):
@@ -118,6 +136,8 @@ def read_results(path: str | Path) -> list[dict[str, Any]]:
             ``image_id`` or ``video_id``.
     """
     content, report = read_json_or_zip(path), refuse_faults(f"results {path}")
+    if content == []:
+        raise InputError(f"results {path}: the list is empty, so it is of neither kind")
     for entry in parse_entries(content, report):
         if "image_id" not in entry and "video_id" not in entry:
             place = {"entry": entry["id"]}

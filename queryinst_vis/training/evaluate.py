@@ -17,7 +17,7 @@ from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.frames import load_pixels
 from queryinst_vis.data.loader import open_dataset
 from queryinst_vis.data.records import ImageRecord
-from queryinst_vis.data.youtube_vis import TrackRecord, YouTubeVisDataset
+from queryinst_vis.data.youtube_vis import YouTubeVisDataset
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation import evaluate_coco, evaluate_youtube_vis
 from queryinst_vis.formats.results import (
@@ -68,8 +68,7 @@ def test_video(
         batch: frames of a video that a network sees at a time; the results are the same.
 
     Returns:
-        The metrics of ``evaluate_youtube_vis``, or None where the set has no annotations
-        or nothing was detected.
+        The metrics of ``evaluate_youtube_vis``, or None where the set has no annotations.
 
     Raises:
         InputError: the config, the weights, the set, an image or ``batch`` cannot be used.
@@ -100,8 +99,7 @@ def test_image(
             results a little where they differ in size.
 
     Returns:
-        The metrics of ``evaluate_coco``, or None where the set has no annotations or nothing
-        was detected.
+        The metrics of ``evaluate_coco``, or None where the set has no annotations.
 
     Raises:
         InputError: the config, the weights, the set, an image or ``batch`` cannot be used.
@@ -136,6 +134,8 @@ def _test(
     _check_output(out, weights, annotations)
     if zip_path is not None:
         _check_output(zip_path, weights, annotations, out)
+    if dataset.has_annotations:
+        metric(annotations, [])  # find out before the work, not after it, what cannot be scored
     model = optimize_for_inference(model.to(fabric.device), config)
     entries = predict(fabric, model, config, dataset, batch)
     metrics = None
@@ -143,7 +143,7 @@ def _test(
         write_results(out, entries)
         if zip_path is not None:
             write_zip(out, zip_path)
-        if entries and dataset.has_annotations:
+        if dataset.has_annotations:
             metrics = metric(annotations, entries)
     return fabric.broadcast(metrics)
 
@@ -161,35 +161,13 @@ def open_validation_set(config: Config) -> AnySet | None:
     dataset = open_dataset(config.data.val, config.model.classes)
     if not dataset.has_annotations:
         raise InputError(f"data.val.annotations {annotations}: has no annotations to score with")
-    _check_masks(dataset, f"data.val.annotations {annotations}")
+    # find out before the training, not after it, what cannot be scored or tracked
     if isinstance(dataset, YouTubeVisDataset):
-        # find out before the training, not after it
+        evaluate_youtube_vis(annotations, [])
         Tracker(choose_rule(config, config.model.track.enabled).tracking)
-    return dataset
-
-
-def _check_masks(dataset: AnySet, where: str) -> None:
-    """Find out before the training that masks cannot be scored: some objects have none.
-
-    An image set without any mask is scored by its boxes.
-    """
-    if isinstance(dataset, CocoDataset):
-        instances = [i for image in dataset.images for i in (*image.instances, *image.ignored)]
-        without = [i.id for i in instances if i.segmentation is None]
-        is_mixed = 0 < len(without) < len(instances)
     else:
-        tracks = [track for video in dataset.videos for track in video.tracks]
-        without = [track.id for track in tracks if _is_boxes_only(track)]
-        is_mixed = bool(without)
-    if is_mixed:
-        raise InputError(
-            f"{where}: annotation {without[0]} has a box and no mask, so masks cannot be scored; "
-            "validate on annotations with masks"
-        )
-
-
-def _is_boxes_only(track: TrackRecord) -> bool:
-    return any(track.boxes) and not any(track.segmentations)
+        evaluate_coco(annotations, [])
+    return dataset
 
 
 def evaluate(
@@ -210,8 +188,6 @@ def evaluate(
         entries = predict_images(fabric, model, config, dataset)
     if not fabric.is_global_zero:
         return 0.0, {}
-    if not entries:  # as in the first steps of a training
-        return 0.0, {"AP": 0.0}
     if isinstance(dataset, YouTubeVisDataset):
         found = evaluate_youtube_vis(annotations, entries)
         return found["AP"], {name: found[name] for name in HEADLINES}

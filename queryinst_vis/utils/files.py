@@ -113,7 +113,7 @@ def read_json(path: str | Path, what: str) -> Any:
         InputError: the file is missing, unreadable or not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_bytes())  # skips a byte order mark
     except FileNotFoundError as error:
         raise InputError(f"{what} {path}: no such file") from error
     except (OSError, ValueError, RecursionError) as error:  # ValueError: also huge numbers

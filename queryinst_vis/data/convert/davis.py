@@ -107,7 +107,7 @@ def _chosen(masks: Path, sequences: str | Path | None) -> list[Path]:
     if sequences is None:
         return subfolders(masks, "sequence")
     try:
-        names = Path(sequences).read_text(encoding="utf-8").split()
+        names = Path(sequences).read_text(encoding="utf-8-sig").split()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"sequence list {sequences}: not readable as text ({error})") from error
     if not names:

@@ -6,7 +6,6 @@ told by name.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -15,16 +14,34 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.formats.annotation_set import AnnotationSet, Video
 from queryinst_vis.formats.annotations import parse_annotation
 from queryinst_vis.formats.findings import ignore
+from queryinst_vis.formats.names import list_names, nearest_name
 
 
 def keep_videos(annotation_set: AnnotationSet, kept: Collection[int]) -> dict[str, Any]:
-    """The file with some of its videos or images and what is annotated in them; ids stay."""
+    """The file with some of its videos or images and what is annotated in them; ids stay.
+
+    ``info.filtered`` names the ids that were left out, so that evaluation knows their results.
+    """
     kind, content = annotation_set.kind, annotation_set.content
     part = {**content, f"{kind}s": [e for e in content[f"{kind}s"] if e["id"] in kept]}
+    record_filtered(part, annotation_set, f"{kind}s", set(annotation_set.videos) - set(kept))
     if annotation_set.annotated:
         entries = content["annotations"]
         part["annotations"] = [entry for entry in entries if entry[f"{kind}_id"] in kept]
     return part
+
+
+def record_filtered(
+    part: dict[str, Any], whole: AnnotationSet, key: str, removed: Collection[int]
+) -> None:
+    """Note in a part's ``info.filtered`` ids that it lacks, beside those that the whole lacked."""
+    info = part.get("info")
+    info = info if isinstance(info, dict) else {}
+    noted = info.get("filtered")
+    noted = noted if isinstance(noted, dict) else {}
+    ids = sorted({*removed, *whole.filtered.get(key, ())})
+    if ids:
+        part["info"] = {**info, "filtered": {**noted, key: ids}}
 
 
 def filter_set(
@@ -72,6 +89,7 @@ def filter_set(
         raise InputError("nothing is left: no video has an annotation that was asked for")
     part = keep_videos(annotation_set, kept_videos)
     part["categories"] = [e for e in content["categories"] if e["id"] in kept_ids]
+    record_filtered(part, annotation_set, "categories", set(annotation_set.categories) - kept_ids)
     if annotation_set.annotated:
         part["annotations"] = [e for e in part["annotations"] if e["id"] in kept_annotations]
     return part
@@ -240,7 +258,5 @@ def _check_classes(names: Collection[str], annotation_set: AnnotationSet) -> Non
 
 
 def _suggest(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    if close:
-        return f"; did you mean '{close[0]}'?"
-    return f"; there are {', '.join(known[:10])}{', ...' if len(known) > 10 else ''}"
+    close = nearest_name(word, known)
+    return f"; did you mean '{close}'?" if close else f"; there are {list_names(known)}"

@@ -41,6 +41,8 @@ def check_submission(results: str | Path, video_set: AnnotationSet | None) -> li
     content = read_json_or_zip(results)
     found: list[Finding] = []
     _check_zip(results, found.append)
+    if content == []:
+        found.append(Finding("missing list", {}, "the list is empty, there is nothing to score"))
     if video_set is None:
         _check_scores(parse_entries(content, found.append, "video"), found.append)
         return found
