@@ -462,7 +462,55 @@ def test_boxes_that_leave_the_numbers_are_a_divergence_too(tmp_path, images):
         train(config, tmp_path, devices=1)
 
 
-def test_a_failing_evaluation_does_not_cost_the_training(tmp_path, images):
+def test_a_failing_evaluation_does_not_cost_the_training(tmp_path, images, monkeypatch, capsys):
+    def fail(*arguments):
+        raise OSError("disk gone")
+
+    monkeypatch.setattr(training, "evaluate", fail)
+    with pytest.raises(OSError, match="disk gone"):
+        train(tiny_config(train=images, val=images, track=False), tmp_path / "run", devices=1)
+    assert load_training_state(tmp_path / "run" / "last.ckpt").step == 4
+    said = capsys.readouterr()
+    assert "the state after step 4 is saved; go on with: --work-dir" in said.out + said.err
+
+
+@pytest.mark.parametrize("error", [InputError("image 7.jpg: cut short"), MemoryError()])
+def test_whatever_ends_a_training_it_resumes_exactly(
+    tmp_path, videos, finished, monkeypatch, capsys, error
+):
+    class Failing(TrainingStep):
+        calls = 0
+
+        def forward(self, batch):
+            losses = super().forward(batch)  # which changes running statistics
+            self.calls += 1
+            if self.calls == 2 * recipe(videos).train.accumulate + 1:
+                raise error
+            return losses
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "TrainingStep", Failing)
+        with pytest.raises(type(error)):
+            train(recipe(videos), tmp_path / "run", devices=1)
+    assert load_training_state(tmp_path / "run" / "last.ckpt").step == 2
+    said = capsys.readouterr()
+    assert "the state after step 2 is saved; go on with: --work-dir" in said.out + said.err
+    train(recipe(videos), tmp_path / "run", resume=True, devices=1)
+    assert_same_state(tmp_path / "run", finished)
+
+
+def test_what_ends_a_training_in_its_first_step_leaves_no_state(tmp_path, images, monkeypatch):
+    class Failing(TrainingStep):
+        def forward(self, batch):
+            raise InputError("image 7.jpg: cut short")
+
+    monkeypatch.setattr(training, "TrainingStep", Failing)
+    with pytest.raises(InputError, match="cut short"):
+        train(tiny_config(train=images, track=False), tmp_path / "run", devices=1)
+    assert not (tmp_path / "run" / "last.ckpt").exists()
+
+
+def test_a_validation_set_that_cannot_be_scored_is_refused_at_the_start(tmp_path, images):
     broken = DatasetConfig(str(tmp_path / "val.json"), images.images)
     content = json.loads(Path(images.annotations).read_text())
     for annotation in content["annotations"]:
@@ -470,7 +518,7 @@ def test_a_failing_evaluation_does_not_cost_the_training(tmp_path, images):
     Path(broken.annotations).write_text(json.dumps(content))
     with pytest.raises(InputError, match="area"):
         train(tiny_config(train=images, val=broken, track=False), tmp_path / "run", devices=1)
-    assert load_training_state(tmp_path / "run" / "last.ckpt").step == 4
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -508,7 +556,7 @@ def test_validation_sets_need_masks_to_score(tmp_path, images, kind):
     content["annotations"][1][key] = empty
     Path(val.annotations).write_text(json.dumps(content))
     config = tiny_config(train=images, val=val)
-    with pytest.raises(InputError, match="annotation 2 has a box and no mask, so masks cannot be"):
+    with pytest.raises(InputError, match=r"annotation 2: has (no `segm|a box and no mask)"):
         train(config, tmp_path / "run", devices=1)
     assert not (tmp_path / "run").exists()
 

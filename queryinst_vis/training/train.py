@@ -160,6 +160,8 @@ class Trainer:
             load_moments(self.optimizer, self.model, state.moments)
         self.average = self._open_average(state)
         self.means = StepMeans()
+        self._is_whole = True  # False while an update is under way
+        self._buffers: list[Tensor] = []  # as they were before the step under way
         self.log: MetricsLog | None = None  # the first process opens it
 
     @property
@@ -205,16 +207,21 @@ class Trainer:
         evaluated = None
         self.module.train()
         with StopRequest() as stop, self.progress:
-            while self.step < self.recipe.max_steps:
-                self._update()
-                if self._is_due(self.recipe.eval_every):
-                    evaluated = self._evaluate()
-                if self._is_due(self.recipe.checkpoint_every):
-                    self._save_state()
-                if self._agree(stop.requested):
-                    self._stop()
-            if evaluated != self.step:
-                self._evaluate()
+            try:
+                while self.step < self.recipe.max_steps:
+                    self._update()
+                    if self._is_due(self.recipe.eval_every):
+                        evaluated = self._evaluate()
+                    if self._is_due(self.recipe.checkpoint_every):
+                        self._save_state()
+                    if self._agree(stop.requested):
+                        self._stop()
+                if evaluated != self.step:
+                    self._evaluate()
+            except BaseException as error:
+                if not isinstance(error, SystemExit):  # which _stop raises, with the state saved
+                    self._rescue()
+                raise
         self._save_state()
         if self.log is not None:
             save_weights(self.work_dir / "final.safetensors", self._published, self.config)
@@ -228,6 +235,7 @@ class Trainer:
     def _update(self) -> None:
         """One step: an update by the clipped gradients of ``accumulate`` batches."""
         begin = time.monotonic()
+        self._buffers = [buffer.clone() for buffer in self.model.buffers()]
         torch.manual_seed(self._step_seed())
         rate = set_learning_rate(self.optimizer, self.step, self.recipe)
         losses = self._add_gradients()
@@ -240,11 +248,14 @@ class Trainer:
         norm = torch.as_tensor(clipped)  # it is one; Fabric has None only for clip_val
         if not norm.isfinite():  # the same in every process, unlike the losses
             self._fail(losses | {"the gradient norm": norm})
+        self._is_whole = False
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average:
             self.average.update(self.model)
         self.step += 1
+        self._buffers = []
+        self._is_whole = True
         self.means.add(losses, norm, time.monotonic() - begin)
         note = self._log(rate) if self._is_due(self.recipe.log_every) else None
         self.progress.advance(note=note)
@@ -291,14 +302,10 @@ class Trainer:
     def _evaluate(self) -> int:
         """Evaluate the model, and save it if it is the best so far; returns the step."""
         if self.validation_set is not None:
-            try:
-                with self.progress.paused():
-                    score, metrics = evaluate(
-                        self.fabric, self._published, self.config, self.validation_set
-                    )
-            except Exception:
-                self._save_state()  # a set that cannot be scored must not cost the training
-                raise
+            with self.progress.paused():
+                score, metrics = evaluate(
+                    self.fabric, self._published, self.config, self.validation_set
+                )
             self.module.train()
             if self.log is not None:
                 self.log.write(self.step, {f"val/{name}": m for name, m in metrics.items()})
@@ -325,6 +332,18 @@ class Trainer:
                 self.average.model.state_dict() if self.average else None,
             )
             save_training_state(self.work_dir / "last.ckpt", state)
+
+    def _rescue(self) -> None:
+        """Save the state after the last whole step, whatever ended the training, and say so."""
+        if self.step == 0 or not self._is_whole:
+            return
+        for buffer, before in zip(self.model.buffers(), self._buffers, strict=False):
+            buffer.copy_(before)  # the running statistics of a step that was begun
+        self._save_state()
+        self.progress.print(
+            f"the state after step {self.step} is saved; go on with: "
+            f"--work-dir {self.work_dir} --resume"
+        )
 
     def _agree(self, stop: bool) -> bool:
         """Whether any process was asked to stop."""
