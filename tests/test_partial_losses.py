@@ -267,6 +267,7 @@ def test_negatives_alone_train_without_a_crash(tmp_path):
     images.keep_empty = True
     config = tiny_config(images, track=True)
     config.model.classes = ["unknown"]
+    config.data.allow_absent_classes = True
     config.losses.ignore_overlap = 0.7
     batch = next(iter(train_loader(config)))
     assert all(len(t.boxes) == 0 for t in batch.targets + batch.reference.targets)

@@ -188,6 +188,7 @@ def train_a_step(config: Config, folder: Path) -> None:
     """One update as the engine makes it, on a picture whose classes are the config's."""
     write = write_videos if config.model.track.enabled else write_images
     config.data.train_extra, config.data.num_workers = [], 0
+    config.data.allow_absent_classes = True
     config.train.batch_size = 1
     config.data.train = write(folder / "set")
     rename_classes(Path(config.data.train.annotations), config.model.classes)
