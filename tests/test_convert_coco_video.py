@@ -155,8 +155,10 @@ def test_bad_options_are_refused(convert, tmp_path, options, message):
 def test_sets_that_cannot_be_converted_leave_nothing(tmp_path):
     annotations, images = write_set(tmp_path / "coco", coco_content())
     target = tmp_path / "out"
-    (images / "b.jpg").unlink()
-    assert "b.jpg: no such file" in refusal(convert_coco_video, annotations, images, target)
+    (images / "b.jpg").rename(images / "away")
+    message = refusal(convert_coco_video, annotations, images, target)
+    assert f"1 of 2 images do not exist, e.g. {images / 'b.jpg'}" in message
+    (images / "away").rename(images / "b.jpg")
     annotations.write_text(json.dumps(coco_content() | {"annotations": None}))
     assert "holds no annotations" in refusal(convert_coco_video, annotations, images, target)
     annotations.write_text(json.dumps(coco_content() | {"images": [], "annotations": []}))

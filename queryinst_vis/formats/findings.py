@@ -69,7 +69,7 @@ SEVERITIES = {
     "area differs": WARNING,
     "area without mask": WARNING,
     "mask without area": WARNING,
-    "no box or area": NOTE,
+    "no box or area": WARNING,
     # of result files
     "score": ERROR,
     "not compressed": ERROR,
