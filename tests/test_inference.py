@@ -326,10 +326,12 @@ def test_sets_without_annotations_get_results_but_no_score(tmp_path, weights, or
     assert len(json.loads((tmp_path / "results.json").read_text())) == 4
 
 
-def test_nothing_detected_is_an_empty_list_without_a_score(tmp_path, weights):
+def test_nothing_detected_is_an_empty_list_that_scores_0(tmp_path, weights):
     config = tiny_config(val=write_images(tmp_path / "images"))
     config.inference.score_threshold = 1.0
-    assert evaluation.test_image(config, weights, tmp_path / "results.json", devices=1) is None
+    metrics = evaluation.test_image(config, weights, tmp_path / "results.json", devices=1)
+    assert metrics is not None
+    assert metrics["bbox"]["AP"] == metrics["segm"]["AP"] == 0
     assert json.loads((tmp_path / "results.json").read_text()) == []
 
 
