@@ -88,7 +88,7 @@ def test_every_import_is_declared_and_every_dependency_is_used():
 
 def test_what_the_tests_import_is_declared():
     paths = sorted((ROOT / "tests").glob("*.py"))
-    own = {"queryinst_vis", "tests", "tomli"} | {path.stem for path in paths}
+    own = {"queryinst_vis", "tests", "benchmarks", "tomli"} | {path.stem for path in paths}
     assert imported_distributions(paths, own) <= REQUIRED | OPTIONAL["dev"]
 
 
