@@ -15,7 +15,7 @@ from queryinst_vis.formats.results import stream_youtube_vis_entries, write_resu
 from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.detector import Detector
 from queryinst_vis.inference.tracker import TrackedFrame, VideoTracker, store
-from queryinst_vis.utils.files import atomic_path, shortened
+from queryinst_vis.utils.files import atomic_path, files_together, shortened
 from queryinst_vis.utils.prefetch import finishing, prefetch
 from queryinst_vis.utils.progress import show_progress
 from queryinst_vis.video.reader import VideoReader
@@ -239,6 +239,7 @@ def write_outputs(
 
         video_path, results_path, timeline_path = files
         with (
+            files_together(),
             atomic_path(video_path) as video,
             atomic_path(results_path) as results,
             atomic_path(timeline_path) as timeline,
