@@ -22,7 +22,7 @@ def prepare_streams() -> None:
 
 def _prepared(stream: Any, number: int) -> Any:
     if stream is None:  # closed from the start
-        return open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        return open(os.devnull, "w", encoding="utf-8")
     if not isinstance(stream, io.TextIOWrapper) or stream.fileno() != number:
         return stream
     stream.flush()
