@@ -152,9 +152,12 @@ def test_one_training_at_a_time_in_a_work_dir(
 ) -> None:
     monkeypatch.setattr(work_dir, "_PATIENCE", 0.0)
     run = tmp_path / "runs" / "one"
-    with work_dir.locked(run), pytest.raises(InputError, match="another training runs in it"):
-        with work_dir.locked(run):
-            pass
+    with (
+        work_dir.locked(run),
+        pytest.raises(InputError, match="another training runs in it"),
+        work_dir.locked(run),
+    ):
+        pass
     assert not run.exists()
     with work_dir.locked(run):
         (run / "config.yaml").touch()

@@ -68,7 +68,7 @@ class ContactSheet:
             y += row_height + _GAP
         with atomic_path(path) as temporary:
             _, encoded = cv2.imencode(temporary.suffix, cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-            temporary.write_bytes(encoded)  # tells of a full disk, which cv2.imwrite does not
+            temporary.write_bytes(encoded.tobytes())  # cv2.imwrite hides a full disk
 
 
 def write_caption(picture: np.ndarray, text: str) -> np.ndarray:
