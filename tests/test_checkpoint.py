@@ -235,7 +235,7 @@ def test_truncated_and_foreign_training_states(tmp_path, state):
     path = tmp_path / "last.ckpt"
     save_training_state(path, state)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(InputError, match="broken or not a checkpoint"):
+    with pytest.raises(InputError, match="truncated or not a checkpoint"):
         load_weights(path)
     torch.save({"state_dict": {"weight": torch.zeros(2)}}, path)
     with pytest.raises(InputError, match=r"not written by queryinst_vis.*convert-checkpoint"):
@@ -249,6 +249,6 @@ class Bomb:
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path, capsys):
     torch.save({"format": Bomb()}, tmp_path / "last.ckpt")
-    with pytest.raises(InputError, match="broken or not a checkpoint"):
+    with pytest.raises(InputError, match="it is not executed"):
         load_weights(tmp_path / "last.ckpt")
     assert "ran" not in capsys.readouterr().out

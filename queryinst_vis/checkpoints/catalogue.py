@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -14,6 +15,7 @@ from queryinst_vis.checkpoints.download import download
 from queryinst_vis.errors import InputError
 from queryinst_vis.utils.files import read_json, write_json_atomically
 
+_FULL_HASH = re.compile(r"[0-9a-f]{64}")
 CACHE_VARIABLE = "QUERYINST_VIS_CACHE"
 MMDETECTION = "https://download.openmmlab.com/mmdetection/v2.0/queryinst"
 
@@ -151,7 +153,7 @@ def _fetch(name: str, weights: Path) -> None:
     """Download, verify, pin the full hash on first use, and convert."""
     entry = CATALOGUE[name]
     checkpoint, pin_file = weights.parent / entry.file, weights.parent / "pins.json"
-    pins = read_json(pin_file, "pinned hashes") if pin_file.exists() else {}
+    pins = _read_pins(pin_file) if pin_file.exists() else {}
     try:
         found = download(entry.url, checkpoint, pins.get(entry.file, entry.hash_prefix))
     except InputError as error:
@@ -163,3 +165,20 @@ def _fetch(name: str, weights: Path) -> None:
         convert_checkpoint(checkpoint, weights)
     finally:
         checkpoint.unlink()  # its tensors are in the converted file
+
+
+def _read_pins(path: Path) -> dict[str, str]:
+    """The full SHA-256 of every file that was downloaded before, by the file's name.
+
+    Raises:
+        InputError: anything else is in the file.
+    """
+    pins = read_json(path, "pinned hashes")
+    if not isinstance(pins, dict) or not all(
+        isinstance(pin, str) and _FULL_HASH.fullmatch(pin) for pin in pins.values()
+    ):
+        raise InputError(
+            f"pinned hashes {path}: must hold a SHA-256 in hexadecimal for every file name; "
+            "delete it to pin the files anew"
+        )
+    return pins

@@ -13,7 +13,9 @@ from queryinst_vis.checkpoints.openmmlab_config import (
     infer_config,
     infer_track_head,
 )
-from queryinst_vis.checkpoints.reading import Checkpoint, read_checkpoint
+from queryinst_vis.checkpoints.reading import ALLOWED_GLOBALS, Checkpoint, read_checkpoint
+from queryinst_vis.checkpoints.training_state import FORMAT as STATE_FORMAT
+from queryinst_vis.checkpoints.weights import FORMAT as WEIGHTS_FORMAT
 from queryinst_vis.checkpoints.weights import (
     StateDict,
     build_for_inference,
@@ -26,6 +28,7 @@ from queryinst_vis.config import Config
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.build import build_model
 from queryinst_vis.utils.files import atomic_path, check_not_read
+from queryinst_vis.utils.tensor_files import is_safetensors, read_safetensors, read_torch_file
 
 OURS = (".safetensors", ".ckpt")
 
@@ -71,7 +74,7 @@ def convert_checkpoint(src: str | Path, dst: str | Path, report: Report | None =
             f"{dst}: the converted checkpoint must be named *.safetensors; weights of ours "
             "(*.safetensors, *.ckpt) also become *.pth, for mmdetection"
         )
-    if src.suffix in OURS:
+    if src.suffix in OURS and _is_ours(src):
         return _slim_down(src, dst)
     checkpoint = read_checkpoint(src)
     try:
@@ -80,6 +83,16 @@ def convert_checkpoint(src: str | Path, dst: str | Path, report: Report | None =
         return _convert_openmmlab(checkpoint, dst, report)
     except InputError as error:
         raise InputError(f"checkpoint {src}: {error}") from error
+
+
+def _is_ours(src: Path) -> bool:
+    """Whether a file is of this package's formats; others carry these suffixes, too."""
+    if not src.is_file():
+        raise InputError(f"weights {src}: no such file")
+    if is_safetensors(src):
+        return read_safetensors(src, "weights")[0].get("format") == WEIGHTS_FORMAT
+    content = read_torch_file(src, "checkpoint", ALLOWED_GLOBALS)
+    return isinstance(content, dict) and content.get("format") == STATE_FORMAT
 
 
 def _convert_efficientnet(checkpoint: Checkpoint, dst: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import urllib.error
 import urllib.request
 from http.client import HTTPException, HTTPMessage, HTTPResponse
@@ -15,6 +16,9 @@ from queryinst_vis.utils.progress import ProgressBar
 
 BLOCK = 1 << 20  # bytes that are read at once
 TIMEOUT = 30  # seconds without a byte
+LARGEST = 20_000_000_000  # bytes of a file
+_HASH = re.compile(r"[0-9a-f]{8}.*")  # at least the beginning of one
+_LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -33,10 +37,15 @@ def download(url: str, path: Path, sha256: str) -> str:
         The file's full SHA-256.
 
     Raises:
-        InputError: the server cannot be reached or does not have it, the connection broke, or
-            the hash is wrong.
+        InputError: the server cannot be reached or does not have it, it does not say how many
+            bytes it sends, or more than ``LARGEST``, the connection broke, the hash is wrong, or
+            ``path`` + ``.part`` is a link.
     """
     part = path.with_name(path.name + ".part")
+    if not _HASH.fullmatch(sha256):
+        raise InputError(f"{url}: the expected SHA-256 is {sha256!r}, which is none")
+    if part.is_symlink() or (part.exists() and not part.is_file()):
+        raise InputError(f"{part}: is a link or no plain file, and is not written; remove it")
     try:
         _fetch(url, part)
     except (OSError, HTTPException) as error:
@@ -74,12 +83,29 @@ def _fetch(url: str, part: Path) -> None:
     with response:
         if response.status != 206:  # the server sends all of it
             done = 0
-        length = response.headers.get("Content-Length")
-        total = None if length is None else done + int(length)
+        total = done + _length(response, url)
+        if total > LARGEST:
+            raise InputError(f"{url}: has {total / 1e9:.1f} GB, and no checkpoint is so large")
         with part.open("ab" if done else "wb") as file:
             done += _copy(response, file, done, total)
-    if total is not None and done < total:
+    if done < total:
         raise ConnectionError(f"{total - done} bytes are missing")
+
+
+def _length(response: HTTPResponse, url: str) -> int:
+    """How many bytes follow, which bounds what is read.
+
+    Raises:
+        InputError: the server does not say, or what it says is no number of bytes.
+    """
+    text = response.headers.get("Content-Length")
+    if text is None or not _LENGTH.fullmatch(text):
+        said = "no length" if text is None else f"a length of {text[:40]!r}"
+        raise InputError(
+            f"{url}: the server answers with {said}, so the download might never end; get the "
+            "file another way and convert it with 'queryinst-vis convert-checkpoint'"
+        )
+    return int(text)
 
 
 def _open(url: str, start: int) -> HTTPResponse:
@@ -114,7 +140,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _copy(response: HTTPResponse, file: IO[bytes], done: int, total: int | None) -> int:
+def _copy(response: HTTPResponse, file: IO[bytes], done: int, total: int) -> int:
     """Copy the response into the file, with a bar on standard error; returns the bytes."""
     name = urlsplit(response.url).path.rpartition("/")[2]
     copied = 0

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import pickle
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.utils.tensor_files import (
+    check_tensors,
+    is_safetensors,
+    read_safetensors,
+    read_torch_file,
+)
 
 
 class Placeholder:
@@ -42,7 +45,13 @@ ALLOWED_GLOBALS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     )
 ]
 
-REFUSED = re.compile(r"GLOBAL (\S+) (?:was not an allowed|whose module)")
+WRAPPERS = (
+    *("state_dict", "model_state_dict", "model", "ema", "ema_state_dict", "model_ema"),
+    *("teacher", "module", "net", "network", "student"),
+)
+"""What a state dict, or the names in it, may be wrapped in; the first that is there is taken."""
+
+MAX_DEPTH = 8  # of wrappings
 
 
 @dataclass
@@ -59,42 +68,70 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a ``.pth`` file of torch, mmcv or mmengine onto the CPU.
+    """Read a checkpoint of torch, mmcv or mmengine, or a safetensors file, onto the CPU.
 
-    Only tensors, plain values and the placeholders of ``ALLOWED_GLOBALS`` are created; no code
-    from the file is executed.
+    What kind of file it is follows from its content. Only tensors, plain values and the
+    placeholders of ``ALLOWED_GLOBALS`` are created; no code from the file is executed. The state
+    dict may be nested in ``WRAPPERS``, and its keys may begin with them (``module.``).
 
     Raises:
-        InputError: the file is missing or truncated, holds anything else, or no tensors.
+        InputError: the file is missing or truncated, holds anything else, no tensors, or tensors
+            that are not finite.
     """
+    where = f"checkpoint {path}"
     if not path.is_file():
-        raise InputError(f"checkpoint {path}: no such file")
-    try:
-        with torch.serialization.safe_globals(ALLOWED_GLOBALS):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(f"checkpoint {path}: {_why_not(str(error))}") from error
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"checkpoint {path}: truncated or not a checkpoint ({reason})") from error
-    meta = content.get("meta") if isinstance(content, dict) else None
-    state_dict = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state_dict, dict) or not state_dict:
-        raise InputError(f"checkpoint {path}: holds no state_dict")
-    strays = [key for key, value in state_dict.items() if not isinstance(value, Tensor)]
-    if strays:
-        raise InputError(f"checkpoint {path}: '{strays[0]}' in it is not a tensor")
-    return Checkpoint(state_dict, _class_names(meta))
+        raise InputError(f"{where}: no such file")
+    content: Any
+    if is_safetensors(path):
+        content = read_safetensors(path, "checkpoint")[1]
+    else:
+        content = read_torch_file(path, "checkpoint", ALLOWED_GLOBALS)
+    state_dict = _without_prefixes(_find_state_dict(content, where))
+    check_tensors(state_dict, where)
+    return Checkpoint(state_dict, _find_class_names(content))
 
 
-def _why_not(message: str) -> str:
-    found = REFUSED.search(message)
-    if found is None:
-        return "truncated or not a checkpoint"
-    return (
-        f"holds '{found[1]}', which is neither a tensor nor a plain value; it is not executed. "
-        "Save its state_dict alone with torch.save and convert that"
-    )
+def _find_state_dict(content: Any, where: str) -> dict[str, Tensor]:
+    for _ in range(MAX_DEPTH):
+        inner = content if isinstance(content, dict) else {}
+        key = next((key for key in WRAPPERS if isinstance(inner.get(key), dict)), None)
+        if key is None:
+            break
+        content = inner[key]
+    if not isinstance(content, dict) or not content:
+        raise InputError(f"{where}: holds no state_dict")
+    for key, value in content.items():
+        if not isinstance(key, str):
+            raise InputError(f"{where}: its key {str(key)[:80]!r} is not text")
+        if not isinstance(value, Tensor):
+            raise InputError(f"{where}: '{key}' in it is not a tensor")
+    return content
+
+
+def _without_prefixes(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under their names in the model, of several copies of it those of the first."""
+    for _ in range(MAX_DEPTH):
+        heads = {key.partition(".")[0] for key in state_dict if "." in key}
+        if not heads or not heads <= set(WRAPPERS):
+            break
+        prefix = next(name for name in WRAPPERS if name in heads) + "."
+        state_dict = {
+            key.removeprefix(prefix): value
+            for key, value in state_dict.items()
+            if key.startswith(prefix)
+        }
+    return state_dict
+
+
+def _find_class_names(content: Any) -> list[str] | None:
+    """Class names from the ``meta`` at the top, or inside of a wrapper."""
+    for _ in range(MAX_DEPTH):
+        if not isinstance(content, dict):
+            return None
+        if "meta" in content:
+            return _class_names(content["meta"])
+        content = next((content[key] for key in WRAPPERS if key in content), None)
+    return None
 
 
 def _class_names(meta: Any) -> list[str] | None:

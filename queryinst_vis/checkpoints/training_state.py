@@ -7,7 +7,8 @@ number of the step.
 
 from __future__ import annotations
 
-import pickle
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from queryinst_vis.config import Config, config_from_dict, config_to_dict
 from queryinst_vis.errors import InputError
 from queryinst_vis.utils.files import atomic_path
+from queryinst_vis.utils.tensor_files import check_tensors, read_torch_file
 
 FORMAT = "queryinst_vis-training/2"
 ZIP_MAGIC = b"PK"  # torch.save writes zip archives
@@ -58,8 +60,8 @@ def save_training_state(path: str | Path, state: TrainingState) -> None:
         InputError: the file cannot be written.
     """
     values = {**vars(state), "format": FORMAT, "config": config_to_dict(state.config)}
-    with atomic_path(path) as temporary, temporary.open("wb") as file:  # which tells of a full disk
-        torch.save(values, file)
+    with atomic_path(path) as temporary:
+        torch.save(values, temporary)
 
 
 def is_training_state(path: str | Path) -> bool:
@@ -75,20 +77,62 @@ def load_training_state(path: str | Path) -> TrainingState:
     """Read a state onto the CPU.
 
     Raises:
-        InputError: no such file, a truncated file, or one that another program wrote.
+        InputError: no such file, a damaged one, one that another program wrote, or weights that
+            are not finite.
     """
-    try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise InputError(f"checkpoint {path}: no such file") from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"checkpoint {path}: broken or not a checkpoint ({reason})") from error
+    where = f"checkpoint {path}"
+    values = read_torch_file(path, "checkpoint")
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise InputError(
-            f"checkpoint {path}: not written by queryinst_vis; convert the checkpoints of other "
-            "projects with 'queryinst-vis convert-checkpoint'"
+            f"{where}: not written by queryinst_vis; convert the checkpoints of other projects "
+            "with 'queryinst-vis convert-checkpoint'"
         )
-    del values["format"]
-    values["config"] = config_from_dict(values["config"], f"checkpoint {path}")
-    return TrainingState(**values)
+    values = {"average": None, **values}  # which older files lack
+    for key, fits in _CONTENT.items():
+        if key not in values or not fits(values[key]):
+            fault = "of the wrong type" if key in values else "missing"
+            raise InputError(f"{where}: damaged: '{key}' is {fault}; resume from another copy")
+    state = TrainingState(
+        step=values["step"],
+        best=values["best"],
+        config=config_from_dict(values["config"], where),
+        model=values["model"],
+        moments=values["moments"],
+        average=values["average"],
+    )
+    check_tensors(state.model, where)
+    check_tensors(state.average or {}, where)
+    for parameter, moments in state.moments.items():
+        check_tensors({f"{parameter}.{name}": value for name, value in moments.items()}, where)
+    return state
+
+
+def _is_step(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_score(value: object) -> bool:
+    return value is None or (isinstance(value, float | int) and math.isfinite(value))
+
+
+def _are_tensors(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items()
+    )
+
+
+def _are_moments(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and _are_tensors(moments) for name, moments in value.items()
+    )
+
+
+_CONTENT: dict[str, Callable[[object], bool]] = {
+    "step": _is_step,
+    "best": _is_score,
+    "config": lambda value: isinstance(value, dict),
+    "model": _are_tensors,
+    "moments": _are_moments,
+    "average": lambda value: value is None or _are_tensors(value),
+}
+"""What a state holds, and what each part must be."""

@@ -20,13 +20,13 @@ from queryinst_vis.checkpoints.weights import (
     StateDict,
     load_weights,
     save_weights,
-    shape_text,
 )
 from queryinst_vis.config import Config, DatasetConfig
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.utils.files import check_not_read
+from queryinst_vis.utils.tensor_files import shape_text
 
 CLASS_ROWS = re.compile(r"(stages\.\d+\.class_predictor|mask_heads\.\d+\.predictor)\.(weight|bias)")
 QUERY_ROWS = re.compile(r"queries|proposals|mask_queries\.queries")

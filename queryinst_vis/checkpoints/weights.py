@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -22,7 +22,9 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.tracking.rules import find_rule
+from queryinst_vis.utils.device import plain_defaults
 from queryinst_vis.utils.files import atomic_path
+from queryinst_vis.utils.tensor_files import check_tensors, read_safetensors, shape_text
 
 FORMAT = "queryinst_vis/1"
 CONVERT = "convert the checkpoints of other projects with 'queryinst-vis convert-checkpoint'"
@@ -103,7 +105,8 @@ def load_weights(path: str | Path) -> tuple[Config, StateDict]:
     """Read the config and the tensors of a weights file or a training state, onto the CPU.
 
     Raises:
-        InputError: the file is missing, truncated, or not written by this package.
+        InputError: the file is missing, truncated, not written by this package, or has weights
+            that are not finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -112,15 +115,12 @@ def load_weights(path: str | Path) -> tuple[Config, StateDict]:
         state = load_training_state(path)
         return _without_unusable_rule(state.config), state.weights
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"weights {path}: truncated or not a safetensors file ({error}); {CONVERT}"
-        ) from error
+        metadata, weights = read_safetensors(path, "weights")
+    except InputError as error:
+        raise InputError(f"{error}; {CONVERT}") from error
     if metadata.get("format") != FORMAT:
         raise InputError(f"weights {path}: not written by queryinst_vis; {CONVERT}")
+    check_tensors(weights, f"weights {path}")
     return config_from_metadata(metadata, f"weights {path}"), weights
 
 
@@ -132,7 +132,7 @@ def config_from_metadata(metadata: Mapping[str, str], where: str) -> Config:
     """
     try:
         values = json.loads(metadata["config"])
-    except (KeyError, json.JSONDecodeError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise InputError(f"{where}: the config inside is missing or broken") from error
     return _without_unusable_rule(config_from_dict(values, where))
 
@@ -154,12 +154,16 @@ def build_for_inference(config: Config, weights: StateDict, where: str) -> Query
     Raises:
         InputError: the weights do not fit the config; names the first tensor that differs.
     """
-    model = build_model(config)
-    training_heads = set(model.state_dict())
-    model.strip_training_heads()
-    training_heads -= set(model.state_dict())
+    with torch.device("meta"):  # only names and shapes: nothing is allocated for wrong ones
+        skeleton = build_model(config)
+    training_heads = set(skeleton.state_dict())
+    skeleton.strip_training_heads()
+    training_heads -= set(skeleton.state_dict())
     weights = {name: value for name, value in weights.items() if name not in training_heads}
-    load_exactly(model, weights, where)
+    check_fits(skeleton, weights, where)
+    with torch.random.fork_rng(devices=[]), plain_defaults():  # the caller's are left alone
+        model = build_model(config).strip_training_heads()
+    model.load_state_dict(weights)
     return model.eval()
 
 
@@ -181,7 +185,7 @@ def check_fits(model: QueryInst, weights: StateDict, where: str) -> None:
     """
     own = model.state_dict()
     for name in [*own, *weights]:
-        theirs, ours = _shape(weights, name), _shape(own, name)
+        theirs, ours = _kind(weights, name), _kind(own, name)
         if theirs != ours:
             raise InputError(
                 f"{where}: checkpoint of another config: {name} is {theirs} there and {ours} in "
@@ -190,11 +194,9 @@ def check_fits(model: QueryInst, weights: StateDict, where: str) -> None:
             )
 
 
-def _shape(state: StateDict, name: str) -> str:
-    """Shape of a tensor as text, such as ``80x256``."""
-    return shape_text(state[name]) if name in state else "absent"
-
-
-def shape_text(value: Tensor) -> str:
-    """``80x256`` for a tensor of shape ``(80, 256)``."""
-    return "x".join(map(str, value.shape)) or "a scalar"
+def _kind(state: StateDict, name: str) -> str:
+    """Shape of a tensor as text, such as ``80x256``, and whether it holds integers."""
+    if name not in state:
+        return "absent"
+    value = state[name]
+    return shape_text(value) + ("" if value.is_floating_point() else " of integers")

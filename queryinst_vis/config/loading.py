@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import math
+from collections.abc import Iterable
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -13,6 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from queryinst_vis.config.schema import Config
 from queryinst_vis.errors import InputError
+
+LARGEST = 2**63 - 1
+"""The largest whole number, as of PyTorch's and NumPy's integers."""
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
@@ -44,10 +49,29 @@ def apply_overrides(config: Config, overrides: list[str]) -> Config:
 def config_from_dict(values: dict[str, Any], where: str) -> Config:
     """Rebuild a Config from plain values, as a checkpoint stores them.
 
+    They may come from anybody, so nothing in them is interpolated.
+
     Raises:
-        InputError: the values do not fit the schema; ``where`` names their origin.
+        InputError: the values do not fit the schema, or refer to an environment variable or
+            another key (``${...}``); ``where`` names their origin.
     """
+    _refuse_interpolation(values, "", where)
     return _to_config(_merge(OmegaConf.structured(Config), values, where), where)
+
+
+def _refuse_interpolation(values: Any, key: str, where: str) -> None:
+    children: Iterable[tuple[Any, Any]] = ()
+    if isinstance(values, dict):
+        children = values.items()
+    elif isinstance(values, list | tuple):
+        children = enumerate(values)
+    elif isinstance(values, str) and "${" in values:
+        raise InputError(
+            f"{where}: '{key}' is {values!r}; a config inside a file of weights holds plain "
+            "values and refers to nothing"
+        )
+    for name, value in children:
+        _refuse_interpolation(value, f"{key}.{name}" if key else str(name), where)
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
@@ -167,7 +191,22 @@ def _to_config(config: DictConfig, where: str) -> Config:
         key, reason = getattr(error, "full_key", None), _reason(error)
         raise InputError(f"{where}: cannot resolve '{key}': {reason}") from error
     assert isinstance(result, Config)
+    _check_numbers(asdict(result), "", where)
     return result
+
+
+def _check_numbers(value: Any, key: str, where: str) -> None:
+    """Numbers are finite, and whole ones fit into 64 bits."""
+    if isinstance(value, dict):
+        for name, member in value.items():
+            _check_numbers(member, f"{key}.{name}" if key else str(name), where)
+    elif isinstance(value, list):
+        for index, member in enumerate(value):
+            _check_numbers(member, f"{key}[{index}]", where)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{where}: '{key}' must be a finite number, is {value}")
+    elif isinstance(value, int) and abs(value) > LARGEST:
+        raise InputError(f"{where}: '{key}' must fit into 64 bits, is {value}")
 
 
 def _reason(error: BaseException) -> str:

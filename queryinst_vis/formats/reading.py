@@ -18,6 +18,10 @@ RESULTS_NAME = "results.json"
 _LIGHT_KEYS = ("id", "video_id", "category_id", "score", "iscrowd")
 """What of a light entry stays in memory."""
 
+_PLAIN_SIZE = 50_000_000
+_DENSEST = 100
+"""Results in zips are four to twenty times smaller; up to ``_PLAIN_SIZE`` bytes any will do."""
+
 _ZIP_ERRORS = (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
@@ -60,6 +64,7 @@ def read_json_or_zip(path: str | Path, heavy: str | None = None) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             _check_zip_root(archive.namelist(), path)
+            _check_ratio(archive.getinfo(RESULTS_NAME), path)
             with archive.open(RESULTS_NAME) as member:
                 if heavy is None:
                     return json.load(member)
@@ -92,3 +97,16 @@ def _check_zip_root(names: list[str], path: str | Path) -> None:
     nested = [name for name in names if Path(name).name == RESULTS_NAME]
     found = f"it lies in a folder, as {nested[0]}" if nested else f"the zip holds {names[:5]}"
     raise InputError(f"results {path}: no {RESULTS_NAME} at the root of the zip; {found}")
+
+
+def _check_ratio(entry: zipfile.ZipInfo, path: str | Path) -> None:
+    """Refuse what is packed far denser than results are, before it fills the memory.
+
+    The size is what the zip says, and ``zipfile`` unpacks no more than that.
+    """
+    if entry.file_size > max(_PLAIN_SIZE, _DENSEST * entry.compress_size):
+        raise InputError(
+            f"results {path}: {RESULTS_NAME} unpacks from {entry.compress_size / 1e6:.1f} MB to "
+            f"{entry.file_size / 1e6:.0f} MB, which results never do; unpack it and name the "
+            "JSON file if it is meant"
+        )

@@ -23,6 +23,7 @@ from queryinst_vis.inference.optimize import inference_dtype, optimize_for_infer
 from queryinst_vis.models.postprocess import SetPredictor, detect
 from queryinst_vis.models.suppression import OVERLAPS
 from queryinst_vis.structures import Detections, Embedding
+from queryinst_vis.utils.device import plain_defaults
 from queryinst_vis.utils.images import read_image
 
 Size = tuple[int, int]
@@ -162,6 +163,7 @@ class Detector:
         return found
 
     @torch.inference_mode()
+    @plain_defaults()
     def detect_frames(
         self, frames: list[np.ndarray], embedding: Embedding | None = "track_head"
     ) -> list[Detections]:

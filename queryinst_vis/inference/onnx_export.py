@@ -57,7 +57,7 @@ def export_onnx(
 
     Raises:
         InputError: a size that the model cannot have, missing packages, a model that ONNX cannot
-            express, or the file cannot be written.
+            express or whose weights are too many for one file, or the file cannot be written.
     """
     require_packages("onnx", "onnxscript")
     _check_size(height, width, batch)
@@ -70,7 +70,24 @@ def export_onnx(
         program = _translate(graph, example, config)
         program.model.metadata_props.update(_metadata(config))
         program.save(temporary)
+        _refuse_second_file(temporary)
     return graph.output_names
+
+
+def _refuse_second_file(path: Path) -> None:
+    """PyTorch writes the weights of models above 1.6 GB to a second file, named in the first.
+
+    Raises:
+        InputError: it did; the second file is removed.
+    """
+    second = path.with_name(f"{path.name}.data")
+    if second.exists():
+        size = second.stat().st_size
+        second.unlink()
+        raise InputError(
+            f"this model has {size / 1e9:.1f} GB of weights, too many for one ONNX file; export "
+            "one with a smaller backbone"
+        )
 
 
 def require_packages(*names: str) -> None:

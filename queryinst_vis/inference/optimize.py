@@ -12,11 +12,13 @@ from queryinst_vis.config import Config
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.cpu.inference_form import to_inference_form
 from queryinst_vis.models.queryinst import QueryInst
+from queryinst_vis.utils.device import plain_defaults
 
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
 """What ``inference.precision`` may be, by Lightning Fabric's names."""
 
 
+@plain_defaults()
 def optimize_for_inference(model: QueryInst, config: Config) -> QueryInst:
     """Convert a model to the form in which it infers fastest, as ``config.inference`` asks.
 

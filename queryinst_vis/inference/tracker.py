@@ -19,6 +19,7 @@ from queryinst_vis.inference.detector import Detector, FrameDetector
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.rules import choose_rule
 from queryinst_vis.tracking.tracker import Tracker
+from queryinst_vis.utils.device import plain_defaults
 from queryinst_vis.utils.prefetch import Latest, prefetch
 from queryinst_vis.video.cuts import CutDetector
 from queryinst_vis.video.live import LiveReader
@@ -239,6 +240,7 @@ class VideoTracker:
             self._cuts.reset()
 
 
+@plain_defaults()
 def nothing_found(image: np.ndarray) -> Detections:
     """The tracked detections of a damaged frame."""
     none = torch.zeros(0, dtype=torch.int64)

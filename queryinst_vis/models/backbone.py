@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.models.deformable import make_deformable
 
 STRIDES = (4, 8, 16, 32)
+_PLAIN_NAME = re.compile(
+    r"\w[\w.-]*"
+)  # no source in front of it, as in hf-hub:... or local-dir:...
 # Swin and its kin: any input size, and shifted windows at every level whatever the size
 ANY_SIZE = {"strict_img_size": False, "always_partition": True}
 
@@ -129,6 +133,11 @@ def _weights_of_the_paper(name: str) -> str:
 
 def _level_indices(name: str, options: dict[str, Any]) -> list[int]:
     """Positions of the wanted strides among the feature maps of a timm model."""
+    if not _PLAIN_NAME.fullmatch(name):
+        raise InputError(
+            f"model.backbone.name '{name}': must be the plain name of a timm model, such as "
+            "resnet50; nothing is fetched from an address or read from a folder"
+        )
     try:
         with torch.device("meta"):
             model = timm.create_model(name, features_only=True, **options)

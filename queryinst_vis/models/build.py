@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from queryinst_vis.config import (
@@ -25,6 +24,19 @@ from queryinst_vis.models.mask_queries import MaskQueries
 from queryinst_vis.models.neck import FPN
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.models.track_head import TrackHead
+from queryinst_vis.utils.tensor_files import (
+    check_tensors,
+    is_safetensors,
+    read_safetensors,
+    read_torch_file,
+)
+
+MAX_WIDTH = 65536  # channels, queries
+MAX_DEPTH = 100  # stages, layers
+MAX_ROI_SIZE = 256  # bins per side
+BOX_ROI_SIZE = 7
+MAX_PARAMETERS = 5_000_000_000  # four times as many bytes in float32
+"""Far above any model of this kind: what exceeds them is a mistake, or harm."""
 
 
 def build_model(config: Config, pretrained_backbone: bool = False) -> QueryInst:
@@ -89,35 +101,39 @@ def load_backbone_weights(model: QueryInst, path: str | Path) -> None:
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
+    what = "backbone weights"
     if not path.is_file():
-        raise InputError(f"backbone weights {path}: no such file")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # both loaders raise many kinds for a broken file
-        reason = str(error).splitlines()[0]
-        raise InputError(f"backbone weights {path}: not readable ({reason})") from error
+        raise InputError(f"{what} {path}: no such file")
+    weights = (
+        read_safetensors(path, what)[1] if is_safetensors(path) else read_torch_file(path, what)
+    )
+    if not isinstance(weights, dict):
+        raise InputError(f"{what} {path}: holds no tensors by name")
+    tensors = {key: value for key, value in weights.items() if isinstance(value, Tensor)}
+    check_tensors(tensors, f"{what} {path}")
+    return tensors
 
 
 def _check(model: ModelConfig) -> None:
-    for name, value, least in (
-        ("channels", model.channels, 1),
-        ("num_queries", model.num_queries, 1),
-        ("num_stages", model.num_stages, 1),
-        ("num_heads", model.num_heads, 1),
-        ("dynamic_channels", model.dynamic_channels, 1),
-        ("ffn_channels", model.ffn_channels, 1),
-        ("class_layers", model.class_layers, 0),
-        ("box_layers", model.box_layers, 0),
-        ("mask.roi_size", model.mask.roi_size, 1),
-        ("mask.num_convs", model.mask.num_convs, 0),
-        ("track.roi_size", model.track.roi_size, 1),
-        ("track.hidden_channels", model.track.hidden_channels, 1),
-        ("track.embedding_channels", model.track.embedding_channels, 1),
+    for name, value, least, most in (
+        ("channels", model.channels, 1, MAX_WIDTH),
+        ("num_queries", model.num_queries, 1, MAX_WIDTH),
+        ("num_stages", model.num_stages, 1, MAX_DEPTH),
+        ("num_heads", model.num_heads, 1, MAX_WIDTH),
+        ("dynamic_channels", model.dynamic_channels, 1, MAX_WIDTH),
+        ("ffn_channels", model.ffn_channels, 1, MAX_WIDTH),
+        ("class_layers", model.class_layers, 0, MAX_DEPTH),
+        ("box_layers", model.box_layers, 0, MAX_DEPTH),
+        ("mask.roi_size", model.mask.roi_size, 1, MAX_ROI_SIZE),
+        ("mask.num_convs", model.mask.num_convs, 0, MAX_DEPTH),
+        ("track.roi_size", model.track.roi_size, 1, MAX_ROI_SIZE),
+        ("track.sampling_ratio", model.track.sampling_ratio, 0, MAX_ROI_SIZE),
+        ("track.hidden_channels", model.track.hidden_channels, 1, MAX_WIDTH),
+        ("track.embedding_channels", model.track.embedding_channels, 1, MAX_WIDTH),
     ):
-        if value < least:
-            raise InputError(f"model.{name}: must be at least {least}, is {value}")
+        if not least <= value <= most:
+            bound = f"at least {least}" if value < least else f"at most {most}"
+            raise InputError(f"model.{name}: must be {bound}, is {value}")
     if not model.classes:
         raise InputError("model.classes: is empty; list the class names the model tells apart")
     if len(set(model.classes)) < len(model.classes):
@@ -138,9 +154,30 @@ def _check(model: ModelConfig) -> None:
         raise InputError("model.backbone.frozen_stages: must be between 0 and 4")
     if not 0 <= model.backbone.drop_path < 1:
         raise InputError("model.backbone.drop_path: must be at least 0 and below 1")
+    _check_size(model)
     _check_colours(model.backbone)
     _check_variant(model.mask)
     _check_track_head(model.track)
+
+
+def _check_size(model: ModelConfig) -> None:
+    """Refuse widths that are fine one by one but make a model that fits into no memory."""
+    width, mask, track = model.channels, model.mask, model.track
+    per_stage = (
+        2 * (2 * width * width * model.dynamic_channels)  # kernels of DynConv, of boxes and masks
+        + BOX_ROI_SIZE**2 * width * width  # what follows DynConv of boxes
+        + 2 * width * model.ffn_channels
+        + (4 + model.class_layers + model.box_layers + 9 * mask.num_convs) * width * width
+    )
+    total = model.num_stages * per_stage + model.num_queries * width
+    if track.enabled:
+        total += track.roi_size**2 * width * track.hidden_channels
+        total += track.hidden_channels * (track.hidden_channels + track.embedding_channels)
+    if total > MAX_PARAMETERS:
+        raise InputError(
+            f"model: would have {total:.1e} parameters, more than {MAX_PARAMETERS:.0e}; check its "
+            "channels, its layers and its numbers of stages and queries"
+        )
 
 
 def _check_colours(backbone: BackboneConfig) -> None:
@@ -169,8 +206,6 @@ def _check_variant(mask: MaskHeadConfig) -> None:
 
 
 def _check_track_head(track: TrackHeadConfig) -> None:
-    if track.sampling_ratio < 0:
-        raise InputError("model.track.sampling_ratio: must be at least 0 (0 adapts to the box)")
     if track.dynamic and not track.enabled:
         raise InputError("model.track.dynamic: needs model.track.enabled=true")
 

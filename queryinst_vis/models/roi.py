@@ -9,6 +9,7 @@ import torchvision
 from torch import Tensor, nn
 
 FINEST_SCALE = 56  # boxes up to twice this size (square root of the area) read the finest level
+FARTHEST = 1e6  # input pixels; no coordinate that is pooled exceeds it
 
 
 def assign_levels(boxes: Tensor, num_levels: int) -> Tensor:
@@ -24,9 +25,11 @@ def assign_levels(boxes: Tensor, num_levels: int) -> Tensor:
 def to_rois(boxes: Sequence[Tensor]) -> Tensor:
     """Boxes of B images, ``(R_b, 4)`` each, as ``(sum R_b, 5)``: image index and xyxy.
 
-    They are detached, and float32, since half precision would move a box by pixels.
+    They are detached, and float32, since half precision would move a box by pixels. Coordinates
+    that are NaN or infinite, which would crash RoIAlign, become finite; the losses report them.
     """
     flat = torch.cat(list(boxes)).detach().float()
+    flat = flat.nan_to_num(0.0, FARTHEST, -FARTHEST).clamp(-FARTHEST, FARTHEST)
     image = [flat.new_full((len(rows), 1), index) for index, rows in enumerate(boxes)]
     return torch.cat((torch.cat(image), flat), dim=1)
 

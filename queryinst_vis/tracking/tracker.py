@@ -13,6 +13,7 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.memory import Memory
 from queryinst_vis.tracking.rules import DEFAULT, Rule, find_rule
+from queryinst_vis.utils.device import plain_defaults
 
 
 class Tracker:
@@ -34,6 +35,7 @@ class Tracker:
             rule that has none.
     """
 
+    @plain_defaults()
     def __init__(self, settings: TrackingConfig | None = None) -> None:
         settings = settings or TrackingConfig()
         self._rule = find_rule(settings.rule)
@@ -49,6 +51,7 @@ class Tracker:
         """The remembered tracks; None where the rule keeps a state of another kind."""
         return self._associator.memory
 
+    @plain_defaults()
     def reset(self) -> None:
         """Forget everything: the next frame is the first of a video, and ids begin at 0."""
         self._associator = self._rule.begin(self._settings)
@@ -56,10 +59,12 @@ class Tracker:
         self._time: float | None = None
         self.last_raw_ids = torch.empty(0, dtype=torch.int64)
 
+    @plain_defaults()
     def forget(self) -> None:
         """Forget all tracks, as at a hard cut: ids go on where they were and are not reused."""
         self._associator.forget()
 
+    @plain_defaults()
     def update(self, detections: Detections, time: float | None = None) -> Detections:
         """Identify the detections of the next frame.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
 import torch
 
 from queryinst_vis.errors import InputError
@@ -23,3 +26,21 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(f"device '{device}' cannot be used here; try 'cpu' or 'auto'") from error
     return chosen
+
+
+@contextmanager
+def plain_defaults() -> Iterator[None]:
+    """Make new tensors in float32 on the CPU, whatever PyTorch's defaults are in this program.
+
+    Around code that makes tensors without naming their type and device; also a decorator.
+    """
+    dtype = torch.get_default_dtype()
+    if dtype != torch.float32:
+        torch.set_default_dtype(torch.float32)
+    is_cpu = torch.get_default_device().type == "cpu"
+    try:
+        with nullcontext() if is_cpu else torch.device("cpu"):
+            yield
+    finally:
+        if dtype != torch.float32:
+            torch.set_default_dtype(dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +58,7 @@ class PackedLinear(nn.Module):
     def __init__(self, layer: nn.Linear, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         # no buffers: an opaque tensor cannot be saved, copied or moved
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach().to(dtype))
+        self._weight = _pack(layer.weight.detach().to(dtype))
         self._bias = None if layer.bias is None else layer.bias.detach().to(dtype)
         self._dtype = dtype
 
@@ -66,3 +67,15 @@ class PackedLinear(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(
             inputs.to(self._dtype), self._weight, self._bias, "none", [], ""
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles and copies, with the weights in their plain order."""
+        return self.__dict__ | {"_weight": self._weight.to_dense()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Pack the weights again, as the processor of this machine reads them."""
+        super().__setstate__(state | {"_weight": _pack(state["_weight"])})
+
+
+def _pack(weight: Tensor) -> Tensor:
+    return torch.ops.mkldnn._reorder_linear_weight(weight)

@@ -1,0 +1,151 @@
+"""Tensors from files of any origin: read without executing anything, and sound before use."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from queryinst_vis.errors import InputError
+
+_REFUSED = re.compile(r"GLOBAL (\S+) (?:was not an allowed|whose module)")
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_HEADER_SIZE = 8  # bytes of a safetensors file before its header, which is JSON
+
+AllowedGlobals = Sequence[Callable[..., Any] | tuple[Callable[..., Any], str]]
+
+
+def is_safetensors(path: str | Path) -> bool:
+    """Whether a file begins like a safetensors file, whatever its name.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(_HEADER_SIZE + 1)[_HEADER_SIZE:] == b"{"
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def read_safetensors(path: str | Path, what: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The metadata and the tensors of a safetensors file, on the CPU.
+
+    Args:
+        path: the file.
+        what: its role, for error messages.
+
+    Raises:
+        InputError: the file is missing, truncated or of another format.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return file.metadata() or {}, tensors
+    except FileNotFoundError as error:
+        raise InputError(f"{what} {path}: no such file") from error
+    except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError) as error:
+        reason = first_line(error)
+        raise InputError(
+            f"{what} {path}: truncated or not a safetensors file ({reason})"
+        ) from error
+
+
+def read_torch_file(path: str | Path, what: str, allowed: AllowedGlobals = ()) -> Any:
+    """What ``torch.save`` wrote, on the CPU: tensors and plain values, no other objects.
+
+    Args:
+        path: the file.
+        what: its role, for error messages.
+        allowed: other objects that may be created, as for ``torch.serialization.safe_globals``.
+
+    Raises:
+        InputError: the file is missing, damaged or holds anything else.
+    """
+    try:
+        _check_unpacked_size(path)
+        # an open file: PyTorch takes names for formats
+        with torch.serialization.safe_globals(list(allowed)), Path(path).open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{what} {path}: no such file") from error
+    except pickle.UnpicklingError as error:
+        raise InputError(f"{what} {path}: {_why_refused(str(error))}") from error
+    except MemoryError as error:
+        raise InputError(f"{what} {path}: does not fit into memory") from error
+    except Exception as error:  # damaged bytes raise errors of any kind in the unpickler
+        reason = first_line(error)
+        raise InputError(f"{what} {path}: truncated or not a checkpoint ({reason})") from error
+
+
+def check_tensors(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Check that weights are dense, real and finite in float32.
+
+    Args:
+        tensors: on the CPU; of floating point or integers.
+        where: names the file in error messages.
+
+    Raises:
+        InputError: another type or layout, a tensor with more elements than the file stores, or
+            a value that is infinite, NaN or too large for float32.
+    """
+    for name, value in tensors.items():
+        if value.layout != torch.strided:
+            raise InputError(f"{where}: '{name}' is sparse; weights are dense tensors")
+        if value.dtype == torch.bool or not (
+            value.dtype in _FLOATS or (not value.is_complex() and not value.is_floating_point())
+        ):
+            kind = str(value.dtype).removeprefix("torch.")
+            raise InputError(
+                f"{where}: '{name}' is of type {kind}; save the weights in float32, float16 or "
+                "bfloat16"
+            )
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise InputError(
+                f"{where}: '{name}' repeats its elements ({shape_text(value)} from "
+                f"{value.untyped_storage().nbytes()} bytes); save a contiguous copy"
+            )
+        if value.is_floating_point() and not value.float().isfinite().all():
+            raise InputError(
+                f"{where}: '{name}' has values that are not finite in float32; weights of a "
+                "training that diverged?"
+            )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type where it has none."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def shape_text(value: Tensor) -> str:
+    """``80x256`` for a tensor of shape ``(80, 256)``."""
+    return "x".join(map(str, value.shape)) or "a scalar"
+
+
+def _check_unpacked_size(path: str | Path) -> None:
+    """Refuse an archive that unpacks to more than it holds; ``torch.save`` compresses nothing."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > Path(path).stat().st_size:
+        raise ValueError(f"its archive unpacks to {size} bytes")
+
+
+def _why_refused(message: str) -> str:
+    found = _REFUSED.search(message)
+    if found is None:
+        return "truncated or not a checkpoint"
+    return (
+        f"holds '{found[1]}', which is neither a tensor nor a plain value; it is not executed. "
+        "Save its state_dict alone with torch.save and convert that"
+    )
