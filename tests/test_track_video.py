@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -287,6 +288,31 @@ def test_the_input_is_never_replaced(video, loaded, spelling):
         track_video(video, video.parents[1] / spelling)
     assert video.read_bytes() == before
     assert os.listdir(video.parent) == ["clip.mp4"]
+
+
+def test_results_of_another_video_are_kept(tmp_path, video, out, loaded):
+    track_video(video, out)
+    track_video(video, out)  # of the same video they are replaced
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    namesake = tmp_path / "elsewhere" / "clip.mp4"
+    namesake.parent.mkdir()
+    shutil.copy(video, namesake)
+    other = shutil.copy(video, tmp_path / "other.mp4")
+    for path in (namesake, other):
+        with pytest.raises(InputError, match=r"holds results of another video; .*--overwrite"):
+            track_video(path, out)
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    track_video(namesake, out, overwrite=True)
+    with pytest.raises(InputError, match="another video"):
+        track_video(video, out)
+
+
+def test_files_that_tracking_did_not_write_are_kept(video, out, loaded):
+    out.mkdir()
+    (out / "results.json").write_text("mine")
+    with pytest.raises(InputError, match=r"results\.json: holds results of another video"):
+        track_video(video, out)
+    assert loaded == [] and (out / "results.json").read_text() == "mine"
 
 
 def test_an_output_folder_that_is_a_file(video, out, loaded):

@@ -60,8 +60,8 @@ def save_training_state(path: str | Path, state: TrainingState) -> None:
         InputError: the file cannot be written.
     """
     values = {**vars(state), "format": FORMAT, "config": config_to_dict(state.config)}
-    with atomic_path(path) as temporary:
-        torch.save(values, temporary)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:  # which tells of a full disk
+        torch.save(values, file)
 
 
 def is_training_state(path: str | Path) -> bool:

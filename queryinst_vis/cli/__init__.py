@@ -1,13 +1,17 @@
 """The command line ``queryinst-vis``: parse arguments, run one command, report the outcome.
 
 Exit status 0: done. 2: bad arguments or input; one line on standard error says what and where.
-130: interrupted by Ctrl-C. 1: any other error, in one line as well; ``--debug`` adds the
-traceback. A training that is stopped saves its state, says how to resume, and ends with 1.
+130: interrupted by Ctrl-C; 143 and 129: by SIGTERM and SIGHUP. 1: any other error, in one line as
+well; ``--debug`` adds the traceback. A training that is stopped saves its state, says how to
+resume, and ends with 1. Where nobody reads the output any more (``| head``), the command goes on
+without it and still writes its files.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import sys
 import traceback
 import warnings
@@ -30,7 +34,10 @@ from queryinst_vis.cli import (
     weights,
 )
 from queryinst_vis.cli.arguments import Parser
+from queryinst_vis.cli.streams import prepare_streams
 from queryinst_vis.errors import InputError, InputWarning
+from queryinst_vis.utils.files import remove_temporaries
+from queryinst_vis.utils.interrupt import Terminated, raise_when_terminated
 
 PROGRAM = "queryinst-vis"
 FAMILIES = (
@@ -52,23 +59,51 @@ FAMILIES = (
 They import libraries inside the functions that run a command, so that ``--help`` answers at once.
 """
 
+_SURROUNDINGS = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ENOTDIR,
+}
+"""Errors that are the user's to mend: rights, space and names."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line ``argv`` (default: the process's own) and return the exit status."""
     words = sys.argv[1:] if argv is None else argv
+    if argv is None:
+        prepare_streams()
+    try:
+        with raise_when_terminated():
+            return _run(words)
+    finally:
+        remove_temporaries()
+
+
+def _run(words: list[str]) -> int:
     debug = "--debug" in words
     try:
         arguments = parse_arguments(words)
         with _warnings_in_one_line():
             arguments.run(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except InputError as error:
         return _fail(str(error), 2, debug)
+    except Terminated as error:
+        return _fail(f"stopped by {error}", 128 + error.number, debug)
     except KeyboardInterrupt:
         return _fail("interrupted", 130, debug)
+    except OSError as error:
+        if error.errno in _SURROUNDINGS and error.filename is not None:
+            return _fail(f"{os.fsdecode(error.filename)}: {error.strerror}", 2, debug)
+        return _fail_unexpectedly(error, debug)
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        hint = "" if debug else " (--debug shows where)"
-        return _fail(f"unexpected {reason}{hint}", 1, debug)
+        return _fail_unexpectedly(error, debug)
     return 0
 
 
@@ -93,6 +128,12 @@ def _warnings_in_one_line() -> Iterator[None]:
 
         warnings.showwarning = show_ours
         yield
+
+
+def _fail_unexpectedly(error: Exception, debug: bool) -> int:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    hint = "" if debug else " (--debug shows where)"
+    return _fail(f"unexpected {reason}{hint}", 1, debug)
 
 
 def _fail(message: str, status: int, debug: bool) -> int:

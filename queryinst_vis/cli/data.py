@@ -94,16 +94,18 @@ def _add_stats(tools: Commands) -> None:
 def _run_stats(arguments: argparse.Namespace) -> None:
     from queryinst_vis.data.tools.statistics import measure_set, summarise_set
     from queryinst_vis.formats.annotation_set import open_set
-    from queryinst_vis.utils.files import write_json_atomically
+    from queryinst_vis.utils.files import files_together, write_json_atomically
 
     annotation_set = open_set(arguments.set)
     videos = measure_set(annotation_set)
     summary = summarise_set(videos, annotation_set.kind)
-    if arguments.json is not None:
-        write_json_atomically(arguments.json, summary)
+    with files_together():
+        if arguments.json is not None:
+            write_json_atomically(arguments.json, summary)
+        if arguments.plots is not None:
+            _draw_stats(videos, annotation_set.kind, arguments.plots)
     _print_stats(summary, annotation_set.kind)
     if arguments.plots is not None:
-        _draw_stats(videos, annotation_set.kind, arguments.plots)
         print(f"wrote {arguments.plots}/*.png")
 
 
@@ -208,15 +210,16 @@ def _run_split(arguments: argparse.Namespace) -> None:
     from queryinst_vis.data.tools.split import split_set
     from queryinst_vis.errors import InputError
     from queryinst_vis.formats.annotation_set import open_set
-    from queryinst_vis.utils.files import write_json_atomically
+    from queryinst_vis.utils.files import files_together, write_json_atomically
 
     paths = [arguments.set, arguments.large, arguments.small]
     if len({path.resolve() for path in paths}) < len(paths):
         raise InputError("the set and both parts need three different file names")
     annotation_set = open_set(arguments.set)
     parts = split_set(annotation_set, arguments.fraction, arguments.salt)
-    for path, part in zip(paths[1:], parts, strict=True):
-        write_json_atomically(path, part)
+    with files_together():
+        for path, part in zip(paths[1:], parts, strict=True):
+            write_json_atomically(path, part)
     _print_split(annotation_set, dict(zip(paths[1:], parts, strict=True)))
 
 

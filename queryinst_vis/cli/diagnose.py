@@ -67,13 +67,14 @@ def _seed(text: str) -> int:
 def _run_diagnose(arguments: argparse.Namespace) -> None:
     from queryinst_vis.evaluation.diagnosis import diagnose
     from queryinst_vis.evaluation.report import print_diagnosis
-    from queryinst_vis.utils.files import write_json_atomically
+    from queryinst_vis.utils.files import files_together, write_json_atomically
     from queryinst_vis.visualization.error_report import draw_error_report
 
     report = diagnose(arguments.ground_truth, arguments.results, arguments.workers)
     numbers, picture = arguments.out / "report.json", arguments.out / "errors.png"
-    write_json_atomically(numbers, report)
-    draw_error_report(report, picture)
+    with files_together():
+        write_json_atomically(numbers, report)
+        draw_error_report(report, picture)
     print_diagnosis(report)
     print(f"wrote {numbers} and {picture}")
 

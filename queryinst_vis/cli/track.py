@@ -53,6 +53,12 @@ def add(commands: Commands) -> None:
         "--out", type=Path, metavar="DIR", help="folder to write to (default: out/NAME-OF-VIDEO)"
     )
     parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the results of another video in that folder, which are kept otherwise; those "
+        "of the same one are always replaced",
+    )
+    parser.add_argument(
         "--score-threshold",
         type=fraction,
         metavar="P",
@@ -133,6 +139,7 @@ def _run_file(arguments: argparse.Namespace) -> None:
         overrides=arguments.overrides,
         strict=arguments.strict,
         allow_partial=arguments.allow_partial,
+        overwrite=arguments.overwrite,
     )
     print(summary)
 
@@ -150,6 +157,7 @@ def _run_live(arguments: argparse.Namespace) -> None:
         score_threshold=arguments.score_threshold,
         max_frames=arguments.max_frames,
         max_size=arguments.max_size,
+        overwrite=arguments.overwrite,
         device=arguments.device,
         overrides=arguments.overrides,
     )

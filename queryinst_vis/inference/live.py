@@ -12,6 +12,7 @@ import numpy as np
 
 from queryinst_vis.inference.track import (
     TrackSummary,
+    check_overwritten,
     load_tracker,
     output_files,
     write_outputs,
@@ -83,6 +84,7 @@ def track_live(
     max_size: int | None = None,
     device: str = "auto",
     overrides: list[str] | None = None,
+    overwrite: bool = False,
 ) -> LiveSummary:
     """Follow the instances of a live source with the least delay, until it ends or Ctrl-C.
 
@@ -99,6 +101,7 @@ def track_live(
         out_dir: folder for the results; made where missing. None: ``out/NAME-OF-SOURCE``.
         weights, score_threshold, max_size, device, overrides: as for ``track_video``.
         max_frames: stop after this many frames that were looked at; None: never.
+        overwrite: replace another source's results in ``out_dir`` instead of refusing.
 
     Raises:
         InputError: the source, the weights or the overrides cannot be used, or the folder not be
@@ -107,12 +110,15 @@ def track_live(
     """
     reader = LiveReader(source)
     files = output_files(out_dir or Path("out") / reader.name, reader.name, source)
+    origin = check_overwritten(files, source, overwrite)
     tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
     latencies = Latencies()
     with StopRequest() as stop:
         newest = Latest(reader, lambda: stop.requested)
         frames = _track_newest(tracker, newest, latencies, max_frames)
-        tracked = write_outputs(files, tracker.class_names, frames, None, name=reader.name)
+        tracked = write_outputs(
+            files, tracker.class_names, frames, None, name=reader.name, origin=origin
+        )
     return LiveSummary(
         tracked,
         newest.dropped,

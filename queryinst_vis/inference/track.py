@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Generator
 from contextlib import closing
@@ -15,13 +16,13 @@ from queryinst_vis.formats.results import stream_youtube_vis_entries, write_resu
 from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.detector import Detector
 from queryinst_vis.inference.tracker import TrackedFrame, VideoTracker, store
-from queryinst_vis.utils.files import atomic_path, shortened
+from queryinst_vis.utils.files import atomic_path, files_together, shortened
 from queryinst_vis.utils.prefetch import finishing, prefetch
 from queryinst_vis.utils.progress import show_progress
 from queryinst_vis.video.reader import VideoReader
 from queryinst_vis.video.writer import VideoWriter
 from queryinst_vis.visualization.overlay import Overlay, mark_damaged
-from queryinst_vis.visualization.timeline import draw_timeline
+from queryinst_vis.visualization.timeline import draw_timeline, read_origin
 
 Files = tuple[Path, Path, Path]
 """Where the annotated video, the results and the timeline go."""
@@ -80,6 +81,7 @@ def track_video(
     overrides: list[str] | None = None,
     strict: bool = False,
     allow_partial: bool = False,
+    overwrite: bool = False,
 ) -> TrackSummary:
     """Find, segment and follow the instances of a video, and show them.
 
@@ -103,15 +105,46 @@ def track_video(
             ``["tracking.rule=query"]``. Unless they say otherwise, ``tracking.max_tracks`` is
             ``DEFAULT_MAX_TRACKS`` and ``tracking.cut_threshold`` is ``CUT_THRESHOLD``.
         strict, allow_partial: as for ``VideoReader``.
+        overwrite: replace another video's results in ``out_dir`` instead of refusing.
 
     Raises:
         InputError: the video, the weights or the overrides cannot be used, or the folder not be
-            written.
+            written, or holds results of another video.
     """
     reader = VideoReader(video, stride, max_frames, strict=strict, allow_partial=allow_partial)
     files = output_files(out_dir, reader.path.stem, reader.path)
+    origin = check_overwritten(files, video, overwrite)
     tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
-    return run_tracker(tracker, reader, files, batch)
+    return run_tracker(tracker, reader, files, batch, origin)
+
+
+def check_overwritten(files: Files, source: str | Path, overwrite: bool = False) -> str:
+    """Refuse to replace what another video, or another program, has written.
+
+    The timeline picture tells which source its files are from. Without that note, all three files
+    are taken for those of an earlier version that tracked a video of this name.
+
+    Args:
+        files: what will be written.
+        source: a video's path, or an address.
+        overwrite: never refuse.
+
+    Returns:
+        The note on the source: a hash, which gives no folder's name away.
+
+    Raises:
+        InputError: there are files of something else.
+    """
+    named = str(source) if "://" in str(source) else str(Path(source).absolute())
+    origin = hashlib.sha256(named.encode(errors="surrogateescape")).hexdigest()
+    there = [path for path in files if path.exists()]
+    found = read_origin(files[-1])
+    if there and not overwrite and (found != origin if found else len(there) < len(files)):
+        raise InputError(
+            f"{there[0]}: holds results of another video; name another folder with --out, or "
+            "replace them with --overwrite"
+        )
+    return origin
 
 
 def output_files(out_dir: str | Path, name: str, source: str | Path) -> Files:
@@ -160,7 +193,11 @@ def load_tracker(
 
 
 def run_tracker(
-    tracker: VideoTracker, reader: VideoReader, files: Files, batch: int = 1
+    tracker: VideoTracker,
+    reader: VideoReader,
+    files: Files,
+    batch: int = 1,
+    origin: str | None = None,
 ) -> TrackSummary:
     """What ``track_video`` does once the weights are loaded.
 
@@ -169,6 +206,7 @@ def run_tracker(
         reader: the frames.
         files: the annotated video, the results and the timeline to write.
         batch: frames that the network sees at a time.
+        origin: note on the source, as ``check_overwritten`` returns it.
 
     Raises:
         InputError: the video turns out to be damaged, or a file cannot be written.
@@ -185,6 +223,7 @@ def run_tracker(
         behind=batch,
         pixel_aspect=reader.pixel_aspect,
         is_endless=False,
+        origin=origin,
     )
 
 
@@ -199,6 +238,7 @@ def write_outputs(
     behind: int = 1,
     pixel_aspect: Fraction = Fraction(1),
     is_endless: bool = True,
+    origin: str | None = None,
 ) -> TrackSummary:
     """Draw the tracks on the frames as they come, then write what was found: all files, or none.
 
@@ -216,6 +256,7 @@ def write_outputs(
         behind: frames that the tracking may be ahead of the drawing.
         pixel_aspect: width of a pixel by its height.
         is_endless: whether a video without ``fps`` may go on for ever.
+        origin: note on the source, as ``check_overwritten`` returns it.
 
     Raises:
         InputError: a file cannot be written, or the source turns out to be damaged.
@@ -239,6 +280,7 @@ def write_outputs(
 
         video_path, results_path, timeline_path = files
         with (
+            files_together(),
             atomic_path(video_path) as video,
             atomic_path(results_path) as results,
             atomic_path(timeline_path) as timeline,
@@ -256,7 +298,7 @@ def write_outputs(
             with_times = fps is None and not is_endless
             entries = stream_youtube_vis_entries(tracks, _VIDEO_ID, category_ids, with_times)
             write_results(results, entries)
-            draw_timeline(tracks, class_names, fps or _average_fps(tracks), timeline)
+            draw_timeline(tracks, class_names, fps or _average_fps(tracks), timeline, origin)
         seconds = time.perf_counter() - start
         return TrackSummary(tracks.length, len(tracks), seconds, tracks.length / seconds, files)
 

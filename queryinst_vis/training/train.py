@@ -44,6 +44,7 @@ from queryinst_vis.training.schedule import (
     set_learning_rate,
 )
 from queryinst_vis.training.step import TrainingStep, zero_of_unused
+from queryinst_vis.training.work_dir import locked
 from queryinst_vis.utils.files import atomic_path
 from queryinst_vis.utils.interrupt import StopRequest
 from queryinst_vis.utils.progress import ProgressBar
@@ -81,30 +82,37 @@ def train(
 
     Raises:
         InputError: bad recipe, data or weights, a folder that holds a run already (or none to
-            resume), or a loss that is no longer finite.
+            resume) or in which another training runs, or a loss that is no longer finite.
         SystemExit: Ctrl-C or SIGTERM; the state has been saved.
     """
     check_recipe(config.train)
     work_dir = Path(work_dir)
-    state = _open_run(work_dir, config, resume)
-    config = settle_precision(config, state.config if state else None)
-    fabric = launch(devices, nodes, config.train.precision)
-    trainer = Trainer(fabric, config, work_dir, state, pretrained_backbone, transforms)
-    fabric.barrier()  # every process has looked at the folder before the first one writes
-    trainer.run()
+    _check_run(work_dir, resume)
+    with locked(work_dir):
+        state = _open_run(work_dir, config, resume)
+        config = settle_precision(config, state.config if state else None)
+        fabric = launch(devices, nodes, config.train.precision)
+        trainer = Trainer(fabric, config, work_dir, state, pretrained_backbone, transforms)
+        fabric.barrier()  # every process has looked at the folder before the first one writes
+        trainer.run()
 
 
-def _open_run(work_dir: Path, config: Config, resume: bool) -> TrainingState | None:
-    """The state to resume from; None for a run that starts at step 0."""
+def _check_run(work_dir: Path, resume: bool) -> None:
+    """Refuse a folder that holds a run already, or none to resume."""
     exists = (work_dir / "config.yaml").exists()
     if exists and not resume:
         raise InputError(
             f"work dir {work_dir}: holds a run already; go on with --resume or name another folder"
         )
+    if resume and not exists:
+        raise InputError(f"work dir {work_dir}: holds no run to resume; start without --resume")
+
+
+def _open_run(work_dir: Path, config: Config, resume: bool) -> TrainingState | None:
+    """The state to resume from; None for a run that starts at step 0."""
+    _check_run(work_dir, resume)  # again: another process may have been in the folder
     if not resume:
         return None
-    if not exists:
-        raise InputError(f"work dir {work_dir}: holds no run to resume; start without --resume")
     checkpoint = work_dir / "last.ckpt"
     if not checkpoint.exists():  # stopped before its first checkpoint
         return None

@@ -1,19 +1,38 @@
-"""Reading JSON with clear errors, and writing files atomically."""
+"""Reading JSON with clear errors, and writing files atomically.
+
+Unfinished files and folders have hidden names that end with the machine, the process and eight
+random digits. Whatever stops a command, ``remove_temporaries`` removes its own; those of a process
+that was killed go when the next one writes to the same folder. Only files of dead processes of the
+same machine, boot and container are removed: nothing is known about processes elsewhere, so on a
+shared file system their files stay. A process id that was given to another program keeps a file a
+while longer, never the other way round.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import platform
+import re
+import secrets
 import shutil
-import tempfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.utils.interrupt import signals_held
 
 _TEMPORARY = 100  # bytes of a file's name in that of its temporary file, of 255 in all
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+
+_unfinished: dict[Path, Path] = {}  # temporary files and folders, and what they are to become
+_finished: ContextVar[list[tuple[Path, Path]] | None] = ContextVar("finished", default=None)
 
 
 @contextmanager
@@ -21,30 +40,148 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place when the block ends well.
 
     The temporary file keeps the suffix (writers choose formats by it) and vanishes when the
-    block raises. Missing parent folders are made.
+    block raises. Missing parent folders are made. Within ``files_together`` the file appears at
+    the end of that block instead.
 
     Raises:
-        InputError: the folder cannot be made or written.
+        InputError: the folder cannot be made or written, or the disk is full.
     """
     path = Path(path)
+    goal = _unfinished.get(path, path)  # what a user has heard of
+    temporary = _temporary_beside(path, path.stem, path.suffix)
+    waits = False
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{shortened(path.stem, _TEMPORARY)}-", suffix=path.suffix, dir=path.parent
-        )
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        _give_default_permissions(temporary)
+        with _one_line(goal):
+            if path.is_dir():
+                raise InputError(f"cannot write {goal}: is a folder")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(path.parent)
+            temporary.touch(exist_ok=False)
         try:
-            os.replace(temporary, path)
+            yield temporary
         except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror}") from error
+            if error.errno in _DISK_ERRORS:
+                raise _cannot_write(goal, error) from error
+            raise
+        except Exception as error:  # libraries have their own types for a full disk
+            if os.strerror(errno.ENOSPC) in str(error):
+                raise InputError(f"cannot write {goal}: {os.strerror(errno.ENOSPC)}") from error
+            raise
+        with _one_line(goal):
+            _give_default_permissions(temporary)
+        together = _finished.get()
+        if together is not None and path not in _unfinished:
+            together.append((temporary, path))
+            waits = True
+        else:
+            _replace([(temporary, path)])
     finally:
-        temporary.unlink(missing_ok=True)
+        if not waits:
+            _discard(temporary)
+
+
+@contextmanager
+def files_together() -> Iterator[None]:
+    """Files that ``atomic_path`` writes in the block appear when it ends well: all, or none."""
+    if _finished.get() is not None:  # the outer block decides
+        yield
+        return
+    finished: list[tuple[Path, Path]] = []
+    token = _finished.set(finished)
+    try:
+        yield
+        _replace(finished)
+    finally:
+        _finished.reset(token)
+        for temporary, _ in finished:
+            _discard(temporary)
+
+
+def _replace(pairs: list[tuple[Path, Path]]) -> None:
+    """Move temporary files to their places; new ones vanish again where one cannot be moved."""
+    new: list[Path] = []
+    with signals_held():
+        for temporary, path in pairs:
+            is_new = not path.exists()
+            try:
+                temporary.replace(path)
+            except OSError as error:
+                for other in new:
+                    other.unlink(missing_ok=True)
+                raise _cannot_write(path, error) from error
+            if is_new:
+                new.append(path)
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> InputError:
+    return InputError(f"cannot write {path}: {error.strerror or error}")
+
+
+def _temporary_beside(path: Path, stem: str, suffix: str = "") -> Path:
+    """A new name beside ``path``, noted before it exists so that no signal comes in between."""
+    name = f".{shortened(stem, _TEMPORARY)}-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.with_name(name + suffix)
+    _unfinished[temporary] = _unfinished.get(path, path)
+    return temporary
+
+
+@cache
+def _machine() -> str:
+    """Eight digits for the machine, its boot and its container, in which process ids are unique."""
+    parts = [platform.node()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return f"{zlib.crc32(' '.join(parts).encode(errors='replace')):08x}"
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what dead processes of this machine left in a folder."""
+    if os.name != "posix":
+        return
+    pattern = re.compile(rf"\..*-{_machine()}-(\d+)-[0-9a-f]{{8}}(\.[^.]*)?", re.DOTALL)
+    for name in os.listdir(folder):
+        found = pattern.fullmatch(name)
+        if found and folder / name not in _unfinished and not _is_alive(int(found[1])):
+            _discard(folder / name)
+
+
+def _is_alive(process: int) -> bool:
+    """Whether a process of that number runs, other than this one."""
+    if process == os.getpid():  # which knows its own files: an earlier process had the number
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def remove_temporaries() -> None:
+    """Remove the unfinished files and folders of this process, at its end."""
+    own = f"-{_machine()}-{os.getpid()}-"  # a forked process leaves those of its parent alone
+    with signals_held():
+        for temporary in [path for path in _unfinished if own in path.name]:
+            _discard(temporary)
+
+
+def _discard(temporary: Path) -> None:
+    if temporary.is_dir() and not temporary.is_symlink():
+        shutil.rmtree(temporary, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            temporary.unlink()
+    _unfinished.pop(temporary, None)
 
 
 def check_not_read(target: str | Path, *sources: str | Path | None) -> None:
@@ -64,28 +201,23 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         InputError: it is not empty, or its parent cannot be written.
     """
     path = Path(path)
+    temporary = _temporary_beside(path, path.name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
-        if not occupied:
-            temporary = Path(
-                tempfile.mkdtemp(prefix=f".{shortened(path.name, _TEMPORARY)}-", dir=path.parent)
-            )
+        _remove_leftovers(path.parent)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise InputError(f"{path} is not an empty folder; name a new one or empty it first")
+        temporary.mkdir()
+        yield temporary
+        with signals_held():
+            if path.exists():
+                path.rmdir()
+            temporary.rename(path)
     except OSError as error:
-        raise InputError(f"cannot write to folder {path}: {error.strerror}") from error
-    if occupied:
-        raise InputError(f"{path} is not an empty folder; name a new one or empty it first")
-    try:
-        filled = temporary / "folder"
-        filled.mkdir()  # unlike mkdtemp's, which is the owner's alone, it follows the umask
-        yield filled
-        if path.exists():
-            path.rmdir()
-        filled.rename(path)
-    except OSError as error:
-        raise InputError(f"cannot write to folder {path}: {error}") from error
+        reason = error.strerror if error.filename in (None, str(temporary)) else error
+        raise InputError(f"cannot write to folder {path}: {reason}") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _discard(temporary)
 
 
 def shortened(name: str, size: int) -> str:
@@ -94,7 +226,7 @@ def shortened(name: str, size: int) -> str:
 
 
 def _give_default_permissions(path: Path) -> None:
-    """Undo mkstemp's owner-only mode: outputs follow the umask like any other file."""
+    """Outputs follow the umask, whatever mode a library gave them."""
     umask = os.umask(0)
     os.umask(umask)
     path.chmod(0o666 & ~umask)

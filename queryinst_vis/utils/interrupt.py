@@ -1,10 +1,12 @@
-"""Stopping a long run gracefully on Ctrl-C or SIGTERM."""
+"""Ctrl-C, SIGTERM and SIGHUP: stopping gracefully, or with an exception that cleans up."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -39,3 +41,61 @@ class StopRequest:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP came, which clean up as Ctrl-C does.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+@contextmanager
+def raise_when_terminated() -> Iterator[None]:
+    """While active, SIGTERM and SIGHUP raise ``Terminated`` in the main thread.
+
+    Handlers that somebody has set, and signals that are ignored (``nohup``), stay as they are.
+    """
+    process = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != process:  # a forked worker ends as if there were no handler
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        raise Terminated(number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    numbers = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+    try:
+        for number in numbers:
+            signal.signal(number, stop)
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Signals that stop the program wait until the block has ended."""
+    previous: dict[int, _Handler] = {}
+    if threading.current_thread() is threading.main_thread():
+        previous = {number: signal.getsignal(number) for number in SIGNALS}
+        previous = {n: handler for n, handler in previous.items() if callable(handler)}
+    received: list[int] = []
+    try:
+        for number in previous:
+            signal.signal(number, lambda number, frame: received.append(number))
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    for number in received:
+        signal.raise_signal(number)

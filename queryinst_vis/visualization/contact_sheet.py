@@ -67,7 +67,8 @@ class ContactSheet:
                 x += tile.shape[1] + _GAP
             y += row_height + _GAP
         with atomic_path(path) as temporary:
-            cv2.imwrite(str(temporary), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+            _, encoded = cv2.imencode(temporary.suffix, cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+            temporary.write_bytes(encoded.tobytes())  # cv2.imwrite hides a full disk
 
 
 def write_caption(picture: np.ndarray, text: str) -> np.ndarray:

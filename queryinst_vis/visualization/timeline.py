@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
+from PIL import Image
 
 from queryinst_vis.formats.track_store import Track, TrackStore
 from queryinst_vis.utils.files import atomic_path
@@ -21,6 +22,7 @@ _ROW_HEIGHT, _ROWS_HEIGHT = 0.28, 28.0  # inches, of one row and of all rows at 
 _MAX_ROWS = 400  # in 28 inches, names of more rows would be illegible
 _DPI = 120
 _INSTANTS = int(_WIDTH * _DPI)  # of a video that the picture can tell apart: its columns
+_ORIGIN = "queryinst-vis source"  # key of the picture's text
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,11 @@ def _interpolate(x: np.ndarray, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
 
 
 def draw_timeline(
-    tracks: TrackStore, class_names: Sequence[str], fps: float, path: str | Path
+    tracks: TrackStore,
+    class_names: Sequence[str],
+    fps: float,
+    path: str | Path,
+    origin: str | None = None,
 ) -> None:
     """Draw one row per track, with bars where it is visible, as a PNG.
 
@@ -113,6 +119,7 @@ def draw_timeline(
         fps: frames per second of the video, on average, which the last frame is shown for and all
             frames are whose times are unknown.
         path: the PNG to write, all of it or nothing.
+        origin: note on the source, kept in the picture for ``read_origin``.
 
     Raises:
         InputError: the file cannot be written.
@@ -135,7 +142,17 @@ def draw_timeline(
     title = _title(len(rows), len(tracks), tracks.length, clock.duration)
     axes.set_title(title, fontsize=10, loc="left")
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=_DPI)
+        metadata = {} if origin is None else {_ORIGIN: origin}
+        figure.savefig(temporary, format="png", dpi=_DPI, metadata=metadata)
+
+
+def read_origin(path: str | Path) -> str | None:
+    """The note on the source that ``draw_timeline`` wrote into its picture; None if none."""
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get(_ORIGIN)
+    except (OSError, SyntaxError, ValueError):  # no picture, or a damaged one
+        return None
 
 
 def _runs(frames: Iterable[int], step: int) -> list[tuple[int, int]]:

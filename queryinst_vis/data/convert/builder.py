@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.names import first_image_ids
 from queryinst_vis.masks import RLE
-from queryinst_vis.utils.files import write_json_atomically
+from queryinst_vis.utils.files import files_together, write_json_atomically
 
 
 class LabelledTrack(NamedTuple):
@@ -118,9 +118,10 @@ def write_video_set(
     Returns:
         The line that a converter returns.
     """
-    if coco_json is not None:
-        write_json_atomically(coco_json, youtube_vis_to_coco(video_set))
-    write_json_atomically(dst, video_set)
+    with files_together():
+        if coco_json is not None:
+            write_json_atomically(coco_json, youtube_vis_to_coco(video_set))
+        write_json_atomically(dst, video_set)
     return describe(dst, video_set, notes)
 
 

@@ -1,0 +1,167 @@
+"""Files appear whole, together, or not at all, and nothing unfinished stays."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.training import work_dir
+from queryinst_vis.utils import files
+from queryinst_vis.utils.files import atomic_path, files_together, write_json_atomically
+from queryinst_vis.utils.interrupt import Terminated, raise_when_terminated, signals_held
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_files_together_are_all_there_or_none(tmp_path: Path) -> None:
+    with files_together():
+        write_json_atomically(tmp_path / "a.json", 1)
+        assert not (tmp_path / "a.json").exists()
+        write_json_atomically(tmp_path / "b.json", 2)
+    assert _names(tmp_path) == ["a.json", "b.json"]
+    with pytest.raises(KeyboardInterrupt), files_together():
+        write_json_atomically(tmp_path / "c.json", 3)
+        raise KeyboardInterrupt
+    assert _names(tmp_path) == ["a.json", "b.json"]
+
+
+def test_a_signal_between_two_files_comes_after_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = Path.replace
+
+    def interrupted(self: Path, target: Path) -> Path:
+        signal.raise_signal(signal.SIGINT)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), files_together():
+        write_json_atomically(tmp_path / "a.json", 1)
+        write_json_atomically(tmp_path / "b.json", 2)
+    assert _names(tmp_path) == ["a.json", "b.json"]
+
+
+def test_a_file_that_cannot_be_replaced_takes_the_new_ones_with_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot write .*b\.json"), files_together():
+        write_json_atomically(tmp_path / "a.json", 1)
+        write_json_atomically(tmp_path / "b.json", 2)
+        (tmp_path / "b.json").mkdir()
+    assert _names(tmp_path) == ["b.json"]
+
+
+@pytest.mark.parametrize("name", ["atomic_path", "new_folder"])
+def test_files_of_dead_processes_are_removed(tmp_path: Path, name: str) -> None:
+    killed = (
+        f"import os, signal, sys; from queryinst_vis.utils.files import {name} as make\n"
+        f"with make(sys.argv[1]): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", killed, tmp_path / "a.png"], check=False)
+    assert len(_names(tmp_path)) == 1
+    alive = tmp_path / f".a-{files._machine()}-{os.getppid()}-0123abcd.png"
+    elsewhere = tmp_path / ".a-00000000-1-0123abcd.png"
+    alive.touch()
+    elsewhere.touch()
+    write_json_atomically(tmp_path / "b.json", 1)
+    assert _names(tmp_path) == sorted([alive.name, elsewhere.name, "b.json"])
+
+
+def test_unfinished_files_are_known_before_they_exist(tmp_path: Path) -> None:
+    context = atomic_path(tmp_path / "a.json")
+    context.__enter__()  # as if a signal came before the block began
+    files.remove_temporaries()
+    assert _names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("No space left on device")],
+)
+def test_a_full_disk_names_the_file(tmp_path: Path, error: Exception) -> None:
+    def fill(path: Path) -> None:
+        with atomic_path(path) as outer, atomic_path(outer):
+            raise error
+
+    with pytest.raises(InputError, match=r"cannot write .*/a\.png: No space left on device"):
+        fill(tmp_path / "a.png")
+    assert _names(tmp_path) == []
+
+
+def test_names_as_long_as_they_can_be(tmp_path: Path) -> None:
+    name = "é" * 125 + ".json"
+    write_json_atomically(tmp_path / name, 1)
+    assert _names(tmp_path) == [name]
+
+
+def test_termination_raises_in_the_main_thread() -> None:
+    with pytest.raises(Terminated, match="SIGTERM"), raise_when_terminated():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_held_signals_come_at_the_end() -> None:
+    reached = False
+    with pytest.raises(Terminated), raise_when_terminated(), signals_held():
+        signal.raise_signal(signal.SIGTERM)
+        reached = True
+    assert reached
+
+
+def _run(words: list[str], stdout: int | IO[bytes]) -> subprocess.Popen[bytes]:
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from queryinst_vis.cli import main; sys.exit(main())",
+    ]
+    return subprocess.Popen([*command, *words], stdout=stdout, stderr=subprocess.PIPE)
+
+
+def test_a_reader_that_goes_away_does_not_end_a_command() -> None:
+    reading, writing = os.pipe()
+    process = _run(["--help"], stdout=writing)
+    os.close(reading)
+    os.close(writing)
+    assert process.communicate()[1] == b""
+    assert process.returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_behind_standard_output_is_told() -> None:
+    with Path("/dev/full").open("wb") as full:
+        process = _run(["weights"], stdout=full)
+        errors = process.communicate()[1].decode()
+    assert errors == (
+        "queryinst-vis: error: cannot write standard output: No space left on device\n"
+    )
+    assert process.returncode == 2
+
+
+def test_one_training_at_a_time_in_a_work_dir(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_dir, "_PATIENCE", 0.0)
+    run = tmp_path / "runs" / "one"
+    with (
+        work_dir.locked(run),
+        pytest.raises(InputError, match="another training runs in it"),
+        work_dir.locked(run),
+    ):
+        pass
+    assert not run.exists()
+    with work_dir.locked(run):
+        (run / "config.yaml").touch()
+    assert _names(run) == ["config.yaml"]
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with work_dir.locked(run):
+        assert _names(run) == ["config.yaml"]
