@@ -13,6 +13,8 @@ from typing import IO
 
 import pytest
 
+from queryinst_vis.checkpoints.catalogue import CACHE_VARIABLE, cache_folder
+from queryinst_vis.cli import main
 from queryinst_vis.errors import InputError
 from queryinst_vis.training import work_dir
 from queryinst_vis.utils import files
@@ -145,6 +147,40 @@ def test_a_full_disk_behind_standard_output_is_told() -> None:
         "queryinst-vis: error: cannot write standard output: No space left on device\n"
     )
     assert process.returncode == 2
+
+
+def test_without_rights_a_command_ends_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    closed = tmp_path / "closed" / "clip.mp4"
+
+    def refuse(self: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "is_file", refuse)  # as in a folder that may not be entered
+    assert main(["track", str(closed), "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == f"queryinst-vis: error: {closed}: Permission denied\n"
+
+
+def test_without_a_home_the_cache_has_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for variable in ("XDG_CACHE_HOME", CACHE_VARIABLE):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(Path, "home", refuse)
+    with pytest.raises(InputError, match=f"no home folder.*set {CACHE_VARIABLE}"):
+        cache_folder()
+
+
+def test_sigterm_ends_a_command_with_its_own_status(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "queryinst_vis.cli.parse_arguments", lambda _: os.kill(os.getpid(), signal.SIGTERM)
+    )
+    assert main(["weights"]) == 143
+    assert capsys.readouterr().err == "queryinst-vis: error: stopped by SIGTERM\n"
 
 
 def test_one_training_at_a_time_in_a_work_dir(

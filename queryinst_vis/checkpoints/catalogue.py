@@ -146,7 +146,10 @@ def cache_folder() -> Path:
     """``$QUERYINST_VIS_CACHE``; else ``queryinst_vis`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
     if chosen := os.environ.get(CACHE_VARIABLE):
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "queryinst_vis"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "queryinst_vis"
+    except RuntimeError as error:  # a service's user without a home
+        raise InputError(f"no home folder to keep weights in; set {CACHE_VARIABLE}") from error
 
 
 def _fetch(name: str, weights: Path) -> None:
