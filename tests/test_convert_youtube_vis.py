@@ -137,7 +137,8 @@ def test_a_file_without_annotations_has_none_afterwards(convert):
 def test_our_reader_takes_the_result(convert, tmp_path):
     convert(ovis_content())
     (tmp_path / "0a").mkdir()
-    (tmp_path / "0a" / "img_0000001.jpg").touch()
+    for number in (1, 2, 3):
+        (tmp_path / "0a" / f"img_000000{number}.jpg").touch()
     dataset = YouTubeVisDataset(tmp_path / "out" / "set.json", tmp_path, ["Vehical"])
     assert [track.id for track in dataset.videos[0].tracks] == [1]
 

@@ -48,9 +48,14 @@ def test_a_signal_between_two_files_comes_after_both(
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", interrupted)
-    with pytest.raises(KeyboardInterrupt), files_together():
-        write_json_atomically(tmp_path / "a.json", 1)
-        write_json_atomically(tmp_path / "b.json", 2)
+    # a shell starts background jobs with SIGINT ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), files_together():
+            write_json_atomically(tmp_path / "a.json", 1)
+            write_json_atomically(tmp_path / "b.json", 2)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert _names(tmp_path) == ["a.json", "b.json"]
 
 
