@@ -193,8 +193,9 @@ def test_a_model_is_built_once_per_load(weights, monkeypatch, load):
     original = build.QueryInst.__init__
 
     def count(self, *arguments, **options):
-        builds.append(self)
         original(self, *arguments, **options)
+        if not self.queries.is_meta:  # a skeleton for comparing shapes holds no memory
+            builds.append(self)
 
     monkeypatch.setattr(build.QueryInst, "__init__", count)
     thing = getattr(queryinst_vis, load)
