@@ -256,13 +256,19 @@ def test_a_file_and_its_content_are_the_same(tmp_path, capsys):
     assert YTVOS().getAnnIds() == []
 
 
+def test_an_empty_result_list_is_an_empty_set():
+    gt, _ = two_classes()
+    found = YTVOS(gt).loadRes([])
+    assert found.anns == {}
+    assert found.vids.keys() == YTVOS(gt).vids.keys()
+
+
 def test_unusable_files_are_refused_in_one_line(tmp_path):
     gt, results = two_classes()
     faults = [
         lambda: YTVOS(tmp_path / "none.json"),
         lambda: YTVOS({"annotations": [{"id": 1}]}),
         lambda: YTVOS({"videos": [7]}),
-        lambda: YTVOS(gt).loadRes([]),
         lambda: YTVOS(gt).loadRes([{**results[0], "video_id": 5}]),
         lambda: YTVOS(gt).loadRes([{**results[0], "segmentations": [None]}]),
     ]
