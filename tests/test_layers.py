@@ -24,18 +24,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "utils": {"errors"},
     "masks": {"errors", "utils"},
     "formats": {"errors", "utils", "masks"},
-    "structures": {"errors", "masks"},
+    "drawing": {"errors", "utils", "masks"},
+    "structures": {"errors", "utils", "masks", "drawing"},
     "models": NOUNS,
     "losses": NOUNS,
     "tracking": NOUNS,
     "video": {"errors", "utils"},
     "data": FORMATS | NOUNS,
     "evaluation": {"errors", "utils", "masks", "formats"},
-    "visualization": FORMATS | NOUNS | {"evaluation"},
+    "visualization": FORMATS | NOUNS | {"evaluation", "drawing"},
     "checkpoints": FORMATS | NOUNS | {"models", "tracking", "data"},
     "inference": FORMATS
     | NOUNS
-    | {"models", "tracking", "video", "data", "visualization", "checkpoints"},
+    | {"models", "tracking", "video", "data", "drawing", "visualization", "checkpoints"},
     "training": FORMATS
     | NOUNS
     | {"models", "losses", "tracking", "data", "evaluation", "checkpoints", "inference"},

@@ -16,8 +16,9 @@ from queryinst_vis.checkpoints.weights import load_weights
 from queryinst_vis.config import Config, apply_overrides
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.inference import track
+from queryinst_vis.inference.result import FrameResult
 from queryinst_vis.inference.track import output_files, run_tracker, track_video
-from queryinst_vis.inference.tracker import TrackedFrame, nothing_found
+from queryinst_vis.inference.tracker import nothing_found
 from queryinst_vis.masks import decode_rle
 from queryinst_vis.structures import Detections
 from queryinst_vis.video import VideoReader, VideoWriter
@@ -42,7 +43,7 @@ class KnowingTracker:
     def follow_video(self, frames, batch=1):
         for index, time, image, is_damaged in frames:
             found = nothing_found(image) if is_damaged else self.update(image, time)
-            yield TrackedFrame(time, image, found, index)
+            yield FrameResult(image, index, time, found)
 
     def update(self, frame, time=None):
         # The red box moves by three pixels a frame: it tells which frame of the video this is.

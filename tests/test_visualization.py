@@ -5,8 +5,9 @@ import pytest
 import supervision as sv
 import torch
 
+from queryinst_vis import drawing
 from queryinst_vis.structures import Detections
-from queryinst_vis.visualization import Overlay, overlay, to_supervision, track_colour
+from queryinst_vis.visualization import Overlay, to_supervision, track_colour
 
 HEIGHT, WIDTH = 120, 160
 CLASSES = ["person", "car"]
@@ -98,10 +99,18 @@ def test_masks_are_drawn_as_supervision_draws_them(count):
         expected = annotator.annotate(expected, exchanged)
     drawn = frame.copy()
     colours = [track_colour(i) for i in range(count)]
-    overlay.draw_masks(drawn, [m.region for m in detections.instance_masks()], colours, 2)
+    drawing.draw_masks(drawn, [m.region for m in detections.instance_masks()], colours, 2)
     np.testing.assert_array_equal(drawn, expected)
     ours, theirs = (Overlay(["thing"]).draw(frame, each) for each in (detections, exchanged))
     np.testing.assert_array_equal(ours, theirs)
+
+
+def test_supervision_reads_class_names_where_they_are_known():
+    detections = found([[10, 20, 50, 60], [0, 0, 9, 9]], [7, 3], [1, 0])
+    assert "class_name" not in to_supervision(detections).data
+    detections.class_names = CLASSES
+    assert to_supervision(detections)["class_name"].tolist() == ["car", "person"]
+    assert to_supervision(detections[[]])["class_name"].tolist() == []
 
 
 def test_no_detections_as_supervisions():
@@ -152,7 +161,8 @@ def test_nothing_is_drawn_outside_masks_and_labels():
     assert (picture[62:88, 65:] == GREY).all()
 
 
-def test_labels_name_identity_class_and_score(monkeypatch):
+def listen_to_labels(monkeypatch):
+    """A list of the labels that are drawn from now on."""
     written = []
     annotate = sv.LabelAnnotator.annotate
 
@@ -161,6 +171,11 @@ def test_labels_name_identity_class_and_score(monkeypatch):
         return annotate(self, scene, detections, labels)
 
     monkeypatch.setattr(sv.LabelAnnotator, "annotate", listen)
+    return written
+
+
+def test_labels_name_identity_class_and_score(monkeypatch):
+    written = listen_to_labels(monkeypatch)
     detections = found([[10, 60, 50, 110], [90, 60, 130, 110]], [4, 12], [1, 0], [0.874, 1.0])
     Overlay(CLASSES).draw(grey_frame(), detections)
     assert written == ["#4 car 0.87", "#12 person 1.00"]
@@ -255,8 +270,19 @@ def test_lines_grow_with_the_frame():
     assert widths[1] > widths[0] > 0
 
 
-def test_detections_that_were_not_tracked_are_refused():
-    detections = found([[40, 60, 80, 100]], [1])
+def test_detections_that_were_not_tracked_have_a_colour_each_and_no_number(monkeypatch):
+    written = listen_to_labels(monkeypatch)
+    detections = found([[10, 60, 50, 110], [90, 60, 130, 110]], [4, 4], [1, 0], [0.874, 1.0])
     detections.track_ids = None
-    with pytest.raises(ValueError, match="no track_ids"):
-        Overlay(CLASSES).draw(grey_frame(), detections)
+    overlay = Overlay(CLASSES)
+    for _ in range(2):
+        picture = overlay.draw(grey_frame(), detections)
+    np.testing.assert_array_equal(picture[85, 10], track_colour(0))
+    np.testing.assert_array_equal(picture[85, 90], track_colour(1))
+    assert written == ["car 0.87", "person 1.00"] * 2
+
+
+def test_supervisions_without_classes_are_refused():
+    nameless = sv.Detections(xyxy=np.zeros((1, 4)), tracker_id=np.array([0]))
+    with pytest.raises(ValueError, match="no class_id"):
+        Overlay(CLASSES).draw(grey_frame(), nameless)

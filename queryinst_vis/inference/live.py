@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from queryinst_vis.inference.result import FrameResult
 from queryinst_vis.inference.track import (
     TrackSummary,
     check_overwritten,
@@ -17,7 +18,7 @@ from queryinst_vis.inference.track import (
     output_files,
     write_outputs,
 )
-from queryinst_vis.inference.tracker import TrackedFrame, VideoTracker
+from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.utils.interrupt import StopRequest
 from queryinst_vis.utils.prefetch import Latest
 from queryinst_vis.video.live import Arrival, LiveReader
@@ -130,7 +131,7 @@ def track_live(
 
 def _track_newest(
     tracker: VideoTracker, newest: Latest[Arrival], latencies: Latencies, max_frames: int | None
-) -> Generator[TrackedFrame, None, None]:
+) -> Generator[FrameResult, None, None]:
     """Every frame that is looked at, with its time since the first one."""
     tracker.reset()
     first: float | None = None
@@ -139,6 +140,6 @@ def _track_newest(
         detections = tracker.update(frame, arrival.seconds)
         latencies.add(time.perf_counter() - arrival.seconds)
         first = arrival.seconds if first is None else first
-        yield TrackedFrame(arrival.seconds - first, frame, detections, index)
+        yield FrameResult(frame, index, arrival.seconds - first, detections)
     if first is None:  # only after Ctrl-C: a source that ends so has raised an InputError
         raise KeyboardInterrupt

@@ -11,17 +11,18 @@ from fractions import Fraction
 from pathlib import Path
 
 from queryinst_vis.config import InferenceConfig
+from queryinst_vis.drawing import Overlay, mark_damaged
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.results import stream_youtube_vis_entries, write_results
 from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.detector import Detector
-from queryinst_vis.inference.tracker import TrackedFrame, VideoTracker, store
+from queryinst_vis.inference.result import FrameResult
+from queryinst_vis.inference.tracker import VideoTracker, store
 from queryinst_vis.utils.files import atomic_path, files_together, shortened
 from queryinst_vis.utils.prefetch import finishing, prefetch
 from queryinst_vis.utils.progress import show_progress
 from queryinst_vis.video.reader import VideoReader
 from queryinst_vis.video.writer import VideoWriter
-from queryinst_vis.visualization.overlay import Overlay, mark_damaged
 from queryinst_vis.visualization.timeline import draw_timeline, read_origin
 
 Files = tuple[Path, Path, Path]
@@ -230,7 +231,7 @@ def run_tracker(
 def write_outputs(
     files: Files,
     class_names: list[str],
-    tracked: Generator[TrackedFrame, None, None],
+    tracked: Generator[FrameResult, None, None],
     fps: float | None,
     *,
     name: str,
@@ -266,16 +267,16 @@ def write_outputs(
     first: float | None = None
     with TrackStore() as tracks:
 
-        def show(found: TrackedFrame) -> None:
+        def show(found: FrameResult) -> None:
             nonlocal first
-            store(tracks, found.detections, found.time, found.number)
+            store(tracks, found.detections, found.seconds, found.index)
             scene = overlay.draw(found.frame, found.detections)
             if found.detections.of_damaged_frame:
-                scene = mark_damaged(scene, found.number)
+                scene = mark_damaged(scene, found.index)
             seconds = None
-            if fps is None and found.time is not None:
-                first = found.time if first is None else first
-                seconds = found.time - first
+            if fps is None and found.seconds is not None:
+                first = found.seconds if first is None else first
+                seconds = found.seconds - first
             writer.write(scene, seconds)
 
         video_path, results_path, timeline_path = files

@@ -8,7 +8,6 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ import torch
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.detector import Detector, FrameDetector
+from queryinst_vis.inference.result import FrameResult
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.rules import choose_rule
 from queryinst_vis.tracking.tracker import Tracker
@@ -27,22 +27,6 @@ from queryinst_vis.video.reader import Frame, VideoReader
 
 TimedFrame = tuple[float | None, np.ndarray]
 """A frame, ``(H, W, 3)`` uint8 RGB, after its time in seconds, None where that is unknown."""
-
-
-class TrackedFrame(NamedTuple):
-    """A frame and what was found in it.
-
-    Attributes:
-        time: of the frame in seconds, None where it is unknown.
-        frame: ``(H, W, 3)`` uint8 RGB.
-        detections: as ``VideoTracker.update`` gives them.
-        number: of the frame in its video, from 0.
-    """
-
-    time: float | None
-    frame: np.ndarray
-    detections: Detections
-    number: int
 
 
 class VideoTracker:
@@ -152,7 +136,7 @@ class VideoTracker:
 
     def follow_timed(
         self, frames: Iterable[TimedFrame], batch: int = 1
-    ) -> Generator[TrackedFrame, None, None]:
+    ) -> Generator[FrameResult, None, None]:
         """Like ``follow``, for frames that come with their times, as ``VideoReader.timed`` reads.
 
         Args:
@@ -168,7 +152,7 @@ class VideoTracker:
 
     def follow_video(
         self, frames: Iterable[Frame], batch: int = 1
-    ) -> Generator[TrackedFrame, None, None]:
+    ) -> Generator[FrameResult, None, None]:
         """Like ``follow``, for frames as ``VideoReader.frames`` reads them.
 
         Nothing is found in a damaged frame (``of_damaged_frame``), and tracks go on after it.
@@ -180,7 +164,7 @@ class VideoTracker:
             raise InputError(f"batch must be 1 or more, got {batch}")
         return self._follow(iter(frames), batch)
 
-    def _follow(self, frames: Iterator[Frame], batch: int) -> Generator[TrackedFrame, None, None]:
+    def _follow(self, frames: Iterator[Frame], batch: int) -> Generator[FrameResult, None, None]:
         while group := list(islice(frames, batch)):
             for frame in group:
                 if not isinstance(frame.image, np.ndarray):
@@ -196,7 +180,7 @@ class VideoTracker:
                     if self._cuts is not None and self._cuts.is_cut(image):
                         self._tracker.forget()
                     detections = self._tracker.update(next(found), time)
-                yield TrackedFrame(time, image, detections, number)
+                yield FrameResult(image, number, time, detections)
 
     def stream(
         self, path: str | Path, stride: int = 1, batch: int = 1, live: bool = False

@@ -1,6 +1,9 @@
-"""Drawing results: overlays of masks and identities, timelines and plots."""
+"""Pictures of results: overlays of masks and identities, timelines and plots."""
 
-from queryinst_vis.visualization.overlay import Overlay, to_supervision, track_colour
+from queryinst_vis.drawing import Overlay, track_colour
+from queryinst_vis.structures import Detections
 from queryinst_vis.visualization.timeline import draw_timeline
+
+to_supervision = Detections.to_supervision
 
 __all__ = ["Overlay", "draw_timeline", "to_supervision", "track_colour"]

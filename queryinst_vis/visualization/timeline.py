@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from queryinst_vis.drawing import track_colour
 from queryinst_vis.formats.track_store import Track, TrackStore
 from queryinst_vis.utils.files import atomic_path
-from queryinst_vis.visualization.overlay import track_colour
 
 _WIDTH, _FRAME_HEIGHT = 10.0, 1.1  # inches; the frame is titles and axes
 _ROW_HEIGHT, _ROWS_HEIGHT = 0.28, 28.0  # inches, of one row and of all rows at most

@@ -1,16 +1,20 @@
-"""Data types shared by the whole package: detections, targets, batches, stage outputs."""
+"""What was found in one frame."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from queryinst_vis.masks import RLE, InstanceMask
 from queryinst_vis.masks.paste import paste_masks
+
+if TYPE_CHECKING:
+    import supervision as sv
 
 Embedding = Literal["track_head", "query"]
 """What describes an instance to the tracker: the track head's embedding, or the instance's query
@@ -34,6 +38,7 @@ class Detections:
         mask_threshold: probability from which on a pixel belongs to a mask.
         pixel_masks: N masks of a detector that gives pixels or RLEs instead of logits, or None.
         of_damaged_frame: the frame could not be decoded, so nothing is found in it.
+        class_names: names of the labels, or None where they are not known.
 
     Masks are pasted into the frame when they are first asked for, and kept: do not change
     ``boxes`` or ``mask_logits`` afterwards, but make new Detections with ``dataclasses.replace``.
@@ -49,6 +54,7 @@ class Detections:
     mask_threshold: float = 0.5
     pixel_masks: list[InstanceMask] | None = None
     of_damaged_frame: bool = False
+    class_names: list[str] | None = None
     _pasted: list[InstanceMask] | None = field(default=None, init=False, compare=False)
 
     def __len__(self) -> int:
@@ -130,97 +136,25 @@ class Detections:
             )
         return self._pasted
 
+    def to_supervision(self, masks: bool = True) -> sv.Detections:
+        """The detections as supervision's exchange type, on the CPU.
 
-@dataclass(init=False)
-class Target:
-    """Ground truth of one network input image.
+        Args:
+            masks: with masks of the whole frame, where there are any.
 
-    Attributes:
-        boxes: ``(M, 4)`` float xyxy in input pixels.
-        labels: ``(M,)`` int64 class indices.
-        masks: ``(M, H, W)`` bool at input size (unpadded, or padded like the batch).
-        instance_ids: ``(M,)`` int64, equal for the same object in both frames of a pair.
-        image_size: ``(height, width)`` of the image without its padding.
-        has_mask: ``(M,)`` bool, which instances have a known mask. The others are annotated by
-            their box alone, and their mask is all False. Default: every instance has one.
-        ignore: ``(H, W)`` bool, the union of the regions in which nothing is known (crowds), of
-            the masks' size or of the image's; None without such a region.
-    """
+        Returns:
+            ``xyxy`` (N, 4), ``mask`` (N, H, W) bool or None, ``confidence`` (N,), ``class_id`` (N,)
+            and ``tracker_id`` (N,) or None; ``data["class_name"]`` (N,) str where the names are
+            known.
+        """
+        import supervision as sv
 
-    boxes: Tensor
-    labels: Tensor
-    masks: Tensor
-    instance_ids: Tensor
-    image_size: tuple[int, int]
-    has_mask: Tensor
-    ignore: Tensor | None
-
-    def __init__(
-        self,
-        boxes: Tensor,
-        labels: Tensor,
-        masks: Tensor,
-        instance_ids: Tensor,
-        image_size: tuple[int, int],
-        has_mask: Tensor | None = None,
-        ignore: Tensor | None = None,
-    ) -> None:
-        self.boxes, self.labels, self.masks = boxes, labels, masks
-        self.instance_ids, self.image_size, self.ignore = instance_ids, image_size, ignore
-        known = torch.ones_like(labels, dtype=torch.bool) if has_mask is None else has_mask
-        self.has_mask = known
-
-    def to(self, device: torch.device | str) -> Target:
-        """A copy with all tensors on ``device``."""
-        return Target(
-            self.boxes.to(device),
-            self.labels.to(device),
-            self.masks.to(device),
-            self.instance_ids.to(device),
-            self.image_size,
-            self.has_mask.to(device),
-            None if self.ignore is None else self.ignore.to(device),
+        labels, ids, names = self.labels.cpu().numpy(), self.track_ids, self.class_names
+        return sv.Detections(
+            xyxy=self.boxes.float().cpu().numpy(),
+            mask=self.masks().cpu().numpy() if masks and self.has_masks else None,
+            confidence=self.scores.float().cpu().numpy(),
+            class_id=labels,
+            tracker_id=None if ids is None else ids.cpu().numpy(),
+            data={} if names is None else {"class_name": np.array(names, dtype=str)[labels]},
         )
-
-
-@dataclass
-class Batch:
-    """A padded training batch.
-
-    Attributes:
-        images: ``(B, 3, H, W)`` float32, normalised, padded with zeros at right and bottom.
-        targets: B ground truths.
-        reference: the other frame of every pair, row by row, or None for image training.
-    """
-
-    images: Tensor
-    targets: list[Target]
-    reference: Batch | None = None
-
-    def to(self, device: torch.device | str) -> Batch:
-        """A copy with all tensors on ``device``."""
-        return Batch(
-            self.images.to(device),
-            [target.to(device) for target in self.targets],
-            None if self.reference is None else self.reference.to(device),
-        )
-
-
-@dataclass
-class StageOutput:
-    """What one of the model's stages says about B images and N queries (paper eq. 1).
-
-    Attributes:
-        class_logits: ``(B, N, K)``.
-        boxes: ``(B, N, 4)`` xyxy in input pixels, refined by this stage; carry gradient.
-        queries: ``(B, N, C)`` for the next stage.
-        q_star: ``(B, N, C)`` queries after self-attention, read by DynConv(box).
-        mask_q_star: ``(B, N, C)`` what DynConv(mask) reads: q_star itself, as published, unless
-            masks have queries or an attention of their own.
-    """
-
-    class_logits: Tensor
-    boxes: Tensor
-    queries: Tensor
-    q_star: Tensor
-    mask_q_star: Tensor

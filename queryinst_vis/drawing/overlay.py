@@ -1,16 +1,16 @@
-"""Drawing tracked instances on frames, with supervision's annotators."""
+"""Drawing instances on frames, with supervision's annotators."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
 import supervision as sv
 
-from queryinst_vis.masks import MaskRegion
-from queryinst_vis.structures import Detections
+from queryinst_vis.masks import InstanceMask, MaskRegion
 
 _PALETTE = sv.ColorPalette.from_hex(
     # Neighbours differ in hue, so that ids born one after the other are told apart.
@@ -29,37 +29,25 @@ def track_colour(track_id: int) -> tuple[int, int, int]:
     return _PALETTE.by_idx(track_id).as_rgb()
 
 
-def to_supervision(detections: Detections) -> sv.Detections:
-    """Detections as supervision's exchange type.
+class Found(Protocol):
+    """What ``Overlay`` draws: ``structures.Detections``."""
 
-    Args:
-        detections: with or without masks and track ids.
+    @property
+    def has_masks(self) -> bool:
+        """Whether there are masks, or boxes alone."""
 
-    Returns:
-        ``xyxy`` (N, 4), ``mask`` (N, H, W) bool or None, ``confidence`` (N,), ``class_id`` (N,)
-        and ``tracker_id`` (N,) or None, on the CPU.
-    """
-    found = _without_masks(detections)
-    if detections.has_masks:
-        found.mask = detections.masks().cpu().numpy()
-    return found
+    def instance_masks(self) -> list[InstanceMask]:
+        """The N masks."""
 
-
-def _without_masks(detections: Detections) -> sv.Detections:
-    ids = detections.track_ids
-    return sv.Detections(
-        xyxy=detections.boxes.float().cpu().numpy(),
-        confidence=detections.scores.float().cpu().numpy(),
-        class_id=detections.labels.cpu().numpy(),
-        tracker_id=None if ids is None else ids.cpu().numpy(),
-    )
+    def to_supervision(self, masks: bool = True) -> sv.Detections:
+        """The same instances, with or without masks of the whole frame."""
 
 
 class Overlay:
-    """Draws the masks, labels and recent paths of tracked instances, a colour per identity.
+    """Draws the masks, labels and recent paths of instances, a colour per identity.
 
     It remembers the paths, so one Overlay belongs to one video. Detections without masks are
-    drawn as boxes.
+    drawn as boxes; those without ``track_ids`` have no path, and a colour each by their order.
 
     Args:
         class_names: names of the labels.
@@ -71,19 +59,19 @@ class Overlay:
         self._trace_length = trace_length
         self._annotators: _Annotators | None = None
 
-    def draw(self, frame: np.ndarray, detections: Detections | sv.Detections) -> np.ndarray:
+    def draw(self, frame: np.ndarray, detections: Found | sv.Detections) -> np.ndarray:
         """The frame with its detections on it.
 
         Args:
             frame: ``(H, W, 3)`` uint8 RGB; left as it is.
-            detections: of this frame, with ``track_ids``; or supervision's, with ``class_id``
-                and ``tracker_id``, whose ``confidence`` may be None, as ground truth has none.
+            detections: of this frame; or supervision's, with ``class_id``, whose ``confidence``
+                may be None, as ground truth has none.
 
         Returns:
             ``(H, W, 3)`` uint8 RGB.
 
         Raises:
-            ValueError: the detections have no ``track_ids``.
+            ValueError: supervision's have no ``class_id``.
         """
         regions: list[MaskRegion] | None = None
         if isinstance(detections, sv.Detections):
@@ -91,27 +79,30 @@ class Overlay:
             if found.mask is not None:
                 regions = [MaskRegion(np.asarray(mask, dtype=bool), 0, 0) for mask in found.mask]
         else:
-            found = _without_masks(detections)
+            found = detections.to_supervision(masks=False)
             if detections.has_masks:
                 regions = [mask.region for mask in detections.instance_masks()]
-        if found.tracker_id is None or found.class_id is None:
-            raise ValueError("Overlay draws tracks: these Detections have no track_ids or labels")
+        if found.class_id is None:
+            raise ValueError("Overlay writes class names: these detections have no class_id")
+        names = [self._class_names[label] for label in found.class_id]
+        ids = found.tracker_id
+        if ids is not None:
+            names = [f"#{i} {name}" for i, name in zip(ids, names, strict=True)]
+        if found.confidence is not None:
+            names = [f"{name} {s:.2f}" for name, s in zip(names, found.confidence, strict=True)]
         if self._annotators is None:
             self._annotators = _Annotators.for_frame(frame, self._trace_length)
         annotators = self._annotators
+        colour_ids = np.arange(len(found)) if ids is None else ids
+        found = replace(found, tracker_id=colour_ids)
         scene = frame.copy()
         if regions is None:
             scene = annotators.boxes.annotate(scene, found)
         else:
-            colours = [track_colour(track_id) for track_id in found.tracker_id]
+            colours = [track_colour(int(each)) for each in colour_ids]
             draw_masks(scene, regions, colours, annotators.thickness)
-        scene = annotators.paths.annotate(scene, found)
-        names = [
-            f"#{track_id} {self._class_names[label]}"
-            for track_id, label in zip(found.tracker_id, found.class_id, strict=True)
-        ]
-        if found.confidence is not None:
-            names = [f"{name} {s:.2f}" for name, s in zip(names, found.confidence, strict=True)]
+        if ids is not None:
+            scene = annotators.paths.annotate(scene, found)
         return annotators.labels.annotate(scene, found, labels=names)
 
 
