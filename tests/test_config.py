@@ -10,8 +10,11 @@ from queryinst_vis.config import (
     Config,
     apply_overrides,
     config_from_dict,
+    config_names,
     config_to_dict,
+    differences,
     load_config,
+    resolved,
 )
 from queryinst_vis.errors import InputError
 
@@ -31,7 +34,7 @@ def write(tmp_path):
     return write_file
 
 
-def complaint(path: Path, overrides: list[str] | None = None) -> str:
+def complaint(path: Path | str, overrides: list[str] | None = None) -> str:
     """The one line that ``load_config`` raises about a file."""
     with pytest.raises(InputError) as caught:
         load_config(path, overrides)
@@ -80,6 +83,52 @@ def test_a_group_may_refer_to_another(write):
     config = load_config(path, ["data.test.annotations=test.json"])
     assert (config.data.test.annotations, config.data.test.images) == ("test.json", "val")
     assert config.data.val.annotations == "val.json"
+
+
+# Configs by name
+
+
+def test_a_config_that_ships_has_a_name(monkeypatch, tmp_path):
+    by_path = load_config(CONFIGS / "coco" / "queryinst_r50_100q_1x.yaml")
+    monkeypatch.chdir(tmp_path)
+    for name in ("coco/queryinst_r50_100q_1x", "configs/coco/queryinst_r50_100q_1x.yaml"):
+        assert load_config(name) == by_path
+
+
+def test_the_names_are_those_of_the_files_but_for_parents():
+    files = {path.relative_to(CONFIGS).with_suffix("") for path in CONFIGS.rglob("*.yaml")}
+    assert set(config_names()) == {str(file) for file in files if file.parts[0] != "_base_"}
+
+
+def test_a_file_comes_before_a_name(write, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    write("seed: 7", "people")
+    assert load_config("people").seed == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("peple", "people"),
+        ("queryinst_r50_100q_1x", "coco/queryinst_r50_100q_1x"),
+        ("coco/queryinst_r50_100q", "coco/queryinst_r50_100q_1x"),
+        ("youtube_vis/queryinst_vis_r50_2018.yaml", "youtube_vis/queryinst_vis_r50_2019"),
+    ],
+)
+def test_an_unknown_name_is_told_the_nearest(name, near):
+    message = complaint(name)
+    assert f"config {name}: no such file, nor a name; the nearest names are " in message
+    assert near in message.partition("names are ")[2].split(", ")
+
+
+def test_a_name_like_no_other_is_told_them_all():
+    assert complaint("0000").endswith(f"the names are {', '.join(config_names())}")
+
+
+def test_a_parent_may_be_one_that_ships(write):
+    config = load_config(write("_base_: youtube_vis/queryinst_vis_r50_2019\nseed: 5"))
+    expected = load_config("youtube_vis/queryinst_vis_r50_2019", ["seed=5"])
+    assert config == expected
 
 
 # Inheritance
@@ -254,11 +303,44 @@ def test_an_environment_variable_is_read(write, monkeypatch):
     assert load_config(path).data.train.images == "/data/images"
 
 
-def test_an_unset_environment_variable_is_named_with_its_key(write, monkeypatch):
+@pytest.fixture
+def unset(monkeypatch):
+    """A text that refers to a variable which is not set."""
     monkeypatch.delenv("QUERYINST_VIS_TEST_ROOT", raising=False)
-    message = complaint(write("data: {val: {images: '${oc.env:QUERYINST_VIS_TEST_ROOT}/x'}}"))
-    assert "cannot resolve 'data.val.images'" in message
+    return "${oc.env:QUERYINST_VIS_TEST_ROOT}/x"
+
+
+def test_an_unset_environment_variable_matters_only_to_who_uses_the_text(write, unset):
+    text = f"data: {{val: {{images: '{unset}'}}, train: {{images: here}}, test: '${{data.val}}'}}"
+    config = load_config(write(text), ["train.max_steps=3"])
+    assert config.data.train.images == "here"
+    for images in (config.data.val.images, config.data.test.images):
+        with pytest.raises(InputError, match="'QUERYINST_VIS_TEST_ROOT' is not set") as caught:
+            resolved(images, "image folder")
+        assert f"image folder {unset}" in str(caught.value)
+
+
+def test_a_text_that_was_not_used_is_not_written_down(write, unset):
+    """Files of weights refer to nothing."""
+    config = load_config(write(f"data: {{val: {{images: '{unset}'}}, train_extra: []}}"))
+    assert config_to_dict(config)["data"]["val"]["images"] is None
+    assert differences(config, config_from_dict(config_to_dict(config), "weights")) == {}
+
+
+def test_overrides_leave_an_unset_variable_as_it_is(write, unset):
+    config = load_config(write(f"data: {{val: {{images: '{unset}'}}}}"))
+    assert apply_overrides(config, ["seed=3"]).data.val.images == unset
+
+
+def test_a_number_cannot_come_from_an_unset_variable(write, unset):
+    message = complaint(write("seed: '${oc.env:QUERYINST_VIS_TEST_ROOT}'"))
+    assert "cannot resolve 'seed'" in message
     assert "Environment variable 'QUERYINST_VIS_TEST_ROOT' not found" in message
+
+
+def test_an_unset_variable_may_have_a_default(write, unset):
+    path = write("data: {val: {images: '${oc.env:QUERYINST_VIS_TEST_ROOT,data}/x'}}")
+    assert load_config(path).data.val.images == "data/x"
 
 
 def test_an_override_takes_the_place_of_an_unset_variable(write, monkeypatch):

@@ -7,6 +7,7 @@ import fnmatch
 import importlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -119,6 +120,36 @@ def test_the_weights_that_lie_in_the_package_are_shipped_with_it():
         if not any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)
     ]
     assert unmatched == []
+
+
+def test_a_wheel_holds_the_configs_once_and_finds_them(tmp_path):
+    """Built from copies, so that nothing is left in the working folder."""
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    for name in ("config", "errors.py", "__init__.py"):
+        copy = shutil.copytree if (PACKAGE / name).is_dir() else shutil.copy
+        (tmp_path / "queryinst_vis").mkdir(exist_ok=True)
+        copy(PACKAGE / name, tmp_path / "queryinst_vis" / name)
+    command = [sys.executable, "setup.py", "-q", "build", "--build-lib", "built"]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    ours, built = ROOT / "configs", tmp_path / "built" / "queryinst_vis" / "configs"
+    files = sorted(path.relative_to(ours) for path in ours.rglob("*.yaml"))
+    assert sorted(path.relative_to(built) for path in built.rglob("*.yaml")) == files
+    code = (
+        "from queryinst_vis.config import find_config, load_config;"
+        "print(find_config('people')); load_config('coco/queryinst_r50_100q_1x')"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "built")}
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        cwd=tmp_path / "built",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(run.stdout.strip()) == built / "people.yaml"
 
 
 def test_all_weights_come_with_a_model_card():

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from queryinst_vis.checkpoints.catalogue import find_weights
+from queryinst_vis.checkpoints.catalogue import find_weights, shipped_weights
 from queryinst_vis.checkpoints.weights import load_weights, save_weights
-from queryinst_vis.config import Config, config_to_dict, load_config
+from queryinst_vis.config import Config, config_names, config_to_dict, load_config
 from queryinst_vis.data.synthetic import PRESETS, generate
 from queryinst_vis.models.build import build_model
 from queryinst_vis.video.reader import VideoReader
@@ -26,12 +26,15 @@ _MASK_BIAS = 100.0  # above the logits of random features
 
 
 def obtain_weights(model: str | Path, overrides: list[str], seed: int, folder: Path) -> Path:
-    """The weights file of a name or a path; of a config YAML random weights, in ``folder``.
+    """The weights file of a name or a path; of a config random weights, in ``folder``.
+
+    A name of shipped weights is theirs, also where a config has the same.
 
     Raises:
         InputError: neither, or a config that cannot be used.
     """
-    if Path(model).suffix.lower() not in (".yaml", ".yml"):
+    is_config = Path(model).suffix.lower() in (".yaml", ".yml") or str(model) in config_names()
+    if not is_config or str(model) in shipped_weights():
         return find_weights(model)
     path = folder / "random.safetensors"
     save_random_weights(path, model, overrides, seed)
@@ -52,7 +55,7 @@ def save_random_weights(
 
     Args:
         path: the weights file to write.
-        config_path: YAML file.
+        config_path: YAML file or name, as for ``load_config``.
         overrides: dotlist changes of it.
         seed: the same seed gives the same weights.
 

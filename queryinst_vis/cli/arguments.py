@@ -6,13 +6,14 @@ import argparse
 import math
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import NoReturn, TypeAlias
 
 from queryinst_vis.errors import InputError
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 Run = Callable[[argparse.Namespace], None]
+
+CONFIG_HELP = "a YAML file, or the name of a config that ships, e.g. coco/queryinst_r50_100q_1x"
 
 
 class Parser(argparse.ArgumentParser):
@@ -44,7 +45,7 @@ def add_command(
 
 def add_config(parser: argparse.ArgumentParser, weights: bool = False) -> None:
     """CONFIG, perhaps WEIGHTS, and any number of key=value."""
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, see configs/")
+    parser.add_argument("config", metavar="CONFIG", help=CONFIG_HELP)
     if weights:
         add_weights(parser)
     add_overrides(parser, "train.max_steps=100")

@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
         "Prints median and spread of each, floating-point operations, and the share of the peak\n"
         "that this machine reaches in the same run. Every query is kept and pasted, whatever its\n"
         "score; inference.score_threshold=0.3 is what 'track' does.",
-        "queryinst-vis benchmark configs/youtube_vis/queryinst_vis_r50_2021.yaml --threads 2",
+        "queryinst-vis benchmark youtube_vis/queryinst_vis_r50_2021 --threads 2",
         "queryinst-vis benchmark CONFIG inference.precision=bf16-mixed inference.compile=true",
         "queryinst-vis benchmark people --video street.mp4 inference.score_threshold=0.3",
         "queryinst-vis benchmark work/vis/best.safetensors --size 1280x720 --json out/speed.json",
@@ -33,7 +33,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="a config YAML (random weights), a .safetensors file, or a name that "
+        help="a config, YAML file or name (random weights), a .safetensors file, or a name that "
         "'queryinst-vis weights' lists",
     )
     add_overrides(parser, "inference.precision=bf16-mixed")

@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
         _run_video,
         "Run a video model on the videos of data.test and write a YouTube-VIS result file.",
         "Prints track AP where the set has annotations; --zip packs what evaluation servers take.",
-        "queryinst-vis test-video configs/youtube_vis/queryinst_vis_r50_2019.yaml "
+        "queryinst-vis test-video youtube_vis/queryinst_vis_r50_2019 "
         "work/vis/final.safetensors --out work/vis/results.json --zip work/vis/results.zip",
     )
     _add_arguments(video, batch=4, note="the same results, sooner")
@@ -38,7 +38,7 @@ def add(commands: Commands) -> None:
         _run_image,
         "Run a model on the images of data.test and write a COCO result file.",
         "Prints COCO's mask and box AP where the set has annotations.",
-        "queryinst-vis test-image configs/local/tiny_coco.yaml "
+        "queryinst-vis test-image local/tiny_coco "
         "work/tiny_coco/best.safetensors --out work/tiny_coco/results.json",
     )
     _add_arguments(

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from queryinst_vis.cli.arguments import (
+    CONFIG_HELP,
     Commands,
     add_command,
     add_overrides,
@@ -74,11 +75,11 @@ def _add_transfer_weights(commands: Commands) -> None:
         "the others or from one of them (--from). Whatever else has no counterpart keeps its "
         "initialisation. What was taken is printed. Train with train.init_weights=DST.",
         "queryinst-vis transfer-weights queryinst_r50_100q_3x "
-        "configs/youtube_vis/queryinst_vis_r50_2019.yaml work/start.safetensors --queries kmeans",
+        "youtube_vis/queryinst_vis_r50_2019 work/start.safetensors --queries kmeans",
     )
     parser.add_argument("source", metavar="SRC", help="weights to start from: a name or a file")
     parser.add_argument(
-        "config", type=Path, metavar="CONFIG", help="YAML file of the model that they are for"
+        "config", metavar="CONFIG", help=f"the model that they are for: {CONFIG_HELP}"
     )
     parser.add_argument("target", type=Path, metavar="DST", help=".safetensors file to write")
     parser.add_argument(

@@ -1,10 +1,11 @@
 """The configuration: dataclasses are the schema, YAML files say only what differs.
 
-A YAML file may name parents under ``_base_`` (one path or a list, relative to the file);
-dotlist overrides (``train.max_steps=100``) come last. Nothing in a config is executed or
-fetched; ``${oc.env:NAME}`` reads an environment variable.
+A YAML file may name parents under ``_base_`` (one or a list: paths relative to the file, or names
+of configs that ship); dotlist overrides (``train.max_steps=100``) come last. Nothing in a config is
+executed or fetched; ``${oc.env:NAME}`` reads an environment variable.
 """
 
+from queryinst_vis.config.environment import resolved
 from queryinst_vis.config.loading import (
     apply_overrides,
     config_from_dict,
@@ -12,6 +13,7 @@ from queryinst_vis.config.loading import (
     differences,
     load_config,
 )
+from queryinst_vis.config.names import config_names, find_config
 from queryinst_vis.config.schema import (
     BackboneConfig,
     Config,
@@ -44,7 +46,10 @@ __all__ = [
     "TrainConfig",
     "apply_overrides",
     "config_from_dict",
+    "config_names",
     "config_to_dict",
     "differences",
+    "find_config",
     "load_config",
+    "resolved",
 ]

@@ -13,6 +13,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from queryinst_vis.config.environment import is_unresolved, postpone_unset
+from queryinst_vis.config.names import find_config
 from queryinst_vis.config.schema import Config
 from queryinst_vis.errors import InputError
 
@@ -23,16 +25,20 @@ LARGEST = 2**63 - 1
 def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
     """Read a YAML config with its ``_base_`` parents and apply dotlist overrides.
 
+    A text that refers to an environment variable which is not set stays as it is written, and is
+    refused only where it is used (``environment.resolved``).
+
     Args:
-        path: the YAML file.
+        path: the YAML file, or the name of a config that ships (``names.find_config``).
         overrides: ``["train.lr=1e-4", "model.backbone.name=resnet18", ...]``.
 
     Raises:
-        InputError: missing or broken file, unknown key (its nearest neighbour is named),
-            wrong type, an unset environment variable, a circular ``_base_``.
+        InputError: missing or broken file, unknown name or key (the nearest are named),
+            wrong type, a number from an unset environment variable, a circular ``_base_``.
     """
+    path = find_config(path)
     config = OmegaConf.structured(Config)
-    for file, values in _read_layers(Path(path), ()):
+    for file, values in _read_layers(path, ()):
         config = _merge(config, values, f"config {file}")
     return _to_config(_override(config, overrides or []), f"config {path}")
 
@@ -43,7 +49,10 @@ def apply_overrides(config: Config, overrides: list[str]) -> Config:
     Raises:
         InputError: unknown key or wrong type.
     """
-    return _to_config(_override(OmegaConf.structured(config), overrides), "overrides")
+    values = postpone_unset(asdict(config), Config)
+    merged = OmegaConf.merge(OmegaConf.structured(Config), values)
+    assert isinstance(merged, DictConfig)
+    return _to_config(_override(merged, overrides), "overrides")
 
 
 def config_from_dict(values: dict[str, Any], where: str) -> Config:
@@ -75,13 +84,24 @@ def _refuse_interpolation(values: Any, key: str, where: str) -> None:
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
-    """The config as plain dicts, lists, numbers and strings."""
-    return asdict(config)
+    """The config as plain dicts, lists, numbers and strings, for a file that refers to nothing.
+
+    A text that refers to an unset environment variable was never used, and becomes None.
+    """
+    return _without_unresolved(asdict(config))
+
+
+def _without_unresolved(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {key: _without_unresolved(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [_without_unresolved(value) for value in values]
+    return None if is_unresolved(values) else values
 
 
 def differences(first: Any, second: Any) -> dict[str, tuple[Any, Any]]:
     """The keys, dotted, in which two dataclasses of one kind differ, with both values."""
-    ours, theirs = _flatten(asdict(first)), _flatten(asdict(second))
+    ours, theirs = (_flatten(_without_unresolved(asdict(one))) for one in (first, second))
     return {key: (ours[key], theirs[key]) for key in ours if ours[key] != theirs[key]}
 
 
@@ -110,13 +130,11 @@ def _read_layers(path: Path, children: tuple[Path, ...]) -> list[tuple[Path, dic
         raise InputError(f"config {path}: _base_ must be a path or a list of paths, got {bases!r}")
     layers: list[tuple[Path, dict[str, Any]]] = []
     for base in bases:
-        layers += _read_layers(path.parent / base, (*children, path.resolve()))
+        layers += _read_layers(find_config(base, path.parent), (*children, path.resolve()))
     return [*layers, (path, values)]
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise InputError(f"config {path}: no such file")
     try:  # OmegaConf's loader, unlike PyYAML's, refuses a key that stands there twice
         values = OmegaConf.to_container(OmegaConf.load(path))
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
@@ -141,7 +159,7 @@ def _parse_override(override: str) -> dict[str, Any]:
 def _merge(config: DictConfig, values: Any, where: str) -> DictConfig:
     _check_shape(values, Config, "", where)
     try:
-        merged = OmegaConf.merge(config, values)
+        merged = OmegaConf.merge(config, postpone_unset(values, Config))
     except (OmegaConfBaseException, ValueError, TypeError) as error:
         key, reason = getattr(error, "full_key", None), _reason(error)
         raise InputError(f"{where}: wrong value for '{key}': {reason}") from error

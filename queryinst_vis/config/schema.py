@@ -11,7 +11,9 @@ class BackboneConfig:
     """A timm model with feature maps at strides 4, 8, 16 and 32."""
 
     name: str = "resnet50"
-    weights: str | None = None  # a local file in timm's key names; None: random initialisation
+    # A local file in timm's key names; null: random initialisation. Not read where
+    # train.init_weights is set, which holds a backbone, too
+    weights: str | None = None
     frozen_stages: int = 1  # the stem and this many of the four stages are not trained
     norm_eval: bool = True  # batch norms keep their running statistics while training
     drop_path: float = 0.0  # stochastic depth: the rate of the last block, 0..1

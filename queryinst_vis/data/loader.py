@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from queryinst_vis.config import Config, DatasetConfig
+from queryinst_vis.config import Config, DatasetConfig, resolved
 from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.copy_paste import draw_cutouts, paste
 from queryinst_vis.data.frames import Frame, without_small
@@ -48,14 +48,14 @@ def open_dataset(config: DatasetConfig, classes: list[str]) -> CocoDataset | You
         raise InputError(
             "a dataset is not set: give both data.SET.annotations=FILE and data.SET.images=FOLDER"
         )
-    content = read_annotations(config.annotations)
+    annotations = resolved(config.annotations, "annotation file")
+    images = resolved(config.images, "image folder")
+    content = read_annotations(annotations)
     if "videos" in content:
-        return YouTubeVisDataset(config.annotations, config.images, classes, content)
+        return YouTubeVisDataset(annotations, images, classes, content)
     if "images" in content:
-        return CocoDataset(config.annotations, config.images, classes, content)
-    raise InputError(
-        f"{config.annotations}: has neither 'images' (COCO) nor 'videos' (YouTube-VIS)"
-    )
+        return CocoDataset(annotations, images, classes, content)
+    raise InputError(f"{annotations}: has neither 'images' (COCO) nor 'videos' (YouTube-VIS)")
 
 
 def train_loader(

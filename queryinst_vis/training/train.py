@@ -22,7 +22,7 @@ from queryinst_vis.checkpoints.training_state import (
 )
 from queryinst_vis.checkpoints.transfer import initialise_from
 from queryinst_vis.checkpoints.weights import load_exactly, save_weights
-from queryinst_vis.config import Config, differences
+from queryinst_vis.config import Config, differences, resolved
 from queryinst_vis.data.loader import train_loader
 from queryinst_vis.data.v2_transforms import Transforms
 from queryinst_vis.errors import InputError
@@ -183,17 +183,18 @@ class Trainer:
 
     def _build_model(self, state: TrainingState | None, pretrained_backbone: bool) -> QueryInst:
         torch.manual_seed(self.config.seed)
-        model = build_model(self.config, pretrained_backbone)
+        model = build_model(self.config, pretrained_backbone and not self.recipe.init_weights)
         if state:
             load_exactly(model, state.model, f"checkpoint {self.work_dir / 'last.ckpt'}")
             for key, (new, old) in differences(self.config, state.config).items():
                 self.progress.print(f"resumed with another {key}: {new} (was {old})")
             return model
-        if self.config.model.backbone.weights:
-            load_backbone_weights(model, self.config.model.backbone.weights)
-        if self.recipe.init_weights:
-            for line in initialise_from(model, self.config, self.recipe.init_weights):
+        start, backbone = self.recipe.init_weights, self.config.model.backbone.weights
+        if start:  # which holds a backbone, too
+            for line in initialise_from(model, self.config, resolved(start, "train.init_weights")):
                 self.progress.print(line)
+        elif backbone:
+            load_backbone_weights(model, resolved(backbone, "model.backbone.weights"))
         return model
 
     def _open_average(self, state: TrainingState | None) -> WeightAverage | None:
