@@ -99,7 +99,7 @@ class InferenceConfig:
     # IoU of boxes (of one class, before masks are made) or masks (of one class; in video of any)
     nms_overlap: str = "boxes"
     mask_threshold: float = 0.5
-    precision: str = "32-true"  # or bf16-mixed: faster where the processor has it, less exact
+    precision: str = "32-true"  # or bf16-mixed, on CUDA 16-mixed: faster where the device has it
     compile: bool = False  # torch.compile the backbone: a minute at first, for every frame size
 
 

@@ -56,14 +56,23 @@ def to_network_input(
     resized: list[np.ndarray] = []
     sizes: list[tuple[int, int]] = []
     for frame in frames:
-        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
-            raise InputError(
-                f"a frame must be (height, width, 3) uint8 RGB, not {frame.shape} {frame.dtype}"
-            )
+        check_frame(frame)
         height, width = frame.shape[:2]
         sizes.append(fit_size(height, width, short, long))
         resized.append(resize_image(frame, *sizes[-1]))
     return pad_and_normalise(resized, mean, std, padded_size(sizes, divisor)), sizes
+
+
+def check_frame(frame: np.ndarray) -> None:
+    """Refuse what is no frame.
+
+    Raises:
+        InputError: it is not ``(H, W, 3)`` uint8.
+    """
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
+        raise InputError(
+            f"a frame must be (height, width, 3) uint8 RGB, not {frame.shape} {frame.dtype}"
+        )
 
 
 def network_input(

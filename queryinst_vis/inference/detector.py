@@ -20,7 +20,10 @@ from queryinst_vis.data.transforms import network_input
 from queryinst_vis.errors import InputError
 from queryinst_vis.inference.onnx_model import load_onnx_model
 from queryinst_vis.inference.optimize import inference_dtype, optimize_for_inference
+from queryinst_vis.inference.static_runner import StaticRunner
+from queryinst_vis.models.cuda.inference_form import is_cuda_form
 from queryinst_vis.models.postprocess import SetPredictor, detect
+from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.models.suppression import OVERLAPS
 from queryinst_vis.structures import Detections, Embedding
 from queryinst_vis.utils.device import plain_defaults
@@ -88,6 +91,8 @@ class Detector:
         self.config = config
         self.has_track_head = model.has_track_head
         self._model = model
+        is_static = isinstance(model, QueryInst) and is_cuda_form(model)
+        self._runner = StaticRunner(model) if is_static else None
 
     @classmethod
     def from_pretrained(
@@ -170,6 +175,9 @@ class Detector:
         """As ``FrameDetector`` says; all frames are one batch."""
         if not frames:
             return []
+        if self._runner is not None and len({frame.shape for frame in frames}) == 1:
+            dtype = inference_dtype(self.config)
+            return self._runner.detect(frames, self.config, dtype, embedding)
         images, image_sizes = network_input(frames, self.config)
         original_sizes = [(frame.shape[0], frame.shape[1]) for frame in frames]
         inference, device = self.config.inference, self._model.device

@@ -11,10 +11,15 @@ import torch
 from queryinst_vis.config import Config
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.cpu.inference_form import to_inference_form
+from queryinst_vis.models.cuda.inference_form import to_cuda_form
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.utils.device import plain_defaults
 
-DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
+DTYPES = {
+    "32-true": torch.float32,
+    "bf16-mixed": torch.bfloat16,
+    "16-mixed": torch.float16,
+}
 """What ``inference.precision`` may be, by Lightning Fabric's names."""
 
 
@@ -30,12 +35,25 @@ def optimize_for_inference(model: QueryInst, config: Config) -> QueryInst:
     Raises:
         InputError: an unknown precision, or ``inference.compile`` without a compiler.
     """
-    to_inference_form(model, inference_dtype(config), not config.inference.compile)
+    dtype = inference_dtype(config)
+    if model.device.type == "cuda":
+        to_cuda_form(model, dtype)
+    else:
+        _check_precision(model.device, dtype)
+        to_inference_form(model, dtype, not config.inference.compile)
     if config.inference.compile:
         _check_compiler(model.device)
         # the shapes in the heads depend on what they find; the backbone's only on the frame size
         model.backbone.compile(dynamic=False)
     return model
+
+
+def _check_precision(device: torch.device, dtype: torch.dtype) -> None:
+    if dtype == torch.float16:
+        raise InputError(
+            f"inference.precision 16-mixed: is for CUDA devices, and this is '{device.type}'; "
+            "choose 32-true or bf16-mixed"
+        )
 
 
 def _check_compiler(device: torch.device) -> None:

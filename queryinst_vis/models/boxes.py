@@ -56,7 +56,8 @@ def apply_deltas(boxes: Tensor, deltas: Tensor) -> Tensor:
 
     Size changes are clamped to a factor of 1000/16; nothing is clipped to the image.
     """
-    dx, dy, dw, dh = (deltas * deltas.new_tensor(DELTA_STDS)).unbind(-1)
+    # one by one: a tensor of the factors would be sent to the device at every call
+    dx, dy, dw, dh = (delta * std for delta, std in zip(deltas.unbind(-1), DELTA_STDS, strict=True))
     x0, y0, x1, y1 = boxes.unbind(-1)
     width, height = x1 - x0, y1 - y0
     cx = (x0 + x1) / 2 + dx * width

@@ -113,18 +113,33 @@ def detect(
 def select_queries(
     scores: Tensor, threshold: float, limit: int, one_label_per_query: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Strongest ``(N, K)`` scores first: indices of queries, labels, and the scores."""
-    num_classes = scores.shape[1]
-    if one_label_per_query:
-        best, label = scores.max(dim=1)
-        top, query = best.topk(min(limit, len(best)))
-        label = label[query]
-    else:
-        flat = scores.flatten()
-        top, index = flat.topk(min(limit, len(flat)))
-        query, label = index // num_classes, index % num_classes
+    """``rank_queries`` for the ``(N, K)`` scores of one image, without those below a threshold."""
+    query, label, top = rank_queries(scores, limit, one_label_per_query)
     keep = top >= threshold
     return query[keep], label[keep], top[keep]
+
+
+def rank_queries(
+    scores: Tensor, limit: int, one_label_per_query: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The strongest of ``(..., N, K)`` scores, in descending order.
+
+    Args:
+        scores: of N queries for K classes, 0..1.
+        limit: at most that many are returned.
+        one_label_per_query: each query competes with its best class only.
+
+    Returns:
+        ``(..., L)`` indices of queries, labels, and the scores.
+    """
+    num_classes = scores.shape[-1]
+    if one_label_per_query:
+        best, label = scores.max(dim=-1)
+        top, query = best.topk(min(limit, best.shape[-1]))
+        return query, label.gather(-1, query), top
+    flat = scores.flatten(-2)
+    top, index = flat.topk(min(limit, flat.shape[-1]))
+    return index // num_classes, index % num_classes, top
 
 
 def suppress_picks(

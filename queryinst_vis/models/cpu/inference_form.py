@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
-
 import torch
-from timm.layers import Conv2dSame
-from torch import Tensor, nn
-from torch.autograd.graph import Node
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch import nn
 
 from queryinst_vis.models.cpu.forms import Forms, replace_roi_and_fpn
 from queryinst_vis.models.cpu.packed import PackedLinear, can_pack
 from queryinst_vis.models.cpu.winograd import WinogradConv2d, can_transform
+from queryinst_vis.models.folding import fold_batch_norms
 from queryinst_vis.models.queryinst import QueryInst
-from queryinst_vis.utils.autograd import read_nodes
-
-_PROBE_SIZE = 64  # pixels; which module reads which does not depend on it
 
 
-@torch.inference_mode(False)  # a caller's; autograd has to follow one run
+@torch.inference_mode(False)  # a caller's; weights have to be plain tensors
 def to_inference_form(
     model: QueryInst,
     dtype: torch.dtype = torch.float32,
@@ -50,68 +42,3 @@ def to_inference_form(
             module.to(dtype)
     replace_roi_and_fpn(model, forms)
     return model.requires_grad_(False)
-
-
-@dataclass(frozen=True)
-class ConvAndNorm:
-    """A convolution whose result only a batch norm reads, and their names in the model."""
-
-    conv_name: str
-    conv: nn.Conv2d
-    norm_name: str
-    norm: nn.BatchNorm2d
-
-
-def fold_batch_norms(model: QueryInst) -> None:
-    """Let every convolution that only a batch norm reads scale and shift by itself."""
-    for pair in find_convs_with_norms(model):
-        model.set_submodule(pair.conv_name, fuse_conv_bn_eval(pair.conv, pair.norm))
-        # timm's batch norms hold the activation that follows
-        model.set_submodule(pair.norm_name, getattr(pair.norm, "act", nn.Identity()))
-
-
-def find_convs_with_norms(model: QueryInst) -> list[ConvAndNorm]:
-    """The convolutions whose result only a batch norm reads.
-
-    Autograd's graph of one run tells: what reads a result refers to the node that made it.
-
-    Args:
-        model: in evaluation mode.
-    """
-    runs: list[tuple[nn.Module, Node | None, Node | None]] = []
-
-    def record(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        runs.append((module, inputs[0].grad_fn, output.grad_fn))
-
-    names = {module: name for name, module in model.named_modules()}
-    hooks = [
-        module.register_forward_hook(record)
-        for module in names
-        # other subclasses of convolutions change the weights
-        if type(module) in (nn.Conv2d, Conv2dSame) or isinstance(module, nn.BatchNorm2d)
-    ]
-    try:
-        times_read: Counter[Node | None] = Counter(read_nodes(_run_everything(model)))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    made = {node: module for module, _, node in runs if isinstance(module, nn.Conv2d)}
-    return [
-        ConvAndNorm(names[made[node]], made[node], names[norm], norm)
-        for norm, node, _ in runs
-        if isinstance(norm, nn.BatchNorm2d) and node in made and times_read[node] == 1
-    ]
-
-
-@torch.enable_grad()
-def _run_everything(model: QueryInst) -> list[Tensor]:
-    """The outputs of a run in which every module that inference needs takes part."""
-    weight = model.queries
-    images = weight.new_zeros(1, 3, _PROBE_SIZE, _PROBE_SIZE, requires_grad=True)
-    output = model(images, [(_PROBE_SIZE, _PROBE_SIZE)])
-    last = output.stages[-1]
-    all_queries = torch.arange(len(model.queries), device=weight.device)
-    outputs = [last.class_logits, last.boxes, model.mask_logits(-1, output, [all_queries])]
-    if model.track_head is not None:
-        outputs.append(model.track_head(output.features, list(last.boxes), list(last.q_star)))
-    return outputs

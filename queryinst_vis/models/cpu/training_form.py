@@ -16,7 +16,7 @@ from timm.layers.padding import pad_same
 from torch import Tensor, nn
 
 from queryinst_vis.models.cpu.forms import Forms, replace_roi_and_fpn
-from queryinst_vis.models.cpu.inference_form import find_convs_with_norms
+from queryinst_vis.models.folding import find_convs_with_norms
 from queryinst_vis.models.queryinst import QueryInst
 
 
