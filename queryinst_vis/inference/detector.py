@@ -91,8 +91,9 @@ class Detector:
         self.config = config
         self.has_track_head = model.has_track_head
         self._model = model
-        is_static = isinstance(model, QueryInst) and is_cuda_form(model)
-        self._runner = StaticRunner(model) if is_static else None
+        self._runner: StaticRunner | None = None
+        if isinstance(model, QueryInst) and is_cuda_form(model):
+            self._runner = StaticRunner(model)
 
     @classmethod
     def from_pretrained(
