@@ -33,7 +33,7 @@ from queryinst_vis.models.cpu.forms import Forms
 from queryinst_vis.models.cpu.inference_form import to_inference_form
 from queryinst_vis.models.mask_head import MaskHead
 from queryinst_vis.models.queryinst import QueryInst
-from queryinst_vis.video.reader import VideoReader
+from queryinst_vis.video.source import open_source
 
 TOLERANCE = 1e-2  # pixels
 
@@ -88,7 +88,7 @@ def main() -> int:
         weights = obtain_weights(arguments.model, [], 0, Path(folder))
         overrides = ["inference.one_label_per_query=true", "inference.score_threshold=0"]
         model, config = load_model(weights, "cpu", [*overrides, *arguments.overrides])
-        frames = endless_batches(VideoReader(render_clip((width, height), 8, 0, Path(folder))), 1)
+        frames = endless_batches(open_source(render_clip((width, height), 8, 0, Path(folder))), 1)
         variants = make_variants(model)
         times: dict[str, list[float]] = {name: [] for name in variants}
         difference, order = 0.0, random.Random(0)

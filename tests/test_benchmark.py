@@ -23,7 +23,7 @@ from queryinst_vis.inference.optimize import optimize_for_inference
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.cpu.forms import Forms
 from queryinst_vis.models.cpu.inference_form import to_inference_form
-from queryinst_vis.video import VideoReader
+from queryinst_vis.video.source import open_source
 from tests.clips import index_of, write_video
 from tests.tiny import HEIGHT, WIDTH, tiny_config
 
@@ -196,7 +196,7 @@ def test_a_timed_call_gives_its_result():
 
 
 def test_batches_begin_again_where_the_video_ends(tmp_path):
-    batches = endless_batches(VideoReader(write_video(tmp_path / "clip.mp4", frames=5)), 2)
+    batches = endless_batches(open_source(write_video(tmp_path / "clip.mp4", frames=5)), 2)
     indices = [[index_of(frame) for frame in next(batches)] for _ in range(4)]
     assert indices == [[0, 1], [2, 3], [4, 0], [1, 2]]
 

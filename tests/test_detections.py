@@ -11,6 +11,7 @@ from queryinst_vis.inference import track
 from queryinst_vis.inference.tracker import store
 from queryinst_vis.masks import InstanceMask, MaskRegion, encode_rle, instance, paste
 from queryinst_vis.structures import Detections
+from queryinst_vis.video.source import open_source
 from queryinst_vis.visualization import Overlay
 from tests.sightings import random_frame
 from tests.test_track_video import FRAMES, KnowingTracker, video  # noqa: F401
@@ -43,8 +44,8 @@ def found(count=6, seed=0):
 
 
 def test_track_pastes_and_encodes_every_mask_once(video, tmp_path, calls):  # noqa: F811
-    reader = track.VideoReader(video)
-    track.run_tracker(KnowingTracker(), reader, track.output_files(tmp_path, "out", video), 3)
+    source = open_source(video)
+    track.run_tracker(KnowingTracker(), source, track.output_files(tmp_path, source), 3)
     instances = 2 * FRAMES - 4  # the crate comes in the fifth frame
     assert calls == {"pasted": instances, "encoded": instances}
 

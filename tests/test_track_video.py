@@ -22,6 +22,7 @@ from queryinst_vis.inference.tracker import nothing_found
 from queryinst_vis.masks import decode_rle
 from queryinst_vis.structures import Detections
 from queryinst_vis.video import VideoReader, VideoWriter
+from queryinst_vis.video.source import open_source
 from queryinst_vis.visualization import track_colour
 from tests.tiny import CLASSES, HEIGHT, WIDTH, draw_frame, rectangles
 
@@ -201,7 +202,8 @@ def test_stride_and_max_frames_keep_the_speed(video, out, loaded):
 def test_every_video_begins_anew(video, out):
     tracker = KnowingTracker()
     for _ in range(2):
-        summary = run_tracker(tracker, VideoReader(video), output_files(out, "clip", video))
+        source = open_source(video)
+        summary = run_tracker(tracker, source, output_files(out, source))
         assert tracker.frames == list(range(FRAMES))
         assert (summary.frames, summary.tracks) == (FRAMES, 2)
 

@@ -17,7 +17,7 @@ from queryinst_vis.checkpoints.weights import load_weights, save_weights
 from queryinst_vis.config import Config, config_names, config_to_dict, load_config
 from queryinst_vis.data.synthetic import PRESETS, generate
 from queryinst_vis.models.build import build_model
-from queryinst_vis.video.reader import VideoReader
+from queryinst_vis.video.source import Source
 from queryinst_vis.video.writer import VideoWriter
 
 _SMALLEST_BOX = 1 / 16  # of the frame's sides
@@ -97,11 +97,11 @@ def _write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
             writer.write(frame)
 
 
-def endless_batches(reader: VideoReader, batch: int) -> Iterator[list[np.ndarray]]:
-    """The video's frames, repeated without end, ``batch`` at a time."""
-    frames = chain.from_iterable(repeat(reader))
+def endless_batches(source: Source, batch: int) -> Iterator[list[np.ndarray]]:
+    """The images of a source, repeated without end, ``batch`` at a time."""
+    frames = chain.from_iterable(source.frames() for _ in repeat(None))
     while True:
-        yield list(islice(frames, batch))
+        yield [frame.image for frame in islice(frames, batch)]
 
 
 def config_hash(config: Config) -> str:

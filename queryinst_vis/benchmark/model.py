@@ -24,7 +24,7 @@ from queryinst_vis.masks import RLE
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.rules import choose_rule
 from queryinst_vis.tracking.tracker import Tracker
-from queryinst_vis.video.reader import VideoReader
+from queryinst_vis.video.source import Source
 
 
 class BenchmarkModel:
@@ -89,10 +89,9 @@ class BenchmarkModel:
         found = self._detector.detect_frames(frames, self._embedding)
         return [detections.rles() for detections in found]
 
-    def track(self, reader: VideoReader, folder: Path, batch: int) -> TrackSummary:
+    def track(self, source: Source, folder: Path, batch: int) -> TrackSummary:
         """End to end, as ``queryinst-vis track``: from a video to three files."""
-        files = output_files(folder, "annotated", reader.path)
-        return run_tracker(self._tracker, reader, files, batch)
+        return run_tracker(self._tracker, source, output_files(folder, source, "annotated"), batch)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)

@@ -31,7 +31,8 @@ from queryinst_vis.benchmark.machine import (
 from queryinst_vis.benchmark.model import BenchmarkModel
 from queryinst_vis.benchmark.timing import run_timed, spread_of
 from queryinst_vis.utils.progress import show_progress
-from queryinst_vis.video.reader import VideoReader
+from queryinst_vis.video.frames import Selection
+from queryinst_vis.video.source import Source, SourceLike, open_source
 
 _PARTS = 3  # of the timed loop, with a run from end to end after each
 _WARM_UP_FRAMES = 2
@@ -47,7 +48,7 @@ class Settings:
         batch: frames per batch.
         threads: of PyTorch; None: PyTorch's default.
         device: ``"auto"`` takes the accelerator where there is one.
-        video: a file to read instead of a rendered clip; repeated where it is too short.
+        video: what to read instead of a rendered clip, not live; repeated where it is too short.
         seed: of the clip, and of the weights where there are none.
     """
 
@@ -56,7 +57,7 @@ class Settings:
     batch: int = 1
     threads: int | None = None
     device: str = "auto"
-    video: Path | None = None
+    video: SourceLike | None = None
     seed: int = 0
 
 
@@ -93,11 +94,12 @@ def benchmark(
         measured = BenchmarkModel(weights, settings.device, overrides)
         machine = describe_machine(measured.device, measured.dtype, load)
         video = settings.video or render_clip(settings.size, frames, settings.seed, folder)
-        reader = VideoReader(video, max_frames=frames)
-        first = next(endless_batches(reader, settings.batch))
-        flops = _warm_up(measured, reader, first, folder)
+        source = open_source(video, Selection(max_frames=frames))
+        warm_up = open_source(video, Selection(max_frames=_WARM_UP_FRAMES))
+        first = next(endless_batches(source, settings.batch))
+        flops = _warm_up(measured, warm_up, first, folder)
         before = measure_peak(measured.device, measured.dtype)
-        times, instances = _measure(measured, reader, batches, settings.batch, folder)
+        times, instances = _measure(measured, source, batches, settings.batch, folder)
         after = measure_peak(measured.device, measured.dtype)
         images, _ = measured.prepare(first)
         fingerprints = {"config": config_hash(measured.config), "weights": weights_hash(weights)}
@@ -117,8 +119,8 @@ def benchmark(
             "seed": settings.seed,
             "frames": frames,
             "batch": settings.batch,
-            "frame_height": reader.height,
-            "frame_width": reader.width,
+            "frame_height": first[0].shape[0],
+            "frame_width": first[0].shape[1],
             "input_height": images.shape[2],
             "input_width": images.shape[3],
             "instances_per_frame": instances,
@@ -151,7 +153,7 @@ def _stages(measured: BenchmarkModel, frames: list[np.ndarray]) -> dict[str, Cal
 
 
 def _warm_up(
-    measured: BenchmarkModel, reader: VideoReader, frames: list[np.ndarray], folder: Path
+    measured: BenchmarkModel, source: Source, frames: list[np.ndarray], folder: Path
 ) -> dict[str, float]:
     """Run everything once.
 
@@ -161,19 +163,17 @@ def _warm_up(
     stages = _stages(measured, frames)
     for call in stages.values():
         call()
-    measured.track(
-        VideoReader(reader.path, max_frames=_WARM_UP_FRAMES), folder / "out", len(frames)
-    )
+    measured.track(source, folder / "out", len(frames))
     return {name: count_flops(stages[name]) / len(frames) for name in ("backbone_fpn", "model")}
 
 
 def _measure(
-    measured: BenchmarkModel, reader: VideoReader, batches: int, batch: int, folder: Path
+    measured: BenchmarkModel, source: Source, batches: int, batch: int, folder: Path
 ) -> tuple[dict[str, list[float]], float]:
     """Seconds a frame of every stage by name, and how many instances a frame had."""
     times: dict[str, list[float]] = {}
     instances: list[int] = []
-    waiting = endless_batches(reader, batch)
+    waiting = endless_batches(source, batch)
     for part in range(_PARTS):
         share = batches * (part + 1) // _PARTS - batches * part // _PARTS
         for frames in show_progress(islice(waiting, share), "Timing the model", total=share):
@@ -181,7 +181,7 @@ def _measure(
                 seconds, found = run_timed(call, measured.device)
                 times.setdefault(name, []).append(seconds / batch)
             instances += [len(rles) for rles in found]  # of the last stage
-        summary = measured.track(reader, folder / "out", batch)
+        summary = measured.track(source, folder / "out", batch)
         times.setdefault("end_to_end", []).append(summary.seconds / summary.frames)
     return times, fmean(instances)
 

@@ -46,7 +46,7 @@ def add(commands: Commands) -> None:
         help="of the clip that is rendered to run on (default: 640x360)",
     )
     source.add_argument(
-        "--video", type=Path, metavar="FILE", help="run on this video instead, from its start"
+        "--video", metavar="SOURCE", help="run on this video or folder of frames instead"
     )
     parser.add_argument(
         "--frames",

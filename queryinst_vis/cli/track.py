@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from queryinst_vis.cli.arguments import (
-    Commands,
-    add_command,
-    add_device,
-    add_overrides,
-    count,
-    fraction,
-)
+from queryinst_vis.cli.arguments import Commands, add_command, add_device, count, fraction
+from queryinst_vis.cli.source_arguments import add_source_options, open_sources_of, split_words
+from queryinst_vis.errors import InputError
+
+if TYPE_CHECKING:
+    from queryinst_vis.video.source import LiveSource, Source
 
 _BATCH = 4  # frames of a file; nobody waits for a single one
 
@@ -36,12 +35,14 @@ def add(commands: Commands) -> None:
         "queryinst-vis track clip.mp4 --weights work/image_model.safetensors",
     )
     parser.add_argument(
-        "video",
-        metavar="VIDEO",
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
         help="any video file that FFmpeg can read; with --live also a camera (/dev/video0), an "
-        "address (rtsp://, http://, udp://, ...) or a pipe (/dev/stdin)",
+        "address (rtsp://, http://, udp://, ...) or a pipe (/dev/stdin). Words such as "
+        "tracking.rule=ocsort change config keys",
     )
-    add_overrides(parser, "tracking.rule=ocsort")
+    parser.set_defaults(overrides=[])  # words behind an option, see parse_arguments
     parser.add_argument(
         "--weights",
         default="people",
@@ -66,32 +67,11 @@ def add(commands: Commands) -> None:
         "0.3 where that is the 0.05 of the benchmarks)",
     )
     parser.add_argument(
-        "--stride",
-        type=count,
-        default=1,
-        metavar="N",
-        help="look at every N-th frame only (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--max-frames", type=count, metavar="N", help="stop after N frames (default: all)"
-    )
-    parser.add_argument(
         "--batch",
         type=count,
         metavar="N",
         help="frames that the network sees at a time: the same results, sooner in all and later "
         f"for each (default: {_BATCH}; --live: 1)",
-    )
-    parser.add_argument(
-        "--strict",
-        action="store_true",
-        help="refuse a video with damaged frames, or with fewer than it promises, instead of a "
-        "warning that names them",
-    )
-    parser.add_argument(
-        "--allow-partial",
-        action="store_true",
-        help="track what is there of an MP4, MOV or AVI file whose end is missing",
     )
     parser.add_argument(
         "--max-size",
@@ -102,63 +82,58 @@ def add(commands: Commands) -> None:
         "are still of the video's own size (default: what the weights ask for, which is never "
         "exceeded; input.test_long)",
     )
-    parser.add_argument(
-        "--live",
-        action="store_true",
-        help="least delay: go on with the newest frame always and drop what came meanwhile; a file "
-        "is played at its own pace. Ends with the source, --max-frames or Ctrl-C, finishes the "
-        "files and tells how many frames were dropped and how late the detections were. The "
-        "annotated video keeps real time: a frame is shown until the next one that was looked at",
-    )
+    add_source_options(parser)
     add_device(parser)
 
 
 def _run(arguments: argparse.Namespace) -> None:
     from queryinst_vis.utils.allocator import keep_freed_memory
+    from queryinst_vis.video.source import LiveSource
 
+    words, overrides = split_words([*arguments.sources, *arguments.overrides])
+    if not words:
+        raise InputError("name a video; see 'queryinst-vis track --help'")
     keep_freed_memory()
-    if arguments.live:
-        _run_live(arguments)
+    sources = open_sources_of(arguments, words)
+    if len(sources) > 1:
+        raise InputError("one video at a time")
+    [source] = sources
+    if isinstance(source, LiveSource):
+        _run_live(source, overrides, arguments)
     else:
-        _run_file(arguments)
+        _run_file(source, overrides, arguments)
 
 
-def _run_file(arguments: argparse.Namespace) -> None:
+def _run_file(source: Source, overrides: list[str], arguments: argparse.Namespace) -> None:
     from queryinst_vis.inference.track import track_video
 
     summary = track_video(
-        arguments.video,
-        arguments.out or Path("out") / Path(arguments.video).stem,
+        source,
+        arguments.out or Path("out") / source.name,
         arguments.weights,
         score_threshold=arguments.score_threshold,
-        stride=arguments.stride,
-        max_frames=arguments.max_frames,
         batch=arguments.batch or _BATCH,
         max_size=arguments.max_size,
         device=arguments.device,
-        overrides=arguments.overrides,
-        strict=arguments.strict,
-        allow_partial=arguments.allow_partial,
+        overrides=overrides,
         overwrite=arguments.overwrite,
     )
     print(summary)
 
 
-def _run_live(arguments: argparse.Namespace) -> None:
-    from queryinst_vis.errors import InputError
+def _run_live(source: LiveSource, overrides: list[str], arguments: argparse.Namespace) -> None:
     from queryinst_vis.inference.live import track_live
 
-    if arguments.stride > 1 or (arguments.batch or 1) > 1:
-        raise InputError("--live looks at the newest frame alone: leave out --stride and --batch")
+    if (arguments.batch or 1) > 1:
+        raise InputError("a live source shows its newest frame alone: leave out --batch")
     summary = track_live(
-        arguments.video,
+        source,
         arguments.out,
         arguments.weights,
         score_threshold=arguments.score_threshold,
-        max_frames=arguments.max_frames,
         max_size=arguments.max_size,
         overwrite=arguments.overwrite,
         device=arguments.device,
-        overrides=arguments.overrides,
+        overrides=overrides,
     )
     print(summary)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +19,8 @@ from queryinst_vis.inference.track import (
 )
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.utils.interrupt import StopRequest
-from queryinst_vis.utils.prefetch import Latest
-from queryinst_vis.video.live import Arrival, LiveReader
+from queryinst_vis.video.frames import Selection
+from queryinst_vis.video.source import LiveSource
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class Latencies:
 
 
 def track_live(
-    source: str | Path,
+    source: str | Path | LiveSource,
     out_dir: str | Path | None = None,
     weights: str | Path = "people",
     *,
@@ -98,7 +97,7 @@ def track_live(
     files; a second Ctrl-C leaves nothing.
 
     Args:
-        source: what ``LiveReader`` reads.
+        source: what ``LiveReader`` reads, or an open source that is live.
         out_dir: folder for the results; made where missing. None: ``out/NAME-OF-SOURCE``.
         weights, score_threshold, max_size, device, overrides: as for ``track_video``.
         max_frames: stop after this many frames that were looked at; None: never.
@@ -109,37 +108,36 @@ def track_live(
             written.
         KeyboardInterrupt: stopped before the first frame came.
     """
-    reader = LiveReader(source)
-    files = output_files(out_dir or Path("out") / reader.name, reader.name, source)
-    origin = check_overwritten(files, source, overwrite)
+    if not isinstance(source, LiveSource):
+        source = LiveSource(source, Selection(max_frames=max_frames))
+    files = output_files(out_dir or Path("out") / source.name, source)
+    check_overwritten(files, source, overwrite)
     tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
     latencies = Latencies()
     with StopRequest() as stop:
-        newest = Latest(reader, lambda: stop.requested)
-        frames = _track_newest(tracker, newest, latencies, max_frames)
-        tracked = write_outputs(
-            files, tracker.class_names, frames, None, name=reader.name, origin=origin
-        )
+        source.until = lambda: stop.requested
+        frames = _track_newest(tracker, source, latencies)
+        tracked = write_outputs(files, tracker.class_names, frames, source)
     return LiveSummary(
         tracked,
-        newest.dropped,
+        source.dropped,
         latencies.percentile(0.5),
         latencies.percentile(0.95),
-        reader.fault,
+        source.fault,
     )
 
 
 def _track_newest(
-    tracker: VideoTracker, newest: Latest[Arrival], latencies: Latencies, max_frames: int | None
+    tracker: VideoTracker, source: LiveSource, latencies: Latencies
 ) -> Generator[FrameResult, None, None]:
     """Every frame that is looked at, with its time since the first one."""
     tracker.reset()
     first: float | None = None
-    for index, arrival in enumerate(islice(newest, max_frames)):
-        frame = arrival.rgb()
-        detections = tracker.update(frame, arrival.seconds)
-        latencies.add(time.perf_counter() - arrival.seconds)
-        first = arrival.seconds if first is None else first
-        yield FrameResult(frame, index, arrival.seconds - first, detections)
+    for number, arrived, frame, _ in source.frames():
+        assert arrived is not None
+        detections = tracker.update(frame, arrived)
+        latencies.add(time.perf_counter() - arrived)
+        first = arrived if first is None else first
+        yield FrameResult(frame, number, arrived - first, detections)
     if first is None:  # only after Ctrl-C: a source that ends so has raised an InputError
         raise KeyboardInterrupt

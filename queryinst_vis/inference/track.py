@@ -7,7 +7,6 @@ import time
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 
 from queryinst_vis.config import InferenceConfig
@@ -21,7 +20,8 @@ from queryinst_vis.inference.tracker import VideoTracker, store
 from queryinst_vis.utils.files import atomic_path, files_together, shortened
 from queryinst_vis.utils.prefetch import finishing, prefetch
 from queryinst_vis.utils.progress import show_progress
-from queryinst_vis.video.reader import VideoReader
+from queryinst_vis.video.frames import ALL_FRAMES, Selection
+from queryinst_vis.video.source import Source, SourceLike, known_length, open_source
 from queryinst_vis.video.writer import VideoWriter
 from queryinst_vis.visualization.timeline import draw_timeline, read_origin
 
@@ -69,10 +69,11 @@ class TrackSummary:
 
 
 def track_video(
-    video: str | Path,
+    source: SourceLike,
     out_dir: str | Path,
     weights: str | Path = "people",
     *,
+    selection: Selection = ALL_FRAMES,
     score_threshold: float | None = None,
     stride: int = 1,
     max_frames: int | None = None,
@@ -92,13 +93,13 @@ def track_video(
     Memory does not grow with the video's length.
 
     Args:
-        video: anything that FFmpeg reads.
+        source: what ``open_source`` opens; not live.
         out_dir: folder for the results; made where missing.
         weights: name of shipped weights, or a checkpoint file.
         score_threshold: detections below this score, 0..1, are left out; None: the weights' own
             ``inference.score_threshold``, or ``SCORE_THRESHOLD`` where that is the benchmarks'.
-        stride: look at every that many frames; the annotated video keeps its speed.
-        max_frames: stop after this many; None: all.
+        selection: which frames are looked at; the annotated video keeps its speed.
+        stride, max_frames: shorthand for those of ``selection``.
         batch: frames that the network sees at a time; several are faster, on CPUs too.
         max_size: as for ``VideoTracker.from_pretrained``.
         device: ``"auto"`` takes the accelerator where there is one.
@@ -112,55 +113,62 @@ def track_video(
         InputError: the video, the weights or the overrides cannot be used, or the folder not be
             written, or holds results of another video.
     """
-    reader = VideoReader(video, stride, max_frames, strict=strict, allow_partial=allow_partial)
-    files = output_files(out_dir, reader.path.stem, reader.path)
-    origin = check_overwritten(files, video, overwrite)
+    if (stride, max_frames) != (1, None):
+        selection = replace(selection, stride=stride, max_frames=max_frames)
+    source = open_source(source, selection, strict=strict, allow_partial=allow_partial)
+    files = output_files(out_dir, source)
+    check_overwritten(files, source, overwrite)
     tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
-    return run_tracker(tracker, reader, files, batch, origin)
+    return run_tracker(tracker, source, files, batch)
 
 
-def check_overwritten(files: Files, source: str | Path, overwrite: bool = False) -> str:
-    """Refuse to replace what another video, or another program, has written.
+def check_overwritten(files: Files, source: Source, overwrite: bool = False) -> None:
+    """Refuse to replace what another source, or another program, has written.
 
     The timeline picture tells which source its files are from. Without that note, all three files
     are taken for those of an earlier version that tracked a video of this name.
 
     Args:
         files: what will be written.
-        source: a video's path, or an address.
+        source: what they will be of.
         overwrite: never refuse.
-
-    Returns:
-        The note on the source: a hash, which gives no folder's name away.
 
     Raises:
         InputError: there are files of something else.
     """
-    named = str(source) if "://" in str(source) else str(Path(source).absolute())
-    origin = hashlib.sha256(named.encode(errors="surrogateescape")).hexdigest()
     there = [path for path in files if path.exists()]
     found = read_origin(files[-1])
-    if there and not overwrite and (found != origin if found else len(there) < len(files)):
+    is_other = found != origin_note(source) if found else len(there) < len(files)
+    if there and not overwrite and is_other:
         raise InputError(
             f"{there[0]}: holds results of another video; name another folder with --out, or "
             "replace them with --overwrite"
         )
-    return origin
 
 
-def output_files(out_dir: str | Path, name: str, source: str | Path) -> Files:
+def origin_note(source: Source) -> str:
+    """What the files say of their source: a hash, which gives no folder's name away."""
+    return hashlib.sha256(source.origin.encode(errors="surrogateescape")).hexdigest()
+
+
+def output_files(out_dir: str | Path, source: Source, name: str | None = None) -> Files:
     """The three files that tracking writes, checked not to replace the source.
 
+    Args:
+        out_dir: folder for them.
+        source: what they are of.
+        name: of the annotated video without ``.mp4``; None: the source's.
+
     Raises:
-        InputError: they would.
+        InputError: they would replace the source.
     """
     out_dir = Path(out_dir)
-    video_name = shortened(name, _LONGEST_NAME) + ".mp4"
+    video_name = shortened(name or source.name, _LONGEST_NAME) + ".mp4"
     files = (out_dir / video_name, out_dir / "results.json", out_dir / "timeline.png")
-    if Path(source).resolve() in {path.resolve() for path in files}:
+    if Path(source.origin).resolve() in {path.resolve() for path in files}:
         raise InputError(
-            f"video {source}: the annotated video would replace it; choose another folder than "
-            f"{out_dir} for the results"
+            f"video {source.origin}: the annotated video would replace it; choose another folder "
+            f"than {out_dir} for the results"
         )
     return files
 
@@ -194,75 +202,50 @@ def load_tracker(
 
 
 def run_tracker(
-    tracker: VideoTracker,
-    reader: VideoReader,
-    files: Files,
-    batch: int = 1,
-    origin: str | None = None,
+    tracker: VideoTracker, source: Source, files: Files, batch: int = 1
 ) -> TrackSummary:
     """What ``track_video`` does once the weights are loaded.
 
     Args:
         tracker: reset before the video.
-        reader: the frames.
+        source: the frames.
         files: the annotated video, the results and the timeline to write.
         batch: frames that the network sees at a time.
-        origin: note on the source, as ``check_overwritten`` returns it.
 
     Raises:
-        InputError: the video turns out to be damaged, or a file cannot be written.
+        InputError: the source turns out to be damaged, or a file cannot be written.
     """
     tracker.reset()
-    tracked = tracker.follow_video(prefetch(reader.frames(), max(2, batch)), batch)
-    return write_outputs(
-        files,
-        tracker.class_names,
-        tracked,
-        None if reader.is_variable else reader.fps,
-        name=reader.path.name,
-        total=len(reader),
-        behind=batch,
-        pixel_aspect=reader.pixel_aspect,
-        is_endless=False,
-        origin=origin,
-    )
+    tracked = tracker.follow_video(prefetch(source.frames(), max(2, batch)), batch)
+    return write_outputs(files, tracker.class_names, tracked, source, behind=batch)
 
 
 def write_outputs(
     files: Files,
     class_names: list[str],
     tracked: Generator[FrameResult, None, None],
-    fps: float | None,
+    source: Source,
     *,
-    name: str,
-    total: int | None = None,
     behind: int = 1,
-    pixel_aspect: Fraction = Fraction(1),
-    is_endless: bool = True,
-    origin: str | None = None,
 ) -> TrackSummary:
     """Draw the tracks on the frames as they come, then write what was found: all files, or none.
 
     Tracking, and drawing with encoding run at the same time, frame after frame; memory does not
-    grow with the video.
+    grow with the video. A source without ``fps`` has its frames shown from their times on, in
+    seconds from the first frame, until the next one's.
 
     Args:
         files: the annotated video, the results and the timeline to write.
         class_names: names of the labels.
         tracked: the frames, at least one; closed at the end.
-        fps: frames per second of the annotated video; None: each frame is shown from its time,
-            in seconds from the first frame on, until the next one's.
-        name: of the source, for the progress bar.
-        total: number of frames; None if unknown.
+        source: what the frames are of.
         behind: frames that the tracking may be ahead of the drawing.
-        pixel_aspect: width of a pixel by its height.
-        is_endless: whether a video without ``fps`` may go on for ever.
-        origin: note on the source, as ``check_overwritten`` returns it.
 
     Raises:
         InputError: a file cannot be written, or the source turns out to be damaged.
     """
     start = time.perf_counter()
+    fps = source.fps
     overlay = Overlay(class_names)
     first: float | None = None
     with TrackStore() as tracks:
@@ -288,18 +271,22 @@ def write_outputs(
         ):
             with (
                 VideoWriter(
-                    video, fps, pixel_aspect=pixel_aspect, is_endless=is_endless and fps is None
+                    video, fps, pixel_aspect=source.pixel_aspect, is_endless=source.is_live
                 ) as writer,
                 closing(tracked),
                 finishing(show, behind) as finish,
             ):
+                name = source.path.name if source.path else source.name
+                total = known_length(source)
                 for found in show_progress(tracked, name, total, unit="frames", delay=0):
                     finish(found)
             category_ids = range(1, len(class_names) + 1)
-            with_times = fps is None and not is_endless
+            with_times = fps is None and not source.is_live
             entries = stream_youtube_vis_entries(tracks, _VIDEO_ID, category_ids, with_times)
             write_results(results, entries)
-            draw_timeline(tracks, class_names, fps or _average_fps(tracks), timeline, origin)
+            draw_timeline(
+                tracks, class_names, fps or _average_fps(tracks), timeline, origin_note(source)
+            )
         seconds = time.perf_counter() - start
         return TrackSummary(tracks.length, len(tracks), seconds, tracks.length / seconds, files)
 

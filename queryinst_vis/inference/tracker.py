@@ -20,10 +20,10 @@ from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.rules import choose_rule
 from queryinst_vis.tracking.tracker import Tracker
 from queryinst_vis.utils.device import plain_defaults
-from queryinst_vis.utils.prefetch import Latest, prefetch
+from queryinst_vis.utils.prefetch import prefetch
 from queryinst_vis.video.cuts import CutDetector
-from queryinst_vis.video.live import LiveReader
-from queryinst_vis.video.reader import Frame, VideoReader
+from queryinst_vis.video.frames import ALL_FRAMES, Frame, Selection
+from queryinst_vis.video.source import SourceLike, open_source
 
 TimedFrame = tuple[float | None, np.ndarray]
 """A frame, ``(H, W, 3)`` uint8 RGB, after its time in seconds, None where that is unknown."""
@@ -183,7 +183,13 @@ class VideoTracker:
                 yield FrameResult(image, number, time, detections)
 
     def stream(
-        self, path: str | Path, stride: int = 1, batch: int = 1, live: bool = False
+        self,
+        source: SourceLike,
+        stride: int = 1,
+        batch: int = 1,
+        live: bool = False,
+        *,
+        selection: Selection = ALL_FRAMES,
     ) -> Iterator[tuple[np.ndarray, Detections]]:
         """Track through a whole video, as one new video.
 
@@ -192,11 +198,12 @@ class VideoTracker:
         (``tracking.max_tracks``).
 
         Args:
-            path: the video file; with ``live`` whatever ``LiveReader`` reads.
-            stride: use every that many frames.
+            source: what ``open_source`` opens.
+            stride: shorthand for the one of ``selection``.
             batch: frames that the network sees at a time.
             live: always go on with the newest frame and leave out those that came meanwhile: a
                 camera, a network stream, a pipe, or a file played at its own pace.
+            selection: which frames are used.
 
         Returns:
             An iterator of ``(frame, detections)``: ``(H, W, 3)`` uint8 RGB, and what ``update``
@@ -204,16 +211,18 @@ class VideoTracker:
             is found in it, and its detections say ``of_damaged_frame``.
 
         Raises:
-            InputError: the video cannot be read; ``stride`` or ``batch`` with ``live``.
+            InputError: the source cannot be read; ``stride`` or ``batch`` with a live one.
         """
         if live and (stride, batch) != (1, 1):
             raise InputError("live tracking takes the newest frame alone: no stride, no batch")
-        frames: Iterable[Frame]
-        if live:
-            arrivals = enumerate(Latest(LiveReader(path)))
-            frames = (Frame(index, frame.seconds, frame.rgb()) for index, frame in arrivals)
-        else:
-            frames = prefetch(VideoReader(path, stride=stride).frames(), max(2, batch))
+        if stride != 1:
+            selection = replace(selection, stride=stride)
+        opened = open_source(source, selection, live=live)
+        if opened.is_live and batch > 1:
+            raise InputError("live tracking takes the newest frame alone: no batch")
+        frames = opened.frames()
+        if not opened.is_live:
+            frames = prefetch(frames, max(2, batch))
         self.reset()
         return ((found.frame, found.detections) for found in self.follow_video(frames, batch))
 

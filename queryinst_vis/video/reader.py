@@ -8,7 +8,7 @@ wrong frames or none from MPEG-TS. docs/dependencies.md has the measurements.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path
@@ -19,7 +19,8 @@ import av
 import numpy as np
 
 from queryinst_vis.errors import InputError, InputWarning
-from queryinst_vis.video.decode import decode
+from queryinst_vis.video.decode import Picture, decode
+from queryinst_vis.video.frames import Frame, Selection
 from queryinst_vis.video.http import download, is_http
 from queryinst_vis.video.rgb import RgbConverter
 from queryinst_vis.video.scan import scan
@@ -33,20 +34,17 @@ FOLDER = (
 _NAMED = 10  # runs of frame numbers in a warning; more are only counted
 
 
-class Frame(NamedTuple):
-    """A frame of a video.
+class _Place(NamedTuple):
+    """A frame of the file, before it is converted.
 
     Attributes:
-        number: among the frames that a player shows, from 0.
-        seconds: when it is shown; rises from frame to frame. None: unknown; a file's never is.
-        image: ``(H, W, 3)`` uint8 RGB, upright.
-        is_damaged: it could not be decoded; ``image`` is that of the last good frame, or black.
+        picture: that is shown: its own, or the last good one where it is damaged; None: black.
     """
 
     number: int
-    seconds: float | None
-    image: np.ndarray
-    is_damaged: bool = False
+    seconds: float
+    picture: av.VideoFrame | None
+    is_damaged: bool
 
 
 class VideoReader:
@@ -67,6 +65,9 @@ class VideoReader:
             recording, which is downloaded to a temporary folder.
         stride: yield every that many frames, beginning with the first.
         max_frames: yield at most this many; None: all.
+        start, end: yield the frames that are shown from ``start`` on and before ``end``, in seconds
+            since the first frame of the video; None: no bound.
+        start_frame, end_frame: the same by the numbers of the frames.
         strict: raise an error at a damaged frame, or where the file is not as it promises.
         allow_partial: accept an MP4, MOV or AVI file whose end is missing.
 
@@ -81,8 +82,8 @@ class VideoReader:
 
     Raises:
         InputError: no such file, not a video, cut off, or no frame that can be decoded;
-            ``stride`` or ``max_frames`` below 1. Iterating raises it for pixel formats that
-            cannot be converted, and with ``strict``.
+            ``stride`` or ``max_frames`` below 1, or a range that holds no frame. Iterating raises
+            it for pixel formats that cannot be converted, and with ``strict``.
 
     Example::
 
@@ -97,25 +98,26 @@ class VideoReader:
         stride: int = 1,
         max_frames: int | None = None,
         *,
+        start: float | None = None,
+        end: float | None = None,
+        start_frame: int | None = None,
+        end_frame: int | None = None,
         strict: bool = False,
         allow_partial: bool = False,
     ) -> None:
         self.path = Path(path)
-        if stride < 1:
-            raise InputError(f"video {path}: stride must be 1 or more, got {stride}")
-        if max_frames is not None and max_frames < 1:
-            raise InputError(f"video {path}: max_frames must be 1 or more, got {max_frames}")
+        self._selection = Selection(start, end, start_frame, end_frame, stride, max_frames)
         if is_http(path):
             self._folder = TemporaryDirectory(prefix="queryinst-vis-")  # goes with the reader
             self.path = download(str(path), Path(self._folder.name), allow_partial)
         elif not self.path.is_file():
             raise InputError(f"video {path}: {_why_no_file(path)}")
-        self._stride = stride
-        self._max_frames = max_frames
         self._strict = strict
         self._scan = scan(self.path, allow_partial)
         for note in self._scan.notes:
             self._complain(note)
+        if self._scan.frames and len(self) == 0:
+            raise InputError(f"video {self.path}: {self._selection.misses(self._scan.seconds())}")
         self.fps = float(self._scan.rate / stride)
         self.is_variable = self._scan.is_variable
         self._first = self._first_picture()
@@ -125,8 +127,7 @@ class VideoReader:
 
     def __len__(self) -> int:
         """Frames that an iteration yields according to the file's packets."""
-        strided = -(-self._scan.frames // self._stride)
-        return strided if self._max_frames is None else min(strided, self._max_frames)
+        return len(self._selection.numbers(self._scan.seconds()))
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield ``(H, W, 3)`` uint8 RGB frames."""
@@ -142,37 +143,42 @@ class VideoReader:
         """Yield the frames with their numbers, their times, and whether they are damaged.
 
         Times are the file's own. Where it gives none, or one that is not later than the last, a
-        frame is taken to come ``1 / fps`` after the one before.
+        frame is taken to come ``1 / rate`` after the one before.
         """
         convert = self._converter()
         damaged: list[int] = []
-        yielded, seconds = 0, None
-        good: av.VideoFrame | None = None
+        yielded = 0
         with closing(decode(self.path, self._scan)) as pictures:
             try:
-                for index, picture in enumerate(pictures):
-                    if picture.frame is None:
-                        damaged.append(index)
+                for index, place in enumerate(self._selection.in_range(self._places(pictures))):
+                    if place.is_damaged:
+                        damaged.append(place.number)
                         if self._strict:
                             break
-                    else:
-                        good = picture.frame
-                    if index % self._stride:
+                    if index % self._selection.stride:
                         continue
-                    seconds = self._time_after(seconds, picture.seconds)
-                    image = self._black() if good is None else convert(good)
-                    yield Frame(index, seconds, image, picture.frame is None)
+                    image = self._black() if place.picture is None else convert(place.picture)
+                    yield Frame(place.number, place.seconds, image, place.is_damaged)
                     yielded += 1
-                    if yielded == self._max_frames:
+                    if yielded == self._selection.max_frames:
                         break
             finally:
                 if damaged:
                     self._complain(_tell(damaged, self._scan.frames))
 
-    def _time_after(self, last: float | None, claimed: float | None) -> float:
-        if last is None:
-            return 0.0 if claimed is None else claimed
-        return last + 1 / self.fps if claimed is None or claimed <= last else claimed
+    def _places(self, pictures: Iterable[Picture]) -> Iterator[_Place]:
+        """Number the pictures, and let each have a time and something to show."""
+        seconds, good = None, None
+        step = float(1 / self._scan.rate)
+        for number, (claimed, frame) in enumerate(
+            (picture.seconds, picture.frame) for picture in pictures
+        ):
+            if seconds is None:
+                seconds = claimed or 0.0
+            else:
+                seconds = seconds + step if claimed is None or claimed <= seconds else claimed
+            good = frame or good
+            yield _Place(number, seconds, good, frame is None)
 
     def _black(self) -> np.ndarray:
         return np.zeros((self.height, self.width, 3), np.uint8)

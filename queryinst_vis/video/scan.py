@@ -36,6 +36,9 @@ class Scan:
 
     Attributes:
         frames: how many a player shows, those that turn out to be damaged included.
+        shown: when frames are shown, in ticks of the stream's clock, ascending; those that have no
+            time are left out.
+        time_base: seconds of a tick.
         rate: frames per second, the average where they vary.
         is_variable: whether frames stray by more than half a frame from an even rate.
         has_times: whether the frames have times, but for a few at most.
@@ -52,6 +55,8 @@ class Scan:
     """
 
     frames: int
+    shown: np.ndarray
+    time_base: Fraction
     rate: Fraction
     is_variable: bool
     has_times: bool
@@ -62,6 +67,12 @@ class Scan:
     gaps: list[int]
     pixel_aspect: Fraction
     notes: list[str]
+
+    def seconds(self) -> np.ndarray:
+        """``(frames,)``, when each frame is shown; evenly spaced where the file does not say."""
+        if self.has_times and len(self.shown) == self.frames:
+            return self.shown * self.time_base.numerator / self.time_base.denominator
+        return np.arange(self.frames) / float(self.rate)
 
 
 class Ticks:
@@ -136,6 +147,8 @@ def scan(path: Path, allow_partial: bool = False) -> Scan:
         rate = _average_rate(shown if has_times else shown[:0], stream)
         return Scan(
             frames=len(packets.times) + max(packets.untimed, len(gaps)),
+            shown=shown,
+            time_base=time_base,
             rate=rate,
             is_variable=has_times and _is_variable(shown, time_base, rate),
             has_times=has_times,

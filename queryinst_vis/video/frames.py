@@ -1,0 +1,161 @@
+"""A frame of a source, and which frames of it are processed."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple, Protocol, TypeVar
+
+import numpy as np
+
+from queryinst_vis.errors import InputError
+
+_ROUNDING = 1e-6  # seconds by which a time may miss a bound and still be on it
+_CLOCK = re.compile(r"(?:(?:(\d+):)?([0-5]?\d):)?(\d+(?:\.\d*)?|\.\d+)")
+
+
+class Frame(NamedTuple):
+    """A frame of a video.
+
+    Attributes:
+        number: among the frames that a player shows, from 0.
+        seconds: when it is shown; rises from frame to frame. None: unknown; a file's never is.
+        image: ``(H, W, 3)`` uint8 RGB, upright.
+        is_damaged: it could not be decoded; ``image`` is that of the last good frame, or black.
+    """
+
+    number: int
+    seconds: float | None
+    image: np.ndarray
+    is_damaged: bool = False
+
+
+class _Numbered(Protocol):
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def seconds(self) -> float | None: ...
+
+
+Numbered = TypeVar("Numbered", bound=_Numbered)
+"""A frame, decoded or not yet."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A range of frames, and how many of them.
+
+    A frame is selected if it satisfies all bounds. Seconds count from the first frame of the
+    source, as in a player, whatever time the file gives that frame.
+
+    Attributes:
+        start: seconds; the first frame is the first one shown at this time or later.
+        end: seconds; frames shown at this time or later are left out.
+        start_frame: number of the first frame, from 0, among those that a player shows.
+        end_frame: number of the first frame that is left out.
+        stride: every that many frames, beginning with the first one of the range.
+        max_frames: at most this many; None: all.
+
+    Raises:
+        InputError: a bound is negative or not a number, a range is empty, or ``stride`` or
+            ``max_frames`` is below 1.
+    """
+
+    start: float | None = None
+    end: float | None = None
+    start_frame: int | None = None
+    end_frame: int | None = None
+    stride: int = 1
+    max_frames: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("stride", 1), ("max_frames", 1), ("start_frame", 0), ("start", 0)):
+            value = getattr(self, name)
+            if value is not None and not (value >= least and math.isfinite(value)):
+                raise InputError(f"{name} must be {least} or more, got {value}")
+        for name, first, last in (
+            ("end", self.start or 0, self.end),
+            ("end_frame", self.start_frame or 0, self.end_frame),
+        ):
+            if last is not None and not last > first:
+                raise InputError(f"{name} must be above {first}, the start, got {last}")
+
+    @property
+    def has_range(self) -> bool:
+        """Whether frames may be left out at the start or the end."""
+        bounds = (self.start, self.end, self.start_frame, self.end_frame)
+        return any(bound is not None for bound in bounds)
+
+    def numbers(self, seconds: np.ndarray) -> range:
+        """The selected frames of a source whose times are known.
+
+        Args:
+            seconds: ``(N,)``, when each frame is shown, rising.
+        """
+        shown = seconds - seconds[0] if len(seconds) else seconds
+        first, stop = self.start_frame or 0, len(seconds)
+        if self.end_frame is not None:
+            stop = min(stop, self.end_frame)
+        if self.start is not None:
+            first = max(first, int(np.searchsorted(shown, self.start - _ROUNDING)))
+        if self.end is not None:
+            stop = min(stop, int(np.searchsorted(shown, self.end - _ROUNDING)))
+        return range(first, stop, self.stride)[: self.max_frames]
+
+    def select(self, frames: Iterable[Numbered]) -> Iterator[Numbered]:
+        """The selected ones of all frames of a source, read no further than necessary."""
+        stop = None if self.max_frames is None else (self.max_frames - 1) * self.stride + 1
+        return islice(self.in_range(frames), 0, stop, self.stride)
+
+    def in_range(self, frames: Iterable[Numbered]) -> Iterator[Numbered]:
+        """Like ``select``, but all frames of the range."""
+        zero: float | None = None
+        for frame in frames:
+            zero = frame.seconds if zero is None else zero
+            shown = None if frame.seconds is None or zero is None else frame.seconds - zero
+            if self._is_past(frame.number, shown):
+                return
+            if not self._is_before(frame.number, shown):
+                yield frame
+
+    def misses(self, seconds: np.ndarray) -> str:
+        """What is said of a source that is shorter than the range asks for; as ``numbers``."""
+        asked = [
+            f"{name} {value}"
+            for name in ("start", "end", "start_frame", "end_frame")
+            if (value := getattr(self, name)) is not None
+        ]
+        last = seconds[-1] - seconds[0] if len(seconds) else 0.0
+        return (
+            f"no frame lies in the range ({', '.join(asked)}); it has {len(seconds)} frames, the "
+            f"last one at {last:.3f} s"
+        )
+
+    def _is_before(self, number: int, shown: float | None) -> bool:
+        if self.start_frame is not None and number < self.start_frame:
+            return True
+        return self.start is not None and shown is not None and shown < self.start - _ROUNDING
+
+    def _is_past(self, number: int, shown: float | None) -> bool:
+        if self.end_frame is not None and number >= self.end_frame:
+            return True
+        return self.end is not None and shown is not None and shown >= self.end - _ROUNDING
+
+
+ALL_FRAMES = Selection()
+
+
+def parse_time(text: str) -> float:
+    """Seconds of ``"90"``, ``"1:30"`` or ``"0:01:30.5"``.
+
+    Raises:
+        ValueError: not such a time.
+    """
+    match = _CLOCK.fullmatch(text.strip())
+    if match is None or (match[2] is not None and float(match[3]) >= 60):
+        raise ValueError(f"expected seconds or h:mm:ss, such as 90 or 0:01:30.5, got '{text}'")
+    return int(match[1] or 0) * 3600 + int(match[2] or 0) * 60 + float(match[3])
