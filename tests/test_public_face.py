@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import queryinst_vis
@@ -92,6 +93,7 @@ def test_the_wheel_holds_types_weights_and_every_module(tmp_path):
 def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     config = tiny_config()
+    torch.manual_seed(0)
     save_weights(path, build.build_model(config), config)
     return path
 
@@ -148,6 +150,45 @@ def test_a_list_of_images_gives_a_list(detector, batch):
     assert detector.detect([]) == []
 
 
+def test_what_was_found_knows_its_class_names_and_its_image(detector, tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(draw_frame(0)).save(path)
+    array = draw_frame(1)
+    of_file, of_array = detector.detect([path, array])
+    assert of_file.class_names == of_array.class_names == ["box", "crate"]
+    assert of_file.image is path and of_array.image is array
+    assert of_file.plot().size == (96, 64)
+    assert len(detector(array)) == len(of_array.crops())
+
+
+def test_a_call_chooses_score_overlap_and_classes(detector):
+    everything = detector.detect(draw_frame(0))
+    middle = float(everything.scores.median())
+    strong = detector.detect(draw_frame(0), conf=middle)
+    assert 0 < len(strong) < len(everything) and strong.scores.min() >= middle
+    assert len(detector.detect(draw_frame(0), iou=0)) < len(everything)
+    for classes in (["crate"], [1]):
+        crates = detector.detect(draw_frame(0), classes=classes)
+        assert crates.scores.tolist() == everything[everything.labels == 1].scores.tolist()
+    assert len(detector.detect(draw_frame(0))) == len(everything), "the next call is as before"
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"classes": ["crates"]}, "class 'crates': .* did you mean 'crate'"),
+        ({"classes": ["zebra"]}, "class 'zebra': .* there are 'box', 'crate'"),
+        ({"classes": [2]}, "class 2: labels are from 0 to 1"),
+        ({"classes": "box"}, r"classes must be a list, such as \['box'\]"),
+        ({"conf": 25}, "conf must be from 0 to 1, got 25"),
+        ({"iou": -0.1}, r"iou must be from 0 to 1, got -0\.1"),
+    ],
+)
+def test_a_choice_that_cannot_be_is_refused(detector, choice, message):
+    with pytest.raises(InputError, match=message):
+        detector.detect(draw_frame(0), **choice)
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [
@@ -168,7 +209,9 @@ def test_a_batch_of_nothing_is_refused(detector):
         detector.detect([draw_frame(0)], batch=0)
 
 
-def test_max_size_and_overrides_reach_the_config(weights):
+def test_settings_reach_the_config(weights):
+    threshold = Detector.from_pretrained(weights, "cpu", score_threshold=0.4).config.inference
+    assert threshold.score_threshold == 0.4
     detector = Detector.from_pretrained(weights, "cpu", ["inference.max_per_image=3"], max_size=64)
     assert (detector.config.input.test_long, detector.config.inference.max_per_image) == (64, 3)
     assert detector.class_names == ["box", "crate"]
@@ -232,6 +275,10 @@ assert_type(detector.detect(frame), Detections)
 assert_type(detector.detect(Image.fromarray(frame)), Detections)
 paths: list[Path] = [Path("a.jpg")]
 assert_type(detector.detect(paths, batch=2), list[Detections])
+assert_type(detector(frame, classes=["person", 3], conf=0.5, iou=0.6), Detections)
+picture: Image.Image = detector.detect("photo.jpg").plot()
+parts: list[Image.Image] = detector.detect("photo.jpg").crops(frame)
+print(detector.detect("photo.jpg").to_df(), detector.detect("photo.jpg").to_supervision())
 
 tracker = VideoTracker.from_pretrained(Path("people.onnx"), overrides=["tracking.rule=ocsort"])
 assert_type(tracker.update(frame), Detections)

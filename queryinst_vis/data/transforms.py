@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from queryinst_vis.config import Config
-from queryinst_vis.errors import InputError
+from queryinst_vis.utils.images import check_frame
 
 
 def fit_size(height: int, width: int, short: float, long: float) -> tuple[int, int]:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar, overload
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.config import Config, InferenceConfig
 from queryinst_vis.data.transforms import network_input
 from queryinst_vis.errors import InputError
+from queryinst_vis.inference.filters import check_classes, of_classes, with_thresholds
 from queryinst_vis.inference.onnx_model import load_onnx_model
 from queryinst_vis.inference.optimize import inference_dtype, optimize_for_inference
 from queryinst_vis.inference.static_runner import StaticRunner
@@ -27,10 +25,9 @@ from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.models.suppression import OVERLAPS
 from queryinst_vis.structures import Detections, Embedding
 from queryinst_vis.utils.device import plain_defaults
-from queryinst_vis.utils.images import read_image
+from queryinst_vis.utils.images import ImageLike, to_array
 
 Size = tuple[int, int]
-ImageLike = np.ndarray | str | os.PathLike[str] | Image.Image
 AnyImage = TypeVar("AnyImage", bound=ImageLike)
 
 
@@ -82,6 +79,7 @@ class Detector:
         detector = Detector.from_pretrained("people")
         detections = detector.detect("photo.jpg")
         print(detections.boxes, detections.masks().shape)
+        detections.plot().save("found.png")
     """
 
     def __init__(self, model: SetPredictor, config: Config) -> None:
@@ -102,6 +100,7 @@ class Detector:
         device: str | torch.device = "auto",
         overrides: list[str] | None = None,
         max_size: int | None = None,
+        score_threshold: float | None = None,
     ) -> Detector:
         """Load a detector from weights by name, or from a file.
 
@@ -112,11 +111,15 @@ class Detector:
             overrides: dotlist changes, such as ``["inference.score_threshold=0.3"]``.
             max_size: upper bound, in pixels, of the longer side of the network input: smaller
                 is faster and less detailed. None: ``input.test_long`` of the config.
+            score_threshold: detections below it are left out, 0..1: short for an override of
+                ``inference.score_threshold``.
 
         Raises:
             InputError: the weights, the device or the overrides cannot be used; ``max_size``
                 below 1, or given for an ONNX file, whose input size is fixed.
         """
+        if score_threshold is not None:
+            overrides = [f"inference.score_threshold={score_threshold}", *(overrides or [])]
         if Path(name_or_path).suffix == ".onnx":
             if max_size is not None:
                 raise InputError(
@@ -135,13 +138,34 @@ class Detector:
         return list(self.config.model.classes)
 
     @overload
-    def detect(self, image: ImageLike) -> Detections: ...
+    def detect(
+        self,
+        image: ImageLike,
+        *,
+        classes: Sequence[str | int] | None = None,
+        conf: float | None = None,
+        iou: float | None = None,
+    ) -> Detections: ...
 
     @overload
-    def detect(self, image: list[AnyImage], batch: int = 1) -> list[Detections]: ...
+    def detect(
+        self,
+        image: list[AnyImage],
+        batch: int = 1,
+        *,
+        classes: Sequence[str | int] | None = None,
+        conf: float | None = None,
+        iou: float | None = None,
+    ) -> list[Detections]: ...
 
     def detect(
-        self, image: ImageLike | list[AnyImage], batch: int = 1
+        self,
+        image: ImageLike | list[AnyImage],
+        batch: int = 1,
+        *,
+        classes: Sequence[str | int] | None = None,
+        conf: float | None = None,
+        iou: float | None = None,
     ) -> Detections | list[Detections]:
         """Detect and segment the instances of one image, or of each image of a list.
 
@@ -150,23 +174,38 @@ class Detector:
                 upright by its EXIF orientation; arrays and PIL images are taken as they are.
             batch: images of a list that the network sees at a time. They are padded to a common
                 size, which changes the results slightly where their sizes differ.
+            classes: only these, by name or 0-based label; None: all.
+            conf: score threshold of this call, 0..1; None: ``inference.score_threshold``.
+            iou: suppress the weaker of two detections above this IoU, 0..1; None:
+                ``inference.nms_threshold``.
 
         Returns:
-            Detections in pixels of the image, strongest first, on the CPU; a list of them for a
-            list of images.
+            Detections in pixels of the image, strongest first, on the CPU, with ``class_names``
+            and with the ``image`` as it was given, which ``plot`` and ``crops`` draw on; a list
+            of them for a list of images.
 
         Raises:
-            InputError: not a readable image; ``batch`` below 1.
+            InputError: not a readable image; an unknown class; ``batch`` below 1, or a threshold
+                out of range.
         """
-        if not isinstance(image, list):
-            return self.detect_frames([_to_array(image)], embedding=None)[0]
         if batch < 1:
             raise InputError(f"batch must be 1 or more, got {batch}")
-        arrays: Iterator[np.ndarray] = map(_to_array, image)
+        check_classes(classes, self.class_names)
+        detector = with_thresholds(self, conf, iou)
+        images = image if isinstance(image, list) else [image]
         found: list[Detections] = []
-        while group := list(islice(arrays, batch)):
-            found += self.detect_frames(group, embedding=None)
-        return found
+        for start in range(0, len(images), batch):
+            given = images[start : start + batch]
+            for each, detections in zip(
+                given, detector.detect_frames([to_array(i) for i in given], None), strict=True
+            ):
+                if classes is not None:
+                    detections = of_classes(detections, classes)
+                detections.image = each
+                found.append(detections)
+        return found if isinstance(image, list) else found[0]
+
+    __call__ = detect
 
     @torch.inference_mode()
     @plain_defaults()
@@ -187,7 +226,10 @@ class Detector:
             found = detect_inputs(
                 self._model, images.to(device), image_sizes, original_sizes, inference, embedding
             )
-        return [detections.to("cpu") for detections in found]
+        on_cpu = [detections.to("cpu") for detections in found]
+        for detections in on_cpu:
+            detections.class_names = self.class_names
+        return on_cpu
 
 
 def detect_inputs(
@@ -255,15 +297,3 @@ def _with_max_size(config: Config, max_size: int) -> Config:
         raise InputError(f"max_size must be 1 or more, got {max_size}")
     test_long = min(config.input.test_long, max_size)
     return replace(config, input=replace(config.input, test_long=test_long))
-
-
-def _to_array(image: ImageLike) -> np.ndarray:
-    if isinstance(image, np.ndarray):
-        return image
-    if isinstance(image, Image.Image):
-        return np.array(image.convert("RGB"))
-    if isinstance(image, str | os.PathLike):
-        return read_image(Path(image))
-    raise InputError(
-        f"an image must be a path, an array or a PIL image, not {type(image).__name__}"
-    )

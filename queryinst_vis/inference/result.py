@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from queryinst_vis.drawing import mark_damaged
 from queryinst_vis.structures import Detections
+from queryinst_vis.structures.notebook import as_html, as_png
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import supervision as sv
+    from PIL import Image
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FrameResult:
     """A frame and what was found in it.
 
@@ -24,3 +33,49 @@ class FrameResult:
     index: int
     seconds: float | None
     detections: Detections
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the labels; empty where they are not known."""
+        return self.detections.class_names or []
+
+    def to_supervision(self, masks: bool = True) -> sv.Detections:
+        """As ``Detections.to_supervision``."""
+        return self.detections.to_supervision(masks)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """As ``Detections.to_dataframe``, after columns ``frame`` (``index``) and ``seconds``.
+
+        ``pandas.concat(result.to_dataframe() for result in tracker.track("street.mp4"))`` is the
+        table of a video.
+        """
+        table = self.detections.to_dataframe()
+        seconds = math.nan if self.seconds is None else self.seconds
+        table.insert(0, "frame", np.full(len(table), self.index))
+        table.insert(1, "seconds", np.full(len(table), seconds, dtype=float))
+        return table
+
+    def plot(self) -> Image.Image:
+        """The frame with what was found drawn on it, as ``Detections.plot``.
+
+        A damaged frame has a red border and words that say so.
+        """
+        if not self.detections.of_damaged_frame:
+            return self.detections.plot(self.frame)
+        from PIL import Image
+
+        return Image.fromarray(mark_damaged(self.frame, self.index))
+
+    def crops(self) -> list[Image.Image]:
+        """The part of the frame in each box, as ``Detections.crops``."""
+        return self.detections.crops(self.frame)
+
+    def __repr__(self) -> str:
+        when = "" if self.seconds is None else f" at {self.seconds:.2f} s"
+        return f"FrameResult(frame {self.index}{when}: {self.detections!r})"
+
+    def _repr_png_(self) -> bytes:
+        return as_png(self.plot())
+
+    def _repr_html_(self) -> str:
+        return as_html(self.plot(), self.detections.columns(), repr(self))

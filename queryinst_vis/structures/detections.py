@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,11 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from queryinst_vis.errors import InputError
 from queryinst_vis.masks import RLE, InstanceMask
 from queryinst_vis.masks.paste import paste_masks
+from queryinst_vis.structures.notebook import as_html
+from queryinst_vis.utils.images import ImageLike, to_array
 
 if TYPE_CHECKING:
+    import pandas as pd
     import supervision as sv
+    from PIL import Image
 
 Embedding = Literal["track_head", "query"]
 """What describes an instance to the tracker: the track head's embedding, or the instance's query
@@ -39,6 +45,8 @@ class Detections:
         pixel_masks: N masks of a detector that gives pixels or RLEs instead of logits, or None.
         of_damaged_frame: the frame could not be decoded, so nothing is found in it.
         class_names: names of the labels, or None where they are not known.
+        image: the array, PIL image or path that ``Detector.detect`` was given, which is where
+            ``plot`` and ``crops`` find the pixels; None: nobody kept it.
 
     Masks are pasted into the frame when they are first asked for, and kept: do not change
     ``boxes`` or ``mask_logits`` afterwards, but make new Detections with ``dataclasses.replace``.
@@ -55,6 +63,7 @@ class Detections:
     pixel_masks: list[InstanceMask] | None = None
     of_damaged_frame: bool = False
     class_names: list[str] | None = None
+    image: ImageLike | None = field(default=None, compare=False)
     _pasted: list[InstanceMask] | None = field(default=None, init=False, compare=False)
 
     def __len__(self) -> int:
@@ -71,9 +80,11 @@ class Detections:
         return f"Detections({head}{': ' if rows else ''}{'; '.join(rows)})"
 
     def _describe(self, row: int) -> str:
-        name = "" if self.track_ids is None else f"#{int(self.track_ids[row])} "
+        track_id = "" if self.track_ids is None else f"#{int(self.track_ids[row])} "
+        label = int(self.labels[row])
+        name = f"label {label}" if self.class_names is None else self.class_names[label]
         box = ", ".join(f"{side:.0f}" for side in self.boxes[row].tolist())
-        return f"{name}label {int(self.labels[row])}, {float(self.scores[row]):.2f} at ({box})"
+        return f"{track_id}{name}, {float(self.scores[row]):.2f} at ({box})"
 
     def __getitem__(self, index: Tensor | slice | list[int]) -> Detections:
         """The detections at ``index`` (a mask, a slice or positions), as new Detections."""
@@ -158,3 +169,103 @@ class Detections:
             tracker_id=None if ids is None else ids.cpu().numpy(),
             data={} if names is None else {"class_name": np.array(names, dtype=str)[labels]},
         )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """The detections as a pandas table, one row each.
+
+        Returns:
+            Columns ``track_id`` (where tracked), ``class_name`` (where known), ``label``,
+            ``score``, ``x1``, ``y1``, ``x2``, ``y2`` and ``area`` (pixels of the mask, where there
+            are masks).
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ModuleNotFoundError as error:
+            raise InputError(
+                "to_dataframe() needs pandas, which is not installed: pip install pandas"
+            ) from error
+        return pd.DataFrame(self.columns())
+
+    to_df = to_dataframe  # its name in ultralytics
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """What ``to_dataframe`` holds: N int64, float64 or str objects by column name."""
+        columns: dict[str, np.ndarray] = {}
+        if self.track_ids is not None:
+            columns["track_id"] = self.track_ids.cpu().numpy()
+        if self.class_names is not None:
+            names = [self.class_names[label] for label in self.labels.tolist()]
+            columns["class_name"] = np.array(names, dtype=object)
+        columns["label"] = self.labels.cpu().numpy()
+        columns["score"] = self.scores.double().cpu().numpy()
+        sides = self.boxes.double().cpu().numpy().T
+        columns |= dict(zip(("x1", "y1", "x2", "y2"), sides, strict=True))
+        if self.has_masks:
+            areas = [mask.region.pixels.sum() for mask in self.instance_masks()]
+            columns["area"] = np.array(areas, dtype=np.int64)
+        return columns
+
+    def plot(self, frame: ImageLike | None = None) -> Image.Image:
+        """The frame with the detections drawn on it, as ``track`` draws them, without paths.
+
+        Args:
+            frame: ``(H, W, 3)`` uint8 RGB, a PIL image or a path; None: ``image``.
+
+        Returns:
+            A PIL image, which notebooks show and ``save()`` writes; ``numpy.asarray`` makes it an
+            ``(H, W, 3)`` uint8 RGB array.
+
+        Raises:
+            InputError: the frame is not known, or of another size than ``image_size``.
+        """
+        from PIL import Image
+
+        from queryinst_vis.drawing import Overlay
+
+        names = self.class_names
+        if names is None:
+            names = [f"label {label}" for label in range(max(self.labels.tolist(), default=-1) + 1)]
+        return Image.fromarray(Overlay(names).draw(self._pixels(frame), self))
+
+    def crops(self, frame: ImageLike | None = None) -> list[Image.Image]:
+        """The part of the frame in each box, clipped to the frame and of one pixel at least.
+
+        Args:
+            frame: as for ``plot``.
+
+        Returns:
+            N PIL images, in the order of the boxes.
+
+        Raises:
+            InputError: as for ``plot``.
+        """
+        from PIL import Image
+
+        pixels = self._pixels(frame)
+        height, width = self.image_size
+        cuts = []
+        for x1, y1, x2, y2 in self.boxes.tolist():
+            left = min(max(math.floor(x1), 0), width - 1)
+            top = min(max(math.floor(y1), 0), height - 1)
+            right, bottom = max(math.ceil(x2), left + 1), max(math.ceil(y2), top + 1)
+            cuts.append(Image.fromarray(pixels[top:bottom, left:right]))
+        return cuts
+
+    def _pixels(self, frame: ImageLike | None) -> np.ndarray:
+        given = self.image if frame is None else frame
+        if given is None:
+            raise InputError(
+                "these Detections do not hold their frame; give it: plot(frame), crops(frame)"
+            )
+        pixels = to_array(given)
+        if pixels.shape[:2] != self.image_size:
+            size, own = ("{1}x{0}".format(*each) for each in (pixels.shape, self.image_size))
+            raise InputError(f"the frame is {size} pixels, but the detections are of one of {own}")
+        return pixels
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: a table, below the picture where it is known."""
+        return as_html(None if self.image is None else self.plot(), self.columns(), repr(self))

@@ -24,7 +24,10 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
         chosen = torch.device(device)
         torch.empty(1, device=chosen).tolist()  # the meta device has no numbers
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"device '{device}' cannot be used here; try 'cpu' or 'auto'") from error
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise InputError(
+            f"device '{device}' cannot be used here ({reason}); try 'cpu' or 'auto'"
+        ) from error
     return chosen
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -16,6 +17,9 @@ from queryinst_vis.utils.jpeg import JPEG_END, is_cut_short, is_jpeg
 
 Size = tuple[int, int]
 """``(height, width)`` in pixels."""
+
+ImageLike: TypeAlias = np.ndarray | str | os.PathLike[str] | Image.Image
+"""An ``(H, W, 3)`` uint8 RGB array, a PIL image, or the path of an image file."""
 
 _SENSOR_BITS = (8, 10, 12, 14, 16)
 _PIL_ERRORS = (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError)
@@ -86,6 +90,34 @@ def read_image(path: str | Path, size: Size | None = None) -> np.ndarray:
             f"image {path}: {orientation}, but its annotations are for {size[1]}x{size[0]}"
         )
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def check_frame(frame: np.ndarray) -> None:
+    """Raise an InputError for an array that is not ``(H, W, 3)`` uint8, or without pixels."""
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
+        raise InputError(
+            f"a frame must be (height, width, 3) uint8 RGB, not {frame.shape} {frame.dtype}"
+        )
+
+
+def to_array(image: ImageLike) -> np.ndarray:
+    """An image as ``(H, W, 3)`` uint8 RGB.
+
+    A file is turned upright by its EXIF orientation; arrays and PIL images are taken as they are.
+
+    Raises:
+        InputError: not a readable image, or not such an array.
+    """
+    if isinstance(image, np.ndarray):
+        check_frame(image)
+        return image
+    if isinstance(image, Image.Image):
+        return np.array(image.convert("RGB"))
+    if isinstance(image, str | os.PathLike):
+        return read_image(Path(image))
+    raise InputError(
+        f"an image must be a path, an array or a PIL image, not {type(image).__name__}"
+    )
 
 
 def read_orientation(path: str | Path) -> Orientation:

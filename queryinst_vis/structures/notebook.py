@@ -1,0 +1,61 @@
+"""How notebooks show what was found."""
+
+from __future__ import annotations
+
+import html
+import io
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_LONGEST_SIDE = 960  # pixels of a shown picture; a notebook holds it as text
+_ROWS = 20
+
+
+def as_html(picture: Image.Image | None, columns: Mapping[str, np.ndarray], summary: str) -> str:
+    """A picture and a table as HTML that needs no other file.
+
+    Args:
+        picture: RGB; None: there is none.
+        columns: of the table, by their names, all of one length.
+        summary: what is said of the picture where it cannot be shown.
+    """
+    parts = (
+        [] if picture is None else [f'<img alt="{html.escape(summary)}" src="{_embed(picture)}">']
+    )
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    rows = list(zip(*columns.values(), strict=True))
+    body = "".join(
+        f"<tr>{''.join(f'<td>{html.escape(_text(value))}</td>' for value in row)}</tr>"
+        for row in rows[:_ROWS]
+    )
+    parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+    if len(rows) > _ROWS:
+        parts.append(f"<p>and {len(rows) - _ROWS} more</p>")
+    return "".join(parts)
+
+
+def as_png(picture: Image.Image) -> bytes:
+    """The picture as a PNG file, made smaller where it is large."""
+    return _encode(picture, "PNG")
+
+
+def _embed(picture: Image.Image) -> str:
+    return f"data:image/jpeg;base64,{b64encode(_encode(picture, 'JPEG')).decode()}"
+
+
+def _encode(picture: Image.Image, form: str) -> bytes:
+    shown = picture.copy()
+    shown.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    buffer = io.BytesIO()
+    shown.save(buffer, form)
+    return buffer.getvalue()
+
+
+def _text(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
