@@ -63,18 +63,6 @@ def to_network_input(
     return pad_and_normalise(resized, mean, std, padded_size(sizes, divisor)), sizes
 
 
-def check_frame(frame: np.ndarray) -> None:
-    """Refuse what is no frame.
-
-    Raises:
-        InputError: it is not ``(H, W, 3)`` uint8.
-    """
-    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
-        raise InputError(
-            f"a frame must be (height, width, 3) uint8 RGB, not {frame.shape} {frame.dtype}"
-        )
-
-
 def network_input(
     frames: Sequence[np.ndarray], config: Config
 ) -> tuple[Tensor, list[tuple[int, int]]]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from queryinst_vis.config import Config, InferenceConfig
-from queryinst_vis.data.transforms import check_frame, fit_size, padded_size
+from queryinst_vis.data.transforms import fit_size, padded_size
 from queryinst_vis.errors import InputWarning
 from queryinst_vis.masks import InstanceMask
 from queryinst_vis.masks.paste import paste_masks
@@ -19,6 +19,7 @@ from queryinst_vis.models.cuda.detect import StaticDetections, StaticDetector, S
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.models.suppression import suppress_boxes, suppress_masks
 from queryinst_vis.structures import Detections, Embedding
+from queryinst_vis.utils.images import check_frame
 
 _PROGRAMS = 8  # sizes of frames and batches that are kept ready, those used last
 
