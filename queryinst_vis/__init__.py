@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from queryinst_vis.evaluation.coco import evaluate_coco as evaluate_coco
     from queryinst_vis.evaluation.tracking_metrics import evaluate_tracking as evaluate_tracking
     from queryinst_vis.evaluation.youtube_vis import evaluate_youtube_vis as evaluate_youtube_vis
+    from queryinst_vis.inference.any_detector import FunctionDetector as FunctionDetector
     from queryinst_vis.inference.detector import Detector as Detector
     from queryinst_vis.inference.onnx_export import export_onnx as export_onnx
     from queryinst_vis.inference.tracker import VideoTracker as VideoTracker
@@ -40,6 +41,7 @@ else:
         "Config": "config",
         "Detections": "structures",
         "Detector": "inference.detector",
+        "FunctionDetector": "inference.any_detector",
         "InputError": "errors",
         "VideoTracker": "inference.tracker",
         "build_model": "models.build",

@@ -335,8 +335,8 @@ def test_masktrack_rule_returns_slots():
     ("arguments", "message"),
     [
         (
-            {"rule": "hungry"},
-            r"tracking\.rule: unknown rule 'hungry'; choose from: "
+            {"rule": "hermit"},
+            r"tracking\.rule: unknown rule 'hermit'; choose from: "
             "masktrack, hungarian, bisoftmax, query, fused, bytetrack, ocsort$",
         ),
         (

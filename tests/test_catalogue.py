@@ -9,13 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torchvision.ops import box_iou
 
 from queryinst_vis import VideoTracker, cli
 from queryinst_vis.checkpoints import catalogue, openmmlab
 from queryinst_vis.checkpoints.catalogue import (
     CATALOGUE,
+    SHORT_NAMES,
     PublicCheckpoint,
     cache_folder,
     find_weights,
@@ -24,7 +27,7 @@ from queryinst_vis.checkpoints.download import download
 from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.checkpoints.weights import load_weights, save_weights
 from queryinst_vis.config import Config, load_config
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.models.build import build_model
 from queryinst_vis.utils.files import read_json, write_json_atomically
 from tests.tiny import tiny_config
@@ -233,7 +236,7 @@ def entry(server, cache, monkeypatch):
         assert source.read_bytes() == CONTENT
         save_weights(target, build_model(config), config)
 
-    entry = PublicCheckpoint(server.url(f"tiny-{SHA256[:8]}.pth"), "COCO", "a test")
+    entry = PublicCheckpoint(server.url(f"tiny-{SHA256[:8]}.pth"), "COCO", "a test", "MIT")
     monkeypatch.setattr(catalogue, "convert_checkpoint", convert)
     monkeypatch.setitem(CATALOGUE, "tiny", entry)
     return entry
@@ -333,7 +336,9 @@ def test_an_unknown_name_lists_all_names(cache, capsys, tmp_path):
     assert not cache.exists()
 
 
-def test_an_mmdetection_checkpoint_from_server_to_model(server, cache, tmp_path, monkeypatch):
+@pytest.fixture
+def tiny_coco(server, tmp_path, monkeypatch):
+    """A small model in mmdetection's layout, served in the place of the one called ``coco``."""
     config = Config()
     config.model.classes = load_config(
         Path(__file__).parent.parent / "configs" / "_base_" / "queryinst_r50.yaml"
@@ -347,12 +352,37 @@ def test_an_mmdetection_checkpoint_from_server_to_model(server, cache, tmp_path,
     torch.save({"meta": {"epoch": 12}, "state_dict": weights}, tmp_path / "checkpoint.pth")
     server.content = (tmp_path / "checkpoint.pth").read_bytes()
     prefix = hashlib.sha256(server.content).hexdigest()[:8]
-    entry = PublicCheckpoint(server.url(f"r18-{prefix}.pth"), "COCO", "a test")
-    monkeypatch.setitem(CATALOGUE, "r18", entry)
-    model, found = load_model("r18", "cpu")
+    entry = PublicCheckpoint(server.url(f"r18-{prefix}.pth"), "COCO", "a test", "MIT")
+    monkeypatch.setitem(CATALOGUE, SHORT_NAMES["coco"], entry)
+    return original, config
+
+
+def test_an_mmdetection_checkpoint_from_server_to_model(tiny_coco, cache):
+    original, config = tiny_coco
+    model, found = load_model("coco", "cpu")
     assert found.model.classes == config.model.classes
     assert torch.equal(model.queries, original.queries)
-    assert load_weights(find_weights("r18"))[1].keys() == original.state_dict().keys()
+    assert load_weights(find_weights("coco"))[1].keys() == original.state_dict().keys()
+
+
+def test_size_and_licence_are_shown_before_the_download(tiny_coco, server, capsys):
+    server.cut = 10_000  # nothing but the beginning comes
+    with pytest.raises(InputError, match="broke off"):
+        find_weights("coco")
+    size = f"{len(server.content) / 1e6:.1f} MB"
+    url = CATALOGUE[SHORT_NAMES["coco"]].url
+    assert capsys.readouterr().err.startswith(f"fetching {url}: {size}, licence: MIT\n")
+
+
+def test_coco_tracks_by_boxes_without_duplicates(tiny_coco, cache):
+    """An image model has no track head: ByteTrack's rule, and suppression of duplicates."""
+    with pytest.warns(InputWarning, match="tracking.rule=bytetrack .*nms_threshold=0.5"):
+        tracker = VideoTracker.from_pretrained("coco", "cpu", ["inference.score_threshold=0"])
+    found = tracker.update(np.full((64, 96, 3), 110, dtype=np.uint8))
+    assert found.track_ids.tolist() == list(range(len(found))) and len(found) > 0
+    overlaps = box_iou(found.boxes, found.boxes).fill_diagonal_(0)
+    assert overlaps[found.labels[:, None] == found.labels].max() <= 0.5
+    assert "person" in tracker.class_names and len(tracker.class_names) == 80
 
 
 # The command

@@ -31,6 +31,7 @@ DISTRIBUTION_OF = {
     "cv2": "opencv-python",
     "PIL": "pillow",
     "yaml": "pyyaml",
+    "huggingface_hub": "huggingface-hub",
     "torch.utils.tensorboard": "tensorboard",
 }
 

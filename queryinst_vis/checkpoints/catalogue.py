@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -12,6 +13,7 @@ from filelock import FileLock
 
 from queryinst_vis.checkpoints.convert import convert_checkpoint
 from queryinst_vis.checkpoints.download import download
+from queryinst_vis.checkpoints.hub import SCHEME, fetch_from_hub
 from queryinst_vis.errors import InputError
 from queryinst_vis.utils.files import read_json, write_json_atomically
 
@@ -28,11 +30,13 @@ class PublicCheckpoint:
         url: its name ends with the first eight digits of its SHA-256, ``-5a8f1998.pth``.
         label_set: whose class names the converter gives it.
         summary: the model, its training, and its published AP on COCO val in percent.
+        licence: under which it is published.
     """
 
     url: str
     label_set: str
     summary: str
+    licence: str
 
     @property
     def file(self) -> str:
@@ -46,11 +50,14 @@ class PublicCheckpoint:
 
 
 def _mmdetection(config: str, suffix: str, summary: str) -> PublicCheckpoint:
-    return PublicCheckpoint(f"{MMDETECTION}/{config}/{config}_{suffix}.pth", "COCO", summary)
+    url = f"{MMDETECTION}/{config}/{config}_{suffix}.pth"
+    return PublicCheckpoint(url, "COCO", summary, "Apache-2.0, that of mmdetection")
 
 
-# From mmdetection's configs/queryinst/README.md and metafile.yml. The names are those of our
-# configs of the same recipe in configs/coco.
+# From mmdetection's configs/queryinst/README.md and metafile.yml, which give addresses and AP, but
+# neither sizes nor whole hashes: the server tells the size, and the first download pins the hash.
+# The licence is that of mmdetection's repository, which names none for single checkpoints. The
+# names are those of our configs of the same recipe in configs/coco.
 CATALOGUE: dict[str, PublicCheckpoint] = {
     "queryinst_r50_100q_1x": _mmdetection(
         "queryinst_r50_fpn_1x_coco",
@@ -79,28 +86,34 @@ CATALOGUE: dict[str, PublicCheckpoint] = {
     ),
 }
 
+SHORT_NAMES = {"coco": "queryinst_r50_100q_3x"}
+"""Short names of catalogued checkpoints."""
+
 
 def find_weights(name_or_path: str | Path) -> Path:
     """The file of weights given by name, or the path itself.
 
-    Names are those of shipped weights and of ``CATALOGUE``, whose checkpoints are downloaded and
-    converted on first use.
+    Names are those of shipped weights and of ``CATALOGUE`` (or ``SHORT_NAMES``), whose checkpoints
+    are downloaded and converted on first use, and addresses of the Hugging Face Hub, as
+    ``fetch_from_hub`` takes them. Only ever called with what the user names.
 
     Raises:
-        InputError: neither a file nor a name (all names are listed), or a checkpoint of the
-            catalogue that could not be downloaded.
+        InputError: neither a file nor a name (all names are listed), or weights that could not be
+            downloaded.
     """
     name, shipped = str(name_or_path), shipped_weights()
     if name in shipped:
         return shipped[name]
     if Path(name_or_path).is_file():
         return Path(name_or_path)
-    if name in CATALOGUE:
-        return download_and_convert(name)
+    if SHORT_NAMES.get(name, name) in CATALOGUE:
+        return download_and_convert(SHORT_NAMES.get(name, name))
+    if name.startswith(SCHEME):
+        return fetch_from_hub(name)
     raise InputError(
         f"weights '{name}': neither a file nor the name of weights that ship "
         f"({', '.join(shipped) or 'none are installed'}) or are fetched on first use "
-        f"({', '.join(CATALOGUE)})"
+        f"({', '.join((*SHORT_NAMES, *CATALOGUE))}), nor an address hf://OWNER/NAME"
     )
 
 
@@ -157,8 +170,14 @@ def _fetch(name: str, weights: Path) -> None:
     entry = CATALOGUE[name]
     checkpoint, pin_file = weights.parent / entry.file, weights.parent / "pins.json"
     pins = _read_pins(pin_file) if pin_file.exists() else {}
+
+    def announce(size: int) -> None:
+        terms = f"{size / 1e6:.1f} MB, licence: {entry.licence}"
+        print(f"fetching {entry.url}: {terms}", file=sys.stderr)
+
     try:
-        found = download(entry.url, checkpoint, pins.get(entry.file, entry.hash_prefix))
+        pin = pins.get(entry.file, entry.hash_prefix)
+        found = download(entry.url, checkpoint, pin, announce)
     except InputError as error:
         pinned = f"; its hash on first use is kept in {pin_file}" if entry.file in pins else ""
         raise InputError(f"weights '{name}': {error}{pinned}") from error

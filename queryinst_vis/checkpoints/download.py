@@ -6,6 +6,7 @@ import hashlib
 import re
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import IO
@@ -15,14 +16,16 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.utils.progress import ProgressBar
 
 BLOCK = 1 << 20  # bytes that are read at once
-TIMEOUT = 30  # seconds without a byte
+TIMEOUT = 10  # seconds without a byte
 LARGEST = 20_000_000_000  # bytes of a file
 _HASH = re.compile(r"[0-9a-f]{8}.*")  # at least the beginning of one
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def download(url: str, path: Path, sha256: str) -> str:
+def download(
+    url: str, path: Path, sha256: str, announce: Callable[[int], None] | None = None
+) -> str:
     """Download a file, or the rest of it after an interruption.
 
     Until it is complete and verified, its bytes are in ``path`` + ``.part``, which is kept when
@@ -32,6 +35,7 @@ def download(url: str, path: Path, sha256: str) -> str:
         url: https, or http on the local machine.
         path: where the file appears, in a folder that exists.
         sha256: the expected hash in hexadecimal, or its beginning.
+        announce: called with the size of the whole file in bytes, before any of them is read.
 
     Returns:
         The file's full SHA-256.
@@ -47,7 +51,7 @@ def download(url: str, path: Path, sha256: str) -> str:
     if part.is_symlink() or (part.exists() and not part.is_file()):
         raise InputError(f"{part}: is a link or no plain file, and is not written; remove it")
     try:
-        _fetch(url, part)
+        _fetch(url, part, announce)
     except (OSError, HTTPException) as error:
         raise InputError(_explain(url, part, error)) from error
     found = hash_file(part)
@@ -71,7 +75,7 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _fetch(url: str, part: Path) -> None:
+def _fetch(url: str, part: Path, announce: Callable[[int], None] | None) -> None:
     """Append the missing bytes to ``part``, which is complete on return."""
     done = part.stat().st_size if part.exists() else 0
     try:
@@ -86,6 +90,8 @@ def _fetch(url: str, part: Path) -> None:
         total = done + _length(response, url)
         if total > LARGEST:
             raise InputError(f"{url}: has {total / 1e9:.1f} GB, and no checkpoint is so large")
+        if announce is not None:
+            announce(total)
         with part.open("ab" if done else "wb") as file:
             done += _copy(response, file, done, total)
     if done < total:

@@ -15,6 +15,7 @@ import torch
 
 from queryinst_vis.checkpoints.aliases import match_rows
 from queryinst_vis.checkpoints.catalogue import find_weights
+from queryinst_vis.checkpoints.hub import SCHEME
 from queryinst_vis.checkpoints.query_rules import Source, pick_queries
 from queryinst_vis.checkpoints.weights import (
     StateDict,
@@ -86,8 +87,14 @@ def initialise_from(model: QueryInst, config: Config, name_or_path: str | Path) 
 
     Raises:
         InputError: an unreadable checkpoint, one that has nothing in common with the model, or
-            that does not know the class from which new ones are to start.
+            that does not know the class from which new ones are to start; or an address of a hub,
+            from which nothing is fetched because a config says so.
     """
+    if str(name_or_path).startswith(SCHEME):
+        raise InputError(
+            f"train.init_weights {name_or_path}: a config fetches nothing from a hub; put the file "
+            f"here that 'queryinst-vis weights {name_or_path}' fetches and prints"
+        )
     path = find_weights(name_or_path)
     source = Source(*load_weights(path), config.model.classes)
     rows = pick_queries("reinitialise", source, config.model.num_queries)

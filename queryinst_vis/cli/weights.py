@@ -53,9 +53,11 @@ def _add_weights(commands: Commands) -> None:
         "weights",
         _run_weights,
         "List the weights that have names, or fetch some of them ahead of their use.",
-        "Wherever weights are asked for, a name does as well as a file.",
+        "Wherever weights are asked for, a name does as well as a file, and so does an address of\n"
+        "the Hugging Face Hub: hf://OWNER/NAME[/FILE][@REVISION].",
         "queryinst-vis weights",
-        "queryinst-vis weights queryinst_r50_100q_3x",
+        "queryinst-vis weights coco",
+        "queryinst-vis weights hf://OWNER/NAME/model.safetensors@v1",
     )
     parser.add_argument(
         "name",
@@ -150,6 +152,7 @@ def _run_convert_checkpoint(arguments: argparse.Namespace) -> None:
 def _run_weights(arguments: argparse.Namespace) -> None:
     from queryinst_vis.checkpoints.catalogue import (
         CATALOGUE,
+        SHORT_NAMES,
         cached_weights,
         find_weights,
         shipped_weights,
@@ -160,10 +163,12 @@ def _run_weights(arguments: argparse.Namespace) -> None:
         return
     for name, file in shipped_weights().items():
         print(f"{name:28} ships with the package\n    {file}")
+    short = {name: f" (short: {alias})" for alias, name in SHORT_NAMES.items()}
     for name, checkpoint in CATALOGUE.items():
         file = cached_weights(name)
         place = file if file.is_file() else f"not fetched yet: {checkpoint.url}"
-        print(f"{name:28} {checkpoint.label_set}, {checkpoint.summary}\n    {place}")
+        print(f"{name:28} {checkpoint.label_set}, {checkpoint.summary}{short.get(name, '')}")
+        print(f"    licence: {checkpoint.licence}\n    {place}")
 
 
 def _run_transfer(arguments: argparse.Namespace) -> None:

@@ -50,12 +50,12 @@ class Overlay:
     drawn as boxes; those without ``track_ids`` have no path, and a colour each by their order.
 
     Args:
-        class_names: names of the labels.
+        class_names: names of the labels, kept as they are given: more may come.
         trace_length: frames over which the path of an instance is drawn.
     """
 
     def __init__(self, class_names: Sequence[str], trace_length: int = 30) -> None:
-        self._class_names = list(class_names)
+        self._class_names = class_names
         self._trace_length = trace_length
         self._annotators: _Annotators | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, TypeVar, overload
+from typing import Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ Size = tuple[int, int]
 AnyImage = TypeVar("AnyImage", bound=ImageLike)
 
 
+@runtime_checkable
 class FrameDetector(Protocol):
     """Anything that finds instances in frames, such as ``Detector``; a ``VideoTracker`` needs one.
 

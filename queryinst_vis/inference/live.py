@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from queryinst_vis.inference.any_detector import AnyDetector
 from queryinst_vis.inference.result import FrameResult
 from queryinst_vis.inference.track import (
     TrackSummary,
@@ -77,7 +78,7 @@ class Latencies:
 def track_live(
     source: str | Path | LiveSource,
     out_dir: str | Path | None = None,
-    weights: str | Path = "people",
+    weights: AnyDetector = "people",
     *,
     score_threshold: float | None = None,
     max_frames: int | None = None,

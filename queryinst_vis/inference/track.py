@@ -14,7 +14,7 @@ from queryinst_vis.drawing import Overlay, mark_damaged
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.results import stream_youtube_vis_entries, write_results
 from queryinst_vis.formats.track_store import TrackStore
-from queryinst_vis.inference.detector import Detector
+from queryinst_vis.inference.any_detector import AnyDetector, load_detector
 from queryinst_vis.inference.result import FrameResult
 from queryinst_vis.inference.tracker import VideoTracker, store
 from queryinst_vis.utils.files import atomic_path, files_together, shortened
@@ -71,7 +71,7 @@ class TrackSummary:
 def track_video(
     source: SourceLike,
     out_dir: str | Path,
-    weights: str | Path = "people",
+    weights: AnyDetector = "people",
     *,
     selection: Selection = ALL_FRAMES,
     score_threshold: float | None = None,
@@ -95,7 +95,7 @@ def track_video(
     Args:
         source: what ``open_source`` opens; not live.
         out_dir: folder for the results; made where missing.
-        weights: name of shipped weights, or a checkpoint file.
+        weights: as for ``VideoTracker.from_pretrained``: a name, a file, or any detector.
         score_threshold: detections below this score, 0..1, are left out; None: the weights' own
             ``inference.score_threshold``, or ``SCORE_THRESHOLD`` where that is the benchmarks'.
         selection: which frames are looked at; the annotated video keeps its speed.
@@ -174,7 +174,7 @@ def output_files(out_dir: str | Path, source: Source, name: str | None = None) -
 
 
 def load_tracker(
-    weights: str | Path,
+    weights: AnyDetector,
     score_threshold: float | None,
     max_size: int | None,
     device: str,
@@ -188,7 +188,7 @@ def load_tracker(
     if score_threshold is not None:
         defaults.append(f"inference.score_threshold={score_threshold}")
     overrides = overrides or []
-    detector = Detector.from_pretrained(weights, device, [*defaults, *overrides], max_size)
+    detector = load_detector(weights, device, [*defaults, *overrides], max_size)
     inference = detector.config.inference
     named = any(override.startswith("inference.score_threshold=") for override in overrides)
     if (

@@ -14,8 +14,10 @@ import torch
 
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.formats.track_store import TrackStore
-from queryinst_vis.inference.detector import Detector, FrameDetector
+from queryinst_vis.inference.any_detector import AnyDetector, Find, as_detector, load_detector
+from queryinst_vis.inference.detector import FrameDetector
 from queryinst_vis.inference.result import FrameResult
+from queryinst_vis.masks import RLE, InstanceMask, MaskRegion
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.rules import choose_rule
 from queryinst_vis.tracking.tracker import Tracker
@@ -36,10 +38,12 @@ class VideoTracker:
         detector: whose config is followed, but that a query is always one instance
             (``inference.one_label_per_query``). Where the config names no ``tracking.rule`` and
             the model has no track head, ``bytetrack`` gives the identities, and an
-            ``InputWarning`` says so.
+            ``InputWarning`` says so. Or any function from a frame, ``(H, W, 3)`` uint8 RGB, to
+            ``supervision.Detections``, as for ``FunctionDetector``.
 
     Attributes:
-        class_names: names of the labels.
+        class_names: names of the labels; it grows where a function's class names become known
+            as they come up.
 
     Raises:
         InputError: ``tracking.rule`` names a rule that needs a track head and the model has none,
@@ -52,7 +56,8 @@ class VideoTracker:
             print(detections.track_ids, detections.boxes)
     """
 
-    def __init__(self, detector: FrameDetector) -> None:
+    def __init__(self, detector: FrameDetector | Find) -> None:
+        detector = as_detector(detector)
         config = choose_rule(detector.config, detector.has_track_head)
         tracking = config.tracking
         if detector.config.tracking.rule is None and not detector.has_track_head:
@@ -64,7 +69,7 @@ class VideoTracker:
             )
         self._tracker = Tracker(tracking)
         self._cuts = None if tracking.cut_threshold is None else CutDetector(tracking.cut_threshold)
-        self.class_names = list(config.model.classes)
+        self.class_names = config.model.classes
         # a query under two labels would be two instances with one mask
         inference = replace(config.inference, one_label_per_query=True)
         self._detector = copy.copy(detector)  # whose network is shared, and whose config is not
@@ -73,16 +78,17 @@ class VideoTracker:
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str | Path,
+        name_or_path: AnyDetector,
         device: str | torch.device = "auto",
         overrides: list[str] | None = None,
         max_size: int | None = None,
     ) -> VideoTracker:
-        """A tracker from shipped weights (by name) or from a checkpoint file.
+        """A tracker from weights by name, from a checkpoint file or from any detector.
 
         Args:
-            name_or_path: name of shipped weights, a ``.safetensors`` file, a ``last.ckpt``, or
-                an ``.onnx`` file of ``export_onnx``, which onnxruntime runs.
+            name_or_path: name of weights, a ``.safetensors`` file, a ``last.ckpt``, an ``.onnx``
+                file of ``export_onnx``, which onnxruntime runs, ``hf://OWNER/NAME``,
+                ``NAME:ARGUMENT`` for a detector of an installed package, or a function as above.
             device: ``"auto"`` takes the accelerator where there is one.
             overrides: dotlist changes, e.g. ``["inference.score_threshold=0.3"]`` or
                 ``["tracking.rule=ocsort"]``.
@@ -95,7 +101,7 @@ class VideoTracker:
                 a track head and there is none; ``max_size`` below 1, or for an ONNX file, whose
                 size is fixed.
         """
-        return cls(Detector.from_pretrained(name_or_path, device, overrides, max_size))
+        return cls(load_detector(name_or_path, device, overrides, max_size))
 
     def update(self, frame: np.ndarray, time: float | None = None) -> Detections:
         """Find the instances of the video's next frame and give them their identities.
@@ -254,7 +260,9 @@ def store(
     time: float | None = None,
     number: int | None = None,
 ) -> None:
-    """Append a frame's tracked detections, with masks, to the tracks of the video.
+    """Append a frame's tracked detections to the tracks of the video.
+
+    Where the detector gives boxes alone, their pixels stand in for the masks.
 
     Args:
         tracks: of the frames before.
@@ -274,7 +282,19 @@ def store(
         detections.scores.tolist(),
         detections.labels.tolist(),
         detections.boxes.tolist(),
-        detections.rles(),
+        detections.rles() if detections.has_masks else _box_masks(detections),
         time,
         number,
     )
+
+
+def _box_masks(detections: Detections) -> list[RLE]:
+    """The boxes, clipped to the frame, as masks; a box beside the frame has one without pixels."""
+    height, width = detections.image_size
+    masks = []
+    for box in detections.boxes.round().long().tolist():
+        x0, x1 = (min(max(side, 0), width) for side in box[0::2])
+        y0, y1 = (min(max(side, 0), height) for side in box[1::2])
+        region = MaskRegion(np.ones((max(0, y1 - y0), max(0, x1 - x0)), dtype=bool), x0, y0)
+        masks.append(InstanceMask((height, width), region).rle)
+    return masks

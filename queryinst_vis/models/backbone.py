@@ -1,4 +1,4 @@
-"""Any timm model with feature maps as the backbone."""
+"""Any timm model with feature maps as the backbone, or one of an installed package."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.deformable import make_deformable
+from queryinst_vis.models.installed_backbone import STRIDES, create_installed
+from queryinst_vis.utils.hub import asking_the_hub
 
-STRIDES = (4, 8, 16, 32)
 _PLAIN_NAME = re.compile(
     r"\w[\w.-]*"
 )  # no source in front of it, as in hf-hub:... or local-dir:...
@@ -24,10 +25,10 @@ ANY_SIZE = {"strict_img_size": False, "always_partition": True}
 
 
 class Backbone(nn.Module):
-    """Feature maps at strides 4, 8, 16 and 32 of a timm model.
+    """Feature maps at strides 4, 8, 16 and 32 of a timm model, or of an installed package's.
 
     Args:
-        name: timm model name.
+        name: of a timm model, or else of an entry point of ``queryinst_vis.backbones``.
         frozen_stages: the stem and this many stages get no gradient (0: all is trained).
         norm_eval: batch norms use their running statistics even in training mode, since the
             batches of detectors are too small to estimate their own.
@@ -35,15 +36,20 @@ class Backbone(nn.Module):
         deformable_stages: of 2 to 4, whose 3x3 convolutions become deformable (ResNets).
         pretrained: let timm fetch published ImageNet weights: torchvision's, which the paper
             starts from, where it has them and ``name`` has no tag of its own. Only ever set by
-            an explicit request of the user, never by a config file.
+            an explicit request of the user, never by a config file. Not for other packages'
+            backbones.
 
     Models that give channels last (Swin) get a LayerNorm at every level, as in mmdetection:
     their stages end without one.
 
     Raises:
-        InputError: timm does not know the model, it lacks one of the strides, or it cannot be
-            built with stochastic depth or deformable convolutions.
+        InputError: nobody knows the model, it lacks one of the strides, it cannot be built with
+            stochastic depth or deformable convolutions, or its weights cannot be fetched.
     """
+
+    body: nn.Module
+    channels: list[int]
+    norms: nn.ModuleList
 
     def __init__(
         self,
@@ -55,16 +61,30 @@ class Backbone(nn.Module):
         deformable_stages: Sequence[int] = (),
     ) -> None:
         super().__init__()
+        if not _PLAIN_NAME.fullmatch(name):
+            raise InputError(
+                f"model.backbone.name '{name}': must be the plain name of a timm model, such as "
+                "resnet50; nothing is fetched from an address or read from a folder"
+            )
+        self.norm_eval = norm_eval
+        if timm.is_model(name):
+            self._create_timm(name, frozen_stages, pretrained, drop_path)
+        else:
+            self.norms = nn.ModuleList()
+            self.body, self.channels = create_installed(name, frozen_stages, pretrained, drop_path)
+        for stage in deformable_stages:
+            make_deformable(self.body, stage, name)
+
+    def _create_timm(
+        self, name: str, frozen_stages: int, pretrained: bool, drop_path: float
+    ) -> None:
         self.body = _create_body(name, drop_path, pretrained)
         info = _feature_info(self.body)
-        self.channels: list[int] = info.channels()
+        self.channels = info.channels()
         is_channels_last = getattr(self.body, "output_fmt", Format.NCHW) == Format.NHWC
         self.norms = nn.ModuleList(
             nn.LayerNorm(channels) for channels in self.channels if is_channels_last
         )
-        for stage in deformable_stages:
-            make_deformable(self.body, stage, name)
-        self.norm_eval = norm_eval
         if frozen_stages:
             self._freeze(info.module_name()[frozen_stages - 1])
 
@@ -104,14 +124,14 @@ def _create_body(name: str, drop_path: float, pretrained: bool) -> nn.Module:
     options: dict[str, Any] = dict(ANY_SIZE) if name.startswith("swin") else {}
     if drop_path:
         options["drop_path_rate"] = drop_path
-    indices = _level_indices(name, options)
-    return timm.create_model(
-        _weights_of_the_paper(name) if pretrained else name,
-        features_only=True,
-        out_indices=indices,
-        pretrained=pretrained,
-        **options,
-    )
+    options["out_indices"] = _level_indices(name, options)
+    if not pretrained:
+        return timm.create_model(name, features_only=True, **options)
+    name = _weights_of_the_paper(name)
+    if not timm.is_model_pretrained(name):
+        raise InputError(f"model.backbone.name '{name}': timm has no pretrained weights of it")
+    with asking_the_hub(f"pretrained weights of {name}"):
+        return timm.create_model(name, features_only=True, pretrained=True, **options)
 
 
 def _feature_info(model: nn.Module) -> FeatureInfo:
@@ -133,11 +153,6 @@ def _weights_of_the_paper(name: str) -> str:
 
 def _level_indices(name: str, options: dict[str, Any]) -> list[int]:
     """Positions of the wanted strides among the feature maps of a timm model."""
-    if not _PLAIN_NAME.fullmatch(name):
-        raise InputError(
-            f"model.backbone.name '{name}': must be the plain name of a timm model, such as "
-            "resnet50; nothing is fetched from an address or read from a folder"
-        )
     try:
         with torch.device("meta"):
             model = timm.create_model(name, features_only=True, **options)

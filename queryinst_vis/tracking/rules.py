@@ -17,6 +17,7 @@ from queryinst_vis.tracking.fused import FusedAssociator
 from queryinst_vis.tracking.memory import Memory
 from queryinst_vis.tracking.motion import bytetrack, ocsort
 from queryinst_vis.tracking.slots import Associate, SlotAssociator
+from queryinst_vis.utils import plugins
 
 
 class Associator(Protocol):
@@ -90,15 +91,19 @@ NMS_OF_BOXES_ALONE = 0.5
 
 
 def find_rule(name: str | None) -> Rule:
-    """The rule of that name; None: the paper's.
+    """The rule of that name, ours or an installed package's; None: the paper's.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is none of that name, or a package's is no ``Rule``.
     """
     name = name or DEFAULT
-    if name not in RULES:
-        raise InputError(f"tracking.rule: unknown rule '{name}'; choose from: {', '.join(RULES)}")
-    return RULES[name]
+    rule = plugins.find_entry(name, plugins.RULES, "tracking.rule: unknown rule", RULES)
+    if not isinstance(rule, Rule):
+        raise InputError(
+            f"tracking.rule '{name}': its package gives {type(rule).__name__}, not a "
+            "queryinst_vis.tracking.Rule"
+        )
+    return rule
 
 
 def choose_rule(config: Config, has_track_head: bool) -> Config:

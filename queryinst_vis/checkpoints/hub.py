@@ -1,0 +1,92 @@
+"""Weights from the Hugging Face Hub: ``hf://OWNER/NAME[/FILE][@REVISION]``."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.utils.hub import TIMEOUT, asking_the_hub
+
+SCHEME = "hf://"
+_ADDRESS = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:/([^@]+))?(?:@([\w./-]+))?")
+_KINDS = (".safetensors", ".ckpt")  # read without executing anything that a file says
+
+
+def fetch_from_hub(address: str) -> Path:
+    """The file of weights at an address of the hub, in the hub's own cache after the first use.
+
+    Size and licence are printed on standard error before anything is fetched.
+
+    Args:
+        address: ``hf://OWNER/NAME[/FILE][@REVISION]``. Without FILE, the repository's only
+            ``.safetensors`` file, or its ``model.safetensors``; without REVISION, its main branch.
+
+    Raises:
+        InputError: no such address, model, file or revision, nothing to choose a file by, a file
+            of another kind, or the hub cannot be reached and the file was not fetched before.
+    """
+    from huggingface_hub import HfApi, hf_hub_download
+
+    match = _ADDRESS.fullmatch(address)
+    if match is None:
+        raise InputError(
+            f"weights '{address}': expected hf://OWNER/NAME, hf://OWNER/NAME/FILE or either of "
+            "them with @REVISION"
+        )
+    repo, file, revision = match.groups()
+    what = f"weights '{address}'"
+    if file is not None and not file.endswith(_KINDS):
+        raise InputError(f"{what}: weights are {' or '.join(_KINDS)} files")
+    with asking_the_hub(what) as online:
+        if not online:
+            name = file or _choose(_cached_files(repo, revision), what)
+            if name is None:
+                raise FileNotFoundError(what)
+            return Path(hf_hub_download(repo, name, revision=revision))
+        info = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
+        sizes = {sibling.rfilename: sibling.size for sibling in info.siblings or []}
+        name = file or _choose(list(sizes), what)
+        if name not in sizes:
+            weights = ", ".join(other for other in sizes if other.endswith(_KINDS))
+            raise InputError(
+                f"{what}: no such file; of this kind it has {weights or 'none'}"
+                if name
+                else f"{what}: it has no {_KINDS[0]} file, which weights must be"
+            )
+        if name not in _cached_files(repo, info.sha):
+            licence = getattr(info.card_data, "license", None) or "not given"
+            size = sizes[name]
+            amount = "unknown size" if size is None else f"{size / 1e6:.1f} MB"
+            print(f"fetching {name} of {repo}: {amount}, licence: {licence}", file=sys.stderr)
+        return Path(hf_hub_download(repo, name, revision=revision, etag_timeout=TIMEOUT))
+
+
+def _choose(names: list[str], what: str) -> str | None:
+    """The file that is meant where none is named; None if there is no file of weights."""
+    weights = [name for name in names if name.endswith(_KINDS[0])]
+    if "model.safetensors" in weights:
+        return "model.safetensors"
+    if len(weights) > 1:
+        raise InputError(f"{what}: name one of its files: {', '.join(weights)}")
+    return weights[0] if weights else None
+
+
+def _cached_files(repo: str, revision: str | None) -> list[str]:
+    """Names of the files of a repository that were fetched before."""
+    from huggingface_hub import constants, scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repos = scan_cache_dir(constants.HF_HUB_CACHE).repos
+    except CacheNotFound:
+        return []
+    return sorted(
+        file.file_path.relative_to(found.snapshot_path).as_posix()
+        for cached in repos
+        if cached.repo_id == repo and cached.repo_type == "model"
+        for found in cached.revisions
+        if (revision or "main") in (found.commit_hash, *found.refs)
+        for file in found.files
+    )

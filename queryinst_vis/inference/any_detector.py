@@ -1,0 +1,271 @@
+"""Anybody's detector in the place of ours: a function from a frame to supervision's Detections."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import supervision as sv
+import torch
+
+from queryinst_vis.checkpoints.catalogue import shipped_weights
+from queryinst_vis.config import (
+    Config,
+    InferenceConfig,
+    ModelConfig,
+    TrackingConfig,
+    apply_overrides,
+    differences,
+)
+from queryinst_vis.errors import InputError
+from queryinst_vis.inference.detector import Detector, FrameDetector, check_inference
+from queryinst_vis.masks import InstanceMask, MaskRegion
+from queryinst_vis.models.suppression import suppress_boxes, suppress_masks
+from queryinst_vis.structures import Detections, Embedding
+from queryinst_vis.tracking.rules import BOXES_ALONE
+from queryinst_vis.utils.device import plain_defaults
+from queryinst_vis.utils.plugins import DETECTORS, find_entry, installed
+
+Find = Callable[[np.ndarray], sv.Detections]
+"""``(H, W, 3)`` uint8 RGB to what is found in it, in pixels of the frame."""
+
+AnyDetector: TypeAlias = "str | Path | FrameDetector | Find"
+"""Weights by name or file, ``PLUGIN:ARGUMENT``, a detector, or a function that finds instances."""
+
+WITHOUT_CLASSES = "object"
+"""The class of detections without class ids and names."""
+
+_SETTINGS = (
+    "tracking.",
+    "inference.score_threshold",
+    "inference.max_per_image",
+    "inference.nms_threshold",
+    "inference.nms_overlap",
+)
+"""Config keys that hold for a detector whose own settings are out of reach."""
+_OF_OURS = ("tracking.", "inference.", "input.")
+_PLUGIN = re.compile(r"(\w[\w.-]+)(?::(.*))?")
+
+
+class FunctionDetector:
+    """A function that finds instances, as a detector for ``VideoTracker``.
+
+    Identities are given by boxes (``tracking.rule=bytetrack``, unless the overrides name another
+    rule that needs no track head). Everything that the function returns is tracked, unless the
+    overrides raise ``inference.score_threshold`` or set ``inference.nms_threshold``.
+
+    Args:
+        find: takes an ``(H, W, 3)`` uint8 RGB frame and returns ``supervision.Detections`` with
+            ``xyxy``, and perhaps ``mask`` (N, H, W), ``confidence`` (default: 1), ``class_id``
+            and ``data["class_name"]``, which comes before ``class_id``.
+        class_names: of the class ids 0, 1, ...; they are the labels, in this order. None: names
+            become labels as they come up in ``data["class_name"]``, and ``class_names`` grows.
+        overrides: dotlist changes of ``tracking`` keys and of the ``inference`` keys that say
+            which detections are kept.
+
+    Attributes:
+        config: as for ``FrameDetector``; its ``model.classes`` are the names of the labels.
+
+    Raises:
+        InputError: an override of another key, or out of range.
+
+    Example::
+
+        tracker = VideoTracker(FunctionDetector(find, ["person", "dog"]))
+    """
+
+    has_track_head = False
+
+    def __init__(
+        self,
+        find: Find,
+        class_names: Sequence[str] | None = None,
+        overrides: list[str] | None = None,
+    ) -> None:
+        config = Config(
+            model=ModelConfig(classes=list(class_names or [])),
+            inference=InferenceConfig(score_threshold=0.0, max_per_image=1000),
+            tracking=TrackingConfig(rule=BOXES_ALONE),
+        )
+        self.config = _override(config, overrides or [], _SETTINGS)
+        self._find = find
+        self._learns_names = class_names is None
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the labels."""
+        return self.config.model.classes
+
+    @plain_defaults()
+    def detect_frames(
+        self, frames: list[np.ndarray], embedding: Embedding | None = None
+    ) -> list[Detections]:
+        """As ``FrameDetector`` says, one frame after the other.
+
+        Raises:
+            InputError: what the function returns cannot be used.
+        """
+        return [self._select(self._convert(self._find(frame), frame)) for frame in frames]
+
+    def _convert(self, found: sv.Detections, frame: np.ndarray) -> Detections:
+        """supervision's Detections as ours, the strongest first."""
+        if not isinstance(found, sv.Detections):
+            raise InputError(
+                f"detector: must return supervision.Detections, returned {type(found).__name__}"
+            )
+        size, count = (frame.shape[0], frame.shape[1]), len(found)
+        scores = np.ones(count) if found.confidence is None else np.asarray(found.confidence)
+        if not ((scores >= 0) & (scores <= 1)).all():
+            raise InputError("detector: gives scores that are not between 0 and 1")
+        detections = Detections(
+            boxes=torch.as_tensor(np.asarray(found.xyxy), dtype=torch.float32).reshape(count, 4),
+            scores=torch.as_tensor(scores, dtype=torch.float32),
+            labels=torch.tensor(self._labels(found), dtype=torch.int64),
+            image_size=size,
+            pixel_masks=None if found.mask is None else _masks(found, size),
+        )
+        return detections[detections.scores.argsort(descending=True, stable=True)]
+
+    def _labels(self, found: sv.Detections) -> list[int]:
+        count = len(found)
+        if count == 0:
+            return []
+        names = found.data.get("class_name")
+        if names is not None:
+            return [self._label(str(name)) for name in names]
+        if found.class_id is None:
+            return [self._label(WITHOUT_CLASSES)] * count
+        labels = [int(label) for label in found.class_id]
+        if self._learns_names:
+            raise InputError(
+                "detector: gives class ids without names; name them by "
+                'FunctionDetector(find, class_names=[...]) or in data["class_name"]'
+            )
+        if not all(0 <= label < len(self.class_names) for label in labels):
+            raise InputError(
+                f"detector: gives class id {max(labels)}, and there are {len(self.class_names)} "
+                "class_names, for the ids from 0 on"
+            )
+        return labels
+
+    def _label(self, name: str) -> int:
+        names = self.class_names
+        if name not in names:
+            if not self._learns_names:
+                raise InputError(
+                    f"detector: found a '{name}', and its class_names are {', '.join(names)}"
+                )
+            names.append(name)
+        return names.index(name)
+
+    def _select(self, detections: Detections) -> Detections:
+        """Those that the ``inference`` keys let through."""
+        settings = self.config.inference
+        detections = detections[detections.scores >= settings.score_threshold]
+        if settings.nms_threshold is not None and settings.nms_overlap == "boxes":
+            columns = (detections.boxes, detections.scores, detections.labels)
+            kept = suppress_boxes(*columns, settings.nms_threshold)
+            detections = detections[kept]
+        elif settings.nms_threshold is not None and detections.has_masks:
+            detections = suppress_masks(detections, settings.nms_threshold, class_agnostic=True)
+        return detections[: settings.max_per_image]
+
+
+def load_detector(
+    source: AnyDetector,
+    device: str | torch.device = "auto",
+    overrides: list[str] | None = None,
+    max_size: int | None = None,
+) -> FrameDetector:
+    """The detector that a user names, or brings along.
+
+    Args:
+        source: as for ``Detector.from_pretrained``; or ``NAME:ARGUMENT`` (or ``NAME``) for a
+            detector of an installed package; or a detector or function, which runs where it runs.
+        device, overrides, max_size: as for ``Detector.from_pretrained``; the last is for our
+            own models alone, and an installed package makes of the device what it likes.
+
+    Raises:
+        InputError: there is no such detector, or it does not take a setting.
+    """
+    if isinstance(source, str | Path):
+        plugin = _find_plugin(str(source))
+        if plugin is None:
+            return Detector.from_pretrained(source, device, overrides, max_size)
+        make, argument = plugin
+        source = make(argument, str(device))
+    elif device != "auto":
+        raise InputError(f"device '{device}': a detector of one's own runs where it was put")
+    if max_size is not None:
+        raise InputError("max_size: this detector sees whole frames; it is for our own weights")
+    detector = as_detector(source)
+    changed = copy.copy(detector)
+    settings = _SETTINGS if isinstance(detector, FunctionDetector) else _OF_OURS
+    changed.config = _override(detector.config, overrides or [], settings)
+    return changed
+
+
+def as_detector(source: FrameDetector | Find) -> FrameDetector:
+    """A detector as it is, a function as a ``FunctionDetector``.
+
+    Raises:
+        InputError: neither.
+    """
+    if isinstance(source, FrameDetector):
+        return source
+    if callable(source):
+        return FunctionDetector(source)
+    raise InputError(
+        "detector: must be a Detector, or a function from a frame to supervision.Detections, got "
+        f"{type(source).__name__}; VideoTracker.from_pretrained takes weights by name"
+    )
+
+
+def _find_plugin(text: str) -> tuple[Callable[[str, str], FrameDetector | Find], str] | None:
+    """The entry point and the argument that a text names; None: it names weights."""
+    match = _PLUGIN.fullmatch(text)
+    if match is None or Path(text).exists() or text in shipped_weights():
+        return None
+    name, argument = match.groups()
+    names = installed(DETECTORS)
+    if argument is None and name not in names:
+        return None
+    return find_entry(name, DETECTORS, "weights: unknown detector", {}), argument or ""
+
+
+def _override(config: Config, overrides: list[str], settings: tuple[str, ...]) -> Config:
+    changed = apply_overrides(config, overrides)
+    for key in differences(config, changed):
+        if not key.startswith(settings):
+            raise InputError(
+                f"override of {key}: this detector is given, and takes only: {', '.join(settings)}"
+            )
+    check_inference(changed)
+    return changed
+
+
+def _masks(found: sv.Detections, size: tuple[int, int]) -> list[InstanceMask]:
+    assert found.mask is not None
+    masks = []
+    for row in range(len(found)):
+        pixels = np.asarray(found.mask[row], dtype=bool)
+        if pixels.shape != size:
+            raise InputError(
+                f"detector: gives masks of {pixels.shape[::-1]} pixels in a frame of {size[::-1]}; "
+                "masks must be (N, H, W), as large as the frame"
+            )
+        masks.append(InstanceMask(size, _region(pixels)))
+    return masks
+
+
+def _region(pixels: np.ndarray) -> MaskRegion:
+    """The bounding box of a mask's pixels; one pixel of an empty mask."""
+    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
+    if not len(rows):
+        return MaskRegion(pixels[:1, :1].copy(), 0, 0)
+    y, x = int(rows[0]), int(columns[0])
+    return MaskRegion(pixels[y : rows[-1] + 1, x : columns[-1] + 1].copy(), x, y)

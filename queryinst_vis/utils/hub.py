@@ -1,0 +1,89 @@
+"""Asking the Hugging Face Hub, without minutes of retries where it cannot be reached."""
+
+from __future__ import annotations
+
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from urllib.parse import urlsplit
+
+from queryinst_vis.errors import InputError
+
+TIMEOUT = 5  # seconds in which the hub must answer, name look-up included
+
+
+@contextmanager
+def asking_the_hub(what: str) -> Iterator[bool]:
+    """Run code that asks the hub through ``huggingface_hub``, as timm does, too.
+
+    That library retries for minutes where there is no connection. Here one request finds that out
+    first, and without an answer the library is put into its offline mode, in which it finds what
+    was fetched before and raises at once for anything else.
+
+    Args:
+        what: is asked for, as the beginning of messages: ``"weights 'hf://OWNER/NAME'"``.
+
+    Yields:
+        Whether the hub answers.
+
+    Raises:
+        InputError: what is asked for cannot be had, and why, in one line.
+    """
+    from huggingface_hub import constants, errors
+
+    # An error of its HTTP library, whichever that is, is an OSError or a base of the hub's own.
+    http_errors: tuple[type, ...] = errors.HfHubHTTPError.__bases__
+    expected = (OSError, errors.EntryNotFoundError, errors.HFValidationError, *http_errors)
+    offline = constants.HF_HUB_OFFLINE
+    reason = "HF_HUB_OFFLINE is set" if offline else _why_no_answer(constants.ENDPOINT)
+    constants.HF_HUB_OFFLINE = reason is not None
+    try:
+        yield reason is None
+    except Exception as error:
+        if not isinstance(error, expected):
+            raise
+        if reason is None:
+            raise InputError(f"{what}: {_explain(error)}") from error
+        raise InputError(f"{what}: was not fetched before, and {reason}") from error
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+
+
+def _explain(error: BaseException) -> str:
+    from huggingface_hub import errors
+
+    host = "the Hugging Face Hub"
+    if isinstance(error, errors.GatedRepoError):
+        return f"{host} asks for its terms to be accepted, on its page, and for 'hf auth login'"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return (
+            f"{host} has no such model, or it is private; check OWNER/NAME, or run 'hf auth login'"
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"{host} has no such revision of it"
+    return f"{host} fails ({str(error).partition(chr(10))[0] or type(error).__name__})"
+
+
+def _why_no_answer(endpoint: str) -> str | None:
+    """Why the hub cannot be reached within ``TIMEOUT``; None if it answers, whatever it says."""
+    host = urlsplit(endpoint).hostname
+    found: list[str | None] = []
+
+    def ask() -> None:
+        request = urllib.request.Request(endpoint, method="HEAD")
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT):
+                found.append(None)
+        except urllib.error.HTTPError:
+            found.append(None)
+        except (OSError, HTTPException) as error:
+            found.append(f"{host} cannot be reached ({getattr(error, 'reason', error)})")
+
+    # looking up a name can take longer than the time-out of a connection: nobody waits for that
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(TIMEOUT)
+    return found[0] if found else f"{host} does not answer within {TIMEOUT} s"

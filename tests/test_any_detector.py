@@ -1,0 +1,171 @@
+"""Anybody's detector gets our identities and files."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import supervision as sv
+from pycocotools import mask as coco_mask
+
+from queryinst_vis import FunctionDetector, InputError, VideoTracker
+from queryinst_vis.inference.any_detector import load_detector
+from queryinst_vis.inference.track import track_video
+from queryinst_vis.video.writer import VideoWriter
+from tests.tiny import CLASSES, COLOURS, draw_frame, rectangles
+
+
+def find(frame, masks=True):
+    """The red and the green rectangle of ``draw_frame``, the weaker one first."""
+    pixels = np.stack([(abs(frame.astype(int) - colour) < 60).all(axis=2) for colour in COLOURS])
+    return sv.Detections(
+        xyxy=sv.mask_to_xyxy(pixels).astype(float) + np.array([0, 0, 1, 1]),
+        mask=pixels if masks else None,
+        confidence=np.array([0.6, 0.9]),
+        class_id=np.array([0, 1]),
+        data={"class_name": np.array(CLASSES)},
+    )
+
+
+def find_boxes(frame):
+    return find(frame, masks=False)
+
+
+def without_names(frame):
+    found = find(frame)
+    found.data = {}
+    return found
+
+
+def returns(**changes):
+    """A function that finds one thing, but for the changes."""
+    found = {"xyxy": np.array([[4.0, 4, 20, 20]]), "confidence": np.array([0.9]), **changes}
+    return lambda frame: sv.Detections(**found)
+
+
+@pytest.fixture
+def clip(tmp_path):
+    path = tmp_path / "clip.mp4"
+    with VideoWriter(path, 10) as writer:
+        for index in range(4):
+            writer.write(draw_frame(index))
+    return path
+
+
+def test_a_function_is_tracked_frame_by_frame():
+    tracker = VideoTracker(find)
+    for index in range(4):
+        detections = tracker.update(draw_frame(index))
+        order = np.argsort(detections.track_ids.numpy())
+        assert detections.boxes[order].tolist() == [list(box) for box in rectangles(index)[::-1]]
+        assert detections.labels[order].tolist() == [1, 0]  # the stronger one comes first
+        x0, y0, x1, y1 = rectangles(index)[1]
+        mask = detections.masks()[order[0]]
+        assert mask.sum() == (x1 - x0) * (y1 - y0) and mask[y0:y1, x0:x1].all()
+    assert tracker.class_names == ["crate", "box"][::-1]
+
+
+def test_a_video_is_streamed(clip):
+    tracker = VideoTracker(find)
+    ids = [detections.track_ids.tolist() for _, detections in tracker.stream(clip, batch=3)]
+    assert ids == [[0, 1]] * 4
+
+
+def test_tracking_a_file_writes_all_files(clip, tmp_path):
+    summary = track_video(clip, tmp_path / "out", find)
+    assert (summary.frames, summary.tracks) == (4, 2)
+    assert all(path.stat().st_size > 0 for path in summary.files)
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert sorted(entry["score"] for entry in results) == pytest.approx([0.6, 0.9])
+    assert sorted(entry["category_id"] for entry in results) == [1, 2]
+
+
+def test_boxes_alone_stand_in_for_masks_in_the_results(clip, tmp_path):
+    track_video(clip, tmp_path / "out", find_boxes)
+    [first, _] = json.loads((tmp_path / "out" / "results.json").read_text())
+    areas = [int(coco_mask.area(rle)) for rle in first["segmentations"]]
+    assert areas == pytest.approx([24 * 24] * 4, rel=0.1)
+    assert not VideoTracker(find_boxes).update(draw_frame(0)).has_masks
+
+
+def test_boxes_beside_the_frame_have_no_pixels(clip, tmp_path):
+    beside = returns(xyxy=np.array([[-50.0, -50, -10, -10]]))
+    track_video(clip, tmp_path / "out", beside)
+    assert json.loads((tmp_path / "out" / "results.json").read_text()) == []
+
+
+def test_class_names_may_be_given():
+    tracker = VideoTracker(FunctionDetector(without_names, ["crate", "box"]))
+    assert tracker.class_names == ["crate", "box"]
+    assert sorted(tracker.update(draw_frame(0)).labels.tolist()) == [0, 1]
+    tracker = VideoTracker(FunctionDetector(find, ["crate", "box"]))  # names come before ids
+    assert tracker.update(draw_frame(0)).labels.tolist() == [0, 1]
+
+
+def test_what_a_detector_leaves_out():
+    tracker = VideoTracker(returns(confidence=None))
+    found = tracker.update(draw_frame(0))
+    assert found.scores.tolist() == [1] and not found.has_masks
+    assert tracker.class_names == ["object"]
+    nothing = VideoTracker(lambda frame: sv.Detections.empty())
+    assert len(nothing.update(draw_frame(0))) == 0
+
+
+def test_the_users_settings_hold():
+    strong = VideoTracker(FunctionDetector(find, overrides=["inference.score_threshold=0.8"]))
+    assert strong.update(draw_frame(0)).scores.tolist() == pytest.approx([0.9])
+    two = returns(xyxy=np.array([[4.0, 4, 20, 20]] * 2), confidence=np.array([0.7, 0.9]))
+    for overrides, count in (([], 2), (["inference.nms_threshold=0.5"], 1)):
+        assert (
+            len(VideoTracker(FunctionDetector(two, None, overrides)).update(draw_frame(0))) == count
+        )
+    masks = ["inference.nms_threshold=0.5", "inference.nms_overlap=masks"]
+    assert len(VideoTracker(FunctionDetector(find, None, masks)).update(draw_frame(0))) == 2
+
+
+def test_overrides_of_a_loaded_function_leave_it_as_it_was():
+    original = FunctionDetector(find)
+    changed = load_detector(original, overrides=["inference.score_threshold=0.8"])
+    assert changed.config.inference.score_threshold == 0.8
+    assert original.config.inference.score_threshold == 0
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda frame: [1, 2], "must return supervision.Detections, returned list"),
+        (returns(class_id=np.array([3])), "class ids without names; name them by"),
+        (returns(mask=np.ones((1, 5, 7), dtype=bool)), r"masks of \(7, 5\) pixels in a frame of"),
+        (returns(confidence=np.array([np.nan])), "scores that are not between 0 and 1"),
+    ],
+)
+def test_what_cannot_be_used_is_told(function, message):
+    with pytest.raises(InputError, match=message):
+        VideoTracker(function).update(draw_frame(0))
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (returns(class_id=np.array([2])), "class id 2, and there are 2 class_names"),
+        (returns(data={"class_name": np.array(["dog"])}), r"found a 'dog', .*names are box, crate"),
+    ],
+)
+def test_classes_that_the_names_do_not_have(function, message):
+    with pytest.raises(InputError, match=message):
+        VideoTracker(FunctionDetector(function, CLASSES)).update(draw_frame(0))
+
+
+def test_settings_that_a_function_cannot_take():
+    for override in ("input.test_short=100", "inference.precision=bf16-mixed", "model.channels=8"):
+        with pytest.raises(InputError, match=r"override of .* takes only: tracking"):
+            FunctionDetector(find, overrides=[override])
+    with pytest.raises(InputError, match="max_size: this detector sees whole frames"):
+        load_detector(find, max_size=100)
+    with pytest.raises(InputError, match="device 'cpu': a detector of one's own runs where it"):
+        load_detector(find, device="cpu")
+    with pytest.raises(InputError, match=r"no track head, which tracking\.rule=masktrack needs"):
+        VideoTracker(FunctionDetector(find, overrides=["tracking.rule=masktrack"]))
+    with pytest.raises(InputError, match=r"must be a Detector, or a function .*, got str"):
+        VideoTracker("people")
