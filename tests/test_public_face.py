@@ -253,6 +253,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import supervision as sv
 from PIL import Image
 from typing_extensions import assert_type
 
@@ -286,6 +287,13 @@ for shown, found in tracker.stream("street.mp4", stride=2):
     assert_type(found, Detections)
     shown.shape[0]
 tracker.reset()
+
+def find(frame: np.ndarray) -> sv.Detections:
+    return sv.Detections.empty()
+
+named = queryinst_vis.FunctionDetector(find, ["person"])
+assert_type(VideoTracker(named).update(frame), Detections)
+assert_type(VideoTracker(find).class_names, list[str])
 
 try:
     scores: dict[str, Any] = queryinst_vis.evaluate_youtube_vis("gt.json", "results.json")

@@ -16,6 +16,7 @@ from queryinst_vis.checkpoints.weights import load_weights
 from queryinst_vis.config import Config, apply_overrides
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.inference import track
+from queryinst_vis.inference.detector import Detector
 from queryinst_vis.inference.result import FrameResult
 from queryinst_vis.inference.track import output_files, run_tracker, track_video
 from queryinst_vis.inference.tracker import nothing_found
@@ -91,7 +92,7 @@ def loaded(monkeypatch):
         calls.append((name, device, overrides, max_size))
         return SimpleNamespace(config=apply_overrides(Config(), overrides))
 
-    monkeypatch.setattr(track.Detector, "from_pretrained", from_pretrained)
+    monkeypatch.setattr(Detector, "from_pretrained", from_pretrained)
     monkeypatch.setattr(track, "VideoTracker", KnowingTracker)
     return calls
 

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import torch
