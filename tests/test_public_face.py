@@ -71,6 +71,7 @@ def test_the_wheel_holds_types_weights_and_every_module(tmp_path):
     shutil.copytree(
         ROOT / "queryinst_vis", project / "queryinst_vis", ignore=shutil.ignore_patterns("__pyc*")
     )
+    shutil.copytree(ROOT / "configs", project / "configs")
     for name in ("pyproject.toml", "setup.py", "README.md"):
         shutil.copy(ROOT / name, project)
     code = "from setuptools.build_meta import build_wheel; build_wheel('.')"
