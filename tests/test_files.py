@@ -18,7 +18,12 @@ from queryinst_vis.cli import main
 from queryinst_vis.errors import InputError
 from queryinst_vis.training import work_dir
 from queryinst_vis.utils import files
-from queryinst_vis.utils.files import atomic_path, files_together, write_json_atomically
+from queryinst_vis.utils.files import (
+    atomic_path,
+    files_together,
+    temporary_folder,
+    write_json_atomically,
+)
 from queryinst_vis.utils.interrupt import Terminated, raise_when_terminated, signals_held
 
 
@@ -81,6 +86,43 @@ def test_files_of_dead_processes_are_removed(tmp_path: Path, name: str) -> None:
     elsewhere.touch()
     write_json_atomically(tmp_path / "b.json", 1)
     assert _names(tmp_path) == sorted([alive.name, elsewhere.name, "b.json"])
+
+
+def test_what_dead_processes_left_in_the_temporary_folder_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = (
+        "import os, signal; from queryinst_vis.utils.files import temporary_folder\n"
+        "with temporary_folder() as folder:\n"
+        "    (folder / 'clip.mp4').touch(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", killed], check=False, env=environment)
+    assert len(_names(tmp_path)) == 1
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with temporary_folder() as folder:
+        assert _names(tmp_path) == [folder.name]
+        assert folder.stat().st_mode & 0o777 == 0o700
+    assert _names(tmp_path) == []
+
+
+def test_second_files_of_dead_processes_are_removed_and_folders_need_not_be_readable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    second = tmp_path / f".m-{files._machine()}-{dead.pid}-0123abcd.onnx.data"
+    second.touch()
+
+    def refuse(folder: Path) -> list[str]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", refuse)
+        write_json_atomically(tmp_path / "a.json", 1)
+    assert second.exists()
+    write_json_atomically(tmp_path / "b.json", 1)
+    assert _names(tmp_path) == ["a.json", "b.json"]
 
 
 def test_unfinished_files_are_known_before_they_exist(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import time
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
+from urllib.parse import quote, unquote
 
 import av
 import pytest
@@ -236,6 +237,16 @@ def test_a_recording_behind_an_address_is_read_like_a_file(tmp_path):
     folder = reader.path.parent
     del reader
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", ["a%00b.mp4", "é" * 200 + ".mp4", ""])
+def test_a_recording_may_have_any_name_and_its_download_shows_its_progress(tmp_path, capsys, name):
+    recording = write_with_pyav(tmp_path / "clip.mp4", frames=3)
+    place = "/" + quote(unquote(name))
+    with served({place: recording.read_bytes()}) as (address, _):
+        reader = VideoReader(address + place)
+    assert [index_of(frame) for frame in reader] == list(range(3))
+    assert capsys.readouterr().err.startswith(reader.path.name[:20])
 
 
 @pytest.mark.parametrize(

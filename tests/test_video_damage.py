@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from queryinst_vis.errors import InputWarning
+from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.video import VideoReader
 
 FRAMES, GOP = 48, 12
@@ -188,3 +188,29 @@ def test_readers_that_run_at_the_same_time_do_not_disturb_each_other(tmp_path):
                 break
         for number, frames in enumerate(zip(*readers[:2], strict=True), start=31):
             assert [number_of(frame.image) for frame in frames] == [number] * 2
+
+
+def test_strict_refuses_missing_frames_before_anything_is_decoded(tmp_path, monkeypatch):
+    path = without_a_picture(write(tmp_path, "mpeg2_ts"), 17)
+    frames, named, _ = read(VideoReader(path))
+    assert len(named) == 1 and len(frames) == FRAMES
+    end = named[0]
+    before = VideoReader(path, strict=True, end_frame=end).frames()
+    assert [frame.number for frame in before] == list(range(end))
+    monkeypatch.setattr("queryinst_vis.video.reader.decode", None)
+    with pytest.raises(InputError, match="1 of 48 frames are missing; leave out strict"):
+        VideoReader(path, strict=True)
+
+
+def without_a_picture(path, number):
+    """A broadcast that has lost all packets of one picture (ISO 13818-1, 2.4.3)."""
+    kept, picture = b"", -1
+    data = path.read_bytes()
+    for start in range(0, len(data), 188):
+        packet = data[start : start + 188]
+        is_video = int.from_bytes(packet[1:3], "big") & 0x1FFF == 0x100
+        picture += is_video and bool(packet[1] & 0x40)
+        if not (is_video and picture == number):
+            kept += packet
+    path.write_bytes(kept)
+    return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from queryinst_vis.benchmark.machine import (
 )
 from queryinst_vis.benchmark.model import BenchmarkModel
 from queryinst_vis.benchmark.timing import run_timed, spread_of
+from queryinst_vis.utils.files import temporary_folder
 from queryinst_vis.utils.progress import show_progress
 from queryinst_vis.video.frames import Selection
 from queryinst_vis.video.source import Source, SourceLike, open_source
@@ -88,8 +88,7 @@ def benchmark(
     load = load_average()  # before this process adds to it
     batches = max(-(-settings.frames // settings.batch), _PARTS)
     frames = batches * settings.batch
-    with tempfile.TemporaryDirectory() as name, _threads(settings.threads):
-        folder = Path(name)
+    with temporary_folder() as folder, _threads(settings.threads):
         weights = obtain_weights(model, overrides, settings.seed, folder)
         measured = BenchmarkModel(weights, settings.device, overrides)
         machine = describe_machine(measured.device, measured.dtype, load)

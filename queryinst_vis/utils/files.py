@@ -17,6 +17,7 @@ import platform
 import re
 import secrets
 import shutil
+import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -28,6 +29,7 @@ from typing import Any
 from queryinst_vis.errors import InputError
 from queryinst_vis.utils.interrupt import signals_held
 
+_PROGRAM = "queryinst-vis"
 _TEMPORARY = 100  # bytes of a file's name in that of its temporary file, of 255 in all
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
@@ -59,6 +61,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary.touch(exist_ok=False)
         try:
             yield temporary
+        except InputError:  # of another file that is written meanwhile
+            raise
         except OSError as error:
             if error.errno in _DISK_ERRORS:
                 raise _cannot_write(goal, error) from error
@@ -147,8 +151,12 @@ def _remove_leftovers(folder: Path) -> None:
     """Remove what dead processes of this machine left in a folder."""
     if os.name != "posix":
         return
-    pattern = re.compile(rf"\..*-{_machine()}-(\d+)-[0-9a-f]{{8}}(\.[^.]*)?", re.DOTALL)
-    for name in os.listdir(folder):
+    pattern = re.compile(rf"\..*-{_machine()}-(\d+)-[0-9a-f]{{8}}(\..*)?", re.DOTALL)
+    try:
+        names = os.listdir(folder)
+    except PermissionError:  # a folder may be written without being readable
+        return
+    for name in names:
         found = pattern.fullmatch(name)
         if found and folder / name not in _unfinished and not _is_alive(int(found[1])):
             _discard(folder / name)
@@ -216,6 +224,23 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         reason = error.strerror if error.filename in (None, str(temporary)) else error
         raise InputError(f"cannot write to folder {path}: {reason}") from error
+    finally:
+        _discard(temporary)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder of this user's alone, in the system's place for temporary files, for the block.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    temporary = _temporary_beside(Path(tempfile.gettempdir()) / _PROGRAM, _PROGRAM)
+    try:
+        with _one_line(temporary):
+            _remove_leftovers(temporary.parent)
+            temporary.mkdir(mode=0o700)
+        yield temporary
     finally:
         _discard(temporary)
 

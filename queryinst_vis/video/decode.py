@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 
 from queryinst_vis.video.container import open_video, time_base_of
+from queryinst_vis.video.fields import FieldPairs
 from queryinst_vis.video.scan import Scan, Ticks, is_shown
 
 # Pictures that may be decoded before one that is shown earlier (H.264, A.3.1; HEVC, A.4).
@@ -37,13 +38,16 @@ class Picture:
 class _Number:
     """The number of a packet, which goes through the decoder with it.
 
+    The second field of a picture has that of the first.
+
     PyAV keeps such objects by identity, so that equal ints of two decoders would be taken for one.
     """
 
-    __slots__ = ("value",)
+    __slots__ = ("is_second_field", "value")
 
-    def __init__(self, value: int) -> None:
+    def __init__(self, value: int, is_second_field: bool) -> None:
         self.value = value
+        self.is_second_field = is_second_field
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def decode(path: Path, scan: Scan) -> Generator[Picture, None, None]:
         places = _Places(scan, stream)
         decoder = _Decoder(container, stream, scan.shifts, "AUTO")
         for number, packet, frames in decoder.run():
-            if packet is not None:
+            if packet is not None and not decoder.is_second_field:
                 places.expect(number, packet, decoder.tick)
             for frame in frames:
                 yield from places.put(frame)
@@ -107,12 +111,14 @@ class _Decoder:
         threads: str,
     ) -> None:
         self.tick: int | None = None  # of the packet that was sent last
+        self.is_second_field = False  # likewise
         self._container = container
         self._stream = stream
         self._context = stream.codec_context
         self._context.thread_type = threads
         self._context.copy_opaque = True
         self._ticks = Ticks(time_base_of(stream), shifts)
+        self._fields = FieldPairs(self._context)
 
     def run(self, start: int = 0) -> Iterator[tuple[int, av.Packet | None, list[av.VideoFrame]]]:
         """Yield ``(number, packet, pictures that came meanwhile)``; at the end without a packet.
@@ -124,14 +130,17 @@ class _Decoder:
             start: number of the first packet that is decoded.
         """
         number = -1
+        first = -1  # the number of the packet that the picture begins with
         try:
             for packet in self._container.demux(self._stream):
                 if packet.size == 0 and packet.dts is None:
                     break  # PyAV's request to flush the decoder
                 number += 1
                 self.tick = self._ticks.of(packet)
+                self.is_second_field = self._fields.is_second(packet)
+                first = first if self.is_second_field else number
                 if number >= start and packet.size:  # an empty one would flush the decoder
-                    packet.opaque = _Number(number)
+                    packet.opaque = _Number(first, self.is_second_field)
                     yield number, packet, self._decode(packet)
         except av.FFmpegError:
             pass  # the scan has told of it
@@ -157,10 +166,8 @@ class _Places:
         self._scan = scan
         self._codec = stream.codec_context.name
         self._time_base = time_base_of(stream)
-        self._field_ticks = float(0.75 / (stream.average_rate or scan.rate) / self._time_base)
         self._reordered = _REORDERED.get(self._codec, _REORDERED_ELSEWHERE)
         self._key_frames: deque[int] = deque(maxlen=_KEY_FRAMES)
-        self._interlaced: deque[tuple[int, int]] = deque(maxlen=2 * self._reordered)
         self._gaps = deque(scan.gaps)
         self._held: list[_Arrival] = []  # by their ticks; others may have to come before them
         self._trusts_ticks = scan.has_times
@@ -197,15 +204,14 @@ class _Places:
         """Take a picture from the decoder; yield what can be shown now."""
         number = self._number(frame)
         packet = self.waiting.pop(number, None)
-        if packet is None and number != self._latest:
+        is_second_field = isinstance(frame.opaque, _Number) and frame.opaque.is_second_field
+        if packet is None and (number != self._latest or is_second_field):
             return  # too late: its place is taken
         tick = self._tick if packet is None else packet.tick
         if tick == _UNTIMED and self._trusts_ticks:
             tick = self._take_gap()
         arrival = _Arrival(number, tick, frame)
         self._latest, self._tick = max(self._latest, number), tick
-        if frame.interlaced_frame:
-            self._interlaced.append((number, tick))
         is_early = bool(self._held) and tick < self._held[-1].tick
         if is_early and self._scan.is_sequential:
             self._trusts_ticks = False  # they are those of decoding
@@ -255,7 +261,7 @@ class _Places:
             numbers = sorted(numbers, key=lambda number: self.waiting[number].tick)
         for number in numbers:
             packet = self.waiting.pop(number)
-            if packet.is_expected and not self._is_second_field(number, packet.tick):
+            if packet.is_expected:
                 yield from self._lost_before(packet.tick)
                 yield Picture(self._seconds(packet.tick), None)
 
@@ -271,13 +277,6 @@ class _Places:
             return self._tick
         self._gaps.remove(gap)
         return gap
-
-    def _is_second_field(self, number: int, tick: int) -> bool:
-        """Whether a packet belongs to the picture of the one before."""
-        return any(
-            first == number - 1 and tick - first_tick < self._field_ticks
-            for first, first_tick in self._interlaced
-        )
 
     def _seconds(self, tick: int) -> float | None:
         return float(tick * self._time_base) if self._trusts_ticks else None

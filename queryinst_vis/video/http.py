@@ -20,9 +20,12 @@ from urllib.request import (
 )
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.utils.files import shortened
+from queryinst_vis.utils.progress import ProgressBar
 
 PATIENCE = 10.0  # seconds without a sign of life from a network source
 _BLOCK = 1 << 20  # bytes
+_LONGEST_NAME = 255  # bytes that file systems take
 
 
 class HttpFile:
@@ -122,11 +125,13 @@ def download(address: str, folder: Path, allow_partial: bool = False) -> Path:
         raise InputError(
             f"video {shown}: has no length, so it may be without end; read it live (track --live)"
         )
-    path = folder / (Path(unquote(urlsplit(address).path)).name or "video")
+    name = Path(unquote(urlsplit(address).path).replace("\0", "")).name
+    path = folder / (shortened(name, _LONGEST_NAME) or "video")
     try:
-        with path.open("wb") as file:
+        with ProgressBar(path.name, source.length, unit="bytes") as bar, path.open("wb") as file:
             while data := source.read(_BLOCK):
                 file.write(data)
+                bar.advance(len(data))
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from error
     finally:

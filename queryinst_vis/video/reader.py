@@ -8,17 +8,18 @@ wrong frames or none from MPEG-TS. docs/dependencies.md has the measurements.
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from itertools import groupby
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import av
 import numpy as np
 
 from queryinst_vis.errors import InputError, InputWarning
+from queryinst_vis.utils.files import temporary_folder
 from queryinst_vis.video.decode import Picture, decode
 from queryinst_vis.video.frames import Frame, Selection
 from queryinst_vis.video.http import download, is_http
@@ -68,7 +69,8 @@ class VideoReader:
         start, end: yield the frames that are shown from ``start`` on and before ``end``, in seconds
             since the first frame of the video; None: no bound.
         start_frame, end_frame: the same by the numbers of the frames.
-        strict: raise an error at a damaged frame, or where the file is not as it promises.
+        strict: raise an error where the file is not as it promises, or frames of the whole video
+            are missing, which is known at once, and at a frame that turns out to be damaged.
         allow_partial: accept an MP4, MOV or AVI file whose end is missing.
 
     Attributes:
@@ -108,8 +110,10 @@ class VideoReader:
         self.path = Path(path)
         self._selection = Selection(start, end, start_frame, end_frame, stride, max_frames)
         if is_http(path):
-            self._folder = TemporaryDirectory(prefix="queryinst-vis-")  # goes with the reader
-            self.path = download(str(path), Path(self._folder.name), allow_partial)
+            downloaded = ExitStack()
+            weakref.finalize(self, downloaded.close)
+            folder = downloaded.enter_context(temporary_folder())
+            self.path = download(str(path), folder, allow_partial)
         elif not self.path.is_file():
             raise InputError(f"video {path}: {_why_no_file(path)}")
         self._strict = strict
@@ -118,6 +122,9 @@ class VideoReader:
             self._complain(note)
         if self._scan.frames and len(self) == 0:
             raise InputError(f"video {self.path}: {self._selection.misses(self._scan.seconds())}")
+        is_whole = len(self) == -(-self._scan.frames // stride)
+        if strict and is_whole and self._scan.lost:
+            self._complain(f"damaged: {self._scan.lost} of {self._scan.frames} frames are missing")
         self.fps = float(self._scan.rate / stride)
         self.is_variable = self._scan.is_variable
         self._first = self._first_picture()

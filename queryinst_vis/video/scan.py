@@ -21,6 +21,7 @@ from queryinst_vis.video.container import (
     reason,
     time_base_of,
 )
+from queryinst_vis.video.fields import FieldPairs
 from queryinst_vis.video.gaps import find_avi_gaps, find_gaps
 
 _DISCONTINUITY = 1.0  # seconds that a clock must go back for the stream to begin anew
@@ -50,6 +51,7 @@ class Scan:
             are shown earlier depend on others that are not there.
         shifts: corrections of the times, as ``Ticks`` takes them.
         gaps: ticks of frames whose packets are missing, ascending.
+        lost: how many frames have no packet at all.
         pixel_aspect: width of a stored pixel by its height.
         notes: what is odd about the file.
     """
@@ -65,6 +67,7 @@ class Scan:
     first_tick: int | None
     shifts: list[tuple[int, int]]
     gaps: list[int]
+    lost: int
     pixel_aspect: Fraction
     notes: list[str]
 
@@ -157,6 +160,7 @@ def scan(path: Path, allow_partial: bool = False) -> Scan:
             first_tick=packets.first_tick,
             shifts=shifts,
             gaps=gaps if has_times else [],
+            lost=max(0, len(gaps) - packets.untimed),  # one without a time may fill a gap
             pixel_aspect=Fraction(stream.sample_aspect_ratio or 1),
             notes=notes,
         )
@@ -195,6 +199,7 @@ def _read(
     count = untimed = 0
     first, first_tick = -1, None
     times = array("q")
+    fields = FieldPairs(stream.codec_context)
     is_cut, fault = False, ""
     try:
         for packet in container.demux(stream):
@@ -202,11 +207,12 @@ def _read(
                 continue  # PyAV's request to flush the decoder
             is_cut = packet.is_corrupt
             tick = ticks.of(packet)
+            is_second_field = fields.is_second(packet)
             if first < 0 and (packet.is_keyframe or not is_broadcast):
                 first, first_tick = count, tick if packet.is_keyframe else None
                 times, untimed = array("q"), 0
             count += 1
-            if not is_shown(packet, codec):
+            if is_second_field or not is_shown(packet, codec):
                 continue
             if tick is None:
                 untimed += 1

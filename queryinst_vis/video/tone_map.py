@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import av
 import numpy as np
+
+from queryinst_vis.utils.files import temporary_folder
 
 PQ, HLG = 16, 18  # transfer characteristics (ITU-T H.273, table 3)
 BT2020 = 9  # colour primaries (H.273, table 2)
@@ -46,8 +47,8 @@ class ToneMap:
             f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/1"
             f":colorspace={int(frame.colorspace)}:range={int(frame.color_range)}",
         )
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "table.cube"
+        with temporary_folder() as folder:
+            path = folder / "table.cube"
             _write_cube(path, table)
             steps = [
                 self._graph.add("format", "pix_fmts=gbrp16le"),  # tables are fast on planes
