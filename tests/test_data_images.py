@@ -78,6 +78,36 @@ def test_the_bits_in_use_of_a_16_bit_file_are_scaled_to_8(tmp_path, bits, suffix
     assert inspect_image(path)[1] == bits
 
 
+@pytest.mark.parametrize("frames", [3, 200])
+def test_a_dark_frame_of_a_video_of_12_bits_stays_dark(tmp_path, frames):
+    """Though its own values would fit 10 or 8 bits; few of many bright frames are enough."""
+    grey = gradient()[..., 2].astype(np.uint16)
+    for number in range(frames):
+        level = 4 if number % 2 else 0
+        cv2.imwrite(str(tmp_path / f"{number:03}.png"), grey << level)
+    dark, bright = (read_image(tmp_path / f"{number:03}.png") for number in (0, 1))
+    np.testing.assert_array_equal(bright[..., 0], grey)
+    np.testing.assert_array_equal(dark[..., 0], grey >> 4)
+
+
+def test_a_16_bit_image_that_is_alone_or_among_others(tmp_path, monkeypatch):
+    grey = gradient()[..., 2].astype(np.uint16)
+    grey[0, 0] = 255
+    cv2.imwrite(str(tmp_path / "a.png"), grey << 2)
+    (tmp_path / "b.png").write_bytes(b"no image")
+    cv2.imwrite(str(tmp_path / "c.png"), grey.astype(np.uint8))
+    cv2.imwrite(str(tmp_path / "d.tif"), grey << 8)  # of another kind
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png")[..., 0], grey)
+    (tmp_path / "sub").mkdir()
+    cv2.imwrite(str(tmp_path / "sub" / "a.png"), grey << 2)
+
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr("os.listdir", refuse)  # as in a folder that may be entered only
+    np.testing.assert_array_equal(read_image(tmp_path / "sub" / "a.png")[..., 0], grey)
+
+
 JPEG_KINDS = [
     {"quality": 90},
     {"subsampling": 0},

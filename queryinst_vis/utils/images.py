@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import struct
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -21,6 +23,8 @@ Size = tuple[int, int]
 ImageLike: TypeAlias = np.ndarray | str | os.PathLike[str] | Image.Image
 """An ``(H, W, 3)`` uint8 RGB array, a PIL image, or the path of an image file."""
 
+SAMPLE = 32
+"""16-bit files of a folder that are read to learn how many of their bits are used."""
 _SENSOR_BITS = (8, 10, 12, 14, 16)
 _PIL_ERRORS = (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError)
 _ORIENTATION_WORDS = (b"Exif", b"eXIf", b"EXIF", b"tiff:Orientation")
@@ -71,7 +75,8 @@ def read_image(path: str | Path, size: Size | None = None) -> np.ndarray:
 
     The EXIF orientation is applied, as by viewers and annotation tools, unless only the pixels as
     they are stored have the wanted ``size``. Grey images become three equal channels and
-    transparency is dropped. Of 16-bit files, the bits in use (``inspect_image``) are scaled to 8.
+    transparency is dropped. Of 16-bit files, the bits in use (``inspect_image``) are scaled to 8:
+    those of the folder as far as ``SAMPLE`` files tell, so that a dark frame of a video stays dark.
 
     Args:
         path: of the file.
@@ -81,7 +86,7 @@ def read_image(path: str | Path, size: Size | None = None) -> np.ndarray:
         InputError: the file is missing, cut short, not an image or of another size.
     """
     data = _read_bytes(path)
-    pixels = _to_8_bits(_decode(data, path))
+    pixels = _to_8_bits(_decode(data, path), Path(path))
     orientation = _orientation(data, pixels.shape[:2])
     if size in (None, orientation.upright):
         pixels = orientation.apply(pixels)
@@ -182,10 +187,26 @@ def _used_bits(pixels: np.ndarray) -> int:
     return next(bits for bits in _SENSOR_BITS if brightest < 1 << bits)
 
 
-def _to_8_bits(pixels: np.ndarray) -> np.ndarray:
+def _to_8_bits(pixels: np.ndarray, path: Path) -> np.ndarray:
     if pixels.dtype == np.uint8:
         return pixels
-    return (pixels >> (_used_bits(pixels) - 8)).astype(np.uint8)
+    bits = max(_used_bits(pixels), _bits_in_folder(path.absolute().parent, path.suffix))
+    return (pixels >> (bits - 8)).astype(np.uint8)
+
+
+@lru_cache(maxsize=4096)
+def _bits_in_folder(folder: Path, suffix: str) -> int:
+    """The most bits that files of a folder use, by a sample spread evenly over their names."""
+    names: list[str] = []
+    with suppress(OSError):  # a folder may be entered without being readable
+        names = sorted(name for name in os.listdir(folder) if name.endswith(suffix))
+    places = np.linspace(0, len(names) - 1, min(len(names), SAMPLE))
+    picked = {names[round(place)] for place in places}
+    bits = [8]
+    for name in sorted(picked):
+        with suppress(InputError):  # whoever needs that file will be told
+            bits.append(_used_bits(_decode(_read_bytes(folder / name), folder / name)))
+    return max(bits)
 
 
 def _orientation(data: bytes, stored: Size) -> Orientation:

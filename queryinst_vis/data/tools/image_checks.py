@@ -55,7 +55,7 @@ def check_images(video: Video, images: Path, report: Report) -> None:
     if scaled:
         message = (
             f"{len(scaled)} of {video.length} files use only part of their 16 bits, "
-            f"e.g. {scaled[0]}: these bits are scaled to 8"
+            f"e.g. {scaled[0]}: the bits that the files of a folder use are scaled to 8"
         )
         report(Finding("image bits", video.place, message))
 
