@@ -335,6 +335,20 @@ def test_nothing_detected_is_an_empty_list_that_scores_0(tmp_path, weights):
     assert json.loads((tmp_path / "results.json").read_text()) == []
 
 
+def test_results_and_their_zip_appear_together_or_not_at_all(tmp_path, weights, monkeypatch):
+    config = tiny_config(val=write_videos(tmp_path / "videos"))
+    (tmp_path / "out").mkdir()
+
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "write", fail)
+    out, archive = tmp_path / "out" / "results.json", tmp_path / "out" / "results.zip"
+    with pytest.raises(InputError, match=r"cannot write .*results\.zip: No space left"):
+        evaluation.test_video(config, weights, out, archive, devices=1)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_a_set_of_the_other_kind(tmp_path, weights):
     config = tiny_config(val=write_images(tmp_path / "images"))
     with pytest.raises(InputError, match="use test-image"):

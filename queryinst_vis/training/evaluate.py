@@ -35,7 +35,7 @@ from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.rules import choose_rule
 from queryinst_vis.tracking.tracker import Tracker
 from queryinst_vis.training.launch import gather, launch
-from queryinst_vis.utils.files import check_not_read
+from queryinst_vis.utils.files import atomic_path, check_not_read, files_together
 from queryinst_vis.utils.prefetch import prefetch
 from queryinst_vis.utils.progress import ProgressBar
 
@@ -62,7 +62,7 @@ def test_video(
             weights, whose class names are matched with the file's.
         weights: a name or a file, as for ``find_weights``.
         out: YouTube-VIS result JSON.
-        zip_path: the same as evaluation servers want it, or None.
+        zip_path: the same as evaluation servers want it, or None. Both files appear, or none.
         devices: processes per node, or ``"auto"``; whole videos are shared out among them.
         nodes: machines that take part.
         batch: frames of a video that a network sees at a time; the results are the same.
@@ -140,9 +140,10 @@ def _test(
     entries = predict(fabric, model, config, dataset, batch)
     metrics = None
     if fabric.is_global_zero:
-        write_results(out, entries)
-        if zip_path is not None:
-            write_zip(out, zip_path)
+        with files_together(), atomic_path(out) as results:
+            write_results(results, entries)
+            if zip_path is not None:
+                write_zip(results, zip_path)
         if dataset.has_annotations:
             metrics = metric(annotations, entries)
     return fabric.broadcast(metrics)

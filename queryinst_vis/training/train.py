@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NoReturn
 
@@ -34,7 +35,7 @@ from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.structures import Batch
 from queryinst_vis.training.average import WeightAverage
 from queryinst_vis.training.evaluate import evaluate, open_validation_set
-from queryinst_vis.training.launch import launch, reduce
+from queryinst_vis.training.launch import gather, launch, reduce
 from queryinst_vis.training.log import MetricsLog, StepMeans
 from queryinst_vis.training.recipe import check_recipe, settle_precision
 from queryinst_vis.training.schedule import (
@@ -44,7 +45,7 @@ from queryinst_vis.training.schedule import (
     set_learning_rate,
 )
 from queryinst_vis.training.step import TrainingStep, zero_of_unused
-from queryinst_vis.training.work_dir import locked
+from queryinst_vis.training.work_dir import check_run, locked
 from queryinst_vis.utils.files import atomic_path
 from queryinst_vis.utils.interrupt import StopRequest
 from queryinst_vis.utils.progress import ProgressBar
@@ -87,7 +88,7 @@ def train(
     """
     check_recipe(config.train)
     work_dir = Path(work_dir)
-    _check_run(work_dir, resume)
+    check_run(work_dir, resume)
     with locked(work_dir):
         state = _open_run(work_dir, config, resume)
         config = settle_precision(config, state.config if state else None)
@@ -97,20 +98,9 @@ def train(
         trainer.run()
 
 
-def _check_run(work_dir: Path, resume: bool) -> None:
-    """Refuse a folder that holds a run already, or none to resume."""
-    exists = (work_dir / "config.yaml").exists()
-    if exists and not resume:
-        raise InputError(
-            f"work dir {work_dir}: holds a run already; go on with --resume or name another folder"
-        )
-    if resume and not exists:
-        raise InputError(f"work dir {work_dir}: holds no run to resume; start without --resume")
-
-
 def _open_run(work_dir: Path, config: Config, resume: bool) -> TrainingState | None:
     """The state to resume from; None for a run that starts at step 0."""
-    _check_run(work_dir, resume)  # again: another process may have been in the folder
+    check_run(work_dir, resume)  # again: another process may have been in the folder
     if not resume:
         return None
     checkpoint = work_dir / "last.ckpt"
@@ -119,6 +109,10 @@ def _open_run(work_dir: Path, config: Config, resume: bool) -> TrainingState | N
     state = load_training_state(checkpoint)
     check_same_model(config, state.config, f"checkpoint {checkpoint}")
     return state
+
+
+class _SharedError(InputError):
+    """What all processes of a run end by."""
 
 
 class Trainer:
@@ -218,7 +212,7 @@ class Trainer:
         with StopRequest() as stop, self.progress:
             try:
                 while self.step < self.recipe.max_steps:
-                    self._update()
+                    self._update(self._read_batches())
                     if self._is_due(self.recipe.eval_every):
                         evaluated = self._evaluate()
                     if self._is_due(self.recipe.checkpoint_every):
@@ -227,9 +221,14 @@ class Trainer:
                         self._stop()
                 if evaluated != self.step:
                     self._evaluate()
-            except BaseException as error:
-                if not isinstance(error, SystemExit):  # which _stop raises, with the state saved
-                    self._rescue()
+            except SystemExit:  # the state is saved, or the first process saves it
+                raise
+            except _SharedError:
+                self._rescue()
+                self.fabric.barrier()
+                raise
+            except BaseException:
+                self._rescue()
                 raise
         self._save_state()
         if self.log is not None:
@@ -241,13 +240,26 @@ class Trainer:
     def _is_due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
 
-    def _update(self) -> None:
+    def _read_batches(self) -> list[Batch]:
+        """The batches of one step. Where a process cannot read its own, all of them end."""
+        if self.fabric.world_size == 1:
+            return list(islice(self.batches, self.recipe.accumulate))
+        batches, reason = [], ""
+        try:
+            batches = list(islice(self.batches, self.recipe.accumulate))
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+        if self._agree(bool(reason)):
+            self._end_all(next(filter(None, gather(self.fabric, [reason]))))
+        return batches
+
+    def _update(self, batches: list[Batch]) -> None:
         """One step: an update by the clipped gradients of ``accumulate`` batches."""
         begin = time.monotonic()
         self._buffers = [buffer.clone() for buffer in self.model.buffers()]
         torch.manual_seed(self._step_seed())
         rate = set_learning_rate(self.optimizer, self.step, self.recipe)
-        losses = self._add_gradients()
+        losses = self._add_gradients(batches)
         clipped = self.fabric.clip_gradients(
             self.module,
             self.optimizer,
@@ -277,14 +289,13 @@ class Trainer:
         sequence = np.random.SeedSequence([self.config.seed, self.step, self.fabric.global_rank])
         return int(sequence.generate_state(1)[0])
 
-    def _add_gradients(self) -> dict[str, Tensor]:
+    def _add_gradients(self, batches: list[Batch]) -> dict[str, Tensor]:
         """Run the backward passes of one step; returns its mean losses."""
-        parts = self.recipe.accumulate
+        parts = len(batches)
         means: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.fabric.device))
-        for part in range(parts):
-            batch = next(self.batches).to(self.fabric.device)
+        for part, batch in enumerate(batches):
             with self.fabric.no_backward_sync(self.module, enabled=part < parts - 1):
-                losses = self.module(batch)
+                losses = self.module(batch.to(self.fabric.device))
                 loss = sum(losses.values(), torch.zeros((), device=self.fabric.device))
                 if self.fabric.world_size > 1:
                     loss = loss + zero_of_unused(loss, self.model)
@@ -294,13 +305,24 @@ class Trainer:
         return means
 
     def _fail(self, values: dict[str, Tensor]) -> NoReturn:
+        """End by a value that is the same in every process."""
         reason = next(
             f"{name} is {value.item()}" for name, value in values.items() if not value.isfinite()
         )
-        raise InputError(
+        self._end_all(
             f"training diverged at step {self.step}: {reason}; lower train.lr or train.clip_norm, "
             "or lengthen train.warmup_steps"
         )
+
+    def _end_all(self, reason: str) -> NoReturn:
+        """End a run whose processes all know why: the first one says it and saves the state.
+
+        The others wait, since a process that ends takes all others of the machine with it.
+        """
+        if self._is_first:
+            raise _SharedError(reason)
+        self.fabric.barrier()
+        raise SystemExit(2)
 
     def _log(self, rate: float) -> str:
         """Log the means since the last call, over all processes; returns a summary."""
@@ -364,6 +386,7 @@ class Trainer:
 
     def _stop(self) -> None:
         self._save_state()
+        self.fabric.barrier()  # see _end_all
         raise SystemExit(
             f"stopped after step {self.step}; go on with: --work-dir {self.work_dir} --resume"
         )

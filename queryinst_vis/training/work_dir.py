@@ -1,4 +1,4 @@
-"""One training at a time in a work dir."""
+"""The folder of a run: one run in it, and one training at a time."""
 
 from __future__ import annotations
 
@@ -51,3 +51,18 @@ def locked(work_dir: Path) -> Iterator[None]:
         if is_new:
             with suppress(OSError):  # holds something by now
                 work_dir.rmdir()
+
+
+def check_run(work_dir: Path, resume: bool) -> None:
+    """Refuse a folder that holds a run already, or none to resume.
+
+    Raises:
+        InputError: it does.
+    """
+    exists = (work_dir / "config.yaml").exists()
+    if exists and not resume:
+        raise InputError(
+            f"work dir {work_dir}: holds a run already; go on with --resume or name another folder"
+        )
+    if resume and not exists:
+        raise InputError(f"work dir {work_dir}: holds no run to resume; start without --resume")
