@@ -198,6 +198,11 @@ FAULTS = {
         "video 12 (v12), annotation 30",
         "has a box and no mask in 2 of 4 frames: it trains classes and boxes, not masks",
     ),
+    "masks missing": (
+        lambda c: dog(c).update(segmentations=[None] * 4),
+        "",
+        "1 of 2 annotations have a box and no mask: the file can be trained on, but masks are not",
+    ),
     "repeated masks": (
         lambda c: c["annotations"].append({**copy.deepcopy(dog(c)), "id": 77}),
         "video 12 (v12), annotation 77",

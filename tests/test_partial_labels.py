@@ -330,14 +330,18 @@ def test_validate_accepts_boxes_alone_in_images(tmp_path, value):
 @pytest.mark.parametrize("value", [None, "absent"])
 def test_validate_accepts_boxes_alone_in_videos(tmp_path, value):
     annotations, _ = write_set(tmp_path, boxed_video(value))
-    assert [finding.kind for finding in validate_set(annotations)] == ["boxes only"]
+    assert [finding.kind for finding in validate_set(annotations)] == [
+        "boxes only",
+        "masks missing",
+    ]
 
 
 def test_validate_still_finds_broken_boxes_without_masks(tmp_path):
     content = boxed_video()
     content["annotations"][0]["bboxes"][2] = [1, 2, 3]
     annotations, _ = write_set(tmp_path, content)
-    assert [finding.kind for finding in validate_set(annotations)] == ["broken box", "boxes only"]
+    kinds = [finding.kind for finding in validate_set(annotations)]
+    assert kinds == ["broken box", "boxes only", "masks missing"]
 
 
 def test_stats_count_boxes_alone_beside_masks():

@@ -53,7 +53,7 @@ def other_mask():
 
 FAULTS = {
     # kind: (results, place, message)
-    "missing list": ([], "", "the list is empty, there is nothing to score"),
+    "missing list": ({}, "", "must be a list"),
     "broken entry": (
         [*sound(), {"score": 1}],
         "entry 1",

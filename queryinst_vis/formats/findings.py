@@ -59,6 +59,7 @@ SEVERITIES = {
     "annotation size": WARNING,
     "crowd": NOTE,
     "boxes only": NOTE,
+    "masks missing": WARNING,
     # of the boxes and areas beside the masks
     "broken box": ERROR,
     "broken area": ERROR,

@@ -41,9 +41,9 @@ def check_submission(results: str | Path, video_set: AnnotationSet | None) -> li
     content = read_json_or_zip(results)
     found: list[Finding] = []
     _check_zip(results, found.append)
-    if content == []:
-        found.append(Finding("missing list", {}, "the list is empty, there is nothing to score"))
     if video_set is None:
+        if content == []:
+            found.append(Finding("nothing found", {}, "the list is empty: it scores 0"))
         _check_scores(parse_entries(content, found.append, "video"), found.append)
         return found
     grouped = group_entries(content, video_set, found.append)

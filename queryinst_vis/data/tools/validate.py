@@ -46,7 +46,20 @@ def validate_set(path: str | Path, images: str | Path | None = None) -> list[Fin
         check_repetitions(tracks, report)
         if images is not None:
             check_images(video, Path(images), report)
+    _check_masks_are_complete(annotation_set, found)
     return found
+
+
+def _check_masks_are_complete(annotation_set: AnnotationSet, found: list[Finding]) -> None:
+    """Warn of boxes alone in a set that can be scored by its masks only."""
+    boxes = sum(finding.kind == "boxes only" for finding in found)
+    annotations = sum(len(entries) for entries in annotation_set.entries.values())
+    if boxes and (annotation_set.kind == "video" or boxes < annotations):
+        message = (
+            f"{boxes} of {annotations} annotations have a box and no mask: the file can be trained "
+            "on, but masks are not scored with it"
+        )
+        found.append(Finding("masks missing", {}, message))
 
 
 def _check_use(annotation_set: AnnotationSet, report: Report) -> None:
