@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.models.build import build_model
 from queryinst_vis.training.schedule import moments_by_name
 from queryinst_vis.utils.device import choose_device
+from queryinst_vis.utils.tensor_files import read_safetensors, read_torch_file
 from tests.tiny import HEIGHT, WIDTH, tiny_config
 
 
@@ -153,6 +155,16 @@ def test_a_device_that_is_not_there(saved):
 def test_missing_file(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         load_weights(tmp_path / "absent.safetensors")
+
+
+def test_a_file_that_may_not_be_read_is_not_called_broken(saved, monkeypatch):
+    def refuse(self, *arguments):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    for read, what in ((read_safetensors, "weights"), (read_torch_file, "checkpoint")):
+        with pytest.raises(InputError, match=rf"{what} .*: cannot be read \(Permission denied\)"):
+            read(saved, what)
 
 
 @pytest.mark.parametrize("kept", [0, 5, 2000, -10])

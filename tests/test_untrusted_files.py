@@ -25,6 +25,7 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.formats.reading import read_json_or_zip
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.roi import RoIExtractor
+from queryinst_vis.structures import Detections
 from tests.tiny import tiny_config
 
 BAD_TENSORS = {
@@ -221,6 +222,29 @@ def test_a_tracker_works_whatever_the_defaults_are(frame, default):
     assert found.boxes.dtype == torch.float32
     assert torch.allclose(found.boxes, expected.boxes, atol=0.01)  # other kernels under a device
     assert torch.equal(found.track_ids, expected.track_ids)
+
+
+def test_other_detectors_need_not_care_for_the_defaults(frame):
+    class Plain:
+        config = tiny_config()
+        has_track_head = False
+
+        def detect_frames(self, frames, embedding=None):
+            one = torch.ones(1)
+            assert (one.dtype, one.device.type) == (torch.float32, "cpu")
+            boxes = torch.tensor([[8.0, 8, 40, 40]])
+            labels = torch.zeros(1, dtype=torch.int64)
+            return [Detections(boxes, one, labels, frame.shape[:2]) for frame in frames]
+
+    tracker = VideoTracker(Plain())
+    try:
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")
+        found = [tracker.update(frame).track_ids.tolist() for _ in range(2)]
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+    assert found == [[0], [0]]
 
 
 def test_loading_leaves_random_numbers_alone():

@@ -69,25 +69,26 @@ def export_onnx(
     with atomic_path(path) as temporary, _quiet("onnxscript"):
         program = _translate(graph, example, config)
         program.model.metadata_props.update(_metadata(config))
-        program.save(temporary)
-        _refuse_second_file(temporary)
+        _save_as_one_file(program, temporary)
     return graph.output_names
 
 
-def _refuse_second_file(path: Path) -> None:
+def _save_as_one_file(program: torch.onnx.ONNXProgram, path: Path) -> None:
     """PyTorch writes the weights of models above 1.6 GB to a second file, named in the first.
 
     Raises:
         InputError: it did; the second file is removed.
     """
     second = path.with_name(f"{path.name}.data")
-    if second.exists():
-        size = second.stat().st_size
-        second.unlink()
-        raise InputError(
-            f"this model has {size / 1e9:.1f} GB of weights, too many for one ONNX file; export "
-            "one with a smaller backbone"
-        )
+    try:
+        program.save(path)
+        if second.exists():
+            raise InputError(
+                f"this model has {second.stat().st_size / 1e9:.1f} GB of weights, too many for one "
+                "ONNX file; export one with a smaller backbone"
+            )
+    finally:
+        second.unlink(missing_ok=True)
 
 
 def require_packages(*names: str) -> None:

@@ -17,6 +17,7 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.inference.onnx_export import FORMAT, INPUTS, require_packages
 from queryinst_vis.models.queryinst import QueryInstOutput, gather_rows
 from queryinst_vis.structures import StageOutput
+from queryinst_vis.utils.tensor_files import check_readable
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -154,8 +155,7 @@ def _choose_providers(device: str) -> list[str]:
 def _open(path: Path, providers: list[str]) -> InferenceSession:
     import onnxruntime
 
-    if not path.is_file():
-        raise InputError(f"ONNX file {path}: no such file")
+    check_readable(path, "ONNX file")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     # threads that spin while they wait take cores from decoding, tracking and PyTorch

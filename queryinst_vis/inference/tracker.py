@@ -175,9 +175,7 @@ class VideoTracker:
                 if not isinstance(frame.image, np.ndarray):
                     kind = type(frame.image).__name__
                     raise InputError(f"a frame must be a numpy array, not {kind}")
-            sound = [frame.image for frame in group if not frame.is_damaged]
-            embedding = self._tracker.embedding
-            found = iter(self._detector.detect_frames(sound, embedding) if sound else [])
+            found = iter(self._detect([frame.image for frame in group if not frame.is_damaged]))
             for number, time, image, is_damaged in group:
                 if is_damaged:
                     detections = nothing_found(image)
@@ -186,6 +184,11 @@ class VideoTracker:
                         self._tracker.forget()
                     detections = self._tracker.update(next(found), time)
                 yield FrameResult(image, number, time, detections)
+
+    @plain_defaults()
+    def _detect(self, images: list[np.ndarray]) -> list[Detections]:
+        embedding = self._tracker.embedding
+        return self._detector.detect_frames(images, embedding) if images else []
 
     def stream(
         self,

@@ -37,6 +37,20 @@ def is_safetensors(path: str | Path) -> bool:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def check_readable(path: str | Path, what: str) -> None:
+    """Raise an InputError where a file is missing or may not be read.
+
+    Libraries take such a file for a broken or a missing one.
+    """
+    try:
+        with Path(path).open("rb"):
+            return
+    except FileNotFoundError as error:
+        raise InputError(f"{what} {path}: no such file") from error
+    except OSError as error:
+        raise InputError(f"{what} {path}: cannot be read ({error.strerror})") from error
+
+
 def read_safetensors(path: str | Path, what: str) -> tuple[dict[str, str], dict[str, Tensor]]:
     """The metadata and the tensors of a safetensors file, on the CPU.
 
@@ -47,12 +61,11 @@ def read_safetensors(path: str | Path, what: str) -> tuple[dict[str, str], dict[
     Raises:
         InputError: the file is missing, truncated or of another format.
     """
+    check_readable(path, what)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return file.metadata() or {}, tensors
-    except FileNotFoundError as error:
-        raise InputError(f"{what} {path}: no such file") from error
     except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError) as error:
         reason = first_line(error)
         raise InputError(
@@ -71,13 +84,12 @@ def read_torch_file(path: str | Path, what: str, allowed: AllowedGlobals = ()) -
     Raises:
         InputError: the file is missing, damaged or holds anything else.
     """
+    check_readable(path, what)
     try:
         _check_unpacked_size(path)
         # an open file: PyTorch takes names for formats
         with torch.serialization.safe_globals(list(allowed)), Path(path).open("rb") as file:
             return torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise InputError(f"{what} {path}: no such file") from error
     except pickle.UnpicklingError as error:
         raise InputError(f"{what} {path}: {_why_refused(str(error))}") from error
     except MemoryError as error:
