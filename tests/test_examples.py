@@ -59,8 +59,22 @@ def people_onnx(request, folder):
         export_onnx(*load_model("people", "cpu"), "people.onnx", 288, 512)
 
 
+@pytest.fixture
+def random_mask_rcnn(request, monkeypatch):
+    """A small Mask R-CNN with random weights in the place of torchvision's download."""
+    if "maskrcnn" in request.getfixturevalue("source"):
+        from torchvision.models import detection
+
+        create = detection.maskrcnn_resnet50_fpn_v2
+        monkeypatch.setattr(
+            detection,
+            "maskrcnn_resnet50_fpn_v2",
+            lambda weights: create(weights_backbone=None, min_size=64, max_size=96),
+        )
+
+
 @pytest.mark.parametrize(("source", "name"), examples())
-def test_it_runs_as_it_is_written(source, name, folder, people_onnx):
+def test_it_runs_as_it_is_written(source, name, folder, people_onnx, random_mask_rcnn):
     exec(compile(source, name, "exec"), {"__name__": "__main__"})
 
 

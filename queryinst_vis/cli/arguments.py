@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeAlias
 
 from queryinst_vis.errors import InputError
@@ -17,7 +17,22 @@ CONFIG_HELP = "a YAML file, or the name of a config that ships, e.g. coco/queryi
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports bad arguments the way bad input is reported: one line, exit status 2."""
+    """Reports bad arguments the way bad input is reported: one line, exit status 2.
+
+    Attributes:
+        complete: adds what takes time to find out, when this parser's turn has come; once.
+    """
+
+    complete: Callable[[], None] | None = None
+
+    def parse_known_args(  # type: ignore[override]  # one signature in the place of overloads
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As usual, after ``complete``."""
+        if self.complete is not None:
+            complete, self.complete = self.complete, None
+            complete()
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Raise an InputError instead of printing the usage."""

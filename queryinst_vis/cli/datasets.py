@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def add_datasets(parser: Parser) -> None:
     _add_cityscapes(datasets)
     add_coco_video(datasets)
     add_synthetic(datasets)
+    parser.complete = partial(_add_installed, datasets)
 
 
 def _add_converter(
@@ -278,3 +280,23 @@ def _add_cityscapes(datasets: Commands) -> None:
         "Reads SRC/CITY/*_gtFine_instanceIds.png; file names are relative to leftImg8bit/SPLIT.",
         "data/cityscapes/gtFine/val data/cityscapes/annotations/instances_val.json",
     )
+
+
+def _add_installed(datasets: Commands) -> None:
+    """Add the formats of installed packages that do not have a name of ours."""
+    from queryinst_vis.utils.plugins import DATASET_FORMATS, installed
+
+    for name in installed(DATASET_FORMATS):
+        if name in datasets.choices:
+            continue
+        parser = _add_converter(
+            datasets,
+            name,
+            "convert_installed",
+            ("SRC", "what the format's package reads"),
+            "A format of an installed package to a YouTube-VIS JSON file.",
+            "The package brings it by an entry point in queryinst_vis.dataset_formats.",
+            "data/mine work/mine.json --coco work/mine_coco.json",
+        )
+        parser.set_defaults(name=name)
+        _add_coco(parser)

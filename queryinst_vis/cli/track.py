@@ -47,8 +47,9 @@ def add(commands: Commands) -> None:
         "--weights",
         default="people",
         metavar="NAME|FILE",
-        help="a .safetensors file, an .onnx file that 'queryinst-vis export-onnx' wrote, or a name "
-        "that 'queryinst-vis weights' lists (default: %(default)s)",
+        help="a .safetensors file, an .onnx file that 'queryinst-vis export-onnx' wrote, a name "
+        "that 'queryinst-vis weights' lists, hf://OWNER/NAME[/FILE][@REVISION], or NAME:ARGUMENT "
+        "for a detector of an installed package (default: %(default)s)",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder to write to (default: out/NAME-OF-VIDEO)"

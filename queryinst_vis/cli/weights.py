@@ -157,6 +157,7 @@ def _run_weights(arguments: argparse.Namespace) -> None:
         find_weights,
         shipped_weights,
     )
+    from queryinst_vis.utils.plugins import DETECTORS, installed
 
     if arguments.name is not None:
         print(find_weights(arguments.name))
@@ -169,6 +170,8 @@ def _run_weights(arguments: argparse.Namespace) -> None:
         place = file if file.is_file() else f"not fetched yet: {checkpoint.url}"
         print(f"{name:28} {checkpoint.label_set}, {checkpoint.summary}{short.get(name, '')}")
         print(f"    licence: {checkpoint.licence}\n    {place}")
+    for name in installed(DETECTORS):
+        print(f"{name + ':ARGUMENT':28} detector of an installed package, for 'track'")
 
 
 def _run_transfer(arguments: argparse.Namespace) -> None:

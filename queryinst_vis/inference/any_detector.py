@@ -126,6 +126,7 @@ class FunctionDetector:
             scores=torch.as_tensor(scores, dtype=torch.float32),
             labels=torch.tensor(self._labels(found), dtype=torch.int64),
             image_size=size,
+            class_names=self.class_names,
             pixel_masks=None if found.mask is None else _masks(found, size),
         )
         return detections[detections.scores.argsort(descending=True, stable=True)]

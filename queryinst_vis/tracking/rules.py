@@ -62,10 +62,15 @@ class Rule:
 
 def slot_rule(
     associate: Associate,
-    embedding: Embedding = "track_head",
+    embedding: Embedding | None = "track_head",
     match_threshold: float | None = None,
 ) -> Rule:
-    """The rule that assigns detections to the slots of a ``Memory`` by a function."""
+    """The rule that assigns detections to the slots of a ``Memory`` by a function.
+
+    Args:
+        associate: the function, as ``slots.Associate`` says.
+        embedding, match_threshold: as for ``Rule``.
+    """
     return Rule(partial(SlotAssociator, associate), embedding, match_threshold)
 
 

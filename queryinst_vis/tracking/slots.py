@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -40,6 +41,8 @@ class SlotAssociator:
         Raises:
             InputError: embeddings of another width than those remembered.
         """
+        if observed.embeddings is None:  # a rule that reads none
+            observed = replace(observed, embeddings=torch.empty(len(observed), 0))
         self.memory.check_width(observed)
         self.memory.begin_frame(time, self._settings.expire_seconds)
         if len(self.memory):
