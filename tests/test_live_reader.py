@@ -127,7 +127,7 @@ def test_a_source_that_ends_before_its_first_frame(tmp_path):
     ("source", "complaint"),
     [
         ("none.mp4", "live source none.mp4: no such file or device"),
-        (".", "is a folder, not a video"),
+        (".", "is a folder; without live its images are read"),
         ("notes.txt", "holds no pictures, so it is not a video"),
         ("concat:a.ts|b.ts", "no such file or device"),
         ("file:///etc/hostname", "'file' is no address that can be opened; those that can begin"),

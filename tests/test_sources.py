@@ -1,14 +1,31 @@
 """Whatever frames come from: one interface, and which frames of it are taken."""
 
+import os
+import subprocess
+import sys
+import threading
+
+import cv2
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from queryinst_vis import cli
 from queryinst_vis.cli.source_arguments import split_words
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, InputWarning
+from queryinst_vis.inference import track
+from queryinst_vis.inference.detector import Detector
+from queryinst_vis.inference.tracker import VideoTracker
+from queryinst_vis.video import live_source
 from queryinst_vis.video.frames import Selection, parse_time
-from queryinst_vis.video.source import open_source, origin_of
-from tests.clips import index_of, write_video
+from queryinst_vis.video.http import origin_of
+from queryinst_vis.video.source import known_length, open_source
+from queryinst_vis.video.sources import open_sources
+from tests.clips import HEIGHT, WIDTH, frame_of, index_of, write_video, write_with_pyav
+from tests.test_live_reader import HEAD, in_chunks, replying
+from tests.test_track_video import KnowingTracker
+from tests.tiny import draw_frame
 
 
 def indices(source):
@@ -100,6 +117,296 @@ def test_a_selection_is_the_same_by_known_times_and_on_the_way():
         selection = Selection(**asked)
         frames = selection.select(Shown(*pair) for pair in enumerate(seconds))
         assert [frame.number for frame in frames] == list(selection.numbers(seconds))
+
+
+# Images
+
+
+def write_frames(folder, count=12, suffix=".png", size=(HEIGHT, WIDTH)):
+    """``frame0.png`` to ``frame11.png``: in the order of their names, 10 comes before 2."""
+    folder.mkdir(exist_ok=True)
+    for index in range(count):
+        image = cv2.cvtColor(frame_of(index, *size), cv2.COLOR_RGB2BGR)
+        cv2.imwrite(str(folder / f"frame{index}{suffix}"), image)
+    return folder
+
+
+def test_a_folder_of_frames_is_a_video_in_natural_order(tmp_path):
+    source = open_source(write_frames(tmp_path / "walk"), fps=10)
+    assert indices(source) == list(range(12)) == indices(source)
+    assert (source.name, source.fps, len(source), source.path) == ("walk", 10, 12, None)
+    assert [frame.seconds for frame in source.frames()] == [n / 10 for n in range(12)]
+    assert open_source(tmp_path / "walk").fps == 25
+
+
+def test_a_range_of_images(tmp_path):
+    folder = write_frames(tmp_path / "walk")
+    source = open_source(folder, Selection(start=0.3, stride=4, max_frames=2), fps=10)
+    assert indices(source) == [3, 7] and source.fps == 2.5
+    with pytest.raises(InputError, match="it has 12 frames"):
+        open_source(folder, Selection(start_frame=12))
+
+
+def test_a_glob_a_list_of_paths_and_one_image(tmp_path):
+    folder = write_frames(tmp_path / "walk")
+    write_frames(folder, suffix=".jpg")
+    assert indices(open_source(str(folder / "*.png"))) == list(range(12))
+    files = [folder / f"frame{index}.png" for index in (0, 1)]
+    assert indices(open_source(files)) == indices(open_source([*map(str, files)])) == [0, 1]
+    one = open_source(files[1])
+    [frame] = one.frames()
+    assert (one.name, index_of(frame.image), len(one)) == ("frame1", 1, 1)
+
+
+def test_numbers_in_the_names_of_folders_count_too(tmp_path):
+    for part in (2, 10):
+        write_frames(tmp_path / f"part{part}", 2)
+    source = open_source(str(tmp_path / "**" / "*.png"))
+    images = [file.parent.name for file in source._files]
+    assert images == ["part2", "part2", "part10", "part10"]
+
+
+def test_other_files_are_counted_in_a_note(tmp_path):
+    folder = write_frames(tmp_path / "walk", 2)
+    (folder / "notes.txt").touch()
+    (folder / ".DS_Store").touch()
+    with pytest.warns(InputWarning, match=r"1 files that are no images are left out \(1 .txt\)"):
+        assert indices(open_source(folder)) == [0, 1]
+    (tmp_path / "empty").mkdir()
+    for nothing in (tmp_path / "empty", str(tmp_path / "*.png")):
+        with pytest.raises(InputError, match="no image there"):
+            open_source(nothing)
+
+
+def test_images_of_several_sizes_are_refused_before_work_begins(tmp_path, capsys):
+    folder = write_frames(tmp_path / "walk", 3)
+    cv2.imwrite(str(folder / "frame3.png"), np.zeros((20, 30, 3), np.uint8))
+    with pytest.raises(InputError, match=r"frame0.png has 64x48 pixels and frame3.png 30x20"):
+        open_source(folder)
+    assert indices(open_source(folder, Selection(end_frame=3))) == [0, 1, 2]
+    assert cli.main(["track", str(folder)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_image_that_cannot_be_decoded_keeps_its_place(tmp_path):
+    folder = write_frames(tmp_path / "walk", 4)
+    (folder / "frame2.png").write_bytes((folder / "frame2.png").read_bytes()[:60])
+    source = open_source(folder)
+    with pytest.warns(InputWarning, match=r"frame 2 \(1 of 4\) cannot be decoded.* frame2.png"):
+        frames = list(source.frames())
+    assert [(index_of(frame.image), frame.is_damaged) for frame in frames] == [
+        *[(0, False), (1, False), (1, True), (3, False)]
+    ]
+    with pytest.raises(InputError, match=r"frame2\.png"):
+        list(open_source(folder, strict=True).frames())
+
+
+def test_a_video_has_times_of_its_own_and_files_know_their_colours(tmp_path):
+    path = write_video(tmp_path / "clip.mp4")
+    with pytest.raises(InputError, match="fps is for images"):
+        open_source(path, fps=10)
+    with pytest.raises(InputError, match="bgr is for arrays"):
+        open_source(path, bgr=True)
+
+
+# Arrays
+
+
+def test_lists_of_arrays_of_pil_images_and_whole_videos_in_memory():
+    arrays = [frame_of(index) for index in range(6)]
+    for images in (arrays, tuple(arrays), [*map(Image.fromarray, arrays)], np.stack(arrays)):
+        source = open_source(images, Selection(start_frame=1, stride=2), fps=10)
+        assert indices(source) == [1, 3, 5] == indices(source)
+        assert (len(source), source.fps) == (3, 5)
+    for image in (arrays[0], Image.fromarray(arrays[0])):
+        assert indices(open_source(image)) == [0]
+
+
+def test_an_iterator_is_read_only_as_far_as_necessary():
+    read = []
+
+    def camera():
+        for index in range(100):
+            read.append(index)
+            yield frame_of(index)
+
+    source = open_source(camera(), Selection(start_frame=2, stride=3, max_frames=2))
+    assert known_length(source) is None
+    assert indices(source) == [2, 5]
+    assert read == list(range(6))
+
+
+def test_bgr_turns_the_channels_of_arrays():
+    [frame] = open_source([frame_of(3)[:, :, ::-1]], bgr=True).frames()
+    np.testing.assert_array_equal(frame.image, frame_of(3))
+    tracker = VideoTracker.from_pretrained("shapes", "cpu", max_size=64)
+    rgb, bgr = draw_frame(5), draw_frame(5)[:, :, ::-1]
+    expected = tracker.update(rgb).boxes
+    assert len(expected)
+    tracker.reset()
+    assert torch.equal(tracker.update(bgr, bgr=True).boxes, expected)
+    [(_, streamed)] = tracker.stream([bgr], bgr=True)
+    assert torch.equal(streamed.boxes, expected)
+    detector = Detector.from_pretrained("shapes", "cpu", max_size=64)
+    found, plain = detector.detect([bgr, Image.fromarray(rgb)], bgr=True)
+    assert torch.equal(found.boxes, plain.boxes)
+    assert torch.equal(detector.detect(bgr, bgr=True).boxes, detector.detect(rgb).boxes)
+
+
+@pytest.mark.parametrize(
+    ("images", "complaint"),
+    [
+        ([], "no frame lies in the range"),
+        ([np.zeros((4, 4), np.uint8)], "must be .height, width, 3. uint8"),
+        ([np.zeros((4, 4, 3))], "float64"),
+        ([frame_of(0), frame_of(1, 20, 30)], "frame 1 has 30x20 pixels and the first one 64x48"),
+        ([frame_of(0), None], "not NoneType"),
+        (np.zeros((4, 4), np.uint8), "expected .T, H, W, 3."),
+        (3.5, "cannot open a float"),
+    ],
+)
+def test_what_is_no_video_in_memory_is_refused(images, complaint):
+    with pytest.raises(InputError, match=complaint):
+        list(open_source(images).frames())
+
+
+# Several videos
+
+
+def test_several_videos_have_names_of_their_own(tmp_path):
+    for place in ("a/clip.mp4", "b/clip.mp4", "b/other.mp4", "b/other.mov"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        write_video(tmp_path / place, frames=2)
+    paths = [str(tmp_path / place) for place in ("a/clip.mp4", "b/clip.mp4", "b/other.mp4")]
+    assert [s.name for s in open_sources(paths)] == ["a_clip", "b_clip", "other"]
+    names = [s.name for s in open_sources([*paths, str(tmp_path / "b/other.mov")])]
+    assert names == ["a_clip", "b_clip", "other_mp4", "other_mov"]
+    with pytest.raises(InputError, match="is named 2 times"):
+        open_sources([paths[0], str(tmp_path / "b" / ".." / "a" / "clip.mp4"), paths[0]])
+    assert [s.name for s in open_sources([str(tmp_path / "b")])] == [
+        *["clip", "other_mov", "other_mp4"]
+    ]
+    assert [s.name for s in open_sources([str(tmp_path / "*" / "clip.mp4")])] == names[:2]
+
+
+def test_images_that_the_shell_has_expanded_are_one_video(tmp_path):
+    folder = write_frames(tmp_path / "walk")
+    [source] = open_sources(sorted(map(str, folder.iterdir())))
+    assert indices(source) == list(range(12)) and source.name == "walk"
+
+
+def test_each_of_several_videos_gets_a_folder_and_weights_are_loaded_once(
+    tmp_path, monkeypatch, capsys
+):
+    loaded = []
+    tracker = KnowingTracker()
+    monkeypatch.setattr(track, "load_tracker", lambda *_: loaded.append(1) or tracker)
+    walk = tmp_path / "walk"
+    walk.mkdir()
+    for index in range(3):
+        Image.fromarray(draw_frame(index)).save(walk / f"{index}.png")
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for index in range(3):
+        Image.fromarray(draw_frame(index)).save(copy / f"{index}.png")
+    out = tmp_path / "out"
+    assert cli.main(["track", str(walk), str(copy), "--out", str(out)]) == 0
+    assert loaded == [1]
+    for name in ("walk", "copy"):
+        names = {f"{name}.mp4", "results.json", "timeline.png"}
+        assert set(os.listdir(out / name)) == names
+    assert capsys.readouterr().out.count("1 track in 3 frames") == 2
+
+
+# Pipes, cameras, streams
+
+
+def test_what_is_piped_in_is_read_frame_by_frame(tmp_path):
+    clip = write_with_pyav(tmp_path / "clip.ts", format="mpegts", g="5")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_bytes, args=[clip.read_bytes()], daemon=True).start()
+    source = open_source(pipe, Selection(start=0.5, stride=5))
+    assert known_length(source) is None and not source.is_live
+    assert indices(source) == [5, 10, 15]
+
+
+STDIN = """
+import sys
+from queryinst_vis.video.source import open_source
+source = open_source("-")
+print(source.name, [frame.number for frame in source.frames()][-1])
+"""
+
+
+def test_a_dash_is_the_standard_input_be_it_a_pipe_or_a_file(tmp_path):
+    clip = write_with_pyav(tmp_path / "clip.mkv")
+    command = [sys.executable, "-c", STDIN]
+    with clip.open("rb") as file:
+        of_file = subprocess.run(command, stdin=file, capture_output=True, text=True)
+    of_pipe = subprocess.run(command, input=clip.read_bytes(), capture_output=True)
+    assert of_file.stdout == of_pipe.stdout.decode() == "stdin 19\n"
+
+
+def test_a_camera_that_is_not_there_is_one_line(capsys):
+    for camera in (97, "97"):
+        with pytest.raises(InputError, match=r"camera 97: there is no /dev/video97 \(cameras: "):
+            open_source(camera)
+    assert cli.main(["track", "97"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_live_source_takes_no_range(tmp_path):
+    path = write_video(tmp_path / "clip.mp4")
+    for selection in (Selection(start=1), Selection(end_frame=3), Selection(stride=2)):
+        with pytest.raises(InputError, match="leave out stride, start and end"):
+            open_source(path, selection, live=True)
+
+
+def test_an_address_without_a_length_is_live(tmp_path, monkeypatch):
+    data = write_with_pyav(tmp_path / "clip.ts", format="mpegts", g="5").read_bytes()
+    with replying(data, HEAD + b"\r\n") as address:
+        source = open_source(address)
+        assert source.is_live
+        assert list(source.frames())[-1].image.shape == (HEIGHT, WIDTH, 3)
+    with replying(data, HEAD + b"Content-Length: %d\r\n\r\n" % len(data)) as address:
+        source = open_source(address)
+        assert not source.is_live and indices(source) == list(range(20))
+
+
+def test_a_network_stream_that_breaks_is_opened_again(tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(live_source.time, "sleep", waits.append)
+    monkeypatch.setattr(live_source, "WAITS", (1.0, 2.0, 4.0))
+    data = write_with_pyav(tmp_path / "clip.ts", format="mpegts", g="5", bf="0").read_bytes()
+    head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    with replying(in_chunks(data), head) as address:  # no end: the connection breaks
+        frames = live_source.Reconnecting(address)
+        seen = []
+        with pytest.warns(InputWarning, match=r"broke off .* again in 1 s \(attempt 1 of 3\)"):
+            for arrival in frames:
+                seen.append(index_of(arrival.rgb()))
+                if len(seen) > 30:
+                    break
+    assert seen[:20] == list(range(20)) and seen[20:25] == list(range(5)) and waits == [1.0]
+
+
+def test_a_network_stream_that_is_gone_ends_after_some_attempts(tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(live_source.time, "sleep", waits.append)
+    data = write_with_pyav(tmp_path / "clip.ts", format="mpegts", g="5", bf="0").read_bytes()
+    head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    with replying(in_chunks(data), head) as address:
+        frames = live_source.Reconnecting(address)
+
+        def refuse(_):
+            raise InputError("gone")
+
+        monkeypatch.setattr(live_source, "LiveReader", refuse)
+        with pytest.warns(InputWarning, match=r"attempt 5 of 5"):
+            seen = list(frames)
+    assert len(seen) == 20 and waits == list(live_source.WAITS)
+    assert frames.fault == "the connection ended in the middle"
 
 
 # Names

@@ -44,6 +44,12 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         "--max-frames", type=count, metavar="N", help="stop after N frames (default: all)"
     )
     group.add_argument(
+        "--fps",
+        type=rate,
+        metavar="R",
+        help="frames per second of images, which do not say when they are shown (default: 25)",
+    )
+    group.add_argument(
         "--live",
         action="store_true",
         help="least delay: go on with the newest frame always and drop what came meanwhile; a file "
@@ -97,18 +103,16 @@ def open_sources_of(arguments: argparse.Namespace, words: list[str]) -> list[Sou
     Raises:
         InputError: one of them cannot be used.
     """
-    from queryinst_vis.video.source import open_source
+    from queryinst_vis.video.sources import open_sources
 
-    return [
-        open_source(
-            word,
-            selection_of(arguments),
-            live=arguments.live,
-            strict=arguments.strict,
-            allow_partial=arguments.allow_partial,
-        )
-        for word in words
-    ]
+    return open_sources(
+        words,
+        selection_of(arguments),
+        live=arguments.live,
+        fps=arguments.fps,
+        strict=arguments.strict,
+        allow_partial=arguments.allow_partial,
+    )
 
 
 def seconds(text: str) -> float:
@@ -126,3 +130,14 @@ def number(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, got '{text}'")
     return int(text)
+
+
+def rate(text: str) -> float:
+    """Frames per second."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected frames per second, such as 29.97, got '{text}'")
+    return value

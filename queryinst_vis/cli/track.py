@@ -31,15 +31,19 @@ def add(commands: Commands) -> None:
         "queryinst-vis track street.mp4 --out out/street",
         "queryinst-vis track clip.mp4 --weights work/run/best.safetensors --stride 5",
         "queryinst-vis track clip.mp4 --max-size 320",
-        "queryinst-vis track /dev/video0 --live --out out/camera",
+        "queryinst-vis track a.mp4 b.mp4 --start 0:01:30 --end 0:02:00 --out out",
+        "queryinst-vis track frames/ --fps 30",
+        "queryinst-vis track 0 --out out/camera",
+        "queryinst-vis track rtsp://192.168.0.9/stream",
         "queryinst-vis track clip.mp4 --weights work/image_model.safetensors",
     )
     parser.add_argument(
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="any video file that FFmpeg can read; with --live also a camera (/dev/video0), an "
-        "address (rtsp://, http://, udp://, ...) or a pipe (/dev/stdin). Words such as "
+        help="a video file; a folder of frames, a glob of them ('frames/*.png') or an image; the "
+        "number of a camera (0) or its device; an address (rtsp://, http://, udp://, ...); - for "
+        "what is piped in. Several videos are tracked one after the other. Words such as "
         "tracking.rule=ocsort change config keys",
     )
     parser.set_defaults(overrides=[])  # words behind an option, see parse_arguments
@@ -52,7 +56,11 @@ def add(commands: Commands) -> None:
         "for a detector of an installed package (default: %(default)s)",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder to write to (default: out/NAME-OF-VIDEO)"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder to write to (default: "
+        "out/NAME-OF-VIDEO); of several videos, each gets the folder of its name in there",
     )
     parser.add_argument(
         "--overwrite",
@@ -96,13 +104,29 @@ def _run(arguments: argparse.Namespace) -> None:
         raise InputError("name a video; see 'queryinst-vis track --help'")
     keep_freed_memory()
     sources = open_sources_of(arguments, words)
-    if len(sources) > 1:
-        raise InputError("one video at a time")
-    [source] = sources
-    if isinstance(source, LiveSource):
-        _run_live(source, overrides, arguments)
+    if isinstance(sources[0], LiveSource):
+        _run_live(sources[0], overrides, arguments)
+    elif len(sources) == 1:
+        _run_file(sources[0], overrides, arguments)
     else:
-        _run_file(source, overrides, arguments)
+        _run_files(sources, overrides, arguments)
+
+
+def _run_files(sources: list[Source], overrides: list[str], arguments: argparse.Namespace) -> None:
+    from queryinst_vis.inference.track import track_videos
+
+    for summary in track_videos(
+        sources,
+        arguments.out or Path("out"),
+        arguments.weights,
+        score_threshold=arguments.score_threshold,
+        batch=arguments.batch or _BATCH,
+        max_size=arguments.max_size,
+        device=arguments.device,
+        overrides=overrides,
+        overwrite=arguments.overwrite,
+    ):
+        print(summary, flush=True)
 
 
 def _run_file(source: Source, overrides: list[str], arguments: argparse.Namespace) -> None:

@@ -146,6 +146,7 @@ class Detector:
         classes: Sequence[str | int] | None = None,
         conf: float | None = None,
         iou: float | None = None,
+        bgr: bool = False,
     ) -> Detections: ...
 
     @overload
@@ -157,6 +158,7 @@ class Detector:
         classes: Sequence[str | int] | None = None,
         conf: float | None = None,
         iou: float | None = None,
+        bgr: bool = False,
     ) -> list[Detections]: ...
 
     def detect(
@@ -167,6 +169,7 @@ class Detector:
         classes: Sequence[str | int] | None = None,
         conf: float | None = None,
         iou: float | None = None,
+        bgr: bool = False,
     ) -> Detections | list[Detections]:
         """Detect and segment the instances of one image, or of each image of a list.
 
@@ -179,6 +182,7 @@ class Detector:
             conf: score threshold of this call, 0..1; None: ``inference.score_threshold``.
             iou: suppress the weaker of two detections above this IoU, 0..1; None:
                 ``inference.nms_threshold``.
+            bgr: whether the channels of arrays are blue, green, red, as OpenCV's are.
 
         Returns:
             Detections in pixels of the image, strongest first, on the CPU, with ``class_names``
@@ -194,6 +198,8 @@ class Detector:
         check_classes(classes, self.class_names)
         detector = with_thresholds(self, conf, iou)
         images = image if isinstance(image, list) else [image]
+        if bgr:
+            images = [to_array(i, bgr) if isinstance(i, np.ndarray) else i for i in images]
         found: list[Detections] = []
         for start in range(0, len(images), batch):
             given = images[start : start + batch]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -120,6 +120,43 @@ def track_video(
     check_overwritten(files, source, overwrite)
     tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
     return run_tracker(tracker, source, files, batch)
+
+
+def track_videos(
+    sources: Sequence[Source],
+    out_dir: str | Path,
+    weights: str | Path = "people",
+    *,
+    score_threshold: float | None = None,
+    batch: int = 1,
+    max_size: int | None = None,
+    device: str = "auto",
+    overrides: list[str] | None = None,
+    overwrite: bool = False,
+) -> Iterator[TrackSummary]:
+    """Track one video after the other with weights that are loaded once.
+
+    Args:
+        sources: of different names, as ``open_sources`` gives them; none is live.
+        out_dir: the files of each go to the folder of its name in there.
+        weights, score_threshold, batch, max_size, device, overrides, overwrite: as for
+            ``track_video``.
+
+    Returns:
+        What came out of each, as soon as its files are there.
+
+    Raises:
+        InputError: as for ``track_video``. Nothing is tracked if the weights or a folder cannot be
+            used; the files of earlier videos stay if a later one turns out to be damaged.
+    """
+    outputs = [output_files(Path(out_dir) / source.name, source) for source in sources]
+    for files, source in zip(outputs, sources, strict=True):
+        check_overwritten(files, source, overwrite)
+    tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
+    return (
+        run_tracker(tracker, source, files, batch)
+        for files, source in zip(outputs, sources, strict=True)
+    )
 
 
 def check_overwritten(files: Files, source: Source, overwrite: bool = False) -> None:

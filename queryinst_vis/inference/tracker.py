@@ -21,6 +21,7 @@ from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.rules import choose_rule
 from queryinst_vis.tracking.tracker import Tracker
 from queryinst_vis.utils.device import plain_defaults
+from queryinst_vis.utils.images import to_array
 from queryinst_vis.utils.prefetch import prefetch
 from queryinst_vis.video.cuts import CutDetector
 from queryinst_vis.video.frames import ALL_FRAMES, Frame, Selection
@@ -102,13 +103,16 @@ class VideoTracker:
         """
         return cls(load_detector(name_or_path, device, overrides, max_size))
 
-    def update(self, frame: np.ndarray, time: float | None = None) -> Detections:
+    def update(
+        self, frame: np.ndarray, time: float | None = None, *, bgr: bool = False
+    ) -> Detections:
         """Find the instances of the video's next frame and give them their identities.
 
         Args:
             frame: ``(H, W, 3)`` uint8 RGB.
             time: of the frame in seconds from any origin, given for all frames of a video or for
                 none; ``tracking.expire_seconds`` needs it.
+            bgr: whether the frame's channels are blue, green, red, as OpenCV's are.
 
         Returns:
             Detections in pixels of the frame, on the CPU, with ``track_ids`` that are unique
@@ -117,7 +121,8 @@ class VideoTracker:
         Raises:
             InputError: not such a frame, or a time that is not later than the previous one.
         """
-        [tracked] = self._follow(iter([Frame(0, time, frame)]), batch=1)
+        image = to_array(frame, bgr) if bgr else frame
+        [tracked] = self._follow(iter([Frame(0, time, image)]), batch=1)
         return tracked.detections
 
     def follow(
@@ -198,6 +203,8 @@ class VideoTracker:
         live: bool = False,
         *,
         selection: Selection = ALL_FRAMES,
+        bgr: bool = False,
+        fps: float | None = None,
     ) -> Iterator[tuple[np.ndarray, Detections]]:
         """Track through a whole video, as one new video.
 
@@ -212,6 +219,7 @@ class VideoTracker:
             live: always go on with the newest frame and leave out those that came meanwhile: a
                 camera, a network stream, a pipe, or a file played at its own pace.
             selection: which frames are used.
+            bgr, fps: as for ``open_source``: of arrays, and of images without times.
 
         Returns:
             An iterator of ``(frame, detections)``: ``(H, W, 3)`` uint8 RGB, and what ``update``
@@ -225,7 +233,7 @@ class VideoTracker:
             raise InputError("live tracking takes the newest frame alone: no stride, no batch")
         if stride != 1:
             selection = replace(selection, stride=stride)
-        opened = open_source(source, selection, live=live)
+        opened = open_source(source, selection, live=live, bgr=bgr, fps=fps)
         if opened.is_live and batch > 1:
             raise InputError("live tracking takes the newest frame alone: no batch")
         frames = opened.frames()

@@ -105,17 +105,21 @@ def check_frame(frame: np.ndarray) -> None:
         )
 
 
-def to_array(image: ImageLike) -> np.ndarray:
+def to_array(image: ImageLike, bgr: bool = False) -> np.ndarray:
     """An image as ``(H, W, 3)`` uint8 RGB.
 
     A file is turned upright by its EXIF orientation; arrays and PIL images are taken as they are.
+
+    Args:
+        image: any of these.
+        bgr: whether the channels of an array are blue, green, red, as OpenCV's are.
 
     Raises:
         InputError: not a readable image, or not such an array.
     """
     if isinstance(image, np.ndarray):
         check_frame(image)
-        return image
+        return np.ascontiguousarray(image[:, :, ::-1]) if bgr else image
     if isinstance(image, Image.Image):
         return np.array(image.convert("RGB"))
     if isinstance(image, str | os.PathLike):

@@ -6,13 +6,14 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from queryinst_vis.errors import InputError
 
+_NAMED = 10  # runs of frame numbers in a warning; more are only counted
 _ROUNDING = 1e-6  # seconds by which a time may miss a bound and still be on it
 _CLOCK = re.compile(r"(?:(?:(\d+):)?([0-5]?\d):)?(\d+(?:\.\d*)?|\.\d+)")
 
@@ -159,3 +160,13 @@ def parse_time(text: str) -> float:
     if match is None or (match[2] is not None and float(match[3]) >= 60):
         raise ValueError(f"expected seconds or h:mm:ss, such as 90 or 0:01:30.5, got '{text}'")
     return int(match[1] or 0) * 3600 + int(match[2] or 0) * 60 + float(match[3])
+
+
+def name_runs(numbers: list[int]) -> str:
+    """Ascending frame numbers as text: ``frame 7`` or ``frames 3, 5-8 and others``."""
+    runs = []
+    for _, group in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
+        run = [number for _, number in group]
+        runs.append(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}")
+    named = ", ".join(runs[:_NAMED]) + (" and others" if len(runs) > _NAMED else "")
+    return f"{'frame' if len(numbers) == 1 else 'frames'} {named}"

@@ -6,6 +6,7 @@ complete one for a cut one where it has no length. Python's knows which is which
 
 from __future__ import annotations
 
+from hashlib import sha256
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -149,6 +150,19 @@ def is_http(source: str | Path) -> bool:
     return str(source).lower().startswith(("http://", "https://"))
 
 
+def has_length(address: str) -> bool:
+    """Whether a server says how long its reply will be: else it may be live.
+
+    True, too, where nothing replies, so that whoever reads it reports why.
+    """
+    try:
+        file = HttpFile(address)
+    except (OSError, HTTPException, ValueError):
+        return True
+    file.close()
+    return file.length is not None
+
+
 def without_secrets(address: str) -> str:
     """An address without its user, password and query, which may hold a token.
 
@@ -160,6 +174,20 @@ def without_secrets(address: str) -> str:
     except ValueError as error:
         raise InputError(f"not an address ({error})") from error
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def origin_of(source: str | Path) -> str:
+    """What tells a source from others, without passwords and tokens.
+
+    The query of an address may say which video is meant and may hold a token: its hash stands in
+    for it.
+    """
+    text = str(source)
+    if "://" not in text:
+        return str(Path(text).absolute())
+    _, _, query = text.partition("?")
+    mark = f"?{sha256(query.encode()).hexdigest()[:12]}" if query else ""
+    return without_secrets(text) + mark
 
 
 def _opener(address: str) -> tuple[str, OpenerDirector]:

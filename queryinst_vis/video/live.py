@@ -16,7 +16,6 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.utils.prefetch import Latest
 from queryinst_vis.video.container import NETWORK_FORMATS
 from queryinst_vis.video.http import PATIENCE, HttpFile, explain, is_http, without_secrets
-from queryinst_vis.video.reader import FOLDER
 from queryinst_vis.video.rgb import RgbConverter
 
 # What an address may begin with. FFmpeg knows protocols that read several or other sources.
@@ -59,6 +58,8 @@ class LiveReader:
     Attributes:
         name: a short name of the source that suits a file; without an address's password.
         fault: why the source broke off, None if it did not.
+        is_endless: whether it comes from the network and has no end of its own.
+        convert: how pictures become arrays; None: as the first picture says.
 
     Raises:
         InputError: the source cannot be opened or holds no pictures. Iterating raises it where
@@ -72,6 +73,7 @@ class LiveReader:
 
     def __init__(self, source: str | Path) -> None:
         self.fault: str | None = None
+        self.convert: RgbConverter | None = None
         self._source = str(source)
         self._http: HttpFile | None = None
         self._scheme = ""
@@ -100,26 +102,29 @@ class LiveReader:
         self._stream = stream
         # Threads that share one picture; a picture each would be faster but as many frames late.
         self._stream.thread_type = "SLICE"
+        self.is_endless = bool(self._scheme) and not self._is_recording()
 
     def __iter__(self) -> Iterator[Arrival]:
         """Yield each frame as soon as it is decoded, or when the recording says that it is due."""
-        convert: RgbConverter | None = None
         start, first = 0.0, None
         is_recording = self._is_recording()
+        is_first = True
         with self._container:
             for picture in self._decode():
-                if convert is None:
-                    convert = RgbConverter(picture, self._where)
+                if is_first:
+                    self.convert = self.convert or RgbConverter(picture, self._where)
                     now = start = time.perf_counter()
                     first = picture.time
+                    is_first = False
                 elif is_recording and picture.time is not None and first is not None:
                     due = start + picture.time - first
                     start -= max(0.0, due - time.perf_counter() - _LONGEST_WAIT)
                     now = _wait_until(start + picture.time - first)
                 else:
                     now = time.perf_counter()
-                yield Arrival(now, picture, convert)
-        if convert is None:
+                assert self.convert is not None
+                yield Arrival(now, picture, self.convert)
+        if is_first:
             reason = self.fault or "it ended"
             raise InputError(f"{self._where}: no picture came that can be decoded ({reason})")
 
@@ -182,7 +187,9 @@ class LiveReader:
         if not path.exists():
             raise InputError(f"{self._where}: no such file or device")
         if path.is_dir():
-            raise InputError(f"{self._where}: {FOLDER}")
+            raise InputError(
+                f"{self._where}: is a folder; without live its images are read in order"
+            )
         if path.is_char_device():
             return av.open(self._source, format="video4linux2")
         # An absolute path: FFmpeg takes "name:rest" for a protocol.

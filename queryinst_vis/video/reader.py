@@ -11,7 +11,6 @@ import warnings
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
-from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,18 +20,10 @@ import numpy as np
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.utils.files import temporary_folder
 from queryinst_vis.video.decode import Picture, decode
-from queryinst_vis.video.frames import Frame, Selection
+from queryinst_vis.video.frames import Frame, Selection, name_runs
 from queryinst_vis.video.http import download, is_http
 from queryinst_vis.video.rgb import RgbConverter
 from queryinst_vis.video.scan import scan
-
-FOLDER = (
-    "is a folder, not a video; make one of its pictures: "
-    "ffmpeg -framerate 25 -pattern_type glob -i 'FOLDER/*.jpg' -crf 10 clip.mp4"
-)
-"""What is said of a folder."""
-
-_NAMED = 10  # runs of frame numbers in a warning; more are only counted
 
 
 class _Place(NamedTuple):
@@ -208,27 +199,15 @@ class VideoReader:
 
 def _tell(damaged: list[int], frames: int) -> str:
     """What is said of frames that cannot be decoded."""
-    runs = _runs(damaged)
-    named = ", ".join(runs[:_NAMED]) + (" and others" if len(runs) > _NAMED else "")
-    noun = "frame" if len(damaged) == 1 else "frames"
     return (
-        f"damaged: {noun} {named} ({len(damaged)} of {frames}) cannot be decoded; the last good "
-        "picture is shown there, and nothing is found in it"
+        f"damaged: {name_runs(damaged)} ({len(damaged)} of {frames}) cannot be decoded; the last "
+        "good picture is shown there, and nothing is found in it"
     )
-
-
-def _runs(numbers: list[int]) -> list[str]:
-    """Ascending numbers as text, such as ``["3", "5-8"]``."""
-    runs = []
-    for _, group in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
-        run = [number for _, number in group]
-        runs.append(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}")
-    return runs
 
 
 def _why_no_file(path: str | Path) -> str:
     if Path(path).is_dir():
-        return FOLDER
+        return "is a folder, not a video; open_source reads folders of frames"
     if Path(path).exists() or "://" in str(path):
         return "is not a file; cameras, pipes and network streams are read live (track --live)"
     return "no such file"

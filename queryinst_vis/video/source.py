@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from glob import has_magic
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
+import numpy as np
+from PIL import Image
+
 from queryinst_vis.errors import InputError
-from queryinst_vis.utils.prefetch import Latest
+from queryinst_vis.video.arrays import Arrays, ArraySource
 from queryinst_vis.video.frames import ALL_FRAMES, Frame, Selection
-from queryinst_vis.video.http import without_secrets
-from queryinst_vis.video.live import Arrival, LiveReader
+from queryinst_vis.video.http import has_length, is_http, origin_of
+from queryinst_vis.video.image_sequence import ImageSequence, images_in, images_of_glob, is_image
+from queryinst_vis.video.live_source import LiveSource
+from queryinst_vis.video.pipe import STDIN, STDIN_PATH, PipeSource
 from queryinst_vis.video.reader import VideoReader
 
 
@@ -33,9 +37,7 @@ class Source(Protocol):
         fault: why a network source broke off, known after the last frame; None: it did not.
     """
 
-    @property
-    def name(self) -> str:
-        """Suits a file name."""
+    name: str
 
     @property
     def origin(self) -> str:
@@ -68,7 +70,7 @@ class Source(Protocol):
         """The frames, in order."""
 
 
-SourceLike: TypeAlias = "str | Path | Source"
+SourceLike: TypeAlias = "str | Path | int | np.ndarray | Image.Image | Arrays | Source"
 """What ``open_source`` opens."""
 
 
@@ -78,6 +80,7 @@ class VideoFile:
     Args:
         source: its path or address.
         selection: which frames.
+        name: None: the file's, without its suffix.
         strict, allow_partial: as for ``VideoReader``.
 
     Raises:
@@ -92,6 +95,7 @@ class VideoFile:
         source: str | Path,
         selection: Selection,
         *,
+        name: str | None = None,
         strict: bool = False,
         allow_partial: bool = False,
     ) -> None:
@@ -107,7 +111,7 @@ class VideoFile:
             allow_partial=allow_partial,
         )
         self.path: Path | None = self._reader.path
-        self.name = self._reader.path.stem
+        self.name = name or self._reader.path.stem
         self.origin = origin_of(source)
         self.fps = None if self._reader.is_variable else self._reader.fps
         self.pixel_aspect = self._reader.pixel_aspect
@@ -120,83 +124,70 @@ class VideoFile:
         return self._reader.frames()
 
 
-class LiveSource:
-    """A source whose newest frame is always the next one; what came meanwhile is dropped.
-
-    Args:
-        source: as for ``LiveReader``.
-        selection: only ``max_frames`` may be set: frames that are looked at.
-
-    Attributes:
-        until: asked before every frame and while waiting for one; True ends the source.
-
-    Raises:
-        InputError: as for ``LiveReader``, or for another selection.
-    """
-
-    fps = None
-    is_live = True
-    pixel_aspect = Fraction(1)
-    path = None
-
-    def __init__(self, source: str | Path, selection: Selection) -> None:
-        if selection != Selection(max_frames=selection.max_frames):
-            raise InputError("a live source shows its newest frame: no stride, start or end")
-        self.until: Callable[[], bool] = lambda: False
-        self._reader = LiveReader(source)
-        self._newest: Latest[Arrival] | None = None
-        self._max_frames = selection.max_frames
-        self.name = self._reader.name
-        self.origin = origin_of(source)
-
-    @property
-    def fault(self) -> str | None:
-        """Why the source broke off."""
-        return self._reader.fault
-
-    @property
-    def dropped(self) -> int:
-        """Frames so far that came while an earlier one was looked at, and were left out."""
-        return 0 if self._newest is None else self._newest.dropped
-
-    def __len__(self) -> int:
-        raise TypeError("a live source has no length")
-
-    def frames(self) -> Iterator[Frame]:
-        """The frames that are looked at, numbered from 0.
-
-        Their ``seconds`` are those of their arrival, on the clock of ``time.perf_counter``.
-        """
-        self._newest = newest = Latest(self._reader, self.until)
-        for number, arrival in enumerate(islice(newest, self._max_frames)):
-            yield Frame(number, arrival.seconds, arrival.rgb())
-
-
 def open_source(
     source: SourceLike,
     selection: Selection = ALL_FRAMES,
     *,
     live: bool = False,
+    bgr: bool = False,
+    fps: float | None = None,
     strict: bool = False,
     allow_partial: bool = False,
 ) -> Source:
     """Open what frames come from.
 
     Args:
-        source: a video file, the address of a recording or of a live stream, or an open source,
-            which is returned.
+        source: one of
+
+            * a video file;
+            * a folder of frames, a glob of them (``"frames/*.png"``), a list of paths, or one
+              image, in natural order: ``frame2`` comes before ``frame10``;
+            * a list of ``(H, W, 3)`` uint8 arrays or PIL images, a ``(T, H, W, 3)`` array, or an
+              iterator of such images;
+            * the number of a camera (``0``), or its device;
+            * an address: ``rtsp://``, ``rtmp://``, ``udp://`` and ``tcp://`` are live; a reply of
+              ``http(s)://`` that has a length is a recording, which is downloaded first, and else
+              live;
+            * ``"-"``: what is piped into the process;
+            * an open source, which is returned.
         selection: which frames.
         live: go on with the newest frame always.
+        bgr: whether the channels of arrays are blue, green, red, as OpenCV's are.
+        fps: of images and arrays, which do not say when they are shown; None: 25.
         strict, allow_partial: as for ``VideoReader``.
 
     Raises:
-        InputError: it cannot be opened or read, or has no frame of the selection.
+        InputError: it cannot be opened or read, or has no frame of the selection; ``bgr`` or
+            ``fps`` for a source that has its own colours or times.
     """
     if isinstance(source, Source):
         return source
+    if isinstance(source, int):
+        source = str(source)
+    if isinstance(source, str | Path):
+        if bgr:
+            raise InputError("bgr is for arrays: files and streams say what their colours are")
+        files = None if live else _image_files(str(source))
+        if files is not None:
+            name, origin = _name_of(str(source), files), origin_of(source)
+            return ImageSequence(files, name, origin, selection, fps=fps, strict=strict)
+        if fps is not None:
+            raise InputError(f"{source}: a video has times of its own; fps is for images")
+        return _open_video(str(source), selection, live, strict, allow_partial)
     if live:
-        return LiveSource(source, selection)
-    return VideoFile(source, selection, strict=strict, allow_partial=allow_partial)
+        raise InputError("images in memory are not live")
+    if isinstance(source, Image.Image) or (isinstance(source, np.ndarray) and source.ndim == 3):
+        source = [source]
+    if isinstance(source, VideoReader) or not isinstance(source, Iterable):
+        raise InputError(
+            f"cannot open a {type(source).__name__}: name a file, a folder, an address or "
+            "a camera, or give a list of images"
+        )
+    if isinstance(source, Sequence) and source and all(isinstance(i, str | Path) for i in source):
+        files = [Path(str(item)) for item in source]
+        name, origin = files[0].absolute().parent.name or "frames", _origin_of_files(files)
+        return ImageSequence(files, name, origin, selection, fps=fps, strict=strict)
+    return ArraySource(source, selection, fps=fps, bgr=bgr)
 
 
 def known_length(source: Source) -> int | None:
@@ -207,15 +198,63 @@ def known_length(source: Source) -> int | None:
         return None
 
 
-def origin_of(source: str | Path) -> str:
-    """What tells a source from others, without passwords and tokens.
+def _image_files(source: str) -> list[Path] | None:
+    """The files of a folder of frames, a glob of them or an image; None: it is something else."""
+    path = Path(source)
+    if "://" in source:
+        return None
+    if path.is_dir():
+        return images_in(path)
+    if path.exists():
+        return [path] if is_image(path) else None
+    return images_of_glob(source) if has_magic(source) else None
 
-    The query of an address may say which video is meant and may hold a token: its hash stands in
-    for it.
+
+def _open_video(
+    source: str, selection: Selection, live: bool, strict: bool, allow_partial: bool
+) -> Source:
+    """Open what is no image."""
+    path, name = Path(source), None
+    if source == STDIN:
+        path, source, name = STDIN_PATH, str(STDIN_PATH), "stdin"
+    elif source.isdecimal() and not path.exists():
+        path, source, name = _camera(int(source)), str(_camera(int(source))), f"camera{source}"
+    is_address = "://" in source
+    is_stream = is_address and not (is_http(source) and has_length(source))
+    if live or is_stream or (path.is_char_device() and path != STDIN_PATH):
+        return LiveSource(source, selection, name)
+    if (path == STDIN_PATH or path.is_fifo()) and not path.is_file():
+        return PipeSource(path, name or path.stem, selection)
+    return VideoFile(source, selection, name=name, strict=strict, allow_partial=allow_partial)
+
+
+def _camera(number: int) -> Path:
+    """The device of a camera.
+
+    Raises:
+        InputError: there is none, or the system names its cameras in another way.
     """
-    text = str(source)
-    if "://" not in text:
-        return str(Path(text).absolute())
-    query = re.search(r"\?(.*)", text)
-    mark = f"?{sha256(query[1].encode()).hexdigest()[:12]}" if query else ""
-    return without_secrets(text) + mark
+    path = Path(f"/dev/video{number}")
+    if not path.exists():
+        there = ", ".join(sorted(p.name[5:] for p in Path("/dev").glob("video*"))) or "none"
+        raise InputError(
+            f"camera {number}: there is no {path} (cameras: {there}). Elsewhere than on Linux, "
+            "pipe its video in: ffmpeg -f avfoundation -i 0 -f mpegts - | queryinst-vis track - "
+            "--live"
+        )
+    return path
+
+
+def _name_of(source: str, files: list[Path]) -> str:
+    """The name of a folder of frames, of a glob's folder, or of an image."""
+    path = Path(source)
+    if path.is_file():
+        return path.stem
+    folder = path if path.is_dir() else files[0].parent
+    return folder.resolve().name or "frames"
+
+
+def _origin_of_files(files: list[Path]) -> str:
+    names = "\n".join(str(path.absolute()) for path in files)
+    digest = sha256(names.encode(errors="surrogateescape")).hexdigest()[:12]
+    return f"{files[0].absolute().parent}/[{len(files)} files, {digest}]"

@@ -1,0 +1,216 @@
+"""A video as image files: a folder of frames, a glob, a list of paths, or a single image."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from glob import glob
+from pathlib import Path
+
+import numpy as np
+
+from queryinst_vis.errors import InputError, InputWarning
+from queryinst_vis.utils.images import Size, read_image, read_orientation
+from queryinst_vis.video.frames import Frame, Selection, name_runs
+
+SUFFIXES = frozenset(
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jp2",
+        ".png",
+        ".bmp",
+        ".dib",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".exr",
+        ".hdr",
+    ]
+)
+"""Of files that are taken for images, in lower case."""
+
+DEFAULT_FPS = 25.0
+"""Frames per second of images, which do not say when they are shown; FFmpeg assumes the same."""
+
+_NAMED = 3  # files in a note; more are only counted
+
+
+class ImageSequence:
+    """Image files of one size as the frames of a video.
+
+    The headers of all selected files are read on opening. An image that cannot be decoded keeps
+    its place, like a damaged frame of a video: the last good one stands in, nothing is found in
+    it, and an ``InputWarning`` gives its number.
+
+    Args:
+        files: in order, at least one.
+        name: of the sequence, suits a file name.
+        origin: tells it from others.
+        selection: which frames.
+        fps: of the images; None: 25.
+        strict: raise an error at an image that cannot be decoded.
+
+    Raises:
+        InputError: an image is missing, images differ in size, or no image is in the selection.
+    """
+
+    is_live = False
+    path = None
+    fault = None
+    pixel_aspect = Fraction(1)
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        name: str,
+        origin: str,
+        selection: Selection,
+        *,
+        fps: float | None = None,
+        strict: bool = False,
+    ) -> None:
+        rate = check_fps(fps)
+        self.name = name
+        self.origin = origin
+        self.fps = rate / selection.stride
+        self._rate = rate
+        self._strict = strict
+        self._files = list(files)
+        seconds = np.arange(len(self._files)) / rate
+        self._numbers = selection.numbers(seconds)
+        if not self._numbers:
+            raise InputError(f"images {origin}: {selection.misses(seconds)}")
+        self._size = self._common_size()
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def frames(self) -> Iterator[Frame]:
+        """The images, upright by their EXIF orientation.
+
+        Raises:
+            InputError: one cannot be decoded, with ``strict``.
+        """
+        last = np.zeros((*self._size, 3), np.uint8)
+        damaged = []
+        try:
+            for number in self._numbers:
+                is_damaged = False
+                try:
+                    last = read_image(self._files[number], self._size)
+                except InputError:
+                    if self._strict:
+                        raise
+                    is_damaged = True
+                    damaged.append(number)
+                yield Frame(number, number / self._rate, last, is_damaged)
+        finally:
+            if damaged:
+                warnings.warn(
+                    f"images {self.origin}: {name_runs(damaged)} ({len(damaged)} of {len(self)}) "
+                    f"cannot be decoded, the first one is {self._files[damaged[0]].name}; the last "
+                    "good image is shown there, and nothing is found in it",
+                    InputWarning,
+                    stacklevel=2,
+                )
+
+    def _common_size(self) -> Size:
+        """The height and width of all selected images whose headers can be read."""
+        first: tuple[Path, Size] | None = None
+        error: InputError | None = None
+        for number in self._numbers:
+            file = self._files[number]
+            if not file.is_file():
+                raise InputError(f"image {file}: no such file")
+            try:
+                size = read_orientation(file).upright
+            except InputError as unreadable:
+                if self._strict:
+                    raise
+                error = error or unreadable
+                continue
+            first = first or (file, size)
+            if size != first[1]:
+                (height, width), (other_height, other_width) = first[1], size
+                raise InputError(
+                    f"images {self.origin}: {first[0].name} has {width}x{height} pixels and "
+                    f"{file.name} {other_width}x{other_height}; the frames of a video have one "
+                    "size. For unrelated photos use the image mode: queryinst-vis detect"
+                )
+        if first is None:
+            raise error or InputError(f"images {self.origin}: none can be read")
+        return first[1]
+
+
+def check_fps(fps: float | None) -> float:
+    """The rate of frames that have no times of their own; None: the default.
+
+    Raises:
+        InputError: not a positive number.
+    """
+    if fps is not None and not 0 < fps < float("inf"):
+        raise InputError(f"fps must be above 0, got {fps}")
+    return fps or DEFAULT_FPS
+
+
+def is_image(path: str | Path) -> bool:
+    """Whether a file's name is one of an image."""
+    return Path(path).suffix.lower() in SUFFIXES
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The images of a folder in natural order; a warning counts other files.
+
+    Raises:
+        InputError: there are none.
+    """
+    visible = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
+    return _sorted_images(visible, str(folder))
+
+
+def images_of_glob(pattern: str) -> list[Path]:
+    """The images that a glob matches in natural order (``**``: in folders below, too).
+
+    Raises:
+        InputError: there are none.
+    """
+    found = [Path(path) for path in glob(pattern, recursive=True)]
+    return _sorted_images([path for path in found if path.is_file()], pattern)
+
+
+def natural_order(path: Path) -> tuple[object, ...]:
+    """A key that sorts ``frame2`` before ``frame10``, folder by folder."""
+    return tuple(
+        ([(text, int(digits or 0)) for text, digits in re.findall(r"(\D*)(\d*)", part)], part)
+        for part in path.parts
+    )
+
+
+def _sorted_images(files: list[Path], where: str) -> list[Path]:
+    images = sorted((path for path in files if is_image(path)), key=natural_order)
+    others = [path for path in files if not is_image(path)]
+    if not images:
+        found = f"{len(others)} other files" if others else "no files"
+        raise InputError(
+            f"images {where}: no image there ({found}); a folder of frames holds .jpg, .png, "
+            ".bmp, .webp, .tif or .ppm files"
+        )
+    if others:
+        kinds = Counter(path.suffix or path.name for path in others).most_common(_NAMED)
+        named = ", ".join(f"{count} {kind}" for kind, count in kinds)
+        warnings.warn(
+            f"images {where}: {len(others)} files that are no images are left out ({named}"
+            f"{', ...' if sum(count for _, count in kinds) < len(others) else ''})",
+            InputWarning,
+            stacklevel=2,
+        )
+    return images

@@ -1,0 +1,127 @@
+"""Several videos at a time, each with a name of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from glob import glob, has_magic
+from pathlib import Path
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.video.frames import ALL_FRAMES, Selection
+from queryinst_vis.video.image_sequence import is_image, natural_order
+from queryinst_vis.video.source import Source, open_source
+
+VIDEO_SUFFIXES = frozenset(
+    [
+        ".mp4",
+        ".mov",
+        ".m4v",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".ts",
+        ".mts",
+        ".m2ts",
+        ".mpg",
+        ".mpeg",
+        ".flv",
+        ".wmv",
+        ".ogv",
+        ".3gp",
+    ]
+)
+"""Of the files of a folder that are taken for videos, in lower case."""
+
+_DEEPEST = 20  # folders in a name
+
+
+def open_sources(
+    sources: Sequence[str | Path],
+    selection: Selection = ALL_FRAMES,
+    *,
+    live: bool = False,
+    fps: float | None = None,
+    strict: bool = False,
+    allow_partial: bool = False,
+) -> list[Source]:
+    """Open the videos that the words of a command line name, each with a name of its own.
+
+    Several images (a glob that the shell has expanded) are the frames of one video. A folder or a
+    glob of videos stands for all of them. Videos of one name get that of their folder in front of
+    it (``a_clip``, ``b_clip``), or their suffix behind it (``clip_mp4``, ``clip_mov``).
+
+    Args:
+        sources: as for ``open_source``.
+        selection: of each.
+        live, fps, strict, allow_partial: as for ``open_source``.
+
+    Raises:
+        InputError: as for ``open_source``; a video is named twice, or one of several is live.
+    """
+    if len(sources) > 1 and all(is_image(word) and Path(word).is_file() for word in sources):
+        files = sorted(map(Path, sources), key=natural_order)
+        return [open_source(files, selection, fps=fps, strict=strict)]
+    words = [str(word) for source in sources for word in _videos_in(str(source))]
+    opened = []
+    for word in words:
+        source = open_source(
+            word, selection, live=live, fps=fps, strict=strict, allow_partial=allow_partial
+        )
+        if source.is_live and len(words) > 1:
+            raise InputError(f"{source.name} is live; track it on its own")
+        opened.append(source)
+    return tell_apart(opened)
+
+
+def tell_apart(sources: list[Source]) -> list[Source]:
+    """Give sources of one name different ones, from their folders or suffixes.
+
+    Raises:
+        InputError: a source is there twice.
+    """
+    origins = Counter(source.origin for source in sources)
+    for origin, count in origins.items():
+        if count > 1:
+            raise InputError(f"{origin} is named {count} times")
+    groups: dict[str, list[Source]] = {}
+    for source in sources:
+        groups.setdefault(source.name.casefold(), []).append(source)
+    for group in groups.values():
+        if len(group) > 1:
+            for source, name in zip(group, _longer_names(group), strict=True):
+                source.name = name
+    if len({source.name.casefold() for source in sources}) < len(sources):
+        for number, source in enumerate(sources, 1):
+            source.name = f"{number}_{source.name}"
+    return sources
+
+
+def _longer_names(sources: list[Source]) -> list[str]:
+    """Names of sources of one name that differ, or at least differ as far as their paths do."""
+    names: list[str] = []
+    for depth in range(_DEEPEST):
+        for has_suffix in (False, True):
+            names = []
+            for source in sources:
+                path = Path(source.origin)
+                folders = path.parts[:-1][len(path.parts) - 1 - depth :] if depth else ()
+                suffix = path.suffix.replace(".", "_") if has_suffix else ""
+                names.append("_".join([*folders, source.name]) + suffix)
+            if len({name.casefold() for name in names}) == len(names):
+                return names
+    return names
+
+
+def _videos_in(source: str) -> list[str | Path]:
+    """The videos of a folder without images, or of a glob; else the source itself."""
+    if "://" in source or (Path(source).exists() and not Path(source).is_dir()):
+        return [source]
+    if Path(source).is_dir():
+        found = list(Path(source).iterdir())
+    elif has_magic(source):
+        found = [Path(path) for path in glob(source, recursive=True)]
+    else:
+        return [source]
+    videos = sorted((p for p in found if p.suffix.lower() in VIDEO_SUFFIXES), key=natural_order)
+    return [source] if any(map(is_image, found)) or not videos else list(videos)
