@@ -17,8 +17,9 @@ from queryinst_vis.config import Config, apply_overrides
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.inference import track
 from queryinst_vis.inference.detector import Detector
+from queryinst_vis.inference.outputs import OutputPlan, results
 from queryinst_vis.inference.result import FrameResult
-from queryinst_vis.inference.track import output_files, run_tracker, track_video
+from queryinst_vis.inference.track import run_tracker, track_video
 from queryinst_vis.inference.tracker import nothing_found
 from queryinst_vis.masks import decode_rle
 from queryinst_vis.structures import Detections
@@ -204,7 +205,7 @@ def test_every_video_begins_anew(video, out):
     tracker = KnowingTracker()
     for _ in range(2):
         source = open_source(video)
-        summary = run_tracker(tracker, source, output_files(out, source))
+        summary = run_tracker(tracker, source, OutputPlan(out, source))
         assert tracker.frames == list(range(FRAMES))
         assert (summary.frames, summary.tracks) == (FRAMES, 2)
 
@@ -246,7 +247,7 @@ def test_a_timeline_that_fails_takes_the_other_files_with_it(video, out, loaded,
         raise RuntimeError("no fonts")
 
     _put_yesterdays_results(out)
-    monkeypatch.setattr(track, "draw_timeline", fail)
+    monkeypatch.setattr(results, "draw_timeline", fail)
     with pytest.raises(RuntimeError, match="no fonts"):
         track_video(video, out)
     _assert_nothing_changed(out)

@@ -13,10 +13,10 @@ from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.data.transforms import network_input
 from queryinst_vis.inference.detector import Detector, detect_inputs
 from queryinst_vis.inference.optimize import inference_dtype, optimize_for_inference
+from queryinst_vis.inference.outputs import OutputPlan
 from queryinst_vis.inference.track import (
     DEFAULT_MAX_TRACKS,
     TrackSummary,
-    output_files,
     run_tracker,
 )
 from queryinst_vis.inference.tracker import VideoTracker
@@ -91,7 +91,7 @@ class BenchmarkModel:
 
     def track(self, source: Source, folder: Path, batch: int) -> TrackSummary:
         """End to end, as ``queryinst-vis track``: from a video to three files."""
-        return run_tracker(self._tracker, source, output_files(folder, source, "annotated"), batch)
+        return run_tracker(self._tracker, source, OutputPlan(folder, source), batch)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from queryinst_vis.inference.any_detector import AnyDetector
+from queryinst_vis.inference.outputs import DEFAULT_SAVE, OutputPlan
 from queryinst_vis.inference.result import FrameResult
 from queryinst_vis.inference.track import (
     TrackSummary,
-    check_overwritten,
     load_tracker,
-    output_files,
     write_outputs,
 )
 from queryinst_vis.inference.tracker import VideoTracker
@@ -80,6 +79,7 @@ def track_live(
     out_dir: str | Path | None = None,
     weights: AnyDetector = "people",
     *,
+    save: Sequence[str] = DEFAULT_SAVE,
     score_threshold: float | None = None,
     max_frames: int | None = None,
     max_size: int | None = None,
@@ -100,7 +100,7 @@ def track_live(
     Args:
         source: what ``LiveReader`` reads, or an open source that is live.
         out_dir: folder for the results; made where missing. None: ``out/NAME-OF-SOURCE``.
-        weights, score_threshold, max_size, device, overrides: as for ``track_video``.
+        weights, save, score_threshold, max_size, device, overrides: as for ``track_video``.
         max_frames: stop after this many frames that were looked at; None: never.
         overwrite: replace another source's results in ``out_dir`` instead of refusing.
 
@@ -111,14 +111,13 @@ def track_live(
     """
     if not isinstance(source, LiveSource):
         source = LiveSource(source, Selection(max_frames=max_frames))
-    files = output_files(out_dir or Path("out") / source.name, source)
-    check_overwritten(files, source, overwrite)
+    plan = OutputPlan(out_dir or Path("out") / source.name, source, save, overwrite=overwrite)
     tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
     latencies = Latencies()
     with StopRequest() as stop:
         source.until = lambda: stop.requested
         frames = _track_newest(tracker, source, latencies)
-        tracked = write_outputs(files, tracker.class_names, frames, source)
+        tracked = write_outputs(plan, tracker.class_names, frames, source)
     return LiveSummary(
         tracked,
         source.dropped,

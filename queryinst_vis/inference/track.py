@@ -1,32 +1,24 @@
-"""Tracking a video file into three files: annotated video, results and timeline."""
+"""Tracking a video into files: which ones, ``outputs`` says."""
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from queryinst_vis.config import InferenceConfig
-from queryinst_vis.drawing import Overlay, mark_damaged
-from queryinst_vis.errors import InputError
-from queryinst_vis.formats.results import stream_youtube_vis_entries, write_results
 from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.any_detector import AnyDetector, load_detector
+from queryinst_vis.inference.outputs import DEFAULT_SAVE, OutputContext, OutputPlan
 from queryinst_vis.inference.result import FrameResult
 from queryinst_vis.inference.tracker import VideoTracker, store
-from queryinst_vis.utils.files import atomic_path, files_together, shortened
+from queryinst_vis.utils.files import files_together
 from queryinst_vis.utils.prefetch import finishing, prefetch
 from queryinst_vis.utils.progress import show_progress
 from queryinst_vis.video.frames import ALL_FRAMES, Selection
 from queryinst_vis.video.source import Source, SourceLike, known_length, open_source
-from queryinst_vis.video.writer import VideoWriter
-from queryinst_vis.visualization.timeline import draw_timeline, read_origin
-
-Files = tuple[Path, Path, Path]
-"""Where the annotated video, the results and the timeline go."""
 
 DEFAULT_MAX_TRACKS = 1000
 """Tracks that ``track`` remembers unless ``tracking.max_tracks`` says otherwise: those seen
@@ -39,9 +31,6 @@ whose metrics gain by weak detections."""
 CUT_THRESHOLD = 4
 """``tracking.cut_threshold`` of ``track``, unless the user names another."""
 
-_LONGEST_NAME = 251  # bytes before ".mp4"; file systems take 255
-_VIDEO_ID = 1  # of the one video in results.json
-
 
 @dataclass(frozen=True)
 class TrackSummary:
@@ -52,14 +41,14 @@ class TrackSummary:
         tracks: identities that were found.
         seconds: wall-clock time for all of them: decoding, tracking, drawing, encoding.
         fps: frames per second of that time.
-        files: the annotated video, the results and the timeline.
+        files: what was written.
     """
 
     frames: int
     tracks: int
     seconds: float
     fps: float
-    files: Files
+    files: tuple[Path, ...]
 
     def __str__(self) -> str:
         noun = "track" if self.tracks == 1 else "tracks"
@@ -73,6 +62,7 @@ def track_video(
     out_dir: str | Path,
     weights: AnyDetector = "people",
     *,
+    save: Sequence[str] = DEFAULT_SAVE,
     selection: Selection = ALL_FRAMES,
     score_threshold: float | None = None,
     stride: int = 1,
@@ -96,6 +86,7 @@ def track_video(
         source: what ``open_source`` opens; not live.
         out_dir: folder for the results; made where missing.
         weights: as for ``VideoTracker.from_pretrained``: a name, a file, or any detector.
+        save: what to write, of ``outputs.OUTPUTS``.
         score_threshold: detections below this score, 0..1, are left out; None: the weights' own
             ``inference.score_threshold``, or ``SCORE_THRESHOLD`` where that is the benchmarks'.
         selection: which frames are looked at; the annotated video keeps its speed.
@@ -116,10 +107,9 @@ def track_video(
     if (stride, max_frames) != (1, None):
         selection = replace(selection, stride=stride, max_frames=max_frames)
     source = open_source(source, selection, strict=strict, allow_partial=allow_partial)
-    files = output_files(out_dir, source)
-    check_overwritten(files, source, overwrite)
+    plan = OutputPlan(out_dir, source, save, overwrite=overwrite)
     tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
-    return run_tracker(tracker, source, files, batch)
+    return run_tracker(tracker, source, plan, batch)
 
 
 def track_videos(
@@ -127,6 +117,7 @@ def track_videos(
     out_dir: str | Path,
     weights: str | Path = "people",
     *,
+    save: Sequence[str] = DEFAULT_SAVE,
     score_threshold: float | None = None,
     batch: int = 1,
     max_size: int | None = None,
@@ -139,7 +130,7 @@ def track_videos(
     Args:
         sources: of different names, as ``open_sources`` gives them; none is live.
         out_dir: the files of each go to the folder of its name in there.
-        weights, score_threshold, batch, max_size, device, overrides, overwrite: as for
+        weights, save, score_threshold, batch, max_size, device, overrides, overwrite: as for
             ``track_video``.
 
     Returns:
@@ -149,65 +140,15 @@ def track_videos(
         InputError: as for ``track_video``. Nothing is tracked if the weights or a folder cannot be
             used; the files of earlier videos stay if a later one turns out to be damaged.
     """
-    outputs = [output_files(Path(out_dir) / source.name, source) for source in sources]
-    for files, source in zip(outputs, sources, strict=True):
-        check_overwritten(files, source, overwrite)
+    plans = [
+        OutputPlan(Path(out_dir) / source.name, source, save, overwrite=overwrite)
+        for source in sources
+    ]
     tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
     return (
-        run_tracker(tracker, source, files, batch)
-        for files, source in zip(outputs, sources, strict=True)
+        run_tracker(tracker, source, plan, batch)
+        for plan, source in zip(plans, sources, strict=True)
     )
-
-
-def check_overwritten(files: Files, source: Source, overwrite: bool = False) -> None:
-    """Refuse to replace what another source, or another program, has written.
-
-    The timeline picture tells which source its files are from. Without that note, all three files
-    are taken for those of an earlier version that tracked a video of this name.
-
-    Args:
-        files: what will be written.
-        source: what they will be of.
-        overwrite: never refuse.
-
-    Raises:
-        InputError: there are files of something else.
-    """
-    there = [path for path in files if path.exists()]
-    found = read_origin(files[-1])
-    is_other = found != origin_note(source) if found else len(there) < len(files)
-    if there and not overwrite and is_other:
-        raise InputError(
-            f"{there[0]}: holds results of another video; name another folder with --out, or "
-            "replace them with --overwrite"
-        )
-
-
-def origin_note(source: Source) -> str:
-    """What the files say of their source: a hash, which gives no folder's name away."""
-    return hashlib.sha256(source.origin.encode(errors="surrogateescape")).hexdigest()
-
-
-def output_files(out_dir: str | Path, source: Source, name: str | None = None) -> Files:
-    """The three files that tracking writes, checked not to replace the source.
-
-    Args:
-        out_dir: folder for them.
-        source: what they are of.
-        name: of the annotated video without ``.mp4``; None: the source's.
-
-    Raises:
-        InputError: they would replace the source.
-    """
-    out_dir = Path(out_dir)
-    video_name = shortened(name or source.name, _LONGEST_NAME) + ".mp4"
-    files = (out_dir / video_name, out_dir / "results.json", out_dir / "timeline.png")
-    if Path(source.origin).resolve() in {path.resolve() for path in files}:
-        raise InputError(
-            f"video {source.origin}: the annotated video would replace it; choose another folder "
-            f"than {out_dir} for the results"
-        )
-    return files
 
 
 def load_tracker(
@@ -239,14 +180,14 @@ def load_tracker(
 
 
 def run_tracker(
-    tracker: VideoTracker, source: Source, files: Files, batch: int = 1
+    tracker: VideoTracker, source: Source, plan: OutputPlan, batch: int = 1
 ) -> TrackSummary:
     """What ``track_video`` does once the weights are loaded.
 
     Args:
         tracker: reset before the video.
         source: the frames.
-        files: the annotated video, the results and the timeline to write.
+        plan: what to write.
         batch: frames that the network sees at a time.
 
     Raises:
@@ -254,80 +195,52 @@ def run_tracker(
     """
     tracker.reset()
     tracked = tracker.follow_video(prefetch(source.frames(), max(2, batch)), batch)
-    return write_outputs(files, tracker.class_names, tracked, source, behind=batch)
+    return write_outputs(plan, tracker.class_names, tracked, source, behind=batch)
 
 
 def write_outputs(
-    files: Files,
+    plan: OutputPlan,
     class_names: list[str],
     tracked: Generator[FrameResult, None, None],
     source: Source,
     *,
     behind: int = 1,
 ) -> TrackSummary:
-    """Draw the tracks on the frames as they come, then write what was found: all files, or none.
+    """Hand the frames to every output as they come, and the tracks at the end: all files, or none.
 
-    Tracking, and drawing with encoding run at the same time, frame after frame; memory does not
-    grow with the video. A source without ``fps`` has its frames shown from their times on, in
-    seconds from the first frame, until the next one's.
+    Tracking and writing run at the same time, frame after frame; memory does not grow with the
+    video. A source without ``fps`` has its frames shown from their times on, in seconds from the
+    first frame, until the next one's.
 
     Args:
-        files: the annotated video, the results and the timeline to write.
+        plan: what to write.
         class_names: names of the labels.
         tracked: the frames, at least one; closed at the end.
         source: what the frames are of.
-        behind: frames that the tracking may be ahead of the drawing.
+        behind: frames that the tracking may be ahead of the writing.
 
     Raises:
         InputError: a file cannot be written, or the source turns out to be damaged.
     """
     start = time.perf_counter()
-    fps = source.fps
-    overlay = Overlay(class_names)
-    first: float | None = None
     with TrackStore() as tracks:
+        with files_together(), ExitStack() as stack:
+            context = OutputContext(class_names, source, plan.origin, stack)
+            outputs = plan.open(context)
 
-        def show(found: FrameResult) -> None:
-            nonlocal first
-            store(tracks, found.detections, found.seconds, found.index)
-            scene = overlay.draw(found.frame, found.detections)
-            if found.detections.of_damaged_frame:
-                scene = mark_damaged(scene, found.index)
-            seconds = None
-            if fps is None and found.seconds is not None:
-                first = found.seconds if first is None else first
-                seconds = found.seconds - first
-            writer.write(scene, seconds)
+            def write(found: FrameResult) -> None:
+                store(tracks, found.detections, found.seconds, found.index)
+                for output in outputs:
+                    output.write(found)
 
-        video_path, results_path, timeline_path = files
-        with (
-            files_together(),
-            atomic_path(video_path) as video,
-            atomic_path(results_path) as results,
-            atomic_path(timeline_path) as timeline,
-        ):
-            with (
-                VideoWriter(
-                    video, fps, pixel_aspect=source.pixel_aspect, is_endless=source.is_live
-                ) as writer,
-                closing(tracked),
-                finishing(show, behind) as finish,
-            ):
+            with closing(tracked), finishing(write, behind) as finish:
                 name = source.path.name if source.path else source.name
                 total = known_length(source)
                 for found in show_progress(tracked, name, total, unit="frames", delay=0):
                     finish(found)
-            category_ids = range(1, len(class_names) + 1)
-            with_times = fps is None and not source.is_live
-            entries = stream_youtube_vis_entries(tracks, _VIDEO_ID, category_ids, with_times)
-            write_results(results, entries)
-            draw_timeline(
-                tracks, class_names, fps or _average_fps(tracks), timeline, origin_note(source)
-            )
+            for output in outputs:
+                output.finish(tracks)
         seconds = time.perf_counter() - start
-        return TrackSummary(tracks.length, len(tracks), seconds, tracks.length / seconds, files)
-
-
-def _average_fps(tracks: TrackStore) -> float:
-    duration = tracks.duration()
-    return (tracks.length - 1) / duration if duration > 0 else 1.0
+        return TrackSummary(
+            tracks.length, len(tracks), seconds, tracks.length / seconds, plan.files
+        )

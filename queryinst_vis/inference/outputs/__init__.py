@@ -1,0 +1,7 @@
+"""What tracking writes: one small class per kind of file, named in a table."""
+
+from queryinst_vis.inference.outputs.kinds import DEFAULT_SAVE, OUTPUTS
+from queryinst_vis.inference.outputs.output import Output, OutputContext, OutputKind
+from queryinst_vis.inference.outputs.plan import OutputPlan
+
+__all__ = ["DEFAULT_SAVE", "OUTPUTS", "Output", "OutputContext", "OutputKind", "OutputPlan"]

@@ -1,0 +1,113 @@
+"""Which files a run will write and where, settled before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.formats.names import list_names, nearest_name
+from queryinst_vis.inference.outputs.kinds import DEFAULT_SAVE, OUTPUTS
+from queryinst_vis.inference.outputs.output import Output, OutputContext, OutputKind
+from queryinst_vis.utils.files import atomic_path, shortened
+from queryinst_vis.video.source import Source
+from queryinst_vis.visualization.timeline import read_origin
+
+_LONGEST_NAME = 251  # bytes before ".mp4"; file systems take 255
+_ORIGIN_FILE = "timeline.png"
+_OF_EARLIER_VERSIONS = ("{name}.mp4", "results.json", "timeline.png")
+
+
+class OutputPlan:
+    """The files that tracking a source writes: checked first, opened when the frames come.
+
+    Args:
+        folder: where they go; made where missing.
+        source: what they are of; some are named after it.
+        save: names of ``kinds``.
+        overwrite: replace what another video, or another program, has written.
+        kinds: the outputs to choose from.
+
+    Attributes:
+        files: all of them, in the order of ``kinds``.
+        origin: note on the source: a hash, which gives no folder's name away.
+
+    Raises:
+        InputError: an unknown output; a file would replace the source, or, without ``overwrite``,
+            results of another video.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        source: Source,
+        save: Sequence[str] = DEFAULT_SAVE,
+        *,
+        overwrite: bool = False,
+        kinds: Mapping[str, OutputKind] = OUTPUTS,
+    ) -> None:
+        self._folder = Path(folder)
+        self._name = shortened(source.name, _LONGEST_NAME)
+        check_outputs(save, kinds)
+        self._paths = {
+            kind: tuple(self._path(file) for file in kinds[kind].files)
+            for kind in kinds
+            if kind in save
+        }
+        self._kinds = kinds
+        self.files = tuple(path for paths in self._paths.values() for path in paths)
+        if Path(source.origin).resolve() in {path.resolve() for path in self.files}:
+            raise InputError(
+                f"video {source.origin}: the annotated video would replace it; choose another "
+                f"folder than {folder} for the results"
+            )
+        self.origin = sha256(source.origin.encode(errors="surrogateescape")).hexdigest()
+        if not overwrite:
+            self._keep_results_of_others()
+
+    def open(self, context: OutputContext) -> list[Output]:
+        """The outputs, ready for the first frame.
+
+        Their files get their names when ``context.stack`` is closed.
+
+        Raises:
+            InputError: a file cannot be written.
+        """
+        temporary = {
+            kind: [context.stack.enter_context(atomic_path(path)) for path in paths]
+            for kind, paths in self._paths.items()
+        }
+        return [self._kinds[kind].open(context, *paths) for kind, paths in temporary.items()]
+
+    def _path(self, file: str) -> Path:
+        return self._folder / file.format(name=self._name)
+
+    def _keep_results_of_others(self) -> None:
+        """Raise an InputError where the folder has results that are not of this source.
+
+        The timeline tells whose they are. Without that note, files are taken for those of an
+        earlier version that tracked a video of this name, if all that it wrote are there.
+        """
+        there = [path for path in self.files if path.exists()]
+        found = read_origin(self._folder / _ORIGIN_FILE)
+        if found is None:
+            is_ours = all(self._path(file).exists() for file in _OF_EARLIER_VERSIONS)
+        else:
+            is_ours = found == self.origin
+        if there and not is_ours:
+            raise InputError(
+                f"{there[0]}: holds results of another video; name another folder with --out, or "
+                "replace them with --overwrite"
+            )
+
+
+def check_outputs(save: Sequence[str], kinds: Mapping[str, OutputKind] = OUTPUTS) -> None:
+    """Raise an InputError for a name that is not one of ``kinds``."""
+    for name in save:
+        if name not in kinds:
+            nearest = nearest_name(name, kinds)
+            meant = f"did you mean '{nearest}'? " if nearest else ""
+            raise InputError(
+                f"output '{name}' is unknown; {meant}choose from {list_names(list(kinds), 99)}"
+            )
