@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from queryinst_vis.utils import files
 from queryinst_vis.utils.files import (
     atomic_path,
     files_together,
+    read_json,
     temporary_folder,
     write_json_atomically,
 )
@@ -150,6 +152,34 @@ def test_names_as_long_as_they_can_be(tmp_path: Path) -> None:
     name = "é" * 125 + ".json"
     write_json_atomically(tmp_path / name, 1)
     assert _names(tmp_path) == [name]
+
+
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+"""As in containers and cron jobs: names of files have to be ASCII, or come as bytes."""
+
+
+@pytest.mark.parametrize("locale", [{}, ASCII], ids=["usual", "ascii"])
+@pytest.mark.parametrize("name", [b"caf\xe9", "é".encode(), "é".encode() * 120], ids=ascii)
+def test_names_of_any_bytes_in_any_locale(
+    tmp_path: Path, name: bytes, locale: dict[str, str]
+) -> None:
+    script = (
+        "import os, sys; from queryinst_vis.utils.files import shortened, write_json_atomically\n"
+        "folder, name = sys.argv[1:]\n"
+        "write_json_atomically(f'{folder}/{name}.json', os.fsencode(shortened(name, 5)).hex())"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script, tmp_path, name], check=True, env={**os.environ, **locale}
+    )
+    assert os.listdir(os.fsencode(tmp_path)) == [name + b".json"]
+    [path] = tmp_path.iterdir()
+    whole = name if len(name) <= 5 else "éé".encode()
+    assert bytes.fromhex(json.loads(path.read_bytes())) == whole
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"a": 1}', encoding="utf-8-sig")
+    assert read_json(tmp_path / "a.json", "annotations") == {"a": 1}
 
 
 def test_termination_raises_in_the_main_thread() -> None:

@@ -5,12 +5,14 @@ Exporting takes seconds, so that one file, exported by the command line, serves 
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.checkpoints.weights import save_weights
 from queryinst_vis.config import Config, apply_overrides, config_from_dict
 from queryinst_vis.errors import InputError
+from queryinst_vis.inference import onnx_export as exporting
 from queryinst_vis.inference.detector import Detector
 from queryinst_vis.inference.onnx_export import export_onnx
 from queryinst_vis.inference.onnx_model import load_onnx_model
@@ -353,6 +356,36 @@ def test_a_model_that_onnx_cannot_express_leaves_no_file(onnxruntime, monkeypatc
 
     monkeypatch.setattr(torch.onnx, "export", fail)
     message = "cannot express this model in ONNX, with the backbone lcnet_035: no such operator$"
+    with pytest.raises(InputError, match=message):
+        export_onnx(*tiny_model(), tmp_path / "a.onnx", 64, 64)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (None, r"this model has 1\.7 GB of weights, too many for one ONNX file"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            r"cannot write .*a\.onnx: No space",
+        ),
+    ],
+)
+def test_weights_in_a_second_file_are_refused_and_removed(monkeypatch, tmp_path, error, message):
+    """As PyTorch writes them for large models, beside the file and named in it."""
+
+    class Large:
+        model = SimpleNamespace(metadata_props={})
+
+        def save(self, path):
+            path.write_bytes(b"model")
+            with path.with_name(f"{path.name}.data").open("wb") as second:
+                second.truncate(1_700_000_000)  # without a block on the disk
+            if error is not None:
+                raise error
+
+    monkeypatch.setattr(exporting, "require_packages", lambda *names: None)
+    monkeypatch.setattr(exporting, "_translate", lambda *arguments: Large())
     with pytest.raises(InputError, match=message):
         export_onnx(*tiny_model(), tmp_path / "a.onnx", 64, 64)
     assert list(tmp_path.iterdir()) == []

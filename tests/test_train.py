@@ -34,6 +34,7 @@ from queryinst_vis.training.log import MetricsLog
 from queryinst_vis.training.schedule import build_optimizer, learning_rate, set_learning_rate
 from queryinst_vis.training.step import TrainingStep
 from queryinst_vis.training.train import train
+from queryinst_vis.training.work_dir import locked
 from tests.tiny import tiny_config, write_images, write_videos
 
 ROOT = Path(__file__).parent.parent
@@ -318,6 +319,14 @@ def test_an_existing_run_is_not_overwritten(finished, videos):
     before = (finished / "last.ckpt").read_bytes()
     with pytest.raises(InputError, match=r"holds a run already; go on with --resume"):
         train(recipe(videos), finished, devices=1)
+    assert (finished / "last.ckpt").read_bytes() == before
+
+
+def test_a_run_that_is_going_on_is_not_resumed_a_second_time(finished, videos, monkeypatch):
+    monkeypatch.setattr("queryinst_vis.training.work_dir._PATIENCE", 0.0)
+    before = (finished / "last.ckpt").read_bytes()
+    with locked(finished), pytest.raises(InputError, match="another training runs in it"):
+        train(recipe(videos), finished, resume=True, devices=1)
     assert (finished / "last.ckpt").read_bytes() == before
 
 

@@ -247,7 +247,10 @@ def temporary_folder() -> Iterator[Path]:
 
 def shortened(name: str, size: int) -> str:
     """The first ``size`` bytes of a file's name, in whole characters, so that more can follow."""
-    return name.encode(errors="surrogateescape")[:size].decode(errors="ignore")
+    data = os.fsencode(name)
+    if len(data) <= size:
+        return name
+    return os.fsdecode(data[:size].decode(errors="ignore").encode())
 
 
 def _give_default_permissions(path: Path) -> None:
