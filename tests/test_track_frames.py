@@ -134,6 +134,6 @@ def test_names_as_long_as_they_can_be(tmp_path, out, name):
     assert len(list(out.iterdir())) == 3
 
 
-def test_a_folder_of_pictures_is_refused_with_a_way(tmp_path, out, capsys):
+def test_a_folder_without_pictures_is_refused_with_what_it_may_hold(tmp_path, out, capsys):
     assert cli.main(["track", str(tmp_path), "--out", str(out)]) == 2
-    assert "ffmpeg -framerate 25 -pattern_type glob" in capsys.readouterr().err
+    assert "a folder of frames holds .jpg, .png" in capsys.readouterr().err
