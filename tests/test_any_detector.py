@@ -10,10 +10,12 @@ import supervision as sv
 from pycocotools import mask as coco_mask
 
 from queryinst_vis import FunctionDetector, InputError, VideoTracker
+from queryinst_vis.config import Config
 from queryinst_vis.inference.any_detector import load_detector
 from queryinst_vis.inference.track import track_video
+from queryinst_vis.training import evaluate as evaluation
 from queryinst_vis.video.writer import VideoWriter
-from tests.tiny import CLASSES, COLOURS, draw_frame, rectangles
+from tests.tiny import CLASSES, COLOURS, draw_frame, rectangles, write_images, write_videos
 
 
 def find(frame, masks=True):
@@ -93,6 +95,30 @@ def test_boxes_beside_the_frame_have_no_pixels(clip, tmp_path):
     beside = returns(xyxy=np.array([[-50.0, -50, -10, -10]]))
     track_video(clip, tmp_path / "out", beside)
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == []
+
+
+def test_it_is_evaluated_on_a_set_of_videos(tmp_path):
+    """What is found exactly scores an AP of 1; classes are matched by name."""
+    config = Config()
+    config.data.test = write_videos(tmp_path / "videos")
+    detector = FunctionDetector(find, ["dog", *CLASSES])
+    scores = evaluation.test_video(config, detector, tmp_path / "results.json", devices=1)
+    assert scores["AP"] == 1
+    assert len(json.loads((tmp_path / "results.json").read_text())) == 4
+    config.inference.score_threshold = 0.8  # the crates are left
+    assert (
+        evaluation.test_video(config, detector, tmp_path / "results.json", devices=1)["AP"] == 0.5
+    )
+
+
+def test_it_is_evaluated_on_a_set_of_images(tmp_path):
+    config = Config()
+    config.data.test = write_images(tmp_path / "images")
+    detector = FunctionDetector(find, CLASSES)
+    scores = evaluation.test_image(config, detector, tmp_path / "results.json", devices=1)
+    assert (scores["segm"]["AP"], scores["bbox"]["AP"]) == (1, 1)
+    with pytest.raises(InputError, match="give them as in FunctionDetector"):
+        evaluation.test_image(config, find, tmp_path / "results.json", devices=1)
 
 
 def test_class_names_may_be_given():

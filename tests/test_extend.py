@@ -168,9 +168,7 @@ def test_a_package_that_is_broken(tmp_path, monkeypatch, line, message):
 
 def test_two_packages_with_one_name(extension, tmp_path, monkeypatch):
     broken_package(tmp_path, monkeypatch, "association_rules", "nearest = json:dumps")
-    with pytest.raises(
-        InputError, match=r"several installed packages .*(broken|example-extension)"
-    ):
+    with pytest.raises(InputError, match=r"several installed packages .*broken"):
         Tracker(TrackingConfig(rule="nearest"))
 
 

@@ -71,7 +71,8 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "weights",
         metavar="WEIGHTS",
-        help="a .safetensors file, or a name that 'queryinst-vis weights' lists",
+        help="a .safetensors file, a name that 'queryinst-vis weights' lists, or an address "
+        "hf://OWNER/NAME[/FILE][@REVISION]",
     )
 
 

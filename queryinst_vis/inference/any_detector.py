@@ -210,6 +210,15 @@ def load_detector(
     return changed
 
 
+def is_weights(source: AnyDetector) -> bool:
+    """Whether this names weights of ours, rather than somebody's detector.
+
+    Raises:
+        InputError: it names a detector that no installed package has.
+    """
+    return isinstance(source, str | Path) and _find_plugin(str(source)) is None
+
+
 def as_detector(source: FrameDetector | Find) -> FrameDetector:
     """A detector as it is, a function as a ``FunctionDetector``.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +28,8 @@ from queryinst_vis.formats.results import (
     youtube_vis_entries,
 )
 from queryinst_vis.formats.track_store import TrackStore
-from queryinst_vis.inference.detector import Detector
+from queryinst_vis.inference.any_detector import AnyDetector, is_weights, load_detector
+from queryinst_vis.inference.detector import Detector, FrameDetector
 from queryinst_vis.inference.optimize import optimize_for_inference
 from queryinst_vis.inference.tracker import VideoTracker, store
 from queryinst_vis.models.queryinst import QueryInst
@@ -48,7 +50,7 @@ SetType = TypeVar("SetType", CocoDataset, YouTubeVisDataset)
 
 def test_video(
     config: Config,
-    weights: str | Path,
+    weights: AnyDetector,
     out: str | Path,
     zip_path: str | Path | None = None,
     devices: str | int = "auto",
@@ -60,7 +62,8 @@ def test_video(
     Args:
         config: data, input, inference and tracking settings; its model must be that of the
             weights, whose class names are matched with the file's.
-        weights: a name or a file, as for ``find_weights``.
+        weights: as for ``load_detector``: a name, a file, or any detector that knows the names of
+            its classes, for which ``config.model`` and ``config.input`` mean nothing.
         out: YouTube-VIS result JSON.
         zip_path: the same as evaluation servers want it, or None. Both files appear, or none.
         devices: processes per node, or ``"auto"``; whole videos are shared out among them.
@@ -81,7 +84,7 @@ def test_video(
 
 def test_image(
     config: Config,
-    weights: str | Path,
+    weights: AnyDetector,
     out: str | Path,
     devices: str | int = "auto",
     nodes: int = 1,
@@ -90,8 +93,7 @@ def test_image(
     """Detect in the images of ``data.test`` (else ``data.val``) and write the results.
 
     Args:
-        config: as for ``test_video``.
-        weights: a name or a file, as for ``find_weights``.
+        config, weights: as for ``test_video``.
         out: COCO result JSON, with boxes and masks.
         devices: processes per node, or ``"auto"``.
         nodes: machines that take part.
@@ -113,11 +115,11 @@ def test_image(
 def _test(
     kind: tuple[
         type[SetType],
-        Callable[[Fabric, QueryInst, Config, SetType, int], Entries],
+        Callable[[Fabric, FrameDetector, SetType, int], Entries],
         Callable[[str, Entries], dict[str, Any]],
     ],
     config: Config,
-    weights: str | Path,
+    weights: AnyDetector,
     out: str | Path,
     zip_path: str | Path | None,
     devices: str | int,
@@ -129,15 +131,15 @@ def _test(
         raise InputError(f"batch must be 1 or more, got {batch}")
     set_type, predict, metric = kind
     fabric = launch(devices, nodes)
-    model, config = load_for_config(config, weights)
-    dataset, annotations = _open_test_set(config, set_type)
-    _check_output(out, weights, annotations)
+    detector = _load_for_test(fabric, config, weights)
+    dataset, annotations = _open_test_set(detector.config, set_type)
+    sources = [annotations, *([weights] if isinstance(weights, str | Path) else [])]
+    _check_output(out, *sources)
     if zip_path is not None:
-        _check_output(zip_path, weights, annotations, out)
+        _check_output(zip_path, *sources, out)
     if dataset.has_annotations:
         metric(annotations, [])  # find out before the work, not after it, what cannot be scored
-    model = optimize_for_inference(model.to(fabric.device), config)
-    entries = predict(fabric, model, config, dataset, batch)
+    entries = predict(fabric, detector, dataset, batch)
     metrics = None
     if fabric.is_global_zero:
         with files_together(), atomic_path(out) as results:
@@ -147,6 +149,26 @@ def _test(
         if dataset.has_annotations:
             metrics = metric(annotations, entries)
     return fabric.broadcast(metrics)
+
+
+def _load_for_test(fabric: Fabric, config: Config, weights: AnyDetector) -> FrameDetector:
+    """The detector, with the settings of the config."""
+    if is_weights(weights):
+        assert isinstance(weights, str | Path)
+        model, config = load_for_config(config, weights)
+        return Detector(optimize_for_inference(model.to(fabric.device), config), config)
+    device = str(fabric.device) if isinstance(weights, str | Path) else "auto"
+    detector = load_detector(weights, device)
+    if not detector.config.model.classes:
+        raise InputError(
+            "detector: the names of its classes are matched with those of the set; give them as in "
+            "FunctionDetector(find, class_names=[...])"
+        )
+    tracking = config.tracking
+    if tracking.rule is None:
+        tracking = replace(tracking, rule=detector.config.tracking.rule)
+    detector.config = replace(config, model=detector.config.model, tracking=tracking)
+    return detector
 
 
 def open_validation_set(config: Config) -> AnySet | None:
@@ -183,10 +205,11 @@ def evaluate(
     """
     model.eval()
     annotations = str(config.data.val.annotations)
+    detector = Detector(model, config)
     if isinstance(dataset, YouTubeVisDataset):
-        entries = predict_videos(fabric, model, config, dataset)
+        entries = predict_videos(fabric, detector, dataset)
     else:
-        entries = predict_images(fabric, model, config, dataset)
+        entries = predict_images(fabric, detector, dataset)
     if not fabric.is_global_zero:
         return 0.0, {}
     if isinstance(dataset, YouTubeVisDataset):
@@ -199,10 +222,10 @@ def evaluate(
 
 
 def predict_videos(
-    fabric: Fabric, model: QueryInst, config: Config, dataset: YouTubeVisDataset, batch: int = 1
+    fabric: Fabric, detector: FrameDetector, dataset: YouTubeVisDataset, batch: int = 1
 ) -> Entries:
     """YouTube-VIS result entries of all videos, in their order, the same in every process."""
-    tracker = VideoTracker(Detector(model, config))
+    tracker = VideoTracker(detector)
     mine = _share(fabric, dataset.videos)
     frames = sum(len(video) for _, video in mine)
     with ProgressBar("tracking frames", frames, visible=fabric.is_global_zero) as progress:
@@ -220,10 +243,9 @@ def predict_videos(
 
 
 def predict_images(
-    fabric: Fabric, model: QueryInst, config: Config, dataset: CocoDataset, batch: int = 1
+    fabric: Fabric, detector: FrameDetector, dataset: CocoDataset, batch: int = 1
 ) -> Entries:
     """COCO result entries of all images, in their order, the same in every process."""
-    detector = Detector(model, config)
     mine = _share(fabric, dataset.images)
     found = []
     with ProgressBar("detecting in images", len(mine), visible=fabric.is_global_zero) as progress:
