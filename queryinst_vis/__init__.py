@@ -4,12 +4,12 @@ Example::
 
     import queryinst_vis
 
-    detector = queryinst_vis.Detector.from_pretrained("people")
-    print(detector.detect("photo.jpg"))
+    queryinst_vis.detect("photo.jpg").plot().save("found.png")
 
-    tracker = queryinst_vis.VideoTracker.from_pretrained("people")
-    for frame, detections in tracker.stream("street.mp4"):
-        print(detections.track_ids, detections.boxes)
+    for result in queryinst_vis.track("street.mp4", conf=0.5):
+        print(result.seconds, result.detections.track_ids, result.detections.boxes)
+
+``Detector`` and ``VideoTracker`` do the same with weights that are loaded once.
 
 Every name is imported on first use, so that ``queryinst-vis --help`` need not load torch.
 """
@@ -28,8 +28,12 @@ if TYPE_CHECKING:
     from queryinst_vis.evaluation.tracking_metrics import evaluate_tracking as evaluate_tracking
     from queryinst_vis.evaluation.youtube_vis import evaluate_youtube_vis as evaluate_youtube_vis
     from queryinst_vis.inference.any_detector import FunctionDetector as FunctionDetector
+    from queryinst_vis.inference.calls import detect as detect
+    from queryinst_vis.inference.calls import track as track
     from queryinst_vis.inference.detector import Detector as Detector
     from queryinst_vis.inference.onnx_export import export_onnx as export_onnx
+    from queryinst_vis.inference.result import FrameResult as FrameResult
+    from queryinst_vis.inference.track import track_video as track_video
     from queryinst_vis.inference.tracker import VideoTracker as VideoTracker
     from queryinst_vis.models.build import build_model as build_model
     from queryinst_vis.structures import Detections as Detections
@@ -42,16 +46,20 @@ else:
         "Detections": "structures",
         "Detector": "inference.detector",
         "FunctionDetector": "inference.any_detector",
+        "FrameResult": "inference.result",
         "InputError": "errors",
         "VideoTracker": "inference.tracker",
         "build_model": "models.build",
         "convert_checkpoint": "checkpoints.convert",
+        "detect": "inference.calls",
         "evaluate_coco": "evaluation.coco",
         "evaluate_tracking": "evaluation.tracking_metrics",
         "evaluate_youtube_vis": "evaluation.youtube_vis",
         "export_onnx": "inference.onnx_export",
         "load_config": "config",
         "load_model": "checkpoints.load",
+        "track": "inference.calls",
+        "track_video": "inference.track",
         "train": "training.train",
     }
 

@@ -259,7 +259,7 @@ from PIL import Image
 from typing_extensions import assert_type
 
 import queryinst_vis
-from queryinst_vis import Config, Detections, Detector, InputError, VideoTracker
+from queryinst_vis import Config, Detections, Detector, FrameResult, InputError, VideoTracker
 from queryinst_vis.models.queryinst import QueryInst
 
 config: Config = queryinst_vis.load_config("config.yaml", ["train.lr=1e-4"])
@@ -284,6 +284,19 @@ print(detector.detect("photo.jpg").to_df(), detector.detect("photo.jpg").to_supe
 
 tracker = VideoTracker.from_pretrained(Path("people.onnx"), overrides=["tracking.rule=ocsort"])
 assert_type(tracker.update(frame), Detections)
+assert_type(tracker.update(Path("a.jpg")), Detections)
+results = tracker.track("street.mp4", classes=["person"], conf=0.5, start=1.5, max_frames=3)
+assert_type(len(results), int)
+for result in results:
+    assert_type(result, FrameResult)
+    assert_type(result.detections, Detections)
+    assert_type(result.seconds, float | None)
+    result.plot().save(f"{result.index}.png")
+for result in queryinst_vis.track("street.mp4", "people", conf=0.3):
+    print(result.to_supervision(), result.to_dataframe())
+assert_type(queryinst_vis.detect("photo.jpg"), Detections)
+assert_type(queryinst_vis.detect(paths, conf=0.5), list[Detections])
+print(queryinst_vis.track_video("street.mp4", max_frames=3).files)
 for shown, found in tracker.stream("street.mp4", stride=2):
     assert_type(found, Detections)
     shown.shape[0]
@@ -313,7 +326,9 @@ WRONG = {
     "queryinst_vis.Registry": "attr-defined",
     "queryinst_vis.Detector.from_pretrained('people').detect(3)": "call-overload",
     "queryinst_vis.Detector.from_pretrained('people', devise='cpu')": "call-arg",
-    "queryinst_vis.VideoTracker.from_pretrained('people').update('street.mp4')": "arg-type",
+    "queryinst_vis.VideoTracker.from_pretrained('people').update(3)": "arg-type",
+    "queryinst_vis.track('street.mp4', conf='high')": "arg-type",
+    "queryinst_vis.track('street.mp4', score=0.5)": "call-arg",
     "queryinst_vis.load_config('a.yaml').model.num_querys": "attr-defined",
     "queryinst_vis.train('config.yaml', 'work')": "arg-type",
     "len(queryinst_vis.Detector.from_pretrained('people').detect('a.jpg').boxs)": "attr-defined",

@@ -20,7 +20,7 @@ from queryinst_vis.inference.detector import Detector
 from queryinst_vis.inference.outputs import OutputPlan, results
 from queryinst_vis.inference.result import FrameResult
 from queryinst_vis.inference.track import run_tracker, track_video
-from queryinst_vis.inference.tracker import nothing_found
+from queryinst_vis.inference.tracker import VideoTracker, nothing_found
 from queryinst_vis.masks import decode_rle
 from queryinst_vis.structures import Detections
 from queryinst_vis.video import VideoReader, VideoWriter
@@ -35,6 +35,8 @@ class KnowingTracker:
     """Finds the red box (id 0) in every frame and the green crate (id 1) from frame 4 on."""
 
     class_names = CLASSES
+    track = VideoTracker.track
+    _while_current = VideoTracker._while_current
 
     def __init__(self, detector=None):
         self.detector = detector
@@ -43,7 +45,7 @@ class KnowingTracker:
     def reset(self):
         self.frames = []
 
-    def follow_video(self, frames, batch=1):
+    def follow_video(self, frames, batch=1, *, classes=None, conf=None, iou=None):
         for index, time, image, is_damaged in frames:
             found = nothing_found(image) if is_damaged else self.update(image, time)
             yield FrameResult(image, index, time, found)

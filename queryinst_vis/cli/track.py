@@ -134,7 +134,7 @@ def _run_file(source: Source, overrides: list[str], arguments: argparse.Namespac
 
     summary = track_video(
         source,
-        arguments.out or Path("out") / source.name,
+        arguments.out,
         arguments.weights,
         score_threshold=arguments.score_threshold,
         batch=arguments.batch or _BATCH,

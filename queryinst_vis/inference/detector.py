@@ -198,17 +198,17 @@ class Detector:
         check_classes(classes, self.class_names)
         detector = with_thresholds(self, conf, iou)
         images = image if isinstance(image, list) else [image]
-        if bgr:
-            images = [to_array(i, bgr) if isinstance(i, np.ndarray) else i for i in images]
         found: list[Detections] = []
         for start in range(0, len(images), batch):
             given = images[start : start + batch]
-            for each, detections in zip(
-                given, detector.detect_frames([to_array(i) for i in given], None), strict=True
+            frames = [to_array(each, bgr) for each in given]
+            for each, frame, detections in zip(
+                given, frames, detector.detect_frames(frames, embedding=None), strict=True
             ):
                 if classes is not None:
                     detections = of_classes(detections, classes)
-                detections.image = each
+                # a path is read again when it is needed, so that many images fit into memory
+                detections.image = frame if isinstance(each, np.ndarray) else each
                 found.append(detections)
         return found if isinstance(image, list) else found[0]
 
@@ -222,21 +222,26 @@ class Detector:
         """As ``FrameDetector`` says; all frames are one batch."""
         if not frames:
             return []
+        dtype = inference_dtype(self.config)
         if self._runner is not None and len({frame.shape for frame in frames}) == 1:
-            dtype = inference_dtype(self.config)
-            return self._runner.detect(frames, self.config, dtype, embedding)
+            found = self._runner.detect(frames, self.config, dtype, embedding)
+        else:
+            found = self._detect(frames, dtype, embedding)
+        for detections in found:
+            detections.class_names = self.class_names
+        return found
+
+    def _detect(
+        self, frames: list[np.ndarray], dtype: torch.dtype, embedding: Embedding | None
+    ) -> list[Detections]:
         images, image_sizes = network_input(frames, self.config)
         original_sizes = [(frame.shape[0], frame.shape[1]) for frame in frames]
         inference, device = self.config.inference, self._model.device
-        dtype = inference_dtype(self.config)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             found = detect_inputs(
                 self._model, images.to(device), image_sizes, original_sizes, inference, embedding
             )
-        on_cpu = [detections.to("cpu") for detections in found]
-        for detections in on_cpu:
-            detections.class_names = self.class_names
-        return on_cpu
+        return [detections.to("cpu") for detections in found]
 
 
 def detect_inputs(

@@ -9,10 +9,13 @@ from typing import Protocol, TypeVar
 
 import torch
 
-from queryinst_vis.config import Config
+from queryinst_vis.config import Config, InferenceConfig
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.names import list_names, nearest_name
 from queryinst_vis.structures import Detections
+
+SCORE_THRESHOLD = 0.3
+"""Score from which detections are shown of weights that keep the 0.05 of the benchmarks."""
 
 
 class _Configured(Protocol):
@@ -46,6 +49,19 @@ def with_thresholds(
     changed = copy.copy(detector)
     changed.config = replace(detector.config, inference=inference)
     return changed
+
+
+def for_showing(detector: AnyConfigured, overrides: Sequence[str]) -> AnyConfigured:
+    """The detector with a score threshold that suits viewers.
+
+    Benchmarks gain by weak detections, pictures do not: ``SCORE_THRESHOLD`` takes the place of
+    the benchmarks' 0.05, unless the overrides, with which it was loaded, name a threshold.
+    """
+    threshold = detector.config.inference.score_threshold
+    is_named = any(text.startswith("inference.score_threshold=") for text in overrides)
+    if is_named or threshold != InferenceConfig().score_threshold:
+        return detector
+    return with_thresholds(detector, SCORE_THRESHOLD, None)
 
 
 def check_classes(classes: Sequence[str | int] | None, class_names: Sequence[str]) -> None:

@@ -1,8 +1,9 @@
-"""What tracking says of one frame."""
+"""What tracking says of a frame, and of a video frame by frame."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -79,3 +80,33 @@ class FrameResult:
 
     def _repr_html_(self) -> str:
         return as_html(self.plot(), self.detections.columns(), repr(self))
+
+
+class VideoResults(Iterator[FrameResult]):
+    """The results of a video as they are found, frame after frame; iterate once.
+
+    Args:
+        results: of the frames.
+        length: number of all frames; None: nobody knows it.
+    """
+
+    def __init__(self, results: Generator[FrameResult, None, None], length: int | None) -> None:
+        self._results = results
+        self._length = length
+
+    def __next__(self) -> FrameResult:
+        return next(self._results)
+
+    def __len__(self) -> int:
+        """The number of frames, those that were looked at already included.
+
+        Raises:
+            TypeError: it is not known, as of live sources.
+        """
+        if self._length is None:
+            raise TypeError("nobody knows how many frames this source has")
+        return self._length
+
+    def close(self) -> None:
+        """Stop: decoding ends, and the source is closed."""
+        self._results.close()

@@ -8,9 +8,9 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from queryinst_vis.config import InferenceConfig
 from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.any_detector import AnyDetector, load_detector
+from queryinst_vis.inference.filters import for_showing
 from queryinst_vis.inference.outputs import DEFAULT_SAVE, OutputContext, OutputPlan
 from queryinst_vis.inference.result import FrameResult
 from queryinst_vis.inference.tracker import VideoTracker, store
@@ -23,10 +23,6 @@ from queryinst_vis.video.source import Source, SourceLike, known_length, open_so
 DEFAULT_MAX_TRACKS = 1000
 """Tracks that ``track`` remembers unless ``tracking.max_tracks`` says otherwise: those seen
 last. The published tracker keeps all, and so grows with the video."""
-
-SCORE_THRESHOLD = 0.3
-"""Score from which ``track`` shows detections of weights that keep the 0.05 of the benchmarks,
-whose metrics gain by weak detections."""
 
 CUT_THRESHOLD = 4
 """``tracking.cut_threshold`` of ``track``, unless the user names another."""
@@ -59,7 +55,7 @@ class TrackSummary:
 
 def track_video(
     source: SourceLike,
-    out_dir: str | Path,
+    out_dir: str | Path | None = None,
     weights: AnyDetector = "people",
     *,
     save: Sequence[str] = DEFAULT_SAVE,
@@ -84,11 +80,11 @@ def track_video(
 
     Args:
         source: what ``open_source`` opens; not live.
-        out_dir: folder for the results; made where missing.
+        out_dir: folder for the results; made where missing. None: ``out/NAME-OF-SOURCE``.
         weights: as for ``VideoTracker.from_pretrained``: a name, a file, or any detector.
         save: what to write, of ``outputs.OUTPUTS``.
         score_threshold: detections below this score, 0..1, are left out; None: the weights' own
-            ``inference.score_threshold``, or ``SCORE_THRESHOLD`` where that is the benchmarks'.
+            ``inference.score_threshold``, or 0.3 where that is the 0.05 of the benchmarks.
         selection: which frames are looked at; the annotated video keeps its speed.
         stride, max_frames: shorthand for those of ``selection``.
         batch: frames that the network sees at a time; several are faster, on CPUs too.
@@ -107,7 +103,7 @@ def track_video(
     if (stride, max_frames) != (1, None):
         selection = replace(selection, stride=stride, max_frames=max_frames)
     source = open_source(source, selection, strict=strict, allow_partial=allow_partial)
-    plan = OutputPlan(out_dir, source, save, overwrite=overwrite)
+    plan = OutputPlan(out_dir or Path("out") / source.name, source, save, overwrite=overwrite)
     tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
     return run_tracker(tracker, source, plan, batch)
 
@@ -163,20 +159,11 @@ def load_tracker(
         f"tracking.max_tracks={DEFAULT_MAX_TRACKS}",
         f"tracking.cut_threshold={CUT_THRESHOLD}",
     ]
-    if score_threshold is not None:
-        defaults.append(f"inference.score_threshold={score_threshold}")
     overrides = overrides or []
+    if score_threshold is not None:
+        overrides = [f"inference.score_threshold={score_threshold}", *overrides]
     detector = load_detector(weights, device, [*defaults, *overrides], max_size)
-    inference = detector.config.inference
-    named = any(override.startswith("inference.score_threshold=") for override in overrides)
-    if (
-        score_threshold is None
-        and not named
-        and inference.score_threshold == InferenceConfig().score_threshold
-    ):
-        inference = replace(inference, score_threshold=SCORE_THRESHOLD)
-        detector.config = replace(detector.config, inference=inference)
-    return VideoTracker(detector)
+    return VideoTracker(for_showing(detector, overrides))
 
 
 def run_tracker(

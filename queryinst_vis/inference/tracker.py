@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import warnings
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -15,17 +16,18 @@ from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.any_detector import AnyDetector, Find, as_detector, load_detector
 from queryinst_vis.inference.detector import FrameDetector
-from queryinst_vis.inference.result import FrameResult
+from queryinst_vis.inference.filters import check_classes, of_classes, with_thresholds
+from queryinst_vis.inference.result import FrameResult, VideoResults
 from queryinst_vis.masks import RLE, InstanceMask, MaskRegion
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.rules import choose_rule
 from queryinst_vis.tracking.tracker import Tracker
 from queryinst_vis.utils.device import plain_defaults
-from queryinst_vis.utils.images import to_array
+from queryinst_vis.utils.images import ImageLike, to_array
 from queryinst_vis.utils.prefetch import prefetch
 from queryinst_vis.video.cuts import CutDetector
-from queryinst_vis.video.frames import ALL_FRAMES, Frame, Selection
-from queryinst_vis.video.source import SourceLike, open_source
+from queryinst_vis.video.frames import Frame, Selection
+from queryinst_vis.video.source import SourceLike, known_length, open_source
 
 TimedFrame = tuple[float | None, np.ndarray]
 """A frame, ``(H, W, 3)`` uint8 RGB, after its time in seconds, None where that is unknown."""
@@ -52,8 +54,8 @@ class VideoTracker:
     Example::
 
         tracker = VideoTracker.from_pretrained("weights.safetensors")
-        for frame, detections in tracker.stream("video.mp4"):
-            print(detections.track_ids, detections.boxes)
+        for result in tracker.track("video.mp4", conf=0.5):
+            print(result.seconds, result.detections.track_ids, result.detections.boxes)
     """
 
     def __init__(self, detector: FrameDetector | Find) -> None:
@@ -68,6 +70,7 @@ class VideoTracker:
                 stacklevel=2,
             )
         self._tracker = Tracker(tracking)
+        self._video: object = None  # that track() was asked for last
         self._cuts = None if tracking.cut_threshold is None else CutDetector(tracking.cut_threshold)
         self.class_names = config.model.classes
         # a query under two labels would be two instances with one mask
@@ -82,6 +85,7 @@ class VideoTracker:
         device: str | torch.device = "auto",
         overrides: list[str] | None = None,
         max_size: int | None = None,
+        score_threshold: float | None = None,
     ) -> VideoTracker:
         """A tracker from weights by name, from a checkpoint file or from any detector.
 
@@ -95,24 +99,108 @@ class VideoTracker:
             max_size: the network sees frames whose longer side has at most this many pixels:
                 the fewer, the faster and the less detail. It only lowers ``input.test_long``;
                 None leaves that as it is.
+            score_threshold: detections below it are left out, 0..1: short for an override of
+                ``inference.score_threshold``.
 
         Raises:
             InputError: the weights or the overrides cannot be used, or they name a rule that needs
                 a track head and there is none; ``max_size`` below 1, or for an ONNX file, whose
                 size is fixed.
         """
+        if score_threshold is not None:
+            overrides = [f"inference.score_threshold={score_threshold}", *(overrides or [])]
         return cls(load_detector(name_or_path, device, overrides, max_size))
 
+    @property
+    def names(self) -> list[str]:
+        """``class_names``, under the name that ultralytics gives them."""
+        return self.class_names
+
+    def track(
+        self,
+        source: SourceLike,
+        *,
+        classes: Sequence[str | int] | None = None,
+        conf: float | None = None,
+        iou: float | None = None,
+        start: float | None = None,
+        end: float | None = None,
+        start_frame: int | None = None,
+        end_frame: int | None = None,
+        stride: int = 1,
+        max_frames: int | None = None,
+        batch: int = 1,
+        live: bool = False,
+        bgr: bool = False,
+        fps: float | None = None,
+    ) -> VideoResults:
+        """Track through a whole video, as one new video.
+
+        The next frames are decoded while the network works. Memory does not grow with the
+        video's length where the config bounds what the tracker remembers
+        (``tracking.max_tracks``).
+
+        Args:
+            source: what ``open_source`` opens: a video file, an address, a camera, images, ...
+            classes: follow only these, by name or 0-based label; None: all.
+            conf: score from which on instances are followed, 0..1; None:
+                ``inference.score_threshold``.
+            iou: suppress the weaker of two detections above this IoU, 0..1; None:
+                ``inference.nms_threshold``.
+            start, end: seconds from the source's beginning; the end is left out.
+            start_frame, end_frame: the same by numbers, from 0.
+            stride: use every that many frames.
+            max_frames: stop after this many; None: all.
+            batch: frames that the network sees at a time: the same results, sooner.
+            live: always go on with the newest frame and leave out those that came meanwhile: a
+                camera, a network stream, a pipe, or a file played at its own pace.
+            bgr, fps: as for ``open_source``: of arrays, and of images without times.
+
+        Returns:
+            An iterator of ``FrameResult``, whose ``len()`` is the number of frames where the
+            source knows it. A frame that cannot be decoded shows the last good one, or black;
+            nothing is found in it, and its detections say ``of_damaged_frame``.
+
+        Raises:
+            InputError: the source cannot be read, or has no such frames; a threshold out of
+                range, an unknown class, ``batch`` below 1; a range, ``stride`` or ``batch`` with
+                a live source.
+        """
+        selection = Selection(start, end, start_frame, end_frame, stride, max_frames)
+        opened = open_source(source, selection, live=live, bgr=bgr, fps=fps)
+        if opened.is_live and batch > 1:
+            raise InputError("live tracking takes the newest frame alone: no batch")
+        length = known_length(opened)
+        frames = opened.frames()
+        if not opened.is_live:
+            frames = prefetch(frames, max(2, batch))
+        self._video = object()
+        own = self._while_current(frames, self._video)
+        results = self.follow_video(own, batch, classes=classes, conf=conf, iou=iou)
+        self.reset()
+        return VideoResults(results, length)
+
+    def _while_current(self, frames: Iterator[Frame], video: object) -> Iterator[Frame]:
+        for frame in frames:
+            if self._video is not video:
+                raise InputError(
+                    "this tracker has begun another video; to follow two at a time, make a "
+                    "VideoTracker for each: they may share one Detector"
+                )
+            yield frame
+
+    __call__ = track
+
     def update(
-        self, frame: np.ndarray, time: float | None = None, *, bgr: bool = False
+        self, frame: ImageLike, time: float | None = None, *, bgr: bool = False
     ) -> Detections:
         """Find the instances of the video's next frame and give them their identities.
 
         Args:
-            frame: ``(H, W, 3)`` uint8 RGB.
+            frame: ``(H, W, 3)`` uint8 RGB, a PIL image or the path of an image.
             time: of the frame in seconds from any origin, given for all frames of a video or for
                 none; ``tracking.expire_seconds`` needs it.
-            bgr: whether the frame's channels are blue, green, red, as OpenCV's are.
+            bgr: an array is BGR, as OpenCV's are.
 
         Returns:
             Detections in pixels of the frame, on the CPU, with ``track_ids`` that are unique
@@ -121,8 +209,13 @@ class VideoTracker:
         Raises:
             InputError: not such a frame, or a time that is not later than the previous one.
         """
-        image = to_array(frame, bgr) if bgr else frame
-        [tracked] = self._follow(iter([Frame(0, time, image)]), batch=1)
+        try:
+            image = to_array(frame, bgr)
+        except InputError as error:
+            if isinstance(frame, str | os.PathLike):
+                raise InputError(f"{error}; a whole video is followed by track(...)") from error
+            raise
+        [tracked] = self.follow_video([Frame(0, time, image)])
         return tracked.detections
 
     def follow(
@@ -161,39 +254,63 @@ class VideoTracker:
         )
 
     def follow_video(
-        self, frames: Iterable[Frame], batch: int = 1
+        self,
+        frames: Iterable[Frame],
+        batch: int = 1,
+        *,
+        classes: Sequence[str | int] | None = None,
+        conf: float | None = None,
+        iou: float | None = None,
     ) -> Generator[FrameResult, None, None]:
         """Like ``follow``, for frames as ``VideoReader.frames`` reads them.
 
         Nothing is found in a damaged frame (``of_damaged_frame``), and tracks go on after it.
 
+        Args:
+            frames: in the order of the video.
+            batch: as for ``follow``.
+            classes, conf, iou: as for ``track``.
+
         Raises:
-            InputError: also a time that is not later than the previous one.
+            InputError: also a time that is not later than the previous one, an unknown class, or
+                a threshold out of range.
         """
         if batch < 1:
             raise InputError(f"batch must be 1 or more, got {batch}")
-        return self._follow(iter(frames), batch)
+        if self.class_names:  # a function's become known as they come up
+            check_classes(classes, self.class_names)
+        return self._follow(
+            iter(frames), batch, with_thresholds(self._detector, conf, iou), classes
+        )
 
-    def _follow(self, frames: Iterator[Frame], batch: int) -> Generator[FrameResult, None, None]:
+    def _follow(
+        self,
+        frames: Iterator[Frame],
+        batch: int,
+        detector: FrameDetector,
+        classes: Sequence[str | int] | None,
+    ) -> Generator[FrameResult, None, None]:
         while group := list(islice(frames, batch)):
             for frame in group:
                 if not isinstance(frame.image, np.ndarray):
                     kind = type(frame.image).__name__
                     raise InputError(f"a frame must be a numpy array, not {kind}")
-            found = iter(self._detect([frame.image for frame in group if not frame.is_damaged]))
+            sound = [frame.image for frame in group if not frame.is_damaged]
+            found = iter(self._detect(detector, sound))
             for number, time, image, is_damaged in group:
-                if is_damaged:
-                    detections = nothing_found(image)
-                else:
+                detections = nothing_found(image) if is_damaged else next(found)
+                detections.class_names = self.class_names
+                if not is_damaged:
                     if self._cuts is not None and self._cuts.is_cut(image):
                         self._tracker.forget()
-                    detections = self._tracker.update(next(found), time)
+                    if classes is not None:
+                        detections = of_classes(detections, classes)
+                    detections = self._tracker.update(detections, time)
                 yield FrameResult(image, number, time, detections)
 
     @plain_defaults()
-    def _detect(self, images: list[np.ndarray]) -> list[Detections]:
-        embedding = self._tracker.embedding
-        return self._detector.detect_frames(images, embedding) if images else []
+    def _detect(self, detector: FrameDetector, images: list[np.ndarray]) -> list[Detections]:
+        return detector.detect_frames(images, self._tracker.embedding) if images else []
 
     def stream(
         self,
@@ -202,45 +319,36 @@ class VideoTracker:
         batch: int = 1,
         live: bool = False,
         *,
-        selection: Selection = ALL_FRAMES,
+        start: float | None = None,
+        end: float | None = None,
+        max_frames: int | None = None,
         bgr: bool = False,
         fps: float | None = None,
     ) -> Iterator[tuple[np.ndarray, Detections]]:
-        """Track through a whole video, as one new video.
-
-        The next frames are decoded while the network works. Memory does not grow with the
-        video's length where the config bounds what the tracker remembers
-        (``tracking.max_tracks``).
+        """Like ``track``, with less to say of each frame.
 
         Args:
-            source: what ``open_source`` opens.
-            stride: shorthand for the one of ``selection``.
-            batch: frames that the network sees at a time.
-            live: always go on with the newest frame and leave out those that came meanwhile: a
-                camera, a network stream, a pipe, or a file played at its own pace.
-            selection: which frames are used.
-            bgr, fps: as for ``open_source``: of arrays, and of images without times.
+            source, stride, batch, live, start, end, max_frames, bgr, fps: as for ``track``.
 
         Returns:
             An iterator of ``(frame, detections)``: ``(H, W, 3)`` uint8 RGB, and what ``update``
-            says of it. A frame that cannot be decoded shows the last good one, or black; nothing
-            is found in it, and its detections say ``of_damaged_frame``.
+            says of it.
 
         Raises:
-            InputError: the source cannot be read; ``stride`` or ``batch`` with a live one.
+            InputError: as for ``track``.
         """
-        if live and (stride, batch) != (1, 1):
-            raise InputError("live tracking takes the newest frame alone: no stride, no batch")
-        if stride != 1:
-            selection = replace(selection, stride=stride)
-        opened = open_source(source, selection, live=live, bgr=bgr, fps=fps)
-        if opened.is_live and batch > 1:
-            raise InputError("live tracking takes the newest frame alone: no batch")
-        frames = opened.frames()
-        if not opened.is_live:
-            frames = prefetch(frames, max(2, batch))
-        self.reset()
-        return ((found.frame, found.detections) for found in self.follow_video(frames, batch))
+        results = self.track(
+            source,
+            start=start,
+            end=end,
+            stride=stride,
+            max_frames=max_frames,
+            batch=batch,
+            live=live,
+            bgr=bgr,
+            fps=fps,
+        )
+        return ((found.frame, found.detections) for found in results)
 
     def reset(self) -> None:
         """Forget all identities: the next frame begins another video."""
