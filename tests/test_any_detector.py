@@ -125,6 +125,8 @@ def test_class_names_may_be_given():
     tracker = VideoTracker(FunctionDetector(without_names, ["crate", "box"]))
     assert tracker.class_names == ["crate", "box"]
     assert sorted(tracker.update(draw_frame(0)).labels.tolist()) == [0, 1]
+    tracker = VideoTracker(FunctionDetector(returns(class_id=np.array([3])), {1: "a", 3: "b"}))
+    assert (tracker.update(draw_frame(0)).labels.tolist(), tracker.class_names) == ([1], ["a", "b"])
     tracker = VideoTracker(FunctionDetector(find, ["crate", "box"]))  # names come before ids
     assert tracker.update(draw_frame(0)).labels.tolist() == [0, 1]
 
@@ -174,7 +176,7 @@ def test_what_cannot_be_used_is_told(function, message):
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (returns(class_id=np.array([2])), "class id 2, and there are 2 class_names"),
+        (returns(class_id=np.array([2])), "class id 2, and class_names have the ids 0 to 1"),
         (returns(data={"class_name": np.array(["dog"])}), r"found a 'dog', .*names are box, crate"),
     ],
 )

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from huggingface_hub import constants
 
-from queryinst_vis import cli
+from queryinst_vis import VideoTracker, cli
 from queryinst_vis.checkpoints import transfer
 from queryinst_vis.checkpoints.catalogue import find_weights
 from queryinst_vis.checkpoints.load import load_model
@@ -148,7 +148,7 @@ def test_weights_become_a_model(server, weights, capsys, address):
     size = f"{len(weights) / 1e6:.1f} MB"
     said = f"fetching tiny.safetensors of someone/tracker: {size}, licence: apache-2.0\n"
     assert capsys.readouterr().err.startswith(said)
-    assert load_model(address, "cpu")[1].model.classes == tiny_config().model.classes
+    assert VideoTracker.from_pretrained(address, "cpu").class_names == tiny_config().model.classes
 
 
 def test_they_are_fetched_once(server, capsys):
@@ -192,8 +192,10 @@ def test_model_safetensors_comes_before_others(server, weights):
 def test_a_wrong_name_is_answered_in_one_line(server, capsys, address, message):
     with pytest.raises(InputError, match=message):
         find_weights(address)
-    assert cli.main(["track", "none.mp4", "--weights", address]) == 2
+    assert cli.main(["weights", address]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+    with pytest.raises(InputError, match=message):
+        VideoTracker.from_pretrained(address)
     assert server.sent == []
 
 

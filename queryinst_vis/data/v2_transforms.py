@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +18,7 @@ from torchvision.transforms.v2 import functional
 from queryinst_vis.data.frames import Frame, MaskPiece, VisibleInstance, fill_box
 from queryinst_vis.data.records import Box
 from queryinst_vis.errors import InputError
+from queryinst_vis.utils.plugins import suggest
 
 Sample = dict[str, Any]
 """``image`` (tv_tensors.Image, ``(3, H, W)`` uint8 RGB), ``boxes`` (BoundingBoxes, ``(M, 4)``
@@ -84,7 +84,7 @@ def _build(entry: Any, where: str) -> v2.Transform:
     if name not in _CLASSES:
         raise InputError(
             f"{where}: torchvision.transforms.v2 has no transform '{name}' for a config"
-            f"{_nearest(name, _CLASSES)}"
+            f"; {suggest(name, _CLASSES)}"
         )
     known = inspect.signature(_CLASSES[name]).parameters
     arguments = {}
@@ -92,7 +92,7 @@ def _build(entry: Any, where: str) -> v2.Transform:
         if key == "name":
             continue
         if key not in known:
-            raise InputError(f"{where}: {name} has no argument '{key}'{_nearest(key, known)}")
+            raise InputError(f"{where}: {name} has no argument '{key}'; {suggest(key, known)}")
         arguments[key] = _argument(key, value, f"{where}.{key}")
     if name == "SanitizeBoundingBoxes":
         arguments.setdefault("labels_getter", _labels_and_ids)
@@ -116,12 +116,6 @@ def _argument(key: str, value: Any, where: str) -> Any:
 
 def _labels_and_ids(sample: Sample) -> tuple[torch.Tensor, torch.Tensor]:
     return sample["labels"], sample["ids"]
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(known)}"
-    return f"; {hint}"
 
 
 def _line(error: Exception) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -48,7 +48,7 @@ _SETTINGS = (
 )
 """Config keys that hold for a detector whose own settings are out of reach."""
 _OF_OURS = ("tracking.", "inference.", "input.")
-_PLUGIN = re.compile(r"(\w[\w.-]+)(?::(.*))?")
+_PLUGIN = re.compile(r"(\w[\w.-]+)(?::(?!//)(.*))?")  # no address, and no drive of Windows
 
 
 class FunctionDetector:
@@ -62,8 +62,9 @@ class FunctionDetector:
         find: takes an ``(H, W, 3)`` uint8 RGB frame and returns ``supervision.Detections`` with
             ``xyxy``, and perhaps ``mask`` (N, H, W), ``confidence`` (default: 1), ``class_id``
             and ``data["class_name"]``, which comes before ``class_id``.
-        class_names: of the class ids 0, 1, ...; they are the labels, in this order. None: names
-            become labels as they come up in ``data["class_name"]``, and ``class_names`` grows.
+        class_names: of the class ids 0, 1, ..., or by class id: ``{1: "person", 3: "car"}``; they
+            are the labels, in this order. None: names become labels as they come up in
+            ``data["class_name"]``, and ``class_names`` grows.
         overrides: dotlist changes of ``tracking`` keys and of the ``inference`` keys that say
             which detections are kept.
 
@@ -83,17 +84,20 @@ class FunctionDetector:
     def __init__(
         self,
         find: Find,
-        class_names: Sequence[str] | None = None,
+        class_names: Sequence[str] | Mapping[int, str] | None = None,
         overrides: list[str] | None = None,
     ) -> None:
+        by_id = class_names if isinstance(class_names, Mapping) else enumerate(class_names or [])
+        names = dict(by_id)
         config = Config(
-            model=ModelConfig(classes=list(class_names or [])),
+            model=ModelConfig(classes=list(names.values())),
             inference=InferenceConfig(score_threshold=0.0, max_per_image=1000),
             tracking=TrackingConfig(rule=BOXES_ALONE),
         )
         self.config = _override(config, overrides or [], _SETTINGS)
         self._find = find
         self._learns_names = class_names is None
+        self._labels_of_ids = {class_id: label for label, class_id in enumerate(names)}
 
     @property
     def class_names(self) -> list[str]:
@@ -140,18 +144,18 @@ class FunctionDetector:
             return [self._label(str(name)) for name in names]
         if found.class_id is None:
             return [self._label(WITHOUT_CLASSES)] * count
-        labels = [int(label) for label in found.class_id]
         if self._learns_names:
             raise InputError(
                 "detector: gives class ids without names; name them by "
                 'FunctionDetector(find, class_names=[...]) or in data["class_name"]'
             )
-        if not all(0 <= label < len(self.class_names) for label in labels):
+        ids = [int(class_id) for class_id in found.class_id]
+        if unknown := set(ids) - set(self._labels_of_ids):
             raise InputError(
-                f"detector: gives class id {max(labels)}, and there are {len(self.class_names)} "
-                "class_names, for the ids from 0 on"
+                f"detector: gives class id {min(unknown)}, and class_names have the ids "
+                f"{min(self._labels_of_ids)} to {max(self._labels_of_ids)}"
             )
-        return labels
+        return [self._labels_of_ids[class_id] for class_id in ids]
 
     def _label(self, name: str) -> int:
         names = self.class_names

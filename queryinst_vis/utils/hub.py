@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from queryinst_vis.errors import InputError
 
 TIMEOUT = 5  # seconds in which the hub must answer, name look-up included
+_ONE_AT_A_TIME = threading.RLock()  # the library's offline mode is of the whole process
 
 
 @contextmanager
@@ -37,19 +38,20 @@ def asking_the_hub(what: str) -> Iterator[bool]:
     # An error of its HTTP library, whichever that is, is an OSError or a base of the hub's own.
     http_errors: tuple[type, ...] = errors.HfHubHTTPError.__bases__
     expected = (OSError, errors.EntryNotFoundError, errors.HFValidationError, *http_errors)
-    offline = constants.HF_HUB_OFFLINE
-    reason = "HF_HUB_OFFLINE is set" if offline else _why_no_answer(constants.ENDPOINT)
-    constants.HF_HUB_OFFLINE = reason is not None
-    try:
-        yield reason is None
-    except Exception as error:
-        if not isinstance(error, expected):
-            raise
-        if reason is None:
-            raise InputError(f"{what}: {_explain(error)}") from error
-        raise InputError(f"{what}: was not fetched before, and {reason}") from error
-    finally:
-        constants.HF_HUB_OFFLINE = offline
+    with _ONE_AT_A_TIME:
+        offline = constants.HF_HUB_OFFLINE
+        reason = "HF_HUB_OFFLINE is set" if offline else _why_no_answer(constants.ENDPOINT)
+        constants.HF_HUB_OFFLINE = reason is not None
+        try:
+            yield reason is None
+        except Exception as error:
+            if not isinstance(error, expected):
+                raise
+            if reason is None:
+                raise InputError(f"{what}: {_explain(error)}") from error
+            raise InputError(f"{what}: was not fetched before, and {reason}") from error
+        finally:
+            constants.HF_HUB_OFFLINE = offline
 
 
 def _explain(error: BaseException) -> str:

@@ -59,7 +59,7 @@ def find_entry(
 def suggest(name: str, known: Iterable[str]) -> str:
     """The known names that are nearest to one that is not known, or else all of them, if few."""
     names = list(dict.fromkeys(known))
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
         return f"did you mean {' or '.join(near)}?"
     more = f", ... ({len(names)} in all)" if len(names) > _LISTED else ""
