@@ -9,6 +9,7 @@ import pytest
 import supervision as sv
 from pycocotools import mask as coco_mask
 
+import queryinst_vis
 from queryinst_vis import FunctionDetector, InputError, VideoTracker
 from queryinst_vis.config import Config
 from queryinst_vis.inference.any_detector import load_detector
@@ -119,6 +120,14 @@ def test_it_is_evaluated_on_a_set_of_images(tmp_path):
     assert (scores["segm"]["AP"], scores["bbox"]["AP"]) == (1, 1)
     with pytest.raises(InputError, match="give them as in FunctionDetector"):
         evaluation.test_image(config, find, tmp_path / "results.json", devices=1)
+
+
+def test_a_call_tracks_the_classes_that_it_asks_for(clip):
+    for detector in (find, FunctionDetector(find, CLASSES)):
+        results = list(queryinst_vis.track(clip, detector, classes=["crate"]))
+        for result in results:
+            assert result.to_supervision().data["class_name"].tolist() == ["crate"]
+        assert len(results) == 4
 
 
 def test_class_names_may_be_given():
