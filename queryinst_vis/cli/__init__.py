@@ -19,11 +19,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from queryinst_vis import __version__
 from queryinst_vis.cli import (
     benchmark,
     data,
     datasets,
+    detect,
     diagnose,
+    doctor,
     evaluate,
     interchange,
     plots,
@@ -42,6 +45,7 @@ from queryinst_vis.utils.interrupt import Terminated, raise_when_terminated
 PROGRAM = "queryinst-vis"
 FAMILIES = (
     track,
+    detect,
     train,
     test,
     evaluate,
@@ -53,6 +57,7 @@ FAMILIES = (
     weights,
     benchmark,
     plots,
+    doctor,
 )
 """The modules that add commands, in the order in which a newcomer meets them.
 
@@ -168,6 +173,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="'%(prog)s COMMAND --help' shows the options and an example of each command.",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for family in FAMILIES:
         family.add(commands)

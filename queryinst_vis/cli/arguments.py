@@ -76,6 +76,51 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_weights_option(parser: argparse.ArgumentParser) -> None:
+    """--weights."""
+    parser.add_argument(
+        "--weights",
+        default="people",
+        metavar="NAME|FILE",
+        help="a .safetensors file, an .onnx file that 'queryinst-vis export-onnx' wrote, a name "
+        "that 'queryinst-vis weights' lists, or hf://OWNER/NAME[/FILE][@REVISION] (default: "
+        "%(default)s)",
+    )
+
+
+def add_choices(parser: argparse.ArgumentParser) -> None:
+    """--classes, --conf (--score-threshold) and --iou: which detections are kept."""
+    parser.add_argument(
+        "--classes",
+        type=class_list,
+        metavar="A,B",
+        help="only these classes, by name or by number from 0 (default: all that the weights know)",
+    )
+    parser.add_argument(
+        "--conf",
+        "--score-threshold",
+        type=fraction,
+        metavar="P",
+        help="leave out detections below this score, 0..1 (default: what the weights ask for, or "
+        "0.3 where that is the 0.05 of the benchmarks)",
+    )
+    parser.add_argument(
+        "--iou",
+        type=fraction,
+        metavar="T",
+        help="suppress duplicates: of two detections with a larger IoU only the stronger one "
+        "stays, 0..1 (default: what the weights ask for; inference.nms_threshold)",
+    )
+
+
+def class_list(text: str) -> list[str | int]:
+    """Names or numbers of classes, separated by commas."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise argparse.ArgumentTypeError("expected names of classes, such as person,car")
+    return [int(word) if word.isdecimal() else word for word in words]
+
+
 def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
     """Any number of key=value."""
     parser.add_argument(

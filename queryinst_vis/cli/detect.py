@@ -1,0 +1,103 @@
+"""``queryinst-vis detect``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from queryinst_vis.cli.arguments import (
+    Commands,
+    add_choices,
+    add_command,
+    add_device,
+    add_weights_option,
+    count,
+)
+from queryinst_vis.cli.source_arguments import split_words
+from queryinst_vis.errors import InputError
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "detect",
+        _run,
+        "Find and segment the instances of photos.",
+        "Writes detections.json, a COCO file with images, categories and annotations with scores,\n"
+        "and every photo with its instances drawn on it. No annotations are needed.",
+        "queryinst-vis detect photo.jpg --out out/photo",
+        "queryinst-vis detect photos/ more/*.png --conf 0.5 --classes person",
+        "queryinst-vis detect photos/ --weights work/run/best.safetensors --no-pictures",
+    )
+    parser.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="an image file, a folder of them, or a glob ('photos/*.jpg'). Words such as "
+        "inference.max_per_image=10 change config keys",
+    )
+    parser.set_defaults(overrides=[])  # words behind an option, see parse_arguments
+    add_weights_option(parser)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out/detect"),
+        metavar="DIR",
+        help="folder to write to (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-pictures",
+        action="store_true",
+        help="write detections.json alone",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the results of other images in that folder, which are kept otherwise",
+    )
+    add_choices(parser)
+    parser.add_argument(
+        "--batch",
+        type=count,
+        default=1,
+        metavar="N",
+        help="images that the network sees at a time: sooner on a GPU; images of several sizes are "
+        "padded to one, which changes the results a little (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-size",
+        type=count,
+        metavar="N",
+        help="pixels of the longer side of what the network sees, at most: speed against detail "
+        "(default: what the weights ask for, which is never exceeded; input.test_long)",
+    )
+    add_device(parser)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.inference.detect_images import detect_images, find_images
+    from queryinst_vis.utils.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    words, overrides = split_words([*arguments.images, *arguments.overrides])
+    if not words:
+        raise InputError("name an image or a folder; see 'queryinst-vis detect --help'")
+    summary = detect_images(
+        find_images(words),
+        arguments.out,
+        arguments.weights,
+        classes=arguments.classes,
+        conf=arguments.conf,
+        iou=arguments.iou,
+        batch=arguments.batch,
+        max_size=arguments.max_size,
+        device=arguments.device,
+        overrides=overrides,
+        pictures=not arguments.no_pictures,
+        overwrite=arguments.overwrite,
+    )
+    print(summary)
+    if summary.hint is not None:
+        print(summary.hint, file=sys.stderr)

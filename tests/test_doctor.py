@@ -1,0 +1,75 @@
+"""The command that tells what an installation can do, and what it cannot."""
+
+import builtins
+import subprocess
+import sys
+
+import pytest
+
+import queryinst_vis
+from queryinst_vis import cli
+from queryinst_vis.cli import doctor
+
+
+def sections(text):
+    """``{title: lines}`` of what was printed."""
+    found, title = {}, ""
+    for line in text.splitlines():
+        if line.startswith("  "):
+            found[title].append(line.strip())
+        else:
+            title = line.removesuffix(":")
+            found[title] = []
+    return found
+
+
+def test_doctor_tells_of_every_part(capsys):
+    assert cli.main(["doctor"]) == 0
+    found = sections(capsys.readouterr().out)
+    assert list(found) == list(doctor._SECTIONS)
+    assert queryinst_vis.__version__ in found["versions"][0]
+    assert any(line.startswith("cpu: ") for line in found["devices"])
+    assert any("h264" in line and "libx264" in line for line in found["video"])
+    assert any("GiB free" in line for line in found["space"])
+    assert not any("FAILED" in line for lines in found.values() for line in lines)
+
+
+@pytest.mark.parametrize(("module", "title"), [("torch", "devices"), ("av", "video")])
+def test_what_is_broken_is_told_and_ends_nothing(module, title, monkeypatch, capsys):
+    original = builtins.__import__
+
+    def broken(name, *arguments, **options):
+        if name.split(".")[0] == module:
+            raise ImportError(f"{module}: undefined symbol")
+        return original(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", broken)
+    assert cli.main(["doctor"]) == 0
+    found = sections(capsys.readouterr().out)
+    assert f"FAILED: ImportError: {module}: undefined symbol" in found[title]
+    assert any("GiB free" in line for line in found["space"])
+
+
+def test_missing_packages_come_with_the_command_that_installs_them(monkeypatch, capsys):
+    names = ["torch>=2", "kaleidoscope>=3", "onnx>=1; extra == 'onnx'", "prisms; extra == 'onnx'"]
+    monkeypatch.setattr(doctor, "requires", lambda package: names)
+    assert cli.main(["doctor"]) == 0
+    found = sections(capsys.readouterr().out)
+    assert "MISSING: kaleidoscope: pip install kaleidoscope" in found["versions"]
+    [line] = found["optional packages"]
+    assert line.startswith("onnx: lacks ") and "prisms" in line
+    assert line.endswith("pip install 'queryinst-vis[onnx]'")
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"queryinst-vis {queryinst_vis.__version__}\n"
+
+
+def test_the_package_is_a_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "queryinst_vis", "--version"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout.split()[0]) == (0, "queryinst-vis")
