@@ -19,6 +19,8 @@ from queryinst_vis.masks import to_rle
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "data" / "ytvis_eval"
 COMMANDS = {
+    "detect": "tools/detect.py",
+    "doctor": "tools/doctor.py",
     "track": "demo/track_video.py",
     "train": "tools/train.py",
     "test-video": "tools/test_video.py",

@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """The allowed edges; ``cli`` and the package's own face stand above all rooms."""
 
-TOP = {"cli", "__init__"}
+TOP = {"cli", "__init__", "__main__"}
 
 TORCH_FREE = ("formats", "evaluation", "masks")
 """Importing these rooms must not import torch; ``masks.paste`` is left out."""
