@@ -188,6 +188,13 @@ def test_only_https_is_fetched_and_followed(server, tmp_path, url):
     assert names_in(tmp_path) == []
 
 
+def test_a_redirect_to_what_is_no_address_is_one_line(server, tmp_path):
+    server.status, server.redirect = 302, "http://["
+    with pytest.raises(InputError, match="is not an address|cannot be fetched"):
+        download(server.url(), tmp_path / "file", SHA256)
+    assert names_in(tmp_path) == []
+
+
 # The catalogue
 
 

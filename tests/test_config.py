@@ -9,6 +9,7 @@ import pytest
 from queryinst_vis.config import (
     Config,
     apply_overrides,
+    check_numbers,
     config_from_dict,
     config_names,
     config_to_dict,
@@ -185,6 +186,69 @@ def test_a_fault_in_a_parent_names_the_parent(write):
     assert "parent.yaml: unknown key 'sed'" in complaint(write("_base_: parent.yaml"))
 
 
+def test_parents_that_multiply_are_refused_before_they_are_all_read(write):
+    for level in range(30):  # 2 ** 30 files
+        write(f"_base_: [level{level + 1}.yaml, level{level + 1}.yaml]", f"level{level}.yaml")
+    write("seed: 1", "level30.yaml")
+    assert "one more than 100 files" in complaint(write("_base_: level0.yaml"))
+
+
+def test_a_large_file_is_no_config(write):
+    large = write("#" * 300_000)
+    assert "config.yaml: a config and the files that _base_ leads to may have 256 KiB" in complaint(
+        large
+    )
+
+
+def test_the_sizes_of_parents_add_up(write):
+    write("#" * 100_000, "parent.yaml")
+    bases = ", ".join(["parent.yaml"] * 3)
+    assert "may have 256 KiB in all" in complaint(write(f"_base_: [{bases}]"))
+
+
+@pytest.mark.parametrize("value", ["[[1]]", "[{name: x}]"])
+def test_lists_hold_single_values(write, value):
+    message = complaint(write(f"input: {{train_short: {value}}}"))
+    assert "'input.train_short[0]' must be a single value" in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "bound"),
+    [
+        ("model.num_queries", 10**9, "at most 65536"),
+        ("data.num_workers", 10**9, "at most 1024"),
+        ("train.batch_size", 10**9, "at most 65536"),
+        ("input.test_long", 0, "at least 1"),
+        ("train.lr", 0.0, "above 0"),
+        ("train.average_decay", 1.0, "below 1"),
+        ("losses.cls", -1.0, "at least 0"),
+        ("seed", -1, "at least 0"),
+        ("seed", 10**19, "a number of 64 bits"),
+        ("losses.dice", ".nan", "a finite number"),
+        ("tracking.max_tracks", 0, "at least 1"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_by_the_schema(key, value, bound):
+    with pytest.raises(InputError, match=rf"^overrides: {key}: must be {bound}, is "):
+        apply_overrides(Config(), [f"{key}={value}"])
+
+
+def test_a_number_that_no_float_can_hold(write):
+    message = complaint(write(f"input: {{flip: {10**400}}}"))
+    assert "config.yaml: wrong value for " in message and "too large" in message
+
+
+def test_every_default_is_in_its_range():
+    check_numbers(Config())
+
+
+def test_configs_made_in_python_are_checked_alike():
+    config = Config()
+    config.input.train_short = [360, 0]
+    with pytest.raises(InputError, match=r"^input\.train_short\[1\]: must be at least 1, is 0$"):
+        check_numbers(config)
+
+
 @pytest.mark.parametrize("base", ["3", "[3]", "null", "{a: b}"])
 def test_base_must_be_paths(write, base):
     assert "_base_ must be a path or a list of paths" in complaint(write(f"_base_: {base}"))
@@ -211,7 +275,7 @@ def test_a_value_may_hold_an_equals_sign(write):
         ("trian.max_steps=3", "override 'trian.max_steps=3': unknown key 'trian'; did you mean"),
         ("train.lr=fast", "override 'train.lr=fast': wrong value for 'train.lr'"),
         ("train.lr_steps=[1,", "override 'train.lr_steps=[1,': not readable as YAML"),
-        ("seed.x=3", "override 'seed.x=3': wrong value for 'seed'"),
+        ("seed.x=3", "override 'seed.x=3': 'seed' must be a single value"),
         ("=3", "override '=3': unknown key ''"),
         ("_base_=other.yaml", "unknown key '_base_'"),
         ("data.train_extra[0].images=x", "'data.train_extra' must be a list"),
@@ -263,7 +327,7 @@ def test_an_unknown_key_inside_a_list_has_its_place_named(write):
         ("model: null", "'model' must hold keys and values, got None"),
         ("data: {train_extra: {images: a}}", "'data.train_extra' must be a list"),
         ("data: {train_extra: [3]}", "'data.train_extra[0]' must hold keys and values, got 3"),
-        ("data: {train: {images: [a]}}", "wrong value for 'data.train.images'"),
+        ("data: {train: {images: [a]}}", "'data.train.images' must be a single value, got ['a']"),
     ],
 )
 def test_a_wrong_type_names_the_file_and_the_key(write, text, message):

@@ -311,7 +311,7 @@ def test_the_two_views_of_a_pseudo_clip_share_size_and_flip_only():
 )
 def test_settings_that_cannot_work_are_refused_by_name(key, value):
     check_input(InputConfig())
-    with pytest.raises(InputError, match=rf"input\.{key} "):
+    with pytest.raises(InputError, match=rf"input\.{key}\b"):
         check_input(InputConfig(**{key: value}))
 
 

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fuzz.__main__ import INPUTS, KILLS
+from benchmarks.fuzz.__main__ import INPUTS
 from benchmarks.fuzz.blobs import spoil_bytes
 from benchmarks.fuzz.case import Case, Room
 from benchmarks.fuzz.judge import LINE, WELL, judge_end, judge_files, list_files
-from benchmarks.fuzz.not_yet import NOT_YET
 from benchmarks.fuzz.samples import write_samples
 
 ROOT = Path(__file__).parents[1]
@@ -37,15 +36,11 @@ def run_fuzz(*words, timeout):
 
 
 def test_a_short_run_finds_nothing_wrong():
-    """Replay what it finds as its last line says; known faults are listed in ``not_yet.py``."""
-    words = ("-m", "benchmarks.fuzz", "--inputs", "90", "--kills", "4", "--skip-not-yet")
+    """Replay what it finds as its last line says."""
+    words = ("-m", "benchmarks.fuzz", "--inputs", "90", "--kills", "4")
     run = run_fuzz(*words, timeout=600)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "94 inputs in " in run.stdout
-
-
-def test_known_faults_name_classes_that_there_are():
-    assert set(NOT_YET) <= {*INPUTS, *KILLS}
 
 
 # Seeds

@@ -265,6 +265,19 @@ def test_a_recording_that_is_not_there_whole_is_refused(reordered, head, complai
             assert [index_of(frame) for frame in reader] == list(range(20))
 
 
+@pytest.mark.parametrize("place", ["ftp://127.0.0.1:{port}/x", "file:///etc/passwd"])
+def test_redirects_lead_to_addresses_of_http_alone(place):
+    elsewhere = socket.create_server(("127.0.0.1", 0))
+    place = place.format(port=elsewhere.getsockname()[1])
+    head = f"HTTP/1.1 302 Found\r\nLocation: {place}\r\nConnection: close\r\n\r\n".encode()
+    message = "redirects to .*, which is not an address of http|Redirection .* not allowed"
+    with replying(b"", head) as address, pytest.raises(InputError, match=message):
+        LiveReader(address)
+    elsewhere.settimeout(0.1)
+    with elsewhere, pytest.raises(TimeoutError):
+        elsewhere.accept()
+
+
 def test_a_missing_recording_is_one_line(tmp_path):
     with served({}) as (address, _), pytest.raises(InputError, match=r"/x.mp4: .*404"):
         VideoReader(f"{address}/x.mp4?token=secret")

@@ -254,7 +254,7 @@ def test_an_overlap_that_is_no_share_is_refused(tmp_path, overlap):
     images = write_images(tmp_path / "images")
     config = tiny_config(images, track=False)
     config.losses.ignore_overlap = overlap
-    with pytest.raises(InputError, match=r"losses\.ignore_overlap is .*: expected above 0"):
+    with pytest.raises(InputError, match=r"losses\.ignore_overlap: must be .*, is"):
         train(config, tmp_path / "run", devices=1)
 
 

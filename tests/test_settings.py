@@ -67,7 +67,7 @@ def test_models_that_cannot_be_built(key, value):
 
 @pytest.mark.parametrize("key", ["score_weight", "iou_weight", "label_weight"])
 def test_tracking_weights_are_numbers(key):
-    with pytest.raises(InputError, match=rf"tracking\.{key}: expected a number, got nan"):
+    with pytest.raises(InputError, match=rf"tracking\.{key}: must be a finite number, is nan"):
         Tracker(TrackingConfig(**{key: math.nan}))
 
 

@@ -399,11 +399,11 @@ def test_expiry_in_seconds_needs_the_times(rule):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"expire_after": 0}, r"tracking\.expire_after: .*at least 1, got 0"),
-        ({"max_jump": 0.0}, r"tracking\.max_jump: .*above 0, got 0"),
-        ({"max_jump": math.nan}, r"tracking\.max_jump: .*above 0, got nan"),
-        ({"expire_seconds": 0.0}, r"tracking\.expire_seconds: .*above 0, got 0"),
-        ({"max_tracks": -1}, r"tracking\.max_tracks: .*at least 1, got -1"),
+        ({"expire_after": 0}, r"tracking\.expire_after: .*at least 1, is 0"),
+        ({"max_jump": 0.0}, r"tracking\.max_jump: .*above 0, is 0"),
+        ({"max_jump": math.nan}, r"tracking\.max_jump: .*finite number, is nan"),
+        ({"expire_seconds": 0.0}, r"tracking\.expire_seconds: .*above 0, is 0"),
+        ({"max_tracks": -1}, r"tracking\.max_tracks: .*at least 1, is -1"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

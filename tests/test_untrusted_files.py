@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import pickle
 import zipfile
 
@@ -26,6 +27,7 @@ from queryinst_vis.formats.reading import read_json_or_zip
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.roi import RoIExtractor
 from queryinst_vis.structures import Detections
+from queryinst_vis.utils.files import write_json_atomically
 from tests.tiny import tiny_config
 
 BAD_TENSORS = {
@@ -169,7 +171,7 @@ def test_sizes_are_compared_with_the_file_before_anything_is_allocated():
 @pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
 @pytest.mark.parametrize("key", ["train.lr", "losses.dice", "tracking.match_threshold"])
 def test_hyper_parameters_are_finite(key, value):
-    with pytest.raises(InputError, match=f"'{key}' must be a finite number"):
+    with pytest.raises(InputError, match=f"{key}: must be a finite number"):
         apply_overrides(tiny_config(), [f"{key}={value}"])
 
 
@@ -193,6 +195,26 @@ def test_a_zip_that_unpacks_to_a_gigabyte_is_not_unpacked(tmp_path):
         archive.writestr("results.json", json.dumps([]) + " " * 60_000_000)
     with pytest.raises(InputError, match="unpacks from"):
         read_json_or_zip(tmp_path / "r.zip")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_zip_is_one_line_however_it_is_packed(tmp_path, method):
+    text = json.dumps(np.random.default_rng(0).integers(0, 10**9, 2000).tolist())
+    with zipfile.ZipFile(tmp_path / "r.zip", "w", method) as archive:
+        archive.writestr("results.json", text)
+    data = bytearray((tmp_path / "r.zip").read_bytes())
+    for at in range(200, 5000, 50):
+        data[at] ^= 0xFF
+    (tmp_path / "r.zip").write_bytes(data)
+    with pytest.raises(InputError, match=r"r\.zip: unreadable zip"):
+        read_json_or_zip(tmp_path / "r.zip")
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_numbers_that_json_lacks_are_not_written(tmp_path, value):
+    with pytest.raises(InputError, match="infinite or NaN"):
+        write_json_atomically(tmp_path / "out.json", {"annotations": [{"score": value}]})
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture(scope="module")

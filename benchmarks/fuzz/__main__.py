@@ -32,7 +32,6 @@ from benchmarks.fuzz import annotations, answers, configs, folders, kills, media
 from benchmarks.fuzz.case import Maker
 from benchmarks.fuzz.commands import COMMANDS, measure
 from benchmarks.fuzz.judge import LINE, WELL, WRONG, Verdict
-from benchmarks.fuzz.not_yet import NOT_YET
 from benchmarks.fuzz.pool import SECONDS, Ended, run_in_forks
 from benchmarks.fuzz.session import Job, clear, import_everything, read_verdict, run_job
 
@@ -72,7 +71,7 @@ def main() -> int:
         import_everything()
         prepare(work, {job.name for job in jobs})
         keep = arguments.keep is not None or len(jobs) == 1
-        status = _report(run_all(jobs, work, arguments.workers, keep), arguments)
+        status = _report(run_all(jobs, work, arguments, keep), arguments)
         for log in sorted(work.glob("cases/*/*.txt")) if len(jobs) == 1 else []:
             print(f"--- {log.name}\n{log.read_text(errors='replace')}")
         return status
@@ -89,10 +88,14 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--only", default="", help="classes, or beginnings of their names, by commas"
     )
-    parser.add_argument(
-        "--skip-not-yet", action="store_true", help="leave out classes of not_yet.py"
-    )
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=SECONDS,
+        help="wall-clock time that an input may take (%(default)g); more where other programs keep "
+        f"the machine busy, for it may never take {SECONDS:g} s of processor time",
+    )
     parser.add_argument("--replay", metavar="CLASS:NUMBER,...", help="run these; of one, show all")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="new folder for all that is made")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every wrong input")
@@ -100,8 +103,6 @@ def _parse() -> argparse.Namespace:
 
 
 def _chosen(name: str, arguments: argparse.Namespace) -> bool:
-    if arguments.skip_not_yet and name in NOT_YET:
-        return False
     return any(name.startswith(prefix) for prefix in arguments.only.split(","))
 
 
@@ -153,7 +154,7 @@ def _quietly(name: str, run: partial, work: Path) -> None:
 
 
 def run_all(
-    jobs: list[Job], work: Path, workers: int, keep: bool
+    jobs: list[Job], work: Path, arguments: argparse.Namespace, keep: bool
 ) -> Iterator[tuple[Ended[Job], Verdict]]:
     """Run jobs and judge them; a fork that died has its verdict from how it died."""
 
@@ -161,10 +162,10 @@ def run_all(
         return work / "cases" / f"{job.name.replace('/', '-')}-{job.number}"
 
     def run(job: Job) -> None:
-        run_job(job, work / "samples", place(job))
+        run_job(job, work / "samples", place(job), arguments.seconds)
 
-    limited = ((job, SECONDS if job.name in INPUTS else 2 * SECONDS) for job in jobs)
-    for ended in run_in_forks(limited, run, workers):
+    limited = ((job, arguments.seconds * (1 if job.name in INPUTS else 2)) for job in jobs)
+    for ended in run_in_forks(limited, run, arguments.workers):
         folder = place(ended.job)
         verdict = read_verdict(folder)
         if verdict is None or ended.fault:
@@ -195,14 +196,17 @@ def _report(outcomes: Iterator[tuple[Ended[Job], Verdict]], arguments: argparse.
         if verdict.kind == WRONG:
             faults = "; ".join(verdict.faults)[:300]
             print(f"WRONG {ended.job} [{verdict.note}] {faults} {verdict.place}", flush=True)
-    heads = "".join(f"{head:>8}" for head in ("inputs", WELL, LINE, WRONG, "noisy", "max s", "MiB"))
+    heads = "".join(
+        f"{head:>8}" for head in ("inputs", WELL, LINE, WRONG, "noisy", "max s", "busy s", "MiB")
+    )
     print(f"\n{'class':24}{heads}")
     for name, row in sorted(rows.items()):
         kinds = [verdict.kind for _, verdict in row]
         counts = [len(row), *map(kinds.count, (WELL, LINE, WRONG))]
         counts.append(sum(bool(verdict.noise) for _, verdict in row))
-        seconds, memory = max(e.seconds for e, _ in row), max(e.mebibytes for e, _ in row)
-        print(f"{name:24}{''.join(f'{n:8}' for n in counts)}{seconds:8.1f}{memory:8}")
+        longest = [max(e.seconds for e, _ in row), max(e.busy for e, _ in row)]
+        texts = [*(f"{n:8}" for n in counts), *(f"{seconds:8.1f}" for seconds in longest)]
+        print(f"{name:24}{''.join(texts)}{max(e.mebibytes for e, _ in row):8}")
     total = [pair for row in rows.values() for pair in row]
     wrong = [pair for pair in total if pair[1].kind == WRONG]
     print(f"{len(total)} inputs in {time.monotonic() - begin:.0f} s, {len(wrong)} wrong")

@@ -16,6 +16,7 @@ from unittest import mock
 from benchmarks.fuzz.blobs import FOREIGN, NUMBERS, spoil_bytes
 from benchmarks.fuzz.case import Case, Room
 
+ELSEWHERE = "192.0.2.1"  # an address for documentation, which is nobody's (RFC 5737)
 PATIENCE = 3  # seconds, in place of the half minute that a download waits for a byte
 
 
@@ -65,7 +66,7 @@ def answer(data: bytes, rng: random.Random) -> tuple[Iterator[bytes], str]:
     if kind == 5:
         where = [
             "file:///etc/passwd",
-            "http://192.0.2.1/x",
+            f"http://{ELSEWHERE}/x",
             "ftp://x/y",
             "/again",
             "//",
@@ -194,4 +195,4 @@ def live(room: Room) -> Case:
     outputs = ["out/*.mp4", "out/results.json", "out/timeline.png"]
     broken = note in ("half of it", "drop by drop, then cut")
     refuse = "the connection broke before the end that was announced" if broken else None
-    return Case(words, f"{name}: {note}", outputs, refuse=refuse)
+    return Case(words, f"{name}: {note}", outputs, refuse=refuse, reaches=(ELSEWHERE,))

@@ -19,6 +19,7 @@ class Room:
         number: which input of its class this is; classes that enumerate use it.
         samples: sound inputs, see ``samples.py``; read only.
         folder: an empty folder, the working directory of the case.
+        seconds: that a command may take.
     """
 
     random: random.Random
@@ -26,6 +27,7 @@ class Room:
     number: int
     samples: Path
     folder: Path
+    seconds: float = 60.0
 
     def words(self, text: str) -> list[str]:
         """A command line; ``{samples}`` in it is their folder."""
@@ -46,6 +48,8 @@ class Case:
         refuse: why success would be wrong; None where success is fine.
         memory: MiB that it may take, where a small file claims to be a large one.
         check: looks at what a success wrote; returns what is wrong with it, or nothing.
+        reaches: other machines that it may look for, because the server that the user named
+            redirects to them.
     """
 
     run: list[str] | Callable[[], Any]
@@ -56,6 +60,7 @@ class Case:
     refuse: str | None = None
     memory: int | None = None
     check: Callable[[], str | None] | None = None
+    reaches: tuple[str, ...] = ()
 
 
 Maker = Callable[[Room], Case]

@@ -9,6 +9,7 @@ import shutil
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from benchmarks.fuzz.annotations import FINDINGS, fill, spoilt_json
 from benchmarks.fuzz.blobs import spoil_bytes
@@ -130,16 +131,24 @@ def _harm_folder(folder: Path, rng: random.Random) -> str:
         path.mkdir()
         return f"{short} is a folder"
     if kind == 3:
-        shutil.copy(rng.choice(files), path.parent / f"copy{rng.choice(files).suffix}")
+        more = rng.choice(files).read_bytes()
+        (path.parent / f"copy{rng.randrange(1000)}{rng.choice(files).suffix}").write_bytes(more)
         return f"one more beside {short}"
-    if kind == 4 and path.suffix == ".json":
-        data, note, _ = spoilt_json(json.loads(path.read_text()), rng)
+    if kind == 4 and path.suffix == ".json" and (content := _parsed(path)) is not None:
+        data, note, _ = spoilt_json(content, rng)
     elif path.suffix in (".xml", ".txt") and rng.random() < 0.8:
         data, note = _spoil_text(path.read_text(errors="replace"), rng)
     else:
         data, note = spoil_bytes(path.read_bytes(), rng)
     path.write_bytes(data)
     return f"{short}: {note}"
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError:  # it was damaged before
+        return None
 
 
 def _spoil_text(text: str, rng: random.Random) -> tuple[bytes, str]:

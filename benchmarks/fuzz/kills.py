@@ -22,7 +22,7 @@ from benchmarks.fuzz.judge import is_temporary, judge_end, list_files, mask_rand
 from benchmarks.fuzz.session import ENTRY, ROOT, run_main
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
-PATIENCE = 40  # seconds for a command to end after a signal, and for the next run
+PATIENCE = 2 / 3  # of a command's time: to end after a signal, and for the next run
 IMPORTS = 1.5  # seconds that an interpreter of its own needs before it does anything
 
 
@@ -40,7 +40,8 @@ def killing(name: str) -> Maker:
         words = command.words(room.samples)
 
         def run() -> None:
-            faults = _kill_and_repeat(command, words, chosen, moment, own, reference)
+            patience = PATIENCE * room.seconds
+            faults = _kill_and_repeat(command, words, chosen, moment, own, reference, patience)
             if faults:
                 raise AssertionError(f"{chosen.name}: " + "; ".join(faults))
 
@@ -56,6 +57,7 @@ def _kill_and_repeat(
     moment: float,
     own: bool,
     reference: Path,
+    patience: float,
 ) -> list[str]:
     """Kill a run, look at what is left, run again, and compare; returns what was wrong."""
     log = Path("../first.txt").absolute()
@@ -63,7 +65,7 @@ def _kill_and_repeat(
     time.sleep(moment)
     with suppress(ProcessLookupError):
         os.kill(process, chosen)
-    status = _wait(process)
+    status = _wait(process, patience)
     if status is None:
         return ["did not end after the signal"]
     faults = _survivors(process) + _halves()
@@ -74,18 +76,18 @@ def _kill_and_repeat(
         if any(done) and not all(done) and not command.resumes:
             faults.append("left some of its files without the others")
     if status and (command.resumes or not all(done) or not done):
-        faults += _run_again(command, words, own)
+        faults += _run_again(command, words, own, patience)
     for name in command.outputs:
         faults += _differences(Path(name), reference / name)
     return faults
 
 
-def _run_again(command: Command, words: list[str], own: bool) -> list[str]:
+def _run_again(command: Command, words: list[str], own: bool, patience: float) -> list[str]:
     """The next run, which ends well and leaves nothing of the killed one; what is wrong else."""
     if command.resumes and Path("run/config.yaml").exists():
         words = [*words, "--resume"]
     log = Path("../second.txt").absolute()
-    status = _wait(_start(words, own, log))
+    status = _wait(_start(words, own, log), patience)
     if status is None:
         return ["the next run did not end"]
     faults = [f"next run: {f}" for f in judge_end(status, log.read_text(errors="replace")).faults]
@@ -128,9 +130,9 @@ def _start(words: list[str], own: bool, log: Path) -> int:
     os._exit(status)
 
 
-def _wait(process: int) -> int | None:
+def _wait(process: int, patience: float) -> int | None:
     """Exit status of a child, or None where it had to be killed after all."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         ended, status = os.waitpid(process, os.WNOHANG)
         if ended:

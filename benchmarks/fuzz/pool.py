@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 SECONDS = 60.0
-"""Wall-clock seconds that a job may take."""
+"""Wall-clock seconds that a job may take, and of processor time whatever else the machine does."""
 
 MEMORY = 2048
 """MiB that a job may hold; a third of it is libraries."""
@@ -39,6 +39,7 @@ class Ended(Generic[J]):
         job: what was run.
         status: exit status, or minus the number of the signal.
         seconds: wall-clock time.
+        busy: seconds of processor time, of the processes that it waited for, too.
         mebibytes: the most memory that it held.
         fault: which limit it broke, empty if none.
     """
@@ -46,6 +47,7 @@ class Ended(Generic[J]):
     job: J
     status: int
     seconds: float
+    busy: float
     mebibytes: int
     fault: str = ""
 
@@ -100,7 +102,9 @@ def _run(
                 most = usage.ru_maxrss // 1024
                 seconds = time.monotonic() - one.begin
                 code = os.waitstatus_to_exitcode(status)
-                yield Ended(one.job, code, seconds, most, one.fault or _too_much(most))
+                busy = usage.ru_utime + usage.ru_stime
+                fault = one.fault or _too_much(most) or _too_long(busy)
+                yield Ended(one.job, code, seconds, busy, most, fault)
             elif not one.fault:
                 one.fault = _broken_limit(process, one)
                 if one.fault:
@@ -131,6 +135,10 @@ def _broken_limit(process: int, one: _Running[J]) -> str:
 
 def _too_much(mebibytes: int) -> str:
     return f"took {mebibytes} MiB of memory" if mebibytes > MEMORY else ""
+
+
+def _too_long(busy: float) -> str:
+    return f"took {busy:.0f} s of processor time" if busy > SECONDS else ""
 
 
 def _resident(process: int) -> int:

@@ -58,7 +58,7 @@ def import_everything() -> None:
         importlib.import_module(name)
 
 
-def run_job(job: Job, samples: Path, work: Path) -> None:
+def run_job(job: Job, samples: Path, work: Path, seconds: float) -> None:
     """Make the case, run it, and leave the verdict in ``work / verdict.json``."""
     folder = work / "case"
     folder.mkdir(parents=True)
@@ -66,7 +66,7 @@ def run_job(job: Job, samples: Path, work: Path) -> None:
     rng = random.Random(f"{job.seed}/{job.name}/{job.number}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        case = job.make(Room(rng, job.seed, job.number, samples, folder))
+        case = job.make(Room(rng, job.seed, job.number, samples, folder, seconds))
     (work / "note.txt").write_text(_describe(case))
     before = list_files(folder)
     os.environ["MPLCONFIGDIR"] = str(samples)  # its list of fonts takes seconds to make
@@ -80,7 +80,8 @@ def run_job(job: Job, samples: Path, work: Path) -> None:
     verdict.note = case.note
     verdict.faults += judge_files(before, folder, status, case)
     verdict.faults += [f"left {name} in the temporary folder" for name in _strays(work / "tmp")]
-    verdict.faults += _reached
+    elsewhere = [host for host in _reached if host not in case.reaches]
+    verdict.faults += [f"tried to reach {host}" for host in elsewhere]
     warned = "queryinst-vis: warning: " in errors or "broke off" in printed
     if status == 0 and case.refuse and not warned:
         verdict.faults.append(f"accepted in silence: {case.refuse}")
@@ -182,7 +183,7 @@ _reached: list[str] = []
 def _watched(host: Any, *arguments: Any, **options: Any) -> Any:
     """Look up this machine and no other."""
     if str(host) not in ("127.0.0.1", "localhost", "::1", "None"):
-        _reached.append(f"tried to reach {host}")
+        _reached.append(str(host))
         raise OSError(f"{host} is not this machine")
     return _look_up(host, *arguments, **options)
 

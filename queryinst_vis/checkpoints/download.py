@@ -125,7 +125,10 @@ def _open(url: str, start: int) -> HTTPResponse:
 
 
 def _check_scheme(url: str) -> None:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:  # a server may redirect to anything
+        raise InputError(f"{url}: is not an address ({error})") from error
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
         raise InputError(f"{url}: only https is fetched")
 

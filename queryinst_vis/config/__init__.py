@@ -14,6 +14,7 @@ from queryinst_vis.config.loading import (
     load_config,
 )
 from queryinst_vis.config.names import config_names, find_config
+from queryinst_vis.config.ranges import check_numbers
 from queryinst_vis.config.schema import (
     BackboneConfig,
     Config,
@@ -45,6 +46,7 @@ __all__ = [
     "TrackingConfig",
     "TrainConfig",
     "apply_overrides",
+    "check_numbers",
     "config_from_dict",
     "config_names",
     "config_to_dict",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Iterable
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -15,11 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from queryinst_vis.config.environment import is_unresolved, postpone_unset
 from queryinst_vis.config.names import find_config
+from queryinst_vis.config.ranges import check_numbers
 from queryinst_vis.config.schema import Config
 from queryinst_vis.errors import InputError
-
-LARGEST = 2**63 - 1
-"""The largest whole number, as of PyTorch's and NumPy's integers."""
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
@@ -34,11 +32,12 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
 
     Raises:
         InputError: missing or broken file, unknown name or key (the nearest are named),
-            wrong type, a number from an unset environment variable, a circular ``_base_``.
+            wrong type, a number from an unset environment variable, a circular ``_base_``, or
+            parents without end.
     """
     path = find_config(path)
     config = OmegaConf.structured(Config)
-    for file, values in _read_layers(path, ()):
+    for file, values in _read_layers(path, (), _Budget()):
         config = _merge(config, values, f"config {file}")
     return _to_config(_override(config, overrides or []), f"config {path}")
 
@@ -119,24 +118,54 @@ def _override(config: DictConfig, overrides: list[str]) -> DictConfig:
     return config
 
 
-def _read_layers(path: Path, children: tuple[Path, ...]) -> list[tuple[Path, dict[str, Any]]]:
+@dataclass
+class _Budget:
+    """What the parents of one config may still cost: each may name many, which name many."""
+
+    files: int = 100
+    size: int = 256 * 1024  # bytes; a megabyte of YAML takes many seconds
+
+    def read(self, path: Path) -> str:
+        """The text of one more file."""
+        self.files -= 1
+        if self.files < 0:
+            raise InputError(
+                f"config {path}: one more than {_Budget.files} files that _base_ leads to, counted "
+                "as often as they are named"
+            )
+        with path.open("rb") as file:
+            text = file.read(self.size + 1)
+        self.size -= len(text)
+        if self.size < 0:
+            raise InputError(
+                f"config {path}: a config and the files that _base_ leads to may have "
+                f"{_Budget.size // 1024} KiB in all; is this a config?"
+            )
+        return text.decode("utf-8-sig")
+
+
+def _read_layers(
+    path: Path, children: tuple[Path, ...], budget: _Budget
+) -> list[tuple[Path, dict[str, Any]]]:
     """The values of all parents, outermost first, and then those of the file itself."""
     if path.resolve() in children:
         raise InputError(f"config {path}: _base_ leads back to the file itself")
-    values = _read_yaml(path)
+    values = _read_yaml(path, budget)
     bases = values.pop("_base_", [])
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise InputError(f"config {path}: _base_ must be a path or a list of paths, got {bases!r}")
     layers: list[tuple[Path, dict[str, Any]]] = []
     for base in bases:
-        layers += _read_layers(find_config(base, path.parent), (*children, path.resolve()))
+        layers += _read_layers(find_config(base, path.parent), (*children, path.resolve()), budget)
     return [*layers, (path, values)]
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path, budget: _Budget) -> dict[str, Any]:
     try:  # OmegaConf's loader, unlike PyYAML's, refuses a key that stands there twice
-        values = OmegaConf.to_container(OmegaConf.load(path))
+        values = OmegaConf.to_container(OmegaConf.load(StringIO(budget.read(path))))
+    except InputError:
+        raise
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
         reason = str(error).partition("full_key:")[0]
         raise InputError(f"config {path}: not readable as YAML ({reason.strip()})") from error
@@ -160,7 +189,7 @@ def _merge(config: DictConfig, values: Any, where: str) -> DictConfig:
     _check_shape(values, Config, "", where)
     try:
         merged = OmegaConf.merge(config, postpone_unset(values, Config))
-    except (OmegaConfBaseException, ValueError, TypeError) as error:
+    except (OmegaConfBaseException, ValueError, TypeError, OverflowError) as error:
         key, reason = getattr(error, "full_key", None), _reason(error)
         raise InputError(f"{where}: wrong value for '{key}': {reason}") from error
     assert isinstance(merged, DictConfig)
@@ -170,8 +199,8 @@ def _merge(config: DictConfig, values: Any, where: str) -> DictConfig:
 def _check_shape(values: Any, schema: Any, key: str, where: str) -> None:
     """Check keys, groups and lists against the schema; OmegaConf checks the leaves.
 
-    OmegaConf finds these errors too, but its messages lose the place of a key inside a list
-    and the name of a group that was given a plain value.
+    OmegaConf finds most of these errors, too, but its messages lose the place of a key inside a
+    list and the name of a group that was given a plain value. It takes any value inside a list.
     """
     if isinstance(values, str) and "${" in values:
         return  # refers to another part of the config; OmegaConf checks what it resolves to
@@ -186,6 +215,8 @@ def _check_shape(values: Any, schema: Any, key: str, where: str) -> None:
             raise InputError(f"{where}: {place} must hold keys and values, got {values!r}")
         if is_dataclass(schema):
             _check_members(values, schema, f"{key}." if key else "", where)
+    elif isinstance(values, list | dict):
+        raise InputError(f"{where}: '{key}' must be a single value, got {values!r}")
 
 
 def _check_members(values: dict[str, Any], schema: Any, prefix: str, where: str) -> None:
@@ -209,22 +240,11 @@ def _to_config(config: DictConfig, where: str) -> Config:
         key, reason = getattr(error, "full_key", None), _reason(error)
         raise InputError(f"{where}: cannot resolve '{key}': {reason}") from error
     assert isinstance(result, Config)
-    _check_numbers(asdict(result), "", where)
+    try:
+        check_numbers(result)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
     return result
-
-
-def _check_numbers(value: Any, key: str, where: str) -> None:
-    """Numbers are finite, and whole ones fit into 64 bits."""
-    if isinstance(value, dict):
-        for name, member in value.items():
-            _check_numbers(member, f"{key}.{name}" if key else str(name), where)
-    elif isinstance(value, list):
-        for index, member in enumerate(value):
-            _check_numbers(member, f"{key}[{index}]", where)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"{where}: '{key}' must be a finite number, is {value}")
-    elif isinstance(value, int) and abs(value) > LARGEST:
-        raise InputError(f"{where}: '{key}' must fit into 64 bits, is {value}")
 
 
 def _reason(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import warnings
 from collections import Counter
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from queryinst_vis.config import Config, DatasetConfig, resolved
+from queryinst_vis.config import Config, DatasetConfig, check_numbers, resolved
 from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.copy_paste import draw_cutouts, paste
 from queryinst_vis.data.frames import Frame, without_small
@@ -92,15 +91,8 @@ def train_loader(
         InputError: at once for settings and annotation files, while iterating for images and
             segmentations.
     """
+    check_numbers(config)
     check_input(config.input)
-    for key, value, lowest in (
-        ("seed", config.seed, 0),
-        ("train.batch_size", config.train.batch_size, 1),
-        ("train.shape_window", config.train.shape_window, 0),
-        ("data.num_workers", config.data.num_workers, 0),
-    ):
-        if value < lowest:
-            raise InputError(f"{key} is {value}: expected {lowest} or more")
     samples = TrainingSamples(config, transforms)
     order = BatchOrder(
         config.train.batch_size, config.train.shape_window, config.seed, samples.shape
@@ -205,8 +197,6 @@ class TrainingSamples(Dataset):
 
 def _open_source(entry: DatasetConfig, config: Config) -> tuple[Samples, Counter[int]]:
     """A training set's samples, and its number of instances by class index."""
-    if not 0 < entry.weight < math.inf:
-        raise InputError(f"{entry.annotations}: a training set's weight must be above 0 and finite")
     dataset = open_dataset(entry, config.model.classes)
     if not dataset.has_annotations:
         raise InputError(

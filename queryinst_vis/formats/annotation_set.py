@@ -18,7 +18,8 @@ from queryinst_vis.utils.numbers import is_integer
 Kind = Literal["video", "image"]
 
 _MAX_SIDE = 65_535  # pixels; beyond is a slip, and would take all memory
-_MAX_LENGTH = 10_000_000  # frames: a hundred hours
+_MAX_PIXELS = 2**28  # of a frame, of which converters hold a map
+_MAX_LENGTH = 1_000_000  # frames: nine hours
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,10 @@ def parse_video(entry: dict[str, Any], kind: Kind, report: Report) -> Video | No
             )
             report(Finding("frame size", place, message))
             return None
+    if sides["height"] * sides["width"] > _MAX_PIXELS:
+        message = f"{sides['width']}x{sides['height']} pixels: a frame has at most {_MAX_PIXELS}"
+        report(Finding("frame size", place, message))
+        return None
     return Video(kind, entry["id"], name, entry["height"], entry["width"], length, files)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import zipfile
 import zlib
 from pathlib import Path
@@ -22,7 +23,10 @@ _PLAIN_SIZE = 50_000_000
 _DENSEST = 100
 """Results in zips are four to twenty times smaller; up to ``_PLAIN_SIZE`` bytes any will do."""
 
-_ZIP_ERRORS = (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+_ZIP_ERRORS = (
+    *(OSError, EOFError, RuntimeError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
 
 
 def read_annotations(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from queryinst_vis.checkpoints.load import load_model
-from queryinst_vis.config import Config, InferenceConfig
+from queryinst_vis.config import Config, InferenceConfig, check_numbers
 from queryinst_vis.data.transforms import network_input
 from queryinst_vis.errors import InputError
 from queryinst_vis.inference.filters import check_classes, of_classes, with_thresholds
@@ -283,20 +283,8 @@ def detect_inputs(
 def check_inference(config: Config) -> None:
     """Raise an InputError for inference settings that are out of range."""
     inference = config.inference
-    for key, size in (
-        ("input.test_short", config.input.test_short),
-        ("input.test_long", config.input.test_long),
-        ("inference.max_per_image", inference.max_per_image),
-    ):
-        if size < 1:
-            raise InputError(f"{key}: must be at least 1, is {size}")
-    for key, value in (
-        ("inference.score_threshold", inference.score_threshold),
-        ("inference.mask_threshold", inference.mask_threshold),
-        ("inference.nms_threshold", inference.nms_threshold),
-    ):
-        if value is not None and not 0 <= value <= 1:
-            raise InputError(f"{key}: must be from 0 to 1, is {value}")
+    check_numbers(config.input, "input")
+    check_numbers(inference, "inference")
     if inference.nms_overlap not in OVERLAPS:
         raise InputError(
             f"inference.nms_overlap '{inference.nms_overlap}': choose one of {', '.join(OVERLAPS)}"

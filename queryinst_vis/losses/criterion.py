@@ -15,8 +15,7 @@ from torchvision.ops import (
     sigmoid_focal_loss,
 )
 
-from queryinst_vis.config import LossConfig
-from queryinst_vis.errors import InputError
+from queryinst_vis.config import LossConfig, check_numbers
 from queryinst_vis.losses.ignore import ignored_queries
 from queryinst_vis.losses.matcher import FOCAL_ALPHA, FOCAL_GAMMA, HungarianMatcher, Match
 from queryinst_vis.structures import StageOutput, Target
@@ -34,15 +33,11 @@ class Criterion:
         parallel_masks: supervise the masks of every stage, not only of the last (Table 5).
 
     Raises:
-        InputError: ``ignore_overlap`` is not above 0 and at most 1.
+        InputError: a weight below 0, or ``ignore_overlap`` not above 0 and at most 1.
     """
 
     def __init__(self, weights: LossConfig, parallel_masks: bool = True) -> None:
-        overlap = weights.ignore_overlap
-        if overlap is not None and not 0 < overlap <= 1:
-            raise InputError(
-                f"losses.ignore_overlap is {overlap}: expected above 0 and at most 1, or null"
-            )
+        check_numbers(weights, "losses")
         self.weights = weights
         self.parallel_masks = parallel_masks
         self.matcher = HungarianMatcher()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from queryinst_vis.config import (
     MaskHeadConfig,
     ModelConfig,
     TrackHeadConfig,
+    check_numbers,
 )
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.backbone import Backbone
@@ -31,9 +31,6 @@ from queryinst_vis.utils.tensor_files import (
     read_torch_file,
 )
 
-MAX_WIDTH = 65536  # channels, queries
-MAX_DEPTH = 100  # stages, layers
-MAX_ROI_SIZE = 256  # bins per side
 BOX_ROI_SIZE = 7
 MAX_PARAMETERS = 5_000_000_000  # four times as many bytes in float32
 """Far above any model of this kind: what exceeds them is a mistake, or harm."""
@@ -115,25 +112,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _check(model: ModelConfig) -> None:
-    for name, value, least, most in (
-        ("channels", model.channels, 1, MAX_WIDTH),
-        ("num_queries", model.num_queries, 1, MAX_WIDTH),
-        ("num_stages", model.num_stages, 1, MAX_DEPTH),
-        ("num_heads", model.num_heads, 1, MAX_WIDTH),
-        ("dynamic_channels", model.dynamic_channels, 1, MAX_WIDTH),
-        ("ffn_channels", model.ffn_channels, 1, MAX_WIDTH),
-        ("class_layers", model.class_layers, 0, MAX_DEPTH),
-        ("box_layers", model.box_layers, 0, MAX_DEPTH),
-        ("mask.roi_size", model.mask.roi_size, 1, MAX_ROI_SIZE),
-        ("mask.num_convs", model.mask.num_convs, 0, MAX_DEPTH),
-        ("track.roi_size", model.track.roi_size, 1, MAX_ROI_SIZE),
-        ("track.sampling_ratio", model.track.sampling_ratio, 0, MAX_ROI_SIZE),
-        ("track.hidden_channels", model.track.hidden_channels, 1, MAX_WIDTH),
-        ("track.embedding_channels", model.track.embedding_channels, 1, MAX_WIDTH),
-    ):
-        if not least <= value <= most:
-            bound = f"at least {least}" if value < least else f"at most {most}"
-            raise InputError(f"model.{name}: must be {bound}, is {value}")
+    check_numbers(model, "model")
     if not model.classes:
         raise InputError("model.classes: is empty; list the class names the model tells apart")
     if len(set(model.classes)) < len(model.classes):
@@ -150,10 +129,6 @@ def _check(model: ModelConfig) -> None:
         raise InputError(f"model.mask.norm '{model.mask.norm}': choose one of {', '.join(NORMS)}")
     if model.mask.norm == "GN" and model.channels % 8:
         raise InputError(f"model.mask.norm GN needs model.channels ({model.channels}) in eights")
-    if not 0 <= model.backbone.frozen_stages <= 4:
-        raise InputError("model.backbone.frozen_stages: must be between 0 and 4")
-    if not 0 <= model.backbone.drop_path < 1:
-        raise InputError("model.backbone.drop_path: must be at least 0 and below 1")
     _check_size(model)
     _check_colours(model.backbone)
     _check_variant(model.mask)
@@ -183,10 +158,8 @@ def _check_size(model: ModelConfig) -> None:
 def _check_colours(backbone: BackboneConfig) -> None:
     for name in ("mean", "std"):
         values = getattr(backbone, name)
-        if len(values) != 3 or not all(map(math.isfinite, values)):
+        if len(values) != 3:
             raise InputError(f"model.backbone.{name}: expected three numbers (RGB), is {values}")
-    if min(backbone.std) <= 0:
-        raise InputError(f"model.backbone.std: must be above 0, is {backbone.std}")
 
 
 def _check_variant(mask: MaskHeadConfig) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from queryinst_vis.config import TrackingConfig
+from queryinst_vis.config import TrackingConfig, check_numbers
 from queryinst_vis.errors import InputError
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.memory import Memory
@@ -141,34 +141,15 @@ def _last_of_each(ids: Tensor) -> Tensor:
 
 def _check(settings: TrackingConfig, rule: Rule) -> None:
     """Raise an InputError for settings that the rule cannot work with."""
-    for name in ("score_weight", "iou_weight", "label_weight"):
-        if not math.isfinite(getattr(settings, name)):
-            raise InputError(f"tracking.{name}: expected a number, got {getattr(settings, name)}")
-    for name in ("max_jump", "expire_seconds"):
-        limit = getattr(settings, name)
-        if limit is not None and not limit > 0:
-            raise InputError(f"tracking.{name}: expected null or above 0, got {limit}")
-    for name in ("expire_after", "max_tracks"):
-        limit = getattr(settings, name)
-        if limit is not None and limit < 1:
-            raise InputError(f"tracking.{name}: expected null or at least 1, got {limit}")
-    if settings.high_score is not None and not 0 <= settings.high_score <= 1:
-        raise InputError(f"tracking.high_score: expected null or 0 to 1, got {settings.high_score}")
-    if settings.min_hits < 1:
-        raise InputError(f"tracking.min_hits: expected at least 1, got {settings.min_hits}")
+    check_numbers(settings, "tracking")
     if settings.match_threshold is None:
         return
     if rule.match_threshold is None:
         raise InputError(
             f"tracking.match_threshold: rule '{settings.rule or DEFAULT}' has none; leave it null"
         )
-    if rule.embedding is None:
-        if not 0 < settings.match_threshold <= 1:
-            raise InputError(
-                "tracking.match_threshold: expected an IoU above 0, at most 1, got "
-                f"{settings.match_threshold}"
-            )
-    elif not -1 <= settings.match_threshold <= 1:
+    if rule.embedding is None and settings.match_threshold <= 0:
         raise InputError(
-            f"tracking.match_threshold: expected a cosine, -1 to 1, got {settings.match_threshold}"
+            "tracking.match_threshold: must be an IoU above 0 for rule "
+            f"'{settings.rule}', is {settings.match_threshold}"
         )

@@ -261,9 +261,19 @@ def _give_default_permissions(path: Path) -> None:
 
 
 def write_json_atomically(path: str | Path, value: Any) -> None:
-    """Write ``value`` as JSON to ``path``, all of it or nothing."""
+    """Write ``value`` as JSON to ``path``, all of it or nothing.
+
+    Raises:
+        InputError: it cannot be written, or a number in it is infinite or NaN.
+    """
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file)
+        try:
+            json.dump(value, file, allow_nan=False)
+        except ValueError as error:  # Python reads such numbers from files, but JSON has none
+            raise InputError(
+                f"cannot write {path}: it would hold a number that is infinite or NaN, which is "
+                "not JSON; correct that number in the input"
+            ) from error
 
 
 def read_json(path: str | Path, what: str) -> Any:

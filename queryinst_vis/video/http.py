@@ -7,14 +7,16 @@ complete one for a cut one where it has no length. Python's knows which is which
 from __future__ import annotations
 
 from hashlib import sha256
-from http.client import HTTPException, HTTPResponse, IncompleteRead
+from http.client import HTTPException, HTTPMessage, HTTPResponse, IncompleteRead
 from pathlib import Path
+from typing import IO
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import (
     HTTPBasicAuthHandler,
     HTTPDigestAuthHandler,
     HTTPPasswordMgrWithDefaultRealm,
+    HTTPRedirectHandler,
     OpenerDirector,
     Request,
     build_opener,
@@ -190,18 +192,36 @@ def origin_of(source: str | Path) -> str:
     return without_secrets(text) + mark
 
 
+class _WebRedirects(HTTPRedirectHandler):
+    """Follows redirects to http and https; Python's own follows those to ftp, too."""
+
+    def redirect_request(
+        self,
+        req: Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
+    ) -> Request | None:
+        if not is_http(newurl):
+            reason = f"redirects to {without_secrets(newurl)}, which is not an address of http"
+            raise HTTPError(req.full_url, code, reason, headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def _opener(address: str) -> tuple[str, OpenerDirector]:
     """The address without its user, and what opens it with that user's name and password."""
     parts = urlsplit(address)
     user, _, place = parts.netloc.rpartition("@")
     bare = urlunsplit(parts._replace(netloc=place))
     if not user:
-        return bare, build_opener()
+        return bare, build_opener(_WebRedirects)
     name, _, password = user.partition(":")
     passwords = HTTPPasswordMgrWithDefaultRealm()
     passwords.add_password(None, bare, unquote(name), unquote(password))
     handlers = HTTPBasicAuthHandler(passwords), HTTPDigestAuthHandler(passwords)
-    return bare, build_opener(*handlers)
+    return bare, build_opener(_WebRedirects, *handlers)
 
 
 def explain(error: Exception) -> str:
