@@ -27,7 +27,8 @@ from queryinst_vis import cli
 from queryinst_vis.data.tools.validate import validate_set
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation import evaluate_youtube_vis
-from queryinst_vis.formats.findings import ERROR, NOTE, SEVERITIES, WARNING
+from queryinst_vis.formats.annotation_set import parse_video
+from queryinst_vis.formats.findings import ERROR, NOTE, SEVERITIES, WARNING, Finding
 from queryinst_vis.masks import encode_rle
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "data.md"
@@ -570,3 +571,18 @@ def test_coco_has_no_errors_and_a_few_areas_that_are_not_its_masks(real_data):
     areas = [str(finding) for finding in found if finding.kind == "area differs"]
     assert len(areas) == 2
     assert "image 329323 (000000329323.jpg), annotation 900100329323: area 44673" in areas[1]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "complaint"),
+    [
+        ({"height": 10**9, "width": 10**9}, "`height` is 1000000000: must be a positive integer"),
+        ({"height": 65535, "width": 65535}, "65535x65535 pixels: a frame has at most"),
+        ({"length": 10**9}, "`length` is 1000000000: must be a positive integer, at most 1000000"),
+    ],
+)
+def test_sizes_that_a_file_only_claims_are_refused_before_anything_is_made(sizes, complaint):
+    found: list[Finding] = []
+    entry = {"id": 1, "height": 64, "width": 96, "length": 1, **sizes}
+    assert parse_video(entry, "video", found.append) is None
+    assert complaint in found[-1].message

@@ -121,14 +121,16 @@ def _open(url: str, start: int) -> HTTPResponse:
     if start:
         headers["Range"] = f"bytes={start}-"
     opener = urllib.request.build_opener(_SafeRedirects)
-    return opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+    try:
+        return opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+    except InputError:
+        raise
+    except ValueError as error:  # a server may redirect to anything
+        raise InputError(f"{url}: redirects to what is no address ({error})") from error
 
 
 def _check_scheme(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:  # a server may redirect to anything
-        raise InputError(f"{url}: is not an address ({error})") from error
+    parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
         raise InputError(f"{url}: only https is fetched")
 

@@ -1,0 +1,169 @@
+"""Proof that a weights file, or a config inside it, fetches nothing and reads no secret.
+
+A server on this machine stands in for the Hugging Face hub and for every proxy, and counts what
+connects to it; an environment variable holds a secret, which no output may show. Each attack is a
+weights file whose config names a source of its own, loaded in a process of its own as a user loads
+it. Controls that do make a request, and do read the variable, show that the checks would notice::
+
+    python -m benchmarks.untrusted_weights
+
+The exit status is 1 if an attack got through or a control was not noticed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from queryinst_vis.checkpoints.weights import FORMAT, save_weights
+from queryinst_vis.config import Config, config_to_dict
+from queryinst_vis.models.build import build_model
+
+ROOT = Path(__file__).parents[1]
+VARIABLE = "FUZZ_SECRET"
+HUB = "model.backbone.name"
+LOAD = (
+    "import sys; from queryinst_vis import VideoTracker; "
+    "VideoTracker.from_pretrained(sys.argv[1], device='cpu')"
+)
+CONTROLS = {
+    "control: timm fetches from the hub": "import timm; timm.create_model('hf-hub:a/b')",
+    "control: a reference is resolved": (
+        "from omegaconf import OmegaConf; "
+        f"print(OmegaConf.to_container(OmegaConf.create({{'a': '${{oc.env:{VARIABLE}}}'}}), "
+        "resolve=True))"
+    ),
+}
+"""What must be noticed: what would happen if the file's words were followed."""
+
+ATTACKS: dict[str, tuple[str, Any]] = {
+    "hf-hub:": (HUB, "hf-hub:a/b"),
+    "hf_hub:": (HUB, "hf_hub:a/b"),
+    "hf-hub: with the secret": (HUB, f"hf-hub:a/${{oc.env:{VARIABLE}}}"),
+    "local-dir:": (HUB, "local-dir:{folder}"),
+    "http address as a name": (HUB, "http://127.0.0.1:{port}/a"),
+    "backbone weights at an address": ("model.backbone.weights", "http://127.0.0.1:{port}/a.pth"),
+    "backbone weights on the hub": ("model.backbone.weights", "hf://a/b"),
+    "initial weights at an address": ("train.init_weights", "http://127.0.0.1:{port}/a.pth"),
+    "annotations at an address": ("data.train.annotations", "http://127.0.0.1:{port}/a.json"),
+    "a class that is the secret": ("model.classes", [f"${{oc.env:{VARIABLE}}}"]),
+    "a class that is the secret or x": ("model.classes", [f"${{oc.env:{VARIABLE},x}}"]),
+    "a transform that is a function": ("input.transforms", [{"name": "os.system", "command": "x"}]),
+}
+"""Key and value in the config of the weights, by what they try."""
+
+
+@dataclass
+class Hub:
+    """A server that answers no one and counts everyone."""
+
+    server: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
+    heard: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        """Where it listens, on 127.0.0.1."""
+        return int(self.server.getsockname()[1])
+
+    def _listen(self) -> None:
+        while True:
+            connection, _ = self.server.accept()
+            with connection:
+                connection.settimeout(2)
+                try:
+                    self.heard.append(connection.recv(4096).decode(errors="replace")[:80])
+                    connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+                except OSError:
+                    self.heard.append("a connection without a word")
+
+
+def main() -> int:
+    """Run all attacks and controls; returns the exit status."""
+    hub, secret = Hub(), secrets.token_hex(8)
+    faults = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        environment = _environment(hub, secret, folder)
+        weights = folder / "sound.safetensors"
+        config = Config()
+        config.model.classes, config.model.backbone.name = ["a"], "resnet18"
+        config.model.num_stages, config.model.num_queries = 1, 4
+        save_weights(weights, build_model(config).eval(), config)
+        for what, program in CONTROLS.items():
+            noticed = _run(program, [], environment, hub, secret)
+            faults += not noticed
+            print(f"{'noticed' if noticed else 'MISSED':10}{what}  {', '.join(noticed)}")
+        for what, (key, value) in {"nothing": ("seed", 0), **ATTACKS}.items():
+            path = _write_attack(weights, folder / "attack.safetensors", config, key, value, hub)
+            found = _run(LOAD, [str(path)], environment, hub, secret)
+            faults += bool(found)
+            print(f"{'THROUGH' if found else 'harmless':10}{what}  {', '.join(found)}")
+    print(f"{len(ATTACKS)} attacks, {faults} faults")
+    return 1 if faults else 0
+
+
+def _environment(hub: Hub, secret: str, home: Path) -> dict[str, str]:
+    """Where whatever is asked of the hub, or of anyone by a proxy, reaches the server."""
+    address = f"http://127.0.0.1:{hub.port}"
+    names = ("HF_ENDPOINT", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+    plain = {key: value for key, value in os.environ.items() if not key.lower().startswith("hf_")}
+    return {
+        **plain,
+        **dict.fromkeys(names, address),
+        "no_proxy": "127.0.0.1",
+        "HF_HUB_OFFLINE": "0",
+        "HOME": str(home),
+        "HF_HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+        VARIABLE: secret,
+    }
+
+
+def _write_attack(source: Path, path: Path, config: Config, key: str, value: Any, hub: Hub) -> Path:
+    """Weights that are sound but for one value of their config."""
+    text = json.dumps(value).replace("{folder}", str(path.parent)).replace("{port}", str(hub.port))
+    values = config_to_dict(config)
+    *groups, leaf = key.split(".")
+    holder = values
+    for group in groups:
+        holder = holder[group]
+    holder[leaf] = json.loads(text)
+    save_file(load_file(source), path, {"format": FORMAT, "config": json.dumps(values)})
+    return path
+
+
+def _run(
+    program: str, words: list[str], environment: dict[str, str], hub: Hub, secret: str
+) -> list[str]:
+    """Run a program to its end, however that is; what it asked of the server or gave away."""
+    hub.heard.clear()
+    run = subprocess.run(
+        [sys.executable, "-c", program, *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    found = [f"asked for {heard.splitlines()[0] if heard else 'nothing'}" for heard in hub.heard]
+    if secret in run.stdout + run.stderr or any(secret in heard for heard in hub.heard):
+        found.append("showed the secret")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
