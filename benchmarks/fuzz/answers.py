@@ -132,7 +132,7 @@ def download(room: Room) -> Case:
         notes.append(note)
     port = serve(answers)
     name = f"fuzz-{digest[:8]}.pth"
-    entry = catalogue.PublicCheckpoint(f"http://127.0.0.1:{port}/{name}", "COCO", "fuzz")
+    entry = catalogue.PublicCheckpoint(f"http://127.0.0.1:{port}/{name}", "COCO", "fuzz", "-")
     notes.append(_leave_in_cache(room, name, data, digest))
 
     def run() -> int:
