@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ import numpy as np
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.utils.files import atomic_path
+from queryinst_vis.video.audio import SourceAudio
 
 _BT709 = "colorprim=bt709:transfer=bt709:colormatrix=bt709"
 _CLOCK = 90_000  # ticks per second of frames that have times of their own
@@ -34,6 +36,7 @@ class VideoWriter:
         crf: x264's constant quality: lower is better and larger, 18 is visually lossless.
         pixel_aspect: width of a pixel by its height.
         is_endless: write fragments; None: where there is no ``fps``.
+        audio: sound of the frames, which is closed with the video; None: a silent video.
 
     Raises:
         InputError: the file cannot be written, or no frame was.
@@ -53,6 +56,7 @@ class VideoWriter:
         *,
         pixel_aspect: Fraction = Fraction(1),
         is_endless: bool | None = None,
+        audio: SourceAudio | None = None,
     ) -> None:
         self.path = Path(path)
         # Rates such as 29.97 are fractions, 30000/1001, and drift against the sound otherwise.
@@ -60,12 +64,15 @@ class VideoWriter:
         self._crf = crf
         self._pixel_aspect = pixel_aspect
         self._is_endless = fps is None if is_endless is None else is_endless
+        self._audio = audio
         self._stream: av.VideoStream | None = None
         self._shape: tuple[int, ...] = ()
         self._next_tick = 0  # of the clock: 1/fps where there is a rate
 
     def __enter__(self) -> VideoWriter:
         with ExitStack() as files:
+            if self._audio is not None:
+                files.callback(self._audio.close)
             temporary = files.enter_context(atomic_path(self.path))
             endless = "frag_keyframe+empty_moov+default_base_moof"
             kind = endless if self._is_endless else "faststart"
@@ -94,6 +101,8 @@ class VideoWriter:
         if self._stream is None:
             self._shape = frame.shape
             self._stream = self._add_stream(*frame.shape[:2])
+            if self._audio is not None:
+                self._audio.add_to(self._container)
         if frame.shape != self._shape:
             raise ValueError(f"frame of shape {frame.shape} in a video of {self._shape}")
         picture = av.VideoFrame.from_ndarray(_pad_to_even(frame), format="rgb24")
@@ -104,6 +113,7 @@ class VideoWriter:
         picture.pts, picture.time_base = tick, self._tick_length()
         self._next_tick = tick + 1
         self._encode(self._stream, picture)
+        self._add_sound(tick)
 
     def __exit__(
         self,
@@ -138,20 +148,32 @@ class VideoWriter:
 
     def _encode(self, stream: av.VideoStream, picture: av.VideoFrame | None) -> None:
         """Encode a frame; None: what the encoder still holds."""
-        try:
+        with self._one_line():
             for packet in stream.encode(picture):
                 self._container.mux(packet)
+
+    def _add_sound(self, tick: int) -> None:
+        """Write what is heard before a tick of the clock."""
+        if self._audio is None:
+            return
+        with self._one_line():
+            for packet in self._audio.until(float(tick * self._tick_length())):
+                self._container.mux(packet)
+
+    @contextmanager
+    def _one_line(self) -> Iterator[None]:
+        try:
+            yield
         except av.FFmpegError as error:
             raise InputError(f"cannot write {self.path}: {error.strerror}") from error
 
     def _finish(self) -> None:
         if self._stream is None:
             raise InputError(f"cannot write {self.path}: no frame was given")
+        self._add_sound(self._next_tick if self._rate else self._next_tick + _CLOCK // _USUAL_RATE)
         self._encode(self._stream, None)
-        try:
+        with self._one_line():
             self._container.close()
-        except av.FFmpegError as error:
-            raise InputError(f"cannot write {self.path}: {error.strerror}") from error
 
 
 def _pad_to_even(frame: np.ndarray) -> np.ndarray:

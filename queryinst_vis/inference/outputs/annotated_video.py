@@ -8,6 +8,7 @@ from queryinst_vis.drawing import Overlay, mark_damaged
 from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.outputs.output import OutputContext
 from queryinst_vis.inference.result import FrameResult
+from queryinst_vis.video.audio import open_audio
 from queryinst_vis.video.writer import VideoWriter
 
 
@@ -19,12 +20,14 @@ class AnnotatedVideo:
         source = context.source
         self._has_times = source.fps is None
         self._first: float | None = None
+        self._audio = None if source.is_live else open_audio(source.path)
         self._writer = context.stack.enter_context(
             VideoWriter(
                 path,
                 source.fps,
                 pixel_aspect=source.pixel_aspect,
                 is_endless=source.is_live,
+                audio=self._audio,
             )
         )
 
@@ -37,6 +40,8 @@ class AnnotatedVideo:
         if self._has_times and found.seconds is not None:
             self._first = found.seconds if self._first is None else self._first
             seconds = found.seconds - self._first
+        if self._audio is not None and self._audio.start is None:
+            self._audio.start = found.seconds
         self._writer.write(scene, seconds)
 
     def finish(self, tracks: TrackStore) -> None:

@@ -1,0 +1,151 @@
+"""The annotated video has the sound of its source, cut to the frames and in time with them."""
+
+import json
+import subprocess
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from queryinst_vis.errors import InputWarning
+from queryinst_vis.inference import track
+from queryinst_vis.inference.track import track_video
+from queryinst_vis.video.frames import Selection
+from tests.test_track_video import KnowingTracker
+from tests.tiny import draw_frame
+
+FPS, RATE, FRAMES = 10, 48000, 40
+BEEP = 2.0  # seconds after which the tone is heard, when frame 20 is shown
+
+
+def write_with_sound(path, codec, rate=RATE, layout="mono"):
+    """Four seconds of moving boxes; silent, then a tone."""
+    samples = np.sin(2 * np.pi * 440 * np.arange(4 * rate) / rate) * 0.5
+    samples[: int(BEEP * rate)] = 0
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=FPS, options={"g": "5", "bf": "0"})
+        video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
+        audio = container.add_stream(codec, rate=rate)
+        audio.layout = layout
+        for index in range(FRAMES):
+            frame = av.VideoFrame.from_ndarray(draw_frame(index % 12), format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, FPS)
+            container.mux(video.encode(frame))
+            part = samples[index * rate // FPS : (index + 1) * rate // FPS]
+            channels = 1 if layout == "mono" else 2
+            packed = np.repeat((part * 32767).astype(np.int16), channels)[None]
+            sound = av.AudioFrame.from_ndarray(packed, format="s16", layout=layout)
+            sound.rate, sound.pts = rate, index * rate // FPS
+            container.mux(audio.encode(sound))
+        container.mux(video.encode(None))
+        container.mux(audio.encode(None))
+    return path
+
+
+@pytest.fixture
+def out(tmp_path, monkeypatch):
+    monkeypatch.setattr(track, "load_tracker", lambda *_: KnowingTracker())
+    return tmp_path / "out"
+
+
+def heard(path):
+    """Codec of the sound, when it ends and when the tone begins, in seconds."""
+    with av.open(str(path)) as container:
+        audio = container.streams.audio[0]
+        end, beep = 0.0, None
+        for frame in container.decode(audio):
+            samples = frame.to_ndarray().astype(float)
+            if np.issubdtype(frame.to_ndarray().dtype, np.integer):
+                samples /= 32767
+            end = frame.time + frame.samples / frame.sample_rate
+            if beep is None and np.abs(samples).max() > 0.2:
+                beep = frame.time
+        return audio.codec_context.name, end, beep
+
+
+@pytest.mark.parametrize(
+    ("file", "codec", "written"),
+    [
+        ("clip.mp4", "aac", "aac"),
+        ("clip.ts", "aac", "aac"),
+        ("clip.mkv", "libopus", "opus"),
+        ("clip.mkv", "mp3", "mp3float"),
+        ("clip.mov", "pcm_s16le", "aac"),
+        ("clip.mkv", "flac", "aac"),
+    ],
+)
+def test_sound_is_copied_where_an_mp4_takes_it_and_encoded_otherwise(
+    tmp_path, out, file, codec, written
+):
+    path = write_with_sound(tmp_path / file, codec, layout="stereo")
+    track_video(path, out)
+    name, end, beep = heard(out / "clip.mp4")
+    assert name == written
+    assert end == pytest.approx(FRAMES / FPS, abs=0.15)
+    assert beep == pytest.approx(BEEP, abs=0.08)
+
+
+@pytest.mark.parametrize("codec", ["aac", "pcm_s16le"])
+@pytest.mark.parametrize(
+    ("selection", "seconds", "beep"),
+    [
+        (Selection(start=1.5, end=3.0), 1.5, 0.5),
+        (Selection(stride=4), 4.0, 2.0),
+        (Selection(start_frame=10, max_frames=5), 0.5, None),
+        (Selection(start=2.5), 1.5, 0.0),
+    ],
+)
+def test_sound_is_cut_to_the_frames(tmp_path, out, codec, selection, seconds, beep):
+    path = write_with_sound(tmp_path / "clip.mov", codec)
+    track_video(path, out, selection=selection)
+    _, end, begins = heard(out / "clip.mp4")
+    assert end == pytest.approx(seconds, abs=0.1)
+    assert begins == (None if beep is None else pytest.approx(beep, abs=0.08))
+
+
+def test_ffprobe_finds_both_streams_of_one_length(tmp_path, out):
+    path = write_with_sound(tmp_path / "clip.mp4", "aac")
+    track_video(path, out)
+    command = ["ffprobe", "-v", "error", "-show_streams", "-of", "json", str(out / "clip.mp4")]
+    try:
+        probed = subprocess.run(command, capture_output=True, check=True)
+    except FileNotFoundError:
+        pytest.skip("needs ffprobe")
+    assert probed.stderr == b""
+    streams = {s["codec_type"]: s for s in json.loads(probed.stdout)["streams"]}
+    assert streams["audio"]["codec_name"] == "aac"
+    assert float(streams["video"]["duration"]) == pytest.approx(4.0, abs=0.01)
+    assert float(streams["audio"]["duration"]) == pytest.approx(4.0, abs=0.1)
+
+
+def test_unusual_rates_and_sound_that_an_mp4_refuses_are_encoded(tmp_path, out):
+    path = write_with_sound(tmp_path / "clip.mkv", "pcm_s16le", rate=6000)
+    track_video(path, out)
+    assert heard(out / "clip.mp4")[0] == "aac"
+
+
+def test_a_sound_track_that_cannot_be_read_to_its_end_never_stops_the_video(
+    tmp_path, out, monkeypatch
+):
+    from queryinst_vis.video import audio
+
+    def break_off(self):
+        yield from ()
+        raise av.InvalidDataError(1, "broken")
+
+    monkeypatch.setattr(audio.SourceAudio, "_copies", break_off)
+    path = write_with_sound(tmp_path / "clip.mp4", "aac")
+    with pytest.warns(InputWarning, match=r"its sound cannot be read to the end"):
+        assert track_video(path, out).frames == FRAMES
+
+
+def test_a_silent_video_stays_silent(tmp_path, out):
+    from queryinst_vis.video import VideoWriter
+
+    with VideoWriter(tmp_path / "clip.mp4", 10) as writer:
+        for index in range(5):
+            writer.write(draw_frame(index))
+    track_video(tmp_path / "clip.mp4", out)
+    with av.open(str(out / "clip.mp4")) as container:
+        assert not container.streams.audio
