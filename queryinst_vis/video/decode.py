@@ -5,19 +5,19 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
 
 from queryinst_vis.video.container import open_video, time_base_of
-from queryinst_vis.video.fields import FieldPairs
-from queryinst_vis.video.scan import Scan, Ticks, is_shown
+from queryinst_vis.video.packets import Decoder, is_second_field, number_of
+from queryinst_vis.video.scan import NOT_CODED, KeyFrame, Scan, is_shown
+from queryinst_vis.video.seek import Start
 
 # Pictures that may be decoded before one that is shown earlier (H.264, A.3.1; HEVC, A.4).
 _REORDERED = {"h264": 16, "hevc": 16, "vvc": 16}
 _REORDERED_ELSEWHERE = 2
-_NOT_CODED = 8  # bytes at most of an MPEG-4 frame that only says "as the one before"
 _UNTIMED = -(2**62)  # stands for the tick of a packet that has none
 _KEY_FRAMES = 64  # that are remembered: more than any decoder holds back
 
@@ -33,21 +33,6 @@ class Picture:
 
     seconds: float | None
     frame: av.VideoFrame | None
-
-
-class _Number:
-    """The number of a packet, which goes through the decoder with it.
-
-    The second field of a picture has that of the first.
-
-    PyAV keeps such objects by identity, so that equal ints of two decoders would be taken for one.
-    """
-
-    __slots__ = ("is_second_field", "value")
-
-    def __init__(self, value: int, is_second_field: bool) -> None:
-        self.value = value
-        self.is_second_field = is_second_field
 
 
 @dataclass(frozen=True)
@@ -67,7 +52,7 @@ class _Arrival:
     frame: av.VideoFrame
 
 
-def decode(path: Path, scan: Scan) -> Generator[Picture, None, None]:
+def decode(path: Path, scan: Scan, start: Start | None = None) -> Generator[Picture, None, None]:
     """The frames that a player shows, in order, on several threads but only a few frames ahead.
 
     A picture is matched with its packet by the packet's number. A packet whose picture is missing
@@ -76,14 +61,27 @@ def decode(path: Path, scan: Scan) -> Generator[Picture, None, None]:
     Args:
         path: the video.
         scan: of the same file.
+        start: as ``find_start`` gives it: begin with the frame ``start.number``; None: with the
+            first one.
 
     Raises:
         InputError: the file can no longer be opened.
     """
+    if start is None:
+        yield from _decode_from(path, scan, None)
+        return
+    scan = replace(scan, first_packet=start.key.number, first_tick=start.tick)
+    first = start.tick * scan.time_base.numerator / scan.time_base.denominator
+    for picture in _decode_from(path, scan, start.key):
+        if picture.seconds is None or picture.seconds >= first:
+            yield picture
+
+
+def _decode_from(path: Path, scan: Scan, start: KeyFrame | None) -> Generator[Picture, None, None]:
     with open_video(path) as (container, stream):
         places = _Places(scan, stream)
-        decoder = _Decoder(container, stream, scan.shifts, "AUTO")
-        for number, packet, frames in decoder.run():
+        decoder = Decoder(container, stream, scan.shifts, "AUTO")
+        for number, packet, frames in decoder.run(start):
             if packet is not None and not decoder.is_second_field:
                 places.expect(number, packet, decoder.tick)
             for frame in frames:
@@ -91,67 +89,14 @@ def decode(path: Path, scan: Scan) -> Generator[Picture, None, None]:
     if places.lacks_end():
         # After an error in a decoder that is being emptied, FFmpeg gives nothing more of it, and
         # with a thread for each picture that is much. Decode the end again without such threads.
-        start = places.last_key_frame()
+        again = places.last_key_frame()
         with open_video(path) as (container, stream):
-            for _, _, frames in _Decoder(container, stream, scan.shifts, "SLICE").run(start):
+            decoder = Decoder(container, stream, scan.shifts, "SLICE")
+            for _, _, frames in decoder.run(start, again):
                 for frame in frames:
                     if places.waits_for(frame):
                         yield from places.put(frame)
     yield from places.finish()
-
-
-class _Decoder:
-    """Sends the packets of a stream to its decoder, each under its number."""
-
-    def __init__(
-        self,
-        container: av.container.InputContainer,
-        stream: av.VideoStream,
-        shifts: list[tuple[int, int]],
-        threads: str,
-    ) -> None:
-        self.tick: int | None = None  # of the packet that was sent last
-        self.is_second_field = False  # likewise
-        self._container = container
-        self._stream = stream
-        self._context = stream.codec_context
-        self._context.thread_type = threads
-        self._context.copy_opaque = True
-        self._ticks = Ticks(time_base_of(stream), shifts)
-        self._fields = FieldPairs(self._context)
-
-    def run(self, start: int = 0) -> Iterator[tuple[int, av.Packet | None, list[av.VideoFrame]]]:
-        """Yield ``(number, packet, pictures that came meanwhile)``; at the end without a packet.
-
-        An error while reading ends the stream. What the decoder still holds comes out all the
-        same.
-
-        Args:
-            start: number of the first packet that is decoded.
-        """
-        number = -1
-        first = -1  # the number of the packet that the picture begins with
-        try:
-            for packet in self._container.demux(self._stream):
-                if packet.size == 0 and packet.dts is None:
-                    break  # PyAV's request to flush the decoder
-                number += 1
-                self.tick = self._ticks.of(packet)
-                self.is_second_field = self._fields.is_second(packet)
-                first = first if self.is_second_field else number
-                if number >= start and packet.size:  # an empty one would flush the decoder
-                    packet.opaque = _Number(first, self.is_second_field)
-                    yield number, packet, self._decode(packet)
-        except av.FFmpegError:
-            pass  # the scan has told of it
-        yield number, None, self._decode(None)
-
-    def _decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
-        """Send a packet, or ask for what the decoder still holds."""
-        try:
-            return self._context.decode(packet)
-        except av.FFmpegError:
-            return []
 
 
 class _Places:
@@ -184,7 +129,7 @@ class _Places:
             and (tick is None or scan.first_tick is None or tick >= scan.first_tick)
             and (tick is not None or not scan.has_times)  # it may still come, and fill a gap
             and is_shown(packet, self._codec)
-            and not (self._codec == "mpeg4" and packet.size <= _NOT_CODED)
+            and not (self._codec == "mpeg4" and packet.size <= NOT_CODED)
         )
         self.waiting[number] = _Packet(_UNTIMED if tick is None else tick, is_expected)
 
@@ -204,8 +149,7 @@ class _Places:
         """Take a picture from the decoder; yield what can be shown now."""
         number = self._number(frame)
         packet = self.waiting.pop(number, None)
-        is_second_field = isinstance(frame.opaque, _Number) and frame.opaque.is_second_field
-        if packet is None and (number != self._latest or is_second_field):
+        if packet is None and (number != self._latest or is_second_field(frame)):
             return  # too late: its place is taken
         tick = self._tick if packet is None else packet.tick
         if tick == _UNTIMED and self._trusts_ticks:
@@ -231,9 +175,8 @@ class _Places:
         return self._number(frame) in self.waiting
 
     def _number(self, frame: av.VideoFrame) -> int:
-        if isinstance(frame.opaque, _Number):
-            return frame.opaque.value
-        return min(self.waiting, default=self._latest)  # the decoder does not pass it on
+        number = number_of(frame)
+        return min(self.waiting, default=self._latest) if number is None else number
 
     def finish(self) -> Iterator[Picture]:
         """Yield what is left: nothing more will come."""

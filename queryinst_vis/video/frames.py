@@ -112,9 +112,13 @@ class Selection:
         stop = None if self.max_frames is None else (self.max_frames - 1) * self.stride + 1
         return islice(self.in_range(frames), 0, stop, self.stride)
 
-    def in_range(self, frames: Iterable[Numbered]) -> Iterator[Numbered]:
-        """Like ``select``, but all frames of the range."""
-        zero: float | None = None
+    def in_range(self, frames: Iterable[Numbered], zero: float | None = None) -> Iterator[Numbered]:
+        """Like ``select``, but all frames of the range.
+
+        Args:
+            frames: of the source, or those from some number on.
+            zero: the time of the source's first frame; None: it is the first one given.
+        """
         for frame in frames:
             zero = frame.seconds if zero is None else zero
             shown = None if frame.seconds is None or zero is None else frame.seconds - zero

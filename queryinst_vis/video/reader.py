@@ -24,6 +24,7 @@ from queryinst_vis.video.frames import Frame, Selection, name_runs
 from queryinst_vis.video.http import download, is_http
 from queryinst_vis.video.rgb import RgbConverter
 from queryinst_vis.video.scan import scan
+from queryinst_vis.video.seek import find_start
 
 
 class _Place(NamedTuple):
@@ -146,9 +147,13 @@ class VideoReader:
         convert = self._converter()
         damaged: list[int] = []
         yielded = 0
-        with closing(decode(self.path, self._scan)) as pictures:
+        seconds = self._scan.seconds()
+        start = find_start(self.path, self._scan, self._selection.numbers(seconds).start)
+        with closing(decode(self.path, self._scan, start)) as pictures:
+            places = self._places(pictures, start.number if start else 0)
+            places = self._selection.in_range(places, float(seconds[0]) if start else None)
             try:
-                for index, place in enumerate(self._selection.in_range(self._places(pictures))):
+                for index, place in enumerate(places):
                     if place.is_damaged:
                         damaged.append(place.number)
                         if self._strict:
@@ -164,12 +169,12 @@ class VideoReader:
                 if damaged:
                     self._complain(_tell(damaged, self._scan.frames))
 
-    def _places(self, pictures: Iterable[Picture]) -> Iterator[_Place]:
+    def _places(self, pictures: Iterable[Picture], first: int) -> Iterator[_Place]:
         """Number the pictures, and let each have a time and something to show."""
         seconds, good = None, None
         step = float(1 / self._scan.rate)
         for number, (claimed, frame) in enumerate(
-            (picture.seconds, picture.frame) for picture in pictures
+            ((picture.seconds, picture.frame) for picture in pictures), first
         ):
             if seconds is None:
                 seconds = claimed or 0.0

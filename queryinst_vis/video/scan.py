@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -28,7 +29,26 @@ _DISCONTINUITY = 1.0  # seconds that a clock must go back for the stream to begi
 _BROADCASTS = ("mpegts", "mpeg", "mpegvideo", "h264", "hevc", "vvc", "m4v", "flv", "live_flv")
 """Formats that may begin midway, so that nothing is shown before the first key frame."""
 _UNTIMED = 0.1  # untimed frames by timed ones, at most, for the times to be used
+NOT_CODED = 8  # bytes at most of an MPEG-4 frame that only says "as the one before"
+_NEVER = -(2**63)
 _DEFAULT_RATE = 25  # frames per second where a file names none, as in FFmpeg
+
+
+class KeyFrame(NamedTuple):
+    """A packet that decoding may begin with.
+
+    Attributes:
+        number: of the packet.
+        tick, dts: when it is shown and decoded, in ticks.
+        size: in bytes.
+        is_ahead: whether all packets before are shown earlier.
+    """
+
+    number: int
+    tick: int
+    dts: int
+    size: int
+    is_ahead: bool
 
 
 @dataclass(frozen=True)
@@ -52,6 +72,8 @@ class Scan:
         shifts: corrections of the times, as ``Ticks`` takes them.
         gaps: ticks of frames whose packets are missing, ascending.
         lost: how many frames have no packet at all.
+        key_frames: those of a file that ``is_seekable``.
+        is_seekable: whether the times of the packets tell the number of every frame.
         pixel_aspect: width of a stored pixel by its height.
         notes: what is odd about the file.
     """
@@ -68,6 +90,8 @@ class Scan:
     shifts: list[tuple[int, int]]
     gaps: list[int]
     lost: int
+    key_frames: list[KeyFrame]
+    is_seekable: bool
     pixel_aspect: Fraction
     notes: list[str]
 
@@ -86,9 +110,13 @@ class Ticks:
     Args:
         time_base: seconds of a tick.
         shifts: ``(packet number, ticks)``: what is added to the file's times from that packet on.
+
+    Attributes:
+        has_restarted: whether the file's clock has started again so far.
     """
 
     def __init__(self, time_base: Fraction, shifts: Sequence[tuple[int, int]] = ()) -> None:
+        self.has_restarted = False
         self._tolerance = round(_DISCONTINUITY / time_base)
         self._shifts = deque(shifts)
         self._shift = 0
@@ -105,6 +133,7 @@ class Ticks:
         if dts is not None:
             if self._last is not None and dts < self._last - self._tolerance:
                 self._shift = self._next - (dts if pts is None else pts)
+                self.has_restarted = True
             self._last = dts
         if pts is None:
             return None
@@ -148,6 +177,9 @@ def scan(path: Path, allow_partial: bool = False) -> Scan:
         has_times = packets.untimed <= _UNTIMED * len(packets.times)
         shown = np.sort(np.concatenate([packets.times, gaps]).astype(np.int64))
         rate = _average_rate(shown if has_times else shown[:0], stream)
+        is_sequential = bool(np.all(np.diff(packets.times) > 0))
+        is_reordered = is_sequential and stream.codec_context.has_b_frames
+        is_seekable = packets.is_plain and not (shifts or len(gaps) or notes or is_reordered)
         return Scan(
             frames=len(packets.times) + max(packets.untimed, len(gaps)),
             shown=shown,
@@ -155,12 +187,14 @@ def scan(path: Path, allow_partial: bool = False) -> Scan:
             rate=rate,
             is_variable=has_times and _is_variable(shown, time_base, rate),
             has_times=has_times,
-            is_sequential=bool(np.all(np.diff(packets.times) > 0)),
+            is_sequential=is_sequential,
             first_packet=max(packets.first, 0),
             first_tick=packets.first_tick,
             shifts=shifts,
             gaps=gaps if has_times else [],
             lost=max(0, len(gaps) - packets.untimed),  # one without a time may fill a gap
+            key_frames=packets.key_frames if is_seekable else [],
+            is_seekable=is_seekable and bool(np.all(np.diff(shown) > 0)),
             pixel_aspect=Fraction(stream.sample_aspect_ratio or 1),
             notes=notes,
         )
@@ -175,6 +209,8 @@ class _Packets:
         times: of the frames to show that have one, in decoding order.
         untimed: frames to show that have none.
         first, first_tick: ``first_packet`` and ``first_tick`` of a ``Scan``.
+        key_frames: those whose times are known.
+        is_plain: whether every packet with a picture has a time and nothing else is odd about them.
         is_cut: whether the last packet is not all there.
         fault: what ended the reading, "" for the end of the file.
     """
@@ -184,6 +220,8 @@ class _Packets:
     untimed: int
     first: int
     first_tick: int | None
+    key_frames: list[KeyFrame]
+    is_plain: bool
     is_cut: bool
     fault: str
 
@@ -200,6 +238,8 @@ def _read(
     first, first_tick = -1, None
     times = array("q")
     fields = FieldPairs(stream.codec_context)
+    key_frames: list[KeyFrame] = []
+    latest, is_plain = _NEVER, True
     is_cut, fault = False, ""
     try:
         for packet in container.demux(stream):
@@ -211,17 +251,27 @@ def _read(
             if first < 0 and (packet.is_keyframe or not is_broadcast):
                 first, first_tick = count, tick if packet.is_keyframe else None
                 times, untimed = array("q"), 0
+            if packet.is_keyframe and tick is not None and packet.dts is not None:
+                is_ahead = tick > latest
+                key_frames.append(KeyFrame(count, tick, packet.dts, packet.size, is_ahead))
+            latest = latest if tick is None else max(latest, tick)
             count += 1
             if is_second_field or not is_shown(packet, codec):
                 continue
+            if codec == "mpeg4" and packet.size <= NOT_CODED:
+                is_plain = False
             if tick is None:
                 untimed += 1
             elif first_tick is None or tick >= first_tick:
                 times.append(tick)
+            else:
+                is_plain = False
     except av.FFmpegError as error:
         # the end of a file of JPEGs in parts is such an error, too
         fault = "" if container.format.name == "mpjpeg" else reason(error)
-    return _Packets(count, np.array(times, np.int64), untimed, first, first_tick, is_cut, fault)
+    shown = np.array(times, np.int64)
+    is_plain = is_plain and not (untimed or ticks.has_restarted or first > 0 or fault or is_cut)
+    return _Packets(count, shown, untimed, first, first_tick, key_frames, is_plain, is_cut, fault)
 
 
 def _check_length(

@@ -1,0 +1,191 @@
+"""Frames that are read by seeking are those that decoding from the start gives, pixel by pixel."""
+
+import subprocess
+import warnings
+from itertools import pairwise
+
+import av
+import numpy as np
+import pytest
+
+from queryinst_vis.video import VideoReader
+from queryinst_vis.video.packets import Decoder
+from queryinst_vis.video.scan import scan
+from queryinst_vis.video.seek import find_start
+from tests.clips import HEIGHT, WIDTH
+
+FRAMES = 60
+random = np.random.default_rng(0)
+SPOTS = random.integers(0, 255, (FRAMES + 8, HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+
+def moving(index):
+    """A picture that the decoder can only build from those before: noise that comes and goes."""
+    picture = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
+    for age in range(8):
+        column = 8 * ((index - age) % 8)
+        picture[:, column : column + 8] = SPOTS[index - age + 8, :, column : column + 8]
+    return picture
+
+
+def write(path, codec="libx264", rate=10, format=None, pix_fmt="yuv420p", **options):
+    with av.open(str(path), "w", format=format) as container:
+        stream = container.add_stream(codec, rate=rate, options=options)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
+        for index in range(FRAMES):
+            picture = av.VideoFrame.from_ndarray(moving(index), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    return path
+
+
+CLIPS = {
+    "h264, B-frames": ("mp4", {"g": "12", "bf": "3"}),
+    "h264, no B-frames": ("mp4", {"g": "12", "bf": "0"}),
+    "h264 in Matroska": ("mkv", {"g": "12", "bf": "3"}),
+    "h264 in MPEG-TS": ("ts", {"g": "12", "bf": "3"}),
+    "h264, open GOPs": ("mp4", {"g": "12", "bf": "3", "x264-params": "open-gop=1"}),
+    "h264, open GOPs in MPEG-TS": ("ts", {"g": "12", "bf": "3", "x264-params": "open-gop=1"}),
+    "h264, refreshed bit by bit": ("mp4", {"g": "12", "bf": "0", "x264-params": "intra-refresh=1"}),
+    "h264, interlaced": ("mp4", {"g": "12", "bf": "2", "x264-params": "interlaced=1"}),
+    "h264, fragmented": ("mp4", {"g": "12", "bf": "2"}),
+    "hevc": ("mp4", {"codec": "libx265", "x265-params": "keyint=12:log-level=0:open-gop=0"}),
+    "hevc, open GOPs": ("mkv", {"codec": "libx265", "x265-params": "keyint=12:log-level=0"}),
+    "mpeg4": ("mp4", {"codec": "mpeg4", "g": "12", "bf": "2"}),
+    "mpeg4 in AVI": ("avi", {"codec": "mpeg4", "g": "12", "bf": "2"}),
+    "mpeg2": ("ts", {"codec": "mpeg2video", "rate": 25, "g": "12", "bf": "2"}),
+    "mpeg2, program stream": ("mpg", {"codec": "mpeg2video", "rate": 25, "g": "12", "bf": "2"}),
+    "vp8": ("webm", {"codec": "libvpx", "g": "12", "auto-alt-ref": "1", "lag-in-frames": "16"}),
+    "vp9": ("webm", {"codec": "libvpx-vp9", "g": "12", "lag-in-frames": "16"}),
+    "jpeg": ("avi", {"codec": "mjpeg", "pix_fmt": "yuvj420p"}),
+    "raw h264": ("h264", {"g": "12", "bf": "3"}),
+    "flv": ("flv", {"g": "12", "bf": "2"}),
+}
+"""Codecs, structures and containers: ``{name: (suffix, options)}``."""
+
+NEVER = {"raw h264", "h264, refreshed bit by bit"}
+"""Clips that may always be decoded from the start: without times, or without key frames."""
+
+
+def available(codec):
+    try:
+        av.codec.Codec(codec, "w")
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def clip(request, tmp_path_factory):
+    suffix, options = CLIPS[request.param]
+    if not available(options.get("codec", "libx264")):
+        pytest.skip(f"this PyAV has no encoder {options['codec']}")
+    path = tmp_path_factory.mktemp("seek") / f"clip.{suffix}"
+    write(path, **options)
+    if "fragmented" in request.param:
+        path = copied(
+            path, path.with_name("fragments.mp4"), "-movflags", "frag_keyframe+empty_moov"
+        )
+    return path
+
+
+def copied(source, target, *options):
+    """A stream copy by ffmpeg."""
+    command = ["ffmpeg", "-v", "error", "-y", "-i", source, "-c", "copy", *options, target]
+    subprocess.run([*map(str, command)], check=True)
+    return target
+
+
+def read(path, **bounds):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return list(VideoReader(path, **bounds).frames())
+
+
+def assert_same(found, expected):
+    assert [frame.number for frame in found] == [frame.number for frame in expected]
+    for one, other in zip(found, expected, strict=True):
+        assert one.seconds == other.seconds
+        assert one.is_damaged == other.is_damaged, one.number
+        np.testing.assert_array_equal(one.image, other.image, str(one.number))
+
+
+def check(path):
+    """Compare ranges of a clip with all of it; return how many were sought."""
+    whole = read(path)
+    scanned = scan(path, allow_partial=True)
+    sought = 0
+    for first in (1, 23, 24, 37, len(whole) - 1):
+        sought += find_start(path, scanned, first) is not None
+        end = min(first + 9, len(whole))
+        assert_same(read(path, start_frame=first, end_frame=end), whole[first:end])
+    start = whole[45].seconds - whole[0].seconds
+    assert_same(read(path, start=start, stride=4), whole[45::4])
+    assert len(VideoReader(path, start=start)) == len(whole) - 45
+    return sought
+
+
+@pytest.mark.parametrize("clip", CLIPS, indirect=True)
+def test_seeking_gives_the_frames_of_the_whole(clip, request):
+    name = request.node.callspec.params["clip"]
+    assert check(clip) > 1 or name in NEVER
+
+
+def test_packets_before_the_key_frame_are_not_decoded(tmp_path, monkeypatch):
+    path = write(tmp_path / "clip.mp4", g="12", bf="3")
+    decoded = []
+
+    def note(decoder, packet):
+        decoded.append(packet)
+        return whole(decoder, packet)
+
+    whole = Decoder._decode
+    reader = VideoReader(path, start_frame=50, end_frame=52)
+    monkeypatch.setattr(Decoder, "_decode", note)
+    assert len(list(reader.frames())) == 2
+    assert len(decoded) < FRAMES
+
+
+@pytest.mark.parametrize("clip", ["h264, B-frames", "mpeg4"], indirect=True)
+@pytest.mark.parametrize("start", ["1.7", "3.1"])
+def test_trims_between_key_frames(clip, tmp_path, start):
+    command = ["ffmpeg", "-v", "error", "-y", "-ss", start, "-i", str(clip), "-c", "copy"]
+    subprocess.run([*command, str(tmp_path / "trim.mp4")], check=True)
+    whole = read(tmp_path / "trim.mp4")
+    for first in (1, 9, 13, len(whole) - 2):
+        assert_same(read(tmp_path / "trim.mp4", start_frame=first), whole[first:])
+
+
+@pytest.mark.parametrize(
+    "clip",
+    ["h264, B-frames", "h264, open GOPs", "h264 in MPEG-TS", "h264 in Matroska", "hevc", "mpeg2"],
+    indirect=True,
+)
+@pytest.mark.parametrize("share", [0.4, 0.7])
+def test_damage_looks_as_it_does_from_the_start(clip, tmp_path, share):
+    data = bytearray(clip.read_bytes())
+    at = int(len(data) * share)
+    data[at : at + 700] = random.integers(0, 255, 700, dtype=np.uint8).tobytes()
+    path = tmp_path / f"damaged{clip.suffix}"
+    path.write_bytes(data)
+    whole = read(path)
+    for first in (13, 25, 30, 37, 50):
+        assert_same(read(path, start_frame=first, end_frame=first + 6), whole[first : first + 6])
+
+
+def test_uneven_times(tmp_path):
+    path = write(tmp_path / "even.mkv", g="12", bf="0")
+    uneven = copied(path, tmp_path / "uneven.mkv", "-bsf:v", "setts=ts=TS+N*N")
+    times = [frame.seconds for frame in read(uneven)]
+    assert len({round(b - a, 3) for a, b in pairwise(times)}) > 1
+    check(uneven)
+
+
+def test_recordings_that_were_joined_begin_at_the_start(tmp_path):
+    path = write(tmp_path / "part.ts", g="12", bf="2")
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(path.read_bytes() * 2)
+    assert find_start(joined, scan(joined), 100) is None
+    whole = read(joined)
+    assert_same(read(joined, start_frame=100), whole[100:])
+    assert len(whole) == 2 * FRAMES
