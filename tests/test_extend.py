@@ -15,7 +15,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from queryinst_vis import InputError, VideoTracker, cli
+from queryinst_vis import InputError, VideoTracker, cli, evaluate_youtube_vis
 from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.checkpoints.weights import save_weights
 from queryinst_vis.config import TrackingConfig
@@ -247,6 +247,20 @@ def test_a_dataset_format_is_converted(extension, numbered, tmp_path, capsys, co
     dataset = YouTubeVisDataset(tmp_path / "set.json", numbered, ["object"])
     assert [len(video) for _, video in enumerate(dataset.videos)] == [3, 3]
     assert len(json.loads((tmp_path / "coco.json").read_text())["images"]) == 6
+
+
+def test_a_detector_is_evaluated_on_a_converted_set(extension, numbered, tmp_path, capsys):
+    words = ["convert-dataset", "numbered", numbered, tmp_path / "set.json"]
+    assert cli.main([str(word) for word in words]) == 0
+    content = (tmp_path / "set.json").read_text().replace('"object"', '"bright region"')
+    (tmp_path / "set.json").write_text(content)
+    (tmp_path / "config.yaml").write_text(
+        f"data: {{test: {{annotations: {tmp_path / 'set.json'}, images: {numbered}}}}}"
+    )
+    words = ["test-video", tmp_path / "config.yaml", "bright:200", "--devices", "1"]
+    assert cli.main([*map(str, words), "--out", str(tmp_path / "results.json")]) == 0
+    scores = evaluate_youtube_vis(tmp_path / "set.json", tmp_path / "results.json")
+    assert scores["AP50"] == 1 and f"{100 * scores['AP']:.1f}" in capsys.readouterr().out
 
 
 def test_a_format_is_listed_in_the_help(extension, capsys):
