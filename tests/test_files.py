@@ -20,6 +20,7 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.training import work_dir
 from queryinst_vis.utils import files
 from queryinst_vis.utils.files import (
+    atomic_folder,
     atomic_path,
     files_together,
     read_json,
@@ -278,3 +279,49 @@ def test_one_training_at_a_time_in_a_work_dir(
     monkeypatch.setenv("LOCAL_RANK", "1")
     with work_dir.locked(run):
         assert _names(run) == ["config.yaml"]
+
+
+def fill(folder: Path, text: str) -> None:
+    (folder / "one.txt").write_text(text)
+
+
+def test_a_folder_appears_with_its_block_and_replaces_an_earlier_one(tmp_path: Path) -> None:
+    target = tmp_path / "crops"
+    for text in ("first", "second"):
+        with files_together(), atomic_path(tmp_path / "file.txt") as file:
+            with atomic_folder(target) as folder:
+                fill(folder, text)
+                (folder / f"{text}.txt").touch()
+            before = target.exists() and (target / "one.txt").read_text()
+            assert before in (False, "first")
+            file.write_text(text)
+        assert {path.name for path in target.iterdir()} == {"one.txt", f"{text}.txt"}
+        assert (target / "one.txt").read_text() == text
+    assert {path.name for path in tmp_path.iterdir()} == {"crops", "file.txt"}
+
+
+def test_a_replaced_folder_comes_back_where_another_file_cannot_be_moved(tmp_path: Path) -> None:
+    target = tmp_path / "crops"
+    target.mkdir()
+    fill(target, "old")
+
+    def write() -> None:
+        with files_together():
+            with atomic_folder(target) as folder:
+                fill(folder, "new")
+            with atomic_path(tmp_path / "file.txt") as file:
+                file.write_text("new")
+            (tmp_path / "file.txt").mkdir()
+            (tmp_path / "file.txt" / "full").touch()
+
+    with pytest.raises(InputError, match="cannot write"):
+        write()
+    assert (target / "one.txt").read_text() == "old"
+    assert {path.name for path in tmp_path.iterdir()} == {"crops", "file.txt"}
+
+
+def test_a_folder_does_not_replace_a_file(tmp_path: Path) -> None:
+    (tmp_path / "crops").write_text("mine")
+    with pytest.raises(InputError, match="is a file"), atomic_folder(tmp_path / "crops"):
+        pass
+    assert (tmp_path / "crops").read_text() == "mine"

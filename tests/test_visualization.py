@@ -164,13 +164,13 @@ def test_nothing_is_drawn_outside_masks_and_labels():
 def listen_to_labels(monkeypatch):
     """A list of the labels that are drawn from now on."""
     written = []
-    annotate = sv.LabelAnnotator.annotate
+    draw = drawing.overlay.draw_labels
 
-    def listen(self, scene, detections, labels):
-        written.extend(labels)
-        return annotate(self, scene, detections, labels)
+    def listen(scene, boxes, texts, *style):
+        written.extend(texts)
+        draw(scene, boxes, texts, *style)
 
-    monkeypatch.setattr(sv.LabelAnnotator, "annotate", listen)
+    monkeypatch.setattr(drawing.overlay, "draw_labels", listen)
     return written
 
 
@@ -193,7 +193,7 @@ def test_the_label_of_an_instance_at_the_upper_edge_stays_in_the_frame():
 
 
 def test_labels_of_neighbours_do_not_cover_one_another():
-    """Two labels at almost one place take up about twice the room of one."""
+    """Two labels at almost one place take up at least about twice the room of one."""
 
     def label_sizes(count):
         detections = found([[40, 60 + 4 * i, 60, 100] for i in range(count)], list(range(count)))
@@ -202,7 +202,7 @@ def test_labels_of_neighbours_do_not_cover_one_another():
 
     [alone] = label_sizes(1)
     assert alone > 100
-    assert label_sizes(2) == pytest.approx([alone, alone], rel=0.3)
+    assert min(label_sizes(2)) > 0.7 * alone
 
 
 def test_paths_follow_the_feet_and_have_an_end():

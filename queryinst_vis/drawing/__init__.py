@@ -1,5 +1,20 @@
 """Drawing instances on frames; it knows arrays and supervision's types alone."""
 
-from queryinst_vis.drawing.overlay import Overlay, draw_masks, mark_damaged, track_colour
+from queryinst_vis.drawing.overlay import (
+    DrawingStyle,
+    Overlay,
+    draw_masks,
+    mark_damaged,
+    track_colour,
+)
+from queryinst_vis.drawing.redaction import Redaction, Redactor
 
-__all__ = ["Overlay", "draw_masks", "mark_damaged", "track_colour"]
+__all__ = [
+    "DrawingStyle",
+    "Overlay",
+    "Redaction",
+    "Redactor",
+    "draw_masks",
+    "mark_damaged",
+    "track_colour",
+]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
 import supervision as sv
 
+from queryinst_vis.drawing.labels import LabelStyle, draw_labels
+from queryinst_vis.errors import InputError
 from queryinst_vis.masks import InstanceMask, MaskRegion
 
 _PALETTE = sv.ColorPalette.from_hex(
@@ -21,7 +23,6 @@ _PALETTE = sv.ColorPalette.from_hex(
 )  # fmt: skip
 _RED = (235, 40, 40)
 _OPACITY = 0.45  # of masks
-_BLACK, _WHITE = sv.Color(0, 0, 0), sv.Color(255, 255, 255)
 
 
 def track_colour(track_id: int) -> tuple[int, int, int]:
@@ -43,6 +44,38 @@ class Found(Protocol):
         """The same instances, with or without masks of the whole frame."""
 
 
+@dataclass(frozen=True)
+class DrawingStyle:
+    """What is drawn of an instance.
+
+    Attributes:
+        mask: its pixels, tinted.
+        outline: around them.
+        box: its box, which also stands in for the mask or outline where there is no mask.
+        trace: where it came from.
+        label: its id, class and score.
+    """
+
+    mask: bool = True
+    outline: bool = True
+    box: bool = False
+    trace: bool = True
+    label: bool = True
+
+    @classmethod
+    def of(cls, parts: Sequence[str]) -> DrawingStyle:
+        """The style that draws these parts alone, such as ``["outline", "label"]``.
+
+        Raises:
+            InputError: there is no such part.
+        """
+        known = [part.name for part in fields(cls)]
+        for part in parts:
+            if part not in known:
+                raise InputError(f"'{part}' cannot be drawn; choose from {', '.join(known)}")
+        return cls(**{part: part in parts for part in known})
+
+
 class Overlay:
     """Draws the masks, labels and recent paths of instances, a colour per identity.
 
@@ -52,10 +85,17 @@ class Overlay:
     Args:
         class_names: names of the labels, kept as they are given: more may come.
         trace_length: frames over which the path of an instance is drawn.
+        style: what is drawn.
     """
 
-    def __init__(self, class_names: Sequence[str], trace_length: int = 30) -> None:
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        trace_length: int = 30,
+        style: DrawingStyle = DrawingStyle(),
+    ) -> None:
         self._class_names = class_names
+        self._style = style
         self._trace_length = trace_length
         self._annotators: _Annotators | None = None
 
@@ -95,15 +135,24 @@ class Overlay:
         annotators = self._annotators
         colour_ids = np.arange(len(found)) if ids is None else ids
         found = replace(found, tracker_id=colour_ids)
-        scene = frame.copy()
-        if regions is None:
+        scene, style = frame.copy(), self._style
+        colours = [track_colour(int(each)) for each in colour_ids]
+        if regions is not None and (style.mask or style.outline):
+            draw_masks(
+                scene,
+                regions,
+                colours,
+                annotators.thickness,
+                tinted=style.mask,
+                outlined=style.outline,
+            )
+        if style.box or (regions is None and (style.mask or style.outline)):
             scene = annotators.boxes.annotate(scene, found)
-        else:
-            colours = [track_colour(int(each)) for each in colour_ids]
-            draw_masks(scene, regions, colours, annotators.thickness)
-        if ids is not None:
+        if ids is not None and style.trace:
             scene = annotators.paths.annotate(scene, found)
-        return annotators.labels.annotate(scene, found, labels=names)
+        if style.label:
+            draw_labels(scene, found.xyxy, names, colours, annotators.labels)
+        return scene
 
 
 def draw_masks(
@@ -111,8 +160,23 @@ def draw_masks(
     regions: Sequence[MaskRegion],
     colours: Sequence[tuple[int, int, int]],
     thickness: int,
+    *,
+    tinted: bool = True,
+    outlined: bool = True,
 ) -> None:
     """Tint the pixels of masks, of large ones first, and draw their outlines, into ``scene``."""
+    if tinted:
+        _tint(scene, regions, colours)
+    for (pixels, x, y), colour in zip(regions, colours, strict=True) if outlined else ():
+        polygons = sv.mask_to_polygons(pixels)
+        cv2.polylines(
+            scene, [p + np.array((x, y), np.int32) for p in polygons], True, colour, thickness
+        )
+
+
+def _tint(
+    scene: np.ndarray, regions: Sequence[MaskRegion], colours: Sequence[tuple[int, int, int]]
+) -> None:
     if not regions:
         return
     top, left = min(y for _, _, y in regions), min(x for _, x, _ in regions)
@@ -128,20 +192,15 @@ def draw_masks(
         painted[y - top :, x - left :][:height, :width][pixels] = colours[row]
     if painted.size:
         below[:] = cv2.addWeighted(painted, _OPACITY, below, 1 - _OPACITY, 0)
-    for (pixels, x, y), colour in zip(regions, colours, strict=True):
-        polygons = sv.mask_to_polygons(pixels)
-        cv2.polylines(
-            scene, [p + np.array((x, y), np.int32) for p in polygons], True, colour, thickness
-        )
 
 
 class _Annotators(NamedTuple):
-    """supervision's annotators; ``paths`` remembers where the instances were."""
+    """supervision's annotators, of which ``paths`` remembers where the instances were."""
 
     thickness: int
     boxes: sv.BoxAnnotator
     paths: sv.TraceAnnotator
-    labels: sv.LabelAnnotator
+    labels: LabelStyle
 
     @classmethod
     def for_frame(cls, frame: np.ndarray, trace_length: int) -> _Annotators:
@@ -159,15 +218,11 @@ class _Annotators(NamedTuple):
                 thickness=thickness,
                 color_lookup=by_track,
             ),
-            labels=sv.LabelAnnotator(
-                colours,
-                text_color=sv.ColorPalette([_readable_on(colour) for colour in _PALETTE.colors]),
+            labels=LabelStyle(
                 # Below 0.4 OpenCV's letters are illegible, however small the frame.
-                text_scale=max(0.4, 0.8 * sv.calculate_optimal_text_scale(size)),
-                text_thickness=max(1, thickness // 2),
-                text_padding=2 * thickness,
-                smart_position=True,  # inside the frame, and beside rather than on one another
-                color_lookup=by_track,
+                scale=max(0.4, 0.8 * sv.calculate_optimal_text_scale(size)),
+                thickness=max(1, thickness // 2),
+                padding=2 * thickness,
             ),
         )
 
@@ -175,12 +230,6 @@ class _Annotators(NamedTuple):
 def _swap_red_blue(palette: sv.ColorPalette) -> sv.ColorPalette:
     """supervision draws as OpenCV does, blue first; our frames have red first."""
     return sv.ColorPalette([sv.Color(c.b, c.g, c.r) for c in palette.colors])
-
-
-def _readable_on(colour: sv.Color) -> sv.Color:
-    """Black or white letters, whichever stand out (luma of Rec. 601)."""
-    luma = 0.299 * colour.r + 0.587 * colour.g + 0.114 * colour.b
-    return _BLACK if luma > 140 else _WHITE
 
 
 def mark_damaged(frame: np.ndarray, number: int) -> np.ndarray:

@@ -85,6 +85,37 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """A temporary folder to fill, which takes the place of ``path`` like an ``atomic_path``.
+
+    A folder that is there already is replaced with all that is in it.
+
+    Raises:
+        InputError: the folder cannot be made or written, or ``path`` is a file.
+    """
+    path = Path(path)
+    temporary = _temporary_beside(path, path.name)
+    waits = False
+    try:
+        with _one_line(path):
+            if path.exists() and not path.is_dir():
+                raise InputError(f"cannot write {path}: is a file, and must be a folder")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(path.parent)
+            temporary.mkdir()
+        yield temporary
+        together = _finished.get()
+        if together is not None:
+            together.append((temporary, path))
+            waits = True
+        else:
+            _replace([(temporary, path)])
+    finally:
+        if not waits:
+            _discard(temporary)
+
+
+@contextmanager
 def files_together() -> Iterator[None]:
     """Files that ``atomic_path`` writes in the block appear when it ends well: all, or none."""
     if _finished.get() is not None:  # the outer block decides
@@ -102,19 +133,33 @@ def files_together() -> Iterator[None]:
 
 
 def _replace(pairs: list[tuple[Path, Path]]) -> None:
-    """Move temporary files to their places; new ones vanish again where one cannot be moved."""
+    """Move temporary files to their places; where one cannot be moved, the others go back.
+
+    Files that were replaced by then stay so; a replaced folder comes back, too.
+    """
     new: list[Path] = []
+    old: list[tuple[Path, Path]] = []  # folders, which cannot be replaced in one step
     with signals_held():
         for temporary, path in pairs:
-            is_new = not path.exists()
             try:
+                is_new = not path.exists()
+                if temporary.is_dir() and not is_new:
+                    aside = _temporary_beside(path, path.name)
+                    path.rename(aside)
+                    old.append((aside, path))
+                    is_new = True
                 temporary.replace(path)
             except OSError as error:
                 for other in new:
-                    other.unlink(missing_ok=True)
+                    _remove(other)
+                for aside, other in old:
+                    aside.rename(other)
+                    _unfinished.pop(aside, None)
                 raise _cannot_write(path, error) from error
             if is_new:
                 new.append(path)
+        for aside, _ in old:
+            _discard(aside)
 
 
 @contextmanager
@@ -184,12 +229,17 @@ def remove_temporaries() -> None:
 
 
 def _discard(temporary: Path) -> None:
-    if temporary.is_dir() and not temporary.is_symlink():
-        shutil.rmtree(temporary, ignore_errors=True)
+    _remove(temporary)
+    _unfinished.pop(temporary, None)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or folder, as far as that can be done."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
     else:
         with suppress(OSError):
-            temporary.unlink()
-    _unfinished.pop(temporary, None)
+            path.unlink()
 
 
 def check_not_read(target: str | Path, *sources: str | Path | None) -> None:

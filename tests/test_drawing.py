@@ -1,0 +1,162 @@
+"""What is drawn of instances, where labels go, and what is made unrecognisable."""
+
+import numpy as np
+import pytest
+
+from queryinst_vis.drawing import DrawingStyle, Overlay, Redaction, Redactor, track_colour
+from queryinst_vis.drawing.labels import place_labels
+from queryinst_vis.errors import InputError
+from tests.test_visualization import CLASSES, GREY, HEIGHT, WIDTH, found, grey_frame
+
+SIZE = (40, 14)  # of a label, (width, height)
+
+
+def noise(seed=0):
+    generator = np.random.default_rng(seed)
+    return generator.integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+
+# Styles
+
+
+@pytest.mark.parametrize(
+    ("parts", "tinted", "outlined", "boxed"),
+    [
+        (["mask"], True, False, False),
+        (["outline"], False, True, True),  # the mask fills its box, so their edges are the same
+        (["box"], False, True, True),
+        (["trace"], False, False, False),
+        ([], False, False, False),
+    ],
+)
+def test_only_what_the_style_names_is_drawn(parts, tinted, outlined, boxed):
+    overlay = Overlay(CLASSES, style=DrawingStyle.of(parts))
+    picture = overlay.draw(grey_frame(), found([[40, 40, 120, 110]], [1]))
+    assert bool((picture[60:80, 60:100] != GREY).any()) == tinted
+    edge = (picture[60:90, 38:43] == track_colour(1)).all(axis=2).any()
+    assert bool(edge) == (outlined or boxed)
+
+
+def test_detections_without_masks_are_boxes_whatever_stands_for_their_shape():
+    detections = found([[40, 60, 80, 100]], [1], masks=False)
+    for parts, drawn in ((["mask"], True), (["outline"], True), (["trace"], False)):
+        picture = Overlay(CLASSES, style=DrawingStyle.of(parts)).draw(grey_frame(), detections)
+        assert (tuple(picture[80, 40]) == track_colour(1)) == drawn
+
+
+def test_an_unknown_part_is_refused():
+    with pytest.raises(InputError, match="'masks' cannot be drawn; choose from mask, outline"):
+        DrawingStyle.of(["masks"])
+
+
+# Labels
+
+
+def rectangle(place, size=SIZE):
+    return (*place, place[0] + size[0], place[1] + size[1])
+
+
+def shared(one, other):
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return max(width, 0) * max(height, 0)
+
+
+def test_a_label_stands_above_its_box_where_there_is_room():
+    assert place_labels(np.array([[50, 60, 90, 110]]), [SIZE], (120, 160)) == [(50, 46)]
+
+
+@pytest.mark.parametrize(
+    "box", [(50, 0, 90, 110), (0, -20, 40, 100), (130, 2, 160, 60), (0, 0, 160, 120)]
+)
+def test_a_label_never_covers_a_head_that_touches_the_upper_edge(box):
+    [place] = place_labels(np.array([box]), [SIZE], (120, 160))
+    label = rectangle(place)
+    assert label[0] >= 0 and label[1] >= 0 and label[2] <= 160 and label[3] <= 120
+    head = (
+        box[0],
+        max(box[1], 0),
+        box[2],
+        max(box[1], 0) + 0.3 * (min(box[3], 120) - max(box[1], 0)),
+    )
+    assert shared(label, head) == 0
+
+
+def test_a_label_keeps_off_the_head_of_somebody_else():
+    boxes = np.array([[60, 60, 90, 118], [58, 30, 100, 118]])
+    places = place_labels(boxes, [SIZE] * 2, (120, 160))
+    assert shared(rectangle(places[0]), (58, 30, 100, 56.4)) == 0
+
+
+def test_labels_of_a_crowd_stay_in_the_frame_and_cover_little_of_one_another():
+    generator = np.random.default_rng(3)
+    corners = generator.uniform(0, [560, 300], (12, 2))
+    boxes = np.concatenate([corners, corners + generator.uniform(30, 60, (12, 2))], axis=1)
+    labels = [rectangle(p) for p in place_labels(boxes, [SIZE] * 12, (360, 640))]
+    overlaps = sum(shared(a, b) for i, a in enumerate(labels) for b in labels[:i])
+    assert overlaps <= 0.05 * 12 * SIZE[0] * SIZE[1]
+    assert all(x0 >= 0 and x1 <= 640 and y0 >= 0 and y1 <= 360 for x0, y0, x1, y1 in labels)
+
+
+def test_no_labels():
+    assert place_labels(np.zeros((0, 4)), [], (10, 10)) == []
+
+
+# Redaction
+
+BOXES = [[20, 20, 70, 100], [100, 30, 140, 90]]
+INSIDE = [(slice(20, 100), slice(20, 70)), (slice(30, 90), slice(100, 140))]
+
+
+def detail(picture, place):
+    """How much neighbouring pixels differ."""
+    return np.abs(np.diff(picture[place].astype(int), axis=0)).mean()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "blurred"), [(("car",), [0]), ((8,), [1]), (("car", "person"), [0, 1]), ((3,), [])]
+)
+@pytest.mark.parametrize("masks", [True, False])
+def test_what_is_chosen_by_class_or_id_is_blurred_beyond_recognition(chosen, blurred, masks):
+    frame, detections = noise(), found(BOXES, [7, 8], [1, 0], masks=masks)
+    before = frame.copy()
+    picture = Redactor(Redaction(blur=chosen), CLASSES).redact(frame, detections)
+    np.testing.assert_array_equal(frame, before)
+    for row, place in enumerate(INSIDE):
+        if row in blurred:
+            assert detail(picture, place) < 0.1 * detail(frame, place)
+        else:
+            np.testing.assert_array_equal(picture[place], frame[place])
+    np.testing.assert_array_equal(picture[:, 145:], frame[:, 145:])
+
+
+def test_instances_at_the_edges_are_blurred_as_far_as_they_show():
+    boxes = [[-40, -30, 30, 40], [140, 100, 300, 200], [200, 200, 210, 210], [50, 50, 50, 50]]
+    redactor = Redactor(Redaction(blur=("person",)), CLASSES)
+    for masks in (True, False):
+        picture = redactor.redact(noise(), found(boxes, [0, 1, 2, 3], masks=masks))
+        for place in ((slice(2, 35), slice(2, 25)), (slice(105, 120), slice(145, 160))):
+            assert detail(picture, place) < 0.2 * detail(noise(), place)
+
+
+def test_only_what_is_cut_out_stays_visible():
+    frame = noise()
+    picture = Redactor(Redaction(cut_out=(8,)), CLASSES).redact(frame, found(BOXES, [7, 8]))
+    np.testing.assert_array_equal(picture[32:88, 102:138], frame[32:88, 102:138])
+    picture[28:92, 98:142] = 0
+    assert not picture.any()
+
+
+def test_a_damaged_frame_shows_the_redacted_picture_before_it_and_never_a_clear_one():
+    redactor = Redactor(Redaction(blur=("person",)), CLASSES)
+    assert not redactor.redact(noise(), found([], []), is_damaged=True).any()
+    shown = redactor.redact(noise(), found(BOXES, [7, 8]))
+    again = redactor.redact(noise(), found([], []), is_damaged=True)
+    np.testing.assert_array_equal(again, shown)
+    assert redactor.damaged == 2
+
+
+def test_ids_that_never_come_up_are_known():
+    redactor = Redactor(Redaction(blur=(7, 40), cut_out=(8, 41)), CLASSES)
+    redactor.redact(noise(), found(BOXES, [7, 8]))
+    assert redactor.unseen == {40, 41}
