@@ -29,6 +29,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Distributions whose module has another name; torch.utils.tensorboard needs tensorboard.
 DISTRIBUTION_OF = {
     "cv2": "opencv-python",
+    "decord": "decord2",
     "PIL": "pillow",
     "yaml": "pyyaml",
     "huggingface_hub": "huggingface-hub",

@@ -17,13 +17,14 @@ from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.inference import track
 from queryinst_vis.inference.detector import Detector
 from queryinst_vis.inference.tracker import VideoTracker
-from queryinst_vis.video import live_source
+from queryinst_vis.video import decoders, live_source
 from queryinst_vis.video.frames import Selection, parse_time
 from queryinst_vis.video.http import origin_of
 from queryinst_vis.video.source import known_length, open_source
 from queryinst_vis.video.sources import open_sources
 from tests.clips import HEIGHT, WIDTH, frame_of, index_of, write_video, write_with_pyav
 from tests.test_live_reader import HEAD, in_chunks, replying
+from tests.test_seeking import write as write_moving
 from tests.test_track_video import KnowingTracker
 from tests.tiny import draw_frame
 
@@ -426,3 +427,59 @@ def test_words_are_sources_or_overrides(tmp_path, monkeypatch):
         ["x.mp4", "a=b.mp4", "http://host/?q=1", "./k=v.mp4"],
         ["seed=3", "tracking.rule=query"],
     )
+
+
+# Decoders
+
+
+def decoder_or_skip(name, path):
+    """A decoder that may be missing here."""
+    try:
+        return open_source(path, decoder=name)
+    except InputError as error:
+        if "needs the package" in str(error):
+            pytest.skip(str(error))
+        raise
+
+
+@pytest.mark.parametrize("name", ["decord", "torchcodec"])
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])
+def test_other_decoders_give_the_same_frames(tmp_path, name, suffix):
+    options = {"g": "7", "bf": "2"} if suffix != "webm" else {"codec": "libvpx", "g": "7"}
+    path = write_moving(tmp_path / f"clip.{suffix}", **options)
+    decoder_or_skip(name, path)
+    for selection in (Selection(), Selection(start=2.0, stride=3), Selection(start_frame=59)):
+        expected = list(open_source(path, selection).frames())
+        found = list(open_source(path, selection, decoder=name).frames())
+        assert [f[:2] for f in found] == [f[:2] for f in expected]
+        for one, other in zip(found, expected, strict=True):
+            assert np.abs(one.image.astype(int) - other.image).max() <= 2
+
+
+def test_a_decoder_refuses_what_it_cannot_show_right(tmp_path, monkeypatch, capsys):
+    path = write_video(tmp_path / "clip.mp4")
+    decoder_or_skip("decord", path)
+    broadcast = write_with_pyav(tmp_path / "clip.ts", format="mpegts", g="5")
+    with pytest.raises(InputError, match="decord reads wrong frames from mpegts"):
+        open_source(broadcast, decoder="decord")
+    monkeypatch.setattr(decoders.DecordFile, "__len__", lambda _: 19)
+    with pytest.raises(InputError, match="decord sees 19 frames of 20; use --decoder pyav"):
+        open_source(path, decoder="decord")
+    monkeypatch.undo()
+    monkeypatch.setattr(
+        decoders.DecordFile, "read", lambda *_: np.zeros((1, HEIGHT, WIDTH, 3), np.uint8)
+    )
+    assert cli.main(["track", str(path), "--decoder", "decord"]) == 2
+    assert "decord shows other pictures" in capsys.readouterr().err
+
+
+def test_a_missing_decoder_says_what_to_install(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "clip.mp4")
+    for module, name in (("decord", "decord"), ("torchcodec.decoders", "torchcodec")):
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(InputError, match=rf"pip install 'queryinst-vis\[{name}\]'"):
+            open_source(path, decoder=name)
+    with pytest.raises(InputError, match="choose one of pyav, decord, torchcodec"):
+        open_source(path, decoder="opencv")
+    with pytest.raises(InputError, match="reads video files alone"):
+        open_source([frame_of(0)], decoder="decord")

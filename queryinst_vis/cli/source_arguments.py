@@ -44,6 +44,14 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         "--max-frames", type=count, metavar="N", help="stop after N frames (default: all)"
     )
     group.add_argument(
+        "--decoder",
+        choices=("pyav", "decord", "torchcodec"),
+        default="pyav",
+        help="what decodes video files; the others are extras (pip install "
+        "'queryinst-vis[decord]') that give the same frames of sound files. torchcodec uses the "
+        "GPU's decoder where there is one (default: %(default)s)",
+    )
+    group.add_argument(
         "--fps",
         type=rate,
         metavar="R",
@@ -109,6 +117,7 @@ def open_sources_of(arguments: argparse.Namespace, words: list[str]) -> list[Sou
         words,
         selection_of(arguments),
         live=arguments.live,
+        decoder=arguments.decoder,
         fps=arguments.fps,
         strict=arguments.strict,
         allow_partial=arguments.allow_partial,

@@ -20,6 +20,13 @@ import numpy as np
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.utils.files import temporary_folder
 from queryinst_vis.video.decode import Picture, decode
+from queryinst_vis.video.decoders import (
+    DECODERS,
+    PYAV,
+    FrameAccess,
+    open_decoder,
+    read_in_chunks,
+)
 from queryinst_vis.video.frames import Frame, Selection, name_runs
 from queryinst_vis.video.http import download, is_http
 from queryinst_vis.video.rgb import RgbConverter
@@ -64,6 +71,8 @@ class VideoReader:
         strict: raise an error where the file is not as it promises, or frames of the whole video
             are missing, which is known at once, and at a frame that turns out to be damaged.
         allow_partial: accept an MP4, MOV or AVI file whose end is missing.
+        decoder: ``"pyav"``, ``"decord"`` or ``"torchcodec"``. The others read sound files alone,
+            whose pictures need no turning and no tone mapping.
 
     Attributes:
         path: the file; the temporary one of a recording behind an address.
@@ -98,6 +107,7 @@ class VideoReader:
         end_frame: int | None = None,
         strict: bool = False,
         allow_partial: bool = False,
+        decoder: str = PYAV,
     ) -> None:
         self.path = Path(path)
         self._selection = Selection(start, end, start_frame, end_frame, stride, max_frames)
@@ -123,6 +133,15 @@ class VideoReader:
         converter = self._converter()
         self.height, self.width = converter.height, converter.width
         self.pixel_aspect = converter.upright_aspect(self._scan.pixel_aspect)
+        self._other: FrameAccess | None = None
+        if decoder != PYAV:
+            if decoder in DECODERS and not self._scan.is_seekable:
+                raise InputError(
+                    f"video {self.path}: its packets do not tell the number of every frame; use "
+                    f"--decoder {PYAV}"
+                )
+            first = converter(self._first)
+            self._other = open_decoder(decoder, self.path, self._scan.frames, first)
 
     def __len__(self) -> int:
         """Frames that an iteration yields according to the file's packets."""
@@ -144,6 +163,12 @@ class VideoReader:
         Times are the file's own. Where it gives none, or one that is not later than the last, a
         frame is taken to come ``1 / rate`` after the one before.
         """
+        if self._other is not None:
+            seconds = self._scan.seconds()
+            numbers = self._selection.numbers(seconds)
+            for number, image in read_in_chunks(self._other, numbers):
+                yield Frame(number, float(seconds[number]), image)
+            return
         convert = self._converter()
         damaged: list[int] = []
         yielded = 0

@@ -14,6 +14,7 @@ from PIL import Image
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.video.arrays import Arrays, ArraySource
+from queryinst_vis.video.decoders import PYAV
 from queryinst_vis.video.frames import ALL_FRAMES, Frame, Selection
 from queryinst_vis.video.http import has_length, is_http, origin_of
 from queryinst_vis.video.image_sequence import ImageSequence, images_in, images_of_glob, is_image
@@ -81,7 +82,7 @@ class VideoFile:
         source: its path or address.
         selection: which frames.
         name: None: the file's, without its suffix.
-        strict, allow_partial: as for ``VideoReader``.
+        strict, allow_partial, decoder: as for ``VideoReader``.
 
     Raises:
         InputError: as for ``VideoReader``.
@@ -98,6 +99,7 @@ class VideoFile:
         name: str | None = None,
         strict: bool = False,
         allow_partial: bool = False,
+        decoder: str = PYAV,
     ) -> None:
         self._reader = VideoReader(
             source,
@@ -109,6 +111,7 @@ class VideoFile:
             end_frame=selection.end_frame,
             strict=strict,
             allow_partial=allow_partial,
+            decoder=decoder,
         )
         self.path: Path | None = self._reader.path
         self.name = name or self._reader.path.stem
@@ -129,6 +132,7 @@ def open_source(
     selection: Selection = ALL_FRAMES,
     *,
     live: bool = False,
+    decoder: str = PYAV,
     bgr: bool = False,
     fps: float | None = None,
     strict: bool = False,
@@ -154,14 +158,31 @@ def open_source(
         live: go on with the newest frame always.
         bgr: whether the channels of arrays are blue, green, red, as OpenCV's are.
         fps: of images and arrays, which do not say when they are shown; None: 25.
-        strict, allow_partial: as for ``VideoReader``.
+        strict, allow_partial, decoder: as for ``VideoReader``.
 
     Raises:
         InputError: it cannot be opened or read, or has no frame of the selection; ``bgr`` or
-            ``fps`` for a source that has its own colours or times.
+            ``fps`` for a source that has its own colours or times; another ``decoder`` for what is
+            no video file.
     """
     if isinstance(source, Source):
         return source
+    opened = _open(source, selection, live, decoder, bgr, fps, strict, allow_partial)
+    if decoder != PYAV and not isinstance(opened, VideoFile):
+        raise InputError(f"decoder {decoder}: reads video files alone")
+    return opened
+
+
+def _open(
+    source: str | Path | int | np.ndarray | Image.Image | Arrays,
+    selection: Selection,
+    live: bool,
+    decoder: str,
+    bgr: bool,
+    fps: float | None,
+    strict: bool,
+    allow_partial: bool,
+) -> Source:
     if isinstance(source, int):
         source = str(source)
     if isinstance(source, str | Path):
@@ -173,7 +194,7 @@ def open_source(
             return ImageSequence(files, name, origin, selection, fps=fps, strict=strict)
         if fps is not None:
             raise InputError(f"{source}: a video has times of its own; fps is for images")
-        return _open_video(str(source), selection, live, strict, allow_partial)
+        return _open_video(str(source), selection, live, strict, allow_partial, decoder)
     if live:
         raise InputError("images in memory are not live")
     if isinstance(source, Image.Image) or (isinstance(source, np.ndarray) and source.ndim == 3):
@@ -211,7 +232,12 @@ def _image_files(source: str) -> list[Path] | None:
 
 
 def _open_video(
-    source: str, selection: Selection, live: bool, strict: bool, allow_partial: bool
+    source: str,
+    selection: Selection,
+    live: bool,
+    strict: bool,
+    allow_partial: bool,
+    decoder: str,
 ) -> Source:
     """Open what is no image."""
     path, name = Path(source), None
@@ -225,7 +251,14 @@ def _open_video(
         return LiveSource(source, selection, name)
     if (path == STDIN_PATH or path.is_fifo()) and not path.is_file():
         return PipeSource(path, name or path.stem, selection)
-    return VideoFile(source, selection, name=name, strict=strict, allow_partial=allow_partial)
+    return VideoFile(
+        source,
+        selection,
+        name=name,
+        strict=strict,
+        allow_partial=allow_partial,
+        decoder=decoder,
+    )
 
 
 def _camera(number: int) -> Path:

@@ -8,6 +8,7 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.video.decoders import PYAV
 from queryinst_vis.video.frames import ALL_FRAMES, Selection
 from queryinst_vis.video.image_sequence import is_image, natural_order
 from queryinst_vis.video.source import Source, open_source
@@ -41,6 +42,7 @@ def open_sources(
     selection: Selection = ALL_FRAMES,
     *,
     live: bool = False,
+    decoder: str = PYAV,
     fps: float | None = None,
     strict: bool = False,
     allow_partial: bool = False,
@@ -54,7 +56,7 @@ def open_sources(
     Args:
         sources: as for ``open_source``.
         selection: of each.
-        live, fps, strict, allow_partial: as for ``open_source``.
+        live, decoder, fps, strict, allow_partial: as for ``open_source``.
 
     Raises:
         InputError: as for ``open_source``; a video is named twice, or one of several is live.
@@ -66,7 +68,13 @@ def open_sources(
     opened = []
     for word in words:
         source = open_source(
-            word, selection, live=live, fps=fps, strict=strict, allow_partial=allow_partial
+            word,
+            selection,
+            live=live,
+            decoder=decoder,
+            fps=fps,
+            strict=strict,
+            allow_partial=allow_partial,
         )
         if source.is_live and len(words) > 1:
             raise InputError(f"{source.name} is live; track it on its own")
