@@ -4,7 +4,10 @@ import copy
 import json
 import math
 import pickle
+import shutil
 import zipfile
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,14 +24,17 @@ from queryinst_vis.checkpoints.training_state import (
     save_training_state,
 )
 from queryinst_vis.checkpoints.weights import build_for_inference, load_weights, save_weights
-from queryinst_vis.config import apply_overrides, config_from_dict, config_to_dict
+from queryinst_vis.cli import main
+from queryinst_vis.config import DatasetConfig, apply_overrides, config_from_dict, config_to_dict
+from queryinst_vis.data.loader import open_dataset
 from queryinst_vis.errors import InputError
+from queryinst_vis.formats.names import refuse_outside
 from queryinst_vis.formats.reading import read_json_or_zip
 from queryinst_vis.models.build import build_model
 from queryinst_vis.models.roi import RoIExtractor
 from queryinst_vis.structures import Detections
 from queryinst_vis.utils.files import write_json_atomically
-from tests.tiny import tiny_config
+from tests.tiny import tiny_config, write_videos
 
 BAD_TENSORS = {
     "NaN": torch.tensor([1.0, float("nan")]),
@@ -274,3 +280,48 @@ def test_loading_leaves_random_numbers_alone():
     state = torch.random.get_rng_state()
     VideoTracker.from_pretrained("shapes", device="cpu")
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+class TestImagesOutsideOfTheirFolder:
+    """An annotation file cannot make a command open any file of the machine."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        """A set of one video whose second frame lies beside the image folder."""
+        images = tmp_path / "images"
+        data = write_videos(images, videos=1, frames=2)
+        content = json.loads(Path(data.annotations).read_text())
+        shutil.move(images / "0" / "1.png", tmp_path / "1.png")
+        content["videos"][0]["file_names"] = ["0/0.png", "../1.png"]
+        (tmp_path / "set.json").write_text(json.dumps(content))
+        return tmp_path
+
+    def commands(self, folder):
+        """Command lines that open images, without the switch that trusts the file."""
+        annotations, images = str(folder / "set.json"), str(folder / "images")
+        return {
+            "browse": f"data browse {annotations} --images {images} --out {folder}/sheet.jpg",
+            "to-mots": f"convert-dataset to-mots {annotations} {folder}/mots --images {images}"
+            " --class box=car --class crate=car --class unknown=none",
+        }
+
+    @pytest.mark.parametrize("name", ["browse", "to-mots"])
+    def test_a_command_opens_them_on_request_only(self, folder, name, capsys):
+        words = self.commands(folder)[name].split()
+        assert main(words) == 2
+        assert "../1.png" in (said := capsys.readouterr().err)
+        assert "--allow-outside" in said
+        assert main([*words, "--allow-outside"]) == 0
+
+    def test_training_and_testing_open_them_on_request_only(self, folder):
+        data = DatasetConfig(str(folder / "set.json"), str(folder / "images"))
+        with pytest.raises(InputError, match=r"\.\./1\.png.*allow_outside=true"):
+            open_dataset(data, ["box"])
+        [video] = open_dataset(replace(data, allow_outside=True), ["box"]).videos
+        assert video.paths[1].is_file()
+
+    @pytest.mark.parametrize("name", ["/etc/passwd", "a/../../b.png", "C:\\b.png"])
+    def test_what_leaves_a_folder(self, name):
+        with pytest.raises(InputError, match="below the image folder"):
+            refuse_outside(["a/b..png", name], "set.json")
+        refuse_outside([name], "set.json", allow_outside=True)

@@ -132,6 +132,16 @@ def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
     )
 
 
+def add_allow_outside(parser: argparse.ArgumentParser) -> None:
+    """--allow-outside."""
+    parser.add_argument(
+        "--allow-outside",
+        action="store_true",
+        help="open files that lie outside of the image folder, where the annotation file names "
+        "them; for files that you trust",
+    )
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """--device."""
     parser.add_argument(

@@ -8,7 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from queryinst_vis.cli.arguments import Commands, add_command, count, fraction
+from queryinst_vis.cli.arguments import (
+    Commands,
+    add_allow_outside,
+    add_command,
+    count,
+    fraction,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,6 +100,7 @@ def add(tools: Commands) -> None:
         metavar="N",
         help="pictures per second of the mp4 (default: %(default)s)",
     )
+    add_allow_outside(parser)
 
 
 def _picture_or_video(text: str) -> Path:
@@ -212,6 +219,12 @@ def _draw(
         overlay = Overlay(class_names, trace_length=30 if every == 1 else 1)
         frames = range(0, video.length, every)
         for index, picture, found in read_frames(
-            video, tracks[identity], class_names, arguments.images, frames, max_width
+            video,
+            tracks[identity],
+            class_names,
+            arguments.images,
+            frames,
+            max_width,
+            arguments.allow_outside,
         ):
             yield video, index, overlay.draw(picture, found)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from queryinst_vis.cli.arguments import Commands, Parser, add_command
+from queryinst_vis.cli.arguments import Commands, Parser, add_allow_outside, add_command
 from queryinst_vis.cli.rendered import add_coco_video, add_synthetic
 
 SUMMARY = "Bring a dataset into YouTube-VIS, COCO or MOTS format, or render a synthetic one."
@@ -183,6 +183,7 @@ def _add_to_mots(datasets: Commands) -> None:
         metavar="DIR",
         help="the frames' folder: copy them to DST/images, so that 'mots' can read DST",
     )
+    add_allow_outside(parser)
     parser.add_argument(
         "--class",
         dest="classes",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from queryinst_vis.cli.arguments import (
     Commands,
+    add_allow_outside,
     add_command,
     count,
     fraction,
@@ -55,6 +56,7 @@ def add_coco_video(datasets: Commands) -> None:
         help="a frame shows these fractions of the image's sides (default: 0.5 0.9)",
     )
     _add_seed(parser)
+    add_allow_outside(parser)
 
 
 def _run_coco_video(arguments: argparse.Namespace) -> None:
@@ -68,6 +70,7 @@ def _run_coco_video(arguments: argparse.Namespace) -> None:
         size=arguments.size,
         crop=tuple(arguments.crop),
         seed=arguments.seed,
+        allow_outside=arguments.allow_outside,
     )
     print(line)
 

@@ -176,6 +176,8 @@ class DatasetConfig:
     annotations: str | None = None
     images: str | None = None
     weight: Positive = 1.0  # how often it is drawn, relative to its size, when sets are mixed
+    # Open files that lie outside of the image folder, where the annotation file names them
+    allow_outside: bool = False
     # Train on images and video frames without an instance too, as negatives; those that show
     # crowds and no instance only if losses.ignore_overlap is set
     keep_empty: bool = False

@@ -24,6 +24,7 @@ class CocoDataset:
         images: str | Path,
         classes: list[str],
         content: dict[str, Any] | None = None,
+        allow_outside: bool = False,
     ) -> None:
         """Read and check the whole file.
 
@@ -32,11 +33,12 @@ class CocoDataset:
             images: folder that the file's ``file_name`` entries are relative to.
             classes: class names of the model, matched by name.
             content: the parsed file, where the caller has read it already.
+            allow_outside: as for ``TrainingSet``.
 
         Raises:
             InputError: as for ``TrainingSet``.
         """
-        source = TrainingSet(annotations, images, classes, "image", content)
+        source = TrainingSet(annotations, images, classes, "image", content, allow_outside)
         self.category_ids = source.category_ids
         self.has_annotations = source.annotation_set.annotated
         self.images: list[ImageRecord] = []

@@ -51,9 +51,9 @@ def open_dataset(config: DatasetConfig, classes: list[str]) -> CocoDataset | You
     images = resolved(config.images, "image folder")
     content = read_annotations(annotations)
     if "videos" in content:
-        return YouTubeVisDataset(annotations, images, classes, content)
+        return YouTubeVisDataset(annotations, images, classes, content, config.allow_outside)
     if "images" in content:
-        return CocoDataset(annotations, images, classes, content)
+        return CocoDataset(annotations, images, classes, content, config.allow_outside)
     raise InputError(f"{annotations}: has neither 'images' (COCO) nor 'videos' (YouTube-VIS)")
 
 

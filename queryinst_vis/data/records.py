@@ -16,7 +16,7 @@ from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.formats.annotation_set import AnnotationSet, Kind, Video, parse_set
 from queryinst_vis.formats.annotations import Annotation, check_masks, has_area, parse_annotation
 from queryinst_vis.formats.findings import refuse_faults
-from queryinst_vis.formats.names import list_names, nearest_name
+from queryinst_vis.formats.names import list_names, nearest_name, refuse_outside
 from queryinst_vis.formats.reading import read_annotations
 
 Box = tuple[float, float, float, float]
@@ -81,6 +81,7 @@ class TrainingSet:
         classes: Sequence[str],
         kind: Kind,
         content: dict[str, Any] | None = None,
+        allow_outside: bool = False,
     ) -> None:
         """Read and check the whole file; segmentations are decoded later, when they are used.
 
@@ -90,10 +91,11 @@ class TrainingSet:
             classes: class names of the model, matched by name.
             kind: what the file describes.
             content: the parsed file, where the caller has read it already.
+            allow_outside: file names may lead out of the image folder.
 
         Raises:
             InputError: the file has a fault or no class in common with the model, or an image
-                does not exist.
+                does not exist, or lies outside of the folder.
         """
         self._report = refuse_faults(str(path), "training")
         content = read_annotations(path if content is None else content)
@@ -101,6 +103,8 @@ class TrainingSet:
         self.category_ids, self.labels = match_classes(
             self.annotation_set.categories, classes, str(path)
         )
+        for video in self.annotation_set.videos.values():
+            refuse_outside(video.file_names, str(path), allow_outside)
         _check_images(Path(images), self.annotation_set)
 
     def annotations(self, video: Video) -> Iterator[tuple[Annotation, int]]:

@@ -91,6 +91,7 @@ class YouTubeVisDataset:
         images: str | Path,
         classes: list[str],
         content: dict[str, Any] | None = None,
+        allow_outside: bool = False,
     ) -> None:
         """Read and check the whole file.
 
@@ -99,11 +100,12 @@ class YouTubeVisDataset:
             images: folder that the file's ``file_names`` are relative to.
             classes: class names of the model, matched by name.
             content: the parsed file, where the caller has read it already.
+            allow_outside: as for ``TrainingSet``.
 
         Raises:
             InputError: as for ``TrainingSet``.
         """
-        source = TrainingSet(annotations, images, classes, "video", content)
+        source = TrainingSet(annotations, images, classes, "video", content, allow_outside)
         self.category_ids = source.category_ids
         self.has_annotations = source.annotation_set.annotated
         self.videos: list[VideoRecord] = []

@@ -83,7 +83,7 @@ SEVERITIES = {
 warning is probably not meant, a note is good to know."""
 
 REFUSED = {
-    "training": frozenset({"no file names"}),
+    "training": frozenset({"no file names", "file path"}),
     "evaluation of masks": frozenset({"no annotations", "boxes only"}),
     "evaluation of boxes": frozenset({"no annotations", "no box or area"}),
     "Cityscapes": frozenset({"no annotations", "no file names"}),

@@ -26,6 +26,31 @@ def video_name(video: dict[str, Any]) -> str:
     return str(path.parent if is_video else path)
 
 
+def leaves_folder(file_name: str) -> bool:
+    """Whether a file name is absolute, goes up, or is written as on Windows."""
+    path = PurePosixPath(file_name)
+    return path.is_absolute() or ".." in path.parts or "\\" in file_name
+
+
+def refuse_outside(file_names: Iterable[str], where: str, allow_outside: bool = False) -> None:
+    """Refuse names of an annotation file that would open files outside of its image folder.
+
+    Args:
+        file_names: relative to the image folder.
+        where: the annotation file, or a video of it, for the message.
+        allow_outside: the user trusts the file.
+
+    Raises:
+        InputError: a name is absolute or goes up.
+    """
+    stray = None if allow_outside else next(filter(leaves_folder, file_names), None)
+    if stray is not None:
+        raise InputError(
+            f"{where}: '{stray}' is not a plain path below the image folder; if the file is to be "
+            "trusted, allow it with --allow-outside (data.SET.allow_outside=true in configs)"
+        )
+
+
 def sequence_names(videos: Sequence[dict[str, Any]]) -> list[str]:
     """Names of videos as files and folders have them, such as the sequences of MOTS.
 

@@ -39,6 +39,7 @@ def convert_coco_video(
     size: tuple[int, int] = (640, 360),
     crop: tuple[float, float] = (0.5, 0.9),
     seed: int = 0,
+    allow_outside: bool = False,
 ) -> str:
     """Write every image of a COCO set as a short video in which the camera moves.
 
@@ -58,6 +59,7 @@ def convert_coco_video(
         size: ``(width, height)`` that the long and the short side of a frame fit into.
         crop: smallest and largest side of a window, as fractions of the image's.
         seed: the same seed writes the same files.
+        allow_outside: file names may lead out of the image folder.
 
     Returns:
         A line that says what was written.
@@ -69,7 +71,7 @@ def convert_coco_video(
     _check(frames, size, crop, seed)
     content = read_annotations(annotations)
     classes = list(parse_categories(content, refuse_faults(str(annotations))).values())
-    source = TrainingSet(annotations, images, classes, "image", content)
+    source = TrainingSet(annotations, images, classes, "image", content, allow_outside)
     records, crowds = _read_images(source, Path(images), str(annotations))
     videos = []
     with new_folder(dst) as folder:

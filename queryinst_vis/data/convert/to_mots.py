@@ -27,6 +27,7 @@ from queryinst_vis.formats.mots import (
     remove_overlap,
     write_mots_text,
 )
+from queryinst_vis.formats.names import refuse_outside
 from queryinst_vis.masks import RLE, decode_rle
 from queryinst_vis.utils.files import new_folder
 from queryinst_vis.utils.progress import show_progress
@@ -44,6 +45,7 @@ def convert_to_mots(
     form: str = "png",
     images: str | Path | None = None,
     classes: Mapping[str, str] | None = None,
+    allow_outside: bool = False,
 ) -> str:
     """Write a YouTube-VIS annotation file as a MOTS folder.
 
@@ -64,6 +66,7 @@ def convert_to_mots(
         images: the folder that the file names are relative to; copies the frames to
             ``DST/images/SEQUENCE``, so that ``convert_mots`` reads the folder back.
         classes: what other classes become, by name: one of ``MOTS_CLASSES``.
+        allow_outside: names of frames may lead out of the image folder.
 
     Returns:
         A line that says what was written.
@@ -79,6 +82,9 @@ def convert_to_mots(
     annotation_set = parse_set(content, refuse_faults(str(src)), str(src), "video")
     if not annotation_set.annotated:
         raise InputError(f"{src}: holds no annotations, as public test files do")
+    if images is not None:
+        names = (name for video in annotation_set.videos.values() for name in video.file_names)
+        refuse_outside(names, str(src), allow_outside)
     labels = _mots_labels(annotation_set, classes or {})
     sequences = mots_sequences(annotation_set)
     lost: Counter[str] = Counter()

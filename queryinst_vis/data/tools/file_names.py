@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 from queryinst_vis.formats.annotation_set import Video
 from queryinst_vis.formats.findings import Finding, Report
+from queryinst_vis.formats.names import leaves_folder
 
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 
@@ -41,12 +42,6 @@ def check_file_names(videos: Iterable[Video], report: Report) -> None:
             message = f"{stray} is not a plain path below the image folder"
             report(Finding("file path", video.place, message))
         _check_frame_numbers(video, report)
-
-
-def leaves_folder(file_name: str) -> bool:
-    """Whether a file name is absolute, goes up, or is written as on Windows."""
-    path = PurePosixPath(file_name)
-    return path.is_absolute() or ".." in path.parts or "\\" in file_name
 
 
 def _check_frame_numbers(video: Video, report: Report) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from queryinst_vis.data.tools.file_names import leaves_folder
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.annotation_set import Video
 from queryinst_vis.formats.findings import Finding, Report
+from queryinst_vis.formats.names import leaves_folder
 from queryinst_vis.utils.images import inspect_image
 
 

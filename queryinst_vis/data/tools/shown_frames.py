@@ -15,6 +15,7 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.formats.annotation_set import AnnotationSet, Video
 from queryinst_vis.formats.annotations import Box, decode_track, parse_annotation
 from queryinst_vis.formats.findings import describe_place, refuse_faults
+from queryinst_vis.formats.names import refuse_outside
 from queryinst_vis.formats.video_set import parse_detections
 from queryinst_vis.masks import RLE, decode_rle
 from queryinst_vis.utils.images import read_image
@@ -94,6 +95,7 @@ def read_frames(
     images: Path,
     frames: Sequence[int],
     max_width: int | None = None,
+    allow_outside: bool = False,
 ) -> Iterator[ShownFrame]:
     """Read frames of a video one by one.
 
@@ -104,13 +106,15 @@ def read_frames(
         images: folder that file names are relative to.
         frames: indices of the frames to read.
         max_width: wider pictures are made smaller, masks as well.
+        allow_outside: file names may lead out of the image folder.
 
     Raises:
-        InputError: the video names no files, an image cannot be read or is not of the size that
-            the file says, a mask is broken.
+        InputError: the video names no files, or some outside of the image folder; an image cannot
+            be read or is not of the size that the file says; a mask is broken.
     """
     if not video.file_names:
         raise InputError(f"{describe_place(video.place)}: names no files, so nothing can be shown")
+    refuse_outside(video.file_names, describe_place(video.place), allow_outside)
     for index in frames:
         picture = read_image(images / video.file_names[index], (video.height, video.width))
         size = scaled_size(video, max_width)
