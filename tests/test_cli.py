@@ -164,7 +164,7 @@ def test_help_of_synthetic_names_every_preset(capsys):
     [
         ([], "the following arguments are required: COMMAND; see 'queryinst-vis --help'"),
         (["trak"], "invalid choice: 'trak'"),
-        (["track"], "required: VIDEO; see 'queryinst-vis track --help'"),
+        (["track"], "required: SOURCE; see 'queryinst-vis track --help'"),
         (["eval-video", "a.json", "b.json", "c.json"], "unrecognized arguments: c.json"),
         (["track", "a.mp4", "--wieghts", "people"], "unrecognized arguments: --wieghts people"),
         (["track", "a.mp4", "--str", "2"], "unrecognized arguments: --str 2"),
@@ -194,7 +194,7 @@ def test_bad_arguments(words, message, complaint):
 )
 def test_overrides_may_stand_anywhere_behind_the_config(words):
     arguments = cli.parse_arguments(words)
-    assert (arguments.config, arguments.overrides) == (Path("c.yaml"), ["a=1", "b=2"])
+    assert (arguments.config, arguments.overrides) == ("c.yaml", ["a=1", "b=2"])
 
 
 # Input
