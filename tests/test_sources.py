@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 
 import cv2
 import numpy as np
@@ -22,8 +23,9 @@ from queryinst_vis.video.frames import Selection, parse_time
 from queryinst_vis.video.http import origin_of
 from queryinst_vis.video.source import known_length, open_source
 from queryinst_vis.video.sources import open_sources
-from tests.clips import HEIGHT, WIDTH, frame_of, index_of, write_video, write_with_pyav
+from tests.clips import HEIGHT, WIDTH, frame_of, index_of, write_noise, write_video, write_with_pyav
 from tests.test_live_reader import HEAD, in_chunks, replying
+from tests.test_seeking import copied as copy_stream
 from tests.test_seeking import write as write_moving
 from tests.test_track_video import KnowingTracker
 from tests.tiny import draw_frame
@@ -347,6 +349,21 @@ def test_a_dash_is_the_standard_input_be_it_a_pipe_or_a_file(tmp_path):
         of_file = subprocess.run(command, stdin=file, capture_output=True, text=True)
     of_pipe = subprocess.run(command, input=clip.read_bytes(), capture_output=True)
     assert of_file.stdout == of_pipe.stdout.decode() == "stdin 19\n"
+
+
+def test_an_mp4_whose_index_is_at_its_end_is_to_be_saved_before(tmp_path):
+    clip = tmp_path / "clip.mp4"  # larger than what FFmpeg keeps of a pipe
+    copy_stream(write_noise(tmp_path / "noise.mp4", frames=120), clip)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def fill():
+        with suppress(BrokenPipeError):
+            pipe.write_bytes(clip.read_bytes())
+
+    threading.Thread(target=fill, daemon=True).start()
+    with pytest.raises(InputError, match="index is at its end cannot be read from a pipe: save"):
+        list(open_source(pipe).frames())
 
 
 def test_a_camera_that_is_not_there_is_one_line(capsys):

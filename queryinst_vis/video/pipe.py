@@ -15,6 +15,7 @@ STDIN = "-"
 """Names the standard input."""
 
 STDIN_PATH = Path("/dev/stdin")
+_HINT = "an MP4 or MOV file whose index is at its end cannot be read from a pipe: save it first"
 _STEP = 1 / 25  # seconds from frame to frame where the stream does not say
 
 
@@ -43,9 +44,7 @@ class PipeSource:
         try:
             self._reader = LiveReader(path)
         except InputError as error:
-            raise InputError(
-                f"{error}; an MP4 or MOV file whose index is at its end cannot be read from a pipe"
-            ) from error
+            raise InputError(f"{error}; {_HINT}") from error
         self._selection = selection
         self.name = name
         self.origin = f"pipe {path}"
@@ -72,13 +71,19 @@ class PipeSource:
 
     def _timed(self) -> Iterator[_Timed]:
         seconds: float | None = None
-        for number, arrival in enumerate(self._reader):
+        for number, arrival in enumerate(self._arrivals()):
             claimed = arrival.picture.time
             if seconds is None:
                 seconds = claimed or 0.0
             else:
                 seconds = claimed if claimed and claimed > seconds else seconds + _STEP
             yield _Timed(number, seconds, arrival)
+
+    def _arrivals(self) -> Iterator[Arrival]:
+        try:
+            yield from self._reader
+        except InputError as error:  # not one came
+            raise InputError(f"{error}; {_HINT}") from error
 
 
 class _Timed(NamedTuple):
