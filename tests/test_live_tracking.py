@@ -74,9 +74,9 @@ def test_the_annotated_video_runs_in_real_time_and_the_results_are_of_its_frames
     video, tmp_path, slow
 ):
     summary = track_live(video, tmp_path / "out")
-    annotated, results, timeline = summary.tracked.files
+    annotated, results, lines, timeline, run = summary.tracked.files
     assert [path.name for path in summary.tracked.files] == [
-        *("clip.mp4", "results.json", "timeline.png")
+        *("clip.mp4", "results.json", "tracks.jsonl", "timeline.png", "run.json")
     ]
     shown = times(annotated)
     assert shown[0] == 0 and len(shown) == len(slow.frames)
@@ -85,6 +85,8 @@ def test_the_annotated_video_runs_in_real_time_and_the_results_are_of_its_frames
     assert shown[-1] >= 0.9 * (FRAMES - 1) / FPS
     entries = json.loads(results.read_text())
     assert {len(entry["segmentations"]) for entry in entries} == {len(shown)}
+    assert len(lines.read_text().splitlines()) == 1 + len(shown)
+    assert json.loads(run.read_text())["source"]["frame_times"] == pytest.approx(shown, abs=1e-3)
     assert timeline.stat().st_size > 0
 
 
@@ -105,7 +107,8 @@ def test_a_source_that_breaks_off_leaves_its_files_and_says_so(video, tmp_path, 
     monkeypatch.setattr(LiveReader, "__iter__", break_off)
     summary = track_live(video, tmp_path / "out")
     assert str(summary).endswith("the source broke off: unplugged")
-    assert len(os.listdir(tmp_path / "out")) == 3
+    assert len(os.listdir(tmp_path / "out")) == 5
+    assert json.loads((tmp_path / "out/run.json").read_text())["source"]["fault"] == "unplugged"
 
 
 def test_latencies_have_the_percentiles_of_their_numbers():
@@ -186,14 +189,14 @@ from queryinst_vis import cli
 from queryinst_vis.inference import live
 from queryinst_vis.inference.tracker import VideoTracker
 
-update = VideoTracker.update
+follow_video = VideoTracker.follow_video
 
-def update_and_tell(self, frame, time=None):
-    detections = update(self, frame, time)
-    print("tracked", flush=True)
-    return detections
+def follow_and_tell(self, frames, **options):
+    for found in follow_video(self, frames, **options):
+        print("tracked", flush=True)
+        yield found
 
-VideoTracker.update = update_and_tell
+VideoTracker.follow_video = follow_and_tell
 sys.exit(cli.main(sys.argv[1:]))
 """
 
@@ -224,7 +227,8 @@ def test_ctrl_c_finishes_the_files_even_where_the_camera_has_gone_silent(camera,
     watchdog.cancel()
     assert process.returncode == 0, errors
     assert f"wrote {out / 'camera.mp4'}" in printed and "were dropped" in printed
-    assert sorted(os.listdir(out)) == ["camera.mp4", "results.json", "timeline.png"]
+    names = ["camera.mp4", "results.json", "run.json", "timeline.png", "tracks.jsonl"]
+    assert sorted(os.listdir(out)) == names
     frames = 1 + printed.count("tracked\n")
     assert len(VideoReader(out / "camera.mp4")) == frames
     entries = json.loads((out / "results.json").read_text())

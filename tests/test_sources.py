@@ -316,7 +316,8 @@ def test_each_of_several_videos_gets_a_folder_and_weights_are_loaded_once(
     assert cli.main(["track", str(walk), str(copy), "--out", str(out)]) == 0
     assert loaded == [1]
     for name in ("walk", "copy"):
-        names = {f"{name}.mp4", "results.json", "timeline.png"}
+        files = ("results.json", "run.json", "timeline.png", "tracks.jsonl")
+        names = {f"{name}.mp4", *files}
         assert set(os.listdir(out / name)) == names
     assert capsys.readouterr().out.count("1 track in 3 frames") == 2
 

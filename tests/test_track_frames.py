@@ -131,7 +131,7 @@ def test_names_as_long_as_they_can_be(tmp_path, out, name):
             writer.write(draw_frame(number))
     summary = track_video(path.rename(tmp_path / name), out)
     assert summary.files[0].is_file() and summary.files[0].name.startswith(name[:100])
-    assert len(list(out.iterdir())) == 3
+    assert len(list(out.iterdir())) == 5
 
 
 def test_a_folder_without_pictures_is_refused_with_what_it_may_hold(tmp_path, out, capsys):

@@ -17,7 +17,7 @@ from queryinst_vis.config import Config, apply_overrides
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.inference import track
 from queryinst_vis.inference.detector import Detector
-from queryinst_vis.inference.outputs import OutputPlan, results
+from queryinst_vis.inference.outputs import OutputPlan, from_tracks
 from queryinst_vis.inference.result import FrameResult
 from queryinst_vis.inference.track import run_tracker, track_video
 from queryinst_vis.inference.tracker import VideoTracker, nothing_found
@@ -100,9 +100,10 @@ def loaded(monkeypatch):
     return calls
 
 
-def test_three_files_appear_and_nothing_else(video, out, loaded):
+def test_the_files_appear_and_nothing_else(video, out, loaded):
     summary = track_video(video, out)
-    assert sorted(os.listdir(out)) == ["clip.mp4", "results.json", "timeline.png"]
+    names = ["clip.mp4", "results.json", "run.json", "timeline.png", "tracks.jsonl"]
+    assert sorted(os.listdir(out)) == names
     assert sorted(summary.files) == sorted(out.iterdir())
 
 
@@ -112,7 +113,8 @@ def test_the_summary_says_what_was_done(video, out, loaded):
     assert summary.fps == pytest.approx(FRAMES / summary.seconds)
     lines = str(summary).splitlines()
     assert lines[0].startswith("2 tracks in 12 frames")
-    assert lines[1:] == [f"wrote {path}" for path in summary.files]
+    assert lines[1] == "box: 1, crate: 1"
+    assert lines[2:] == [f"wrote {path} ({summary.about[path]})" for path in summary.files]
 
 
 def test_the_weights_are_loaded_as_asked_for_and_the_users_overrides_come_last(video, out, loaded):
@@ -249,7 +251,7 @@ def test_a_timeline_that_fails_takes_the_other_files_with_it(video, out, loaded,
         raise RuntimeError("no fonts")
 
     _put_yesterdays_results(out)
-    monkeypatch.setattr(results, "draw_timeline", fail)
+    monkeypatch.setattr(from_tracks, "draw_timeline", fail)
     with pytest.raises(RuntimeError, match="no fonts"):
         track_video(video, out)
     _assert_nothing_changed(out)

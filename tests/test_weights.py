@@ -85,7 +85,9 @@ def test_three_lines_of_python_and_the_command_agree(clip, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "clip.mp4",
         "results.json",
+        "run.json",
         "timeline.png",
+        "tracks.jsonl",
     }
     tracker = queryinst_vis.VideoTracker.from_pretrained(
         "shapes", "cpu", ["inference.score_threshold=0.3"]

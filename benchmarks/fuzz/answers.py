@@ -15,6 +15,7 @@ from unittest import mock
 
 from benchmarks.fuzz.blobs import FOREIGN, NUMBERS, spoil_bytes
 from benchmarks.fuzz.case import Case, Room
+from benchmarks.fuzz.media import TRACK_FILES
 
 ELSEWHERE = "192.0.2.1"  # an address for documentation, which is nobody's (RFC 5737)
 PATIENCE = 3  # seconds, in place of the half minute that a download waits for a byte
@@ -192,7 +193,7 @@ def live(room: Room) -> Case:
         "out",
     ]
     words += ["--max-frames", "20", "--weights", str(room.samples / "tiny.safetensors")]
-    outputs = ["out/*.mp4", "out/results.json", "out/timeline.png"]
+    outputs = ["out/*.mp4", *(f"out/{name}" for name in TRACK_FILES)]
     broken = note in ("half of it", "drop by drop, then cut")
     refuse = "the connection broke before the end that was announced" if broken else None
     return Case(words, f"{name}: {note}", outputs, refuse=refuse, reaches=(ELSEWHERE,))

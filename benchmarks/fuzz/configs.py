@@ -43,7 +43,7 @@ COMMANDS = {
     "track": (
         "track {samples}/video/plain.mp4 --weights {samples}/tiny.safetensors --out out "
         "--max-size 64",
-        "out/plain.mp4 out/results.json out/timeline.png",
+        "out/plain.mp4 out/results.json out/tracks.jsonl out/timeline.png out/run.json",
     ),
     "transfer-weights": (
         "transfer-weights {samples}/tiny.safetensors CONFIG new.safetensors",

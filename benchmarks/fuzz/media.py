@@ -14,6 +14,9 @@ from benchmarks.fuzz.samples import CLIPS, FRAMES
 
 SMALL = ["--max-size", "64", "--device", "cpu"]
 
+TRACK_FILES = ("results.json", "tracks.jsonl", "timeline.png", "run.json")
+"""What ``track`` writes besides the annotated video."""
+
 
 def track(room: Room) -> Case:
     """``track`` on a damaged clip; frames that a packet stood for may not vanish in silence."""
@@ -28,7 +31,7 @@ def track(room: Room) -> Case:
     ]
     options = [[], [], ["--stride", "3"], ["--max-frames", "2"], ["--batch", "3"]]
     chosen = room.random.choice(options)
-    outputs = [f"out/{path.stem}.mp4", "out/results.json", "out/timeline.png"]
+    outputs = [f"out/{path.stem}.mp4", *(f"out/{name}" for name in TRACK_FILES)]
     return Case(
         [*words, *SMALL, *chosen],
         f"{note} {' '.join(chosen)}".strip(),
@@ -43,7 +46,7 @@ def track_live(room: Room) -> Case:
     """``track --live`` on a damaged clip."""
     path, note = _spoilt_clip(room)
     words = ["track", path.name, "--live", "--weights", str(room.samples / "tiny.safetensors")]
-    outputs = [f"out/{path.stem}.mp4", "out/results.json", "out/timeline.png"]
+    outputs = [f"out/{path.stem}.mp4", *(f"out/{name}" for name in TRACK_FILES)]
     return Case([*words, "--out", "out", *SMALL], note, outputs)
 
 

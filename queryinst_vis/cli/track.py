@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from queryinst_vis.cli.arguments import Commands, add_command, add_device, count, fraction
-from queryinst_vis.cli.source_arguments import add_source_options, open_sources_of, split_words
+from queryinst_vis.cli.arguments import Commands, add_command, add_device, count
+from queryinst_vis.cli.output_arguments import add_filter_options, add_output_options, save_of
+from queryinst_vis.cli.source_arguments import (
+    add_source_options,
+    open_sources_of,
+    selection_of,
+    split_words,
+)
 from queryinst_vis.errors import InputError
 
 if TYPE_CHECKING:
+    from queryinst_vis.inference.live import LiveSummary
+    from queryinst_vis.inference.track import TrackSummary
     from queryinst_vis.video.source import LiveSource, Source
 
 _BATCH = 4  # frames of a file; nobody waits for a single one
@@ -23,7 +32,8 @@ def add(commands: Commands) -> None:
         "track",
         _run,
         "Find, segment and follow the instances of a video.",
-        "Writes the annotated video, the tracks as YouTube-VIS JSON and a timeline picture.\n"
+        "Writes the annotated video, the tracks as YouTube-VIS JSON and frame by frame, and a\n"
+        "timeline picture; --save names other files, such as tables.\n"
         "Memory does not grow with the video: the tracker remembers the 1,000 tracks that were\n"
         "seen last, unless tracking.max_tracks says otherwise (null: all, as published), and\n"
         "forgets those unseen for tracking.expire_after frames, where that is set, and all of\n"
@@ -32,6 +42,7 @@ def add(commands: Commands) -> None:
         "queryinst-vis track clip.mp4 --weights work/run/best.safetensors --stride 5",
         "queryinst-vis track clip.mp4 --max-size 320",
         "queryinst-vis track a.mp4 b.mp4 --start 0:01:30 --end 0:02:00 --out out",
+        "queryinst-vis track street.mp4 --classes person,dog --conf 0.5 --save csv,jsonl",
         "queryinst-vis track frames/ --fps 30",
         "queryinst-vis track 0 --out out/camera",
         "queryinst-vis track rtsp://192.168.0.9/stream",
@@ -56,26 +67,6 @@ def add(commands: Commands) -> None:
         "for a detector of an installed package (default: %(default)s)",
     )
     parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="folder to write to (default: "
-        "out/NAME-OF-VIDEO); of several videos, each gets the folder of its name in there",
-    )
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace the results of another video in that folder, which are kept otherwise; those "
-        "of the same one are always replaced",
-    )
-    parser.add_argument(
-        "--score-threshold",
-        type=fraction,
-        metavar="P",
-        help="leave out detections below this score, 0..1 (default: what the weights ask for, or "
-        "0.3 where that is the 0.05 of the benchmarks)",
-    )
-    parser.add_argument(
         "--batch",
         type=count,
         metavar="N",
@@ -92,6 +83,8 @@ def add(commands: Commands) -> None:
         "exceeded; input.test_long)",
     )
     add_source_options(parser)
+    add_filter_options(parser)
+    add_output_options(parser)
     add_device(parser)
 
 
@@ -119,14 +112,18 @@ def _run_files(sources: list[Source], overrides: list[str], arguments: argparse.
         sources,
         arguments.out or Path("out"),
         arguments.weights,
+        selection=selection_of(arguments),
+        save=save_of(arguments),
         score_threshold=arguments.score_threshold,
+        classes=arguments.classes,
+        iou=arguments.iou,
         batch=arguments.batch or _BATCH,
         max_size=arguments.max_size,
         device=arguments.device,
         overrides=overrides,
         overwrite=arguments.overwrite,
     ):
-        print(summary, flush=True)
+        _print(summary, summary.hint)
 
 
 def _run_file(source: Source, overrides: list[str], arguments: argparse.Namespace) -> None:
@@ -136,14 +133,18 @@ def _run_file(source: Source, overrides: list[str], arguments: argparse.Namespac
         source,
         arguments.out,
         arguments.weights,
+        selection=selection_of(arguments),
+        save=save_of(arguments),
         score_threshold=arguments.score_threshold,
+        classes=arguments.classes,
+        iou=arguments.iou,
         batch=arguments.batch or _BATCH,
         max_size=arguments.max_size,
         device=arguments.device,
         overrides=overrides,
         overwrite=arguments.overwrite,
     )
-    print(summary)
+    _print(summary, summary.hint)
 
 
 def _run_live(source: LiveSource, overrides: list[str], arguments: argparse.Namespace) -> None:
@@ -155,10 +156,20 @@ def _run_live(source: LiveSource, overrides: list[str], arguments: argparse.Name
         source,
         arguments.out,
         arguments.weights,
+        save=save_of(arguments),
         score_threshold=arguments.score_threshold,
+        classes=arguments.classes,
+        iou=arguments.iou,
         max_size=arguments.max_size,
         overwrite=arguments.overwrite,
         device=arguments.device,
         overrides=overrides,
     )
-    print(summary)
+    _print(summary, summary.tracked.hint)
+
+
+def _print(summary: TrackSummary | LiveSummary, hint: str | None) -> None:
+    """The summary on standard output, and what to try where nothing was found."""
+    print(summary, flush=True)
+    if hint is not None:
+        print(f"queryinst-vis: {hint}", file=sys.stderr)

@@ -63,6 +63,13 @@ class Overlaps:
     cut: int = 0
     hidden: int = 0
 
+    def remove(self, shown: FrameMasks) -> FrameMasks:
+        """``mots.remove_overlap``, counting what the masks lose."""
+        visible = remove_overlap(shown)
+        self.hidden += len(shown) - len(visible)
+        self.cut += sum(mask is not shown[object_id] for object_id, mask in visible.items())
+        return visible
+
     def __str__(self) -> str:
         return (
             f"where tracks overlap, {self.cut} masks lost pixels to a track of higher score and"
@@ -133,10 +140,7 @@ def _disjoint_frames(
             for track in by_score
             if track.sizes[index] and (mask := track.masks[index]) is not None
         }
-        visible = remove_overlap(shown)
-        overlaps.hidden += len(shown) - len(visible)
-        overlaps.cut += sum(mask is not shown[object_id] for object_id, mask in visible.items())
-        yield visible
+        yield overlaps.remove(shown)
 
 
 def read_mots(

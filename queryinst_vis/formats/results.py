@@ -47,6 +47,7 @@ def stream_youtube_vis_entries(
     video_id: int,
     category_ids: Sequence[int | None],
     with_times: bool = False,
+    with_track_ids: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """``youtube_vis_entries`` for videos of any length: segmentations are iterators.
 
@@ -58,6 +59,7 @@ def stream_youtube_vis_entries(
         video_id: the data set's id of it.
         category_ids: the data set's id of each class, None for a class it lacks.
         with_times: add ``"seconds"``, the time of each frame, for videos of varying frame rate.
+        with_track_ids: add ``"track_id"``, which other files of the run use as well.
     """
     times = {"seconds": list(tracks.frame_times())} if with_times else {}
     for track in tracks:
@@ -67,6 +69,7 @@ def stream_youtube_vis_entries(
                 "video_id": video_id,
                 "category_id": category_id,
                 "score": track.score,
+                **({"track_id": track.track_id} if with_track_ids else {}),
                 **times,
                 "segmentations": _mask_of_each_frame(track, tracks.length),
             }

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import RLE
@@ -18,6 +20,8 @@ _SCHEMA = """
         PRIMARY KEY (track, frame)
     ) WITHOUT ROWID;
 """
+_COLUMNS = "frame, score, label, x0, y0, x1, y1, counts"
+_VOTES = "SELECT label, COUNT(*) FROM observations WHERE track = ? GROUP BY label"
 
 
 class Observation(NamedTuple):
@@ -36,6 +40,37 @@ class Observation(NamedTuple):
     label: int
     box: tuple[float, float, float, float]
     segmentation: RLE
+
+
+class StoredFrame(NamedTuple):
+    """A frame and the tracks that it shows.
+
+    Attributes:
+        frame: index of the frame among those that were tracked, from 0.
+        number: of the frame in the video's file, of which some may have been left out.
+        seconds: its time, None where it is unknown.
+        tracks: ``(track id, observation)`` of each, by ascending id.
+    """
+
+    frame: int
+    number: int
+    seconds: float | None
+    tracks: list[tuple[int, Observation]]
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What the files of a tracked video say of it, besides its tracks.
+
+    Attributes:
+        name: short, suits a file name.
+        fps: frames per second; None: the frames have times of their own.
+        class_names: names of the labels.
+    """
+
+    name: str
+    fps: float | None
+    class_names: list[str]
 
 
 @dataclass(frozen=True)
@@ -60,12 +95,11 @@ class Track:
     def observations(self) -> Iterator[Observation]:
         """Everything that is known of it, by ascending frame."""
         size = list(self._store.frame_size)
-        for frame, score, label, x0, y0, x1, y1, counts in self._select(
-            "frame, score, label, x0, y0, x1, y1, counts"
-        ):
-            yield Observation(
-                frame, score, label, (x0, y0, x1, y1), {"size": size, "counts": counts}
-            )
+        return (_observation(row, size) for row in self._select(_COLUMNS))
+
+    def votes(self) -> dict[int, int]:
+        """Frames in which it has each label, the most frequent label first."""
+        return dict(self._store._query(f"{_VOTES} ORDER BY COUNT(*) DESC, label", self.track_id))
 
     def segmentations(self) -> Iterator[tuple[int, RLE]]:
         """``(frame index, RLE)`` of the frames that show it, ascending."""
@@ -169,6 +203,20 @@ class TrackStore:
         """The number of each frame in the video's file."""
         return (number for (number,) in self._query("SELECT number FROM frames ORDER BY frame"))
 
+    def frames(self) -> Iterator[StoredFrame]:
+        """The frames in their order, those without a track too."""
+        observations = self._query(f"SELECT track, {_COLUMNS} FROM observations ORDER BY 2, 1")
+        groups = groupby(observations, key=itemgetter(1))
+        size, upcoming = list(self.frame_size), next(groups, None)
+        for index, number, seconds in self._query(
+            "SELECT frame, number, seconds FROM frames ORDER BY frame"
+        ):
+            tracks = []
+            if upcoming is not None and upcoming[0] == index:
+                tracks = [(track, _observation(row, size)) for track, *row in upcoming[1]]
+                upcoming = next(groups, None)
+            yield StoredFrame(index, number, seconds, tracks)
+
     def duration(self) -> float:
         """Seconds from the first frame to the last; 0 where times are unknown."""
         ((seconds,),) = self._query("SELECT MAX(seconds) - MIN(seconds) FROM frames")
@@ -183,12 +231,14 @@ class TrackStore:
             "SELECT track, AVG(score) FROM observations GROUP BY track ORDER BY track"
         )
         for track_id, score in scores:
-            ((label,),) = self._query(
-                "SELECT label FROM observations WHERE track = ?"
-                " GROUP BY label ORDER BY COUNT(*) DESC, label LIMIT 1",
-                track_id,
-            )
-            yield Track(track_id, score, label, self)
+            first, *_ = self._query(f"{_VOTES} ORDER BY COUNT(*) DESC, label LIMIT 1", track_id)
+            yield Track(track_id, score, first[0], self)
 
     def _query(self, statement: str, *values: int) -> sqlite3.Cursor:
         return self._database.execute(statement, values)
+
+
+def _observation(row: Sequence[Any], size: list[int]) -> Observation:
+    """Of the values of ``_COLUMNS``."""
+    frame, score, label, x0, y0, x1, y1, counts = row
+    return Observation(frame, score, label, (x0, y0, x1, y1), {"size": size, "counts": counts})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ from queryinst_vis.inference.result import FrameResult
 from queryinst_vis.inference.track import (
     TrackSummary,
     load_tracker,
+    settings_of,
     write_outputs,
 )
-from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.utils.interrupt import StopRequest
+from queryinst_vis.utils.stage_times import StageTimes
 from queryinst_vis.video.frames import Selection
 from queryinst_vis.video.source import LiveSource
 
@@ -81,6 +83,8 @@ def track_live(
     *,
     save: Sequence[str] = DEFAULT_SAVE,
     score_threshold: float | None = None,
+    classes: Sequence[str | int] | None = None,
+    iou: float | None = None,
     max_frames: int | None = None,
     max_size: int | None = None,
     device: str = "auto",
@@ -100,7 +104,8 @@ def track_live(
     Args:
         source: what ``LiveReader`` reads, or an open source that is live.
         out_dir: folder for the results; made where missing. None: ``out/NAME-OF-SOURCE``.
-        weights, save, score_threshold, max_size, device, overrides: as for ``track_video``.
+        weights, save, score_threshold, classes, iou, max_size, device, overrides: as for
+            ``track_video``.
         max_frames: stop after this many frames that were looked at; None: never.
         overwrite: replace another source's results in ``out_dir`` instead of refusing.
 
@@ -111,13 +116,18 @@ def track_live(
     """
     if not isinstance(source, LiveSource):
         source = LiveSource(source, Selection(max_frames=max_frames))
-    plan = OutputPlan(out_dir or Path("out") / source.name, source, save, overwrite=overwrite)
+    selection = Selection(max_frames=max_frames)
+    run = settings_of(weights, score_threshold, classes, iou, max_size, overrides, selection)
+    folder = out_dir or Path("out") / source.name
+    plan = OutputPlan(folder, source, save, overwrite=overwrite, run=run)
     tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
     latencies = Latencies()
     with StopRequest() as stop:
         source.until = lambda: stop.requested
-        frames = _track_newest(tracker, source, latencies)
-        tracked = write_outputs(plan, tracker.class_names, frames, source)
+        tracker.reset()
+        found = tracker.follow_video(source.frames(), classes=classes, iou=iou)
+        timed = _timed(found, latencies)
+        tracked = write_outputs(plan, tracker.class_names, timed, source, StageTimes())
     return LiveSummary(
         tracked,
         source.dropped,
@@ -127,17 +137,16 @@ def track_live(
     )
 
 
-def _track_newest(
-    tracker: VideoTracker, source: LiveSource, latencies: Latencies
+def _timed(
+    results: Generator[FrameResult, None, None], latencies: Latencies
 ) -> Generator[FrameResult, None, None]:
-    """Every frame that is looked at, with its time since the first one."""
-    tracker.reset()
+    """Every frame that was looked at, with its time since the first one."""
     first: float | None = None
-    for number, arrived, frame, _ in source.frames():
-        assert arrived is not None
-        detections = tracker.update(frame, arrived)
-        latencies.add(time.perf_counter() - arrived)
-        first = arrived if first is None else first
-        yield FrameResult(frame, number, arrived - first, detections)
+    with closing(results):
+        for found in results:
+            assert found.seconds is not None
+            latencies.add(time.perf_counter() - found.seconds)
+            first = found.seconds if first is None else first
+            yield replace(found, seconds=found.seconds - first)
     if first is None:  # only after Ctrl-C: a source that ends so has raised an InputError
         raise KeyboardInterrupt

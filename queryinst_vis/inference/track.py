@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.any_detector import AnyDetector, load_detector
 from queryinst_vis.inference.filters import for_showing
-from queryinst_vis.inference.outputs import DEFAULT_SAVE, OutputContext, OutputPlan
+from queryinst_vis.inference.outputs import DEFAULT_SAVE, OutputContext, OutputPlan, RunSettings
+from queryinst_vis.inference.outputs.run_file import found_by_class, run_record
 from queryinst_vis.inference.result import FrameResult
 from queryinst_vis.inference.tracker import VideoTracker, store
-from queryinst_vis.utils.files import files_together
+from queryinst_vis.utils.files import files_together, write_json_atomically
 from queryinst_vis.utils.prefetch import finishing, prefetch
 from queryinst_vis.utils.progress import show_progress
+from queryinst_vis.utils.stage_times import StageTimes
 from queryinst_vis.video.frames import ALL_FRAMES, Selection
 from queryinst_vis.video.source import Source, SourceLike, known_length, open_source
 
@@ -38,6 +40,9 @@ class TrackSummary:
         seconds: wall-clock time for all of them: decoding, tracking, drawing, encoding.
         fps: frames per second of that time.
         files: what was written.
+        found: tracks by class name, the most frequent class first.
+        hint: what to try, where nothing was found; else None.
+        about: what each file is, in a few words.
     """
 
     frames: int
@@ -45,12 +50,20 @@ class TrackSummary:
     seconds: float
     fps: float
     files: tuple[Path, ...]
+    found: Mapping[str, int] = field(default_factory=dict)
+    hint: str | None = None
+    about: Mapping[Path, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         noun = "track" if self.tracks == 1 else "tracks"
         counts = f"{self.tracks} {noun} in {self.frames} frames"
         speed = f"{self.seconds:.1f} s ({self.fps:.1f} frames/s)"
-        return "\n".join([f"{counts}, {speed}", *(f"wrote {path}" for path in self.files)])
+        classes = ", ".join(f"{name}: {count}" for name, count in self.found.items())
+        lines = [f"{counts}, {speed}", *([classes] if classes else [])]
+        for path in self.files:
+            about = self.about.get(path)
+            lines.append(f"wrote {path}" + (f" ({about})" if about else ""))
+        return "\n".join(lines)
 
 
 def track_video(
@@ -61,6 +74,8 @@ def track_video(
     save: Sequence[str] = DEFAULT_SAVE,
     selection: Selection = ALL_FRAMES,
     score_threshold: float | None = None,
+    classes: Sequence[str | int] | None = None,
+    iou: float | None = None,
     stride: int = 1,
     max_frames: int | None = None,
     batch: int = 1,
@@ -73,10 +88,11 @@ def track_video(
 ) -> TrackSummary:
     """Find, segment and follow the instances of a video, and show them.
 
-    Writes three files into ``out_dir``: the annotated video (``NAME-OF-VIDEO.mp4``), the tracks
-    as YouTube-VIS results (``results.json``; video id 1, category id = class index + 1) and a
-    picture of who was there when (``timeline.png``). They appear together when all is done.
-    Memory does not grow with the video's length.
+    Writes what ``save`` names into ``out_dir``, by default the annotated video
+    (``NAME-OF-VIDEO.mp4``), the tracks as YouTube-VIS results (``results.json``; video id 1,
+    category id = class index + 1) and frame by frame (``tracks.jsonl``), and a picture of who was
+    there when (``timeline.png``); besides, always, ``run.json``, which says how they came about.
+    They appear together when all is done. Memory does not grow with the video's length.
 
     Args:
         source: what ``open_source`` opens; not live.
@@ -85,6 +101,9 @@ def track_video(
         save: what to write, of ``outputs.OUTPUTS``.
         score_threshold: detections below this score, 0..1, are left out; None: the weights' own
             ``inference.score_threshold``, or 0.3 where that is the 0.05 of the benchmarks.
+        classes: follow only these, by name or 0-based label; None: all.
+        iou: suppress the weaker of two detections above this IoU, 0..1; None: what the weights
+            ask for.
         selection: which frames are looked at; the annotated video keeps its speed.
         stride, max_frames: shorthand for those of ``selection``.
         batch: frames that the network sees at a time; several are faster, on CPUs too.
@@ -103,9 +122,11 @@ def track_video(
     if (stride, max_frames) != (1, None):
         selection = replace(selection, stride=stride, max_frames=max_frames)
     source = open_source(source, selection, strict=strict, allow_partial=allow_partial)
-    plan = OutputPlan(out_dir or Path("out") / source.name, source, save, overwrite=overwrite)
+    run = settings_of(weights, score_threshold, classes, iou, max_size, overrides, selection)
+    folder = out_dir or Path("out") / source.name
+    plan = OutputPlan(folder, source, save, overwrite=overwrite, run=run)
     tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
-    return run_tracker(tracker, source, plan, batch)
+    return run_tracker(tracker, source, plan, batch, classes=classes, iou=iou)
 
 
 def track_videos(
@@ -114,7 +135,10 @@ def track_videos(
     weights: str | Path = "people",
     *,
     save: Sequence[str] = DEFAULT_SAVE,
+    selection: Selection = ALL_FRAMES,
     score_threshold: float | None = None,
+    classes: Sequence[str | int] | None = None,
+    iou: float | None = None,
     batch: int = 1,
     max_size: int | None = None,
     device: str = "auto",
@@ -126,8 +150,9 @@ def track_videos(
     Args:
         sources: of different names, as ``open_sources`` gives them; none is live.
         out_dir: the files of each go to the folder of its name in there.
-        weights, save, score_threshold, batch, max_size, device, overrides, overwrite: as for
-            ``track_video``.
+        selection: which of their frames they give, for ``run.json``.
+        weights, save, score_threshold, classes, iou, batch, max_size, device, overrides, overwrite:
+            as for ``track_video``.
 
     Returns:
         What came out of each, as soon as its files are there.
@@ -136,13 +161,14 @@ def track_videos(
         InputError: as for ``track_video``. Nothing is tracked if the weights or a folder cannot be
             used; the files of earlier videos stay if a later one turns out to be damaged.
     """
+    run = settings_of(weights, score_threshold, classes, iou, max_size, overrides, selection)
     plans = [
-        OutputPlan(Path(out_dir) / source.name, source, save, overwrite=overwrite)
+        OutputPlan(Path(out_dir) / source.name, source, save, overwrite=overwrite, run=run)
         for source in sources
     ]
     tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
     return (
-        run_tracker(tracker, source, plan, batch)
+        run_tracker(tracker, source, plan, batch, classes=classes, iou=iou)
         for plan, source in zip(plans, sources, strict=True)
     )
 
@@ -166,8 +192,38 @@ def load_tracker(
     return VideoTracker(for_showing(detector, overrides))
 
 
+def settings_of(
+    weights: AnyDetector,
+    score_threshold: float | None,
+    classes: Sequence[str | int] | None,
+    iou: float | None,
+    max_size: int | None,
+    overrides: list[str] | None,
+    selection: Selection,
+) -> RunSettings:
+    """What the files of a run say that it was asked for."""
+    name = getattr(weights, "__name__", type(weights).__name__)
+    return RunSettings(
+        str(weights) if isinstance(weights, str | Path) else name,
+        {
+            "score_threshold": score_threshold,
+            "classes": None if classes is None else list(classes),
+            "iou": iou,
+            "max_size": max_size,
+            "overrides": list(overrides or []),
+            **asdict(selection),
+        },
+    )
+
+
 def run_tracker(
-    tracker: VideoTracker, source: Source, plan: OutputPlan, batch: int = 1
+    tracker: VideoTracker,
+    source: Source,
+    plan: OutputPlan,
+    batch: int = 1,
+    *,
+    classes: Sequence[str | int] | None = None,
+    iou: float | None = None,
 ) -> TrackSummary:
     """What ``track_video`` does once the weights are loaded.
 
@@ -176,13 +232,17 @@ def run_tracker(
         source: the frames.
         plan: what to write.
         batch: frames that the network sees at a time.
+        classes, iou: as for ``track_video``.
 
     Raises:
         InputError: the source turns out to be damaged, or a file cannot be written.
     """
     tracker.reset()
-    tracked = tracker.follow_video(prefetch(source.frames(), max(2, batch)), batch)
-    return write_outputs(plan, tracker.class_names, tracked, source, behind=batch)
+    times = StageTimes()
+    decoded = prefetch(times.over(source.frames(), "decoding"), max(2, batch))
+    frames = times.over(decoded, "waiting for frames")
+    tracked = tracker.follow_video(frames, batch, classes=classes, iou=iou)
+    return write_outputs(plan, tracker.class_names, tracked, source, times, behind=batch)
 
 
 def write_outputs(
@@ -190,6 +250,7 @@ def write_outputs(
     class_names: list[str],
     tracked: Generator[FrameResult, None, None],
     source: Source,
+    times: StageTimes,
     *,
     behind: int = 1,
 ) -> TrackSummary:
@@ -204,6 +265,7 @@ def write_outputs(
         class_names: names of the labels.
         tracked: the frames, at least one; closed at the end.
         source: what the frames are of.
+        times: of the stages before this one.
         behind: frames that the tracking may be ahead of the writing.
 
     Raises:
@@ -212,22 +274,45 @@ def write_outputs(
     start = time.perf_counter()
     with TrackStore() as tracks:
         with files_together(), ExitStack() as stack:
-            context = OutputContext(class_names, source, plan.origin, stack)
+            context = OutputContext(class_names, source, plan.origin, plan.run, stack)
             outputs = plan.open(context)
 
             def write(found: FrameResult) -> None:
-                store(tracks, found.detections, found.seconds, found.index)
-                for output in outputs:
-                    output.write(found)
+                with times.of("writing"):
+                    store(tracks, found.detections, found.seconds, found.index)
+                    for output in outputs:
+                        output.write(found)
 
-            with closing(tracked), finishing(write, behind) as finish:
+            timed = times.over(tracked, "tracking")
+            with closing(timed), finishing(write, behind) as finish:
                 name = source.path.name if source.path else source.name
                 total = known_length(source)
-                for found in show_progress(tracked, name, total, unit="frames", delay=0):
+                for found in show_progress(timed, name, total, unit="frames", delay=0):
                     finish(found)
-            for output in outputs:
-                output.finish(tracks)
-        seconds = time.perf_counter() - start
+            with times.of("writing"):
+                for output in outputs:
+                    output.finish(tracks)
+            found_classes = found_by_class(tracks, class_names)
+            hint = None if found_classes else plan.run.hint(class_names)
+            seconds = time.perf_counter() - start
+            stages = {
+                "decoding": times["decoding"],
+                "tracking": times["tracking"] - times["waiting for frames"],
+                "writing": times["writing"],
+                "total": seconds,
+            }
+            files = [str(path.relative_to(plan.run_file.parent)) for path in plan.files[:-1]]
+            record = run_record(
+                plan.run, source, plan.origin, tracks, stages, found_classes, hint, files
+            )
+            write_json_atomically(plan.run_file, record)
         return TrackSummary(
-            tracks.length, len(tracks), seconds, tracks.length / seconds, plan.files
+            tracks.length,
+            len(tracks),
+            seconds,
+            tracks.length / seconds,
+            plan.files,
+            found_classes,
+            hint,
+            plan.about,
         )

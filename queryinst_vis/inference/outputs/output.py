@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from queryinst_vis.formats.track_store import TrackStore
+from queryinst_vis.formats.track_store import TrackStore, VideoInfo
+from queryinst_vis.inference.outputs.run_file import RunSettings
 from queryinst_vis.inference.result import FrameResult
 from queryinst_vis.video.source import Source
 
@@ -30,13 +31,20 @@ class OutputContext:
         class_names: names of the labels; a detector may add to them while it runs.
         source: what the frames are of.
         origin: note on the source, by which a later run recognises its own files.
+        run: what the run was asked for.
         stack: closes, when the run ends or breaks off, what an output enters into it.
     """
 
     class_names: list[str]
     source: Source
     origin: str
+    run: RunSettings
     stack: ExitStack
+
+    @property
+    def video(self) -> VideoInfo:
+        """What files say of the video."""
+        return VideoInfo(self.source.name, self.source.fps, list(self.class_names))
 
 
 class OutputKind(NamedTuple):
@@ -46,7 +54,9 @@ class OutputKind(NamedTuple):
         open: makes the output, given the context and the path of each file to write, in the order
             of ``files``. The paths are temporary: all files of a run get their names together.
         files: names of the files; ``{name}`` stands for the name of the source.
+        about: what they are, in a few words.
     """
 
     open: Callable[..., Output]
     files: tuple[str, ...]
+    about: str

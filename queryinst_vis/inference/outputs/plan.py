@@ -10,12 +10,13 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.formats.names import list_names, nearest_name
 from queryinst_vis.inference.outputs.kinds import DEFAULT_SAVE, OUTPUTS
 from queryinst_vis.inference.outputs.output import Output, OutputContext, OutputKind
+from queryinst_vis.inference.outputs.run_file import RUN_FILE, RunSettings, origin_of_run
 from queryinst_vis.utils.files import atomic_path, shortened
 from queryinst_vis.video.source import Source
 from queryinst_vis.visualization.timeline import read_origin
 
 _LONGEST_NAME = 251  # bytes before ".mp4"; file systems take 255
-_ORIGIN_FILE = "timeline.png"
+_ORIGIN_FILE = "timeline.png"  # of earlier versions, which wrote no run.json
 _OF_EARLIER_VERSIONS = ("{name}.mp4", "results.json", "timeline.png")
 
 
@@ -27,10 +28,13 @@ class OutputPlan:
         source: what they are of; some are named after it.
         save: names of ``kinds``.
         overwrite: replace what another video, or another program, has written.
+        run: what the run was asked for.
         kinds: the outputs to choose from.
 
     Attributes:
-        files: all of them, in the order of ``kinds``.
+        files: all of them, in the order of ``kinds``; the last one is ``run_file``.
+        about: what each of the files is, in a few words.
+        run_file: how the others came about, which ``run_record`` says.
         origin: note on the source: a hash, which gives no folder's name away.
 
     Raises:
@@ -45,6 +49,7 @@ class OutputPlan:
         save: Sequence[str] = DEFAULT_SAVE,
         *,
         overwrite: bool = False,
+        run: RunSettings | None = None,
         kinds: Mapping[str, OutputKind] = OUTPUTS,
     ) -> None:
         self._folder = Path(folder)
@@ -56,7 +61,13 @@ class OutputPlan:
             if kind in save
         }
         self._kinds = kinds
-        self.files = tuple(path for paths in self._paths.values() for path in paths)
+        self.run = run or RunSettings()
+        self.run_file = self._folder / RUN_FILE
+        self.about = {
+            path: kinds[kind].about for kind, paths in self._paths.items() for path in paths
+        }
+        self.about[self.run_file] = "settings and summary of the run"
+        self.files = tuple(self.about)
         if Path(source.origin).resolve() in {path.resolve() for path in self.files}:
             raise InputError(
                 f"video {source.origin}: the annotated video would replace it; choose another "
@@ -86,11 +97,12 @@ class OutputPlan:
     def _keep_results_of_others(self) -> None:
         """Raise an InputError where the folder has results that are not of this source.
 
-        The timeline tells whose they are. Without that note, files are taken for those of an
-        earlier version that tracked a video of this name, if all that it wrote are there.
+        ``run.json`` or the timeline tell whose they are. Without that note, files are taken for
+        those of an earlier version that tracked a video of this name, if all that it wrote are
+        there.
         """
         there = [path for path in self.files if path.exists()]
-        found = read_origin(self._folder / _ORIGIN_FILE)
+        found = origin_of_run(self._folder) or read_origin(self._folder / _ORIGIN_FILE)
         if found is None:
             is_ours = all(self._path(file).exists() for file in _OF_EARLIER_VERSIONS)
         else:

@@ -1,0 +1,92 @@
+"""Arguments of commands that write what was found in a video."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from queryinst_vis.cli.arguments import fraction
+
+SAVE_HELP = {
+    "video": "NAME.mp4, the annotated video",
+    "json": "results.json, YouTube-VIS results with track_id",
+    "jsonl": "tracks.jsonl, a line a frame: seconds, ids, classes, scores, boxes, masks",
+    "timeline": "timeline.png, when each track is visible",
+    "csv": "tracks.csv and detections.csv",
+    "parquet": "the same tables as Parquet (extra 'parquet')",
+    "mots": "mots/NAME.txt, MOTSChallenge text",
+    "coco-video": "coco_video.json, COCO-video annotations",
+}
+"""What --save may name, as ``inference.outputs.OUTPUTS`` does, which --help does not wait for."""
+
+DEFAULT_SAVE = "video,json,jsonl,timeline"
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Where results go, and which files."""
+    group = parser.add_argument_group("what is written")
+    group.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder to write to (default: out/NAME-OF-VIDEO); of several videos, each gets the "
+        "folder of its name in there",
+    )
+    group.add_argument(
+        "--save",
+        type=names,
+        default=names(DEFAULT_SAVE),
+        metavar="KIND,...",
+        help="what to write besides run.json, which says how the files came about: "
+        + "; ".join(f"{name} ({about})" for name, about in SAVE_HELP.items())
+        + f" (default: {DEFAULT_SAVE})",
+    )
+    group.add_argument(
+        "--no-video", action="store_true", help="leave out the annotated video, which saves time"
+    )
+    group.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the results of another video in that folder, which are kept otherwise; those "
+        "of the same one are always replaced",
+    )
+
+
+def add_filter_options(parser: argparse.ArgumentParser) -> None:
+    """Which detections are followed."""
+    group = parser.add_argument_group("what is followed")
+    group.add_argument(
+        "--classes",
+        type=names,
+        metavar="NAME,...",
+        help="follow only these classes, such as person,dog (default: all that the weights know)",
+    )
+    group.add_argument(
+        "--conf",
+        "--score-threshold",
+        dest="score_threshold",
+        type=fraction,
+        metavar="P",
+        help="leave out detections below this score, 0..1 (default: what the weights ask for, or "
+        "0.3 where that is the 0.05 of the benchmarks)",
+    )
+    group.add_argument(
+        "--iou",
+        type=fraction,
+        metavar="P",
+        help="of two detections of one class whose IoU is above this, drop the weaker one: "
+        "suppresses duplicates (inference.nms_threshold; default: what the weights ask for)",
+    )
+
+
+def save_of(arguments: argparse.Namespace) -> list[str]:
+    """What the options of ``add_output_options`` ask to write."""
+    return [name for name in arguments.save if not (arguments.no_video and name == "video")]
+
+
+def names(text: str) -> list[str]:
+    """Words that commas separate."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(words):
+        raise argparse.ArgumentTypeError(f"expected names separated by commas, got '{text}'")
+    return words

@@ -1,0 +1,171 @@
+"""``tracks.jsonl``: the tracks of one video in a file that describes itself, frame by frame.
+
+The first line is an object that says what the file is::
+
+    {"format": "queryinst-vis tracks", "version": 1, "video": {"name": "street", "width": 640,
+     "height": 360, "fps": 25.0}, "classes": ["person"], ...}
+
+``fps`` is null where the frames have times of their own. Every further line is a frame, also one
+in which nothing was found::
+
+    {"frame": 12, "seconds": 0.48, "instances": [{"track_id": 3, "class_name": "person",
+     "score": 0.93, "box": [x1, y1, x2, y2],
+     "segmentation": {"size": [360, 640], "counts": "..."}}]}
+
+``frame`` is the number among the frames that a player shows, from 0; boxes are in pixels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.formats.fields import require, shortened
+from queryinst_vis.formats.track_store import StoredFrame, TrackStore, VideoInfo
+from queryinst_vis.masks import to_rle
+from queryinst_vis.utils.files import atomic_path
+from queryinst_vis.utils.numbers import are_finite, is_finite
+
+FORMAT = "queryinst-vis tracks"
+VERSION = 1
+
+
+def write_track_lines(
+    path: str | Path, tracks: TrackStore, video: VideoInfo, about: Mapping[str, Any] | None = None
+) -> None:
+    """Write the tracks of a video, one frame a line; memory does not grow with the video.
+
+    Args:
+        path: the file; written whole or not at all.
+        tracks: of the video.
+        video: what they are of.
+        about: what else the first line says of the run: weights, options, ...
+    """
+    height, width = tracks.frame_size
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "video": {"name": video.name, "width": width, "height": height, "fps": video.fps},
+        "classes": video.class_names,
+        **(about or {}),
+    }
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(header, allow_nan=False) + "\n")
+        for frame in tracks.frames():
+            line = json.dumps(_line(frame, video.class_names), allow_nan=False)
+            file.write(line + "\n")
+
+
+def is_track_lines(path: Path) -> bool:
+    """Whether a file begins as ``write_track_lines`` begins it."""
+    try:
+        with path.open("rb") as file:
+            return FORMAT.encode() in file.readline(1000)
+    except OSError:
+        return False
+
+
+def read_track_lines(path: str | Path, tracks: TrackStore) -> VideoInfo:
+    """Read a file of ``write_track_lines``.
+
+    Args:
+        path: the file.
+        tracks: empty; is filled, on disk, so that memory does not grow with the video.
+
+    Returns:
+        What the first line says of the video.
+
+    Raises:
+        InputError: no such file, another format or version, or a broken line, with its number.
+    """
+    try:
+        with Path(path).open(encoding="utf-8-sig") as file:
+            video, size = _header(_parse(file.readline(), f"{path}, line 1"), f"{path}, line 1")
+            labels = {name: label for label, name in enumerate(video.class_names)}
+            for number, line in enumerate(file, start=2):
+                where = f"{path}, line {number}"
+                _add(tracks, _parse(line, where), size, labels, where)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error
+        raise InputError(f"tracks {path}: not readable ({reason})") from error
+    if tracks.length == 0:
+        raise InputError(f"tracks {path}: holds no frame")
+    return video
+
+
+def _line(frame: StoredFrame, class_names: list[str]) -> dict[str, Any]:
+    instances = [
+        {
+            "track_id": track_id,
+            "class_name": class_names[seen.label],
+            "score": round(seen.score, 6),
+            "box": [round(side, 2) for side in seen.box],
+            "segmentation": seen.segmentation,
+        }
+        for track_id, seen in frame.tracks
+    ]
+    return {"frame": frame.number, "seconds": frame.seconds, "instances": instances}
+
+
+def _parse(line: str, where: str) -> dict[str, Any]:
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{where}: must be an object, is {shortened(content)}")
+    return content
+
+
+def _header(line: dict[str, Any], where: str) -> tuple[VideoInfo, tuple[int, int]]:
+    """The video, and ``(height, width)`` of its frames."""
+    if line.get("format") != FORMAT:
+        raise InputError(f"{where}: says no format '{FORMAT}'; is this a tracks.jsonl?")
+    if line.get("version") != VERSION:
+        raise InputError(
+            f"{where}: version {shortened(line.get('version'))}, this program reads {VERSION}"
+        )
+    video, classes = require(line, "video", dict, where), require(line, "classes", list, where)
+    if not all(isinstance(name, str) for name in classes) or len(set(classes)) < len(classes):
+        raise InputError(f"{where}: `classes` must be names that differ")
+    fps = video.get("fps")
+    if fps is not None and not (is_finite(fps) and fps > 0):
+        raise InputError(f"{where}: `fps` must be a positive number or null, is {shortened(fps)}")
+    size = require(video, "height", int, where), require(video, "width", int, where)
+    if min(size) < 1:
+        raise InputError(f"{where}: frames of {size[1]}x{size[0]} pixels")
+    return VideoInfo(require(video, "name", str, where), fps, classes), size
+
+
+def _add(
+    tracks: TrackStore,
+    line: dict[str, Any],
+    size: tuple[int, int],
+    labels: Mapping[str, int],
+    where: str,
+) -> None:
+    seconds = line.get("seconds")
+    if seconds is not None and not is_finite(seconds):
+        raise InputError(f"{where}: `seconds` must be a number or null, is {shortened(seconds)}")
+    found: dict[int, tuple] = {}
+    for place, entry in enumerate(require(line, "instances", list, where)):
+        here = f"{where}, instance {place}"
+        track_id, name = require(entry, "track_id", int, here), entry.get("class_name")
+        if track_id in found:
+            raise InputError(f"{here}: track {track_id} occurs twice in the frame")
+        if name not in labels:
+            raise InputError(f"{here}: class {shortened(name)} is not in the first line")
+        score, box = entry.get("score"), entry.get("box")
+        if not (is_finite(score) and 0 <= score <= 1):
+            raise InputError(f"{here}: `score` must be from 0 to 1, is {shortened(score)}")
+        if not (isinstance(box, list) and len(box) == 4 and are_finite(box)):
+            raise InputError(f"{here}: `box` must be [x1, y1, x2, y2], is {shortened(box)}")
+        mask = to_rle(entry.get("segmentation"), *size, here)
+        found[track_id] = (score, labels[name], box, mask)
+    columns: list[list[Any]] = [list(column) for column in zip(*found.values(), strict=True)]
+    scores, indices, boxes, masks = columns or ([], [], [], [])
+    number = require(line, "frame", int, where)
+    tracks.add(size, list(found), scores, indices, boxes, masks, seconds, number)

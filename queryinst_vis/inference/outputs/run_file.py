@@ -1,0 +1,160 @@
+"""``run.json``: how the files of a run came about, for whoever opens them later."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import queryinst_vis
+from queryinst_vis.checkpoints.catalogue import SHORT_NAMES, find_weights, shipped_weights
+from queryinst_vis.errors import InputError
+from queryinst_vis.formats.names import list_names
+from queryinst_vis.formats.track_store import TrackStore
+from queryinst_vis.utils.files import read_json
+from queryinst_vis.video.source import Source
+
+RUN_FILE = "run.json"
+FORMAT = "queryinst-vis run"
+VERSION = 1
+
+_ENDS = 1 << 20  # bytes at either end of a file that its fingerprint covers
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What a run was asked for.
+
+    Attributes:
+        weights: name or file of the weights, or the name of a detector of another program.
+        options: those that decide about the results, as values that JSON has.
+    """
+
+    weights: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def weights_sha256(self) -> str | None:
+        """Checksum of the weights' file; None where there is none."""
+        try:
+            path = find_weights(self.weights)
+            with path.open("rb") as file:
+                digest = hashlib.sha256()
+                while block := file.read(_ENDS):
+                    digest.update(block)
+                return digest.hexdigest()
+        except (InputError, OSError):
+            return None
+
+    def about(self) -> dict[str, Any]:
+        """What files say of the run."""
+        return {
+            "weights": {"name": self.weights, "sha256": self.weights_sha256},
+            "package": f"queryinst-vis {queryinst_vis.__version__}",
+            "options": dict(self.options),
+        }
+
+    def hint(self, class_names: list[str]) -> str:
+        """What to try where nothing was found."""
+        others = [name for name in (*shipped_weights(), *SHORT_NAMES) if name != self.weights]
+        threshold = self.options.get("score_threshold")
+        lower = 0.1 if threshold is None else threshold / 2
+        looked_for = self.options.get("classes")
+        only = f" (and only {list_names(looked_for)} was asked for)" if looked_for else ""
+        return (
+            f"nothing was found; these weights ({self.weights}) know {list_names(class_names)}"
+            f"{only}. Try other weights (--weights {', '.join(others)}; 'queryinst-vis weights' "
+            f"lists them) or a lower threshold (--conf {lower:g})"
+        )
+
+
+def found_by_class(tracks: TrackStore, class_names: list[str]) -> dict[str, int]:
+    """Number of tracks of each class that was found, the most frequent first."""
+    counts = Counter(class_names[track.label] for track in tracks)
+    return dict(counts.most_common())
+
+
+def run_record(
+    settings: RunSettings,
+    source: Source,
+    origin: str,
+    tracks: TrackStore,
+    seconds: Mapping[str, float],
+    found: Mapping[str, int],
+    hint: str | None,
+    files: list[str],
+) -> dict[str, Any]:
+    """The content of ``run.json``.
+
+    Args:
+        settings: what was asked for.
+        source: what the frames are of.
+        origin: note by which a later run recognises its own files.
+        tracks: of the video.
+        seconds: per stage.
+        found: tracks by class name.
+        hint: what to try where nothing was found.
+        files: names of the other files.
+    """
+    height, width = tracks.frame_size
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "source": {
+            "name": source.name,
+            "origin": source.origin,
+            "origin_sha256": origin,
+            "fingerprint": None if source.path is None else fingerprint(source.path),
+            "width": width,
+            "height": height,
+            "fps": source.fps,
+            "pixel_aspect": str(source.pixel_aspect),
+            "is_live": source.is_live,
+            "fault": source.fault,
+            "first_frame": next(tracks.frame_numbers(), None),
+            "frame_times": list(tracks.frame_times()) if source.fps is None else None,
+        },
+        **settings.about(),
+        "frames": tracks.length,
+        "tracks": len(tracks),
+        "found": dict(found),
+        "hint": hint,
+        "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+        "files": files,
+    }
+
+
+def fingerprint(path: Path) -> dict[str, Any] | None:
+    """What tells a file from others, wherever it lies, without reading all of it.
+
+    Returns:
+        Its length in bytes, and the SHA-256 of its first and last MiB; None where it has gone.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            digest = hashlib.sha256(file.read(_ENDS))
+            file.seek(max(_ENDS, size - _ENDS))
+            digest.update(file.read(_ENDS))
+    except OSError:
+        return None
+    return {"bytes": size, "sha256_of_ends": digest.hexdigest()}
+
+
+def origin_of_run(folder: Path) -> str | None:
+    """The note on the source in a folder's ``run.json``; None where there is none."""
+    if not (folder / RUN_FILE).is_file():
+        return None
+    try:
+        content = read_json(folder / RUN_FILE, "run")
+    except InputError:
+        return None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        return None
+    source = content.get("source")
+    found = source.get("origin_sha256") if isinstance(source, dict) else None
+    return found if isinstance(found, str) else None
