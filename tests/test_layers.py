@@ -39,7 +39,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"models", "tracking", "video", "data", "drawing", "visualization", "checkpoints"},
     "training": FORMATS
     | NOUNS
-    | {"models", "losses", "tracking", "data", "evaluation", "checkpoints", "inference"},
+    | {"models", "losses", "tracking", "data", "evaluation", "drawing", "visualization"}
+    | {"checkpoints", "inference"},
     "benchmark": FORMATS
     | NOUNS
     | {"models", "tracking", "video", "data", "checkpoints", "inference"},

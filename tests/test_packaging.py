@@ -26,14 +26,14 @@ PACKAGE = ROOT / "queryinst_vis"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-# Distributions whose module has another name; torch.utils.tensorboard needs tensorboard.
+# Distributions whose module has another name; Fabric's TensorBoardLogger needs tensorboard.
 DISTRIBUTION_OF = {
     "cv2": "opencv-python",
     "decord": "decord2",
     "PIL": "pillow",
     "yaml": "pyyaml",
     "huggingface_hub": "huggingface-hub",
-    "torch.utils.tensorboard": "tensorboard",
+    "lightning.fabric.loggers.TensorBoardLogger": "tensorboard",
 }
 
 

@@ -4,16 +4,20 @@ import csv
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
 from torch import nn
 
+from queryinst_vis import cli
 from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.checkpoints.training_state import load_training_state
 from queryinst_vis.checkpoints.weights import load_weights, save_weights
@@ -25,17 +29,29 @@ from queryinst_vis.config import (
     load_config,
 )
 from queryinst_vis.errors import InputError
+from queryinst_vis.inference import detector
 from queryinst_vis.models.build import build_model
 from queryinst_vis.training import evaluate as evaluation
 from queryinst_vis.training import train as training
+from queryinst_vis.training import validation
 from queryinst_vis.training.average import WeightAverage
 from queryinst_vis.training.launch import choose_precision
 from queryinst_vis.training.log import MetricsLog
+from queryinst_vis.training.recipe import describe_schedule, plan_schedule
 from queryinst_vis.training.schedule import build_optimizer, learning_rate, set_learning_rate
 from queryinst_vis.training.step import TrainingStep
 from queryinst_vis.training.train import train
 from queryinst_vis.training.work_dir import locked
-from tests.tiny import tiny_config, write_images, write_videos
+from tests.tiny import (
+    HEIGHT,
+    WIDTH,
+    draw_frame,
+    oracle_detect,
+    rectangles,
+    tiny_config,
+    write_images,
+    write_videos,
+)
 
 ROOT = Path(__file__).parent.parent
 
@@ -275,10 +291,10 @@ def write_yaml(path, config):
     OmegaConf.save(OmegaConf.create(config_to_dict(config)), path)
 
 
-def run_python(*arguments):
+def run_python(*arguments, **variables):
     return subprocess.run(
         [sys.executable, *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **variables},
         capture_output=True,
         text=True,
         timeout=300,
@@ -379,12 +395,22 @@ def test_stages_may_thaw_when_a_run_is_resumed(tmp_path, images):
     assert after.moments["queries"]["step"] == 2
 
 
-# Scores choose the best weights
+# Scores choose the best weights, and may end a training
+
+
+def score_with(monkeypatch, scores):
+    """Evaluations that find these scores, one after the other."""
+    left = iter(scores)
+
+    def evaluate(*_):
+        score = next(left)
+        return evaluation.Evaluation(score, {"AP": score}, [])
+
+    monkeypatch.setattr(validation, "evaluate", evaluate)
 
 
 def test_the_best_weights_are_kept(tmp_path, images, monkeypatch):
-    scores = iter([0.2, 0.6, 0.4])
-    monkeypatch.setattr(training, "evaluate", lambda *_: (score := next(scores), {"AP": score}))
+    score_with(monkeypatch, [0.2, 0.6, 0.4])
     config = tiny_config(train=images, val=images, track=False)
     config.train.max_steps = 3
     config.train.eval_every = 1
@@ -393,6 +419,127 @@ def test_the_best_weights_are_kept(tmp_path, images, monkeypatch):
     assert load_training_state(tmp_path / "last.ckpt").best == 0.6
     best, final = (load_weights(tmp_path / f"{name}.safetensors")[1] for name in ("best", "final"))
     assert not torch.equal(best["queries"], final["queries"])
+
+
+def test_a_training_stops_when_its_score_stands_still(tmp_path, images, monkeypatch, capsys):
+    config = tiny_config(train=images, val=images, track=False)
+    config.train = replace(config.train, max_steps=9, eval_every=1, patience=2)
+    score_with(monkeypatch, [0.2, 0.6, 0.4, 0.6])
+    train(config, tmp_path, devices=1)
+    state = load_training_state(tmp_path / "last.ckpt")
+    assert (state.step, state.best, state.stale) == (4, 0.6, 2)
+    said = capsys.readouterr()
+    assert "stopped early: no better score in 2 evaluations (train.patience)" in said.out + said.err
+    assert f"which scored 0.600, in {tmp_path / 'best.safetensors'}" in said.out + said.err
+    _, final = load_weights(tmp_path / "final.safetensors")
+    assert torch.equal(final["queries"], state.model["queries"])
+
+
+def test_patience_is_not_renewed_by_resuming(tmp_path, images, monkeypatch):
+    config = tiny_config(train=images, val=images, track=False)
+    config.train = replace(config.train, max_steps=2, eval_every=1, patience=2)
+    score_with(monkeypatch, [0.6, 0.4, 0.5, 0.3])
+    train(config, tmp_path, devices=1)
+    config.train.max_steps = 9
+    train(config, tmp_path, resume=True, devices=1)
+    assert load_training_state(tmp_path / "last.ckpt").step == 3
+    train(config, tmp_path, resume=True, devices=1)
+    assert load_training_state(tmp_path / "last.ckpt").step == 3
+
+
+def test_patience_needs_something_to_score(tmp_path, images):
+    config = tiny_config(train=images, track=False)
+    config.train.patience = 2
+    with pytest.raises(InputError, match=r"train\.patience 2: needs a validation set"):
+        train(config, tmp_path / "run", devices=1)
+
+
+@pytest.mark.parametrize("kind", ["images", "videos", "boxes alone"])
+def test_every_evaluation_leaves_pictures_of_what_is_found(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(detector, "detect", oracle_detect)
+    val = (write_videos if kind == "videos" else write_images)(tmp_path / "set")
+    if kind == "boxes alone":
+        content = json.loads(Path(val.annotations).read_text())
+        for annotation in content["annotations"]:
+            annotation["segmentation"] = []
+        Path(val.annotations).write_text(json.dumps(content))
+    config = tiny_config(train=val, val=val, track=False)
+    config.train = replace(config.train, max_steps=2, eval_every=1, samples=2)
+    train(config, tmp_path / "run", devices=1)
+    found = sorted(path.name for path in (tmp_path / "run" / "samples").iterdir())
+    assert found == ["step_0000001.jpg", "step_0000002.jpg"]
+    sheet = cv2.imread(str(tmp_path / "run" / "samples" / found[0]))
+    tiles = [sheet[4 : 4 + HEIGHT, 4 + n * (WIDTH + 4) :][:, :WIDTH].astype(int) for n in range(4)]
+    first, last = (2, 2) if kind == "videos" else (0, 3)  # of four frames the third is the middle
+    for tile, frame in zip(tiles, (first, first, last, last), strict=True):
+        for x0, y0, x1, y1 in rectangles(frame):  # annotated, and found
+            inside = tile[y0 + 2 : y1 - 2, x0 + 2 : x1 - 2]
+            outlined = np.abs(tile - draw_frame(frame)[..., ::-1])[y0 : y1 + 1, x0 : x1 + 1]
+            assert inside.size and outlined.max() > 60
+
+
+# How long a training is, and how fast it learns
+
+
+def test_epochs_stretch_the_schedule():
+    recipe = TrainConfig(
+        max_steps=100, lr_steps=[60, 90], eval_every=10, warmup_steps=50, batch_size=2, epochs=30
+    )
+    planned = plan_schedule(recipe, epoch=40, processes=2)
+    assert (planned.max_steps, planned.lr_steps, planned.eval_every) == (300, [180, 270], 30)
+    assert (planned.warmup_steps, planned.lr) == (30, recipe.lr)
+    assert describe_schedule(planned, 40, 2) == (
+        "300 steps of 4 (2 processes x 2 batch x 1 accumulate): 30 epochs of 40 samples"
+    )
+
+
+def test_the_rate_follows_the_batch_only_where_asked_for():
+    recipe = TrainConfig(lr=1e-4, batch_size=2, accumulate=3, reference_batch=16)
+    assert plan_schedule(recipe, 40, processes=8).lr == 1e-4
+    planned = plan_schedule(replace(recipe, scale_lr=True), 40, processes=8)
+    assert planned.lr == pytest.approx(3e-4)
+    assert describe_schedule(planned, 40, 8).endswith("; lr 0.0003, scaled by 48 / 16")
+
+
+def test_a_training_says_how_long_it_is_and_resumes_where_epochs_count(tmp_path, images, capsys):
+    config = tiny_config(train=images, track=False)
+    config.train = replace(config.train, max_steps=100, epochs=1.5, scale_lr=True, lr_steps=[])
+    train(config, tmp_path, devices=1)
+    said = capsys.readouterr()
+    assert "3 steps of 2 (1 processes x 2 batch x 1 accumulate)" in said.out + said.err
+    assert load_training_state(tmp_path / "last.ckpt").step == 3
+    assert metric(tmp_path, "lr")[3] == pytest.approx(1e-3 * 2 / 16)
+    config.train.epochs = 2
+    train(config, tmp_path, resume=True, devices=1)
+    assert load_training_state(tmp_path / "last.ckpt").step == 4
+
+
+# What a run writes for people
+
+
+def test_the_curves_are_a_picture(finished):
+    picture = cv2.imread(str(finished / "curves.png"))
+    assert picture is not None and picture.shape[0] > 300 and len(np.unique(picture)) > 10
+
+
+def test_loggers_are_those_that_are_asked_for(tmp_path, images):
+    config = tiny_config(train=images, track=False)
+    config.train = replace(config.train, max_steps=1, loggers=["tensorboard"])
+    train(config, tmp_path, devices=1)
+    assert list((tmp_path / "tensorboard").glob("events*"))
+    assert not (tmp_path / "metrics.csv").exists() and not (tmp_path / "curves.png").exists()
+
+
+def test_weights_and_biases_stay_in_the_folder(tmp_path, images, monkeypatch):
+    pytest.importorskip("wandb", reason="wandb is not installed")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    config = tiny_config(train=images, track=False)
+    config.train = replace(config.train, max_steps=1, loggers=["csv", "wandb"])
+    train(config, tmp_path, devices=1)
+    (run,) = (tmp_path / "wandb").glob("offline-run-*")
+    assert run.name.endswith((tmp_path / "wandb" / "run_id").read_text())
+    assert list(run.glob("*.wandb"))
+    assert list(metric(tmp_path, "loss")) == [1]
 
 
 def test_images_are_scored_by_mask_ap_at_the_end(tmp_path, images):
@@ -427,6 +574,16 @@ def test_init_weights_are_the_start(tmp_path, images, capsys):
     _, weights = load_weights(tmp_path / "run" / "final.safetensors")
     assert torch.allclose(weights["stages.0.ffn.0.weight"], other.stages[0].ffn[0].weight)
     assert "queries: 5x32 there, 6x32 here: keeps its initialisation" in capsys.readouterr().err
+
+
+def test_init_weights_make_those_of_the_backbone_needless(tmp_path, images):
+    config = tiny_config(train=images, track=False)
+    save_weights(tmp_path / "other.safetensors", build_model(config), config)
+    config.train = replace(config.train, max_steps=1, init_weights="other.safetensors")
+    config.train.init_weights = str(tmp_path / "other.safetensors")
+    config.model.backbone.weights = "missing.safetensors"
+    train(config, tmp_path / "run", devices=1, pretrained_backbone=True)  # nothing is fetched
+    assert (tmp_path / "run" / "final.safetensors").exists()
 
 
 def test_backbone_weights_are_the_start(tmp_path, images):
@@ -475,7 +632,7 @@ def test_a_failing_evaluation_does_not_cost_the_training(tmp_path, images, monke
     def fail(*arguments):
         raise OSError("disk gone")
 
-    monkeypatch.setattr(training, "evaluate", fail)
+    monkeypatch.setattr(validation, "evaluate", fail)
     with pytest.raises(OSError, match="disk gone"):
         train(tiny_config(train=images, val=images, track=False), tmp_path / "run", devices=1)
     assert load_training_state(tmp_path / "run" / "last.ckpt").step == 4
@@ -539,6 +696,10 @@ def test_a_validation_set_that_cannot_be_scored_is_refused_at_the_start(tmp_path
         ("lr", float("nan")),
         ("weight_decay", -0.1),
         ("precision", "8-bit"),
+        ("epochs", 0.0),
+        ("patience", -1),
+        ("reference_batch", 0),
+        ("loggers", ["tensorbord"]),
     ],
 )
 def test_impossible_recipes(tmp_path, images, key, value):
@@ -699,3 +860,69 @@ def test_processes_whose_batches_use_other_heads_wait_for_no_gradient(tmp_path):
     launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
     done = run_python(*launcher, str(tmp_path / "uneven.py"))
     assert done.returncode == 0, done.stderr
+
+
+# The command line
+
+
+def run_train(*words):
+    return cli.main(["train", *map(str, words), "--devices", "1"])
+
+
+def test_a_run_goes_on_without_its_config(tmp_path, videos, finished):
+    """With its own settings, overrides and seed included, to the very weights of one run."""
+    path, work_dir = tmp_path / "recipe.yaml", tmp_path / "run"
+    write_yaml(path, recipe(videos))
+    assert run_train(path, "train.max_steps=3", "--seed", 0, "--work-dir", work_dir) == 0
+    path.unlink()
+    assert run_train("--work-dir", work_dir, "--resume", "train.max_steps=6") == 0
+    assert_same_state(work_dir, finished)
+
+
+def test_a_run_goes_on_where_nothing_is_given(tmp_path, videos, finished):
+    work_dir = tmp_path / "run"
+    config = recipe(videos)
+    config.train.max_steps = 3
+    train(config, work_dir, devices=1)
+    config.train.max_steps = 6
+    write_yaml(work_dir / "config.yaml", config)
+    assert run_train("--resume", "--work-dir", work_dir) == 0
+    assert_same_state(work_dir, finished)
+
+
+def test_the_seed_of_the_command_line_counts(tmp_path, images):
+    write_yaml(tmp_path / "recipe.yaml", tiny_config(train=images, track=False))
+    words = ["train.max_steps=1", "--seed", 7, "--work-dir", tmp_path / "run"]
+    assert run_train(tmp_path / "recipe.yaml", *words) == 0
+    assert load_config(tmp_path / "run" / "config.yaml").seed == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train.max_steps=1"], "CONFIG is missing"),
+        (["--resume"], "holds no run to resume"),
+        (["peple"], "the nearest names are people"),
+    ],
+)
+def test_a_training_needs_a_config(tmp_path, capsys, words, message):
+    assert run_train(*words, "--work-dir", tmp_path / "run") == 2
+    assert message in capsys.readouterr().err
+
+
+def test_machines_that_do_not_turn_up_end_in_a_message(tmp_path, images):
+    write_yaml(tmp_path / "recipe.yaml", tiny_config(train=images, track=False))
+    code = (
+        "import sys; from datetime import timedelta; from queryinst_vis.training import launch;"
+        "launch.PATIENCE = timedelta(seconds=2); from queryinst_vis.cli import main;"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [tmp_path / "recipe.yaml", "--work-dir", tmp_path / "run", "--devices", 1, "--nodes", 2]
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
+    done = run_python("-c", code, "train", *map(str, words), **address)
+    assert done.returncode == 2, done.stderr
+    message = done.stderr.strip().splitlines()[-1]
+    assert f"error: not all 2 nodes met at 127.0.0.1:{port} within 2 s" in message

@@ -38,6 +38,7 @@ class TrainingState:
         model: the model's state dict.
         moments: the optimiser's state of every parameter, by its name.
         average: the moving average of the model's weights, where the recipe asks for one.
+        stale: evaluations since the best one.
     """
 
     step: int
@@ -46,6 +47,7 @@ class TrainingState:
     model: dict[str, Tensor]
     moments: Moments
     average: dict[str, Tensor] | None = None
+    stale: int = 0
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -87,7 +89,7 @@ def load_training_state(path: str | Path) -> TrainingState:
             f"{where}: not written by queryinst_vis; convert the checkpoints of other projects "
             "with 'queryinst-vis convert-checkpoint'"
         )
-    values = {"average": None, **values}  # which older files lack
+    values = {"average": None, "stale": 0, **values}  # which older files lack
     for key, fits in _CONTENT.items():
         if key not in values or not fits(values[key]):
             fault = "of the wrong type" if key in values else "missing"
@@ -99,6 +101,7 @@ def load_training_state(path: str | Path) -> TrainingState:
         model=values["model"],
         moments=values["moments"],
         average=values["average"],
+        stale=values["stale"],
     )
     check_tensors(state.model, where)
     check_tensors(state.average or {}, where)
@@ -134,5 +137,6 @@ _CONTENT: dict[str, Callable[[object], bool]] = {
     "model": _are_tensors,
     "moments": _are_moments,
     "average": lambda value: value is None or _are_tensors(value),
+    "stale": _is_step,
 }
 """What a state holds, and what each part must be."""

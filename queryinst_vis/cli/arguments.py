@@ -6,6 +6,7 @@ import argparse
 import math
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn, TypeAlias
 
 from queryinst_vis.errors import InputError
@@ -139,6 +140,23 @@ def add_allow_outside(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="open files that lie outside of the image folder, where the annotation file names "
         "them; for files that you trust",
+    )
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """--work-dir, --resume and --seed of a training."""
+    parser.add_argument(
+        "--work-dir",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for weights, training state, curves and logs",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the training state in --work-dir"
+    )
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="of every random choice (default: the config's)"
     )
 
 

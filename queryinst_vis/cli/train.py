@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from queryinst_vis.cli.arguments import Commands, add_command, add_config, add_devices
+from queryinst_vis.cli.arguments import (
+    CONFIG_HELP,
+    Commands,
+    add_command,
+    add_devices,
+    add_overrides,
+    add_run,
+)
+from queryinst_vis.errors import InputError
 
 
 def add(commands: Commands) -> None:
@@ -15,21 +23,20 @@ def add(commands: Commands) -> None:
         "train",
         _run,
         "Train a model as a config says.",
-        "Ctrl-C stops after the current step; --resume goes on from there, exactly.",
-        "queryinst-vis train configs/local/tiny_coco.yaml --work-dir work/tiny_coco",
-        "queryinst-vis train CONFIG train.max_steps=1000 --work-dir work/run --resume",
-    )
-    add_config(parser)
-    parser.add_argument(
-        "--work-dir",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder for weights, training state and logs",
+        "Ctrl-C stops after the current step; --resume goes on from there, exactly, with the\n"
+        "settings of the run, or with those of CONFIG where it is given.",
+        "queryinst-vis train local/tiny_coco --work-dir work/tiny_coco",
+        "queryinst-vis train my.yaml train.epochs=12 train.patience=5 --work-dir work/run",
+        "queryinst-vis train --work-dir work/run --resume",
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the training state in --work-dir"
+        "config",
+        nargs="?",
+        metavar="CONFIG",
+        help=f"{CONFIG_HELP}; may be left out with --resume",
     )
+    add_overrides(parser, "train.max_steps=100")
+    add_run(parser)
     parser.add_argument(
         "--pretrained-backbone",
         action="store_true",
@@ -46,11 +53,31 @@ def _run(arguments: argparse.Namespace) -> None:
     from queryinst_vis.config import load_config
     from queryinst_vis.training.train import train
 
+    config, overrides = _split(arguments)
+    if arguments.seed is not None:
+        overrides.append(f"seed={arguments.seed}")
     train(
-        load_config(arguments.config, arguments.overrides),
+        load_config(config, overrides),
         arguments.work_dir,
         resume=arguments.resume,
         devices=arguments.devices,
         nodes=arguments.nodes,
         pretrained_backbone=arguments.pretrained_backbone,
     )
+
+
+def _split(arguments: argparse.Namespace) -> tuple[str | Path, list[str]]:
+    """The config, which --resume finds in the work dir, and the overrides.
+
+    Raises:
+        InputError: no config is given, and there is none in the work dir.
+    """
+    words = [word for word in (arguments.config, *arguments.overrides) if word is not None]
+    if words and ("=" not in words[0] or Path(words[0]).is_file()):
+        return words[0], words[1:]
+    own = arguments.work_dir / "config.yaml"
+    if not arguments.resume:
+        raise InputError("CONFIG is missing; see 'queryinst-vis train --help'")
+    if not own.is_file():
+        raise InputError(f"work dir {arguments.work_dir}: holds no run to resume; name a CONFIG")
+    return own, words

@@ -231,6 +231,9 @@ class TrainConfig:
     """The optimisation recipe. ``paper`` in RECIPE terms: lr 2.5e-5, clip 1.0."""
 
     max_steps: Count = 90000
+    # Passes over the training sets in place of max_steps; lr_steps and eval_every then keep their
+    # share of the whole, and the warm-up takes at most a tenth. null: max_steps counts
+    epochs: Positive | None = None
     batch_size: Width = 16  # images (or pairs) of one process and batch
     # Samples of similar shape, chosen among so many consecutive ones, make up a batch, which needs
     # less padding; 0: batches are consecutive samples. It does nothing under input.scale_jitter.
@@ -238,6 +241,10 @@ class TrainConfig:
     accumulate: Count = 1  # batches whose gradients are added up in one step (an update)
     both_ways: bool = False  # video: each frame of a pair is key and reference of the other
     lr: Positive = 2.5e-5
+    # Linear scaling: lr is that of reference_batch images a step, and is multiplied by
+    # processes x batch_size x accumulate / reference_batch
+    scale_lr: bool = False
+    reference_batch: Count = 16
     backbone_lr_multiplier: NotNegative = 1.0
     weight_decay: NotNegative = 1.0e-4
     decay_norms: bool = True  # False: no weight decay on norms, biases and position tables
@@ -255,7 +262,14 @@ class TrainConfig:
     init_new_classes_from: str | None = None
     log_every: Count = 20
     eval_every: Index = 0  # steps; 0: only at the end
+    patience: Index = 0  # stop after so many evaluations without a better score; 0: never
+    samples: Index = (
+        8  # pictures of data.val drawn with what is found, at every evaluation; 0: none
+    )
     checkpoint_every: Count = 500
+    # csv: metrics.csv and curves.png; tensorboard; wandb: Weights & Biases (an extra), offline
+    # unless WANDB_MODE=online
+    loggers: list[str] = field(default_factory=lambda: ["csv", "tensorboard"])
 
 
 @dataclass

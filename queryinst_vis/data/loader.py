@@ -91,9 +91,29 @@ def train_loader(
         InputError: at once for settings and annotation files, while iterating for images and
             segmentations.
     """
+    samples = open_training_set(config, transforms)
+    return load_batches(samples, config, start_step, rank, world_size)
+
+
+def open_training_set(config: Config, transforms: Transforms | None = None) -> TrainingSamples:
+    """The samples of ``data.train`` and ``data.train_extra``; arguments as for ``train_loader``.
+
+    Raises:
+        InputError: settings or annotation files that cannot be used.
+    """
     check_numbers(config)
     check_input(config.input)
-    samples = TrainingSamples(config, transforms)
+    return TrainingSamples(config, transforms)
+
+
+def load_batches(
+    samples: TrainingSamples,
+    config: Config,
+    start_step: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Iterator[Batch]:
+    """Endless batches of opened training sets; arguments and result as for ``train_loader``."""
     order = BatchOrder(
         config.train.batch_size, config.train.shape_window, config.seed, samples.shape
     )
@@ -134,6 +154,11 @@ class TrainingSamples(Dataset):
         self._ignore = config.losses.ignore_overlap is not None
         chains = build_transforms(config.input.transforms), transforms
         self._transforms = [chain for chain in chains if chain]
+
+    @property
+    def epoch_length(self) -> int:
+        """Samples of one pass over the sets."""
+        return self._order.epoch_length
 
     def __getitem__(self, number: int) -> list[Frame] | InputError:
         """Sample ``number``, or the InputError that it meets.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from lightning.fabric import Fabric
@@ -46,6 +46,21 @@ HEADLINES = ("AP", "AP50", "AP75")
 Entries = list[dict[str, Any]]
 AnySet = CocoDataset | YouTubeVisDataset
 SetType = TypeVar("SetType", CocoDataset, YouTubeVisDataset)
+
+
+class Evaluation(NamedTuple):
+    """A model in training, scored.
+
+    Attributes:
+        score: by which the best weights are chosen: AP of tracks, of masks, or of boxes where the
+            set has no masks; 0..1.
+        metrics: headlines by name.
+        entries: of the result file.
+    """
+
+    score: float
+    metrics: dict[str, float]
+    entries: Entries
 
 
 def test_video(
@@ -193,15 +208,10 @@ def open_validation_set(config: Config) -> AnySet | None:
     return dataset
 
 
-def evaluate(
-    fabric: Fabric, model: QueryInst, config: Config, dataset: AnySet
-) -> tuple[float, dict[str, float]]:
+def evaluate(fabric: Fabric, model: QueryInst, config: Config, dataset: AnySet) -> Evaluation:
     """Score a model in training on ``data.val``; leaves it in eval mode.
 
-    Returns:
-        The score by which the best weights are chosen (AP of tracks, of masks, or of boxes where
-        the set has no masks; 0..1), and
-        headline metrics by name. Those of rank 0 count; the others return 0 and nothing.
+    The result of rank 0 counts; the others return 0 and nothing.
     """
     model.eval()
     annotations = str(config.data.val.annotations)
@@ -211,14 +221,15 @@ def evaluate(
     else:
         entries = predict_images(fabric, detector, dataset)
     if not fabric.is_global_zero:
-        return 0.0, {}
+        return Evaluation(0.0, {}, [])
     if isinstance(dataset, YouTubeVisDataset):
         found = evaluate_youtube_vis(annotations, entries)
-        return found["AP"], {name: found[name] for name in HEADLINES}
+        return Evaluation(found["AP"], {name: found[name] for name in HEADLINES}, entries)
     found = evaluate_coco(annotations, entries)
-    return found.get("segm", found["bbox"])["AP"], {
+    headlines = {
         f"{kind}_{name}": metrics[name] for kind, metrics in found.items() for name in HEADLINES
     }
+    return Evaluation(found.get("segm", found["bbox"])["AP"], headlines, entries)
 
 
 def predict_videos(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import Literal, TypeGuard, TypeVar, get_args
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.strategies import DDPStrategy
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
@@ -16,6 +18,8 @@ Precision = Literal["32-true", "bf16-mixed"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 """Of Lightning Fabric's those without a loss scaler, whose state a resumed run would need."""
 AUTO = "auto"
+PATIENCE = timedelta(minutes=1)
+"""For machines that do not turn up; torch would wait for half an hour."""
 
 T = TypeVar("T")
 
@@ -30,7 +34,8 @@ def launch(devices: str | int = "auto", nodes: int = 1, precision: str = "32-tru
         precision: one of ``PRECISIONS``.
 
     Raises:
-        InputError: devices that are not there, or an unknown precision.
+        InputError: devices that are not there, an unknown precision, or machines that do not turn
+            up within a minute.
     """
     if not is_supported(precision):
         choices = ", ".join((AUTO, *PRECISIONS))
@@ -38,12 +43,23 @@ def launch(devices: str | int = "auto", nodes: int = 1, precision: str = "32-tru
     count = _processes_per_node(devices)
     if count < 1:
         raise InputError(f"--devices {devices}: must be at least 1")
+    strategy = DDPStrategy(timeout=PATIENCE) if nodes > 1 else "auto"
     try:
-        fabric = Fabric(devices=count, num_nodes=nodes, precision=precision)
+        fabric = Fabric(devices=count, num_nodes=nodes, precision=precision, strategy=strategy)
         fabric.launch()
     except (MisconfigurationException, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"cannot run on {count} devices of {nodes} nodes: {reason}") from error
+    except torch.distributed.DistError as error:
+        place = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"not all {nodes} nodes met at {place} within {PATIENCE.seconds} s; start the same "
+            f"command on each of them, with a NODE_RANK from 0 to {nodes - 1}, under torchrun or "
+            f"under SLURM ({reason})"
+        ) from error
+    if nodes > 1:  # from now on somebody may be late: the first process alone scores and saves
+        torch.distributed.set_timeout(torch.distributed.default_pg_timeout)
     return fabric
 
 

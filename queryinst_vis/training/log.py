@@ -3,51 +3,103 @@
 from __future__ import annotations
 
 import csv
+import os
+import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.loggers import Logger, TensorBoardLogger
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
+from queryinst_vis.errors import InputError
 from queryinst_vis.training.launch import reduce
 from queryinst_vis.utils.files import atomic_path
+from queryinst_vis.visualization.curves import draw_curves
 
 HEADER = ["step", "name", "value"]
+LOGGERS = ("csv", "tensorboard", "wandb")
 
 
 class MetricsLog:
-    """Metrics of a run as ``metrics.csv`` (one value a row) and TensorBoard events.
+    """Metrics of a run, for people and for programs.
 
     Args:
         folder: the run's folder.
         step: the step from which the run continues; later metrics of an interrupted run are
             dropped.
+        loggers: some of ``LOGGERS``. ``csv`` is ``metrics.csv`` (one value a row) with the curves
+            of ``curves.png``, ``tensorboard`` a folder of events, ``wandb`` a run of Weights &
+            Biases that stays in the folder unless the environment has ``WANDB_MODE=online``.
+
+    Raises:
+        InputError: wandb is asked for and not installed.
     """
 
-    def __init__(self, folder: Path, step: int = 0) -> None:
-        self._csv = folder / "metrics.csv"
-        self._keep_until(step)
-        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+    def __init__(self, folder: Path, step: int = 0, loggers: Sequence[str] = LOGGERS[:2]) -> None:
+        self._csv = folder / "metrics.csv" if "csv" in loggers else None
+        self._curves = folder / "curves.png"
+        if self._csv is not None:
+            _keep_until(self._csv, step)
+        self._loggers: list[Logger] = []
+        if "tensorboard" in loggers:
+            self._loggers.append(
+                TensorBoardLogger(folder, name="tensorboard", version="", purge_step=step + 1)
+            )
+        if "wandb" in loggers:
+            self._loggers.append(_open_wandb(folder))
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         """Append the metrics after ``step`` updates."""
-        with self._csv.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows((step, name, value) for name, value in metrics.items())
-        for name, value in metrics.items():
-            self._events.add_scalar(name, value, step)
+        if self._csv is not None:
+            with self._csv.open("a", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows((step, name, value) for name, value in metrics.items())
+        for logger in self._loggers:
+            logger.log_metrics(metrics, step)
+
+    def draw(self) -> None:
+        """Bring the curves up to date."""
+        if self._csv is not None:
+            draw_curves(self._csv, self._curves)
 
     def close(self) -> None:
-        """Flush the TensorBoard events."""
-        self._events.close()
+        """Draw the curves and flush what the loggers hold."""
+        self.draw()
+        for logger in self._loggers:
+            logger.finalize("success")
 
-    def _keep_until(self, step: int) -> None:
-        rows: list[list[str]] = []
-        if self._csv.exists():
-            with self._csv.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.reader(file) if len(row) == len(HEADER)][1:]
-        with atomic_path(self._csv) as temporary, temporary.open("w", newline="") as file:
-            csv.writer(file).writerows([HEADER, *(row for row in rows if int(row[0]) <= step)])
+
+def _open_wandb(folder: Path) -> Logger:
+    """A run of Weights & Biases; one that is resumed keeps its id."""
+    try:  # an extra, and seconds of imports
+        import wandb  # noqa: F401
+        from lightning.pytorch.loggers import WandbLogger
+    except ImportError as error:
+        raise InputError(
+            "train.loggers: wandb is not installed; pip install 'queryinst-vis[wandb]'"
+        ) from error
+    path = folder / "wandb" / "run_id"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(uuid.uuid4().hex)
+    return WandbLogger(
+        name=folder.name,
+        project="queryinst-vis",
+        save_dir=folder,
+        id=path.read_text(),
+        resume="allow",
+        offline=os.environ.get("WANDB_MODE", "offline") != "online",
+    )
+
+
+def _keep_until(path: Path, step: int) -> None:
+    rows: list[list[str]] = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.reader(file) if len(row) == len(HEADER)][1:]
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+        csv.writer(file).writerows([HEADER, *(row for row in rows if int(row[0]) <= step)])
 
 
 class StepMeans:

@@ -1,17 +1,22 @@
-"""Checks of a training recipe, and the precision that it leaves to the machine."""
+"""Checks of a training recipe, and what it leaves to the machine and to the size of the data."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from queryinst_vis.config import Config, TrainConfig, check_numbers
 from queryinst_vis.errors import InputError
 from queryinst_vis.training.launch import AUTO, choose_precision
+from queryinst_vis.training.log import LOGGERS
 
 
 def check_recipe(recipe: TrainConfig) -> None:
     """Raise an InputError for settings that are out of range."""
     check_numbers(recipe, "train")
+    for name in recipe.loggers:
+        if name not in LOGGERS:
+            raise InputError(f"train.loggers: '{name}' is none of {', '.join(LOGGERS)}")
     if recipe.init_new_classes_from is not None and recipe.init_weights is None:
         raise InputError(
             f"train.init_new_classes_from={recipe.init_new_classes_from}: names a class of "
@@ -31,3 +36,41 @@ def settle_precision(config: Config, saved: Config | None) -> Config:
     if precision == AUTO and saved is not None:
         precision = saved.train.precision
     return replace(config, train=replace(config.train, precision=choose_precision(precision)))
+
+
+def plan_schedule(recipe: TrainConfig, epoch: int, processes: int) -> TrainConfig:
+    """The recipe of a run in steps, with the learning rate of its batch.
+
+    Args:
+        recipe: may count in epochs and ask for a scaled rate.
+        epoch: samples of one pass over the training sets.
+        processes: that train together.
+    """
+    batch = processes * recipe.batch_size * recipe.accumulate
+    if recipe.epochs is not None:
+        steps = max(math.ceil(recipe.epochs * epoch / batch), 1)
+        share = steps / recipe.max_steps
+        recipe = replace(
+            recipe,
+            max_steps=steps,
+            lr_steps=[round(milestone * share) for milestone in recipe.lr_steps],
+            eval_every=max(round(recipe.eval_every * share), 1) if recipe.eval_every else 0,
+            warmup_steps=min(recipe.warmup_steps, steps // 10),
+        )
+    if recipe.scale_lr:
+        recipe = replace(recipe, lr=recipe.lr * batch / recipe.reference_batch)
+    return recipe
+
+
+def describe_schedule(recipe: TrainConfig, epoch: int, processes: int) -> str:
+    """A line on a planned recipe, for the user; the arguments are those of ``plan_schedule``."""
+    parts = {"processes": processes, "batch": recipe.batch_size, "accumulate": recipe.accumulate}
+    batch = math.prod(parts.values())
+    product = " x ".join(f"{value} {name}" for name, value in parts.items())
+    epochs = recipe.max_steps * batch / epoch
+    line = (
+        f"{recipe.max_steps} steps of {batch} ({product}): {epochs:.3g} epochs of {epoch} samples"
+    )
+    if recipe.scale_lr:
+        line += f"; lr {recipe.lr:.3g}, scaled by {batch} / {recipe.reference_batch}"
+    return line

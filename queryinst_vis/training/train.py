@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NoReturn
@@ -24,7 +23,7 @@ from queryinst_vis.checkpoints.training_state import (
 from queryinst_vis.checkpoints.transfer import initialise_from
 from queryinst_vis.checkpoints.weights import load_exactly, save_weights
 from queryinst_vis.config import Config, differences, resolved
-from queryinst_vis.data.loader import train_loader
+from queryinst_vis.data.loader import load_batches, open_training_set
 from queryinst_vis.data.v2_transforms import Transforms
 from queryinst_vis.errors import InputError
 from queryinst_vis.inference.detector import check_inference
@@ -34,10 +33,14 @@ from queryinst_vis.models.cpu.training_form import to_training_form
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.structures import Batch
 from queryinst_vis.training.average import WeightAverage
-from queryinst_vis.training.evaluate import evaluate, open_validation_set
 from queryinst_vis.training.launch import gather, launch, reduce
 from queryinst_vis.training.log import MetricsLog, StepMeans
-from queryinst_vis.training.recipe import check_recipe, settle_precision
+from queryinst_vis.training.recipe import (
+    check_recipe,
+    describe_schedule,
+    plan_schedule,
+    settle_precision,
+)
 from queryinst_vis.training.schedule import (
     build_optimizer,
     load_moments,
@@ -45,6 +48,7 @@ from queryinst_vis.training.schedule import (
     set_learning_rate,
 )
 from queryinst_vis.training.step import TrainingStep, zero_of_unused
+from queryinst_vis.training.validation import Validation
 from queryinst_vis.training.work_dir import check_run, locked
 from queryinst_vis.utils.files import atomic_path
 from queryinst_vis.utils.interrupt import StopRequest
@@ -62,8 +66,9 @@ def train(
 ) -> None:
     """Train a model.
 
-    Writes to ``work_dir``: ``config.yaml``, ``metrics.csv`` and TensorBoard events, ``last.ckpt``
-    for resuming, ``best.safetensors`` by the score on ``data.val``, and ``final.safetensors``.
+    Writes to ``work_dir``: ``config.yaml``, ``metrics.csv`` with ``curves.png`` and TensorBoard
+    events, ``last.ckpt`` for resuming, ``best.safetensors`` by the score on ``data.val``,
+    ``samples/`` of what is found in it, and ``final.safetensors``.
 
     A step is one update of the weights from ``accumulate`` batches of every process. Its random
     choices depend only on the seed and the number of the step, so that a resumed run ends with
@@ -137,14 +142,17 @@ class Trainer:
         transforms: Transforms | None = None,
     ) -> None:
         self.fabric = fabric
-        self.config, self.recipe = config, config.train
+        self.config = config
         self.work_dir = work_dir
         self.step = state.step if state else 0
-        self.best = state.best if state else None
         check_inference(config)
         criterion = Criterion(config.losses, config.model.mask.parallel)
-        self.validation_set = open_validation_set(config)
-        self.batches = self._open_batches(transforms)
+        self.validation = Validation(fabric, config, work_dir, state)
+        samples = open_training_set(config, transforms)
+        extent = samples.epoch_length, fabric.world_size
+        self.recipe = plan_schedule(config.train, *extent)
+        start = self.step * self.recipe.accumulate
+        self.batches = load_batches(samples, config, start, fabric.global_rank, fabric.world_size)
         self.progress = ProgressBar(
             "training",
             self.recipe.max_steps,
@@ -152,6 +160,7 @@ class Trainer:
             line_every=self.recipe.log_every,
             visible=self._is_first,
         )
+        self.progress.print(describe_schedule(self.recipe, *extent))
         self.model = self._build_model(state, pretrained_backbone and state is None)
         if fabric.device.type == "cpu":
             to_training_form(self.model)
@@ -162,6 +171,7 @@ class Trainer:
             load_moments(self.optimizer, self.model, state.moments)
         self.average = self._open_average(state)
         self.means = StepMeans()
+        self._gave_up = self.validation.gave_up
         self._is_whole = True  # False while an update is under way
         self._buffers: list[Tensor] = []  # as they were before the step under way
         self.log: MetricsLog | None = None  # the first process opens it
@@ -169,11 +179,6 @@ class Trainer:
     @property
     def _is_first(self) -> bool:
         return self.fabric.is_global_zero
-
-    def _open_batches(self, transforms: Transforms | None) -> Iterator[Batch]:
-        start = self.step * self.recipe.accumulate
-        rank, processes = self.fabric.global_rank, self.fabric.world_size
-        return iter(train_loader(self.config, start, rank, processes, transforms))
 
     def _build_model(self, state: TrainingState | None, pretrained_backbone: bool) -> QueryInst:
         torch.manual_seed(self.config.seed)
@@ -203,15 +208,15 @@ class Trainer:
         return self.average.model if self.average else self.model
 
     def run(self) -> None:
-        """Train to the last step, or until a stop is requested."""
+        """Train to the last step, until the score stands still, or until a stop is requested."""
         if self._is_first:
             _write_config(self.work_dir / "config.yaml", self.config)
-            self.log = MetricsLog(self.work_dir, self.step)
+            self.log = MetricsLog(self.work_dir, self.step, self.recipe.loggers)
         evaluated = None
         self.module.train()
         with StopRequest() as stop, self.progress:
             try:
-                while self.step < self.recipe.max_steps:
+                while self.step < self.recipe.max_steps and not self._gave_up:
                     self._update(self._read_batches())
                     if self._is_due(self.recipe.eval_every):
                         evaluated = self._evaluate()
@@ -219,7 +224,7 @@ class Trainer:
                         self._save_state()
                     if self._agree(stop.requested):
                         self._stop()
-                if evaluated != self.step:
+                if evaluated != self.step and not self._gave_up:
                     self._evaluate()
             except SystemExit:  # the state is saved, or the first process saves it
                 raise
@@ -235,7 +240,7 @@ class Trainer:
             save_weights(self.work_dir / "final.safetensors", self._published, self.config)
             self.log.close()
         self.fabric.barrier()  # whoever comes back may read the files
-        self.progress.print(f"done: weights in {self.work_dir / 'final.safetensors'}")
+        self.progress.print(self._summary())
 
     def _is_due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
@@ -335,35 +340,40 @@ class Trainer:
 
     def _evaluate(self) -> int:
         """Evaluate the model, and save it if it is the best so far; returns the step."""
-        if self.validation_set is not None:
-            with self.progress.paused():
-                score, metrics = evaluate(
-                    self.fabric, self._published, self.config, self.validation_set
-                )
-            self.module.train()
-            if self.log is not None:
-                self.log.write(self.step, {f"val/{name}": m for name, m in metrics.items()})
-                self._keep_best(score)
-            self.progress.print(
-                f"step {self.step}: "
-                + "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
-            )
+        with self.progress.paused():
+            metrics = self.validation.run(self._published, self.step)
+        self.module.train()
+        if metrics and self.log is not None:
+            self.log.write(self.step, {f"val/{name}": value for name, value in metrics.items()})
+            self.log.draw()
+            shown = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+            self.progress.print(f"step {self.step}: {shown}")
+        self._gave_up = self._agree(self.validation.gave_up)
         return self.step
 
-    def _keep_best(self, score: float) -> None:
-        if self.best is None or score > self.best:
-            self.best = score
-            save_weights(self.work_dir / "best.safetensors", self._published, self.config)
+    def _summary(self) -> str:
+        lines = [f"done: weights in {self.work_dir / 'final.safetensors'}"]
+        if self._gave_up:
+            lines.insert(
+                0,
+                f"stopped early: no better score in {self.validation.stale} evaluations "
+                "(train.patience)",
+            )
+        if self.validation.best is not None:
+            best = self.work_dir / "best.safetensors"
+            lines.append(f"the best ones, which scored {self.validation.best:.3f}, in {best}")
+        return "\n".join(lines)
 
     def _save_state(self) -> None:
         if self._is_first:
             state = TrainingState(
                 self.step,
-                self.best,
+                self.validation.best,
                 self.config,
                 self.model.state_dict(),
                 moments_by_name(self.optimizer, self.model),
                 self.average.model.state_dict() if self.average else None,
+                self.validation.stale,
             )
             save_training_state(self.work_dir / "last.ckpt", state)
 

@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
@@ -16,6 +17,11 @@ from queryinst_vis.data.convert.builder import (
     LabelledVideo,
     build_video_set,
     write_video_set,
+)
+from queryinst_vis.data.convert.image_sets import (
+    LabelledImage,
+    LabelledInstance,
+    build_image_set,
 )
 from queryinst_vis.data.convert.images import check_same_size, image_files, image_size, subfolders
 from queryinst_vis.data.convert.outlines import (
@@ -88,6 +94,45 @@ def convert_cvat(src: str | Path, dst: str | Path, *, by_group: bool = False) ->
     return write_video_set(dst, build_video_set(videos, f"CVAT, {src.name}"), skipped)
 
 
+def read_cvat_images(src: str | Path) -> dict[str, Any]:
+    """Content of a COCO file for exports of "CVAT for images 1.1".
+
+    Expects ``SRC/annotations.xml`` and the images of its names below ``SRC/images`` or ``SRC``.
+    Each shape is an instance; shapes of one label and ``group_id`` together are one. Otherwise as
+    ``convert_cvat``.
+
+    Raises:
+        InputError: a broken XML file or shape, or an image that is missing or of another size.
+    """
+    src = Path(src)
+    root = _parse(src / XML_NAME, for_images=True)
+    images = []
+    for entry in root.iter("image"):
+        name = entry.get("name", "")
+        where = f"{src / XML_NAME}, image {name:.80}"
+        file = next((f for f in (src / "images" / name, src / name) if f.is_file()), None)
+        if file is None or not file.resolve().is_relative_to(src.resolve()):
+            raise InputError(f"{where}: there is no such image in {src}")
+        height, width = (_integer(entry, key, where) for key in ("height", "width"))
+        check_same_size(image_size(file, (height, width)), (height, width), "the XML says", where)
+        parts: dict[tuple[str, str], list[RLE]] = defaultdict(list)
+        for number, shape in enumerate(s for s in entry if s.tag not in {*_WITHOUT_AREA, "tag"}):
+            here = f"{where}, shape {number}"
+            label, group = shape.get("label"), shape.get("group_id", "0")
+            if not label:
+                raise InputError(f"{here}: 'label' is missing")
+            key = f"shape {number}" if group == "0" else f"group {group}"
+            parts[label, key].append(_shape_rle(shape, height, width, here))
+        instances = [LabelledInstance(key[0], rle) for key, rle in unite(parts).items()]
+        images.append(LabelledImage(file.relative_to(src).as_posix(), height, width, instances))
+    return build_image_set(images, f"CVAT, {src.name}")
+
+
+def is_cvat_of_images(path: Path) -> bool:
+    """Whether an ``annotations.xml`` is of "CVAT for images", not for video."""
+    return _parse(path, for_images=None).find("image") is not None
+
+
 def _read_video(folder: Path, src: Path, by_group: bool, skipped: Counter[str]) -> LabelledVideo:
     """One export, its tracks in the order of their identities; counts the shapes ``skipped``."""
     path = folder / XML_NAME
@@ -119,7 +164,8 @@ def _read_video(folder: Path, src: Path, by_group: bool, skipped: Counter[str]) 
     return LabelledVideo(names, height, width, tracks)
 
 
-def _parse(path: Path) -> Element:
+def _parse(path: Path, for_images: bool | None = False) -> Element:
+    """The root of an export for video, for images, or (None) for either."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         if "<!DOCTYPE" in text:
@@ -130,9 +176,9 @@ def _parse(path: Path) -> Element:
         raise InputError(f"{path}: not readable as XML ({error})") from error
     if root.tag != "annotations":
         raise InputError(f"{path}: its root is <{root.tag}>, CVAT's is <annotations>")
-    if root.find("image") is not None:
+    if for_images is False and root.find("image") is not None:
         raise InputError(f'{path}: is "CVAT for images"; export the task as "CVAT for video 1.1"')
-    if root.find("meta/project") is not None:
+    if not for_images and root.find("meta/project") is not None:
         raise InputError(f"{path}: is a project, whose tasks share frame numbers; export each task")
     return root
 

@@ -14,6 +14,11 @@ from queryinst_vis.data.convert.builder import (
     build_video_set,
     write_video_set,
 )
+from queryinst_vis.data.convert.image_sets import (
+    LabelledImage,
+    LabelledInstance,
+    build_image_set,
+)
 from queryinst_vis.data.convert.images import image_files, image_size, natural_key, subfolders
 from queryinst_vis.data.convert.outlines import (
     Point,
@@ -29,6 +34,7 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.formats.fields import check_unique, require
 from queryinst_vis.masks import RLE, encode_region
 from queryinst_vis.utils.files import read_json
+from queryinst_vis.utils.images import Size
 from queryinst_vis.utils.numbers import is_integer
 from queryinst_vis.utils.progress import show_progress
 
@@ -89,6 +95,38 @@ def convert_labelme(src: str | Path, dst: str | Path) -> str:
     return write_video_set(dst, build_video_set(videos, f"labelme, {src.name}"), notes)
 
 
+def read_labelme_images(src: str | Path) -> dict[str, Any]:
+    """Content of a COCO file for labelme files that are images by themselves, not frames.
+
+    Reads every ``.json`` of labelme in ``SRC`` and its folders. Each shape is an instance, and
+    shapes of one label and ``group_id`` together are one. Otherwise as ``convert_labelme``.
+
+    Raises:
+        InputError: no files, a broken file or shape, an image that is missing or of another size.
+    """
+    src = Path(src)
+    files = sorted(src.rglob("*.json"), key=natural_key)
+    if not files:
+        raise InputError(f"{src}: neither it nor its folders hold a .json file")
+    images = []
+    for path in show_progress(files, "reading labelme"):
+        content = read_json(path, "labelme file")
+        where = f"labelme file {path}"
+        name, (height, width) = _read_image(path, content, src, where)
+        parts: dict[tuple[str, object], list[RLE]] = defaultdict(list)
+        for index, shape in enumerate(require(content, "shapes", list, where)):
+            here = f"{where}, shape {index}"
+            label = require(shape, "label", str, here)
+            if shape.get("shape_type") not in _WITHOUT_AREA:
+                group = shape.get("group_id")
+                key = f"shape {index}" if group is None else f"group {group}"
+                parts[label, key].append(_shape_rle(shape, height, width, here))
+        instances = [LabelledInstance(key[0], rle) for key, rle in unite(parts).items()]
+        images.append(LabelledImage(name, height, width, instances))
+    check_unique((image.file_name for image in images), "image", f"labelme files in {src}")
+    return build_image_set(images, f"labelme, {src.name}")
+
+
 def _in_order(identity: Identity) -> tuple[str, bool, int]:
     label, group = identity
     return label, group is not None, group or 0
@@ -105,16 +143,9 @@ def _read_video(files: list[Path], root: Path, skipped: Counter[str]) -> Labelle
     for path in files:
         content = read_json(path, "labelme file")
         where = f"labelme file {path}"
-        name = _relative_image(path, require(content, "imagePath", str, where), root)
-        size = image_size(root / name, (content.get("imageHeight"), content.get("imageWidth")))
+        name, size = _read_image(path, content, root, where)
         sizes.append(size)
-        said = content.get("imageHeight") or size[0], content.get("imageWidth") or size[1]
-        for other, whose in ((said, "the file says"), (sizes[0], "the video's first has")):
-            if other != size:
-                raise InputError(
-                    f"{where}: its image has {size[1]}x{size[0]} pixels, {whose} "
-                    f"{other[1]!r:.20}x{other[0]!r:.20}"
-                )
+        _check_size(size, sizes[0], "the video's first has", where)
         names.append(name)
         shapes = require(content, "shapes", list, where)
         frames.append(_read_shapes(shapes, *size, where, skipped))
@@ -123,6 +154,23 @@ def _read_video(files: list[Path], root: Path, skipped: Counter[str]) -> Labelle
     _check_identities(identities, files[0].parent)
     tracks = [LabelledTrack(key[0], [frame.get(key) for frame in frames]) for key in identities]
     return LabelledVideo(names, *sizes[0], tracks)
+
+
+def _read_image(path: Path, content: Any, root: Path, where: str) -> tuple[str, Size]:
+    """The image of a labelme file: its name relative to ``root``, and ``(height, width)``."""
+    name = _relative_image(path, require(content, "imagePath", str, where), root)
+    size = image_size(root / name, (content.get("imageHeight"), content.get("imageWidth")))
+    said = content.get("imageHeight") or size[0], content.get("imageWidth") or size[1]
+    _check_size(size, said, "the file says", where)
+    return name, size
+
+
+def _check_size(size: Size, other: tuple[Any, Any], whose: str, where: str) -> None:
+    if other != size:
+        raise InputError(
+            f"{where}: its image has {size[1]}x{size[0]} pixels, {whose} "
+            f"{other[1]!r:.20}x{other[0]!r:.20}"
+        )
 
 
 def _relative_image(path: Path, image_path: str, root: Path) -> str:

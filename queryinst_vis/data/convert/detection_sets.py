@@ -1,0 +1,168 @@
+"""YOLO and Pascal VOC folders to COCO, read by supervision."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import supervision as sv
+import yaml
+
+from queryinst_vis.data.convert.image_sets import (
+    LabelledImage,
+    LabelledInstance,
+    build_image_set,
+)
+from queryinst_vis.data.convert.images import image_size
+from queryinst_vis.errors import InputError
+from queryinst_vis.masks import encode_rle
+
+_BOX_WORDS = 6  # of a YOLO line: class, box, and perhaps a score; polygons have more
+
+
+def read_yolo(path: Path, part: str, images: Path | None = None) -> tuple[dict[str, Any], Path]:
+    """One part of a YOLO data set: boxes, polygons, or both.
+
+    Labels lie in the folder ``labels`` beside the folder ``images``, as everywhere in YOLO.
+    Images without a label file show nothing. Lines with a box become instances without a mask.
+
+    Args:
+        path: ``data.yaml``.
+        part: ``train`` or ``val``: its key that names the folder of images.
+        images: the folder of images, in place of what the file says.
+
+    Returns:
+        Content of a COCO file, and the folder that its file names are relative to.
+
+    Raises:
+        InputError: a file that cannot be read, or a folder that is missing or lies outside of
+            that of ``data.yaml``.
+    """
+    folder = images or _part_folder(path, part)
+    labels = _label_folder(folder)
+    try:
+        found = sv.DetectionDataset.from_yolo(str(folder), str(labels), str(path))
+    except (ValueError, IndexError, OSError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: not readable as YOLO ({_line(error)})") from error
+
+    def is_box_alone(image: str, count: int) -> list[bool]:
+        file = labels / f"{Path(image).stem}.txt"
+        lines = [line.split() for line in file.read_text().splitlines() if line.strip()]
+        words = [len(line) for line in lines]
+        return (
+            [number <= _BOX_WORDS for number in words] if len(words) == count else [False] * count
+        )
+
+    return _to_coco(found, folder, f"YOLO, {path.parent.name}", is_box_alone), folder
+
+
+def has_yolo_part(path: Path, part: str) -> bool:
+    """Whether a ``data.yaml`` names a folder for this part."""
+    return bool(_read_yaml(path).get(part))
+
+
+def read_voc(folder: Path, images: Path | None = None) -> tuple[dict[str, Any], Path]:
+    """A Pascal VOC folder: boxes, or polygons where the files hold them.
+
+    Args:
+        folder: of the XML files; or their parent, where they lie in ``Annotations`` and the
+            images in ``JPEGImages``.
+        images: the folder of images (default: ``JPEGImages``, else that of the XML files).
+
+    Returns:
+        Content of a COCO file, and the folder that its file names are relative to.
+
+    Raises:
+        InputError: a file that cannot be read, or no image that belongs to one.
+    """
+    files = folder / "Annotations" if (folder / "Annotations").is_dir() else folder
+    beside = folder / "JPEGImages"
+    images = images or (beside if beside.is_dir() else files)
+    for file in files.glob("*.xml"):
+        if "<!DOCTYPE" in file.read_text(encoding="utf-8", errors="replace"):
+            raise InputError(f"{file}: has a document type, which VOC files have not; refused")
+    try:
+        found = sv.DetectionDataset.from_pascal_voc(str(images), str(files))
+    except (ValueError, SyntaxError, AttributeError, TypeError, OSError) as error:
+        raise InputError(f"{files}: not readable as Pascal VOC ({_line(error)})") from error
+    return _to_coco(found, images, f"Pascal VOC, {folder.name}", lambda _, n: [False] * n), images
+
+
+def _to_coco(
+    found: sv.DetectionDataset, folder: Path, description: str, is_box_alone: Any
+) -> dict[str, Any]:
+    if not len(found):
+        raise InputError(f"{folder}: holds no images; name their folder by --images")
+    labelled = []
+    for image in found.image_paths:
+        detections = found.annotations[image]
+        height, width = image_size(Path(image))
+        masks, classes = detections.mask, detections.class_id
+        if masks is not None and len(masks) and masks.shape[1:] != (height, width):
+            raise InputError(f"{image}: its masks are not of its size; is it turned by EXIF?")
+        alone = is_box_alone(image, len(detections)) if masks is not None else []
+        instances = []
+        for number, (box, label) in enumerate(
+            zip(detections.xyxy, [] if classes is None else classes, strict=True)
+        ):
+            mask = None if masks is None or alone[number] else np.asarray(masks[number])
+            rle = encode_rle(mask) if mask is not None and mask.any() else None
+            x0, y0, x1, y1 = (float(value) for value in box)
+            if x1 > x0 and y1 > y0:
+                name = found.classes[int(label)]
+                instances.append(LabelledInstance(name, rle, (x0, y0, x1, y1)))
+        name = Path(image).relative_to(folder).as_posix()
+        labelled.append(LabelledImage(name, height, width, instances))
+    return build_image_set(labelled, description, found.classes)
+
+
+def _part_folder(path: Path, part: str) -> Path:
+    """The folder of images that ``data.yaml`` names, which must lie beside it."""
+    values = _read_yaml(path)
+    named = values.get(part)
+    if not isinstance(named, str) or Path(named).suffix == ".txt":
+        raise InputError(
+            f"{path}: '{part}' is {named!r:.60}, not a folder; name the images by --images"
+        )
+    root, base = path.parent.resolve(), values.get("path") or "."
+    for start in (root / str(base), root):
+        # Roboflow writes ../train/images for what lies in train/images
+        for name in (named, named.removeprefix("../")):
+            folder = Path(os.path.normpath(start / name))
+            if folder.is_relative_to(root) and folder.is_dir():
+                images = folder / "images"
+                return images if images.is_dir() else folder
+    raise InputError(
+        f"{path}: its folder '{named}' of '{part}' is not beside the file; name it by --images"
+    )
+
+
+def _label_folder(images: Path) -> Path:
+    """YOLO's rule: the last ``images`` of the path becomes ``labels``."""
+    parts = list(images.parts)
+    for index in reversed(range(len(parts))):
+        if parts[index] == "images":
+            parts[index] = "labels"
+            break
+    folder = Path(*parts)
+    if folder == images and (images / "labels").is_dir():
+        return images / "labels"
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; YOLO's labels lie there for {images}")
+    return folder
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: not readable as YAML ({_line(error)})") from error
+    if not isinstance(values, dict) or "names" not in values:
+        raise InputError(f"{path}: is no data.yaml of YOLO, which has 'names'")
+    return values
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,152 @@
+"""Whatever people have: told apart, and brought to COCO or YouTube-VIS content."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from queryinst_vis.data.convert.cvat import (
+    XML_NAME,
+    convert_cvat,
+    is_cvat_of_images,
+    read_cvat_images,
+)
+from queryinst_vis.data.convert.detection_sets import has_yolo_part, read_voc, read_yolo
+from queryinst_vis.data.convert.labelme import convert_labelme, read_labelme_images
+from queryinst_vis.errors import InputError
+from queryinst_vis.formats.reading import read_annotations
+from queryinst_vis.utils.files import read_json
+
+YAML_NAME = "data.yaml"
+ROBOFLOW_NAME = "_annotations.coco.json"
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """Annotations that were read.
+
+    Attributes:
+        kind: of the source, for people.
+        content: of a COCO or YouTube-VIS file.
+        images: folder that its file names are relative to.
+        validation: the same of a validation set that comes with it, or None.
+    """
+
+    kind: str
+    content: dict[str, Any]
+    images: Path
+    validation: OwnData | None = None
+
+
+def read_own_data(
+    source: str | Path, images: str | Path | None = None, videos: bool = False
+) -> OwnData:
+    """Read annotations of any known kind.
+
+    ======================= =====================================================================
+    COCO, YouTube-VIS       a ``.json`` file, or a folder with ``_annotations.coco.json``
+    labelme                 a folder with ``.json`` files, or one of them
+    CVAT                    a folder with ``annotations.xml`` (of images or video), or the file
+    YOLO                    ``data.yaml``, or its folder; a ``val`` in it is the validation set
+    Pascal VOC              a folder with ``.xml`` files, or with ``Annotations`` and ``JPEGImages``
+    ======================= =====================================================================
+
+    Args:
+        source: the file or folder.
+        images: folder of the images; None: where the kind of source has them.
+        videos: labelme folders are videos, as for ``convert_labelme``; False: single images.
+
+    Raises:
+        InputError: an unknown kind of source, or one that cannot be read.
+    """
+    path = Path(source)
+    folder = None if images is None else Path(images)
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"image folder {folder}: no such folder")
+    if path.is_dir():
+        return _read_folder(path, folder, videos)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file or folder")
+    if path.suffix in (".yaml", ".yml"):
+        return _read_yolo(path, folder)
+    if path.suffix == ".xml":
+        return _read_folder(path.parent, folder, videos)
+    if path.suffix == ".json" and _is_labelme(path):
+        return _read_labelme(path.parent, folder, videos)
+    content = read_annotations(path)
+    kind = "YouTube-VIS" if "videos" in content else "COCO"
+    return OwnData(kind, content, folder or _image_folder(path, content))
+
+
+def _read_folder(path: Path, images: Path | None, videos: bool) -> OwnData:
+    if (path / YAML_NAME).is_file():
+        return _read_yolo(path / YAML_NAME, images)
+    if (path / XML_NAME).is_file() or any(path.glob(f"*/{XML_NAME}")):
+        return _read_cvat(path)
+    if (path / ROBOFLOW_NAME).is_file():
+        return read_own_data(path / ROBOFLOW_NAME, images)
+    if any(path.glob("*.xml")) or any(path.glob("Annotations/*.xml")):
+        content, root = read_voc(path, images)
+        return OwnData("Pascal VOC", content, root)
+    files = sorted(path.rglob("*.json"))
+    if files and _is_labelme(files[0]):
+        return _read_labelme(path, images, videos)
+    if len(files) == 1:
+        return read_own_data(files[0], images)
+    raise InputError(
+        f"{path}: holds no annotations of a known kind: a COCO or YouTube-VIS .json, labelme .json "
+        f"files, CVAT's {XML_NAME}, YOLO's {YAML_NAME} or Pascal VOC .xml files"
+    )
+
+
+def _is_labelme(path: Path) -> bool:
+    content = read_json(path, "annotation file")
+    return isinstance(content, dict) and "shapes" in content
+
+
+def _read_labelme(path: Path, images: Path | None, videos: bool) -> OwnData:
+    if images is not None:
+        raise InputError("--images: labelme's files name their images; leave it out")
+    if not videos:
+        return OwnData("labelme", read_labelme_images(path), path)
+    return OwnData("labelme videos", _converted(convert_labelme, path), path)
+
+
+def _read_cvat(path: Path) -> OwnData:
+    if (path / XML_NAME).is_file() and is_cvat_of_images(path / XML_NAME):
+        return OwnData("CVAT images", read_cvat_images(path), path)
+    return OwnData("CVAT videos", _converted(convert_cvat, path), path)
+
+
+def _converted(convert: Any, path: Path) -> dict[str, Any]:
+    """What a converter writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "converted.json"
+        print(convert(path, file).partition(": ")[2])
+        content: dict[str, Any] = json.loads(file.read_text())
+    return content
+
+
+def _read_yolo(path: Path, images: Path | None) -> OwnData:
+    content, root = read_yolo(path, "train", images)
+    validation = None
+    if images is None and has_yolo_part(path, "val"):
+        own, folder = read_yolo(path, "val")
+        if folder != root:
+            validation = OwnData("YOLO", own, folder)
+    return OwnData("YOLO", content, root, validation)
+
+
+def _image_folder(path: Path, content: dict[str, Any]) -> Path:
+    """Where the first image of a file is: beside it, or in ``images`` there."""
+    entries = content.get("videos") or content.get("images") or [{}]
+    first = entries[0] if isinstance(entries, list) and isinstance(entries[0], dict) else {}
+    names = first.get("file_names") or [first.get("file_name")]
+    name = names[0] if isinstance(names, list) else None
+    for folder in (path.parent, path.parent / "images"):
+        if isinstance(name, str) and (folder / name).is_file():
+            return folder
+    raise InputError(f"{path}: its images are not beside it; name their folder by --images DIR")

@@ -1,0 +1,208 @@
+"""Weights and a data set of one's own: everything else of a training follows from these."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from queryinst_vis.checkpoints.catalogue import find_weights
+from queryinst_vis.checkpoints.weights import load_weights
+from queryinst_vis.config import Config, DataConfig, DatasetConfig, TrainConfig, apply_overrides
+from queryinst_vis.data.convert.own_data import OwnData
+from queryinst_vis.data.tools.split import split_set
+from queryinst_vis.errors import InputError, InputWarning
+from queryinst_vis.formats.annotation_set import AnnotationSet, parse_set
+from queryinst_vis.formats.findings import refuse_faults
+from queryinst_vis.formats.names import list_names
+from queryinst_vis.training.train import train
+from queryinst_vis.utils.files import files_together, write_json_atomically
+
+FEW = 500  # samples, below which the validation set takes a larger share
+BATCH = 4  # at most: fits into a small accelerator's memory
+EVALUATIONS = 20
+PATIENCE = 6
+
+
+def finetune(
+    weights: str | Path,
+    data: OwnData,
+    work_dir: str | Path,
+    overrides: Sequence[str] = (),
+    validation: OwnData | None = None,
+    held_out: float | None = None,
+    devices: str | int = "auto",
+    nodes: int = 1,
+) -> None:
+    """Train weights further on other data.
+
+    Model, losses, sizes and augmentation are those of the weights; classes those of the data.
+    The data are written to ``work_dir/data`` as ``train.json`` and ``val.json``, and the training
+    is one as ``train`` does, with early stopping: it goes on with ``train(..., resume=True)``.
+
+    Args:
+        weights: by name, or a file.
+        data: to train on.
+        work_dir: a new folder.
+        overrides: dotlist changes of the config.
+        validation: to score with; None: what comes with the data, or a part of them, chosen by
+            the hash of names (``split_set``).
+        held_out: share of that part, above 0, below 1; None: a fifth of less than 500 samples, a
+            tenth of more.
+        devices, nodes: as for ``train``.
+
+    Raises:
+        InputError: as ``train``, or data without instances.
+    """
+    work_dir = Path(work_dir)
+    if (work_dir / "config.yaml").exists():
+        raise InputError(
+            f"work dir {work_dir}: holds a run already; go on with --resume or name another folder"
+        )
+    path = find_weights(weights)
+    config, _ = load_weights(path)
+    parts = _write_data(data, validation or data.validation, held_out, work_dir / "data")
+    config = finetune_config(config, path, *parts, overrides)
+    train(config, work_dir, devices=devices, nodes=nodes)
+
+
+def finetune_config(
+    config: Config,
+    weights: Path,
+    classes: list[str],
+    samples: int,
+    train_set: DatasetConfig,
+    val_set: DatasetConfig,
+    overrides: Sequence[str] = (),
+) -> Config:
+    """The config of a fine-tuning.
+
+    Args:
+        config: of the weights.
+        weights: their file.
+        classes: to tell apart.
+        samples: images, or annotated frames of videos, to train on.
+        train_set, val_set: the data; ``val_set.annotations`` may be None.
+        overrides: dotlist changes; ``train.max_steps`` moves milestones and evaluations along.
+    """
+    config = copy.deepcopy(config)
+    config.model.classes = classes
+    config.model.backbone.weights = None
+    config.data = DataConfig(train=train_set, val=val_set)
+    # the scores of new classes are low at first, and AP counts them all
+    config.inference.score_threshold = min(config.inference.score_threshold, 0.05)
+    recipe = replace(
+        config.train,
+        init_weights=str(weights),
+        init_new_classes_from=None,
+        batch_size=min(config.train.batch_size, BATCH),
+        accumulate=1,
+        epochs=None,
+        precision="auto",
+        lr_gamma=0.1,
+        checkpoint_every=200,
+        patience=PATIENCE if val_set.annotations else 0,
+    )
+    steps = max(round(epochs_for(samples) * samples / recipe.batch_size), EVALUATIONS)
+    planned = apply_overrides(replace(config, train=_plan(recipe, steps)), list(overrides))
+    if planned.train.max_steps != steps:  # asked for: milestones and evaluations follow
+        recipe = _plan(recipe, planned.train.max_steps)
+        planned = apply_overrides(replace(config, train=recipe), list(overrides))
+    return planned
+
+
+def epochs_for(samples: int) -> int:
+    """Passes over so many samples: 30 over 50, 19 over 500, 12 over 5,000."""
+    return min(max(round(30 * (50 / samples) ** 0.2), 6), 60)
+
+
+def _plan(recipe: TrainConfig, steps: int) -> TrainConfig:
+    return replace(
+        recipe,
+        max_steps=steps,
+        warmup_steps=steps // 20,
+        lr_steps=[round(steps * 0.75), round(steps * 0.92)],
+        eval_every=max(steps // EVALUATIONS, 1),
+        log_every=min(max(steps // 100, 1), 50),
+    )
+
+
+def _write_data(
+    data: OwnData, validation: OwnData | None, held_out: float | None, folder: Path
+) -> tuple[list[str], int, DatasetConfig, DatasetConfig]:
+    """Write the sets; returns the classes, the number of samples, and both sets."""
+    whole = _open(data)
+    classes = _classes(whole)
+    train_set = DatasetConfig(
+        str((folder / "train.json").resolve()), str(data.images.resolve()), keep_empty=True
+    )
+    val_set = DatasetConfig(
+        str((folder / "val.json").resolve()), str((validation or data).images.resolve())
+    )
+    if validation is not None:
+        large, small = whole.content, _open(validation).content
+    elif len({video.name for video in whole.videos.values()}) < 2:
+        warnings.warn(
+            f"{data.kind}: a single {whole.kind} cannot be split: nothing is held out, so that "
+            "there are no scores and no early stopping; name a validation set by --val",
+            InputWarning,
+            stacklevel=3,
+        )
+        large, small, val_set = whole.content, None, DatasetConfig()
+    else:
+        share = held_out or (0.2 if len(whole.videos) < FEW else 0.1)
+        large, small = split_set(whole, share)
+    samples = sum(len(video.get("file_names", [0])) for video in large[f"{whole.kind}s"])
+    with files_together():
+        write_json_atomically(folder / "train.json", large)
+        if small is not None:
+            write_json_atomically(folder / "val.json", _scorable(small))
+    held = 0 if small is None else len(small[f"{whole.kind}s"])
+    print(
+        f"{data.kind}: {len(large[f'{whole.kind}s'])} {whole.kind}s to train on, {held} to score "
+        f"with, in {folder}; classes: {list_names(classes)}"
+    )
+    return classes, samples, train_set, val_set
+
+
+def _open(data: OwnData) -> AnnotationSet:
+    return parse_set(data.content, refuse_faults(data.kind, "training"), data.kind)
+
+
+def _classes(whole: AnnotationSet) -> list[str]:
+    """The classes of which there is an instance, in the order of the file."""
+    shown = {
+        entry["category_id"]
+        for entries in whole.entries.values()
+        for entry in entries
+        if not entry.get("iscrowd")
+    }
+    classes = [name for id_, name in whole.categories.items() if id_ in shown]
+    if not classes:
+        raise InputError(f"{whole.where}: nothing is annotated, so there is nothing to learn")
+    if left_out := [name for name in whole.categories.values() if name not in classes]:
+        print(f"classes without an instance are left out: {list_names(left_out)}")
+    return classes
+
+
+def _scorable(content: dict[str, Any]) -> dict[str, Any]:
+    """A validation set whose images have masks throughout, or boxes alone.
+
+    COCO's scores need the one or the other.
+    """
+    if "videos" in content:
+        return content
+    entries = content["annotations"]
+    masked = [bool(entry.get("segmentation")) for entry in entries]
+    if all(masked) or not any(masked):
+        return content
+    lacking = len(masked) - sum(masked)
+    warnings.warn(
+        f"{lacking} of the {len(masked)} instances held out have no mask: scores are of boxes",
+        InputWarning,
+        stacklevel=4,
+    )
+    return {**content, "annotations": [{**entry, "segmentation": []} for entry in entries]}

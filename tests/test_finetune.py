@@ -1,0 +1,342 @@
+"""Fine-tuning on one's own data: every format that people have, and defaults that work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from queryinst_vis import cli
+from queryinst_vis.checkpoints.training_state import load_training_state
+from queryinst_vis.checkpoints.weights import load_weights, save_weights
+from queryinst_vis.config import DatasetConfig, load_config
+from queryinst_vis.data.convert.own_data import read_own_data
+from queryinst_vis.errors import InputError
+from queryinst_vis.masks import decode_rle
+from queryinst_vis.models.build import build_model
+from queryinst_vis.training.finetune import epochs_for, finetune_config
+from tests.tiny import (
+    CLASSES,
+    HEIGHT,
+    WIDTH,
+    draw_frame,
+    rectangles,
+    tiny_config,
+    write_images,
+    write_videos,
+)
+
+IMAGES = 5
+
+
+def write_pictures(folder: Path, images: int = IMAGES) -> None:
+    folder.mkdir(parents=True)
+    for index in range(images):
+        assert cv2.imwrite(str(folder / f"{index}.png"), draw_frame(index)[..., ::-1])
+
+
+def corners(box: tuple[int, int, int, int]) -> list[list[int]]:
+    x0, y0, x1, y1 = box
+    return [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]
+
+
+# The formats: each writer makes the same set of five pictures, and returns DATA and --images
+
+
+def write_coco(folder: Path) -> list:
+    images = write_images(folder, IMAGES)
+    return [images.annotations, "--images", images.images]
+
+
+def write_youtube_vis(folder: Path) -> list:
+    videos = write_videos(folder, videos=3)
+    return [videos.annotations, "--images", videos.images]
+
+
+def write_labelme(folder: Path) -> list:
+    write_pictures(folder)
+    for index in range(IMAGES):
+        shapes = [
+            {"label": name, "points": corners(box), "shape_type": "polygon", "group_id": None}
+            for name, box in zip(CLASSES, rectangles(index), strict=True)
+        ]
+        size = {"imageHeight": HEIGHT, "imageWidth": WIDTH}
+        content = {"shapes": shapes, "imagePath": f"{index}.png", **size}
+        (folder / f"{index}.json").write_text(json.dumps(content))
+    return [folder]
+
+
+def write_cvat(folder: Path) -> list:
+    write_pictures(folder / "images")
+    images = []
+    for index in range(IMAGES):
+        shapes = [
+            f"<polygon label={quoteattr(name)} points="
+            + quoteattr(";".join(f"{x},{y}" for x, y in corners(box)))
+            + "/>"
+            for name, box in zip(CLASSES, rectangles(index), strict=True)
+        ]
+        head = f'<image id="{index}" name="{index}.png" width="{WIDTH}" height="{HEIGHT}">'
+        images.append(head + "".join(shapes) + "</image>")
+    text = f"<annotations><meta/>{''.join(images)}</annotations>"
+    (folder / "annotations.xml").write_text(text)
+    return [folder]
+
+
+def write_yolo(folder: Path, masks: bool = True) -> list:
+    write_pictures(folder / "images")
+    (folder / "labels").mkdir()
+    (folder / "data.yaml").write_text("train: ../images\nnames: [box, crate]\n")
+    for index in range(IMAGES):
+        lines = []
+        for label, (x0, y0, x1, y1) in enumerate(rectangles(index)):
+            values = [x0 + x1, y0 + y1, 2 * (x1 - x0), 2 * (y1 - y0)]
+            if masks and label == 0:  # the other class has boxes alone
+                values = [2 * value for point in corners((x0, y0, x1, y1)) for value in point]
+            scaled = [v / 2 / (HEIGHT if n % 2 else WIDTH) for n, v in enumerate(values)]
+            lines.append(" ".join(map(str, [label, *scaled])))
+        (folder / "labels" / f"{index}.txt").write_text("\n".join(lines))
+    return [folder / "data.yaml"]
+
+
+def write_voc(folder: Path) -> list:
+    write_pictures(folder / "JPEGImages")
+    (folder / "Annotations").mkdir()
+    for index in range(IMAGES):
+        objects = "".join(
+            f"<object><name>{name}</name><bndbox><xmin>{x0 + 1}</xmin><ymin>{y0 + 1}</ymin>"
+            f"<xmax>{x1}</xmax><ymax>{y1}</ymax></bndbox></object>"
+            for name, (x0, y0, x1, y1) in zip(CLASSES, rectangles(index), strict=True)
+        )
+        text = f"<annotation><filename>{index}.png</filename>{objects}</annotation>"
+        (folder / "Annotations" / f"{index}.xml").write_text(text)
+    return [folder]
+
+
+FORMATS = {
+    "COCO": write_coco,
+    "YouTube-VIS": write_youtube_vis,
+    "labelme": write_labelme,
+    "CVAT images": write_cvat,
+    "YOLO": write_yolo,
+    "Pascal VOC": write_voc,
+}
+OF_IMAGES = [name for name in FORMATS if name != "YouTube-VIS"]
+
+
+@pytest.mark.parametrize("name", OF_IMAGES)
+def test_every_format_says_the_same(tmp_path, name):
+    source, *images = FORMATS[name](tmp_path / "data")
+    data = read_own_data(source, *images[1:])
+    assert data.kind == name
+    names = {category["id"]: category["name"] for category in data.content["categories"]}
+    assert set(CLASSES) <= set(names.values())
+    by_image: dict[int, list] = {image["id"]: [] for image in data.content["images"]}
+    for annotation in data.content["annotations"]:
+        by_image[annotation["image_id"]].append(annotation)
+    assert len(by_image) == IMAGES
+    for image in data.content["images"]:
+        assert (data.images / image["file_name"]).is_file()
+        assert (image["height"], image["width"]) == (HEIGHT, WIDTH)
+        number = int(Path(image["file_name"]).stem)
+        found = {names[a["category_id"]]: a for a in by_image[image["id"]]}
+        for label, (x0, y0, x1, y1) in zip(CLASSES, rectangles(number), strict=True):
+            box = found[label]["bbox"]
+            assert box == pytest.approx([x0, y0, x1 - x0, y1 - y0], abs=1.01)
+            has_mask = name != "Pascal VOC" and (name, label) != ("YOLO", "crate")
+            assert bool(found[label]["segmentation"]) == has_mask
+            if has_mask:
+                mask = decode_rle(found[label]["segmentation"])
+                inside = np.zeros((HEIGHT, WIDTH), bool)
+                inside[y0:y1, x0:x1] = True
+                assert (mask & inside).sum() > 0.95 * (mask | inside).sum() - (y1 - y0 + x1 - x0)
+
+
+def test_yolo_knows_its_validation_set(tmp_path):
+    write_yolo(tmp_path / "data")
+    for kind in ("images", "labels"):
+        (tmp_path / "data" / "valid").mkdir(exist_ok=True)
+        (tmp_path / "data" / kind).rename(tmp_path / "data" / "valid" / kind)
+    write_yolo_part = tmp_path / "again"
+    write_yolo(write_yolo_part)
+    for kind in ("images", "labels"):
+        (write_yolo_part / kind).rename(tmp_path / "data" / kind)
+    text = "train: images\nval: ../valid/images\nnames: {0: box, 1: crate}\n"
+    (tmp_path / "data" / "data.yaml").write_text(text)
+    data = read_own_data(tmp_path / "data")
+    assert data.validation is not None
+    assert data.validation.images == tmp_path / "data" / "valid" / "images"
+    assert len(data.validation.content["images"]) == IMAGES
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [("../../elsewhere", "is not beside the file"), ("list.txt", "not a folder"), ("3", "not a")],
+)
+def test_yolo_reads_no_folders_elsewhere(tmp_path, train, message):
+    write_yolo(tmp_path / "data")
+    write_pictures(tmp_path.parent / "elsewhere" / tmp_path.name)
+    path = tmp_path / "data" / "data.yaml"
+    path.write_text(f"train: {train}\nnames: [box, crate]\n")
+    with pytest.raises(InputError, match=message):
+        read_own_data(path)
+    assert read_own_data(path, tmp_path / "data" / "images").kind == "YOLO"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.xml", '<!DOCTYPE x [<!ENTITY a "b">]><annotation/>', "document type"),
+        ("a.xml", "<annotation><object/></annotation>", "not readable as Pascal VOC"),
+        ("data.yaml", "names: [", "not readable as YAML"),
+        ("data.yaml", "[]", "is no data.yaml"),
+        ("note.txt", "", "holds no annotations of a known kind"),
+        ("set.json", '{"images": [{"file_name": "9.png"}]}', "name their folder by --images"),
+    ],
+)
+def test_what_cannot_be_read_is_told_in_a_line(tmp_path, name, text, message):
+    write_pictures(tmp_path / "data")
+    (tmp_path / "data" / name).write_text(text)
+    if name == "a.xml":
+        (tmp_path / "data" / "a.png").write_bytes((tmp_path / "data" / "0.png").read_bytes())
+    with pytest.raises(InputError, match=message) as caught:
+        read_own_data(tmp_path / "data")
+    assert "\n" not in str(caught.value)
+
+
+# The command
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    """A tiny model that knows a box and a tree."""
+    config = tiny_config()
+    config.model.classes = ["box", "tree"]
+    torch.manual_seed(3)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(path, build_model(config), config)
+    return path
+
+
+def run_finetune(*words: object) -> int:
+    return cli.main(["finetune", *map(str, words), "--devices", "1"])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_fine_tuning_needs_weights_and_data_alone(tmp_path, weights, name, capsys, monkeypatch):
+    monkeypatch.delenv("QUERYINST_VIS_DATA", raising=False)
+    source = FORMATS[name](tmp_path / "data")
+    work_dir = tmp_path / "run"
+    words = [weights, *source, "--work-dir", work_dir, "train.max_steps=4", "train.patience=9"]
+    assert run_finetune(*words, "data.num_workers=0", "train.eval_every=2") == 0
+    said = capsys.readouterr()
+    assert f"next: queryinst-vis track VIDEO --weights {work_dir / 'best.safetensors'}" in said.out
+    config, _ = load_weights(work_dir / "best.safetensors")
+    assert sorted(config.model.classes) == sorted(CLASSES)
+    assert config.input.test_short == HEIGHT and config.model.channels == 32
+    assert load_training_state(work_dir / "last.ckpt").step == 4
+    assert "1 of 2 have their rows in the checkpoint" in said.err
+    samples = sorted(path.name for path in (work_dir / "samples").iterdir())
+    assert samples == ["step_0000002.jpg", "step_0000004.jpg"]
+    assert (work_dir / "curves.png").stat().st_size > 1000
+
+
+def test_a_fine_tuning_goes_on_exactly(tmp_path, weights):
+    source = write_coco(tmp_path / "data")
+    words = ["train.max_steps=4", "data.num_workers=0", "--seed", 5]
+    assert run_finetune(weights, *source, "--work-dir", tmp_path / "whole", *words) == 0
+    recipe = load_config(tmp_path / "whole" / "config.yaml")
+    assert recipe.seed == 5
+    stopped = ["train.max_steps=2", f"train.lr_steps={recipe.train.lr_steps}"]
+    part = tmp_path / "part"
+    assert run_finetune(weights, *source, "--work-dir", part, *words[1:], *stopped) == 0
+    again = ["--work-dir", part, "--resume", "train.max_steps=4", "train.warmup_steps=0"]
+    assert run_finetune(weights, source[0], *again) == 0
+    whole, parts = (load_training_state(tmp_path / d / "last.ckpt") for d in ("whole", "part"))
+    assert whole.step == parts.step == 4
+    assert all(torch.equal(whole.model[name], parts.model[name]) for name in whole.model)
+
+
+def test_the_split_is_that_of_the_names(tmp_path, weights):
+    """Whatever the order of the file is, and its ids."""
+    source = write_coco(tmp_path / "data")
+    content = json.loads(Path(source[0]).read_text())
+    content["images"].reverse()
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(content))
+    held_out = []
+    for number, path in enumerate((source[0], other)):
+        words = ["--images", source[2], "--work-dir", tmp_path / str(number), "train.max_steps=1"]
+        assert run_finetune(weights, path, *words, "--held-out", "0.4", "data.num_workers=0") == 0
+        parts = [
+            {image["file_name"] for image in json.loads(file.read_text())["images"]}
+            for file in (tmp_path / str(number) / "data").iterdir()
+        ]
+        assert sorted(map(len, parts)) == [2, 3] and not parts[0] & parts[1]
+        held_out.append(min(parts, key=len))
+    assert held_out[0] == held_out[1]
+
+
+def test_a_validation_set_may_be_named(tmp_path, weights):
+    source, val = write_coco(tmp_path / "data"), write_labelme(tmp_path / "val")
+    words = ["--val", *val, "--work-dir", tmp_path / "run", "train.max_steps=1"]
+    assert run_finetune(weights, *source, *words, "data.num_workers=0") == 0
+    data = load_config(tmp_path / "run" / "config.yaml").data
+    assert len(json.loads(Path(data.train.annotations).read_text())["images"]) == IMAGES
+    assert data.val.images == str(tmp_path / "val")
+
+
+def test_a_single_video_is_not_split(tmp_path, weights, capsys):
+    videos = write_videos(tmp_path / "data", videos=1)
+    words = ["--images", videos.images, "--work-dir", tmp_path / "run", "train.max_steps=1"]
+    assert run_finetune(weights, videos.annotations, *words, "data.num_workers=0") == 0
+    said = capsys.readouterr()
+    assert "a single video cannot be split: nothing is held out" in said.err
+    assert f"--weights {tmp_path / 'run' / 'final.safetensors'}" in said.out
+
+
+def test_a_work_dir_in_use_is_kept(tmp_path, weights, capsys):
+    (tmp_path / "config.yaml").write_text("seed: 3")
+    assert run_finetune(weights, *write_coco(tmp_path / "data"), "--work-dir", tmp_path) == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert (tmp_path / "config.yaml").read_text() == "seed: 3"
+
+
+def test_nothing_to_learn(tmp_path, weights, capsys):
+    source = write_coco(tmp_path / "data")
+    content = json.loads(Path(source[0]).read_text())
+    Path(source[0]).write_text(json.dumps({**content, "annotations": []}))
+    assert run_finetune(weights, *source, "--work-dir", tmp_path / "run") == 2
+    assert "nothing is annotated" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+# The defaults
+
+
+def planned(samples: int, *overrides: str):
+    sets = DatasetConfig("train.json", "images"), DatasetConfig("val.json", "images")
+    config = tiny_config()
+    config.train.batch_size = 16
+    return finetune_config(config, Path("w"), ["box"], samples, *sets, overrides).train
+
+
+def test_small_sets_are_seen_more_often_than_large_ones():
+    assert [epochs_for(n) for n in (1, 50, 500, 5000, 10**6)] == [60, 30, 19, 12, 6]
+    small, large = planned(50), planned(5000)
+    assert (small.batch_size, small.max_steps, large.max_steps) == (4, 375, 15000)
+    assert (small.eval_every, large.eval_every) == (18, 750)
+    assert small.patience == large.patience == 6
+    assert large.lr_steps == [11250, 13800] and large.warmup_steps == 750
+
+
+def test_milestones_follow_another_number_of_steps():
+    recipe = planned(50, "train.max_steps=1000", "train.patience=2")
+    assert (recipe.max_steps, recipe.lr_steps, recipe.eval_every) == (1000, [750, 920], 50)
+    assert recipe.patience == 2
+    assert planned(50, "train.max_steps=1000", "train.lr_steps=[10]").lr_steps == [10]
