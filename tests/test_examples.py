@@ -11,6 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from queryinst_vis.video.writer import VideoWriter
+from tests.test_finetune import write_labelme
 from tests.tiny import draw_frame, tiny_config, write_videos
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,6 +46,7 @@ def folder(tmp_path, monkeypatch):
     for name in ("ground_truth.json", "train.json"):
         shutil.copy(GOLDEN / "small_gt.json", name)
     shutil.copy(GOLDEN / "small_results.json", "results.json")
+    write_labelme(tmp_path / "my_photos")
     return tmp_path
 
 

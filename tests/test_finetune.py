@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
@@ -20,6 +22,7 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.masks import decode_rle
 from queryinst_vis.models.build import build_model
 from queryinst_vis.training.finetune import epochs_for, finetune_config
+from queryinst_vis.video.writer import VideoWriter
 from tests.tiny import (
     CLASSES,
     HEIGHT,
@@ -31,6 +34,7 @@ from tests.tiny import (
     write_videos,
 )
 
+ROOT = Path(__file__).resolve().parent.parent
 IMAGES = 5
 
 
@@ -314,6 +318,47 @@ def test_nothing_to_learn(tmp_path, weights, capsys):
     assert run_finetune(weights, *source, "--work-dir", tmp_path / "run") == 2
     assert "nothing is annotated" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+# The pages
+
+
+def commands_of(page: str, below: str) -> list[list[str]]:
+    """The first command lines below a heading, without ``queryinst-vis``."""
+    text = (ROOT / page).read_text().partition(below)[2]
+    blocks = re.findall(r"```\n(queryinst-vis .*?)```", text, re.DOTALL)
+    lines = [line for block in blocks for line in block.strip().splitlines()]
+    return [shlex.split(line.partition(" #")[0])[1:] for line in lines]
+
+
+def run_reduced(words: list[str]) -> None:
+    """As written, but a training takes two steps."""
+    short = ["train.max_steps=2", "--devices", "1"] if words[0] in ("finetune", "train") else []
+    assert cli.main([*words, *short]) == 0, words
+
+
+def test_the_commands_of_the_page_lead_from_pictures_to_tracks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_labelme(tmp_path / "my_photos")
+    with VideoWriter(tmp_path / "street.mp4", 10) as writer:
+        for index in range(3):
+            writer.write(draw_frame(index))
+    commands = commands_of("docs/own_data.md", "## 2. Fine-tune")
+    assert [words[0] for words in commands] == ["finetune", "track"]
+    for words in commands:
+        run_reduced(words)
+    assert (tmp_path / "out" / "mine" / "results.json").exists()
+
+
+@pytest.mark.slow
+def test_the_first_training_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("QUERYINST_VIS_DATA", raising=False)
+    convert, finetune = commands_of("README.md", "## Train")[:2]
+    assert (convert[0], finetune[0]) == ("convert-dataset", "finetune")
+    for words in (convert, finetune):
+        run_reduced(words)
+    assert list(tmp_path.glob("work/*/best.safetensors"))
 
 
 # The defaults
