@@ -34,7 +34,7 @@ class SampleSheet:
     """
 
     def __init__(self, data: DatasetConfig, count: int) -> None:
-        self._images = Path(str(data.images))
+        self._images, self._allow_outside = Path(str(data.images)), data.allow_outside
         self._set = open_set(str(data.annotations))
         videos = list(self._set.videos.values())
         chosen = np.linspace(0, len(videos) - 1, min(count, len(videos))).round().astype(int)
@@ -80,6 +80,6 @@ class SampleSheet:
         class_names = sorted({track.class_name for track in tracks})
         middle = range(video.length // 2, video.length // 2 + 1)
         [(_, picture, found)] = read_frames(
-            video, tracks, class_names, self._images, middle, _TILE_WIDTH
+            video, tracks, class_names, self._images, middle, _TILE_WIDTH, self._allow_outside
         )
         return Overlay(class_names, trace_length=1).draw(picture, found)
