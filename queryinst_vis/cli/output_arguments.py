@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from queryinst_vis.cli.arguments import fraction
+
+if TYPE_CHECKING:
+    from queryinst_vis.drawing import DrawingStyle, Redaction
 
 SAVE_HELP = {
     "video": "NAME.mp4, the annotated video",
@@ -16,10 +20,13 @@ SAVE_HELP = {
     "parquet": "the same tables as Parquet (extra 'parquet')",
     "mots": "mots/NAME.txt, MOTSChallenge text",
     "coco-video": "coco_video.json, COCO-video annotations",
+    "crops": "crops/, the best pictures of each track",
+    "mattes": "NAME_matte.mp4, white where instances are",
 }
 """What --save may name, as ``inference.outputs.OUTPUTS`` does, which --help does not wait for."""
 
 DEFAULT_SAVE = "video,json,jsonl,timeline"
+DEFAULT_DRAW = "mask,outline,trace,label"
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +50,29 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--no-video", action="store_true", help="leave out the annotated video, which saves time"
+    )
+    group.add_argument(
+        "--draw",
+        type=names,
+        default=names(DEFAULT_DRAW),
+        metavar="PART,...",
+        help="what the annotated video shows of an instance: mask, outline, box, trace (its path), "
+        f"label; or none (default: {DEFAULT_DRAW})",
+    )
+    group.add_argument(
+        "--blur",
+        type=names,
+        default=[],
+        metavar="CLASS|ID,...",
+        help="make these classes or track ids unrecognisable in every picture that is written, "
+        "such as person or 3,7; what the detector misses stays visible",
+    )
+    group.add_argument(
+        "--cut-out",
+        type=names,
+        default=[],
+        metavar="CLASS|ID,...",
+        help="show only these classes or track ids, on black",
     )
     group.add_argument(
         "--overwrite",
@@ -82,6 +112,28 @@ def add_filter_options(parser: argparse.ArgumentParser) -> None:
 def save_of(arguments: argparse.Namespace) -> list[str]:
     """What the options of ``add_output_options`` ask to write."""
     return [name for name in arguments.save if not (arguments.no_video and name == "video")]
+
+
+def style_of(arguments: argparse.Namespace) -> DrawingStyle:
+    """What the options of ``add_output_options`` ask to draw.
+
+    Raises:
+        InputError: there is no such part.
+    """
+    from queryinst_vis.drawing import DrawingStyle
+
+    return DrawingStyle.of([] if arguments.draw == ["none"] else arguments.draw)
+
+
+def redaction_of(arguments: argparse.Namespace) -> Redaction:
+    """What the options of ``add_output_options`` ask to hide; digits are track ids."""
+    from queryinst_vis.drawing import Redaction
+
+    blur, cut_out = (
+        tuple(int(word) if word.isdecimal() else word for word in words)
+        for words in (arguments.blur, arguments.cut_out)
+    )
+    return Redaction(blur, cut_out)
 
 
 def names(text: str) -> list[str]:

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from queryinst_vis.cli.arguments import Commands, add_command, add_device, count
-from queryinst_vis.cli.output_arguments import add_filter_options, add_output_options, save_of
+from queryinst_vis.cli.output_arguments import (
+    add_filter_options,
+    add_output_options,
+    redaction_of,
+    save_of,
+    style_of,
+)
 from queryinst_vis.cli.source_arguments import (
     add_source_options,
     open_sources_of,
@@ -43,6 +49,7 @@ def add(commands: Commands) -> None:
         "queryinst-vis track clip.mp4 --max-size 320",
         "queryinst-vis track a.mp4 b.mp4 --start 0:01:30 --end 0:02:00 --out out",
         "queryinst-vis track street.mp4 --classes person,dog --conf 0.5 --save csv,jsonl",
+        "queryinst-vis track street.mp4 --blur person --draw label",
         "queryinst-vis track frames/ --fps 30",
         "queryinst-vis track 0 --out out/camera",
         "queryinst-vis track rtsp://192.168.0.9/stream",
@@ -114,6 +121,8 @@ def _run_files(sources: list[Source], overrides: list[str], arguments: argparse.
         arguments.weights,
         selection=selection_of(arguments),
         save=save_of(arguments),
+        style=style_of(arguments),
+        redaction=redaction_of(arguments),
         score_threshold=arguments.score_threshold,
         classes=arguments.classes,
         iou=arguments.iou,
@@ -135,6 +144,8 @@ def _run_file(source: Source, overrides: list[str], arguments: argparse.Namespac
         arguments.weights,
         selection=selection_of(arguments),
         save=save_of(arguments),
+        style=style_of(arguments),
+        redaction=redaction_of(arguments),
         score_threshold=arguments.score_threshold,
         classes=arguments.classes,
         iou=arguments.iou,
@@ -157,6 +168,8 @@ def _run_live(source: LiveSource, overrides: list[str], arguments: argparse.Name
         arguments.out,
         arguments.weights,
         save=save_of(arguments),
+        style=style_of(arguments),
+        redaction=redaction_of(arguments),
         score_threshold=arguments.score_threshold,
         classes=arguments.classes,
         iou=arguments.iou,

@@ -1,15 +1,18 @@
 """Drawing instances on frames; it knows arrays and supervision's types alone."""
 
 from queryinst_vis.drawing.overlay import (
+    DEFAULT_STYLE,
     DrawingStyle,
     Overlay,
     draw_masks,
     mark_damaged,
     track_colour,
 )
-from queryinst_vis.drawing.redaction import Redaction, Redactor
+from queryinst_vis.drawing.redaction import NOTHING_HIDDEN, Redaction, Redactor
 
 __all__ = [
+    "DEFAULT_STYLE",
+    "NOTHING_HIDDEN",
     "DrawingStyle",
     "Overlay",
     "Redaction",

@@ -76,6 +76,9 @@ class DrawingStyle:
         return cls(**{part: part in parts for part in known})
 
 
+DEFAULT_STYLE = DrawingStyle()
+
+
 class Overlay:
     """Draws the masks, labels and recent paths of instances, a colour per identity.
 
@@ -92,7 +95,7 @@ class Overlay:
         self,
         class_names: Sequence[str],
         trace_length: int = 30,
-        style: DrawingStyle = DrawingStyle(),
+        style: DrawingStyle = DEFAULT_STYLE,
     ) -> None:
         self._class_names = class_names
         self._style = style

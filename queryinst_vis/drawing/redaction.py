@@ -34,6 +34,9 @@ class Redaction:
         return bool(self.blur or self.cut_out)
 
 
+NOTHING_HIDDEN = Redaction()
+
+
 class Redactor:
     """Redacts the frames of one video, in their order.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from queryinst_vis.drawing import DEFAULT_STYLE, NOTHING_HIDDEN, DrawingStyle, Redaction
 from queryinst_vis.inference.any_detector import AnyDetector
 from queryinst_vis.inference.outputs import DEFAULT_SAVE, OutputPlan
 from queryinst_vis.inference.result import FrameResult
@@ -82,6 +83,8 @@ def track_live(
     weights: AnyDetector = "people",
     *,
     save: Sequence[str] = DEFAULT_SAVE,
+    style: DrawingStyle = DEFAULT_STYLE,
+    redaction: Redaction = NOTHING_HIDDEN,
     score_threshold: float | None = None,
     classes: Sequence[str | int] | None = None,
     iou: float | None = None,
@@ -104,8 +107,8 @@ def track_live(
     Args:
         source: what ``LiveReader`` reads, or an open source that is live.
         out_dir: folder for the results; made where missing. None: ``out/NAME-OF-SOURCE``.
-        weights, save, score_threshold, classes, iou, max_size, device, overrides: as for
-            ``track_video``.
+        weights, save, style, redaction, score_threshold, classes, iou, max_size, device,
+            overrides: as for ``track_video``.
         max_frames: stop after this many frames that were looked at; None: never.
         overwrite: replace another source's results in ``out_dir`` instead of refusing.
 
@@ -119,7 +122,9 @@ def track_live(
     selection = Selection(max_frames=max_frames)
     run = settings_of(weights, score_threshold, classes, iou, max_size, overrides, selection)
     folder = out_dir or Path("out") / source.name
-    plan = OutputPlan(folder, source, save, overwrite=overwrite, run=run)
+    plan = OutputPlan(
+        folder, source, save, overwrite=overwrite, run=run, style=style, redaction=redaction
+    )
     tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
     latencies = Latencies()
     with StopRequest() as stop:

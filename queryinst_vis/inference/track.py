@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from queryinst_vis.drawing import DEFAULT_STYLE, NOTHING_HIDDEN, DrawingStyle, Redaction, Redactor
+from queryinst_vis.errors import InputWarning
 from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.any_detector import AnyDetector, load_detector
-from queryinst_vis.inference.filters import for_showing
+from queryinst_vis.inference.filters import check_classes, for_showing
 from queryinst_vis.inference.outputs import DEFAULT_SAVE, OutputContext, OutputPlan, RunSettings
 from queryinst_vis.inference.outputs.run_file import found_by_class, run_record
 from queryinst_vis.inference.result import FrameResult
@@ -72,6 +75,8 @@ def track_video(
     weights: AnyDetector = "people",
     *,
     save: Sequence[str] = DEFAULT_SAVE,
+    style: DrawingStyle = DEFAULT_STYLE,
+    redaction: Redaction = NOTHING_HIDDEN,
     selection: Selection = ALL_FRAMES,
     score_threshold: float | None = None,
     classes: Sequence[str | int] | None = None,
@@ -99,6 +104,8 @@ def track_video(
         out_dir: folder for the results; made where missing. None: ``out/NAME-OF-SOURCE``.
         weights: as for ``VideoTracker.from_pretrained``: a name, a file, or any detector.
         save: what to write, of ``outputs.OUTPUTS``.
+        style: what the annotated video shows of an instance.
+        redaction: classes and track ids that are blurred, or cut out, in every picture.
         score_threshold: detections below this score, 0..1, are left out; None: the weights' own
             ``inference.score_threshold``, or 0.3 where that is the 0.05 of the benchmarks.
         classes: follow only these, by name or 0-based label; None: all.
@@ -124,7 +131,9 @@ def track_video(
     source = open_source(source, selection, strict=strict, allow_partial=allow_partial)
     run = settings_of(weights, score_threshold, classes, iou, max_size, overrides, selection)
     folder = out_dir or Path("out") / source.name
-    plan = OutputPlan(folder, source, save, overwrite=overwrite, run=run)
+    plan = OutputPlan(
+        folder, source, save, overwrite=overwrite, run=run, style=style, redaction=redaction
+    )
     tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
     return run_tracker(tracker, source, plan, batch, classes=classes, iou=iou)
 
@@ -135,6 +144,8 @@ def track_videos(
     weights: str | Path = "people",
     *,
     save: Sequence[str] = DEFAULT_SAVE,
+    style: DrawingStyle = DEFAULT_STYLE,
+    redaction: Redaction = NOTHING_HIDDEN,
     selection: Selection = ALL_FRAMES,
     score_threshold: float | None = None,
     classes: Sequence[str | int] | None = None,
@@ -151,8 +162,8 @@ def track_videos(
         sources: of different names, as ``open_sources`` gives them; none is live.
         out_dir: the files of each go to the folder of its name in there.
         selection: which of their frames they give, for ``run.json``.
-        weights, save, score_threshold, classes, iou, batch, max_size, device, overrides, overwrite:
-            as for ``track_video``.
+        weights, save, style, redaction, score_threshold, classes, iou, batch, max_size, device,
+            overrides, overwrite: as for ``track_video``.
 
     Returns:
         What came out of each, as soon as its files are there.
@@ -163,7 +174,15 @@ def track_videos(
     """
     run = settings_of(weights, score_threshold, classes, iou, max_size, overrides, selection)
     plans = [
-        OutputPlan(Path(out_dir) / source.name, source, save, overwrite=overwrite, run=run)
+        OutputPlan(
+            Path(out_dir) / source.name,
+            source,
+            save,
+            overwrite=overwrite,
+            run=run,
+            style=style,
+            redaction=redaction,
+        )
         for source in sources
     ]
     tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
@@ -245,6 +264,43 @@ def run_tracker(
     return write_outputs(plan, tracker.class_names, tracked, source, times, behind=batch)
 
 
+class _Redact:
+    """Hides from every output what nobody shall see, and tells at the end what could not be done.
+
+    Raises:
+        InputError: the weights do not know a class that shall be hidden.
+    """
+
+    def __init__(self, redaction: Redaction, class_names: list[str]) -> None:
+        chosen = [name for name in redaction.blur + redaction.cut_out if isinstance(name, str)]
+        if class_names:  # a function's become known as they come up
+            check_classes(chosen, class_names)
+        self._redactor = Redactor(redaction, class_names) if redaction else None
+
+    def __call__(self, found: FrameResult) -> FrameResult:
+        if self._redactor is None:
+            return found
+        is_damaged = found.detections.of_damaged_frame
+        frame = self._redactor.redact(found.frame, found.detections, is_damaged=is_damaged)
+        return replace(found, frame=frame)
+
+    def tell(self, name: str) -> None:
+        """Warn of damaged frames, and of ids that never came up."""
+        if self._redactor is None:
+            return
+        notes = []
+        if self._redactor.damaged:
+            notes.append(
+                f"{self._redactor.damaged} frames are damaged, so nothing was found to hide in "
+                "them: they show the redacted picture before them"
+            )
+        if self._redactor.unseen:
+            ids = ", ".join(str(each) for each in sorted(self._redactor.unseen))
+            notes.append(f"no track {ids} was found, so nothing was hidden or cut out for it")
+        for note in notes:
+            warnings.warn(f"{name}: {note}", InputWarning, stacklevel=3)
+
+
 def write_outputs(
     plan: OutputPlan,
     class_names: list[str],
@@ -274,12 +330,14 @@ def write_outputs(
     start = time.perf_counter()
     with TrackStore() as tracks:
         with files_together(), ExitStack() as stack:
-            context = OutputContext(class_names, source, plan.origin, plan.run, stack)
+            context = OutputContext(class_names, source, plan.origin, plan.run, plan.style, stack)
             outputs = plan.open(context)
+            redact = _Redact(plan.redaction, class_names)
 
             def write(found: FrameResult) -> None:
                 with times.of("writing"):
                     store(tracks, found.detections, found.seconds, found.index)
+                    found = redact(found)
                     for output in outputs:
                         output.write(found)
 
@@ -292,6 +350,7 @@ def write_outputs(
             with times.of("writing"):
                 for output in outputs:
                     output.finish(tracks)
+            redact.tell(source.name)
             found_classes = found_by_class(tracks, class_names)
             hint = None if found_classes else plan.run.hint(class_names)
             seconds = time.perf_counter() - start

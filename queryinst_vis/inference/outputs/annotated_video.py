@@ -58,7 +58,7 @@ class AnnotatedVideo(VideoOutput):
         source = context.source
         audio = None if source.is_live else open_audio(source.path)
         super().__init__(context, path, audio=audio)
-        self._overlay = Overlay(context.class_names)
+        self._overlay = Overlay(context.class_names, style=context.style)
 
     def write(self, found: FrameResult) -> None:
         """Draw and encode the next frame."""

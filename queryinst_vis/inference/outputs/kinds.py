@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from queryinst_vis.formats.track_tables import import_pyarrow
 from queryinst_vis.inference.outputs.annotated_video import AnnotatedVideo
+from queryinst_vis.inference.outputs.crops import Crops
 from queryinst_vis.inference.outputs.from_tracks import (
     from_tracks,
     write_coco_video,
@@ -17,6 +18,7 @@ from queryinst_vis.inference.outputs.from_tracks import (
     write_timeline,
     write_youtube_vis,
 )
+from queryinst_vis.inference.outputs.mattes import Mattes
 from queryinst_vis.inference.outputs.output import OutputKind
 
 OUTPUTS: Mapping[str, OutputKind] = MappingProxyType(
@@ -39,6 +41,8 @@ OUTPUTS: Mapping[str, OutputKind] = MappingProxyType(
         "coco-video": OutputKind(
             from_tracks(write_coco_video), ("coco_video.json",), "COCO-video annotations"
         ),
+        "crops": OutputKind(Crops, ("crops/",), "best pictures of each track"),
+        "mattes": OutputKind(Mattes, ("{name}_matte.mp4",), "white where instances are"),
     }
 )
 """What ``track --save`` may name."""

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from queryinst_vis.drawing import DrawingStyle
 from queryinst_vis.formats.track_store import TrackStore, VideoInfo
 from queryinst_vis.inference.outputs.run_file import RunSettings
 from queryinst_vis.inference.result import FrameResult
@@ -32,6 +33,7 @@ class OutputContext:
         source: what the frames are of.
         origin: note on the source, by which a later run recognises its own files.
         run: what the run was asked for.
+        style: what is drawn of an instance.
         stack: closes, when the run ends or breaks off, what an output enters into it.
     """
 
@@ -39,6 +41,7 @@ class OutputContext:
     source: Source
     origin: str
     run: RunSettings
+    style: DrawingStyle
     stack: ExitStack
 
     @property
@@ -53,7 +56,8 @@ class OutputKind(NamedTuple):
     Attributes:
         open: makes the output, given the context and the path of each file to write, in the order
             of ``files``. The paths are temporary: all files of a run get their names together.
-        files: names of the files; ``{name}`` stands for the name of the source.
+        files: names of the files; ``{name}`` stands for the name of the source, and a slash at
+            the end makes it a folder, which the output fills.
         about: what they are, in a few words.
     """
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+from queryinst_vis.drawing import DEFAULT_STYLE, NOTHING_HIDDEN, DrawingStyle, Redaction
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.names import list_names, nearest_name
 from queryinst_vis.inference.outputs.kinds import DEFAULT_SAVE, OUTPUTS
 from queryinst_vis.inference.outputs.output import Output, OutputContext, OutputKind
 from queryinst_vis.inference.outputs.run_file import RUN_FILE, RunSettings, origin_of_run
-from queryinst_vis.utils.files import atomic_path, shortened
+from queryinst_vis.utils.files import atomic_folder, atomic_path, shortened
 from queryinst_vis.video.source import Source
 from queryinst_vis.visualization.timeline import read_origin
 
@@ -29,6 +31,8 @@ class OutputPlan:
         save: names of ``kinds``.
         overwrite: replace what another video, or another program, has written.
         run: what the run was asked for.
+        style: what is drawn of an instance.
+        redaction: what nobody shall see, in any of the pictures.
         kinds: the outputs to choose from.
 
     Attributes:
@@ -50,6 +54,8 @@ class OutputPlan:
         *,
         overwrite: bool = False,
         run: RunSettings | None = None,
+        style: DrawingStyle = DEFAULT_STYLE,
+        redaction: Redaction = NOTHING_HIDDEN,
         kinds: Mapping[str, OutputKind] = OUTPUTS,
     ) -> None:
         self._folder = Path(folder)
@@ -61,7 +67,10 @@ class OutputPlan:
             if kind in save
         }
         self._kinds = kinds
-        self.run = run or RunSettings()
+        self.style, self.redaction = style, redaction
+        hidden = {"blur": list(redaction.blur), "cut_out": list(redaction.cut_out)}
+        run = run or RunSettings()
+        self.run = replace(run, options={**run.options, **hidden})
         self.run_file = self._folder / RUN_FILE
         self.about = {
             path: kinds[kind].about for kind, paths in self._paths.items() for path in paths
@@ -86,7 +95,12 @@ class OutputPlan:
             InputError: a file cannot be written.
         """
         temporary = {
-            kind: [context.stack.enter_context(atomic_path(path)) for path in paths]
+            kind: [
+                context.stack.enter_context(
+                    atomic_folder(path) if file.endswith("/") else atomic_path(path)
+                )
+                for path, file in zip(paths, self._kinds[kind].files, strict=True)
+            ]
             for kind, paths in self._paths.items()
         }
         return [self._kinds[kind].open(context, *paths) for kind, paths in temporary.items()]

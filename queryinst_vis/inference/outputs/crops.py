@@ -1,0 +1,98 @@
+"""Pictures of each track: where it is seen best, a few moments of it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.formats.track_store import TrackStore
+from queryinst_vis.inference.outputs.output import OutputContext
+from queryinst_vis.inference.result import FrameResult
+
+CROPS_PER_TRACK = 5
+
+_APART = 15  # frames between two crops of a track, so that they show different moments
+_MARGIN = 0.1  # of the box's sides, around it
+_SMALLEST = 8  # pixels, of a side that is worth a picture
+_LOOKED_AT = 96  # pixels, of the longer side of what sharpness is measured on
+_REMEMBERED = 4096  # tracks whose crops may still be improved; memory does not grow beyond
+
+
+class _Crop(NamedTuple):
+    quality: float
+    frame: int
+    path: Path
+
+
+class Crops:
+    """Keeps the ``CROPS_PER_TRACK`` best crops of each track, as JPEGs in a folder.
+
+    Names are ``track0003_frame000120.jpg``, with the frame's number in the source. Best is a high
+    score, a large mask and a sharp picture; crops of a track are at least ``_APART`` frames apart.
+    """
+
+    def __init__(self, context: OutputContext, folder: Path) -> None:
+        self._folder = folder
+        self._kept: OrderedDict[int, list[_Crop]] = OrderedDict()
+
+    def write(self, found: FrameResult) -> None:
+        """Keep what is better than before."""
+        detections = found.detections
+        if detections.track_ids is None:
+            return
+        rows = zip(
+            detections.track_ids.tolist(),
+            detections.scores.tolist(),
+            detections.boxes.tolist(),
+            strict=True,
+        )
+        for track_id, score, box in rows:
+            x0, y0, x1, y1 = _with_margin(box, found.frame)
+            if min(x1 - x0, y1 - y0) >= _SMALLEST:
+                self._offer(track_id, score, found.frame[y0:y1, x0:x1], found.index)
+
+    def finish(self, tracks: TrackStore) -> None:
+        """Write nothing more: the pictures are there."""
+
+    def _offer(self, track_id: int, score: float, picture: np.ndarray, frame: int) -> None:
+        kept = self._kept.setdefault(track_id, [])
+        self._kept.move_to_end(track_id)
+        if len(self._kept) > _REMEMBERED:
+            self._kept.popitem(last=False)
+        near = [crop for crop in kept if frame - crop.frame < _APART]
+        rival = near[0] if near else min(kept) if len(kept) == CROPS_PER_TRACK else None
+        quality = score * _sharpness(picture) * picture.shape[0] ** 0.5 * picture.shape[1] ** 0.5
+        if rival is not None:
+            if quality <= rival.quality:
+                return
+            kept.remove(rival)
+            rival.path.unlink()
+        path = self._folder / f"track{track_id:04d}_frame{frame:06d}.jpg"
+        written, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+        if not written:
+            raise InputError(f"cannot encode a crop of track {track_id} in frame {frame}")
+        path.write_bytes(data.tobytes())
+        kept.append(_Crop(quality, frame, path))
+
+
+def _with_margin(box: list[float], frame: np.ndarray) -> tuple[int, int, int, int]:
+    """A box, somewhat widened, as far as it lies in the frame, in whole pixels."""
+    height, width = frame.shape[:2]
+    x0, y0, x1, y1 = box
+    dx, dy = _MARGIN * (x1 - x0), _MARGIN * (y1 - y0)
+    left, right = (int(min(max(side, 0), width)) for side in (x0 - dx, x1 + dx))
+    top, bottom = (int(min(max(side, 0), height)) for side in (y0 - dy, y1 + dy))
+    return left, top, right, bottom
+
+
+def _sharpness(picture: np.ndarray) -> float:
+    """Standard deviation of the Laplacian of a picture that is brought to a common size."""
+    shrink = min(1.0, _LOOKED_AT / max(picture.shape[:2]))
+    grey = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY)
+    grey = cv2.resize(grey, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+    return float(cv2.Laplacian(grey, cv2.CV_32F).std()) + 1.0  # +1: a flat one has a size, too

@@ -1,0 +1,115 @@
+"""Crops, mattes, drawing styles and redaction, as ``track`` writes them."""
+
+import cv2
+import numpy as np
+import pytest
+
+from queryinst_vis.drawing import DrawingStyle, Redaction
+from queryinst_vis.errors import InputError, InputWarning
+from queryinst_vis.inference import track
+from queryinst_vis.inference.outputs.crops import CROPS_PER_TRACK
+from queryinst_vis.inference.track import track_video
+from queryinst_vis.video import VideoReader, VideoWriter
+from tests.test_track_video import KnowingTracker
+from tests.tiny import HEIGHT, WIDTH, draw_frame, rectangles
+
+FRAMES = 12
+
+
+@pytest.fixture
+def video(tmp_path):
+    path = tmp_path / "in" / "clip.mp4"
+    with VideoWriter(path, 10, crf=5) as writer:
+        for index in range(FRAMES):
+            writer.write(draw_frame(index))
+    return path
+
+
+@pytest.fixture
+def out(tmp_path, monkeypatch):
+    monkeypatch.setattr(track, "load_tracker", lambda *_: KnowingTracker())
+    return tmp_path / "out"
+
+
+def test_crops_show_each_track_and_say_which_and_when(video, out):
+    track_video(video, out, save=["crops"])
+    names = sorted(path.name for path in (out / "crops").iterdir())
+    assert {name[:9] for name in names} == {"track0000", "track0001"}
+    for name in names:
+        picture = cv2.imread(str(out / "crops" / name))[..., ::-1]
+        track_id, frame = int(name[5:9]), int(name[15:21])
+        x0, y0, x1, y1 = rectangles(frame)[track_id]
+        assert picture.shape[0] == pytest.approx(1.2 * (y1 - y0), abs=4)
+        assert picture.shape[1] <= 1.2 * (x1 - x0) + 4
+        inside = picture[picture.shape[0] // 2, picture.shape[1] // 2].astype(int)
+        assert inside.argmax() == track_id  # the red box, the green crate
+
+
+class Steady(KnowingTracker):
+    """Sees the same box in a hundred frames; its score says which one is best."""
+
+    def update(self, frame, time=None):
+        number = len(self.frames)
+        found = super().update(frame, time)[:1]
+        self.frames[-1] = number
+        found.scores[:] = 0.9 if number % 20 == 7 else 0.5
+        return found
+
+
+def test_a_handful_of_different_moments_is_kept_of_a_long_track_the_best_ones(
+    tmp_path, out, monkeypatch
+):
+    monkeypatch.setattr(track, "load_tracker", lambda *_: Steady())
+    path = tmp_path / "long.mp4"
+    with VideoWriter(path, 10) as writer:
+        for _ in range(160):
+            writer.write(draw_frame(2))
+    track_video(path, out, save=["crops"])
+    frames = sorted(int(path.stem[-6:]) for path in (out / "crops").iterdir())
+    assert len(frames) == CROPS_PER_TRACK
+    assert min(np.diff(frames)) >= 15
+    assert all(frame % 20 == 7 for frame in frames)
+
+
+def test_crops_of_an_earlier_run_go(video, out):
+    track_video(video, out, save=["crops"])
+    (out / "crops" / "track0099_frame000000.jpg").touch()
+    track_video(video, out, save=["crops"])
+    assert not (out / "crops" / "track0099_frame000000.jpg").exists()
+
+
+def test_the_matte_is_white_where_instances_are(video, out):
+    track_video(video, out, save=["mattes"])
+    reader = VideoReader(out / "clip_matte.mp4")
+    assert (len(reader), reader.fps) == (FRAMES, 10)
+    for index, picture in enumerate(reader):
+        expected = np.zeros((HEIGHT, WIDTH), dtype=bool)
+        for x0, y0, x1, y1 in rectangles(index)[: 1 if index < 4 else 2]:
+            expected[y0:y1, x0:x1] = True
+        matte = picture[..., 1] > 127
+        assert (matte & expected).sum() / (matte | expected).sum() > 0.97
+
+
+def test_only_what_the_style_names_is_drawn(video, out):
+    track_video(video, out, style=DrawingStyle.of([]))
+    for before, after in zip(VideoReader(video), VideoReader(out / "clip.mp4"), strict=True):
+        assert np.abs(before.astype(int) - after).mean() < 4
+
+
+def test_what_is_cut_out_stays_alone_in_every_picture(video, out):
+    chosen = Redaction(cut_out=("crate",))
+    track_video(video, out, save=["video", "crops"], style=DrawingStyle.of([]), redaction=chosen)
+    shown = list(VideoReader(out / "clip.mp4"))
+    assert shown[0].max() < 40  # the crate comes in frame 4
+    x0, y0, x1, y1 = rectangles(8)[1]
+    assert shown[8][y0 + 3 : y1 - 3, x0 + 3 : x1 - 3, 1].min() > 150
+    assert shown[8][2:20].max() < 60
+    red = [cv2.imread(str(path)) for path in (out / "crops").glob("track0000*")]
+    assert red and all(picture.max() < 60 for picture in red)
+
+
+def test_a_class_to_blur_has_to_be_known_and_an_id_that_never_comes_is_told(video, out):
+    with pytest.raises(InputError, match=r"class 'crates'.*did you mean 'crate'"):
+        track_video(video, out, redaction=Redaction(blur=("crates",)))
+    with pytest.warns(InputWarning, match=r"clip: no track 40 was found"):
+        track_video(video, out, redaction=Redaction(blur=(0, 40)))
