@@ -443,6 +443,6 @@ def test_help_teaches_by_example(capsys):
         cli.main(["convert-results", "--help"])
     lines = capsys.readouterr().out.splitlines()
     examples = [text.split() for text in lines if text.startswith("  queryinst-vis ")]
-    assert len(examples) == 4
+    assert len(examples) == 5
     for example in examples:
         cli.parse_arguments(example[1:])

@@ -16,8 +16,10 @@ def add(commands: Commands) -> None:
         "convert-results",
         _run,
         "Convert results of videos between YouTube-VIS JSON, MOTS text and COCO-video JSON.",
-        "SRC tells its own format. MOTS is a folder with a text file a sequence; its masks never\n"
-        "overlap (the track of higher score keeps a pixel) and have no scores (1 when read).",
+        "SRC tells its own format: one of these, or the tracks.jsonl of 'track', which needs\n"
+        "no --gt. MOTS is a folder with a text file a sequence; its masks never overlap (the\n"
+        "track of higher score keeps a pixel) and have no scores (1 when read).",
+        "queryinst-vis convert-results out/street/tracks.jsonl street.json",
         "queryinst-vis convert-results results.json mots_results --gt ground_truth.json",
         "queryinst-vis convert-results mots_results results.json --gt ground_truth.json",
         "queryinst-vis convert-results results.json tao.json --to coco-video "
@@ -32,9 +34,9 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--gt",
         type=Path,
-        required=True,
         metavar="GT.json",
-        help="YouTube-VIS file with the videos and classes; needs no annotations",
+        help="YouTube-VIS file with the videos and classes; needs no annotations. Not for a "
+        "tracks.jsonl, which says both",
     )
     parser.add_argument(
         "--to",

@@ -1,4 +1,4 @@
-"""Conversion between the three result formats, by way of YouTube-VIS results."""
+"""Conversion between the result formats, by way of YouTube-VIS results or of stored tracks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ from queryinst_vis.formats.mots_results import read_mots, write_mots
 from queryinst_vis.formats.predictions import read_results
 from queryinst_vis.formats.reading import read_annotations
 from queryinst_vis.formats.results import write_results
+from queryinst_vis.formats.single_video import (
+    mots_numbers,
+    write_coco_video_document,
+    write_mots_video,
+    write_video_results,
+)
+from queryinst_vis.formats.track_lines import is_track_lines, read_track_lines
+from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.formats.video_set import VideoSet
 from queryinst_vis.utils.files import check_not_read, new_folder
 
@@ -21,7 +29,7 @@ FORMATS = ("youtube-vis", "mots", "coco-video")
 def convert_results(
     src: str | Path,
     dst: str | Path,
-    gt: str | Path,
+    gt: str | Path | None = None,
     *,
     to: str | None = None,
     first_frame: int | None = None,
@@ -34,11 +42,13 @@ def convert_results(
     are left out.
 
     Args:
-        src: YouTube-VIS or COCO-video results (JSON, or zip with ``results.json``), or a folder
-            with a MOTS text file for every video.
+        src: YouTube-VIS or COCO-video results (JSON, or zip with ``results.json``), a folder
+            with a MOTS text file for every video, or ``tracks.jsonl``, which ``track`` writes.
         dst: file, or for MOTS a folder that does not exist or is empty. Written whole or not at
             all.
-        gt: YouTube-VIS file with the videos and categories; it needs no annotations.
+        gt: YouTube-VIS file with the videos and categories; it needs no annotations. None for
+            ``tracks.jsonl``, which says both: its video has id 1, its classes ids from 1 on, and
+            COCO-video is a complete document.
         to: one of ``FORMATS``; None decides by ``dst``: YouTube-VIS if it ends in .json, MOTS if
             it has no suffix.
         first_frame: MOTS number of the first frame of every video; None takes the numbers in the
@@ -53,10 +63,22 @@ def convert_results(
     """
     src, dst = Path(src), Path(dst)
     check_not_read(dst, src, gt)
-    videos = _open_videos(gt)
-    origin, target = _format_of(src), to or _format_by_name(dst)
+    target = to or _format_by_name(dst)
     if target not in FORMATS:
         raise InputError(f"format '{target}': choose {', '.join(FORMATS)}")
+    if is_track_lines(src):
+        if gt is not None:
+            raise InputError(f"{src}: says what its video and classes are; leave out --gt")
+        if target != "mots" and (first_frame is not None or classes):
+            raise InputError("--first-frame and --class are for MOTS; neither side is")
+        return _convert_track_lines(src, dst, target, first_frame, classes)
+    if gt is None:
+        raise InputError(
+            f"{src}: does not say what its videos and classes are, as a tracks.jsonl of 'track' "
+            "does; name a file that does with --gt"
+        )
+    videos = _open_videos(gt)
+    origin = _format_of(src)
     if origin == target:
         raise InputError(f"{src}: is {origin} already; say with --to what it shall become")
     if "mots" not in (origin, target) and (first_frame is not None or classes):
@@ -78,6 +100,30 @@ def convert_results(
         return wrote
     with new_folder(dst) as folder:
         return f"{wrote}; {write_mots(folder, videos, results, first_frame, classes)}"
+
+
+def _convert_track_lines(
+    src: Path, dst: Path, target: str, first_frame: int | None, classes: dict[str, int] | None
+) -> str:
+    wrote = f"wrote {dst}: {target} results"
+    with TrackStore() as tracks:
+        video = read_track_lines(src, tracks)
+        if target == "youtube-vis":
+            write_video_results(dst, tracks, video, with_times=video.fps is None)
+        elif target == "coco-video":
+            write_coco_video_document(dst, tracks, video)
+        else:
+            unknown = set(classes or {}) - set(video.class_names)
+            if unknown:
+                raise InputError(f"class '{min(unknown)}' is not in {src}")
+            with new_folder(dst) as folder:
+                path = folder / f"{Path(video.name).name or 'video'}.txt"
+                first = 1 if first_frame is None else first_frame
+                losses = write_mots_video(path, tracks, video, first, classes)
+            numbers = mots_numbers(video.class_names, classes)
+            named = ", ".join(f"{video.class_names[k]}={number}" for k, number in numbers.items())
+            return f"{wrote} ({named}); {losses}"
+    return wrote
 
 
 def _open_videos(gt: str | Path) -> AnnotationSet:

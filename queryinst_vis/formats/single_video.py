@@ -1,4 +1,4 @@
-"""The tracks of one video in the formats of data sets: MOTS text, and a COCO-video document."""
+"""The tracks of one video in the formats of data sets, which say by themselves what they are."""
 
 from __future__ import annotations
 
@@ -18,11 +18,30 @@ from queryinst_vis.formats.mots import (
     write_mots_text,
 )
 from queryinst_vis.formats.mots_results import Overlaps
+from queryinst_vis.formats.results import stream_youtube_vis_entries, write_results
 from queryinst_vis.formats.track_store import TrackStore, VideoInfo
 from queryinst_vis.utils.files import atomic_path
 
 VIDEO_ID = 1
 """Of the one video, in formats that number videos."""
+
+
+def write_video_results(
+    path: str | Path, tracks: TrackStore, video: VideoInfo, with_times: bool
+) -> None:
+    """Write the tracks as YouTube-VIS results, with ``track_id``; category ids are labels + 1.
+
+    Args:
+        path: the file; written whole or not at all.
+        tracks: of the video.
+        video: what they are of.
+        with_times: add ``"seconds"``, the time of each frame, to every entry.
+    """
+    category_ids = range(1, len(video.class_names) + 1)
+    entries = stream_youtube_vis_entries(
+        tracks, VIDEO_ID, category_ids, with_times, with_track_ids=True
+    )
+    write_results(path, entries)
 
 
 @dataclass

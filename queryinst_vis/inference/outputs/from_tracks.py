@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from queryinst_vis.errors import InputWarning
-from queryinst_vis.formats.results import stream_youtube_vis_entries, write_results
 from queryinst_vis.formats.single_video import (
-    VIDEO_ID,
     write_coco_video_document,
     write_mots_video,
+    write_video_results,
 )
 from queryinst_vis.formats.track_lines import write_track_lines
 from queryinst_vis.formats.track_store import TrackStore
@@ -65,12 +64,8 @@ def from_tracks(
 
 def write_youtube_vis(context: OutputContext, tracks: TrackStore, paths: list[Path]) -> None:
     """The tracks as YouTube-VIS results with ``track_id``; category id = class index + 1."""
-    category_ids = range(1, len(context.class_names) + 1)
     with_times = context.source.fps is None and not context.source.is_live
-    entries = stream_youtube_vis_entries(
-        tracks, VIDEO_ID, category_ids, with_times, with_track_ids=True
-    )
-    write_results(paths[0], entries)
+    write_video_results(paths[0], tracks, context.video, with_times)
 
 
 def write_lines(context: OutputContext, tracks: TrackStore, paths: list[Path]) -> None:

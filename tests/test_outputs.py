@@ -1,0 +1,400 @@
+"""What ``track --save`` writes, read back by the tools that it is for."""
+
+import hashlib
+import json
+import os
+
+import numpy as np
+import pytest
+import supervision as sv
+from pycocotools.coco import COCO
+
+from queryinst_vis import cli
+from queryinst_vis.checkpoints.catalogue import find_weights
+from queryinst_vis.cli.output_arguments import DEFAULT_SAVE, SAVE_HELP
+from queryinst_vis.errors import InputError
+from queryinst_vis.evaluation import evaluate_youtube_vis
+from queryinst_vis.formats.convert_results import convert_results
+from queryinst_vis.formats.mots import read_mots_text
+from queryinst_vis.formats.single_video import mots_numbers, write_mots_video
+from queryinst_vis.formats.track_lines import read_track_lines
+from queryinst_vis.formats.track_store import TrackStore, VideoInfo
+from queryinst_vis.formats.track_tables import PATH_POINTS, track_rows
+from queryinst_vis.inference import outputs, track
+from queryinst_vis.inference.track import run_tracker, track_video
+from queryinst_vis.masks import decode_rle, encode_rle
+from queryinst_vis.structures import Detections
+from queryinst_vis.video.source import open_source
+from tests.test_track_video import (  # noqa: F401  # fixtures
+    FRAMES,
+    KnowingTracker,
+    loaded,
+    out,
+    video,
+)
+from tests.tiny import CLASSES, HEIGHT, WIDTH, rectangles
+
+
+@pytest.fixture
+def tracked(video, out, loaded):  # noqa: F811
+    """Writes the named outputs of the clip, and returns their folder."""
+
+    def write(*save, **options):
+        track_video(video, out, save=save, **options)
+        return out
+
+    return write
+
+
+def rectangle(x0, y0, x1, y1):
+    pixels = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    pixels[y0:y1, x0:x1] = True
+    return pixels
+
+
+def test_what_save_names_is_written_and_nothing_else(tracked):
+    folder = tracked("csv", "jsonl")
+    names = ["detections.csv", "run.json", "tracks.csv", "tracks.jsonl"]
+    assert sorted(os.listdir(folder)) == names
+
+
+def test_an_unknown_output_is_told_before_any_work(video, out, loaded):  # noqa: F811
+    with pytest.raises(InputError, match="'jsnl' is unknown; did you mean 'json"):
+        track_video(video, out, save=["jsnl"])
+    assert loaded == [] and not out.exists()
+
+
+def test_help_names_the_outputs_that_there_are():
+    assert list(SAVE_HELP) == list(outputs.OUTPUTS)
+    assert ",".join(outputs.DEFAULT_SAVE) == DEFAULT_SAVE
+
+
+# tracks.jsonl
+
+
+def test_lines_begin_with_what_they_are_of(tracked):
+    header, *frames = map(json.loads, (tracked("jsonl") / "tracks.jsonl").open())
+    assert (header["format"], header["version"]) == ("queryinst-vis tracks", 1)
+    assert header["video"] == {"name": "clip", "width": WIDTH, "height": HEIGHT, "fps": 10.0}
+    assert header["classes"] == CLASSES
+    assert header["weights"]["name"] == "people"
+    assert header["package"].startswith("queryinst-vis ")
+    assert len(frames) == FRAMES
+
+
+def test_a_line_has_all_of_a_frame(tracked):
+    frame = json.loads((tracked("jsonl") / "tracks.jsonl").read_text().splitlines()[6])
+    box, crate = frame["instances"]
+    assert (frame["frame"], frame["seconds"]) == (5, pytest.approx(0.5))
+    assert (box["track_id"], box["class_name"], box["score"]) == (0, "box", 0.9)
+    assert (crate["track_id"], crate["class_name"], crate["score"]) == (1, "crate", 0.6)
+    for found, corners in zip((box, crate), rectangles(5), strict=True):
+        assert found["box"] == pytest.approx(corners, abs=0.01)
+        np.testing.assert_array_equal(decode_rle(found["segmentation"]), rectangle(*corners))
+
+
+def test_lines_are_read_back(tracked):
+    with TrackStore() as tracks:
+        info = read_track_lines(tracked("jsonl") / "tracks.jsonl", tracks)
+        assert info == VideoInfo("clip", 10.0, CLASSES)
+        assert (tracks.length, tracks.frame_size) == (FRAMES, (HEIGHT, WIDTH))
+        box, crate = tracks
+        assert list(box.frames()) == list(range(FRAMES))
+        assert list(crate.frames()) == list(range(4, FRAMES))
+        assert (crate.label, crate.score) == (1, pytest.approx(0.6))
+        assert list(tracks.frame_times()) == pytest.approx([n / 10 for n in range(FRAMES)])
+
+
+@pytest.mark.parametrize(
+    ("number", "change", "message"),
+    [
+        (0, {"format": "other"}, "says no format"),
+        (0, {"version": 2}, "version 2, this program reads 1"),
+        (0, {"classes": ["box", "box"]}, "names that differ"),
+        (5, {"seconds": "soon"}, "line 6: `seconds` must be a number"),
+        (5, {"frame": None}, "line 6: `frame` must be of type int"),
+    ],
+)
+def test_broken_lines_are_named(tracked, number, change, message):
+    path = tracked("jsonl") / "tracks.jsonl"
+    lines = path.read_text().splitlines()
+    lines[number] = json.dumps({**json.loads(lines[number]), **change})
+    path.write_text("\n".join(lines))
+    with TrackStore() as tracks, pytest.raises(InputError, match=message):
+        read_track_lines(path, tracks)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"class_name": "dog"}, "class 'dog' is not in the first line"),
+        ({"score": 2}, "`score` must be from 0 to 1"),
+        ({"box": [1, 2]}, r"`box` must be \[x1, y1, x2, y2\]"),
+        ({"segmentation": {"size": [1, 1], "counts": "1"}}, "the mask is 1x1 pixels"),
+    ],
+)
+def test_a_broken_instance_is_named(tracked, change, message):
+    path = tracked("jsonl") / "tracks.jsonl"
+    lines = path.read_text().splitlines()
+    frame = json.loads(lines[2])
+    frame["instances"][0].update(change)
+    lines[2] = json.dumps(frame)
+    path.write_text("\n".join(lines))
+    with TrackStore() as tracks, pytest.raises(InputError, match=f"line 3, instance 0.*{message}"):
+        read_track_lines(path, tracks)
+
+
+# convert-results
+
+
+def test_lines_become_the_results_that_track_writes(tracked, tmp_path):
+    folder = tracked("jsonl", "json")
+    assert (
+        cli.main(["convert-results", str(folder / "tracks.jsonl"), str(tmp_path / "r.json")]) == 0
+    )
+    ours, theirs = (
+        json.loads(p.read_text()) for p in (tmp_path / "r.json", folder / "results.json")
+    )
+    assert [entry.pop("score") for entry in ours] == pytest.approx(
+        [entry.pop("score") for entry in theirs]
+    )
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("target", ["mots", "coco-video"])
+def test_lines_become_what_save_writes(tracked, tmp_path, target):
+    folder = tracked("jsonl", target)
+    convert_results(folder / "tracks.jsonl", tmp_path / "there", to=target)
+    if target == "mots":
+        written = (tmp_path / "there" / "clip.txt").read_text()
+        assert written == (folder / "mots" / "clip.txt").read_text()
+    else:
+        ours = json.loads((tmp_path / "there").read_text())
+        theirs = json.loads((folder / "coco_video.json").read_text())
+        assert [a["segmentation"] for a in ours["annotations"]] == [
+            a["segmentation"] for a in theirs["annotations"]
+        ]
+        assert (ours["images"], ours["categories"]) == (theirs["images"], theirs["categories"])
+
+
+def test_only_lines_need_no_ground_truth(tracked, tmp_path):
+    folder = tracked("jsonl", "json")
+    with pytest.raises(InputError, match="name a file that does with --gt"):
+        convert_results(folder / "results.json", tmp_path / "mots")
+    with pytest.raises(InputError, match="leave out --gt"):
+        convert_results(folder / "tracks.jsonl", tmp_path / "mots", folder / "results.json")
+
+
+# Results and data sets
+
+
+def test_results_with_ids_are_evaluated(tracked):
+    entries = json.loads((tracked("json") / "results.json").read_text())
+    assert [entry["track_id"] for entry in entries] == [0, 1]
+    categories = [{"id": i, "name": name} for i, name in enumerate(CLASSES, start=1)]
+    size = {"width": WIDTH, "height": HEIGHT}
+    truth = {
+        "videos": [
+            {"id": 1, "length": FRAMES, "file_names": [f"c/{i}.jpg" for i in range(FRAMES)], **size}
+        ],
+        "categories": categories,
+        "annotations": [
+            {
+                "id": entry["track_id"] + 1,
+                "video_id": 1,
+                "category_id": entry["category_id"],
+                "segmentations": entry["segmentations"],
+                "bboxes": [None if s is None else [0, 0, 1, 1] for s in entry["segmentations"]],
+                "areas": [None if s is None else 1 for s in entry["segmentations"]],
+                "iscrowd": 0,
+                **size,
+            }
+            for entry in entries
+        ],
+    }
+    assert evaluate_youtube_vis(truth, entries)["AP"] == pytest.approx(1)
+
+
+def test_mots_is_read_by_our_reader(tracked):
+    lines = list(read_mots_text(tracked("mots") / "mots" / "clip.txt", (HEIGHT, WIDTH)))
+    assert len(lines) == 2 * FRAMES - 4
+    assert {(line.object_id, line.label) for line in lines} == {(3001, 3), (4001, 4)}
+    assert [line.frame for line in lines if line.label == 4] == list(range(5, FRAMES + 1))
+
+
+def test_mots_classes_are_the_benchmarks_and_then_the_next_free_ones():
+    names = ["dog", "Person", "cat", "car", "a", "b", "c", "d", "e", "f"]
+    assert mots_numbers(names) == dict(enumerate([3, 2, 4, 1, 5, 6, 7, 8, 9, 11]))
+    assert mots_numbers(["dog", "cat"], {"cat": 3}) == {0: 4, 1: 3}
+
+
+def test_mots_masks_do_not_overlap_and_what_they_lose_is_counted(tmp_path):
+    left, all_of_it = rectangle(0, 0, 20, 20), rectangle(0, 0, 40, 20)
+    with TrackStore() as tracks:
+        rles = [encode_rle(all_of_it), encode_rle(left)]
+        tracks.add((HEIGHT, WIDTH), [4, 9], [0.5, 0.8], [0, 0], [(0, 0, 1, 1)] * 2, rles)
+        losses = write_mots_video(tmp_path / "a.txt", tracks, VideoInfo("a", 10, ["person"]))
+    masks = {line.object_id: decode_rle(line.mask) for line in read_mots_text(tmp_path / "a.txt")}
+    np.testing.assert_array_equal(masks[2002], left)
+    np.testing.assert_array_equal(masks[2001], all_of_it & ~left)
+    assert (losses.cut, losses.hidden, losses.tracks) == (1, 0, 0)
+
+
+def test_coco_video_is_read_by_pycocotools_and_supervision(tracked, capsys):
+    path = tracked("coco-video") / "coco_video.json"
+    coco = COCO(path)
+    assert len(coco.getImgIds()) == FRAMES
+    assert [category["name"] for category in coco.loadCats(coco.getCatIds())] == CLASSES
+    last = coco.loadAnns(coco.getAnnIds(imgIds=FRAMES))
+    assert [annotation["track_id"] for annotation in last] == [0, 1]
+    for annotation, corners in zip(last, rectangles(FRAMES - 1), strict=True):
+        np.testing.assert_array_equal(coco.annToMask(annotation), rectangle(*corners))
+    read = sv.DetectionDataset.from_coco(str(path.parent), str(path), force_masks=False)
+    assert read.classes == CLASSES and len(read) == FRAMES
+
+
+# Tables
+
+
+def test_csv_is_read_by_pandas(tracked):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    folder = tracked("csv")
+    _check_tables(
+        pandas.read_csv(folder / "tracks.csv"), pandas.read_csv(folder / "detections.csv")
+    )
+
+
+def test_parquet_is_read_by_pyarrow(tracked):
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    folder = tracked("parquet")
+    tables = [parquet.read_table(folder / f"{name}.parquet") for name in ("tracks", "detections")]
+    _check_tables(*(table.to_pandas() for table in tables))
+
+
+def _check_tables(tracks, detections):
+    assert tracks["track_id"].tolist() == [0, 1]
+    assert tracks["class_name"].tolist() == CLASSES
+    assert tracks["frames"].tolist() == [FRAMES, FRAMES - 4]
+    assert tracks["first_frame"].tolist() == [0, 4]
+    assert tracks["last_seconds"].tolist() == pytest.approx([1.1, 1.1])
+    x0, y0, x1, y1 = rectangles(0)[0]
+    assert tracks["mean_speed"][0] == pytest.approx(30)  # three pixels a frame, ten frames a second
+    assert tracks["mean_area"][0] == pytest.approx((x1 - x0) * (y1 - y0))
+    assert json.loads(tracks["class_votes"][1]) == {"crate": FRAMES - 4}
+    path = json.loads(tracks["path"][0])
+    assert path[0] == [0, (x0 + x1) / 2, (y0 + y1) / 2] and len(path) == FRAMES
+    assert len(detections) == 2 * FRAMES - 4
+    assert detections["frame"].tolist()[-2:] == [FRAMES - 1] * 2
+    assert detections["score"].tolist()[-2:] == pytest.approx([0.9, 0.6])
+
+
+def test_the_path_of_a_long_track_is_thinned_and_keeps_its_ends():
+    mask = encode_rle(rectangle(0, 0, 4, 4))
+    with TrackStore() as tracks:
+        for frame in range(1000):
+            box = (frame, 0, frame + 2, 2)
+            tracks.add((HEIGHT, WIDTH), [7], [0.9], [0], [box], [mask], number=2 * frame)
+        [row] = track_rows(tracks, VideoInfo("a", 10, ["person"]))
+    path = json.loads(row["path"])
+    assert len(path) == PATH_POINTS and path[0] == [0, 1, 1] and path[-1] == [1998, 1000, 1]
+    assert row["mean_speed"] is None and row["first_seconds"] is None  # times are unknown
+
+
+# run.json and the summary
+
+
+def test_run_json_says_how_the_files_came_about(tracked, video):  # noqa: F811
+    folder = tracked("json", score_threshold=0.4, stride=2)
+    run = json.loads((folder / "run.json").read_text())
+    weights = hashlib.sha256(find_weights("people").read_bytes()).hexdigest()
+    assert run["weights"] == {"name": "people", "sha256": weights}
+    assert run["source"]["origin"] == str(video)
+    assert run["source"]["fingerprint"]["bytes"] == video.stat().st_size
+    assert (run["source"]["fps"], run["source"]["frame_times"]) == (5.0, None)
+    assert (run["options"]["score_threshold"], run["options"]["stride"]) == (0.4, 2)
+    assert (run["frames"], run["tracks"]) == (FRAMES // 2, 2)
+    assert run["found"] == {"box": 1, "crate": 1} and run["hint"] is None
+    assert set(run["seconds"]) == {"decoding", "tracking", "writing", "total"}
+    assert run["files"] == ["results.json"]
+
+
+def test_run_json_alone_tells_whose_the_files_are(tracked, video, tmp_path):  # noqa: F811
+    folder = tracked("csv")
+    tracked("csv")  # of the same video they are replaced
+    other = video.rename(tmp_path / "other.mp4")
+    with pytest.raises(InputError, match="holds results of another video"):
+        track_video(other, folder, save=["csv"])
+
+
+class Blind(KnowingTracker):
+    """Finds nothing."""
+
+    def update(self, frame, time=None):
+        return super().update(frame, time)[[]]
+
+
+def test_where_nothing_was_found_it_is_said_what_to_try(video, out, monkeypatch, capsys):  # noqa: F811
+    monkeypatch.setattr(track, "load_tracker", lambda *_: Blind())
+    words = ["track", str(video), "--out", str(out), "--save", "json,mots,csv,coco-video,jsonl"]
+    assert cli.main([*words, "--conf", "0.5"]) == 0
+    hint = json.loads((out / "run.json").read_text())["hint"]
+    assert "these weights (people) know 'box', 'crate'" in hint
+    assert "--weights shapes, coco" in hint and "--conf 0.25" in hint
+    printed = capsys.readouterr()
+    assert hint in printed.err and hint not in printed.out
+    assert "0 tracks in 12 frames" in printed.out
+    assert f"wrote {out / 'tracks.csv'} (table)" in printed.out
+
+
+# Choosing what is followed
+
+
+def test_classes_and_thresholds_reach_the_tracker(video, out, monkeypatch):  # noqa: F811
+    class Listening(KnowingTracker):
+        def follow_video(self, frames, batch=1, **options):
+            heard.append(options)
+            return super().follow_video(frames, batch)
+
+    heard, thresholds = [], []
+    monkeypatch.setattr(
+        track, "load_tracker", lambda *given: thresholds.append(given[1]) or Listening()
+    )
+    words = ["track", str(video), "--out", str(out), "--save", "json", "--conf", "0.45"]
+    assert cli.main([*words, "--classes", "box, crate", "--iou", "0.6"]) == 0
+    assert heard == [{"classes": ["box", "crate"], "iou": 0.6}] and thresholds == [0.45]
+
+
+def test_an_unknown_class_is_one_line_with_the_nearest_name(video, out, capsys):  # noqa: F811
+    words = ["track", str(video), "--out", str(out), "--weights", "shapes", "--device", "cpu"]
+    assert cli.main([*words, "--classes", "sqare"]) == 2
+    assert (
+        "class 'sqare': these weights do not know it; did you mean 'square'"
+        in capsys.readouterr().err
+    )
+    assert not out.exists()
+
+
+def test_no_video_leaves_the_video_out(video, out, loaded):  # noqa: F811
+    assert cli.main(["track", str(video), "--out", str(out), "--no-video"]) == 0
+    names = ["results.json", "run.json", "timeline.png", "tracks.jsonl"]
+    assert sorted(os.listdir(out)) == names
+
+
+def test_boxes_alone_are_written_with_their_pixels(video, out):  # noqa: F811
+    class Boxes(KnowingTracker):
+        def update(self, frame, time=None):
+            found = super().update(frame, time)
+            return Detections(
+                found.boxes,
+                found.scores,
+                found.labels,
+                found.image_size,
+                track_ids=found.track_ids,
+            )
+
+    source = open_source(video)
+    run_tracker(Boxes(), source, outputs.OutputPlan(out, source, ["jsonl"]))
+    frame = json.loads((out / "tracks.jsonl").read_text().splitlines()[1])
+    mask = decode_rle(frame["instances"][0]["segmentation"])
+    np.testing.assert_array_equal(mask, rectangle(*rectangles(0)[0]))
