@@ -23,6 +23,7 @@ COMMANDS = {
     "doctor": "tools/doctor.py",
     "track": "demo/track_video.py",
     "train": "tools/train.py",
+    "finetune": "tools/finetune.py",
     "test-video": "tools/test_video.py",
     "test-image": "tools/test_image.py",
     "eval-video": "tools/eval_video.py",
