@@ -12,7 +12,9 @@ from typing import Any
 from queryinst_vis.checkpoints.catalogue import find_weights
 from queryinst_vis.checkpoints.weights import load_weights
 from queryinst_vis.config import Config, DataConfig, DatasetConfig, TrainConfig, apply_overrides
-from queryinst_vis.data.convert.own_data import OwnData
+from queryinst_vis.data.convert import youtube_vis_to_coco
+from queryinst_vis.data.convert.own_data import OwnData, read_own_data
+from queryinst_vis.data.tools.edit import filter_set
 from queryinst_vis.data.tools.split import split_set
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.formats.annotation_set import AnnotationSet, parse_set
@@ -29,10 +31,10 @@ PATIENCE = 6
 
 def finetune(
     weights: str | Path,
-    data: OwnData,
+    data: OwnData | str | Path,
     work_dir: str | Path,
     overrides: Sequence[str] = (),
-    validation: OwnData | None = None,
+    validation: OwnData | str | Path | None = None,
     held_out: float | None = None,
     devices: str | int = "auto",
     nodes: int = 1,
@@ -45,13 +47,13 @@ def finetune(
 
     Args:
         weights: by name, or a file.
-        data: to train on.
+        data: to train on; a path is read by ``read_own_data``.
         work_dir: a new folder.
         overrides: dotlist changes of the config.
         validation: to score with; None: what comes with the data, or a part of them, chosen by
             the hash of names (``split_set``).
-        held_out: share of that part, above 0, below 1; None: a fifth of less than 500 samples, a
-            tenth of more.
+        held_out: share of that part, below 1; None: a fifth of less than 500 images or videos, a
+            tenth of more; 0: train on all and score nothing.
         devices, nodes: as for ``train``.
 
     Raises:
@@ -62,6 +64,9 @@ def finetune(
         raise InputError(
             f"work dir {work_dir}: holds a run already; go on with --resume or name another folder"
         )
+    data = data if isinstance(data, OwnData) else read_own_data(data)
+    if not isinstance(validation, OwnData | None):
+        validation = read_own_data(validation)
     path = find_weights(weights)
     config, _ = load_weights(path)
     parts = _write_data(data, validation or data.validation, held_out, work_dir / "data")
@@ -92,6 +97,9 @@ def finetune_config(
     config.model.classes = classes
     config.model.backbone.weights = None
     config.data = DataConfig(train=train_set, val=val_set)
+    if config.input.test_short not in config.input.train_short:  # weights converted from elsewhere
+        config.input.train_short = [config.input.test_short]
+        config.input.train_long = [config.input.test_long]
     # the scores of new classes are low at first, and AP counts them all
     config.inference.score_threshold = min(config.inference.score_threshold, 0.05)
     recipe = replace(
@@ -135,7 +143,7 @@ def _write_data(
 ) -> tuple[list[str], int, DatasetConfig, DatasetConfig]:
     """Write the sets; returns the classes, the number of samples, and both sets."""
     whole = _open(data)
-    classes = _classes(whole)
+    classes = list(whole.categories.values())
     train_set = DatasetConfig(
         str((folder / "train.json").resolve()), str(data.images.resolve()), keep_empty=True
     )
@@ -144,6 +152,8 @@ def _write_data(
     )
     if validation is not None:
         large, small = whole.content, _open(validation).content
+    elif held_out == 0:
+        large, small, val_set = whole.content, None, DatasetConfig()
     elif len({video.name for video in whole.videos.values()}) < 2:
         warnings.warn(
             f"{data.kind}: a single {whole.kind} cannot be split: nothing is held out, so that "
@@ -169,7 +179,10 @@ def _write_data(
 
 
 def _open(data: OwnData) -> AnnotationSet:
-    return parse_set(data.content, refuse_faults(data.kind, "training"), data.kind)
+    """The set, without classes that it does not show."""
+    report = refuse_faults(data.kind, "training")
+    whole = parse_set(data.content, report, data.kind)
+    return parse_set(filter_set(whole, classes=_classes(whole)), report, data.kind)
 
 
 def _classes(whole: AnnotationSet) -> list[str]:
@@ -189,12 +202,15 @@ def _classes(whole: AnnotationSet) -> list[str]:
 
 
 def _scorable(content: dict[str, Any]) -> dict[str, Any]:
-    """A validation set whose images have masks throughout, or boxes alone.
+    """A validation set whose instances have masks throughout, or boxes alone.
 
-    COCO's scores need the one or the other.
+    COCO's scores need the one or the other, those of tracks need masks: videos with boxes become
+    images.
     """
     if "videos" in content:
-        return content
+        if not any(map(_has_boxes_alone, content["annotations"])):
+            return content
+        content = youtube_vis_to_coco(content)
     entries = content["annotations"]
     masked = [bool(entry.get("segmentation")) for entry in entries]
     if all(masked) or not any(masked):
@@ -206,3 +222,9 @@ def _scorable(content: dict[str, Any]) -> dict[str, Any]:
         stacklevel=4,
     )
     return {**content, "annotations": [{**entry, "segmentation": []} for entry in entries]}
+
+
+def _has_boxes_alone(track: dict[str, Any]) -> bool:
+    """Whether some frame shows the track by a box without a mask."""
+    shown = zip(track["segmentations"], track["bboxes"], strict=True)
+    return any(mask is None and box is not None for mask, box in shown)

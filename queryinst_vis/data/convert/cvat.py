@@ -20,8 +20,8 @@ from queryinst_vis.data.convert.builder import (
 )
 from queryinst_vis.data.convert.image_sets import (
     LabelledImage,
-    LabelledInstance,
     build_image_set,
+    drawn_instances,
 )
 from queryinst_vis.data.convert.images import check_same_size, image_files, image_size, subfolders
 from queryinst_vis.data.convert.outlines import (
@@ -98,8 +98,8 @@ def read_cvat_images(src: str | Path) -> dict[str, Any]:
     """Content of a COCO file for exports of "CVAT for images 1.1".
 
     Expects ``SRC/annotations.xml`` and the images of its names below ``SRC/images`` or ``SRC``.
-    Each shape is an instance; shapes of one label and ``group_id`` together are one. Otherwise as
-    ``convert_cvat``.
+    Each shape is an instance; shapes of one label and ``group_id`` together are one. A box by
+    itself, unless it is turned, is one whose mask is unknown. Otherwise as ``convert_cvat``.
 
     Raises:
         InputError: a broken XML file or shape, or an image that is missing or of another size.
@@ -116,6 +116,7 @@ def read_cvat_images(src: str | Path) -> dict[str, Any]:
         height, width = (_integer(entry, key, where) for key in ("height", "width"))
         check_same_size(image_size(file, (height, width)), (height, width), "the XML says", where)
         parts: dict[tuple[str, str], list[RLE]] = defaultdict(list)
+        upright = set()
         for number, shape in enumerate(s for s in entry if s.tag not in {*_WITHOUT_AREA, "tag"}):
             here = f"{where}, shape {number}"
             label, group = shape.get("label"), shape.get("group_id", "0")
@@ -123,7 +124,10 @@ def read_cvat_images(src: str | Path) -> dict[str, Any]:
                 raise InputError(f"{here}: 'label' is missing")
             key = f"shape {number}" if group == "0" else f"group {group}"
             parts[label, key].append(_shape_rle(shape, height, width, here))
-        instances = [LabelledInstance(key[0], rle) for key, rle in unite(parts).items()]
+            if shape.tag == "box" and not shape.get("rotation"):
+                upright.add((label, key))
+        boxes = {key for key in upright if len(parts[key]) == 1}
+        instances = drawn_instances(unite(parts), boxes)
         images.append(LabelledImage(file.relative_to(src).as_posix(), height, width, instances))
     return build_image_set(images, f"CVAT, {src.name}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pycocotools import mask as coco_mask
@@ -40,6 +40,25 @@ class LabelledImage(NamedTuple):
     height: int
     width: int
     instances: list[LabelledInstance]
+
+
+def drawn_instances(
+    masks: Mapping[tuple[str, str], RLE], boxes: Collection[tuple[str, str]]
+) -> list[LabelledInstance]:
+    """The instances of an image that people drew.
+
+    Args:
+        masks: by class name and any second key.
+        boxes: keys of those that were drawn as upright rectangles: their masks are unknown.
+    """
+    instances = []
+    for key, rle in masks.items():
+        if key in boxes:
+            x, y, width, height = coco_mask.toBbox(rle).tolist()
+            instances.append(LabelledInstance(key[0], None, (x, y, x + width, y + height)))
+        else:
+            instances.append(LabelledInstance(key[0], rle))
+    return instances
 
 
 def build_image_set(

@@ -16,8 +16,8 @@ from queryinst_vis.data.convert.builder import (
 )
 from queryinst_vis.data.convert.image_sets import (
     LabelledImage,
-    LabelledInstance,
     build_image_set,
+    drawn_instances,
 )
 from queryinst_vis.data.convert.images import image_files, image_size, natural_key, subfolders
 from queryinst_vis.data.convert.outlines import (
@@ -99,7 +99,8 @@ def read_labelme_images(src: str | Path) -> dict[str, Any]:
     """Content of a COCO file for labelme files that are images by themselves, not frames.
 
     Reads every ``.json`` of labelme in ``SRC`` and its folders. Each shape is an instance, and
-    shapes of one label and ``group_id`` together are one. Otherwise as ``convert_labelme``.
+    shapes of one label and ``group_id`` together are one. A rectangle by itself is a box whose
+    mask is unknown. Otherwise as ``convert_labelme``.
 
     Raises:
         InputError: no files, a broken file or shape, an image that is missing or of another size.
@@ -113,7 +114,8 @@ def read_labelme_images(src: str | Path) -> dict[str, Any]:
         content = read_json(path, "labelme file")
         where = f"labelme file {path}"
         name, (height, width) = _read_image(path, content, src, where)
-        parts: dict[tuple[str, object], list[RLE]] = defaultdict(list)
+        parts: dict[tuple[str, str], list[RLE]] = defaultdict(list)
+        rectangles = set()
         for index, shape in enumerate(require(content, "shapes", list, where)):
             here = f"{where}, shape {index}"
             label = require(shape, "label", str, here)
@@ -121,7 +123,10 @@ def read_labelme_images(src: str | Path) -> dict[str, Any]:
                 group = shape.get("group_id")
                 key = f"shape {index}" if group is None else f"group {group}"
                 parts[label, key].append(_shape_rle(shape, height, width, here))
-        instances = [LabelledInstance(key[0], rle) for key, rle in unite(parts).items()]
+                if shape.get("shape_type") == "rectangle":
+                    rectangles.add((label, key))
+        boxes = {key for key in rectangles if len(parts[key]) == 1}
+        instances = drawn_instances(unite(parts), boxes)
         images.append(LabelledImage(name, height, width, instances))
     check_unique((image.file_name for image in images), "image", f"labelme files in {src}")
     return build_image_set(images, f"labelme, {src.name}")

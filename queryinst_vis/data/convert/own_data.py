@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from queryinst_vis.data.convert.coco import complete_coco
 from queryinst_vis.data.convert.cvat import (
     XML_NAME,
     convert_cvat,
@@ -16,6 +17,7 @@ from queryinst_vis.data.convert.cvat import (
 )
 from queryinst_vis.data.convert.detection_sets import has_yolo_part, read_voc, read_yolo
 from queryinst_vis.data.convert.labelme import convert_labelme, read_labelme_images
+from queryinst_vis.data.convert.youtube_vis import repair
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.reading import read_annotations
 from queryinst_vis.utils.files import read_json
@@ -77,8 +79,12 @@ def read_own_data(
     if path.suffix == ".json" and _is_labelme(path):
         return _read_labelme(path.parent, folder, videos)
     content = read_annotations(path)
-    kind = "YouTube-VIS" if "videos" in content else "COCO"
-    return OwnData(kind, content, folder or _image_folder(path, content))
+    root = folder or _image_folder(path, content)
+    if content.get("annotations") is None:
+        raise InputError(f"{path}: has no 'annotations' to learn from")
+    if "videos" in content:
+        return OwnData("YouTube-VIS", repair(content, str(path))[0], root)
+    return OwnData("COCO", complete_coco(content, str(path)), root)
 
 
 def _read_folder(path: Path, images: Path | None, videos: bool) -> OwnData:
@@ -127,7 +133,25 @@ def _converted(convert: Any, path: Path) -> dict[str, Any]:
         file = Path(folder) / "converted.json"
         print(convert(path, file).partition(": ")[2])
         content: dict[str, Any] = json.loads(file.read_text())
-    return content
+    return _without_rectangles(content)
+
+
+def _without_rectangles(video_set: dict[str, Any]) -> dict[str, Any]:
+    """The set without the masks of tracks that were drawn as boxes.
+
+    Converters fill boxes; masks that were trained on these would become rectangles.
+    """
+    tracks = []
+    for track in video_set["annotations"]:
+        shown = [
+            (box, area)
+            for box, area in zip(track["bboxes"], track["areas"], strict=True)
+            if box is not None
+        ]
+        if all(area == box[2] * box[3] for box, area in shown):
+            track = {**track, "segmentations": [None] * len(track["segmentations"])}
+        tracks.append(track)
+    return {**video_set, "annotations": tracks}
 
 
 def _read_yolo(path: Path, images: Path | None) -> OwnData:

@@ -1,0 +1,202 @@
+"""What tools leave out of annotation files is filled in; a drawn box is a box, not a mask."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+import cv2
+import pytest
+import torch
+
+from queryinst_vis import cli
+from queryinst_vis.checkpoints.weights import save_weights
+from queryinst_vis.config import Config, DatasetConfig, load_config
+from queryinst_vis.data.convert.own_data import read_own_data
+from queryinst_vis.errors import InputError
+from queryinst_vis.formats.annotation_set import open_set
+from queryinst_vis.models.build import build_model
+from queryinst_vis.training.finetune import finetune, finetune_config
+from tests.tiny import (
+    HEIGHT,
+    WIDTH,
+    draw_frame,
+    rectangles,
+    tiny_config,
+    write_images,
+    write_videos,
+)
+
+SHORT = ["train.max_steps=1", "train.samples=1", "data.num_workers=0"]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    config = tiny_config()
+    torch.manual_seed(3)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(path, build_model(config), config)
+    return path
+
+
+def rewrite(path: str | None, change) -> None:
+    """Change every annotation of a file."""
+    content = json.loads(Path(str(path)).read_text())
+    for number, annotation in enumerate(content["annotations"]):
+        change(annotation, number)
+    Path(str(path)).write_text(json.dumps(content))
+
+
+# COCO files
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [["segmentation"], ["segmentation", "area", "iscrowd"], ["bbox", "area"], ["iscrowd", "id"]],
+    ids=", ".join,
+)
+def test_what_a_coco_file_lacks_is_filled_in(tmp_path, weights, missing):
+    images = write_images(tmp_path / "data", 5)
+    whole = json.loads(Path(images.annotations).read_text())["annotations"]
+    rewrite(images.annotations, lambda entry, _: [entry.pop(key) for key in missing])
+    for entry, before in zip(
+        read_own_data(images.annotations).content["annotations"], whole, strict=True
+    ):
+        expected = {**before, **({"segmentation": []} if "segmentation" in missing else {})}
+        assert entry == {**expected, "id": entry["id"]}
+    finetune(weights, images.annotations, tmp_path / "run", SHORT, devices=1)
+    assert (tmp_path / "run" / "best.safetensors").exists(), "the set held out can be scored"
+
+
+def test_annotations_that_count_from_0_are_numbered_anew(tmp_path):
+    """COCO's scores never match an annotation of id 0."""
+    images = write_images(tmp_path / "data")
+    rewrite(images.annotations, lambda entry, number: entry.update(id=number))
+    annotations = read_own_data(images.annotations).content["annotations"]
+    assert sorted(entry["id"] for entry in annotations) == list(range(1, len(annotations) + 1))
+
+
+def test_an_annotation_that_shows_nothing_is_named(tmp_path):
+    images = write_images(tmp_path / "data")
+    rewrite(images.annotations, lambda entry, _: entry.update(segmentation=[], bbox=None))
+    with pytest.raises(InputError, match="annotation 1: has no segmentation and no bbox"):
+        read_own_data(images.annotations)
+
+
+@pytest.mark.parametrize("write", [write_images, write_videos])
+def test_files_without_annotations_cannot_be_learned_from(tmp_path, write):
+    data = write(tmp_path / "data")
+    content = json.loads(Path(data.annotations).read_text())
+    del content["annotations"]
+    Path(data.annotations).write_text(json.dumps(content))
+    with pytest.raises(InputError, match="has no 'annotations' to learn from"):
+        read_own_data(data.annotations)
+
+
+# Drawn boxes
+
+
+def write_pictures(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for index in range(2):
+        assert cv2.imwrite(str(folder / f"{index}.png"), draw_frame(index)[..., ::-1])
+
+
+def write_labelme(folder: Path) -> Path:
+    """In each picture a rectangle, and a crate of a rectangle and a polygon together."""
+    write_pictures(folder)
+    for index in range(2):
+        (x0, y0, x1, y1), (u0, v0, u1, v1) = rectangles(index)
+        shapes = [
+            {"label": "box", "group_id": None, "shape_type": "rectangle"},
+            {"label": "crate", "group_id": 1, "shape_type": "rectangle"},
+            {"label": "crate", "group_id": 1, "shape_type": "polygon"},
+        ]
+        points = [[x0, y0], [x1, y1]], [[u0, v0], [u1, v1]], [[u0, v0], [u1, v0], [u1, v1]]
+        for shape, own in zip(shapes, points, strict=True):
+            shape["points"] = own
+        content = {"shapes": shapes, "imagePath": f"{index}.png"}
+        size = {"imageHeight": HEIGHT, "imageWidth": WIDTH}
+        (folder / f"{index}.json").write_text(json.dumps(content | size))
+    return folder
+
+
+def write_cvat(folder: Path) -> Path:
+    """In each picture an upright box, and one that is turned."""
+    write_pictures(folder / "images")
+    text = ""
+    for index in range(2):
+        boxes = ""
+        for label, box, turn in zip(("box", "crate"), rectangles(index), ("", "20"), strict=True):
+            sides = zip(("xtl", "ytl", "xbr", "ybr"), map(str, box), strict=True)
+            attributes = {"label": label, **dict(sides), **({"rotation": turn} if turn else {})}
+            boxes += f"<box {' '.join(f'{k}={quoteattr(v)}' for k, v in attributes.items())}/>"
+        head = f'<image id="{index}" name="{index}.png" width="{WIDTH}" height="{HEIGHT}">'
+        text += f"{head}{boxes}</image>"
+    (folder / "annotations.xml").write_text(f"<annotations><meta/>{text}</annotations>")
+    return folder
+
+
+@pytest.mark.parametrize("write", [write_labelme, write_cvat])
+def test_an_upright_rectangle_is_a_box_whose_mask_is_unknown(tmp_path, write):
+    content = read_own_data(write(tmp_path / "data")).content
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    for entry in content["annotations"]:
+        is_box = names[entry["category_id"]] == "box"
+        assert bool(entry["segmentation"]) == (not is_box)
+        if is_box:
+            x0, y0, x1, y1 = rectangles(entry["image_id"] - 1)[0]
+            assert entry["bbox"] == [x0, y0, x1 - x0, y1 - y0]
+
+
+def test_a_track_of_rectangles_in_a_video_is_boxes_too(tmp_path):
+    write_labelme(tmp_path / "data" / "clip")
+    content = read_own_data(tmp_path / "data", videos=True).content
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    for track in content["annotations"]:
+        # the polygon lies within the rectangle, so that the crate is a rectangle, too
+        assert track["segmentations"] == [None, None]
+        label = ("box", "crate").index(names[track["category_id"]])
+        for frame, box in enumerate(track["bboxes"]):
+            x0, y0, x1, y1 = rectangles(frame)[label]
+            assert box == [x0, y0, x1 - x0, y1 - y0]
+
+
+def test_videos_with_boxes_alone_are_scored_frame_by_frame(tmp_path, weights):
+    videos = write_videos(tmp_path / "data", videos=3)
+    rewrite(videos.annotations, lambda entry, _: entry.pop("segmentations"))
+    finetune(weights, videos.annotations, tmp_path / "run", SHORT, devices=1)
+    held_out = open_set(tmp_path / "run" / "data" / "val.json")
+    assert held_out.kind == "image" and len(held_out.videos) == 4, "the frames of one video"
+    assert "val/bbox_AP," in (tmp_path / "run" / "metrics.csv").read_text()
+
+
+# What is trained on
+
+
+def test_nothing_is_held_out_where_that_is_asked_for(tmp_path, weights, capsys):
+    images = write_images(tmp_path / "data")
+    words = [weights, images.annotations, "--work-dir", tmp_path / "run", "--held-out", "0"]
+    assert cli.main(["finetune", *map(str, words), *SHORT, "--devices", "1"]) == 0
+    assert load_config(tmp_path / "run" / "config.yaml").data.val == DatasetConfig()
+    assert len(open_set(tmp_path / "run" / "data" / "train.json").videos) == 4
+    assert "--weights" in capsys.readouterr().out
+
+
+def test_classes_that_are_not_shown_are_left_out_of_the_files(tmp_path, weights):
+    images = write_images(tmp_path / "data")
+    finetune(weights, images.annotations, tmp_path / "run", SHORT, devices=1)
+    for part in ("train", "val"):
+        categories = open_set(tmp_path / "run" / "data" / f"{part}.json").categories
+        assert sorted(categories.values()) == ["box", "crate"]
+
+
+def test_weights_that_were_trained_elsewhere_see_the_sizes_that_they_are_tested_at():
+    config = Config()  # as converted: training sizes are the defaults
+    config.input.test_short, config.input.test_long = 800, 1333
+    sets = DatasetConfig("train.json", "images"), DatasetConfig()
+    planned = finetune_config(config, Path("w"), ["box"], 50, *sets)
+    assert (planned.input.train_short, planned.input.train_long) == ([800], [1333])
+    config.input.train_short, config.input.train_long = [640, 800], [1333]
+    assert finetune_config(config, Path("w"), ["box"], 50, *sets).input.train_short == [640, 800]
