@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from queryinst_vis.inference.tracker import VideoTracker as VideoTracker
     from queryinst_vis.models.build import build_model as build_model
     from queryinst_vis.structures import Detections as Detections
+    from queryinst_vis.training.finetune import finetune as finetune
     from queryinst_vis.training.train import train as train
 else:
     from importlib import import_module
@@ -56,6 +57,7 @@ else:
         "evaluate_tracking": "evaluation.tracking_metrics",
         "evaluate_youtube_vis": "evaluation.youtube_vis",
         "export_onnx": "inference.onnx_export",
+        "finetune": "training.finetune",
         "load_config": "config",
         "load_model": "checkpoints.load",
         "track": "inference.calls",

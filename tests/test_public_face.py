@@ -267,6 +267,7 @@ assert_type(config.model.num_queries, int)
 assert_type(queryinst_vis.build_model(config), QueryInst)
 assert_type(queryinst_vis.load_model("people"), tuple[QueryInst, Config])
 queryinst_vis.train(config, Path("work"), resume=True)
+queryinst_vis.finetune("people", Path("photos"), "work/mine", ["train.epochs=2"], held_out=0.3)
 
 detector = Detector.from_pretrained("people", device="cpu", max_size=320)
 assert_type(detector, Detector)

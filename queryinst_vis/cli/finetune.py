@@ -62,7 +62,7 @@ def add(commands: Commands) -> None:
         type=fraction,
         metavar="F",
         help="share of the data to score with, chosen by the names' hash (default: 0.2 of less "
-        "than 500 images, 0.1 of more)",
+        "than 500 images, 0.1 of more; 0: none)",
     )
     add_run(parser)
     add_devices(parser)
