@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 import supervision as sv
+import torch
 from pycocotools.coco import COCO
 
 from queryinst_vis import cli
@@ -327,6 +328,20 @@ def test_run_json_alone_tells_whose_the_files_are(tracked, video, tmp_path):  # 
         track_video(other, folder, save=["csv"])
 
 
+def test_run_json_has_the_mean_embedding_of_each_track(video, out):  # noqa: F811
+    class Describing(KnowingTracker):
+        def update(self, frame, time=None):
+            found = super().update(frame, time)
+            number = float(self.frames[-1])
+            found.embeddings = torch.tensor([[number, 1.0], [-number, 2.0]])[: len(found)]
+            return found
+
+    source = open_source(video)
+    run_tracker(Describing(), source, outputs.OutputPlan(out, source, ["json"]))
+    found = json.loads((out / "run.json").read_text())["embeddings"]
+    assert found == {"0": [5.5, 1.0], "1": [-7.5, 2.0]}  # of frames 0 to 11, and 4 to 11
+
+
 class Blind(KnowingTracker):
     """Finds nothing."""
 
@@ -340,7 +355,7 @@ def test_where_nothing_was_found_it_is_said_what_to_try(video, out, monkeypatch,
     assert cli.main([*words, "--conf", "0.5"]) == 0
     hint = json.loads((out / "run.json").read_text())["hint"]
     assert "these weights (people) know 'box', 'crate'" in hint
-    assert "--weights shapes, coco" in hint and "--conf 0.25" in hint
+    assert "--weights shapes or coco" in hint and "--conf 0.25" in hint
     printed = capsys.readouterr()
     assert hint in printed.err and hint not in printed.out
     assert "0 tracks in 12 frames" in printed.out

@@ -15,6 +15,7 @@ from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.any_detector import AnyDetector, load_detector
 from queryinst_vis.inference.filters import check_classes, for_showing
 from queryinst_vis.inference.outputs import DEFAULT_SAVE, OutputContext, OutputPlan, RunSettings
+from queryinst_vis.inference.outputs.embeddings import MeanEmbeddings
 from queryinst_vis.inference.outputs.run_file import found_by_class, run_record
 from queryinst_vis.inference.result import FrameResult
 from queryinst_vis.inference.tracker import VideoTracker, store
@@ -333,10 +334,12 @@ def write_outputs(
             context = OutputContext(class_names, source, plan.origin, plan.run, plan.style, stack)
             outputs = plan.open(context)
             redact = _Redact(plan.redaction, class_names)
+            embeddings = MeanEmbeddings()
 
             def write(found: FrameResult) -> None:
                 with times.of("writing"):
                     store(tracks, found.detections, found.seconds, found.index)
+                    embeddings.add(found.detections)
                     found = redact(found)
                     for output in outputs:
                         output.write(found)
@@ -364,6 +367,7 @@ def write_outputs(
             record = run_record(
                 plan.run, source, plan.origin, tracks, stages, found_classes, hint, files
             )
+            record["embeddings"] = embeddings.by_track()
             write_json_atomically(plan.run_file, record)
         return TrackSummary(
             tracks.length,

@@ -67,7 +67,7 @@ class RunSettings:
         only = f" (and only {list_names(looked_for)} was asked for)" if looked_for else ""
         return (
             f"nothing was found; these weights ({self.weights}) know {list_names(class_names)}"
-            f"{only}. Try other weights (--weights {', '.join(others)}; 'queryinst-vis weights' "
+            f"{only}. Try other weights (--weights {' or '.join(others)}; 'queryinst-vis weights' "
             f"lists them) or a lower threshold (--conf {lower:g})"
         )
 
