@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from queryinst_vis import cli
 from queryinst_vis.checkpoints.catalogue import find_weights
 from queryinst_vis.cli.output_arguments import DEFAULT_SAVE, SAVE_HELP
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.evaluation import evaluate_youtube_vis
 from queryinst_vis.formats.convert_results import convert_results
 from queryinst_vis.formats.mots import read_mots_text
@@ -68,6 +68,15 @@ def test_an_unknown_output_is_told_before_any_work(video, out, loaded):  # noqa:
 def test_help_names_the_outputs_that_there_are():
     assert list(SAVE_HELP) == list(outputs.OUTPUTS)
     assert ",".join(outputs.DEFAULT_SAVE) == DEFAULT_SAVE
+
+
+def test_files_of_an_earlier_run_that_stay_are_told(tracked):
+    tracked("csv", "jsonl")
+    with pytest.warns(InputWarning, match=r"out: detections\.csv, tracks\.csv of an earlier run"):
+        folder = tracked("jsonl", "json")
+    assert json.loads((folder / "run.json").read_text())["files"] == [
+        *("results.json", "tracks.jsonl")
+    ]
 
 
 # tracks.jsonl

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 from queryinst_vis.drawing import DEFAULT_STYLE, NOTHING_HIDDEN, DrawingStyle, Redaction
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.formats.names import list_names, nearest_name
 from queryinst_vis.inference.outputs.kinds import DEFAULT_SAVE, OUTPUTS
 from queryinst_vis.inference.outputs.output import Output, OutputContext, OutputKind
@@ -85,6 +86,7 @@ class OutputPlan:
         self.origin = sha256(source.origin.encode(errors="surrogateescape")).hexdigest()
         if not overwrite:
             self._keep_results_of_others()
+        self._tell_of_files_that_stay(Path(source.origin))
 
     def open(self, context: OutputContext) -> list[Output]:
         """The outputs, ready for the first frame.
@@ -125,6 +127,18 @@ class OutputPlan:
             raise InputError(
                 f"{there[0]}: holds results of another video; name another folder with --out, or "
                 "replace them with --overwrite"
+            )
+
+    def _tell_of_files_that_stay(self, source: Path) -> None:
+        """Warn of files of other outputs, which could be taken for those of this run."""
+        others = {self._path(file) for kind in self._kinds.values() for file in kind.files}
+        stay = sorted(path.name for path in others - set(self.files) - {source} if path.exists())
+        if stay:
+            warnings.warn(
+                f"{self._folder}: {', '.join(stay)} of an earlier run will stay as they are; "
+                "name another folder with --out, or remove them",
+                InputWarning,
+                stacklevel=3,
             )
 
 
