@@ -172,6 +172,30 @@ def test_videos_with_boxes_alone_are_scored_frame_by_frame(tmp_path, weights):
     assert "val/bbox_AP," in (tmp_path / "run" / "metrics.csv").read_text()
 
 
+# Pascal VOC
+
+
+def write_voc(folder: Path, *coordinates: int) -> Path:
+    write_pictures(folder)
+    names = ("xmin", "ymin", "xmax", "ymax")
+    box = "".join(f"<{n}>{v}</{n}>" for n, v in zip(names, coordinates, strict=True))
+    text = f"<annotation><object><name>box</name><bndbox>{box}</bndbox></object></annotation>"
+    (folder / "0.xml").write_text(text)
+    return folder
+
+
+def test_boxes_end_with_their_image(tmp_path):
+    data = read_own_data(write_voc(tmp_path / "data", 11, -30, 4000, 21))
+    [entry] = data.content["annotations"]
+    assert entry["bbox"] == [10, 0, WIDTH - 10, 21] and entry["area"] == (WIDTH - 10) * 21
+
+
+def test_a_broken_file_is_named(tmp_path):
+    (write_voc(tmp_path / "data", 1, 1, 9, 9) / "1.xml").write_text("<annotation>")
+    with pytest.raises(InputError, match=r"1\.xml: not readable as XML \(no element found"):
+        read_own_data(tmp_path / "data")
+
+
 # What is trained on
 
 

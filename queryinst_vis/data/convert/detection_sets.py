@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import supervision as sv
@@ -80,9 +81,8 @@ def read_voc(folder: Path, images: Path | None = None) -> tuple[dict[str, Any], 
     files = folder / "Annotations" if (folder / "Annotations").is_dir() else folder
     beside = folder / "JPEGImages"
     images = images or (beside if beside.is_dir() else files)
-    for file in files.glob("*.xml"):
-        if "<!DOCTYPE" in file.read_text(encoding="utf-8", errors="replace"):
-            raise InputError(f"{file}: has a document type, which VOC files have not; refused")
+    for file in sorted(files.glob("*.xml")):
+        _check_xml(file)
     try:
         found = sv.DetectionDataset.from_pascal_voc(str(images), str(files))
     except (ValueError, SyntaxError, AttributeError, TypeError, OSError) as error:
@@ -109,13 +109,24 @@ def _to_coco(
         ):
             mask = None if masks is None or alone[number] else np.asarray(masks[number])
             rle = encode_rle(mask) if mask is not None and mask.any() else None
-            x0, y0, x1, y1 = (float(value) for value in box)
+            x0, y0, x1, y1 = np.clip(box, 0, (width, height, width, height)).tolist()
             if x1 > x0 and y1 > y0:
                 name = found.classes[int(label)]
                 instances.append(LabelledInstance(name, rle, (x0, y0, x1, y1)))
         name = Path(image).relative_to(folder).as_posix()
         labelled.append(LabelledImage(name, height, width, instances))
     return build_image_set(labelled, description, found.classes)
+
+
+def _check_xml(file: Path) -> None:
+    """Refuse a file that is no XML, or one that could define entities, by its name."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        if "<!DOCTYPE" in text:
+            raise InputError(f"{file}: has a document type, which VOC files have not; refused")
+        ElementTree.fromstring(text)
+    except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
+        raise InputError(f"{file}: not readable as XML ({_line(error)})") from error
 
 
 def _part_folder(path: Path, part: str) -> Path:
