@@ -89,7 +89,7 @@ def add_weights_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_choices(parser: argparse.ArgumentParser) -> None:
+def add_choices(parser: argparse._ActionsContainer) -> None:
     """--classes, --conf (--score-threshold) and --iou: which detections are kept."""
     parser.add_argument(
         "--classes",

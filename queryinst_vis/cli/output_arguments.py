@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from queryinst_vis.cli.arguments import fraction
-
 if TYPE_CHECKING:
     from queryinst_vis.drawing import DrawingStyle, Redaction
 
@@ -79,33 +77,6 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="replace the results of another video in that folder, which are kept otherwise; those "
         "of the same one are always replaced",
-    )
-
-
-def add_filter_options(parser: argparse.ArgumentParser) -> None:
-    """Which detections are followed."""
-    group = parser.add_argument_group("what is followed")
-    group.add_argument(
-        "--classes",
-        type=names,
-        metavar="NAME,...",
-        help="follow only these classes, such as person,dog (default: all that the weights know)",
-    )
-    group.add_argument(
-        "--conf",
-        "--score-threshold",
-        dest="score_threshold",
-        type=fraction,
-        metavar="P",
-        help="leave out detections below this score, 0..1 (default: what the weights ask for, or "
-        "0.3 where that is the 0.05 of the benchmarks)",
-    )
-    group.add_argument(
-        "--iou",
-        type=fraction,
-        metavar="P",
-        help="of two detections of one class whose IoU is above this, drop the weaker one: "
-        "suppresses duplicates (inference.nms_threshold; default: what the weights ask for)",
     )
 
 

@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from queryinst_vis.cli.arguments import Commands, add_command, add_device, count
+from queryinst_vis.cli.arguments import Commands, add_choices, add_command, add_device, count
 from queryinst_vis.cli.output_arguments import (
-    add_filter_options,
     add_output_options,
     redaction_of,
     save_of,
@@ -90,7 +89,7 @@ def add(commands: Commands) -> None:
         "exceeded; input.test_long)",
     )
     add_source_options(parser)
-    add_filter_options(parser)
+    add_choices(parser.add_argument_group("what is followed"))
     add_output_options(parser)
     add_device(parser)
 
@@ -123,7 +122,7 @@ def _run_files(sources: list[Source], overrides: list[str], arguments: argparse.
         save=save_of(arguments),
         style=style_of(arguments),
         redaction=redaction_of(arguments),
-        score_threshold=arguments.score_threshold,
+        score_threshold=arguments.conf,
         classes=arguments.classes,
         iou=arguments.iou,
         batch=arguments.batch or _BATCH,
@@ -146,7 +145,7 @@ def _run_file(source: Source, overrides: list[str], arguments: argparse.Namespac
         save=save_of(arguments),
         style=style_of(arguments),
         redaction=redaction_of(arguments),
-        score_threshold=arguments.score_threshold,
+        score_threshold=arguments.conf,
         classes=arguments.classes,
         iou=arguments.iou,
         batch=arguments.batch or _BATCH,
@@ -170,7 +169,7 @@ def _run_live(source: LiveSource, overrides: list[str], arguments: argparse.Name
         save=save_of(arguments),
         style=style_of(arguments),
         redaction=redaction_of(arguments),
-        score_threshold=arguments.score_threshold,
+        score_threshold=arguments.conf,
         classes=arguments.classes,
         iou=arguments.iou,
         max_size=arguments.max_size,

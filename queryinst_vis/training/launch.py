@@ -59,7 +59,8 @@ def launch(devices: str | int = "auto", nodes: int = 1, precision: str = "32-tru
             f"under SLURM ({reason})"
         ) from error
     if nodes > 1:  # from now on somebody may be late: the first process alone scores and saves
-        torch.distributed.set_timeout(torch.distributed.default_pg_timeout)
+        c10d = torch.distributed.distributed_c10d
+        c10d._set_pg_timeout(c10d.default_pg_timeout)  # public in newer releases only
     return fabric
 
 
