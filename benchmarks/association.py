@@ -56,7 +56,7 @@ from queryinst_vis.evaluation.coverage import RATIOS
 from queryinst_vis.evaluation.tracking_metrics import COUNTS
 from queryinst_vis.formats.results import youtube_vis_entries
 from queryinst_vis.formats.track_store import TrackStore
-from queryinst_vis.inference.tracker import store
+from queryinst_vis.inference.result import store
 from queryinst_vis.tracking import RULES, Tracker
 from queryinst_vis.utils.files import write_json_atomically
 from queryinst_vis.utils.progress import ProgressBar

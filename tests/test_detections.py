@@ -9,7 +9,7 @@ import torch
 from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference import track
 from queryinst_vis.inference.outputs import OutputPlan
-from queryinst_vis.inference.tracker import store
+from queryinst_vis.inference.result import store
 from queryinst_vis.masks import InstanceMask, MaskRegion, encode_rle, instance, paste
 from queryinst_vis.structures import Detections
 from queryinst_vis.video.source import open_source

@@ -13,8 +13,7 @@ from PIL import Image
 
 from queryinst_vis import Detections, InputError
 from queryinst_vis.drawing import track_colour
-from queryinst_vis.inference.result import FrameResult
-from queryinst_vis.inference.tracker import nothing_found
+from queryinst_vis.inference.result import FrameResult, nothing_found
 
 HEIGHT, WIDTH = 60, 80
 FRAME = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)

@@ -19,9 +19,9 @@ from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.inference import track
 from queryinst_vis.inference.detector import Detector
 from queryinst_vis.inference.outputs import OutputPlan, from_tracks
-from queryinst_vis.inference.result import FrameResult
+from queryinst_vis.inference.result import FrameResult, nothing_found
 from queryinst_vis.inference.track import run_tracker, track_video
-from queryinst_vis.inference.tracker import VideoTracker, nothing_found
+from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.masks import decode_rle
 from queryinst_vis.structures import Detections
 from queryinst_vis.video import VideoReader, VideoWriter

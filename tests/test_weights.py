@@ -10,8 +10,8 @@ from queryinst_vis.data.synthetic import PRESETS, generate
 from queryinst_vis.evaluation import evaluate_youtube_vis
 from queryinst_vis.formats.results import youtube_vis_entries
 from queryinst_vis.formats.track_store import TrackStore
+from queryinst_vis.inference.result import store
 from queryinst_vis.inference.track import track_video
-from queryinst_vis.inference.tracker import store
 from queryinst_vis.utils.files import read_json
 from queryinst_vis.video.writer import VideoWriter
 

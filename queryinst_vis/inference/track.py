@@ -17,8 +17,8 @@ from queryinst_vis.inference.filters import check_classes, for_showing
 from queryinst_vis.inference.outputs import DEFAULT_SAVE, OutputContext, OutputPlan, RunSettings
 from queryinst_vis.inference.outputs.embeddings import MeanEmbeddings
 from queryinst_vis.inference.outputs.run_file import found_by_class, run_record
-from queryinst_vis.inference.result import FrameResult
-from queryinst_vis.inference.tracker import VideoTracker, store
+from queryinst_vis.inference.result import FrameResult, store
+from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.utils.files import files_together, write_json_atomically
 from queryinst_vis.utils.prefetch import finishing, prefetch
 from queryinst_vis.utils.progress import show_progress

@@ -13,12 +13,10 @@ import numpy as np
 import torch
 
 from queryinst_vis.errors import InputError, InputWarning
-from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.any_detector import AnyDetector, Find, as_detector, load_detector
 from queryinst_vis.inference.detector import FrameDetector
 from queryinst_vis.inference.filters import check_classes, of_classes, with_thresholds
-from queryinst_vis.inference.result import FrameResult, VideoResults
-from queryinst_vis.masks import RLE, InstanceMask, MaskRegion
+from queryinst_vis.inference.result import FrameResult, VideoResults, nothing_found
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.rules import choose_rule
 from queryinst_vis.tracking.tracker import Tracker
@@ -355,64 +353,3 @@ class VideoTracker:
         self._tracker.reset()
         if self._cuts is not None:
             self._cuts.reset()
-
-
-@plain_defaults()
-def nothing_found(image: np.ndarray) -> Detections:
-    """The tracked detections of a damaged frame."""
-    none = torch.zeros(0, dtype=torch.int64)
-    return Detections(
-        boxes=torch.zeros(0, 4),
-        scores=torch.zeros(0),
-        labels=none,
-        image_size=(image.shape[0], image.shape[1]),
-        mask_logits=torch.zeros(0, 28, 28),
-        track_ids=none,
-        of_damaged_frame=True,
-    )
-
-
-def store(
-    tracks: TrackStore,
-    detections: Detections,
-    time: float | None = None,
-    number: int | None = None,
-) -> None:
-    """Append a frame's tracked detections to the tracks of the video.
-
-    Where the detector gives boxes alone, their pixels stand in for the masks.
-
-    Args:
-        tracks: of the frames before.
-        detections: with ``track_ids``.
-        time: of the frame in seconds, None where it is unknown.
-        number: of the frame in the video's file; None: frames so far.
-
-    Raises:
-        ValueError: the detections have no ``track_ids``.
-        InputError: the folder for temporary files is full.
-    """
-    if detections.track_ids is None:
-        raise ValueError("only tracked detections can be stored: these have no track_ids")
-    tracks.add(
-        detections.image_size,
-        detections.track_ids.tolist(),
-        detections.scores.tolist(),
-        detections.labels.tolist(),
-        detections.boxes.tolist(),
-        detections.rles() if detections.has_masks else _box_masks(detections),
-        time,
-        number,
-    )
-
-
-def _box_masks(detections: Detections) -> list[RLE]:
-    """The boxes, clipped to the frame, as masks; a box beside the frame has one without pixels."""
-    height, width = detections.image_size
-    masks = []
-    for box in detections.boxes.round().long().tolist():
-        x0, x1 = (min(max(side, 0), width) for side in box[0::2])
-        y0, y1 = (min(max(side, 0), height) for side in box[1::2])
-        region = MaskRegion(np.ones((max(0, y1 - y0), max(0, x1 - x0)), dtype=bool), x0, y0)
-        masks.append(InstanceMask((height, width), region).rle)
-    return masks

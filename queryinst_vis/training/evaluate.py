@@ -31,7 +31,8 @@ from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.any_detector import AnyDetector, is_weights, load_detector
 from queryinst_vis.inference.detector import Detector, FrameDetector
 from queryinst_vis.inference.optimize import optimize_for_inference
-from queryinst_vis.inference.tracker import VideoTracker, store
+from queryinst_vis.inference.result import store
+from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.rules import choose_rule
