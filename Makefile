@@ -32,8 +32,9 @@ demo: $(INSTALLED)
 	@$(RUN) demo/track_video.py "$$VIDEO"
 endif
 
+# Processes share the tests; threads of their libraries would only compete.
 test: $(INSTALLED_DEV)
-	@$(RUN) -m pytest
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4
 
 lint: $(INSTALLED_DEV)
 	@$(RUN) -m ruff check .

@@ -113,7 +113,7 @@ def test_the_track_command_takes_overrides(tmp_path, image_model, capsys):
     words = ["track", str(video), "--weights", str(weights), "--out", str(tmp_path / "out")]
     words += ["--score-threshold", "0", "--device", "cpu"]
     assert main([*words, "tracking.rule=querry"]) == 2
-    assert "unknown rule 'querry'; choose from: masktrack" in capsys.readouterr().err
+    assert "unknown rule 'querry'; did you mean query?" in capsys.readouterr().err
     assert main([*words, "tracking.rule=masktrack"]) == 2
     assert "no track head" in capsys.readouterr().err
     anyone = "tracking.match_threshold=-1"  # no detection is so unlike the five tracks to be new

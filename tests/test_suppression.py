@@ -142,7 +142,7 @@ def test_by_default_nothing_is_suppressed():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"nms_threshold": 1.5}, r"inference\.nms_threshold: must be from 0 to 1, is 1\.5"),
+        ({"nms_threshold": 1.5}, r"inference\.nms_threshold: must be at most 1, is 1\.5"),
         ({"nms_overlap": "pixels"}, "inference.nms_overlap 'pixels': choose one of boxes, masks"),
     ],
 )

@@ -24,9 +24,9 @@ class Reading:
             raise InputError("image 7.jpg: cut short")
         return next(self.batches)
 
-loader = training.train_loader
-training.train_loader = lambda config, start, rank, *rest: Reading(
-    loader(config, start, rank, *rest), rank
+load_batches = training.load_batches
+training.load_batches = lambda samples, config, start, rank, processes: Reading(
+    load_batches(samples, config, start, rank, processes), rank
 )
 config = load_config({config!r})
 try:
