@@ -501,3 +501,14 @@ def test_a_missing_decoder_says_what_to_install(tmp_path, monkeypatch):
         open_source(path, decoder="opencv")
     with pytest.raises(InputError, match="reads video files alone"):
         open_source([frame_of(0)], decoder="decord")
+
+
+def test_what_is_read_live_is_connected_to_once(monkeypatch):
+    """Some cameras allow one connection: none is spent on asking whether it is a recording."""
+    opened = []
+    monkeypatch.setattr("queryinst_vis.video.source.has_length", lambda address: 1 / 0)
+    monkeypatch.setattr(
+        "queryinst_vis.video.source.LiveSource", lambda source, *rest: opened.append(source)
+    )
+    open_source("http://camera/stream", live=True)
+    assert opened == ["http://camera/stream"]

@@ -325,3 +325,19 @@ class TestImagesOutsideOfTheirFolder:
         with pytest.raises(InputError, match="below the image folder"):
             refuse_outside(["a/b..png", name], "set.json")
         refuse_outside([name], "set.json", allow_outside=True)
+
+
+def test_weights_on_their_way_to_a_file_leave_no_name_but_ours(tmp_path, monkeypatch):
+    """What a kill leaves is removed by the next command, which knows our own names alone."""
+    config, seen = tiny_config(), []
+    write = Path.write_bytes
+
+    def watched(path, data):
+        write(path, data)
+        seen.extend(file.name for file in tmp_path.iterdir())
+
+    monkeypatch.setattr(Path, "write_bytes", watched)
+    save_weights(tmp_path / "w.safetensors", build_model(config), config)
+    assert len(seen) == 1
+    assert seen[0].startswith(".w-")
+    load_weights(tmp_path / "w.safetensors")

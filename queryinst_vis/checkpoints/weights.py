@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from queryinst_vis.checkpoints.training_state import is_training_state, load_training_state
@@ -79,7 +79,8 @@ def write_tensors(path: str | Path, tensors: StateDict, config: Config | None = 
         metadata = {"format": FORMAT, "config": json.dumps(config_to_dict(config))}
     with atomic_path(path) as temporary:
         contiguous = {name: value.contiguous() for name, value in tensors.items()}
-        save_file(contiguous, temporary, metadata)
+        # safetensors' own way to a file passes through one that nobody would remove after a kill
+        temporary.write_bytes(save(contiguous, metadata))
 
 
 def _without_local_paths(config: Config) -> Config:

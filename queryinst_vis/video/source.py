@@ -231,6 +231,11 @@ def _image_files(source: str) -> list[Path] | None:
     return images_of_glob(source) if has_magic(source) else None
 
 
+def _is_stream(source: str) -> bool:
+    """Whether this is an address, and not that of a recording."""
+    return "://" in source and not (is_http(source) and has_length(source))
+
+
 def _open_video(
     source: str,
     selection: Selection,
@@ -245,9 +250,8 @@ def _open_video(
         path, source, name = STDIN_PATH, str(STDIN_PATH), "stdin"
     elif source.isdecimal() and not path.exists():
         path, source, name = _camera(int(source)), str(_camera(int(source))), f"camera{source}"
-    is_address = "://" in source
-    is_stream = is_address and not (is_http(source) and has_length(source))
-    if live or is_stream or (path.is_char_device() and path != STDIN_PATH):
+    # asked last: it takes a connection, and some cameras allow but one
+    if live or (path.is_char_device() and path != STDIN_PATH) or _is_stream(source):
         return LiveSource(source, selection, name)
     if (path == STDIN_PATH or path.is_fifo()) and not path.is_file():
         return PipeSource(path, name or path.stem, selection)
