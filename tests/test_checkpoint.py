@@ -10,7 +10,6 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from queryinst_vis.checkpoints import catalogue
-from queryinst_vis.checkpoints import weights as checkpoint
 from queryinst_vis.checkpoints.load import load_for_config, load_model
 from queryinst_vis.checkpoints.training_state import (
     TrainingState,
@@ -110,11 +109,13 @@ def test_inference_only_drops_training_heads_and_local_paths(tmp_path, saved, mo
 def test_a_failing_write_leaves_the_old_file(saved, model, config, monkeypatch):
     before = saved.read_bytes()
 
-    def fail_midway(tensors, path, metadata):
-        path.write_bytes(b"half of it")
+    write = Path.write_bytes
+
+    def fail_midway(path, data):
+        write(path, data[: len(data) // 2])
         raise OSError("disk full")
 
-    monkeypatch.setattr(checkpoint, "save_file", fail_midway)
+    monkeypatch.setattr(Path, "write_bytes", fail_midway)
     with pytest.raises(OSError, match="disk full"):
         save_weights(saved, model, config)
     assert saved.read_bytes() == before
