@@ -77,15 +77,15 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_weights_option(parser: argparse.ArgumentParser) -> None:
-    """--weights."""
+def add_weights_option(parser: argparse.ArgumentParser, also: str = "") -> None:
+    """--weights; ``also`` says what else the command takes."""
     parser.add_argument(
         "--weights",
         default="people",
         metavar="NAME|FILE",
         help="a .safetensors file, an .onnx file that 'queryinst-vis export-onnx' wrote, a name "
-        "that 'queryinst-vis weights' lists, or hf://OWNER/NAME[/FILE][@REVISION] (default: "
-        "%(default)s)",
+        f"that 'queryinst-vis weights' lists, or hf://OWNER/NAME[/FILE][@REVISION]{also} "
+        "(default: %(default)s)",
     )
 
 

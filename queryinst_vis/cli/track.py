@@ -7,7 +7,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from queryinst_vis.cli.arguments import Commands, add_choices, add_command, add_device, count
+from queryinst_vis.cli.arguments import (
+    Commands,
+    add_choices,
+    add_command,
+    add_device,
+    add_weights_option,
+    count,
+)
 from queryinst_vis.cli.output_arguments import (
     add_output_options,
     redaction_of,
@@ -64,14 +71,7 @@ def add(commands: Commands) -> None:
         "tracking.rule=ocsort change config keys",
     )
     parser.set_defaults(overrides=[])  # words behind an option, see parse_arguments
-    parser.add_argument(
-        "--weights",
-        default="people",
-        metavar="NAME|FILE",
-        help="a .safetensors file, an .onnx file that 'queryinst-vis export-onnx' wrote, a name "
-        "that 'queryinst-vis weights' lists, hf://OWNER/NAME[/FILE][@REVISION], or NAME:ARGUMENT "
-        "for a detector of an installed package (default: %(default)s)",
-    )
+    add_weights_option(parser, ", or NAME:ARGUMENT for a detector of an installed package")
     parser.add_argument(
         "--batch",
         type=count,
@@ -105,8 +105,6 @@ def _run(arguments: argparse.Namespace) -> None:
     sources = open_sources_of(arguments, words)
     if isinstance(sources[0], LiveSource):
         _run_live(sources[0], overrides, arguments)
-    elif len(sources) == 1:
-        _run_file(sources[0], overrides, arguments)
     else:
         _run_files(sources, overrides, arguments)
 
@@ -114,9 +112,11 @@ def _run(arguments: argparse.Namespace) -> None:
 def _run_files(sources: list[Source], overrides: list[str], arguments: argparse.Namespace) -> None:
     from queryinst_vis.inference.track import track_videos
 
+    out = arguments.out or Path("out")
+    is_own_folder = arguments.out is not None and len(sources) == 1
     for summary in track_videos(
         sources,
-        arguments.out or Path("out"),
+        [out if is_own_folder else out / source.name for source in sources],
         arguments.weights,
         selection=selection_of(arguments),
         save=save_of(arguments),
@@ -132,29 +132,6 @@ def _run_files(sources: list[Source], overrides: list[str], arguments: argparse.
         overwrite=arguments.overwrite,
     ):
         _print(summary, summary.hint)
-
-
-def _run_file(source: Source, overrides: list[str], arguments: argparse.Namespace) -> None:
-    from queryinst_vis.inference.track import track_video
-
-    summary = track_video(
-        source,
-        arguments.out,
-        arguments.weights,
-        selection=selection_of(arguments),
-        save=save_of(arguments),
-        style=style_of(arguments),
-        redaction=redaction_of(arguments),
-        score_threshold=arguments.conf,
-        classes=arguments.classes,
-        iou=arguments.iou,
-        batch=arguments.batch or _BATCH,
-        max_size=arguments.max_size,
-        device=arguments.device,
-        overrides=overrides,
-        overwrite=arguments.overwrite,
-    )
-    _print(summary, summary.hint)
 
 
 def _run_live(source: LiveSource, overrides: list[str], arguments: argparse.Namespace) -> None:

@@ -130,19 +130,31 @@ def track_video(
     if (stride, max_frames) != (1, None):
         selection = replace(selection, stride=stride, max_frames=max_frames)
     source = open_source(source, selection, strict=strict, allow_partial=allow_partial)
-    run = settings_of(weights, score_threshold, classes, iou, max_size, overrides, selection)
-    folder = out_dir or Path("out") / source.name
-    plan = OutputPlan(
-        folder, source, save, overwrite=overwrite, run=run, style=style, redaction=redaction
+    return next(
+        track_videos(
+            [source],
+            [out_dir or Path("out") / source.name],
+            weights,
+            save=save,
+            style=style,
+            redaction=redaction,
+            selection=selection,
+            score_threshold=score_threshold,
+            classes=classes,
+            iou=iou,
+            batch=batch,
+            max_size=max_size,
+            device=device,
+            overrides=overrides,
+            overwrite=overwrite,
+        )
     )
-    tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
-    return run_tracker(tracker, source, plan, batch, classes=classes, iou=iou)
 
 
 def track_videos(
     sources: Sequence[Source],
-    out_dir: str | Path,
-    weights: str | Path = "people",
+    folders: Sequence[str | Path],
+    weights: AnyDetector = "people",
     *,
     save: Sequence[str] = DEFAULT_SAVE,
     style: DrawingStyle = DEFAULT_STYLE,
@@ -160,8 +172,8 @@ def track_videos(
     """Track one video after the other with weights that are loaded once.
 
     Args:
-        sources: of different names, as ``open_sources`` gives them; none is live.
-        out_dir: the files of each go to the folder of its name in there.
+        sources: as ``open_sources`` gives them; none is live.
+        folders: where the files of each go, one folder for each source.
         selection: which of their frames they give, for ``run.json``.
         weights, save, style, redaction, score_threshold, classes, iou, batch, max_size, device,
             overrides, overwrite: as for ``track_video``.
@@ -176,15 +188,9 @@ def track_videos(
     run = settings_of(weights, score_threshold, classes, iou, max_size, overrides, selection)
     plans = [
         OutputPlan(
-            Path(out_dir) / source.name,
-            source,
-            save,
-            overwrite=overwrite,
-            run=run,
-            style=style,
-            redaction=redaction,
+            folder, source, save, overwrite=overwrite, run=run, style=style, redaction=redaction
         )
-        for source in sources
+        for source, folder in zip(sources, folders, strict=True)
     ]
     tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
     return (

@@ -73,12 +73,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             raise
         with _one_line(goal):
             _give_default_permissions(temporary)
-        together = _finished.get()
-        if together is not None and path not in _unfinished:
-            together.append((temporary, path))
-            waits = True
-        else:
-            _replace([(temporary, path)])
+        waits = _appear(temporary, path)
     finally:
         if not waits:
             _discard(temporary)
@@ -104,15 +99,23 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             _remove_leftovers(path.parent)
             temporary.mkdir()
         yield temporary
-        together = _finished.get()
-        if together is not None:
-            together.append((temporary, path))
-            waits = True
-        else:
-            _replace([(temporary, path)])
+        waits = _appear(temporary, path)
     finally:
         if not waits:
             _discard(temporary)
+
+
+def _appear(temporary: Path, path: Path) -> bool:
+    """Give what is finished its name, or leave that to ``files_together``: then True.
+
+    A file within something unfinished takes its place there at once.
+    """
+    together = _finished.get()
+    if together is None or path in _unfinished:
+        _replace([(temporary, path)])
+        return False
+    together.append((temporary, path))
+    return True
 
 
 @contextmanager
