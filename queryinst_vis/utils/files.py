@@ -298,6 +298,14 @@ def temporary_folder() -> Iterator[Path]:
         _discard(temporary)
 
 
+def natural_key(path: Path) -> tuple[object, ...]:
+    """Sorts ``frame2`` before ``frame10``, folder by folder: runs of digits count as numbers."""
+    return tuple(
+        ([(text, int(digits or 0)) for text, digits in re.findall(r"(\D*)(\d*)", part)], part)
+        for part in path.parts
+    )
+
+
 def shortened(name: str, size: int) -> str:
     """The first ``size`` bytes of a file's name, in whole characters, so that more can follow."""
     data = os.fsencode(name)

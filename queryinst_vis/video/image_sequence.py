@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from queryinst_vis.errors import InputError, InputWarning
+from queryinst_vis.utils.files import natural_key
 from queryinst_vis.utils.images import Size, read_image, read_orientation
 from queryinst_vis.video.frames import Frame, Selection, name_runs
 
@@ -187,16 +187,8 @@ def images_of_glob(pattern: str) -> list[Path]:
     return _sorted_images([path for path in found if path.is_file()], pattern)
 
 
-def natural_order(path: Path) -> tuple[object, ...]:
-    """A key that sorts ``frame2`` before ``frame10``, folder by folder."""
-    return tuple(
-        ([(text, int(digits or 0)) for text, digits in re.findall(r"(\D*)(\d*)", part)], part)
-        for part in path.parts
-    )
-
-
 def _sorted_images(files: list[Path], where: str) -> list[Path]:
-    images = sorted((path for path in files if is_image(path)), key=natural_order)
+    images = sorted((path for path in files if is_image(path)), key=natural_key)
     others = [path for path in files if not is_image(path)]
     if not images:
         found = f"{len(others)} other files" if others else "no files"

@@ -8,9 +8,10 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.utils.files import natural_key
 from queryinst_vis.video.decoders import PYAV
 from queryinst_vis.video.frames import ALL_FRAMES, Selection
-from queryinst_vis.video.image_sequence import is_image, natural_order
+from queryinst_vis.video.image_sequence import is_image
 from queryinst_vis.video.source import Source, open_source
 
 VIDEO_SUFFIXES = frozenset(
@@ -62,7 +63,7 @@ def open_sources(
         InputError: as for ``open_source``; a video is named twice, or one of several is live.
     """
     if len(sources) > 1 and all(is_image(word) and Path(word).is_file() for word in sources):
-        files = sorted(map(Path, sources), key=natural_order)
+        files = sorted(map(Path, sources), key=natural_key)
         return [open_source(files, selection, fps=fps, strict=strict)]
     words = [str(word) for source in sources for word in _videos_in(str(source))]
     opened = []
@@ -131,5 +132,5 @@ def _videos_in(source: str) -> list[str | Path]:
         found = [Path(path) for path in glob(source, recursive=True)]
     else:
         return [source]
-    videos = sorted((p for p in found if p.suffix.lower() in VIDEO_SUFFIXES), key=natural_order)
+    videos = sorted((p for p in found if p.suffix.lower() in VIDEO_SUFFIXES), key=natural_key)
     return [source] if any(map(is_image, found)) or not videos else list(videos)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,16 +11,11 @@ from PIL import Image
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import RLE, encode_rle
+from queryinst_vis.utils.files import natural_key
 from queryinst_vis.utils.images import Size, read_orientation
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 JPEG_QUALITY = 95
-
-
-def natural_key(path: Path) -> tuple[str | int, ...]:
-    """Sorts ``frame2`` before ``frame10``: runs of digits count as numbers."""
-    parts = re.split(r"([0-9]+)", path.as_posix())
-    return tuple(int(part) if index % 2 else part for index, part in enumerate(parts))
 
 
 def subfolders(folder: Path, what: str) -> list[Path]:

@@ -19,7 +19,7 @@ from queryinst_vis.data.convert.image_sets import (
     build_image_set,
     drawn_instances,
 )
-from queryinst_vis.data.convert.images import image_files, image_size, natural_key, subfolders
+from queryinst_vis.data.convert.images import image_files, image_size, subfolders
 from queryinst_vis.data.convert.outlines import (
     Point,
     box_corners,
@@ -33,7 +33,7 @@ from queryinst_vis.data.convert.outlines import (
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.fields import check_unique, require
 from queryinst_vis.masks import RLE, encode_region
-from queryinst_vis.utils.files import read_json
+from queryinst_vis.utils.files import natural_key, read_json
 from queryinst_vis.utils.images import Size
 from queryinst_vis.utils.numbers import is_integer
 from queryinst_vis.utils.progress import show_progress

@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +37,12 @@ class RunSettings:
     weights: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    @cached_property
+    @property
     def weights_sha256(self) -> str | None:
         """Checksum of the weights' file; None where there is none."""
         try:
             path = find_weights(self.weights)
-            with path.open("rb") as file:
-                digest = hashlib.sha256()
-                while block := file.read(_ENDS):
-                    digest.update(block)
-                return digest.hexdigest()
+            return _checksum(path, path.stat().st_mtime_ns)
         except (InputError, OSError):
             return None
 
@@ -70,6 +66,21 @@ class RunSettings:
             f"{only}. Try other weights (--weights {' or '.join(others)}; 'queryinst-vis weights' "
             f"lists them) or a lower threshold (--conf {lower:g})"
         )
+
+
+@lru_cache(maxsize=8)
+def _checksum(path: Path, modified: int) -> str:
+    """The SHA-256 of a file, read once for all videos of a run.
+
+    Args:
+        path: of the file.
+        modified: when, in nanoseconds; a file that has changed is read again.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_ENDS):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def found_by_class(tracks: TrackStore, class_names: list[str]) -> dict[str, int]:
