@@ -44,6 +44,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "benchmark": FORMATS
     | NOUNS
     | {"models", "tracking", "video", "data", "checkpoints", "inference"},
+    "report": FORMATS
+    | NOUNS
+    | {"video", "data", "drawing", "evaluation", "visualization", "inference", "__version__"},
     "interop": NOUNS | {"models", "losses", "tracking", "checkpoints", "inference", "training"},
     "weights": set(),
 }

@@ -124,6 +124,15 @@ def test_the_weights_that_lie_in_the_package_are_shipped_with_it():
     assert unmatched == []
 
 
+def test_templates_and_scripts_of_reports_are_shipped():
+    room = PACKAGE / "report"
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["queryinst_vis.report"]
+    shipped = {path for pattern in patterns for path in room.glob(pattern)}
+    files = {path for path in room.rglob("*") if path.is_file() and path.suffix != ".py"}
+    assert {path for path in files if "__pycache__" not in path.parts} == shipped
+    assert shipped
+
+
 def test_a_wheel_holds_the_configs_once_and_finds_them(tmp_path):
     """Built from copies, so that nothing is left in the working folder."""
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):

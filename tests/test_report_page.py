@@ -1,0 +1,111 @@
+"""What holds for every report page: one file, no request, nothing foreign executed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from html.parser import HTMLParser
+
+import pytest
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.report.evaluation import write_evaluation_page
+from queryinst_vis.report.page import (
+    Column,
+    Table,
+    data_uri,
+    render_page,
+    write_page,
+)
+from tests.eval_cases import detection, ground_truth, rle
+
+ATTACK = "</script><script>alert('\u2028')</script><img src=x onerror=alert(1)>\"'&"
+
+
+class Elements(HTMLParser):
+    """All elements of a page, and the text of its scripts."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.scripts, self._script = [], [], None
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag == "script":
+            self.scripts.append((dict(attrs), ""))
+
+    def handle_data(self, data):
+        if self.lasttag == "script" and self.scripts and not data.isspace():
+            attrs, text = self.scripts[-1]
+            self.scripts[-1] = (attrs, text + data)
+
+
+@pytest.fixture
+def evaluated(tmp_path):
+    """The page of a result file whose class and file names attack it."""
+    gt = ground_truth([{"segmentations": [rle(0, 0, 9, 9)] * 2}], classes=(ATTACK, "dog"))
+    gt["videos"][0]["file_names"] = [f"{ATTACK.replace('/', '')}/0.jpg"] * 2
+    (tmp_path / "gt.json").write_text(json.dumps(gt))
+    results = tmp_path / f"{ATTACK.replace('/', '')}.json"
+    results.write_text(json.dumps([detection([rle(0, 0, 9, 9)] * 2)]))
+    write_evaluation_page(tmp_path / "gt.json", results, tmp_path / "page.html")
+    return (tmp_path / "page.html").read_text()
+
+
+def test_text_from_files_becomes_neither_script_nor_element(evaluated):
+    page = Elements(evaluated)
+    assert "img" not in [tag for tag, _ in page.tags]
+    assert not any("onerror" in attrs for _, attrs in page.tags)
+    assert "&lt;script&gt;alert(" in evaluated
+    assert "<script>alert(" not in evaluated
+
+
+def test_the_policy_allows_the_scripts_of_the_page_and_no_request(evaluated):
+    page = Elements(evaluated)
+    (policy,) = [a["content"] for t, a in page.tags if a.get("http-equiv")]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert rules["img-src"] == rules["media-src"] == "data: blob:"
+    digests = {
+        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+        for attrs, text in page.scripts
+        if "type" not in attrs
+    }
+    assert set(rules["script-src"].split()) == digests
+    addresses = [a[key] for _, a in page.tags for key in ("src", "href") if key in a]
+    assert all(address.startswith("data:") for address in addresses)
+
+
+def test_data_is_embedded_as_it_is_and_cannot_end_its_element():
+    data = {"name": ATTACK, "frames": [1, 2.5, None]}
+    page = Elements(render_page("base.html.j2", "title", {"data": data}))
+    embedded = [text for attrs, text in page.scripts if attrs.get("id") == "page-data"]
+    assert [json.loads(text) for text in embedded] == [data]
+    with pytest.raises(ValueError, match="JSON"):
+        render_page("base.html.j2", "title", {"data": float("nan")})
+
+
+def test_a_misspelt_name_in_a_template_is_an_error():
+    with pytest.raises(Exception, match="undefined"):
+        render_page("evaluation.html.j2", "title", {})
+
+
+def test_tables_sort_by_value_and_show_text():
+    table = Table([Column("class"), Column("AP", lambda v: f"{v:.1f}")], [("dog", 0.123456)])
+    context = {"classes": table, "by_video": table, "figures": []}
+    videos = {"count": 1, "checksum": "0"}
+    names = {"results": "r", "ground_truth": "g", "videos": videos}
+    html = render_page("evaluation.html.j2", "title", context | names)
+    assert '<td class="number" data-value="0.123456">0.1</td>' in html
+
+
+def test_a_page_beyond_the_limit_is_refused_and_leaves_nothing(tmp_path):
+    with pytest.raises(InputError, match="would take 2.0 MB, more than the 1 MB allowed"):
+        write_page(tmp_path / "page.html", "x" * 2_000_000, size_limit=1_000_000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_becomes_an_address_in_the_page():
+    assert data_uri(b"\x00\xff", "image/webp") == "data:image/webp;base64,AP8="
