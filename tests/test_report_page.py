@@ -18,6 +18,7 @@ from queryinst_vis.report.page import (
     render_page,
     write_page,
 )
+from tests.browser import open_page
 from tests.eval_cases import detection, ground_truth, rle
 
 ATTACK = "</script><script>alert('\u2028')</script><img src=x onerror=alert(1)>\"'&"
@@ -102,10 +103,40 @@ def test_tables_sort_by_value_and_show_text():
 
 
 def test_a_page_beyond_the_limit_is_refused_and_leaves_nothing(tmp_path):
-    with pytest.raises(InputError, match="would take 2.0 MB, more than the 1 MB allowed"):
+    with pytest.raises(InputError, match=r"would take 2\.0 MB, more than the 1 MB allowed"):
         write_page(tmp_path / "page.html", "x" * 2_000_000, size_limit=1_000_000)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_becomes_an_address_in_the_page():
     assert data_uri(b"\x00\xff", "image/webp") == "data:image/webp;base64,AP8="
+
+
+# In a browser
+
+
+@pytest.fixture
+def page_of_rows(tmp_path):
+    """A page with a table of ten numbers, one of them undefined."""
+    rows = [(f"{ATTACK} {k}", None if k == 3 else (k * 7) % 10) for k in range(10)]
+    table = Table([Column("class"), Column("AP", lambda v: "-" if v is None else str(v))], rows)
+    names = {"results": "r", "ground_truth": "g", "videos": {"count": 1, "checksum": "0"}}
+    context = {"classes": table, "by_video": table, "figures": [], **names, "data": ATTACK}
+    write_page(tmp_path / "page.html", render_page("evaluation.html.j2", "title", context))
+    return tmp_path / "page.html"
+
+
+def test_a_page_opens_from_disk_and_its_tables_sort_and_filter(page_of_rows):
+    with open_page(page_of_rows, viewport={"width": 390, "height": 800}) as page:
+        table = page.locator(".table").first
+        numbers = table.locator("td.number")
+        table.get_by_role("button", name="AP").click()
+        assert numbers.all_inner_texts() == ["0", "2", "3", "4", "5", "6", "7", "8", "9", "-"]
+        table.get_by_role("button", name="AP").click()
+        assert numbers.all_inner_texts() == ["9", "8", "7", "6", "5", "4", "3", "2", "0", "-"]
+        table.get_by_role("button", name="class").click()
+        assert numbers.first.inner_text() == "0"
+        table.get_by_role("searchbox").fill("& 4")
+        assert table.locator("tbody tr:visible").count() == 1
+        assert page.evaluate("pageData()") == ATTACK
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
