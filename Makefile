@@ -1,7 +1,8 @@
 # make demo               set up, render a clip of moving shapes and track it: out/demo/
 # make demo VIDEO=a.mp4   set up and track people in a video of yours: out/a/
 # make test               set up and run the tests
-# make lint               check style, formatting and types
+# make lint               check style, formatting, types, and the links of the documentation
+# make docs               build the documentation site: out/site/index.html
 # make setup              only install what these need
 # make clean              remove outputs and caches (not the virtual environment)
 #
@@ -21,7 +22,7 @@ CLIP := out/demo/clip/videos/0000.mp4
 # The shell reads the path from its environment, so it may hold spaces and quotes.
 export VIDEO
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test lint docs setup clean
 .DELETE_ON_ERROR:
 
 ifeq ($(strip $(VIDEO)),)
@@ -36,10 +37,14 @@ endif
 test: $(INSTALLED_DEV)
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4
 
-lint: $(INSTALLED_DEV)
+lint: docs
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
+
+# A broken link or an unresolved reference ends it.
+docs: $(INSTALLED_DEV)
+	@$(RUN) -m zensical build --strict --clean
 
 setup: $(INSTALLED_DEV)
 

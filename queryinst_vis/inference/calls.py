@@ -43,11 +43,24 @@ def track(
     each call. ``track_video`` writes files instead.
 
     Args:
-        source, classes, iou, start, end, stride, max_frames, batch, live, bgr, fps: as for
+        source: a video file, an address, a camera, a folder of frames or arrays, as for
             ``VideoTracker.track``.
-        weights, device, max_size: as for ``VideoTracker.from_pretrained``.
-        conf: score from which on instances are followed, 0..1; None: what the weights ask for, or
-            0.3 where that is the 0.05 of the benchmarks.
+        weights: name, file or detector, as for ``VideoTracker.from_pretrained``.
+        device: ``"auto"`` takes the accelerator where there is one.
+        max_size: longest side of the network's input in pixels; None: as the weights were trained.
+        classes: follow only these, by name or 0-based label; None: all.
+        conf: score threshold, 0..1; None: what the weights ask for, or 0.3 where that is the 0.05
+            of the benchmarks.
+        iou: suppress the weaker of two detections above this IoU, 0..1; None: what the weights
+            ask for.
+        start: first second of the source to track; None: its beginning.
+        end: second to stop before; None: its end.
+        stride: use every ``stride``-th frame.
+        max_frames: stop after this many frames; None: all.
+        batch: batch size of the network; the results are the same.
+        live: always continue with the newest frame and drop those that arrived meanwhile.
+        bgr: arrays have OpenCV's channel order.
+        fps: frame rate of arrays and of images without times.
 
     Returns:
         An iterator of ``FrameResult``, with a ``len()`` where the source knows its length.
@@ -120,8 +133,14 @@ def detect(
     For several calls make a ``Detector``: this loads the weights at each.
 
     Args:
-        image, classes, iou, bgr: as for ``Detector.detect``.
-        weights, device, max_size: as for ``Detector.from_pretrained``.
+        image: a file, an array, a PIL image or a list of these.
+        weights: name or file, as for ``Detector.from_pretrained``.
+        device: ``"auto"`` takes the accelerator where there is one.
+        max_size: longest side of the network's input in pixels; None: as the weights were trained.
+        classes: keep only these, by name or 0-based label; None: all.
+        iou: suppress the weaker of two detections above this IoU, 0..1; None: what the weights
+            ask for.
+        bgr: arrays have OpenCV's channel order.
         conf: score threshold, 0..1; None: what the weights ask for, or 0.3 where that is the 0.05
             of the benchmarks.
 

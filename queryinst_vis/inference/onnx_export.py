@@ -49,7 +49,8 @@ def export_onnx(
         model: as ``load_model`` gives it, on any device; not modified.
         config: of the model; ``model``, ``input``, ``inference`` and ``tracking`` go into the file.
         path: the file, written atomically.
-        height, width: H and W in pixels, in multiples of 32.
+        height: H in pixels, a multiple of 32.
+        width: W in pixels, a multiple of 32.
         batch: B.
 
     Returns:

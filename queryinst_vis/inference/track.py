@@ -113,14 +113,16 @@ def track_video(
         iou: suppress the weaker of two detections above this IoU, 0..1; None: what the weights
             ask for.
         selection: which frames are looked at; the annotated video keeps its speed.
-        stride, max_frames: shorthand for those of ``selection``.
+        stride: shorthand for ``selection.stride``.
+        max_frames: shorthand for ``selection.max_frames``.
         batch: frames that the network sees at a time; several are faster, on CPUs too.
         max_size: as for ``VideoTracker.from_pretrained``.
         device: ``"auto"`` takes the accelerator where there is one.
         overrides: dotlist changes of the config inside the weights, e.g.
             ``["tracking.rule=query"]``. Unless they say otherwise, ``tracking.max_tracks`` is
             ``DEFAULT_MAX_TRACKS`` and ``tracking.cut_threshold`` is ``CUT_THRESHOLD``.
-        strict, allow_partial: as for ``VideoReader``.
+        strict: refuse a source with missing or damaged frames, as for ``VideoReader``.
+        allow_partial: accept a file whose end is missing, as for ``VideoReader``.
         overwrite: replace another video's results in ``out_dir`` instead of refusing.
 
     Raises:

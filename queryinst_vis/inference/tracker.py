@@ -145,14 +145,17 @@ class VideoTracker:
                 ``inference.score_threshold``.
             iou: suppress the weaker of two detections above this IoU, 0..1; None:
                 ``inference.nms_threshold``.
-            start, end: seconds from the source's beginning; the end is left out.
-            start_frame, end_frame: the same by numbers, from 0.
-            stride: use every that many frames.
-            max_frames: stop after this many; None: all.
-            batch: frames that the network sees at a time: the same results, sooner.
-            live: always go on with the newest frame and leave out those that came meanwhile: a
+            start: first second of the source to track; None: its beginning.
+            end: second to stop before; None: its end.
+            start_frame: the same by frame index, 0-based.
+            end_frame: frame index to stop before.
+            stride: use every ``stride``-th frame.
+            max_frames: stop after this many frames; None: all.
+            batch: batch size of the network: the same results at a higher throughput.
+            live: always continue with the newest frame and drop those that arrived meanwhile: a
                 camera, a network stream, a pipe, or a file played at its own pace.
-            bgr, fps: as for ``open_source``: of arrays, and of images without times.
+            bgr: arrays have OpenCV's channel order.
+            fps: frame rate of arrays and of images without times.
 
         Returns:
             An iterator of ``FrameResult``, whose ``len()`` is the number of frames where the
@@ -267,7 +270,9 @@ class VideoTracker:
         Args:
             frames: in the order of the video.
             batch: as for ``follow``.
-            classes, conf, iou: as for ``track``.
+            classes: as for ``track``.
+            conf: as for ``track``.
+            iou: as for ``track``.
 
         Raises:
             InputError: also a time that is not later than the previous one, an unknown class, or
@@ -323,10 +328,18 @@ class VideoTracker:
         bgr: bool = False,
         fps: float | None = None,
     ) -> Iterator[tuple[np.ndarray, Detections]]:
-        """Like ``track``, with less to say of each frame.
+        """Like ``track``, as plain pairs of frame and detections.
 
         Args:
-            source, stride, batch, live, start, end, max_frames, bgr, fps: as for ``track``.
+            source: as for ``track``, like all that follow.
+            stride: use every ``stride``-th frame.
+            batch: batch size of the network.
+            live: always continue with the newest frame.
+            start: first second to track.
+            end: second to stop before.
+            max_frames: stop after this many frames.
+            bgr: arrays have OpenCV's channel order.
+            fps: frame rate of arrays and of images without times.
 
         Returns:
             An iterator of ``(frame, detections)``: ``(H, W, 3)`` uint8 RGB, and what ``update``

@@ -54,7 +54,8 @@ def finetune(
             the hash of names (``split_set``).
         held_out: share of that part, below 1; None: a fifth of less than 500 images or videos, a
             tenth of more; 0: train on all and score nothing.
-        devices, nodes: as for ``train``.
+        devices: accelerators per node, as for ``train``.
+        nodes: number of nodes, as for ``train``.
 
     Raises:
         InputError: as ``train``, or data without instances.

@@ -65,9 +65,10 @@ class VideoReader:
             recording, which is downloaded to a temporary folder.
         stride: yield every that many frames, beginning with the first.
         max_frames: yield at most this many; None: all.
-        start, end: yield the frames that are shown from ``start`` on and before ``end``, in seconds
-            since the first frame of the video; None: no bound.
-        start_frame, end_frame: the same by the numbers of the frames.
+        start: yield frames shown from this second on, counted from the first frame; None: all.
+        end: yield frames shown before this second; None: all.
+        start_frame: the same by frame index, 0-based.
+        end_frame: frame index to stop before.
         strict: raise an error where the file is not as it promises, or frames of the whole video
             are missing, which is known at once, and at a frame that turns out to be damaged.
         allow_partial: accept an MP4, MOV or AVI file whose end is missing.

@@ -1,0 +1,103 @@
+"""The documentation site: every public name has its entry, and pages load nothing from elsewhere."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import queryinst_vis
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = (ROOT / "docs" / "reference.md").read_text()
+ENTRIES = re.findall(r"^::: (\S+)$", REFERENCE, re.MULTILINE)
+ARGUMENTS = re.compile(r"^ *Args:\n(?P<body>(?:(?: {4,}.*)?\n)+?)(?=^\s*$|\Z)", re.MULTILINE)
+
+
+def resolve(name: str):
+    """The object of a dotted name."""
+    module, _, attribute = name.rpartition(".")
+    return getattr(import_module(module), attribute)
+
+
+def documented_callables():
+    """``(name, callable)`` of the functions, classes and public methods of the reference."""
+    for name in ENTRIES:
+        entry = resolve(name)
+        yield name, entry
+        if inspect.isclass(entry):
+            for attribute, member in vars(entry).items():
+                member = inspect.unwrap(getattr(member, "__func__", member))
+                if not attribute.startswith("_") and inspect.isfunction(member):
+                    yield f"{name}.{attribute}", member
+
+
+def documented_parameters(docstring: str) -> list[str]:
+    """The names in the ``Args:`` section of a docstring."""
+    section = ARGUMENTS.search(inspect.cleandoc(docstring) + "\n\n")
+    return re.findall(r"^ {4}(\S[^:\n]*):", section["body"], re.MULTILINE) if section else []
+
+
+def test_every_public_name_has_an_entry():
+    missing = {f"queryinst_vis.{name}" for name in queryinst_vis.__all__} - set(ENTRIES)
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    ("name", "entry"), [pytest.param(*pair, id=pair[0]) for pair in documented_callables()]
+)
+def test_documented_parameters_are_those_of_the_signature(name, entry):
+    assert inspect.getdoc(entry), f"{name} has no docstring"
+    documented = documented_parameters(entry.__doc__ or "")
+    accepted = list(inspect.signature(entry).parameters)
+    assert [parameter for parameter in documented if parameter not in accepted] == []
+
+
+def test_every_page_is_in_the_navigation():
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    pages = [path.name for path in (ROOT / "docs").glob("*.md")]
+    assert [name for name in pages if not re.search(rf": {re.escape(name)}$", navigation, re.M)] == []
+
+
+class Resources(HTMLParser):
+    """Collects what a page loads: scripts, style sheets, pictures, frames, media."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.urls: list[str] = []
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        if tag == "link" and values.get("rel") not in ("stylesheet", "icon", "preload"):
+            return
+        if tag != "a":
+            self.urls += [values[key] for key in ("src", "href", "poster") if values.get(key)]
+
+
+def test_the_site_builds_and_its_pages_load_nothing_from_elsewhere(tmp_path):
+    pytest.importorskip("zensical", reason="needs zensical: pip install -e '.[dev]'")
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    (tmp_path / "queryinst_vis").symlink_to(ROOT / "queryinst_vis", target_is_directory=True)
+    built = subprocess.run(
+        [sys.executable, "-m", "zensical", "build", "--strict"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    pages = list((tmp_path / "out" / "site").rglob("*.html"))
+    assert len(pages) >= len(list((ROOT / "docs").glob("*.md")))
+    for page in pages:
+        resources = Resources()
+        resources.feed(page.read_text())
+        assert [url for url in resources.urls if re.match(r"(https?:)?//", url)] == [], page
+    styles = [path.read_text() for path in (tmp_path / "out" / "site").rglob("*.css")]
+    assert not any(re.search(r"url\(['\"]?(https?:)?//", style) for style in styles)
