@@ -63,7 +63,9 @@ def test_documented_parameters_are_those_of_the_signature(name, entry):
 def test_every_page_is_in_the_navigation():
     navigation = (ROOT / "mkdocs.yml").read_text()
     pages = [path.name for path in (ROOT / "docs").glob("*.md")]
-    assert [name for name in pages if not re.search(rf": {re.escape(name)}$", navigation, re.M)] == []
+    assert [
+        name for name in pages if not re.search(rf": {re.escape(name)}$", navigation, re.M)
+    ] == []
 
 
 class Resources(HTMLParser):
