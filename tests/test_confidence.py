@@ -29,6 +29,8 @@ from queryinst_vis.evaluation.resampling import (
     resampled_metrics,
     weighted_precision_and_recall,
 )
+from queryinst_vis.evaluation.tracking_confidence import evaluate_tracking_with_confidence
+from queryinst_vis.evaluation.tracking_metrics import evaluate_tracking
 from queryinst_vis.evaluation.youtube_vis import AREA_RANGES, summarise
 
 CATEGORIES = {1: "person", 2: "dog", 7: "cat"}
@@ -226,3 +228,59 @@ def test_the_command_line_says_who_wins(tmp_path, capsys):
     assert (written["samples"], written["seed"]) == (50, 3)
     assert main(["compare", *paths, "--seed", "-1"]) == 2
     assert "expected a whole number from 0 on" in capsys.readouterr().err
+
+
+# HOTA and IDF1
+
+
+@pytest.fixture
+def tracked():
+    """Four videos, in each of which a person is followed longer than in the one before."""
+    mask = rle(0, 0, 60, 50)
+    gt = ground_truth(
+        [{"video_id": video, "segmentations": [mask] * 4} for video in range(1, 5)],
+        length=4,
+        videos=range(1, 5),
+    )
+    results = [
+        detection([mask] * video + [None] * (4 - video), video_id=video) for video in range(1, 5)
+    ]
+    return gt, results
+
+
+@pytest.mark.parametrize("category", [1, 2], ids=["one class", "a class that is not always drawn"])
+def test_intervals_of_tracking_come_from_data_sets_of_drawn_videos(tracked, category):
+    gt, results = tracked
+    gt["annotations"][0]["category_id"] = results[0]["category_id"] = category
+    samples = 40
+    found = evaluate_tracking_with_confidence(gt, results, samples, seed=3)
+    weights = draw_videos(4, samples, 3)
+    values = {"HOTA": [], "IDF1": []}
+    for weight in weights:
+        drawn = [v for v, times in enumerate(weight, start=1) for _ in range(times)]
+        copies = {
+            **gt,
+            "videos": [{**gt["videos"][v - 1], "id": k} for k, v in enumerate(drawn, start=1)],
+            "annotations": [
+                {**gt["annotations"][v - 1], "id": k, "video_id": k}
+                for k, v in enumerate(drawn, start=1)
+            ],
+        }
+        copied = [{**results[v - 1], "video_id": k} for k, v in enumerate(drawn, start=1)]
+        metrics = evaluate_tracking(copies, copied)["class_averaged"]
+        for name in values:
+            values[name].append(metrics[name])
+    for name, drawn in values.items():
+        expected = np.quantile(drawn, (0.025, 0.975))
+        assert found["confidence"]["intervals"][name] == pytest.approx(list(expected))
+        assert expected[0] < found["class_averaged"][name] < expected[1]
+
+
+def test_eval_tracking_prints_intervals(tracked, tmp_path, capsys):
+    for name, content in zip(("gt.json", "results.json"), tracked, strict=True):
+        (tmp_path / name).write_text(json.dumps(content))
+    paths = [str(tmp_path / "gt.json"), str(tmp_path / "results.json")]
+    assert main(["eval-tracking", *paths, "--confidence", "50"]) == 0
+    printed = capsys.readouterr().out
+    assert "95 % interval" in printed
+    assert "50 resamples (seed 0) of 4 videos" in printed

@@ -319,3 +319,37 @@ def test_bad_results_leave_no_report(tmp_path, capsys):
     assert main(["diagnose", *paths, "--out", str(tmp_path / "why")]) == 2
     assert "must have 8 entries, one a frame" in capsys.readouterr().err
     assert not (tmp_path / "why").exists()
+
+
+# Where AP is lost
+
+
+def test_precision_over_recall_is_that_of_the_reference():
+    gt, results = ONE_CAUSE["missed"]
+    curves = diagnose(gt, results)["precision_recall"]
+    assert curves["recall"][:2] == [0.0, 0.01]
+    assert list(curves["by_iou"]) == [f"{iou / 100:.2f}" for iou in range(50, 100, 5)]
+    found_half = [1.0] * 51 + [0.0] * 50
+    assert curves["by_iou"]["0.75"] == pytest.approx(found_half)
+    assert list(curves["by_class"]) == ["person"]  # no dog in the ground truth
+    assert curves["by_class"]["person"] == curves["by_iou"]["0.50"]
+
+
+def test_objects_are_counted_by_the_class_that_they_were_given():
+    gt = two_objects((1, 2))
+    results = [detection(whole(A), 0.9, category_id=2), detection(whole(A), 0.8, category_id=2)]
+    assert diagnose(gt, results)["confusion"] == [
+        {"object": "person", "found_as": "dog", "count": 1},
+        {"object": "dog", "found_as": None, "count": 1},
+    ]
+
+
+def test_what_a_video_costs_is_what_its_repair_would_gain():
+    gt = two_objects()
+    gt["videos"].append({**gt["videos"][0], "id": 2})
+    gt["annotations"] += [{**gt["annotations"][0], "id": 3, "video_id": 2}]
+    right = [detection(whole(A), 0.9), detection(whole(B), 0.8)]
+    report = diagnose(gt, [*right, detection(whole(FAR), 0.95, video_id=2)])
+    lost = report["lost_per_video"]
+    assert lost["video 1"] == 0.0
+    assert lost["video 2"] == pytest.approx(1 - report["AP"])

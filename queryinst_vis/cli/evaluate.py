@@ -27,12 +27,7 @@ def add(commands: Commands) -> None:
         "--per-video", action="store_true", help="also print every video's own AP, worst first"
     )
     add_workers(video)
-    video.add_argument(
-        "--confidence",
-        type=count,
-        metavar="N",
-        help="also print 95 %% intervals from N random draws of the videos, e.g. 1000",
-    )
+    _add_confidence(video)
     image = add_command(
         commands,
         "eval-image",
@@ -84,6 +79,16 @@ def add(commands: Commands) -> None:
         help="compare tracks whatever their class, as if there were only one",
     )
     tracking.add_argument("--per-video", action="store_true", help="also print tables by video")
+    _add_confidence(tracking)
+
+
+def _add_confidence(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--confidence",
+        type=count,
+        metavar="N",
+        help="also print 95 %% intervals from N random draws of the videos, e.g. 1000",
+    )
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -138,10 +143,15 @@ def _score(
 
 def _run_tracking(arguments: argparse.Namespace) -> None:
     from queryinst_vis.evaluation import evaluate_tracking
-    from queryinst_vis.evaluation.report import print_tracking
+    from queryinst_vis.evaluation.report import print_intervals, print_tracking
+    from queryinst_vis.evaluation.tracking_confidence import evaluate_tracking_with_confidence
     from queryinst_vis.utils.files import write_json_atomically
 
-    metrics = evaluate_tracking(
+    samples = arguments.confidence
+    evaluate = evaluate_tracking
+    if samples is not None:
+        evaluate = partial(evaluate_tracking_with_confidence, samples=samples)
+    metrics = evaluate(
         arguments.ground_truth,
         arguments.results,
         threshold=arguments.threshold,
@@ -150,3 +160,5 @@ def _run_tracking(arguments: argparse.Namespace) -> None:
     if arguments.json is not None:
         write_json_atomically(arguments.json, metrics)
     print_tracking(metrics, per_video=arguments.per_video)
+    if samples is not None:
+        print_intervals({**metrics, **metrics["class_averaged"]})

@@ -48,7 +48,7 @@ def evaluate_with_confidence(
         InputError: a file cannot be used, or there are fewer than two videos.
     """
     video_set = VideoSet(gt, results)
-    _check_number(len(video_set))
+    check_number(len(video_set))
     videos = map_videos(match_video, video_set, "Comparing tracks", workers)
     confidence = confidence_intervals(videos, video_set.categories, samples, seed)
     return {**describe(video_set, videos), "confidence": confidence}
@@ -75,11 +75,11 @@ def confidence_intervals(
     Raises:
         InputError: there are fewer than two videos.
     """
-    _check_number(len(videos))
+    check_number(len(videos))
     weights = draw_videos(len(videos), samples, seed)
     found = resampled_metrics(videos, categories, weights)
-    intervals = {name: _interval(values) for name, values in found.items()}
-    return {**_settings(samples, seed), "intervals": intervals}
+    intervals = {name: interval(values) for name, values in found.items()}
+    return {**settings(samples, seed), "intervals": intervals}
 
 
 def compare_results(
@@ -111,7 +111,7 @@ def compare_results(
     """
     sets = [VideoSet(gt, a), VideoSet(gt, b)]
     categories = sets[0].categories
-    _check_number(len(sets[0]))
+    check_number(len(sets[0]))
     weights = draw_videos(len(sets[0]), samples, seed)
     points, found = [], []
     for video_set, which in zip(sets, "AB", strict=True):
@@ -122,7 +122,7 @@ def compare_results(
         name: _compare(*(point[name] for point in points), *(values[name] for values in found))
         for name in METRICS
     }
-    return {**_settings(samples, seed), "videos": sets[0].summary, "metrics": metrics}
+    return {**settings(samples, seed), "videos": sets[0].summary, "metrics": metrics}
 
 
 def _compare(
@@ -137,7 +137,7 @@ def _compare(
         "a": point_a,
         "b": point_b,
         "difference": point_b - point_a,
-        "interval": _interval(differences),
+        "interval": interval(differences),
         "b_wins": float((differences > 0).mean()),
         "ties": float((differences == 0).mean()),
     }
@@ -157,7 +157,8 @@ def verdict(comparison: dict[str, Any], name: str = "AP") -> str:
     return f"no difference can be told: B - A is {difference:+.1f} {name} [{low:+.1f}, {high:+.1f}]"
 
 
-def _check_number(num_videos: int) -> None:
+def check_number(num_videos: int) -> None:
+    """Raise an InputError for fewer videos than can be drawn anew."""
     if num_videos < 2:
         raise InputError(
             "confidence intervals draw videos anew, which needs at least two; the ground truth"
@@ -165,12 +166,13 @@ def _check_number(num_videos: int) -> None:
         )
 
 
-def _settings(samples: int, seed: int) -> dict[str, Any]:
+def settings(samples: int, seed: int) -> dict[str, Any]:
+    """What intervals rest on, as reports repeat it."""
     return {"level": LEVEL, "samples": samples, "seed": seed}
 
 
-def _interval(values: np.ndarray) -> list[float] | None:
-    """Percentile interval of the values that are numbers; None if none is."""
+def interval(values: np.ndarray) -> list[float] | None:
+    """The 95 % percentile interval of the values that are numbers; None if none is."""
     values = values[~np.isnan(values)]
     if not values.size:
         return None

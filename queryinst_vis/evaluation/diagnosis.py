@@ -21,6 +21,13 @@ from queryinst_vis.evaluation.attributes import (
     pooled_precision,
 )
 from queryinst_vis.evaluation.average_precision import Matches, mean_defined
+from queryinst_vis.evaluation.breakdown import (
+    ClassPair,
+    class_pairs,
+    lost_per_video,
+    name_pairs,
+    precision_recall,
+)
 from queryinst_vis.evaluation.candidates import Kind
 from queryinst_vis.evaluation.clear import IdSwitch, id_switches
 from queryinst_vis.evaluation.identities import identify
@@ -41,7 +48,9 @@ NOTHING_REPAIRED: Causes = frozenset()
 ALONE = {cause: frozenset({cause}) for cause in Cause}
 IN_TURN = [frozenset(list(Cause)[:count]) for count in range(len(Cause) + 1)]
 """Nothing repaired, the first cause, the first two, ..., all of them."""
-STATES = list(dict.fromkeys([*IN_TURN, *ALONE.values()]))
+RIGHT_AS_RANKED = frozenset(Cause) - {Cause.RANKING}
+"""Everything repaired, with the scores as they were."""
+STATES = list(dict.fromkeys([*IN_TURN, *ALONE.values(), RIGHT_AS_RANKED]))
 
 
 def diagnose(gt: str | Path | dict, results: str | Path | list, workers: int = 1) -> dict[str, Any]:
@@ -61,9 +70,12 @@ def diagnose(gt: str | Path | dict, results: str | Path | list, workers: int = 1
         than 100 objects of a class. AP, the waterfall and the limit add up to 1.
         ``detections``: number of detections by kind. ``objects``: how many there are, are
         ``found`` (IoU .5, right class), are ``split`` among detections, and how many detections
-        are ``merged`` from objects. ``breakdown``: see ``break_down``. ``id_switches``: one
-        ``IdSwitch`` as a dict each, with the names of its ``video`` and ``class``, by video and
-        frame. ``videos``: as in ``evaluate_youtube_vis``.
+        are ``merged`` from objects. ``breakdown``: see ``break_down``.
+        ``precision_recall``, ``confusion``: see ``breakdown.precision_recall`` and
+        ``breakdown.name_pairs``. ``lost_per_video``: ``{video name: gain in AP if that video had
+        no error but its scores}``. ``id_switches``: one ``IdSwitch`` as a dict each,
+        with the names of its ``video`` and ``class``, by video and frame. ``videos``: as in
+        ``evaluate_youtube_vis``.
 
     Raises:
         InputError: a file cannot be used, or no object has a single pixel.
@@ -74,12 +86,18 @@ def diagnose(gt: str | Path | dict, results: str | Path | list, workers: int = 1
         raise InputError(
             "nothing to explain: no object of the ground truth, crowd aside, has a single pixel"
         )
-    ap = {
-        causes: mean_defined(
-            pooled_precision([video.matches[causes] for video in videos], video_set.categories)
-        )
+    precision = {
+        causes: pooled_precision([video.matches[causes] for video in videos], video_set.categories)
         for causes in STATES
     }
+    ap = {causes: mean_defined(values) for causes, values in precision.items()}
+    names = [video_set.names[video.id] for video in video_set.videos]
+    lost = lost_per_video(
+        [video.matches[NOTHING_REPAIRED] for video in videos],
+        [video.matches[RIGHT_AS_RANKED] for video in videos],
+        precision[NOTHING_REPAIRED],
+        video_set.categories,
+    )
     kinds = sum((video.detections for video in videos), Counter())
     objects = sum((video.objects for video in videos), Counter())
     return {
@@ -96,6 +114,11 @@ def diagnose(gt: str | Path | dict, results: str | Path | list, workers: int = 1
         "detections": {kind.value: kinds[kind] for kind in Kind},
         "objects": {name: objects[name] for name in ("all", "found", "split", "merged")},
         "breakdown": break_down([video.measured for video in videos], video_set.categories),
+        "precision_recall": precision_recall(precision[NOTHING_REPAIRED], video_set.categories),
+        "confusion": name_pairs(
+            sum((video.pairs for video in videos), Counter()), video_set.categories
+        ),
+        "lost_per_video": dict(zip(names, lost, strict=True)),
         "id_switches": [
             {
                 "video": video_set.names[switch.video_id],
@@ -118,6 +141,7 @@ class VideoDiagnosis:
         objects: numbers: ``all``, ``countable``, ``found``, ``split``, ``merged``.
         measured: by category id.
         switches: by frame.
+        pairs: see ``class_pairs``.
     """
 
     matches: dict[Causes, dict[int, Matches]]
@@ -125,6 +149,7 @@ class VideoDiagnosis:
     objects: Counter[str]
     measured: dict[int, MeasuredClass]
     switches: list[IdSwitch]
+    pairs: Counter[ClassPair]
 
 
 def diagnose_video(tracks: VideoTracks) -> VideoDiagnosis:
@@ -152,7 +177,9 @@ def diagnose_video(tracks: VideoTracks) -> VideoDiagnosis:
         split=identities.num_split,
         merged=identities.num_merged,
     )
-    return VideoDiagnosis(matches, kinds, objects, measure_video(tracks), _switches(tracks))
+    pairs = class_pairs(candidates[NOTHING_REPAIRED], countable(tracks.ground_truth))
+    measured, switches = measure_video(tracks), _switches(tracks)
+    return VideoDiagnosis(matches, kinds, objects, measured, switches, pairs)
 
 
 def _switches(tracks: VideoTracks) -> list[IdSwitch]:

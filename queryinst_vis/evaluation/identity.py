@@ -42,9 +42,9 @@ def identity_counts(similarity: TrackSimilarity) -> IdentityCounts:
 def identity_metrics(counts: IdentityCounts) -> dict[str, float]:
     """``IDF1``, ``IDR`` (recall), ``IDP`` (precision), fractions 0..1, and what they count."""
     return {
-        "IDF1": counts.tp / max(1, counts.tp + 0.5 * counts.fn + 0.5 * counts.fp),
-        "IDR": counts.tp / max(1, counts.tp + counts.fn),
-        "IDP": counts.tp / max(1, counts.tp + counts.fp),
+        "IDF1": counts.tp / np.maximum(1, counts.tp + 0.5 * counts.fn + 0.5 * counts.fp),
+        "IDR": counts.tp / np.maximum(1, counts.tp + counts.fn),
+        "IDP": counts.tp / np.maximum(1, counts.tp + counts.fp),
         "IDTP": counts.tp,
         "IDFN": counts.fn,
         "IDFP": counts.fp,

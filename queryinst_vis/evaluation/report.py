@@ -106,7 +106,11 @@ def _signed(gain: float) -> str:
 
 
 def print_intervals(metrics: dict[str, Any]) -> None:
-    """Print the intervals of what ``evaluate_with_confidence`` returned, in percent."""
+    """Print the intervals of what ``evaluate_with_confidence`` returned, in percent.
+
+    Args:
+        metrics: values by name, beside ``confidence`` and ``videos``.
+    """
     confidence = metrics["confidence"]
     table = _table("metric, %", "value", _interval_title(confidence))
     for name, interval in confidence["intervals"].items():

@@ -62,7 +62,7 @@ def resampled_metrics(
                 list(matches.values()), MAX_DETECTIONS[limit], weights[:, list(matches)]
             )
             found[area_range, limit].append(np.stack([precision.mean(axis=2), recall]))
-    means = {group: _mean_of_defined(np.stack(classes)) for group, classes in found.items()}
+    means = {group: mean_of_defined(np.stack(classes)) for group, classes in found.items()}
     values = {}
     for name, metric in METRICS.items():
         precision, recall = means[metric.area_range, metric.limit]  # (S, T) each
@@ -145,7 +145,7 @@ def _hits_needed(num_ground_truth: np.ndarray) -> np.ndarray:
     return np.stack(needed)[which]
 
 
-def _mean_of_defined(classes: np.ndarray) -> np.ndarray:
+def mean_of_defined(classes: np.ndarray) -> np.ndarray:
     """Mean over the first axis without ``UNDEFINED``; NaN where there is nothing else."""
     defined = classes > UNDEFINED
     total = np.where(defined, classes, 0.0).sum(axis=0)

@@ -61,6 +61,8 @@ class TrackSimilarity:
         ground_truth_frames: ``(G,)`` number of frames that show each ground truth.
         detection_frames: ``(D,)`` number of frames in which each detection counts.
         frames: ascending; those that show a ground truth and a detection that counts.
+        shown: ``(G, frames of the video)`` bool, where each ground truth is seen.
+        counted: ``(D, frames of the video)`` bool, where each detection counts.
     """
 
     ground_truth_ids: list[int]
@@ -68,6 +70,8 @@ class TrackSimilarity:
     ground_truth_frames: np.ndarray
     detection_frames: np.ndarray
     frames: list[FrameSimilarity]
+    shown: np.ndarray
+    counted: np.ndarray
 
 
 def compare_tracks(tracks: VideoTracks, category_id: int | None) -> TrackSimilarity:
@@ -103,6 +107,8 @@ def compare_tracks(tracks: VideoTracks, category_id: int | None) -> TrackSimilar
         shown.sum(axis=1),
         counted.sum(axis=1),
         [kept for frame in frames if (kept := _keep(frame, shown, counted)) is not None],
+        shown,
+        counted,
     )
 
 

@@ -93,10 +93,26 @@ def evaluate_tracking(
         InputError: a file cannot be used, the threshold is no number, or nothing is left to
             evaluate.
     """
-    if not math.isfinite(threshold):
-        raise InputError(f"threshold {threshold}: must be a finite number")
     video_set = VideoSet(gt, results)
     categories = {None: ALL_CLASSES} if class_agnostic else video_set.categories
+    videos = count_videos(video_set, threshold, class_agnostic=class_agnostic)
+    return {"videos": video_set.summary, **summarise(videos, categories, video_set.names)}
+
+
+def count_videos(
+    video_set: VideoSet, threshold: float, *, class_agnostic: bool = False
+) -> dict[int, dict[Any, TrackingCounts]]:
+    """Count every video of a set, by video id and category id, which is None if class-agnostic.
+
+    Args:
+        video_set, class_agnostic: as in ``evaluate_tracking``.
+        threshold: tracks of a lower score are left out.
+
+    Raises:
+        InputError: a mask cannot be used, or the threshold is no number.
+    """
+    if not math.isfinite(threshold):
+        raise InputError(f"threshold {threshold}: must be a finite number")
     videos = {}
     for tracks in show_progress(video_set, "Comparing tracks"):
         confident = [track for track in tracks.detections if track.score >= threshold]
@@ -105,7 +121,7 @@ def evaluate_tracking(
         present = {None} if class_agnostic else {track.category_id for track in both}
         found = {category: count_tracks(kept, category) for category in present}
         videos[tracks.video.id] = {key: value for key, value in found.items() if not value.empty}
-    return {"videos": video_set.summary, **summarise(videos, categories, video_set.names)}
+    return videos
 
 
 def count_tracks(tracks: VideoTracks, category_id: int | None) -> TrackingCounts:

@@ -1,0 +1,117 @@
+"""Where AP is lost: along the recall axis, between classes, and in which videos."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from queryinst_vis.evaluation.average_precision import (
+    IOU_THRESHOLDS,
+    MAX_DETECTIONS,
+    RECALL_POINTS,
+    UNDEFINED,
+    Matches,
+    mean_defined,
+    pool_detections,
+)
+from queryinst_vis.evaluation.candidates import Candidate
+from queryinst_vis.formats.video_set import MaskTrack
+from queryinst_vis.utils.progress import show_progress
+
+ClassPair = tuple[int | None, int | None]
+"""Category ids of an object and of the detection taken for it; None: there is none."""
+
+
+def precision_recall(precision: np.ndarray, categories: Mapping[int, str]) -> dict[str, Any]:
+    """Interpolated precision-recall curves.
+
+    Args:
+        precision: ``(10, 101, classes)`` of ``pooled_precision``.
+        categories: class name by category id, in the order of the last axis.
+
+    Returns:
+        ``recall``: 101 points 0..1; ``by_iou``: ``{"0.50": [...], ...}``, precision at each IoU
+        threshold, averaged over the classes; ``by_class``: ``{name: [...]}`` at IoU .5, without
+        the classes that have no ground truth.
+    """
+    defined = [k for k in range(precision.shape[-1]) if precision[0, 0, k] > UNDEFINED]
+    names = list(categories.values())
+    means = precision[..., defined].mean(axis=-1) if defined else np.zeros((0, 0))
+    return {
+        "recall": RECALL_POINTS.tolist(),
+        "by_iou": {
+            f"{iou:.2f}": mean.tolist() for iou, mean in zip(IOU_THRESHOLDS, means, strict=False)
+        },
+        "by_class": {names[k]: precision[0, :, k].tolist() for k in defined},
+    }
+
+
+def class_pairs(
+    candidates: Iterable[Candidate], ground_truth: Iterable[MaskTrack]
+) -> Counter[ClassPair]:
+    """How often an object of one class is taken for another, or for none, in a video.
+
+    Duplicates and background are no object's, so they are not counted.
+
+    Args:
+        candidates: the detections with their targets.
+        ground_truth: the objects that can be found.
+    """
+    found = {id(each.target): each.detection for each in candidates if each.target is not None}
+    pairs: Counter[ClassPair] = Counter()
+    for truth in ground_truth:
+        detection = found.get(id(truth))
+        pairs[truth.category_id, None if detection is None else detection.category_id] += 1
+    return pairs
+
+
+def name_pairs(
+    pairs: Mapping[ClassPair, int], categories: Mapping[int, str]
+) -> list[dict[str, Any]]:
+    """The counts as ``{"object": name, "found_as": name or None, "count": n}``, in that order."""
+    order = {category: place for place, category in enumerate([*categories, None])}
+    return [
+        {
+            "object": categories[truth],
+            "found_as": None if found is None else categories[found],
+            "count": pairs[truth, found],
+        }
+        for truth, found in sorted(pairs, key=lambda pair: (order[pair[0]], order[pair[1]]))
+        if truth is not None
+    ]
+
+
+def lost_per_video(
+    as_it_is: Sequence[Mapping[int, Matches]],
+    repaired: Sequence[Mapping[int, Matches]],
+    precision: np.ndarray,
+    categories: Mapping[int, str],
+) -> list[float]:
+    """How much higher the set's AP would be if one video had no error, video by video.
+
+    Args:
+        as_it_is, repaired: the matches of each video by category id, in the order of the videos.
+        precision: ``pooled_precision`` of ``as_it_is``.
+        categories: class name by category id.
+
+    Returns:
+        Gains in AP as fractions. They do not add up to what is missing: videos share a ranking.
+    """
+    column = {category: k for k, category in enumerate(categories)}
+    reached = mean_defined(precision)
+    gains = []
+    for index in show_progress(range(len(as_it_is)), "Finding the videos that cost most"):
+        changed = precision.copy()
+        for category in as_it_is[index].keys() | repaired[index].keys():
+            videos = [
+                (repaired if other == index else as_it_is)[other].get(category)
+                for other in range(len(as_it_is))
+            ]
+            present = [matches for matches in videos if matches is not None]
+            pooled = pool_detections(present, MAX_DETECTIONS[-1])
+            changed[..., column[category]] = pooled.precision
+        gains.append(mean_defined(changed) - reached)
+    return gains

@@ -1,0 +1,51 @@
+"""Which objects a frame misses, what it finds too many, and where identities change."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from queryinst_vis.evaluation.clear import NONE, follow, id_switches
+from queryinst_vis.evaluation.similarity import compare_tracks
+from queryinst_vis.formats.video_set import VideoTracks
+
+
+@dataclass
+class FrameErrors:
+    """The errors of one frame, all classes; the matching is that of CLEAR MOT, per class.
+
+    Attributes:
+        missed: ids of objects that it shows and no detection of their class follows.
+        false: ids of detections that follow no object of their class.
+        switched: ids of objects that another detection begins to follow here.
+    """
+
+    missed: list[int] = field(default_factory=list)
+    false: list[int] = field(default_factory=list)
+    switched: list[int] = field(default_factory=list)
+
+
+def frame_errors(tracks: VideoTracks) -> dict[int, FrameErrors]:
+    """The errors of a video by frame (0-based, ascending); frames without errors are left out.
+
+    They add up to the ``FN``, ``FP`` and ``IDSW`` of ``evaluate_tracking``.
+    """
+    errors: dict[int, FrameErrors] = defaultdict(FrameErrors)
+    both = [*tracks.ground_truth, *tracks.detections]
+    for category in sorted({track.category_id for track in both}):
+        similarity = compare_tracks(tracks, category)
+        followers, _ = follow(similarity)
+        missed, false = similarity.shown.copy(), similarity.counted.copy()
+        for column, frame in enumerate(similarity.frames):
+            followed = followers[:, column] != NONE
+            missed[followed, frame.frame] = False
+            false[followers[followed, column], frame.frame] = False
+        for row, number in zip(*np.nonzero(missed), strict=True):
+            errors[int(number)].missed.append(similarity.ground_truth_ids[row])
+        for row, number in zip(*np.nonzero(false), strict=True):
+            errors[int(number)].false.append(similarity.detection_ids[row])
+        for switch in id_switches(tracks, category):
+            errors[switch.frame].switched.append(switch.truth_id)
+    return dict(sorted(errors.items()))

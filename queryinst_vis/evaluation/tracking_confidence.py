@@ -1,0 +1,117 @@
+"""How sure HOTA and IDF1 are: the bootstrap of ``confidence``, on the counts of tracking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from queryinst_vis.evaluation.average_precision import UNDEFINED
+from queryinst_vis.evaluation.confidence import SAMPLES, check_number, interval, settings
+from queryinst_vis.evaluation.hota import hota_curves
+from queryinst_vis.evaluation.identity import identity_metrics
+from queryinst_vis.evaluation.resampling import draw_videos, mean_of_defined
+from queryinst_vis.evaluation.similarity import AnyCounts, Counts
+from queryinst_vis.evaluation.tracking_metrics import (
+    ALL_CLASSES,
+    TrackingCounts,
+    count_videos,
+    summarise,
+)
+from queryinst_vis.formats.video_set import VideoSet
+
+RESAMPLED = ("HOTA", "DetA", "AssA", "IDF1")
+"""The metrics that get an interval."""
+
+
+def evaluate_tracking_with_confidence(
+    gt: str | Path | dict,
+    results: str | Path | list,
+    samples: int = SAMPLES,
+    seed: int = 0,
+    *,
+    threshold: float = 0.0,
+    class_agnostic: bool = False,
+) -> dict[str, Any]:
+    """``evaluate_tracking`` with ``confidence``: what ``tracking_intervals`` returns.
+
+    Args:
+        gt, results, threshold, class_agnostic: as in ``evaluate_tracking``.
+        samples, seed: as in ``confidence_intervals``; the same seed draws the same videos.
+
+    Raises:
+        InputError: a file cannot be used, or there are fewer than two videos.
+    """
+    video_set = VideoSet(gt, results)
+    check_number(len(video_set))
+    categories = {None: ALL_CLASSES} if class_agnostic else video_set.categories
+    counts = count_videos(video_set, threshold, class_agnostic=class_agnostic)
+    summary = summarise(counts, categories, video_set.names)
+    videos = [counts[video.id] for video in video_set.videos]
+    confidence = tracking_intervals(videos, samples, seed)
+    return {"videos": video_set.summary, **summary, "confidence": confidence}
+
+
+def tracking_intervals(
+    videos: Sequence[Mapping[Any, TrackingCounts]], samples: int = SAMPLES, seed: int = 0
+) -> dict[str, Any]:
+    """Percentile intervals of ``class_averaged`` of ``evaluate_tracking``.
+
+    As there, a class that a resample neither shows nor finds is left out of its mean.
+
+    Args:
+        videos: counts by category id of every video, in the order of the video ids.
+        samples: how often to draw as many videos as there are, with replacement.
+        seed: of the draws.
+
+    Returns:
+        ``level``, ``samples``, ``seed`` and ``intervals``: ``[low, high]`` for each of
+        ``RESAMPLED``, None where there is nothing to count.
+
+    Raises:
+        InputError: there are fewer than two videos.
+    """
+    check_number(len(videos))
+    weights = draw_videos(len(videos), samples, seed)
+    by_class = []
+    for category in {category: None for video in videos for category in video}:
+        rows = [index for index, video in enumerate(videos) if category in video]
+        counts = weighted_sums([videos[row][category] for row in rows], weights[:, rows])
+        drawn = weights[:, rows].any(axis=1)
+        by_class.append(np.where(drawn, _resampled(counts), UNDEFINED))
+    means = mean_of_defined(np.array(by_class)) if by_class else np.zeros((len(RESAMPLED), 0))
+    intervals = dict(zip(RESAMPLED, map(interval, means), strict=True))
+    return {**settings(samples, seed), "intervals": intervals}
+
+
+def weighted_sums(counts: Sequence[AnyCounts], weights: np.ndarray) -> AnyCounts:
+    """Sums of counts with weights.
+
+    Args:
+        counts: V of them, of one type.
+        weights: ``(S, V)`` whole numbers.
+
+    Returns:
+        Counts of that type, whose entries have a first axis of S sums.
+    """
+    kind = type(counts[0])
+    values = []
+    for field in fields(kind):
+        entries = [getattr(each, field.name) for each in counts]
+        nested = isinstance(entries[0], Counts)
+        values.append(
+            weighted_sums(entries, weights)
+            if nested
+            else np.tensordot(weights, np.array(entries), axes=1)
+        )
+    return kind(*values)
+
+
+def _resampled(counts: TrackingCounts) -> np.ndarray:
+    """``(4, S)`` values of ``RESAMPLED``."""
+    curves = {name: curve.mean(axis=-1) for name, curve in hota_curves(counts.hota).items()}
+    metrics = {**curves, **identity_metrics(counts.identity)}
+    return np.stack([metrics[name] for name in RESAMPLED])
