@@ -24,13 +24,15 @@ from typing import Any
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.fields import require, shortened
-from queryinst_vis.formats.track_store import StoredFrame, TrackStore, VideoInfo
-from queryinst_vis.masks import to_rle
+from queryinst_vis.formats.track_store import Observation, StoredFrame, TrackStore, VideoInfo
+from queryinst_vis.masks import to_rles
 from queryinst_vis.utils.files import atomic_path
 from queryinst_vis.utils.numbers import are_finite, is_finite
 
 FORMAT = "queryinst-vis tracks"
 VERSION = 1
+
+_LARGEST = 2**63 - 1  # number of a track or frame
 
 
 def write_track_lines(
@@ -83,17 +85,32 @@ def read_track_lines(path: str | Path, tracks: TrackStore) -> VideoInfo:
     """
     try:
         with Path(path).open(encoding="utf-8-sig") as file:
-            video, size = _header(_parse(file.readline(), f"{path}, line 1"), f"{path}, line 1")
+            video, size = read_header(file.readline(), f"{path}, line 1")
             labels = {name: label for label, name in enumerate(video.class_names)}
-            for number, line in enumerate(file, start=2):
-                where = f"{path}, line {number}"
-                _add(tracks, _parse(line, where), size, labels, where)
+            for index, line in enumerate(file):
+                _add(
+                    tracks, size, read_frame(line, size, labels, index, f"{path}, line {index + 2}")
+                )
     except (OSError, UnicodeDecodeError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else error
         raise InputError(f"tracks {path}: not readable ({reason})") from error
     if tracks.length == 0:
         raise InputError(f"tracks {path}: holds no frame")
     return video
+
+
+def _add(tracks: TrackStore, size: tuple[int, int], frame: StoredFrame) -> None:
+    seen = [observation for _, observation in frame.tracks]
+    tracks.add(
+        size,
+        [track_id for track_id, _ in frame.tracks],
+        [each.score for each in seen],
+        [each.label for each in seen],
+        [each.box for each in seen],
+        [each.segmentation for each in seen],
+        frame.seconds,
+        frame.number,
+    )
 
 
 def _line(frame: StoredFrame, class_names: list[str]) -> dict[str, Any]:
@@ -110,7 +127,7 @@ def _line(frame: StoredFrame, class_names: list[str]) -> dict[str, Any]:
     return {"frame": frame.number, "seconds": frame.seconds, "instances": instances}
 
 
-def _parse(line: str, where: str) -> dict[str, Any]:
+def _parse(line: str | bytes, where: str) -> dict[str, Any]:
     try:
         content = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -120,8 +137,13 @@ def _parse(line: str, where: str) -> dict[str, Any]:
     return content
 
 
-def _header(line: dict[str, Any], where: str) -> tuple[VideoInfo, tuple[int, int]]:
-    """The video, and ``(height, width)`` of its frames."""
+def read_header(text: str | bytes, where: str) -> tuple[VideoInfo, tuple[int, int]]:
+    """The first line: the video, and ``(height, width)`` of its frames.
+
+    Raises:
+        InputError: it is not that of a ``tracks.jsonl``; ``where`` names it in the message.
+    """
+    line = _parse(text, where)
     if line.get("format") != FORMAT:
         raise InputError(f"{where}: says no format '{FORMAT}'; is this a tracks.jsonl?")
     if line.get("version") != VERSION:
@@ -140,32 +162,52 @@ def _header(line: dict[str, Any], where: str) -> tuple[VideoInfo, tuple[int, int
     return VideoInfo(require(video, "name", str, where), fps, classes), size
 
 
-def _add(
-    tracks: TrackStore,
-    line: dict[str, Any],
-    size: tuple[int, int],
-    labels: Mapping[str, int],
-    where: str,
-) -> None:
-    seconds = line.get("seconds")
+def read_frame(
+    line: str | bytes, size: tuple[int, int], labels: Mapping[str, int], frame: int, where: str
+) -> StoredFrame:
+    """A line of the file other than the first.
+
+    Args:
+        line: its text.
+        size: ``(height, width)`` of the frames.
+        labels: class index by name.
+        frame: index of the frame among those of the file, from 0.
+        where: names the line in error messages.
+
+    Raises:
+        InputError: the line is broken.
+    """
+    content = _parse(line, where)
+    seconds = content.get("seconds")
     if seconds is not None and not is_finite(seconds):
         raise InputError(f"{where}: `seconds` must be a number or null, is {shortened(seconds)}")
-    found: dict[int, tuple] = {}
-    for place, entry in enumerate(require(line, "instances", list, where)):
+    entries = require(content, "instances", list, where)
+    found: dict[int, tuple[float, int, Any]] = {}
+    for place, entry in enumerate(entries):
         here = f"{where}, instance {place}"
         track_id, name = require(entry, "track_id", int, here), entry.get("class_name")
+        if not 0 <= track_id <= _LARGEST:
+            raise InputError(f"{here}: `track_id` must be 0 or more, is {shortened(track_id)}")
         if track_id in found:
             raise InputError(f"{here}: track {track_id} occurs twice in the frame")
-        if name not in labels:
+        if not isinstance(name, str) or name not in labels:
             raise InputError(f"{here}: class {shortened(name)} is not in the first line")
         score, box = entry.get("score"), entry.get("box")
         if not (is_finite(score) and 0 <= score <= 1):
             raise InputError(f"{here}: `score` must be from 0 to 1, is {shortened(score)}")
         if not (isinstance(box, list) and len(box) == 4 and are_finite(box)):
             raise InputError(f"{here}: `box` must be [x1, y1, x2, y2], is {shortened(box)}")
-        mask = to_rle(entry.get("segmentation"), *size, here)
-        found[track_id] = (score, labels[name], box, mask)
-    columns: list[list[Any]] = [list(column) for column in zip(*found.values(), strict=True)]
-    scores, indices, boxes, masks = columns or ([], [], [], [])
-    number = require(line, "frame", int, where)
-    tracks.add(size, list(found), scores, indices, boxes, masks, seconds, number)
+        found[track_id] = (score, labels[name], box)
+    masks, _ = to_rles(
+        [entry.get("segmentation") for entry in entries],
+        *size,
+        lambda place: f"{where}, instance {place}",
+    )
+    tracks = [
+        (track_id, Observation(frame, score, label, (box[0], box[1], box[2], box[3]), mask))
+        for (track_id, (score, label, box)), mask in zip(found.items(), masks, strict=True)
+    ]
+    number = require(content, "frame", int, where)
+    if not 0 <= number <= _LARGEST:
+        raise InputError(f"{where}: `frame` must be 0 or more, is {shortened(number)}")
+    return StoredFrame(frame, number, seconds, tracks)

@@ -11,9 +11,10 @@ from pathlib import Path
 from queryinst_vis.drawing import DEFAULT_STYLE, NOTHING_HIDDEN, DrawingStyle, Redaction
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.formats.names import list_names, nearest_name
+from queryinst_vis.formats.run_file import RUN_FILE, origin_of_run
 from queryinst_vis.inference.outputs.kinds import DEFAULT_SAVE, OUTPUTS
 from queryinst_vis.inference.outputs.output import Output, OutputContext, OutputKind
-from queryinst_vis.inference.outputs.run_file import RUN_FILE, RunSettings, origin_of_run
+from queryinst_vis.inference.outputs.run_file import RunSettings
 from queryinst_vis.utils.files import atomic_folder, atomic_path, shortened
 from queryinst_vis.video.source import Source
 from queryinst_vis.visualization.timeline import read_origin

@@ -1,4 +1,4 @@
-"""``run.json``: how the files of a run came about, for whoever opens them later."""
+"""What a run says of itself in its ``run.json``, whose reading is in ``formats.run_file``."""
 
 from __future__ import annotations
 
@@ -14,15 +14,11 @@ import queryinst_vis
 from queryinst_vis.checkpoints.catalogue import SHORT_NAMES, find_weights, shipped_weights
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.names import list_names
+from queryinst_vis.formats.run_file import FORMAT, VERSION, fingerprint
 from queryinst_vis.formats.track_store import TrackStore
-from queryinst_vis.utils.files import read_json
 from queryinst_vis.video.source import Source
 
-RUN_FILE = "run.json"
-FORMAT = "queryinst-vis run"
-VERSION = 1
-
-_ENDS = 1 << 20  # bytes at either end of a file that its fingerprint covers
+_BLOCK = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ def _checksum(path: Path, modified: int) -> str:
     """
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_ENDS):
+        while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
 
@@ -137,35 +133,3 @@ def run_record(
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
         "files": files,
     }
-
-
-def fingerprint(path: Path) -> dict[str, Any] | None:
-    """What tells a file from others, wherever it lies, without reading all of it.
-
-    Returns:
-        Its length in bytes, and the SHA-256 of its first and last MiB; None where it has gone.
-    """
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            digest = hashlib.sha256(file.read(_ENDS))
-            file.seek(max(_ENDS, size - _ENDS))
-            digest.update(file.read(_ENDS))
-    except OSError:
-        return None
-    return {"bytes": size, "sha256_of_ends": digest.hexdigest()}
-
-
-def origin_of_run(folder: Path) -> str | None:
-    """The note on the source in a folder's ``run.json``; None where there is none."""
-    if not (folder / RUN_FILE).is_file():
-        return None
-    try:
-        content = read_json(folder / RUN_FILE, "run")
-    except InputError:
-        return None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        return None
-    source = content.get("source")
-    found = source.get("origin_sha256") if isinstance(source, dict) else None
-    return found if isinstance(found, str) else None

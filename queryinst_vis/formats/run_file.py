@@ -1,0 +1,57 @@
+"""``run.json``: how the files of a run came about, for whoever opens them later."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.utils.files import read_json
+
+RUN_FILE = "run.json"
+FORMAT = "queryinst-vis run"
+VERSION = 1
+
+_ENDS = 1 << 20  # bytes at either end of a file that its fingerprint covers
+
+
+def fingerprint(path: Path) -> dict[str, Any] | None:
+    """What tells a file from others, wherever it lies, without reading all of it.
+
+    Returns:
+        Its length in bytes, and the SHA-256 of its first and last MiB; None where it has gone.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            digest = hashlib.sha256(file.read(_ENDS))
+            file.seek(max(_ENDS, size - _ENDS))
+            digest.update(file.read(_ENDS))
+    except OSError:
+        return None
+    return {"bytes": size, "sha256_of_ends": digest.hexdigest()}
+
+
+def read_run(folder: Path) -> dict[str, Any] | None:
+    """The content of a folder's ``run.json``; None where there is none that can be read."""
+    if not (folder / RUN_FILE).is_file():
+        return None
+    try:
+        content = read_json(folder / RUN_FILE, "run")
+    except InputError:
+        return None
+    is_run = isinstance(content, dict) and content.get("format") == FORMAT
+    return content if is_run else None
+
+
+def source_of_run(run: dict[str, Any] | None) -> dict[str, Any]:
+    """What a run says of its source; empty where it says nothing."""
+    source = (run or {}).get("source")
+    return source if isinstance(source, dict) else {}
+
+
+def origin_of_run(folder: Path) -> str | None:
+    """The note on the source in a folder's ``run.json``; None where there is none."""
+    found = source_of_run(read_run(folder)).get("origin_sha256")
+    return found if isinstance(found, str) else None

@@ -1,0 +1,97 @@
+"""What was done and taken back, without limit: of each step only what it changed is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.review.actions import Action, Redo, Undo
+from queryinst_vis.review.edits import Change, perform
+from queryinst_vis.review.index import TrackIndex
+from queryinst_vis.review.state import ReviewedTrack, ReviewState
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The way from one state to another.
+
+    Attributes:
+        tracks: those that differ, as they become; None: the track goes.
+        rest: the other state without tracks.
+    """
+
+    tracks: Mapping[int, ReviewedTrack | None]
+    rest: ReviewState
+
+
+def _step(start: ReviewState, goal: ReviewState) -> _Step:
+    changed = {
+        track_id: goal.tracks.get(track_id)
+        for track_id in {**start.tracks, **goal.tracks}
+        if start.tracks.get(track_id) is not goal.tracks.get(track_id)
+    }
+    return _Step(changed, replace(goal, tracks={}))
+
+
+def _take(state: ReviewState, step: _Step) -> ReviewState:
+    merged = {**state.tracks, **step.tracks}
+    tracks = {id_: track for id_, track in sorted(merged.items()) if track is not None}
+    return replace(step.rest, tracks=tracks)
+
+
+class History:
+    """The state of a review, the ways back from it, and those forward to what was taken back.
+
+    Args:
+        index: of the results.
+        state: before the first action.
+
+    Attributes:
+        state: after all actions so far.
+    """
+
+    def __init__(self, index: TrackIndex, state: ReviewState) -> None:
+        self._index = index
+        self.state = state
+        self._back: list[_Step] = []
+        self._forward: list[_Step] = []
+
+    def copy(self) -> History:
+        """Another one with the same past, which goes its own way."""
+        other = History(self._index, self.state)
+        other._back, other._forward = self._back.copy(), self._forward.copy()
+        return other
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is an action to take back."""
+        return bool(self._back)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is an action to do again."""
+        return bool(self._forward)
+
+    def do(self, action: Action) -> Change:
+        """Do an action, take one back, or do it again.
+
+        Raises:
+            ConflictError, InputError: it cannot be done; nothing has changed.
+        """
+        if isinstance(action, Undo):
+            return self._move(self._back, self._forward, "undo")
+        if isinstance(action, Redo):
+            return self._move(self._forward, self._back, "redo")
+        change = perform(self._index, self.state, action)
+        self._back.append(_step(change.state, self.state))
+        self._forward.clear()
+        self.state = change.state
+        return change
+
+    def _move(self, steps: list[_Step], opposite: list[_Step], what: str) -> Change:
+        if not steps:
+            raise InputError(f"there is nothing to {what}")
+        before, self.state = self.state, _take(self.state, steps.pop())
+        opposite.append(_step(self.state, before))
+        return Change(self.state)

@@ -1,0 +1,218 @@
+"""The journal of a review: every action, on disk before anybody is told that it was done.
+
+The first line says what the corrected results are; every further line is a record::
+
+    {"n": 1, "id": "5b0f...", "at": "2026-01-31T12:00:00Z", "action": "merge", "first": 3,
+     "second": 7, "sum": "9c2a..."}
+
+``sum`` covers the line and the sum of the line before, so that a line that was changed, lost or
+moved is found. Lines are only ever appended. A last line without its end was being written when
+the program was killed, and nobody was told that it was done: it is put aside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from queryinst_vis.errors import InputError, InputWarning
+from queryinst_vis.review.actions import Action, from_json, to_json
+
+FORMAT = "queryinst-vis review"
+VERSION = 1
+
+_SUM = b', "sum": "'
+_DIGITS = 16  # of a sum
+_END = b'"}\n'
+
+
+@dataclass(frozen=True)
+class Record:
+    """An action in a journal.
+
+    Attributes:
+        id: unique in the journal.
+        action: what was done.
+        at: when, UTC.
+    """
+
+    id: str
+    action: Action
+    at: str
+
+
+class Journal:
+    """Appends records to a file, each of them on disk when ``append`` returns.
+
+    Args:
+        path: the file; made where missing.
+        about: what the first line says, as far as others may not differ from it: keys of which
+            both it and the file have a value must agree.
+
+    Attributes:
+        path: the file.
+        records: all of them, in order.
+
+    Raises:
+        InputError: the file is of other results or another version, or a line is damaged.
+    """
+
+    def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
+        self.path = path
+        self.records: list[Record] = []
+        self._sum = b""
+        try:
+            if path.exists():
+                self._read(about)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        if not self._sum:
+            head = {"format": FORMAT, "version": VERSION, **about}
+            self._write(self._seal([head]))
+            _flush_folder(path.parent)
+
+    def append(self, records: Iterable[Record]) -> None:
+        """Add records: all of them are on disk when this returns, or none where it raises.
+
+        Raises:
+            InputError: the disk is full, or the file cannot be written.
+        """
+        records = list(records)
+        start = len(self.records) + 1
+        before = self._sum
+        lines = self._seal(
+            {"n": number, "id": record.id, "at": record.at, **to_json(record.action)}
+            for number, record in enumerate(records, start)
+        )
+        try:
+            self._write(lines)
+        except InputError:
+            self._sum = before
+            raise
+        self.records += records
+
+    def _seal(self, contents: Iterable[Mapping[str, Any]]) -> bytes:
+        lines = []
+        for content in contents:
+            body = json.dumps(content, allow_nan=False).encode()[:-1]
+            self._sum = _sum(self._sum, body)
+            lines.append(body + _SUM + self._sum + _END)
+        return b"".join(lines)
+
+    def _write(self, data: bytes) -> None:
+        length: int | None = None
+        try:
+            with self.path.open("ab") as file:
+                length = file.tell()
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            if length is not None:
+                os.truncate(self.path, length)
+            raise InputError(f"cannot write {self.path}: {error.strerror or error}") from error
+
+    def _read(self, about: Mapping[str, Any]) -> None:
+        *lines, last = self.path.read_bytes().split(b"\n")
+        is_whole = last.endswith(_END[:-1])  # but for its line feed
+        ids: set[str] = set()
+        for place, line in enumerate([*lines, last] if is_whole else lines):
+            where = f"journal {self.path}, line {place + 1}"
+            content = self._opened(line, where)
+            if place == 0:
+                self._check_head(content, about, where)
+            else:
+                record = _record(content, place, where)
+                if record.id in ids:
+                    raise InputError(f"{where}: record {record.id} occurs twice")
+                ids.add(record.id)
+                self.records.append(record)
+        if is_whole:
+            self._write(b"\n")
+        elif last:
+            self._put_aside(last)
+
+    def _opened(self, line: bytes, where: str) -> dict[str, Any]:
+        """The content of a line, whose sum is checked."""
+        body, found, rest = line.rpartition(_SUM)
+        expected = _sum(self._sum, body)
+        if not found or rest != expected + _END[:-1]:
+            raise InputError(
+                f"{where}: is damaged, or a line before it is missing; keep a copy, and remove the "
+                "lines from this one on to go on with what stands before it"
+            )
+        self._sum = expected
+        try:
+            content = json.loads(body + b"}")
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{where}: not JSON ({error})") from error
+        if not isinstance(content, dict):
+            raise InputError(f"{where}: must be an object")
+        return content
+
+    def _check_head(self, head: dict[str, Any], about: Mapping[str, Any], where: str) -> None:
+        if head.get("format") != FORMAT:
+            raise InputError(f"{where}: says no format '{FORMAT}'")
+        if head.get("version") != VERSION:
+            raise InputError(
+                f"{where}: version {head.get('version')}, this program reads {VERSION}"
+            )
+        for key, value in about.items():
+            known = head.get(key)
+            if known is not None and value is not None and known != value:
+                raise InputError(
+                    f"journal {self.path}: its corrections are of another {key} than this one; "
+                    f"bring that back, or move {self.path.parent} away to begin anew"
+                )
+
+    def _put_aside(self, torn: bytes) -> None:
+        """Keep what was being written when the program was killed in a file of its own."""
+        aside = self.path.with_name(f"{self.path.name}.torn")
+        with aside.open("ab") as file:
+            file.write(torn + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.truncate(self.path, self.path.stat().st_size - len(torn))
+        warnings.warn(
+            f"{self.path}: its last line, of {len(torn)} bytes, is not complete, as after a kill "
+            f"while it was written; it was never reported as done, and is now in {aside.name}",
+            InputWarning,
+            stacklevel=4,
+        )
+
+
+def now() -> str:
+    """The time as records have it."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _record(content: dict[str, Any], number: int, where: str) -> Record:
+    fields = dict(content)
+    found, record_id, at = (fields.pop(key, None) for key in ("n", "id", "at"))
+    if found != number or not isinstance(record_id, str) or not isinstance(at, str):
+        raise InputError(f"{where}: is not record {number}")
+    return Record(record_id, from_json(fields, where), at)
+
+
+def _sum(before: bytes, body: bytes) -> bytes:
+    return hashlib.sha256(before + body).hexdigest()[:_DIGITS].encode()
+
+
+def _flush_folder(folder: Path) -> None:
+    """Bring the entry of a new file to the disk, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

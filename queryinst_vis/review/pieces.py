@@ -1,0 +1,119 @@
+"""What a corrected track is made of: pieces of tracks that were found, and drawn regions."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from queryinst_vis.review.polygons import Polygons
+
+Spans = tuple[tuple[int, int], ...]
+"""Ranges of frames, ``(first, stop)`` with ``stop`` exclusive, ascending and apart."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Regions that the tracker found, those of the track ``track_id`` of the file."""
+
+    track_id: int
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A region that a person drew."""
+
+    polygons: Polygons
+
+
+@dataclass(frozen=True)
+class Interpolated:
+    """Regions between two drawn ones.
+
+    Attributes:
+        first, last: frames of the drawn regions, which need not belong to the track any more.
+        before, after: the polygons in them.
+    """
+
+    first: int
+    before: Polygons
+    last: int
+    after: Polygons
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Where the regions of a track come from in frames ``start`` to ``stop`` (exclusive).
+
+    A piece of stored regions may have frames without one; all others show the track in each.
+    """
+
+    start: int
+    stop: int
+    source: Stored | Drawn | Interpolated
+
+
+Pieces = tuple[Piece, ...]
+"""By ascending frame, none overlapping another."""
+
+
+def within(pieces: Pieces, start: int, stop: int) -> Pieces:
+    """What pieces are in frames ``start`` to ``stop`` (exclusive)."""
+    return tuple(
+        replace(piece, start=max(piece.start, start), stop=min(piece.stop, stop))
+        for piece in pieces
+        if piece.start < stop and piece.stop > start
+    )
+
+
+def without(pieces: Pieces, spans: Iterable[tuple[int, int]]) -> Pieces:
+    """What pieces are outside of ranges of frames."""
+    for start, stop in spans:
+        pieces = within(pieces, 0, start) + within(pieces, stop, sys.maxsize)
+    return pieces
+
+
+def joined(*groups: Pieces) -> Pieces:
+    """Pieces that do not overlap as one tuple.
+
+    Those that go on where another ends become one, except drawn ones, which are for one frame.
+    """
+    pieces: list[Piece] = []
+    for piece in sorted((p for group in groups for p in group), key=lambda piece: piece.start):
+        before = pieces[-1] if pieces else None
+        goes_on = before and (before.stop, before.source) == (piece.start, piece.source)
+        if before and goes_on and not isinstance(piece.source, Drawn):
+            pieces[-1] = replace(before, stop=piece.stop)
+        else:
+            pieces.append(piece)
+    return tuple(pieces)
+
+
+def spans_of(frames: np.ndarray) -> Spans:
+    """Ascending frames ``(N,)`` as ranges."""
+    breaks = np.flatnonzero(np.diff(frames) != 1) + 1
+    return tuple((int(run[0]), int(run[-1]) + 1) for run in np.split(frames, breaks) if len(run))
+
+
+def union(spans: Spans, start: int, stop: int) -> Spans:
+    """Ranges with another one added."""
+    apart = [span for span in spans if span[1] < start or span[0] > stop]
+    touching = [span for span in spans if span[1] >= start and span[0] <= stop]
+    start = min([start, *(first for first, _ in touching)])
+    stop = max([stop, *(last for _, last in touching)])
+    return tuple(sorted([*apart, (start, stop)]))
+
+
+def difference(spans: Spans, start: int, stop: int) -> Spans:
+    """Ranges with the frames of another one taken out."""
+    return tuple(_remains(spans, start, stop))
+
+
+def _remains(spans: Spans, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    for first, last in spans:
+        if first < min(last, start):
+            yield first, min(last, start)
+        if max(first, stop) < last:
+            yield max(first, stop), last

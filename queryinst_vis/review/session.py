@@ -1,0 +1,309 @@
+"""Correcting the tracks of a video: from Python, from the command line, and behind the page."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.formats.fields import shortened
+from queryinst_vis.formats.track_store import VideoInfo
+from queryinst_vis.review.actions import Action, from_json
+from queryinst_vis.review.edits import Change, ConflictError
+from queryinst_vis.review.history import History
+from queryinst_vis.review.index import open_index
+from queryinst_vis.review.journal import Journal, Record, now
+from queryinst_vis.review.results import find_results, find_video
+from queryinst_vis.review.state import ReviewState, initial_state
+from queryinst_vis.review.view import FrameView, ReviewView, TrackView
+
+_LONGEST_ID = 100
+
+
+@dataclass(frozen=True)
+class ActionResult:
+    """What became of an action.
+
+    Attributes:
+        id: of its record in the journal.
+        changed: tracks that are there before and after, and differ.
+        created, removed: tracks that are there only after it, or only before it.
+        regions: how many regions it removed or made.
+        is_repeated: a record of this id is in the journal already, so that nothing was done.
+    """
+
+    id: str
+    changed: tuple[int, ...] = ()
+    created: tuple[int, ...] = ()
+    removed: tuple[int, ...] = ()
+    regions: int = 0
+    is_repeated: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+
+class ReviewSession:
+    """The tracks of a video and their corrections, which are kept in a journal beside them.
+
+    Every action is on disk before ``apply`` returns; the results themselves are never changed.
+    One process at a time may have a session of the same results. Threads may share it.
+
+    Example::
+
+        with ReviewSession.open("out/street") as session:
+            session.apply(Merge(3, 7, decide="keep first"))
+            for track in session.tracks():
+                print(track.track_id, track.class_name, track.frames)
+
+    Attributes:
+        results: the result file or folder.
+        folder: with the journal, beside the results.
+        video: what the results say of the video.
+        size: ``(height, width)`` of its frames in pixels.
+        source: the video file or folder of frames; None: nobody has said where it is.
+        run: the content of ``run.json``, where there is one.
+    """
+
+    def __init__(self, results: str | Path, video: str | Path | None = None) -> None:
+        """See ``open``."""
+        self._lock = RLock()
+        self._closing = ExitStack()
+        try:
+            found = find_results(Path(results))
+            self.results, self.folder, self.run = found.path, found.folder, found.run
+            self._closing.enter_context(_locked(found.folder))
+            self.index = open_index(found.tracks(), found.folder / "index")
+            self._closing.callback(self.index.close)
+            self.video: VideoInfo = self.index.video
+            self.size = self.index.size
+            self.source, mark = find_video(found, None if video is None else Path(video))
+            about = {"results": self.index.identity._asdict(), "video": mark}
+            self._journal = Journal(self.folder / "journal.jsonl", about)
+            self._history = History(self.index, initial_state(self.index))
+            for number, record in enumerate(self._journal.records, 1):
+                where = f"journal {self._journal.path}, record {number}"
+                _do(self._history, record.action, where)
+            self._view = ReviewView(self.index, self.state)
+        except BaseException:
+            self._closing.close()
+            raise
+
+    @classmethod
+    def open(cls, results: str | Path, video: str | Path | None = None) -> ReviewSession:
+        """Open the results of a video, with all corrections made so far.
+
+        Args:
+            results: the folder that ``track`` has written, or its ``tracks.jsonl``.
+            video: the video file, where it is not where it was when it was tracked.
+
+        Raises:
+            InputError: the results cannot be read, the video is missing or another one, the
+                journal is damaged or of other results, or another process has it open.
+        """
+        return cls(results, video)
+
+    def __enter__(self) -> ReviewSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let another process open the results. Nothing is left to be written."""
+        self._closing.close()
+
+    def __len__(self) -> int:
+        """The number of frames."""
+        return len(self.index)
+
+    @property
+    def state(self) -> ReviewState:
+        """The tracks after all corrections so far; a value that never changes."""
+        return self._history.state
+
+    @property
+    def view(self) -> ReviewView:
+        """Looks at ``state``; goes on doing so, whatever is done later."""
+        return self._view
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """The journal's records, in order."""
+        return tuple(self._journal.records)
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is an action to take back."""
+        return self._history.can_undo
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is an action to do again."""
+        return self._history.can_redo
+
+    def tracks(self) -> list[TrackView]:
+        """The tracks as corrected, by ascending id."""
+        return self._view.tracks()
+
+    def track(self, track_id: int) -> TrackView:
+        """A track as corrected.
+
+        Raises:
+            InputError: there is none of this id.
+        """
+        return self._view.track(track_id)
+
+    def frame(self, frame: int) -> FrameView:
+        """What a frame shows, as corrected.
+
+        Args:
+            frame: index from 0.
+
+        Raises:
+            InputError: there is no such frame.
+        """
+        if not 0 <= frame < len(self):
+            raise InputError(f"frame {frame} does not exist; there are frames 0 to {len(self) - 1}")
+        return self._view.frame(frame)
+
+    def apply(self, action: Action, record_id: str | None = None) -> ActionResult:
+        """Do an action: it is on disk when this returns.
+
+        Args:
+            action: what to do.
+            record_id: of its record; None: a new one. If the journal has a record of this id,
+                nothing is done, so that who has got no answer may ask again.
+
+        Raises:
+            ConflictError: a merge leaves undecided what happens in frames that show both tracks.
+            InputError: the action cannot be done, or the journal not be written.
+        """
+        [result] = self.apply_all([(action, record_id)])
+        return result
+
+    def apply_all(
+        self, actions: Iterable[tuple[Action, str | None]], where: str = "action"
+    ) -> list[ActionResult]:
+        """Do several actions, one after the other: all of them, or none.
+
+        Args:
+            actions: ``(action, record id)`` of each, as for ``apply``.
+            where: begins error messages, with the number of the action, where there are several.
+
+        Raises:
+            ConflictError, InputError: as for ``apply``; then none of them is done.
+        """
+        actions = list(actions)
+        with self._lock:
+            history = self._history.copy()
+            known = {record.id for record in self._journal.records}
+            results, records = [], []
+            for number, (action, record_id) in enumerate(actions, 1):
+                record_id = record_id or secrets.token_hex(8)
+                if record_id in known:
+                    results.append(ActionResult(record_id, is_repeated=True))
+                    continue
+                known.add(record_id)
+                place = f"{where} {number}" if len(actions) > 1 else ""
+                before = history.state
+                change = _do(history, action, place)
+                results.append(_result(record_id, before, change))
+                records.append(Record(record_id, action, now()))
+            if records:
+                self._journal.append(records)
+                self._history = history
+                self._view = ReviewView(self.index, self.state)
+            return results
+
+
+def _do(history: History, action: Action, where: str) -> Change:
+    """Do an action; ``where`` begins error messages."""
+    try:
+        return history.do(action)
+    except ConflictError as error:
+        raise error.at(where) from error
+    except InputError as error:
+        raise InputError(f"{where}: {error}" if where else str(error)) from error
+
+
+def read_actions(path: str | Path) -> list[tuple[Action, str | None]]:
+    """The actions of a file with one in each line, as ``apply_all`` takes them.
+
+    A line is what ``actions.to_json`` gives, perhaps with an ``id``; of a journal's own lines,
+    what else stands in them is left out. Empty lines count for nothing.
+
+    Raises:
+        InputError: the file cannot be read, or a line holds no action.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error
+        raise InputError(f"actions {path}: not readable ({reason})") from error
+    return [
+        _read_action(line, f"{path}, line {number}")
+        for number, line in enumerate(lines, 1)
+        if line.strip()
+    ]
+
+
+def parse_record(content: Any, where: str = "action") -> tuple[Action, str | None]:
+    """An action as JSON has it, and its ``id``, if it has one.
+
+    Raises:
+        InputError: it is no action, or its id no short text.
+    """
+    if not isinstance(content, Mapping):
+        raise InputError(f"{where}: must be an object, is {shortened(content)}")
+    fields = dict(content)
+    record_id = fields.pop("id", None)
+    if record_id is not None and not (
+        isinstance(record_id, str) and 0 < len(record_id) <= _LONGEST_ID and record_id.isprintable()
+    ):
+        raise InputError(f"{where}: `id` must be short text, is {shortened(record_id)}")
+    return from_json(fields, where), record_id
+
+
+def _read_action(line: str, where: str) -> tuple[Action, str | None]:
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not JSON ({error})") from error
+    return parse_record(content, where)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out, until this one ends at the latest."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock")
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(
+            f"{folder}: another process has this review open; end that one first"
+        ) from error
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _result(record_id: str, before: ReviewState, change: Change) -> ActionResult:
+    old, new = before.tracks, change.state.tracks
+    changed = tuple(id_ for id_ in new if id_ in old and new[id_] is not old[id_])
+    created = tuple(id_ for id_ in new if id_ not in old)
+    removed = tuple(id_ for id_ in old if id_ not in new)
+    return ActionResult(record_id, changed, created, removed, change.regions)
