@@ -1,8 +1,14 @@
-"""Large JSON files entry by entry, so that nobody holds more of them than one entry.
+"""Large JSON files entry by entry, so that no more than one entry is in memory at a time.
 
-A file is walked through once: entries are parsed one at a time, and of each only its small values
-and its place in the file are kept, by which it is parsed again when its turn comes. Nobody can jump
-about in a zip: its entries are kept in memory, compressed.
+A file is scanned once. Of each entry only its small values and its byte range are kept, and the
+range is decoded when the entry is needed. Zip members cannot be read at random: their entries are
+kept in memory, compressed.
+
+msgspec decodes whole values several times as fast as ``json``, but has no stream reader and refuses
+what Python writes beyond the standard (NaN). So where an entry ends is guessed from how the one
+before it was separated from its successor, and msgspec checks the guess: text that it takes for one
+value, followed by the rest of a list, can mean nothing else. Whatever it refuses, ``json`` decides,
+so that results and error messages never depend on which of the two did the work.
 """
 
 from __future__ import annotations
@@ -11,16 +17,22 @@ import codecs
 import json
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
+
 from queryinst_vis.errors import InputError
 
 _BLOCK = 1 << 20
-_SPACE = re.compile(r"[ \t\n\r]*")
+_LONGEST = 4 * _BLOCK
+"""Bytes of an entry up to which its end is searched for."""
+
+_SPACE = re.compile(rb"[ \t\n\r]*")
+_NEXT_OBJECT = re.compile(rb'[ \t\n\r]*,[ \t\n\r]*\{[ \t\n\r]*"[^"\\]*"')
 _TYPES = {"{": "dict", "[": "list", '"': "str"}
 
 
@@ -40,8 +52,20 @@ class Packed:
     text: bytes
 
 
+def decode_json(text: bytes) -> Any:
+    """``json.loads`` of UTF-8, faster.
+
+    Raises:
+        ValueError, RecursionError: it is not JSON; the error is that of ``json``.
+    """
+    try:
+        return msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        return json.loads(text.decode("utf-8"))
+
+
 def read_values(spans: Sequence[Span | Packed]) -> Iterator[Any]:
-    """Parse values again, with each file opened once.
+    """Decode values again, with each file opened once.
 
     Raises:
         InputError: something else is there now.
@@ -52,11 +76,11 @@ def read_values(spans: Sequence[Span | Packed]) -> Iterator[Any]:
             files = {path: stack.enter_context(path.open("rb")) for path in paths}
             for span in spans:
                 if isinstance(span, Packed):
-                    yield json.loads(zlib.decompress(span.text))
+                    yield decode_json(zlib.decompress(span.text))
                 else:
                     file = files[span.path]
                     file.seek(span.start)
-                    yield json.loads(file.read(span.end - span.start).decode("utf-8"))
+                    yield decode_json(file.read(span.end - span.start))
     except (OSError, ValueError) as error:
         where = ", ".join(map(str, paths))
         raise InputError(f"{where}: changed while it was being read ({error})") from error
@@ -65,14 +89,15 @@ def read_values(spans: Sequence[Span | Packed]) -> Iterator[Any]:
 class JsonFile:
     """A cursor in a JSON file. Errors are ``ValueError`` with the byte at which they are.
 
-    Text is cut into windows as Latin-1, one character a byte, and each value that is not ASCII
-    is decoded anew: the structure of JSON is ASCII in UTF-8 too.
+    The window of bytes around the cursor is decoded as Latin-1, one character a byte, and each
+    value that is not ASCII anew: the structure of JSON is ASCII in UTF-8 too.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._window = ""
-        self._offset = 0  # of the window's first character in the file
+        self._window = b""
+        self._text: str | None = None  # of the window, once it is needed
+        self._offset = 0  # of the window's first byte in the file
         self._at = 0  # the cursor, in the window
         self._ended = False
         self._decoder = json.JSONDecoder()
@@ -83,21 +108,20 @@ class JsonFile:
             match = _SPACE.match(self._window, self._at)
             self._at = match.end() if match else self._at  # it always matches
             if self._at < len(self._window) or self._ended:
-                return self._window[self._at : self._at + 1]
+                return self._window[self._at : self._at + 1].decode("latin-1")
             self._read_on()
 
     def skip_byte_order_mark(self) -> None:
-        """Step over the mark that programs on Windows begin a UTF-8 file with.
+        """Skip the mark that programs on Windows begin a UTF-8 file with.
 
         Raises:
             ValueError: the file is UTF-16.
         """
         while len(self._window) < len(codecs.BOM_UTF8) and not self._ended:
             self._read_on()
-        mark = self._window[:3].encode("latin-1")
-        if mark.startswith(codecs.BOM_UTF8):
+        if self._window.startswith(codecs.BOM_UTF8):
             self._at = len(codecs.BOM_UTF8)
-        elif mark.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        elif self._window.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise ValueError("it is UTF-16; save it as UTF-8")
 
     def type_ahead(self) -> str:
@@ -114,8 +138,10 @@ class JsonFile:
         """The next value, the byte at which it begins, and its text."""
         self.peek()
         while True:
+            if self._text is None:
+                self._text = self._window.decode("latin-1")
             try:
-                value, end = self._decoder.raw_decode(self._window, self._at)
+                value, end = self._decoder.raw_decode(self._text, self._at)
                 # what ends with the window may go on behind it, as a number does
                 if end < len(self._window) or self._ended:
                     break
@@ -125,16 +151,46 @@ class JsonFile:
                     what = error.msg.removesuffix(" at")  # as "Unterminated string starting at"
                     raise ValueError(f"{what} at byte {where}") from error
             self._read_on()
-        text = self._window[self._at : end].encode("latin-1")
+        text = self._window[self._at : end]
         if not text.isascii():
             value = json.loads(text.decode("utf-8"))
         start, self._at = self._offset + self._at, end
         return value, start, text
 
-    def items(self) -> Iterator[tuple[Any, int, bytes]]:
-        """The values of a list, one by one, as ``value`` gives them."""
+    def items(self, decode: Callable[[bytes], Any]) -> Iterator[tuple[Any, int, bytes]]:
+        """The values of a list, one by one, as ``value`` gives them.
+
+        Args:
+            decode: takes the text of a value and returns what to make of it, or raises ValueError
+                or RecursionError if that is not one JSON value, or not one for it; then the item
+                is what ``value`` returns.
+        """
+        separator = b""  # from the end of an item, an object, into the next one
         for _ in self._between("[", "]"):
+            self.peek()
+            text = self._up_to(separator) if separator else b""
+            if text:
+                try:
+                    value = decode(text)
+                except (ValueError, RecursionError):
+                    separator = b""
+                else:
+                    start, self._at = self._offset + self._at, self._at + len(text)
+                    yield value, start, text
+                    continue
             yield self.value()
+            if not separator:
+                follows = _NEXT_OBJECT.match(self._window, self._at)
+                if follows and self._window[self._at - 1 : self._at] == b"}":
+                    separator = b"}" + follows[0]
+
+    def _up_to(self, separator: bytes) -> bytes:
+        """The text from the cursor through the first byte of a separator; empty without one."""
+        end = self._window.find(separator, self._at)
+        while end < 0 and not self._ended and len(self._window) - self._at < _LONGEST:
+            self._read_on()
+            end = self._window.find(separator)
+        return self._window[self._at : end + 1] if end >= 0 else b""
 
     def members(self) -> Iterator[str]:
         """The keys of an object; after each, the caller takes the value."""
@@ -164,7 +220,7 @@ class JsonFile:
         rest = self._window[self._at :]
         block = self._file.read(max(len(rest), _BLOCK))
         self._offset, self._at = self._offset + self._at, 0
-        self._window = rest + block.decode("latin-1")
+        self._window, self._text = rest + block, None
         self._ended = not block
 
     def _may_go_on(self, error: json.JSONDecodeError) -> bool:
@@ -211,10 +267,26 @@ def _light_entries(
     cursor: JsonFile, path: Path | None, keys: tuple[str, ...], heavy: str
 ) -> list[Any]:
     entries = []
-    for entry, start, text in cursor.items():
+    for entry, start, text in cursor.items(_light_decoder(keys, heavy)):
         if isinstance(entry, dict) and heavy in entry:
             end = start + len(text)
             span = Span(path, start, end) if path else Packed(zlib.compress(text, 1))
             entry = {key: entry[key] for key in keys if key in entry} | {heavy: span}
         entries.append(entry)
     return entries
+
+
+def _light_decoder(keys: tuple[str, ...], heavy: str) -> Callable[[bytes], dict[str, Any]]:
+    """Decodes some values of an object that has ``heavy``, whose value is only checked."""
+    absent = msgspec.UNSET
+    fields = [(key, Any, absent) for key in keys]
+    light = msgspec.defstruct("light", [(heavy, msgspec.Raw), *fields])
+    decode_light = msgspec.json.Decoder(light).decode
+
+    def decode(text: bytes) -> dict[str, Any]:
+        if not text.isascii():
+            text.decode("utf-8")  # which msgspec does not check in what it skips
+        found = msgspec.structs.asdict(decode_light(text))
+        return {key: value for key, value in found.items() if value is not absent}
+
+    return decode
