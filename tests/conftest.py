@@ -10,6 +10,34 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported anywhere
 
 import pytest
 
+# The core: arithmetic, metrics, identities, file formats, and one video from end to end.
+QUICK = {
+    "test_association",
+    "test_config",
+    "test_detections",
+    "test_eval_youtube_vis",
+    "test_formats_agreement",
+    "test_fused",
+    "test_golden_masktrack",
+    "test_golden_queryinst",
+    "test_inference",
+    "test_layers",
+    "test_losses",
+    "test_masks",
+    "test_motion_rules",
+    "test_results",
+    "test_run_lengths",
+    "test_track_video",
+    "test_tracking",
+    "test_tracking_metrics",
+}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.stem in QUICK and "slow" not in item.keywords:
+            item.add_marker("quick")
+
 
 @pytest.fixture
 def images(tmp_path):
