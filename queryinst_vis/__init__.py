@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from queryinst_vis.inference.detector import Detector as Detector
     from queryinst_vis.inference.onnx_export import export_onnx as export_onnx
     from queryinst_vis.inference.result import FrameResult as FrameResult
-    from queryinst_vis.inference.track import track_video as track_video
     from queryinst_vis.inference.tracker import VideoTracker as VideoTracker
     from queryinst_vis.models.build import build_model as build_model
+    from queryinst_vis.report.outputs import track_video as track_video
     from queryinst_vis.structures import Detections as Detections
     from queryinst_vis.training.finetune import finetune as finetune
     from queryinst_vis.training.train import train as train
@@ -61,7 +61,7 @@ else:
         "load_config": "config",
         "load_model": "checkpoints.load",
         "track": "inference.calls",
-        "track_video": "inference.track",
+        "track_video": "report.outputs",
         "train": "training.train",
     }
 

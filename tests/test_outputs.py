@@ -24,6 +24,7 @@ from queryinst_vis.formats.track_tables import PATH_POINTS, track_rows
 from queryinst_vis.inference import outputs, track
 from queryinst_vis.inference.track import run_tracker, track_video
 from queryinst_vis.masks import decode_rle, encode_rle
+from queryinst_vis.report.outputs import ALL_OUTPUTS
 from queryinst_vis.structures import Detections
 from queryinst_vis.video.source import open_source
 from tests.test_track_video import (  # noqa: F401  # fixtures
@@ -66,7 +67,7 @@ def test_an_unknown_output_is_told_before_any_work(video, out, loaded):  # noqa:
 
 
 def test_help_names_the_outputs_that_there_are():
-    assert list(SAVE_HELP) == list(outputs.OUTPUTS)
+    assert list(SAVE_HELP) == list(ALL_OUTPUTS)
     assert ",".join(outputs.DEFAULT_SAVE) == DEFAULT_SAVE
 
 

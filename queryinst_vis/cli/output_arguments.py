@@ -20,8 +20,9 @@ SAVE_HELP = {
     "coco-video": "coco_video.json, COCO-video annotations",
     "crops": "crops/, the best pictures of each track",
     "mattes": "NAME_matte.mp4, white where instances are",
+    "report": "NAME.html, one file with a player, a timeline and a table of the tracks",
 }
-"""What --save may name, as ``inference.outputs.OUTPUTS`` does, which --help does not wait for."""
+"""What --save may name, as ``report.outputs.ALL_OUTPUTS`` does, which --help does not wait for."""
 
 DEFAULT_SAVE = "video,json,jsonl,timeline"
 DEFAULT_DRAW = "mask,outline,trace,label"

@@ -55,6 +55,7 @@ def add(commands: Commands) -> None:
         "queryinst-vis track clip.mp4 --max-size 320",
         "queryinst-vis track a.mp4 b.mp4 --start 0:01:30 --end 0:02:00 --out out",
         "queryinst-vis track street.mp4 --classes person,dog --conf 0.5 --save csv,jsonl",
+        "queryinst-vis track street.mp4 --save report",
         "queryinst-vis track street.mp4 --blur person --draw label",
         "queryinst-vis track frames/ --fps 30",
         "queryinst-vis track 0 --out out/camera",
@@ -111,6 +112,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _run_files(sources: list[Source], overrides: list[str], arguments: argparse.Namespace) -> None:
     from queryinst_vis.inference.track import track_videos
+    from queryinst_vis.report.outputs import ALL_OUTPUTS
 
     out = arguments.out or Path("out")
     is_own_folder = arguments.out is not None and len(sources) == 1
@@ -120,6 +122,7 @@ def _run_files(sources: list[Source], overrides: list[str], arguments: argparse.
         arguments.weights,
         selection=selection_of(arguments),
         save=save_of(arguments),
+        kinds=ALL_OUTPUTS,
         style=style_of(arguments),
         redaction=redaction_of(arguments),
         score_threshold=arguments.conf,
@@ -136,6 +139,7 @@ def _run_files(sources: list[Source], overrides: list[str], arguments: argparse.
 
 def _run_live(source: LiveSource, overrides: list[str], arguments: argparse.Namespace) -> None:
     from queryinst_vis.inference.live import track_live
+    from queryinst_vis.report.outputs import ALL_OUTPUTS
 
     if (arguments.batch or 1) > 1:
         raise InputError("a live source shows its newest frame alone: leave out --batch")
@@ -144,6 +148,7 @@ def _run_live(source: LiveSource, overrides: list[str], arguments: argparse.Name
         arguments.out,
         arguments.weights,
         save=save_of(arguments),
+        kinds=ALL_OUTPUTS,
         style=style_of(arguments),
         redaction=redaction_of(arguments),
         score_threshold=arguments.conf,

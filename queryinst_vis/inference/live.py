@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 
 from queryinst_vis.drawing import DEFAULT_STYLE, NOTHING_HIDDEN, DrawingStyle, Redaction
 from queryinst_vis.inference.any_detector import AnyDetector
-from queryinst_vis.inference.outputs import DEFAULT_SAVE, OutputPlan
+from queryinst_vis.inference.outputs import DEFAULT_SAVE, OUTPUTS, OutputKind, OutputPlan
 from queryinst_vis.inference.result import FrameResult
 from queryinst_vis.inference.track import (
     TrackSummary,
@@ -83,6 +83,7 @@ def track_live(
     weights: AnyDetector = "people",
     *,
     save: Sequence[str] = DEFAULT_SAVE,
+    kinds: Mapping[str, OutputKind] = OUTPUTS,
     style: DrawingStyle = DEFAULT_STYLE,
     redaction: Redaction = NOTHING_HIDDEN,
     score_threshold: float | None = None,
@@ -107,7 +108,7 @@ def track_live(
     Args:
         source: what ``LiveReader`` reads, or an open source that is live.
         out_dir: folder for the results; made where missing. None: ``out/NAME-OF-SOURCE``.
-        weights, save, style, redaction, score_threshold, classes, iou, max_size, device,
+        weights, save, kinds, style, redaction, score_threshold, classes, iou, max_size, device,
             overrides: as for ``track_video``.
         max_frames: stop after this many frames that were looked at; None: never.
         overwrite: replace another source's results in ``out_dir`` instead of refusing.
@@ -123,7 +124,14 @@ def track_live(
     run = settings_of(weights, score_threshold, classes, iou, max_size, overrides, selection)
     folder = out_dir or Path("out") / source.name
     plan = OutputPlan(
-        folder, source, save, overwrite=overwrite, run=run, style=style, redaction=redaction
+        folder,
+        source,
+        save,
+        overwrite=overwrite,
+        run=run,
+        style=style,
+        redaction=redaction,
+        kinds=kinds,
     )
     tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
     latencies = Latencies()

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from queryinst_vis.drawing import DEFAULT_STYLE, NOTHING_HIDDEN, DrawingStyle, Redaction, Redactor
@@ -14,7 +15,14 @@ from queryinst_vis.errors import InputWarning
 from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.any_detector import AnyDetector, load_detector
 from queryinst_vis.inference.filters import check_classes, for_showing
-from queryinst_vis.inference.outputs import DEFAULT_SAVE, OutputContext, OutputPlan, RunSettings
+from queryinst_vis.inference.outputs import (
+    DEFAULT_SAVE,
+    OUTPUTS,
+    OutputContext,
+    OutputKind,
+    OutputPlan,
+    RunSettings,
+)
 from queryinst_vis.inference.outputs.embeddings import MeanEmbeddings
 from queryinst_vis.inference.outputs.run_file import found_by_class, run_record
 from queryinst_vis.inference.result import FrameResult, store
@@ -76,6 +84,7 @@ def track_video(
     weights: AnyDetector = "people",
     *,
     save: Sequence[str] = DEFAULT_SAVE,
+    kinds: Mapping[str, OutputKind] = OUTPUTS,
     style: DrawingStyle = DEFAULT_STYLE,
     redaction: Redaction = NOTHING_HIDDEN,
     selection: Selection = ALL_FRAMES,
@@ -104,7 +113,8 @@ def track_video(
         source: what ``open_source`` opens; not live.
         out_dir: folder for the results; made where missing. None: ``out/NAME-OF-SOURCE``.
         weights: as for ``VideoTracker.from_pretrained``: a name, a file, or any detector.
-        save: what to write, of ``outputs.OUTPUTS``.
+        save: what to write, of ``kinds``.
+        kinds: the outputs that there are.
         style: what the annotated video shows of an instance.
         redaction: classes and track ids that are blurred, or cut out, in every picture.
         score_threshold: detections below this score, 0..1, are left out; None: the weights' own
@@ -138,6 +148,7 @@ def track_video(
             [out_dir or Path("out") / source.name],
             weights,
             save=save,
+            kinds=kinds,
             style=style,
             redaction=redaction,
             selection=selection,
@@ -159,6 +170,7 @@ def track_videos(
     weights: AnyDetector = "people",
     *,
     save: Sequence[str] = DEFAULT_SAVE,
+    kinds: Mapping[str, OutputKind] = OUTPUTS,
     style: DrawingStyle = DEFAULT_STYLE,
     redaction: Redaction = NOTHING_HIDDEN,
     selection: Selection = ALL_FRAMES,
@@ -177,8 +189,8 @@ def track_videos(
         sources: as ``open_sources`` gives them; none is live.
         folders: where the files of each go, one folder for each source.
         selection: which of their frames they give, for ``run.json``.
-        weights, save, style, redaction, score_threshold, classes, iou, batch, max_size, device,
-            overrides, overwrite: as for ``track_video``.
+        weights, save, kinds, style, redaction, score_threshold, classes, iou, batch, max_size,
+            device, overrides, overwrite: as for ``track_video``.
 
     Returns:
         What came out of each, as soon as its files are there.
@@ -190,7 +202,14 @@ def track_videos(
     run = settings_of(weights, score_threshold, classes, iou, max_size, overrides, selection)
     plans = [
         OutputPlan(
-            folder, source, save, overwrite=overwrite, run=run, style=style, redaction=redaction
+            folder,
+            source,
+            save,
+            overwrite=overwrite,
+            run=run,
+            style=style,
+            redaction=redaction,
+            kinds=kinds,
         )
         for source, folder in zip(sources, folders, strict=True)
     ]
@@ -310,6 +329,16 @@ class _Redact:
             warnings.warn(f"{name}: {note}", InputWarning, stacklevel=3)
 
 
+def _stage_seconds(times: StageTimes, start: float) -> dict[str, float]:
+    """Seconds of each stage so far, and of all of them since ``start``; stages overlap."""
+    return {
+        "decoding": times["decoding"],
+        "tracking": times["tracking"] - times["waiting for frames"],
+        "writing": times["writing"],
+        "total": time.perf_counter() - start,
+    }
+
+
 def write_outputs(
     plan: OutputPlan,
     class_names: list[str],
@@ -337,9 +366,12 @@ def write_outputs(
         InputError: a file cannot be written, or the source turns out to be damaged.
     """
     start = time.perf_counter()
+    stages = partial(_stage_seconds, times, start)
     with TrackStore() as tracks:
         with files_together(), ExitStack() as stack:
-            context = OutputContext(class_names, source, plan.origin, plan.run, plan.style, stack)
+            context = OutputContext(
+                class_names, source, plan.origin, plan.run, plan.style, stack, stages
+            )
             outputs = plan.open(context)
             redact = _Redact(plan.redaction, class_names)
             embeddings = MeanEmbeddings()
@@ -364,24 +396,18 @@ def write_outputs(
             redact.tell(source.name)
             found_classes = found_by_class(tracks, class_names)
             hint = None if found_classes else plan.run.hint(class_names)
-            seconds = time.perf_counter() - start
-            stages = {
-                "decoding": times["decoding"],
-                "tracking": times["tracking"] - times["waiting for frames"],
-                "writing": times["writing"],
-                "total": seconds,
-            }
+            seconds = stages()
             files = [str(path.relative_to(plan.run_file.parent)) for path in plan.files[:-1]]
             record = run_record(
-                plan.run, source, plan.origin, tracks, stages, found_classes, hint, files
+                plan.run, source, plan.origin, tracks, seconds, found_classes, hint, files
             )
             record["embeddings"] = embeddings.by_track()
             write_json_atomically(plan.run_file, record)
         return TrackSummary(
             tracks.length,
             len(tracks),
-            seconds,
-            tracks.length / seconds,
+            seconds["total"],
+            tracks.length / seconds["total"],
             plan.files,
             found_classes,
             hint,

@@ -8,6 +8,7 @@ from queryinst_vis.masks.rle import (
     decode_rle,
     encode_region,
     encode_rle,
+    resize_rle,
 )
 from queryinst_vis.masks.segmentation import MaskError, check_segmentation, to_rle, to_rles
 
@@ -22,6 +23,7 @@ __all__ = [
     "decode_rle",
     "encode_region",
     "encode_rle",
+    "resize_rle",
     "to_rle",
     "to_rles",
 ]

@@ -90,3 +90,22 @@ def bounding_box(rle: RLE) -> tuple[int, int, int, int]:
     """Tight ``(x0, y0, x1, y1)`` of a mask in pixels, ends exclusive; all 0 when it is empty."""
     x, y, width, height = (int(value) for value in coco_mask.toBbox(rle))
     return x, y, x + width, y + height
+
+
+def resize_rle(rle: RLE, height: int, width: int) -> RLE:
+    """The mask in a frame of another size: each pixel is that of the nearest one before.
+
+    Only pixels of the mask's bounding box are looked at.
+    """
+    x0, y0, x1, y1 = bounding_box(rle)
+    rows, y = _nearest(y0, y1, height, rle["size"][0])
+    columns, x = _nearest(x0, x1, width, rle["size"][1])
+    region = decode_columns(rle, x0, x1)[np.ix_(rows, columns - x0)] > 0
+    return encode_region(region, x, y, (height, width))
+
+
+def _nearest(first: int, last: int, size: int, before: int) -> tuple[np.ndarray, int]:
+    """Old places of the new pixels that come of ``first`` to ``last``, and the first of them."""
+    old = ((np.arange(size) + 0.5) * before / size).astype(int)
+    inside = np.flatnonzero((old >= first) & (old < last))
+    return old[inside], int(inside[0]) if len(inside) else 0

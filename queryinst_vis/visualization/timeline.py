@@ -36,7 +36,7 @@ class _Row:
     @classmethod
     def of(cls, track: Track, length: int) -> _Row:
         """The row in a video of that many frames."""
-        runs = _runs(track.frames(), max(1, length // _INSTANTS))
+        runs = runs_of(track.frames(), max(1, length // _INSTANTS))
         return cls(track.track_id, track.label, runs)
 
     def seen(self) -> int:
@@ -155,7 +155,7 @@ def read_origin(path: str | Path) -> str | None:
         return None
 
 
-def _runs(frames: Iterable[int], step: int) -> list[tuple[int, int]]:
+def runs_of(frames: Iterable[int], step: int) -> list[tuple[int, int]]:
     """Ascending frame indices as ``(first, count)`` of their runs.
 
     Frames at most ``step`` apart belong to one run: the gap is too narrow to be seen.

@@ -59,6 +59,13 @@ class Crops:
     def finish(self, tracks: TrackStore) -> None:
         """Write nothing more: the pictures are there."""
 
+    def best(self) -> dict[int, list[tuple[int, Path]]]:
+        """``(frame, picture)`` of the crops of each track, the best one first."""
+        return {
+            track_id: [(crop.frame, crop.path) for crop in sorted(kept, reverse=True)]
+            for track_id, kept in self._kept.items()
+        }
+
     def _offer(self, track_id: int, score: float, picture: np.ndarray, frame: int) -> None:
         kept = self._kept.setdefault(track_id, [])
         self._kept.move_to_end(track_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -35,6 +35,7 @@ class OutputContext:
         run: what the run was asked for.
         style: what is drawn of an instance.
         stack: closes, when the run ends or breaks off, what an output enters into it.
+        stages: gives the seconds that each stage has taken so far, and the ``total``.
     """
 
     class_names: list[str]
@@ -43,6 +44,7 @@ class OutputContext:
     run: RunSettings
     style: DrawingStyle
     stack: ExitStack
+    stages: Callable[[], Mapping[str, float]]
 
     @property
     def video(self) -> VideoInfo:
