@@ -200,7 +200,7 @@ def test_settings_that_a_function_cannot_take():
             FunctionDetector(find, overrides=[override])
     with pytest.raises(InputError, match="max_size: this detector sees whole frames"):
         load_detector(find, max_size=100)
-    with pytest.raises(InputError, match="device 'cpu': a detector of one's own runs where it"):
+    with pytest.raises(InputError, match="device 'cpu': a custom detector runs where it"):
         load_detector(find, device="cpu")
     with pytest.raises(InputError, match=r"no track head, which tracking\.rule=masktrack needs"):
         VideoTracker(FunctionDetector(find, overrides=["tracking.rule=masktrack"]))

@@ -141,7 +141,7 @@ def test_weights_and_a_video_of_ones_own(tmp_path, monkeypatch, capsys):
         (["tiny.yaml", "--size", "640"], "--size: expected WxH such as 256x160, got '640'"),
         (["tiny.yaml", "--size", "8x8"], "frames of 8x8 pixels"),
         (["tiny.yaml", "--size", "64x64", "--video", "a.mp4"], "--video: not allowed with"),
-        (["tiny.yaml", "--frames", "0"], "--frames: expected a whole number from 1 on"),
+        (["tiny.yaml", "--frames", "0"], "--frames: expected a positive integer"),
         (["tiny.yaml", "--device", "abacus"], "device 'abacus' cannot be used here"),
     ],
 )

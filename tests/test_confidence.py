@@ -227,7 +227,7 @@ def test_the_command_line_says_who_wins(tmp_path, capsys):
     written = json.loads(out.read_text())
     assert (written["samples"], written["seed"]) == (50, 3)
     assert main(["compare", *paths, "--seed", "-1"]) == 2
-    assert "expected a whole number from 0 on" in capsys.readouterr().err
+    assert "expected a non-negative integer" in capsys.readouterr().err
 
 
 # HOTA and IDF1

@@ -207,7 +207,7 @@ MASK = {"rle": "2, 2", "left": 1, "top": 1, "width": 2, "height": 2}
         (shape("mask", **MASK | {"rle": "9" * 5000}), "'rle' is not n, n, n, ..."),
         (shape("mask", **MASK | {"width": 0}), "does not fit into the frame of 32x24"),
         (shape("mask", **MASK | {"width": 999999999}), "does not fit into the frame of 32x24"),
-        (shape("mask", **MASK | {"left": -1}), "'left' is '-1', not a whole number"),
+        (shape("mask", **MASK | {"left": -1}), "'left' is '-1', not an integer"),
     ],
 )
 def test_broken_shapes_are_named_by_track_and_frame(refused, tmp_path, broken, message):
@@ -221,7 +221,7 @@ def test_broken_shapes_are_named_by_track_and_frame(refused, tmp_path, broken, m
     ("broken", "message"),
     [
         (track(7, "car", polygon(3, *A)), "track 7, frame 3: there is no image of this frame"),
-        (track(7, "car", "<polygon/>"), "track 7: 'frame' is None, not a whole number"),
+        (track(7, "car", "<polygon/>"), "track 7: 'frame' is None, not an integer"),
         (track(7, "", polygon(0, *A)), "track 7: 'label' is missing"),
         (track(7, "car") * 2, "track id 7 occurs twice"),
         ("", "no file holds a track"),

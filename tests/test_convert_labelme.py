@@ -219,7 +219,7 @@ def test_a_shape_without_a_pixel_is_absent(convert, tmp_path):
         (shape("car", [[5, 5], [9, 9]], kind="mask", mask="?"), "'mask' is not base64"),
         (shape("car", [[5, 5], [9, 9]], kind="mask", mask=""), "'mask': not readable as an image"),
         (shape("car", [[5, 5], [9, 9]], kind="mask", mask="AAAA"), "'mask': not readable as an"),
-        (shape("car", box(*A), group="x"), "group_id 'x' is not a whole number"),
+        (shape("car", box(*A), group="x"), "group_id 'x' is not an integer"),
         ({"points": box(*A)}, "`label` is missing"),
         ({"label": "car"}, "`points` is missing"),
         ("car", "must be an object, is a str"),

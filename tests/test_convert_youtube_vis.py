@@ -183,12 +183,12 @@ def changed(place, value):
         (
             ["annotations", 0, "segmentations"],
             [None],
-            "annotation 1: `segmentations` must have 3 entries, one a frame, has 1",
+            "annotation 1: `segmentations` must have 3 entries, one per frame, has 1",
         ),
         (
             ["annotations", 0, "occlusion"],
             ["x"],
-            "annotation 1: `occlusion` must have 3 entries, one a frame, has 1",
+            "annotation 1: `occlusion` must have 3 entries, one per frame, has 1",
         ),
         (
             ["annotations", 0, "segmentations", 1],

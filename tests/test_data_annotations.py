@@ -248,11 +248,11 @@ VIDEO_FAULTS = {
     ),
     "too few segmentations": (
         lambda c: c["annotations"][0]["segmentations"].pop(),
-        ["annotation 31", "`segmentations` must have 4 entries, one a frame, has 3"],
+        ["annotation 31", "`segmentations` must have 4 entries, one per frame, has 3"],
     ),
     "too many boxes": (
         lambda c: c["annotations"][0]["bboxes"].append(None),
-        ["annotation 31", "`bboxes` must have 4 entries, one a frame, has 5"],
+        ["annotation 31", "`bboxes` must have 4 entries, one per frame, has 5"],
     ),
     "a missing file name": (
         lambda c: c["videos"][0]["file_names"].pop(),

@@ -150,7 +150,7 @@ FAULTS = {
     "list length": (
         lambda c: car(c)["segmentations"].pop(),
         "video 12 (v12), annotation 31",
-        "`segmentations` must have 4 entries, one a frame, has 3; is it one frame off?",
+        "`segmentations` must have 4 entries, one per frame, has 3; is it one frame off?",
     ),
     "crowd flag": (
         lambda c: car(c).update(iscrowd="no"),

@@ -317,7 +317,7 @@ def test_bad_results_leave_no_report(tmp_path, capsys):
     (tmp_path / "results.json").write_text(json.dumps([detection([A])]))
     paths = [str(tmp_path / "gt.json"), str(tmp_path / "results.json")]
     assert main(["diagnose", *paths, "--out", str(tmp_path / "why")]) == 2
-    assert "must have 8 entries, one a frame" in capsys.readouterr().err
+    assert "must have 8 entries, one per frame" in capsys.readouterr().err
     assert not (tmp_path / "why").exists()
 
 

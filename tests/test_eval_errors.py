@@ -35,9 +35,9 @@ RESULT_FAULTS = {
     "id as list": ({"video_id": [1]}, "video_id [1] is not in the data set"),
     "one frame off": (
         {"segmentations": [None]},
-        "entry 0, video 1: `segmentations` must have 2 entries, one a frame, has 1",
+        "entry 0, video 1: `segmentations` must have 2 entries, one per frame, has 1",
     ),
-    "not a list": ({"segmentations": None}, "must have 2 entries, one a frame, is None"),
+    "not a list": ({"segmentations": None}, "must have 2 entries, one per frame, is None"),
     "wrong size": (
         {"segmentations": [None, encode_rle(box_mask(0, 0, 9, 9, 300, 400))]},
         "frame 1: the mask is 400x300 pixels, its frame 300x400; [height, width] is swapped",
@@ -60,7 +60,7 @@ RESULT_FAULTS = {
     ),
     "negative run": (
         {"segmentations": [{"size": [400, 300], "counts": [-1, 120001]}, None]},
-        "frame 0: `counts` must be whole numbers from 0 on",
+        "frame 0: `counts` must be non-negative integers",
     ),
     "negative compressed run": (  # 5, 10, 5, then 10 - 12
         {"segmentations": [{"size": [400, 300], "counts": "5:5DRelY3"}, None]},
@@ -68,7 +68,7 @@ RESULT_FAULTS = {
     ),
     "fraction of a run": (
         {"segmentations": [{"size": [400, 300], "counts": [0.5, 119999.5]}, None]},
-        "`counts` must be whole numbers",
+        "`counts` must be non-negative integers",
     ),
     "polygon of two points": (  # which pycocotools takes for a box
         {"segmentations": [[[1, 2, 30, 40]], None]},
@@ -178,7 +178,7 @@ GROUND_TRUTH_FAULTS = {
     ),
     "one mask off": (
         lambda gt: gt["annotations"][0]["segmentations"].append(None),
-        "annotation 1: `segmentations` must have 2 entries, one a frame, has 3",
+        "annotation 1: `segmentations` must have 2 entries, one per frame, has 3",
     ),
     "areas as text": (
         lambda gt: gt["annotations"][0].update(areas=["large", None]),

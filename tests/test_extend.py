@@ -1,4 +1,4 @@
-"""Parts of one's own: the package of docs/extend.md, installed and used by name."""
+"""User-defined parts: the package of docs/extend.md, installed and used by name."""
 
 from __future__ import annotations
 

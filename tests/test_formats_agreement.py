@@ -36,7 +36,7 @@ def train(path, content):
 
 
 def evaluate_video(path, content):
-    """Read all tracks, with one result that nothing is wrong with."""
+    """Read all tracks, with one valid result."""
     annotation_set = parse_set(content, ignore)
     video = next(iter(annotation_set.videos.values()))
     category = next(iter(annotation_set.categories))

@@ -258,7 +258,7 @@ def test_nothing_to_draw_is_said(image, weights, tmp_path, complaint):
         (["text.png", "--out", "o.png"], "image text.png: not a readable image"),
         (["image.png", "--weights", "poeple", "--out", "o.png"], "weights 'poeple': neither"),
         (["image.png", "--out", "o.jpg"], "--out: expected the name of a .png file, got 'o.jpg'"),
-        (["image.png", "--max", "0", "--out", "o.png"], "expected a whole number from 1 on"),
+        (["image.png", "--max", "0", "--out", "o.png"], "expected a positive integer"),
         (["image.png"], "required: --out"),
     ],
 )

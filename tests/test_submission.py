@@ -65,7 +65,7 @@ FAULTS = {
     "list length": (
         [detection([*MASKS, None])],
         "entry 0, video 1 (walk)",
-        "must have 2 entries, one a frame, has 3; is it one frame off?",
+        "must have 2 entries, one per frame, has 3; is it one frame off?",
     ),
     "mask size": (
         [detection([{"size": [300, 400], "counts": MASKS[0]["counts"]}, None])],
@@ -161,7 +161,7 @@ def test_results_without_errors_can_be_evaluated_however_they_were_spoilt(check)
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
-    """``set.json`` and ``results.json``, with which nothing is wrong."""
+    """A valid ``set.json`` and ``results.json``."""
     monkeypatch.setenv("COLUMNS", "200")  # so that tables keep their lines whole
     (tmp_path / "set.json").write_text(json.dumps(public_set()))
     (tmp_path / "results.json").write_text(json.dumps(sound()))

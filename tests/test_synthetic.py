@@ -207,7 +207,7 @@ def test_every_object_of_a_scene_has_a_track_that_shows_it(tmp_path):
     assert len(list((tmp_path / "set" / "frames" / "0000").iterdir())) == 2
 
 
-# The yardstick: preset bench, seed 2026
+# The benchmark set: preset bench, seed 2026
 
 
 def test_bench_is_20_videos_of_20_frames_of_256x160(bench):
@@ -530,8 +530,8 @@ def test_command_line_overrides_the_preset(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--videos 0", "expected a whole number from 1 on, got '0'"),
-        ("--frames two", "expected a whole number from 1 on, got 'two'"),
+        ("--videos 0", "expected a positive integer, got '0'"),
+        ("--frames two", "expected a positive integer, got 'two'"),
         ("--size 256", "expected WxH such as 256x160, got '256'"),
         ("--size 16x160", "width and height must be 32 to 16384"),
         ("--objects 5", "expected MIN-MAX such as 2-6, got '5'"),

@@ -147,7 +147,7 @@ def test_area_ranges_can_be_chosen():
         ({"iouThrs": [0.9, 0.5]}, "params.iouThrs: must be ascending numbers"),
         ({"iouThrs": []}, "params.iouThrs: must be ascending numbers"),
         ({"recThrs": [0.5, 1.5]}, "params.recThrs: must lie between 0 and 1"),
-        ({"maxDets": [0]}, "params.maxDets: must be whole numbers from 1 on"),
+        ({"maxDets": [0]}, "params.maxDets: must be positive integers"),
         ({"vidIds": [77]}, "params.vidIds: must be ids of the ground truth, has [77]"),
         ({"catIds": [9]}, "params.catIds: must be ids of the ground truth, has [9]"),
         ({"areaRngLbl": ["all"]}, "params.areaRng: needs as many bounds"),

@@ -194,14 +194,14 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         type=count,
         default=1,
         metavar="N",
-        help="processes that share the videos; pays from about a minute on (default: %(default)s)",
+        help="number of worker processes; worth it above a minute (default: %(default)s)",
     )
 
 
 def count(text: str) -> int:
-    """A whole number from 1 on."""
+    """A positive integer."""
     if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got '{text}'")
+        raise argparse.ArgumentTypeError(f"expected a positive integer, got '{text}'")
     return int(text)
 
 

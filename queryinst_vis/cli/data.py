@@ -181,22 +181,22 @@ def _add_split(tools: Commands) -> None:
         tools,
         "split",
         _run_split,
-        "Divide a file in two by a hash of the videos' names: an honest yardstick of one's own.",
-        "Neither ids nor the order of the file matter; clips of one sequence (one folder of\n"
-        "frames) stay together; all classes are in both parts where they can be. Everybody who\n"
-        "runs the same command on the same set gets the same parts, whose checksums are printed\n"
-        "and kept in `info.split` of both files.",
+        "Make a deterministic train/val split by video name.",
+        "The split depends on a hash of the video names only, not on ids or file order. Clips\n"
+        "of one sequence (one folder of frames) stay together, and every class is in both parts\n"
+        "where possible. The same command on the same set always gives the same split; its\n"
+        "checksums are printed and stored in `info.split` of both files.",
         "queryinst-vis data split train.json fit.json held_out.json --fraction 0.1",
     )
     data_edit.add_set(parser)
-    parser.add_argument("large", type=Path, metavar="OUT_A.json", help="the larger part")
-    parser.add_argument("small", type=Path, metavar="OUT_B.json", help="the part held back")
+    parser.add_argument("large", type=Path, metavar="OUT_A.json", help="the larger part (train)")
+    parser.add_argument("small", type=Path, metavar="OUT_B.json", help="the held-out part (val)")
     parser.add_argument(
         "--fraction",
         type=fraction,
         default=0.1,
         metavar="F",
-        help="share of OUT_B, above 0 and below 1 (default: %(default)s)",
+        help="fraction of the set that goes to OUT_B, 0 < F < 1 (default: %(default)s)",
     )
     parser.add_argument(
         "--salt",

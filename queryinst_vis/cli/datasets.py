@@ -163,7 +163,7 @@ def _add_to_mots(datasets: Commands) -> None:
         "to-mots",
         "convert_to_mots",
         ("SRC.json", "annotation file to read"),
-        "YouTube-VIS ground truth to a MOTS folder: the way back.",
+        "Convert YouTube-VIS ground truth to a MOTS folder.",
         "Writes DST/instances/SEQUENCE/*.png, uint16 class * 1000 + number, with car 1 and person\n"
         "(or pedestrian) 2; crowds become 10000, the region to ignore. Where masks overlap, the\n"
         "smaller one keeps the pixel; the line at the end counts what was lost.",
@@ -229,7 +229,7 @@ def _add_davis(datasets: Commands) -> None:
         "--sequences",
         type=Path,
         metavar="FILE",
-        help="text file: the sequences to take, one a line",
+        help="text file: the sequences to take, one per line",
     )
     parser.add_argument(
         "--meta",
@@ -245,7 +245,7 @@ def _add_labelme(datasets: Commands) -> None:
         "labelme",
         "convert_labelme",
         ("SRC", "folder of video folders"),
-        "labelme's files, one a frame, to a YouTube-VIS JSON file.",
+        "labelme's files, one per frame, to a YouTube-VIS JSON file.",
         "Reads SRC/VIDEO/FRAME.json. Shapes of one label and group_id are one instance; a shape\n"
         "without group_id is the video's only one of its label. Images stay in place.",
         "data/my_videos work/my_videos.json",

@@ -63,15 +63,15 @@ def add(commands: Commands) -> None:
         type=count,
         default=1,
         metavar="N",
-        help="images that the network sees at a time: sooner on a GPU; images of several sizes are "
-        "padded to one, which changes the results a little (default: %(default)s)",
+        help="batch size: higher throughput on a GPU; images of different sizes are padded to a "
+        "common size, which changes the results slightly (default: %(default)s)",
     )
     parser.add_argument(
         "--max-size",
         type=count,
         metavar="N",
-        help="pixels of the longer side of what the network sees, at most: speed against detail "
-        "(default: what the weights ask for, which is never exceeded; input.test_long)",
+        help="maximum longer side of the network input in pixels, to trade accuracy for speed "
+        "(default, and upper limit: input.test_long of the weights)",
     )
     add_device(parser)
 

@@ -1,4 +1,4 @@
-"""``queryinst-vis diagnose`` and ``compare``: why a score is what it is, and how sure it is."""
+"""``queryinst-vis diagnose`` and ``compare``: error analysis and paired bootstrap comparison."""
 
 from __future__ import annotations
 
@@ -14,53 +14,52 @@ def add(commands: Commands) -> None:
         commands,
         "diagnose",
         _run_diagnose,
-        "Explain why a YouTube-VIS result file does not reach an AP of 100.",
-        "What each cause costs (identities, class, masks, ...), AP by length, size, speed and\n"
-        "occlusion, and every identity switch. Writes report.json and errors.png.",
+        "Error analysis of a YouTube-VIS result file.",
+        "Shows the AP lost to each type of error (identities, class, masks, ...), AP by track\n"
+        "length, size, speed and occlusion, and every identity switch. Writes report.json and\n"
+        "errors.png.",
         "queryinst-vis diagnose ground_truth.json results.json --out work/why",
     )
     _add_ground_truth(diagnose)
     diagnose.add_argument("results", type=Path, metavar="RESULTS.json", help="result file")
-    diagnose.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder for the report"
-    )
+    diagnose.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
     add_workers(diagnose)
     compare = add_command(
         commands,
         "compare",
         _run_compare,
-        "Tell whether one YouTube-VIS result file is better than another, or only luckier.",
-        "Scores both on the same random draws of the videos (paired bootstrap). The interval\n"
-        "covers the choice of videos, not the luck of a training's seed.",
+        "Paired bootstrap comparison of two YouTube-VIS result files.",
+        "Scores both files on the same resampled sets of videos. The confidence interval covers\n"
+        "the choice of videos, not the variance between training runs (seeds).",
         "queryinst-vis compare ground_truth.json baseline.json ours.json",
         "queryinst-vis compare ground_truth.json baseline.json ours.json --samples 10000 "
         "--json comparison.json",
     )
     _add_ground_truth(compare)
-    compare.add_argument("a", type=Path, metavar="A.json", help="result file")
-    compare.add_argument("b", type=Path, metavar="B.json", help="the other result file")
+    compare.add_argument("a", type=Path, metavar="A.json", help="baseline results")
+    compare.add_argument("b", type=Path, metavar="B.json", help="results to compare with it")
     compare.add_argument(
         "--samples",
         type=count,
         default=1000,
         metavar="N",
-        help="draws of the videos (default: %(default)s)",
+        help="number of bootstrap resamples (default: %(default)s)",
     )
     compare.add_argument(
-        "--seed", type=_seed, default=0, metavar="N", help="of the draws (default: %(default)s)"
+        "--seed", type=_seed, default=0, metavar="N", help="random seed (default: %(default)s)"
     )
-    compare.add_argument("--json", type=Path, metavar="OUT", help="also write the numbers as JSON")
+    compare.add_argument("--json", type=Path, metavar="OUT", help="also write the results as JSON")
     add_workers(compare)
 
 
 def _add_ground_truth(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ground_truth", type=Path, metavar="GT.json", help="annotated dataset")
+    parser.add_argument("ground_truth", type=Path, metavar="GT.json", help="ground truth")
 
 
 def _seed(text: str) -> int:
-    """A whole number from 0 on."""
+    """A non-negative integer."""
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, got '{text}'")
+        raise argparse.ArgumentTypeError(f"expected a non-negative integer, got '{text}'")
     return int(text)
 
 

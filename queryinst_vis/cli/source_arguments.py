@@ -135,9 +135,9 @@ def seconds(text: str) -> float:
 
 
 def number(text: str) -> int:
-    """A whole number from 0 on."""
+    """A non-negative integer."""
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, got '{text}'")
+        raise argparse.ArgumentTypeError(f"expected a non-negative integer, got '{text}'")
     return int(text)
 
 

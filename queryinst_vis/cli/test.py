@@ -24,11 +24,11 @@ def add(commands: Commands) -> None:
         "test-video",
         _run_video,
         "Run a video model on the videos of data.test and write a YouTube-VIS result file.",
-        "Prints track AP where the set has annotations; --zip packs what evaluation servers take.",
+        "Prints track AP if the set has annotations; --zip packs the results for upload.",
         "queryinst-vis test-video youtube_vis/queryinst_vis_r50_2019 "
         "work/vis/final.safetensors --out work/vis/results.json --zip work/vis/results.zip",
     )
-    _add_arguments(video, batch=4, note="the same results, sooner")
+    _add_arguments(video, batch=4, note="the same results, higher throughput")
     video.add_argument(
         "--zip", type=Path, metavar="FILE", help="also write the results as a zip for upload"
     )
@@ -37,15 +37,15 @@ def add(commands: Commands) -> None:
         "test-image",
         _run_image,
         "Run a model on the images of data.test and write a COCO result file.",
-        "Prints COCO's mask and box AP where the set has annotations.",
+        "Prints COCO mask and box AP if the set has annotations.",
         "queryinst-vis test-image local/tiny_coco "
         "work/tiny_coco/best.safetensors --out work/tiny_coco/results.json",
     )
     _add_arguments(
         image,
         batch=1,
-        note="sooner on a GPU; images of several sizes are padded to one, which changes the "
-        "results a little",
+        note="higher throughput on a GPU; images of different sizes are padded to a common size, "
+        "which changes the results slightly",
     )
 
 
@@ -59,7 +59,7 @@ def _add_arguments(parser: argparse.ArgumentParser, batch: int, note: str) -> No
         type=count,
         default=batch,
         metavar="N",
-        help=f"frames that the network sees at a time: {note} (default: %(default)s)",
+        help=f"batch size: {note} (default: %(default)s)",
     )
     add_devices(parser)
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from queryinst_vis.inference.track import TrackSummary
     from queryinst_vis.video.source import LiveSource, Source
 
-_BATCH = 4  # frames of a file; nobody waits for a single one
+_BATCH = 4  # frames per forward pass for files, where latency does not matter
 
 
 def add(commands: Commands) -> None:
@@ -43,13 +43,13 @@ def add(commands: Commands) -> None:
         commands,
         "track",
         _run,
-        "Find, segment and follow the instances of a video.",
-        "Writes the annotated video, the tracks as YouTube-VIS JSON and frame by frame, and a\n"
-        "timeline picture; --save names other files, such as tables.\n"
-        "Memory does not grow with the video: the tracker remembers the 1,000 tracks that were\n"
-        "seen last, unless tracking.max_tracks says otherwise (null: all, as published), and\n"
-        "forgets those unseen for tracking.expire_after frames, where that is set, and all of\n"
-        "them at a hard cut (tracking.cut_threshold=4; null: never).",
+        "Detect, segment and track the instances of a video.",
+        "Writes the annotated video, the tracks as YouTube-VIS JSON and as one JSON line per\n"
+        "frame, and a timeline image; --save selects other outputs, such as tables.\n"
+        "Memory does not grow with the length of the video: the tracker keeps the 1,000 most\n"
+        "recently seen tracks (tracking.max_tracks; null: all, as published), drops tracks unseen\n"
+        "for tracking.expire_after frames, if set, and drops all tracks at a hard cut\n"
+        "(tracking.cut_threshold=4; null: never).",
         "queryinst-vis track street.mp4 --out out/street",
         "queryinst-vis track clip.mp4 --weights work/run/best.safetensors --stride 5",
         "queryinst-vis track clip.mp4 --max-size 320",
@@ -66,10 +66,10 @@ def add(commands: Commands) -> None:
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="a video file; a folder of frames, a glob of them ('frames/*.png') or an image; the "
-        "number of a camera (0) or its device; an address (rtsp://, http://, udp://, ...); - for "
-        "what is piped in. Several videos are tracked one after the other. Words such as "
-        "tracking.rule=ocsort change config keys",
+        help="a video file; a folder of frames, a glob pattern ('frames/*.png') or an image; a "
+        "camera index (0) or device; a URL (rtsp://, http://, udp://, ...); - for standard input. "
+        "Several videos are tracked one after another. KEY=VALUE arguments such as "
+        "tracking.rule=ocsort override config keys",
     )
     parser.set_defaults(overrides=[])  # words behind an option, see parse_arguments
     add_weights_option(parser, ", or NAME:ARGUMENT for a detector of an installed package")
@@ -77,20 +77,19 @@ def add(commands: Commands) -> None:
         "--batch",
         type=count,
         metavar="N",
-        help="frames that the network sees at a time: the same results, sooner in all and later "
-        f"for each (default: {_BATCH}; --live: 1)",
+        help="batch size: the same results, higher throughput, higher latency "
+        f"(default: {_BATCH}; --live: 1)",
     )
     parser.add_argument(
         "--max-size",
         type=count,
         metavar="N",
-        help="pixels of the longer side of what the network sees, at most: speed against detail. "
-        "Half the size takes about a quarter of the time, and small things vanish; boxes and masks "
-        "are still of the video's own size (default: what the weights ask for, which is never "
-        "exceeded; input.test_long)",
+        help="maximum longer side of the network input in pixels, to trade accuracy for speed: "
+        "half the size takes about a quarter of the time but misses small objects. Boxes and masks "
+        "stay at the video's resolution (default, and upper limit: input.test_long of the weights)",
     )
     add_source_options(parser)
-    add_choices(parser.add_argument_group("what is followed"))
+    add_choices(parser.add_argument_group("detections"))
     add_output_options(parser)
     add_device(parser)
 
@@ -101,7 +100,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
     words, overrides = split_words([*arguments.sources, *arguments.overrides])
     if not words:
-        raise InputError("name a video; see 'queryinst-vis track --help'")
+        raise InputError("no video given; see 'queryinst-vis track --help'")
     keep_freed_memory()
     sources = open_sources_of(arguments, words)
     if isinstance(sources[0], LiveSource):
@@ -142,7 +141,7 @@ def _run_live(source: LiveSource, overrides: list[str], arguments: argparse.Name
     from queryinst_vis.report.outputs import ALL_OUTPUTS
 
     if (arguments.batch or 1) > 1:
-        raise InputError("a live source shows its newest frame alone: leave out --batch")
+        raise InputError("--batch: live sources are processed one frame at a time; leave it out")
     summary = track_live(
         source,
         arguments.out,
@@ -163,7 +162,7 @@ def _run_live(source: LiveSource, overrides: list[str], arguments: argparse.Name
 
 
 def _print(summary: TrackSummary | LiveSummary, hint: str | None) -> None:
-    """The summary on standard output, and what to try where nothing was found."""
+    """Print the summary, and a hint on standard error if nothing was found."""
     print(summary, flush=True)
     if hint is not None:
         print(f"queryinst-vis: {hint}", file=sys.stderr)

@@ -17,7 +17,7 @@ COVERAGE_COUNTS = (
     "identities",
     "identities_matched",
 )
-"""The metrics of ``coverage_metrics`` that are whole numbers."""
+"""The metrics of ``coverage_metrics`` that are integers."""
 
 RATIOS = ("identities_per_object", "objects_per_identity")
 """Those that are means, 1 or more, and 1 where every identity is right."""
@@ -90,9 +90,9 @@ def coverage_metrics(counts: CoverageCounts) -> dict[str, float | None]:
     Returns:
         ``identities_per_object``: mean number of identities of the objects that are found;
         ``objects_per_identity``: mean number of objects of the identities that are matched;
-        both are 1 or more, and None where nothing matches. The whole numbers of
-        ``COVERAGE_COUNTS``: ``objects``, of which ``objects_found`` are matched in at least one
-        frame and ``objects_missed`` never; ``identities``, of which ``identities_matched``.
+        both are at least 1, or None if nothing matches. The counts (``COVERAGE_COUNTS``):
+        ``objects``, of which ``objects_found`` are matched in at least one frame and
+        ``objects_missed`` never; ``identities``, of which ``identities_matched``.
     """
     return {
         "objects": counts.objects,

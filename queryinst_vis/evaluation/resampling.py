@@ -1,6 +1,6 @@
 """Average precision of many resamples of the videos at once, from one ranking per class.
 
-A resample draws videos with replacement, so it is a whole number per video: how often it was
+A resample draws videos with replacement, so it is an integer per video: how often it was
 drawn. That weight multiplies the video's hits, false alarms and ground truths; the ranking of
 the pooled detections stays, so it is made once. In array shapes, S stands for resamples, V for
 videos, D for pooled detections, H for hits among them and T for IoU thresholds.
@@ -83,7 +83,7 @@ def weighted_precision_and_recall(
     Args:
         videos: one entry per video in the order of the video ids.
         max_detections: how many of each video's detections count.
-        weights: ``(S, V)`` whole numbers from 0 on.
+        weights: ``(S, V)`` non-negative integers.
 
     Returns:
         Precision ``(S, T, 101)`` at the recall points and final recall ``(S, T)``;
@@ -131,7 +131,7 @@ def _at_recall_points(hits: np.ndarray, ranks: np.ndarray, needed: np.ndarray) -
     precisions = np.zeros((samples, num_hits + 1))  # the last: 0 where recall is never reached
     precisions[:, :-1] = hits / (ranks + np.spacing(1))
     envelope = np.maximum.accumulate(precisions[:, ::-1], axis=1)[:, ::-1]
-    # Rows are searched in one go, as one long ascending list: whole numbers, so exactly.
+    # Rows are searched in one go, as one long ascending list: integers, so exactly.
     offsets = np.arange(samples)[:, None] * (needed.max() + 1)
     reached = np.searchsorted((hits + offsets).ravel(), needed + offsets)
     reached -= np.arange(samples)[:, None] * num_hits

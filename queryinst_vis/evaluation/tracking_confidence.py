@@ -92,7 +92,7 @@ def weighted_sums(counts: Sequence[AnyCounts], weights: np.ndarray) -> AnyCounts
 
     Args:
         counts: V of them, of one type.
-        weights: ``(S, V)`` whole numbers.
+        weights: ``(S, V)`` integers.
 
     Returns:
         Counts of that type, whose entries have a first axis of S sums.

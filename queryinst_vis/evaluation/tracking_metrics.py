@@ -34,7 +34,7 @@ from queryinst_vis.utils.progress import show_progress
 
 TRACKEVAL_COUNTS = ("IDSW", "Frag", "MT", "PT", "ML", "TP", "FN", "FP", "IDTP", "IDFN", "IDFP")
 COUNTS = (*TRACKEVAL_COUNTS, *COVERAGE_COUNTS)
-"""The metrics that are whole numbers; the others are fractions, but for ``RATIOS``."""
+"""The metrics that are integers; the others are fractions, but for ``RATIOS``."""
 
 ALL_CLASSES = "all classes"
 """Name of the only class of an evaluation that does not look at classes."""

@@ -158,7 +158,7 @@ class YTVOS:
         return [self.vids[id_] for id_ in _several(ids)]
 
     def loadRes(self, resFile: str | Path | list[dict]) -> YTVOS:
-        """Results for these videos, with ids from 1 on, ``areas``, ``avg_area`` and ``bboxes``.
+        """Results for these videos, with ids starting at 1, ``areas``, ``avg_area`` and ``bboxes``.
 
         Args:
             resFile: a JSON path, a zip with ``results.json``, or a list, which is left as it is.

@@ -246,7 +246,7 @@ def _check(params: Params) -> None:
         if values[0] < 0 or values[-1] > 1:
             raise InputError(f"params.{name}: must lie between 0 and 1")
     if not params.maxDets or not all(isinstance(n, int) and n > 0 for n in params.maxDets):
-        raise InputError("params.maxDets: must be whole numbers from 1 on")
+        raise InputError("params.maxDets: must be positive integers")
     names = params.areaRngLbl
     if not names or len(names) != len(params.areaRng) or len(set(names)) != len(names):
         raise InputError("params.areaRng: needs as many bounds as areaRngLbl has different names")

@@ -121,7 +121,7 @@ def is_one_per_frame(values: Any, key: str, video: Video, place: Place, report: 
     if isinstance(values, list) and len(values) == video.length:
         return True
     has = f"has {len(values)}" if isinstance(values, list) else f"is {shortened(values)}"
-    message = f"`{key}` must have {video.length} entries, one a frame, {has}"
+    message = f"`{key}` must have {video.length} entries, one per frame, {has}"
     if isinstance(values, list) and abs(len(values) - video.length) == 1:
         message += "; is it one frame off?"
     report(Finding("list length", place, message))

@@ -31,7 +31,7 @@ def coco_video_entries(videos: AnnotationSet, results: VideoSet) -> Iterator[dic
     """Results track by track, frame by frame; a track's id is its position in their file.
 
     Raises:
-        InputError: a mask is unreadable or not of its video's size, or there is not one a frame.
+        InputError: a mask is unreadable or not of its video's size, or there is not one per frame.
     """
     first_ids = _first_image_ids(videos)
     for tracks in show_progress(results, "Writing COCO-video"):

@@ -47,8 +47,8 @@ def convert_results(
         dst: file, or for MOTS a folder that does not exist or is empty. Written whole or not at
             all.
         gt: YouTube-VIS file with the videos and categories; it needs no annotations. None for
-            ``tracks.jsonl``, which says both: its video has id 1, its classes ids from 1 on, and
-            COCO-video is a complete document.
+            ``tracks.jsonl``, which has both: its video gets id 1, its classes ids starting at 1,
+            and COCO-video is a complete document.
         to: one of ``FORMATS``; None decides by ``dst``: YouTube-VIS if it ends in .json, MOTS if
             it has no suffix.
         first_frame: MOTS number of the first frame of every video; None takes the numbers in the

@@ -86,7 +86,7 @@ def frame_numbers(file_names: Sequence[str]) -> list[int]:
 
 
 def first_image_ids(lengths: Mapping[int, int]) -> dict[int, int]:
-    """Ids of every video's first frame where all frames are images, numbered from 1 on.
+    """Ids of every video's first frame where all frames are images, numbered from 1.
 
     Args:
         lengths: number of frames by video id, in the order of the file.

@@ -106,7 +106,7 @@ def open_predictions(
     keys: tuple[str, ...] | None = None,
     heavy: str | None = None,
 ) -> Predictions:
-    """Results that nothing is wrong with; their masks are left undecoded.
+    """Validated results; their masks are left undecoded.
 
     Args:
         results: path of a JSON file or of a zip with ``results.json`` at its root, or the list.

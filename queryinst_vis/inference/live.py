@@ -31,8 +31,8 @@ class LiveSummary:
     """What came out of a live source.
 
     Attributes:
-        tracked: what came out of the frames that were looked at.
-        dropped: frames that came while an earlier one was being looked at, and were left out.
+        tracked: summary of the processed frames.
+        dropped: number of frames that arrived while another was being processed.
         median, percentile_95: milliseconds from a frame's arrival to its detections.
         fault: why the source broke off, or None.
     """
@@ -46,8 +46,8 @@ class LiveSummary:
     def __str__(self) -> str:
         lines = [
             str(self.tracked),
-            f"{self.dropped} more frames came while another was looked at, and were dropped",
-            f"from a frame's arrival to its detections: {self.median} ms (median), "
+            f"{self.dropped} frames dropped",
+            f"latency from arrival to detections: {self.median} ms (median), "
             f"{self.percentile_95} ms (95th percentile)",
         ]
         if self.fault is not None:

@@ -160,10 +160,10 @@ def _fill(polygons: list, height: int, width: int) -> str:
 
 
 def _compress(counts: list, height: int, width: int) -> str:
-    """Plain run lengths, which pycocotools would truncate to whole numbers below 2**32."""
+    """Plain run lengths, which pycocotools would truncate to integers below 2**32."""
     runs = np.array(counts if are_finite(counts) else [-1], dtype=float)
     if not len(runs) or (runs < 0).any() or (runs % 1 != 0).any():
-        raise MaskError("`counts` must be whole numbers from 0 on")
+        raise MaskError("`counts` must be non-negative integers")
     if runs.max() > height * width:
         raise _not_filled(runs.sum(), height, width)
     return as_text(compress(runs.astype(np.int64), height, width)["counts"])

@@ -14,13 +14,13 @@ MAX_LOG_RATIO = abs(math.log(16 / 1000))
 
 
 def draw_proposals(count: int, layout: str) -> Tensor:
-    """Where the learned proposals start, ``(N, 4)`` (cx, cy, w, h) as fractions of the image.
+    """Initial learned proposals, ``(N, 4)`` (cx, cy, w, h) as fractions of the image.
 
     Args:
         count: N.
         layout: ``"image"``: all cover the whole image, as published. ``"grid"``: they cover the
-            image in rows of overlapping boxes, so that queries differ from the first step on;
-            short trainings converge sooner.
+            image in rows of overlapping boxes, so that queries differ from the first step and
+            short schedules converge faster.
     """
     if layout == "image":
         return torch.tensor([[0.5, 0.5, 1.0, 1.0]]).repeat(count, 1)

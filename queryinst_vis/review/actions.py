@@ -218,7 +218,7 @@ def from_json(content: Any, where: str = "action") -> Action:
 
 def _number(value: Any, where: str) -> int:
     if type(value) is not int or not 0 <= value <= _LARGEST:
-        raise InputError(f"{where} must be a whole number from 0 on, is {shortened(value)}")
+        raise InputError(f"{where} must be a non-negative integer, is {shortened(value)}")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Weights and a data set of one's own: everything else of a training follows from these."""
+"""Fine-tuning on custom data: all other settings are derived from the weights and the data."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ _USUAL = {int, float}
 
 
 def is_integer(value: Any) -> TypeGuard[int]:
-    """Whether a value is a whole number, from JSON or NumPy; ``True`` and ``False`` are not."""
+    """Whether a value is an integer, from JSON or NumPy; ``True`` and ``False`` are not."""
     return type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool))
 
 

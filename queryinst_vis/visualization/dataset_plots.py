@@ -87,9 +87,7 @@ def draw_histogram(
 def _bins(numbers: np.ndarray) -> list[float] | int:
     low, high = numbers.min(), numbers.max()
     if (numbers == numbers.round()).all() and high - low < _MAX_BINS:
-        return list(
-            np.arange(low, high + 2) - 0.5
-        )  # whole numbers stand in the middle of their bins
+        return list(np.arange(low, high + 2) - 0.5)  # integers stand in the middle of their bins
     return _MAX_BINS
 
 

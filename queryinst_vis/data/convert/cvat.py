@@ -297,5 +297,5 @@ def _number(element: Element, key: str, where: str) -> float:
 def _integer(element: Element, key: str, where: str) -> int:
     text = element.get(key, "")
     if not re.fullmatch("[0-9]{1,9}", text):
-        raise InputError(f"{where}: '{key}' is {element.get(key)!r:.40}, not a whole number")
+        raise InputError(f"{where}: '{key}' is {element.get(key)!r:.40}, not an integer")
     return int(text)

@@ -1,4 +1,4 @@
-"""labelme's JSON files, one a frame, to YouTube-VIS."""
+"""labelme's JSON files, one per frame, to YouTube-VIS."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def _in_order(identity: Identity) -> tuple[str, bool, int]:
 
 
 def _read_video(files: list[Path], root: Path, skipped: Counter[str]) -> LabelledVideo:
-    """The files of one video, one a frame; its tracks in the order of their identities.
+    """The files of one video, one per frame; its tracks in the order of their identities.
 
     Shapes without an area are skipped and counted by their kind.
     """
@@ -206,7 +206,7 @@ def _read_shapes(
             continue
         group = shape.get("group_id")
         if group is not None and not is_integer(group):
-            raise InputError(f"{here}: group_id {group!r:.40} is not a whole number")
+            raise InputError(f"{here}: group_id {group!r:.40} is not an integer")
         if group is None and parts.get((label, None)):
             raise InputError(
                 f"{here}: a second '{label}' without group_id; give the shapes of each object a "

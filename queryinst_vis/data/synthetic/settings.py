@@ -120,4 +120,4 @@ PRESETS = {
         fps=24.0,
     ),
 }
-"""``train`` to learn from, ``bench`` the yardstick (seed 2026), ``demo`` one clip to look at."""
+"""``train`` for training, ``bench`` for evaluation (seed 2026), ``demo`` a single clip."""

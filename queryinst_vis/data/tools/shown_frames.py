@@ -29,7 +29,7 @@ class ShownTrack:
         id: the annotation's id, or the position in the result file.
         class_name: crowds say so behind it.
         score: None for ground truth.
-        masks: one a frame, None where it is absent or has a box alone.
+        masks: one per frame, None where it is absent or has a box alone.
         boxes: ``{frame: (x, y, width, height)}`` where it has a box alone.
     """
 

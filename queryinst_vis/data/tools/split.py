@@ -1,4 +1,4 @@
-"""An honest yardstick of one's own: videos held back from training, the same for everybody."""
+"""Deterministic train/val split by video name."""
 
 from __future__ import annotations
 

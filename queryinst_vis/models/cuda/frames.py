@@ -19,7 +19,7 @@ def to_network_input(
 
     Returns:
         ``(B, 3, *padded)`` float32, zero where padded at the right and the bottom. Resized pixels
-        are rounded to whole numbers, as OpenCV does; they may differ from its by 1.
+        are rounded to integers, as OpenCV does; they may differ from its by 1.
     """
     images = frames.permute(0, 3, 1, 2).float()
     if images.shape[2:] != size:
