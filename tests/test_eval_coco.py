@@ -5,16 +5,22 @@ import copy
 import io
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from queryinst_vis.cli import main
+from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation import evaluate_coco
 from queryinst_vis.evaluation.average_precision import METRICS
 from queryinst_vis.masks import decode_rle, encode_rle, to_rle
+
+GOLDEN = Path(__file__).parent / "data" / "ytvis_eval"
 
 
 def pycocotools_stats(gt, results, kind):
@@ -139,11 +145,128 @@ def test_masks_alone_give_boxes_and_boxes_alone_give_no_masks():
     assert evaluate_coco(gt, results).keys() == {"bbox"}
 
 
-def test_nothing_is_printed(capsys):
+@pytest.mark.parametrize("backend", ["pycocotools", "hotcoco"])
+def test_nothing_is_printed(backend, capfd):
+    if backend == "hotcoco":
+        pytest.importorskip("hotcoco")
     rng = np.random.default_rng(1)
     gt = synthetic(rng)
-    evaluate_coco(gt, perturbed(gt, rng))
-    assert capsys.readouterr() == ("", "")
+    evaluate_coco(gt, perturbed(gt, rng), backend)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_backend_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "hotcoco", None)
+    gt = synthetic(np.random.default_rng(1))
+    with pytest.raises(InputError, match="hotcoco: not installed; pip install"):
+        evaluate_coco(gt, [], backend="hotcoco")
+
+
+def equally_scored(gt, results):
+    for entry in results:
+        entry["score"] = 0.5
+
+
+def mostly_crowds(gt, results):
+    for annotation in gt["annotations"][::2]:
+        annotation["iscrowd"] = 1
+
+
+def areas_on_the_bounds(gt, results):
+    for k, annotation in enumerate(gt["annotations"]):
+        annotation["area"] = (0.0, 32.0**2, 96.0**2, 1e5)[k % 4]
+
+
+def more_than_a_hundred(gt, results):
+    results *= 8
+
+
+def nothing_found(gt, results):
+    results.clear()
+
+
+def masks_alone(gt, results):
+    results[:] = without(results, "bbox")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        equally_scored,
+        mostly_crowds,
+        areas_on_the_bounds,
+        more_than_a_hundred,
+        nothing_found,
+        masks_alone,
+    ],
+    ids=lambda function: function.__name__,
+)
+def test_hotcoco_gives_every_digit_of_pycocotools(spoil):
+    pytest.importorskip("hotcoco")
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        gt = synthetic(rng)
+        results = perturbed(gt, rng)
+        spoil(gt, results)
+        assert evaluate_coco(gt, results, "hotcoco") == evaluate_coco(gt, results)
+
+
+def test_eval_image_takes_a_backend(tmp_path, monkeypatch):
+    hotcoco = pytest.importorskip("hotcoco")
+    rng = np.random.default_rng(1)
+    gt = synthetic(rng)
+    paths = [str(tmp_path / name) for name in ("gt.json", "results.json")]
+    for path, content in zip(paths, (gt, perturbed(gt, rng)), strict=True):
+        Path(path).write_text(json.dumps(content))
+    used = []
+    monkeypatch.setattr(
+        hotcoco, "COCO", lambda *args, made=hotcoco.COCO: used.append(1) or made(*args)
+    )
+    found = []
+    for backend in ("pycocotools", "hotcoco"):
+        assert bool(used) is False
+        out = tmp_path / f"{backend}.json"
+        assert main(["eval-image", *paths, "--backend", backend, "--json", str(out)]) == 0
+        found.append(out.read_text())
+    assert used
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", ["small", "medium"])
+def test_hotcoco_agrees_on_the_frames_of_the_golden_sets(name):
+    pytest.importorskip("hotcoco")
+    gt, results = (
+        json.loads((GOLDEN / f"{name}_{part}.json").read_text()) for part in ("gt", "results")
+    )
+    images, frames = [], {}
+    for video in gt["videos"]:
+        for frame in range(video["length"]):
+            frames[video["id"], frame] = len(images) + 1
+            size = {key: video[key] for key in ("height", "width")}
+            images.append({"id": len(images) + 1, **size})
+
+    def by_frame(tracks, *keys):
+        return [
+            {
+                **{key: track[key] for key in keys},
+                "image_id": frames[track["video_id"], frame],
+                "segmentation": mask,
+            }
+            for track in tracks
+            for frame, mask in enumerate(track["segmentations"])
+            if mask is not None
+        ]
+
+    annotations = by_frame(gt["annotations"], "category_id", "iscrowd")
+    for number, entry in enumerate(annotations, start=1):
+        size = next(image for image in images if image["id"] == entry["image_id"])
+        rle = to_rle(entry["segmentation"], size["height"], size["width"], "test")
+        box = coco_mask.toBbox(rle).tolist()
+        entry |= {"id": number, "area": float(coco_mask.area(rle)), "bbox": box}
+    gt = {"images": images, "categories": gt["categories"], "annotations": annotations}
+    found = evaluate_coco(gt, by_frame(results, "category_id", "score"), "hotcoco")
+    assert 0 < found["segm"]["AP"] < 1
+    assert found == evaluate_coco(gt, by_frame(results, "category_id", "score"))
 
 
 def test_annotation_id_0_is_warned_about():

@@ -1,4 +1,4 @@
-"""COCO average precision of boxes and masks, computed by pycocotools."""
+"""COCO average precision of boxes and masks, computed by pycocotools or hotcoco."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Iterable
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -22,8 +23,12 @@ from queryinst_vis.formats.fields import is_box, shortened
 from queryinst_vis.formats.findings import Finding, Report, refuse_faults
 from queryinst_vis.formats.predictions import file_name, open_predictions
 
+Backend = Literal["pycocotools", "hotcoco"]
 
-def evaluate_coco(gt: str | Path | dict, results: str | Path | list) -> dict[str, dict[str, Any]]:
+
+def evaluate_coco(
+    gt: str | Path | dict, results: str | Path | list, backend: Backend = "pycocotools"
+) -> dict[str, dict[str, Any]]:
     """COCO average precision and recall of boxes and masks (paper section 4.3).
 
     Every number is pycocotools' own. Boxes are judged by the results' ``bbox``, or by the
@@ -36,6 +41,8 @@ def evaluate_coco(gt: str | Path | dict, results: str | Path | list) -> dict[str
         results: list of ``{image_id, category_id, score, bbox and/or segmentation}``, boxes
             as (x, y, width, height) in pixels: a JSON path, the path of a zip with
             ``results.json`` at its root, or the list itself.
+        backend: the package that computes; hotcoco is faster, uses all cores, and gives the same
+            numbers.
 
     Returns:
         ``{"bbox": metrics, "segm": metrics}``, ``segm`` only where both files have masks
@@ -45,8 +52,10 @@ def evaluate_coco(gt: str | Path | dict, results: str | Path | list) -> dict[str
         truth, and ``per_class_AP``: ``{class name: AP}``, None where there is no ground truth.
 
     Raises:
-        InputError: a file cannot be used; the message names the entry and what is wrong.
+        InputError: a file cannot be used; the message names the entry and what is wrong. Or the
+            backend is not installed.
     """
+    coco, coco_eval = _backend(backend)
     images = open_ground_truth(gt, "image", "evaluation of boxes")
     grouped = open_predictions(results, images)
     detections = sorted(chain.from_iterable(grouped.values()), key=lambda entry: entry["id"])
@@ -59,20 +68,34 @@ def evaluate_coco(gt: str | Path | dict, results: str | Path | list) -> dict[str
         message = "has neither `bbox` nor `segmentation`"
         report(Finding("broken entry", {"entry": detections[0]["id"]}, message))
     metrics = {}
+    evaluate = partial(_evaluate, images, coco=coco, coco_eval=coco_eval)
     if has_boxes:
         for entry in detections:
             if not is_box(entry["bbox"]):
                 message = f"`bbox` must be [x, y, width, height], is {shortened(entry['bbox'])}"
                 report(Finding("broken box", {"entry": entry["id"]}, message))
-        metrics["bbox"] = _evaluate(images, entries, _scored(detections, "bbox"), "bbox")
+        metrics["bbox"] = evaluate(entries, _scored(detections, "bbox"), kind="bbox")
     if has_masks:
         masks = _scored(with_rles(detections, images, report), "segmentation")
         if not has_boxes:
-            metrics["bbox"] = _evaluate(images, entries, masks, "bbox")
+            metrics["bbox"] = evaluate(entries, masks, kind="bbox")
         if _have_masks(annotations, images.where):
             masked = [_with_rle(annotation, images) for annotation in annotations]
-            metrics["segm"] = _evaluate(images, masked, masks, "segm")
+            metrics["segm"] = evaluate(masked, masks, kind="segm")
     return metrics
+
+
+def _backend(name: Backend) -> tuple[Any, Any]:
+    """The classes ``COCO`` and ``COCOeval`` of a package."""
+    if name == "pycocotools":
+        return COCO, COCOeval
+    try:
+        import hotcoco
+    except ImportError as error:
+        raise InputError(
+            "backend hotcoco: not installed; pip install 'queryinst-vis[hotcoco]'"
+        ) from error
+    return hotcoco.COCO, hotcoco.COCOeval
 
 
 def _parse_annotations(images: AnnotationSet) -> list[Annotation]:
@@ -117,9 +140,12 @@ def _evaluate(
     images: AnnotationSet,
     annotations: list[dict[str, Any]],
     detections: list[dict[str, Any]],
+    *,
     kind: Literal["bbox", "segm"],
+    coco: Any,
+    coco_eval: Any,
 ) -> dict[str, Any]:
-    """Run pycocotools on copies, for it writes into its input."""
+    """Run a backend's classes on copies, for pycocotools writes into its input."""
     categories = dict(sorted(images.categories.items()))
     dataset: dict[str, Any] = {
         "images": images.content["images"],
@@ -130,16 +156,16 @@ def _evaluate(
         Console(stderr=True).status(f"Evaluating {kind}"),
         contextlib.redirect_stdout(io.StringIO()),
     ):
-        coco = COCO()
-        coco.dataset = dataset  # type: ignore[assignment]  # its stubs want keys that it never reads
-        coco.createIndex()
-        found = COCO()
+        truth = coco()
+        truth.dataset = dataset
+        truth.createIndex()
+        found = coco()
         if detections:
-            found = coco.loadRes([dict(entry) for entry in detections])
+            found = truth.loadRes([dict(entry) for entry in detections])
         else:  # which pycocotools cannot load
-            found.dataset = dict(dataset, annotations=[])  # type: ignore[assignment]  # as above
+            found.dataset = dict(dataset, annotations=[])
             found.createIndex()
-        evaluation = COCOeval(coco, found, kind)
+        evaluation = coco_eval(truth, found, kind)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
