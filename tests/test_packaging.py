@@ -31,6 +31,7 @@ DISTRIBUTION_OF = {
     "cv2": "opencv-python",
     "decord": "decord2",
     "PIL": "pillow",
+    "vl_convert": "vl-convert-python",
     "yaml": "pyyaml",
     "huggingface_hub": "huggingface-hub",
     "lightning.fabric.loggers.TensorBoardLogger": "tensorboard",

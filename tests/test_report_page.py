@@ -15,6 +15,7 @@ from queryinst_vis.report.page import (
     Column,
     Table,
     data_uri,
+    page_environment,
     render_page,
     write_page,
 )
@@ -93,13 +94,21 @@ def test_a_misspelt_name_in_a_template_is_an_error():
         render_page("evaluation.html.j2", "title", {})
 
 
+TABLE_PAGE = """
+{% extends "base.html.j2" %}
+{% block content %}{{ table_of(table) }}{% endblock %}
+"""
+
+
+def render_table(table, **context):
+    """A page with nothing but a table."""
+    template = page_environment().from_string(TABLE_PAGE)
+    return render_page(template, "title", {"table": table, **context})
+
+
 def test_tables_sort_by_value_and_show_text():
     table = Table([Column("class"), Column("AP", lambda v: f"{v:.1f}")], [("dog", 0.123456)])
-    context = {"classes": table, "by_video": table, "figures": []}
-    videos = {"count": 1, "checksum": "0"}
-    names = {"results": "r", "ground_truth": "g", "videos": videos}
-    html = render_page("evaluation.html.j2", "title", context | names)
-    assert '<td class="number" data-value="0.123456">0.1</td>' in html
+    assert '<td class="number" data-value="0.123456">0.1</td>' in render_table(table)
 
 
 def test_a_page_beyond_the_limit_is_refused_and_leaves_nothing(tmp_path):
@@ -120,9 +129,7 @@ def page_of_rows(tmp_path):
     """A page with a table of ten numbers, one of them undefined."""
     rows = [(f"{ATTACK} {k}", None if k == 3 else (k * 7) % 10) for k in range(10)]
     table = Table([Column("class"), Column("AP", lambda v: "-" if v is None else str(v))], rows)
-    names = {"results": "r", "ground_truth": "g", "videos": {"count": 1, "checksum": "0"}}
-    context = {"classes": table, "by_video": table, "figures": [], **names, "data": ATTACK}
-    write_page(tmp_path / "page.html", render_page("evaluation.html.j2", "title", context))
+    write_page(tmp_path / "page.html", render_table(table, data=ATTACK))
     return tmp_path / "page.html"
 
 

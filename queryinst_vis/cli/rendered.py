@@ -92,7 +92,8 @@ def add_synthetic(datasets: Commands) -> None:
         "--preset",
         default="train",
         metavar="P",
-        help="train (training set), bench (evaluation set) or demo (one clip) (default: %(default)s)",
+        help="train (training set), bench (evaluation set) or demo (one clip) "
+        "(default: %(default)s)",
     )
     _add_seed(parser)
     parser.add_argument("--videos", type=count, metavar="N", help="number of videos")

@@ -101,7 +101,8 @@ def percent(value: float | None) -> str:
     return "-" if value is None or value == UNDEFINED else f"{100 * value:.1f}"
 
 
-def _signed(gain: float) -> str:
+def signed(gain: float) -> str:
+    """A difference of fractions as tables show it: in percent, with its sign."""
     return f"{100 * gain:+.1f}"
 
 
@@ -128,8 +129,8 @@ def print_comparison(comparison: dict[str, Any]) -> None:
     for name, found in comparison["metrics"].items():
         cells = ["-"] * len(columns)
         if found is not None:
-            low, high = map(_signed, found["interval"])
-            values = (percent(found["a"]), percent(found["b"]), _signed(found["difference"]))
+            low, high = map(signed, found["interval"])
+            values = (percent(found["a"]), percent(found["b"]), signed(found["difference"]))
             cells = [*values, f"{low} to {high}", f"{100 * found['b_wins']:.0f}"]
         table.add_row(name, *cells)
     Console().print(table)
@@ -204,10 +205,10 @@ def _causes(report: dict[str, Any]) -> Table:
     table.add_row("as it is", "", "", percent(reached))
     for cause, gain in report["waterfall"].items():
         reached += gain
-        table.add_row(cause, _signed(report["alone"][cause]), _signed(gain), percent(reached))
+        table.add_row(cause, signed(report["alone"][cause]), signed(gain), percent(reached))
     if report["limit"] > 1e-9:
         limit = report["limit"]
-        table.add_row("beyond 100 a video", "", _signed(limit), percent(reached + limit))
+        table.add_row("beyond 100 a video", "", signed(limit), percent(reached + limit))
     return table
 
 

@@ -2,41 +2,176 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from queryinst_vis.evaluation.average_precision import METRICS
+from queryinst_vis.errors import InputError
+from queryinst_vis.evaluation.confidence import SAMPLES, compare_results, verdict
 from queryinst_vis.evaluation.report import percent
-from queryinst_vis.evaluation.youtube_vis import evaluate_youtube_vis
-from queryinst_vis.report.page import Column, Table, render_page, write_page
+from queryinst_vis.formats.video_set import VideoTracks
+from queryinst_vis.report.assessment import Assessment, assess
+from queryinst_vis.report.clips import FPS, Clip, make_clip
+from queryinst_vis.report.evaluation_tables import (
+    attributes_table,
+    causes_table,
+    classes_table,
+    comparison_table,
+    metrics_table,
+    videos_table,
+)
+from queryinst_vis.report.page import render_page, write_page
+from queryinst_vis.utils.progress import show_progress
+from queryinst_vis.visualization.charts import Chart
+from queryinst_vis.visualization.error_report import (
+    breakdown_chart,
+    counts_chart,
+    waterfall_chart,
+)
+from queryinst_vis.visualization.evaluation_charts import (
+    class_chart,
+    class_precision_recall_chart,
+    confusion_chart,
+    hota_chart,
+    precision_recall_chart,
+)
+
+THRESHOLD = 0.3
+"""Score from which on tracks are shown and count for HOTA and IDF1: that of ``track --conf``."""
+CLIPS = 6
+"""Videos that are shown."""
+
+HEADLINE = ("AP", "AP50", "AR10", "HOTA", "IDF1")
 
 
 def write_evaluation_page(
-    gt: str | Path, results: str | Path, out: str | Path, workers: int = 1
+    gt: str | Path,
+    results: str | Path,
+    out: str | Path,
+    other: str | Path | None = None,
+    *,
+    images: str | Path | None = None,
+    threshold: float = THRESHOLD,
+    clips: int = CLIPS,
+    samples: int = SAMPLES,
+    workers: int = 1,
+    allow_outside: bool = False,
 ) -> None:
-    """Write the page of a YouTube-VIS result file.
+    """Write the page of a YouTube-VIS result file, or of two to be compared.
 
     Args:
         gt: annotations, as for ``evaluate_youtube_vis``.
         results: the result file, or a zip with ``results.json`` at its root.
         out: the HTML file to write, all of it or nothing.
+        other: a second result file on the same videos.
+        images: folder of the annotations' images; None leaves out the clips.
+        threshold: score from which on tracks count for HOTA and IDF1, and are shown in clips.
+        clips: how many videos to show, those first that cost the first result file most AP.
+        samples: draws of the videos for 95 % intervals and for the comparison.
         workers: processes that share the videos.
+        allow_outside: file names of images may lead out of ``images``.
 
     Raises:
         InputError: a file cannot be used, or the page cannot be written.
     """
-    metrics = evaluate_youtube_vis(gt, results, workers)
+    paths = [Path(path) for path in (results, other) if path is not None]
+    assessments = [
+        assess(Path(gt), path, name, threshold, workers, samples)
+        for path, name in zip(paths, _names(paths), strict=True)
+    ]
+    first = assessments[0]
+    comparison = None
+    if other is not None and len(first.video_set) > 1:
+        comparison = compare_results(gt, results, other, samples, workers=workers)
+    shown = []
+    if images is not None:
+        shown = _clips(assessments, Path(images), threshold, clips, allow_outside)
     context = {
         "ground_truth": Path(gt).name,
-        "results": Path(results).name,
-        "videos": metrics["videos"],
-        "figures": [(name, percent(metrics[name])) for name in METRICS],
-        "classes": _precision_table("class", metrics["per_class_AP"]),
-        "by_video": _precision_table("video", metrics["per_video_AP"]),
+        "videos": first.video_set.summary,
+        "threshold": threshold,
+        "samples": samples,
+        "results": assessments,
+        "headline": [
+            (
+                name,
+                [
+                    (each.name, percent(each.values[name]), each.interval(name))
+                    for each in assessments
+                ],
+            )
+            for name in HEADLINE
+        ],
+        "verdict": None if comparison is None else verdict(comparison),
+        "comparison": None if comparison is None else comparison_table(comparison),
+        "causes": causes_table(assessments),
+        "clips": shown,
+        "images": images is not None,
+        "metrics": metrics_table(assessments),
+        "classes": classes_table(assessments),
+        "attributes": attributes_table(assessments),
+        "by_video": videos_table(assessments),
+        "data": {"clips": [{"media": clip.media, "fps": FPS} for _, _, clip in shown]},
     }
-    title = f"Evaluation of {Path(results).name}"
-    write_page(out, render_page("evaluation.html.j2", title, context))
+    title = f"Evaluation of {' and '.join(each.name for each in assessments)}"
+    html = render_page(
+        "evaluation.html.j2",
+        title,
+        context,
+        scripts=("clips.js",),
+        charts=_charts(assessments),
+    )
+    write_page(out, html)
 
 
-def _precision_table(title: str, values: dict[str, Any]) -> Table:
-    return Table([Column(title), Column("AP, %", percent)], list(values.items()))
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The files' names, with as many of their folders as tell them apart."""
+    for depth in range(1, 1 + min(len(path.parts) for path in paths)):
+        names = ["/".join(path.parts[-depth:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    raise InputError(f"{paths[0]}: is compared with itself; name two result files")
+
+
+def _charts(assessments: Sequence[Assessment]) -> dict[str, Chart]:
+    curves = {each.name: each.diagnosis["precision_recall"] for each in assessments}
+    charts: dict[str, Chart] = {
+        "precision_recall": precision_recall_chart(curves).properties(height=300),
+        "class_precision_recall": class_precision_recall_chart(curves).properties(height=300),
+        "hota": hota_chart({each.name: each.tracking["curves"] for each in assessments}).properties(
+            height=300
+        ),
+        "classes": class_chart({each.name: each.precision["per_class_AP"] for each in assessments}),
+    }
+    for number, each in enumerate(assessments):
+        report = each.diagnosis
+        charts[f"waterfall_{number}"] = waterfall_chart(report).properties(height=240)
+        charts[f"breakdown_{number}"] = breakdown_chart(report["breakdown"]).properties(height=240)
+        charts[f"counts_{number}"] = counts_chart(report["detections"])
+        charts[f"confusion_{number}"] = confusion_chart(report["confusion"])
+    return charts
+
+
+def _clips(
+    assessments: Sequence[Assessment], images: Path, threshold: float, number: int, outside: bool
+) -> list[tuple[str, float, Clip]]:
+    """The worst videos of the first result file: name, AP lost, and clip."""
+    first = assessments[0]
+    lost = first.diagnosis["lost_per_video"]
+    worst = [name for name in sorted(lost, key=lambda name: -lost[name]) if lost[name] > 0]
+    index_of = {first.video_set.names[v.id]: k for k, v in enumerate(first.video_set.videos)}
+    unread = [each.video_set.unread() for each in assessments]
+    clips = []
+    for name in show_progress(worst[:number], "Drawing the videos that cost most"):
+        tracks = {
+            each.name: _confident(videos[index_of[name]].read(), threshold)
+            for each, videos in zip(assessments, unread, strict=True)
+        }
+        clip = make_clip(tracks, first.video_set.categories, images, allow_outside=outside)
+        clips.append((name, lost[name], clip))
+    return clips
+
+
+def _confident(tracks: VideoTracks, threshold: float) -> VideoTracks:
+    kept = [track for track in tracks.detections if track.score >= threshold]
+    return replace(tracks, detections=kept)

@@ -22,6 +22,7 @@ from markupsafe import Markup
 from queryinst_vis import __version__
 from queryinst_vis.errors import InputError
 from queryinst_vis.utils.files import atomic_path
+from queryinst_vis.visualization.charts import Chart, browser_library, specification
 
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; media-src data: blob:; "
@@ -60,7 +61,11 @@ class Table(NamedTuple):
 
 
 def render_page(
-    template: str, title: str, context: Mapping[str, Any], scripts: Sequence[str] = ()
+    template: str,
+    title: str,
+    context: Mapping[str, Any],
+    scripts: Sequence[str] = (),
+    charts: Mapping[str, Chart] | None = None,
 ) -> str:
     """The HTML of a page.
 
@@ -71,18 +76,23 @@ def render_page(
             scripts read it with ``pageData()``. It may hold text from anywhere, but no NaN.
         scripts: of ``assets/``, in the order in which they run. ``page.js``, which sorts and
             filters tables, always runs first.
+        charts: by the name under which the template places them with ``chart_of``.
 
     Raises:
         ValueError: ``data`` cannot be written as JSON.
     """
     sources = [Markup(asset(name)) for name in ("page.js", *scripts)]
+    if charts:
+        sources += [Markup(_script(browser_library())), Markup(asset("charts.js"))]
+    specifications = {name: specification(chart) for name, chart in (charts or {}).items()}
     hashes = " ".join(f"'sha256-{_sha256(source)}'" for source in sources)
     values = {"data": None, **context}
     return (
-        _environment()
+        page_environment()
         .get_template(template)
         .render(
             values,
+            charts=specifications,
             title=title,
             version=__version__,
             policy=_POLICY.format(hashes=hashes),
@@ -115,19 +125,25 @@ def data_uri(content: bytes, media_type: str) -> str:
 
 @cache
 def asset(name: str) -> str:
-    """A script or style sheet, as it may stand inside of an HTML element.
+    """A script or style sheet of ``assets/``, as it may stand inside of an HTML element.
 
     Raises:
         ValueError: it holds the end tag of such an element.
     """
-    text = files("queryinst_vis.report").joinpath("assets", name).read_text(encoding="utf-8")
+    return _script(
+        files("queryinst_vis.report").joinpath("assets", name).read_text(encoding="utf-8")
+    )
+
+
+def _script(text: str) -> str:
     if "</script" in text.lower() or "</style" in text.lower():
-        raise ValueError(f"{name}: an end tag inside of it would end it early")
+        raise ValueError("a script or style sheet holds an end tag, which would end it early")
     return text
 
 
 @cache
-def _environment() -> Environment:
+def page_environment() -> Environment:
+    """What templates are rendered with: text is escaped, and unknown names are errors."""
     environment = Environment(
         loader=PackageLoader("queryinst_vis.report"),
         autoescape=True,

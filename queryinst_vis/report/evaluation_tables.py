@@ -1,0 +1,144 @@
+"""The tables of an evaluation's page; with two result files, A and B beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from queryinst_vis.evaluation.report import percent, signed
+from queryinst_vis.report.assessment import Assessment
+from queryinst_vis.report.page import Column, Table
+from queryinst_vis.visualization.error_report import bin_name
+
+
+def _columns(
+    title: str, assessments: Sequence[Assessment], show: Callable[[Any], str] = percent
+) -> list[Column]:
+    """One column for each result file."""
+    letters = [""] if len(assessments) == 1 else [" A", " B"]
+    return [Column(title + letter, show) for letter in letters]
+
+
+def metrics_table(assessments: Sequence[Assessment]) -> Table:
+    """All metrics of the whole set with their intervals."""
+    columns = [Column("metric")]
+    for column in _columns("value, %", assessments):
+        columns += [column, Column("95 % interval")]
+    rows = [
+        [name, *(cell for each in assessments for cell in (each.values[name], each.interval(name)))]
+        for name in assessments[0].values
+    ]
+    return Table(columns, rows)
+
+
+def comparison_table(comparison: dict[str, Any]) -> Table:
+    """What ``compare_results`` found."""
+    columns = [
+        Column("metric"),
+        Column("A, %", percent),
+        Column("B, %", percent),
+        Column("B - A", signed),
+        Column("95 % interval"),
+        Column("B wins, %", percent),
+    ]
+    rows = [
+        [
+            name,
+            *(found[key] for key in ("a", "b", "difference")),
+            " to ".join(map(signed, found["interval"])),
+            found["b_wins"],
+        ]
+        for name, found in comparison["metrics"].items()
+        if found is not None
+    ]
+    return Table(columns, rows)
+
+
+def causes_table(assessments: Sequence[Assessment]) -> Table:
+    """What each cause of error costs."""
+    columns = [Column("cause")]
+    for what in ("repaired alone", "in turn"):
+        columns += _columns(what, assessments, signed)
+    rows = [
+        [
+            cause,
+            *(each.diagnosis[how][cause] for how in ("alone", "waterfall") for each in assessments),
+        ]
+        for cause in assessments[0].diagnosis["waterfall"]
+    ]
+    return Table(
+        columns,
+        rows,
+        "Gains in AP, in percent, if only that cause, or it after those above, were repaired.",
+    )
+
+
+def classes_table(assessments: Sequence[Assessment]) -> Table:
+    """AP, HOTA and IDF1 of each class."""
+    columns = [Column("class"), Column("objects", str)]
+    for metric in ("AP", "HOTA", "IDF1"):
+        columns += _columns(f"{metric}, %", assessments)
+    rows = []
+    for name in assessments[0].precision["per_class_AP"]:
+        tracked = [each.tracking["per_class"][name] or {} for each in assessments]
+        rows.append(
+            [
+                name,
+                tracked[0].get("objects", 0),
+                *(each.precision["per_class_AP"][name] for each in assessments),
+                *(found.get(metric) for metric in ("HOTA", "IDF1") for found in tracked),
+            ]
+        )
+    return Table(columns, rows)
+
+
+def attributes_table(assessments: Sequence[Assessment]) -> Table:
+    """AP of objects by length, size, speed and occlusion."""
+    columns = [Column("attribute"), Column("objects that are"), Column("objects", str)]
+    for metric in ("AP", "AP50"):
+        columns += _columns(f"{metric}, %", assessments)
+    rows = [
+        [
+            attribute,
+            bin_name(entry),
+            entry["objects"],
+            *(
+                each.diagnosis["breakdown"][attribute][number][metric]
+                for metric in ("AP", "AP50")
+                for each in assessments
+            ),
+        ]
+        for attribute, bins in assessments[0].diagnosis["breakdown"].items()
+        for number, entry in enumerate(bins)
+    ]
+    return Table(columns, rows)
+
+
+def videos_table(assessments: Sequence[Assessment]) -> Table:
+    """Each video's own scores, and what it costs the set."""
+    columns = [Column("video")]
+    for title in ("AP", "lost AP", "HOTA", "IDF1"):
+        columns += _columns(f"{title}, %", assessments)
+    columns += _columns("id switches", assessments, _count)
+    tracked = [{found["video"]: found for found in e.tracking["per_video"]} for e in assessments]
+    rows = [
+        [
+            name,
+            *(each.precision["per_video_AP"][name] for each in assessments),
+            *(each.diagnosis["lost_per_video"][name] for each in assessments),
+            *(
+                found.get(name, {}).get(metric)
+                for metric in ("HOTA", "IDF1", "IDSW")
+                for found in tracked
+            ),
+        ]
+        for name in assessments[0].precision["per_video_AP"]
+    ]
+    note = (
+        "AP: of the video alone. Lost AP: what the whole set would gain if this video had no error."
+    )
+    return Table(columns, rows, note)
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else str(value)

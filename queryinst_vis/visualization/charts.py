@@ -1,0 +1,62 @@
+"""Charts, from one specification each: a PNG here, and an interactive picture in a report page.
+
+Altair builds Vega-Lite specifications; vl-convert draws them without a browser and without a
+network. Whatever a chart says comes as data, so text from files is never taken for code.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+from queryinst_vis.utils.files import atomic_path
+
+HAVE, GAIN, LOSS, PALE = "#1f9bff", "#2fbf5b", "#e8384f", "#a9d6ff"
+"""What there is, what would be gained, what would be lost; and a second shade of the first."""
+
+_PNG_SCALE = 1.6
+_CONFIG = {
+    "background": "white",
+    "padding": 12,
+    "title": {"anchor": "start", "fontSize": 12, "fontWeight": "normal"},
+    "axis": {"grid": False, "labelLimit": 260},
+    "view": {"stroke": None},
+}
+
+Chart = alt.Chart | alt.LayerChart | alt.VConcatChart | alt.HConcatChart | alt.FacetChart
+
+
+def save_chart(chart: Chart, path: str | Path) -> None:
+    """Draw a chart as a PNG, all of it or nothing.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    picture = vl_convert.vegalite_to_png(
+        specification(chart), scale=_PNG_SCALE, config=_CONFIG, allowed_base_urls=[]
+    )
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(picture)
+
+
+def specification(chart: Chart) -> dict[str, Any]:
+    """The Vega-Lite specification of a chart; its colours of text and axes are left open."""
+    content = chart.to_dict()
+    content.pop("config", None)  # Altair's default size of a view
+    return content
+
+
+@cache
+def browser_library() -> str:
+    """The JavaScript that draws specifications in a page: ``window.vegaEmbed``; about 0.9 MB."""
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return f"(() => {{\n{bundle}\n}})();"
+
+
+def records(rows: list[dict[str, Any]]) -> alt.InlineData:
+    """Rows of a chart's data; Vega-Lite reads None as undefined."""
+    return alt.InlineData(values=rows)
