@@ -77,8 +77,8 @@ def convert_results(
             f"{src}: does not say what its videos and classes are, as a tracks.jsonl of 'track' "
             "does; name a file that does with --gt"
         )
-    videos = _open_videos(gt)
-    origin = _format_of(src)
+    videos = open_videos(gt)
+    origin = format_of(src)
     if origin == target:
         raise InputError(f"{src}: is {origin} already; say with --to what it shall become")
     if "mots" not in (origin, target) and (first_frame is not None or classes):
@@ -126,14 +126,23 @@ def _convert_track_lines(
     return wrote
 
 
-def _open_videos(gt: str | Path) -> AnnotationSet:
-    """Videos and categories of a YouTube-VIS file, which may be without annotations."""
+def open_videos(gt: str | Path) -> AnnotationSet:
+    """Videos and categories of a YouTube-VIS file, which may be without annotations.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     where = f"video set {gt}"
     content = {**read_annotations(gt, "video set"), "annotations": []}
     return parse_set(content, refuse_faults(where), where, "video")
 
 
-def _format_of(src: Path) -> str:
+def format_of(src: Path) -> str:
+    """The one of ``FORMATS`` that a result file or folder has.
+
+    Raises:
+        InputError: it cannot be read, or is empty.
+    """
     if src.is_dir():
         return "mots"
     first = read_results(src)[0]

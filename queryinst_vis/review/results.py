@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.formats.any_results import KnownVideo, read_any_results
 from queryinst_vis.formats.run_file import fingerprint, read_run, source_of_run
-from queryinst_vis.formats.track_lines import is_track_lines
+from queryinst_vis.formats.track_lines import is_track_lines, write_track_lines
+from queryinst_vis.formats.track_store import TrackStore
+from queryinst_vis.utils.files import files_together, read_json, write_json_atomically
+from queryinst_vis.video.source import known_length, open_source
 
 TRACKS_FILE = "tracks.jsonl"
 
@@ -27,10 +31,6 @@ class Results:
     folder: Path
     run: dict[str, Any] | None
 
-    def tracks(self) -> Path:
-        """The results as ``tracks.jsonl``."""
-        return self.path
-
 
 def find_results(path: Path) -> Results:
     """The results in a folder that ``track`` has written, or a file of them.
@@ -47,9 +47,47 @@ def find_results(path: Path) -> Results:
             f"results {path}: holds no {TRACKS_FILE}, which 'track' writes unless --save leaves "
             "it out"
         )
-    if not is_track_lines(path):
-        raise InputError(f"results {path}: is not a {TRACKS_FILE} of 'track'")
     return Results(path, path.with_name(f"{path.name}.review"), read_run(path.parent))
+
+
+def as_track_lines(
+    results: Results, video: Path | None, gt: Path | None = None, video_id: int | None = None
+) -> Path:
+    """The results as a ``tracks.jsonl``: themselves, or a copy in the folder beside them.
+
+    Args:
+        results: of any format.
+        video: whose number and times of frames belong to results that do not say them.
+        gt, video_id: as for ``read_any_results``.
+
+    Raises:
+        InputError: the results cannot be read.
+    """
+    if is_track_lines(results.path):
+        if gt is not None or video_id is not None:
+            raise InputError(
+                f"results {results.path}: say what their video and classes are; leave out --gt and "
+                "--video-id"
+            )
+        return results.path
+    copy, note = results.folder / TRACKS_FILE, results.folder / "copy.json"
+    of = {
+        "results": fingerprint(results.path),
+        "gt": None if gt is None else fingerprint(gt),
+        "video_id": video_id,
+        "length": None,
+    }
+    known = KnownVideo(results.path.stem)
+    if video is not None:
+        source = open_source(video)
+        known = KnownVideo(source.name, source.fps, known_length(source))
+        of["length"] = known.length
+    if not (copy.exists() and note.exists() and read_json(note, "note") == of):
+        with TrackStore() as tracks, files_together():
+            info = read_any_results(results.path, tracks, known, gt, video_id)
+            write_track_lines(copy, tracks, info)
+            write_json_atomically(note, of)
+    return copy
 
 
 def find_video(results: Results, named: Path | None) -> tuple[Path | None, Any]:

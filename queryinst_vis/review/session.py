@@ -21,7 +21,7 @@ from queryinst_vis.review.edits import Change, ConflictError
 from queryinst_vis.review.history import History
 from queryinst_vis.review.index import open_index
 from queryinst_vis.review.journal import Journal, Record, now
-from queryinst_vis.review.results import find_results, find_video
+from queryinst_vis.review.results import as_track_lines, find_results, find_video
 from queryinst_vis.review.state import ReviewState, initial_state
 from queryinst_vis.review.view import FrameView, ReviewView, TrackView
 
@@ -74,7 +74,13 @@ class ReviewSession:
         run: the content of ``run.json``, where there is one.
     """
 
-    def __init__(self, results: str | Path, video: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        results: str | Path,
+        video: str | Path | None = None,
+        gt: str | Path | None = None,
+        video_id: int | None = None,
+    ) -> None:
         """See ``open``."""
         self._lock = RLock()
         self._closing = ExitStack()
@@ -82,11 +88,13 @@ class ReviewSession:
             found = find_results(Path(results))
             self.results, self.folder, self.run = found.path, found.folder, found.run
             self._closing.enter_context(_locked(found.folder))
-            self.index = open_index(found.tracks(), found.folder / "index")
+            self.source, mark = find_video(found, None if video is None else Path(video))
+            gt = None if gt is None else Path(gt)
+            tracks = as_track_lines(found, self.source, gt, video_id)
+            self.index = open_index(tracks, found.folder / "index")
             self._closing.callback(self.index.close)
             self.video: VideoInfo = self.index.video
             self.size = self.index.size
-            self.source, mark = find_video(found, None if video is None else Path(video))
             about = {"results": self.index.identity._asdict(), "video": mark}
             self._journal = Journal(self.folder / "journal.jsonl", about)
             self._history = History(self.index, initial_state(self.index))
@@ -99,18 +107,28 @@ class ReviewSession:
             raise
 
     @classmethod
-    def open(cls, results: str | Path, video: str | Path | None = None) -> ReviewSession:
+    def open(
+        cls,
+        results: str | Path,
+        video: str | Path | None = None,
+        *,
+        gt: str | Path | None = None,
+        video_id: int | None = None,
+    ) -> ReviewSession:
         """Open the results of a video, with all corrections made so far.
 
         Args:
-            results: the folder that ``track`` has written, or its ``tracks.jsonl``.
-            video: the video file, where it is not where it was when it was tracked.
+            results: the folder that ``track`` has written, its ``tracks.jsonl``, or any other
+                result file that ``read_any_results`` reads.
+            video: the video file, where it is not where it was when it was tracked, or where
+                nothing says where that was.
+            gt, video_id: of other result files, as for ``read_any_results``.
 
         Raises:
             InputError: the results cannot be read, the video is missing or another one, the
                 journal is damaged or of other results, or another process has it open.
         """
-        return cls(results, video)
+        return cls(results, video, gt, video_id)
 
     def __enter__(self) -> ReviewSession:
         return self
@@ -192,13 +210,13 @@ class ReviewSession:
         return result
 
     def apply_all(
-        self, actions: Iterable[tuple[Action, str | None]], where: str = "action"
+        self, actions: Iterable[tuple[Action, str | None]], where: str = ""
     ) -> list[ActionResult]:
         """Do several actions, one after the other: all of them, or none.
 
         Args:
             actions: ``(action, record id)`` of each, as for ``apply``.
-            where: begins error messages, with the number of the action, where there are several.
+            where: the file that they come from, for error messages.
 
         Raises:
             ConflictError, InputError: as for ``apply``; then none of them is done.
@@ -214,7 +232,7 @@ class ReviewSession:
                     results.append(ActionResult(record_id, is_repeated=True))
                     continue
                 known.add(record_id)
-                place = f"{where} {number}" if len(actions) > 1 else ""
+                place = f"{where}, action {number}" if where else ""
                 before = history.state
                 change = _do(history, action, place)
                 results.append(_result(record_id, before, change))

@@ -1,0 +1,222 @@
+"""Corrected tracks in the formats of data sets and of other annotation tools."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+
+from queryinst_vis.data.convert.builder import LabelledTrack, LabelledVideo, build_video_set
+from queryinst_vis.errors import InputError
+from queryinst_vis.formats.cvat_video import write_cvat_video
+from queryinst_vis.formats.label_studio import write_label_studio
+from queryinst_vis.formats.losses import Losses
+from queryinst_vis.formats.single_video import write_coco_video_document, write_mots_video
+from queryinst_vis.formats.track_store import TrackStore, VideoInfo
+from queryinst_vis.masks import RLE
+from queryinst_vis.review.session import ReviewSession
+from queryinst_vis.review.view import ReviewView
+from queryinst_vis.utils.files import new_folder, shortened, write_json_atomically
+from queryinst_vis.utils.progress import show_progress
+from queryinst_vis.video.frames import Selection
+from queryinst_vis.video.source import open_source
+
+Frames = Literal["checked", "all"]
+
+_JPEG_QUALITY = 95
+_LONGEST_NAME = 200  # bytes
+_NAMES = "names of identities, for which it has no place"
+_SCORES = "scores, for which it has no place"
+
+
+@dataclass(frozen=True)
+class _Export:
+    """What a writer is given.
+
+    Attributes:
+        folder: to write to.
+        session: whose tracks.
+        view: of the tracks.
+        video: what files say of the video.
+        frames: indices of the frames, ascending.
+        tracks: as corrected, in these frames.
+        names: of identities, by track id.
+    """
+
+    folder: Path
+    session: ReviewSession
+    view: ReviewView
+    video: VideoInfo
+    frames: Sequence[int]
+    tracks: TrackStore
+    names: Mapping[int, str]
+
+
+def export(
+    session: ReviewSession, folder: str | Path, to: str, frames: Frames | None = None
+) -> str:
+    """Write the corrected tracks.
+
+    * ``youtube-vis``: ``annotations.json`` and ``frames/NAME/000012.jpg``, which ``finetune`` and
+      ``eval-video`` read (as data with ``--images``, or as ground truth);
+    * ``coco-video``: ``coco_video.json``, as ``track --save coco-video``;
+    * ``mots``: ``NAME.txt``, as ``track --save mots``;
+    * ``cvat``: ``annotations.xml``, "CVAT for video 1.1";
+    * ``label-studio``: ``tasks.json``, boxes.
+
+    Args:
+        session: whose tracks.
+        folder: to write to, new or empty.
+        to: a format of ``EXPORTS``.
+        frames: those that a person has marked as checked, or all; None: all, but for
+            ``youtube-vis``, since what is learned from should be right.
+
+    Returns:
+        A line that says what was written, and what the format cannot hold.
+
+    Raises:
+        InputError: an unknown format, a folder that is not empty, no such frame, or, for
+            ``youtube-vis``, a video that is missing or of another size.
+    """
+    if to not in EXPORTS:
+        raise InputError(f"format '{to}': choose {', '.join(EXPORTS)}")
+    frames = frames or ("checked" if to == "youtube-vis" else "all")
+    view, length = session.view, len(session)
+    chosen = [frame for frame in range(length) if frames == "all" or view.is_checked(frame)]
+    if not chosen:
+        raise InputError(
+            f"{session.results}: no frame is marked as checked; mark those that are right, or "
+            "write all of them with --frames all"
+        )
+    video = VideoInfo(
+        _file_name(session.video.name), session.video.fps, list(view.state.class_names)
+    )
+    names = {track.track_id: track.name for track in view.state.tracks.values() if track.name}
+    with TrackStore() as tracks:
+        _fill(tracks, session, view, chosen)
+        with new_folder(folder) as target:
+            found = _Export(target, session, view, video, chosen, tracks, names)
+            losses = EXPORTS[to](found)
+        count = f"{len(tracks)} tracks in {len(chosen)} of {length} frames"
+    return f"wrote {folder}: {to}, {count}" + (f"; not kept: {losses}" if str(losses) else "")
+
+
+def _file_name(name: str) -> str:
+    """A video's name, which comes from a file that anybody may have written, for files."""
+    return shortened(re.sub(r"[^\w.-]+", "_", name).strip("._"), _LONGEST_NAME) or "video"
+
+
+def _fill(
+    tracks: TrackStore, session: ReviewSession, view: ReviewView, frames: Sequence[int]
+) -> None:
+    labels = {name: label for label, name in enumerate(view.state.class_names)}
+    for index in show_progress(frames, "Reading tracks"):
+        frame = view.frame(index)
+        regions = frame.regions
+        tracks.add(
+            session.size,
+            [region.track_id for region in regions],
+            [region.score for region in regions],
+            [labels[region.class_name] for region in regions],
+            [region.box for region in regions],
+            [region.segmentation for region in regions],
+            frame.seconds,
+            frame.number,
+        )
+
+
+def _youtube_vis(found: _Export) -> Losses:
+    numbers = list(found.tracks.frame_numbers())
+    files = [f"{found.video.name}/{number:06d}.jpg" for number in numbers]
+    _write_frames(found, dict(zip(numbers, files, strict=True)))
+    height, width = found.tracks.frame_size
+    labelled, ids = [], []
+    for track in found.tracks:
+        masks: list[RLE | None] = [None] * len(files)
+        for frame, mask in track.segmentations():
+            masks[frame] = mask
+        labelled.append(LabelledTrack(found.video.class_names[track.label], masks))
+        ids.append(track.track_id)
+    video = LabelledVideo(files, height, width, labelled)
+    content = build_video_set([video], f"{found.video.name}, corrected", found.video.class_names)
+    for annotation, track_id in zip(content["annotations"], ids, strict=True):
+        annotation["track_id"] = track_id
+        if track_id in found.names:
+            annotation["name"] = found.names[track_id]
+    write_json_atomically(found.folder / "annotations.json", content)
+    return _losses(scores=_regions(found))
+
+
+def _write_frames(found: _Export, files: Mapping[int, str]) -> None:
+    """Write frames of the video as JPEG, by their numbers in it."""
+    path = found.session.source
+    if path is None:
+        raise InputError(
+            f"{found.session.results}: nothing says where its video is; name it with --video"
+        )
+    source = open_source(path, Selection(start_frame=min(files), end_frame=max(files) + 1))
+    missing = set(files)
+    for frame in show_progress(source.frames(), "Writing frames", max(files) + 1 - min(files)):
+        if frame.number not in missing:
+            continue
+        if frame.image.shape[:2] != found.session.size:
+            height, width = found.session.size
+            raise InputError(
+                f"video {path}: its frames have {frame.image.shape[1]}x{frame.image.shape[0]} "
+                f"pixels, the tracks are of {width}x{height}"
+            )
+        target = found.folder / "frames" / files[frame.number]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(frame.image).save(target, quality=_JPEG_QUALITY, subsampling=0)
+        missing.remove(frame.number)
+    if missing:
+        raise InputError(f"video {path}: has no frame {min(missing)}, which the tracks have")
+
+
+def _coco_video(found: _Export) -> Losses:
+    write_coco_video_document(found.folder / "coco_video.json", found.tracks, found.video)
+    return _losses(names=len(found.names))
+
+
+def _mots(found: _Export) -> Losses:
+    losses = _losses(names=len(found.names), scores=_regions(found))
+    path = found.folder / f"{found.video.name}.txt"
+    lost = write_mots_video(path, found.tracks, found.video)
+    losses["masks cut where tracks overlap"] += lost.cut
+    losses["masks hidden by others"] += lost.hidden
+    losses["tracks beyond the 999 of a class"] += lost.tracks
+    return losses
+
+
+def _cvat(found: _Export) -> Losses:
+    path = found.folder / "annotations.xml"
+    return write_cvat_video(path, found.tracks, found.video, found.names)
+
+
+def _label_studio(found: _Export) -> Losses:
+    source = found.session.source
+    address = found.video.name if source is None else source.name
+    path = found.folder / "tasks.json"
+    return write_label_studio(path, found.tracks, found.video, found.names, address)
+
+
+def _losses(names: int = 0, scores: int = 0) -> Losses:
+    return Losses({_NAMES: names, _SCORES: scores})
+
+
+def _regions(found: _Export) -> int:
+    return sum(len(frame.tracks) for frame in found.tracks.frames())
+
+
+EXPORTS: Mapping[str, Callable[[_Export], Losses]] = {
+    "youtube-vis": _youtube_vis,
+    "coco-video": _coco_video,
+    "mots": _mots,
+    "cvat": _cvat,
+    "label-studio": _label_studio,
+}
+"""What writes each format."""
