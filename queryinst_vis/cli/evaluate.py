@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from queryinst_vis.cli.arguments import Commands, add_command, add_workers, count
+from queryinst_vis.errors import InputError
 
 
 def add(commands: Commands) -> None:
@@ -21,6 +22,7 @@ def add(commands: Commands) -> None:
         "The numbers are those of the YouTube-VIS API, digit for digit.",
         "queryinst-vis eval-video ground_truth.json results.json --json scores.json",
         "queryinst-vis eval-video ovis_train.json results.zip --per-video --workers 4",
+        "queryinst-vis eval-video ground_truth.json results.json --tracking --threshold 0.5",
     )
     _add_arguments(video)
     video.add_argument(
@@ -28,6 +30,18 @@ def add(commands: Commands) -> None:
     )
     add_workers(video)
     _add_confidence(video)
+    video.add_argument(
+        "--tracking",
+        action="store_true",
+        help="also print HOTA, IDF1 and MOTA as eval-tracking does, from the same pass over the "
+        "files",
+    )
+    video.add_argument(
+        "--threshold",
+        type=float,
+        metavar="S",
+        help="with --tracking: leave out tracks of a lower score (default: 0); AP takes all",
+    )
     image = add_command(
         commands,
         "eval-image",
@@ -107,15 +121,26 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run_video(arguments: argparse.Namespace) -> None:
     from queryinst_vis.evaluation import evaluate_youtube_vis
     from queryinst_vis.evaluation.confidence import evaluate_with_confidence
+    from queryinst_vis.evaluation.one_pass import evaluate_with_tracking
     from queryinst_vis.evaluation.report import print_intervals
 
-    samples = arguments.confidence
-    evaluate = partial(evaluate_youtube_vis, workers=arguments.workers)
-    if samples is not None:
-        evaluate = partial(evaluate_with_confidence, samples=samples, workers=arguments.workers)
+    samples, workers = arguments.confidence, arguments.workers
+    if arguments.tracking:
+        threshold = arguments.threshold or 0.0
+        evaluate = partial(
+            evaluate_with_tracking, threshold=threshold, workers=workers, samples=samples
+        )
+    elif arguments.threshold is not None:
+        raise InputError("--threshold: AP takes tracks of any score; add --tracking")
+    elif samples is not None:
+        evaluate = partial(evaluate_with_confidence, samples=samples, workers=workers)
+    else:
+        evaluate = partial(evaluate_youtube_vis, workers=workers)
     metrics = _score(arguments, evaluate, per_video=arguments.per_video)
     if samples is not None:
         print_intervals(metrics)
+    if arguments.tracking:
+        _print_tracking(metrics["tracking"], arguments)
 
 
 def _run_image(arguments: argparse.Namespace) -> None:
@@ -150,7 +175,6 @@ def _score(
 
 def _run_tracking(arguments: argparse.Namespace) -> None:
     from queryinst_vis.evaluation import evaluate_tracking
-    from queryinst_vis.evaluation.report import print_intervals, print_tracking
     from queryinst_vis.evaluation.tracking_confidence import evaluate_tracking_with_confidence
     from queryinst_vis.utils.files import write_json_atomically
 
@@ -166,6 +190,12 @@ def _run_tracking(arguments: argparse.Namespace) -> None:
     )
     if arguments.json is not None:
         write_json_atomically(arguments.json, metrics)
+    _print_tracking(metrics, arguments)
+
+
+def _print_tracking(metrics: dict[str, Any], arguments: argparse.Namespace) -> None:
+    from queryinst_vis.evaluation.report import print_intervals, print_tracking
+
     print_tracking(metrics, per_video=arguments.per_video)
-    if samples is not None:
+    if arguments.confidence is not None:
         print_intervals({**metrics, **metrics["class_averaged"]})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,15 @@ class FrameOverlap:
     rows: np.ndarray
     columns: np.ndarray
     intersections: np.ndarray
+
+    def renumbered(self, rows: np.ndarray, columns: np.ndarray) -> FrameOverlap:
+        """The same with other indices: ``rows[i]`` for row ``i``; those below 0 are left out."""
+        new_rows, new_columns = rows[self.rows], columns[self.columns]
+        intersections = self.intersections
+        if min(new_rows.min(), new_columns.min()) < 0:
+            intersections = intersections[np.ix_(new_rows >= 0, new_columns >= 0)]
+            new_rows, new_columns = new_rows[new_rows >= 0], new_columns[new_columns >= 0]
+        return FrameOverlap(self.frame, new_rows, new_columns, intersections)
 
 
 def frame_overlaps(
@@ -60,27 +69,44 @@ def _masks_by_frame(tracks: Sequence[MaskTrack]) -> dict[int, dict[int, RLE]]:
 def track_ious(
     detections: Sequence[MaskTrack], ground_truth: Sequence[MaskTrack], least: float = 0.0
 ) -> np.ndarray:
-    """``(D, G)`` IoUs of tracks: summed intersections over summed unions, 0 if both are empty.
+    """``summed_ious`` of tracks that have yet to be compared.
 
     Args:
         detections, ground_truth: tracks of one video.
         least: IoUs below this one may come out as 0, for whoever does not look at them: pairs
             whose sizes alone rule out more are not compared.
     """
-    intersections = np.zeros((len(detections), len(ground_truth)))
-    if not intersections.size:
-        return intersections
-    sizes, true_sizes = (
-        np.stack([track.sizes for track in some]) for some in (detections, ground_truth)
-    )
+    if not detections or not ground_truth:
+        return np.zeros((len(detections), len(ground_truth)))
+    sizes, true_sizes = _sizes(detections), _sizes(ground_truth)
     totals = sizes.sum(axis=1)[:, None] + true_sizes.sum(axis=1)[None, :]
     shared = np.stack([np.minimum(sizes, own).sum(axis=1) for own in true_sizes], axis=1)
     possible = (shared > 0) & (shared >= (least - 1e-9) * (totals - shared))
     rows, columns = np.flatnonzero(possible.any(axis=1)), np.flatnonzero(possible.any(axis=0))
-    for overlap in frame_overlaps(
+    overlaps = frame_overlaps(
         [detections[d] for d in rows.tolist()], [ground_truth[g] for g in columns.tolist()]
-    ):
-        at = rows[overlap.rows][:, None], columns[overlap.columns]
-        intersections[at] += overlap.intersections
+    )
+    return summed_ious(
+        detections, ground_truth, (overlap.renumbered(rows, columns) for overlap in overlaps)
+    )
+
+
+def summed_ious(
+    detections: Sequence[MaskTrack],
+    ground_truth: Sequence[MaskTrack],
+    overlaps: Iterable[FrameOverlap],
+) -> np.ndarray:
+    """``(D, G)`` IoUs of tracks: summed intersections over summed unions, 0 if both are empty."""
+    intersections = np.zeros((len(detections), len(ground_truth)))
+    if not intersections.size:
+        return intersections
+    totals = _sizes(detections).sum(axis=1)[:, None] + _sizes(ground_truth).sum(axis=1)
+    for overlap in overlaps:
+        intersections[overlap.rows[:, None], overlap.columns] += overlap.intersections
     unions = totals - intersections
     return np.divide(intersections, unions, out=np.zeros_like(unions), where=unions > 0)
+
+
+def _sizes(tracks: Sequence[MaskTrack]) -> np.ndarray:
+    """``(tracks, frames)`` pixels."""
+    return np.stack([track.sizes for track in tracks])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
@@ -74,7 +75,9 @@ class TrackSimilarity:
     counted: np.ndarray
 
 
-def compare_tracks(tracks: VideoTracks, category_id: int | None) -> TrackSimilarity:
+def compare_tracks(
+    tracks: VideoTracks, category_id: int | None, overlaps: Iterable[FrameOverlap] | None = None
+) -> TrackSimilarity:
     """Compare the tracks of one class, or of all classes as if they were one.
 
     An empty mask is an absent object. Detections may overlap, as they may in video instance
@@ -86,6 +89,8 @@ def compare_tracks(tracks: VideoTracks, category_id: int | None) -> TrackSimilar
     Args:
         tracks: one video.
         category_id: the class; None takes the tracks of all classes.
+        overlaps: of the detections and the ground truth of this class that is not crowd, where
+            they are known already.
     """
     ground_truth = [
         track for track in tracks.ground_truth if not track.crowd and _is_of(track, category_id)
@@ -94,10 +99,9 @@ def compare_tracks(tracks: VideoTracks, category_id: int | None) -> TrackSimilar
     crowd = [track for track in tracks.ground_truth if track.crowd]
     ground_truth_sizes = _sizes(ground_truth, tracks.video.length)
     sizes = _sizes(detections, tracks.video.length)
-    frames = [
-        _similarity(overlap, ground_truth_sizes, sizes)
-        for overlap in frame_overlaps(detections, ground_truth)
-    ]
+    if overlaps is None:
+        overlaps = frame_overlaps(detections, ground_truth)
+    frames = [_similarity(overlap, ground_truth_sizes, sizes) for overlap in overlaps]
     shown, counted = ground_truth_sizes > 0, sizes > 0
     if crowd:
         counted &= ~_ignored(frames, detections, crowd, counted)

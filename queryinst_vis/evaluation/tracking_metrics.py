@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
@@ -28,6 +28,7 @@ from queryinst_vis.evaluation.hota import (
     hota_metrics,
 )
 from queryinst_vis.evaluation.identity import IdentityCounts, identity_counts, identity_metrics
+from queryinst_vis.evaluation.overlaps import FrameOverlap
 from queryinst_vis.evaluation.similarity import Counts, compare_tracks
 from queryinst_vis.formats.video_set import VideoSet, VideoTracks
 from queryinst_vis.utils.progress import show_progress
@@ -111,22 +112,38 @@ def count_videos(
     Raises:
         InputError: a mask cannot be used, or the threshold is no number.
     """
-    if not math.isfinite(threshold):
-        raise InputError(f"threshold {threshold}: must be a finite number")
+    check_threshold(threshold)
     videos = {}
     for tracks in show_progress(video_set, "Comparing tracks"):
-        confident = [track for track in tracks.detections if track.score >= threshold]
-        kept = replace(tracks, detections=confident)
+        kept = confident(tracks, threshold)
         both = [*kept.ground_truth, *kept.detections]
-        present = {None} if class_agnostic else {track.category_id for track in both}
+        present = [None] if class_agnostic else sorted({track.category_id for track in both})
         found = {category: count_tracks(kept, category) for category in present}
         videos[tracks.video.id] = {key: value for key, value in found.items() if not value.empty}
     return videos
 
 
-def count_tracks(tracks: VideoTracks, category_id: int | None) -> TrackingCounts:
-    """Count one class of a video; None takes the tracks of all classes as if of one."""
-    similarity = compare_tracks(tracks, category_id)
+def check_threshold(threshold: float) -> None:
+    """Refuse a score threshold that is not finite.
+
+    Raises:
+        InputError: says so.
+    """
+    if not math.isfinite(threshold):
+        raise InputError(f"threshold {threshold}: must be a finite number")
+
+
+def confident(tracks: VideoTracks, threshold: float) -> VideoTracks:
+    """The same video with the detections whose score is ``threshold`` or more."""
+    detections = [track for track in tracks.detections if track.score >= threshold]
+    return replace(tracks, detections=detections)
+
+
+def count_tracks(
+    tracks: VideoTracks, category_id: int | None, overlaps: Iterable[FrameOverlap] | None = None
+) -> TrackingCounts:
+    """Count one class of a video; the arguments are those of ``compare_tracks``."""
+    similarity = compare_tracks(tracks, category_id, overlaps)
     return TrackingCounts(
         hota_counts(similarity),
         identity_counts(similarity),
