@@ -9,6 +9,13 @@ class InputError(ValueError):
     The message is one line that says what is wrong, where, and what to do about it.
     The command line prints it as it is and exits with status 2; from Python it is an
     ordinary ``ValueError``.
+
+    Example::
+
+        try:
+            queryinst_vis.detect("missing.jpg")
+        except queryinst_vis.InputError as error:
+            print(error)
     """
 
     def __init__(self, message: str) -> None:

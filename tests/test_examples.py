@@ -1,17 +1,27 @@
-"""The Python examples of README.md and docs/ run as they are written."""
+"""The Python examples of README.md, docs/ and the API reference run as they are written."""
 
 from __future__ import annotations
 
+import inspect
+import json
 import re
 import shutil
+import textwrap
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
+import supervision
+import torch
 from omegaconf import OmegaConf
 
+import queryinst_vis
+from queryinst_vis.checkpoints.catalogue import find_weights
 from queryinst_vis.video.writer import VideoWriter
+from tests.data_support import coco_content
 from tests.test_finetune import write_labelme
+from tests.test_site import ENTRIES, resolve
 from tests.tiny import draw_frame, tiny_config, write_videos
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +57,15 @@ def folder(tmp_path, monkeypatch):
         shutil.copy(GOLDEN / "small_gt.json", name)
     shutil.copy(GOLDEN / "small_results.json", "results.json")
     write_labelme(tmp_path / "my_photos")
+    shutil.copy(find_weights("people"), "mine.safetensors")
+    content = coco_content()
+    for annotation in content["annotations"]:
+        annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
+    Path("instances.json").write_text(json.dumps(content))
+    annotation = content["annotations"][0]
+    keys = ("image_id", "category_id", "bbox", "segmentation")
+    found = [{**{key: annotation[key] for key in keys}, "score": 0.9}]
+    Path("detections.json").write_text(json.dumps(found))
     return tmp_path
 
 
@@ -78,6 +97,30 @@ def random_mask_rcnn(request, monkeypatch):
 @pytest.mark.parametrize(("source", "name"), examples())
 def test_it_runs_as_it_is_written(source, name, folder, people_onnx, random_mask_rcnn):
     exec(compile(source, name, "exec"), {"__name__": "__main__"})
+
+
+def docstring_examples() -> list:
+    """The example of every entry of the API reference, marked slow if it exports a model."""
+    found = []
+    for entry in ENTRIES:
+        docstring = inspect.getdoc(resolve(entry)) or ""
+        example = textwrap.dedent(docstring.partition("Example::\n")[2])
+        slow = pytest.mark.slow if any(word in example for word in SLOW) else ()
+        found.append(pytest.param(example, entry, marks=slow, id=entry))
+    return found
+
+
+@pytest.mark.parametrize(("source", "entry"), docstring_examples())
+def test_every_entry_of_the_reference_has_an_example_that_runs(source, entry, folder):
+    assert source.strip(), f"{entry}: no example in its docstring"
+    names = {name.rpartition(".")[2]: resolve(name) for name in ENTRIES}
+    modules = {
+        "np": np,
+        "queryinst_vis": queryinst_vis,
+        "supervision": supervision,
+        "torch": torch,
+    }
+    exec(compile(source, entry, "exec"), {**modules, **names})
 
 
 def test_there_are_examples():

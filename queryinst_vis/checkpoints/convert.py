@@ -64,6 +64,10 @@ def convert_checkpoint(src: str | Path, dst: str | Path, report: Report | None =
     Raises:
         InputError: unreadable or unknown checkpoint, a missing weight, or a model that
             mmdetection does not have; nothing is written then.
+
+    Example::
+
+        print(queryinst_vis.convert_checkpoint("mine.safetensors", "published.safetensors"))
     """
     src, dst = Path(src), Path(dst)
     check_not_read(dst, src)

@@ -39,6 +39,11 @@ def load_model(
     Raises:
         InputError: unknown name, unreadable file, weights that do not fit their config, an
             override of the model, or an unavailable device.
+
+    Example::
+
+        model, config = queryinst_vis.load_model("people", "cpu", ["inference.score_threshold=0.5"])
+        print(config.model.classes, model.track_head is not None)
     """
     path = find_weights(name_or_path)
     config, weights = load_weights(path)

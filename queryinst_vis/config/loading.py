@@ -34,6 +34,11 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
         InputError: missing or broken file, unknown name or key (the nearest are named),
             wrong type, a number from an unset environment variable, a circular ``_base_``, or
             parents without end.
+
+    Example::
+
+        config = queryinst_vis.load_config("config.yaml", ["train.lr=1e-4"])
+        print(config.train.lr, config.model.classes)
     """
     path = find_config(path)
     config = OmegaConf.structured(Config)

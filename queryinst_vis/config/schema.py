@@ -274,7 +274,13 @@ class TrainConfig:
 
 @dataclass
 class Config:
-    """Everything that describes a model, its training and its evaluation."""
+    """Everything that describes a model, its training and its evaluation.
+
+    Example::
+
+        config = queryinst_vis.Config()
+        print(config.model.num_queries, config.tracking.rule)
+    """
 
     seed: Index = 0
     model: ModelConfig = field(default_factory=ModelConfig)

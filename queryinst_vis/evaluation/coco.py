@@ -54,6 +54,11 @@ def evaluate_coco(
     Raises:
         InputError: a file cannot be used; the message names the entry and what is wrong. Or the
             backend is not installed.
+
+    Example::
+
+        scores = queryinst_vis.evaluate_coco("instances.json", "detections.json")
+        print(scores["segm"]["AP"], scores["bbox"]["AP"])
     """
     coco, coco_eval = _backend(backend)
     images = open_ground_truth(gt, "image", "evaluation of boxes")

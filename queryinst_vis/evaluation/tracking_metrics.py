@@ -93,6 +93,11 @@ def evaluate_tracking(
     Raises:
         InputError: a file cannot be used, the threshold is no number, or nothing is left to
             evaluate.
+
+    Example::
+
+        scores = queryinst_vis.evaluate_tracking("ground_truth.json", "results.json", threshold=0.3)
+        print(scores["detection_averaged"]["HOTA"], scores["detection_averaged"]["IDF1"])
     """
     video_set = VideoSet(gt, results)
     categories = {None: ALL_CLASSES} if class_agnostic else video_set.categories

@@ -83,6 +83,11 @@ def evaluate_youtube_vis(
 
     Raises:
         InputError: a file cannot be used; the message names the entry and what is wrong.
+
+    Example::
+
+        scores = queryinst_vis.evaluate_youtube_vis("ground_truth.json", "results.json")
+        print(f"AP {scores['AP']:.3f}", scores["per_class_AP"])
     """
     video_set = VideoSet(gt, results)
     videos = map_videos(match_video, video_set, "Comparing tracks", workers)

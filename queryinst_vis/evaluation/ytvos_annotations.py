@@ -32,6 +32,12 @@ class YTVOS:
         anns, cats, vids: annotation, category and video entries by id.
         vidToAnns: annotations by video id.
         catToVids: video ids by category id, once for each annotation.
+
+    Example::
+
+        ground_truth = YTVOS("ground_truth.json")
+        for ann_id in ground_truth.getAnnIds(vidIds=ground_truth.getVidIds()[:1]):
+            print(ground_truth.loadAnns([ann_id])[0]["category_id"])
     """
 
     def __init__(self, annotation_file: str | Path | dict | None = None) -> None:

@@ -78,6 +78,14 @@ class YTVOSeval:
             ``date``. K are the classes, A the area ranges, M the limits on detections.
         stats: after ``summarize``: AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm,
             ARl, -1 where undefined.
+
+    Example::
+
+        ground_truth = YTVOS("ground_truth.json")
+        evaluation = YTVOSeval(ground_truth, ground_truth.loadRes("results.json"), "segm")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
     """
 
     def __init__(

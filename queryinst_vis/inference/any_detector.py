@@ -76,7 +76,13 @@ class FunctionDetector:
 
     Example::
 
+        def find(frame):  # (H, W, 3) uint8 RGB
+            boxes = np.array([[8.0, 8.0, 40.0, 40.0]])
+            return supervision.Detections(xyxy=boxes, class_id=np.array([1]))
+
         tracker = VideoTracker(FunctionDetector(find, ["person", "dog"]))
+        for result in tracker.track("street.mp4"):
+            print(result.seconds, result.detections.track_ids)
     """
 
     has_track_head = False

@@ -59,6 +59,11 @@ def export_onnx(
     Raises:
         InputError: a size that the model cannot have, missing packages, a model that ONNX cannot
             express or whose weights are too many for one file, or the file cannot be written.
+
+    Example::
+
+        model, config = queryinst_vis.load_model("people")
+        queryinst_vis.export_onnx(model, config, "people.onnx", height=288, width=512)
     """
     require_packages("onnx", "onnxscript")
     _check_size(height, width, batch)

@@ -32,6 +32,12 @@ class FrameResult:
         index: of the frame in its video, from 0, among the frames that a player shows.
         seconds: when the frame is shown; None where that is unknown.
         detections: as ``VideoTracker.update`` gives them.
+
+    Example::
+
+        for result in queryinst_vis.track("street.mp4"):
+            print(f"{result.seconds:.2f} s: {len(result.detections)} instances")
+            result.plot().save(f"frame{result.index}.png")
     """
 
     frame: np.ndarray

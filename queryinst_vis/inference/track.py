@@ -138,6 +138,11 @@ def track_video(
     Raises:
         InputError: the video, the weights or the overrides cannot be used, or the folder not be
             written, or holds results of another video.
+
+    Example::
+
+        summary = queryinst_vis.track_video("street.mp4", "out/street", save=["json", "csv"])
+        print(summary.tracks, "tracks in", summary.frames, "frames:", *summary.files)
     """
     if (stride, max_frames) != (1, None):
         selection = replace(selection, stride=stride, max_frames=max_frames)

@@ -51,8 +51,8 @@ class VideoTracker:
 
     Example::
 
-        tracker = VideoTracker.from_pretrained("weights.safetensors")
-        for result in tracker.track("video.mp4", conf=0.5):
+        tracker = VideoTracker.from_pretrained("people")
+        for result in tracker.track("street.mp4", conf=0.5):
             print(result.seconds, result.detections.track_ids, result.detections.boxes)
     """
 

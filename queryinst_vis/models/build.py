@@ -44,6 +44,11 @@ def build_model(config: Config, pretrained_backbone: bool = False) -> QueryInst:
 
     Raises:
         InputError: values that do not go together, or a backbone that cannot be built.
+
+    Example::
+
+        model = queryinst_vis.build_model(queryinst_vis.load_config("config.yaml"))
+        print(sum(parameter.numel() for parameter in model.parameters()))
     """
     model = config.model
     _check(model)

@@ -42,6 +42,12 @@ class QueryInst(nn.Module):
         track_head: for video, or None.
         mask_queries: separate queries or attention for masks (Table 6), or None.
         mask_flow: the features of every mask head flow into the next (Table 4).
+
+    Example::
+
+        model, config = queryinst_vis.load_model("people", "cpu")
+        maps = model.neck(model.backbone(torch.zeros(1, 3, 288, 512)))
+        print([tuple(level.shape) for level in maps])  # strides 4, 8, 16 and 32
     """
 
     def __init__(

@@ -50,6 +50,12 @@ class Detections:
 
     Masks are pasted into the frame when they are first asked for, and kept: do not change
     ``boxes`` or ``mask_logits`` afterwards, but make new Detections with ``dataclasses.replace``.
+
+    Example::
+
+        found = queryinst_vis.detect("photo.jpg")
+        large = found[found.scores > 0.5]
+        print(large.boxes.shape, large.masks().shape)  # (N, 4), (N, height, width)
     """
 
     boxes: Tensor

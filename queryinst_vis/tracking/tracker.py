@@ -33,6 +33,13 @@ class Tracker:
     Raises:
         InputError: unknown rule, a limit or jump too small, or a threshold out of range or for a
             rule that has none.
+
+    Example::
+
+        detector, tracker = Detector.from_pretrained("people"), Tracker()
+        for frame in VideoReader("street.mp4"):
+            [detections] = detector.detect_frames([frame])
+            print(tracker.update(detections).track_ids)
     """
 
     @plain_defaults()

@@ -59,6 +59,10 @@ def finetune(
 
     Raises:
         InputError: as ``train``, or data without instances.
+
+    Example::
+
+        queryinst_vis.finetune("people", "my_photos", "work/mine", ["train.epochs=1"])
     """
     work_dir = Path(work_dir)
     if (work_dir / "config.yaml").exists():

@@ -90,6 +90,11 @@ def train(
         InputError: bad recipe, data or weights, a folder that holds a run already (or none to
             resume) or in which another training runs, or a loss that is no longer finite.
         SystemExit: Ctrl-C or SIGTERM; the state has been saved.
+
+    Example::
+
+        config = queryinst_vis.load_config("config.yaml", ["train.max_steps=2"])
+        queryinst_vis.train(config, "work/run")
     """
     check_recipe(config.train)
     work_dir = Path(work_dir)
