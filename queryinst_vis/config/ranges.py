@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 from queryinst_vis.errors import InputError
 
 LARGEST = 2**63 - 1
-"""The largest integer, as of PyTorch's and NumPy's integers."""
+"""The largest integer that PyTorch and NumPy can store."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from queryinst_vis.masks import encode_rle
 
 
 def read(src):
-    """Videos as folders of *.jpg, beside each a *.png whose pixels are the numbers of tracks."""
+    """Read folders of *.jpg frames, each with a *.png whose pixel values are track numbers."""
     for folder in sorted(path for path in src.iterdir() if path.is_dir()):
         frames = sorted(folder.glob("*.jpg"))
         maps = [cv2.imread(str(path.with_suffix(".png")), cv2.IMREAD_GRAYSCALE) for path in frames]
