@@ -1,10 +1,11 @@
 """What is drawn of instances, where labels go, and what is made unrecognisable."""
 
+import cv2
 import numpy as np
 import pytest
 
 from queryinst_vis.drawing import DrawingStyle, Overlay, Redaction, Redactor, track_colour
-from queryinst_vis.drawing.labels import place_labels
+from queryinst_vis.drawing.labels import LabelStyle, draw_labels, place_labels
 from queryinst_vis.errors import InputError
 from tests.test_visualization import CLASSES, GREY, HEIGHT, WIDTH, found, grey_frame
 
@@ -100,6 +101,51 @@ def test_labels_of_a_crowd_stay_in_the_frame_and_cover_little_of_one_another():
 
 def test_no_labels():
     assert place_labels(np.zeros((0, 4)), [], (10, 10)) == []
+
+
+def plain_place(box, size, heads, labels, frame_size):
+    """The first of seven places that covers least, in plain Python."""
+    (x0, y0, x1, y1), (w, h), (height, width) = box, size, frame_size
+    places = [(x0, y0 - h), (x1 - w, y0 - h), (x1, y0), (x0 - w, y0)]
+    places += [(x0, y1), (x0, y1 - h), (x0, y0 - 2 * h)]
+    costs = []
+    for order, (x, y) in enumerate(places):
+        x, y = min(max(round(x), 0), width - w), min(max(round(y), 0), height - h)
+        label = (x, y, x + w, y + h)
+        covered = sum(shared(label, other) for other in heads + labels)
+        costs.append((covered + 0.02 * w * h * order, order, (x, y)))
+    return min(costs)[2]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_labels_stand_where_the_plain_rule_puts_them(seed):
+    generator = np.random.default_rng(seed)
+    corners = generator.uniform(-20, [600, 340], (15, 2))
+    boxes = np.concatenate([corners, corners + generator.uniform(5, 90, (15, 2))], axis=1)
+    sizes = [(int(w), int(h)) for w, h in generator.integers(10, 60, (15, 2))]
+    clipped = boxes.clip(0, [640, 360, 640, 360]).tolist()
+    heads = [(x0, y0, x1, y0 + 0.3 * (y1 - y0)) for x0, y0, x1, y1 in clipped]
+    places, labels = [], []
+    for box, size in zip(clipped, sizes, strict=True):
+        places.append(plain_place(box, size, heads, labels, (360, 640)))
+        labels.append(rectangle(places[-1], size))
+    assert place_labels(boxes, sizes, (360, 640)) == places
+
+
+@pytest.mark.parametrize("size", [(120, 160), (10, 20)])  # the second has no room for a label
+def test_labels_are_letters_on_a_rectangle_of_their_colour(size):
+    style, colour = LabelStyle(0.4, 1, 2), (250, 240, 30)
+    scene, expected = noise()[: size[0], : size[1]].copy(), noise()[: size[0], : size[1]].copy()
+    box = np.array([[60, 60, 90, 100]])
+    for _ in range(2):  # the second time from memory
+        draw_labels(scene, box, ["#1 car"], [colour], style)
+    (width, height), below = cv2.getTextSize("#1 car", 0, 0.4, 1)
+    width, height = width + 4, height + below + 4
+    [(x, y)] = place_labels(box, [(width, height)], size)
+    cv2.rectangle(expected, (x, y), (x + width - 1, y + height - 1), colour, cv2.FILLED)
+    corner = (x + 2, y + height - 2 - below)
+    cv2.putText(expected, "#1 car", corner, 0, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    np.testing.assert_array_equal(scene, expected)
 
 
 # Redaction

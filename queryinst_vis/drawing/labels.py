@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -28,11 +29,6 @@ class LabelStyle(NamedTuple):
     thickness: int
     padding: int
 
-    def size(self, text: str) -> tuple[int, int]:
-        """``(width, height)`` of a label in pixels."""
-        (width, height), below = cv2.getTextSize(text, _FONT, self.scale, self.thickness)
-        return width + 2 * self.padding, height + below + 2 * self.padding
-
 
 def draw_labels(
     scene: np.ndarray,
@@ -50,22 +46,24 @@ def draw_labels(
         colours: N, in the order of the scene's channels; letters are black or white on them.
         style: how large.
     """
-    sizes = [style.size(text) for text in texts]
+    pictures = [_picture(text, colour, style) for text, colour in zip(texts, colours, strict=True)]
+    sizes = [(picture.shape[1], picture.shape[0]) for picture in pictures]
     places = place_labels(boxes, sizes, (scene.shape[0], scene.shape[1]))
-    for text, colour, (width, height), (x, y) in zip(texts, colours, sizes, places, strict=True):
-        cv2.rectangle(scene, (x, y), (x + width - 1, y + height - 1), colour, cv2.FILLED)
-        _, below = cv2.getTextSize(text, _FONT, style.scale, style.thickness)
-        corner = (x + style.padding, y + height - style.padding - below)
-        cv2.putText(
-            scene,
-            text,
-            corner,
-            _FONT,
-            style.scale,
-            readable_on(colour),
-            style.thickness,
-            cv2.LINE_AA,
-        )
+    for picture, (x, y) in zip(pictures, places, strict=True):
+        room = scene[y : y + picture.shape[0], x : x + picture.shape[1]]
+        room[:] = picture[: room.shape[0], : room.shape[1]]
+
+
+@lru_cache(maxsize=1024)  # letters take longer to draw than to copy
+def _picture(text: str, colour: Colour, style: LabelStyle) -> np.ndarray:
+    """A label, ``(h, w, 3)`` uint8."""
+    scale, thickness, padding = style
+    (width, height), below = cv2.getTextSize(text, _FONT, scale, thickness)
+    size = height + below + 2 * padding, width + 2 * padding, 3
+    picture = np.full(size, colour, dtype=np.uint8)
+    corner = padding, padding + height
+    ink = readable_on(colour)
+    return cv2.putText(picture, text, corner, _FONT, scale, ink, thickness, cv2.LINE_AA)
 
 
 def place_labels(
@@ -85,29 +83,41 @@ def place_labels(
         N times ``(x, y)`` of the label's top left corner.
     """
     height, width = frame_size
-    boxes = np.clip(np.asarray(boxes, float).reshape(-1, 4), 0, [width, height, width, height])
-    taken = boxes.copy()
-    taken[:, 3] = boxes[:, 1] + _HEAD * (boxes[:, 3] - boxes[:, 1])
-    places: list[tuple[int, int]] = []
-    for (x0, y0, x1, y1), (w, h) in zip(boxes, sizes, strict=True):
-        corners = np.array(
-            [
-                (x0, y0 - h),  # above
-                (x1 - w, y0 - h),
-                (x1, y0),  # beside
-                (x0 - w, y0),
-                (x0, y1),  # below
-                (x0, y1 - h),  # in the box, over the feet
-                (x0, y0 - 2 * h),  # above another label
-            ]
-        )
-        corners = np.clip(np.round(corners), 0, [max(width - w, 0), max(height - h, 0)])
-        candidates = np.hstack([corners, corners + np.array([w, h])])
-        covered = _overlap(candidates, taken).sum(axis=1)
-        best = int(np.argmin(covered + _PREFERENCE * w * h * np.arange(len(corners))))
-        taken = np.concatenate([taken, candidates[best : best + 1]])
-        places.append((int(corners[best, 0]), int(corners[best, 1])))
-    return places
+    boxes = np.asarray(boxes, float).reshape(-1, 4)
+    boxes = boxes.clip(0, [width, height, width, height])
+    sides = np.array(sizes, float).reshape(-1, 2)
+    corners = _corners(boxes, sides)
+    corners = corners.round().clip(0, np.maximum([width, height] - sides, 0)[:, None])
+    candidates = np.concatenate([corners, corners + sides[:, None]], axis=2)
+    heads = boxes.copy()
+    heads[:, 3] = boxes[:, 1] + _HEAD * (boxes[:, 3] - boxes[:, 1])
+    costs = _overlap(candidates.reshape(-1, 4), heads).sum(axis=1).reshape(corners.shape[:2])
+    costs += _PREFERENCE * sides.prod(axis=1)[:, None] * np.arange(corners.shape[1])
+    chosen = np.zeros_like(boxes)
+    for row, (cost, places) in enumerate(zip(costs, candidates, strict=True)):
+        best = (cost + _overlap(places, chosen[:row]).sum(axis=1)).argmin()
+        chosen[row] = places[best]
+    return [(int(x), int(y)) for x, y, _, _ in chosen.tolist()]
+
+
+def _corners(boxes: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """``(N, 7, 2)``: top left corners of a label's places, the preferred one first.
+
+    Args:
+        boxes: ``(N, 4)`` xyxy.
+        sides: ``(N, 2)`` width and height of the labels.
+    """
+    (x0, y0, x1, y1), (w, h) = boxes.T, sides.T
+    places = [
+        (x0, y0 - h),  # above
+        (x1 - w, y0 - h),
+        (x1, y0),  # beside
+        (x0 - w, y0),
+        (x0, y1),  # below
+        (x0, y1 - h),  # in the box, over the feet
+        (x0, y0 - 2 * h),  # above another label
+    ]
+    return np.array(places).transpose(2, 0, 1)
 
 
 def readable_on(colour: Colour) -> Colour:
@@ -120,4 +130,5 @@ def _overlap(some: np.ndarray, others: np.ndarray) -> np.ndarray:
     """``(N, M)`` pixels that N boxes share with each of M."""
     low = np.maximum(some[:, None, :2], others[None, :, :2])
     high = np.minimum(some[:, None, 2:], others[None, :, 2:])
-    return np.prod(np.clip(high - low, 0, None), axis=2)
+    width, height = np.maximum(high - low, 0).T
+    return (width * height).T

@@ -180,21 +180,17 @@ def draw_masks(
 def _tint(
     scene: np.ndarray, regions: Sequence[MaskRegion], colours: Sequence[tuple[int, int, int]]
 ) -> None:
-    if not regions:
-        return
-    top, left = min(y for _, _, y in regions), min(x for _, x, _ in regions)
-    below = scene[
-        top : max(y + pixels.shape[0] for pixels, _, y in regions),
-        left : max(x + pixels.shape[1] for pixels, x, _ in regions),
-    ]
-    painted = below.copy()
+    """Blend every pixel with the colour of the smallest mask that it belongs to."""
+    below = scene.copy()  # a pixel of several masks is blended once
     areas = [np.count_nonzero(region.pixels) for region in regions]
     for row in np.argsort(areas)[::-1]:
         pixels, x, y = regions[row]
-        height, width = pixels.shape
-        painted[y - top :, x - left :][:height, :width][pixels] = colours[row]
-    if painted.size:
-        below[:] = cv2.addWeighted(painted, _OPACITY, below, 1 - _OPACITY, 0)
+        if areas[row]:
+            place = slice(y, y + pixels.shape[0]), slice(x, x + pixels.shape[1])
+            plain = np.full((*pixels.shape, 3), colours[row], dtype=np.uint8)
+            tint = cv2.addWeighted(plain, _OPACITY, below[place], 1 - _OPACITY, 0)
+            inside = np.ascontiguousarray(pixels).view(np.uint8)
+            cv2.copyTo(tint, inside, dst=scene[place])
 
 
 class _Annotators(NamedTuple):

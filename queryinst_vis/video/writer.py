@@ -10,12 +10,14 @@ from types import TracebackType
 
 import av
 import numpy as np
+from av.video.reformatter import Colorspace, VideoReformatter
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.utils.files import atomic_path
 from queryinst_vis.video.audio import SourceAudio
 
 _BT709 = "colorprim=bt709:transfer=bt709:colormatrix=bt709"
+_SEARCH = "me=dia:subme=1"  # a third less time than as in "veryfast", files up to 10 % larger
 _CLOCK = 90_000  # ticks per second of frames that have times of their own
 _USUAL_RATE = 30  # frames per second that x264 is told of where there is no rate
 
@@ -67,6 +69,7 @@ class VideoWriter:
         self._audio = audio
         self._stream: av.VideoStream | None = None
         self._shape: tuple[int, ...] = ()
+        self._reformatter = VideoReformatter()
         self._next_tick = 0  # of the clock: 1/fps where there is a rate
 
     def __enter__(self) -> VideoWriter:
@@ -105,8 +108,10 @@ class VideoWriter:
                 self._audio.add_to(self._container)
         if frame.shape != self._shape:
             raise ValueError(f"frame of shape {frame.shape} in a video of {self._shape}")
-        picture = av.VideoFrame.from_ndarray(_pad_to_even(frame), format="rgb24")
-        picture = picture.reformat(format="yuv420p", dst_colorspace="ITU709")
+        shared = av.VideoFrame.from_numpy_buffer(_pad_to_even(frame), format="rgb24")
+        picture = self._reformatter.reformat(
+            shared, format="yuv420p", dst_colorspace=Colorspace.ITU709
+        )
         tick = self._next_tick
         if seconds is not None:
             tick = max(tick, round(seconds * _CLOCK))
@@ -130,7 +135,8 @@ class VideoWriter:
 
     def _add_stream(self, height: int, width: int) -> av.VideoStream:
         # Players take untagged HD for BT.709 and anything smaller for BT.601: say which it is.
-        options = {"crf": str(self._crf), "preset": "veryfast", "x264-params": _BT709}
+        options = {"crf": str(self._crf), "preset": "veryfast"}
+        options["x264-params"] = f"{_BT709}:{_SEARCH}"
         if self._rate is None:
             # A fragment cannot say that frames were reordered, and an index with uneven times would
             # say that the video ends early.

@@ -1,0 +1,343 @@
+"""CPU time around the network, step by step: what ``track`` costs if the network were free.
+
+A clip of ten moving objects is rendered by the generator of synthetic videos. Their true masks, as
+28x28 logits in their boxes, and an embedding each stand in for the network's answers, so that the
+steps before and after it do what they do for a real video. Every step runs alone, over all frames,
+and then ``track`` as a whole with its default files, with and without the annotated video. Figures
+are milliseconds of CPU time per frame, of all threads together: how busy the machine is disturbs
+them less than wall-clock time. What a run costs once (opening, the timeline) is left out of
+``track`` by the difference of a long and a short run.
+
+``--compare CHECKOUT`` measures another checkout of the repository by the same script, on the same
+clips, in turn with this one::
+
+    OMP_NUM_THREADS=1 python benchmarks/around_network.py
+    OMP_NUM_THREADS=1 python benchmarks/around_network.py --compare ../main --json around.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track as show_progress
+from rich.table import Column, Table
+
+from queryinst_vis.benchmark.machine import describe_machine, load_average
+from queryinst_vis.config import Config
+from queryinst_vis.data.synthetic import PRESETS
+from queryinst_vis.data.synthetic.render import RenderedFrame, render
+from queryinst_vis.data.synthetic.scene import draw_scene
+from queryinst_vis.data.transforms import network_input
+from queryinst_vis.drawing import Overlay
+from queryinst_vis.formats.track_store import TrackStore
+from queryinst_vis.inference.outputs import OutputPlan
+from queryinst_vis.inference.result import store
+from queryinst_vis.inference.track import run_tracker
+from queryinst_vis.inference.tracker import VideoTracker
+from queryinst_vis.structures import Detections, Embedding
+from queryinst_vis.tracking.tracker import Tracker
+from queryinst_vis.video import VideoReader, VideoWriter
+from queryinst_vis.video.cuts import CutDetector
+from queryinst_vis.video.frames import Selection
+from queryinst_vis.video.source import open_source
+
+ROOT = Path(__file__).resolve().parent.parent
+SIZES = ("640x360", "1280x720")
+OBJECTS, FPS = 10, 25
+_FILES = ("video", "json", "jsonl")  # by default also the timeline, which costs once per video
+_CELLS = 28  # of a side of a mask's logits
+_EMBEDDING = 128  # channels, as many as the track head gives
+_BATCH = 4  # as the command has it
+_WARM_UP = 4  # frames
+_LOGIT = 8.0  # inside of masks
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """Answers of a network: ``(N, ...)`` tensors for each frame, as ``Detections`` has them."""
+
+    boxes: torch.Tensor
+    scores: torch.Tensor
+    mask_logits: torch.Tensor
+    embeddings: torch.Tensor
+
+    def detections(self, size: tuple[int, int]) -> Detections:
+        """New Detections, whose masks are not pasted yet, of a frame of ``(height, width)``."""
+        return Detections(
+            boxes=self.boxes,
+            scores=self.scores,
+            labels=torch.zeros(len(self.boxes), dtype=torch.int64),
+            image_size=size,
+            mask_logits=self.mask_logits,
+            embeddings=self.embeddings,
+            class_names=["object"],
+        )
+
+
+class ScriptedDetector:
+    """A ``FrameDetector`` that prepares the network's input, and has its answers from a script."""
+
+    has_track_head = True
+
+    def __init__(self, config: Config, answers: Iterable[Scripted]) -> None:
+        self.config = config
+        self._answers = iter(answers)
+
+    def detect_frames(
+        self, frames: list[np.ndarray], embedding: Embedding | None = "track_head"
+    ) -> list[Detections]:
+        """As ``FrameDetector`` says."""
+        network_input(frames, self.config)
+        return [next(self._answers).detections(frame.shape[:2]) for frame in frames]
+
+
+def prepare(size: str, frames: int, folder: Path) -> None:
+    """Write a clip and the answers for it into ``folder``."""
+    width, height = (int(side) for side in size.split("x"))
+    demo = PRESETS["demo"]
+    settings = replace(
+        demo.override(frames=frames, size=(width, height), objects=(OBJECTS, OBJECTS)),
+        diameter=demo.diameter,  # many may overlap
+    )
+    scene = draw_scene(settings, np.random.default_rng(0))
+    random = torch.Generator().manual_seed(0)
+    looks = 3 * torch.randn(OBJECTS, _EMBEDDING, generator=random)
+    answers = []
+    with VideoWriter(folder / f"{size}.mp4", FPS) as writer:
+        for frame in render(scene, frames, height, width):
+            writer.write(frame.image)
+            answers.append(_answer(frame, looks, random))
+    torch.save([vars(answer) for answer in answers], folder / f"{size}.pt")
+
+
+def _answer(frame: RenderedFrame, looks: torch.Tensor, random: torch.Generator) -> Scripted:
+    """What a good network would say of a frame, strongest first."""
+    seen = [index for index, pixels in enumerate(frame.visible) if pixels]
+    boxes, logits = [], []
+    for index in seen:
+        mask = (frame.owner == index).astype(np.float32)
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        box = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+        cells = cv2.resize(
+            mask[box[1] : box[3], box[0] : box[2]],
+            (_CELLS, _CELLS),
+            interpolation=cv2.INTER_AREA if min(box[2] - box[0], box[3] - box[1]) > _CELLS else 1,
+        )
+        boxes.append(box)
+        logits.append(torch.from_numpy(_LOGIT * (2 * cells - 1)))
+    noise = torch.randn(len(seen), _EMBEDDING, generator=random)
+    return Scripted(
+        torch.tensor(boxes, dtype=torch.float32),
+        torch.linspace(0.99, 0.6, len(seen)),
+        torch.stack(logits),
+        looks[seen] + 0.3 * noise,
+    )
+
+
+def measure(size: str, folder: Path) -> dict[str, Any]:
+    """Milliseconds of CPU time per frame of every step, and what the encoded video is like."""
+    clip = folder / f"{size}.mp4"
+    answers = [Scripted(**each) for each in torch.load(folder / f"{size}.pt")]
+    config = Config()
+    # as the R50 of the paper sees videos; and as ``track`` follows them
+    config.input.test_short, config.input.test_long = 360, 640
+    config.model.classes = ["object"]
+    config.tracking = replace(config.tracking, max_tracks=1000, cut_threshold=4.0)
+    frames = list(VideoReader(clip))
+    image_size = frames[0].shape[0], frames[0].shape[1]
+    tracker = Tracker(config.tracking)
+    tracked = [tracker.update(answer.detections(image_size)) for answer in answers]
+    milliseconds: dict[str, float] = {}
+
+    def step(name: str, work: Callable[[Any], object], items: Iterable[Any]) -> None:
+        """Time a call per item."""
+        items = iter(items)
+        for item, _ in zip(items, range(_WARM_UP), strict=False):
+            work(item)
+        start, count = time.process_time(), 0
+        for item in items:
+            work(item)
+            count += 1
+        milliseconds[name] = 1000 * (time.process_time() - start) / count
+
+    step("decode", lambda frame: frame, VideoReader(clip))
+    batches = [frames[index : index + _BATCH] for index in range(0, len(frames), _BATCH)]
+    step("resize and normalise", lambda batch: network_input(batch, config), batches)
+    milliseconds["resize and normalise"] /= _BATCH
+    step("look for cuts", CutDetector(4).is_cut, frames)
+    fresh = [answer.detections(image_size) for answer in answers]
+    step("associate", Tracker(config.tracking).update, fresh)
+    step("paste masks", lambda found: found.instance_masks(), tracked)
+    step("run lengths", lambda found: found.rles(), tracked)
+    with TrackStore() as tracks:
+        step("store", lambda found: store(tracks, found, 0.0), tracked)
+    overlay, scenes = Overlay(["object"]), []
+    step(
+        "draw",
+        lambda each: scenes.append(overlay.draw(*each)),
+        zip(frames, tracked, strict=True),
+    )
+    with VideoWriter(folder / "encoded.mp4", FPS) as writer:
+        start = time.process_time()
+        for scene in scenes:
+            writer.write(scene)
+    # with what the encoder still holds at the end
+    milliseconds["encode"] = 1000 * (time.process_time() - start) / len(scenes)
+    for name, save in (
+        ("track", _FILES),
+        ("track --no-video", _FILES[1:]),
+    ):
+        milliseconds[name] = _track(clip, answers, config, save, folder)
+    return {
+        "milliseconds": milliseconds,
+        "kilobytes": (folder / "encoded.mp4").stat().st_size / 1000,
+        "psnr": _psnr(scenes, VideoReader(folder / "encoded.mp4")),
+    }
+
+
+def _track(
+    clip: Path, answers: list[Scripted], config: Config, save: tuple[str, ...], folder: Path
+) -> float:
+    """Milliseconds per frame of a whole run, by the difference of two lengths."""
+    seconds = []
+    short = len(answers) // 4
+    for frames in (_WARM_UP, short, len(answers)):
+        source = open_source(clip, Selection(max_frames=frames))
+        plan = OutputPlan(folder / "out", source, save, overwrite=True)
+        tracker = VideoTracker(ScriptedDetector(config, answers))
+        start = time.process_time()
+        run_tracker(tracker, source, plan, _BATCH)
+        seconds.append(time.process_time() - start)
+    return 1000 * (seconds[2] - seconds[1]) / (len(answers) - short)
+
+
+def _psnr(written: list[np.ndarray], read: Iterable[np.ndarray]) -> float:
+    """Peak signal-to-noise ratio of the luma, in decibels."""
+    weights = np.array([0.2126, 0.7152, 0.0722], np.float32)
+    errors = [
+        float((((one.astype(np.float32) - other) @ weights) ** 2).mean())
+        for one, other in zip(written, read, strict=True)
+    ]
+    return float(10 * np.log10(255**2 / np.mean(errors)))
+
+
+def in_process(checkout: Path, size: str, folder: Path) -> dict[str, Any]:
+    """``measure`` with the code of a checkout, in a process of its own."""
+    command = [sys.executable, str(Path(__file__).resolve()), "--measure", size, str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=sys.stderr, text=True, check=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def middle(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The median of every figure."""
+    steps = runs[0]["milliseconds"]
+    return {
+        "milliseconds": {name: median(run["milliseconds"][name] for run in runs) for name in steps},
+        "kilobytes": median(run["kilobytes"] for run in runs),
+        "psnr": median(run["psnr"] for run in runs),
+    }
+
+
+def report(found: dict[str, dict[str, dict[str, Any]]]) -> Iterator[Table]:
+    """A table per size, of the figures by checkout."""
+    for size, by_checkout in found.items():
+        columns = [Column(name, justify="right") for name in by_checkout]
+        table = Table("CPU time per frame, ms", *columns, title=f"{size}, {OBJECTS} instances")
+        runs = list(by_checkout.values())
+        for name in runs[0]["milliseconds"]:
+            if name == "track":
+                table.add_section()
+            table.add_row(name, *(f"{run['milliseconds'][name]:.2f}" for run in runs))
+        table.add_section()
+        table.add_row("annotated video, kB", *(f"{run['kilobytes']:.0f}" for run in runs))
+        table.add_row("its luma, dB PSNR", *(f"{run['psnr']:.2f}" for run in runs))
+        yield table
+
+
+def main() -> int:
+    """Measure and print."""
+    arguments = parse_arguments()
+    if arguments.measure:
+        print(json.dumps(measure(arguments.measure[0], Path(arguments.measure[1]))))
+        return 0
+    load = load_average()
+    checkouts = {"here": ROOT}
+    if arguments.compare is not None:
+        checkouts = {arguments.compare.resolve().name: arguments.compare.resolve(), **checkouts}
+    sizes = arguments.size or SIZES
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for size in sizes:
+            prepare(size, arguments.frames, folder)
+        # in turn, so that what disturbs the machine disturbs all of them
+        turns = [
+            (size, checkout)
+            for size in sizes
+            for _ in range(arguments.rounds)
+            for checkout in checkouts
+        ]
+        runs: dict[tuple[str, str], list[dict[str, Any]]] = {turn: [] for turn in turns}
+        for size, checkout in show_progress(turns, console=Console(stderr=True)):
+            runs[size, checkout].append(in_process(checkouts[checkout], size, folder))
+    found = {
+        size: {checkout: middle(runs[size, checkout]) for checkout in checkouts} for size in sizes
+    }
+    machine = describe_machine(torch.device("cpu"), torch.float32, load)
+    able = [name for name, there in torch.cpu.get_capabilities().items() if there is True]
+    console = Console(width=100)
+    for table in report(found):
+        console.print(table)
+    console.print(
+        f"medians of {arguments.rounds} runs of {arguments.frames} frames; {machine['cores']} "
+        f"cores, {machine['device_name']}: {', '.join(able)}"
+    )
+    if arguments.json is not None:
+        content = {"machine": {**machine, "cpu_flags": able}, "sizes": found}
+        arguments.json.write_text(json.dumps(content, indent=1) + "\n")
+    return 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--compare", type=Path, metavar="CHECKOUT", help="measure this checkout as well"
+    )
+    parser.add_argument(
+        "--size",
+        action="append",
+        metavar="WxH",
+        help=f"frame size; may be repeated (default: {' and '.join(SIZES)})",
+    )
+    parser.add_argument("--frames", type=int, default=80, metavar="N", help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default: %(default)s")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="also write the figures as JSON")
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.frames < 16:
+        parser.error("--frames must be 16 or more")
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())
