@@ -467,7 +467,7 @@ def test_every_evaluation_leaves_pictures_of_what_is_found(tmp_path, kind, monke
     config.train = replace(config.train, max_steps=2, eval_every=1, samples=2)
     train(config, tmp_path / "run", devices=1)
     found = sorted(path.name for path in (tmp_path / "run" / "samples").iterdir())
-    assert found == ["step_0000001.jpg", "step_0000002.jpg"]
+    assert found == ["step_0000001.jpg", "step_0000002.jpg", "training.jpg"]
     sheet = cv2.imread(str(tmp_path / "run" / "samples" / found[0]))
     tiles = [sheet[4 : 4 + HEIGHT, 4 + n * (WIDTH + 4) :][:, :WIDTH].astype(int) for n in range(4)]
     first, last = (2, 2) if kind == "videos" else (0, 3)  # of four frames the third is the middle

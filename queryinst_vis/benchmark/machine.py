@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-import platform
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-import queryinst_vis
 from queryinst_vis.benchmark.timing import run_timed
+from queryinst_vis.utils.machine import code_version, device_name, system_name
 
 _LIBRARIES = ("torch", "torchvision", "timm")
 _BUSY = 0.25  # load average for each core above which other work disturbs
@@ -41,44 +38,22 @@ def describe_machine(
     """
     return {
         "device": str(device),
-        "device_name": _device_name(device),
+        "device_name": device_name(device),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "dtype": str(dtype).removeprefix("torch."),
         "load_average": load,
-        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "system": system_name(),
         "versions": {name: version(name) for name in _LIBRARIES},
-        "commit": _commit(),
+        "commit": code_version(),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type != "cpu":
-        return device.type
-    name = torch.cpu.get_capabilities().get("cpu_name")
-    return name or platform.processor() or platform.machine()
 
 
 def load_average() -> float | None:
     """The system's load average over the last minute; None where the system has none."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-
-
-def _commit() -> str:
-    """The commit of the code, marked if files are modified; else the package's version."""
-    root = Path(queryinst_vis.__file__).resolve().parent.parent
-    if (root / ".git").exists():
-        words = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
-        with suppress(OSError, subprocess.CalledProcessError):
-            done = subprocess.run(words, capture_output=True, text=True, check=True)
-            return done.stdout.strip()
-    with suppress(PackageNotFoundError):
-        return f"version {version('queryinst-vis')}"
-    return "unknown"
 
 
 def reservations(machine: dict[str, Any]) -> list[str]:

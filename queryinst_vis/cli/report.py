@@ -1,4 +1,4 @@
-"""``queryinst-vis report``: one HTML file that shows how good results are."""
+"""``queryinst-vis report``: one HTML file about results or a training."""
 
 from __future__ import annotations
 
@@ -21,17 +21,22 @@ def add(commands: Commands) -> None:
         commands,
         "report",
         _run,
-        "Write one HTML file that shows how good a result file is, and where it fails.",
-        "AP, HOTA and IDF1 with intervals, what each kind of error costs, curves, classes, and\n"
-        "with --images the worst videos as clips; of two result files also which one is better.\n"
+        "Write one HTML file that shows how good results are, or how a training went.",
+        "GT.json RESULTS.json [OTHER.json]: AP, HOTA and IDF1 with intervals, what each kind of\n"
+        "error costs, curves, classes, and with --images the worst videos as clips; of two result\n"
+        "files also which one is better.\n"
+        "WORK_DIR: the curves of a training with its restarts, scores, training samples as the\n"
+        "network saw them, predictions over time, config and environment.\n"
         "The file is complete: it opens from disk without a network, and can be sent to others.",
         "queryinst-vis report ground_truth.json results.json --images frames --out report.html",
         "queryinst-vis report ground_truth.json baseline.json ours.json --out report.html",
+        "queryinst-vis report work/mine --out training.html",
     )
-    report.add_argument("ground_truth", type=Path, metavar="GT.json", help="annotated dataset")
-    report.add_argument("results", type=Path, metavar="RESULTS.json", help="result file")
     report.add_argument(
-        "other", type=Path, nargs="?", metavar="OTHER.json", help="another one, to compare with"
+        "subject", type=Path, metavar="GT.json|WORK_DIR", help="annotated dataset, or a training"
+    )
+    report.add_argument(
+        "results", type=Path, nargs="*", metavar="RESULTS.json", help="one result file, or two"
     )
     report.add_argument(
         "--out", type=Path, required=True, metavar="FILE.html", help="the page to write"
@@ -55,18 +60,40 @@ def add(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.errors import InputError
+
+    subject, results = arguments.subject, arguments.results
+    if subject.is_dir():
+        if results:
+            raise InputError(f"{subject}: is a folder; name a WORK_DIR alone, or GT.json first")
+        _report_training(arguments)
+    elif len(results) not in (1, 2):
+        raise InputError(
+            f"{subject}: name one result file, or two, after the ground truth; a training is a "
+            "folder"
+        )
+    else:
+        _report_evaluation(arguments)
+    print(f"wrote {arguments.out}: {arguments.out.stat().st_size / 1e6:.1f} MB")
+
+
+def _report_training(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.report.training import write_training_page
+
+    write_training_page(arguments.subject, arguments.out)
+
+
+def _report_evaluation(arguments: argparse.Namespace) -> None:
     from queryinst_vis.report.evaluation import write_evaluation_page
 
     write_evaluation_page(
-        arguments.ground_truth,
-        arguments.results,
+        arguments.subject,
+        arguments.results[0],
         arguments.out,
-        arguments.other,
+        arguments.results[1] if len(arguments.results) > 1 else None,
         images=arguments.images,
         threshold=arguments.threshold,
         clips=arguments.clips,
         workers=arguments.workers,
         allow_outside=arguments.allow_outside,
     )
-    size = arguments.out.stat().st_size / 1e6
-    print(f"wrote {arguments.out}: {size:.1f} MB")

@@ -51,11 +51,15 @@ def _run(arguments: argparse.Namespace) -> None:
     keep_freed_memory()
     keep_compiled_kernels()
     from queryinst_vis.config import load_config
+    from queryinst_vis.training.record import BaseConfig
     from queryinst_vis.training.train import train
 
     config, overrides = _split(arguments)
     if arguments.seed is not None:
         overrides.append(f"seed={arguments.seed}")
+    base = None
+    if Path(config) != arguments.work_dir / "config.yaml":
+        base = BaseConfig(str(config), load_config(config))
     train(
         load_config(config, overrides),
         arguments.work_dir,
@@ -63,6 +67,7 @@ def _run(arguments: argparse.Namespace) -> None:
         devices=arguments.devices,
         nodes=arguments.nodes,
         pretrained_backbone=arguments.pretrained_backbone,
+        base=base,
     )
 
 

@@ -20,6 +20,7 @@ from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.formats.annotation_set import AnnotationSet, parse_set
 from queryinst_vis.formats.findings import refuse_faults
 from queryinst_vis.formats.names import list_names
+from queryinst_vis.training.record import BaseConfig
 from queryinst_vis.training.train import train
 from queryinst_vis.utils.files import files_together, write_json_atomically
 
@@ -74,9 +75,10 @@ def finetune(
         validation = read_own_data(validation)
     path = find_weights(weights)
     config, _ = load_weights(path)
+    base = BaseConfig(f"weights {weights}", config)
     parts = _write_data(data, validation or data.validation, held_out, work_dir / "data")
     config = finetune_config(config, path, *parts, overrides)
-    train(config, work_dir, devices=devices, nodes=nodes)
+    train(config, work_dir, devices=devices, nodes=nodes, base=base)
 
 
 def finetune_config(

@@ -1,4 +1,4 @@
-"""Pictures of what a model in training finds, beside what is annotated."""
+"""Pictures of a training: what the network is shown, and what it finds beside what is annotated."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import supervision as sv
+from torch import Tensor
 
-from queryinst_vis.config import DatasetConfig
+from queryinst_vis.config import DatasetConfig, ModelConfig
 from queryinst_vis.data.tools.shown_frames import (
     ShownTrack,
     annotated_tracks,
@@ -16,7 +19,11 @@ from queryinst_vis.data.tools.shown_frames import (
 )
 from queryinst_vis.drawing import Overlay
 from queryinst_vis.formats.annotation_set import Video, open_set
+from queryinst_vis.structures import Batch, Target
 from queryinst_vis.visualization.contact_sheet import ContactSheet
+
+TRAINING_SHEET = "training.jpg"
+"""The picture of the training's first samples, beside ``step_*.jpg`` of its evaluations."""
 
 SCORE = 0.3  # below, results are not drawn
 _TILE_WIDTH, _COLUMNS = 320, 4
@@ -83,3 +90,82 @@ class SampleSheet:
             video, tracks, class_names, self._images, middle, _TILE_WIDTH, self._allow_outside
         )
         return Overlay(class_names, trace_length=1).draw(picture, found)
+
+
+class TrainingSheet:
+    """Draws samples of a training as the network sees them: augmented, resized, and annotated.
+
+    Of a pair of frames the key stands beside its reference, with one colour for an identity.
+    Instances that are annotated by a box alone have its outline, and regions to ignore are dark.
+
+    Args:
+        model: has the mean and deviation of the pixels, and the class names.
+        count: samples to show.
+    """
+
+    def __init__(self, model: ModelConfig, count: int) -> None:
+        self._mean, self._std = np.array(model.backbone.mean), np.array(model.backbone.std)
+        self._classes = list(model.classes)
+        self._count = count
+        self._shown = 0
+        self._sheet = ContactSheet(_COLUMNS)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more samples are wanted."""
+        return self._shown >= self._count
+
+    def add(self, batch: Batch) -> None:
+        """Draw samples of a batch, as long as there is room."""
+        for row, target in enumerate(batch.targets):
+            if self.is_full:
+                return
+            paired = batch.reference
+            kind = "sample" if paired is None else "key"
+            self._draw(batch.images[row], target, f"{kind} {self._shown}")
+            if paired is not None:
+                self._draw(paired.images[row], paired.targets[row], f"reference {self._shown}")
+            self._shown += 1
+
+    def write(self, path: Path) -> None:
+        """Write the sheet.
+
+        Args:
+            path: a ``.jpg``.
+
+        Raises:
+            InputError: the sheet cannot be written.
+        """
+        path.parent.mkdir(exist_ok=True)
+        self._sheet.write(path)
+
+    def _draw(self, image: Tensor, target: Target, caption: str) -> None:
+        height, width = target.image_size
+        pixels = image[:, :height, :width].permute(1, 2, 0).cpu().numpy()
+        picture = (pixels * self._std + self._mean).round().clip(0, 255).astype(np.uint8)
+        if target.ignore is not None:
+            picture[target.ignore[:height, :width].cpu().numpy()] //= 3
+        size = min(width, _TILE_WIDTH), max(round(height * min(1, _TILE_WIDTH / width)), 1)
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        found = _shown_instances(target, size)
+        self._sheet.add(Overlay(self._classes, trace_length=1).draw(picture, found), caption)
+
+
+def _shown_instances(target: Target, size: tuple[int, int]) -> sv.Detections:
+    """The instances of a target, in pixels of a picture of ``size`` (width, height)."""
+    height, width = target.image_size
+    boxes = target.boxes.cpu().numpy() * (np.array(size * 2) / (width, height, width, height))
+    masks = np.zeros((len(boxes), size[1], size[0]), dtype=np.uint8)
+    for row, (mask, has_mask) in enumerate(zip(target.masks, target.has_mask, strict=True)):
+        if has_mask:
+            whole = mask[:height, :width].cpu().numpy().astype(np.uint8)
+            masks[row] = cv2.resize(whole, size, interpolation=cv2.INTER_NEAREST)
+        else:
+            x0, y0, x1, y1 = boxes[row].round().astype(int).tolist()
+            cv2.rectangle(masks[row], (x0, y0), (x1 - 1, y1 - 1), 1, thickness=2)
+    return sv.Detections(
+        xyxy=boxes.astype(np.float32).reshape(-1, 4),
+        mask=masks.astype(bool),
+        class_id=target.labels.cpu().numpy().astype(int),
+        tracker_id=target.instance_ids.cpu().numpy().astype(int),
+    )

@@ -26,6 +26,7 @@ from queryinst_vis.config import Config, differences, resolved
 from queryinst_vis.data.loader import load_batches, open_training_set
 from queryinst_vis.data.v2_transforms import Transforms
 from queryinst_vis.errors import InputError
+from queryinst_vis.formats.training_starts import append_start
 from queryinst_vis.inference.detector import check_inference
 from queryinst_vis.losses.criterion import Criterion
 from queryinst_vis.models.build import build_model, load_backbone_weights
@@ -41,6 +42,8 @@ from queryinst_vis.training.recipe import (
     plan_schedule,
     settle_precision,
 )
+from queryinst_vis.training.record import BaseConfig, describe_start
+from queryinst_vis.training.samples import TRAINING_SHEET, TrainingSheet
 from queryinst_vis.training.schedule import (
     build_optimizer,
     load_moments,
@@ -63,12 +66,14 @@ def train(
     nodes: int = 1,
     pretrained_backbone: bool = False,
     transforms: Transforms | None = None,
+    base: BaseConfig | None = None,
 ) -> None:
     """Train a model.
 
     Writes to ``work_dir``: ``config.yaml``, ``metrics.csv`` with ``curves.png`` and TensorBoard
     events, ``last.ckpt`` for resuming, ``best.safetensors`` by the score on ``data.val``,
-    ``samples/`` of what is found in it, and ``final.safetensors``.
+    ``samples/`` of what the network is shown and of what it finds, ``starts.jsonl``, and
+    ``final.safetensors``.
 
     A step is one update of the weights from ``accumulate`` batches of every process. Its random
     choices depend only on the seed and the number of the step, so that a resumed run ends with
@@ -85,6 +90,7 @@ def train(
             ``input.transforms``: any callable that takes and returns what
             ``data.v2_transforms.Sample`` describes. To resume exactly it must draw from the global
             generators of torch, numpy or Python.
+        base: the config that ``config`` was made from, for the record in ``starts.jsonl``.
 
     Raises:
         InputError: bad recipe, data or weights, a folder that holds a run already (or none to
@@ -103,7 +109,7 @@ def train(
         state = _open_run(work_dir, config, resume)
         config = settle_precision(config, state.config if state else None)
         fabric = launch(devices, nodes, config.train.precision)
-        trainer = Trainer(fabric, config, work_dir, state, pretrained_backbone, transforms)
+        trainer = Trainer(fabric, config, work_dir, state, pretrained_backbone, transforms, base)
         fabric.barrier()  # every process has looked at the folder before the first one writes
         trainer.run()
 
@@ -134,7 +140,7 @@ class Trainer:
         work_dir: where rank 0 writes.
         state: to resume from, or None to start at step 0.
         pretrained_backbone: let timm fetch the backbone's weights for a new run.
-        transforms: see ``train``.
+        transforms, base: see ``train``.
     """
 
     def __init__(
@@ -145,8 +151,11 @@ class Trainer:
         state: TrainingState | None,
         pretrained_backbone: bool = False,
         transforms: Transforms | None = None,
+        base: BaseConfig | None = None,
     ) -> None:
         self.fabric = fabric
+        self._base = base
+        self._notes: list[str] = []  # said at the start
         self.config = config
         self.work_dir = work_dir
         self.step = state.step if state else 0
@@ -165,7 +174,7 @@ class Trainer:
             line_every=self.recipe.log_every,
             visible=self._is_first,
         )
-        self.progress.print(describe_schedule(self.recipe, *extent))
+        self._tell(describe_schedule(self.recipe, *extent))
         self.model = self._build_model(state, pretrained_backbone and state is None)
         if fabric.device.type == "cpu":
             to_training_form(self.model)
@@ -180,10 +189,19 @@ class Trainer:
         self._is_whole = True  # False while an update is under way
         self._buffers: list[Tensor] = []  # as they were before the step under way
         self.log: MetricsLog | None = None  # the first process opens it
+        self._sheet: TrainingSheet | None = None
+        is_shown = (work_dir / "samples" / TRAINING_SHEET).exists()
+        if self._is_first and self.recipe.samples and not is_shown:
+            self._sheet = TrainingSheet(config.model, self.recipe.samples)
 
     @property
     def _is_first(self) -> bool:
         return self.fabric.is_global_zero
+
+    def _tell(self, line: str) -> None:
+        """Say something of the start, and note it down."""
+        self.progress.print(line)
+        self._notes.append(line)
 
     def _build_model(self, state: TrainingState | None, pretrained_backbone: bool) -> QueryInst:
         torch.manual_seed(self.config.seed)
@@ -191,12 +209,12 @@ class Trainer:
         if state:
             load_exactly(model, state.model, f"checkpoint {self.work_dir / 'last.ckpt'}")
             for key, (new, old) in differences(self.config, state.config).items():
-                self.progress.print(f"resumed with another {key}: {new} (was {old})")
+                self._tell(f"resumed with another {key}: {new} (was {old})")
             return model
         start, backbone = self.recipe.init_weights, self.config.model.backbone.weights
         if start:  # which holds a backbone, too
             for line in initialise_from(model, self.config, resolved(start, "train.init_weights")):
-                self.progress.print(line)
+                self._tell(line)
         elif backbone:
             load_backbone_weights(model, resolved(backbone, "model.backbone.weights"))
         return model
@@ -216,13 +234,17 @@ class Trainer:
         """Train to the last step, until the score stands still, or until a stop is requested."""
         if self._is_first:
             _write_config(self.work_dir / "config.yaml", self.config)
+            start = describe_start(self.fabric, self.config, self._base, self.step, self._notes)
+            append_start(self.work_dir, start)
             self.log = MetricsLog(self.work_dir, self.step, self.recipe.loggers)
         evaluated = None
         self.module.train()
         with StopRequest() as stop, self.progress:
             try:
                 while self.step < self.recipe.max_steps and not self._gave_up:
-                    self._update(self._read_batches())
+                    batches = self._read_batches()
+                    self._show(batches)
+                    self._update(batches)
                     if self._is_due(self.recipe.eval_every):
                         evaluated = self._evaluate()
                     if self._is_due(self.recipe.checkpoint_every):
@@ -262,6 +284,16 @@ class Trainer:
         if self._agree(bool(reason)):
             self._end_all(next(filter(None, gather(self.fabric, [reason]))))
         return batches
+
+    def _show(self, batches: list[Batch]) -> None:
+        """Draw the first samples as the network sees them."""
+        if self._sheet is None:
+            return
+        for batch in batches:
+            self._sheet.add(batch)
+        self._sheet.write(self.work_dir / "samples" / TRAINING_SHEET)
+        if self._sheet.is_full:
+            self._sheet = None
 
     def _update(self, batches: list[Batch]) -> None:
         """One step: an update by the clipped gradients of ``accumulate`` batches."""

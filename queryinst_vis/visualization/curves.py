@@ -1,20 +1,24 @@
-"""The curves of a training as one picture: losses, scores and learning rate over the steps."""
+"""The curves of a training: losses, scores and learning rate over the steps."""
 
 from __future__ import annotations
 
 import csv
+import math
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+import altair as alt
 
-from queryinst_vis.utils.files import atomic_path
+from queryinst_vis.errors import InputError
+from queryinst_vis.visualization.charts import Chart, records, save_chart
 
 Curve = list[tuple[int, float]]
 """``(step, value)`` in the order of the steps."""
 
 _MAX_CURVES = 10  # in a panel, so that colours and legend suffice
+_MAX_POINTS = 1000  # of a curve that a picture can tell apart
+_WIDTH, _HEIGHT = 560, 170
 
 
 def draw_curves(metrics: str | Path, path: str | Path) -> None:
@@ -27,36 +31,52 @@ def draw_curves(metrics: str | Path, path: str | Path) -> None:
     Raises:
         InputError: the picture cannot be written.
     """
-    curves = _read(Path(metrics))
+    charts = curve_charts(read_curves(metrics))
+    if charts:
+        panels = [
+            chart.properties(title=title, width=_WIDTH, height=_HEIGHT)
+            for title, chart in charts.items()
+        ]
+        save_chart(alt.vconcat(*panels).resolve_scale(color="independent"), path)
+
+
+def read_curves(path: str | Path) -> dict[str, Curve]:
+    """The curves of all metrics in a ``metrics.csv``, by name.
+
+    Raises:
+        InputError: the file cannot be read, or a row is not ``step,name,value``.
+    """
+    curves: dict[str, Curve] = defaultdict(list)
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                curves[row["name"]].append((int(row["step"]), float(row["value"])))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise InputError(f"{path}: expected rows of step,name,value ({error})") from error
+    return dict(curves)
+
+
+def curve_charts(curves: Mapping[str, Curve], restarts: Sequence[int] = ()) -> dict[str, Chart]:
+    """Charts of a training by title; those that have no curve are left out.
+
+    Args:
+        curves: by name of the metric.
+        restarts: steps after which the training was resumed, which are marked.
+    """
     panels = {
         "loss": _chosen(curves, "loss"),
         "losses of the last stage": _last_stage(curves),
         "scores on data.val": _chosen(curves, "val/"),
         "learning rate": _chosen(curves, "lr"),
+        "gradient norm": _chosen(curves, "grad_norm"),
+        "seconds per step": _chosen(curves, "seconds_per_step"),
     }
-    shown = {title: group for title, group in panels.items() if group}
-    if not shown:
-        return
-    figure = Figure(figsize=(6.5, 2.6 * len(shown)), layout="constrained")
-    for axes, (title, group) in zip(
-        figure.subplots(len(shown), squeeze=False)[:, 0], shown.items(), strict=True
-    ):
-        _draw(axes, title, group)
-    axes.set_xlabel("step")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=100)
+    return {title: _chart(group, restarts) for title, group in panels.items() if group}
 
 
-def _read(path: Path) -> dict[str, Curve]:
-    """The curves of all metrics, by name."""
-    curves: dict[str, Curve] = defaultdict(list)
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            curves[row["name"]].append((int(row["step"]), float(row["value"])))
-    return curves
-
-
-def _chosen(curves: dict[str, Curve], name: str) -> dict[str, Curve]:
+def _chosen(curves: Mapping[str, Curve], name: str) -> dict[str, Curve]:
     """The metric of a name, or all whose names begin with it if it ends in a slash."""
     found = {key: curve for key, curve in curves.items() if key == name}
     if name.endswith("/"):
@@ -64,7 +84,7 @@ def _chosen(curves: dict[str, Curve], name: str) -> dict[str, Curve]:
     return dict(list(found.items())[:_MAX_CURVES])
 
 
-def _last_stage(curves: dict[str, Curve]) -> dict[str, Curve]:
+def _last_stage(curves: Mapping[str, Curve]) -> dict[str, Curve]:
     """The parts of the loss, of all stages those of the last one (``loss/s5.cls``)."""
     parts = {k.removeprefix("loss/"): c for k, c in curves.items() if k.startswith("loss/")}
     stages = [int(k[1:].partition(".")[0]) for k in parts if k[0] == "s" and k[1:2].isdigit()]
@@ -72,12 +92,27 @@ def _last_stage(curves: dict[str, Curve]) -> dict[str, Curve]:
     return {k: c for k, c in parts.items() if k.startswith(last) or "." not in k}
 
 
-def _draw(axes: Axes, title: str, curves: dict[str, Curve]) -> None:
-    for name, curve in curves.items():
-        steps, values = zip(*curve, strict=True)
-        axes.plot(steps, values, label=name, linewidth=1.2, marker="." if len(curve) < 30 else None)
-    axes.set_title(title, fontsize=10, loc="left")
-    axes.grid(linewidth=0.5, alpha=0.4)
-    axes.spines[["top", "right"]].set_visible(False)
-    if len(curves) > 1:
-        axes.legend(fontsize=7, ncols=2)
+def _chart(curves: Mapping[str, Curve], restarts: Sequence[int]) -> Chart:
+    rows = [
+        {"metric": name, "step": step, "value": value}
+        for name, curve in curves.items()
+        for step, value in curve[:: math.ceil(len(curve) / _MAX_POINTS)]
+        if math.isfinite(value)
+    ]
+    points = any(len(curve) < 30 for curve in curves.values())
+    legend = alt.Legend(title=None) if len(curves) > 1 else None
+    lines = (
+        alt.Chart(records(rows))
+        .mark_line(point=points, strokeWidth=1.5)
+        .encode(
+            x=alt.X("step:Q", axis=alt.Axis(grid=True, format="d")),
+            y=alt.Y("value:Q", title=None, axis=alt.Axis(grid=True), scale=alt.Scale(zero=False)),
+            color=alt.Color("metric:N", sort=None, legend=legend),
+            tooltip=["metric:N", "step:Q", alt.Tooltip("value:Q", format=".4g")],
+        )
+    )
+    if not restarts:
+        return lines
+    marks = [{"step": step, "what": f"resumed after step {step}"} for step in restarts]
+    rules = alt.Chart(records(marks)).mark_rule(strokeDash=[4, 3])
+    return alt.layer(rules.encode(x="step:Q", tooltip="what:N"), lines)

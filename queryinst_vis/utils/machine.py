@@ -1,0 +1,40 @@
+"""The machine and the code that a result was made with."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def device_name(device: torch.device) -> str:
+    """What the hardware is called."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type != "cpu":
+        return device.type
+    name = torch.cpu.get_capabilities().get("cpu_name")
+    return name or platform.processor() or platform.machine()
+
+
+def system_name() -> str:
+    """Operating system, processor architecture and version of Python."""
+    return f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+
+
+def code_version() -> str:
+    """The commit of the code, marked if files are modified; else the package's version."""
+    if (_ROOT / ".git").exists():
+        words = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+        with suppress(OSError, subprocess.CalledProcessError):
+            done = subprocess.run(words, capture_output=True, text=True, check=True)
+            return done.stdout.strip()
+    with suppress(PackageNotFoundError):
+        return f"version {version('queryinst-vis')}"
+    return "unknown"
