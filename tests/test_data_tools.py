@@ -413,7 +413,7 @@ def test_the_remap_command(tmp_path, capsys):
     for words, message in (
         (["--map", "dog"], "expected OLD=NEW, got 'dog'"),
         (["--map", "cat=pet"], "no class has the name 'cat'"),
-        (["--map", "dog=a", "--map", "dog=b"], "one class is renamed twice"),
+        (["--map", "dog=a", "--map", "dog=b"], "--map: a class is renamed twice"),
     ):
         assert run("data", "remap", path, out, *words) == 2
         assert message in capsys.readouterr().err

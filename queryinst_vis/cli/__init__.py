@@ -1,10 +1,10 @@
 """The command line ``queryinst-vis``: parse arguments, run one command, report the outcome.
 
-Exit status 0: done. 2: bad arguments or input; one line on standard error says what and where.
-130: interrupted by Ctrl-C; 143 and 129: by SIGTERM and SIGHUP. 1: any other error, in one line as
-well; ``--debug`` adds the traceback. A training that is stopped saves its state, says how to
-resume, and ends with 1. Where nobody reads the output any more (``| head``), the command goes on
-without it and still writes its files.
+Exit status 0: success. 2: invalid arguments or input, with a one-line message on standard error.
+130: interrupted by Ctrl-C; 143 and 129: by SIGTERM and SIGHUP. 1: any other error, also in one
+line; ``--debug`` adds the traceback. Training that is stopped saves its state, says how to
+resume, and ends with 1. If the reader of standard output exits (``| head``), the command
+continues and still writes its files.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ FAMILIES = (
     plots,
     doctor,
 )
-"""The modules that add commands, in the order in which a newcomer meets them.
+"""The modules that add commands, in the order of the help text.
 
-They import libraries inside the functions that run a command, so that ``--help`` answers at once.
+They import libraries inside the functions that run a command, so that ``--help`` is fast.
 """
 
 _SURROUNDINGS = {
@@ -80,7 +80,7 @@ _SURROUNDINGS = {
     errno.ELOOP,
     errno.ENOTDIR,
 }
-"""Errors that are the user's to mend: rights, space and names."""
+"""Errors that the user can fix: permissions, disk space and file names."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -120,7 +120,7 @@ def _run(words: list[str]) -> int:
 
 @contextmanager
 def _warnings_in_one_line() -> Iterator[None]:
-    """Show our own warnings like errors, without the source line that Python adds."""
+    """Show ``InputWarning`` like errors, without the source line that Python adds."""
     with warnings.catch_warnings():
         show = warnings.showwarning
 
@@ -174,9 +174,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of all sub-commands."""
     parser = Parser(
         prog=PROGRAM,
-        description="Instances as queries: train, evaluate and run QueryInst on images and "
-        "QueryInst-VIS on videos.",
-        epilog="'%(prog)s COMMAND --help' shows the options and an example of each command.",
+        description="Train, evaluate and run QueryInst on images and QueryInst-VIS on videos.",
+        epilog="'%(prog)s COMMAND --help' shows the options and examples of a command.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")

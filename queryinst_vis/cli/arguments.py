@@ -1,4 +1,4 @@
-"""What the sub-commands share: the layout of their help, and common arguments."""
+"""Help layout and arguments shared by the sub-commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from queryinst_vis.errors import InputError
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 Run = Callable[[argparse.Namespace], None]
 
-CONFIG_HELP = "a YAML file, or the name of a config that ships, e.g. coco/queryinst_r50_100q_1x"
+CONFIG_HELP = "a YAML file, or the name of a bundled config, e.g. coco/queryinst_r50_100q_1x"
 
 
 class Parser(argparse.ArgumentParser):
@@ -72,13 +72,13 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "weights",
         metavar="WEIGHTS",
-        help="a .safetensors file, a name that 'queryinst-vis weights' lists, or an address "
+        help="a .safetensors file, a name listed by 'queryinst-vis weights', or "
         "hf://OWNER/NAME[/FILE][@REVISION]",
     )
 
 
 def add_weights_option(parser: argparse.ArgumentParser, also: str = "") -> None:
-    """--weights; ``also`` says what else the command takes."""
+    """--weights; ``also`` adds further kinds of values to its help."""
     parser.add_argument(
         "--weights",
         default="people",
@@ -95,22 +95,21 @@ def add_choices(parser: argparse._ActionsContainer) -> None:
         "--classes",
         type=class_list,
         metavar="A,B",
-        help="only these classes, by name or by number from 0 (default: all that the weights know)",
+        help="only these classes, by name or 0-based label (default: all classes of the weights)",
     )
     parser.add_argument(
         "--conf",
         "--score-threshold",
         type=fraction,
         metavar="P",
-        help="leave out detections below this score, 0..1 (default: what the weights ask for, or "
-        "0.3 where that is the 0.05 of the benchmarks)",
+        help="score threshold, 0..1 (default: that of the weights, or 0.3 if that is the 0.05 "
+        "used for benchmarks)",
     )
     parser.add_argument(
         "--iou",
         type=fraction,
         metavar="T",
-        help="suppress duplicates: of two detections with a larger IoU only the stronger one "
-        "stays, 0..1 (default: what the weights ask for; inference.nms_threshold)",
+        help="IoU threshold for NMS, 0..1 (default: inference.nms_threshold of the weights)",
     )
 
 
@@ -138,8 +137,8 @@ def add_allow_outside(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-outside",
         action="store_true",
-        help="open files that lie outside of the image folder, where the annotation file names "
-        "them; for files that you trust",
+        help="open images outside the image folder if the annotation file refers to them; only "
+        "for files that you trust",
     )
 
 
@@ -153,10 +152,10 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         help="folder for weights, training state, curves and logs",
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the training state in --work-dir"
+        "--resume", action="store_true", help="continue from the training state in --work-dir"
     )
     parser.add_argument(
-        "--seed", type=int, metavar="N", help="of every random choice (default: the config's)"
+        "--seed", type=int, metavar="N", help="random seed (default: that of the config)"
     )
 
 
@@ -166,7 +165,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         "--device",
         default="auto",
         metavar="D",
-        help="cpu, cuda, cuda:1, mps, ... (default: %(default)s, an accelerator if there is one)",
+        help="cpu, cuda, cuda:1, mps, ... (default: %(default)s, a GPU if available)",
     )
 
 
@@ -176,14 +175,14 @@ def add_devices(parser: argparse.ArgumentParser) -> None:
         "--devices",
         default="auto",
         metavar="N",
-        help="processes on this machine, one a device (default: %(default)s, every accelerator)",
+        help="processes on this machine, one per device (default: %(default)s, all GPUs)",
     )
     parser.add_argument(
         "--nodes",
         type=count,
         default=1,
         metavar="N",
-        help="machines that take part, under torchrun or SLURM (default: %(default)s)",
+        help="number of nodes, with torchrun or SLURM (default: %(default)s)",
     )
 
 

@@ -21,10 +21,10 @@ def add(commands: Commands) -> None:
         commands,
         "benchmark",
         _run,
-        "Time a model: network alone, with post-processing, and from video to video.",
-        "Prints median and spread of each, floating-point operations, and the share of the peak\n"
-        "that this machine reaches in the same run. Every query is kept and pasted, whatever its\n"
-        "score; inference.score_threshold=0.3 is what 'track' does.",
+        "Measure speed: network alone, with post-processing, and end to end from video to video.",
+        "Prints the median and spread of each, FLOPs, and the fraction of the peak throughput\n"
+        "that this machine reaches in the same run. All queries are post-processed, whatever\n"
+        "their score; inference.score_threshold=0.3 measures what 'track' does.",
         "queryinst-vis benchmark youtube_vis/queryinst_vis_r50_2021 --threads 2",
         "queryinst-vis benchmark CONFIG inference.precision=bf16-mixed inference.compile=true",
         "queryinst-vis benchmark people --video street.mp4 inference.score_threshold=0.3",
@@ -33,8 +33,8 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="a config, YAML file or name (random weights), a .safetensors file, or a name that "
-        "'queryinst-vis weights' lists",
+        help="a config file or name (random weights), a .safetensors file, or a name listed by "
+        "'queryinst-vis weights'",
     )
     add_overrides(parser, "inference.precision=bf16-mixed")
     source = parser.add_mutually_exclusive_group()
@@ -43,27 +43,27 @@ def add(commands: Commands) -> None:
         type=size,
         default=(640, 360),
         metavar="WxH",
-        help="of the clip that is rendered to run on (default: 640x360)",
+        help="size of the synthetic input clip (default: 640x360)",
     )
     source.add_argument(
-        "--video", metavar="SOURCE", help="run on this video or folder of frames instead"
+        "--video", metavar="SOURCE", help="use this video or folder of frames as input instead"
     )
     parser.add_argument(
         "--frames",
         type=count,
         default=20,
         metavar="N",
-        help="frames to time after a warm-up (default: %(default)s)",
+        help="number of frames to measure after a warm-up (default: %(default)s)",
     )
     parser.add_argument(
         "--batch",
         type=count,
         default=1,
         metavar="N",
-        help="frames that the network sees at a time (default: %(default)s)",
+        help="batch size (default: %(default)s)",
     )
     parser.add_argument(
-        "--threads", type=count, metavar="N", help="threads of PyTorch (default: its own choice)"
+        "--threads", type=count, metavar="N", help="number of PyTorch threads (default: PyTorch's)"
     )
     add_device(parser)
     parser.add_argument(
@@ -71,14 +71,13 @@ def add(commands: Commands) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="of random weights and of the rendered clip (default: %(default)s)",
+        help="random seed for weights and clip (default: %(default)s)",
     )
     parser.add_argument(
         "--json",
         type=Path,
         metavar="FILE",
-        help="also write everything, every single time included; with an AP added, 'plot-speed' "
-        "draws it",
+        help="also write all measurements as JSON; with an AP added, 'plot-speed' can plot it",
     )
 
 

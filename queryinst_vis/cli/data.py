@@ -1,4 +1,4 @@
-"""``queryinst-vis data ...``: look at annotation files, divide them, and what else they need."""
+"""``queryinst-vis data ...``: validate, summarise, split, browse and edit annotation files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add ``data`` with its own commands."""
-    summary = "Check, count, split, look at, merge, filter, rename and convert annotation files."
+    summary = "Validate, summarise, split, browse, merge, filter, rename and convert annotations."
     parser = commands.add_parser("data", help=summary, description=summary, allow_abbrev=False)
     tools = parser.add_subparsers(title="tools", metavar="TOOL", required=True)
     _add_validate(tools)
@@ -38,22 +38,22 @@ def _add_validate(tools: Commands) -> None:
         tools,
         "validate",
         _run_validate,
-        "Look for every known fault of a YouTube-VIS or COCO file.",
-        "Findings come as a table by kind, with the first places of each. With errors the exit\n"
-        "status is 2: the file would be refused or scored wrongly. Warnings and notes alone leave\n"
-        "it at 0. With --images every frame is read; docs/data.md explains the findings.",
+        "Check a YouTube-VIS or COCO file for all known problems.",
+        "Prints a table of findings by kind, with the first occurrences of each. Errors cause\n"
+        "exit status 2: the file would be rejected or evaluated incorrectly. Warnings and notes\n"
+        "do not change it. --images reads every frame; docs/data.md explains the findings.",
         "queryinst-vis data validate train.json --images train/JPEGImages",
         "queryinst-vis data validate val.json --results results.json --json findings.json",
     )
     data_edit.add_set(parser)
     parser.add_argument(
-        "--images", type=Path, metavar="DIR", help="also read the images, which lie in this folder"
+        "--images", type=Path, metavar="DIR", help="also read the images in this folder"
     )
     parser.add_argument(
         "--results",
         type=Path,
         metavar="FILE",
-        help="also check this result file, as check-submission does",
+        help="also check this result file, like check-submission",
     )
     parser.add_argument("--json", type=Path, metavar="OUT", help="also write all findings as JSON")
 
@@ -79,16 +79,18 @@ def _add_stats(tools: Commands) -> None:
         tools,
         "stats",
         _run_stats,
-        "Count classes, lengths, sizes, motion and occlusion in a YouTube-VIS or COCO file.",
-        "Crowds are left out. Sizes are those of the metric (YouTube-VIS: areas from 128^2 and\n"
-        "256^2 pixels; COCO: 32^2 and 96^2); motion is the way of a box's centre from one frame\n"
-        "to the next, in multiples of the box's size; occlusion is the share of the area of all\n"
-        "boxes in a frame that lies in two or more.",
+        "Statistics of a YouTube-VIS or COCO file: classes, lengths, sizes, motion, occlusion.",
+        "Crowds are excluded. Sizes use the area ranges of the metric (YouTube-VIS: bounds 128^2\n"
+        "and 256^2 pixels; COCO: 32^2 and 96^2); motion is the displacement of the box centre\n"
+        "between frames, relative to the box size; occlusion is the fraction of the total box\n"
+        "area in a frame that is covered by two or more boxes.",
         "queryinst-vis data stats train.json --json stats.json --plots out/train_plots",
     )
     data_edit.add_set(parser)
-    parser.add_argument("--json", type=Path, metavar="OUT", help="also write the numbers as JSON")
-    parser.add_argument("--plots", type=Path, metavar="DIR", help="also draw them, as PNG files")
+    parser.add_argument(
+        "--json", type=Path, metavar="OUT", help="also write the statistics as JSON"
+    )
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="also write plots as PNG files")
 
 
 def _run_stats(arguments: argparse.Namespace) -> None:
@@ -202,7 +204,7 @@ def _add_split(tools: Commands) -> None:
         "--salt",
         default="",
         metavar="TEXT",
-        help="any text; another one gives another split (default: none)",
+        help="salt of the hash; changes the split (default: none)",
     )
 
 

@@ -1,4 +1,4 @@
-"""``queryinst-vis data browse``: a set, or results for it, as a contact sheet or a video."""
+"""``queryinst-vis data browse``: annotations or results as a contact sheet or video."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from queryinst_vis.formats.annotation_set import AnnotationSet, Video
 
     Tracks = dict[int, list[ShownTrack]]
-    """What to draw, by id of the videos or images that were chosen."""
+    """What to draw, by id of the selected videos or images."""
 
 _TILE_WIDTH = 320
 
@@ -35,8 +35,8 @@ def add(tools: Commands) -> None:
         "browse",
         _run,
         "Draw masks, ids and class names on the frames of a YouTube-VIS or COCO file.",
-        "FILE.png or FILE.jpg becomes a contact sheet, a row or more for each video; FILE.mp4 a\n"
-        "video, one after the other. Ids are those of the annotations, or with --results the\n"
+        "FILE.png or FILE.jpg is a contact sheet with one or more rows per video; FILE.mp4 shows\n"
+        "the videos one after another. Ids are those of the annotations, or with --results the\n"
         "positions in the result file.",
         "queryinst-vis data browse train.json --images train/JPEGImages --out out/train.jpg",
         "queryinst-vis data browse val.json --images val/JPEGImages --video 0a49f5265b "
@@ -47,24 +47,24 @@ def add(tools: Commands) -> None:
         "--images", type=Path, required=True, metavar="DIR", help="folder of its images"
     )
     parser.add_argument(
-        "--out", type=_picture_or_video, required=True, metavar="FILE", help="what to write"
+        "--out", type=_picture_or_video, required=True, metavar="FILE", help="output file"
     )
     parser.add_argument(
-        "--results", type=Path, metavar="FILE", help="draw these results, not the annotations"
+        "--results", type=Path, metavar="FILE", help="draw these results instead of the annotations"
     )
     parser.add_argument(
         "--score-threshold",
         type=fraction,
         default=0.3,
         metavar="P",
-        help="leave out results below this score, 0..1 (default: %(default)s)",
+        help="minimum score of results, 0..1 (default: %(default)s)",
     )
     parser.add_argument(
         "--video",
         dest="videos",
         action="append",
         metavar="NAME|ID",
-        help="show this one; may be given again and again (default: the first of the file)",
+        help="show this video or image; repeatable (default: the first ones in the file)",
     )
     parser.add_argument(
         "--limit",
@@ -77,34 +77,34 @@ def add(tools: Commands) -> None:
         "--every",
         type=count,
         metavar="N",
-        help="show every N-th frame (default: all in an mp4; on a sheet so many fewer that a "
-        "video fills one row)",
+        help="show every N-th frame (default: all in an mp4; on a sheet as many as fit into one "
+        "row per video)",
     )
     parser.add_argument(
         "--columns",
         type=count,
         default=6,
         metavar="N",
-        help="pictures in a row of the sheet (default: %(default)s)",
+        help="images per row of the sheet (default: %(default)s)",
     )
     parser.add_argument(
         "--width",
         type=count,
         metavar="N",
-        help=f"largest width of a picture in pixels (default: {_TILE_WIDTH} on a sheet)",
+        help=f"maximum width of an image in pixels (default: {_TILE_WIDTH} on a sheet)",
     )
     parser.add_argument(
         "--fps",
         type=count,
         default=5,
         metavar="N",
-        help="pictures per second of the mp4 (default: %(default)s)",
+        help="frame rate of the mp4 (default: %(default)s)",
     )
     add_allow_outside(parser)
 
 
 def _picture_or_video(text: str) -> Path:
-    """A file name that says what is wanted."""
+    """A file name with the suffix of an image or video."""
     if Path(text).suffix.lower() not in (".png", ".jpg", ".jpeg", ".mp4"):
         raise argparse.ArgumentTypeError(f"expected the name of a .png, .jpg or .mp4, got '{text}'")
     return Path(text)

@@ -1,4 +1,4 @@
-"""``queryinst-vis data merge``, ``filter`` and ``remap``: annotation files from others."""
+"""``queryinst-vis data merge``, ``filter`` and ``remap``: edit annotation files."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def _add_merge(tools: Commands) -> None:
         tools,
         "merge",
         _run_merge,
-        "Put several YouTube-VIS or COCO files into one, classes of the same name into one class.",
-        "Ids are counted anew. The merged file needs one image folder: where the files have\n"
-        "folders of their own, name each from a common folder with one --prefix a file.",
+        "Merge several YouTube-VIS or COCO files; classes with the same name become one.",
+        "Ids are renumbered. The merged file has a single image folder: if the files have\n"
+        "different folders, give each relative to a common folder with one --prefix per file.",
         "queryinst-vis data merge data/a/train.json data/b/train.json data/both.json "
         "--prefix a/train/ --prefix b/train/",
     )
@@ -34,7 +34,7 @@ def _add_merge(tools: Commands) -> None:
         dest="prefixes",
         action="append",
         metavar="P",
-        help="put before the file names of the first SET, the second, ...: once for each",
+        help="prefix of the file names of the first SET, the second, ...: once per SET",
     )
 
 
@@ -56,7 +56,7 @@ def _add_filter(tools: Commands) -> None:
         "filter",
         _run_filter,
         "Keep some classes, videos or tracks of a YouTube-VIS or COCO file.",
-        "Ids stay as they are, so that results for the whole still belong to the part.",
+        "Ids are kept, so that results for the whole set can be evaluated on the part.",
         "queryinst-vis data filter train.json people.json --classes person --drop-empty",
         "queryinst-vis data filter train.json two.json --videos 0a49f5265b,0b34ec1d55",
         "queryinst-vis data filter instances.json held_out.json --videos '*3.jpg'",
@@ -77,12 +77,12 @@ def _add_filter(tools: Commands) -> None:
         type=count,
         default=0,
         metavar="N",
-        help="keep tracks that N frames or more show (default: all)",
+        help="keep tracks that are visible in at least N frames (default: all)",
     )
     parser.add_argument(
         "--drop-empty",
         action="store_true",
-        help="leave out videos or images in which nothing is left",
+        help="remove videos or images without remaining annotations",
     )
 
 
@@ -118,7 +118,7 @@ def _add_remap(tools: Commands) -> None:
         tools,
         "remap",
         _run_remap,
-        "Rename the classes of a YouTube-VIS or COCO file, or make one class of several.",
+        "Rename or merge the classes of a YouTube-VIS or COCO file.",
         "Videos and annotations keep their ids.",
         "queryinst-vis data remap train.json vehicles.json --map car=vehicle --map bus=vehicle "
         "--drop",
@@ -132,9 +132,9 @@ def _add_remap(tools: Commands) -> None:
         action="append",
         required=True,
         metavar="OLD=NEW",
-        help="rename a class; may be given again and again",
+        help="rename a class; repeatable",
     )
-    parser.add_argument("--drop", action="store_true", help="leave out classes that no --map names")
+    parser.add_argument("--drop", action="store_true", help="remove classes without a --map")
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -152,7 +152,7 @@ def _run_remap(arguments: argparse.Namespace) -> None:
 
     mapping = dict(arguments.mapping)
     if len(mapping) < len(arguments.mapping):
-        raise InputError("one class is renamed twice: give one --map for each old name")
+        raise InputError("--map: a class is renamed twice; give one --map per old name")
     changed = remap_set(open_set(arguments.set), mapping, drop=arguments.drop)
     _write(changed, arguments.target, [arguments.set])
 

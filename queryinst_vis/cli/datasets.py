@@ -1,4 +1,4 @@
-"""``queryinst-vis convert-dataset``: one sub-command a format."""
+"""``queryinst-vis convert-dataset``: one sub-command per format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from queryinst_vis.cli.arguments import Commands, Parser, add_allow_outside, add_command
 from queryinst_vis.cli.rendered import add_coco_video, add_synthetic
 
-SUMMARY = "Bring a dataset into YouTube-VIS, COCO or MOTS format, or render a synthetic one."
+SUMMARY = "Convert a data set to YouTube-VIS, COCO or MOTS format, or render a synthetic one."
 
 
 def add(commands: Commands) -> None:
@@ -24,7 +24,7 @@ def add(commands: Commands) -> None:
 
 
 def add_datasets(parser: Parser) -> None:
-    """Add one sub-command a format to ``parser``; 'data convert' has the same ones."""
+    """Add one sub-command per format to ``parser``; also used by 'data convert'."""
     datasets = parser.add_subparsers(title="datasets", metavar="DATASET", required=True)
     _add_youtube_vis(datasets)
     _add_mots(datasets)
@@ -52,9 +52,9 @@ def _add_converter(
 
     Args:
         datasets: the sub-commands.
-        name: of the new one.
+        name: name of the sub-command.
         converter: name of the function; each of its parameters is the ``dest`` of an argument.
-        source, target: metavar and help of what it reads and writes.
+        source, target: metavar and help of the input and output.
         summary, details: as for ``add_command``.
         examples: command lines without ``queryinst-vis convert-dataset NAME``.
     """
@@ -75,13 +75,13 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 
 def print_result(function: Callable[..., str], arguments: argparse.Namespace) -> None:
-    """Call a function with the arguments of its parameters' names, and print what it returns."""
+    """Call a function with the arguments named like its parameters, and print the result."""
     parameters = inspect.signature(function).parameters
     print(function(**{name: getattr(arguments, name) for name in parameters}))
 
 
 class AddItem(argparse.Action):
-    """Collects the ``(key, value)`` pairs of an option that may be repeated in a dict."""
+    """Collects the ``(key, value)`` pairs of a repeatable option in a dict."""
 
     def __call__(
         self,
@@ -90,7 +90,7 @@ class AddItem(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        """Add one pair to those before."""
+        """Add a pair."""
         key, value = values
         setattr(namespace, self.dest, {**getattr(namespace, self.dest), key: value})
 
@@ -101,10 +101,10 @@ def _add_youtube_vis(datasets: Commands) -> None:
         "youtube-vis",
         "convert_youtube_vis",
         ("SRC.json", "annotation file to read"),
-        "YouTube-VIS, OVIS and their relatives to one strict YouTube-VIS JSON file.",
+        "Normalise a file in YouTube-VIS format or a variant of it, such as OVIS.",
         "Masks become compressed RLE, empty ones null; boxes, areas and lengths are filled in;\n"
-        "annotation ids become unique. Other keys, such as OVIS' occlusion levels, stay.\n"
-        "Frames stay in place.",
+        "annotation ids are made unique. Other keys, such as OVIS occlusion levels, are kept.\n"
+        "Images stay in place.",
         "data/ovis/annotations_train.json work/ovis_train.json",
     )
     _add_coco(parser)
@@ -136,7 +136,7 @@ def _add_mots(datasets: Commands) -> None:
             type=float,
             default=default,
             metavar="F",
-            help=f"where in each sequence to {verb}, 0 to 1 (default: %(default)s)",
+            help=f"{verb} at this fraction of each sequence, 0 to 1 (default: %(default)s)",
         )
     parser.add_argument(
         "--clip-length", type=int, metavar="N", help="cut sequences into videos of N frames"
@@ -146,14 +146,14 @@ def _add_mots(datasets: Commands) -> None:
         dest="sequences",
         action="append",
         metavar="NAME",
-        help="convert this sequence; may be given several times (default: all sequences)",
+        help="convert only this sequence; repeatable (default: all)",
     )
     _add_coco(parser)
     parser.add_argument(
         "--from",
         dest="source",
         choices=["png", "txt"],
-        help="read SRC/instances/*.png or SRC/instances_txt/*.txt (default: png where it exists)",
+        help="read SRC/instances/*.png or SRC/instances_txt/*.txt (default: png if present)",
     )
 
 
@@ -165,8 +165,8 @@ def _add_to_mots(datasets: Commands) -> None:
         ("SRC.json", "annotation file to read"),
         "Convert YouTube-VIS ground truth to a MOTS folder.",
         "Writes DST/instances/SEQUENCE/*.png, uint16 class * 1000 + number, with car 1 and person\n"
-        "(or pedestrian) 2; crowds become 10000, the region to ignore. Where masks overlap, the\n"
-        "smaller one keeps the pixel; the line at the end counts what was lost.",
+        "(or pedestrian) 2; crowds become the ignore region 10000. Where masks overlap, the\n"
+        "smaller one keeps the pixels; the number of lost pixels and masks is printed.",
         "work/mots_val.json work/mots --images data/mots/images",
         "gt.json work/kitti --form txt --class truck=car --class dog=none",
         target=("DST", "folder to write, new or empty"),
@@ -181,7 +181,7 @@ def _add_to_mots(datasets: Commands) -> None:
         "--images",
         type=Path,
         metavar="DIR",
-        help="the frames' folder: copy them to DST/images, so that 'mots' can read DST",
+        help="folder of the frames: copy them to DST/images, so that 'mots' can read DST",
     )
     add_allow_outside(parser)
     parser.add_argument(
@@ -191,7 +191,7 @@ def _add_to_mots(datasets: Commands) -> None:
         action=AddItem,
         default={},
         metavar="NAME=KIND",
-        help="what another class becomes: car, person, ignore (a region) or none (left out)",
+        help="map another class to car, person, ignore (an ignore region) or none (dropped)",
     )
 
 
@@ -211,8 +211,8 @@ def _add_davis(datasets: Commands) -> None:
         ("SRC", "folder with JPEGImages/ and Annotations/"),
         "DAVIS or YouTube-VOS folders (palette PNGs) to a YouTube-VIS JSON file.",
         "Reads SRC/JPEGImages/480p/SEQUENCE/*.jpg and SRC/Annotations/480p/SEQUENCE/*.png, or the\n"
-        "same without 480p. A PNG's indices are object ids: 0 is background, 255 void, which\n"
-        "becomes iscrowd. Frames without a PNG are left out; images stay in place.",
+        "same without 480p. Palette indices are object ids: 0 is background, 255 void, which\n"
+        "becomes iscrowd. Frames without a PNG are skipped; images stay in place.",
         "data/DAVIS work/davis_val.json --sequences data/DAVIS/ImageSets/2017/val.txt",
         "data/vos/train work/vos.json --meta data/vos/train/meta.json",
     )
@@ -223,19 +223,19 @@ def _add_davis(datasets: Commands) -> None:
         help="folder of the PNGs, e.g. Annotations_unsupervised (default: %(default)s)",
     )
     parser.add_argument(
-        "--resolution", metavar="NAME", help="folder between, e.g. 480p, where there are several"
+        "--resolution", metavar="NAME", help="resolution folder, e.g. 480p, if there are several"
     )
     parser.add_argument(
         "--sequences",
         type=Path,
         metavar="FILE",
-        help="text file: the sequences to take, one per line",
+        help="text file with the sequences to convert, one per line",
     )
     parser.add_argument(
         "--meta",
         type=Path,
         metavar="FILE",
-        help="YouTube-VOS' meta.json with classes (default: all objects are of class 'object')",
+        help="meta.json of YouTube-VOS with classes (default: all objects are of class 'object')",
     )
 
 
@@ -245,9 +245,10 @@ def _add_labelme(datasets: Commands) -> None:
         "labelme",
         "convert_labelme",
         ("SRC", "folder of video folders"),
-        "labelme's files, one per frame, to a YouTube-VIS JSON file.",
-        "Reads SRC/VIDEO/FRAME.json. Shapes of one label and group_id are one instance; a shape\n"
-        "without group_id is the video's only one of its label. Images stay in place.",
+        "labelme files, one per frame, to a YouTube-VIS JSON file.",
+        "Reads SRC/VIDEO/FRAME.json. Shapes with the same label and group_id are one instance; a\n"
+        "shape without group_id is the only instance of its label in the video. Images stay in\n"
+        "place.",
         "data/my_videos work/my_videos.json",
     )
 
@@ -258,16 +259,16 @@ def _add_cvat(datasets: Commands) -> None:
         "cvat",
         "convert_cvat",
         ("SRC", "folder of unzipped exports"),
-        'Exports of "CVAT for video 1.1" to a YouTube-VIS JSON file.',
-        "Reads SRC/VIDEO/annotations.xml and SRC/VIDEO/images/*, as unzipped. Polygons, masks,\n"
-        "boxes and ellipses of a track are its masks. Images stay in place.",
+        'Exports in "CVAT for video 1.1" format to a YouTube-VIS JSON file.',
+        "Reads the unzipped SRC/VIDEO/annotations.xml and SRC/VIDEO/images/*. Polygons, masks,\n"
+        "boxes and ellipses of a track become its masks. Images stay in place.",
         "data/cvat_exports work/mine.json",
     )
     parser.add_argument(
         "--by-group",
         action="store_true",
-        help="tracks of one label and group_id are one instance (for masks, which CVAT exports as "
-        "tracks of one frame)",
+        help="treat tracks with the same label and group_id as one instance (for masks, which CVAT "
+        "exports as single-frame tracks)",
     )
 
 
@@ -284,7 +285,7 @@ def _add_cityscapes(datasets: Commands) -> None:
 
 
 def _add_installed(datasets: Commands) -> None:
-    """Add the formats of installed packages that do not have a name of ours."""
+    """Add the formats of installed packages, except for names that are built in."""
     from queryinst_vis.utils.plugins import DATASET_FORMATS, installed
 
     for name in installed(DATASET_FORMATS):
@@ -294,9 +295,9 @@ def _add_installed(datasets: Commands) -> None:
             datasets,
             name,
             "convert_installed",
-            ("SRC", "what the format's package reads"),
+            ("SRC", "source in the format of the package"),
             "A format of an installed package to a YouTube-VIS JSON file.",
-            "The package brings it by an entry point in queryinst_vis.dataset_formats.",
+            "Registered by an entry point in queryinst_vis.dataset_formats.",
             "data/mine work/mine.json --coco work/mine_coco.json",
         )
         parser.set_defaults(name=name)

@@ -24,9 +24,9 @@ def add(commands: Commands) -> None:
         commands,
         "detect",
         _run,
-        "Find and segment the instances of photos.",
+        "Detect and segment the instances in images.",
         "Writes detections.json, a COCO file with images, categories and annotations with scores,\n"
-        "and every photo with its instances drawn on it. No annotations are needed.",
+        "and the annotated images. No annotations are needed.",
         "queryinst-vis detect photo.jpg --out out/photo",
         "queryinst-vis detect photos/ more/*.png --conf 0.5 --classes person",
         "queryinst-vis detect photos/ --weights work/run/best.safetensors --no-pictures",
@@ -35,8 +35,8 @@ def add(commands: Commands) -> None:
         "images",
         nargs="+",
         metavar="IMAGE",
-        help="an image file, a folder of them, or a glob ('photos/*.jpg'). Words such as "
-        "inference.max_per_image=10 change config keys",
+        help="an image file, a folder or a glob pattern ('photos/*.jpg'). KEY=VALUE arguments "
+        "such as inference.max_per_image=10 override config keys",
     )
     parser.set_defaults(overrides=[])  # words behind an option, see parse_arguments
     add_weights_option(parser)
@@ -45,17 +45,17 @@ def add(commands: Commands) -> None:
         type=Path,
         default=Path("out/detect"),
         metavar="DIR",
-        help="folder to write to (default: %(default)s)",
+        help="output folder (default: %(default)s)",
     )
     parser.add_argument(
         "--no-pictures",
         action="store_true",
-        help="write detections.json alone",
+        help="write only detections.json",
     )
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace the results of other images in that folder, which are kept otherwise",
+        help="replace results of other images in the output folder",
     )
     add_choices(parser)
     parser.add_argument(

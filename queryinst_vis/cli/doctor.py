@@ -1,4 +1,4 @@
-"""``queryinst-vis doctor``: what this installation can do, whatever is missing."""
+"""``queryinst-vis doctor``: report on the installation, even if parts of it are broken."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def add(commands: Commands) -> None:
         commands,
         "doctor",
         _run,
-        "Tell what this installation can do, what is missing, and what will be slow.",
-        "Versions, devices, video codecs, free space and optional packages, to read or to paste\n"
-        "into a bug report. Nothing is changed or sent anywhere.",
+        "Check the installation: what is available, missing or slow.",
+        "Versions, devices, video codecs, free space and optional packages, for example for a\n"
+        "bug report. Nothing is changed or sent anywhere.",
         "queryinst-vis doctor",
     )
 
@@ -47,11 +47,11 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _lines_of(examine: Callable[[], Iterator[str]]) -> list[str]:
-    """The lines of a section; where something fails, those before it and what failed."""
+    """The lines of a section; if something fails, those before it and the error."""
     lines: list[str] = []
     try:
         lines.extend(examine())
-    except Exception as error:  # the broken installation is what the user wants to know of
+    except Exception as error:  # reporting what is broken is the purpose
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         lines.append(f"FAILED: {reason}")
     return lines or ["nothing"]
@@ -89,7 +89,7 @@ def _devices() -> Iterator[str]:
 def _describe_device(kind: str, number: int) -> str:
     import torch
 
-    if kind not in ("cuda", "xpu"):  # mps and others tell nothing
+    if kind not in ("cuda", "xpu"):  # mps and others have no properties
         return platform.machine()
     properties = getattr(torch, kind).get_device_properties(number)
     return f"{properties.name}, {properties.total_memory / _GIB:.0f} GiB"
@@ -135,7 +135,7 @@ def _space() -> Iterator[str]:
 
 
 def _memory() -> int | None:
-    """Bytes of the machine's memory; None where the system does not tell."""
+    """Total memory in bytes; None if unknown."""
     with suppress(AttributeError, ValueError, OSError):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return None
@@ -144,7 +144,7 @@ def _memory() -> int | None:
 def _extras() -> Iterator[str]:
     extras = sorted({match[1] for text in _required() if (match := _EXTRA.search(text))})
     if not extras:
-        yield f"unknown: {_PACKAGE} runs from a clone; 'pip install -e .' makes them known"
+        yield f"unknown: {_PACKAGE} is not installed; run 'pip install -e .' in the clone"
     for extra in extras:
         missing = [name for name in _requirements(extra) if _version(name) is None]
         if missing:
@@ -159,32 +159,32 @@ def _slow() -> Iterator[str]:
     cores, threads = os.cpu_count() or 1, torch.get_num_threads()
     if not _has_accelerator():
         yield (
-            "there is no accelerator: a ResNet-50 sees a few frames a second on a CPU at best. "
-            "--max-size 320 and --stride 2 help; 'queryinst-vis benchmark' measures"
+            "no GPU: expect at most a few frames per second with a ResNet-50 on the CPU. "
+            "Try --max-size 320 and --stride 2; 'queryinst-vis benchmark' measures the speed"
         )
         if not torch.cpu.get_capabilities().get("amx_bf16"):
-            yield "training: this CPU has no AMX, so that it runs in 32 bits (train.precision)"
+            yield "training: this CPU has no AMX, so training uses float32 (train.precision)"
     if threads < cores:
-        yield f"PyTorch uses {threads} of {cores} cores (OMP_NUM_THREADS, or the container's limit)"
+        yield f"PyTorch uses {threads} of {cores} cores (OMP_NUM_THREADS or a container limit)"
     if hasattr(os, "getloadavg") and (load := os.getloadavg()[0]) > cores:
-        yield f"other programs keep the machine busy: a load average of {load:.1f} on {cores} cores"
+        yield f"the machine is busy: load average {load:.1f} on {cores} cores"
     memory = _memory()
     if memory is not None and memory < _LITTLE_MEMORY:
-        yield f"{memory / _GIB:.1f} GiB of memory are little: use --batch 1 and --max-size"
+        yield f"low memory ({memory / _GIB:.1f} GiB): use --batch 1 and --max-size"
     for folder in {Path.cwd(), Path(tempfile.gettempdir())}:
         if shutil.disk_usage(folder).free < _LITTLE_SPACE:
-            yield f"{folder} is nearly full; TMPDIR names another folder for temporary files"
+            yield f"{folder} is nearly full; set TMPDIR to another folder for temporary files"
 
 
 def _required() -> list[str]:
-    """The requirements that the installed package names; none of a clone."""
+    """The requirements of the installed package; none if it is not installed."""
     with suppress(PackageNotFoundError):
         return requires(_PACKAGE) or []
     return []
 
 
 def _requirements(extra: str | None) -> list[str]:
-    """Names of the distributions of an extra; None: of what is always needed."""
+    """Names of the distributions of an extra; None: the required ones."""
     chosen = []
     for text in _required():
         match = _EXTRA.search(text)
@@ -207,5 +207,5 @@ _SECTIONS: dict[str, Callable[[], Iterator[str]]] = {
     "video": _video,
     "space": _space,
     "optional packages": _extras,
-    "what will be slow": _slow,
+    "performance": _slow,
 }

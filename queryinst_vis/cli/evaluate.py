@@ -18,15 +18,15 @@ def add(commands: Commands) -> None:
         commands,
         "eval-video",
         _run_video,
-        "Score a YouTube-VIS result file against its ground truth.",
-        "The numbers are those of the YouTube-VIS API, digit for digit.",
+        "Evaluate a YouTube-VIS result file against its ground truth.",
+        "The results are identical to those of the YouTube-VIS API.",
         "queryinst-vis eval-video ground_truth.json results.json --json scores.json",
         "queryinst-vis eval-video ovis_train.json results.zip --per-video --workers 4",
         "queryinst-vis eval-video ground_truth.json results.json --tracking --threshold 0.5",
     )
     _add_arguments(video)
     video.add_argument(
-        "--per-video", action="store_true", help="also print every video's own AP, worst first"
+        "--per-video", action="store_true", help="also print the AP of every video, worst first"
     )
     add_workers(video)
     _add_confidence(video)
@@ -40,14 +40,14 @@ def add(commands: Commands) -> None:
         "--threshold",
         type=float,
         metavar="S",
-        help="with --tracking: leave out tracks of a lower score (default: 0); AP takes all",
+        help="with --tracking: minimum score of tracks (default: 0); AP uses all tracks",
     )
     image = add_command(
         commands,
         "eval-image",
         _run_image,
-        "Score a COCO result file against its ground truth.",
-        "Mask AP and box AP as COCO defines them.",
+        "Evaluate a COCO result file against its ground truth.",
+        "Prints COCO mask AP and box AP.",
         "queryinst-vis eval-image instances_val2017.json results.json --json scores.json",
     )
     _add_arguments(image)
@@ -55,21 +55,21 @@ def add(commands: Commands) -> None:
         "--backend",
         choices=("pycocotools", "hotcoco"),
         default="pycocotools",
-        help="what computes; hotcoco (pip install 'queryinst-vis[hotcoco]') is several times as "
-        "fast, with the same numbers (default: %(default)s)",
+        help="implementation; hotcoco (pip install 'queryinst-vis[hotcoco]') is several times as "
+        "fast with identical results (default: %(default)s)",
     )
     cityscapes = add_command(
         commands,
         "eval-cityscapes",
         _run_cityscapes,
-        "Score a result file of test-image as the Cityscapes benchmark does.",
-        "The average precision is that of the package cityscapesscripts.",
+        "Evaluate a result file of test-image with the metric of the Cityscapes benchmark.",
+        "Average precision is computed by the package cityscapesscripts.",
         "queryinst-vis eval-cityscapes data/cityscapes/annotations/instances_val.json "
         "results.json data/cityscapes/gtFine/val --json scores.json",
     )
     _add_arguments(cityscapes)
     cityscapes.add_argument(
-        "gt_dir", type=Path, metavar="GT_DIR", help="the split's instance maps, e.g. gtFine/val"
+        "gt_dir", type=Path, metavar="GT_DIR", help="instance maps of the split, e.g. gtFine/val"
     )
     cityscapes.add_argument(
         "--zip", type=Path, metavar="FILE", help="also write the results as a zip for upload"
@@ -79,10 +79,10 @@ def add(commands: Commands) -> None:
         "eval-tracking",
         _run_tracking,
         "HOTA, IDF1, MOTA (MOTSA) and identities per object of a YouTube-VIS result file.",
-        "All are on masks; HOTA, IDF1 and MOTA are those of the package trackeval. Unlike AP,\n"
-        "these metrics do not rank: a track of low score counts like any other, so choose a\n"
-        "--threshold for results that were made for AP, and choose it on other videos than those\n"
-        "that you report.",
+        "All metrics use masks; HOTA, IDF1 and MOTA are identical to trackeval's. Unlike AP,\n"
+        "these metrics ignore the ranking by score: a track with a low score counts like any\n"
+        "other. For results made for AP choose a --threshold, on other videos than those you\n"
+        "report.",
         "queryinst-vis eval-tracking ground_truth.json results.json --threshold 0.5",
         "queryinst-vis eval-tracking ground_truth.json results.json --per-video --json scores.json",
     )
@@ -92,14 +92,14 @@ def add(commands: Commands) -> None:
         type=float,
         default=0.0,
         metavar="S",
-        help="leave out tracks of a lower score (default: %(default)s)",
+        help="minimum score of tracks (default: %(default)s)",
     )
     tracking.add_argument(
         "--class-agnostic",
         action="store_true",
-        help="compare tracks whatever their class, as if there were only one",
+        help="ignore classes, as if there were only one",
     )
-    tracking.add_argument("--per-video", action="store_true", help="also print tables by video")
+    tracking.add_argument("--per-video", action="store_true", help="also print tables per video")
     _add_confidence(tracking)
 
 
@@ -108,14 +108,14 @@ def _add_confidence(parser: argparse.ArgumentParser) -> None:
         "--confidence",
         type=count,
         metavar="N",
-        help="also print 95 %% intervals from N random draws of the videos, e.g. 1000",
+        help="also print 95 %% confidence intervals from N bootstrap resamples, e.g. 1000",
     )
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ground_truth", type=Path, metavar="GT.json", help="annotated dataset")
+    parser.add_argument("ground_truth", type=Path, metavar="GT.json", help="ground truth")
     parser.add_argument("results", type=Path, metavar="RESULTS.json", help="result file")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="also write the numbers as JSON")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="also write the results as JSON")
 
 
 def _run_video(arguments: argparse.Namespace) -> None:

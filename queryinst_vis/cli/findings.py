@@ -1,4 +1,4 @@
-"""How findings about files reach the user: tables, JSON, and the exit status."""
+"""Report findings about files: tables, JSON, and the exit status."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 def report_findings(found: dict[Path, list[Finding]], json_path: Path | None = None) -> None:
-    """Print what was found in each file.
+    """Print the findings of each file.
 
     Args:
-        found: findings by the file that they are about.
-        json_path: where to write them all as JSON.
+        found: findings by file.
+        json_path: where to write all findings as JSON.
 
     Raises:
-        InputError: there are errors among them.
+        InputError: there are errors among the findings.
     """
     from rich.console import Console
 
@@ -51,7 +51,7 @@ def report_findings(found: dict[Path, list[Finding]], json_path: Path | None = N
 
 
 def _table(found: Sequence[Finding], places: int = 3) -> Table:
-    """Findings by kind, the gravest first, each with the first few places."""
+    """Findings by kind, most severe first, each with the first few places."""
     from rich.markup import escape
     from rich.table import Column, Table
 

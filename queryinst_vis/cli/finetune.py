@@ -22,10 +22,10 @@ def add(commands: Commands) -> None:
         commands,
         "finetune",
         _run,
-        "Train weights further on data of your own.",
-        "Classes come from the data, model and image sizes from the weights. A part of the data\n"
-        "is held out to score with, the best weights are kept, and the training ends when the\n"
-        "score stands still. DIR/samples/ shows what is found, DIR/curves.png how it went.",
+        "Fine-tune weights on your own data.",
+        "Classes come from the data, model and image sizes from the weights. Part of the data is\n"
+        "held out for validation, the best weights are kept, and training stops when the score no\n"
+        "longer improves. DIR/samples/ shows predictions, DIR/curves.png the training curves.",
         "queryinst-vis finetune people my_photos/ --work-dir work/mine",
         "queryinst-vis finetune people data.json --images photos/ --work-dir work/mine "
         "train.epochs=20",
@@ -45,24 +45,24 @@ def add(commands: Commands) -> None:
         "--images",
         type=Path,
         metavar="DIR",
-        help="folder of the images (default: where the annotations have them)",
+        help="folder of the images (default: as given by the annotations)",
     )
     parser.add_argument(
         "--videos",
         action="store_true",
-        help="folders of labelme files are videos: label and group_id are an identity throughout "
+        help="treat folders of labelme files as videos, with label and group_id as identity "
         "(default: single images)",
     )
     parser.add_argument(
-        "--val", type=Path, metavar="DATA", help="score with this set, and hold nothing out"
+        "--val", type=Path, metavar="DATA", help="validation set (default: part of DATA)"
     )
     parser.add_argument("--val-images", type=Path, metavar="DIR", help="folder of --val's images")
     parser.add_argument(
         "--held-out",
         type=fraction,
         metavar="F",
-        help="share of the data to score with, chosen by the names' hash (default: 0.2 of less "
-        "than 500 images, 0.1 of more; 0: none)",
+        help="fraction of the data held out for validation, selected by a hash of the names "
+        "(default: 0.2 of less than 500 images, otherwise 0.1; 0: none)",
     )
     add_run(parser)
     add_devices(parser)
@@ -103,6 +103,6 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _best(work_dir: Path) -> Path:
-    """The weights to use: the best, or the last where nothing was scored."""
+    """The weights to use: the best, or the last if there was no validation."""
     best = work_dir / "best.safetensors"
     return best if best.exists() else work_dir / "final.safetensors"

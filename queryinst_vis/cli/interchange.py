@@ -16,9 +16,9 @@ def add(commands: Commands) -> None:
         "convert-results",
         _run,
         "Convert results of videos between YouTube-VIS JSON, MOTS text and COCO-video JSON.",
-        "SRC tells its own format: one of these, or the tracks.jsonl of 'track', which needs\n"
-        "no --gt. MOTS is a folder with a text file a sequence; its masks never overlap (the\n"
-        "track of higher score keeps a pixel) and have no scores (1 when read).",
+        "The format of SRC is detected: one of these, or the tracks.jsonl of 'track', which needs\n"
+        "no --gt. MOTS is a folder with one text file per sequence; its masks must not overlap\n"
+        "(the track with the higher score keeps the pixels) and have no scores (1 when read).",
         "queryinst-vis convert-results out/street/tracks.jsonl street.json",
         "queryinst-vis convert-results results.json mots_results --gt ground_truth.json",
         "queryinst-vis convert-results mots_results results.json --gt ground_truth.json",
@@ -35,8 +35,8 @@ def add(commands: Commands) -> None:
         "--gt",
         type=Path,
         metavar="GT.json",
-        help="YouTube-VIS file with the videos and classes; needs no annotations. Not for a "
-        "tracks.jsonl, which says both",
+        help="YouTube-VIS file with the videos and classes; needs no annotations. Not needed for "
+        "a tracks.jsonl",
     )
     parser.add_argument(
         "--to",
@@ -48,7 +48,7 @@ def add(commands: Commands) -> None:
         type=int,
         metavar="N",
         help="MOTS: number each video's frames N, N+1, ...: 1 for MOTSChallenge, 0 for KITTI MOTS "
-        "(default: the numbers in the file names where they count upwards, else from 1)",
+        "(default: the numbers in the file names if they are increasing, otherwise from 1)",
     )
     parser.add_argument(
         "--class",
@@ -57,7 +57,7 @@ def add(commands: Commands) -> None:
         action=AddItem,
         default={},
         metavar="NAME=N",
-        help="MOTS: number of a class; may be repeated (default: car=1, pedestrian=2, person=2)",
+        help="MOTS: number of a class; repeatable (default: car=1, pedestrian=2, person=2)",
     )
 
 

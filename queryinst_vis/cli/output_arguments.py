@@ -1,4 +1,4 @@
-"""Arguments of commands that write what was found in a video."""
+"""Arguments of commands that write the results for a video."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 SAVE_HELP = {
     "video": "NAME.mp4, the annotated video",
     "json": "results.json, YouTube-VIS results with track_id",
-    "jsonl": "tracks.jsonl, a line a frame: seconds, ids, classes, scores, boxes, masks",
+    "jsonl": "tracks.jsonl, one line per frame: time, ids, classes, scores, boxes, masks",
     "timeline": "timeline.png, when each track is visible",
     "csv": "tracks.csv and detections.csv",
     "parquet": "the same tables as Parquet (extra 'parquet')",
     "mots": "mots/NAME.txt, MOTSChallenge text",
     "coco-video": "coco_video.json, COCO-video annotations",
-    "crops": "crops/, the best pictures of each track",
+    "crops": "crops/, the best crops of each track",
     "mattes": "NAME_matte.mp4, white where instances are",
-    "report": "NAME.html, one file with a player, a timeline and a table of the tracks",
+    "report": "NAME.html, a single file with a player, a timeline and a table of the tracks",
 }
 """What --save may name, as ``report.outputs.ALL_OUTPUTS`` does, which --help does not wait for."""
 
@@ -29,42 +29,42 @@ DEFAULT_DRAW = "mask,outline,trace,label"
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """Where results go, and which files."""
-    group = parser.add_argument_group("what is written")
+    """Output folder, files and drawing style."""
+    group = parser.add_argument_group("output")
     group.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
-        help="folder to write to (default: out/NAME-OF-VIDEO); of several videos, each gets the "
-        "folder of its name in there",
+        help="output folder (default: out/NAME-OF-VIDEO); several videos are written to subfolders "
+        "with their names",
     )
     group.add_argument(
         "--save",
         type=names,
         default=names(DEFAULT_SAVE),
         metavar="KIND,...",
-        help="what to write besides run.json, which says how the files came about: "
+        help="outputs to write, in addition to run.json with the provenance of the files: "
         + "; ".join(f"{name} ({about})" for name, about in SAVE_HELP.items())
         + f" (default: {DEFAULT_SAVE})",
     )
     group.add_argument(
-        "--no-video", action="store_true", help="leave out the annotated video, which saves time"
+        "--no-video", action="store_true", help="skip the annotated video, which saves time"
     )
     group.add_argument(
         "--draw",
         type=names,
         default=names(DEFAULT_DRAW),
         metavar="PART,...",
-        help="what the annotated video shows of an instance: mask, outline, box, trace (its path), "
-        f"label; or none (default: {DEFAULT_DRAW})",
+        help="what to draw for each instance: mask, outline, box, trace (its path), label; or none "
+        f"(default: {DEFAULT_DRAW})",
     )
     group.add_argument(
         "--blur",
         type=names,
         default=[],
         metavar="CLASS|ID,...",
-        help="make these classes or track ids unrecognisable in every picture that is written, "
-        "such as person or 3,7; what the detector misses stays visible",
+        help="make these classes or track ids, such as person or 3,7, unrecognisable in all images "
+        "and videos written; objects that the detector misses stay visible",
     )
     group.add_argument(
         "--cut-out",
@@ -76,21 +76,21 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace the results of another video in that folder, which are kept otherwise; those "
-        "of the same one are always replaced",
+        help="replace results of another video in the output folder (results of the same video are "
+        "always replaced)",
     )
 
 
 def save_of(arguments: argparse.Namespace) -> list[str]:
-    """What the options of ``add_output_options`` ask to write."""
+    """The outputs selected by the options of ``add_output_options``."""
     return [name for name in arguments.save if not (arguments.no_video and name == "video")]
 
 
 def style_of(arguments: argparse.Namespace) -> DrawingStyle:
-    """What the options of ``add_output_options`` ask to draw.
+    """The drawing style selected by the options of ``add_output_options``.
 
     Raises:
-        InputError: there is no such part.
+        InputError: an unknown part.
     """
     from queryinst_vis.drawing import DrawingStyle
 
@@ -98,7 +98,7 @@ def style_of(arguments: argparse.Namespace) -> DrawingStyle:
 
 
 def redaction_of(arguments: argparse.Namespace) -> Redaction:
-    """What the options of ``add_output_options`` ask to hide; digits are track ids."""
+    """The classes and tracks to hide; words of digits are track ids."""
     from queryinst_vis.drawing import Redaction
 
     blur, cut_out = (
@@ -109,7 +109,7 @@ def redaction_of(arguments: argparse.Namespace) -> Redaction:
 
 
 def names(text: str) -> list[str]:
-    """Words that commas separate."""
+    """Comma-separated words."""
     words = [word.strip() for word in text.split(",")]
     if not all(words):
         raise argparse.ArgumentTypeError(f"expected names separated by commas, got '{text}'")

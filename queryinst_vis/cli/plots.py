@@ -1,4 +1,4 @@
-"""``queryinst-vis plot-mask-features`` and ``plot-speed``: the paper's pictures from our model."""
+"""``queryinst-vis plot-mask-features`` and ``plot-speed``: figures of the paper."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def add(commands: Commands) -> None:
         commands,
         "plot-mask-features",
         _run_mask_features,
-        "Draw the mask features of an image's instances before and after DynConv (Fig. 4).",
-        "Shows what queries do to the features of their own instances.",
+        "Plot the mask features of an image's instances before and after DynConv (Fig. 4).",
+        "Shows how queries change the features of their instances.",
         "queryinst-vis plot-mask-features street.jpg --out out/features.png",
         "queryinst-vis plot-mask-features shapes.jpg --weights shapes --max 4 "
         "--out out/features.png",
@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
         "--weights",
         default="people",
         metavar="NAME|FILE",
-        help="weights that ship, by name, or a .safetensors file (default: %(default)s)",
+        help="name of bundled weights, or a .safetensors file (default: %(default)s)",
     )
     features.add_argument(
         "--max",
@@ -33,14 +33,14 @@ def add(commands: Commands) -> None:
         type=count,
         default=6,
         metavar="N",
-        help="draw the N strongest instances (default: %(default)s)",
+        help="number of instances, by score (default: %(default)s)",
     )
     features.add_argument(
         "--score-threshold",
         type=fraction,
         default=0.3,
         metavar="P",
-        help="leave out detections below this score, 0..1 (default: %(default)s)",
+        help="score threshold, 0..1 (default: %(default)s)",
     )
     add_device(features)
     _add_out(features)
@@ -48,25 +48,25 @@ def add(commands: Commands) -> None:
         commands,
         "plot-speed",
         _run_speed,
-        "Draw AP against frames per second from benchmark files (Fig. 1).",
-        "A benchmark file holds a JSON object with name, fps and AP (0 to 1), perhaps group (its\n"
-        "points are joined by a line) and device (has a marker of its own).",
+        "Plot AP against frames per second from benchmark files (Fig. 1).",
+        "A benchmark file is a JSON object with name, fps and AP (0 to 1), and optionally group\n"
+        "(points of a group are connected) and device (shown as the marker).",
         "queryinst-vis plot-speed benchmarks/paper_table3/*.json --out out/speed.png",
     )
     speed.add_argument(
-        "files", type=Path, nargs="+", metavar="FILE.json", help="benchmark files, one a point"
+        "files", type=Path, nargs="+", metavar="FILE.json", help="benchmark files, one per point"
     )
     _add_out(speed)
 
 
 def _add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--out", type=_png, required=True, metavar="FILE.png", help="the picture to write"
+        "--out", type=_png, required=True, metavar="FILE.png", help="the image to write"
     )
 
 
 def _png(text: str) -> Path:
-    """A file name that says PNG."""
+    """A file name that ends in .png."""
     if not text.lower().endswith(".png"):
         raise argparse.ArgumentTypeError(f"expected the name of a .png file, got '{text}'")
     return Path(text)

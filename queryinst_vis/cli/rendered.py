@@ -28,9 +28,9 @@ def add_coco_video(datasets: Commands) -> None:
         datasets,
         "coco-video",
         _run_coco_video,
-        "COCO images to pseudo-videos: a camera moves over each still image.",
+        "COCO images to pseudo-videos, by simulating a camera that moves over each image.",
         "Writes DST/frames, DST/youtube_vis.json and DST/coco.json (the frames as images), with\n"
-        "exact masks. The same options and seed give the same files.",
+        "exact masks. The output is deterministic for given options and seed.",
         "queryinst-vis convert-dataset coco-video data/coco/annotations/instances_val2017.json "
         "data/coco/val2017 work/coco_video --frames 10",
     )
@@ -45,7 +45,7 @@ def add_coco_video(datasets: Commands) -> None:
         type=size,
         default=(640, 360),
         metavar="WxH",
-        help="frames fit into W (long side) x H (short side) pixels (default: 640x360)",
+        help="maximum long side x short side of a frame in pixels (default: 640x360)",
     )
     parser.add_argument(
         "--crop",
@@ -53,7 +53,7 @@ def add_coco_video(datasets: Commands) -> None:
         nargs=2,
         default=(0.5, 0.9),
         metavar=("LOW", "HIGH"),
-        help="a frame shows these fractions of the image's sides (default: 0.5 0.9)",
+        help="range of the crop size, as fractions of the image's sides (default: 0.5 0.9)",
     )
     _add_seed(parser)
     add_allow_outside(parser)
@@ -82,7 +82,7 @@ def add_synthetic(datasets: Commands) -> None:
         "synthetic",
         _run_synthetic,
         "Render videos of moving shapes with exact masks and identities.",
-        "The same preset, options and seed give the same files.",
+        "The output is deterministic for given preset, options and seed.",
         "queryinst-vis convert-dataset synthetic work/shapes --preset train --seed 0",
         "queryinst-vis convert-dataset synthetic work/crowd --videos 5 --size 640x360 "
         "--objects 20-30",
@@ -105,7 +105,7 @@ def add_synthetic(datasets: Commands) -> None:
         "--objects",
         type=_range,
         metavar="MIN-MAX",
-        help="objects per video; where there are more than the preset's they are smaller",
+        help="objects per video; more objects than in the preset are rendered smaller",
     )
     parser.add_argument(
         "--mp4", action="store_true", help="also write every video as DST/videos/NAME.mp4"

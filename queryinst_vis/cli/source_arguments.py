@@ -1,4 +1,4 @@
-"""Arguments of commands that read a video: where it comes from, and which frames of it."""
+"""Arguments of commands that read a video: the source and the selection of frames."""
 
 from __future__ import annotations
 
@@ -17,20 +17,18 @@ _OVERRIDE = re.compile(r"[A-Za-z_]\w*(\.\w+)*=.*", re.DOTALL)
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
-    """Which frames are read, and how."""
-    group = parser.add_argument_group("which frames")
+    """Options for frame selection and decoding."""
+    group = parser.add_argument_group("frames")
     group.add_argument(
         "--start",
         type=seconds,
         metavar="TIME",
-        help="begin with the frame shown at this time: seconds, or h:mm:ss such as 0:01:30.5, from "
-        "the beginning of the video (default: the first frame)",
+        help="start at this time from the beginning of the video: seconds, or h:mm:ss such as "
+        "0:01:30.5 (default: the first frame)",
     )
+    group.add_argument("--end", type=seconds, metavar="TIME", help="stop before this time")
     group.add_argument(
-        "--end", type=seconds, metavar="TIME", help="stop before the frame shown at this time"
-    )
-    group.add_argument(
-        "--start-frame", type=number, metavar="N", help="begin with this frame, counted from 0"
+        "--start-frame", type=number, metavar="N", help="start at this frame, counted from 0"
     )
     group.add_argument("--end-frame", type=number, metavar="N", help="stop before this frame")
     group.add_argument(
@@ -38,7 +36,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         type=count,
         default=1,
         metavar="N",
-        help="look at every N-th frame only (default: %(default)s)",
+        help="process only every N-th frame (default: %(default)s)",
     )
     group.add_argument(
         "--max-frames", type=count, metavar="N", help="stop after N frames (default: all)"
@@ -47,48 +45,48 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         "--decoder",
         choices=("pyav", "decord", "torchcodec"),
         default="pyav",
-        help="what decodes video files; the others are extras (pip install "
-        "'queryinst-vis[decord]') that give the same frames of sound files. torchcodec uses the "
-        "GPU's decoder where there is one (default: %(default)s)",
+        help="video decoder; decord and torchcodec are extras (pip install "
+        "'queryinst-vis[decord]') that return the same frames for undamaged files. torchcodec uses "
+        "the GPU decoder if available (default: %(default)s)",
     )
     group.add_argument(
         "--fps",
         type=rate,
         metavar="R",
-        help="frames per second of images, which do not say when they are shown (default: 25)",
+        help="frame rate for image sequences (default: 25)",
     )
     group.add_argument(
         "--live",
         action="store_true",
-        help="least delay: go on with the newest frame always and drop what came meanwhile; a file "
-        "is played at its own pace. Ends with the source, --max-frames or Ctrl-C, finishes the "
-        "files and tells how many frames were dropped and how late the detections were. The "
-        "annotated video keeps real time: a frame is shown until the next one that was looked at",
+        help="low latency: always process the newest frame and drop those that arrived in "
+        "between; a file is played in real time. Stops at the end of the source, after "
+        "--max-frames or on Ctrl-C, finishes the output files and reports dropped frames and "
+        "latency. The annotated video plays in real time: each processed frame is shown until the "
+        "next one",
     )
     group.add_argument(
         "--strict",
         action="store_true",
-        help="refuse a video with damaged frames, or with fewer than it promises, instead of a "
-        "warning that names them",
+        help="reject a video with damaged or missing frames, instead of a warning that lists them",
     )
     group.add_argument(
         "--allow-partial",
         action="store_true",
-        help="read what is there of an MP4, MOV or AVI file whose end is missing",
+        help="read an MP4, MOV or AVI file with missing data at the end as far as possible",
     )
 
 
 def split_words(words: list[str]) -> tuple[list[str], list[str]]:
-    """``(sources, overrides)`` of the words of a command line that may be either.
+    """Split command-line words into ``(sources, overrides)``.
 
-    ``key=value`` is an override, unless there is a file of that name.
+    ``key=value`` is an override, unless a file with that name exists.
     """
     overrides = [word for word in words if _OVERRIDE.fullmatch(word) and not Path(word).exists()]
     return [word for word in words if word not in overrides], overrides
 
 
 def selection_of(arguments: argparse.Namespace) -> Selection:
-    """The frames that the options of ``add_source_options`` name.
+    """The frames selected by the options of ``add_source_options``.
 
     Raises:
         InputError: an empty range.
@@ -106,10 +104,10 @@ def selection_of(arguments: argparse.Namespace) -> Selection:
 
 
 def open_sources_of(arguments: argparse.Namespace, words: list[str]) -> list[Source]:
-    """Open the sources that the words name, as the options of ``add_source_options`` say.
+    """Open the sources with the options of ``add_source_options``.
 
     Raises:
-        InputError: one of them cannot be used.
+        InputError: a source cannot be opened.
     """
     from queryinst_vis.video.sources import open_sources
 
@@ -125,7 +123,7 @@ def open_sources_of(arguments: argparse.Namespace, words: list[str]) -> list[Sou
 
 
 def seconds(text: str) -> float:
-    """A time of ``--start`` and ``--end``."""
+    """A time for ``--start`` or ``--end``, in seconds."""
     from queryinst_vis.video.frames import parse_time
 
     try:

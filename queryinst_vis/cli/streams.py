@@ -1,4 +1,4 @@
-"""Standard output and error where they are closed, full, or of an encoding without some letters."""
+"""Standard output and error that may be closed, full, or limited to some characters."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from queryinst_vis.errors import InputError
 
 
 def prepare_streams() -> None:
-    """Let nobody's listening never end a command: closed streams show nothing.
+    """Keep a command running when its output is closed.
 
-    Characters that the encoding lacks, and names of files that are no text, are shown as escapes.
+    Characters that the encoding lacks, and file names that are not valid text, are escaped.
     """
     sys.stdout = _prepared(sys.stdout, 1)
     sys.stderr = _prepared(sys.stderr, 2)
@@ -35,7 +35,7 @@ def _prepared(stream: Any, number: int) -> Any:
 
 
 class _Unbreakable(io.FileIO):
-    """A stream that goes on as /dev/null when its reader has gone; a full disk is told once."""
+    """A stream that discards output once its reader is gone; a full disk is reported once."""
 
     def write(self, data: Any) -> int:
         try:
@@ -44,7 +44,7 @@ class _Unbreakable(io.FileIO):
             sink = os.open(os.devnull, os.O_WRONLY)
             os.dup2(sink, self.fileno())
             os.close(sink)
-            gone = error.errno in (errno.EPIPE, errno.EIO)  # EIO: of a terminal that was closed
+            gone = error.errno in (errno.EPIPE, errno.EIO)  # EIO: the terminal was closed
             if self.fileno() == 1 and not gone:
                 raise InputError(f"cannot write standard output: {error.strerror}") from error
             return len(memoryview(data).cast("B"))

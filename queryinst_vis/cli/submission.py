@@ -1,4 +1,4 @@
-"""``queryinst-vis check-submission`` and ``zip``: result files on their way to a server."""
+"""``queryinst-vis check-submission`` and ``zip``: prepare result files for upload."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def add(commands: Commands) -> None:
         commands,
         "check-submission",
         _run_check,
-        "Verify a YouTube-VIS result file against its set before uploading it.",
-        "Lists everything that is wrong, not just the first fault: ids that the set lacks, masks\n"
-        "that are missing, unreadable or of another size, a results.json that is not at the root\n"
-        "of its zip, videos without predictions, and more. SET.json may be a public validation\n"
-        "file, which has no annotations. The exit status is 2 if the server would refuse the file.",
+        "Check a YouTube-VIS result file against its set before upload.",
+        "Lists all problems, not just the first one: ids that are not in the set, masks\n"
+        "that are missing, unreadable or of the wrong size, a results.json that is not at the\n"
+        "root of the zip, videos without predictions, and more. SET.json may be a public\n"
+        "validation file without annotations. Exit status 2 if the server would reject the file.",
         "queryinst-vis check-submission results.zip data/youtube_vis_2019/valid.json",
         "queryinst-vis check-submission results.json valid.json --json findings.json",
     )
@@ -30,9 +30,9 @@ def add(commands: Commands) -> None:
         commands,
         "zip",
         _run_zip,
-        "Pack a YouTube-VIS result file as evaluation servers take it.",
-        "The file becomes results.json at the root of the zip, after a check that each entry has\n"
-        "what it needs; with --set everything that check-submission looks at is checked.",
+        "Pack a YouTube-VIS result file for an evaluation server.",
+        "The file becomes results.json at the root of the zip. The fields of each entry are\n"
+        "checked first; with --set, all checks of check-submission are run.",
         "queryinst-vis zip results.json results.zip --set data/youtube_vis_2019/valid.json",
     )
     _add_results(pack)

@@ -22,9 +22,9 @@ def add(commands: Commands) -> None:
         commands,
         "train",
         _run,
-        "Train a model as a config says.",
-        "Ctrl-C stops after the current step; --resume goes on from there, exactly, with the\n"
-        "settings of the run, or with those of CONFIG where it is given.",
+        "Train a model from a config.",
+        "Ctrl-C stops after the current step; --resume continues exactly from there, with the\n"
+        "settings of the run, or with those of CONFIG if given.",
         "queryinst-vis train local/tiny_coco --work-dir work/tiny_coco",
         "queryinst-vis train my.yaml train.epochs=12 train.patience=5 --work-dir work/run",
         "queryinst-vis train --work-dir work/run --resume",
@@ -33,14 +33,14 @@ def add(commands: Commands) -> None:
         "config",
         nargs="?",
         metavar="CONFIG",
-        help=f"{CONFIG_HELP}; may be left out with --resume",
+        help=f"{CONFIG_HELP}; optional with --resume",
     )
     add_overrides(parser, "train.max_steps=100")
     add_run(parser)
     parser.add_argument(
         "--pretrained-backbone",
         action="store_true",
-        help="let timm download the backbone's ImageNet weights; nothing is fetched without this",
+        help="download ImageNet weights for the backbone with timm (default: no downloads)",
     )
     add_devices(parser)
 

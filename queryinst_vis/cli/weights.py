@@ -31,13 +31,13 @@ def _add_convert_checkpoint(commands: Commands) -> None:
         commands,
         "convert-checkpoint",
         _run_convert_checkpoint,
-        "Bring other projects' weights into our names, ours into mmdetection's, or slim down ours.",
-        "The file names say what is wanted. Other projects' SRC.pth to DST.safetensors: QueryInst\n"
-        "of the official repository and of mmdetection 2 and 3 (ResNet, ResNeXt, Swin), the track\n"
-        "head of MaskTrack R-CNN, mmtracking and mmdetection 3, and the backbone of\n"
-        "efficientnet-lite0-pytorch; keys that have no place in our model are listed. Our\n"
-        "SRC.safetensors or SRC.ckpt to DST.pth: for mmdetection 3; to DST.safetensors: in half\n"
-        "precision without what only training needs. Nothing in a file is executed.",
+        "Import weights of other projects, export to mmdetection, or strip for distribution.",
+        "The direction follows from the file names. SRC.pth to DST.safetensors imports QueryInst\n"
+        "from the official repository and from mmdetection 2 and 3 (ResNet, ResNeXt, Swin), the\n"
+        "track head of MaskTrack R-CNN, mmtracking and mmdetection 3, and the backbone of\n"
+        "efficientnet-lite0-pytorch; unexpected keys are listed. SRC.safetensors or SRC.ckpt to\n"
+        "DST.pth exports to mmdetection 3; to DST.safetensors writes half precision without the\n"
+        "parts needed only for training. No code in a file is executed.",
         "queryinst-vis convert-checkpoint queryinst_r50_mmdet.pth queryinst_r50.safetensors",
         "queryinst-vis convert-checkpoint work/run/best.safetensors for_mmdetection.pth",
     )
@@ -52,9 +52,9 @@ def _add_weights(commands: Commands) -> None:
         commands,
         "weights",
         _run_weights,
-        "List the weights that have names, or fetch some of them ahead of their use.",
-        "Wherever weights are asked for, a name does as well as a file, and so does an address of\n"
-        "the Hugging Face Hub: hf://OWNER/NAME[/FILE][@REVISION].",
+        "List named weights, or download them in advance.",
+        "A name can be used wherever weights are expected, and so can a URL of the Hugging Face\n"
+        "Hub: hf://OWNER/NAME[/FILE][@REVISION].",
         "queryinst-vis weights",
         "queryinst-vis weights coco",
         "queryinst-vis weights hf://OWNER/NAME/model.safetensors@v1",
@@ -63,7 +63,7 @@ def _add_weights(commands: Commands) -> None:
         "name",
         nargs="?",
         metavar="NAME",
-        help="print the file of these weights, fetched if need be",
+        help="print the path of these weights, downloaded if necessary",
     )
 
 
@@ -72,38 +72,36 @@ def _add_transfer_weights(commands: Commands) -> None:
         commands,
         "transfer-weights",
         _run_transfer,
-        "Make weights for one model out of another's, such as video weights out of COCO's.",
-        "Classes are matched by name, through a table of synonyms; new ones start from the mean of "
-        "the others or from one of them (--from). Whatever else has no counterpart keeps its "
-        "initialisation. What was taken is printed. Train with train.init_weights=DST.",
+        "Initialise a model from the weights of another, such as a video model from COCO.",
+        "Classes are matched by name, with a table of synonyms; new ones are initialised with the\n"
+        "mean of the others or with one of them (--from). Other parts without a counterpart keep\n"
+        "their initialisation. Prints what was transferred. Train with train.init_weights=DST.",
         "queryinst-vis transfer-weights queryinst_r50_100q_3x "
         "youtube_vis/queryinst_vis_r50_2019 work/start.safetensors --queries kmeans",
     )
-    parser.add_argument("source", metavar="SRC", help="weights to start from: a name or a file")
-    parser.add_argument(
-        "config", metavar="CONFIG", help=f"the model that they are for: {CONFIG_HELP}"
-    )
+    parser.add_argument("source", metavar="SRC", help="source weights: a name or a file")
+    parser.add_argument("config", metavar="CONFIG", help=f"the target model: {CONFIG_HELP}")
     parser.add_argument("target", type=Path, metavar="DST", help=".safetensors file to write")
     parser.add_argument(
         "--queries",
         default="first",
         metavar="RULE",
-        help="which queries to keep where CONFIG has another number of them: first, kmeans (one of "
-        "each cluster of embeddings), most_used (needs --calibrate) or reinitialise, none "
+        help="which queries to keep if CONFIG has a different number: first, kmeans (one per "
+        "cluster of embeddings), most_used (needs --calibrate) or reinitialise (none) "
         "(default: %(default)s)",
     )
     parser.add_argument(
         "--from",
         dest="new_classes_from",
         metavar="CLASS",
-        help="class of SRC whose rows classes that SRC does not know start from (default: "
-        "train.init_new_classes_from of CONFIG, else the mean of all classes of SRC)",
+        help="class of SRC that initialises classes missing in SRC (default: "
+        "train.init_new_classes_from of CONFIG, otherwise the mean of all classes of SRC)",
     )
     parser.add_argument(
         "--calibrate",
         nargs=2,
         metavar=("ANNOTATIONS", "IMAGES"),
-        help="COCO or YouTube-VIS set in which most_used looks at the queries",
+        help="COCO or YouTube-VIS set for most_used",
     )
 
 
