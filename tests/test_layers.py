@@ -47,6 +47,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": FORMATS
     | NOUNS
     | {"video", "data", "drawing", "evaluation", "visualization", "inference", "__version__"},
+    "batch": FORMATS
+    | NOUNS
+    | {"tracking", "video", "drawing", "inference", "report", "__version__"},
     "review": FORMATS | NOUNS | {"video", "data", "evaluation", "visualization", "inference"},
     "interop": NOUNS | {"models", "losses", "tracking", "checkpoints", "inference", "training"},
     "weights": set(),

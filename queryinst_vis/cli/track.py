@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,7 @@ def add(commands: Commands) -> None:
         "queryinst-vis track frames/ --fps 30",
         "queryinst-vis track 0 --out out/camera",
         "queryinst-vis track rtsp://192.168.0.9/stream",
+        "queryinst-vis track 0 1 --live --out out/cameras",
         "queryinst-vis track clip.mp4 --weights work/image_model.safetensors",
     )
     parser.add_argument(
@@ -79,6 +81,13 @@ def add(commands: Commands) -> None:
         metavar="N",
         help="batch size: the same results, higher throughput, higher latency "
         f"(default: {_BATCH}; --live: 1)",
+    )
+    parser.add_argument(
+        "--streams",
+        type=count,
+        metavar="N",
+        help="videos that advance at a time, where there are several; their frames share batches "
+        "where they have one size (default: 1; --live: all)",
     )
     parser.add_argument(
         "--max-size",
@@ -103,8 +112,9 @@ def _run(arguments: argparse.Namespace) -> None:
         raise InputError("no video given; see 'queryinst-vis track --help'")
     keep_freed_memory()
     sources = open_sources_of(arguments, words)
-    if isinstance(sources[0], LiveSource):
-        _run_live(sources[0], overrides, arguments)
+    live = [source for source in sources if isinstance(source, LiveSource)]
+    if live:
+        _run_live(live, overrides, arguments)
     else:
         _run_files(sources, overrides, arguments)
 
@@ -113,11 +123,9 @@ def _run_files(sources: list[Source], overrides: list[str], arguments: argparse.
     from queryinst_vis.inference.track import track_videos
     from queryinst_vis.report.outputs import ALL_OUTPUTS
 
-    out = arguments.out or Path("out")
-    is_own_folder = arguments.out is not None and len(sources) == 1
     for summary in track_videos(
         sources,
-        [out if is_own_folder else out / source.name for source in sources],
+        _folders(sources, arguments.out),
         arguments.weights,
         selection=selection_of(arguments),
         save=save_of(arguments),
@@ -128,6 +136,7 @@ def _run_files(sources: list[Source], overrides: list[str], arguments: argparse.
         classes=arguments.classes,
         iou=arguments.iou,
         batch=arguments.batch or _BATCH,
+        streams=arguments.streams or 1,
         max_size=arguments.max_size,
         device=arguments.device,
         overrides=overrides,
@@ -136,15 +145,22 @@ def _run_files(sources: list[Source], overrides: list[str], arguments: argparse.
         _print(summary, summary.hint)
 
 
-def _run_live(source: LiveSource, overrides: list[str], arguments: argparse.Namespace) -> None:
-    from queryinst_vis.inference.live import track_live
+def _run_live(
+    sources: list[LiveSource], overrides: list[str], arguments: argparse.Namespace
+) -> None:
+    from queryinst_vis.inference.live import track_lives
     from queryinst_vis.report.outputs import ALL_OUTPUTS
 
     if (arguments.batch or 1) > 1:
         raise InputError("--batch: live sources are processed one frame at a time; leave it out")
-    summary = track_live(
-        source,
-        arguments.out,
+    if (arguments.streams or len(sources)) < len(sources):
+        raise InputError(
+            f"--streams {arguments.streams}: {len(sources)} live sources cannot wait for one "
+            "another; leave it out"
+        )
+    for summary in track_lives(
+        sources,
+        _folders(sources, arguments.out),
         arguments.weights,
         save=save_of(arguments),
         kinds=ALL_OUTPUTS,
@@ -157,8 +173,15 @@ def _run_live(source: LiveSource, overrides: list[str], arguments: argparse.Name
         overwrite=arguments.overwrite,
         device=arguments.device,
         overrides=overrides,
-    )
-    _print(summary, summary.tracked.hint)
+    ):
+        _print(summary, summary.tracked.hint)
+
+
+def _folders(sources: Sequence[Source], out: Path | None) -> list[Path]:
+    """Where the files of each source go."""
+    if out is not None and len(sources) == 1:
+        return [out]
+    return [(out or Path("out")) / source.name for source in sources]
 
 
 def _print(summary: TrackSummary | LiveSummary, hint: str | None) -> None:

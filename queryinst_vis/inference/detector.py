@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, TypeVar, overload, runtime_checkable
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.config import Config, InferenceConfig, check_numbers
-from queryinst_vis.data.transforms import network_input
+from queryinst_vis.data.transforms import fit_size, network_input, padded_size
 from queryinst_vis.errors import InputError
 from queryinst_vis.inference.filters import check_classes, of_classes, with_thresholds
 from queryinst_vis.inference.onnx_model import load_onnx_model
@@ -230,6 +230,17 @@ class Detector:
         for detections in found:
             detections.class_names = self.class_names
         return found
+
+    def batch_key(self, frame: np.ndarray) -> Hashable:
+        """Frames of one key share a batch without changing one another's detections.
+
+        They have one network input size; compiled for a GPU, one frame size.
+        """
+        height, width = frame.shape[:2]
+        if self._runner is not None:
+            return height, width
+        size = self.config.input
+        return padded_size([fit_size(height, width, size.test_short, size.test_long)])
 
     def _detect(
         self, frames: list[np.ndarray], dtype: torch.dtype, embedding: Embedding | None

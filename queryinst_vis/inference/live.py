@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +14,17 @@ from queryinst_vis.drawing import DEFAULT_STYLE, NOTHING_HIDDEN, DrawingStyle, R
 from queryinst_vis.inference.any_detector import AnyDetector
 from queryinst_vis.inference.outputs import DEFAULT_SAVE, OUTPUTS, OutputKind, OutputPlan
 from queryinst_vis.inference.result import FrameResult
+from queryinst_vis.inference.side_by_side import Lane
 from queryinst_vis.inference.track import (
     TrackSummary,
     load_tracker,
     settings_of,
     write_outputs,
 )
+from queryinst_vis.inference.tracker import VideoTracker
+from queryinst_vis.inference.video_runs import VideoRun, run_side_by_side
 from queryinst_vis.utils.interrupt import StopRequest
+from queryinst_vis.utils.prefetch import Polled
 from queryinst_vis.utils.stage_times import StageTimes
 from queryinst_vis.video.frames import Selection
 from queryinst_vis.video.source import LiveSource
@@ -120,27 +124,127 @@ def track_live(
     """
     if not isinstance(source, LiveSource):
         source = LiveSource(source, Selection(max_frames=max_frames))
-    selection = Selection(max_frames=max_frames)
-    run = settings_of(weights, score_threshold, classes, iou, max_size, overrides, selection)
-    folder = out_dir or Path("out") / source.name
-    plan = OutputPlan(
-        folder,
-        source,
-        save,
-        overwrite=overwrite,
-        run=run,
+    [summary] = track_lives(
+        [source],
+        [out_dir or Path("out") / source.name],
+        weights,
+        save=save,
+        kinds=kinds,
         style=style,
         redaction=redaction,
-        kinds=kinds,
+        score_threshold=score_threshold,
+        classes=classes,
+        iou=iou,
+        max_frames=max_frames,
+        max_size=max_size,
+        device=device,
+        overrides=overrides,
+        overwrite=overwrite,
     )
+    return summary
+
+
+def track_lives(
+    sources: Sequence[LiveSource],
+    folders: Sequence[str | Path],
+    weights: AnyDetector = "people",
+    *,
+    save: Sequence[str] = DEFAULT_SAVE,
+    kinds: Mapping[str, OutputKind] = OUTPUTS,
+    style: DrawingStyle = DEFAULT_STYLE,
+    redaction: Redaction = NOTHING_HIDDEN,
+    score_threshold: float | None = None,
+    classes: Sequence[str | int] | None = None,
+    iou: float | None = None,
+    max_frames: int | None = None,
+    max_size: int | None = None,
+    device: str = "auto",
+    overrides: list[str] | None = None,
+    overwrite: bool = False,
+) -> Iterator[LiveSummary]:
+    """Follow several live sources at a time, as ``track_live`` does one.
+
+    Frames of one network input size that are there at the same time share a batch; no camera waits
+    for another.
+
+    Args:
+        sources: open sources.
+        folders: where the files of each go.
+        weights, save, kinds, style, redaction, score_threshold, classes, iou, max_frames, max_size,
+            device, overrides, overwrite: as for ``track_live``.
+
+    Returns:
+        What came out of each, as soon as its files are there.
+
+    Raises:
+        InputError, KeyboardInterrupt: as for ``track_live``.
+    """
+    selection = Selection(max_frames=max_frames)
+    run = settings_of(weights, score_threshold, classes, iou, max_size, overrides, selection)
+    plans = [
+        OutputPlan(
+            folder,
+            source,
+            save,
+            overwrite=overwrite,
+            run=run,
+            style=style,
+            redaction=redaction,
+            kinds=kinds,
+        )
+        for source, folder in zip(sources, folders, strict=True)
+    ]
     tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
-    latencies = Latencies()
+    return _follow_all(tracker, list(zip(sources, plans, strict=True)), classes, iou)
+
+
+def _follow_all(
+    tracker: VideoTracker,
+    videos: list[tuple[LiveSource, OutputPlan]],
+    classes: Sequence[str | int] | None,
+    iou: float | None,
+) -> Iterator[LiveSummary]:
     with StopRequest() as stop:
-        source.until = lambda: stop.requested
-        tracker.reset()
-        found = tracker.follow_video(source.frames(), classes=classes, iou=iou)
-        timed = _timed(found, latencies)
-        tracked = write_outputs(plan, tracker.class_names, timed, source, StageTimes())
+        for source, _ in videos:
+            source.until = lambda: stop.requested
+        if len(videos) == 1:
+            [(source, plan)] = videos
+            tracker.reset()
+            found = tracker.follow_video(source.frames(), classes=classes, iou=iou)
+            yield _write(found, tracker, source, plan)
+            return
+        runs = (_begin(VideoTracker(tracker.detector), *video, classes, iou) for video in videos)
+        count = len(videos)
+        side_by_side = run_side_by_side(lambda: next(runs, None), count, count, patience=0)
+        with closing(side_by_side) as done:
+            for run in done:
+                yield run.outcome.result()
+
+
+def _begin(
+    tracker: VideoTracker,
+    source: LiveSource,
+    plan: OutputPlan,
+    classes: Sequence[str | int] | None,
+    iou: float | None,
+) -> VideoRun[LiveSummary]:
+    lane = Lane(tracker, Polled(source.frames(), 1), classes=classes, iou=iou)
+    return VideoRun(lane, lambda results: _write(results, tracker, source, plan, progress=False))
+
+
+def _write(
+    found: Generator[FrameResult, None, None],
+    tracker: VideoTracker,
+    source: LiveSource,
+    plan: OutputPlan,
+    *,
+    progress: bool = True,
+) -> LiveSummary:
+    latencies = Latencies()
+    timed = _timed(found, latencies)
+    tracked = write_outputs(
+        plan, tracker.class_names, timed, source, StageTimes(), progress=progress
+    )
     return LiveSummary(
         tracked,
         source.dropped,

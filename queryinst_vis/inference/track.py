@@ -26,9 +26,11 @@ from queryinst_vis.inference.outputs import (
 from queryinst_vis.inference.outputs.embeddings import MeanEmbeddings
 from queryinst_vis.inference.outputs.run_file import found_by_class, run_record
 from queryinst_vis.inference.result import FrameResult, store
+from queryinst_vis.inference.side_by_side import Lane
 from queryinst_vis.inference.tracker import VideoTracker
+from queryinst_vis.inference.video_runs import VideoRun, run_side_by_side
 from queryinst_vis.utils.files import files_together, write_json_atomically
-from queryinst_vis.utils.prefetch import finishing, prefetch
+from queryinst_vis.utils.prefetch import Polled, finishing, prefetch
 from queryinst_vis.utils.progress import show_progress
 from queryinst_vis.utils.stage_times import StageTimes
 from queryinst_vis.video.frames import ALL_FRAMES, Selection
@@ -183,12 +185,13 @@ def track_videos(
     classes: Sequence[str | int] | None = None,
     iou: float | None = None,
     batch: int = 1,
+    streams: int = 1,
     max_size: int | None = None,
     device: str = "auto",
     overrides: list[str] | None = None,
     overwrite: bool = False,
 ) -> Iterator[TrackSummary]:
-    """Track one video after the other with weights that are loaded once.
+    """Track several videos with weights that are loaded once.
 
     Args:
         sources: as ``open_sources`` gives them; none is live.
@@ -219,10 +222,26 @@ def track_videos(
         for source, folder in zip(sources, folders, strict=True)
     ]
     tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
-    return (
-        run_tracker(tracker, source, plan, batch, classes=classes, iou=iou)
-        for plan, source in zip(plans, sources, strict=True)
+    videos = zip(sources, plans, strict=True)
+    if streams == 1 or len(plans) == 1:
+        return (
+            run_tracker(tracker, source, plan, batch, classes=classes, iou=iou)
+            for source, plan in videos
+        )
+    detector = tracker.detector
+    runs = (
+        begin_run(VideoTracker(detector), source, plan, batch, classes=classes, iou=iou)
+        for source, plan in videos
     )
+    return _side_by_side(runs, len(plans), streams, batch)
+
+
+def _side_by_side(
+    runs: Iterator[VideoRun[TrackSummary]], videos: int, streams: int, batch: int
+) -> Iterator[TrackSummary]:
+    with closing(run_side_by_side(lambda: next(runs, None), streams, batch)) as done:
+        for run in show_progress(done, f"{streams} videos at a time", videos, delay=0):
+            yield run.outcome.result()
 
 
 def load_tracker(
@@ -297,6 +316,31 @@ def run_tracker(
     return write_outputs(plan, tracker.class_names, tracked, source, times, behind=batch)
 
 
+def begin_run(
+    tracker: VideoTracker,
+    source: Source,
+    plan: OutputPlan,
+    batch: int = 1,
+    *,
+    classes: Sequence[str | int] | None = None,
+    iou: float | None = None,
+) -> VideoRun[TrackSummary]:
+    """What ``run_tracker`` does, for one of several videos that advance side by side.
+
+    Args:
+        tracker: of this video alone.
+        source, plan, batch, classes, iou: as for ``run_tracker``.
+    """
+    times = StageTimes()
+    frames = Polled(times.over(source.frames(), "decoding"), max(2, batch))
+    return VideoRun(
+        Lane(tracker, frames, classes=classes, iou=iou),
+        lambda results: write_outputs(
+            plan, tracker.class_names, results, source, times, behind=batch, progress=False
+        ),
+    )
+
+
 class _Redact:
     """Hides from every output what nobody shall see, and tells at the end what could not be done.
 
@@ -352,6 +396,7 @@ def write_outputs(
     times: StageTimes,
     *,
     behind: int = 1,
+    progress: bool = True,
 ) -> TrackSummary:
     """Hand the frames to every output as they come, and the tracks at the end: all files, or none.
 
@@ -366,6 +411,7 @@ def write_outputs(
         source: what the frames are of.
         times: of the stages before this one.
         behind: frames that the tracking may be ahead of the writing.
+        progress: show a bar.
 
     Raises:
         InputError: a file cannot be written, or the source turns out to be damaged.
@@ -393,7 +439,8 @@ def write_outputs(
             with closing(timed), finishing(write, behind) as finish:
                 name = source.path.name if source.path else source.name
                 total = known_length(source)
-                for found in show_progress(timed, name, total, unit="frames", delay=0):
+                shown = show_progress(timed, name, total, "frames", 0) if progress else timed
+                for found in shown:
                     finish(found)
             with times.of("writing"):
                 for output in outputs:

@@ -17,7 +17,7 @@ from queryinst_vis.inference.any_detector import AnyDetector, Find, as_detector,
 from queryinst_vis.inference.detector import FrameDetector
 from queryinst_vis.inference.filters import check_classes, of_classes, with_thresholds
 from queryinst_vis.inference.result import FrameResult, VideoResults, nothing_found
-from queryinst_vis.structures import Detections
+from queryinst_vis.structures import Detections, Embedding
 from queryinst_vis.tracking.rules import choose_rule
 from queryinst_vis.tracking.tracker import Tracker
 from queryinst_vis.utils.device import plain_defaults
@@ -108,6 +108,16 @@ class VideoTracker:
         if score_threshold is not None:
             overrides = [f"inference.score_threshold={score_threshold}", *(overrides or [])]
         return cls(load_detector(name_or_path, device, overrides, max_size))
+
+    @property
+    def detector(self) -> FrameDetector:
+        """What finds the instances of a frame."""
+        return self._detector
+
+    @property
+    def embedding(self) -> Embedding | None:
+        """What describes an instance to the association rule, as for ``FrameDetector``."""
+        return self._tracker.embedding
 
     @property
     def names(self) -> list[str]:
@@ -300,16 +310,34 @@ class VideoTracker:
                     raise InputError(f"a frame must be a numpy array, not {kind}")
             sound = [frame.image for frame in group if not frame.is_damaged]
             found = iter(self._detect(detector, sound))
-            for number, time, image, is_damaged in group:
-                detections = nothing_found(image) if is_damaged else next(found)
-                detections.class_names = self.class_names
-                if not is_damaged:
-                    if self._cuts is not None and self._cuts.is_cut(image):
-                        self._tracker.forget()
-                    if classes is not None:
-                        detections = of_classes(detections, classes)
-                    detections = self._tracker.update(detections, time)
-                yield FrameResult(image, number, time, detections)
+            for frame in group:
+                yield self.associate(frame, None if frame.is_damaged else next(found), classes)
+
+    def associate(
+        self,
+        frame: Frame,
+        found: Detections | None,
+        classes: Sequence[str | int] | None = None,
+    ) -> FrameResult:
+        """Give the detections of the video's next frame their identities.
+
+        Args:
+            frame: the frame.
+            found: what ``detector`` found in it; None for a damaged frame, in which nothing is.
+            classes: as for ``track``.
+
+        Raises:
+            InputError: a time that is not later than that of the previous frame.
+        """
+        detections = nothing_found(frame.image) if found is None else found
+        detections.class_names = self.class_names
+        if found is not None:
+            if self._cuts is not None and self._cuts.is_cut(frame.image):
+                self._tracker.forget()
+            if classes is not None:
+                detections = of_classes(detections, classes)
+            detections = self._tracker.update(detections, frame.seconds)
+        return FrameResult(frame.image, frame.number, frame.seconds, detections)
 
     @plain_defaults()
     def _detect(self, detector: FrameDetector, images: list[np.ndarray]) -> list[Detections]:

@@ -82,6 +82,80 @@ def finishing(work: Callable[[Item], object], behind: int = 1) -> Iterator[Calla
         pool.shutdown(cancel_futures=True)
 
 
+class Polled(Generic[Item]):
+    """Iterates over ``items`` in a thread of their own, for a reader that never waits.
+
+    The thread asks for an item only while fewer than ``ahead`` are waiting to be read, so a live
+    source that gives its newest frame when it is asked stays at most ``ahead`` frames behind.
+
+    Args:
+        items: read in order.
+        ahead: items that may wait for the reader.
+
+    Attributes:
+        ended: all items have been read, or an error of theirs has been raised.
+
+    Raises:
+        ValueError: ``ahead`` is below 1.
+    """
+
+    def __init__(self, items: Iterable[Item], ahead: int = 2) -> None:
+        if ahead < 1:
+            raise ValueError(f"ahead must be 1 or more, got {ahead}")
+        self.ended = False
+        self._queue: Queue[_Entry[Item]] = Queue()
+        self._room = threading.Semaphore(ahead)
+        self._stopped = threading.Event()
+        arguments = self._queue, self._on_demand(items), self._stopped, _put
+        self._thread = threading.Thread(target=_fill, args=arguments, daemon=True)
+        self._thread.start()
+
+    def poll(self) -> Item | None:
+        """The next item, or None where none is ready, or there is none left (``ended``).
+
+        Raises:
+            BaseException: what ended the items, if it was an error.
+        """
+        if self.ended:
+            return None
+        try:
+            entry = self._queue.get_nowait()
+        except Empty:
+            return None
+        if not isinstance(entry, _End):
+            self._room.release()
+            return entry[0]
+        self.ended = True
+        if entry.error is not None:
+            raise entry.error
+        return None
+
+    def close(self) -> None:
+        """Stop reading; waits a moment for the thread."""
+        self.ended = True
+        self._stopped.set()
+        self._thread.join(_PATIENCE)
+
+    def _on_demand(self, items: Iterable[Item]) -> Generator[Item, None, None]:
+        iterator = iter(items)
+        try:
+            while self._wait_for_room():
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+                yield item
+        finally:
+            if isinstance(iterator, Generator):
+                iterator.close()
+
+    def _wait_for_room(self) -> bool:
+        while not self._stopped.is_set():
+            if self._room.acquire(timeout=_POLL):
+                return True
+        return False
+
+
 class Latest(Generic[Item]):
     """Iterates over ``items`` as they come, always the newest: what waited too long is dropped.
 

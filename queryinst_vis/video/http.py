@@ -40,6 +40,7 @@ class HttpFile:
     Attributes:
         length: bytes of the whole; None: the server does not say, so it may be without end.
         fault: why the reply broke off, "" if it did not.
+        headers: of the reply.
 
     Raises:
         OSError: no connection, or the server refuses.
@@ -51,9 +52,10 @@ class HttpFile:
         self._address, self._opener = _opener(address)
         self._position = 0
         self._reply = self._request(0)
-        length = self._reply.headers.get("Content-Length", "")
+        self.headers = self._reply.headers
+        length = self.headers.get("Content-Length", "")
         self.length = int(length) if length.isdecimal() else None
-        self._takes_ranges = self._reply.headers.get("Accept-Ranges") == "bytes"
+        self._takes_ranges = self.headers.get("Accept-Ranges") == "bytes"
 
     def read(self, size: int) -> bytes:
         """Up to ``size`` bytes, those that have come; none at the end."""

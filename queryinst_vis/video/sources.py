@@ -60,7 +60,8 @@ def open_sources(
         live, decoder, fps, strict, allow_partial: as for ``open_source``.
 
     Raises:
-        InputError: as for ``open_source``; a video is named twice, or one of several is live.
+        InputError: as for ``open_source``; a video is named twice, or some sources are live and
+            others are not.
     """
     if len(sources) > 1 and all(is_image(word) and Path(word).is_file() for word in sources):
         files = sorted(map(Path, sources), key=natural_key)
@@ -77,9 +78,10 @@ def open_sources(
             strict=strict,
             allow_partial=allow_partial,
         )
-        if source.is_live and len(words) > 1:
-            raise InputError(f"{source.name} is live; track it on its own")
         opened.append(source)
+    cameras = [source.name for source in opened if source.is_live]
+    if cameras and len(cameras) < len(opened):
+        raise InputError(f"{cameras[0]} is live and others are recordings; track them on their own")
     return tell_apart(opened)
 
 
@@ -89,35 +91,55 @@ def tell_apart(sources: list[Source]) -> list[Source]:
     Raises:
         InputError: a source is there twice.
     """
-    origins = Counter(source.origin for source in sources)
-    for origin, count in origins.items():
-        if count > 1:
-            raise InputError(f"{origin} is named {count} times")
-    groups: dict[str, list[Source]] = {}
-    for source in sources:
-        groups.setdefault(source.name.casefold(), []).append(source)
-    for group in groups.values():
-        if len(group) > 1:
-            for source, name in zip(group, _longer_names(group), strict=True):
-                source.name = name
-    if len({source.name.casefold() for source in sources}) < len(sources):
-        for number, source in enumerate(sources, 1):
-            source.name = f"{number}_{source.name}"
+    names = distinct_names([source.name for source in sources], [each.origin for each in sources])
+    for source, name in zip(sources, names, strict=True):
+        source.name = name
     return sources
 
 
-def _longer_names(sources: list[Source]) -> list[str]:
-    """Names of sources of one name that differ, or at least differ as far as their paths do."""
+def distinct_names(names: Sequence[str], origins: Sequence[str]) -> list[str]:
+    """Names that differ, whatever the case of their letters.
+
+    Equal ones get the names of their folders in front of them, as many as it takes (``a_clip``,
+    ``b_clip``), or their suffixes behind them (``clip_mp4``, ``clip_mov``), or else all
+    get numbers.
+
+    Args:
+        names: of sources.
+        origins: their paths or addresses.
+
+    Raises:
+        InputError: a source is there twice.
+    """
+    for origin, count in Counter(origins).items():
+        if count > 1:
+            raise InputError(f"{origin} is named {count} times")
+    distinct = list(names)
+    groups: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        groups.setdefault(name.casefold(), []).append(index)
+    for group in groups.values():
+        if len(group) > 1:
+            longer = _longer_names([(names[index], origins[index]) for index in group])
+            for index, name in zip(group, longer, strict=True):
+                distinct[index] = name
+    if len({name.casefold() for name in distinct}) < len(distinct):
+        return [f"{number}_{name}" for number, name in enumerate(distinct, 1)]
+    return distinct
+
+
+def _longer_names(sources: list[tuple[str, str]]) -> list[str]:
+    """Longer names of sources, given by name and origin, that differ if their paths do."""
     names: list[str] = []
     for depth in range(_DEEPEST):
         for has_suffix in (False, True):
             names = []
-            for source in sources:
-                path = Path(source.origin)
+            for name, origin in sources:
+                path = Path(origin)
                 folders = path.parts[:-1][len(path.parts) - 1 - depth :] if depth else ()
                 suffix = path.suffix.replace(".", "_") if has_suffix else ""
-                names.append("_".join([*folders, source.name]) + suffix)
-            if len({name.casefold() for name in names}) == len(names):
+                names.append("_".join([*folders, name]) + suffix)
+            if len({each.casefold() for each in names}) == len(names):
                 return names
     return names
 
