@@ -93,8 +93,8 @@ def rows_of(chart):
 def test_charts_hold_what_the_diagnosis_says(files):
     html = write(files, "wrong").read_text()
     charts = json.loads(re.search(r'id="page-charts">(.*?)</script>', html).group(1))
-    causes = [row["cause"] for row in rows_of(charts["waterfall_0"])]
-    assert causes[0] == "as it is"
+    causes = [row["error type"] for row in rows_of(charts["waterfall_0"])]
+    assert causes[0] == "unmodified"
     assert "split identities" in causes
     classes = {row["class"] for row in rows_of(charts["class_precision_recall"])}
     assert classes == {HOSTILE, "dog"}
@@ -127,7 +127,10 @@ def test_one_video_has_no_intervals(files):
     (files / "gt.json").write_text(json.dumps(gt))
     results = json.loads((files / "wrong.json").read_text())
     (files / "wrong.json").write_text(json.dumps([r for r in results if r["video_id"] == 1]))
-    assert "A single video gives no intervals" in write(files, "wrong").read_text()
+    assert (
+        "There are no intervals, since they need at least two videos"
+        in write(files, "wrong").read_text()
+    )
 
 
 def test_without_images_the_page_says_how_to_get_clips(files):
@@ -154,9 +157,9 @@ def test_a_clip_says_what_goes_wrong_in_each_frame(files):
     del tracks.detections[3]
     clip = make_clip({"wrong": tracks}, {1: "person", 2: "dog"}, files / "frames")
     assert [frame.errors for frame in clip.frames] == [
-        ["misses dog 2"],
+        ["missed dog 2"],
         [],
-        ["person 1 changes identity"],
+        ["identity switch of person 1"],
         [],
     ]
     assert [frame.kind for frame in clip.frames] == ["missed", "", "switch", ""]
@@ -169,7 +172,10 @@ def test_a_clip_of_two_results_says_whose_error_it_is(files):
         for name in ("wrong", "right")
     }
     clip = make_clip(both, {1: "person", 2: "dog"}, files / "frames")
-    assert clip.frames[2].errors == ["wrong: person 1 changes identity", *clip.frames[2].errors[1:]]
+    assert clip.frames[2].errors == [
+        "wrong: identity switch of person 1",
+        *clip.frames[2].errors[1:],
+    ]
     assert not any(error.startswith("right") for frame in clip.frames for error in frame.errors)
     assert clip.width == 3 * WIDTH
 

@@ -202,13 +202,13 @@ def print_diagnosis(report: dict[str, Any]) -> None:
 def _causes(report: dict[str, Any]) -> Table:
     table = _table("cause, % AP", "repaired alone", "in turn", "AP then")
     reached = report["AP"]
-    table.add_row("as it is", "", "", percent(reached))
+    table.add_row("unmodified", "", "", percent(reached))
     for cause, gain in report["waterfall"].items():
         reached += gain
         table.add_row(cause, signed(report["alone"][cause]), signed(gain), percent(reached))
     if report["limit"] > 1e-9:
         limit = report["limit"]
-        table.add_row("beyond 100 a video", "", signed(limit), percent(reached + limit))
+        table.add_row("beyond 100 per video", "", signed(limit), percent(reached + limit))
     return table
 
 

@@ -184,9 +184,9 @@ def _describe(
         class_of = {track.id: categories[track.category_id] for track in tracks.ground_truth}
         class_found = {track.id: categories[track.category_id] for track in tracks.detections}
         said = [
-            *(("switch", f"{class_of[i]} {i} changes identity") for i in found.switched),
-            *(("missed", f"misses {class_of[i]} {i}") for i in found.missed),
-            *(("false", f"{class_found[i]} {i} is no such object") for i in found.false),
+            *(("switch", f"identity switch of {class_of[i]} {i}") for i in found.switched),
+            *(("missed", f"missed {class_of[i]} {i}") for i in found.missed),
+            *(("false", f"false positive {class_found[i]} {i}") for i in found.false),
         ]
         prefix = f"{title}: " if len(results) > 1 else ""
         texts += [prefix + text for _, text in said]

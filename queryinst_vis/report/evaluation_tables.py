@@ -55,9 +55,9 @@ def comparison_table(comparison: dict[str, Any]) -> Table:
 
 
 def causes_table(assessments: Sequence[Assessment]) -> Table:
-    """What each cause of error costs."""
-    columns = [Column("cause")]
-    for what in ("repaired alone", "in turn"):
+    """What each type of error costs."""
+    columns = [Column("error type")]
+    for what in ("alone", "in turn"):
         columns += _columns(what, assessments, signed)
     rows = [
         [
@@ -69,7 +69,7 @@ def causes_table(assessments: Sequence[Assessment]) -> Table:
     return Table(
         columns,
         rows,
-        "Gains in AP, in percent, if only that cause, or it after those above, were repaired.",
+        "Gain in AP, in percentage points, if this type alone is fixed, or after those above it.",
     )
 
 
@@ -135,7 +135,8 @@ def videos_table(assessments: Sequence[Assessment]) -> Table:
         for name in assessments[0].precision["per_video_AP"]
     ]
     note = (
-        "AP: of the video alone. Lost AP: what the whole set would gain if this video had no error."
+        "AP: of the video alone. Lost AP: gain in AP of the whole set if all errors in this video "
+        "were fixed."
     )
     return Table(columns, rows, note)
 

@@ -17,7 +17,7 @@ _AP = alt.Scale(domain=[0, 100])
 def draw_error_report(report: Mapping[str, Any], path: str | Path) -> None:
     """Draw what ``evaluation.diagnosis.diagnose`` returned as a PNG.
 
-    Above, how AP grows to 1 as causes are repaired one after the other; below, AP and AP50 in
+    Above, how AP grows to 1 as error types are fixed one after another; below, AP and AP50 in
     the bins of each attribute, and the numbers of each kind of detection.
 
     Args:
@@ -36,10 +36,10 @@ def draw_error_report(report: Mapping[str, Any], path: str | Path) -> None:
 
 
 def waterfall_chart(report: Mapping[str, Any]) -> Chart:
-    """How AP grows from what it is to 100 % as causes are repaired one after the other."""
-    steps = {"as it is": report["AP"], **report["waterfall"]}
+    """How AP grows to 100 % as error types are fixed one after another."""
+    steps = {"unmodified": report["AP"], **report["waterfall"]}
     if report["limit"] > 1e-9:
-        steps["beyond 100 a video"] = report["limit"]
+        steps["beyond 100 per video"] = report["limit"]
     rows: list[dict[str, Any]] = []
     reached = 0.0
     for name, gain in steps.items():
@@ -48,11 +48,11 @@ def waterfall_chart(report: Mapping[str, Any]) -> Chart:
         start, end = 100 * reached, 100 * (reached + gain)
         top = max(start, end)
         rows.append(
-            {"cause": name, "start": start, "end": end, "top": top, "text": text, "is": kind}
+            {"error type": name, "start": start, "end": end, "top": top, "text": text, "is": kind}
         )
         reached += gain
     base = alt.Chart(records(rows)).encode(
-        x=alt.X("cause:N", sort=None, title=None, axis=alt.Axis(labelAngle=-30))
+        x=alt.X("error type:N", sort=None, title=None, axis=alt.Axis(labelAngle=-30))
     )
     bars = base.mark_bar().encode(
         y=alt.Y("start:Q", title="AP, %", scale=_AP),
@@ -62,10 +62,10 @@ def waterfall_chart(report: Mapping[str, Any]) -> Chart:
             scale=alt.Scale(domain=["AP", "gain", "loss"], range=[HAVE, GAIN, LOSS]),
             legend=None,
         ),
-        tooltip=["cause:N", alt.Tooltip("text:N", title="AP, %"), _of("end", "AP then, %")],
+        tooltip=["error type:N", alt.Tooltip("text:N", title="AP, %"), _of("end", "AP then, %")],
     )
     labels = base.mark_text(dy=-7).encode(y="top:Q", text="text:N")
-    title = "What repairing each cause after the one before adds to AP"
+    title = "Gain in AP as error types are fixed one after another"
     return alt.layer(bars, labels, title=title)
 
 
@@ -84,7 +84,7 @@ def breakdown_chart(breakdown: Mapping[str, Sequence[Mapping[str, Any]]]) -> Cha
         for metric in ("AP50", "AP")
     ]
     return (
-        alt.Chart(records(rows), title="By what objects are like")
+        alt.Chart(records(rows), title="AP by attribute of the objects")
         .mark_bar()
         .encode(
             x=alt.X("bin:N", sort=None, title=None, axis=alt.Axis(labelAngle=-40)),
