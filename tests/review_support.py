@@ -17,6 +17,7 @@ CLASSES = ["person", "dog"]
 def square(x, y, side=4):
     """The mask of a square whose top left pixel is given."""
     mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    x, y = int(x), int(y)
     mask[y : y + side, x : x + side] = True
     return mask
 

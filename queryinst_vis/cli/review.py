@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from queryinst_vis.cli.arguments import Commands, add_command
+from queryinst_vis.cli.arguments import Commands, add_command, count
 from queryinst_vis.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def add(commands: Commands) -> None:
         "goes on where this one ends. --apply takes one action a line, such as\n"
         '{"action": "merge", "first": 3, "second": 7, "decide": "keep first"}; either all of\n'
         "them are done or none. Several options are done in the order of this help.",
+        "queryinst-vis review out/street --suggest 20",
         "queryinst-vis review out/street --apply corrections.jsonl",
         "queryinst-vis review out/street --export corrected/street",
         "queryinst-vis review out/street --export street_cvat --format cvat --frames all",
@@ -64,6 +66,13 @@ def add(commands: Commands) -> None:
         help="do these actions: all of them, or, if one cannot be done or leaves a conflict "
         "undecided, none. Actions whose `id` the journal has are done already and left out",
     )
+    parser.add_argument(
+        "--suggest",
+        type=count,
+        metavar="N",
+        help="print what is most likely wrong, at most N suggestions, best first, one JSON object "
+        "a line: what and why, and as `accept` and `dismiss` the lines for --apply",
+    )
     group = parser.add_argument_group("what is written")
     group.add_argument(
         "--export",
@@ -89,8 +98,8 @@ def add(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     if arguments.export is None and (arguments.format or arguments.frames):
         raise InputError("--format and --frames belong to --export")
-    if arguments.apply is None and arguments.export is None:
-        raise InputError("say what to do: --apply or --export")
+    if arguments.apply is None and arguments.suggest is None and arguments.export is None:
+        raise InputError("say what to do: --apply, --suggest or --export")
     from queryinst_vis.review import ReviewSession
 
     with ReviewSession.open(
@@ -98,6 +107,8 @@ def _run(arguments: argparse.Namespace) -> None:
     ) as session:
         if arguments.apply is not None:
             _apply(session, arguments.apply)
+        if arguments.suggest is not None:
+            _suggest(session, arguments.suggest)
         if arguments.export is not None:
             _export(session, arguments)
 
@@ -109,6 +120,13 @@ def _apply(session: ReviewSession, path: Path) -> None:
     done = sum(not result.is_repeated for result in results)
     repeated = f", {len(results) - done} were done already" if done < len(results) else ""
     print(f"{done} actions done{repeated}: {len(session.state.tracks)} tracks")
+
+
+def _suggest(session: ReviewSession, most: int) -> None:
+    from queryinst_vis.review.queue import suggest
+
+    for suggestion in suggest(session)[:most]:
+        print(json.dumps(suggestion.to_json()))
 
 
 def _export(session: ReviewSession, arguments: argparse.Namespace) -> None:

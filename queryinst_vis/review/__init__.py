@@ -7,6 +7,7 @@ from queryinst_vis.review.actions import (
     Delete,
     Dismiss,
     Draw,
+    Fill,
     Merge,
     Redo,
     SetClass,
@@ -18,7 +19,9 @@ from queryinst_vis.review.actions import (
     to_json,
 )
 from queryinst_vis.review.edits import ConflictError
+from queryinst_vis.review.queue import suggest
 from queryinst_vis.review.session import ActionResult, ReviewSession, parse_record, read_actions
+from queryinst_vis.review.suggestions import Suggestion
 
 __all__ = [
     "ACTIONS",
@@ -29,16 +32,19 @@ __all__ = [
     "Delete",
     "Dismiss",
     "Draw",
+    "Fill",
     "Merge",
     "Redo",
     "ReviewSession",
     "SetClass",
     "SetName",
     "Split",
+    "Suggestion",
     "Swap",
     "Undo",
     "from_json",
     "parse_record",
     "read_actions",
+    "suggest",
     "to_json",
 ]

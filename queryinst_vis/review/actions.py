@@ -26,7 +26,7 @@ Decision: TypeAlias = Literal["keep first", "keep second", "drop both"]
 DecidedRanges: TypeAlias = tuple[tuple[int, int, Decision], ...]
 """Decisions about ranges of frames, both ends included."""
 
-Fill: TypeAlias = Literal["gaps", "all", "none"]
+Filling: TypeAlias = Literal["gaps", "all", "none"]
 """Which frames between drawn ones are interpolated: those without a region, all, or none."""
 
 _LONGEST = 200  # characters of a name
@@ -138,7 +138,21 @@ class Draw:
     polygons: Polygons
     track: int | None = None
     class_name: str | None = None
-    fill: Fill = "gaps"
+    fill: Filling = "gaps"
+
+
+@dataclass(frozen=True)
+class Fill:
+    """Interpolate a track where it was missed, between its regions before and after.
+
+    Attributes:
+        track: which one.
+        frames: those that lack it are filled, if it is seen before and after them.
+    """
+
+    kind: ClassVar = "fill"
+    track: int
+    frames: Ranges
 
 
 @dataclass(frozen=True)
@@ -163,7 +177,7 @@ class Redo:
     kind: ClassVar = "redo"
 
 
-Edit: TypeAlias = Merge | Split | Swap | Delete | SetClass | SetName | Check | Draw | Dismiss
+Edit: TypeAlias = Merge | Split | Swap | Delete | SetClass | SetName | Check | Draw | Fill | Dismiss
 """What changes tracks or marks, and can be undone."""
 
 Action: TypeAlias = Edit | Undo | Redo
@@ -302,10 +316,11 @@ _READERS: Mapping[Any, _Reader] = {
     bool: _flag,
     str: _text,
     str | None: _or_none(_text),
+    Ranges: _ranges,
     Ranges | None: _or_none(_ranges),
     Decision | None: _or_none(_decision),
     DecidedRanges: _decided,
     Polygons: _polygons,
-    Fill: _one_of(*get_args(Fill)),
+    Filling: _one_of(*get_args(Filling)),
 }
 """Reads a value by the type of its field."""

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
-from queryinst_vis.review.actions import Draw, Fill
+from queryinst_vis.formats.cvat_video import outline_of
+from queryinst_vis.formats.losses import Losses
+from queryinst_vis.review.actions import Draw, Filling
 from queryinst_vis.review.index import TrackIndex
 from queryinst_vis.review.pieces import (
     Drawn,
     Interpolated,
     Piece,
     Pieces,
+    Spans,
+    Stored,
     joined,
+    outlines_at,
     spans_of,
     within,
     without,
 )
+from queryinst_vis.review.polygons import Polygons
 from queryinst_vis.review.state import frames_of
 
 
@@ -49,11 +57,45 @@ def draw_region(index: TrackIndex, pieces: Pieces, action: Draw) -> tuple[Pieces
     return pieces, count
 
 
+def fill_gaps(index: TrackIndex, pieces: Pieces, spans: Spans) -> tuple[Pieces, int]:
+    """Interpolate a track in frames that lack it, between its regions before and after.
+
+    Args:
+        index: of the results.
+        pieces: of the track.
+        spans: frames that may be filled.
+
+    Returns:
+        The pieces with those between, and how many regions were interpolated.
+    """
+    frames = frames_of(index, pieces)
+    filled: list[Piece] = []
+    for first, last in pairwise(frames.tolist()):
+        if last - first == 1:
+            continue
+        inside = [(max(a, first + 1), min(b, last)) for a, b in spans if a < last and b > first + 1]
+        if inside:
+            ends = [_outline_at(index, pieces, frame) for frame in (first, last)]
+            source = Interpolated(first, ends[0], last, ends[1])
+            filled += (Piece(start, stop, source) for start, stop in inside)
+    kept = without(pieces, [(piece.start, piece.stop) for piece in filled])
+    return joined(kept, tuple(filled)), sum(piece.stop - piece.start for piece in filled)
+
+
+def _outline_at(index: TrackIndex, pieces: Pieces, frame: int) -> Polygons:
+    """Outlines of the region that a track has in a frame; of a stored one, of its largest part."""
+    [piece] = within(pieces, frame, frame + 1)
+    if not isinstance(piece.source, Stored):
+        return outlines_at(piece.source, frame)
+    mask = index.read(frame)[piece.source.track_id].segmentation
+    return (tuple(side for point in outline_of(mask, Losses()) for side in point),)
+
+
 def _start(piece: Piece) -> int:
     return piece.start
 
 
-def _stretch(index: TrackIndex, pieces: Pieces, first: Piece, last: Piece, fill: Fill) -> Pieces:
+def _stretch(index: TrackIndex, pieces: Pieces, first: Piece, last: Piece, fill: Filling) -> Pieces:
     """The interpolated pieces between two drawn ones."""
     assert isinstance(first.source, Drawn) and isinstance(last.source, Drawn)
     source = Interpolated(first.start, first.source.polygons, last.start, last.source.polygons)

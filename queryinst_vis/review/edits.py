@@ -16,6 +16,7 @@ from queryinst_vis.review.actions import (
     Dismiss,
     Draw,
     Edit,
+    Fill,
     Merge,
     Ranges,
     SetClass,
@@ -23,7 +24,7 @@ from queryinst_vis.review.actions import (
     Split,
     Swap,
 )
-from queryinst_vis.review.drawn import draw_region
+from queryinst_vis.review.drawn import draw_region, fill_gaps
 from queryinst_vis.review.index import TrackIndex
 from queryinst_vis.review.pieces import (
     Piece,
@@ -245,6 +246,16 @@ def _draw(index: TrackIndex, state: ReviewState, action: Draw) -> Change:
     return Change(_with_tracks(index, state, replace(track, pieces=pieces)), created, count)
 
 
+def _fill(index: TrackIndex, state: ReviewState, action: Fill) -> Change:
+    track = state.track(action.track)
+    pieces, count = fill_gaps(index, track.pieces, tuple(_spans(index, action.frames)))
+    if not count:
+        raise InputError(
+            f"track {track.track_id} lacks none of these frames between two that show it"
+        )
+    return Change(_with_tracks(index, state, replace(track, pieces=pieces)), regions=count)
+
+
 def _dismiss(index: TrackIndex, state: ReviewState, action: Dismiss) -> Change:
     return Change(replace(state, dismissed=state.dismissed | {action.suggestion}))
 
@@ -293,5 +304,6 @@ _EDITS: Mapping[type[Edit], Callable[[TrackIndex, ReviewState, Any], Change]] = 
     SetName: _set_name,
     Check: _check,
     Draw: _draw,
+    Fill: _fill,
     Dismiss: _dismiss,
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from queryinst_vis.review.polygons import Polygons
+from queryinst_vis.review.polygons import Polygons, between
 
 Spans = tuple[tuple[int, int], ...]
 """Ranges of frames, ``(first, stop)`` with ``stop`` exclusive, ascending and apart."""
@@ -30,11 +30,11 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Interpolated:
-    """Regions between two drawn ones.
+    """Regions between two others.
 
     Attributes:
-        first, last: frames of the drawn regions, which need not belong to the track any more.
-        before, after: the polygons in them.
+        first, last: frames of those, which need not belong to the track any more.
+        before, after: their outlines.
     """
 
     first: int
@@ -57,6 +57,14 @@ class Piece:
 
 Pieces = tuple[Piece, ...]
 """By ascending frame, none overlapping another."""
+
+
+def outlines_at(source: Drawn | Interpolated, frame: int) -> Polygons:
+    """The outlines of a region by hand in a frame."""
+    if isinstance(source, Drawn):
+        return source.polygons
+    share = (frame - source.first) / (source.last - source.first)
+    return between(source.before, source.after, share)
 
 
 def within(pieces: Pieces, start: int, stop: int) -> Pieces:

@@ -14,8 +14,16 @@ from queryinst_vis.formats.track_store import Observation
 from queryinst_vis.masks import RLE, bounding_box
 from queryinst_vis.masks import to_rle as polygons_to_rle
 from queryinst_vis.review.index import TrackIndex
-from queryinst_vis.review.pieces import Drawn, Interpolated, Piece, Spans, Stored, spans_of
-from queryinst_vis.review.polygons import Polygons, between
+from queryinst_vis.review.pieces import (
+    Drawn,
+    Interpolated,
+    Piece,
+    Spans,
+    Stored,
+    outlines_at,
+    spans_of,
+)
+from queryinst_vis.review.polygons import Polygons
 from queryinst_vis.review.state import ReviewedTrack, ReviewState, frames_of
 
 Origin = Literal["found", "drawn", "interpolated"]
@@ -234,16 +242,10 @@ class ReviewView:
         if isinstance(source, Stored):
             seen = found[source.track_id]
             return ShownRegion(track_id, name, seen.score, seen.box, seen.segmentation, "found")
-        polygons, origin = _drawn_at(source, frame)
+        polygons = outlines_at(source, frame)
+        origin: Origin = "drawn" if isinstance(source, Drawn) else "interpolated"
         mask = polygons_to_rle([list(each) for each in polygons], *self._index.size, "drawn")
         x0, y0, x1, y1 = bounding_box(mask)
         if x0 == x1:
             return None
         return ShownRegion(track_id, name, 1.0, (x0, y0, x1, y1), mask, origin, polygons)
-
-
-def _drawn_at(source: Drawn | Interpolated, frame: int) -> tuple[Polygons, Origin]:
-    if isinstance(source, Drawn):
-        return source.polygons, "drawn"
-    share = (frame - source.first) / (source.last - source.first)
-    return between(source.before, source.after, share), "interpolated"

@@ -1,0 +1,356 @@
+"""What is most likely wrong with the tracks of a video: a queue of suggestions, the best first.
+
+Fragments that belong together, identities that change, and both at once (a track goes on as
+another one) are found by how well courses continue one another (``likelihood``); duplicates,
+weak tracks and gaps by overlap, length and score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from queryinst_vis.review.actions import Delete, Edit, Fill, Merge, Split, Swap
+from queryinst_vis.review.courses import Course, course_of, embeddings_of_run, link
+from queryinst_vis.review.index import TrackIndex
+from queryinst_vis.review.likelihood import (
+    BREAK,
+    JOIN,
+    SWAP,
+    WEAK,
+    probability,
+    terms,
+    terms_of_swap,
+    terms_of_track,
+)
+from queryinst_vis.review.session import ReviewSession
+from queryinst_vis.review.state import ReviewState
+from queryinst_vis.review.suggestions import Crop, Kind, Suggestion
+
+LONGEST_GAP = 250
+"""Frames over which tracks are taken for fragments of one, and a track for one with a gap."""
+
+_PLACES = 12  # in a track where its identity may change: those where it jumps most
+_LOOK = 15  # observations on either side of such a place
+_APART = 10  # observations between two such places
+_SHARED = 3  # frames that fragments of one identity may share
+_LEAST_GAIN = 0.25  # regions; less is not worth a look
+_SAMPLED = 50  # frames in which two tracks are compared
+_WEAK = 0.3  # probability from which on a track may show nothing
+_SAME = 0.5  # IoU of boxes from which on two tracks may be one
+
+
+def suggest(session: ReviewSession) -> list[Suggestion]:
+    """What is most likely wrong, by descending expected gain, without what was dismissed.
+
+    Args:
+        session: the tracks; its ``run`` has their embeddings, if the weights have any.
+    """
+    return suggestions_for(session.index, session.state, session.run)
+
+
+def suggestions_for(
+    index: TrackIndex, state: ReviewState, run: Mapping[str, Any] | None
+) -> list[Suggestion]:
+    """``suggest`` for a state that no session need have come to.
+
+    Args:
+        index: of the results.
+        state: the tracks.
+        run: the content of ``run.json``; None: there is none.
+    """
+    embeddings = embeddings_of_run(run)
+    courses = [course_of(index, track, embeddings) for track in state.tracks.values()]
+    scene = _Scene([course for course in courses if len(course)])
+    found = [
+        suggestion
+        for suggestion in (
+            *scene.fragments(),
+            *scene.changes(),
+            *scene.duplicates(),
+            *scene.weak(),
+            *scene.gaps(),
+        )
+        if suggestion.gain >= _LEAST_GAIN and suggestion.id not in state.dismissed
+    ]
+    return sorted(found, key=lambda each: (-each.gain, each.id))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a track may become another one.
+
+    Attributes:
+        course: the track.
+        at: the first observation that may be of another identity.
+        probability: that it is.
+    """
+
+    course: Course
+    at: int
+    probability: float
+
+    @property
+    def frame(self) -> int:
+        """Of that observation."""
+        return int(self.course.frames[self.at])
+
+    @property
+    def before(self) -> Course:
+        """The track before the place."""
+        return self.course.part(0, self.at)
+
+    @property
+    def after(self) -> Course:
+        """The track from the place on."""
+        return self.course.part(self.at)
+
+
+class _Scene:
+    """The tracks of a video, looked at for each kind of error.
+
+    Args:
+        courses: of all tracks, with at least one observation each.
+    """
+
+    def __init__(self, courses: list[Course]) -> None:
+        self._courses = sorted(courses, key=lambda course: int(course.frames[0]))
+        self._starts = np.array([course.frames[0] for course in self._courses])
+        self._ends = np.array([course.frames[-1] for course in self._courses])
+
+    def fragments(self) -> Iterator[Suggestion]:
+        """Pairs of tracks that may be one."""
+        for later in self._courses:
+            for earlier in self._near(int(later.frames[0])):
+                if _may_be_one(earlier, later):
+                    yield from _fragments(earlier, later)
+
+    def changes(self) -> Iterator[Suggestion]:
+        """Tracks that may become another identity, which may be that of another track."""
+        for course in self._courses:
+            for place in places_of(course):
+                count = min(place.at, len(course) - place.at)
+                yield _suggestion(
+                    "changed identity",
+                    f"track {course.track_id} {_jump(place)} before frame {place.frame}",
+                    place.probability,
+                    count,
+                    (_last(place.before), _first(place.after)),
+                    Split(course.track_id, place.frame),
+                    f"change:{course.sources[place.at]}@{place.frame}",
+                )
+                for other in self._near(place.frame):
+                    if other is not course:
+                        yield from _swapped(place, other)
+
+    def duplicates(self) -> Iterator[Suggestion]:
+        """Pairs of tracks that may be one and the same all the time."""
+        for number, first in enumerate(self._courses):
+            stop = int(np.searchsorted(self._starts, first.frames[-1], side="right"))
+            for second in self._courses[number + 1 : stop]:
+                yield from _duplicates(first, second)
+
+    def weak(self) -> Iterator[Suggestion]:
+        """Tracks that may show nothing."""
+        for course in self._courses:
+            chance = probability(WEAK, terms_of_track(course.scores))
+            if chance < _WEAK:
+                continue
+            best = int(course.scores.argmax())
+            yield _suggestion(
+                "weak",
+                f"track {course.track_id} is in {len(course)} frames only, with a score of "
+                f"{course.scores[best]:.2f} at most",
+                chance,
+                len(course),
+                (_crop(course, best), _crop(course, len(course) // 2)),
+                Delete(course.track_id),
+                f"weak:{course.sources[0]}@{course.frames[0]}",
+            )
+
+    def gaps(self) -> Iterator[Suggestion]:
+        """Frames in the middle of a track in which it may have been missed."""
+        for course in self._courses:
+            steps = np.diff(course.frames)
+            for before in np.flatnonzero((steps > 1) & (steps <= LONGEST_GAP)).tolist():
+                first, last = (int(frame) for frame in course.frames[before : before + 2])
+                if ((course.by_hand > first) & (course.by_hand < last)).any():
+                    continue
+                place = _place(course, before + 1)
+                missing = last - first - 1
+                yield _suggestion(
+                    "gap",
+                    f"track {course.track_id} is missing in {missing} frames, {first + 1} to "
+                    f"{last - 1}",
+                    (1 - place.probability) / (1 + missing / _APART),
+                    missing,
+                    (_crop(course, before), _crop(course, before + 1)),
+                    Fill(course.track_id, ((first + 1, last - 1),)),
+                    f"gap:{course.sources[before]}@{first}",
+                )
+
+    def _near(self, frame: int) -> list[Course]:
+        """Tracks that begin before a frame, and end not too long before it."""
+        stop = int(np.searchsorted(self._starts, frame))
+        chosen = np.flatnonzero(self._ends[:stop] >= frame - LONGEST_GAP)
+        return [self._courses[number] for number in chosen.tolist()]
+
+
+def _may_be_one(first: Course, second: Course) -> bool:
+    """Whether two tracks are seldom together, and no person has parted them."""
+    if set(first.sources.tolist()) & set(second.sources.tolist()):
+        return False
+    return len(np.intersect1d(first.frames, second.frames)) <= _SHARED
+
+
+def _fragments(earlier: Course, later: Course) -> Iterator[Suggestion]:
+    """``later`` may go on where ``earlier`` ends or pauses."""
+    pause = int(np.searchsorted(earlier.frames, later.frames[0]))
+    before, rest = earlier.part(0, pause), earlier.part(pause)
+    found = link(before, later)
+    chance = probability(JOIN, terms(found))
+    behind = rest.part(int(np.searchsorted(rest.frames, later.frames[-1], side="right")))
+    if len(rest):  # the earlier one goes on
+        if not len(behind):
+            return
+        chance = min(chance, probability(JOIN, terms(link(later, behind))))
+    shares = len(rest) > len(behind)
+    longer, shorter = (earlier, later) if len(earlier) >= len(later) else (later, earlier)
+    yield _suggestion(
+        "fragments",
+        f"track {later.track_id} begins {found.gap} frames after and {found.distance:.1f} heights "
+        f"from where track {earlier.track_id} {'pauses' if len(rest) else 'ends'}",
+        chance,
+        len(shorter),
+        (_last(before), _first(later)),
+        Merge(longer.track_id, shorter.track_id, "keep first" if shares else None),
+        f"join:{before.sources[-1]}@{before.frames[-1]}:{later.sources[0]}@{later.frames[0]}",
+    )
+
+
+def places_of(course: Course) -> list[Place]:
+    """Where the identity of a track is most likely to change, the likeliest first."""
+    steps = np.diff(course.frames)
+    moved = np.hypot(*np.diff(course.centres, axis=0).T) / course.heights[1:]
+    grown = np.abs(np.diff(np.log(course.heights)))
+    jump = np.log(np.maximum(steps, 1)) + 3 * np.log1p(moved) + 2 * grown
+    jump[np.diff(course.sources) != 0] = -1  # a person has joined these
+    order = np.argsort(-jump, kind="stable")[: 3 * _PLACES]
+    places = [_place(course, int(at) + 1) for at in order if jump[at] > 0]
+    chosen: list[Place] = []
+    for place in sorted(places, key=lambda place: -place.probability):
+        if all(abs(place.at - other.at) >= _APART for other in chosen):
+            chosen.append(place)
+    return chosen[:_PLACES]
+
+
+def _place(course: Course, at: int) -> Place:
+    found = link(course.part(max(0, at - _LOOK), at), course.part(at, at + _LOOK))
+    return Place(course, at, probability(BREAK, terms(found)))
+
+
+def _swapped(place: Place, other: Course) -> Iterator[Suggestion]:
+    """From a place on a track may be another one, which may go on as the first, or end."""
+    values = swap_at(place, other)
+    if values is None:
+        return
+    at = int(np.searchsorted(other.frames, place.frame))
+    course, before, after = place.course, other.part(0, at), other.part(at)
+    count = min(len(before), len(place.after)) + min(place.at, len(after))
+    does = "changes places with" if len(after) else "goes on as"
+    yield _suggestion(
+        "swapped",
+        f"track {course.track_id} {_jump(place)} before frame {place.frame} and perhaps {does} "
+        f"track {other.track_id}",
+        probability(SWAP, values),
+        count,
+        (_last(before), _first(place.after)),
+        Swap(course.track_id, other.track_id, place.frame),
+        f"swap:{course.sources[place.at]}@{place.frame}:{other.sources[at - 1]}",
+    )
+
+
+def swap_at(place: Place, other: Course) -> dict[str, float] | None:
+    """What ``likelihood.SWAP`` weighs of a place in a track, and another track.
+
+    Returns:
+        None where they cannot have exchanged identities: they were one track, or the other one
+        does not begin before the place, or pauses too long there.
+    """
+    at = int(np.searchsorted(other.frames, place.frame))
+    before, after = other.part(0, at), other.part(at)
+    were_one = set(place.course.sources.tolist()) & set(other.sources.tolist())
+    if were_one or not len(before) or place.frame - before.frames[-1] > LONGEST_GAP:
+        return None
+    if len(after) and after.frames[0] - place.frame > LONGEST_GAP:
+        return None
+    joins = probability(JOIN, terms(link(before, place.after)))
+    crosses = probability(JOIN, terms(link(place.before, after))) if len(after) else None
+    return terms_of_swap(place.probability, joins, crosses)
+
+
+def _duplicates(first: Course, second: Course) -> Iterator[Suggestion]:
+    shared, own, others = np.intersect1d(first.frames, second.frames, return_indices=True)
+    if not len(shared):
+        return
+    sample = np.unique(np.linspace(0, len(shared) - 1, _SAMPLED).astype(int))
+    ious = _ious(first.boxes[own[sample]], second.boxes[others[sample]])
+    share = float((ious >= _SAME).mean())
+    if share < _SAME:
+        return
+    longer, shorter = (first, second) if len(first) >= len(second) else (second, first)
+    best = int(own[sample][int(ious.argmax())])
+    frame = int(first.frames[best])
+    yield _suggestion(
+        "duplicate",
+        f"tracks {first.track_id} and {second.track_id} are in one place in {share:.0%} of the "
+        f"{len(shared)} frames that show both",
+        share * len(shared) / len(shorter),
+        len(shared),
+        (Crop(first.track_id, frame), Crop(second.track_id, frame)),
+        Merge(longer.track_id, shorter.track_id, "keep first"),
+        f"duplicate:{first.sources[0]}:{second.sources[0]}",
+    )
+
+
+def _ious(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """``(N,)`` IoUs of N pairs of boxes."""
+    low, high = np.maximum(first[:, :2], second[:, :2]), np.minimum(first[:, 2:], second[:, 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=1)
+    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (first, second)]
+    return shared / np.maximum(areas[0] + areas[1] - shared, 1e-9)
+
+
+def _jump(place: Place) -> str:
+    """What is odd about a place."""
+    before, after = place.course.frames[place.at - 1 : place.at + 1].tolist()
+    if after - before > 1:
+        return f"is missing for {after - before - 1} frames"
+    return "jumps or changes its size"
+
+
+def _suggestion(
+    kind: Kind,
+    reason: str,
+    chance: float,
+    regions: int,
+    crops: tuple[Crop, Crop],
+    accept: Edit,
+    key: str,
+) -> Suggestion:
+    return Suggestion(key, kind, reason, chance, chance * regions, crops, accept)
+
+
+def _crop(course: Course, at: int) -> Crop:
+    return Crop(course.track_id, int(course.frames[at]))
+
+
+def _first(course: Course) -> Crop:
+    return _crop(course, 0)
+
+
+def _last(course: Course) -> Crop:
+    return _crop(course, -1)

@@ -1,0 +1,180 @@
+"""The queue of suggestions: what it finds, what accepting does, and what is not asked again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from queryinst_vis.cli import main
+from queryinst_vis.review import (
+    Delete,
+    Fill,
+    Merge,
+    ReviewSession,
+    Split,
+    Swap,
+    from_json,
+    suggest,
+)
+from tests.review_support import frames_of, shown, write_results
+
+
+def walk(frames, y, x=0.0, step=0.25):
+    """A square that moves by ``step`` pixels a frame."""
+    return {frame: (x + step * frame, y) for frame in frames}
+
+
+@pytest.fixture
+def review(tmp_path):
+    """Opens results of given tracks; each fixture's sessions are closed at the end."""
+    sessions = []
+
+    def open_review(tracks, length=60, **options):
+        write_results(tmp_path, tracks, length, **options)
+        sessions.append(ReviewSession.open(tmp_path))
+        return sessions[-1]
+
+    yield open_review
+    for session in sessions:
+        session.close()
+
+
+def of_kind(session, kind):
+    return [each for each in suggest(session) if each.kind == kind]
+
+
+def test_fragments_of_one_track_are_found(review):
+    session = review({1: walk(range(25), 2), 2: walk(range(30, 60), 2), 3: walk(range(60), 16)})
+    best = suggest(session)[0]
+    assert (best.kind, best.accept) == ("fragments", Merge(2, 1))
+    assert best.crops == ((1, 24), (2, 30))
+    assert "begins 6 frames after" in best.reason
+    assert 0 < best.probability < 1
+    assert best.gain == pytest.approx(best.probability * 25)
+    session.apply(best.accept)
+    assert not of_kind(session, "fragments")
+    assert len(frames_of(session, 2)) == 55
+
+
+def test_a_fragment_in_the_pause_of_a_track_is_found(review):
+    tracks = {1: walk([*range(15), *range(40, 60)], 2), 2: walk(range(17, 38), 2)}
+    session = review(tracks)
+    assert Merge(1, 2) in [each.accept for each in of_kind(session, "fragments")]
+
+
+def test_tracks_that_are_seen_together_are_no_fragments(review):
+    session = review({1: walk(range(40), 2), 2: walk(range(30, 60), 2)})
+    assert not of_kind(session, "fragments")
+
+
+def test_a_track_that_becomes_another_identity_is_found(review):
+    session = review({1: walk(range(30), 2) | walk(range(36, 60), 16, x=10)})
+    best = of_kind(session, "changed identity")[0]
+    assert best.accept == Split(1, 36)
+    assert best.crops == ((1, 29), (1, 36))
+    session.apply(best.accept)
+    left = of_kind(session, "changed identity")
+    assert Split(1, 36) not in [each.accept for each in left]
+    assert not of_kind(session, "fragments")  # a person has parted them
+
+
+def test_a_track_that_goes_on_as_another_is_found(review):
+    tracks = {1: walk(range(30), 2) | walk(range(30, 60), 16), 2: walk(range(28), 16)}
+    session = review(tracks)
+    best = of_kind(session, "swapped")[0]
+    assert best.accept == Swap(1, 2, 30)
+    assert best.crops == ((2, 27), (1, 30))
+    session.apply(best.accept)
+    assert all(places.get(1, (0, 2))[1] == 2 for places in shown(session).values())
+
+
+def test_tracks_that_change_places_are_found(review):
+    tracks = {
+        1: walk(range(30), 2) | walk(range(30, 60), 16),
+        2: walk(range(30), 16) | walk(range(30, 60), 2),
+    }
+    session = review(tracks)
+    best = of_kind(session, "swapped")[0]
+    assert best.accept in (Swap(1, 2, 30), Swap(2, 1, 30))
+    session.apply(best.accept)
+    assert not [each for each in of_kind(session, "changed identity") if each.accept.frame == 30]
+
+
+def test_duplicates_are_found(review):
+    session = review({1: walk(range(60), 2), 2: walk(range(10, 30), 2, x=0.5)})
+    [best] = of_kind(session, "duplicate")
+    assert best.accept == Merge(1, 2, decide="keep first")
+    session.apply(best.accept)
+    assert [track.track_id for track in session.tracks()] == [1]
+
+
+def test_weak_tracks_are_found_the_likeliest_first(review):
+    session = review({1: walk(range(60), 2), 2: walk(range(3), 12), 9: walk([40, 41], 12)})
+    chances = {each.accept: each.probability for each in of_kind(session, "weak")}
+    assert chances[Delete(9)] > chances[Delete(2)] > chances.get(Delete(1), 0)
+
+
+def test_a_gap_is_found_and_filled(review):
+    session = review({1: walk([*range(20), *range(25, 60)], 2)})
+    [gap] = of_kind(session, "gap")
+    assert gap.accept == Fill(1, ((20, 24),))
+    assert session.apply(gap.accept).regions == 5
+    assert session.track(1).interpolated == ((20, 25),)
+    assert session.frame(22).regions[0].box[0] in (5.0, 6.0)
+    assert not of_kind(session, "gap")
+
+
+def test_the_queue_goes_from_the_greatest_gain_down(review):
+    tracks = {1: walk(range(25), 2), 2: walk(range(30, 60), 2), 3: walk([5, 9, 14], 16)}
+    gains = [each.gain for each in suggest(review(tracks))]
+    assert gains == sorted(gains, reverse=True)
+
+
+def test_what_was_dismissed_is_not_suggested_again_unless_that_is_undone(review, tmp_path):
+    tracks = {1: walk(range(25), 2), 2: walk(range(30, 60), 2)}
+    session = review(tracks)
+    best = suggest(session)[0]
+    session.apply(best.dismiss)
+    session.close()
+    with ReviewSession.open(tmp_path) as later:
+        assert best.id not in [each.id for each in suggest(later)]
+        later.apply(from_json({"action": "undo"}))
+        assert suggest(later)[0] == best
+
+
+def test_embeddings_tell_which_fragment_belongs_where(review, tmp_path):
+    tracks = {1: walk(range(25), 8, step=0), 2: walk(range(30, 60), 5, step=0)}
+    tracks[3] = walk(range(30, 60), 11, step=0)
+    embeddings = {"1": [1.0, 0.0], "2": [-0.6, 0.8], "3": [0.9, 0.1]}
+    run = {"format": "queryinst-vis run", "version": 1, "source": {}, "embeddings": embeddings}
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    first, second = of_kind(review(tracks), "fragments")[:2]
+    assert {first.accept.first, first.accept.second} == {1, 3}
+    assert first.probability > second.probability
+
+
+@pytest.mark.parametrize(
+    "embeddings",
+    [None, [], {"1": "x", "2": [1, 2]}, {"1": [1], "2": [1, 2]}, {"1": [0, 0]}, {"a": [1.0]}],
+)
+def test_embeddings_that_make_no_sense_count_as_none(review, tmp_path, embeddings):
+    tracks = {1: walk(range(25), 2), 2: walk(range(30, 60), 2)}
+    run = {"format": "queryinst-vis run", "source": {}, "embeddings": embeddings}
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    assert suggest(review(tracks))[0].accept == Merge(2, 1)
+
+
+def test_suggestions_on_the_command_line_can_be_applied(review, tmp_path, capsys):
+    review({1: walk(range(25), 2), 2: walk(range(30, 60), 2)}).close()
+    assert main(["review", str(tmp_path), "--suggest", "1"]) == 0
+    [line] = capsys.readouterr().out.splitlines()
+    found = json.loads(line)
+    assert (found["kind"], found["crops"][0]) == ("fragments", {"track": 1, "frame": 24})
+    (tmp_path / "a.jsonl").write_text(json.dumps(found["accept"]))
+    assert main(["review", str(tmp_path), "--apply", str(tmp_path / "a.jsonl")]) == 0
+    assert "1 actions done: 1 tracks" in capsys.readouterr().out
+
+
+def test_nothing_is_suggested_where_nothing_was_found(review):
+    assert suggest(review({})) == []
