@@ -6,6 +6,7 @@ import supervision as sv
 import torch
 
 from queryinst_vis import drawing
+from queryinst_vis.drawing import DrawingStyle
 from queryinst_vis.structures import Detections
 from queryinst_vis.visualization import Overlay, to_supervision, track_colour
 
@@ -218,7 +219,43 @@ def test_paths_of_endless_videos_stay_short():
     overlay = Overlay(CLASSES, trace_length=5)
     for number in range(40):
         overlay.draw(grey_frame(), found([[10, 50, 30, 100], [60, 50, 90, 100]], [number, 99]))
-        assert len(overlay._annotators.paths.trace.xy) <= 2 * 5
+        assert len(overlay._paths) <= 2 * 5
+
+
+def test_a_video_is_drawn_as_supervision_draws_it():
+    """The whole picture but for its labels, whose places are ours."""
+    generator = np.random.default_rng(0)
+    palette = sv.ColorPalette([sv.Color(*track_colour(i)[::-1]) for i in range(12)])
+    by_track = sv.ColorLookup.TRACK
+    thickness = sv.calculate_optimal_line_thickness((WIDTH, HEIGHT))
+    annotators = (
+        sv.MaskAnnotator(palette, opacity=0.45, color_lookup=by_track),
+        sv.PolygonAnnotator(palette, thickness, by_track),
+        sv.BoxAnnotator(palette, thickness, by_track),
+        sv.TraceAnnotator(palette, sv.Position.BOTTOM_CENTER, 4, thickness, color_lookup=by_track),
+    )
+    parts = ["mask", "outline", "box", "trace"]
+    overlay = Overlay(CLASSES, trace_length=4, style=DrawingStyle.of(parts))
+    boxes = generator.uniform(0, 100, (6, 1)) + np.array([[0, 0, 30, 40]])
+    for number in range(14):
+        boxes += generator.normal(0, 4, (6, 1))
+        shown = [] if number in (5, 6, 7, 8, 9) else np.flatnonzero(generator.random(6) < 0.7)
+        detections = found(boxes[shown].tolist(), list(shown))
+        frame = generator.integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        expected = frame.copy()
+        for annotator in annotators:
+            expected = annotator.annotate(expected, to_supervision(detections))
+        np.testing.assert_array_equal(overlay.draw(frame, detections), expected)
+
+
+def test_what_is_planned_in_order_is_drawn_at_any_time():
+    boxes = [[[10 + 4 * i, 50, 40 + 4 * i, 100]] for i in range(5)]
+    all_detections = [found(each, [1]) for each in boxes]
+    overlay, other = Overlay(CLASSES), Overlay(CLASSES)
+    expected = [other.draw(grey_frame(), each) for each in all_detections]
+    planned = [overlay.plan(each) for each in all_detections]
+    for number in (3, 0, 4, 2, 1):
+        np.testing.assert_array_equal(planned[number](grey_frame()), expected[number])
 
 
 def test_detections_without_masks_are_drawn_as_boxes():

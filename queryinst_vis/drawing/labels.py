@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import supervision as sv
 
 Colour = tuple[int, int, int]
 
@@ -28,6 +29,15 @@ class LabelStyle(NamedTuple):
     scale: float
     thickness: int
     padding: int
+
+    @classmethod
+    def of(cls, frame: np.ndarray) -> LabelStyle:
+        """What suits a frame of this size."""
+        size = frame.shape[1], frame.shape[0]
+        thickness = sv.calculate_optimal_line_thickness(size)
+        # Below 0.4 OpenCV's letters are illegible, however small the frame.
+        scale = max(0.4, 0.8 * sv.calculate_optimal_text_scale(size))
+        return cls(scale, max(1, thickness // 2), 2 * thickness)
 
 
 def draw_labels(

@@ -1,9 +1,10 @@
-"""Drawing instances on frames, with supervision's annotators."""
+"""Drawing instances on frames, as supervision's annotators do, and only where they are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache, partial
 from typing import NamedTuple, Protocol
 
 import cv2
@@ -11,6 +12,7 @@ import numpy as np
 import supervision as sv
 
 from queryinst_vis.drawing.labels import LabelStyle, draw_labels
+from queryinst_vis.drawing.paths import Paths
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import InstanceMask, MaskRegion
 
@@ -99,8 +101,7 @@ class Overlay:
     ) -> None:
         self._class_names = class_names
         self._style = style
-        self._trace_length = trace_length
-        self._annotators: _Annotators | None = None
+        self._paths = Paths(trace_length)
 
     def draw(self, frame: np.ndarray, detections: Found | sv.Detections) -> np.ndarray:
         """The frame with its detections on it.
@@ -116,46 +117,73 @@ class Overlay:
         Raises:
             ValueError: supervision's have no ``class_id``.
         """
-        regions: list[MaskRegion] | None = None
+        return self.plan(detections)(frame)
+
+    def plan(self, detections: Found | sv.Detections) -> Callable[[np.ndarray], np.ndarray]:
+        """The first part of ``draw``, in the order of the frames: note where instances are.
+
+        Args:
+            detections: as for ``draw``; to be left as they are until they are drawn.
+
+        Returns:
+            The second part: a function from the frame to the picture, for any thread, at any time.
+
+        Raises:
+            ValueError: as for ``draw``.
+        """
         if isinstance(detections, sv.Detections):
             found = detections
-            if found.mask is not None:
-                regions = [MaskRegion(np.asarray(mask, dtype=bool), 0, 0) for mask in found.mask]
         else:
             found = detections.to_supervision(masks=False)
-            if detections.has_masks:
-                regions = [mask.region for mask in detections.instance_masks()]
         if found.class_id is None:
             raise ValueError("Overlay writes class names: these detections have no class_id")
-        names = [self._class_names[label] for label in found.class_id]
-        ids = found.tracker_id
-        if ids is not None:
-            names = [f"#{i} {name}" for i, name in zip(ids, names, strict=True)]
-        if found.confidence is not None:
-            names = [f"{name} {s:.2f}" for name, s in zip(names, found.confidence, strict=True)]
-        if self._annotators is None:
-            self._annotators = _Annotators.for_frame(frame, self._trace_length)
-        annotators = self._annotators
-        colour_ids = np.arange(len(found)) if ids is None else ids
-        found = replace(found, tracker_id=colour_ids)
+        paths: list[np.ndarray] = []
+        if self._style.trace and found.tracker_id is not None:
+            paths = self._paths.follow(found.tracker_id.tolist(), found.xyxy)
+        return partial(self._draw, detections, found, paths)
+
+    def _draw(
+        self,
+        detections: Found | sv.Detections,
+        found: sv.Detections,
+        paths: list[np.ndarray],
+        frame: np.ndarray,
+    ) -> np.ndarray:
+        ids = np.arange(len(found)) if found.tracker_id is None else found.tracker_id
+        colours = [track_colour(int(each)) for each in ids]
+        regions = _regions(detections)
         scene, style = frame.copy(), self._style
-        colours = [track_colour(int(each)) for each in colour_ids]
+        lines = sv.calculate_optimal_line_thickness((frame.shape[1], frame.shape[0]))
         if regions is not None and (style.mask or style.outline):
-            draw_masks(
-                scene,
-                regions,
-                colours,
-                annotators.thickness,
-                tinted=style.mask,
-                outlined=style.outline,
-            )
+            draw_masks(scene, regions, colours, lines, tinted=style.mask, outlined=style.outline)
         if style.box or (regions is None and (style.mask or style.outline)):
-            scene = annotators.boxes.annotate(scene, found)
-        if ids is not None and style.trace:
-            scene = annotators.paths.annotate(scene, found)
+            boxes = sv.BoxAnnotator(_swap_red_blue(_PALETTE), lines, sv.ColorLookup.TRACK)
+            scene = boxes.annotate(scene, replace(found, tracker_id=ids))
+        for path, colour in zip(paths, colours, strict=False):
+            if len(path) > 1:
+                cv2.polylines(scene, [path], False, colour, lines)
         if style.label:
-            draw_labels(scene, found.xyxy, names, colours, annotators.labels)
+            draw_labels(scene, found.xyxy, self._labels(found), colours, LabelStyle.of(frame))
         return scene
+
+    def _labels(self, found: sv.Detections) -> list[str]:
+        assert found.class_id is not None
+        texts = [self._class_names[label] for label in found.class_id]
+        if found.tracker_id is not None:
+            texts = [f"#{i} {text}" for i, text in zip(found.tracker_id, texts, strict=True)]
+        if found.confidence is not None:
+            texts = [f"{text} {s:.2f}" for text, s in zip(texts, found.confidence, strict=True)]
+        return texts
+
+
+def _regions(detections: Found | sv.Detections) -> list[MaskRegion] | None:
+    """The masks; None where there are boxes alone."""
+    if not isinstance(detections, sv.Detections):
+        masks = detections.instance_masks() if detections.has_masks else None
+        return None if masks is None else [mask.region for mask in masks]
+    if detections.mask is None:
+        return None
+    return [MaskRegion(np.asarray(mask, dtype=bool), 0, 0) for mask in detections.mask]
 
 
 def draw_masks(
@@ -168,62 +196,44 @@ def draw_masks(
     outlined: bool = True,
 ) -> None:
     """Tint the pixels of masks, of large ones first, and draw their outlines, into ``scene``."""
+    shown = [
+        _Shown(np.ascontiguousarray(pixels).view(np.uint8), x, y, colour)
+        for (pixels, x, y), colour in zip(regions, colours, strict=True)
+        if pixels.size
+    ]
     if tinted:
-        _tint(scene, regions, colours)
-    for (pixels, x, y), colour in zip(regions, colours, strict=True) if outlined else ():
-        polygons = sv.mask_to_polygons(pixels)
-        cv2.polylines(
-            scene, [p + np.array((x, y), np.int32) for p in polygons], True, colour, thickness
+        _tint(scene, shown)
+    for pixels, x, y, colour in shown if outlined else ():
+        contours, _ = cv2.findContours(
+            pixels, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE, offset=(x, y)
         )
+        # neither dots nor lines are outlines, as in supervision
+        cv2.polylines(scene, [each for each in contours if len(each) > 2], True, colour, thickness)
 
 
-def _tint(
-    scene: np.ndarray, regions: Sequence[MaskRegion], colours: Sequence[tuple[int, int, int]]
-) -> None:
+class _Shown(NamedTuple):
+    """A mask that is drawn: ``(h, w)`` uint8, 1 inside, where it lies, and its colour."""
+
+    pixels: np.ndarray
+    x: int
+    y: int
+    colour: tuple[int, int, int]
+
+
+def _tint(scene: np.ndarray, shown: Sequence[_Shown]) -> None:
     """Blend every pixel with the colour of the smallest mask that it belongs to."""
     below = scene.copy()  # a pixel of several masks is blended once
-    areas = [np.count_nonzero(region.pixels) for region in regions]
-    for row in np.argsort(areas)[::-1]:
-        pixels, x, y = regions[row]
-        if areas[row]:
-            place = slice(y, y + pixels.shape[0]), slice(x, x + pixels.shape[1])
-            plain = np.full((*pixels.shape, 3), colours[row], dtype=np.uint8)
-            tint = cv2.addWeighted(plain, _OPACITY, below[place], 1 - _OPACITY, 0)
-            inside = np.ascontiguousarray(pixels).view(np.uint8)
-            cv2.copyTo(tint, inside, dst=scene[place])
+    for mask in sorted(shown, key=lambda mask: cv2.countNonZero(mask.pixels), reverse=True):
+        height, width = mask.pixels.shape
+        place = slice(mask.y, mask.y + height), slice(mask.x, mask.x + width)
+        cv2.copyTo(cv2.LUT(below[place], _blended(mask.colour)), mask.pixels, dst=scene[place])
 
 
-class _Annotators(NamedTuple):
-    """supervision's annotators, of which ``paths`` remembers where the instances were."""
-
-    thickness: int
-    boxes: sv.BoxAnnotator
-    paths: sv.TraceAnnotator
-    labels: LabelStyle
-
-    @classmethod
-    def for_frame(cls, frame: np.ndarray, trace_length: int) -> _Annotators:
-        """Annotators whose lines and letters suit the frame size."""
-        size = frame.shape[1], frame.shape[0]
-        thickness = sv.calculate_optimal_line_thickness(size)
-        colours, by_track = _swap_red_blue(_PALETTE), sv.ColorLookup.TRACK
-        return cls(
-            thickness=thickness,
-            boxes=sv.BoxAnnotator(colours, thickness, by_track),
-            paths=sv.TraceAnnotator(
-                colours,
-                trace_length=trace_length,
-                position=sv.Position.BOTTOM_CENTER,
-                thickness=thickness,
-                color_lookup=by_track,
-            ),
-            labels=LabelStyle(
-                # Below 0.4 OpenCV's letters are illegible, however small the frame.
-                scale=max(0.4, 0.8 * sv.calculate_optimal_text_scale(size)),
-                thickness=max(1, thickness // 2),
-                padding=2 * thickness,
-            ),
-        )
+@lru_cache(maxsize=64)
+def _blended(colour: tuple[int, int, int]) -> np.ndarray:
+    """``(1, 256, 3)`` uint8: what a mask of this colour makes of every value of each channel."""
+    values = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+    return cv2.addWeighted(np.full_like(values, colour), _OPACITY, values, 1 - _OPACITY, 0)
 
 
 def _swap_red_blue(palette: sv.ColorPalette) -> sv.ColorPalette:
