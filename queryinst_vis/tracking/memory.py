@@ -78,15 +78,17 @@ class Memory:
         """
         self.frame += 1
         self.time = 0.0 if time is None else time
-        limit = torch.inf if expire_seconds is None else expire_seconds
-        return self.keep(torch.where(self.time - self.last_times < limit)[0])
+        if expire_seconds is None:
+            return torch.arange(len(self))
+        return self.keep(torch.where(self.time - self.last_times < expire_seconds)[0])
 
     def refresh(self, slots: list[int], detections: Detections) -> None:
         """Update tracks at distinct ``slots`` by their new detections; ids and labels stay."""
-        self.embeddings[slots] = embeddings_of(detections)
-        self.boxes[slots] = detections.boxes
-        self.last_seen[slots] = self.frame
-        self.last_times[slots] = self.time
+        # numpy's views of the tensors: assigning a few rows takes a fraction of PyTorch's time
+        self.embeddings.numpy()[slots] = embeddings_of(detections)
+        self.boxes.numpy()[slots] = detections.boxes
+        self.last_seen.numpy()[slots] = self.frame
+        self.last_times.numpy()[slots] = self.time
 
     def append(self, detections: Detections) -> Tensor:
         """Begin a track for every detection and return their ``(N,)`` new ids."""
@@ -112,12 +114,11 @@ class Memory:
         Returns:
             The slots that were kept, as they were numbered before.
         """
-        unseen = self.frame - self.last_seen
         keep = torch.arange(len(self))
         if expire_after is not None:
-            keep = keep[unseen < expire_after]
-        if max_tracks is not None:
-            freshest_first = unseen[keep].argsort(stable=True)
+            keep = keep[self.frame - self.last_seen < expire_after]
+        if max_tracks is not None and len(keep) > max_tracks:
+            freshest_first = (self.frame - self.last_seen[keep]).argsort(stable=True)
             keep = keep[freshest_first[:max_tracks]].sort().values
         return self.keep(keep)
 

@@ -61,12 +61,14 @@ class SlotAssociator:
         """Update the memory; return the ``(N,)`` raw ids."""
         owners = {slot: row for row, slot in enumerate(slots) if slot >= 0}  # the last one owns
         born = [row for row, slot in enumerate(slots) if slot == NEW]
+        known = self.memory.ids.tolist()
         raw_ids = torch.tensor(
-            [int(self.memory.ids[slot]) if slot >= 0 else DROPPED for slot in slots],
-            dtype=torch.int64,
+            [known[slot] if slot >= 0 else DROPPED for slot in slots], dtype=torch.int64
         )
         if owners:
-            self.memory.refresh(list(owners), observed[list(owners.values())])
+            is_all = len(owners) == len(observed)
+            rows = observed if is_all else observed[list(owners.values())]
+            self.memory.refresh(list(owners), rows)
         if born:
             raw_ids[born] = self.memory.append(observed[born])
         return raw_ids

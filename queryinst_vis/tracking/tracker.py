@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -97,9 +98,12 @@ class Tracker:
         self.last_raw_ids = self._associator.assign(observed, time)
         self._frames, self._time = self._frames + 1, time
         published = _last_of_each(self.last_raw_ids)
+        ids = self.last_raw_ids[published]
         device = detections.boxes.device
-        tracked = detections[published.to(device)]  # with the masks that are pasted already
-        tracked.track_ids = self.last_raw_ids[published].to(device)
+        # with the masks that are pasted already
+        everything = len(ids) == len(detections)
+        tracked = detections[:] if everything else detections[published.to(device)]
+        tracked.track_ids = ids.to(device)
         return tracked
 
     def _check_time(self, time: float | None) -> None:
@@ -130,7 +134,7 @@ class Tracker:
         read = ["boxes", "scores", *(["embeddings"] if self.embedding is not None else [])]
         floats = {name: getattr(detections, name).detach().float().cpu() for name in read}
         for name, values in floats.items():
-            if not values.isfinite().all():
+            if not np.isfinite(values.numpy()).all():
                 raise InputError(
                     f"tracking: frame {self._frames} has {name} that are not finite;"
                     " check the weights and the input"
