@@ -640,6 +640,25 @@ def test_a_failing_evaluation_does_not_cost_the_training(tmp_path, images, monke
     assert "the state after step 4 is saved; go on with: --work-dir" in said.out + said.err
 
 
+def test_every_step_that_is_due_is_evaluated_once(tmp_path, videos, monkeypatch):
+    def fail(*arguments):
+        raise OSError("disk gone")
+
+    config = recipe(videos)
+    config.data.val = videos
+    config.train.eval_every = 2
+    with monkeypatch.context() as patch:
+        patch.setattr(validation, "evaluate", fail)
+        with pytest.raises(OSError, match="disk gone"):
+            train(config, tmp_path, devices=1)
+    train(config, tmp_path, resume=True, devices=1)
+    assert list(metric(tmp_path, "val/AP")) == [2, 4, 6], "the one that failed is made up for"
+    ended = load_training_state(tmp_path / "last.ckpt")
+    train(config, tmp_path, resume=True, devices=1)
+    again = load_training_state(tmp_path / "last.ckpt")
+    assert (again.best, again.stale, again.evaluated) == (ended.best, ended.stale, 6)
+
+
 @pytest.mark.parametrize("error", [InputError("image 7.jpg: cut short"), MemoryError()])
 def test_whatever_ends_a_training_it_resumes_exactly(
     tmp_path, videos, finished, monkeypatch, capsys, error

@@ -39,6 +39,7 @@ class TrainingState:
         moments: the optimiser's state of every parameter, by its name.
         average: the moving average of the model's weights, where the recipe asks for one.
         stale: evaluations since the best one.
+        evaluated: step of the last evaluation, or None before the first.
     """
 
     step: int
@@ -48,6 +49,7 @@ class TrainingState:
     moments: Moments
     average: dict[str, Tensor] | None = None
     stale: int = 0
+    evaluated: int | None = None
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -89,7 +91,7 @@ def load_training_state(path: str | Path) -> TrainingState:
             f"{where}: not written by queryinst_vis; convert the checkpoints of other projects "
             "with 'queryinst-vis convert-checkpoint'"
         )
-    values = {"average": None, "stale": 0, **values}  # which older files lack
+    values = {"average": None, "stale": 0, "evaluated": None, **values}  # which older files lack
     for key, fits in _CONTENT.items():
         if key not in values or not fits(values[key]):
             fault = "of the wrong type" if key in values else "missing"
@@ -102,6 +104,7 @@ def load_training_state(path: str | Path) -> TrainingState:
         moments=values["moments"],
         average=values["average"],
         stale=values["stale"],
+        evaluated=values["evaluated"],
     )
     check_tensors(state.model, where)
     check_tensors(state.average or {}, where)
@@ -138,5 +141,6 @@ _CONTENT: dict[str, Callable[[object], bool]] = {
     "moments": _are_moments,
     "average": lambda value: value is None or _are_tensors(value),
     "stale": _is_step,
+    "evaluated": lambda value: value is None or _is_step(value),
 }
 """What a state holds, and what each part must be."""

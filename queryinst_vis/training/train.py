@@ -186,6 +186,7 @@ class Trainer:
         self.average = self._open_average(state)
         self.means = StepMeans()
         self._gave_up = self.validation.gave_up
+        self._evaluated = state.evaluated if state else None
         self._is_whole = True  # False while an update is under way
         self._buffers: list[Tensor] = []  # as they were before the step under way
         self.log: MetricsLog | None = None  # the first process opens it
@@ -237,21 +238,22 @@ class Trainer:
             start = describe_start(self.fabric, self.config, self._base, self.step, self._notes)
             append_start(self.work_dir, start)
             self.log = MetricsLog(self.work_dir, self.step, self.recipe.loggers)
-        evaluated = None
         self.module.train()
         with StopRequest() as stop, self.progress:
             try:
+                if self.step and self._is_due(self.recipe.eval_every):
+                    self._evaluate()  # if the run was stopped before it could
                 while self.step < self.recipe.max_steps and not self._gave_up:
                     batches = self._read_batches()
                     self._show(batches)
                     self._update(batches)
                     if self._is_due(self.recipe.eval_every):
-                        evaluated = self._evaluate()
+                        self._evaluate()
                     if self._is_due(self.recipe.checkpoint_every):
                         self._save_state()
                     if self._agree(stop.requested):
                         self._stop()
-                if evaluated != self.step and not self._gave_up:
+                if not self._gave_up:
                     self._evaluate()
             except SystemExit:  # the state is saved, or the first process saves it
                 raise
@@ -375,8 +377,10 @@ class Trainer:
             f"loss {metrics['loss']:.3f}  lr {rate:.2e}  {metrics['seconds_per_step']:.2f} s/step"
         )
 
-    def _evaluate(self) -> int:
-        """Evaluate the model, and save it if it is the best so far; returns the step."""
+    def _evaluate(self) -> None:
+        """Evaluate the model, once per step, and save it if it is the best so far."""
+        if self._evaluated == self.step:
+            return
         with self.progress.paused():
             metrics = self.validation.run(self._published, self.step)
         self.module.train()
@@ -386,7 +390,7 @@ class Trainer:
             shown = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
             self.progress.print(f"step {self.step}: {shown}")
         self._gave_up = self._agree(self.validation.gave_up)
-        return self.step
+        self._evaluated = self.step
 
     def _summary(self) -> str:
         lines = [f"done: weights in {self.work_dir / 'final.safetensors'}"]
@@ -411,6 +415,7 @@ class Trainer:
                 moments_by_name(self.optimizer, self.model),
                 self.average.model.state_dict() if self.average else None,
                 self.validation.stale,
+                self._evaluated,
             )
             save_training_state(self.work_dir / "last.ckpt", state)
 
