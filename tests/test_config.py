@@ -190,20 +190,18 @@ def test_parents_that_multiply_are_refused_before_they_are_all_read(write):
     for level in range(30):  # 2 ** 30 files
         write(f"_base_: [level{level + 1}.yaml, level{level + 1}.yaml]", f"level{level}.yaml")
     write("seed: 1", "level30.yaml")
-    assert "one more than 100 files" in complaint(write("_base_: level0.yaml"))
+    assert "more than 100 files" in complaint(write("_base_: level0.yaml"))
 
 
 def test_a_large_file_is_no_config(write):
     large = write("#" * 300_000)
-    assert "config.yaml: a config and the files that _base_ leads to may have 256 KiB" in complaint(
-        large
-    )
+    assert "config.yaml: a config and its _base_ files are limited to 256 KiB" in complaint(large)
 
 
 def test_the_sizes_of_parents_add_up(write):
     write("#" * 100_000, "parent.yaml")
     bases = ", ".join(["parent.yaml"] * 3)
-    assert "may have 256 KiB in all" in complaint(write(f"_base_: [{bases}]"))
+    assert "limited to 256 KiB" in complaint(write(f"_base_: [{bases}]"))
 
 
 @pytest.mark.parametrize("value", ["[[1]]", "[{name: x}]"])

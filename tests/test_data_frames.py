@@ -319,7 +319,7 @@ def test_settings_that_cannot_work_are_refused_by_name(key, value):
 
 
 def test_a_crop_in_pixels_refuses_a_range_in_fractions():
-    with pytest.raises(InputError, match=r"input\.crop_range .* counts pixels"):
+    with pytest.raises(InputError, match=r"input\.crop_range .* in pixels"):
         check_input(InputConfig(crop_short=[400, 500, 600]))
 
 

@@ -1,8 +1,8 @@
-"""The configuration: dataclasses are the schema, YAML files say only what differs.
+"""The configuration: dataclasses define the schema, YAML files contain the differences.
 
-A YAML file may name parents under ``_base_`` (one or a list: paths relative to the file, or names
-of configs that ship); dotlist overrides (``train.max_steps=100``) come last. Nothing in a config is
-executed or fetched; ``${oc.env:NAME}`` reads an environment variable.
+A YAML file may have parents under ``_base_`` (one or a list: paths relative to the file, or names
+of bundled configs); dotlist overrides (``train.max_steps=100``) are applied last. Nothing in a
+config is executed or downloaded; ``${oc.env:NAME}`` reads an environment variable.
 """
 
 from queryinst_vis.config.environment import resolved

@@ -16,8 +16,8 @@ _VARIABLE = re.compile(r"\$\{oc\.env:([A-Za-z_][A-Za-z0-9_]*)\}")
 def postpone_unset(values: Any, schema: Any) -> Any:
     """The values with every ``${oc.env:NAME}`` of an unset variable kept as plain text.
 
-    Only texts can wait, such as the path of a set that nobody opens in the end: ``resolved``
-    raises the error when the text is used.
+    This works for strings only, such as the path of a set that may never be opened: ``resolved``
+    raises the error when the string is used.
 
     Args:
         values: of a config, or of a part of it.
@@ -36,11 +36,11 @@ def postpone_unset(values: Any, schema: Any) -> Any:
 
 
 def resolved(value: str, what: str) -> str:
-    """A text of the config that is about to be used.
+    """A string of the config that is about to be used.
 
     Args:
-        value: the text.
-        what: it is, for the error message.
+        value: the string.
+        what: description of the string for the error message.
 
     Raises:
         InputError: it refers to an environment variable that is not set.

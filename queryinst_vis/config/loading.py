@@ -23,17 +23,17 @@ from queryinst_vis.errors import InputError
 def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
     """Read a YAML config with its ``_base_`` parents and apply dotlist overrides.
 
-    A text that refers to an environment variable which is not set stays as it is written, and is
-    refused only where it is used (``environment.resolved``).
+    A string that refers to an unset environment variable is kept unchanged and causes an error
+    only when it is used (``environment.resolved``).
 
     Args:
-        path: the YAML file, or the name of a config that ships (``names.find_config``).
+        path: the YAML file, or the name of a bundled config (``names.find_config``).
         overrides: ``["train.lr=1e-4", "model.backbone.name=resnet18", ...]``.
 
     Raises:
-        InputError: missing or broken file, unknown name or key (the nearest are named),
+        InputError: missing or malformed file, unknown name or key (with the closest matches),
             wrong type, a number from an unset environment variable, a circular ``_base_``, or
-            parents without end.
+            too many parents.
 
     Example::
 
@@ -62,7 +62,7 @@ def apply_overrides(config: Config, overrides: list[str]) -> Config:
 def config_from_dict(values: dict[str, Any], where: str) -> Config:
     """Rebuild a Config from plain values, as a checkpoint stores them.
 
-    They may come from anybody, so nothing in them is interpolated.
+    They are untrusted, so nothing in them is interpolated.
 
     Raises:
         InputError: the values do not fit the schema, or refer to an environment variable or
@@ -80,17 +80,17 @@ def _refuse_interpolation(values: Any, key: str, where: str) -> None:
         children = enumerate(values)
     elif isinstance(values, str) and "${" in values:
         raise InputError(
-            f"{where}: '{key}' is {values!r}; a config inside a file of weights holds plain "
-            "values and refers to nothing"
+            f"{where}: '{key}' is {values!r}; the config in a weights file may contain only plain "
+            "values, no references"
         )
     for name, value in children:
         _refuse_interpolation(value, f"{key}.{name}" if key else str(name), where)
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
-    """The config as plain dicts, lists, numbers and strings, for a file that refers to nothing.
+    """The config as plain dicts, lists, numbers and strings, without references.
 
-    A text that refers to an unset environment variable was never used, and becomes None.
+    A string that refers to an unset environment variable was never used and becomes None.
     """
     return _without_unresolved(asdict(config))
 
@@ -104,7 +104,7 @@ def _without_unresolved(values: Any) -> Any:
 
 
 def differences(first: Any, second: Any) -> dict[str, tuple[Any, Any]]:
-    """The keys, dotted, in which two dataclasses of one kind differ, with both values."""
+    """The dotted keys in which two dataclasses of the same type differ, with both values."""
     ours, theirs = (_flatten(_without_unresolved(asdict(one))) for one in (first, second))
     return {key: (ours[key], theirs[key]) for key in ours if ours[key] != theirs[key]}
 
@@ -125,26 +125,26 @@ def _override(config: DictConfig, overrides: list[str]) -> DictConfig:
 
 @dataclass
 class _Budget:
-    """What the parents of one config may still cost: each may name many, which name many."""
+    """Remaining limits for the parents of a config, which may branch exponentially."""
 
     files: int = 100
     size: int = 256 * 1024  # bytes; a megabyte of YAML takes many seconds
 
     def read(self, path: Path) -> str:
-        """The text of one more file."""
+        """Read another file."""
         self.files -= 1
         if self.files < 0:
             raise InputError(
-                f"config {path}: one more than {_Budget.files} files that _base_ leads to, counted "
-                "as often as they are named"
+                f"config {path}: more than {_Budget.files} files through _base_, including "
+                "repetitions"
             )
         with path.open("rb") as file:
             text = file.read(self.size + 1)
         self.size -= len(text)
         if self.size < 0:
             raise InputError(
-                f"config {path}: a config and the files that _base_ leads to may have "
-                f"{_Budget.size // 1024} KiB in all; is this a config?"
+                f"config {path}: a config and its _base_ files are limited to "
+                f"{_Budget.size // 1024} KiB in total; is this a config?"
             )
         return text.decode("utf-8-sig")
 
@@ -167,7 +167,7 @@ def _read_layers(
 
 
 def _read_yaml(path: Path, budget: _Budget) -> dict[str, Any]:
-    try:  # OmegaConf's loader, unlike PyYAML's, refuses a key that stands there twice
+    try:  # OmegaConf's loader, unlike PyYAML's, rejects duplicate keys
         values = OmegaConf.to_container(OmegaConf.load(StringIO(budget.read(path))))
     except InputError:
         raise
@@ -204,8 +204,8 @@ def _merge(config: DictConfig, values: Any, where: str) -> DictConfig:
 def _check_shape(values: Any, schema: Any, key: str, where: str) -> None:
     """Check keys, groups and lists against the schema; OmegaConf checks the leaves.
 
-    OmegaConf finds most of these errors, too, but its messages lose the place of a key inside a
-    list and the name of a group that was given a plain value. It takes any value inside a list.
+    OmegaConf finds most of these errors, too, but its messages lack the position of a key in a
+    list and the name of a group that was given a plain value, and it accepts any value in a list.
     """
     if isinstance(values, str) and "${" in values:
         return  # refers to another part of the config; OmegaConf checks what it resolves to

@@ -1,4 +1,4 @@
-"""Configs by name: those that ship with the package, as in ``train coco/queryinst_r50_100q_1x``."""
+"""Bundled configs by name, as in ``train coco/queryinst_r50_100q_1x``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from queryinst_vis.errors import InputError
 
 SUFFIXES = (".yaml", ".yml")
 PARENTS = "_base_"
-"""The folder of parents, which are no configs by themselves."""
+"""The folder of parent configs, which are incomplete by themselves."""
 
 
 def find_config(name_or_path: str | Path, folder: Path | None = None) -> Path:
@@ -19,10 +19,10 @@ def find_config(name_or_path: str | Path, folder: Path | None = None) -> Path:
     Args:
         name_or_path: a file, or one of ``config_names`` (with or without ``.yaml`` and a leading
             ``configs/``).
-        folder: that a path is relative to; None: the working folder.
+        folder: base of relative paths; None: the working directory.
 
     Raises:
-        InputError: neither a file nor a name; the nearest names are listed.
+        InputError: neither a file nor a name; the closest names are listed.
     """
     path = Path(name_or_path) if folder is None else folder / name_or_path
     if path.is_file():
@@ -35,15 +35,15 @@ def find_config(name_or_path: str | Path, folder: Path | None = None) -> Path:
 
 
 def config_names() -> list[str]:
-    """Names of the configs that ship, such as ``people`` and ``coco/queryinst_r50_100q_1x``."""
+    """Names of the bundled configs, such as ``people`` and ``coco/queryinst_r50_100q_1x``."""
     return [name for name in _shipped() if not name.startswith(f"{PARENTS}/")]
 
 
 @cache
 def _shipped() -> dict[str, Path]:
-    """The files of the shipped configs and of their parents, by name."""
+    """The files of the bundled configs and their parents, by name."""
     package = Path(__file__).resolve().parent.parent
-    # an installed package holds them itself; in a clone they lie beside it
+    # inside an installed package; beside the package in a clone
     folder = next(
         (f for f in (package / "configs", package.parent / "configs") if f.is_dir()), None
     )
@@ -60,7 +60,7 @@ def _plain(name_or_path: str | Path) -> str:
 
 
 def _suggest(name: str) -> str:
-    """The names that resemble one, as a whole or in their last part; else all folders."""
+    """Similar names, compared as a whole or by the last part; otherwise all folders."""
     names = config_names()
     by_end = {known.rpartition("/")[2]: known for known in names}
     ends = difflib.get_close_matches(name.rpartition("/")[2], by_end, n=3, cutoff=0.5)

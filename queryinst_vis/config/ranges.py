@@ -1,4 +1,4 @@
-"""The ranges that numbers of the configuration may lie in; the schema says them with its types."""
+"""Ranges of the numbers in the configuration, used as type annotations in the schema."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Range:
     below: float = math.inf
 
     def complaint(self, value: float) -> str | None:
-        """What a number must be that lies outside; None for one inside."""
+        """Requirement that a number violates; None if it is in the range."""
         for is_met, bound in (
             (value >= self.least, f"at least {self.least}"),
             (value <= self.most, f"at most {self.most}"),
@@ -50,7 +50,7 @@ Positive = Annotated[float, Range(above=0)]
 def check_numbers(section: Any, name: str = "") -> None:
     """Check that all numbers of a section are finite and in the ranges of the schema.
 
-    Configs from files and overrides have passed already; those made in Python have not.
+    Configs from files and overrides are checked on loading; those made in Python are not.
 
     Args:
         section: a dataclass of the schema.

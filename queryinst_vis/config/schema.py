@@ -1,4 +1,4 @@
-"""The schema of the configuration: every key with its range, its default and its meaning."""
+"""The schema of the configuration: all keys with ranges, defaults and descriptions."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class BackboneConfig:
     """A timm model with feature maps at strides 4, 8, 16 and 32."""
 
     name: str = "resnet50"
-    # A local file in timm's key names; null: random initialisation. Not read where
-    # train.init_weights is set, which holds a backbone, too
+    # A local file with timm's key names; null: random initialisation. Ignored if
+    # train.init_weights is set, which contains the backbone
     weights: str | None = None
-    # The stem and this many of the four stages are not trained
+    # Freeze the stem and this many of the four stages
     frozen_stages: Annotated[int, Range(0, 4)] = 1
-    norm_eval: bool = True  # batch norms keep their running statistics while training
-    drop_path: Annotated[float, Range(0, below=1)] = 0.0  # stochastic depth: of the last block
-    # Stages 2 to 4 (c3 to c5) whose 3x3 convolutions are deformable (v2); ResNets only
+    norm_eval: bool = True  # keep batch norms in eval mode during training
+    drop_path: Annotated[float, Range(0, below=1)] = 0.0  # stochastic depth of the last block
+    # Stages 2 to 4 (c3 to c5) with deformable 3x3 convolutions (v2); ResNets only
     deformable_stages: list[int] = field(default_factory=list)
     mean: list[float] = field(default_factory=lambda: [123.675, 116.28, 103.53])  # RGB, 0..255
     std: list[Positive] = field(default_factory=lambda: [58.395, 57.12, 57.375])
@@ -45,10 +45,10 @@ class MaskHeadConfig:
     num_convs: Depth = 4
     norm: str = "BN"  # BN as published, GN, SyncBN or none
     dynamic: bool = True  # False: vanilla heads, without DynConv(mask) (Fig. 2 b)
-    parallel: bool = True  # False: only the last stage's masks are supervised (Table 5)
+    parallel: bool = True  # False: supervise only the masks of the last stage (Table 5)
     flow: bool = False  # mask features flow from stage to stage as in HTC (Table 4)
-    share_query: bool = True  # False: masks have queries of their own (Table 6)
-    share_attention: bool = True  # False: masks have a self-attention of their own (Table 6)
+    share_query: bool = True  # False: separate queries for masks (Table 6)
+    share_attention: bool = True  # False: separate self-attention for masks (Table 6)
 
 
 @dataclass
@@ -56,7 +56,7 @@ class TrackHeadConfig:
     """Vanilla MaskTrack R-CNN track head (paper 3.5), or QueryTrack's."""
 
     enabled: bool = False
-    dynamic: bool = False  # True: QueryTrack's head, with DynConv reading q* before the layers
+    dynamic: bool = False  # True: QueryTrack's head, with a DynConv on q* before the layers
     roi_size: RoiSize = 7
     sampling_ratio: Annotated[int, Range(0, 256)] = 2
     hidden_channels: Width = 1024
@@ -72,7 +72,7 @@ class ModelConfig:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     channels: Width = 256
     num_queries: Width = 100
-    proposals: str = "image"  # where the learned boxes start: image (as published) or grid
+    proposals: str = "image"  # initial learned proposals: image (as published) or grid
     num_stages: Annotated[int, Range(1, 100)] = 6
     num_heads: Width = 8
     ffn_channels: Width = 2048
@@ -87,8 +87,8 @@ class ModelConfig:
 class LossConfig:
     """Loss weights per stage (Sparse R-CNN's, plus dice 8) and of the track head.
 
-    Box losses are divided by the number of matched queries, the dice loss by the number of those
-    whose instance has a mask: instances annotated by a box alone do not weaken the mask loss.
+    Box losses are normalised by the number of matched queries, the dice loss by the number of those
+    whose instance has a mask, so that instances without a mask do not weaken the mask loss.
     """
 
     cls: NotNegative = 2.0
@@ -96,8 +96,8 @@ class LossConfig:
     giou: NotNegative = 2.0
     dice: NotNegative = 8.0
     track: NotNegative = 1.0
-    # An unmatched query whose box lies at least this much inside ignore regions such as
-    # crowds, is no negative of the class loss; null: all unmatched queries are, as published.
+    # An unmatched query with at least this fraction of its box inside ignore regions, such as
+    # crowds, is not a negative in the class loss; null: all unmatched queries are, as published.
     ignore_overlap: Annotated[float, Range(above=0, most=1)] | None = None
 
 
@@ -108,21 +108,21 @@ class InferenceConfig:
     score_threshold: Share = 0.05
     max_per_image: Count = 100
     one_label_per_query: bool = False  # True for video: a query is one instance
-    # Of two detections whose IoU is above this, the weaker one is dropped. null: none, as published
+    # IoU threshold for NMS; null: no NMS, as published
     nms_threshold: Share | None = None
-    # IoU of boxes (of one class, before masks are made) or masks (of one class; in video of any)
+    # IoU of boxes (same class, before masks are computed) or masks (same class; any in videos)
     nms_overlap: str = "boxes"
     mask_threshold: Share = 0.5
-    precision: str = "32-true"  # or bf16-mixed, on CUDA 16-mixed: faster where the device has it
-    compile: bool = False  # torch.compile the backbone: a minute at first, for every frame size
+    precision: str = "32-true"  # or bf16-mixed, on CUDA also 16-mixed: faster if supported
+    compile: bool = False  # torch.compile the backbone: takes up to a minute per frame size
 
 
 @dataclass
 class FusedConfig:
-    """Log odds of the fused rule that a detection is a track and no new object: weights of cues.
+    """Cue weights of the fused rule: log odds that a detection continues a track.
 
-    Calibrated on the training part of MOTS (``benchmarks/calibrate_fused.py``). A larger bias calls
-    fewer detections new objects.
+    Calibrated on the training part of MOTS (``benchmarks/calibrate_fused.py``). With a larger bias,
+    fewer detections start a new track.
     """
 
     overlap: float = 5.2  # times the IoU with the predicted box
@@ -136,50 +136,50 @@ class FusedConfig:
 class TrackingConfig:
     """Online association (MaskTrack R-CNN's rule and weights)."""
 
-    # masktrack (as published), hungarian, bisoftmax or fused read the track head; query reads the
-    # detector's queries, bytetrack and ocsort read boxes alone. null: masktrack, or bytetrack where
+    # masktrack (as published), hungarian, bisoftmax and fused use the track head; query uses the
+    # detector's queries, bytetrack and ocsort use only boxes. null: masktrack, or bytetrack if
     # the model has no track head.
     rule: str | None = None
     score_weight: float = 1.0  # masktrack
     iou_weight: float = 2.0  # masktrack and hungarian
     label_weight: float = 10.0  # masktrack and hungarian
-    # A detection is a new object where it fits every track less than this: query: in cosine (null:
-    # 0.8); bytetrack, ocsort: in IoU with the track's predicted box (null: 0.1 and 0.3). The other
-    # rules have none: their track head learnt what a new object scores.
+    # Minimum similarity of a detection and its track. query: cosine (null: 0.8); bytetrack, ocsort:
+    # IoU with the predicted box (null: 0.1 and 0.3). Not used by the other rules, whose track head
+    # has a learned score for new objects.
     match_threshold: Annotated[float, Range(-1, 1)] | None = None
-    # bytetrack, ocsort, fused: only detections from this score on begin tracks; those below it are
-    # matched last (not at all by ocsort). null: all that inference.score_threshold lets through
+    # bytetrack, ocsort, fused: minimum score of detections that start a track; those below it are
+    # matched last (ocsort: dropped). null: all above inference.score_threshold
     high_score: Share | None = None
-    # bytetrack, ocsort, fused: consecutive frames after which a track is published; 1: from its
-    # first on. fused publishes those of the first frame at once
+    # bytetrack, ocsort, fused: consecutive detections before a track is output; 1: immediately.
+    # fused outputs the tracks of the first frame immediately
     min_hits: Count = 1
-    # Farther than this from a track's last box, in diagonals of the larger box times the root of
-    # the frames since, a detection is not that track. None: any distance will do, as published.
-    # bytetrack and ocsort need none: boxes that do not overlap never match.
+    # Maximum displacement from a track's last box, in diagonals of the larger box times the square
+    # root of the number of frames since. None: no limit, as published.
+    # Not needed by bytetrack and ocsort, which never match boxes that do not overlap.
     max_jump: Positive | None = None
-    # Forget a track unseen for this many frames. None: never; bytetrack, ocsort: 30
+    # Drop a track unseen for this many frames. None: never; bytetrack, ocsort: 30
     expire_after: Count | None = None
-    # Forget a track unseen for this many seconds, too. Needs the times of the frames: track and
-    # stream() know them, data sets do not. None: never
+    # Drop a track unseen for this many seconds, too. Needs frame times, which track and stream()
+    # have, but data sets do not. None: never
     expire_seconds: Positive | None = None
-    # Forget all tracks where a new shot begins: the colours change by this many times as much as in
-    # the last frames (4 finds hard cuts). None: never
+    # Drop all tracks at a hard cut: when the colour histogram changes by this many times as much as
+    # in the previous frames (4 detects hard cuts). None: never
     cut_threshold: Annotated[float, Range(above=1)] | None = None
-    max_tracks: Count | None = None  # keep at most this many tracks in memory; None: no cap
+    max_tracks: Count | None = None  # keep at most this many tracks in memory; None: no limit
     fused: FusedConfig = field(default_factory=FusedConfig)
 
 
 @dataclass
 class DatasetConfig:
-    """One annotated set: COCO images or YouTube-VIS videos, told apart by the JSON itself."""
+    """An annotated set: COCO images or YouTube-VIS videos, detected from the JSON."""
 
     annotations: str | None = None
     images: str | None = None
-    weight: Positive = 1.0  # how often it is drawn, relative to its size, when sets are mixed
-    # Open files that lie outside of the image folder, where the annotation file names them
+    weight: Positive = 1.0  # sampling weight, relative to the set's size, when sets are mixed
+    # Open images outside the image folder if the annotation file refers to them
     allow_outside: bool = False
-    # Train on images and video frames without an instance too, as negatives; those that show
-    # crowds and no instance only if losses.ignore_overlap is set
+    # Also train on images and video frames without instances, as negatives; those that contain
+    # crowds but no instance only if losses.ignore_overlap is set
     keep_empty: bool = False
 
 
@@ -191,7 +191,7 @@ class DataConfig:
     train_extra: list[DatasetConfig] = field(default_factory=list)  # mixed with data.train
     val: DatasetConfig = field(default_factory=DatasetConfig)
     test: DatasetConfig = field(default_factory=DatasetConfig)
-    # Train although no training set has an instance of some class of the model
+    # Train even if a class of the model has no instance in any training set
     allow_absent_classes: bool = False
     num_workers: Annotated[int, Range(0, 1024)] = 2
 
@@ -200,26 +200,26 @@ class DataConfig:
 class InputConfig:
     """Image sizes and augmentation. A resized image fits into ``long`` x ``short`` pixels."""
 
-    train_short: list[Side] = field(default_factory=lambda: [360])  # one is drawn per sample
-    train_long: list[Side] = field(default_factory=lambda: [640])  # one is drawn per sample
+    train_short: list[Side] = field(default_factory=lambda: [360])  # one is sampled per image
+    train_long: list[Side] = field(default_factory=lambda: [640])  # one is sampled per image
     test_short: Side = 360
     test_long: Side = 640
     flip: Share = 0.5  # probability
     crop: Share = 0.0  # probability of a random crop before the resize
-    # Of the image's sides. The two views of a pseudo-clip are always crops in this range.
+    # Crop size as fractions of the image's sides. Both views of a pseudo-clip are always cropped.
     crop_range: list[Positive] = field(default_factory=lambda: [0.5, 1.0])
-    # DETR's crop: crop_range counts pixels of an image with one of these short sides; []: off
+    # DETR's crop: crop_range is in pixels of an image with one of these short sides; []: off
     crop_short: list[Side] = field(default_factory=list)
     colour: Share = 0.0  # strength of brightness, contrast, saturation and hue jitter
-    # Large-scale jitter (Ghiasi et al., 2021): [low, high] of a factor on the size that an image
-    # (or a crop of it) is resized to. What then exceeds the canvas of train_long x train_short
-    # pixels is cut off at random, what is missing is padded: all batches have one size. []: off
+    # Large-scale jitter (Ghiasi et al., 2021): range [low, high] of a factor on the size to which
+    # an image (or crop) is resized. The result is randomly cropped or padded to a canvas of
+    # train_long x train_short pixels, so all batches have the same size. []: off
     scale_jitter: list[Annotated[float, Range(above=0, most=100)]] = field(default_factory=list)
-    # Probability that masked instances of another sample are pasted in ("Simple Copy-Paste", same
-    # paper); in a pair they are in both frames, a plausible motion apart
+    # Probability of pasting instances with masks from another sample ("Simple Copy-Paste", same
+    # paper); in a pair they appear in both frames, with a plausible motion
     copy_paste: Share = 0.0
-    copy_paste_max: Count = 3  # instances, from 1 to this many
-    min_visible: Count = 1  # instances with fewer mask pixels after all augmentation are no targets
+    copy_paste_max: Count = 3  # paste 1 to this many instances
+    min_visible: Count = 1  # minimum mask pixels of a target after augmentation
     # Classes of torchvision.transforms.v2 with arguments, applied last, for example
     # [{name: RandomRotation, degrees: 5}]
     transforms: list[dict[str, Any]] = field(default_factory=list)
@@ -231,25 +231,25 @@ class TrainConfig:
     """The optimisation recipe. ``paper`` in RECIPE terms: lr 2.5e-5, clip 1.0."""
 
     max_steps: Count = 90000
-    # Passes over the training sets in place of max_steps; lr_steps and eval_every then keep their
-    # share of the whole, and the warm-up takes at most a tenth. null: max_steps counts
+    # Length in epochs instead of max_steps; lr_steps and eval_every are scaled to the new length,
+    # and the warm-up takes at most a tenth of it. null: use max_steps
     epochs: Positive | None = None
-    batch_size: Width = 16  # images (or pairs) of one process and batch
-    # Samples of similar shape, chosen among so many consecutive ones, make up a batch, which needs
-    # less padding; 0: batches are consecutive samples. It does nothing under input.scale_jitter.
+    batch_size: Width = 16  # images (or pairs) per process
+    # Form batches of samples with similar shapes, among this many consecutive ones, to reduce
+    # padding; 0: batches of consecutive samples. No effect with input.scale_jitter.
     shape_window: Annotated[int, Range(0, 65536)] = 0
-    accumulate: Count = 1  # batches whose gradients are added up in one step (an update)
-    both_ways: bool = False  # video: each frame of a pair is key and reference of the other
+    accumulate: Count = 1  # gradient accumulation: batches per step (update)
+    both_ways: bool = False  # video: use each frame of a pair as key and as reference frame
     lr: Positive = 2.5e-5
-    # Linear scaling: lr is that of reference_batch images a step, and is multiplied by
+    # Linear scaling: lr refers to a total batch size of reference_batch, and is multiplied by
     # processes x batch_size x accumulate / reference_batch
     scale_lr: bool = False
     reference_batch: Count = 16
     backbone_lr_multiplier: NotNegative = 1.0
     weight_decay: NotNegative = 1.0e-4
-    decay_norms: bool = True  # False: no weight decay on norms, biases and position tables
+    decay_norms: bool = True  # False: no weight decay on norms, biases and position embeddings
     clip_norm: Positive = 1.0
-    # Of a moving average of the weights, which is scored; 0: none
+    # Decay of an exponential moving average of the weights, used for evaluation; 0: none
     average_decay: Annotated[float, Range(0, below=1)] = 0.0
     warmup_steps: Index = 1000
     warmup_factor: NotNegative = 0.001
@@ -257,15 +257,13 @@ class TrainConfig:
     lr_gamma: Share = 0.1
     # 32-true or bf16-mixed (Lightning Fabric's names); auto: bf16-mixed on CPUs with AMX
     precision: str = "auto"
-    init_weights: str | None = None  # start from this checkpoint's matching weights
-    # Class of the checkpoint whose rows new classes start from; null: the mean of all its classes
+    init_weights: str | None = None  # initialise with the matching weights of this checkpoint
+    # Class of the checkpoint that initialises new classes; null: the mean of all its classes
     init_new_classes_from: str | None = None
     log_every: Count = 20
     eval_every: Index = 0  # steps; 0: only at the end
-    patience: Index = 0  # stop after so many evaluations without a better score; 0: never
-    samples: Index = (
-        8  # pictures of data.val drawn with what is found, at every evaluation; 0: none
-    )
+    patience: Index = 0  # stop after this many evaluations without improvement; 0: never
+    samples: Index = 8  # images of data.val drawn with predictions at every evaluation; 0: none
     checkpoint_every: Count = 500
     # csv: metrics.csv and curves.png; tensorboard; wandb: Weights & Biases (an extra), offline
     # unless WANDB_MODE=online

@@ -1,1 +1,1 @@
-"""Annotated images and videos, from files to training batches."""
+"""Data sets of annotated images and videos, from files to training batches."""

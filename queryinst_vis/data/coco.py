@@ -12,10 +12,10 @@ class CocoDataset:
     """A set of still images.
 
     Attributes:
-        images: every image of the file, in its order, with the instances to train on and the
-            crowds to ignore; classes that the model does not know are left out.
-        category_ids: the file's category id of each of ``classes``; None: the file lacks it.
-        has_annotations: False for files such as ``image_info_test2017.json``, which hold none.
+        images: all images in file order, with training instances and crowds; classes that the
+            model lacks are left out.
+        category_ids: category id of each of ``classes`` in the file; None if missing.
+        has_annotations: False for files without annotations, such as ``image_info_test2017.json``.
     """
 
     def __init__(
@@ -30,9 +30,9 @@ class CocoDataset:
 
         Args:
             annotations: path of the JSON file.
-            images: folder that the file's ``file_name`` entries are relative to.
+            images: folder of the images; ``file_name`` entries are relative to it.
             classes: class names of the model, matched by name.
-            content: the parsed file, where the caller has read it already.
+            content: the parsed file, if already read.
             allow_outside: as for ``TrainingSet``.
 
         Raises:

@@ -1,7 +1,7 @@
-"""Simple Copy-Paste (Ghiasi et al., 2021): instances of one sample, pasted over another.
+"""Simple Copy-Paste (Ghiasi et al., 2021): paste instances of one sample into another.
 
-``draw_cutouts`` draws which instances of a donor image go where in a frame or in a pair of frames,
-``paste`` puts them there.
+``draw_cutouts`` samples instances of a donor image and their positions in a frame or a pair of
+frames, ``paste`` pastes them.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from queryinst_vis.data.records import ImageRecord, Instance
 from queryinst_vis.data.views import View, draw_colour
 from queryinst_vis.masks import bounding_box, to_rle
 
-_SCALES = (0.3, 2.0)  # of a donor's image in a frame, without input.scale_jitter
-_BORDER = 0.01  # in sides of the image: an instance this near the border counts as cut off by it
-# From one frame of a pair to the other an instance
-_SHIFT = 0.5  # moves by at most this many square roots of its box area,
-_GROWTH = 0.1  # changes its scale by at most this,
-_LEAVES = 0.15  # and is in one of the frames only with this probability.
+_SCALES = (0.3, 2.0)  # scale of the donor image relative to the frame, without input.scale_jitter
+_BORDER = 0.01  # fraction of the image's side: closer to the border, an instance is truncated
+# Between the frames of a pair:
+_SHIFT = 0.5  # maximum displacement, in square roots of the box area
+_GROWTH = 0.1  # maximum change of scale
+_LEAVES = 0.15  # probability that an instance is in only one of the frames
 
 
 @dataclass(frozen=True)
 class Cutout:
-    """One instance of a donor image, and where it goes.
+    """One instance of a donor image, with its position in a frame.
 
     Attributes:
         pixels: ``(h, w, 3)`` uint8 RGB.
-        mask: its ``(h, w)`` mask in pixels of the frame; may reach beyond the frame.
+        mask: its ``(h, w)`` mask in pixels of the frame; may extend beyond the frame.
         label: class index.
         instance_id: the same in both frames of a pair.
     """
@@ -53,25 +53,25 @@ class Cutout:
 def draw_cutouts(
     rng: np.random.Generator, frames: Sequence[Frame], donor: ImageRecord, config: InputConfig
 ) -> list[list[Cutout]]:
-    """Draw 1 to ``copy_paste_max`` masked instances of a donor, and where they go in each frame.
+    """Sample 1 to ``copy_paste_max`` masked instances of a donor and their positions in each frame.
 
-    Scale: a factor in ``scale_jitter`` (0.3 to 2 without it), where 1 fits the donor's whole
-    image into the frame; no instance is larger than the frame. Place: as high in the frame as
-    in the donor's image, and anywhere across it; a side that the donor's border cuts off stays
-    at the border. Flip and colours are drawn as for any view.
+    Scale: a factor in ``scale_jitter`` (0.3 to 2 without it), where 1 fits the whole donor
+    image into the frame; no instance is larger than the frame. Position: the same height as in
+    the donor image, and a random horizontal position; instances truncated by the border of the
+    donor image stay at the border. Flip and colours are sampled as for any view.
 
-    In a pair the instance has one id, moves by up to half its size and changes its scale by up
-    to 10 %; 15 % of the instances are in one of the frames only.
+    In a pair, the instance has the same id in both frames, moves by up to half its size and
+    changes scale by up to 10 %; 15 % of the instances are in only one of the frames.
 
     Args:
-        rng: source of all draws.
+        rng: random generator.
         frames: ``[frame]`` or ``[key, reference]``.
-        donor: the image to cut from.
-        config: reads ``scale_jitter``, ``copy_paste_max``, ``flip`` and ``colour``.
+        donor: the donor image.
+        config: uses ``scale_jitter``, ``copy_paste_max``, ``flip`` and ``colour``.
 
     Returns:
-        For each frame its cutouts from back to front, with ids that no frame has yet; none
-        where the donor has no masks.
+        For each frame its cutouts from back to front, with new ids; empty
+        if the donor has no masks.
 
     Raises:
         InputError: the donor's image or a segmentation cannot be read.
@@ -101,7 +101,7 @@ def draw_cutouts(
 
 
 class _Motion(NamedTuple):
-    """What sets an instance in one frame of a pair apart from the middle of both."""
+    """Motion of an instance in one frame of a pair, relative to the middle of both."""
 
     right: float = 0.0  # in square roots of its box area, as is `down`
     down: float = 0.0
@@ -109,7 +109,7 @@ class _Motion(NamedTuple):
 
 
 def _draw_motions(rng: np.random.Generator) -> list[_Motion | None]:
-    """Half of the motion for each frame of a pair; None where the instance is absent."""
+    """Half of the motion for each frame of a pair; None if the instance is absent."""
     angle, step = rng.uniform(0, 2 * np.pi), rng.uniform(0, _SHIFT) / 2
     right, down = step * np.cos(angle), step * np.sin(angle)
     growth = (1 + rng.uniform(-_GROWTH, _GROWTH)) ** 0.5
@@ -122,11 +122,11 @@ def _draw_motions(rng: np.random.Generator) -> list[_Motion | None]:
 
 @dataclass(frozen=True)
 class _Cutter:
-    """One instance of a donor image, to be cut out at any scale.
+    """One instance of a donor image, which can be cut out at any scale.
 
     Attributes:
         image: the donor's pixels.
-        record: the donor with this instance alone, its mask decoded to run lengths.
+        record: the donor with only this instance, its mask as RLE.
         box: tight, in pixels of the donor; all 0 for a mask without pixels.
         flip, colour: of the views to cut out.
     """
@@ -163,8 +163,8 @@ class _Cutter:
 
         Args:
             size: of the frame.
-            scale: 1 fits the donor's whole image into the frame.
-            centre: 0..1, across the frame.
+            scale: 1 fits the whole donor image into the frame.
+            centre: 0..1, horizontal position in the frame.
             motion: of this frame.
             instance_id: of the cutout.
         """
@@ -198,8 +198,8 @@ def _start(
     """First of an instance's ``length`` pixels along one axis of a frame.
 
     Args:
-        span: first and last side of the instance in the donor; where the donor's border cuts
-            off one of them, it stays at the frame's border.
+        span: start and end of the instance in the donor; an end truncated by the donor's border
+            stays at the frame's border.
         donor_side: of the donor, in pixels.
         centre: 0..1, of the instance in the frame.
         length: of the instance in the frame, in pixels.
@@ -216,15 +216,15 @@ def _start(
 
 
 def paste(frame: Frame, cutouts: Sequence[Cutout]) -> Frame:
-    """Put cutouts over a frame, each one in front of those before it.
+    """Paste cutouts into a frame, each in front of the previous ones.
 
     A cutout is clipped to the frame. The pixels that it covers are removed from the masks behind
-    it and from regions to ignore. Instances that lose pixels get the bounding box of the rest;
-    those with no pixel left are removed. An instance without a mask keeps its box while at least
-    ``MIN_VISIBLE_SHARE`` of it is uncovered; otherwise the rest becomes a region to ignore.
+    it and from ignore regions. Instances that lose pixels get the bounding box of the remaining
+    ones; those without pixels are removed. An instance without a mask keeps its box if at least
+    ``MIN_VISIBLE_SHARE`` of it is uncovered; otherwise the remainder becomes an ignore region.
 
     Returns:
-        A new frame with a copy of the image; the given one is left alone.
+        A new frame with a copy of the image.
     """
     image = frame.image.copy()
     pasted: list[tuple[Cutout, MaskPiece]] = []
@@ -254,7 +254,7 @@ def _clip(cutout: Cutout, height: int, width: int) -> tuple[MaskPiece, np.ndarra
 
 
 def _hide(frame: Frame, covers: Sequence[MaskPiece]) -> Frame:
-    """The frame without what is covered, in new lists."""
+    """The frame without the covered parts, in new lists."""
     shown = Frame(frame.image)
     for instance in frame.instances:
         rest = _subtract_all(instance.shape(), covers)
@@ -272,14 +272,14 @@ def _hide(frame: Frame, covers: Sequence[MaskPiece]) -> Frame:
 
 
 def _subtract_all(piece: MaskPiece, covers: Sequence[MaskPiece]) -> MaskPiece:
-    """What ``covers`` leave of a piece: the very same piece where none meets it."""
+    """The part of a piece not covered by ``covers``: the same object if none overlaps it."""
     for cover in covers:
         piece = _subtract(piece, cover)
     return piece
 
 
 def _subtract(piece: MaskPiece, cover: MaskPiece) -> MaskPiece:
-    """What ``cover`` leaves of a piece: the very same piece where they do not meet."""
+    """The part of a piece not covered by ``cover``: the same object if they do not overlap."""
     top, bottom = _overlap(piece.top, len(piece.pixels), cover.top, len(cover.pixels))
     left, right = _overlap(piece.left, piece.pixels.shape[1], cover.left, cover.pixels.shape[1])
     if top >= bottom or left >= right:

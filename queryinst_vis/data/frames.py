@@ -1,4 +1,4 @@
-"""Views of annotated images: pixels, boxes, and masks as small pieces."""
+"""Views of annotated images: pixels, boxes, and cropped masks."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from queryinst_vis.masks import bounding_box, decode_columns, to_rle
 from queryinst_vis.utils.images import read_image
 
 MIN_VISIBLE_SHARE = 0.25
-"""Smallest visible share of the box of an instance without a mask. Where a crop leaves less, the
-object itself may be out of view, and the rest of the box becomes a region to ignore."""
+"""Minimum visible fraction of the box of an instance without a mask. Below it, the object itself
+may be out of view, and the remainder of the box becomes an ignore region."""
 
 
 class MaskPiece(NamedTuple):
-    """The part of a view that one instance's mask spans; all else is background."""
+    """The mask of one instance, cropped to a part of a view; it is empty outside."""
 
     pixels: np.ndarray  # (h, w) uint8, 0 or 1
     top: int
     left: int
 
     def box(self) -> Box:
-        """Bounding box of its mask pixels, of which there is one at least: xyxy in the view."""
+        """Bounding box of the mask, which is not empty: xyxy in the view."""
         columns = self.left + np.flatnonzero(self.pixels.any(axis=0))
         rows = self.top + np.flatnonzero(self.pixels.any(axis=1))
         return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
@@ -48,7 +48,7 @@ class VisibleInstance(NamedTuple):
         box: xyxy in pixels of the frame.
         label: class index.
         id: the annotation's id; the same in both frames of a pair.
-        mask: with at least one pixel; None where only the box is known.
+        mask: not empty; None if only the box is known.
     """
 
     box: Box
@@ -57,7 +57,7 @@ class VisibleInstance(NamedTuple):
     mask: MaskPiece | None
 
     def shape(self) -> MaskPiece:
-        """The mask, or the whole box where only that is known."""
+        """The mask, or the whole box if only that is known."""
         return fill_box(self.box) if self.mask is None else self.mask
 
 
@@ -68,7 +68,7 @@ class Frame:
     Attributes:
         image: ``(H, W, 3)`` uint8 RGB.
         instances: the M instances to train on.
-        ignored: pieces of regions in which nothing is known, each with at least one pixel.
+        ignored: masks of ignore regions, not empty.
     """
 
     image: np.ndarray
@@ -105,8 +105,8 @@ class Frame:
 def without_small(frame: Frame, min_visible: int) -> Frame:
     """The frame without the instances of fewer than ``min_visible`` pixels.
 
-    Pixels are those of the mask, or of the box where only that is known. Instances that are left
-    out become regions to ignore, because too little of them is visible to be detected.
+    Pixels are those of the mask, or of the box if only that is known. Removed instances
+    become ignore regions, because too little of them is visible.
     """
     kept, ignored = [], list(frame.ignored)
     for instance in frame.instances:
@@ -122,24 +122,24 @@ def load_pixels(record: ImageRecord) -> np.ndarray:
     """The record's image, ``(H, W, 3)`` uint8 RGB.
 
     Raises:
-        InputError: it cannot be read or is not of the size that its annotations are for.
+        InputError: it cannot be read, or its size differs from that of the annotations.
     """
     return read_image(record.path, (record.height, record.width))
 
 
 def apply_view(image: np.ndarray, record: ImageRecord, view: View, ignore: bool = False) -> Frame:
-    """An image and its instances as a view shows them.
+    """Apply a view to an image and its instances.
 
-    Instances without a single mask pixel in the view (outside of its window, or too small for
-    its scale) are left out. A box that the window shows whole is the file's own, scaled; one
-    that it cuts becomes the bounding box of the mask pixels that are left, or, without a mask,
-    the part of the box that is left (see ``MIN_VISIBLE_SHARE``).
+    Instances without mask pixels in the view (outside its window, or too small at its scale) are
+    removed. A box completely inside the window is that of the file, scaled; a truncated one
+    becomes the bounding box of the remaining mask pixels or, without a mask,
+    the remaining part of the box (see ``MIN_VISIBLE_SHARE``).
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB.
         record: its annotations.
         view: the window, size, flip and colours.
-        ignore: fill in ``Frame.ignored``; costs nothing otherwise.
+        ignore: fill in ``Frame.ignored``.
 
     Raises:
         InputError: a segmentation cannot be decoded.
@@ -165,12 +165,12 @@ def apply_view(image: np.ndarray, record: ImageRecord, view: View, ignore: bool 
 
 
 class _VisiblePart(NamedTuple):
-    """The part of one object that is in view.
+    """The visible part of one object.
 
     Attributes:
         box: xyxy in pixels of the view.
-        mask: None where none is known.
-        share: of the box that is in view, 0..1; 1 where a mask tells exactly what is left.
+        mask: None if unknown.
+        share: visible fraction of the box, 0..1; 1 if there is a mask.
     """
 
     box: Box
@@ -181,12 +181,12 @@ class _VisiblePart(NamedTuple):
 def _visible_part(
     instance: Instance, record: ImageRecord, view: View, grid: tuple[np.ndarray, np.ndarray]
 ) -> _VisiblePart | None:
-    """None when nothing is left of the object; ``grid`` are the view's rows and columns."""
+    """None if the object is not visible; ``grid`` are the view's rows and columns."""
     if instance.segmentation is not None:
         return _visible_mask(instance, record, view, grid)
     if instance.box is None:
         return None
-    # without a mask; the part of the box outside of the image does not count
+    # without a mask; the part of the box outside the image does not count
     whole = _intersect(instance.box, (0, 0, record.width, record.height))
     left = _intersect(whole, (view.left, view.top, view.right, view.bottom))
     box = view.box(left)
@@ -211,7 +211,7 @@ def _visible_mask(
         np.searchsorted(rows, (y0, y1)),
         np.searchsorted(columns, (x0, x1)),
     )
-    # Masks are resized by reading the nearest pixel, so that they stay binary.
+    # nearest-neighbour interpolation keeps masks binary
     pixels = mask[rows[first_row:last_row] - y0][:, columns[first_column:last_column] - x0]
     if not pixels.any():
         return None
@@ -224,7 +224,7 @@ def _visible_mask(
 
 
 def _intersect(box: Box, other: Box) -> Box:
-    """The part of ``box`` inside ``other``, without area where they do not meet."""
+    """The intersection of ``box`` and ``other``, with zero area if they do not overlap."""
     x0, y0 = max(box[0], other[0]), max(box[1], other[1])
     return x0, y0, max(min(box[2], other[2]), x0), max(min(box[3], other[3]), y0)
 
@@ -234,12 +234,12 @@ def _area(box: Box) -> float:
 
 
 def fill_box(box: Box) -> MaskPiece:
-    """The pixels whose centres lie in ``box``, xyxy in pixels of the view; perhaps none."""
+    """The pixels whose centres are in ``box``, xyxy in pixels of the view; may be empty."""
     x0, y0, x1, y1 = (int(np.ceil(side - 0.5)) for side in box)
     return MaskPiece(np.ones((y1 - y0, x1 - x0), np.uint8), y0, x0)
 
 
 def _covers(view: View, box: Box) -> bool:
-    """Whether the view's window shows all of ``box``."""
+    """Whether ``box`` is completely inside the view's window."""
     x0, y0, x1, y1 = box
     return view.left <= x0 and view.top <= y0 and x1 <= view.right and y1 <= view.bottom

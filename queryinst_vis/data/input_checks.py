@@ -24,8 +24,8 @@ def _check_crop(crop_range: Sequence[float], crop_short: Sequence[int]) -> None:
     pair = len(crop_range) == 2
     if crop_short and not (pair and 1 <= crop_range[0] <= crop_range[1]):
         raise InputError(
-            f"input.crop_range is {crop_range}: with input.crop_short it counts pixels, expected "
-            "[low, high] from 1 on"
+            f"input.crop_range is {crop_range}: with input.crop_short it is in pixels, expected "
+            "[low, high] of at least 1"
         )
     if not crop_short and not (pair and crop_range[0] <= crop_range[1] <= 1):
         raise InputError(f"input.crop_range is {crop_range}: expected [low, high] in 0 to 1")

@@ -30,11 +30,11 @@ from queryinst_vis.formats.names import list_names
 from queryinst_vis.formats.reading import read_annotations
 from queryinst_vis.structures import Batch, Target
 
-_DONOR_DRAWS = 10  # attempts at finding another image or video to paste from
+_DONOR_DRAWS = 10  # attempts to find another image or video to paste from
 
 
 def open_dataset(config: DatasetConfig, classes: list[str]) -> CocoDataset | YouTubeVisDataset:
-    """Open an annotated set; a file with ``videos`` holds videos, one with ``images`` images.
+    """Open an annotated set of videos (files with ``videos``) or images (with ``images``).
 
     Args:
         config: paths of the annotation file and of the image folder.
@@ -69,26 +69,26 @@ def train_loader(
     With ``model.track.enabled`` every batch has a reference: another frame of the same video,
     or another view of the same image.
 
-    Sample n is a function of ``(seed, n)`` alone. Step s of a rank takes batch
-    ``s * world_size + rank`` of a ``BatchOrder``, so that ranks share nothing, the number of
-    workers changes nothing, and a resumed training sees what the unbroken one would have seen.
+    Sample n depends only on ``(seed, n)``. Step s of a rank uses batch
+    ``s * world_size + rank`` of a ``BatchOrder``, so the result does not depend on the number of
+    workers, and a resumed run continues with the same samples.
 
     Args:
-        config: reads ``seed``, ``data``, ``input``, ``train.batch_size``,
+        config: uses ``seed``, ``data``, ``input``, ``train.batch_size``,
             ``train.shape_window``, ``model.classes``,
-            ``model.track.enabled``, ``losses.ignore_overlap`` (targets have regions to ignore
-            where it is set) and the backbone's mean and std.
-        start_step: number of batches that this rank has had before.
-        rank, world_size: this process among those that train together.
-        transforms: augmentation in the style of ``torchvision.transforms.v2``, which follows
-            that of ``input.transforms`` (see ``v2_transforms.apply_transforms``).
+            ``model.track.enabled``, ``losses.ignore_overlap`` (if set, targets have ignore
+            regions) and the backbone's mean and std.
+        start_step: number of previous batches of this rank.
+        rank, world_size: rank of this process, and number of processes.
+        transforms: augmentation in the style of ``torchvision.transforms.v2``, applied after
+            ``input.transforms`` (see ``v2_transforms.apply_transforms``).
 
     Returns:
-        An iterator that never ends; key and reference are padded to one common size, which with
+        An endless iterator; key and reference are padded to a common size, which with
         ``input.scale_jitter`` is the canvas, in multiples of 32.
 
     Raises:
-        InputError: at once for settings and annotation files, while iterating for images and
+        InputError: immediately for settings and annotation files, during iteration for images and
             segmentations.
     """
     samples = open_training_set(config, transforms)
@@ -99,7 +99,7 @@ def open_training_set(config: Config, transforms: Transforms | None = None) -> T
     """The samples of ``data.train`` and ``data.train_extra``; arguments as for ``train_loader``.
 
     Raises:
-        InputError: settings or annotation files that cannot be used.
+        InputError: invalid settings or annotation files.
     """
     check_numbers(config)
     check_input(config.input)
@@ -140,8 +140,8 @@ class TrainingSamples(Dataset):
             transforms: see ``train_loader``.
 
         Raises:
-            InputError: a set is not readable or holds nothing to train on, or
-                ``input.transforms`` names what is not there.
+            InputError: a set is not readable or has nothing to train on, or
+                ``input.transforms`` is invalid.
         """
         sets = [config.data.train, *config.data.train_extra]
         opened = [_open_source(entry, config) for entry in sets]
@@ -157,14 +157,14 @@ class TrainingSamples(Dataset):
 
     @property
     def epoch_length(self) -> int:
-        """Samples of one pass over the sets."""
+        """Number of samples per epoch."""
         return self._order.epoch_length
 
     def __getitem__(self, number: int) -> list[Frame] | InputError:
-        """Sample ``number``, or the InputError that it meets.
+        """Sample ``number``, or the InputError that it raises.
 
-        The error is handed over as a value: DataLoader would re-raise it with the worker's
-        whole traceback for a message.
+        The error is returned as a value, because DataLoader would re-raise it with the
+        worker's traceback as the message.
         """
         try:
             return self._augment(self._draw(number), number)
@@ -181,10 +181,10 @@ class TrainingSamples(Dataset):
         return self._sources[source].draw(item, np.random.default_rng([self._seed, number]))
 
     def _augment(self, frames: list[Frame], number: int) -> list[Frame]:
-        """What does not depend on where the frames come from.
+        """Augmentation that does not depend on the source of the frames.
 
-        Copy-paste and transforms have random numbers of their own, so that switching one of
-        them on or off changes nothing else about a sample.
+        Copy-paste and transforms have separate random streams, so that enabling or disabling one of
+        them does not change anything else about a sample.
         """
         pasting, transforming = (self._generator(number, stream) for stream in range(2))
         if pasting.random() < self._input.copy_paste:
@@ -202,8 +202,8 @@ class TrainingSamples(Dataset):
     def _paste(self, frames: list[Frame], number: int, rng: np.random.Generator) -> list[Frame]:
         """Paste instances of a random sample, from the same mixture of sets as all samples.
 
-        It is of another image or video than sample ``number``: the same object would be seen
-        twice otherwise, with two identities. If chance finds no other, nothing is pasted.
+        It comes from another image or video than sample ``number``; otherwise the same object
+        could appear twice with two identities. If no other is found, nothing is pasted.
         """
         own = self._origin(number)
         draws = rng.integers(self._order.epoch_length, size=_DONOR_DRAWS).tolist()
@@ -255,7 +255,7 @@ def _open_source(entry: DatasetConfig, config: Config) -> tuple[Samples, Counter
 
 
 def _check_classes(config: Config, counts: Counter[int]) -> None:
-    """Refuse, or with ``data.allow_absent_classes`` mention, classes without one instance."""
+    """Reject classes without instances, or warn with ``data.allow_absent_classes``."""
     absent = [name for label, name in enumerate(config.model.classes) if not counts[label]]
     if not absent:
         return
@@ -269,11 +269,11 @@ def _check_classes(config: Config, counts: Counter[int]) -> None:
 
 
 def _prepare_worker(worker: int) -> None:
-    # Ctrl-C and many schedulers signal every process of a job: the training alone decides then,
-    # and needs its workers for the step that it finishes. They end with it.
+    # Ctrl-C and many schedulers signal every process of a job: workers ignore it, since the main
+    # process needs them to finish its step. They end with it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    cv2.setNumThreads(0)  # workers are the parallelism; OpenCV's own threads would compete
+    cv2.setNumThreads(0)  # OpenCV's threads would compete with the workers
 
 
 def _raise_errors(loader: Iterable[Batch | InputError]) -> Iterator[Batch]:
@@ -284,7 +284,7 @@ def _raise_errors(loader: Iterable[Batch | InputError]) -> Iterator[Batch]:
 
 
 class Collate:
-    """Normalise and pad samples into a Batch, at least to the ``canvas`` where there is one."""
+    """Normalise and pad samples to a Batch, at least to the size of the ``canvas`` if given."""
 
     def __init__(
         self, mean: list[float], std: list[float], canvas: tuple[int, int] | None = None
@@ -294,7 +294,7 @@ class Collate:
         self._least = [canvas] if canvas else []
 
     def __call__(self, samples: Sequence[list[Frame] | InputError]) -> Batch | InputError:
-        """One Batch, with a reference if the samples are pairs; the first error instead."""
+        """One Batch, with a reference if the samples are pairs; or the first error."""
         whole: list[list[Frame]] = []
         for sample in samples:
             if isinstance(sample, InputError):
@@ -312,8 +312,8 @@ class Collate:
 def _targets(frames: Sequence[Frame], size: tuple[int, int]) -> list[Target]:
     """Targets of padded frames, with masks of the padded ``size``.
 
-    The targets are slices of one tensor of each kind: a worker hands every tensor over through
-    a file descriptor of its own, and large batches would run out of them.
+    The targets are slices of one tensor of each kind, because workers pass every tensor through
+    a separate file descriptor, which large batches would exhaust.
     """
     instances = [instance for frame in frames for instance in frame.instances]
     masks = torch.zeros((len(instances), *size), dtype=torch.bool)
@@ -346,7 +346,7 @@ def _targets(frames: Sequence[Frame], size: tuple[int, int]) -> list[Target]:
 
 
 def _ignored_regions(frames: Sequence[Frame], size: tuple[int, int]) -> list[torch.Tensor | None]:
-    """Each frame's ignored pieces as one mask of ``size``, None without any."""
+    """The ignore regions of each frame as one mask of ``size``, None without any."""
     regions = torch.zeros((sum(bool(frame.ignored) for frame in frames), *size), dtype=torch.bool)
     remaining = iter(regions)
     ignored: list[torch.Tensor | None] = []

@@ -9,16 +9,16 @@ from itertools import accumulate
 
 import numpy as np
 
-_BATCHES = 2**31  # stream of the batches' order; the others are numbers of epochs and sets
+_BATCHES = 2**31  # random stream of the batch order; the others are epoch and set numbers
 
 
 class SampleOrder:
-    """An endless sequence over several sets, shuffled anew in every epoch.
+    """An endless sequence over several sets, reshuffled every epoch.
 
-    One epoch takes ``round(size * weight)`` items (at least one) of each set in a random order.
-    A set's items are taken through shuffled rounds, so that none comes a second time before all
-    have come once, whatever the weight. Item n depends on the seed and n alone, which is what
-    lets a resumed training continue exactly.
+    One epoch contains ``round(size * weight)`` items (at least one) of each set in random order.
+    The items of a set are taken in shuffled rounds, so that none is repeated before all
+    have been used, whatever the weight. Item n depends only on the seed and n, so a resumed
+    run continues exactly.
     """
 
     def __init__(self, sizes: Sequence[int], weights: Sequence[float], seed: int) -> None:
@@ -26,8 +26,8 @@ class SampleOrder:
 
         Args:
             sizes: number of items of each set, at least 1.
-            weights: how often each set's items are drawn, relative to one another, above 0.
-            seed: 0 or more.
+            weights: relative sampling weights of the items of each set, above 0.
+            seed: non-negative.
         """
         self._sizes = list(sizes)
         self._quotas = [
@@ -52,17 +52,16 @@ class SampleOrder:
 
 
 class BatchOrder:
-    """Which samples make up batch n of all processes: neighbours, or those of similar shape.
+    """The samples of each batch: consecutive ones, or those with similar shapes.
 
-    A batch is padded to its largest height and width. In windows of the seeded order, samples are
-    put together that need little padding; the windows follow each other, and every sample comes
-    as often and nearly as early as without.
+    A batch is padded to its largest height and width. Within windows of the seeded order, samples
+    are grouped to reduce padding; every sample is used as often, and at about the same time, as
+    without.
 
     Args:
-        batch_size: samples of a batch.
-        window: samples among which those of a batch are chosen; up to ``batch_size`` there is no
-            choice.
-        seed: of the order of the batches within a window.
+        batch_size: samples per batch.
+        window: number of samples that are grouped; no grouping up to ``batch_size``.
+        seed: for the order of the batches within a window.
         shape: ``(height, width)`` of a sample by its number, without loading it.
     """
 
@@ -74,7 +73,7 @@ class BatchOrder:
         shape: Callable[[int], tuple[int, int]],
     ) -> None:
         self._batch_size = batch_size
-        self._batches = max(window // batch_size, 1)  # of a window
+        self._batches = max(window // batch_size, 1)  # per window
         self._seed = seed
         self._shape = shape
         self._current: tuple[int, list[list[int]]] = (-1, [])
@@ -82,12 +81,12 @@ class BatchOrder:
     def __getitem__(self, number: int) -> list[int]:
         """Numbers of the samples of batch ``number`` (0 or more)."""
         window, place = divmod(number, self._batches)
-        if self._current[0] != window:  # batches are asked for one after the other
+        if self._current[0] != window:  # batches are requested in order
             self._current = window, self._group(window)
         return self._current[1][place]
 
     def _group(self, window: int) -> list[list[int]]:
-        """The batches of a window, in the order in which they come."""
+        """The batches of a window, in order."""
         size = self._batches * self._batch_size
         samples = range(window * size, (window + 1) * size)
         if self._batches == 1:
@@ -97,9 +96,9 @@ class BatchOrder:
 
 
 def group_by_shape(shapes: dict[int, tuple[int, int]], batch_size: int) -> list[list[int]]:
-    """Put samples together that need little padding to a common height and width.
+    """Group samples so that they need little padding to a common height and width.
 
-    The largest sample that is left takes those which add the least padding to it.
+    Greedy: the largest remaining sample is grouped with those that add the least padding.
 
     Args:
         shapes: ``(height, width)`` of each sample; as many as fill whole batches.
@@ -126,5 +125,5 @@ def group_by_shape(shapes: dict[int, tuple[int, int]], batch_size: int) -> list[
 
 @lru_cache(maxsize=32)
 def _permutation(length: int, seed: int, *stream: int) -> np.ndarray:
-    """The seeded permutation of ``length`` items that belongs to ``stream``."""
+    """The seeded permutation of ``length`` items for ``stream``."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=stream)).permutation(length)

@@ -17,14 +17,14 @@ from queryinst_vis.data.youtube_vis import VideoRecord, YouTubeVisDataset
 
 @dataclass(frozen=True)
 class SampleOptions:
-    """How samples are made of a set.
+    """Options for making samples from a set.
 
     Attributes:
         input: augmentation.
-        paired: samples are pairs of key and reference; else single frames.
-        keep_empty: images and frames without a trainable instance are samples too, if they
-            show negatives (see ``shows_negatives``).
-        ignore: frames have their ignored regions.
+        paired: samples are pairs of key and reference; otherwise single frames.
+        keep_empty: also use images and frames without instances if they are valid
+            negatives (see ``shows_negatives``).
+        ignore: frames have ignore regions.
     """
 
     input: InputConfig
@@ -34,11 +34,11 @@ class SampleOptions:
 
 
 class Samples(ABC):
-    """The samples of one set, by index; each is of an image, or of a key frame of a video.
+    """The samples of one set, by index; each comes from an image or a key frame of a video.
 
     Args:
-        keys: image and 0, or video and key frame, of each sample, by their places in the set.
-        options: how samples are made.
+        keys: index of the image and 0, or of the video and key frame, of each sample.
+        options: options for making samples.
     """
 
     def __init__(self, keys: list[tuple[int, int]], options: SampleOptions) -> None:
@@ -49,7 +49,7 @@ class Samples(ABC):
         return len(self._keys)
 
     def origin(self, index: int) -> int:
-        """The image or video of sample ``index``, by its place in the set."""
+        """Index of the image or video of sample ``index`` in the set."""
         return self._keys[index][0]
 
     def record(self, index: int) -> ImageRecord:
@@ -73,7 +73,7 @@ class Samples(ABC):
         ]
 
     def shape(self, index: int, rng: np.random.Generator) -> tuple[int, int]:
-        """``(height, width)`` that the frames of ``draw`` need, from the same random numbers."""
+        """``(height, width)`` of the frames that ``draw`` returns for the same random numbers."""
         views = self._views(self.origin(index), rng)
         return max(view.height for view in views), max(view.width for view in views)
 
@@ -87,14 +87,14 @@ class Samples(ABC):
 
     @abstractmethod
     def _reference(self, number: int, key: int, rng: np.random.Generator) -> int:
-        """The reference frame of key frame ``key``, drawn after the views."""
+        """The reference frame of key frame ``key``, sampled after the views."""
 
 
 class ImageSamples(Samples):
     """Samples from still images; a pair is a pseudo-clip of one image.
 
-    A pseudo-clip is two random views of the image with shared instance ids, from which the
-    track head learns as from two frames.
+    A pseudo-clip consists of two random views of the image with shared instance ids, which train
+    the track head like two frames.
     """
 
     def __init__(self, dataset: CocoDataset, options: SampleOptions) -> None:
@@ -120,11 +120,11 @@ class ImageSamples(Samples):
 
 
 class VideoSamples(Samples):
-    """Samples from videos; every frame that shows a trainable instance is a key frame once.
+    """Samples from videos; every frame with a training instance is a key frame once.
 
-    The reference frame of a pair is drawn uniformly from the other such frames of the video, at
-    most ``max_frame_gap`` away; a lone frame is its own reference. Both frames share one view:
-    size, flip, crop and colours (paper 3.5 keeps MaskTrack R-CNN's pipeline).
+    The reference frame of a pair is sampled uniformly from the other such frames of the video, at
+    most ``max_frame_gap`` away; a single frame is its own reference. Both frames share one view:
+    size, flip, crop and colours (the paper, 3.5, uses MaskTrack R-CNN's pipeline).
     """
 
     def __init__(self, dataset: YouTubeVisDataset, options: SampleOptions) -> None:
@@ -150,15 +150,15 @@ class VideoSamples(Samples):
 
 
 def shows_negatives(record: ImageRecord, ignore: bool) -> bool:
-    """Whether an image without an instance teaches what no instance looks like.
+    """Whether an image without instances is a valid negative.
 
-    One that shows a crowd would teach that a crowd is background, unless crowds are ignored.
+    An image with a crowd would teach that crowds are background, unless crowds are ignored.
     """
     return ignore or not record.ignored
 
 
 def _key_frames(video: VideoRecord, ignore: bool) -> list[int]:
-    """Frames that show an instance, or none and negatives."""
+    """Frames with an instance, or that are valid negatives."""
     return [
         frame
         for frame, record in enumerate(map(video.frame, range(len(video))))
@@ -169,16 +169,16 @@ def _key_frames(video: VideoRecord, ignore: bool) -> list[int]:
 def draw_reference(
     rng: np.random.Generator, key: int, annotated: list[int], max_gap: int | None
 ) -> int:
-    """Draw the reference of frame ``key``: uniform over the other ``annotated`` frames.
+    """Sample the reference of frame ``key`` uniformly from the other ``annotated`` frames.
 
     Args:
-        rng: source of the draw.
+        rng: random generator.
         key: index of the key frame.
-        annotated: indices of the frames that show something.
-        max_gap: greatest distance from the key frame, or None for the whole video.
+        annotated: indices of the frames with instances.
+        max_gap: maximum distance from the key frame, or None for the whole video.
 
     Returns:
-        A frame index; ``key`` itself where no other frame qualifies.
+        A frame index; ``key`` itself if no other frame qualifies.
     """
     others = [
         frame

@@ -1,4 +1,4 @@
-"""What a training set knows of its images, and how it is opened."""
+"""Records of the images of a training set, and opening the set."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ Box = tuple[float, float, float, float]
 """``(x0, y0, x1, y1)`` in pixels."""
 
 _THREADS = 16
-_BLOCK = 500  # images that a thread looks for in one go
+_BLOCK = 500  # images that a thread checks at a time
 
 
 @dataclass(frozen=True)
 class Instance:
-    """One annotated object, or one crowd, in one image; it has a box, a segmentation or both.
+    """An annotated object or crowd in an image, with a box, a segmentation or both.
 
     Attributes:
         id: the annotation's id; the same in every frame of a video.
         label: 0-based index into the model's classes.
-        box: xyxy in pixels of the image, or None where the file gives no usable box and the
-            mask's own bounding box stands in.
-        segmentation: polygons or run lengths as the file has them, decoded when needed; None
-            where only the box is known.
+        box: xyxy in pixels of the image, or None if the file has no valid box and the
+            bounding box of the mask is used.
+        segmentation: polygons or RLE from the file, decoded when needed; None
+            if only the box is known.
     """
 
     id: int
@@ -47,14 +47,14 @@ class Instance:
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image file with its annotations of the classes that the model knows.
+    """An image file with its annotations of the model's classes.
 
     Attributes:
-        id: the file's id of it, or the index of a video's frame.
+        id: id in the file, or frame index in a video.
         path: of the image file.
         height, width: in pixels.
-        instances: the objects to train on.
-        ignored: crowds, that is regions in which nothing is known.
+        instances: the training instances.
+        ignored: crowds, i.e. ignore regions.
     """
 
     id: int
@@ -66,12 +66,12 @@ class ImageRecord:
 
 
 class TrainingSet:
-    """An annotation file that is sound enough to train on, with its categories as classes.
+    """A validated annotation file for training, with categories mapped to classes.
 
     Attributes:
         annotation_set: the file.
-        category_ids: the file's category id of each class of the model; None: the file lacks it.
-        labels: the class index of each category id; None: the model lacks the category.
+        category_ids: category id of each class of the model; None if the file lacks it.
+        labels: class index of each category id; None if the model lacks it.
     """
 
     def __init__(
@@ -83,19 +83,19 @@ class TrainingSet:
         content: dict[str, Any] | None = None,
         allow_outside: bool = False,
     ) -> None:
-        """Read and check the whole file; segmentations are decoded later, when they are used.
+        """Read and validate the whole file; segmentations are decoded later, when needed.
 
         Args:
             path: of the JSON file.
-            images: folder that the file names are relative to.
+            images: folder of the images.
             classes: class names of the model, matched by name.
-            kind: what the file describes.
-            content: the parsed file, where the caller has read it already.
-            allow_outside: file names may lead out of the image folder.
+            kind: kind of the set.
+            content: the parsed file, if already read.
+            allow_outside: allow file names outside the image folder.
 
         Raises:
-            InputError: the file has a fault or no class in common with the model, or an image
-                does not exist, or lies outside of the folder.
+            InputError: the file is invalid or has no class in common with the model, or an image
+                does not exist or is outside the folder.
         """
         self._report = refuse_faults(str(path), "training")
         content = read_annotations(path if content is None else content)
@@ -110,10 +110,10 @@ class TrainingSet:
     def annotations(self, video: Video) -> Iterator[tuple[Annotation, int]]:
         """The annotations of a video or an image, each with its class index.
 
-        Those of classes that the model lacks are left out.
+        Annotations of classes that the model lacks are left out.
 
         Raises:
-            InputError: an annotation has a fault.
+            InputError: an annotation is invalid.
         """
         for entry in self.annotation_set.entries[video.id]:
             label = self.labels[entry["category_id"]]
@@ -128,9 +128,9 @@ class TrainingSet:
 def match_classes(
     categories: Mapping[int, str], classes: Sequence[str], where: str
 ) -> tuple[list[int | None], dict[int, int | None]]:
-    """Match a file's categories with the model's classes by name; ids may differ freely.
+    """Match a file's categories with the model's classes by name; ids may differ.
 
-    A warning tells which names the other side lacks, with the nearest that it has.
+    A warning lists names without a counterpart, with the closest ones.
 
     Args:
         categories: class name by category id.
@@ -138,8 +138,8 @@ def match_classes(
         where: the file, for messages.
 
     Returns:
-        ``category_ids``, the file's id of each class (None: the file lacks the class), and
-        ``labels``, the class index of each category id (None: the model lacks the category).
+        ``category_ids``, the id of each class in the file (None if missing), and
+        ``labels``, the class index of each category id (None if the model lacks it).
 
     Raises:
         InputError: no class in common.
@@ -167,7 +167,7 @@ def match_classes(
 
 
 def _guess(lacking: Sequence[str], left_out: Sequence[str]) -> str:
-    """The first of the model's classes that a class left out may stand for, in words."""
+    """A suggestion of a class name that may have been meant."""
     for name in lacking:
         nearest = nearest_name(name, left_out)
         if nearest is not None:
@@ -179,7 +179,7 @@ def _guess(lacking: Sequence[str], left_out: Sequence[str]) -> str:
 
 
 def _check_images(images: Path, annotation_set: AnnotationSet) -> None:
-    """Find out at the start, not in the middle of a training, that images are missing."""
+    """Fail at startup, not during training, if images are missing."""
     if not images.is_dir():
         raise InputError(
             f"image folder {images}: no such folder (it belongs to {annotation_set.where})"
@@ -189,7 +189,7 @@ def _check_images(images: Path, annotation_set: AnnotationSet) -> None:
     )
     folder = str(images)
     blocks = [names[start : start + _BLOCK] for start in range(0, len(names), _BLOCK)]
-    with ThreadPoolExecutor(_THREADS) as pool:  # network file systems answer slowly
+    with ThreadPoolExecutor(_THREADS) as pool:  # network file systems are slow
         missing = list(chain.from_iterable(pool.map(partial(_missing, folder), blocks)))
     if missing:
         raise InputError(
@@ -204,7 +204,7 @@ def _missing(folder: str, names: list[str]) -> list[str]:
 
 
 def to_xyxy(box: list[float] | None) -> Box | None:
-    """COCO's ``[x, y, width, height]`` as corners; None for an absent or an empty box."""
+    """COCO's ``[x, y, width, height]`` as corners; None for a missing or empty box."""
     if not has_area(box):
         return None
     x, y, width, height = box

@@ -28,8 +28,8 @@ class Criterion:
     """Losses of all stages, supervised in parallel with weight 1 each (paper 3.3).
 
     Args:
-        weights: of the four losses, and ``ignore_overlap``, from which on unmatched queries in
-            ignore regions are no negatives. The matching costs are always the published ones.
+        weights: of the four losses, and ``ignore_overlap``, the minimum overlap with ignore regions
+            at which unmatched queries are not negatives. Matching costs are as published.
         parallel_masks: supervise the masks of every stage, not only of the last (Table 5).
 
     Raises:
@@ -45,7 +45,7 @@ class Criterion:
     def __call__(
         self, stages: list[StageOutput], targets: list[Target], predict_masks: MaskPredictor
     ) -> tuple[dict[str, Tensor], list[list[Match]]]:
-        """Match and score every stage.
+        """Match every stage and compute its losses.
 
         Args:
             stages: the model's S stages for B images.
@@ -115,7 +115,7 @@ def _box_losses(
 def _class_loss(
     class_logits: Tensor, matches: list[Match], targets: list[Target], ignored: Tensor | None
 ) -> Tensor:
-    """Summed focal loss of all queries but the ignored ones."""
+    """Summed focal loss of all queries except ignored ones."""
     logits, classes = class_logits.float(), _one_hot_classes(class_logits, matches, targets)
     if ignored is not None:
         logits, classes = logits[~ignored], classes[~ignored]
@@ -129,9 +129,9 @@ def _mask_loss(
     targets: list[Target],
     predict_masks: MaskPredictor,
 ) -> Tensor:
-    """Summed dice loss of one stage's queries with a mask to match, on their own class's mask."""
+    """Summed dice loss of one stage's queries matched to a mask, on the mask of their class."""
     labels = torch.cat([t.labels[m.instances] for m, t in zip(matches, targets, strict=True)])
-    if len(labels) == 0:  # batch norm cannot see an empty batch
+    if len(labels) == 0:  # batch norm does not accept an empty batch
         return stage.mask_q_star.sum() * 0
     logits = predict_masks(index, [match.queries for match in matches])
     own = logits[torch.arange(len(labels), device=labels.device), labels].float()
@@ -158,7 +158,7 @@ def mask_targets(masks: Tensor, boxes: Tensor, size: int) -> Tensor:
     Returns:
         ``(P, size, size)`` float 0 or 1: adaptive RoIAlign, then at least one half.
     """
-    # RoIAlign refuses the boxes of a diverged model; the loss that they lead to is reported
+    # RoIAlign fails for the boxes of a diverged model; the non-finite loss is reported instead
     boxes = clip_boxes_to_image(torch.nan_to_num(boxes.float()), masks.shape[-2:])
     rois = torch.cat((torch.arange(len(boxes), device=boxes.device)[:, None], boxes), dim=1)
     pooled = roi_align(masks[:, None].float(), rois, size, sampling_ratio=0, aligned=True)
@@ -175,7 +175,7 @@ def dice_loss(logits: Tensor, ground_truth: Tensor, eps: float = 1e-5) -> Tensor
 
 
 def _one_hot_classes(class_logits: Tensor, matches: list[Match], targets: list[Target]) -> Tensor:
-    """``(B, N, K)`` with a one where a matched query must name its class."""
+    """``(B, N, K)`` one-hot classes of the matched queries, zero for the others."""
     classes = torch.zeros_like(class_logits, dtype=torch.float32)
     for image, match, target in zip(classes, matches, targets, strict=True):
         image[match.queries, target.labels[match.instances]] = 1
@@ -183,13 +183,13 @@ def _one_hot_classes(class_logits: Tensor, matches: list[Match], targets: list[T
 
 
 def _image_scale(target: Target, rows: int) -> Tensor:
-    """``(rows, 4)`` of (w, h, w, h) of the image without its padding."""
+    """``(rows, 4)``: (w, h, w, h) of the image without padding."""
     height, width = target.image_size
     return target.boxes.new_tensor([width, height, width, height]).expand(rows, 4)
 
 
 def _mean_over_processes(like: Tensor, counts: list[int]) -> Tensor:
-    """Counts per process, each at least 1, so that every process divides alike."""
+    """Mean counts per process, each at least 1, so that all processes normalise equally."""
     mean = like.new_tensor([float(count) for count in counts])
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(mean)

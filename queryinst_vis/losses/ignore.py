@@ -1,4 +1,4 @@
-"""Queries inside ignore regions, such as crowds, which are no negatives."""
+"""Queries inside ignore regions, such as crowds, which are not negatives."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from queryinst_vis.structures import StageOutput, Target
 def ignored_queries(
     stages: list[StageOutput], matches: list[list[Match]], targets: list[Target], overlap: float
 ) -> list[Tensor] | None:
-    """Unmatched queries whose box of that stage lies in an ignore region.
+    """Unmatched queries whose box in that stage lies in an ignore region.
 
     Args:
         stages: the model's S stages for B images and N queries.
         matches: ``[stage][image]``; a matched query is never ignored.
         targets: B ground truths.
-        overlap: smallest share of the box, of its part inside the image, that a region covers.
+        overlap: minimum covered fraction of the box, clipped to the image.
 
     Returns:
-        S bool tensors ``(B, N)``, or None where no image has an ignore region.
+        S bool tensors ``(B, N)``, or None if no image has an ignore region.
     """
     if all(target.ignore is None for target in targets):
         return None
@@ -31,7 +31,7 @@ def ignored_queries(
         if target.ignore is not None:
             height, width = target.image_size
             share = covered_share(target.ignore[:height, :width], boxes[:, image])
-            ignored[:, image] = share >= overlap - 1e-6  # rounding, where overlap is 1
+            ignored[:, image] = share >= overlap - 1e-6  # tolerance for an overlap of 1
     for stage, stage_matches in zip(ignored, matches, strict=True):
         for image, match in zip(stage, stage_matches, strict=True):
             image[match.queries] = False
@@ -39,17 +39,17 @@ def ignored_queries(
 
 
 def covered_share(region: Tensor, boxes: Tensor) -> Tensor:
-    """Which share of each box's area inside the image a region covers.
+    """Fraction of each box, clipped to the image, that a region covers.
 
-    Four reads of a summed-area table for each box. Between pixels the table is linear in either
-    direction, so that interpolated reads are exact for fractional coordinates as well.
+    Uses a summed-area table, which is bilinear between pixels, so that interpolated reads are
+    exact for fractional coordinates.
 
     Args:
         region: ``(H, W)`` bool.
-        boxes: ``(..., 4)`` xyxy in pixels of the region; may reach beyond it.
+        boxes: ``(..., 4)`` xyxy in pixels of the region; may extend beyond it.
 
     Returns:
-        ``(...)`` float64 in 0..1; 0 for boxes without an area inside the region's pixels.
+        ``(...)`` float64 in 0..1; 0 for boxes with no area inside the image.
     """
     height, width = region.shape
     table = torch.zeros((height + 1, width + 1), dtype=torch.float64, device=region.device)
@@ -66,7 +66,7 @@ def covered_share(region: Tensor, boxes: Tensor) -> Tensor:
 
 
 def _read(table: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """The table at fractional places, interpolated between the four entries around each."""
+    """Bilinear interpolation of the table at fractional coordinates."""
     rows, columns = table.shape
     top, left = y.long().clamp(max=rows - 2), x.long().clamp(max=columns - 2)
     down, right = y - top, x - left

@@ -27,7 +27,7 @@ class Match:
 
 
 class HungarianMatcher:
-    """One-to-one matching by focal, L1 and GIoU cost; masks take no part.
+    """One-to-one matching by focal, L1 and GIoU cost; masks are not used.
 
     Args:
         cls, l1, giou: weights of the costs (2, 5, 2 as published).
@@ -59,7 +59,7 @@ class HungarianMatcher:
         ]
 
     def _cost(self, class_logits: Tensor, boxes: Tensor, target: Target) -> Tensor:
-        """``(S, N, M)`` cost of giving each query to each instance."""
+        """``(S, N, M)`` cost of matching each query to each instance."""
         height, width = target.image_size
         size = boxes.new_tensor([width, height, width, height])
         l1 = torch.cdist(boxes / size, (target.boxes / size).expand(len(boxes), -1, -1), p=1)
@@ -69,7 +69,7 @@ class HungarianMatcher:
 
 
 def _focal_cost(probability: Tensor) -> Tensor:
-    """What the focal loss would gain by calling the class present instead of absent."""
+    """Difference of the focal loss between a positive and a negative target."""
     eps = 1e-12
     absent = -(1 - probability + eps).log() * (1 - FOCAL_ALPHA) * probability**FOCAL_GAMMA
     present = -(probability + eps).log() * FOCAL_ALPHA * (1 - probability) ** FOCAL_GAMMA

@@ -1,4 +1,4 @@
-"""Instance masks as COCO run lengths, without torch; ``masks.paste`` makes them of logits."""
+"""Instance masks as COCO RLE, without torch; ``masks.paste`` makes them from logits."""
 
 from queryinst_vis.masks.instance import InstanceMask, MaskRegion
 from queryinst_vis.masks.rle import (

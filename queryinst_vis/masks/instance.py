@@ -1,4 +1,4 @@
-"""The mask of one instance, as pixels or as run lengths, each computed once."""
+"""The mask of one instance, as pixels or RLE, each computed once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from queryinst_vis.masks.rle import RLE, bounding_box, decode_columns, encode_re
 
 
 class MaskRegion(NamedTuple):
-    """A rectangle of a frame outside of which a mask is empty.
+    """The pixels of a mask in a rectangle of the frame; it is empty outside.
 
     Attributes:
         pixels: ``(h, w)`` bool.
@@ -23,12 +23,12 @@ class MaskRegion(NamedTuple):
 
 
 class InstanceMask:
-    """The mask of one instance, made of pixels or of an RLE and converted when first needed.
+    """The mask of one instance, given as pixels or RLE and converted on demand.
 
     Args:
         image_size: ``(height, width)`` of the frame.
-        region: its pixels, or None where ``rle`` is given.
-        rle: compressed COCO RLE, or None where ``region`` is given.
+        region: pixels, or None if ``rle`` is given.
+        rle: compressed COCO RLE, or None if ``region`` is given.
 
     Raises:
         ValueError: neither is given.
@@ -52,7 +52,7 @@ class InstanceMask:
 
     @property
     def region(self) -> MaskRegion:
-        """Its pixels; of an RLE, those of its bounding box."""
+        """The pixels; for an RLE, those of its bounding box."""
         if self._region is None:
             assert self._rle is not None
             x0, y0, x1, y1 = bounding_box(self._rle)
@@ -62,7 +62,7 @@ class InstanceMask:
 
     @property
     def rle(self) -> RLE:
-        """It as compressed COCO RLE, encoded without a pass over the whole frame."""
+        """The mask as compressed COCO RLE, encoded without a pass over the whole frame."""
         if self._rle is None:
             self._rle = encode_region(*self.region, self.image_size)
         return self._rle

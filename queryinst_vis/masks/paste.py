@@ -1,4 +1,4 @@
-"""Instance masks in their small form (28x28 logits in a box) as pixels of the image."""
+"""Pasting small masks (28x28 logits in a box) into the image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def paste_region(
     image_size: tuple[int, int],
     threshold: float = 0.5,
 ) -> MaskRegion:
-    """Resample one small mask into the pixels that its box covers, and no others.
+    """Resample one small mask to the pixels of its box.
 
     Bilinear sampling inside an axis-aligned box is separable: first all rows, then all columns.
     The values are those of ``grid_sample(align_corners=False)`` with zero padding, as Mask R-CNN
@@ -25,18 +25,18 @@ def paste_region(
 
     Args:
         probabilities: ``(h, w)`` float32 mask probabilities in 0..1.
-        box: xyxy in pixels of the image; may reach beyond it.
+        box: xyxy in pixels of the image; may extend beyond it.
         image_size: ``(height, width)`` of the image.
-        threshold: a pixel belongs to the mask from this probability on.
+        threshold: minimum probability of mask pixels.
 
     Returns:
-        The pixels of the box, with contiguous columns, as ``encode_region`` reads them.
+        The pixels of the box, with contiguous columns as required by ``encode_region``.
     """
     height, width = image_size
     x0, y0, x1, y1 = box
     left, right = _pixel_span(x0, x1, width)
     top, bottom = _pixel_span(y0, y1, height)
-    cells = np.zeros(np.add(probabilities.shape, 2), dtype=np.float32)  # zeros all around
+    cells = np.zeros(np.add(probabilities.shape, 2), dtype=np.float32)  # padded with zeros
     cells[1:-1, 1:-1] = probabilities
     rows = _interpolate(cells, *_positions(top, bottom, y0, y1, probabilities.shape[0]))
     columns = np.ascontiguousarray(rows.T)
@@ -45,7 +45,7 @@ def paste_region(
 
 
 def _pixel_span(low: float, high: float, limit: int) -> tuple[int, int]:
-    """Pixels that a box side can touch, with one pixel to spare for the interpolation."""
+    """Range of pixels covered by a box side, with a margin of one pixel for the interpolation."""
     first = min(max(math.floor(low) - 1, 0), limit)
     last = max(min(math.ceil(high) + 1, limit), first)
     return first, last
@@ -54,7 +54,7 @@ def _pixel_span(low: float, high: float, limit: int) -> tuple[int, int]:
 def _positions(
     first: int, last: int, low: float, high: float, cells: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where pixels lie among the padded cells of a box side: the cell before each, and how far on.
+    """Position of pixels in the padded cells of a box side: index of the cell, and fraction.
 
     Args:
         first, last: of the pixels, ``last`` excluded.
@@ -69,10 +69,10 @@ def _positions(
 
 
 def _interpolate(values: np.ndarray, before: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Between rows ``before`` and ``before + 1``, ``share`` of the way.
+    """Linear interpolation between rows ``before`` and ``before + 1`` with weight ``share``.
 
-    Copies of whole rows: as fast as a matrix product, and without the threads of numpy's BLAS,
-    which go on spinning when it is done and take the cores from the network.
+    As fast as a matrix product, but without the threads of numpy's BLAS, which keep spinning
+    afterwards and occupy cores that the network needs.
     """
     near, result = values[before], values[before + 1]
     result -= near
@@ -86,7 +86,7 @@ def paste_masks(
 ) -> list[InstanceMask]:
     """Paste ``(N, h, w)`` mask logits into their ``(N, 4)`` boxes, one by one.
 
-    On the CPU, whatever the device: for arrays so small the calls cost more than the arithmetic.
+    Always on the CPU: for such small arrays, call overhead dominates.
     """
     probabilities = mask_logits.detach().float().sigmoid().cpu().numpy()
     return [

@@ -23,12 +23,12 @@ def encode_rle(mask: np.ndarray) -> RLE:
 
 
 def as_text(counts: str | bytes) -> str:
-    """Compressed run lengths as text; pycocotools returns bytes."""
+    """Compressed RLE with ``counts`` as text; pycocotools returns bytes."""
     return counts if isinstance(counts, str) else counts.decode("ascii")
 
 
 def encode_region(region: np.ndarray, x: int, y: int, image_size: tuple[int, int]) -> RLE:
-    """Encode a mask that is empty outside of one region, without touching the rest of the frame.
+    """Encode a mask that is empty outside a region, without touching the rest of the frame.
 
     Args:
         region: ``(h, w)`` bool.
@@ -36,7 +36,7 @@ def encode_region(region: np.ndarray, x: int, y: int, image_size: tuple[int, int
         image_size: ``(height, width)`` of the frame.
 
     Returns:
-        What ``encode_rle`` returns for the whole mask.
+        The same as ``encode_rle`` for the whole mask.
     """
     height, width = image_size
     rows, columns = region.shape
@@ -57,7 +57,7 @@ def encode_region(region: np.ndarray, x: int, y: int, image_size: tuple[int, int
 
 
 def compress(counts: np.ndarray, height: int, width: int) -> RLE:
-    """Plain run lengths ``(runs,)``, background first, in COCO's compressed form."""
+    """Compress run lengths ``(runs,)``, background first, to COCO's format."""
     plain = {"size": [height, width], "counts": counts.tolist()}
     rle = coco_mask.frPyObjects(plain, height, width)  # type: ignore[call-overload]  # takes lists
     return {"size": [height, width], "counts": as_text(rle["counts"])}
@@ -69,13 +69,13 @@ def decode_rle(rle: RLE) -> np.ndarray:
 
 
 def decode_columns(rle: RLE, first: int, last: int) -> np.ndarray:
-    """Decode columns ``first`` to ``last`` (exclusive) alone: ``(H, last - first)`` uint8.
+    """Decode only columns ``first`` to ``last`` (exclusive): ``(H, last - first)`` uint8.
 
     ``pycocotools.mask.decode`` writes every pixel of the image, 0.5 ms at 960x540, and a training
-    frame can hold dozens of instances. Run lengths go column by column, so the columns of an
-    instance's own box can be decoded alone, in a fifth of the time for a typical instance.
+    frame can have dozens of instances. Since run lengths are column-major, decoding only the
+    columns of an instance's box takes a fifth of the time for a typical instance.
 
-    Runs beyond the image are cut off, missing ones count as background.
+    Runs beyond the image are ignored, missing ones count as background.
     """
     height = rle["size"][0]
     start, stop = first * height, last * height
@@ -93,9 +93,9 @@ def bounding_box(rle: RLE) -> tuple[int, int, int, int]:
 
 
 def resize_rle(rle: RLE, height: int, width: int) -> RLE:
-    """The mask in a frame of another size: each pixel is that of the nearest one before.
+    """Resize a mask to another frame size with nearest-neighbour interpolation.
 
-    Only pixels of the mask's bounding box are looked at.
+    Only pixels in the mask's bounding box are processed.
     """
     x0, y0, x1, y1 = bounding_box(rle)
     rows, y = _nearest(y0, y1, height, rle["size"][0])
@@ -105,7 +105,7 @@ def resize_rle(rle: RLE, height: int, width: int) -> RLE:
 
 
 def _nearest(first: int, last: int, size: int, before: int) -> tuple[np.ndarray, int]:
-    """Old places of the new pixels that come of ``first`` to ``last``, and the first of them."""
+    """Source indices of the new pixels that map to ``first`` to ``last``, and the first pixel."""
     old = ((np.arange(size) + 0.5) * before / size).astype(int)
     inside = np.flatnonzero((old >= first) & (old < last))
     return old[inside], int(inside[0]) if len(inside) else 0

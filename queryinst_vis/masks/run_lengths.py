@@ -1,8 +1,8 @@
-"""COCO's compressed run lengths, many masks at a time, without trusting whoever wrote them.
+"""Validation and decoding of many untrusted COCO compressed run lengths at a time.
 
-pycocotools' C code does: runs that do not fill the frame send ``iou`` and ``merge`` into an endless
-loop, too many of them overrun a buffer, text that ends within a number is read past its end, and a
-run of no pixels inside a mask can end a comparison early. ``sum_runs`` finds all of these.
+pycocotools' C code does not validate: runs that do not fill the frame cause endless loops in
+``iou`` and ``merge``, too many runs overflow a buffer, text that ends within a number is read out
+of bounds, and a zero-length run can end a comparison early. ``sum_runs`` detects all of these.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 MAX_PIXELS = 2**29 - 1
-"""Of a mask: what numbers of six characters can say."""
+"""Maximum number of pixels of a mask: what numbers of six characters can express."""
 
 _LONGEST = 6
 _FIRST, _FIRST_OF_MORE, _LAST = (np.uint8(ord(character)) for character in "0Po")
@@ -22,9 +22,9 @@ _COUNTS = re.compile(r"(?:[P-o]{0,5}[0-O])+")
 
 
 def _by_last_pair() -> np.ndarray:
-    """What a number is by its last two characters ``ab``, at ``256 * ord(a) + ord(b)``, int32.
+    """Value of a number by its last two characters ``ab``, at ``256 * ord(a) + ord(b)``, int32.
 
-    If ``a`` ends another number, it does not count.
+    If ``a`` ends the previous number, it is ignored.
     """
     groups = np.arange(256) - int(_FIRST)
     low = groups & 31
@@ -38,13 +38,13 @@ _BY_LAST_PAIR = _by_last_pair()
 
 @dataclass(frozen=True)
 class RunSums:
-    """What N masks' run lengths amount to, each field ``(N,)`` int64.
+    """Sums of the run lengths of N masks, each field ``(N,)`` int64.
 
     Attributes:
-        totals: pixels that all runs cover; those of the frame, if the mask is sound.
-        areas: pixels of the foreground runs.
-        shortest: negative if a run is, 0 if a run after the first has no pixels (the first
-            has none where a mask begins with foreground), else 1 or more.
+        totals: sum of all runs; equals the number of pixels of the frame for a valid mask.
+        areas: sum of the foreground runs.
+        shortest: negative if a run is, 0 if a run after the first is empty (the first is empty
+            if a mask starts with foreground), otherwise at least 1.
     """
 
     totals: np.ndarray
@@ -53,12 +53,12 @@ class RunSums:
 
 
 def is_counts(text: str) -> bool:
-    """Whether a text is complete and made of COCO's characters, with numbers below 2**29."""
+    """Whether a text is complete and consists of COCO's characters, with numbers below 2**29."""
     return _COUNTS.fullmatch(text) is not None
 
 
 def decode_runs(text: str) -> np.ndarray:
-    """The ``(runs,)`` int64 run lengths behind a mask's text: background first, then turn by turn.
+    """Decode a mask's text to ``(runs,)`` int64 run lengths, alternating, background first.
 
     Raises:
         ValueError: the text is not ``is_counts``.
@@ -70,11 +70,11 @@ def decode_runs(text: str) -> np.ndarray:
 
 
 def sum_runs(texts: Sequence[str]) -> RunSums:
-    """Decode compressed run lengths and sum them up, mask by mask.
+    """Decode compressed run lengths and sum them per mask.
 
-    From the fourth number of a mask on, COCO writes the difference to the run two places
+    Starting with the fourth number of a mask, COCO stores the difference to the run two places
     earlier, so that runs are cumulative sums over every other number. Background and
-    foreground alternate, beginning with background.
+    foreground alternate, starting with background.
 
     Raises:
         ValueError: a text is not ``is_counts``.
@@ -84,8 +84,8 @@ def sum_runs(texts: Sequence[str]) -> RunSums:
     first = numbers[starts].astype(np.int64)
     third = starts + 2
     has_third = third < ends
-    numbers[starts] += 1  # a first run of 0 is as good as any, and taken back from the totals
-    numbers[third[has_third]] -= numbers[starts[has_third]]  # the third is no difference
+    numbers[starts] += 1  # an empty first run is valid; corrected in the totals
+    numbers[third[has_third]] -= numbers[starts[has_third]]  # the third is not a difference
     even, shortest_even = _sum_every_other(numbers, starts, ends, 0)
     odd, shortest_odd = _sum_every_other(numbers, starts, ends, 1)
     return RunSums(
@@ -96,11 +96,11 @@ def sum_runs(texts: Sequence[str]) -> RunSums:
 
 
 def _numbers(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """All texts' numbers in one int32 array, and ``(N,)`` where each text's numbers end.
+    """The numbers of all texts in one int32 array, and ``(N,)`` the end of each text's numbers.
 
-    A character holds five bits, the least significant first; bit 5 says that another follows,
-    and bit 4 of the last one is the sign. Most numbers have one or two characters, which a
-    table reads at once; the few that go on are put together character by character.
+    A character holds five bits, least significant first; bit 5 is the continuation bit,
+    and bit 4 of the last character is the sign. Most numbers have one or two characters and are
+    decoded with a table; longer ones are decoded character by character.
     """
     # a UnicodeEncodeError is a ValueError; two characters so that all have two before them
     codes = np.frombuffer(("00" + "".join(texts)).encode("ascii"), np.uint8)
@@ -108,7 +108,7 @@ def _numbers(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     more = codes >= _FIRST_OF_MORE
     if not all(texts) or more[text_ends + 1].any() or codes.min() < _FIRST or codes.max() > _LAST:
         raise ValueError("not COCO run lengths")
-    last = np.flatnonzero(~more[2:])  # character of each number
+    last = np.flatnonzero(~more[2:])  # last character of each number
     pairs = codes[1:-1].astype(np.uint16)
     pairs <<= 8
     pairs |= codes[2:]

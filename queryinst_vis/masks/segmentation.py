@@ -1,4 +1,4 @@
-"""COCO segmentations of all kinds, checked and brought to compressed run lengths."""
+"""Validation of COCO segmentations of all kinds, and conversion to compressed RLE."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from queryinst_vis.utils.numbers import are_finite
 
 _MAX_SIDE = 65535
 _BATCH = 1 << 17
-"""Characters that are decoded together: many, for numpy's sake, but they should fit a cache."""
+"""Characters decoded together: many for efficient numpy calls, but small enough for the cache."""
 
 
 class MaskError(InputError):
-    """A segmentation that is no mask of its frame.
+    """An invalid segmentation.
 
     Attributes:
-        kind: what is wrong, by the names of ``formats.findings``: "empty entry", "polygon",
+        kind: kind of error, as in ``formats.findings``: "empty entry", "polygon",
             "mask size", "run lengths", "counts as bytes" or "unreadable mask".
-        index: which of several segmentations it is.
+        index: index of the segmentation.
     """
 
     def __init__(self, message: str, kind: str = "unreadable mask", index: int = 0) -> None:
@@ -49,20 +49,20 @@ def to_rles(
     width: int,
     where: Callable[[int], str] | None = None,
 ) -> tuple[list[RLE], np.ndarray]:
-    """Bring COCO segmentations of one frame size to RLEs that fill the frame exactly.
+    """Convert COCO segmentations of one frame size to valid RLEs.
 
     Args:
         segmentations: each a list of polygons, or ``{"size", "counts"}`` with counts as a list,
             text or bytes.
         height, width: size of the frame that the masks must have, in pixels.
-        where: names a segmentation by its index, to begin error messages with.
+        where: gives the prefix of error messages for a segmentation's index.
 
     Returns:
-        One RLE for each, and ``(N,)`` int64 their areas in pixels.
+        One RLE each, and ``(N,)`` int64 areas in pixels.
 
     Raises:
-        MaskError: a segmentation cannot be read, is of another size, or its run lengths do
-            not fill the frame, with which pycocotools would run forever or read stray memory.
+        MaskError: a segmentation cannot be read, has another size, or its run lengths do
+            not fill the frame (which makes pycocotools loop forever or read out of bounds).
     """
     size = [height, width]
     texts: list[str] = []
@@ -73,7 +73,7 @@ def to_rles(
             raise MaskError(f"a frame of {width}x{height} pixels is too large for masks")
         for index, segmentation in enumerate(segmentations):
             first = index
-            # what nearly all masks are, at once
+            # the common case: many masks together
             if type(segmentation) is dict and segmentation.get("size") == size:
                 counts = segmentation.get("counts")
                 if type(counts) is str:
@@ -91,10 +91,10 @@ def to_rles(
 
 
 def check_segmentation(segmentation: Any, height: int, width: int) -> None:
-    """Check form and size of a segmentation as ``to_rle`` does, but leave its runs undecoded.
+    """Check the type and size of a segmentation as ``to_rle`` does, without decoding it.
 
     Raises:
-        MaskError: it is neither a list of polygons nor run lengths of this frame size.
+        MaskError: it is neither a list of polygons nor an RLE of this frame size.
     """
     if isinstance(segmentation, list) and segmentation:
         for polygon in segmentation:
@@ -132,7 +132,7 @@ def _check_polygon(polygon: Any) -> None:
 
 
 def _counts_of(segmentation: Any, height: int, width: int) -> str:
-    """Compressed run lengths, which may still be of any content."""
+    """Compressed RLE, not validated yet."""
     check_segmentation(segmentation, height, width)
     if isinstance(segmentation, list):
         return _fill(segmentation, height, width)
@@ -146,7 +146,7 @@ def _counts_of(segmentation: Any, height: int, width: int) -> str:
 
 
 def _fill(polygons: list, height: int, width: int) -> str:
-    """The area of all polygons together, but for those that no memory could hold."""
+    """The union of all polygons, rejecting those that would exhaust memory."""
     for polygon in polygons:
         points = np.array(polygon, dtype=float).reshape(-1, 2)
         if (points < (-width, -height)).any() or (points > (2 * width, 2 * height)).any():
@@ -160,7 +160,7 @@ def _fill(polygons: list, height: int, width: int) -> str:
 
 
 def _compress(counts: list, height: int, width: int) -> str:
-    """Plain run lengths, which pycocotools would truncate to integers below 2**32."""
+    """Uncompressed run lengths; pycocotools would truncate them to 32 bits."""
     runs = np.array(counts if are_finite(counts) else [-1], dtype=float)
     if not len(runs) or (runs < 0).any() or (runs % 1 != 0).any():
         raise MaskError("`counts` must be non-negative integers")
@@ -178,7 +178,7 @@ def _not_filled(total: float, height: int, width: int, index: int = 0) -> MaskEr
 
 
 def _batches(texts: list[str]) -> Iterator[slice]:
-    """Parts of about ``_BATCH`` characters, at least one text each."""
+    """Split into parts of about ``_BATCH`` characters, with at least one text each."""
     start, characters = 0, 0
     for end, text in enumerate(texts, start=1):
         characters += len(text)
@@ -188,7 +188,7 @@ def _batches(texts: list[str]) -> Iterator[slice]:
 
 
 def _checked(texts: list[str], height: int, width: int) -> tuple[list[str], np.ndarray]:
-    """The same masks, without runs of no pixels after the first, and ``(N,)`` their areas."""
+    """The same masks without empty runs after the first, and ``(N,)`` their areas."""
     try:
         sums = sum_runs(texts)
     except ValueError as error:

@@ -1,1 +1,1 @@
-"""Tensors in, tensors out: the networks of the paper. Knows no file, dataset or video."""
+"""The networks of the paper. Independent of files, data sets and videos."""

@@ -1,4 +1,4 @@
-"""Any timm model with feature maps as the backbone, or one of an installed package."""
+"""Backbones: timm models with feature maps, or models of installed packages."""
 
 from __future__ import annotations
 
@@ -19,32 +19,31 @@ from queryinst_vis.utils.hub import asking_the_hub
 
 _PLAIN_NAME = re.compile(
     r"\w[\w.-]*"
-)  # no source in front of it, as in hf-hub:... or local-dir:...
-# Swin and its kin: any input size, and shifted windows at every level whatever the size
+)  # excludes names with a source, such as hf-hub:... or local-dir:...
+# Swin and similar: any input size, with shifted windows at every level
 ANY_SIZE = {"strict_img_size": False, "always_partition": True}
 
 
 class Backbone(nn.Module):
-    """Feature maps at strides 4, 8, 16 and 32 of a timm model, or of an installed package's.
+    """Feature maps at strides 4, 8, 16 and 32 of a timm model or a model of an installed package.
 
     Args:
-        name: of a timm model, or else of an entry point of ``queryinst_vis.backbones``.
-        frozen_stages: the stem and this many stages get no gradient (0: all is trained).
-        norm_eval: batch norms use their running statistics even in training mode, since the
-            batches of detectors are too small to estimate their own.
-        drop_path: stochastic depth, the rate of the last block (0..1).
-        deformable_stages: of 2 to 4, whose 3x3 convolutions become deformable (ResNets).
-        pretrained: let timm fetch published ImageNet weights: torchvision's, which the paper
-            starts from, where it has them and ``name`` has no tag of its own. Only ever set by
-            an explicit request of the user, never by a config file. Not for other packages'
-            backbones.
+        name: a timm model, or an entry point of ``queryinst_vis.backbones``.
+        frozen_stages: freeze the stem and this many stages (0: train everything).
+        norm_eval: use the running statistics of batch norms even in training mode, since
+            detection batches are too small to estimate them.
+        drop_path: stochastic depth rate of the last block (0..1).
+        deformable_stages: stages (2 to 4) with deformable 3x3 convolutions (ResNets).
+        pretrained: download ImageNet weights with timm: torchvision's, as in the paper, if
+            available and ``name`` has no tag. Set only by an explicit request of the user, never
+            by a config file. Not for backbones of other packages.
 
-    Models that give channels last (Swin) get a LayerNorm at every level, as in mmdetection:
-    their stages end without one.
+    Models with channels-last outputs (Swin) get a LayerNorm at every level, as in mmdetection,
+    because their stages end without one.
 
     Raises:
-        InputError: nobody knows the model, it lacks one of the strides, it cannot be built with
-            stochastic depth or deformable convolutions, or its weights cannot be fetched.
+        InputError: unknown model, it lacks one of the strides, it cannot be built with
+            stochastic depth or deformable convolutions, or its weights cannot be downloaded.
     """
 
     body: nn.Module
@@ -99,7 +98,7 @@ class Backbone(nn.Module):
         return levels
 
     def train(self, mode: bool = True) -> Backbone:
-        """As usual, but batch norms stay in evaluation mode where ``norm_eval`` asks for it."""
+        """As usual, but batch norms stay in evaluation mode with ``norm_eval``."""
         super().train(mode)
         if self.norm_eval:
             for module in self.body.modules():
@@ -109,7 +108,7 @@ class Backbone(nn.Module):
 
     def _freeze(self, last_module: str) -> None:
         """Stop gradients in every module up to the end of ``last_module``."""
-        # timm flattens a.b to a_b where it rebuilds a model as a list of modules
+        # timm flattens a.b to a_b when it rebuilds a model as a list of modules
         prefixes = (f"{last_module}.", f"{last_module.replace('.', '_')}.")
         reached = False
         for name, parameter in self.body.named_parameters():
@@ -135,7 +134,7 @@ def _create_body(name: str, drop_path: float, pretrained: bool) -> nn.Module:
 
 
 def _feature_info(model: nn.Module) -> FeatureInfo:
-    """What timm says about the feature maps of a model that was built with ``features_only``."""
+    """timm's description of the feature maps of a model built with ``features_only``."""
     info = model.feature_info
     if not isinstance(info, FeatureInfo):
         raise TypeError(f"expected the FeatureInfo of timm, got {type(info).__name__}")
@@ -143,16 +142,16 @@ def _feature_info(model: nn.Module) -> FeatureInfo:
 
 
 def _weights_of_the_paper(name: str) -> str:
-    """A timm name with the tag of torchvision's weights, where there are any.
+    """A timm name with the tag of torchvision's weights, if available.
 
-    timm's own choice for ResNets are longer trained ones, of another recipe for each depth.
+    timm's defaults for ResNets use longer training with a different recipe for each depth.
     """
     tagged = f"{name}.tv_in1k"
     return tagged if timm.is_model_pretrained(tagged) else name
 
 
 def _level_indices(name: str, options: dict[str, Any]) -> list[int]:
-    """Positions of the wanted strides among the feature maps of a timm model."""
+    """Indices of the required strides among the feature maps of a timm model."""
     try:
         with torch.device("meta"):
             model = timm.create_model(name, features_only=True, **options)

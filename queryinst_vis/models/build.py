@@ -1,4 +1,4 @@
-"""From a Config to a QueryInst: the only module of models/ that knows the configuration."""
+"""Build a QueryInst from a Config: the only module of models/ that uses the configuration."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from queryinst_vis.utils.tensor_files import (
 
 BOX_ROI_SIZE = 7
 MAX_PARAMETERS = 5_000_000_000  # four times as many bytes in float32
-"""Far above any model of this kind: what exceeds them is a mistake, or harm."""
+"""Far above any model of this kind: larger ones are a mistake or an attack."""
 
 
 def build_model(config: Config, pretrained_backbone: bool = False) -> QueryInst:
     """Build the model that ``config.model`` describes, freshly initialised.
 
     Args:
-        pretrained_backbone: let timm fetch the backbone's ImageNet weights.
+        pretrained_backbone: download ImageNet weights of the backbone with timm.
 
     Raises:
-        InputError: values that do not go together, or a backbone that cannot be built.
+        InputError: inconsistent values, or a backbone that cannot be built.
 
     Example::
 
@@ -72,13 +72,13 @@ def build_model(config: Config, pretrained_backbone: bool = False) -> QueryInst:
         model.mask.flow,
     )
     if not model.mask.parallel:
-        network.strip_training_heads()  # nothing would train them
-    # convolutions, above all strided depthwise ones, run faster so, on CPUs and GPUs alike
+        network.strip_training_heads()  # they would not be trained
+    # faster convolutions on CPUs and GPUs, especially strided depthwise ones
     return network.to(memory_format=torch.channels_last)
 
 
 def load_backbone_weights(model: QueryInst, path: str | Path) -> None:
-    """Load ImageNet weights in timm's key names (.safetensors, .pth) into the backbone.
+    """Load ImageNet weights with timm's key names (.safetensors, .pth) into the backbone.
 
     Classifier keys of the file are ignored.
 
@@ -87,7 +87,7 @@ def load_backbone_weights(model: QueryInst, path: str | Path) -> None:
     """
     weights = _read_tensors(Path(path))
     wanted = model.backbone.body.state_dict()
-    # what makes convolutions deformable is learned here, and starts at zero
+    # the offsets of deformable convolutions are trained from zero
     wanted = {key: value for key, value in wanted.items() if ".offset." not in key}
     wrong = [
         key
@@ -141,11 +141,11 @@ def _check(model: ModelConfig) -> None:
 
 
 def _check_size(model: ModelConfig) -> None:
-    """Refuse widths that are fine one by one but make a model that fits into no memory."""
+    """Reject widths that are individually valid but together exceed any memory."""
     width, mask, track = model.channels, model.mask, model.track
     per_stage = (
         2 * (2 * width * width * model.dynamic_channels)  # kernels of DynConv, of boxes and masks
-        + BOX_ROI_SIZE**2 * width * width  # what follows DynConv of boxes
+        + BOX_ROI_SIZE**2 * width * width  # the layer after the DynConv of boxes
         + 2 * width * model.ffn_channels
         + (4 + model.class_layers + model.box_layers + 9 * mask.num_convs) * width * width
     )
@@ -168,7 +168,7 @@ def _check_colours(backbone: BackboneConfig) -> None:
 
 
 def _check_variant(mask: MaskHeadConfig) -> None:
-    """The combinations of the paper's Tables 4 to 6, and no others."""
+    """Allow only the combinations of the paper's Tables 4 to 6."""
     separate = not (mask.share_query and mask.share_attention)
     if separate and not mask.dynamic:
         raise InputError(

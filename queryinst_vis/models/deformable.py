@@ -13,11 +13,11 @@ from queryinst_vis.errors import InputError
 class ModulatedDeformConv(DeformConv2d):
     """A convolution with learned offsets and modulation of its taps (DCNv2).
 
-    It starts as the convolution that it replaces, apart from a constant factor: offsets are zero,
-    and the modulation is one half everywhere.
+    It is initialised as the convolution that it replaces, up to a constant factor: offsets are
+    zero, and the modulation is one half everywhere.
 
     Args:
-        conv: the convolution whose weight it takes over.
+        conv: the convolution to replace; its weight is reused.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:

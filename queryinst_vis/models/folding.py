@@ -1,4 +1,4 @@
-"""Folding batch norms into the convolutions before them: the same results from fewer operators."""
+"""Folding batch norms into the preceding convolutions, for inference with fewer operators."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.utils.autograd import read_nodes
 
-_PROBE_SIZE = 64  # pixels; which module reads which does not depend on it
+_PROBE_SIZE = 64  # pixels; the graph does not depend on it
 
 
 @dataclass(frozen=True)
 class ConvAndNorm:
-    """A convolution whose result only a batch norm reads, and their names in the model."""
+    """A convolution whose output is used only by a batch norm, and their names in the model."""
 
     conv_name: str
     conv: nn.Conv2d
@@ -27,23 +27,23 @@ class ConvAndNorm:
     norm: nn.BatchNorm2d
 
 
-@torch.inference_mode(False)  # a caller's; autograd has to follow one run
+@torch.inference_mode(False)  # overrides the caller's mode; autograd has to record one run
 def fold_batch_norms(model: QueryInst) -> None:
-    """Let every convolution that only a batch norm reads scale and shift by itself.
+    """Fold batch norms into convolutions whose output is used by nothing else.
 
     Args:
         model: in evaluation mode; changed in place.
     """
     for pair in find_convs_with_norms(model):
         model.set_submodule(pair.conv_name, fuse_conv_bn_eval(pair.conv, pair.norm))
-        # timm's batch norms hold the activation that follows
+        # timm's batch norms include the activation
         model.set_submodule(pair.norm_name, getattr(pair.norm, "act", nn.Identity()))
 
 
 def find_convs_with_norms(model: QueryInst) -> list[ConvAndNorm]:
-    """The convolutions whose result only a batch norm reads.
+    """The convolutions whose output is used only by a batch norm.
 
-    Autograd's graph of one run tells: what reads a result refers to the node that made it.
+    Determined from the autograd graph of one run.
 
     Args:
         model: in evaluation mode.
@@ -75,7 +75,7 @@ def find_convs_with_norms(model: QueryInst) -> list[ConvAndNorm]:
 
 @torch.enable_grad()
 def _run_everything(model: QueryInst) -> list[Tensor]:
-    """The outputs of a run in which every module that inference needs takes part."""
+    """The outputs of a run that uses every module needed for inference."""
     weight = model.queries
     images = weight.new_zeros(1, 3, _PROBE_SIZE, _PROBE_SIZE, requires_grad=True)
     output = model(images, [(_PROBE_SIZE, _PROBE_SIZE)])

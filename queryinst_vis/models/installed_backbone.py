@@ -10,26 +10,26 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.utils.plugins import BACKBONES, find_entry
 
 STRIDES = (4, 8, 16, 32)
-_SIDE = 64  # pixels of the image by which a backbone is tried
+_SIDE = 64  # pixels of the image used to test a backbone
 
 
 def create_installed(
     name: str, frozen_stages: int, pretrained: bool, drop_path: float
 ) -> tuple[nn.Module, list[int]]:
-    """A backbone of an installed package, and its channels, whose feature maps are tried once.
+    """A backbone of an installed package, and its channels. Its feature maps are checked once.
 
     The entry point is called without arguments. The module that it returns maps ``(B, 3, H, W)``
     images to four maps ``(B, C, H / s, W / s)`` with s = 4, 8, 16, 32, has the four C in
-    ``channels``, and may have a method ``freeze(stages)`` that stops the gradients of its stem
-    and of so many stages.
+    ``channels``, and may have a method ``freeze(stages)`` that freezes its stem
+    and this many stages.
 
     Args:
         name: of the entry point.
         frozen_stages, pretrained, drop_path: as for ``Backbone``.
 
     Raises:
-        InputError: neither timm nor a package has it, it is no such module, or a setting asks for
-            what it cannot do.
+        InputError: unknown to timm and installed packages, not such a module, or a setting is not
+            supported.
     """
     where = f"model.backbone.name '{name}'"
     unknown = "model.backbone.name: neither timm nor an installed package has"
@@ -54,7 +54,7 @@ def create_installed(
 
 @torch.no_grad()
 def _check_maps(body: nn.Module, where: str) -> list[int]:
-    """Try the feature maps on a small image; returns their channels."""
+    """Check the feature maps on a small image; returns their channels."""
     was_training = body.training
     shapes = [tuple(map_.shape) for map_ in body.eval()(torch.zeros(1, 3, _SIDE, _SIDE))]
     body.train(was_training)

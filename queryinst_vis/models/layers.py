@@ -1,4 +1,4 @@
-"""Layers that the stages and heads of the model share."""
+"""Layers shared by the stages and heads of the model."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def module_list(modules: Iterable[M]) -> Sequence[M]:
-    """An ``nn.ModuleList``, typed by its modules: torch's own is a list of any ``nn.Module``."""
+    """An ``nn.ModuleList`` with typed elements."""
     return cast("Sequence[M]", nn.ModuleList(modules))
 
 
 class DynamicConv(nn.Module):
-    """DynConv of the paper's Fig. 3: the query writes two kernels, its RoI is read by them.
+    """DynConv (paper Fig. 3): the query generates two kernels, which are applied to its RoI.
 
     Args:
         channels: C, width of queries and features.
@@ -32,7 +32,7 @@ class DynamicConv(nn.Module):
         self.norm_out = nn.LayerNorm(channels)
 
     def forward(self, queries: Tensor, roi_features: Tensor) -> Tensor:
-        """Enhance each RoI by its query.
+        """Apply each query's kernels to its RoI.
 
         Args:
             queries: ``(R, C)``, one per RoI (q* in the paper).
@@ -60,8 +60,8 @@ class QueryStage(nn.Module):
         channels: C.
         num_heads: heads of the self-attention.
         ffn_channels: hidden width of the feed-forward network.
-        attends: False leaves out the self-attention; ``attend`` of another stage is called.
-        updates: False leaves out the update, where no later stage reads the queries.
+        attends: False omits the self-attention; ``attend`` of another stage is used instead.
+        updates: False omits the update, if no later stage uses the queries.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class QueryStage(nn.Module):
 
         Args:
             q_star: ``(B, N, C)`` attended queries.
-            roi_update: ``(B, N, C)`` what the dynamic convolution makes of their RoIs.
+            roi_update: ``(B, N, C)`` output of the dynamic convolution for their RoIs.
         """
         refined = self.query_norm(q_star + roi_update)
         return self.ffn_norm(refined + self.ffn(refined))

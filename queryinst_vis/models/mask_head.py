@@ -13,7 +13,7 @@ from queryinst_vis.models.roi import RoIExtractor
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "BN": nn.BatchNorm2d,
     "SyncBN": nn.SyncBatchNorm,
-    # 8 groups divide every width in use; GN does not drift on a handful of positive RoIs
+    # 8 groups divide all widths in use; unlike BN, GN is stable with few positive RoIs
     "GN": lambda channels: nn.GroupNorm(8, channels),
     "none": lambda channels: nn.Identity(),
 }
@@ -26,11 +26,11 @@ class MaskHead(nn.Module):
         channels: C, width of queries and features.
         num_classes: K.
         dynamic_channels: hidden width of the dynamic convolution.
-        roi_size: side of the pooled RoI; masks come out at twice that.
+        roi_size: side of the pooled RoI; masks have twice that size.
         num_convs: 3x3 convolutions after the dynamic one.
         norm: a key of ``NORMS``.
-        dynamic: False leaves the dynamic convolution out (Fig. 2 b): the vanilla head.
-        flow: add the features of the head before (HTC's mask information flow, Table 4).
+        dynamic: False omits the dynamic convolution (Fig. 2 b): the vanilla head.
+        flow: add the features of the previous head (HTC's mask information flow, Table 4).
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class MaskHead(nn.Module):
         """x_mask* of eq. 3: RoI features after the dynamic convolution of their queries.
 
         Args:
-            roi_features: ``(R, C, s, s)`` as ``self.roi`` pools them.
+            roi_features: ``(R, C, s, s)`` pooled by ``self.roi``.
             queries: ``(R, C)`` attended queries of these RoIs; a vanilla head ignores them.
         """
         if self.dynamic_conv is None:
@@ -70,7 +70,7 @@ class MaskHead(nn.Module):
 
         Args:
             enhanced: of this head.
-            previous: the refined features of the head before, if they flow into this one.
+            previous: refined features of the previous head, with mask flow.
         """
         if self.flow is not None and previous is not None:
             enhanced = enhanced + self.flow(previous)
@@ -81,11 +81,10 @@ class MaskHead(nn.Module):
 
         Args:
             refined: ``(R, C, s, s)``.
-            labels: ``(R,)``, the one class that each RoI's mask is asked for.
+            labels: ``(R,)``, class of each RoI's mask; None: all classes.
 
         Returns:
-            ``(R, 2 s, 2 s)`` logits, or without labels those of every class,
-            ``(R, K, 2 s, 2 s)``.
+            ``(R, 2 s, 2 s)`` logits, or ``(R, K, 2 s, 2 s)`` without labels.
         """
         features = self.upsample(refined).relu()
         if labels is None:

@@ -13,18 +13,18 @@ from queryinst_vis.models.mask_head import MaskHead
 
 
 class MaskQueries(nn.Module):
-    """The queries that mask heads read, where they are not those of the boxes (paper 3.4).
+    """Queries of the mask heads that are not shared with the boxes (paper 3.4).
 
     The published model shares both queries and attention and does not need this module. The paper
-    does not say how separate mask queries are updated: here by the average of DynConv(mask)'s
-    output on the stage's refined boxes, in the way that box queries are by that of DynConv(box).
+    does not say how separate mask queries are updated: here with the average of DynConv(mask)'s
+    output on the stage's refined boxes, as box queries are with that of DynConv(box).
 
     Args:
         num_queries, channels: N and C.
         num_stages: S.
         num_heads, ffn_channels: of attentions and updates.
-        share_query: read the box queries; else N separate learned queries.
-        share_attention: attend with the box stages' weights; else with separate weights.
+        share_query: use the box queries; otherwise N separate learned queries.
+        share_attention: use the attention of the box stages; otherwise a separate one.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class MaskQueries(nn.Module):
                 num_heads,
                 ffn_channels,
                 attends=not share_attention,
-                # the last stage's update would have no reader
+                # the update of the last stage would not be used
                 updates=not share_query and index < num_stages - 1,
             )
             for index in range(num_stages)
         )
 
     def attend(self, index: int, box_stage: BoxStage, queries: Tensor) -> Tensor:
-        """``(B, N, C)`` queries to the q* that the mask head of stage ``index`` reads."""
+        """``(B, N, C)`` queries to the q* of the mask head of stage ``index``."""
         return (box_stage if self.share_attention else self.stages[index]).attend(queries)
 
     def update(
@@ -67,11 +67,11 @@ class MaskQueries(nn.Module):
         """The separate queries of the next stage, ``(B, N, C)``.
 
         Args:
-            index: of the stage that was just run; not the last.
+            index: of the current stage; not the last.
             mask_head: of this stage.
             features: P2..P5.
-            boxes: ``(B, N, 4)`` this stage's refined boxes; gradients do not pass.
-            q_star: ``(B, N, C)`` what its mask head reads.
+            boxes: ``(B, N, 4)`` refined boxes of this stage; detached.
+            q_star: ``(B, N, C)`` of its mask head.
         """
         roi_features = mask_head.roi(features, list(boxes.detach()))
         enhanced = mask_head.enhance(roi_features, q_star.flatten(0, 1))

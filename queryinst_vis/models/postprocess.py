@@ -13,15 +13,15 @@ from queryinst_vis.structures import Detections, Embedding
 
 
 class SetPredictor(Protocol):
-    """What ``detect`` needs of a model: a ``QueryInst``, or an exported one."""
+    """The interface of models for ``detect``: a ``QueryInst``, or an exported one."""
 
     @property
     def device(self) -> torch.device:
-        """Where the network input has to be."""
+        """The device of the network input."""
 
     @property
     def has_track_head(self) -> bool:
-        """Whether ``track_embeddings`` gives any."""
+        """Whether ``track_embeddings`` returns embeddings."""
 
     def __call__(self, images: Tensor, image_sizes: list[tuple[int, int]]) -> QueryInstOutput:
         """As ``QueryInst.forward``."""
@@ -54,26 +54,25 @@ def detect(
     nms_overlap: str = "boxes",
     embedding: Embedding | None = "track_head",
 ) -> list[Detections]:
-    """Find and segment the instances of each image (paper 4.2, inference).
+    """Detect and segment the instances of each image (paper 4.2, inference).
 
-    Queries are matched one to one in training, so that the published model does without
-    suppression of duplicates. Only the last stage's mask head runs, and only for the queries that
-    are kept.
+    Queries are matched one-to-one in training, so the published model does not use NMS. Only the
+    mask head of the last stage runs, and only for the queries that are kept.
 
     Args:
         images: ``(B, 3, H, W)`` normalised and padded network input.
         image_sizes: ``(height, width)`` of each input without padding.
         original_sizes: ``(height, width)`` of the frames that the results refer to.
-        score_threshold: weaker detections are dropped.
-        max_per_image: the strongest that many are kept.
-        one_label_per_query: every query names its best class only, so that an instance comes
-            out once (video); otherwise query x class pairs compete (COCO).
-        mask_threshold: probability from which on a pixel belongs to a mask.
-        nms_threshold: IoU above which the weaker of two detections is dropped; None: none is.
-        nms_overlap: IoU of ``"boxes"`` of one class, or of ``"masks"``: of one class, or of any
-            with ``one_label_per_query``, since nothing is two instances.
-        embedding: what describes an instance to the tracker; None, or a track head that the
-            model does not have: nothing.
+        score_threshold: minimum score of detections.
+        max_per_image: maximum number of detections, by score.
+        one_label_per_query: use only the best class of every query, so that an instance is
+            detected once (video); otherwise query x class pairs compete (COCO).
+        mask_threshold: minimum probability of mask pixels.
+        nms_threshold: IoU threshold for NMS; None: no NMS.
+        nms_overlap: IoU of ``"boxes"`` of the same class, or of ``"masks"`` of the same class (with
+            ``one_label_per_query``, of any class).
+        embedding: the kind of association embedding; None, or a track head that the model does not
+            have: none.
     """
     output = model(images, image_sizes)
     last = output.stages[-1]
@@ -113,7 +112,7 @@ def detect(
 def select_queries(
     scores: Tensor, threshold: float, limit: int, one_label_per_query: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``rank_queries`` for the ``(N, K)`` scores of one image, without those below a threshold."""
+    """``rank_queries`` for the ``(N, K)`` scores of one image, above a score threshold."""
     query, label, top = rank_queries(scores, limit, one_label_per_query)
     keep = top >= threshold
     return query[keep], label[keep], top[keep]
@@ -122,11 +121,11 @@ def select_queries(
 def rank_queries(
     scores: Tensor, limit: int, one_label_per_query: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The strongest of ``(..., N, K)`` scores, in descending order.
+    """The highest of ``(..., N, K)`` scores, in descending order.
 
     Args:
         scores: of N queries for K classes, 0..1.
-        limit: at most that many are returned.
+        limit: maximum number.
         one_label_per_query: each query competes with its best class only.
 
     Returns:
@@ -145,7 +144,7 @@ def rank_queries(
 def suppress_picks(
     picks: tuple[Tensor, Tensor, Tensor], boxes: Tensor, threshold: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What ``select_queries`` gives, without boxes that overlap a stronger one of their class.
+    """NMS per class on the output of ``select_queries``.
 
     Args:
         picks: K queries, their labels and scores.
@@ -164,11 +163,11 @@ def _mask_logits(
     labels: list[Tensor],
     one_label_per_query: bool,
 ) -> list[Tensor]:
-    """``(K, 28, 28)`` masks of the K chosen queries of each image, under their labels."""
+    """``(K, 28, 28)`` masks of the K selected queries of each image, for their labels."""
     if one_label_per_query:
         masks = model.mask_logits(-1, output, queries, torch.cat(labels))
         return list(masks.float().split([len(chosen) for chosen in queries]))
-    # under several labels a query still has one RoI, whose features are refined once
+    # a query with several labels has one RoI, whose features are computed once
     found = [chosen.unique(return_inverse=True) for chosen in queries]
     masks = model.mask_logits(-1, output, [unique for unique, _ in found]).float()
     masks = masks.split([len(unique) for unique, _ in found])

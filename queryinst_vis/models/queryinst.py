@@ -22,7 +22,7 @@ from queryinst_vis.structures import StageOutput
 
 @dataclass
 class QueryInstOutput:
-    """Output of every stage, and the FPN maps P2..P5 that mask and track heads pool from."""
+    """Output of every stage, and the FPN maps P2..P5 for the mask and track heads."""
 
     stages: list[StageOutput]
     features: Sequence[Tensor]
@@ -32,13 +32,12 @@ class QueryInst(nn.Module):
     """Instances as queries (paper section 3, Fig. 2 c).
 
     Args:
-        backbone: gives four maps at strides 4..32.
+        backbone: returns four maps at strides 4..32.
         neck: FPN over these maps.
         proposals: ``(N, 4)`` initial learned boxes, (cx, cy, w, h) as fractions of the image.
         channels: C.
         stages: box stages, applied one after the other.
-        mask_heads: one per stage; inference uses the last, and in some variants the others
-            through it.
+        mask_heads: one per stage; inference uses the last, in some variants also the others.
         track_head: for video, or None.
         mask_queries: separate queries or attention for masks (Table 6), or None.
         mask_flow: the features of every mask head flow into the next (Table 4).
@@ -81,7 +80,7 @@ class QueryInst(nn.Module):
 
     @property
     def has_track_head(self) -> bool:
-        """Whether ``track_embeddings`` gives any."""
+        """Whether ``track_embeddings`` returns embeddings."""
         return self.track_head is not None
 
     def extract_features(self, images: Tensor) -> Sequence[Tensor]:
@@ -91,7 +90,7 @@ class QueryInst(nn.Module):
     def forward(
         self, images: Tensor, image_sizes: list[tuple[int, int]] | Tensor
     ) -> QueryInstOutput:
-        """Run the box stages; ``mask_logits`` and the track head follow for chosen queries.
+        """Run the box stages; see ``mask_logits`` and ``track_embeddings`` for selected queries.
 
         Args:
             images: ``(B, 3, H, W)`` normalised, padded at right and bottom.
@@ -114,7 +113,7 @@ class QueryInst(nn.Module):
     def _with_mask_queries(
         self, own: MaskQueries, features: Sequence[Tensor], outputs: list[StageOutput]
     ) -> list[StageOutput]:
-        """The stages' outputs with the q* of the separate mask queries; boxes stay as they are."""
+        """The outputs of the stages, with the q* of the separate mask queries."""
         batch = len(outputs[0].boxes)
         queries = (self.queries if own.queries is None else own.queries).expand(batch, -1, -1)
         separated = []
@@ -134,17 +133,17 @@ class QueryInst(nn.Module):
         picks: list[Tensor],
         labels: Tensor | None = None,
     ) -> Tensor:
-        """Masks of chosen queries, by the mask head of a stage (-1: the last).
+        """Masks of selected queries, from the mask head of a stage (-1: the last).
 
         Args:
-            stage: index of the mask head and of the refined boxes that it pools from.
+            stage: index of the mask head and of its refined boxes.
             output: of ``forward``.
-            picks: B tensors ``(R_b,)``, the chosen queries of each image.
-            labels: ``(sum R_b,)``, the one class of each mask; None: masks of all classes.
+            picks: B tensors ``(R_b,)``, the selected queries of each image.
+            labels: ``(sum R_b,)``, the class of each mask; None: masks of all classes.
 
         Returns:
-            ``(sum R_b, K, 28, 28)`` logits inside the boxes, image after image;
-            ``(sum R_b, 28, 28)`` for given labels.
+            ``(sum R_b, K, 28, 28)`` logits inside the boxes, concatenated over images;
+            ``(sum R_b, 28, 28)`` with labels.
         """
         stage %= len(self.stages)
         boxes = gather_rows(output.stages[stage].boxes.detach(), picks)
@@ -163,14 +162,14 @@ class QueryInst(nn.Module):
         return head.refine(head.enhance(roi_features, q_star), previous)
 
     def track_embeddings(self, output: QueryInstOutput, picks: list[Tensor]) -> Tensor | None:
-        """Embeddings of chosen queries for association, by the track head.
+        """Association embeddings of selected queries, from the track head.
 
         Args:
             output: of ``forward``.
-            picks: B tensors ``(R_b,)``, the chosen queries of each image.
+            picks: B tensors ``(R_b,)``, the selected queries of each image.
 
         Returns:
-            ``(sum R_b, D)``, image after image; None for a model without a track head.
+            ``(sum R_b, D)``, concatenated over images; None for a model without a track head.
         """
         if self.track_head is None:
             return None
@@ -179,10 +178,10 @@ class QueryInst(nn.Module):
         return self.track_head(output.features, boxes, q_star)
 
     def strip_training_heads(self) -> QueryInst:
-        """Drop the mask heads that only training uses: all but the last (paper 4.2)."""
+        """Drop the mask heads used only in training: all but the last (paper 4.2)."""
         own_queries = self.mask_queries is not None and self.mask_queries.queries is not None
         if self.mask_flow or own_queries:
-            return self  # here the last head's features or queries come through the others
+            return self  # the last head depends on the others in these variants
         for index in range(len(self.mask_heads) - 1):
             self.set_submodule(f"mask_heads.{index}", nn.Identity())
         return self
@@ -199,5 +198,5 @@ class QueryInst(nn.Module):
 
 
 def gather_rows(values: Tensor, picks: Sequence[Tensor]) -> list[Tensor]:
-    """The chosen rows of each image of ``(B, N, ...)`` values."""
+    """The selected rows of each image of ``(B, N, ...)`` values."""
     return [image[rows] for image, rows in zip(values, picks, strict=True)]

@@ -1,4 +1,4 @@
-"""RoIAlign over an FPN: every box reads the level that fits its size."""
+"""RoIAlign over an FPN: every box is pooled from the level that fits its size."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-FINEST_SCALE = 56  # boxes up to twice this size (square root of the area) read the finest level
-FARTHEST = 1e6  # input pixels; no coordinate that is pooled exceeds it
+FINEST_SCALE = 56  # boxes up to twice this size (square root of the area) use the finest level
+FARTHEST = 1e6  # maximum box coordinate in input pixels
 
 
 def assign_levels(boxes: Tensor, num_levels: int) -> Tensor:
@@ -25,8 +25,8 @@ def assign_levels(boxes: Tensor, num_levels: int) -> Tensor:
 def to_rois(boxes: Sequence[Tensor]) -> Tensor:
     """Boxes of B images, ``(R_b, 4)`` each, as ``(sum R_b, 5)``: image index and xyxy.
 
-    They are detached, and float32, since half precision would move a box by pixels. Coordinates
-    that are NaN or infinite, which would crash RoIAlign, become finite; the losses report them.
+    They are detached, and float32, since half precision would shift boxes by pixels. NaN and
+    infinite coordinates, which would crash RoIAlign, are replaced; the losses report them.
     """
     flat = torch.cat(list(boxes)).detach().float()
     flat = flat.nan_to_num(0.0, FARTHEST, -FARTHEST).clamp(-FARTHEST, FARTHEST)
@@ -35,9 +35,9 @@ def to_rois(boxes: Sequence[Tensor]) -> Tensor:
 
 
 def rows_by_level(levels: Tensor, num_levels: int) -> list[tuple[int, Tensor]]:
-    """The levels that boxes read, with the rows of these boxes.
+    """The levels that are used by boxes, with the rows of these boxes.
 
-    The coarsest level is always listed, so that no boxes at all still give an (empty) result.
+    The coarsest level is always included, so that the result for no boxes is an empty tensor.
 
     Args:
         levels: ``(R,)`` int64, as of ``assign_levels``.
@@ -83,7 +83,7 @@ class RoIExtractor(nn.Module):
         return torch.cat(pooled)[torch.cat([rows for _, rows in by_level]).argsort()]
 
     def pool(self, feature: Tensor, rois: Tensor, level: int) -> Tensor:
-        """``(R, C, s, s)`` of R boxes that read the same map.
+        """``(R, C, s, s)`` of R boxes pooled from the same map.
 
         Args:
             feature: ``(B, C, H, W)``.

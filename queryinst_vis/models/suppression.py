@@ -15,7 +15,7 @@ OVERLAPS = ("boxes", "masks")
 
 
 def suppress_boxes(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -> Tensor:
-    """Rows to keep, ascending, so that no two boxes of one class have an IoU above ``threshold``.
+    """NMS per class: rows to keep, ascending.
 
     Args:
         boxes: ``(N, 4)`` xyxy.
@@ -27,10 +27,10 @@ def suppress_boxes(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: flo
 
 
 def suppress_masks(detections: Detections, threshold: float, class_agnostic: bool) -> Detections:
-    """The detections of which no two masks have an IoU above ``threshold``, in pixels of the frame.
+    """NMS by the IoU of masks at frame resolution.
 
     Args:
-        detections: with masks, the strongest first.
+        detections: with masks, sorted by descending score.
         threshold: IoU, 0..1.
         class_agnostic: detections of different classes suppress each other, too.
     """

@@ -1,4 +1,4 @@
-"""Track heads: MaskTrack R-CNN's, which the paper adopts (paper 3.5), and QueryTrack's."""
+"""Track heads: MaskTrack R-CNN's, used in the paper (paper 3.5), and QueryTrack's."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from queryinst_vis.models.roi import RoIExtractor
 
 
 class TrackHead(nn.Module):
-    """Two fully connected layers that turn a box's features into an association embedding.
+    """Two fully connected layers from the features of a box to an association embedding.
 
-    In QueryTrack's head, a dynamic convolution of q* enhances the features first, as the one of
-    the mask head does (QueryInst issue 26: RoIs of 7x7 serve as well as the mask head's 14x14).
+    In QueryTrack's head, a dynamic convolution with q* is applied to the features first, as in
+    the mask head (QueryInst issue 26: 7x7 RoIs are as good as the 14x14 of the mask head).
 
     Args:
         in_channels: C of the feature maps.
@@ -24,7 +24,7 @@ class TrackHead(nn.Module):
         sampling_ratio: of RoIAlign; 0 adapts to the size of the box.
         hidden_channels: width of the first layer.
         embedding_channels: D of the embeddings.
-        final_relu: also rectify the embeddings, as mmdetection does and the original does not.
+        final_relu: ReLU after the last layer, as in mmdetection but not in the original.
         dynamic_channels: hidden width of QueryTrack's dynamic convolution; None: no such
             convolution, as published.
     """
@@ -67,11 +67,11 @@ class TrackHead(nn.Module):
         Args:
             features: P2..P5, each ``(B, C, h, w)``.
             boxes: B tensors ``(n_i, 4)``, xyxy in pixels of the network input.
-            q_star: B tensors ``(n_i, C)``, the attended queries of these boxes; only
-                QueryTrack's head reads them.
+            q_star: B tensors ``(n_i, C)``, the attended queries of these boxes; used only by
+                QueryTrack's head.
 
         Returns:
-            ``(sum n_i, D)`` embeddings, image after image.
+            ``(sum n_i, D)`` embeddings, concatenated over images.
 
         Raises:
             ValueError: QueryTrack's head, and no ``q_star``.

@@ -1,4 +1,4 @@
-"""What training and the model pass on: targets, batches, stage outputs."""
+"""Data types of training and the model: targets, batches, stage outputs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Target:
         masks: ``(M, H, W)`` bool at input size (unpadded, or padded like the batch).
         instance_ids: ``(M,)`` int64, equal for the same object in both frames of a pair.
         image_size: ``(height, width)`` of the image without its padding.
-        has_mask: ``(M,)`` bool, which instances have a known mask. The others are annotated by
-            their box alone, and their mask is all False. Default: every instance has one.
-        ignore: ``(H, W)`` bool, the union of the regions in which nothing is known (crowds), of
-            the masks' size or of the image's; None without such a region.
+        has_mask: ``(M,)`` bool, which instances have a mask annotation. The others have only a
+            box, and their mask is all False. Default: every instance has one.
+        ignore: ``(H, W)`` bool, the union of the ignore regions (crowds), at the size of the masks
+            or of the image; None without such regions.
     """
 
     boxes: Tensor
@@ -85,15 +85,15 @@ class Batch:
 
 @dataclass
 class StageOutput:
-    """What one of the model's stages says about B images and N queries (paper eq. 1).
+    """Output of one stage of the model for B images and N queries (paper eq. 1).
 
     Attributes:
         class_logits: ``(B, N, K)``.
         boxes: ``(B, N, 4)`` xyxy in input pixels, refined by this stage; carry gradient.
         queries: ``(B, N, C)`` for the next stage.
-        q_star: ``(B, N, C)`` queries after self-attention, read by DynConv(box).
-        mask_q_star: ``(B, N, C)`` what DynConv(mask) reads: q_star itself, as published, unless
-            masks have queries or an attention of their own.
+        q_star: ``(B, N, C)`` queries after self-attention, for DynConv(box).
+        mask_q_star: ``(B, N, C)`` queries for DynConv(mask): q_star itself, as published, unless
+            masks have separate queries or attention.
     """
 
     class_logits: Tensor

@@ -1,4 +1,4 @@
-"""What was found in one frame."""
+"""The detections of one frame."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Embedding = Literal["track_head", "query"]
-"""What describes an instance to the tracker: the track head's embedding, or the instance's query
-as the detector's last stage leaves it."""
+"""Kind of association embedding: that of the track head, or the instance's query from the last
+stage of the detector."""
 
 _SHOWN = 5  # instances in the repr of Detections
 
 
 @dataclass(repr=False)
 class Detections:
-    """What a detector found in one frame, in pixels of the original frame.
+    """The detections of one frame, in pixels of the original frame.
 
     Attributes:
         boxes: ``(N, 4)`` float xyxy; not clipped to the frame.
@@ -39,16 +39,16 @@ class Detections:
         labels: ``(N,)`` int64, 0-based index into the class names.
         image_size: ``(height, width)`` of the original frame.
         mask_logits: ``(N, 28, 28)`` logits inside each box, or None.
-        embeddings: ``(N, D)`` association embeddings, or None where there are none.
+        embeddings: ``(N, D)`` association embeddings, or None.
         track_ids: ``(N,)`` int64 identities, or None before tracking.
-        mask_threshold: probability from which on a pixel belongs to a mask.
-        pixel_masks: N masks of a detector that gives pixels or RLEs instead of logits, or None.
-        of_damaged_frame: the frame could not be decoded, so nothing is found in it.
-        class_names: names of the labels, or None where they are not known.
-        image: the array, PIL image or path that ``Detector.detect`` was given, which is where
-            ``plot`` and ``crops`` find the pixels; None: nobody kept it.
+        mask_threshold: minimum probability of mask pixels.
+        pixel_masks: N masks of a detector that returns pixels or RLEs instead of logits, or None.
+        of_damaged_frame: the frame could not be decoded, so there are no detections.
+        class_names: names of the labels, or None if unknown.
+        image: the array, PIL image or path passed to ``Detector.detect``, used by
+            ``plot`` and ``crops``; None if it was not kept.
 
-    Masks are pasted into the frame when they are first asked for, and kept: do not change
+    Masks are pasted into the frame on first access, and cached: do not change
     ``boxes`` or ``mask_logits`` afterwards, but make new Detections with ``dataclasses.replace``.
 
     Example::
@@ -93,7 +93,7 @@ class Detections:
         return f"{track_id}{name}, {float(self.scores[row]):.2f} at ({box})"
 
     def __getitem__(self, index: Tensor | slice | list[int]) -> Detections:
-        """The detections at ``index`` (a mask, a slice or positions), as new Detections."""
+        """The detections at ``index`` (a bool mask, a slice or indices), as new Detections."""
 
         def choose(masks: list[InstanceMask]) -> list[InstanceMask]:
             rows = torch.arange(len(masks))[index.cpu() if isinstance(index, Tensor) else index]
@@ -110,7 +110,7 @@ class Detections:
         tensors: Callable[[Tensor], Tensor],
         masks: Callable[[list[InstanceMask]], list[InstanceMask]],
     ) -> Detections:
-        """A copy with these changes to every tensor and to the lists of masks."""
+        """A copy with functions applied to every tensor and to the lists of masks."""
         changed: dict[str, Any] = {
             f.name: tensors(value)
             for f in fields(self)
@@ -123,7 +123,7 @@ class Detections:
 
     @property
     def has_masks(self) -> bool:
-        """Whether there are masks, or boxes alone."""
+        """Whether there are masks, or only boxes."""
         return self.mask_logits is not None or self.pixel_masks is not None
 
     def masks(self) -> Tensor:
@@ -134,7 +134,7 @@ class Detections:
         return frames.to(self.boxes.device)
 
     def rles(self) -> list[RLE]:
-        """The masks as N compressed COCO RLEs, without ever pasting one into a whole frame."""
+        """The masks as N compressed COCO RLEs, computed without full-frame masks."""
         return [mask.rle for mask in self.instance_masks()]
 
     def instance_masks(self) -> list[InstanceMask]:
@@ -157,11 +157,11 @@ class Detections:
         """The detections as supervision's exchange type, on the CPU.
 
         Args:
-            masks: with masks of the whole frame, where there are any.
+            masks: include full-frame masks, if there are any.
 
         Returns:
             ``xyxy`` (N, 4), ``mask`` (N, H, W) bool or None, ``confidence`` (N,), ``class_id`` (N,)
-            and ``tracker_id`` (N,) or None; ``data["class_name"]`` (N,) str where the names are
+            and ``tracker_id`` (N,) or None; ``data["class_name"]`` (N,) str if the names are
             known.
         """
         import supervision as sv
@@ -180,8 +180,8 @@ class Detections:
         """The detections as a pandas table, one row each.
 
         Returns:
-            Columns ``track_id`` (where tracked), ``class_name`` (where known), ``label``,
-            ``score``, ``x1``, ``y1``, ``x2``, ``y2`` and ``area`` (pixels of the mask, where there
+            Columns ``track_id`` (if tracked), ``class_name`` (if known), ``label``,
+            ``score``, ``x1``, ``y1``, ``x2``, ``y2`` and ``area`` (pixels of the mask, if there
             are masks).
 
         Raises:
@@ -198,7 +198,7 @@ class Detections:
     to_df = to_dataframe  # its name in ultralytics
 
     def columns(self) -> dict[str, np.ndarray]:
-        """What ``to_dataframe`` holds: N int64, float64 or str objects by column name."""
+        """The columns of ``to_dataframe``: N int64, float64 or str objects by column name."""
         columns: dict[str, np.ndarray] = {}
         if self.track_ids is not None:
             columns["track_id"] = self.track_ids.cpu().numpy()
@@ -225,7 +225,7 @@ class Detections:
             ``(H, W, 3)`` uint8 RGB array.
 
         Raises:
-            InputError: the frame is not known, or of another size than ``image_size``.
+            InputError: the frame is unknown, or its size is not ``image_size``.
         """
         from PIL import Image
 
@@ -237,7 +237,7 @@ class Detections:
         return Image.fromarray(Overlay(names).draw(self._pixels(frame), self))
 
     def crops(self, frame: ImageLike | None = None) -> list[Image.Image]:
-        """The part of the frame in each box, clipped to the frame and of one pixel at least.
+        """Crop of each box, clipped to the frame, at least one pixel.
 
         Args:
             frame: as for ``plot``.
@@ -273,5 +273,5 @@ class Detections:
         return pixels
 
     def _repr_html_(self) -> str:
-        """What notebooks show: a table, below the picture where it is known."""
+        """Notebook display: a table, below the image if available."""
         return as_html(None if self.image is None else self.plot(), self.columns(), repr(self))

@@ -1,4 +1,4 @@
-"""How notebooks show what was found."""
+"""Display of detections in notebooks."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL import Image
 
-_LONGEST_SIDE = 960  # pixels of a shown picture; a notebook holds it as text
+_LONGEST_SIDE = 960  # maximum image size in pixels; notebooks store images as text
 _ROWS = 20
 
 
 def as_html(picture: Image.Image | None, columns: Mapping[str, np.ndarray], summary: str) -> str:
-    """A picture and a table as HTML that needs no other file.
+    """An image and a table as self-contained HTML.
 
     Args:
-        picture: RGB; None: there is none.
-        columns: of the table, by their names, all of one length.
-        summary: what is said of the picture where it cannot be shown.
+        picture: RGB; None: no image.
+        columns: of the table, by name, all of the same length.
+        summary: alternative text of the image.
     """
     parts = (
         [] if picture is None else [f'<img alt="{html.escape(summary)}" src="{_embed(picture)}">']
@@ -41,7 +41,7 @@ def as_html(picture: Image.Image | None, columns: Mapping[str, np.ndarray], summ
 
 
 def as_png(picture: Image.Image) -> bytes:
-    """The picture as a PNG file, made smaller where it is large."""
+    """The image as PNG, reduced to ``_LONGEST_SIDE``."""
     return _encode(picture, "PNG")
 
 

@@ -1,4 +1,4 @@
-"""Online association: gives the detections of each frame their identities."""
+"""Online association: assigns identities to the detections of each frame."""
 
 from queryinst_vis.tracking.memory import Memory
 from queryinst_vis.tracking.rules import RULES, Associator, Rule, slot_rule

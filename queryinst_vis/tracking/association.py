@@ -1,7 +1,7 @@
-"""Association scores against remembered tracks, and the rules that turn them into assignments.
+"""Association scores between detections and tracks, and the assignment rules that use them.
 
-Every rule here scores each detection against "a new object" (column 0) and against each slot of
-the memory, and assigns the detections by these scores, greedily or one to one:
+Every rule here scores each detection as "a new object" (column 0) and against each slot of
+the memory, and assigns the detections by these scores, greedily or one-to-one:
 
 =========  ======================  ==========  ======================================
 rule       embeddings              assignment  other cues
@@ -12,7 +12,7 @@ bisoftmax  track head              one to one  the labels must agree
 query      the detector's queries  one to one  none
 =========  ======================  ==========  ======================================
 
-With all of them ``max_jump`` can rule out tracks that were last seen too far away.
+With all of them ``max_jump`` can exclude tracks that were last seen too far away.
 
 A new rule of this kind is one function here and one line in ``rules.RULES``.
 """
@@ -30,16 +30,16 @@ from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.memory import Memory, embeddings_of
 
 DROPPED = -1
-"""The detection lost its track to a better one of the same frame."""
+"""The detection lost its track to a better detection of the same frame."""
 NEW = -2
-"""The detection shows an object that the memory does not know."""
+"""The detection is a new object."""
 
 
 # Scores
 
 
 def inclusive_iou(first: Tensor, second: Tensor) -> Tensor:
-    """``(N, M)`` IoU of ``(N, 4)`` and ``(M, 4)`` xyxy boxes whose last pixels count.
+    """``(N, M)`` IoU of ``(N, 4)`` and ``(M, 4)`` xyxy boxes with inclusive ends.
 
     A box from x0 to x1 is x1 - x0 + 1 pixels wide, as in the original MaskTrack R-CNN.
     """
@@ -54,11 +54,11 @@ def inclusive_iou(first: Tensor, second: Tensor) -> Tensor:
 
 
 def association_scores(detections: Detections, memory: Memory, settings: TrackingConfig) -> Tensor:
-    """How well each detection fits "new object" (column 0) and each slot (MaskTrack R-CNN).
+    """Scores of each detection as "new object" (column 0) and for each slot (MaskTrack R-CNN).
 
     ``log p + w_score * log(score) + w_iou * IoU + w_label * [same label]`` where p is the softmax
-    over a constant 0 and the dot products with the remembered embeddings, as the track head is
-    trained. A new object has IoU 0 with itself and the right label.
+    over a constant 0 and the dot products with the embeddings in memory, as in training. A new
+    object counts as IoU 0 and same label.
 
     Args:
         detections: N detections with embeddings, on the CPU.
@@ -69,8 +69,8 @@ def association_scores(detections: Detections, memory: Memory, settings: Trackin
         ``(N, M + 1)`` float32.
     """
     similarity = F.pad(embeddings_of(detections) @ memory.embeddings.T, (1, 0))
-    scores = similarity.log_softmax(dim=1).numpy()  # whose product leaves no thread spinning
-    # A score of exactly 0 must not wipe out the other cues.
+    scores = similarity.log_softmax(dim=1).numpy()  # numpy: leaves no threads spinning
+    # a score of exactly 0 must not override the other cues
     confidence = np.log(np.maximum(detections.scores.numpy(), np.finfo(np.float32).tiny))
     scores += settings.score_weight * confidence[:, None]
     scores[:, 1:] += settings.iou_weight * inclusive_iou(detections.boxes, memory.boxes).numpy()
@@ -80,14 +80,14 @@ def association_scores(detections: Detections, memory: Memory, settings: Trackin
 
 
 def bisoftmax_scores(detections: Detections, memory: Memory) -> Tensor:
-    """Bi-directional softmax of dot products (QDTrack, inference), beside "new object".
+    """Bi-directional softmax of dot products (QDTrack, inference), with "new object".
 
-    The mean of two probabilities: that detection i chooses track j among the tracks, and that
-    track j chooses detection i among the detections; 0 where the labels differ. Unlike in
-    QDTrack, either may choose nobody, by the constant 0 that the track head is trained with, and
-    a detection is new where nobody suits it better. QDTrack has a threshold of 0.5 instead,
-    which wants memory without duplicates: every track born of a missed match looks like its
-    twin, makes all probabilities smaller, and so the next matches are missed too.
+    The mean of two probabilities: of track j for detection i among the tracks, and of
+    detection i for track j among the detections; 0 if the labels differ. Unlike in
+    QDTrack, both softmaxes include "none" with the constant 0 of the track head's training, and
+    a detection is new if "none" scores best. QDTrack's threshold of 0.5 instead
+    requires a memory without duplicates: each duplicate track lowers all probabilities, which
+    causes further missed matches.
 
     Returns:
         ``(N, M + 1)`` probabilities; column 0 is "new object".
@@ -100,20 +100,20 @@ def bisoftmax_scores(detections: Detections, memory: Memory) -> Tensor:
 
 
 def cosine_scores(detections: Detections, memory: Memory) -> Tensor:
-    """``(N, M)`` cosines between detections' and remembered embeddings, -1..1."""
+    """``(N, M)`` cosine similarities of detections and memory, -1..1."""
     return F.normalize(embeddings_of(detections), dim=1) @ F.normalize(memory.embeddings, dim=1).T
 
 
 def rule_out_jumps(
     scores: Tensor, detections: Detections, memory: Memory, max_jump: float | None
 ) -> Tensor:
-    """The scores with minus infinity where a detection is out of a slot's reach.
+    """The scores with minus infinity where a detection is too far from a slot.
 
     Args:
         scores: ``(N, M + 1)``; column 0 is "new object", column j + 1 is slot j.
         detections: N detections.
         memory: M > 0 remembered tracks, seen in earlier frames than the current one.
-        max_jump: None rules out nothing.
+        max_jump: None: no limit.
 
     Returns:
         ``(N, M + 1)``.
@@ -125,12 +125,11 @@ def rule_out_jumps(
 
 
 def within_reach(detections: Detections, memory: Memory, max_jump: float | None) -> Tensor:
-    """``(N, M)`` bool: whether a detection is near enough to a slot's last box to be that track.
+    """``(N, M)`` bool: whether a detection is within the maximum displacement of a slot.
 
-    Too far: the centres are more than ``max_jump * sqrt(frames since)`` diagonals apart, of the
-    larger of the two boxes. Distances of people grow like that square root, as in a random walk,
-    for 1 as for 40 frames; the larger diagonal bears with boxes that occlusion makes small. With
-    ``max_jump=None`` everything is near enough.
+    The limit is ``max_jump * sqrt(frames since)`` diagonals of the larger box between the centres.
+    Displacements of people grow with this square root, like a random walk, for 1 to 40 frames; the
+    larger diagonal accounts for boxes shrunk by occlusion. No limit with ``max_jump=None``.
     """
     if max_jump is None:
         return torch.ones((len(detections), len(memory)), dtype=torch.bool)
@@ -148,7 +147,7 @@ def _diagonals(boxes: Tensor) -> Tensor:
 
 
 def _same_label(detections: Detections, memory: Memory) -> Tensor:
-    """``(N, M)`` float, 1 where the detection has the track's label."""
+    """``(N, M)`` float, 1 if the labels are equal."""
     return (detections.labels[:, None] == memory.labels[None, :]).float()
 
 
@@ -156,11 +155,11 @@ def _same_label(detections: Detections, memory: Memory) -> Tensor:
 
 
 def greedy(scores: Tensor) -> list[int]:
-    """MaskTrack R-CNN's assignment: every detection, in order, wants its best-fitting track.
+    """MaskTrack R-CNN's assignment: every detection, in order, claims its best track.
 
-    A track already taken in this frame goes to the later detection if that fits strictly
-    better; otherwise the later detection is dropped. There is no second choice. Tracks born in
-    this frame are not in the memory yet, so its later detections cannot join them.
+    A track already claimed in this frame goes to the later detection if that scores strictly
+    higher; otherwise the later detection is dropped. There is no second choice. Tracks started in
+    this frame are not in the memory yet and cannot be claimed.
 
     Args:
         scores: ``(N, M + 1)``; column 0 is "new object", column j + 1 is slot j.
@@ -184,11 +183,11 @@ def greedy(scores: Tensor) -> list[int]:
 
 
 def one_to_one(scores: Tensor) -> list[int]:
-    """The assignment of the greatest total score in which no two detections share a slot.
+    """The one-to-one assignment with the maximum total score.
 
-    Every detection may be a new object, so none is ever dropped, and none is given to a slot
-    that suits it less than being new. What is constant in a row (the detection's own score)
-    cannot matter, since every row is assigned exactly once.
+    Every detection may be a new object, so none is dropped, and none is assigned to a slot
+    that scores lower than "new". Terms that are constant in a row (the detection score) have no
+    effect, since every row is assigned exactly once.
 
     Args:
         scores: ``(N, M + 1)``; column 0 is "new object", column j + 1 is slot j.
@@ -197,7 +196,7 @@ def one_to_one(scores: Tensor) -> list[int]:
         For each detection a slot or ``NEW``; slots are distinct.
     """
     new, slots = scores[:, :1], scores[:, 1:]
-    # as many columns "new object" as there are detections: one for each of them
+    # one column "new object" per detection
     padded = torch.cat([slots, new.expand(-1, len(scores))], dim=1)
     _, columns = linear_sum_assignment(padded.numpy(), maximize=True)
     return [column if column < slots.shape[1] else NEW for column in columns.tolist()]
@@ -225,10 +224,10 @@ def bisoftmax(detections: Detections, memory: Memory, settings: TrackingConfig) 
 
 
 def query(detections: Detections, memory: Memory, settings: TrackingConfig) -> list[int]:
-    """Cosine similarity of the detector's own queries, assigned one to one, as in MinVIS.
+    """Cosine similarity of detector queries, assigned one-to-one, as in MinVIS.
 
-    MinVIS matches all queries of two frames; here only detections are matched, and one that is
-    like no remembered track is a new object.
+    MinVIS matches all queries of two frames; here only detections are matched, and those that are
+    not similar to any track are new objects.
     """
     scores = F.pad(cosine_scores(detections, memory), (1, 0), value=settings.match_threshold)
     return one_to_one(rule_out_jumps(scores, detections, memory, settings.max_jump))

@@ -1,10 +1,10 @@
-"""The fused rule: overlap, motion and appearance in one calibrated score, in two rounds.
+"""The fused rule: overlap, motion and appearance in one calibrated score, in two stages.
 
-Each cue alone fails somewhere: appearance between people dressed alike, motion after an occlusion,
-overlap at low frame rates. A logistic model of all of them gives the log odds that a detection and
-a track are one object; a detection whose odds are against every track is a new object. The
-assignment is one to one, in two rounds as in ByteTrack: strong detections first, then weak ones,
-which continue a track where it is expected but never begin one.
+Each cue alone fails in some cases: appearance for people dressed alike, motion after occlusion,
+overlap at low frame rates. A logistic model of all cues gives the log odds that a detection and
+a track are the same object; a detection without positive odds is a new object. The
+assignment is one-to-one, in two stages as in ByteTrack: high-score detections first, then low-score
+ones, which may continue a track near its predicted box but never start one.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from queryinst_vis.tracking.kalman import BoxFilter
 from queryinst_vis.tracking.memory import Memory, embeddings_of
 
 FARTHEST = 10.0
-"""Standard deviations beyond which an even larger distance is no more evidence."""
+"""Distances are clipped to this many standard deviations."""
 
 NEWEST = 0.3
-"""Share of the newest detection in the embedding of a track."""
+"""Weight of the latest detection in the moving average of a track's embedding."""
 
-_WEAK_OVERLAP = 0.5  # least IoU with the predicted box at which a weak detection continues a track
-_WEAK_GAP = 2  # and only if that was seen at most so many frames ago
-_BIRTH_OVERLAP = 0.5  # IoU with a tracked detection above which another one begins no track
+_WEAK_OVERLAP = 0.5  # minimum IoU of a low-score detection with the predicted box of its track
+_WEAK_GAP = 2  # maximum number of frames since that track was last seen
+_BIRTH_OVERLAP = 0.5  # maximum IoU of a new track with a tracked detection
 
 
 @dataclass
 class FusedTracks(Memory):
-    """Tracks with an average embedding of unit length and a motion filter each.
+    """Tracks, each with an averaged unit embedding and a motion filter.
 
     Attributes:
         motion: the filters, slot by slot.
@@ -64,28 +64,28 @@ class FusedTracks(Memory):
 
 
 class FusedAssociator:
-    """Confirms tracks that are seen often enough, and gives them identities.
+    """Assigns identities to tracks after ``min_hits`` detections.
 
     Args:
-        settings: ``fused``, ``high_score``, ``min_hits``, ``max_jump`` and the limits of memory
-            are used.
+        settings: uses ``fused``, ``high_score``, ``min_hits``, ``max_jump`` and the limits of the
+            memory.
 
     Attributes:
-        memory: the tracks; its ids count unconfirmed tracks as well and are not the identities.
+        memory: the tracks; its ids include unconfirmed tracks and are not the identities.
     """
 
     def __init__(self, settings: TrackingConfig) -> None:
         self.memory = FusedTracks()
         self._settings = settings
         self._hits = np.zeros(0, dtype=np.int64)
-        self._identities: dict[int, int] = {}  # of confirmed tracks, by the memory's id
+        self._identities: dict[int, int] = {}  # of confirmed tracks, by id in the memory
         self._next_identity = 0
         self._begins = True  # the next frame is the first of a video or shot
         self._time: float | None = None
         self._intervals: deque[float] = deque(maxlen=30)  # seconds between the last frames
 
     def assign(self, observed: Detections, time: float | None) -> Tensor:
-        """As ``Associator`` says.
+        """See ``Associator``.
 
         Raises:
             InputError: embeddings of another width than those remembered.
@@ -105,12 +105,12 @@ class FusedAssociator:
         return torch.tensor(ids, dtype=torch.int64)
 
     def forget(self) -> None:
-        """Forget all tracks; identities go on where they were."""
+        """Drop all tracks; identities are not reused."""
         self._keep(self.memory.forget(None, max_tracks=0))
         self._begins = True
 
     def _frames_to(self, time: float | None) -> float:
-        """How many usual intervals lie between the previous frame and this one."""
+        """Time since the previous frame, in units of the median frame interval."""
         previous, self._time = self._time, time
         if time is None or previous is None:
             return 1.0
@@ -118,7 +118,7 @@ class FusedAssociator:
         return self._intervals[-1] / median(self._intervals)
 
     def _match(self, observed: Detections, strong: np.ndarray) -> np.ndarray:
-        """``(N,)`` slot of each detection that continues a track, else ``DROPPED``."""
+        """``(N,)`` slot of each detection that continues a track, otherwise ``DROPPED``."""
         slots = np.full(len(observed), DROPPED)
         if not len(self.memory) or not len(observed):
             return slots
@@ -141,16 +141,16 @@ class FusedAssociator:
             self._hits[slots[rows]] += 1
 
     def _begin(self, born: Detections) -> np.ndarray:
-        """Begin a track with each of the K detections; return their slots."""
+        """Start a track for each of the K detections; return their slots."""
         known = len(self.memory)
-        # in the first frame of a shot everything is new, which is no reason to doubt it
+        # in the first frame of a shot all objects are new and are confirmed immediately
         hits = self._settings.min_hits if self._begins else 1
         self.memory.append(born)
         self._hits = np.concatenate([self._hits, np.full(len(born), hits)])
         return np.arange(known, len(self.memory))
 
     def _identity(self, slot: int) -> int:
-        """Identity of a track; ``DROPPED`` until it has been seen often enough."""
+        """Identity of a track; ``DROPPED`` until it is confirmed."""
         key = int(self.memory.ids[slot])
         if key not in self._identities and self._hits[slot] >= self._settings.min_hits:
             self._identities[key] = self._next_identity
@@ -158,14 +158,14 @@ class FusedAssociator:
         return self._identities.get(key, DROPPED)
 
     def _forget_unseen(self) -> None:
-        # an unconfirmed track does not survive a frame without a detection
+        # unconfirmed tracks are dropped after a frame without a detection
         seen = (self.memory.last_seen == self.memory.frame).numpy()
         confirmed = np.array([key in self._identities for key in self.memory.ids.tolist()], bool)
         self._keep(self.memory.keep(torch.from_numpy(np.flatnonzero(seen | confirmed))))
         self._keep(self.memory.forget(self._settings.expire_after, self._settings.max_tracks))
 
     def _keep(self, slots: Tensor) -> None:
-        """Drop what belongs to tracks that have just been dropped."""
+        """Drop the state of tracks that have just been dropped."""
         if len(slots) < len(self._hits):
             self._hits = self._hits[slots.numpy()]
             alive = set(self.memory.ids.tolist())
@@ -173,7 +173,7 @@ class FusedAssociator:
 
 
 def pair_cues(observed: Detections, tracks: FusedTracks) -> dict[str, np.ndarray]:
-    """What speaks for detection i being track j: ``(N, M)`` values by the name of their weight.
+    """Cues for detection i and track j: ``(N, M)`` values by the name of their weight.
 
     ``overlap``: IoU with the predicted box. ``distance``: Mahalanobis distance of the centre from
     the predicted one, at most ``FARTHEST``. ``similarity``: cosine of unit embeddings. ``gap``:
@@ -191,7 +191,7 @@ def pair_cues(observed: Detections, tracks: FusedTracks) -> dict[str, np.ndarray
 
 
 def log_odds(cues: dict[str, np.ndarray], settings: TrackingConfig) -> np.ndarray:
-    """``(N, M)`` log odds that detection and track are one object."""
+    """``(N, M)`` log odds that detection and track are the same object."""
     weights = settings.fused
     return weights.bias + sum(getattr(weights, name) * cue for name, cue in cues.items())
 
@@ -203,10 +203,10 @@ def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def choose(scores: np.ndarray, least: float) -> np.ndarray:
-    """``(N,)`` columns, or ``DROPPED``: the assignment with the greatest total above ``least``.
+    """``(N,)`` columns, or ``DROPPED``: the assignment with the maximum total above ``least``.
 
     Args:
-        scores: ``(N, M)``; pairs that score less than ``least`` are never assigned.
+        scores: ``(N, M)``; pairs with scores below ``least`` are never assigned.
         least: finite.
     """
     chosen = np.array(one_to_one(F.pad(torch.from_numpy(scores), (1, 0), value=least)), np.int64)
@@ -214,6 +214,6 @@ def choose(scores: np.ndarray, least: float) -> np.ndarray:
 
 
 def _repeats(boxes: Tensor, tracked: np.ndarray) -> np.ndarray:
-    """``(N,)`` bool: overlaps a tracked detection too much to be another object."""
+    """``(N,)`` bool: overlaps a tracked detection by more than ``_BIRTH_OVERLAP``."""
     every = boxes.double().numpy()
     return np.any(overlaps(every, every[tracked]) > _BIRTH_OVERLAP, axis=1)

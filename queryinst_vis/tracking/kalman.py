@@ -9,10 +9,10 @@ _VELOCITY_NOISE = 1 / 160
 
 
 class BoxFilter:
-    """Centre, width and height of M boxes, each with a velocity of its own.
+    """Filters for centre, width and height of M boxes, each with a velocity.
 
-    The four coordinates are filtered independently, so that a covariance is three numbers. All
-    noise grows with the height of the box, which stands for the distance from the camera.
+    The four coordinates are filtered independently, so that a covariance is three numbers. Noise is
+    proportional to the height of the box, a proxy for the distance from the camera.
 
     Attributes:
         mean: ``(M, 4, 2)`` cx, cy, w, h in pixels and their velocities in pixels per frame.
@@ -32,7 +32,7 @@ class BoxFilter:
         return np.stack([cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2], axis=1)
 
     def predict(self, frames: float = 1.0) -> None:
-        """Predict all boxes that many frames ahead."""
+        """Predict all boxes this many frames ahead."""
         height = self._heights(slice(None))
         position, both, velocity = np.moveaxis(self.covariance, 2, 0)
         self.mean[:, :, 0] += frames * self.mean[:, :, 1]
@@ -85,7 +85,7 @@ class BoxFilter:
         self.covariance = np.concatenate([self.covariance, covariance])
 
     def keep(self, rows: np.ndarray) -> None:
-        """Forget all but these rows."""
+        """Keep only these rows."""
         self.mean, self.covariance = self.mean[rows], self.covariance[rows]
 
     def _heights(self, rows: list[int] | slice) -> np.ndarray:

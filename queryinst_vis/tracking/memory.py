@@ -16,7 +16,7 @@ def _no_ids() -> Tensor:
 
 
 def embeddings_of(detections: Detections) -> Tensor:
-    """The ``(N, D)`` embeddings that a rule reads; ``Tracker`` makes sure that there are some.
+    """The ``(N, D)`` embeddings used by a rule; ``Tracker`` ensures that they exist.
 
     Raises:
         ValueError: there are none.
@@ -28,20 +28,20 @@ def embeddings_of(detections: Detections) -> Tensor:
 
 @dataclass
 class Memory:
-    """The complete state of online association; a fresh one is the state before a video.
+    """The state of online association; a new one is the state before a video.
 
-    The tensors live on the CPU and hold one row per remembered track ("slot"), in order of birth.
+    The tensors are on the CPU and have one row per track ("slot"), in order of creation.
 
     Attributes:
         ids: ``(M,)`` int64 identities.
         embeddings: ``(M, D)`` float32 of the last detection of each track.
         boxes: ``(M, 4)`` float32 xyxy of the last detection, in pixels of the original frame.
-        labels: ``(M,)`` int64 class of the first detection: the birth label never changes.
-        last_seen: ``(M,)`` int64 index of the last frame that shows the track.
-        last_times: ``(M,)`` float64 time of that frame in seconds; 0 where times are unknown.
+        labels: ``(M,)`` int64 class of the first detection, which never changes.
+        last_seen: ``(M,)`` int64 index of the last frame with the track.
+        last_times: ``(M,)`` float64 time of that frame in seconds; 0 if times are unknown.
         frame: index of the current frame; -1 before the first.
-        time: of the current frame in seconds; 0 where times are unknown.
-        next_id: the next identity to give. It only grows: forgotten identities are not reused.
+        time: of the current frame in seconds; 0 if times are unknown.
+        next_id: the next new identity. Identities are not reused.
     """
 
     ids: Tensor = field(default_factory=_no_ids)
@@ -58,7 +58,7 @@ class Memory:
         return len(self.ids)
 
     def check_width(self, detections: Detections) -> None:
-        """Raise an InputError for embeddings of another width than those remembered."""
+        """Raise an InputError if the embedding width differs from that in memory."""
         known, given = self.embeddings.shape[1], embeddings_of(detections).shape[1]
         if len(self) and known != given:
             raise InputError(
@@ -67,14 +67,14 @@ class Memory:
             )
 
     def begin_frame(self, time: float | None, expire_seconds: float | None) -> Tensor:
-        """Go on to the next frame, and drop tracks that are unseen for that many seconds by then.
+        """Advance to the next frame, and drop tracks unseen for ``expire_seconds``.
 
         Returns:
-            The slots that were kept, as they were numbered before.
+            The previous indices of the slots that were kept.
 
         Args:
             time: of the frame in seconds; None: unknown.
-            expire_seconds: None drops nothing.
+            expire_seconds: None: no limit.
         """
         self.frame += 1
         self.time = 0.0 if time is None else time
@@ -83,19 +83,19 @@ class Memory:
         return self.keep(torch.where(self.time - self.last_times < expire_seconds)[0])
 
     def refresh(self, slots: list[int], detections: Detections) -> None:
-        """Update tracks at distinct ``slots`` by their new detections; ids and labels stay."""
-        # numpy's views of the tensors: assigning a few rows takes a fraction of PyTorch's time
+        """Update the tracks at distinct ``slots`` with new detections; ids and labels are kept."""
+        # numpy views of the tensors: assigning a few rows is much faster than in PyTorch
         self.embeddings.numpy()[slots] = embeddings_of(detections)
         self.boxes.numpy()[slots] = detections.boxes
         self.last_seen.numpy()[slots] = self.frame
         self.last_times.numpy()[slots] = self.time
 
     def append(self, detections: Detections) -> Tensor:
-        """Begin a track for every detection and return their ``(N,)`` new ids."""
+        """Start a track for every detection and return the ``(N,)`` new ids."""
         count, embeddings = len(detections), embeddings_of(detections)
         ids = torch.arange(self.next_id, self.next_id + count)
         self.next_id += count
-        # The first detections decide how wide the embeddings are.
+        # the first detections determine the embedding width
         known = self.embeddings.reshape(len(self), embeddings.shape[1])
         self.embeddings = torch.cat([known, embeddings])
         self.ids = torch.cat([self.ids, ids])
@@ -107,12 +107,12 @@ class Memory:
         return ids
 
     def forget(self, expire_after: int | None, max_tracks: int | None) -> Tensor:
-        """Drop tracks unseen for ``expire_after`` frames, then the longest unseen of too many.
+        """Drop tracks unseen for ``expire_after`` frames, and the least recently seen of too many.
 
-        Of equally long unseen tracks the youngest goes first: it has the least history.
+        Among tracks last seen in the same frame, the newest are dropped first.
 
         Returns:
-            The slots that were kept, as they were numbered before.
+            The previous indices of the slots that were kept.
         """
         keep = torch.arange(len(self))
         if expire_after is not None:
@@ -123,7 +123,7 @@ class Memory:
         return self.keep(keep)
 
     def keep(self, slots: Tensor) -> Tensor:
-        """Drop all tracks but those of the given slots, which are in order; return the slots."""
+        """Keep only the tracks of the given slots, which are in order; return the slots."""
         if len(slots) < len(self):
             self.ids = self.ids[slots]
             self.embeddings = self.embeddings[slots]

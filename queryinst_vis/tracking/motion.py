@@ -1,4 +1,4 @@
-"""ByteTrack and OC-SORT of roboflow's ``trackers``: rules that read boxes and scores alone."""
+"""ByteTrack and OC-SORT from roboflow's ``trackers``: rules that use only boxes and scores."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     import supervision as sv
 
 EXPIRE_AFTER = 30
-"""Frames after which an unseen track is forgotten where ``tracking.expire_after`` names no other
-number, as ByteTrack and OC-SORT have it: the error of a predicted box grows without bound."""
+"""Default of ``tracking.expire_after`` in frames, as in ByteTrack and OC-SORT: the error of a
+predicted box grows without bound."""
 
 _FRAME_RATE = 30.0  # frames per second that the library's motion noise is tuned for
-_UNLIMITED = 10**9  # frames until the library itself forgets a track; MotionAssociator does that
+_UNLIMITED = 10**9  # frames until the library drops a track; MotionAssociator does that instead
 
 
 def bytetrack(settings: TrackingConfig) -> MotionAssociator:
-    """ByteTrack: strong detections are matched first; weak ones can only continue a track."""
+    """ByteTrack: high-score detections are matched first; others can only continue a track."""
     from trackers import ByteTrackTracker
 
     make = partial(
@@ -43,14 +43,14 @@ def bytetrack(settings: TrackingConfig) -> MotionAssociator:
 
 
 def ocsort(settings: TrackingConfig) -> MotionAssociator:
-    """OC-SORT: motion is re-estimated from observations; weak detections are left out."""
+    """OC-SORT: motion is re-estimated from observations; low-score detections are dropped."""
     from trackers import OCSORTTracker
 
     make = partial(
         OCSORTTracker,
         lost_track_buffer=_UNLIMITED,
         frame_rate=_FRAME_RATE,
-        # counted from the second detection of a track on
+        # the library counts from the second detection of a track
         minimum_consecutive_frames=max(1, settings.min_hits - 1),
         minimum_iou_threshold=_match_threshold(settings),
         high_conf_det_threshold=_high_score(settings),
@@ -59,7 +59,7 @@ def ocsort(settings: TrackingConfig) -> MotionAssociator:
 
 
 def _high_score(settings: TrackingConfig) -> float:
-    """Detections below ``inference.score_threshold`` do not get here, so null is no threshold."""
+    """Null means no threshold beyond ``inference.score_threshold``."""
     return 0.0 if settings.high_score is None else settings.high_score
 
 
@@ -70,22 +70,22 @@ def _match_threshold(settings: TrackingConfig) -> float:
 
 
 class LibraryTracker(Protocol):
-    """What the library's trackers have in common."""
+    """The common interface of the library's trackers."""
 
     tracks: list[Any]
 
     def update(
         self, detections: sv.Detections, frame: Any = None, timestamp: float | None = None
     ) -> sv.Detections:
-        """Fill in ``tracker_id``; the detections come back in another order."""
+        """Fill in ``tracker_id``; the order of the detections changes."""
 
 
 class MotionAssociator:
-    """One tracker of the library for each class, since they do not look at labels.
+    """One tracker of the library per class, since they ignore labels.
 
     Args:
         make: makes a tracker of the library.
-        settings: its limits bound what is remembered.
+        settings: the limits of the memory.
     """
 
     memory: None = None
@@ -94,13 +94,13 @@ class MotionAssociator:
         self._make = make
         self._settings = settings
         self._trackers: dict[int, LibraryTracker] = {}  # by label
-        self._ids: dict[tuple[int, int], int] = {}  # by label and the library's own id
-        self._births = count()  # numbers that take the place of the library's own
+        self._ids: dict[tuple[int, int], int] = {}  # by label and the library's id
+        self._births = count()  # replaces the library's own counter
         self._next_id = 0
         self._time: float | None = None
 
     def assign(self, observed: Detections, time: float | None) -> Tensor:
-        """As ``Associator`` says. Detections of one frame never share an identity."""
+        """See ``Associator``. Detections of one frame never share an identity."""
         self._forget_unseen(time)
         self._time = time
         keys = torch.full((len(observed),), -1)
@@ -112,11 +112,11 @@ class MotionAssociator:
         return torch.tensor(ids, dtype=torch.int64)
 
     def forget(self) -> None:
-        """Forget all tracks; identities go on where they were."""
+        """Drop all tracks; identities are not reused."""
         self._trackers, self._ids = {}, {}
 
     def _assign_class(self, label: int, observed: Detections, time: float | None) -> Tensor:
-        """What the library calls the N detections of one class: ``(N,)``, -1 without a track."""
+        """The library's ids of the N detections of one class: ``(N,)``, -1 without a track."""
         import supervision as sv
 
         if label not in self._trackers:
@@ -139,10 +139,10 @@ class MotionAssociator:
     def _confirm_newborn(
         self, tracker: LibraryTracker, ids: np.ndarray, scores: np.ndarray
     ) -> None:
-        """Confirm tracks at birth, where the library waits for their second detection.
+        """Confirm tracks immediately; the library waits for their second detection.
 
-        New tracks come in the order of the strong detections that have no track yet; the ``ids``
-        of these are filled in.
+        New tracks are in the order of the high-score detections without a track, whose ``ids``
+        are filled in.
         """
         newborn = [track for track in tracker.tracks if track.tracker_id == -1]
         strong = scores.astype(float) >= _high_score(self._settings)
@@ -151,14 +151,14 @@ class MotionAssociator:
             track.tracker_id = ids[parent] = next(self._births)
 
     def _identity(self, label: int, key: int) -> int:
-        """The identity of the track that the library's tracker of a class calls ``key``."""
+        """The identity of the track with the library's id ``key`` in a class."""
         if (label, key) not in self._ids:
             self._ids[label, key] = self._next_id
             self._next_id += 1
         return self._ids[label, key]
 
     def _forget_unseen(self, time: float | None) -> None:
-        """Drop tracks that are unseen for too long by now, then the longest unseen of too many."""
+        """Drop tracks unseen for too long, and the least recently seen of too many."""
         frames = self._settings.expire_after or EXPIRE_AFTER
         seconds = self._settings.expire_seconds or math.inf
         elapsed = 0.0 if time is None or self._time is None else time - self._time

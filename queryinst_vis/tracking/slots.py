@@ -1,4 +1,4 @@
-"""The rules around a ``Memory``: each track is a slot, and a function assigns the slots."""
+"""Rules with a ``Memory``: each track is a slot, and a function assigns the slots."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from queryinst_vis.tracking.association import DROPPED, NEW
 from queryinst_vis.tracking.memory import Memory
 
 Associate = Callable[[Detections, Memory, TrackingConfig], list[int]]
-"""``(detections, memory, settings) -> slots``: for every detection the slot of the memory (M > 0
-tracks) that it belongs to, ``NEW`` or ``DROPPED``. A later detection with the slot of an earlier
-one takes the track over: the track is updated with the later one only."""
+"""``(detections, memory, settings) -> slots``: for every detection its slot in the memory (M > 0
+tracks), ``NEW`` or ``DROPPED``. If several detections have the same slot, the last one gets the
+track, which is updated with it only."""
 
 
 class SlotAssociator:
-    """Associates by a pure function of the detections and the remembered tracks.
+    """Association with a pure function of the detections and the memory.
 
     Args:
         associate: the function.
-        settings: given to the function; its limits bound the memory.
+        settings: passed to the function; includes the limits of the memory.
 
     Attributes:
-        memory: everything that is carried from frame to frame.
+        memory: the state between frames.
     """
 
     def __init__(self, associate: Associate, settings: TrackingConfig) -> None:
@@ -36,12 +36,12 @@ class SlotAssociator:
         self._settings = settings
 
     def assign(self, observed: Detections, time: float | None) -> Tensor:
-        """As ``Associator`` says.
+        """See ``Associator``.
 
         Raises:
             InputError: embeddings of another width than those remembered.
         """
-        if observed.embeddings is None:  # a rule that reads none
+        if observed.embeddings is None:  # a rule without embeddings
             observed = replace(observed, embeddings=torch.empty(len(observed), 0))
         self.memory.check_width(observed)
         self.memory.begin_frame(time, self._settings.expire_seconds)
@@ -54,12 +54,12 @@ class SlotAssociator:
         return raw_ids
 
     def forget(self) -> None:
-        """Forget all tracks; identities go on where they were."""
+        """Drop all tracks; identities are not reused."""
         self.memory.forget(None, max_tracks=0)
 
     def _remember(self, observed: Detections, slots: list[int]) -> Tensor:
         """Update the memory; return the ``(N,)`` raw ids."""
-        owners = {slot: row for row, slot in enumerate(slots) if slot >= 0}  # the last one owns
+        owners = {slot: row for row, slot in enumerate(slots) if slot >= 0}  # the last one keeps it
         born = [row for row, slot in enumerate(slots) if slot == NEW]
         known = self.memory.ids.tolist()
         raw_ids = torch.tensor(

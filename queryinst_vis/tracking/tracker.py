@@ -1,4 +1,4 @@
-"""The online tracker: gives the detections of a frame their identities (paper 3.5)."""
+"""The online tracker: assigns identities to the detections of a frame (paper 3.5)."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ from queryinst_vis.utils.device import plain_defaults
 
 
 class Tracker:
-    """Online association of detections, one frame after the other.
+    """Online association of detections, frame by frame.
 
     Args:
-        settings: rule, weights and limits; None: the paper's rule, which never forgets.
+        settings: rule, weights and limits; None: the paper's rule, which never drops tracks.
 
     Attributes:
-        embedding: which embeddings the rule reads: ``"track_head"``, ``"query"`` (the
-            detector's own) or None, for boxes alone.
-        last_raw_ids: ``(N,)`` int64 ids that the rule gave to the N detections of the last
-            ``update``, on the CPU: -1 for a detection without a track, as one that lost it to an
-            earlier detection; one that was overtaken by a later detection still shows the id
-            that it lost.
+        embedding: the embeddings that the rule uses: ``"track_head"``, ``"query"`` (of the
+            detector) or None, for boxes only.
+        last_raw_ids: ``(N,)`` int64 ids assigned by the rule to the N detections of the last
+            ``update``, on the CPU: -1 for a detection without a track or that lost it to an
+            earlier detection; one that lost its track to a later detection still has its id.
 
     Raises:
-        InputError: unknown rule, a limit or jump too small, or a threshold out of range or for a
-            rule that has none.
+        InputError: unknown rule, a limit or displacement too small, or a threshold out of range or
+            for a rule without one.
 
     Example::
 
@@ -56,12 +55,12 @@ class Tracker:
 
     @property
     def memory(self) -> Memory | None:
-        """The remembered tracks; None where the rule keeps a state of another kind."""
+        """The tracks; None if the rule has another kind of state."""
         return self._associator.memory
 
     @plain_defaults()
     def reset(self) -> None:
-        """Forget everything: the next frame is the first of a video, and ids begin at 0."""
+        """Reset the state: the next frame is the first of a video, and ids start at 0."""
         self._associator = self._rule.begin(self._settings)
         self._frames = 0
         self._time: float | None = None
@@ -69,29 +68,28 @@ class Tracker:
 
     @plain_defaults()
     def forget(self) -> None:
-        """Forget all tracks, as at a hard cut: ids go on where they were and are not reused."""
+        """Drop all tracks, as at a hard cut; ids are not reused."""
         self._associator.forget()
 
     @plain_defaults()
     def update(self, detections: Detections, time: float | None = None) -> Detections:
-        """Identify the detections of the next frame.
+        """Assign identities to the detections of the next frame.
 
         Args:
             detections: N detections in pixels of the original frame, on any device, with
-                embeddings where the rule reads them. Their order is the order in which the rule
-                serves them.
-            time: of the frame in seconds from any origin; None: unknown. It is given for all
+                embeddings if the rule uses them. Greedy rules process them in this order.
+            time: of the frame in seconds from any origin; None: unknown. Pass it for all
                 frames of a video or for none; ``tracking.expire_seconds`` needs it.
 
         Returns:
-            Those with an identity, in the same order and on the same device, with ``track_ids``
-            >= 0 and distinct: of several detections with one raw id only the last is published,
-            which is the one that the rule has chosen for the track.
+            The detections with an identity, in the same order and on the same device, with
+            distinct ``track_ids`` >= 0: of several detections with the same raw id only the last
+            is returned, which is the one that the rule selected for the track.
 
         Raises:
-            InputError: no embeddings where the rule reads them, or of another width than those
-                remembered; numbers that are not finite; a time that is not later than the
-                previous frame's, or missing for some frames.
+            InputError: missing embeddings, or of another width than those in memory; non-finite
+                numbers; a time that is not later than that of the previous frame, or missing for
+                some frames.
         """
         self._check_time(time)
         observed = self._observe(detections)
@@ -100,7 +98,7 @@ class Tracker:
         published = _last_of_each(self.last_raw_ids)
         ids = self.last_raw_ids[published]
         device = detections.boxes.device
-        # with the masks that are pasted already
+        # with already pasted masks
         everything = len(ids) == len(detections)
         tracked = detections[:] if everything else detections[published.to(device)]
         tracked.track_ids = ids.to(device)
@@ -124,7 +122,7 @@ class Tracker:
             )
 
     def _observe(self, detections: Detections) -> Detections:
-        """What association needs of the detections, checked, as float32 on the CPU."""
+        """The validated inputs of association, as float32 on the CPU."""
         if self.embedding is not None and detections.embeddings is None:
             raise InputError(
                 "tracking: the detections carry no embeddings; use a model with a track head "

@@ -1,1 +1,1 @@
-"""Training, inference and checkpoints: the rooms below put to work."""
+"""Training, and testing on data sets."""

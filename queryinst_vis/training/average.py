@@ -1,4 +1,4 @@
-"""A moving average of the weights during training: what is scored, kept and published."""
+"""Exponential moving average of the weights, which is evaluated and saved."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from queryinst_vis.models.queryinst import QueryInst
 class WeightAverage:
     """Exponential moving average of a model's weights.
 
-    Young averages forget faster: after n updates the decay is at most ``(1 + n) / (10 + n)``, so
-    that the average of a short training does not dwell on its start.
+    The decay is warmed up: after n updates it is at most ``(1 + n) / (10 + n)``, so that the
+    average of a short training is not dominated by the initial weights.
 
     Args:
         model: being trained, already on its device.
-        decay: of an old average, 0 < decay < 1.
-        updates: of the model so far, for a run that is resumed.
-        state: the average then; None to begin from the model as it is.
+        decay: final decay, 0 < decay < 1.
+        updates: number of updates so far, for a resumed run.
+        state: the saved average of a resumed run; None to start from the current weights.
 
     Attributes:
-        model: holds the averages; its buffers are the newest, not averaged.
+        model: a model with the averaged weights; its buffers are the latest ones.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: QueryInst) -> None:
-        """Take in the weights after one more step."""
+        """Update the average after a training step."""
         n = self._updates
         share = 1 - min(self._decay, (1 + n) / (10 + n)) if n else 1.0
         for average, value in zip(self.model.parameters(), model.parameters(), strict=True):

@@ -42,7 +42,7 @@ from queryinst_vis.utils.files import atomic_path, check_not_read, files_togethe
 from queryinst_vis.utils.prefetch import prefetch
 from queryinst_vis.utils.progress import ProgressBar
 
-READ_AHEAD = 4  # images that are decoded while the network works
+READ_AHEAD = 4  # images decoded in advance while the network runs
 HEADLINES = ("AP", "AP50", "AP75")
 Entries = list[dict[str, Any]]
 AnySet = CocoDataset | YouTubeVisDataset
@@ -50,12 +50,12 @@ SetType = TypeVar("SetType", CocoDataset, YouTubeVisDataset)
 
 
 class Evaluation(NamedTuple):
-    """A model in training, scored.
+    """Validation result of a model in training.
 
     Attributes:
-        score: by which the best weights are chosen: AP of tracks, of masks, or of boxes where the
-            set has no masks; 0..1.
-        metrics: headlines by name.
+        score: selects the best weights: track AP, mask AP, or box AP if the set has no masks;
+            0..1.
+        metrics: main metrics by name.
         entries: of the result file.
     """
 
@@ -73,21 +73,21 @@ def test_video(
     nodes: int = 1,
     batch: int = 1,
 ) -> dict[str, Any] | None:
-    """Track through the videos of ``data.test`` (else ``data.val``) and write the results.
+    """Track the videos of ``data.test`` (otherwise ``data.val``) and write the results.
 
     Args:
         config: data, input, inference and tracking settings; its model must be that of the
-            weights, whose class names are matched with the file's.
-        weights: as for ``load_detector``: a name, a file, or any detector that knows the names of
-            its classes, for which ``config.model`` and ``config.input`` mean nothing.
+            weights. Classes are matched by name with those of the annotation file.
+        weights: as for ``load_detector``: a name, a file, or any detector with class names, for
+            which ``config.model`` and ``config.input`` are ignored.
         out: YouTube-VIS result JSON.
-        zip_path: the same as evaluation servers want it, or None. Both files appear, or none.
-        devices: processes per node, or ``"auto"``; whole videos are shared out among them.
-        nodes: machines that take part.
-        batch: frames of a video that a network sees at a time; the results are the same.
+        zip_path: also write a zip for evaluation servers, or None. Both files are written together.
+        devices: processes per node, or ``"auto"``; videos are distributed over the processes.
+        nodes: number of nodes.
+        batch: batch size in frames; does not change the results.
 
     Returns:
-        The metrics of ``evaluate_youtube_vis``, or None where the set has no annotations.
+        The metrics of ``evaluate_youtube_vis``, or None if the set has no annotations.
 
     Raises:
         InputError: the config, the weights, the set, an image or ``batch`` cannot be used.
@@ -106,18 +106,18 @@ def test_image(
     nodes: int = 1,
     batch: int = 1,
 ) -> dict[str, dict[str, Any]] | None:
-    """Detect in the images of ``data.test`` (else ``data.val``) and write the results.
+    """Run detection on the images of ``data.test`` (otherwise ``data.val``), write the results.
 
     Args:
         config, weights: as for ``test_video``.
         out: COCO result JSON, with boxes and masks.
         devices: processes per node, or ``"auto"``.
-        nodes: machines that take part.
-        batch: images that a network sees at a time, all padded to one size, which changes the
-            results a little where they differ in size.
+        nodes: number of nodes.
+        batch: batch size; images of different sizes are padded to a common size, which changes the
+            results slightly.
 
     Returns:
-        The metrics of ``evaluate_coco``, or None where the set has no annotations.
+        The metrics of ``evaluate_coco``, or None if the set has no annotations.
 
     Raises:
         InputError: the config, the weights, the set, an image or ``batch`` cannot be used.
@@ -142,7 +142,7 @@ def _test(
     nodes: int,
     batch: int,
 ) -> dict[str, Any] | None:
-    """Check everything, predict, write, and score where there is something to compare."""
+    """Check the inputs, predict, write the results, and evaluate if there are annotations."""
     if batch < 1:
         raise InputError(f"batch must be 1 or more, got {batch}")
     set_type, predict, metric = kind
@@ -154,7 +154,7 @@ def _test(
     if zip_path is not None:
         _check_output(zip_path, *sources, out)
     if dataset.has_annotations:
-        metric(annotations, [])  # find out before the work, not after it, what cannot be scored
+        metric(annotations, [])  # fail before the work if the set cannot be evaluated
     entries = predict(fabric, detector, dataset, batch)
     metrics = None
     if fabric.is_global_zero:
@@ -168,7 +168,7 @@ def _test(
 
 
 def _load_for_test(fabric: Fabric, config: Config, weights: AnyDetector) -> FrameDetector:
-    """The detector, with the settings of the config."""
+    """The detector with the settings of the config."""
     if is_weights(weights):
         assert isinstance(weights, str | Path)
         model, config = load_for_config(config, weights)
@@ -177,7 +177,7 @@ def _load_for_test(fabric: Fabric, config: Config, weights: AnyDetector) -> Fram
     detector = load_detector(weights, device)
     if not detector.config.model.classes:
         raise InputError(
-            "detector: the names of its classes are matched with those of the set; give them as in "
+            "detector: class names are needed to match those of the set; pass them as in "
             "FunctionDetector(find, class_names=[...])"
         )
     tracking = config.tracking
@@ -188,19 +188,19 @@ def _load_for_test(fabric: Fabric, config: Config, weights: AnyDetector) -> Fram
 
 
 def open_validation_set(config: Config) -> AnySet | None:
-    """``data.val``, checked to be one that can be scored; None where it is not set.
+    """``data.val``, checked to be usable for evaluation; None if it is not set.
 
     Raises:
-        InputError: unreadable, without annotations, without the masks to score with, or videos
-            and a ``tracking`` key that this model cannot be tracked with.
+        InputError: unreadable, without annotations or masks to evaluate with, or videos with
+            ``tracking`` settings that do not suit the model.
     """
     annotations = config.data.val.annotations
     if annotations is None:
         return None
     dataset = open_dataset(config.data.val, config.model.classes)
     if not dataset.has_annotations:
-        raise InputError(f"data.val.annotations {annotations}: has no annotations to score with")
-    # find out before the training, not after it, what cannot be scored or tracked
+        raise InputError(f"data.val.annotations {annotations}: has no annotations to evaluate with")
+    # fail before training, not after it, if the set cannot be evaluated or tracked
     if isinstance(dataset, YouTubeVisDataset):
         evaluate_youtube_vis(annotations, [])
         Tracker(choose_rule(config, config.model.track.enabled).tracking)
@@ -210,9 +210,9 @@ def open_validation_set(config: Config) -> AnySet | None:
 
 
 def evaluate(fabric: Fabric, model: QueryInst, config: Config, dataset: AnySet) -> Evaluation:
-    """Score a model in training on ``data.val``; leaves it in eval mode.
+    """Evaluate a model in training on ``data.val``; leaves it in eval mode.
 
-    The result of rank 0 counts; the others return 0 and nothing.
+    Only rank 0 returns the result; the others return a score of 0 and no metrics.
     """
     model.eval()
     annotations = str(config.data.val.annotations)
@@ -236,7 +236,7 @@ def evaluate(fabric: Fabric, model: QueryInst, config: Config, dataset: AnySet) 
 def predict_videos(
     fabric: Fabric, detector: FrameDetector, dataset: YouTubeVisDataset, batch: int = 1
 ) -> Entries:
-    """YouTube-VIS result entries of all videos, in their order, the same in every process."""
+    """YouTube-VIS result entries of all videos, in order, in every process."""
     tracker = VideoTracker(detector)
     mine = _share(fabric, dataset.videos)
     frames = sum(len(video) for _, video in mine)
@@ -257,7 +257,7 @@ def predict_videos(
 def predict_images(
     fabric: Fabric, detector: FrameDetector, dataset: CocoDataset, batch: int = 1
 ) -> Entries:
-    """COCO result entries of all images, in their order, the same in every process."""
+    """COCO result entries of all images, in order, in every process."""
     mine = _share(fabric, dataset.images)
     found = []
     with ProgressBar("detecting in images", len(mine), visible=fabric.is_global_zero) as progress:
@@ -285,7 +285,7 @@ def _image_entries(
 
 
 def _share(fabric: Fabric, items: list[Any]) -> list[tuple[int, Any]]:
-    """This process's share, each with its place in the whole."""
+    """The items of this process, each with its index in the whole list."""
     return list(enumerate(items))[fabric.global_rank :: fabric.world_size]
 
 
@@ -295,12 +295,12 @@ def _merge(fabric: Fabric, found: list[tuple[int, Entries]]) -> Entries:
 
 
 def _load_ahead(records: Iterable[ImageRecord], batch: int) -> Iterator[np.ndarray]:
-    """Decode images in a thread while the network works on earlier ones."""
+    """Decode images in a thread while the network processes earlier ones."""
     return prefetch(map(load_pixels, records), max(READ_AHEAD, batch))
 
 
 def _open_test_set(config: Config, kind: type[SetType]) -> tuple[SetType, str]:
-    """``data.test``, else ``data.val``, as a set of this kind, and its annotation file."""
+    """``data.test``, otherwise ``data.val``, as a set of this kind, and its annotation file."""
     data = config.data.test if config.data.test.annotations else config.data.val
     if data.annotations is None:
         raise InputError("data.test.annotations: not set (nor data.val's); name the set to test on")
@@ -312,7 +312,7 @@ def _open_test_set(config: Config, kind: type[SetType]) -> tuple[SetType, str]:
 
 
 def _check_output(path: str | Path, *sources: str | Path) -> None:
-    """Find out before the work, not after it, that a result cannot be written."""
+    """Fail before the work if the result cannot be written."""
     path = Path(path)
     check_not_read(path, *sources)
     folder = next(parent for parent in path.absolute().parents if parent.exists())

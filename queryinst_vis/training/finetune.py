@@ -24,8 +24,8 @@ from queryinst_vis.training.record import BaseConfig
 from queryinst_vis.training.train import train
 from queryinst_vis.utils.files import files_together, write_json_atomically
 
-FEW = 500  # samples, below which the validation set takes a larger share
-BATCH = 4  # at most: fits into a small accelerator's memory
+FEW = 500  # samples; below this a larger fraction is held out
+BATCH = 4  # maximum batch size, to fit into the memory of a small GPU
 EVALUATIONS = 20
 PATIENCE = 6
 
@@ -40,22 +40,22 @@ def finetune(
     devices: str | int = "auto",
     nodes: int = 1,
 ) -> None:
-    """Train weights further on other data.
+    """Fine-tune weights on other data.
 
-    Model, losses, sizes and augmentation are those of the weights; classes those of the data.
-    The data are written to ``work_dir/data`` as ``train.json`` and ``val.json``, and the training
-    is one as ``train`` does, with early stopping: it goes on with ``train(..., resume=True)``.
+    Model, losses, sizes and augmentation are taken from the weights, classes from the data.
+    The data are written to ``work_dir/data`` as ``train.json`` and ``val.json``. Training works
+    as in ``train``, with early stopping, and can be resumed with ``train(..., resume=True)``.
 
     Args:
-        weights: by name, or a file.
-        data: to train on; a path is read by ``read_own_data``.
+        weights: a name or a file.
+        data: training data; a path is read by ``read_own_data``.
         work_dir: a new folder.
-        overrides: dotlist changes of the config.
-        validation: to score with; None: what comes with the data, or a part of them, chosen by
-            the hash of names (``split_set``).
-        held_out: share of that part, below 1; None: a fifth of less than 500 images or videos, a
-            tenth of more; 0: train on all and score nothing.
-        devices: accelerators per node, as for ``train``.
+        overrides: dotlist overrides of the config.
+        validation: validation data; None: the validation set of the data, or a part of the data,
+            selected by a hash of the names (``split_set``).
+        held_out: fraction of that part, below 1; None: a fifth of less than 500 images or videos,
+            otherwise a tenth; 0: train on all data without validation.
+        devices: processes per node, as for ``train``.
         nodes: number of nodes, as for ``train``.
 
     Raises:
@@ -90,24 +90,24 @@ def finetune_config(
     val_set: DatasetConfig,
     overrides: Sequence[str] = (),
 ) -> Config:
-    """The config of a fine-tuning.
+    """The config for fine-tuning.
 
     Args:
         config: of the weights.
-        weights: their file.
-        classes: to tell apart.
-        samples: images, or annotated frames of videos, to train on.
+        weights: the weights file.
+        classes: class names.
+        samples: number of training images or annotated video frames.
         train_set, val_set: the data; ``val_set.annotations`` may be None.
-        overrides: dotlist changes; ``train.max_steps`` moves milestones and evaluations along.
+        overrides: dotlist overrides; ``train.max_steps`` rescales milestones and evaluations.
     """
     config = copy.deepcopy(config)
     config.model.classes = classes
     config.model.backbone.weights = None
     config.data = DataConfig(train=train_set, val=val_set)
-    if config.input.test_short not in config.input.train_short:  # weights converted from elsewhere
+    if config.input.test_short not in config.input.train_short:  # converted weights
         config.input.train_short = [config.input.test_short]
         config.input.train_long = [config.input.test_long]
-    # the scores of new classes are low at first, and AP counts them all
+    # scores of new classes are low at first, but AP uses all detections
     config.inference.score_threshold = min(config.inference.score_threshold, 0.05)
     recipe = replace(
         config.train,
@@ -123,14 +123,14 @@ def finetune_config(
     )
     steps = max(round(epochs_for(samples) * samples / recipe.batch_size), EVALUATIONS)
     planned = apply_overrides(replace(config, train=_plan(recipe, steps)), list(overrides))
-    if planned.train.max_steps != steps:  # asked for: milestones and evaluations follow
+    if planned.train.max_steps != steps:  # overridden: rescale milestones and evaluations
         recipe = _plan(recipe, planned.train.max_steps)
         planned = apply_overrides(replace(config, train=recipe), list(overrides))
     return planned
 
 
 def epochs_for(samples: int) -> int:
-    """Passes over so many samples: 30 over 50, 19 over 500, 12 over 5,000."""
+    """Number of epochs: 30 for 50 samples, 19 for 500, 12 for 5,000."""
     return min(max(round(30 * (50 / samples) ** 0.2), 6), 60)
 
 
@@ -163,8 +163,8 @@ def _write_data(
         large, small, val_set = whole.content, None, DatasetConfig()
     elif len({video.name for video in whole.videos.values()}) < 2:
         warnings.warn(
-            f"{data.kind}: a single {whole.kind} cannot be split: nothing is held out, so that "
-            "there are no scores and no early stopping; name a validation set by --val",
+            f"{data.kind}: a single {whole.kind} cannot be split: there is no validation and no "
+            "early stopping; give a validation set with --val",
             InputWarning,
             stacklevel=3,
         )
@@ -186,14 +186,14 @@ def _write_data(
 
 
 def _open(data: OwnData) -> AnnotationSet:
-    """The set, without classes that it does not show."""
+    """The set without classes that have no instance."""
     report = refuse_faults(data.kind, "training")
     whole = parse_set(data.content, report, data.kind)
     return parse_set(filter_set(whole, classes=_classes(whole)), report, data.kind)
 
 
 def _classes(whole: AnnotationSet) -> list[str]:
-    """The classes of which there is an instance, in the order of the file."""
+    """The classes with at least one instance, in file order."""
     shown = {
         entry["category_id"]
         for entries in whole.entries.values()
@@ -202,17 +202,16 @@ def _classes(whole: AnnotationSet) -> list[str]:
     }
     classes = [name for id_, name in whole.categories.items() if id_ in shown]
     if not classes:
-        raise InputError(f"{whole.where}: nothing is annotated, so there is nothing to learn")
+        raise InputError(f"{whole.where}: no annotations to train on")
     if left_out := [name for name in whole.categories.values() if name not in classes]:
         print(f"classes without an instance are left out: {list_names(left_out)}")
     return classes
 
 
 def _scorable(content: dict[str, Any]) -> dict[str, Any]:
-    """A validation set whose instances have masks throughout, or boxes alone.
+    """A validation set in which either all or no instances have masks.
 
-    COCO's scores need the one or the other, those of tracks need masks: videos with boxes become
-    images.
+    COCO AP needs one or the other, and track AP needs masks: videos with boxes only become images.
     """
     if "videos" in content:
         if not any(map(_has_boxes_alone, content["annotations"])):
@@ -224,7 +223,7 @@ def _scorable(content: dict[str, Any]) -> dict[str, Any]:
         return content
     lacking = len(masked) - sum(masked)
     warnings.warn(
-        f"{lacking} of the {len(masked)} instances held out have no mask: scores are of boxes",
+        f"{lacking} of the {len(masked)} held-out instances have no mask: evaluation uses boxes",
         InputWarning,
         stacklevel=4,
     )
@@ -232,6 +231,6 @@ def _scorable(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _has_boxes_alone(track: dict[str, Any]) -> bool:
-    """Whether some frame shows the track by a box without a mask."""
+    """Whether the track has a box without a mask in some frame."""
     shown = zip(track["segmentations"], track["bboxes"], strict=True)
     return any(mask is None and box is not None for mask, box in shown)

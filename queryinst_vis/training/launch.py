@@ -1,4 +1,4 @@
-"""Starting processes on devices with Lightning Fabric, for training and testing."""
+"""Launching processes with Lightning Fabric, for training and testing."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from queryinst_vis.errors import InputError
 
 Precision = Literal["32-true", "bf16-mixed"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-"""Of Lightning Fabric's those without a loss scaler, whose state a resumed run would need."""
+"""Lightning Fabric's precisions without a loss scaler, whose state would have to be saved."""
 AUTO = "auto"
 PATIENCE = timedelta(minutes=1)
-"""For machines that do not turn up; torch would wait for half an hour."""
+"""Timeout for missing nodes; torch would wait for half an hour."""
 
 T = TypeVar("T")
 
 
 def launch(devices: str | int = "auto", nodes: int = 1, precision: str = "32-true") -> Fabric:
-    """Start the processes, and return the Fabric of this one.
+    """Start the processes and return the Fabric of this one.
 
     Args:
-        devices: processes per node; ``"auto"`` takes as many as torchrun started, else one per
-            accelerator, else one on the CPU.
-        nodes: number of machines, under torchrun or SLURM.
+        devices: processes per node; ``"auto"``: as many as torchrun started, otherwise one per
+            GPU, otherwise one on the CPU.
+        nodes: number of nodes, with torchrun or SLURM.
         precision: one of ``PRECISIONS``.
 
     Raises:
-        InputError: devices that are not there, an unknown precision, or machines that do not turn
-            up within a minute.
+        InputError: devices that do not exist, an unknown precision, or nodes missing after a
+            minute.
     """
     if not is_supported(precision):
         choices = ", ".join((AUTO, *PRECISIONS))
@@ -58,7 +58,7 @@ def launch(devices: str | int = "auto", nodes: int = 1, precision: str = "32-tru
             f"command on each of them, with a NODE_RANK from 0 to {nodes - 1}, under torchrun or "
             f"under SLURM ({reason})"
         ) from error
-    if nodes > 1:  # from now on somebody may be late: the first process alone scores and saves
+    if nodes > 1:  # from now on rank 0 may take longer: it alone evaluates and saves
         c10d = torch.distributed.distributed_c10d
         c10d._set_pg_timeout(c10d.default_pg_timeout)  # public in newer releases only
     return fabric
@@ -70,11 +70,11 @@ def is_supported(precision: str) -> TypeGuard[Precision]:
 
 
 def choose_precision(precision: str) -> str:
-    """The precision that ``auto`` means on this machine; other names are returned unchanged.
+    """Resolve ``auto`` for this machine; other names are returned unchanged.
 
-    bf16-mixed on a CPU that multiplies bfloat16 matrices in tiles (AMX), where a training step
-    takes about two thirds of the time. Other CPUs emulate bfloat16 or gain nothing by it, and
-    accelerators keep the float32 of the published recipes.
+    bf16-mixed on a CPU with AMX, where a training step takes about two thirds of the time. Other
+    CPUs emulate bfloat16 or do not benefit from it, and GPUs keep the float32 of the published
+    recipes.
     """
     if precision != AUTO:
         return precision
@@ -101,7 +101,7 @@ def reduce(fabric: Fabric, values: Tensor, operation: Literal["mean", "sum"]) ->
 
 
 def gather(fabric: Fabric, items: list[T]) -> list[T]:
-    """The items of all processes, rank by rank, in every process."""
+    """The items of all processes, ordered by rank, in every process."""
     if fabric.world_size == 1:
         return items
     shards: list[list[T]] = [[] for _ in range(fabric.world_size)]

@@ -1,4 +1,4 @@
-"""The metrics of a run: means over steps, and files."""
+"""Training metrics: averaging over steps, and log files."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ LOGGERS = ("csv", "tensorboard", "wandb")
 
 
 class MetricsLog:
-    """Metrics of a run, for people and for programs.
+    """The metrics log of a run.
 
     Args:
         folder: the run's folder.
         step: the step from which the run continues; later metrics of an interrupted run are
             dropped.
-        loggers: some of ``LOGGERS``. ``csv`` is ``metrics.csv`` (one value a row) with the curves
-            of ``curves.png``, ``tensorboard`` a folder of events, ``wandb`` a run of Weights &
-            Biases that stays in the folder unless the environment has ``WANDB_MODE=online``.
+        loggers: some of ``LOGGERS``. ``csv`` writes ``metrics.csv`` (one value per row) and
+            ``curves.png``, ``tensorboard`` a folder of events, ``wandb`` a Weights & Biases run
+            that stays in the folder unless ``WANDB_MODE=online`` is set.
 
     Raises:
-        InputError: wandb is asked for and not installed.
+        InputError: wandb is requested but not installed.
     """
 
     def __init__(self, folder: Path, step: int = 0, loggers: Sequence[str] = LOGGERS[:2]) -> None:
@@ -59,20 +59,20 @@ class MetricsLog:
             logger.log_metrics(metrics, step)
 
     def draw(self) -> None:
-        """Bring the curves up to date."""
+        """Update the curves."""
         if self._csv is not None:
             draw_curves(self._csv, self._curves)
 
     def close(self) -> None:
-        """Draw the curves and flush what the loggers hold."""
+        """Draw the curves and flush the loggers."""
         self.draw()
         for logger in self._loggers:
             logger.finalize("success")
 
 
 def _open_wandb(folder: Path) -> Logger:
-    """A run of Weights & Biases; one that is resumed keeps its id."""
-    try:  # an extra, and seconds of imports
+    """A Weights & Biases run; a resumed run keeps its id."""
+    try:  # an optional dependency, which takes seconds to import
         import wandb  # noqa: F401
         from lightning.pytorch.loggers import WandbLogger
     except ImportError as error:
@@ -103,7 +103,7 @@ def _keep_until(path: Path, step: int) -> None:
 
 
 class StepMeans:
-    """Means of losses, gradient norm and time over the steps since it was last closed."""
+    """Means of losses, gradient norm and time over the steps since the last ``close``."""
 
     def __init__(self) -> None:
         self._reset()
@@ -113,7 +113,7 @@ class StepMeans:
         self._steps, self._seconds = 0, 0.0
 
     def add(self, losses: dict[str, Tensor], norm: Tensor, seconds: float) -> None:
-        """Add a step; nothing is copied from the device yet."""
+        """Add a step, without copying from the device."""
         values = {f"loss/{name}": value for name, value in losses.items()} | {"grad_norm": norm}
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
@@ -121,7 +121,7 @@ class StepMeans:
         self._seconds += seconds
 
     def close(self, fabric: Fabric) -> dict[str, float]:
-        """The means, over steps and processes, and the seconds that a step took."""
+        """The means over steps and processes, and the seconds per step."""
         sums = torch.stack(list(self._sums.values()))
         means = reduce(fabric, sums / self._steps, "mean").tolist()
         metrics = dict(zip(self._sums, means, strict=True))

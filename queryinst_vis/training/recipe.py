@@ -1,4 +1,4 @@
-"""Checks of a training recipe, and what it leaves to the machine and to the size of the data."""
+"""Validation of a training recipe, and settings derived from the machine and the data size."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def settle_precision(config: Config, saved: Config | None) -> Config:
 
     Args:
         config: of the run.
-        saved: the config of the run that is resumed, which keeps its precision on any machine;
-            None for a new run.
+        saved: the config of a resumed run, whose precision is kept on any machine; None for a new
+            run.
     """
     precision = config.train.precision
     if precision == AUTO and saved is not None:
@@ -39,12 +39,12 @@ def settle_precision(config: Config, saved: Config | None) -> Config:
 
 
 def plan_schedule(recipe: TrainConfig, epoch: int, processes: int) -> TrainConfig:
-    """The recipe of a run in steps, with the learning rate of its batch.
+    """Convert a recipe to steps, and scale its learning rate to the batch size.
 
     Args:
-        recipe: may count in epochs and ask for a scaled rate.
-        epoch: samples of one pass over the training sets.
-        processes: that train together.
+        recipe: may use epochs and ``scale_lr``.
+        epoch: samples per epoch.
+        processes: number of processes.
     """
     batch = processes * recipe.batch_size * recipe.accumulate
     if recipe.epochs is not None:
@@ -63,7 +63,7 @@ def plan_schedule(recipe: TrainConfig, epoch: int, processes: int) -> TrainConfi
 
 
 def describe_schedule(recipe: TrainConfig, epoch: int, processes: int) -> str:
-    """A line on a planned recipe, for the user; the arguments are those of ``plan_schedule``."""
+    """One-line description of a planned recipe; the arguments are those of ``plan_schedule``."""
     parts = {"processes": processes, "batch": recipe.batch_size, "accumulate": recipe.accumulate}
     batch = math.prod(parts.values())
     product = " x ".join(f"{value} {name}" for name, value in parts.items())

@@ -1,4 +1,4 @@
-"""What a training notes down of each of its starts, for the report of it."""
+"""The record of each start of a training run, used in its report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LIBRARIES = ("torch", "torchvision", "timm", "lightning")
 
 
 class BaseConfig(NamedTuple):
-    """The config that a run's own was made from by overrides, and its file or name."""
+    """The base config of a run, before overrides, and its file or name."""
 
     name: str
     config: Config
@@ -36,10 +36,10 @@ def describe_start(
 
     Args:
         fabric: launched.
-        config: of the run, as it is in effect.
-        base: what it was made from; None: nothing is known of that.
-        step: updates of the weights before this start.
-        notes: what was said of the weights and the schedule at the start.
+        config: effective config of the run.
+        base: base config; None if unknown.
+        step: number of updates before this start.
+        notes: messages about the weights and the schedule.
 
     Returns:
         ``step``, ``time`` (UTC, ISO 8601), ``seed``; ``weights``: their path or name and

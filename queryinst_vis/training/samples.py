@@ -1,4 +1,4 @@
-"""Pictures of a training: what the network is shown, and what it finds beside what is annotated."""
+"""Images of a training run: training samples, and predictions beside the ground truth."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from queryinst_vis.structures import Batch, Target
 from queryinst_vis.visualization.contact_sheet import ContactSheet
 
 TRAINING_SHEET = "training.jpg"
-"""The picture of the training's first samples, beside ``step_*.jpg`` of its evaluations."""
+"""Image of the first training samples, beside ``step_*.jpg`` of the evaluations."""
 
-SCORE = 0.3  # below, results are not drawn
+SCORE = 0.3  # minimum score of results that are drawn
 _TILE_WIDTH, _COLUMNS = 320, 4
 
 
 class SampleSheet:
-    """Draws some pictures of a set, each with its annotations and with results for it.
+    """Draws some images of a set, each with its annotations and predictions.
 
-    The pictures are spread over the set and the same every time. Of a video it is the middle
-    frame.
+    The images are evenly spaced in the set and always the same. For a video the middle frame is
+    used.
 
     Args:
         data: the set, whose files exist.
-        count: number of pictures, at least 1; a smaller set shows them all.
+        count: maximum number of images, at least 1.
     """
 
     def __init__(self, data: DatasetConfig, count: int) -> None:
@@ -55,7 +55,7 @@ class SampleSheet:
             entries: of a COCO or YouTube-VIS result file for the set.
 
         Raises:
-            InputError: an image cannot be read or the sheet not be written.
+            InputError: an image cannot be read or the sheet cannot be written.
         """
         grouped: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for number, entry in enumerate(entries):
@@ -70,7 +70,7 @@ class SampleSheet:
         sheet.write(path)
 
     def _found(self, entries: list[dict[str, Any]]) -> list[ShownTrack]:
-        """The results for one video or image that are sure enough to be drawn."""
+        """The results for one video or image with a sufficient score."""
         sure = [entry for entry in entries if entry["score"] >= SCORE]
         return [
             ShownTrack(
@@ -93,14 +93,14 @@ class SampleSheet:
 
 
 class TrainingSheet:
-    """Draws samples of a training as the network sees them: augmented, resized, and annotated.
+    """Draws training samples as used by the network: augmented, resized, and with annotations.
 
-    Of a pair of frames the key stands beside its reference, with one colour for an identity.
-    Instances that are annotated by a box alone have its outline, and regions to ignore are dark.
+    For a pair, the key frame is beside its reference frame, with one colour per identity.
+    Instances without a mask are shown by their box, and ignore regions are darkened.
 
     Args:
-        model: has the mean and deviation of the pixels, and the class names.
-        count: samples to show.
+        model: has the mean and standard deviation of the pixels, and the class names.
+        count: number of samples.
     """
 
     def __init__(self, model: ModelConfig, count: int) -> None:
@@ -112,11 +112,11 @@ class TrainingSheet:
 
     @property
     def is_full(self) -> bool:
-        """Whether no more samples are wanted."""
+        """Whether ``count`` samples have been drawn."""
         return self._shown >= self._count
 
     def add(self, batch: Batch) -> None:
-        """Draw samples of a batch, as long as there is room."""
+        """Draw samples of a batch, up to ``count``."""
         for row, target in enumerate(batch.targets):
             if self.is_full:
                 return
@@ -152,7 +152,7 @@ class TrainingSheet:
 
 
 def _shown_instances(target: Target, size: tuple[int, int]) -> sv.Detections:
-    """The instances of a target, in pixels of a picture of ``size`` (width, height)."""
+    """The instances of a target, in pixels of an image of ``size`` (width, height)."""
     height, width = target.image_size
     boxes = target.boxes.cpu().numpy() * (np.array(size * 2) / (width, height, width, height))
     masks = np.zeros((len(boxes), size[1], size[0]), dtype=np.uint8)

@@ -13,10 +13,10 @@ from queryinst_vis.config import TrainConfig
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """Learning rate of the update that takes the model from ``step`` to ``step + 1``.
+    """Learning rate of the update from ``step`` to ``step + 1``.
 
-    Linear warm-up from ``warmup_factor`` of the rate, then a factor ``lr_gamma`` at every
-    milestone of ``lr_steps``. A pure function, so a resumed run needs no scheduler state.
+    Linear warm-up from ``warmup_factor`` times the rate, then a factor ``lr_gamma`` at every
+    milestone of ``lr_steps``. A pure function, so resuming needs no scheduler state.
     """
     decay = config.lr_gamma ** sum(step >= milestone for milestone in config.lr_steps)
     warmup = 1.0
@@ -27,10 +27,10 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 
 
 def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
-    """Trainable parameters in groups: backbone or heads, with or without weight decay.
+    """Parameter groups: backbone and heads, with and without weight decay.
 
-    Each group carries ``lr_multiplier``, its factor on ``learning_rate``, and its
-    ``weight_decay``; an empty group is left out.
+    Each group has ``lr_multiplier``, its factor on ``learning_rate``, and its ``weight_decay``;
+    empty groups are omitted.
     """
     groups: dict[tuple[str, float, float], list[nn.Parameter]] = defaultdict(list)
     for part, multiplier in (("backbone", config.backbone_lr_multiplier), ("heads", 1.0)):
@@ -45,7 +45,7 @@ def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, An
 
 
 def _decays(name: str, value: nn.Parameter, config: TrainConfig) -> bool:
-    """Whether weight decay applies; Swin's recipe spares norms, biases and position tables."""
+    """Whether weight decay applies; Swin excludes norms, biases and position embeddings."""
     spared = value.dim() <= 1 or "position" in name or "pos_embed" in name
     return config.decay_norms or not spared
 
@@ -53,16 +53,16 @@ def _decays(name: str, value: nn.Parameter, config: TrainConfig) -> bool:
 def build_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
     """AdamW with the recipe's parameter groups; as published, all have the same weight decay."""
     groups = parameter_groups(model, config)
-    # one kernel for all tensors, where there is one; elsewhere PyTorch's choice
+    # the fused kernel if available, otherwise PyTorch's default
     fused = all(value.device.type in ("cpu", "cuda") for value in model.parameters())
     return AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=fused or None)
 
 
 def moments_by_name(optimizer: Optimizer, model: nn.Module) -> Moments:
-    """The optimiser's state of every parameter that it has updated.
+    """The optimiser state of every updated parameter, by name.
 
-    By name, because the optimiser counts its parameters in the order of its groups, which
-    follows from settings that a resumed run may change.
+    The optimiser indexes its parameters in the order of its groups, which depends on settings
+    that a resumed run may change.
     """
     state = optimizer.state_dict()["state"]
     names = _names_in_order(optimizer, model)
@@ -70,9 +70,9 @@ def moments_by_name(optimizer: Optimizer, model: nn.Module) -> Moments:
 
 
 def load_moments(optimizer: Optimizer, model: nn.Module, moments: Moments) -> None:
-    """Restore saved moments; all other settings of the optimiser stay as they are.
+    """Restore saved moments; all other optimiser settings are kept.
 
-    Parameters that were frozen when the moments were saved start without any.
+    Parameters that were frozen when the moments were saved have none.
     """
     names = _names_in_order(optimizer, model)
     state = {index: moments[name] for index, name in enumerate(names) if name in moments}
@@ -86,7 +86,7 @@ def _names_in_order(optimizer: Optimizer, model: nn.Module) -> list[str]:
 
 
 def set_learning_rate(optimizer: Optimizer, step: int, config: TrainConfig) -> float:
-    """Give every group its rate for the coming update; returns the heads' rate."""
+    """Set the learning rate of every group for the next update; returns that of the heads."""
     rate = learning_rate(step, config)
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_multiplier"]

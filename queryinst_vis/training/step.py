@@ -43,7 +43,7 @@ class TrainingStep(nn.Module):
         self.both_ways = both_ways
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Losses by name; their sum is minimised."""
+        """Losses by name; the total loss is their sum."""
         reference, head = batch.reference, self.model.track_head
         if reference is not None and head is not None and self.both_ways:
             batch, reference = _in_both_orders(batch, reference)
@@ -64,7 +64,7 @@ class TrainingStep(nn.Module):
         return losses
 
     def _reference_boxes(self, reference: Batch, key: QueryInstOutput) -> _Instances:
-        """The reference as in MaskTrack R-CNN: its ground-truth boxes, with gradient."""
+        """The reference frame as in MaskTrack R-CNN: its ground-truth boxes, with gradient."""
         features = (
             [_swap_halves(level) for level in key.features]
             if self.both_ways
@@ -81,10 +81,10 @@ class TrainingStep(nn.Module):
     def _reference_queries(
         self, reference: Batch, key: QueryInstOutput, key_matches: list[Match]
     ) -> _Instances:
-        """The reference as in QueryTrack: ground-truth boxes with the queries that found them.
+        """The reference frame as in QueryTrack: ground-truth boxes with their matched queries.
 
-        The detector runs without gradient, and its last stage's queries are matched once more
-        (QueryInst issue 34). An instance without a query counts as not shown, as at inference.
+        The detector runs without gradient, and the queries of its last stage are matched again
+        (QueryInst issue 34). An instance without a query counts as absent, as at inference.
         """
         if self.both_ways:
             features = [_swap_halves(level) for level in key.features]
@@ -112,7 +112,7 @@ class _Instances:
     Attributes:
         features: P2..P5.
         boxes: B tensors ``(n_i, 4)`` xyxy in input pixels.
-        q_star: B tensors ``(n_i, C)``, the queries of these boxes, or None for boxes alone.
+        q_star: B tensors ``(n_i, C)``, the queries of these boxes, or None without queries.
         ids: B tensors ``(n_i,)`` int64.
     """
 
@@ -154,7 +154,7 @@ def _track_loss(head: TrackHead, key: _Instances, reference: _Instances) -> Tens
 
 
 def _in_both_orders(key: Batch, reference: Batch) -> tuple[Batch, Batch]:
-    """B pairs as 2B: every frame is a key frame, its reference half a batch away."""
+    """B pairs as 2B: every frame is a key frame, with its reference half a batch away."""
     images = torch.cat((key.images, reference.images))
     return (
         Batch(images, key.targets + reference.targets),
@@ -168,14 +168,14 @@ def _swap_halves(tensor: Tensor) -> Tensor:
 
 
 def zero_of_unused(loss: Tensor, module: nn.Module) -> Tensor:
-    """0 times every trainable parameter of the module that a loss does not depend on.
+    """0 times every trainable parameter of the module that the loss does not depend on.
 
-    Added to the loss of a distributed step, it gives every parameter a gradient, which DDP waits
-    for: what mask heads, track head and FPN levels take part in depends on the batch.
+    Added to the loss of a distributed step, it gives every parameter a gradient, as DDP requires:
+    which mask heads, track head and FPN levels are used depends on the batch.
 
     Args:
         loss: scalar.
-        module: whose parameters are looked at.
+        module: the module.
 
     Returns:
         A scalar 0.

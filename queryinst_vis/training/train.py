@@ -72,29 +72,29 @@ def train(
 
     Writes to ``work_dir``: ``config.yaml``, ``metrics.csv`` with ``curves.png`` and TensorBoard
     events, ``last.ckpt`` for resuming, ``best.safetensors`` by the score on ``data.val``,
-    ``samples/`` of what the network is shown and of what it finds, ``starts.jsonl``, and
+    ``samples/`` with training samples and predictions, ``starts.jsonl``, and
     ``final.safetensors``.
 
     A step is one update of the weights from ``accumulate`` batches of every process. Its random
-    choices depend only on the seed and the number of the step, so that a resumed run ends with
-    exactly the weights of an uninterrupted one.
+    numbers depend only on the seed and the step, so a resumed run ends with exactly the same
+    weights as an uninterrupted one.
 
     Args:
         config: the recipe, the model and the data.
         work_dir: a new folder, or that of the run to resume.
-        resume: go on from ``last.ckpt``.
+        resume: continue from ``last.ckpt``.
         devices: processes per node, or ``"auto"``.
-        nodes: machines that take part.
-        pretrained_backbone: let timm fetch the backbone's ImageNet weights, once per machine.
-        transforms: augmentation in the style of ``torchvision.transforms.v2``, after that of
-            ``input.transforms``: any callable that takes and returns what
-            ``data.v2_transforms.Sample`` describes. To resume exactly it must draw from the global
+        nodes: number of nodes.
+        pretrained_backbone: download ImageNet weights of the backbone with timm, once per machine.
+        transforms: augmentation in the style of ``torchvision.transforms.v2``, applied after
+            ``input.transforms``: any callable that takes and returns a
+            ``data.v2_transforms.Sample``. For exact resuming it must use the global random
             generators of torch, numpy or Python.
-        base: the config that ``config`` was made from, for the record in ``starts.jsonl``.
+        base: the config before overrides, for the record in ``starts.jsonl``.
 
     Raises:
-        InputError: bad recipe, data or weights, a folder that holds a run already (or none to
-            resume) or in which another training runs, or a loss that is no longer finite.
+        InputError: invalid recipe, data or weights, a folder that already contains a run (or none
+            to resume) or is in use by another run, or a loss that is no longer finite.
         SystemExit: Ctrl-C or SIGTERM; the state has been saved.
 
     Example::
@@ -110,13 +110,13 @@ def train(
         config = settle_precision(config, state.config if state else None)
         fabric = launch(devices, nodes, config.train.precision)
         trainer = Trainer(fabric, config, work_dir, state, pretrained_backbone, transforms, base)
-        fabric.barrier()  # every process has looked at the folder before the first one writes
+        fabric.barrier()  # every process has checked the folder before rank 0 writes
         trainer.run()
 
 
 def _open_run(work_dir: Path, config: Config, resume: bool) -> TrainingState | None:
     """The state to resume from; None for a run that starts at step 0."""
-    check_run(work_dir, resume)  # again: another process may have been in the folder
+    check_run(work_dir, resume)  # again: another process may have used the folder meanwhile
     if not resume:
         return None
     checkpoint = work_dir / "last.ckpt"
@@ -128,18 +128,18 @@ def _open_run(work_dir: Path, config: Config, resume: bool) -> TrainingState | N
 
 
 class _SharedError(InputError):
-    """What all processes of a run end by."""
+    """How all processes of a run end."""
 
 
 class Trainer:
-    """The part of one process in a run.
+    """One process of a training run.
 
     Args:
         fabric: launched.
         config: of the run.
         work_dir: where rank 0 writes.
         state: to resume from, or None to start at step 0.
-        pretrained_backbone: let timm fetch the backbone's weights for a new run.
+        pretrained_backbone: download the backbone's weights with timm for a new run.
         transforms, base: see ``train``.
     """
 
@@ -155,7 +155,7 @@ class Trainer:
     ) -> None:
         self.fabric = fabric
         self._base = base
-        self._notes: list[str] = []  # said at the start
+        self._notes: list[str] = []  # messages at startup
         self.config = config
         self.work_dir = work_dir
         self.step = state.step if state else 0
@@ -181,15 +181,15 @@ class Trainer:
         module = TrainingStep(self.model, criterion, config.losses.track, self.recipe.both_ways)
         optimizer = build_optimizer(self.model, self.recipe)
         self.module, self.optimizer = fabric.setup(module, optimizer)
-        if state:  # only now, because the setup moves the parameters to their device
+        if state:  # after the setup, which moves the parameters to their device
             load_moments(self.optimizer, self.model, state.moments)
         self.average = self._open_average(state)
         self.means = StepMeans()
         self._gave_up = self.validation.gave_up
         self._evaluated = state.evaluated if state else None
         self._is_whole = True  # False while an update is under way
-        self._buffers: list[Tensor] = []  # as they were before the step under way
-        self.log: MetricsLog | None = None  # the first process opens it
+        self._buffers: list[Tensor] = []  # their values before the current step
+        self.log: MetricsLog | None = None  # rank 0 only
         self._sheet: TrainingSheet | None = None
         is_shown = (work_dir / "samples" / TRAINING_SHEET).exists()
         if self._is_first and self.recipe.samples and not is_shown:
@@ -200,7 +200,7 @@ class Trainer:
         return self.fabric.is_global_zero
 
     def _tell(self, line: str) -> None:
-        """Say something of the start, and note it down."""
+        """Print a message about the start and record it."""
         self.progress.print(line)
         self._notes.append(line)
 
@@ -213,7 +213,7 @@ class Trainer:
                 self._tell(f"resumed with another {key}: {new} (was {old})")
             return model
         start, backbone = self.recipe.init_weights, self.config.model.backbone.weights
-        if start:  # which holds a backbone, too
+        if start:  # includes the backbone
             for line in initialise_from(model, self.config, resolved(start, "train.init_weights")):
                 self._tell(line)
         elif backbone:
@@ -232,7 +232,7 @@ class Trainer:
         return self.average.model if self.average else self.model
 
     def run(self) -> None:
-        """Train to the last step, until the score stands still, or until a stop is requested."""
+        """Train to the last step, until early stopping, or until a stop is requested."""
         if self._is_first:
             _write_config(self.work_dir / "config.yaml", self.config)
             start = describe_start(self.fabric, self.config, self._base, self.step, self._notes)
@@ -255,7 +255,7 @@ class Trainer:
                         self._stop()
                 if not self._gave_up:
                     self._evaluate()
-            except SystemExit:  # the state is saved, or the first process saves it
+            except SystemExit:  # rank 0 saves the state
                 raise
             except _SharedError:
                 self._rescue()
@@ -268,14 +268,14 @@ class Trainer:
         if self.log is not None:
             save_weights(self.work_dir / "final.safetensors", self._published, self.config)
             self.log.close()
-        self.fabric.barrier()  # whoever comes back may read the files
+        self.fabric.barrier()  # the files are complete when any process returns
         self.progress.print(self._summary())
 
     def _is_due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
 
     def _read_batches(self) -> list[Batch]:
-        """The batches of one step. Where a process cannot read its own, all of them end."""
+        """The batches of one step. If a process cannot read its own, all processes end."""
         if self.fabric.world_size == 1:
             return list(islice(self.batches, self.recipe.accumulate))
         batches, reason = [], ""
@@ -288,7 +288,7 @@ class Trainer:
         return batches
 
     def _show(self, batches: list[Batch]) -> None:
-        """Draw the first samples as the network sees them."""
+        """Draw the first training samples."""
         if self._sheet is None:
             return
         for batch in batches:
@@ -298,7 +298,7 @@ class Trainer:
             self._sheet = None
 
     def _update(self, batches: list[Batch]) -> None:
-        """One step: an update by the clipped gradients of ``accumulate`` batches."""
+        """One step: an update with the clipped gradients of ``accumulate`` batches."""
         begin = time.monotonic()
         self._buffers = [buffer.clone() for buffer in self.model.buffers()]
         torch.manual_seed(self._step_seed())
@@ -310,14 +310,14 @@ class Trainer:
             max_norm=self.recipe.clip_norm,
             error_if_nonfinite=False,  # checked here, with a message that names the loss
         )
-        norm = torch.as_tensor(clipped)  # it is one; Fabric has None only for clip_val
+        norm = torch.as_tensor(clipped)  # Fabric returns None only for clip_val
         if not norm.isfinite():  # the same in every process, unlike the losses
             self._fail(losses | {"the gradient norm": norm})
         self._is_whole = False
         self.optimizer.step()
         self.optimizer.zero_grad()
         weights = torch.stack(torch._foreach_norm(list(self.model.parameters()))).sum()
-        if not weights.isfinite():  # the last saved state stays the one to go on from
+        if not weights.isfinite():  # the last saved state is kept for resuming
             self._fail({"the norm of the updated weights": weights.detach()})
         if self.average:
             self.average.update(self.model)
@@ -329,7 +329,7 @@ class Trainer:
         self.progress.advance(note=note)
 
     def _step_seed(self) -> int:
-        """Seed of dropout and the like: another one for every step and process."""
+        """Random seed (dropout etc.) of every step and process."""
         sequence = np.random.SeedSequence([self.config.seed, self.step, self.fabric.global_rank])
         return int(sequence.generate_state(1)[0])
 
@@ -349,7 +349,7 @@ class Trainer:
         return means
 
     def _fail(self, values: dict[str, Tensor]) -> NoReturn:
-        """End by a value that is the same in every process."""
+        """End the run because of a non-finite value, which is the same in every process."""
         reason = next(
             f"{name} is {value.item()}" for name, value in values.items() if not value.isfinite()
         )
@@ -359,9 +359,9 @@ class Trainer:
         )
 
     def _end_all(self, reason: str) -> NoReturn:
-        """End a run whose processes all know why: the first one says it and saves the state.
+        """End all processes; rank 0 reports the reason and saves the state.
 
-        The others wait, since a process that ends takes all others of the machine with it.
+        The others wait, since a process that exits terminates all others on its machine.
         """
         if self._is_first:
             raise _SharedError(reason)
@@ -420,11 +420,11 @@ class Trainer:
             save_training_state(self.work_dir / "last.ckpt", state)
 
     def _rescue(self) -> None:
-        """Save the state after the last whole step, whatever ended the training, and say so."""
+        """Save the state of the last complete step, whatever ended the run, and report it."""
         if self.step == 0 or not self._is_whole:
             return
         for buffer, before in zip(self.model.buffers(), self._buffers, strict=False):
-            buffer.copy_(before)  # the running statistics of a step that was begun
+            buffer.copy_(before)  # the running statistics before an incomplete step
         self._save_state()
         self.progress.print(
             f"the state after step {self.step} is saved; go on with: "

@@ -1,4 +1,4 @@
-"""The evaluations of a training: they choose the best weights, and may end it."""
+"""Validation during training, for selecting the best weights and early stopping."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from queryinst_vis.training.samples import SampleSheet
 
 
 class Validation:
-    """Scores the model on ``data.val`` and keeps the best weights.
+    """Evaluates the model on ``data.val`` and keeps the best weights.
 
     Args:
         fabric: launched.
         config: of the run.
         work_dir: where rank 0 writes ``best.safetensors`` and ``samples/``.
-        state: of the run that is resumed, or None.
+        state: of a resumed run, or None.
 
     Attributes:
         best: the best score so far (0..1), None before the first evaluation.
         stale: evaluations since the best one.
 
     Raises:
-        InputError: the set cannot be scored with, or is missing though ``train.patience`` asks
-            for it.
+        InputError: the set cannot be used for evaluation, or is missing although
+            ``train.patience`` requires it.
     """
 
     def __init__(
@@ -50,15 +50,15 @@ class Validation:
 
     @property
     def gave_up(self) -> bool:
-        """Whether ``train.patience`` is at an end; the first process alone knows."""
+        """Whether ``train.patience`` is exhausted; known to rank 0 only."""
         patience = self._config.train.patience
         return 0 < patience <= self.stale
 
     def run(self, model: QueryInst, step: int) -> dict[str, float]:
-        """Score the model, which is left in eval mode, and save it if it is the best so far.
+        """Evaluate the model, leave it in eval mode, and save it if it is the best so far.
 
         Returns:
-            Headline metrics by name, in the first process; nothing without a set.
+            Main metrics by name, in rank 0; empty without a validation set.
         """
         if self._dataset is None:
             return {}

@@ -1,4 +1,4 @@
-"""The folder of a run: one run in it, and one training at a time."""
+"""The folder of a run: it contains one run, and only one process may train in it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from filelock import FileLock, Timeout
 from queryinst_vis.errors import InputError
 
 _PATIENCE = 6.0
-"""Seconds to wait for the lock: loader processes of a run that was killed notice within five."""
+"""Seconds to wait for the lock: loader processes of a killed run exit within five."""
 
 
 @contextmanager
 def locked(work_dir: Path) -> Iterator[None]:
-    """Keep other trainings out of a work dir, which is made where missing.
+    """Lock a work dir, which is created if necessary.
 
-    Only the first process of a run takes the lock. It ends with the process, however that ends,
-    and on file systems without locks there is none.
+    Only rank 0 takes the lock. It is released when the process ends for any reason;
+    file systems without locks are not protected.
 
     Raises:
-        InputError: another training runs there, or the folder cannot be written.
+        InputError: another run uses the folder, or it cannot be written.
     """
     ranks = [os.environ.get(name, "0") for name in ("RANK", "NODE_RANK", "LOCAL_RANK")]
     if any(rank not in ("", "0") for rank in [*ranks, os.environ.get("SLURM_PROCID", "0")]):
@@ -36,8 +36,8 @@ def locked(work_dir: Path) -> Iterator[None]:
         lock.acquire(timeout=_PATIENCE)
     except Timeout as error:
         raise InputError(
-            f"work dir {work_dir}: another training runs in it; wait for its end or name another "
-            "folder"
+            f"work dir {work_dir}: in use by another training run; wait until it ends or use "
+            "another folder"
         ) from error
     except NotImplementedError:  # some network file systems
         pass
@@ -54,10 +54,10 @@ def locked(work_dir: Path) -> Iterator[None]:
 
 
 def check_run(work_dir: Path, resume: bool) -> None:
-    """Refuse a folder that holds a run already, or none to resume.
+    """Check that a folder contains a run if it is resumed, and none otherwise.
 
     Raises:
-        InputError: it does.
+        InputError: it is not so.
     """
     exists = (work_dir / "config.yaml").exists()
     if exists and not resume:

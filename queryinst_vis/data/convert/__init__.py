@@ -1,4 +1,4 @@
-"""Converters from other formats to YouTube-VIS and COCO JSON, and back to MOTS."""
+"""Converters from other formats to YouTube-VIS and COCO JSON, and from YouTube-VIS to MOTS."""
 
 from queryinst_vis.data.convert.builder import (
     LabelledTrack,

@@ -1,4 +1,4 @@
-"""Building and writing annotation files in the YouTube-VIS format, and the same frames as COCO."""
+"""Building and writing annotation files in YouTube-VIS format, and the same frames as COCO."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LabelledTrack(NamedTuple):
     Attributes:
         class_name: its class.
         masks: one compressed RLE per frame of the video, None where the instance is absent.
-        crowd: whether this is a region to ignore rather than one instance.
+        crowd: whether this is an ignore region rather than an instance.
     """
 
     class_name: str
@@ -54,7 +54,7 @@ def build_video_set(
         class_names: the categories, in their order; None takes those of the tracks, sorted.
 
     Raises:
-        ValueError: a track has not one mask or None for each frame.
+        ValueError: the number of a track's masks differs from the number of frames.
     """
     if class_names is None:
         class_names = sorted({track.class_name for video in videos for track in video.tracks})
@@ -96,7 +96,7 @@ def build_video_set(
 def boxes_and_areas(
     rles: Sequence[RLE | None],
 ) -> tuple[list[list[float] | None], list[float | None]]:
-    """COCO's ``[x, y, width, height]`` and the pixels of each mask, None where there is none."""
+    """COCO's ``[x, y, width, height]`` and the area of each mask, None without a mask."""
     bboxes = [None if rle is None else coco_mask.toBbox(rle).tolist() for rle in rles]
     return bboxes, [None if rle is None else int(coco_mask.area(rle)) for rle in rles]
 
@@ -107,16 +107,16 @@ def write_video_set(
     notes: Mapping[str, int] | None = None,
     coco_json: str | Path | None = None,
 ) -> str:
-    """Write an annotation file, and perhaps its frames as a COCO image set.
+    """Write an annotation file, and optionally its frames as a COCO image set.
 
     Args:
         dst: annotation file to write.
         video_set: its content; ``annotations`` may be null, but not for a COCO set.
         notes: for ``describe``.
-        coco_json: COCO annotation file to write as well.
+        coco_json: also write this COCO annotation file.
 
     Returns:
-        The line that a converter returns.
+        One-line summary.
     """
     with files_together():
         if coco_json is not None:
@@ -133,12 +133,12 @@ def write_both(folder: Path, video_set: dict[str, Any]) -> None:
 def describe(
     dst: str | Path, video_set: dict[str, Any], notes: Mapping[str, int] | None = None
 ) -> str:
-    """The line that a converter returns: what it wrote, and what happened on the way.
+    """One-line summary of a conversion: what was written, and what was changed or skipped.
 
     Args:
         dst: the file or folder that was written.
         video_set: content of a YouTube-VIS annotation file; its ``annotations`` may be null.
-        notes: what happened, and how often; what never happened is not mentioned.
+        notes: counts by description; zero counts are omitted.
     """
     tracks = video_set["annotations"]
     amount = "no annotations" if tracks is None else f"{len(tracks)} tracks"
@@ -147,7 +147,7 @@ def describe(
 
 
 def check_two_names(first: str | Path, second: str | Path | None) -> None:
-    """Raise an InputError where two annotation files to write share a name."""
+    """Raise an InputError if both annotation files to write have the same path."""
     if second is not None and Path(first).resolve() == Path(second).resolve():
         raise InputError(f"{first}: named for both annotation files; choose two names")
 
@@ -155,9 +155,9 @@ def check_two_names(first: str | Path, second: str | Path | None) -> None:
 def youtube_vis_to_coco(video_set: dict[str, Any]) -> dict[str, Any]:
     """The same frames as a COCO image set, so that every video set can train the image model.
 
-    Each frame becomes an image, each mask or box of a track one annotation. ``file_name`` stays
-    relative to the same folder; ``video_id``, ``frame_index`` and ``track_id`` tell where
-    images and annotations come from. Image ids are those of ``names.first_image_ids``.
+    Each frame becomes an image, each mask or box of a track an annotation. ``file_name`` is
+    relative to the same folder; ``video_id``, ``frame_index`` and ``track_id`` identify the
+    source of images and annotations. Image ids are those of ``names.first_image_ids``.
 
     Args:
         video_set: content of a YouTube-VIS annotation file.

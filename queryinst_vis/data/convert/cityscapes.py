@@ -45,10 +45,10 @@ def convert_cityscapes(src: str | Path, dst: str | Path) -> str:
         dst: annotation file to write.
 
     Returns:
-        A line that says what was written.
+        One-line summary.
 
     Raises:
-        InputError: no instance maps in the folder, or one that is broken.
+        InputError: no instance maps in the folder, or an invalid one.
     """
     src = Path(src)
     images: list[dict[str, Any]] = []
@@ -91,7 +91,7 @@ def _map_files(src: Path) -> list[Path]:
 
 
 def _instances(ids: np.ndarray) -> list[dict[str, Any]]:
-    """Instances and groups of the eight classes, without their place in the file."""
+    """Annotations of the instances and groups of the eight classes, without ids."""
     entries = []
     for number in map(int, np.unique(ids)):
         single = number >= IDS_PER_LABEL

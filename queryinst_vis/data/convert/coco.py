@@ -1,4 +1,4 @@
-"""COCO files of other tools, with everything that training and scores need."""
+"""Completion of COCO files from other tools for training and evaluation."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from queryinst_vis.formats.findings import Report, refuse_faults
 
 
 def complete_coco(content: dict[str, Any], where: str) -> dict[str, Any]:
-    """Fill in what tools leave out of their COCO files.
+    """Fill in missing fields of COCO files from other tools.
 
-    ``iscrowd`` is 0 where it is missing, a missing ``bbox`` is that of the mask, a missing ``area``
-    that of the mask or, without one, of the box. Annotation ids are numbered anew from 1, since
-    some tools count from 0, which COCO's scores never match. Masks stay as they are.
+    A missing ``iscrowd`` is 0, a missing ``bbox`` is that of the mask, a missing ``area``
+    that of the mask or, without one, of the box. Annotation ids are renumbered from 1, since
+    some tools start at 0, which COCO evaluation never matches. Masks are not changed.
 
     Args:
         content: the parsed file, with annotations.
         where: the file, for error messages.
 
     Raises:
-        InputError: an entry is broken, or an annotation has neither a mask nor a box.
+        InputError: an entry is invalid, or an annotation has neither a mask nor a box.
     """
     report = refuse_faults(where, "training")
     annotations = content.get("annotations")

@@ -1,4 +1,4 @@
-"""COCO images to pseudo-videos: a camera that moves over each still image."""
+"""COCO images to pseudo-videos, by simulating a camera that moves over each image."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from queryinst_vis.utils.files import new_folder
 from queryinst_vis.utils.progress import show_progress
 
 FRAMES_PER_MOVE = 8
-"""How long the camera takes from one random window to the next."""
+"""Number of frames between two random windows."""
 
 
 def convert_coco_video(
@@ -43,29 +43,29 @@ def convert_coco_video(
 ) -> str:
     """Write every image of a COCO set as a short video in which the camera moves.
 
-    Each frame is a window of the image; from one random window to the next it glides, slowing
-    down at both ends, so that instances move, grow, shrink, enter and leave. They all move
-    together, so none occludes another as in a real video. Masks are those of the window, resized
-    to the nearest pixel. Crowds stay ``iscrowd``.
+    Each frame is a window of the image that moves smoothly between random windows, so that
+    instances move, change scale, enter and leave. They all move together, so there is no new
+    occlusion as in real videos. Masks are cropped to the window and resized with nearest-neighbour
+    interpolation. Crowds stay ``iscrowd``.
 
     ``DST`` gets ``frames/IMAGE_ID/00000.jpg``, ``youtube_vis.json`` and ``coco.json`` (the same
     frames as images), as for synthetic videos. Clip n depends on the seed, the options and n.
 
     Args:
         annotations: COCO annotation file.
-        images: folder that its file names are relative to.
+        images: folder of the images.
         dst: folder to write, new or empty.
-        frames: frames of each video.
-        size: ``(width, height)`` that the long and the short side of a frame fit into.
-        crop: smallest and largest side of a window, as fractions of the image's.
-        seed: the same seed writes the same files.
-        allow_outside: file names may lead out of the image folder.
+        frames: frames per video.
+        size: maximum long and short side of a frame in pixels.
+        crop: minimum and maximum side of a window, as fractions of the image's.
+        seed: random seed; the output is deterministic.
+        allow_outside: allow file names outside the image folder.
 
     Returns:
-        A line that says what was written.
+        One-line summary.
 
     Raises:
-        InputError: a broken annotation file, one without annotations, an unreadable image,
+        InputError: an invalid annotation file, one without annotations, an unreadable image,
             an annotation without a mask, options out of range, a folder that is not empty.
     """
     _check(frames, size, crop, seed)
@@ -129,12 +129,12 @@ def _read_images(
 def draw_camera_path(
     rng: np.random.Generator, frames: int, crop: tuple[float, float]
 ) -> np.ndarray:
-    """Windows of a camera that glides between random ones.
+    """Windows that move smoothly between random ones.
 
     Args:
-        rng: source of the draws.
+        rng: random generator.
         frames: number F of windows.
-        crop: smallest and largest side of a window.
+        crop: minimum and maximum side of a window.
 
     Returns:
         ``(F, 3)``: side, top and left of each window, all in 0..1 of the image's sides.
@@ -166,7 +166,7 @@ def _write_clip(
     classes: list[str],
     crowds: set[int],
 ) -> list[LabelledTrack]:
-    """Write the frames; the instances that any of them shows."""
+    """Write the frames; returns the instances that are visible in any of them."""
     image = load_pixels(record)
     shown: list[dict[int, RLE]] = []  # by annotation id
     for name, view in zip(names, views, strict=True):
@@ -178,7 +178,7 @@ def _write_clip(
                     instance.mask.pixels == 1, instance.mask.left, instance.mask.top, frame.size
                 )
                 for instance in frame.instances
-                if instance.mask is not None  # always: annotations without a mask are refused
+                if instance.mask is not None  # always true: annotations without a mask are rejected
             }
         )
     tracks = [

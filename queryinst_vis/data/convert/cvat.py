@@ -43,29 +43,29 @@ _CVAT_FRAME = re.compile(r"frame_([0-9]+)")
 _WITHOUT_AREA = {"points", "polyline", "skeleton"}
 
 Identity = tuple[str, str, int]
-"""Label; ``"track"`` or ``"group"``; the id of the one or the other."""
+"""Label; ``"track"`` or ``"group"``; the track or group id."""
 
 
 def convert_cvat(src: str | Path, dst: str | Path, *, by_group: bool = False) -> str:
     """Write exports of "CVAT for video 1.1" as one YouTube-VIS annotation file.
 
-    Expects exports as unzipped: ``SRC/VIDEO/annotations.xml`` and ``SRC/VIDEO/images/*.png``
-    (the frames may also lie in folders of ``images``, or beside the XML; or one export as
+    Expects unzipped exports: ``SRC/VIDEO/annotations.xml`` and ``SRC/VIDEO/images/*.png``
+    (the frames may also be in subfolders of ``images``, or beside the XML; or a single export as
     ``SRC/annotations.xml``). File names are relative to ``SRC``. Frame n of the XML is the image
-    ``frame_n``; images of other names are CVAT's frames 0, 1, 2, ... in the order of their names,
-    all of the task. Labels become class names, sorted.
+    ``frame_n``; images with other names are the frames 0, 1, 2, ... of the task in name order,
+    and must be complete. Labels become class names, sorted.
 
-    Polygons, masks, boxes (also turned) and ellipses are read, in the frames that the file lists:
-    CVAT exports interpolated shapes, too. Shapes with ``outside="1"`` are absent. A box becomes a
-    filled rectangle. Several shapes of a track in one frame are united. Points, polylines and
-    skeletons, which have no area, are skipped; the returned line counts them. Coordinates are in
-    pixels of the upright images (EXIF orientation), as CVAT shows them.
+    Polygons, masks, boxes (including rotated ones) and ellipses are read in the frames listed in
+    the file; CVAT also exports interpolated shapes. Shapes with ``outside="1"`` are absent. A box
+    becomes a filled rectangle. Several shapes of a track in a frame are merged. Points, polylines
+    and skeletons have no area and are skipped, with a count in the summary. Coordinates are in
+    pixels of the upright images (EXIF orientation), as displayed by CVAT.
 
-    CVAT cannot track masks: it exports each as a track of its own. With ``by_group`` tracks of
-    one label and ``group_id`` are one instance.
+    CVAT cannot track masks and exports each as a separate track. With ``by_group``, tracks with
+    the same label and ``group_id`` are one instance.
 
-    A file with a document type, which CVAT never writes, is refused: it could define entities
-    that expand without limit.
+    A file with a document type declaration, which CVAT never writes, is rejected: it could define
+    entities that expand without limit.
 
     Args:
         src: folder of exports, or one export.
@@ -73,11 +73,11 @@ def convert_cvat(src: str | Path, dst: str | Path, *, by_group: bool = False) ->
         by_group: whether tracks of the same group are the same instance.
 
     Returns:
-        A line that says what was written.
+        One-line summary.
 
     Raises:
-        InputError: no export, a broken XML file or shape, a shape without area, frames without
-            image, images of another size than the XML says.
+        InputError: no export, an invalid XML file or shape, a shape without area, frames without
+            image, images whose size differs from the XML.
     """
     src = Path(src)
     single = (src / XML_NAME).is_file()
@@ -97,12 +97,12 @@ def convert_cvat(src: str | Path, dst: str | Path, *, by_group: bool = False) ->
 def read_cvat_images(src: str | Path) -> dict[str, Any]:
     """Content of a COCO file for exports of "CVAT for images 1.1".
 
-    Expects ``SRC/annotations.xml`` and the images of its names below ``SRC/images`` or ``SRC``.
-    Each shape is an instance; shapes of one label and ``group_id`` together are one. A box by
-    itself, unless it is turned, is one whose mask is unknown. Otherwise as ``convert_cvat``.
+    Expects ``SRC/annotations.xml`` and its images in ``SRC/images`` or ``SRC``.
+    Each shape is an instance; shapes with the same label and ``group_id`` are one. A single box,
+    unless rotated, is an instance without a mask. Otherwise as ``convert_cvat``.
 
     Raises:
-        InputError: a broken XML file or shape, or an image that is missing or of another size.
+        InputError: an invalid XML file or shape, or an image that is missing or of another size.
     """
     src = Path(src)
     root = _parse(src / XML_NAME, for_images=True)
@@ -138,7 +138,7 @@ def is_cvat_of_images(path: Path) -> bool:
 
 
 def _read_video(folder: Path, src: Path, by_group: bool, skipped: Counter[str]) -> LabelledVideo:
-    """One export, its tracks in the order of their identities; counts the shapes ``skipped``."""
+    """One export, with tracks sorted by identity; counts ``skipped`` shapes."""
     path = folder / XML_NAME
     root = _parse(path)
     files = _numbered_frames(folder, root)
@@ -169,11 +169,11 @@ def _read_video(folder: Path, src: Path, by_group: bool, skipped: Counter[str]) 
 
 
 def _parse(path: Path, for_images: bool | None = False) -> Element:
-    """The root of an export for video, for images, or (None) for either."""
+    """The root of an export for video, for images, or for either (None)."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         if "<!DOCTYPE" in text:
-            # Looked for before parsing: a parser may expand entities before it tells of them.
+            # checked before parsing, since a parser may expand entities
             raise InputError(f"{path}: has a document type, which CVAT never writes; refused")
         root = ElementTree.fromstring(text)
     except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
@@ -188,7 +188,7 @@ def _parse(path: Path, for_images: bool | None = False) -> Element:
 
 
 def _numbered_frames(folder: Path, root: Element) -> dict[int, Path]:
-    """Image files by CVAT's frame number, in the order of these."""
+    """Image files by CVAT frame number, in ascending order."""
     images = folder / "images" if (folder / "images").is_dir() else folder
     files = image_files(images) or image_files(images, recursive=True)
     if not files:
@@ -213,7 +213,7 @@ def _numbered_frames(folder: Path, root: Element) -> dict[int, Path]:
 
 
 def _frame_size(files: list[Path], root: Element, path: Path) -> tuple[int, int]:
-    """``(height, width)`` of all frames, which must be that of the XML, where it names one."""
+    """``(height, width)`` of all frames, which must match the XML if it gives a size."""
     stated = root.find("./meta//original_size")
     texts = None if stated is None else (stated.findtext("height"), stated.findtext("width"))
     orientation = read_orientation(files[0])
@@ -258,7 +258,7 @@ def _shape_rle(shape: Element, height: int, width: int, where: str) -> RLE:
         x, y, rows, columns = (
             _integer(shape, key, where) for key in ("left", "top", "height", "width")
         )
-        # first: run lengths may claim any amount of memory
+        # checked first, since run lengths may require any amount of memory
         check_window(x, y, (rows, columns), height, width, where)
         patch = _patch(shape.get("rle", ""), rows, columns, where)
         return encode_region(patch, x, y, (height, width))
@@ -266,7 +266,7 @@ def _shape_rle(shape: Element, height: int, width: int, where: str) -> RLE:
 
 
 def _patch(rle: str, rows: int, columns: int, where: str) -> np.ndarray:
-    """``(rows, columns)`` bool from run lengths along the rows, background first."""
+    """``(rows, columns)`` bool from row-major run lengths, background first."""
     try:
         runs = [int(run) for run in rle.split(",")]
     except ValueError as error:

@@ -26,7 +26,7 @@ from queryinst_vis.utils.files import read_json
 from queryinst_vis.utils.progress import show_progress
 
 VOID = 255
-"""The index of pixels that are not annotated and must not be evaluated."""
+"""Index of void pixels, which are neither annotated nor evaluated."""
 
 ObjectNames = dict[int, str]
 """Class name of each object id of a sequence."""
@@ -46,26 +46,26 @@ def convert_davis(
     Expects ``SRC/JPEGImages/480p/SEQUENCE/*.jpg`` and, for the annotated ones of these frames,
     ``SRC/Annotations/480p/SEQUENCE/*.png`` (8 bits, palette or grey: index 0 is background, 255
     void, all others an object of the sequence). YouTube-VOS has the same without ``480p``.
-    Frames without a PNG are not annotated and left out; the returned line counts them. Void becomes
+    Frames without a PNG are not annotated and skipped, with a count in the summary. Void becomes
     ``iscrowd`` annotations, one for each class of the sequence. File names are relative to
-    ``SRC/JPEGImages`` (with ``480p``: to that).
+    ``SRC/JPEGImages`` (or ``SRC/JPEGImages/480p``).
 
     Args:
         src: the DAVIS folder.
         dst: annotation file to write.
         annotations: name of the annotation folder, e.g. ``Annotations_unsupervised``.
-        resolution: name of the folder between, e.g. ``480p``; None where there is one or none.
-        sequences: text file with a sequence name a line, e.g. ``ImageSets/2017/val.txt``; None
-            takes every sequence that has annotations.
-        meta: YouTube-VOS' ``meta.json``, which names every object's category; None makes all
-            objects of one class, ``object``.
+        resolution: name of the resolution folder, e.g. ``480p``; None if there is at most one.
+        sequences: text file with one sequence name per line, e.g. ``ImageSets/2017/val.txt``; None
+            converts all sequences with annotations.
+        meta: ``meta.json`` of YouTube-VOS with the category of every object; None: all objects
+            have the class ``object``.
 
     Returns:
-        A line that says what was written.
+        One-line summary.
 
     Raises:
-        InputError: missing folders or frames, a broken PNG or one of another size, an object
-            that ``meta`` does not name, the binary masks of DAVIS 2016.
+        InputError: missing folders or frames, an invalid PNG or one of another size, an object
+            missing in ``meta``, the binary masks of DAVIS 2016.
     """
     src = Path(src)
     masks = _level(src / annotations, resolution)
@@ -75,7 +75,7 @@ def convert_davis(
     class_names = ["object"]
     if meta is not None:
         objects = _read_meta(Path(meta))
-        # Of all sequences, so that every choice of them has the same category ids.
+        # classes of all sequences, so that every selection has the same category ids
         class_names = sorted({name for names in objects.values() for name in names.values()})
     videos = []
     left_out = 0
@@ -89,7 +89,7 @@ def convert_davis(
 
 
 def _level(folder: Path, resolution: str | None) -> Path:
-    """The folder that holds the sequences: ``folder`` or one below it."""
+    """The folder with the sequences: ``folder`` or a subfolder."""
     if resolution is not None:
         subfolders(folder / resolution, "sequence")
         return folder / resolution
@@ -136,7 +136,7 @@ def _read_meta(path: Path) -> dict[str, ObjectNames]:
 def _read_sequence(
     masks: Path, images: Path, names: ObjectNames | None, meta: str | Path | None
 ) -> tuple[LabelledVideo, int]:
-    """One video, and the number of its frames that have no PNG and are left out."""
+    """One video, and the number of skipped frames without a PNG."""
     if not images.is_dir():
         raise InputError(f"{images}: no such folder; it should hold the frames for {masks}")
     frames = {path.stem: path for path in image_files(images)}
@@ -169,7 +169,7 @@ def _read_sequence(
 
 
 def _read_indices(path: Path, height: int, width: int) -> dict[int, RLE]:
-    """Mask of every index of one PNG but the background's."""
+    """Mask of every index of a PNG except the background."""
     indices = read_palette_indices(path, str(path))
     rows, columns = indices.shape
     check_same_size((rows, columns), (height, width), "its sequence", str(path))

@@ -1,4 +1,4 @@
-"""YOLO and Pascal VOC folders to COCO, read by supervision."""
+"""YOLO and Pascal VOC folders to COCO, read with supervision."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from queryinst_vis.data.convert.images import image_size
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import encode_rle
 
-_BOX_WORDS = 6  # of a YOLO line: class, box, and perhaps a score; polygons have more
+_BOX_WORDS = 6  # maximum of a YOLO box line (class, box, optional score); polygons have more
 
 
 def read_yolo(path: Path, part: str, images: Path | None = None) -> tuple[dict[str, Any], Path]:
     """One part of a YOLO data set: boxes, polygons, or both.
 
-    Labels lie in the folder ``labels`` beside the folder ``images``, as everywhere in YOLO.
-    Images without a label file show nothing. Lines with a box become instances without a mask.
+    Labels are in the folder ``labels`` beside the folder ``images``, as usual in YOLO.
+    Images without a label file have no objects. Box lines become instances without a mask.
 
     Args:
         path: ``data.yaml``.
-        part: ``train`` or ``val``: its key that names the folder of images.
-        images: the folder of images, in place of what the file says.
+        part: ``train`` or ``val``: the key of the image folder.
+        images: image folder, overrides that of the file.
 
     Returns:
         Content of a COCO file, and the folder that its file names are relative to.
 
     Raises:
-        InputError: a file that cannot be read, or a folder that is missing or lies outside of
+        InputError: an unreadable file, or a folder that is missing or outside
             that of ``data.yaml``.
     """
     folder = images or _part_folder(path, part)
@@ -60,23 +60,22 @@ def read_yolo(path: Path, part: str, images: Path | None = None) -> tuple[dict[s
 
 
 def has_yolo_part(path: Path, part: str) -> bool:
-    """Whether a ``data.yaml`` names a folder for this part."""
+    """Whether a ``data.yaml`` has a folder for this part."""
     return bool(_read_yaml(path).get(part))
 
 
 def read_voc(folder: Path, images: Path | None = None) -> tuple[dict[str, Any], Path]:
-    """A Pascal VOC folder: boxes, or polygons where the files hold them.
+    """A Pascal VOC folder with boxes or polygons.
 
     Args:
-        folder: of the XML files; or their parent, where they lie in ``Annotations`` and the
-            images in ``JPEGImages``.
-        images: the folder of images (default: ``JPEGImages``, else that of the XML files).
+        folder: of the XML files; or the parent of ``Annotations`` and ``JPEGImages``.
+        images: image folder (default: ``JPEGImages``, otherwise that of the XML files).
 
     Returns:
         Content of a COCO file, and the folder that its file names are relative to.
 
     Raises:
-        InputError: a file that cannot be read, or no image that belongs to one.
+        InputError: an unreadable file, or an XML file without its image.
     """
     files = folder / "Annotations" if (folder / "Annotations").is_dir() else folder
     beside = folder / "JPEGImages"
@@ -119,7 +118,7 @@ def _to_coco(
 
 
 def _check_xml(file: Path) -> None:
-    """Refuse a file that is no XML, or one that could define entities, by its name."""
+    """Reject a file that is not XML or could define entities."""
     try:
         text = file.read_text(encoding="utf-8-sig")
         if "<!DOCTYPE" in text:
@@ -130,7 +129,7 @@ def _check_xml(file: Path) -> None:
 
 
 def _part_folder(path: Path, part: str) -> Path:
-    """The folder of images that ``data.yaml`` names, which must lie beside it."""
+    """The image folder given by ``data.yaml``, which must be below the folder of the file."""
     values = _read_yaml(path)
     named = values.get(part)
     if not isinstance(named, str) or Path(named).suffix == ".txt":
@@ -139,7 +138,7 @@ def _part_folder(path: Path, part: str) -> Path:
         )
     root, base = path.parent.resolve(), values.get("path") or "."
     for start in (root / str(base), root):
-        # Roboflow writes ../train/images for what lies in train/images
+        # Roboflow writes ../train/images for train/images
         for name in (named, named.removeprefix("../")):
             folder = Path(os.path.normpath(start / name))
             if folder.is_relative_to(root) and folder.is_dir():

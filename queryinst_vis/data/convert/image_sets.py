@@ -1,4 +1,4 @@
-"""Building COCO annotation files out of single images with their instances."""
+"""Building COCO annotation files from images with instances."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class LabelledInstance(NamedTuple):
 
     Attributes:
         class_name: its class.
-        mask: compressed RLE; None where only the box is known.
-        box: read where there is no mask.
+        mask: compressed RLE; None if only the box is known.
+        box: used if there is no mask.
     """
 
     class_name: str
@@ -33,7 +33,7 @@ class LabelledImage(NamedTuple):
     Attributes:
         file_name: relative to the image folder.
         height, width: in pixels.
-        instances: what it shows.
+        instances: its instances.
     """
 
     file_name: str
@@ -45,11 +45,11 @@ class LabelledImage(NamedTuple):
 def drawn_instances(
     masks: Mapping[tuple[str, str], RLE], boxes: Collection[tuple[str, str]]
 ) -> list[LabelledInstance]:
-    """The instances of an image that people drew.
+    """The manually drawn instances of an image.
 
     Args:
         masks: by class name and any second key.
-        boxes: keys of those that were drawn as upright rectangles: their masks are unknown.
+        boxes: keys of those drawn as axis-aligned rectangles, which have no mask.
     """
     instances = []
     for key, rle in masks.items():

@@ -1,4 +1,4 @@
-"""Image files, as the converters find, read and write them."""
+"""Finding, reading and writing image files in converters."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ JPEG_QUALITY = 95
 
 
 def subfolders(folder: Path, what: str) -> list[Path]:
-    """The folders in ``folder``, sorted; ``what`` says what each of them is.
+    """The subfolders of ``folder``, sorted; ``what`` describes them in error messages.
 
     Raises:
-        InputError: there is no such folder, or it holds none.
+        InputError: the folder does not exist or has no subfolders.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; it should hold one folder for each {what}")
@@ -33,16 +33,16 @@ def subfolders(folder: Path, what: str) -> list[Path]:
 
 
 def image_files(folder: Path, recursive: bool = False) -> list[Path]:
-    """The image files of a folder, and perhaps of all folders in it, in natural order."""
+    """The image files of a folder, optionally including subfolders, in natural order."""
     files = folder.rglob("*") if recursive else folder.iterdir()
     return sorted((f for f in files if f.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
 
 
 def image_size(path: Path, annotated: Size | None = None) -> Size:
-    """``(height, width)`` in pixels of an image file, from its header alone.
+    """``(height, width)`` in pixels of an image file, read from its header.
 
-    They are those of the upright image, as viewers and annotation tools show it, unless only the
-    pixels as they are stored have the size that is ``annotated``: then they are these.
+    This is the size of the upright image, as displayed by viewers and annotation tools, unless only
+    the stored orientation matches the ``annotated`` size.
 
     Raises:
         InputError: the file is missing or not an image.
@@ -56,8 +56,8 @@ def check_same_size(size: Size, expected: Size, what: str, where: str) -> None:
 
     Args:
         size: of the frame or mask.
-        expected: the size that it should have.
-        what: has the expected size.
+        expected: the expected size.
+        what: description of what has the expected size.
         where: the file.
     """
     if size != expected:
@@ -65,7 +65,7 @@ def check_same_size(size: Size, expected: Size, what: str, where: str) -> None:
 
 
 def write_jpeg(path: Path, image: np.ndarray) -> None:
-    """Write an ``(H, W, 3)`` uint8 RGB image and make its folder.
+    """Write an ``(H, W, 3)`` uint8 RGB image, and create its folder.
 
     Raises:
         InputError: the file cannot be written.
@@ -82,10 +82,10 @@ def write_jpeg(path: Path, image: np.ndarray) -> None:
 def read_palette_indices(source: Path | BinaryIO, where: str) -> np.ndarray:
     """``(H, W)`` uint8 palette indices of an image, or the values of a grey or binary one.
 
-    OpenCV would look the indices up and give their colours.
+    OpenCV would return the colours of the palette instead.
 
     Raises:
-        InputError: not readable, or of another kind; ``where`` names the image.
+        InputError: not readable, or another image type; ``where`` names the image.
     """
     try:
         with Image.open(source) as image:
@@ -101,7 +101,7 @@ def read_instance_map(path: Path) -> np.ndarray:
     """``(H, W)`` uint16 instance ids of a PNG (MOTS, Cityscapes).
 
     Raises:
-        InputError: not readable, or not of one channel of 16 bits.
+        InputError: not readable, or not a single 16-bit channel.
     """
     ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if ids is None:
@@ -112,5 +112,5 @@ def read_instance_map(path: Path) -> np.ndarray:
 
 
 def masks_by_index(indices: np.ndarray) -> dict[int, RLE]:
-    """The mask of every value of an ``(H, W)`` map but 0, by ascending value."""
+    """The mask of every nonzero value of an ``(H, W)`` map, in ascending order."""
     return {int(index): encode_rle(indices == index) for index in np.unique(indices) if index}

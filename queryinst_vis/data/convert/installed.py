@@ -18,23 +18,23 @@ from queryinst_vis.utils.progress import show_progress
 def convert_installed(
     name: str, src: str | Path, dst: str | Path, coco_json: str | Path | None = None
 ) -> str:
-    """Write a dataset that a package's entry point reads as one YouTube-VIS annotation file.
+    """Convert a data set with a package's entry point to one YouTube-VIS annotation file.
 
-    The entry point is a function of the source's path that returns, or yields, its
-    ``LabelledVideo``s. File names are relative to the folder that ``data.*.images`` will name.
+    The entry point is a function that takes the source path and returns or yields
+    ``LabelledVideo``s. File names are relative to the future ``data.*.images``.
 
     Args:
         name: of the entry point.
-        src: what it reads.
+        src: the source.
         dst: annotation file to write.
-        coco_json: COCO annotation file of the same frames to write as well.
+        coco_json: also write a COCO annotation file of the frames.
 
     Returns:
-        A line that says what was written.
+        One-line summary.
 
     Raises:
-        InputError: no installed package has that format, there is nothing at ``src``, or what the
-            entry point returns is no set of videos.
+        InputError: no installed package has the format, ``src`` does not exist, or the
+            entry point does not return videos.
     """
     check_two_names(dst, coco_json)
     read = find_entry(name, DATASET_FORMATS, "dataset format: no installed package has", {})

@@ -1,4 +1,4 @@
-"""labelme's JSON files, one per frame, to YouTube-VIS."""
+"""labelme JSON files, one per frame, to YouTube-VIS."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from queryinst_vis.utils.numbers import is_integer
 from queryinst_vis.utils.progress import show_progress
 
 Identity = tuple[str, int | None]
-"""Label and group id, the same in every frame that shows the instance."""
+"""Label and group id, the same in all frames of the instance."""
 
 _WITHOUT_AREA = ("point", "points", "line", "linestrip")
 
@@ -50,31 +50,31 @@ def convert_labelme(src: str | Path, dst: str | Path) -> str:
     """Write folders of labelme files as one YouTube-VIS annotation file.
 
     Expects ``SRC/VIDEO/FRAME.json``, in the order of the numbers in their names, and the images
-    that their ``imagePath`` names (or ``SRC/FRAME.json``, for a single video). File names are
-    relative to ``SRC``. An image that is not where its file says, as with paths from another
-    computer, is looked for beside the JSON file. Images without a JSON file are not annotated
-    and left out; the returned line counts them. Labels become class names, sorted.
+    given by ``imagePath`` (or ``SRC/FRAME.json``, for a single video). File names are
+    relative to ``SRC``. If an ``imagePath`` does not exist, e.g. a path from another
+    computer, the image is searched beside the JSON file. Images without a JSON file are not
+    annotated and skipped, with a count in the summary. Labels become class names, sorted.
 
-    **Identity.** Shapes of one ``label`` and ``group_id`` are one instance throughout the video
-    and are united within a frame. A shape without group id stands for the only instance of its
-    label; where a video has several of that label, every shape needs its group id.
+    **Identity.** Shapes with the same ``label`` and ``group_id`` are one instance throughout the
+    video and are merged within a frame. A shape without group id is the only instance of its
+    label; if a video has several instances of a label, every shape needs a group id.
 
-    Polygons, rectangles, turned rectangles, circles and masks are read. Outlines are filled as
-    COCO fills polygons: without the rim that labelme's own drawing adds. Points and lines, which
-    have no area, are skipped; the returned line counts them. Coordinates are in pixels of the
-    upright images (EXIF orientation), unless the file's ``imageHeight`` and ``imageWidth`` are
-    those of the pixels as they are stored.
+    Polygons, rectangles, rotated rectangles, circles and masks are supported. Polygons are filled
+    as in COCO, without the border that labelme's own drawing adds. Points and lines have no area
+    and are skipped, with a count in the summary. Coordinates are in pixels of the
+    upright images (EXIF orientation), unless the file's ``imageHeight`` and ``imageWidth`` match
+    the stored orientation.
 
     Args:
         src: folder of video folders, or one such folder.
         dst: annotation file to write.
 
     Returns:
-        A line that says what was written.
+        One-line summary.
 
     Raises:
-        InputError: no files, a broken file or shape, an image that is missing, lies outside of
-            ``SRC`` or has another size, identities that cannot be told apart.
+        InputError: no files, an invalid file or shape, an image that is missing, outside
+            ``SRC`` or of another size, ambiguous identities.
     """
     src = Path(src)
     folders = [src] if src.is_dir() and any(src.glob("*.json")) else subfolders(src, "video")
@@ -96,14 +96,14 @@ def convert_labelme(src: str | Path, dst: str | Path) -> str:
 
 
 def read_labelme_images(src: str | Path) -> dict[str, Any]:
-    """Content of a COCO file for labelme files that are images by themselves, not frames.
+    """Content of a COCO file for labelme files of single images.
 
-    Reads every ``.json`` of labelme in ``SRC`` and its folders. Each shape is an instance, and
-    shapes of one label and ``group_id`` together are one. A rectangle by itself is a box whose
-    mask is unknown. Otherwise as ``convert_labelme``.
+    Reads all labelme ``.json`` files in ``SRC`` and its subfolders. Each shape is an instance;
+    shapes with the same label and ``group_id`` are one. A single rectangle is an instance without
+    a mask. Otherwise as ``convert_labelme``.
 
     Raises:
-        InputError: no files, a broken file or shape, an image that is missing or of another size.
+        InputError: no files, an invalid file or shape, an image that is missing or of another size.
     """
     src = Path(src)
     files = sorted(src.rglob("*.json"), key=natural_key)
@@ -138,9 +138,9 @@ def _in_order(identity: Identity) -> tuple[str, bool, int]:
 
 
 def _read_video(files: list[Path], root: Path, skipped: Counter[str]) -> LabelledVideo:
-    """The files of one video, one per frame; its tracks in the order of their identities.
+    """The files of one video, one per frame; with tracks sorted by identity.
 
-    Shapes without an area are skipped and counted by their kind.
+    Shapes without an area are skipped and counted by kind.
     """
     names: list[str] = []
     frames: list[FrameMasks] = []
@@ -182,7 +182,9 @@ def _relative_image(path: Path, image_path: str, root: Path) -> str:
     """The image's path relative to ``root``; labelme writes it relative to the JSON file."""
     image = os.path.normpath(path.parent / image_path.replace("\\", "/"))
     beside = path.parent / PureWindowsPath(image_path).name
-    if not os.path.exists(image) and beside.is_file():  # both were moved, or come from Windows
+    if (
+        not os.path.exists(image) and beside.is_file()
+    ):  # both were moved, or the path is a Windows path
         image = os.path.normpath(beside)
     name = os.path.relpath(image, root)
     if Path(name).parts[0] == "..":
@@ -196,7 +198,7 @@ def _relative_image(path: Path, image_path: str, root: Path) -> str:
 def _read_shapes(
     shapes: list[Any], height: int, width: int, where: str, skipped: Counter[str]
 ) -> FrameMasks:
-    """Masks of one frame; identities whose shapes hold no pixel are absent."""
+    """Masks of one frame; identities with empty shapes are absent."""
     parts: dict[Identity, list[RLE]] = defaultdict(list)
     for index, shape in enumerate(shapes):
         here = f"{where}, shape {index}"
@@ -217,7 +219,7 @@ def _read_shapes(
 
 
 def _check_identities(identities: list[Identity], folder: Path) -> None:
-    """Raise an InputError where a label is used both with and without a group id."""
+    """Raise an InputError if a label is used both with and without a group id."""
     grouped = {label for label, group in identities if group is not None}
     for label in (label for label, group in identities if group is None):
         if label in grouped:
@@ -228,7 +230,7 @@ def _check_identities(identities: list[Identity], folder: Path) -> None:
 
 
 def _shape_rle(shape: dict[str, Any], height: int, width: int, where: str) -> RLE:
-    kind = shape.get("shape_type") or "polygon"  # old files have no other kind
+    kind = shape.get("shape_type") or "polygon"  # missing in old files, which have only polygons
     points = _points(require(shape, "points", list, where), where)
     pair = len(points) == 2
     if kind == "mask" and pair:

@@ -1,4 +1,4 @@
-"""MOTS (MOTSChallenge, KITTI MOTS) to YouTube-VIS: instance maps or their text form."""
+"""MOTS (MOTSChallenge, KITTI MOTS) to YouTube-VIS, from instance maps or text."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def convert_mots(
 
     Expects ``SRC/images/SEQUENCE/NUMBER.jpg`` (or .png) and, for each sequence, either instance
     maps ``SRC/instances/SEQUENCE/NUMBER.png`` or text ``SRC/instances_txt/SEQUENCE.txt``
-    (``frame id class height width rle`` a line). File names are relative to ``SRC/images``,
-    which stays in place. Regions to ignore become ``iscrowd`` annotations of class person.
+    (``frame id class height width rle`` per line). File names are relative to ``SRC/images``,
+    which stays in place. Ignore regions become ``iscrowd`` annotations of class person.
 
     Args:
         src: the MOTS folder.
@@ -57,15 +57,15 @@ def convert_mots(
             0.75 and 1 for the last quarter.
         clip_length: cut each part into videos of this many frames (the last may be shorter).
         coco_json: also write the same frames as a COCO image set to this file.
-        source: ``"png"`` or ``"txt"``; None takes the instance maps where there are any.
-        sequences: names of the sequences to convert; None takes all.
+        source: ``"png"`` or ``"txt"``; None: instance maps if present.
+        sequences: names of the sequences to convert; None: all.
 
     Returns:
-        A line that says what was written.
+        One-line summary.
 
     Raises:
-        InputError: missing folders, an unknown sequence, a frame without its instance map, a
-            broken map or line (file and line number), sizes that differ, nothing to convert.
+        InputError: missing folders, an unknown sequence, a frame without instance map, an
+            invalid map or line (with file and line number), different sizes, nothing to convert.
     """
     src = Path(src)
     _check(start, end, clip_length, source)
@@ -106,7 +106,7 @@ def _sequences(images: Path, wanted: Collection[str] | None) -> list[str]:
 
 
 def _frame_files(folder: Path) -> list[Path]:
-    """Image files in the order of their numbers."""
+    """Image files in numerical order."""
     files = image_files(folder)
     strays = [file for file in files if not file.stem.isdecimal()]
     if strays:
@@ -122,7 +122,7 @@ def _frame_files(folder: Path) -> list[Path]:
 def _read_masks(
     src: Path, name: str, frames: list[Path], source: str | None
 ) -> dict[int, FrameMasks]:
-    """Masks by frame number, from whichever source there is."""
+    """Masks by frame number, from instance maps or text."""
     maps, text = src / "instances" / name, src / "instances_txt" / f"{name}.txt"
     if source != "txt" and maps.is_dir():
         return {int(frame.stem): _read_map(maps / f"{frame.stem}.png") for frame in frames}
@@ -133,7 +133,7 @@ def _read_masks(
 
 
 def _read_map(path: Path) -> FrameMasks:
-    """Masks of one instance map: 0 is background, 10000 a region to ignore."""
+    """Masks of one instance map: 0 is background, 10000 an ignore region."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; every frame needs its instance map")
     masks = masks_by_index(read_instance_map(path))

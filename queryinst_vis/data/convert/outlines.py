@@ -1,4 +1,4 @@
-"""Drawn shapes (polygons, boxes, circles) to masks: what annotation tools export."""
+"""Shapes of annotation tools (polygons, boxes, circles) to masks."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Point = tuple[float, float]
 
 
 def check_points(points: Sequence[Point], height: int, width: int, where: str) -> None:
-    """Raise an InputError for a point that is not finite or lies far outside the frame.
+    """Raise an InputError for a point that is not finite or is far outside the frame.
 
-    Tools let a shape reach a little beyond the frame; more than a frame's size beyond it is a
+    Shapes may extend slightly beyond the frame; more than a frame size beyond it is a
     mistake.
     """
     for x, y in points:
-        # Comparisons with NaN are false, so that it is refused as well.
+        # comparisons with NaN are false, so NaN is rejected, too
         if not (-width <= x <= 2 * width and -height <= y <= 2 * height):
             raise InputError(
                 f"{where}: point ({x:g}, {y:g}) lies far outside the frame of "
@@ -36,7 +36,7 @@ def check_points(points: Sequence[Point], height: int, width: int, where: str) -
 
 
 def polygon_rle(points: Sequence[Point], height: int, width: int, where: str) -> RLE:
-    """A polygon filled as COCO fills it: ``(x, y)`` count from the corner of the first pixel.
+    """A polygon filled as in COCO: ``(x, y)`` are relative to the corner of the first pixel.
 
     Raises:
         InputError: fewer than three points, or one that is not finite or far outside the frame.
@@ -48,7 +48,7 @@ def polygon_rle(points: Sequence[Point], height: int, width: int, where: str) ->
 def box_corners(
     left: float, top: float, right: float, bottom: float, degrees: float = 0.0
 ) -> list[Point]:
-    """Corners of a box, turned clockwise about its centre."""
+    """Corners of a box, rotated clockwise about its centre."""
     corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
     if degrees == 0:
         return corners
@@ -66,10 +66,10 @@ def ellipse_rle(
     where: str,
     degrees: float = 0.0,
 ) -> RLE:
-    """The pixels whose centres an ellipse holds; ``degrees`` turn it clockwise.
+    """The pixels whose centres are in an ellipse, rotated clockwise by ``degrees``.
 
     Raises:
-        InputError: radii that are not positive, or an ellipse that reaches far outside the frame.
+        InputError: radii that are not positive, or an ellipse that extends far outside the frame.
     """
     (x, y), (radius_x, radius_y) = centre, radii
     if not (radius_x > 0 and radius_y > 0):
@@ -86,10 +86,10 @@ def ellipse_rle(
 def check_window(
     left: int, top: int, size: tuple[int, int], height: int, width: int, where: str
 ) -> None:
-    """Raise an InputError unless a mask's window is a part of the frame.
+    """Raise an InputError unless a mask's window is inside the frame.
 
     Args:
-        left, top: first pixel of the window, for which alone a tool stores the mask.
+        left, top: first pixel of the window in which the mask is stored.
         size: its ``(rows, columns)``.
         height, width: of the frame.
         where: file and shape, for the error message.
@@ -116,7 +116,7 @@ def png_patch(text: str, where: str) -> np.ndarray:
 
 
 def unite(parts: Mapping[Key, Sequence[RLE]]) -> dict[Key, RLE]:
-    """The union of the masks (of one size) under each key, without unions that hold no pixel."""
+    """The union of the masks (of equal size) of each key, without empty unions."""
     unions = {key: coco_mask.merge(list(rles)) for key, rles in parts.items()}
     return {
         key: {"size": list(union["size"]), "counts": as_text(union["counts"])}

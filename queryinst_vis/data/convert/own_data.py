@@ -1,4 +1,4 @@
-"""Whatever people have: told apart, and brought to COCO or YouTube-VIS content."""
+"""Detect the format of custom data, and convert it to COCO or YouTube-VIS content."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class OwnData:
     """Annotations that were read.
 
     Attributes:
-        kind: of the source, for people.
+        kind: name of the format.
         content: of a COCO or YouTube-VIS file.
         images: folder that its file names are relative to.
-        validation: the same of a validation set that comes with it, or None.
+        validation: the validation set of the data, or None.
     """
 
     kind: str
@@ -46,7 +46,7 @@ class OwnData:
 def read_own_data(
     source: str | Path, images: str | Path | None = None, videos: bool = False
 ) -> OwnData:
-    """Read annotations of any known kind.
+    """Read annotations in any supported format.
 
     ======================= =====================================================================
     COCO, YouTube-VIS       a ``.json`` file, or a folder with ``_annotations.coco.json``
@@ -58,11 +58,11 @@ def read_own_data(
 
     Args:
         source: the file or folder.
-        images: folder of the images; None: where the kind of source has them.
+        images: folder of the images; None: the default of the format.
         videos: labelme folders are videos, as for ``convert_labelme``; False: single images.
 
     Raises:
-        InputError: an unknown kind of source, or one that cannot be read.
+        InputError: an unknown or unreadable source.
     """
     path = Path(source)
     folder = None if images is None else Path(images)
@@ -128,7 +128,7 @@ def _read_cvat(path: Path) -> OwnData:
 
 
 def _converted(convert: Any, path: Path) -> dict[str, Any]:
-    """What a converter writes."""
+    """The content that a converter writes."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "converted.json"
         print(convert(path, file).partition(": ")[2])
@@ -137,9 +137,9 @@ def _converted(convert: Any, path: Path) -> dict[str, Any]:
 
 
 def _without_rectangles(video_set: dict[str, Any]) -> dict[str, Any]:
-    """The set without the masks of tracks that were drawn as boxes.
+    """The set without the masks of tracks drawn as boxes.
 
-    Converters fill boxes; masks that were trained on these would become rectangles.
+    Converters fill boxes; training on these masks would teach rectangles.
     """
     tracks = []
     for track in video_set["annotations"]:
@@ -165,7 +165,7 @@ def _read_yolo(path: Path, images: Path | None) -> OwnData:
 
 
 def _image_folder(path: Path, content: dict[str, Any]) -> Path:
-    """Where the first image of a file is: beside it, or in ``images`` there."""
+    """The folder of the first image of a file: that of the file, or ``images`` in it."""
     entries = content.get("videos") or content.get("images") or [{}]
     first = entries[0] if isinstance(entries, list) and isinstance(entries[0], dict) else {}
     names = first.get("file_names") or [first.get("file_name")]

@@ -1,4 +1,4 @@
-"""YouTube-VIS ground truth to MOTS: instance maps or their text form."""
+"""YouTube-VIS ground truth to MOTS, as instance maps or text."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from queryinst_vis.utils.progress import show_progress
 _FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 MOTS_CLASSES = {"car": 1, "person": 2, "ignore": IGNORE_CLASS, "none": None}
-"""What a class can become: an object of MOTS, a region to ignore, or nothing."""
+"""Targets of the class mapping: a MOTS class, an ignore region, or none."""
 
 
 def convert_to_mots(
@@ -50,30 +50,30 @@ def convert_to_mots(
     """Write a YouTube-VIS annotation file as a MOTS folder.
 
     ``DST/instances/SEQUENCE/NUMBER.png`` are uint16 maps of class * 1000 + number, with classes
-    car 1 and person 2; ``iscrowd`` tracks become 10000, the region to ignore. A sequence is named
-    by the folder of its video's frames (and by the video's id as well where several videos share
-    the folder), frames by the numbers in their file names or else counted from 1. Objects are
-    counted from 1 for each class of a video, in the order of the file.
+    car 1 and person 2; ``iscrowd`` tracks become the ignore region 10000. A sequence is named
+    after the folder of its frames (and the video id, if several videos share the folder), frames
+    by the numbers in their file names, otherwise counted from 1. Objects are numbered from 1 for
+    each class of a video, in file order.
 
-    In MOTS a pixel has one owner. Where masks overlap, the smaller one of the frame is taken to
-    be in front and keeps the pixel; instances are in front of regions to ignore. The returned
-    line says how many pixels and masks were lost.
+    MOTS masks must not overlap. Where masks of a frame do, the smaller one is assumed to be in
+    front and keeps the pixels; instances are in front of ignore regions. The summary gives the
+    number of lost pixels and masks.
 
     Args:
         src: YouTube-VIS annotation file.
         dst: folder to write, new or empty.
         form: ``"png"`` for instance maps, ``"txt"`` for ``DST/instances_txt/SEQUENCE.txt``.
-        images: the folder that the file names are relative to; copies the frames to
-            ``DST/images/SEQUENCE``, so that ``convert_mots`` reads the folder back.
-        classes: what other classes become, by name: one of ``MOTS_CLASSES``.
-        allow_outside: names of frames may lead out of the image folder.
+        images: the folder of the frames; copies the frames to
+            ``DST/images/SEQUENCE``, so that ``convert_mots`` can read the folder.
+        classes: mapping of other classes, by name, to ``MOTS_CLASSES``.
+        allow_outside: allow file names outside the image folder.
 
     Returns:
-        A line that says what was written.
+        One-line summary.
 
     Raises:
-        InputError: a broken file or one without annotations, a class that MOTS lacks and
-            ``classes`` does not name, more than 999 objects of a class in a video, a missing
+        InputError: an invalid file or one without annotations, a class that is neither in MOTS nor
+            in ``classes``, more than 999 objects of a class in a video, a missing
             frame, a folder that is not empty.
     """
     if form not in ("png", "txt"):
@@ -111,7 +111,7 @@ def convert_to_mots(
 def _mots_labels(
     annotation_set: AnnotationSet, classes: Mapping[str, str]
 ) -> dict[int, int | None]:
-    """MOTS class of each category id in use; None for those to leave out."""
+    """MOTS class of each used category id; None: dropped."""
     names, where = annotation_set.categories, annotation_set.where
     for name, target in classes.items():
         if name not in names.values():
@@ -139,7 +139,7 @@ def _mots_labels(
 def _masks_by_frame(
     annotation_set: AnnotationSet, video: Video, labels: dict[int, int | None], lost: Counter[str]
 ) -> list[dict[int, list[RLE]]]:
-    """For each frame of a video the masks under each MOTS id, which may overlap.
+    """For each frame of a video the masks by MOTS id, which may overlap.
 
     Boxes without a mask are counted in ``lost``.
     """
@@ -161,7 +161,7 @@ def _masks_by_frame(
 
 
 def _without_overlap(frame: dict[int, list[RLE]], lost: Counter[str]) -> FrameMasks:
-    """The visible masks of a frame; what overlaps take away is counted in ``lost``."""
+    """The masks of a frame without overlaps; pixels and masks removed are counted in ``lost``."""
     united = unite(frame)
     areas = {object_id: int(coco_mask.area(rle)) for object_id, rle in united.items()}
     in_front = sorted(
@@ -196,5 +196,5 @@ def _copy_frames(source: Path, sequence: MotsSequence, target: Path) -> None:
         suffix = Path(name).suffix.lower()
         if suffix not in _FRAME_SUFFIXES or not (source / name).is_file():
             raise InputError(f"image {source / name}: no such .jpg or .png file")
-        suffix = ".jpg" if suffix == ".jpeg" else suffix  # the one that MOTS' readers look for
+        suffix = ".jpg" if suffix == ".jpeg" else suffix  # the suffix expected by MOTS readers
         shutil.copyfile(source / name, target / f"{number:06d}{suffix}")

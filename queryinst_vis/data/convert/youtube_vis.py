@@ -1,4 +1,4 @@
-"""YouTube-VIS and its relatives (OVIS, 2021, 2022, LV-VIS) brought to one strict form."""
+"""Normalisation of YouTube-VIS files and variants (OVIS, 2021, 2022, LV-VIS)."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ from queryinst_vis.utils.progress import show_progress
 def convert_youtube_vis(
     src: str | Path, dst: str | Path, *, coco_json: str | Path | None = None
 ) -> str:
-    """Rewrite a YouTube-VIS-like file in one strict form.
+    """Normalise a file in YouTube-VIS format or a variant.
 
-    OVIS' ``annotations_train.json`` has the layout of YouTube-VIS, with other classes and file
-    names. ``repair`` lists the differences between such files that it removes. Frames and file
-    names stay as they are.
+    For example, ``annotations_train.json`` of OVIS has the format of YouTube-VIS, with other
+    classes and file names. See ``repair`` for what is normalised. Frames and file names are kept.
 
     Args:
         src: YouTube-VIS, OVIS or similar annotation file.
@@ -34,12 +33,12 @@ def convert_youtube_vis(
         coco_json: also write the same frames as a COCO image set to this file.
 
     Returns:
-        A line that says what was written and what was repaired.
+        One-line summary with the changes.
 
     Raises:
-        InputError: a missing or broken file, unknown or repeated ids, lists that are not as
-            long as their video, an unreadable segmentation or one of another size; a COCO set
-            is asked for and there are no annotations.
+        InputError: a missing or invalid file, unknown or duplicate ids, lists whose length
+            differs from the video's, an unreadable segmentation or one of another size; a COCO
+            set is requested and there are no annotations.
     """
     content, repairs = read_repaired(src)
     check_two_names(dst, coco_json)
@@ -54,24 +53,24 @@ def read_repaired(path: str | Path) -> tuple[dict[str, Any], Counter[str]]:
 
 
 def repair(content: dict[str, Any], where: str) -> tuple[dict[str, Any], Counter[str]]:
-    """Check a YouTube-VIS-like set and bring it to one form.
+    """Validate and normalise a set in YouTube-VIS format.
 
     * every video gets its ``length``;
-    * segmentations (polygons, plain run lengths) become compressed RLE; masks without a pixel and
-      empty lists become null, and a track without any mask or box is left out;
-    * ``bboxes`` and ``areas`` are those of the masks. In frames without a segmentation the file's
-      own box stays, with its area, where it has one. ``iscrowd``, ``height``, ``width`` and
+    * segmentations (polygons, uncompressed RLE) become compressed RLE; empty masks and
+      empty lists become null, and a track without any mask or box is removed;
+    * ``bboxes`` and ``areas`` are computed from the masks. In frames without a segmentation the
+      box and area of the file are kept. ``iscrowd``, ``height``, ``width`` and
       ``length`` are filled in;
-    * annotation ids that are missing, repeated or below 1 are all numbered anew, as nothing
-      refers to them; video and category ids, which result files name, stay;
-    * all other keys stay, among them OVIS' ``occlusion`` (one level a frame).
+    * if annotation ids are missing, duplicate or below 1, all are renumbered, as nothing
+      refers to them; video and category ids, used by result files, are kept;
+    * all other keys are kept, including ``occlusion`` of OVIS (one level per frame).
 
     Args:
         content: the parsed file; ``annotations`` may be null or missing, and is null then.
         where: the file, for error messages.
 
     Returns:
-        ``(set, repairs)``: the new content and the number of repairs of each kind.
+        ``(set, repairs)``: the new content and the number of changes by kind.
 
     Raises:
         InputError: as for ``convert_youtube_vis``.
@@ -82,7 +81,7 @@ def repair(content: dict[str, Any], where: str) -> tuple[dict[str, Any], Counter
     if isinstance(content.get("videos"), list):
         changed["videos"] = [_with_length(entry, repairs) for entry in content["videos"]]
     entries = changed["annotations"]
-    if isinstance(entries, list):  # the file's own ids are looked at in the end
+    if isinstance(entries, list):  # the ids of the file are checked at the end
         changed["annotations"] = [
             {**entry, "id": number} if isinstance(entry, dict) else entry
             for number, entry in enumerate(entries, start=1)
@@ -102,7 +101,7 @@ def repair(content: dict[str, Any], where: str) -> tuple[dict[str, Any], Counter
 
 
 def _with_length(video: Any, repairs: Counter[str]) -> Any:
-    """An entry of ``videos`` with its length, where that can be filled in."""
+    """An entry of ``videos`` with its length, if that can be derived."""
     if not isinstance(video, dict) or video.get("length") is not None:
         return video
     names = video.get("file_names")
@@ -115,12 +114,12 @@ def _with_length(video: Any, repairs: Counter[str]) -> Any:
 def _with_ids(
     tracks: dict[int, dict[str, Any]], annotations: list[Any], repairs: Counter[str]
 ) -> list[dict[str, Any]]:
-    """The tracks in the file's order with their own ids or, where those will not do, new ones.
+    """The tracks in file order, with their own ids or, if these are invalid, new ones.
 
     Args:
-        tracks: by their position in the file, from 1.
-        annotations: the file's own entries.
-        repairs: counts the repairs of each kind.
+        tracks: by position in the file, from 1.
+        annotations: the entries of the file.
+        repairs: counts the changes by kind.
     """
     order = sorted(tracks)
     ids = [annotations[number - 1].get("id") for number in order]
@@ -136,9 +135,9 @@ def _track(
     place = {**video.place, "annotation": entry["id"]}
     if isinstance(entry.get("occlusion"), list):
         is_one_per_frame(entry["occlusion"], "occlusion", video, place, report)
-    # areas are measured anew, so those of the file may be anything
+    # areas are recomputed, so those of the file need not be valid
     annotation = parse_annotation({**entry, "areas": None}, video, report)
-    assert annotation is not None  # else an error was reported, and so raised
+    assert annotation is not None  # otherwise an error has been raised
     decoded, sizes = decode_track(annotation.segmentations, video, place, report)
     rles = [rle if size else None for rle, size in zip(decoded, sizes, strict=True)]
     boxes, areas = boxes_and_areas(rles)
@@ -159,7 +158,7 @@ def _track(
 
 
 def _is_plain(segmentation: Any) -> bool:
-    """Whether a mask is given as polygons or as plain run lengths."""
+    """Whether a mask is given as polygons or uncompressed RLE."""
     return isinstance(segmentation, list) or (
         isinstance(segmentation, dict) and isinstance(segmentation["counts"], list)
     )
