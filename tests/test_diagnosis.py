@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from queryinst_vis.cli import main
 from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation import evaluate_youtube_vis
-from queryinst_vis.evaluation.attributes import occlusion, speed
+from queryinst_vis.evaluation.attributes import occlusion, pooled_precision, speed
+from queryinst_vis.evaluation.average_precision import Matches, mean_defined
+from queryinst_vis.evaluation.breakdown import lost_per_video
 from queryinst_vis.evaluation.diagnosis import diagnose
 
 GOLDEN = Path(__file__).parent / "data" / "ytvis_eval"
@@ -353,3 +355,25 @@ def test_what_a_video_costs_is_what_its_repair_would_gain():
     lost = report["lost_per_video"]
     assert lost["video 1"] == 0.0
     assert lost["video 2"] == pytest.approx(1 - report["AP"])
+
+
+def test_what_a_video_costs_is_as_if_its_matches_were_exchanged_before_pooling():
+    """Ties between videos included: the order of the videos decides."""
+    rng = np.random.default_rng(0)
+
+    def video():
+        scores = -np.sort(-rng.integers(0, 4, rng.integers(0, 5)) / 4)
+        matched = rng.random((10, len(scores))) < 0.5
+        ignored = rng.random((10, len(scores))) < 0.1
+        return {k: Matches(scores, matched, ignored, int(rng.integers(1, 4))) for k in (1, 2)}
+
+    before, after = [video() for _ in range(6)], [video() for _ in range(6)]
+    del before[2][1], after[3][2], before[4][2], after[4][2]
+    categories = {1: "person", 2: "dog"}
+    precision = pooled_precision(before, categories)
+    expected = [
+        mean_defined(pooled_precision([*before[:k], after[k], *before[k + 1 :]], categories))
+        - mean_defined(precision)
+        for k in range(6)
+    ]
+    assert lost_per_video(before, after, precision, categories) == expected

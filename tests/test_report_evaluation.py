@@ -12,6 +12,7 @@ from eval_cases import HEIGHT, WIDTH, box_mask, detection, ground_truth, rle
 
 from queryinst_vis import cli
 from queryinst_vis.errors import InputError
+from queryinst_vis.evaluation.coco import evaluate_coco
 from queryinst_vis.evaluation.report import percent
 from queryinst_vis.evaluation.tracking_metrics import evaluate_tracking
 from queryinst_vis.evaluation.youtube_vis import evaluate_youtube_vis
@@ -209,3 +210,65 @@ def test_the_page_opens_from_disk_draws_its_charts_and_jumps_in_its_clips(files)
         )
         assert page.locator("script", has_text="alert(1)").count() == 0
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+# Images
+
+
+@pytest.fixture
+def images(files):
+    """The first frames of the videos as a COCO set, with results that miss the dog."""
+    gt = json.loads((files / "gt.json").read_text())
+    coco = {
+        "images": [
+            {"id": v["id"], "height": HEIGHT, "width": WIDTH, "file_name": v["file_names"][0]}
+            for v in gt["videos"]
+        ],
+        "annotations": [
+            {
+                "id": a["id"],
+                "image_id": a["video_id"],
+                "category_id": a["category_id"],
+                "iscrowd": 0,
+                "segmentation": a["segmentations"][0],
+                "area": 2500,
+                "bbox": [0, 0, 60, 50],
+            }
+            for a in gt["annotations"]
+        ],
+        "categories": gt["categories"],
+    }
+    results = [
+        {"image_id": k, "category_id": 1, "score": 0.9, "segmentation": A, "bbox": [0, 0, 60, 50]}
+        for k in (1, 2)
+    ]
+    (files / "gt.json").write_text(json.dumps(coco))
+    (files / "coco.json").write_text(json.dumps(results))
+    return files
+
+
+def test_images_have_the_scores_of_coco_and_pictures_of_what_costs_most(images):
+    html = write(images, "coco", images=images / "frames").read_text()
+    text = text_of(html)
+    expected = evaluate_coco(images / "gt.json", images / "coco.json")["segm"]
+    assert f"AP, % {percent(expected['AP'])} " in text
+    assert "2 images, checksum" in text and "HOTA" not in text
+    assert "1/0.png: costs 50.0 AP" in text and "missed dog 2" in text
+    assert html.count("data:image/jpeg") == 1
+
+
+def test_two_results_on_images_are_compared(images):
+    (images / "none.json").write_text("[]")
+    text = text_of(write(images, "none", "coco").read_text())
+    assert "B is better than A by 50.0 AP" in text or "no difference can be told" in text
+    assert " APs +" not in text
+
+
+def test_boxes_alone_make_no_report(images, capsys):
+    results = json.loads((images / "coco.json").read_text())
+    for entry in results:
+        del entry["segmentation"]
+    (images / "coco.json").write_text(json.dumps(results))
+    words = ["report", images / "gt.json", images / "coco.json", "--out", images / "page.html"]
+    assert cli.main([str(word) for word in words]) == 2
+    assert "needs masks in both files" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from queryinst_vis.evaluation.average_precision import (
     MAX_DETECTIONS,
     RECALL_POINTS,
     UNDEFINED,
+    Curve,
     Matches,
     mean_defined,
     pool_detections,
@@ -101,17 +103,75 @@ def lost_per_video(
         Gains in AP as fractions. They do not add up to what is missing: videos share a ranking.
     """
     column = {category: k for k, category in enumerate(categories)}
+    pools = {category: _Pool.of(category, as_it_is) for category in categories}
     reached = mean_defined(precision)
     gains = []
-    for index in show_progress(range(len(as_it_is)), "Finding the videos that cost most"):
+    videos = zip(as_it_is, repaired, strict=True)
+    for index, (before, after) in enumerate(
+        show_progress(videos, "Finding the videos that cost most AP", total=len(as_it_is))
+    ):
         changed = precision.copy()
-        for category in as_it_is[index].keys() | repaired[index].keys():
-            videos = [
-                (repaired if other == index else as_it_is)[other].get(category)
-                for other in range(len(as_it_is))
-            ]
-            present = [matches for matches in videos if matches is not None]
-            pooled = pool_detections(present, MAX_DETECTIONS[-1])
-            changed[..., column[category]] = pooled.precision
+        for category in before.keys() | after.keys():
+            curve = pools[category].exchange(index, after.get(category))
+            changed[..., column[category]] = curve.precision
         gains.append(mean_defined(changed) - reached)
     return gains
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """The detections of one class in all videos, in their order.
+
+    Attributes:
+        pooled: of all videos.
+        ends: ``(V + 1,)`` where in it each video begins, and the last one ends.
+        num_ground_truth: ``(V,)`` of each video.
+    """
+
+    pooled: Matches
+    ends: np.ndarray
+    num_ground_truth: np.ndarray
+
+    @classmethod
+    def of(cls, category: int, videos: Sequence[Mapping[int, Matches]]) -> _Pool:
+        """The class in these videos."""
+        of_class = [_best(video.get(category)) for video in videos]
+        numbers = np.array([matches.num_ground_truth for matches in of_class])
+        pooled = _concatenate(of_class, int(numbers.sum()))
+        ends = np.cumsum([0, *(len(matches.scores) for matches in of_class)])
+        return cls(pooled, ends, numbers)
+
+    def exchange(self, index: int, matches: Matches | None) -> Curve:
+        """The curve of the class with other matches in one of the videos."""
+        start, end = self.ends[index : index + 2]
+        new, old = _best(matches), self.pooled
+        number = old.num_ground_truth - int(self.num_ground_truth[index]) + new.num_ground_truth
+        parts = [_part(old, slice(None, start)), new, _part(old, slice(end, None))]
+        changed = _concatenate(parts, number)
+        return pool_detections([changed], len(changed.scores))
+
+
+def _best(matches: Matches | None) -> Matches:
+    """The detections that count, of a class that the video may lack."""
+    if matches is None:
+        nothing = np.zeros((len(IOU_THRESHOLDS), 0), dtype=bool)
+        return Matches(np.zeros(0), nothing, nothing, 0)
+    return _part(matches, slice(MAX_DETECTIONS[-1]))
+
+
+def _part(matches: Matches, which: slice) -> Matches:
+    return Matches(
+        matches.scores[which],
+        matches.matched[:, which],
+        matches.ignored[:, which],
+        matches.num_ground_truth,
+    )
+
+
+def _concatenate(parts: Sequence[Matches], num_ground_truth: int) -> Matches:
+    return Matches(
+        np.concatenate([part.scores for part in parts]),
+        np.hstack([part.matched for part in parts]),
+        np.hstack([part.ignored for part in parts]),
+        num_ground_truth,
+    )

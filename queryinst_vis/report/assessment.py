@@ -18,6 +18,11 @@ from queryinst_vis.evaluation.tracking_confidence import (
 from queryinst_vis.evaluation.tracking_metrics import evaluate_tracking
 from queryinst_vis.evaluation.youtube_vis import evaluate_youtube_vis
 from queryinst_vis.formats.video_set import VideoSet
+from queryinst_vis.report.image_sets import (
+    annotations_as_videos,
+    evaluate_masks,
+    results_as_videos,
+)
 
 
 @dataclass(frozen=True)
@@ -27,8 +32,8 @@ class Assessment:
     Attributes:
         name: of the file, as the page shows it.
         video_set: its videos, to be drawn.
-        precision: of ``evaluate_youtube_vis``.
-        tracking: of ``evaluate_tracking``.
+        precision: of ``evaluate_youtube_vis``, or of ``evaluate_coco`` for the masks of images.
+        tracking: of ``evaluate_tracking``; None for images.
         diagnosis: of ``diagnose``.
         intervals: ``[low, high]`` by metric; empty for a single video.
     """
@@ -36,16 +41,32 @@ class Assessment:
     name: str
     video_set: VideoSet
     precision: dict[str, Any]
-    tracking: dict[str, Any]
+    tracking: dict[str, Any] | None
     diagnosis: dict[str, Any]
     intervals: Mapping[str, list[float] | None]
 
     @property
     def values(self) -> dict[str, float]:
         """The metrics of the whole set, fractions, -1 where there is no ground truth."""
-        tracked = self.tracking["class_averaged"]
-        names = [*RESAMPLED, "MOTA"]
-        return {name: self.precision[name] for name in METRICS} | {n: tracked[n] for n in names}
+        values = {name: self.precision[name] for name in METRICS}
+        if self.tracking is not None:
+            tracked = self.tracking["class_averaged"]
+            values |= {name: tracked[name] for name in (*RESAMPLED, "MOTA")}
+        return values
+
+    @property
+    def tracked_metrics(self) -> tuple[str, ...]:
+        """What tables say of tracks; nothing of images."""
+        return () if self.tracking is None else ("HOTA", "IDF1")
+
+    def of_class(self, name: str) -> Mapping[str, float]:
+        """The tracking metrics of a class, empty where it does not occur, as in images."""
+        return {} if self.tracking is None else self.tracking["per_class"][name] or {}
+
+    def by_video(self) -> dict[str, Mapping[str, float]]:
+        """The tracking metrics of each video that has tracks, by its name."""
+        found = [] if self.tracking is None else self.tracking["per_video"]
+        return {metrics["video"]: metrics for metrics in found}
 
     def interval(self, metric: str) -> str:
         """The 95 % interval of a metric as text in percent, empty where there is none."""
@@ -53,7 +74,7 @@ class Assessment:
         return "" if bounds is None else " to ".join(map(percent, bounds))
 
 
-def assess(
+def assess_videos(
     gt: Path, results: Path, name: str, threshold: float, workers: int = 1, samples: int = SAMPLES
 ) -> Assessment:
     """Evaluate a YouTube-VIS result file in every respect.
@@ -81,3 +102,50 @@ def assess(
         intervals = {}
     diagnosis = diagnose(gt, results, workers)
     return Assessment(name, video_set, precision, tracking, diagnosis, intervals)
+
+
+def assess_images(
+    gt: Path, results: Path, name: str, workers: int = 1, samples: int = SAMPLES
+) -> Assessment:
+    """Evaluate the masks of a COCO result file in every respect.
+
+    The metrics by area are those of COCO, whose ranges differ from those of videos; they have no
+    intervals.
+
+    Args:
+        gt, results: as for ``evaluate_coco``.
+        name, workers, samples: as for ``assess_videos``.
+
+    Raises:
+        InputError: a file cannot be used, or has no masks.
+    """
+    precision = evaluate_masks(gt, results)
+    as_videos = annotations_as_videos(gt), results_as_videos(results)
+    video_set = VideoSet(*as_videos)
+    intervals = {}
+    if len(video_set) > 1:
+        resampled = evaluate_with_confidence(*as_videos, samples, workers=workers)
+        intervals = {
+            metric: bounds
+            for metric, bounds in resampled["confidence"]["intervals"].items()
+            if METRICS[metric].area_range == "all"
+        }
+        precision |= {key: resampled[key] for key in ("per_video_AP", "videos")}
+    else:
+        precision = evaluate_youtube_vis(*as_videos, workers) | precision
+    diagnosis = diagnose(*as_videos, workers)
+    _name_by_file(video_set, precision["per_video_AP"], diagnosis["lost_per_video"])
+    return Assessment(name, video_set, precision, None, diagnosis, intervals)
+
+
+def _name_by_file(video_set: VideoSet, *tables: dict[str, Any]) -> None:
+    """Call images by their files, where these differ: videos are called by the files' folder."""
+    files = {video.id: video.file_names[0] for video in video_set.videos if video.file_names}
+    if len(set(files.values())) < len(video_set):
+        return
+    renamed = {video_set.names[image]: file for image, file in files.items()}
+    video_set.names = files
+    for table in tables:
+        values = {renamed[name]: value for name, value in table.items()}
+        table.clear()
+        table.update(values)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.evaluation.average_precision import METRICS
 from queryinst_vis.evaluation.confidence import SAMPLES, compare_results, verdict
 from queryinst_vis.evaluation.report import percent
 from queryinst_vis.formats.video_set import VideoTracks
-from queryinst_vis.report.assessment import Assessment, assess
+from queryinst_vis.report.assessment import Assessment, assess_images, assess_videos
 from queryinst_vis.report.clips import FPS, Clip, make_clip
 from queryinst_vis.report.evaluation_tables import (
     attributes_table,
@@ -19,6 +21,11 @@ from queryinst_vis.report.evaluation_tables import (
     comparison_table,
     metrics_table,
     videos_table,
+)
+from queryinst_vis.report.image_sets import (
+    annotations_as_videos,
+    is_image_set,
+    results_as_videos,
 )
 from queryinst_vis.report.page import render_page, write_page
 from queryinst_vis.utils.progress import show_progress
@@ -42,6 +49,7 @@ CLIPS = 6
 """Videos that are shown."""
 
 HEADLINE = ("AP", "AP50", "AR10", "HOTA", "IDF1")
+"""What stands above all else; images have no tracks."""
 
 
 def write_evaluation_page(
@@ -57,10 +65,10 @@ def write_evaluation_page(
     workers: int = 1,
     allow_outside: bool = False,
 ) -> None:
-    """Write the page of a YouTube-VIS result file, or of two to be compared.
+    """Write the page of a YouTube-VIS or COCO result file, or of two to be compared.
 
     Args:
-        gt: annotations, as for ``evaluate_youtube_vis``.
+        gt: annotations, as for ``evaluate_youtube_vis``, or ``evaluate_coco`` (masks alone).
         results: the result file, or a zip with ``results.json`` at its root.
         out: the HTML file to write, all of it or nothing.
         other: a second result file on the same videos.
@@ -75,20 +83,24 @@ def write_evaluation_page(
         InputError: a file cannot be used, or the page cannot be written.
     """
     paths = [Path(path) for path in (results, other) if path is not None]
+    of_images = is_image_set(Path(gt))
     assessments = [
-        assess(Path(gt), path, name, threshold, workers, samples)
+        assess_images(Path(gt), path, name, workers, samples)
+        if of_images
+        else assess_videos(Path(gt), path, name, threshold, workers, samples)
         for path, name in zip(paths, _names(paths), strict=True)
     ]
     first = assessments[0]
     comparison = None
     if other is not None and len(first.video_set) > 1:
-        comparison = compare_results(gt, results, other, samples, workers=workers)
+        comparison = _compare(Path(gt), paths, of_images, samples, workers)
     shown = []
     if images is not None:
         shown = _clips(assessments, Path(images), threshold, clips, allow_outside)
     context = {
         "ground_truth": Path(gt).name,
         "videos": first.video_set.summary,
+        "unit": "image" if of_images else "video",
         "threshold": threshold,
         "samples": samples,
         "results": assessments,
@@ -101,6 +113,7 @@ def write_evaluation_page(
                 ],
             )
             for name in HEADLINE
+            if name in first.values
         ],
         "verdict": None if comparison is None else verdict(comparison),
         "comparison": None if comparison is None else comparison_table(comparison),
@@ -110,7 +123,7 @@ def write_evaluation_page(
         "metrics": metrics_table(assessments),
         "classes": classes_table(assessments),
         "attributes": attributes_table(assessments),
-        "by_video": videos_table(assessments),
+        "by_video": videos_table(assessments, "image" if of_images else "video"),
         "data": {"clips": [{"media": clip.media, "fps": FPS} for _, _, clip in shown]},
     }
     title = f"Evaluation of {' and '.join(each.name for each in assessments)}"
@@ -133,16 +146,28 @@ def _names(paths: Sequence[Path]) -> list[str]:
     raise InputError(f"{paths[0]}: is compared with itself; name two result files")
 
 
+def _compare(
+    gt: Path, paths: Sequence[Path], of_images: bool, samples: int, workers: int
+) -> dict[str, Any]:
+    """The paired bootstrap of two result files; of images without the metrics by area."""
+    if not of_images:
+        return compare_results(gt, paths[0], paths[1], samples, workers=workers)
+    a, b = (results_as_videos(path) for path in paths)
+    found = compare_results(annotations_as_videos(gt), a, b, samples, workers=workers)
+    of_all = {k: v for k, v in found["metrics"].items() if METRICS[k].area_range == "all"}
+    return {**found, "metrics": of_all}
+
+
 def _charts(assessments: Sequence[Assessment]) -> dict[str, Chart]:
     curves = {each.name: each.diagnosis["precision_recall"] for each in assessments}
     charts: dict[str, Chart] = {
         "precision_recall": precision_recall_chart(curves).properties(height=300),
         "class_precision_recall": class_precision_recall_chart(curves).properties(height=300),
-        "hota": hota_chart({each.name: each.tracking["curves"] for each in assessments}).properties(
-            height=300
-        ),
         "classes": class_chart({each.name: each.precision["per_class_AP"] for each in assessments}),
     }
+    tracked = {each.name: each.tracking["curves"] for each in assessments if each.tracking}
+    if tracked:
+        charts["hota"] = hota_chart(tracked).properties(height=300)
     for number, each in enumerate(assessments):
         report = each.diagnosis
         charts[f"waterfall_{number}"] = waterfall_chart(report).properties(height=240)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -74,21 +75,27 @@ def causes_table(assessments: Sequence[Assessment]) -> Table:
 
 
 def classes_table(assessments: Sequence[Assessment]) -> Table:
-    """AP, HOTA and IDF1 of each class."""
+    """The objects and the scores of each class."""
+    first = assessments[0]
     columns = [Column("class"), Column("objects", str)]
-    for metric in ("AP", "HOTA", "IDF1"):
+    for metric in ("AP", *first.tracked_metrics):
         columns += _columns(f"{metric}, %", assessments)
-    rows = []
-    for name in assessments[0].precision["per_class_AP"]:
-        tracked = [each.tracking["per_class"][name] or {} for each in assessments]
-        rows.append(
-            [
-                name,
-                tracked[0].get("objects", 0),
-                *(each.precision["per_class_AP"][name] for each in assessments),
-                *(found.get(metric) for metric in ("HOTA", "IDF1") for found in tracked),
-            ]
-        )
+    objects = Counter[str]()
+    for entry in first.diagnosis["confusion"]:
+        objects[entry["object"]] += entry["count"]
+    rows = [
+        [
+            name,
+            objects[name],
+            *(each.precision["per_class_AP"][name] for each in assessments),
+            *(
+                each.of_class(name).get(metric)
+                for metric in first.tracked_metrics
+                for each in assessments
+            ),
+        ]
+        for name in first.precision["per_class_AP"]
+    ]
     return Table(columns, rows)
 
 
@@ -114,13 +121,16 @@ def attributes_table(assessments: Sequence[Assessment]) -> Table:
     return Table(columns, rows)
 
 
-def videos_table(assessments: Sequence[Assessment]) -> Table:
-    """Each video's own scores, and what it costs the set."""
-    columns = [Column("video")]
-    for title in ("AP", "lost AP", "HOTA", "IDF1"):
+def videos_table(assessments: Sequence[Assessment], unit: str) -> Table:
+    """Each video's or image's own scores, and what it costs the set."""
+    first = assessments[0]
+    columns = [Column(unit)]
+    for title in ("AP", "lost AP", *first.tracked_metrics):
         columns += _columns(f"{title}, %", assessments)
-    columns += _columns("id switches", assessments, _count)
-    tracked = [{found["video"]: found for found in e.tracking["per_video"]} for e in assessments]
+    counted = ("IDSW",) if first.tracked_metrics else ()
+    for _ in counted:
+        columns += _columns("identity switches", assessments, _count)
+    tracked = [each.by_video() for each in assessments]
     rows = [
         [
             name,
@@ -128,15 +138,15 @@ def videos_table(assessments: Sequence[Assessment]) -> Table:
             *(each.diagnosis["lost_per_video"][name] for each in assessments),
             *(
                 found.get(name, {}).get(metric)
-                for metric in ("HOTA", "IDF1", "IDSW")
+                for metric in (*first.tracked_metrics, *counted)
                 for found in tracked
             ),
         ]
-        for name in assessments[0].precision["per_video_AP"]
+        for name in first.precision["per_video_AP"]
     ]
     note = (
-        "AP: of the video alone. Lost AP: gain in AP of the whole set if all errors in this video "
-        "were fixed."
+        f"AP: of the {unit} alone. Lost AP: gain in AP of the whole set if all errors in this "
+        f"{unit} were fixed."
     )
     return Table(columns, rows, note)
 
