@@ -2,10 +2,11 @@
 
 import threading
 import time
+from functools import partial
 
 import pytest
 
-from queryinst_vis.utils.prefetch import Latest, finishing, prefetch
+from queryinst_vis.utils.prefetch import Latest, OrderedWorkers, finishing, prefetch
 
 
 def counted(limit, made):
@@ -271,3 +272,61 @@ def test_waiting_for_a_silent_source_can_be_ended():
     threading.Timer(0.2, stop.set).start()
     assert list(Latest(items(), stop.is_set)) == [1]
     silent.set()
+
+
+# Ordered workers
+
+
+def test_results_of_several_workers_are_taken_in_the_order_of_their_work():
+    taken, meanwhile = [], threading.Event()
+    workers = OrderedWorkers(taken.append, 3)
+
+    def slow():
+        assert meanwhile.wait(10)
+        return "first"
+
+    workers.submit(slow)
+    workers.submit(lambda: "second")
+    workers.submit(lambda: meanwhile.set() or "third")  # the others run at the same time
+    workers.drain()
+    assert taken == ["first", "second", "third"]
+    workers.close()
+
+
+def test_as_many_results_wait_as_there_are_workers():
+    taken, allowed, begun = [], threading.Semaphore(0), []
+    workers = OrderedWorkers(taken.append, 2)
+
+    def work(number):
+        begun.append(number)
+        assert allowed.acquire(timeout=10)
+        return number
+
+    def give():
+        for number in range(6):
+            workers.submit(partial(work, number))
+        workers.drain()
+
+    giver = threading.Thread(target=give)
+    giver.start()
+    for _ in range(6):
+        giver.join(0.02)
+        assert max(begun, default=0) <= len(taken) + 2
+        assert taken == sorted(taken)
+        allowed.release()
+    giver.join(10)
+    assert taken == list(range(6))
+    workers.close()
+
+
+def test_an_error_of_a_worker_is_raised_in_its_turn_and_closing_leaves_no_thread():
+    threads, taken = threading.active_count(), []
+    workers = OrderedWorkers(taken.append, 2)
+    workers.submit(lambda: "good")
+    with pytest.raises(ZeroDivisionError):
+        workers.submit(lambda: 1 / 0)
+        workers.submit(lambda: "never taken")
+        workers.drain()
+    assert taken == ["good"]
+    workers.close()
+    assert threading.active_count() == threads

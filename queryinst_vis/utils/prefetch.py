@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -154,6 +155,51 @@ class Polled(Generic[Item]):
             if self._room.acquire(timeout=_POLL):
                 return True
         return False
+
+
+class OrderedWorkers(Generic[Item]):
+    """Does work in several threads, and takes the results in the order in which it was given.
+
+    Args:
+        take: receives each result, in the thread that gives the work.
+        workers: threads, which is also how many results may wait for an earlier one.
+
+    Example::
+
+        workers = OrderedWorkers(encoder.write, available_cores())
+        for frame in frames:
+            workers.submit(partial(draw, frame))  # waits where all are busy
+        workers.drain()
+        workers.close()
+    """
+
+    def __init__(self, take: Callable[[Item], object], workers: int) -> None:
+        self._take = take
+        self._limit = workers
+        self._pool = ThreadPoolExecutor(workers)
+        self._pending: deque[Future[Item]] = deque()
+
+    def submit(self, work: Callable[[], Item]) -> None:
+        """Give work, and take the results that are there; raises an error of earlier work."""
+        self._pending.append(self._pool.submit(work))
+        while self._pending and (len(self._pending) > self._limit or self._pending[0].done()):
+            self._take(self._pending.popleft().result())
+
+    def drain(self) -> None:
+        """Take all results that are left; raises an error of their work."""
+        while self._pending:
+            self._take(self._pending.popleft().result())
+
+    def close(self) -> None:
+        """Stop; what has not begun is left undone."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+def available_cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class Latest(Generic[Item]):

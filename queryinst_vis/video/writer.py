@@ -10,7 +10,7 @@ from types import TracebackType
 
 import av
 import numpy as np
-from av.video.reformatter import Colorspace, VideoReformatter
+from av.video.reformatter import Colorspace
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.utils.files import atomic_path
@@ -68,8 +68,7 @@ class VideoWriter:
         self._is_endless = fps is None if is_endless is None else is_endless
         self._audio = audio
         self._stream: av.VideoStream | None = None
-        self._shape: tuple[int, ...] = ()
-        self._reformatter = VideoReformatter()
+        self._size: tuple[int, int] = (0, 0)  # (width, height)
         self._next_tick = 0  # of the clock: 1/fps where there is a rate
 
     def __enter__(self) -> VideoWriter:
@@ -85,11 +84,30 @@ class VideoWriter:
             self._files = files.pop_all()
         return self
 
-    def write(self, frame: np.ndarray, seconds: float | None = None) -> None:
+    @staticmethod
+    def convert(frame: np.ndarray) -> av.VideoFrame:
+        """A frame as the encoder takes it: the part of ``write`` that any thread may do.
+
+        Args:
+            frame: ``(H, W, 3)`` uint8 RGB, which is copied.
+
+        Returns:
+            It in YUV 4:2:0 with the matrix of BT.709, its odd sides made even.
+
+        Raises:
+            ValueError: not such a frame.
+        """
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise ValueError(f"expected (H, W, 3) uint8 RGB, got {frame.shape} {frame.dtype}")
+        shared = av.VideoFrame.from_numpy_buffer(_pad_to_even(frame), format="rgb24")
+        return shared.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
+
+    def write(self, frame: np.ndarray | av.VideoFrame, seconds: float | None = None) -> None:
         """Append one frame.
 
         Args:
-            frame: ``(H, W, 3)`` uint8 RGB, of the same size for every call.
+            frame: ``(H, W, 3)`` uint8 RGB, or what ``convert`` made of one; of the same size for
+                every call.
             seconds: when it is shown, from the start of the video on and ascending; it stays
                 until the next one. For a writer without ``fps`` only.
 
@@ -99,19 +117,15 @@ class VideoWriter:
         """
         if (seconds is None) != (self._rate is not None):
             raise ValueError("a frame has a time exactly where the video has no fps")
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            raise ValueError(f"expected (H, W, 3) uint8 RGB, got {frame.shape} {frame.dtype}")
+        picture = frame if isinstance(frame, av.VideoFrame) else self.convert(frame)
+        size = picture.width, picture.height
         if self._stream is None:
-            self._shape = frame.shape
-            self._stream = self._add_stream(*frame.shape[:2])
+            self._size = size
+            self._stream = self._add_stream(*size)
             if self._audio is not None:
                 self._audio.add_to(self._container)
-        if frame.shape != self._shape:
-            raise ValueError(f"frame of shape {frame.shape} in a video of {self._shape}")
-        shared = av.VideoFrame.from_numpy_buffer(_pad_to_even(frame), format="rgb24")
-        picture = self._reformatter.reformat(
-            shared, format="yuv420p", dst_colorspace=Colorspace.ITU709
-        )
+        if size != self._size:
+            raise ValueError("frame of {}x{} pixels in a video of {}x{}".format(*size, *self._size))
         tick = self._next_tick
         if seconds is not None:
             tick = max(tick, round(seconds * _CLOCK))
@@ -133,7 +147,7 @@ class VideoWriter:
         with self._files:  # leaving it gives the file its name, or removes it on an error
             self._finish()
 
-    def _add_stream(self, height: int, width: int) -> av.VideoStream:
+    def _add_stream(self, width: int, height: int) -> av.VideoStream:
         # Players take untagged HD for BT.709 and anything smaller for BT.601: say which it is.
         options = {"crf": str(self._crf), "preset": "veryfast"}
         options["x264-params"] = f"{_BT709}:{_SEARCH}"
@@ -144,7 +158,7 @@ class VideoWriter:
         rate = self._rate or _USUAL_RATE
         stream = self._container.add_stream("libx264", rate=rate, options=options)
         stream.codec_context.time_base = self._tick_length()
-        stream.width, stream.height = width + width % 2, height + height % 2
+        stream.width, stream.height = width, height
         stream.pix_fmt = "yuv420p"
         stream.codec_context.sample_aspect_ratio = self._pixel_aspect
         return stream

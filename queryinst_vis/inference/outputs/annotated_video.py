@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
+import av
 import numpy as np
 
 from queryinst_vis.drawing import Overlay, mark_damaged
 from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.outputs.output import OutputContext
 from queryinst_vis.inference.result import FrameResult
+from queryinst_vis.utils.prefetch import OrderedWorkers, available_cores
 from queryinst_vis.video.audio import SourceAudio, open_audio
 from queryinst_vis.video.writer import VideoWriter
+
+_MOST_DRAWING = 8  # threads: more would wait for the interpreter
 
 
 class VideoOutput:
@@ -40,8 +47,8 @@ class VideoOutput:
             )
         )
 
-    def encode(self, picture: np.ndarray, seconds: float | None) -> None:
-        """Append a picture, ``(H, W, 3)`` uint8 RGB, of a frame that is shown at this time."""
+    def encode(self, picture: np.ndarray | av.VideoFrame, seconds: float | None) -> None:
+        """Append the picture of a frame that is shown at this time, as ``VideoWriter`` takes it."""
         self._first = seconds if self._first is None else self._first
         if self._audio is not None and self._audio.start is None:
             self._audio.start = seconds
@@ -52,20 +59,40 @@ class VideoOutput:
 
 
 class AnnotatedVideo(VideoOutput):
-    """Draws the tracks on every frame, and encodes them with the source's sound."""
+    """Draws the tracks on every frame, and encodes them with the source's sound.
+
+    Frames are drawn by several threads, each one frame ahead of the encoder at most, which takes
+    them in their order and has threads of its own.
+    """
 
     def __init__(self, context: OutputContext, path: Path) -> None:
         source = context.source
         audio = None if source.is_live else open_audio(source.path)
         super().__init__(context, path, audio=audio)
         self._overlay = Overlay(context.class_names, style=context.style)
+        self._workers = OrderedWorkers(self._finish, min(available_cores(), _MOST_DRAWING))
+        context.stack.callback(self._workers.close)
 
     def write(self, found: FrameResult) -> None:
-        """Draw and encode the next frame."""
-        scene = self._overlay.draw(found.frame, found.detections)
-        if found.detections.of_damaged_frame:
-            scene = mark_damaged(scene, found.index)
-        self.encode(scene, found.seconds)
+        """Have the next frame drawn, and encode those that are."""
+        self._workers.submit(partial(self._draw, found, self._overlay.plan(found.detections)))
 
     def finish(self, tracks: TrackStore) -> None:
-        """Write nothing more: the encoder is closed with the run."""
+        """Encode the frames that are still being drawn."""
+        self._workers.drain()
+
+    def _draw(self, found: FrameResult, draw: Callable[[np.ndarray], np.ndarray]) -> _Drawn:
+        scene = draw(found.frame)
+        if found.detections.of_damaged_frame:
+            scene = mark_damaged(scene, found.index)
+        return _Drawn(VideoWriter.convert(scene), found.seconds)
+
+    def _finish(self, drawn: _Drawn) -> None:
+        self.encode(drawn.picture, drawn.seconds)
+
+
+class _Drawn(NamedTuple):
+    """A picture as the encoder takes it, and when it is shown."""
+
+    picture: av.VideoFrame
+    seconds: float | None
