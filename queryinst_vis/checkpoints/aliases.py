@@ -1,7 +1,7 @@
-"""Matching the classes of two label sets by name, spelling and a reviewed table of synonyms.
+"""Matching the classes of two label sets by name, spelling and a curated table of synonyms.
 
-The table covers COCO, YouTube-VIS 2019, 2021 and 2022, and OVIS, in all directions. It lists
-synonyms only, no wider or narrower classes (``parrot`` does not match COCO's ``bird``).
+The table covers COCO, YouTube-VIS 2019, 2021 and 2022, and OVIS, in all directions. It contains
+only synonyms, no broader or narrower classes (``parrot`` does not match COCO's ``bird``).
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from __future__ import annotations
 import re
 
 SYNONYMS: tuple[tuple[str, ...], ...] = (
-    # YouTube-VIS 2019 calls its cars after the usual kind; OVIS has one class for what drives on
-    # roads, most of it cars, and spells it so
+    # YouTube-VIS 2019 names its car class after sedans; OVIS has one class for road vehicles,
+    # mostly cars, with this spelling
     ("car", "sedan", "Vehical"),
     ("motorcycle", "motorbike"),
     ("frisbee", "flying_disc"),
 )
 
 HOMONYMS = {"mouse": "keyboard"}
-"""Names with two meanings, each with a class whose presence decides which one is meant."""
+"""Ambiguous names, each with a class whose presence determines the meaning."""
 
 
 def match_rows(source: list[str], target: list[str]) -> list[int | None]:
-    """For each target class the index of the source class that means the same, or None.
+    """For each target class the index of the matching source class, or None.
 
-    Identical names come first, then the same words in another spelling (case, ``_``, ``-`` or
+    Exact matches come first, then spelling variants (case, ``_``, ``-`` or
     space), then synonyms. No source class matches two target classes.
     """
     rows: dict[str, int] = {}
@@ -36,7 +36,7 @@ def match_rows(source: list[str], target: list[str]) -> list[int | None]:
 
 
 def canonical_name(name: str) -> str:
-    """``giant_panda`` for every spelling of it: ``Giant_panda``, ``giant panda``, ..."""
+    """Normalised spelling: ``giant_panda`` for ``Giant_panda``, ``giant panda``, ..."""
     return re.sub(r"[\s_-]+", "_", name.strip()).casefold()
 
 
@@ -48,7 +48,7 @@ def _first_synonym(name: str) -> str:
 
 
 def _same_thing(name: str, source: list[str], target: list[str]) -> bool:
-    """False for a homonym that the two label sets use for different things."""
+    """False for a name with different meanings in the two label sets."""
     companion = HOMONYMS.get(canonical_name(name))
     if companion is None:
         return True

@@ -1,4 +1,4 @@
-"""Weights by name: those that ship, and public checkpoints that are fetched on first use."""
+"""Weights by name: bundled ones, and public checkpoints that are downloaded on first use."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ MMDETECTION = "https://download.openmmlab.com/mmdetection/v2.0/queryinst"
 
 @dataclass(frozen=True)
 class PublicCheckpoint:
-    """A published checkpoint, in a layout that ``convert_checkpoint`` reads.
+    """A published checkpoint in a format supported by ``convert_checkpoint``.
 
     Attributes:
-        url: its name ends with the first eight digits of its SHA-256, ``-5a8f1998.pth``.
-        label_set: whose class names the converter gives it.
+        url: the name ends with the first eight digits of the SHA-256, ``-5a8f1998.pth``.
+        label_set: the label set of its classes.
         summary: the model, its training, and its published AP on COCO val in percent.
-        licence: under which it is published.
+        licence: of the checkpoint.
     """
 
     url: str
@@ -45,7 +45,7 @@ class PublicCheckpoint:
 
     @property
     def hash_prefix(self) -> str:
-        """What the file's name says about its hash."""
+        """The prefix of the hash in the file name."""
         return Path(self.file).stem.rpartition("-")[2]
 
 
@@ -54,10 +54,10 @@ def _mmdetection(config: str, suffix: str, summary: str) -> PublicCheckpoint:
     return PublicCheckpoint(url, "COCO", summary, "Apache-2.0, that of mmdetection")
 
 
-# From mmdetection's configs/queryinst/README.md and metafile.yml, which give addresses and AP, but
-# neither sizes nor whole hashes: the server tells the size, and the first download pins the hash.
-# The licence is that of mmdetection's repository, which names none for single checkpoints. The
-# names are those of our configs of the same recipe in configs/coco.
+# From mmdetection's configs/queryinst/README.md and metafile.yml, which give URLs and AP, but
+# neither sizes nor full hashes: the server gives the size, and the first download pins the hash.
+# The licence is that of mmdetection's repository, which does not state one per checkpoint. The
+# names are those of the corresponding configs in configs/coco.
 CATALOGUE: dict[str, PublicCheckpoint] = {
     "queryinst_r50_100q_1x": _mmdetection(
         "queryinst_r50_fpn_1x_coco",
@@ -93,13 +93,12 @@ SHORT_NAMES = {"coco": "queryinst_r50_100q_3x"}
 def find_weights(name_or_path: str | Path) -> Path:
     """The file of weights given by name, or the path itself.
 
-    Names are those of shipped weights and of ``CATALOGUE`` (or ``SHORT_NAMES``), whose checkpoints
-    are downloaded and converted on first use, and addresses of the Hugging Face Hub, as
-    ``fetch_from_hub`` takes them. Only ever called with what the user names.
+    Names are those of bundled weights, of ``CATALOGUE`` (or ``SHORT_NAMES``), whose checkpoints
+    are downloaded and converted on first use, and Hugging Face Hub URLs (see
+    ``fetch_from_hub``). Only called with names given by the user.
 
     Raises:
-        InputError: neither a file nor a name (all names are listed), or weights that could not be
-            downloaded.
+        InputError: neither a file nor a name (all names are listed), or the download failed.
     """
     name, shipped = str(name_or_path), shipped_weights()
     if name in shipped:
@@ -118,7 +117,7 @@ def find_weights(name_or_path: str | Path) -> Path:
 
 
 def shipped_weights() -> dict[str, Path]:
-    """The weights that come with the package, by name."""
+    """The bundled weights by name."""
     folder = Path(str(resources.files("queryinst_vis"))) / "weights"
     return {file.stem: file for file in sorted(folder.glob("*.safetensors"))}
 
@@ -126,7 +125,7 @@ def shipped_weights() -> dict[str, Path]:
 def download_and_convert(name: str) -> Path:
     """The converted weights of a catalogued checkpoint, from the cache after the first use.
 
-    Of several processes that ask at the same time, one downloads and the others wait.
+    If several processes need it at the same time, one downloads and the others wait.
 
     Args:
         name: a key of ``CATALOGUE``.
@@ -151,17 +150,17 @@ def download_and_convert(name: str) -> Path:
 
 
 def cached_weights(name: str) -> Path:
-    """Where the converted weights of a catalogued checkpoint are cached."""
+    """Cache path of the converted weights of a catalogued checkpoint."""
     return cache_folder() / f"{name}.safetensors"
 
 
 def cache_folder() -> Path:
-    """``$QUERYINST_VIS_CACHE``; else ``queryinst_vis`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    """``$QUERYINST_VIS_CACHE``, or ``queryinst_vis`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
     if chosen := os.environ.get(CACHE_VARIABLE):
         return Path(chosen)
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "queryinst_vis"
-    except RuntimeError as error:  # a service's user without a home
+    except RuntimeError as error:  # a service account without a home directory
         raise InputError(f"no home folder to keep weights in; set {CACHE_VARIABLE}") from error
 
 
@@ -190,10 +189,10 @@ def _fetch(name: str, weights: Path) -> None:
 
 
 def _read_pins(path: Path) -> dict[str, str]:
-    """The full SHA-256 of every file that was downloaded before, by the file's name.
+    """The full SHA-256 of every downloaded file, by file name.
 
     Raises:
-        InputError: anything else is in the file.
+        InputError: the file has other content.
     """
     pins = read_json(path, "pinned hashes")
     if not isinstance(pins, dict) or not all(

@@ -1,4 +1,4 @@
-"""Conversion of checkpoints: other projects' to ours, ours to mmdetection's, ours to a slim one."""
+"""Checkpoint conversion: import from other projects, export to mmdetection, or strip."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ Report = Callable[[str], None]
 def convert_checkpoint(src: str | Path, dst: str | Path, report: Report | None = None) -> str:
     """Convert a checkpoint; the file names determine the direction.
 
-    To ``*.safetensors``, from one of these layouts:
+    To ``*.safetensors``, from one of these formats:
 
     * QueryInst of the official repository or of mmdetection 2 or 3, with a ResNet, ResNeXt or
       Swin backbone: written with its config, ready for ``test-image``, ``track`` and
       ``train.init_weights``;
     * MaskTrack R-CNN of its repository, of mmtracking or of mmdetection 3: its track head, for
       ``train.init_weights``;
-    * the ImageNet weights of EfficientNet-PyTorch's Lite0: written under timm's names, for
+    * the ImageNet weights of EfficientNet-PyTorch's Lite0: written with timm's key names, for
       ``model.backbone.weights``;
-    * our own: written for publishing, in half precision, without the mask heads that only
-      training needs and without local paths.
+    * our own: written for distribution, in half precision, without the mask heads used only
+      in training and without local paths.
 
-    To ``*.pth``, from our own: what mmdetection 3 loads.
+    To ``*.pth``, from our own: for mmdetection 3.
 
     Args:
-        src: a ``.pth`` file, or a ``.safetensors`` or ``.ckpt`` of ours; nothing in it is
+        src: a ``.pth`` file, or a ``.safetensors`` or ``.ckpt`` of this project; no code in it is
             executed.
         dst: the file to write.
-        report: called with a line for each key of ``src`` that has no counterpart in our model.
+        report: called with a line for each key of ``src`` without a counterpart in our model.
 
     Returns:
         A one-line summary of what was converted.
@@ -90,7 +90,7 @@ def convert_checkpoint(src: str | Path, dst: str | Path, report: Report | None =
 
 
 def _is_ours(src: Path) -> bool:
-    """Whether a file is of this package's formats; others carry these suffixes, too."""
+    """Whether a file was written by this package; other formats use the same suffixes."""
     if not src.is_file():
         raise InputError(f"weights {src}: no such file")
     if is_safetensors(src):
@@ -132,7 +132,7 @@ def _convert_openmmlab(checkpoint: Checkpoint, dst: Path, report: Report | None)
 
 
 def _write_track_head(weights: StateDict, final_relu: bool, dst: Path) -> str:
-    """Write a file for ``train.init_weights`` that holds a track head alone."""
+    """Write a file for ``train.init_weights`` with only a track head."""
     head = {name: value for name, value in weights.items() if name.startswith("track_head.")}
     config = Config()
     config.model.track = infer_track_head(weights, final_relu)

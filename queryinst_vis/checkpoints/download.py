@@ -1,4 +1,4 @@
-"""Downloading one file: resumed after an interruption, and verified by its hash."""
+"""Resumable download of a file, verified by its hash."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 from queryinst_vis.errors import InputError
 from queryinst_vis.utils.progress import ProgressBar
 
-BLOCK = 1 << 20  # bytes that are read at once
-TIMEOUT = 10  # seconds without a byte
-LARGEST = 20_000_000_000  # bytes of a file
-_HASH = re.compile(r"[0-9a-f]{8}.*")  # at least the beginning of one
+BLOCK = 1 << 20  # bytes per read
+TIMEOUT = 10  # seconds without data
+LARGEST = 20_000_000_000  # maximum file size in bytes
+_HASH = re.compile(r"[0-9a-f]{8}.*")  # at least a prefix
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -26,23 +26,23 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 def download(
     url: str, path: Path, sha256: str, announce: Callable[[int], None] | None = None
 ) -> str:
-    """Download a file, or the rest of it after an interruption.
+    """Download a file, or resume an interrupted download.
 
-    Until it is complete and verified, its bytes are in ``path`` + ``.part``, which is kept when
-    the connection breaks and resumed by the next call. A file with a wrong hash is deleted.
+    Until it is complete and verified, the data are in ``path`` + ``.part``, which is kept if
+    the connection breaks, and resumed by the next call. A file with a wrong hash is deleted.
 
     Args:
         url: https, or http on the local machine.
-        path: where the file appears, in a folder that exists.
-        sha256: the expected hash in hexadecimal, or its beginning.
-        announce: called with the size of the whole file in bytes, before any of them is read.
+        path: the target file, in an existing folder.
+        sha256: the expected hash in hexadecimal, or its prefix.
+        announce: called with the total size in bytes before the download.
 
     Returns:
         The file's full SHA-256.
 
     Raises:
-        InputError: the server cannot be reached or does not have it, it does not say how many
-            bytes it sends, or more than ``LARGEST``, the connection broke, the hash is wrong, or
+        InputError: the server cannot be reached or does not have the file, the size is unknown or
+            above ``LARGEST``, the connection broke, the hash is wrong, or
             ``path`` + ``.part`` is a link.
     """
     part = path.with_name(path.name + ".part")
@@ -76,16 +76,16 @@ def hash_file(path: Path) -> str:
 
 
 def _fetch(url: str, part: Path, announce: Callable[[int], None] | None) -> None:
-    """Append the missing bytes to ``part``, which is complete on return."""
+    """Append the missing data to ``part``, which is complete on return."""
     done = part.stat().st_size if part.exists() else 0
     try:
         response = _open(url, done)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and done:  # the file is complete already; its hash will tell
+        if error.code == 416 and done:  # the file is already complete; its hash is checked later
             return
         raise
     with response:
-        if response.status != 206:  # the server sends all of it
+        if response.status != 206:  # the server sends the whole file
             done = 0
         total = done + _length(response, url)
         if total > LARGEST:
@@ -99,10 +99,10 @@ def _fetch(url: str, part: Path, announce: Callable[[int], None] | None) -> None
 
 
 def _length(response: HTTPResponse, url: str) -> int:
-    """How many bytes follow, which bounds what is read.
+    """The content length, which limits how much is read.
 
     Raises:
-        InputError: the server does not say, or what it says is no number of bytes.
+        InputError: missing or invalid content length.
     """
     text = response.headers.get("Content-Length")
     if text is None or not _LENGTH.fullmatch(text):
@@ -116,7 +116,7 @@ def _length(response: HTTPResponse, url: str) -> int:
 
 def _open(url: str, start: int) -> HTTPResponse:
     _check_scheme(url)
-    # no content encoding, so that the bytes received are those of the file
+    # no content encoding, so that the data received are those of the file
     headers = {"User-Agent": "queryinst-vis", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
@@ -152,7 +152,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def _copy(response: HTTPResponse, file: IO[bytes], done: int, total: int) -> int:
-    """Copy the response into the file, with a bar on standard error; returns the bytes."""
+    """Copy the response to the file, with a progress bar; returns the number of bytes."""
     name = urlsplit(response.url).path.rpartition("/")[2]
     copied = 0
     with ProgressBar(name, total, unit="bytes", done=done) as progress:
@@ -163,7 +163,7 @@ def _copy(response: HTTPResponse, file: IO[bytes], done: int, total: int) -> int
 
 
 def _explain(url: str, part: Path, error: OSError | HTTPException) -> str:
-    """The error message, with the partial file if one was kept; empty ones are removed."""
+    """The error message, mentioning the partial file if it was kept; empty ones are removed."""
     size = part.stat().st_size if part.exists() else 0
     if part.exists() and not size:
         part.unlink()

@@ -1,4 +1,4 @@
-"""ImageNet weights of EfficientNet-PyTorch's Lite0 under timm's names."""
+"""ImageNet weights of EfficientNet-PyTorch's Lite0 with timm's key names."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from torch import Tensor
 
 from queryinst_vis.errors import InputError
 
-FIRST_KEY = "_conv_stem.weight"  # tells the layout of EfficientNet-PyTorch
+FIRST_KEY = "_conv_stem.weight"  # identifies the format of EfficientNet-PyTorch
 TIMM_NAME = "tf_efficientnet_lite0"
 
 
 def convert_state_dict(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename the weights of EfficientNet-Lite0 to those of timm's ``tf_efficientnet_lite0``.
 
-    Both are ports of one TensorFlow model and list its layers in the order of computation, so
-    names are paired by position; shapes and the last part of each name are checked.
+    Both are ports of the same TensorFlow model with its layers in the order of computation, so
+    keys are paired by position; shapes and the last part of each key are checked.
 
     Raises:
         InputError: the weights are not those of an EfficientNet-Lite0.

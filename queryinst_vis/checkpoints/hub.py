@@ -11,21 +11,21 @@ from queryinst_vis.utils.hub import TIMEOUT, asking_the_hub
 
 SCHEME = "hf://"
 _ADDRESS = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:/([^@]+))?(?:@([\w./-]+))?")
-_KINDS = (".safetensors", ".ckpt")  # read without executing anything that a file says
+_KINDS = (".safetensors", ".ckpt")  # both are read without executing code
 
 
 def fetch_from_hub(address: str) -> Path:
-    """The file of weights at an address of the hub, in the hub's own cache after the first use.
+    """The weights file at a hub URL, downloaded to the hub's cache on first use.
 
-    Size and licence are printed on standard error before anything is fetched.
+    Size and licence are printed on standard error before the download.
 
     Args:
         address: ``hf://OWNER/NAME[/FILE][@REVISION]``. Without FILE, the repository's only
             ``.safetensors`` file, or its ``model.safetensors``; without REVISION, its main branch.
 
     Raises:
-        InputError: no such address, model, file or revision, nothing to choose a file by, a file
-            of another kind, or the hub cannot be reached and the file was not fetched before.
+        InputError: invalid URL, unknown model, file or revision, several possible files, a file
+            of another kind, or the hub cannot be reached and the file is not cached.
     """
     from huggingface_hub import HfApi, hf_hub_download
 
@@ -64,7 +64,7 @@ def fetch_from_hub(address: str) -> Path:
 
 
 def _choose(names: list[str], what: str) -> str | None:
-    """The file that is meant where none is named; None if there is no file of weights."""
+    """The default file of a repository; None if it has no weights file."""
     weights = [name for name in names if name.endswith(_KINDS[0])]
     if "model.safetensors" in weights:
         return "model.safetensors"
@@ -74,7 +74,7 @@ def _choose(names: list[str], what: str) -> str | None:
 
 
 def _cached_files(repo: str, revision: str | None) -> list[str]:
-    """Names of the files of a repository that were fetched before."""
+    """Names of the cached files of a repository."""
     from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 

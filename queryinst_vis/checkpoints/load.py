@@ -1,4 +1,4 @@
-"""From the name or the file of weights to a model that is ready for inference."""
+"""Load a model for inference from a name or a weights file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRAINING_ONLY = (
 )
 
 
-@torch.inference_mode(False)  # a caller's; tensors made in it could never require a gradient
+@torch.inference_mode(False)  # tensors made in the caller's inference mode could not be trained
 def load_model(
     name_or_path: str | Path,
     device: str | torch.device = "auto",
@@ -32,9 +32,9 @@ def load_model(
 
     Args:
         name_or_path: a name or a file, as for ``find_weights``.
-        device: ``"auto"`` prefers an accelerator over the CPU.
-        overrides: dotlist changes of the inference, tracking and input keys; the model itself
-            is fixed by its weights.
+        device: ``"auto"`` prefers a GPU over the CPU.
+        overrides: dotlist overrides of the inference, tracking and input keys; the model itself
+            is fixed by the weights.
 
     Raises:
         InputError: unknown name, unreadable file, weights that do not fit their config, an
@@ -55,7 +55,7 @@ def load_model(
 
 
 def load_for_config(config: Config, name_or_path: str | Path) -> tuple[QueryInst, Config]:
-    """Load a model as ``load_model`` does, on the CPU, to be run by another config.
+    """Load a model like ``load_model``, on the CPU, for use with another config.
 
     Args:
         config: must describe the same model, as for ``check_same_model``.
@@ -75,15 +75,15 @@ def load_for_config(config: Config, name_or_path: str | Path) -> tuple[QueryInst
 
 
 def check_same_model(config: Config, saved: Config, where: str) -> None:
-    """Check that a config describes the model that a checkpoint holds.
+    """Check that a config describes the model of a checkpoint.
 
     Args:
-        config: may leave ``model.classes`` empty.
-        saved: of the checkpoint.
+        config: ``model.classes`` may be empty.
+        saved: config of the checkpoint.
         where: names the checkpoint in the error message.
 
     Raises:
-        InputError: they differ in what the model computes; names the first such key.
+        InputError: a key that affects the output of the model differs; names the first one.
     """
     for key, (ours, theirs) in differences(config.model, saved.model).items():
         if key in TRAINING_ONLY or (key == "classes" and not ours):

@@ -1,9 +1,9 @@
-"""Weights of OpenMMLab's QueryInst and MaskTrack R-CNN under our names, and back.
+"""Renaming the weights of OpenMMLab's QueryInst and MaskTrack R-CNN, in both directions.
 
-Understood are the QueryInst of the official repository and of mmdetection 2 and 3 with ResNet,
+Import supports QueryInst from the official repository and from mmdetection 2 and 3 with ResNet,
 ResNeXt and Swin backbones, and the track heads of MaskTrack R-CNN's repository, mmtracking and
-mmdetection 3. Written is what mmdetection 3 reads. Values are never changed; those of Swin's
-downsamplings change their order.
+mmdetection 3. Export is for mmdetection 3. Values are not changed, but those of Swin's
+downsampling layers are permuted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from queryinst_vis.errors import InputError
 
 StateDict = dict[str, Tensor]
 
-# Swin's table of relative positions: no weight, it follows from the size of the window
+# Swin's relative position index: not a weight, but derived from the window size
 POSITION_INDEX = ".relative_position_index"
 POSITION_TABLE = ".relative_position_bias_table"
 MMDET_SWIN = "backbone.stages."
@@ -24,7 +24,7 @@ TRACK_HEAD = "track_head."
 
 
 def convert_state_dict(state_dict: StateDict) -> StateDict:
-    """Their weights under our names, bit for bit.
+    """Rename their weights to our names, without changing values.
 
     Raises:
         InputError: keys that have no counterpart in our model.
@@ -39,7 +39,7 @@ def convert_state_dict(state_dict: StateDict) -> StateDict:
 
 
 def translate(state_dict: StateDict) -> tuple[StateDict, list[str]]:
-    """Their weights under our names, and the keys that have no counterpart in our model."""
+    """Their weights with our names, and the keys without a counterpart in our model."""
     converted: StateDict = {}
     unexpected_keys: list[str] = []
     for key, value in state_dict.items():
@@ -56,19 +56,19 @@ def translate(state_dict: StateDict) -> tuple[StateDict, list[str]]:
 
 
 def export_state_dict(weights: StateDict, final_relu: bool = True) -> StateDict:
-    """Our weights under mmdetection 3's names, bit for bit.
+    """Rename our weights to mmdetection 3's names, without changing values.
 
-    A model with a track head is named as mmdetection names a ``MaskTrackRCNN``, i.e. with the
+    A model with a track head uses the names of mmdetection's ``MaskTrackRCNN``, i.e. with the
     detector's weights under ``detector.``.
 
     Args:
         weights: of a published QueryInst with a ResNet, ResNeXt or Swin backbone, of a track
             head, or of both.
-        final_relu: ``model.track.final_relu``. Without it the track head keeps the names of
-            MaskTrack R-CNN's repository, since mmdetection's head would rectify its embeddings.
+        final_relu: ``model.track.final_relu``. Without it, the track head keeps the names of
+            MaskTrack R-CNN's repository, since mmdetection's head applies a final ReLU.
 
     Raises:
-        InputError: weights that mmdetection has no place for.
+        InputError: weights that mmdetection does not have.
     """
     prefix = DETECTOR if any(name.startswith(TRACK_HEAD) for name in weights) else ""
     exported: StateDict = {}
@@ -90,14 +90,14 @@ def export_state_dict(weights: StateDict, final_relu: bool = True) -> StateDict:
 
 
 def has_final_relu(state_dict: StateDict) -> bool:
-    """Whether their track head, if any, is mmdetection's, which rectifies its embeddings."""
+    """Whether their track head, if any, is mmdetection's, which has a final ReLU."""
     return any("embed_head.fcs." in key for key in state_dict)
 
 
 def _is_unfolded(key: str) -> bool:
-    """Whether one of mmdetection's downsamplings of Swin reads this weight.
+    """Whether this is a weight of a Swin downsampling layer, which mmdetection permutes.
 
-    It gathers 2x2 positions as (channel, row, column); the authors of Swin, and timm with them,
+    mmdetection orders 2x2 positions as (channel, row, column); the authors of Swin and timm
     as (column, row, channel).
     """
     return key.startswith(MMDET_SWIN) and ".downsample." in key
@@ -114,7 +114,7 @@ def _unfolded_order(value: Tensor) -> Tensor:
 
 
 def _relative_positions(table: Tensor) -> Tensor:
-    """Which row of ``table`` belongs to each pair of positions in a window, as Swin stores it.
+    """Swin's relative position index: the row of ``table`` for each pair of window positions.
 
     Args:
         table: ``((2 w - 1)^2, heads)`` for a window of w x w.

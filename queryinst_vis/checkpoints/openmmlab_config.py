@@ -19,7 +19,7 @@ RESNETS = {
     (23, 256, 64): "resnet101",
     (23, 256, 4): "resnext101_64x4d",
 }
-"""By the blocks of layer3, the channels of C2, and the input channels of a group's 3x3."""
+"""Key: blocks of layer3, channels of C2, input channels of the grouped 3x3 convolution."""
 
 SWINS = {
     (6, 96, 7): "swin_tiny_patch4_window7_224",
@@ -29,7 +29,7 @@ SWINS = {
     (18, 192, 7): "swin_large_patch4_window7_224",
     (18, 192, 12): "swin_large_patch4_window12_384",
 }
-"""By the blocks of the third stage, the channels of C2, and the side of the window."""
+"""Key: blocks of the third stage, channels of C2, window size."""
 
 ROI_SIZE = 7  # of every published track head
 
@@ -39,14 +39,14 @@ def infer_config(
 ) -> Config:
     """Infer the architecture from converted weights.
 
-    What shapes do not determine is mmdetection's default (8 attention heads). Input sizes and
-    limits are the published ones for COCO or, with a track head, for YouTube-VIS.
+    Settings that shapes do not determine are mmdetection's defaults (8 attention heads). Input
+    sizes and limits are the published ones for COCO or, with a track head, for YouTube-VIS.
 
     Args:
-        weights: of a QueryInst, under our names.
-        final_relu: the track head is mmdetection's (RoIAlign adapts its samples there).
-        classes: as the checkpoint names them; None or another number of them: 80 rows are
-            taken for COCO's, others are numbered.
+        weights: of a QueryInst, with our names.
+        final_relu: the track head is mmdetection's (with adaptive RoIAlign sampling).
+        classes: class names of the checkpoint; None or a different number: 80 classes are
+            assumed to be COCO's, others are numbered.
 
     Raises:
         InputError: a weight that determines the architecture is missing, or the backbone is
@@ -126,5 +126,5 @@ def _backbone_name(weights: StateDict) -> str:
 
 
 def _numbers(weights: StateDict, pattern: str) -> list[int]:
-    """The different numbers that stand in the group of ``pattern``, in order."""
+    """The distinct numbers matched by the group of ``pattern``, in order."""
     return sorted({int(found[1]) for name in weights if (found := re.match(pattern, name))})

@@ -1,7 +1,7 @@
-"""Names of weights in OpenMMLab's checkpoints and in ours.
+"""Key names in OpenMMLab's checkpoints and in ours.
 
-``{i}``, ``{j}`` and ``{k}`` stand for numbers. A pair gives the beginnings of two names, whose
-rest is the same; the first pair that fits a name decides.
+``{i}``, ``{j}`` and ``{k}`` are placeholders for numbers. A pair gives the prefixes of two names
+with the same remainder; the first matching pair is used.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PAIRS: tuple[tuple[str, str], ...] = (
     ("backbone.layer{i}.", "backbone.body.layer{i}."),
     ("backbone.conv1.", "backbone.body.conv1."),
     ("backbone.bn1.", "backbone.body.bn1."),
-    # Swin; timm counts a downsampling to the stage that it leads to
+    # Swin; in timm a downsampling layer belongs to the following stage
     ("backbone.patch_embed.projection.", "backbone.body.patch_embed.proj."),
     ("backbone.patch_embed.norm.", "backbone.body.patch_embed.norm."),
     (_SWIN + "attn.w_msa.", _TIMM_SWIN + "attn."),
@@ -63,10 +63,10 @@ PAIRS: tuple[tuple[str, str], ...] = (
     # Track head of mmdetection 3 and mmtracking
     ("track_head.embed_head.fcs.{i}.", "track_head.fcs.{i}."),
 )
-"""mmdetection 3's names and ours, one to one. mmdetection 2's are the same."""
+"""Names of mmdetection 3 and ours, one-to-one. mmdetection 2 uses the same names."""
 
 OLDER_PAIRS: tuple[tuple[str, str], ...] = (
-    # The official repository carries Swin as its authors wrote it, which timm follows
+    # The official repository contains the original Swin code, whose names timm uses
     ("backbone.patch_embed.proj.", "backbone.body.patch_embed.proj."),
     ("backbone.layers.{i}.blocks.{j}.", _TIMM_SWIN),
     ("backbone.layers.0.downsample.", "backbone.body.layers_1.downsample."),
@@ -74,23 +74,23 @@ OLDER_PAIRS: tuple[tuple[str, str], ...] = (
     ("backbone.layers.2.downsample.", "backbone.body.layers_3.downsample."),
     # Deformable convolutions before mmdetection 2
     ("backbone.layer{i}.{j}.conv2_offset.", "backbone.body.layer{i}.{j}.conv2.offset."),
-    # The track head of MaskTrack R-CNN's repository, and both heads saved by themselves
+    # The track head of MaskTrack R-CNN's repository, and both heads saved separately
     ("track_head.fcs.{i}.", "track_head.fcs.{i}."),
     ("embed_head.fcs.{i}.", "track_head.fcs.{i}."),
     ("fcs.{i}.", "track_head.fcs.{i}."),
 )
-"""Further names that are understood and never written; they are tried first."""
+"""Additional names for import only; they are tried first."""
 
-DETECTOR = "detector."  # before the detector's names in a video model of mmdetection
+DETECTOR = "detector."  # prefix of the detector's names in video models of mmdetection
 
 
 def convert_key(key: str) -> str | None:
-    """Our name of one of their weights, or None where we have no such weight."""
+    """Our name of one of their weights, or None without a counterpart."""
     return _rename(key.removeprefix(DETECTOR), _IMPORT)
 
 
 def export_key(name: str) -> str | None:
-    """mmdetection 3's name of one of our weights, or None where it has no such weight."""
+    """mmdetection 3's name of one of our weights, or None without a counterpart."""
     return _rename(name, _EXPORT)
 
 
@@ -103,7 +103,7 @@ def _rename(name: str, rules: tuple[tuple[re.Pattern[str], str], ...]) -> str | 
 
 
 def _rule(source: str, target: str) -> tuple[re.Pattern[str], str]:
-    """A pattern for names that begin like ``source``, and what that beginning becomes."""
+    """A pattern for names with prefix ``source``, and the replacement of the prefix."""
     beginning = re.sub(r"\\{(\w)\\}", r"(?P<\1>\\d+)", re.escape(source))
     if not source.endswith("."):
         beginning += "$"  # the whole name

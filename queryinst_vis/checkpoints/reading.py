@@ -1,4 +1,4 @@
-"""Reading foreign checkpoints without executing anything in them."""
+"""Reading checkpoints of other projects without executing code in them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from queryinst_vis.utils.tensor_files import (
 
 
 class Placeholder:
-    """Replaces the objects that a checkpoint holds besides its tensors."""
+    """Placeholder for objects in a checkpoint other than tensors."""
 
     def __init__(self, *arguments: Any) -> None:
         """Accept and ignore the arguments of the original."""
@@ -28,8 +28,8 @@ class Placeholder:
         """Accept and ignore the state of the original."""
 
 
-# What mmengine, mmcv and their loggers put into training checkpoints. These are names in the
-# file; nothing of that name is imported.
+# Objects that mmengine, mmcv and their loggers store in training checkpoints. These are names in
+# the file; nothing is imported.
 ALLOWED_GLOBALS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (Placeholder, name)
     for name in (
@@ -49,18 +49,18 @@ WRAPPERS = (
     *("state_dict", "model_state_dict", "model", "ema", "ema_state_dict", "model_ema"),
     *("teacher", "module", "net", "network", "student"),
 )
-"""What a state dict, or the names in it, may be wrapped in; the first that is there is taken."""
+"""Keys that may contain the state dict, or prefix its names; the first one present is used."""
 
-MAX_DEPTH = 8  # of wrappings
+MAX_DEPTH = 8  # maximum nesting
 
 
 @dataclass
 class Checkpoint:
-    """What is read from a file.
+    """The content of a checkpoint.
 
     Attributes:
         state_dict: the tensors.
-        classes: class names, where its metadata has them.
+        classes: class names, if in its metadata.
     """
 
     state_dict: dict[str, Tensor]
@@ -70,13 +70,13 @@ class Checkpoint:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint of torch, mmcv or mmengine, or a safetensors file, onto the CPU.
 
-    What kind of file it is follows from its content. Only tensors, plain values and the
-    placeholders of ``ALLOWED_GLOBALS`` are created; no code from the file is executed. The state
-    dict may be nested in ``WRAPPERS``, and its keys may begin with them (``module.``).
+    The file type is detected from the content. Only tensors, plain values and the
+    placeholders of ``ALLOWED_GLOBALS`` are created; no code in the file is executed. The state
+    dict may be nested in ``WRAPPERS``, and its keys may be prefixed with them (``module.``).
 
     Raises:
-        InputError: the file is missing or truncated, holds anything else, no tensors, or tensors
-            that are not finite.
+        InputError: the file is missing or truncated, contains other objects, no tensors, or
+            non-finite tensors.
     """
     where = f"checkpoint {path}"
     if not path.is_file():
@@ -109,7 +109,7 @@ def _find_state_dict(content: Any, where: str) -> dict[str, Tensor]:
 
 
 def _without_prefixes(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under their names in the model, of several copies of it those of the first."""
+    """The tensors with their names in the model; if there are several copies, of the first."""
     for _ in range(MAX_DEPTH):
         heads = {key.partition(".")[0] for key in state_dict if "." in key}
         if not heads or not heads <= set(WRAPPERS):
@@ -124,7 +124,7 @@ def _without_prefixes(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _find_class_names(content: Any) -> list[str] | None:
-    """Class names from the ``meta`` at the top, or inside of a wrapper."""
+    """Class names from ``meta`` at the top level or inside a wrapper."""
     for _ in range(MAX_DEPTH):
         if not isinstance(content, dict):
             return None

@@ -1,8 +1,7 @@
 """The state of a training run, from which it resumes exactly.
 
 A state consists of plain tensors, numbers and strings, and is read with ``weights_only=True``. It
-holds no state of random generators: the random choices of a step follow from the seed and the
-number of the step.
+contains no random state: random numbers depend only on the seed and the step.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ class TrainingState:
         best: the best evaluation score so far (0..1), or None before the first evaluation.
         config: the run's config.
         model: the model's state dict.
-        moments: the optimiser's state of every parameter, by its name.
-        average: the moving average of the model's weights, where the recipe asks for one.
+        moments: the optimiser state of every parameter, by name.
+        average: the moving average of the weights, if enabled.
         stale: evaluations since the best one.
         evaluated: step of the last evaluation, or None before the first.
     """
@@ -53,7 +52,7 @@ class TrainingState:
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """What the run would publish now."""
+        """The weights to evaluate and save."""
         return self.model if self.average is None else self.average
 
 
@@ -64,12 +63,12 @@ def save_training_state(path: str | Path, state: TrainingState) -> None:
         InputError: the file cannot be written.
     """
     values = {**vars(state), "format": FORMAT, "config": config_to_dict(state.config)}
-    with atomic_path(path) as temporary, temporary.open("wb") as file:  # which tells of a full disk
+    with atomic_path(path) as temporary, temporary.open("wb") as file:  # which reports a full disk
         torch.save(values, file)
 
 
 def is_training_state(path: str | Path) -> bool:
-    """Whether the file looks like one of ``torch.save``'s archives."""
+    """Whether the file looks like an archive of ``torch.save``."""
     try:
         with Path(path).open("rb") as file:
             return file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
@@ -81,8 +80,8 @@ def load_training_state(path: str | Path) -> TrainingState:
     """Read a state onto the CPU.
 
     Raises:
-        InputError: no such file, a damaged one, one that another program wrote, or weights that
-            are not finite.
+        InputError: no such file, a damaged one, one written by another program, or non-finite
+            weights.
     """
     where = f"checkpoint {path}"
     values = read_torch_file(path, "checkpoint")
@@ -143,4 +142,4 @@ _CONTENT: dict[str, Callable[[object], bool]] = {
     "stale": _is_step,
     "evaluated": lambda value: value is None or _is_step(value),
 }
-"""What a state holds, and what each part must be."""
+"""The fields of a state and their types."""

@@ -1,8 +1,8 @@
-"""Starting one model from another: other classes, another number of queries, image to video.
+"""Initialising a model from another: other classes, another number of queries, image to video.
 
-Tensors of the same name and shape are copied. Rows of classes follow their class by name, and new
-classes start from the mean of the checkpoint's rows or from one of them; rows of queries follow a
-rule (query_rules.py).
+Tensors with the same name and shape are copied. Rows of classes are matched by class name; new
+classes are initialised with the mean of the checkpoint's rows or with one of them; rows of queries
+are selected by a rule (query_rules.py).
 """
 
 from __future__ import annotations
@@ -41,24 +41,23 @@ def transfer_checkpoint(
     calibration: DatasetConfig | None = None,
     new_classes_from: str | None = None,
 ) -> list[str]:
-    """Write weights of the config's model that start from another checkpoint.
+    """Write initial weights for the config's model, transferred from another checkpoint.
 
     Args:
-        src: weights by name, or a file; ``.safetensors`` or a training's ``last.ckpt``.
-        config: of the model to write, ready for ``train.init_weights``.
-        dst: the ``.safetensors`` file.
-        queries: which of the checkpoint's queries to keep, where the numbers differ: a key of
-            ``QUERY_RULES``.
-        calibration: the set on which ``most_used`` counts.
-        new_classes_from: class of the checkpoint from whose rows new classes start; None: what
-            ``train.init_new_classes_from`` says.
+        src: a name or a file: ``.safetensors`` or a ``last.ckpt``.
+        config: of the target model.
+        dst: the ``.safetensors`` file, for ``train.init_weights``.
+        queries: rule for selecting queries if the numbers differ: a key of ``QUERY_RULES``.
+        calibration: the set for ``most_used``.
+        new_classes_from: class of the checkpoint that initialises new classes; None:
+            ``train.init_new_classes_from``.
 
     Returns:
-        Lines for the user: what was taken, class by class, and what keeps its initialisation.
+        Messages: the source of each class, and what keeps its initialisation.
 
     Raises:
-        InputError: an unreadable checkpoint, an unknown rule, a class that the checkpoint does
-            not know, a model with nothing in common.
+        InputError: an unreadable checkpoint, an unknown rule, a class missing in the checkpoint,
+            a model with nothing in common.
     """
     dst = Path(dst)
     if dst.suffix != ".safetensors":
@@ -76,19 +75,19 @@ def transfer_checkpoint(
 
 
 def initialise_from(model: QueryInst, config: Config, name_or_path: str | Path) -> list[str]:
-    """Start a training from another checkpoint, as ``train.init_weights`` asks for.
+    """Initialise a model from another checkpoint (``train.init_weights``).
 
-    New classes start as ``train.init_new_classes_from`` says. Queries keep their initialisation
-    where their number differs: to choose among those of the checkpoint, write a file with
-    ``transfer_checkpoint`` first.
+    New classes follow ``train.init_new_classes_from``. Queries keep their initialisation
+    if their number differs: to select queries of the checkpoint, use ``transfer_checkpoint``
+    first.
 
     Returns:
-        Lines for the user, as of ``transfer_checkpoint``.
+        Messages, as for ``transfer_checkpoint``.
 
     Raises:
-        InputError: an unreadable checkpoint, one that has nothing in common with the model, or
-            that does not know the class from which new ones are to start; or an address of a hub,
-            from which nothing is fetched because a config says so.
+        InputError: an unreadable checkpoint, one that has nothing in common with the model or
+            lacks the class that initialises new ones; or a hub URL, since configs cannot trigger
+            downloads.
     """
     if str(name_or_path).startswith(SCHEME):
         raise InputError(
@@ -113,22 +112,22 @@ def transfer(
     where: str,
     new_classes_from: str | None = None,
 ) -> list[str]:
-    """Copy into a model what another checkpoint has for it.
+    """Copy matching weights of another checkpoint to a model.
 
     Args:
         model, config: the model to initialise.
-        source: the checkpoint; half precision will do.
+        source: the checkpoint; may be in half precision.
         queries: rows of the checkpoint's queries that become the model's first ones.
         where: names the checkpoint in messages.
-        new_classes_from: class of the checkpoint from whose rows unknown classes start; None:
-            from the mean of all its classes.
+        new_classes_from: class of the checkpoint that initialises new classes; None:
+            the mean of all its classes.
 
     Returns:
-        Lines for the user.
+        Messages.
 
     Raises:
-        InputError: nothing in the checkpoint fits, except perhaps single rows; or it does not
-            know the class ``new_classes_from``.
+        InputError: no layer of the checkpoint matches, or it lacks the class
+            ``new_classes_from``.
     """
     own, weights = model.state_dict(), source.weights
     ancestors = _ancestors(source.config.model.classes, new_classes_from, where)
@@ -159,7 +158,7 @@ def transfer(
 
 
 def _ancestors(classes: list[str], name: str | None, where: str) -> list[int]:
-    """Rows of the checkpoint whose mean new classes start from."""
+    """Rows of the checkpoint whose mean initialises new classes."""
     if name is None:
         return list(range(len(classes)))
     if name not in classes:
@@ -173,7 +172,7 @@ def _ancestors(classes: list[str], name: str | None, where: str) -> list[int]:
 def _inherit(
     own: StateDict, weights: StateDict, classes: list[list[int]], queries: list[int]
 ) -> StateDict:
-    """The model's tensors that the checkpoint has values for, with these values.
+    """The model's tensors that are in the checkpoint, with their values.
 
     Args:
         own: the model's state.
@@ -208,7 +207,7 @@ def _architecture(config: Config) -> str:
 def _describe_classes(
     config: Config, source: Config, matches: list[int | None], new_classes_from: str | None
 ) -> Iterator[str]:
-    """A line per class, or a single one where the classes are the same."""
+    """One line per class, or a single line if the classes are the same."""
     ours, theirs = config.model.classes, source.model.classes
     if ours == theirs:
         yield f"  classes: the same {len(ours)}"
@@ -231,7 +230,7 @@ def _describe_queries(config: Config, source: Config, queries: list[int]) -> str
 
 
 def _summarise(what: str, names: Collection[str]) -> list[str]:
-    """At most one line for any number of tensors, by the modules that they belong to."""
+    """At most one line for all tensors, grouped by module."""
     if not names:
         return []
     modules = sorted({".".join(name.split(".")[:2]) for name in names})

@@ -1,6 +1,6 @@
-"""Weights files: safetensors that carry the config of their model.
+"""Weights files: safetensors with the config of their model.
 
-The metadata is ``{"format": "queryinst_vis/1", "config": JSON}``; the config names the classes.
+The metadata is ``{"format": "queryinst_vis/1", "config": JSON}``; the config contains the classes.
 A training state (``last.ckpt``) is read as weights, too.
 """
 
@@ -46,7 +46,7 @@ def save_weights(
         model: on any device; not modified.
         config: of the model.
         half: store floating-point tensors as float16.
-        inference_only: for publishing: without the heads that only training needs, and without
+        inference_only: for distribution: without the heads used only in training, and without
             local paths in the config.
 
     Raises:
@@ -55,7 +55,7 @@ def save_weights(
     if inference_only:
         model = copy.deepcopy(model).strip_training_heads()
         config = _without_local_paths(config)
-    # cloned, because safetensors refuses tensors that share memory
+    # cloned, because safetensors rejects tensors that share memory
     weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
     if half:
         weights = {name: _to_half(name, value) for name, value in weights.items()}
@@ -67,9 +67,9 @@ def write_tensors(path: str | Path, tensors: StateDict, config: Config | None = 
 
     Args:
         path: the file.
-        tensors: on the CPU; no two of them share memory.
-        config: of the model that they belong to; None: a file without metadata, in another
-            project's names.
+        tensors: on the CPU, without shared memory.
+        config: of their model; None: a file without metadata, with the names of another
+            project.
 
     Raises:
         InputError: the file cannot be written.
@@ -79,7 +79,7 @@ def write_tensors(path: str | Path, tensors: StateDict, config: Config | None = 
         metadata = {"format": FORMAT, "config": json.dumps(config_to_dict(config))}
     with atomic_path(path) as temporary:
         contiguous = {name: value.contiguous() for name, value in tensors.items()}
-        # safetensors' own way to a file passes through one that nobody would remove after a kill
+        # safetensors' save_file uses a temporary file that would be left over after a kill
         temporary.write_bytes(save(contiguous, metadata))
 
 
@@ -106,8 +106,8 @@ def load_weights(path: str | Path) -> tuple[Config, StateDict]:
     """Read the config and the tensors of a weights file or a training state, onto the CPU.
 
     Raises:
-        InputError: the file is missing, truncated, not written by this package, or has weights
-            that are not finite.
+        InputError: the file is missing, truncated, not written by this package, or has
+            non-finite weights.
     """
     path = Path(path)
     if not path.is_file():
@@ -126,7 +126,7 @@ def load_weights(path: str | Path) -> tuple[Config, StateDict]:
 
 
 def config_from_metadata(metadata: Mapping[str, str], where: str) -> Config:
-    """The config that a weights file or an ONNX file carries as JSON under ``"config"``.
+    """The config stored as JSON under ``"config"`` in a weights or ONNX file.
 
     Raises:
         InputError: it is missing or invalid; ``where`` names the file.
@@ -141,7 +141,7 @@ def config_from_metadata(metadata: Mapping[str, str], where: str) -> Config:
 def _without_unusable_rule(config: Config) -> Config:
     """The config with ``tracking.rule`` unset if it needs a track head that the model lacks.
 
-    Older files name the default rule, ``masktrack``, whether the model has a track head or not.
+    Older files contain the default rule, ``masktrack``, even without a track head.
     """
     tracking = config.tracking
     if config.model.track.enabled or find_rule(tracking.rule).embedding != "track_head":
@@ -155,14 +155,14 @@ def build_for_inference(config: Config, weights: StateDict, where: str) -> Query
     Raises:
         InputError: the weights do not fit the config; names the first tensor that differs.
     """
-    with torch.device("meta"):  # only names and shapes: nothing is allocated for wrong ones
+    with torch.device("meta"):  # only names and shapes: no allocation for invalid weights
         skeleton = build_model(config)
     training_heads = set(skeleton.state_dict())
     skeleton.strip_training_heads()
     training_heads -= set(skeleton.state_dict())
     weights = {name: value for name, value in weights.items() if name not in training_heads}
     check_fits(skeleton, weights, where)
-    with torch.random.fork_rng(devices=[]), plain_defaults():  # the caller's are left alone
+    with torch.random.fork_rng(devices=[]), plain_defaults():  # keep the caller's random state
         model = build_model(config).strip_training_heads()
     model.load_state_dict(weights)
     return model.eval()

@@ -1,1 +1,1 @@
-"""What any program has: atomic files, progress bars, threads, devices, images."""
+"""General utilities: atomic files, progress bars, threads, devices, images."""

@@ -1,4 +1,4 @@
-"""Looking into the graph that autograd records."""
+"""Inspecting the autograd graph."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch.autograd.graph import Node
 
 
 def read_nodes(outputs: Iterable[Tensor]) -> Iterator[Node]:
-    """Every node of the graph behind ``outputs``, as many times as other nodes read its result.
+    """Every node of the graph of ``outputs``, once per use of its result.
 
-    The leaves are nodes with an attribute ``variable``, the tensor that gets a gradient.
+    Leaves are nodes with an attribute ``variable``, the tensor that gets the gradient.
     """
     waiting = [output.grad_fn for output in outputs]
     seen = set(waiting)

@@ -1,4 +1,4 @@
-"""Choosing the device to compute on."""
+"""Device selection."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from queryinst_vis.errors import InputError
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
-    """A usable device; ``"auto"`` prefers the accelerator over the CPU.
+    """A usable device; ``"auto"`` prefers a GPU over the CPU.
 
     Raises:
-        InputError: an unknown device, or one that this machine lacks.
+        InputError: an unknown or unavailable device.
     """
     if device == "auto":
         available = torch.accelerator.is_available()
@@ -22,7 +22,7 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
         return found or torch.device("cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(1, device=chosen).tolist()  # the meta device has no numbers
+        torch.empty(1, device=chosen).tolist()  # fails on the meta device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise InputError(
@@ -33,9 +33,9 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
 
 @contextmanager
 def plain_defaults() -> Iterator[None]:
-    """Make new tensors in float32 on the CPU, whatever PyTorch's defaults are in this program.
+    """Create new tensors as float32 on the CPU, regardless of PyTorch's defaults.
 
-    Around code that makes tensors without naming their type and device; also a decorator.
+    For code that creates tensors without dtype and device; also a decorator.
     """
     dtype = torch.get_default_dtype()
     if dtype != torch.float32:

@@ -1,4 +1,4 @@
-"""Asking the Hugging Face Hub, without minutes of retries where it cannot be reached."""
+"""Access to the Hugging Face Hub, with a short timeout instead of minutes of retries."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from urllib.parse import urlsplit
 
 from queryinst_vis.errors import InputError
 
-TIMEOUT = 5  # seconds in which the hub must answer, name look-up included
-_ONE_AT_A_TIME = threading.RLock()  # the library's offline mode is of the whole process
+TIMEOUT = 5  # seconds for the hub to answer, including DNS
+_ONE_AT_A_TIME = threading.RLock()  # the library's offline mode is process-wide
 
 
 @contextmanager
 def asking_the_hub(what: str) -> Iterator[bool]:
-    """Run code that asks the hub through ``huggingface_hub``, as timm does, too.
+    """Run code that uses ``huggingface_hub``, directly or through timm.
 
-    That library retries for minutes where there is no connection. Here one request finds that out
-    first, and without an answer the library is put into its offline mode, in which it finds what
-    was fetched before and raises at once for anything else.
+    The library retries for minutes without a connection. Here a single request is made first; if
+    it fails, the library is put into offline mode, in which it uses cached files and fails
+    immediately for others.
 
     Args:
-        what: is asked for, as the beginning of messages: ``"weights 'hf://OWNER/NAME'"``.
+        what: prefix of error messages: ``"weights 'hf://OWNER/NAME'"``.
 
     Yields:
-        Whether the hub answers.
+        Whether the hub is reachable.
 
     Raises:
-        InputError: what is asked for cannot be had, and why, in one line.
+        InputError: the request failed, with a one-line reason.
     """
     from huggingface_hub import constants, errors
 
-    # An error of its HTTP library, whichever that is, is an OSError or a base of the hub's own.
+    # errors of its HTTP library are OSErrors or bases of the hub's own errors
     http_errors: tuple[type, ...] = errors.HfHubHTTPError.__bases__
     expected = (OSError, errors.EntryNotFoundError, errors.HFValidationError, *http_errors)
     with _ONE_AT_A_TIME:
@@ -70,7 +70,7 @@ def _explain(error: BaseException) -> str:
 
 
 def _why_no_answer(endpoint: str) -> str | None:
-    """Why the hub cannot be reached within ``TIMEOUT``; None if it answers, whatever it says."""
+    """Why the hub cannot be reached within ``TIMEOUT``; None if it gives any response."""
     host = urlsplit(endpoint).hostname
     found: list[str | None] = []
 
@@ -84,7 +84,7 @@ def _why_no_answer(endpoint: str) -> str | None:
         except (OSError, HTTPException) as error:
             found.append(f"{host} cannot be reached ({getattr(error, 'reason', error)})")
 
-    # looking up a name can take longer than the time-out of a connection: nobody waits for that
+    # DNS can take longer than the timeout of a connection, so it runs in a thread
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(TIMEOUT)

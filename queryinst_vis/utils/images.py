@@ -1,4 +1,4 @@
-"""Reading one image file: every pixel at its place, however a camera stored it."""
+"""Reading image files, with orientation and bit depth."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ ImageLike: TypeAlias = np.ndarray | str | os.PathLike[str] | Image.Image
 """An ``(H, W, 3)`` uint8 RGB array, a PIL image, or the path of an image file."""
 
 SAMPLE = 32
-"""16-bit files of a folder that are read to learn how many of their bits are used."""
+"""Number of 16-bit files of a folder that are read to estimate the bit depth."""
 _SENSOR_BITS = (8, 10, 12, 14, 16)
 _PIL_ERRORS = (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError)
 _ORIENTATION_WORDS = (b"Exif", b"eXIf", b"EXIF", b"tiff:Orientation")
-"""One of them stands in every JPEG, PNG and WebP file that may have to be turned."""
+"""JPEG, PNG and WebP files that need rotation contain at least one of these."""
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 
 class Orientation(NamedTuple):
-    """How an image has to be turned to be seen upright, from its file's header.
+    """The orientation of an image, from the file header.
 
     Attributes:
-        stored: size of the pixels as they are stored.
-        exif: EXIF's number, 1 to 8; 1: the image is upright.
+        stored: size of the stored pixels.
+        exif: EXIF orientation, 1 to 8; 1: upright.
     """
 
     stored: Size
@@ -56,11 +56,11 @@ class Orientation(NamedTuple):
 
     @property
     def is_ambiguous(self) -> bool:
-        """Whether the size alone does not tell the upright image from the stored one."""
+        """Whether the upright image has the same size as the stored one."""
         return self.exif != 1 and self.stored == self.upright
 
     def apply(self, pixels: np.ndarray) -> np.ndarray:
-        """``(H, W, ...)`` pixels as stored, turned upright."""
+        """Rotate ``(H, W, ...)`` stored pixels upright."""
         if self.exif >= 5:
             pixels = pixels.swapaxes(0, 1)
         if self.exif in (3, 4, 7, 8):
@@ -73,17 +73,18 @@ class Orientation(NamedTuple):
 def read_image(path: str | Path, size: Size | None = None) -> np.ndarray:
     """Read an image file as ``(H, W, 3)`` uint8 RGB.
 
-    The EXIF orientation is applied, as by viewers and annotation tools, unless only the pixels as
-    they are stored have the wanted ``size``. Grey images become three equal channels and
-    transparency is dropped. Of 16-bit files, the bits in use (``inspect_image``) are scaled to 8:
-    those of the folder as far as ``SAMPLE`` files tell, so that a dark frame of a video stays dark.
+    The EXIF orientation is applied, as in viewers and annotation tools, unless only the stored
+    pixels match ``size``. Grey images become three equal channels and
+    transparency is dropped. 16-bit files are scaled to 8 bits by their bit depth
+    (``inspect_image``), estimated from ``SAMPLE`` files of the folder, so that dark frames stay
+    dark.
 
     Args:
         path: of the file.
-        size: that the annotations of the image are for; None takes any.
+        size: expected by the annotations of the image; None: any.
 
     Raises:
-        InputError: the file is missing, cut short, not an image or of another size.
+        InputError: the file is missing, truncated, not an image or of another size.
     """
     data = _read_bytes(path)
     pixels = _to_8_bits(_decode(data, path), Path(path))
@@ -108,11 +109,11 @@ def check_frame(frame: np.ndarray) -> None:
 def to_array(image: ImageLike, bgr: bool = False) -> np.ndarray:
     """An image as ``(H, W, 3)`` uint8 RGB.
 
-    A file is turned upright by its EXIF orientation; arrays and PIL images are taken as they are.
+    Files are rotated upright by their EXIF orientation; arrays and PIL images are used as they are.
 
     Args:
-        image: any of these.
-        bgr: whether the channels of an array are blue, green, red, as OpenCV's are.
+        image: a path, an array or a PIL image.
+        bgr: whether the channels of an array are BGR, as in OpenCV.
 
     Raises:
         InputError: not a readable image, or not such an array.
@@ -130,7 +131,7 @@ def to_array(image: ImageLike, bgr: bool = False) -> np.ndarray:
 
 
 def read_orientation(path: str | Path) -> Orientation:
-    """Size and orientation of an image, from the file's header alone.
+    """Size and orientation of an image, from the file header.
 
     Raises:
         InputError: the file is missing or not an image.
@@ -144,10 +145,10 @@ def read_orientation(path: str | Path) -> Orientation:
 
 
 def inspect_image(path: str | Path) -> tuple[Orientation, int]:
-    """Orientation of an image, and how many bits of each value it uses: 8, 10, 12, 14 or 16.
+    """Orientation and bit depth (8, 10, 12, 14 or 16) of an image.
 
-    Cameras put values of 10, 12 or 14 bits into 16-bit files. The number is the least of these
-    that holds the brightest pixel. The file is read as a whole.
+    Cameras store values of 10, 12 or 14 bits in 16-bit files. The bit depth is the smallest of
+    these that holds the brightest pixel. The whole file is read.
 
     Raises:
         InputError: as for ``read_image``.
@@ -167,17 +168,17 @@ def _read_bytes(path: str | Path) -> bytes:
 
 
 def _decode(data: bytes, path: str | Path) -> np.ndarray:
-    """``(H, W, 3)`` BGR as stored, uint8, or uint16 where the file has 16 bits."""
+    """``(H, W, 3)`` BGR as stored, uint8, or uint16 for 16-bit files."""
     if is_jpeg(data):
         if is_cut_short(data):
             raise InputError(f"image {path}: the JPEG file is cut short; fetch it again")
-        data += JPEG_END  # the only thing that it may lack; a second one does no harm
+        data += JPEG_END  # the end marker may be missing; a second one is harmless
     try:
         buffer = np.frombuffer(data, np.uint8)
         pixels = cv2.imdecode(buffer, _AS_STORED | cv2.IMREAD_ANYDEPTH)
         if pixels is not None and pixels.dtype not in (np.uint8, np.uint16):
             pixels = cv2.imdecode(buffer, _AS_STORED)  # floating point and the like
-    except cv2.error:  # an empty buffer, or more pixels than OpenCV is willing to decode
+    except cv2.error:  # an empty buffer, or more pixels than OpenCV allows
         pixels = None
     if pixels is None:
         raise InputError(f"image {path}: not a readable image")
@@ -200,31 +201,31 @@ def _to_8_bits(pixels: np.ndarray, path: Path) -> np.ndarray:
 
 @lru_cache(maxsize=4096)
 def _bits_in_folder(folder: Path, suffix: str) -> int:
-    """The most bits that files of a folder use, by a sample spread evenly over their names."""
+    """The maximum bit depth of a sample of files in a folder, evenly spaced by name."""
     names: list[str] = []
-    with suppress(OSError):  # a folder may be entered without being readable
+    with suppress(OSError):  # a folder may be accessible but not listable
         names = sorted(name for name in os.listdir(folder) if name.endswith(suffix))
     places = np.linspace(0, len(names) - 1, min(len(names), SAMPLE))
     picked = {names[round(place)] for place in places}
     bits = [8]
     for name in sorted(picked):
-        with suppress(InputError):  # whoever needs that file will be told
+        with suppress(InputError):  # reported when that file is needed
             bits.append(_used_bits(_decode(_read_bytes(folder / name), folder / name)))
     return max(bits)
 
 
 def _orientation(data: bytes, stored: Size) -> Orientation:
-    if not any(word in data for word in _ORIENTATION_WORDS):  # as in nearly all files
+    if not any(word in data for word in _ORIENTATION_WORDS):  # the common case
         return Orientation(stored)
     try:
         return Orientation(stored, _parse_header(io.BytesIO(data)).exif)
-    except _PIL_ERRORS:  # a broken block, which viewers ignore too
+    except _PIL_ERRORS:  # an invalid block, which viewers ignore, too
         return Orientation(stored)
 
 
 def _parse_header(source: str | Path | io.BytesIO) -> Orientation:
     with Image.open(source) as image:
-        # OpenCV and Pillow turn TIFF files upright, whatever they are asked for
+        # OpenCV and Pillow always rotate TIFF files upright
         exif = 1 if image.format == "TIFF" else image.getexif().get(ExifTags.Base.Orientation)
         width, height = image.size
     return Orientation((height, width), exif if isinstance(exif, int) and 1 <= exif <= 8 else 1)

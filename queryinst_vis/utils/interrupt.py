@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: stopping gracefully, or with an exception that cleans up."""
+"""Handling of Ctrl-C, SIGTERM and SIGHUP: graceful stop, or an exception for cleanup."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class StopRequest:
     """While active, the first Ctrl-C or SIGTERM only sets ``requested``; the next one stops.
 
-    Signal handlers can be set from the main thread alone; elsewhere nothing changes.
+    Signal handlers can be set only in the main thread; no effect in others.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class StopRequest:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP came, which clean up as Ctrl-C does.
+    """Raised on SIGTERM or SIGHUP, for cleanup as on Ctrl-C.
 
     Attributes:
         number: of the signal.
@@ -59,12 +59,12 @@ class Terminated(KeyboardInterrupt):
 def raise_when_terminated() -> Iterator[None]:
     """While active, SIGTERM and SIGHUP raise ``Terminated`` in the main thread.
 
-    Handlers that somebody has set, and signals that are ignored (``nohup``), stay as they are.
+    Existing handlers, and ignored signals (``nohup``), are kept.
     """
     process = os.getpid()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != process:  # a forked worker ends as if there were no handler
+        if os.getpid() != process:  # a forked worker ends by default
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         raise Terminated(number)
@@ -84,7 +84,7 @@ def raise_when_terminated() -> Iterator[None]:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Signals that stop the program wait until the block has ended."""
+    """Defer signals that stop the program until the end of the block."""
     previous: dict[int, _Handler] = {}
     if threading.current_thread() is threading.main_thread():
         previous = {number: signal.getsignal(number) for number in SIGNALS}

@@ -1,4 +1,4 @@
-"""Whether a JPEG file is whole (ITU-T T.81, annex B)."""
+"""Detection of truncated JPEG files (ITU-T T.81, annex B)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _SCAN, _END_CODE = 0xDA, 0xD9
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15, which list the components
 _SEGMENTS = _FRAMES | {0xC4, 0xC8, 0xCC, *range(0xDA, 0xF0), 0xFE}
-"""Codes of the markers that a length follows."""
+"""Codes of markers with a length field."""
 _NEXT_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
-"""Ends the compressed data of a scan, in which FF stands before 00 or a restart marker only."""
+"""End of the compressed data of a scan, in which FF occurs only before 00 or a restart marker."""
 _JUNK = [bytes(factor * n % 255 for n in range(1, 255)) for factor in (37, 101, 193)]
-"""Data that no decoder takes for the end of a scan, nor for more of the same grey."""
+"""Data that no decoder interprets as the end of a scan or as more of the same grey."""
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 
 
@@ -26,12 +26,12 @@ def is_jpeg(data: bytes) -> bool:
 
 
 def is_cut_short(data: bytes) -> bool:
-    """Whether a JPEG file lacks pixels; decoders fill these with grey and say nothing.
+    """Whether a JPEG file lacks pixels, which decoders silently fill with grey.
 
-    What follows the end of the image, such as the video of a motion photo, does not matter. A
-    file that lacks nothing but the marker of its end is whole.
+    Data after the end of the image, such as the video of a motion photo, are ignored. A
+    file that lacks only the end marker is complete.
     """
-    if data.endswith(JPEG_END):  # of a thumbnail at worst, and then there is no scan to decode
+    if data.endswith(JPEG_END):  # possibly of a thumbnail, but then there is no scan to decode
         return False
     seen: dict[int, set[int]] = defaultdict(set)
     wanted: set[int] = set()
@@ -58,7 +58,7 @@ def is_cut_short(data: bytes) -> bool:
 
 
 def _scan_parts(body: bytes, progressive: bool) -> list[tuple[int, set[int]]]:
-    """The components of a scan, each with the coefficients that have their last bit after it."""
+    """The components of a scan, each with the coefficients completed by it."""
     count = body[0] if body else 0
     first, last, bits = body[1 + 2 * count : 4 + 2 * count].ljust(3, b"\xff")
     is_final = not progressive or bits & 15 == 0
@@ -67,7 +67,7 @@ def _scan_parts(body: bytes, progressive: bool) -> list[tuple[int, set[int]]]:
 
 
 def _wants_more(data: bytes) -> bool:
-    """Whether a decoder takes what follows ``data`` for pixels, as it does before the last one."""
+    """Whether a decoder interprets data after ``data`` as pixels, i.e. the scan is incomplete."""
     data = data.rstrip(b"\xff")  # half of a marker, or of an escaped FF
     ended = _decode(data + JPEG_END)
     restarts = [b"\xff" + bytes([code]) + _JUNK[0] for code in range(0xD0, 0xD8)]

@@ -1,4 +1,4 @@
-"""The machine and the code that a result was made with."""
+"""Description of the machine and the code version of a result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 def device_name(device: torch.device) -> str:
-    """What the hardware is called."""
+    """Name of the hardware."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type != "cpu":
@@ -29,7 +29,7 @@ def system_name() -> str:
 
 
 def code_version() -> str:
-    """The commit of the code, marked if files are modified; else the package's version."""
+    """The commit of the code, marked if files are modified; otherwise the package version."""
     if (_ROOT / ".git").exists():
         words = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
         with suppress(OSError, subprocess.CalledProcessError):

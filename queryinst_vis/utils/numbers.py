@@ -1,4 +1,4 @@
-"""What counts as a number in a file or in an array that somebody made of one."""
+"""Checks of numbers from JSON files and arrays."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def is_finite(value: Any) -> TypeGuard[float]:
 
 
 def are_finite(values: Sequence[Any]) -> bool:
-    """Whether all values are numbers as in ``is_finite``; fast, for there may be many."""
+    """Whether ``is_finite`` holds for all values; fast for long lists."""
     types = set(map(type, values))
     if not types <= _USUAL and not all(
         issubclass(kind, Real) and not issubclass(kind, bool) for kind in types
     ):
         return False
-    try:  # the sum tells in nearly all cases
+    try:  # checking the sum is sufficient in nearly all cases
         return math.isfinite(sum(values)) or all(map(math.isfinite, values))
     except OverflowError:  # an integer of hundreds of digits
         return False

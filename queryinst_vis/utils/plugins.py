@@ -1,7 +1,7 @@
-"""What installed packages add to our tables: association rules, backbones, detectors, formats.
+"""Plug-ins of installed packages: association rules, backbones, detectors, formats.
 
-A package adds an entry by an entry point of its own (``docs/extend.md``). Only code that the user
-has installed is found here; a config or a weights file can name it, but cannot bring it along.
+A package registers them by entry points (``docs/extend.md``). Only code that the user
+has installed is used; a config or a weights file can refer to it by name, but cannot contain code.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ _LISTED = 20  # names in a message
 
 
 def installed(group: str) -> list[str]:
-    """The names that installed packages add to a group, sorted; nothing is imported."""
+    """The names registered by installed packages in a group, sorted; nothing is imported."""
     return sorted({point.name for point in entry_points(group=group)})
 
 
 def find_entry(
     name: str, group: str, where: str, table: Mapping[str, Any], known: Iterable[str] = ()
 ) -> Any:
-    """The entry of that name in our own table, or else in an installed package.
+    """The entry with this name in the built-in table, or in an installed package.
 
     Args:
-        name: what the user, a config or a weights file asks for.
-        group: the entry points' group.
-        where: what names it, for messages: ``"tracking.rule: unknown rule"``.
-        table: our own entries, which no package can replace.
-        known: further names that could have been meant.
+        name: the requested name.
+        group: group of the entry points.
+        where: prefix of error messages: ``"tracking.rule: unknown rule"``.
+        table: built-in entries, which no package can replace.
+        known: further names for suggestions.
 
     Raises:
-        InputError: there is none of that name, two packages have one, or it cannot be imported.
+        InputError: unknown name, registered by two packages, or it cannot be imported.
     """
     if name in table:
         return table[name]
@@ -57,7 +57,7 @@ def find_entry(
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """The known names that are nearest to one that is not known, or else all of them, if few."""
+    """The known names closest to an unknown one, or all of them if there are few."""
     names = list(dict.fromkeys(known))
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
@@ -69,7 +69,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
 def _load(point: EntryPoint, where: str) -> Any:
     try:
         return point.load()
-    except Exception as error:  # whatever the package's own code raises
+    except Exception as error:  # any error of the package's code
         reason = f"{type(error).__name__}: {error}"
         raise InputError(
             f"{where} '{point.name}': {point.value} of the installed package {_package(point)} "

@@ -1,4 +1,4 @@
-"""Progress bars of long work, all on standard error."""
+"""Progress bars on standard error."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ Unit = Literal["items", "steps", "frames", "bytes"]
 
 
 class ProgressBar:
-    """Shows how far the work is and how long it will still take.
+    """Shows progress and the estimated remaining time.
 
-    In a terminal it is a bar. Elsewhere ``steps`` print a line now and then, and other units one
+    A bar in a terminal. Otherwise ``steps`` print a line from time to time, and other units one
     line at the end.
 
     Args:
-        description: what is being done.
-        total: how much there is to do; None if unknown.
-        unit: what is counted: ``"steps"``, ``"frames"`` (shown with frames per second) or
+        description: text beside the bar.
+        total: total amount; None if unknown.
+        unit: ``"steps"``, ``"frames"`` (shown with frames per second) or
             ``"bytes"`` (shown with the transfer rate).
-        done: how much was done before.
-        line_every: without a terminal, print a line after that many steps; None: ten lines in all.
-        visible: False prints nothing (for all processes but the first).
+        done: amount done before.
+        line_every: without a terminal, print a line after this many steps; None: ten lines.
+        visible: False prints nothing (for all ranks but 0).
 
     Example::
 
@@ -87,7 +87,7 @@ class ProgressBar:
         self._bar.start()
 
     def advance(self, amount: int = 1, note: str | None = None) -> None:
-        """Count ``amount`` more as done; ``note`` replaces the text beside the bar."""
+        """Advance by ``amount``; ``note`` replaces the text beside the bar."""
         (task,) = self._bar.tasks
         note = task.fields["note"] if note is None else note
         self._bar.update(task.id, advance=amount, note=note)
@@ -111,14 +111,14 @@ def show_progress(
     delay: float = 3.0,
     console: Console | None = None,
 ) -> Iterator[Item]:
-    """Iterate with a bar that appears only when it takes long.
+    """Iterate with a progress bar that appears only after a delay.
 
     Args:
         items: what to iterate over.
-        description: stands before the bar.
-        total: number of items; None: ``len(items)``, or unknown where it has no length.
+        description: text before the bar.
+        total: number of items; None: ``len(items)``, or unknown without a length.
         unit: what the items are.
-        delay: seconds before the bar appears. It disappears at the end, but for a delay of 0.
+        delay: seconds before the bar appears. It disappears at the end, except for a delay of 0.
         console: where to draw; standard error if None.
     """
     if total is None and isinstance(items, Sized):
@@ -159,7 +159,7 @@ def _columns(unit: Unit, total: int | None) -> list[ProgressColumn]:
 
 
 class _FrameRateColumn(ProgressColumn):
-    """Frames per second, once there is something to measure."""
+    """Frames per second, once available."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed

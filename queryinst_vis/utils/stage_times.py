@@ -1,4 +1,4 @@
-"""How long the stages of a pipeline take, each in a thread of its own."""
+"""Time spent in the stages of a pipeline, each in its own thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 
 class StageTimes:
-    """Adds up the wall-clock seconds of every stage by name; a stage belongs to one thread."""
+    """Accumulates the wall-clock seconds of each stage by name; a stage runs in one thread."""
 
     def __init__(self) -> None:
         self._seconds: defaultdict[str, float] = defaultdict(float)
@@ -23,7 +23,7 @@ class StageTimes:
 
     @contextmanager
     def of(self, stage: str) -> Iterator[None]:
-        """Count the time of a block."""
+        """Measure the time of a block."""
         start = time.perf_counter()
         try:
             yield
@@ -31,7 +31,7 @@ class StageTimes:
             self._seconds[stage] += time.perf_counter() - start
 
     def over(self, items: Iterable[Item], stage: str) -> Generator[Item, None, None]:
-        """Pass items on and count the time until each is there; closes what it iterates over."""
+        """Yield items and measure the time to obtain each; closes ``items``."""
         iterator = iter(items)
         try:
             while True:

@@ -1,4 +1,4 @@
-"""Tensors from files of any origin: read without executing anything, and sound before use."""
+"""Reading tensors from untrusted files without executing code, with validation."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from queryinst_vis.errors import InputError
 
 _REFUSED = re.compile(r"GLOBAL (\S+) (?:was not an allowed|whose module)")
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_HEADER_SIZE = 8  # bytes of a safetensors file before its header, which is JSON
+_HEADER_SIZE = 8  # bytes before the JSON header of a safetensors file
 
 AllowedGlobals = Sequence[Callable[..., Any] | tuple[Callable[..., Any], str]]
 
 
 def is_safetensors(path: str | Path) -> bool:
-    """Whether a file begins like a safetensors file, whatever its name.
+    """Whether a file starts like a safetensors file, regardless of its name.
 
     Raises:
         InputError: the file cannot be read.
@@ -38,9 +38,9 @@ def is_safetensors(path: str | Path) -> bool:
 
 
 def check_readable(path: str | Path, what: str) -> None:
-    """Raise an InputError where a file is missing or may not be read.
+    """Raise an InputError if a file is missing or not readable.
 
-    Libraries take such a file for a broken or a missing one.
+    Libraries report such files as invalid or missing.
     """
     try:
         with Path(path).open("rb"):
