@@ -1,1 +1,1 @@
-"""The files of the field: annotations, results and tracks, each format's rules written once."""
+"""File formats of annotations, results and tracks."""

@@ -17,8 +17,8 @@ from queryinst_vis.utils.numbers import is_integer
 
 Kind = Literal["video", "image"]
 
-_MAX_SIDE = 65_535  # pixels; beyond is a slip, and would take all memory
-_MAX_PIXELS = 2**28  # of a frame, of which converters hold a map
+_MAX_SIDE = 65_535  # pixels; larger values are mistakes, and would exhaust the memory
+_MAX_PIXELS = 2**28  # per frame; converters allocate maps of this size
 _MAX_LENGTH = 1_000_000  # frames: nine hours
 
 
@@ -28,12 +28,11 @@ class Video:
 
     Attributes:
         kind: "video" or "image".
-        id: the file's id of it.
+        id: id in the file.
         name: ``names.video_name``; not unique.
         height, width: of a frame, in pixels.
         length: number of frames.
-        file_names: one for each frame, relative to the image folder; empty where the file has
-            none.
+        file_names: one per frame, relative to the image folder; may be empty.
     """
 
     kind: Kind
@@ -46,11 +45,11 @@ class Video:
 
     @cached_property
     def place(self) -> Place:
-        """Where in the file it stands."""
+        """Its place in the file."""
         return _place(self.kind, self.id, self.name if self.file_names else "")
 
     def frame_place(self, place: Place, frame: int) -> Place:
-        """``place`` in one frame; an image needs none."""
+        """``place`` with the frame; not needed for an image."""
         return place if self.kind == "image" else {**place, "frame": frame}
 
 
@@ -60,17 +59,17 @@ def _place(kind: Kind, id_: int, name: str) -> Place:
 
 @dataclass(frozen=True)
 class AnnotationSet:
-    """The usable parts of a YouTube-VIS or COCO file.
+    """The valid parts of a YouTube-VIS or COCO file.
 
     Attributes:
         where: the file, for error messages.
         kind: "video" (YouTube-VIS) or "image" (COCO).
-        content: the file's whole content.
-        categories: class name by category id, in the file's order.
-        videos: videos or images by id, in the file's order.
-        entries: annotations whose ids are in order, by id of the video or image, which all have
-            a list; ``annotations.parse_annotation`` takes them further.
-        annotated: False for public validation and test files, which hold no annotations.
+        content: the whole content of the file.
+        categories: class name by category id, in file order.
+        videos: videos or images by id, in file order.
+        entries: annotations with valid ids, by id of the video or image, each of which has
+            a list; parsed further by ``annotations.parse_annotation``.
+        annotated: False for public validation and test files without annotations.
     """
 
     where: str
@@ -83,7 +82,7 @@ class AnnotationSet:
 
     @property
     def filtered(self) -> dict[str, frozenset[int]]:
-        """Ids that ``data filter`` left out, by "categories", "videos" and "images"."""
+        """Ids removed by ``data filter``, by "categories", "videos" and "images"."""
         info = self.content.get("info")
         noted = info.get("filtered") if isinstance(info, dict) else None
         if not isinstance(noted, dict):
@@ -96,12 +95,12 @@ class AnnotationSet:
 
 
 def open_set(path: str | Path) -> AnnotationSet:
-    """Read a YouTube-VIS or COCO file whose ids and sizes are in order.
+    """Read a YouTube-VIS or COCO file, and validate its ids and sizes.
 
-    Annotations are not looked at any further.
+    Annotations are not parsed further.
 
     Raises:
-        InputError: the file cannot be read, or an entry is broken; says which.
+        InputError: the file cannot be read, or an entry is invalid.
     """
     remedy = f"'queryinst-vis data validate {path}' lists every fault"
     report = refuse_faults(str(path), remedy=remedy)
@@ -111,13 +110,13 @@ def open_set(path: str | Path) -> AnnotationSet:
 def parse_set(
     content: dict[str, Any], report: Report, where: str = "", kind: Kind | None = None
 ) -> AnnotationSet:
-    """Take a file's content apart; what cannot be used is left out and reported.
+    """Parse the content of a file; invalid parts are left out and reported.
 
     Args:
         content: of the file.
-        report: takes the findings.
+        report: receives the findings.
         where: names the file in later error messages.
-        kind: what the file describes; None takes its images where there are no videos.
+        kind: kind of the set; None: images if there are no videos.
     """
     if kind is None:
         kind = "image" if "images" in content and "videos" not in content else "video"
@@ -141,7 +140,7 @@ def parse_set(
 
 
 def _entries_by_id(content: dict[str, Any], name: str, report: Report) -> dict[int, dict[str, Any]]:
-    """The objects of the list ``name`` that have an id of their own."""
+    """The objects of the list ``name`` with a unique id."""
     items = content.get(name)
     if not isinstance(items, list):
         found = f"is a {type(items).__name__}" if name in content else "is missing"
@@ -165,7 +164,7 @@ def _entries_by_id(content: dict[str, Any], name: str, report: Report) -> dict[i
 
 
 def parse_categories(content: dict[str, Any], report: Report) -> dict[int, str]:
-    """Class name by category id; those without an id or name of their own go to ``report``."""
+    """Class name by category id; those without a unique id or name are reported."""
     entries = _entries_by_id(content, "categories", report)
     if content.get("categories") == []:
         report(Finding("missing list", {}, "`categories` is empty: there is no class"))
@@ -186,7 +185,7 @@ def parse_categories(content: dict[str, Any], report: Report) -> dict[int, str]:
 
 
 def parse_video(entry: dict[str, Any], kind: Kind, report: Report) -> Video | None:
-    """An entry of ``videos`` or ``images``, which has an ``id``; None if it cannot be used."""
+    """An entry of ``videos`` or ``images``, which has an ``id``; None if it is invalid."""
     name = video_name(entry)
     files, length = _file_names(entry, kind)
     place = _place(kind, entry["id"], name if files else "")
@@ -217,7 +216,7 @@ def parse_video(entry: dict[str, Any], kind: Kind, report: Report) -> Video | No
 
 
 def _file_names(entry: dict[str, Any], kind: Kind) -> tuple[list[str] | None, Any]:
-    """Names of an entry's files, none if it has none, None if they are broken; and its length."""
+    """File names of an entry (may be empty; None if invalid), and its length."""
     if kind == "image":
         paths = [entry.get("file_name")]
         return (paths if _are_paths(paths) else []), 1
@@ -230,12 +229,12 @@ def _file_names(entry: dict[str, Any], kind: Kind) -> tuple[list[str] | None, An
 
 
 def _are_paths(values: list[Any]) -> TypeGuard[list[str]]:
-    """Whether all are texts that can be written down as file names, and not empty."""
+    """Whether all are nonempty strings that are valid file names."""
     if not all(isinstance(value, str) and value for value in values):
         return False
     try:
         "".join(values).encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can contain
         return False
     return True
 
@@ -263,14 +262,14 @@ def check_ids(
     place: Place,
     report: Report,
 ) -> bool:
-    """Whether an entry's ids are those of known things; others go to ``report``.
+    """Whether an entry's ids are known; others are reported.
 
     Args:
         entry: an annotation or a result.
         tables: known ids by key of the entry, such as ``video_id``.
         whose: "in the file", or where else the ids must be.
         place: of the entry.
-        report: takes the findings.
+        report: receives the findings.
     """
     known = True
     for key, ids in tables.items():
@@ -288,13 +287,13 @@ def open_ground_truth(
 
     Args:
         gt: path of the JSON file, or its content.
-        kind: what it must describe.
-        use: what it is for.
+        kind: the required kind.
+        use: the use of the file.
         heavy: as for ``reading.read_annotations``.
 
     Raises:
         InputError: the file is unreadable, of another kind, without annotations, or
-            inconsistent in itself.
+            inconsistent.
     """
     where = f"ground truth {gt}" if isinstance(gt, str | Path) else "ground truth"
     content = read_annotations(gt, "ground truth", heavy)

@@ -1,4 +1,4 @@
-"""Results of one video, in any format of results, as stored tracks."""
+"""Reading the results of one video, in any result format, as stored tracks."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _MOTS_NAMES = {number: name for name, number in reversed(CLASS_NUMBERS.items())}
 
 @dataclass(frozen=True)
 class KnownVideo:
-    """What is known of a video from elsewhere, which results do not say.
+    """Properties of a video that are not in result files.
 
     Attributes:
-        name: short, suits a file name.
+        name: short, valid as a file name.
         fps: frames per second; None: unknown.
         length: number of frames; None: unknown.
     """
@@ -59,19 +59,19 @@ def read_any_results(
     Args:
         path: a MOTS text file, or YouTube-VIS or COCO-video results (JSON, or zip with
             ``results.json``). Tracks of YouTube-VIS results are numbered by their ``track_id``,
-            where all have one, or by their place in the file.
+            if all have one, otherwise by their position in the file.
         tracks: empty; is filled, on disk.
-        known: of the video.
-        gt: YouTube-VIS file with the videos and the names of the classes; needs no annotations.
-            None: classes are called by their numbers.
-        video_id: of the video; None: the file has results of one only.
+        known: properties of the video.
+        gt: YouTube-VIS file with the videos and class names; needs no annotations.
+            None: classes are named by number.
+        video_id: of the video; None: the file has results of one video only.
 
     Returns:
-        What is known of the video now.
+        The properties of the video, completed.
 
     Raises:
-        InputError: the results cannot be read, are of several videos, or have a frame that the
-            video lacks.
+        InputError: the results cannot be read, are of several videos, or have a frame that does
+            not exist.
     """
     where = f"results {path}"
     if path.is_dir():
@@ -104,7 +104,7 @@ _Frames = dict[int, list[_Shown]]
 
 
 def _mots_frames(path: Path) -> tuple[tuple[int, int], list[str], _Frames]:
-    """Size, classes and frames of a MOTS text file, whose frames count from 1, or from 0."""
+    """Size, classes and frames of a MOTS text file, with frames counted from 1 or 0."""
     lines = list(read_mots_text(path))
     if not lines:
         raise InputError(f"results {path}: holds no mask, so it does not say how large frames are")
@@ -168,9 +168,9 @@ def _track_ids(entries: list[dict[str, Any]], tracks: list[MaskTrack]) -> list[i
 def _with_track_ids(
     joined: list[dict[str, Any]], entries: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """What ``read_coco_video`` made of entries, ordered by track and video, with their ids."""
+    """The results of ``read_coco_video``, ordered by track and video, with their ids."""
     pairs = {(entry["track_id"], entry.get("video_id")) for entry in entries}
-    if len(pairs) < len(joined):  # some do not name their video
+    if len(pairs) < len(joined):  # some have no video id
         return joined
     return [
         {**entry, "track_id": track_id}
@@ -179,7 +179,7 @@ def _with_track_ids(
 
 
 def _unnamed_videos(path: Path, entries: list[dict[str, Any]], known: KnownVideo) -> AnnotationSet:
-    """The videos as far as results tell of them: classes have numbers instead of names."""
+    """The videos as far as known from the results, with numbers as class names."""
     videos: dict[int, dict[str, Any]] = {}
     for entry in entries:
         masks = entry.get("segmentations", [entry.get("segmentation")])

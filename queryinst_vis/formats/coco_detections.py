@@ -1,4 +1,4 @@
-"""Detections in images as one COCO file that says which image each of them is in."""
+"""Detections in images as a complete COCO file with the list of images."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from queryinst_vis.utils.files import atomic_path
 
 
 class CocoDetections:
-    """Writes images and what was found in them, as COCO annotations with a ``score``.
+    """Writes images and their detections, as COCO annotations with a ``score``.
 
-    Ids of images, categories and annotations count from 1; a category's id is its label + 1. The
-    list ``annotations`` is what ``pycocotools.COCO.loadRes`` takes as results. Memory grows by the
-    names of the images alone.
+    Ids of images, categories and annotations start at 1; a category's id is its label + 1. The
+    list ``annotations`` can be loaded by ``pycocotools.COCO.loadRes``. Memory grows only with the
+    names of the images.
 
     Args:
         file: JSON, open for writing.
@@ -49,7 +49,7 @@ class CocoDetections:
         """Write one image.
 
         Args:
-            file_name: of the image, below the folder of all images.
+            file_name: of the image, relative to the folder of all images.
             size: ``(height, width)``.
             labels, scores, boxes, rles: as for ``coco_entries``.
             areas: pixels of the masks; None: those of the boxes.
@@ -77,7 +77,7 @@ class CocoDetections:
 def coco_detections(
     path: Path, class_names: Sequence[str], info: dict[str, Any]
 ) -> Iterator[CocoDetections]:
-    """A file of detections that is there when the block ends well, and else is not.
+    """A detection file that is published if the block ends without an error.
 
     Raises:
         InputError: it cannot be written.

@@ -1,8 +1,8 @@
 """COCO-video results (TAO, CocoVID of mmtracking): one entry per track and frame.
 
-``{image_id, video_id, track_id, category_id, score, bbox, segmentation}``; bbox is the mask's
-(x, y, width, height). Image ids are those of ``names.first_image_ids``, as in mmtracking's and our
-own conversion of YouTube-VIS annotations.
+``{image_id, video_id, track_id, category_id, score, bbox, segmentation}``; bbox is that of the
+mask (x, y, width, height). Image ids are those of ``names.first_image_ids``, as in the conversion
+of YouTube-VIS annotations by mmtracking and this project.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from queryinst_vis.utils.progress import show_progress
 
 
 def coco_video_entries(videos: AnnotationSet, results: VideoSet) -> Iterator[dict[str, Any]]:
-    """Results track by track, frame by frame; a track's id is its position in their file.
+    """Results by track and frame; a track's id is its position in the file.
 
     Raises:
-        InputError: a mask is unreadable or not of its video's size, or there is not one per frame.
+        InputError: a mask is unreadable or has the wrong size, or there is not one per frame.
     """
     first_ids = _first_image_ids(videos)
     for tracks in show_progress(results, "Writing COCO-video"):
@@ -53,12 +53,12 @@ def coco_video_entries(videos: AnnotationSet, results: VideoSet) -> Iterator[dic
 def read_coco_video(path: Path, videos: AnnotationSet) -> list[dict[str, Any]]:
     """YouTube-VIS results, one per track, ordered by track id.
 
-    The score is the mean over the frames that show the track, the class its majority vote
-    (the earliest among equals).
+    The score is the mean over the frames of the track, the class its majority vote
+    (ties: the earliest).
 
     Raises:
-        InputError: unreadable results, an unknown image or class, a track that an image shows
-            twice, an entry without ``track_id`` or mask, or a mask of another size than its video.
+        InputError: unreadable results, an unknown image or class, a duplicate track in an
+            image, an entry without ``track_id`` or mask, or a mask of the wrong size.
     """
     first_ids = _first_image_ids(videos)
     frames = {
@@ -91,7 +91,7 @@ def _first_image_ids(videos: AnnotationSet) -> dict[int, int]:
 def _frame_of(
     entry: dict[str, Any], frames: dict[int, tuple[Video, int]], place: str
 ) -> tuple[Video, int]:
-    """Video and 0-based frame index of an entry; ``frames`` holds them by image id."""
+    """Video and 0-based frame index of an entry, from ``frames`` by image id."""
     image_id = entry.get("image_id")
     if not is_integer(image_id) or image_id not in frames:
         raise InputError(

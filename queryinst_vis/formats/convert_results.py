@@ -1,4 +1,4 @@
-"""Conversion between the result formats, by way of YouTube-VIS results or of stored tracks."""
+"""Conversion between result formats, through YouTube-VIS results or stored tracks."""
 
 from __future__ import annotations
 
@@ -35,31 +35,31 @@ def convert_results(
     first_frame: int | None = None,
     classes: dict[str, int] | None = None,
 ) -> str:
-    """Convert a result file or folder; its own format is found by looking at it.
+    """Convert a result file or folder, whose format is detected.
 
-    Identities and masks survive every conversion, except that MOTS masks are made disjoint by
-    score, and MOTS has no scores: they are 1 when read. Empty masks, and tracks without any other,
-    are left out.
+    Identities and masks are preserved, except that MOTS masks are made disjoint by
+    score, and MOTS has no scores (1 when read). Empty masks, and tracks with only empty masks,
+    are dropped.
 
     Args:
         src: YouTube-VIS or COCO-video results (JSON, or zip with ``results.json``), a folder
-            with a MOTS text file for every video, or ``tracks.jsonl``, which ``track`` writes.
-        dst: file, or for MOTS a folder that does not exist or is empty. Written whole or not at
-            all.
+            with a MOTS text file per video, or the ``tracks.jsonl`` of ``track``.
+        dst: file, or for MOTS a folder that does not exist or is empty. Written completely or not
+            at all.
         gt: YouTube-VIS file with the videos and categories; it needs no annotations. None for
             ``tracks.jsonl``, which has both: its video gets id 1, its classes ids starting at 1,
             and COCO-video is a complete document.
-        to: one of ``FORMATS``; None decides by ``dst``: YouTube-VIS if it ends in .json, MOTS if
+        to: one of ``FORMATS``; None: by ``dst``, YouTube-VIS if it ends in .json, MOTS if
             it has no suffix.
-        first_frame: MOTS number of the first frame of every video; None takes the numbers in the
+        first_frame: MOTS number of the first frame of every video; None: the numbers in the
             file names, see ``mots_sequences``.
         classes: MOTS classes by name; by default car is 1, pedestrian and person are 2.
 
     Returns:
-        A line that says what was written and what was lost.
+        One-line summary of what was written and lost.
 
     Raises:
-        InputError: anything that cannot be read, converted or written.
+        InputError: the input cannot be read, converted or written.
     """
     src, dst = Path(src), Path(dst)
     check_not_read(dst, src, gt)
@@ -127,7 +127,7 @@ def _convert_track_lines(
 
 
 def open_videos(gt: str | Path) -> AnnotationSet:
-    """Videos and categories of a YouTube-VIS file, which may be without annotations.
+    """Videos and categories of a YouTube-VIS file; annotations are not needed.
 
     Raises:
         InputError: it cannot be read.
@@ -138,7 +138,7 @@ def open_videos(gt: str | Path) -> AnnotationSet:
 
 
 def format_of(src: Path) -> str:
-    """The one of ``FORMATS`` that a result file or folder has.
+    """The format of a result file or folder, one of ``FORMATS``.
 
     Raises:
         InputError: it cannot be read, or is empty.

@@ -1,4 +1,4 @@
-"""Tracks as "CVAT for video 1.1" XML, which CVAT takes as annotations of a task of the video."""
+"""Tracks as "CVAT for video 1.1" XML, for import as annotations of a CVAT task."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ Outline = tuple[tuple[float, float], ...]
 def write_cvat_video(
     path: str | Path, tracks: TrackStore, video: VideoInfo, names: Mapping[int, str]
 ) -> Losses:
-    """Write the tracks of a video as polygons, a key frame in each frame that shows them.
+    """Write the tracks of a video as polygons, with a key frame in each of their frames.
 
-    Names of identities become the attribute ``name``; the ids of the tracks stay. Where a track
-    is not seen, its shape is ``outside``. Memory does not grow with the video.
+    Names of identities become the attribute ``name``; track ids are kept. Where a track
+    is absent, its shape is ``outside``. Memory does not grow with the video.
 
     Args:
-        path: the XML file; written whole or not at all.
+        path: the XML file; written completely or not at all.
         tracks: of the video.
-        video: what they are of.
+        video: the video.
         names: of identities, by track id.
 
     Returns:
-        What CVAT cannot hold: a shape is one outline without holes and has no score.
+        What CVAT cannot represent: a shape is one outline without holes and has no score.
     """
     losses = Losses()
     with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -55,7 +55,7 @@ def write_cvat_video(
 
 
 class _Element:
-    """An element that ends with its block."""
+    """An XML element that is closed at the end of the block."""
 
     def __init__(self, writer: XMLGenerator, name: str, attributes: dict[str, str]) -> None:
         self._writer, self._name, self._attributes = writer, name, attributes
@@ -69,7 +69,7 @@ class _Element:
 
 
 class _Writer:
-    """Writes XML with every text escaped."""
+    """Writes XML with all text escaped."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._xml = XMLGenerator(file, encoding="utf-8", short_empty_elements=True)
@@ -84,7 +84,7 @@ class _Writer:
 
 
 def _legal(value: object) -> str:
-    """Text without what XML cannot hold even when it is escaped."""
+    """Text without characters that are invalid in XML even if escaped."""
     return _ILLEGAL.sub("\N{REPLACEMENT CHARACTER}", str(value))
 
 
@@ -125,7 +125,7 @@ def _write_track(
 
 
 def _outlines(track: Track, losses: Losses) -> Iterator[tuple[Observation, Outline, bool]]:
-    """Where a track is seen, its outline, and whether it is not in the next frame."""
+    """The frames of a track, with outline and whether it is absent in the next frame."""
     previous: tuple[Observation, Outline] | None = None
     for seen in track.observations():
         outline = outline_of(seen.segmentation, losses)
@@ -140,20 +140,20 @@ def _outlines(track: Track, losses: Losses) -> Iterator[tuple[Observation, Outli
 
 
 def outline_of(segmentation: RLE, losses: Losses) -> Outline:
-    """The outline of a mask's largest part in pixels, corners of pixels being whole numbers.
+    """The outline of a mask's largest component, in pixels (pixel corners are integers).
 
     Args:
         segmentation: the mask.
-        losses: counts what the outline lacks.
+        losses: counts holes and further components.
 
     Returns:
-        Its points; none for an empty mask.
+        Its points; empty for an empty mask.
     """
     height, width = segmentation["size"]
     pixels, left, top = InstanceMask((height, width), rle=segmentation).region
     if not pixels.any():
         return ()
-    # twice as large: outlines then run along the edges of pixels rather than through centres
+    # doubled, so that outlines follow pixel edges rather than centres
     doubled = pixels.astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
     found, hierarchy = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     outer = [contour for contour, of in zip(found, hierarchy[0], strict=True) if of[3] < 0]

@@ -1,4 +1,4 @@
-"""Checks of single values in JSON files, which every reader of a format shares."""
+"""Checks of single values in JSON files, shared by all readers."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ Value = TypeVar("Value")
 
 
 def is_box(value: Any) -> TypeGuard[list[float]]:
-    """Whether a value is ``[x, y, width, height]`` in finite numbers; the size may be 0."""
+    """Whether a value is ``[x, y, width, height]`` of finite numbers; the size may be 0."""
     return isinstance(value, list | tuple) and len(value) == 4 and are_finite(value)
 
 
 def shortened(value: Any, limit: int = 40) -> str:
-    """``repr`` of a value, cut off, as error messages quote it."""
+    """Truncated ``repr`` of a value for error messages."""
     return repr(value)[:limit]
 
 
 def require(entry: Any, key: str, kind: type[Value], where: str) -> Value:
-    """``entry[key]``, which must be there and of type ``kind``.
+    """``entry[key]``, which must exist and be of type ``kind``.
 
     Args:
         entry: should be an object (a dict).
         key: of the value.
-        kind: ``int``, ``str``, ``list``, ...; ``True`` and ``False`` are of none of them.
+        kind: ``int``, ``str``, ``list``, ...; ``True`` and ``False`` match none of them.
         where: file and entry, for error messages.
 
     Raises:
-        InputError: ``entry`` is no object, lacks the key, or has another type of value there.
+        InputError: ``entry`` is not an object, lacks the key, or the type is wrong.
     """
     if not isinstance(entry, dict):
         raise InputError(f"{where}: must be an object, is a {type(entry).__name__}")
@@ -44,10 +44,10 @@ def require(entry: Any, key: str, kind: type[Value], where: str) -> Value:
 
 
 def check_unique(keys: Iterable[Hashable], what: str, where: str) -> None:
-    """Refuse a key that comes twice.
+    """Reject duplicate keys.
 
     Raises:
-        InputError: names the first such key.
+        InputError: a key occurs twice; names the first one.
     """
     seen = set()
     for key in keys:

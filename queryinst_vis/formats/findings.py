@@ -1,9 +1,9 @@
-"""Faults of annotation and result files: their kinds, and who refuses a file because of them.
+"""Kinds of problems in annotation and result files, and which uses reject a file for them.
 
-The parsers of this room report every fault as a ``Finding`` to a function. ``data validate``
-gathers them all; whoever needs a sound file passes ``refuse_faults``, which raises the first error.
-So where ``data validate`` finds no error, training and evaluation accept a file, but for the kinds
-that ``REFUSED`` lists.
+The parsers of this package report every problem as a ``Finding`` to a function. ``data validate``
+collects all of them; code that needs a valid file passes ``refuse_faults``, which raises the first
+error. If ``data validate`` finds no error, training and evaluation accept a file, except for the
+kinds listed in ``REFUSED``.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ SEVERITIES = {
     "too many": WARNING,
     "nothing found": WARNING,
 }
-"""How grave each kind of finding is: with an error the file is refused or scored wrongly, a
-warning is probably not meant, a note is good to know."""
+"""Severity of each kind: a file with errors is rejected or evaluated incorrectly, warnings are
+probably mistakes, notes are for information."""
 
 REFUSED = {
     "training": frozenset({"no file names", "file path"}),
@@ -88,21 +88,21 @@ REFUSED = {
     "evaluation of boxes": frozenset({"no annotations", "no box or area"}),
     "Cityscapes": frozenset({"no annotations", "no file names"}),
 }
-"""What a use of a file refuses besides errors."""
+"""Kinds that a use of a file rejects in addition to errors."""
 
 Place = dict[str, Any]
-"""Where in a file: ``{"video": id, "name": its name, "annotation": id, "frame": index}`` or those
-of them that apply; ``image`` for images, ``entry`` for what has no id."""
+"""Place in a file: ``{"video": id, "name": its name, "annotation": id, "frame": index}``, as far as
+applicable; ``image`` for images, ``entry`` for entries without id."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault at one place.
+    """One problem at one place.
 
     Attributes:
         kind: a key of ``SEVERITIES``.
-        place: where in the file; empty for the file as a whole.
-        message: what is wrong there.
+        place: place in the file; empty for the whole file.
+        message: description of the problem.
     """
 
     kind: str
@@ -119,28 +119,28 @@ class Finding:
         return f"{where}: {self.message}" if where else self.message
 
     def as_json(self) -> dict[str, Any]:
-        """The finding with its place spread out, for programs."""
+        """The finding as a flat JSON object."""
         return {"severity": self.severity, "kind": self.kind, **self.place, "message": self.message}
 
 
 Report = Callable[[Finding], None]
-"""Takes a parser's findings, such as ``list.append`` or what ``refuse_faults`` returns."""
+"""Receives the findings of a parser, such as ``list.append`` or the result of ``refuse_faults``."""
 
 
 def ignore(finding: Finding) -> None:
-    """A ``Report`` for whoever takes what is usable of a file."""
+    """A ``Report`` for using only the valid parts of a file."""
 
 
 def refuse_faults(where: str, use: str | None = None, remedy: str = "") -> Report:
     """A ``Report`` that raises the first error.
 
     Args:
-        where: the file, to begin the message with.
-        use: a key of ``REFUSED``: what the file is for.
-        remedy: what the user can do about it, to end the message with.
+        where: the file, as prefix of the message.
+        use: a key of ``REFUSED``: the use of the file.
+        remedy: advice for the user, as suffix of the message.
 
     Returns:
-        A function of a finding, which raises InputError where the finding is an error or ``use``
+        A function of a finding, which raises InputError if the finding is an error or ``use``
         does not allow it.
     """
     refused = REFUSED[use] if use else frozenset()
@@ -153,7 +153,7 @@ def refuse_faults(where: str, use: str | None = None, remedy: str = "") -> Repor
 
 
 def describe_place(place: Place) -> str:
-    """``video 3 (0002), annotation 17, frame 4``: a name stands behind what it belongs to."""
+    """For example ``video 3 (0002), annotation 17, frame 4``."""
     parts: list[str] = []
     for key, value in place.items():
         if key == "name":
@@ -164,12 +164,12 @@ def describe_place(place: Place) -> str:
 
 
 def count_severities(found: Sequence[Finding]) -> dict[str, int]:
-    """How many errors, warnings and notes there are."""
+    """The number of errors, warnings and notes."""
     counts = Counter(finding.severity for finding in found)
     return {severity: counts[severity] for severity in (ERROR, WARNING, NOTE)}
 
 
 def summarise(counts: dict[str, int]) -> str:
-    """``2 errors, 1 warning`` in words; ``no findings`` without any."""
+    """For example ``2 errors, 1 warning``; ``no findings`` without any."""
     parts = [f"{n} {word}{'s' if n > 1 else ''}" for word, n in counts.items() if n]
     return ", ".join(parts) or "no findings"

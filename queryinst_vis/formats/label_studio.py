@@ -20,17 +20,17 @@ def write_label_studio(
     names: Mapping[int, str],
     address: str,
 ) -> Losses:
-    """Write one task, whose annotation has a region for each track; names are its ``meta``.
+    """Write one task, whose annotation has a region for each track; names are stored in ``meta``.
 
     Args:
-        path: the JSON file; written whole or not at all.
+        path: the JSON file; written completely or not at all.
         tracks: of the video.
-        video: what they are of.
+        video: the video.
         names: of identities, by track id.
-        address: of the video, as Label Studio shall open it.
+        address: URL of the video for Label Studio.
 
     Returns:
-        What it cannot hold: regions of videos are boxes.
+        What the format cannot represent: regions of videos are boxes.
     """
     numbers = list(tracks.frame_numbers())
     times = [0.0 if seconds is None else seconds for seconds in tracks.frame_times()]
@@ -65,10 +65,10 @@ def write_label_studio(
 def _sequence(
     track: Track, numbers: list[int], times: list[float], size: tuple[int, int]
 ) -> list[dict[str, Any]]:
-    """The key frames of a track: boxes in per cent, frames from 1 on.
+    """The key frames of a track: boxes in per cent, frames counted from 1.
 
-    Between key frames a box is interpolated, unless the earlier one is not ``enabled``, with
-    which it ends.
+    Boxes are interpolated between key frames, unless the earlier one is not ``enabled``,
+    which ends the track.
     """
     seen = list(track.observations())
     return [

@@ -1,4 +1,4 @@
-"""What a format cannot hold of the tracks of a video."""
+"""Information of tracks that is lost in a format."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 
 
 class Losses(Counter[str]):
-    """Counts what was left out or changed, by what it is; reads as a list of these.
+    """Counts what was dropped or changed, by description; ``str`` lists the counts.
 
     Example::
 

@@ -1,7 +1,7 @@
 """The MOTS format (MOTSChallenge, KITTI MOTS): object ids, text files, masks without overlap.
 
-A sequence is a text file with one mask a line, ``frame id class height width rle``, or a folder of
-16-bit PNGs whose pixels hold the ids. An id is class * 1000 + number, and a pixel has one owner.
+A sequence is a text file with one mask per line, ``frame id class height width rle``, or a folder
+of 16-bit PNGs whose pixel values are ids. An id is class * 1000 + number; masks do not overlap.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from queryinst_vis.masks import RLE, decode_rle, encode_rle, to_rle
 from queryinst_vis.masks.rle import as_text
 
 CLASS_NAMES = ("car", "person")
-"""MOTS classes 1 and 2, under the names that COCO and YouTube-VIS use."""
+"""MOTS classes 1 and 2, with the names used in COCO and YouTube-VIS."""
 
 CLASS_NUMBERS = {"car": 1, "person": 2, "pedestrian": 2}
 """MOTS class by lower-case class name."""
@@ -30,7 +30,7 @@ CLASS_NUMBERS = {"car": 1, "person": 2, "pedestrian": 2}
 IDS_PER_CLASS = 1000
 IGNORE_CLASS = 10
 IGNORE_ID = IGNORE_CLASS * IDS_PER_CLASS
-"""Class and id of the region to ignore."""
+"""Class and id of the ignore region."""
 
 _NUMBER = re.compile("[0-9]{1,9}")
 
@@ -39,11 +39,11 @@ FrameMasks = dict[int, RLE]
 
 
 class MotsSequence(NamedTuple):
-    """A video under its MOTS name.
+    """A video with its MOTS name.
 
     Attributes:
         name: of its text file, without suffix, or of its folder.
-        video: its id and sizes.
+        video: its id and size.
         frames: the MOTS number of each frame.
     """
 
@@ -53,12 +53,12 @@ class MotsSequence(NamedTuple):
 
 
 def mots_sequences(videos: AnnotationSet, first_frame: int | None = None) -> list[MotsSequence]:
-    """Names and numbers of all videos, in the order of their file.
+    """Names and frame numbers of all videos, in file order.
 
     Args:
-        videos: to be named by ``names.sequence_names``.
+        videos: named by ``names.sequence_names``.
         first_frame: number of the first frame of every video (KITTI MOTS: 0, MOTSChallenge: 1);
-            None takes ``names.frame_numbers``.
+            None: ``names.frame_numbers``.
 
     Raises:
         InputError: two videos would have the same name.
@@ -79,7 +79,7 @@ class MotsLine(NamedTuple):
     Attributes:
         where: file and line, for error messages.
         frame: frame number.
-        object_id: of ground truth class * 1000 + number; of results any number.
+        object_id: class * 1000 + number in ground truth; any number in results.
         label: MOTS class.
         mask: compressed RLE.
     """
@@ -92,14 +92,14 @@ class MotsLine(NamedTuple):
 
 
 def read_mots_text(path: Path, size: tuple[int, int] | None = None) -> Iterator[MotsLine]:
-    """Read the masks of a MOTS text file, in the order of its lines.
+    """Read the masks of a MOTS text file, in line order.
 
     Args:
         path: the file.
-        size: ``(height, width)`` in pixels that all masks must have; None accepts any.
+        size: required ``(height, width)`` of all masks in pixels; None: any.
 
     Raises:
-        InputError: an unreadable file, a broken line or mask, or an object that occurs twice in
+        InputError: an unreadable file, an invalid line or mask, or a duplicate object in
             a frame (each with file and line number).
     """
     try:
@@ -127,8 +127,8 @@ def write_mots_text(path: Path, frames: Iterable[tuple[int, FrameMasks]]) -> Non
     """Write a MOTS text file.
 
     Args:
-        path: the file; its folder exists.
-        frames: number and masks of each frame, in their order; ids are class * 1000 + number.
+        path: the file, in an existing folder.
+        frames: number and masks of each frame, in order; ids are class * 1000 + number.
     """
     with path.open("w", encoding="utf-8") as file:
         for number, masks in frames:
@@ -139,7 +139,7 @@ def write_mots_text(path: Path, frames: Iterable[tuple[int, FrameMasks]]) -> Non
 
 
 class ObjectIds:
-    """Assigns the object ids of one video, counted from 1 in each class."""
+    """Assigns the object ids of one video, starting at 1 in each class."""
 
     def __init__(self) -> None:
         self._used: Counter[int] = Counter()
@@ -160,14 +160,14 @@ class ObjectIds:
 
 
 def remove_overlap(masks: FrameMasks) -> FrameMasks:
-    """Give every pixel of a frame to one mask.
+    """Make the masks of a frame disjoint.
 
     Args:
-        masks: by id, of one size, the foremost first.
+        masks: by id, of equal size, the foremost first.
 
     Returns:
-        The visible part of each mask, without those that the masks before them hide completely.
-        A mask that loses nothing is the one given.
+        The visible part of each mask, without completely hidden ones.
+        A mask that loses no pixels is returned as it is.
     """
     areas = {object_id: int(coco_mask.area(mask)) for object_id, mask in masks.items()}
     if coco_mask.area(coco_mask.merge(list(masks.values()))) == sum(areas.values()):

@@ -1,4 +1,4 @@
-"""MOTS result folders: a text file for each sequence, without scores."""
+"""MOTS result folders: one text file per sequence, without scores."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def mots_classes(categories: Mapping[int, str], chosen: Mapping[str, int]) -> di
 
     Args:
         categories: class name by category id.
-        chosen: MOTS classes by class name, beside or instead of ``mots.CLASS_NUMBERS``.
+        chosen: MOTS classes by class name, in addition to or instead of ``mots.CLASS_NUMBERS``.
 
     Raises:
-        InputError: an unknown class name, class 10 (regions to ignore), or a number given twice.
+        InputError: an unknown class name, class 10 (ignore regions), or a duplicate number.
     """
     unknown = set(chosen) - set(categories.values())
     if unknown:
@@ -58,13 +58,13 @@ def mots_classes(categories: Mapping[int, str], chosen: Mapping[str, int]) -> di
 
 @dataclass
 class Overlaps:
-    """How many masks lost pixels to a track of higher score, and how many lost all of them."""
+    """The number of masks that lost some or all pixels to a track with a higher score."""
 
     cut: int = 0
     hidden: int = 0
 
     def remove(self, shown: FrameMasks) -> FrameMasks:
-        """``mots.remove_overlap``, counting what the masks lose."""
+        """``mots.remove_overlap``, with counts of the losses."""
         visible = remove_overlap(shown)
         self.hidden += len(shown) - len(visible)
         self.cut += sum(mask is not shown[object_id] for object_id, mask in visible.items())
@@ -84,17 +84,17 @@ def write_mots(
     first_frame: int | None = None,
     classes: Mapping[str, int] | None = None,
 ) -> Overlaps:
-    """Write results as one text file per video, also where there are none.
+    """Write results as one text file per video, including videos without results.
 
-    Where masks of a frame overlap, whatever their classes, the track with the higher score keeps
-    the pixels, the earlier one among equals. Ids count from 1 in each class of each video.
+    Where masks of a frame overlap, regardless of class, the track with the higher score keeps
+    the pixels (ties: the earlier one). Ids start at 1 in each class of each video.
 
     Args:
-        folder: to write to.
-        videos: the set that the results are for.
+        folder: output folder.
+        videos: the set of the results.
         results: for its videos.
         first_frame: as for ``mots_sequences``.
-        classes: chosen numbers, as for ``mots_classes``.
+        classes: class numbers, as for ``mots_classes``.
 
     Raises:
         InputError: a class without a MOTS number, more than 999 tracks of a class in a video,
@@ -115,7 +115,7 @@ def write_mots(
 def _object_ids(
     tracks: list[MaskTrack], labels: Mapping[int, int], categories: Mapping[int, str]
 ) -> dict[int, int]:
-    """MOTS ids of the tracks of a video, by the track's position in its file."""
+    """MOTS ids of the tracks of a video, by position in the file."""
     object_ids = ObjectIds()
     ids = {}
     for track in tracks:
@@ -132,7 +132,7 @@ def _object_ids(
 def _disjoint_frames(
     tracks: VideoTracks, ids: Mapping[int, int], overlaps: Overlaps
 ) -> Iterator[FrameMasks]:
-    """The masks of each frame of a video, counting in ``overlaps`` what they lose."""
+    """The masks of each frame of a video, with losses counted in ``overlaps``."""
     by_score = sorted(tracks.detections, key=lambda track: -track.score)
     for index in range(tracks.video.length):
         shown = {
@@ -149,16 +149,16 @@ def read_mots(
     first_frame: int | None = None,
     classes: Mapping[str, int] | None = None,
 ) -> list[dict[str, Any]]:
-    """Read a result folder as YouTube-VIS results of score 1, ordered by video and id.
+    """Read a result folder as YouTube-VIS results with score 1, ordered by video and id.
 
     Args:
         folder: with a text file for every video.
-        videos: the set that the results are for.
+        videos: the set of the results.
         first_frame, classes: as for ``write_mots``.
 
     Raises:
-        InputError: a missing or a stray file, a broken line (file and line number), an unknown
-            frame or class, or a mask that is not of its video's size.
+        InputError: a missing or unexpected file, an invalid line (with file and line number), an
+            unknown frame or class, or a mask of the wrong size.
     """
     sequences = {f"{item.name}.txt": item for item in mots_sequences(videos, first_frame)}
     found = {path.name for path in folder.glob("*.txt")}

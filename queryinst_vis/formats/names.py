@@ -1,4 +1,4 @@
-"""Names of videos and numbers of their frames; a checksum of a set of videos."""
+"""Video names, frame numbers, and a checksum of a set of videos."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from queryinst_vis.errors import InputError
 def video_name(video: dict[str, Any]) -> str:
     """Name of an entry of ``videos`` (YouTube-VIS) or ``images`` (COCO).
 
-    A video is named by the folder of its frames, so clips that were cut from one sequence share
-    a name. Without a folder the first file's name stands in, which is also the name of an image;
+    A video is named after the folder of its frames, so clips of the same sequence share
+    a name. Without a folder, the name of the first file is used, as for images;
     without files ``video ID``.
     """
     path = PurePosixPath(_first_file(video) or f"video {video.get('id')}")
@@ -27,13 +27,13 @@ def video_name(video: dict[str, Any]) -> str:
 
 
 def leaves_folder(file_name: str) -> bool:
-    """Whether a file name is absolute, goes up, or is written as on Windows."""
+    """Whether a file name is absolute, contains ``..``, or is a Windows path."""
     path = PurePosixPath(file_name)
     return path.is_absolute() or ".." in path.parts or "\\" in file_name
 
 
 def refuse_outside(file_names: Iterable[str], where: str, allow_outside: bool = False) -> None:
-    """Refuse names of an annotation file that would open files outside of its image folder.
+    """Reject file names outside the image folder.
 
     Args:
         file_names: relative to the image folder.
@@ -41,7 +41,7 @@ def refuse_outside(file_names: Iterable[str], where: str, allow_outside: bool = 
         allow_outside: the user trusts the file.
 
     Raises:
-        InputError: a name is absolute or goes up.
+        InputError: a name is absolute or contains ``..``.
     """
     stray = None if allow_outside else next(filter(leaves_folder, file_names), None)
     if stray is not None:
@@ -52,10 +52,10 @@ def refuse_outside(file_names: Iterable[str], where: str, allow_outside: bool = 
 
 
 def sequence_names(videos: Sequence[dict[str, Any]]) -> list[str]:
-    """Names of videos as files and folders have them, such as the sequences of MOTS.
+    """Names of videos for files and folders, such as MOTS sequences.
 
-    The last part of ``video_name``, without leading dots. Where several videos share it, the id
-    is appended; where the frames lie in no folder, or in one whose name is not printable, the
+    The last part of ``video_name``, without leading dots. If several videos share it, the id
+    is appended; if the frames are not in a folder, or its name is not printable, the
     name is the id.
 
     Raises:
@@ -76,7 +76,7 @@ def sequence_names(videos: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def frame_numbers(file_names: Sequence[str]) -> list[int]:
-    """The numbers in the frames' file names where these count upwards, else 1, 2, 3, ..."""
+    """The numbers in the frames' file names if these are increasing, otherwise 1, 2, 3, ..."""
     stems = [PurePosixPath(name).stem for name in file_names]
     if all(re.fullmatch("[0-9]{1,9}", stem) for stem in stems):
         numbers = [int(stem) for stem in stems]
@@ -86,19 +86,19 @@ def frame_numbers(file_names: Sequence[str]) -> list[int]:
 
 
 def first_image_ids(lengths: Mapping[int, int]) -> dict[int, int]:
-    """Ids of every video's first frame where all frames are images, numbered from 1.
+    """Image ids of the first frame of every video, if all frames are numbered from 1.
 
     Args:
-        lengths: number of frames by video id, in the order of the file.
+        lengths: number of frames by video id, in file order.
     """
     ends = accumulate(lengths.values(), initial=1)
     return dict(zip(lengths, ends, strict=False))
 
 
 def videos_checksum(videos: Iterable[dict[str, Any]]) -> str:
-    """Twelve hexadecimal digits (of a SHA-256) that stand for a set of YouTube-VIS videos.
+    """Checksum of a set of YouTube-VIS videos: twelve hexadecimal digits of a SHA-256.
 
-    They depend on each video's first file name, length and size, not on ids nor on the order.
+    It depends on each video's first file name, length and size, but not on ids or order.
     COCO images count as videos of one frame.
     """
     lines = sorted(_line(video) for video in videos)
@@ -106,14 +106,14 @@ def videos_checksum(videos: Iterable[dict[str, Any]]) -> str:
 
 
 def nearest_name(word: str, known: Iterable[str]) -> str | None:
-    """The known name that is most like a word, whatever its case and white space; or None."""
+    """The known name most similar to a word, ignoring case and white space; or None."""
     plain = {" ".join(name.split()).casefold(): name for name in known}
     close = difflib.get_close_matches(" ".join(word.split()).casefold(), plain, n=1)
     return plain[close[0]] if close else None
 
 
 def list_names(names: Sequence[str], limit: int = 10) -> str:
-    """Names in quotes, the first few of many: white space in them shows."""
+    """The first few names, in quotes to make white space visible."""
     more = f", ... ({len(names)} in all)" if len(names) > limit else ""
     return (", ".join(f"'{name}'" for name in names[:limit]) + more) if names else "(none)"
 

@@ -1,4 +1,4 @@
-"""Result files: YouTube-VIS results, one entry for each track, and COCO results."""
+"""Result files: YouTube-VIS results, with one entry per track, and COCO results."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ Predictions = dict[int, list[dict[str, Any]]]
 """Entries of a result file by video or image id; their ``id`` is their position in the file."""
 
 KEYS: dict[Kind, tuple[str, ...]] = {"video": ("segmentations",), "image": ()}
-"""What a result must have besides its ids and score; one on images has a box or a mask."""
+"""Required keys of a result besides ids and score; image results have a box or a mask."""
 
 
 def parse_entries(
     content: Any, report: Report, kind: Kind | None = None, keys: tuple[str, ...] | None = None
 ) -> list[dict[str, Any]]:
-    """The entries that have what is needed, each with its position in the file as ``id``.
+    """The valid entries, each with its position in the file as ``id``.
 
     Args:
         content: of a result file.
-        report: takes the findings.
-        kind: what the results are on; None for either.
-        keys: what an entry must have besides ids and score; None for those of ``KEYS``.
+        report: receives the findings.
+        kind: kind of the results; None for either.
+        keys: required keys besides ids and score; None: ``KEYS``.
     """
     if not isinstance(content, list):
         message = f"must be a list of predictions, is a {type(content).__name__}"
@@ -64,14 +64,14 @@ def group_entries(
 ) -> Predictions:
     """The entries for the videos or images of a set.
 
-    Those whose class, video or image ``data filter`` left out of the set are skipped, with a
+    Those whose class, video or image was removed by ``data filter`` are skipped, with a
     warning that counts them.
 
     Args:
         content: of a result file.
-        annotation_set: what the results are for; may be without annotations.
-        report: takes the findings about entries that are left out.
-        keys: what an entry must have besides ids and score; None for ``KEYS``.
+        annotation_set: the set of the results; annotations are not needed.
+        report: receives the findings about invalid entries.
+        keys: required keys besides ids and score; None: ``KEYS``.
     """
     kind = annotation_set.kind
     tables: dict[str, Collection[int]] = {
@@ -123,7 +123,7 @@ def open_predictions(
 
 
 def file_name(results: str | Path | list[dict[str, Any]]) -> str:
-    """What error messages call a result file, or a list that is none."""
+    """Name of a result file, or of a list of results, in error messages."""
     return f"results {results}" if isinstance(results, str | Path) else "results"
 
 

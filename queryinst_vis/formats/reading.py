@@ -1,4 +1,4 @@
-"""Annotation and result files: JSON, zipped or not, whole or with the masks left in the file."""
+"""Reading annotation and result files: JSON, zipped or not, completely or without masks."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from queryinst_vis.formats.json_stream import light_content
 from queryinst_vis.utils.files import read_json
 
 RESULTS_NAME = "results.json"
-"""What evaluation servers look for at the root of an uploaded zip."""
+"""The file that evaluation servers expect at the root of a zip."""
 
 _LIGHT_KEYS = ("id", "video_id", "category_id", "score", "iscrowd")
-"""What of a light entry stays in memory."""
+"""Keys of an entry that are kept in memory."""
 
 _PLAIN_SIZE = 50_000_000
 _DENSEST = 100
-"""Results in zips are four to twenty times smaller; up to ``_PLAIN_SIZE`` bytes any will do."""
+"""Maximum compression ratio; results compress 4 to 20 times. Not checked up to ``_PLAIN_SIZE``."""
 
 _ZIP_ERRORS = (
     *(OSError, EOFError, RuntimeError, NotImplementedError),
@@ -36,12 +36,12 @@ def read_annotations(
 
     Args:
         source: path of the JSON file, or its content, which is only checked.
-        what: the file's role, for error messages.
-        heavy: a key of the annotations; those of a file then keep only what ``parse_set`` needs,
-            and under this key the ``Span`` by which ``json_stream.read_values`` reads them in full.
+        what: role of the file, for error messages.
+        heavy: a key of the annotations; only the values needed by ``parse_set`` are kept then,
+            and under this key the ``Span`` for reading them with ``json_stream.read_values``.
 
     Raises:
-        InputError: missing or broken file, or JSON that is no object at the top.
+        InputError: missing or invalid file, or JSON that is not an object.
     """
     content = _read_json(source, what, heavy) if isinstance(source, str | Path) else source
     if not isinstance(content, dict):
@@ -74,7 +74,7 @@ def read_json_or_zip(path: str | Path, heavy: str | None = None) -> Any:
                     return json.load(member)
                 return light_content(member, None, _LIGHT_KEYS, heavy)
     except _ZIP_ERRORS as error:
-        if isinstance(error, RecursionError):  # is a RuntimeError
+        if isinstance(error, RecursionError):  # a subclass of RuntimeError
             raise InputError(f"results {path}: {RESULTS_NAME} is not JSON ({error})") from error
         raise InputError(f"results {path}: unreadable zip ({error})") from error
     except ValueError as error:
@@ -104,9 +104,9 @@ def _check_zip_root(names: list[str], path: str | Path) -> None:
 
 
 def _check_ratio(entry: zipfile.ZipInfo, path: str | Path) -> None:
-    """Refuse what is packed far denser than results are, before it fills the memory.
+    """Reject zip bombs: results with an implausible compression ratio.
 
-    The size is what the zip says, and ``zipfile`` unpacks no more than that.
+    The size is that given in the zip; ``zipfile`` unpacks no more than that.
     """
     if entry.file_size > max(_PLAIN_SIZE, _DENSEST * entry.compress_size):
         raise InputError(

@@ -1,8 +1,7 @@
 """Result files: YouTube-VIS JSON and its zip, COCO JSON.
 
-Entries hold the data set's own category ids. ``category_ids`` translates: it is parallel to
-the model's class names and holds None for a class that the data set lacks, whose detections
-are left out.
+Entries use the category ids of the data set. ``category_ids`` maps the model's classes to them,
+with None for classes that the data set lacks, whose detections are dropped.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ def youtube_vis_entries(
 
     Returns:
         ``{video_id, category_id, score, segmentations}``; the score is the mean over the frames
-        that show the track, the class its majority vote, and segmentations one RLE per frame of
-        the video, None where the track is absent. A track without a single pixel is left out.
+        of the track, the class its majority vote, and segmentations one RLE per frame of
+        the video, None where the track is absent. Empty tracks are dropped.
     """
     entries = stream_youtube_vis_entries(tracks, video_id, category_ids)
     return [{**entry, "segmentations": list(entry["segmentations"])} for entry in entries]
@@ -51,15 +50,15 @@ def stream_youtube_vis_entries(
 ) -> Iterator[dict[str, Any]]:
     """``youtube_vis_entries`` for videos of any length: segmentations are iterators.
 
-    ``write_results`` takes them mask by mask, so that memory grows with neither the frames
-    nor the tracks.
+    ``write_results`` writes one mask at a time, so that memory does not grow with frames or
+    tracks.
 
     Args:
         tracks: of the video.
         video_id: the data set's id of it.
         category_ids: the data set's id of each class, None for a class it lacks.
-        with_times: add ``"seconds"``, the time of each frame, for videos of varying frame rate.
-        with_track_ids: add ``"track_id"``, which other files of the run use as well.
+        with_times: add ``"seconds"``, the time of each frame, for variable frame rates.
+        with_track_ids: add ``"track_id"``, as in the other files of the run.
     """
     times = {"seconds": list(tracks.frame_times())} if with_times else {}
     for track in tracks:
@@ -104,11 +103,11 @@ def coco_entries(
         labels: N class indices.
         scores: N, 0..1.
         boxes: N times xyxy in pixels of the original image.
-        rles: N masks, or None where the model has none.
+        rles: N masks, or None without masks.
 
     Returns:
         ``{image_id, category_id, score, bbox, segmentation}``; bbox is (x, y, width, height),
-        not clipped to the image; segmentation an RLE, absent where the model has no masks.
+        not clipped to the image; segmentation is an RLE, missing without masks.
     """
     entries = []
     for row, (label, score, (x0, y0, x1, y1)) in enumerate(zip(labels, scores, boxes, strict=True)):
@@ -127,9 +126,9 @@ def coco_entries(
 
 
 def write_results(path: str | Path, entries: Iterable[dict[str, Any]]) -> None:
-    """Write YouTube-VIS or COCO results as JSON, one entry a line; all of them or nothing.
+    """Write YouTube-VIS or COCO results as JSON, one entry per line, completely or not at all.
 
-    Entries are taken one by one, so a generator will do, and so will
+    Entries are written one at a time, so they may come from a generator or from
     ``stream_youtube_vis_entries``.
     """
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
@@ -141,7 +140,7 @@ def write_results(path: str | Path, entries: Iterable[dict[str, Any]]) -> None:
 
 
 def _json_pieces(entry: dict[str, Any]) -> Iterator[str]:
-    """The JSON of an entry, item by item where its segmentations are an iterator."""
+    """The JSON of an entry, in parts if its segmentations are an iterator."""
     masks = entry.get("segmentations")
     if not isinstance(masks, Iterator):
         yield json.dumps(entry, allow_nan=False)
@@ -154,7 +153,7 @@ def _json_pieces(entry: dict[str, Any]) -> Iterator[str]:
 
 
 def write_zip(json_path: str | Path, zip_path: str | Path) -> None:
-    """Pack a result file as evaluation servers want it: ``results.json`` at the zip's root.
+    """Pack a result file for evaluation servers: ``results.json`` at the root of the zip.
 
     Raises:
         InputError: ``json_path`` does not exist or cannot be read.

@@ -1,4 +1,4 @@
-"""The tracks of one video in the formats of data sets, which say by themselves what they are."""
+"""Writing the tracks of one video in data set formats, as self-contained files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from queryinst_vis.formats.track_store import TrackStore, VideoInfo
 from queryinst_vis.utils.files import atomic_path
 
 VIDEO_ID = 1
-"""Of the one video, in formats that number videos."""
+"""Video id in formats that number videos."""
 
 
 def write_video_results(
@@ -46,10 +46,10 @@ def write_video_results(
 
 @dataclass
 class MotsLosses(Overlaps):
-    """What MOTS cannot hold of the tracks of a video.
+    """Losses in MOTS.
 
     Attributes:
-        tracks: left out, because a class has ids for 999 tracks.
+        tracks: dropped, because a class has only 999 ids.
     """
 
     tracks: int = 0
@@ -63,11 +63,11 @@ class MotsLosses(Overlaps):
 
 
 def mots_numbers(class_names: list[str], chosen: Mapping[str, int] | None = None) -> dict[int, int]:
-    """MOTS class by label: those of the benchmarks (car 1, person 2), others the next free ones.
+    """MOTS class by label: as in the benchmarks (car 1, person 2), then the next free numbers.
 
     Args:
         class_names: of the labels.
-        chosen: numbers by class name, which come first.
+        chosen: numbers by class name, which take precedence.
     """
     wanted = {**CLASS_NUMBERS, **(chosen or {})}
     numbers: dict[int, int] = {}
@@ -91,8 +91,8 @@ def write_mots_video(
 ) -> MotsLosses:
     """Write the text file of one MOTS sequence; memory does not grow with the video.
 
-    Frames are numbered one after the other, whatever the stride. Where masks overlap, the track
-    of higher score keeps the pixels.
+    Frames are numbered consecutively, regardless of the stride. Where masks overlap, the track
+    with the higher score keeps the pixels.
 
     Args:
         path: the file; written whole or not at all.
@@ -111,7 +111,7 @@ def write_mots_video(
         try:
             where = f"track {track.track_id}"
             ids[track.track_id] = object_ids.assign(numbers[track.label], where)
-        except InputError:  # who waits for a video should not lose everything
+        except InputError:  # drop a track rather than lose all results
             losses.tracks += 1
 
     def frames() -> Iterator[tuple[int, FrameMasks]]:
@@ -133,9 +133,9 @@ def write_mots_video(
 def write_coco_video_document(path: str | Path, tracks: TrackStore, video: VideoInfo) -> None:
     """Write a COCO-video (CocoVID, TAO) file of one video, whose tracks are the annotations.
 
-    ``pycocotools.coco.COCO`` reads it. An annotation has the ``track_id`` (and ``instance_id``, the
-    name of it in CocoVID) and the ``score`` of the instance besides COCO's own keys. Images are
-    named ``NAME/000012.jpg`` after the video and the number of the frame. Category ids are labels
+    It can be read by ``pycocotools.coco.COCO``. Annotations have ``track_id`` (and
+    ``instance_id``, its name in CocoVID) and ``score`` in addition to COCO's keys. Images are
+    named ``NAME/000012.jpg`` after the video and the frame number. Category ids are labels
     + 1; memory does not grow with the video.
 
     Args:

@@ -1,18 +1,18 @@
-"""``tracks.jsonl``: the tracks of one video in a file that describes itself, frame by frame.
+"""``tracks.jsonl``: the tracks of one video in a self-contained file, with one line per frame.
 
-The first line is an object that says what the file is::
+The first line is a header::
 
     {"format": "queryinst-vis tracks", "version": 1, "video": {"name": "street", "width": 640,
      "height": 360, "fps": 25.0}, "classes": ["person"], ...}
 
-``fps`` is null where the frames have times of their own. Every further line is a frame, also one
-in which nothing was found::
+``fps`` is null if the frame rate is variable. Every further line is a frame, including those
+without detections::
 
     {"frame": 12, "seconds": 0.48, "instances": [{"track_id": 3, "class_name": "person",
      "score": 0.93, "box": [x1, y1, x2, y2],
      "segmentation": {"size": [360, 640], "counts": "..."}}]}
 
-``frame`` is the number among the frames that a player shows, from 0; boxes are in pixels.
+``frame`` is the frame number in the video, from 0; boxes are in pixels.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from queryinst_vis.utils.numbers import are_finite, is_finite
 FORMAT = "queryinst-vis tracks"
 VERSION = 1
 
-_LARGEST = 2**63 - 1  # number of a track or frame
+_LARGEST = 2**63 - 1  # maximum track id or frame number
 
 
 def write_track_lines(
     path: str | Path, tracks: TrackStore, video: VideoInfo, about: Mapping[str, Any] | None = None
 ) -> None:
-    """Write the tracks of a video, one frame a line; memory does not grow with the video.
+    """Write the tracks of a video, one line per frame; memory does not grow with the video.
 
     Args:
-        path: the file; written whole or not at all.
+        path: the file; written completely or not at all.
         tracks: of the video.
-        video: what they are of.
-        about: what else the first line says of the run: weights, options, ...
+        video: the video.
+        about: further fields of the header: weights, options, ...
     """
     height, width = tracks.frame_size
     header = {
@@ -62,7 +62,7 @@ def write_track_lines(
 
 
 def is_track_lines(path: Path) -> bool:
-    """Whether a file begins as ``write_track_lines`` begins it."""
+    """Whether a file starts with the header of ``write_track_lines``."""
     try:
         with path.open("rb") as file:
             return FORMAT.encode() in file.readline(1000)
@@ -78,10 +78,10 @@ def read_track_lines(path: str | Path, tracks: TrackStore) -> VideoInfo:
         tracks: empty; is filled, on disk, so that memory does not grow with the video.
 
     Returns:
-        What the first line says of the video.
+        The video of the header.
 
     Raises:
-        InputError: no such file, another format or version, or a broken line, with its number.
+        InputError: no such file, another format or version, or an invalid line, with its number.
     """
     try:
         with Path(path).open(encoding="utf-8-sig") as file:
@@ -141,7 +141,7 @@ def read_header(text: str | bytes, where: str) -> tuple[VideoInfo, tuple[int, in
     """The first line: the video, and ``(height, width)`` of its frames.
 
     Raises:
-        InputError: it is not that of a ``tracks.jsonl``; ``where`` names it in the message.
+        InputError: not the header of a ``tracks.jsonl``; ``where`` is the prefix of the message.
     """
     line = _parse(text, where)
     if line.get("format") != FORMAT:
@@ -165,17 +165,17 @@ def read_header(text: str | bytes, where: str) -> tuple[VideoInfo, tuple[int, in
 def read_frame(
     line: str | bytes, size: tuple[int, int], labels: Mapping[str, int], frame: int, where: str
 ) -> StoredFrame:
-    """A line of the file other than the first.
+    """Parse the line of a frame.
 
     Args:
         line: its text.
         size: ``(height, width)`` of the frames.
         labels: class index by name.
-        frame: index of the frame among those of the file, from 0.
+        frame: index of the frame in the file, from 0.
         where: names the line in error messages.
 
     Raises:
-        InputError: the line is broken.
+        InputError: the line is invalid.
     """
     content = _parse(line, where)
     seconds = content.get("seconds")

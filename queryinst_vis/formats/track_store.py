@@ -43,12 +43,12 @@ class Observation(NamedTuple):
 
 
 class StoredFrame(NamedTuple):
-    """A frame and the tracks that it shows.
+    """A frame and its tracks.
 
     Attributes:
-        frame: index of the frame among those that were tracked, from 0.
-        number: of the frame in the video's file, of which some may have been left out.
-        seconds: its time, None where it is unknown.
+        frame: index of the frame among the processed ones, from 0.
+        number: frame number in the video file, which may have been subsampled.
+        seconds: its time, None if unknown.
         tracks: ``(track id, observation)`` of each, by ascending id.
     """
 
@@ -60,11 +60,11 @@ class StoredFrame(NamedTuple):
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What the files of a tracked video say of it, besides its tracks.
+    """Properties of a tracked video.
 
     Attributes:
-        name: short, suits a file name.
-        fps: frames per second; None: the frames have times of their own.
+        name: short, valid as a file name.
+        fps: frames per second; None for a variable frame rate.
         class_names: names of the labels.
     """
 
@@ -75,12 +75,12 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class Track:
-    """One instance of a video. What grows with the video is read while it is iterated.
+    """One instance of a video. Per-frame data are read from disk during iteration.
 
     Attributes:
         track_id: identity, unique in the video.
-        score: mean score over the frames that show it (MaskTrack R-CNN's video score).
-        label: class by majority vote over the frames; the lowest index wins a tie.
+        score: mean score over its frames (MaskTrack R-CNN's video score).
+        label: class by majority vote over the frames; ties: the lowest index.
     """
 
     track_id: int
@@ -89,20 +89,20 @@ class Track:
     _store: TrackStore = field(repr=False)
 
     def frames(self) -> Iterator[int]:
-        """Indices of the frames that show it, ascending."""
+        """Indices of its frames, ascending."""
         return (frame for (frame,) in self._select("frame"))
 
     def observations(self) -> Iterator[Observation]:
-        """Everything that is known of it, by ascending frame."""
+        """Its observations, by ascending frame."""
         size = list(self._store.frame_size)
         return (_observation(row, size) for row in self._select(_COLUMNS))
 
     def votes(self) -> dict[int, int]:
-        """Frames in which it has each label, the most frequent label first."""
+        """Number of frames by label, the most frequent label first."""
         return dict(self._store._query(f"{_VOTES} ORDER BY COUNT(*) DESC, label", self.track_id))
 
     def segmentations(self) -> Iterator[tuple[int, RLE]]:
-        """``(frame index, RLE)`` of the frames that show it, ascending."""
+        """``(frame index, RLE)`` of its frames, ascending."""
         return ((seen.frame, seen.segmentation) for seen in self.observations())
 
     def _select(self, columns: str) -> sqlite3.Cursor:
@@ -112,17 +112,17 @@ class Track:
 
 
 class TrackStore:
-    """Gathers the tracks of one video, frame by frame; iterating gives them by ascending id.
+    """Collects the tracks of one video, frame by frame; iterates over them by ascending id.
 
-    Observations go to a temporary SQLite database, which the system removes when it is closed or
-    the process dies; memory grows neither with the frames nor with the tracks.
+    Observations are stored in a temporary SQLite database, which is removed when it is closed or
+    the process ends; memory does not grow with frames or tracks.
 
     Attributes:
         length: frames so far.
         frame_size: ``(height, width)`` of the frames; (0, 0) before the first.
 
     Raises:
-        InputError: the folder for temporary files is full or cannot be written.
+        InputError: the folder for temporary files is full or not writable.
 
     Example::
 
@@ -135,9 +135,8 @@ class TrackStore:
     def __init__(self) -> None:
         self.length = 0
         self.frame_size = (0, 0)
-        # "": a file of SQLite's own in the folder for temporary files; nobody else reads it, so
-        # there is nothing to protect by journals or locks; a thread may fill it and another
-        # read it afterwards
+        # "": a private temporary file of SQLite, which needs no journal or locks; one thread may
+        # fill it and another read it afterwards
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         for pragma in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE"):
             self._database.execute(f"PRAGMA {pragma}")
@@ -164,14 +163,14 @@ class TrackStore:
 
         Args:
             frame_size: ``(height, width)``, the same for all frames.
-            ids: identities of the N instances in it, 0 or more and distinct.
+            ids: identities of the N instances, non-negative and distinct.
             scores: N, 0..1.
             labels: N class indices.
             boxes: N times xyxy in pixels.
             rles: N compressed masks.
             seconds: time of the frame, from any origin; None: unknown.
-            number: of the frame in the video's file, of which some frames may have been left out;
-                None: the same as here.
+            number: frame number in the video file, which may have been subsampled;
+                None: the index of the frame.
         """
         frame, self.length = self.length, self.length + 1
         self.frame_size = frame_size
@@ -196,15 +195,15 @@ class TrackStore:
             ) from error
 
     def frame_times(self) -> Iterator[float | None]:
-        """The time of each frame in seconds, None where it is unknown."""
+        """The time of each frame in seconds, None if unknown."""
         return (seconds for (seconds,) in self._query("SELECT seconds FROM frames ORDER BY frame"))
 
     def frame_numbers(self) -> Iterator[int]:
-        """The number of each frame in the video's file."""
+        """The number of each frame in the video file."""
         return (number for (number,) in self._query("SELECT number FROM frames ORDER BY frame"))
 
     def frames(self) -> Iterator[StoredFrame]:
-        """The frames in their order, those without a track too."""
+        """The frames in order, including those without tracks."""
         observations = self._query(f"SELECT track, {_COLUMNS} FROM observations ORDER BY 2, 1")
         groups = groupby(observations, key=itemgetter(1))
         size, upcoming = list(self.frame_size), next(groups, None)
@@ -218,7 +217,7 @@ class TrackStore:
             yield StoredFrame(index, number, seconds, tracks)
 
     def duration(self) -> float:
-        """Seconds from the first frame to the last; 0 where times are unknown."""
+        """Seconds from the first to the last frame; 0 if times are unknown."""
         ((seconds,),) = self._query("SELECT MAX(seconds) - MIN(seconds) FROM frames")
         return seconds or 0.0
 

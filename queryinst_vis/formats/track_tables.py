@@ -1,4 +1,4 @@
-"""Tables of the tracks of a video: one row a track, and one row a detection; CSV or Parquet."""
+"""Tables of tracks and detections, one row each, as CSV or Parquet."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PATH_POINTS = 100
-"""Points of a track's path in its row, at most."""
+"""Maximum number of points of a track's path."""
 
-_CHUNK = 10_000  # rows of a Parquet file that are written together
+_CHUNK = 10_000  # rows per write to a Parquet file
 
 Row: TypeAlias = dict[str, Any]
 """Values by column; None where unknown."""
@@ -42,10 +42,10 @@ TRACK_COLUMNS = {
     "path": "string",
     "class_votes": "string",
 }
-"""Columns of the table of tracks, with their types. ``mean_speed`` is that of the box's centre, in
-pixels per second of the time from the first frame to the last; ``mean_area`` is the mask's, in
-pixels. ``path`` is JSON, ``[[frame, x, y], ...]`` of the box's centre in at most ``PATH_POINTS``
-frames, evenly spread; ``class_votes`` is JSON too, the number of frames by class name."""
+"""Columns of the track table, with types. ``mean_speed`` is that of the box centre, in
+pixels per second from the first to the last frame; ``mean_area`` is that of the mask, in
+pixels. ``path`` is JSON, ``[[frame, x, y], ...]`` of the box centre in at most ``PATH_POINTS``
+evenly spaced frames; ``class_votes`` is JSON, the number of frames by class name."""
 
 DETECTION_COLUMNS = {
     "frame": "int64",
@@ -59,11 +59,11 @@ DETECTION_COLUMNS = {
     "y2": "float64",
     "area": "int64",
 }
-"""Columns of the table of detections; ``area`` is the mask's, in pixels."""
+"""Columns of the detection table; ``area`` is that of the mask, in pixels."""
 
 
 def track_rows(tracks: TrackStore, video: VideoInfo) -> Iterator[Row]:
-    """A row for each track, by ascending id."""
+    """One row per track, by ascending id."""
     numbers = np.fromiter(tracks.frame_numbers(), np.int64, tracks.length)
     seconds = np.fromiter(
         (math.nan if at is None else at for at in tracks.frame_times()), float, tracks.length
@@ -73,7 +73,7 @@ def track_rows(tracks: TrackStore, video: VideoInfo) -> Iterator[Row]:
 
 
 def detection_rows(tracks: TrackStore, video: VideoInfo) -> Iterator[Row]:
-    """A row for each instance in each frame, by frame and id."""
+    """One row per instance and frame, by frame and id."""
     for frame in tracks.frames():
         for track_id, seen in frame.tracks:
             yield {
@@ -88,7 +88,7 @@ def detection_rows(tracks: TrackStore, video: VideoInfo) -> Iterator[Row]:
 
 
 def write_csv(path: str | Path, columns: Iterable[str], rows: Iterable[Row]) -> None:
-    """Write rows as CSV with a line of column names; an unknown value is left empty."""
+    """Write rows as CSV with a header; unknown values are empty."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(columns), lineterminator="\n")
         writer.writeheader()
@@ -96,12 +96,12 @@ def write_csv(path: str | Path, columns: Iterable[str], rows: Iterable[Row]) -> 
 
 
 def write_parquet(path: str | Path, columns: dict[str, str], rows: Iterator[Row]) -> None:
-    """Write rows as Parquet, some thousand at a time.
+    """Write rows as Parquet, in chunks.
 
     Args:
-        path: the file; written whole or not at all.
+        path: the file; written completely or not at all.
         columns: type of each column, by pyarrow's names.
-        rows: in their order.
+        rows: in order.
 
     Raises:
         InputError: pyarrow is not installed.
@@ -153,7 +153,7 @@ def _track_row(
         last, before = seen.frame, (x, y)
         if position in shown:
             path.append((int(numbers[seen.frame]), round(x, 1), round(y, 1)))
-    duration = seconds[last] - seconds[first or 0]  # NaN where times are unknown
+    duration = seconds[last] - seconds[first or 0]  # NaN if times are unknown
     return {
         "track_id": track.track_id,
         "class_name": class_names[track.label],
@@ -175,5 +175,5 @@ def _known(seconds: float) -> float | None:
 
 
 def _spread(count: int) -> set[int]:
-    """Positions of at most ``PATH_POINTS`` of that many points, the first and the last included."""
+    """Indices of at most ``PATH_POINTS`` of the points, including the first and the last."""
     return set(np.linspace(0, count - 1, min(count, PATH_POINTS)).round().astype(int).tolist())

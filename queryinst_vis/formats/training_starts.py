@@ -1,4 +1,4 @@
-"""``starts.jsonl`` of a training: when it was started or resumed, where, and with which config."""
+"""``starts.jsonl`` of a training run: when, where and with which config it was (re)started."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from queryinst_vis.errors import InputError, InputWarning
 
 STARTS_FILE = "starts.jsonl"
 
-_MAX_SIZE = 16_000_000  # bytes: some thousand starts
+_MAX_SIZE = 16_000_000  # bytes: thousands of starts
 
 
 def append_start(work_dir: Path, record: dict[str, Any]) -> None:
-    """Add a line for a start of the training."""
+    """Append a line for a start of the run."""
     with (work_dir / STARTS_FILE).open("a", encoding="utf-8") as file:
         file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
 def read_starts(work_dir: Path) -> list[dict[str, Any]]:
-    """The starts of a training in their order; none of a folder of an earlier version.
+    """The starts of a run in order; none for folders of earlier versions.
 
-    A line that is no JSON object with a ``step``, such as one that was cut short, is left out
+    Lines that are not JSON objects with a ``step``, such as truncated ones, are skipped
     with a warning.
 
     Raises:

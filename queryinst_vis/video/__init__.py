@@ -1,4 +1,4 @@
-"""Videos in and out, one frame at a time."""
+"""Reading and writing videos, frame by frame."""
 
 from queryinst_vis.video.live import Arrival, LiveReader
 from queryinst_vis.video.reader import VideoReader

@@ -1,4 +1,4 @@
-"""Frames that are in memory already: arrays, PIL images, and iterators of them."""
+"""Frames in memory: arrays, PIL images, and iterators of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from queryinst_vis.utils.images import ImageLike, to_array
 from queryinst_vis.video.frames import Frame, Selection
 from queryinst_vis.video.image_sequence import check_fps
 
-_numbers = count()  # of sources that have no name of their own
+_numbers = count()  # for sources without a name
 
 Arrays: TypeAlias = "Sequence[ImageLike] | np.ndarray | Iterable[ImageLike]"
 """A list of images, a ``(T, H, W, 3)`` array, or an iterator of images."""
@@ -25,14 +25,14 @@ class ArraySource:
 
     Args:
         images: a list of ``(H, W, 3)`` uint8 arrays, PIL images or paths, a ``(T, H, W, 3)``
-            array, or an iterator, which is read once and only as far as the selection goes.
-        selection: which frames.
+            array, or an iterator, which is read once and only as far as needed.
+        selection: the selected frames.
         fps: of the images; None: 25.
-        bgr: whether the channels of arrays are blue, green, red, as OpenCV's are.
+        bgr: whether the channels of arrays are BGR, as in OpenCV.
 
     Raises:
-        InputError: an empty list, or no image in the selection. Iterating raises it for what is
-            no image, and where sizes differ.
+        InputError: an empty list, or no image in the selection. Iterating raises it for
+            invalid images and different sizes.
     """
 
     is_live = False
@@ -66,10 +66,10 @@ class ArraySource:
         return len(self._numbers)
 
     def frames(self) -> Iterator[Frame]:
-        """The images as ``(H, W, 3)`` uint8 RGB, and when they are shown at the given rate.
+        """The images as ``(H, W, 3)`` uint8 RGB, with times from the frame rate.
 
         Raises:
-            InputError: not an image, or not of the first one's size.
+            InputError: not an image, or its size differs from that of the first.
         """
         size: tuple[int, int] | None = None
         for number, seconds, image in self._selected():
@@ -93,7 +93,7 @@ class ArraySource:
 
 
 class _Waiting:
-    """An image that is converted if it is selected."""
+    """An image that is converted only if selected."""
 
     def __init__(self, number: int, seconds: float, image: ImageLike) -> None:
         self.number = number

@@ -1,4 +1,4 @@
-"""The sound of a video file, for a video that is made of its frames."""
+"""Copying the audio of a video file to the annotated video."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.video.container import open_video
 
 _COPIED = ("aac", "mp3", "ac3", "eac3", "opus", "alac")
-"""Codecs that players expect in an mp4; others are encoded anew."""
+"""Codecs that players support in mp4; others are re-encoded."""
 
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 _READ_ERRORS = (av.FFmpegError, ValueError)
 
 
 class SourceAudio:
-    """Reads the sound of a video file, packet by packet, beside the frames that are written.
+    """Reads the audio of a video file packet by packet, in parallel with the written frames.
 
-    What an mp4 can hold is copied as it is, anything else encoded as AAC, in stereo at most. It is
-    cut to the frames in whole packets, some 20 ms long, and stays in time with them.
+    Codecs supported in mp4 are copied, others are encoded as AAC (at most stereo). Audio is
+    cut to the frames with packet accuracy (about 20 ms) and stays in sync.
 
-    A sound track that turns out to be damaged ends there, with a warning: it never stops the video.
+    Damaged audio ends at the damage, with a warning: it never stops the video.
 
     Args:
         path: a video file.
 
     Attributes:
-        start: seconds of the file at which the written video begins; to be set before the first
-            frame is written.
+        start: time in the file at which the written video starts, in seconds; must be set before
+            the first frame is written.
 
     Raises:
         InputError: not a video.
@@ -63,11 +63,11 @@ class SourceAudio:
 
     @property
     def is_silent(self) -> bool:
-        """Whether there is no sound track that can be read."""
+        """Whether there is no readable audio track."""
         return self._stream is None or self._stream.codec_context is None
 
     def add_to(self, container: av.container.OutputContainer) -> None:
-        """Add a stream for the sound to an mp4 that has none yet; nothing if the file is silent."""
+        """Add an audio stream to an mp4, unless the file is silent."""
         if self._stream is None or self.is_silent or self.start is None:
             return
         if self._is_copied:
@@ -81,7 +81,7 @@ class SourceAudio:
             self._packets = self._encoded()
 
     def until(self, seconds: float) -> Iterator[av.Packet]:
-        """The packets that begin before this time of the written video, and were not given yet."""
+        """The next packets that start before this time of the written video."""
         while True:
             if self._next is None:
                 self._next = self._read()
@@ -107,7 +107,7 @@ class SourceAudio:
             return None
 
     def _seek(self) -> float:
-        """Go to the first frame and return its time."""
+        """Seek to the first frame and return its time."""
         assert self.start is not None
         if self.start > 1:
             self._container.seek(int((self.start - 1) * av.time_base))
@@ -121,7 +121,7 @@ class SourceAudio:
                 continue
             offset = round(start / packet.time_base)
             if packet.pts < offset or (last is not None and packet.dts <= last):
-                continue  # a clock that goes back would not be taken
+                continue  # decreasing timestamps would be rejected
             last = packet.dts
             packet.pts, packet.dts = packet.pts - offset, packet.dts - offset
             packet.stream = encoder
@@ -148,12 +148,12 @@ class SourceAudio:
 
 
 def open_audio(path: Path | None) -> SourceAudio | None:
-    """The sound of a source's file; None: it has no file, or nothing is to be heard in it."""
+    """The audio of a source's file; None without a file or audio."""
     if path is None:
         return None
     try:
         audio = SourceAudio(path)
-    except InputError:  # a pipe that was read already, and the like
+    except InputError:  # e.g. a pipe that has been read already
         return None
     if audio.is_silent:
         audio.close()
@@ -167,7 +167,7 @@ def _time_of(packet: av.Packet) -> float:
 
 
 def _fits_mp4(stream: av.AudioStream) -> bool:
-    """Whether an mp4 takes the stream's packets as they are."""
+    """Whether the stream's packets can be copied to an mp4."""
     if stream.codec_context.codec.canonical_name not in _COPIED:
         return False
     try:

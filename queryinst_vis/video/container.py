@@ -1,4 +1,4 @@
-"""Opening a video, and what its container says about its frames."""
+"""Opening a video, and reading metadata of its container."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import av
 
 from queryinst_vis.errors import InputError
 
-# What may come from an address. Playlists (HLS, DASH, SDP) are left out: they name addresses that
-# the user has not, and FFmpeg would fetch those.
+# Formats allowed from URLs. Playlists (HLS, DASH, SDP) are excluded: FFmpeg would open the
+# addresses in them, which were not given by the user.
 NETWORK_FORMATS = (
     "rtsp,rtp,mpegts,flv,live_flv,matroska,webm,mov,mp4,ogg,avi,mpjpeg,mjpeg,mpeg,h264,hevc,ivf,nut"
 )
-_MOST_BOXES = 1_000_000  # that are looked at: enough for a week of fragments
+_MOST_BOXES = 1_000_000  # limit of parsed boxes: enough for a week of fragments
 _PLAYLISTS = {"hls", "dash", "concat", "sdp", "rtsp", "rtp", "sap", "imf", "webm_dash_manifest"}
 
 
 @cache
 def _file_formats() -> str:
-    """All formats but those that name other files or addresses, which FFmpeg would open."""
+    """All formats except those that refer to other files or addresses, which FFmpeg would open."""
     return ",".join(sorted(av.formats_available - _PLAYLISTS))
 
 
@@ -38,7 +38,7 @@ def open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.Vid
     with ExitStack() as opened:
         container = opened.enter_context(_open(path, opened))
         stream = container.streams.best("video")
-        # FFmpeg renders text files onto a screen of its own, a "tty".
+        # FFmpeg renders text files as a video ("tty")
         if not isinstance(stream, av.VideoStream) or container.format.name == "tty":
             raise InputError(f"video {path}: holds no pictures, so it is not a video")
         if stream.codec_context is None:
@@ -49,11 +49,11 @@ def open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.Vid
 
 
 def _open(path: Path, opened: ExitStack) -> av.container.InputContainer:
-    # Titles in files need not be UTF-8.
+    # metadata need not be UTF-8
     options = {"format_whitelist": _file_formats()}
     try:
         try:
-            # An absolute path, because FFmpeg takes "name:rest" for a protocol.
+            # an absolute path, because FFmpeg interprets "name:rest" as a protocol
             return av.open(
                 str(path.resolve()), "r", metadata_errors="replace", container_options=options
             )
@@ -61,10 +61,10 @@ def _open(path: Path, opened: ExitStack) -> av.container.InputContainer:
             end = _end_of_whole_boxes(path)
             if not is_fragmented(path) or end == path.stat().st_size:
                 raise
-            # FFmpeg refuses an MP4 that ends within the header of a fragment: leave that out.
+            # FFmpeg rejects an MP4 that ends within the header of a fragment: leave that out
             beginning = opened.enter_context(closing(_Beginning(path, end)))
             return av.open(beginning, "r", metadata_errors="replace", container_options=options)
-    except av.ArgumentError as error:  # above all what is not on the list of formats
+    except av.ArgumentError as error:  # mainly formats that are not allowed
         raise InputError(
             f"video {path}: not readable as a video. Playlists, which name other files or "
             "addresses, are not followed; save what they name first: ffmpeg -i PLAYLIST -c copy "
@@ -78,7 +78,7 @@ def _open(path: Path, opened: ExitStack) -> av.container.InputContainer:
 
 
 class _Beginning:
-    """A file without what follows its first ``end`` bytes."""
+    """The first ``end`` bytes of a file."""
 
     def __init__(self, path: Path, end: int) -> None:
         self._file = path.open("rb")
@@ -100,15 +100,15 @@ class _Beginning:
 
 
 def reason(error: av.FFmpegError) -> str:
-    """What went wrong, in FFmpeg's words."""
+    """FFmpeg's error message."""
     return error.strerror or type(error).__name__
 
 
 def promised_frames(container: av.container.InputContainer, stream: av.VideoStream) -> int:
-    """The number of frames that the file's header promises; 0 where it promises none.
+    """The number of frames given in the header; 0 if there is none.
 
-    The count in the header of a trimmed MP4 includes the frames that the trim left out; its index
-    has only those that remain. Other containers' counts mean other things (ticks in IVF).
+    The count of a trimmed MP4 includes the hidden frames; its index has only the visible ones.
+    Counts of other containers have other meanings (ticks in IVF).
     """
     if "mp4" in container.format.name:
         return len(stream.index_entries)
@@ -116,7 +116,7 @@ def promised_frames(container: av.container.InputContainer, stream: av.VideoStre
 
 
 def ends_early(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> bool:
-    """Whether an MP4, MOV, AVI or Matroska file lacks bytes that its headers count on."""
+    """Whether an MP4, MOV, AVI or Matroska file is shorter than its headers say."""
     size = path.stat().st_size
     if "mp4" in container.format.name:
         if is_fragmented(path):
@@ -133,13 +133,13 @@ def is_fragmented(path: Path) -> bool:
 
 
 def _end_of_whole_boxes(path: Path) -> int:
-    """Where the last box of an MP4 ends that is all there."""
+    """End of the last complete box of an MP4."""
     size = path.stat().st_size
     return max((end for _, _, end in _boxes(path) if end <= size), default=0)
 
 
 def _boxes(path: Path) -> Iterator[tuple[bytes, int, int]]:
-    """``(type, start, end)`` of an MP4's outer boxes (ISO 14496-12, 4.2)."""
+    """``(type, start, end)`` of the top-level boxes of an MP4 (ISO 14496-12, 4.2)."""
     size, start = path.stat().st_size, 0
     with path.open("rb") as file:
         for _ in range(_MOST_BOXES):
@@ -156,7 +156,7 @@ def _boxes(path: Path) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _matroska_end(path: Path) -> int:
-    """Where a Matroska file should end; 0 where it does not say (RFC 8794, 4 to 7)."""
+    """Expected end of a Matroska file; 0 if unknown (RFC 8794, 4 to 7)."""
     end = 0
     with path.open("rb") as file:
         for identifier in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"):  # EBML header, segment
@@ -168,13 +168,13 @@ def _matroska_end(path: Path) -> int:
             data = first + file.read(length - 1) if length else b""
             size = int.from_bytes(data, "big") & ((1 << 7 * length) - 1)
             if len(data) < max(length, 1) or size == (1 << 7 * length) - 1:
-                return 0  # never filled in, as while it is recorded
+                return 0  # not filled in, as during recording
             end = file.tell() + size
     return end
 
 
 def _riff_end(path: Path) -> int:
-    """Where the last RIFF chunk of an AVI should end; long files have several (OpenDML)."""
+    """Expected end of the last RIFF chunk of an AVI; long files have several (OpenDML)."""
     end = 0
     with path.open("rb") as file:
         while True:
@@ -183,7 +183,7 @@ def _riff_end(path: Path) -> int:
             if header[:4] != b"RIFF" or len(header) < 8:
                 return end
             size = int.from_bytes(header[4:], "little")
-            if size in (0, 2**32 - 1):  # never filled in: the recorder was stopped
+            if size in (0, 2**32 - 1):  # not filled in: the recorder was stopped
                 return file.seek(0, os.SEEK_END)
             end += 8 + size + size % 2
 

@@ -10,22 +10,22 @@ import numpy as np
 from queryinst_vis.errors import InputError
 
 _THUMBNAIL = (64, 36)  # width and height in pixels
-_BINS = 8  # of each colour channel
-_HISTORY = 3  # changes that the current one is compared with
-_FLOOR = 0.05  # smaller changes count as this large: a still image has no level of its own
+_BINS = 8  # per colour channel
+_HISTORY = 3  # previous changes used as reference
+_FLOOR = 0.05  # minimum of the reference, for still images
 
 
 class CutDetector:
-    """Finds hard cuts online, each with the first frame of the new shot.
+    """Online detection of hard cuts, at the first frame of the new shot.
 
-    The change from frame to frame is the distance of their colour histograms: the share of the
-    pixels, 0..1, that changed their colour. Motion hardly changes histograms. A change is a cut
-    where it is ``threshold`` times as large as the mean of the last three, so that a fast camera
-    is none; comparing with a running mean is the idea of PySceneDetect's adaptive detector. A cut
-    between two views of much the same colours, a fade and a dissolve are not found.
+    The change between frames is the distance of their colour histograms, 0..1, which hardly
+    depends on motion. A change is a cut if it is ``threshold`` times as large as the mean of the
+    last three, so that fast camera motion is not a cut; comparing with a running mean follows
+    PySceneDetect's adaptive detector. Cuts between views with similar colours, fades and dissolves
+    are not detected.
 
     Args:
-        threshold: above 1. ``benchmarks/cuts.py`` measures what it finds and what it confuses.
+        threshold: above 1. ``benchmarks/cuts.py`` measures precision and recall.
 
     Raises:
         InputError: ``threshold`` is not above 1.
@@ -40,14 +40,14 @@ class CutDetector:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew: the next frame is the first of a video."""
+        """Reset: the next frame is the first of a video."""
         self._previous: np.ndarray | None = None
         self._changes: deque[float] = deque(maxlen=_HISTORY)
 
     def is_cut(self, frame: np.ndarray) -> bool:
-        """Whether another shot begins with the video's next frame, ``(H, W, 3)`` uint8 RGB.
+        """Whether a new shot starts with the next frame, ``(H, W, 3)`` uint8 RGB.
 
-        A video's first frame and the one after it, to which no change can be compared, are none.
+        Never for the first two frames of a video, for which there is no reference.
         """
         histogram = _histogram(frame)
         previous, self._previous = self._previous, histogram
@@ -60,7 +60,7 @@ class CutDetector:
 
 
 def _histogram(frame: np.ndarray) -> np.ndarray:
-    """Shares of the pixels by colour, of a small copy of the frame."""
+    """Normalised colour histogram of a thumbnail of the frame."""
     small = cv2.resize(frame, _THUMBNAIL, interpolation=cv2.INTER_AREA)
     red, green, blue = np.moveaxis(small.astype(np.int64) * _BINS // 256, -1, 0)
     counts = np.bincount(((red * _BINS + green) * _BINS + blue).ravel(), minlength=_BINS**3)

@@ -1,4 +1,4 @@
-"""Decoding a video so that every frame keeps its place, whatever cannot be decoded."""
+"""Decoding a video so that every frame keeps its number, even if some cannot be decoded."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from queryinst_vis.video.packets import Decoder, is_second_field, number_of
 from queryinst_vis.video.scan import NOT_CODED, KeyFrame, Scan, is_shown
 from queryinst_vis.video.seek import Start
 
-# Pictures that may be decoded before one that is shown earlier (H.264, A.3.1; HEVC, A.4).
+# Maximum reordering: frames decoded before one that is shown earlier (H.264, A.3.1; HEVC, A.4)
 _REORDERED = {"h264": 16, "hevc": 16, "vvc": 16}
 _REORDERED_ELSEWHERE = 2
-_UNTIMED = -(2**62)  # stands for the tick of a packet that has none
-_KEY_FRAMES = 64  # that are remembered: more than any decoder holds back
+_UNTIMED = -(2**62)  # tick of packets without a timestamp
+_KEY_FRAMES = 64  # key frames that are kept: more than any decoder delays
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A frame of a video as decoded.
+    """A decoded frame of a video.
 
     Attributes:
-        seconds: when it is shown; None: the file does not say.
-        frame: None where it cannot be decoded.
+        seconds: its time; None if unknown.
+        frame: None if it cannot be decoded.
     """
 
     seconds: float | None
@@ -37,7 +37,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class _Packet:
-    """A packet that was sent to the decoder; ``is_expected``: a picture has to come of it."""
+    """A packet sent to the decoder; ``is_expected``: it must yield a frame."""
 
     tick: int
     is_expected: bool
@@ -45,7 +45,7 @@ class _Packet:
 
 @dataclass(frozen=True)
 class _Arrival:
-    """A picture that came out of the decoder."""
+    """A frame returned by the decoder."""
 
     number: int
     tick: int
@@ -53,15 +53,16 @@ class _Arrival:
 
 
 def decode(path: Path, scan: Scan, start: Start | None = None) -> Generator[Picture, None, None]:
-    """The frames that a player shows, in order, on several threads but only a few frames ahead.
+    """The frames that a player shows, in order, decoded by several threads a few frames ahead.
 
-    A picture is matched with its packet by the packet's number. A packet whose picture is missing
-    when later ones have come counts as damaged, whether or not the decoder has reported an error.
+    A frame is matched with its packet by the packet number. A packet whose frame is missing
+    when later ones have been returned counts as damaged, whether or not the decoder reported an
+    error.
 
     Args:
         path: the video.
         scan: of the same file.
-        start: as ``find_start`` gives it: begin with the frame ``start.number``; None: with the
+        start: from ``find_start``: start at the frame ``start.number``; None: at the
             first one.
 
     Raises:
@@ -87,8 +88,8 @@ def _decode_from(path: Path, scan: Scan, start: KeyFrame | None) -> Generator[Pi
             for frame in frames:
                 yield from places.put(frame)
     if places.lacks_end():
-        # After an error in a decoder that is being emptied, FFmpeg gives nothing more of it, and
-        # with a thread for each picture that is much. Decode the end again without such threads.
+        # After an error while flushing a decoder, FFmpeg returns nothing more, which with frame
+        # threading loses many frames. Decode the end again without frame threading.
         again = places.last_key_frame()
         with open_video(path) as (container, stream):
             decoder = Decoder(container, stream, scan.shifts, "SLICE")
@@ -100,10 +101,10 @@ def _decode_from(path: Path, scan: Scan, start: KeyFrame | None) -> Generator[Pi
 
 
 class _Places:
-    """Puts pictures into order and finds those that are missing.
+    """Reorders frames and detects missing ones.
 
     Attributes:
-        waiting: packets whose pictures have not come yet, by number.
+        waiting: packets whose frames have not been returned yet, by number.
     """
 
     def __init__(self, scan: Scan, stream: av.VideoStream) -> None:
@@ -114,43 +115,43 @@ class _Places:
         self._reordered = _REORDERED.get(self._codec, _REORDERED_ELSEWHERE)
         self._key_frames: deque[int] = deque(maxlen=_KEY_FRAMES)
         self._gaps = deque(scan.gaps)
-        self._held: list[_Arrival] = []  # by their ticks; others may have to come before them
+        self._held: list[_Arrival] = []  # by ticks; others may precede them
         self._trusts_ticks = scan.has_times
-        self._latest = -1  # the highest number of a picture that came
-        self._tick = 0  # of the picture that came last
+        self._latest = -1  # the highest number of a returned frame
+        self._tick = 0  # of the last returned frame
 
     def expect(self, number: int, packet: av.Packet, tick: int | None) -> None:
-        """Note a packet that is sent to the decoder."""
+        """Register a packet sent to the decoder."""
         if packet.is_keyframe:
             self._key_frames.append(number)
         scan = self._scan
         is_expected = (
             number >= scan.first_packet
             and (tick is None or scan.first_tick is None or tick >= scan.first_tick)
-            and (tick is not None or not scan.has_times)  # it may still come, and fill a gap
+            and (tick is not None or not scan.has_times)  # it may still arrive and fill a gap
             and is_shown(packet, self._codec)
             and not (self._codec == "mpeg4" and packet.size <= NOT_CODED)
         )
         self.waiting[number] = _Packet(_UNTIMED if tick is None else tick, is_expected)
 
     def lacks_end(self) -> bool:
-        """Whether pictures are missing that nothing has come after."""
+        """Whether frames at the end are missing."""
         return any(
             packet.is_expected and not self._is_overdue(number)
             for number, packet in self.waiting.items()
         )
 
     def last_key_frame(self) -> int:
-        """The number of the key frame from which on all missing pictures can be decoded."""
+        """The number of the key frame from which all missing frames can be decoded."""
         first = min(self.waiting)
         return max((number for number in self._key_frames if number <= first), default=0)
 
     def put(self, frame: av.VideoFrame) -> Iterator[Picture]:
-        """Take a picture from the decoder; yield what can be shown now."""
+        """Add a frame from the decoder; yield the frames that are now complete in order."""
         number = self._number(frame)
         packet = self.waiting.pop(number, None)
         if packet is None and (number != self._latest or is_second_field(frame)):
-            return  # too late: its place is taken
+            return  # too late: it was already replaced
         tick = self._tick if packet is None else packet.tick
         if tick == _UNTIMED and self._trusts_ticks:
             tick = self._take_gap()
@@ -158,9 +159,9 @@ class _Places:
         self._latest, self._tick = max(self._latest, number), tick
         is_early = bool(self._held) and tick < self._held[-1].tick
         if is_early and self._scan.is_sequential:
-            self._trusts_ticks = False  # they are those of decoding
+            self._trusts_ticks = False  # they are decoding timestamps
         if not self._trusts_ticks or (is_early and self._codec not in _REORDERED):
-            # The decoder knows the order better than a wrong time.
+            # the decoder's order is more reliable than a wrong timestamp
             yield from (Picture(None, held.frame) for held in self._held)
             self._held.clear()
         if self._trusts_ticks:
@@ -171,7 +172,7 @@ class _Places:
             yield Picture(None, frame)
 
     def waits_for(self, frame: av.VideoFrame) -> bool:
-        """Whether this picture has not come yet."""
+        """Whether this frame has not been returned yet."""
         return self._number(frame) in self.waiting
 
     def _number(self, frame: av.VideoFrame) -> int:
@@ -179,12 +180,12 @@ class _Places:
         return min(self.waiting, default=self._latest) if number is None else number
 
     def finish(self) -> Iterator[Picture]:
-        """Yield what is left: nothing more will come."""
+        """Yield the remaining frames at the end."""
         yield from self._release(is_final=True)
         yield from self._missing(list(self.waiting))
 
     def _release(self, is_final: bool = False) -> Iterator[Picture]:
-        """Yield the pictures before which none has to come, and those that are missing."""
+        """Yield the frames that nothing can precede any more, and missing ones."""
         while self._held:
             tick = self._held[0].tick
             earlier = [n for n, packet in self.waiting.items() if packet.tick < tick]
@@ -199,7 +200,7 @@ class _Places:
         return number < self._latest - self._reordered
 
     def _missing(self, numbers: list[int]) -> Iterator[Picture]:
-        """Give these packets up."""
+        """Mark these packets as missing."""
         if self._trusts_ticks:
             numbers = sorted(numbers, key=lambda number: self.waiting[number].tick)
         for number in numbers:
@@ -209,12 +210,12 @@ class _Places:
                 yield Picture(self._seconds(packet.tick), None)
 
     def _lost_before(self, tick: int) -> Iterator[Picture]:
-        """Pictures whose packets are not in the file."""
+        """Frames whose packets are not in the file."""
         while self._trusts_ticks and self._gaps and self._gaps[0] < tick:
             yield Picture(self._seconds(self._gaps.popleft()), None)
 
     def _take_gap(self) -> int:
-        """When a picture is shown whose packet has lost its time, after the one before."""
+        """Time of a frame without a timestamp, estimated from the previous one."""
         gap = next((gap for gap in self._gaps if gap > self._tick), None)
         if gap is None:
             return self._tick

@@ -1,4 +1,4 @@
-"""Other libraries that decode video files, for those who prefer them to PyAV."""
+"""Alternative video decoders to PyAV."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.video.container import open_video
 
 PYAV = "pyav"
-"""The default: every format, damaged files, HDR, orientations."""
+"""The default, with support for all formats, damaged files, HDR and orientations."""
 
-_CHUNK = 16  # frames that are decoded together
-_ALIKE = 2.0  # mean difference of two decoders' pixels, 0..255, that may be rounding
-_NOT_BY_DECORD = ("mpegts", "mpeg")  # of which it gives wrong frames, or none
+_CHUNK = 16  # frames decoded together
+_ALIKE = 2.0  # maximum mean pixel difference (0..255) due to rounding between decoders
+_NOT_BY_DECORD = ("mpegts", "mpeg")  # decord returns wrong frames or none
 
 
 class FrameAccess(Protocol):
-    """A file whose frames are read by their numbers."""
+    """A file with random access to frames."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of frames."""
 
     def read(self, numbers: list[int]) -> np.ndarray:
         """``(N, H, W, 3)`` uint8 RGB."""
 
 
 class DecordFile:
-    """A file that the package ``decord2`` decodes."""
+    """A file decoded by ``decord2``."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -52,14 +52,14 @@ class DecordFile:
         return len(self._reader)
 
     def read(self, numbers: list[int]) -> np.ndarray:
-        """The frames; what decord has decoded ahead, without limit, is dropped afterwards."""
+        """The frames; frames that decord has decoded in advance, without limit, are dropped."""
         frames = self._reader.get_batch(numbers).asnumpy()
         self._reader.seek(0)
         return frames
 
 
 class TorchCodecFile:
-    """A file that the package ``torchcodec`` decodes, on the GPU where there is one."""
+    """A file decoded by ``torchcodec``, on the GPU if available."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -81,7 +81,7 @@ class TorchCodecFile:
         return len(self._decoder)
 
     def read(self, numbers: list[int]) -> np.ndarray:
-        """The frames, in the memory of the CPU."""
+        """The frames, in CPU memory."""
         return self._decoder.get_frames_at(indices=numbers).data.cpu().numpy()
 
 
@@ -89,20 +89,20 @@ DECODERS: Mapping[str, Callable[[Path], FrameAccess]] = {
     "decord": DecordFile,
     "torchcodec": TorchCodecFile,
 }
-"""Decoders beside PyAV, by name."""
+"""Decoders other than PyAV, by name."""
 
 
 def open_decoder(name: str, path: Path, frames: int, first: np.ndarray) -> FrameAccess:
-    """Open a file with another decoder, and check that it sees what PyAV sees.
+    """Open a file with another decoder, and check that its frames match PyAV's.
 
     Args:
         name: one of ``DECODERS``.
         path: the video.
-        frames: how many there are.
+        frames: number of frames.
         first: the first one, ``(H, W, 3)`` uint8 RGB.
 
     Raises:
-        InputError: no such decoder, it is not installed, or it sees other frames.
+        InputError: no such decoder, it is not installed, or its frames differ.
     """
     if name not in DECODERS:
         raise InputError(f"decoder '{name}': choose one of {', '.join([PYAV, *DECODERS])}")
@@ -121,7 +121,7 @@ def open_decoder(name: str, path: Path, frames: int, first: np.ndarray) -> Frame
 
 
 def read_in_chunks(decoder: FrameAccess, numbers: range) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield ``(number, frame)``; only a few frames are in memory."""
+    """Yield ``(number, frame)`` with only a few frames in memory."""
     for start in range(0, len(numbers), _CHUNK):
         chunk = list(numbers[start : start + _CHUNK])
         yield from zip(chunk, decoder.read(chunk), strict=True)

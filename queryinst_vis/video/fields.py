@@ -1,8 +1,8 @@
-"""Pictures of interlaced H.264 whose two fields are packets of their own.
+"""Frames of interlaced H.264 with the two fields in separate packets.
 
-Each of the two has a time, and the decoder makes one frame of them. FFmpeg does not tell packets of
-fields from those of frames, so the beginning of their first slice is read (ITU-T H.264, 7.3.2.1.1
-and 7.3.3). In the other codecs both fields are in one packet.
+Each field has a timestamp, and the decoder makes one frame of them. FFmpeg does not distinguish
+packets of fields and frames, so the start of their first slice is parsed (ITU-T H.264, 7.3.2.1.1
+and 7.3.3). In other codecs both fields are in one packet.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import av
 
 _SLICE, _IDR_SLICE, _PARAMETERS = 1, 5, 7  # types of units (H.264, table 7-1)
 _WITH_CHROMA_FORMAT = {44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244}  # profiles
-_READ = 400  # bytes at the beginning of a unit: more than these headers have
+_READ = 400  # bytes at the start of a unit: more than these headers need
 
 
 @dataclass(frozen=True)
 class _Sequence:
-    """What the headers of slices depend on."""
+    """Parameters that slice headers depend on."""
 
     has_fields: bool
     frame_number_bits: int
@@ -28,12 +28,12 @@ class _Sequence:
 
 @dataclass(frozen=True)
 class _Field:
-    """A field picture.
+    """A field.
 
     Attributes:
-        frame: the number that it shares with the other field.
+        frame: the frame number shared with the other field.
         is_bottom: whether it has the odd rows.
-        may_be_second: a field that refers to nothing before it (IDR) comes first.
+        may_be_second: false for an IDR field, which comes first.
     """
 
     frame: int
@@ -42,7 +42,7 @@ class _Field:
 
 
 class FieldPairs:
-    """Finds the packets that hold the second field of a picture.
+    """Detects packets with the second field of a frame.
 
     Args:
         context: of the stream.
@@ -51,7 +51,7 @@ class FieldPairs:
     def __init__(self, context: av.VideoCodecContext) -> None:
         self._is_h264 = context.name == "h264"
         self._sequence: _Sequence | None = None
-        self._open: _Field | None = None  # a first field whose second one has not come
+        self._open: _Field | None = None  # a first field without its second field yet
         header = context.extradata or b""
         self._length_size = (header[4] & 3) + 1 if header[:1] == b"\x01" and len(header) > 6 else 0
         if self._is_h264 and self._length_size:
@@ -62,11 +62,11 @@ class FieldPairs:
                 self._read_parameters(unit)
 
     def is_second(self, packet: av.Packet) -> bool:
-        """Whether the stream's next packet holds the second field of the picture of the last."""
+        """Whether the next packet of the stream is the second field of the previous one."""
         if not self._is_h264 or not packet.size:
             return False
         if self._length_size and self._sequence and not self._sequence.has_fields:
-            return False  # as nearly all files are
+            return False  # the common case
         fields = []
         for unit in self._units(memoryview(packet)):
             self._read_parameters(unit)
@@ -109,7 +109,7 @@ def _parity(field: _Field | None) -> bool | None:
 
 
 def _split_by_start_codes(data: bytes) -> Iterator[bytes]:
-    """The beginnings of the units of a byte stream (annex B)."""
+    """The starts of the units of a byte stream (annex B)."""
     start = data.find(b"\0\0\1")
     while start >= 0:
         start += 3
@@ -121,15 +121,15 @@ def _split_by_start_codes(data: bytes) -> Iterator[bytes]:
 
 
 class _Bits:
-    """Reads the bits of a unit after its first byte; behind the end there are ones."""
+    """Reads the bits of a unit after its first byte; padded with ones."""
 
     def __init__(self, unit: bytes) -> None:
-        data = unit[1:].replace(b"\0\0\3", b"\0\0")  # against start codes within (7.4.1)
+        data = unit[1:].replace(b"\0\0\3", b"\0\0")  # emulation prevention (7.4.1)
         self._value = int.from_bytes(data, "big")
         self._left = 8 * len(data)
 
     def take(self, count: int) -> int:
-        """The next bits as a number."""
+        """The next bits as an integer."""
         self._left -= count
         if self._left < 0:
             return (1 << count) - 1
@@ -144,7 +144,7 @@ class _Bits:
 
 
 def _read_sequence(unit: bytes) -> _Sequence | None:
-    """A sequence parameter set, as far as slices depend on it; None where it is damaged."""
+    """The relevant part of a sequence parameter set; None if damaged."""
     bits = _Bits(unit)
     profile = bits.take(8)
     bits.take(16)
@@ -159,7 +159,7 @@ def _read_sequence(unit: bytes) -> _Sequence | None:
                 if bits.take(1):
                     _skip_scaling_list(bits, 16 if number < 6 else 64)
     frame_number_bits = bits.golomb() + 4
-    order = bits.golomb()  # of the pictures, how it is coded
+    order = bits.golomb()  # type of picture order count
     if order == 0:
         bits.golomb()
     elif order == 1:

@@ -1,4 +1,4 @@
-"""A frame of a source, and which frames of it are processed."""
+"""Frames of a source, and the selection of frames."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 
 from queryinst_vis.errors import InputError
 
-_NAMED = 10  # runs of frame numbers in a warning; more are only counted
-_ROUNDING = 1e-6  # seconds by which a time may miss a bound and still be on it
+_NAMED = 10  # maximum runs of frame numbers in a warning
+_ROUNDING = 1e-6  # tolerance of time bounds in seconds
 _CLOCK = re.compile(r"(?:(?:(\d+):)?([0-5]?\d):)?(\d+(?:\.\d*)?|\.\d+)")
 
 
@@ -22,10 +22,10 @@ class Frame(NamedTuple):
     """A frame of a video.
 
     Attributes:
-        number: among the frames that a player shows, from 0.
-        seconds: when it is shown; rises from frame to frame. None: unknown; a file's never is.
+        number: frame number, from 0, as in a player.
+        seconds: its time, increasing. None: unknown (never for files).
         image: ``(H, W, 3)`` uint8 RGB, upright.
-        is_damaged: it could not be decoded; ``image`` is that of the last good frame, or black.
+        is_damaged: it could not be decoded; ``image`` is the last good frame, or black.
     """
 
     number: int
@@ -48,18 +48,18 @@ Numbered = TypeVar("Numbered", bound=_Numbered)
 
 @dataclass(frozen=True)
 class Selection:
-    """A range of frames, and how many of them.
+    """A selection of frames.
 
-    A frame is selected if it satisfies all bounds. Seconds count from the first frame of the
-    source, as in a player, whatever time the file gives that frame.
+    A frame is selected if it satisfies all bounds. Times are relative to the first frame of the
+    source, as in a player, regardless of its timestamp.
 
     Attributes:
-        start: seconds; the first frame is the first one shown at this time or later.
-        end: seconds; frames shown at this time or later are left out.
-        start_frame: number of the first frame, from 0, among those that a player shows.
-        end_frame: number of the first frame that is left out.
-        stride: every that many frames, beginning with the first one of the range.
-        max_frames: at most this many; None: all.
+        start: seconds; the first frame at this time or later.
+        end: seconds, exclusive.
+        start_frame: number of the first frame, from 0, as in a player.
+        end_frame: frame number, exclusive.
+        stride: every N-th frame, starting with the first one of the range.
+        max_frames: maximum number of frames; None: all.
 
     Raises:
         InputError: a bound is negative or not a number, a range is empty, or ``stride`` or
@@ -87,15 +87,15 @@ class Selection:
 
     @property
     def has_range(self) -> bool:
-        """Whether frames may be left out at the start or the end."""
+        """Whether frames at the start or the end may be excluded."""
         bounds = (self.start, self.end, self.start_frame, self.end_frame)
         return any(bound is not None for bound in bounds)
 
     def numbers(self, seconds: np.ndarray) -> range:
-        """The selected frames of a source whose times are known.
+        """The selected frames of a source with known times.
 
         Args:
-            seconds: ``(N,)``, when each frame is shown, rising.
+            seconds: ``(N,)`` increasing times.
         """
         shown = seconds - seconds[0] if len(seconds) else seconds
         first, stop = self.start_frame or 0, len(seconds)
@@ -108,16 +108,16 @@ class Selection:
         return range(first, stop, self.stride)[: self.max_frames]
 
     def select(self, frames: Iterable[Numbered]) -> Iterator[Numbered]:
-        """The selected ones of all frames of a source, read no further than necessary."""
+        """The selected frames of a source, which is read only as far as necessary."""
         stop = None if self.max_frames is None else (self.max_frames - 1) * self.stride + 1
         return islice(self.in_range(frames), 0, stop, self.stride)
 
     def in_range(self, frames: Iterable[Numbered], zero: float | None = None) -> Iterator[Numbered]:
-        """Like ``select``, but all frames of the range.
+        """Like ``select``, but without stride and ``max_frames``.
 
         Args:
-            frames: of the source, or those from some number on.
-            zero: the time of the source's first frame; None: it is the first one given.
+            frames: of the source, possibly starting later.
+            zero: the time of the source's first frame; None: that of the first one given.
         """
         for frame in frames:
             zero = frame.seconds if zero is None else zero
@@ -128,7 +128,7 @@ class Selection:
                 yield frame
 
     def misses(self, seconds: np.ndarray) -> str:
-        """What is said of a source that is shorter than the range asks for; as ``numbers``."""
+        """Error message for a source that is shorter than the range; arguments as ``numbers``."""
         asked = [
             f"{name} {value}"
             for name in ("start", "end", "start_frame", "end_frame")
@@ -155,10 +155,10 @@ ALL_FRAMES = Selection()
 
 
 def parse_time(text: str) -> float:
-    """Seconds of ``"90"``, ``"1:30"`` or ``"0:01:30.5"``.
+    """Parse ``"90"``, ``"1:30"`` or ``"0:01:30.5"`` to seconds.
 
     Raises:
-        ValueError: not such a time.
+        ValueError: invalid format.
     """
     match = _CLOCK.fullmatch(text.strip())
     if match is None or (match[2] is not None and float(match[3]) >= 60):

@@ -1,7 +1,7 @@
-"""Frames whose packets were lost: damage to a container takes whole packets out of the stream.
+"""Frames whose packets were lost due to damage of the container.
 
-A hole in the times of the frames is not enough: recorders leave out frames as well. The file has to
-show that something was there.
+A gap in the frame times is not sufficient, since recorders drop frames as well. The file must
+show evidence of lost data.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 
 from queryinst_vis.video.container import open_video
 
-_LONGEST = 10.0  # seconds; more is a pause, not a loss
-_STEADY = 0.9  # share of the distances between frames that must be equal
-_FEW = 10  # distances; fewer say nothing of the rate
+_LONGEST = 10.0  # seconds; longer gaps are pauses, not losses
+_STEADY = 0.9  # minimum fraction of equal frame intervals
+_FEW = 10  # minimum number of frame intervals to estimate the rate
 _RIFF_HEADER = 8  # bytes before the data of a chunk
-_OVERHEAD = 200  # bytes between two packets of a Matroska file, at most
+_OVERHEAD = 200  # maximum bytes between two packets of a Matroska file
 _TS_PACKET, _TS_SYNC = 188, 0x47  # bytes (ISO 13818-1, 2.4.3)
-_CHUNK = 1 << 24  # bytes that are looked at together, at most; whole packets
+_CHUNK = 1 << 24  # maximum bytes processed together; whole packets
 
 
 def find_gaps(
@@ -30,9 +30,9 @@ def find_gaps(
 
     Args:
         path: a Matroska, WebM or MPEG-TS file; others have no gaps.
-        format_name: FFmpeg's.
-        packets: how many there are.
-        shown: times of the frames that are there, ascending.
+        format_name: FFmpeg's name.
+        packets: number of packets.
+        shown: times of the existing frames, ascending.
         time_base: of the times, in seconds.
     """
     gaps = _holes(shown, time_base)
@@ -44,16 +44,19 @@ def find_gaps(
 
 
 def find_avi_gaps(path: Path) -> tuple[list[tuple[int, int]], list[int]]:
-    """What the index of an AVI has and its packets have not; dropped frames are in neither.
+    """Packets in the index of an AVI that are missing in the file; dropped frames are in neither.
 
     Returns:
-        ``(shifts, gaps)``: corrections of the times of packets, which FFmpeg counts on as if
-        nothing were missing, as ``Ticks`` takes them; and the times of missing frames, ascending.
+        ``(shifts, gaps)``: corrections of the packet times, which FFmpeg counts as if
+        nothing were missing (see ``Ticks``); and the times of missing frames, ascending.
     """
     shifts: list[tuple[int, int]] = []
     with open_video(path) as (container, stream):
         missing = {entry.pos + _RIFF_HEADER: entry.timestamp for entry in stream.index_entries}
-        delay, shift = 0, 0  # between decoding and showing; of the index against the packets
+        delay, shift = (
+            0,
+            0,
+        )  # between decoding and presentation; of the index relative to the packets
         try:
             for number, packet in enumerate(container.demux(stream)):
                 if packet.dts is None or packet.pos not in missing:
@@ -65,12 +68,12 @@ def find_avi_gaps(path: Path) -> tuple[list[tuple[int, int]], list[int]]:
                     shift = timestamp - packet.dts
                     shifts.append((number, shift))
         except av.FFmpegError:
-            pass  # what was not read is missing
+            pass  # the rest is missing
     return shifts, sorted(timestamp + delay for timestamp in missing.values())
 
 
 def _holes(shown: np.ndarray, time_base: Fraction) -> list[int]:
-    """Times that are missing in an otherwise steady stream."""
+    """Missing times in a stream with an otherwise constant frame rate."""
     steps = np.diff(shown)
     if len(steps) < _FEW:
         return []
@@ -89,7 +92,7 @@ def _holes(shown: np.ndarray, time_base: Fraction) -> list[int]:
 
 
 def _skips_bytes(path: Path) -> bool:
-    """Whether a Matroska demuxer had to pass over bytes to find the next packet."""
+    """Whether a Matroska demuxer had to skip bytes to find the next packet."""
     with open_video(path) as (container, _):
         end = None
         try:
@@ -105,10 +108,10 @@ def _skips_bytes(path: Path) -> bool:
 
 
 def _is_damaged_transport(path: Path, pictures: int) -> bool:
-    """Whether an MPEG-TS file has lost something.
+    """Whether an MPEG-TS file has lost data.
 
-    Its packets are damaged, or some are missing by their continuity counters, or pictures are
-    announced that do not begin.
+    Packets are damaged, or missing according to their continuity counters, or announced frames
+    do not start.
     """
     with open_video(path) as (_, stream):
         pid = stream.id
@@ -126,7 +129,7 @@ def _is_damaged_transport(path: Path, pictures: int) -> bool:
             counters = (packets[:, 3] & 0x0F).astype(np.int64)
             if last is not None:
                 counters = np.concatenate([[last], counters])
-            is_continuous = (np.diff(counters) % 16 <= 1).all()  # one may be sent twice
+            is_continuous = (np.diff(counters) % 16 <= 1).all()  # duplicates are allowed
             if not (is_continuous and _have_start_codes(starts)):
                 return True
             last = counters[-1] if len(counters) else last
@@ -134,7 +137,7 @@ def _is_damaged_transport(path: Path, pictures: int) -> bool:
 
 
 def _have_start_codes(packets: np.ndarray) -> bool:
-    """Whether MPEG-TS packets in which a picture's data begin, begin with its start code."""
+    """Whether MPEG-TS packets with the start of a frame begin with a start code."""
     has_adaptation = packets[:, 3] & 0x20 > 0
     starts = 4 + np.where(has_adaptation, 1 + packets[:, 4].astype(np.int64), 0)
     columns = np.minimum(starts[:, None] + np.arange(3), _TS_PACKET - 1)

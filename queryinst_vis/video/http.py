@@ -1,7 +1,7 @@
-"""Videos behind http addresses.
+"""Videos at http URLs.
 
-FFmpeg's own client takes a reply that was cut for a complete one where it comes in chunks, and a
-complete one for a cut one where it has no length. Python's knows which is which.
+FFmpeg's client treats a truncated chunked response as complete, and a complete
+response without a length as truncated. Python's client distinguishes them.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.utils.files import shortened
 from queryinst_vis.utils.progress import ProgressBar
 
-PATIENCE = 10.0  # seconds without a sign of life from a network source
+PATIENCE = 10.0  # seconds without data from a network source
 _BLOCK = 1 << 20  # bytes
-_LONGEST_NAME = 255  # bytes that file systems take
+_LONGEST_NAME = 255  # maximum bytes of a file name
 
 
 class HttpFile:
-    """What an http or https address replies, as a file for PyAV; reading never raises.
+    """The response of an http or https URL, as a file for PyAV; reading never raises.
 
     Args:
-        address: with a user's name and password, or without.
+        address: the URL, optionally with user name and password.
 
     Attributes:
-        length: bytes of the whole; None: the server does not say, so it may be without end.
-        fault: why the reply broke off, "" if it did not.
-        headers: of the reply.
+        length: total bytes; None: unknown, so it may be endless.
+        fault: why the response was truncated, "" if it was not.
+        headers: of the response.
 
     Raises:
-        OSError: no connection, or the server refuses.
-        ValueError: not an address.
+        OSError: no connection, or an error response.
+        ValueError: not a URL.
     """
 
     def __init__(self, address: str) -> None:
@@ -58,7 +58,7 @@ class HttpFile:
         self._takes_ranges = self.headers.get("Accept-Ranges") == "bytes"
 
     def read(self, size: int) -> bytes:
-        """Up to ``size`` bytes, those that have come; none at the end."""
+        """Up to ``size`` available bytes; none at the end."""
         try:
             data = self._reply.read1(size)
         except (OSError, HTTPException) as error:
@@ -70,7 +70,7 @@ class HttpFile:
         return data
 
     def seekable(self) -> bool:
-        """Whether the server sends parts of a file."""
+        """Whether the server supports range requests."""
         return self._takes_ranges and self.length is not None
 
     def tell(self) -> int:
@@ -78,10 +78,10 @@ class HttpFile:
         return self._position
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a position.
+        """Seek to a position.
 
         Raises:
-            OSError: the server does not send the file from there on.
+            OSError: the server does not support it.
         """
         base = (0, self._position, self.length or 0)[whence]
         if base + offset != self._position:
@@ -91,7 +91,7 @@ class HttpFile:
         return self._position
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._reply.close()
 
     def _request(self, start: int) -> HTTPResponse:
@@ -110,15 +110,15 @@ def download(address: str, folder: Path, allow_partial: bool = False) -> Path:
     """Save a recording.
 
     Args:
-        address: of http or https.
-        folder: where to; the file gets the name that it has in the address.
-        allow_partial: keep what came if the connection dies.
+        address: http or https URL.
+        folder: target folder; the file is named as in the URL.
+        allow_partial: keep partial data if the connection breaks.
 
     Returns:
         The file.
 
     Raises:
-        InputError: no connection, a picture without end, or the connection died.
+        InputError: no connection, an endless response, or the connection broke.
     """
     shown = without_secrets(address)
     try:
@@ -150,14 +150,14 @@ def download(address: str, folder: Path, allow_partial: bool = False) -> Path:
 
 
 def is_http(source: str | Path) -> bool:
-    """Whether this is an address of http or https."""
+    """Whether this is an http or https URL."""
     return str(source).lower().startswith(("http://", "https://"))
 
 
 def has_length(address: str) -> bool:
-    """Whether a server says how long its reply will be: else it may be live.
+    """Whether the response has a length; otherwise it may be live.
 
-    True, too, where nothing replies, so that whoever reads it reports why.
+    Also true without a response, so that reading it reports the error.
     """
     try:
         file = HttpFile(address)
@@ -168,10 +168,10 @@ def has_length(address: str) -> bool:
 
 
 def without_secrets(address: str) -> str:
-    """An address without its user, password and query, which may hold a token.
+    """A URL without user, password and query, which may contain a token.
 
     Raises:
-        InputError: not an address.
+        InputError: not a URL.
     """
     try:
         parts = urlsplit(address)
@@ -181,10 +181,10 @@ def without_secrets(address: str) -> str:
 
 
 def origin_of(source: str | Path) -> str:
-    """What tells a source from others, without passwords and tokens.
+    """An identifier of a source, without passwords and tokens.
 
-    The query of an address may say which video is meant and may hold a token: its hash stands in
-    for it.
+    The query of a URL may identify the video and may contain a token, so it is replaced by its
+    hash.
     """
     text = str(source)
     if "://" not in text:
@@ -195,7 +195,7 @@ def origin_of(source: str | Path) -> str:
 
 
 class _WebRedirects(HTTPRedirectHandler):
-    """Follows redirects to http and https; Python's own follows those to ftp, too."""
+    """Follows redirects only to http and https; Python's default also allows ftp."""
 
     def redirect_request(
         self,
@@ -213,7 +213,7 @@ class _WebRedirects(HTTPRedirectHandler):
 
 
 def _opener(address: str) -> tuple[str, OpenerDirector]:
-    """The address without its user, and what opens it with that user's name and password."""
+    """The URL without credentials, and an opener that uses them."""
     parts = urlsplit(address)
     user, _, place = parts.netloc.rpartition("@")
     bare = urlunsplit(parts._replace(netloc=place))
@@ -227,7 +227,7 @@ def _opener(address: str) -> tuple[str, OpenerDirector]:
 
 
 def explain(error: Exception) -> str:
-    """What went wrong, in words."""
+    """Description of an error."""
     if isinstance(error, URLError) and not isinstance(error, HTTPError):
         error = error.reason if isinstance(error.reason, Exception) else error
     if isinstance(error, TimeoutError):

@@ -1,4 +1,4 @@
-"""Frames that come at their own pace: cameras, network streams, pipes, and files played back."""
+"""Live sources: cameras, network streams, pipes, and files played in real time."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from queryinst_vis.video.container import NETWORK_FORMATS
 from queryinst_vis.video.http import PATIENCE, HttpFile, explain, is_http, without_secrets
 from queryinst_vis.video.rgb import RgbConverter
 
-# What an address may begin with. FFmpeg knows protocols that read several or other sources.
+# Allowed URL schemes. FFmpeg also has protocols that read other or several sources.
 _SCHEMES = ("rtsp", "rtsps", "rtmp", "udp", "tcp", "http", "https")
-_LONGEST_WAIT = 10.0  # seconds between two frames of a recording; more is cut short
-_ENDLESS = ("rtsp", "rtsps", "rtmp")  # where an end without a word is a broken connection
+_LONGEST_WAIT = 10.0  # maximum seconds between two frames of a recording
+_ENDLESS = ("rtsp", "rtsps", "rtmp")  # an end without an error is a broken connection
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """A frame that has just come.
+    """A frame that has just arrived.
 
     Attributes:
-        seconds: when, on the clock of ``time.perf_counter``.
-        picture: as decoded; what nobody looks at need not be converted.
-        convert: of the source; converts one picture at a time.
+        seconds: time of arrival, on the clock of ``time.perf_counter``.
+        picture: as decoded; converted only if needed.
+        convert: converter of the source; not thread-safe.
     """
 
     seconds: float
@@ -39,30 +39,30 @@ class Arrival:
     convert: RgbConverter
 
     def rgb(self) -> np.ndarray:
-        """The frame, ``(H, W, 3)`` uint8 RGB, upright, of one size for the whole source."""
+        """The frame, ``(H, W, 3)`` uint8 RGB, upright, with constant size for the source."""
         return self.convert(self.picture)
 
 
 class LiveReader:
-    """The frames of a live source as they come. It cannot be wound back: iterate once.
+    """The frames of a live source as they arrive. Can be iterated once.
 
-    Frames that cannot be decoded, as the first ones of a broadcast joined midway, are skipped. A
-    source that breaks off after its first frame merely ends; ``fault`` then says why. Pictures are
-    turned and HDR is tone-mapped as in ``VideoReader``.
+    Frames that cannot be decoded, such as the first ones of a broadcast joined midway, are
+    skipped. If a source breaks off after its first frame, iteration ends and ``fault`` gives the
+    reason. Frames are rotated and HDR is tone-mapped as in ``VideoReader``.
 
     Args:
-        source: a camera (``/dev/video0``), an address (``rtsp://``, ``http://``, ``udp://``, ...),
-            a pipe, or a file. A file, here or behind an http address, is played at its own pace.
-            Nothing but what it names is opened: playlists of other addresses are refused.
+        source: a camera (``/dev/video0``), a URL (``rtsp://``, ``http://``, ``udp://``, ...),
+            a pipe, or a file. A file, local or at an http URL, is played in real time.
+            Nothing else is opened: playlists are rejected.
 
     Attributes:
-        name: a short name of the source that suits a file; without an address's password.
+        name: a short name of the source, valid as a file name; without the password of a URL.
         fault: why the source broke off, None if it did not.
-        is_endless: whether it comes from the network and has no end of its own.
-        convert: how pictures become arrays; None: as the first picture says.
+        is_endless: whether it is a network stream without a defined end.
+        convert: converter to arrays; None: determined by the first frame.
 
     Raises:
-        InputError: the source cannot be opened or holds no pictures. Iterating raises it where
+        InputError: the source cannot be opened or has no video. Iterating raises it if
             the source ends before its first frame.
 
     Example::
@@ -86,7 +86,7 @@ class LiveReader:
             self.name = Path(self._source).stem
             self._where = f"live source {source}"
         try:
-            # In a thread: FFmpeg waits in there for data that may never come, deaf to Ctrl-C.
+            # in a thread, because FFmpeg may block while waiting for data, without handling Ctrl-C
             [self._container] = Latest(self._open() for _ in range(1))
         except (av.FFmpegError, OSError, HTTPException, ValueError) as error:
             if isinstance(error, InputError):
@@ -100,12 +100,12 @@ class LiveReader:
             self._container.close()
             raise InputError(f"{self._where}: its pictures cannot be decoded here")
         self._stream = stream
-        # Threads that share one picture; a picture each would be faster but as many frames late.
+        # slice threading; frame threading would be faster but delays frames
         self._stream.thread_type = "SLICE"
         self.is_endless = bool(self._scheme) and not self._is_recording()
 
     def __iter__(self) -> Iterator[Arrival]:
-        """Yield each frame as soon as it is decoded, or when the recording says that it is due."""
+        """Yield each frame as soon as it is decoded, or at its time in a recording."""
         start, first = 0.0, None
         is_recording = self._is_recording()
         is_first = True
@@ -129,10 +129,10 @@ class LiveReader:
             raise InputError(f"{self._where}: no picture came that can be decoded ({reason})")
 
     def _is_recording(self) -> bool:
-        """Whether the source is a file, which has to be played at its own pace."""
+        """Whether the source is a file, which has to be played in real time."""
         if self._http is None:
             return not self._scheme and Path(self._source).is_file()
-        # Cameras may name any length for JPEGs without times and end.
+        # cameras may announce any length for JPEG streams without timestamps
         is_camera = self._container.format.name in ("mpjpeg", "mjpeg")
         has_end = self._http.length is not None or (self._container.duration or 0) > 0
         return has_end and not is_camera
@@ -141,27 +141,27 @@ class LiveReader:
         fault = None
         try:
             for packet in self._container.demux(self._stream):
-                if packet.size:  # an empty one would end the decoding
+                if packet.size:  # an empty packet would flush the decoder
                     yield from self._pictures(packet)
-        except OSError as error:  # FFmpeg's are
+        except OSError as error:  # base class of FFmpeg's errors
             fault = _reason(error)
         except av.FFmpegError as error:
-            # The end of JPEGs in parts, too, is invalid data.
+            # the end of a multipart JPEG stream is also reported as invalid data
             fault = None if self._container.format.name == "mpjpeg" else _reason(error)
         for picture in self._pictures(None):
-            picture.time_base = self._stream.time_base  # which PyAV takes from packets
+            picture.time_base = self._stream.time_base  # PyAV uses that of the packets
             yield picture
         self.fault = (self._http.fault if self._http else "") or fault or self._why_ended()
 
     def _pictures(self, packet: av.Packet | None) -> list[av.VideoFrame]:
-        """Decode a packet, or what the decoder still holds."""
+        """Decode a packet, or flush the decoder."""
         try:
             return self._stream.codec_context.decode(packet)
         except av.FFmpegError:
-            return []  # a part was lost; the next key frame mends it
+            return []  # data were lost; recovers at the next key frame
 
     def _why_ended(self) -> str | None:
-        """What to say where FFmpeg reports no error; some sources have no end of their own."""
+        """The fault if FFmpeg reports no error: sources without a defined end broke off."""
         if self._scheme in _ENDLESS and not self._container.duration:
             return "the connection ended"
         return None
@@ -192,7 +192,7 @@ class LiveReader:
             )
         if path.is_char_device():
             return av.open(self._source, format="video4linux2")
-        # An absolute path: FFmpeg takes "name:rest" for a protocol.
+        # an absolute path: FFmpeg interprets "name:rest" as a protocol
         return av.open(str(path.absolute()), metadata_errors="replace")
 
     def _why_not(self, error: Exception) -> str:
@@ -209,13 +209,13 @@ class LiveReader:
 
 
 def _wait_until(due: float) -> float:
-    """Sleep until then, if that is still to come; return the time that it is."""
+    """Sleep until a time, if it is in the future; return the current time."""
     time.sleep(max(0.0, due - time.perf_counter()))
     return time.perf_counter()
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, in words; FFmpeg's own for "nothing came" speak of an exit."""
+    """Description of an error; FFmpeg's message for a timeout is misleading."""
     if isinstance(error, av.error.ExitError):
         return f"nothing came for {PATIENCE:.0f} seconds"
     return explain(error)

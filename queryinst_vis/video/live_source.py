@@ -1,4 +1,4 @@
-"""The newest frame of a live source, over broken connections as well."""
+"""The newest frames of a live source, with reconnection."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from queryinst_vis.video.http import origin_of, without_secrets
 from queryinst_vis.video.live import Arrival, LiveReader
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Seconds before each attempt to open a broken network stream again."""
+"""Seconds before each attempt to reopen a broken network stream."""
 
 
 class LiveSource:
-    """A source whose newest frame is always the next one; what came meanwhile is dropped.
+    """A source that always yields the newest frame and drops those that arrived in between.
 
-    A network stream that breaks off is opened again, after ``WAITS``; an ``InputWarning`` tells of
-    every attempt. Where none succeeds, the source ends and ``fault`` says why.
+    A network stream that breaks off is reopened after ``WAITS``, with an ``InputWarning`` for
+    every attempt. If all attempts fail, the source ends and ``fault`` gives the reason.
 
     Args:
         source: as for ``LiveReader``.
-        selection: only ``max_frames`` may be set: frames that are looked at.
+        selection: only ``max_frames`` may be set (number of processed frames).
         name: None: that of the ``LiveReader``.
 
     Attributes:
-        until: asked before every frame and while waiting for one; True ends the source.
+        until: called before every frame and while waiting for one; True ends the source.
 
     Raises:
         InputError: as for ``LiveReader``, or for another selection.
@@ -61,16 +61,16 @@ class LiveSource:
 
     @property
     def dropped(self) -> int:
-        """Frames so far that came while an earlier one was looked at, and were left out."""
+        """Number of frames dropped so far."""
         return 0 if self._newest is None else self._newest.dropped
 
     def __len__(self) -> int:
         raise TypeError("a live source has no length")
 
     def frames(self) -> Iterator[Frame]:
-        """The frames that are looked at, numbered from 0.
+        """The processed frames, numbered from 0.
 
-        Their ``seconds`` are those of their arrival, on the clock of ``time.perf_counter``.
+        Their ``seconds`` are times of arrival, on the clock of ``time.perf_counter``.
         """
         self._newest = newest = Latest(self._arrivals, self.until)
         for number, arrival in enumerate(islice(newest, self._max_frames)):
@@ -78,13 +78,13 @@ class LiveSource:
 
 
 class Reconnecting:
-    """The frames of a ``LiveReader`` that is opened again where its connection breaks.
+    """The frames of a ``LiveReader`` that is reopened if its connection breaks.
 
-    A source that has an end of its own, such as a file, is read once.
+    A source with a defined end, such as a file, is read once.
 
     Attributes:
         name: as of ``LiveReader``.
-        fault: why the source broke off and could not be opened again; None: it did not.
+        fault: why the source broke off and could not be reopened; None if it did not.
 
     Raises:
         InputError: as for ``LiveReader``.
@@ -104,13 +104,13 @@ class Reconnecting:
             tried += 1
             try:
                 reader = LiveReader(self._source)
-                # The first connection decides about size and colours: files have one size.
+                # the first connection determines size and colours: output files have one size
                 reader.convert = self._reader.convert
                 self._reader = reader
                 for arrival in reader:
                     tried = 0
                     yield arrival
-            except InputError as error:  # no connection, or no frame came
+            except InputError as error:  # no connection, or no frame
                 self._reader.fault = self._reader.fault or str(error)
         self.fault = self._reader.fault
 

@@ -1,4 +1,4 @@
-"""What another program writes into a pipe, frame after frame, none of them dropped."""
+"""Reading a video from a pipe, without dropping frames."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from queryinst_vis.video.frames import Frame, Selection
 from queryinst_vis.video.live import Arrival, LiveReader
 
 STDIN = "-"
-"""Names the standard input."""
+"""Name of standard input."""
 
 STDIN_PATH = Path("/dev/stdin")
 _HINT = "an MP4 or MOV file whose index is at its end cannot be read from a pipe: save it first"
-_STEP = 1 / 25  # seconds from frame to frame where the stream does not say
+_STEP = 1 / 25  # default frame interval in seconds
 
 
 class PipeSource:
-    """The frames of a pipe, in order; the program that writes waits while they are looked at.
+    """The frames of a pipe, in order; the writing program waits while they are processed.
 
-    Frames that cannot be decoded are left out: nobody can tell beforehand what should come.
+    Frames that cannot be decoded are skipped, since the expected frames are unknown.
 
     Args:
         path: of the pipe.
-        name: suits a file name.
-        selection: which frames.
+        name: valid as a file name.
+        selection: the selected frames.
 
     Raises:
-        InputError: no video comes.
+        InputError: the pipe contains no video.
     """
 
     fps = None
@@ -58,10 +58,10 @@ class PipeSource:
         raise TypeError("a pipe has no length")
 
     def frames(self) -> Iterator[Frame]:
-        """The frames with their times, once.
+        """The frames with their times; can be iterated once.
 
         Raises:
-            InputError: no frame comes, or none of the selection.
+            InputError: no frame, or none in the selection.
         """
         number = -1
         for number, seconds, arrival in self._selection.select(self._timed()):
@@ -82,7 +82,7 @@ class PipeSource:
     def _arrivals(self) -> Iterator[Arrival]:
         try:
             yield from self._reader
-        except InputError as error:  # not one came
+        except InputError as error:  # no frame at all
             raise InputError(f"{error}; {_HINT}") from error
 
 

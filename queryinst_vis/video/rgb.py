@@ -1,4 +1,4 @@
-"""From decoded pictures to upright RGB arrays."""
+"""Conversion of decoded frames to upright RGB arrays."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from queryinst_vis.video.tone_map import ToneMap, needs_tone_map
 
 
 class RgbConverter:
-    """Converts the pictures of one video to ``(H, W, 3)`` uint8 RGB, upright and of one size.
+    """Converts the frames of one video to ``(H, W, 3)`` uint8 RGB, upright and of constant size.
 
-    The first picture says how: its size (some streams change theirs on the way), the display
-    matrix (any of the eight orientations) and its colours. HDR is tone-mapped. Matrices and ranges
-    are FFmpeg's; a picture that names no matrix is taken for BT.601, as FFmpeg does.
+    The first frame determines the size (some streams change it), the display
+    matrix (one of eight orientations) and the colours. HDR is tone-mapped. Matrices and ranges
+    are FFmpeg's; an unspecified matrix means BT.601, as in FFmpeg.
 
-    Not for several threads at a time.
+    Not thread-safe.
 
     Args:
-        first: any picture of the video, the first one that can be decoded.
+        first: the first decodable frame of the video.
         where: names the video in errors.
 
     Attributes:
@@ -49,11 +49,11 @@ class RgbConverter:
         self.height, self.width = self(first).shape[:2]
 
     def upright_aspect(self, pixel_aspect: Fraction) -> Fraction:
-        """Width by height of an upright pixel, from that of a stored one."""
+        """Pixel aspect ratio (width / height) of the upright frame, from the stored one."""
         return 1 / pixel_aspect if self._is_transposed else pixel_aspect
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        """Convert a picture; the array is the caller's own.
+        """Convert a frame to a new array.
 
         Raises:
             InputError: its pixel format cannot be converted.
@@ -76,10 +76,10 @@ class RgbConverter:
 
 
 def _orientation(frame: av.VideoFrame) -> tuple[bool, tuple[slice, slice]]:
-    """``(transpose, flips)`` that bring a picture upright: first the one, then the others.
+    """``(transpose, flips)`` to make a frame upright, in this order.
 
-    The display matrix (a b u; c d v; x y w) sends a stored pixel to (a x + c y, b x + d y) (ISO
-    14496-12, 8.3.2). Angles between quarter turns become the nearest; a matrix of zeros is none.
+    The display matrix (a b u; c d v; x y w) maps a stored pixel to (a x + c y, b x + d y) (ISO
+    14496-12, 8.3.2). Angles are rounded to multiples of 90 degrees; zero matrices are ignored.
     """
     side_data: Mapping[str, object] = frame.side_data
     data = side_data.get("DISPLAYMATRIX")

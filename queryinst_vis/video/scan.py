@@ -1,4 +1,4 @@
-"""What a video file holds, learned from its packets without decoding them."""
+"""Scanning the packets of a video file without decoding them."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from queryinst_vis.video.container import (
 from queryinst_vis.video.fields import FieldPairs
 from queryinst_vis.video.gaps import find_avi_gaps, find_gaps
 
-_DISCONTINUITY = 1.0  # seconds that a clock must go back for the stream to begin anew
+_DISCONTINUITY = 1.0  # minimum backward jump in seconds that indicates a restarted clock
 _BROADCASTS = ("mpegts", "mpeg", "mpegvideo", "h264", "hevc", "vvc", "m4v", "flv", "live_flv")
-"""Formats that may begin midway, so that nothing is shown before the first key frame."""
-_UNTIMED = 0.1  # untimed frames by timed ones, at most, for the times to be used
-NOT_CODED = 8  # bytes at most of an MPEG-4 frame that only says "as the one before"
+"""Formats that may start midway, so that nothing is shown before the first key frame."""
+_UNTIMED = 0.1  # maximum ratio of frames without to frames with timestamps
+NOT_CODED = 8  # maximum bytes of an MPEG-4 frame that only repeats the previous one
 _NEVER = -(2**63)
-_DEFAULT_RATE = 25  # frames per second where a file names none, as in FFmpeg
+_DEFAULT_RATE = 25  # frames per second if unspecified, as in FFmpeg
 
 
 class KeyFrame(NamedTuple):
-    """A packet that decoding may begin with.
+    """A packet at which decoding can start.
 
     Attributes:
         number: of the packet.
-        tick, dts: when it is shown and decoded, in ticks.
+        tick, dts: presentation and decoding time, in ticks.
         size: in bytes.
-        is_ahead: whether all packets before are shown earlier.
+        is_ahead: whether all previous packets are shown earlier.
     """
 
     number: int
@@ -53,29 +53,28 @@ class KeyFrame(NamedTuple):
 
 @dataclass(frozen=True)
 class Scan:
-    """The frames of a file as its packets tell them.
+    """The frames of a file according to its packets.
 
     Attributes:
-        frames: how many a player shows, those that turn out to be damaged included.
-        shown: when frames are shown, in ticks of the stream's clock, ascending; those that have no
-            time are left out.
-        time_base: seconds of a tick.
-        rate: frames per second, the average where they vary.
-        is_variable: whether frames stray by more than half a frame from an even rate.
-        has_times: whether the frames have times, but for a few at most.
-        is_sequential: whether packets come in the order of their times. Either no pictures are
-            reordered, or the file has only decoding times, and these do not tell the order.
-        first_packet: number of the packet that opens the count. In a broadcast joined midway it is
-            the first key frame's: nothing before can be decoded.
-        first_tick: when that key frame is shown, if it is one and its time is known. Pictures that
-            are shown earlier depend on others that are not there.
-        shifts: corrections of the times, as ``Ticks`` takes them.
-        gaps: ticks of frames whose packets are missing, ascending.
-        lost: how many frames have no packet at all.
-        key_frames: those of a file that ``is_seekable``.
-        is_seekable: whether the times of the packets tell the number of every frame.
-        pixel_aspect: width of a stored pixel by its height.
-        notes: what is odd about the file.
+        frames: number of frames that a player shows, including damaged ones.
+        shown: presentation times in ticks, ascending; without frames that have no timestamp.
+        time_base: seconds per tick.
+        rate: frames per second, the average if variable.
+        is_variable: whether frames deviate by more than half a frame from a constant rate.
+        has_times: whether the frames have timestamps, with few exceptions.
+        is_sequential: whether packets are in the order of their times. Either frames are not
+            reordered, or the file has only decoding times, which do not determine the order.
+        first_packet: number of the first packet that counts. In a broadcast joined midway it is
+            the first key frame: nothing before it can be decoded.
+        first_tick: presentation time of that key frame, if known. Frames shown before it depend on
+            missing ones.
+        shifts: corrections of the times (see ``Ticks``).
+        gaps: ticks of frames with missing packets, ascending.
+        lost: number of frames without a packet.
+        key_frames: of a file that ``is_seekable``.
+        is_seekable: whether the packet times determine the number of every frame.
+        pixel_aspect: width / height of a stored pixel.
+        notes: irregularities of the file.
     """
 
     frames: int
@@ -96,23 +95,23 @@ class Scan:
     notes: list[str]
 
     def seconds(self) -> np.ndarray:
-        """``(frames,)``, when each frame is shown; evenly spaced where the file does not say."""
+        """``(frames,)`` time of each frame; evenly spaced if unknown."""
         if self.has_times and len(self.shown) == self.frames:
             return self.shown * self.time_base.numerator / self.time_base.denominator
         return np.arange(self.frames) / float(self.rate)
 
 
 class Ticks:
-    """Presentation times of packets on one clock, in units of the stream's time base.
+    """Presentation times of packets on a continuous clock, in units of the stream's time base.
 
-    Where recordings were joined and their clock starts again, this one goes on.
+    If recordings were concatenated and their clock restarts, this one continues.
 
     Args:
-        time_base: seconds of a tick.
-        shifts: ``(packet number, ticks)``: what is added to the file's times from that packet on.
+        time_base: seconds per tick.
+        shifts: ``(packet number, ticks)``: offset of the times starting at that packet.
 
     Attributes:
-        has_restarted: whether the file's clock has started again so far.
+        has_restarted: whether the clock of the file has restarted.
     """
 
     def __init__(self, time_base: Fraction, shifts: Sequence[tuple[int, int]] = ()) -> None:
@@ -121,11 +120,11 @@ class Ticks:
         self._shifts = deque(shifts)
         self._shift = 0
         self._number = -1
-        self._last: int | None = None  # decoding time, in the file's own ticks
-        self._next = 0  # where the clock goes on after a restart
+        self._last: int | None = None  # decoding time, in ticks of the file
+        self._next = 0  # where the clock continues after a restart
 
     def of(self, packet: av.Packet) -> int | None:
-        """When the picture of the stream's next packet is shown; None: unknown."""
+        """Presentation time of the next packet; None if unknown."""
         self._number += 1
         while self._shifts and self._shifts[0][0] <= self._number:
             self._shift = self._shifts.popleft()[1]
@@ -143,10 +142,10 @@ class Ticks:
 
 
 def is_shown(packet: av.Packet, codec: str) -> bool:
-    """Whether a packet holds a picture that players show.
+    """Whether a packet contains a visible frame.
 
-    Edit lists hide some, dropped frames leave empty packets, and VP8 has pictures that are only
-    referred to (RFC 6386, 9.1).
+    Edit lists hide some frames, dropped frames leave empty packets, and VP8 has hidden reference
+    frames (RFC 6386, 9.1).
     """
     if packet.size == 0 or packet.is_discard:
         return False
@@ -154,7 +153,7 @@ def is_shown(packet: av.Packet, codec: str) -> bool:
 
 
 def scan(path: Path, allow_partial: bool = False) -> Scan:
-    """Read through a file.
+    """Scan a file.
 
     Args:
         path: the video.
@@ -192,7 +191,7 @@ def scan(path: Path, allow_partial: bool = False) -> Scan:
             first_tick=packets.first_tick,
             shifts=shifts,
             gaps=gaps if has_times else [],
-            lost=max(0, len(gaps) - packets.untimed),  # one without a time may fill a gap
+            lost=max(0, len(gaps) - packets.untimed),  # frames without a timestamp may fill gaps
             key_frames=packets.key_frames if is_seekable else [],
             is_seekable=is_seekable and bool(np.all(np.diff(shown) > 0)),
             pixel_aspect=Fraction(stream.sample_aspect_ratio or 1),
@@ -202,17 +201,17 @@ def scan(path: Path, allow_partial: bool = False) -> Scan:
 
 @dataclass(frozen=True)
 class _Packets:
-    """What the packets of a stream say together.
+    """Summary of the packets of a stream.
 
     Attributes:
-        count: how many there are.
-        times: of the frames to show that have one, in decoding order.
-        untimed: frames to show that have none.
+        count: number of packets.
+        times: of visible frames with a timestamp, in decoding order.
+        untimed: number of visible frames without a timestamp.
         first, first_tick: ``first_packet`` and ``first_tick`` of a ``Scan``.
-        key_frames: those whose times are known.
-        is_plain: whether every packet with a picture has a time and nothing else is odd about them.
-        is_cut: whether the last packet is not all there.
-        fault: what ended the reading, "" for the end of the file.
+        key_frames: those with known times.
+        is_plain: whether every packet with a frame has a timestamp and there are no irregularities.
+        is_cut: whether the last packet is incomplete.
+        fault: the error that ended reading, "" at the end of the file.
     """
 
     count: int
@@ -267,7 +266,7 @@ def _read(
             else:
                 is_plain = False
     except av.FFmpegError as error:
-        # the end of a file of JPEGs in parts is such an error, too
+        # the end of a multipart JPEG file is such an error, too
         fault = "" if container.format.name == "mpjpeg" else reason(error)
     shown = np.array(times, np.int64)
     is_plain = is_plain and not (untimed or ticks.has_restarted or first > 0 or fault or is_cut)
@@ -281,11 +280,11 @@ def _check_length(
     packets: _Packets,
     allow_partial: bool,
 ) -> list[str]:
-    """What is to be said of a file that holds other frames than it promises."""
+    """Notes on a file whose frames differ from its header."""
     promised = promised_frames(container, stream)
     held = f"its header promises {promised} frames and the file holds {packets.count}"
     is_short = packets.count < promised or packets.is_cut
-    is_readable = "matroska" in container.format.name  # as far as it goes, whatever is missing
+    is_readable = "matroska" in container.format.name  # up to the end of the data
     if is_readable or ("mp4" in container.format.name and is_fragmented(path)):
         if ends_early(path, container, stream):
             return [f"cut off after frame {packets.count}; what is before is read"]
@@ -304,8 +303,8 @@ def _check_length(
 
 
 def _average_rate(shown: np.ndarray, stream: av.VideoStream) -> Fraction:
-    """The rate that the file names if its frames keep it, else what they have on average."""
-    # FFmpeg, too, takes a stream that says nothing of its rate for 25 frames a second.
+    """The nominal frame rate if the frames match it, otherwise the average."""
+    # the default of 25 frames per second is that of FFmpeg
     named = [Fraction(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
     if len(shown) < 2 or shown[-1] == shown[0]:
         return named[0] if named else Fraction(_DEFAULT_RATE)

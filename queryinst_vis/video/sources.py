@@ -1,4 +1,4 @@
-"""Several videos at a time, each with a name of its own."""
+"""Opening several videos, with unique names."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ VIDEO_SUFFIXES = frozenset(
         ".3gp",
     ]
 )
-"""Of the files of a folder that are taken for videos, in lower case."""
+"""Suffixes of video files in a folder, in lower case."""
 
-_DEEPEST = 20  # folders in a name
+_DEEPEST = 20  # maximum number of folders in a name
 
 
 def open_sources(
@@ -48,20 +48,20 @@ def open_sources(
     strict: bool = False,
     allow_partial: bool = False,
 ) -> list[Source]:
-    """Open the videos that the words of a command line name, each with a name of its own.
+    """Open the videos given on a command line, with unique names.
 
-    Several images (a glob that the shell has expanded) are the frames of one video. A folder or a
-    glob of videos stands for all of them. Videos of one name get that of their folder in front of
-    it (``a_clip``, ``b_clip``), or their suffix behind it (``clip_mp4``, ``clip_mov``).
+    Several images (a glob expanded by the shell) are the frames of one video. A folder or a
+    glob of videos stands for all of them. Videos with the same name are prefixed with their folder
+    (``a_clip``, ``b_clip``) or suffixed with their extension (``clip_mp4``, ``clip_mov``).
 
     Args:
         sources: as for ``open_source``.
-        selection: of each.
+        selection: frames selected in each.
         live, decoder, fps, strict, allow_partial: as for ``open_source``.
 
     Raises:
-        InputError: as for ``open_source``; a video is named twice, or some sources are live and
-            others are not.
+        InputError: as for ``open_source``; a video is given twice, or live sources and recordings
+            are mixed.
     """
     if len(sources) > 1 and all(is_image(word) and Path(word).is_file() for word in sources):
         files = sorted(map(Path, sources), key=natural_key)
@@ -86,10 +86,10 @@ def open_sources(
 
 
 def tell_apart(sources: list[Source]) -> list[Source]:
-    """Give sources of one name different ones, from their folders or suffixes.
+    """Make the names of sources unique, using their folders or suffixes.
 
     Raises:
-        InputError: a source is there twice.
+        InputError: a source occurs twice.
     """
     names = distinct_names([source.name for source in sources], [each.origin for each in sources])
     for source, name in zip(sources, names, strict=True):
@@ -98,18 +98,17 @@ def tell_apart(sources: list[Source]) -> list[Source]:
 
 
 def distinct_names(names: Sequence[str], origins: Sequence[str]) -> list[str]:
-    """Names that differ, whatever the case of their letters.
+    """Unique names, ignoring case.
 
-    Equal ones get the names of their folders in front of them, as many as it takes (``a_clip``,
-    ``b_clip``), or their suffixes behind them (``clip_mp4``, ``clip_mov``), or else all
-    get numbers.
+    Equal names are prefixed with as many folders as necessary (``a_clip``, ``b_clip``), or
+    suffixed with their extensions (``clip_mp4``, ``clip_mov``), otherwise numbered.
 
     Args:
         names: of sources.
-        origins: their paths or addresses.
+        origins: their paths or URLs.
 
     Raises:
-        InputError: a source is there twice.
+        InputError: a source occurs twice.
     """
     for origin, count in Counter(origins).items():
         if count > 1:
@@ -129,7 +128,7 @@ def distinct_names(names: Sequence[str], origins: Sequence[str]) -> list[str]:
 
 
 def _longer_names(sources: list[tuple[str, str]]) -> list[str]:
-    """Longer names of sources, given by name and origin, that differ if their paths do."""
+    """Longer names of sources, given by name and origin, which differ if their paths do."""
     names: list[str] = []
     for depth in range(_DEEPEST):
         for has_suffix in (False, True):
@@ -145,7 +144,7 @@ def _longer_names(sources: list[tuple[str, str]]) -> list[str]:
 
 
 def _videos_in(source: str) -> list[str | Path]:
-    """The videos of a folder without images, or of a glob; else the source itself."""
+    """The videos of a folder without images, or of a glob; otherwise the source itself."""
     if "://" in source or (Path(source).exists() and not Path(source).is_dir()):
         return [source]
     if Path(source).is_dir():

@@ -1,4 +1,4 @@
-"""Bringing HDR and wide-gamut pictures to the range of an ordinary screen."""
+"""Tone mapping of HDR and wide-gamut frames to SDR."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from queryinst_vis.utils.files import temporary_folder
 PQ, HLG = 16, 18  # transfer characteristics (ITU-T H.273, table 3)
 BT2020 = 9  # colour primaries (H.273, table 2)
 
-_WHITE = 203.0  # cd/m2 that becomes white on an ordinary screen (ITU-R BT.2408)
-_HLG_PEAK = 1000.0  # cd/m2 of the screen that HLG is reproduced for
-_KNEE = 0.7  # share of white up to which light stays as it is; what is brighter is compressed
-_GAMMA = 2.4  # of an ordinary screen (BT.1886)
-_GRID = 33  # points of the table for each colour
+_WHITE = 203.0  # cd/m2 of SDR reference white (ITU-R BT.2408)
+_HLG_PEAK = 1000.0  # cd/m2 of the nominal HLG display
+_KNEE = 0.7  # fraction of white above which highlights are compressed
+_GAMMA = 2.4  # of an SDR display (BT.1886)
+_GRID = 33  # points of the 3D lookup table per channel
 _TO_BT709 = np.array(  # linear BT.2020 to linear BT.709 (BT.2087)
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]
 )
@@ -24,19 +24,19 @@ _LUMINANCE = np.array([0.2627, 0.6780, 0.0593])  # of linear BT.2020
 
 
 def needs_tone_map(frame: av.VideoFrame) -> bool:
-    """Whether a picture is HDR (PQ, HLG) or of BT.2020's primaries."""
+    """Whether a frame is HDR (PQ, HLG) or has BT.2020 primaries."""
     return frame.color_trc in (PQ, HLG) or frame.color_primaries == BT2020
 
 
 class ToneMap:
-    """Converts HDR or wide-gamut pictures to 8-bit RGB of an ordinary screen (BT.709, gamma 2.4).
+    """Converts HDR or wide-gamut frames to 8-bit SDR RGB (BT.709, gamma 2.4).
 
-    Light up to 0.7 of the reference white of 203 cd/m2 stays as it is, so that it matches an SDR
+    Luminance up to 0.7 of the reference white of 203 cd/m2 is unchanged, to match an SDR
     grade; highlights up to the peak are compressed instead of clipped. The peak is 10,000 cd/m2
     for PQ and 1,000 for HLG.
 
     Args:
-        frame: a picture of the video; all others have its size, format and colours.
+        frame: a frame of the video; all others have the same size, format and colours.
     """
 
     def __init__(self, frame: av.VideoFrame) -> None:
@@ -51,7 +51,9 @@ class ToneMap:
             path = folder / "table.cube"
             _write_cube(path, table)
             steps = [
-                self._graph.add("format", "pix_fmts=gbrp16le"),  # tables are fast on planes
+                self._graph.add(
+                    "format", "pix_fmts=gbrp16le"
+                ),  # lookup tables are faster on planar formats
                 self._graph.add("lut3d", file=str(path), interp="tetrahedral"),
                 self._graph.add("format", "pix_fmts=rgb24"),
                 self._graph.add("buffersink"),
@@ -62,7 +64,7 @@ class ToneMap:
             self._graph.configure()
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """The picture as ``rgb24``."""
+        """The frame as ``rgb24``."""
         self._graph.push(frame)
         mapped = self._graph.pull()
         assert isinstance(mapped, av.VideoFrame)
@@ -70,18 +72,18 @@ class ToneMap:
 
 
 def _table(transfer: int) -> np.ndarray:
-    """``(33, 33, 33, 3)`` display RGB, 0..1, for coded blue, green, red, 0..1."""
+    """``(33, 33, 33, 3)`` display RGB, 0..1, indexed by coded blue, green, red, 0..1."""
     axis = np.linspace(0, 1, _GRID)
     blue, green, red = np.meshgrid(axis, axis, axis, indexing="ij")
     light, peak = _to_light(np.stack([red, green, blue], axis=-1), transfer)
-    # The brightest channel is compressed and takes the others with it, which keeps the hue.
+    # scale all channels by the compression of the brightest one, which preserves the hue
     brightest = np.maximum(light.max(axis=-1, keepdims=True), 1e-9)
     light = light * (_compress(brightest, peak) / brightest)
     return np.clip(light @ _TO_BT709.T, 0, 1) ** (1 / _GAMMA)
 
 
 def _to_light(code: np.ndarray, transfer: int) -> tuple[np.ndarray, float]:
-    """Linear light on the screen in units of white, and the most that there can be."""
+    """Linear display light in units of white, and its maximum."""
     if transfer == PQ:  # SMPTE ST 2084
         power = code ** (1 / 78.84375)
         ratio = np.maximum(power - 0.8359375, 0) / (18.8515625 - 18.6875 * power)
@@ -96,7 +98,7 @@ def _to_light(code: np.ndarray, transfer: int) -> tuple[np.ndarray, float]:
 
 
 def _compress(light: np.ndarray, peak: float) -> np.ndarray:
-    """Light up to ``peak`` brought to 0..1: the Moebius curve of FFmpeg's ``tonemap``."""
+    """Map light up to ``peak`` to 0..1 with the Moebius curve of FFmpeg's ``tonemap``."""
     if peak <= 1:
         return light
     a = -(_KNEE**2) * (peak - 1) / (_KNEE**2 - 2 * _KNEE + peak)
