@@ -20,6 +20,7 @@ import queryinst_vis
 from queryinst_vis.checkpoints.catalogue import find_weights
 from queryinst_vis.video.writer import VideoWriter
 from tests.data_support import coco_content
+from tests.review_support import write_results
 from tests.test_finetune import write_labelme
 from tests.test_site import ENTRIES, resolve
 from tests.tiny import draw_frame, tiny_config, write_videos
@@ -51,6 +52,9 @@ def folder(tmp_path, monkeypatch):
     with VideoWriter(tmp_path / "street.mp4", 10) as writer:
         for index in range(3):
             writer.write(draw_frame(index))
+    (tmp_path / "out" / "street").mkdir(parents=True)
+    tracks = {3: {frame: (2, 2) for frame in range(100)}, 7: {90: (2, 3), 120: (2, 2)}}
+    write_results(tmp_path / "out" / "street", tracks, 130)
     config = tiny_config(write_videos(tmp_path / "set"))
     OmegaConf.save(OmegaConf.structured(config), "config.yaml")
     for name in ("ground_truth.json", "train.json"):

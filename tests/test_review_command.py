@@ -120,6 +120,20 @@ def test_a_video_that_has_moved_must_be_named_and_be_the_same(folder, tmp_path, 
     assert review(folder, "--apply", actions, "--video", tmp_path / "moved.mp4") == 0
 
 
+def test_a_folder_of_frames_is_told_from_others_like_a_file(folder, tmp_path, capsys):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for number in range(LENGTH):
+        Image.new("RGB", (WIDTH, HEIGHT)).save(frames / f"{number}.png")
+    run = json.loads((folder / "run.json").read_text())
+    run["source"] = {"origin": str(frames), "fingerprint": fingerprint(frames)}
+    (folder / "run.json").write_text(json.dumps(run))
+    assert review(folder, "--export", tmp_path / "set", "--frames", "all") == 0
+    (frames / "3.png").unlink()
+    assert review(folder, "--export", tmp_path / "more", "--frames", "all") == 2
+    assert "is not the one that was tracked" in errors(capsys)[0]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -17,12 +17,18 @@ _ENDS = 1 << 20  # bytes at either end of a file that its fingerprint covers
 
 
 def fingerprint(path: Path) -> dict[str, Any] | None:
-    """What tells a file from others, wherever it lies, without reading all of it.
+    """What tells a file or folder from others, wherever it lies, without reading all of it.
 
     Returns:
-        Its length in bytes, and the SHA-256 of its first and last MiB; None where it has gone.
+        Of a file its length in bytes, and the SHA-256 of its first and last MiB; of a folder the
+        number of its files, and the SHA-256 of their names and lengths. None where it has gone, or
+        is neither.
     """
     try:
+        if path.is_dir():
+            return _fingerprint_of_folder(path)
+        if not path.is_file():
+            return None
         size = path.stat().st_size
         with path.open("rb") as file:
             digest = hashlib.sha256(file.read(_ENDS))
@@ -31,6 +37,13 @@ def fingerprint(path: Path) -> dict[str, Any] | None:
     except OSError:
         return None
     return {"bytes": size, "sha256_of_ends": digest.hexdigest()}
+
+
+def _fingerprint_of_folder(folder: Path) -> dict[str, Any]:
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    lines = "".join(f"{path.name}\0{path.stat().st_size}\n" for path in files)
+    digest = hashlib.sha256(lines.encode(errors="surrogateescape"))
+    return {"files": len(files), "sha256_of_names": digest.hexdigest()}
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:

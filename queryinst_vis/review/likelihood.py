@@ -16,22 +16,22 @@ Model = Mapping[str, float]
 """A weight for each of the values that ``terms`` or ``terms_of_track`` give."""
 
 JOIN: Model = {
-    "bias": 0.64,
-    "gap": -0.606,
-    "distance": 0.523,
-    "miss": -1.959,
-    "size": -1.014,
-    "unlikeness": -1.299,
+    "bias": 0.36,
+    "gap": -0.413,
+    "distance": 0.328,
+    "miss": -1.812,
+    "size": -0.454,
+    "unlikeness": -1.393,
 }
 """Of two tracks, that they are one."""
 
-BREAK: Model = {"bias": -4.462, "gap": 1.801, "distance": 0.684, "miss": 2.019, "size": 1.991}
+BREAK: Model = {"bias": -4.998, "gap": 1.735, "distance": 1.967, "miss": 2.566, "size": 2.242}
 """Of two successive observations of a track, that its identity changes between them."""
 
-SWAP: Model = {"bias": -1.369, "breaks": 0.347, "joins": 1.001, "crosses": 1.024, "both": -0.376}
+SWAP: Model = {"bias": -1.035, "breaks": 0.242, "joins": 0.728, "crosses": 0.863, "both": -1.052}
 """Of a place in a track and another track, that they exchange identities there."""
 
-WEAK: Model = {"bias": 2.489, "length": -0.74, "score": -3.083}
+WEAK: Model = {"bias": 2.522, "length": -0.658, "score": -4.075}
 """Of a track, that it shows nothing."""
 
 _USUAL_UNLIKENESS = 0.7  # where it is not known

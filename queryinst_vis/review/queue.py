@@ -48,6 +48,14 @@ def suggest(session: ReviewSession) -> list[Suggestion]:
 
     Args:
         session: the tracks; its ``run`` has their embeddings, if the weights have any.
+
+    Example::
+
+        from queryinst_vis.review import ReviewSession, suggest
+
+        with ReviewSession.open("out/street") as session:
+            for suggestion in suggest(session)[:20]:
+                print(f"{suggestion.kind}, gain {suggestion.gain:.1f}: {suggestion.reason}")
     """
     return suggestions_for(session.index, session.state, session.run)
 

@@ -115,8 +115,8 @@ def find_video(results: Results, named: Path | None) -> tuple[Path | None, Any]:
         named = Path(origin)
     elif not named.exists():
         raise InputError(f"video {named}: no such file or folder")
-    found = fingerprint(named) if named.is_file() else None
-    if expected is not None and found is not None and found != expected:
+    found = fingerprint(named)
+    if expected is not None and found != expected:
         raise InputError(
             f"video {named}: is not the one that was tracked, or has changed since; say with "
             "--video where that one is"

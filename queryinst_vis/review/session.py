@@ -58,13 +58,6 @@ class ReviewSession:
     Every action is on disk before ``apply`` returns; the results themselves are never changed.
     One process at a time may have a session of the same results. Threads may share it.
 
-    Example::
-
-        with ReviewSession.open("out/street") as session:
-            session.apply(Merge(3, 7, decide="keep first"))
-            for track in session.tracks():
-                print(track.track_id, track.class_name, track.frames)
-
     Attributes:
         results: the result file or folder.
         folder: with the journal, beside the results.
@@ -72,6 +65,15 @@ class ReviewSession:
         size: ``(height, width)`` of its frames in pixels.
         source: the video file or folder of frames; None: nobody has said where it is.
         run: the content of ``run.json``, where there is one.
+
+    Example::
+
+        from queryinst_vis.review import Merge, ReviewSession
+
+        with ReviewSession.open("out/street") as session:
+            session.apply(Merge(3, 7, decide="keep first"))
+            for track in session.tracks():
+                print(track.track_id, track.class_name, track.frames)
     """
 
     def __init__(
@@ -122,7 +124,8 @@ class ReviewSession:
                 result file that ``read_any_results`` reads.
             video: the video file, where it is not where it was when it was tracked, or where
                 nothing says where that was.
-            gt, video_id: of other result files, as for ``read_any_results``.
+            gt: of JSON results, as for ``read_any_results``.
+            video_id: the same.
 
         Raises:
             InputError: the results cannot be read, the video is missing or another one, the

@@ -115,7 +115,9 @@ def run_record(
             "name": source.name,
             "origin": source.origin,
             "origin_sha256": origin,
-            "fingerprint": None if source.path is None else fingerprint(source.path),
+            "fingerprint": None
+            if source.is_live
+            else fingerprint(source.path or Path(source.origin)),
             "width": width,
             "height": height,
             "fps": source.fps,
