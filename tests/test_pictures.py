@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from tiny import CLASSES, HEIGHT, WIDTH, draw_frame, tiny_config
 
@@ -22,7 +21,13 @@ from queryinst_vis.inference.mask_features import mask_features
 from queryinst_vis.models.build import build_model
 from queryinst_vis.structures import Detections
 from queryinst_vis.visualization.mask_features import draw_mask_features, principal_component
-from queryinst_vis.visualization.speed_plot import SpeedPoint, draw_speed_plot, read_speed_point
+from queryinst_vis.visualization.speed_plot import (
+    SpeedPoint,
+    draw_speed_plot,
+    place_labels,
+    read_speed_point,
+    speed_chart,
+)
 from tests.closeness import assert_equal_to_rounding
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -349,83 +354,86 @@ def test_the_papers_table_3_as_published():
 # AP against speed: drawn
 
 
-def drawn(figures, points, path):
+def drawn(points, path):
+    """The layers of the chart that is drawn: lines, points and labels, with their rows."""
     draw_speed_plot(points, path)
     assert_png(path)
-    return figures[-1].axes[0]
+    chart = speed_chart(points).to_dict()
+    data = chart.get("data", {})
+    return [(layer, chart["datasets"][layer.get("data", data)["name"]]) for layer in chart["layer"]]
 
 
-def joined(axes):
-    """The points of every line that joins some, as (fps, AP in percent)."""
-    lines = [line.get_xydata().tolist() for line in axes.lines]
-    return [line for line in lines if len(line) > 1]
-
-
-def test_points_stand_at_their_speed_and_percent_and_groups_are_joined(tmp_path, figures):
+def test_points_stand_at_their_speed_and_percent_and_groups_are_joined(tmp_path):
     points = [
         SpeedPoint("large", 10, 0.5, "family"),
         SpeedPoint("alone", 15, 0.3),
         SpeedPoint("small", 30, 0.25, "family"),
         SpeedPoint("alone", 20, 0.3),
     ]
-    axes = drawn(figures, points, tmp_path / "out.png")
-    positions = [marks.get_offsets()[0].tolist() for marks in axes.collections]
-    assert positions == [[10, 50], [15, 30], [30, 25], [20, 30]]
-    assert joined(axes) == [[[10, 50], [30, 25]]]  # and not the two of one name
-    assert [label.get_text() for label in axes.texts] == ["large", "alone", "small", "alone"]
-    colours = [to_hex(marks.get_facecolor()[0]) for marks in axes.collections]
-    assert colours[0] == colours[2] and len(set(colours)) == 3
-    assert axes.get_xlabel() == "frames per second" and axes.get_ylabel() == "AP (%)"
-    assert axes.get_xlim()[0] == 0
+    (line, joined), (marks, rows), (names, labels) = drawn(points, tmp_path / "out.png")
+    assert [(row["fps"], row["AP"]) for row in rows] == [(10, 50), (15, 30), (30, 25), (20, 30)]
+    assert line["mark"]["type"] == "line" and line["encoding"]["color"]["field"] == "group"
+    groups = [row["group"] for row in joined]
+    assert groups[0] == groups[2] and len(set(groups)) == 3  # and not the two of one name
+    assert [row["name"] for row in labels] == ["large", "alone", "small", "alone"]
+    assert names["encoding"]["text"]["field"] == "name"
+    assert marks["encoding"]["x"]["title"] == "frames per second"
+    assert marks["encoding"]["y"]["title"] == "AP (%)"
+    assert marks["encoding"]["x"]["scale"]["domain"][0] == 0
 
 
-def test_every_device_has_its_marker_and_its_line_in_the_legend(tmp_path, figures):
+def test_every_device_has_its_marker_and_its_line_in_the_legend(tmp_path):
     points = [
         SpeedPoint("a", 10, 0.5, device="Titan Xp"),
         SpeedPoint("b", 10, 0.4, device="CPU, 2 cores, $1"),
         SpeedPoint("c", 20, 0.3, device="Titan Xp"),
         SpeedPoint("d", 30, 0.3),
     ]
-    axes = drawn(figures, points, tmp_path / "out.png")
-    first, second, third, fourth = (
-        marks.get_paths()[0].vertices.tolist() for marks in axes.collections
+    _, (marks, rows), _ = drawn(points, tmp_path / "out.png")
+    shape = marks["encoding"]["shape"]
+    assert shape["scale"]["domain"] == ["Titan Xp", "CPU, 2 cores, $1", "device not given"]
+    assert len(set(shape["scale"]["range"])) == 3
+    assert [row["device"] for row in rows][2] == "Titan Xp"
+    assert shape["legend"]["title"] == "speed measured on"
+
+
+def test_no_legend_where_no_device_is_known(tmp_path):
+    _, (marks, _), _ = drawn([SpeedPoint("$a {name", 10, 0.5)], tmp_path / "out.png")
+    assert marks["encoding"]["shape"]["legend"] is None
+
+
+def overlapping(boxes):
+    """Pairs of boxes that overlap."""
+    return [
+        (a, b)
+        for i, a in enumerate(boxes)
+        for b in boxes[:i]
+        if min(a[2], b[2]) > max(a[0], b[0]) and min(a[3], b[3]) > max(a[1], b[1])
+    ]
+
+
+def test_labels_of_table_3_cover_neither_each_other_nor_points_and_stay_inside():
+    points = [read_speed_point(path) for path in TABLE_3]
+    boxes = place_labels(points)
+    assert overlapping(boxes) == []
+    plot = speed_chart(points).to_dict()
+    fastest, highest = (
+        plot["layer"][1]["encoding"][axis]["scale"]["domain"][1] for axis in ("x", "y")
     )
-    assert first == third
-    assert first != second and first != fourth and second != fourth
-    (legend,) = figures[0].legends
-    names = [text.get_text() for text in legend.get_texts()]
-    assert names == ["Titan Xp", "CPU, 2 cores, $1", "device not given"]
+    lowest = plot["layer"][1]["encoding"]["y"]["scale"]["domain"][0]
+    for left, top, right, bottom in boxes:
+        assert left >= 0 and right <= plot["width"] and top >= 0 and bottom <= plot["height"]
+        for point in points:
+            x = point.fps / fastest * plot["width"]
+            share = (highest - 100 * point.average_precision) / (highest - lowest)
+            y = share * plot["height"]
+            assert not (left <= x <= right and top <= y <= bottom)
 
 
-def test_no_legend_where_no_device_is_known(tmp_path, figures):
-    drawn(figures, [SpeedPoint("$a {name", 10, 0.5)], tmp_path / "out.png")
-    assert figures[0].legends == []
-
-
-def covered_labels(axes):
-    """Pairs of labels that overlap, and labels that stick out of the axes."""
-    boxes = [label.get_window_extent() for label in axes.texts]
-    inside = [axes.bbox.containsx(b.x1) and axes.bbox.containsy(b.y1) for b in boxes]
-    pairs = [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
-    return pairs, inside.count(False)
-
-
-def test_labels_of_table_3_cover_neither_each_other_nor_points_nor_lines(tmp_path, figures):
-    axes = drawn(figures, [read_speed_point(path) for path in TABLE_3], tmp_path / "out.png")
-    assert covered_labels(axes) == ([], 0)
-    points = axes.transData.transform([marks.get_offsets()[0] for marks in axes.collections])
-    lines = [line.get_path().transformed(axes.transData) for line in axes.lines]
-    for label in axes.texts:
-        box = label.get_window_extent()
-        assert not any(box.contains(x, y) for x, y in points)
-        assert not any(line.intersects_bbox(box, filled=False) for line in lines)
-
-
-def test_labels_of_neighbours_give_way(tmp_path, figures):
+def test_labels_of_neighbours_give_way():
     points = [SpeedPoint(f"model number {i}", 20 + 0.2 * i, 0.4) for i in range(4)]
     points += [SpeedPoint("slow", 1, 0.2), SpeedPoint("fast", 60, 0.6)]
-    axes = drawn(figures, points, tmp_path / "out.png")
-    assert covered_labels(axes) == ([], 0)
+    assert overlapping(place_labels(points)) == []
 
 
 def test_a_picture_that_cannot_be_written_leaves_nothing(tmp_path):

@@ -1,19 +1,19 @@
-"""Plots of data set statistics: bar charts of counts, and histograms."""
+"""Plots of dataset statistics: bar charts of counts, and histograms."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import altair as alt
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from queryinst_vis.utils.files import atomic_path
+from queryinst_vis.visualization.charts import GAIN, HAVE, LOSS, Chart, records, save_chart
 
-_WIDTH, _HEIGHT, _BAR, _MAX_HEIGHT = 7.0, 3.6, 0.22, 40.0  # inches
-_COLOUR = "#1f9bff"
+_WIDTH, _HEIGHT, _BAR, _MAX_HEIGHT = 560, 260, 18, 4000  # pixels
+_ORANGE = "#ff7a1a"
 _MAX_BINS = 40
 
 
@@ -29,16 +29,21 @@ def draw_bars(counts: Mapping[str, int], title: str, unit: str, path: str | Path
     Raises:
         InputError: the file cannot be written.
     """
-    height = min(1.2 + _BAR * max(len(counts), 4), _MAX_HEIGHT)
-    figure, axes = _figure(height, title)
-    bars = axes.barh(range(len(counts)), list(counts.values()), color=_COLOUR)
-    axes.bar_label(bars, padding=2, fontsize=7)
-    axes.set_yticks(range(len(counts)), list(counts), fontsize=8)
-    axes.set_ylim(max(len(counts), 1) - 0.4, -0.6)
-    axes.margins(x=0.1)
-    axes.set_xlabel(unit)
-    axes.grid(axis="x", linewidth=0.5, alpha=0.4)
-    _save(figure, path)
+    height = min(_BAR * max(len(counts), 4), _MAX_HEIGHT)
+    chart = bar_chart(counts, title, unit)
+    save_chart(chart.properties(width=_WIDTH, height=height), path)
+
+
+def bar_chart(counts: Mapping[str, int], title: str, unit: str) -> Chart:
+    """One horizontal bar per name, the first on top."""
+    rows = [{"name": name, "count": count} for name, count in counts.items()]
+    base = alt.Chart(records(rows)).encode(
+        y=alt.Y("name:N", sort=None, title=None),
+        x=alt.X("count:Q", title=unit, axis=alt.Axis(grid=True, format="d", tickMinStep=1)),
+        tooltip=["name:N", "count:Q"],
+    )
+    labels = base.mark_text(align="left", dx=4).encode(text="count:Q")
+    return alt.layer(base.mark_bar(color=HAVE), labels, title=title)
 
 
 def draw_histogram(
@@ -64,24 +69,67 @@ def draw_histogram(
     Raises:
         InputError: the file cannot be written.
     """
-    figure, axes = _figure(_HEIGHT, title)
+    chart = histogram(values, title, unit, counted, marks, limit)
+    save_chart(chart.properties(width=_WIDTH, height=_HEIGHT), path)
+
+
+def histogram(
+    values: Sequence[float],
+    title: str,
+    unit: str,
+    counted: str,
+    marks: Mapping[str, float] | None = None,
+    limit: float | None = None,
+) -> Chart:
+    """A histogram with its median; the arguments are those of ``draw_histogram``."""
     numbers = np.asarray(values, dtype=float)
     if limit is not None:
         numbers = numbers.clip(max=limit)
         unit = f"{unit} ({limit:g} and more in the last bin)"
+    rows: list[dict[str, Any]] = []
     if numbers.size:
-        axes.hist(numbers, bins=_bins(numbers), color=_COLOUR, edgecolor="white", linewidth=0.4)
-        axes.axvline(np.median(numbers), color="black", linewidth=1, label="median")
-    for number, (name, position) in enumerate((marks or {}).items()):
-        colour = ("#e8384f", "#ff7a1a", "#2fbf5b")[number % 3]
-        axes.axvline(position, color=colour, linestyle="--", linewidth=1, label=name)
-    axes.set_xlabel(unit)
-    axes.set_ylabel(counted)
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(axis="y", linewidth=0.5, alpha=0.4)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8)
-    _save(figure, path)
+        counts, edges = np.histogram(numbers, _bins(numbers))
+        rows = [
+            {"low": low, "high": high, "count": count}
+            for (low, high), count in zip(pairwise(edges.tolist()), counts.tolist(), strict=True)
+        ]
+    bars = (
+        alt.Chart(records(rows))
+        .mark_bar(color=HAVE)
+        .encode(
+            x=alt.X("low:Q", title=unit, scale=alt.Scale(zero=False, nice=False)),
+            x2="high:Q",
+            y=alt.Y("count:Q", title=counted, axis=alt.Axis(grid=True, format="d", tickMinStep=1)),
+            y2=alt.datum(0),
+            tooltip=["low:Q", "high:Q", "count:Q"],
+        )
+    )
+    lines = dict(marks or {})
+    if numbers.size:
+        lines = {"median": float(np.median(numbers)), **lines}
+    return alt.layer(bars, _lines(lines), title=title)
+
+
+def _lines(positions: Mapping[str, float]) -> alt.Chart:
+    """Vertical lines with a legend: the median solid, others dashed."""
+    rows: list[dict[str, Any]] = [{"name": name, "at": at} for name, at in positions.items()]
+    names = list(positions)
+    dashes = [[1, 0] if name == "median" else [5, 3] for name in names]
+    others = iter([LOSS, _ORANGE, GAIN])
+    colours = ["black" if name == "median" else next(others) for name in names]
+    legend = alt.Legend(title=None, orient="top") if names else None
+    return (
+        alt.Chart(records(rows))
+        .mark_rule()
+        .encode(
+            x="at:Q",
+            color=alt.Color("name:N", scale=alt.Scale(domain=names, range=colours), legend=legend),
+            strokeDash=alt.StrokeDash(
+                "name:N", scale=alt.Scale(domain=names, range=dashes), legend=legend
+            ),
+            tooltip=["name:N", "at:Q"],
+        )
+    )
 
 
 def _bins(numbers: np.ndarray) -> list[float] | int:
@@ -89,17 +137,3 @@ def _bins(numbers: np.ndarray) -> list[float] | int:
     if (numbers == numbers.round()).all() and high - low < _MAX_BINS:
         return list(np.arange(low, high + 2) - 0.5)  # integers stand in the middle of their bins
     return _MAX_BINS
-
-
-def _figure(height: float, title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_title(title, fontsize=10, loc="left")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _save(figure: Figure, path: str | Path) -> None:
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)

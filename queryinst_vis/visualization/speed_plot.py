@@ -4,36 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.text import Annotation
-from matplotlib.transforms import Bbox
+import altair as alt
+import numpy as np
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.utils.files import atomic_path, read_json
+from queryinst_vis.utils.files import read_json
 from queryinst_vis.utils.numbers import is_finite
+from queryinst_vis.visualization.charts import Chart, records, save_chart
 
 _MAX_FPS = 1e6
-_MARKERS = "osD^vPX*"
-_POINT = 7  # diameter of a point, in points of 1/72 inch
-_PLACES = [  # of a label: offset from its point in points, and alignment; the best come first
-    (x * distance, y * distance, horizontal, vertical)
-    for distance in (7, 14, 24)
-    for x, y, horizontal, vertical in (
-        (1, 0, "left", "center"),
-        (-1, 0, "right", "center"),
-        (0, 1, "center", "bottom"),
-        (0, -1, "center", "top"),
-        (0.7, 0.7, "left", "bottom"),
-        (-0.7, 0.7, "right", "bottom"),
-        (0.7, -0.7, "left", "top"),
-        (-0.7, -0.7, "right", "top"),
+_WIDTH, _HEIGHT = 620, 400  # pixels of the plot
+_SHAPES = ["circle", "square", "diamond", "triangle-down", "triangle-up", "cross", "stroke"]
+_NO_DEVICE = "device not given"
+_POINT = 9  # diameter of a point in pixels
+_FONT, _LETTER, _LINE = 11, 6.6, 13  # pixels: size of the letters, width of one at most, height
+_PLACES = [  # of a label: offset of its anchor from the point, and where the anchor is in its box
+    (x * distance, y * distance, across, down)
+    for distance in (9, 18, 30)
+    for x, y, across, down in (
+        (1, 0, 0.0, 0.5),
+        (-1, 0, 1.0, 0.5),
+        (0, -1, 0.5, 1.0),
+        (0, 1, 0.5, 0.0),
+        (0.7, -0.7, 0.0, 1.0),
+        (-0.7, -0.7, 1.0, 1.0),
+        (0.7, 0.7, 0.0, 0.0),
+        (-0.7, 0.7, 1.0, 0.0),
     )
 ]
+
+Box = tuple[float, float, float, float]
+"""``(left, top, right, bottom)`` in pixels of the plot."""
 
 
 @dataclass(frozen=True)
@@ -98,110 +102,147 @@ def draw_speed_plot(points: Sequence[SpeedPoint], path: str | Path) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set(xlabel="frames per second", ylabel="AP (%)")
-    axes.margins(x=0.2, y=0.15)  # room for labels
-    axes.grid(linewidth=0.5, alpha=0.4)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    colours = _draw_points(axes, points)
-    axes.set_xlim(left=0)
-    canvas.draw()  # places the axes: before, nobody knows where a point is on the picture
-    _label_points(axes, points, colours)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
+    save_chart(speed_chart(points), path)
 
 
-def _draw_points(axes: Axes, points: Sequence[SpeedPoint]) -> list[str]:
-    """Draw the points, the lines of their groups and the legend of devices; return colours."""
-    groups = [index if point.group is None else point.group for index, point in enumerate(points)]
-    distinct = list(dict.fromkeys(groups))
-    colours = [f"C{distinct.index(group)}" for group in groups]
-    for colour in dict.fromkeys(colours):
-        line = sorted(
-            _position(point) for point, own in zip(points, colours, strict=True) if own == colour
-        )
-        axes.plot(*zip(*line, strict=True), color=colour, linewidth=1, alpha=0.6)
-    devices = list(dict.fromkeys(point.device for point in points))
-    for point, colour in zip(points, colours, strict=True):
-        marker = _marker(devices.index(point.device))
-        axes.scatter(*_position(point), s=_POINT**2, marker=marker, color=colour, zorder=3)
-    if devices != [None]:
-        _draw_legend(axes, devices)
-    return colours
-
-
-def _position(point: SpeedPoint) -> tuple[float, float]:
-    return point.fps, 100 * point.average_precision
-
-
-def _marker(device: int) -> str:
-    return _MARKERS[device % len(_MARKERS)]
-
-
-def _draw_legend(axes: Axes, devices: Sequence[str | None]) -> None:
-    """Which marker is which device, below the axes."""
-    legend = axes.figure.legend(
-        [
-            Line2D([], [], color="0.4", marker=_marker(index), linewidth=0, markersize=_POINT)
-            for index in range(len(devices))
-        ],
-        [device or "device not given" for device in devices],
-        title="speed measured on",
-        loc="outside lower center",
-        ncols=4,
-        frameon=False,
-        fontsize=9,
-        title_fontsize=9,
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
-
-
-def _label_points(axes: Axes, points: Sequence[SpeedPoint], colours: Sequence[str]) -> None:
-    """Write every name where it covers no point, line or other name, or as little as can be."""
-    radius = _POINT / 72 * axes.figure.dpi / 2
-    taken = [
-        Bbox.from_bounds(x - radius, y - radius, 2 * radius, 2 * radius)
-        for x, y in axes.transData.transform([_position(point) for point in points])
+def speed_chart(points: Sequence[SpeedPoint]) -> Chart:
+    """The chart of ``draw_speed_plot``."""
+    plot = _Plot.around(points)
+    rows = [
+        {
+            "name": point.name,
+            "fps": point.fps,
+            "AP": 100 * point.average_precision,
+            "group": group,
+            "device": point.device or _NO_DEVICE,
+        }
+        for point, group in zip(points, _groups(points), strict=True)
     ]
-    for point, colour in zip(points, colours, strict=True):
-        label = axes.annotate(
-            point.name,
-            _position(point),
-            xytext=(0, 0),
-            textcoords="offset points",
-            color=colour,
-            fontsize=9,
-            parse_math=False,
-            in_layout=False,  # or the axes would shrink under the labels
+    labels = []
+    for row, box in zip(rows, place_labels(points), strict=True):
+        fps, precision = plot.values(box[0], (box[1] + box[3]) / 2)
+        labels.append({**row, "fps": fps, "AP": precision})
+    x = alt.X("fps:Q", title="frames per second", scale=plot.scale(0), axis=alt.Axis(grid=True))
+    y = alt.Y("AP:Q", title="AP (%)", scale=plot.scale(1), axis=alt.Axis(grid=True))
+    colour = alt.Color("group:N", sort=None, legend=None)
+    base = alt.Chart(records(rows)).encode(x=x, y=y, color=colour)
+    devices = list(dict.fromkeys(point.device or _NO_DEVICE for point in points))
+    known = any(point.device is not None for point in points)
+    legend = alt.Legend(title="speed measured on", orient="bottom") if known else None
+    shapes = [_SHAPES[number % len(_SHAPES)] for number in range(len(devices))]
+    shape = alt.Shape(
+        "device:N", sort=None, scale=alt.Scale(domain=devices, range=shapes), legend=legend
+    )
+    names = alt.Chart(records(labels)).mark_text(align="left", baseline="middle", fontSize=_FONT)
+    return alt.layer(
+        base.mark_line(strokeWidth=1.2, opacity=0.6),
+        base.mark_point(filled=True, size=_POINT**2, opacity=1).encode(
+            shape=shape, tooltip=["name:N", "fps:Q", "AP:Q", "device:N"]
+        ),
+        names.encode(x=x, y=y, color=colour, text="name:N"),
+        width=_WIDTH,
+        height=_HEIGHT,
+    )
+
+
+def _groups(points: Sequence[SpeedPoint]) -> list[str]:
+    """What decides about colour and line: the group, or the point alone."""
+    return [
+        f"point {index}" if point.group is None else f"group {point.group}"
+        for index, point in enumerate(points)
+    ]
+
+
+@dataclass(frozen=True)
+class _Plot:
+    """From frames per second and percent to pixels of the plot, and back.
+
+    Attributes:
+        low, high: ``(fps, percent)`` at the lower left and the upper right corner.
+    """
+
+    low: tuple[float, float]
+    high: tuple[float, float]
+
+    @classmethod
+    def around(cls, points: Sequence[SpeedPoint]) -> _Plot:
+        """With the points inside, room for labels, and the speed from 0 on."""
+        precision = [100 * point.average_precision for point in points]
+        margin = max(0.15 * (max(precision) - min(precision)), 1.0)
+        widest = 1.2 * max(point.fps for point in points)
+        return cls((0.0, min(precision) - margin), (widest, max(precision) + margin))
+
+    def scale(self, axis: int) -> alt.Scale:
+        """Of the axis: 0 for the horizontal one."""
+        return alt.Scale(domain=[self.low[axis], self.high[axis]], nice=False, zero=False)
+
+    def pixel(self, point: SpeedPoint) -> tuple[float, float]:
+        """Where a point is."""
+        values = point.fps, 100 * point.average_precision
+        x, y = (
+            (value - low) / (high - low)
+            for value, low, high in zip(values, self.low, self.high, strict=True)
         )
-        taken.append(_place(label, axes, taken))
+        return x * _WIDTH, (1 - y) * _HEIGHT
+
+    def values(self, x: float, y: float) -> tuple[float, float]:
+        """``(fps, percent)`` of a pixel."""
+        shares = x / _WIDTH, 1 - y / _HEIGHT
+        fps, percent = (
+            low + share * (high - low)
+            for share, low, high in zip(shares, self.low, self.high, strict=True)
+        )
+        return fps, percent
 
 
-def _place(label: Annotation, axes: Axes, taken: Sequence[Bbox]) -> Bbox:
-    """Move a label to the best of its places and return the box that it takes up there."""
-    lines = [line.get_path().transformed(axes.transData) for line in axes.lines]
-
-    def move(place: tuple[float, float, str, str]) -> Bbox:
-        x, y, horizontal, vertical = place
-        label.set(position=(x, y), horizontalalignment=horizontal, verticalalignment=vertical)
-        return label.get_window_extent()
-
-    def covered(place: tuple[float, float, str, str]) -> float:
-        """Square pixels that the label would hide, or that would be hidden of it."""
-        box = move(place)
-        outside = box.width * box.height - _overlap(box, axes.bbox)
-        crossed = sum(line.intersects_bbox(box, filled=False) for line in lines)
-        hidden = sum(_overlap(box, other) for other in taken)
-        return outside + hidden + crossed * box.height
-
-    return move(min(_PLACES, key=covered))
+def place_labels(points: Sequence[SpeedPoint]) -> list[Box]:
+    """Where the names go: they cover no point, line or other name, or as little as can be."""
+    plot = _Plot.around(points)
+    pixels = [plot.pixel(point) for point in points]
+    half = _POINT / 2
+    taken: list[Box] = [(x - half, y - half, x + half, y + half) for x, y in pixels]
+    lines = _lines(points, pixels)
+    boxes = []
+    for point, pixel in zip(points, pixels, strict=True):
+        choices = [_label_box(point.name, pixel, place) for place in _PLACES]
+        best = min(choices, key=lambda box: _covered(box, taken, lines))
+        taken.append(best)
+        boxes.append(best)
+    return boxes
 
 
-def _overlap(first: Bbox, second: Bbox) -> float:
+def _lines(points: Sequence[SpeedPoint], pixels: Sequence[tuple[float, float]]) -> np.ndarray:
+    """``(L, 100, 2)`` pixels along the lines that join the points of a group, slow to fast."""
+    groups = _groups(points)
+    segments = []
+    for group in dict.fromkeys(groups):
+        members = sorted(p for p, own in zip(pixels, groups, strict=True) if own == group)
+        segments += [np.linspace(start, end, 100) for start, end in pairwise(members)]
+    return np.array(segments).reshape(-1, 100, 2)
+
+
+def _label_box(
+    name: str, pixel: tuple[float, float], place: tuple[float, float, float, float]
+) -> Box:
+    """The box that a label takes up in one of its places."""
+    x, y, across, down = place
+    width, height = _LETTER * len(name), float(_LINE)
+    left, top = pixel[0] + x - across * width, pixel[1] + y - down * height
+    return left, top, left + width, top + height
+
+
+def _covered(box: Box, taken: Sequence[Box], lines: np.ndarray) -> float:
+    """Square pixels that a label would hide, or that would be hidden of it."""
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    outside = area - _overlap(box, (0.0, 0.0, float(_WIDTH), float(_HEIGHT)))
+    inside = np.all((lines >= box[:2]) & (lines <= box[2:]), axis=2)
+    crossed = np.count_nonzero(np.any(inside, axis=1))
+    hidden = sum(_overlap(box, other) for other in taken)
+    return outside + hidden + crossed * (box[3] - box[1])
+
+
+def _overlap(first: Box, second: Box) -> float:
     """Area that two boxes share, in square pixels."""
-    shared = Bbox.intersection(first, second)
-    return 0.0 if shared is None else shared.width * shared.height
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    return max(width, 0.0) * max(height, 0.0)

@@ -1,0 +1,58 @@
+"""Charts: one specification for the PNG and for the page, drawn without browser and network."""
+
+from __future__ import annotations
+
+import os
+
+import cv2
+import pytest
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.visualization.charts import browser_library, save_chart, specification
+from queryinst_vis.visualization.curves import curve_charts
+from queryinst_vis.visualization.dataset_plots import bar_chart, histogram
+
+HOSTILE = "</script><script>alert(1)</script>"
+
+
+def rows_of(chart):
+    return list(specification(chart)["datasets"].values())
+
+
+def test_a_chart_becomes_a_picture_that_shows_something(tmp_path):
+    save_chart(bar_chart({HOSTILE: 3, "dog": 5}, "Tracks", "tracks"), tmp_path / "chart.png")
+    assert cv2.imread(str(tmp_path / "chart.png")).std() > 1
+
+
+def test_a_chart_that_cannot_be_written_leaves_nothing(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot write .*chart\.png"):
+        save_chart(bar_chart({"dog": 5}, "Tracks", "tracks"), tmp_path / "file" / "chart.png")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_specification_leaves_the_colours_of_text_to_the_page():
+    assert "config" not in specification(bar_chart({"dog": 5}, "Tracks", "tracks"))
+
+
+def test_the_library_for_pages_names_itself_and_ends_no_element():
+    library = browser_library()
+    assert "window.vegaEmbed" in library and "</script" not in library.lower()
+
+
+def test_integers_of_a_narrow_range_get_a_bin_each_and_outliers_the_last_one():
+    bins, marks = rows_of(histogram([1, 1, 2, 9], "Objects", "objects", "frames", limit=4))
+    assert [(row["low"], row["count"]) for row in bins] == [(0.5, 2), (1.5, 1), (2.5, 0), (3.5, 1)]
+    assert marks == [{"name": "median", "at": 1.5}]
+
+
+def test_a_histogram_of_nothing_is_empty(tmp_path):
+    save_chart(histogram([], "Objects", "objects", "frames"), tmp_path / "chart.png")
+    assert (tmp_path / "chart.png").exists()
+
+
+def test_of_long_curves_enough_points_are_kept_and_what_is_not_finite_is_left_out():
+    curve = [(step, 1.0) for step in range(5000)] + [(5000, float("nan"))]
+    ((rows,),) = [rows_of(chart) for chart in curve_charts({"loss": curve}).values()]
+    assert 500 < len(rows) <= 1000
+    assert all(row["value"] == 1.0 for row in rows)
