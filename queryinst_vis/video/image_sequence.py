@@ -123,6 +123,10 @@ class ImageSequence:
                     stacklevel=2,
                 )
 
+    def random_access(self) -> ImageAccess:
+        """All images by their numbers, whatever the selection."""
+        return ImageAccess(self._files, self._size)
+
     def _common_size(self) -> Size:
         """The height and width of all selected images whose headers can be read."""
         first: tuple[Path, Size] | None = None
@@ -149,6 +153,39 @@ class ImageSequence:
         if first is None:
             raise error or InputError(f"images {self.origin}: none can be read")
         return first[1]
+
+
+class ImageAccess:
+    """Images of one size by their numbers; the interface of ``random_access.RandomAccess``."""
+
+    def __init__(self, files: Sequence[Path], size: Size) -> None:
+        self._files, self._size = files, size
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self._files)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def is_near(self, number: int) -> bool:
+        """Every image is at hand."""
+        return True
+
+    def read(self, number: int) -> np.ndarray:
+        """An image as ``(H, W, 3)`` uint8 RGB; the last good one where it cannot be decoded.
+
+        Raises:
+            IndexError: there is no such image.
+        """
+        if not 0 <= number < len(self):
+            raise IndexError(f"image {number} of {len(self)}")
+        for file in reversed(self._files[: number + 1]):
+            try:
+                return read_image(file, self._size)
+            except InputError:
+                continue
+        return np.zeros((*self._size, 3), np.uint8)
 
 
 def check_fps(fps: float | None) -> float:

@@ -53,7 +53,8 @@ class Decoder:
         self._container = container
         self._stream = stream
         self._context = stream.codec_context
-        self._context.thread_type = threads
+        if not self._context.is_open:  # else it has been set before, for this stream
+            self._context.thread_type = threads
         self._context.copy_opaque = True
         self._ticks = Ticks(time_base_of(stream), shifts)
         self._fields = FieldPairs(self._context)

@@ -29,6 +29,7 @@ from queryinst_vis.video.decoders import (
 )
 from queryinst_vis.video.frames import Frame, Selection, name_runs
 from queryinst_vis.video.http import download, is_http
+from queryinst_vis.video.random_access import RandomAccess
 from queryinst_vis.video.rgb import RgbConverter
 from queryinst_vis.video.scan import scan
 from queryinst_vis.video.seek import find_start
@@ -194,6 +195,14 @@ class VideoReader:
             finally:
                 if damaged:
                     self._complain(_tell(damaged, self._scan.frames))
+
+    def seconds(self) -> np.ndarray:
+        """``(F,)``, when each frame of the whole file is shown, by its number."""
+        return self._scan.seconds()
+
+    def random_access(self) -> RandomAccess:
+        """All frames of the file by their numbers, whatever the reader selects."""
+        return RandomAccess(self.path, self._scan, self._converter())
 
     def _places(self, pictures: Iterable[Picture], first: int) -> Iterator[_Place]:
         """Number the pictures, and let each have a time and something to show."""

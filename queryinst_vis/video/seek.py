@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
 import numpy as np
 
 from queryinst_vis.video.container import open_video
@@ -73,11 +74,16 @@ def find_start(path: Path, scan: Scan, number: int) -> Start | None:
 def _is_closed(path: Path, scan: Scan, key: KeyFrame) -> bool:
     """Whether nothing that is decoded after a key frame refers to what was before it."""
     with open_video(path) as (container, stream):
-        codec = stream.codec_context.name
-        if codec not in ("h264", "hevc"):
-            return codec in _ALWAYS_CLOSED
         _, packet = next(Decoder(container, stream, scan.shifts, "AUTO").packets(key))
-        units = _units(bytes(packet), stream.codec_context.extradata or b"", codec == "hevc")
+        return resets_decoder(packet, stream.codec_context)
+
+
+def resets_decoder(packet: av.Packet, context: av.VideoCodecContext) -> bool:
+    """Whether no picture from a key frame's packet on refers to what was before it."""
+    codec = context.name
+    if codec not in ("h264", "hevc"):
+        return codec in _ALWAYS_CLOSED
+    units = _units(bytes(packet), context.extradata or b"", codec == "hevc")
     if codec == "h264":
         return any(unit[0] & 0x1F in _CLOSED_H264 for unit in units)
     return any(unit[0] >> 1 & 0x3F in _CLOSED_HEVC for unit in units)

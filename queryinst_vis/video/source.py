@@ -20,6 +20,7 @@ from queryinst_vis.video.http import has_length, is_http, origin_of
 from queryinst_vis.video.image_sequence import ImageSequence, images_in, images_of_glob, is_image
 from queryinst_vis.video.live_source import LiveSource
 from queryinst_vis.video.pipe import STDIN, STDIN_PATH, PipeSource
+from queryinst_vis.video.random_access import RandomAccess
 from queryinst_vis.video.reader import VideoReader
 
 
@@ -125,6 +126,10 @@ class VideoFile:
     def frames(self) -> Iterator[Frame]:
         """As ``VideoReader.frames``."""
         return self._reader.frames()
+
+    def random_access(self) -> RandomAccess:
+        """As ``VideoReader.random_access``."""
+        return self._reader.random_access()
 
 
 def open_source(

@@ -1,0 +1,91 @@
+"""What ``review_server`` measures on: a long video, and tracks in it by script."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+
+from queryinst_vis.formats.track_lines import write_track_lines
+from queryinst_vis.formats.track_store import TrackStore, VideoInfo
+from queryinst_vis.masks import encode_region
+from queryinst_vis.utils.files import atomic_path
+from queryinst_vis.utils.progress import show_progress
+
+WIDTH, HEIGHT, FPS = 1280, 720, 25
+MINUTE = 60 * FPS
+KEY_FRAMES = 2 * FPS
+
+
+def write_video(path: Path, minutes: int) -> None:
+    """A minute of H.264 with a key frame every two seconds, repeated by stream copy."""
+    minute = path.with_name("minute.mp4")
+    if not minute.exists():
+        _encode_minute(minute)
+    with atomic_path(path) as temporary, av.open(str(temporary), "w", format="mp4") as out:
+        stream = None
+        for turn in range(minutes):
+            with av.open(str(minute)) as container:
+                source = container.streams.video[0]
+                stream = stream or out.add_stream_from_template(source)
+                shift = round(turn * 60 / source.time_base)
+                for packet in container.demux(source):
+                    if packet.dts is None:
+                        continue
+                    packet.pts += shift
+                    packet.dts += shift
+                    packet.stream = stream
+                    out.mux(packet)
+
+
+def _encode_minute(path: Path) -> None:
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(0, 255, (90, 160, 3), dtype=np.uint8)
+    scene = blocks.repeat(16, 0).repeat(16, 1)
+    scene = np.clip(scene + rng.normal(0, 12, scene.shape), 0, 255).astype(np.uint8)
+    with atomic_path(path) as temporary, av.open(str(temporary), "w", format="mp4") as out:
+        options = {"preset": "veryfast", "crf": "24"}
+        stream = out.add_stream("libx264", rate=FPS, options=options)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.gop_size = KEY_FRAMES
+        for index in show_progress(range(MINUTE), "Encoding a minute"):
+            turn = 2 * math.pi * index / MINUTE
+            x, y = (round(320 * (1 + math.sin(n * turn))) for n in (3, 2))
+            picture = np.ascontiguousarray(scene[y : y + HEIGHT, x : x + WIDTH])
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(stream.encode(None))
+
+
+def write_tracks(path: Path, minutes: int, tracks: int) -> None:
+    """Ellipses that walk through the frame; each is there for a stretch of the video."""
+    length = minutes * MINUTE
+    with TrackStore() as store:
+        for index in show_progress(range(length), "Writing tracks"):
+            seen = list(_instances(index, length, tracks))
+            store.add(
+                (HEIGHT, WIDTH),
+                [track for track, _, _ in seen],
+                [0.9] * len(seen),
+                [track % 2 for track, _, _ in seen],
+                [box for _, box, _ in seen],
+                [rle for _, _, rle in seen],
+                index / FPS,
+            )
+        write_track_lines(path, store, VideoInfo("hour", FPS, ["person", "dog"]))
+
+
+def _instances(index: int, length: int, tracks: int) -> Iterator[tuple[int, list[float], dict]]:
+    stay = max(1, 8 * length // tracks)  # frames, so that about eight tracks are there at a time
+    for track in range(tracks):
+        age = index - track * (length - stay) // max(1, tracks - 1)
+        if 0 <= age < stay:
+            a, b = 30 + 5 * (track % 7), 60 + 9 * (track % 5)
+            x = round((WIDTH - 2 * a - 2) * (0.5 + 0.5 * math.sin(track + age / 90)))
+            y = round((HEIGHT - 2 * b - 2) * (0.5 + 0.5 * math.cos(2 * track + age / 130)))
+            rows, columns = np.ogrid[-b : b + 1, -a : a + 1]
+            region = (rows / b) ** 2 + (columns / a) ** 2 <= 1
+            box = [x, y, x + 2 * a + 1, y + 2 * b + 1]
+            yield track, box, encode_region(region, x, y, (HEIGHT, WIDTH))

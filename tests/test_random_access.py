@@ -1,0 +1,79 @@
+"""Frames by their numbers, in any order, are those of reading the video from the start."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+from queryinst_vis.errors import InputWarning
+from queryinst_vis.video import VideoReader, random_access
+from queryinst_vis.video.source import open_source
+from tests.clips import frame_of, index_of, write_video
+from tests.test_seeking import CLIPS, clip  # noqa: F401  # fixture
+
+
+def check(path, order):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)
+        reader = VideoReader(path)
+        expected = list(reader)
+    frames = reader.random_access()
+    for number in order(len(expected)):
+        np.testing.assert_array_equal(frames.read(number), expected[number], err_msg=str(number))
+    frames.close()
+
+
+def any_order(length):
+    """Jumps, and a few steps forwards and backwards after each."""
+    rng = np.random.default_rng(3)
+    for start in rng.integers(0, length, 8):
+        yield from (np.clip(start + step, 0, length - 1) for step in (0, 1, 2, 1, 0, -1, -2, 5))
+
+
+@pytest.mark.parametrize("clip", CLIPS, indirect=True)
+def test_any_order_gives_the_frames_of_the_whole_video(clip, monkeypatch):  # noqa: F811
+    check(clip, any_order)
+    monkeypatch.setattr(random_access, "_HELD", 0)  # two frames: nothing is remembered
+    check(clip, any_order)
+
+
+def test_damage_shows_what_reading_shows(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", frames=40)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"mdat") + len(data) // 3
+    data[start : start + 40] = b"\xa5" * 40
+    path.write_bytes(data)
+    check(path, lambda length: range(length))
+
+
+def test_a_frame_that_does_not_exist_is_no_other_one(tmp_path):
+    frames = VideoReader(write_video(tmp_path / "clip.mp4", frames=5)).random_access()
+    for number in (-1, 5):
+        with pytest.raises(IndexError, match=f"frame {number} of 5"):
+            frames.read(number)
+
+
+def test_files_and_images_are_read_through_their_source(tmp_path):
+    from PIL import Image
+
+    video = open_source(write_video(tmp_path / "clip.mp4", frames=12)).random_access()
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index in range(12):
+        Image.fromarray(frame_of(index)).save(folder / f"{index}.png")
+    images = open_source(folder).random_access()
+    for source in (video, images):
+        assert [index_of(source.read(number)) for number in (7, 2, 11)] == [7, 2, 11]
+        assert len(source) == 12
+
+
+def test_an_image_that_cannot_be_read_shows_the_one_before(tmp_path):
+    from PIL import Image
+
+    for index in range(4):
+        Image.fromarray(frame_of(index)).save(tmp_path / f"{index}.png")
+    images = open_source(tmp_path).random_access()
+    (tmp_path / "2.png").write_bytes(b"no picture")
+    assert [index_of(images.read(number)) for number in (3, 2, 1)] == [3, 1, 1]
