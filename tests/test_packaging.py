@@ -125,9 +125,10 @@ def test_the_weights_that_lie_in_the_package_are_shipped_with_it():
     assert unmatched == []
 
 
-def test_templates_and_scripts_of_reports_are_shipped():
-    room = PACKAGE / "report"
-    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["queryinst_vis.report"]
+@pytest.mark.parametrize("room", ["report", "review.web"])
+def test_templates_and_scripts_of_pages_are_shipped(room):
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"][f"queryinst_vis.{room}"]
+    room = PACKAGE.joinpath(*room.split("."))
     shipped = {path for pattern in patterns for path in room.glob(pattern)}
     files = {path for path in room.rglob("*") if path.is_file() and path.suffix != ".py"}
     assert {path for path in files if "__pycache__" not in path.parts} == shipped

@@ -137,7 +137,6 @@ def test_a_folder_of_frames_is_told_from_others_like_a_file(folder, tmp_path, ca
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "say what to do"),
         (["--format", "mots"], "belong to --export"),
         (["--export", "x"], "no frame is marked as checked"),
         (["--gt", "x.json", "--export", "x"], "leave out --gt"),

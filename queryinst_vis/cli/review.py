@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 FORMATS = ("youtube-vis", "coco-video", "mots", "cvat", "label-studio")
 """What ``review.export.EXPORTS`` writes, which --help does not wait for."""
 
+DEFAULT_PORT = 8765
+
 
 def add(commands: Commands) -> None:
     """Add the command."""
@@ -24,10 +26,14 @@ def add(commands: Commands) -> None:
         "review",
         _run,
         "Correct the tracks of a video, and write them as training data.",
+        "Prints the address of a page on which tracks are corrected in a browser, and serves it\n"
+        "until Ctrl-C (extra 'review'), unless --apply, --suggest or --export says what to do.\n"
+        "The address holds a secret: keep it to yourself. docs/review.md has a recipe for SSH.\n"
         "Corrections go to a journal beside the results, which are never changed; a later review\n"
         "goes on where this one ends. --apply takes one action a line, such as\n"
         '{"action": "merge", "first": 3, "second": 7, "decide": "keep first"}; either all of\n'
         "them are done or none. Several options are done in the order of this help.",
+        "queryinst-vis review out/street",
         "queryinst-vis review out/street --suggest 20",
         "queryinst-vis review out/street --apply corrections.jsonl",
         "queryinst-vis review out/street --export corrected/street",
@@ -73,6 +79,14 @@ def add(commands: Commands) -> None:
         help="print what is most likely wrong, at most N suggestions, best first, one JSON object "
         "a line: what and why, and as `accept` and `dismiss` the lines for --apply",
     )
+    parser.add_argument(
+        "--port",
+        type=port,
+        default=DEFAULT_PORT,
+        metavar="N",
+        help="of the page, on this machine's loopback address alone; 0: any that is free "
+        f"(default: {DEFAULT_PORT})",
+    )
     group = parser.add_argument_group("what is written")
     group.add_argument(
         "--export",
@@ -98,8 +112,6 @@ def add(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     if arguments.export is None and (arguments.format or arguments.frames):
         raise InputError("--format and --frames belong to --export")
-    if arguments.apply is None and arguments.suggest is None and arguments.export is None:
-        raise InputError("say what to do: --apply, --suggest or --export")
     from queryinst_vis.review import ReviewSession
 
     with ReviewSession.open(
@@ -111,6 +123,23 @@ def _run(arguments: argparse.Namespace) -> None:
             _suggest(session, arguments.suggest)
         if arguments.export is not None:
             _export(session, arguments)
+        if all(each is None for each in (arguments.apply, arguments.suggest, arguments.export)):
+            _serve(session, arguments.port)
+
+
+def _serve(session: ReviewSession, port: int) -> None:
+    try:
+        from queryinst_vis.review.web.serve import serve
+    except ImportError as error:
+        raise InputError(
+            f"the page needs Starlette and uvicorn ({error}): pip install 'queryinst-vis[review]'"
+        ) from error
+    serve(
+        session,
+        port,
+        FORMATS,
+        lambda url: print(f"open {url}\nCtrl-C ends; every action is saved at once", flush=True),
+    )
 
 
 def _apply(session: ReviewSession, path: Path) -> None:
@@ -134,3 +163,10 @@ def _export(session: ReviewSession, arguments: argparse.Namespace) -> None:
 
     to = arguments.format or FORMATS[0]
     print(export(session, arguments.export, to, arguments.frames))
+
+
+def port(text: str) -> int:
+    """The number of a port that can be listened on."""
+    if not (text.isdecimal() and int(text) < 1 << 16):
+        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, got '{text}'")
+    return int(text)

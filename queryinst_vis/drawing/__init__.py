@@ -6,9 +6,9 @@ from queryinst_vis.drawing.overlay import (
     Overlay,
     draw_masks,
     mark_damaged,
-    track_colour,
 )
 from queryinst_vis.drawing.redaction import NOTHING_HIDDEN, Redaction, Redactor
+from queryinst_vis.utils.palette import track_colour
 
 __all__ = [
     "DEFAULT_STYLE",

@@ -15,21 +15,11 @@ from queryinst_vis.drawing.labels import LabelStyle, draw_labels
 from queryinst_vis.drawing.paths import Paths
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import InstanceMask, MaskRegion
+from queryinst_vis.utils.palette import PALETTE, track_colour
 
-_PALETTE = sv.ColorPalette.from_hex(
-    # Neighbours differ in hue, so that ids born one after the other are told apart.
-    [
-        "#1f9bff", "#ff7a1a", "#2fbf5b", "#e8384f", "#a15cf0", "#ffd021",
-        "#12c4c4", "#ff5cb0", "#9bd41f", "#b0703c", "#5b6bff", "#ff9d8a",
-    ]
-)  # fmt: skip
+_PALETTE = sv.ColorPalette.from_hex(list(PALETTE))
 _RED = (235, 40, 40)
 _OPACITY = 0.45  # of masks
-
-
-def track_colour(track_id: int) -> tuple[int, int, int]:
-    """The ``(red, green, blue)`` colour of a track, 0..255: the same in every picture."""
-    return _PALETTE.by_idx(track_id).as_rgb()
 
 
 class Found(Protocol):

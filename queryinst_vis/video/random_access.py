@@ -145,7 +145,11 @@ class RandomAccess:
         waiting: dict[int, int] = {}  # tick of each packet whose picture has not come, by number
         try:
             for number, packet, frames in decoder.run(key):
-                if packet is not None and number == key.number and not resets_decoder(packet, context):
+                if (
+                    packet is not None
+                    and number == key.number
+                    and not resets_decoder(packet, context)
+                ):
                     raise _DoubtError
                 if packet is not None and is_shown(packet, context.name):
                     if decoder.tick is None:

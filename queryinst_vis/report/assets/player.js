@@ -69,7 +69,7 @@ class Player extends EventTarget {
 
   /** Load the frame again that is shown, after its instances have changed. */
   refresh() {
-    return this._show(this.index);
+    return this._show(this._wanted);
   }
 
   async play() {

@@ -1,0 +1,1 @@
+"""The page on which tracks are corrected, and the server behind it, for this machine alone."""

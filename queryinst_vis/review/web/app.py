@@ -1,0 +1,239 @@
+"""What the page asks for and does. No path that it names is ever opened: it names frames alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from functools import cached_property
+from http import HTTPStatus
+from importlib.resources import files
+from itertools import count
+from typing import Any, Literal
+
+import numpy as np
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.formats.run_file import source_of_run
+from queryinst_vis.review.edits import ConflictError
+from queryinst_vis.review.outlines import outlines_of
+from queryinst_vis.review.pieces import spans_of
+from queryinst_vis.review.queue import suggest
+from queryinst_vis.review.session import ActionResult, ReviewSession, parse_record
+from queryinst_vis.review.web.guard import read_json
+from queryinst_vis.review.web.pictures import Pictures
+from queryinst_vis.utils.palette import track_colour
+
+_ASSETS = {
+    "queryinst_vis.review.web": (
+        "review.html", "review.css", "media.js", "editor.js", "panel.js", "queue.js", "review.js"
+    ),
+    "queryinst_vis.report": ("page.css", "player.css", "masks.js", "timeline.js", "player.js"),
+}  # fmt: skip
+_MOST_SUGGESTIONS = 500
+_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+_EVEN = 1e-3  # seconds by which frames of an even rate may stray from it
+
+
+def make_app(
+    session: ReviewSession, pictures: Pictures | None, formats: Sequence[str]
+) -> Starlette:
+    """The server's answers, without its guard.
+
+    Args:
+        session: what is corrected.
+        pictures: of its video; None: nobody knows where that is.
+        formats: that corrected tracks can be written in.
+    """
+    answers = _Answers(session, pictures, formats)
+    routes = [
+        Route("/", answers.page),
+        Route("/assets/{name}", answers.asset),
+        Route("/review", answers.review),
+        Route("/frame/{index:int}", answers.frame),
+        Route("/picture/{index:int}", answers.picture),
+        Route("/outlines/{index:int}/{track:int}", answers.outlines),
+        Route("/suggestions", answers.suggestions),
+        Route("/action", answers.action, methods=["POST"]),
+        Route("/export", answers.export, methods=["POST"]),
+    ]
+    return Starlette(routes=routes, exception_handlers={InputError: _tell, ConflictError: _ask})
+
+
+class _Answers:
+    def __init__(
+        self, session: ReviewSession, pictures: Pictures | None, formats: Sequence[str]
+    ) -> None:
+        self._session, self._pictures, self._formats = session, pictures, formats
+
+    @cached_property
+    def _assets(self) -> dict[str, str]:
+        return {
+            name: files(room).joinpath("assets", name).read_text(encoding="utf-8")
+            for room, names in _ASSETS.items()
+            for name in names
+        }
+
+    async def page(self, request: Request) -> Response:
+        return self._text("review.html")
+
+    async def asset(self, request: Request) -> Response:
+        return self._text(request.path_params["name"])
+
+    def _text(self, name: str) -> Response:
+        if name not in self._assets:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        return Response(self._assets[name], media_type=_TYPES[name.rpartition(".")[2]])
+
+    async def review(self, request: Request) -> Response:
+        """Everything but the frames."""
+        session = self._session
+        height, width = session.size
+        tracks = await run_in_threadpool(session.tracks)
+        return JSONResponse(
+            {
+                "name": session.video.name,
+                "results": session.index.identity.sha256,
+                "width": width,
+                "height": height,
+                "aspect": width / height * _pixel_aspect(session.run),
+                "count": len(session),
+                "numbers": _packed(session.index.numbers, 0),
+                "seconds": _packed(self._seconds(), _EVEN),
+                "hasPictures": self._pictures is not None,
+                "tracks": [_track(track.to_json()) for track in tracks],
+                "formats": list(self._formats),
+                **self._marks(),
+            }
+        )
+
+    async def frame(self, request: Request) -> Response:
+        """The regions of a frame."""
+        view = await run_in_threadpool(self._session.frame, self._index(request))
+        regions = [
+            {
+                "track": region.track_id,
+                "score": region.score,
+                "box": region.box,
+                "counts": region.segmentation["counts"],
+                "origin": region.origin,
+                "polygons": region.polygons,
+            }
+            for region in view.regions
+        ]
+        return JSONResponse({"regions": regions, "isChecked": view.is_checked})
+
+    async def picture(self, request: Request) -> Response:
+        """A frame as JPEG."""
+        if self._pictures is None:
+            raise InputError("nothing says where the video is; start again with --video FILE")
+        width = request.query_params.get("width", "")
+        wanted = int(width) if width.isdecimal() and len(width) < 6 else self._session.size[1]
+        jpeg = await self._pictures.jpeg(self._index(request), wanted)
+        return Response(jpeg, media_type="image/jpeg")
+
+    async def outlines(self, request: Request) -> Response:
+        """The region of a track in a frame as polygons, to be corrected."""
+        view = await run_in_threadpool(self._session.frame, self._index(request))
+        wanted = request.path_params["track"]
+        for region in view.regions:
+            if region.track_id == wanted:
+                return JSONResponse(region.polygons or outlines_of(region.segmentation))
+        raise HTTPException(HTTPStatus.NOT_FOUND)
+
+    async def suggestions(self, request: Request) -> Response:
+        """What is most likely wrong, best first."""
+        found = await run_in_threadpool(suggest, self._session)
+        return JSONResponse([each.to_json() for each in found[:_MOST_SUGGESTIONS]])
+
+    async def action(self, request: Request) -> Response:
+        """Do an action, which is on disk when the answer is sent."""
+        action, record_id = parse_record(await read_json(request))
+        result = await run_in_threadpool(self._session.apply, action, record_id)
+        return JSONResponse(await run_in_threadpool(self._changes, result))
+
+    async def export(self, request: Request) -> Response:
+        """Write the corrected tracks into a new folder beside the journal."""
+        content = await read_json(request)
+        fields = content if isinstance(content, dict) else {}
+        to, frames = fields.get("format"), fields.get("frames")
+        if to not in self._formats or frames not in ("checked", "all"):
+            raise InputError("say which format, and which frames: checked or all")
+        return JSONResponse({"message": await run_in_threadpool(self._export, str(to), frames)})
+
+    def _export(self, to: str, frames: Literal["checked", "all"]) -> str:
+        from queryinst_vis.review.export import export  # with torch, which takes seconds
+
+        exports = self._session.folder / "exports"
+        number = next(n for n in count(1) if not (exports / f"{to}-{n}").exists())
+        return export(self._session, exports / f"{to}-{number}", to, frames)
+
+    def _index(self, request: Request) -> int:
+        index: int = request.path_params["index"]
+        if not index < len(self._session):
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        return index
+
+    def _seconds(self) -> np.ndarray:
+        """When each frame is shown; those of unknown times come at the rate of the results."""
+        seconds = self._session.index.seconds
+        if np.isnan(seconds).any():
+            return np.arange(len(seconds)) / (self._session.video.fps or 25.0)
+        return seconds
+
+    def _marks(self) -> dict[str, Any]:
+        state = self._session.state
+        return {
+            "classes": state.class_names,
+            "checked": state.checked,
+            "canUndo": self._session.can_undo,
+            "canRedo": self._session.can_redo,
+        }
+
+    def _changes(self, result: ActionResult) -> dict[str, Any]:
+        tracks = self._session.state.tracks
+        seen = [id_ for id_ in (*result.changed, *result.created) if id_ in tracks]
+        return {
+            "result": result.to_json(),
+            "tracks": [_track(self._session.track(id_).to_json()) for id_ in seen],
+            "removed": result.removed,
+            **self._marks(),
+        }
+
+
+def _track(content: dict[str, Any]) -> dict[str, Any]:
+    return content | {"colour": track_colour(content["track_id"])}
+
+
+def _packed(values: np.ndarray, tolerance: float) -> list[float] | dict[str, float]:
+    """Numbers that rise evenly as the first one and the step, others one by one."""
+    first, last = values[0].item(), values[-1].item()
+    step = (last - first) / max(1, len(values) - 1)
+    if np.abs(first + step * np.arange(len(values)) - values).max() <= tolerance:
+        return {"first": first, "step": step}
+    found: list[float] = np.round(values, 6).tolist()
+    return found
+
+
+def _pixel_aspect(run: dict[str, Any] | None) -> float:
+    try:
+        return float(Fraction(source_of_run(run).get("pixel_aspect", 1)))
+    except (TypeError, ValueError, ZeroDivisionError):
+        return 1.0
+
+
+async def _tell(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+async def _ask(request: Request, error: Exception) -> Response:
+    """A conflict, for the person to decide."""
+    assert isinstance(error, ConflictError)
+    frames = [(first, stop - 1) for first, stop in spans_of(error.frames)]
+    conflict = {"first": error.first, "second": error.second, "frames": frames}
+    return JSONResponse({"error": str(error), "conflict": conflict}, HTTPStatus.CONFLICT)

@@ -1,0 +1,104 @@
+"use strict";
+/* Suggestions of what is most likely wrong, with pictures that tell. */
+
+const MARGIN = 0.25; // of a box's sides, around a crop
+const CROP = 160; // pixels
+
+/** What is most likely wrong, one suggestion at a time. */
+class Queue {
+  constructor(review) {
+    Object.assign(this, { review, player: review.player, list: [], at: 0 });
+  }
+
+  async load() {
+    try {
+      this.list = await (await ask("suggestions")).json();
+    } catch (error) {
+      say(error.message, true);
+    }
+    this.at = Math.min(this.at, Math.max(0, this.list.length - 1));
+    this.update(true);
+  }
+
+  get current() {
+    return this.list[this.at];
+  }
+
+  go(step) {
+    if (!this.list.length) return;
+    this.at = (this.at + step + this.list.length) % this.list.length;
+    this.update(true);
+    this.show();
+  }
+
+  /** Go to where the suggestion is. */
+  show() {
+    const { current } = this;
+    if (!current) return;
+    this.player.pause();
+    const ids = new Set(current.crops.map(({ track }) => track));
+    this.player.select([...ids].filter((id) => this.review.tracks.has(id)));
+    this.player.seek(current.crops[current.crops.length - 1].frame);
+  }
+
+  accept() {
+    return this._decide("accept");
+  }
+
+  dismiss() {
+    return this._decide("dismiss");
+  }
+
+  async _decide(what) {
+    const { current } = this;
+    if (!current) return;
+    if (await this.review.act(current[what])) await this.load();
+  }
+
+  update(isNew = false) {
+    const { current } = this;
+    if (!current) {
+      this.shown = null;
+      return section("queue", "Suggestions", element("p", { className: "note" }, "none"),
+        button("look again", "", () => this.load()));
+    }
+    if (!isNew && this.shown === current) return;
+    this.shown = current;
+    const crops = current.crops.map((crop) => this._crop(crop));
+    section("queue", `Suggestion ${this.at + 1} of ${this.list.length}`,
+      element("p", {}, current.reason), element("div", { className: "pair" }, ...crops),
+      button("accept", "a", () => this.accept()), button("dismiss", "r", () => this.dismiss()),
+      button("next", "j", () => this.go(1)), button("show", "", () => this.show()));
+  }
+
+  _crop({ track, frame }) {
+    const canvas = element("canvas", { width: CROP, height: CROP });
+    canvas.onclick = () => {
+      this.player.pause();
+      this.player.select(track);
+      this.player.seek(frame);
+    };
+    this._drawCrop(canvas, track, frame).catch((error) => say(error.message, true));
+    const title = this.review.tracks.get(track)?.name || `#${track}`;
+    return element("figure", {}, canvas,
+      element("figcaption", {}, `${title}, frame ${this.player.media.number(frame)}`));
+  }
+
+  async _drawCrop(canvas, track, frame) {
+    const { media } = this.player;
+    const [picture, { instances }] = await Promise.all([media.anyPicture(frame), media.frame(frame)]);
+    const found = instances.find((instance) => instance.track === track);
+    if (!found) return;
+    const [x0, y0, x1, y1] = found.box;
+    const side = Math.max(x1 - x0, y1 - y0) * (1 + 2 * MARGIN);
+    const scale = picture.width / media.width; // the picture may be smaller than the video
+    const left = ((x0 + x1 - side) / 2) * scale, top = ((y0 + y1 - side) / 2) * scale;
+    const context = canvas.getContext("2d");
+    context.drawImage(picture, left, top, side * scale, side * scale, 0, 0, CROP, CROP);
+    context.strokeStyle = `rgb(${this.review.tracks.get(track)?.colour || [255, 255, 255]})`;
+    context.lineWidth = 3;
+    const zoom = CROP / side;
+    context.strokeRect((x0 - (x0 + x1 - side) / 2) * zoom, (y0 - (y0 + y1 - side) / 2) * zoom,
+      (x1 - x0) * zoom, (y1 - y0) * zoom);
+  }
+}

@@ -1,0 +1,72 @@
+"""Serving the page of a review until Ctrl-C."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+
+import uvicorn
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.review.session import ReviewSession
+from queryinst_vis.review.web.app import make_app
+from queryinst_vis.review.web.guard import Guard
+from queryinst_vis.review.web.pictures import Pictures
+
+_CONNECTIONS = 64  # at a time; a browser opens six
+
+
+def serve(
+    session: ReviewSession, port: int, formats: Sequence[str], tell: Callable[[str], object]
+) -> None:
+    """Serve a review's page on the loopback address until the process is interrupted.
+
+    Args:
+        session: what is corrected.
+        port: to listen on; 0: any that is free.
+        formats: that corrected tracks can be written in.
+        tell: is told the address, which has the secret in it, once it can be opened.
+
+    Raises:
+        InputError: something else listens on the port.
+    """
+    with ExitStack() as stack:
+        listener = stack.enter_context(_listen(port))
+        port = listener.getsockname()[1]
+        pictures = None
+        if session.source is not None:
+            pictures = Pictures(session.source, session.index.numbers, session.size)
+            stack.callback(pictures.close)
+        token = secrets.token_urlsafe(32)
+        app = Guard(make_app(session, pictures, formats), token, f"queryinst-vis-review-{port}")
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            limit_concurrency=_CONNECTIONS,
+            timeout_graceful_shutdown=2,
+        )
+        tell(f"http://127.0.0.1:{port}/?token={token}")
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(128)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise InputError(
+            f"port {port}: cannot be listened on ({error}); name another one with --port, or let "
+            "the system choose with --port 0"
+        ) from error
+    return listener

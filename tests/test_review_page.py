@@ -1,0 +1,277 @@
+"""Tracks are corrected in a real browser; a server that is killed between actions loses none."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("starlette", reason="the extra 'review' is not installed")
+
+from queryinst_vis.review import ReviewSession
+from queryinst_vis.video import VideoWriter
+from tests.browser import EXECUTABLE
+from tests.review_server import ReviewServer
+from tests.review_support import FPS, HEIGHT, WIDTH, line, write_results
+
+FRAMES = 9
+ATTACK = "<img src=x onerror=alert(1)>"
+TRACKS = {
+    1: line(range(FRAMES), 1),
+    2: line(range(FRAMES), 8),
+    3: line(range(5, FRAMES), 15, x=4),
+    4: line(range(4), 15, x=4),
+}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if EXECUTABLE is None:
+        pytest.skip("no Chromium on the PATH")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=EXECUTABLE, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Reviewer:
+    """A person at the page, whose server is killed whenever ``survive`` is called."""
+
+    def __init__(self, browser, folder, video):
+        self.folder, self.video = folder, video
+        self.page = browser.new_context(viewport={"width": 1000, "height": 900}).new_page()
+        self.errors = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", self._note)
+        self.page.on("dialog", lambda dialog: dialog.accept(ATTACK))
+        self.server = None
+        self.survive()
+
+    def _note(self, message):
+        expected = "409 (Conflict)" in message.text or "ERR_CONNECTION" in message.text
+        if message.type in ("error", "warning") and not expected:
+            self.errors.append(f"{message.text} {message.location}")
+
+    def survive(self):
+        """Kill the server, start it again on the same port, and open its page."""
+        port = 0
+        if self.server is not None:
+            port = self.server.port
+            self.server.kill()
+        self.server = ReviewServer(self.folder, self.video, port)
+        self.page.goto(self.server.url)
+        self.page.locator("#panel").wait_for()
+
+    def tracks(self):
+        """``{id: (title, spans)}`` as the page shows them."""
+        shown = self.page.evaluate("review.shown().map((t) => [t.id, t.title, t.spans])")
+        return {id_: (title, [tuple(span) for span in spans]) for id_, title, spans in shown}
+
+    def at(self, frame):
+        self.page.evaluate("(frame) => review.player.seek(frame)", frame)
+
+    def select(self, frame, *tracks):
+        """Click on tracks in the picture."""
+        self.at(frame)
+        self.page.keyboard.press("Escape")
+        for place, track in enumerate(tracks):
+            x, y = TRACKS[track][frame]
+            self.click(x + 2, y + 2, modifiers=["Shift"] if place else [])
+        assert self.page.evaluate("review.selected") == list(tracks)
+
+    def click(self, x, y, **options):
+        box = self.page.locator(".player-canvas").bounding_box()
+        place = {"x": box["width"] * x / WIDTH, "y": box["height"] * y / HEIGHT}
+        self.page.click(".player-canvas", position=place, **options)
+
+    def press(self, key, says=None):
+        self.page.keyboard.press(key)
+        if says is not None:
+            self.wait_for(says)
+
+    def wait_for_frame(self, number):
+        from playwright.sync_api import expect
+
+        expect(self.page.get_by_label("frame number")).to_have_value(str(number))
+
+    def wait_for(self, says):
+        from playwright.sync_api import expect
+
+        expect(self.page.locator("#status")).to_contain_text(says)
+
+
+@pytest.fixture
+def reviewer(browser, tmp_path):
+    write_results(tmp_path, TRACKS, FRAMES, name=ATTACK)
+    with VideoWriter(tmp_path / "clip.mp4", FPS, crf=1) as writer:
+        for index in range(FRAMES):
+            writer.write(np.full((HEIGHT, WIDTH, 3), 20 * index, np.uint8))
+    reviewer = Reviewer(browser, tmp_path, tmp_path / "clip.mp4")
+    yield reviewer
+    reviewer.server.kill()
+    reviewer.page.context.close()
+    assert reviewer.errors == []
+
+
+def shade(page):
+    """Of the frame that is shown, in a corner without a track."""
+    return page.evaluate(
+        """() => {
+            const canvas = document.querySelector(".player-canvas");
+            const copy = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
+            copy.drawImage(canvas, 2 - canvas.width, 2 - canvas.height);
+            return copy.getImageData(0, 0, 1, 1).data[0];
+        }"""
+    )
+
+
+def test_whatever_is_done_survives_a_killed_server(reviewer):
+    page = reviewer.page
+    assert page.inner_text("#title") == ATTACK
+    for frame in (4, 0, 8):
+        reviewer.at(frame)
+        assert shade(page) == pytest.approx(20 * frame, abs=6)
+
+    reviewer.select(2, 1)
+    page.keyboard.press("n")
+    page.keyboard.type(ATTACK)
+    page.keyboard.press("Enter")
+    reviewer.wait_for("saved: name")
+    reviewer.survive()
+    assert reviewer.tracks()[1][0] == f"#1 person {ATTACK}"
+    reviewer.wait_for_frame(2)  # where it was, in the video, too
+
+    reviewer.select(2, 1)
+    page.select_option('[data-field="class"]', label="another ...")
+    reviewer.wait_for("saved: class")
+    reviewer.survive()
+    assert reviewer.tracks()[1][0] == f"#1 {ATTACK} {ATTACK}"
+
+    reviewer.select(4, 1)
+    reviewer.press("s", "saved: split")
+    reviewer.survive()
+    assert reviewer.tracks()[1][1] == [(0, 3)] and reviewer.tracks()[5][1] == [(4, 8)]
+
+    reviewer.select(3, 4)
+    page.evaluate("review.player.select([4, 3])")
+    reviewer.press("m", "saved: merge")
+    reviewer.survive()
+    assert reviewer.tracks()[4][1] == [(0, 3), (5, 8)] and 3 not in reviewer.tracks()
+
+    reviewer.select(3, 1, 2)
+    reviewer.press("w", "saved: swap")
+    reviewer.survive()
+    assert reviewer.tracks()[1][1] == [(0, 8)] and reviewer.tracks()[2][1] == [(0, 3)]
+
+    page.evaluate("review.player.select([1, 2])")
+    reviewer.press("m", "decide which one stays")
+    assert page.locator("#conflict").is_visible()
+    reviewer.survive()
+    assert len(reviewer.tracks()) == 4  # nothing was resolved in silence
+    page.evaluate("review.player.select([1, 2])")
+    reviewer.press("m", "decide which one stays")
+    page.select_option("#conflict select", "keep second")
+    page.click("#conflict >> text=do as decided")
+    reviewer.wait_for("saved: merge")
+    reviewer.survive()
+    assert sorted(reviewer.tracks()) == [1, 4, 5]
+
+    page.evaluate("review.player.select([5])")
+    reviewer.press("x", "saved: delete")
+    reviewer.survive()
+    assert sorted(reviewer.tracks()) == [1, 4]
+    reviewer.press("u", "saved: undo")
+    reviewer.survive()
+    assert sorted(reviewer.tracks()) == [1, 4, 5]
+    reviewer.press("U", "saved: redo")
+    reviewer.survive()
+    assert sorted(reviewer.tracks()) == [1, 4]
+
+    for frame, left in ((2, 20), (6, 24)):
+        reviewer.at(frame)
+        if frame == 2:
+            page.keyboard.press("Escape")
+        page.keyboard.press("d")
+        for x, y in ((left, 2), (left + 6, 2), (left + 6, 8), (left, 8)):
+            reviewer.click(x, y)
+        reviewer.press("Enter", "saved: draw")
+        reviewer.at(0)  # and the message goes
+        page.evaluate("say('')")
+    reviewer.survive()
+    assert reviewer.tracks()[6][1] == [(2, 6)]  # frames in between are interpolated
+    origins = page.evaluate("review.media.frame(4).then((f) => f.instances.map((i) => i.note))")
+    assert "interpolated" in origins
+
+    reviewer.press("F", "saved: check")
+    reviewer.survive()
+    page.click("#export button")
+    page.locator("#export p[role=status]", has_text="wrote").wait_for()
+    (written,) = reviewer.folder.glob("tracks.jsonl.review/exports/youtube-vis-1")
+    content = json.loads((written / "annotations.json").read_text())
+    assert {entry["track_id"] for entry in content["annotations"]} == {1, 4, 6}
+    assert page.evaluate("document.querySelectorAll('img[onerror]').length") == 0
+    reviewer.server.kill()
+    with ReviewSession.open(reviewer.folder) as session:
+        assert [track.track_id for track in session.tracks()] == [1, 4, 6]
+        assert session.track(6).drawn == (2, 6)
+
+
+def test_it_plays_and_every_key_is_in_the_help(reviewer):
+    page = reviewer.page
+    reviewer.at(0)
+    page.keyboard.press(" ")
+    reviewer.wait_for_frame(8)
+    assert shade(page) == pytest.approx(160, abs=6)
+    page.keyboard.press("?")
+    keys = page.locator("dialog th").all_inner_texts()
+    assert {"m", "s", "w", "x", "u", "U", "d", "e", "a", "r", "space"} <= set(keys)
+    assert len(keys) == len(set(keys))
+
+
+def test_a_region_is_corrected_from_its_outline(reviewer):
+    page = reviewer.page
+    reviewer.select(3, 2)
+    page.keyboard.press("e")
+    page.locator("text=Drawing #2").wait_for()
+    (outline,) = page.evaluate("review.panel.editor.polygons()")
+    x, y = TRACKS[2][3]
+    assert np.abs(np.reshape(outline, (-1, 2)) - (x + 2, y + 2)).max() < 2.5
+    box = page.locator(".player-canvas").bounding_box()
+    scale = box["width"] / WIDTH
+    page.mouse.move(box["x"] + (x + 4) * scale, box["y"] + (y + 4) * scale)  # its corner
+    page.mouse.down()
+    page.mouse.move(box["x"] + (x + 9) * scale, box["y"] + (y + 9) * scale, steps=3)
+    page.mouse.up()
+    reviewer.press("Enter", "saved: draw")
+    with_corner = page.evaluate("review.media.frame(3).then((f) => f.instances)")
+    corrected = next(each for each in with_corner if each["track"] == 2)
+    assert corrected["box"][2] >= x + 8 and corrected["origin"] == "drawn"
+
+
+def test_suggestions_are_accepted_and_dismissed_by_a_key(reviewer):
+    page = reviewer.page
+    page.locator("#queue >> text=Suggestion 1 of").wait_for()
+    first = page.evaluate("review.panel.queue.current")
+    assert page.locator("#queue p").inner_text() == first["reason"]
+    assert page.locator("#queue canvas").count() == 2
+    reviewer.press("a", f"saved: {first['accept']['action']}")
+    reviewer.survive()
+    page.locator("#queue h2").wait_for()
+    ids = page.evaluate("review.panel.queue.load().then(() => review.panel.queue.list)")
+    assert first["id"] not in [each["id"] for each in ids]
+    dismissed = ids[0]["id"]
+    reviewer.press("r", "saved: dismiss")
+    reviewer.server.kill()
+    with ReviewSession.open(reviewer.folder) as session:
+        assert session.state.dismissed == {dismissed}
+        assert len(session.records) == 2
+
+
+def test_a_dead_server_is_told_and_nothing_is_lost(reviewer):
+    reviewer.select(2, 1)
+    reviewer.server.kill()
+    reviewer.press("x", "start it again")
+    reviewer.survive()
+    assert sorted(reviewer.tracks()) == [1, 2, 3, 4]

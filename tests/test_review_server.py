@@ -1,0 +1,197 @@
+"""Who may talk to a review's server, and what it never does for anybody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+
+import pytest
+
+pytest.importorskip("starlette", reason="the extra 'review' is not installed")
+
+from queryinst_vis.review import ReviewSession
+from queryinst_vis.review.web import guard
+from tests.review_server import ReviewServer
+from tests.review_support import line, write_results
+
+SECRET = "what nobody may read"
+ROUTES = ["/", "/review", "/frame/0", "/picture/0", "/assets/review.js", "/suggestions", "/nothing"]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reviewed")
+    (folder.parent / "secret.txt").write_text(SECRET)
+    write_results(folder, {1: line(range(9), 2), 2: line(range(9), 12)}, 9)
+    server = ReviewServer(folder)
+    yield server
+    server.kill()
+
+
+@pytest.mark.parametrize("path", ROUTES)
+def test_without_the_secret_nothing_is_answered(server, path):
+    for cookie in (None, "", server.cookie[:-1], server.cookie + "x", "queryinst-vis-review-1=x"):
+        status, headers, body = server.ask(path, Cookie=cookie)
+        assert status == 403 and body.startswith(b"Refused: open the address")
+        assert "set-cookie" not in headers
+    assert server.ask(f"{path}?token=", Cookie=None)[0] == 403
+    assert server.ask(f"{path}?token={server.token}x", Cookie=None)[0] == 403
+
+
+def test_the_printed_address_gives_the_page_and_a_cookie_for_it_alone(server):
+    status, headers, body = server.ask(f"/?token={server.token}", Cookie=None)
+    assert status == 200 and b"<title>Review</title>" in body
+    value, *flags = headers["set-cookie"].split("; ")
+    assert value == server.cookie
+    assert {"HttpOnly", "SameSite=Strict"} <= set(flags)
+    assert server.ask("/review")[0] == 200  # the cookie alone, from now on
+
+
+def test_the_server_listens_on_this_machine_alone(server):
+    with socket.socket() as other:
+        other.settimeout(5)
+        assert other.connect_ex(("127.0.0.2", server.port)) != 0
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "10.0.0.1", "[::1]"]
+)
+def test_a_foreign_name_for_this_machine_is_refused(server, host):
+    status, _, body = server.ask("/review", Host=host)
+    assert status == 403 and b"this server is not" in body
+
+
+def test_a_tunnel_may_come_from_another_port(server):
+    assert server.ask("/review", Host="localhost:9999")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://"]
+)
+def test_another_sites_page_may_ask_for_nothing(server, origin):
+    undo = json.dumps({"action": "undo"}).encode()
+    assert server.ask("/review", Origin=origin)[0] == 403
+    assert server.ask("/action", "POST", undo, Origin=origin)[0] == 403
+    assert server.ask("/review", Sec_Fetch_Site="cross-site")[0] == 403
+    assert server.ask("/action", "POST", undo, Origin=None)[0] == 403
+    assert server.ask("/action", "POST", undo, Sec_Fetch_Site="same-site")[0] == 403
+
+
+def test_every_answer_forbids_foreign_scripts_and_frames(server):
+    for status, headers, _ in (server.ask("/"), server.ask("/nothing"), server.ask("/", Cookie="")):
+        assert status in (200, 403, 404)
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "script-src 'self';" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "access-control-allow-origin" not in headers
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/assets/../../secret.txt",
+        "/assets/..%2f..%2fsecret.txt",
+        "/assets/%2e%2e/%2e%2e/secret.txt",
+        "/assets/%2e%2e%2f%2e%2e%2fsecret.txt",
+        "/assets/..%5c..%5csecret.txt",
+        "/assets/%2fetc%2fpasswd",
+        "/assets//etc/passwd",
+        "/assets/review.js%00.txt",
+        "/../secret.txt",
+        "//secret.txt",
+        "/picture/../../secret.txt",
+        "/picture/..%2f..%2fsecret.txt",
+        "/frame/-1",
+        "/frame/9",
+        "/frame/99999999999999999999999999",
+        "/assets/__init__.py",
+        "/assets/%F0%9F%90%8D%ff",
+    ],
+)
+def test_no_path_leads_anywhere(server, path):
+    status, _, body = server.ask(path)
+    assert status == 404
+    assert SECRET.encode() not in body and b"root:" not in body
+
+
+def test_a_body_that_is_too_large_is_not_read_to_its_end(server):
+    status, _, _ = server.ask("/action", "POST", b" " * (guard.LARGEST_BODY + 1))
+    assert status == 413
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as endless:
+        head = f"POST /action HTTP/1.1\r\nHost: {server.host}\r\nOrigin: http://{server.host}\r\n"
+        endless.sendall(
+            f"{head}Cookie: {server.cookie}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        )
+        chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+        try:
+            for _ in range(1000):
+                endless.sendall(chunk)
+        except OSError:  # the server has hung up
+            pass
+        else:
+            pytest.fail("65 MB were taken")
+    assert server.ask("/review")[0] == 200
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(guard, "PATIENCE", 0.05)
+
+    async def receive():
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    request = guard.Request({"type": "http", "method": "POST", "headers": []}, receive)
+    with pytest.raises(Exception, match="408: the request has no end"):
+        asyncio.run(guard.read_json(request))
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        (b"", 400, "no JSON"),
+        (b"\xff", 400, "no JSON"),
+        (b"[" * 100_000, 400, "no JSON"),
+        (b'{"action": "merge"}', 422, "needs `first`"),
+        (b'{"action": "shell", "command": "ls"}', 422, "choose from"),
+        (b'{"action": "merge", "first": 1, "second": 1e999}', 422, "`second`"),
+        (b'{"action": "delete", "track": 77}', 422, "track 77"),
+        (b'["delete"]', 422, "must be an object"),
+    ],
+)
+def test_what_is_no_action_is_said_in_a_line_and_changes_nothing(server, body, status, message):
+    before = server.ask("/review")[2]
+    answered, _, text = server.ask("/action", "POST", body)
+    assert answered == status
+    assert message in text.decode() and b"Traceback" not in text
+    assert server.ask("/review")[2] == before
+
+
+def test_an_action_is_on_disk_when_it_is_answered_and_is_done_once(tmp_path):
+    write_results(tmp_path, {1: line(range(9), 2), 2: line(range(9), 12)}, 9)
+    server = ReviewServer(tmp_path)
+    split = json.dumps({"action": "split", "track": 1, "frame": 4, "id": "once"}).encode()
+    status, _, body = server.ask("/action", "POST", split)
+    server.kill()
+    assert status == 200 and json.loads(body)["result"]["created"] == [3]
+    server = ReviewServer(tmp_path)
+    status, _, body = server.ask("/action", "POST", split)  # as a page does that got no answer
+    assert status == 200 and json.loads(body)["result"]["is_repeated"]
+    status, errors = server.interrupt()
+    assert (status, errors) == (0, "")
+    with ReviewSession.open(tmp_path) as session:
+        assert [track.track_id for track in session.tracks()] == [1, 2, 3]
+
+
+def test_a_conflict_is_asked_about_and_done_as_decided(tmp_path):
+    write_results(tmp_path, {1: line(range(6), 2), 2: line(range(4, 9), 12)}, 9)
+    server = ReviewServer(tmp_path)
+    merge = {"action": "merge", "first": 1, "second": 2}
+    status, _, body = server.ask("/action", "POST", json.dumps(merge).encode())
+    assert status == 409
+    assert json.loads(body)["conflict"] == {"first": 1, "second": 2, "frames": [[4, 5]]}
+    merge["decide_frames"] = [[4, 5, "keep second"]]
+    status, _, body = server.ask("/action", "POST", json.dumps(merge).encode())
+    server.kill()
+    assert status == 200 and json.loads(body)["removed"] == [2]
