@@ -1,4 +1,4 @@
-"""Files are decoded entry by entry as ``json`` decodes them whole, whatever they hold."""
+"""Reading entry by entry gives what ``json`` gives for the whole file, for any content."""
 
 import io
 import json
@@ -16,7 +16,7 @@ SCALARS = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-(2**70), 2**70),
-    st.floats(),  # also NaN and infinities, which Python writes and the standard lacks
+    st.floats(),  # including NaN and infinities, which Python writes
     st.text(),
     st.sampled_from(['}, {"id"', '"', "\\", '}, {\\"id\\"', "\ud800", "ü", "]", "}"]),
 )
@@ -32,7 +32,7 @@ SEPARATORS = st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", " : ")])
 
 
 def content_or_error(text, decode=True):
-    """What ``light_content`` makes of a file, or the words of its error."""
+    """The repr of ``light_content``, or its error message."""
     file = io.BytesIO(text)
     with pytest.MonkeyPatch.context() as patch:
         if not decode:
@@ -44,12 +44,12 @@ def content_or_error(text, decode=True):
 
 
 def refuse(text):
-    raise ValueError("let json do it")
+    raise ValueError("fall back to json")
 
 
 @settings(max_examples=150, deadline=None)
 @given(ENTRIES, SEPARATORS, st.booleans(), st.sampled_from([1, 5, 64, 1 << 20]))
-def test_entries_are_those_of_json(entries, separators, ascii_only, block):
+def test_entries_equal_those_of_json(entries, separators, ascii_only, block):
     text = json.dumps(entries, separators=separators, ensure_ascii=ascii_only)
     text = text.encode("utf-8", "surrogatepass")
     with pytest.MonkeyPatch.context() as patch:
@@ -58,7 +58,7 @@ def test_entries_are_those_of_json(entries, separators, ascii_only, block):
         assert found == content_or_error(text, decode=False)
     try:
         expected = json.loads(text.decode("utf-8"))
-    except ValueError:  # half of a surrogate pair, written as bytes
+    except ValueError:  # a lone surrogate encoded as UTF-8
         return
     spans = light_content(io.BytesIO(text), Path("file"), KEYS, "masks")
     assert len(spans) == len(expected)
@@ -72,7 +72,7 @@ def test_entries_are_those_of_json(entries, separators, ascii_only, block):
 
 @settings(max_examples=150, deadline=None)
 @given(ENTRIES, st.data())
-def test_broken_files_are_refused_with_the_words_of_the_slow_reader(entries, data):
+def test_errors_of_broken_files_do_not_depend_on_the_fast_decoder(entries, data):
     text = bytearray(json.dumps([{"id": 1, "masks": []}] * 2 + entries), "utf-8")
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(text) - 1))
@@ -86,7 +86,7 @@ def test_broken_files_are_refused_with_the_words_of_the_slow_reader(entries, dat
 
 @settings(max_examples=150, deadline=None)
 @given(VALUES, st.binary(max_size=3))
-def test_values_are_those_of_json(value, more):
+def test_decoded_values_equal_those_of_json(value, more):
     text = json.dumps(value).encode() + more
     try:
         expected = json.loads(text.decode("utf-8"))
@@ -98,15 +98,15 @@ def test_values_are_those_of_json(value, more):
         assert repr(decode_json(text)) == repr(expected)
 
 
-def test_entries_after_the_first_are_not_left_to_the_slow_reader(monkeypatch):
+def test_only_the_first_and_last_entry_use_the_slow_parser(monkeypatch):
     entries = [{"id": number, "masks": [{"counts": "ab"}] * 9} for number in range(100)]
-    slowly = []
+    slow = []
     value = JsonFile.value
 
     def counted(self):
-        slowly.append(self)
+        slow.append(self)
         return value(self)
 
     monkeypatch.setattr(JsonFile, "value", counted)
     assert len(light_content(io.BytesIO(json.dumps(entries).encode()), None, KEYS, "masks")) == 100
-    assert len(slowly) == 2, "the first, from which it learns, and the last, which nothing follows"
+    assert len(slow) == 2, "the first teaches the separator, and none follows the last"

@@ -1,4 +1,4 @@
-"""AP and tracking metrics from one pass: the numbers of the two evaluations that it replaces."""
+"""AP and tracking metrics from one pass equal those of the two separate evaluations."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,13 @@ from eval_cases import box_mask, detection, ground_truth
 
 from queryinst_vis.cli import main
 from queryinst_vis.errors import InputError
-from queryinst_vis.evaluation import evaluate_tracking, evaluate_youtube_vis, overlaps
+from queryinst_vis.evaluation import (
+    evaluate_tracking,
+    evaluate_youtube_vis,
+    one_pass,
+    overlaps,
+    similarity,
+)
 from queryinst_vis.evaluation.confidence import evaluate_with_confidence
 from queryinst_vis.evaluation.one_pass import evaluate_with_tracking
 from queryinst_vis.evaluation.tracking_confidence import evaluate_tracking_with_confidence
@@ -39,9 +45,9 @@ SETS = {
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5])
 @pytest.mark.parametrize("name", SETS)
-def test_the_numbers_are_those_of_two_evaluations(name, threshold):
+def test_equals_two_separate_evaluations(name, threshold):
     gt, results = SETS[name]()
-    if name != "golden":  # all of whose scores are different, and those of the others 1
+    if name != "golden":  # whose scores differ already; in the other sets all are 1
         for number, entry in enumerate(results):
             entry["score"] = number % 7 / 7
     found = evaluate_with_tracking(gt, results, threshold)
@@ -49,7 +55,7 @@ def test_the_numbers_are_those_of_two_evaluations(name, threshold):
     assert found == evaluate_youtube_vis(gt, results)
 
 
-def test_intervals_are_those_of_two_evaluations():
+def test_intervals_equal_those_of_two_separate_evaluations():
     gt, results = golden("small")
     found = evaluate_with_tracking(gt, results, 0.3, samples=20, seed=4)
     tracking = evaluate_tracking_with_confidence(gt, results, 20, 4, threshold=0.3)
@@ -57,7 +63,7 @@ def test_intervals_are_those_of_two_evaluations():
     assert found == evaluate_with_confidence(gt, results, 20, 4)
 
 
-def test_more_than_a_hundred_detections_are_all_tracked_and_the_best_hundred_ranked():
+def test_tracking_uses_all_detections_and_ap_the_best_hundred():
     masks = [encode_rle(box_mask(0, 0, 9 + k, 9)) for k in range(2)]
     scores = np.random.default_rng(0).permutation(130) / 130
     gt = ground_truth([{"segmentations": masks}])
@@ -69,15 +75,16 @@ def test_more_than_a_hundred_detections_are_all_tracked_and_the_best_hundred_ran
 
 
 def test_masks_are_compared_once(monkeypatch):
-    gt, results = golden("small")
     compared = []
-    iou = overlaps.coco_mask.iou
 
-    def counted(found, there, crowd):
-        compared.append(len(found) * len(there))
-        return iou(found, there, crowd)
+    def counted(detections, ground_truth, compare=overlaps.frame_overlaps):
+        for overlap in compare(detections, ground_truth):
+            compared.append(overlap.intersections.size)
+            yield overlap
 
-    monkeypatch.setattr(overlaps.coco_mask, "iou", counted)
+    for module in (overlaps, one_pass, similarity):
+        monkeypatch.setattr(module, "frame_overlaps", counted)
+    gt, results = golden("small")
     evaluate_tracking(gt, results)
     pairs = sum(compared)
     compared.clear()
@@ -86,7 +93,7 @@ def test_masks_are_compared_once(monkeypatch):
 
 
 @pytest.mark.parametrize("threshold", [float("nan"), float("inf")])
-def test_a_threshold_that_is_no_number_is_refused(threshold):
+def test_a_threshold_that_is_not_finite_is_rejected(threshold):
     with pytest.raises(InputError, match="must be a finite number"):
         evaluate_with_tracking(*golden("small"), threshold)
 
@@ -102,6 +109,6 @@ def test_eval_video_prints_and_writes_both(tmp_path, capsys):
     assert json.loads(out.read_text()) == json.loads(json.dumps(expected))
 
 
-def test_a_threshold_without_tracking_is_refused(capsys):
+def test_threshold_requires_tracking(capsys):
     assert main(["eval-video", "gt.json", "results.json", "--threshold", "0.3"]) == 2
     assert "add --tracking" in capsys.readouterr().err

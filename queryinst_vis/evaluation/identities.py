@@ -186,4 +186,5 @@ def with_masks(track: MaskTrack, masks: list[RLE | None], sizes: list[int]) -> M
     """The track with other masks; ``sizes`` are their pixels, 0 where there is none."""
     shown = [size for size in sizes if size]
     area = float(np.mean(shown)) if shown else 0.0
-    return replace(track, masks=masks, sizes=np.array(sizes, dtype=np.int64), area=area)
+    frames = np.array(sizes, dtype=np.int64)
+    return replace(track, masks=masks, sizes=frames, area=area, decoded=None)

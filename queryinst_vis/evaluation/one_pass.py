@@ -1,4 +1,4 @@
-"""Average precision and the tracking metrics together, each mask read and compared once."""
+"""Average precision and tracking metrics from a single pass over the masks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from queryinst_vis.evaluation.youtube_vis import (
 from queryinst_vis.formats.video_set import VideoSet, VideoTracks
 
 VideoScores = tuple[VideoMatches, dict[int, TrackingCounts]]
-"""One video's matches, and what the tracking metrics count by category id."""
+"""The matches of one video, and its tracking counts by category id."""
 
 
 def evaluate_with_tracking(
@@ -44,14 +44,14 @@ def evaluate_with_tracking(
 
     Args:
         gt, results, workers: as in ``evaluate_youtube_vis``.
-        threshold: tracks of a lower score are left out of the tracking metrics; AP takes all.
-        samples: resamples for ``confidence`` of both, as ``evaluate_with_confidence`` and
-            ``evaluate_tracking_with_confidence`` return it; None for no intervals.
-        seed: of the resamples.
+        threshold: the tracking metrics ignore tracks with a lower score; AP uses all tracks.
+        samples: number of bootstrap resamples for the ``confidence`` of both, as in
+            ``evaluate_with_confidence`` and ``evaluate_tracking_with_confidence``; None for none.
+        seed: random seed of the resamples.
 
     Raises:
-        InputError: a file cannot be used, the threshold is no number, there are fewer than two
-            videos to resample, or no mask is left to track.
+        InputError: a file is invalid, the threshold is not finite, there are fewer than two videos
+            to resample, or the tracking metrics have no mask to evaluate.
     """
     check_threshold(threshold)
     video_set = VideoSet(gt, results)
@@ -75,11 +75,11 @@ def evaluate_with_tracking(
 
 
 def match_and_count(tracks: VideoTracks, threshold: float) -> VideoScores:
-    """``match_video`` and ``count_tracks`` of each class of a video.
+    """``match_video``, and ``count_tracks`` for each class, from the same mask overlaps.
 
     Args:
-        tracks: the video.
-        threshold: score from which on a detection counts for the tracking metrics.
+        tracks: one video.
+        threshold: minimum score of detections for the tracking metrics.
     """
     criteria = Criteria()
     matches: VideoMatches = {}
@@ -108,5 +108,5 @@ def match_and_count(tracks: VideoTracks, threshold: float) -> VideoScores:
 
 
 def _positions(kept: list[bool]) -> np.ndarray:
-    """Where each item comes in the list of those that are kept; -1 for the others."""
+    """Index of each kept item among the kept ones; -1 for the others."""
     return np.where(kept, np.cumsum(kept) - 1, -1)

@@ -11,6 +11,7 @@ from pycocotools import mask as coco_mask
 
 from queryinst_vis.formats.video_set import MaskTrack
 from queryinst_vis.masks import RLE
+from queryinst_vis.masks.decoded import DecodedMasks, frame_shares, stack
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class FrameOverlap:
     intersections: np.ndarray
 
     def renumbered(self, rows: np.ndarray, columns: np.ndarray) -> FrameOverlap:
-        """The same with other indices: ``rows[i]`` for row ``i``; those below 0 are left out."""
+        """Map row ``i`` to ``rows[i]`` and column ``j`` to ``columns[j]``; -1 drops it."""
         new_rows, new_columns = rows[self.rows], columns[self.columns]
         intersections = self.intersections
         if min(new_rows.min(), new_columns.min()) < 0:
@@ -43,18 +44,44 @@ def frame_overlaps(
     detections: Sequence[MaskTrack], ground_truth: Sequence[MaskTrack]
 ) -> Iterator[FrameOverlap]:
     """Walk through the frames in which at least one detection and one ground truth have a mask."""
+    found, there = _decoded(detections), _decoded(ground_truth)
+    if found is None or there is None:
+        yield from _overlaps_by_text(detections, ground_truth)
+        return
+    sizes = _sizes(detections)
+    for frame, rows, columns, shares in frame_shares(found, there):
+        yield _overlap(frame, rows, columns, shares, sizes[rows, frame])
+
+
+def _decoded(tracks: Sequence[MaskTrack]) -> DecodedMasks | None:
+    """``(tracks, frames)`` masks; None if there are no tracks or one is not decoded."""
+    rows = [track.decoded for track in tracks if track.decoded is not None]
+    return stack(rows) if rows and len(rows) == len(tracks) else None
+
+
+def _overlap(
+    frame: int, rows: np.ndarray, columns: np.ndarray, shares: np.ndarray, sizes: np.ndarray
+) -> FrameOverlap:
+    """Intersections from ``(R, C)`` shares of the detections' areas, ``(R,)`` ``sizes`` in pixels.
+
+    pycocotools' IoU with ``iscrowd`` is intersection / detection area: exact after rounding. It
+    skips pairs whose boxes do not overlap.
+    """
+    return FrameOverlap(frame, rows, columns, np.rint(shares * sizes[:, None]))
+
+
+def _overlaps_by_text(
+    detections: Sequence[MaskTrack], ground_truth: Sequence[MaskTrack]
+) -> Iterator[FrameOverlap]:
+    """``frame_overlaps`` of tracks whose masks are not decoded."""
     found, there = _masks_by_frame(detections), _masks_by_frame(ground_truth)
     for frame in sorted(found.keys() & there.keys()):
         rows, columns = list(found[frame]), list(there[frame])
-        # Where boxes do not meet, pycocotools looks no further. Its IoU with a crowd is
-        # intersection / detection area: exact once rounded.
         shares = coco_mask.iou(
             list(found[frame].values()), list(there[frame].values()), [1] * len(columns)
         )
         sizes = np.array([detections[row].sizes[frame] for row in rows])
-        yield FrameOverlap(
-            frame, np.array(rows), np.array(columns), np.rint(shares * sizes[:, None])
-        )
+        yield _overlap(frame, np.array(rows), np.array(columns), np.asarray(shares), sizes)
 
 
 def _masks_by_frame(tracks: Sequence[MaskTrack]) -> dict[int, dict[int, RLE]]:
@@ -69,12 +96,12 @@ def _masks_by_frame(tracks: Sequence[MaskTrack]) -> dict[int, dict[int, RLE]]:
 def track_ious(
     detections: Sequence[MaskTrack], ground_truth: Sequence[MaskTrack], least: float = 0.0
 ) -> np.ndarray:
-    """``summed_ious`` of tracks that have yet to be compared.
+    """Compare tracks and return their ``summed_ious``.
 
     Args:
         detections, ground_truth: tracks of one video.
-        least: IoUs below this one may come out as 0, for whoever does not look at them: pairs
-            whose sizes alone rule out more are not compared.
+        least: IoUs below this value may be returned as 0: pairs whose mask sizes rule out a higher
+            IoU are not compared.
     """
     if not detections or not ground_truth:
         return np.zeros((len(detections), len(ground_truth)))

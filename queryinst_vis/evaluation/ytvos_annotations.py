@@ -227,7 +227,7 @@ def _measured(
             "areas": [int(size) if mask else None for mask, size in zip(masks, sizes, strict=True)],
             "bboxes": [coco_mask.toBbox(mask).tolist() if mask else None for mask in masks],
         }
-        for masks, sizes in decode_masks(tracks, video, places, report)
+        for masks, sizes, _ in decode_masks(tracks, video, places, report)
     ]
 
 

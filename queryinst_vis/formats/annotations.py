@@ -12,7 +12,8 @@ import numpy as np
 from queryinst_vis.formats.annotation_set import Video
 from queryinst_vis.formats.fields import is_box, shortened
 from queryinst_vis.formats.findings import Finding, Place, Report
-from queryinst_vis.masks import RLE, MaskError, check_segmentation, to_rles
+from queryinst_vis.masks import RLE, MaskError, check_segmentation, to_masks, to_rles
+from queryinst_vis.masks.decoded import DecodedMasks
 from queryinst_vis.utils.numbers import is_finite
 
 Box = list[float]
@@ -204,14 +205,14 @@ def check_masks(annotation: Annotation, video: Video, report: Report) -> None:
 def decode_track(
     segmentations: list[Any], video: Video, place: Place, report: Report
 ) -> tuple[list[RLE | None], np.ndarray]:
-    """``decode_masks`` of a single track."""
-    [decoded] = decode_masks([segmentations], video, [place], report)
-    return decoded
+    """``decode_masks`` of a single track, without the decoded masks."""
+    [(masks, sizes, _)] = decode_masks([segmentations], video, [place], report)
+    return masks, sizes
 
 
 def decode_masks(
     tracks: Sequence[list[Any]], video: Video, places: Sequence[Place], report: Report
-) -> list[tuple[list[RLE | None], np.ndarray]]:
+) -> list[tuple[list[RLE | None], np.ndarray, DecodedMasks | None]]:
     """Bring the masks of a video's tracks to run lengths that fill its frames.
 
     Args:
@@ -221,16 +222,18 @@ def decode_masks(
         report: takes the findings about masks that cannot be used.
 
     Returns:
-        For each track one compressed RLE per frame, None where there is no mask or a broken one,
-        and ``(frames,)`` int64 their areas in pixels.
+        For each track one compressed RLE per frame, None where there is no mask or a broken one;
+        their ``(frames,)`` int64 areas in pixels; and the ``(frames,)`` decoded masks, None if any
+        mask of the video could not be decoded.
     """
     frames = [[frame for frame, mask in enumerate(track) if mask is not None] for track in tracks]
     given = [track[frame] for track, shown in zip(tracks, frames, strict=True) for frame in shown]
     owners = np.repeat(np.arange(len(tracks)), [len(shown) for shown in frames])
     frame_of = np.fromiter(chain.from_iterable(frames), dtype=np.int64, count=len(owners))
     rles: Sequence[RLE | None]
+    decoded: DecodedMasks | None = None
     try:  # together, which is faster, and nearly always possible
-        rles, areas = to_rles(given, video.height, video.width)
+        rles, areas, decoded = to_masks(given, video.height, video.width)
     except MaskError:
         rles, areas = [None] * len(given), np.zeros(len(given), dtype=np.int64)
         for index, segmentation in enumerate(given):
@@ -241,11 +244,13 @@ def decode_masks(
             except MaskError as error:
                 here = video.frame_place(places[owners[index]], int(frame_of[index]))
                 report(Finding(error.kind, here, str(error)))
-    sizes = np.zeros((len(tracks), video.length), dtype=np.int64)
+    shape = len(tracks), video.length
+    sizes = np.zeros(shape, dtype=np.int64)
     sizes[owners, frame_of] = areas
-    decoded = iter(rles)
+    placed = decoded and decoded.placed((owners, frame_of), shape)
+    following = iter(rles)
     masks: list[list[RLE | None]] = [[None] * video.length for _ in tracks]
     for track, shown in zip(masks, frames, strict=True):
         for frame in shown:
-            track[frame] = next(decoded)
-    return list(zip(masks, sizes, strict=True))
+            track[frame] = next(following)
+    return [(track, sizes[index], placed and placed[index]) for index, track in enumerate(masks)]

@@ -1,14 +1,14 @@
 """Large JSON files entry by entry, so that no more than one entry is in memory at a time.
 
-A file is scanned once. Of each entry only its small values and its byte range are kept, and the
-range is decoded when the entry is needed. Zip members cannot be read at random: their entries are
-kept in memory, compressed.
+A file is scanned once. Only the small values and the byte range of each entry are kept, and the
+range is decoded when the entry is needed. Zip members do not support random access: their entries
+are kept in memory, compressed.
 
-msgspec decodes whole values several times as fast as ``json``, but has no stream reader and refuses
-what Python writes beyond the standard (NaN). So where an entry ends is guessed from how the one
-before it was separated from its successor, and msgspec checks the guess: text that it takes for one
-value, followed by the rest of a list, can mean nothing else. Whatever it refuses, ``json`` decides,
-so that results and error messages never depend on which of the two did the work.
+msgspec decodes several times faster than ``json``, but has no incremental parser and rejects NaN,
+which Python writes. The end of an entry is therefore guessed by searching for the text that
+separated the previous two entries, and msgspec verifies the guess: if the text up to there is one
+valid JSON value, it is the entry. Anything that msgspec rejects is parsed by ``json``, so results
+and error messages do not depend on which parser was used.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from queryinst_vis.errors import InputError
 
 _BLOCK = 1 << 20
 _LONGEST = 4 * _BLOCK
-"""Bytes of an entry up to which its end is searched for."""
+"""How many bytes are searched for the end of an entry."""
 
 _SPACE = re.compile(rb"[ \t\n\r]*")
 _NEXT_OBJECT = re.compile(rb'[ \t\n\r]*,[ \t\n\r]*\{[ \t\n\r]*"[^"\\]*"')
@@ -161,11 +161,10 @@ class JsonFile:
         """The values of a list, one by one, as ``value`` gives them.
 
         Args:
-            decode: takes the text of a value and returns what to make of it, or raises ValueError
-                or RecursionError if that is not one JSON value, or not one for it; then the item
-                is what ``value`` returns.
+            decode: fast decoder of an item's text. If it raises ValueError or RecursionError, the
+                item is parsed by ``value`` instead.
         """
-        separator = b""  # from the end of an item, an object, into the next one
+        separator = b""  # from the closing brace of an item through the first key of the next
         for _ in self._between("[", "]"):
             self.peek()
             text = self._up_to(separator) if separator else b""
@@ -185,7 +184,7 @@ class JsonFile:
                     separator = b"}" + follows[0]
 
     def _up_to(self, separator: bytes) -> bytes:
-        """The text from the cursor through the first byte of a separator; empty without one."""
+        """The text from the cursor through the separator's first byte; empty if not found."""
         end = self._window.find(separator, self._at)
         while end < 0 and not self._ended and len(self._window) - self._at < _LONGEST:
             self._read_on()
@@ -277,7 +276,7 @@ def _light_entries(
 
 
 def _light_decoder(keys: tuple[str, ...], heavy: str) -> Callable[[bytes], dict[str, Any]]:
-    """Decodes some values of an object that has ``heavy``, whose value is only checked."""
+    """A decoder of objects with the key ``heavy``: decodes ``keys``, validates the rest."""
     absent = msgspec.UNSET
     fields = [(key, Any, absent) for key in keys]
     light = msgspec.defstruct("light", [(heavy, msgspec.Raw), *fields])
@@ -285,7 +284,7 @@ def _light_decoder(keys: tuple[str, ...], heavy: str) -> Callable[[bytes], dict[
 
     def decode(text: bytes) -> dict[str, Any]:
         if not text.isascii():
-            text.decode("utf-8")  # which msgspec does not check in what it skips
+            text.decode("utf-8")  # msgspec does not validate UTF-8 in values that it skips
         found = msgspec.structs.asdict(decode_light(text))
         return {key: value for key, value in found.items() if value is not absent}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from queryinst_vis.formats.json_stream import Packed, Span, read_values
 from queryinst_vis.formats.names import videos_checksum
 from queryinst_vis.formats.predictions import file_name, open_predictions
 from queryinst_vis.masks import RLE
+from queryinst_vis.masks.decoded import DecodedMasks
 from queryinst_vis.utils.allocator import steady_memory
 
 _MASKS = "segmentations"
@@ -43,6 +44,7 @@ class MaskTrack:
         area: mean mask area over the frames that show the object, in pixels; 0 if none does.
         score: confidence of a detection; 1 for ground truth.
         crowd: ground truth that stands for a group; never counts, may be matched repeatedly.
+        decoded: ``(frames,)`` decoded masks for fast comparisons, or None.
     """
 
     id: int
@@ -52,6 +54,7 @@ class MaskTrack:
     area: float
     score: float = 1.0
     crowd: bool = False
+    decoded: DecodedMasks | None = field(default=None, repr=False, compare=False)
 
     def shown(self) -> dict[int, RLE]:
         """Its masks by frame."""
@@ -226,8 +229,9 @@ def parse_ground_truth(entries: Entries, video: Video, report: Report) -> list[M
                 else np.array([area or 0.0 for area in annotation.areas], dtype=float)
             ),
             crowd=annotation.crowd,
+            decoded=runs,
         )
-        for annotation, (masks, sizes) in zip(annotations, decoded, strict=True)
+        for annotation, (masks, sizes, runs) in zip(annotations, decoded, strict=True)
     ]
 
 
@@ -240,19 +244,27 @@ def parse_detections(entries: Entries, video: Video, report: Report) -> list[Mas
             usable.append(entry)
             places.append(place)
             tracks.append(without_empty(entry[_MASKS], video, place, report))
+    decoded = decode_masks(tracks, video, places, report)
+    areas = mean_areas(np.array([sizes for _, sizes, _ in decoded]).reshape(-1, video.length))
     return [
         MaskTrack(
             entry["id"],
             entry["category_id"],
             masks,
             sizes,
-            mean_area(sizes),
+            area,
             score=float(entry["score"]),
+            decoded=runs,
         )
-        for entry, (masks, sizes) in zip(
-            usable, decode_masks(tracks, video, places, report), strict=True
-        )
+        for entry, area, (masks, sizes, runs) in zip(usable, areas.tolist(), decoded, strict=True)
     ]
+
+
+def mean_areas(areas: np.ndarray) -> np.ndarray:
+    """``mean_area`` of each row of ``(tracks, frames)`` int64 areas."""
+    shown = np.count_nonzero(areas, axis=1)
+    means = np.zeros(len(areas))
+    return np.divide(areas.sum(axis=1), shown, out=means, where=shown > 0)
 
 
 def mean_area(areas: np.ndarray) -> float:

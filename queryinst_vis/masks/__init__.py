@@ -10,7 +10,13 @@ from queryinst_vis.masks.rle import (
     encode_rle,
     resize_rle,
 )
-from queryinst_vis.masks.segmentation import MaskError, check_segmentation, to_rle, to_rles
+from queryinst_vis.masks.segmentation import (
+    MaskError,
+    check_segmentation,
+    to_masks,
+    to_rle,
+    to_rles,
+)
 
 __all__ = [
     "RLE",
@@ -24,6 +30,7 @@ __all__ = [
     "encode_region",
     "encode_rle",
     "resize_rle",
+    "to_masks",
     "to_rle",
     "to_rles",
 ]

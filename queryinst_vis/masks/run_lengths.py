@@ -57,6 +57,25 @@ def is_counts(text: str) -> bool:
     return _COUNTS.fullmatch(text) is not None
 
 
+def are_counts(texts: Sequence[str]) -> np.ndarray | None:
+    """``(N,)`` int64 number of runs of each text; None if any text is not ``is_counts``."""
+    joined = "".join(texts)
+    if not joined.isascii() or not all(texts):
+        return None
+    codes = np.frombuffer(joined.encode("ascii"), np.uint8)
+    ends = np.cumsum([len(text) for text in texts])
+    last = codes < _FIRST_OF_MORE
+    if not last[ends - 1].all() or codes.min() < _FIRST or codes.max() > _LAST:
+        return None
+    # each window of _LONGEST = 6 characters must contain the end of a number: windows of 2, 4, 6
+    of_two = last[1:] | last[:-1]
+    of_four = of_two[2:] | of_two[:-2]
+    if not (of_four[2:] | of_two[:-4]).all():
+        return None
+    starts = np.concatenate(([0], ends[:-1]))
+    return np.add.reduceat(last.view(np.uint8), starts, dtype=np.int64)
+
+
 def decode_runs(text: str) -> np.ndarray:
     """Decode a mask's text to ``(runs,)`` int64 run lengths, alternating, background first.
 

@@ -9,12 +9,13 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.masks.decoded import DecodedMasks, concatenate, decode_valid
 from queryinst_vis.masks.rle import RLE, as_text, compress, decode_rle, encode_rle
 from queryinst_vis.masks.run_lengths import MAX_PIXELS, is_counts, sum_runs
 from queryinst_vis.utils.numbers import are_finite
 
 _MAX_SIDE = 65535
-_BATCH = 1 << 17
+_BATCH = 1 << 18
 """Characters decoded together: many for efficient numpy calls, but small enough for the cache."""
 
 
@@ -49,7 +50,28 @@ def to_rles(
     width: int,
     where: Callable[[int], str] | None = None,
 ) -> tuple[list[RLE], np.ndarray]:
-    """Convert COCO segmentations of one frame size to valid RLEs.
+    """Convert COCO segmentations to valid RLEs; ``to_masks`` without the decoded runs.
+
+    Args:
+        segmentations, height, width, where: as for ``to_masks``.
+
+    Returns:
+        One RLE each, and ``(N,)`` int64 areas in pixels.
+
+    Raises:
+        MaskError: as for ``to_masks``.
+    """
+    rles, areas, _ = to_masks(segmentations, height, width, where)
+    return rles, areas
+
+
+def to_masks(
+    segmentations: Sequence[Any],
+    height: int,
+    width: int,
+    where: Callable[[int], str] | None = None,
+) -> tuple[list[RLE], np.ndarray, DecodedMasks | None]:
+    """Convert COCO segmentations of one frame size to valid RLEs and decode them.
 
     Args:
         segmentations: each a list of polygons, or ``{"size", "counts"}`` with counts as a list,
@@ -58,7 +80,8 @@ def to_rles(
         where: gives the prefix of error messages for a segmentation's index.
 
     Returns:
-        One RLE each, and ``(N,)`` int64 areas in pixels.
+        One RLE each, ``(N,)`` int64 areas in pixels, and the ``(N,)`` decoded masks, None where
+        ``decode_valid`` is not available.
 
     Raises:
         MaskError: a segmentation cannot be read, has another size, or its run lengths do
@@ -66,6 +89,7 @@ def to_rles(
     """
     size = [height, width]
     texts: list[str] = []
+    decoded: list[DecodedMasks | None] = []
     areas = np.zeros(len(segmentations), dtype=np.int64)
     first = 0
     try:
@@ -82,12 +106,13 @@ def to_rles(
             texts.append(_counts_of(segmentation, height, width))
         for batch in _batches(texts):
             first = batch.start
-            texts[batch], areas[batch] = _checked(texts[batch], height, width)
+            texts[batch], areas[batch], masks = _checked(texts[batch], height, width)
+            decoded.append(masks)
     except MaskError as error:
         index = first + error.index
         place = "" if where is None else f"{where(index)}: "
         raise MaskError(f"{place}{error}", error.kind, index) from error
-    return [{"size": size, "counts": text} for text in texts], areas
+    return [{"size": size, "counts": text} for text in texts], areas, concatenate(decoded)
 
 
 def check_segmentation(segmentation: Any, height: int, width: int) -> None:
@@ -187,8 +212,13 @@ def _batches(texts: list[str]) -> Iterator[slice]:
             start, characters = end, 0
 
 
-def _checked(texts: list[str], height: int, width: int) -> tuple[list[str], np.ndarray]:
-    """The same masks without empty runs after the first, and ``(N,)`` their areas."""
+def _checked(
+    texts: list[str], height: int, width: int
+) -> tuple[list[str], np.ndarray, DecodedMasks | None]:
+    """The same masks without empty runs after the first, their ``(N,)`` areas, and decoded."""
+    if valid := decode_valid(texts, height, width):
+        masks, areas = valid
+        return texts, areas, masks
     try:
         sums = sum_runs(texts)
     except ValueError as error:
@@ -207,4 +237,5 @@ def _checked(texts: list[str], height: int, width: int) -> tuple[list[str], np.n
             raise _not_filled(sums.totals[index], height, width, index)
         rle: RLE = {"size": [height, width], "counts": texts[index]}
         texts[index] = as_text(encode_rle(decode_rle(rle))["counts"])
-    return texts, sums.areas
+    repaired = decode_valid(texts, height, width)
+    return texts, sums.areas, repaired and repaired[0]
