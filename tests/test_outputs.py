@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 
 from queryinst_vis import cli
 from queryinst_vis.checkpoints.catalogue import find_weights
-from queryinst_vis.cli.output_arguments import DEFAULT_SAVE, SAVE_HELP
+from queryinst_vis.cli.output_arguments import DEFAULT_SAVE, ENCODERS, SAVE_HELP
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.evaluation import evaluate_youtube_vis
 from queryinst_vis.formats.convert_results import convert_results
@@ -26,6 +26,7 @@ from queryinst_vis.inference.track import run_tracker, track_video
 from queryinst_vis.masks import decode_rle, encode_rle
 from queryinst_vis.report.outputs import ALL_OUTPUTS
 from queryinst_vis.structures import Detections
+from queryinst_vis.video import encoders
 from queryinst_vis.video.source import open_source
 from tests.test_track_video import (  # noqa: F401  # fixtures
     FRAMES,
@@ -68,6 +69,7 @@ def test_an_unknown_output_is_told_before_any_work(video, out, loaded):  # noqa:
 
 def test_help_names_the_outputs_that_there_are():
     assert list(SAVE_HELP) == list(ALL_OUTPUTS)
+    assert list(ENCODERS) == [*encoders.ENCODERS, encoders.AUTO]
     assert ",".join(outputs.DEFAULT_SAVE) == DEFAULT_SAVE
 
 

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.video import VideoReader, VideoWriter
+from queryinst_vis.inference.outputs import OutputPlan
+from queryinst_vis.video import VideoReader, VideoWriter, encoders
+from queryinst_vis.video.encoders import ENCODERS, find_encoder
+from queryinst_vis.video.source import open_source
 from tests.clips import HEIGHT, WIDTH, frame_of, index_of, run_script, write_video
 
 
@@ -166,3 +169,69 @@ def test_a_frame_that_does_not_fit_is_refused(tmp_path, frame, complaint):
         writer.write(frame_of(0))
         writer.write(frame)
     assert os.listdir(tmp_path) == []
+
+
+# Encoders
+
+
+def test_colours_are_named_for_players(video):
+    with av.open(str(video)) as container:
+        context = container.streams.video[0].codec_context
+        assert context.color_primaries == context.color_trc == context.colorspace == 1  # BT.709
+        assert context.color_range == 1  # limited
+
+
+def test_x264_works_everywhere_and_any_other_name_is_refused():
+    assert find_encoder("libx264") == "libx264"
+    with pytest.raises(InputError, match=r"encoder 'x265': unknown; choose from auto, libx264"):
+        find_encoder("x265")
+
+
+def test_an_encoder_that_the_build_lacks_is_refused(monkeypatch):
+    monkeypatch.setitem(ENCODERS, "h264_none", ENCODERS["libx264"])
+    with pytest.raises(InputError, match="encoder h264_none: this build of FFmpeg lacks it"):
+        find_encoder("h264_none")
+
+
+def test_an_encoder_whose_hardware_is_missing_is_refused(monkeypatch):
+    options = ENCODERS["libx264"]._replace(pixel_format="rgb24")  # which x264 does not take
+    monkeypatch.setitem(ENCODERS, "libx264", options)
+    with pytest.raises(InputError, match=r"libx264: it does not work on this machine \(Inv"):
+        find_encoder("libx264")
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_auto_is_hardware_where_it_works(monkeypatch, works):
+    faults = {name: "no such device" for name in ENCODERS}
+    faults["h264_amf"] = None if works else "no such device"
+    monkeypatch.setattr(encoders, "_fault", faults.get)
+    assert find_encoder("auto") == ("h264_amf" if works else "libx264")
+
+
+def test_the_encoder_is_checked_before_any_work_and_only_for_videos(video, tmp_path, monkeypatch):
+    monkeypatch.setitem(ENCODERS, "h264_none", ENCODERS["libx264"])
+    source = open_source(video)
+    with pytest.raises(InputError, match="h264_none"):
+        OutputPlan(tmp_path, source, ["video"], encoder="h264_none")
+    OutputPlan(tmp_path, source, ["json"], encoder="h264_none")
+
+
+@pytest.mark.parametrize("name", [name for name in ENCODERS if name != "libx264"])
+def test_hardware_encoders_write_videos_of_the_same_quality(tmp_path, name):
+    try:
+        find_encoder(name)
+    except InputError as error:
+        pytest.skip(str(error))
+    frames = [np.full((256, 320, 3), 40 * index, np.uint8) for index in range(6)]
+    with VideoWriter(tmp_path / "clip.mp4", 10, encoder=name) as writer:
+        for frame in frames:
+            writer.write(frame)
+    np.testing.assert_allclose(list(VideoReader(tmp_path / "clip.mp4")), frames, atol=6)
+
+
+def test_a_frame_that_another_thread_converted_is_the_same(tmp_path):
+    for name, convert in (("plain", lambda frame: frame), ("converted", VideoWriter.convert)):
+        with VideoWriter(tmp_path / f"{name}.mp4", 10) as writer:
+            for index in range(5):
+                writer.write(convert(frame_of(index)))
+    assert (tmp_path / "plain.mp4").read_bytes() == (tmp_path / "converted.mp4").read_bytes()

@@ -24,6 +24,9 @@ SAVE_HELP = {
 }
 """What --save may name, as ``report.outputs.ALL_OUTPUTS`` does, which --help does not wait for."""
 
+ENCODERS = ("libx264", "h264_nvenc", "h264_qsv", "h264_amf", "h264_videotoolbox", "auto")
+"""What --encoder may name, as ``video.encoders`` does, which --help does not wait for."""
+
 DEFAULT_SAVE = "video,json,jsonl,timeline"
 DEFAULT_DRAW = "mask,outline,trace,label"
 
@@ -57,6 +60,16 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         metavar="PART,...",
         help="what to draw for each instance: mask, outline, box, trace (its path), label; or none "
         f"(default: {DEFAULT_DRAW})",
+    )
+    group.add_argument(
+        "--encoder",
+        choices=ENCODERS,
+        default=ENCODERS[0],
+        metavar="NAME",
+        help="H.264 encoder of the videos: libx264 on the CPU, which writes the smallest files; "
+        "h264_nvenc (NVIDIA), h264_qsv (Intel), h264_amf (AMD) or h264_videotoolbox (Apple) on "
+        "graphics hardware; or auto, the first of these that works here, else libx264 "
+        "(default: %(default)s)",
     )
     group.add_argument(
         "--blur",

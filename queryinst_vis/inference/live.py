@@ -26,6 +26,7 @@ from queryinst_vis.inference.video_runs import VideoRun, run_side_by_side
 from queryinst_vis.utils.interrupt import StopRequest
 from queryinst_vis.utils.prefetch import Polled
 from queryinst_vis.utils.stage_times import StageTimes
+from queryinst_vis.video.encoders import X264
 from queryinst_vis.video.frames import Selection
 from queryinst_vis.video.source import LiveSource
 
@@ -89,6 +90,7 @@ def track_live(
     save: Sequence[str] = DEFAULT_SAVE,
     kinds: Mapping[str, OutputKind] = OUTPUTS,
     style: DrawingStyle = DEFAULT_STYLE,
+    encoder: str = X264,
     redaction: Redaction = NOTHING_HIDDEN,
     score_threshold: float | None = None,
     classes: Sequence[str | int] | None = None,
@@ -112,8 +114,8 @@ def track_live(
     Args:
         source: what ``LiveReader`` reads, or an open source that is live.
         out_dir: folder for the results; made where missing. None: ``out/NAME-OF-SOURCE``.
-        weights, save, kinds, style, redaction, score_threshold, classes, iou, max_size, device,
-            overrides: as for ``track_video``.
+        weights, save, kinds, style, encoder, redaction, score_threshold, classes, iou,
+            max_size, device, overrides: as for ``track_video``.
         max_frames: stop after this many frames that were looked at; None: never.
         overwrite: replace another source's results in ``out_dir`` instead of refusing.
 
@@ -131,6 +133,7 @@ def track_live(
         save=save,
         kinds=kinds,
         style=style,
+        encoder=encoder,
         redaction=redaction,
         score_threshold=score_threshold,
         classes=classes,
@@ -152,6 +155,7 @@ def track_lives(
     save: Sequence[str] = DEFAULT_SAVE,
     kinds: Mapping[str, OutputKind] = OUTPUTS,
     style: DrawingStyle = DEFAULT_STYLE,
+    encoder: str = X264,
     redaction: Redaction = NOTHING_HIDDEN,
     score_threshold: float | None = None,
     classes: Sequence[str | int] | None = None,
@@ -170,8 +174,8 @@ def track_lives(
     Args:
         sources: open sources.
         folders: where the files of each go.
-        weights, save, kinds, style, redaction, score_threshold, classes, iou, max_frames, max_size,
-            device, overrides, overwrite: as for ``track_live``.
+        weights, save, kinds, style, encoder, redaction, score_threshold, classes, iou,
+            max_frames, max_size, device, overrides, overwrite: as for ``track_live``.
 
     Returns:
         What came out of each, as soon as its files are there.
@@ -189,6 +193,7 @@ def track_lives(
             overwrite=overwrite,
             run=run,
             style=style,
+            encoder=encoder,
             redaction=redaction,
             kinds=kinds,
         )

@@ -33,6 +33,7 @@ from queryinst_vis.utils.files import files_together, write_json_atomically
 from queryinst_vis.utils.prefetch import Polled, finishing, prefetch
 from queryinst_vis.utils.progress import show_progress
 from queryinst_vis.utils.stage_times import StageTimes
+from queryinst_vis.video.encoders import X264
 from queryinst_vis.video.frames import ALL_FRAMES, Selection
 from queryinst_vis.video.source import Source, SourceLike, known_length, open_source
 
@@ -88,6 +89,7 @@ def track_video(
     save: Sequence[str] = DEFAULT_SAVE,
     kinds: Mapping[str, OutputKind] = OUTPUTS,
     style: DrawingStyle = DEFAULT_STYLE,
+    encoder: str = X264,
     redaction: Redaction = NOTHING_HIDDEN,
     selection: Selection = ALL_FRAMES,
     score_threshold: float | None = None,
@@ -118,6 +120,7 @@ def track_video(
         save: what to write, of ``kinds``.
         kinds: the outputs that there are.
         style: what the annotated video shows of an instance.
+        encoder: of the videos, of ``video.encoders.ENCODERS``, or ``"auto"``: hardware if it works.
         redaction: classes and track ids that are blurred, or cut out, in every picture.
         score_threshold: detections below this score, 0..1, are left out; None: the weights' own
             ``inference.score_threshold``, or 0.3 where that is the 0.05 of the benchmarks.
@@ -157,6 +160,7 @@ def track_video(
             save=save,
             kinds=kinds,
             style=style,
+            encoder=encoder,
             redaction=redaction,
             selection=selection,
             score_threshold=score_threshold,
@@ -179,6 +183,7 @@ def track_videos(
     save: Sequence[str] = DEFAULT_SAVE,
     kinds: Mapping[str, OutputKind] = OUTPUTS,
     style: DrawingStyle = DEFAULT_STYLE,
+    encoder: str = X264,
     redaction: Redaction = NOTHING_HIDDEN,
     selection: Selection = ALL_FRAMES,
     score_threshold: float | None = None,
@@ -197,8 +202,8 @@ def track_videos(
         sources: as ``open_sources`` gives them; none is live.
         folders: where the files of each go, one folder for each source.
         selection: which of their frames they give, for ``run.json``.
-        weights, save, kinds, style, redaction, score_threshold, classes, iou, batch, max_size,
-            device, overrides, overwrite: as for ``track_video``.
+        weights, save, kinds, style, encoder, redaction, score_threshold, classes, iou, batch,
+            max_size, device, overrides, overwrite: as for ``track_video``.
 
     Returns:
         What came out of each, as soon as its files are there.
@@ -216,6 +221,7 @@ def track_videos(
             overwrite=overwrite,
             run=run,
             style=style,
+            encoder=encoder,
             redaction=redaction,
             kinds=kinds,
         )
@@ -421,7 +427,7 @@ def write_outputs(
     with TrackStore() as tracks:
         with files_together(), ExitStack() as stack:
             context = OutputContext(
-                class_names, source, plan.origin, plan.run, plan.style, stack, stages
+                class_names, source, plan.origin, plan.run, plan.style, plan.encoder, stack, stages
             )
             outputs = plan.open(context)
             redact = _Redact(plan.redaction, class_names)

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import cast
 
 import av
 import numpy as np
@@ -15,9 +16,8 @@ from av.video.reformatter import Colorspace
 from queryinst_vis.errors import InputError
 from queryinst_vis.utils.files import atomic_path
 from queryinst_vis.video.audio import SourceAudio
+from queryinst_vis.video.encoders import ENCODERS, X264, set_up
 
-_BT709 = "colorprim=bt709:transfer=bt709:colormatrix=bt709"
-_SEARCH = "me=dia:subme=1"  # a third less time than as in "veryfast", files up to 10 % larger
 _CLOCK = 90_000  # ticks per second of frames that have times of their own
 _USUAL_RATE = 30  # frames per second that x264 is told of where there is no rate
 
@@ -35,13 +35,15 @@ class VideoWriter:
     Args:
         path: the mp4 to write; missing folders are made.
         fps: frames per second; None: every frame comes with its time.
-        crf: x264's constant quality: lower is better and larger, 18 is visually lossless.
+        crf: constant quality on x264's scale: lower is better and larger, 18 is visually lossless.
         pixel_aspect: width of a pixel by its height.
         is_endless: write fragments; None: where there is no ``fps``.
         audio: sound of the frames, which is closed with the video; None: a silent video.
+        encoder: of ``ENCODERS``.
 
     Raises:
-        InputError: the file cannot be written, or no frame was.
+        InputError: the encoder does not work on this machine, the file cannot be written, or
+            no frame was.
 
     Example::
 
@@ -59,11 +61,13 @@ class VideoWriter:
         pixel_aspect: Fraction = Fraction(1),
         is_endless: bool | None = None,
         audio: SourceAudio | None = None,
+        encoder: str = X264,
     ) -> None:
         self.path = Path(path)
         # Rates such as 29.97 are fractions, 30000/1001, and drift against the sound otherwise.
         self._rate = None if fps is None else Fraction(fps).limit_denominator(65535)
         self._crf = crf
+        self._encoder = encoder
         self._pixel_aspect = pixel_aspect
         self._is_endless = fps is None if is_endless is None else is_endless
         self._audio = audio
@@ -148,18 +152,17 @@ class VideoWriter:
             self._finish()
 
     def _add_stream(self, width: int, height: int) -> av.VideoStream:
-        # Players take untagged HD for BT.709 and anything smaller for BT.601: say which it is.
-        options = {"crf": str(self._crf), "preset": "veryfast"}
-        options["x264-params"] = f"{_BT709}:{_SEARCH}"
+        options = ENCODERS[self._encoder].options(self._crf)
         if self._rate is None:
             # A fragment cannot say that frames were reordered, and an index with uneven times would
             # say that the video ends early.
             options["bf"] = "0"
         rate = self._rate or _USUAL_RATE
-        stream = self._container.add_stream("libx264", rate=rate, options=options)
+        stream = cast(
+            av.VideoStream, self._container.add_stream(self._encoder, rate=rate, options=options)
+        )
+        set_up(stream.codec_context, self._encoder, (width, height))
         stream.codec_context.time_base = self._tick_length()
-        stream.width, stream.height = width, height
-        stream.pix_fmt = "yuv420p"
         stream.codec_context.sample_aspect_ratio = self._pixel_aspect
         return stream
 

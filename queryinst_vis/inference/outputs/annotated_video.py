@@ -44,6 +44,7 @@ class VideoOutput:
                 pixel_aspect=source.pixel_aspect,
                 is_endless=source.is_live,
                 audio=audio,
+                encoder=context.encoder,
             )
         )
 

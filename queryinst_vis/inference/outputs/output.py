@@ -34,6 +34,7 @@ class OutputContext:
         origin: note on the source, by which a later run recognises its own files.
         run: what the run was asked for.
         style: what is drawn of an instance.
+        encoder: of videos, of ``video.encoders.ENCODERS``.
         stack: closes, when the run ends or breaks off, what an output enters into it.
         stages: gives the seconds that each stage has taken so far, and the ``total``.
     """
@@ -43,6 +44,7 @@ class OutputContext:
     origin: str
     run: RunSettings
     style: DrawingStyle
+    encoder: str
     stack: ExitStack
     stages: Callable[[], Mapping[str, float]]
 

@@ -16,6 +16,7 @@ from queryinst_vis.inference.outputs.kinds import DEFAULT_SAVE, OUTPUTS
 from queryinst_vis.inference.outputs.output import Output, OutputContext, OutputKind
 from queryinst_vis.inference.outputs.run_file import RunSettings
 from queryinst_vis.utils.files import atomic_folder, atomic_path, shortened
+from queryinst_vis.video.encoders import X264, find_encoder
 from queryinst_vis.video.source import Source
 from queryinst_vis.visualization.timeline import read_origin
 
@@ -34,6 +35,7 @@ class OutputPlan:
         overwrite: replace what another video, or another program, has written.
         run: what the run was asked for.
         style: what is drawn of an instance.
+        encoder: of videos, as ``find_encoder`` takes it.
         redaction: what nobody shall see, in any of the pictures.
         kinds: the outputs to choose from.
 
@@ -44,8 +46,8 @@ class OutputPlan:
         origin: note on the source: a hash, which gives no folder's name away.
 
     Raises:
-        InputError: an unknown output; a file would replace the source, or, without ``overwrite``,
-            results of another video.
+        InputError: an unknown output or encoder, or one that does not work here; a file would
+            replace the source, or, without ``overwrite``, results of another video.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class OutputPlan:
         overwrite: bool = False,
         run: RunSettings | None = None,
         style: DrawingStyle = DEFAULT_STYLE,
+        encoder: str = X264,
         redaction: Redaction = NOTHING_HIDDEN,
         kinds: Mapping[str, OutputKind] = OUTPUTS,
     ) -> None:
@@ -79,6 +82,8 @@ class OutputPlan:
         }
         self.about[self.run_file] = "settings and summary of the run"
         self.files = tuple(self.about)
+        writes_videos = any(path.suffix == ".mp4" for path in self.files)
+        self.encoder = find_encoder(encoder) if writes_videos else encoder
         if Path(source.origin).resolve() in {path.resolve() for path in self.files}:
             raise InputError(
                 f"video {source.origin}: the annotated video would replace it; choose another "
