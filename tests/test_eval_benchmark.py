@@ -1,5 +1,6 @@
-"""The evaluation's benchmark runs, and finds the official procedure's numbers."""
+"""The evaluation's benchmark runs, and finds the official procedures' numbers."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -10,8 +11,14 @@ ROOT = Path(__file__).parents[1]
 
 def test_quick_benchmark_finds_no_difference():
     run = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "evaluation.py"), "--quick"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"},
+        [
+            sys.executable,
+            str(ROOT / "benchmarks" / "evaluation.py"),
+            "--quick",
+            "--before",
+            str(ROOT),
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "130"},
         capture_output=True,
         text=True,
         check=False,
@@ -21,9 +28,12 @@ def test_quick_benchmark_finds_no_difference():
     by_procedure = {}
     for row in rows:
         cells = [cell.strip() for cell in row]
-        by_procedure.setdefault(cells[2], []).append(cells)
-    ours, official = by_procedure["ours"], by_procedure["official"]
+        by_procedure.setdefault((cells[2], cells[3]), []).append(cells)
+    ours, official = by_procedure["AP", "ours"], by_procedure["AP", "official"]
     assert len(ours) == 2
-    assert [row[5] for row in ours] == [row[5] for row in official]  # AP
-    assert all(0 < float(row[5]) < 100 for row in ours)
-    assert all(float(row[6]) < 1e-12 for row in by_procedure["ratio"])
+    assert [row[6] for row in ours] == [row[6] for row in official]  # AP
+    assert all(0 < float(row[6]) < 100 for row in ours)
+    assert all(float(row[7]) < 1e-12 for row in ours)
+    assert by_procedure.keys() >= {("HOTA", "ours"), ("HOTA", "before"), ("AP", "before")}
+    has_trackeval = importlib.util.find_spec("trackeval") is not None
+    assert (("HOTA", "official") in by_procedure) == has_trackeval
