@@ -118,7 +118,7 @@ def test_it_is_evaluated_on_a_set_of_images(tmp_path):
     detector = FunctionDetector(find, CLASSES)
     scores = evaluation.test_image(config, detector, tmp_path / "results.json", devices=1)
     assert (scores["segm"]["AP"], scores["bbox"]["AP"]) == (1, 1)
-    with pytest.raises(InputError, match="give them as in FunctionDetector"):
+    with pytest.raises(InputError, match="as in FunctionDetector"):
         evaluation.test_image(config, find, tmp_path / "results.json", devices=1)
 
 
@@ -200,7 +200,7 @@ def test_settings_that_a_function_cannot_take():
             FunctionDetector(find, overrides=[override])
     with pytest.raises(InputError, match="max_size: this detector sees whole frames"):
         load_detector(find, max_size=100)
-    with pytest.raises(InputError, match="device 'cpu': a custom detector runs where it"):
+    with pytest.raises(InputError, match="device 'cpu': a custom detector stays on its"):
         load_detector(find, device="cpu")
     with pytest.raises(InputError, match=r"no track head, which tracking\.rule=masktrack needs"):
         VideoTracker(FunctionDetector(find, overrides=["tracking.rule=masktrack"]))

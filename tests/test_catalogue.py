@@ -190,7 +190,7 @@ def test_only_https_is_fetched_and_followed(server, tmp_path, url):
 
 def test_a_redirect_to_what_is_no_address_is_one_line(server, tmp_path):
     server.status, server.redirect = 302, "http://["
-    with pytest.raises(InputError, match="redirects to what is no address"):
+    with pytest.raises(InputError, match="redirects to an invalid URL"):
         download(server.url(), tmp_path / "file", SHA256)
     assert names_in(tmp_path) == []
 

@@ -118,7 +118,7 @@ def test_a_file_comes_before_a_name(write, monkeypatch, tmp_path):
 )
 def test_an_unknown_name_is_told_the_nearest(name, near):
     message = complaint(name)
-    assert f"config {name}: no such file, nor a name; the nearest names are " in message
+    assert f"config {name}: no such file or config name; the nearest names are " in message
     assert near in message.partition("names are ")[2].split(", ")
 
 
@@ -321,10 +321,10 @@ def test_an_unknown_key_inside_a_list_has_its_place_named(write):
         ("model: {backbone: {norm_eval: maybe}}", "wrong value for 'model.backbone.norm_eval'"),
         ("train: {lr_steps: [1, x]}", "wrong value for 'train.lr_steps[1]': Value 'x'"),
         ("train: {lr_steps: 3}", "'train.lr_steps' must be a list, got 3"),
-        ("model: 3", "'model' must hold keys and values, got 3"),
-        ("model: null", "'model' must hold keys and values, got None"),
+        ("model: 3", "'model' must contain keys and values, got 3"),
+        ("model: null", "'model' must contain keys and values, got None"),
         ("data: {train_extra: {images: a}}", "'data.train_extra' must be a list"),
-        ("data: {train_extra: [3]}", "'data.train_extra[0]' must hold keys and values, got 3"),
+        ("data: {train_extra: [3]}", "'data.train_extra[0]' must contain keys and values, got 3"),
         ("data: {train: {images: [a]}}", "'data.train.images' must be a single value, got ['a']"),
     ],
 )

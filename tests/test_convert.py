@@ -259,24 +259,26 @@ def test_bad_options_are_refused(refusal, options, message):
 
 def test_both_files_under_one_name_are_refused(mots, tmp_path):
     same = tmp_path / "out" / "set.json"
-    with pytest.raises(InputError, match="named for both annotation files"):
+    with pytest.raises(InputError, match="given for both annotation files"):
         convert_mots(mots, same, coco_json=tmp_path / "out" / ".." / "out" / "set.json")
     assert not same.exists()
 
 
 def test_missing_images_folder(mots, refusal):
     (mots / "images").rename(mots / "pictures")
-    assert refusal().endswith("images: no such folder; it should hold one folder for each sequence")
+    assert refusal().endswith(
+        "images: no such folder; it should contain one folder for each sequence"
+    )
 
 
 def test_images_folder_without_sequences(mots, refusal):
     (mots / "images" / "0001").rename(mots / "elsewhere")
-    assert refusal().endswith("images: holds no folders; there should be one for each sequence")
+    assert refusal().endswith("images: contains no folders; there should be one for each sequence")
 
 
 def test_sequence_without_frames(mots, refusal):
     (mots / "images" / "0002").mkdir()
-    assert refusal().endswith("0002: holds no image files")
+    assert refusal().endswith("0002: contains no image files")
 
 
 def test_sequence_without_annotations(mots, refusal):
@@ -289,7 +291,7 @@ def test_sequence_without_annotations(mots, refusal):
 
 def test_frame_whose_name_is_no_number(mots, refusal):
     write_map(mots / "images" / "0001" / "cover.jpg", np.zeros((4, 4), np.uint8))
-    assert "cover.jpg: MOTS frames are named by their number" in refusal()
+    assert "cover.jpg: MOTS frames must be named by their number" in refusal()
 
 
 def test_two_frames_of_one_number(mots, refusal):

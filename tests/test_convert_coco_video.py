@@ -160,9 +160,9 @@ def test_sets_that_cannot_be_converted_leave_nothing(tmp_path):
     assert f"1 of 2 images do not exist, e.g. {images / 'b.jpg'}" in message
     (images / "away").rename(images / "b.jpg")
     annotations.write_text(json.dumps(coco_content() | {"annotations": None}))
-    assert "holds no annotations" in refusal(convert_coco_video, annotations, images, target)
+    assert "contains no annotations" in refusal(convert_coco_video, annotations, images, target)
     annotations.write_text(json.dumps(coco_content() | {"images": [], "annotations": []}))
-    assert "holds no images" in refusal(convert_coco_video, annotations, images, target)
+    assert "contains no images" in refusal(convert_coco_video, annotations, images, target)
     assert [path.name for path in tmp_path.iterdir()] == ["coco"]
 
 

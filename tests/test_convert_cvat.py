@@ -220,11 +220,11 @@ def test_broken_shapes_are_named_by_track_and_frame(refused, tmp_path, broken, m
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        (track(7, "car", polygon(3, *A)), "track 7, frame 3: there is no image of this frame"),
+        (track(7, "car", polygon(3, *A)), "track 7, frame 3: no image of this frame"),
         (track(7, "car", "<polygon/>"), "track 7: 'frame' is None, not an integer"),
         (track(7, "", polygon(0, *A)), "track 7: 'label' is missing"),
         (track(7, "car") * 2, "track id 7 occurs twice"),
-        ("", "no file holds a track"),
+        ("", "no file contains a track"),
         ("<track", "v/annotations.xml: not readable as XML"),
         ('<image id="0" name="a"/>', 'is "CVAT for images"; export the task as'),
         ("<meta><project/></meta>", "is a project, whose tasks share frame numbers"),
@@ -241,7 +241,7 @@ def test_entities_are_never_read(refused, tmp_path):
     head = f'<!DOCTYPE annotations [<!ENTITY e0 "bomb">{bomb}]>'
     write_cvat(tmp_path / "data" / "v", track(0, "&e9;", polygon(0, *A)), head=head)
     path = tmp_path / "data" / "v" / "annotations.xml"
-    assert "v/annotations.xml: has a document type, which CVAT never writes" in refused()
+    assert "v/annotations.xml: has a document type declaration" in refused()
     # In an encoding that hides the words from a search, the file is not read at all.
     path.write_text(path.read_text().replace("utf-8", "utf-16"), encoding="utf-16")
     assert "v/annotations.xml: not readable as XML" in refused()
@@ -258,11 +258,11 @@ def test_sizes_must_agree(refused, tmp_path):
 def test_missing_files_are_refused(refused, tmp_path):
     assert "no such folder" in refused()
     (tmp_path / "data" / "v").mkdir(parents=True)
-    assert "neither it nor its folders hold annotations.xml" in refused()
+    assert "neither it nor its subfolders contain annotations.xml" in refused()
     (tmp_path / "data" / "v" / "annotations.xml").write_text("<other/>")
     assert "its root is <other>, CVAT's is <annotations>" in refused()
     (tmp_path / "data" / "v" / "annotations.xml").write_text("<annotations/>")
-    assert "v: neither it nor its folders hold image files" in refused()
+    assert "v: neither it nor its subfolders contain image files" in refused()
 
 
 def test_shapes_without_area_are_skipped_and_counted(tmp_path):

@@ -201,15 +201,15 @@ def empty_a_sequence(root: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (remove_frames, "bear: no such folder; it should hold the frames for"),
+        (remove_frames, "bear: no such folder; it should contain the frames for"),
         (remove_a_frame, "00001.png: has no frame 00001.jpg in"),
         (spoil_a_png, "00001.png: not readable as an image"),
         (cut_a_png, "00001.png: not readable as an image"),
         (colour_a_png, "00001.png: an index map has a palette or is grey, 8 bits; this is RGB"),
         (shrink_a_png, "00001.png: 6x4 pixels, its sequence 32x24"),
         (use_davis_2016, "bear: no index but 255, which is void; the masks of DAVIS 2016"),
-        (remove_annotations, "Annotations: no such folder; it should hold one folder for each"),
-        (empty_a_sequence, "cow: holds no PNG files"),
+        (remove_annotations, "Annotations: no such folder; it should contain one folder for each"),
+        (empty_a_sequence, "cow: contains no PNG files"),
     ],
 )
 def test_damage_is_named_and_nothing_written(davis, tmp_path, damage, message):
@@ -221,7 +221,7 @@ def test_damage_is_named_and_nothing_written(davis, tmp_path, damage, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "names no sequence"),
+        ("", "contains no sequence"),
         ("bear cow", "'cow' is no folder of"),
         ("../480p/bear", "'../480p/bear' is no folder of"),
     ],

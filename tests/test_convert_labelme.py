@@ -284,7 +284,7 @@ def test_an_image_outside_of_the_source_is_refused(refused, tmp_path, image):
     write_labelme(folder, "1", [])
     content = json.loads((folder / "1.json").read_text())
     (folder / "1.json").write_text(json.dumps(content | {"imagePath": image}))
-    assert "lies outside of" in refused()
+    assert "is outside" in refused()
 
 
 def test_a_missing_image_is_refused(refused, tmp_path):
@@ -313,9 +313,9 @@ def test_broken_or_missing_files_are_refused(refused, tmp_path):
     folder = tmp_path / "data" / "v"
     assert "no such folder" in refused()
     write_frame(folder / "1.jpg")
-    assert "neither it nor its folders hold a .json file" in refused()
+    assert "neither it nor its subfolders contain a .json file" in refused()
     write_labelme(folder, "1", [])
-    assert "none of its files holds a shape" in refused()
+    assert "none of its files contains a shape" in refused()
     (folder / "1.json").write_text("{")
     assert "v/1.json: not readable as JSON" in refused()
     (folder / "1.json").write_text("[]")

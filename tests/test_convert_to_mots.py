@@ -209,7 +209,7 @@ def test_ids_end_at_999_of_a_class(write):
 
 def test_a_set_without_annotations_is_refused(write):
     source, target = write(disjoint_set() | {"annotations": None})
-    assert "holds no annotations" in refusal(convert_to_mots, source, target)
+    assert "contains no annotations" in refusal(convert_to_mots, source, target)
 
 
 def test_a_folder_with_content_is_left_alone(write):

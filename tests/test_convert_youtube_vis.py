@@ -170,7 +170,7 @@ def changed(place, value):
         (["categories"], [], "set.json: `categories` is empty"),
         (["categories", 0, "id"], 1, "categories[1]: id 1 is used twice"),
         (["videos", 0, "length"], 2, "video 7 (0a): `length` is 2 but there are 3 `file_names`"),
-        (["videos", 0, "file_names"], [], "video 7: `file_names` must list one path a frame"),
+        (["videos", 0, "file_names"], [], "video 7: `file_names` must list one path per frame"),
         (["videos", 0, "height"], 0, "video 7 (0a): `height` is 0: must be a positive integer"),
         (["annotations", 1, "video_id"], 8, "annotation 2: video_id 8 is not in the file"),
         (["annotations", 1, "category_id"], 2, "annotation 2: category_id 2 is not in the file"),
@@ -232,7 +232,7 @@ def test_nothing_is_written_where_coco_cannot_be(tmp_path):
     options = {"coco_json": tmp_path / "coco.json"}
     assert "no annotations" in refusal(convert_youtube_vis, source, target, **options)
     same = refusal(convert_youtube_vis, source, target, coco_json=target)
-    assert "named for both annotation files" in same
+    assert "given for both annotation files" in same
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source.json"]
 
 

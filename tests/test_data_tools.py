@@ -142,7 +142,7 @@ def test_stats_needs_annotations_and_sound_masks(tmp_path, capsys):
     assert "video 12 (v12), annotation 31, frame 2" in capsys.readouterr().err
     del content["annotations"]
     assert run("data", "stats", write(content, tmp_path / "set.json")) == 2
-    assert "there are no annotations to count" in capsys.readouterr().err
+    assert "the file has no annotations" in capsys.readouterr().err
 
 
 # Split
@@ -375,7 +375,7 @@ def test_the_filter_command(tmp_path, capsys):
     assert run("data", "filter", path, out, "--classes", "dog, car", "--min-length", "3") == 0
     assert f"wrote {out}: 1 videos, 1 annotations, 2 classes" in capsys.readouterr().out
     assert run("data", "filter", path, path, "--classes", "dog") == 2
-    assert "is read from; name another file to write" in capsys.readouterr().err
+    assert "is also an input" in capsys.readouterr().err
 
 
 # Remap
@@ -584,12 +584,12 @@ def test_bad_input_of_browse(video_set, tmp_path, capsys):
     assert not (tmp_path / "out.mp4").exists()
     empty = write({**video_content(), "videos": [], "annotations": []}, tmp_path / "empty.json")
     assert browse((empty, video_set[1]), tmp_path / "out.mp4") == 2
-    assert f"{empty}: holds no videos to show" in capsys.readouterr().err
+    assert f"{empty}: contains no videos" in capsys.readouterr().err
 
 
 def test_a_sheet_without_pictures_or_too_tall_is_refused(tmp_path):
     sheet = ContactSheet(columns=1)
-    with pytest.raises(InputError, match="no picture to show"):
+    with pytest.raises(InputError, match="no image to show"):
         sheet.write(tmp_path / "sheet.png")
     tall = np.zeros((30_000, 1, 3), np.uint8)
     for _ in range(3):

@@ -119,8 +119,8 @@ def test_where_no_image_can_be_read_nothing_is_written(tmp_path, weights, capsys
     ("words", "message"),
     [
         (["none.jpg"], "image none.jpg: no such file"),
-        (["none*.jpg"], "no image there"),
-        (["."], "no image there"),
+        (["none*.jpg"], "no images"),
+        (["."], "no images"),
         (["photo.jpg", "--classes", "creates"], "did you mean 'crate'?"),
         (["photo.jpg", "--conf", "30"], "expected a number between 0 and 1"),
         (["inference.max_per_image=3"], "name an image or a folder"),

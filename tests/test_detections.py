@@ -118,7 +118,7 @@ def test_an_empty_mask_has_an_empty_region():
 def test_boxes_alone_have_no_masks():
     detections = replace(found(), mask_logits=None)
     assert not detections.has_masks
-    with pytest.raises(ValueError, match="hold boxes only"):
+    with pytest.raises(ValueError, match="have only boxes"):
         detections.rles()
     with pytest.raises(ValueError, match="no track_ids"), TrackStore() as tracks:
         store(tracks, replace(found(), track_ids=None))

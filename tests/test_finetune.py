@@ -198,9 +198,9 @@ def test_yolo_reads_no_folders_elsewhere(tmp_path, train, message):
         ("a.xml", '<!DOCTYPE x [<!ENTITY a "b">]><annotation/>', "document type"),
         ("a.xml", "<annotation><object/></annotation>", "not readable as Pascal VOC"),
         ("data.yaml", "names: [", "not readable as YAML"),
-        ("data.yaml", "[]", "is no data.yaml"),
-        ("note.txt", "", "holds no annotations of a known kind"),
-        ("set.json", '{"images": [{"file_name": "9.png"}]}', "name their folder by --images"),
+        ("data.yaml", "[]", "is not a YOLO data.yaml"),
+        ("note.txt", "", "contains no annotations of a known kind"),
+        ("set.json", '{"images": [{"file_name": "9.png"}]}', "give their folder with --images"),
     ],
 )
 def test_what_cannot_be_read_is_told_in_a_line(tmp_path, name, text, message):
@@ -307,7 +307,7 @@ def test_a_single_video_is_not_split(tmp_path, weights, capsys):
 def test_a_work_dir_in_use_is_kept(tmp_path, weights, capsys):
     (tmp_path / "config.yaml").write_text("seed: 3")
     assert run_finetune(weights, *write_coco(tmp_path / "data"), "--work-dir", tmp_path) == 2
-    assert "holds a run already" in capsys.readouterr().err
+    assert "already contains a run" in capsys.readouterr().err
     assert (tmp_path / "config.yaml").read_text() == "seed: 3"
 
 

@@ -228,7 +228,7 @@ def test_memory_does_not_grow_with_the_video():
 
 def test_embeddings_are_needed_and_keep_their_width():
     tracker = Tracker(TrackingConfig("fused"))
-    with pytest.raises(InputError, match="carry no embeddings"):
+    with pytest.raises(InputError, match="have no embeddings"):
         tracker.update(replace(person(0, 0), embeddings=None))
     tracker.update(person(0, 0))
     with pytest.raises(InputError, match="embeddings have 3 channels, those in memory 4"):

@@ -139,7 +139,7 @@ def test_tracking_has_a_length(tracker, clip):
 
 def test_a_live_source_has_no_length(tracker, clip):
     results = tracker.track(clip, live=True)
-    with pytest.raises(TypeError, match="nobody knows how many frames"):
+    with pytest.raises(TypeError, match="the number of frames of this source"):
         len(results)
     assert indices(results)[0] == 0
 

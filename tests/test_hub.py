@@ -241,7 +241,7 @@ def test_a_hub_that_keeps_silent_is_given_up(cache, monkeypatch):
 
 
 def test_pretrained_weights_that_do_not_exist():
-    with pytest.raises(InputError, match="timm has no pretrained weights of it"):
+    with pytest.raises(InputError, match="timm has no pretrained weights"):
         Backbone("cspresnet50d", pretrained=True)
 
 

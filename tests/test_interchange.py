@@ -307,7 +307,7 @@ def entry(**changes):
         ([entry(category_id=[CAR])], "is not in the video set"),
         ([entry(track_id=None)], "`track_id` must be of type int, is None"),
         ([entry(), entry()], "entry 1: image 1 shows track 1 twice"),
-        ([entry(segmentation=None)], "no `segmentation`; boxes alone"),
+        ([entry(segmentation=None)], "no `segmentation`"),
         ([entry(segmentation={"size": [5, 5], "counts": "i0"})], "5x5 pixels, its frame 300x400"),
     ],
 )
@@ -368,7 +368,7 @@ def test_a_folder_with_files_is_not_touched(convert, tmp_path):
 @pytest.mark.parametrize(
     ("target", "options", "message"),
     [
-        ("again.json", {}, "is youtube-vis already; say with --to"),
+        ("again.json", {}, "is youtube-vis already; choose the target format with --to"),
         ("results.csv", {}, "end it in .json"),
         ("mots", {"to": "kitti"}, "format 'kitti': choose"),
         ("coco.json", {"to": "coco-video", "first_frame": 1}, "--first-frame and --class are for"),

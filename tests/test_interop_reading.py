@@ -115,5 +115,5 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         read_checkpoint(tmp_path / "half.pth")
     for content in ([torch.zeros(1)], {"state_dict": {}}):
         torch.save(content, tmp_path / "empty.pth")
-        with pytest.raises(InputError, match="holds no state_dict"):
+        with pytest.raises(InputError, match="contains no state_dict"):
             read_checkpoint(tmp_path / "empty.pth")

@@ -119,7 +119,7 @@ def test_a_source_that_ends_before_its_first_frame(tmp_path):
         stream = container.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         container.start_encoding()
-    with pytest.raises(InputError, match=r"empty.avi: no picture came .* \(it ended\)"):
+    with pytest.raises(InputError, match=r"empty.avi: no decodable frame .* \(it ended\)"):
         list(LiveReader(path))
 
 
@@ -128,9 +128,9 @@ def test_a_source_that_ends_before_its_first_frame(tmp_path):
     [
         ("none.mp4", "live source none.mp4: no such file or device"),
         (".", "is a folder; without live its images are read"),
-        ("notes.txt", "holds no pictures, so it is not a video"),
+        ("notes.txt", "contains no video stream"),
         ("concat:a.ts|b.ts", "no such file or device"),
-        ("file:///etc/hostname", "'file' is no address that can be opened; those that can begin"),
+        ("file:///etc/hostname", "'file' is not a supported scheme; URLs must begin"),
         ("http://127.0.0.1:9/x?token=secret", "http://127.0.0.1:9/x: cannot be opened as a video"),
         ("rtsp://me:secret@127.0.0.1:9/x", "rtsp://127.0.0.1:9/x: cannot be opened as a video"),
         ("/dev/null", "live source /dev/null: cannot be opened as a video"),
@@ -252,7 +252,7 @@ def test_a_recording_may_have_any_name_and_its_download_shows_its_progress(tmp_p
 @pytest.mark.parametrize(
     ("head", "complaint"),
     [
-        (b"\r\n", "has no length, so it may be without end; read it live"),
+        (b"\r\n", "has no length, so it may be endless; read it live"),
         (b"Content-Length: 999999\r\n\r\n", "the connection ended after"),
     ],
 )
@@ -299,7 +299,7 @@ def test_pictures_and_playlists_are_refused_with_advice(content):
 def test_a_playlist_file_is_refused(tmp_path, broadcast):
     playlist = tmp_path / "list.m3u8"
     playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{broadcast}\n")
-    with pytest.raises(InputError, match="Playlists, which name other files"):
+    with pytest.raises(InputError, match="Playlists, which refer to other files"):
         VideoReader(playlist)
 
 

@@ -300,8 +300,8 @@ def test_a_file_that_cannot_be_read_is_refused_by_name(exported, fault, tmp_path
     ("metadata", "message"),
     [
         ({}, "not written by queryinst_vis, export it with 'queryinst-vis export-onnx'"),
-        ({"format": "queryinst_vis/onnx/1"}, "the config inside is missing or broken"),
-        ({"format": "queryinst_vis/onnx/1", "config": "{"}, "missing or broken"),
+        ({"format": "queryinst_vis/onnx/1"}, "the config in the file is missing or invalid"),
+        ({"format": "queryinst_vis/onnx/1", "config": "{"}, "missing or invalid"),
         ({"format": "queryinst_vis/onnx/1", "config": '{"modle": 1}'}, "did you mean 'model'"),
     ],
 )

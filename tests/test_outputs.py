@@ -121,9 +121,9 @@ def test_lines_are_read_back(tracked):
 @pytest.mark.parametrize(
     ("number", "change", "message"),
     [
-        (0, {"format": "other"}, "says no format"),
+        (0, {"format": "other"}, "has no format"),
         (0, {"version": 2}, "version 2, this program reads 1"),
-        (0, {"classes": ["box", "box"]}, "names that differ"),
+        (0, {"classes": ["box", "box"]}, "distinct names"),
         (5, {"seconds": "soon"}, "line 6: `seconds` must be a number"),
         (5, {"frame": None}, "line 6: `frame` must be of type int"),
     ],
@@ -192,7 +192,7 @@ def test_lines_become_what_save_writes(tracked, tmp_path, target):
 
 def test_only_lines_need_no_ground_truth(tracked, tmp_path):
     folder = tracked("jsonl", "json")
-    with pytest.raises(InputError, match="name a file that does with --gt"):
+    with pytest.raises(InputError, match="give a file with them with --gt"):
         convert_results(folder / "results.json", tmp_path / "mots")
     with pytest.raises(InputError, match="leave out --gt"):
         convert_results(folder / "tracks.jsonl", tmp_path / "mots", folder / "results.json")

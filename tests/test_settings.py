@@ -101,5 +101,5 @@ def test_nothing_is_written_over_what_is_read(tmp_path, monkeypatch, capsys, wor
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     assert main(words) == 2
-    assert "is read from; name another file to write" in capsys.readouterr().err
+    assert "is also an input" in capsys.readouterr().err
     assert {name: (tmp_path / name).read_bytes() for name in files} == files

@@ -102,7 +102,7 @@ def test_detections_find_the_frame_that_they_hold(tmp_path):
 
 
 def test_without_a_frame_or_with_another_one_there_is_no_picture():
-    with pytest.raises(InputError, match=r"do not hold their frame; give it: plot\(frame\)"):
+    with pytest.raises(InputError, match=r"do not contain their frame; pass it: plot\(frame\)"):
         found().plot()
     with pytest.raises(InputError, match=r"the frame is 40x60 pixels, .* are of one of 80x60"):
         found().crops(FRAME[:, :40])

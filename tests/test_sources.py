@@ -177,7 +177,7 @@ def test_other_files_are_counted_in_a_note(tmp_path):
         assert indices(open_source(folder)) == [0, 1]
     (tmp_path / "empty").mkdir()
     for nothing in (tmp_path / "empty", str(tmp_path / "*.png")):
-        with pytest.raises(InputError, match="no image there"):
+        with pytest.raises(InputError, match="no images"):
             open_source(nothing)
 
 
@@ -488,7 +488,7 @@ def test_a_decoder_refuses_what_it_cannot_show_right(tmp_path, monkeypatch, caps
         decoders.DecordFile, "read", lambda *_: np.zeros((1, HEIGHT, WIDTH, 3), np.uint8)
     )
     assert cli.main(["track", str(path), "--decoder", "decord"]) == 2
-    assert "decord shows other pictures" in capsys.readouterr().err
+    assert "decord returns different frames" in capsys.readouterr().err
 
 
 def test_a_missing_decoder_says_what_to_install(tmp_path, monkeypatch):
@@ -499,7 +499,7 @@ def test_a_missing_decoder_says_what_to_install(tmp_path, monkeypatch):
             open_source(path, decoder=name)
     with pytest.raises(InputError, match="choose one of pyav, decord, torchcodec"):
         open_source(path, decoder="opencv")
-    with pytest.raises(InputError, match="reads video files alone"):
+    with pytest.raises(InputError, match="reads only video files"):
         open_source([frame_of(0)], decoder="decord")
 
 

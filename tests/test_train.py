@@ -333,7 +333,7 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_anew(tmp_path, videos,
 
 def test_an_existing_run_is_not_overwritten(finished, videos):
     before = (finished / "last.ckpt").read_bytes()
-    with pytest.raises(InputError, match=r"holds a run already; go on with --resume"):
+    with pytest.raises(InputError, match=r"already contains a run; continue with --resume"):
         train(recipe(videos), finished, devices=1)
     assert (finished / "last.ckpt").read_bytes() == before
 
@@ -347,7 +347,7 @@ def test_a_run_that_is_going_on_is_not_resumed_a_second_time(finished, videos, m
 
 
 def test_nothing_to_resume(tmp_path, videos):
-    with pytest.raises(InputError, match="holds no run to resume"):
+    with pytest.raises(InputError, match="contains no run to resume"):
         train(recipe(videos), tmp_path / "absent", resume=True, devices=1)
     assert not (tmp_path / "absent").exists()
 
@@ -920,7 +920,7 @@ def test_the_seed_of_the_command_line_counts(tmp_path, images):
     ("words", "message"),
     [
         (["train.max_steps=1"], "CONFIG is missing"),
-        (["--resume"], "holds no run to resume"),
+        (["--resume"], "contains no run to resume"),
         (["peple"], "the nearest names are people"),
     ],
 )

@@ -110,9 +110,9 @@ def find_weights(name_or_path: str | Path) -> Path:
     if name.startswith(SCHEME):
         return fetch_from_hub(name)
     raise InputError(
-        f"weights '{name}': neither a file nor the name of weights that ship "
-        f"({', '.join(shipped) or 'none are installed'}) or are fetched on first use "
-        f"({', '.join((*SHORT_NAMES, *CATALOGUE))}), nor an address hf://OWNER/NAME"
+        f"weights '{name}': neither a file nor the name of bundled weights "
+        f"({', '.join(shipped) or 'none are installed'}) or downloadable weights "
+        f"({', '.join((*SHORT_NAMES, *CATALOGUE))}), nor hf://OWNER/NAME"
     )
 
 
@@ -199,7 +199,7 @@ def _read_pins(path: Path) -> dict[str, str]:
         isinstance(pin, str) and _FULL_HASH.fullmatch(pin) for pin in pins.values()
     ):
         raise InputError(
-            f"pinned hashes {path}: must hold a SHA-256 in hexadecimal for every file name; "
-            "delete it to pin the files anew"
+            f"pinned hashes {path}: must contain a hexadecimal SHA-256 for every file name; "
+            "delete it to pin the hashes again"
         )
     return pins

@@ -47,7 +47,7 @@ def download(
     """
     part = path.with_name(path.name + ".part")
     if not _HASH.fullmatch(sha256):
-        raise InputError(f"{url}: the expected SHA-256 is {sha256!r}, which is none")
+        raise InputError(f"{url}: the expected SHA-256 is {sha256!r}, not a hexadecimal hash")
     if part.is_symlink() or (part.exists() and not part.is_file()):
         raise InputError(f"{part}: is a link or no plain file, and is not written; remove it")
     try:
@@ -58,8 +58,9 @@ def download(
     if not found.startswith(sha256):
         part.unlink()
         raise InputError(
-            f"{url}: what came has SHA-256 {found}, expected {sha256}{'...' * (len(sha256) < 64)}; "
-            "it was deleted. Try again, or get the file another way and convert it with "
+            f"{url}: the downloaded file has SHA-256 {found}, expected "
+            f"{sha256}{'...' * (len(sha256) < 64)}; it was deleted. Try again, or download it "
+            "manually and convert it with "
             "'queryinst-vis convert-checkpoint'"
         )
     part.replace(path)
@@ -126,7 +127,7 @@ def _open(url: str, start: int) -> HTTPResponse:
     except InputError:
         raise
     except ValueError as error:  # a server may redirect to anything
-        raise InputError(f"{url}: redirects to what is no address ({error})") from error
+        raise InputError(f"{url}: redirects to an invalid URL ({error})") from error
 
 
 def _check_scheme(url: str) -> None:

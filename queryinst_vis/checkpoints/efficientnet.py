@@ -32,7 +32,7 @@ def convert_state_dict(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     for (ours, like), (theirs, value) in zip(wanted.items(), state_dict.items(), strict=True):
         if ours.rpartition(".")[2] != theirs.rpartition(".")[2] or like.shape != value.shape:
             raise InputError(
-                f"{theirs} of shape {tuple(value.shape)} stands where EfficientNet-Lite0 has "
+                f"{theirs} of shape {tuple(value.shape)} instead of "
                 f"{ours} of shape {tuple(like.shape)}"
             )
         renamed[ours] = value

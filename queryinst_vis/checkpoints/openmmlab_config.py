@@ -68,7 +68,7 @@ def infer_config(
         model.mask.num_convs = len(_numbers(weights, r"mask_heads\.0\.convs\.(\d+)\."))
         num_classes = len(weights["stages.0.class_predictor.weight"])
     except KeyError as error:
-        raise InputError(f"it lacks {error}, which tells its architecture") from error
+        raise InputError(f"it lacks {error}, which determines its architecture") from error
     if not any(".convs.0.1." in name for name in weights):
         model.mask.norm = "none"
     if classes is None or len(classes) != num_classes:

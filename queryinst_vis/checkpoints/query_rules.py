@@ -140,7 +140,7 @@ def _calibration_images(
     else:
         images = [video.frame(index) for video in dataset.videos for index in range(len(video))]
     if not images:
-        raise InputError(f"calibration set {calibration.annotations}: holds no images")
+        raise InputError(f"calibration set {calibration.annotations}: contains no images")
     return images[:: -(-len(images) // CALIBRATION_IMAGES)]
 
 

@@ -99,7 +99,7 @@ def _find_state_dict(content: Any, where: str) -> dict[str, Tensor]:
             break
         content = inner[key]
     if not isinstance(content, dict) or not content:
-        raise InputError(f"{where}: holds no state_dict")
+        raise InputError(f"{where}: contains no state_dict")
     for key, value in content.items():
         if not isinstance(key, str):
             raise InputError(f"{where}: its key {str(key)[:80]!r} is not text")

@@ -134,7 +134,7 @@ def config_from_metadata(metadata: Mapping[str, str], where: str) -> Config:
     try:
         values = json.loads(metadata["config"])
     except (KeyError, ValueError, RecursionError) as error:
-        raise InputError(f"{where}: the config inside is missing or broken") from error
+        raise InputError(f"{where}: the config in the file is missing or invalid") from error
     return _without_unusable_rule(config_from_dict(values, where))
 
 

@@ -134,7 +134,7 @@ def _choose(arguments: argparse.Namespace, annotation_set: AnnotationSet) -> Tra
 
     videos, results = annotation_set.videos, arguments.results
     if not videos:
-        raise InputError(f"{arguments.set}: holds no {annotation_set.kind}s to show")
+        raise InputError(f"{arguments.set}: contains no {annotation_set.kind}s")
     chosen = list(islice(videos, arguments.limit))
     if arguments.videos is not None:
         found = find_videos(annotation_set, arguments.videos)

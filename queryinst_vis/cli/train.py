@@ -84,5 +84,5 @@ def _split(arguments: argparse.Namespace) -> tuple[str | Path, list[str]]:
     if not arguments.resume:
         raise InputError("CONFIG is missing; see 'queryinst-vis train --help'")
     if not own.is_file():
-        raise InputError(f"work dir {arguments.work_dir}: holds no run to resume; name a CONFIG")
+        raise InputError(f"work dir {arguments.work_dir}: contains no run to resume; give a CONFIG")
     return own, words

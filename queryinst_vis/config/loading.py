@@ -217,7 +217,7 @@ def _check_shape(values: Any, schema: Any, key: str, where: str) -> None:
     elif is_dataclass(schema) or get_origin(schema) is dict:
         if not isinstance(values, dict):
             place = f"'{key}'" if key else "the top level"
-            raise InputError(f"{where}: {place} must hold keys and values, got {values!r}")
+            raise InputError(f"{where}: {place} must contain keys and values, got {values!r}")
         if is_dataclass(schema):
             _check_members(values, schema, f"{key}." if key else "", where)
     elif isinstance(values, list | dict):

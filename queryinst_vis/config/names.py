@@ -31,7 +31,7 @@ def find_config(name_or_path: str | Path, folder: Path | None = None) -> Path:
     shipped = _shipped()
     if name in shipped:
         return shipped[name]
-    raise InputError(f"config {path}: no such file, nor a name; {_suggest(name)}")
+    raise InputError(f"config {path}: no such file or config name; {_suggest(name)}")
 
 
 def config_names() -> list[str]:

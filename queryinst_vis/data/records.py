@@ -149,7 +149,7 @@ def match_classes(
     left_out = [name for name in ids if name not in classes]
     if len(lacking) == len(classes):
         raise InputError(
-            f"{where}: holds none of the model's classes; the model's: "
+            f"{where}: contains none of the model's classes; the model's: "
             f"{list_names(lacking)}; the file's: {list_names(left_out)}{_guess(lacking, left_out)}"
         )
     said = []

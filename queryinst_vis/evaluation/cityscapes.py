@@ -152,7 +152,7 @@ def _read_map(gt_dir: Path, image: Video) -> np.ndarray:
     """``(H, W)`` instance ids of an image."""
     path = gt_dir / (image.name.removesuffix(IMAGE_SUFFIX) + MAP_SUFFIX)
     if not path.is_file():
-        raise InputError(f"{path}: no such file; name the folder of the split, e.g. gtFine/val")
+        raise InputError(f"{path}: no such file; give the folder of the split, e.g. gtFine/val")
     ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     size = image.height, image.width
     if ids is None or ids.shape != size:

@@ -167,7 +167,7 @@ def parse_categories(content: dict[str, Any], report: Report) -> dict[int, str]:
     """Class name by category id; those without a unique id or name are reported."""
     entries = _entries_by_id(content, "categories", report)
     if content.get("categories") == []:
-        report(Finding("missing list", {}, "`categories` is empty: there is no class"))
+        report(Finding("missing list", {}, "`categories` is empty"))
     names: dict[int, str] = {}
     taken: set[str] = set()
     for id_, entry in entries.items():
@@ -190,7 +190,7 @@ def parse_video(entry: dict[str, Any], kind: Kind, report: Report) -> Video | No
     files, length = _file_names(entry, kind)
     place = _place(kind, entry["id"], name if files else "")
     if files is None:
-        report(Finding("frame list", place, "`file_names` must list one path a frame"))
+        report(Finding("frame list", place, "`file_names` must list one path per frame"))
         return None
     if not files:
         key = "file_name" if kind == "image" else "file_names"

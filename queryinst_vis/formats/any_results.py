@@ -107,7 +107,7 @@ def _mots_frames(path: Path) -> tuple[tuple[int, int], list[str], _Frames]:
     """Size, classes and frames of a MOTS text file, with frames counted from 1 or 0."""
     lines = list(read_mots_text(path))
     if not lines:
-        raise InputError(f"results {path}: holds no mask, so it does not say how large frames are")
+        raise InputError(f"results {path}: contains no mask, so the frame size is unknown")
     size = _size_of(lines[0])
     numbers = sorted({line.label for line in lines})
     first = min(1, *(line.frame for line in lines))
@@ -139,7 +139,7 @@ def _json_frames(
     if video_id is None and len(there) > 1:
         raise InputError(
             f"results {path}: are of {len(there)} videos ({', '.join(map(str, sorted(there)[:10]))}"
-            "); say with --video-id which one"
+            "); choose one with --video-id"
         )
     chosen = min(there, default=None) if video_id is None else video_id
     if chosen not in videos.videos:

@@ -108,7 +108,7 @@ def _frame_of(
 
 def _mask_of(entry: dict[str, Any], video: Video, place: str) -> RLE:
     if not entry.get("segmentation"):
-        raise InputError(f"{place}: has no `segmentation`; boxes alone make no mask track")
+        raise InputError(f"{place}: has no `segmentation`; boxes are not sufficient")
     return to_rle(entry["segmentation"], video.height, video.width, place)
 
 

@@ -68,21 +68,21 @@ def convert_results(
         raise InputError(f"format '{target}': choose {', '.join(FORMATS)}")
     if is_track_lines(src):
         if gt is not None:
-            raise InputError(f"{src}: says what its video and classes are; leave out --gt")
+            raise InputError(f"{src}: already contains the video and classes; leave out --gt")
         if target != "mots" and (first_frame is not None or classes):
-            raise InputError("--first-frame and --class are for MOTS; neither side is")
+            raise InputError("--first-frame and --class are for MOTS; but neither format is MOTS")
         return _convert_track_lines(src, dst, target, first_frame, classes)
     if gt is None:
         raise InputError(
-            f"{src}: does not say what its videos and classes are, as a tracks.jsonl of 'track' "
-            "does; name a file that does with --gt"
+            f"{src}: does not contain the videos and classes, unlike a tracks.jsonl of 'track'; "
+            "give a file with them with --gt"
         )
     videos = open_videos(gt)
     origin = format_of(src)
     if origin == target:
-        raise InputError(f"{src}: is {origin} already; say with --to what it shall become")
+        raise InputError(f"{src}: is {origin} already; choose the target format with --to")
     if "mots" not in (origin, target) and (first_frame is not None or classes):
-        raise InputError("--first-frame and --class are for MOTS; neither side is")
+        raise InputError("--first-frame and --class are for MOTS; but neither format is MOTS")
     wrote = f"wrote {dst}: {target} results"
     if origin == "youtube-vis":
         results = VideoSet(videos, src)
@@ -151,5 +151,5 @@ def format_of(src: Path) -> str:
 
 def _format_by_name(dst: Path) -> str:
     if dst.suffix not in ("", ".json"):
-        raise InputError(f"{dst}: end it in .json (YouTube-VIS), or say --to {'|'.join(FORMATS)}")
+        raise InputError(f"{dst}: end it in .json (YouTube-VIS), or use --to {'|'.join(FORMATS)}")
     return "youtube-vis" if dst.suffix else "mots"

@@ -137,7 +137,7 @@ def read_results(path: str | Path) -> list[dict[str, Any]]:
     """
     content, report = read_json_or_zip(path), refuse_faults(f"results {path}")
     if content == []:
-        raise InputError(f"results {path}: the list is empty, so it is of neither kind")
+        raise InputError(f"results {path}: the list is empty, so its kind is unknown")
     for entry in parse_entries(content, report):
         if "image_id" not in entry and "video_id" not in entry:
             place = {"entry": entry["id"]}

@@ -95,7 +95,7 @@ def read_track_lines(path: str | Path, tracks: TrackStore) -> VideoInfo:
         reason = "no such file" if isinstance(error, FileNotFoundError) else error
         raise InputError(f"tracks {path}: not readable ({reason})") from error
     if tracks.length == 0:
-        raise InputError(f"tracks {path}: holds no frame")
+        raise InputError(f"tracks {path}: contains no frame")
     return video
 
 
@@ -145,14 +145,14 @@ def read_header(text: str | bytes, where: str) -> tuple[VideoInfo, tuple[int, in
     """
     line = _parse(text, where)
     if line.get("format") != FORMAT:
-        raise InputError(f"{where}: says no format '{FORMAT}'; is this a tracks.jsonl?")
+        raise InputError(f"{where}: has no format '{FORMAT}'; is this a tracks.jsonl?")
     if line.get("version") != VERSION:
         raise InputError(
             f"{where}: version {shortened(line.get('version'))}, this program reads {VERSION}"
         )
     video, classes = require(line, "video", dict, where), require(line, "classes", list, where)
     if not all(isinstance(name, str) for name in classes) or len(set(classes)) < len(classes):
-        raise InputError(f"{where}: `classes` must be names that differ")
+        raise InputError(f"{where}: `classes` must be distinct names")
     fps = video.get("fps")
     if fps is not None and not (is_finite(fps) and fps > 0):
         raise InputError(f"{where}: `fps` must be a positive number or null, is {shortened(fps)}")

@@ -191,7 +191,7 @@ class TrackStore:
         except sqlite3.OperationalError as error:
             raise InputError(
                 f"cannot store the tracks of frame {frame} in a temporary file ({error}); free some"
-                " space, or let TMPDIR name a folder that has some"
+                " space, or set TMPDIR to another folder"
             ) from error
 
     def frame_times(self) -> Iterator[float | None]:

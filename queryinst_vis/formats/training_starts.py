@@ -42,7 +42,7 @@ def read_starts(work_dir: Path) -> list[dict[str, Any]]:
     if len(records) < len(lines):
         lost = len(lines) - len(records)
         warnings.warn(
-            f"{path}: {lost} of {len(lines)} lines are broken", InputWarning, stacklevel=2
+            f"{path}: {lost} of {len(lines)} lines are invalid", InputWarning, stacklevel=2
         )
     return records
 

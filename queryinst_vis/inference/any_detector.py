@@ -210,7 +210,7 @@ def load_detector(
         make, argument = plugin
         source = make(argument, str(device))
     elif device != "auto":
-        raise InputError(f"device '{device}': a custom detector runs where it was put")
+        raise InputError(f"device '{device}': a custom detector stays on its device")
     if max_size is not None:
         raise InputError("max_size: this detector sees whole frames; it is for our own weights")
     detector = as_detector(source)

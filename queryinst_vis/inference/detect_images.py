@@ -198,7 +198,7 @@ def _read(paths: Sequence[Path], unreadable: list[Path]) -> Iterator[tuple[Path,
 def _names_below_root(images: Sequence[Path]) -> dict[Path, str]:
     """The images, each once, and their names below the folder that they share."""
     if not images:
-        raise InputError("there are no images to look at")
+        raise InputError("there are no images")
     places = {path: Path(os.path.abspath(path)) for path in dict.fromkeys(images)}
     once = {place: path for path, place in reversed(places.items())}
     root = os.path.commonpath([place.parent for place in places.values()])
@@ -232,7 +232,7 @@ def _check_targets(
     there = [target for target in targets if target.exists()]
     if there and not overwrite and _origin_of_results(targets[0]) != origin:
         raise InputError(
-            f"{there[0]}: holds results of other images; name another folder with --out, or "
+            f"{there[0]}: holds results of other images; use another folder with --out, or "
             "replace them with --overwrite"
         )
 

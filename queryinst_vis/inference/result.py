@@ -114,7 +114,7 @@ class VideoResults(Iterator[FrameResult]):
             TypeError: it is not known, as of live sources.
         """
         if self._length is None:
-            raise TypeError("nobody knows how many frames this source has")
+            raise TypeError("the number of frames of this source is unknown")
         return self._length
 
     def close(self) -> None:

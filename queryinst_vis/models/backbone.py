@@ -63,7 +63,7 @@ class Backbone(nn.Module):
         if not _PLAIN_NAME.fullmatch(name):
             raise InputError(
                 f"model.backbone.name '{name}': must be the plain name of a timm model, such as "
-                "resnet50; nothing is fetched from an address or read from a folder"
+                "resnet50; names with a source are not allowed"
             )
         self.norm_eval = norm_eval
         if timm.is_model(name):
@@ -128,7 +128,7 @@ def _create_body(name: str, drop_path: float, pretrained: bool) -> nn.Module:
         return timm.create_model(name, features_only=True, **options)
     name = _weights_of_the_paper(name)
     if not timm.is_model_pretrained(name):
-        raise InputError(f"model.backbone.name '{name}': timm has no pretrained weights of it")
+        raise InputError(f"model.backbone.name '{name}': timm has no pretrained weights for it")
     with asking_the_hub(f"pretrained weights of {name}"):
         return timm.create_model(name, features_only=True, pretrained=True, **options)
 

@@ -110,7 +110,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         read_safetensors(path, what)[1] if is_safetensors(path) else read_torch_file(path, what)
     )
     if not isinstance(weights, dict):
-        raise InputError(f"{what} {path}: holds no tensors by name")
+        raise InputError(f"{what} {path}: contains no named tensors")
     tensors = {key: value for key, value in weights.items() if isinstance(value, Tensor)}
     check_tensors(tensors, f"{what} {path}")
     return tensors
@@ -119,7 +119,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 def _check(model: ModelConfig) -> None:
     check_numbers(model, "model")
     if not model.classes:
-        raise InputError("model.classes: is empty; list the class names the model tells apart")
+        raise InputError("model.classes: is empty; list the class names of the model")
     if len(set(model.classes)) < len(model.classes):
         raise InputError("model.classes: a class name occurs twice")
     if model.channels % model.num_heads:
@@ -178,8 +178,8 @@ def _check_variant(mask: MaskHeadConfig) -> None:
     if not mask.parallel and (mask.flow or not mask.share_query):
         name = "flow: true" if mask.flow else "share_query: false"
         raise InputError(
-            f"model.mask.parallel: false does not go with model.mask.{name}, where every stage's "
-            "mask head must learn; choose parallel: true, or flow: false with share_query: true"
+            f"model.mask.parallel: false is incompatible with model.mask.{name}, which trains the "
+            "mask heads of all stages; choose parallel: true, or flow: false with share_query: true"
         )
 
 

@@ -206,7 +206,7 @@ def _build(path: Path, folder: Path, stamp: Mapping[str, int]) -> None:
             gathered.add(end, read_frame(line, size, labels, index, where))
             end += len(line)
     if not gathered.numbers:
-        raise InputError(f"tracks {path}: holds no frame")
+        raise InputError(f"tracks {path}: contains no frame")
     with atomic_folder(folder) as temporary:
         for name, values in gathered.arrays(end).items():
             np.save(temporary / f"{name}.npy", values, allow_pickle=False)

@@ -161,7 +161,7 @@ class Journal:
 
     def _check_head(self, head: dict[str, Any], about: Mapping[str, Any], where: str) -> None:
         if head.get("format") != FORMAT:
-            raise InputError(f"{where}: says no format '{FORMAT}'")
+            raise InputError(f"{where}: has no format '{FORMAT}'")
         if head.get("version") != VERSION:
             raise InputError(
                 f"{where}: version {head.get('version')}, this program reads {VERSION}"

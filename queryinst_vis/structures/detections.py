@@ -147,7 +147,7 @@ class Detections:
             return self.pixel_masks
         if self._pasted is None:
             if self.mask_logits is None:
-                raise ValueError("these Detections hold boxes only: the detector gave no masks")
+                raise ValueError("these Detections have only boxes: the detector returned no masks")
             self._pasted = paste_masks(
                 self.mask_logits, self.boxes, self.image_size, self.mask_threshold
             )
@@ -264,7 +264,7 @@ class Detections:
         given = self.image if frame is None else frame
         if given is None:
             raise InputError(
-                "these Detections do not hold their frame; give it: plot(frame), crops(frame)"
+                "these Detections do not contain their frame; pass it: plot(frame), crops(frame)"
             )
         pixels = to_array(given)
         if pixels.shape[:2] != self.image_size:

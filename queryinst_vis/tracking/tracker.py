@@ -125,7 +125,7 @@ class Tracker:
         """The validated inputs of association, as float32 on the CPU."""
         if self.embedding is not None and detections.embeddings is None:
             raise InputError(
-                "tracking: the detections carry no embeddings; use a model with a track head "
+                "tracking: the detections have no embeddings; use a model with a track head "
                 "(model.track.enabled=true), or the detector's own (tracking.rule=query), or boxes "
                 "alone (tracking.rule=bytetrack)"
             )

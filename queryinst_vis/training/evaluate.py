@@ -303,7 +303,7 @@ def _open_test_set(config: Config, kind: type[SetType]) -> tuple[SetType, str]:
     """``data.test``, otherwise ``data.val``, as a set of this kind, and its annotation file."""
     data = config.data.test if config.data.test.annotations else config.data.val
     if data.annotations is None:
-        raise InputError("data.test.annotations: not set (nor data.val's); name the set to test on")
+        raise InputError("data.test.annotations: not set (nor data.val's); set the test data")
     dataset = open_dataset(data, config.model.classes)
     if not isinstance(dataset, kind):
         other = "test-image" if isinstance(dataset, CocoDataset) else "test-video"

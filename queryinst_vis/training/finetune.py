@@ -68,7 +68,8 @@ def finetune(
     work_dir = Path(work_dir)
     if (work_dir / "config.yaml").exists():
         raise InputError(
-            f"work dir {work_dir}: holds a run already; go on with --resume or name another folder"
+            f"work dir {work_dir}: already contains a run; continue with --resume or use another "
+            "folder"
         )
     data = data if isinstance(data, OwnData) else read_own_data(data)
     if not isinstance(validation, OwnData | None):

@@ -62,7 +62,8 @@ def check_run(work_dir: Path, resume: bool) -> None:
     exists = (work_dir / "config.yaml").exists()
     if exists and not resume:
         raise InputError(
-            f"work dir {work_dir}: holds a run already; go on with --resume or name another folder"
+            f"work dir {work_dir}: already contains a run; continue with --resume or use another "
+            "folder"
         )
     if resume and not exists:
-        raise InputError(f"work dir {work_dir}: holds no run to resume; start without --resume")
+        raise InputError(f"work dir {work_dir}: contains no run to resume; start without --resume")

@@ -248,7 +248,7 @@ def _remove(path: Path) -> None:
 def check_not_read(target: str | Path, *sources: str | Path | None) -> None:
     """Raise an InputError where writing ``target`` would replace a file that is read from."""
     if Path(target).resolve() in {Path(s).resolve() for s in sources if s is not None}:
-        raise InputError(f"{target}: is read from; name another file to write")
+        raise InputError(f"{target}: is also an input; write to another file")
 
 
 @contextmanager
@@ -267,7 +267,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path.parent)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise InputError(f"{path} is not an empty folder; name a new one or empty it first")
+            raise InputError(f"{path} is not an empty folder; use a new one or empty it first")
         temporary.mkdir()
         yield temporary
         with signals_held():
@@ -332,7 +332,7 @@ def write_json_atomically(path: str | Path, value: Any) -> None:
             json.dump(value, file, allow_nan=False)
         except ValueError as error:  # Python reads such numbers from files, but JSON has none
             raise InputError(
-                f"cannot write {path}: it would hold a number that is infinite or NaN, which is "
+                f"cannot write {path}: it would contain an infinite or NaN number, which is "
                 "not JSON; correct that number in the input"
             ) from error
 

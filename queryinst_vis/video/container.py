@@ -40,10 +40,10 @@ def open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.Vid
         stream = container.streams.best("video")
         # FFmpeg renders text files as a video ("tty")
         if not isinstance(stream, av.VideoStream) or container.format.name == "tty":
-            raise InputError(f"video {path}: holds no pictures, so it is not a video")
+            raise InputError(f"video {path}: contains no video stream")
         if stream.codec_context is None:
             raise InputError(
-                f"video {path}: its pictures cannot be decoded here; convert it with ffmpeg"
+                f"video {path}: its video codec cannot be decoded here; convert it with ffmpeg"
             )
         yield container, stream
 
@@ -66,8 +66,8 @@ def _open(path: Path, opened: ExitStack) -> av.container.InputContainer:
             return av.open(beginning, "r", metadata_errors="replace", container_options=options)
     except av.ArgumentError as error:  # mainly formats that are not allowed
         raise InputError(
-            f"video {path}: not readable as a video. Playlists, which name other files or "
-            "addresses, are not followed; save what they name first: ffmpeg -i PLAYLIST -c copy "
+            f"video {path}: not readable as a video. Playlists, which refer to other files or "
+            "addresses, are not supported; save the video first: ffmpeg -i PLAYLIST -c copy "
             "clip.mkv"
         ) from error
     except av.FFmpegError as error:

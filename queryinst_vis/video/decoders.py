@@ -109,13 +109,14 @@ def open_decoder(name: str, path: Path, frames: int, first: np.ndarray) -> Frame
     opened = DECODERS[name](path)
     if len(opened) != frames:
         raise InputError(
-            f"video {path}: {name} sees {len(opened)} frames of {frames}; use --decoder {PYAV}"
+            f"video {path}: {name} returns {len(opened)} instead of {frames} frames; use "
+            f"--decoder {PYAV}"
         )
     [other] = opened.read([0])
     if other.shape != first.shape or np.abs(other.astype(int) - first).mean() > _ALIKE:
         raise InputError(
-            f"video {path}: {name} shows other pictures (orientation, HDR and the like are left to "
-            f"{PYAV}); use --decoder {PYAV}"
+            f"video {path}: {name} returns different frames (orientation, HDR etc. are supported "
+            f"only by {PYAV}); use --decoder {PYAV}"
         )
     return opened
 

@@ -128,7 +128,7 @@ def download(address: str, folder: Path, allow_partial: bool = False) -> Path:
     if source.length is None:
         source.close()
         raise InputError(
-            f"video {shown}: has no length, so it may be without end; read it live (track --live)"
+            f"video {shown}: has no length, so it may be endless; read it live (track --live)"
         )
     name = Path(unquote(urlsplit(address).path).replace("\0", "")).name
     path = folder / (shortened(name, _LONGEST_NAME) or "video")
@@ -143,8 +143,8 @@ def download(address: str, folder: Path, allow_partial: bool = False) -> Path:
         source.close()
     if source.fault and not allow_partial:
         raise InputError(
-            f"video {shown}: {source.fault}; try again, or use what came with allow_partial "
-            "(track --allow-partial)"
+            f"video {shown}: {source.fault}; try again, or keep the partial file with "
+            "allow_partial (track --allow-partial)"
         )
     return path
 

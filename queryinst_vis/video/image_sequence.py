@@ -230,7 +230,7 @@ def _sorted_images(files: list[Path], where: str) -> list[Path]:
     if not images:
         found = f"{len(others)} other files" if others else "no files"
         raise InputError(
-            f"images {where}: no image there ({found}); a folder of frames holds .jpg, .png, "
+            f"images {where}: no images ({found}); a folder of frames holds .jpg, .png, "
             ".bmp, .webp, .tif or .ppm files"
         )
     if others:

@@ -95,10 +95,10 @@ class LiveReader:
         stream = self._container.streams.best("video")
         if not isinstance(stream, av.VideoStream) or self._container.format.name == "tty":
             self._container.close()
-            raise InputError(f"{self._where}: holds no pictures, so it is not a video")
+            raise InputError(f"{self._where}: contains no video stream")
         if stream.codec_context is None:
             self._container.close()
-            raise InputError(f"{self._where}: its pictures cannot be decoded here")
+            raise InputError(f"{self._where}: its video codec cannot be decoded here")
         self._stream = stream
         # slice threading; frame threading would be faster but delays frames
         self._stream.thread_type = "SLICE"
@@ -126,7 +126,7 @@ class LiveReader:
                 yield Arrival(now, picture, self.convert)
         if is_first:
             reason = self.fault or "it ended"
-            raise InputError(f"{self._where}: no picture came that can be decoded ({reason})")
+            raise InputError(f"{self._where}: no decodable frame was received ({reason})")
 
     def _is_recording(self) -> bool:
         """Whether the source is a file, which has to be played in real time."""
@@ -171,7 +171,7 @@ class LiveReader:
             return self._open_path(Path(self._source))
         if self._scheme not in _SCHEMES:
             raise InputError(
-                f"{self._where}: '{self._scheme}' is no address that can be opened; those that can "
+                f"{self._where}: '{self._scheme}' is not a supported scheme; URLs must "
                 f"begin with {', '.join(_SCHEMES)}"
             )
         self._http = HttpFile(self._source) if is_http(self._source) else None

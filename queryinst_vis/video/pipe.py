@@ -40,7 +40,9 @@ class PipeSource:
 
     def __init__(self, path: Path, name: str, selection: Selection) -> None:
         if path == STDIN_PATH and path.is_char_device():
-            raise InputError(f"{STDIN}: nothing is piped in: ffmpeg ... -f mpegts - | ...")
+            raise InputError(
+                f"{STDIN}: nothing is piped to standard input: ffmpeg ... -f mpegts - | ..."
+            )
         try:
             self._reader = LiveReader(path)
         except InputError as error:

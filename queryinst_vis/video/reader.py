@@ -139,8 +139,8 @@ class VideoReader:
         if decoder != PYAV:
             if decoder in DECODERS and not self._scan.is_seekable:
                 raise InputError(
-                    f"video {self.path}: its packets do not tell the number of every frame; use "
-                    f"--decoder {PYAV}"
+                    f"video {self.path}: its packets do not determine the number of every frame; "
+                    f"use --decoder {PYAV}"
                 )
             first = converter(self._first)
             self._other = open_decoder(decoder, self.path, self._scan.frames, first)
@@ -229,7 +229,7 @@ class VideoReader:
             for picture in pictures:
                 if picture.frame is not None:
                     return picture.frame
-        raise InputError(f"video {self.path}: holds no frame that can be decoded")
+        raise InputError(f"video {self.path}: contains no frame that can be decoded")
 
     def _complain(self, what: str) -> None:
         if self._strict:

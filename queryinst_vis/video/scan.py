@@ -291,8 +291,8 @@ def _check_length(
     elif is_short and promised and ends_early(path, container, stream):
         if not allow_partial:
             raise InputError(
-                f"video {path}: cut off or damaged: {held}; copy or download it again, or use "
-                "what is there with allow_partial (track --allow-partial)"
+                f"video {path}: truncated or damaged: {held}; copy or download it again, or use "
+                "the available part with allow_partial (track --allow-partial)"
             )
         return [f"cut off: {held}, which are read"]
     if packets.count < promised:

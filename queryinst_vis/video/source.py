@@ -174,7 +174,7 @@ def open_source(
         return source
     opened = _open(source, selection, live, decoder, bgr, fps, strict, allow_partial)
     if decoder != PYAV and not isinstance(opened, VideoFile):
-        raise InputError(f"decoder {decoder}: reads video files alone")
+        raise InputError(f"decoder {decoder}: reads only video files")
     return opened
 
 
@@ -192,13 +192,13 @@ def _open(
         source = str(source)
     if isinstance(source, str | Path):
         if bgr:
-            raise InputError("bgr is for arrays: files and streams say what their colours are")
+            raise InputError("bgr is for arrays only")
         files = None if live else _image_files(str(source))
         if files is not None:
             name, origin = _name_of(str(source), files), origin_of(source)
             return ImageSequence(files, name, origin, selection, fps=fps, strict=strict)
         if fps is not None:
-            raise InputError(f"{source}: a video has times of its own; fps is for images")
+            raise InputError(f"{source}: fps is for images only; a video has its own frame times")
         return _open_video(str(source), selection, live, strict, allow_partial, decoder)
     if live:
         raise InputError("images in memory are not live")

@@ -112,7 +112,7 @@ def distinct_names(names: Sequence[str], origins: Sequence[str]) -> list[str]:
     """
     for origin, count in Counter(origins).items():
         if count > 1:
-            raise InputError(f"{origin} is named {count} times")
+            raise InputError(f"{origin} is given {count} times")
     distinct = list(names)
     groups: dict[str, list[int]] = {}
     for index, name in enumerate(names):

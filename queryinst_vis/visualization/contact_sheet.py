@@ -49,7 +49,7 @@ class ContactSheet:
         """
         rows = [row for row in self._rows if row]
         if not rows:
-            raise InputError(f"cannot write {path}: there is no picture to show")
+            raise InputError(f"cannot write {path}: there is no image to show")
         heights = [max(tile.shape[0] for tile in row) for row in rows]
         width = max(sum(tile.shape[1] + _GAP for tile in row) for row in rows) + _GAP
         height = sum(heights) + _GAP * (len(rows) + 1)

@@ -59,7 +59,7 @@ def draw_mask_features(
         InputError: the file cannot be written.
     """
     if detections.mask_logits is None:
-        raise ValueError("these Detections hold boxes only: there are no masks to draw")
+        raise ValueError("these Detections have only boxes: there are no masks to draw")
     titles = [
         textwrap.fill(f"{class_names[label]} {score:.2f}", 15)
         for label, score in zip(detections.labels, detections.scores.tolist(), strict=True)

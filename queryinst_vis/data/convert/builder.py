@@ -149,7 +149,7 @@ def describe(
 def check_two_names(first: str | Path, second: str | Path | None) -> None:
     """Raise an InputError if both annotation files to write have the same path."""
     if second is not None and Path(first).resolve() == Path(second).resolve():
-        raise InputError(f"{first}: named for both annotation files; choose two names")
+        raise InputError(f"{first}: given for both annotation files; use different names")
 
 
 def youtube_vis_to_coco(video_set: dict[str, Any]) -> dict[str, Any]:

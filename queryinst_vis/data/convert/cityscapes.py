@@ -85,7 +85,7 @@ def _map_files(src: Path) -> list[Path]:
     files = sorted(src.glob(f"*/*{MAP_SUFFIX}"))
     if not files:
         raise InputError(
-            f"{src}: no */*{MAP_SUFFIX}; name the folder of a split such as gtFine/train"
+            f"{src}: no */*{MAP_SUFFIX}; give the folder of a split such as gtFine/train"
         )
     return files
 

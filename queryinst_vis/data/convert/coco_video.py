@@ -105,7 +105,7 @@ def _read_images(
 ) -> tuple[list[ImageRecord], set[int]]:
     """All images, with crowds among the instances, and the ids of the crowds."""
     if not source.annotation_set.annotated:
-        raise InputError(f"{where}: holds no annotations to make videos of")
+        raise InputError(f"{where}: contains no annotations to make videos of")
     records: list[ImageRecord] = []
     crowds: set[int] = set()
     for image in source.annotation_set.videos.values():
@@ -122,7 +122,7 @@ def _read_images(
             if annotation.crowd:
                 crowds.add(annotation.id)
     if not records:
-        raise InputError(f"{where}: holds no images")
+        raise InputError(f"{where}: contains no images")
     return records, crowds
 
 

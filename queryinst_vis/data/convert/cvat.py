@@ -83,14 +83,14 @@ def convert_cvat(src: str | Path, dst: str | Path, *, by_group: bool = False) ->
     single = (src / XML_NAME).is_file()
     folders = [src] if single else [f for f in subfolders(src, "video") if (f / XML_NAME).is_file()]
     if not folders:
-        raise InputError(f"{src}: neither it nor its folders hold {XML_NAME}")
+        raise InputError(f"{src}: neither it nor its subfolders contain {XML_NAME}")
     skipped: Counter[str] = Counter()
     videos = [
         _read_video(folder, src, by_group, skipped)
         for folder in show_progress(folders, "reading CVAT")
     ]
     if not any(video.tracks for video in videos):
-        raise InputError(f"{src}: no file holds a track")
+        raise InputError(f"{src}: no file contains a track")
     return write_video_set(dst, build_video_set(videos, f"CVAT, {src.name}"), skipped)
 
 
@@ -112,7 +112,7 @@ def read_cvat_images(src: str | Path) -> dict[str, Any]:
         where = f"{src / XML_NAME}, image {name:.80}"
         file = next((f for f in (src / "images" / name, src / name) if f.is_file()), None)
         if file is None or not file.resolve().is_relative_to(src.resolve()):
-            raise InputError(f"{where}: there is no such image in {src}")
+            raise InputError(f"{where}: no such image in {src}")
         height, width = (_integer(entry, key, where) for key in ("height", "width"))
         check_same_size(image_size(file, (height, width)), (height, width), "the XML says", where)
         parts: dict[tuple[str, str], list[RLE]] = defaultdict(list)
@@ -153,7 +153,7 @@ def _read_video(folder: Path, src: Path, by_group: bool, skipped: Counter[str]) 
                 continue
             here = f"{where}, frame {frame}"
             if frame not in files:
-                raise InputError(f"{here}: there is no image of this frame in {folder}")
+                raise InputError(f"{here}: no image of this frame in {folder}")
             if shape.tag in _WITHOUT_AREA:
                 skipped[f"{shape.tag} shapes skipped"] += 1
                 continue
@@ -174,7 +174,9 @@ def _parse(path: Path, for_images: bool | None = False) -> Element:
         text = path.read_text(encoding="utf-8-sig")
         if "<!DOCTYPE" in text:
             # checked before parsing, since a parser may expand entities
-            raise InputError(f"{path}: has a document type, which CVAT never writes; refused")
+            raise InputError(
+                f"{path}: has a document type declaration, which CVAT never writes; rejected"
+            )
         root = ElementTree.fromstring(text)
     except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
         raise InputError(f"{path}: not readable as XML ({error})") from error
@@ -192,7 +194,7 @@ def _numbered_frames(folder: Path, root: Element) -> dict[int, Path]:
     images = folder / "images" if (folder / "images").is_dir() else folder
     files = image_files(images) or image_files(images, recursive=True)
     if not files:
-        raise InputError(f"{images}: neither it nor its folders hold image files")
+        raise InputError(f"{images}: neither it nor its subfolders contain image files")
     numbered = {
         int(match[1]): path for path in files if (match := _CVAT_FRAME.fullmatch(path.stem))
     }
@@ -207,7 +209,7 @@ def _numbered_frames(folder: Path, root: Element) -> dict[int, Path]:
     if files != sorted(files):
         raise InputError(
             f"{images}: numbers in the file names differ in length, so that their order is "
-            "uncertain; fill up with zeros"
+            "uncertain; pad them with zeros"
         )
     return dict(enumerate(files))
 

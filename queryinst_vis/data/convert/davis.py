@@ -111,7 +111,7 @@ def _chosen(masks: Path, sequences: str | Path | None) -> list[Path]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"sequence list {sequences}: not readable as text ({error})") from error
     if not names:
-        raise InputError(f"sequence list {sequences}: names no sequence")
+        raise InputError(f"sequence list {sequences}: contains no sequence")
     for name in names:
         if Path(name).name != name or not (masks / name).is_dir():
             raise InputError(f"sequence list {sequences}: '{name}' is no folder of {masks}")
@@ -138,11 +138,11 @@ def _read_sequence(
 ) -> tuple[LabelledVideo, int]:
     """One video, and the number of skipped frames without a PNG."""
     if not images.is_dir():
-        raise InputError(f"{images}: no such folder; it should hold the frames for {masks}")
+        raise InputError(f"{images}: no such folder; it should contain the frames for {masks}")
     frames = {path.stem: path for path in image_files(images)}
     pngs = [path for path in image_files(masks) if path.suffix.lower() == ".png"]
     if not pngs:
-        raise InputError(f"{masks}: holds no PNG files")
+        raise InputError(f"{masks}: contains no PNG files")
     for path in pngs:
         if path.stem not in frames:
             raise InputError(f"{path}: has no frame {path.stem}.jpg in {images}")

@@ -93,7 +93,7 @@ def _to_coco(
     found: sv.DetectionDataset, folder: Path, description: str, is_box_alone: Any
 ) -> dict[str, Any]:
     if not len(found):
-        raise InputError(f"{folder}: holds no images; name their folder by --images")
+        raise InputError(f"{folder}: contains no images; give their folder with --images")
     labelled = []
     for image in found.image_paths:
         detections = found.annotations[image]
@@ -122,7 +122,9 @@ def _check_xml(file: Path) -> None:
     try:
         text = file.read_text(encoding="utf-8-sig")
         if "<!DOCTYPE" in text:
-            raise InputError(f"{file}: has a document type, which VOC files have not; refused")
+            raise InputError(
+                f"{file}: has a document type declaration, which VOC files do not have; rejected"
+            )
         ElementTree.fromstring(text)
     except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
         raise InputError(f"{file}: not readable as XML ({_line(error)})") from error
@@ -133,9 +135,7 @@ def _part_folder(path: Path, part: str) -> Path:
     values = _read_yaml(path)
     named = values.get(part)
     if not isinstance(named, str) or Path(named).suffix == ".txt":
-        raise InputError(
-            f"{path}: '{part}' is {named!r:.60}, not a folder; name the images by --images"
-        )
+        raise InputError(f"{path}: '{part}' is {named!r:.60}, not a folder; use --images")
     root, base = path.parent.resolve(), values.get("path") or "."
     for start in (root / str(base), root):
         # Roboflow writes ../train/images for train/images
@@ -145,7 +145,7 @@ def _part_folder(path: Path, part: str) -> Path:
                 images = folder / "images"
                 return images if images.is_dir() else folder
     raise InputError(
-        f"{path}: its folder '{named}' of '{part}' is not beside the file; name it by --images"
+        f"{path}: its folder '{named}' of '{part}' is not beside the file; use --images"
     )
 
 
@@ -170,7 +170,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"{path}: not readable as YAML ({_line(error)})") from error
     if not isinstance(values, dict) or "names" not in values:
-        raise InputError(f"{path}: is no data.yaml of YOLO, which has 'names'")
+        raise InputError(f"{path}: is not a YOLO data.yaml, which has 'names'")
     return values
 
 

@@ -25,10 +25,10 @@ def subfolders(folder: Path, what: str) -> list[Path]:
         InputError: the folder does not exist or has no subfolders.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; it should hold one folder for each {what}")
+        raise InputError(f"{folder}: no such folder; it should contain one folder for each {what}")
     found = sorted(path for path in folder.iterdir() if path.is_dir())
     if not found:
-        raise InputError(f"{folder}: holds no folders; there should be one for each {what}")
+        raise InputError(f"{folder}: contains no folders; there should be one for each {what}")
     return found
 
 

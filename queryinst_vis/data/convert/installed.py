@@ -51,5 +51,5 @@ def convert_installed(
     try:
         video_set = build_video_set(videos, f"{name}, {src.name}")
     except ValueError as error:
-        raise InputError(f"{src}: the format '{name}' gives a broken video ({error})") from error
+        raise InputError(f"{src}: the format '{name}' gives an invalid video ({error})") from error
     return write_video_set(dst, video_set, coco_json=coco_json)

@@ -82,13 +82,13 @@ def convert_labelme(src: str | Path, dst: str | Path) -> str:
         files for folder in folders if (files := sorted(folder.glob("*.json"), key=natural_key))
     ]
     if not annotated:
-        raise InputError(f"{src}: neither it nor its folders hold a .json file")
+        raise InputError(f"{src}: neither it nor its subfolders contain a .json file")
     skipped: Counter[str] = Counter()
     videos = [
         _read_video(files, src, skipped) for files in show_progress(annotated, "reading labelme")
     ]
     if not any(video.tracks for video in videos):
-        raise InputError(f"{src}: none of its files holds a shape")
+        raise InputError(f"{src}: none of its files contains a shape")
     images = {path for files in annotated for path in image_files(files[0].parent)}
     named = {src / name for video in videos for name in video.file_names}
     notes = {"images without a JSON file left out": len(images - named), **skipped}
@@ -108,7 +108,7 @@ def read_labelme_images(src: str | Path) -> dict[str, Any]:
     src = Path(src)
     files = sorted(src.rglob("*.json"), key=natural_key)
     if not files:
-        raise InputError(f"{src}: neither it nor its folders hold a .json file")
+        raise InputError(f"{src}: neither it nor its subfolders contain a .json file")
     images = []
     for path in show_progress(files, "reading labelme"):
         content = read_json(path, "labelme file")
@@ -189,8 +189,8 @@ def _relative_image(path: Path, image_path: str, root: Path) -> str:
     name = os.path.relpath(image, root)
     if Path(name).parts[0] == "..":
         raise InputError(
-            f"labelme file {path}: its image {image} lies outside of {root}; name a folder that "
-            "holds both"
+            f"labelme file {path}: its image {image} is outside {root}; use a folder that contains "
+            "both"
         )
     return Path(name).as_posix()
 
@@ -224,8 +224,8 @@ def _check_identities(identities: list[Identity], folder: Path) -> None:
     for label in (label for label, group in identities if group is None):
         if label in grouped:
             raise InputError(
-                f"{folder}: some shapes '{label}' have a group_id and some have none; which object "
-                "the others show must be said as well"
+                f"{folder}: some shapes '{label}' have a group_id and some have none; give all of "
+                "them one"
             )
 
 

@@ -110,9 +110,9 @@ def _frame_files(folder: Path) -> list[Path]:
     files = image_files(folder)
     strays = [file for file in files if not file.stem.isdecimal()]
     if strays:
-        raise InputError(f"{strays[0]}: MOTS frames are named by their number, e.g. 000001.jpg")
+        raise InputError(f"{strays[0]}: MOTS frames must be named by their number, e.g. 000001.jpg")
     if not files:
-        raise InputError(f"{folder}: holds no image files")
+        raise InputError(f"{folder}: contains no image files")
     numbered = {int(file.stem): file for file in files}
     if len(numbered) < len(files):
         raise InputError(f"{folder}: two files have the same frame number")

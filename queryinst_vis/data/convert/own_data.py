@@ -103,8 +103,8 @@ def _read_folder(path: Path, images: Path | None, videos: bool) -> OwnData:
     if len(files) == 1:
         return read_own_data(files[0], images)
     raise InputError(
-        f"{path}: holds no annotations of a known kind: a COCO or YouTube-VIS .json, labelme .json "
-        f"files, CVAT's {XML_NAME}, YOLO's {YAML_NAME} or Pascal VOC .xml files"
+        f"{path}: contains no annotations of a known kind: a COCO or YouTube-VIS .json, labelme "
+        f".json files, CVAT's {XML_NAME}, YOLO's {YAML_NAME} or Pascal VOC .xml files"
     )
 
 
@@ -115,7 +115,7 @@ def _is_labelme(path: Path) -> bool:
 
 def _read_labelme(path: Path, images: Path | None, videos: bool) -> OwnData:
     if images is not None:
-        raise InputError("--images: labelme's files name their images; leave it out")
+        raise InputError("--images: not used for labelme, whose files contain the image paths")
     if not videos:
         return OwnData("labelme", read_labelme_images(path), path)
     return OwnData("labelme videos", _converted(convert_labelme, path), path)
@@ -173,4 +173,4 @@ def _image_folder(path: Path, content: dict[str, Any]) -> Path:
     for folder in (path.parent, path.parent / "images"):
         if isinstance(name, str) and (folder / name).is_file():
             return folder
-    raise InputError(f"{path}: its images are not beside it; name their folder by --images DIR")
+    raise InputError(f"{path}: its images are not beside it; give their folder with --images DIR")

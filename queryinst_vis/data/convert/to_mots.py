@@ -81,7 +81,7 @@ def convert_to_mots(
     content, _ = read_repaired(src)
     annotation_set = parse_set(content, refuse_faults(str(src)), str(src), "video")
     if not annotation_set.annotated:
-        raise InputError(f"{src}: holds no annotations, as public test files do")
+        raise InputError(f"{src}: contains no annotations, as public test files do")
     if images is not None:
         names = (name for video in annotation_set.videos.values() for name in video.file_names)
         refuse_outside(names, str(src), allow_outside)

@@ -43,7 +43,7 @@ def convert_youtube_vis(
     content, repairs = read_repaired(src)
     check_two_names(dst, coco_json)
     if coco_json is not None and content["annotations"] is None:
-        raise InputError(f"{src}: holds no annotations, as public test files do; drop --coco")
+        raise InputError(f"{src}: contains no annotations, as public test files do; drop --coco")
     return write_video_set(dst, content, repairs, coco_json)
 
 

@@ -86,7 +86,7 @@ def filter_set(
             if any(entry["id"] in kept_annotations for entry in annotation_set.entries[identity])
         }
     if not kept_videos:
-        raise InputError("nothing is left: no video has an annotation that was asked for")
+        raise InputError("nothing is left: no video has a matching annotation")
     part = keep_videos(annotation_set, kept_videos)
     part["categories"] = [e for e in content["categories"] if e["id"] in kept_ids]
     record_filtered(part, annotation_set, "categories", set(annotation_set.categories) - kept_ids)
@@ -207,7 +207,7 @@ def merge_sets(
         if not frames.isdisjoint(own):
             raise InputError(
                 f"file {number} has frames of an earlier file, e.g. {min(frames & own)}; "
-                "if they are different images, tell the folders apart by --prefix"
+                "if they are different images, distinguish the folders with --prefix"
             )
         frames |= own
         new_ids = {identity: len(videos) + k for k, identity in enumerate(one.videos, start=1)}

@@ -113,7 +113,7 @@ def read_frames(
             be read or is not of the size that the file says; a mask is broken.
     """
     if not video.file_names:
-        raise InputError(f"{describe_place(video.place)}: names no files, so nothing can be shown")
+        raise InputError(f"{describe_place(video.place)}: has no file names, so it cannot be shown")
     refuse_outside(video.file_names, describe_place(video.place), allow_outside)
     for index in frames:
         picture = read_image(images / video.file_names[index], (video.height, video.width))

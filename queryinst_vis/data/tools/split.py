@@ -46,7 +46,7 @@ def split_set(
     if len(classes) < 2:
         raise InputError(
             "cannot split: all videos are clips of one sequence, which must stay together; "
-            "give each sequence a folder of its own"
+            "use a separate folder for each sequence"
         )
     small = choose_names(classes, fraction, salt)
     parts = []

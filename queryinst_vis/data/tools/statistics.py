@@ -77,7 +77,7 @@ def measure_set(annotation_set: AnnotationSet) -> list[VideoStatistics]:
         InputError: the file has no annotations, or a mask is broken; says which.
     """
     if not annotation_set.annotated:
-        raise InputError("there are no annotations to count")
+        raise InputError("the file has no annotations")
     videos = list(annotation_set.videos.values())
     return [_measure_video(annotation_set, video) for video in show_progress(videos, "measuring")]
 

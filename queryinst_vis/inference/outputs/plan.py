@@ -131,7 +131,7 @@ class OutputPlan:
             is_ours = found == self.origin
         if there and not is_ours:
             raise InputError(
-                f"{there[0]}: holds results of another video; name another folder with --out, or "
+                f"{there[0]}: holds results of another video; use another folder with --out, or "
                 "replace them with --overwrite"
             )
 
