@@ -28,6 +28,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Distributions whose module has another name; Fabric's TensorBoardLogger needs tensorboard.
 DISTRIBUTION_OF = {
+    "rerun": "rerun-sdk",
     "cv2": "opencv-python",
     "decord": "decord2",
     "PIL": "pillow",

@@ -21,6 +21,7 @@ SAVE_HELP = {
     "crops": "crops/, the best crops of each track",
     "mattes": "NAME_matte.mp4, white where instances are",
     "report": "NAME.html, a single file with a player, a timeline and a table of the tracks",
+    "rrd": "NAME.rrd, recording for the Rerun Viewer (extra 'rerun')",
 }
 """What --save may name, as ``report.outputs.ALL_OUTPUTS`` does, which --help does not wait for."""
 

@@ -8,12 +8,14 @@ from types import MappingProxyType
 
 from queryinst_vis.inference import track
 from queryinst_vis.inference.outputs import OUTPUTS, OutputKind
+from queryinst_vis.report.rerun_recording import RerunRecording
 from queryinst_vis.report.tracked_video import TrackedVideoPage
 
 ALL_OUTPUTS: Mapping[str, OutputKind] = MappingProxyType(
     {
         **OUTPUTS,
         "report": OutputKind(TrackedVideoPage, ("{name}.html",), "page that plays the tracks"),
+        "rrd": OutputKind(RerunRecording, ("{name}.rrd",), "recording for the Rerun Viewer"),
     }
 )
 """What ``track --save`` may name."""
