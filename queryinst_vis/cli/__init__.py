@@ -21,6 +21,7 @@ from typing import TextIO
 
 from queryinst_vis import __version__
 from queryinst_vis.cli import (
+    batch,
     benchmark,
     data,
     datasets,
@@ -48,6 +49,7 @@ from queryinst_vis.utils.interrupt import Terminated, raise_when_terminated
 PROGRAM = "queryinst-vis"
 FAMILIES = (
     track,
+    batch,
     detect,
     train,
     finetune,

@@ -54,6 +54,17 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--no-video", action="store_true", help="skip the annotated video, which saves time"
     )
+    add_picture_options(group)
+    group.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace results of another video in the output folder (results of the same video are "
+        "always replaced)",
+    )
+
+
+def add_picture_options(group: argparse._ActionsContainer) -> None:
+    """--draw, --blur and --cut-out: the content of images and videos."""
     group.add_argument(
         "--draw",
         type=names,
@@ -86,12 +97,6 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="CLASS|ID,...",
         help="show only these classes or track ids, on black",
-    )
-    group.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace results of another video in the output folder (results of the same video are "
-        "always replaced)",
     )
 
 

@@ -1,0 +1,203 @@
+"""What runs in the process that fetches and decodes one video. It loads no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from multiprocessing.connection import Connection
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+from typing import Literal, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+
+from queryinst_vis.batch.options import Video
+from queryinst_vis.batch.processes import end_with_parent
+from queryinst_vis.batch.store import file_system_of
+from queryinst_vis.errors import InputError, InputWarning
+from queryinst_vis.video.frames import Frame
+from queryinst_vis.video.http import download, is_http, without_secrets
+from queryinst_vis.video.image_sequence import images_in
+from queryinst_vis.video.source import Source, known_length, open_source
+
+SLOTS = 8
+"""Frames of the ring in shared memory."""
+
+Fault = Literal["input", "memory", "error"]
+
+_BLOCK = 1 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What is known of a video once it is open, as for ``video.source.Source``."""
+
+    fps: float | None
+    pixel_aspect: Fraction
+    path: Path | None
+    length: int | None
+    sha256: str
+    bytes: int
+    shape: tuple[int, ...]
+
+
+class Shown(NamedTuple):
+    """A frame in a slot of the ring; one of another size than the first comes along itself."""
+
+    number: int
+    seconds: float | None
+    is_damaged: bool
+    slot: int
+    image: np.ndarray | None = None
+
+
+class Ended(NamedTuple):
+    """The last word of the process: what went wrong, if anything, and the warnings."""
+
+    kind: Fault | None
+    reason: str
+    warnings: list[str]
+
+
+def decode_video(video: Video, folder: Path, connection: Connection, memory: int | None) -> None:
+    """Send ``Opened``, a ``Shown`` for every frame, and ``Ended``.
+
+    After ``Opened`` the other side answers with the name of the ring. It sends the number of a
+    slot back when the slot may be filled again.
+
+    Args:
+        video: what to decode.
+        folder: for what is downloaded.
+        connection: to the worker; where it is gone, this process ends.
+        memory: bytes of address space; None: no limit.
+    """
+    _prepare(memory)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", InputWarning)
+        kind: Fault | None = None
+        reason = ""
+        try:
+            _send_frames(video, folder, connection)
+        except (EOFError, ConnectionError):  # the worker has gone
+            return
+        except MemoryError:
+            kind, reason = "memory", _out_of_memory(memory)
+        except InputError as error:
+            kind, reason = "input", str(error).replace(str(folder), video.origin)
+        except Exception as error:
+            is_memory = "cannot allocate memory" in str(error).lower()
+            kind = "memory" if is_memory else "error"
+            reason = _out_of_memory(memory) if is_memory else f"{type(error).__name__}: {error}"
+    notes = [str(note.message) for note in caught if issubclass(note.category, InputWarning)]
+    connection.send(Ended(kind, " ".join(reason.split()), notes))
+
+
+def _prepare(memory: int | None) -> None:
+    """Limit the memory, and end with the worker, whatever this process is doing then."""
+    end_with_parent()
+    if memory is not None and sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+
+
+def _out_of_memory(memory: int | None) -> str:
+    limit = "" if memory is None else f" than the {memory / 2**30:.1f} GiB allowed"
+    return f"decoding takes more memory{limit} (--decode-memory)"
+
+
+def _send_frames(video: Video, folder: Path, connection: Connection) -> None:
+    path = _fetched(video, folder)
+    size, checksum = _checksum(path)
+    options = video.options
+    source = open_source(
+        str(path),
+        options.selection,
+        decoder=options.decoder,
+        fps=options.fps,
+        strict=options.strict,
+        allow_partial=options.allow_partial,
+    )
+    if source.is_live:
+        raise InputError(f"video {video.origin}: is live; follow it with 'track --live'")
+    frames = source.frames()
+    first = next(frames, None)
+    if first is None:
+        raise InputError(f"video {video.origin}: has no frame")
+    connection.send(_opened(source, first.image.shape, size, checksum))
+    ring = SharedMemory(connection.recv())
+    try:
+        slots = slots_of(ring, first.image.shape).reshape(SLOTS, -1)
+        _fill(slots, first, frames, connection)
+        del slots
+    finally:
+        ring.close()
+
+
+def slots_of(ring: SharedMemory, shape: tuple[int, ...]) -> np.ndarray:
+    """The frames of a ring: ``(SLOTS, *shape)`` uint8."""
+    return np.ndarray((SLOTS, *shape), np.uint8, ring.buf)
+
+
+def _fill(slots: np.ndarray, first: Frame, frames: Iterator[Frame], connection: Connection) -> None:
+    free = list(range(SLOTS))
+
+    def send(frame: Frame) -> None:
+        while not free or connection.poll():
+            free.append(connection.recv())
+        head = frame.number, frame.seconds, frame.is_damaged
+        if frame.image.shape != first.image.shape:
+            connection.send(Shown(*head, -1, frame.image))
+            return
+        slot = free.pop()
+        slots[slot] = frame.image.reshape(-1)
+        connection.send(Shown(*head, slot))
+
+    send(first)
+    for frame in frames:
+        send(frame)
+
+
+def _opened(source: Source, shape: tuple[int, ...], size: int, checksum: str) -> Opened:
+    return Opened(
+        source.fps, source.pixel_aspect, source.path, known_length(source), checksum, size, shape
+    )
+
+
+def _fetched(video: Video, folder: Path) -> Path:
+    """The video on this machine: where it is, or a copy in ``folder``."""
+    if is_http(video.address):
+        return download(video.address, folder, video.options.allow_partial)
+    if "://" not in video.address:
+        return Path(video.address)
+    system, path = file_system_of(video.address)
+    name = Path(unquote(urlsplit(video.address).path)).name
+    try:
+        with system.open_input_stream(path) as remote, (folder / name).open("wb") as file:
+            shutil.copyfileobj(remote, file, _BLOCK)
+    except OSError as error:
+        reason = str(error).partition("\n")[0]
+        shown = without_secrets(video.address)
+        raise InputError(f"video {shown}: cannot be read ({reason})") from error
+    return folder / name
+
+
+def _checksum(path: Path) -> tuple[int, str]:
+    """Bytes and SHA-256 of a file, or of all images of a folder."""
+    digest, size = hashlib.sha256(), 0
+    try:
+        for file in images_in(path) if path.is_dir() else [path]:
+            with closing(file.open("rb")) as opened:
+                while block := opened.read(_BLOCK):
+                    digest.update(block)
+                    size += len(block)
+    except OSError as error:
+        raise InputError(f"video {path}: cannot be read ({error.strerror})") from error
+    return size, digest.hexdigest()

@@ -1,0 +1,218 @@
+"""Decoding in a process of its own: whatever a video does to it, its neighbours go on."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from fractions import Fraction
+from functools import cache
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from queryinst_vis.batch.decoder_process import (
+    SLOTS,
+    Ended,
+    Fault,
+    Opened,
+    Shown,
+    decode_video,
+    slots_of,
+)
+from queryinst_vis.batch.options import RunOptions, Video
+from queryinst_vis.errors import InputError
+from queryinst_vis.video.frames import Frame
+
+Kind = Fault | Literal["crash", "hang", "output", "worker"]
+"""What kind of failure cost a video an attempt."""
+
+_POLL = 0.005  # seconds between looks for a frame, for whoever iterates
+_LEAVE = 2.0  # seconds that the process has for ending by itself
+
+
+class VideoFailedError(InputError):
+    """A video could not be decoded.
+
+    Attributes:
+        kind: in a word.
+    """
+
+    def __init__(self, kind: Kind, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+@cache
+def _context() -> Any:
+    """A fork server that has the decoder loaded, and no torch; new processes where there is none.
+
+    A worker that has threads and a network cannot be forked itself.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["queryinst_vis.batch.decoder_process"])
+    return context
+
+
+class DecodedVideo:
+    """A ``Source`` whose frames another process decodes; also a ``Feed`` of ``side_by_side``.
+
+    Args:
+        video: what to decode.
+        folder: for what is downloaded; somebody else's to remove, after ``close``.
+        run: its limits on memory and time.
+
+    Attributes:
+        opened: what is known of the video; None until ``is_open`` has been true.
+        ended: no further frame will come.
+        warnings: what was noticed while decoding, known at the end.
+        seconds: from the start of the process to the last frame.
+    """
+
+    is_live = False
+    fault = None
+
+    def __init__(self, video: Video, folder: Path, run: RunOptions) -> None:
+        self.name, self.origin = video.name, video.origin
+        self.opened: Opened | None = None
+        self.ended = False
+        self.warnings: list[str] = []
+        self._run = run
+        self._ring: SharedMemory | None = None
+        self._slots: np.ndarray | None = None
+        context = _context()
+        self._connection, theirs = context.Pipe()
+        arguments = video, folder, theirs, run.decode_memory
+        self._process = context.Process(target=decode_video, args=arguments, daemon=True)
+        self._process.start()
+        theirs.close()
+        self._start = self._last = time.monotonic()
+
+    @property
+    def fps(self) -> float | None:
+        """As for ``Source``."""
+        return self._known.fps
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """As for ``Source``."""
+        return self._known.pixel_aspect
+
+    @property
+    def path(self) -> Path | None:
+        """As for ``Source``."""
+        return self._known.path
+
+    @property
+    def seconds(self) -> float:
+        """How long decoding has taken so far, with waiting for whoever reads."""
+        return self._last - self._start
+
+    def __len__(self) -> int:
+        if self._known.length is None:
+            raise TypeError("nobody knows how many frames this source has")
+        return self._known.length
+
+    @property
+    def _known(self) -> Opened:
+        if self.opened is None:
+            raise ValueError("the video is not open yet")
+        return self.opened
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames, once; waits for them."""
+        while not self.ended:
+            frame = self.poll()
+            if frame is not None:
+                yield frame
+            elif not self.ended:
+                time.sleep(_POLL)
+
+    def is_open(self) -> bool:
+        """Whether the video is open, without waiting.
+
+        Raises:
+            VideoFailedError: it cannot be opened.
+        """
+        if self.opened is None:
+            message = self._receive()
+            if isinstance(message, Opened):
+                self.opened = message
+                frame_bytes = int(np.prod(message.shape))
+                self._ring = SharedMemory(create=True, size=SLOTS * frame_bytes)
+                self._slots = slots_of(self._ring, message.shape)
+                self._connection.send(self._ring.name)
+        return self.opened is not None
+
+    def poll(self) -> Frame | None:
+        """The next frame; None: none is ready, or none is left.
+
+        Raises:
+            VideoFailedError: the video ends early, its process has died, or its time is over.
+        """
+        message = None if self.ended else self._receive()
+        if not isinstance(message, Shown):
+            return None
+        image = message.image
+        if image is None:
+            assert self._slots is not None
+            image = self._slots[message.slot].copy()
+            with suppress(OSError):  # it has sent all and gone
+                self._connection.send(message.slot)
+        return Frame(message.number, message.seconds, image, message.is_damaged)
+
+    def close(self) -> None:
+        """End the process and free its memory."""
+        self.ended = True
+        self._connection.close()  # it ends when it next sends
+        if self._process.is_alive():
+            self._process.kill()
+        self._process.join()
+        self._slots = None
+        if self._ring is not None:
+            ring, self._ring = self._ring, None
+            ring.close()
+            ring.unlink()
+
+    def _receive(self) -> Opened | Shown | None:
+        """The next message that is there."""
+        now = time.monotonic()
+        limit = self._run.decode_time
+        if limit is not None and now - self._start > limit:
+            raise self._failed("hang", f"took longer than {limit:g} s (--decode-time)")
+        try:
+            message = self._connection.recv() if self._connection.poll() else None
+        except (EOFError, ConnectionError):
+            raise self._failed("crash", self._how_it_died()) from None
+        if message is None:
+            if now - self._last > self._run.decode_silence:
+                silence = f"{self._run.decode_silence:g} s"
+                raise self._failed("hang", f"gave no frame for {silence} (--decode-silence)")
+            return None
+        self._last = now
+        if isinstance(message, Ended):
+            self.warnings = message.warnings
+            if message.kind is not None:
+                raise self._failed(message.kind, message.reason)
+            self.close()
+            return None
+        return message
+
+    def _how_it_died(self) -> str:
+        self._process.join(_LEAVE)
+        code = self._process.exitcode
+        if code is not None and code < 0:
+            return f"the decoder was killed by {signal.Signals(-code).name}"
+        return f"the decoder ended with exit status {code}"
+
+    def _failed(self, kind: Kind, reason: str) -> VideoFailedError:
+        self.close()
+        return VideoFailedError(
+            kind, f"video {self.origin}: {reason}" if kind != "input" else reason
+        )

@@ -1,0 +1,118 @@
+"""How long a run will take, before it is begun."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from queryinst_vis.batch.options import RunOptions, Video
+from queryinst_vis.errors import InputError
+from queryinst_vis.inference.track import load_tracker
+from queryinst_vis.video.container import open_video
+from queryinst_vis.video.source import open_source
+
+_FILES = 16  # headers that are read at a time
+_BATCHES = 3  # that are timed, after one that is not
+
+
+@dataclass(frozen=True)
+class Length:
+    """What the header of a video says."""
+
+    seconds: float
+    frames: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take.
+
+    Attributes:
+        videos: to track.
+        known: of those, whose headers tell their length.
+        hours: of video; that of the unknown ones is taken to be the mean of the others.
+        frames: in those.
+        frames_per_second: of one worker, measured on the first video; None: it was not.
+        workers: that share the work.
+    """
+
+    videos: int
+    known: int
+    hours: float
+    frames: float
+    frames_per_second: float | None
+    workers: int
+
+    def __str__(self) -> str:
+        unknown = self.videos - self.known
+        note = f" (the length of {unknown} is not known: the mean of the others)" if unknown else ""
+        lines = [
+            f"{self.videos} videos to track, {self.hours:.2f} hours of video, "
+            f"{self.frames:.0f} frames{note}"
+        ]
+        if self.frames_per_second and self.known:
+            spent = self.frames / self.frames_per_second / self.workers
+            lines.append(
+                f"about {spent / 3600:.2f} hours with {self.workers} workers at "
+                f"{self.frames_per_second:.1f} frames/s each, measured on the first video"
+            )
+        return "\n".join(lines)
+
+
+def estimate(videos: list[Video], run: RunOptions, workers: int) -> Estimate:
+    """Read the headers of the videos on this machine, and time the network on the first of them."""
+    with ThreadPoolExecutor(_FILES) as pool:
+        lengths = [length for length in pool.map(_length, videos) if length is not None]
+    known = len(lengths)
+    scale = len(videos) / known if known else 0.0
+    local = (video for video in videos if "://" not in video.address)
+    return Estimate(
+        videos=len(videos),
+        known=known,
+        hours=scale * sum(length.seconds for length in lengths) / 3600,
+        frames=scale * sum(length.frames for length in lengths),
+        frames_per_second=_speed(local, run),
+        workers=workers,
+    )
+
+
+def _length(video: Video) -> Length | None:
+    """Of the frames that the video's options select, as far as the header tells."""
+    if "://" in video.address or not Path(video.address).is_file():
+        return None
+    try:
+        with open_video(Path(video.address)) as (container, stream):
+            if container.duration is None:
+                return None
+            seconds = container.duration / 1e6
+            rate = float(stream.average_rate or 25)
+    except InputError:
+        return None
+    chosen = video.options.selection
+    seconds = min(chosen.end or seconds, seconds) - (chosen.start or 0.0)
+    frames = seconds * rate / chosen.stride
+    if chosen.max_frames is not None:
+        frames = min(frames, chosen.max_frames)
+    return Length(max(0.0, seconds), max(0.0, frames))
+
+
+def _speed(videos: Iterable[Video], run: RunOptions) -> float | None:
+    """Frames per second of detection and association, in batches as they will be."""
+    for video in videos:
+        options = video.options
+        with suppress(InputError):
+            frames = list(islice(open_source(video.address).frames(), (_BATCHES + 1) * run.batch))
+            tracker = load_tracker(
+                options.weights, options.conf, options.max_size, run.device, list(options.overrides)
+            )
+            start, count = 0.0, 0
+            for count, _ in enumerate(tracker.follow_video(frames, run.batch), 1):  # noqa: B007
+                start = start or time.perf_counter()  # the first batch is ready
+            spent = time.perf_counter() - start
+            return (count - run.batch) / spent if count > run.batch and spent > 0 else None
+    return None

@@ -1,0 +1,200 @@
+"""Workers on this machine: a process for each core or GPU."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from queryinst_vis.batch.dispatcher import Dispatcher, Outcome
+from queryinst_vis.batch.options import RunOptions, Video
+from queryinst_vis.batch.processes import end_with_parent
+from queryinst_vis.batch.worker import Worker
+from queryinst_vis.errors import InputWarning
+from queryinst_vis.utils.allocator import keep_freed_memory
+from queryinst_vis.utils.interrupt import raise_when_terminated
+
+_IDLE = 0.2  # seconds that a worker waits before it asks again whether all is over
+_LOOK = 0.5  # seconds between looks at the workers
+_LEAVE = 5.0  # seconds that workers have for cleaning up
+DEATHS = 3
+"""Workers in a row that may die without having held a video: then they cannot start at all."""
+
+
+def default_workers(threads: int, device: str) -> int:
+    """One a GPU, else one for every ``threads`` cores."""
+    import torch
+
+    if device in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.cuda.device_count()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (cores or 1) // threads)
+
+
+def run_local(
+    dispatcher: Dispatcher, run: RunOptions, workers: int
+) -> Iterator[tuple[Outcome, int] | None]:
+    """Track with processes; yields outcomes and attempts, and None now and then in between.
+
+    Args:
+        dispatcher: of the videos.
+        run: what holds for all of them.
+        workers: processes.
+
+    Raises:
+        RuntimeError: workers die before they hold a video.
+    """
+    processes = [_Process(number, run) for number in range(workers)]
+    deaths = 0
+    try:
+        while not dispatcher.is_over:
+            for process in _ready(processes):
+                process.answer(dispatcher)
+            for process in [process for process in processes if not process.is_alive()]:
+                process.answer(dispatcher)  # what it said last
+                deaths = 0 if dispatcher.died(process, process.last_words()) else deaths + 1
+                if deaths >= DEATHS:
+                    raise RuntimeError(f"workers die at their start: {process.last_words()}")
+                processes.remove(process)
+                process.stop()
+                if not dispatcher.is_over:
+                    processes.append(_Process(process.number, run))
+            while dispatcher.final:
+                yield dispatcher.final.popleft()
+            yield None
+        for process in processes:
+            process.wait_while_answering(dispatcher)
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.stop()
+
+
+class _Process:
+    """A worker's process, seen from the driver."""
+
+    def __init__(self, number: int, run: RunOptions) -> None:
+        self.number = number
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(run, theirs), name=f"worker {number}")
+        with _environment(number, run):
+            self._process.start()
+        theirs.close()
+
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
+    def answer(self, dispatcher: Dispatcher) -> None:
+        """Answer what it has asked."""
+        with suppress(EOFError, ConnectionError):
+            while self.connection.poll():
+                name, value = self.connection.recv()
+                if name == "take":
+                    self.connection.send(dispatcher.take(self))
+                elif name == "is_over":
+                    self.connection.send(dispatcher.is_over)
+                else:
+                    dispatcher.finished(self, value)
+
+    def wait_while_answering(self, dispatcher: Dispatcher) -> None:
+        """Let it learn that all is over, and end."""
+        until = time.monotonic() + _LEAVE
+        while self.is_alive() and time.monotonic() < until:
+            wait([self.connection, self._process.sentinel], _LOOK)
+            self.answer(dispatcher)
+
+    def last_words(self) -> str:
+        """How it died."""
+        code = self._process.exitcode
+        if code is not None and code < 0:
+            return f"the worker was killed by {signal.Signals(-code).name} with this video alone"
+        return f"the worker ended with exit status {code} with this video alone"
+
+    def terminate(self) -> None:
+        if self.is_alive():
+            self._process.terminate()
+
+    def stop(self) -> None:
+        """Wait a moment for its end, and then no longer."""
+        self._process.join(_LEAVE)
+        if self.is_alive():
+            self._process.kill()
+            self._process.join()
+        self.connection.close()
+
+
+def _ready(processes: list[_Process]) -> list[_Process]:
+    ready = wait([process.connection for process in processes], _LOOK)
+    return [process for process in processes if process.connection in ready]
+
+
+@contextmanager
+def _environment(number: int, run: RunOptions) -> Iterator[None]:
+    """What a worker's libraries read when they are loaded."""
+    changes = {"OMP_NUM_THREADS": str(run.threads), "MKL_NUM_THREADS": str(run.threads)}
+    if run.device in ("auto", "cuda"):
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        devices = visible.split(",") if visible else []
+        changes["CUDA_VISIBLE_DEVICES"] = (
+            devices[number % len(devices)] if devices else str(number) if visible is None else ""
+        )
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+class _PipeDriver:
+    """The driver, seen from a worker."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def take(self) -> Video | None:
+        return self._ask("take")
+
+    def is_over(self) -> bool:
+        is_over = self._ask("is_over")
+        if not is_over:
+            time.sleep(_IDLE)
+        return is_over
+
+    def finished(self, outcome: Outcome) -> None:
+        self._connection.send(("finished", outcome))
+
+    def _ask(self, what: str) -> Any:
+        self._connection.send((what, None))
+        return self._connection.recv()
+
+
+def _work(run: RunOptions, connection: Connection) -> None:
+    """A worker's process."""
+    end_with_parent()
+    set_up_worker(run)
+    with raise_when_terminated(), suppress(KeyboardInterrupt, EOFError, ConnectionError):
+        Worker(run, _PipeDriver(connection)).work()
+
+
+def set_up_worker(run: RunOptions) -> None:
+    """What every worker does before its first video."""
+    import cv2
+    import torch
+
+    torch.set_num_threads(run.threads)
+    cv2.setNumThreads(run.threads)
+    keep_freed_memory()
+    warnings.simplefilter("ignore", InputWarning)  # the driver has told what concerns all videos

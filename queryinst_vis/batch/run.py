@@ -1,0 +1,303 @@
+"""A run from its videos to its summary: what is missing is tracked, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import queryinst_vis
+from queryinst_vis.batch.compaction import finish_compaction
+from queryinst_vis.batch.dispatcher import Dispatcher, Outcome
+from queryinst_vis.batch.options import RunOptions, Video, VideoOptions
+from queryinst_vis.batch.store import Store
+from queryinst_vis.batch.tables import (
+    FAILURE_COLUMNS,
+    done_keys,
+    failure_row,
+    file_of,
+    id_of_key,
+    key_of,
+    remove_video,
+)
+from queryinst_vis.errors import InputError
+from queryinst_vis.formats.track_tables import write_parquet
+from queryinst_vis.inference.filters import check_classes
+from queryinst_vis.inference.outputs.plan import check_outputs
+from queryinst_vis.inference.track import load_tracker
+from queryinst_vis.report.outputs import ALL_OUTPUTS
+from queryinst_vis.utils.files import temporary_folder
+from queryinst_vis.utils.progress import ProgressBar
+
+Engine = Callable[[Dispatcher], Iterator[tuple[Outcome, int] | None]]
+"""Tracks the videos of a dispatcher; yields outcomes with attempts, and None in between."""
+
+STATUS = "status.json"
+"""How far the last run is, beside the tables."""
+
+_STATUS_EVERY = 5.0  # seconds
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run will do.
+
+    Attributes:
+        store: where the results go.
+        todo: videos to track, by key.
+        done: videos that were done before.
+        failed: videos that failed before and are left alone.
+    """
+
+    store: Store
+    todo: Mapping[str, Video]
+    done: int
+    failed: int
+
+    def __str__(self) -> str:
+        total = len(self.todo) + self.done + self.failed
+        parts = [f"{total} videos: {len(self.todo)} to track"]
+        if self.done:
+            parts.append(f"{self.done} done before")
+        if self.failed:
+            parts.append(f"{self.failed} failed before (--retry-failed tries them again)")
+        return ", ".join(parts)
+
+
+@dataclass
+class RunSummary:
+    """What came out of a run.
+
+    Attributes:
+        done: videos that were tracked.
+        frames: of those.
+        seconds: of video in those.
+        elapsed: seconds that it took.
+        stages: seconds by stage, added up over the videos.
+        failures: outcomes of the videos that failed.
+    """
+
+    done: int = 0
+    frames: int = 0
+    seconds: float = 0.0
+    elapsed: float = 0.0
+    stages: Counter[str] = field(default_factory=Counter)
+    failures: list[Outcome] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        """Take a video into account."""
+        if outcome.kind is not None:
+            self.failures.append(outcome)
+            return
+        self.done += 1
+        self.frames += outcome.frames
+        self.seconds += outcome.seconds
+        self.stages.update(outcome.stages or {})
+
+    def progress(self) -> str:
+        """In a few words, for a progress bar."""
+        rate = self.frames / self.elapsed if self.elapsed else 0.0
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        return f"{self.frames} frames, {self.seconds / 3600:.2f} h, {rate:.1f} frames/s{failed}"
+
+    def __str__(self) -> str:
+        rate = self.frames / self.elapsed if self.elapsed else 0.0
+        lines = [
+            f"{self.done} videos done, {self.seconds / 3600:.2f} hours of video, {self.frames} "
+            f"frames in {self.elapsed:.1f} s ({rate:.1f} frames/s)"
+        ]
+        if self.frames:
+            stages = ", ".join(
+                f"{name} {self.frames / spent:.1f}"
+                for name, spent in self.stages.items()
+                if spent > 0
+            )
+            lines.append(f"frames/s by stage, of one video at a time: {stages}")
+        if self.failures:
+            lines.append(f"{len(self.failures)} failed:")
+            lines += [f"  {each.video.name} ({each.kind}): {each.reason}" for each in self.failures]
+        return "\n".join(lines)
+
+
+def plan_run(
+    videos: Sequence[Video],
+    run: RunOptions,
+    *,
+    retry_failed: bool = False,
+    overwrite: bool = False,
+) -> RunPlan:
+    """Look up which of the videos are missing in the data set.
+
+    Args:
+        videos: all that the data set shall hold.
+        run: where, and with which settings.
+        retry_failed: try those again that have failed before.
+        overwrite: go on with other settings than those of the run that made the data set.
+
+    Raises:
+        InputError: the data set cannot be read, or was made with other settings.
+    """
+    store = Store(run.out)
+    finish_compaction(store)
+    keys = {key_of(video, run): video for video in videos}
+    done = done_keys(store)
+    _check_settings(videos, keys, done, store, overwrite)
+    failed = {Path(name).stem for name in store.list("failures")}
+    skipped = set() if retry_failed else failed - done
+    todo = {key: video for key, video in keys.items() if key not in done | skipped}
+    return RunPlan(
+        store, todo, sum(key in done for key in keys), sum(key in skipped for key in keys)
+    )
+
+
+def _check_settings(
+    videos: Sequence[Video],
+    keys: Mapping[str, Video],
+    done: set[str],
+    store: Store,
+    overwrite: bool,
+) -> None:
+    """Refuse to replace hours of work because of an option that has been forgotten."""
+    versions = {key.partition("-")[0]: video.version for key, video in keys.items()}
+    outdated = [key for key in done - set(keys) if id_of_key(key) in versions]
+    if not outdated or overwrite:
+        return
+    recorded = {
+        id_of_key(key): version for key, version in _versions(store).items() if key in outdated
+    }
+    changed = [each for each, version in recorded.items() if version == versions[each]]
+    if changed:
+        raise InputError(
+            f"{store.name}: holds {len(changed)} of these videos, tracked with other weights or "
+            "options, or by another version of this package; name another --out, or replace them "
+            "with --overwrite"
+        )
+
+
+def _versions(store: Store) -> dict[str, str]:
+    """The version of the content of each video that is done, by key."""
+    found = {}
+    for name in store.list("videos"):
+        table = store.open_parquet(f"videos/{name}").read(columns=["key", "version"])
+        found.update({row["key"]: row["version"] for row in table.to_pylist()})
+    return found
+
+
+def check_options(videos: Sequence[Video], run: RunOptions) -> None:
+    """Load every detector that the videos ask for once, here, so that workers will not fail at it.
+
+    Raises:
+        InputError: weights, an override, a class or an output cannot be used.
+    """
+    checked: dict[VideoOptions, list[str]] = {}
+    for options in {video.options for video in videos}:
+        check_outputs(options.save, ALL_OUTPUTS)
+        asked = VideoOptions(
+            options.weights, options.conf, max_size=options.max_size, overrides=options.overrides
+        )
+        if asked not in checked:
+            tracker = load_tracker(
+                asked.weights, asked.conf, asked.max_size, run.device, list(asked.overrides)
+            )
+            checked[asked] = list(tracker.class_names)
+        if checked[asked]:
+            check_classes(options.classes, checked[asked])
+
+
+def execute(plan: RunPlan, run: RunOptions, engine: Engine) -> RunSummary:
+    """Track what is to do; every video ends as a row in ``videos`` or in ``failures``.
+
+    Args:
+        plan: what to do.
+        run: the settings.
+        engine: who does it.
+
+    Raises:
+        InputError: the data set cannot be written.
+    """
+    summary = RunSummary()
+    keys = {video: key for key, video in plan.todo.items()}
+    known = done_keys(plan.store)
+    start, told = time.monotonic(), 0.0
+    with ProgressBar("videos", len(keys), "steps") as bar:
+        for event in engine(Dispatcher(list(keys), run.attempts)):
+            summary.elapsed = time.monotonic() - start
+            if event is not None:
+                outcome, attempts = event
+                summary.add(outcome)
+                _settle(plan.store, keys[outcome.video], outcome, attempts, known)
+                bar.advance(note=summary.progress())
+            if time.monotonic() - told > _STATUS_EVERY:
+                told = time.monotonic()
+                _tell_status(plan, summary, is_over=False)
+    summary.elapsed = time.monotonic() - start
+    _tell_status(plan, summary, is_over=True)
+    return summary
+
+
+def _settle(store: Store, key: str, outcome: Outcome, attempts: int, known: set[str]) -> None:
+    """Write a failure; after a success remove failures and results that are superseded."""
+    if outcome.kind is not None:
+        now = time.time()
+        row = failure_row(key, outcome.video, outcome.kind, outcome.reason, attempts, now)
+        with temporary_folder() as folder:
+            write_parquet(folder / "failure.parquet", FAILURE_COLUMNS, iter([row]))
+            store.put(folder / "failure.parquet", file_of("failures", key))
+        return
+    store.delete(file_of("failures", key))
+    for other in [each for each in known if id_of_key(each) == id_of_key(key) and each != key]:
+        remove_video(store, other)
+
+
+def _tell_status(plan: RunPlan, summary: RunSummary, *, is_over: bool) -> None:
+    status = {
+        "package": queryinst_vis.__version__,
+        "at": time.time(),
+        "is_over": is_over,
+        "videos": len(plan.todo) + plan.done + plan.failed,
+        "to_track": len(plan.todo),
+        "done": summary.done,
+        "done_before": plan.done,
+        "failed": len(summary.failures),
+        "failed_before": plan.failed,
+        "frames": summary.frames,
+        "hours": round(summary.seconds / 3600, 4),
+        "elapsed": round(summary.elapsed, 1),
+        "stages": {name: round(value, 1) for name, value in summary.stages.items()},
+    }
+    plan.store.put_bytes(json.dumps(status, indent=1).encode(), STATUS)
+
+
+def read_status(out: str) -> dict[str, Any]:
+    """How far the last run of a data set is: the content of its ``status.json``.
+
+    Raises:
+        InputError: there is none.
+    """
+    store = Store(out)
+    data = store.read(STATUS)
+    if data is None:
+        raise InputError(f"{store.name}: holds no {STATUS}; has 'queryinst-vis batch' begun there?")
+    return json.loads(data)
+
+
+def tell_status(status: Mapping[str, Any], now: float) -> str:
+    """The status in a few lines."""
+    done = status["done"] + status["failed"]
+    state = "over" if status["is_over"] else f"last sign of life {now - status['at']:.0f} s ago"
+    rate = status["frames"] / status["elapsed"] if status["elapsed"] else 0.0
+    lines = [
+        f"{status['videos']} videos: {status['done_before'] + status['done']} done, "
+        f"{status['failed_before'] + status['failed']} failed, {status['to_track'] - done} left "
+        f"({state})",
+        f"this run: {status['frames']} frames, {status['hours']:.2f} hours of video, "
+        f"{rate:.1f} frames/s",
+    ]
+    if done and not status["is_over"]:
+        left = status["elapsed"] / done * (status["to_track"] - done)
+        lines.append(f"about {left / 60:.0f} minutes left")
+    return "\n".join(lines)

@@ -1,0 +1,250 @@
+"""The videos that the words of a command line stand for."""
+
+from __future__ import annotations
+
+import csv
+import fnmatch
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from glob import glob, has_magic
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from queryinst_vis.batch.options import Video, VideoOptions
+from queryinst_vis.batch.store import Store, file_system_of
+from queryinst_vis.errors import InputError
+from queryinst_vis.utils.files import natural_key
+from queryinst_vis.video.http import HttpFile, is_http, origin_of, without_secrets
+from queryinst_vis.video.image_sequence import images_in, is_image
+from queryinst_vis.video.sources import VIDEO_SUFFIXES, distinct_names
+
+ParseOptions = Callable[[Mapping[str, str], str], VideoOptions]
+"""Options of ``track`` by name, as on a command line, and what names them in an error message."""
+
+MANIFESTS = (".csv", ".parquet", ".jsonl", ".ndjson")
+"""Suffixes of manifests: files with a row for each video."""
+
+_CONNECTIONS = 16  # web addresses that are asked at a time
+_SIGNATURES = re.compile(
+    r"x-(amz|goog|oss)-.*|awsaccesskeyid|googleaccessid|signature|expires|key-pair-id|policy"
+    r"|s[vrtep]|sig|sk.*|spr|token|access_token",
+    re.IGNORECASE,
+)
+"""Parameters of signed addresses: they change from day to day and open the file to everybody."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A video before it has a name."""
+
+    address: str
+    version: str
+    size: int | None
+    options: VideoOptions
+
+
+def find_videos(words: Sequence[str], options: VideoOptions, parse: ParseOptions) -> list[Video]:
+    """The videos of files, folders, globs, addresses and manifests, in a fixed order.
+
+    A folder stands for all videos below it, at any depth; a folder below it that holds images and
+    no video is a video, too, with the images as its frames. Videos of one name get the names of
+    their folders in front of it, as ``video.sources.distinct_names`` says.
+
+    Args:
+        words: paths or addresses.
+        options: of all videos.
+        parse: makes the options of a manifest's row, which add to those of all videos.
+
+    Raises:
+        InputError: nothing is there, a video is named twice, or a manifest is broken.
+    """
+    found = [video for word in words for video in _expand(word, options, parse)]
+    origins = [origin_of(_unsigned(video.address)) for video in found]
+    names = distinct_names([_stem(video.address) for video in found], origins)
+    return [
+        Video(name, video.address, origin, video.version, video.size, video.options)
+        for name, origin, video in zip(names, origins, _with_versions(found), strict=True)
+    ]
+
+
+def _expand(word: str, options: VideoOptions, parse: ParseOptions) -> Iterator[_Found]:
+    if Path(urlsplit(word).path if "://" in word else word).suffix.lower() in MANIFESTS:
+        yield from _of_manifest(word, options, parse)
+    elif is_http(word):
+        yield _Found(word, "", None, options)
+    elif "://" in word:
+        yield from _of_file_system(word, options)
+    else:
+        for path in _local(word):
+            yield _Found(str(path), *_local_version(path), options)
+
+
+# On this machine
+
+
+def _local(word: str) -> Iterator[Path]:
+    path = Path(word)
+    if not path.exists() and has_magic(word):
+        found = sorted(map(Path, glob(word, recursive=True)), key=natural_key)
+        chosen = [each for each in found if each.is_dir() or _is_video(each.name)]
+        if not chosen:
+            raise InputError(f"{word}: matches no video")
+        for each in chosen:
+            yield from _local(str(each))
+        return
+    if not path.exists():
+        raise InputError(f"video {word}: no such file or folder")
+    if not path.is_dir():
+        yield path
+        return
+    videos = list(_below(path))
+    if not videos:
+        raise InputError(f"{word}: holds no video (suffixes: {' '.join(sorted(VIDEO_SUFFIXES))})")
+    yield from videos
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    entries = sorted(folder.iterdir(), key=natural_key)
+    videos = [each for each in entries if _is_video(each.name) and each.is_file()]
+    if not videos and any(is_image(each) for each in entries):
+        yield folder
+        return
+    yield from videos
+    for each in entries:
+        if each.is_dir() and not each.name.startswith("."):
+            yield from _below(each)
+
+
+def _local_version(path: Path) -> tuple[str, int]:
+    files = images_in(path) if path.is_dir() else [path]
+    states = [file.stat() for file in files]
+    size = sum(state.st_size for state in states)
+    newest = max(state.st_mtime_ns for state in states)
+    return f"{len(files)} {size} {newest}", size
+
+
+# Elsewhere
+
+
+def _of_file_system(address: str, options: VideoOptions) -> Iterator[_Found]:
+    """A file, a folder or a glob of a file system of pyarrow."""
+    from pyarrow import fs
+
+    parts = urlsplit(address)
+    fixed = parts.path
+    while has_magic(fixed):
+        fixed = fixed.rpartition("/")[0]
+    system, root = file_system_of(urlunsplit(parts._replace(path=fixed)))
+    shown = without_secrets(address)
+    try:
+        there = system.get_file_info(root)
+        if there.type == fs.FileType.File:
+            infos = [there]
+        else:
+            selector = fs.FileSelector(root, recursive=True, allow_not_found=True)
+            infos = [info for info in system.get_file_info(selector) if _is_video(info.path)]
+    except OSError as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{shown}: cannot be listed ({reason})") from error
+    pattern = root + parts.path[len(fixed) :]
+    if pattern != root:
+        infos = [info for info in infos if fnmatch.fnmatchcase(info.path, pattern)]
+    if not infos:
+        raise InputError(f"{shown}: holds no video")
+    for info in sorted(infos, key=lambda info: natural_key(Path(info.path))):
+        path = fixed.rstrip("/") + info.path[len(root.rstrip("/")) :]
+        version = f"{info.size} {info.mtime_ns}"
+        yield _Found(urlunsplit(parts._replace(path=path)), version, info.size, options)
+
+
+def _with_versions(videos: list[_Found]) -> list[_Found]:
+    """The same with what the servers of web addresses say of their versions."""
+    with ThreadPoolExecutor(_CONNECTIONS) as pool:
+        return list(pool.map(lambda v: v if v.version else _ask_server(v), videos))
+
+
+def _ask_server(video: _Found) -> _Found:
+    """A server that does not answer now may answer when the video's turn has come."""
+    try:
+        file = HttpFile(video.address)
+    except (OSError, HTTPException, ValueError):
+        return video
+    file.close()
+    headers = file.headers
+    version = headers.get("ETag") or f"{file.length} {headers.get('Last-Modified', '')}"
+    return replace(video, version=version, size=file.length)
+
+
+def _unsigned(address: str) -> str:
+    """An address without the parameters that sign it."""
+    if "://" not in address:
+        return address
+    parts = urlsplit(address)
+    query = [pair for pair in parse_qsl(parts.query) if not _SIGNATURES.fullmatch(pair[0])]
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+def _is_video(name: str) -> bool:
+    return Path(name).suffix.lower() in VIDEO_SUFFIXES
+
+
+def _stem(address: str) -> str:
+    path = Path(urlsplit(address).path if "://" in address else address).absolute()
+    return (path.name if "://" not in address and path.is_dir() else path.stem) or "video"
+
+
+# Manifests
+
+
+def _of_manifest(word: str, options: VideoOptions, parse: ParseOptions) -> Iterator[_Found]:
+    shown = word if "://" not in word else without_secrets(word)
+    for number, row in enumerate(_rows(word, shown), 1):
+        where = f"manifest {shown}, row {number}"
+        given = {name: _as_word(value) for name, value in row.items() if value not in (None, "")}
+        path = given.pop("path", "")
+        if not path:
+            raise InputError(f"{where}: has no `path`")
+        if "://" not in path and "://" not in word:
+            path = str(Path(word).parent / path)
+        own = parse(given, where) if given else options
+        try:
+            yield from _expand(path, own, parse)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+
+
+def _rows(word: str, shown: str) -> list[dict[str, Any]]:
+    folder, _, name = word.rpartition("/")
+    store = Store(folder or ".") if "://" in word else Store(Path(word).parent)
+    name = name if "://" in word else Path(word).name
+    data = store.read(name)
+    if data is None:
+        raise InputError(f"manifest {shown}: no such file")
+    try:
+        if name.lower().endswith(".parquet"):
+            import pyarrow
+            from pyarrow import parquet
+
+            return parquet.read_table(pyarrow.BufferReader(data)).to_pylist()
+        text = data.decode("utf-8-sig")
+        if name.lower().endswith(".csv"):
+            rows = list(csv.DictReader(text.splitlines(), strict=True))
+        else:
+            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (ValueError, csv.Error, OSError, RecursionError) as error:
+        raise InputError(f"manifest {shown}: cannot be read ({error})") from error
+    if not all(isinstance(row, dict) and None not in row for row in rows):
+        raise InputError(f"manifest {shown}: every row must give values by column")
+    return rows
+
+
+def _as_word(value: Any) -> str:
+    """A value as it stands on a command line."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,185 @@
+"""Where a run's files go: a folder, or an object store through ``pyarrow.fs``."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from queryinst_vis.errors import InputError
+from queryinst_vis.formats.track_tables import import_pyarrow
+from queryinst_vis.utils.files import atomic_path
+from queryinst_vis.video.http import without_secrets
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileInfo, FileSystem
+
+T = TypeVar("T")
+
+ATTEMPTS = 5
+"""Tries of every request to an object store, with pauses of 0.5, 1, 2 and 4 seconds."""
+
+_PAUSE = 0.5  # seconds before the second try
+_BLOCK = 8 << 20  # bytes; object stores take parts of at least 5 MiB
+
+
+def file_system_of(address: str) -> tuple[FileSystem, str]:
+    """The file system of an address such as ``s3://bucket/folder``, and the path in it.
+
+    Raises:
+        InputError: pyarrow knows no such file system, or it cannot be reached.
+    """
+    import_pyarrow()
+    from pyarrow import fs
+
+    try:
+        return fs.FileSystem.from_uri(address)
+    except Exception as error:  # pyarrow has one type for each way in which an address is wrong
+        raise InputError(f"{without_secrets(address)}: {_first_line(error)}") from error
+
+
+class Store:
+    """A folder of files, each of which appears whole or not at all.
+
+    A local file is written under a temporary name and renamed. An object is written by one
+    request, or by a multipart upload, which shows nothing until it is completed. Requests that
+    fail are repeated: every one may be sent twice without harm.
+
+    Args:
+        address: a folder or an address of ``pyarrow.fs``, such as ``s3://bucket/folder``.
+
+    Attributes:
+        name: the address without its secrets.
+
+    Raises:
+        InputError: as for ``file_system_of``.
+    """
+
+    def __init__(self, address: str | Path) -> None:
+        text = str(address)
+        self._folder: Path | None = None if "://" in text else Path(text)
+        self.name = text if self._folder else without_secrets(text)
+        if self._folder is None:
+            self._system, self._root = file_system_of(text)
+
+    def put(self, file: Path, name: str) -> None:
+        """Copy a local file to ``name``, replacing what is there.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        if self._folder is not None:
+            with atomic_path(self._folder / name) as temporary:
+                shutil.copyfile(file, temporary)
+            return
+
+        def upload() -> None:
+            with file.open("rb") as source:
+                block = source.read(_BLOCK)  # before the object is begun
+                with self._system.open_output_stream(self._path(name), buffer_size=0) as target:
+                    while block:
+                        target.write(block)
+                        block = source.read(_BLOCK)
+
+        self._persist(upload, name)
+
+    def put_bytes(self, data: bytes, name: str) -> None:
+        """Write a small file.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        if self._folder is not None:
+            with atomic_path(self._folder / name) as temporary:
+                temporary.write_bytes(data)
+            return
+
+        def upload() -> None:
+            with self._system.open_output_stream(self._path(name)) as target:
+                target.write(data)
+
+        self._persist(upload, name)
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a file; None where there is none."""
+        if self._folder is not None:
+            path = self._folder / name
+            return path.read_bytes() if path.is_file() else None
+
+        def download() -> bytes | None:
+            try:
+                with self._system.open_input_stream(self._path(name)) as file:
+                    return file.read()
+            except FileNotFoundError:
+                return None
+
+        return self._persist(download, name)
+
+    def list(self, folder: str = "", *, recursive: bool = False) -> dict[str, int]:
+        """Sizes in bytes of the files of a folder by their names below it, hidden ones left out."""
+        if self._folder is not None:
+            local = self._folder / folder
+            paths = local.rglob("*") if recursive else local.glob("*")
+            names = {path.relative_to(local).as_posix(): path for path in paths}
+            return {
+                name: path.stat().st_size
+                for name, path in sorted(names.items())
+                if not path.name.startswith(".") and path.is_file()
+            }
+        from pyarrow import fs
+
+        base = self._path(folder).rstrip("/")
+        selector = fs.FileSelector(base, allow_not_found=True, recursive=recursive)
+        found: list[FileInfo] = self._persist(lambda: self._system.get_file_info(selector), folder)
+        return {
+            info.path[len(base) + 1 :]: info.size
+            for info in sorted(found, key=lambda info: info.path)
+            if info.type == fs.FileType.File
+        }
+
+    def delete(self, name: str) -> None:
+        """Remove a file; nothing happens where there is none."""
+        if self._folder is not None:
+            (self._folder / name).unlink(missing_ok=True)
+            return
+
+        def remove() -> None:
+            with suppress(FileNotFoundError):
+                self._system.delete_file(self._path(name))
+
+        self._persist(remove, name)
+
+    def open_parquet(self, name: str) -> Any:
+        """A ``pyarrow.parquet.ParquetFile`` of a file, which is read in parts."""
+        from pyarrow import parquet
+
+        if self._folder is not None:
+            return parquet.ParquetFile(self._folder / name)
+        return self._persist(
+            lambda: parquet.ParquetFile(self._system.open_input_file(self._path(name))), name
+        )
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}" if name else self._root
+
+    def _persist(self, request: Callable[[], T], name: str) -> T:
+        """Send a request until it succeeds."""
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                time.sleep(_PAUSE * 2 ** (attempt - 1))
+            try:
+                return request()
+            except PermissionError as error:
+                raise InputError(f"{self.name}/{name}: {_first_line(error)}") from error
+            except OSError as error:
+                last = error
+        raise InputError(
+            f"{self.name}/{name}: failed {ATTEMPTS} times ({_first_line(last)})"
+        ) from last
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -1,0 +1,337 @@
+"""``queryinst-vis batch``."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from queryinst_vis.cli.arguments import (
+    Commands,
+    Parser,
+    add_choices,
+    add_command,
+    add_device,
+    add_weights_option,
+    count,
+)
+from queryinst_vis.cli.output_arguments import (
+    SAVE_HELP,
+    add_picture_options,
+    names,
+    redaction_of,
+    style_of,
+)
+from queryinst_vis.cli.source_arguments import (
+    add_source_options,
+    seconds,
+    selection_of,
+    split_words,
+)
+from queryinst_vis.errors import InputError
+
+if TYPE_CHECKING:
+    from queryinst_vis.batch.dispatcher import Dispatcher, Outcome
+    from queryinst_vis.batch.options import RunOptions, VideoOptions
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B?", re.IGNORECASE)
+_FLAGS = ("strict", "allow-partial", "no-video")  # options of a manifest that are true or false
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "batch",
+        _run,
+        "Track many videos into one data set of Parquet tables.",
+        "Weights are loaded once per worker, and a worker uses one core or GPU. A second run\n"
+        "tracks what is missing and nothing else; a run may be killed at any moment. A video that\n"
+        "crashes, hangs or eats memory costs its neighbours nothing. Exit status 1: some videos\n"
+        "failed (all others are done).",
+        "queryinst-vis batch archive/ --out tracks",
+        "queryinst-vis batch 'day1/*.mp4' day2/ --out tracks --classes person --streams 2",
+        "queryinst-vis batch videos.csv --out s3://bucket/tracks",
+        "queryinst-vis batch archive/ --out tracks --dry-run",
+        "queryinst-vis batch --status tracks",
+        "queryinst-vis batch --compact tracks",
+        "queryinst-vis batch s3://bucket/videos --out s3://bucket/tracks --engine ray "
+        "--address auto",
+    )
+    parser.add_argument(
+        "sources",
+        nargs="*",
+        metavar="SOURCE",
+        help="a video, a folder with videos at any depth, a glob, an address (https://, s3:// and "
+        "the other file systems of pyarrow), or a manifest (.csv, .parquet, .jsonl): a row for "
+        "each video with its `path` and options of 'track' by name, such as `conf`. Words such as "
+        "tracking.rule=ocsort change config keys",
+    )
+    parser.set_defaults(overrides=[])
+    parser.add_argument("--out", metavar="DIR|ADDRESS", help="folder or address of the data set")
+    parser.add_argument(
+        "--status", metavar="DIR|ADDRESS", help="show how far the run is that writes there"
+    )
+    parser.add_argument(
+        "--compact",
+        metavar="DIR|ADDRESS",
+        help="merge the small files of a data set, while no run writes there",
+    )
+    _add_run_options(parser)
+    _add_limits(parser)
+    _add_video_options(parser)
+    add_device(parser)
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("run")
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="count videos and hours, and estimate the time that they will take",
+    )
+    group.add_argument(
+        "--retry-failed", action="store_true", help="try videos again that have failed before"
+    )
+    group.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace results of the same videos with other weights or options",
+    )
+    group.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="local: processes on this machine; ray: actors on a Ray cluster (extra 'ray'; for "
+        "trusted networks only) (default: %(default)s)",
+    )
+    group.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        help="of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT (default: this machine alone)",
+    )
+    group.add_argument(
+        "--workers",
+        type=count,
+        metavar="N",
+        help="worker processes (default: one for each GPU, or for each --threads cores)",
+    )
+    group.add_argument(
+        "--streams",
+        type=count,
+        default=1,
+        metavar="N",
+        help="videos that advance at a time in a worker; frames of one network input size share "
+        "batches. More helps where decoding is slower than the network (default: %(default)s)",
+    )
+    group.add_argument(
+        "--batch",
+        type=count,
+        default=4,
+        metavar="N",
+        help="batch size; short batches are filled up, so that results do not depend on the "
+        "neighbours (default: %(default)s)",
+    )
+    group.add_argument(
+        "--threads",
+        type=count,
+        default=1,
+        metavar="N",
+        help="CPU threads of a worker (default: %(default)s)",
+    )
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("limits")
+    group.add_argument(
+        "--attempts",
+        type=count,
+        default=2,
+        metavar="N",
+        help="attempts for each video before it counts as failed (default: %(default)s)",
+    )
+    group.add_argument(
+        "--decode-memory",
+        type=_bytes,
+        default="4G",
+        metavar="SIZE",
+        help="memory (address space) that decoding one video may take, such as 512M "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
+        "--decode-silence",
+        type=seconds,
+        default="120",
+        metavar="TIME",
+        help="time without a new frame after which a decoder counts as hung, seconds or h:mm:ss; "
+        "downloading counts (default: %(default)s)",
+    )
+    group.add_argument(
+        "--decode-time",
+        type=seconds,
+        metavar="TIME",
+        help="time that one video may take in all (default: no limit)",
+    )
+
+
+def _add_video_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``track`` that a manifest may give for each video, too."""
+    add_weights_option(parser)
+    parser.add_argument(
+        "--max-size",
+        type=count,
+        metavar="N",
+        help="longer side of the network input in pixels, at most (default: the weights' own)",
+    )
+    add_source_options(parser)
+    add_choices(parser.add_argument_group("detections"))
+    group = parser.add_argument_group("files beside the tables")
+    group.add_argument(
+        "--save",
+        type=names,
+        default=[],
+        metavar="KIND,...",
+        help=f"files for each video, in files/KEY: {', '.join(SAVE_HELP)}; see 'queryinst-vis "
+        "track --help' (default: none)",
+    )
+    group.add_argument("--no-video", action="store_true", help=argparse.SUPPRESS)
+    add_picture_options(group)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    if arguments.status is not None:
+        from queryinst_vis.batch.run import read_status, tell_status
+
+        print(tell_status(read_status(arguments.status), time.time()))
+    elif arguments.compact is not None:
+        from queryinst_vis.batch.compaction import compact
+        from queryinst_vis.batch.store import Store
+
+        store = Store(arguments.compact)
+        gone = compact(store)
+        print(f"{store.name}: {gone} files became {3 if gone else 0}")
+    else:
+        _track(arguments)
+
+
+def _track(arguments: argparse.Namespace) -> None:
+    from queryinst_vis.batch.estimate import estimate
+    from queryinst_vis.batch.local_engine import default_workers
+    from queryinst_vis.batch.run import check_options, execute, plan_run
+    from queryinst_vis.batch.sources import find_videos
+
+    words, overrides = split_words([*arguments.sources, *arguments.overrides])
+    if not words or arguments.out is None:
+        raise InputError("name videos and --out; see 'queryinst-vis batch --help'")
+    if arguments.live:
+        raise InputError("--live: live sources have no end; follow them with 'queryinst-vis track'")
+    if arguments.address is not None and arguments.engine != "ray":
+        raise InputError("--address is for --engine ray")
+    run = _run_options(arguments)
+    videos = find_videos(
+        words,
+        _options_of(arguments, overrides),
+        lambda given, where: _parse_row(arguments, overrides, given, where),
+    )
+    plan = plan_run(videos, run, retry_failed=arguments.retry_failed, overwrite=arguments.overwrite)
+    print(plan, flush=True)
+    todo = list(plan.todo.values())
+    workers = arguments.workers or default_workers(run.threads, run.device)
+    if arguments.dry_run:
+        print(estimate(todo, run, workers))
+        return
+    if not todo:
+        return
+    check_options(todo, run)
+    summary = execute(plan, run, lambda dispatcher: _engine(arguments, dispatcher, run, workers))
+    print(summary, flush=True)
+    if summary.failures:
+        sys.exit(1)
+
+
+def _engine(
+    arguments: argparse.Namespace, dispatcher: Dispatcher, run: RunOptions, workers: int
+) -> Iterator[tuple[Outcome, int] | None]:
+    if arguments.engine == "ray":
+        from queryinst_vis.batch.ray_engine import run_ray
+
+        return run_ray(dispatcher, run, arguments.workers, arguments.address)
+    from queryinst_vis.batch.local_engine import run_local
+
+    return run_local(dispatcher, run, workers)
+
+
+def _run_options(arguments: argparse.Namespace) -> RunOptions:
+    from queryinst_vis.batch.options import RunOptions
+
+    out = arguments.out
+    return RunOptions(
+        out=out if "://" in out else str(Path(out).absolute()),
+        batch=arguments.batch,
+        streams=arguments.streams,
+        threads=arguments.threads,
+        device=arguments.device,
+        attempts=arguments.attempts,
+        decode_memory=arguments.decode_memory,
+        decode_silence=arguments.decode_silence,
+        decode_time=arguments.decode_time,
+    )
+
+
+def _options_of(arguments: argparse.Namespace, overrides: list[str]) -> VideoOptions:
+    from queryinst_vis.batch.options import VideoOptions
+
+    return VideoOptions(
+        weights=arguments.weights,
+        conf=arguments.conf,
+        iou=arguments.iou,
+        classes=None if arguments.classes is None else tuple(arguments.classes),
+        max_size=arguments.max_size,
+        overrides=tuple(overrides),
+        selection=selection_of(arguments),
+        decoder=arguments.decoder,
+        fps=arguments.fps,
+        strict=arguments.strict,
+        allow_partial=arguments.allow_partial,
+        save=tuple(name for name in arguments.save if not (arguments.no_video and name == "video")),
+        style=style_of(arguments),
+        redaction=redaction_of(arguments),
+    )
+
+
+def _parse_row(
+    arguments: argparse.Namespace, overrides: list[str], given: Mapping[str, str], where: str
+) -> VideoOptions:
+    """The options of a row of a manifest, which go before those of the command line."""
+    parser = Parser(prog="queryinst-vis batch", add_help=False, allow_abbrev=False)
+    _add_video_options(parser)
+    known = {action.dest for action in parser._actions}
+    parser.set_defaults(**{name: value for name, value in vars(arguments).items() if name in known})
+    words = []
+    for column, value in given.items():
+        option = column.strip().replace("_", "-")
+        if option in _FLAGS:
+            if value.lower() not in ("true", "false", "1", "0", "yes", "no"):
+                raise InputError(f"{where}: `{column}` must be true or false, is '{value}'")
+            words += [f"--{option}"] * (value.lower() in ("true", "1", "yes"))
+        elif option != "overrides":
+            words.append(f"--{option}={value}")
+    try:
+        row = parser.parse_args(words)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    if row.live:
+        raise InputError(f"{where}: live sources have no end")
+    return _options_of(row, [*overrides, *given.get("overrides", "").split()])
+
+
+def _bytes(text: str) -> int:
+    """A size such as ``512M`` or ``4G``."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected a size such as 512M or 4G, got '{text}'")
+    return int(float(match[1]) * 1024 ** ("KMGT".index(match[2].upper()) + 1))

@@ -1,0 +1,69 @@
+"""Runs of many videos in this process, with a tiny model; decoding is in processes as ever."""
+
+import torch
+
+from queryinst_vis.batch import run as run_module
+from queryinst_vis.batch import worker as worker_module
+from queryinst_vis.batch.options import RunOptions, VideoOptions
+from queryinst_vis.batch.run import execute, plan_run
+from queryinst_vis.batch.sources import find_videos
+from queryinst_vis.batch.worker import Worker
+from queryinst_vis.inference.detector import Detector
+from queryinst_vis.inference.tracker import VideoTracker
+from queryinst_vis.models.build import build_model
+from queryinst_vis.video import VideoWriter
+from tests.tiny import draw_frame, tiny_config
+
+
+def use_tiny_model(monkeypatch):
+    torch.manual_seed(0)
+    config = tiny_config()
+    tracker = VideoTracker(Detector(build_model(config), config))
+    for module in (worker_module, run_module):
+        monkeypatch.setattr(module, "load_tracker", lambda *_: tracker)
+
+
+def write_clip(path, frames=5, first=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with VideoWriter(path, 10) as writer:
+        for index in range(frames):
+            writer.write(draw_frame((first + index) % 8))
+    return path
+
+
+class Inline:
+    """A driver whose only worker is in this process."""
+
+    def __init__(self, dispatcher):
+        self._dispatcher = dispatcher
+
+    def take(self):
+        return self._dispatcher.take(0)
+
+    def is_over(self):
+        return self._dispatcher.is_over
+
+    def finished(self, outcome):
+        self._dispatcher.finished(0, outcome)
+
+
+def inline_engine(run):
+    def engine(dispatcher):
+        Worker(run, Inline(dispatcher)).work()
+        yield from list(dispatcher.final)
+
+    return engine
+
+
+def find(words, options=None, parse=None):
+    return find_videos([str(word) for word in words], options or VideoOptions(), parse)
+
+
+def track_all(words, out, *, options=None, order=None, retry_failed=False, **settings):
+    """Run once; returns the plan and the summary."""
+    run = RunOptions(str(out), batch=2, device="cpu", **settings)
+    videos = find(words, options)
+    if order is not None:
+        videos = [videos[index] for index in order]
+    plan = plan_run(videos, run, retry_failed=retry_failed)
+    return plan, execute(plan, run, inline_engine(run))

@@ -1,0 +1,112 @@
+"""A video is decoded in a process of its own: what happens there stays there."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pyarrow", reason="object stores are read by pyarrow: extra 'batch'")
+
+from queryinst_vis.batch.decoding import DecodedVideo, VideoFailedError
+from queryinst_vis.batch.options import RunOptions
+from queryinst_vis.errors import InputError
+from queryinst_vis.video import VideoReader
+from tests.batch_support import find, write_clip
+
+PATIENCE = 60.0  # seconds; nothing is measured by it
+
+
+@pytest.fixture
+def clip(tmp_path):
+    return write_clip(tmp_path / "clip.mp4", 40)
+
+
+@pytest.fixture
+def begin(tmp_path):
+    begun = []
+
+    def begin(path, **settings):
+        [video] = find([path])
+        begun.append(DecodedVideo(video, tmp_path, RunOptions("out", **settings)))
+        return begun[-1]
+
+    yield begin
+    for each in begun:
+        each.close()
+
+
+def opened(source):
+    until = time.monotonic() + PATIENCE
+    while not source.is_open():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return source
+
+
+def test_frames_are_those_of_the_reader(begin, clip):
+    source = opened(begin(clip))
+    assert (source.name, source.fps, len(source), source.path) == ("clip", 10, 40, clip)
+    found = list(source.frames())
+    for frame, image in zip(found, VideoReader(clip), strict=True):
+        np.testing.assert_array_equal(frame.image, image)
+    assert [frame.number for frame in found] == list(range(40))
+    assert source.ended and source.poll() is None
+
+
+def test_the_decoder_loads_no_torch():
+    program = "import sys, queryinst_vis.batch.decoder_process; print('torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.stdout.strip() == "False", run.stderr
+
+
+def test_a_refused_video_says_why(begin, tmp_path):
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    with pytest.raises(VideoFailedError, match=r"broken\.mp4") as caught:
+        opened(begin(tmp_path / "broken.mp4"))
+    assert caught.value.kind == "input"
+
+
+def test_a_crash_is_told_with_its_signal(begin, clip):
+    source = opened(begin(clip))
+    os.kill(source._process.pid, signal.SIGSEGV)
+    with pytest.raises(VideoFailedError, match="killed by SIGSEGV") as caught:
+        list(source.frames())
+    assert caught.value.kind == "crash"
+
+
+def test_a_decoder_that_hangs_is_given_up(begin, clip):
+    source = opened(begin(clip, decode_silence=0.5))
+    os.kill(source._process.pid, signal.SIGSTOP)
+    with pytest.raises(VideoFailedError, match=r"no frame for 0\.5 s") as caught:
+        list(source.frames())
+    assert caught.value.kind == "hang"
+    assert not source._process.is_alive()
+
+
+def test_a_video_without_end_is_given_up(begin, clip):
+    source = begin(clip, decode_time=0.0001)
+    time.sleep(0.001)
+    with pytest.raises(VideoFailedError, match="--decode-time"):
+        opened(source)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits on address space are POSIX's")
+def test_a_decoder_that_takes_too_much_memory_is_stopped(begin, clip):
+    with pytest.raises(VideoFailedError) as caught:
+        opened(begin(clip, decode_memory=1 << 20))
+    assert caught.value.kind in ("memory", "crash")
+    assert isinstance(caught.value, InputError)
+
+
+def test_closing_ends_the_process_and_frees_the_ring(begin, clip):
+    source = opened(begin(clip))
+    source.poll()
+    name = source._ring.name
+    source.close()
+    assert not source._process.is_alive()
+    if os.path.isdir("/dev/shm"):
+        assert name.lstrip("/") not in os.listdir("/dev/shm")
