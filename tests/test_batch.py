@@ -6,9 +6,6 @@ from collections import Counter
 
 import pytest
 
-pyarrow = pytest.importorskip("pyarrow", reason="the tables are Parquet: extra 'batch'")
-parquet = pytest.importorskip("pyarrow.parquet")
-
 from queryinst_vis import cli
 from queryinst_vis.batch.compaction import PLAN, compact, finish_compaction
 from queryinst_vis.batch.dispatcher import Dispatcher, Outcome
@@ -26,6 +23,9 @@ from queryinst_vis.batch.tables import (
 from queryinst_vis.errors import InputError
 from queryinst_vis.video.http import origin_of
 from tests.batch_support import find, track_all, use_tiny_model, write_clip
+
+pyarrow = pytest.importorskip("pyarrow", reason="the tables are Parquet: extra 'batch'")
+parquet = pytest.importorskip("pyarrow.parquet")
 
 
 @pytest.fixture
