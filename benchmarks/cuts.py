@@ -48,7 +48,7 @@ def main() -> None:
     for threshold in arguments.thresholds:
         for kind, clips in kinds.items():
             found = np.concatenate([detect(threshold, frames) for frames, _ in clips])
-            cuts = np.concatenate([truth for _, truth in clips])
+            cuts = np.concatenate([gt for _, gt in clips])
             hits, alarms = int((found & cuts).sum()), int((found & ~cuts).sum())
             recall = f"{hits / cuts.sum():.3f}" if cuts.any() else "-"
             precision = f"{hits / (hits + alarms):.3f}" if hits else "-"
@@ -104,9 +104,9 @@ def join_same(rng: np.random.Generator, sources: list[np.ndarray]) -> tuple[np.n
 
 def join(segments: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """The frames, and for each whether a segment other than the first begins with it."""
-    truth = np.zeros(sum(map(len, segments)), dtype=bool)
-    truth[np.cumsum([len(segment) for segment in segments[:-1]])] = True
-    return np.concatenate(segments), truth
+    gt = np.zeros(sum(map(len, segments)), dtype=bool)
+    gt[np.cumsum([len(segment) for segment in segments[:-1]])] = True
+    return np.concatenate(segments), gt
 
 
 def detect(threshold: float, frames: np.ndarray) -> np.ndarray:

@@ -87,7 +87,7 @@ class Clip:
     """
 
     session: ReviewSession
-    truth: VideoTracks
+    gt: VideoTracks
     shown: dict[int, np.ndarray]
     found: dict[int, MaskTrack]
     perfect: list[MaskTrack]
@@ -110,14 +110,14 @@ def open_clip(name: str, cache: Path) -> Clip:
         category = min(VideoSet(str(annotations), []).categories)  # scored as of any class
         entries = youtube_vis_entries(store, 1, [category])
         ids = [track.track_id for track in store]
-    [truth] = VideoSet(str(annotations), entries)
-    identities: Identities = identify(truth)
+    [gt] = VideoSet(str(annotations), entries)
+    identities: Identities = identify(gt)
     return Clip(
         session,
-        truth,
+        gt,
         dict(zip(ids, identities.shown, strict=True)),
-        dict(zip(ids, truth.detections, strict=True)),
-        regroup(truth, identities, cut=True, join=True),
+        dict(zip(ids, gt.detections, strict=True)),
+        regroup(gt, identities, cut=True, join=True),
     )
 
 
@@ -143,9 +143,9 @@ def truth_of(clip: Clip, course: Course) -> np.ndarray:
     return np.array([clip.shown[source][frame] for source, frame in pairs], dtype=int)
 
 
-def who(truth: np.ndarray, *, at_end: bool) -> int | None:
+def who(gt: np.ndarray, *, at_end: bool) -> int | None:
     """The object that most of the known observations at an end show; None: nothing is known."""
-    known = truth[truth >= 0]
+    known = gt[gt >= 0]
     known = known[-NEXT_TO:] if at_end else known[:NEXT_TO]
     return int(np.bincount(known).argmax()) if len(known) else None
 
@@ -157,8 +157,8 @@ def confirmed(clip: Clip, state: ReviewState, action: Edit) -> bool:
         return course_of(clip.session.index, state.track(track), {})
 
     def sides(track: Course, frame: int) -> tuple[int | None, int | None]:
-        truth, at = truth_of(clip, track), int(np.searchsorted(track.frames, frame))
-        return who(truth[:at], at_end=True), who(truth[at:], at_end=False)
+        gt, at = truth_of(clip, track), int(np.searchsorted(track.frames, frame))
+        return who(gt[:at], at_end=True), who(gt[at:], at_end=False)
 
     if isinstance(action, Split):
         before, after = sides(course(action.track), action.frame)
@@ -180,14 +180,14 @@ def confirmed(clip: Clip, state: ReviewState, action: Edit) -> bool:
 
 def counts_of(clip: Clip, detections: list[MaskTrack]) -> TrackingCounts:
     """What tracks amount to, whatever their classes."""
-    return count_tracks(replace(clip.truth, detections=detections), None)
+    return count_tracks(replace(clip.gt, detections=detections), None)
 
 
 def detections_of(clip: Clip, state: ReviewState) -> list[MaskTrack]:
     """The tracks of a state, made of the regions that were found."""
     detections = []
     for track in state.tracks.values():
-        masks: list[Any] = [None] * clip.truth.video.length
+        masks: list[Any] = [None] * clip.gt.video.length
         sizes = np.zeros(len(masks), dtype=np.int64)
         for piece in track.pieces:
             assert isinstance(piece.source, Stored)
@@ -322,15 +322,15 @@ def fit(names: list[str], cache: Path) -> dict[str, Model]:
     for name in names:
         clip = open_clip(name, cache)
         courses = list(courses_of(clip, clip.session.state).values())
-        truths = {course.track_id: truth_of(clip, course) for course in courses}
+        gts = {course.track_id: truth_of(clip, course) for course in courses}
         for course in courses:
-            truth = truths[course.track_id]
-            weak.append((terms_of_track(course.scores), bool((truth >= 0).mean() < 0.5)))
-            breaks += _breaks(course, truth)
+            gt = gts[course.track_id]
+            weak.append((terms_of_track(course.scores), bool((gt >= 0).mean() < 0.5)))
+            breaks += _breaks(course, gt)
             swaps += _swaps(clip, course, courses)
             for other in courses:
                 gap = int(other.frames[0]) - int(course.frames[-1])
-                ends = who(truth, at_end=True), who(truths[other.track_id], at_end=False)
+                ends = who(gt, at_end=True), who(gts[other.track_id], at_end=False)
                 if 0 < gap <= LONGEST_GAP and None not in ends:
                     joins.append((terms(link(course, other)), ends[0] == ends[1]))
         clip.session.close()
@@ -343,11 +343,11 @@ def fit(names: list[str], cache: Path) -> dict[str, Model]:
     }
 
 
-def _breaks(course: Course, truth: np.ndarray) -> Iterator[tuple[dict[str, float], bool]]:
+def _breaks(course: Course, gt: np.ndarray) -> Iterator[tuple[dict[str, float], bool]]:
     """Successive observations that show one object, or two that stay for a while."""
     for at in range(1, len(course)):
-        sides = who(truth[:at], at_end=True), who(truth[at:], at_end=False)
-        near = truth[max(0, at - 1)], truth[at]
+        sides = who(gt[:at], at_end=True), who(gt[at:], at_end=False)
+        near = gt[max(0, at - 1)], gt[at]
         if None in sides:
             continue
         changes = sides[0] != sides[1]

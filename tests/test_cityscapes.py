@@ -54,7 +54,7 @@ def split(tmp_path):
 
 
 @pytest.fixture
-def truth(split, tmp_path):
+def gt(split, tmp_path):
     """What the converter writes for this split."""
     convert_cityscapes(split, tmp_path / "val.json")
     return json.loads((tmp_path / "val.json").read_text())
@@ -68,14 +68,14 @@ def detection(mask: np.ndarray, category: int, score: float = 0.9, image: int = 
 # The converter
 
 
-def test_single_instances_and_groups_become_annotations_with_their_masks(truth):
-    assert [(image["id"], image["file_name"]) for image in truth["images"]] == [
+def test_single_instances_and_groups_become_annotations_with_their_masks(gt):
+    assert [(image["id"], image["file_name"]) for image in gt["images"]] == [
         (1, "bonn/bonn_000001_000019_leftImg8bit.png"),
         (2, "ulm/ulm_000000_000019_leftImg8bit.png"),
     ]
-    assert {(image["height"], image["width"]) for image in truth["images"]} == {(HEIGHT, WIDTH)}
+    assert {(image["height"], image["width"]) for image in gt["images"]} == {(HEIGHT, WIDTH)}
     found = {}
-    for entry in truth["annotations"]:
+    for entry in gt["annotations"]:
         assert entry["image_id"] == 2
         mask = decode_rle(entry["segmentation"])
         (number,) = np.unique(street()[mask])
@@ -88,16 +88,16 @@ def test_single_instances_and_groups_become_annotations_with_their_masks(truth):
         CAR_2: (26, 0),
         BICYCLE: (33, 0),
     }
-    (person,) = (entry for entry in truth["annotations"] if entry["category_id"] == 24)
+    (person,) = (entry for entry in gt["annotations"] if entry["category_id"] == 24)
     assert person["bbox"] == [10, 34, 10, 12]  # the bicycle hides the rest
-    assert [category["name"] for category in truth["categories"]] == CLASSES
+    assert [category["name"] for category in gt["categories"]] == CLASSES
 
 
-def test_what_it_writes_can_be_trained_on_without_the_group(truth, tmp_path):
-    for image in truth["images"]:
+def test_what_it_writes_can_be_trained_on_without_the_group(gt, tmp_path):
+    for image in gt["images"]:
         (tmp_path / image["file_name"]).parent.mkdir()
         assert cv2.imwrite(str(tmp_path / image["file_name"]), np.zeros((HEIGHT, WIDTH, 3)))
-    dataset = CocoDataset(tmp_path / "val.json", tmp_path, CLASSES, truth)
+    dataset = CocoDataset(tmp_path / "val.json", tmp_path, CLASSES, gt)
     labels = [[CLASSES[i.label] for i in image.instances] for image in dataset.images]
     assert sorted(labels, key=len) == [[], ["person", "car", "car", "bicycle"]]
 
@@ -110,7 +110,7 @@ def test_the_command_says_what_it_wrote(split, tmp_path, capsys):
 
 
 def test_a_folder_without_maps_is_refused(tmp_path):
-    with pytest.raises(InputError, match="name the folder of a split such as gtFine/train"):
+    with pytest.raises(InputError, match="give the folder of a split such as gtFine/train"):
         convert_cityscapes(tmp_path, tmp_path / "o.json")
 
 
@@ -132,13 +132,13 @@ def package():
 
 
 @pytest.mark.usefixtures("package")
-def test_the_ground_truth_itself_scores_one(truth, split):
+def test_the_ground_truth_itself_scores_one(gt, split):
     results = [
         detection(decode_rle(entry["segmentation"]), entry["category_id"])
-        for entry in truth["annotations"]
+        for entry in gt["annotations"]
         if not entry["iscrowd"]
     ]
-    assert evaluate_cityscapes(truth, results, split) == {
+    assert evaluate_cityscapes(gt, results, split) == {
         "AP": 1,
         "AP50": 1,
         "per_class_AP": dict.fromkeys(CLASSES) | {"person": 1, "car": 1, "bicycle": 1},
@@ -146,11 +146,11 @@ def test_the_ground_truth_itself_scores_one(truth, split):
 
 
 @pytest.mark.usefixtures("package")
-def test_groups_and_void_forgive_what_road_does_not(truth, split):
+def test_groups_and_void_forgive_what_road_does_not(gt, split):
     cars = [detection(street() == number, 26) for number in (CAR_1, CAR_2)]
 
     def car_ap(*more):
-        return evaluate_cityscapes(truth, [*cars, *more], split)["per_class_AP"]["car"]
+        return evaluate_cityscapes(gt, [*cars, *more], split)["per_class_AP"]["car"]
 
     assert car_ap() == 1
     assert car_ap(detection(street() == CAR_GROUP, 26, 0.95)) == 1
@@ -159,10 +159,10 @@ def test_groups_and_void_forgive_what_road_does_not(truth, split):
 
 
 @pytest.mark.usefixtures("package")
-def test_without_ground_truth_the_values_are_undefined(truth, split):
+def test_without_ground_truth_the_values_are_undefined(gt, split):
     for path in split.glob("ulm/*.png"):
         assert cv2.imwrite(str(path), np.full((HEIGHT, WIDTH), VOID, np.uint16))
-    metrics = evaluate_cityscapes(truth, [detection(street() == CAR_1, 26)], split)
+    metrics = evaluate_cityscapes(gt, [detection(street() == CAR_1, 26)], split)
     assert metrics == {"AP": -1, "AP50": -1, "per_class_AP": dict.fromkeys(CLASSES)}
 
 
@@ -179,10 +179,10 @@ def random_split(folder: Path, rng: np.random.Generator, images: int = 6) -> Non
         write_map(folder, f"ulm_{index:06d}_000019", ids)
 
 
-def random_results(truth: dict, rng: np.random.Generator) -> list[dict]:
+def random_results(gt: dict, rng: np.random.Generator) -> list[dict]:
     """Shifted ground truth, some of another class, some of it missing or found twice."""
     results = []
-    for entry in truth["annotations"]:
+    for entry in gt["annotations"]:
         for _ in range(rng.integers(0, 3)):
             mask = np.roll(decode_rle(entry["segmentation"]), rng.integers(-2, 3, 2), (0, 1))
             category = 26 if rng.random() < 0.2 else entry["category_id"]
@@ -196,10 +196,10 @@ def test_numbers_are_those_of_the_package_run_on_the_zip_for_upload(package, tmp
     split = tmp_path / "gtFine" / "val"
     random_split(split, rng)
     convert_cityscapes(split, tmp_path / "val.json")
-    truth = json.loads((tmp_path / "val.json").read_text())
-    results = random_results(truth, rng)
-    found = evaluate_cityscapes(truth, results, split)
-    write_cityscapes_zip(truth, results, tmp_path / "upload.zip")
+    gt = json.loads((tmp_path / "val.json").read_text())
+    results = random_results(gt, rng)
+    found = evaluate_cityscapes(gt, results, split)
+    write_cityscapes_zip(gt, results, tmp_path / "upload.zip")
 
     with zipfile.ZipFile(tmp_path / "upload.zip") as archive:
         archive.extractall(tmp_path / "upload")
@@ -221,7 +221,7 @@ def test_numbers_are_those_of_the_package_run_on_the_zip_for_upload(package, tmp
 
 
 @pytest.mark.usefixtures("package")
-def test_the_command_prints_writes_and_packs(split, truth, tmp_path, capsys):
+def test_the_command_prints_writes_and_packs(split, gt, tmp_path, capsys):
     results, scores = tmp_path / "results.json", tmp_path / "scores.json"
     results.write_text(json.dumps([detection(street() == CAR_1, 26)]))
     words = ["eval-cityscapes", tmp_path / "val.json", results, split, "--json", scores]
@@ -241,26 +241,26 @@ def test_the_command_prints_writes_and_packs(split, truth, tmp_path, capsys):
 # What cannot be scored
 
 
-def test_without_the_package_one_line_says_how_to_get_it(truth, split, monkeypatch):
+def test_without_the_package_one_line_says_how_to_get_it(gt, split, monkeypatch):
     monkeypatch.setitem(sys.modules, "cityscapesscripts.evaluation", None)
     with pytest.raises(InputError, match=r"pip install 'queryinst-vis\[cityscapes\]'"):
-        evaluate_cityscapes(truth, [detection(street() == CAR_1, 26)], split)
+        evaluate_cityscapes(gt, [detection(street() == CAR_1, 26)], split)
 
 
-def rename_category(truth):
-    truth["categories"][0]["name"] = "pedestrian"
+def rename_category(gt):
+    gt["categories"][0]["name"] = "pedestrian"
 
 
-def rename_image(truth):
-    truth["images"][0]["file_name"] = "a.jpg"
+def rename_image(gt):
+    gt["images"][0]["file_name"] = "a.jpg"
 
 
-def change_size(truth):
-    truth["images"][0]["height"] = 32
+def change_size(gt):
+    gt["images"][0]["height"] = 32
 
 
-def name_another_image(truth):
-    truth["images"][0]["file_name"] = "bonn/bonn_9_9_leftImg8bit.png"
+def name_another_image(gt):
+    gt["images"][0]["file_name"] = "bonn/bonn_9_9_leftImg8bit.png"
 
 
 @pytest.mark.usefixtures("package")
@@ -273,7 +273,7 @@ def name_another_image(truth):
         (name_another_image, "bonn_9_9_gtFine_instanceIds.png: no such file; give the folder"),
     ],
 )
-def test_what_does_not_belong_together_is_refused(truth, split, change, message):
-    change(truth)
+def test_what_does_not_belong_together_is_refused(gt, split, change, message):
+    change(gt)
     with pytest.raises(InputError, match=message):
-        evaluate_cityscapes(truth, [detection(street() == CAR_1, 26)], split)
+        evaluate_cityscapes(gt, [detection(street() == CAR_1, 26)], split)

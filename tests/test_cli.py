@@ -78,7 +78,7 @@ def box_set(tmp_path):
     """A COCO file of one image with one square, and results that find it exactly."""
     square = {"bbox": [2, 3, 4, 5], "segmentation": [[2, 3, 6, 3, 6, 8, 2, 8]]}
     annotation = {"id": 1, "image_id": 7, "category_id": 3, "area": 20, "iscrowd": 0, **square}
-    truth = {
+    gt = {
         "images": [{"id": 7, "file_name": "7.png", "height": 16, "width": 16}],
         "annotations": [annotation],
         "categories": [{"id": 3, "name": "square"}],
@@ -86,7 +86,7 @@ def box_set(tmp_path):
     rle = to_rle(square["segmentation"], 16, 16, "test")
     result = {"image_id": 7, "category_id": 3, "score": 0.9, "bbox": square["bbox"]}
     result["segmentation"] = rle
-    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "truth.json").write_text(json.dumps(gt))
     (tmp_path / "results.json").write_text(json.dumps([result]))
     return tmp_path
 
@@ -252,11 +252,11 @@ def test_a_weights_file_that_is_none(complaint, tmp_path):
 
 
 def test_results_of_another_dataset_are_refused_and_no_scores_are_written(complaint, tmp_path):
-    truth, scores = GOLDEN / "small_gt.json", tmp_path / "scores.json"
+    gt, scores = GOLDEN / "small_gt.json", tmp_path / "scores.json"
     results = json.loads((GOLDEN / "small_results.json").read_text())
     results[0]["video_id"] = 4711
     (tmp_path / "results.json").write_text(json.dumps(results))
-    message = complaint("eval-video", truth, tmp_path / "results.json", "--json", scores)
+    message = complaint("eval-video", gt, tmp_path / "results.json", "--json", scores)
     assert "4711" in message
     assert not scores.exists()
 
@@ -313,8 +313,8 @@ def test_ctrl_c_is_status_130(broken_command, capsys):
 def test_eval_video_prints_and_writes_the_official_numbers(case, tmp_path, capsys):
     expected = json.loads((GOLDEN / f"{case}_expected.json").read_text())
     out = tmp_path / "scores" / "scores.json"
-    truth, results = GOLDEN / f"{case}_gt.json", GOLDEN / f"{case}_results.json"
-    assert run("eval-video", truth, results, "--json", out) == 0
+    gt, results = GOLDEN / f"{case}_gt.json", GOLDEN / f"{case}_results.json"
+    assert run("eval-video", gt, results, "--json", out) == 0
     scores = json.loads(out.read_text())
     assert scores["AP"] == pytest.approx(expected["AP"], abs=1e-12)
     assert scores["AR10"] == pytest.approx(expected["AR10"], abs=1e-12)
@@ -323,8 +323,8 @@ def test_eval_video_prints_and_writes_the_official_numbers(case, tmp_path, capsy
 
 def test_eval_image_of_a_perfect_result(box_set, capsys):
     out = box_set / "scores.json"
-    truth, results = box_set / "truth.json", box_set / "results.json"
-    assert run("eval-image", truth, results, "--json", out) == 0
+    gt, results = box_set / "truth.json", box_set / "results.json"
+    assert run("eval-image", gt, results, "--json", out) == 0
     scores = json.loads(out.read_text())
     assert {kind: scores[kind]["AP"] for kind in ("bbox", "segm")} == pytest.approx(
         {"bbox": 1.0, "segm": 1.0}

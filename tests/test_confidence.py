@@ -38,10 +38,10 @@ CATEGORIES = {1: "person", 2: "dog", 7: "cat"}
 
 def random_matches(rng, most=8):
     """A class in a video as matching leaves it; some of it ignored."""
-    detections, truths = rng.integers(0, most + 1), rng.integers(0, 4)
-    ignored_ground_truth = rng.random(truths) < 0.2
+    detections, objects = rng.integers(0, most + 1), rng.integers(0, 4)
+    ignored_ground_truth = rng.random(objects) < 0.2
     matched, ignored = match_detections(
-        rng.random((detections, truths)), ignored_ground_truth, np.zeros(truths, dtype=bool)
+        rng.random((detections, objects)), ignored_ground_truth, np.zeros(objects, dtype=bool)
     )
     ignored |= ~matched & (rng.random(detections) < 0.2)
     scores = -np.sort(-rng.random(detections))

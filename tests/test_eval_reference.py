@@ -24,10 +24,10 @@ RANGES = {"": (0, 1e10), "s": (0, 128**2), "m": (128**2, 256**2), "l": (256**2, 
 
 @st.composite
 def data_sets(draw):
-    """Cell-grid tracks: ``(lengths, truths, detections)`` of up to 3 videos and 4 frames."""
+    """Cell-grid tracks: ``(lengths, gts, detections)`` of up to 3 videos and 4 frames."""
     ids = draw(st.lists(st.integers(0, 50), min_size=1, max_size=3, unique=True))
     lengths = {video: draw(st.integers(1, 4)) for video in ids}
-    truths = [
+    gts = [
         {
             "video": video,
             "class": draw(st.sampled_from(CLASSES)),
@@ -39,7 +39,7 @@ def data_sets(draw):
     ]
     detections = []
     for _ in range(draw(st.integers(1, 14))):
-        source = draw(st.sampled_from(truths)) if truths else {"video": ids[0], "class": 3}
+        source = draw(st.sampled_from(gts)) if gts else {"video": ids[0], "class": 3}
         video = source["video"]
         grid = draw(grids(lengths[video], sparsity=draw(st.integers(1, 4))))
         detections.append(
@@ -51,7 +51,7 @@ def data_sets(draw):
                 "form": draw(st.sampled_from(list(FORMS))),
             }
         )
-    return lengths, truths, detections
+    return lengths, gts, detections
 
 
 def grids(length, sparsity):
@@ -87,7 +87,7 @@ def cell_polygons(mask):
 FORMS = {"compressed": encode_rle, "plain": plain_counts, "polygons": cell_polygons}
 
 
-def as_files(lengths, truths, detections):
+def as_files(lengths, gts, detections):
     def entry(track):
         masks = [np.kron(frame, np.ones((CELL, CELL), dtype=bool)) for frame in track["grid"]]
         to_file = FORMS[track["form"]]
@@ -106,8 +106,8 @@ def as_files(lengths, truths, detections):
         ],
         "categories": [{"id": c, "name": f"class {c}"} for c in CLASSES],
         "annotations": [
-            {"id": k, "iscrowd": int(truth["crowd"]), **entry(truth)}
-            for k, truth in enumerate(truths)
+            {"id": k, "iscrowd": int(gt_track["crowd"]), **entry(gt_track)}
+            for k, gt_track in enumerate(gts)
         ],
     }
     return gt, [{"score": detection["score"], **entry(detection)} for detection in detections]
@@ -123,30 +123,30 @@ def iou(a, b):
     return (a["grid"] & b["grid"]).sum() / union if union else 0.0
 
 
-def label_detections(detections, truths, threshold, low, high):
-    """``[(score, "hit" | "miss" | "ignored")]`` of one video and class, and its truth count."""
+def label_detections(detections, gts, threshold, low, high):
+    """``[(score, "hit" | "miss" | "ignored")]`` of one video and class, and the object count."""
 
-    def counts(truth):
-        return not truth["crowd"] and low <= truth["area"] <= high
+    def counts(gt_track):
+        return not gt_track["crowd"] and low <= gt_track["area"] <= high
 
-    candidates = sorted(truths, key=lambda truth: not counts(truth))
+    candidates = sorted(gts, key=lambda gt_track: not counts(gt_track))
     taken, labels = set(), []
     for detection in detections:
         best, best_iou = None, threshold
-        for k, truth in enumerate(candidates):
-            if k in taken and not truth["crowd"]:
+        for k, gt_track in enumerate(candidates):
+            if k in taken and not gt_track["crowd"]:
                 continue
-            if best is not None and counts(candidates[best]) and not counts(truth):
+            if best is not None and counts(candidates[best]) and not counts(gt_track):
                 break
-            if detection["ious"][id(truth)] >= best_iou:
-                best, best_iou = k, detection["ious"][id(truth)]
+            if detection["ious"][id(gt_track)] >= best_iou:
+                best, best_iou = k, detection["ious"][id(gt_track)]
         if best is not None:
             taken.add(best)
             label = "hit" if counts(candidates[best]) else "ignored"
         else:
             label = "miss" if low <= detection["area"] <= high else "ignored"
         labels.append((detection["score"], label))
-    return labels, sum(map(counts, truths))
+    return labels, sum(map(counts, gts))
 
 
 def average_precision(labels, num_truths):
@@ -164,19 +164,19 @@ def average_precision(labels, num_truths):
     return sum(points) / 101, hits / num_truths
 
 
-def plain_metrics(lengths, truths, detections, measured=MEASURED):
+def plain_metrics(lengths, gts, detections, measured=MEASURED):
     """The metrics that need no other area ranges and limits than those in ``measured``."""
-    for track in [*truths, *detections]:
+    for track in [*gts, *detections]:
         track["area"] = mean_area(track)
     for d in detections:
-        d["ious"] = {id(t): iou(d, t) for t in truths if t["video"] == d["video"]}
+        d["ious"] = {id(t): iou(d, t) for t in gts if t["video"] == d["video"]}
     values = {}
     for (suffix, limit), threshold, c in itertools.product(measured, THRESHOLDS, CLASSES):
         labels, num_truths = [], 0
         for v in sorted(lengths):
             mine = [d for d in detections if (d["video"], d["class"]) == (v, c)]
             mine = sorted(mine, key=lambda d: -d["score"])[:limit]
-            theirs = [t for t in truths if (t["video"], t["class"]) == (v, c)]
+            theirs = [t for t in gts if (t["video"], t["class"]) == (v, c)]
             found, count = label_detections(mine, theirs, threshold, *RANGES[suffix])
             labels += found
             num_truths += count
@@ -203,10 +203,8 @@ def plain_metrics(lengths, truths, detections, measured=MEASURED):
     }
 
 
-def one_video(video, lengths, truths, detections):
-    mine = [
-        [track for track in tracks if track["video"] == video] for tracks in (truths, detections)
-    ]
+def one_video(video, lengths, gts, detections):
+    mine = [[track for track in tracks if track["video"] == video] for tracks in (gts, detections)]
     return {video: lengths[video]}, *mine
 
 

@@ -248,11 +248,11 @@ def test_sequences_and_frames_are_named_as_those_of_converted_ground_truth(conve
     gt = video_set(*videos) | {"annotations": annotations}
     folder = convert(gt, tracks, "mots")
     convert_to_mots(tmp_path / "gt.json", tmp_path / "truth", form="txt")
-    truth = tmp_path / "truth" / "instances_txt"
-    names = sorted(path.stem for path in truth.iterdir())
+    expected = tmp_path / "truth" / "instances_txt"
+    names = sorted(path.stem for path in expected.iterdir())
     assert names == sorted(path.stem for path in folder.iterdir()) == ["0002-1", "0002-2", "4", "x"]
     for name in names:
-        assert lines_of(folder, name) == lines_of(truth, name)
+        assert lines_of(folder, name) == lines_of(expected, name)
 
 
 def test_frames_may_be_counted_instead(convert):

@@ -32,16 +32,16 @@ PLUGIN = "queryinst_vis.interop.mmdet_plugin"
 
 def sample(masks=True, ids=None):
     """Two instances on a 30x40 input of a 60x80 file."""
-    truth = SimpleNamespace(
+    gt = SimpleNamespace(
         bboxes=torch.tensor([[0.0, 0, 10, 10], [5, 5, 20, 25]]), labels=torch.tensor([1, 0])
     )
     if masks:
         pixels = np.eye(2, 32 * 64, dtype=np.uint8).reshape(2, 32, 64)
-        truth.masks = mmdet_standin.BitmapMasks(pixels, 32, 64)
+        gt.masks = mmdet_standin.BitmapMasks(pixels, 32, 64)
     if ids is not None:
-        truth.instances_ids = torch.tensor(ids)
+        gt.instances_ids = torch.tensor(ids)
     metainfo = {"img_shape": (30, 40), "ori_shape": (60, 80, 3)}
-    return SimpleNamespace(metainfo=metainfo, gt_instances=truth)
+    return SimpleNamespace(metainfo=metainfo, gt_instances=gt)
 
 
 def test_a_sample_becomes_a_target():

@@ -42,8 +42,8 @@ PAIR = ((4, 4, 30, 40), (50, 10, 90, 60))
 
 def test_every_instance_gets_one_query_of_its_own():
     torch.manual_seed(0)
-    truth = target(*PAIR, labels=[0, 1])
-    matches = HungarianMatcher()(torch.randn(3, 6, 2), torch.rand(3, 6, 4).cumsum(-1) * 20, truth)
+    gt = target(*PAIR, labels=[0, 1])
+    matches = HungarianMatcher()(torch.randn(3, 6, 2), torch.rand(3, 6, 4).cumsum(-1) * 20, gt)
     assert len(matches) == 3
     for match in matches:
         assert match.queries.tolist() == sorted(set(match.queries.tolist()))
@@ -51,41 +51,41 @@ def test_every_instance_gets_one_query_of_its_own():
 
 
 def test_more_instances_than_queries_leave_the_rest_unmatched():
-    truth = target(*PAIR, (0, 0, 9, 9), labels=[0, 0, 0])
-    (match,) = HungarianMatcher()(torch.zeros(1, 2, 1), torch.tensor([PAIR]).float(), truth)
+    gt = target(*PAIR, (0, 0, 9, 9), labels=[0, 0, 0])
+    (match,) = HungarianMatcher()(torch.zeros(1, 2, 1), torch.tensor([PAIR]).float(), gt)
     assert match.queries.tolist() == [0, 1] and match.instances.tolist() == [0, 1]
 
 
 def test_the_class_decides_between_equal_boxes():
-    truth = target(PAIR[0], labels=[1])
+    gt = target(PAIR[0], labels=[1])
     boxes = torch.tensor([[PAIR[0], PAIR[0]]]).float()
-    (match,) = HungarianMatcher()(torch.tensor([[[3.0, -3], [-3, 3]]]), boxes, truth)
+    (match,) = HungarianMatcher()(torch.tensor([[[3.0, -3], [-3, 3]]]), boxes, gt)
     assert match.queries.tolist() == [1]
 
 
 def test_perfect_predictions_cost_nothing():
-    truth = target(*PAIR, labels=[1, 0])
+    gt = target(*PAIR, labels=[1, 0])
     perfect = stage(PAIR, [[-20.0, 20], [20, -20]])
 
     def masks(index, picks):
-        shown = mask_targets(truth.masks, perfect.boxes[0][picks[0]], 28)
+        shown = mask_targets(gt.masks, perfect.boxes[0][picks[0]], 28)
         return (shown[:, None] * 40 - 20).expand(-1, 2, -1, -1)
 
-    losses, _ = Criterion(LossConfig())([perfect], [truth], masks)
+    losses, _ = Criterion(LossConfig())([perfect], [gt], masks)
     assert set(losses) == {"s0.cls", "s0.l1", "s0.giou", "s0.dice"}
     for loss in losses.values():
         assert loss.item() == pytest.approx(0, abs=1e-3)
 
 
 def test_only_the_own_class_mask_is_judged():
-    truth = target(PAIR[0], labels=[1])
+    gt = target(PAIR[0], labels=[1])
     output = stage(PAIR[:1], [[-20.0, 20]])
 
     def masks(index, picks):
-        good = mask_targets(truth.masks, output.boxes[0][picks[0]], 28) * 40 - 20
+        good = mask_targets(gt.masks, output.boxes[0][picks[0]], 28) * 40 - 20
         return torch.stack((-good, good), dim=1)
 
-    losses, _ = Criterion(LossConfig())([output], [truth], masks)
+    losses, _ = Criterion(LossConfig())([output], [gt], masks)
     assert losses["s0.dice"].item() == pytest.approx(0, abs=1e-3)
 
 
@@ -102,20 +102,20 @@ def test_images_without_instances_teach_only_absence():
 
 
 def test_weights_scale_their_losses():
-    truth = target(*PAIR, labels=[0, 1])
+    gt = target(*PAIR, labels=[0, 1])
     output = stage([(0, 0, 20, 20), (40, 0, 90, 50)], torch.zeros(2, 2))
 
     def masks(index, picks):
         return torch.zeros(2, 2, 28, 28)
 
-    plain, _ = Criterion(LossConfig(cls=1, l1=1, giou=1, dice=1))([output], [truth], masks)
-    published, _ = Criterion(LossConfig())([output], [truth], masks)
+    plain, _ = Criterion(LossConfig(cls=1, l1=1, giou=1, dice=1))([output], [gt], masks)
+    published, _ = Criterion(LossConfig())([output], [gt], masks)
     for name, weight in {"cls": 2, "l1": 5, "giou": 2, "dice": 8}.items():
         torch.testing.assert_close(published[f"s0.{name}"], weight * plain[f"s0.{name}"])
 
 
 def test_without_parallel_supervision_only_the_last_stage_learns_masks():
-    truth = target(PAIR[0])
+    gt = target(PAIR[0])
     output = stage(PAIR[:1], torch.zeros(1, 1))
     asked = []
 
@@ -123,29 +123,29 @@ def test_without_parallel_supervision_only_the_last_stage_learns_masks():
         asked.append(index)
         return torch.zeros(1, 1, 28, 28)
 
-    losses, _ = Criterion(LossConfig(), parallel_masks=False)([output] * 3, [truth], masks)
+    losses, _ = Criterion(LossConfig(), parallel_masks=False)([output] * 3, [gt], masks)
     assert asked == [2]
     assert {name for name in losses if name.endswith("dice")} == {"s2.dice"}
     assert {f"s{index}.giou" for index in range(3)} <= set(losses)
 
 
 def test_a_diverged_model_reaches_the_loop_as_a_loss_that_is_not_finite():
-    truth = target(PAIR[0])
+    gt = target(PAIR[0])
     nan = float("nan")
 
     def masks(index, picks):
         return torch.full((1, 1, 28, 28), nan)
 
-    losses, _ = Criterion(LossConfig())([stage([(nan,) * 4], [[nan]])], [truth], masks)
+    losses, _ = Criterion(LossConfig())([stage([(nan,) * 4], [[nan]])], [gt], masks)
     assert not sum(losses.values()).isfinite()
 
 
 def test_dice_is_one_minus_the_overlap():
     logits = torch.full((1, 4, 4), -40.0)
     logits[:, :2] = 40
-    truth = torch.zeros(1, 4, 4)
-    truth[:, 1:3] = 1
-    assert dice_loss(logits, truth).item() == pytest.approx(0.5, abs=1e-4)
+    gt = torch.zeros(1, 4, 4)
+    gt[:, 1:3] = 1
+    assert dice_loss(logits, gt).item() == pytest.approx(0.5, abs=1e-4)
     assert dice_loss(logits, 1 - (logits > 0).float()).item() == pytest.approx(1, abs=1e-4)
 
 

@@ -206,7 +206,7 @@ def test_results_with_ids_are_evaluated(tracked):
     assert [entry["track_id"] for entry in entries] == [0, 1]
     categories = [{"id": i, "name": name} for i, name in enumerate(CLASSES, start=1)]
     size = {"width": WIDTH, "height": HEIGHT}
-    truth = {
+    gt = {
         "videos": [
             {"id": 1, "length": FRAMES, "file_names": [f"c/{i}.jpg" for i in range(FRAMES)], **size}
         ],
@@ -225,7 +225,7 @@ def test_results_with_ids_are_evaluated(tracked):
             for entry in entries
         ],
     }
-    assert evaluate_youtube_vis(truth, entries)["AP"] == pytest.approx(1)
+    assert evaluate_youtube_vis(gt, entries)["AP"] == pytest.approx(1)
 
 
 def test_mots_is_read_by_our_reader(tracked):

@@ -21,18 +21,18 @@ from tests.tiny import tiny_config, write_images
 HEIGHT, WIDTH = SIZE
 
 
-def without_masks(truth, *instances):
+def without_masks(gt, *instances):
     """The target, of which some instances have a box alone."""
-    has_mask, masks = truth.has_mask.clone(), truth.masks.clone()
+    has_mask, masks = gt.has_mask.clone(), gt.masks.clone()
     has_mask[list(instances)] = False
     masks[~has_mask] = False
-    return replace(truth, has_mask=has_mask, masks=masks)
+    return replace(gt, has_mask=has_mask, masks=masks)
 
 
-def with_region(truth, x0, y0, x1, y1):
+def with_region(gt, x0, y0, x1, y1):
     ignore = torch.zeros(SIZE, dtype=torch.bool)
     ignore[y0:y1, x0:x1] = True
-    return replace(truth, ignore=ignore)
+    return replace(gt, ignore=ignore)
 
 
 # --- boxes without masks ----------------------------------------------------------------------
@@ -45,7 +45,7 @@ def test_every_instance_has_a_mask_unless_said_otherwise():
     assert moved.has_mask.tolist() == [True, False] and moved.ignore.sum() == 81
 
 
-def losses_and_masks(truth):
+def losses_and_masks(gt):
     """Losses of two good queries, and the stage's picks that masks were asked for."""
     output, asked = stage(PAIR, [[2.0, -2], [-2, 2]]), []
 
@@ -53,23 +53,23 @@ def losses_and_masks(truth):
         asked.append(torch.cat(picks).tolist())
         return torch.linspace(-3, 3, 28 * 28).view(28, 28).expand(len(asked[-1]), 2, 28, 28)
 
-    losses, _ = Criterion(LossConfig())([output], [truth], masks)
+    losses, _ = Criterion(LossConfig())([output], [gt], masks)
     return losses, asked
 
 
 def test_a_box_alone_trains_class_and_box_as_ever_and_asks_for_no_mask():
-    truth = target(*PAIR, labels=[0, 1])
-    whole, asked_whole = losses_and_masks(truth)
-    boxed, asked = losses_and_masks(without_masks(truth, 0))
+    gt = target(*PAIR, labels=[0, 1])
+    whole, asked_whole = losses_and_masks(gt)
+    boxed, asked = losses_and_masks(without_masks(gt, 0))
     assert (asked_whole, asked) == ([[0, 1]], [[1]])
     for name in ("s0.cls", "s0.l1", "s0.giou"):
         assert torch.equal(boxed[name], whole[name])
 
 
 def test_the_mask_loss_is_a_mean_over_the_instances_with_a_mask():
-    truth = target(*PAIR, labels=[0, 1])
-    dice = [losses_and_masks(without_masks(truth, i))[0]["s0.dice"] for i in (0, 1)]
-    both = losses_and_masks(truth)[0]["s0.dice"]
+    gt = target(*PAIR, labels=[0, 1])
+    dice = [losses_and_masks(without_masks(gt, i))[0]["s0.dice"] for i in (0, 1)]
+    both = losses_and_masks(gt)[0]["s0.dice"]
     torch.testing.assert_close(both, (dice[0] + dice[1]) / 2)
 
 
@@ -80,7 +80,7 @@ def test_without_any_mask_no_mask_is_asked_for():
 
 def test_masks_go_to_the_queries_of_their_instances_in_every_image():
     """Three images: a mask and a box, boxes alone, a mask."""
-    truths = [
+    gts = [
         without_masks(target(*PAIR), 0),
         without_masks(target(*PAIR), 0, 1),
         target(PAIR[0]),
@@ -91,11 +91,11 @@ def test_masks_go_to_the_queries_of_their_instances_in_every_image():
 
     def masks(index, picks):
         assert [pick.tolist() for pick in picks] == [[0], [], [0]]
-        shown = [mask_targets(truths[0].masks[1:], boxes[0, :1], 28)]
-        shown.append(mask_targets(truths[2].masks, boxes[2, :1], 28))
+        shown = [mask_targets(gts[0].masks[1:], boxes[0, :1], 28)]
+        shown.append(mask_targets(gts[2].masks, boxes[2, :1], 28))
         return torch.cat(shown)[:, None] * 40 - 20
 
-    losses, _ = Criterion(LossConfig())([output], truths, masks)
+    losses, _ = Criterion(LossConfig())([output], gts, masks)
     assert losses["s0.dice"].item() == pytest.approx(0, abs=1e-3)
 
 
@@ -110,14 +110,14 @@ def training_step():
 
 
 def test_a_box_alone_gives_the_mask_heads_no_gradient(training_step):
-    truth = target(*PAIR, labels=[0, 1])
-    boxed = without_masks(truth, 0, 1)
+    gt = target(*PAIR, labels=[0, 1])
+    boxed = without_masks(gt, 0, 1)
     losses, grads = gradients(training_step, pair_batch(boxed, boxed))
     assert not any(grads.get(n, 0) for n in grads if n.startswith("mask_heads."))
     assert losses["track"] > 0 and any(grads[n] > 0 for n in grads if n.startswith("track_head."))
     assert grads["stages.1.class_predictor.weight"] > 0
     assert grads["stages.1.box_predictor.weight"] > 0
-    _, grads = gradients(training_step, pair_batch(without_masks(truth, 0), boxed))
+    _, grads = gradients(training_step, pair_batch(without_masks(gt, 0), boxed))
     assert any(grads[n] > 0 for n in grads if n.startswith("mask_heads."))
 
 
@@ -163,7 +163,7 @@ CROWD = (40, 4, 80, 44)
 INSIDE, HALF, OUTSIDE = (44, 8, 76, 40), (20, 4, 60, 44), (2, 50, 30, 62)
 
 
-def class_gradient(truth, overlap, *boxes):
+def class_gradient(gt, overlap, *boxes):
     """Absolute gradient of each query's class logit, and the class loss."""
     output = stage(boxes, torch.zeros(len(boxes), 1))
     output.class_logits.requires_grad_(True)
@@ -171,16 +171,16 @@ def class_gradient(truth, overlap, *boxes):
     def masks(index, picks):
         return torch.zeros(len(torch.cat(picks)), 1, 28, 28)
 
-    losses, _ = Criterion(LossConfig(ignore_overlap=overlap))([output], [truth], masks)
+    losses, _ = Criterion(LossConfig(ignore_overlap=overlap))([output], [gt], masks)
     losses["s0.cls"].backward()
     return output.class_logits.grad.abs().view(-1), losses["s0.cls"].detach()
 
 
 def test_an_unmatched_query_inside_a_crowd_is_no_negative():
-    truth = with_region(target(PAIR[0]), *CROWD)
-    grads, loss = class_gradient(truth, 0.7, PAIR[0], INSIDE, HALF, OUTSIDE)
+    gt = with_region(target(PAIR[0]), *CROWD)
+    grads, loss = class_gradient(gt, 0.7, PAIR[0], INSIDE, HALF, OUTSIDE)
     assert grads[1] == 0 and (grads[[0, 2, 3]] > 0).all()
-    unasked, published = class_gradient(truth, None, PAIR[0], INSIDE, HALF, OUTSIDE)
+    unasked, published = class_gradient(gt, None, PAIR[0], INSIDE, HALF, OUTSIDE)
     assert torch.equal(grads[[0, 2, 3]], unasked[[0, 2, 3]]) and unasked[1] > 0
     torch.testing.assert_close(loss, published * (1 - 1 / _weight_of_queries(unasked, 1)))
 
@@ -204,9 +204,9 @@ def test_a_box_wholly_inside_is_ignored_at_an_overlap_of_1():
 
 
 def test_a_matched_query_inside_a_crowd_keeps_its_loss():
-    truth = with_region(target(INSIDE), *CROWD)
-    grads, loss = class_gradient(truth, 0.7, INSIDE, (46, 10, 74, 38))
-    unasked, _ = class_gradient(truth, None, INSIDE, (46, 10, 74, 38))
+    gt = with_region(target(INSIDE), *CROWD)
+    grads, loss = class_gradient(gt, 0.7, INSIDE, (46, 10, 74, 38))
+    unasked, _ = class_gradient(gt, None, INSIDE, (46, 10, 74, 38))
     assert grads[1] == 0 and grads[0] == unasked[0] > 0 and loss > 0
 
 
@@ -216,13 +216,13 @@ def test_an_image_of_a_crowd_alone_teaches_only_outside_of_it():
 
 
 def test_only_the_part_of_a_box_inside_the_image_counts():
-    truth = with_region(target(PAIR[0]), 80, 0, WIDTH, HEIGHT)
-    grads, _ = class_gradient(truth, 0.9, PAIR[0], (80, 0, 3 * WIDTH, 2 * HEIGHT))
+    gt = with_region(target(PAIR[0]), 80, 0, WIDTH, HEIGHT)
+    grads, _ = class_gradient(gt, 0.9, PAIR[0], (80, 0, 3 * WIDTH, 2 * HEIGHT))
     assert grads[1] == 0
 
 
 def test_every_stage_looks_at_its_own_boxes():
-    truth = with_region(target(PAIR[0]), *CROWD)
+    gt = with_region(target(PAIR[0]), *CROWD)
     outputs = [stage((PAIR[0], box), torch.zeros(2, 1)) for box in (INSIDE, OUTSIDE)]
     for output in outputs:
         output.class_logits.requires_grad_(True)
@@ -230,7 +230,7 @@ def test_every_stage_looks_at_its_own_boxes():
     def masks(index, picks):
         return torch.zeros(1, 1, 28, 28)
 
-    losses, _ = Criterion(LossConfig(ignore_overlap=0.7))(outputs, [truth], masks)
+    losses, _ = Criterion(LossConfig(ignore_overlap=0.7))(outputs, [gt], masks)
     sum(losses.values()).backward()
     assert outputs[0].class_logits.grad[0, 1] == 0 and outputs[1].class_logits.grad[0, 1] != 0
 

@@ -143,7 +143,7 @@ def test_as_many_predictions_count_as_in_the_evaluation():
 
 def test_results_without_errors_can_be_evaluated_however_they_were_spoilt(check):
     chance = random.Random(0)
-    truth = ground_truth([{"segmentations": MASKS}])
+    gt = ground_truth([{"segmentations": MASKS}])
     evaluated = refused = 0
     for _ in range(300):
         results = [detection(copy.deepcopy(MASKS)), detection(other_mask(), category_id=2)]
@@ -151,7 +151,7 @@ def test_results_without_errors_can_be_evaluated_however_they_were_spoilt(check)
         if ERROR in {finding.severity for finding in check(results)}:
             refused += 1
         else:
-            evaluate_youtube_vis(truth, results)
+            evaluate_youtube_vis(gt, results)
             evaluated += 1
     assert min(evaluated, refused) > 20
 

@@ -36,10 +36,10 @@ def pixels(track):
 
 def test_they_are_those_of_the_pixels(tracks):
     ious = track_ious(tracks.detections, tracks.ground_truth)
-    truths = [pixels(truth) for truth in tracks.ground_truth]
+    gts = [pixels(gt_track) for gt_track in tracks.ground_truth]
     for row, track in zip(ious, tracks.detections, strict=True):
         found = pixels(track)
-        for iou, there in zip(row, truths, strict=True):
+        for iou, there in zip(row, gts, strict=True):
             union = (found | there).sum()
             assert iou == ((found & there).sum() / union if union else 0.0)
 

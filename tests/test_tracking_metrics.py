@@ -147,11 +147,11 @@ def test_mostly_tracked_partly_tracked_mostly_lost():
 
 def test_a_fragmentation_is_a_pause_in_a_frame_that_shows_detections():
     paused = detection([MASK, None, MASK, MASK])
-    truths = [track(MASK, MASK, MASK, MASK)]
+    gts = [track(MASK, MASK, MASK, MASK)]
     elsewhere = detection([None, ELSEWHERE, None, None])
-    assert of_person(truths, [paused, elsewhere])["Frag"] == 1
+    assert of_person(gts, [paused, elsewhere])["Frag"] == 1
     # a frame without any detection does not end a match in trackeval, so neither here
-    assert of_person(truths, [paused])["Frag"] == 0
+    assert of_person(gts, [paused])["Frag"] == 0
 
 
 def test_a_match_continues_although_another_detection_fits_better():
@@ -184,8 +184,8 @@ def test_id_switches_say_where_from_where_to_and_when():
         detection([None, None, None, MASK, None]),
         detection([None, None, None, None, MASK]),
     ]
-    truth = {**track(*[MASK] * 5), "id": 70}
-    (video,) = VideoSet(ground_truth([truth], length=5), results)
+    gt_track = {**track(*[MASK] * 5), "id": 70}
+    (video,) = VideoSet(ground_truth([gt_track], length=5), results)
     assert id_switches(video, 1) == [
         IdSwitch(1, 1, truth_id=70, frame=3, previous_frame=1, before=1, after=2),
         IdSwitch(1, 1, truth_id=70, frame=4, previous_frame=3, before=2, after=3),
@@ -207,8 +207,8 @@ def test_there_are_as_many_id_switches_as_are_counted(name):
 
 def in_crowd(mask, crowd, **crowd_options):
     """False masks of a detection beside a perfect one, where a frame has a region to ignore."""
-    truths = [track(MASK), {**track(crowd), "iscrowd": 1, **crowd_options}]
-    found = of_person(truths, [detection([MASK]), detection([mask])], length=1)
+    gts = [track(MASK), {**track(crowd), "iscrowd": 1, **crowd_options}]
+    found = of_person(gts, [detection([MASK]), detection([mask])], length=1)
     assert (found["TP"], found["FN"]) == (1, 0)
     return found["FP"]
 
@@ -224,20 +224,20 @@ def test_a_crowd_of_any_class_is_a_region_to_ignore():
 
 def test_several_crowds_are_one_region():
     halves = [rle(200, 200, 300, 240), rle(200, 240, 300, 280)]
-    truths = [track(MASK), *({**track(half), "iscrowd": 1} for half in halves)]
-    found = of_person(truths, [detection([MASK]), detection([ELSEWHERE])], length=1)
+    gts = [track(MASK), *({**track(half), "iscrowd": 1} for half in halves)]
+    found = of_person(gts, [detection([MASK]), detection([ELSEWHERE])], length=1)
     assert found["FP"] == 0
 
 
 def test_a_match_counts_also_within_a_crowd():
-    truths = [track(MASK), {**track(MASK), "iscrowd": 1}]
-    assert of_person(truths, [detection([MASK])], length=1)["TP"] == 1
+    gts = [track(MASK), {**track(MASK), "iscrowd": 1}]
+    assert of_person(gts, [detection([MASK])], length=1)["TP"] == 1
 
 
 def test_a_track_counts_only_in_the_frames_that_are_not_ignored():
-    truths = [track(MASK, MASK), {**track(ELSEWHERE, None), "iscrowd": 1}]
+    gts = [track(MASK, MASK), {**track(ELSEWHERE, None), "iscrowd": 1}]
     results = [detection([MASK, MASK]), detection([ELSEWHERE, ELSEWHERE])]
-    found = of_person(truths, results, length=2)
+    found = of_person(gts, results, length=2)
     assert (found["FP"], found["IDFP"]) == (1, 1)
     assert found["DetPr"] == pytest.approx(2 / 3)
 

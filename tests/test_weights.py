@@ -50,7 +50,7 @@ def test_they_know_their_model_and_classes(name, queries):
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """One synthetic video that no training has seen, its frames and its truth."""
+    """One synthetic video that no training has seen, its frames and its ground truth."""
     folder = tmp_path_factory.mktemp("clip") / "set"
     generate(folder, PRESETS["bench"].override(videos=1, frames=12), seed=5)
     return folder
@@ -59,18 +59,18 @@ def clip(tmp_path_factory):
 def test_shapes_finds_and_follows_the_shapes_of_a_new_clip(clip):
     from queryinst_vis.utils.images import read_image
 
-    truth = read_json(clip / "youtube_vis.json", "truth")
+    gt = read_json(clip / "youtube_vis.json", "ground truth")
     tracker = queryinst_vis.VideoTracker.from_pretrained("shapes", device="cpu")
     with TrackStore() as tracks:
-        for name in truth["videos"][0]["file_names"]:
+        for name in gt["videos"][0]["file_names"]:
             detections = tracker.update(read_image(clip / "frames" / name))
             ids = detections.track_ids.tolist()
             assert len(set(ids)) == len(ids)
             store(tracks, detections)
-        entries = youtube_vis_entries(tracks, truth["videos"][0]["id"], [1] * 6)
-    for annotation in truth["annotations"]:  # where and when, whatever the class
+        entries = youtube_vis_entries(tracks, gt["videos"][0]["id"], [1] * 6)
+    for annotation in gt["annotations"]:  # where and when, whatever the class
         annotation["category_id"] = 1
-    assert evaluate_youtube_vis(truth, entries)["AR10"] > 0.2
+    assert evaluate_youtube_vis(gt, entries)["AR10"] > 0.2
 
 
 def test_three_lines_of_python_and_the_command_agree(clip, tmp_path):

@@ -142,10 +142,10 @@ def occlusion(boxes: Boxes, others: Sequence[Boxes]) -> float:
 def break_down(
     videos: Sequence[Mapping[int, MeasuredClass]], categories: Mapping[int, str]
 ) -> dict[str, list[dict[str, Any]]]:
-    """AP in up to three bins of each attribute, which hold about equally many objects.
+    """AP in up to three bins of each attribute, with about equally many objects.
 
-    As in COCO's area ranges, ground truths outside of a bin are ignored, and so are detections
-    that match one of them or that match nothing and are themselves outside of it.
+    As in COCO's area ranges, ground-truth tracks outside a bin are ignored, and so are detections
+    that match one of them, or that match nothing and are outside the bin.
 
     Returns:
         By attribute, ascending: ``low`` (inclusive) and ``high`` (exclusive), None without

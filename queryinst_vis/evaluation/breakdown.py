@@ -64,9 +64,9 @@ def class_pairs(
     """
     found = {id(each.target): each.detection for each in candidates if each.target is not None}
     pairs: Counter[ClassPair] = Counter()
-    for truth in ground_truth:
-        detection = found.get(id(truth))
-        pairs[truth.category_id, None if detection is None else detection.category_id] += 1
+    for gt in ground_truth:
+        detection = found.get(id(gt))
+        pairs[gt.category_id, None if detection is None else detection.category_id] += 1
     return pairs
 
 
@@ -77,12 +77,12 @@ def name_pairs(
     order = {category: place for place, category in enumerate([*categories, None])}
     return [
         {
-            "object": categories[truth],
+            "object": categories[gt],
             "found_as": None if found is None else categories[found],
-            "count": pairs[truth, found],
+            "count": pairs[gt, found],
         }
-        for truth, found in sorted(pairs, key=lambda pair: (order[pair[0]], order[pair[1]]))
-        if truth is not None
+        for gt, found in sorted(pairs, key=lambda pair: (order[pair[0]], order[pair[1]]))
+        if gt is not None
     ]
 
 

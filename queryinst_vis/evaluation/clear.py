@@ -95,7 +95,7 @@ def clear_metrics(counts: ClearCounts) -> dict[str, float]:
     Returns:
         ``MOTA`` (``MOTSA`` in MOTS; at most 1, may be negative), ``sMOTA`` (``sMOTSA``: a match
         counts by its IoU), ``MOTP`` (``MOTSP``: mean IoU of the matches); ``TP``, ``FN``, ``FP``
-        masks at IoU .5; ``IDSW`` identity switches, ``Frag`` fragmentations, and ground truths
+        masks at IoU .5; ``IDSW`` identity switches, ``Frag`` fragmentations, and objects
         followed in more than 80 % of their frames (``MT``), in less than 20 % (``ML``) or
         between (``PT``).
     """
@@ -136,7 +136,7 @@ def id_switches(tracks: VideoTracks, category_id: int) -> list[IdSwitch]:
 
 
 def follow(similarity: TrackSimilarity) -> tuple[np.ndarray, np.ndarray]:
-    """Match the ground truths of one class in one video frame after frame.
+    """Match the ground-truth tracks of one class in one video frame by frame.
 
     Frames that lack ground truth or detections have no column: like the published
     implementation, a match continues across them.

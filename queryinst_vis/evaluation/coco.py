@@ -161,16 +161,16 @@ def _evaluate(
         Console(stderr=True).status(f"Evaluating {kind}"),
         contextlib.redirect_stdout(io.StringIO()),
     ):
-        truth = coco()
-        truth.dataset = dataset
-        truth.createIndex()
+        coco_gt = coco()
+        coco_gt.dataset = dataset
+        coco_gt.createIndex()
         found = coco()
         if detections:
-            found = truth.loadRes([dict(entry) for entry in detections])
+            found = coco_gt.loadRes([dict(entry) for entry in detections])
         else:  # which pycocotools cannot load
             found.dataset = dict(dataset, annotations=[])
             found.createIndex()
-        evaluation = coco_eval(truth, found, kind)
+        evaluation = coco_eval(coco_gt, found, kind)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

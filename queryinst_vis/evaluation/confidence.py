@@ -1,8 +1,8 @@
-"""How sure is a number: bootstrap over videos, and a paired test of two result files.
+"""Confidence intervals: bootstrap over videos, and a paired comparison of two result files.
 
-Videos are the unit: the detections and ground truths of one video stand and fall together. An
-interval says how far the number could have moved had other videos of the same kind been
-annotated. It says nothing about another training run with another seed.
+The unit is the video, since the detections and ground truth of a video are not independent. An
+interval shows how much a metric could have differed with other videos of the same kind.
+It does not cover the variance between training runs with different seeds.
 """
 
 from __future__ import annotations

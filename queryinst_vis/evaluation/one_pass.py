@@ -86,17 +86,17 @@ def match_and_count(tracks: VideoTracks, threshold: float) -> VideoScores:
     counts: dict[int, TrackingCounts] = {}
     kept = confident(tracks, threshold)
     for category, of_class in sorted(tracks.by_class().items()):
-        detections, truths = of_class.detections, of_class.ground_truth
-        overlaps = list(frame_overlaps(detections, truths))
+        detections, gts = of_class.detections, of_class.ground_truth
+        overlaps = list(frame_overlaps(detections, gts))
         ranked = best_detections(of_class, criteria.max_detections)
         row_of = {track.id: row for row, track in enumerate(detections)}
         rows = [row_of[track.id] for track in ranked.detections]
-        ious = summed_ious(detections, truths, overlaps)[rows]
+        ious = summed_ious(detections, gts, overlaps)[rows]
         for area_range, found in match_tracks(ranked, ious, criteria).items():
             matches[category, area_range] = found
         counted = (
             _positions([track.score >= threshold for track in detections]),
-            _positions([not track.crowd for track in truths]),
+            _positions([not track.crowd for track in gts]),
         )
         of_counted = (overlap.renumbered(*counted) for overlap in overlaps)
         count = count_tracks(

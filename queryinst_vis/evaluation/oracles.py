@@ -45,7 +45,7 @@ def find_candidates(
 
 
 def countable(ground_truth: Iterable[MaskTrack]) -> list[MaskTrack]:
-    """The ground truths that can be found: no crowd, and at least one pixel."""
+    """The ground-truth tracks that can be found: no crowds, and at least one pixel."""
     return [gt for gt in ground_truth if not gt.crowd and gt.sizes.any()]
 
 
@@ -61,8 +61,8 @@ def repair(
     * ``DUPLICATES``, ``BACKGROUND``: detections of that kind are removed.
     * ``RANKING``: the score becomes the IoU with the target, as far as the two are repaired;
       0 with a wrong class or without target. So at every threshold hits precede false alarms.
-    * ``MISSED``: ground truths that are nobody's target are found, with the highest score;
-      those that have not one pixel are left out.
+    * ``MISSED``: ground-truth tracks without a detection are added, with the highest score;
+      empty ones are dropped.
 
     All of them together make every detection its target, and every target found.
 

@@ -1,9 +1,9 @@
 """Average precision of many resamples of the videos at once, from one ranking per class.
 
-A resample draws videos with replacement, so it is an integer per video: how often it was
-drawn. That weight multiplies the video's hits, false alarms and ground truths; the ranking of
-the pooled detections stays, so it is made once. In array shapes, S stands for resamples, V for
-videos, D for pooled detections, H for hits among them and T for IoU thresholds.
+A resample draws videos with replacement, so it is an integer weight per video: how often it was
+drawn. The weight multiplies the video's true positives, false positives and ground-truth tracks;
+the ranking of the pooled detections does not change and is computed once. In array shapes, S stands
+for resamples, V for videos, D for pooled detections, H for true positives and T for IoU thresholds.
 """
 
 from __future__ import annotations
@@ -125,13 +125,13 @@ def _at_recall_points(hits: np.ndarray, ranks: np.ndarray, needed: np.ndarray) -
     Args:
         hits: ``(S, H)`` hits so far, at each hit.
         ranks: ``(S, H)`` detections that count so far, at each hit.
-        needed: ``(S, 101)`` as ``_hits_needed`` returns it, the last being all ground truths.
+        needed: ``(S, 101)`` as ``_hits_needed`` returns it, the last being all ground-truth tracks.
     """
     samples, num_hits = hits.shape
     precisions = np.zeros((samples, num_hits + 1))  # the last: 0 where recall is never reached
     precisions[:, :-1] = hits / (ranks + np.spacing(1))
     envelope = np.maximum.accumulate(precisions[:, ::-1], axis=1)[:, ::-1]
-    # Rows are searched in one go, as one long ascending list: integers, so exactly.
+    # all rows are searched together, as one ascending list of integers
     offsets = np.arange(samples)[:, None] * (needed.max() + 1)
     reached = np.searchsorted((hits + offsets).ravel(), needed + offsets)
     reached -= np.arange(samples)[:, None] * num_hits
@@ -139,7 +139,7 @@ def _at_recall_points(hits: np.ndarray, ranks: np.ndarray, needed: np.ndarray) -
 
 
 def _hits_needed(num_ground_truth: np.ndarray) -> np.ndarray:
-    """``(S, 101)`` the fewest hits that reach each recall point, of ``(S,)`` ground truths."""
+    """``(S, 101)`` the fewest hits that reach each recall point, for ``(S,)`` track counts."""
     totals, which = np.unique(num_ground_truth, return_inverse=True)
     needed = [np.searchsorted(np.arange(total + 1) / total, RECALL_POINTS) for total in totals]
     return np.stack(needed)[which]

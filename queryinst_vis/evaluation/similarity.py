@@ -41,8 +41,8 @@ class FrameSimilarity:
 
     Attributes:
         frame: 0-based index.
-        ground_truth: ``(G,)`` indices of the ground truths that it shows.
-        detections: ``(D,)`` indices of the detections that it shows and that count.
+        ground_truth: ``(G,)`` indices of the ground-truth tracks in the frame.
+        detections: ``(D,)`` indices of the detections in the frame that count.
         ious: ``(G, D)`` IoUs of their masks, 0..1.
     """
 
@@ -54,10 +54,10 @@ class FrameSimilarity:
 
 @dataclass(frozen=True)
 class TrackSimilarity:
-    """One class in one video, as HOTA, IDF1 and CLEAR MOT look at it.
+    """Similarities of one class in one video, for HOTA, IDF1 and CLEAR MOT.
 
     Attributes:
-        ground_truth_ids: ids of the ground truths, which are not crowd.
+        ground_truth_ids: ids of the ground-truth tracks without crowds.
         detection_ids: ids of the detections.
         ground_truth_frames: ``(G,)`` number of frames that show each ground truth.
         detection_frames: ``(D,)`` number of frames in which each detection counts.

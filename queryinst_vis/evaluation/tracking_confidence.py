@@ -1,4 +1,4 @@
-"""How sure HOTA and IDF1 are: the bootstrap of ``confidence``, on the counts of tracking."""
+"""Confidence intervals of HOTA and IDF1: the bootstrap of ``confidence`` on tracking counts."""
 
 from __future__ import annotations
 

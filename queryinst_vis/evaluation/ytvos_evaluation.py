@@ -71,8 +71,8 @@ class YTVOSeval:
 
     Attributes:
         params: see ``Params``.
-        ious: after ``evaluate``: ``(detections, ground truths)`` by (video id, category id),
-            detections best first; absent where a video has neither.
+        ious: after ``evaluate``: ``(detections, ground-truth tracks)`` by (video id, category id),
+            detections by descending score; missing if a video has neither.
         eval: after ``accumulate``: ``precision`` and ``scores`` ``(T, R, K, A, M)``, ``recall``
             ``(T, K, A, M)``, -1 without ground truth, ``counts`` [T, R, K, A, M], ``params``,
             ``date``. K are the classes, A the area ranges, M the limits on detections.

@@ -49,7 +49,7 @@ class Criterion:
 
         Args:
             stages: the model's S stages for B images.
-            targets: B ground truths.
+            targets: B targets (ground truth).
             predict_masks: runs the mask head of a stage on the matched queries.
 
         Returns:

@@ -17,7 +17,7 @@ def ignored_queries(
     Args:
         stages: the model's S stages for B images and N queries.
         matches: ``[stage][image]``; a matched query is never ignored.
-        targets: B ground truths.
+        targets: B targets (ground truth).
         overlap: minimum covered fraction of the box, clipped to the image.
 
     Returns:

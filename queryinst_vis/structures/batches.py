@@ -66,7 +66,7 @@ class Batch:
 
     Attributes:
         images: ``(B, 3, H, W)`` float32, normalised, padded with zeros at right and bottom.
-        targets: B ground truths.
+        targets: B targets (ground truth).
         reference: the other frame of every pair, row by row, or None for image training.
     """
 

@@ -63,8 +63,8 @@ class SampleSheet:
         sheet = ContactSheet(_COLUMNS)
         for video in self._shown:
             found = self._found(grouped[video.id])
-            truth = annotated_tracks(self._set, video)
-            for what, tracks in (("annotated", truth), (f"found, score {SCORE} and more", found)):
+            gt = annotated_tracks(self._set, video)
+            for what, tracks in (("annotated", gt), (f"found, score {SCORE} and more", found)):
                 sheet.add(self._draw(video, tracks), f"{Path(video.name).name}: {what}")
         path.parent.mkdir(exist_ok=True)
         sheet.write(path)

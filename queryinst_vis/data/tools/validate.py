@@ -1,4 +1,4 @@
-"""Everything that is wrong with an annotation file, in one go."""
+"""Validation of annotation files, with a list of all problems."""
 
 from __future__ import annotations
 
