@@ -1,0 +1,97 @@
+"""Engines: whatever dies, every video ends up in the data set once, with the same bytes."""
+
+import multiprocessing
+import os
+import signal
+
+import pytest
+
+from queryinst_vis import cli
+from queryinst_vis.batch.local_engine import run_local
+from queryinst_vis.batch.options import RunOptions, VideoOptions
+from queryinst_vis.batch.run import execute, plan_run
+from tests.batch_support import find, inline_engine, write_clip
+
+parquet = pytest.importorskip("pyarrow.parquet", reason="the tables are Parquet: extra 'batch'")
+
+OPTIONS = VideoOptions("shapes", max_size=64)
+
+
+@pytest.fixture
+def clips(tmp_path):
+    for number in range(4):
+        write_clip(tmp_path / "clips" / f"{number}.mp4", 3 + number)
+    return tmp_path / "clips"
+
+
+def run_of(out, **settings):
+    return RunOptions(str(out), batch=2, device="cpu", **settings)
+
+
+def track(clips, run, engine):
+    return execute(plan_run(find([clips], OPTIONS), run), run, engine)
+
+
+def tables(out):
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes()
+        for table in ("tracks", "detections")
+        for path in (out / table).iterdir()
+    }
+
+
+def alone(clips, out):
+    """The tables of a run in this process."""
+    run = run_of(out)
+    assert track(clips, run, inline_engine(run)).done == 4
+    return tables(out)
+
+
+def test_a_worker_that_is_killed_loses_nothing(tmp_path, clips):
+    run = run_of(tmp_path / "local", streams=2)
+
+    def engine(dispatcher):
+        is_killed = False
+        for event in run_local(dispatcher, run, 1):
+            yield event
+            if event is not None and not is_killed:
+                [worker] = [
+                    each for each in multiprocessing.active_children() if "worker" in each.name
+                ]
+                os.kill(worker.pid, signal.SIGKILL)
+                is_killed = True
+
+    summary = track(clips, run, engine)
+    assert (summary.done, summary.failures) == (4, [])
+    assert tables(tmp_path / "local") == alone(clips, tmp_path / "one")
+    rows = parquet.read_table(tmp_path / "local" / "videos").to_pylist()
+    assert sorted(row["frames"] for row in rows) == [3, 4, 5, 6]
+    assert not [child for child in multiprocessing.active_children() if "worker" in child.name]
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_tables(tmp_path, clips):
+    pytest.importorskip("ray", reason="the engine needs Ray: extra 'ray'")
+    from queryinst_vis.batch.ray_engine import run_ray
+
+    run = run_of(tmp_path / "ray", streams=2)
+    summary = track(clips, run, lambda dispatcher: run_ray(dispatcher, run, 2, None))
+    assert (summary.done, summary.failures) == (4, [])
+    assert tables(tmp_path / "ray") == alone(clips, tmp_path / "one")
+
+
+def test_the_command_ends_with_status_1_where_a_video_failed(tmp_path, clips, capfd):
+    (clips / "broken.mp4").write_bytes(b"no video")
+    words = ["batch", str(clips), "--weights", "shapes", "--max-size", "64", "--workers", "1"]
+    out = ["--out", str(tmp_path / "out"), "--batch", "2", "--device", "cpu"]
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*words, *out])
+    assert ended.value.code == 1
+    printed = capfd.readouterr().out
+    assert printed.startswith("5 videos: 5 to track\n")
+    assert "4 videos done" in printed and "broken (input)" in printed
+    assert cli.main([*words, *out]) == 0
+    assert "4 done before, 1 failed before" in capfd.readouterr().out
+    assert cli.main(["batch", "--status", str(tmp_path / "out")]) == 0
+    assert "4 done, 1 failed, 0 left" in capfd.readouterr().out
+    assert cli.main(["batch", str(clips), "--weights", "nothing", *out]) == 2
