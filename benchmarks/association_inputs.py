@@ -126,7 +126,7 @@ def detect_once(weights: str, config: Config, test_set: TestSet, cache: Path) ->
     path = cache / f"{test_set.name}-{Path(weights).stem}-{digest.hexdigest()[:12]}.pt"
     if not path.exists():
         model, _ = load_model(weights)
-        frames = _detect_in_set(optimize_for_inference(model, config), config, test_set)
+        frames = _detect_in_set(*optimize_for_inference(model, config), test_set)
         with atomic_path(path) as temporary:
             torch.save(frames, temporary)
     return path

@@ -40,7 +40,8 @@ from queryinst_vis.benchmark.timing import run_timed
 from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.config import Config
 from queryinst_vis.inference.detector import Detector
-from queryinst_vis.inference.optimize import inference_dtype, optimize_for_inference
+from queryinst_vis.inference.optimize import optimize_for_inference
+from queryinst_vis.inference.precision import inference_dtype
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.video.reader import VideoReader
@@ -75,7 +76,7 @@ class Session:
         """Weights in the form in which ``track`` runs them, every query kept."""
         every = ["inference.score_threshold=0", "inference.one_label_per_query=true"]
         model, config = load_model(weights, self.device, [*every, *overrides])
-        return optimize_for_inference(model, config), config
+        return optimize_for_inference(model, config)
 
     def milliseconds(self, call: Callable[[], object], calls: int) -> float:
         """The median of some calls, each with all work on the device."""

@@ -43,7 +43,7 @@ def main() -> None:
     model, config = load_model(arguments.weights, "cpu", [f"inference.score_threshold={lowest}"])
     inference = replace(config.inference, one_label_per_query=True, nms_threshold=None)
     config = replace(config, inference=inference)
-    detector = Detector(optimize_for_inference(model, config), config)
+    detector = Detector(*optimize_for_inference(model, config))
     source = DatasetConfig(arguments.annotations, arguments.images)
     dataset = open_dataset(source, config.model.classes)
 

@@ -112,10 +112,10 @@ def _contestants(
     input_height, input_width = padded_size([fitted])
     export_onnx(model, config, folder / "model.onnx", input_height, input_width)
     detector = Detector.from_pretrained(folder / "model.onnx")
-    prepared = optimize_for_inference(copy.deepcopy(model), config)
+    prepared = Detector(*optimize_for_inference(copy.deepcopy(model), config))
     contestants: dict[str, Detect] = {
         "PyTorch, plain": Detector(model, config).detect_frames,
-        "PyTorch, as track": Detector(prepared, config).detect_frames,
+        "PyTorch, as track": prepared.detect_frames,
         "onnxruntime": detector.detect_frames,
     }
     return contestants, f"{input_width}x{input_height}"

@@ -1,8 +1,9 @@
 """What each step towards speed is worth: the model as ``track`` runs it, and with one step undone.
 
 Every variant computes the same frame in turn, so that whatever else the machine does meets them
-alike; the answers are compared. Prints the median milliseconds of each variant and what the step
-that it lacks saves. A config gets random weights, as with ``queryinst-vis benchmark``::
+alike; the answers are compared. Prints the median CPU time of each variant in milliseconds, summed
+over all threads, and its ratio to that with all steps. A config gets random weights, as with
+``queryinst-vis benchmark``::
 
     python benchmarks/steps.py configs/youtube_vis/queryinst_vis_r50_2019.yaml --threads 2
     python benchmarks/steps.py people --size 512x288
@@ -97,16 +98,16 @@ def main() -> int:
             boxes = []
             # in any order: whoever follows another model finds the caches cold
             for name in order.sample(list(variants), len(variants)):
-                start = time.perf_counter()
+                start = time.process_time()
                 (found,) = Detector(variants[name], config).detect_frames(frame)
-                times[name].append(time.perf_counter() - start)
+                times[name].append(time.process_time() - start)
                 boxes.append(found.boxes)
             difference = max(difference, *((b - boxes[0]).abs().max().item() for b in boxes))
-    table = Table("", "median ms", "saved by the step", title=f"{arguments.model}, a frame")
+    table = Table("", "CPU ms (median)", "ratio", title=f"{arguments.model}, a frame")
     medians = {name: 1000 * median(values[1:]) for name, values in times.items()}
     best = medians["as track runs it"]
     for name, value in medians.items():
-        table.add_row(name, f"{value:.0f}", f"{value - best:+.0f} ms, {1 - best / value:.0%}")
+        table.add_row(name, f"{value:.0f}", f"{value / best:.2f}")
     console = Console()
     console.print(table)
     console.print(

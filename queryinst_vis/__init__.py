@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from queryinst_vis.inference.calls import track as track
     from queryinst_vis.inference.detector import Detector as Detector
     from queryinst_vis.inference.onnx_export import export_onnx as export_onnx
+    from queryinst_vis.inference.openvino_export import export_openvino as export_openvino
     from queryinst_vis.inference.result import FrameResult as FrameResult
     from queryinst_vis.inference.tracker import VideoTracker as VideoTracker
     from queryinst_vis.models.build import build_model as build_model
@@ -57,6 +58,7 @@ else:
         "evaluate_tracking": "evaluation.tracking_metrics",
         "evaluate_youtube_vis": "evaluation.youtube_vis",
         "export_onnx": "inference.onnx_export",
+        "export_openvino": "inference.openvino_export",
         "finetune": "training.finetune",
         "load_config": "config",
         "load_model": "checkpoints.load",

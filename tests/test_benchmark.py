@@ -222,7 +222,7 @@ def test_flops_are_counted_on_packed_weights_as_on_plain_ones():
     images = torch.randn(1, 3, HEIGHT, WIDTH)
     unpacked = to_inference_form(copy.deepcopy(model), forms=Forms(packed=False))
     counts = [count_flops(lambda: unpacked(images, [(HEIGHT, WIDTH)]))]
-    packed = optimize_for_inference(model, config)
+    packed, _ = optimize_for_inference(model, config)
     counts.append(count_flops(lambda: packed(images, [(HEIGHT, WIDTH)])))
     assert counts[0] == counts[1] > 0
 

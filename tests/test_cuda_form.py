@@ -265,7 +265,7 @@ def test_half_precision_is_refused_on_a_cpu():
 def test_a_gpu_replays_a_graph_with_the_results_of_the_cpu(precision):
     model, config = static_model(precision=precision)
     expected = Detector(copy.deepcopy(model), config).detect_frames([draw_frame(1)])
-    detector = Detector(optimize_for_inference(model.cuda(), config), config)
+    detector = Detector(*optimize_for_inference(model.cuda(), config))
     tolerance = 0.05 if precision == "32-true" else 4.0  # pixels
     for _ in range(4):  # launched one by one, captured, replayed
         [found] = detector.detect_frames([draw_frame(1)])

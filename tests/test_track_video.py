@@ -36,6 +36,7 @@ class KnowingTracker:
     """Finds the red box (id 0) in every frame and the green crate (id 1) from frame 4 on."""
 
     class_names = CLASSES
+    precision = "32-true"
     track = VideoTracker.track
     _while_current = VideoTracker._while_current
 

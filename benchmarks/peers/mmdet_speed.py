@@ -13,7 +13,11 @@ different networks, of which only the task is the same. With random weights ever
 proposal would be a candidate for MaskTrack R-CNN's suppression of duplicates, which takes time
 that a trained model does not need; so its threshold is put where 200 candidates pass.
 
-The environment is that of ``mmdet_parity.py``::
+Where the packages of the extra ``openvino`` are installed, ours also runs by OpenVINO, in float32
+and in int8 (calibrated with noise: the time does not depend on the ranges of activations).
+
+The ratios are those of CPU time, summed over all threads, unless ``--wall`` asks for wall-clock
+time, which only a quiet machine measures. The environment is that of ``mmdet_parity.py``::
 
     python benchmarks/peers/mmdet_speed.py --queries 10 --threads 2
 """
@@ -21,14 +25,17 @@ The environment is that of ``mmdet_parity.py``::
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import logging
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, TrackDataSample
@@ -41,15 +48,18 @@ from rich.table import Column, Table
 from torch import Tensor, nn
 
 from queryinst_vis.benchmark.machine import describe_machine, load_average, reservations
-from queryinst_vis.benchmark.timing import run_timed, spread_of
+from queryinst_vis.benchmark.timing import spread_of
 from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.checkpoints.openmmlab import convert_state_dict
 from queryinst_vis.checkpoints.openmmlab_config import infer_config
 from queryinst_vis.checkpoints.weights import save_weights
 from queryinst_vis.config import Config
-from queryinst_vis.inference.optimize import inference_dtype, optimize_for_inference
+from queryinst_vis.inference.openvino_export import export_openvino
+from queryinst_vis.inference.openvino_model import load_openvino_model
+from queryinst_vis.inference.optimize import optimize_for_inference
+from queryinst_vis.inference.precision import inference_dtype
 from queryinst_vis.models.build import build_model
-from queryinst_vis.models.postprocess import detect
+from queryinst_vis.models.postprocess import SetPredictor, detect
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.structures import Detections
 from queryinst_vis.tracking.tracker import Tracker
@@ -146,20 +156,18 @@ class TheirMaskTrack:
 
 
 class Ours:
-    """Our model with their weights, in the form in which everyone gets it."""
+    """Our model with their weights, in a form in which it runs.
 
-    def __init__(self, weights: dict[str, Tensor], track: bool, overrides: list[str]) -> None:
-        config = infer_config(weights)
-        if track:
-            head = replace(config.model.track, enabled=True)
-            config = replace(config, model=replace(config.model, track=head))
-        model = build_model(config)
-        model.load_state_dict(weights, strict=not track)  # of the track head there are none
-        model, self.config = reload(model, config, overrides)
-        self.model = optimize_for_inference(model, self.config)
-        self.dtype = inference_dtype(self.config)
-        self.tracker = Tracker(self.config.tracking)
-        self.track_head = track
+    Args:
+        model: what computes.
+        config: of it.
+        track: one label per query, and a track head.
+    """
+
+    def __init__(self, model: SetPredictor, config: Config, track: bool) -> None:
+        self.model, self.config, self.track_head = model, config, track
+        self.dtype = inference_dtype(config)
+        self.tracker = Tracker(config.tracking)
 
     def find(self, image: Tensor) -> Detections:
         """From network input to mask logits."""
@@ -170,7 +178,7 @@ class Ours:
                 [SIZE],
                 [SIZE],
                 score_threshold=0.0,
-                max_per_image=len(self.model.queries),
+                max_per_image=self.config.model.num_queries,
                 one_label_per_query=self.track_head,
             )
         return found
@@ -182,6 +190,30 @@ class Ours:
     def track(self, image: Tensor) -> Tensor:
         """From network input to masks of the frame with identities."""
         return self.tracker.update(self.find(image)).masks()
+
+
+def forms_of_ours(
+    weights: dict[str, Tensor], track: bool, overrides: list[str], openvino: bool
+) -> dict[str, Ours]:
+    """Our model with their weights, by the name of what runs it."""
+    config = infer_config(weights)
+    if track:
+        head = replace(config.model.track, enabled=True)
+        config = replace(config, model=replace(config.model, track=head))
+    model = build_model(config)
+    model.load_state_dict(weights, strict=not track)  # of the track head there are none
+    sizes = [f"input.test_short={SIZE[0]}", f"input.test_long={SIZE[1]}"]
+    model, config = reload(model, config, [*sizes, *overrides])
+    exported: dict[str, Ours] = {}
+    if openvino:
+        noise = np.random.default_rng(0).integers(0, 256, (3, *SIZE, 3), dtype=np.uint8)
+        with tempfile.TemporaryDirectory() as folder:
+            for name, frames in (("float32", None), ("int8", list(noise))):
+                path = Path(folder) / f"{name}.xml"
+                export_openvino(model, config, path, *PADDED, calibration=frames)
+                exported[f"OpenVINO {name}"] = Ours(*load_openvino_model(path), track)
+    prepared, config = optimize_for_inference(model, config)
+    return {"PyTorch": Ours(prepared, config, track), **exported}
 
 
 def reload(model: nn.Module, config: Config, overrides: list[str]) -> tuple[QueryInst, Config]:
@@ -205,14 +237,18 @@ def differences(theirs: Found, ours: Detections) -> dict[str, float]:
 
 
 def time_in_turn(
-    ways: dict[str, Callable[[Tensor], Any]], image: Tensor, rounds: int
+    ways: dict[str, Callable[[Tensor], Any]],
+    image: Tensor,
+    rounds: int,
+    clock: Callable[[], float],
 ) -> dict[str, list[float]]:
     """Seconds of each way in each round, after one round to warm up."""
     times: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in show_progress(range(rounds + 1), "Timing both"):
+    for _ in show_progress(range(rounds + 1), "Timing all"):
         for name, way in ways.items():
-            seconds, _ = run_timed(lambda way=way: way(image), image.device)
-            times[name].append(seconds)
+            start = clock()
+            way(image)
+            times[name].append(clock() - start)
     return {name: own[1:] for name, own in times.items()}
 
 
@@ -227,6 +263,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), metavar="N")
     parser.add_argument("--rounds", type=int, default=10, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--wall", action="store_true", help="time by the clock on the wall")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything")
     arguments = parser.parse_args()
     load = load_average()
@@ -240,27 +277,44 @@ def main() -> int:
     masktrack.limit_candidates(image)
     tracked = len(masktrack.track(image).bboxes)
     weights = convert_state_dict(theirs.model.state_dict())
-    found = differences(theirs.find(image), Ours(weights, False, []).find(image))
-    ours, ours_tracking = (Ours(weights, track, arguments.overrides) for track in (False, True))
+    found = differences(
+        theirs.find(image), forms_of_ours(weights, False, [], False)["PyTorch"].find(image)
+    )
+    openvino = all(map(importlib.util.find_spec, ("openvino", "nncf")))
+    ours, ours_tracking = (
+        forms_of_ours(weights, track, arguments.overrides, openvino) for track in (False, True)
+    )
     same = all(found[name] <= limit for name, limit in TOLERANCE.items())
 
-    ways = {
-        "mmdet QueryInst, to mask logits": theirs.find,
-        "ours, to mask logits": ours.find,
-        "mmdet QueryInst, to masks": theirs.paste,
-        "ours, to masks": ours.paste,
-        "mmdet MaskTrack R-CNN": masktrack.track,
-        "ours, tracking": ours_tracking.track,
+    groups: dict[str, tuple[Callable[[Tensor], Any], dict[str, Callable[[Tensor], Any]]]] = {
+        "QueryInst, to mask logits": (
+            theirs.find,
+            {name: each.find for name, each in ours.items()},
+        ),
+        "QueryInst, to masks": (theirs.paste, {name: each.paste for name, each in ours.items()}),
+        "MaskTrack R-CNN / tracking": (
+            masktrack.track,
+            {name: each.track for name, each in ours_tracking.items()},
+        ),
     }
-    times = time_in_turn(ways, image, arguments.rounds)
-    names = list(ways)
-    rows = {name: {"seconds": own, **spread_of(own)} for name, own in times.items()}
-    for peer, own in zip(names[::2], names[1::2], strict=True):
-        rows[own]["times_as_fast"] = rows[peer]["median_ms"] / rows[own]["median_ms"]
+    ways = {}
+    for group, (peer, own_ways) in groups.items():
+        ways[f"mmdet {group}"] = peer
+        ways |= {f"    ours, {name} ({group})": way for name, way in own_ways.items()}
+    clock = time.perf_counter if arguments.wall else time.process_time
+    times = time_in_turn(ways, image, arguments.rounds, clock)
+    rows: dict[str, dict[str, Any]] = {}
+    for name, seconds in times.items():
+        rows[name] = {"seconds": seconds, **spread_of(seconds)}
+        if name.startswith("mmdet"):
+            peer_ms = rows[name]["median_ms"]
+        else:
+            rows[name]["times_as_fast"] = peer_ms / rows[name]["median_ms"]
     machine = describe_machine(image.device, image.dtype, load)
     result = {
         "queries": arguments.queries,
         "overrides": arguments.overrides,
+        "clock": "wall" if arguments.wall else "CPU",
         "masktrack_instances": tracked,
         "machine": machine,
         "reservations": reservations(machine),
@@ -276,7 +330,7 @@ def main() -> int:
 
 def print_result(result: dict[str, Any]) -> None:
     """The table, and what it depends on."""
-    numbers = ("median ms", "10-90 %", "times as fast")
+    numbers = (f"median {result['clock']} ms", "10-90 %", "times as fast")
     columns = (Column(name, justify="right") for name in numbers)
     table = Table(Column("a frame", no_wrap=True), *columns)
     for name, row in result["rows"].items():

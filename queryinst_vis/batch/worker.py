@@ -129,21 +129,21 @@ class Worker:
         )
         tracker = VideoTracker(self._detector(options))
         lane = Lane(tracker, begun.source, classes=options.classes, iou=options.iou)
-        return VideoRun(lane, partial(self._write, begun, key, plan, tracker.class_names))
+        return VideoRun(lane, partial(self._write, begun, key, plan, tracker))
 
     def _write(
         self,
         begun: _Begun,
         key: str,
         plan: OutputPlan,
-        class_names: list[str],
+        tracker: VideoTracker,
         results: Results,
     ) -> Outcome:
         """Write the files on this machine, then copy them to the data set: ``videos`` last."""
         length = _Length()
         summary = write_outputs(
             plan,
-            class_names,
+            tracker,
             length.over(results),
             begun.source,
             StageTimes(),

@@ -12,8 +12,9 @@ from torch import Tensor
 from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.data.transforms import network_input
 from queryinst_vis.inference.detector import Detector, detect_inputs
-from queryinst_vis.inference.optimize import inference_dtype, optimize_for_inference
+from queryinst_vis.inference.optimize import optimize_for_inference
 from queryinst_vis.inference.outputs import OutputPlan
+from queryinst_vis.inference.precision import inference_dtype
 from queryinst_vis.inference.track import (
     DEFAULT_MAX_TRACKS,
     TrackSummary,
@@ -51,8 +52,8 @@ class BenchmarkModel:
     def __init__(self, weights: Path, device: str, overrides: list[str]) -> None:
         defaults = ["inference.score_threshold=0", f"tracking.max_tracks={DEFAULT_MAX_TRACKS}"]
         model, config = load_model(weights, device, [*defaults, *overrides])
+        self._model, config = optimize_for_inference(model, config)
         self.device, self.dtype = model.device, inference_dtype(config)
-        self._model = optimize_for_inference(model, config)
         config = choose_rule(config, model.track_head is not None)
         self._embedding = Tracker(config.tracking).embedding
         inference = replace(config.inference, one_label_per_query=True)

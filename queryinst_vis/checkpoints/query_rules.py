@@ -17,10 +17,8 @@ from torch import Tensor
 from queryinst_vis.checkpoints.aliases import match_rows
 from queryinst_vis.checkpoints.weights import StateDict, build_for_inference
 from queryinst_vis.config import Config, DatasetConfig
-from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.frames import load_pixels
-from queryinst_vis.data.loader import open_dataset
-from queryinst_vis.data.records import ImageRecord
+from queryinst_vis.data.loader import sample_images
 from queryinst_vis.data.transforms import network_input
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.cpu.forms import Forms, replace_roi_and_fpn
@@ -82,7 +80,8 @@ def pick_most_used(source: Source, count: int) -> list[int]:
         raise InputError("query rule 'most_used' needs --calibrate ANNOTATIONS IMAGES")
     classes = source.config.model.classes
     shared = [row for row in match_rows(classes, source.target_classes) if row is not None]
-    images = _calibration_images(source.calibration, classes, source.target_classes)
+    known = [*classes, *(name for name in source.target_classes if name not in classes)]
+    images = sample_images(source.calibration, known, CALIBRATION_IMAGES)
     model = build_for_inference(source.config, source.weights, "checkpoint").to(choose_device())
     replace_roi_and_fpn(model, Forms())
     uses = torch.zeros(len(model.queries))
@@ -127,21 +126,6 @@ def pick_queries(rule: str, source: Source, count: int) -> list[int]:
     if count == source.config.model.num_queries:
         return list(range(count))
     return QUERY_RULES[rule](source, count)
-
-
-def _calibration_images(
-    calibration: DatasetConfig, known: list[str], target_classes: list[str]
-) -> list[ImageRecord]:
-    """Images, or frames of videos, spread evenly over the set."""
-    classes = [*known, *(name for name in target_classes if name not in known)]
-    dataset = open_dataset(calibration, classes)
-    if isinstance(dataset, CocoDataset):
-        images = dataset.images
-    else:
-        images = [video.frame(index) for video in dataset.videos for index in range(len(video))]
-    if not images:
-        raise InputError(f"calibration set {calibration.annotations}: contains no images")
-    return images[:: -(-len(images) // CALIBRATION_IMAGES)]
 
 
 @torch.inference_mode()

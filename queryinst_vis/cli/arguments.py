@@ -83,9 +83,9 @@ def add_weights_option(parser: argparse.ArgumentParser, also: str = "") -> None:
         "--weights",
         default="people",
         metavar="NAME|FILE",
-        help="a .safetensors file, an .onnx file that 'queryinst-vis export-onnx' wrote, a name "
-        f"that 'queryinst-vis weights' lists, or hf://OWNER/NAME[/FILE][@REVISION]{also} "
-        "(default: %(default)s)",
+        help="a .safetensors file, an .onnx or .xml file that 'queryinst-vis export-onnx' or "
+        "'export-openvino' wrote, a name that 'queryinst-vis weights' lists, or "
+        f"hf://OWNER/NAME[/FILE][@REVISION]{also} (default: %(default)s)",
     )
 
 

@@ -1,4 +1,4 @@
-"""``queryinst-vis convert-checkpoint``, ``weights``, ``transfer-weights`` and ``export-onnx``."""
+"""``queryinst-vis convert-checkpoint``, ``weights`` and ``transfer-weights``."""
 
 from __future__ import annotations
 
@@ -7,23 +7,14 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from queryinst_vis.cli.arguments import (
-    CONFIG_HELP,
-    Commands,
-    add_command,
-    add_overrides,
-    add_weights,
-    count,
-    size,
-)
+from queryinst_vis.cli.arguments import CONFIG_HELP, Commands, add_command
 
 
 def add(commands: Commands) -> None:
-    """Add the four commands."""
+    """Add the three commands."""
     _add_convert_checkpoint(commands)
     _add_weights(commands)
     _add_transfer_weights(commands)
-    _add_export_onnx(commands)
 
 
 def _add_convert_checkpoint(commands: Commands) -> None:
@@ -105,41 +96,6 @@ def _add_transfer_weights(commands: Commands) -> None:
     )
 
 
-def _add_export_onnx(commands: Commands) -> None:
-    parser = add_command(
-        commands,
-        "export-onnx",
-        _run_export_onnx,
-        "Write detector and embedding as an ONNX file of a fixed input size.",
-        "The file holds its config and class names, and runs by itself in onnxruntime and other\n"
-        "engines; docs/onnx.md describes inputs and outputs. Takes up to a minute, and the\n"
-        "packages of: pip install 'queryinst-vis[onnx]'",
-        "queryinst-vis export-onnx people --size 512x288 --output people.onnx",
-        "queryinst-vis export-onnx work/vis/best.safetensors inference.score_threshold=0.3 "
-        "--size 640x384 --batch 4 --output work/vis/best.onnx",
-    )
-    add_weights(parser)
-    add_overrides(parser, "input.test_short=288; the file keeps them")
-    parser.add_argument(
-        "--size",
-        type=size,
-        required=True,
-        metavar="WxH",
-        help="width and height of the network input, in multiples of 32; frames are resized to "
-        "fit into input.test_long x input.test_short and padded to this",
-    )
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="FILE", help=".onnx file to write"
-    )
-    parser.add_argument(
-        "--batch",
-        type=count,
-        default=1,
-        metavar="N",
-        help="frames of one run (default: %(default)s)",
-    )
-
-
 def _run_convert_checkpoint(arguments: argparse.Namespace) -> None:
     from queryinst_vis.checkpoints.convert import convert_checkpoint
 
@@ -186,20 +142,3 @@ def _run_transfer(arguments: argparse.Namespace) -> None:
         arguments.new_classes_from,
     )
     print("\n".join(lines))
-
-
-def _run_export_onnx(arguments: argparse.Namespace) -> None:
-    from rich.console import Console
-
-    from queryinst_vis.checkpoints.load import load_model
-    from queryinst_vis.inference.onnx_export import export_onnx
-
-    model, config = load_model(arguments.weights, "cpu", arguments.overrides)
-    width, height = arguments.size
-    with Console(stderr=True).status("Exporting, up to a minute"):
-        outputs = export_onnx(model, config, arguments.output, height, width, arguments.batch)
-    megabytes = arguments.output.stat().st_size / 1e6
-    print(
-        f"wrote {arguments.output}: {arguments.batch} x {width}x{height} to "
-        f"{', '.join(outputs)}, {megabytes:.1f} MB"
-    )

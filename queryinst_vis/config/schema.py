@@ -113,7 +113,9 @@ class InferenceConfig:
     # IoU of boxes (same class, before masks are computed) or masks (same class; any in videos)
     nms_overlap: str = "boxes"
     mask_threshold: Share = 0.5
-    precision: str = "32-true"  # or bf16-mixed, on CUDA also 16-mixed: faster if supported
+    # 32-true, bf16-mixed or (on CUDA) 16-mixed, in Lightning Fabric's terms; auto: the faster of
+    # the first two on this machine, measured when the model is loaded
+    precision: str = "32-true"
     compile: bool = False  # torch.compile the backbone: takes up to a minute per frame size
 
 

@@ -21,6 +21,7 @@ from queryinst_vis.data.frames import Frame, without_small
 from queryinst_vis.data.input_checks import check_input
 from queryinst_vis.data.order import BatchOrder, SampleOrder
 from queryinst_vis.data.pairs import ImageSamples, SampleOptions, Samples, VideoSamples
+from queryinst_vis.data.records import ImageRecord
 from queryinst_vis.data.transforms import pad_and_normalise, padded_size
 from queryinst_vis.data.v2_transforms import Transforms, apply_transforms, build_transforms
 from queryinst_vis.data.views import canvas_size
@@ -55,6 +56,22 @@ def open_dataset(config: DatasetConfig, classes: list[str]) -> CocoDataset | You
     if "images" in content:
         return CocoDataset(annotations, images, classes, content, config.allow_outside)
     raise InputError(f"{annotations}: has neither 'images' (COCO) nor 'videos' (YouTube-VIS)")
+
+
+def sample_images(config: DatasetConfig, classes: list[str], count: int) -> list[ImageRecord]:
+    """Images, or frames of videos, spread evenly over a set: at most ``count``, to calibrate with.
+
+    Raises:
+        InputError: as ``open_dataset``, or there are none.
+    """
+    dataset = open_dataset(config, classes)
+    if isinstance(dataset, CocoDataset):
+        images = dataset.images
+    else:
+        images = [video.frame(index) for video in dataset.videos for index in range(len(video))]
+    if not images:
+        raise InputError(f"calibration set {config.annotations}: contains no images")
+    return images[:: -(-len(images) // count)]
 
 
 def train_loader(

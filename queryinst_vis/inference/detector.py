@@ -17,7 +17,9 @@ from queryinst_vis.data.transforms import fit_size, network_input, padded_size
 from queryinst_vis.errors import InputError
 from queryinst_vis.inference.filters import check_classes, of_classes, with_thresholds
 from queryinst_vis.inference.onnx_model import load_onnx_model
-from queryinst_vis.inference.optimize import inference_dtype, optimize_for_inference
+from queryinst_vis.inference.openvino_model import load_openvino_model
+from queryinst_vis.inference.optimize import optimize_for_inference
+from queryinst_vis.inference.precision import inference_dtype
 from queryinst_vis.inference.static_runner import StaticRunner
 from queryinst_vis.models.cuda.inference_form import is_cuda_form
 from queryinst_vis.models.postprocess import SetPredictor, detect
@@ -29,6 +31,9 @@ from queryinst_vis.utils.images import ImageLike, to_array
 
 Size = tuple[int, int]
 AnyImage = TypeVar("AnyImage", bound=ImageLike)
+
+EXPORTED = {".onnx": load_onnx_model, ".xml": load_openvino_model}
+"""What opens exported models, by the suffix of their files."""
 
 
 @runtime_checkable
@@ -59,6 +64,11 @@ class FrameDetector(Protocol):
         Raises:
             InputError: a frame of another shape or type.
         """
+
+
+def is_exported(weights: str | Path) -> bool:
+    """Whether weights are a file that an export command wrote, by its suffix."""
+    return Path(weights).suffix in EXPORTED
 
 
 class Detector:
@@ -106,8 +116,9 @@ class Detector:
         """Load a detector from weights by name, or from a file.
 
         Args:
-            name_or_path: name of weights, a ``.safetensors`` file, a ``last.ckpt``, or an
-                ``.onnx`` file of ``export_onnx``, which onnxruntime runs.
+            name_or_path: name of weights, a ``.safetensors`` file, a ``last.ckpt``, an
+                ``.onnx`` file of ``export_onnx``, which onnxruntime runs, or the ``.xml`` file
+                of ``export_openvino``, which OpenVINO runs.
             device: ``"auto"`` prefers an accelerator over the CPU.
             overrides: dotlist changes, such as ``["inference.score_threshold=0.3"]``.
             max_size: upper bound, in pixels, of the longer side of the network input: smaller
@@ -117,21 +128,22 @@ class Detector:
 
         Raises:
             InputError: the weights, the device or the overrides cannot be used; ``max_size``
-                below 1, or given for an ONNX file, whose input size is fixed.
+                below 1, or given for an exported file, whose input size is fixed.
         """
         if score_threshold is not None:
             overrides = [f"inference.score_threshold={score_threshold}", *(overrides or [])]
-        if Path(name_or_path).suffix == ".onnx":
+        load_exported = EXPORTED.get(Path(name_or_path).suffix)
+        if load_exported is not None:
             if max_size is not None:
                 raise InputError(
                     f"max_size: the network input of {name_or_path} is fixed; export the weights "
                     "with a smaller --size instead"
                 )
-            return cls(*load_onnx_model(name_or_path, device, overrides))
+            return cls(*load_exported(name_or_path, device, overrides))
         model, config = load_model(name_or_path, device, overrides)
         if max_size is not None:
             config = _with_max_size(config, max_size)
-        return cls(optimize_for_inference(model, config), config)
+        return cls(*optimize_for_inference(model, config))
 
     @property
     def class_names(self) -> list[str]:

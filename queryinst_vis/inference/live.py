@@ -247,9 +247,7 @@ def _write(
 ) -> LiveSummary:
     latencies = Latencies()
     timed = _timed(found, latencies)
-    tracked = write_outputs(
-        plan, tracker.class_names, timed, source, StageTimes(), progress=progress
-    )
+    tracked = write_outputs(plan, tracker, timed, source, StageTimes(), progress=progress)
     return LiveSummary(
         tracked,
         source.dropped,

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import sys
+from collections.abc import Callable
 
 import torch
 
 from queryinst_vis.config import Config
+from queryinst_vis.data.transforms import padded_size
 from queryinst_vis.errors import InputError
+from queryinst_vis.inference.precision import (
+    AUTO,
+    BF16,
+    FLOAT32,
+    candidates,
+    check_precision,
+    fastest,
+    inference_dtype,
+    with_precision,
+)
 from queryinst_vis.models.cpu.inference_form import to_inference_form
 from queryinst_vis.models.cuda.inference_form import to_cuda_form
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.utils.device import plain_defaults
 
-DTYPES = {
-    "32-true": torch.float32,
-    "bf16-mixed": torch.bfloat16,
-    "16-mixed": torch.float16,
-}
-"""What ``inference.precision`` may be, by Lightning Fabric's names."""
-
 
 @plain_defaults()
-def optimize_for_inference(model: QueryInst, config: Config) -> QueryInst:
+def optimize_for_inference(model: QueryInst, config: Config) -> tuple[QueryInst, Config]:
     """Convert a model to the form in which it infers fastest, as ``config.inference`` asks.
 
     Args:
@@ -32,28 +38,63 @@ def optimize_for_inference(model: QueryInst, config: Config) -> QueryInst:
             to another device.
         config: ``inference.precision`` and ``inference.compile`` are used.
 
+    Returns:
+        The model, and the config with the precision that ``auto`` came to.
+
     Raises:
         InputError: an unknown precision, or ``inference.compile`` without a compiler.
     """
+    config = settle_precision(model, config)
     dtype = inference_dtype(config)
     if model.device.type == "cuda":
         to_cuda_form(model, dtype)
     else:
-        _check_precision(model.device, dtype)
+        check_precision(model.device, config)
         to_inference_form(model, dtype, not config.inference.compile)
     if config.inference.compile:
         _check_compiler(model.device)
         # the shapes in the heads depend on what they find; the backbone's only on the frame size
         model.backbone.compile(dynamic=False)
-    return model
+    return model, config
 
 
-def _check_precision(device: torch.device, dtype: torch.dtype) -> None:
-    if dtype == torch.float16:
-        raise InputError(
-            f"inference.precision 16-mixed: is for CUDA devices, and this is '{device.type}'; "
-            "choose 32-true or bf16-mixed"
-        )
+@plain_defaults()
+def settle_precision(model: QueryInst, config: Config) -> Config:
+    """The config with ``inference.precision=auto`` replaced by what is fastest on this machine.
+
+    On a CPU with instructions for bf16, copies of the model in float32 and in bf16 look at a
+    picture of the size of the network input, in turn. A GPU takes bf16 if it computes in it.
+
+    Args:
+        model: on its device; not modified.
+        config: of the model.
+    """
+    if config.inference.precision != AUTO:
+        return config
+    if model.device.type == "cuda":
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return with_precision(config, BF16 if has_bf16 else FLOAT32)
+    if model.device.type != "cpu":
+        return with_precision(config, FLOAT32)
+    tried = [with_precision(config, name) for name in candidates(config)]
+    return with_precision(
+        config, fastest({each.inference.precision: _a_run(model, each) for each in tried})
+    )
+
+
+def _a_run(model: QueryInst, config: Config) -> Callable[[], None]:
+    """A copy of the network sees a picture as large as its input, and makes all masks."""
+    dtype = inference_dtype(config)
+    size = padded_size([(config.input.test_short, config.input.test_long)])
+    copied = to_inference_form(copy.deepcopy(model), dtype, not config.inference.compile)
+
+    @torch.inference_mode()
+    def run() -> None:
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            output = copied(torch.zeros(1, 3, *size), [size])
+            copied.mask_logits(-1, output, [torch.arange(len(copied.queries))])
+
+    return run
 
 
 def _check_compiler(device: torch.device) -> None:
@@ -63,15 +104,3 @@ def _check_compiler(device: torch.device) -> None:
             f"inference.compile: on a CPU it takes a C++ compiler, and no '{name}' was found; "
             "install one, name yours in the environment variable CXX, or leave the option out"
         )
-
-
-def inference_dtype(config: Config) -> torch.dtype:
-    """The type in which matrices are multiplied.
-
-    Raises:
-        InputError: ``inference.precision`` is none of ``DTYPES``.
-    """
-    precision = config.inference.precision
-    if precision not in DTYPES:
-        raise InputError(f"inference.precision '{precision}': choose one of {', '.join(DTYPES)}")
-    return DTYPES[precision]

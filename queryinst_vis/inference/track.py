@@ -319,7 +319,7 @@ def run_tracker(
     decoded = prefetch(times.over(source.frames(), "decoding"), max(2, batch))
     frames = times.over(decoded, "waiting for frames")
     tracked = tracker.follow_video(frames, batch, classes=classes, iou=iou)
-    return write_outputs(plan, tracker.class_names, tracked, source, times, behind=batch)
+    return write_outputs(plan, tracker, tracked, source, times, behind=batch)
 
 
 def begin_run(
@@ -342,7 +342,7 @@ def begin_run(
     return VideoRun(
         Lane(tracker, frames, classes=classes, iou=iou),
         lambda results: write_outputs(
-            plan, tracker.class_names, results, source, times, behind=batch, progress=False
+            plan, tracker, results, source, times, behind=batch, progress=False
         ),
     )
 
@@ -396,7 +396,7 @@ def _stage_seconds(times: StageTimes, start: float) -> dict[str, float]:
 
 def write_outputs(
     plan: OutputPlan,
-    class_names: list[str],
+    tracker: VideoTracker,
     tracked: Generator[FrameResult, None, None],
     source: Source,
     times: StageTimes,
@@ -412,7 +412,7 @@ def write_outputs(
 
     Args:
         plan: what to write.
-        class_names: names of the labels.
+        tracker: what found them.
         tracked: the frames, at least one; closed at the end.
         source: what the frames are of.
         times: of the stages before this one.
@@ -427,10 +427,17 @@ def write_outputs(
     with TrackStore() as tracks:
         with files_together(), ExitStack() as stack:
             context = OutputContext(
-                class_names, source, plan.origin, plan.run, plan.style, plan.encoder, stack, stages
+                tracker.class_names,
+                source,
+                plan.origin,
+                plan.run,
+                plan.style,
+                plan.encoder,
+                stack,
+                stages,
             )
             outputs = plan.open(context)
-            redact = _Redact(plan.redaction, class_names)
+            redact = _Redact(plan.redaction, tracker.class_names)
             embeddings = MeanEmbeddings()
 
             def write(found: FrameResult) -> None:
@@ -452,13 +459,14 @@ def write_outputs(
                 for output in outputs:
                     output.finish(tracks)
             redact.tell(source.name)
-            found_classes = found_by_class(tracks, class_names)
-            hint = None if found_classes else plan.run.hint(class_names)
+            found_classes = found_by_class(tracks, tracker.class_names)
+            hint = None if found_classes else plan.run.hint(tracker.class_names)
             seconds = stages()
             files = [str(path.relative_to(plan.run_file.parent)) for path in plan.files[:-1]]
             record = run_record(
                 plan.run, source, plan.origin, tracks, seconds, found_classes, hint, files
             )
+            record["precision"] = tracker.precision
             record["embeddings"] = embeddings.by_track()
             write_json_atomically(plan.run_file, record)
         return TrackSummary(

@@ -14,7 +14,7 @@ import torch
 
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.inference.any_detector import AnyDetector, Find, as_detector, load_detector
-from queryinst_vis.inference.detector import FrameDetector
+from queryinst_vis.inference.detector import Detector, FrameDetector
 from queryinst_vis.inference.filters import check_classes, of_classes, with_thresholds
 from queryinst_vis.inference.result import FrameResult, VideoResults, nothing_found
 from queryinst_vis.structures import Detections, Embedding
@@ -89,7 +89,8 @@ class VideoTracker:
 
         Args:
             name_or_path: name of weights, a ``.safetensors`` file, a ``last.ckpt``, an ``.onnx``
-                file of ``export_onnx``, which onnxruntime runs, ``hf://OWNER/NAME``,
+                file of ``export_onnx``, which onnxruntime runs, an ``.xml`` file of
+                ``export_openvino``, which OpenVINO runs, ``hf://OWNER/NAME``,
                 ``NAME:ARGUMENT`` for a detector of an installed package, or a function as above.
             device: ``"auto"`` takes the accelerator where there is one.
             overrides: dotlist changes, e.g. ``["inference.score_threshold=0.3"]`` or
@@ -102,7 +103,7 @@ class VideoTracker:
 
         Raises:
             InputError: the weights or the overrides cannot be used, or they name a rule that needs
-                a track head and there is none; ``max_size`` below 1, or for an ONNX file, whose
+                a track head and there is none; ``max_size`` below 1, or for an exported file, whose
                 size is fixed.
         """
         if score_threshold is not None:
@@ -123,6 +124,12 @@ class VideoTracker:
     def names(self) -> list[str]:
         """``class_names``, under the name that ultralytics gives them."""
         return self.class_names
+
+    @property
+    def precision(self) -> str | None:
+        """In which our network computes, ``auto`` being settled; None: others' detectors."""
+        detector = self._detector
+        return detector.config.inference.precision if isinstance(detector, Detector) else None
 
     def track(
         self,

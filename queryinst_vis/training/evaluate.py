@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from lightning.fabric import Fabric
 
-from queryinst_vis.checkpoints.load import load_for_config
+from queryinst_vis.checkpoints.load import check_same_model, load_for_config
 from queryinst_vis.config import Config
 from queryinst_vis.data.coco import CocoDataset
 from queryinst_vis.data.frames import load_pixels
@@ -29,8 +29,8 @@ from queryinst_vis.formats.results import (
 )
 from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference.any_detector import AnyDetector, is_weights, load_detector
-from queryinst_vis.inference.detector import Detector, FrameDetector
-from queryinst_vis.inference.optimize import optimize_for_inference
+from queryinst_vis.inference.detector import Detector, FrameDetector, is_exported
+from queryinst_vis.inference.optimize import optimize_for_inference, settle_precision
 from queryinst_vis.inference.result import store
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.models.queryinst import QueryInst
@@ -169,10 +169,14 @@ def _test(
 
 def _load_for_test(fabric: Fabric, config: Config, weights: AnyDetector) -> FrameDetector:
     """The detector with the settings of the config."""
+    if isinstance(weights, str | Path) and is_exported(weights):
+        return _load_exported(fabric, config, weights)
     if is_weights(weights):
         assert isinstance(weights, str | Path)
         model, config = load_for_config(config, weights)
-        return Detector(optimize_for_inference(model.to(fabric.device), config), config)
+        model.to(fabric.device)
+        config = fabric.broadcast(settle_precision(model, config))  # one for all processes
+        return Detector(*optimize_for_inference(model, config))
     device = str(fabric.device) if isinstance(weights, str | Path) else "auto"
     detector = load_detector(weights, device)
     if not detector.config.model.classes:
@@ -184,6 +188,17 @@ def _load_for_test(fabric: Fabric, config: Config, weights: AnyDetector) -> Fram
     if tracking.rule is None:
         tracking = replace(tracking, rule=detector.config.tracking.rule)
     detector.config = replace(config, model=detector.config.model, tracking=tracking)
+    return detector
+
+
+def _load_exported(fabric: Fabric, config: Config, path: str | Path) -> Detector:
+    """An exported model, with the settings of the config."""
+    overrides = [f"inference.precision={config.inference.precision}"]
+    detector = Detector.from_pretrained(path, fabric.device.type, overrides)
+    saved = detector.config
+    check_same_model(config, saved, f"weights {path}")
+    inference = replace(config.inference, precision=saved.inference.precision)
+    detector.config = replace(config, model=saved.model, inference=inference)
     return detector
 
 

@@ -11,6 +11,7 @@ while longer, never the other way round.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import platform
@@ -30,6 +31,7 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.utils.interrupt import signals_held
 
 _PROGRAM = "queryinst-vis"
+_BLOCK = 1 << 20  # bytes that are read at a time
 _TEMPORARY = 100  # bytes of a file's name in that of its temporary file, of 255 in all
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
@@ -319,6 +321,19 @@ def _give_default_permissions(path: Path) -> None:
     umask = os.umask(0)
     os.umask(umask)
     path.chmod(0o666 & ~umask)
+
+
+def checksum(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def write_json_atomically(path: str | Path, value: Any) -> None:

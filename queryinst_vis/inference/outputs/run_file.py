@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,9 +15,8 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.formats.names import list_names
 from queryinst_vis.formats.run_file import FORMAT, VERSION, fingerprint
 from queryinst_vis.formats.track_store import TrackStore
+from queryinst_vis.utils.files import checksum
 from queryinst_vis.video.source import Source
-
-_BLOCK = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -72,11 +70,7 @@ def _checksum(path: Path, modified: int) -> str:
         path: of the file.
         modified: when, in nanoseconds; a file that has changed is read again.
     """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+    return checksum(path)
 
 
 def found_by_class(tracks: TrackStore, class_names: list[str]) -> dict[str, int]:

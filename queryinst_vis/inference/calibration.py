@@ -1,0 +1,63 @@
+"""Frames from which int8 takes the ranges of activations: a user's own, or those of a set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from queryinst_vis.config import DatasetConfig
+from queryinst_vis.data.frames import load_pixels
+from queryinst_vis.data.loader import sample_images
+from queryinst_vis.errors import InputError
+from queryinst_vis.inference.detect_images import find_images
+from queryinst_vis.utils.images import to_array
+from queryinst_vis.video.frames import Selection
+from queryinst_vis.video.image_sequence import is_image
+from queryinst_vis.video.source import known_length, open_source
+
+DEFAULT_FRAMES = 100
+
+
+def calibration_frames(
+    sources: Sequence[str], classes: list[str], count: int = DEFAULT_FRAMES
+) -> Iterator[np.ndarray]:
+    """Frames ``(H, W, 3)`` uint8 RGB that are spread evenly over what a user names.
+
+    Args:
+        sources: videos, images, folders or globs of images; or a COCO or YouTube-VIS file and its
+            folder of images.
+        classes: of the model.
+        count: frames in all, at most; of several sources, as many of each.
+
+    Raises:
+        InputError: a source cannot be read, or has no frame.
+    """
+    if Path(sources[0]).suffix == ".json":
+        if len(sources) != 2:
+            raise InputError(
+                f"{sources[0]}: name the folder of the set's images after its annotations"
+            )
+        annotations, images = sources
+        for record in sample_images(DatasetConfig(annotations, images), classes, count):
+            yield load_pixels(record)
+        return
+    of_each = -(-count // len(sources))
+    for word in sources:
+        yield from _frames_of(word, of_each)
+
+
+def _frames_of(word: str, count: int) -> Iterator[np.ndarray]:
+    """Up to ``count`` frames of a video, or of images, which may differ in size."""
+    path = Path(word)
+    if "://" in word or (path.is_file() and not is_image(path)):
+        length = known_length(open_source(word))
+        stride = 1 if length is None else -(-length // count)
+        for frame in open_source(word, Selection(stride=stride, max_frames=count)).frames():
+            if not frame.is_damaged:
+                yield frame.image
+        return
+    images = find_images([word])
+    for image in images[:: -(-len(images) // count)]:
+        yield to_array(image)

@@ -1,0 +1,139 @@
+"""OpenVINO models: the graph that runs fastest on CPUs, in float32 or largely in int8."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from queryinst_vis.config import Config
+from queryinst_vis.data.transforms import network_input
+from queryinst_vis.errors import InputError
+from queryinst_vis.inference.exported_graph import (
+    LastStage,
+    describe,
+    example_inputs,
+    quiet,
+    require_packages,
+)
+from queryinst_vis.inference.exported_model import Shape, graph_inputs
+from queryinst_vis.inference.openvino_model import FORMAT, RT_INFO
+from queryinst_vis.inference.openvino_runtime import no_telemetry
+from queryinst_vis.inference.quantize import module_names, quantize
+from queryinst_vis.models.folding import fold_batch_norms
+from queryinst_vis.models.queryinst import QueryInst
+from queryinst_vis.utils.files import atomic_path, checksum, files_together
+
+if TYPE_CHECKING:
+    from openvino import Model
+
+
+def export_openvino(
+    model: QueryInst,
+    config: Config,
+    path: str | Path,
+    height: int,
+    width: int,
+    batch: int = 1,
+    calibration: Iterable[np.ndarray] | None = None,
+) -> list[str]:
+    """Write a model for OpenVINO, as ``NAME.xml`` and ``NAME.bin``.
+
+    Inputs and outputs are those of ``exported_graph.LastStage``. Nobody is contacted.
+
+    Args:
+        model: as ``load_model`` gives it, on any device; not modified.
+        config: of the model; ``model``, ``input``, ``inference`` and ``tracking`` go into the file.
+        path: the ``.xml`` file. It and the ``.bin`` file appear together.
+        height: H in pixels, a multiple of 32.
+        width: W in pixels, a multiple of 32.
+        batch: B.
+        calibration: frames ``(H, W, 3)`` uint8 RGB such as the model will see, for int8: the range
+            of every activation is taken from them. None: all stays float32.
+
+    Returns:
+        The names of the outputs.
+
+    Raises:
+        InputError: a size that the model cannot have, or that the frames do not fit; another
+            suffix than ``.xml``; missing packages; a model that OpenVINO cannot express; or the
+            files cannot be written.
+    """
+    require_packages("OpenVINO", "openvino", *([] if calibration is None else ["nncf"]))
+    path = Path(path)
+    if path.suffix != ".xml":
+        raise InputError(f"{path}: the name of an OpenVINO model has to end in .xml")
+    shape = batch, 3, height, width
+    example = example_inputs(height, width, batch)  # a size that cannot be ends here
+    samples = None if calibration is None else _read_samples(calibration, config, shape)
+    folded = copy.deepcopy(model).cpu().eval().strip_training_heads()
+    fold_batch_norms(folded)  # OpenVINO would do so, and lose the names of the modules
+    graph = LastStage(folded).eval()
+    with no_telemetry():
+        translated, places = _translate(graph, example, config)
+        if samples is not None:
+            translated = quantize(translated, places, samples)
+        _write(translated, graph.output_names, config, path)
+    return graph.output_names
+
+
+def _read_samples(
+    frames: Iterable[np.ndarray], config: Config, shape: Shape
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Frames as inputs of a graph of this shape, a batch at a time."""
+    samples, remaining = [], iter(frames)
+    while group := list(islice(remaining, shape[0])):
+        images, sizes = network_input(group, config)
+        if images.shape[2] > shape[2] or images.shape[3] > shape[3]:
+            raise InputError(
+                f"frames to calibrate with: give a network input of {images.shape[3]}x"
+                f"{images.shape[2]}, which does not fit into {shape[3]}x{shape[2]}; export for "
+                "that size, or lower input.test_long and input.test_short"
+            )
+        samples.append(graph_inputs(images, sizes, shape))
+    if not samples:
+        raise InputError("int8 has to be calibrated with one frame or more, and there is none")
+    return samples
+
+
+def _translate(
+    graph: LastStage, example: tuple[Tensor, Tensor], config: Config
+) -> tuple[Model, dict[str, str]]:
+    """The graph as OpenVINO has it, and which module each of its operations comes from."""
+    import openvino
+    from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
+
+    try:
+        with torch.no_grad(), quiet():
+            program = torch.export.export(graph.requires_grad_(False), example, strict=False)
+            decoder = TorchFXPythonDecoder.from_exported_program(program)
+            shapes = [list(each.shape) for each in example]
+            model = openvino.convert_model(decoder, input=shapes)
+    except Exception as error:  # neither library names what it raises
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"OpenVINO {openvino.get_version()} cannot express this model, with the backbone "
+            f"{config.model.backbone.name}: {reason}"
+        ) from error
+    return model, module_names(decoder.pt_module)
+
+
+def _write(model: Model, output_names: list[str], config: Config, path: Path) -> None:
+    """Both files; the graph's says what the other one holds."""
+    import openvino
+
+    for output, name in zip(model.outputs, output_names, strict=True):
+        output.set_names({name})
+    for name, value in describe(config, FORMAT).items():
+        model.set_rt_info(value, [RT_INFO, name])
+    weights = path.with_suffix(".bin")
+    with files_together(), atomic_path(weights) as bin_file, atomic_path(path) as xml_file:
+        openvino.serialize(model, xml_file, bin_file)
+        model.set_rt_info(checksum(bin_file), [RT_INFO, "weights_sha256"])
+        openvino.serialize(model, xml_file, bin_file)

@@ -1,0 +1,89 @@
+"""In which precision a model infers, and which of them is fastest here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import torch
+
+from queryinst_vis.config import Config
+from queryinst_vis.errors import InputError
+
+AUTO = "auto"
+FLOAT32, BF16 = "32-true", "bf16-mixed"
+DTYPES = {
+    FLOAT32: torch.float32,
+    BF16: torch.bfloat16,
+    "16-mixed": torch.float16,
+    AUTO: torch.float32,  # for a model that nobody has settled it for
+}
+"""What ``inference.precision`` may be, by Lightning Fabric's names, and what matrices then are."""
+
+_ROUNDS = 3
+_WORTHWHILE = 0.9
+"""Share of float32's time above which bf16 is not worth its coarser numbers."""
+_BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16")
+
+
+def inference_dtype(config: Config) -> torch.dtype:
+    """The type in which matrices are multiplied.
+
+    Raises:
+        InputError: ``inference.precision`` is none of ``DTYPES``.
+    """
+    precision = config.inference.precision
+    if precision not in DTYPES:
+        raise InputError(f"inference.precision '{precision}': choose one of {', '.join(DTYPES)}")
+    return DTYPES[precision]
+
+
+def check_precision(device: torch.device, config: Config) -> None:
+    """Raise an InputError for a precision that the device does not have."""
+    if inference_dtype(config) == torch.float16 and device.type != "cuda":
+        raise InputError(
+            f"inference.precision 16-mixed: is for CUDA devices, and this is '{device.type}'; "
+            f"choose {FLOAT32} or {BF16}"
+        )
+
+
+def with_precision(config: Config, precision: str) -> Config:
+    """The config with another ``inference.precision``."""
+    return replace(config, inference=replace(config.inference, precision=precision))
+
+
+def candidates(config: Config) -> list[str]:
+    """The precisions among which ``auto`` chooses on this CPU; any other stands alone.
+
+    A CPU without instructions for bf16 emulates it, which never pays.
+    """
+    if config.inference.precision != AUTO:
+        return [config.inference.precision]
+    capabilities = torch.cpu.get_capabilities()
+    has_bf16 = any(capabilities.get(name) for name in _BF16_INSTRUCTIONS)
+    return [FLOAT32, BF16] if has_bf16 else [FLOAT32]
+
+
+def fastest(ways: Mapping[str, Callable[[], object]]) -> str:
+    """The name of the way that takes the least time, in doubt the first.
+
+    Each runs once to warm up. Then they take turns, so that whatever else the machine does meets
+    them alike, and the shortest time of each counts. A later way has to take less than
+    ``_WORTHWHILE`` of the time of the first.
+
+    Args:
+        ways: by name; one alone is not run.
+    """
+    names = list(ways)
+    if len(names) == 1:
+        return names[0]
+    times = {name: float("inf") for name in names}
+    for round_ in range(_ROUNDS + 1):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            if round_ > 0:
+                times[name] = min(times[name], time.perf_counter() - start)
+    times[names[0]] *= _WORTHWHILE
+    return min(names, key=times.__getitem__)

@@ -1,0 +1,129 @@
+"""``inference.precision=auto``: the faster of float32 and bf16, measured once for a whole run."""
+
+from __future__ import annotations
+
+import json
+from itertools import chain, repeat
+
+import pytest
+import torch
+
+from queryinst_vis.checkpoints.weights import save_weights
+from queryinst_vis.errors import InputError
+from queryinst_vis.inference import precision
+from queryinst_vis.inference.detector import Detector
+from queryinst_vis.inference.optimize import optimize_for_inference
+from queryinst_vis.inference.precision import candidates, fastest, inference_dtype
+from queryinst_vis.inference.track import track_video
+from queryinst_vis.models.build import build_model
+from tests.tiny import draw_frame, tiny_config
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that pass only where a way says so."""
+
+    class Clock:
+        now = 0.0
+
+        def way(self, *seconds):
+            """Takes so long, run by run; the last of them again and again."""
+            times = chain(seconds, repeat(seconds[-1]))
+
+            def run():
+                self.now += next(times)
+
+            return run
+
+    clock = Clock()
+    monkeypatch.setattr(precision.time, "perf_counter", lambda: clock.now)
+    return clock
+
+
+@pytest.mark.parametrize(
+    ("float32", "bf16", "chosen"),
+    [
+        ((2.0,), (1.0,), "bf16-mixed"),
+        ((1.0,), (2.0,), "32-true"),
+        ((1.0,), (1.0,), "32-true"),  # coarser numbers for nothing
+        ((1.0,), (0.95,), "32-true"),  # or for next to nothing
+        ((1.0,), (9.0, 0.5), "bf16-mixed"),  # the first run compiles kernels
+        ((2.0,), (1.0, 9.0, 1.0), "bf16-mixed"),  # something else kept the machine busy
+    ],
+)
+def test_bf16_has_to_be_clearly_faster(clock, float32, bf16, chosen):
+    ways = {"32-true": clock.way(*float32), "bf16-mixed": clock.way(*bf16)}
+    assert fastest(ways) == chosen
+
+
+def test_a_precision_without_an_alternative_is_not_measured():
+    assert fastest({"32-true": lambda: pytest.fail("measured")}) == "32-true"
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx2": True, "avx512_bf16": False}, ["32-true"]),
+        ({"avx512_bf16": True}, ["32-true", "bf16-mixed"]),
+        ({"amx_bf16": True}, ["32-true", "bf16-mixed"]),
+    ],
+)
+def test_a_cpu_without_bf16_instructions_computes_in_float32(capabilities, expected, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    config = tiny_config()
+    config.inference.precision = "auto"
+    assert candidates(config) == expected
+
+
+@pytest.fixture
+def weights(tmp_path):
+    torch.manual_seed(0)
+    config = tiny_config()
+    save_weights(tmp_path / "tiny.safetensors", build_model(config), config)
+    return tmp_path / "tiny.safetensors"
+
+
+@pytest.mark.parametrize("chosen", ["32-true", "bf16-mixed"])
+def test_the_choice_is_made_once_and_the_config_names_it(weights, chosen, monkeypatch):
+    made = []
+    counting = lambda ways: made.append(1) or chosen  # noqa: E731
+    monkeypatch.setattr("queryinst_vis.inference.optimize.fastest", counting)
+    detector = Detector.from_pretrained(weights, "cpu", ["inference.precision=auto"])
+    for index in range(2):
+        detector.detect_frames([draw_frame(index)])
+    assert detector.config.inference.precision == chosen
+    assert made == [1]
+    expected = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}[chosen]
+    assert detector._model.stages[0].box_predictor.weight.dtype == expected
+
+
+def test_measuring_leaves_the_model_as_it_is(weights, monkeypatch):
+    everywhere = {"amx_bf16": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: everywhere)
+    monkeypatch.setattr(precision, "_WORTHWHILE", 0.0)  # so that float32 wins
+    config = tiny_config()
+    config.inference.precision = "auto"
+    torch.manual_seed(0)
+    model = build_model(config).eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    fast, settled = optimize_for_inference(model, config)
+    assert settled.inference.precision == "32-true"
+    assert torch.equal(fast.queries, before["queries"])
+
+
+def test_run_json_names_the_precision_that_auto_came_to(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr("queryinst_vis.inference.optimize.fastest", lambda ways: "bf16-mixed")
+    frames = [draw_frame(index) for index in range(2)]
+    overrides = ["inference.precision=auto"]
+    track_video(frames, tmp_path / "out", weights, save=("json",), overrides=overrides)
+    run = json.loads((tmp_path / "out/run.json").read_text())
+    assert run["precision"] == "bf16-mixed"
+    assert run["options"]["overrides"] == overrides
+
+
+def test_an_unknown_precision_is_refused_with_those_there_are():
+    config = tiny_config()
+    config.inference.precision = "fp8"
+    choices = "32-true, bf16-mixed, 16-mixed, auto"
+    with pytest.raises(InputError, match=f"inference.precision 'fp8': choose one of {choices}"):
+        inference_dtype(config)
