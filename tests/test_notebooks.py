@@ -47,9 +47,10 @@ def test_a_video_becomes_a_table(run, tmp_path):
     assert detections["frame"].nunique() > 12 and tracks["frames"].sum() == len(detections)
     assert set(tracks["class_name"]) <= {"circle", "square", "triangle", "star", "cross", "ring"}
     assert tracks["last"].max() <= 23 / 24 + 1e-6
-    _, table, result, summary, _, crop, _ = shown
+    _, table, result, summary, _, crop, _, player = shown
     assert len(table) == 5 and len(summary) == len(tracks)
     assert "<img" in result._repr_html_() and crop.width > 1
+    assert "<iframe" in player._repr_html_()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)

@@ -111,6 +111,21 @@ def _check_masks(shown):
         np.testing.assert_array_equal(decoded, mask)
 
 
+def test_a_notebook_shows_the_player_inline(tmp_path, loaded, out):  # noqa: F811
+    path = tmp_path / "clip.mp4"
+    with VideoWriter(path, 10, crf=5) as writer:
+        for index in range(3):
+            writer.write(draw_frame(index))
+    assert track_video(path, out, save=["jsonl"])._repr_html_() is None
+    cell = track_video(path, out, save=["report"], overwrite=True)._repr_html_()
+    notebook = tmp_path / "notebook.html"
+    notebook.write_text(f"<!doctype html><link rel='icon' href='data:,'>{cell}")
+    with open_page(notebook) as shown:
+        player = shown.frame_locator("iframe")
+        player.get_by_label("next frame").click()
+        wait_for_frame(player, 1)
+
+
 def test_the_page_names_what_was_found_and_how(page):
     text = page.read_text()
     assert "2</b>" in text and "frames per second" in text and "SHA-256" in text

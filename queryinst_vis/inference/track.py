@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from html import escape
 from pathlib import Path
 
 from queryinst_vis.drawing import DEFAULT_STYLE, NOTHING_HIDDEN, DrawingStyle, Redaction, Redactor
@@ -29,6 +30,7 @@ from queryinst_vis.inference.result import FrameResult, store
 from queryinst_vis.inference.side_by_side import Lane
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.inference.video_runs import VideoRun, run_side_by_side
+from queryinst_vis.structures.notebook import as_frame
 from queryinst_vis.utils.files import files_together, write_json_atomically
 from queryinst_vis.utils.prefetch import Polled, finishing, prefetch
 from queryinst_vis.utils.progress import show_progress
@@ -47,7 +49,7 @@ CUT_THRESHOLD = 4
 
 @dataclass(frozen=True)
 class TrackSummary:
-    """What came out of a video.
+    """What came out of a video; a notebook shows the player of ``save=["report"]`` inline.
 
     Attributes:
         frames: frames that were looked at.
@@ -79,6 +81,13 @@ class TrackSummary:
             about = self.about.get(path)
             lines.append(f"wrote {path}" + (f" ({about})" if about else ""))
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str | None:
+        """In a notebook: the page of ``save=["report"]``, with its player; None: there is none."""
+        pages = [path for path in self.files if path.suffix == ".html"]
+        if not pages:
+            return None
+        return f"<pre>{escape(str(self))}</pre>{as_frame(pages[0].read_text(encoding='utf-8'))}"
 
 
 def track_video(

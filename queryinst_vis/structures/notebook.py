@@ -40,6 +40,19 @@ def as_html(picture: Image.Image | None, columns: Mapping[str, np.ndarray], summ
     return "".join(parts)
 
 
+def as_frame(page: str, height: int = 900) -> str:
+    """A whole HTML page as an element of a notebook, whose scripts see nothing but that page.
+
+    Args:
+        page: that needs no other file.
+        height: of the element in pixels.
+    """
+    return (
+        f'<iframe sandbox="allow-scripts" width="100%" height="{height}" '
+        f'style="border: 0" srcdoc="{html.escape(page)}"></iframe>'
+    )
+
+
 def as_png(picture: Image.Image) -> bytes:
     """The image as PNG, reduced to ``_LONGEST_SIDE``."""
     return _encode(picture, "PNG")
