@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import av
@@ -11,13 +12,15 @@ import numpy as np
 
 from queryinst_vis.formats.track_lines import write_track_lines
 from queryinst_vis.formats.track_store import TrackStore, VideoInfo
-from queryinst_vis.masks import encode_region
+from queryinst_vis.masks import RLE, encode_region
 from queryinst_vis.utils.files import atomic_path
 from queryinst_vis.utils.progress import show_progress
 
 WIDTH, HEIGHT, FPS = 1280, 720, 25
 MINUTE = 60 * FPS
 KEY_FRAMES = 2 * FPS
+
+_SHAPES, _TURN = 35, 250
 
 
 def write_video(path: Path, minutes: int) -> None:
@@ -77,15 +80,22 @@ def write_tracks(path: Path, minutes: int, tracks: int) -> None:
         write_track_lines(path, store, VideoInfo("hour", FPS, ["person", "dog"]))
 
 
-def _instances(index: int, length: int, tracks: int) -> Iterator[tuple[int, list[float], dict]]:
+def _instances(index: int, length: int, tracks: int) -> Iterator[tuple[int, list[int], RLE]]:
+    """``(track, box, mask)`` of what a frame shows."""
     stay = max(1, 8 * length // tracks)  # frames, so that about eight tracks are there at a time
     for track in range(tracks):
         age = index - track * (length - stay) // max(1, tracks - 1)
         if 0 <= age < stay:
-            a, b = 30 + 5 * (track % 7), 60 + 9 * (track % 5)
-            x = round((WIDTH - 2 * a - 2) * (0.5 + 0.5 * math.sin(track + age / 90)))
-            y = round((HEIGHT - 2 * b - 2) * (0.5 + 0.5 * math.cos(2 * track + age / 130)))
-            rows, columns = np.ogrid[-b : b + 1, -a : a + 1]
-            region = (rows / b) ** 2 + (columns / a) ** 2 <= 1
-            box = [x, y, x + 2 * a + 1, y + 2 * b + 1]
-            yield track, box, encode_region(region, x, y, (HEIGHT, WIDTH))
+            yield track, *_ellipse(track % _SHAPES, age % _TURN)
+
+
+@cache
+def _ellipse(shape: int, age: int) -> tuple[list[int], RLE]:
+    """The box and mask of an ellipse that goes round in ``_TURN`` frames."""
+    a, b = 30 + 5 * (shape % 7), 60 + 9 * (shape % 5)
+    turn = 2 * math.pi * age / _TURN
+    x = round((WIDTH - 2 * a - 2) * (0.5 + 0.5 * math.sin(shape + turn)))
+    y = round((HEIGHT - 2 * b - 2) * (0.5 + 0.5 * math.cos(2 * shape + turn)))
+    rows, columns = np.ogrid[-b : b + 1, -a : a + 1]
+    region = (rows / b) ** 2 + (columns / a) ** 2 <= 1
+    return [x, y, x + 2 * a + 1, y + 2 * b + 1], encode_region(region, x, y, (HEIGHT, WIDTH))
