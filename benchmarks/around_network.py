@@ -51,6 +51,7 @@ from queryinst_vis.inference.track import run_tracker
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.structures import Detections, Embedding
 from queryinst_vis.tracking.tracker import Tracker
+from queryinst_vis.utils.allocator import keep_freed_memory
 from queryinst_vis.video import VideoReader, VideoWriter
 from queryinst_vis.video.cuts import CutDetector
 from queryinst_vis.video.frames import Selection
@@ -151,6 +152,7 @@ def _answer(frame: RenderedFrame, looks: torch.Tensor, random: torch.Generator) 
 
 def measure(size: str, folder: Path) -> dict[str, Any]:
     """Milliseconds of CPU time per frame of every step, and what the encoded video is like."""
+    keep_freed_memory()  # as the commands do
     clip = folder / f"{size}.mp4"
     answers = [Scripted(**each) for each in torch.load(folder / f"{size}.pt")]
     config = Config()

@@ -62,10 +62,15 @@ def _positions(
         cells: of the side, without the two of the padding.
     """
     extent = max(high - low, 1e-6)
-    centers = np.arange(first, last, dtype=np.float32) + 0.5
-    position = np.clip((centers - low) / extent * cells + 0.5, 0, cells + 1)
-    before = np.minimum(position.astype(np.int64), cells)
-    return before, (position - before).astype(np.float32)
+    position = np.arange(first, last, dtype=np.float32) + 0.5  # of the centres
+    position -= low
+    position /= extent
+    position *= cells
+    position += 0.5
+    np.minimum(np.maximum(position, 0, out=position), cells + 1, out=position)
+    before = np.minimum(position.astype(np.intp), cells)
+    position -= before.astype(np.float32)
+    return before, position
 
 
 def _interpolate(values: np.ndarray, before: np.ndarray, share: np.ndarray) -> np.ndarray:
@@ -74,10 +79,9 @@ def _interpolate(values: np.ndarray, before: np.ndarray, share: np.ndarray) -> n
     As fast as a matrix product, but without the threads of numpy's BLAS, which keep spinning
     afterwards and occupy cores that the network needs.
     """
-    near, result = values[before], values[before + 1]
-    result -= near
+    result = (values[1:] - values[:-1]).take(before, axis=0)
     result *= share[:, None]
-    result += near
+    result += values.take(before, axis=0)
     return result
 
 
