@@ -336,8 +336,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="OUT", help="also write the figures as JSON")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.frames < 16:
-        parser.error("--frames must be 16 or more")
+    if arguments.frames < 24:
+        parser.error("--frames must be 24 or more")
     return arguments
 
 
