@@ -1,4 +1,4 @@
-"""Drawing instances on frames; it knows arrays and supervision's types alone."""
+"""Drawing instances on frames; depends only on arrays and supervision's types."""
 
 from queryinst_vis.drawing.overlay import (
     DEFAULT_STYLE,

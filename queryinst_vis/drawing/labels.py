@@ -1,4 +1,4 @@
-"""Labels beside instances: where they cover neither heads nor one another, and drawing them."""
+"""Placing and drawing labels so that they cover neither heads nor one another."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import supervision as sv
 Colour = tuple[int, int, int]
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_HEAD = 0.3  # of the height of a box: what a label should leave free
-_PREFERENCE = 0.02  # of its area that a label may cover to have a better place
+_HEAD = 0.3  # upper fraction of a box that labels should not cover
+_PREFERENCE = 0.02  # fraction of its area that a label may cover at a preferred position
 
 
 class LabelStyle(NamedTuple):
-    """How large labels are.
+    """Size of labels.
 
     Attributes:
         scale: of OpenCV's letters, which are some 22 pixels high at 1.
@@ -32,10 +32,10 @@ class LabelStyle(NamedTuple):
 
     @classmethod
     def of(cls, frame: np.ndarray) -> LabelStyle:
-        """What suits a frame of this size."""
+        """The style for a frame size."""
         size = frame.shape[1], frame.shape[0]
         thickness = sv.calculate_optimal_line_thickness(size)
-        # Below 0.4 OpenCV's letters are illegible, however small the frame.
+        # below 0.4, OpenCV's letters are illegible
         scale = max(0.4, 0.8 * sv.calculate_optimal_text_scale(size))
         return cls(scale, max(1, thickness // 2), 2 * thickness)
 
@@ -54,7 +54,7 @@ def draw_labels(
         boxes: ``(N, 4)`` xyxy in pixels.
         texts: N labels.
         colours: N, in the order of the scene's channels; letters are black or white on them.
-        style: how large.
+        style: size of the labels.
     """
     pictures = [_picture(text, colour, style) for text, colour in zip(texts, colours, strict=True)]
     sizes = [(picture.shape[1], picture.shape[0]) for picture in pictures]
@@ -79,10 +79,10 @@ def _picture(text: str, colour: Colour, style: LabelStyle) -> np.ndarray:
 def place_labels(
     boxes: np.ndarray, sizes: Sequence[tuple[int, int]], frame_size: tuple[int, int]
 ) -> list[tuple[int, int]]:
-    """Where the labels of a frame go: above a box if there is room, else beside, below or in it.
+    """Label positions in a frame: above a box if there is room, otherwise beside, below or in it.
 
-    Each takes the first place where it lies in the frame and covers least of the upper parts of
-    all boxes, where heads are, and of the labels before it.
+    Each label gets the first position inside the frame with the least overlap with the upper parts
+    of all boxes (heads) and with previous labels.
 
     Args:
         boxes: ``(N, 4)`` xyxy in pixels.
@@ -111,7 +111,7 @@ def place_labels(
 
 
 def _corners(boxes: np.ndarray, sides: np.ndarray) -> np.ndarray:
-    """``(N, 7, 2)``: top left corners of a label's places, the preferred one first.
+    """``(N, 7, 2)``: top left corners of a label's possible positions, in order of preference.
 
     Args:
         boxes: ``(N, 4)`` xyxy.
@@ -131,13 +131,13 @@ def _corners(boxes: np.ndarray, sides: np.ndarray) -> np.ndarray:
 
 
 def readable_on(colour: Colour) -> Colour:
-    """Black or white, whichever stands out on ``(red, green, blue)`` (luma of Rec. 601)."""
+    """Black or white, whichever has more contrast on ``(red, green, blue)`` (luma of Rec. 601)."""
     red, green, blue = colour
     return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else (255, 255, 255)
 
 
 def _overlap(some: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """``(N, M)`` pixels that N boxes share with each of M."""
+    """``(N, M)`` intersection areas of N and M boxes, in pixels."""
     low = np.maximum(some[:, None, :2], others[None, :, :2])
     high = np.minimum(some[:, None, 2:], others[None, :, 2:])
     width, height = np.maximum(high - low, 0).T

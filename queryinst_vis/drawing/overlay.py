@@ -1,4 +1,4 @@
-"""Drawing instances on frames, as supervision's annotators do, and only where they are."""
+"""Drawing instances on frames like supervision's annotators, but only in their regions."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ class Found(Protocol):
 
     @property
     def has_masks(self) -> bool:
-        """Whether there are masks, or boxes alone."""
+        """Whether there are masks, or only boxes."""
 
     def instance_masks(self) -> list[InstanceMask]:
         """The N masks."""
 
     def to_supervision(self, masks: bool = True) -> sv.Detections:
-        """The same instances, with or without masks of the whole frame."""
+        """The same instances, with or without full-frame masks."""
 
 
 @dataclass(frozen=True)
 class DrawingStyle:
-    """What is drawn of an instance.
+    """What is drawn for an instance.
 
     Attributes:
-        mask: its pixels, tinted.
-        outline: around them.
-        box: its box, which also stands in for the mask or outline where there is no mask.
-        trace: where it came from.
+        mask: the tinted mask.
+        outline: outline of the mask.
+        box: the box; also drawn instead of a mask or outline if there is no mask.
+        trace: its recent path.
         label: its id, class and score.
     """
 
@@ -56,10 +56,10 @@ class DrawingStyle:
 
     @classmethod
     def of(cls, parts: Sequence[str]) -> DrawingStyle:
-        """The style that draws these parts alone, such as ``["outline", "label"]``.
+        """The style with these parts, such as ``["outline", "label"]``.
 
         Raises:
-            InputError: there is no such part.
+            InputError: an unknown part.
         """
         known = [part.name for part in fields(cls)]
         for part in parts:
@@ -72,14 +72,14 @@ DEFAULT_STYLE = DrawingStyle()
 
 
 class Overlay:
-    """Draws the masks, labels and recent paths of instances, a colour per identity.
+    """Draws the masks, labels and recent paths of instances, with one colour per identity.
 
-    It remembers the paths, so one Overlay belongs to one video. Detections without masks are
-    drawn as boxes; those without ``track_ids`` have no path, and a colour each by their order.
+    It stores the paths, so use one Overlay per video. Detections without masks are
+    drawn as boxes; those without ``track_ids`` have no path and are coloured by index.
 
     Args:
-        class_names: names of the labels, kept as they are given: more may come.
-        trace_length: frames over which the path of an instance is drawn.
+        class_names: names of the labels, by reference: names may be added later.
+        trace_length: length of the path in frames.
         style: what is drawn.
     """
 
@@ -94,12 +94,12 @@ class Overlay:
         self._paths = Paths(trace_length)
 
     def draw(self, frame: np.ndarray, detections: Found | sv.Detections) -> np.ndarray:
-        """The frame with its detections on it.
+        """Draw the detections on a copy of the frame.
 
         Args:
-            frame: ``(H, W, 3)`` uint8 RGB; left as it is.
-            detections: of this frame; or supervision's, with ``class_id``, whose ``confidence``
-                may be None, as ground truth has none.
+            frame: ``(H, W, 3)`` uint8 RGB; not modified.
+            detections: of this frame; or supervision's, with ``class_id``; ``confidence``
+                may be None, e.g. for ground truth.
 
         Returns:
             ``(H, W, 3)`` uint8 RGB.
@@ -167,7 +167,7 @@ class Overlay:
 
 
 def _regions(detections: Found | sv.Detections) -> list[MaskRegion] | None:
-    """The masks; None where there are boxes alone."""
+    """The masks; None if there are only boxes."""
     if not isinstance(detections, sv.Detections):
         masks = detections.instance_masks() if detections.has_masks else None
         return None if masks is None else [mask.region for mask in masks]
@@ -185,7 +185,7 @@ def draw_masks(
     tinted: bool = True,
     outlined: bool = True,
 ) -> None:
-    """Tint the pixels of masks, of large ones first, and draw their outlines, into ``scene``."""
+    """Tint the masks, largest first, and draw their outlines into ``scene``."""
     shown = [
         _Shown(np.ascontiguousarray(pixels).view(np.uint8), x, y, colour)
         for (pixels, x, y), colour in zip(regions, colours, strict=True)
@@ -197,12 +197,12 @@ def draw_masks(
         contours, _ = cv2.findContours(
             pixels, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE, offset=(x, y)
         )
-        # neither dots nor lines are outlines, as in supervision
+        # points and lines are not drawn as outlines, as in supervision
         cv2.polylines(scene, [each for each in contours if len(each) > 2], True, colour, thickness)
 
 
 class _Shown(NamedTuple):
-    """A mask that is drawn: ``(h, w)`` uint8, 1 inside, where it lies, and its colour."""
+    """A mask to draw: ``(h, w)`` uint8, 1 inside, its position and colour."""
 
     pixels: np.ndarray
     x: int
@@ -211,8 +211,8 @@ class _Shown(NamedTuple):
 
 
 def _tint(scene: np.ndarray, shown: Sequence[_Shown]) -> None:
-    """Blend every pixel with the colour of the smallest mask that it belongs to."""
-    below = scene.copy()  # a pixel of several masks is blended once
+    """Blend every pixel with the colour of the smallest mask that contains it."""
+    below = scene.copy()  # pixels in several masks are blended once
     for mask in sorted(shown, key=lambda mask: cv2.countNonZero(mask.pixels), reverse=True):
         height, width = mask.pixels.shape
         place = slice(mask.y, mask.y + height), slice(mask.x, mask.x + width)
@@ -227,15 +227,15 @@ def _blended(colour: tuple[int, int, int]) -> np.ndarray:
 
 
 def _swap_red_blue(palette: sv.ColorPalette) -> sv.ColorPalette:
-    """supervision draws as OpenCV does, blue first; our frames have red first."""
+    """Convert a colour for supervision, which draws in BGR; our frames are RGB."""
     return sv.ColorPalette([sv.Color(c.b, c.g, c.r) for c in palette.colors])
 
 
 def mark_damaged(frame: np.ndarray, number: int) -> np.ndarray:
-    """A frame that stands in for a damaged one, with a red border and words that say so.
+    """Mark the replacement of a damaged frame with a red border and a text.
 
     Args:
-        frame: ``(H, W, 3)`` uint8 RGB; left as it is.
+        frame: ``(H, W, 3)`` uint8 RGB; not modified.
         number: of the damaged frame.
     """
     height, width = frame.shape[:2]

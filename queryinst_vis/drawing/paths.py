@@ -1,4 +1,4 @@
-"""Paths of instances through a video, as supervision's ``TraceAnnotator`` remembers them."""
+"""Recent paths of instances in a video, as in supervision's ``TraceAnnotator``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 
 class Paths:
-    """Where the instances of a video have been lately: the middles of their boxes' lower edges.
+    """Recent positions of the instances of a video: bottom centres of their boxes.
 
     Args:
-        length: frames that are remembered.
+        length: number of frames to keep.
     """
 
     def __init__(self, length: int) -> None:
@@ -20,11 +20,11 @@ class Paths:
         self._seen: deque[tuple[int, dict[int, np.ndarray]]] = deque()
 
     def __len__(self) -> int:
-        """Positions that are remembered."""
+        """The stored positions."""
         return sum(len(positions) for _, positions in self._seen)
 
     def follow(self, ids: list[int], boxes: np.ndarray) -> list[np.ndarray]:
-        """Take the next frame, and return the path of each of its instances so far.
+        """Add the next frame, and return the path of each of its instances.
 
         Args:
             ids: N identities.

@@ -1,4 +1,4 @@
-"""Making instances unrecognisable, or everything but them invisible."""
+"""Making instances unrecognisable, or hiding everything else."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from queryinst_vis.masks import MaskRegion
 Chosen = tuple["str | int", ...]
 """Classes by name, and tracks by id."""
 
-_CELLS = 6  # that are left of the longer side of what is blurred
-_MARGIN = 0.04  # of the longer side, by which masks are widened: their edges are not exact
+_CELLS = 6  # number of cells along the longer side of a pixelated instance
+_MARGIN = 0.04  # fraction of the longer side by which masks are dilated: edges are not exact
 
 
 @dataclass(frozen=True)
 class Redaction:
-    """What of a video nobody shall see.
+    """What to hide in a video.
 
     Attributes:
-        blur: instances that are made unrecognisable.
-        cut_out: instances that alone stay visible, on black; empty: everything does.
+        blur: instances to make unrecognisable.
+        cut_out: show only these instances, on black; empty: show everything.
     """
 
     blur: Chosen = ()
@@ -38,19 +38,19 @@ NOTHING_HIDDEN = Redaction()
 
 
 class Redactor:
-    """Redacts the frames of one video, in their order.
+    """Redacts the frames of one video, in order.
 
-    What the detector misses stays as it is: this is no promise that nobody can be recognised. In a
-    damaged frame nothing is found, but its picture shows what came before: the redacted picture
-    before it is taken instead.
+    Instances that the detector misses stay visible, so this does not guarantee privacy. A
+    damaged frame has no detections but shows the previous frame, so it is replaced by the previous
+    redacted frame.
 
     Args:
-        redaction: what to do.
-        class_names: names of the labels, kept as they are given: more may come.
+        redaction: what to hide.
+        class_names: names of the labels, by reference: names may be added later.
 
     Attributes:
-        damaged: damaged frames so far.
-        unseen: ids that were asked for and have not come up.
+        damaged: number of damaged frames.
+        unseen: requested ids that have not occurred.
     """
 
     def __init__(self, redaction: Redaction, class_names: Sequence[str]) -> None:
@@ -68,9 +68,9 @@ class Redactor:
         """The redacted frame.
 
         Args:
-            frame: ``(H, W, 3)`` uint8; left as it is.
+            frame: ``(H, W, 3)`` uint8; not modified.
             detections: of this frame.
-            is_damaged: the frame stands in for one that could not be decoded.
+            is_damaged: the frame replaces one that could not be decoded.
         """
         if is_damaged:
             self.damaged += 1
@@ -104,7 +104,7 @@ def _is_chosen(chosen: Chosen, name: str, track_id: int | None) -> bool:
 
 
 def _region_of(box: np.ndarray, frame: np.ndarray) -> MaskRegion:
-    """The pixels of a box, as far as they lie in the frame."""
+    """The pixels of a box, clipped to the frame."""
     height, width = frame.shape[:2]
     x0, x1 = (int(min(max(side, 0), width)) for side in (box[0], np.ceil(box[2])))
     y0, y1 = (int(min(max(side, 0), height)) for side in (box[1], np.ceil(box[3])))
@@ -112,7 +112,7 @@ def _region_of(box: np.ndarray, frame: np.ndarray) -> MaskRegion:
 
 
 def _blur(scene: np.ndarray, region: MaskRegion) -> None:
-    """Blur the pixels of a mask, and some around it, beyond recognition, into ``scene``."""
+    """Pixelate a mask and a margin around it in ``scene``."""
     rows, columns = np.flatnonzero(region.pixels.any(1)), np.flatnonzero(region.pixels.any(0))
     if not len(rows):
         return

@@ -1,4 +1,4 @@
-"""Pictures of results: overlays of masks and identities, timelines and plots."""
+"""Plots of results: timelines, contact sheets and charts."""
 
 from queryinst_vis.drawing import Overlay, track_colour
 from queryinst_vis.structures import Detections

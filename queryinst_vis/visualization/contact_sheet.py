@@ -11,15 +11,15 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.utils.files import atomic_path
 
 _CAPTION_HEIGHT, _GAP = 18, 4
-_MAX_SIDE = 65_500  # what JPEG can store, nearly
+_MAX_SIDE = 65_500  # approximately the maximum of JPEG
 _PAPER, _INK = 255, (40, 40, 40)
 
 
 class ContactSheet:
-    """Collects pictures row by row and writes them as one image.
+    """Collects images row by row and writes them as one image.
 
     Args:
-        columns: pictures in a row.
+        columns: images per row.
     """
 
     def __init__(self, columns: int) -> None:
@@ -27,7 +27,7 @@ class ContactSheet:
         self._rows: list[list[np.ndarray]] = []
 
     def start_row(self) -> None:
-        """Put the next picture at the left, also where there is room beside the last one."""
+        """Start a new row."""
         self._rows.append([])
 
     def add(self, picture: np.ndarray, caption: str) -> None:
@@ -35,7 +35,7 @@ class ContactSheet:
 
         Args:
             picture: ``(H, W, 3)`` uint8 RGB.
-            caption: one line; cut where the picture ends.
+            caption: one line, truncated to the width of the image.
         """
         if not self._rows or len(self._rows[-1]) == self._columns:
             self.start_row()
@@ -72,9 +72,9 @@ class ContactSheet:
 
 
 def write_caption(picture: np.ndarray, text: str) -> np.ndarray:
-    """The picture with a strip below it that holds a line of text."""
+    """The image with a line of text below it."""
     strip = np.full((_CAPTION_HEIGHT, picture.shape[1], 3), _PAPER, dtype=np.uint8)
     cv2.putText(
         strip, text, (2, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.4, _INK, lineType=cv2.LINE_AA
-    )  # OpenCV cuts what goes beyond the strip
+    )  # OpenCV clips the text
     return np.vstack([picture, strip])

@@ -1,4 +1,4 @@
-"""The curves of a training: losses, scores and learning rate over the steps."""
+"""Training curves: losses, scores and learning rate over the steps."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from queryinst_vis.visualization.charts import Chart, records, save_chart
 Curve = list[tuple[int, float]]
 """``(step, value)`` in the order of the steps."""
 
-_MAX_CURVES = 10  # in a panel, so that colours and legend suffice
-_MAX_POINTS = 1000  # of a curve that a picture can tell apart
+_MAX_CURVES = 10  # per panel, limited by colours and legend
+_MAX_POINTS = 1000  # per curve, limited by the resolution
 _WIDTH, _HEIGHT = 560, 170
 
 
@@ -59,11 +59,11 @@ def read_curves(path: str | Path) -> dict[str, Curve]:
 
 
 def curve_charts(curves: Mapping[str, Curve], restarts: Sequence[int] = ()) -> dict[str, Chart]:
-    """Charts of a training by title; those that have no curve are left out.
+    """Charts of a training run by title, without empty ones.
 
     Args:
         curves: by name of the metric.
-        restarts: steps after which the training was resumed, which are marked.
+        restarts: steps after which the run was resumed, which are marked.
     """
     panels = {
         "loss": _chosen(curves, "loss"),
@@ -77,7 +77,7 @@ def curve_charts(curves: Mapping[str, Curve], restarts: Sequence[int] = ()) -> d
 
 
 def _chosen(curves: Mapping[str, Curve], name: str) -> dict[str, Curve]:
-    """The metric of a name, or all whose names begin with it if it ends in a slash."""
+    """The metric with a name, or all with this prefix if it ends in a slash."""
     found = {key: curve for key, curve in curves.items() if key == name}
     if name.endswith("/"):
         found = {k.removeprefix(name): c for k, c in curves.items() if k.startswith(name)}
@@ -85,7 +85,7 @@ def _chosen(curves: Mapping[str, Curve], name: str) -> dict[str, Curve]:
 
 
 def _last_stage(curves: Mapping[str, Curve]) -> dict[str, Curve]:
-    """The parts of the loss, of all stages those of the last one (``loss/s5.cls``)."""
+    """The terms of the loss, for the last stage only (``loss/s5.cls``)."""
     parts = {k.removeprefix("loss/"): c for k, c in curves.items() if k.startswith("loss/")}
     stages = [int(k[1:].partition(".")[0]) for k in parts if k[0] == "s" and k[1:2].isdigit()]
     last = f"s{max(stages, default=0)}."

@@ -58,13 +58,13 @@ def draw_histogram(
     """Draw a histogram with its median as a PNG.
 
     Args:
-        values: any number of them; integers get a bin each where they span few values.
-        title: what they are.
+        values: the values; integers get one bin each if the range is small.
+        title: of the plot.
         unit: label of the horizontal axis.
         counted: label of the vertical axis: what is counted.
         path: the PNG to write, all of it or nothing.
-        marks: named positions that are drawn as dashed lines.
-        limit: larger values are counted in the last bin, so that outliers do not flatten the rest.
+        marks: named positions, drawn as dashed lines.
+        limit: larger values are counted in the last bin, to limit the effect of outliers.
 
     Raises:
         InputError: the file cannot be written.
@@ -135,5 +135,5 @@ def _lines(positions: Mapping[str, float]) -> alt.Chart:
 def _bins(numbers: np.ndarray) -> list[float] | int:
     low, high = numbers.min(), numbers.max()
     if (numbers == numbers.round()).all() and high - low < _MAX_BINS:
-        return list(np.arange(low, high + 2) - 0.5)  # integers stand in the middle of their bins
+        return list(np.arange(low, high + 2) - 0.5)  # bins are centred on integers
     return _MAX_BINS

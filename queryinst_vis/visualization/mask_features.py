@@ -20,7 +20,7 @@ from queryinst_vis.utils.files import atomic_path
 
 _TILE, _MIN_TILE = 1.7, 1.1  # inches: side of a picture, and its width at least (for its title)
 _LEFT, _EDGE, _CAPTION_GAP, _LINE = 1.4, 0.12, 0.3, 0.15  # inches; _LINE is the height of a line
-_FADED = 0.2  # what is left of the image outside the mask
+_FADED = 0.2  # opacity of the image outside the mask
 _ROWS = (
     "image",
     "$x^{mask}$\nfrom the FPN",
@@ -78,20 +78,20 @@ def draw_mask_features(
 
 
 def principal_component(features: Tensor, mask: Tensor) -> tuple[np.ndarray, float]:
-    """The features of one RoI as one picture: their first principal component.
+    """The features of one RoI as an image: their first principal component.
 
-    DynConv ends with a LayerNorm at each position, which makes the mean magnitude of the
-    channels much the same everywhere. What tells positions apart is the direction of their
-    features, and the first principal component is the direction in which they differ most.
+    DynConv ends with a LayerNorm at each position, which makes the mean channel magnitude
+    nearly constant. Positions differ in the direction of their features, and the first principal
+    component is the direction with the largest variance.
 
     Args:
         features: ``(C, s, s)``.
-        mask: ``(h, w)`` mask probabilities, 0..1. A component has no sign of its own: it gets
-            the one that correlates with the mask.
+        mask: ``(h, w)`` mask probabilities, 0..1. The sign of the component is chosen to
+            correlate with the mask.
 
     Returns:
-        ``(s, s)`` picture of mean zero, and the share of the variance that it holds, 0..1
-        (0 if the features are the same everywhere).
+        ``(s, s)`` image with zero mean, and the explained variance, 0..1
+        (0 if the features are constant).
     """
     side = features.shape[-1]
     positions = features.detach().float().cpu().flatten(1).T
@@ -140,7 +140,7 @@ def _grid(boxes: Tensor, title_lines: int) -> tuple[Figure, np.ndarray]:
 def _draw_features(
     tiles: Sequence[Axes], features: Sequence[Tensor], mask: Tensor, box: Sequence[float]
 ) -> None:
-    """Show the features of one box, each ``(C, s, s)``, and how much of them one sees."""
+    """Show the features of one box, each ``(C, s, s)``, with the explained variance."""
     x0, y0, x1, y1 = box
     for tile, values in zip(tiles, features, strict=True):
         component, share = principal_component(values, mask)
@@ -150,7 +150,7 @@ def _draw_features(
 
 
 def _draw_pixels(tile: Axes, image: np.ndarray, box: Sequence[float]) -> None:
-    """Show the pixels of the image that a box touches, at least one."""
+    """Show the pixels of the image that intersect a box, at least one."""
     (left, right), (top, bottom) = (
         _span(box[axis], box[axis + 2], image.shape[1 - axis]) for axis in (0, 1)
     )
@@ -159,13 +159,13 @@ def _draw_pixels(tile: Axes, image: np.ndarray, box: Sequence[float]) -> None:
 
 
 def _span(low: float, high: float, limit: int) -> tuple[int, int]:
-    """First and last (exclusive) of the ``limit`` pixels that a side of a box touches."""
+    """First and last (exclusive) of the ``limit`` pixels that intersect a side of a box."""
     first = min(max(math.floor(low), 0), limit - 1)
     return first, max(min(math.ceil(high), limit), first + 1)
 
 
 def _show_box(tile: Axes, box: Sequence[float]) -> None:
-    """Look at the box only, which may reach beyond the image, in its true proportions."""
+    """Zoom to the box, which may extend beyond the image, with its aspect ratio."""
     x0, y0, x1, y1 = box
     tile.set(xlim=(x0, x1), ylim=(y1, y0), xticks=[], yticks=[], facecolor="0.9")
 

@@ -48,8 +48,8 @@ class SpeedPoint:
         name: what the point is labelled with.
         fps: frames per second, above 0.
         average_precision: mask AP of images or track AP of videos, 0..1.
-        group: points of one group are joined by a line; None stands alone.
-        device: on which the speed was measured, if that is known.
+        group: points of a group are connected by a line; None: no group.
+        device: on which the speed was measured, if known.
     """
 
     name: str
@@ -62,11 +62,11 @@ class SpeedPoint:
 def read_speed_point(path: str | Path) -> SpeedPoint:
     """Read a benchmark file.
 
-    It holds a JSON object with ``name`` (text), ``fps`` (above 0) and ``AP`` (0..1), perhaps
-    ``group`` and ``device`` (text or null). Other keys are left alone.
+    It contains a JSON object with ``name`` (text), ``fps`` (above 0) and ``AP`` (0..1), and
+    optionally ``group`` and ``device`` (text or null). Other keys are ignored.
 
     Raises:
-        InputError: not such a file; says which key is at fault.
+        InputError: invalid file; names the key.
     """
     where = f"benchmark file {path}"
     values = read_json(path, "benchmark file")
@@ -92,8 +92,8 @@ def read_speed_point(path: str | Path) -> SpeedPoint:
 def draw_speed_plot(points: Sequence[SpeedPoint], path: str | Path) -> None:
     """Draw AP against frames per second as a PNG, with a label beside every point (Fig. 1).
 
-    Every group has its colour. Speeds on different devices do not compare, so every device has
-    its marker.
+    Every group has a colour. Speeds on different devices are not comparable, so every device has
+    its own marker.
 
     Args:
         points: at least one.
@@ -146,7 +146,7 @@ def speed_chart(points: Sequence[SpeedPoint]) -> Chart:
 
 
 def _groups(points: Sequence[SpeedPoint]) -> list[str]:
-    """What decides about colour and line: the group, or the point alone."""
+    """Key for colour and line: the group, or the point itself."""
     return [
         f"point {index}" if point.group is None else f"group {point.group}"
         for index, point in enumerate(points)
@@ -196,7 +196,7 @@ class _Plot:
 
 
 def place_labels(points: Sequence[SpeedPoint]) -> list[Box]:
-    """Where the names go: they cover no point, line or other name, or as little as can be."""
+    """Label positions with minimum overlap with points, lines and other labels."""
     plot = _Plot.around(points)
     pixels = [plot.pixel(point) for point in points]
     half = _POINT / 2
@@ -232,7 +232,7 @@ def _label_box(
 
 
 def _covered(box: Box, taken: Sequence[Box], lines: np.ndarray) -> float:
-    """Square pixels that a label would hide, or that would be hidden of it."""
+    """Overlap of a label with other elements, in square pixels."""
     area = (box[2] - box[0]) * (box[3] - box[1])
     outside = area - _overlap(box, (0.0, 0.0, float(_WIDTH), float(_HEIGHT)))
     inside = np.all((lines >= box[:2]) & (lines <= box[2:]), axis=2)
@@ -242,7 +242,7 @@ def _covered(box: Box, taken: Sequence[Box], lines: np.ndarray) -> float:
 
 
 def _overlap(first: Box, second: Box) -> float:
-    """Area that two boxes share, in square pixels."""
+    """Intersection area of two boxes, in square pixels."""
     width = min(first[2], second[2]) - max(first[0], second[0])
     height = min(first[3], second[3]) - max(first[1], second[1])
     return max(width, 0.0) * max(height, 0.0)

@@ -35,21 +35,21 @@ class _Row:
 
     @classmethod
     def of(cls, track: Track, length: int) -> _Row:
-        """The row in a video of that many frames."""
+        """The row in a video with this many frames."""
         runs = runs_of(track.frames(), max(1, length // _INSTANTS))
         return cls(track.track_id, track.label, runs)
 
     def seen(self) -> int:
-        """How many frames show the track."""
+        """Number of frames of the track."""
         return sum(count for _, count in self.runs)
 
 
 class _Clock:
-    """When the frames of a video are shown, and their numbers in its file.
+    """Times of the frames of a video, and their numbers in the file.
 
     Args:
-        starts: N + 1 seconds from the first frame on, rising; the last one is the end.
-        numbers: N + 1 numbers, rising.
+        starts: N + 1 increasing times in seconds since the first frame; the last one is the end.
+        numbers: N + 1 increasing frame numbers.
     """
 
     def __init__(self, starts: np.ndarray, numbers: np.ndarray) -> None:
@@ -80,16 +80,16 @@ class _Clock:
         return float(start), float(end - start)
 
     def number_at(self, seconds: ArrayLike) -> np.ndarray:
-        """Frame numbers of moments, with fractions."""
+        """Fractional frame numbers of times."""
         return _interpolate(np.asarray(seconds, float), self._starts, self._numbers)
 
     def seconds_at(self, numbers: ArrayLike) -> np.ndarray:
-        """Moments of frame numbers."""
+        """Times of frame numbers."""
         return _interpolate(np.asarray(numbers, float), self._numbers, self._starts)
 
 
 def _interpolate(x: np.ndarray, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
-    """Like ``np.interp``, but going on beyond the ends as axes need it."""
+    """Like ``np.interp``, with extrapolation beyond the ends."""
     if len(xs) < 2:
         return x
     slope = (ys[-1] - ys[0]) / (xs[-1] - xs[0])
@@ -106,12 +106,12 @@ def draw_timeline(
 ) -> None:
     """Draw one row per track, with bars where it is visible, as a PNG.
 
-    Rows are sorted by first appearance and have the tracks' colours of the overlay. Many tracks
-    get thinner rows, and of more than can be named, those are drawn that are seen longest: neither
-    the picture nor memory grows without end.
+    Rows are sorted by first appearance and have the colours of the tracks in the overlay. Many
+    tracks get thinner rows, and beyond ``_MAX_ROWS`` only the longest tracks are drawn, so that
+    image size and memory are bounded.
 
-    The time axes are those of the video's file: seconds from the first frame on, and the numbers
-    of its frames, whatever was left out.
+    The time axes are those of the video file: seconds since the first frame, and frame numbers,
+    regardless of skipped frames.
 
     Args:
         tracks: of a finished video; there may be none.
@@ -151,7 +151,7 @@ def read_origin(path: str | Path) -> str | None:
     try:
         with Image.open(path) as picture:
             return picture.info.get(_ORIGIN)
-    except (OSError, SyntaxError, ValueError):  # no picture, or a damaged one
+    except (OSError, SyntaxError, ValueError):  # not an image, or a damaged one
         return None
 
 
