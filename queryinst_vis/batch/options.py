@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from queryinst_vis.drawing import DEFAULT_STYLE, NOTHING_HIDDEN, DrawingStyle, Redaction
 from queryinst_vis.video.decoders import PYAV
+from queryinst_vis.video.encoders import X264
 from queryinst_vis.video.frames import ALL_FRAMES, Selection
 
 
@@ -25,6 +25,7 @@ class VideoOptions:
         decoder, fps, strict, allow_partial: as for ``video.source.open_source``.
         save: names of ``track --save``: files beside the tables.
         style, redaction: what those files show.
+        encoder: of the videos among them, as for ``OutputPlan``.
     """
 
     weights: str = "people"
@@ -41,13 +42,14 @@ class VideoOptions:
     save: tuple[str, ...] = ()
     style: DrawingStyle = DEFAULT_STYLE
     redaction: Redaction = NOTHING_HIDDEN
+    encoder: str = X264
 
     def that_matter(self) -> dict[str, Any]:
         """What decides about the results, as values that JSON has, for the key of a video."""
         values = asdict(self)
         values["weights"] = None  # their checksum stands in for the name
         if not self.save:
-            del values["style"], values["redaction"]
+            del values["style"], values["redaction"], values["encoder"]
         return values
 
 
@@ -101,9 +103,3 @@ class Video:
     version: str
     size: int | None = None
     options: VideoOptions = field(default_factory=VideoOptions)
-
-
-def shown_options(options: VideoOptions) -> Mapping[str, Any]:
-    """The options that are not at their defaults, as values that JSON has."""
-    defaults = asdict(VideoOptions())
-    return {name: value for name, value in asdict(options).items() if value != defaults[name]}

@@ -126,6 +126,7 @@ class Worker:
             style=options.style,
             redaction=options.redaction,
             kinds=kinds,
+            encoder=options.encoder,
         )
         tracker = VideoTracker(self._detector(options))
         lane = Lane(tracker, begun.source, classes=options.classes, iou=options.iou)

@@ -300,6 +300,7 @@ def _options_of(arguments: argparse.Namespace, overrides: list[str]) -> VideoOpt
         save=tuple(name for name in arguments.save if not (arguments.no_video and name == "video")),
         style=style_of(arguments),
         redaction=redaction_of(arguments),
+        encoder=arguments.encoder,
     )
 
 

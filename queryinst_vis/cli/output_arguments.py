@@ -64,7 +64,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_picture_options(group: argparse._ActionsContainer) -> None:
-    """--draw, --blur and --cut-out: the content of images and videos."""
+    """--draw, --encoder, --blur and --cut-out: the content of images and videos."""
     group.add_argument(
         "--draw",
         type=names,
