@@ -142,7 +142,7 @@ def test_the_page_says_what_the_training_did(work_dir, tmp_path):
     assert "Resumed once, after step 2" in text
     assert "2 keys differ from" in text and "train.lr 0.01" in text
     assert "weights it began from random weights" in text
-    assert "This folder has:" not in text
+    assert "Missing in this work dir:" not in text
     charts = json.loads(re.search(r'id="page-charts">(.*?)</script>', html).group(1))
     rows = [row for chart in charts.values() for data in chart["datasets"].values() for row in data]
     assert {row["step"] for row in rows if row.get("metric") == "loss"} == {1, 2, 3}
