@@ -246,7 +246,7 @@ def test_a_fine_tuning_needs_weights_and_data_alone(tmp_path, weights, name, cap
     assert load_training_state(work_dir / "last.ckpt").step == 4
     assert "1 of 2 have their rows in the checkpoint" in said.err
     samples = sorted(path.name for path in (work_dir / "samples").iterdir())
-    assert samples == ["step_0000002.jpg", "step_0000004.jpg"]
+    assert samples == ["step_0000002.jpg", "step_0000004.jpg", "training.jpg"]
     assert (work_dir / "curves.png").stat().st_size > 1000
 
 
