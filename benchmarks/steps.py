@@ -39,10 +39,7 @@ from queryinst_vis.video.source import open_source
 TOLERANCE = 1e-2  # pixels
 
 SWITCHED_OFF = {
-    "the whole pyramid": Forms(lazy_pyramid=False),
     "batch norms not folded": Forms(fold_norms=False),
-    "plain 3x3 convolutions": Forms(winograd=False),
-    "linear layers not packed": Forms(packed=False),
     "torchvision's RoIAlign": Forms(roi_align=False),
 }
 

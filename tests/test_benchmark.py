@@ -3,7 +3,6 @@
 How fast anything is stays open: that depends on the machine.
 """
 
-import copy
 import json
 
 import numpy as np
@@ -19,10 +18,7 @@ from queryinst_vis.benchmark.timing import run_timed, spread_of
 from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.checkpoints.weights import save_weights
 from queryinst_vis.config import config_to_dict
-from queryinst_vis.inference.optimize import optimize_for_inference
 from queryinst_vis.models.build import build_model
-from queryinst_vis.models.cpu.forms import Forms
-from queryinst_vis.models.cpu.inference_form import to_inference_form
 from queryinst_vis.video.source import open_source
 from tests.clips import index_of, write_video
 from tests.tiny import HEIGHT, WIDTH, tiny_config
@@ -214,17 +210,6 @@ def test_flops_of_each_kind_of_layer():
     assert count_flops(lambda: linear(torch.randn(4, 7))) == 2 * 4 * 7 * 9
     one_call = torch.inference_mode()(lambda: attention(queries, queries, queries))
     assert count_flops(one_call) == by_hand
-
-
-def test_flops_are_counted_on_packed_weights_as_on_plain_ones():
-    config = tiny_config()
-    model = build_model(config).eval().requires_grad_(False)
-    images = torch.randn(1, 3, HEIGHT, WIDTH)
-    unpacked = to_inference_form(copy.deepcopy(model), forms=Forms(packed=False))
-    counts = [count_flops(lambda: unpacked(images, [(HEIGHT, WIDTH)]))]
-    packed, _ = optimize_for_inference(model, config)
-    counts.append(count_flops(lambda: packed(images, [(HEIGHT, WIDTH)])))
-    assert counts[0] == counts[1] > 0
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
 from typing import Any
 
 import torch
@@ -25,25 +24,10 @@ def count_flops(call: Callable[[], object]) -> int:
 
 
 def _fused_operators() -> dict[Any, Callable[..., int]]:
-    """Operators that torch's counter does not know: on packed weights, and whole attentions."""
-    formulas: dict[tuple[Any, str], Callable[..., int]] = {
-        (torch.ops.mkldnn, "_linear_pointwise"): _linear_flops,
-        (torch.ops.mkldnn, "_convolution_pointwise"): _convolution_flops,
-        (torch.ops.aten, "_native_multi_head_attention"): _attention_flops,
-    }
-    return {
-        getattr(room, name): formula
-        for (room, name), formula in formulas.items()
-        if hasattr(room, name)  # some builds of PyTorch lack them
-    }
-
-
-def _linear_flops(inputs: Any, *_: Any, out_shape: Any, **__: Any) -> int:
-    return 2 * prod(out_shape) * inputs[-1]
-
-
-def _convolution_flops(inputs: Any, weight: Any, *_: Any, out_shape: Any, **__: Any) -> int:
-    return 2 * prod(out_shape) * prod(weight) // out_shape[1]
+    """An operator that torch's counter does not know: a whole attention in one call."""
+    name = "_native_multi_head_attention"  # some builds of PyTorch lack it
+    operator = getattr(torch.ops.aten, name, None)
+    return {} if operator is None else {operator: _attention_flops}
 
 
 def _attention_flops(query: Any, key: Any, *_: Any, **__: Any) -> int:

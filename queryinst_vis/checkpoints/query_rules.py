@@ -21,7 +21,7 @@ from queryinst_vis.data.frames import load_pixels
 from queryinst_vis.data.loader import sample_images
 from queryinst_vis.data.transforms import network_input
 from queryinst_vis.errors import InputError
-from queryinst_vis.models.cpu.forms import Forms, replace_roi_and_fpn
+from queryinst_vis.models.cpu.forms import replace_roi_align
 from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.utils.device import choose_device
 from queryinst_vis.utils.progress import ProgressBar
@@ -83,7 +83,7 @@ def pick_most_used(source: Source, count: int) -> list[int]:
     known = [*classes, *(name for name in source.target_classes if name not in classes)]
     images = sample_images(source.calibration, known, CALIBRATION_IMAGES)
     model = build_for_inference(source.config, source.weights, "checkpoint").to(choose_device())
-    replace_roi_and_fpn(model, Forms())
+    replace_roi_align(model)
     uses = torch.zeros(len(model.queries))
     with ProgressBar("counting uses of the queries", len(images)) as progress:
         for image in images:

@@ -50,7 +50,7 @@ def optimize_for_inference(model: QueryInst, config: Config) -> tuple[QueryInst,
         to_cuda_form(model, dtype)
     else:
         check_precision(model.device, config)
-        to_inference_form(model, dtype, not config.inference.compile)
+        to_inference_form(model, dtype)
     if config.inference.compile:
         _check_compiler(model.device)
         # the shapes in the heads depend on what they find; the backbone's only on the frame size
@@ -86,7 +86,7 @@ def _a_run(model: QueryInst, config: Config) -> Callable[[], None]:
     """A copy of the network sees a picture as large as its input, and makes all masks."""
     dtype = inference_dtype(config)
     size = padded_size([(config.input.test_short, config.input.test_long)])
-    copied = to_inference_form(copy.deepcopy(model), dtype, not config.inference.compile)
+    copied = to_inference_form(copy.deepcopy(model), dtype)
 
     @torch.inference_mode()
     def run() -> None:

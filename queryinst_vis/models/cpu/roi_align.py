@@ -14,53 +14,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from queryinst_vis.models.cpu.lazy_pyramid import LazyPyramid
 from queryinst_vis.models.roi import RoIExtractor, assign_levels, rows_by_level, to_rois
 
 
 class CpuRoIExtractor(RoIExtractor):
-    """A ``RoIExtractor`` that pools faster on a CPU, and has lazy levels computed where it reads.
+    """A ``RoIExtractor`` that is faster on a CPU; adaptive sampling is left to torchvision.
 
     Args:
         extractor: the module whose place it takes.
-        by_vectors: False pools with torchvision's kernel, as adaptive sampling
-            (``sampling_ratio`` 0) always does.
     """
 
-    def __init__(self, extractor: RoIExtractor, by_vectors: bool = True) -> None:
+    def __init__(self, extractor: RoIExtractor) -> None:
         super().__init__(extractor.roi_size, extractor.sampling_ratio, extractor.finest_stride)
-        self.by_vectors = by_vectors and extractor.sampling_ratio > 0
 
     def forward(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
-        """As ``RoIExtractor``; ``features`` may be a ``LazyPyramid``."""
+        """As ``RoIExtractor``."""
+        if self.sampling_ratio == 0:
+            return super().forward(features, boxes)
         rois = to_rois(boxes)
         levels = assign_levels(rois[:, 1:], len(features))
+        scales = 1 / (self.finest_stride * 2.0**levels)
+        sizes = torch.tensor([feature.shape[2:] for feature in features])[levels]
+        points, weights = sampling_points(rois, scales, sizes, self.roi_size, self.sampling_ratio)
         by_level = rows_by_level(levels, len(features))
-        if self.by_vectors:
-            scales = 1 / (self.finest_stride * 2.0**levels)
-            sizes = torch.tensor(_map_sizes(features))[levels]
-            points, weights = sampling_points(
-                rois, scales, sizes, self.roi_size, self.sampling_ratio
-            )
-        pooled = []
-        for level, rows in by_level:
-            if isinstance(features, LazyPyramid):
-                scale = 1 / (self.finest_stride * 2**level)
-                feature = features.around(level, rois[rows], scale)
-            else:
-                feature = features[level]
-            if self.by_vectors:
-                pooled.append(pool(feature, points[rows], weights[rows]))
-            else:
-                pooled.append(self.pool(feature, rois[rows], level))
+        pooled = [pool(features[level], points[rows], weights[rows]) for level, rows in by_level]
         return torch.cat(pooled)[torch.cat([rows for _, rows in by_level]).argsort()]
-
-
-def _map_sizes(features: Sequence[Tensor]) -> list[torch.Size]:
-    """Height and width of every map; a lazy pyramid need not compute them for that."""
-    if isinstance(features, LazyPyramid):
-        return features.sizes
-    return [feature.shape[2:] for feature in features]
 
 
 def sampling_points(

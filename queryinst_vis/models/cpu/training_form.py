@@ -15,7 +15,7 @@ from timm.layers import Conv2dSame
 from timm.layers.padding import pad_same
 from torch import Tensor, nn
 
-from queryinst_vis.models.cpu.forms import Forms, replace_roi_and_fpn
+from queryinst_vis.models.cpu.forms import Forms, replace_roi_align
 from queryinst_vis.models.folding import find_convs_with_norms
 from queryinst_vis.models.queryinst import QueryInst
 
@@ -26,7 +26,7 @@ def to_training_form(model: QueryInst, forms: Forms = Forms()) -> QueryInst:  # 
     Args:
         model: on a CPU; changed in place and left in evaluation mode. Batch norms that are being
             trained (``model.backbone.norm_eval=false``) stay as they are.
-        forms: the replacements that may be used; ``winograd`` and ``packed`` are for inference.
+        forms: the replacements to use.
     """
     model.eval()  # the probe run must not change running statistics
     if forms.fold_norms and model.backbone.norm_eval:
@@ -35,7 +35,8 @@ def to_training_form(model: QueryInst, forms: Forms = Forms()) -> QueryInst:  # 
                 norm = FoldedNorm(pair.norm)
                 model.set_submodule(pair.norm_name, norm)
                 model.set_submodule(pair.conv_name, FoldedConv(pair.conv, norm))
-    replace_roi_and_fpn(model, forms)
+    if forms.roi_align:
+        replace_roi_align(model)
     return model.to(memory_format=torch.channels_last)
 
 
