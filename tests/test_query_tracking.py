@@ -64,7 +64,7 @@ def test_masktrack_needs_a_track_head_and_the_message_names_the_ways_out(image_m
 
 
 def test_without_a_rule_an_image_model_is_tracked_by_its_boxes_and_says_so(image_model):
-    message = "no track head: tracking.rule=bytetrack gives identities by boxes alone"
+    message = "no track head: tracking.rule=bytetrack associates boxes only"
     with pytest.warns(InputWarning, match=message):
         tracker = VideoTracker(Detector(image_model, tiny_config(track=False)))
     for _ in range(2):

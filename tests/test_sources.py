@@ -284,7 +284,7 @@ def test_several_videos_have_names_of_their_own(tmp_path):
     assert [s.name for s in open_sources(paths)] == ["a_clip", "b_clip", "other"]
     names = [s.name for s in open_sources([*paths, str(tmp_path / "b/other.mov")])]
     assert names == ["a_clip", "b_clip", "other_mp4", "other_mov"]
-    with pytest.raises(InputError, match="is named 2 times"):
+    with pytest.raises(InputError, match="is given 2 times"):
         open_sources([paths[0], str(tmp_path / "b" / ".." / "a" / "clip.mp4"), paths[0]])
     assert [s.name for s in open_sources([str(tmp_path / "b")])] == [
         *["clip", "other_mov", "other_mp4"]
@@ -481,7 +481,9 @@ def test_a_decoder_refuses_what_it_cannot_show_right(tmp_path, monkeypatch, caps
     with pytest.raises(InputError, match="decord reads wrong frames from mpegts"):
         open_source(broadcast, decoder="decord")
     monkeypatch.setattr(decoders.DecordFile, "__len__", lambda _: 19)
-    with pytest.raises(InputError, match="decord sees 19 frames of 20; use --decoder pyav"):
+    with pytest.raises(
+        InputError, match="decord returns 19 instead of 20 frames; use --decoder pyav"
+    ):
         open_source(path, decoder="decord")
     monkeypatch.undo()
     monkeypatch.setattr(

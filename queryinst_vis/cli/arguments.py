@@ -84,7 +84,7 @@ def add_weights_option(parser: argparse.ArgumentParser, also: str = "") -> None:
         default="people",
         metavar="NAME|FILE",
         help="a .safetensors file, an .onnx or .xml file that 'queryinst-vis export-onnx' or "
-        "'export-openvino' wrote, a name that 'queryinst-vis weights' lists, or "
+        "'export-openvino' wrote, a name listed by 'queryinst-vis weights', or "
         f"hf://OWNER/NAME[/FILE][@REVISION]{also} (default: %(default)s)",
     )
 

@@ -1,4 +1,4 @@
-"""Anybody's detector in the place of ours: a function from a frame to supervision's Detections."""
+"""Custom detectors: any function from a frame to supervision's Detections."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from queryinst_vis.utils.device import plain_defaults
 from queryinst_vis.utils.plugins import DETECTORS, find_entry, installed
 
 Find = Callable[[np.ndarray], sv.Detections]
-"""``(H, W, 3)`` uint8 RGB to what is found in it, in pixels of the frame."""
+"""``(H, W, 3)`` uint8 RGB to detections in pixels of the frame."""
 
 AnyDetector: TypeAlias = "str | Path | FrameDetector | Find"
-"""Weights by name or file, ``PLUGIN:ARGUMENT``, a detector, or a function that finds instances."""
+"""Weights by name or file, ``PLUGIN:ARGUMENT``, a detector, or a detection function."""
 
 WITHOUT_CLASSES = "object"
 """The class of detections without class ids and names."""
@@ -46,27 +46,27 @@ _SETTINGS = (
     "inference.nms_threshold",
     "inference.nms_overlap",
 )
-"""Config keys that hold for a detector whose own settings are out of reach."""
+"""Config keys that apply to custom detectors."""
 _OF_OURS = ("tracking.", "inference.", "input.")
-_PLUGIN = re.compile(r"(\w[\w.-]+)(?::(?!//)(.*))?")  # no address, and no drive of Windows
+_PLUGIN = re.compile(r"(\w[\w.-]+)(?::(?!//)(.*))?")  # excludes URLs and Windows drives
 
 
 class FunctionDetector:
-    """A function that finds instances, as a detector for ``VideoTracker``.
+    """A detection function, as a detector for ``VideoTracker``.
 
-    Identities are given by boxes (``tracking.rule=bytetrack``, unless the overrides name another
-    rule that needs no track head). Everything that the function returns is tracked, unless the
+    Association uses boxes (``tracking.rule=bytetrack``, unless the overrides set another
+    rule that needs no track head). All detections are tracked, unless the
     overrides raise ``inference.score_threshold`` or set ``inference.nms_threshold``.
 
     Args:
         find: takes an ``(H, W, 3)`` uint8 RGB frame and returns ``supervision.Detections`` with
-            ``xyxy``, and perhaps ``mask`` (N, H, W), ``confidence`` (default: 1), ``class_id``
-            and ``data["class_name"]``, which comes before ``class_id``.
+            ``xyxy``, and optionally ``mask`` (N, H, W), ``confidence`` (default: 1), ``class_id``
+            and ``data["class_name"]``, which takes precedence over ``class_id``.
         class_names: of the class ids 0, 1, ..., or by class id: ``{1: "person", 3: "car"}``; they
-            are the labels, in this order. None: names become labels as they come up in
+            are the labels, in this order. None: labels are numbered as names first appear in
             ``data["class_name"]``, and ``class_names`` grows.
-        overrides: dotlist changes of ``tracking`` keys and of the ``inference`` keys that say
-            which detections are kept.
+        overrides: dotlist overrides of ``tracking`` keys and of the ``inference`` keys that select
+            detections.
 
     Attributes:
         config: as for ``FrameDetector``; its ``model.classes`` are the names of the labels.
@@ -114,15 +114,15 @@ class FunctionDetector:
     def detect_frames(
         self, frames: list[np.ndarray], embedding: Embedding | None = None
     ) -> list[Detections]:
-        """As ``FrameDetector`` says, one frame after the other.
+        """See ``FrameDetector``; frame by frame.
 
         Raises:
-            InputError: what the function returns cannot be used.
+            InputError: the function returns invalid detections.
         """
         return [self._select(self._convert(self._find(frame), frame)) for frame in frames]
 
     def _convert(self, found: sv.Detections, frame: np.ndarray) -> Detections:
-        """supervision's Detections as ours, the strongest first."""
+        """supervision's Detections as ours, by descending score."""
         if not isinstance(found, sv.Detections):
             raise InputError(
                 f"detector: must return supervision.Detections, returned {type(found).__name__}"
@@ -174,7 +174,7 @@ class FunctionDetector:
         return names.index(name)
 
     def _select(self, detections: Detections) -> Detections:
-        """Those that the ``inference`` keys let through."""
+        """The detections selected by the ``inference`` keys."""
         settings = self.config.inference
         detections = detections[detections.scores >= settings.score_threshold]
         if settings.nms_threshold is not None and settings.nms_overlap == "boxes":
@@ -192,16 +192,16 @@ def load_detector(
     overrides: list[str] | None = None,
     max_size: int | None = None,
 ) -> FrameDetector:
-    """The detector that a user names, or brings along.
+    """The detector given by a name, a file, or an object.
 
     Args:
         source: as for ``Detector.from_pretrained``; or ``NAME:ARGUMENT`` (or ``NAME``) for a
-            detector of an installed package; or a detector or function, which runs where it runs.
-        device, overrides, max_size: as for ``Detector.from_pretrained``; the last is for our
-            own models alone, and an installed package makes of the device what it likes.
+            detector of an installed package; or a detector or function, which stays on its device.
+        device, overrides, max_size: as for ``Detector.from_pretrained``; the last is only for
+            QueryInst models, and the device is passed to detectors of packages.
 
     Raises:
-        InputError: there is no such detector, or it does not take a setting.
+        InputError: unknown detector, or it does not support a setting.
     """
     if isinstance(source, str | Path):
         plugin = _find_plugin(str(source))
@@ -221,10 +221,10 @@ def load_detector(
 
 
 def is_weights(source: AnyDetector) -> bool:
-    """Whether this names weights of ours, rather than somebody's detector.
+    """Whether this is a name of weights, rather than of a custom detector.
 
     Raises:
-        InputError: it names a detector that no installed package has.
+        InputError: a detector that no installed package provides.
     """
     return isinstance(source, str | Path) and _find_plugin(str(source)) is None
 
@@ -246,7 +246,7 @@ def as_detector(source: FrameDetector | Find) -> FrameDetector:
 
 
 def _find_plugin(text: str) -> tuple[Callable[[str, str], FrameDetector | Find], str] | None:
-    """The entry point and the argument that a text names; None: it names weights."""
+    """The entry point and its argument; None: a name of weights."""
     match = _PLUGIN.fullmatch(text)
     if match is None or Path(text).exists() or text in shipped_weights():
         return None

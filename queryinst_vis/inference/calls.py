@@ -1,4 +1,4 @@
-"""Tracking and detection in one call, weights included."""
+"""Tracking and detection with a single call, including loading the weights."""
 
 from __future__ import annotations
 
@@ -36,37 +36,36 @@ def track(
     bgr: bool = False,
     fps: float | None = None,
 ) -> VideoResults:
-    """Follow the instances of a video, a camera or a stream, with the settings of the command.
+    """Track the instances of a video, camera or stream, with the settings of the command line.
 
-    Like ``queryinst-vis track``, it remembers the 1,000 tracks that were seen last and begins new
-    identities at hard cuts. For several videos make a ``VideoTracker``: this loads the weights at
-    each call. ``track_video`` writes files instead.
+    Like ``queryinst-vis track``, it keeps the 1,000 most recently seen tracks and starts new
+    identities at hard cuts. For several videos use a ``VideoTracker``, since this function loads
+    the weights at each call. ``track_video`` writes files instead.
 
     Args:
-        source: a video file, an address, a camera, a folder of frames or arrays, as for
+        source: a video file, a URL, a camera, a folder of frames or arrays, as for
             ``VideoTracker.track``.
         weights: name, file or detector, as for ``VideoTracker.from_pretrained``.
-        device: ``"auto"`` takes the accelerator where there is one.
-        max_size: longest side of the network's input in pixels; None: as the weights were trained.
-        classes: follow only these, by name or 0-based label; None: all.
-        conf: score threshold, 0..1; None: what the weights ask for, or 0.3 where that is the 0.05
-            of the benchmarks.
-        iou: suppress the weaker of two detections above this IoU, 0..1; None: what the weights
-            ask for.
-        start: first second of the source to track; None: its beginning.
-        end: second to stop before; None: its end.
-        stride: use every ``stride``-th frame.
-        max_frames: stop after this many frames; None: all.
+        device: ``"auto"``: a GPU if available.
+        max_size: maximum longer side of the network input in pixels; None: that of the weights.
+        classes: track only these classes, by name or 0-based label; None: all.
+        conf: score threshold, 0..1; None: that of the weights, or 0.3 if that is the 0.05
+            used for benchmarks.
+        iou: IoU threshold for NMS, 0..1; None: that of the weights.
+        start: start time in seconds; None: the beginning of the source.
+        end: end time in seconds, exclusive; None: the end of the source.
+        stride: process every ``stride``-th frame.
+        max_frames: maximum number of frames; None: all.
         batch: batch size of the network; the results are the same.
-        live: always continue with the newest frame and drop those that arrived meanwhile.
+        live: always process the newest frame and drop those that arrived in between.
         bgr: arrays have OpenCV's channel order.
         fps: frame rate of arrays and of images without times.
 
     Returns:
-        An iterator of ``FrameResult``, with a ``len()`` where the source knows its length.
+        An iterator of ``FrameResult``, with a ``len()`` if the length of the source is known.
 
     Raises:
-        InputError: the source, the weights or a setting cannot be used.
+        InputError: an invalid source, weights or setting.
 
     Example::
 
@@ -130,22 +129,21 @@ def detect(
 ) -> Detections | list[Detections]:
     """Detect and segment the instances of an image, or of each image of a list.
 
-    For several calls make a ``Detector``: this loads the weights at each.
+    For several calls use a ``Detector``, since this function loads the weights at each call.
 
     Args:
         image: a file, an array, a PIL image or a list of these.
         weights: name or file, as for ``Detector.from_pretrained``.
-        device: ``"auto"`` takes the accelerator where there is one.
-        max_size: longest side of the network's input in pixels; None: as the weights were trained.
-        classes: keep only these, by name or 0-based label; None: all.
-        iou: suppress the weaker of two detections above this IoU, 0..1; None: what the weights
-            ask for.
+        device: ``"auto"``: a GPU if available.
+        max_size: maximum longer side of the network input in pixels; None: that of the weights.
+        classes: keep only these classes, by name or 0-based label; None: all.
+        iou: IoU threshold for NMS, 0..1; None: that of the weights.
         bgr: arrays have OpenCV's channel order.
-        conf: score threshold, 0..1; None: what the weights ask for, or 0.3 where that is the 0.05
-            of the benchmarks.
+        conf: score threshold, 0..1; None: that of the weights, or 0.3 if that is the 0.05
+            used for benchmarks.
 
     Raises:
-        InputError: an image, the weights or a setting cannot be used.
+        InputError: an invalid image, weights or setting.
 
     Example::
 

@@ -1,4 +1,4 @@
-"""From images to detections."""
+"""Detection of instances in images."""
 
 from __future__ import annotations
 
@@ -33,16 +33,17 @@ Size = tuple[int, int]
 AnyImage = TypeVar("AnyImage", bound=ImageLike)
 
 EXPORTED = {".onnx": load_onnx_model, ".xml": load_openvino_model}
-"""What opens exported models, by the suffix of their files."""
+"""Loaders of exported models, by file suffix."""
 
 
 @runtime_checkable
 class FrameDetector(Protocol):
-    """Anything that finds instances in frames, such as ``Detector``; a ``VideoTracker`` needs one.
+    """Interface of detectors for ``VideoTracker``, such as ``Detector``.
 
     Attributes:
-        config: its ``input``, ``inference`` and ``tracking`` keys hold from the next frame on.
-        has_track_head: whether it can give embeddings of a track head.
+        config: changes of its ``input``, ``inference`` and ``tracking`` keys apply to the next
+            frame.
+        has_track_head: whether it provides track-head embeddings.
     """
 
     config: Config
@@ -54,20 +55,20 @@ class FrameDetector(Protocol):
         """Detect and segment the instances of each frame independently.
 
         Args:
-            frames: ``(H, W, 3)`` uint8 RGB each, any number of them.
-            embedding: what describes an instance to the tracker; None, or a track head that the
-                model does not have: nothing.
+            frames: any number of ``(H, W, 3)`` uint8 RGB frames.
+            embedding: kind of association embedding; None, or a track head that the
+                model does not have: no embeddings.
 
         Returns:
             Detections in pixels of the frames, on the CPU.
 
         Raises:
-            InputError: a frame of another shape or type.
+            InputError: a frame with wrong shape or dtype.
         """
 
 
 def is_exported(weights: str | Path) -> bool:
-    """Whether weights are a file that an export command wrote, by its suffix."""
+    """Whether weights are an exported model, by file suffix."""
     return Path(weights).suffix in EXPORTED
 
 
@@ -76,11 +77,11 @@ class Detector:
 
     Args:
         model: a ``QueryInst`` on any device, which is set to eval mode, or an exported model.
-        config: of the model; its ``input``, ``inference`` and ``model.backbone`` keys are used.
+        config: of the model; the ``input``, ``inference`` and ``model.backbone`` keys are used.
 
     Attributes:
         config: as above; may be replaced between images.
-        has_track_head: whether the model gives embeddings for tracking.
+        has_track_head: whether the model provides track-head embeddings.
 
     Raises:
         InputError: settings out of range.
@@ -119,16 +120,15 @@ class Detector:
             name_or_path: name of weights, a ``.safetensors`` file, a ``last.ckpt``, an
                 ``.onnx`` file of ``export_onnx``, which onnxruntime runs, or the ``.xml`` file
                 of ``export_openvino``, which OpenVINO runs.
-            device: ``"auto"`` prefers an accelerator over the CPU.
-            overrides: dotlist changes, such as ``["inference.score_threshold=0.3"]``.
-            max_size: upper bound, in pixels, of the longer side of the network input: smaller
-                is faster and less detailed. None: ``input.test_long`` of the config.
-            score_threshold: detections below it are left out, 0..1: short for an override of
-                ``inference.score_threshold``.
+            device: ``"auto"``: a GPU if available.
+            overrides: dotlist overrides, such as ``["inference.score_threshold=0.3"]``.
+            max_size: maximum longer side of the network input in pixels, to trade accuracy for
+                speed. None: ``input.test_long`` of the config.
+            score_threshold: 0..1, overrides ``inference.score_threshold``.
 
         Raises:
-            InputError: the weights, the device or the overrides cannot be used; ``max_size``
-                below 1, or given for an exported file, whose input size is fixed.
+            InputError: invalid weights, device or overrides; ``max_size``
+                below 1, or with an exported file, whose input size is fixed.
         """
         if score_threshold is not None:
             overrides = [f"inference.score_threshold={score_threshold}", *(overrides or [])]
@@ -186,23 +186,22 @@ class Detector:
         """Detect and segment the instances of one image, or of each image of a list.
 
         Args:
-            image: a path, an ``(H, W, 3)`` uint8 RGB array or a PIL image. A file is turned
-                upright by its EXIF orientation; arrays and PIL images are taken as they are.
-            batch: images of a list that the network sees at a time. They are padded to a common
-                size, which changes the results slightly where their sizes differ.
-            classes: only these, by name or 0-based label; None: all.
-            conf: score threshold of this call, 0..1; None: ``inference.score_threshold``.
-            iou: suppress the weaker of two detections above this IoU, 0..1; None:
-                ``inference.nms_threshold``.
-            bgr: whether the channels of arrays are blue, green, red, as OpenCV's are.
+            image: a path, an ``(H, W, 3)`` uint8 RGB array or a PIL image. Files are rotated
+                upright by their EXIF orientation; arrays and PIL images are used as they are.
+            batch: batch size for a list of images. Images of different sizes are padded to a common
+                size, which changes the results slightly.
+            classes: only these classes, by name or 0-based label; None: all.
+            conf: score threshold, 0..1; None: ``inference.score_threshold``.
+            iou: IoU threshold for NMS, 0..1; None: ``inference.nms_threshold``.
+            bgr: whether the channels of arrays are BGR, as in OpenCV.
 
         Returns:
-            Detections in pixels of the image, strongest first, on the CPU, with ``class_names``
-            and with the ``image`` as it was given, which ``plot`` and ``crops`` draw on; a list
+            Detections in pixels of the image, by descending score, on the CPU, with
+            ``class_names`` and the given ``image`` (for ``plot`` and ``crops``); a list
             of them for a list of images.
 
         Raises:
-            InputError: not a readable image; an unknown class; ``batch`` below 1, or a threshold
+            InputError: an unreadable image; an unknown class; ``batch`` below 1, or a threshold
                 out of range.
         """
         if batch < 1:
@@ -219,7 +218,7 @@ class Detector:
             ):
                 if classes is not None:
                     detections = of_classes(detections, classes)
-                # a path is read again when it is needed, so that many images fit into memory
+                # keep only the path, which is read again when needed, to save memory
                 detections.image = frame if isinstance(each, np.ndarray) else each
                 found.append(detections)
         return found if isinstance(image, list) else found[0]
@@ -231,7 +230,7 @@ class Detector:
     def detect_frames(
         self, frames: list[np.ndarray], embedding: Embedding | None = "track_head"
     ) -> list[Detections]:
-        """As ``FrameDetector`` says; all frames are one batch."""
+        """See ``FrameDetector``; all frames form one batch."""
         if not frames:
             return []
         dtype = inference_dtype(self.config)
@@ -244,9 +243,9 @@ class Detector:
         return found
 
     def batch_key(self, frame: np.ndarray) -> Hashable:
-        """Frames of one key share a batch without changing one another's detections.
+        """Key for batching: frames with the same key do not affect each other's detections.
 
-        They have one network input size; compiled for a GPU, one frame size.
+        They have the same network input size; compiled for a GPU, the same frame size.
         """
         height, width = frame.shape[:2]
         if self._runner is not None:
@@ -315,7 +314,7 @@ def check_inference(config: Config) -> None:
 
 
 def _with_max_size(config: Config, max_size: int) -> Config:
-    """The config with ``input.test_long`` lowered to ``max_size``; never raised."""
+    """The config with ``input.test_long`` limited to ``max_size``."""
     if max_size < 1:
         raise InputError(f"max_size must be 1 or more, got {max_size}")
     test_long = min(config.input.test_long, max_size)

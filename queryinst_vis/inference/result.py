@@ -1,4 +1,4 @@
-"""What tracking says of a frame, and of a video frame by frame."""
+"""Results of tracking for a frame and for a video."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FrameResult:
-    """A frame and what was found in it.
+    """A frame and its detections.
 
     Attributes:
         frame: ``(H, W, 3)`` uint8 RGB.
-        index: of the frame in its video, from 0, among the frames that a player shows.
-        seconds: when the frame is shown; None where that is unknown.
-        detections: as ``VideoTracker.update`` gives them.
+        index: frame number in the video, from 0.
+        seconds: time of the frame; None if unknown.
+        detections: as from ``VideoTracker.update``.
 
     Example::
 
@@ -47,15 +47,15 @@ class FrameResult:
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the labels; empty where they are not known."""
+        """Names of the labels; empty if unknown."""
         return self.detections.class_names or []
 
     def to_supervision(self, masks: bool = True) -> sv.Detections:
-        """As ``Detections.to_supervision``."""
+        """See ``Detections.to_supervision``."""
         return self.detections.to_supervision(masks)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """As ``Detections.to_dataframe``, after columns ``frame`` (``index``) and ``seconds``.
+        """Like ``Detections.to_dataframe``, with columns ``frame`` (``index``) and ``seconds``.
 
         ``pandas.concat(result.to_dataframe() for result in tracker.track("street.mp4"))`` is the
         table of a video.
@@ -67,9 +67,9 @@ class FrameResult:
         return table
 
     def plot(self) -> Image.Image:
-        """The frame with what was found drawn on it, as ``Detections.plot``.
+        """The annotated frame, as from ``Detections.plot``.
 
-        A damaged frame has a red border and words that say so.
+        A damaged frame has a red border and a text.
         """
         if not self.detections.of_damaged_frame:
             return self.detections.plot(self.frame)
@@ -78,7 +78,7 @@ class FrameResult:
         return Image.fromarray(mark_damaged(self.frame, self.index))
 
     def crops(self) -> list[Image.Image]:
-        """The part of the frame in each box, as ``Detections.crops``."""
+        """Crop of each box, see ``Detections.crops``."""
         return self.detections.crops(self.frame)
 
     def __repr__(self) -> str:
@@ -93,11 +93,11 @@ class FrameResult:
 
 
 class VideoResults(Iterator[FrameResult]):
-    """The results of a video as they are found, frame after frame; iterate once.
+    """Iterator over the results of a video, frame by frame; can be iterated once.
 
     Args:
         results: of the frames.
-        length: number of all frames; None: nobody knows it.
+        length: total number of frames; None if unknown.
     """
 
     def __init__(self, results: Generator[FrameResult, None, None], length: int | None) -> None:
@@ -108,17 +108,17 @@ class VideoResults(Iterator[FrameResult]):
         return next(self._results)
 
     def __len__(self) -> int:
-        """The number of frames, those that were looked at already included.
+        """The total number of frames, including those already iterated.
 
         Raises:
-            TypeError: it is not known, as of live sources.
+            TypeError: it is unknown, e.g. for live sources.
         """
         if self._length is None:
             raise TypeError("the number of frames of this source is unknown")
         return self._length
 
     def close(self) -> None:
-        """Stop: decoding ends, and the source is closed."""
+        """Stop decoding and close the source."""
         self._results.close()
 
 
@@ -145,13 +145,13 @@ def store(
 ) -> None:
     """Append a frame's tracked detections to the tracks of the video.
 
-    Where the detector gives boxes alone, their pixels stand in for the masks.
+    If the detector returns only boxes, they are used as masks.
 
     Args:
-        tracks: of the frames before.
+        tracks: of the previous frames.
         detections: with ``track_ids``.
-        time: of the frame in seconds, None where it is unknown.
-        number: of the frame in the video's file; None: frames so far.
+        time: of the frame in seconds, None if unknown.
+        number: frame number in the video file; None: the number of previous frames.
 
     Raises:
         ValueError: the detections have no ``track_ids``.
@@ -172,7 +172,7 @@ def store(
 
 
 def _box_masks(detections: Detections) -> list[RLE]:
-    """The boxes, clipped to the frame, as masks; a box beside the frame has one without pixels."""
+    """The boxes, clipped to the frame, as masks; empty for boxes outside the frame."""
     height, width = detections.image_size
     masks = []
     for box in detections.boxes.round().long().tolist():

@@ -1,4 +1,4 @@
-"""Tracking a video into files: which ones, ``outputs`` says."""
+"""Tracking a video and writing the results to files (see ``outputs``)."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ CUT_THRESHOLD = 4
 
 @dataclass(frozen=True)
 class TrackSummary:
-    """What came out of a video; a notebook shows the player of ``save=["report"]`` inline.
+    """Summary of a tracked video; notebooks show the player of ``save=["report"]`` inline.
 
     Attributes:
-        frames: frames that were looked at.
-        tracks: identities that were found.
-        seconds: wall-clock time for all of them: decoding, tracking, drawing, encoding.
-        fps: frames per second of that time.
-        files: what was written.
+        frames: number of processed frames.
+        tracks: number of tracks.
+        seconds: total wall-clock time: decoding, tracking, drawing, encoding.
+        fps: frames per second of wall-clock time.
+        files: the files written.
         found: tracks by class name, the most frequent class first.
-        hint: what to try, where nothing was found; else None.
-        about: what each file is, in a few words.
+        hint: what to try if nothing was found; otherwise None.
+        about: short description of each file.
     """
 
     frames: int
@@ -114,40 +114,39 @@ def track_video(
     allow_partial: bool = False,
     overwrite: bool = False,
 ) -> TrackSummary:
-    """Find, segment and follow the instances of a video, and show them.
+    """Detect, segment and track the instances of a video, and write the results.
 
-    Writes what ``save`` names into ``out_dir``, by default the annotated video
+    Writes the outputs in ``save`` to ``out_dir``, by default the annotated video
     (``NAME-OF-VIDEO.mp4``), the tracks as YouTube-VIS results (``results.json``; video id 1,
-    category id = class index + 1) and frame by frame (``tracks.jsonl``), and a picture of who was
-    there when (``timeline.png``); besides, always, ``run.json``, which says how they came about.
-    They appear together when all is done. Memory does not grow with the video's length.
+    category id = class index + 1) and as one JSON line per frame (``tracks.jsonl``), and a timeline
+    of the tracks (``timeline.png``); ``run.json`` with the provenance is always written.
+    All files are published together at the end. Memory does not grow with the length of the video.
 
     Args:
-        source: what ``open_source`` opens; not live.
-        out_dir: folder for the results; made where missing. None: ``out/NAME-OF-SOURCE``.
+        source: as for ``open_source``; not live.
+        out_dir: output folder, created if necessary. None: ``out/NAME-OF-SOURCE``.
         weights: as for ``VideoTracker.from_pretrained``: a name, a file, or any detector.
-        save: what to write, of ``kinds``.
-        kinds: the outputs that there are.
-        style: what the annotated video shows of an instance.
+        save: the outputs to write, of ``kinds``.
+        kinds: the available outputs.
+        style: what is drawn for each instance in the annotated video.
         encoder: of the videos, of ``video.encoders.ENCODERS``, or ``"auto"``: hardware if it works.
-        redaction: classes and track ids that are blurred, or cut out, in every picture.
-        score_threshold: detections below this score, 0..1, are left out; None: the weights' own
-            ``inference.score_threshold``, or 0.3 where that is the 0.05 of the benchmarks.
-        classes: follow only these, by name or 0-based label; None: all.
-        iou: suppress the weaker of two detections above this IoU, 0..1; None: what the weights
-            ask for.
-        selection: which frames are looked at; the annotated video keeps its speed.
+        redaction: classes and track ids that are blurred, or cut out, in all images and videos.
+        score_threshold: 0..1; None: ``inference.score_threshold`` of the weights, or 0.3 if that
+            is the 0.05 used for benchmarks.
+        classes: track only these classes, by name or 0-based label; None: all.
+        iou: IoU threshold for NMS, 0..1; None: that of the weights.
+        selection: the frames to process; the annotated video keeps its playback speed.
         stride: shorthand for ``selection.stride``.
         max_frames: shorthand for ``selection.max_frames``.
-        batch: frames that the network sees at a time; several are faster, on CPUs too.
+        batch: batch size: the same results, higher throughput, also on CPUs.
         max_size: as for ``VideoTracker.from_pretrained``.
-        device: ``"auto"`` takes the accelerator where there is one.
-        overrides: dotlist changes of the config inside the weights, e.g.
-            ``["tracking.rule=query"]``. Unless they say otherwise, ``tracking.max_tracks`` is
+        device: ``"auto"``: a GPU if available.
+        overrides: dotlist overrides of the config in the weights, e.g.
+            ``["tracking.rule=query"]``. By default, ``tracking.max_tracks`` is
             ``DEFAULT_MAX_TRACKS`` and ``tracking.cut_threshold`` is ``CUT_THRESHOLD``.
-        strict: refuse a source with missing or damaged frames, as for ``VideoReader``.
-        allow_partial: accept a file whose end is missing, as for ``VideoReader``.
-        overwrite: replace another video's results in ``out_dir`` instead of refusing.
+        strict: reject a source with missing or damaged frames, as for ``VideoReader``.
+        allow_partial: accept a truncated file, as for ``VideoReader``.
+        overwrite: replace results of another video in ``out_dir``.
 
     Raises:
         InputError: the video, the weights or the overrides cannot be used, or the folder not be

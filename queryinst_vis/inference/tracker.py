@@ -35,19 +35,18 @@ class VideoTracker:
     """Online video instance segmentation (paper 3.5): frames in, detections with ids out.
 
     Args:
-        detector: whose config is followed, but that a query is always one instance
-            (``inference.one_label_per_query``). Where the config names no ``tracking.rule`` and
-            the model has no track head, ``bytetrack`` gives the identities, and an
-            ``InputWarning`` says so. Or any function from a frame, ``(H, W, 3)`` uint8 RGB, to
+        detector: a detector, whose config is used, except that a query is always one instance
+            (``inference.one_label_per_query``). If the config has no ``tracking.rule`` and
+            the model has no track head, ``bytetrack`` is used, with an ``InputWarning``.
+            Or any function from a frame, ``(H, W, 3)`` uint8 RGB, to
             ``supervision.Detections``, as for ``FunctionDetector``.
 
     Attributes:
-        class_names: names of the labels; it grows where a function's class names become known
-            as they come up.
+        class_names: names of the labels; grows during tracking if a function returns new names.
 
     Raises:
-        InputError: ``tracking.rule`` names a rule that needs a track head and the model has none,
-            or a bad ``tracking`` key.
+        InputError: ``tracking.rule`` needs a track head that the model lacks, or an invalid
+            ``tracking`` key.
 
     Example::
 
@@ -62,18 +61,18 @@ class VideoTracker:
         tracking = config.tracking
         if detector.config.tracking.rule is None and not detector.has_track_head:
             warnings.warn(
-                f"this model has no track head: tracking.rule={tracking.rule} gives identities by "
-                f"boxes alone, with inference.nms_threshold={config.inference.nms_threshold}",
+                f"this model has no track head: tracking.rule={tracking.rule} associates boxes "
+                f"only, with inference.nms_threshold={config.inference.nms_threshold}",
                 InputWarning,
                 stacklevel=2,
             )
         self._tracker = Tracker(tracking)
-        self._video: object = None  # that track() was asked for last
+        self._video: object = None  # of the last call of track()
         self._cuts = None if tracking.cut_threshold is None else CutDetector(tracking.cut_threshold)
         self.class_names = config.model.classes
-        # a query under two labels would be two instances with one mask
+        # a query with two labels would be two instances with the same mask
         inference = replace(config.inference, one_label_per_query=True)
-        self._detector = copy.copy(detector)  # whose network is shared, and whose config is not
+        self._detector = copy.copy(detector)  # shares the network, but not the config
         self._detector.config = replace(config, inference=inference)
 
     @classmethod
@@ -85,26 +84,24 @@ class VideoTracker:
         max_size: int | None = None,
         score_threshold: float | None = None,
     ) -> VideoTracker:
-        """A tracker from weights by name, from a checkpoint file or from any detector.
+        """Create a tracker from a name of weights, a checkpoint file or any detector.
 
         Args:
             name_or_path: name of weights, a ``.safetensors`` file, a ``last.ckpt``, an ``.onnx``
                 file of ``export_onnx``, which onnxruntime runs, an ``.xml`` file of
                 ``export_openvino``, which OpenVINO runs, ``hf://OWNER/NAME``,
                 ``NAME:ARGUMENT`` for a detector of an installed package, or a function as above.
-            device: ``"auto"`` takes the accelerator where there is one.
-            overrides: dotlist changes, e.g. ``["inference.score_threshold=0.3"]`` or
+            device: ``"auto"``: a GPU if available.
+            overrides: dotlist overrides, e.g. ``["inference.score_threshold=0.3"]`` or
                 ``["tracking.rule=ocsort"]``.
-            max_size: the network sees frames whose longer side has at most this many pixels:
-                the fewer, the faster and the less detail. It only lowers ``input.test_long``;
-                None leaves that as it is.
-            score_threshold: detections below it are left out, 0..1: short for an override of
-                ``inference.score_threshold``.
+            max_size: maximum longer side of the network input in pixels, to trade accuracy for
+                speed. It can only lower ``input.test_long``; None: no change.
+            score_threshold: 0..1, overrides ``inference.score_threshold``.
 
         Raises:
-            InputError: the weights or the overrides cannot be used, or they name a rule that needs
-                a track head and there is none; ``max_size`` below 1, or for an exported file, whose
-                size is fixed.
+            InputError: invalid weights or overrides, or a rule that needs a missing
+                track head; ``max_size`` below 1, or with an exported file, whose
+                input size is fixed.
         """
         if score_threshold is not None:
             overrides = [f"inference.score_threshold={score_threshold}", *(overrides or [])]
@@ -112,22 +109,22 @@ class VideoTracker:
 
     @property
     def detector(self) -> FrameDetector:
-        """What finds the instances of a frame."""
+        """The detector."""
         return self._detector
 
     @property
     def embedding(self) -> Embedding | None:
-        """What describes an instance to the association rule, as for ``FrameDetector``."""
+        """The kind of association embedding, as for ``FrameDetector``."""
         return self._tracker.embedding
 
     @property
     def names(self) -> list[str]:
-        """``class_names``, under the name that ultralytics gives them."""
+        """``class_names``, with its name in ultralytics."""
         return self.class_names
 
     @property
     def precision(self) -> str | None:
-        """In which our network computes, ``auto`` being settled; None: others' detectors."""
+        """Precision of the network, with ``auto`` resolved; None for custom detectors."""
         detector = self._detector
         return detector.config.inference.precision if isinstance(detector, Detector) else None
 
@@ -149,39 +146,37 @@ class VideoTracker:
         bgr: bool = False,
         fps: float | None = None,
     ) -> VideoResults:
-        """Track through a whole video, as one new video.
+        """Track a whole video, starting with new identities.
 
-        The next frames are decoded while the network works. Memory does not grow with the
-        video's length where the config bounds what the tracker remembers
+        The next frames are decoded while the network runs. Memory does not grow with the
+        length of the video if the config limits the number of tracks
         (``tracking.max_tracks``).
 
         Args:
-            source: what ``open_source`` opens: a video file, an address, a camera, images, ...
-            classes: follow only these, by name or 0-based label; None: all.
-            conf: score from which on instances are followed, 0..1; None:
-                ``inference.score_threshold``.
-            iou: suppress the weaker of two detections above this IoU, 0..1; None:
-                ``inference.nms_threshold``.
-            start: first second of the source to track; None: its beginning.
-            end: second to stop before; None: its end.
-            start_frame: the same by frame index, 0-based.
-            end_frame: frame index to stop before.
-            stride: use every ``stride``-th frame.
-            max_frames: stop after this many frames; None: all.
+            source: as for ``open_source``: a video file, a URL, a camera, images, ...
+            classes: track only these classes, by name or 0-based label; None: all.
+            conf: score threshold, 0..1; None: ``inference.score_threshold``.
+            iou: IoU threshold for NMS, 0..1; None: ``inference.nms_threshold``.
+            start: start time in seconds; None: the beginning of the source.
+            end: end time in seconds, exclusive; None: the end of the source.
+            start_frame: first frame, 0-based.
+            end_frame: end frame, exclusive.
+            stride: process every ``stride``-th frame.
+            max_frames: maximum number of frames; None: all.
             batch: batch size of the network: the same results at a higher throughput.
-            live: always continue with the newest frame and drop those that arrived meanwhile: a
-                camera, a network stream, a pipe, or a file played at its own pace.
+            live: always process the newest frame and drop those that arrived in between: for a
+                camera, a network stream, a pipe, or a file played in real time.
             bgr: arrays have OpenCV's channel order.
             fps: frame rate of arrays and of images without times.
 
         Returns:
-            An iterator of ``FrameResult``, whose ``len()`` is the number of frames where the
-            source knows it. A frame that cannot be decoded shows the last good one, or black;
-            nothing is found in it, and its detections say ``of_damaged_frame``.
+            An iterator of ``FrameResult``, whose ``len()`` is the number of frames, if known.
+            A frame that cannot be decoded is replaced by the last good one, or black;
+            it has no detections, and ``of_damaged_frame`` is set.
 
         Raises:
-            InputError: the source cannot be read, or has no such frames; a threshold out of
-                range, an unknown class, ``batch`` below 1; a range, ``stride`` or ``batch`` with
+            InputError: the source cannot be read, or has no frames in the range; a threshold out
+                of range, an unknown class, ``batch`` below 1; a range, ``stride`` or ``batch`` with
                 a live source.
         """
         selection = Selection(start, end, start_frame, end_frame, stride, max_frames)
@@ -212,20 +207,20 @@ class VideoTracker:
     def update(
         self, frame: ImageLike, time: float | None = None, *, bgr: bool = False
     ) -> Detections:
-        """Find the instances of the video's next frame and give them their identities.
+        """Detect and track the instances in the next frame of the video.
 
         Args:
             frame: ``(H, W, 3)`` uint8 RGB, a PIL image or the path of an image.
-            time: of the frame in seconds from any origin, given for all frames of a video or for
-                none; ``tracking.expire_seconds`` needs it.
-            bgr: an array is BGR, as OpenCV's are.
+            time: of the frame in seconds from any origin, for all frames of a video or for
+                none; required by ``tracking.expire_seconds``.
+            bgr: an array is BGR, as in OpenCV.
 
         Returns:
             Detections in pixels of the frame, on the CPU, with ``track_ids`` that are unique
-            in the frame and stay with an instance through the video.
+            in the frame and constant for an instance in the video.
 
         Raises:
-            InputError: not such a frame, or a time that is not later than the previous one.
+            InputError: an invalid frame, or a time that is not later than the previous one.
         """
         try:
             image = to_array(frame, bgr)
@@ -239,18 +234,18 @@ class VideoTracker:
     def follow(
         self, frames: Iterable[np.ndarray], batch: int = 1
     ) -> Iterator[tuple[np.ndarray, Detections]]:
-        """Go on with the video's next frames, one after the other, whose times are not known.
+        """Process the next frames of the video, without frame times.
 
         Args:
             frames: ``(H, W, 3)`` uint8 RGB each.
-            batch: frames that the network sees at a time. Identities are given frame by frame
-                all the same, so the results are those of ``batch=1``, after ``batch`` frames.
+            batch: batch size of the network. Association is still frame by frame, so the results
+                are the same as for ``batch=1``, delayed by ``batch`` frames.
 
         Returns:
-            An iterator of ``(frame, detections)``, the latter as ``update`` gives them.
+            An iterator of ``(frame, detections)``, with detections as from ``update``.
 
         Raises:
-            InputError: not such a frame; ``batch`` below 1.
+            InputError: an invalid frame; ``batch`` below 1.
         """
         tracked = self.follow_timed(((None, frame) for frame in frames), batch)
         return ((found.frame, found.detections) for found in tracked)
@@ -258,7 +253,7 @@ class VideoTracker:
     def follow_timed(
         self, frames: Iterable[TimedFrame], batch: int = 1
     ) -> Generator[FrameResult, None, None]:
-        """Like ``follow``, for frames that come with their times, as ``VideoReader.timed`` reads.
+        """Like ``follow``, for frames with times, as from ``VideoReader.timed``.
 
         Args:
             frames: ``(time, frame)``, the time as for ``update``.
@@ -280,12 +275,12 @@ class VideoTracker:
         conf: float | None = None,
         iou: float | None = None,
     ) -> Generator[FrameResult, None, None]:
-        """Like ``follow``, for frames as ``VideoReader.frames`` reads them.
+        """Like ``follow``, for frames from ``VideoReader.frames``.
 
-        Nothing is found in a damaged frame (``of_damaged_frame``), and tracks go on after it.
+        Damaged frames (``of_damaged_frame``) have no detections, and tracks continue after them.
 
         Args:
-            frames: in the order of the video.
+            frames: in order.
             batch: as for ``follow``.
             classes: as for ``track``.
             conf: as for ``track``.
@@ -297,7 +292,7 @@ class VideoTracker:
         """
         if batch < 1:
             raise InputError(f"batch must be 1 or more, got {batch}")
-        if self.class_names:  # a function's become known as they come up
+        if self.class_names:  # those of a function may not be known yet
             check_classes(classes, self.class_names)
         return self._follow(
             iter(frames), batch, with_thresholds(self._detector, conf, iou), classes
@@ -326,11 +321,11 @@ class VideoTracker:
         found: Detections | None,
         classes: Sequence[str | int] | None = None,
     ) -> FrameResult:
-        """Give the detections of the video's next frame their identities.
+        """Assign identities to the detections of the next frame of the video.
 
         Args:
             frame: the frame.
-            found: what ``detector`` found in it; None for a damaged frame, in which nothing is.
+            found: its detections; None for a damaged frame.
             classes: as for ``track``.
 
         Raises:
@@ -366,19 +361,19 @@ class VideoTracker:
         """Like ``track``, as plain pairs of frame and detections.
 
         Args:
-            source: as for ``track``, like all that follow.
-            stride: use every ``stride``-th frame.
+            source: as for ``track``, like all other arguments.
+            stride: process every ``stride``-th frame.
             batch: batch size of the network.
-            live: always continue with the newest frame.
-            start: first second to track.
-            end: second to stop before.
-            max_frames: stop after this many frames.
+            live: always process the newest frame.
+            start: start time in seconds.
+            end: end time in seconds, exclusive.
+            max_frames: maximum number of frames.
             bgr: arrays have OpenCV's channel order.
             fps: frame rate of arrays and of images without times.
 
         Returns:
-            An iterator of ``(frame, detections)``: ``(H, W, 3)`` uint8 RGB, and what ``update``
-            says of it.
+            An iterator of ``(frame, detections)``: ``(H, W, 3)`` uint8 RGB, and detections as from
+            ``update``.
 
         Raises:
             InputError: as for ``track``.
@@ -397,7 +392,7 @@ class VideoTracker:
         return ((found.frame, found.detections) for found in results)
 
     def reset(self) -> None:
-        """Forget all identities: the next frame begins another video."""
+        """Reset all identities: the next frame is the first of another video."""
         self._tracker.reset()
         if self._cuts is not None:
             self._cuts.reset()
