@@ -291,7 +291,7 @@ def test_a_missing_recording_is_one_line(tmp_path):
 def test_pictures_and_playlists_are_refused_with_advice(content):
     with (
         served({"/x": content}) as (address, _),
-        pytest.raises(InputError, match="single picture is no video; name the stream itself"),
+        pytest.raises(InputError, match="single images; pass the URL of the stream itself"),
     ):
         LiveReader(f"{address}/x")
 

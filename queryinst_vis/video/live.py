@@ -200,9 +200,9 @@ class LiveReader:
         is_unknown = isinstance(error, av.ArgumentError | av.InvalidDataError)
         if self._scheme and is_unknown and not (self._http and self._http.fault):
             return (
-                "is not a video format supported for URLs. Playlists (HLS, DASH) are not supported, "
-                "since they refer to other addresses, and neither are single images; pass the URL "
-                "of the stream itself, or save it first: ffmpeg -i URL -c copy clip.mkv"
+                "is not a video format supported for URLs. Playlists (HLS, DASH) are not "
+                "supported, since they refer to other URLs, and neither are single images; pass "
+                "the URL of the stream itself, or save it first: ffmpeg -i URL -c copy clip.mkv"
             )
         fault = self._http.fault if self._http else ""
         return f"cannot be opened as a video ({fault or _reason(error)})"
