@@ -26,7 +26,7 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -43,6 +43,7 @@ from queryinst_vis.formats.results import youtube_vis_entries
 from queryinst_vis.formats.track_lines import read_track_lines
 from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.formats.video_set import MaskTrack, VideoSet, VideoTracks
+from queryinst_vis.inference.track import track_video
 from queryinst_vis.review import Merge, ReviewSession, Split, Suggestion, Swap
 from queryinst_vis.review.actions import Edit
 from queryinst_vis.review.courses import Course, course_of, embeddings_of_run, link
@@ -51,12 +52,15 @@ from queryinst_vis.review.likelihood import Model, terms, terms_of_track
 from queryinst_vis.review.pieces import Stored
 from queryinst_vis.review.queue import LONGEST_GAP, places_of, suggestions_for, swap_at
 from queryinst_vis.review.state import ReviewState
-from queryinst_vis.utils.files import write_json_atomically
+from queryinst_vis.utils.files import read_json, write_json_atomically
 
 FITTED: Mapping[str, tuple[str, dict[str, Any]]] = {
     "0002": ("mots", {"sequences": ["0002"]}),
     "0011": ("mots", {"sequences": ["0011"]}),
     "0005_train": ("mots", {"sequences": ["0005"], "end": 0.75}),
+}
+REVIEWED: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "0005_reviewed": ("mots", {"sequences": ["0005"], "start": 0.75, "end": 0.875})
 }
 SCORED: Mapping[str, tuple[str, dict[str, Any]]] = {
     "0005_test": ("mots", {"sequences": ["0005"], "start": 0.75}),
@@ -80,7 +84,7 @@ class Clip:
 
     Attributes:
         session: of its tracks.
-        truth: the ground truth, and the tracks as they were found.
+        gt: the ground truth, and the tracks as they were found.
         shown: ``(frames,)`` ground truth of each region of a track, by track; -1: none.
         found: the tracks by their ids.
         perfect: the same regions with perfect identities.
@@ -95,22 +99,15 @@ class Clip:
 
 def open_clip(name: str, cache: Path) -> Clip:
     """Convert and track a clip, unless ``cache`` has it."""
-    folder, options = {**FITTED, **SCORED}[name]
-    if "QUERYINST_VIS_DATA" not in os.environ:
-        raise InputError("QUERYINST_VIS_DATA must name the folder that holds data/")
-    videos = Path(os.environ["QUERYINST_VIS_DATA"]) / "data" / folder
+    folder, options = {**FITTED, **REVIEWED, **SCORED}[name]
+    videos = data() / folder
     annotations, tracks = cache / f"{name}.json", cache / name
     if not annotations.exists():
         convert_mots(videos, annotations, **options)
     if not (tracks / "tracks.jsonl").exists():
-        _track(videos / "images", annotations, tracks)
+        track_set(annotations, videos / "images", tracks)
     session = ReviewSession.open(tracks)
-    with TrackStore() as store:
-        read_track_lines(tracks / "tracks.jsonl", store)
-        category = min(VideoSet(str(annotations), []).categories)  # scored as of any class
-        entries = youtube_vis_entries(store, 1, [category])
-        ids = [track.track_id for track in store]
-    [gt] = VideoSet(str(annotations), entries)
+    gt, ids = compare(annotations, tracks)
     identities: Identities = identify(gt)
     return Clip(
         session,
@@ -121,12 +118,28 @@ def open_clip(name: str, cache: Path) -> Clip:
     )
 
 
-def _track(images: Path, annotations: Path, folder: Path) -> None:
-    from queryinst_vis.inference.track import track_video
-    from queryinst_vis.utils.files import read_json
+def data() -> Path:
+    """The folder of the data sets."""
+    if "QUERYINST_VIS_DATA" not in os.environ:
+        raise InputError("QUERYINST_VIS_DATA must name the folder that holds data/")
+    return Path(os.environ["QUERYINST_VIS_DATA"]) / "data"
 
+
+def compare(annotations: Path, tracks: Path) -> tuple[VideoTracks, list[int]]:
+    """The only video of a set with the tracks that were found in it, and their ids."""
+    with TrackStore() as store:
+        read_track_lines(tracks / "tracks.jsonl", store)
+        category = min(VideoSet(str(annotations), []).categories)  # scored as of any class
+        entries = youtube_vis_entries(store, 1, [category])
+        ids = [track.track_id for track in store]
+    [gt] = VideoSet(str(annotations), entries)
+    return gt, ids
+
+
+def track_set(annotations: Path, images: Path, folder: Path, weights: str = "people") -> None:
+    """Track the only video of a set."""
     [video] = read_json(annotations, "annotations")["videos"]
-    track_video([images / name for name in video["file_names"]], folder, save=("jsonl",))
+    track_video([images / name for name in video["file_names"]], folder, weights, save=("jsonl",))
 
 
 def courses_of(clip: Clip, state: ReviewState) -> dict[int, Course]:
@@ -137,7 +150,7 @@ def courses_of(clip: Clip, state: ReviewState) -> dict[int, Course]:
     }
 
 
-def truth_of(clip: Clip, course: Course) -> np.ndarray:
+def gt_of(clip: Clip, course: Course) -> np.ndarray:
     """``(N,)`` the ground truth of each of a course's observations, -1: none."""
     pairs = zip(course.sources.tolist(), course.frames.tolist(), strict=True)
     return np.array([clip.shown[source][frame] for source, frame in pairs], dtype=int)
@@ -157,7 +170,7 @@ def confirmed(clip: Clip, state: ReviewState, action: Edit) -> bool:
         return course_of(clip.session.index, state.track(track), {})
 
     def sides(track: Course, frame: int) -> tuple[int | None, int | None]:
-        gt, at = truth_of(clip, track), int(np.searchsorted(track.frames, frame))
+        gt, at = gt_of(clip, track), int(np.searchsorted(track.frames, frame))
         return who(gt[:at], at_end=True), who(gt[at:], at_end=False)
 
     if isinstance(action, Split):
@@ -175,12 +188,12 @@ def confirmed(clip: Clip, state: ReviewState, action: Edit) -> bool:
     )
     begin = int(later.frames[0])
     before, _ = sides(earlier, begin)
-    return before is not None and before == who(truth_of(clip, later), at_end=False)
+    return before is not None and before == who(gt_of(clip, later), at_end=False)
 
 
-def counts_of(clip: Clip, detections: list[MaskTrack]) -> TrackingCounts:
+def counts_of(gt: VideoTracks, detections: list[MaskTrack]) -> TrackingCounts:
     """What tracks amount to, whatever their classes."""
-    return count_tracks(replace(clip.gt, detections=detections), None)
+    return count_tracks(replace(gt, detections=detections), None)
 
 
 def detections_of(clip: Clip, state: ReviewState) -> list[MaskTrack]:
@@ -204,55 +217,65 @@ def _over(old: list[Any], new: list[Any]) -> list[Any]:
     return [b if a is None else a for a, b in zip(old, new, strict=True)]
 
 
-def review(clip: Clip, most: int, seed: int | None) -> Iterator[tuple[int, int, ReviewState]]:
+class Look(NamedTuple):
+    """What has come of the looks so far.
+
+    Attributes:
+        state: the tracks.
+        confirmed: number of suggestions that were accepted.
+        accepted: what the last look led to; None: it was dismissed, or there was none yet.
+    """
+
+    state: ReviewState
+    confirmed: int = 0
+    accepted: Edit | None = None
+
+
+def review(clip: Clip, most: int, seed: int | None) -> Iterator[Look]:
     """Let the oracle look at suggestions; ``seed`` shuffles them.
 
     Yields:
-        Looks so far, how many were confirmed, and the tracks.
+        The state before any look, and after each.
     """
     index, state = clip.session.index, clip.session.state
     chooser = None if seed is None else random.Random(seed)
-    looks, right = 0, 0
-    yield looks, right, state
+    right = 0
+    yield Look(state)
     queue: list[Suggestion] | None = None
-    seen: set[str] = set()
-    while looks < most:
+    for _ in range(most):
         if queue is None:
-            queue = _about_identity(clip, state, seen)
+            queue = _about_identity(clip, state)
             if chooser is not None:
                 chooser.shuffle(queue)
+        queue = [each for each in queue if not each.answered_by & state.dismissed]
         if not queue:
             break
         suggestion = queue.pop(0)
-        seen.add(suggestion.id)
-        looks += 1
-        if confirmed(clip, state, suggestion.accept):
+        state = perform(index, state, suggestion.dismiss).state  # whatever comes of it
+        accepted = suggestion.accept if confirmed(clip, state, suggestion.accept) else None
+        if accepted is not None:
             right += 1
-            state = perform(index, state, suggestion.accept).state
+            state = perform(index, state, accepted).state
             queue = None
-        yield looks, right, state
+        yield Look(state, right, accepted)
 
 
-def _about_identity(clip: Clip, state: ReviewState, seen: set[str]) -> list[Suggestion]:
+def _about_identity(clip: Clip, state: ReviewState) -> list[Suggestion]:
     """Suggestions that leave all regions as they are."""
     return [
         each
         for each in suggestions_for(clip.session.index, state, clip.session.run)
-        if each.kind in IDENTITY
-        and each.id not in seen
-        and not (isinstance(each.accept, Merge) and each.accept.decide)
+        if each.kind in IDENTITY and not (isinstance(each.accept, Merge) and each.accept.decide)
     ]
 
 
 def curve(clip: Clip, seed: int | None) -> list[tuple[int, TrackingCounts]]:
     """Confirmed suggestions and counts after each number of ``LOOKS``."""
-    states = list(review(clip, max(LOOKS), seed))
-    reached = [states[min(looks, len(states) - 1)] for looks in LOOKS]
-    counts: dict[int, TrackingCounts] = {}
-    for looks, _, state in reached:
-        if looks not in counts:
-            counts[looks] = counts_of(clip, detections_of(clip, state))
-    return [(right, counts[looks]) for looks, right, _ in reached]
+    looks = list(review(clip, max(LOOKS), seed))
+    reached = [looks[min(number, len(looks) - 1)] for number in LOOKS]
+    return [
+        (look.confirmed, counts_of(clip.gt, detections_of(clip, look.state))) for look in reached
+    ]
 
 
 def metrics(counts: TrackingCounts) -> dict[str, float]:
@@ -271,7 +294,7 @@ def score(names: list[str], cache: Path, seeds: int) -> dict[str, Any]:
         clip = open_clip(name, cache)
         ranked = curve(clip, None)
         shuffled = [curve(clip, seed) for seed in range(seeds)]
-        perfect = counts_of(clip, clip.perfect)
+        perfect = counts_of(clip.gt, clip.perfect)
         table[name] = _row(
             [counts for _, counts in ranked],
             [[counts for _, counts in run] for run in shuffled],
@@ -322,7 +345,7 @@ def fit(names: list[str], cache: Path) -> dict[str, Model]:
     for name in names:
         clip = open_clip(name, cache)
         courses = list(courses_of(clip, clip.session.state).values())
-        gts = {course.track_id: truth_of(clip, course) for course in courses}
+        gts = {course.track_id: gt_of(clip, course) for course in courses}
         for course in courses:
             gt = gts[course.track_id]
             weak.append((terms_of_track(course.scores), bool((gt >= 0).mean() < 0.5)))
@@ -331,8 +354,8 @@ def fit(names: list[str], cache: Path) -> dict[str, Model]:
             for other in courses:
                 gap = int(other.frames[0]) - int(course.frames[-1])
                 ends = who(gt, at_end=True), who(gts[other.track_id], at_end=False)
-                if 0 < gap <= LONGEST_GAP and None not in ends:
-                    joins.append((terms(link(course, other)), ends[0] == ends[1]))
+                if 0 < gap <= LONGEST_GAP:
+                    joins.append((terms(link(course, other)), None is not ends[0] == ends[1]))
         clip.session.close()
     no_look = {"unlikeness"}
     return {
@@ -348,9 +371,7 @@ def _breaks(course: Course, gt: np.ndarray) -> Iterator[tuple[dict[str, float], 
     for at in range(1, len(course)):
         sides = who(gt[:at], at_end=True), who(gt[at:], at_end=False)
         near = gt[max(0, at - 1)], gt[at]
-        if None in sides:
-            continue
-        changes = sides[0] != sides[1]
+        changes = None not in sides and sides[0] != sides[1]
         if changes and near != sides and course.frames[at] - course.frames[at - 1] == 1:
             continue  # near a change, but not at it
         yield terms(link(course.part(max(0, at - 15), at), course.part(at, at + 15))), changes

@@ -58,6 +58,11 @@ class Course:
         )
 
     @cached_property
+    def origins(self) -> frozenset[int]:
+        """The tracks of the results that it consists of."""
+        return frozenset(np.unique(self.sources).tolist())
+
+    @cached_property
     def centres(self) -> np.ndarray:
         """``(N, 2)`` centres of the boxes."""
         return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
@@ -145,14 +150,14 @@ class Link(NamedTuple):
 
 def link(before: Course, after: Course) -> Link:
     """Compare the end of one course with the beginning of a later one; both have observations."""
+    before, after = before.part(max(0, len(before) - NEAR)), after.part(0, NEAR)
     gap = int(after.frames[0]) - int(before.frames[-1])
-    end_size = float(np.median(before.heights[-NEAR:]))
-    start_size = float(np.median(after.heights[:NEAR]))
+    end_size, start_size = float(np.median(before.heights)), float(np.median(after.heights))
     height = (end_size * start_size) ** 0.5
     step = after.centres[0] - before.centres[-1]
     look = min(gap, _LONGEST_LOOK) / 2
-    forward = look * _speed(before.frames[-NEAR:], before.centres[-NEAR:], height)
-    backward = look * _speed(after.frames[:NEAR], after.centres[:NEAR], height)
+    forward = look * _speed(before.frames, before.centres, height)
+    backward = look * _speed(after.frames, after.centres, height)
     unlikeness = np.nan
     if before.embedding is not None and after.embedding is not None:
         unlikeness = 1 - float(before.embedding @ after.embedding)

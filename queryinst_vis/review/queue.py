@@ -38,6 +38,10 @@ _LOOK = 15  # observations on either side of such a place
 _APART = 10  # observations between two such places
 _SHARED = 3  # frames that fragments of one identity may share
 _LEAST_GAIN = 0.25  # regions; less is not worth a look
+_WORTH = {"changed identity": 0.35}
+"""Share of the regions concerned that were right afterwards, on the clips of the fit: a part that
+is split off may still have to be joined to another track."""
+
 _SAMPLED = 50  # frames in which two tracks are compared
 _WEAK = 0.3  # probability from which on a track may show nothing
 _SAME = 0.5  # IoU of boxes from which on two tracks may be one
@@ -82,7 +86,7 @@ def suggestions_for(
             *scene.weak(),
             *scene.gaps(),
         )
-        if suggestion.gain >= _LEAST_GAIN and suggestion.id not in state.dismissed
+        if suggestion.gain >= _LEAST_GAIN and not suggestion.answered_by & state.dismissed
     ]
     return sorted(found, key=lambda each: (-each.gain, each.id))
 
@@ -105,6 +109,11 @@ class Place:
     def frame(self) -> int:
         """Of that observation."""
         return int(self.course.frames[self.at])
+
+    @property
+    def key(self) -> str:
+        """The same whatever the corrected track is called."""
+        return f"{self.course.sources[self.at]}@{self.frame}"
 
     @property
     def before(self) -> Course:
@@ -148,7 +157,7 @@ class _Scene:
                     count,
                     (_last(place.before), _first(place.after)),
                     Split(course.track_id, place.frame),
-                    f"change:{course.sources[place.at]}@{place.frame}",
+                    f"change:{place.key}",
                 )
                 for other in self._near(place.frame):
                     if other is not course:
@@ -209,8 +218,10 @@ class _Scene:
 
 def _may_be_one(first: Course, second: Course) -> bool:
     """Whether two tracks are seldom together, and no person has parted them."""
-    if set(first.sources.tolist()) & set(second.sources.tolist()):
+    if first.origins & second.origins:
         return False
+    if first.frames[-1] < second.frames[0] or second.frames[-1] < first.frames[0]:
+        return True
     return len(np.intersect1d(first.frames, second.frames)) <= _SHARED
 
 
@@ -277,7 +288,8 @@ def _swapped(place: Place, other: Course) -> Iterator[Suggestion]:
         count,
         (_last(before), _first(place.after)),
         Swap(course.track_id, other.track_id, place.frame),
-        f"swap:{course.sources[place.at]}@{place.frame}:{other.sources[at - 1]}",
+        f"swap:{place.key}:{other.sources[at - 1]}",
+        f"change:{place.key}",
     )
 
 
@@ -290,7 +302,7 @@ def swap_at(place: Place, other: Course) -> dict[str, float] | None:
     """
     at = int(np.searchsorted(other.frames, place.frame))
     before, after = other.part(0, at), other.part(at)
-    were_one = set(place.course.sources.tolist()) & set(other.sources.tolist())
+    were_one = place.course.origins & other.origins
     if were_one or not len(before) or place.frame - before.frames[-1] > LONGEST_GAP:
         return None
     if len(after) and after.frames[0] - place.frame > LONGEST_GAP:
@@ -348,8 +360,10 @@ def _suggestion(
     crops: tuple[Crop, Crop],
     accept: Edit,
     key: str,
+    implied: str | None = None,
 ) -> Suggestion:
-    return Suggestion(key, kind, reason, chance, chance * regions, crops, accept)
+    gain = chance * regions * _WORTH.get(kind, 1.0)
+    return Suggestion(key, kind, reason, chance, gain, crops, accept, implied)
 
 
 def _crop(course: Course, at: int) -> Crop:

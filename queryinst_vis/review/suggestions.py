@@ -30,6 +30,7 @@ class Suggestion:
             looked at: ``probability`` times those concerned.
         crops: two pictures that tell, to be seen side by side.
         accept: the action that corrects it.
+        implied: id of a suggestion whose dismissal answers this one, too; None: there is none.
     """
 
     id: str
@@ -39,6 +40,12 @@ class Suggestion:
     gain: float
     crops: tuple[Crop, Crop]
     accept: Edit
+    implied: str | None = None
+
+    @property
+    def answered_by(self) -> frozenset[str]:
+        """Ids of the suggestions of which a dismissal answers this one."""
+        return frozenset({self.id, self.implied or self.id})
 
     @property
     def dismiss(self) -> Dismiss:
