@@ -1,0 +1,143 @@
+"""A data set on S3 (moto's server), behind a proxy with faults: nothing is lost, nothing half."""
+
+import itertools
+import socket
+import threading
+from urllib.parse import quote
+
+import pytest
+
+from queryinst_vis.batch import store as store_module
+from queryinst_vis.batch.compaction import compact
+from queryinst_vis.batch.store import Store
+from queryinst_vis.batch.tables import done_keys
+from queryinst_vis.errors import InputError
+from tests.batch_support import find, track_all, use_tiny_model, write_clip
+
+pyarrow = pytest.importorskip("pyarrow", reason="object stores need pyarrow: extra 'batch'")
+parquet = pytest.importorskip("pyarrow.parquet")
+moto = pytest.importorskip("moto.moto_server.werkzeug_app", reason="needs moto[server]")
+serving = pytest.importorskip("werkzeug.serving")
+
+KEY = "AKIATESTKEY"
+SECRET = "s3cr3t"
+
+
+class FaultyServer:
+    """Moto's S3 with something in front of it that spoils requests.
+
+    Attributes:
+        fault: of a request's method to "500", "cut" (the connection ends in the middle of the
+            upload), "lost" (it is carried out, and nobody hears of it) or None.
+        injected: the faults so far.
+    """
+
+    def __init__(self):
+        self.fault = lambda method: None
+        self.injected = []
+        self._s3 = moto.DomainDispatcherApplication(moto.create_backend_app)
+        self._server = serving.make_server("127.0.0.1", 0, self._answer, threaded=True)
+        self.port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def _answer(self, environ, start_response):
+        fault = self.fault(environ["REQUEST_METHOD"])
+        if fault is None:
+            return self._s3(environ, start_response)
+        self.injected.append(fault)
+        if fault == "500":
+            environ["wsgi.input"].read()
+            start_response("500 Internal Server Error", [("Content-Length", "0")])
+            return [b""]
+        if fault == "cut":
+            environ["wsgi.input"].read(10)
+        else:
+            b"".join(self._s3(environ, lambda *_: None))
+        environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+        return []
+
+    def stop(self):
+        self._server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = FaultyServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def bucket(server, request, monkeypatch):
+    """Makes an address in a bucket of this test's own."""
+    monkeypatch.setattr(store_module, "_PAUSE", 0.01)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    host = quote(f"127.0.0.1:{server.port}", safe="")
+    query = f"endpoint_override={host}&scheme=http&region=us-east-1&allow_bucket_creation=true"
+    name = f"bucket-{abs(hash(request.node.name))}"
+
+    def address(path):
+        return f"s3://{KEY}:{SECRET}@{name}/{path}?{query}"
+
+    system, _ = store_module.file_system_of(address(""))
+    system.create_dir(name)
+    return address
+
+
+def test_files_are_there_whole_or_not_at_all(bucket, tmp_path):
+    store = Store(bucket("out"))
+    assert SECRET not in store.name and store.name.endswith("/out")
+    assert store.read("a/b.txt") is None and store.list("a") == {}
+    store.put_bytes(b"hello", "a/b.txt")
+    (tmp_path / "large").write_bytes(bytes(12 << 20))
+    store.put(tmp_path / "large", "a/large")
+    assert store.list("a") == {"b.txt": 5, "large": 12 << 20}
+    assert store.read("a/b.txt") == b"hello"
+    store.delete("a/b.txt")
+    store.delete("a/b.txt")
+    assert list(store.list("a")) == ["large"]
+
+
+def test_a_run_reads_from_and_writes_to_a_store(bucket, tmp_path, monkeypatch):
+    use_tiny_model(monkeypatch)
+    videos, out = Store(bucket("videos")), bucket("out")
+    for number in range(2):
+        clip = write_clip(tmp_path / f"{number}.mp4", 3 + number)
+        videos.put(clip, f"day/{number}.mp4")
+    _, summary = track_all([bucket("videos")], out, streams=2)
+    assert summary.done == 2, str(summary)
+    _, local = track_all([tmp_path], tmp_path / "local")
+    assert local.done == 2
+    row = Store(out).open_parquet(f"videos/{min(Store(out).list('videos'))}").read().to_pylist()[0]
+    assert row["path"].startswith("s3://bucket-") and SECRET not in str(row)
+    assert compact(Store(out)) == 6
+    plan, _ = track_all([bucket("videos/day/*.mp4")], out)
+    assert (len(plan.todo), plan.done) == (0, 2)
+
+
+@pytest.mark.parametrize("fault", ["500", "cut", "lost"])
+def test_faults_of_the_network_lose_nothing(bucket, server, tmp_path, monkeypatch, fault):
+    use_tiny_model(monkeypatch)
+    clips = [write_clip(tmp_path / f"{number}.mp4", 3) for number in range(3)]
+    counts = itertools.count()
+
+    def inject(method):
+        return fault if method in ("PUT", "POST") and next(counts) % 5 == 0 else None
+
+    server.fault = inject
+    _, summary = track_all(clips, bucket("out"))
+    server.fault = lambda method: None
+    assert summary.done == 3 and fault in server.injected
+    store = Store(bucket("out"))
+    for table in ("videos", "tracks", "detections"):
+        names = list(store.list(table))
+        assert len(names) == 3
+        for name in names:
+            store.open_parquet(f"{table}/{name}").read()
+    assert len(done_keys(store)) == 3
+
+
+def test_a_listing_of_nothing_is_refused_without_the_secret(bucket):
+    with pytest.raises(InputError, match="holds no video") as caught:
+        find([bucket("nothing")])
+    assert SECRET not in str(caught.value)
