@@ -134,6 +134,16 @@ def test_a_folder_of_frames_is_told_from_others_like_a_file(folder, tmp_path, ca
     assert "is not the one that was tracked" in errors(capsys)[0]
 
 
+def test_what_a_run_has_hidden_is_not_shown_without_a_warning(folder, tmp_path, capsys):
+    run = json.loads((folder / "run.json").read_text())
+    run["options"] = {"blur": ["person", 7], "cut_out": []}
+    (folder / "run.json").write_text(json.dumps(run))
+    assert review(folder, "--export", tmp_path / "set", "--frames", "all") == 0
+    error = capsys.readouterr().err
+    assert f"the {LENGTH} frames of this export show the original pixels" in error
+    assert "'person'" in error and "'7'" in error
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,15 @@ from typing import Literal
 from PIL import Image
 
 from queryinst_vis.data.convert.builder import LabelledTrack, LabelledVideo, build_video_set
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.formats.cvat_video import write_cvat_video
 from queryinst_vis.formats.label_studio import write_label_studio
 from queryinst_vis.formats.losses import Losses
+from queryinst_vis.formats.names import list_names
 from queryinst_vis.formats.single_video import write_coco_video_document, write_mots_video
 from queryinst_vis.formats.track_store import TrackStore, VideoInfo
 from queryinst_vis.masks import RLE
+from queryinst_vis.review.results import hidden_by_run
 from queryinst_vis.review.session import ReviewSession
 from queryinst_vis.review.view import ReviewView
 from queryinst_vis.utils.files import new_folder, shortened, write_json_atomically
@@ -175,6 +178,14 @@ def _write_frames(found: _Export, files: Mapping[int, str]) -> None:
         missing.remove(frame.number)
     if missing:
         raise InputError(f"video {path}: has no frame {min(missing)}, which the tracks have")
+    hidden = hidden_by_run(found.session.run)
+    if hidden:
+        warnings.warn(
+            f"{found.session.results}: {list_names(hidden)} was hidden in the pictures of this "
+            f"run; the {len(files)} frames of this export show the original pixels",
+            InputWarning,
+            stacklevel=2,
+        )
 
 
 def _coco_video(found: _Export) -> Losses:

@@ -8,6 +8,7 @@ from typing import Any
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.any_results import KnownVideo, read_any_results
+from queryinst_vis.formats.fields import shortened
 from queryinst_vis.formats.run_file import fingerprint, read_run, source_of_run
 from queryinst_vis.formats.track_lines import is_track_lines, write_track_lines
 from queryinst_vis.formats.track_store import TrackStore
@@ -88,6 +89,15 @@ def as_track_lines(
             write_track_lines(copy, tracks, info)
             write_json_atomically(note, of)
     return copy
+
+
+def hidden_by_run(run: dict[str, Any] | None) -> list[str]:
+    """Classes and track ids that the run has blurred or cut out, as text."""
+    options = (run or {}).get("options")
+    if not isinstance(options, dict):
+        return []
+    chosen = [options.get("blur"), options.get("cut_out")]
+    return [shortened(str(each)) for ids in chosen if isinstance(ids, list) for each in ids]
 
 
 def find_video(results: Results, named: Path | None) -> tuple[Path | None, Any]:
