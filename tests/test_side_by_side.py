@@ -10,6 +10,7 @@ import torch
 from queryinst_vis.errors import InputError
 from queryinst_vis.inference import track
 from queryinst_vis.inference.detector import Detector
+from queryinst_vis.inference.outputs import writing
 from queryinst_vis.inference.side_by_side import Lane, SideBySide
 from queryinst_vis.inference.track import track_videos
 from queryinst_vis.inference.tracker import VideoTracker
@@ -245,7 +246,7 @@ def test_a_video_that_cannot_be_written_stops_the_others_without_leftovers(
     def fail(path, record):
         raise InputError(f"cannot write {path}: disk full")
 
-    monkeypatch.setattr(track, "write_json_atomically", fail)
+    monkeypatch.setattr(writing, "write_json_atomically", fail)
     sources = [open_source(path) for path in paths]
     with pytest.raises(InputError, match="disk full"):
         list(track_videos(sources, folders, save=["jsonl"], batch=2, streams=2))

@@ -29,8 +29,9 @@ from queryinst_vis.formats.track_tables import write_parquet
 from queryinst_vis.inference.detector import FrameDetector
 from queryinst_vis.inference.outputs import OutputContext, OutputKind, OutputPlan
 from queryinst_vis.inference.outputs.from_tracks import from_tracks
+from queryinst_vis.inference.outputs.writing import write_outputs
 from queryinst_vis.inference.side_by_side import Lane
-from queryinst_vis.inference.track import load_tracker, settings_of, write_outputs
+from queryinst_vis.inference.track import load_tracker, settings_of
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.inference.video_runs import Results, VideoRun, run_side_by_side
 from queryinst_vis.report.outputs import ALL_OUTPUTS

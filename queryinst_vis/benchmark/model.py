@@ -14,12 +14,9 @@ from queryinst_vis.data.transforms import network_input
 from queryinst_vis.inference.detector import Detector, detect_inputs
 from queryinst_vis.inference.optimize import optimize_for_inference
 from queryinst_vis.inference.outputs import OutputPlan
+from queryinst_vis.inference.outputs.writing import TrackSummary
 from queryinst_vis.inference.precision import inference_dtype
-from queryinst_vis.inference.track import (
-    DEFAULT_MAX_TRACKS,
-    TrackSummary,
-    run_tracker,
-)
+from queryinst_vis.inference.track import DEFAULT_MAX_TRACKS, run_tracker
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.masks import RLE
 from queryinst_vis.structures import Detections

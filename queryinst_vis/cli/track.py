@@ -32,7 +32,7 @@ from queryinst_vis.errors import InputError
 
 if TYPE_CHECKING:
     from queryinst_vis.inference.live import LiveSummary
-    from queryinst_vis.inference.track import TrackSummary
+    from queryinst_vis.inference.outputs.writing import TrackSummary
     from queryinst_vis.video.source import LiveSource, Source
 
 _BATCH = 4  # frames per forward pass for files, where latency does not matter

@@ -13,14 +13,10 @@ import numpy as np
 from queryinst_vis.drawing import DEFAULT_STYLE, NOTHING_HIDDEN, DrawingStyle, Redaction
 from queryinst_vis.inference.any_detector import AnyDetector
 from queryinst_vis.inference.outputs import DEFAULT_SAVE, OUTPUTS, OutputKind, OutputPlan
+from queryinst_vis.inference.outputs.writing import TrackSummary, write_outputs
 from queryinst_vis.inference.result import FrameResult
 from queryinst_vis.inference.side_by_side import Lane
-from queryinst_vis.inference.track import (
-    TrackSummary,
-    load_tracker,
-    settings_of,
-    write_outputs,
-)
+from queryinst_vis.inference.track import load_tracker, settings_of
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.inference.video_runs import VideoRun, run_side_by_side
 from queryinst_vis.utils.interrupt import StopRequest

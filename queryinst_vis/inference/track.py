@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
-import time
-import warnings
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
-from html import escape
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from queryinst_vis.drawing import DEFAULT_STYLE, NOTHING_HIDDEN, DrawingStyle, Redaction, Redactor
-from queryinst_vis.errors import InputWarning
-from queryinst_vis.formats.track_store import TrackStore
+from queryinst_vis.drawing import DEFAULT_STYLE, NOTHING_HIDDEN, DrawingStyle, Redaction
 from queryinst_vis.inference.any_detector import AnyDetector, load_detector
-from queryinst_vis.inference.filters import check_classes, for_showing
+from queryinst_vis.inference.filters import for_showing
 from queryinst_vis.inference.outputs import (
     DEFAULT_SAVE,
     OUTPUTS,
-    OutputContext,
     OutputKind,
     OutputPlan,
     RunSettings,
 )
-from queryinst_vis.inference.outputs.embeddings import MeanEmbeddings
-from queryinst_vis.inference.outputs.run_file import found_by_class, run_record
-from queryinst_vis.inference.result import FrameResult, store
+from queryinst_vis.inference.outputs.writing import TrackSummary, write_outputs
 from queryinst_vis.inference.side_by_side import Lane
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.inference.video_runs import VideoRun, run_side_by_side
-from queryinst_vis.structures.notebook import as_frame
-from queryinst_vis.utils.files import files_together, write_json_atomically
-from queryinst_vis.utils.prefetch import Polled, finishing, prefetch
+from queryinst_vis.utils.prefetch import Polled, prefetch
 from queryinst_vis.utils.progress import show_progress
 from queryinst_vis.utils.stage_times import StageTimes
 from queryinst_vis.video.encoders import X264
 from queryinst_vis.video.frames import ALL_FRAMES, Selection
-from queryinst_vis.video.source import Source, SourceLike, known_length, open_source
+from queryinst_vis.video.source import Source, SourceLike, open_source
 
 DEFAULT_MAX_TRACKS = 1000
 """Tracks that ``track`` remembers unless ``tracking.max_tracks`` says otherwise: those seen
@@ -45,49 +34,6 @@ last. The published tracker keeps all, and so grows with the video."""
 
 CUT_THRESHOLD = 4
 """``tracking.cut_threshold`` of ``track``, unless the user names another."""
-
-
-@dataclass(frozen=True)
-class TrackSummary:
-    """Summary of a tracked video; notebooks show the player of ``save=["report"]`` inline.
-
-    Attributes:
-        frames: number of processed frames.
-        tracks: number of tracks.
-        seconds: total wall-clock time: decoding, tracking, drawing, encoding.
-        fps: frames per second of wall-clock time.
-        files: the files written.
-        found: tracks by class name, the most frequent class first.
-        hint: what to try if nothing was found; otherwise None.
-        about: short description of each file.
-    """
-
-    frames: int
-    tracks: int
-    seconds: float
-    fps: float
-    files: tuple[Path, ...]
-    found: Mapping[str, int] = field(default_factory=dict)
-    hint: str | None = None
-    about: Mapping[Path, str] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        noun = "track" if self.tracks == 1 else "tracks"
-        counts = f"{self.tracks} {noun} in {self.frames} frames"
-        speed = f"{self.seconds:.1f} s ({self.fps:.1f} frames/s)"
-        classes = ", ".join(f"{name}: {count}" for name, count in self.found.items())
-        lines = [f"{counts}, {speed}", *([classes] if classes else [])]
-        for path in self.files:
-            about = self.about.get(path)
-            lines.append(f"wrote {path}" + (f" ({about})" if about else ""))
-        return "\n".join(lines)
-
-    def _repr_html_(self) -> str | None:
-        """In a notebook: the page of ``save=["report"]``, with its player; None: there is none."""
-        pages = [path for path in self.files if path.suffix == ".html"]
-        if not pages:
-            return None
-        return f"<pre>{escape(str(self))}</pre>{as_frame(pages[0].read_text(encoding='utf-8'))}"
 
 
 def track_video(
@@ -353,137 +299,3 @@ def begin_run(
             plan, tracker, results, source, times, behind=batch, progress=False
         ),
     )
-
-
-class _Redact:
-    """Hides from every output what nobody shall see, and tells at the end what could not be done.
-
-    Raises:
-        InputError: the weights do not know a class that shall be hidden.
-    """
-
-    def __init__(self, redaction: Redaction, class_names: list[str]) -> None:
-        chosen = [name for name in redaction.blur + redaction.cut_out if isinstance(name, str)]
-        if class_names:  # a function's become known as they come up
-            check_classes(chosen, class_names)
-        self._redactor = Redactor(redaction, class_names) if redaction else None
-
-    def __call__(self, found: FrameResult) -> FrameResult:
-        if self._redactor is None:
-            return found
-        is_damaged = found.detections.of_damaged_frame
-        frame = self._redactor.redact(found.frame, found.detections, is_damaged=is_damaged)
-        return replace(found, frame=frame)
-
-    def tell(self, name: str) -> None:
-        """Warn of damaged frames, and of ids that never came up."""
-        if self._redactor is None:
-            return
-        notes = []
-        if self._redactor.damaged:
-            notes.append(
-                f"{self._redactor.damaged} frames are damaged, so nothing was found to hide in "
-                "them: they show the redacted picture before them"
-            )
-        if self._redactor.unseen:
-            ids = ", ".join(str(each) for each in sorted(self._redactor.unseen))
-            notes.append(f"no track {ids} was found, so nothing was hidden or cut out for it")
-        for note in notes:
-            warnings.warn(f"{name}: {note}", InputWarning, stacklevel=3)
-
-
-def _stage_seconds(times: StageTimes, start: float) -> dict[str, float]:
-    """Seconds of each stage so far, and of all of them since ``start``; stages overlap."""
-    return {
-        "decoding": times["decoding"],
-        "tracking": times["tracking"] - times["waiting for frames"],
-        "writing": times["writing"],
-        "total": time.perf_counter() - start,
-    }
-
-
-def write_outputs(
-    plan: OutputPlan,
-    tracker: VideoTracker,
-    tracked: Generator[FrameResult, None, None],
-    source: Source,
-    times: StageTimes,
-    *,
-    behind: int = 1,
-    progress: bool = True,
-) -> TrackSummary:
-    """Hand the frames to every output as they come, and the tracks at the end: all files, or none.
-
-    Tracking and writing run at the same time, frame after frame; memory does not grow with the
-    video. A source without ``fps`` has its frames shown from their times on, in seconds from the
-    first frame, until the next one's.
-
-    Args:
-        plan: what to write.
-        tracker: what found them.
-        tracked: the frames, at least one; closed at the end.
-        source: what the frames are of.
-        times: of the stages before this one.
-        behind: frames that the tracking may be ahead of the writing.
-        progress: show a bar.
-
-    Raises:
-        InputError: a file cannot be written, or the source turns out to be damaged.
-    """
-    start = time.perf_counter()
-    stages = partial(_stage_seconds, times, start)
-    with TrackStore() as tracks:
-        with files_together(), ExitStack() as stack:
-            context = OutputContext(
-                tracker.class_names,
-                source,
-                plan.origin,
-                plan.run,
-                plan.style,
-                plan.encoder,
-                stack,
-                stages,
-            )
-            outputs = plan.open(context)
-            redact = _Redact(plan.redaction, tracker.class_names)
-            embeddings = MeanEmbeddings()
-
-            def write(found: FrameResult) -> None:
-                with times.of("writing"):
-                    store(tracks, found.detections, found.seconds, found.index)
-                    embeddings.add(found.detections)
-                    found = redact(found)
-                    for output in outputs:
-                        output.write(found)
-
-            timed = times.over(tracked, "tracking")
-            with closing(timed), finishing(write, behind) as finish:
-                name = source.path.name if source.path else source.name
-                total = known_length(source)
-                shown = show_progress(timed, name, total, "frames", 0) if progress else timed
-                for found in shown:
-                    finish(found)
-            with times.of("writing"):
-                for output in outputs:
-                    output.finish(tracks)
-            redact.tell(source.name)
-            found_classes = found_by_class(tracks, tracker.class_names)
-            hint = None if found_classes else plan.run.hint(tracker.class_names)
-            seconds = stages()
-            files = [str(path.relative_to(plan.run_file.parent)) for path in plan.files[:-1]]
-            record = run_record(
-                plan.run, source, plan.origin, tracks, seconds, found_classes, hint, files
-            )
-            record["precision"] = tracker.precision
-            record["embeddings"] = embeddings.by_track()
-            write_json_atomically(plan.run_file, record)
-        return TrackSummary(
-            tracks.length,
-            len(tracks),
-            seconds["total"],
-            tracks.length / seconds["total"],
-            plan.files,
-            found_classes,
-            hint,
-            plan.about,
-        )
