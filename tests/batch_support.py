@@ -61,7 +61,7 @@ def find(words, options=None, parse=None):
 
 def track_all(words, out, *, options=None, order=None, retry_failed=False, **settings):
     """Run once; returns the plan and the summary."""
-    run = RunOptions(str(out), batch=2, device="cpu", **settings)
+    run = RunOptions(str(out), device="cpu", **settings)
     videos = find(words, options)
     if order is not None:
         videos = [videos[index] for index in order]

@@ -25,7 +25,7 @@ def clips(tmp_path):
 
 
 def run_of(out, **settings):
-    return RunOptions(str(out), batch=2, device="cpu", **settings)
+    return RunOptions(str(out), device="cpu", **settings)
 
 
 def track(clips, run, engine):
@@ -83,7 +83,7 @@ def test_ray_gives_the_same_tables(tmp_path, clips):
 def test_the_command_ends_with_status_1_where_a_video_failed(tmp_path, clips, capfd):
     (clips / "broken.mp4").write_bytes(b"no video")
     words = ["batch", str(clips), "--weights", "shapes", "--max-size", "64", "--workers", "1"]
-    out = ["--out", str(tmp_path / "out"), "--batch", "2", "--device", "cpu"]
+    out = ["--out", str(tmp_path / "out"), "--device", "cpu"]
     with pytest.raises(SystemExit) as ended:
         cli.main([*words, *out])
     assert ended.value.code == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import cv2
 import pytest
@@ -22,6 +24,26 @@ def rows_of(chart):
 def test_a_chart_becomes_a_picture_that_shows_something(tmp_path):
     save_chart(bar_chart({HOSTILE: 3, "dog": 5}, "Tracks", "tracks"), tmp_path / "chart.png")
     assert cv2.imread(str(tmp_path / "chart.png")).std() > 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits on addresses are Linux'")
+def test_a_chart_for_which_there_is_no_memory_ends_in_one_line(tmp_path):
+    code = """
+import resource, sys
+from queryinst_vis.errors import InputError
+from queryinst_vis.visualization.charts import save_chart
+from queryinst_vis.visualization.dataset_plots import bar_chart
+resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))  # the child's as well
+try:
+    save_chart(bar_chart({"dog": 5}, "Tracks", "tracks"), sys.argv[1])
+except InputError as error:
+    print(error)
+"""
+    words = [sys.executable, "-c", code, str(tmp_path / "chart.png")]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 1
+    assert "chart.png: vl-convert cannot draw the chart" in done.stdout
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_chart_that_cannot_be_written_leaves_nothing(tmp_path):

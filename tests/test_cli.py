@@ -19,6 +19,7 @@ from queryinst_vis.masks import to_rle
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "data" / "ytvis_eval"
 COMMANDS = {
+    "batch": "tools/batch.py",
     "detect": "tools/detect.py",
     "doctor": "tools/doctor.py",
     "track": "demo/track_video.py",

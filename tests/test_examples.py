@@ -27,7 +27,7 @@ from tests.tiny import draw_frame, tiny_config, write_videos
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "data" / "ytvis_eval"
-SLOW = ("export_onnx(", "people.onnx")
+SLOW = ("export_onnx(", "export_openvino(", "people.onnx")
 
 
 def examples() -> list:

@@ -59,7 +59,9 @@ class RunOptions:
 
     Attributes:
         out: folder or address of the data set.
-        batch: frames that the network sees at a time; short batches are filled up.
+        batch: frames that the network sees at a time; short batches are filled up. With 1 results
+            are the same to the last bit, whatever runs beside them; vectorised operators round the
+            end of a tensor differently, so larger batches are the same to about 1e-6.
         streams: videos that advance at a time in one worker.
         threads: of a worker on a CPU.
         device: as for ``track``; ``"auto"`` gives each worker a GPU where there are some.
@@ -70,7 +72,7 @@ class RunOptions:
     """
 
     out: str
-    batch: int = 4
+    batch: int = 1
     streams: int = 1
     threads: int = 1
     device: str = "auto"

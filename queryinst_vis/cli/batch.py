@@ -131,10 +131,11 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--batch",
         type=count,
-        default=4,
+        default=1,
         metavar="N",
-        help="batch size; short batches are filled up, so that results do not depend on the "
-        "neighbours (default: %(default)s)",
+        help="batch size of the network; above 1, which GPUs need to be busy, the last digit of a "
+        "result may depend on the frames that share its batch (default: %(default)s, with which "
+        "tables are reproduced byte for byte)",
     )
     group.add_argument(
         "--threads",

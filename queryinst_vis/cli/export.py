@@ -42,7 +42,6 @@ def add(commands: Commands) -> None:
         "queryinst-vis export-openvino people --size 512x288 --output people.xml",
         "queryinst-vis export-openvino people --size 512x288 --output people_int8.xml "
         "--int8 street.mp4 square.mp4",
-        "queryinst-vis track street.mp4 --weights people_int8.xml",
     )
     _add_arguments(openvino, ".xml file to write, with a .bin file beside it")
     openvino.add_argument(

@@ -64,6 +64,11 @@ def export_openvino(
         InputError: a size that the model cannot have, or that the frames do not fit; another
             suffix than ``.xml``; missing packages; a model that OpenVINO cannot express; or the
             files cannot be written.
+
+    Example::
+
+        model, config = queryinst_vis.load_model("people")
+        queryinst_vis.export_openvino(model, config, "people.xml", height=288, width=512)
     """
     require_packages("OpenVINO", "openvino", *([] if calibration is None else ["nncf"]))
     path = Path(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import uuid
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.loggers import Logger, TensorBoardLogger
 from torch import Tensor
 
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.training.launch import reduce
 from queryinst_vis.utils.files import atomic_path
 from queryinst_vis.visualization.curves import draw_curves
@@ -59,9 +60,13 @@ class MetricsLog:
             logger.log_metrics(metrics, step)
 
     def draw(self) -> None:
-        """Update the curves."""
-        if self._csv is not None:
+        """Update the curves; a training goes on without them, with a warning."""
+        if self._csv is None:
+            return
+        try:
             draw_curves(self._csv, self._curves)
+        except InputError as error:
+            warnings.warn(str(error), InputWarning, stacklevel=2)
 
     def close(self) -> None:
         """Draw the curves and flush the loggers."""

@@ -6,6 +6,9 @@ network. Whatever a chart says comes as data, so text from files is never taken 
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +18,7 @@ import altair as alt
 import vl_convert
 from PIL import Image
 
+from queryinst_vis.errors import InputError
 from queryinst_vis.utils.files import atomic_path
 
 HAVE, GAIN, LOSS, PALE = "#1f9bff", "#2fbf5b", "#e8384f", "#a9d6ff"
@@ -29,18 +33,40 @@ _CONFIG = {
     "view": {"stroke": None},
 }
 
+_DRAW = """
+import sys
+sys.path.pop(0)  # the working directory, whose files must not stand in for modules
+import json
+import vl_convert
+sys.stdout.buffer.write(vl_convert.vegalite_to_png(**json.load(sys.stdin)))
+"""
+
 Chart = alt.Chart | alt.LayerChart | alt.VConcatChart | alt.HConcatChart | alt.FacetChart
 
 
 def save_chart(chart: Chart, path: str | Path) -> None:
     """Draw a chart as a PNG, all of it or nothing.
 
+    vl-convert runs V8, which aborts its whole process where it gets no memory (it reserves
+    gigabytes of addresses); so it runs in a process of its own, not in a training.
+
     Raises:
-        InputError: the file cannot be written.
+        InputError: the chart cannot be drawn, or the file cannot be written.
     """
-    picture = vl_convert.vegalite_to_png(
-        specification(chart), scale=_PNG_SCALE, config=_CONFIG, allowed_base_urls=[]
+    request = {
+        "vl_spec": specification(chart),
+        "scale": _PNG_SCALE,
+        "config": _CONFIG,
+        "allowed_base_urls": [],
+    }
+    drawn = subprocess.run(
+        [sys.executable, "-c", _DRAW], input=json.dumps(request).encode(), capture_output=True
     )
+    if drawn.returncode:
+        lines = [line for line in drawn.stderr.decode(errors="replace").splitlines() if line[1:]]
+        reason = lines[0].strip("# ") if lines else f"exit status {drawn.returncode}"
+        raise InputError(f"{path}: vl-convert cannot draw the chart ({reason})")
+    picture = drawn.stdout
     with atomic_path(path) as temporary, Image.open(BytesIO(picture)) as decoded:
         # a fifth of the size: vl-convert hardly compresses, and keeps an alpha channel
         decoded.convert("RGB").save(temporary, format="png", optimize=True)
