@@ -150,7 +150,7 @@ def test_a_file_does_not_differ_from_itself():
         found = comparison["metrics"][name]
         assert (found["difference"], found["interval"]) == (0.0, [0.0, 0.0])
         assert (found["b_wins"], found["ties"]) == (0.0, 1.0)
-    assert verdict(comparison).startswith("no difference can be told: B - A is +0.0 AP")
+    assert verdict(comparison).startswith("no significant difference: B - A is +0.0 AP")
 
 
 def test_what_is_better_in_every_video_is_better_for_sure():

@@ -171,7 +171,7 @@ def test_consistency_and_invariance(results, seed):
 
 
 def _switches_by_object(video):
-    switches = [switch.truth_id for switch in id_switches(video, 1)]
+    switches = [switch.ground_truth_id for switch in id_switches(video, 1)]
     return [switches.count(truth.id) for truth in video.ground_truth]
 
 

@@ -110,7 +110,9 @@ def test_exchanged_identities_cost_association_only():
     report = diagnose(two_objects(), swapped)
     assert gains(report) == {"merged identities"}
     assert report["objects"] == {"all": 2, "found": 0, "split": 2, "merged": 2}
-    places = [(s["video"], s["class"], s["truth_id"], s["frame"]) for s in report["id_switches"]]
+    places = [
+        (s["video"], s["class"], s["ground_truth_id"], s["frame"]) for s in report["id_switches"]
+    ]
     assert places == [("video 1", "person", 1, 5), ("video 1", "person", 2, 5)]
     assert [(s["before"], s["after"]) for s in report["id_switches"]] == [(0, 1), (1, 0)]
 
@@ -255,7 +257,7 @@ def test_objects_without_a_pixel():
     report = diagnose(ground_truth(annotations, length=LENGTH), [detection(whole(A))])
     assert gains(report) == {"missed"}
     nothing = ground_truth(annotations[1:], length=LENGTH)
-    with pytest.raises(InputError, match="no object of the ground truth"):
+    with pytest.raises(InputError, match="no ground-truth object"):
         diagnose(nothing, [detection(whole(A))])
 
 
@@ -309,7 +311,7 @@ def test_the_command_line_writes_a_report(tmp_path, capsys):
     assert main(["diagnose", *paths, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "split identities" in printed
-    assert "objects that several detections show" in printed
+    assert "objects covered by several detections" in printed
     assert json.loads((out / "report.json").read_text()) == diagnose(gt, results)
     assert (out / "errors.png").read_bytes().startswith(b"\x89PNG")
 

@@ -187,8 +187,8 @@ def test_id_switches_say_where_from_where_to_and_when():
     gt_track = {**track(*[MASK] * 5), "id": 70}
     (video,) = VideoSet(ground_truth([gt_track], length=5), results)
     assert id_switches(video, 1) == [
-        IdSwitch(1, 1, truth_id=70, frame=3, previous_frame=1, before=1, after=2),
-        IdSwitch(1, 1, truth_id=70, frame=4, previous_frame=3, before=2, after=3),
+        IdSwitch(1, 1, ground_truth_id=70, frame=3, previous_frame=1, before=1, after=2),
+        IdSwitch(1, 1, ground_truth_id=70, frame=4, previous_frame=3, before=2, after=3),
     ]
     assert id_switches(video, 2) == []
 

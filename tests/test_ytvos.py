@@ -150,7 +150,7 @@ def test_area_ranges_can_be_chosen():
         ({"maxDets": [0]}, "params.maxDets: must be positive integers"),
         ({"vidIds": [77]}, "params.vidIds: must be ids of the ground truth, has [77]"),
         ({"catIds": [9]}, "params.catIds: must be ids of the ground truth, has [9]"),
-        ({"areaRngLbl": ["all"]}, "params.areaRng: needs as many bounds"),
+        ({"areaRngLbl": ["all"]}, "params.areaRng: needs one range per name"),
         ({"iouType": "bbox"}, "params.iouType: only 'segm' is evaluated, not 'bbox'"),
     ],
 )

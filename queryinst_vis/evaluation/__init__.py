@@ -1,4 +1,4 @@
-"""Scores, and what is behind them, from annotation and result files; knows no network."""
+"""Metrics and error analysis of result files against annotation files, without torch."""
 
 from queryinst_vis.evaluation.cityscapes import evaluate_cityscapes, write_cityscapes_zip
 from queryinst_vis.evaluation.coco import evaluate_coco

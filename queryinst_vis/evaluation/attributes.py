@@ -1,4 +1,4 @@
-"""AP by what objects are like: how long they are seen, how large, how fast, how hidden."""
+"""AP by attributes of objects: length, size, speed and occlusion."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from queryinst_vis.evaluation.overlaps import track_ious
 from queryinst_vis.formats.video_set import MaskTrack, VideoTracks
 
 Boxes = np.ndarray
-"""``(F, 4)`` x, y, width, height of a track in pixels, NaN in frames that do not show it."""
+"""``(F, 4)`` x, y, width, height of a track in pixels, NaN in frames without it."""
 
 ATTRIBUTES = {
-    "length": "frames that show it",
+    "length": "number of frames with the object",
     "size": "mean mask area in pixels",
-    "speed": "mean shift of its box's centre a frame, in sides of a square as large as the box",
-    "occlusion": "mean share of its box that the box of one other object covers",
+    "speed": "mean displacement of the box centre per frame / square root of the box area",
+    "occlusion": "mean fraction of the box that is covered by the box of one other object",
 }
-"""What is measured of a track, in words."""
+"""Definitions of the attributes, as shown in reports."""
 
 BINS = 3
 
 
 @dataclass(frozen=True)
 class MeasuredClass:
-    """One class of one video, as the breakdown needs it.
+    """One class in one video, with the attributes of its tracks.
 
     Attributes:
         scores: ``(D,)`` descending, at most 100.
-        ious: ``(D, G)`` of whole tracks.
+        ious: ``(D, G)`` track IoUs.
         crowd: ``(G,)`` bool.
         ground_truth, detections: ``(G,)`` and ``(D,)`` values by name of the attribute.
     """
@@ -55,10 +55,10 @@ class MeasuredClass:
 
 
 def measure_video(tracks: VideoTracks) -> dict[int, MeasuredClass]:
-    """Compare and measure the tracks of a video, by category id.
+    """The IoUs and attributes of the tracks of a video, by category id.
 
-    A detection is measured on its own masks; what may hide it are the objects of the ground
-    truth, except the one that it overlaps most.
+    Attributes of a detection are computed from its own masks; its occluders are the ground-truth
+    objects, except the one that it overlaps most.
     """
     boxes = [track_boxes(gt) for gt in tracks.ground_truth]
     ground_truth = [
@@ -105,7 +105,7 @@ def _measure(track: MaskTrack, boxes: Boxes, others: Sequence[Boxes]) -> dict[st
 
 
 def track_boxes(track: MaskTrack) -> Boxes:
-    """The boxes around a track's masks."""
+    """The bounding boxes of a track's masks."""
     boxes = np.full((len(track.masks), 4), np.nan)
     shown = {frame: mask for frame, mask in track.shown().items() if track.sizes[frame]}
     if shown:
@@ -114,9 +114,9 @@ def track_boxes(track: MaskTrack) -> Boxes:
 
 
 def speed(boxes: Boxes) -> float:
-    """Mean shift of the centre a frame, relative to the root of the box's area.
+    """Mean displacement of the box centre per frame, relative to the square root of the box area.
 
-    Over a gap, the shift is spread evenly. 0 for a track of a single frame.
+    Displacements over gaps are distributed evenly. 0 for a track of a single frame.
     """
     frames = np.flatnonzero(~np.isnan(boxes[:, 0]))
     if len(frames) < 2:
@@ -128,7 +128,7 @@ def speed(boxes: Boxes) -> float:
 
 
 def occlusion(boxes: Boxes, others: Sequence[Boxes]) -> float:
-    """Mean over the frames of the largest share of a box that another track's box covers, 0..1."""
+    """Mean over frames of the largest fraction of the box covered by another track's box, 0..1."""
     shown = ~np.isnan(boxes[:, 0])
     if not shown.any() or not others:
         return 0.0
@@ -142,14 +142,14 @@ def occlusion(boxes: Boxes, others: Sequence[Boxes]) -> float:
 def break_down(
     videos: Sequence[Mapping[int, MeasuredClass]], categories: Mapping[int, str]
 ) -> dict[str, list[dict[str, Any]]]:
-    """AP in up to three bins of each attribute, with about equally many objects.
+    """AP in up to three bins of each attribute, with about the same number of objects.
 
     As in COCO's area ranges, ground-truth tracks outside a bin are ignored, and so are detections
     that match one of them, or that match nothing and are outside the bin.
 
     Returns:
-        By attribute, ascending: ``low`` (inclusive) and ``high`` (exclusive), None without
-        bound; ``objects``; ``AP`` and ``AP50`` as fractions, None without ground truth.
+        The bins of each attribute, ascending: ``low`` (inclusive) and ``high`` (exclusive), None
+        if unbounded; ``objects``; ``AP`` and ``AP50`` as fractions, None without ground truth.
     """
     return {
         name: [_bin_entry(videos, categories, name, low, high) for low, high in _bins(videos, name)]
@@ -165,7 +165,7 @@ def _bins(videos: Sequence[Mapping[int, MeasuredClass]], name: str) -> list[tupl
     if not values.size:
         return []
     inner = np.unique(np.quantile(values, np.arange(1, BINS) / BINS, method="higher"))
-    inner = inner[inner > values.min()]  # many objects alike: the lowest bin would be empty
+    inner = inner[inner > values.min()]  # with many equal values the lowest bin would be empty
     edges = [-np.inf, *inner.tolist(), np.inf]
     return list(pairwise(edges))
 

@@ -1,4 +1,4 @@
-"""Where AP is lost: along the recall axis, between classes, and in which videos."""
+"""Precision-recall curves, class confusion, and AP lost per video."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from queryinst_vis.formats.video_set import MaskTrack
 from queryinst_vis.utils.progress import show_progress
 
 ClassPair = tuple[int | None, int | None]
-"""Category ids of an object and of the detection taken for it; None: there is none."""
+"""Category ids of an object and of the detection assigned to it; None: no detection."""
 
 
 def precision_recall(precision: np.ndarray, categories: Mapping[int, str]) -> dict[str, Any]:
@@ -36,8 +36,8 @@ def precision_recall(precision: np.ndarray, categories: Mapping[int, str]) -> di
 
     Returns:
         ``recall``: 101 points 0..1; ``by_iou``: ``{"0.50": [...], ...}``, precision at each IoU
-        threshold, averaged over the classes; ``by_class``: ``{name: [...]}`` at IoU .5, without
-        the classes that have no ground truth.
+        threshold, averaged over classes; ``by_class``: ``{name: [...]}`` at IoU .5, without
+        classes that have no ground truth.
     """
     defined = [k for k in range(precision.shape[-1]) if precision[0, 0, k] > UNDEFINED]
     names = list(categories.values())
@@ -54,13 +54,13 @@ def precision_recall(precision: np.ndarray, categories: Mapping[int, str]) -> di
 def class_pairs(
     candidates: Iterable[Candidate], ground_truth: Iterable[MaskTrack]
 ) -> Counter[ClassPair]:
-    """How often an object of one class is taken for another, or for none, in a video.
+    """Count the confusions between classes in a video, including missed objects.
 
-    Duplicates and background are no object's, so they are not counted.
+    Duplicates and background detections have no object and are not counted.
 
     Args:
         candidates: the detections with their targets.
-        ground_truth: the objects that can be found.
+        ground_truth: the objects that can be detected (see ``countable``).
     """
     found = {id(each.target): each.detection for each in candidates if each.target is not None}
     pairs: Counter[ClassPair] = Counter()
@@ -73,7 +73,7 @@ def class_pairs(
 def name_pairs(
     pairs: Mapping[ClassPair, int], categories: Mapping[int, str]
 ) -> list[dict[str, Any]]:
-    """The counts as ``{"object": name, "found_as": name or None, "count": n}``, in that order."""
+    """The counts as ``{"object": name, "found_as": name or None, "count": n}``, sorted by these."""
     order = {category: place for place, category in enumerate([*categories, None])}
     return [
         {
@@ -87,28 +87,28 @@ def name_pairs(
 
 
 def lost_per_video(
-    as_it_is: Sequence[Mapping[int, Matches]],
+    original: Sequence[Mapping[int, Matches]],
     repaired: Sequence[Mapping[int, Matches]],
     precision: np.ndarray,
     categories: Mapping[int, str],
 ) -> list[float]:
-    """How much higher the set's AP would be if one video had no error, video by video.
+    """Gain in the AP of the whole set if all errors in one video were fixed, for each video.
 
     Args:
-        as_it_is, repaired: the matches of each video by category id, in the order of the videos.
-        precision: ``pooled_precision`` of ``as_it_is``.
+        original, repaired: the matches of each video by category id, in the order of the videos.
+        precision: ``pooled_precision`` of ``original``.
         categories: class name by category id.
 
     Returns:
-        Gains in AP as fractions. They do not add up to what is missing: videos share a ranking.
+        Gains in AP as fractions. They do not add up to 1 - AP, since all videos share a ranking.
     """
     column = {category: k for k, category in enumerate(categories)}
-    pools = {category: _Pool.of(category, as_it_is) for category in categories}
+    pools = {category: _Pool.of(category, original) for category in categories}
     reached = mean_defined(precision)
     gains = []
-    videos = zip(as_it_is, repaired, strict=True)
+    videos = zip(original, repaired, strict=True)
     for index, (before, after) in enumerate(
-        show_progress(videos, "Finding the videos that cost most AP", total=len(as_it_is))
+        show_progress(videos, "AP lost per video", total=len(original))
     ):
         changed = precision.copy()
         for category in before.keys() | after.keys():
@@ -120,12 +120,12 @@ def lost_per_video(
 
 @dataclass(frozen=True)
 class _Pool:
-    """The detections of one class in all videos, in their order.
+    """The pooled detections of one class.
 
     Attributes:
-        pooled: of all videos.
-        ends: ``(V + 1,)`` where in it each video begins, and the last one ends.
-        num_ground_truth: ``(V,)`` of each video.
+        pooled: the detections of all videos, in the order of the videos.
+        ends: ``(V + 1,)`` offsets of the videos in ``pooled``.
+        num_ground_truth: ``(V,)`` ground-truth tracks of each video.
     """
 
     pooled: Matches
@@ -134,7 +134,7 @@ class _Pool:
 
     @classmethod
     def of(cls, category: int, videos: Sequence[Mapping[int, Matches]]) -> _Pool:
-        """The class in these videos."""
+        """Pool the detections of a class."""
         of_class = [_best(video.get(category)) for video in videos]
         numbers = np.array([matches.num_ground_truth for matches in of_class])
         pooled = _concatenate(of_class, int(numbers.sum()))
@@ -142,7 +142,7 @@ class _Pool:
         return cls(pooled, ends, numbers)
 
     def exchange(self, index: int, matches: Matches | None) -> Curve:
-        """The curve of the class with other matches in one of the videos."""
+        """The curve of the class after replacing the matches of one video."""
         start, end = self.ends[index : index + 2]
         new, old = _best(matches), self.pooled
         number = old.num_ground_truth - int(self.num_ground_truth[index]) + new.num_ground_truth
@@ -152,7 +152,7 @@ class _Pool:
 
 
 def _best(matches: Matches | None) -> Matches:
-    """The detections that count, of a class that the video may lack."""
+    """The detections that count; none if the video lacks the class (``None``)."""
     if matches is None:
         nothing = np.zeros((len(IOU_THRESHOLDS), 0), dtype=bool)
         return Matches(np.zeros(0), nothing, nothing, 0)

@@ -1,7 +1,7 @@
-"""What each detection is: right, wrong in class or masks, second of an object, or nothing.
+"""Classify detections: correct, wrong class, poor masks, duplicate, or background.
 
-The kinds of Bolya et al., *TIDE: A General Toolbox for Identifying Object Detection Errors*,
-ECCV 2020, section 2.2, with the IoU of whole tracks in place of boxes.
+After Bolya et al., *TIDE: A General Toolbox for Identifying Object Detection Errors*,
+ECCV 2020, section 2.2, with track IoU in place of box IoU.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from queryinst_vis.evaluation.overlaps import track_ious
 from queryinst_vis.formats.video_set import MaskTrack
 
 MATCH_IOU = 0.5
-"""IoU from which on a detection has found an object (TIDE's foreground threshold)."""
+"""Minimum IoU of a correct detection (TIDE's foreground threshold)."""
 BACKGROUND_IOU = 0.1
-"""IoU below which it has nothing to do with it (TIDE's background threshold)."""
+"""IoU below which a detection is background (TIDE's background threshold)."""
 
 
 class Kind(Enum):
-    """What a detection is, with the words that reports use."""
+    """The kinds of detections, as named in reports."""
 
     CORRECT = "correct"
     CLASS = "wrong class"
@@ -34,13 +34,14 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A detection and the object that it is taken for.
+    """A detection and the object assigned to it.
 
     Attributes:
-        detection: as found.
-        kind: what it is.
-        target: the ground truth that is its own alone; None for duplicates and background.
-        iou: its IoU with the target, 0 without one.
+        detection: the detection.
+        kind: its kind.
+        target: the ground-truth track assigned to this detection only; None for duplicates and
+            background.
+        iou: IoU with the target, 0 without a target.
     """
 
     detection: MaskTrack
@@ -50,16 +51,17 @@ class Candidate:
 
 
 def classify(detections: Sequence[MaskTrack], ground_truth: Sequence[MaskTrack]) -> list[Candidate]:
-    """Give each detection of a video its object and kind.
+    """Assign objects and kinds to the detections of a video.
 
-    Four rounds, in each of which the detections, best score first, take the object that they
-    overlap most among those still free: of their class with an IoU of .5 or more (as AP50
-    matches), of another class with .5, of their class with .1, of another class with .1. Those
-    left over are duplicates if they overlap any object with .1 or more, background otherwise.
+    Four rounds of greedy assignment by descending score: each detection takes the unassigned object
+    with the highest IoU, of its own class with an IoU of at least .5 (as in AP50), then of another
+    class with .5, of its own class with .1, and of another class with .1. Detections without an
+    object are duplicates if they overlap any object with an IoU of at least .1, otherwise
+    background.
 
     Args:
-        detections: of one video, all classes.
-        ground_truth: of the same video, without crowd.
+        detections: detections in one video, of all classes.
+        ground_truth: ground-truth tracks of the same video, without crowds.
 
     Returns:
         One candidate per detection, by descending score.
@@ -81,7 +83,7 @@ def classify(detections: Sequence[MaskTrack], ground_truth: Sequence[MaskTrack])
         for row in np.flatnonzero(fits.any(axis=1)).tolist():
             overlap = np.where(fits[row] & free, ious[row], -1.0)
             if row not in found and overlap.max() >= 0:
-                # of equals the later, as AP
+                # the later one if equal, as in AP
                 best = len(ground_truth) - 1 - int(overlap[::-1].argmax())
                 found[row] = kind, best
                 free[best] = False

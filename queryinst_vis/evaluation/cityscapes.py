@@ -1,4 +1,4 @@
-"""Cityscapes' average precision, computed by the cityscapesscripts package."""
+"""Average precision of Cityscapes, computed by cityscapesscripts."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from queryinst_vis.utils.progress import show_progress
 IMAGE_SUFFIX = "_leftImg8bit.png"
 MAP_SUFFIX = "_gtFine_instanceIds.png"
 FIRST_INSTANCE = 1000
-"""Pixels from here on are label id * 1000 + number; below, a label without instances, a group of
-instances or void."""
+"""Values from here on are label id * 1000 + instance number; smaller ones are label ids: classes
+without instances, groups of instances, or void."""
 
 NamedEntry = tuple[str, dict]
-"""Class name and entry of a detection."""
+"""Class name and result entry of a detection."""
 
 
 def evaluate_cityscapes(
     gt: str | Path | dict, results: str | Path | list, gt_dir: str | Path
 ) -> dict[str, Any]:
-    """Average precision as the Cityscapes benchmark defines it (paper 4.3, Table 2).
+    """Average precision as defined by the Cityscapes benchmark (paper 4.3, Table 2).
 
-    Unlike COCO's it ignores detections on void pixels and counts no instance under 100 pixels,
-    and it integrates precision over every recall. The curve and its average are the package's
-    own; the overlaps are counted here, straight from the result file, where the package would
-    read a PNG of every detection (and calls what NumPy 2 no longer has).
+    Unlike COCO's, it ignores detections on void pixels and instances under 100 pixels, and
+    integrates precision over all recall values. cityscapesscripts computes the curve and its
+    average; the overlaps are computed here from the result file, since the package reads one PNG
+    per detection and uses functions that NumPy 2 has removed.
 
     Args:
-        gt: what ``convert-dataset cityscapes`` wrote: a JSON path or its content.
-        results: COCO results with masks, as ``evaluate_coco`` takes them.
+        gt: the output of ``convert-dataset cityscapes``: a JSON path or its content.
+        results: COCO results with masks, as for ``evaluate_coco``.
         gt_dir: the folder of the split's instance maps, e.g. ``gtFine/val``.
 
     Returns:
@@ -52,12 +52,12 @@ def evaluate_cityscapes(
         ``{class name: AP}``, None without ground truth.
 
     Raises:
-        InputError: the package is not installed, a file cannot be used, an instance map is
-            missing or of another size, or a class is none of Cityscapes.
+        InputError: the package is not installed, a file is invalid, an instance map is missing or
+            has another size, or a class is not a Cityscapes class.
     """
     package = _import_package()
     images, detections = _load(gt, results, package)
-    settings = copy.copy(package.args)  # the package keeps one for the whole process
+    settings = copy.copy(package.args)  # the original is global to the package
     package.setInstanceLabels(settings)
     void = [label.id for label in package.labels if label.ignoreInEval]
     matches = {
@@ -79,17 +79,17 @@ def evaluate_cityscapes(
 def write_cityscapes_zip(
     gt: str | Path | dict, results: str | Path | list, path: str | Path
 ) -> None:
-    """Pack results as the Cityscapes evaluation server takes them.
+    """Pack results for the Cityscapes evaluation server.
 
-    One text file for each image, with a line ``mask file, label id, score`` for each detection,
-    and the masks as PNGs.
+    A text file per image with a line ``mask file, label id, score`` per detection, and the masks as
+    PNGs.
 
     Args:
         gt, results: as for ``evaluate_cityscapes``; ``gt`` may have no instances.
         path: zip file to write.
 
     Raises:
-        InputError: the package is not installed, or a file cannot be used.
+        InputError: the package is not installed, or a file is invalid.
     """
     package = _import_package()
     images, detections = _load(gt, results, package)
@@ -119,7 +119,7 @@ def _import_package() -> ModuleType:
 def _load(
     gt: str | Path | dict, results: str | Path | list, package: ModuleType
 ) -> tuple[AnnotationSet, dict[int, list[NamedEntry]]]:
-    """The ground truth, and the detections of each image with their masks as run lengths."""
+    """The ground truth, and the detections of each image with RLE masks."""
     images = open_ground_truth(gt, "image", "Cityscapes")
     names = [label.name for label in package.labels if _has_instances(label)]
     for name in images.categories.values():
@@ -163,13 +163,13 @@ def _read_map(gt_dir: Path, image: Video) -> np.ndarray:
 def _match(
     ids: np.ndarray, detections: list[NamedEntry], package: ModuleType, void: list[int]
 ) -> dict[str, dict[str, list[dict]]]:
-    """Who overlaps whom in one image, in the terms of the package.
+    """The overlaps in one image, in the format of the package.
 
     Args:
         ids: ``(H, W)`` instance ids.
         detections: of this image.
-        package: knows the labels.
-        void: label ids whose pixels count neither for nor against anybody.
+        package: cityscapesscripts, which defines the labels.
+        void: label ids whose pixels are ignored.
     """
     ground_truth = _ground_truth(ids, package)
     predictions: dict[str, list[dict]] = {name: [] for name in ground_truth}
@@ -190,7 +190,7 @@ def _match(
 
 
 def _ground_truth(ids: np.ndarray, package: ModuleType) -> dict[str, list[dict]]:
-    """Instances and groups of each class; their distance is unknown, as it is to the package."""
+    """Instances and groups of each class; distances are unknown, as in the package."""
     ground_truth: dict[str, list[dict]] = {
         label.name: [] for label in package.labels if _has_instances(label)
     }
@@ -205,6 +205,6 @@ def _ground_truth(ids: np.ndarray, package: ModuleType) -> dict[str, list[dict]]
 
 
 def _count(ids: np.ndarray) -> dict[int, int]:
-    """How many pixels have each id."""
+    """Number of pixels of each id."""
     numbers, counts = np.unique(ids, return_counts=True)
     return dict(zip(numbers.tolist(), counts.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""CLEAR MOT on masks: MOTA (which is MOTSA here), identity switches, fragmentation."""
+"""CLEAR MOT on masks: MOTA (i.e. MOTSA), identity switches, fragmentations."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from queryinst_vis.evaluation.similarity import (
 from queryinst_vis.formats.video_set import VideoTracks
 
 CONTINUATION = 1000.0
-"""Bonus of a pair that was matched before: more than any sum of IoUs can make up for."""
+"""Bonus of a pair that was matched in the previous frame; larger than any sum of IoUs."""
 
 NONE = -1
-"""Stands for "no detection" where detections are named by their index."""
+"""Index of "no detection"."""
 
 
 @dataclass(frozen=True)
 class IdSwitch:
-    """A ground truth that one detection followed and another takes over.
+    """A ground-truth object whose matched detection changes.
 
     Attributes:
-        video_id, category_id, truth_id: of the ground truth file.
-        frame: 0-based; here the new detection follows the object for the first time.
-        previous_frame: the last frame before in which any detection followed it.
-        before, after: ids of the two detections: their positions in the result file.
+        video_id, category_id, ground_truth_id: ids in the annotation file.
+        frame: 0-based index of the frame in which the object is matched to the new detection.
+        previous_frame: the last frame before in which the object was matched.
+        before, after: ids of the two detections, i.e. their positions in the result file.
     """
 
     video_id: int
     category_id: int
-    truth_id: int
+    ground_truth_id: int
     frame: int
     previous_frame: int
     before: int
@@ -48,7 +48,7 @@ class IdSwitch:
 
 @dataclass(frozen=True)
 class ClearCounts(Counts):
-    """Masks matched, missed and too many; the matches' IoUs summed up; and what befell tracks."""
+    """Numbers of masks (``tp``, ``fn``, ``fp``), of events and of tracks, and the summed IoUs."""
 
     tp: int
     fn: int
@@ -62,11 +62,11 @@ class ClearCounts(Counts):
 
 
 def clear_counts(similarity: TrackSimilarity) -> ClearCounts:
-    """Count one class in one video as CLEAR MOT does.
+    """CLEAR MOT counts of one class in one video.
 
     Bernardin & Stiefelhagen, *Evaluating Multiple Object Tracking Performance: The CLEAR MOT
-    Metrics*, 2008; on masks, Voigtlaender et al., *MOTS*, CVPR 2019. The matching and the
-    counting are those of the package ``trackeval``.
+    Metrics*, 2008; for masks, Voigtlaender et al., *MOTS*, CVPR 2019. Matching and counting
+    are those of the package ``trackeval``.
     """
     followers, ious = follow(similarity)
     followed = followers != NONE
@@ -74,7 +74,7 @@ def clear_counts(similarity: TrackSimilarity) -> ClearCounts:
     shown = similarity.ground_truth_frames[similarity.ground_truth_frames > 0]
     share = followed.sum(axis=1)[similarity.ground_truth_frames > 0] / shown
     mostly_tracked, tracked = int((share > 0.8).sum()), int((share >= 0.2).sum())
-    # a fragmentation is a pause: one less than the number of times that following begins
+    # fragmentations: the number of matched intervals minus one
     begins = followed[:, :1].sum(axis=1) + (followed[:, 1:] & ~followed[:, :-1]).sum(axis=1)
     return ClearCounts(
         tp=tp,
@@ -90,14 +90,14 @@ def clear_counts(similarity: TrackSimilarity) -> ClearCounts:
 
 
 def clear_metrics(counts: ClearCounts) -> dict[str, float]:
-    """The CLEAR MOT metrics under the names of ``trackeval``.
+    """The CLEAR MOT metrics, named as in ``trackeval``.
 
     Returns:
-        ``MOTA`` (``MOTSA`` in MOTS; at most 1, may be negative), ``sMOTA`` (``sMOTSA``: a match
-        counts by its IoU), ``MOTP`` (``MOTSP``: mean IoU of the matches); ``TP``, ``FN``, ``FP``
-        masks at IoU .5; ``IDSW`` identity switches, ``Frag`` fragmentations, and objects
-        followed in more than 80 % of their frames (``MT``), in less than 20 % (``ML``) or
-        between (``PT``).
+        ``MOTA`` (``MOTSA`` in MOTS; at most 1, may be negative), ``sMOTA`` (``sMOTSA``: matches
+        weighted by IoU), ``MOTP`` (``MOTSP``: mean IoU of the matches), fractions; ``TP``,
+        ``FN``, ``FP`` masks at IoU .5; ``IDSW`` identity switches; ``Frag`` fragmentations;
+        objects matched in more than 80 % of their frames (``MT``), in less than 20 % (``ML``), or
+        in between (``PT``).
     """
     ground_truth, wrong = max(1, counts.tp + counts.fn), counts.fp + counts.id_switches
     return {
@@ -116,7 +116,7 @@ def clear_metrics(counts: ClearCounts) -> dict[str, float]:
 
 
 def id_switches(tracks: VideoTracks, category_id: int) -> list[IdSwitch]:
-    """The identity switches of one class in one video, by frame; as many as ``IDSW`` counts."""
+    """The identity switches of one class in one video, sorted by frame; ``IDSW`` of them."""
     similarity = compare_tracks(tracks, category_id)
     followers, _ = follow(similarity)
     frames = [frame.frame for frame in similarity.frames]
@@ -124,7 +124,7 @@ def id_switches(tracks: VideoTracks, category_id: int) -> list[IdSwitch]:
         IdSwitch(
             video_id=tracks.video.id,
             category_id=category_id,
-            truth_id=similarity.ground_truth_ids[gt],
+            ground_truth_id=similarity.ground_truth_ids[gt],
             frame=frames[now],
             previous_frame=frames[last],
             before=similarity.detection_ids[followers[gt, last]],
@@ -136,14 +136,14 @@ def id_switches(tracks: VideoTracks, category_id: int) -> list[IdSwitch]:
 
 
 def follow(similarity: TrackSimilarity) -> tuple[np.ndarray, np.ndarray]:
-    """Match the ground-truth tracks of one class in one video frame by frame.
+    """Match the ground-truth tracks of one class in one video to detections, frame by frame.
 
-    Frames that lack ground truth or detections have no column: like the published
-    implementation, a match continues across them.
+    Frames without ground truth or without detections have no column: as in ``trackeval``, matches
+    continue across them.
 
     Returns:
-        ``(G, len(similarity.frames))`` the detection that follows each ground truth, or
-        ``NONE``; and, of the same shape, their IoUs, 0 where there is none.
+        ``(G, len(similarity.frames))`` index of the detection matched to each ground-truth track,
+        or ``NONE``; and the IoUs of these matches, of the same shape, 0 where there is none.
     """
     shape = (len(similarity.ground_truth_ids), len(similarity.frames))
     followers = np.full(shape, NONE)
@@ -159,7 +159,7 @@ def follow(similarity: TrackSimilarity) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _match(frame: FrameSimilarity, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Keep as many of the previous frame's pairs as can be, then maximise the sum of IoUs."""
+    """Keep as many matches of the previous frame as possible, then maximise the sum of IoUs."""
     continues = frame.detections[None, :] == before[frame.ground_truth][:, None]
     scores = CONTINUATION * continues + frame.ious
     scores[frame.ious < MATCH_IOU - EPSILON] = 0
@@ -169,7 +169,7 @@ def _match(frame: FrameSimilarity, before: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def _switches(followers: np.ndarray) -> Iterator[tuple[int, int, int]]:
-    """``(ground truth, column of the last match, column of a match with another detection)``."""
+    """Yield ``(ground truth, column of its last match, column of its next, other match)``."""
     for gt, found in enumerate(followers):
         columns = np.flatnonzero(found != NONE)
         for last, now in pairwise(columns):

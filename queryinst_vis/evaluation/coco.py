@@ -31,29 +31,29 @@ def evaluate_coco(
 ) -> dict[str, dict[str, Any]]:
     """COCO average precision and recall of boxes and masks (paper section 4.3).
 
-    Every number is pycocotools' own. Boxes are judged by the results' ``bbox``, or by the
-    extents of their masks where they have none. Masks are judged without ``bbox``, as mmdet
-    and detectron2 do: given both, pycocotools would sort detected masks into area ranges by
-    the area of their *box*, which changes APs, APm and APl of ``segm`` and nothing else.
+    All numbers are pycocotools'. Boxes are the results' ``bbox``, or, without it, the bounding
+    boxes of the masks. Masks are evaluated without ``bbox``, as in mmdet and detectron2: with both,
+    pycocotools would assign detected masks to area ranges by the area of their *box*, which
+    changes APs, APm and APl of ``segm``.
 
     Args:
         gt: COCO instance annotations: a JSON path or its content.
         results: list of ``{image_id, category_id, score, bbox and/or segmentation}``, boxes
             as (x, y, width, height) in pixels: a JSON path, the path of a zip with
             ``results.json`` at its root, or the list itself.
-        backend: the package that computes; hotcoco is faster, uses all cores, and gives the same
+        backend: "pycocotools" or "hotcoco", which is faster, uses all cores, and gives the same
             numbers.
 
     Returns:
-        ``{"bbox": metrics, "segm": metrics}``, ``segm`` only where both files have masks
-        (an empty list of results has both, and scores 0).
-        Metrics are ``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl``, ``AR1``, ``AR10``,
-        ``AR100``, ``ARs``, ``ARm``, ``ARl`` as fractions 0..1, -1 where there is no ground
-        truth, and ``per_class_AP``: ``{class name: AP}``, None where there is no ground truth.
+        ``{"bbox": metrics, "segm": metrics}``, ``segm`` only if both files have masks
+        (an empty list of results is evaluated for both, and scores 0). Metrics are
+        ``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl``, ``AR1``, ``AR10``,
+        ``AR100``, ``ARs``, ``ARm``, ``ARl`` as fractions 0..1, -1 without ground truth, and
+        ``per_class_AP``: ``{class name: AP}``, None without ground truth.
 
     Raises:
-        InputError: a file cannot be used; the message names the entry and what is wrong. Or the
-            backend is not installed.
+        InputError: a file is invalid (the message names the entry), or the backend is not
+            installed.
 
     Example::
 
@@ -104,7 +104,7 @@ def _backend(name: Backend) -> tuple[Any, Any]:
 
 
 def _parse_annotations(images: AnnotationSet) -> list[Annotation]:
-    """The ground truth in the order of the file."""
+    """The ground truth, in file order."""
     report = refuse_faults(images.where, "evaluation of boxes")
     annotations = []
     for entry in images.content["annotations"]:
@@ -122,18 +122,18 @@ def _parse_annotations(images: AnnotationSet) -> list[Annotation]:
 
 
 def _have_masks(annotations: list[Annotation], where: str) -> bool:
-    """Whether the ground truth has masks; an error if only some of it has."""
+    """Whether the ground truth has masks; an InputError if only some objects have."""
     lacking = [annotation.id for annotation in annotations if annotation.segmentations == [None]]
     if lacking and len(lacking) < len(annotations):
         raise InputError(
-            f"{where}: annotation {lacking[0]}: has no `segmentation`, though others of the file"
-            " have; give every object a mask, or none"
+            f"{where}: annotation {lacking[0]}: has no `segmentation`, but others in the file"
+            " have; give all objects a mask, or none"
         )
     return not lacking
 
 
 def _with_rle(annotation: Annotation, images: AnnotationSet) -> dict[str, Any]:
-    """The entry with its mask as run lengths."""
+    """The entry with its mask as RLE."""
     image = images.videos[annotation.entry["image_id"]]
     place = {**image.place, "annotation": annotation.id}
     report = refuse_faults(images.where)
@@ -150,7 +150,7 @@ def _evaluate(
     coco: Any,
     coco_eval: Any,
 ) -> dict[str, Any]:
-    """Run a backend's classes on copies, for pycocotools writes into its input."""
+    """Run the classes of a backend on copies, since pycocotools modifies its input."""
     categories = dict(sorted(images.categories.items()))
     dataset: dict[str, Any] = {
         "images": images.content["images"],
@@ -167,7 +167,7 @@ def _evaluate(
         found = coco()
         if detections:
             found = coco_gt.loadRes([dict(entry) for entry in detections])
-        else:  # which pycocotools cannot load
+        else:  # pycocotools cannot load empty results
             found.dataset = dict(dataset, annotations=[])
             found.createIndex()
         evaluation = coco_eval(coco_gt, found, kind)
@@ -184,7 +184,7 @@ def _evaluate(
 
 
 def _scored(entries: list[dict[str, Any]], shape: str) -> list[dict[str, Any]]:
-    """The part of detections that judging their ``shape`` "bbox" or "segmentation" needs."""
+    """The detections with only the keys needed to evaluate ``shape``: "bbox" or "segmentation"."""
     keys = ("image_id", "category_id", "score", shape)
     return [{key: entry[key] for key in keys} for entry in entries]
 
@@ -192,7 +192,7 @@ def _scored(entries: list[dict[str, Any]], shape: str) -> list[dict[str, Any]]:
 def with_rles(
     entries: Iterable[dict[str, Any]], images: AnnotationSet, report: Report
 ) -> list[dict[str, Any]]:
-    """Copies of results on images with their masks as checked run lengths."""
+    """Copies of image results with validated RLE masks."""
     copies = []
     for entry in entries:
         image = images.videos[entry["image_id"]]
@@ -203,10 +203,10 @@ def with_rles(
 
 
 def _all_or_none(entries: list[dict[str, Any]], key: str, report: Report) -> bool:
-    """Whether the entries have ``key``; a fault if only some of them do."""
+    """Whether the entries have ``key``; a finding if only some of them have."""
     lacking = [entry["id"] for entry in entries if not _is_filled(entry.get(key))]
     if lacking and len(lacking) < len(entries):
-        message = f"has no `{key}`, though others of the file have"
+        message = f"has no `{key}`, but others in the file have"
         report(Finding("broken entry", {"entry": lacking[0]}, message))
     return not lacking
 

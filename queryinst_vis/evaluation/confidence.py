@@ -1,6 +1,6 @@
-"""Confidence intervals: bootstrap over videos, and a paired comparison of two result files.
+"""Confidence intervals: bootstrap over videos, and paired comparison of two result files.
 
-The unit is the video, since the detections and ground truth of a video are not independent. An
+The unit is the video, since detections within a video are not independent. An
 interval shows how much a metric could have differed with other videos of the same kind.
 It does not cover the variance between training runs with different seeds.
 """
@@ -26,9 +26,9 @@ from queryinst_vis.evaluation.youtube_vis import (
 from queryinst_vis.formats.video_set import VideoSet
 
 LEVEL = 0.95
-"""Share of the resamples whose value lies in an interval."""
+"""Fraction of the resamples inside an interval."""
 SAMPLES = 1000
-"""Resamples by default: percentiles of 95 % intervals then move by about a tenth of their width."""
+"""Default number of resamples; the bounds then vary by about a tenth of the interval's width."""
 
 
 def evaluate_with_confidence(
@@ -38,7 +38,7 @@ def evaluate_with_confidence(
     seed: int = 0,
     workers: int = 1,
 ) -> dict[str, Any]:
-    """``evaluate_youtube_vis`` with ``confidence``: what ``confidence_intervals`` returns.
+    """``evaluate_youtube_vis``, plus ``confidence``: the result of ``confidence_intervals``.
 
     Args:
         gt, results, workers: as in ``evaluate_youtube_vis``.
@@ -60,17 +60,17 @@ def confidence_intervals(
     samples: int = SAMPLES,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Percentile intervals of the twelve metrics (Efron & Tibshirani, 1993, chapter 13).
+    """Percentile bootstrap intervals of the twelve metrics (Efron & Tibshirani, 1993, ch. 13).
 
     Args:
-        videos: one ``match_video`` per video, in the order of the video ids.
+        videos: the result of ``match_video`` for each video, in the order of the video ids.
         categories: class name by category id.
-        samples: how often to draw as many videos as there are, with replacement.
-        seed: of the draws; the same seed gives the same intervals.
+        samples: number of resamples, each of as many videos as there are, with replacement.
+        seed: random seed of the resamples.
 
     Returns:
-        ``level``, ``samples``, ``seed`` and ``intervals``: ``[low, high]`` by name of the metric,
-        None where there is no ground truth.
+        ``level``, ``samples``, ``seed`` and ``intervals``: ``[low, high]`` by metric name,
+        None without ground truth.
 
     Raises:
         InputError: there are fewer than two videos.
@@ -90,21 +90,22 @@ def compare_results(
     seed: int = 0,
     workers: int = 1,
 ) -> dict[str, Any]:
-    """Which of two result files is better: the paired bootstrap over videos.
+    """Compare two result files by a paired bootstrap over videos.
 
-    Both are scored on the same resamples, so what makes a video easy or hard for both cancels,
-    and the interval of the difference is narrower than those of the two values.
+    Both are evaluated on the same resamples, so the difficulty of the videos cancels out, and the
+    interval of the difference is narrower than those of the two values.
 
     Args:
         gt: YouTube-VIS annotations: a JSON path or its content.
-        a, b: YouTube-VIS results on them, as in ``evaluate_youtube_vis``; so is ``workers``.
+        a, b: YouTube-VIS results for them, as in ``evaluate_youtube_vis``.
         samples, seed: as in ``confidence_intervals``.
+        workers: as in ``evaluate_youtube_vis``.
 
     Returns:
         ``level``, ``samples``, ``seed``, ``videos`` as in ``evaluate_youtube_vis``, and
-        ``metrics``: by name ``a`` and ``b``, the two values, ``difference`` (``b - a``), its
-        ``interval`` ``[low, high]``, and ``b_wins`` and ``ties``, shares of the resamples; None
-        for a metric without ground truth.
+        ``metrics``, by name: the values ``a`` and ``b``, ``difference`` (``b - a``), its
+        ``interval`` ``[low, high]``, and ``b_wins`` and ``ties`` as fractions of the resamples;
+        None for a metric without ground truth.
 
     Raises:
         InputError: a file cannot be used, or there are fewer than two videos.
@@ -128,8 +129,8 @@ def compare_results(
 def _compare(
     point_a: float, point_b: float, found_a: np.ndarray, found_b: np.ndarray
 ) -> dict[str, Any] | None:
-    """One metric's entry; the points from all videos, the others from the resamples."""
-    if point_a == UNDEFINED:  # of both: it depends on the ground truth alone
+    """The entry of one metric, from its values on all videos and on the resamples."""
+    if point_a == UNDEFINED:  # then so is point_b: it depends on the ground truth alone
         return None
     differences = found_b - found_a
     differences = differences[~np.isnan(differences)]
@@ -144,35 +145,35 @@ def _compare(
 
 
 def verdict(comparison: dict[str, Any], name: str = "AP") -> str:
-    """A ``compare_results`` in one sentence, e.g. "B is better than A by 1.2 AP [0.3, 2.1]"."""
+    """One sentence on ``compare_results``, e.g. "B is better than A by 1.2 AP [0.3, 2.1]"."""
     found = comparison["metrics"][name]
     if found is None:
-        return f"{name} is undefined: the ground truth has no object that counts for it"
+        return f"{name} is undefined: the ground truth has no object in its range"
     low, high = (100 * bound for bound in found["interval"])
     difference = 100 * found["difference"]
     if low > 0:
         return f"B is better than A by {difference:.1f} {name} [{low:.1f}, {high:.1f}]"
     if high < 0:
         return f"A is better than B by {-difference:.1f} {name} [{-high:.1f}, {-low:.1f}]"
-    return f"no difference can be told: B - A is {difference:+.1f} {name} [{low:+.1f}, {high:+.1f}]"
+    return f"no significant difference: B - A is {difference:+.1f} {name} [{low:+.1f}, {high:+.1f}]"
 
 
 def check_number(num_videos: int) -> None:
-    """Raise an InputError for fewer videos than can be drawn anew."""
+    """Raise an InputError if there are fewer than two videos to resample."""
     if num_videos < 2:
         raise InputError(
-            "confidence intervals draw videos anew, which needs at least two; the ground truth"
-            f" has {num_videos}"
+            "confidence intervals are computed by resampling videos, which requires at least two;"
+            f" the ground truth has {num_videos}"
         )
 
 
 def settings(samples: int, seed: int) -> dict[str, Any]:
-    """What intervals rest on, as reports repeat it."""
+    """The settings of the bootstrap, as reported with the intervals."""
     return {"level": LEVEL, "samples": samples, "seed": seed}
 
 
 def interval(values: np.ndarray) -> list[float] | None:
-    """The 95 % percentile interval of the values that are numbers; None if none is."""
+    """The 95 % percentile interval, ignoring NaN; None if all values are NaN."""
     values = values[~np.isnan(values)]
     if not values.size:
         return None

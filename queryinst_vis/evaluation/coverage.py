@@ -1,4 +1,4 @@
-"""Identities per object and objects per identity: who is shown under how many names."""
+"""Identities per object and objects per identity."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ COVERAGE_COUNTS = (
 """The metrics of ``coverage_metrics`` that are integers."""
 
 RATIOS = ("identities_per_object", "objects_per_identity")
-"""Those that are means, 1 or more, and 1 where every identity is right."""
+"""The metrics that are means: at least 1, and 1 if every identity is correct."""
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """For how long each identity covers each object of one class in one video.
+    """Number of frames in which identities and objects of one class in one video match.
 
     Attributes:
-        ground_truth_ids: ids of the G ground-truth objects (``iscrowd`` regions are none).
+        ground_truth_ids: ids of the G ground-truth objects (without ``iscrowd`` regions).
         detection_ids: ids of the D identities: their positions in the result file.
         frames: ``(G, D)`` number of frames in which the identity is matched to the object.
     """
@@ -40,10 +40,10 @@ class Coverage:
 
 @dataclass(frozen=True)
 class CoverageCounts(Counts):
-    """Objects, identities, and the distinct pairs of the two that match in at least one frame.
+    """Numbers of objects, identities, and pairs of both that match in at least one frame.
 
     Attributes:
-        objects: ground-truth objects that at least one frame shows.
+        objects: ground-truth objects that are visible in at least one frame.
         objects_found: those matched in at least one frame.
         identities: predicted tracks with at least one mask that counts.
         identities_matched: those matched to an object in at least one frame.
@@ -58,11 +58,11 @@ class CoverageCounts(Counts):
 
 
 def identity_coverage(tracks: VideoTracks, category_id: int | None) -> Coverage:
-    """Which identities cover which objects of one class in one video, and for how many frames.
+    """Count the frames in which each identity matches each object of one class in one video.
 
     Args:
         tracks: one video.
-        category_id: the class; None takes the tracks of all classes.
+        category_id: the class; None: the tracks of all classes.
     """
     return _cover(compare_tracks(tracks, category_id))
 
@@ -70,9 +70,9 @@ def identity_coverage(tracks: VideoTracks, category_id: int | None) -> Coverage:
 def coverage_counts(similarity: TrackSimilarity) -> CoverageCounts:
     """Count one class in one video.
 
-    Objects and identities are matched frame by frame as CLEAR MOT does (IoU .5 or more, one to
-    one, a match of the previous frame continues if it can), so an object with n identities has
-    at least n - 1 identity switches. A match of a single frame counts like any other.
+    Objects and identities are matched per frame as in CLEAR MOT (one-to-one, IoU of at least .5,
+    matches of the previous frame are kept if possible), so an object with n identities has at least
+    n - 1 identity switches. A match of a single frame counts like any other.
     """
     matched = _cover(similarity).frames > 0
     return CoverageCounts(
@@ -85,12 +85,12 @@ def coverage_counts(similarity: TrackSimilarity) -> CoverageCounts:
 
 
 def coverage_metrics(counts: CoverageCounts) -> dict[str, float | None]:
-    """The metrics of identities by name.
+    """The identity metrics by name.
 
     Returns:
-        ``identities_per_object``: mean number of identities of the objects that are found;
-        ``objects_per_identity``: mean number of objects of the identities that are matched;
-        both are at least 1, or None if nothing matches. The counts (``COVERAGE_COUNTS``):
+        ``identities_per_object``: mean number of identities per object that is found;
+        ``objects_per_identity``: mean number of objects per identity that is matched;
+        both at least 1, or None if nothing matches. The counts (``COVERAGE_COUNTS``):
         ``objects``, of which ``objects_found`` are matched in at least one frame and
         ``objects_missed`` never; ``identities``, of which ``identities_matched``.
     """

@@ -1,8 +1,8 @@
-"""Why AP is not 1: what each cause costs, and which objects are hard.
+"""Error analysis: the AP lost to each error type, and AP by attributes of objects.
 
-In the spirit of Hoiem et al., *Diagnosing Error in Object Detectors*, ECCV 2012, and Bolya et
-al., *TIDE*, ECCV 2020, for tracks: an oracle repairs one cause in the results, the rest is
-evaluated as before, and the gain in AP is what the cause costs.
+After Hoiem et al., *Diagnosing Error in Object Detectors*, ECCV 2012, and Bolya et al., *TIDE*,
+ECCV 2020, applied to tracks: an oracle repairs one type of error in the results, and the gain in AP
+is the cost of that type.
 """
 
 from __future__ import annotations
@@ -47,44 +47,44 @@ Causes = frozenset[Cause]
 NOTHING_REPAIRED: Causes = frozenset()
 ALONE = {cause: frozenset({cause}) for cause in Cause}
 IN_TURN = [frozenset(list(Cause)[:count]) for count in range(len(Cause) + 1)]
-"""Nothing repaired, the first cause, the first two, ..., all of them."""
+"""Nothing repaired, the first error type, the first two, ..., all of them."""
 RIGHT_AS_RANKED = frozenset(Cause) - {Cause.RANKING}
-"""Everything repaired, with the scores as they were."""
+"""Everything repaired except the scores."""
 STATES = list(dict.fromkeys([*IN_TURN, *ALONE.values(), RIGHT_AS_RANKED]))
 
 
 def diagnose(gt: str | Path | dict, results: str | Path | list, workers: int = 1) -> dict[str, Any]:
-    """Explain the gap between a result file's AP and 1.
+    """Analyse the errors of a result file.
 
-    ``oracles.repair`` and ``identities.regroup`` say what repairing a cause means,
-    ``candidates.classify`` what the kinds of detections are, ``attributes`` how objects are
-    measured. One video is in memory at a time, beside the two files.
+    ``oracles.repair`` and ``identities.regroup`` define the repair of each error type,
+    ``candidates.classify`` the kinds of detections, ``attributes`` the attributes of objects.
+    One video is in memory at a time.
 
     Args:
         gt, results, workers: as for ``evaluate_youtube_vis``.
 
     Returns:
-        ``AP``; ``alone``: ``{cause: gain in AP if only that is repaired}``; ``waterfall``:
-        ``{cause: gain in AP if it is repaired after those before it}``, in the order of
-        ``Cause``; ``limit``: what is left of 1 after that, not 0 only where a video holds more
-        than 100 objects of a class. AP, the waterfall and the limit add up to 1.
-        ``detections``: number of detections by kind. ``objects``: how many there are, are
-        ``found`` (IoU .5, right class), are ``split`` among detections, and how many detections
-        are ``merged`` from objects. ``breakdown``: see ``break_down``.
+        ``AP``; ``alone``: ``{error type: gain in AP if only this is repaired}``; ``waterfall``:
+        ``{error type: gain in AP if it is repaired after those before it}``, in the order of
+        ``Cause``; ``limit``: the remainder to 1, which is not 0 only if a video has more than 100
+        objects of a class. AP, the waterfall and the limit add up to 1.
+        ``detections``: number of detections by kind. ``objects``: number of objects: ``all``,
+        ``found`` (IoU .5, correct class), ``split`` among several detections; and ``merged``, the
+        number of detections that cover several objects. ``breakdown``: see ``break_down``.
         ``precision_recall``, ``confusion``: see ``breakdown.precision_recall`` and
-        ``breakdown.name_pairs``. ``lost_per_video``: ``{video name: gain in AP if that video had
-        no error but its scores}``. ``id_switches``: one ``IdSwitch`` as a dict each,
-        with the names of its ``video`` and ``class``, by video and frame. ``videos``: as in
-        ``evaluate_youtube_vis``.
+        ``breakdown.name_pairs``. ``lost_per_video``: ``{video name: gain in AP if all errors in
+        this video except the scores were repaired}``. ``id_switches``: the fields of each
+        ``IdSwitch``, with the names of its ``video`` and ``class``, by video and frame.
+        ``videos``: as in ``evaluate_youtube_vis``.
 
     Raises:
-        InputError: a file cannot be used, or no object has a single pixel.
+        InputError: a file is invalid, or no ground-truth object has any pixel.
     """
     video_set = VideoSet(gt, results)
-    videos = map_videos(diagnose_video, video_set, "Repairing causes one by one", workers)
+    videos = map_videos(diagnose_video, video_set, "Analysing errors", workers)
     if not any(video.objects["countable"] for video in videos):
         raise InputError(
-            "nothing to explain: no object of the ground truth, crowd aside, has a single pixel"
+            "nothing to diagnose: apart from crowds, no ground-truth object has any pixel"
         )
     precision = {
         causes: pooled_precision([video.matches[causes] for video in videos], video_set.categories)
@@ -133,14 +133,14 @@ def diagnose(gt: str | Path | dict, results: str | Path | list, workers: int = 1
 
 @dataclass(frozen=True)
 class VideoDiagnosis:
-    """What is kept of a video.
+    """The error analysis of one video.
 
     Attributes:
-        matches: by the causes that are repaired, then category id.
-        detections: number of each kind.
-        objects: numbers: ``all``, ``countable``, ``found``, ``split``, ``merged``.
-        measured: by category id.
-        switches: by frame.
+        matches: by the set of repaired error types, then by category id.
+        detections: number of detections of each kind.
+        objects: numbers of objects: ``all``, ``countable``, ``found``, ``split``, ``merged``.
+        measured: attributes by category id.
+        switches: identity switches, by frame.
         pairs: see ``class_pairs``.
     """
 
@@ -153,7 +153,7 @@ class VideoDiagnosis:
 
 
 def diagnose_video(tracks: VideoTracks) -> VideoDiagnosis:
-    """Match a video in every state of repair, count and measure what is in it."""
+    """Match a video with each set of error types repaired, and collect its statistics."""
     by_score = sorted(tracks.detections, key=lambda track: -track.score)
     tracks = replace(tracks, detections=by_score)
     identities = identify(tracks)

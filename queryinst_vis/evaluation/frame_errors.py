@@ -1,4 +1,4 @@
-"""Which objects a frame misses, what it finds too many, and where identities change."""
+"""Missed objects, false positives and identity switches per frame."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from queryinst_vis.formats.video_set import VideoTracks
 
 @dataclass
 class FrameErrors:
-    """The errors of one frame, all classes; the matching is that of CLEAR MOT, per class.
+    """The errors in one frame, all classes, with the matching of CLEAR MOT within each class.
 
     Attributes:
-        missed: ids of objects that it shows and no detection of their class follows.
-        false: ids of detections that follow no object of their class.
-        switched: ids of objects that another detection begins to follow here.
+        missed: ids of visible objects that no detection of their class matches.
+        false: ids of detections that match no object of their class.
+        switched: ids of objects with an identity switch in this frame.
     """
 
     missed: list[int] = field(default_factory=list)
@@ -28,7 +28,7 @@ class FrameErrors:
 
 
 def frame_errors(tracks: VideoTracks) -> dict[int, FrameErrors]:
-    """The errors of a video by frame (0-based, ascending); frames without errors are left out.
+    """The errors in a video by frame (0-based, ascending), without frames that have none.
 
     They add up to the ``FN``, ``FP`` and ``IDSW`` of ``evaluate_tracking``.
     """
@@ -47,5 +47,5 @@ def frame_errors(tracks: VideoTracks) -> dict[int, FrameErrors]:
         for row, number in zip(*np.nonzero(false), strict=True):
             errors[int(number)].false.append(similarity.detection_ids[row])
         for switch in id_switches(tracks, category):
-            errors[switch.frame].switched.append(switch.truth_id)
+            errors[switch.frame].switched.append(switch.ground_truth_id)
     return dict(sorted(errors.items()))

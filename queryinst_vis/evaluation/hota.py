@@ -1,4 +1,4 @@
-"""HOTA on masks: how well objects are found, times how well their identity is kept."""
+"""HOTA on masks."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from scipy.optimize import linear_sum_assignment
 from queryinst_vis.evaluation.similarity import EPSILON, Counts, TrackSimilarity
 
 ALPHAS = np.arange(0.05, 0.99, 0.05)
-"""The 19 IoUs from which on a pair of masks is a match: .05, .10, ..., .95.
+"""The 19 localisation thresholds (minimum IoU of a match): .05, .10, ..., .95.
 
-Written as in ``trackeval``, so that both round alike.
+Computed as in ``trackeval``, for identical rounding.
 """
 
 Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Ground truth, detection and IoU of the pairs of all frames, three parallel arrays."""
+"""Ground-truth index, detection index and IoU of the pairs of all frames: parallel arrays."""
 
 
 @dataclass(frozen=True)
 class HotaCounts(Counts):
-    """Sums for each of the 19 alphas: ``(19,)`` arrays.
+    """Counts and sums for each of the 19 alphas, as ``(19,)`` arrays.
 
     Attributes:
-        tp, fn, fp: masks matched, missed, and too many.
-        iou_sum: of the matches.
-        association, association_recall, association_precision: of the matches, each scored by
-            how well its two tracks agree over the whole video.
+        tp, fn, fp: true positives, false negatives and false positives, in masks.
+        iou_sum: of the true positives.
+        association, association_recall, association_precision: sums over the true positives of
+            how well their two tracks agree over the whole video (A(c) in the paper).
     """
 
     tp: np.ndarray
@@ -40,7 +40,7 @@ class HotaCounts(Counts):
 
 
 def hota_counts(similarity: TrackSimilarity) -> HotaCounts:
-    """Count one class in one video as HOTA does, with the matching of ``trackeval``.
+    """HOTA counts of one class in one video, with the matching of ``trackeval``.
 
     Luiten et al., *HOTA: A Higher Order Metric for Evaluating Multi-Object Tracking*,
     IJCV 2021, section 5.
@@ -70,7 +70,7 @@ def hota_counts(similarity: TrackSimilarity) -> HotaCounts:
 
 
 def _match(similarity: TrackSimilarity) -> Pairs:
-    """Pair the masks of each frame so that the pairs also agree over the whole video."""
+    """Match the masks of each frame, preferring tracks that agree over the whole video."""
     alignment = _alignment(similarity)
     found: list[Pairs] = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
     for frame in similarity.frames:
@@ -84,7 +84,7 @@ def _match(similarity: TrackSimilarity) -> Pairs:
 
 
 def _alignment(similarity: TrackSimilarity) -> np.ndarray:
-    """``(G, D)`` soft Jaccard index of each pair of tracks, before anything is matched."""
+    """``(G, D)`` soft Jaccard index of each pair of tracks, without matching."""
     shape = (len(similarity.ground_truth_ids), len(similarity.detection_ids))
     together = np.zeros(shape)
     for frame in similarity.frames:
@@ -101,7 +101,7 @@ def hota_curves(counts: HotaCounts) -> dict[str, np.ndarray]:
     """The metrics at each alpha, ``(19,)`` arrays of fractions 0..1 by name.
 
     ``HOTA`` is the geometric mean of ``DetA`` and ``AssA``; ``DetRe``, ``DetPr``, ``AssRe`` and
-    ``AssPr`` are their recall and precision, ``LocA`` the mean IoU of the matches, 1 where
+    ``AssPr`` are their recall and precision, ``LocA`` is the mean IoU of the matches, 1 if
     nothing matches.
     """
     matches = np.maximum(1, counts.tp)

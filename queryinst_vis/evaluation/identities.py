@@ -1,8 +1,7 @@
-"""Who has which identity: cut detections that change objects, join those that share one.
+"""Oracle for association: split detections that switch objects, join those of the same object.
 
-An oracle for association alone: masks keep their pixels and frames, only the detection that
-they belong to changes. In array shapes, D stands for detections, G for ground truths without
-crowd, F for frames.
+Masks keep their pixels and frames; only the detection that they belong to changes. In array
+shapes, D stands for detections, G for ground-truth tracks without crowds, F for frames.
 """
 
 from __future__ import annotations
@@ -17,22 +16,21 @@ from queryinst_vis.formats.video_set import MaskTrack, VideoTracks
 from queryinst_vis.masks import RLE
 
 NOTHING = -1
-"""Stands for "no ground truth" or "no detection" where they are named by their index."""
+"""Index of "no ground truth" or "no detection"."""
 
 
 @dataclass(frozen=True)
 class Identities:
-    """Which objects the masks of each detection show, whatever their classes.
+    """The objects that the masks of each detection match, regardless of class.
 
     Attributes:
-        shown: ``(D, F)`` index of the ground truth that a mask shows, or ``NOTHING``. In each
-            frame a mask shows at most one object, with an IoU of .5 or more, and no two masks
-            show the same.
-        frames: ``(D, G)`` in how many frames a detection shows a ground truth; the fraction
-            grows with the IoU and only breaks ties.
-        main: ``(D,)`` the ground truth that a detection shows most, or ``NOTHING``.
-        owner: ``(G,)`` of the detections whose main object a ground truth is, the one that
-            shows it most, or ``NOTHING``.
+        shown: ``(D, F)`` index of the ground-truth track that a mask matches, or ``NOTHING``:
+            one-to-one within each frame, with an IoU of at least .5.
+        frames: ``(D, G)`` number of frames in which a detection matches a ground-truth track; the
+            fractional part increases with the IoU and only breaks ties.
+        main: ``(D,)`` the ground-truth track that a detection matches most, or ``NOTHING``.
+        owner: ``(G,)`` among the detections whose main track this is, the one that matches it
+            most, or ``NOTHING``.
     """
 
     shown: np.ndarray
@@ -42,20 +40,20 @@ class Identities:
 
     @property
     def num_merged(self) -> int:
-        """Detections that show more than one object."""
+        """Number of detections that match more than one object."""
         return int(((self.frames > 0).sum(axis=1) > 1).sum())
 
     @property
     def num_split(self) -> int:
-        """Objects that more than one detection shows."""
+        """Number of objects that match more than one detection."""
         return int(((self.frames > 0).sum(axis=0) > 1).sum())
 
 
 def identify(tracks: VideoTracks) -> Identities:
-    """Pair masks with objects in every frame, by the best sum of IoUs.
+    """Match masks to objects in every frame, maximising the sum of IoUs.
 
-    A mask that fits (IoU .5 or more) is not pushed aside if its detection fits that object
-    longer than all others do: what is right stays as it is.
+    A pair with an IoU of at least .5 takes precedence if its detection fits the object in more
+    frames than any other detection does, so that correct identities are not changed.
     """
     similarity = compare_tracks(tracks, None)
     shape = (len(tracks.detections), len(similarity.ground_truth_ids))
@@ -80,15 +78,16 @@ def identify(tracks: VideoTracks) -> Identities:
 
 
 def _frame_and_iou(ious: np.ndarray, tracks: VideoTracks) -> np.ndarray:
-    """1 for a pair that fits, and a fraction that grows with its IoU; all a video's stay below 1.
+    """1 plus a small multiple of the IoU for pairs that fit, 0 for others.
 
-    Summed over frames, the whole part counts frames and the fraction decides between equals.
+    Summed over the frames of a video, the integer part counts frames and the fractional part, which
+    stays below 1, breaks ties.
     """
     return np.where(ious >= MATCH_IOU, 1 + ious / (tracks.video.length + 1), 0.0)
 
 
 def _best(strength: np.ndarray, axis: int) -> np.ndarray:
-    """Index of the largest entry along ``axis``, ``NOTHING`` where none is above 0."""
+    """Index of the largest entry along ``axis``, ``NOTHING`` if none is above 0."""
     if strength.shape[axis] == 0:
         return np.full(strength.shape[1 - axis], NOTHING)
     return np.where(strength.max(axis=axis) > 0, strength.argmax(axis=axis), NOTHING)
@@ -97,21 +96,20 @@ def _best(strength: np.ndarray, axis: int) -> np.ndarray:
 def regroup(
     tracks: VideoTracks, identities: Identities, *, cut: bool, join: bool
 ) -> list[MaskTrack]:
-    """The detections with identities set right.
+    """The detections with corrected identities.
 
     Args:
         tracks: a video.
-        identities: what ``identify`` says of it.
-        cut: a mask that shows another object than its detection's main one goes to the owner of
-            that object. An object without owner gets a new detection, with label and score of
-            the one that showed it most.
-        join: a detection whose main object another one owns gives its masks to that owner, in
-            frames where the owner does not show the object itself.
+        identities: the result of ``identify``.
+        cut: move masks of another object than the detection's main one to the owner of that
+            object. An object without an owner gets a new detection, with the class and score of
+            the one that matched it most.
+        join: move the masks of a detection whose main object has another owner to that owner, in
+            frames where the owner itself does not match the object.
 
     Returns:
-        Detections in their order, new ones at the end, those that gave all their masks away
-        left out. A mask that shows nothing goes with its detection and yields its place to one
-        that shows something.
+        The detections in the same order, new ones at the end, without those that have no masks
+        left. A mask without an object moves with its detection, and gives way to a mask with one.
     """
     if not (identities.shown != NOTHING).any():
         return tracks.detections
@@ -138,7 +136,7 @@ def regroup(
 
 
 def _with_split_sources(identities: Identities) -> tuple[np.ndarray, list[int]]:
-    """An owner for every object that is shown, and whose twins the added owners are."""
+    """The owners, with one added for each matched object without; and what these are split from."""
     owner = identities.owner.copy()
     split_sources: list[int] = []
     for gt in np.flatnonzero((owner == NOTHING) & (identities.frames > 0).any(axis=0)):
@@ -163,7 +161,7 @@ def _goals(identities: Identities, owner: np.ndarray, *, cut: bool, join: bool) 
 def _by_precedence(
     tracks: VideoTracks, identities: Identities, goals: np.ndarray
 ) -> list[tuple[int, int]]:
-    """Masks as (detection, frame): those that show an object first, and those that stay."""
+    """Masks as (detection, frame): those of an object first, then those that are not moved."""
     masks = [
         (detection, frame)
         for detection, track in enumerate(tracks.detections)
@@ -174,7 +172,7 @@ def _by_precedence(
 
 
 def _gather(model: MaskTrack, detections: list[MaskTrack], source: np.ndarray) -> MaskTrack:
-    """``model`` with the masks that the detections ``source`` have in each frame."""
+    """``model`` with, in each frame, the mask of the detection ``source``."""
     masks = [None if d == NOTHING else detections[d].masks[f] for f, d in enumerate(source)]
     if all(mask is old for mask, old in zip(masks, model.masks, strict=True)):
         return model
@@ -183,7 +181,7 @@ def _gather(model: MaskTrack, detections: list[MaskTrack], source: np.ndarray) -
 
 
 def with_masks(track: MaskTrack, masks: list[RLE | None], sizes: list[int]) -> MaskTrack:
-    """The track with other masks; ``sizes`` are their pixels, 0 where there is none."""
+    """The track with other masks; ``sizes`` are their areas in pixels, 0 without a mask."""
     shown = [size for size in sizes if size]
     area = float(np.mean(shown)) if shown else 0.0
     frames = np.array(sizes, dtype=np.int64)

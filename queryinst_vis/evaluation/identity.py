@@ -1,4 +1,4 @@
-"""IDF1 on masks: how long the one best detection follows each object."""
+"""IDF1 on masks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from queryinst_vis.evaluation.similarity import MATCH_IOU, Counts, TrackSimilari
 
 @dataclass(frozen=True)
 class IdentityCounts(Counts):
-    """Masks that have the right identity, that lack it, and that have it wrongly."""
+    """IDTP, IDFN and IDFP, in masks."""
 
     tp: int
     fn: int
@@ -20,11 +20,11 @@ class IdentityCounts(Counts):
 
 
 def identity_counts(similarity: TrackSimilarity) -> IdentityCounts:
-    """Give each ground truth of one class in one video at most one detection, and count.
+    """IDF1 counts of one class in one video.
 
     Ristani et al., *Performance Measures and a Data Set for Multi-Target, Multi-Camera
-    Tracking*, 2016, section 3: the assignment of whole tracks with the most frames in which the
-    two match (IoU .5 or more). The paper minimises misses and false alarms, which is the same.
+    Tracking*, 2016, section 3: the one-to-one assignment of tracks with the maximum number of
+    frames with a match (IoU of at least .5); equivalent to the paper's minimum of IDFN + IDFP.
     """
     together = np.zeros(
         (len(similarity.ground_truth_ids), len(similarity.detection_ids)), dtype=int
@@ -40,7 +40,7 @@ def identity_counts(similarity: TrackSimilarity) -> IdentityCounts:
 
 
 def identity_metrics(counts: IdentityCounts) -> dict[str, float]:
-    """``IDF1``, ``IDR`` (recall), ``IDP`` (precision), fractions 0..1, and what they count."""
+    """``IDF1``, ``IDR`` (recall), ``IDP`` (precision), fractions 0..1, and their counts."""
     return {
         "IDF1": counts.tp / np.maximum(1, counts.tp + 0.5 * counts.fn + 0.5 * counts.fp),
         "IDR": counts.tp / np.maximum(1, counts.tp + counts.fn),

@@ -1,4 +1,4 @@
-"""Repair one cause of error, or several, in a video's detections, by its ground truth."""
+"""Oracles that repair types of errors in the detections of a video, given its ground truth."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from queryinst_vis.formats.video_set import MaskTrack, VideoTracks
 
 
 class Cause(Enum):
-    """Why AP is lost, in the order in which a waterfall repairs it.
+    """Error types, in the order of repair of the waterfall.
 
-    Identities come first, since what a detection is can only be told once it follows one object;
-    the ranking before the masks, since it is about the masks that there are.
+    Identities come first, since a detection can only be classified once it covers a single object;
+    the ranking precedes the masks, since it refers to the predicted masks.
     """
 
     MERGED = "merged identities"
@@ -39,37 +39,37 @@ _REMOVED = {Kind.DUPLICATE: Cause.DUPLICATES, Kind.BACKGROUND: Cause.BACKGROUND}
 def find_candidates(
     tracks: VideoTracks, identities: Identities, causes: Collection[Cause]
 ) -> list[Candidate]:
-    """Classify the detections, after the identity causes among ``causes`` are repaired."""
+    """Classify the detections after repairing the identity errors among ``causes``."""
     detections = regroup(tracks, identities, cut=Cause.MERGED in causes, join=Cause.SPLIT in causes)
     return classify(detections, countable(tracks.ground_truth))
 
 
 def countable(ground_truth: Iterable[MaskTrack]) -> list[MaskTrack]:
-    """The ground-truth tracks that can be found: no crowds, and at least one pixel."""
+    """The ground-truth tracks that can be detected: not crowds, with at least one pixel."""
     return [gt for gt in ground_truth if not gt.crowd and gt.sizes.any()]
 
 
 def repair(
     tracks: VideoTracks, candidates: Sequence[Candidate], causes: Collection[Cause]
 ) -> VideoTracks:
-    """The video as it would be without these causes.
+    """The video without these types of errors.
 
-    * ``CLASS``: detections that have a target get its class.
-    * ``MASKS``: in frames that show both, they get the target's mask.
-    * ``EXTENT``: they get the target's mask in frames where they lack one, and lose those
+    * ``CLASS``: detections with a target get its class.
+    * ``MASKS``: in frames with both, they get the target's mask.
+    * ``EXTENT``: they get the target's mask in frames where they lack one, and lose their mask
       where the target is absent.
     * ``DUPLICATES``, ``BACKGROUND``: detections of that kind are removed.
-    * ``RANKING``: the score becomes the IoU with the target, as far as the two are repaired;
-      0 with a wrong class or without target. So at every threshold hits precede false alarms.
+    * ``RANKING``: the score becomes the IoU with the target (after the other repairs), or 0
+      with a wrong class or without a target, so that true positives rank first at any threshold.
     * ``MISSED``: ground-truth tracks without a detection are added, with the highest score;
       empty ones are dropped.
 
-    All of them together make every detection its target, and every target found.
+    All repairs together turn every detection into its target, and every object is detected.
 
     Args:
         tracks: the video.
         candidates: ``find_candidates`` for the same causes.
-        causes: what to repair; the identity causes are done already.
+        causes: the error types to repair; identity errors have been repaired already.
     """
     detections = [
         _repair_one(candidate, causes)
@@ -104,7 +104,7 @@ def _repair_one(candidate: Candidate, causes: Collection[Cause]) -> MaskTrack:
 def _repair_masks(
     detection: MaskTrack, target: MaskTrack, *, masks: bool, extent: bool
 ) -> MaskTrack:
-    """Take the target's mask where both are shown, or where only one is, or in both cases."""
+    """Take the target's mask in frames with both (``masks``), and with only one (``extent``)."""
     both_shown = (detection.sizes > 0) & (target.sizes > 0)
     from_target = [masks if both else extent for both in both_shown.tolist()]
     sources = [target if taken else detection for taken in from_target]

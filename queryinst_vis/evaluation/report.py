@@ -1,4 +1,4 @@
-"""What the functions of this room return, as tables for people."""
+"""Print the results of this package as tables."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TRACKING_TABLES = {
         "objects_per_identity",
     ),
 }
-"""Tables of ``print_tracking`` and their columns; four keep within the width of a terminal."""
+"""Tables of ``print_tracking`` and their columns: four, to fit the width of a terminal."""
 
 VIDEO_TABLES = (
     ("HOTA", "DetA", "AssA", "IDF1", "MOTA", "IDSW", "Frag"),
@@ -43,7 +43,7 @@ VIDEO_TABLES = (
         "IDF1",
     ),
 )
-"""Columns of its tables of videos."""
+"""Columns of its per-video tables."""
 
 HEADINGS = {
     "objects_found": "found",
@@ -52,7 +52,7 @@ HEADINGS = {
     "identities_per_object": "ids/object",
     "objects_per_identity": "objects/id",
 }
-"""Columns whose heading is shorter than the metric's name."""
+"""Short headings of metrics."""
 
 
 def print_metrics(metrics: dict[str, Any], per_video: bool = False) -> None:
@@ -60,11 +60,11 @@ def print_metrics(metrics: dict[str, Any], per_video: bool = False) -> None:
 
     Args:
         metrics: one metrics dict, or several by name, which become columns.
-        per_video: add the table of the videos' own AP, worst first.
+        per_video: add a table of per-video AP, worst first.
     """
     columns = {"segm": metrics} if "AP" in metrics else metrics
     overall = {
-        kind: {name: found[name] for name in METRICS if name in found}  # Cityscapes has but two
+        kind: {name: found[name] for name in METRICS if name in found}  # Cityscapes has only two
         for kind, found in columns.items()
     }
     by_class = {f"{kind} AP": found["per_class_AP"] for kind, found in columns.items()}
@@ -79,7 +79,7 @@ def print_metrics(metrics: dict[str, Any], per_video: bool = False) -> None:
 
 
 def _print_percents(title: str, columns: Mapping[str, Mapping[str, float | None]]) -> None:
-    """One row per key of the columns, which all have the same keys."""
+    """Print a row per key of the columns, which all have the same keys."""
     table = _table(title, *columns)
     for row in next(iter(columns.values())):
         table.add_row(escape(row), *(percent(values[row]) for values in columns.values()))
@@ -87,22 +87,22 @@ def _print_percents(title: str, columns: Mapping[str, Mapping[str, float | None]
 
 
 def _print_videos(videos: dict[str, Any]) -> None:
-    """How many videos a report is based on, and the checksum that names the set."""
+    """Print the number of videos and the checksum of the set."""
     Console().print(f"{videos['count']} videos, checksum {videos['checksum']}")
 
 
 def _table(title: str, *columns: str) -> Table:
-    """An empty table whose columns but the first are numbers."""
+    """An empty table; all columns but the first are right-aligned."""
     return Table(title, *(Column(name, justify="right") for name in columns))
 
 
 def percent(value: float | None) -> str:
-    """A fraction as tables show it: in percent, or a dash where it is undefined."""
+    """A fraction in percent, or a dash if it is undefined."""
     return "-" if value is None or value == UNDEFINED else f"{100 * value:.1f}"
 
 
 def signed(gain: float) -> str:
-    """A difference of fractions as tables show it: in percent, with its sign."""
+    """A difference of fractions in percent, with sign."""
     return f"{100 * gain:+.1f}"
 
 
@@ -110,7 +110,7 @@ def print_intervals(metrics: dict[str, Any]) -> None:
     """Print the intervals of what ``evaluate_with_confidence`` returned, in percent.
 
     Args:
-        metrics: values by name, beside ``confidence`` and ``videos``.
+        metrics: values by name, with ``confidence`` and ``videos``.
     """
     confidence = metrics["confidence"]
     table = _table("metric, %", "value", _interval_title(confidence))
@@ -143,19 +143,19 @@ def _interval_title(settings: dict[str, Any]) -> str:
 
 
 def _print_basis(settings: dict[str, Any], videos: dict[str, Any]) -> None:
-    """What intervals rest on, and what they leave out."""
+    """Print the basis of intervals, and what they do not cover."""
     Console().print(
         f"{settings['samples']} resamples (seed {settings['seed']}) of {videos['count']} videos,"
-        f" checksum {videos['checksum']}; training seeds are not covered"
+        f" checksum {videos['checksum']}; the variance between training runs is not covered"
     )
 
 
 def print_tracking(metrics: dict[str, Any], per_video: bool = False) -> None:
-    """Print what ``evaluate_tracking`` returned; fractions in percent, the rest as it is.
+    """Print what ``evaluate_tracking`` returned, fractions in percent.
 
     Args:
         metrics: the dict.
-        per_video: also tables with a row for each video.
+        per_video: add per-video tables.
     """
     rows = dict(metrics["per_class"])
     if len(rows) > 1:
@@ -200,7 +200,7 @@ def print_diagnosis(report: dict[str, Any]) -> None:
 
 
 def _causes(report: dict[str, Any]) -> Table:
-    table = _table("cause, % AP", "repaired alone", "in turn", "AP then")
+    table = _table("error type, % AP", "alone", "in turn", "AP after")
     reached = report["AP"]
     table.add_row("unmodified", "", "", percent(reached))
     for cause, gain in report["waterfall"].items():
@@ -208,24 +208,24 @@ def _causes(report: dict[str, Any]) -> Table:
         table.add_row(cause, signed(report["alone"][cause]), signed(gain), percent(reached))
     if report["limit"] > 1e-9:
         limit = report["limit"]
-        table.add_row("beyond 100 per video", "", signed(limit), percent(reached + limit))
+        table.add_row("more than 100 per video", "", signed(limit), percent(reached + limit))
     return table
 
 
 def _counts(report: dict[str, Any]) -> Table:
     objects = report["objects"]
-    table = _table("what there is", "number")
+    table = _table("detections and objects", "number")
     for kind, number in report["detections"].items():
         table.add_row(f"detections: {kind}", str(number))
-    table.add_row("detections that show several objects", str(objects["merged"]))
+    table.add_row("detections that cover several objects", str(objects["merged"]))
     table.add_row("objects", str(objects["all"]))
     table.add_row("objects found (IoU .5, right class)", str(objects["found"]))
-    table.add_row("objects that several detections show", str(objects["split"]))
+    table.add_row("objects covered by several detections", str(objects["split"]))
     return table
 
 
 def _breakdown(breakdown: dict[str, Sequence[dict[str, Any]]]) -> Table:
-    table = _table("objects by", "from", "to below", "objects", "AP, %", "AP50, %")
+    table = _table("objects by", "from", "below", "objects", "AP, %", "AP50, %")
     for attribute, bins in breakdown.items():
         for number, entry in enumerate(bins):
             table.add_row(
@@ -239,7 +239,7 @@ def _breakdown(breakdown: dict[str, Sequence[dict[str, Any]]]) -> Table:
 
 
 def short(number: float) -> str:
-    """A number in a few characters: whole from 100 on, else two digits that say something."""
+    """A number with two significant digits, or rounded to an integer above 100."""
     return f"{number:.0f}" if number >= 100 else f"{number:.2g}"
 
 
@@ -250,7 +250,7 @@ def _print_switches(switches: Sequence[dict[str, Any]]) -> None:
     table = _table("video", "class", "object", "frame", "from result", "to result")
     table.columns[1].justify = "left"
     for switch in switches[:SWITCHES_SHOWN]:
-        numbers = (switch[key] for key in ("truth_id", "frame", "before", "after"))
+        numbers = (switch[key] for key in ("ground_truth_id", "frame", "before", "after"))
         table.add_row(escape(switch["video"]), escape(switch["class"]), *map(str, numbers))
     Console().print(table)
     rest = len(switches) - SWITCHES_SHOWN

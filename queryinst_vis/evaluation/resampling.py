@@ -1,4 +1,4 @@
-"""Average precision of many resamples of the videos at once, from one ranking per class.
+"""Average precision of many resamples of the videos, from a single ranking per class.
 
 A resample draws videos with replacement, so it is an integer weight per video: how often it was
 drawn. The weight multiplies the video's true positives, false positives and ground-truth tracks;
@@ -25,11 +25,11 @@ from queryinst_vis.evaluation.youtube_vis import VideoMatches
 from queryinst_vis.utils.progress import show_progress
 
 CHUNK = 1_000_000
-"""How many weights of detections (resamples times detections) are held at once."""
+"""Maximum number of detection weights (resamples times detections) in memory."""
 
 
 def draw_videos(num_videos: int, samples: int, seed: int) -> np.ndarray:
-    """``(S, V)`` how often each of ``V`` videos is drawn when ``V`` are drawn with replacement."""
+    """``(S, V)`` number of times that each video is drawn when V are drawn with replacement."""
     shares = np.full(num_videos, 1 / num_videos)
     return np.random.default_rng(seed).multinomial(num_videos, shares, size=samples)
 
@@ -39,19 +39,19 @@ def resampled_metrics(
 ) -> dict[str, np.ndarray]:
     """The twelve metrics of every resample, as ``summarise`` defines them.
 
-    They are those of a data set that holds each video as often as it was drawn. As there, a
-    class of which a resample shows no ground truth is left out of the means.
+    The metrics are those of a data set that contains each video as often as it was drawn. Classes
+    without ground truth in a resample are excluded from its means.
 
     Args:
-        videos: their matches, in the order of the video ids.
+        videos: the matches of each video, in the order of the video ids.
         categories: class name by category id.
-        weights: ``(S, V)`` how often each video was drawn.
+        weights: ``(S, V)`` number of times that each video was drawn.
 
     Returns:
-        ``(S,)`` fractions by name of the metric, NaN where a resample has no ground truth.
+        ``(S,)`` fractions by metric name, NaN for resamples without ground truth.
     """
     found: dict[tuple[str, int], list[np.ndarray]] = {group: [] for group in REPORTED}
-    for category in show_progress(list(categories), "Resampling videos, class by class"):
+    for category in show_progress(list(categories), "Resampling videos, per class"):
         for area_range, limit in REPORTED:
             matches = {
                 index: video[category, area_range]
@@ -78,16 +78,16 @@ def weighted_precision_and_recall(
 ) -> tuple[np.ndarray, np.ndarray]:
     """``pool_detections`` of one class, with every video counted ``weights`` times.
 
-    With weights of 1 the numbers are the same to the last bit.
+    With weights of 1 the result is bitwise identical.
 
     Args:
         videos: one entry per video in the order of the video ids.
-        max_detections: how many of each video's detections count.
+        max_detections: maximum number of detections per video.
         weights: ``(S, V)`` non-negative integers.
 
     Returns:
         Precision ``(S, T, 101)`` at the recall points and final recall ``(S, T)``;
-        ``UNDEFINED`` where a resample has no ground truth that counts.
+        ``UNDEFINED`` for resamples without ground truth.
     """
     shape = (len(weights), len(IOU_THRESHOLDS))
     precision = np.full((*shape, len(RECALL_POINTS)), UNDEFINED)
@@ -120,15 +120,15 @@ def weighted_precision_and_recall(
 def _at_recall_points(hits: np.ndarray, ranks: np.ndarray, needed: np.ndarray) -> np.ndarray:
     """Interpolated precision of S resamples: ``(S, 101)``.
 
-    Only hits are looked at: precision is highest at hits, and only hits raise recall.
+    Only true positives ("hits") matter: precision has its maxima there, and only they raise recall.
 
     Args:
-        hits: ``(S, H)`` hits so far, at each hit.
-        ranks: ``(S, H)`` detections that count so far, at each hit.
-        needed: ``(S, 101)`` as ``_hits_needed`` returns it, the last being all ground-truth tracks.
+        hits: ``(S, H)`` cumulative hits at each hit.
+        ranks: ``(S, H)`` cumulative detections that count, at each hit.
+        needed: ``(S, 101)`` of ``_hits_needed``; the last is the number of ground-truth tracks.
     """
     samples, num_hits = hits.shape
-    precisions = np.zeros((samples, num_hits + 1))  # the last: 0 where recall is never reached
+    precisions = np.zeros((samples, num_hits + 1))  # the last: 0, for recall that is not reached
     precisions[:, :-1] = hits / (ranks + np.spacing(1))
     envelope = np.maximum.accumulate(precisions[:, ::-1], axis=1)[:, ::-1]
     # all rows are searched together, as one ascending list of integers
@@ -139,14 +139,14 @@ def _at_recall_points(hits: np.ndarray, ranks: np.ndarray, needed: np.ndarray) -
 
 
 def _hits_needed(num_ground_truth: np.ndarray) -> np.ndarray:
-    """``(S, 101)`` the fewest hits that reach each recall point, for ``(S,)`` track counts."""
+    """``(S, 101)`` minimum number of hits for each recall point, from ``(S,)`` track counts."""
     totals, which = np.unique(num_ground_truth, return_inverse=True)
     needed = [np.searchsorted(np.arange(total + 1) / total, RECALL_POINTS) for total in totals]
     return np.stack(needed)[which]
 
 
 def mean_of_defined(classes: np.ndarray) -> np.ndarray:
-    """Mean over the first axis without ``UNDEFINED``; NaN where there is nothing else."""
+    """Mean over the first axis, ignoring ``UNDEFINED``; NaN if all values are undefined."""
     defined = classes > UNDEFINED
     total = np.where(defined, classes, 0.0).sum(axis=0)
     count = defined.sum(axis=0)

@@ -1,4 +1,4 @@
-"""Confidence intervals of HOTA and IDF1: the bootstrap of ``confidence`` on tracking counts."""
+"""Bootstrap confidence intervals of HOTA and IDF1."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from queryinst_vis.evaluation.tracking_metrics import (
 from queryinst_vis.formats.video_set import VideoSet
 
 RESAMPLED = ("HOTA", "DetA", "AssA", "IDF1")
-"""The metrics that get an interval."""
+"""The metrics with an interval."""
 
 
 def evaluate_tracking_with_confidence(
@@ -36,14 +36,14 @@ def evaluate_tracking_with_confidence(
     threshold: float = 0.0,
     class_agnostic: bool = False,
 ) -> dict[str, Any]:
-    """``evaluate_tracking`` with ``confidence``: what ``tracking_intervals`` returns.
+    """``evaluate_tracking``, plus ``confidence``: the result of ``tracking_intervals``.
 
     Args:
         gt, results, threshold, class_agnostic: as in ``evaluate_tracking``.
-        samples, seed: as in ``confidence_intervals``; the same seed draws the same videos.
+        samples, seed: as in ``confidence_intervals``; the same seed gives the same resamples.
 
     Raises:
-        InputError: a file cannot be used, or there are fewer than two videos.
+        InputError: a file is invalid, or there are fewer than two videos.
     """
     video_set = VideoSet(gt, results)
     check_number(len(video_set))
@@ -60,16 +60,16 @@ def tracking_intervals(
 ) -> dict[str, Any]:
     """Percentile intervals of ``class_averaged`` of ``evaluate_tracking``.
 
-    As there, a class that a resample neither shows nor finds is left out of its mean.
+    As there, classes without ground truth and detections in a resample are excluded from its mean.
 
     Args:
-        videos: counts by category id of every video, in the order of the video ids.
-        samples: how often to draw as many videos as there are, with replacement.
-        seed: of the draws.
+        videos: the counts of each video by category id, in the order of the video ids.
+        samples: number of resamples, each of as many videos as there are, with replacement.
+        seed: random seed of the resamples.
 
     Returns:
         ``level``, ``samples``, ``seed`` and ``intervals``: ``[low, high]`` for each of
-        ``RESAMPLED``, None where there is nothing to count.
+        ``RESAMPLED``, None if undefined.
 
     Raises:
         InputError: there are fewer than two videos.
@@ -88,14 +88,14 @@ def tracking_intervals(
 
 
 def weighted_sums(counts: Sequence[AnyCounts], weights: np.ndarray) -> AnyCounts:
-    """Sums of counts with weights.
+    """Weighted sums of counts.
 
     Args:
-        counts: V of them, of one type.
+        counts: V counts of one type.
         weights: ``(S, V)`` integers.
 
     Returns:
-        Counts of that type, whose entries have a first axis of S sums.
+        Counts of that type, whose entries have a first axis of length S.
     """
     kind = type(counts[0])
     values = []

@@ -1,4 +1,4 @@
-"""HOTA, IDF1, CLEAR MOT and identities per object: by class, by video, and as a whole."""
+"""HOTA, IDF1, CLEAR MOT and identities per object: per class, per video, and in total."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ from queryinst_vis.utils.progress import show_progress
 
 TRACKEVAL_COUNTS = ("IDSW", "Frag", "MT", "PT", "ML", "TP", "FN", "FP", "IDTP", "IDFN", "IDFP")
 COUNTS = (*TRACKEVAL_COUNTS, *COVERAGE_COUNTS)
-"""The metrics that are integers; the others are fractions, but for ``RATIOS``."""
+"""The metrics that are integers; the others are fractions, except ``RATIOS``."""
 
 ALL_CLASSES = "all classes"
-"""Name of the only class of an evaluation that does not look at classes."""
+"""Name of the single class in class-agnostic evaluation."""
 
 
 @dataclass(frozen=True)
 class TrackingCounts(Counts):
-    """What the four families of metrics count in one class of one video, or in a sum of such."""
+    """The counts of all metric families for one class in one video, or sums of them."""
 
     hota: HotaCounts
     identity: IdentityCounts
@@ -52,7 +52,7 @@ class TrackingCounts(Counts):
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to find and nothing was found."""
+        """Whether there are neither objects nor detections."""
         return self.clear.tp + self.clear.fn + self.clear.fp == 0
 
 
@@ -63,35 +63,34 @@ def evaluate_tracking(
     threshold: float = 0.0,
     class_agnostic: bool = False,
 ) -> dict[str, Any]:
-    """Tracking metrics on masks, with the numbers of the package ``trackeval``.
+    """Tracking metrics on masks, identical to those of the package ``trackeval``.
 
     HOTA (Luiten et al., IJCV 2021), IDF1 (Ristani et al., 2016) and CLEAR MOT (Bernardin &
-    Stiefelhagen, 2008), whose MOTA, sMOTA and MOTP are on masks the MOTSA, sMOTSA and MOTSP of
-    MOTS (Voigtlaender et al., CVPR 2019). Unlike AP they do not rank: every track with
-    ``threshold`` or more counts alike. ``compare_tracks`` says what is ignored, ``hota_curves``,
-    ``identity_metrics``, ``clear_metrics`` and ``coverage_metrics`` what the names mean; the
-    last are not trackeval's.
+    Stiefelhagen, 2008), whose MOTA, sMOTA and MOTP on masks are the MOTSA, sMOTSA and MOTSP of
+    MOTS (Voigtlaender et al., CVPR 2019). Unlike AP they do not rank detections: every track with
+    a score of at least ``threshold`` counts the same. ``compare_tracks`` defines what is ignored;
+    ``hota_curves``, ``identity_metrics``, ``clear_metrics`` and ``coverage_metrics`` define the
+    metrics, of which the last are not in trackeval.
 
     Args:
         gt: YouTube-VIS annotations: a JSON path or its content.
         results: YouTube-VIS results: a JSON path, a zip with ``results.json`` or the list.
-        threshold: tracks of a lower score are left out.
-        class_agnostic: compare the tracks of all classes with each other, as if of one class.
+        threshold: minimum score of the tracks.
+        class_agnostic: compare the tracks of all classes as if they were one class.
 
     Returns:
-        ``per_class``: ``{class name: metrics}``, None for a class that is neither in the ground
-        truth nor in the results; ``per_video``: ``[{"video_id": id, "video": name,
+        ``per_class``: ``{class name: metrics}``, None for a class without ground truth
+        and results; ``per_video``: ``[{"video_id": id, "video": name,
         **metrics}]``, pooled over classes; ``videos``: ``VideoSet.summary``;
-        ``class_averaged``: fractions averaged over the classes that are not None, counts added
-        up; ``detection_averaged``: all classes pooled, so that frequent classes
-        weigh more; ``curves``: ``{class name: {"alpha": [19 IoUs], "HOTA": [...], ...}}``.
+        ``class_averaged``: fractions averaged over the classes that are not None, counts summed;
+        ``detection_averaged``: all classes pooled, so that frequent classes weigh more;
+        ``curves``: ``{class name: {"alpha": [19 IoUs], "HOTA": [...], ...}}``.
         The metrics: HOTA DetA AssA DetRe DetPr AssRe AssPr LocA (averages over the 19 alphas),
         IDF1 IDR IDP MOTA sMOTA MOTP as fractions, identities_per_object and
-        objects_per_identity (None where nothing matches), and those of ``COUNTS`` as whole
-        numbers.
+        objects_per_identity (None if nothing matches), and those of ``COUNTS`` as integers.
 
     Raises:
-        InputError: a file cannot be used, the threshold is no number, or nothing is left to
+        InputError: a file is invalid, the threshold is not finite, or there is nothing to
             evaluate.
 
     Example::
@@ -108,14 +107,14 @@ def evaluate_tracking(
 def count_videos(
     video_set: VideoSet, threshold: float, *, class_agnostic: bool = False
 ) -> dict[int, dict[Any, TrackingCounts]]:
-    """Count every video of a set, by video id and category id, which is None if class-agnostic.
+    """The counts of each video by video id and category id (None if class-agnostic).
 
     Args:
         video_set, class_agnostic: as in ``evaluate_tracking``.
-        threshold: tracks of a lower score are left out.
+        threshold: minimum score of the tracks.
 
     Raises:
-        InputError: a mask cannot be used, or the threshold is no number.
+        InputError: a mask is invalid, or the threshold is not finite.
     """
     check_threshold(threshold)
     videos = {}
@@ -129,17 +128,13 @@ def count_videos(
 
 
 def check_threshold(threshold: float) -> None:
-    """Refuse a score threshold that is not finite.
-
-    Raises:
-        InputError: says so.
-    """
+    """Raise an InputError if the score threshold is not finite."""
     if not math.isfinite(threshold):
         raise InputError(f"threshold {threshold}: must be a finite number")
 
 
 def confident(tracks: VideoTracks, threshold: float) -> VideoTracks:
-    """The same video with the detections whose score is ``threshold`` or more."""
+    """The video with only the detections with a score of at least ``threshold``."""
     detections = [track for track in tracks.detections if track.score >= threshold]
     return replace(tracks, detections=detections)
 
@@ -147,7 +142,7 @@ def confident(tracks: VideoTracks, threshold: float) -> VideoTracks:
 def count_tracks(
     tracks: VideoTracks, category_id: int | None, overlaps: Iterable[FrameOverlap] | None = None
 ) -> TrackingCounts:
-    """Count one class of a video; the arguments are those of ``compare_tracks``."""
+    """The counts of one class in one video; arguments as in ``compare_tracks``."""
     similarity = compare_tracks(tracks, category_id, overlaps)
     return TrackingCounts(
         hota_counts(similarity),
@@ -162,16 +157,15 @@ def summarise(
     categories: dict[Any, str],
     names: dict[int, str],
 ) -> dict[str, Any]:
-    """Pool counts into the metrics that ``evaluate_tracking`` returns.
+    """Pool counts into the result of ``evaluate_tracking``.
 
     Args:
-        videos: by video id, then category id; categories of which a video shows nothing are
-            left out.
+        videos: counts by video id and category id, without categories that a video lacks.
         categories: class name by category id.
-        names: of the videos by id.
+        names: video names by id.
 
     Raises:
-        InputError: there is not a single mask.
+        InputError: there are no masks at all.
     """
     classes = {
         name: _total([found[category] for found in videos.values() if category in found])
@@ -180,7 +174,7 @@ def summarise(
     present = {name: counts for name, counts in classes.items() if counts is not None}
     if not present:
         raise InputError(
-            "nothing to evaluate: the ground truth shows no object and no result is above the"
+            "nothing to evaluate: the ground truth has no visible object, and no result reaches the"
             " threshold"
         )
     totals = {video: _total(found.values()) for video, found in videos.items()}
@@ -217,7 +211,7 @@ def _average(classes: list[dict[str, float | None]]) -> dict[str, float | None]:
 
 
 def _pool(name: str, values: list[float | None]) -> float | None:
-    """A count's sum over classes, or the mean over those in which the metric is defined."""
+    """The sum of a count over classes, or the mean of a metric over those that define it."""
     defined = [value for value in values if value is not None]
     if name in COUNTS:
         return sum(defined)

@@ -1,4 +1,4 @@
-"""One function on every video of a set, perhaps in several processes."""
+"""Apply a function to every video of a set, optionally in several processes."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def map_videos(
     description: str,
     workers: int = 1,
 ) -> list[Outcome]:
-    """What a function says of each video, in their order, with a progress bar.
+    """The results of a function for each video, in order, with a progress bar.
 
     Args:
-        function: of a module's top level, for other processes have to find it.
-        video_set: the videos; each is read where it is worked on.
-        description: stands before the bar.
-        workers: processes that share the videos.
+        function: a function at module level, since it is pickled for other processes.
+        video_set: the videos; each is read in the process that handles it.
+        description: label of the progress bar.
+        workers: number of processes.
 
     Raises:
-        InputError: a mask cannot be used.
+        InputError: a mask is invalid.
     """
     workers = min(workers, len(video_set))
     if workers <= 1:

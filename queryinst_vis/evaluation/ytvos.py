@@ -1,7 +1,7 @@
 """Drop-in ``YTVOS`` and ``YTVOSeval``.
 
-Scripts written for ``pycocotools.ytvos`` and ``pycocotools.ytvoseval`` of YouTube-VIS's API run
-with this import instead::
+Scripts written for ``pycocotools.ytvos`` and ``pycocotools.ytvoseval`` of the YouTube-VIS API only
+need another import::
 
     from queryinst_vis.evaluation.ytvos import YTVOS, YTVOSeval
 
@@ -12,7 +12,7 @@ with this import instead::
     evaluation.summarize()
     print(evaluation.stats)
 
-Names and argument order are theirs, the numbers are those of ``evaluate_youtube_vis``.
+Names and argument order are those of the API, the numbers those of ``evaluate_youtube_vis``.
 """
 
 from queryinst_vis.evaluation.ytvos_annotations import YTVOS

@@ -1,4 +1,4 @@
-"""The annotations of a video set, by the names of YouTube-VIS's API, hence the camel case."""
+"""``YTVOS``: annotations with the interface (and camel case) of YouTube-VIS's API."""
 
 # ruff: noqa: N802, N803
 
@@ -25,7 +25,7 @@ Ids = int | Iterable[int]
 
 
 class YTVOS:
-    """Annotations, or results, of a set of videos, all in memory.
+    """Annotations or results of a set of videos, in memory.
 
     Attributes:
         dataset: the file's content: ``videos``, ``categories``, ``annotations``, ...
@@ -41,10 +41,10 @@ class YTVOS:
     """
 
     def __init__(self, annotation_file: str | Path | dict | None = None) -> None:
-        """Open a JSON file, take its content, or begin empty.
+        """Read a JSON file, use its content, or start empty.
 
         Raises:
-            InputError: the file is missing, not JSON, or without an object at its root.
+            InputError: the file is missing, not JSON, or its root is not an object.
         """
         self.dataset: dict[str, Any] = {}
         if isinstance(annotation_file, dict):
@@ -60,7 +60,7 @@ class YTVOS:
         """Fill the attributes from ``dataset``.
 
         Raises:
-            InputError: an entry lacks its ids.
+            InputError: an entry has no valid ids.
         """
         self.anns, self.cats, self.vids = (
             self._by_id(name) for name in ("annotations", "categories", "videos")
@@ -83,7 +83,7 @@ class YTVOS:
             raise InputError(f"`{name}` must be a list of objects with an `id`") from error
 
     def info(self) -> None:
-        """Print what the file says about itself."""
+        """Print the ``info`` of the file."""
         for key, value in self.dataset.get("info", {}).items():
             print(f"{key}: {value}")
 
@@ -94,13 +94,12 @@ class YTVOS:
         areaRng: Iterable[float] = (),
         iscrowd: bool | None = None,
     ) -> list[int]:
-        """Ids of the annotations of any of the videos and any of the classes; empty means all.
+        """Ids of the annotations of the given videos and classes; empty means all.
 
         Args:
-            vidIds: one or several.
-            catIds: one or several.
-            areaRng: bounds, both exclusive, on the mean mask area in pixels.
-            iscrowd: crowds only, or none of them.
+            vidIds, catIds: one or several.
+            areaRng: bounds of the mean mask area in pixels, both exclusive.
+            iscrowd: True: crowds only; False: no crowds; None: both.
         """
         videos, classes, bounds = _several(vidIds), _several(catIds), list(areaRng)
         found = (
@@ -117,7 +116,7 @@ class YTVOS:
         ]
 
     def _mean_area(self, annotation: dict) -> float:
-        """Mean over the frames that show the object, by its ``areas`` or else its masks."""
+        """Mean area over the frames with the object, from its ``areas`` or else its masks."""
         areas = annotation.get("areas")
         if areas is None:
             video = self._video(annotation["video_id"])
@@ -133,7 +132,7 @@ class YTVOS:
         supNms: str | Iterable[str] = (),
         catIds: Ids = (),
     ) -> list[int]:
-        """Ids of the classes with any of the names, super-class names and ids; empty means all."""
+        """Ids of the classes with the given names, super-class names and ids; empty means all."""
         names, parents, ids = _several(catNms), _several(supNms), _several(catIds)
         return [
             category["id"]
@@ -144,7 +143,7 @@ class YTVOS:
         ]
 
     def getVidIds(self, vidIds: Ids = (), catIds: Ids = ()) -> list[int]:
-        """Ids of the videos among ``vidIds`` that show all of ``catIds``; empty means all."""
+        """Ids of the videos among ``vidIds`` that contain all of ``catIds``; empty means all."""
         videos, classes = _several(vidIds), _several(catIds)
         found = set(videos) if videos else set(self.vids)
         for category in classes:
@@ -167,10 +166,10 @@ class YTVOS:
         """Results for these videos, with ids starting at 1, ``areas``, ``avg_area`` and ``bboxes``.
 
         Args:
-            resFile: a JSON path, a zip with ``results.json``, or a list, which is left as it is.
+            resFile: a JSON path, a zip with ``results.json``, or a list, which is not modified.
 
         Raises:
-            InputError: no results, or results with unusable masks or of other videos.
+            InputError: there are no results, a mask is invalid, or a video is unknown.
         """
         content = read_json_or_zip(resFile) if isinstance(resFile, str | Path) else resFile
         report = refuse_faults("results")
@@ -195,28 +194,28 @@ class YTVOS:
 
     def _video(self, video_id: int) -> Video:
         video = parse_video(self.vids[video_id], "video", refuse_faults("annotations"))
-        assert video is not None  # else an error was reported, and so raised
+        assert video is not None  # otherwise ``report`` has raised
         return video
 
     def annToRLE(self, ann: dict, frameId: int) -> RLE:
-        """The mask of an annotation in one frame as compressed run lengths.
+        """The mask of an annotation in one frame as compressed RLE.
 
         Raises:
-            InputError: there is none, or it cannot be read.
+            InputError: there is none, or it is invalid.
         """
         video = self._video(ann["video_id"])
         where = f"annotation {ann.get('id')}, frame {frameId}"
         return to_rle(ann["segmentations"][frameId], video.height, video.width, where)
 
     def annToMask(self, ann: dict, frameId: int) -> np.ndarray:
-        """The mask of an annotation in one frame, ``(height, width)`` uint8; else as above."""
+        """The mask of an annotation in one frame, ``(height, width)`` uint8; see ``annToRLE``."""
         return decode_rle(self.annToRLE(ann, frameId)).astype(np.uint8)
 
 
 def _measured(
     entries: Sequence[dict], video: Video, places: Sequence[Place], report: Report
 ) -> list[dict[str, list]]:
-    """Of each, ``areas`` in pixels and ``bboxes`` (x, y, width, height) by frame, or None."""
+    """``areas`` in pixels and ``bboxes`` (x, y, width, height) of each entry, None if absent."""
     tracks = [
         without_empty(entry["segmentations"], video, place, report)
         for entry, place in zip(entries, places, strict=True)

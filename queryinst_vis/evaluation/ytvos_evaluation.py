@@ -1,6 +1,6 @@
-"""YouTube-VIS AP by the names of YouTube-VIS's API, hence the camel case.
+"""``YTVOSeval``: YouTube-VIS AP with the interface (and camel case) of YouTube-VIS's API.
 
-Only names and shapes are theirs: every number comes from ``youtube_vis`` and
+Only names and shapes are the API's: the numbers come from ``youtube_vis`` and
 ``average_precision``.
 """
 # ruff: noqa: N803, N815
@@ -37,20 +37,20 @@ from queryinst_vis.formats.video_set import UnreadVideo, VideoSet, VideoTracks
 from queryinst_vis.utils.progress import show_progress
 
 ALL_CLASSES = -1
-"""Stands for the class of everything where ``useCats`` is 0."""
+"""Id of the single class if ``useCats`` is 0."""
 
 
 @dataclass
 class Params:
-    """What to evaluate and how; change it before ``evaluate``.
+    """Evaluation settings; change them before ``evaluate``.
 
     Attributes:
-        vidIds, catIds: all of the ground truth's.
-        iouThrs: ``(T,)`` IoUs from which on a track is found.
-        recThrs: ``(R,)`` points at which precision is sampled.
-        maxDets: detections that count per video and class; the largest limits the matching.
+        vidIds, catIds: default: all in the ground truth.
+        iouThrs: ``(T,)`` IoU thresholds.
+        recThrs: ``(R,)`` recall points.
+        maxDets: maximum numbers of detections per video and class; the largest limits the matching.
         areaRng: bounds of the mean mask area in pixels, both inclusive.
-        areaRngLbl: their names.
+        areaRngLbl: names of the area ranges.
         useCats: 0 to ignore classes.
         iouType: always "segm".
     """
@@ -67,15 +67,15 @@ class Params:
 
 
 class YTVOSeval:
-    """Evaluate, accumulate, summarize.
+    """Evaluation by ``evaluate()``, ``accumulate()`` and ``summarize()``.
 
     Attributes:
         params: see ``Params``.
         ious: after ``evaluate``: ``(detections, ground-truth tracks)`` by (video id, category id),
-            detections by descending score; missing if a video has neither.
+            detections by descending score; no key if a video has neither.
         eval: after ``accumulate``: ``precision`` and ``scores`` ``(T, R, K, A, M)``, ``recall``
             ``(T, K, A, M)``, -1 without ground truth, ``counts`` [T, R, K, A, M], ``params``,
-            ``date``. K are the classes, A the area ranges, M the limits on detections.
+            ``date``. K: classes, A: area ranges, M: ``maxDets``.
         stats: after ``summarize``: AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm,
             ARl, -1 where undefined.
 
@@ -91,7 +91,7 @@ class YTVOSeval:
     def __init__(
         self, vosGt: YTVOS | None = None, vosDt: YTVOS | None = None, iouType: str = "segm"
     ) -> None:
-        """Take ground truth and its ``loadRes`` results.
+        """Use ground truth and results from its ``loadRes``.
 
         Raises:
             InputError: ``iouType`` is not "segm".
@@ -112,7 +112,7 @@ class YTVOSeval:
         """Match the detections of every video in ``params.vidIds``.
 
         Raises:
-            InputError: ground truth or results are missing or unusable, or ``params`` are.
+            InputError: ground truth, results or ``params`` are missing or invalid.
         """
         if self.cocoGt is None or self.cocoDt is None:
             raise InputError("YTVOSeval: needs ground truth and results to evaluate")
@@ -151,7 +151,7 @@ class YTVOSeval:
         """Pool the videos into ``eval``.
 
         Raises:
-            InputError: ``evaluate`` did not run, or ``params`` changed since.
+            InputError: ``evaluate`` has not been run, or ``params`` have changed since.
         """
         if self._matches is None:
             raise InputError("YTVOSeval: run evaluate() before accumulate()")
@@ -185,10 +185,10 @@ class YTVOSeval:
         }
 
     def summarize(self) -> None:
-        """Print the twelve numbers and keep them in ``stats``.
+        """Print the twelve metrics and store them in ``stats``.
 
         Raises:
-            InputError: ``accumulate`` did not run, or ``params`` lack one of the three limits.
+            InputError: ``accumulate`` has not been run, or ``params.maxDets`` has fewer than three.
         """
         if not self.eval:
             raise InputError("YTVOSeval: run accumulate() before summarize()")
@@ -197,7 +197,7 @@ class YTVOSeval:
         self.stats = np.array([self._mean(metric) for metric in METRICS.values()])
 
     def _mean(self, metric: Metric) -> float:
-        """Average one of ``eval``'s arrays, print it, and return it."""
+        """Average an array of ``eval``, print the mean and return it."""
         params = self.params
         area, threshold, limit = metric.area_range, metric.threshold, params.maxDets[metric.limit]
         values = self.eval[metric.curve]
@@ -218,7 +218,7 @@ class YTVOSeval:
 
 
 def _of_classes(tracks: VideoTracks, params: Params) -> VideoTracks:
-    """The tracks of the chosen classes, or these as one class, in the order of their ids."""
+    """The tracks of the selected classes, merged into one without ``useCats``, by id."""
     lists = [
         [track for track in tracks_of if track.category_id in set(params.catIds)]
         for tracks_of in (tracks.ground_truth, tracks.detections)
@@ -243,7 +243,7 @@ def _criteria(params: Params) -> Criteria:
 
 
 def _check(params: Params) -> None:
-    """Refuse what cannot be evaluated."""
+    """Raise an InputError for invalid settings."""
     if params.iouType != "segm":
         raise InputError(f"params.iouType: only 'segm' is evaluated, not {params.iouType!r}")
     for name in ("iouThrs", "recThrs"):
@@ -257,7 +257,7 @@ def _check(params: Params) -> None:
         raise InputError("params.maxDets: must be positive integers")
     names = params.areaRngLbl
     if not names or len(names) != len(params.areaRng) or len(set(names)) != len(names):
-        raise InputError("params.areaRng: needs as many bounds as areaRngLbl has different names")
+        raise InputError("params.areaRng: needs one range per name in areaRngLbl (distinct names)")
     if not all(len(bounds) == 2 for bounds in params.areaRng):
         raise InputError("params.areaRng: every range needs two bounds")
 
