@@ -28,7 +28,7 @@ from queryinst_vis.batch.options import RunOptions, Video
 from queryinst_vis.errors import InputError
 from queryinst_vis.video.frames import Frame
 
-Kind = Fault | Literal["crash", "hang", "output", "worker"]
+Kind = Fault | Literal["crash", "hang", "output", "worker", "driver"]
 """What kind of failure cost a video an attempt."""
 
 _POLL = 0.005  # seconds between looks for a frame, for whoever iterates

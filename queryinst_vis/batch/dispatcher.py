@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from queryinst_vis.batch.decoding import Kind
@@ -31,6 +31,23 @@ class Outcome:
     stages: Mapping[str, float] | None = None
 
 
+@dataclass(frozen=True)
+class Standing:
+    """What is not settled yet.
+
+    Attributes:
+        in_progress: videos that workers have at the moment.
+        attempts: that videos have used up so far; those without any are left out.
+    """
+
+    in_progress: tuple[Video, ...] = ()
+    attempts: Mapping[Video, int] = field(default_factory=dict)
+
+
+Event = tuple[Outcome, int] | Standing
+"""A video that is done or has failed for good, with its attempts; or how things stand."""
+
+
 class Driver(Protocol):
     """Whoever hands out the videos, as a worker sees it."""
 
@@ -54,24 +71,31 @@ class Dispatcher:
     Args:
         videos: to track, in this order.
         attempts: of each, before it counts as failed.
+        tried: attempts that earlier runs have made.
 
     Attributes:
         final: outcomes of videos that are done or have failed for good, until they are fetched.
     """
 
-    def __init__(self, videos: Sequence[Video], attempts: int) -> None:
+    def __init__(
+        self, videos: Sequence[Video], attempts: int, tried: Mapping[Video, int] | None = None
+    ) -> None:
         self.final: deque[tuple[Outcome, int]] = deque()
         self._attempts = attempts
         self._waiting = deque(videos)
         self._alone: deque[Video] = deque()
         self._held: dict[Hashable, list[Video]] = {}
         self._isolated: set[Hashable] = set()
-        self._tried: Counter[str] = Counter()
+        self._tried: Counter[Video] = Counter(tried)
 
     @property
     def is_over(self) -> bool:
         """Whether every video is done or has failed."""
         return not (self._waiting or self._alone or any(self._held.values()))
+
+    def standing(self) -> Standing:
+        """What workers have in hand, and the attempts so far of what is not settled."""
+        return Standing(tuple(v for held in self._held.values() for v in held), dict(self._tried))
 
     def take(self, worker: Hashable) -> Video | None:
         """The next video for a worker; None: none for now."""
@@ -91,9 +115,9 @@ class Dispatcher:
         """Note what became of a video that a worker held."""
         self._held[worker].remove(outcome.video)
         self._isolated.discard(worker)
-        self._tried[outcome.video.origin] += 1
+        self._tried[outcome.video] += 1
         if outcome.kind is None or self._is_exhausted(outcome.video):
-            self.final.append((outcome, self._tried[outcome.video.origin]))
+            self._settle(outcome)
         else:
             self._waiting.append(outcome.video)
 
@@ -103,13 +127,15 @@ class Dispatcher:
         self._isolated.discard(worker)
         if len(held) == 1:
             [video] = held
-            self._tried[video.origin] += 1
+            self._tried[video] += 1
             if self._is_exhausted(video):
-                outcome = Outcome(video, "worker", reason)
-                self.final.append((outcome, self._tried[video.origin]))
+                self._settle(Outcome(video, "worker", reason))
                 return 1
         self._alone.extend(held)
         return len(held)
 
     def _is_exhausted(self, video: Video) -> bool:
-        return self._tried[video.origin] >= self._attempts
+        return self._tried[video] >= self._attempts
+
+    def _settle(self, outcome: Outcome) -> None:
+        self.final.append((outcome, self._tried.pop(outcome.video)))

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from queryinst_vis.batch.dispatcher import Dispatcher, Outcome
+from queryinst_vis.batch.dispatcher import Dispatcher, Event, Outcome
 from queryinst_vis.batch.options import RunOptions, Video
 from queryinst_vis.batch.processes import end_with_parent
 from queryinst_vis.batch.worker import Worker
@@ -37,10 +37,8 @@ def default_workers(threads: int, device: str) -> int:
     return max(1, (cores or 1) // threads)
 
 
-def run_local(
-    dispatcher: Dispatcher, run: RunOptions, workers: int
-) -> Iterator[tuple[Outcome, int] | None]:
-    """Track with processes; yields outcomes and attempts, and None now and then in between.
+def run_local(dispatcher: Dispatcher, run: RunOptions, workers: int) -> Iterator[Event]:
+    """Track with processes; yields outcomes with attempts, and now and then how things stand.
 
     Args:
         dispatcher: of the videos.
@@ -67,7 +65,7 @@ def run_local(
                     processes.append(_Process(process.number, run))
             while dispatcher.final:
                 yield dispatcher.final.popleft()
-            yield None
+            yield dispatcher.standing()
         for process in processes:
             process.wait_while_answering(dispatcher)
     finally:

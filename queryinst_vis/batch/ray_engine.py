@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from queryinst_vis.batch.dispatcher import Dispatcher, Outcome
+from queryinst_vis.batch.dispatcher import Dispatcher, Event, Outcome, Standing
 from queryinst_vis.batch.local_engine import DEATHS, set_up_worker
 from queryinst_vis.batch.options import RunOptions, Video
 from queryinst_vis.batch.worker import Worker
@@ -22,7 +22,7 @@ _IDLE = 0.5  # seconds that a worker waits before it asks again whether all is o
 
 def run_ray(
     dispatcher: Dispatcher, run: RunOptions, workers: int | None, address: str | None
-) -> Iterator[tuple[Outcome, int] | None]:
+) -> Iterator[Event]:
     """Track with actors that pull videos; as ``local_engine.run_local``.
 
     Args:
@@ -72,9 +72,7 @@ def _start(address: str | None) -> Any:
     return ray
 
 
-def _supervise(
-    ray: Any, desk: Any, actor: Any, run: RunOptions, workers: int
-) -> Iterator[tuple[Outcome, int] | None]:
+def _supervise(ray: Any, desk: Any, actor: Any, run: RunOptions, workers: int) -> Iterator[Event]:
     """Replace actors that die, until every video has been settled."""
     running: dict[Any, tuple[int, Any]] = {}
     count = deaths = 0
@@ -99,9 +97,9 @@ def _supervise(
                 if deaths >= DEATHS:
                     raise RuntimeError(f"workers die at their start: {reason}")
                 start()
-        outcomes, is_over = ray.get(desk.report.remote())
+        outcomes, standing, is_over = ray.get(desk.report.remote())
         yield from outcomes
-        yield None
+        yield standing
     for _, worker in running.values():
         ray.kill(worker)
 
@@ -134,11 +132,11 @@ class _Desk:
     def died(self, worker: int, reason: str) -> int:
         return self._dispatcher.died(worker, reason)
 
-    def report(self) -> tuple[list[tuple[Outcome, int]], bool]:
-        """What has been settled since the last report, and whether all has."""
+    def report(self) -> tuple[list[tuple[Outcome, int]], Standing, bool]:
+        """What has been settled since the last report, the rest, and whether all is over."""
         outcomes = list(self._dispatcher.final)
         self._dispatcher.final.clear()
-        return outcomes, self._dispatcher.is_over
+        return outcomes, self._dispatcher.standing(), self._dispatcher.is_over
 
 
 class _Actor:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import queryinst_vis
 from queryinst_vis.batch.compaction import finish_compaction
-from queryinst_vis.batch.dispatcher import Dispatcher, Outcome
+from queryinst_vis.batch.dispatcher import Dispatcher, Event, Outcome, Standing
 from queryinst_vis.batch.options import RunOptions, Video, VideoOptions
+from queryinst_vis.batch.status import Unsettled, read_unsettled, write_status
 from queryinst_vis.batch.store import Store
 from queryinst_vis.batch.tables import (
     FAILURE_COLUMNS,
@@ -33,13 +32,10 @@ from queryinst_vis.report.outputs import ALL_OUTPUTS
 from queryinst_vis.utils.files import temporary_folder
 from queryinst_vis.utils.progress import ProgressBar
 
-Engine = Callable[[Dispatcher], Iterator[tuple[Outcome, int] | None]]
-"""Tracks the videos of a dispatcher; yields outcomes with attempts, and None in between."""
+Engine = Callable[[Dispatcher], Iterator[Event]]
+"""Tracks the videos of a dispatcher."""
 
-STATUS = "status.json"
-"""How far the last run is, beside the tables."""
-
-_STATUS_EVERY = 5.0  # seconds
+_STATUS_EVERY = 2.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -48,15 +44,18 @@ class RunPlan:
 
     Attributes:
         store: where the results go.
-        todo: videos to track, by key.
+        todo: videos to track, by key; those that were in progress when a driver was killed come
+            last, so that a video that takes a machine down does not keep others from being done.
         done: videos that were done before.
         failed: videos that failed before and are left alone.
+        unsettled: what earlier runs left behind.
     """
 
     store: Store
     todo: Mapping[str, Video]
     done: int
     failed: int
+    unsettled: Unsettled
 
     def __str__(self) -> str:
         total = len(self.todo) + self.done + self.failed
@@ -142,15 +141,21 @@ def plan_run(
         InputError: the data set cannot be read, or was made with other settings.
     """
     store = Store(run.out)
+    unsettled = read_unsettled(store)
     finish_compaction(store)
     keys = {key_of(video, run): video for video in videos}
     done = done_keys(store)
     _check_settings(videos, keys, done, store, overwrite)
     failed = {Path(name).stem for name in store.list("failures")}
     skipped = set() if retry_failed else failed - done
-    todo = {key: video for key, video in keys.items() if key not in done | skipped}
+    left = [key for key in keys if key not in done | skipped]
+    left.sort(key=lambda key: key in unsettled.interrupted)
     return RunPlan(
-        store, todo, sum(key in done for key in keys), sum(key in skipped for key in keys)
+        store,
+        {key: keys[key] for key in left},
+        sum(key in done for key in keys),
+        sum(key in skipped for key in keys),
+        unsettled,
     )
 
 
@@ -221,22 +226,51 @@ def execute(plan: RunPlan, run: RunOptions, engine: Engine) -> RunSummary:
     """
     summary = RunSummary()
     keys = {video: key for key, video in plan.todo.items()}
+    tried = {video: plan.unsettled.attempts.get(key, 0) for video, key in keys.items()}
+    tried = {video: count for video, count in tried.items() if count}
     known = done_keys(plan.store)
-    start, told = time.monotonic(), 0.0
+    start, told = time.monotonic(), -_STATUS_EVERY
+    standing = Standing(attempts=tried)
     with ProgressBar("videos", len(keys), "steps") as bar:
-        for event in engine(Dispatcher(list(keys), run.attempts)):
-            summary.elapsed = time.monotonic() - start
-            if event is not None:
-                outcome, attempts = event
-                summary.add(outcome)
-                _settle(plan.store, keys[outcome.video], outcome, attempts, known)
-                bar.advance(note=summary.progress())
-            if time.monotonic() - told > _STATUS_EVERY:
-                told = time.monotonic()
-                _tell_status(plan, summary, is_over=False)
+        try:
+            for event in _events(plan, run, engine, keys, tried):
+                summary.elapsed = time.monotonic() - start
+                if isinstance(event, Standing):
+                    standing = event
+                else:
+                    outcome, attempts = event
+                    summary.add(outcome)
+                    _settle(plan.store, keys[outcome.video], outcome, attempts, known)
+                    bar.advance(note=summary.progress())
+                if time.monotonic() - told > _STATUS_EVERY:
+                    told = time.monotonic()
+                    _tell(plan, summary, standing, keys, is_over=False)
+        except BaseException:  # this driver was told to stop: no video has killed it
+            _tell(plan, summary, Standing(attempts=standing.attempts), keys, is_over=False)
+            raise
     summary.elapsed = time.monotonic() - start
-    _tell_status(plan, summary, is_over=True)
+    _tell(plan, summary, Standing(), keys, is_over=True)
     return summary
+
+
+def _events(
+    plan: RunPlan,
+    run: RunOptions,
+    engine: Engine,
+    keys: Mapping[Video, str],
+    tried: Mapping[Video, int],
+) -> Iterator[Event]:
+    """Those of the engine, after the videos that are not tried again: they killed drivers."""
+    left = []
+    for video, key in keys.items():
+        attempts = tried.get(video, 0)
+        if key in plan.unsettled.interrupted and attempts >= run.attempts:
+            reason = f"video {video.origin}: the driver was killed with this video alone"
+            yield Outcome(video, "driver", reason), attempts
+        else:
+            left.append(video)
+    if left:
+        yield from engine(Dispatcher(left, run.attempts, tried))
 
 
 def _settle(store: Store, key: str, outcome: Outcome, attempts: int, known: set[str]) -> None:
@@ -253,7 +287,14 @@ def _settle(store: Store, key: str, outcome: Outcome, attempts: int, known: set[
         remove_video(store, other)
 
 
-def _tell_status(plan: RunPlan, summary: RunSummary, *, is_over: bool) -> None:
+def _tell(
+    plan: RunPlan,
+    summary: RunSummary,
+    standing: Standing,
+    keys: Mapping[Video, str],
+    *,
+    is_over: bool,
+) -> None:
     status = {
         "package": queryinst_vis.__version__,
         "at": time.time(),
@@ -268,36 +309,7 @@ def _tell_status(plan: RunPlan, summary: RunSummary, *, is_over: bool) -> None:
         "hours": round(summary.seconds / 3600, 4),
         "elapsed": round(summary.elapsed, 1),
         "stages": {name: round(value, 1) for name, value in summary.stages.items()},
+        "in_progress": [keys[video] for video in standing.in_progress],
+        "attempts": {keys[video]: count for video, count in standing.attempts.items()},
     }
-    plan.store.put_bytes(json.dumps(status, indent=1).encode(), STATUS)
-
-
-def read_status(out: str) -> dict[str, Any]:
-    """How far the last run of a data set is: the content of its ``status.json``.
-
-    Raises:
-        InputError: there is none.
-    """
-    store = Store(out)
-    data = store.read(STATUS)
-    if data is None:
-        raise InputError(f"{store.name}: holds no {STATUS}; has 'queryinst-vis batch' begun there?")
-    return json.loads(data)
-
-
-def tell_status(status: Mapping[str, Any], now: float) -> str:
-    """The status in a few lines."""
-    done = status["done"] + status["failed"]
-    state = "over" if status["is_over"] else f"last sign of life {now - status['at']:.0f} s ago"
-    rate = status["frames"] / status["elapsed"] if status["elapsed"] else 0.0
-    lines = [
-        f"{status['videos']} videos: {status['done_before'] + status['done']} done, "
-        f"{status['failed_before'] + status['failed']} failed, {status['to_track'] - done} left "
-        f"({state})",
-        f"this run: {status['frames']} frames, {status['hours']:.2f} hours of video, "
-        f"{rate:.1f} frames/s",
-    ]
-    if done and not status["is_over"]:
-        left = status["elapsed"] / done * (status["to_track"] - done)
-        lines.append(f"about {left / 60:.0f} minutes left")
-    return "\n".join(lines)
+    write_status(plan.store, status)

@@ -6,6 +6,7 @@ import csv
 import fnmatch
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -65,11 +66,21 @@ def find_videos(words: Sequence[str], options: VideoOptions, parse: ParseOptions
     """
     found = [video for word in words for video in _expand(word, options, parse)]
     origins = [origin_of(_unsigned(video.address)) for video in found]
+    _check_each_is_given_once(origins)
     names = distinct_names([_stem(video.address) for video in found], origins)
     return [
         Video(name, video.address, origin, video.version, video.size, video.options)
         for name, origin, video in zip(names, origins, _with_versions(found), strict=True)
     ]
+
+
+def _check_each_is_given_once(origins: Sequence[str]) -> None:
+    for origin, count in Counter(origins).items():
+        if count > 1:
+            raise InputError(
+                f"video {origin}: is given {count} times; a data set holds each video once: remove "
+                "the others, or track them into another --out if their options differ"
+            )
 
 
 def _expand(word: str, options: VideoOptions, parse: ParseOptions) -> Iterator[_Found]:

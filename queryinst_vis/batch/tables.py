@@ -95,7 +95,7 @@ FAILURE_COLUMNS = {
     "failed_at": "float64",
 }
 """Columns of ``failures``. ``kind`` is ``input``, ``memory``, ``hang``, ``crash`` (of the
-decoder), ``worker`` (which died with this video alone), ``output`` or ``error``."""
+decoder), ``worker`` or ``driver`` (which died with this video alone), ``output`` or ``error``."""
 
 
 def file_of(table: str, key: str) -> str:

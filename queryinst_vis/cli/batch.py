@@ -35,7 +35,7 @@ from queryinst_vis.cli.source_arguments import (
 from queryinst_vis.errors import InputError
 
 if TYPE_CHECKING:
-    from queryinst_vis.batch.dispatcher import Dispatcher, Outcome
+    from queryinst_vis.batch.dispatcher import Dispatcher, Event
     from queryinst_vis.batch.options import RunOptions, VideoOptions
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B?", re.IGNORECASE)
@@ -205,7 +205,7 @@ def _add_video_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     if arguments.status is not None:
-        from queryinst_vis.batch.run import read_status, tell_status
+        from queryinst_vis.batch.status import read_status, tell_status
 
         print(tell_status(read_status(arguments.status), time.time()))
     elif arguments.compact is not None:
@@ -256,7 +256,7 @@ def _track(arguments: argparse.Namespace) -> None:
 
 def _engine(
     arguments: argparse.Namespace, dispatcher: Dispatcher, run: RunOptions, workers: int
-) -> Iterator[tuple[Outcome, int] | None]:
+) -> Iterator[Event]:
     if arguments.engine == "ray":
         from queryinst_vis.batch.ray_engine import run_ray
 

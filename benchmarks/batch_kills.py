@@ -1,0 +1,241 @@
+"""`queryinst-vis batch` is killed again and again: are all tables the same in the end?
+
+Short synthetic clips are tracked with the weights ``shapes``: by one worker with one stream, which
+all others are compared with; with more streams and workers, in another order, and with Ray; and at
+last in runs whose processes are killed by SIGKILL and SIGTERM, and which are started again, with
+other settings, whenever their driver has ended. Processes are the driver, workers and decoders,
+and with Ray its raylet, its server (GCS) and the actor that hands out the videos (desk). Every
+video has to be there exactly once, with the same bytes, and nothing may be left behind: no process,
+no shared memory, no temporary file::
+
+    nice python -m benchmarks.batch_kills work/kills        # 100 clips, 20 kills for each engine
+    nice python -m benchmarks.batch_kills work/kills --clips 10 --kills 4 --engines local
+
+Exit status 1 if anything differs. Needs psutil and pyarrow; Linux.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import random
+import shutil
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks.batch_runs import (
+    WEIGHTS,
+    ClipSettings,
+    differences,
+    processes_of,
+    rows_of,
+    start_command,
+    tables_of,
+    write_clips,
+    write_manifest,
+)
+
+TARGETS = {
+    "local": ("driver", "worker", "decoder"),
+    "ray": ("driver", "worker", "raylet", "decoder", "desk", "gcs_server"),
+}
+SIGNALS = (signal.SIGKILL, signal.SIGTERM)
+STREAMS = (1, 2, 4, 8)
+PATIENCE = 300.0  # seconds without a video, after which a run counts as hung
+ENDING = 20.0  # seconds that processes have for ending after their run
+
+_LOOK = 0.01  # seconds between looks at a run
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is made."""
+
+    engine: str
+    workers: int = 1
+    streams: int = 1
+    is_shuffled: bool = False
+
+    def __str__(self) -> str:
+        order = ", shuffled" if self.is_shuffled else ""
+        return f"{self.engine}, workers {self.workers}, streams {self.streams}{order}"
+
+
+class Bench:
+    """Clips, and runs over them.
+
+    Args:
+        folder: for clips, data sets, logs and temporary files.
+        clips: how many.
+        seed: of orders and kills.
+    """
+
+    def __init__(self, folder: Path, clips: int, seed: int) -> None:
+        self._folder = folder
+        self._clips = write_clips(folder / "clips", clips, ClipSettings())
+        self._random = random.Random(seed)
+        self._numbers = itertools.count()
+
+    def track(self, settings: Settings) -> Path:
+        """A data set made by a run that nobody disturbs."""
+        out = self._fresh()
+        self._start(settings, out).wait()
+        return out
+
+    def track_with_kills(self, engine: str, kills: int) -> tuple[Path, Counter[str], int]:
+        """A data set, the kills that were made, and the runs that it took.
+
+        The kills are spread evenly over the videos; each hits another kind of process.
+        """
+        out = self._fresh()
+        killed: Counter[str] = Counter()
+        targets = itertools.cycle(itertools.product(SIGNALS, TARGETS[engine]))
+        marks = [round((each + 0.5) * len(self._clips) / kills) for each in range(kills)]
+        runs = 0
+        while runs == 0 or not _is_complete(out, len(self._clips)):
+            run = self._start(self._any_settings(engine), out)
+            runs += 1
+            for done in _watch(run, out):
+                if marks and done >= marks[0]:
+                    time.sleep(self._random.uniform(0, 0.5))
+                    number, target = next(targets)
+                    if _kill(run, target, number, self._random):
+                        killed[f"{target} {number.name}"] += 1
+                        marks.pop(0)
+        return out, killed, runs
+
+    def left_behind(self) -> list[str]:
+        """Temporary files of the runs so far."""
+        return [str(path) for path in (self._folder / "temporary").iterdir()]
+
+    def _fresh(self) -> Path:
+        out = self._folder / f"out{next(self._numbers)}"
+        shutil.rmtree(out, ignore_errors=True)
+        return out
+
+    def _any_settings(self, engine: str) -> Settings:
+        return Settings(engine, self._random.choice((1, 2)), self._random.choice(STREAMS), True)
+
+    def _start(self, settings: Settings, out: Path) -> psutil.Popen:
+        """Start a run in which no video uses up its attempts, however often it is hit."""
+        videos = list(self._clips)
+        if settings.is_shuffled:
+            self._random.shuffle(videos)
+        manifest = write_manifest(self._folder / "order.csv", videos)
+        options = {
+            "--out": out,
+            "--engine": settings.engine,
+            "--workers": settings.workers,
+            "--streams": settings.streams,
+            "--attempts": 99,
+        }
+        words = [str(word) for pair in options.items() for word in pair]
+        temporary = self._folder / "temporary"
+        temporary.mkdir(exist_ok=True)
+        log = self._folder / f"{out.name}.log"
+        return start_command(["batch", manifest, *words, *WEIGHTS], log, TMPDIR=str(temporary))
+
+
+def _is_complete(out: Path, videos: int) -> bool:
+    return _count(out) >= videos
+
+
+def _count(out: Path) -> int:
+    return len(list((out / "videos").glob("*.parquet")))
+
+
+def _watch(run: psutil.Popen, out: Path) -> Iterator[int]:
+    """How many videos are done, until the run has ended; then its processes have ended, too."""
+    seen: set[psutil.Process] = set()
+    best, since = _count(out), time.monotonic()
+    while run.poll() is None:
+        seen.update(run.children(recursive=True))
+        done = _count(out)
+        if done > best:
+            best, since = done, time.monotonic()
+        if time.monotonic() - since > PATIENCE:
+            run.kill()
+            raise RuntimeError(f"{out}: no video in {PATIENCE:.0f} s")
+        yield done
+        time.sleep(_LOOK)
+    _, alive = psutil.wait_procs(seen, ENDING)
+    if alive:
+        names = ", ".join(" ".join(process.cmdline())[:80] for process in alive)
+        raise RuntimeError(f"{out}: left behind {names}")
+
+
+def _kill(run: psutil.Popen, target: str, number: signal.Signals, random_: random.Random) -> bool:
+    """Whether there was such a process."""
+    try:
+        found = [run] if target == "driver" else processes_of(run)[target]
+        if found:
+            random_.choice(found).send_signal(number)
+    except psutil.NoSuchProcess:
+        return False
+    return bool(found)
+
+
+def _judge(out: Path, expected: Path, videos: int) -> str:
+    """What is wrong with a data set; nothing: an empty text."""
+    rows, failures = rows_of(out, "videos"), rows_of(out, "failures")
+    if failures:
+        return f"{len(failures)} failed: {failures[0]['reason']}"
+    if sorted(Counter(row["video_id"] for row in rows).values()) != [1] * videos:
+        return f"{len(rows)} rows for {videos} videos"
+    different = differences(tables_of(out), tables_of(expected))
+    return f"{len(different)} files differ, such as {different[0]}" if different else ""
+
+
+def main() -> int:
+    """Run everything; return the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="for clips and data sets; some MB")
+    parser.add_argument("--clips", type=int, default=100, help="default: %(default)s")
+    parser.add_argument("--kills", type=int, default=20, help="of each engine")
+    parser.add_argument("--engines", nargs="+", choices=TARGETS, default=list(TARGETS))
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+
+    folder = arguments.folder.absolute()
+    shared = set(_SHARED_MEMORY.iterdir())
+    bench = Bench(folder, arguments.clips, arguments.seed)
+    expected = bench.track(Settings("local"))
+    wrong = _judge(expected, expected, arguments.clips)
+    print(f"local, workers 1, streams 1: {wrong or 'complete'}", flush=True)
+    faults = [wrong]
+
+    def compare(name: str, out: Path) -> None:
+        faults.append(_judge(out, expected, arguments.clips))
+        print(f"{name}: {faults[-1] or 'identical'}", flush=True)
+
+    variants = {
+        "local": [Settings("local", streams=streams) for streams in STREAMS[1:]]
+        + [Settings("local", 2, 2, True)],
+        "ray": [Settings("ray"), Settings("ray", 2, 4, True)],
+    }
+    for engine in arguments.engines:
+        for settings in variants[engine]:
+            compare(str(settings), bench.track(settings))
+        if arguments.kills:
+            out, killed, runs = bench.track_with_kills(engine, arguments.kills)
+            kinds = ", ".join(f"{count} x {kind}" for kind, count in sorted(killed.items()))
+            compare(f"{engine}, killed {killed.total()} times in {runs} runs ({kinds})", out)
+    # what belongs to Ray stays until its own session is over
+    left = [str(path) for path in set(_SHARED_MEMORY.iterdir()) - shared if "psm" in path.name]
+    left += bench.left_behind()
+    print(f"left behind: {', '.join(left) or 'nothing'}")
+    return int(any(faults) or bool(left))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""What the benchmarks of `queryinst-vis batch` share: clips, processes, and tables."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from pyarrow import parquet
+
+from queryinst_vis.batch.tables import TIMES
+from queryinst_vis.data.synthetic import SyntheticSettings
+from queryinst_vis.data.synthetic.render import render
+from queryinst_vis.data.synthetic.scene import draw_scene
+from queryinst_vis.video import VideoWriter
+
+ROOT = Path(__file__).resolve().parent.parent
+WEIGHTS = ("--weights", "shapes", "--device", "cpu")
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """What synthetic clips look like: ``frames`` are the fewest and the most of a clip."""
+
+    frames: tuple[int, int] = (10, 20)
+    width: int = 96
+    height: int = 64
+    fps: int = 10
+
+
+def write_clips(folder: Path, count: int, settings: ClipSettings) -> list[Path]:
+    """Clips of moving shapes ``0000.mp4``, ..., each another scene; those that exist stay."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{number:04d}.mp4" for number in range(count)]
+    size = SyntheticSettings(width=settings.width, height=settings.height, fps=settings.fps)
+    for number, path in enumerate(paths):
+        if path.exists():
+            continue
+        random = np.random.default_rng([1, number])
+        frames = int(random.integers(settings.frames[0], settings.frames[1] + 1))
+        scene = draw_scene(size, random)
+        with VideoWriter(path, settings.fps) as writer:
+            for frame in render(scene, frames, settings.height, settings.width):
+                writer.write(frame.image)
+    return paths
+
+
+def write_manifest(path: Path, videos: Sequence[Path]) -> Path:
+    """A manifest that names videos in this order."""
+    path.write_text("path\n" + "".join(f"{video}\n" for video in videos))
+    return path
+
+
+def start_command(words: Sequence[str | Path], log: Path, **environment: str) -> psutil.Popen:
+    """Start `queryinst-vis` with one thread; what it prints is added to ``log``."""
+    command = [sys.executable, "-m", "queryinst_vis", *map(str, words)]
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    settings = {"OMP_NUM_THREADS": "1", "PYTHONPATH": path, **environment}
+    with log.open("ab") as output:
+        return psutil.Popen(
+            command, env={**os.environ, **settings}, stdout=output, stderr=subprocess.STDOUT
+        )
+
+
+def processes_of(driver: psutil.Process) -> dict[str, list[psutil.Process]]:
+    """The processes below a run by what they are: worker, decoder, and those of Ray."""
+    found = defaultdict(list)
+    for process in driver.children(recursive=True):
+        try:
+            words = " ".join(process.cmdline())
+            above = " ".join(parent.cmdline()) if (parent := process.parent()) else ""
+        except psutil.Error:  # it has ended meanwhile
+            continue
+        if "forkserver" in words and "forkserver" in above:
+            found["decoder"].append(process)
+        elif "spawn_main" in words or words.startswith("ray::_Actor"):
+            found["worker"].append(process)
+        elif words.startswith("ray::_Desk"):
+            found["desk"].append(process)
+        elif Path(words.split(" ")[0]).name in ("raylet", "gcs_server"):
+            found[Path(words.split(" ")[0]).name].append(process)
+    return found
+
+
+def tables_of(out: Path) -> dict[str, Any]:
+    """All that has to be the same from run to run.
+
+    Bytes of ``tracks`` and ``detections`` by file, and rows of ``videos`` without their times.
+    """
+    content: dict[str, Any] = {}
+    for table in ("tracks", "detections"):
+        for path in (out / table).glob("*.parquet"):
+            content[f"{table}/{path.name}"] = path.read_bytes()
+    for path in (out / "videos").glob("*.parquet"):
+        rows = parquet.read_table(path).to_pylist()
+        content[f"videos/{path.name}"] = [
+            {name: value for name, value in row.items() if name not in TIMES} for row in rows
+        ]
+    return content
+
+
+def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    """Names of the files that only one data set has, or whose content differs."""
+    return sorted(
+        name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)
+    )
+
+
+def rows_of(out: Path, table: str) -> list[dict[str, Any]]:
+    """All rows of a table."""
+    paths = sorted((out / table).glob("*.parquet"))
+    return [row for path in paths for row in parquet.read_table(path).to_pylist()]
