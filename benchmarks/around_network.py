@@ -45,6 +45,7 @@ from queryinst_vis.data.synthetic.scene import draw_scene
 from queryinst_vis.data.transforms import network_input
 from queryinst_vis.drawing import Overlay
 from queryinst_vis.formats.track_store import TrackStore
+from queryinst_vis.inference.options import TrackOptions
 from queryinst_vis.inference.outputs import OutputPlan
 from queryinst_vis.inference.result import store
 from queryinst_vis.inference.track import run_tracker
@@ -220,7 +221,7 @@ def _track(
     short = len(answers) // 4
     for frames in (_WARM_UP, short, len(answers)):
         source = open_source(clip, Selection(max_frames=frames))
-        plan = OutputPlan(folder / "out", source, save, overwrite=True)
+        plan = OutputPlan(folder / "out", source, TrackOptions(save=save), overwrite=True)
         tracker = VideoTracker(ScriptedDetector(config, answers))
         start = time.process_time()
         run_tracker(tracker, source, plan, _BATCH)

@@ -8,6 +8,7 @@ import torch
 
 from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference import track
+from queryinst_vis.inference.options import TrackOptions
 from queryinst_vis.inference.outputs import OutputPlan
 from queryinst_vis.inference.result import store
 from queryinst_vis.masks import InstanceMask, MaskRegion, encode_rle, instance, paste
@@ -46,7 +47,7 @@ def found(count=6, seed=0):
 
 def test_track_pastes_and_encodes_every_mask_once(video, tmp_path, calls):  # noqa: F811
     source = open_source(video)
-    track.run_tracker(KnowingTracker(), source, OutputPlan(tmp_path, source), 3)
+    track.run_tracker(KnowingTracker(), source, OutputPlan(tmp_path, source, TrackOptions()), 3)
     instances = 2 * FRAMES - 4  # the crate comes in the fifth frame
     assert calls == {"pasted": instances, "encoded": instances}
 

@@ -22,6 +22,7 @@ from queryinst_vis.formats.track_lines import read_track_lines
 from queryinst_vis.formats.track_store import TrackStore, VideoInfo
 from queryinst_vis.formats.track_tables import PATH_POINTS, track_rows
 from queryinst_vis.inference import outputs, track
+from queryinst_vis.inference.options import TrackOptions
 from queryinst_vis.inference.track import run_tracker, track_video
 from queryinst_vis.masks import decode_rle, encode_rle
 from queryinst_vis.report.outputs import ALL_OUTPUTS
@@ -70,7 +71,7 @@ def test_an_unknown_output_is_told_before_any_work(video, out, loaded):  # noqa:
 def test_help_names_the_outputs_that_there_are():
     assert list(SAVE_HELP) == list(ALL_OUTPUTS)
     assert list(ENCODERS) == [*encoders.ENCODERS, encoders.AUTO]
-    assert ",".join(outputs.DEFAULT_SAVE) == DEFAULT_SAVE
+    assert ",".join(TrackOptions().save) == DEFAULT_SAVE
 
 
 def test_files_of_an_earlier_run_that_stay_are_told(tracked):
@@ -349,7 +350,7 @@ def test_run_json_has_the_mean_embedding_of_each_track(video, out):  # noqa: F81
             return found
 
     source = open_source(video)
-    run_tracker(Describing(), source, outputs.OutputPlan(out, source, ["json"]))
+    run_tracker(Describing(), source, outputs.OutputPlan(out, source, TrackOptions(save=["json"])))
     found = json.loads((out / "run.json").read_text())["embeddings"]
     assert found == {"0": [5.5, 1.0], "1": [-7.5, 2.0]}  # of frames 0 to 11, and 4 to 11
 
@@ -385,11 +386,11 @@ def test_classes_and_thresholds_reach_the_tracker(video, out, monkeypatch):  # n
 
     heard, thresholds = [], []
     monkeypatch.setattr(
-        track, "load_tracker", lambda *given: thresholds.append(given[1]) or Listening()
+        track, "load_tracker", lambda *given: thresholds.append(given[0].conf) or Listening()
     )
     words = ["track", str(video), "--out", str(out), "--save", "json", "--conf", "0.45"]
     assert cli.main([*words, "--classes", "box, crate", "--iou", "0.6"]) == 0
-    assert heard == [{"classes": ["box", "crate"], "iou": 0.6}] and thresholds == [0.45]
+    assert heard == [{"classes": ("box", "crate"), "iou": 0.6}] and thresholds == [0.45]
 
 
 def test_an_unknown_class_is_one_line_with_the_nearest_name(video, out, capsys):  # noqa: F811
@@ -421,7 +422,7 @@ def test_boxes_alone_are_written_with_their_pixels(video, out):  # noqa: F811
             )
 
     source = open_source(video)
-    run_tracker(Boxes(), source, outputs.OutputPlan(out, source, ["jsonl"]))
+    run_tracker(Boxes(), source, outputs.OutputPlan(out, source, TrackOptions(save=["jsonl"])))
     frame = json.loads((out / "tracks.jsonl").read_text().splitlines()[1])
     mask = decode_rle(frame["instances"][0]["segmentation"])
     np.testing.assert_array_equal(mask, rectangle(*rectangles(0)[0]))

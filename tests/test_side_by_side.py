@@ -10,6 +10,7 @@ import torch
 from queryinst_vis.errors import InputError
 from queryinst_vis.inference import track
 from queryinst_vis.inference.detector import Detector
+from queryinst_vis.inference.options import TrackOptions
 from queryinst_vis.inference.outputs import writing
 from queryinst_vis.inference.side_by_side import Lane, SideBySide
 from queryinst_vis.inference.track import track_videos
@@ -233,7 +234,9 @@ def test_track_writes_the_same_files_for_videos_side_by_side(tmp_path, detector,
     def run(out, streams):
         sources = [open_source(path) for path in paths]
         folders = [tmp_path / out / path.stem for path in paths]
-        done = track_videos(sources, folders, save=["jsonl"], batch=2, streams=streams)
+        done = track_videos(
+            sources, folders, TrackOptions(save=["jsonl"]), batch=2, streams=streams
+        )
         assert sorted(summary.frames for summary in done) == [4, 5, 7]
         return [
             [line.split(b'"score"')[0] for line in (folder / "tracks.jsonl").open("rb")]
@@ -256,5 +259,5 @@ def test_a_video_that_cannot_be_written_stops_the_others_without_leftovers(
     monkeypatch.setattr(writing, "write_json_atomically", fail)
     sources = [open_source(path) for path in paths]
     with pytest.raises(InputError, match="disk full"):
-        list(track_videos(sources, folders, save=["jsonl"], batch=2, streams=2))
+        list(track_videos(sources, folders, TrackOptions(save=["jsonl"]), batch=2, streams=2))
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]

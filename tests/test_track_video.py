@@ -18,6 +18,7 @@ from queryinst_vis.drawing import DrawingStyle
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.inference import track
 from queryinst_vis.inference.detector import Detector
+from queryinst_vis.inference.options import TrackOptions
 from queryinst_vis.inference.outputs import OutputPlan, from_tracks
 from queryinst_vis.inference.result import FrameResult, nothing_found
 from queryinst_vis.inference.track import run_tracker, track_video
@@ -153,12 +154,12 @@ def test_the_weights_are_loaded_as_asked_for_and_the_users_overrides_come_last(v
 def test_weights_that_keep_the_threshold_of_benchmarks_show_only_what_is_likely(
     loaded, asked, overrides, expected
 ):
-    tracker = track.load_tracker("some_weights", asked, None, "cpu", overrides)
+    tracker = track.load_tracker(TrackOptions("some_weights", asked, overrides=overrides), "cpu")
     assert tracker.detector.config.inference.score_threshold == expected
 
 
 def test_people_are_tracked_as_their_weights_say():
-    tracker = track.load_tracker("people", None, None, "cpu", [])
+    tracker = track.load_tracker(TrackOptions("people"), "cpu")
     config, _ = load_weights(find_weights("people"))
     assert config.inference.score_threshold != Config().inference.score_threshold
     assert tracker._detector.config.inference == config.inference
@@ -212,7 +213,7 @@ def test_every_video_begins_anew(video, out):
     tracker = KnowingTracker()
     for _ in range(2):
         source = open_source(video)
-        summary = run_tracker(tracker, source, OutputPlan(out, source))
+        summary = run_tracker(tracker, source, OutputPlan(out, source, TrackOptions()))
         assert tracker.frames == list(range(FRAMES))
         assert (summary.frames, summary.tracks) == (FRAMES, 2)
 

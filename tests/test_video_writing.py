@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.inference.options import TrackOptions
 from queryinst_vis.inference.outputs import OutputPlan
 from queryinst_vis.video import VideoReader, VideoWriter, encoders
 from queryinst_vis.video.encoders import ENCODERS, find_encoder
@@ -212,8 +213,8 @@ def test_the_encoder_is_checked_before_any_work_and_only_for_videos(video, tmp_p
     monkeypatch.setitem(ENCODERS, "h264_none", ENCODERS["libx264"])
     source = open_source(video)
     with pytest.raises(InputError, match="h264_none"):
-        OutputPlan(tmp_path, source, ["video"], encoder="h264_none")
-    OutputPlan(tmp_path, source, ["json"], encoder="h264_none")
+        OutputPlan(tmp_path, source, TrackOptions(save=["video"], encoder="h264_none"))
+    OutputPlan(tmp_path, source, TrackOptions(save=["json"], encoder="h264_none"))
 
 
 @pytest.mark.parametrize("name", [name for name in ENCODERS if name != "libx264"])

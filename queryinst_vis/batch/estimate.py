@@ -107,9 +107,7 @@ def _speed(videos: Iterable[Video], run: RunOptions) -> float | None:
         options = video.options
         with suppress(InputError):
             frames = list(islice(open_source(video.address).frames(), (_BATCHES + 1) * run.batch))
-            tracker = load_tracker(
-                options.weights, options.conf, options.max_size, run.device, list(options.overrides)
-            )
+            tracker = load_tracker(options, run.device)
             start, count = 0.0, 0
             for count, _ in enumerate(tracker.follow_video(frames, run.batch), 1):  # noqa: B007
                 start = start or time.perf_counter()  # the first batch is ready

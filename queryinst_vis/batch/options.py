@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from queryinst_vis.drawing import DEFAULT_STYLE, NOTHING_HIDDEN, DrawingStyle, Redaction
+from queryinst_vis.inference.options import TrackOptions
 from queryinst_vis.video.decoders import PYAV
-from queryinst_vis.video.encoders import X264
-from queryinst_vis.video.frames import ALL_FRAMES, Selection
 
 
 @dataclass(frozen=True)
-class VideoOptions:
-    """The options of ``track`` for one video.
+class VideoOptions(TrackOptions):
+    """The options of one video: those of ``track``, and how to open it.
 
     Attributes:
         weights: name or file.
-        conf, iou: thresholds, 0..1; None: what the weights ask for.
-        classes: names or 0-based labels; None: all.
-        max_size: pixels of the longer side of the network input; None: what the weights ask for.
-        overrides: changes of config keys, ``key=value``.
-        selection: which frames.
+        save: files to write beside the tables.
         decoder, fps, strict, allow_partial: as for ``video.source.open_source``.
-        save: names of ``track --save``: files beside the tables.
-        style, redaction: what those files show.
-        encoder: of the videos among them, as for ``OutputPlan``.
     """
 
     weights: str = "people"
-    conf: float | None = None
-    iou: float | None = None
-    classes: tuple[str | int, ...] | None = None
-    max_size: int | None = None
-    overrides: tuple[str, ...] = ()
-    selection: Selection = ALL_FRAMES
+    save: Sequence[str] = ()
     decoder: str = PYAV
     fps: float | None = None
     strict: bool = False
     allow_partial: bool = False
-    save: tuple[str, ...] = ()
-    style: DrawingStyle = DEFAULT_STYLE
-    redaction: Redaction = NOTHING_HIDDEN
-    encoder: str = X264
 
     def that_matter(self) -> dict[str, Any]:
         """What decides about the results, as values that JSON has, for the key of a video."""

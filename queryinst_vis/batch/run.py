@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import queryinst_vis
 from queryinst_vis.batch.compaction import finish_compaction
 from queryinst_vis.batch.dispatcher import Dispatcher, Event, Outcome, Standing
-from queryinst_vis.batch.options import RunOptions, Video, VideoOptions
+from queryinst_vis.batch.options import RunOptions, Video
 from queryinst_vis.batch.status import Unsettled, read_unsettled, write_status
 from queryinst_vis.batch.store import Store
 from queryinst_vis.batch.tables import (
@@ -198,19 +198,14 @@ def check_options(videos: Sequence[Video], run: RunOptions) -> None:
     Raises:
         InputError: weights, an override, a class or an output cannot be used.
     """
-    checked: dict[VideoOptions, list[str]] = {}
+    class_names: dict[Hashable, list[str]] = {}
     for options in {video.options for video in videos}:
         check_outputs(options.save, ALL_OUTPUTS)
-        asked = VideoOptions(
-            options.weights, options.conf, max_size=options.max_size, overrides=options.overrides
-        )
-        if asked not in checked:
-            tracker = load_tracker(
-                asked.weights, asked.conf, asked.max_size, run.device, list(asked.overrides)
-            )
-            checked[asked] = list(tracker.class_names)
-        if checked[asked]:
-            check_classes(options.classes, checked[asked])
+        key = options.detector_key
+        if key not in class_names:
+            class_names[key] = list(load_tracker(options, run.device).class_names)
+        if class_names[key]:
+            check_classes(options.classes, class_names[key])
 
 
 def execute(plan: RunPlan, run: RunOptions, engine: Engine) -> RunSummary:

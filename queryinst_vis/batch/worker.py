@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Hashable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -31,7 +33,7 @@ from queryinst_vis.inference.outputs import OutputContext, OutputKind, OutputPla
 from queryinst_vis.inference.outputs.from_tracks import from_tracks
 from queryinst_vis.inference.outputs.writing import write_outputs
 from queryinst_vis.inference.side_by_side import Lane
-from queryinst_vis.inference.track import load_tracker, settings_of
+from queryinst_vis.inference.track import load_tracker
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.inference.video_runs import Results, VideoRun, run_side_by_side
 from queryinst_vis.report.outputs import ALL_OUTPUTS
@@ -59,7 +61,7 @@ class Worker:
         self._ask_again = 0.0  # monotonic seconds
         self._opening: list[_Begun] = []
         self._running: dict[VideoRun[Outcome], _Begun] = {}
-        self._detectors: dict[VideoOptions, FrameDetector] = {}
+        self._detectors: dict[Hashable, FrameDetector] = {}
 
     def work(self) -> None:
         """Track until the driver says that it is over."""
@@ -114,20 +116,8 @@ class Worker:
         plan = OutputPlan(
             folder / "files",
             begun.source,
-            [_TABLES, *options.save],
-            run=settings_of(
-                options.weights,
-                options.conf,
-                options.classes,
-                options.iou,
-                options.max_size,
-                list(options.overrides),
-                options.selection,
-            ),
-            style=options.style,
-            redaction=options.redaction,
+            replace(options, save=(_TABLES, *options.save)),
             kinds=kinds,
-            encoder=options.encoder,
         )
         tracker = VideoTracker(self._detector(options))
         lane = Lane(tracker, begun.source, classes=options.classes, iou=options.iou)
@@ -182,21 +172,13 @@ class Worker:
         return Outcome(begun.video, frames=summary.frames, seconds=length.seconds, stages=stages)
 
     def _detector(self, options: VideoOptions) -> FrameDetector:
-        """The detector of these options, which the videos that ask for it share."""
-        asked = VideoOptions(
-            options.weights,
-            conf=options.conf,
-            max_size=options.max_size,
-            overrides=options.overrides,
-        )
-        if asked not in self._detectors:
+        """The detector of these options, shared by all videos that need it."""
+        key = options.detector_key
+        if key not in self._detectors:
             while len(self._detectors) >= _DETECTORS:
                 del self._detectors[next(iter(self._detectors))]
-            tracker = load_tracker(
-                asked.weights, asked.conf, asked.max_size, self._run.device, list(asked.overrides)
-            )
-            self._detectors[asked] = tracker.detector
-        return self._detectors[asked]
+            self._detectors[key] = load_tracker(options, self._run.device).detector
+        return self._detectors[key]
 
 
 class _Begun:

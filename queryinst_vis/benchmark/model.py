@@ -13,6 +13,7 @@ from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.data.transforms import network_input
 from queryinst_vis.inference.detector import Detector, detect_inputs
 from queryinst_vis.inference.optimize import optimize_for_inference
+from queryinst_vis.inference.options import TrackOptions
 from queryinst_vis.inference.outputs import OutputPlan
 from queryinst_vis.inference.outputs.writing import TrackSummary
 from queryinst_vis.inference.precision import inference_dtype
@@ -89,7 +90,8 @@ class BenchmarkModel:
 
     def track(self, source: Source, folder: Path, batch: int) -> TrackSummary:
         """End to end, as ``queryinst-vis track``: from a video to three files."""
-        return run_tracker(self._tracker, source, OutputPlan(folder, source), batch)
+        plan = OutputPlan(folder, source, TrackOptions(self._detector))
+        return run_tracker(self._tracker, source, plan, batch)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)

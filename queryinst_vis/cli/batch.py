@@ -13,25 +13,17 @@ from typing import TYPE_CHECKING
 from queryinst_vis.cli.arguments import (
     Commands,
     Parser,
-    add_choices,
     add_command,
     add_device,
-    add_weights_option,
     count,
 )
 from queryinst_vis.cli.output_arguments import (
     SAVE_HELP,
     add_picture_options,
     names,
-    redaction_of,
-    style_of,
 )
-from queryinst_vis.cli.source_arguments import (
-    add_source_options,
-    seconds,
-    selection_of,
-    split_words,
-)
+from queryinst_vis.cli.source_arguments import seconds, split_words
+from queryinst_vis.cli.track_arguments import add_track_options, track_options_of
 from queryinst_vis.errors import InputError
 
 if TYPE_CHECKING:
@@ -181,15 +173,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 
 def _add_video_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``track`` that a manifest may give for each video, too."""
-    add_weights_option(parser)
-    parser.add_argument(
-        "--max-size",
-        type=count,
-        metavar="N",
-        help="longer side of the network input in pixels, at most (default: the weights' own)",
-    )
-    add_source_options(parser)
-    add_choices(parser.add_argument_group("detections"))
+    add_track_options(parser)
     group = parser.add_argument_group("files beside the tables")
     group.add_argument(
         "--save",
@@ -287,21 +271,11 @@ def _options_of(arguments: argparse.Namespace, overrides: list[str]) -> VideoOpt
     from queryinst_vis.batch.options import VideoOptions
 
     return VideoOptions(
-        weights=arguments.weights,
-        conf=arguments.conf,
-        iou=arguments.iou,
-        classes=None if arguments.classes is None else tuple(arguments.classes),
-        max_size=arguments.max_size,
-        overrides=tuple(overrides),
-        selection=selection_of(arguments),
+        **vars(track_options_of(arguments, overrides)),
         decoder=arguments.decoder,
         fps=arguments.fps,
         strict=arguments.strict,
         allow_partial=arguments.allow_partial,
-        save=tuple(name for name in arguments.save if not (arguments.no_video and name == "video")),
-        style=style_of(arguments),
-        redaction=redaction_of(arguments),
-        encoder=arguments.encoder,
     )
 
 

@@ -10,24 +10,13 @@ from typing import TYPE_CHECKING
 
 from queryinst_vis.cli.arguments import (
     Commands,
-    add_choices,
     add_command,
     add_device,
-    add_weights_option,
     count,
 )
-from queryinst_vis.cli.output_arguments import (
-    add_output_options,
-    redaction_of,
-    save_of,
-    style_of,
-)
-from queryinst_vis.cli.source_arguments import (
-    add_source_options,
-    open_sources_of,
-    selection_of,
-    split_words,
-)
+from queryinst_vis.cli.output_arguments import add_output_options
+from queryinst_vis.cli.source_arguments import open_sources_of, split_words
+from queryinst_vis.cli.track_arguments import add_track_options, track_options_of
 from queryinst_vis.errors import InputError
 
 if TYPE_CHECKING:
@@ -74,7 +63,6 @@ def add(commands: Commands) -> None:
         "tracking.rule=ocsort override config keys",
     )
     parser.set_defaults(overrides=[])  # words behind an option, see parse_arguments
-    add_weights_option(parser, ", or NAME:ARGUMENT for a detector of an installed package")
     parser.add_argument(
         "--batch",
         type=count,
@@ -89,16 +77,7 @@ def add(commands: Commands) -> None:
         help="videos that advance at a time, where there are several; their frames share batches "
         "where they have one size (default: 1; --live: all)",
     )
-    parser.add_argument(
-        "--max-size",
-        type=count,
-        metavar="N",
-        help="maximum longer side of the network input in pixels, to trade accuracy for speed: "
-        "half the size takes about a quarter of the time but misses small objects. Boxes and masks "
-        "stay at the video's resolution (default, and upper limit: input.test_long of the weights)",
-    )
-    add_source_options(parser)
-    add_choices(parser.add_argument_group("detections"))
+    add_track_options(parser)
     add_output_options(parser)
     add_device(parser)
 
@@ -126,21 +105,11 @@ def _run_files(sources: list[Source], overrides: list[str], arguments: argparse.
     for summary in track_videos(
         sources,
         _folders(sources, arguments.out),
-        arguments.weights,
-        selection=selection_of(arguments),
-        save=save_of(arguments),
+        track_options_of(arguments, overrides),
         kinds=ALL_OUTPUTS,
-        style=style_of(arguments),
-        encoder=arguments.encoder,
-        redaction=redaction_of(arguments),
-        score_threshold=arguments.conf,
-        classes=arguments.classes,
-        iou=arguments.iou,
         batch=arguments.batch or _BATCH,
         streams=arguments.streams or 1,
-        max_size=arguments.max_size,
         device=arguments.device,
-        overrides=overrides,
         overwrite=arguments.overwrite,
     ):
         _print(summary, summary.hint)
@@ -149,7 +118,7 @@ def _run_files(sources: list[Source], overrides: list[str], arguments: argparse.
 def _run_live(
     sources: list[LiveSource], overrides: list[str], arguments: argparse.Namespace
 ) -> None:
-    from queryinst_vis.inference.live import track_lives
+    from queryinst_vis.inference.live import track_live
     from queryinst_vis.report.outputs import ALL_OUTPUTS
 
     if (arguments.batch or 1) > 1:
@@ -159,22 +128,13 @@ def _run_live(
             f"--streams {arguments.streams}: {len(sources)} live sources cannot wait for one "
             "another; leave it out"
         )
-    for summary in track_lives(
+    for summary in track_live(
         sources,
         _folders(sources, arguments.out),
-        arguments.weights,
-        save=save_of(arguments),
+        track_options_of(arguments, overrides),
         kinds=ALL_OUTPUTS,
-        style=style_of(arguments),
-        encoder=arguments.encoder,
-        redaction=redaction_of(arguments),
-        score_threshold=arguments.conf,
-        classes=arguments.classes,
-        iou=arguments.iou,
-        max_size=arguments.max_size,
-        overwrite=arguments.overwrite,
         device=arguments.device,
-        overrides=overrides,
+        overwrite=arguments.overwrite,
     ):
         _print(summary, summary.tracked.hint)
 

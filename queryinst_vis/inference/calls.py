@@ -11,6 +11,7 @@ import torch
 from queryinst_vis.inference.any_detector import AnyDetector
 from queryinst_vis.inference.detector import AnyImage, Detector
 from queryinst_vis.inference.filters import for_showing
+from queryinst_vis.inference.options import TrackOptions
 from queryinst_vis.inference.result import VideoResults
 from queryinst_vis.inference.track import load_tracker
 from queryinst_vis.structures import Detections
@@ -72,7 +73,7 @@ def track(
         for result in queryinst_vis.track("street.mp4", conf=0.5):
             print(result.seconds, result.detections)
     """
-    tracker = load_tracker(weights, conf, max_size, device, None)
+    tracker = load_tracker(TrackOptions(weights, conf=conf, max_size=max_size), device)
     return tracker.track(
         source,
         classes=classes,

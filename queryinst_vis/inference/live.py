@@ -1,4 +1,4 @@
-"""Tracking a live source with the least delay."""
+"""Tracking live sources at the lowest latency."""
 
 from __future__ import annotations
 
@@ -10,20 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from queryinst_vis.drawing import DEFAULT_STYLE, NOTHING_HIDDEN, DrawingStyle, Redaction
-from queryinst_vis.inference.any_detector import AnyDetector
-from queryinst_vis.inference.outputs import DEFAULT_SAVE, OUTPUTS, OutputKind, OutputPlan
+from queryinst_vis.inference.options import TrackOptions
+from queryinst_vis.inference.outputs import OUTPUTS, OutputKind, OutputPlan
 from queryinst_vis.inference.outputs.writing import TrackSummary, write_outputs
 from queryinst_vis.inference.result import FrameResult
 from queryinst_vis.inference.side_by_side import Lane
-from queryinst_vis.inference.track import load_tracker, settings_of
+from queryinst_vis.inference.track import load_tracker, plans_of
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.inference.video_runs import VideoRun, run_side_by_side
 from queryinst_vis.utils.interrupt import StopRequest
 from queryinst_vis.utils.prefetch import Polled
 from queryinst_vis.utils.stage_times import StageTimes
-from queryinst_vis.video.encoders import X264
-from queryinst_vis.video.frames import Selection
 from queryinst_vis.video.source import LiveSource
 
 
@@ -79,131 +76,51 @@ class Latencies:
 
 
 def track_live(
-    source: str | Path | LiveSource,
-    out_dir: str | Path | None = None,
-    weights: AnyDetector = "people",
-    *,
-    save: Sequence[str] = DEFAULT_SAVE,
-    kinds: Mapping[str, OutputKind] = OUTPUTS,
-    style: DrawingStyle = DEFAULT_STYLE,
-    encoder: str = X264,
-    redaction: Redaction = NOTHING_HIDDEN,
-    score_threshold: float | None = None,
-    classes: Sequence[str | int] | None = None,
-    iou: float | None = None,
-    max_frames: int | None = None,
-    max_size: int | None = None,
-    device: str = "auto",
-    overrides: list[str] | None = None,
-    overwrite: bool = False,
-) -> LiveSummary:
-    """Follow the instances of a live source with the least delay, until it ends or Ctrl-C.
-
-    The tracker always goes on with the newest frame; what came while it was busy is dropped. The
-    files are those of ``track_video``, with the frames that were looked at: in the annotated
-    video each is shown from the moment at which it came until the next one, so the video runs in
-    real time, and the masks in ``results.json`` are those of its frames. Memory does not grow.
-
-    The first Ctrl-C (or SIGTERM), and a source that breaks off, end the recording and finish the
-    files; a second Ctrl-C leaves nothing.
-
-    Args:
-        source: what ``LiveReader`` reads, or an open source that is live.
-        out_dir: folder for the results; made where missing. None: ``out/NAME-OF-SOURCE``.
-        weights, save, kinds, style, encoder, redaction, score_threshold, classes, iou,
-            max_size, device, overrides: as for ``track_video``.
-        max_frames: stop after this many frames that were looked at; None: never.
-        overwrite: replace another source's results in ``out_dir`` instead of refusing.
-
-    Raises:
-        InputError: the source, the weights or the overrides cannot be used, or the folder not be
-            written.
-        KeyboardInterrupt: stopped before the first frame came.
-    """
-    if not isinstance(source, LiveSource):
-        source = LiveSource(source, Selection(max_frames=max_frames))
-    [summary] = track_lives(
-        [source],
-        [out_dir or Path("out") / source.name],
-        weights,
-        save=save,
-        kinds=kinds,
-        style=style,
-        encoder=encoder,
-        redaction=redaction,
-        score_threshold=score_threshold,
-        classes=classes,
-        iou=iou,
-        max_frames=max_frames,
-        max_size=max_size,
-        device=device,
-        overrides=overrides,
-        overwrite=overwrite,
-    )
-    return summary
-
-
-def track_lives(
     sources: Sequence[LiveSource],
     folders: Sequence[str | Path],
-    weights: AnyDetector = "people",
+    options: TrackOptions,
     *,
-    save: Sequence[str] = DEFAULT_SAVE,
     kinds: Mapping[str, OutputKind] = OUTPUTS,
-    style: DrawingStyle = DEFAULT_STYLE,
-    encoder: str = X264,
-    redaction: Redaction = NOTHING_HIDDEN,
-    score_threshold: float | None = None,
-    classes: Sequence[str | int] | None = None,
-    iou: float | None = None,
-    max_frames: int | None = None,
-    max_size: int | None = None,
     device: str = "auto",
-    overrides: list[str] | None = None,
     overwrite: bool = False,
 ) -> Iterator[LiveSummary]:
-    """Follow several live sources at a time, as ``track_live`` does one.
+    """Track live sources at the lowest latency, until they end or Ctrl-C is pressed.
 
-    Frames of one network input size that are there at the same time share a batch; no camera waits
-    for another.
+    Each source is always continued with its newest frame; frames that arrive while the tracker is
+    busy are dropped. The files are those of ``track_video``, for the processed frames: in the
+    annotated video each is shown from its arrival until the next one, so the video plays in real
+    time. Memory does not grow with the length of the recording.
+
+    Frames of several sources that arrive at the same time and have the same network input size
+    share a batch; no source waits for another.
+
+    The first Ctrl-C (or SIGTERM), or the end of a source, for whatever reason, stops the recording
+    and finishes the files; a second Ctrl-C discards them.
 
     Args:
         sources: open sources.
-        folders: where the files of each go.
-        weights, save, kinds, style, encoder, redaction, score_threshold, classes, iou,
-            max_frames, max_size, device, overrides, overwrite: as for ``track_live``.
+        folders: output folder of each source.
+        options: of all sources. ``selection`` is only recorded: the sources already apply it.
+        kinds: the available outputs.
+        device: ``"auto"``: a GPU if available.
+        overwrite: replace results of other sources in the folders.
 
     Returns:
-        What came out of each, as soon as its files are there.
+        The summary of each source, as soon as its files are written.
 
     Raises:
-        InputError, KeyboardInterrupt: as for ``track_live``.
+        InputError: the weights or a folder cannot be used, or a source turns out to be unreadable.
+        KeyboardInterrupt: stopped before the first frame arrived.
     """
-    selection = Selection(max_frames=max_frames)
-    run = settings_of(weights, score_threshold, classes, iou, max_size, overrides, selection)
-    plans = [
-        OutputPlan(
-            folder,
-            source,
-            save,
-            overwrite=overwrite,
-            run=run,
-            style=style,
-            encoder=encoder,
-            redaction=redaction,
-            kinds=kinds,
-        )
-        for source, folder in zip(sources, folders, strict=True)
-    ]
-    tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
-    return _follow_all(tracker, list(zip(sources, plans, strict=True)), classes, iou)
+    plans = plans_of(sources, folders, options, kinds, overwrite)
+    tracker = load_tracker(options, device)
+    return _follow_all(tracker, list(zip(sources, plans, strict=True)), options)
 
 
 def _follow_all(
     tracker: VideoTracker,
     videos: list[tuple[LiveSource, OutputPlan]],
-    classes: Sequence[str | int] | None,
-    iou: float | None,
+    options: TrackOptions,
 ) -> Iterator[LiveSummary]:
     with StopRequest() as stop:
         for source, _ in videos:
@@ -211,10 +128,10 @@ def _follow_all(
         if len(videos) == 1:
             [(source, plan)] = videos
             tracker.reset()
-            found = tracker.follow_video(source.frames(), classes=classes, iou=iou)
+            found = tracker.follow_video(source.frames(), classes=options.classes, iou=options.iou)
             yield _write(found, tracker, source, plan)
             return
-        runs = (_begin(VideoTracker(tracker.detector), *video, classes, iou) for video in videos)
+        runs = (_begin(VideoTracker(tracker.detector), *video) for video in videos)
         count = len(videos)
         side_by_side = run_side_by_side(lambda: next(runs, None), count, count, patience=0)
         with closing(side_by_side) as done:
@@ -222,14 +139,9 @@ def _follow_all(
                 yield run.outcome.result()
 
 
-def _begin(
-    tracker: VideoTracker,
-    source: LiveSource,
-    plan: OutputPlan,
-    classes: Sequence[str | int] | None,
-    iou: float | None,
-) -> VideoRun[LiveSummary]:
-    lane = Lane(tracker, Polled(source.frames(), 1), classes=classes, iou=iou)
+def _begin(tracker: VideoTracker, source: LiveSource, plan: OutputPlan) -> VideoRun[LiveSummary]:
+    options = plan.options
+    lane = Lane(tracker, Polled(source.frames(), 1), classes=options.classes, iou=options.iou)
     return VideoRun(lane, lambda results: _write(results, tracker, source, plan, progress=False))
 
 

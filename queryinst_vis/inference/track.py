@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from queryinst_vis.drawing import DEFAULT_STYLE, NOTHING_HIDDEN, DrawingStyle, Redaction
 from queryinst_vis.inference.any_detector import AnyDetector, load_detector
 from queryinst_vis.inference.filters import for_showing
-from queryinst_vis.inference.outputs import (
-    DEFAULT_SAVE,
-    OUTPUTS,
-    OutputKind,
-    OutputPlan,
-    RunSettings,
-)
+from queryinst_vis.inference.options import DEFAULT_SAVE, TrackOptions
+from queryinst_vis.inference.outputs import OUTPUTS, OutputKind, OutputPlan
 from queryinst_vis.inference.outputs.writing import TrackSummary, write_outputs
 from queryinst_vis.inference.side_by_side import Lane
 from queryinst_vis.inference.tracker import VideoTracker
@@ -29,11 +24,11 @@ from queryinst_vis.video.frames import ALL_FRAMES, Selection
 from queryinst_vis.video.source import Source, SourceLike, open_source
 
 DEFAULT_MAX_TRACKS = 1000
-"""Tracks that ``track`` remembers unless ``tracking.max_tracks`` says otherwise: those seen
-last. The published tracker keeps all, and so grows with the video."""
+"""``tracking.max_tracks`` of ``track`` by default: the most recently seen tracks are kept. The
+published tracker keeps all, so its memory grows with the video."""
 
 CUT_THRESHOLD = 4
-"""``tracking.cut_threshold`` of ``track``, unless the user names another."""
+"""``tracking.cut_threshold`` of ``track`` by default."""
 
 
 def track_video(
@@ -106,93 +101,68 @@ def track_video(
     if (stride, max_frames) != (1, None):
         selection = replace(selection, stride=stride, max_frames=max_frames)
     source = open_source(source, selection, strict=strict, allow_partial=allow_partial)
-    return next(
-        track_videos(
-            [source],
-            [out_dir or Path("out") / source.name],
-            weights,
-            save=save,
-            kinds=kinds,
-            style=style,
-            encoder=encoder,
-            redaction=redaction,
-            selection=selection,
-            score_threshold=score_threshold,
-            classes=classes,
-            iou=iou,
-            batch=batch,
-            max_size=max_size,
-            device=device,
-            overrides=overrides,
-            overwrite=overwrite,
-        )
+    options = TrackOptions(
+        weights,
+        conf=score_threshold,
+        iou=iou,
+        classes=classes,
+        max_size=max_size,
+        overrides=overrides or (),
+        selection=selection,
+        save=save,
+        style=style,
+        redaction=redaction,
+        encoder=encoder,
     )
+    [summary] = track_videos(
+        [source],
+        [out_dir or Path("out") / source.name],
+        options,
+        kinds=kinds,
+        batch=batch,
+        device=device,
+        overwrite=overwrite,
+    )
+    return summary
 
 
 def track_videos(
     sources: Sequence[Source],
     folders: Sequence[str | Path],
-    weights: AnyDetector = "people",
+    options: TrackOptions,
     *,
-    save: Sequence[str] = DEFAULT_SAVE,
     kinds: Mapping[str, OutputKind] = OUTPUTS,
-    style: DrawingStyle = DEFAULT_STYLE,
-    encoder: str = X264,
-    redaction: Redaction = NOTHING_HIDDEN,
-    selection: Selection = ALL_FRAMES,
-    score_threshold: float | None = None,
-    classes: Sequence[str | int] | None = None,
-    iou: float | None = None,
     batch: int = 1,
     streams: int = 1,
-    max_size: int | None = None,
     device: str = "auto",
-    overrides: list[str] | None = None,
     overwrite: bool = False,
 ) -> Iterator[TrackSummary]:
     """Track several videos with weights that are loaded once.
 
     Args:
-        sources: as ``open_sources`` gives them; none is live.
-        folders: where the files of each go, one folder for each source.
-        selection: which of their frames they give, for ``run.json``.
-        weights, save, kinds, style, encoder, redaction, score_threshold, classes, iou, batch,
-            max_size, device, overrides, overwrite: as for ``track_video``.
+        sources: opened with ``open_sources``; none is live.
+        folders: output folder of each source.
+        options: of all videos. ``selection`` is only recorded: the sources already apply it.
+        kinds: the available outputs.
+        batch: batch size.
+        streams: number of videos tracked at the same time; their frames share batches.
+        device: ``"auto"``: a GPU if available.
+        overwrite: replace results of other videos in the folders.
 
     Returns:
-        What came out of each, as soon as its files are there.
+        The summary of each video, as soon as its files are written.
 
     Raises:
         InputError: as for ``track_video``. Nothing is tracked if the weights or a folder cannot be
             used; the files of earlier videos stay if a later one turns out to be damaged.
     """
-    run = settings_of(weights, score_threshold, classes, iou, max_size, overrides, selection)
-    plans = [
-        OutputPlan(
-            folder,
-            source,
-            save,
-            overwrite=overwrite,
-            run=run,
-            style=style,
-            encoder=encoder,
-            redaction=redaction,
-            kinds=kinds,
-        )
-        for source, folder in zip(sources, folders, strict=True)
-    ]
-    tracker = load_tracker(weights, score_threshold, max_size, device, overrides)
+    plans = plans_of(sources, folders, options, kinds, overwrite)
+    tracker = load_tracker(options, device)
     videos = zip(sources, plans, strict=True)
     if streams == 1 or len(plans) == 1:
-        return (
-            run_tracker(tracker, source, plan, batch, classes=classes, iou=iou)
-            for source, plan in videos
-        )
+        return (run_tracker(tracker, source, plan, batch) for source, plan in videos)
     detector = tracker.detector
-    runs = (
-        begin_run(VideoTracker(detector), source, plan, batch, classes=classes, iou=iou)
-        for source, plan in videos
-    )
+    runs = (begin_run(VideoTracker(detector), source, plan, batch) for source, plan in videos)
     return _side_by_side(runs, len(plans), streams, batch)
 
 
@@ -204,66 +174,51 @@ def _side_by_side(
             yield run.outcome.result()
 
 
-def load_tracker(
-    weights: AnyDetector,
-    score_threshold: float | None,
-    max_size: int | None,
-    device: str,
-    overrides: list[str] | None,
-) -> VideoTracker:
-    """The tracker that ``track_video`` means by these arguments."""
+def plans_of(
+    sources: Sequence[Source],
+    folders: Sequence[str | Path],
+    options: TrackOptions,
+    kinds: Mapping[str, OutputKind],
+    overwrite: bool,
+) -> list[OutputPlan]:
+    """The files to write for each source, checked before any weights are loaded.
+
+    Raises:
+        InputError: as for ``OutputPlan``.
+    """
+    return [
+        OutputPlan(folder, source, options, overwrite=overwrite, kinds=kinds)
+        for source, folder in zip(sources, folders, strict=True)
+    ]
+
+
+def load_tracker(options: TrackOptions, device: str = "auto") -> VideoTracker:
+    """Load the tracker that the options ask for, with the defaults of ``track``.
+
+    Raises:
+        InputError: invalid weights or overrides.
+    """
+    overrides = list(options.overrides)
+    if options.conf is not None:
+        overrides.insert(0, f"inference.score_threshold={options.conf}")
     defaults = [
         f"tracking.max_tracks={DEFAULT_MAX_TRACKS}",
         f"tracking.cut_threshold={CUT_THRESHOLD}",
     ]
-    overrides = overrides or []
-    if score_threshold is not None:
-        overrides = [f"inference.score_threshold={score_threshold}", *overrides]
-    detector = load_detector(weights, device, [*defaults, *overrides], max_size)
+    detector = load_detector(options.weights, device, [*defaults, *overrides], options.max_size)
     return VideoTracker(for_showing(detector, overrides))
 
 
-def settings_of(
-    weights: AnyDetector,
-    score_threshold: float | None,
-    classes: Sequence[str | int] | None,
-    iou: float | None,
-    max_size: int | None,
-    overrides: list[str] | None,
-    selection: Selection,
-) -> RunSettings:
-    """What the files of a run say that it was asked for."""
-    name = getattr(weights, "__name__", type(weights).__name__)
-    return RunSettings(
-        str(weights) if isinstance(weights, str | Path) else name,
-        {
-            "score_threshold": score_threshold,
-            "classes": None if classes is None else list(classes),
-            "iou": iou,
-            "max_size": max_size,
-            "overrides": list(overrides or []),
-            **asdict(selection),
-        },
-    )
-
-
 def run_tracker(
-    tracker: VideoTracker,
-    source: Source,
-    plan: OutputPlan,
-    batch: int = 1,
-    *,
-    classes: Sequence[str | int] | None = None,
-    iou: float | None = None,
+    tracker: VideoTracker, source: Source, plan: OutputPlan, batch: int = 1
 ) -> TrackSummary:
-    """What ``track_video`` does once the weights are loaded.
+    """Track a video with loaded weights, and write its files.
 
     Args:
         tracker: reset before the video.
-        source: the frames.
-        plan: what to write.
-        batch: frames that the network sees at a time.
-        classes, iou: as for ``track_video``.
+        source: the video.
+        plan: what to write; of its options, ``classes`` and ``iou`` are applied here.
+        batch: batch size.
 
     Raises:
         InputError: the source turns out to be damaged, or a file cannot be written.
@@ -272,29 +227,24 @@ def run_tracker(
     times = StageTimes()
     decoded = prefetch(times.over(source.frames(), "decoding"), max(2, batch))
     frames = times.over(decoded, "waiting for frames")
-    tracked = tracker.follow_video(frames, batch, classes=classes, iou=iou)
+    options = plan.options
+    tracked = tracker.follow_video(frames, batch, classes=options.classes, iou=options.iou)
     return write_outputs(plan, tracker, tracked, source, times, behind=batch)
 
 
 def begin_run(
-    tracker: VideoTracker,
-    source: Source,
-    plan: OutputPlan,
-    batch: int = 1,
-    *,
-    classes: Sequence[str | int] | None = None,
-    iou: float | None = None,
+    tracker: VideoTracker, source: Source, plan: OutputPlan, batch: int = 1
 ) -> VideoRun[TrackSummary]:
-    """What ``run_tracker`` does, for one of several videos that advance side by side.
+    """Like ``run_tracker``, for one of several videos that are tracked at the same time.
 
     Args:
-        tracker: of this video alone.
-        source, plan, batch, classes, iou: as for ``run_tracker``.
+        tracker: used by no other video; trackers of one detector share its network.
+        source, plan, batch: as for ``run_tracker``.
     """
     times = StageTimes()
     frames = Polled(times.over(source.frames(), "decoding"), max(2, batch))
     return VideoRun(
-        Lane(tracker, frames, classes=classes, iou=iou),
+        Lane(tracker, frames, classes=plan.options.classes, iou=plan.options.iou),
         lambda results: write_outputs(
             plan, tracker, results, source, times, behind=batch, progress=False
         ),

@@ -1,12 +1,11 @@
 """What tracking writes: one small class per kind of file, named in a table."""
 
-from queryinst_vis.inference.outputs.kinds import DEFAULT_SAVE, OUTPUTS
+from queryinst_vis.inference.outputs.kinds import OUTPUTS
 from queryinst_vis.inference.outputs.output import Output, OutputContext, OutputKind
 from queryinst_vis.inference.outputs.plan import OutputPlan
 from queryinst_vis.inference.outputs.run_file import RunSettings
 
 __all__ = [
-    "DEFAULT_SAVE",
     "OUTPUTS",
     "Output",
     "OutputContext",

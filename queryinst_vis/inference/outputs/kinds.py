@@ -46,6 +46,3 @@ OUTPUTS: Mapping[str, OutputKind] = MappingProxyType(
     }
 )
 """What ``track --save`` may name."""
-
-DEFAULT_SAVE = ("video", "json", "jsonl", "timeline")
-"""What is written unless the user says otherwise."""

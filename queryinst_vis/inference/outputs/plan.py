@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-from queryinst_vis.drawing import DEFAULT_STYLE, NOTHING_HIDDEN, DrawingStyle, Redaction
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.formats.names import list_names, nearest_name
 from queryinst_vis.formats.run_file import RUN_FILE, origin_of_run
-from queryinst_vis.inference.outputs.kinds import DEFAULT_SAVE, OUTPUTS
+from queryinst_vis.inference.options import TrackOptions
+from queryinst_vis.inference.outputs.kinds import OUTPUTS
 from queryinst_vis.inference.outputs.output import Output, OutputContext, OutputKind
 from queryinst_vis.inference.outputs.run_file import RunSettings
 from queryinst_vis.utils.files import atomic_folder, atomic_path, shortened
-from queryinst_vis.video.encoders import X264, find_encoder
+from queryinst_vis.video.encoders import find_encoder
 from queryinst_vis.video.source import Source
 from queryinst_vis.visualization.timeline import read_origin
 
@@ -29,53 +28,46 @@ class OutputPlan:
     """The files that tracking a source writes: checked first, opened when the frames come.
 
     Args:
-        folder: where they go; made where missing.
-        source: what they are of; some are named after it.
-        save: names of ``kinds``.
-        overwrite: replace what another video, or another program, has written.
-        run: what the run was asked for.
-        style: what is drawn of an instance.
-        encoder: of videos, as ``find_encoder`` takes it.
-        redaction: what nobody shall see, in any of the pictures.
-        kinds: the outputs to choose from.
+        folder: output folder; created if necessary.
+        source: the video; some files are named after it.
+        options: what to write, and the settings to record.
+        overwrite: replace files of another video or another program.
+        kinds: the available outputs.
 
     Attributes:
-        files: all of them, in the order of ``kinds``; the last one is ``run_file``.
-        about: what each of the files is, in a few words.
-        run_file: how the others came about, which ``run_record`` says.
-        origin: note on the source: a hash, which gives no folder's name away.
+        options: as given.
+        run: the settings to record.
+        encoder: the video encoder, with ``"auto"`` resolved.
+        files: all files, in the order of ``kinds``; the last one is ``run_file``.
+        about: a short description of each file.
+        run_file: provenance of the others, see ``run_record``.
+        origin: hash of the source's origin, which does not disclose the path.
 
     Raises:
-        InputError: an unknown output or encoder, or one that does not work here; a file would
-            replace the source, or, without ``overwrite``, results of another video.
+        InputError: an unknown output, an encoder that is unknown or does not work here; a file
+            would replace the source or, without ``overwrite``, results of another video.
     """
 
     def __init__(
         self,
         folder: str | Path,
         source: Source,
-        save: Sequence[str] = DEFAULT_SAVE,
+        options: TrackOptions,
         *,
         overwrite: bool = False,
-        run: RunSettings | None = None,
-        style: DrawingStyle = DEFAULT_STYLE,
-        encoder: str = X264,
-        redaction: Redaction = NOTHING_HIDDEN,
         kinds: Mapping[str, OutputKind] = OUTPUTS,
     ) -> None:
+        self.options = options
         self._folder = Path(folder)
         self._name = shortened(source.name, _LONGEST_NAME)
-        check_outputs(save, kinds)
+        check_outputs(options.save, kinds)
         self._paths = {
             kind: tuple(self._path(file) for file in kinds[kind].files)
             for kind in kinds
-            if kind in save
+            if kind in options.save
         }
         self._kinds = kinds
-        self.style, self.redaction = style, redaction
-        hidden = {"blur": list(redaction.blur), "cut_out": list(redaction.cut_out)}
-        run = run or RunSettings()
-        self.run = replace(run, options={**run.options, **hidden})
+        self.run = RunSettings.of(options)
         self.run_file = self._folder / RUN_FILE
         self.about = {
             path: kinds[kind].about for kind, paths in self._paths.items() for path in paths
@@ -83,7 +75,7 @@ class OutputPlan:
         self.about[self.run_file] = "settings and summary of the run"
         self.files = tuple(self.about)
         writes_videos = any(path.suffix == ".mp4" for path in self.files)
-        self.encoder = find_encoder(encoder) if writes_videos else encoder
+        self.encoder = find_encoder(options.encoder) if writes_videos else options.encoder
         if Path(source.origin).resolve() in {path.resolve() for path in self.files}:
             raise InputError(
                 f"video {source.origin}: the annotated video would replace it; choose another "

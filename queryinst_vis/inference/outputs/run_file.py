@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.formats.names import list_names
 from queryinst_vis.formats.run_file import FORMAT, VERSION, fingerprint
 from queryinst_vis.formats.track_store import TrackStore
+from queryinst_vis.inference.options import TrackOptions
 from queryinst_vis.utils.files import checksum
 from queryinst_vis.video.source import Source
 
@@ -30,6 +31,26 @@ class RunSettings:
 
     weights: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, options: TrackOptions) -> RunSettings:
+        """The settings to record of a run with these options."""
+        weights = options.weights
+        if not isinstance(weights, str | Path):
+            weights = getattr(weights, "__name__", type(weights).__name__)
+        return cls(
+            str(weights),
+            {
+                "score_threshold": options.conf,
+                "classes": None if options.classes is None else list(options.classes),
+                "iou": options.iou,
+                "max_size": options.max_size,
+                "overrides": list(options.overrides),
+                **asdict(options.selection),
+                "blur": list(options.redaction.blur),
+                "cut_out": list(options.redaction.cut_out),
+            },
+        )
 
     @property
     def weights_sha256(self) -> str | None:

@@ -156,13 +156,13 @@ def write_outputs(
                 source,
                 plan.origin,
                 plan.run,
-                plan.style,
+                plan.options.style,
                 plan.encoder,
                 stack,
                 stages,
             )
             outputs = plan.open(context)
-            redact = _Redact(plan.redaction, tracker.class_names)
+            redact = _Redact(plan.options.redaction, tracker.class_names)
             embeddings = MeanEmbeddings()
 
             def write(found: FrameResult) -> None:
