@@ -90,6 +90,27 @@ def test_sums_that_only_match_modulo_two_to_the_32_are_rejected(runs):
     assert decode_valid([rle["counts"].decode()], HEIGHT, WIDTH) is None
 
 
+def test_are_counts_of_hundreds_of_texts():
+    rng = np.random.default_rng(0)
+    texts = ["".join(rng.choice(["0", "O", "P0", "oo1"], n)) for n in rng.integers(1, 200, 300)]
+    assert are_counts(texts).tolist() == [len(decoded_slowly(text)) for text in texts]
+
+
+@needs_library
+def test_sums_that_only_match_if_32_bits_carry_over_are_rejected():
+    runs = [MAX_PIXELS, 1] * 8 + [MAX_PIXELS - 1]  # 2^32 - 1 more than the frame's pixels
+    assert sum(runs) - MAX_PIXELS == 2**32 - 1
+    assert decode_valid([compressed(runs)], 1, MAX_PIXELS) is None
+
+
+@needs_library
+def test_sums_of_many_runs_in_a_large_frame():
+    runs = [1] * 99 + [MAX_PIXELS - 99]  # 100 runs as large as the frame would exceed 32 bits
+    masks, areas = decode_valid([compressed(runs)], 1, MAX_PIXELS)
+    assert runs_of(masks) == [runs]
+    assert areas.tolist() == [sum(runs[1::2])]
+
+
 @needs_library
 def test_shares_equal_those_of_pycocotools():
     rng = np.random.default_rng(0)

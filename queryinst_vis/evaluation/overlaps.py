@@ -110,12 +110,10 @@ def track_ious(
     shared = np.stack([np.minimum(sizes, own).sum(axis=1) for own in true_sizes], axis=1)
     possible = (shared > 0) & (shared >= (least - 1e-9) * (totals - shared))
     rows, columns = np.flatnonzero(possible.any(axis=1)), np.flatnonzero(possible.any(axis=0))
-    overlaps = frame_overlaps(
-        [detections[d] for d in rows.tolist()], [ground_truth[g] for g in columns.tolist()]
-    )
-    return summed_ious(
-        detections, ground_truth, (overlap.renumbered(rows, columns) for overlap in overlaps)
-    )
+    compared = [detections[d] for d in rows.tolist()], [ground_truth[g] for g in columns.tolist()]
+    ious = np.zeros(possible.shape)
+    ious[rows[:, None], columns] = summed_ious(*compared, frame_overlaps(*compared))
+    return ious
 
 
 def summed_ious(

@@ -85,16 +85,17 @@ def frame_shares(own: DecodedMasks, others: DecodedMasks) -> Iterator[FrameShare
     shown, others_shown = shown & both[:, None], others_shown & both[:, None]
     records, others_records = own.records.T[shown], others.records.T[others_shown]
     rows, columns = np.nonzero(shown)[1], np.nonzero(others_shown)[1]
-    crowd = np.ones(len(others.records), dtype=np.uint8)
-    iou, n, m = _functions().iou, 0, 0
+    frames = np.flatnonzero(both)
+    heights, widths = (some[frames].sum(axis=1).tolist() for some in (shown, others_shown))
+    crowd = np.ones(max(widths, default=0), dtype=np.uint8)
+    iou, crowd_at, n, m = _functions().iou, crowd.ctypes.data, 0, 0
     at, others_at = records.ctypes.data, others_records.ctypes.data
-    for frame in np.flatnonzero(both).tolist():
-        height, width = int(shown[frame].sum()), int(others_shown[frame].sum())
+    for frame, height, width in zip(frames.tolist(), heights, widths, strict=True):
         shares = np.empty((width, height))
         iou(
             at + n * _RECORD.itemsize,
             others_at + m * _RECORD.itemsize,
-            *(height, width, crowd.ctypes.data, shares.ctypes.data),
+            *(height, width, crowd_at, shares.ctypes.data),
         )
         yield frame, rows[n : n + height], columns[m : m + width], shares.T
         n, m = n + height, m + width
@@ -145,14 +146,30 @@ def decode_valid(
     valid = runs.min() > 0 and max(int(runs.max()), int(first.max())) <= height * width
     runs[starts] = first
     runs[(starts + lengths)[odd == 1]] = 0
-    totals = np.add.reduceat(runs, starts, dtype=np.int64)
-    if not valid or (totals != height * width).any():
+    background, areas = _sums(runs, starts, int(lengths.max()) * height * width)
+    if not valid or (background + areas != height * width).any():
         return None
     records = np.empty(len(texts), dtype=_RECORD)
     records["height"], records["width"], records["length"] = height, width, lengths
     records["runs"] = runs.ctypes.data + runs.itemsize * starts
-    areas = np.add.reduceat(runs[1::2], starts // 2, dtype=np.int64)
     return DecodedMasks(records, (runs,)), areas
+
+
+def _sums(runs: np.ndarray, starts: np.ndarray, largest: int) -> tuple[np.ndarray, np.ndarray]:
+    """``(N,)`` int64 sums of the background runs and of the foreground runs of each mask.
+
+    Args:
+        runs: uint32, of masks that start at the even indices ``starts``.
+        largest: no sum is greater.
+    """
+    if largest < 1 << 32:  # no sum carries over: add each pair of runs as one number
+        pairs = np.add.reduceat(runs.view(np.uint64), starts // 2)
+        sums = pairs.view(np.uint32).astype(np.int64)
+        return sums[::2], sums[1::2]
+    background, foreground = (
+        np.add.reduceat(runs[which::2], starts // 2, dtype=np.int64) for which in (0, 1)
+    )
+    return background, foreground
 
 
 def _decode_each(text: bytes, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -72,8 +72,21 @@ def are_counts(texts: Sequence[str]) -> np.ndarray | None:
     of_four = of_two[2:] | of_two[:-2]
     if not (of_four[2:] | of_two[:-4]).all():
         return None
-    starts = np.concatenate(([0], ends[:-1]))
-    return np.add.reduceat(last.view(np.uint8), starts, dtype=np.int64)
+    return np.diff(_count_before(last, ends), prepend=0)
+
+
+def _count_before(flags: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """``(N,)`` int64: how many of the bools ``flags[:end]`` are true, for each of N ends.
+
+    Counts the bits of whole words first, which is faster than adding up bools.
+    """
+    packed = np.packbits(flags, bitorder="little")
+    words = np.zeros(len(packed) // 8 + 1, dtype="<u8")
+    words.view(np.uint8)[: len(packed)] = packed
+    before = np.concatenate(([0], np.cumsum(np.bitwise_count(words), dtype=np.int64)))
+    word, bit = np.divmod(ends, 64)
+    lower = (np.uint64(1) << bit.astype(np.uint64)) - np.uint64(1)
+    return before[word] + np.bitwise_count(words[word] & lower)
 
 
 def decode_runs(text: str) -> np.ndarray:
