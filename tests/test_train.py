@@ -32,8 +32,7 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.inference import detector
 from queryinst_vis.models.build import build_model
 from queryinst_vis.training import evaluate as evaluation
-from queryinst_vis.training import train as training
-from queryinst_vis.training import validation
+from queryinst_vis.training import update, validation
 from queryinst_vis.training.average import WeightAverage
 from queryinst_vis.training.launch import choose_precision
 from queryinst_vis.training.log import MetricsLog
@@ -367,7 +366,7 @@ def test_resuming_with_other_settings_uses_and_reports_them(tmp_path, images, ca
     config.train.decay_norms = False  # other groups, so another order of the parameters
     optimizers = []
     monkeypatch.setattr(
-        training,
+        update,
         "build_optimizer",
         lambda *of: optimizers.append(build_optimizer(*of)) or optimizers[0],
     )
@@ -613,7 +612,7 @@ def test_divergence_names_the_step_and_the_loss(tmp_path, images, monkeypatch):
             losses = super().forward(batch)
             return losses | {"s1.l1": losses["s1.l1"] * float("nan" if self.calls == 3 else 1)}
 
-    monkeypatch.setattr(training, "TrainingStep", Diverging)
+    monkeypatch.setattr(update, "TrainingStep", Diverging)
     config = tiny_config(train=images, track=False)
     with pytest.raises(InputError, match=r"diverged at step 2: s1\.l1 is nan; lower train\.lr"):
         train(config, tmp_path, devices=1)
@@ -674,7 +673,7 @@ def test_whatever_ends_a_training_it_resumes_exactly(
             return losses
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "TrainingStep", Failing)
+        patch.setattr(update, "TrainingStep", Failing)
         with pytest.raises(type(error)):
             train(recipe(videos), tmp_path / "run", devices=1)
     assert load_training_state(tmp_path / "run" / "last.ckpt").step == 2
@@ -689,7 +688,7 @@ def test_what_ends_a_training_in_its_first_step_leaves_no_state(tmp_path, images
         def forward(self, batch):
             raise InputError("image 7.jpg: cut short")
 
-    monkeypatch.setattr(training, "TrainingStep", Failing)
+    monkeypatch.setattr(update, "TrainingStep", Failing)
     with pytest.raises(InputError, match="cut short"):
         train(tiny_config(train=images, track=False), tmp_path / "run", devices=1)
     assert not (tmp_path / "run" / "last.ckpt").exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
-from typing import Literal, TypeGuard, TypeVar, get_args
+from typing import Literal, NoReturn, TypeGuard, TypeVar, get_args
 
 import torch
 from lightning.fabric import Fabric
@@ -22,6 +22,10 @@ PATIENCE = timedelta(minutes=1)
 """Timeout for missing nodes; torch would wait for half an hour."""
 
 T = TypeVar("T")
+
+
+class SharedError(InputError):
+    """An error that ends all processes of a run; raised by rank 0, see ``end_all``."""
 
 
 def launch(devices: str | int = "auto", nodes: int = 1, precision: str = "32-true") -> Fabric:
@@ -107,3 +111,24 @@ def gather(fabric: Fabric, items: list[T]) -> list[T]:
     shards: list[list[T]] = [[] for _ in range(fabric.world_size)]
     torch.distributed.all_gather_object(shards, items)
     return [item for shard in shards for item in shard]
+
+
+def agree(fabric: Fabric, flag: bool) -> bool:
+    """Whether the flag is set in any process."""
+    return bool(reduce(fabric, torch.tensor(float(flag), device=fabric.device), "sum") > 0)
+
+
+def end_all(fabric: Fabric, reason: str) -> NoReturn:
+    """End all processes, each of which must call this; rank 0 reports the reason.
+
+    The others wait until rank 0 has saved what it wants to and reaches a barrier, since a process
+    that exits terminates all others on its machine.
+
+    Raises:
+        SharedError: in rank 0.
+        SystemExit: in all others.
+    """
+    if fabric.is_global_zero:
+        raise SharedError(reason)
+    fabric.barrier()
+    raise SystemExit(2)
