@@ -10,7 +10,7 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.inference.detector import Detector
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.models.build import build_model
-from queryinst_vis.models.suppression import suppress_boxes, suppress_masks
+from queryinst_vis.models.suppression import OVERLAPS, Suppression, suppress_boxes, suppress_masks
 from queryinst_vis.structures import Detections
 from tests.tiny import draw_frame, tiny_config
 
@@ -56,6 +56,25 @@ def test_classes_suppress_each_other_in_masks_only_and_only_if_asked_to():
     found = full_masks(labels=labels)
     assert torch.equal(suppress_masks(found, 0.4, class_agnostic=False).boxes, BOXES[[0, 1, 3]])
     assert torch.equal(suppress_masks(found, 0.4, class_agnostic=True).boxes, BOXES[[0, 3]])
+
+
+@pytest.mark.parametrize(
+    ("threshold", "overlap", "after_boxes", "after_masks"),
+    [(None, "boxes", 4, 4), (None, "masks", 4, 4), (0.4, "boxes", 2, 2), (0.4, "masks", 4, 2)],
+)
+def test_the_config_decides_whether_boxes_or_masks_are_compared(
+    threshold, overlap, after_boxes, after_masks
+):
+    assert overlap in OVERLAPS
+    suppression = Suppression(threshold, overlap, class_agnostic=False)
+    found = full_masks()
+    found = found[suppression.of_boxes(found.boxes, found.scores, found.labels)]
+    assert (len(found), len(suppression.of_masks(found))) == (after_boxes, after_masks)
+
+
+def test_detections_without_masks_are_kept_where_masks_are_compared():
+    boxes = Detections(BOXES, SCORES, ONE_CLASS, (8, 16))
+    assert len(Suppression(0.4, "masks", True).of_masks(boxes)) == 4
 
 
 def test_masks_may_be_apart_where_boxes_are_not():

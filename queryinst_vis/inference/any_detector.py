@@ -24,7 +24,7 @@ from queryinst_vis.config import (
 from queryinst_vis.errors import InputError
 from queryinst_vis.inference.detector import Detector, FrameDetector, check_inference
 from queryinst_vis.masks import InstanceMask, MaskRegion
-from queryinst_vis.models.suppression import suppress_boxes, suppress_masks
+from queryinst_vis.models.suppression import Suppression
 from queryinst_vis.structures import Detections, Embedding
 from queryinst_vis.tracking.rules import BOXES_ALONE
 from queryinst_vis.utils.device import plain_defaults
@@ -177,13 +177,9 @@ class FunctionDetector:
         """The detections selected by the ``inference`` keys."""
         settings = self.config.inference
         detections = detections[detections.scores >= settings.score_threshold]
-        if settings.nms_threshold is not None and settings.nms_overlap == "boxes":
-            columns = (detections.boxes, detections.scores, detections.labels)
-            kept = suppress_boxes(*columns, settings.nms_threshold)
-            detections = detections[kept]
-        elif settings.nms_threshold is not None and detections.has_masks:
-            detections = suppress_masks(detections, settings.nms_threshold, class_agnostic=True)
-        return detections[: settings.max_per_image]
+        suppression = Suppression(settings.nms_threshold, settings.nms_overlap, class_agnostic=True)
+        kept = suppression.of_boxes(detections.boxes, detections.scores, detections.labels)
+        return suppression.of_masks(detections[kept])[: settings.max_per_image]
 
 
 def load_detector(

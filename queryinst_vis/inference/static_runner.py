@@ -17,7 +17,7 @@ from queryinst_vis.masks.paste import paste_masks
 from queryinst_vis.masks.rle import compress
 from queryinst_vis.models.cuda.detect import StaticDetections, StaticDetector, StaticSettings
 from queryinst_vis.models.queryinst import QueryInst
-from queryinst_vis.models.suppression import suppress_boxes, suppress_masks
+from queryinst_vis.models.suppression import Suppression
 from queryinst_vis.structures import Detections, Embedding
 from queryinst_vis.utils.images import check_frame
 
@@ -180,12 +180,11 @@ def to_detections(
         settings: of the network.
         inference: the thresholds.
     """
+    suppression = Suppression(
+        inference.nms_threshold, inference.nms_overlap, settings.one_label_per_query
+    )
     rows = torch.nonzero(found.scores >= inference.score_threshold).squeeze(1)
-    if inference.nms_threshold is not None and inference.nms_overlap == "boxes":
-        kept = suppress_boxes(
-            found.boxes[rows], found.scores[rows], found.labels[rows], inference.nms_threshold
-        )
-        rows = rows[kept]
+    rows = rows[suppression.of_boxes(found.boxes[rows], found.scores[rows], found.labels[rows])]
     detections = Detections(
         boxes=found.boxes[rows],
         scores=found.scores[rows],
@@ -196,9 +195,7 @@ def to_detections(
         mask_threshold=settings.mask_threshold,
         pixel_masks=[_mask(found, row, settings) for row in rows.tolist()],
     )
-    if inference.nms_threshold is not None and inference.nms_overlap == "masks":
-        return suppress_masks(detections, inference.nms_threshold, settings.one_label_per_query)
-    return detections
+    return suppression.of_masks(detections)
 
 
 def _mask(found: StaticDetections, row: int, settings: StaticSettings) -> InstanceMask:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from queryinst_vis.models.queryinst import QueryInstOutput, gather_rows
-from queryinst_vis.models.suppression import suppress_boxes, suppress_masks
+from queryinst_vis.models.suppression import Suppression
 from queryinst_vis.structures import Detections, Embedding
 
 
@@ -74,19 +74,16 @@ def detect(
         embedding: the kind of association embedding; None, or a track head that the model does not
             have: none.
     """
+    suppression = Suppression(nms_threshold, nms_overlap, class_agnostic=one_label_per_query)
     output = model(images, image_sizes)
     last = output.stages[-1]
-    picks = [
-        select_queries(
+    picks = []
+    for logits, candidates in zip(last.class_logits, last.boxes, strict=True):
+        query, label, score = select_queries(
             logits.float().sigmoid(), score_threshold, max_per_image, one_label_per_query
         )
-        for logits in last.class_logits
-    ]
-    if nms_threshold is not None and nms_overlap == "boxes":
-        picks = [
-            suppress_picks(pick, boxes, nms_threshold)
-            for pick, boxes in zip(picks, last.boxes, strict=True)
-        ]
+        kept = suppression.of_boxes(candidates[query], score, label)
+        picks.append((query[kept], label[kept], score[kept]))
     queries = [query for query, _, _ in picks]
     boxes = gather_rows(last.boxes, queries)
     labels = [label for _, label, _ in picks]
@@ -104,9 +101,7 @@ def detect(
         )
         for i in range(len(picks))
     ]
-    if nms_threshold is not None and nms_overlap == "masks":
-        found = [suppress_masks(each, nms_threshold, one_label_per_query) for each in found]
-    return found
+    return [suppression.of_masks(each) for each in found]
 
 
 def select_queries(
@@ -139,21 +134,6 @@ def rank_queries(
     flat = scores.flatten(-2)
     top, index = flat.topk(min(limit, flat.shape[-1]))
     return index // num_classes, index % num_classes, top
-
-
-def suppress_picks(
-    picks: tuple[Tensor, Tensor, Tensor], boxes: Tensor, threshold: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """NMS per class on the output of ``select_queries``.
-
-    Args:
-        picks: K queries, their labels and scores.
-        boxes: ``(N, 4)`` xyxy of all queries.
-        threshold: IoU, 0..1.
-    """
-    query, labels, scores = picks
-    kept = suppress_boxes(boxes[query], scores, labels, threshold)
-    return query[kept], labels[kept], scores[kept]
 
 
 def _mask_logits(
