@@ -10,12 +10,9 @@ from typing import Any
 from queryinst_vis.evaluation.average_precision import METRICS
 from queryinst_vis.evaluation.confidence import SAMPLES, evaluate_with_confidence
 from queryinst_vis.evaluation.diagnosis import diagnose
+from queryinst_vis.evaluation.one_pass import evaluate_with_tracking
 from queryinst_vis.evaluation.report import percent
-from queryinst_vis.evaluation.tracking_confidence import (
-    RESAMPLED,
-    evaluate_tracking_with_confidence,
-)
-from queryinst_vis.evaluation.tracking_metrics import evaluate_tracking
+from queryinst_vis.evaluation.tracking_confidence import RESAMPLED
 from queryinst_vis.evaluation.youtube_vis import evaluate_youtube_vis
 from queryinst_vis.formats.video_set import VideoSet
 from queryinst_vis.report.image_sets import (
@@ -89,17 +86,15 @@ def assess_videos(
         InputError: a file cannot be used.
     """
     video_set = VideoSet(gt, results)
-    if len(video_set) > 1:
-        precision = evaluate_with_confidence(gt, results, samples, workers=workers)
-        tracking = evaluate_tracking_with_confidence(gt, results, samples, threshold=threshold)
+    resamples = samples if len(video_set) > 1 else None
+    precision = evaluate_with_tracking(gt, results, threshold, workers, resamples)
+    tracking = precision.pop("tracking")
+    intervals = {}
+    if resamples is not None:
         intervals = {
             **precision["confidence"]["intervals"],
             **tracking["confidence"]["intervals"],
         }
-    else:
-        precision = evaluate_youtube_vis(gt, results, workers)
-        tracking = evaluate_tracking(gt, results, threshold=threshold)
-        intervals = {}
     diagnosis = diagnose(gt, results, workers)
     return Assessment(name, video_set, precision, tracking, diagnosis, intervals)
 
