@@ -127,6 +127,7 @@ def test_lines_are_read_back(tracked):
         (0, {"classes": ["box", "box"]}, "distinct names"),
         (5, {"seconds": "soon"}, "line 6: `seconds` must be a number"),
         (5, {"frame": None}, "line 6: `frame` must be of type int"),
+        (5, {"damaged": "yes"}, "line 6: `damaged` must be true or false"),
     ],
 )
 def test_broken_lines_are_named(tracked, number, change, message):

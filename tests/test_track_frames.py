@@ -9,9 +9,13 @@ import pytest
 
 from queryinst_vis import cli
 from queryinst_vis.errors import InputError, InputWarning
+from queryinst_vis.formats.convert_results import convert_results
+from queryinst_vis.formats.track_lines import read_track_lines, write_track_lines
+from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference import track
 from queryinst_vis.inference.track import track_video
 from queryinst_vis.inference.tracker import VideoTracker
+from queryinst_vis.review.index import open_index
 from queryinst_vis.video import VideoReader, VideoWriter
 from tests.test_track_video import KnowingTracker
 from tests.tiny import HEIGHT, WIDTH, draw_frame
@@ -65,6 +69,26 @@ def test_damaged_frames_stay_in_place_marked_and_empty(damaged, out):
         is_marked = red > 150 and max(green, blue) < 120
         assert is_marked == (number in (0, 5, 6))
     assert shown[0][HEIGHT // 2 : -8, 8:-8].max() < 40, "black"
+
+
+def test_tracks_jsonl_marks_damaged_frames_and_readers_accept_the_mark(damaged, out, tmp_path):
+    with pytest.warns(InputWarning, match="damaged"):
+        track_video(damaged, out, save=["json", "jsonl"])
+    path = out / "tracks.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()[1:]]
+    assert [line["frame"] for line in lines if "damaged" in line] == [0, 5, 6]
+    assert all(line["damaged"] and line["instances"] == [] for line in lines if "damaged" in line)
+    with TrackStore() as tracks:
+        video = read_track_lines(path, tracks)
+        marked = [frame.number for frame in tracks.frames() if frame.is_damaged]
+        write_track_lines(tmp_path / "again.jsonl", tracks, video)
+    assert marked == [0, 5, 6]
+    assert (tmp_path / "again.jsonl").read_text().splitlines()[1:] == (
+        path.read_text().splitlines()[1:]
+    )
+    convert_results(path, tmp_path / "converted.json")
+    assert (tmp_path / "converted.json").read_bytes() == (out / "results.json").read_bytes()
+    assert len(open_index(path, tmp_path / "index")) == FRAMES
 
 
 def test_stream_shows_the_last_good_frame_and_says_so(damaged):

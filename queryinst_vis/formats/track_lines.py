@@ -12,7 +12,8 @@ without detections::
      "score": 0.93, "box": [x1, y1, x2, y2],
      "segmentation": {"size": [360, 640], "counts": "..."}}]}
 
-``frame`` is the frame number in the video, from 0; boxes are in pixels.
+``frame`` is the frame number in the video, from 0; boxes are in pixels. A frame that could not be
+decoded has ``"damaged": true`` and no instances.
 """
 
 from __future__ import annotations
@@ -110,6 +111,7 @@ def _add(tracks: TrackStore, size: tuple[int, int], frame: StoredFrame) -> None:
         [each.segmentation for each in seen],
         frame.seconds,
         frame.number,
+        frame.is_damaged,
     )
 
 
@@ -124,7 +126,8 @@ def _line(frame: StoredFrame, class_names: list[str]) -> dict[str, Any]:
         }
         for track_id, seen in frame.tracks
     ]
-    return {"frame": frame.number, "seconds": frame.seconds, "instances": instances}
+    damaged = {"damaged": True} if frame.is_damaged else {}
+    return {"frame": frame.number, "seconds": frame.seconds, **damaged, "instances": instances}
 
 
 def _parse(line: str | bytes, where: str) -> dict[str, Any]:
@@ -181,6 +184,9 @@ def read_frame(
     seconds = content.get("seconds")
     if seconds is not None and not is_finite(seconds):
         raise InputError(f"{where}: `seconds` must be a number or null, is {shortened(seconds)}")
+    is_damaged = content.get("damaged", False)
+    if not isinstance(is_damaged, bool):
+        raise InputError(f"{where}: `damaged` must be true or false, is {shortened(is_damaged)}")
     entries = require(content, "instances", list, where)
     found: dict[int, tuple[float, int, Any]] = {}
     for place, entry in enumerate(entries):
@@ -210,4 +216,4 @@ def read_frame(
     number = require(content, "frame", int, where)
     if not 0 <= number <= _LARGEST:
         raise InputError(f"{where}: `frame` must be 0 or more, is {shortened(number)}")
-    return StoredFrame(frame, number, seconds, tracks)
+    return StoredFrame(frame, number, seconds, tracks, is_damaged)

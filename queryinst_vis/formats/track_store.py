@@ -13,7 +13,9 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.masks import RLE
 
 _SCHEMA = """
-    CREATE TABLE frames (frame INTEGER PRIMARY KEY, seconds REAL, number INTEGER);
+    CREATE TABLE frames (
+        frame INTEGER PRIMARY KEY, seconds REAL, number INTEGER, is_damaged INTEGER
+    );
     CREATE TABLE observations (
         track INTEGER, frame INTEGER, score REAL, label INTEGER,
         x0 REAL, y0 REAL, x1 REAL, y1 REAL, counts TEXT,
@@ -50,12 +52,14 @@ class StoredFrame(NamedTuple):
         number: frame number in the video file, which may have been subsampled.
         seconds: its time, None if unknown.
         tracks: ``(track id, observation)`` of each, by ascending id.
+        is_damaged: the frame could not be decoded, so it has no tracks.
     """
 
     frame: int
     number: int
     seconds: float | None
     tracks: list[tuple[int, Observation]]
+    is_damaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,7 @@ class TrackStore:
         rles: Sequence[RLE],
         seconds: float | None = None,
         number: int | None = None,
+        is_damaged: bool = False,
     ) -> None:
         """Append the next frame.
 
@@ -171,6 +176,7 @@ class TrackStore:
             seconds: time of the frame, from any origin; None: unknown.
             number: frame number in the video file, which may have been subsampled;
                 None: the index of the frame.
+            is_damaged: the frame could not be decoded.
         """
         frame, self.length = self.length, self.length + 1
         self.frame_size = frame_size
@@ -182,8 +188,8 @@ class TrackStore:
         ]
         try:
             self._database.execute(
-                "INSERT INTO frames VALUES (?, ?, ?)",
-                (frame, seconds, frame if number is None else number),
+                "INSERT INTO frames VALUES (?, ?, ?, ?)",
+                (frame, seconds, frame if number is None else number, is_damaged),
             )
             self._database.executemany(
                 "INSERT INTO observations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
@@ -207,14 +213,14 @@ class TrackStore:
         observations = self._query(f"SELECT track, {_COLUMNS} FROM observations ORDER BY 2, 1")
         groups = groupby(observations, key=itemgetter(1))
         size, upcoming = list(self.frame_size), next(groups, None)
-        for index, number, seconds in self._query(
-            "SELECT frame, number, seconds FROM frames ORDER BY frame"
+        for index, number, seconds, is_damaged in self._query(
+            "SELECT frame, number, seconds, is_damaged FROM frames ORDER BY frame"
         ):
             tracks = []
             if upcoming is not None and upcoming[0] == index:
                 tracks = [(track, _observation(row, size)) for track, *row in upcoming[1]]
                 upcoming = next(groups, None)
-            yield StoredFrame(index, number, seconds, tracks)
+            yield StoredFrame(index, number, seconds, tracks, bool(is_damaged))
 
     def duration(self) -> float:
         """Seconds from the first to the last frame; 0 if times are unknown."""

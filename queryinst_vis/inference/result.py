@@ -168,6 +168,7 @@ def store(
         detections.rles() if detections.has_masks else _box_masks(detections),
         time,
         number,
+        detections.of_damaged_frame,
     )
 
 
