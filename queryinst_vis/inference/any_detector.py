@@ -62,9 +62,9 @@ class FunctionDetector:
         find: takes an ``(H, W, 3)`` uint8 RGB frame and returns ``supervision.Detections`` with
             ``xyxy``, and optionally ``mask`` (N, H, W), ``confidence`` (default: 1), ``class_id``
             and ``data["class_name"]``, which takes precedence over ``class_id``.
-        class_names: of the class ids 0, 1, ..., or by class id: ``{1: "person", 3: "car"}``; they
-            are the labels, in this order. None: labels are numbered as names first appear in
-            ``data["class_name"]``, and ``class_names`` grows.
+        class_names: names of class ids 0, 1, ..., or names by class id: ``{1: "person", 3:
+            "car"}``; labels are numbered in this order. None: labels are numbered in the order in
+            which names first appear in ``data["class_name"]``, and ``class_names`` grows.
         overrides: dotlist overrides of ``tracking`` keys and of the ``inference`` keys that select
             detections.
 
@@ -114,7 +114,7 @@ class FunctionDetector:
     def detect_frames(
         self, frames: list[np.ndarray], embedding: Embedding | None = None
     ) -> list[Detections]:
-        """See ``FrameDetector``; frame by frame.
+        """See ``FrameDetector``; the function is called frame by frame.
 
         Raises:
             InputError: the function returns invalid detections.
@@ -122,7 +122,7 @@ class FunctionDetector:
         return [self._select(self._convert(self._find(frame), frame)) for frame in frames]
 
     def _convert(self, found: sv.Detections, frame: np.ndarray) -> Detections:
-        """supervision's Detections as ours, by descending score."""
+        """Convert supervision's Detections; sorted by descending score."""
         if not isinstance(found, sv.Detections):
             raise InputError(
                 f"detector: must return supervision.Detections, returned {type(found).__name__}"
@@ -188,7 +188,7 @@ def load_detector(
     overrides: list[str] | None = None,
     max_size: int | None = None,
 ) -> FrameDetector:
-    """The detector given by a name, a file, or an object.
+    """Load a detector by name or file, or adapt an object.
 
     Args:
         source: as for ``Detector.from_pretrained``; or ``NAME:ARGUMENT`` (or ``NAME``) for a
@@ -226,10 +226,10 @@ def is_weights(source: AnyDetector) -> bool:
 
 
 def as_detector(source: FrameDetector | Find) -> FrameDetector:
-    """A detector as it is, a function as a ``FunctionDetector``.
+    """Return a detector unchanged; wrap a function in a ``FunctionDetector``.
 
     Raises:
-        InputError: neither.
+        InputError: neither a detector nor a function.
     """
     if isinstance(source, FrameDetector):
         return source
@@ -242,7 +242,7 @@ def as_detector(source: FrameDetector | Find) -> FrameDetector:
 
 
 def _find_plugin(text: str) -> tuple[Callable[[str, str], FrameDetector | Find], str] | None:
-    """The entry point and its argument; None: a name of weights."""
+    """The entry point and its argument; None if the text names weights."""
     match = _PLUGIN.fullmatch(text)
     if match is None or Path(text).exists() or text in shipped_weights():
         return None
@@ -279,7 +279,7 @@ def _masks(found: sv.Detections, size: tuple[int, int]) -> list[InstanceMask]:
 
 
 def _region(pixels: np.ndarray) -> MaskRegion:
-    """The bounding box of a mask's pixels; one pixel of an empty mask."""
+    """The mask cropped to its bounding box; a single pixel for an empty mask."""
     rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
     if not len(rows):
         return MaskRegion(pixels[:1, :1].copy(), 0, 0)

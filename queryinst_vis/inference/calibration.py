@@ -1,4 +1,4 @@
-"""Frames from which int8 takes the ranges of activations: a user's own, or those of a set."""
+"""Calibration frames for int8 quantization."""
 
 from __future__ import annotations
 
@@ -23,16 +23,19 @@ DEFAULT_FRAMES = 100
 def calibration_frames(
     sources: Sequence[str], classes: list[str], count: int = DEFAULT_FRAMES
 ) -> Iterator[np.ndarray]:
-    """Frames ``(H, W, 3)`` uint8 RGB that are spread evenly over what a user names.
+    """Sample frames at even intervals from sources.
 
     Args:
         sources: videos, images, folders or globs of images; or a COCO or YouTube-VIS file and its
-            folder of images.
-        classes: of the model.
-        count: frames in all, at most; of several sources, as many of each.
+            image folder.
+        classes: class names of the model.
+        count: maximum number of frames, distributed evenly over the sources.
+
+    Yields:
+        ``(H, W, 3)`` uint8 RGB.
 
     Raises:
-        InputError: a source cannot be read, or has no frame.
+        InputError: a source cannot be read or has no frames.
     """
     if Path(sources[0]).suffix == ".json":
         if len(sources) != 2:
@@ -49,7 +52,7 @@ def calibration_frames(
 
 
 def _frames_of(word: str, count: int) -> Iterator[np.ndarray]:
-    """Up to ``count`` frames of a video, or of images, which may differ in size."""
+    """Up to ``count`` frames of a video, or images, which may differ in size."""
     path = Path(word)
     if "://" in word or (path.is_file() and not is_image(path)):
         length = known_length(open_source(word))

@@ -1,4 +1,4 @@
-"""Detecting the instances of many photos: a COCO file and annotated pictures."""
+"""Detecting instances in image files: COCO results and annotated images."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from queryinst_vis.video.image_sequence import images_in, images_of_glob
 
 DETECTIONS = "detections.json"
 _WRITABLE = (".jpg", ".jpeg", ".png", ".webp")
-_NAMED = 5  # unreadable images in a warning; more are only counted
+_NAMED = 5  # maximum number of unreadable images listed in a warning
 
 
 @dataclass(frozen=True)
 class DetectSummary:
-    """What came out of images.
+    """Summary of the detections in a set of images.
 
     Attributes:
-        images: that were looked at.
-        counts: instances by class name, of those classes that were found.
-        seconds: wall-clock time for all of them.
+        images: number of processed images.
+        counts: number of instances by class name.
+        seconds: total wall-clock time.
         detections: the COCO file.
-        pictures: annotated ones that were written.
-        hint: what to try where nothing was found, else None.
+        pictures: number of annotated images written.
+        hint: what to try if nothing was found; otherwise None.
     """
 
     images: int
@@ -65,10 +65,16 @@ class DetectSummary:
 
 
 def find_images(words: Sequence[str]) -> list[Path]:
-    """The image files that words name: files, folders and globs, in the order of the words.
+    """List image files.
+
+    Args:
+        words: files, folders and glob patterns.
+
+    Returns:
+        The images, in the order of the words.
 
     Raises:
-        InputError: there is no such file, or no image in a folder.
+        InputError: no such file, or a folder without images.
     """
     found: list[Path] = []
     for word in words:
@@ -101,23 +107,23 @@ def detect_images(
 ) -> DetectSummary:
     """Detect and segment the instances of image files.
 
-    Writes ``detections.json`` (COCO: images, categories, annotations with scores) and each image
-    with its instances drawn on it, under its own name below ``out_dir``. All files appear together
-    when all is done. Images that cannot be read are left out, with a warning.
+    Writes ``detections.json`` (COCO: images, categories, annotations with scores) and each
+    annotated image, under its own name. All files are published together at the end. Unreadable
+    images are skipped with a warning.
 
     Args:
-        images: image files; the same file counts once.
-        out_dir: folder for the results; made where missing.
+        images: image files; duplicates are ignored.
+        out_dir: output folder, created if necessary.
         weights, max_size, device, overrides: as for ``Detector.from_pretrained``.
         classes, iou, batch: as for ``Detector.detect``.
-        conf: score threshold, 0..1; None: what the weights ask for, or 0.3 where that is the 0.05
-            of the benchmarks.
-        pictures: whether to write annotated pictures.
-        overwrite: replace the results of other images in ``out_dir`` instead of refusing.
+        conf: score threshold, 0..1; None: that of the weights, or 0.3 if that is the 0.05 used for
+            benchmarks.
+        pictures: whether to write annotated images.
+        overwrite: replace results of other images in ``out_dir``.
 
     Raises:
-        InputError: the weights or a setting cannot be used, no image can be read, or a file would
-            replace an image or another run's results.
+        InputError: invalid weights or settings, no readable image, or a file would replace an image
+            or, without ``overwrite``, another run's results.
     """
     start = time.perf_counter()
     out = Path(out_dir)
@@ -196,7 +202,7 @@ def _read(paths: Sequence[Path], unreadable: list[Path]) -> Iterator[tuple[Path,
 
 
 def _names_below_root(images: Sequence[Path]) -> dict[Path, str]:
-    """The images, each once, and their names below the folder that they share."""
+    """The distinct images and their paths relative to the common parent folder."""
     if not images:
         raise InputError("there are no images")
     places = {path: Path(os.path.abspath(path)) for path in dict.fromkeys(images)}
@@ -214,7 +220,7 @@ def _writable(name: str) -> str:
 
 
 def _origin(names: dict[Path, str]) -> str:
-    """What tells these images from others: a hash, which gives no folder's name away."""
+    """Hash of the image paths, which identifies the set without disclosing them."""
     paths = "\n".join(os.path.abspath(path) for path in names)
     return sha256(paths.encode(errors="surrogateescape")).hexdigest()
 
@@ -248,7 +254,7 @@ def _origin_of_results(path: Path) -> str | None:
 
 
 def _hint(detector: Detector) -> str:
-    """What to try where nothing was found."""
+    """What to try if nothing was found."""
     threshold = detector.config.inference.score_threshold
     names = ", ".join(detector.class_names[:10])
     more = f" and {len(detector.class_names) - 10} more" if len(detector.class_names) > 10 else ""

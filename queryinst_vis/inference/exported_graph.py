@@ -1,7 +1,7 @@
-"""What every exported file holds: detector and embedding as a graph of static size, and a config.
+"""The content of exported files: detector and embedding as a graph of static size, and a config.
 
 The metadata is ``{"format": "queryinst_vis/ENGINE/1", "config": JSON, "classes": JSON}``; the
-config holds what running the model needs, the classes are the names of the labels.
+config holds the keys needed for inference, the classes are the names of the labels.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ DIVISOR = 32  # the coarsest map of the backbone has this stride
 class LastStage(nn.Module):
     """The model as a function of tensors: all outputs of the last stage, for all queries.
 
-    Inputs, float32: ``images`` ``(B, 3, H, W)``, normalised and padded at right and bottom, and
-    ``image_sizes`` ``(B, 2)``, the height and width of each image without the padding. Outputs,
-    float32, of the last stage for all N queries and K classes:
+    Inputs, float32: ``images`` ``(B, 3, H, W)``, normalised and padded at the right and bottom, and
+    ``image_sizes`` ``(B, 2)``, the height and width of each image without padding. Outputs of the
+    last stage, float32, for N queries and K classes:
 
     * ``class_logits`` ``(B, N, K)``;
     * ``boxes`` ``(B, N, 4)``, xyxy in input pixels;
-    * ``mask_logits`` ``(B, N, K, 28, 28)``, inside the boxes;
-    * ``queries`` ``(B, N, C)``, which ``tracking.rule=query`` compares;
+    * ``mask_logits`` ``(B, N, K, 28, 28)``, within the boxes;
+    * ``queries`` ``(B, N, C)``, for ``tracking.rule=query``;
     * ``embeddings`` ``(B, N, D)`` of the track head, if the model has one.
 
     Args:
-        model: on the CPU; changed in place.
+        model: on the CPU; modified in place.
 
     Attributes:
-        output_names: as above.
+        output_names: names of the outputs.
     """
 
     def __init__(self, model: QueryInst) -> None:
@@ -70,10 +70,10 @@ class LastStage(nn.Module):
 
 
 class _ExportableRoIExtractor(RoIExtractor):
-    """Pools as the module that it replaces, by operators that other engines have.
+    """Replaces ``RoIExtractor`` by operators that inference engines support.
 
-    Each level pools the boxes that read it and writes them to their rows, so that all later
-    shapes are static; and no box is pooled from more than one level.
+    The boxes of each level are pooled from that level only and scattered to their rows, so the
+    output shape is static.
     """
 
     def __init__(self, extractor: RoIExtractor) -> None:
@@ -90,10 +90,10 @@ class _ExportableRoIExtractor(RoIExtractor):
 
 
 def example_inputs(height: int, width: int, batch: int) -> tuple[Tensor, Tensor]:
-    """Blank inputs of a graph, to trace it with.
+    """Blank ``images`` and ``image_sizes`` for tracing the graph.
 
     Raises:
-        InputError: no network input has this size.
+        InputError: ``batch`` below 1, or a side that is not a multiple of 32.
     """
     if batch < 1:
         raise InputError(f"batch must be 1 or more, got {batch}")
@@ -108,11 +108,11 @@ def example_inputs(height: int, width: int, batch: int) -> tuple[Tensor, Tensor]
 
 
 def describe(config: Config, file_format: str) -> dict[str, str]:
-    """The metadata of a file: nothing about data sets, training or this machine.
+    """The metadata of an exported file, without data sets, training settings or local paths.
 
     Args:
-        config: of the model.
-        file_format: such as ``queryinst_vis/onnx/1``.
+        config: config of the model.
+        file_format: e.g. ``queryinst_vis/onnx/1``.
     """
     backbone = replace(config.model.backbone, weights=None)
     kept = Config(
@@ -132,12 +132,11 @@ def require_packages(engine: str, *names: str) -> None:
     """Check that optional packages are installed.
 
     Args:
-        engine: what needs them: ``ONNX`` or ``OpenVINO``; in lower case, the extra that brings
-            them.
-        names: of the packages.
+        engine: ``ONNX`` or ``OpenVINO``; in lower case, the name of the extra that installs them.
+        names: the packages.
 
     Raises:
-        InputError: some are not installed; names them, and the extra.
+        InputError: a package is missing.
     """
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:

@@ -1,4 +1,4 @@
-"""Exported models at work, whatever engine runs them."""
+"""Inference with exported models, independent of the engine."""
 
 from __future__ import annotations
 
@@ -27,12 +27,11 @@ class Network:
     """A graph of ``exported_graph.LastStage``, ready to run.
 
     Attributes:
-        run: the inputs of a graph, as of ``graph_inputs``, to its outputs, in the order of
-            ``output_names``.
+        run: maps the inputs of ``graph_inputs`` to the outputs, in the order of ``output_names``.
         input_shape: ``(B, 3, H, W)`` of ``images``.
-        output_names: of the graph.
-        path: of the file, for messages.
-        command: that exports such files, for messages.
+        output_names: names of the outputs.
+        path: the file, for messages.
+        command: the command that exports such files, for messages.
     """
 
     run: Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]]
@@ -43,16 +42,16 @@ class Network:
 
 
 class ExportedModel:
-    """An exported model, with as much of the interface of ``QueryInst`` as ``detect`` needs.
+    """An exported model with the ``SetPredictor`` interface, as ``detect`` requires.
 
     Args:
-        network: what computes.
+        network: the graph.
 
     Attributes:
-        device: of its inputs and outputs: the CPU.
-        has_track_head: whether it gives embeddings of a track head.
-        height, width: of the network input, in pixels.
-        batch: images of one run.
+        device: device of inputs and outputs: the CPU.
+        has_track_head: whether it outputs track-head embeddings.
+        height, width: size of the network input in pixels.
+        batch: batch size of the graph.
     """
 
     device = torch.device("cpu")
@@ -66,14 +65,14 @@ class ExportedModel:
         """As ``QueryInst.forward``; ``features`` holds the masks and embeddings of all queries.
 
         Raises:
-            InputError: a network input is larger than the model's.
+            InputError: an image is larger than the graph's input.
         """
         self._check_fits(image_sizes)
         parts = [slice(start, start + self.batch) for start in range(0, len(images), self.batch)]
         runs = [self._run(images[part], image_sizes[part]) for part in parts]
         found = {name: torch.cat([run[name] for run in runs])[: len(images)] for name in runs[0]}
         queries = found["queries"]
-        # nothing reads q*: it is for the heads, which ran
+        # q* is only read by the heads, which are part of the graph
         last = StageOutput(found["class_logits"], found["boxes"], queries, queries, queries)
         heads = [found[name] for name in ("mask_logits", "embeddings") if name in found]
         return QueryInstOutput([last], heads)
@@ -108,7 +107,7 @@ class ExportedModel:
             )
 
     def _run(self, images: Tensor, image_sizes: list[Size]) -> dict[str, Tensor]:
-        """The outputs by name, for a whole batch; missing images are padded with blank ones."""
+        """The outputs by name; the batch is padded with blank images."""
         shape = self.batch, 3, self.height, self.width
         outputs = self._network.run(*graph_inputs(images, image_sizes, shape))
         return {
@@ -120,10 +119,10 @@ class ExportedModel:
 def graph_inputs(
     images: Tensor, image_sizes: list[Size], shape: Shape
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Network inputs as a graph takes them: padded at right and bottom, and with blank images.
+    """Pad images at the right and bottom, and the batch with blank images, to a static shape.
 
     Args:
-        images: ``(N, 3, h, w)`` float32, normalised; none is larger than the graph's.
+        images: ``(N, 3, h, w)`` float32, normalised; N <= B, h <= H, w <= W.
         image_sizes: ``(height, width)`` of each without padding.
         shape: ``(B, 3, H, W)`` of the graph's input.
 
@@ -145,18 +144,18 @@ def read_config(
     where: str,
     command: str,
 ) -> Config:
-    """The config that a file carries, with a user's changes.
+    """The config of an exported file, with overrides applied.
 
     Args:
-        metadata: as ``exported_graph.describe`` made it.
-        file_format: that the file must have.
-        overrides: dotlist changes of the inference, tracking and input keys.
-        fixed: beginnings of the keys that the graph settled.
-        where: names the file in error messages.
-        command: that exports such files.
+        metadata: as from ``exported_graph.describe``.
+        file_format: required format.
+        overrides: dotlist overrides of ``inference``, ``tracking`` and ``input`` keys.
+        fixed: prefixes of keys that are fixed by the graph.
+        where: name of the file in error messages.
+        command: the command that exports such files.
 
     Raises:
-        InputError: the file is of another project or broken, or an override of what is fixed.
+        InputError: not an exported file, invalid metadata, or an override of a fixed key.
     """
     if metadata.get("format") != file_format:
         raise InputError(

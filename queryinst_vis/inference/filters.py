@@ -1,4 +1,4 @@
-"""Which detections a call asks for: by score, by overlap with stronger ones, and by class."""
+"""Filtering detections by score, overlap and class."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from queryinst_vis.formats.names import list_names, nearest_name
 from queryinst_vis.structures import Detections
 
 SCORE_THRESHOLD = 0.3
-"""Score from which detections are shown of weights that keep the 0.05 of the benchmarks."""
+"""Score threshold for display with weights that have the benchmarks' 0.05."""
 
 
 class _Configured(Protocol):
@@ -28,15 +28,15 @@ AnyConfigured = TypeVar("AnyConfigured", bound=_Configured)
 def with_thresholds(
     detector: AnyConfigured, conf: float | None, iou: float | None
 ) -> AnyConfigured:
-    """The detector with other thresholds; the network is shared, and the original left as it is.
+    """A copy of the detector with other thresholds; the network is shared.
 
     Args:
-        detector: whose ``config.inference`` is followed.
-        conf: score from which on detections are kept, 0..1; None: as configured.
-        iou: IoU above which the weaker of two detections is dropped, 0..1; None: as configured.
+        detector: detector with ``config.inference``; not modified.
+        conf: score threshold, 0..1; None: as configured.
+        iou: IoU threshold for NMS, 0..1; None: as configured.
 
     Raises:
-        InputError: out of range.
+        InputError: a threshold out of range.
     """
     for name, value in (("conf", conf), ("iou", iou)):
         if value is not None and not 0 <= value <= 1:
@@ -52,10 +52,10 @@ def with_thresholds(
 
 
 def for_showing(detector: AnyConfigured, overrides: Sequence[str]) -> AnyConfigured:
-    """The detector with a score threshold that suits viewers.
+    """The detector with a score threshold suitable for display.
 
-    Benchmarks gain by weak detections, pictures do not: ``SCORE_THRESHOLD`` takes the place of
-    the benchmarks' 0.05, unless the overrides, with which it was loaded, name a threshold.
+    AP benefits from low-scoring detections, pictures do not: ``SCORE_THRESHOLD`` replaces the
+    benchmarks' 0.05, unless the overrides that the detector was loaded with set a threshold.
     """
     threshold = detector.config.inference.score_threshold
     is_named = any(text.startswith("inference.score_threshold=") for text in overrides)
@@ -65,7 +65,7 @@ def for_showing(detector: AnyConfigured, overrides: Sequence[str]) -> AnyConfigu
 
 
 def check_classes(classes: Sequence[str | int] | None, class_names: Sequence[str]) -> None:
-    """Raise an InputError for a class that is neither one of the names nor a label of one."""
+    """Raise an InputError for an unknown class name or label."""
     if isinstance(classes, str):
         raise InputError(f"classes must be a list, such as ['{classes}'], not '{classes}'")
     for wanted in classes or ():
@@ -78,7 +78,7 @@ def check_classes(classes: Sequence[str | int] | None, class_names: Sequence[str
 
 
 def of_classes(detections: Detections, classes: Sequence[str | int]) -> Detections:
-    """The detections whose label or class name is among ``classes``."""
+    """The detections of the given classes, by name or 0-based label."""
     names = detections.class_names or []
     rows = [
         row

@@ -26,13 +26,13 @@ from queryinst_vis.video.source import LiveSource
 
 @dataclass(frozen=True)
 class LiveSummary:
-    """What came out of a live source.
+    """Summary of a live source.
 
     Attributes:
         tracked: summary of the processed frames.
         dropped: number of frames that arrived while another was being processed.
         median, percentile_95: milliseconds from a frame's arrival to its detections.
-        fault: why the source broke off, or None.
+        fault: why the source disconnected, or None.
     """
 
     tracked: TrackSummary
@@ -54,20 +54,23 @@ class LiveSummary:
 
 
 class Latencies:
-    """Latencies of any number of frames, to the millisecond, in constant memory."""
+    """Percentiles of any number of latencies, in milliseconds, in constant memory."""
 
     def __init__(self) -> None:
-        self._counts = np.zeros(60_001, dtype=np.int64)  # by milliseconds
+        self._counts = np.zeros(60_001, dtype=np.int64)  # histogram by milliseconds
 
     def add(self, seconds: float) -> None:
-        """Take one into account; what is above a minute counts as a minute."""
+        """Add a latency; values above a minute count as a minute."""
         self._counts[min(round(seconds * 1000), 60_000)] += 1
 
     def percentile(self, share: float) -> int:
-        """Milliseconds that at least this share, 0..1, of the latencies do not exceed.
+        """A percentile in milliseconds.
+
+        Args:
+            share: fraction of the latencies that do not exceed it, 0..1.
 
         Raises:
-            ValueError: there are none.
+            ValueError: no latency has been added.
         """
         up_to = self._counts.cumsum()
         if not up_to[-1]:
@@ -168,7 +171,7 @@ def _write(
 def _timed(
     results: Generator[FrameResult, None, None], latencies: Latencies
 ) -> Generator[FrameResult, None, None]:
-    """Every frame that was looked at, with its time since the first one."""
+    """Measure latencies; the times of results become relative to the first frame."""
     first: float | None = None
     with closing(results):
         for found in results:
@@ -176,5 +179,5 @@ def _timed(
             latencies.add(time.perf_counter() - found.seconds)
             first = found.seconds if first is None else first
             yield replace(found, seconds=found.seconds - first)
-    if first is None:  # only after Ctrl-C: a source that ends so has raised an InputError
+    if first is None:  # only after Ctrl-C; a source without frames raises an InputError
         raise KeyboardInterrupt

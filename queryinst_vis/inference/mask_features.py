@@ -1,4 +1,4 @@
-"""The mask features of an image's instances before and after DynConv."""
+"""Mask features of detected instances before and after DynConv."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ def plot_mask_features(
     score_threshold: float = 0.3,
     device: str = "auto",
 ) -> int:
-    """Draw what DynConv does to the mask features of an image's instances (paper Fig. 4).
+    """Plot the mask features of detected instances before and after DynConv (paper Fig. 4).
 
     Args:
         image: the image file.
         out: the PNG to write.
         weights: name of weights, or a checkpoint file.
-        max_instances: the strongest that many are drawn.
-        score_threshold: detections below this score, 0..1, are left out.
-        device: ``"auto"`` takes the accelerator where there is one.
+        max_instances: maximum number of instances, by score.
+        score_threshold: minimum score, 0..1.
+        device: ``"auto"``: a GPU if available.
 
     Returns:
-        The number of instances that were drawn.
+        The number of instances plotted.
 
     Raises:
-        InputError: the image or the weights cannot be used, the mask heads have no DynConv,
-            nothing is found in the image, or the picture cannot be written.
+        InputError: invalid image or weights, mask heads without DynConv, no detections, or the
+            plot cannot be written.
     """
     pixels = read_image(image)
     model, config = load_model(weights, device)
@@ -70,19 +70,22 @@ def plot_mask_features(
 def mask_features(
     model: QueryInst, config: Config, image: np.ndarray
 ) -> tuple[Detections, Tensor, Tensor]:
-    """Detect instances, and keep what the last mask head's DynConv reads and writes for them.
+    """Detect instances and capture the input and output of the last mask head's DynConv.
 
     Args:
         model: in eval mode, with dynamic mask heads.
-        config: its ``input``, ``inference`` and ``model.backbone`` keys are used, but a query
-            is always one instance (``inference.one_label_per_query``).
+        config: the ``input``, ``inference`` and ``model.backbone`` keys are used, except that a
+            query is always one instance (``inference.one_label_per_query``).
         image: ``(H, W, 3)`` uint8 RGB.
 
     Returns:
-        N detections in pixels of the image, and their x_mask and x_mask*, ``(N, C, s, s)`` each
+        N detections in pixels of the image, and their x_mask and x_mask*, each ``(N, C, s, s)``
         (paper eq. 3), all on the CPU.
+
+    Raises:
+        ValueError: the mask heads have no DynConv.
     """
-    # a query under two labels would come out twice, with the same features
+    # a query with two labels would appear twice, with the same features
     inference = replace(config.inference, one_label_per_query=True)
     read: list[tuple[Tensor, Tensor]] = []
 
@@ -92,7 +95,7 @@ def mask_features(
     head = _last_mask_head(model)
     if head.dynamic_conv is None:
         raise ValueError("the mask heads of this model have no DynConv")
-    # A hook sees the very features behind the masks that come out, in their order.
+    # a hook sees the features of exactly the returned masks, in the same order
     hook = head.dynamic_conv.register_forward_pre_hook(listen)
     try:
         detector = Detector(model, replace(config, inference=inference))

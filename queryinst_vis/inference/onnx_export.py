@@ -1,4 +1,4 @@
-"""ONNX files: detector and embedding as one graph of static size, which runs by itself."""
+"""Export to ONNX: detector and embedding as one graph of static size."""
 
 from __future__ import annotations
 
@@ -22,30 +22,31 @@ from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.utils.files import atomic_path
 
 FORMAT = "queryinst_vis/onnx/1"
-OPSET = 20  # RoiAlign with half pixels needs 16, DeformConv 19; onnxruntime knows 20 since 1.17
+OPSET = 20  # half-pixel RoiAlign needs 16, DeformConv 19; onnxruntime supports 20 since 1.17
 
 
 def export_onnx(
     model: QueryInst, config: Config, path: str | Path, height: int, width: int, batch: int = 1
 ) -> list[str]:
-    """Write a model as an ONNX file.
+    """Export a model to ONNX.
 
-    Inputs and outputs are those of ``exported_graph.LastStage``.
+    ``exported_graph.LastStage`` describes the inputs and outputs.
 
     Args:
-        model: as ``load_model`` gives it, on any device; not modified.
-        config: of the model; ``model``, ``input``, ``inference`` and ``tracking`` go into the file.
+        model: as from ``load_model``, on any device; not modified.
+        config: config of the model; its ``model``, ``input``, ``inference`` and ``tracking`` keys
+            are stored in the file.
         path: the file, written atomically.
-        height: H in pixels, a multiple of 32.
-        width: W in pixels, a multiple of 32.
-        batch: B.
+        height: height of the network input in pixels, a multiple of 32.
+        width: width of the network input in pixels, a multiple of 32.
+        batch: batch size.
 
     Returns:
         The names of the outputs.
 
     Raises:
-        InputError: a size that the model cannot have, missing packages, a model that ONNX cannot
-            express or whose weights are too many for one file, or the file cannot be written.
+        InputError: an invalid size, missing packages, a model that ONNX cannot represent or whose
+            weights do not fit into one file, or the file cannot be written.
 
     Example::
 
@@ -63,10 +64,10 @@ def export_onnx(
 
 
 def _save_as_one_file(program: torch.onnx.ONNXProgram, path: Path) -> None:
-    """PyTorch writes the weights of models above 1.6 GB to a second file, named in the first.
+    """Save the model; PyTorch writes weights above 1.6 GB to a second file.
 
     Raises:
-        InputError: it did; the second file is removed.
+        InputError: the weights are too large for one file; no second file remains.
     """
     second = path.with_name(f"{path.name}.data")
     try:
@@ -94,11 +95,11 @@ def _translate(
             verbose=False,
         )
     except torch.onnx.OnnxExporterError as error:
-        # the error itself is many lines of advice for programmers
+        # the message itself is many lines of advice for developers
         reason = str(error.__cause__ or error).partition("\n")[0]
         raise InputError(
             f"PyTorch {torch.__version__} cannot express this model in ONNX, with the backbone "
             f"{config.model.backbone.name}: {reason}"
         ) from error
-    assert program is not None  # as it is for exporters that give a program
+    assert program is not None  # only None for the old exporter
     return program

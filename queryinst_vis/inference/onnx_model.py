@@ -1,4 +1,4 @@
-"""ONNX files at work, by onnxruntime."""
+"""Inference with exported ONNX files in onnxruntime."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def load_onnx_model(
     device: str | torch.device = "auto",
     overrides: list[str] | None = None,
 ) -> tuple[ExportedModel, Config]:
-    """Open an exported model, and read its config.
+    """Load an exported model and its config.
 
     Args:
-        path: a file that ``export_onnx`` wrote.
-        device: ``"auto"`` takes the GPU where onnxruntime-gpu finds one; ``"cpu"``, with as many
-            threads as PyTorch has; ``"cuda"``.
-        overrides: dotlist changes of the inference, tracking and input keys; what the graph
-            computes is fixed.
+        path: a file written by ``export_onnx``.
+        device: ``"cuda"``; ``"cpu"``, with PyTorch's number of threads; ``"auto"``: the GPU if
+            onnxruntime-gpu finds one.
+        overrides: dotlist overrides of ``inference``, ``tracking`` and ``input`` keys; the graph
+            itself is fixed.
 
     Raises:
-        InputError: the file is missing, broken or of another project; an override of the graph;
-            a device that onnxruntime does not have; or onnxruntime is not installed.
+        InputError: a missing or invalid file, an override of a fixed key, a device that onnxruntime
+            does not support, or onnxruntime is not installed.
     """
     require_packages("ONNX", "onnxruntime")
     path = Path(path)
@@ -57,7 +57,7 @@ def load_onnx_model(
 
 
 def _choose_providers(device: str) -> list[str]:
-    """The execution providers that may run a graph, in order of preference."""
+    """The execution providers to use, in order of preference."""
     import onnxruntime
 
     available = onnxruntime.get_available_providers()
@@ -67,7 +67,7 @@ def _choose_providers(device: str) -> list[str]:
             f"device '{device}': this onnxruntime has {', '.join(names)}; CUDA takes the package "
             "onnxruntime-gpu in the place of onnxruntime"
         )
-    # a GPU leaves single operators to the CPU
+    # operators that the GPU does not support run on the CPU
     return [PROVIDERS[name] for name in names if device != "cpu" or name == "cpu"]
 
 
@@ -77,12 +77,12 @@ def _open(path: Path, providers: list[str]) -> InferenceSession:
     check_readable(path, "ONNX file")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    # threads that spin while they wait take cores from decoding, tracking and PyTorch
+    # spinning threads would take cores from decoding, tracking and PyTorch
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3  # errors only; warnings are about nodes of the graph
+    options.log_severity_level = 3  # errors only; warnings concern nodes of the graph
     try:
         return onnxruntime.InferenceSession(path, options, providers)
-    except Exception as error:  # onnxruntime's exceptions share no base class of their own
+    except Exception as error:  # onnxruntime's exceptions have no common base class
         raise InputError(
             f"ONNX file {path}: broken, or not for onnxruntime {onnxruntime.__version__} ({error})"
         ) from error

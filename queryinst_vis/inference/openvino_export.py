@@ -1,4 +1,4 @@
-"""OpenVINO models: the graph that runs fastest on CPUs, in float32 or largely in int8."""
+"""Export to OpenVINO, for the fastest inference on CPUs: in float32 or mostly int8."""
 
 from __future__ import annotations
 
@@ -43,27 +43,28 @@ def export_openvino(
     batch: int = 1,
     calibration: Iterable[np.ndarray] | None = None,
 ) -> list[str]:
-    """Write a model for OpenVINO, as ``NAME.xml`` and ``NAME.bin``.
+    """Export a model to OpenVINO, as ``NAME.xml`` and ``NAME.bin``.
 
-    Inputs and outputs are those of ``exported_graph.LastStage``. Nobody is contacted.
+    ``exported_graph.LastStage`` describes the inputs and outputs. No telemetry is sent.
 
     Args:
-        model: as ``load_model`` gives it, on any device; not modified.
-        config: of the model; ``model``, ``input``, ``inference`` and ``tracking`` go into the file.
-        path: the ``.xml`` file. It and the ``.bin`` file appear together.
-        height: H in pixels, a multiple of 32.
-        width: W in pixels, a multiple of 32.
-        batch: B.
-        calibration: frames ``(H, W, 3)`` uint8 RGB such as the model will see, for int8: the range
-            of every activation is taken from them. None: all stays float32.
+        model: as from ``load_model``, on any device; not modified.
+        config: config of the model; its ``model``, ``input``, ``inference`` and ``tracking`` keys
+            are stored in the file.
+        path: the ``.xml`` file, which is published together with the ``.bin`` file.
+        height: height of the network input in pixels, a multiple of 32.
+        width: width of the network input in pixels, a multiple of 32.
+        batch: batch size.
+        calibration: for int8, representative frames, ``(H, W, 3)`` uint8 RGB, which determine the
+            range of each activation. None: float32.
 
     Returns:
         The names of the outputs.
 
     Raises:
-        InputError: a size that the model cannot have, or that the frames do not fit; another
-            suffix than ``.xml``; missing packages; a model that OpenVINO cannot express; or the
-            files cannot be written.
+        InputError: an invalid size, frames that do not fit it, a suffix other than ``.xml``,
+            missing packages, a model that OpenVINO cannot represent, or the files cannot be
+            written.
 
     Example::
 
@@ -75,10 +76,10 @@ def export_openvino(
     if path.suffix != ".xml":
         raise InputError(f"{path}: the name of an OpenVINO model has to end in .xml")
     shape = batch, 3, height, width
-    example = example_inputs(height, width, batch)  # a size that cannot be ends here
+    example = example_inputs(height, width, batch)  # checks the size
     samples = None if calibration is None else _read_samples(calibration, config, shape)
     folded = copy.deepcopy(model).cpu().eval().strip_training_heads()
-    fold_batch_norms(folded)  # OpenVINO would do so, and lose the names of the modules
+    fold_batch_norms(folded)  # OpenVINO would, too, but lose the names of the modules
     graph = LastStage(folded).eval()
     with no_telemetry():
         translated, places = _translate(graph, example, config)
@@ -91,7 +92,7 @@ def export_openvino(
 def _read_samples(
     frames: Iterable[np.ndarray], config: Config, shape: Shape
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Frames as inputs of a graph of this shape, a batch at a time."""
+    """Batches of frames as inputs of a graph with this shape."""
     samples, remaining = [], iter(frames)
     while group := list(islice(remaining, shape[0])):
         images, sizes = network_input(group, config)
@@ -110,7 +111,7 @@ def _read_samples(
 def _translate(
     graph: LastStage, example: tuple[Tensor, Tensor], config: Config
 ) -> tuple[Model, dict[str, str]]:
-    """The graph as OpenVINO has it, and which module each of its operations comes from."""
+    """The OpenVINO model, and the name of the module that each operation comes from."""
     import openvino
     from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 
@@ -120,7 +121,7 @@ def _translate(
             decoder = TorchFXPythonDecoder.from_exported_program(program)
             shapes = [list(each.shape) for each in example]
             model = openvino.convert_model(decoder, input=shapes)
-    except Exception as error:  # neither library names what it raises
+    except Exception as error:  # neither library documents its exceptions
         reason = str(error).strip().partition("\n")[0]
         raise InputError(
             f"OpenVINO {openvino.get_version()} cannot express this model, with the backbone "
@@ -130,7 +131,7 @@ def _translate(
 
 
 def _write(model: Model, output_names: list[str], config: Config, path: Path) -> None:
-    """Both files; the graph's says what the other one holds."""
+    """Write both files; the ``.xml`` contains the checksum of the ``.bin``."""
     import openvino
 
     for output, name in zip(model.outputs, output_names, strict=True):

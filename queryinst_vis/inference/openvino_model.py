@@ -1,4 +1,4 @@
-"""OpenVINO models at work, on CPUs."""
+"""Inference with exported OpenVINO models, on CPUs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FORMAT = "queryinst_vis/openvino/1"
 FIXED = ("model.", "inference.compile")
 COMMAND = "export-openvino"
 RT_INFO = "queryinst_vis"
-"""Section of a model's runtime information that holds the metadata."""
+"""Section of the model's runtime information with the metadata."""
 METADATA = ("format", "config", "classes", "weights_sha256")
 
 _HINTS = {torch.float32: "f32", torch.bfloat16: "bf16"}
@@ -43,17 +43,17 @@ def load_openvino_model(
     device: str | torch.device = "auto",
     overrides: list[str] | None = None,
 ) -> tuple[ExportedModel, Config]:
-    """Open an exported model, and read its config.
+    """Load an exported model and its config.
 
     Args:
-        path: the ``.xml`` of ``export_openvino``; its ``.bin`` lies beside it.
-        device: ``"auto"`` or ``"cpu"``: the CPU, with as many threads as PyTorch has.
-        overrides: dotlist changes of the inference, tracking and input keys; what the graph
-            computes is fixed. ``inference.precision`` holds for what is not int8.
+        path: the ``.xml`` file of ``export_openvino``, next to its ``.bin`` file.
+        device: ``"auto"`` or ``"cpu"``, with PyTorch's number of threads.
+        overrides: dotlist overrides of ``inference``, ``tracking`` and ``input`` keys; the graph
+            itself is fixed. ``inference.precision`` applies to operations that are not int8.
 
     Raises:
-        InputError: a file is missing, broken or of another project; an override of the graph; a
-            device other than the CPU; or OpenVINO is not installed.
+        InputError: a missing or invalid file, an override of a fixed key, a device other than the
+            CPU, or OpenVINO is not installed.
     """
     require_packages("OpenVINO", "openvino")
     if str(device) not in ("auto", "cpu"):
@@ -94,13 +94,13 @@ def _metadata(model: Model, name: str) -> str:
 
 
 def _check_weights(path: Path, expected: str, where: str) -> None:
-    """OpenVINO only notices a file of weights that is too short."""
+    """Compare the checksum; OpenVINO itself only notices a file that is too short."""
     if checksum(path) != expected:
         raise InputError(f"{where}: {path.name} holds other weights, or is damaged; export again")
 
 
 def _compile(core: Core, model: Model, config: Config, where: str) -> tuple[CompiledModel, Config]:
-    """The model for this CPU, and the config with the precision in which it runs."""
+    """The compiled model, and the config with the precision that it runs in."""
     blank = [np.zeros(list(each.shape), np.float32) for each in model.inputs]
     compiled = {}
     for precision in candidates(config):
@@ -123,7 +123,7 @@ def _compile(core: Core, model: Model, config: Config, where: str) -> tuple[Comp
 def _broken(where: str, error: RuntimeError) -> InputError:
     import openvino
 
-    # the lines before the last say where in OpenVINO's sources
+    # the other lines are locations in OpenVINO's source code
     reason = str(error).strip().splitlines()[-1]
     version = openvino.get_version()
     return InputError(f"{where}: broken, or not for OpenVINO {version} ({reason})")

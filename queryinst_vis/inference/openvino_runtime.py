@@ -1,4 +1,4 @@
-"""OpenVINO and NNCF without the reports of their use that they would send to Google Analytics."""
+"""Importing OpenVINO and NNCF without their telemetry to Google Analytics."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _SENDER = "openvino_telemetry"
 
 @contextmanager
 def no_telemetry() -> Iterator[None]:
-    """Importing and using OpenVINO or NNCF in the block contacts nobody.
+    """Import and use OpenVINO or NNCF without telemetry.
 
-    Both ask for consent only after the first reports, but go without the package that sends them:
-    here they cannot import it. A program that imported OpenVINO before has decided for itself.
+    Both send reports before they ask for consent, but work without the package that sends them,
+    whose import is blocked here. Has no effect if OpenVINO has already been imported.
     """
     missing = object()
     before = sys.modules.get(_SENDER, missing)

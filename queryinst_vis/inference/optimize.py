@@ -1,4 +1,4 @@
-"""Making a model faster that will only infer: precision, inference form and compilation."""
+"""Optimizing a model for inference: precision, inference form and compilation."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from queryinst_vis.utils.device import plain_defaults
 
 @plain_defaults()
 def optimize_for_inference(model: QueryInst, config: Config) -> tuple[QueryInst, Config]:
-    """Convert a model to the form in which it infers fastest, as ``config.inference`` asks.
+    """Convert a model to its fastest form for inference, according to ``config.inference``.
 
     Args:
-        model: on its device; modified in place, and no longer fit for training, saving or moving
-            to another device.
+        model: on its device; modified in place. It can no longer be trained, saved or moved to
+            another device.
         config: ``inference.precision`` and ``inference.compile`` are used.
 
     Returns:
-        The model, and the config with the precision that ``auto`` came to.
+        The model, and the config with the precision ``auto`` resolved.
 
     Raises:
         InputError: an unknown precision, or ``inference.compile`` without a compiler.
@@ -53,21 +53,21 @@ def optimize_for_inference(model: QueryInst, config: Config) -> tuple[QueryInst,
         to_inference_form(model, dtype)
     if config.inference.compile:
         _check_compiler(model.device)
-        # the shapes in the heads depend on what they find; the backbone's only on the frame size
+        # shapes in the heads depend on the detections, those in the backbone on the frame size
         model.backbone.compile(dynamic=False)
     return model, config
 
 
 @plain_defaults()
 def settle_precision(model: QueryInst, config: Config) -> Config:
-    """The config with ``inference.precision=auto`` replaced by what is fastest on this machine.
+    """Resolve ``inference.precision=auto`` to the fastest precision on this machine.
 
-    On a CPU with instructions for bf16, copies of the model in float32 and in bf16 look at a
-    picture of the size of the network input, in turn. A GPU takes bf16 if it computes in it.
+    On a CPU with bf16 instructions, copies of the model in float32 and bf16 are timed on an image
+    of the network input size. On a GPU: bf16 if it is supported natively.
 
     Args:
         model: on its device; not modified.
-        config: of the model.
+        config: config of the model.
     """
     if config.inference.precision != AUTO:
         return config
@@ -83,7 +83,7 @@ def settle_precision(model: QueryInst, config: Config) -> Config:
 
 
 def _a_run(model: QueryInst, config: Config) -> Callable[[], None]:
-    """A copy of the network sees a picture as large as its input, and makes all masks."""
+    """A function that runs a copy of the network, including all masks, on a blank image."""
     dtype = inference_dtype(config)
     size = padded_size([(config.input.test_short, config.input.test_long)])
     copied = to_inference_form(copy.deepcopy(model), dtype)

@@ -1,4 +1,4 @@
-"""In which precision a model infers, and which of them is fastest here."""
+"""Precision of inference, and the choice of the fastest one."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ DTYPES = {
     FLOAT32: torch.float32,
     BF16: torch.bfloat16,
     "16-mixed": torch.float16,
-    AUTO: torch.float32,  # for a model that nobody has settled it for
+    AUTO: torch.float32,  # if it has not been resolved
 }
-"""What ``inference.precision`` may be, by Lightning Fabric's names, and what matrices then are."""
+"""The values of ``inference.precision``, named as in Lightning Fabric, and their matmul dtypes."""
 
 _ROUNDS = 3
 _WORTHWHILE = 0.9
-"""Share of float32's time above which bf16 is not worth its coarser numbers."""
+"""Maximum ratio of bf16 to float32 time at which bf16 is preferred despite its lower precision."""
 _BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16")
 
 
 def inference_dtype(config: Config) -> torch.dtype:
-    """The type in which matrices are multiplied.
+    """The dtype of matrix multiplications.
 
     Raises:
-        InputError: ``inference.precision`` is none of ``DTYPES``.
+        InputError: ``inference.precision`` is not in ``DTYPES``.
     """
     precision = config.inference.precision
     if precision not in DTYPES:
@@ -40,7 +40,7 @@ def inference_dtype(config: Config) -> torch.dtype:
 
 
 def check_precision(device: torch.device, config: Config) -> None:
-    """Raise an InputError for a precision that the device does not have."""
+    """Raise an InputError for a precision that the device does not support."""
     if inference_dtype(config) == torch.float16 and device.type != "cuda":
         raise InputError(
             f"inference.precision 16-mixed: is for CUDA devices, and this is '{device.type}'; "
@@ -54,9 +54,9 @@ def with_precision(config: Config, precision: str) -> Config:
 
 
 def candidates(config: Config) -> list[str]:
-    """The precisions among which ``auto`` chooses on this CPU; any other stands alone.
+    """The precisions to choose from on this CPU: several for ``auto``, otherwise the given one.
 
-    A CPU without instructions for bf16 emulates it, which never pays.
+    A CPU without bf16 instructions emulates it, which is never faster.
     """
     if config.inference.precision != AUTO:
         return [config.inference.precision]
@@ -66,14 +66,14 @@ def candidates(config: Config) -> list[str]:
 
 
 def fastest(ways: Mapping[str, Callable[[], object]]) -> str:
-    """The name of the way that takes the least time, in doubt the first.
+    """The name of the fastest function; ties favour the first.
 
-    Each runs once to warm up. Then they take turns, so that whatever else the machine does meets
-    them alike, and the shortest time of each counts. A later way has to take less than
+    After one warm-up run each, they are timed in turn, so that other load on the machine affects
+    all alike, and the minimum of each counts. A function after the first must take less than
     ``_WORTHWHILE`` of the time of the first.
 
     Args:
-        ways: by name; one alone is not run.
+        ways: functions by name; a single one is not run.
     """
     names = list(ways)
     if len(names) == 1:

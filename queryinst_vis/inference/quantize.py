@@ -1,4 +1,4 @@
-"""Post-training quantization to int8 of those parts of a network whose results hardly change."""
+"""Post-training int8 quantization of the parts of the network that tolerate it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from openvino import Model, Node
 
 INT8 = re.compile(r"backbone\.|neck\.|mask_heads\.\d+\.(convs|flow|upsample|predictor)\b")
-"""Modules that are quantized: almost all of the arithmetic. Box coordinates, attention, dynamic
-convolutions and embeddings need more than 8 bits."""
+"""Modules that are quantized, which is almost all of the arithmetic. Box coordinates, attention,
+dynamic convolutions and embeddings need more than 8 bits."""
 FINEST_STRIDE = 4
-"""Layers of the backbone that read maps of a smaller stride stay in float32: the few channels of
-the first layers differ too much in range. ``docs/openvino.md`` has the measurements."""
+"""Backbone layers with input of a smaller stride stay in float32: the ranges of their few channels
+differ too much. See the measurements in ``docs/openvino.md``."""
 
 _NOT_COMPUTED = ("Constant", "Parameter", "Result")
 
@@ -28,12 +28,12 @@ _NOT_COMPUTED = ("Constant", "Parameter", "Result")
 def quantize(
     model: Model, places: dict[str, str], samples: list[tuple[np.ndarray, np.ndarray]]
 ) -> Model:
-    """Quantize what ``INT8`` and ``FINEST_STRIDE`` allow.
+    """Quantize the modules selected by ``INT8`` and ``FINEST_STRIDE``.
 
     Args:
-        model: as converted; modified.
-        places: names of modules by those of operations, as of ``module_names``.
-        samples: inputs of the graph, from which the ranges of activations are taken.
+        model: converted model; modified in place.
+        places: module names by operation name, as from ``module_names``.
+        samples: inputs of the graph that determine the ranges of activations.
     """
     import nncf
 
@@ -44,19 +44,19 @@ def quantize(
         if operation.get_type_name() not in _NOT_COMPUTED
         and _stays_float(operation, places, height)
     ]
-    with redirect_stdout(sys.stderr), quiet("nncf"):  # progress bars, and notes on operators
+    with redirect_stdout(sys.stderr), quiet("nncf"):  # progress bars and notes
         return nncf.quantize(
             model,
             nncf.Dataset(samples),
             subset_size=len(samples),
             preset=nncf.QuantizationPreset.MIXED,
-            # without validation: NNCF does not know all operations of a graph
+            # not validated, since NNCF does not list all operations of the graph
             ignored_scope=nncf.IgnoredScope(names=floats, validate=False),
         )
 
 
 def module_names(graph: torch.fx.GraphModule) -> dict[str, str]:
-    """Names of the modules of a ``LastStage``'s model by the nodes of its traced graph."""
+    """Module names within the model of a ``LastStage``, by node of its traced graph."""
     names = {}
     for node in graph.graph.nodes:
         stack = node.meta.get("nn_module_stack")
@@ -66,8 +66,8 @@ def module_names(graph: torch.fx.GraphModule) -> dict[str, str]:
 
 
 def _stays_float(operation: Node, places: dict[str, str], height: int) -> bool:
-    """Whether an operation is computed in float, for a network input of this height."""
-    # OpenVINO names an operation after the node that it comes from: "linear_3/.../MatMul"
+    """Whether an operation stays in float, for a network input of this height in pixels."""
+    # OpenVINO names operations after nodes: "linear_3/.../MatMul"
     module = places.get(operation.get_friendly_name().partition("/")[0], "")
     if not INT8.match(module):
         return True

@@ -96,7 +96,7 @@ class VideoResults(Iterator[FrameResult]):
     """Iterator over the results of a video, frame by frame; can be iterated once.
 
     Args:
-        results: of the frames.
+        results: the results, frame by frame.
         length: total number of frames; None if unknown.
     """
 
@@ -124,7 +124,7 @@ class VideoResults(Iterator[FrameResult]):
 
 @plain_defaults()
 def nothing_found(image: np.ndarray) -> Detections:
-    """The tracked detections of a damaged frame."""
+    """Empty tracked detections, for a damaged frame."""
     none = torch.zeros(0, dtype=torch.int64)
     return Detections(
         boxes=torch.zeros(0, 4),
@@ -148,9 +148,9 @@ def store(
     If the detector returns only boxes, they are used as masks.
 
     Args:
-        tracks: of the previous frames.
+        tracks: tracks of the previous frames.
         detections: with ``track_ids``.
-        time: of the frame in seconds, None if unknown.
+        time: time of the frame in seconds; None if unknown.
         number: frame number in the video file; None: the number of previous frames.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Several videos at a time through one network: frames share batches, each has its own memory."""
+"""Tracking several videos at a time: they share batches of one network, but no identities."""
 
 from __future__ import annotations
 
@@ -21,36 +21,37 @@ from queryinst_vis.utils.images import check_frame
 from queryinst_vis.video.frames import Frame
 
 PATIENCE = 1.0
-"""Seconds that a short batch waits for frames of slow videos before it is filled up."""
+"""Seconds that an incomplete batch waits for frames of slow videos before it is padded."""
 
-_POLL = 0.002  # seconds between looks at what has come
+_POLL = 0.002  # seconds between checks for new frames
 
 
 class Feed(Protocol):
-    """Frames that are read without waiting, as ``utils.prefetch.Polled`` gives them."""
+    """Non-blocking source of frames, such as ``utils.prefetch.Polled``."""
 
     ended: bool
 
     def poll(self) -> Frame | None:
-        """The next frame; None: none is ready, or none is left. Raises what ended the video."""
+        """The next frame; None if none is ready or left. Raises the error that ended the video."""
 
     def close(self) -> None:
         """Stop reading."""
 
 
 class Lane:
-    """A video among others: its frames, its tracker with its own memory, and its settings.
+    """One of several videos: its frames, its tracker and its settings.
 
     Args:
-        tracker: which no other lane uses. Trackers of one detector share its network.
+        tracker: used by no other lane; trackers of one detector share its network.
         feed: the frames, in order.
         classes, conf, iou: as for ``VideoTracker.track``.
 
     Attributes:
-        error: what ended the video early; None: nothing did.
+        detector: the tracker's detector with the thresholds of this video.
+        error: what ended the video early, if anything.
 
     Raises:
-        InputError: an unknown class, or a threshold out of range.
+        InputError: unknown class, or threshold out of range.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Lane:
         conf: float | None = None,
         iou: float | None = None,
     ) -> None:
-        if tracker.class_names:  # a function's become known as they come up
+        if tracker.class_names:  # those of a function may not be known yet
             check_classes(classes, tracker.class_names)
         self.detector = with_thresholds(tracker.detector, conf, iou)
         self.error: BaseException | None = None
@@ -78,28 +79,28 @@ class Lane:
 
     @property
     def is_done(self) -> bool:
-        """Whether all of its frames have been given their results."""
+        """Whether the results of all frames have been returned."""
         return self.is_read and not self._waiting
 
     def has_room(self, limit: int) -> bool:
-        """Whether fewer than ``limit`` frames wait for their results or for who takes them."""
+        """Whether fewer than ``limit`` frames are waiting for detection or association."""
         return not self.is_read and len(self._waiting) < limit
 
     def read(self) -> _Waiting | None:
-        """The next frame, if it is there; what goes wrong becomes the ``error``."""
+        """Read the next frame, if one is ready; exceptions are stored in ``error``."""
         try:
             frame = self._feed.poll()
             if frame is None:
                 return None
             check_frame(frame.image)
-        except Exception as error:  # this video's alone: its neighbours go on
+        except Exception as error:  # ends only this video
             self.fail(error)
             return None
         self._waiting.append(_Waiting(self, frame))
         return self._waiting[-1]
 
     def results(self) -> Iterator[FrameResult]:
-        """What is known by now of its frames, in their order."""
+        """The results that are ready, in frame order."""
         while self._waiting and self._waiting[0].is_detected:
             waiting = self._waiting.popleft()
             try:
@@ -111,7 +112,7 @@ class Lane:
             yield result
 
     def fail(self, error: BaseException) -> None:
-        """End the video; frames before the error still have their results."""
+        """End the video; frames before the error keep their results."""
         self.error = self.error or error
         self.close()
 
@@ -120,13 +121,13 @@ class Lane:
         self._feed.close()
 
     def group(self, image: np.ndarray) -> Hashable:
-        """What frames have in common that may share a batch: the detector, its settings, a size."""
+        """Key for batching: frames with the same key share detector, settings and input size."""
         detector = self.detector
         size = detector.batch_key(image) if isinstance(detector, Detector) else image.shape
         return id(detector), self._tracker.embedding, size
 
     def share_detector(self, other: Lane) -> bool:
-        """Take over the detector of another lane, if it has the same network and settings."""
+        """Use the detector of another lane if it has the same network and settings."""
         ours, theirs = vars(self.detector), vars(other.detector)
         is_same = ours.keys() == theirs.keys() and all(
             ours[name] == theirs[name] if name == "config" else ours[name] is theirs[name]
@@ -138,13 +139,13 @@ class Lane:
 
     @plain_defaults()
     def detect(self, images: list[np.ndarray]) -> list[Detections]:
-        """Find the instances of frames of its ``group``, its own or its neighbours'."""
+        """Detect the instances in frames of its ``group``, of any lane."""
         return self.detector.detect_frames(images, self._tracker.embedding)
 
 
 @dataclass(eq=False)
 class _Waiting:
-    """A frame on its way through the network."""
+    """A frame that is waiting for detection or association."""
 
     lane: Lane
     frame: Frame
@@ -156,23 +157,23 @@ class _Waiting:
 
 
 class SideBySide:
-    """Advances several videos at a time; iterating yields their results as they are found.
+    """Tracks several videos at a time; iterating yields their results as they become ready.
 
-    Every batch of a network has the same size: a short one is filled up with copies of a frame,
-    whose results are dropped. So a frame's detections depend neither on its place in a batch, nor
-    on its companions, nor on the number of streams (on a CPU, bit for bit, with one number of
-    threads). A batch is filled up when no lane can add to it, or none has for ``patience``.
+    All batches have the same size: an incomplete one is padded with copies of a frame, whose
+    results are discarded. So the detections in a frame depend neither on its position in the
+    batch, nor on the other frames, nor on the number of streams (on a CPU, bit for bit, for a given
+    number of threads). A batch is padded when no lane can add to it, or none has for ``patience``.
 
     Args:
-        next_lane: gives the next video, or None where there is none for now.
-        streams: lanes that are read at a time.
-        batch: frames that the network sees at a time.
-        patience: seconds; 0: no frame waits for another, as live sources want it.
-        has_room: whether a lane's results are still being taken; while not, it is not read.
+        next_lane: returns the next video, or None if there is none at the moment.
+        streams: number of videos that are read at a time.
+        batch: batch size.
+        patience: in seconds; 0, for live sources: no frame waits for another.
+        has_room: whether the consumer of a lane keeps up; otherwise the lane is not read.
 
     Yields:
-        ``(lane, result)`` for every frame, in the order of each video, and ``(lane, None)`` after
-        its last one, when ``lane.error`` tells whether it ended early.
+        ``(lane, result)`` for every frame, in order within each video, and ``(lane, None)`` after
+        its last frame, when ``lane.error`` is set if it ended early.
 
     Raises:
         InputError: ``streams`` or ``batch`` below 1.
@@ -216,7 +217,7 @@ class SideBySide:
                 lane.close()
 
     def _start_lanes(self) -> bool:
-        """Begin further videos; False when none is on its way."""
+        """Start videos up to ``streams``; returns whether any is in progress."""
         while sum(not lane.is_read for lane in self._lanes) < self._streams:
             lane = self._next_lane()
             if lane is None:
@@ -226,7 +227,7 @@ class SideBySide:
         return bool(self._lanes)
 
     def _read(self) -> bool:
-        """Read frames, one of each lane in turn, until a batch is full or no more are there."""
+        """Read one frame of each lane in turn, until a batch is full or no frame is ready."""
         is_new, silent = False, 0
         while silent < len(self._lanes):
             lane = self._lanes[0]
@@ -245,7 +246,7 @@ class SideBySide:
         return is_new
 
     def _group_to_detect(self) -> list[_Waiting] | None:
-        """A full batch, or a short one that it is no use to hold back any longer."""
+        """A full batch, or an incomplete one that need not wait any longer."""
         key = max(self._groups, key=lambda key: len(self._groups[key]), default=None)
         if key is None:
             return None

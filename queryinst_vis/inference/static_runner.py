@@ -1,4 +1,4 @@
-"""Running a network on a GPU that never waits: uint8 frames up, one buffer of results down."""
+"""Low-overhead inference on a GPU: uint8 frames in, one buffer of results out."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from queryinst_vis.models.suppression import Suppression
 from queryinst_vis.structures import Detections, Embedding
 from queryinst_vis.utils.images import check_frame
 
-_PROGRAMS = 8  # sizes of frames and batches that are kept ready, those used last
+_PROGRAMS = 8  # number of combinations of frame and batch size that are cached (LRU)
 
 
 class StaticRunner:
-    """Detects the instances of frames of one size with a single host synchronisation per batch.
+    """Detects instances in frames of equal size with one host synchronisation per batch.
 
-    On a GPU, a batch size and frame size that come again are captured as a CUDA graph, whose
-    replay costs one launch instead of some thousand. Where capturing fails, operators are launched
-    one by one, and a warning says so. The last ``_PROGRAMS`` sizes are kept.
+    On a GPU, a combination of batch size and frame size is captured as a CUDA graph when it occurs
+    for the second time; a replay takes one kernel launch instead of thousands. If capturing
+    fails, operators are launched one by one, with a warning.
 
     Args:
         model: in the form of ``to_cuda_form``, on any device.
@@ -40,7 +40,7 @@ class StaticRunner:
         self._programs: OrderedDict[tuple[object, ...], _Program] = OrderedDict()
 
     def __reduce__(self) -> tuple[type[StaticRunner], tuple[QueryInst]]:
-        return StaticRunner, (self._model,)  # graphs and buffers are made anew
+        return StaticRunner, (self._model,)  # graphs and buffers are created again
 
     def detect(
         self,
@@ -49,16 +49,16 @@ class StaticRunner:
         dtype: torch.dtype,
         embedding: Embedding | None,
     ) -> list[Detections]:
-        """As ``FrameDetector.detect_frames``, for one or more frames of one size.
+        """Like ``FrameDetector.detect_frames``, for one or more frames of equal size.
 
         Args:
             frames: ``(H, W, 3)`` uint8 RGB each.
             config: ``input``, ``inference`` and ``model.backbone`` are used.
-            dtype: in which matrices are multiplied.
-            embedding: what describes an instance to the tracker; None: nothing.
+            dtype: dtype of matrix multiplications.
+            embedding: kind of association embedding; None: no embeddings.
 
         Raises:
-            InputError: a frame of another shape or type.
+            InputError: a frame with wrong shape or dtype.
         """
         for frame in frames:
             check_frame(frame)
@@ -95,12 +95,12 @@ def _settings(frame: np.ndarray, config: Config, embedding: Embedding | None) ->
 
 
 class _Program:
-    """A network for frames of one size in batches of one size, with its buffers.
+    """A network for one frame size and batch size, with its buffers.
 
     Args:
         detector: the network.
-        batch: frames of a batch.
-        dtype: in which matrices are multiplied.
+        batch: batch size.
+        dtype: dtype of matrix multiplications.
     """
 
     def __init__(self, detector: StaticDetector, batch: int, dtype: torch.dtype) -> None:
@@ -118,13 +118,11 @@ class _Program:
         self._received: Tensor | None = None
 
     def run(self, frames: list[np.ndarray]) -> StaticDetections:
-        """The results of a batch, on the CPU; they stay valid until the next one."""
+        """The results of a batch, on the CPU; valid until the next call."""
         for place, frame in zip(self._staging.numpy(), frames, strict=True):
             place[:] = frame
         self._frames.copy_(self._staging, non_blocking=True)
-        if (
-            self._on_gpu and self._runs == 1
-        ):  # a size that comes once, as of photos, is not worth it
+        if self._on_gpu and self._runs == 1:  # not worth it for sizes that occur only once
             self._capture()
         self._runs += 1
         if self._graph is not None:
@@ -141,7 +139,7 @@ class _Program:
         return self._found.unpack(self._received)
 
     def _compute(self) -> None:
-        # without a cache: its entries would outlive the capture of a graph
+        # no autocast cache: its entries would outlive the capture of a graph
         enabled = self._dtype != torch.float32
         with torch.autocast(self._device.type, self._dtype, enabled, cache_enabled=False):
             self._found = self._detector(self._frames)
@@ -154,7 +152,7 @@ class _Program:
                 aside = torch.cuda.Stream()
                 aside.wait_stream(torch.cuda.current_stream())
                 with torch.cuda.stream(aside):
-                    self._compute()  # libraries set themselves up, which cannot be captured
+                    self._compute()  # warm-up: initialisation of libraries cannot be captured
                 torch.cuda.current_stream().wait_stream(aside)
                 with torch.cuda.graph(graph):
                     self._compute()
@@ -173,11 +171,11 @@ class _Program:
 def to_detections(
     found: StaticDetections, settings: StaticSettings, inference: InferenceConfig
 ) -> Detections:
-    """The detections of one frame that are strong enough and no duplicates.
+    """Detections of a frame, after the score threshold and NMS.
 
     Args:
-        found: of one frame, on the CPU, without the first dimension.
-        settings: of the network.
+        found: outputs for the frame, on the CPU, without batch dimension.
+        settings: settings of the network.
         inference: the thresholds.
     """
     suppression = Suppression(
@@ -199,7 +197,7 @@ def to_detections(
 
 
 def _mask(found: StaticDetections, row: int, settings: StaticSettings) -> InstanceMask:
-    """The mask of a detection, by its run lengths; pasted here where these are too many."""
+    """The mask from its run lengths; pasted on the CPU if they exceed the buffer."""
     count, size = int(found.turn_counts[row]), settings.frame_size
     if count > found.turns.shape[1]:
         one = slice(row, row + 1)

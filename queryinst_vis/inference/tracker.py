@@ -28,7 +28,7 @@ from queryinst_vis.video.frames import Frame, Selection
 from queryinst_vis.video.source import SourceLike, known_length, open_source
 
 TimedFrame = tuple[float | None, np.ndarray]
-"""A frame, ``(H, W, 3)`` uint8 RGB, after its time in seconds, None where that is unknown."""
+"""``(time, frame)``: seconds, or None if unknown, and ``(H, W, 3)`` uint8 RGB."""
 
 
 class VideoTracker:
@@ -239,7 +239,7 @@ class VideoTracker:
         Args:
             frames: ``(H, W, 3)`` uint8 RGB each.
             batch: batch size of the network. Association is still frame by frame, so the results
-                are the same as for ``batch=1``, delayed by ``batch`` frames.
+                are the same as for ``batch=1``, at a latency of up to ``batch`` frames.
 
         Returns:
             An iterator of ``(frame, detections)``, with detections as from ``update``.

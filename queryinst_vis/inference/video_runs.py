@@ -1,4 +1,4 @@
-"""Videos that advance side by side, each with a thread that takes its results to files."""
+"""Tracking several videos at a time, each with a thread that writes its results."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from queryinst_vis.inference.side_by_side import PATIENCE, Lane, SideBySide
 T = TypeVar("T")
 Results = Generator[FrameResult, None, None]
 
-_BACKLOG = 16  # results that may wait for being written
-_POLL = 0.1  # seconds between looks at whether a run was given up
+_BACKLOG = 16  # maximum number of results waiting to be written
+_POLL = 0.1  # seconds between checks whether the run was stopped
 
 
 class VideoRun(Generic[T]):
-    """A video on its way, and what takes its results.
+    """A video that is being tracked, and the consumer of its results.
 
     Args:
         lane: the video.
-        consume: reads the results of all frames, in a thread of its own, and returns what came
-            out; where the video ends with an error, reading raises it.
+        consume: called in a new thread with the results of all frames; if the video ends with an
+            error, iterating over them raises it.
 
     Attributes:
-        outcome: what ``consume`` returns or raises.
+        outcome: the return value or exception of ``consume``.
     """
 
     def __init__(self, lane: Lane, consume: Callable[[Results], T]) -> None:
@@ -42,32 +42,32 @@ class VideoRun(Generic[T]):
 
     @property
     def has_room(self) -> bool:
-        """Whether it can be read on: the results so far are not far behind, or not wanted."""
-        if self.outcome.done():  # nobody takes results any more: it failed
+        """Whether the consumer keeps up; fails the lane if the consumer has stopped early."""
+        if self.outcome.done():  # before the last frame
             error = self.outcome.exception()
             self.lane.fail(error or RuntimeError("results were not read to their end"))
             return False
         return self._results.qsize() < _BACKLOG
 
     def put(self, result: FrameResult | None) -> None:
-        """Hand on the next result; None after the last one."""
+        """Pass on the next result; None after the last one."""
         self._results.put(result)
 
     def stop(self, error: BaseException) -> None:
-        """End early: nothing of the video is written."""
+        """Stop early; no files of the video are written."""
         self.lane.fail(error)
         self._stopped.set()
         self.wait()
 
     def wait(self) -> None:
-        """Wait until nothing is left to be written."""
+        """Wait until everything is written."""
         self._thread.join()
 
     def _run(self) -> None:
         try:
             with closing(self._read()) as results:
                 self.outcome.set_result(self._consume(results))
-        except BaseException as error:  # whoever reads the outcome handles it, in another thread
+        except BaseException as error:  # handled by the reader of ``outcome``, in another thread
             self.outcome.set_exception(error)
 
     def _read(self) -> Results:
@@ -89,10 +89,10 @@ def run_side_by_side(
     batch: int = 1,
     patience: float = PATIENCE,
 ) -> Generator[VideoRun[T], None, None]:
-    """Run videos side by side; yields each when its results have been taken, or it has failed.
+    """Track several videos at a time; yields each one when its consumer has returned or failed.
 
     Args:
-        next_run: begins the next video, or returns None where there is none for now.
+        next_run: starts the next video; returns None if there is none at the moment.
         streams, batch, patience: as for ``SideBySide``.
 
     Raises:
@@ -102,7 +102,7 @@ def run_side_by_side(
     finishing: list[VideoRun[T]] = []
 
     def next_lane() -> Lane | None:
-        if len(finishing) >= streams:  # what is written slower than it is found does not pile up
+        if len(finishing) >= streams:  # do not let unwritten results pile up
             finishing[0].wait()
         run = next_run()
         if run is None:

@@ -1,4 +1,4 @@
-"""What tracking writes: one small class per kind of file, named in a table."""
+"""Output files of tracking: a table of small writers, one per kind of file."""
 
 from queryinst_vis.inference.outputs.kinds import OUTPUTS
 from queryinst_vis.inference.outputs.output import Output, OutputContext, OutputKind

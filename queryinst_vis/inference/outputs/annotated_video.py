@@ -1,4 +1,4 @@
-"""The video with its tracks drawn on it."""
+"""The annotated video."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from queryinst_vis.utils.prefetch import OrderedWorkers, available_cores
 from queryinst_vis.video.audio import SourceAudio, open_audio
 from queryinst_vis.video.writer import VideoWriter
 
-_MOST_DRAWING = 8  # threads: more would wait for the interpreter
+_MOST_DRAWING = 8  # drawing threads; more would wait for the GIL
 
 
 class VideoOutput:
-    """Encodes pictures with the times of the source's frames."""
+    """Encodes images with the times of the source's frames."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class VideoOutput:
         )
 
     def encode(self, picture: np.ndarray | av.VideoFrame, seconds: float | None) -> None:
-        """Append the picture of a frame that is shown at this time, as ``VideoWriter`` takes it."""
+        """Append an image, as for ``VideoWriter.write``, to be shown at this time."""
         self._first = seconds if self._first is None else self._first
         if self._audio is not None and self._audio.start is None:
             self._audio.start = seconds
@@ -60,10 +60,10 @@ class VideoOutput:
 
 
 class AnnotatedVideo(VideoOutput):
-    """Draws the tracks on every frame, and encodes them with the source's sound.
+    """Draws the tracks on every frame and encodes the video with the audio of the source.
 
-    Frames are drawn by several threads, each one frame ahead of the encoder at most, which takes
-    them in their order and has threads of its own.
+    Several threads draw frames, each at most one frame ahead of the encoder, which receives them
+    in order and has its own threads.
     """
 
     def __init__(self, context: OutputContext, path: Path) -> None:
@@ -75,7 +75,7 @@ class AnnotatedVideo(VideoOutput):
         context.stack.callback(self._workers.close)
 
     def write(self, found: FrameResult) -> None:
-        """Have the next frame drawn, and encode those that are."""
+        """Submit the next frame for drawing, and encode those that are ready."""
         self._workers.submit(partial(self._draw, found, self._overlay.plan(found.detections)))
 
     def finish(self, tracks: TrackStore) -> None:
@@ -93,7 +93,7 @@ class AnnotatedVideo(VideoOutput):
 
 
 class _Drawn(NamedTuple):
-    """A picture as the encoder takes it, and when it is shown."""
+    """An image in the encoder's pixel format, and its time."""
 
     picture: av.VideoFrame
     seconds: float | None

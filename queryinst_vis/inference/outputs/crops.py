@@ -1,4 +1,4 @@
-"""Pictures of each track: where it is seen best, a few moments of it."""
+"""The best crops of each track."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from queryinst_vis.inference.result import FrameResult
 
 CROPS_PER_TRACK = 5
 
-_APART = 15  # frames between two crops of a track, so that they show different moments
-_MARGIN = 0.1  # of the box's sides, around it
-_SMALLEST = 8  # pixels, of a side that is worth a picture
-_LOOKED_AT = 96  # pixels, of the longer side of what sharpness is measured on
-_REMEMBERED = 4096  # tracks whose crops may still be improved; memory does not grow beyond
+_APART = 15  # minimum number of frames between two crops of a track
+_MARGIN = 0.1  # on each side, as a fraction of the box size
+_SMALLEST = 8  # minimum side of a crop in pixels
+_LOOKED_AT = 96  # longer side in pixels at which sharpness is measured
+_REMEMBERED = 4096  # tracks whose crops may still be replaced; bounds the memory
 
 
 class _Crop(NamedTuple):
@@ -30,10 +30,11 @@ class _Crop(NamedTuple):
 
 
 class Crops:
-    """Keeps the ``CROPS_PER_TRACK`` best crops of each track, as JPEGs in a folder.
+    """Writes the ``CROPS_PER_TRACK`` best crops of each track as JPEGs to a folder.
 
-    Names are ``track0003_frame000120.jpg``, with the frame's number in the source. Best is a high
-    score, a large mask and a sharp picture; crops of a track are at least ``_APART`` frames apart.
+    File names are ``track0003_frame000120.jpg``, with the frame number in the source. Quality is
+    the product of score, sharpness and the square root of the area; crops of a track are at least
+    ``_APART`` frames apart.
     """
 
     def __init__(self, context: OutputContext, folder: Path) -> None:
@@ -41,7 +42,7 @@ class Crops:
         self._kept: OrderedDict[int, list[_Crop]] = OrderedDict()
 
     def write(self, found: FrameResult) -> None:
-        """Keep what is better than before."""
+        """Keep the crops that are better than previous ones."""
         detections = found.detections
         if detections.track_ids is None:
             return
@@ -57,10 +58,10 @@ class Crops:
                 self._offer(track_id, score, found.frame[y0:y1, x0:x1], found.index)
 
     def finish(self, tracks: TrackStore) -> None:
-        """Write nothing more: the pictures are there."""
+        """Do nothing: the crops are already written."""
 
     def best(self) -> dict[int, list[tuple[int, Path]]]:
-        """``(frame, picture)`` of the crops of each track, the best one first."""
+        """``(frame number, path)`` of the crops of each track, best first."""
         return {
             track_id: [(crop.frame, crop.path) for crop in sorted(kept, reverse=True)]
             for track_id, kept in self._kept.items()
@@ -88,7 +89,7 @@ class Crops:
 
 
 def _with_margin(box: list[float], frame: np.ndarray) -> tuple[int, int, int, int]:
-    """A box, somewhat widened, as far as it lies in the frame, in whole pixels."""
+    """The box with a margin, clipped to the frame, in integer pixels."""
     height, width = frame.shape[:2]
     x0, y0, x1, y1 = box
     dx, dy = _MARGIN * (x1 - x0), _MARGIN * (y1 - y0)
@@ -98,8 +99,8 @@ def _with_margin(box: list[float], frame: np.ndarray) -> tuple[int, int, int, in
 
 
 def _sharpness(picture: np.ndarray) -> float:
-    """Standard deviation of the Laplacian of a picture that is brought to a common size."""
+    """Standard deviation of the Laplacian, at a common image size."""
     shrink = min(1.0, _LOOKED_AT / max(picture.shape[:2]))
     grey = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY)
     grey = cv2.resize(grey, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-    return float(cv2.Laplacian(grey, cv2.CV_32F).std()) + 1.0  # +1: a flat one has a size, too
+    return float(cv2.Laplacian(grey, cv2.CV_32F).std()) + 1.0  # +1: flat crops differ by size

@@ -1,4 +1,4 @@
-"""The mean embedding of every track, by which later programs recognise it in another video."""
+"""The mean embedding of each track, for re-identification in other videos."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 
 from queryinst_vis.structures import Detections
 
-_MOST = 10_000  # tracks, of a kilobyte each
+_MOST = 10_000  # maximum number of tracks, about 1 KB each
 
 
 class MeanEmbeddings:
-    """Averages the embeddings of each track over its frames, of the first 10,000 tracks."""
+    """Averages the embeddings of each track over its frames, for the first 10,000 tracks."""
 
     def __init__(self) -> None:
         self._sums: dict[int, np.ndarray] = {}
         self._frames: Counter[int] = Counter()
 
     def add(self, detections: Detections) -> None:
-        """Take tracked detections of a frame into account, if they have embeddings."""
+        """Add the tracked detections of a frame, if they have embeddings."""
         if detections.embeddings is None or detections.track_ids is None:
             return
         rows = detections.embeddings.detach().float().cpu().numpy()
@@ -33,7 +33,7 @@ class MeanEmbeddings:
             self._frames[track_id] += 1
 
     def by_track(self) -> dict[str, list[float]]:
-        """``(D,)`` mean embedding by track id, of as many digits as float16 has."""
+        """``(D,)`` mean embedding by track id, rounded to the precision of float16."""
         return {
             str(track_id): [float(f"{value:.4g}") for value in total / self._frames[track_id]]
             for track_id, total in sorted(self._sums.items())

@@ -1,4 +1,4 @@
-"""Outputs that need no frame, but the tracks of all of them: written at the end."""
+"""Outputs that need only the tracks, and are written at the end."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from queryinst_vis.inference.result import FrameResult
 from queryinst_vis.visualization.timeline import draw_timeline
 
 Write = Callable[[OutputContext, TrackStore, list[Path]], None]
-"""Writes files, given the tracks of a video."""
+"""Writes files from the tracks of a video."""
 
 
 class FromTracks:
-    """Waits for the last frame, and writes then."""
+    """Writes its files after the last frame."""
 
     def __init__(self, context: OutputContext, paths: list[Path], write: Write) -> None:
         self._context, self._paths, self._write = context, paths, write
 
     def write(self, found: FrameResult) -> None:
-        """Wait for the end."""
+        """Ignore the frame."""
 
     def finish(self, tracks: TrackStore) -> None:
         """Write the files."""
@@ -47,11 +47,11 @@ class FromTracks:
 def from_tracks(
     write: Write, check: Callable[[], object] | None = None
 ) -> Callable[..., FromTracks]:
-    """An ``open`` of the table of outputs.
+    """An ``OutputKind.open`` for an output that is written at the end.
 
     Args:
         write: called at the end.
-        check: called at the start; raises an InputError where the files cannot be written.
+        check: called at the start; raises an InputError if the files cannot be written.
     """
 
     def open_output(context: OutputContext, *paths: Path) -> FromTracks:
@@ -69,24 +69,24 @@ def write_youtube_vis(context: OutputContext, tracks: TrackStore, paths: list[Pa
 
 
 def write_lines(context: OutputContext, tracks: TrackStore, paths: list[Path]) -> None:
-    """``tracks.jsonl``, which describes itself."""
+    """``tracks.jsonl``, see ``formats.track_lines``."""
     write_track_lines(paths[0], tracks, context.video, context.run.about())
 
 
 def write_csv_tables(context: OutputContext, tracks: TrackStore, paths: list[Path]) -> None:
-    """The tables of tracks and of detections as CSV."""
+    """The tables of tracks and detections as CSV."""
     write_csv(paths[0], TRACK_COLUMNS, track_rows(tracks, context.video))
     write_csv(paths[1], DETECTION_COLUMNS, detection_rows(tracks, context.video))
 
 
 def write_parquet_tables(context: OutputContext, tracks: TrackStore, paths: list[Path]) -> None:
-    """The tables of tracks and of detections as Parquet."""
+    """The tables of tracks and detections as Parquet."""
     write_parquet(paths[0], TRACK_COLUMNS, track_rows(tracks, context.video))
     write_parquet(paths[1], DETECTION_COLUMNS, detection_rows(tracks, context.video))
 
 
 def write_mots(context: OutputContext, tracks: TrackStore, paths: list[Path]) -> None:
-    """A MOTS text file; what it cannot hold is told."""
+    """A MOTS text file, with a warning about what the format cannot represent."""
     losses = write_mots_video(paths[0], tracks, context.video)
     if losses:
         warnings.warn(f"MOTS: {losses}", InputWarning, stacklevel=2)
@@ -98,12 +98,12 @@ def write_coco_video(context: OutputContext, tracks: TrackStore, paths: list[Pat
 
 
 def write_timeline(context: OutputContext, tracks: TrackStore, paths: list[Path]) -> None:
-    """A picture of who was there when."""
+    """The timeline: when each track is visible."""
     fps = context.source.fps or average_fps(tracks)
     draw_timeline(tracks, context.class_names, fps, paths[0], context.origin)
 
 
 def average_fps(tracks: TrackStore) -> float:
-    """Frames per second of a video whose frames have times of their own."""
+    """Average frame rate of a video with a variable frame rate."""
     duration = tracks.duration()
     return (tracks.length - 1) / duration if duration > 0 else 1.0

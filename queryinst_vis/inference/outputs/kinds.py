@@ -1,4 +1,4 @@
-"""The table of outputs: a new one is a class or a function, and a line here."""
+"""The table of outputs. A new one is a class or function, and a line here."""
 
 from __future__ import annotations
 
@@ -45,4 +45,4 @@ OUTPUTS: Mapping[str, OutputKind] = MappingProxyType(
         "mattes": OutputKind(Mattes, ("{name}_matte.mp4",), "white where instances are"),
     }
 )
-"""What ``track --save`` may name."""
+"""Outputs by name, as for ``track --save``."""

@@ -1,4 +1,4 @@
-"""A grey video of where the instances are, as editing programs take it."""
+"""A luma matte of all instances, for video editing."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from queryinst_vis.inference.outputs.annotated_video import VideoOutput
 from queryinst_vis.inference.outputs.output import OutputContext
 from queryinst_vis.inference.result import FrameResult
 
-_CRF = 8  # edges stay where they are
+_CRF = 8  # keeps edges sharp
 
 
 class Mattes(VideoOutput):
-    """White where an instance is, black elsewhere: a luma matte with the times of the video.
+    """A video that is white where an instance is and black elsewhere, with the source's timing.
 
-    Boxes without masks are white as a whole.
+    For detections without masks, boxes are filled.
     """
 
     def __init__(self, context: OutputContext, path: Path) -> None:
         super().__init__(context, path, crf=_CRF)
 
     def write(self, found: FrameResult) -> None:
-        """Encode the next frame's matte."""
+        """Encode the matte of the next frame."""
         detections = found.detections
         matte = np.zeros(found.frame.shape[:2], dtype=np.uint8)
         if detections.has_masks:
@@ -37,4 +37,4 @@ class Mattes(VideoOutput):
         self.encode(np.repeat(matte[..., None], 3, axis=2), found.seconds)
 
     def finish(self, tracks: TrackStore) -> None:
-        """Write nothing more: the encoder is closed with the run."""
+        """Do nothing: the encoder is closed with the run."""

@@ -15,28 +15,28 @@ from queryinst_vis.video.source import Source
 
 
 class Output(Protocol):
-    """Writes one kind of file. Its memory must not grow with the video."""
+    """Writer of one kind of output. Memory must not grow with the length of the video."""
 
     def write(self, found: FrameResult) -> None:
-        """Take the next frame; frames come in order, at least one."""
+        """Process the next frame; frames come in order, at least one."""
 
     def finish(self, tracks: TrackStore) -> None:
-        """Complete the file, once all frames were taken and are in ``tracks``."""
+        """Complete the files after the last frame; ``tracks`` contains all frames."""
 
 
 @dataclass(frozen=True)
 class OutputContext:
-    """What outputs know of a run before its first frame.
+    """Properties of a run that are known before its first frame.
 
     Attributes:
-        class_names: names of the labels; a detector may add to them while it runs.
-        source: what the frames are of.
-        origin: note on the source, by which a later run recognises its own files.
-        run: what the run was asked for.
-        style: what is drawn of an instance.
-        encoder: of videos, of ``video.encoders.ENCODERS``.
-        stack: closes, when the run ends or breaks off, what an output enters into it.
-        stages: gives the seconds that each stage has taken so far, and the ``total``.
+        class_names: names of the labels; may grow while a detector runs.
+        source: the video.
+        origin: hash of the source's origin, by which a later run recognises its own files.
+        run: the settings to record.
+        style: what is drawn for each instance.
+        encoder: video encoder, of ``video.encoders.ENCODERS``.
+        stack: for resources of outputs; closed when the run ends or fails.
+        stages: returns the seconds spent in each stage so far, and the ``total``.
     """
 
     class_names: list[str]
@@ -50,19 +50,19 @@ class OutputContext:
 
     @property
     def video(self) -> VideoInfo:
-        """What files say of the video."""
+        """Properties of the video for file headers."""
         return VideoInfo(self.source.name, self.source.fps, list(self.class_names))
 
 
 class OutputKind(NamedTuple):
-    """One line of the table of outputs.
+    """A kind of output.
 
     Attributes:
-        open: makes the output, given the context and the path of each file to write, in the order
-            of ``files``. The paths are temporary: all files of a run get their names together.
-        files: names of the files; ``{name}`` stands for the name of the source, and a slash at
-            the end makes it a folder, which the output fills.
-        about: what they are, in a few words.
+        open: creates the output from the context and the path of each file, in the order of
+            ``files``. The paths are temporary: all files of a run are published together.
+        files: file names, in which ``{name}`` is the name of the source; a trailing slash makes it
+            a folder.
+        about: short description.
     """
 
     open: Callable[..., Output]

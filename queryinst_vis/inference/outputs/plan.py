@@ -1,4 +1,4 @@
-"""Which files a run will write and where, settled before any work is done."""
+"""Planning and checking the output files of a run before any work is done."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from queryinst_vis.video.encoders import find_encoder
 from queryinst_vis.video.source import Source
 from queryinst_vis.visualization.timeline import read_origin
 
-_LONGEST_NAME = 251  # bytes before ".mp4"; file systems take 255
+_LONGEST_NAME = 251  # bytes before ".mp4"; file systems allow 255
 _ORIGIN_FILE = "timeline.png"  # of earlier versions, which wrote no run.json
 _OF_EARLIER_VERSIONS = ("{name}.mp4", "results.json", "timeline.png")
 
 
 class OutputPlan:
-    """The files that tracking a source writes: checked first, opened when the frames come.
+    """The output files for a source: checked at once, opened with the first frame.
 
     Args:
         folder: output folder; created if necessary.
@@ -87,9 +87,7 @@ class OutputPlan:
         self._tell_of_files_that_stay(Path(source.origin))
 
     def open(self, context: OutputContext) -> list[Output]:
-        """The outputs, ready for the first frame.
-
-        Their files get their names when ``context.stack`` is closed.
+        """Open the outputs; their files are published when ``context.stack`` is closed.
 
         Raises:
             InputError: a file cannot be written.
@@ -109,11 +107,10 @@ class OutputPlan:
         return self._folder / file.format(name=self._name)
 
     def _keep_results_of_others(self) -> None:
-        """Raise an InputError where the folder has results that are not of this source.
+        """Raise an InputError if the folder contains results of another source.
 
-        ``run.json`` or the timeline tell whose they are. Without that note, files are taken for
-        those of an earlier version that tracked a video of this name, if all that it wrote are
-        there.
+        Their source is noted in ``run.json`` or the timeline. Without this note, files are assumed
+        to be of the same source if all files that earlier versions wrote exist.
         """
         there = [path for path in self.files if path.exists()]
         found = origin_of_run(self._folder) or read_origin(self._folder / _ORIGIN_FILE)
@@ -128,7 +125,7 @@ class OutputPlan:
             )
 
     def _tell_of_files_that_stay(self, source: Path) -> None:
-        """Warn of files of other outputs, which could be taken for those of this run."""
+        """Warn of files of other outputs, which could be mistaken for those of this run."""
         others = {self._path(file) for kind in self._kinds.values() for file in kind.files}
         stay = sorted(path.name for path in others - set(self.files) - {source} if path.exists())
         if stay:

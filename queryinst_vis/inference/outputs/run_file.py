@@ -1,4 +1,4 @@
-"""What a run says of itself in its ``run.json``, whose reading is in ``formats.run_file``."""
+"""The content of ``run.json``; ``formats.run_file`` reads it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from queryinst_vis.video.source import Source
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What a run was asked for.
+    """Settings of a run, for the record.
 
     Attributes:
-        weights: name or file of the weights, or the name of a detector of another program.
-        options: those that decide about the results, as values that JSON has.
+        weights: name or file of the weights, or the name of a custom detector.
+        options: settings that affect the results, as JSON values.
     """
 
     weights: str = ""
@@ -54,7 +54,7 @@ class RunSettings:
 
     @property
     def weights_sha256(self) -> str | None:
-        """Checksum of the weights' file; None where there is none."""
+        """SHA-256 of the weights file; None if there is no file."""
         try:
             path = find_weights(self.weights)
             return _checksum(path, path.stat().st_mtime_ns)
@@ -62,7 +62,7 @@ class RunSettings:
             return None
 
     def about(self) -> dict[str, Any]:
-        """What files say of the run."""
+        """The settings for file headers."""
         return {
             "weights": {"name": self.weights, "sha256": self.weights_sha256},
             "package": f"queryinst-vis {queryinst_vis.__version__}",
@@ -70,7 +70,7 @@ class RunSettings:
         }
 
     def hint(self, class_names: list[str]) -> str:
-        """What to try where nothing was found."""
+        """What to try if nothing was found."""
         others = [name for name in (*shipped_weights(), *SHORT_NAMES) if name != self.weights]
         threshold = self.options.get("score_threshold")
         lower = 0.1 if threshold is None else threshold / 2
@@ -85,17 +85,17 @@ class RunSettings:
 
 @lru_cache(maxsize=8)
 def _checksum(path: Path, modified: int) -> str:
-    """The SHA-256 of a file, read once for all videos of a run.
+    """SHA-256 of a file, cached for all videos of a run.
 
     Args:
-        path: of the file.
-        modified: when, in nanoseconds; a file that has changed is read again.
+        path: the file.
+        modified: its modification time in nanoseconds; a modified file is read again.
     """
     return checksum(path)
 
 
 def found_by_class(tracks: TrackStore, class_names: list[str]) -> dict[str, int]:
-    """Number of tracks of each class that was found, the most frequent first."""
+    """Number of tracks by class name, most frequent first."""
     counts = Counter(class_names[track.label] for track in tracks)
     return dict(counts.most_common())
 
@@ -113,13 +113,13 @@ def run_record(
     """The content of ``run.json``.
 
     Args:
-        settings: what was asked for.
-        source: what the frames are of.
-        origin: note by which a later run recognises its own files.
-        tracks: of the video.
-        seconds: per stage.
-        found: tracks by class name.
-        hint: what to try where nothing was found.
+        settings: settings of the run.
+        source: the video.
+        origin: hash of the source's origin, by which a later run recognises its own files.
+        tracks: tracks of the video.
+        seconds: seconds by stage.
+        found: number of tracks by class name.
+        hint: what to try if nothing was found.
         files: names of the other files.
     """
     height, width = tracks.frame_size

@@ -1,4 +1,4 @@
-"""Writing what tracking finds: every frame to every output, and a summary at the end."""
+"""Writing the outputs of tracking, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -73,15 +73,15 @@ class TrackSummary:
 
 
 class _Redact:
-    """Hides from every output what nobody shall see, and tells at the end what could not be done.
+    """Redacts frames before they reach any output, and warns at the end of what it could not hide.
 
     Raises:
-        InputError: the weights do not know a class that shall be hidden.
+        InputError: an unknown class.
     """
 
     def __init__(self, redaction: Redaction, class_names: list[str]) -> None:
         chosen = [name for name in redaction.blur + redaction.cut_out if isinstance(name, str)]
-        if class_names:  # a function's become known as they come up
+        if class_names:  # those of a function may not be known yet
             check_classes(chosen, class_names)
         self._redactor = Redactor(redaction, class_names) if redaction else None
 
@@ -93,7 +93,7 @@ class _Redact:
         return replace(found, frame=frame)
 
     def tell(self, name: str) -> None:
-        """Warn of damaged frames, and of ids that never came up."""
+        """Warn of damaged frames, and of track ids that did not occur."""
         if self._redactor is None:
             return
         notes = []
@@ -110,7 +110,7 @@ class _Redact:
 
 
 def _stage_seconds(times: StageTimes, start: float) -> dict[str, float]:
-    """Seconds of each stage so far, and of all of them since ``start``; stages overlap."""
+    """Seconds spent in each stage so far, and in total since ``start``; stages overlap."""
     return {
         "decoding": times["decoding"],
         "tracking": times["tracking"] - times["waiting for frames"],
@@ -129,20 +129,20 @@ def write_outputs(
     behind: int = 1,
     progress: bool = True,
 ) -> TrackSummary:
-    """Hand the frames to every output as they come, and the tracks at the end: all files, or none.
+    """Write all outputs of a video, or none of them if it fails.
 
-    Tracking and writing run at the same time, frame after frame; memory does not grow with the
-    video. A source without ``fps`` has its frames shown from their times on, in seconds from the
-    first frame, until the next one's.
+    Tracking and writing overlap; memory does not grow with the length of the video. If the source
+    has no ``fps``, each frame of output videos is shown at its time relative to the first frame,
+    until the next one.
 
     Args:
         plan: what to write.
-        tracker: what found them.
-        tracked: the frames, at least one; closed at the end.
-        source: what the frames are of.
-        times: of the stages before this one.
-        behind: frames that the tracking may be ahead of the writing.
-        progress: show a bar.
+        tracker: the tracker that yields ``tracked``.
+        tracked: the results, at least one frame; closed at the end.
+        source: the video.
+        times: times of the previous stages.
+        behind: maximum number of frames that tracking may be ahead of writing.
+        progress: show a progress bar.
 
     Raises:
         InputError: a file cannot be written, or the source turns out to be damaged.
