@@ -18,10 +18,10 @@ CONFIG_HELP = "a YAML file, or the name of a bundled config, e.g. coco/queryinst
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports bad arguments the way bad input is reported: one line, exit status 2.
+    """Reports invalid arguments like invalid input: one line, exit status 2.
 
     Attributes:
-        complete: adds what takes time to find out, when this parser's turn has come; once.
+        complete: called once before parsing, to add arguments that take time to determine.
     """
 
     complete: Callable[[], None] | None = None
@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]  # one signature in the place of overloads
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """As usual, after ``complete``."""
+        """See ``argparse``; calls ``complete`` first."""
         if self.complete is not None:
             complete, self.complete = self.complete, None
             complete()
@@ -43,7 +43,7 @@ class Parser(argparse.ArgumentParser):
 def add_command(
     commands: Commands, name: str, run: Run, summary: str, details: str, *examples: str
 ) -> Parser:
-    """Add a sub-command whose help ends with examples to copy."""
+    """Add a sub-command whose help ends with examples."""
     parser = commands.add_parser(
         name,
         help=summary,
@@ -60,7 +60,7 @@ def add_command(
 
 
 def add_config(parser: argparse.ArgumentParser, weights: bool = False) -> None:
-    """CONFIG, perhaps WEIGHTS, and any number of key=value."""
+    """CONFIG, optionally WEIGHTS, and any number of key=value."""
     parser.add_argument("config", metavar="CONFIG", help=CONFIG_HELP)
     if weights:
         add_weights(parser)
@@ -114,7 +114,7 @@ def add_choices(parser: argparse._ActionsContainer) -> None:
 
 
 def class_list(text: str) -> list[str | int]:
-    """Names or numbers of classes, separated by commas."""
+    """Comma-separated class names or labels."""
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:
         raise argparse.ArgumentTypeError("expected names of classes, such as person,car")
@@ -221,7 +221,7 @@ def size(text: str) -> tuple[int, int]:
 
 
 def two_numbers(text: str, pattern: str, wanted: str) -> tuple[int, int]:
-    """The numbers in the two groups of a pattern, which error messages call ``wanted``."""
+    """The integers in the two groups of a pattern; ``wanted`` describes it in error messages."""
     match = re.fullmatch(pattern, text)
     if match is None:
         raise argparse.ArgumentTypeError(f"expected {wanted}, got '{text}'")

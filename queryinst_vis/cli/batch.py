@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from queryinst_vis.batch.options import RunOptions, VideoOptions
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B?", re.IGNORECASE)
-_FLAGS = ("strict", "allow-partial", "no-video")  # options of a manifest that are true or false
+_FLAGS = ("strict", "allow-partial", "no-video")  # boolean options of a manifest
 
 
 def add(commands: Commands) -> None:
@@ -41,10 +41,10 @@ def add(commands: Commands) -> None:
         "batch",
         _run,
         "Track many videos into one data set of Parquet tables.",
-        "Weights are loaded once per worker, and a worker uses one core or GPU. A second run\n"
-        "tracks what is missing and nothing else; a run may be killed at any moment. A video that\n"
-        "crashes, hangs or eats memory costs its neighbours nothing. Exit status 1: some videos\n"
-        "failed (all others are done).",
+        "Weights are loaded once per worker; a worker uses one core or GPU. A run can be killed\n"
+        "at any time: the next run with the same options tracks only the missing videos. A video\n"
+        "whose decoder crashes, hangs or runs out of memory does not affect the others. Exit\n"
+        "status 1: some videos failed (all others are done).",
         "queryinst-vis batch archive/ --out tracks",
         "queryinst-vis batch 'day1/*.mp4' day2/ --out tracks --classes person --streams 2",
         "queryinst-vis batch videos.csv --out s3://bucket/tracks",
@@ -58,20 +58,20 @@ def add(commands: Commands) -> None:
         "sources",
         nargs="*",
         metavar="SOURCE",
-        help="a video, a folder with videos at any depth, a glob, an address (https://, s3:// and "
-        "the other file systems of pyarrow), or a manifest (.csv, .parquet, .jsonl): a row for "
-        "each video with its `path` and options of 'track' by name, such as `conf`. Words such as "
-        "tracking.rule=ocsort change config keys",
+        help="a video, a folder, which is searched recursively, a glob pattern, an address "
+        "(https://, s3:// and the other file systems of pyarrow), or a manifest (.csv, .parquet, "
+        ".jsonl) with a row per video: its `path`, and options of 'track' by name, such as `conf`. "
+        "KEY=VALUE arguments such as tracking.rule=ocsort override config keys",
     )
     parser.set_defaults(overrides=[])
     parser.add_argument("--out", metavar="DIR|ADDRESS", help="folder or address of the data set")
     parser.add_argument(
-        "--status", metavar="DIR|ADDRESS", help="show how far the run is that writes there"
+        "--status", metavar="DIR|ADDRESS", help="show the progress of the run that writes there"
     )
     parser.add_argument(
         "--compact",
         metavar="DIR|ADDRESS",
-        help="merge the small files of a data set, while no run writes there",
+        help="merge the small files of a data set; not during a run",
     )
     _add_run_options(parser)
     _add_limits(parser)
@@ -84,15 +84,15 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--dry-run",
         action="store_true",
-        help="count videos and hours, and estimate the time that they will take",
+        help="only count videos and hours, and estimate the processing time",
     )
     group.add_argument(
-        "--retry-failed", action="store_true", help="try videos again that have failed before"
+        "--retry-failed", action="store_true", help="retry videos that failed in earlier runs"
     )
     group.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace results of the same videos with other weights or options",
+        help="replace results of the same videos that were computed with other weights or options",
     )
     group.add_argument(
         "--engine",
@@ -104,37 +104,38 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--address",
         metavar="ADDRESS",
-        help="of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT (default: this machine alone)",
+        help="address of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT (default: start Ray on "
+        "this machine)",
     )
     group.add_argument(
         "--workers",
         type=count,
         metavar="N",
-        help="worker processes (default: one for each GPU, or for each --threads cores)",
+        help="number of worker processes (default: one per GPU, or one per --threads cores)",
     )
     group.add_argument(
         "--streams",
         type=count,
         default=1,
         metavar="N",
-        help="videos that advance at a time in a worker; frames of one network input size share "
-        "batches. More helps where decoding is slower than the network (default: %(default)s)",
+        help="videos that a worker tracks at a time; frames with the same network input size share "
+        "batches. Worth raising if decoding is slower than the network (default: %(default)s)",
     )
     group.add_argument(
         "--batch",
         type=count,
         default=1,
         metavar="N",
-        help="batch size of the network; above 1, which GPUs need to be busy, the last digit of a "
-        "result may depend on the frames that share its batch (default: %(default)s, with which "
-        "tables are reproduced byte for byte)",
+        help="batch size of the network. GPUs need more than 1 for full throughput, but then the "
+        "last digits of a result may depend on the other frames in its batch; with 1 tables are "
+        "reproducible byte for byte (default: %(default)s)",
     )
     group.add_argument(
         "--threads",
         type=count,
         default=1,
         metavar="N",
-        help="CPU threads of a worker (default: %(default)s)",
+        help="CPU threads per worker (default: %(default)s)",
     )
 
 
@@ -145,14 +146,14 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         type=count,
         default=2,
         metavar="N",
-        help="attempts for each video before it counts as failed (default: %(default)s)",
+        help="attempts per video before it counts as failed (default: %(default)s)",
     )
     group.add_argument(
         "--decode-memory",
         type=_bytes,
         default="4G",
         metavar="SIZE",
-        help="memory (address space) that decoding one video may take, such as 512M "
+        help="memory limit (address space) for decoding a video, such as 512M "
         "(default: %(default)s)",
     )
     group.add_argument(
@@ -160,19 +161,19 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         default="120",
         metavar="TIME",
-        help="time without a new frame after which a decoder counts as hung, seconds or h:mm:ss; "
-        "downloading counts (default: %(default)s)",
+        help="time without a new frame, including downloads, after which a decoder counts as hung: "
+        "seconds or h:mm:ss (default: %(default)s)",
     )
     group.add_argument(
         "--decode-time",
         type=seconds,
         metavar="TIME",
-        help="time that one video may take in all (default: no limit)",
+        help="time limit for decoding a video (default: none)",
     )
 
 
 def _add_video_options(parser: argparse.ArgumentParser) -> None:
-    """The options of ``track`` that a manifest may give for each video, too."""
+    """The options of ``track`` that a manifest may also set per video."""
     add_track_options(parser)
     group = parser.add_argument_group("files beside the tables")
     group.add_argument(
@@ -282,7 +283,7 @@ def _options_of(arguments: argparse.Namespace, overrides: list[str]) -> VideoOpt
 def _parse_row(
     arguments: argparse.Namespace, overrides: list[str], given: Mapping[str, str], where: str
 ) -> VideoOptions:
-    """The options of a row of a manifest, which go before those of the command line."""
+    """The options in a row of a manifest, which override those of the command line."""
     parser = Parser(prog="queryinst-vis batch", add_help=False, allow_abbrev=False)
     _add_video_options(parser)
     known = {action.dest for action in parser._actions}

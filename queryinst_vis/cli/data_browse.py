@@ -173,7 +173,7 @@ def _write_sheet(
 def _write_video(
     arguments: argparse.Namespace, annotation_set: AnnotationSet, tracks: Tracks
 ) -> int:
-    """Write the mp4, whose frames have room for the largest picture; returns their number."""
+    """Write the mp4, as large as the largest image; returns the number of frames."""
     import numpy as np
 
     from queryinst_vis.data.tools.shown_frames import scaled_size
@@ -203,9 +203,9 @@ def _draw(
     max_width: int | None,
     per_video: int | None = None,
 ) -> Iterator[tuple[Video, int, np.ndarray]]:
-    """Video by video, the frames to show with what is in them drawn on them.
+    """The annotated frames, video by video.
 
-    Without --every, ``per_video`` frames of each, evenly spaced, or all of them.
+    Without --every, ``per_video`` evenly spaced frames of each, or all.
     """
     from queryinst_vis.data.tools.shown_frames import read_frames
     from queryinst_vis.utils.progress import show_progress

@@ -10,7 +10,7 @@ from queryinst_vis.cli.arguments import Commands, add_command, count
 
 
 def add(tools: Commands) -> None:
-    """Add the three."""
+    """Add the commands."""
     _add_merge(tools)
     _add_filter(tools)
     _add_remap(tools)

@@ -47,7 +47,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _lines_of(examine: Callable[[], Iterator[str]]) -> list[str]:
-    """The lines of a section; if something fails, those before it and the error."""
+    """The lines of a section; if it fails, the lines so far and the error."""
     lines: list[str] = []
     try:
         lines.extend(examine())

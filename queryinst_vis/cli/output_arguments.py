@@ -23,10 +23,10 @@ SAVE_HELP = {
     "report": "NAME.html, a single file with a player, a timeline and a table of the tracks",
     "rrd": "NAME.rrd, recording for the Rerun Viewer (extra 'rerun')",
 }
-"""What --save may name, as ``report.outputs.ALL_OUTPUTS`` does, which --help does not wait for."""
+"""The keys of ``report.outputs.ALL_OUTPUTS``, listed here so that --help is fast."""
 
 ENCODERS = ("libx264", "h264_nvenc", "h264_qsv", "h264_amf", "h264_videotoolbox", "auto")
-"""What --encoder may name, as ``video.encoders`` does, which --help does not wait for."""
+"""``video.encoders.ENCODERS`` and ``auto``, listed here so that --help is fast."""
 
 DEFAULT_SAVE = "video,json,jsonl,timeline"
 DEFAULT_DRAW = "mask,outline,trace,label"
@@ -117,7 +117,7 @@ def style_of(arguments: argparse.Namespace) -> DrawingStyle:
 
 
 def redaction_of(arguments: argparse.Namespace) -> Redaction:
-    """The classes and tracks to hide; words of digits are track ids."""
+    """The classes and tracks to hide; integers are track ids."""
     from queryinst_vis.drawing import Redaction
 
     blur, cut_out = (

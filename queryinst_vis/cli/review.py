@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from queryinst_vis.review import ReviewSession
 
 FORMATS = ("youtube-vis", "coco-video", "mots", "cvat", "label-studio")
-"""What ``review.export.EXPORTS`` writes, which --help does not wait for."""
+"""The keys of ``review.export.EXPORTS``, listed here so that --help is fast."""
 
 DEFAULT_PORT = 8765
 
@@ -25,14 +25,14 @@ def add(commands: Commands) -> None:
         commands,
         "review",
         _run,
-        "Correct the tracks of a video, and write them as training data.",
-        "Prints the address of a page on which tracks are corrected in a browser, and serves it\n"
-        "until Ctrl-C (extra 'review'), unless --apply, --suggest or --export says what to do.\n"
-        "The address holds a secret: keep it to yourself. docs/review.md has a recipe for SSH.\n"
-        "Corrections go to a journal beside the results, which are never changed; a later review\n"
-        "goes on where this one ends. --apply takes one action a line, such as\n"
-        '{"action": "merge", "first": 3, "second": 7, "decide": "keep first"}; either all of\n'
-        "them are done or none. Several options are done in the order of this help.",
+        "Correct the tracks of a video and export them as training data.",
+        "Without --apply, --suggest or --export, serves a web page for correcting tracks (extra\n"
+        "'review') until Ctrl-C and prints its address, which contains a secret: do not share it.\n"
+        "docs/review.md explains the use over SSH. Corrections are stored in a journal next to\n"
+        "the results, which are never modified; the next review continues from there. --apply\n"
+        "reads one action per line, such as\n"
+        '{"action": "merge", "first": 3, "second": 7, "decide": "keep first"}; either all\n'
+        "are applied or none. Several options are processed in the order of this help.",
         "queryinst-vis review out/street",
         "queryinst-vis review out/street --suggest 20",
         "queryinst-vis review out/street --apply corrections.jsonl",
@@ -45,67 +45,67 @@ def add(commands: Commands) -> None:
         "results",
         type=Path,
         metavar="RESULTS",
-        help="the folder that 'track' has written; or a result file: tracks.jsonl, YouTube-VIS or "
+        help="the output folder of 'track', or a result file: tracks.jsonl, YouTube-VIS or "
         "COCO-video JSON, MOTS text",
     )
     parser.add_argument(
         "--video",
         type=Path,
         metavar="FILE",
-        help="the video, or folder of its frames, if it has moved since it was tracked or if the "
-        "results are of another program",
+        help="the video or folder of its frames, if it has been moved since tracking or the "
+        "results are from another program",
     )
     parser.add_argument(
         "--gt",
         type=Path,
         metavar="GT.json",
-        help="YouTube-VIS file with the names of the classes of JSON results, which needs no "
-        "annotations (default: classes have numbers)",
+        help="YouTube-VIS file with the class names of JSON results; annotations are not needed "
+        "(default: classes are numbered)",
     )
     parser.add_argument(
-        "--video-id", type=int, metavar="N", help="which video of JSON results of several"
+        "--video-id", type=int, metavar="N", help="id of the video, if JSON results have several"
     )
     parser.add_argument(
         "--apply",
         type=Path,
         metavar="FILE.jsonl",
-        help="do these actions: all of them, or, if one cannot be done or leaves a conflict "
-        "undecided, none. Actions whose `id` the journal has are done already and left out",
+        help="apply these actions: all of them or, if one is invalid or leaves a conflict "
+        "unresolved, none. Actions whose `id` is in the journal are skipped",
     )
     parser.add_argument(
         "--suggest",
         type=count,
         metavar="N",
-        help="print what is most likely wrong, at most N suggestions, best first, one JSON object "
-        "a line: what and why, and as `accept` and `dismiss` the lines for --apply",
+        help="print at most N suggestions for corrections, best first, as one JSON object per line "
+        "with a reason, and with lines for --apply as `accept` and `dismiss`",
     )
     parser.add_argument(
         "--port",
         type=port,
         default=DEFAULT_PORT,
         metavar="N",
-        help="of the page, on this machine's loopback address alone; 0: any that is free "
+        help="port of the page, on the loopback address only; 0: any free port "
         f"(default: {DEFAULT_PORT})",
     )
-    group = parser.add_argument_group("what is written")
+    group = parser.add_argument_group("export")
     group.add_argument(
         "--export",
         type=Path,
         metavar="DIR",
-        help="write the corrected tracks to this folder, new or empty",
+        help="write the corrected tracks to this new or empty folder",
     )
     group.add_argument(
         "--format",
         choices=FORMATS,
-        help="of --export: youtube-vis (with the frames as JPEG, for 'finetune' and 'eval-video'), "
-        "coco-video, mots, cvat (CVAT for video 1.1) or label-studio (boxes) "
+        help="format for --export: youtube-vis (with the frames as JPEG, for 'finetune' and "
+        "'eval-video'), coco-video, mots, cvat (CVAT for video 1.1) or label-studio (boxes) "
         "(default: youtube-vis)",
     )
     group.add_argument(
         "--frames",
         choices=("checked", "all"),
-        help="of --export: those that are marked as checked, or all (default: checked for "
-        "youtube-vis, all for the others)",
+        help="frames for --export: only those marked as checked, or all (default: checked for "
+        "youtube-vis, all for other formats)",
     )
 
 

@@ -74,8 +74,8 @@ def add(commands: Commands) -> None:
         "--streams",
         type=count,
         metavar="N",
-        help="videos that advance at a time, where there are several; their frames share batches "
-        "where they have one size (default: 1; --live: all)",
+        help="number of videos that are tracked at the same time; frames with the same network "
+        "input size share batches (default: 1; --live: all)",
     )
     add_track_options(parser)
     add_output_options(parser)
@@ -140,7 +140,7 @@ def _run_live(
 
 
 def _folders(sources: Sequence[Source], out: Path | None) -> list[Path]:
-    """Where the files of each source go."""
+    """The output folder of each source."""
     if out is not None and len(sources) == 1:
         return [out]
     return [(out or Path("out")) / source.name for source in sources]
