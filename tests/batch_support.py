@@ -1,5 +1,8 @@
 """Runs of many videos in this process, with a tiny model; decoding is in processes as ever."""
 
+import av
+import numpy as np
+import supervision as sv
 import torch
 
 from queryinst_vis.batch import run as run_module
@@ -8,11 +11,12 @@ from queryinst_vis.batch.options import RunOptions, VideoOptions
 from queryinst_vis.batch.run import execute, plan_run
 from queryinst_vis.batch.sources import find_videos
 from queryinst_vis.batch.worker import Worker
+from queryinst_vis.inference.any_detector import FunctionDetector
 from queryinst_vis.inference.detector import Detector
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.models.build import build_model
 from queryinst_vis.video import VideoWriter
-from tests.tiny import draw_frame, tiny_config
+from tests.tiny import CLASSES, HEIGHT, WIDTH, draw_frame, tiny_config
 
 
 def use_tiny_model(monkeypatch):
@@ -67,3 +71,34 @@ def track_all(words, out, *, options=None, order=None, retry_failed=False, **set
         videos = [videos[index] for index in order]
     plan = plan_run(videos, run, retry_failed=retry_failed)
     return plan, execute(plan, run, inline_engine(run))
+
+
+def write_long_clip(path, frames=60, key_frame_every=5):
+    """A clip at 10 frames/s whose rectangles move to and fro; no key frame but at these places."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    options = {"g": str(key_frame_every), "bf": "0", "sc_threshold": "0"}
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options=options)
+        stream.height, stream.width = HEIGHT, WIDTH
+        stream.pix_fmt = "yuv420p"
+        for index in range(frames):
+            image = draw_frame(abs(index % 14 - 7))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+        container.mux(stream.encode())
+    return path
+
+
+def find_rectangles(image):
+    """The coloured rectangles of a frame, as another program's detector would give them."""
+    masks = [image[..., colour].astype(int) - image[..., 1 - colour] > 90 for colour in (0, 1)]
+    boxes = [[xs.min(), ys.min(), xs.max() + 1, ys.max() + 1] for ys, xs in map(np.nonzero, masks)]
+    classes = np.arange(2)
+    return sv.Detections(xyxy=np.array(boxes, float), mask=np.array(masks), class_id=classes)
+
+
+def use_rectangle_finder(monkeypatch, find=find_rectangles):
+    def load(*_):
+        return VideoTracker(FunctionDetector(find, CLASSES))
+
+    for module in (worker_module, run_module):
+        monkeypatch.setattr(module, "load_tracker", load)

@@ -10,7 +10,8 @@ from queryinst_vis import cli
 from queryinst_vis.batch.local_engine import run_local
 from queryinst_vis.batch.options import RunOptions, VideoOptions
 from queryinst_vis.batch.run import execute, plan_run
-from tests.batch_support import find, inline_engine, write_clip
+from queryinst_vis.batch.segments import Cutting
+from tests.batch_support import find, inline_engine, write_clip, write_long_clip
 
 parquet = pytest.importorskip("pyarrow.parquet", reason="the tables are Parquet: extra 'batch'")
 
@@ -47,26 +48,44 @@ def alone(clips, out):
     return tables(out)
 
 
-def test_a_worker_that_is_killed_loses_nothing(tmp_path, clips):
-    run = run_of(tmp_path / "local", streams=2)
+def killing_engine(run, after=1):
+    """An engine with one worker, which is killed after some outcomes."""
 
     def engine(dispatcher):
-        is_killed = False
+        outcomes = 0
         for event in run_local(dispatcher, run, 1):
             yield event
-            if event is not None and not is_killed:
+            outcomes += event is not None
+            if event is not None and outcomes == after:
                 [worker] = [
                     each for each in multiprocessing.active_children() if "worker" in each.name
                 ]
                 os.kill(worker.pid, signal.SIGKILL)
-                is_killed = True
 
-    summary = track(clips, run, engine)
+    return engine
+
+
+def test_a_worker_that_is_killed_loses_nothing(tmp_path, clips):
+    run = run_of(tmp_path / "local", streams=2)
+    summary = track(clips, run, killing_engine(run))
     assert (summary.done, summary.failures) == (4, [])
     assert tables(tmp_path / "local") == alone(clips, tmp_path / "one")
     rows = parquet.read_table(tmp_path / "local" / "videos").to_pylist()
     assert sorted(row["frames"] for row in rows) == [3, 4, 5, 6]
     assert not [child for child in multiprocessing.active_children() if "worker" in child.name]
+
+
+def test_a_worker_that_is_killed_between_segments_loses_nothing(tmp_path, clips):
+    for clip in clips.iterdir():
+        clip.unlink()
+    write_long_clip(clips / "long.mp4", 40)
+    runs = [run_of(tmp_path / name, cutting=Cutting(1.5, 0.5)) for name in ("local", "inline")]
+    for run, engine in zip(runs, (killing_engine(runs[0], 2), inline_engine(runs[1])), strict=True):
+        summary = track(clips, run, engine)
+        assert (summary.done, summary.failures) == (1, [])
+        assert summary.segments == summary.segments_tracked == 4
+    assert tables(tmp_path / "local") == tables(tmp_path / "inline")
+    assert not list((tmp_path / "local" / "segments").rglob("*.*"))
 
 
 @pytest.mark.slow

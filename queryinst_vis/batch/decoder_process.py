@@ -20,12 +20,13 @@ import numpy as np
 
 from queryinst_vis.batch.options import Video
 from queryinst_vis.batch.processes import end_with_parent
+from queryinst_vis.batch.segments import Cut, Cutting, Segment, cut_video
 from queryinst_vis.batch.store import file_system_of
 from queryinst_vis.errors import InputError, InputWarning
-from queryinst_vis.video.frames import Frame
+from queryinst_vis.video.frames import DamagedFramesWarning, Frame
 from queryinst_vis.video.http import download, is_http, without_secrets
-from queryinst_vis.video.image_sequence import images_in
-from queryinst_vis.video.source import Source, known_length, open_source
+from queryinst_vis.video.image_sequence import ImageSequence, images_in
+from queryinst_vis.video.source import Source, VideoFile, known_length, open_source
 
 SLOTS = 8
 """Frames of the ring in shared memory."""
@@ -58,16 +59,37 @@ class Shown(NamedTuple):
     image: np.ndarray | None = None
 
 
+class DamagedFrames(NamedTuple):
+    """What a ``DamagedFramesWarning`` says, so that those of several segments can be merged."""
+
+    source: str
+    numbers: list[int]
+    length: int
+    note: str
+
+
+Note = str | DamagedFrames
+"""A warning about a video."""
+
+
 class Ended(NamedTuple):
     """The last word of the process: what went wrong, if anything, and the warnings."""
 
     kind: Fault | None
     reason: str
-    warnings: list[str]
+    warnings: list[Note]
 
 
-def decode_video(video: Video, folder: Path, connection: Connection, memory: int | None) -> None:
+def decode_video(
+    video: Video,
+    folder: Path,
+    connection: Connection,
+    memory: int | None,
+    cutting: Cutting | None = None,
+) -> None:
     """Send ``Opened``, a ``Shown`` for every frame, and ``Ended``.
+
+    Of a long video that is to be cut, only its ``Cut`` and ``Ended``.
 
     After ``Opened`` the other side answers with the name of the ring. It sends the number of a
     slot back when the slot may be filled again.
@@ -77,6 +99,7 @@ def decode_video(video: Video, folder: Path, connection: Connection, memory: int
         folder: for what is downloaded.
         connection: to the worker; where it is gone, this process ends.
         memory: bytes of address space; None: no limit.
+        cutting: how a long video is to be cut; None: it is decoded, whatever its length.
     """
     _prepare(memory)
     with warnings.catch_warnings(record=True) as caught:
@@ -84,7 +107,7 @@ def decode_video(video: Video, folder: Path, connection: Connection, memory: int
         kind: Fault | None = None
         reason = ""
         try:
-            _send_frames(video, folder, connection)
+            _send_frames(video, folder, connection, cutting)
         except (EOFError, ConnectionError):  # the worker has gone
             return
         except MemoryError:
@@ -95,7 +118,11 @@ def decode_video(video: Video, folder: Path, connection: Connection, memory: int
             is_memory = "cannot allocate memory" in str(error).lower()
             kind = "memory" if is_memory else "error"
             reason = _out_of_memory(memory) if is_memory else f"{type(error).__name__}: {error}"
-    notes = [str(note.message) for note in caught if issubclass(note.category, InputWarning)]
+    notes = [
+        _note(each.message, str(folder), video.origin)
+        for each in caught
+        if isinstance(each.message, InputWarning)
+    ]
     connection.send(Ended(kind, " ".join(reason.split()), notes))
 
 
@@ -113,13 +140,25 @@ def _out_of_memory(memory: int | None) -> str:
     return f"decoding takes more memory{limit} (--decode-memory)"
 
 
-def _send_frames(video: Video, folder: Path, connection: Connection) -> None:
+def _note(warning: InputWarning, folder: str, origin: str) -> Note:
+    """A warning that names the video, and not where it was copied to."""
+    if isinstance(warning, DamagedFramesWarning):
+        source = warning.source.replace(folder, origin)
+        return DamagedFrames(source, warning.numbers, warning.length, warning.note)
+    return str(warning).replace(folder, origin)
+
+
+def _send_frames(
+    video: Video, folder: Path, connection: Connection, cutting: Cutting | None
+) -> None:
     path = _fetched(video, folder)
-    size, checksum = _checksum(path)
+    size, checksum = (
+        _checksum(path) if video.part is None else _known_checksum(path, video.part.cut)
+    )
     options = video.options
     source = open_source(
         str(path),
-        options.selection,
+        video.selection,
         decoder=options.decoder,
         fps=options.fps,
         strict=options.strict,
@@ -127,6 +166,10 @@ def _send_frames(video: Video, folder: Path, connection: Connection) -> None:
     )
     if source.is_live:
         raise InputError(f"video {video.origin}: is live; follow it with 'track --live'")
+    segments = () if cutting is None else _segments(source, video, cutting)
+    if len(segments) > 1:
+        connection.send(Cut(segments, size, checksum))
+        return
     frames = source.frames()
     first = next(frames, None)
     if first is None:
@@ -139,6 +182,24 @@ def _send_frames(video: Video, folder: Path, connection: Connection) -> None:
         del slots
     finally:
         ring.close()
+
+
+def _segments(source: Source, video: Video, cutting: Cutting) -> tuple[Segment, ...]:
+    """The segments of a video; a warning tells of a long one that cannot be cut."""
+    if not isinstance(source, VideoFile | ImageSequence):
+        return ()
+    seconds = source.seconds()
+    numbers = video.selection.numbers(seconds)
+    segments = cut_video(seconds, numbers, source.key_frames(), cutting)
+    duration = seconds[numbers[-1]] - seconds[numbers[0]]
+    if len(segments) == 1 and duration > cutting.length:
+        warnings.warn(
+            f"video {video.origin}: has no key frame at which it can be cut, and was tracked as a "
+            f"whole ({duration:.0f} s)",
+            InputWarning,
+            stacklevel=2,
+        )
+    return segments
 
 
 def slots_of(ring: SharedMemory, shape: tuple[int, ...]) -> np.ndarray:
@@ -187,6 +248,21 @@ def _fetched(video: Video, folder: Path) -> Path:
         shown = without_secrets(video.address)
         raise InputError(f"video {shown}: cannot be read ({reason})") from error
     return folder / name
+
+
+def _known_checksum(path: Path, cut: Cut) -> tuple[int, str]:
+    """What was found out when the video was cut.
+
+    Raises:
+        InputError: the video has changed since.
+    """
+    size = sum(file.stat().st_size for file in (images_in(path) if path.is_dir() else [path]))
+    if size != cut.bytes:
+        raise InputError(
+            f"video {path}: has changed while its segments were tracked, from {cut.bytes} to "
+            f"{size} bytes; run the command again"
+        )
+    return size, cut.sha256
 
 
 def _checksum(path: Path) -> tuple[int, str]:

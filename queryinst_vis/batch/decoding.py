@@ -19,12 +19,14 @@ from queryinst_vis.batch.decoder_process import (
     SLOTS,
     Ended,
     Fault,
+    Note,
     Opened,
     Shown,
     decode_video,
     slots_of,
 )
 from queryinst_vis.batch.options import RunOptions, Video
+from queryinst_vis.batch.segments import Cut, Cutting
 from queryinst_vis.errors import InputError
 from queryinst_vis.video.frames import Frame
 
@@ -67,9 +69,11 @@ class DecodedVideo:
         video: what to decode.
         folder: for what is downloaded; somebody else's to remove, after ``close``.
         run: its limits on memory and time.
+        cutting: how a long video is to be cut, which is then not decoded; None: it is not cut.
 
     Attributes:
         opened: what is known of the video; None until ``is_open`` has been true.
+        cut: the segments of a long video; None: it is not cut.
         ended: no further frame will come.
         warnings: what was noticed while decoding, known at the end.
         seconds: from the start of the process to the last frame.
@@ -78,17 +82,20 @@ class DecodedVideo:
     is_live = False
     fault = None
 
-    def __init__(self, video: Video, folder: Path, run: RunOptions) -> None:
+    def __init__(
+        self, video: Video, folder: Path, run: RunOptions, cutting: Cutting | None = None
+    ) -> None:
         self.name, self.origin = video.name, video.origin
         self.opened: Opened | None = None
+        self.cut: Cut | None = None
         self.ended = False
-        self.warnings: list[str] = []
+        self.warnings: list[Note] = []
         self._run = run
         self._ring: SharedMemory | None = None
         self._slots: np.ndarray | None = None
         context = _context()
         self._connection, theirs = context.Pipe()
-        arguments = video, folder, theirs, run.decode_memory
+        arguments = video, folder, theirs, run.decode_memory, cutting
         self._process = context.Process(target=decode_video, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
@@ -135,20 +142,22 @@ class DecodedVideo:
                 time.sleep(_POLL)
 
     def is_open(self) -> bool:
-        """Whether the video is open, without waiting.
+        """Whether the video is open, or has been cut, without waiting.
 
         Raises:
             VideoFailedError: it cannot be opened.
         """
-        if self.opened is None:
+        if self.opened is None and self.cut is None:
             message = self._receive()
-            if isinstance(message, Opened):
+            if isinstance(message, Cut):
+                self.cut = message
+            elif isinstance(message, Opened):
                 self.opened = message
                 frame_bytes = int(np.prod(message.shape))
                 self._ring = SharedMemory(create=True, size=SLOTS * frame_bytes)
                 self._slots = slots_of(self._ring, message.shape)
                 self._connection.send(self._ring.name)
-        return self.opened is not None
+        return self.opened is not None or self.cut is not None
 
     def poll(self) -> Frame | None:
         """The next frame; None: none is ready, or none is left.
@@ -180,7 +189,7 @@ class DecodedVideo:
             ring.close()
             ring.unlink()
 
-    def _receive(self) -> Opened | Shown | None:
+    def _receive(self) -> Opened | Cut | Shown | None:
         """The next message that is there."""
         now = time.monotonic()
         limit = self._run.decode_time

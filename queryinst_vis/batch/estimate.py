@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
+from math import ceil
 from pathlib import Path
 
 from queryinst_vis.batch.options import RunOptions, Video
+from queryinst_vis.batch.segments import Cutting
 from queryinst_vis.errors import InputError
 from queryinst_vis.inference.track import load_tracker
 from queryinst_vis.video.container import open_video
@@ -39,6 +41,8 @@ class Estimate:
         frames: in those.
         frames_per_second: of one worker, measured on the first video; None: it was not.
         workers: that share the work.
+        segments: of long videos, about; 0: they are not cut, or there are none.
+        repeated: frames in their overlaps, which are tracked twice; they are not in ``frames``.
     """
 
     videos: int
@@ -47,6 +51,8 @@ class Estimate:
     frames: float
     frames_per_second: float | None
     workers: int
+    segments: float = 0.0
+    repeated: float = 0.0
 
     def __str__(self) -> str:
         unknown = self.videos - self.known
@@ -55,8 +61,14 @@ class Estimate:
             f"{self.videos} videos to track, {self.hours:.2f} hours of video, "
             f"{self.frames:.0f} frames{note}"
         ]
+        if self.segments:
+            lines.append(
+                f"long videos in about {self.segments:.0f} segments, with {self.repeated:.0f} "
+                "frames tracked twice"
+            )
         if self.frames_per_second and self.known:
-            spent = self.frames / self.frames_per_second / self.workers
+            tracked = self.frames + self.repeated
+            spent = tracked / self.frames_per_second / self.workers
             lines.append(
                 f"about {spent / 3600:.2f} hours with {self.workers} workers at "
                 f"{self.frames_per_second:.1f} frames/s each, measured on the first video"
@@ -70,6 +82,12 @@ def estimate(videos: list[Video], run: RunOptions, workers: int) -> Estimate:
         lengths = [length for length in pool.map(_length, videos) if length is not None]
     known = len(lengths)
     scale = len(videos) / known if known else 0.0
+    segments = [0 if run.cutting is None else _segments(each, run.cutting) for each in lengths]
+    repeated = [
+        (count - 1) * run.cutting.overlap * length.frames / length.seconds
+        for count, length in zip(segments, lengths, strict=True)
+        if count and run.cutting is not None
+    ]
     local = (video for video in videos if "://" not in video.address)
     return Estimate(
         videos=len(videos),
@@ -78,7 +96,16 @@ def estimate(videos: list[Video], run: RunOptions, workers: int) -> Estimate:
         frames=scale * sum(length.frames for length in lengths),
         frames_per_second=_speed(local, run),
         workers=workers,
+        segments=scale * sum(segments),
+        repeated=scale * sum(repeated),
     )
+
+
+def _segments(length: Length, cutting: Cutting) -> int:
+    """Into how many segments a video is cut; 0: it is short."""
+    if length.seconds <= cutting.length:
+        return 0
+    return 1 + ceil((length.seconds - cutting.length) / (cutting.length - cutting.overlap))
 
 
 def _length(video: Video) -> Length | None:

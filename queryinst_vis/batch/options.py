@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from queryinst_vis.batch.segments import Cutting, Part
 from queryinst_vis.inference.options import TrackOptions
 from queryinst_vis.video.decoders import PYAV
+from queryinst_vis.video.frames import Selection
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,9 @@ class RunOptions:
         attempts: of a video, before it counts as failed.
         decode_memory: bytes that the decoding of one video may take; None: no limit.
         decode_silence: seconds without a frame after which a decoder counts as hung.
-        decode_time: seconds that the decoding of one video may take in all; None: no limit.
+        decode_time: seconds that the decoding of one video may take in all; None: no limit. Each
+            segment of a video has as much.
+        cutting: how long videos are cut; None: they are not.
     """
 
     out: str
@@ -63,10 +67,14 @@ class RunOptions:
     decode_memory: int | None = 4 << 30
     decode_silence: float = 120.0
     decode_time: float | None = None
+    cutting: Cutting | None = None
 
     def that_matter(self) -> dict[str, Any]:
         """What decides about the results to the last bit."""
-        return {"batch": self.batch, "threads": self.threads}
+        values: dict[str, Any] = {"batch": self.batch, "threads": self.threads}
+        if self.cutting is not None:
+            values["cutting"] = asdict(self.cutting)
+        return values
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,7 @@ class Video:
         version: what tells that the content has changed: an ETag, or size and time of change.
         size: in bytes; None: unknown.
         options: of this video.
+        part: of a video that has been cut, what a worker is to do; None: all that there is to do.
     """
 
     name: str
@@ -88,3 +97,18 @@ class Video:
     version: str
     size: int | None = None
     options: VideoOptions = field(default_factory=VideoOptions)
+    part: Part | None = None
+
+    @property
+    def whole(self) -> Video:
+        """The video that this may be a part of."""
+        return self if self.part is None else replace(self, part=None)
+
+    @property
+    def selection(self) -> Selection:
+        """The frames to track: those of the options, or of the segment."""
+        chosen = self.options.selection
+        segment = None if self.part is None else self.part.segment
+        if segment is None:
+            return chosen
+        return Selection(start_frame=segment.first, end_frame=segment.stop, stride=chosen.stride)

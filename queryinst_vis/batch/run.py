@@ -12,6 +12,7 @@ import queryinst_vis
 from queryinst_vis.batch.compaction import finish_compaction
 from queryinst_vis.batch.dispatcher import Dispatcher, Event, Outcome, Standing
 from queryinst_vis.batch.options import RunOptions, Video
+from queryinst_vis.batch.segment_files import remove_stale_segments
 from queryinst_vis.batch.status import Unsettled, read_unsettled, write_status
 from queryinst_vis.batch.store import Store
 from queryinst_vis.batch.tables import (
@@ -77,6 +78,8 @@ class RunSummary:
         seconds: of video in those.
         elapsed: seconds that it took.
         stages: seconds by stage, added up over the videos.
+        segments: of long videos that this run has cut.
+        segments_tracked: of those, by this run or an earlier one.
         failures: outcomes of the videos that failed.
     """
 
@@ -84,15 +87,22 @@ class RunSummary:
     frames: int = 0
     seconds: float = 0.0
     elapsed: float = 0.0
+    segments: int = 0
+    segments_tracked: int = 0
     stages: Counter[str] = field(default_factory=Counter)
     failures: list[Outcome] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
-        """Take a video into account."""
+        """Take a video, or a part of one, into account."""
         if outcome.kind is not None:
             self.failures.append(outcome)
             return
-        self.done += 1
+        self.done += outcome.is_last
+        if outcome.cut is not None:
+            self.segments += len(outcome.cut.segments)
+            self.segments_tracked += len(outcome.tracked)
+        elif not outcome.is_last:
+            self.segments_tracked += 1
         self.frames += outcome.frames
         self.seconds += outcome.seconds
         self.stages.update(outcome.stages or {})
@@ -101,7 +111,9 @@ class RunSummary:
         """In a few words, for a progress bar."""
         rate = self.frames / self.elapsed if self.elapsed else 0.0
         failed = f", {len(self.failures)} failed" if self.failures else ""
-        return f"{self.frames} frames, {self.seconds / 3600:.2f} h, {rate:.1f} frames/s{failed}"
+        cut = f"{self.segments_tracked}/{self.segments} segments, " if self.segments else ""
+        hours = f"{self.seconds / 3600:.2f} h"
+        return f"{cut}{self.frames} frames, {hours}, {rate:.1f} frames/s{failed}"
 
     def __str__(self) -> str:
         rate = self.frames / self.elapsed if self.elapsed else 0.0
@@ -109,6 +121,8 @@ class RunSummary:
             f"{self.done} videos done, {self.seconds / 3600:.2f} hours of video, {self.frames} "
             f"frames in {self.elapsed:.1f} s ({rate:.1f} frames/s)"
         ]
+        if self.segments:
+            lines.append(f"{self.segments_tracked} of {self.segments} segments of long videos")
         if self.frames:
             stages = ", ".join(
                 f"{name} {self.frames / spent:.1f}"
@@ -145,6 +159,7 @@ def plan_run(
     finish_compaction(store)
     keys = {key_of(video, run): video for video in videos}
     done = done_keys(store)
+    remove_stale_segments(store, done)
     _check_settings(videos, keys, done, store, overwrite)
     failed = {Path(name).stem for name in store.list("failures")}
     skipped = set() if retry_failed else failed - done
@@ -224,6 +239,7 @@ def execute(plan: RunPlan, run: RunOptions, engine: Engine) -> RunSummary:
     tried = {video: plan.unsettled.attempts.get(key, 0) for video, key in keys.items()}
     tried = {video: count for video, count in tried.items() if count}
     known = done_keys(plan.store)
+    remove_stale_segments(plan.store, known, set(plan.todo))
     start, told = time.monotonic(), -_STATUS_EVERY
     standing = Standing(attempts=tried)
     with ProgressBar("videos", len(keys), "steps") as bar:
@@ -235,8 +251,10 @@ def execute(plan: RunPlan, run: RunOptions, engine: Engine) -> RunSummary:
                 else:
                     outcome, attempts = event
                     summary.add(outcome)
-                    _settle(plan.store, keys[outcome.video], outcome, attempts, known)
-                    bar.advance(note=summary.progress())
+                    if outcome.is_last:
+                        key = keys[outcome.video.whole]
+                        _settle(plan.store, key, outcome, attempts, known)
+                    bar.advance(int(outcome.is_last), summary.progress())
                 if time.monotonic() - told > _STATUS_EVERY:
                     told = time.monotonic()
                     _tell(plan, summary, standing, keys, is_over=False)
@@ -300,6 +318,8 @@ def _tell(
         "done_before": plan.done,
         "failed": len(summary.failures),
         "failed_before": plan.failed,
+        "segments": summary.segments,
+        "segments_tracked": summary.segments_tracked,
         "frames": summary.frames,
         "hours": round(summary.seconds / 3600, 4),
         "elapsed": round(summary.elapsed, 1),

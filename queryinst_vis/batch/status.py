@@ -84,6 +84,9 @@ def tell_status(status: Mapping[str, Any], now: float) -> str:
         f"this run: {status['frames']} frames, {status['hours']:.2f} hours of video, "
         f"{rate:.1f} frames/s",
     ]
+    if status.get("segments"):
+        tracked = f"{status['segments_tracked']} of {status['segments']}"
+        lines.append(f"{tracked} segments of long videos tracked")
     if done and not status["is_over"]:
         left = status["elapsed"] / done * (status["to_track"] - done)
         lines.append(f"about {left / 60:.0f} minutes left")

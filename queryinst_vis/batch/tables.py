@@ -2,7 +2,8 @@
 
 ``OUT/videos/KEY.parquet`` has one row, and is written last: a video counts once it is there.
 ``OUT/tracks/KEY.parquet`` and ``OUT/detections/KEY.parquet`` have the rows of that video, and
-``OUT/failures/KEY.parquet`` says why there is none. All are joined on ``key``.
+``OUT/failures/KEY.parquet`` says why there is none. All are joined on ``key``. What is kept of a
+video's segments meanwhile is in ``segment_files``.
 """
 
 from __future__ import annotations

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from queryinst_vis.batch.options import RunOptions, VideoOptions
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B?", re.IGNORECASE)
+_TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|min|m|h)", re.IGNORECASE)
+_UNITS = {"s": 1, "m": 60, "h": 3600}  # seconds, by the first letter
 _FLAGS = ("strict", "allow-partial", "no-video")  # boolean options of a manifest
 
 
@@ -48,6 +50,7 @@ def add(commands: Commands) -> None:
         "queryinst-vis batch archive/ --out tracks",
         "queryinst-vis batch 'day1/*.mp4' day2/ --out tracks --classes person --streams 2",
         "queryinst-vis batch videos.csv --out s3://bucket/tracks",
+        "queryinst-vis batch archive/ --out tracks --segment 10min",
         "queryinst-vis batch archive/ --out tracks --dry-run",
         "queryinst-vis batch --status tracks",
         "queryinst-vis batch --compact tracks",
@@ -137,6 +140,27 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="CPU threads per worker (default: %(default)s)",
     )
+    _add_segments(group)
+
+
+def _add_segments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--segment",
+        type=_duration,
+        metavar="TIME",
+        help="cut longer videos at key frames into segments of about this length, such as 90s, "
+        "10min or 1h, which all workers share; their identities are joined afterwards. Every "
+        "segment has to be fetched and its packets scanned anew (default: a video is tracked by "
+        "one worker from its beginning to its end)",
+    )
+    group.add_argument(
+        "--segment-overlap",
+        type=_duration,
+        default="5s",
+        metavar="TIME",
+        help="time that a segment tracks together with the one after it, where identities are "
+        "joined (default: %(default)s)",
+    )
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
@@ -168,7 +192,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         "--decode-time",
         type=seconds,
         metavar="TIME",
-        help="time limit for decoding a video (default: none)",
+        help="time limit for decoding a video, or a segment of one (default: none)",
     )
 
 
@@ -253,8 +277,9 @@ def _engine(
 
 def _run_options(arguments: argparse.Namespace) -> RunOptions:
     from queryinst_vis.batch.options import RunOptions
+    from queryinst_vis.batch.segments import Cutting
 
-    out = arguments.out
+    out, length = arguments.out, arguments.segment
     return RunOptions(
         out=out if "://" in out else str(Path(out).absolute()),
         batch=arguments.batch,
@@ -265,6 +290,7 @@ def _run_options(arguments: argparse.Namespace) -> RunOptions:
         decode_memory=arguments.decode_memory,
         decode_silence=arguments.decode_silence,
         decode_time=arguments.decode_time,
+        cutting=None if length is None else Cutting(length, arguments.segment_overlap),
     )
 
 
@@ -304,6 +330,19 @@ def _parse_row(
     if row.live:
         raise InputError(f"{where}: live sources have no end")
     return _options_of(row, [*overrides, *given.get("overrides", "").split()])
+
+
+def _duration(text: str) -> float:
+    """A time such as ``90s``, ``10min``, ``1h`` or ``0:10:00``, in seconds."""
+    match = _TIME.fullmatch(text.strip())
+    if match is not None:
+        return float(match[1]) * _UNITS[match[2][0].lower()]
+    try:
+        return seconds(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"expected a time such as 90s, 10min or 1h, got '{text}'"
+        ) from None
 
 
 def _bytes(text: str) -> int:

@@ -165,15 +165,17 @@ def store(
         detections.scores.tolist(),
         detections.labels.tolist(),
         detections.boxes.tolist(),
-        detections.rles() if detections.has_masks else _box_masks(detections),
+        masks_or_boxes(detections),
         time,
         number,
         detections.of_damaged_frame,
     )
 
 
-def _box_masks(detections: Detections) -> list[RLE]:
-    """The boxes, clipped to the frame, as masks; empty for boxes outside the frame."""
+def masks_or_boxes(detections: Detections) -> list[RLE]:
+    """The masks as N RLEs; without masks the boxes, clipped to the frame, empty outside of it."""
+    if detections.has_masks:
+        return detections.rles()
     height, width = detections.image_size
     masks = []
     for box in detections.boxes.round().long().tolist():

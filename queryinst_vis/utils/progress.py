@@ -87,12 +87,13 @@ class ProgressBar:
         self._bar.start()
 
     def advance(self, amount: int = 1, note: str | None = None) -> None:
-        """Advance by ``amount``; ``note`` replaces the text beside the bar."""
+        """Advance by ``amount``, or 0; ``note`` replaces the text beside the bar."""
         (task,) = self._bar.tasks
         note = task.fields["note"] if note is None else note
         self._bar.update(task.id, advance=amount, note=note)
         done = int(task.completed)
-        if self._prints_lines and task.total is not None and done % self._line_every == 0:
+        is_line = amount > 0 and done % self._line_every == 0
+        if self._prints_lines and task.total is not None and is_line:
             pace = (time.monotonic() - self._begin) / (done - self._first)
             left = timedelta(seconds=round(pace * (task.total - done)))
             self.print(f"{task.description} {done}/{int(task.total)}  {note}  {left} left")

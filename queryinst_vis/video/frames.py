@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from queryinst_vis.errors import InputError
+from queryinst_vis.errors import InputError, InputWarning
 
 _NAMED = 10  # maximum runs of frame numbers in a warning
 _ROUNDING = 1e-6  # tolerance of time bounds in seconds
@@ -44,6 +44,25 @@ class _Numbered(Protocol):
 
 Numbered = TypeVar("Numbered", bound=_Numbered)
 """A frame, decoded or not yet."""
+
+
+class DamagedFramesWarning(InputWarning):
+    """Some frames could not be decoded.
+
+    Args:
+        source: what they are of, at the beginning of the message.
+        numbers: of the damaged frames, ascending.
+        length: frames of the whole source.
+        note: what is shown there instead.
+    """
+
+    def __init__(self, source: str, numbers: list[int], length: int, note: str) -> None:
+        super().__init__(source, numbers, length, note)
+        self.source, self.numbers, self.length, self.note = source, numbers, length, note
+
+    def __str__(self) -> str:
+        damaged = f"{name_runs(self.numbers)} ({len(self.numbers)} of {self.length})"
+        return f"{self.source}: {damaged} cannot be decoded; {self.note}"
 
 
 @dataclass(frozen=True)

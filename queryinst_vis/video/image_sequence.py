@@ -14,7 +14,7 @@ import numpy as np
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.utils.files import natural_key
 from queryinst_vis.utils.images import Size, read_image, read_orientation
-from queryinst_vis.video.frames import Frame, Selection, name_runs
+from queryinst_vis.video.frames import DamagedFramesWarning, Frame, Selection
 
 SUFFIXES = frozenset(
     [
@@ -85,10 +85,9 @@ class ImageSequence:
         self._rate = rate
         self._strict = strict
         self._files = list(files)
-        seconds = np.arange(len(self._files)) / rate
-        self._numbers = selection.numbers(seconds)
+        self._numbers = selection.numbers(self.seconds())
         if not self._numbers:
-            raise InputError(f"images {origin}: {selection.misses(seconds)}")
+            raise InputError(f"images {origin}: {selection.misses(self.seconds())}")
         self._size = self._common_size()
 
     def __len__(self) -> int:
@@ -116,12 +115,23 @@ class ImageSequence:
         finally:
             if damaged:
                 warnings.warn(
-                    f"images {self.origin}: {name_runs(damaged)} ({len(damaged)} of {len(self)}) "
-                    f"cannot be decoded, the first one is {self._files[damaged[0]].name}; the last "
-                    "good image is shown there, and nothing is found in it",
-                    InputWarning,
+                    DamagedFramesWarning(
+                        f"images {self.origin}",
+                        damaged,
+                        len(self._files),
+                        f"the first one is {self._files[damaged[0]].name}; the last good image is "
+                        "shown there, and nothing is found in it",
+                    ),
                     stacklevel=2,
                 )
+
+    def seconds(self) -> np.ndarray:
+        """``(F,)``, when each image is shown, whatever the selection."""
+        return np.arange(len(self._files)) / self._rate
+
+    def key_frames(self) -> list[int]:
+        """Numbers of the images at which decoding can begin: all."""
+        return list(range(len(self._files)))
 
     def random_access(self) -> ImageAccess:
         """All images by their numbers, whatever the selection."""

@@ -27,12 +27,14 @@ from queryinst_vis.video.decoders import (
     open_decoder,
     read_in_chunks,
 )
-from queryinst_vis.video.frames import Frame, Selection, name_runs
+from queryinst_vis.video.frames import DamagedFramesWarning, Frame, Selection
 from queryinst_vis.video.http import download, is_http
 from queryinst_vis.video.random_access import RandomAccess
 from queryinst_vis.video.rgb import RgbConverter
 from queryinst_vis.video.scan import scan
 from queryinst_vis.video.seek import find_start
+
+_SHOWN = "the last good picture is shown there, and nothing is found in it"
 
 
 class _Place(NamedTuple):
@@ -194,11 +196,22 @@ class VideoReader:
                         break
             finally:
                 if damaged:
-                    self._complain(_tell(damaged, self._scan.frames))
+                    source = f"video {self.path}: damaged"
+                    self._warn(DamagedFramesWarning(source, damaged, self._scan.frames, _SHOWN))
 
     def seconds(self) -> np.ndarray:
         """``(F,)``, when each frame of the whole file is shown, by its number."""
         return self._scan.seconds()
+
+    def key_frames(self) -> list[int]:
+        """Numbers of the frames of the whole file at which decoding can begin, ascending.
+
+        Empty where the file's packets do not determine the number of every frame.
+        """
+        if not self._scan.is_seekable:
+            return []
+        ticks = [key.tick for key in self._scan.key_frames if key.is_ahead]
+        return np.searchsorted(self._scan.shown, ticks).tolist()
 
     def random_access(self) -> RandomAccess:
         """All frames of the file by their numbers, whatever the reader selects."""
@@ -232,17 +245,12 @@ class VideoReader:
         raise InputError(f"video {self.path}: contains no frame that can be decoded")
 
     def _complain(self, what: str) -> None:
+        self._warn(InputWarning(f"video {self.path}: {what}"))
+
+    def _warn(self, warning: InputWarning) -> None:
         if self._strict:
-            raise InputError(f"video {self.path}: {what}; leave out strict (--strict) to go on")
-        warnings.warn(f"video {self.path}: {what}", InputWarning, stacklevel=3)
-
-
-def _tell(damaged: list[int], frames: int) -> str:
-    """What is said of frames that cannot be decoded."""
-    return (
-        f"damaged: {name_runs(damaged)} ({len(damaged)} of {frames}) cannot be decoded; the last "
-        "good picture is shown there, and nothing is found in it"
-    )
+            raise InputError(f"{warning}; leave out strict (--strict) to go on")
+        warnings.warn(warning, stacklevel=4)
 
 
 def _why_no_file(path: str | Path) -> str:

@@ -127,6 +127,14 @@ class VideoFile:
         """As ``VideoReader.frames``."""
         return self._reader.frames()
 
+    def seconds(self) -> np.ndarray:
+        """As ``VideoReader.seconds``."""
+        return self._reader.seconds()
+
+    def key_frames(self) -> list[int]:
+        """As ``VideoReader.key_frames``."""
+        return self._reader.key_frames()
+
     def random_access(self) -> RandomAccess:
         """As ``VideoReader.random_access``."""
         return self._reader.random_access()

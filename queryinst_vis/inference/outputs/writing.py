@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from html import escape
 from pathlib import Path
+from typing import Protocol
 
 from queryinst_vis.drawing import Redaction, Redactor
 from queryinst_vis.errors import InputWarning
@@ -20,7 +21,6 @@ from queryinst_vis.inference.outputs.output import OutputContext
 from queryinst_vis.inference.outputs.plan import OutputPlan
 from queryinst_vis.inference.outputs.run_file import found_by_class, run_record
 from queryinst_vis.inference.result import FrameResult, store
-from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.structures.notebook import as_frame
 from queryinst_vis.utils.files import files_together, write_json_atomically
 from queryinst_vis.utils.prefetch import finishing
@@ -72,6 +72,18 @@ class TrackSummary:
         return f"<pre>{escape(str(self))}</pre>{as_frame(pages[0].read_text(encoding='utf-8'))}"
 
 
+class FoundBy(Protocol):
+    """What found the tracks: a ``VideoTracker``, or who knows of one."""
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the labels; may grow while frames come."""
+
+    @property
+    def precision(self) -> str | None:
+        """Of the network; None: unknown."""
+
+
 class _Redact:
     """Redacts frames before they reach any output, and warns at the end of what it could not hide.
 
@@ -121,7 +133,7 @@ def _stage_seconds(times: StageTimes, start: float) -> dict[str, float]:
 
 def write_outputs(
     plan: OutputPlan,
-    tracker: VideoTracker,
+    tracker: FoundBy,
     tracked: Generator[FrameResult, None, None],
     source: Source,
     times: StageTimes,
