@@ -196,7 +196,7 @@ MASK = {"rle": "2, 2", "left": 1, "top": 1, "width": 2, "height": 2}
         (shape("polygon", points="1,1;2"), "'points' is not x,y;x,y;..."),
         (shape("polygon", points="1,1;2,2"), "of three or more finite points"),
         (shape("polygon", points="1,1;2,2;nan,3"), "of three or more finite points"),
-        (shape("polygon", points="1,1;2,2;1e12,3"), "a polygon reaches farther from the frame"),
+        (shape("polygon", points="1,1;2,2;1e12,3"), "a polygon extends beyond the frame"),
         (shape("box", xtl=1), "'ytl' is None, not a number"),
         (shape("box", **BOX, rotation="inf"), "'rotation' is 'inf', not a number"),
         (shape("ellipse", cx=1, cy=1, rx=0, ry=3), "radii 0, 3 are not positive"),

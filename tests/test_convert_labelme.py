@@ -211,7 +211,7 @@ def test_a_shape_without_a_pixel_is_absent(convert, tmp_path):
         (shape("car", [[1, 1], [5, 5], [3]]), "'points' is not a list of [x, y]"),
         (shape("car", [[1, 1], [5, 5], ["x", 3]]), "'points' is not a list of [x, y]"),
         (shape("car", [[1, 1], [10**400, 5], [3, 3]]), "'points' is not a list of [x, y]"),
-        (shape("car", [[1, 1], [1e9, 5], [3, 3]]), "a polygon reaches farther from the frame"),
+        (shape("car", [[1, 1], [1e9, 5], [3, 3]]), "a polygon extends beyond the frame"),
         (shape("car", [[1, 1], [math.nan, 5], [3, 3]]), "of three or more finite points"),
         (shape("car", box(*A), kind="circle"), "a circle has 2 points, this one 4"),
         (shape("car", [[5, 5], [5, 5]], kind="circle"), "radii 0, 0 are not positive"),

@@ -486,7 +486,7 @@ def test_a_broken_file_points_to_validate(tmp_path, capsys):
     assert run("data", "filter", path, tmp_path / "out.json") == 2
     message = capsys.readouterr().err
     assert "annotation 31: video_id 99 is not in the file" in message
-    assert f"'queryinst-vis data validate {path}' lists every fault" in message
+    assert f"'queryinst-vis data validate {path}' lists all findings" in message
 
 
 # Browse

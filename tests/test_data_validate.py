@@ -220,7 +220,11 @@ FAULTS = {
         "neither trained on nor counted",
     ),
     "broken box": (lambda c: replace(car(c)["bboxes"], 2, [1, 2, 3]), CAR_2, "[1, 2, 3] is not [x"),
-    "broken area": (lambda c: replace(car(c)["areas"], 2, "big"), CAR_2, "area 'big' is no number"),
+    "broken area": (
+        lambda c: replace(car(c)["areas"], 2, "big"),
+        CAR_2,
+        "area 'big' is not a number",
+    ),
     "empty box": (lambda c: replace(car(c)["bboxes"], 2, [25, 5, 0, 15]), CAR_2, "has no area"),
     "box differs": (
         lambda c: replace(car(c)["bboxes"], 2, [25, 5, 45, 20]),

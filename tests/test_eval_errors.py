@@ -44,7 +44,7 @@ RESULT_FAULTS = {
     ),
     "bytes as text": (
         {"segmentations": [{"size": [400, 300], "counts": "b'PPPo0'"}, None]},
-        "entry 0, video 1, frame 0: `counts` are Python's b'...'; decode them by .decode('ascii')",
+        "entry 0, video 1, frame 0: `counts` are Python bytes (b'...'); use .decode('ascii')",
     ),
     "cut off": (
         {"segmentations": [{"size": [400, 300], "counts": "PPPo"}, None]},
@@ -80,7 +80,7 @@ RESULT_FAULTS = {
     ),
     "polygon far away": (
         {"segmentations": [[[1, 2, 3, 4, 5, 6e6]], None]},
-        "a polygon reaches farther from the frame than the frame is large",
+        "a polygon extends beyond the frame",
     ),
     "NaN in a polygon": (
         {"segmentations": [[[1, 2, 3, 4, 5, float("nan")]], None]},
@@ -182,7 +182,7 @@ GROUND_TRUTH_FAULTS = {
     ),
     "areas as text": (
         lambda gt: gt["annotations"][0].update(areas=["large", None]),
-        "annotation 1, frame 0: area 'large' is no number of pixels",
+        "annotation 1, frame 0: area 'large' is not a number of pixels",
     ),
 }
 
@@ -270,7 +270,7 @@ IMAGE_FAULTS = {
     "no area": (lambda gt, found: gt["annotations"][0].pop("area"), "annotation 1: has no `area`"),
     "area as text": (
         lambda gt, found: gt["annotations"][0].update(area="big"),
-        "annotation 1: area 'big' is no number of pixels",
+        "annotation 1: area 'big' is not a number of pixels",
     ),
     "three numbers": (
         lambda gt, found: found[0].update(bbox=[1, 2, 3]),

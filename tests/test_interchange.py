@@ -172,7 +172,7 @@ def test_what_overlaps_cost_is_said(tmp_path, capsys):
     assert cli.main(["convert-results", *map(str, words)]) == 0
     said = capsys.readouterr().out
     assert "1 masks lost pixels" in said
-    assert "1 vanished" in said
+    assert "1 were lost completely" in said
 
 
 def test_among_equal_scores_the_earlier_track_keeps_the_pixels(convert):
@@ -300,7 +300,7 @@ def entry(**changes):
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ([entry(image_id=3)], "entry 0: image_id 3 is none of 1 to 2"),
+        ([entry(image_id=3)], "entry 0: image_id 3 is not among 1 to 2"),
         ([entry(image_id="1")], "image_id '1' is none of"),
         ([entry(), entry(video_id=8)], "entry 1: image 1 is of video 1, not 8"),
         ([entry(category_id=1)], "category_id 1 is not in the video set"),
@@ -324,8 +324,8 @@ def test_bad_coco_video_is_refused(convert, tmp_path, entries, message):
         (f"x 1001 1 400 300 {LEFT['counts']}", "line 2: expected 'frame id class"),
         (f"0 {'1' * 5000} 1 400 300 {LEFT['counts']}", "line 2: expected 'frame id class"),
         (f"9 1001 1 400 300 {LEFT['counts']}", "line 2: video 1 has no frame 9, its 2 frames are"),
-        (f"0 3001 3 400 300 {LEFT['counts']}", "line 2: class 3 is none of the video set"),
-        (f"0 10000 10 400 300 {LEFT['counts']}", "line 2: class 10 marks regions to ignore"),
+        (f"0 3001 3 400 300 {LEFT['counts']}", "line 2: class 3 is not in the video set"),
+        (f"0 10000 10 400 300 {LEFT['counts']}", "line 2: class 10 marks ignore regions"),
         (f"1 2001 2 400 300 {LEFT['counts']}", "line 2: object 2001 occurs twice in frame 1"),
         ("0 1001 1 400 300 !!", "line 2: `counts` are not COCO run lengths"),
         (f"0 1001 1 300 400 {LEFT['counts']}", "line 2: the mask is 400x300 pixels"),
@@ -374,7 +374,7 @@ def test_a_folder_with_files_is_not_touched(convert, tmp_path):
         ("coco.json", {"to": "coco-video", "first_frame": 1}, "--first-frame and --class are for"),
         ("coco.json", {"to": "coco-video", "classes": {"car": 1}}, "are for MOTS"),
         ("mots", {"classes": {"bus": 3}}, "class 'bus' is not in the video set"),
-        ("mots", {"classes": {"car": 10}}, "class 10 of MOTS is for regions to ignore"),
+        ("mots", {"classes": {"car": 10}}, "class 10 of MOTS is for ignore regions"),
         ("mots", {"classes": {"car": 2}}, "classes person and car are both class 2 of MOTS"),
     ],
 )
@@ -387,7 +387,7 @@ def test_what_makes_no_sense_is_refused(convert, tmp_path, target, options, mess
 
 def test_a_class_without_number_is_refused(convert):
     gt = video_set(video(1, "a"), classes=((1, "car"), (2, "dog")))
-    with pytest.raises(InputError, match="entry 0: MOTS knows no class 'dog'"):
+    with pytest.raises(InputError, match="entry 0: class 'dog' has no MOTS number"):
         convert(gt, [detection([LEFT, None], category_id=2)], "mots")
 
 

@@ -258,7 +258,7 @@ def test_everything_can_be_undone_and_done_again(session, folder):
         (Draw(0, SQUARE), "needs a `class_name`"),
         (Draw(0, SQUARE, track=1, class_name="dog"), "is for a new track"),
         (Draw(0, ((-9.0, -9.0, -5.0, -9.0, -5.0, -5.0),), track=1), "covers no pixel"),
-        (Draw(0, ((1e9, 0.0, 0.0, 1e9, 5.0, 5.0),), track=1), "reaches farther"),
+        (Draw(0, ((1e9, 0.0, 0.0, 1e9, 5.0, 5.0),), track=1), "extends beyond"),
     ],
 )
 def test_what_cannot_be_done_is_refused_and_leaves_no_record(session, action, message):

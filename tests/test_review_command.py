@@ -346,7 +346,7 @@ def coco_video_entries(folder):
 def test_results_without_what_they_need_are_one_line(folder, tmp_path, capsys):
     (tmp_path / "r.json").write_text(json.dumps(coco_video_entries(folder)))
     assert review(tmp_path / "r.json", "--export", tmp_path / "x") == 2
-    assert "do not say how many frames there are" in errors(capsys)[0]
+    assert "do not contain the number of frames" in errors(capsys)[0]
     assert review(tmp_path / "none", "--export", tmp_path / "x") == 2
     assert "no such file or folder" in errors(capsys)[0]
     (tmp_path / "empty").mkdir()

@@ -102,7 +102,7 @@ def open_set(path: str | Path) -> AnnotationSet:
     Raises:
         InputError: the file cannot be read, or an entry is invalid.
     """
-    remedy = f"'queryinst-vis data validate {path}' lists every fault"
+    remedy = f"'queryinst-vis data validate {path}' lists all findings"
     report = refuse_faults(str(path), remedy=remedy)
     return parse_set(read_annotations(path), report, str(path))
 
@@ -115,7 +115,7 @@ def parse_set(
     Args:
         content: of the file.
         report: receives the findings.
-        where: names the file in later error messages.
+        where: the file, for later error messages.
         kind: kind of the set; None: images if there are no videos.
     """
     if kind is None:
@@ -132,8 +132,8 @@ def parse_set(
                 entries.get(entry[f"{kind}_id"], []).append(entry)
     else:
         message = (
-            "has no `annotations`; public validation and test files carry none: they can be run "
-            "on, not trained on or evaluated with"
+            "has no `annotations`; public validation and test files have none: they can be used for "
+            "inference, but not for training or evaluation"
         )
         report(Finding("no annotations", {}, message))
     return AnnotationSet(where, kind, content, categories, videos, entries, annotated)

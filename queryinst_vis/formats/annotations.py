@@ -1,4 +1,4 @@
-"""Single annotations of a file: masks, boxes and areas, frame by frame."""
+"""Single annotations of a file: masks, boxes and areas per frame."""
 
 from __future__ import annotations
 
@@ -17,27 +17,26 @@ from queryinst_vis.masks.decoded import DecodedMasks
 from queryinst_vis.utils.numbers import is_finite
 
 Box = list[float]
-"""``[x, y, width, height]`` in pixels, as COCO writes it."""
+"""``[x, y, width, height]`` in pixels, as in COCO."""
 
 
 def has_area(box: Box | None) -> TypeGuard[Box]:
-    """Whether there is a box, and not an empty one."""
+    """Whether there is a box with a positive area."""
     return box is not None and box[2] > 0 and box[3] > 0
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """One track of a video, or one object of an image: lists with one item for each frame.
+    """One track of a video, or one object of an image: lists with one item per frame.
 
     Attributes:
-        id: of the annotation.
-        category_id: the file's id of its class.
-        crowd: whether it is a group or a region to ignore.
-        segmentations: polygons or run lengths as the file has them, None where there is no mask.
-        boxes: as the file has them, None where there is none or a broken one; None where the
-            file gives no boxes at all.
-        areas: pixels or None; None where the file gives no areas at all.
-        entry: what the file holds.
+        id: annotation id.
+        category_id: category id of the file.
+        crowd: whether it is a group or an ignore region.
+        segmentations: polygons or RLE as in the file, None in frames without a mask.
+        boxes: as in the file, None in frames without a valid box; None if the file has no boxes.
+        areas: in pixels, None in frames without a valid area; None if the file has no areas.
+        entry: the original entry.
     """
 
     id: int
@@ -49,7 +48,7 @@ class Annotation:
     entry: dict[str, Any]
 
     def boxes_alone(self) -> dict[int, Box]:
-        """Boxes by frame, of the frames in which it has a box with an area and no mask."""
+        """Boxes by frame, for frames with a non-empty box but no mask."""
         return {
             frame: box
             for frame, box in enumerate(self.boxes or ())
@@ -57,21 +56,21 @@ class Annotation:
         }
 
     def visible_frames(self) -> int:
-        """In how many frames it has a mask, or a box alone."""
+        """Number of frames with a mask, or with only a box."""
         masks = len(self.segmentations) - self.segmentations.count(None)
         return masks + len(self.boxes_alone())
 
 
 def parse_annotation(entry: dict[str, Any], video: Video, report: Report) -> Annotation | None:
-    """Take an annotation apart; masks are left undecoded, see ``decode_masks``.
+    """Parse an annotation; masks are not decoded, see ``decode_masks``.
 
     Args:
         entry: of ``AnnotationSet.entries``.
-        video: the video or image that it belongs to.
-        report: takes the findings.
+        video: the video or image of the annotation.
+        report: receives the findings.
 
     Returns:
-        None where there is not one mask, or null, for each frame.
+        None if the list of masks does not have one entry (or null) per frame.
     """
     place = {**video.place, "annotation": entry["id"]}
     crowd = entry.get("iscrowd", 0)
@@ -110,7 +109,7 @@ def parse_annotation(entry: dict[str, Any], video: Video, report: Report) -> Ann
 def _one_per_frame(
     entry: dict[str, Any], key: str, video: Video, place: Place, report: Report
 ) -> list[Any] | None:
-    """The list under a key; None where it is absent or not as long as the video."""
+    """The list under a key; None if it is missing or does not have one item per frame."""
     values = entry.get(key)
     if values is None:
         return None
@@ -118,7 +117,7 @@ def _one_per_frame(
 
 
 def is_one_per_frame(values: Any, key: str, video: Video, place: Place, report: Report) -> bool:
-    """Whether a value is a list with one item for each frame; if not, it goes to ``report``."""
+    """Whether a value is a list with one item per frame; otherwise a finding is reported."""
     if isinstance(values, list) and len(values) == video.length:
         return True
     has = f"has {len(values)}" if isinstance(values, list) else f"is {shortened(values)}"
@@ -132,9 +131,9 @@ def is_one_per_frame(values: Any, key: str, video: Video, place: Place, report: 
 def without_empty(
     segmentations: list[Any], video: Video, place: Place, report: Report
 ) -> list[Any]:
-    """The list with None for ``[]``, ``{}`` and ``""``; only images say so by ``[]``."""
+    """The list with None for ``[]``, ``{}`` and ``""``; in images, ``[]`` is valid."""
     if sum(map(bool, segmentations)) + segmentations.count(None) == len(segmentations):
-        return segmentations  # as nearly all are
+        return segmentations  # the common case
     masks = []
     for frame, mask in enumerate(segmentations):
         is_empty = not mask and isinstance(mask, list | dict | str)
@@ -148,7 +147,7 @@ def without_empty(
 def _parse_boxes(
     boxes: list[Any] | None, video: Video, place: Place, report: Report
 ) -> list[Box | None] | None:
-    """The boxes with None for broken ones, which go to ``report``."""
+    """The boxes with None for invalid ones, which are reported."""
     parsed: list[Box | None] = []
     for frame, box in enumerate(boxes or ()):
         broken = box is not None and not is_box(box)
@@ -162,19 +161,19 @@ def _parse_boxes(
 def _parse_areas(
     areas: list[Any] | None, video: Video, place: Place, report: Report
 ) -> list[float | None] | None:
-    """The areas with None for broken ones, which go to ``report``."""
+    """The areas with None for invalid ones, which are reported."""
     parsed: list[float | None] = []
     for frame, area in enumerate(areas or ()):
         is_area = is_finite(area) and area >= 0
         if area is not None and not is_area:
-            message = f"area {shortened(area)} is no number of pixels"
+            message = f"area {shortened(area)} is not a number of pixels"
             report(Finding("broken area", video.frame_place(place, frame), message))
         parsed.append(area if is_area else None)
     return None if areas is None else parsed
 
 
 def _report_missing(annotation: Annotation, video: Video, place: Place, report: Report) -> None:
-    """Report what an annotation lacks."""
+    """Report missing masks, boxes and areas."""
     if video.kind == "image":
         for key, values in (("bbox", annotation.boxes), ("area", annotation.areas)):
             if values == [None] and annotation.entry.get(key) is None:
@@ -192,7 +191,7 @@ def _report_missing(annotation: Annotation, video: Video, place: Place, report: 
 
 
 def check_masks(annotation: Annotation, video: Video, report: Report) -> None:
-    """Report masks of a form or size that ``decode_masks`` would, but leave runs undecoded."""
+    """Report masks of an invalid type or size, like ``decode_masks`` but without decoding runs."""
     for frame, mask in enumerate(annotation.segmentations):
         if mask is not None:
             try:
@@ -213,16 +212,16 @@ def decode_track(
 def decode_masks(
     tracks: Sequence[list[Any]], video: Video, places: Sequence[Place], report: Report
 ) -> list[tuple[list[RLE | None], np.ndarray, DecodedMasks | None]]:
-    """Bring the masks of a video's tracks to run lengths that fill its frames.
+    """Convert the masks of a video's tracks to valid RLEs and decode them.
 
     Args:
-        tracks: for each track one segmentation, or None, for each frame.
-        video: that they belong to.
-        places: of the tracks, for findings.
-        report: takes the findings about masks that cannot be used.
+        tracks: for each track, one segmentation or None per frame.
+        video: the video of the tracks.
+        places: places of the tracks in the file, for findings.
+        report: receives the findings about invalid masks.
 
     Returns:
-        For each track one compressed RLE per frame, None where there is no mask or a broken one;
+        For each track one compressed RLE per frame, None where there is no valid mask;
         their ``(frames,)`` int64 areas in pixels; and the ``(frames,)`` decoded masks, None if any
         mask of the video could not be decoded.
     """
@@ -232,7 +231,7 @@ def decode_masks(
     frame_of = np.fromiter(chain.from_iterable(frames), dtype=np.int64, count=len(owners))
     rles: Sequence[RLE | None]
     decoded: DecodedMasks | None = None
-    try:  # together, which is faster, and nearly always possible
+    try:  # all masks together: faster, and nearly always valid
         rles, areas, decoded = to_masks(given, video.height, video.width)
     except MaskError:
         rles, areas = [None] * len(given), np.zeros(len(given), dtype=np.int64)

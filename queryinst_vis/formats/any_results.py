@@ -195,8 +195,8 @@ def _unnamed_videos(path: Path, entries: list[dict[str, Any]], known: KnownVideo
         length = len(masks) if "segmentations" in entry else known.length
         if length is None:
             raise InputError(
-                f"results {path}: do not say how many frames there are; name the video with "
-                "--video, or a file that says it with --gt"
+                f"results {path}: do not contain the number of frames; give the video with "
+                "--video, or an annotation file with --gt"
             )
         videos[video_id] = {
             "id": video_id,

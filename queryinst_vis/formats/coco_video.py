@@ -95,8 +95,8 @@ def _frame_of(
     image_id = entry.get("image_id")
     if not is_integer(image_id) or image_id not in frames:
         raise InputError(
-            f"{place}: image_id {image_id!r} is none of 1 to {len(frames)}, the frames of the"
-            " video set in their order"
+            f"{place}: image_id {image_id!r} is not among 1 to {len(frames)}, the frames of the"
+            " video set in order"
         )
     video, frame = frames[image_id]
     if entry.get("video_id", video.id) != video.id:

@@ -70,7 +70,7 @@ def convert_results(
         if gt is not None:
             raise InputError(f"{src}: already contains the video and classes; leave out --gt")
         if target != "mots" and (first_frame is not None or classes):
-            raise InputError("--first-frame and --class are for MOTS; but neither format is MOTS")
+            raise InputError("--first-frame and --class are for MOTS, but neither format is MOTS")
         return _convert_track_lines(src, dst, target, first_frame, classes)
     if gt is None:
         raise InputError(
@@ -82,7 +82,7 @@ def convert_results(
     if origin == target:
         raise InputError(f"{src}: is {origin} already; choose the target format with --to")
     if "mots" not in (origin, target) and (first_frame is not None or classes):
-        raise InputError("--first-frame and --class are for MOTS; but neither format is MOTS")
+        raise InputError("--first-frame and --class are for MOTS, but neither format is MOTS")
     wrote = f"wrote {dst}: {target} results"
     if origin == "youtube-vis":
         results = VideoSet(videos, src)

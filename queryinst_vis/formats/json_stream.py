@@ -1,4 +1,4 @@
-"""Large JSON files entry by entry, so that no more than one entry is in memory at a time.
+"""Reading large JSON files entry by entry, with at most one entry in memory.
 
 A file is scanned once. Only the small values and the byte range of each entry are kept, and the
 range is decoded when the entry is needed. Zip members do not support random access: their entries
@@ -29,7 +29,7 @@ from queryinst_vis.errors import InputError
 
 _BLOCK = 1 << 20
 _LONGEST = 4 * _BLOCK
-"""How many bytes are searched for the end of an entry."""
+"""Maximum number of bytes that are searched for the end of an entry."""
 
 _SPACE = re.compile(rb"[ \t\n\r]*")
 _NEXT_OBJECT = re.compile(rb'[ \t\n\r]*,[ \t\n\r]*\{[ \t\n\r]*"[^"\\]*"')
@@ -38,7 +38,7 @@ _TYPES = {"{": "dict", "[": "list", '"': "str"}
 
 @dataclass(frozen=True)
 class Span:
-    """Bytes ``start`` to ``end`` (exclusive) of a file, which hold one JSON value."""
+    """The byte range ``start`` to ``end`` (exclusive) of a JSON value in a file."""
 
     path: Path
     start: int
@@ -53,10 +53,10 @@ class Packed:
 
 
 def decode_json(text: bytes) -> Any:
-    """``json.loads`` of UTF-8, faster.
+    """Like ``json.loads`` of UTF-8, but faster.
 
     Raises:
-        ValueError, RecursionError: it is not JSON; the error is that of ``json``.
+        ValueError, RecursionError: invalid JSON; the error is that of ``json``.
     """
     try:
         return msgspec.json.decode(text)
@@ -65,10 +65,10 @@ def decode_json(text: bytes) -> Any:
 
 
 def read_values(spans: Sequence[Span | Packed]) -> Iterator[Any]:
-    """Decode values again, with each file opened once.
+    """Decode values from their files, each of which is opened once.
 
     Raises:
-        InputError: something else is there now.
+        InputError: a file has changed since it was scanned.
     """
     paths = {span.path for span in spans if isinstance(span, Span)}
     try:
@@ -87,32 +87,32 @@ def read_values(spans: Sequence[Span | Packed]) -> Iterator[Any]:
 
 
 class JsonFile:
-    """A cursor in a JSON file. Errors are ``ValueError`` with the byte at which they are.
+    """A cursor in a JSON file. Errors are ``ValueError`` with the byte offset.
 
-    The window of bytes around the cursor is decoded as Latin-1, one character a byte, and each
-    value that is not ASCII anew: the structure of JSON is ASCII in UTF-8 too.
+    The window of bytes around the cursor is decoded as Latin-1, one character per byte, and values
+    with non-ASCII characters are decoded again as UTF-8.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._window = b""
-        self._text: str | None = None  # of the window, once it is needed
+        self._text: str | None = None  # of the window, decoded on demand
         self._offset = 0  # of the window's first byte in the file
         self._at = 0  # the cursor, in the window
         self._ended = False
         self._decoder = json.JSONDecoder()
 
     def peek(self) -> str:
-        """The next character that is not white space; empty at the end of the file."""
+        """The next non-whitespace character; empty at the end of the file."""
         while True:
             match = _SPACE.match(self._window, self._at)
-            self._at = match.end() if match else self._at  # it always matches
+            self._at = match.end() if match else self._at  # the pattern always matches
             if self._at < len(self._window) or self._ended:
                 return self._window[self._at : self._at + 1].decode("latin-1")
             self._read_on()
 
     def skip_byte_order_mark(self) -> None:
-        """Skip the mark that programs on Windows begin a UTF-8 file with.
+        """Skip a UTF-8 byte order mark, as written by programs on Windows.
 
         Raises:
             ValueError: the file is UTF-16.
@@ -125,30 +125,30 @@ class JsonFile:
             raise ValueError("it is UTF-16; save it as UTF-8")
 
     def type_ahead(self) -> str:
-        """Whether the next value is a "dict", a "list", a "str", or "other"."""
+        """Type of the next value: "dict", "list", "str" or "other"."""
         return _TYPES.get(self.peek(), "other")
 
     def skip(self, character: str) -> None:
-        """Step over a character that must come next."""
+        """Skip a character, which must come next."""
         if self.peek() != character:
             raise ValueError(f"expected '{character}' at byte {self._offset + self._at}")
         self._at += 1
 
     def value(self) -> tuple[Any, int, bytes]:
-        """The next value, the byte at which it begins, and its text."""
+        """The next value, its byte offset, and its text."""
         self.peek()
         while True:
             if self._text is None:
                 self._text = self._window.decode("latin-1")
             try:
                 value, end = self._decoder.raw_decode(self._text, self._at)
-                # what ends with the window may go on behind it, as a number does
+                # a value at the end of the window, e.g. a number, may continue after it
                 if end < len(self._window) or self._ended:
                     break
             except json.JSONDecodeError as error:
                 if self._ended or not self._may_go_on(error):
                     where = self._offset + error.pos
-                    what = error.msg.removesuffix(" at")  # as "Unterminated string starting at"
+                    what = error.msg.removesuffix(" at")  # e.g. "Unterminated string starting at"
                     raise ValueError(f"{what} at byte {where}") from error
             self._read_on()
         text = self._window[self._at : end]
@@ -158,13 +158,13 @@ class JsonFile:
         return value, start, text
 
     def items(self, decode: Callable[[bytes], Any]) -> Iterator[tuple[Any, int, bytes]]:
-        """The values of a list, one by one, as ``value`` gives them.
+        """The values of a list one by one, as returned by ``value``.
 
         Args:
             decode: fast decoder of an item's text. If it raises ValueError or RecursionError, the
                 item is parsed by ``value`` instead.
         """
-        separator = b""  # from the closing brace of an item through the first key of the next
+        separator = b""  # from the closing brace of an item to the first key of the next
         for _ in self._between("[", "]"):
             self.peek()
             text = self._up_to(separator) if separator else b""
@@ -192,7 +192,7 @@ class JsonFile:
         return self._window[self._at : end + 1] if end >= 0 else b""
 
     def members(self) -> Iterator[str]:
-        """The keys of an object; after each, the caller takes the value."""
+        """The keys of an object; after each, the caller has to read the value."""
         for _ in self._between("{", "}"):
             if self.peek() != '"':
                 raise ValueError(f"expected a key at byte {self._offset + self._at}")
@@ -201,7 +201,7 @@ class JsonFile:
             yield key
 
     def finish(self) -> None:
-        """Make sure that nothing follows."""
+        """Raise a ValueError if anything but white space follows."""
         if self.peek():
             raise ValueError(f"extra data at byte {self._offset + self._at}")
 
@@ -215,7 +215,7 @@ class JsonFile:
         self.skip(closing)
 
     def _read_on(self) -> None:
-        """Forget what lies behind the cursor and read as much again as is left, or a block."""
+        """Drop the text before the cursor, and read as much as remains after it, at least a block."""
         rest = self._window[self._at :]
         block = self._file.read(max(len(rest), _BLOCK))
         self._offset, self._at = self._offset + self._at, 0
@@ -223,22 +223,22 @@ class JsonFile:
         self._ended = not block
 
     def _may_go_on(self, error: json.JSONDecodeError) -> bool:
-        """Whether an error may be due to the end of the window, within a word or a string."""
+        """Whether an error may be caused by the end of the window within a literal or string."""
         return error.msg.startswith("Unterminated string") or len(self._window) - error.pos < 16
 
 
 def light_content(file: IO[bytes], path: Path | None, keys: tuple[str, ...], heavy: str) -> Any:
-    """Read a file that should hold a list of entries, or an object with a list ``annotations``.
+    """Read a list of entries, or an object with a list ``annotations``, without heavy values.
 
     Args:
-        file: read from here to its end.
-        path: where values can be found again; None if nowhere, then they are kept compressed.
-        keys: what to keep of each entry, if it has it.
-        heavy: the key whose value is replaced by a ``Span`` or ``Packed``, of the whole entry.
+        file: read from the current position to its end.
+        path: file in which values can be found again; None: they are kept in memory, compressed.
+        keys: keys of an entry to keep.
+        heavy: key whose value is replaced by the ``Span`` or ``Packed`` of the whole entry.
 
     Returns:
-        The list or object, with light entries; what else an object holds is kept whole, and so are
-        entries without ``heavy``.
+        The list or object with reduced entries; other values of an object, and entries without
+        ``heavy``, are kept completely.
 
     Raises:
         OSError, ValueError, RecursionError: the file cannot be read or is not JSON.
@@ -276,7 +276,7 @@ def _light_entries(
 
 
 def _light_decoder(keys: tuple[str, ...], heavy: str) -> Callable[[bytes], dict[str, Any]]:
-    """A decoder of objects with the key ``heavy``: decodes ``keys``, validates the rest."""
+    """A decoder of objects with the key ``heavy``: decodes ``keys`` and validates the rest."""
     absent = msgspec.UNSET
     fields = [(key, Any, absent) for key in keys]
     light = msgspec.defstruct("light", [(heavy, msgspec.Raw), *fields])

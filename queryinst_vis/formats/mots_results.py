@@ -45,7 +45,7 @@ def mots_classes(categories: Mapping[int, str], chosen: Mapping[str, int]) -> di
         if (number := chosen.get(name, CLASS_NUMBERS.get(name.lower()))) is not None
     }
     if IGNORE_CLASS in numbers.values():
-        raise InputError("class 10 of MOTS is for regions to ignore; choose another number")
+        raise InputError("class 10 of MOTS is for ignore regions; choose another number")
     for number, uses in Counter(numbers.values()).items():
         if uses > 1:
             names = [categories[id_] for id_ in numbers if numbers[id_] == number]
@@ -72,8 +72,8 @@ class Overlaps:
 
     def __str__(self) -> str:
         return (
-            f"where tracks overlap, {self.cut} masks lost pixels to a track of higher score and"
-            f" {self.hidden} vanished"
+            f"where tracks overlap, {self.cut} masks lost pixels to a track with a higher score and"
+            f" {self.hidden} were lost completely"
         )
 
 
@@ -123,7 +123,7 @@ def _object_ids(
         if track.category_id not in labels:
             name = categories[track.category_id]
             raise InputError(
-                f"{where}: MOTS knows no class '{name}'; give it a number, e.g. --class '{name}=3'"
+                f"{where}: class '{name}' has no MOTS number; give it one, e.g. --class '{name}=3'"
             )
         ids[track.id] = object_ids.assign(labels[track.category_id], where)
     return ids
@@ -167,8 +167,8 @@ def read_mots(
         raise InputError(f"{folder / min(stray)}: the video set has no such sequence")
     if missing:
         raise InputError(
-            f"{folder / min(missing)}: no such file; every sequence needs its file, empty where"
-            " nothing was found"
+            f"{folder / min(missing)}: no such file; every sequence needs a file, which is empty if"
+            " nothing was detected"
         )
     labels = mots_classes(videos.categories, classes or {})
     categories = {label: id_ for id_, label in labels.items()}
@@ -193,12 +193,12 @@ def _read_sequence(
             )
         if line.label == IGNORE_CLASS:
             raise InputError(
-                f"{line.where}: class {IGNORE_CLASS} marks regions to ignore, which only ground"
-                " truth has; convert-dataset mots reads that"
+                f"{line.where}: class {IGNORE_CLASS} marks ignore regions, which only the"
+                " ground truth has; convert it with convert-dataset mots"
             )
         if line.label not in categories:
             raise InputError(
-                f"{line.where}: class {line.label} is none of the video set;"
+                f"{line.where}: class {line.label} is not in the video set;"
                 f" name it with --class NAME={line.label}"
             )
         masks = tracks.setdefault((line.label, line.object_id), [None] * video.length)

@@ -92,8 +92,8 @@ def group_entries(
             grouped[entry[f"{kind}_id"]].append(entry)
     if skipped:
         warnings.warn(
-            f"{annotation_set.where}: {skipped} results skipped, of classes or {kind}s that"
-            " `data filter` left out of it",
+            f"{annotation_set.where}: {skipped} results of classes or {kind}s that"
+            " `data filter` has removed were skipped",
             InputWarning,
             stacklevel=2,
         )

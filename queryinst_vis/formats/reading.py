@@ -111,6 +111,6 @@ def _check_ratio(entry: zipfile.ZipInfo, path: str | Path) -> None:
     if entry.file_size > max(_PLAIN_SIZE, _DENSEST * entry.compress_size):
         raise InputError(
             f"results {path}: {RESULTS_NAME} unpacks from {entry.compress_size / 1e6:.1f} MB to "
-            f"{entry.file_size / 1e6:.0f} MB, which results never do; unpack it and name the "
-            "JSON file if it is meant"
+            f"{entry.file_size / 1e6:.0f} MB, which is implausible for results; if it is correct, "
+            "unpack it and pass the JSON file"
         )

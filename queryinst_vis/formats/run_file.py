@@ -1,4 +1,4 @@
-"""``run.json``: how the files of a run came about, for whoever opens them later."""
+"""``run.json``: the provenance of the files of a run."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ RUN_FILE = "run.json"
 FORMAT = "queryinst-vis run"
 VERSION = 1
 
-_ENDS = 1 << 20  # bytes at either end of a file that its fingerprint covers
+_ENDS = 1 << 20  # bytes at each end of a file that are hashed
 
 
 def fingerprint(path: Path) -> dict[str, Any] | None:
-    """What tells a file or folder from others, wherever it lies, without reading all of it.
+    """A fingerprint of a file or folder that does not depend on its path, without a full read.
 
     Returns:
-        Of a file its length in bytes, and the SHA-256 of its first and last MiB; of a folder the
-        number of its files, and the SHA-256 of their names and lengths. None where it has gone, or
-        is neither.
+        For a file, its size in bytes and the SHA-256 of its first and last MiB; for a folder, the
+        number of files and the SHA-256 of their names and sizes. None if it is missing or neither.
     """
     try:
         if path.is_dir():
@@ -47,7 +46,7 @@ def _fingerprint_of_folder(folder: Path) -> dict[str, Any]:
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:
-    """The content of a folder's ``run.json``; None where there is none that can be read."""
+    """The content of a folder's ``run.json``; None if there is no valid one."""
     if not (folder / RUN_FILE).is_file():
         return None
     try:
@@ -59,12 +58,12 @@ def read_run(folder: Path) -> dict[str, Any] | None:
 
 
 def source_of_run(run: dict[str, Any] | None) -> dict[str, Any]:
-    """What a run says of its source; empty where it says nothing."""
+    """The source of a run; empty if unknown."""
     source = (run or {}).get("source")
     return source if isinstance(source, dict) else {}
 
 
 def origin_of_run(folder: Path) -> str | None:
-    """The note on the source in a folder's ``run.json``; None where there is none."""
+    """The hash of the source's address in a folder's ``run.json``; None if there is none."""
     found = source_of_run(read_run(folder)).get("origin_sha256")
     return found if isinstance(found, str) else None

@@ -32,9 +32,9 @@ def write_video_results(
     """Write the tracks as YouTube-VIS results, with ``track_id``; category ids are labels + 1.
 
     Args:
-        path: the file; written whole or not at all.
-        tracks: of the video.
-        video: what they are of.
+        path: the file; written completely or not at all.
+        tracks: the tracks of the video.
+        video: its properties.
         with_times: add ``"seconds"``, the time of each frame, to every entry.
     """
     category_ids = range(1, len(video.class_names) + 1)
@@ -46,7 +46,7 @@ def write_video_results(
 
 @dataclass
 class MotsLosses(Overlaps):
-    """Losses in MOTS.
+    """What was lost in conversion to MOTS.
 
     Attributes:
         tracks: dropped, because a class has only 999 ids.
@@ -95,9 +95,9 @@ def write_mots_video(
     with the higher score keeps the pixels.
 
     Args:
-        path: the file; written whole or not at all.
-        tracks: of the video.
-        video: what they are of.
+        path: the file; written completely or not at all.
+        tracks: the tracks of the video.
+        video: its properties.
         first_frame: number of the first frame: 1 in MOTSChallenge, 0 in KITTI MOTS.
         chosen: as for ``mots_numbers``.
     """
@@ -139,9 +139,9 @@ def write_coco_video_document(path: str | Path, tracks: TrackStore, video: Video
     + 1; memory does not grow with the video.
 
     Args:
-        path: the file; written whole or not at all.
-        tracks: of the video.
-        video: what they are of.
+        path: the file; written completely or not at all.
+        tracks: the tracks of the video.
+        video: its properties.
     """
     height, width = tracks.frame_size
     size = {"width": width, "height": height}

@@ -244,6 +244,6 @@ class TrackStore:
 
 
 def _observation(row: Sequence[Any], size: list[int]) -> Observation:
-    """Of the values of ``_COLUMNS``."""
+    """An observation from the values of ``_COLUMNS``."""
     frame, score, label, x0, y0, x1, y1, counts = row
     return Observation(frame, score, label, (x0, y0, x1, y1), {"size": size, "counts": counts})

@@ -176,11 +176,11 @@ def _fill(polygons: list, height: int, width: int) -> str:
         points = np.array(polygon, dtype=float).reshape(-1, 2)
         if (points < (-width, -height)).any() or (points > (2 * width, 2 * height)).any():
             raise MaskError(
-                "a polygon reaches farther from the frame than the frame is large", "polygon"
+                "a polygon extends beyond the frame by more than the frame size", "polygon"
             )
         steps = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1)
         if steps.sum() > 8 * (height + 1) * (width + 1):
-            raise MaskError("a polygon's outline is longer than the frame can hold", "polygon")
+            raise MaskError("a polygon's outline is too long for the frame", "polygon")
     return as_text(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))["counts"])
 
 
@@ -225,7 +225,7 @@ def _checked(
         index = next(index for index, text in enumerate(texts) if not is_counts(text))
         if texts[index].startswith(("b'", 'b"')):
             raise MaskError(
-                "`counts` are Python's b'...'; decode them by .decode('ascii') before writing JSON",
+                "`counts` are Python bytes (b'...'); use .decode('ascii') before writing JSON",
                 "counts as bytes",
                 index,
             ) from error
