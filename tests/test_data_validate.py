@@ -100,7 +100,7 @@ FAULTS = {
         "'dog' is used twice",
     ),
     "id 0": (lambda c: car(c).update(id=0), "annotation 0", "never matches id 0"),
-    "no annotations": (lambda c: c.pop("annotations"), "", "not trained on or evaluated"),
+    "no annotations": (lambda c: c.pop("annotations"), "", "but not for training or evaluation"),
     "unused class": (
         lambda c: c["categories"].append({"id": 6, "name": "cat"}),
         "category 6 (cat)",

@@ -138,8 +138,8 @@ def test_an_empty_list_of_results_scores_0():
 
 
 GROUND_TRUTH_FAULTS = {
-    "public validation file": (lambda gt: gt.pop("annotations"), "has no `annotations`; public"),
-    "null annotations": (lambda gt: gt.update(annotations=None), "has no `annotations`; public"),
+    "public validation file": (lambda gt: gt.pop("annotations"), "has no `annotations`"),
+    "null annotations": (lambda gt: gt.update(annotations=None), "has no `annotations`"),
     "image data set": (
         lambda gt: gt.update(images=gt.pop("videos")),
         "evaluate it with eval-image",
@@ -265,7 +265,7 @@ def image_files():
 IMAGE_FAULTS = {
     "unknown image": (lambda gt, found: found[0].update(image_id=2), "entry 0: image_id 2 is not"),
     "unknown class": (lambda gt, found: found[0].update(category_id=2), "category_id 2 is not"),
-    "no annotations": (lambda gt, found: gt.pop("annotations"), "has no `annotations`; public"),
+    "no annotations": (lambda gt, found: gt.pop("annotations"), "has no `annotations`"),
     "video data set": (lambda gt, found: gt.update(videos=gt.pop("images")), "with eval-video"),
     "no area": (lambda gt, found: gt["annotations"][0].pop("area"), "annotation 1: has no `area`"),
     "area as text": (
@@ -290,7 +290,7 @@ IMAGE_FAULTS = {
     ),
     "masks here and there": (
         lambda gt, found: found.append({**found[0], "segmentation": None}),
-        "entry 1: has no `segmentation`, though others of the file have",
+        "entry 1: has no `segmentation`, but others in the file have",
     ),
     "neither": (
         lambda gt, found: (found[0].pop("bbox"), found[0].pop("segmentation")),

@@ -301,7 +301,7 @@ def entry(**changes):
     ("entries", "message"),
     [
         ([entry(image_id=3)], "entry 0: image_id 3 is not among 1 to 2"),
-        ([entry(image_id="1")], "image_id '1' is none of"),
+        ([entry(image_id="1")], "image_id '1' is not among"),
         ([entry(), entry(video_id=8)], "entry 1: image 1 is of video 1, not 8"),
         ([entry(category_id=1)], "category_id 1 is not in the video set"),
         ([entry(category_id=[CAR])], "is not in the video set"),
@@ -340,7 +340,7 @@ def test_bad_mots_lines_are_refused(convert, mots_folder, tmp_path, text, messag
 
 def test_mots_folders_must_fit_the_set(convert, mots_folder):
     source = mots_folder(a=[])
-    with pytest.raises(InputError, match=r"b\.txt: no such file; every sequence needs its file"):
+    with pytest.raises(InputError, match=r"b\.txt: no such file"):
         convert(video_set(video(1, "a"), video(2, "b")), source, "results.json")
     with pytest.raises(InputError, match=r"a\.txt: the video set has no such sequence"):
         convert(video_set(video(2, "b")), source, "results.json")

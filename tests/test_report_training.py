@@ -141,7 +141,7 @@ def test_the_page_says_what_the_training_did(work_dir, tmp_path):
     assert "Training run &lt;b&gt;" in html and "<b>" not in html.split("<h1>")[1][:40]
     assert "Resumed once, after step 2" in text
     assert "2 keys differ from" in text and "train.lr 0.01" in text
-    assert "weights it began from random weights" in text
+    assert "initial weights random weights" in text
     assert "Missing in this work dir:" not in text
     charts = json.loads(re.search(r'id="page-charts">(.*?)</script>', html).group(1))
     rows = [row for chart in charts.values() for data in chart["datasets"].values() for row in data]
@@ -154,7 +154,7 @@ def test_of_an_older_folder_the_page_says_what_it_lacks(copied, tmp_path):
     (copied / "starts.jsonl").unlink()
     shutil.rmtree(copied / "samples")
     text = text_of(page(copied, tmp_path))
-    assert "no starts.jsonl: an earlier version trained here" in text
+    assert "no starts.jsonl: written by an earlier version" in text
     assert "no picture of training samples" in text
     assert "no pictures of predictions" in text
     assert "The effective config" in text
@@ -181,7 +181,7 @@ def test_of_many_evaluations_some_are_shown_and_the_last(copied, tmp_path):
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["{empty}"], "holds no run: there is no config.yaml in it"),
+        (["{empty}"], "contains no training run"),
         (["{empty}", "results.json"], "is a folder; name a WORK_DIR alone"),
         (["gt.json"], "name one result file, or two, after the ground truth"),
         (["gt.json", "a.json", "b.json", "c.json"], "name one result file, or two"),

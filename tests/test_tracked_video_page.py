@@ -154,7 +154,7 @@ def test_the_command_line_writes_the_page(tmp_path, loaded, out, capsys):  # noq
         writer.write(draw_frame(0))
     assert cli.main(["track", str(path), "--out", str(out), "--save", "report"]) == 0
     assert {file.name for file in out.iterdir()} == {"clip.html", "run.json"}
-    assert "clip.html (page that plays the tracks)" in capsys.readouterr().out
+    assert "clip.html (HTML page with a player)" in capsys.readouterr().out
 
 
 NOISE = np.random.default_rng(0).integers(0, 255, (90, 160, 3), dtype=np.uint8)
@@ -228,5 +228,5 @@ def test_the_page_of_many_tracks_says_which_it_leaves_out(tmp_path, loaded, out,
             writer.write(draw_frame(2))
     track_video(path, out, save=["report"])
     html = (out / "many.html").read_text()
-    assert f"Of {FRAMES} tracks, the 7 that are seen longest" in html
+    assert f"Of {FRAMES} tracks, the 7 longest" in html
     assert len(data_of(out / "many.html")["tracks"]) == 7

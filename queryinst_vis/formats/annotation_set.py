@@ -132,7 +132,7 @@ def parse_set(
                 entries.get(entry[f"{kind}_id"], []).append(entry)
     else:
         message = (
-            "has no `annotations`; public validation and test files have none: they can be used for "
+            "has no `annotations`, like public validation and test files: it can be used for "
             "inference, but not for training or evaluation"
         )
         report(Finding("no annotations", {}, message))

@@ -215,7 +215,7 @@ class JsonFile:
         self.skip(closing)
 
     def _read_on(self) -> None:
-        """Drop the text before the cursor, and read as much as remains after it, at least a block."""
+        """Drop the text before the cursor; read as much as remains after it, at least a block."""
         rest = self._window[self._at :]
         block = self._file.read(max(len(rest), _BLOCK))
         self._offset, self._at = self._offset + self._at, 0

@@ -1,4 +1,4 @@
-"""Everything that ``evaluation`` says of a result file, gathered for a page."""
+"""All evaluations of a result file, for a report."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from queryinst_vis.report.image_sets import (
 
 @dataclass(frozen=True)
 class Assessment:
-    """A result file and what its evaluation found.
+    """A result file and its evaluation.
 
     Attributes:
-        name: of the file, as the page shows it.
-        video_set: its videos, to be drawn.
-        precision: of ``evaluate_youtube_vis``, or of ``evaluate_coco`` for the masks of images.
-        tracking: of ``evaluate_tracking``; None for images.
-        diagnosis: of ``diagnose``.
+        name: name of the results in the report.
+        video_set: the videos, for drawing clips.
+        precision: result of ``evaluate_youtube_vis``, or for images the masks of ``evaluate_coco``.
+        tracking: result of ``evaluate_tracking``; None for images.
+        diagnosis: result of ``diagnose``.
         intervals: ``[low, high]`` by metric; empty for a single video.
     """
 
@@ -44,7 +44,7 @@ class Assessment:
 
     @property
     def values(self) -> dict[str, float]:
-        """The metrics of the whole set, fractions, -1 where there is no ground truth."""
+        """The metrics of the whole set as fractions, -1 without ground truth."""
         values = {name: self.precision[name] for name in METRICS}
         if self.tracking is not None:
             tracked = self.tracking["class_averaged"]
@@ -53,20 +53,20 @@ class Assessment:
 
     @property
     def tracked_metrics(self) -> tuple[str, ...]:
-        """What tables say of tracks; nothing of images."""
+        """The tracking metrics in tables; none for images."""
         return () if self.tracking is None else ("HOTA", "IDF1")
 
     def of_class(self, name: str) -> Mapping[str, float]:
-        """The tracking metrics of a class, empty where it does not occur, as in images."""
+        """The tracking metrics of a class; empty if it does not occur, and for images."""
         return {} if self.tracking is None else self.tracking["per_class"][name] or {}
 
     def by_video(self) -> dict[str, Mapping[str, float]]:
-        """The tracking metrics of each video that has tracks, by its name."""
+        """The tracking metrics of each video with tracks, by video name."""
         found = [] if self.tracking is None else self.tracking["per_video"]
         return {metrics["video"]: metrics for metrics in found}
 
     def interval(self, metric: str) -> str:
-        """The 95 % interval of a metric as text in percent, empty where there is none."""
+        """The 95 % interval of a metric in percent, as text; empty if there is none."""
         bounds = self.intervals.get(metric)
         return "" if bounds is None else " to ".join(map(percent, bounds))
 
@@ -74,16 +74,16 @@ class Assessment:
 def assess_videos(
     gt: Path, results: Path, name: str, threshold: float, workers: int = 1, samples: int = SAMPLES
 ) -> Assessment:
-    """Evaluate a YouTube-VIS result file in every respect.
+    """Run all evaluations of a YouTube-VIS result file.
 
     Args:
         gt, results, workers: as for ``evaluate_youtube_vis``.
-        name: the results' name in the page.
-        threshold: tracks of a lower score do not count for HOTA and IDF1.
-        samples: draws of the videos for the intervals.
+        name: name of the results in the report.
+        threshold: minimum score of tracks for HOTA and IDF1.
+        samples: number of bootstrap resamples.
 
     Raises:
-        InputError: a file cannot be used.
+        InputError: a file is invalid.
     """
     video_set = VideoSet(gt, results)
     resamples = samples if len(video_set) > 1 else None
@@ -102,9 +102,9 @@ def assess_videos(
 def assess_images(
     gt: Path, results: Path, name: str, workers: int = 1, samples: int = SAMPLES
 ) -> Assessment:
-    """Evaluate the masks of a COCO result file in every respect.
+    """Run all evaluations of the masks of a COCO result file.
 
-    The metrics by area are those of COCO, whose ranges differ from those of videos; they have no
+    Metrics by area use COCO's area ranges, which differ from those of YouTube-VIS, and have no
     intervals.
 
     Args:
@@ -112,7 +112,7 @@ def assess_images(
         name, workers, samples: as for ``assess_videos``.
 
     Raises:
-        InputError: a file cannot be used, or has no masks.
+        InputError: a file is invalid or has no masks.
     """
     precision = evaluate_masks(gt, results)
     as_videos = annotations_as_videos(gt), results_as_videos(results)
@@ -134,7 +134,7 @@ def assess_images(
 
 
 def _name_by_file(video_set: VideoSet, *tables: dict[str, Any]) -> None:
-    """Call images by their files, where these differ: videos are called by the files' folder."""
+    """Name images after their files if these are unique; videos are named after their folders."""
     files = {video.id: video.file_names[0] for video in video_set.videos if video.file_names}
     if len(set(files.values())) < len(video_set):
         return

@@ -1,4 +1,4 @@
-"""Short clips of a set's videos: ground truth beside results, the frames of errors marked."""
+"""Short clips of ground truth and results side by side, with errors marked."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from queryinst_vis.video.writer import VideoWriter
 from queryinst_vis.visualization.contact_sheet import write_caption
 
 FPS = 6
-"""Frames per second of a clip: slow, to be looked at."""
+"""Frames per second of a clip; slow, for inspection."""
 MAX_FRAMES = 60
 PANE_WIDTH = 320
 
-_CRF = 28  # x264's quality: enough to judge a mask
+_CRF = 28  # x264 quality, sufficient to judge a mask
 _RED = (235, 40, 40)
 _STYLE = DrawingStyle(trace=False)
 
 
 class ClipFrame(NamedTuple):
-    """A frame of a clip: its number in the video, what went wrong in it, and the worst kind."""
+    """A frame of a clip: frame number in the video, its errors, and the most severe kind."""
 
     number: int
     errors: list[str]
@@ -39,13 +39,13 @@ class ClipFrame(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """A clip, ready for a page.
+    """An encoded clip for a report.
 
     Attributes:
-        frames: in order.
-        media: base64 of an H.264 mp4, or of a JPEG where there is a single frame.
-        is_video: which of the two.
-        width: of the picture in pixels.
+        frames: the frames in order.
+        media: base64 of an H.264 mp4, or of a JPEG if there is only one frame.
+        is_video: whether it is an mp4.
+        width: width in pixels.
     """
 
     frames: list[ClipFrame]
@@ -56,12 +56,12 @@ class Clip(NamedTuple):
 
 @dataclass(frozen=True)
 class Pane:
-    """One of the pictures beside one another.
+    """One of the pictures side by side.
 
     Attributes:
-        title: whose tracks they are.
-        tracks: what is drawn.
-        marked: ids that get a red box, by frame.
+        title: caption.
+        tracks: the tracks to draw.
+        marked: ids with a red box, by frame.
     """
 
     title: str
@@ -76,16 +76,16 @@ def make_clip(
     *,
     allow_outside: bool = False,
 ) -> Clip:
-    """A clip of the part of a video that has the most errors.
+    """Make a clip of the part of a video with the most errors.
 
-    The ground truth is on the left, with a red box around what every result misses; the results
-    follow, with a red box around what is no object of their class.
+    The ground truth is on the left, with red boxes around objects that all results miss; the
+    results follow, with red boxes around false positives.
 
     Args:
-        results: the same video with the tracks of each result file to show, by its title.
+        results: the video with the tracks of each result file, by title.
         categories: class name by category id.
         images: folder that file names are relative to.
-        allow_outside: file names may lead out of it.
+        allow_outside: allow file names outside this folder.
 
     Raises:
         InputError: an image cannot be read.
@@ -110,7 +110,7 @@ def make_clip(
 
 
 def _worst_window(length: int, errors: Sequence[Mapping[int, FrameErrors]]) -> range:
-    """The frames of the part with the most errors, at most ``MAX_FRAMES``."""
+    """The range of at most ``MAX_FRAMES`` frames with the most errors."""
     counts = np.zeros(length)
     for found in errors:
         for number, each in found.items():
@@ -121,26 +121,26 @@ def _worst_window(length: int, errors: Sequence[Mapping[int, FrameErrors]]) -> r
 
 
 def _missed(errors: Mapping[str, Mapping[int, FrameErrors]]) -> dict[int, list[int]]:
-    """What all results miss, by frame."""
+    """Ids of objects that all results miss, by frame."""
     first, *others = errors.values()
     return {
         number: [
-            truth
-            for truth in found.missed
-            if all(number in other and truth in other[number].missed for other in others)
+            gt
+            for gt in found.missed
+            if all(number in other and gt in other[number].missed for other in others)
         ]
         for number, found in first.items()
     }
 
 
 def _shown(
-    tracks: Sequence[MaskTrack], categories: Mapping[int, str], is_truth: bool
+    tracks: Sequence[MaskTrack], categories: Mapping[int, str], is_ground_truth: bool
 ) -> list[ShownTrack]:
     return [
         ShownTrack(
             track.id,
             categories[track.category_id] + (" (crowd)" if track.crowd else ""),
-            None if is_truth else track.score,
+            None if is_ground_truth else track.score,
             track.masks,
         )
         for track in tracks
@@ -150,7 +150,7 @@ def _shown(
 def _draw(
     video: Video, panes: Sequence[Pane], images: Path, shown: range, allow_outside: bool
 ) -> Iterator[np.ndarray]:
-    """The frames with the panes beside one another."""
+    """Yield the frames, with the panes side by side."""
     drawn = [_draw_pane(video, pane, images, shown, allow_outside) for pane in panes]
     for beside in zip(*drawn, strict=True):
         yield np.hstack(beside)

@@ -1,4 +1,4 @@
-"""The page of an evaluation: how good a result file is, where it fails, and what that costs."""
+"""The HTML report of an evaluation."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ from queryinst_vis.visualization.evaluation_charts import (
 )
 
 THRESHOLD = 0.3
-"""Score from which on tracks are shown and count for HOTA and IDF1: that of ``track --conf``."""
+"""Minimum score of tracks in clips, HOTA and IDF1: the default of ``track --conf``."""
 CLIPS = 6
-"""Videos that are shown."""
+"""Default number of clips."""
 
 HEADLINE = ("AP", "AP50", "AR10", "HOTA", "IDF1")
-"""What stands above all else; images have no tracks."""
+"""Metrics in the headline; images have no tracking metrics."""
 
 
 def write_evaluation_page(
@@ -65,22 +65,22 @@ def write_evaluation_page(
     workers: int = 1,
     allow_outside: bool = False,
 ) -> None:
-    """Write the page of a YouTube-VIS or COCO result file, or of two to be compared.
+    """Write the report of a YouTube-VIS or COCO result file, or a comparison of two.
 
     Args:
-        gt: annotations, as for ``evaluate_youtube_vis``, or ``evaluate_coco`` (masks alone).
+        gt: annotations, as for ``evaluate_youtube_vis`` or ``evaluate_coco`` (masks only).
         results: the result file, or a zip with ``results.json`` at its root.
-        out: the HTML file to write, all of it or nothing.
-        other: a second result file on the same videos.
-        images: folder of the annotations' images; None leaves out the clips.
-        threshold: score from which on tracks count for HOTA and IDF1, and are shown in clips.
-        clips: how many videos to show, those first that cost the first result file most AP.
-        samples: draws of the videos for 95 % intervals and for the comparison.
-        workers: processes that share the videos.
-        allow_outside: file names of images may lead out of ``images``.
+        out: the HTML file; written completely or not at all.
+        other: a second result file for the same videos.
+        images: image folder of the annotations; None: no clips.
+        threshold: minimum score of tracks for HOTA, IDF1 and clips.
+        clips: number of clips, of the videos that cost the first result file most AP.
+        samples: number of bootstrap resamples for 95 % intervals and the comparison.
+        workers: number of processes.
+        allow_outside: allow image file names outside ``images``.
 
     Raises:
-        InputError: a file cannot be used, or the page cannot be written.
+        InputError: a file is invalid, or the report cannot be written.
     """
     paths = [Path(path) for path in (results, other) if path is not None]
     of_images = is_image_set(Path(gt))
@@ -138,18 +138,18 @@ def write_evaluation_page(
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """The files' names, with as many of their folders as tell them apart."""
+    """The file names, with as many parent folders as needed to distinguish them."""
     for depth in range(1, 1 + min(len(path.parts) for path in paths)):
         names = ["/".join(path.parts[-depth:]) for path in paths]
         if len(set(names)) == len(names):
             return names
-    raise InputError(f"{paths[0]}: is compared with itself; name two result files")
+    raise InputError(f"{paths[0]}: is compared with itself; give two different result files")
 
 
 def _compare(
     gt: Path, paths: Sequence[Path], of_images: bool, samples: int, workers: int
 ) -> dict[str, Any]:
-    """The paired bootstrap of two result files; of images without the metrics by area."""
+    """The paired bootstrap of two result files; for images without metrics by area."""
     if not of_images:
         return compare_results(gt, paths[0], paths[1], samples, workers=workers)
     a, b = (results_as_videos(path) for path in paths)
@@ -187,7 +187,7 @@ def _clips(
     index_of = {first.video_set.names[v.id]: k for k, v in enumerate(first.video_set.videos)}
     unread = [each.video_set.unread() for each in assessments]
     clips = []
-    for name in show_progress(worst[:number], "Drawing the videos that cost most"):
+    for name in show_progress(worst[:number], "Rendering clips"):
         tracks = {
             each.name: _confident(videos[index_of[name]].read(), threshold)
             for each, videos in zip(assessments, unread, strict=True)

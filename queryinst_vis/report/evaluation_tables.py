@@ -1,4 +1,4 @@
-"""The tables of an evaluation's page; with two result files, A and B beside each other."""
+"""The tables of an evaluation report; two result files are columns A and B."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from queryinst_vis.visualization.error_report import bin_name
 def _columns(
     title: str, assessments: Sequence[Assessment], show: Callable[[Any], str] = percent
 ) -> list[Column]:
-    """One column for each result file."""
+    """One column per result file."""
     letters = [""] if len(assessments) == 1 else [" A", " B"]
     return [Column(title + letter, show) for letter in letters]
 
 
 def metrics_table(assessments: Sequence[Assessment]) -> Table:
-    """All metrics of the whole set with their intervals."""
+    """All metrics of the whole set, with intervals."""
     columns = [Column("metric")]
     for column in _columns("value, %", assessments):
         columns += [column, Column("95 % interval")]
@@ -33,7 +33,7 @@ def metrics_table(assessments: Sequence[Assessment]) -> Table:
 
 
 def comparison_table(comparison: dict[str, Any]) -> Table:
-    """What ``compare_results`` found."""
+    """The result of ``compare_results``."""
     columns = [
         Column("metric"),
         Column("A, %", percent),
@@ -56,7 +56,7 @@ def comparison_table(comparison: dict[str, Any]) -> Table:
 
 
 def causes_table(assessments: Sequence[Assessment]) -> Table:
-    """What each type of error costs."""
+    """AP lost to each error type."""
     columns = [Column("error type")]
     for what in ("alone", "in turn"):
         columns += _columns(what, assessments, signed)
@@ -75,7 +75,7 @@ def causes_table(assessments: Sequence[Assessment]) -> Table:
 
 
 def classes_table(assessments: Sequence[Assessment]) -> Table:
-    """The objects and the scores of each class."""
+    """Number of objects and metrics of each class."""
     first = assessments[0]
     columns = [Column("class"), Column("objects", str)]
     for metric in ("AP", *first.tracked_metrics):
@@ -101,7 +101,7 @@ def classes_table(assessments: Sequence[Assessment]) -> Table:
 
 def attributes_table(assessments: Sequence[Assessment]) -> Table:
     """AP of objects by length, size, speed and occlusion."""
-    columns = [Column("attribute"), Column("objects that are"), Column("objects", str)]
+    columns = [Column("attribute"), Column("range"), Column("objects", str)]
     for metric in ("AP", "AP50"):
         columns += _columns(f"{metric}, %", assessments)
     rows = [
@@ -122,7 +122,7 @@ def attributes_table(assessments: Sequence[Assessment]) -> Table:
 
 
 def videos_table(assessments: Sequence[Assessment], unit: str) -> Table:
-    """Each video's or image's own scores, and what it costs the set."""
+    """Metrics of each video or image, and the AP that the set loses to it."""
     first = assessments[0]
     columns = [Column(unit)]
     for title in ("AP", "lost AP", *first.tracked_metrics):

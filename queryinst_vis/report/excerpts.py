@@ -1,4 +1,4 @@
-"""Frames of a video of any length in a limited number of bytes: first smaller, then excerpts."""
+"""Frames of a video of any length within a byte budget: first downscaled, then subsampled."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import numpy as np
 from queryinst_vis.masks import RLE, resize_rle
 
 SIDES = (960, 640, 480, 320)
-"""Longer sides of the pictures in pixels, tried in this order; small videos are not enlarged."""
+"""Longer sides of the pictures in pixels, tried in this order; small videos are not upscaled."""
 
 EXCERPT = 64
-"""Frames that are kept or left out together."""
+"""Length of an excerpt in frames."""
 
 _QUALITY = 65  # of JPEG
 _ESCAPED = 1.2  # bytes of masks in a page by bytes of JSON: "<" is written as six characters
@@ -32,7 +32,7 @@ class Instance:
         track: its id.
         score: 0..1.
         box: xyxy in pixels of the video.
-        mask: None where there is a box alone.
+        mask: None for box-only instances.
     """
 
     track: int
@@ -41,19 +41,19 @@ class Instance:
     mask: RLE | None
 
     def resized(self, height: int, width: int) -> Instance:
-        """Its mask for frames of another size; the box stays in pixels of the video."""
+        """The instance with a mask of another frame size; the box stays in pixels of the video."""
         return (
             self if self.mask is None else replace(self, mask=resize_rle(self.mask, height, width))
         )
 
     def packed(self) -> list[Any]:
-        """As the page's script reads it."""
+        """JSON for the script of the page."""
         box = [round(side, 1) for side in self.box]
         return [self.track, round(self.score, 3), box, self.mask and self.mask["counts"]]
 
 
 class _Shown:
-    """A frame as the page holds it."""
+    """A frame in the page."""
 
     def __init__(self, picture: np.ndarray, instances: list[Instance], is_damaged: bool) -> None:
         height, width = picture.shape[:2]
@@ -66,7 +66,7 @@ class _Shown:
 
     def resized(self, height: int, width: int) -> _Shown:
         pixels = cv2.imdecode(np.frombuffer(self._jpeg, np.uint8), cv2.IMREAD_COLOR)
-        assert pixels is not None  # we have encoded it
+        assert pixels is not None  # encoded above
         smaller = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
         return _Shown(smaller[..., ::-1], self._instances, self._is_damaged)
 
@@ -77,18 +77,18 @@ class _Shown:
 
 
 class Excerpts:
-    """Takes the frames of a video as they come, and keeps as many as fit.
+    """Collects the frames of a video online, within a byte budget.
 
-    When the budget is exceeded, all pictures are made smaller; at the smallest size, every second
-    excerpt is left out, and so on: they stay evenly spread, however long the video turns out to be.
+    If the budget is exceeded, all pictures are downscaled; at the smallest size, every second
+    excerpt is dropped, and so on, so that excerpts stay evenly spaced for any length of video.
 
     Args:
-        budget: bytes of a page, pictures, boxes and masks.
-        sides: longer sides to try, in pixels, falling.
+        budget: bytes for pictures, boxes and masks.
+        sides: longer sides to try, in pixels, descending.
 
     Attributes:
-        seen: frames so far, kept or not.
-        size: ``(height, width)`` of the pictures, and of the masks.
+        seen: number of frames so far, including dropped ones.
+        size: ``(height, width)`` of pictures and masks.
     """
 
     def __init__(self, budget: int, sides: Iterable[int] = SIDES) -> None:
@@ -97,17 +97,17 @@ class Excerpts:
         self._budget = budget
         self._sides = list(sides)
         self._video_size = (0, 0)
-        self._step = 1  # every so many excerpts are kept
+        self._step = 1  # every n-th excerpt is kept
         self._kept: dict[int, _Shown] = {}
         self._bytes = 0
 
     def add(self, frame: np.ndarray, instances: list[Instance], is_damaged: bool = False) -> None:
-        """Take the next frame.
+        """Add the next frame.
 
         Args:
             frame: ``(H, W, 3)`` uint8 RGB.
-            instances: in it, with masks of the whole frame.
-            is_damaged: it could not be decoded, and ``frame`` is another one.
+            instances: its instances, with masks of the whole frame.
+            is_damaged: the frame could not be decoded, and ``frame`` replaces it.
         """
         index, self.seen = self.seen, self.seen + 1
         if not index:
@@ -124,14 +124,14 @@ class Excerpts:
             self._shrink()
 
     def ranges(self) -> list[tuple[int, int]]:
-        """``(first, end)`` of the frames that are kept, without gaps in between."""
+        """``(first, end)`` of each contiguous range of kept frames, ``end`` exclusive."""
         indices = list(self._kept)
         starts = [b for a, b in pairwise([-2, *indices]) if b != a + 1]
         ends = [a + 1 for a, b in pairwise([*indices, -2]) if b != a + 1]
         return list(zip(starts, ends, strict=True))
 
     def packed(self) -> list[list[Any]]:
-        """The kept frames as the page's script reads them."""
+        """The kept frames as JSON for the script of the page."""
         return [shown.packed() for shown in self._kept.values()]
 
     def _keeps(self, index: int) -> bool:
@@ -144,7 +144,7 @@ class Excerpts:
         elif max(self._kept) >= EXCERPT:
             self._step *= 2
             self._kept = {at: shown for at, shown in self._kept.items() if self._keeps(at)}
-        else:  # one excerpt alone is too much: it ends earlier
+        else:  # a single excerpt is too large: truncate it
             self._kept.popitem()
         self._bytes = sum(shown.size for shown in self._kept.values())
 

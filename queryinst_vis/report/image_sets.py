@@ -1,6 +1,6 @@
-"""COCO files as YouTube-VIS content: an image is a video of one frame.
+"""COCO files as YouTube-VIS content, with images as videos of one frame.
 
-AP, its causes and its curves are then the same: what is matched, and how, does not differ.
+Matching, AP, curves and error analysis are then the same as for videos.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ def is_image_set(gt: Path) -> bool:
 
 
 def evaluate_masks(gt: Path, results: Path) -> dict[str, Any]:
-    """What ``evaluate_coco`` says of the masks.
+    """The mask metrics of ``evaluate_coco``.
 
     Raises:
-        InputError: a file cannot be used, or has boxes alone.
+        InputError: a file is invalid or has boxes only.
     """
     metrics = evaluate_coco(gt, results)
     if "segm" not in metrics:
         raise InputError(
-            f"{results}: a report needs masks in both files; 'eval-image' evaluates boxes alone"
+            f"{results}: a report needs masks in both files; use 'eval-image' for boxes"
         )
     return metrics["segm"]
 
 
 def annotations_as_videos(gt: Path) -> dict[str, Any]:
-    """The content of a COCO annotation file that ``evaluate_coco`` has accepted."""
+    """Convert a COCO annotation file that ``evaluate_coco`` has accepted."""
     content = read_annotations(gt)
     videos = [
         {
@@ -61,7 +61,7 @@ def annotations_as_videos(gt: Path) -> dict[str, Any]:
 
 
 def results_as_videos(results: Path) -> list[dict[str, Any]]:
-    """The entries of a COCO result file that ``evaluate_coco`` has accepted."""
+    """Convert a COCO result file that ``evaluate_coco`` has accepted."""
     return [
         {
             "video_id": entry["image_id"],

@@ -1,4 +1,4 @@
-"""All that ``track`` can write: the files of ``inference``, and those that show them."""
+"""All outputs of ``track``: the files of ``inference``, HTML pages and Rerun recordings."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from queryinst_vis.report.tracked_video import TrackedVideoPage
 ALL_OUTPUTS: Mapping[str, OutputKind] = MappingProxyType(
     {
         **OUTPUTS,
-        "report": OutputKind(TrackedVideoPage, ("{name}.html",), "page that plays the tracks"),
+        "report": OutputKind(TrackedVideoPage, ("{name}.html",), "HTML page with a player"),
         "rrd": OutputKind(RerunRecording, ("{name}.rrd",), "recording for the Rerun Viewer"),
     }
 )
-"""What ``track --save`` may name."""
+"""The values of ``track --save``."""
 
 track_video = partial(track.track_video, kinds=ALL_OUTPUTS)
 update_wrapper(track_video, track.track_video)

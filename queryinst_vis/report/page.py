@@ -1,9 +1,8 @@
-"""A page as one HTML file: it opens from disk, asks no network, and runs no foreign script.
+"""Self-contained HTML pages: opened from disk, without network requests or foreign scripts.
 
-Templates lie in ``templates/`` and escape whatever they are given: class names, paths and titles
-come from other people's files. Scripts and the style sheet lie in ``assets/`` and are copied into
-the page. Its Content-Security-Policy allows exactly those scripts, by their hashes, and not a
-single request.
+Templates in ``templates/`` escape all values, since class names, paths and titles come from
+untrusted files. Scripts and the style sheet in ``assets/`` are embedded in the page. Its
+Content-Security-Policy allows exactly these scripts, by their hashes, and no requests.
 """
 
 from __future__ import annotations
@@ -30,15 +29,15 @@ _POLICY = (
 )
 
 SIZE_LIMIT = 15_000_000
-"""Bytes that a page stays below unless the user allows more; mail systems take about that."""
+"""Default maximum size of a page in bytes, about the limit of e-mail attachments."""
 
 
 class Column(NamedTuple):
     """A column of a table.
 
     Attributes:
-        title: its heading.
-        show: the text of a value; None for columns of text, which show it as it is.
+        title: heading.
+        show: converts a value to text; None for columns of text.
     """
 
     title: str
@@ -46,13 +45,13 @@ class Column(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table that readers sort by a click on a heading and filter by a word.
+    """A table that can be sorted by clicking a heading, and filtered by a word.
 
     Attributes:
         columns: from left to right.
-        rows: one value per column each. Values of columns with ``show`` are numbers, by which
-            they are sorted, or None, which comes last.
-        note: a sentence beneath.
+        rows: one value per column. Values of columns with ``show`` are numbers, which are used for
+            sorting, or None, which is sorted last.
+        note: text below the table.
     """
 
     columns: Sequence[Column]
@@ -67,19 +66,19 @@ def render_page(
     scripts: Sequence[str] = (),
     charts: Mapping[str, Chart] | None = None,
 ) -> str:
-    """The HTML of a page.
+    """Render a page to HTML.
 
     Args:
         template: a file of ``templates/`` that extends ``base.html.j2``.
-        title: of the page; any text.
-        context: what the template refers to. ``data``, where given, is embedded as JSON, and
-            scripts read it with ``pageData()``. It may hold text from anywhere, but no NaN.
-        scripts: of ``assets/``, in the order in which they run. ``page.js``, which sorts and
+        title: title of the page.
+        context: variables of the template. ``data``, if given, is embedded as JSON for scripts to
+            read with ``pageData()``. It may contain untrusted text, but no NaN.
+        scripts: files of ``assets/``, in the order of execution. ``page.js``, which sorts and
             filters tables, always runs first.
-        charts: by the name under which the template places them with ``chart_of``.
+        charts: charts by the name that the template passes to ``chart_of``.
 
     Raises:
-        ValueError: ``data`` cannot be written as JSON.
+        ValueError: ``data`` cannot be represented as JSON.
     """
     sources = [Markup(asset(name)) for name in ("page.js", *scripts)]
     if charts:
@@ -103,7 +102,7 @@ def render_page(
 
 
 def write_page(path: str | Path, html: str, size_limit: int = SIZE_LIMIT) -> None:
-    """Write a page, all of it or nothing.
+    """Write a page, completely or not at all.
 
     Raises:
         InputError: the page exceeds ``size_limit`` bytes, or the file cannot be written.
@@ -111,24 +110,24 @@ def write_page(path: str | Path, html: str, size_limit: int = SIZE_LIMIT) -> Non
     content = html.encode()
     if len(content) > size_limit:
         raise InputError(
-            f"report {path}: would take {len(content) / 1e6:.1f} MB, more than the "
-            f"{size_limit / 1e6:g} MB allowed; show fewer or smaller pictures"
+            f"report {path}: its size of {len(content) / 1e6:.1f} MB exceeds the limit of "
+            f"{size_limit / 1e6:g} MB; show fewer or smaller pictures"
         )
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
 
 
 def data_uri(content: bytes, media_type: str) -> str:
-    """A file's content as an address that a page carries in itself."""
+    """The content of a file as a data URI."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 
 @cache
 def asset(name: str) -> str:
-    """A script or style sheet of ``assets/``, as it may stand inside of an HTML element.
+    """A script or style sheet of ``assets/``, for embedding in an HTML element.
 
     Raises:
-        ValueError: it holds the end tag of such an element.
+        ValueError: it contains an end tag.
     """
     return _script(
         files("queryinst_vis.report").joinpath("assets", name).read_text(encoding="utf-8")
@@ -137,13 +136,13 @@ def asset(name: str) -> str:
 
 def _script(text: str) -> str:
     if "</script" in text.lower() or "</style" in text.lower():
-        raise ValueError("a script or style sheet holds an end tag, which would end it early")
+        raise ValueError("a script or style sheet contains an end tag, which would truncate it")
     return text
 
 
 @cache
 def page_environment() -> Environment:
-    """What templates are rendered with: text is escaped, and unknown names are errors."""
+    """The Jinja environment: text is escaped, and undefined variables are errors."""
     environment = Environment(
         loader=PackageLoader("queryinst_vis.report"),
         autoescape=True,

@@ -16,7 +16,7 @@ from queryinst_vis.inference.result import FrameResult
 from queryinst_vis.utils.palette import track_colour
 
 _QUALITY = 90  # of JPEG
-_ANALYTICS = "FORCE_RERUN_ANALYTICS"  # makes Rerun send them, whatever else it is told
+_ANALYTICS = "FORCE_RERUN_ANALYTICS"  # forces Rerun to send analytics, regardless of other settings
 _MOST_IDS = 65535  # of a uint16 mask; 0 is the background
 
 
@@ -24,7 +24,7 @@ class RerunRecording:
     """``track --save rrd``: frames as JPEG, masks and boxes, on timelines of frames and seconds.
 
     The class id of a mask or box is its track id plus 1, with the track's colour; ids beyond 65534
-    start again at 1. Rerun's analytics stay off: they belong to its viewer.
+    wrap around to 1. Rerun's analytics are disabled.
 
     Raises:
         InputError: rerun-sdk is not installed.
@@ -66,7 +66,7 @@ class RerunRecording:
             stream.log("video/masks", rerun.SegmentationImage(labels))
 
     def finish(self, tracks: TrackStore) -> None:
-        """Say what the class ids mean, and complete the file."""
+        """Write labels and colours of the class ids, and close the file."""
         context = [
             self._rerun.AnnotationInfo(
                 id=_class_id(track.track_id),
@@ -80,7 +80,7 @@ class RerunRecording:
 
 
 def import_rerun() -> ModuleType:
-    """The package ``rerun``, which collects nothing while it writes files.
+    """Import the package ``rerun`` with analytics disabled.
 
     Raises:
         InputError: it is not installed.

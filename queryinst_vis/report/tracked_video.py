@@ -1,4 +1,4 @@
-"""The page of a tracked video: a player, when each track is there, and pictures of them all."""
+"""The HTML page of a tracked video: a player, a timeline, and pictures of the tracks."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from queryinst_vis.visualization.timeline import runs_of
 SCRIPTS = ("masks.js", "timeline.js", "player.js", "tracked_video.js")
 
 MOST_TRACKS = 500
-"""Tracks that a page names: those that are seen longest."""
+"""Maximum number of tracks in a page; the longest are kept."""
 
-_REST = 3_000_000  # bytes of a page that are left for everything but the frames
-_CROPS = 600  # pictures of tracks in a page; a few kB each
+_REST = 3_000_000  # bytes reserved for everything except the frames
+_CROPS = 600  # maximum number of pictures of tracks; a few kB each
 _CROPS_PER_TRACK = 3
-_CROP_SIDE = 96  # pixels of their longer side
-_KNOTS = 1000  # frames whose times are given, besides those that are shown
-_COLUMNS = 1200  # places of the timeline that a screen tells apart
+_CROP_SIDE = 96  # their longer side in pixels
+_KNOTS = 1000  # frames with times, in addition to those shown
+_COLUMNS = 1200  # horizontal resolution of the timeline
 
 
 class TrackedVideoPage:
-    """``track --save report``: gathers what the page shows while the video is tracked."""
+    """``track --save report``: collects the content of the page during tracking."""
 
     def __init__(self, context: OutputContext, path: Path, size_limit: int = SIZE_LIMIT) -> None:
         self._context, self._path, self._size_limit = context, path, size_limit
@@ -46,7 +46,7 @@ class TrackedVideoPage:
         self._crops = Crops(context, context.stack.enter_context(temporary_folder()))
 
     def write(self, found: FrameResult) -> None:
-        """Take the next frame."""
+        """Add the next frame."""
         self._crops.write(found)
         detections = found.detections
         masks = detections.rles() if detections.has_masks else [None] * len(detections)
@@ -77,7 +77,7 @@ class TrackedVideoPage:
         write_page(self._path, html, self._size_limit)
 
     def _data(self, tracks: TrackStore, rows: list[Row], clock: _Clock) -> dict[str, Any]:
-        """What the page's script shows."""
+        """The data for the script of the page."""
         height, width = tracks.frame_size
         by_id = {row["track_id"]: row for row in rows}
         kept = [index for first, end in self._frames.ranges() for index in range(first, end)]
@@ -111,7 +111,7 @@ class TrackedVideoPage:
         }
 
     def _pictures(self, row: Row, clock: _Clock, rows: int) -> dict[str, Any]:
-        """The pictures of a track, each with the index of its frame; where it begins and ends."""
+        """The pictures of a track with their frame indices, and its first and last frame."""
         most = max(1, min(_CROPS_PER_TRACK, _CROPS // rows))
         crops = self._crops.best().get(row["track_id"], [])[:most]
         return {
@@ -133,7 +133,7 @@ class TrackedVideoPage:
         ]
 
     def _note(self, tracks: TrackStore, named: int) -> list[str]:
-        """What the page leaves out, in sentences."""
+        """Notes on what the page omits."""
         kept = sum(end - first for first, end in self._frames.ranges())
         height, width = tracks.frame_size
         small_height, small_width = self._frames.size
@@ -146,19 +146,17 @@ class TrackedVideoPage:
             )
         if kept < tracks.length:
             notes.append(
-                f"The page holds {kept:,} of {tracks.length:,} frames, in "
-                f"{len(self._frames.ranges())} excerpts that are evenly spread; the ruler of the "
-                "timeline marks them. The other frames are left out."
+                f"The page contains {kept:,} of {tracks.length:,} frames, in "
+                f"{len(self._frames.ranges())} evenly spaced excerpts, marked on the ruler of the "
+                "timeline. The other frames are omitted."
             )
         if named < len(tracks):
-            notes.append(
-                f"Of {len(tracks):,} tracks, the {named:,} that are seen longest are shown."
-            )
+            notes.append(f"Of {len(tracks):,} tracks, the {named:,} longest are shown.")
         return notes
 
 
 class _Clock:
-    """Numbers and times of the tracked frames."""
+    """Frame numbers and times."""
 
     def __init__(self, tracks: TrackStore, fps: float | None) -> None:
         self._numbers = np.fromiter(tracks.frame_numbers(), np.int64, tracks.length)
@@ -178,23 +176,23 @@ class _Clock:
         return int(np.searchsorted(self._numbers, number))
 
     def seconds_between(self, first: int, last: int) -> float:
-        """From the beginning of one frame to that of another, by their numbers."""
+        """Seconds from the start of one frame to that of another, by frame number."""
         return float(self._seconds[self.index_of(last)] - self._seconds[self.index_of(first)])
 
     def knots(self, most: int) -> list[tuple[int, int, float]]:
-        """``(index, number, seconds)`` of frames that are evenly spread, the ends included."""
+        """``(index, number, seconds)`` of evenly spaced frames, including the first and last."""
         count = len(self._numbers)
         places = np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
         return [(index, *self.at(index)) for index in places.tolist()]
 
 
 def _length(row: Row) -> tuple[int, int]:
-    """By which tracks are ranked: frames, and of the same number the older track."""
+    """Sort key of tracks: number of frames, then age."""
     return row["frames"], -row["track_id"]
 
 
 def _thumbnail(path: Path) -> str:
-    """A small picture as an address within the page."""
+    """A small picture as a data URI."""
     with Image.open(path) as picture:
         picture.thumbnail((_CROP_SIDE, _CROP_SIDE))
         buffer = io.BytesIO()

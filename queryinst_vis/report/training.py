@@ -1,4 +1,4 @@
-"""The page of a training: how it went, on what, and what it has learnt so far."""
+"""The HTML report of a training run: curves, samples, predictions, config and environment."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from queryinst_vis.report.page import Column, Table, data_uri, render_page, writ
 from queryinst_vis.utils.images import read_image
 from queryinst_vis.visualization.curves import Curve, curve_charts, read_curves
 
-_MAX_SHEETS = 10  # sheets of predictions, spread over the training
+_MAX_SHEETS = 10  # number of prediction sheets, evenly spaced over the training
 _SHEET_WIDTH = 1280  # pixels
-_SHEET_BYTES = 800_000  # of a picture, before base64
-_MAX_CONFIG = 256 * 1024  # bytes, as many as a config may have
+_SHEET_BYTES = 800_000  # per picture, before base64
+_MAX_CONFIG = 256 * 1024  # bytes, the limit for configs
 _STEP = re.compile(r"step_(\d{1,12})\.jpg")
 
 
 def write_training_page(work_dir: str | Path, out: str | Path) -> None:
-    """Write the page of a training from the folder of its run, which may still be going on.
+    """Write the report of a training run, which may still be in progress.
 
-    What folders of earlier versions do not have is left out, and the page says so.
+    The report lists what is missing in work dirs of earlier versions.
 
     Args:
         work_dir: folder of the run.
-        out: the HTML file to write, all of it or nothing.
+        out: the HTML file; written completely or not at all.
 
     Raises:
-        InputError: the folder holds no run, a file in it cannot be used, or the page cannot be
+        InputError: the folder contains no run, a file in it is invalid, or the report cannot be
             written.
     """
     work_dir = Path(work_dir)
     if not (work_dir / "config.yaml").is_file():
-        raise InputError(f"work dir {work_dir}: holds no run: there is no config.yaml in it")
+        raise InputError(f"work dir {work_dir}: contains no training run (no config.yaml)")
     metrics = work_dir / "metrics.csv"
     curves = read_curves(metrics) if metrics.exists() else {}
     starts = read_starts(work_dir)
@@ -70,7 +70,7 @@ def write_training_page(work_dir: str | Path, out: str | Path) -> None:
 
 
 def _headline(curves: dict[str, Curve]) -> list[tuple[str, str]]:
-    """The state of the training in a few numbers."""
+    """The key figures of the training."""
     steps = max((curve[-1][0] for curve in curves.values() if curve), default=0)
     shown = [("steps", f"{steps:,}")]
     if curves.get("loss"):
@@ -85,7 +85,7 @@ def _headline(curves: dict[str, Curve]) -> list[tuple[str, str]]:
 
 
 def _scores_table(curves: dict[str, Curve]) -> Table | None:
-    """The scores of every evaluation."""
+    """The validation scores of every evaluation."""
     scores = {k.removeprefix("val/"): dict(c) for k, c in curves.items() if k.startswith("val/")}
     if not scores:
         return None
@@ -99,7 +99,7 @@ def _percent(value: float | None) -> str:
 
 
 def _starts_table(starts: Sequence[dict[str, Any]]) -> Table:
-    """When, where and with what the training was started and resumed."""
+    """Times, devices and notes of every start and restart."""
     columns = [Column("after step", str), *map(Column, ("time", "device", "processes", "notes"))]
     rows = []
     for start in starts:
@@ -118,7 +118,7 @@ def _starts_table(starts: Sequence[dict[str, Any]]) -> Table:
 
 
 def _about(start: dict[str, Any]) -> list[tuple[str, str]]:
-    """What the training began from, in words."""
+    """Seed, initial weights and environment."""
     environment, weights = _part(start, "environment"), _part(start, "weights")
     fingerprint = _part(weights, "fingerprint")
     began = weights.get("name") or "random weights"
@@ -130,7 +130,7 @@ def _about(start: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("started", str(start.get("time", ""))),
         ("seed", str(start.get("seed", ""))),
-        ("weights it began from", str(began)),
+        ("initial weights", str(began)),
         ("device", str(environment.get("device", ""))),
         ("processes", str(environment.get("processes", ""))),
         ("precision", str(environment.get("precision", ""))),
@@ -141,7 +141,7 @@ def _about(start: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _part(record: dict[str, Any], key: str) -> dict[str, Any]:
-    """A part of a record that ought to be a dict."""
+    """A dict in a record; empty if it is something else."""
     part = record.get(key)
     return part if isinstance(part, dict) else {}
 
@@ -151,7 +151,7 @@ def _base_name(start: dict[str, Any]) -> str | None:
 
 
 def _changed_table(start: dict[str, Any]) -> Table | None:
-    """In which keys the config differs from the one that it was made from."""
+    """The keys in which the config differs from the config passed to ``train``."""
     if _base_name(start) is None:
         return None
     changed = _part(_part(start, "base"), "changed")
@@ -160,11 +160,11 @@ def _changed_table(start: dict[str, Any]) -> Table | None:
         for key, pair in changed.items()
         if isinstance(pair, list) and len(pair) == 2
     ]
-    return Table([Column("key"), Column("here"), Column("in the base")], rows)
+    return Table([Column("key"), Column("this run"), Column("base config")], rows)
 
 
 def _read_text(path: Path) -> str:
-    """The config as it is written; nothing in it is resolved."""
+    """The text of the config, without resolving references."""
     try:
         with path.open("rb") as file:
             return file.read(_MAX_CONFIG).decode(errors="replace")
@@ -173,7 +173,7 @@ def _read_text(path: Path) -> str:
 
 
 def _prediction_sheets(folder: Path) -> list[tuple[int, Path]]:
-    """Steps and pictures of evaluations; of many, some spread evenly, with the last."""
+    """Steps and pictures of evaluations: at most ``_MAX_SHEETS``, evenly spaced, with the last."""
     found = sorted(
         (int(match[1]), path)
         for path in folder.glob("step_*.jpg")
@@ -186,7 +186,7 @@ def _prediction_sheets(folder: Path) -> list[tuple[int, Path]]:
 
 
 def _picture(path: Path) -> str:
-    """A picture as an address, made smaller until it fits.
+    """A picture as a data URI, downscaled until it fits.
 
     Raises:
         InputError: it cannot be read.
@@ -204,14 +204,14 @@ def _picture(path: Path) -> str:
 
 
 def _lacking(metrics: bool, starts: bool, samples: bool, sheets: bool) -> list[str]:
-    """What the folder does not have, and why."""
+    """What is missing in the work dir, and possible reasons."""
     known = {
-        "no metrics.csv: train.loggers left it out, or nothing was logged yet": metrics,
-        f"no {STARTS_FILE}: an earlier version trained here, which did not note down restarts, "
-        "environment, initial weights and the base of the config": starts,
-        "no picture of training samples: an earlier version trained here, or train.samples is "
+        "no metrics.csv: train.loggers excludes it, or nothing has been logged yet": metrics,
+        f"no {STARTS_FILE}: written by an earlier version, which did not record restarts, "
+        "environment, initial weights and the base config": starts,
+        "no picture of training samples: written by an earlier version, or train.samples is "
         "0": samples,
-        "no pictures of predictions: data.val is not set, train.samples is 0, or nothing was "
+        "no pictures of predictions: data.val is not set, train.samples is 0, or nothing has been "
         "evaluated yet": sheets,
     }
     return [what for what, is_there in known.items() if not is_there]
