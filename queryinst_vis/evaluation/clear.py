@@ -25,6 +25,9 @@ CONTINUATION = 1000.0
 NONE = -1
 """Index of "no detection"."""
 
+Followed = tuple[np.ndarray, np.ndarray]
+"""Matched detections and their IoUs, as ``follow`` returns them."""
+
 
 @dataclass(frozen=True)
 class IdSwitch:
@@ -61,21 +64,21 @@ class ClearCounts(Counts):
     mostly_lost: int
 
 
-def clear_counts(similarity: TrackSimilarity) -> ClearCounts:
-    """CLEAR MOT counts of one class in one video.
+def clear_counts(similarity: TrackSimilarity, followed: Followed) -> ClearCounts:
+    """CLEAR MOT counts of one class in one video, from what ``follow`` returns for it.
 
     Bernardin & Stiefelhagen, *Evaluating Multiple Object Tracking Performance: The CLEAR MOT
     Metrics*, 2008; for masks, Voigtlaender et al., *MOTS*, CVPR 2019. Matching and counting
     are those of the package ``trackeval``.
     """
-    followers, ious = follow(similarity)
-    followed = followers != NONE
-    tp = int(followed.sum())
+    followers, ious = followed
+    matched = followers != NONE
+    tp = int(matched.sum())
     shown = similarity.ground_truth_frames[similarity.ground_truth_frames > 0]
-    share = followed.sum(axis=1)[similarity.ground_truth_frames > 0] / shown
+    share = matched.sum(axis=1)[similarity.ground_truth_frames > 0] / shown
     mostly_tracked, tracked = int((share > 0.8).sum()), int((share >= 0.2).sum())
     # fragmentations: the number of matched intervals minus one
-    begins = followed[:, :1].sum(axis=1) + (followed[:, 1:] & ~followed[:, :-1]).sum(axis=1)
+    begins = matched[:, :1].sum(axis=1) + (matched[:, 1:] & ~matched[:, :-1]).sum(axis=1)
     return ClearCounts(
         tp=tp,
         fn=int(shown.sum()) - tp,
@@ -135,7 +138,7 @@ def id_switches(tracks: VideoTracks, category_id: int) -> list[IdSwitch]:
     return sorted(switches, key=lambda switch: switch.frame)
 
 
-def follow(similarity: TrackSimilarity) -> tuple[np.ndarray, np.ndarray]:
+def follow(similarity: TrackSimilarity) -> Followed:
     """Match the ground-truth tracks of one class in one video to detections, frame by frame.
 
     Frames without ground truth or without detections have no column: as in ``trackeval``, matches

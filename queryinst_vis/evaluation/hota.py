@@ -46,27 +46,26 @@ def hota_counts(similarity: TrackSimilarity) -> HotaCounts:
     IJCV 2021, section 5.
     """
     ground_truth, detections, ious = _match(similarity)
-    pairs, pair_of = np.unique(np.stack([ground_truth, detections]), axis=1, return_inverse=True)
-    pair_of = pair_of.reshape(-1)
-    ground_truth_frames = similarity.ground_truth_frames[pairs[0]]
-    detection_frames = similarity.detection_frames[pairs[1]]
-    rows = []
-    for alpha in ALPHAS:
-        matched = ious >= alpha - EPSILON
-        together = np.bincount(pair_of[matched], minlength=pairs.shape[1])
-        squared = together * together
-        rows.append(
-            (
-                together.sum(),
-                ious[matched].sum(),
-                (squared / (ground_truth_frames + detection_frames - together)).sum(),
-                (squared / ground_truth_frames).sum(),
-                (squared / detection_frames).sum(),
-            )
-        )
-    tp, iou_sum, association, recall, precision = np.array(rows, dtype=float).T
-    fn, fp = similarity.ground_truth_frames.sum() - tp, similarity.detection_frames.sum() - tp
-    return HotaCounts(tp, fn, fp, iou_sum, association, recall, precision)
+    shape = len(similarity.ground_truth_ids), len(similarity.detection_ids)
+    pairs, pair_of = np.unique(ground_truth * shape[1] + detections, return_inverse=True)
+    rows, columns = np.unravel_index(pairs, shape) if pairs.size else (pairs, pairs)
+    ground_truth_frames = similarity.ground_truth_frames[rows]
+    detection_frames = similarity.detection_frames[columns]
+    matched = ious >= ALPHAS[:, None] - EPSILON
+    together = np.stack(
+        [np.bincount(pair_of[of_alpha], minlength=len(pairs)) for of_alpha in matched]
+    )
+    squared = together * together
+    tp = together.sum(axis=1, dtype=float)
+    return HotaCounts(
+        tp=tp,
+        fn=similarity.ground_truth_frames.sum() - tp,
+        fp=similarity.detection_frames.sum() - tp,
+        iou_sum=np.where(matched, ious, 0.0).sum(axis=1),
+        association=(squared / (ground_truth_frames + detection_frames - together)).sum(axis=1),
+        association_recall=(squared / ground_truth_frames).sum(axis=1),
+        association_precision=(squared / detection_frames).sum(axis=1),
+    )
 
 
 def _match(similarity: TrackSimilarity) -> Pairs:

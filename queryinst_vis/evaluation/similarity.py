@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from operator import add
 from typing import TypeVar
 
 import numpy as np
@@ -31,8 +32,7 @@ class Counts:
     """What a tracking metric counts: numbers or arrays, which ``+`` adds one by one."""
 
     def __add__(self: AnyCounts, other: AnyCounts) -> AnyCounts:
-        names = [field.name for field in fields(self)]
-        return type(self)(*(getattr(self, name) + getattr(other, name) for name in names))
+        return type(self)(*map(add, vars(self).values(), vars(other).values()))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.evaluation.clear import ClearCounts, clear_counts, clear_metrics
+from queryinst_vis.evaluation.clear import ClearCounts, clear_counts, clear_metrics, follow
 from queryinst_vis.evaluation.coverage import (
     COVERAGE_COUNTS,
     CoverageCounts,
@@ -30,8 +30,8 @@ from queryinst_vis.evaluation.hota import (
 from queryinst_vis.evaluation.identity import IdentityCounts, identity_counts, identity_metrics
 from queryinst_vis.evaluation.overlaps import FrameOverlap
 from queryinst_vis.evaluation.similarity import Counts, compare_tracks
+from queryinst_vis.evaluation.workers import map_videos
 from queryinst_vis.formats.video_set import VideoSet, VideoTracks
-from queryinst_vis.utils.progress import show_progress
 
 TRACKEVAL_COUNTS = ("IDSW", "Frag", "MT", "PT", "ML", "TP", "FN", "FP", "IDTP", "IDFN", "IDFP")
 COUNTS = (*TRACKEVAL_COUNTS, *COVERAGE_COUNTS)
@@ -117,14 +117,19 @@ def count_videos(
         InputError: a mask is invalid, or the threshold is not finite.
     """
     check_threshold(threshold)
-    videos = {}
-    for tracks in show_progress(video_set, "Comparing tracks"):
-        kept = confident(tracks, threshold)
-        both = [*kept.ground_truth, *kept.detections]
-        present = [None] if class_agnostic else sorted({track.category_id for track in both})
-        found = {category: count_tracks(kept, category) for category in present}
-        videos[tracks.video.id] = {key: value for key, value in found.items() if not value.empty}
-    return videos
+    count = partial(_count_video, threshold=threshold, class_agnostic=class_agnostic)
+    counts = map_videos(count, video_set, "Comparing tracks")
+    return {video.id: found for video, found in zip(video_set.videos, counts, strict=True)}
+
+
+def _count_video(
+    tracks: VideoTracks, threshold: float, class_agnostic: bool
+) -> dict[Any, TrackingCounts]:
+    kept = confident(tracks, threshold)
+    both = [*kept.ground_truth, *kept.detections]
+    present = [None] if class_agnostic else sorted({track.category_id for track in both})
+    found = {category: count_tracks(kept, category) for category in present}
+    return {category: counts for category, counts in found.items() if not counts.empty}
 
 
 def check_threshold(threshold: float) -> None:
@@ -144,11 +149,12 @@ def count_tracks(
 ) -> TrackingCounts:
     """The counts of one class in one video; arguments as in ``compare_tracks``."""
     similarity = compare_tracks(tracks, category_id, overlaps)
+    followed = follow(similarity)
     return TrackingCounts(
         hota_counts(similarity),
         identity_counts(similarity),
-        clear_counts(similarity),
-        coverage_counts(similarity),
+        clear_counts(similarity, followed),
+        coverage_counts(similarity, followed),
     )
 
 
