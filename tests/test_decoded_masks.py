@@ -112,7 +112,8 @@ def test_sums_of_many_runs_in_a_large_frame():
 
 
 @needs_library
-def test_shares_equal_those_of_pycocotools():
+@pytest.mark.parametrize("pairs", [1, 30, 1 << 20])
+def test_shares_equal_those_of_pycocotools(pairs, monkeypatch):
     rng = np.random.default_rng(0)
     shown, other = (
         [
@@ -132,14 +133,25 @@ def test_shares_equal_those_of_pycocotools():
         assert table.present.sum() == kept.sum()
         tables.append((table, np.array(rles, dtype=object).reshape(-1, 4)))
     (own, own_rles), (others, other_rles) = tables
-    frames = list(frame_shares(own, others))
-    assert [frame for frame, *_ in frames] == [0, 1, 2, 3]
+    monkeypatch.setattr(decoded, "_PAIRS", pairs)
+    parts = list(frame_shares(own, others))
+    assert (len(parts) > 1) == (pairs < 100)
+    assert [frame for part in parts for frame in part.frames] == [0, 1, 2, 3]
+    frames = [of_frame for part in parts for of_frame in part.by_frame(part.shares)]
     for frame, rows, columns, shares in frames:
         assert rows.tolist() == np.flatnonzero(own.present[:, frame]).tolist()
         assert columns.tolist() == np.flatnonzero(others.present[:, frame]).tolist()
         texts = own_rles[rows, frame].tolist(), other_rles[columns, frame].tolist()
         expected = coco_mask.iou(*texts, [1] * len(columns))
         np.testing.assert_array_equal(shares, expected)
+    for part in parts:
+        table = {
+            frame: shares for frame, _, _, shares in part.by_frame(np.arange(len(part.shares)))
+        }
+        for place, (frame, row, column) in enumerate(zip(*part.pairs(), strict=True)):
+            own_rows = np.flatnonzero(own.present[:, frame]).tolist()
+            other_rows = np.flatnonzero(others.present[:, frame]).tolist()
+            assert table[frame][own_rows.index(row), other_rows.index(column)] == place
 
 
 @needs_library

@@ -44,13 +44,17 @@ def frame_overlaps(
     detections: Sequence[MaskTrack], ground_truth: Sequence[MaskTrack]
 ) -> Iterator[FrameOverlap]:
     """Walk through the frames in which at least one detection and one ground truth have a mask."""
+    if not detections or not ground_truth:
+        return
     found, there = _decoded(detections), _decoded(ground_truth)
     if found is None or there is None:
         yield from _overlaps_by_text(detections, ground_truth)
         return
     sizes = _sizes(detections)
-    for frame, rows, columns, shares in frame_shares(found, there):
-        yield _overlap(frame, rows, columns, shares, sizes[rows, frame])
+    for part in frame_shares(found, there):
+        frames, rows, _ = part.pairs()
+        for of_frame in part.by_frame(_pixels(part.shares, sizes[rows, frames])):
+            yield FrameOverlap(*of_frame)
 
 
 def _decoded(tracks: Sequence[MaskTrack]) -> DecodedMasks | None:
@@ -59,15 +63,13 @@ def _decoded(tracks: Sequence[MaskTrack]) -> DecodedMasks | None:
     return stack(rows) if rows and len(rows) == len(tracks) else None
 
 
-def _overlap(
-    frame: int, rows: np.ndarray, columns: np.ndarray, shares: np.ndarray, sizes: np.ndarray
-) -> FrameOverlap:
-    """Intersections from ``(R, C)`` shares of the detections' areas, ``(R,)`` ``sizes`` in pixels.
+def _pixels(shares: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Intersections in pixels from shares of the detections' areas.
 
     pycocotools' IoU with ``iscrowd`` is intersection / detection area: exact after rounding. It
     skips pairs whose boxes do not overlap.
     """
-    return FrameOverlap(frame, rows, columns, np.rint(shares * sizes[:, None]))
+    return np.rint(shares * sizes)
 
 
 def _overlaps_by_text(
@@ -81,7 +83,8 @@ def _overlaps_by_text(
             list(found[frame].values()), list(there[frame].values()), [1] * len(columns)
         )
         sizes = np.array([detections[row].sizes[frame] for row in rows])
-        yield _overlap(frame, np.array(rows), np.array(columns), np.asarray(shares), sizes)
+        pixels = _pixels(np.asarray(shares), sizes[:, None])
+        yield FrameOverlap(frame, np.array(rows), np.array(columns), pixels)
 
 
 def _masks_by_frame(tracks: Sequence[MaskTrack]) -> dict[int, dict[int, RLE]]:
@@ -112,8 +115,20 @@ def track_ious(
     rows, columns = np.flatnonzero(possible.any(axis=1)), np.flatnonzero(possible.any(axis=0))
     compared = [detections[d] for d in rows.tolist()], [ground_truth[g] for g in columns.tolist()]
     ious = np.zeros(possible.shape)
-    ious[rows[:, None], columns] = summed_ious(*compared, frame_overlaps(*compared))
+    ious[rows[:, None], columns] = _track_ious(*compared)
     return ious
+
+
+def _track_ious(detections: list[MaskTrack], ground_truth: list[MaskTrack]) -> np.ndarray:
+    """``summed_ious``, of decoded masks with the pairs of all frames added at once."""
+    found, there = _decoded(detections), _decoded(ground_truth)
+    if found is None or there is None:
+        return summed_ious(detections, ground_truth, _overlaps_by_text(detections, ground_truth))
+    sizes, intersections = _sizes(detections), np.zeros((len(detections), len(ground_truth)))
+    for part in frame_shares(found, there):
+        frames, rows, columns = part.pairs()
+        np.add.at(intersections, (rows, columns), _pixels(part.shares, sizes[rows, frames]))
+    return _ious(intersections, detections, ground_truth)
 
 
 def summed_ious(
@@ -125,9 +140,16 @@ def summed_ious(
     intersections = np.zeros((len(detections), len(ground_truth)))
     if not intersections.size:
         return intersections
-    totals = _sizes(detections).sum(axis=1)[:, None] + _sizes(ground_truth).sum(axis=1)
     for overlap in overlaps:
         intersections[overlap.rows[:, None], overlap.columns] += overlap.intersections
+    return _ious(intersections, detections, ground_truth)
+
+
+def _ious(
+    intersections: np.ndarray, detections: Sequence[MaskTrack], ground_truth: Sequence[MaskTrack]
+) -> np.ndarray:
+    """Summed intersections over summed unions, both ``(D, G)``, 0 if both tracks are empty."""
+    totals = _sizes(detections).sum(axis=1)[:, None] + _sizes(ground_truth).sum(axis=1)
     unions = totals - intersections
     return np.divide(intersections, unions, out=np.zeros_like(unions), where=unions > 0)
 

@@ -23,8 +23,11 @@ from queryinst_vis.masks.run_lengths import are_counts
 _RECORD = np.dtype([("height", "u8"), ("width", "u8"), ("length", "u8"), ("runs", "u8")])
 """``RLE`` of pycocotools' maskApi.h; ``runs`` points to uint32."""
 
-FrameShares = tuple[int, np.ndarray, np.ndarray, np.ndarray]
-"""Frame index, row indices, column indices and shares, as ``frame_shares`` yields them."""
+OfFrame = tuple[int, np.ndarray, np.ndarray, np.ndarray]
+"""Index of a frame, ``(n,)`` rows, ``(m,)`` columns, and ``(n, m)`` values of their pairs."""
+
+_PAIRS = 1 << 20
+"""Pairs of masks after which ``frame_shares`` yields what it has."""
 
 _HEAD = "0000"
 """Four runs of 0 before the first mask, so that every mask has predecessors to difference with."""
@@ -68,37 +71,80 @@ class DecodedMasks:
         return DecodedMasks(records, self.memory)
 
 
+@dataclass(frozen=True)
+class FrameShares:
+    """Intersections of the masks of two sets of tracks in F frames, of P pairs of masks in all.
+
+    Attributes:
+        frames: ``(F,)`` indices of frames that show tracks of both sets.
+        rows, columns: indices of the tracks in these frames, concatenated.
+        num_rows, num_columns: ``(F,)`` how many of them belong to each frame.
+        shares: ``(P,)`` float64 intersections divided by the area of the own mask, in 0..1
+            (pycocotools' IoU with ``iscrowd``): frame after frame, in each frame column after
+            column.
+    """
+
+    frames: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+    num_rows: np.ndarray
+    num_columns: np.ndarray
+    shares: np.ndarray
+
+    def pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """``(P,)`` frames, rows and columns of the pairs."""
+        counts = self.num_rows * self.num_columns
+        frame = np.repeat(np.arange(len(counts)), counts)
+        place = np.arange(len(frame)) - np.repeat(np.cumsum(counts) - counts, counts)
+        column, row = np.divmod(place, self.num_rows[frame])
+        row += (np.cumsum(self.num_rows) - self.num_rows)[frame]
+        column += (np.cumsum(self.num_columns) - self.num_columns)[frame]
+        return self.frames[frame], self.rows[row], self.columns[column]
+
+    def by_frame(
+        self, values: np.ndarray
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+        """Frame, rows ``(n,)``, columns ``(m,)`` and ``(n, m)`` values, given ``(P,)`` values."""
+        row, column, pair = 0, 0, 0
+        for frame, n, m in zip(
+            self.frames.tolist(), self.num_rows.tolist(), self.num_columns.tolist(), strict=True
+        ):
+            of_frame = values[pair : pair + n * m].reshape(m, n).T
+            yield frame, self.rows[row : row + n], self.columns[column : column + m], of_frame
+            row, column, pair = row + n, column + m, pair + n * m
+
+
 def frame_shares(own: DecodedMasks, others: DecodedMasks) -> Iterator[FrameShares]:
-    """Compare the masks of two sets of tracks, frame by frame.
+    """Compare the masks of two sets of tracks in every frame that shows both.
 
     Args:
         own: ``(N, frames)`` masks.
         others: ``(M, frames)`` masks.
-
-    Yields:
-        For each frame with masks of both sets: its index, the indices ``(n,)`` and ``(m,)`` of the
-        tracks that have a mask, and ``(n, m)`` float64 intersections divided by the area of the own
-        mask, in 0..1 (pycocotools' IoU with ``iscrowd``).
     """
     shown, others_shown = own.present.T, others.present.T
-    both = np.logical_and(shown.any(axis=1), others_shown.any(axis=1))
-    shown, others_shown = shown & both[:, None], others_shown & both[:, None]
-    records, others_records = own.records.T[shown], others.records.T[others_shown]
+    frames = np.flatnonzero(shown.any(axis=1) & others_shown.any(axis=1))
+    num_pairs = np.cumsum(shown[frames].sum(axis=1) * others_shown[frames].sum(axis=1))
+    for part in np.split(frames, np.flatnonzero(np.diff(num_pairs // _PAIRS)) + 1):
+        if part.size:
+            yield _compare(own.records.T[part], others.records.T[part], part)
+
+
+def _compare(own: np.ndarray, others: np.ndarray, frames: np.ndarray) -> FrameShares:
+    """Compare ``(F, N)`` with ``(F, M)`` records."""
+    shown, others_shown = own["length"] > 0, others["length"] > 0
+    records, others_records = own[shown], others[others_shown]
+    num_rows, num_columns = shown.sum(axis=1), others_shown.sum(axis=1)
+    shares = np.empty(num_rows @ num_columns)
+    crowd = np.ones(num_columns.max(), dtype=np.uint8)
+    iou, crowd_at = _functions().iou, crowd.ctypes.data
+    at, others_at, to = (array.ctypes.data for array in (records, others_records, shares))
+    for n, m in zip(num_rows.tolist(), num_columns.tolist(), strict=True):
+        iou(at, others_at, n, m, crowd_at, to)
+        at += n * records.itemsize
+        others_at += m * records.itemsize
+        to += n * m * shares.itemsize
     rows, columns = np.nonzero(shown)[1], np.nonzero(others_shown)[1]
-    frames = np.flatnonzero(both)
-    heights, widths = (some[frames].sum(axis=1).tolist() for some in (shown, others_shown))
-    crowd = np.ones(max(widths, default=0), dtype=np.uint8)
-    iou, crowd_at, n, m = _functions().iou, crowd.ctypes.data, 0, 0
-    at, others_at = records.ctypes.data, others_records.ctypes.data
-    for frame, height, width in zip(frames.tolist(), heights, widths, strict=True):
-        shares = np.empty((width, height))
-        iou(
-            at + n * _RECORD.itemsize,
-            others_at + m * _RECORD.itemsize,
-            *(height, width, crowd_at, shares.ctypes.data),
-        )
-        yield frame, rows[n : n + height], columns[m : m + width], shares.T
-        n, m = n + height, m + width
+    return FrameShares(frames, rows, columns, num_rows, num_columns, shares)
 
 
 def stack(rows: Sequence[DecodedMasks]) -> DecodedMasks:
