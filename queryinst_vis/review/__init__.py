@@ -1,4 +1,4 @@
-"""Correcting what tracking got wrong: a session of a video, its actions, and its journal."""
+"""Correcting tracks: review sessions, actions, and the journal."""
 
 from queryinst_vis.review.actions import (
     ACTIONS,

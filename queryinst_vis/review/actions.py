@@ -1,6 +1,6 @@
-"""What a person may do to tracks: one small record for each action, as Python and as JSON.
+"""The actions of a review, as dataclasses and as JSON.
 
-As JSON an action is an object with its name and its fields, such as
+In JSON, an action is an object with its name and fields, such as
 ``{"action": "merge", "first": 3, "second": 7}``. Ranges of frames are ``[[first, last], ...]``,
 both ends included.
 """
@@ -21,16 +21,16 @@ Ranges: TypeAlias = tuple[tuple[int, int], ...]
 """Ranges of frames, both ends included."""
 
 Decision: TypeAlias = Literal["keep first", "keep second", "drop both"]
-"""Which region stays in a frame that shows both tracks of a merge."""
+"""Which region is kept in a frame with both tracks of a merge."""
 
 DecidedRanges: TypeAlias = tuple[tuple[int, int, Decision], ...]
-"""Decisions about ranges of frames, both ends included."""
+"""Decisions for ranges of frames, both ends included."""
 
 Filling: TypeAlias = Literal["gaps", "all", "none"]
-"""Which frames between drawn ones are interpolated: those without a region, all, or none."""
+"""Which frames between drawn regions are interpolated: those without a region, all, or none."""
 
-_LONGEST = 200  # characters of a name
-_MOST_POINTS = 10_000  # of the outlines of a region
+_LONGEST = 200  # maximum number of characters of a name
+_MOST_POINTS = 10_000  # maximum for all outlines of a region
 _LARGEST = 2**63 - 1
 
 
@@ -39,9 +39,9 @@ class Merge:
     """``second`` becomes part of ``first``, which keeps its id.
 
     Attributes:
-        first, second: tracks.
-        decide: what happens in frames that show both; None: that is a ``ConflictError``.
-        decide_frames: the same for ranges of frames, which comes before ``decide``.
+        first, second: ids of the tracks.
+        decide: decision for frames with both tracks; None: these raise a ``ConflictError``.
+        decide_frames: decisions for ranges of frames, which take precedence over ``decide``.
     """
 
     kind: ClassVar = "merge"
@@ -53,7 +53,7 @@ class Merge:
 
 @dataclass(frozen=True)
 class Split:
-    """From ``frame`` on, the track is another one, with the next id that was never used."""
+    """From ``frame`` on, the track gets the next unused id."""
 
     kind: ClassVar = "split"
     track: int
@@ -62,7 +62,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Swap:
-    """From ``frame`` on, two tracks exchange their regions; names and classes stay."""
+    """From ``frame`` on, two tracks exchange their regions, but not names and classes."""
 
     kind: ClassVar = "swap"
     first: int
@@ -72,7 +72,7 @@ class Swap:
 
 @dataclass(frozen=True)
 class Delete:
-    """Remove a track, or its regions in some frames."""
+    """Delete a track, or its regions in some frames."""
 
     kind: ClassVar = "delete"
     track: int
@@ -81,12 +81,12 @@ class Delete:
 
 @dataclass(frozen=True)
 class SetClass:
-    """Give a track another class.
+    """Change the class of a track.
 
     Attributes:
-        track: whose.
-        class_name: its class from now on, in all frames.
-        is_new: the class is not among those of the results, and shall be added.
+        track: id of the track.
+        class_name: its new class, in all frames.
+        is_new: add a class that the results do not have.
     """
 
     kind: ClassVar = "class"
@@ -97,7 +97,7 @@ class SetClass:
 
 @dataclass(frozen=True)
 class SetName:
-    """Say who a track is; an empty name takes it back."""
+    """Name the identity of a track; an empty name removes it."""
 
     kind: ClassVar = "name"
     track: int
@@ -106,12 +106,12 @@ class SetName:
 
 @dataclass(frozen=True)
 class Check:
-    """Mark a track, or frames with everything in them, as checked; or take the mark back.
+    """Mark a track, or frames with all their regions, as checked, or remove the mark.
 
     Attributes:
-        track: to mark; None: frames are marked.
-        frames: to mark, where no track is; None: all.
-        checked: False takes the mark back.
+        track: id of the track; None: frames are marked.
+        frames: the frames, if ``track`` is None; None: all frames.
+        checked: False removes the mark.
     """
 
     kind: ClassVar = "check"
@@ -122,15 +122,15 @@ class Check:
 
 @dataclass(frozen=True)
 class Draw:
-    """Draw the region of a track in a frame, in the place of what it had there.
+    """Draw the region of a track in a frame, replacing the previous one.
 
     Attributes:
-        frame: where.
-        polygons: its outlines, ``x, y, x, y, ...`` in pixels.
-        track: whose; None: of a new track.
-        class_name: of a new track.
-        fill: which frames between this one and the nearest drawn ones of the track, before and
-            after it, are interpolated.
+        frame: index of the frame.
+        polygons: outlines, ``x, y, x, y, ...`` in pixels.
+        track: id of the track; None: a new track.
+        class_name: class of a new track.
+        fill: frames to interpolate, between this one and the nearest frames before and after it in
+            which the track was drawn.
     """
 
     kind: ClassVar = "draw"
@@ -143,11 +143,11 @@ class Draw:
 
 @dataclass(frozen=True)
 class Fill:
-    """Interpolate a track where it was missed, between its regions before and after.
+    """Interpolate a track in frames where it was missed, from its regions before and after.
 
     Attributes:
-        track: which one.
-        frames: those that lack it are filled, if it is seen before and after them.
+        track: id of the track.
+        frames: frames to fill, if they lack the track and it is present before and after them.
     """
 
     kind: ClassVar = "fill"
@@ -157,7 +157,7 @@ class Fill:
 
 @dataclass(frozen=True)
 class Dismiss:
-    """The suggestion of this id is wrong; it is not made again."""
+    """Dismiss the suggestion with this id; it is not made again."""
 
     kind: ClassVar = "dismiss"
     suggestion: str
@@ -165,29 +165,29 @@ class Dismiss:
 
 @dataclass(frozen=True)
 class Undo:
-    """Take back the last action that was not taken back."""
+    """Undo the last action that has not been undone."""
 
     kind: ClassVar = "undo"
 
 
 @dataclass(frozen=True)
 class Redo:
-    """Do again what was taken back last, if nothing else was done since."""
+    """Redo the last action that was undone, if there was no other action since."""
 
     kind: ClassVar = "redo"
 
 
 Edit: TypeAlias = Merge | Split | Swap | Delete | SetClass | SetName | Check | Draw | Fill | Dismiss
-"""What changes tracks or marks, and can be undone."""
+"""Actions that can be undone."""
 
 Action: TypeAlias = Edit | Undo | Redo
 
 ACTIONS: Mapping[str, type[Action]] = {kind.kind: kind for kind in get_args(Action)}
-"""The actions by their names in JSON."""
+"""The actions by name in JSON."""
 
 
 def to_json(action: Action) -> dict[str, Any]:
-    """An action as JSON has it; what is as by default is left out."""
+    """An action as JSON, without fields that have their default value."""
     shown = {
         each.name: getattr(action, each.name)
         for each in fields(action)
@@ -197,14 +197,14 @@ def to_json(action: Action) -> dict[str, Any]:
 
 
 def from_json(content: Any, where: str = "action") -> Action:
-    """Read what ``to_json`` gives.
+    """Parse the JSON of an action.
 
     Args:
-        content: an object as JSON has it.
-        where: names it in error messages.
+        content: a JSON object.
+        where: prefix of error messages.
 
     Raises:
-        InputError: an unknown action or field, a missing field, or a value of the wrong kind.
+        InputError: an unknown action or field, a missing field, or a value of the wrong type.
     """
     if not isinstance(content, dict):
         raise InputError(f"{where}: must be an object, is {shortened(content)}")
@@ -323,4 +323,4 @@ _READERS: Mapping[Any, _Reader] = {
     Polygons: _polygons,
     Filling: _one_of(*get_args(Filling)),
 }
-"""Reads a value by the type of its field."""
+"""Parsers by field type."""

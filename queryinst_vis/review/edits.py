@@ -1,4 +1,4 @@
-"""What each action makes of the tracks."""
+"""The effect of each action on the tracks."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ from queryinst_vis.review.state import ReviewedTrack, ReviewState, frames_of
 
 
 class ConflictError(InputError):
-    """Frames that show both tracks of a merge, about which nothing is decided.
+    """A merge of two tracks that are both present in some frames, without a decision for these.
 
     Attributes:
-        first, second: the tracks.
-        frames: ``(N,)`` ascending.
+        first, second: ids of the tracks.
+        frames: ``(N,)`` undecided frames, ascending.
     """
 
     def __init__(self, first: int, second: int, frames: np.ndarray) -> None:
@@ -59,7 +59,7 @@ class ConflictError(InputError):
         self.first, self.second, self.frames = first, second, frames
 
     def at(self, where: str) -> ConflictError:
-        """The same with a message that begins with a place, if there is one."""
+        """The error with a place as prefix of its message, if there is one."""
         if where:
             self.args = (f"{where}: {self}",)
         return self
@@ -67,12 +67,12 @@ class ConflictError(InputError):
 
 @dataclass(frozen=True)
 class Change:
-    """What an action has done.
+    """The result of an action.
 
     Attributes:
-        state: the tracks after it.
-        created: id of a new track, or None.
-        regions: number of regions that it removed or made.
+        state: the tracks after the action.
+        created: id of the new track, or None.
+        regions: number of regions removed or created.
     """
 
     state: ReviewState
@@ -81,15 +81,15 @@ class Change:
 
 
 def perform(index: TrackIndex, state: ReviewState, action: Edit) -> Change:
-    """Do an action.
+    """Apply an action to a state.
 
     Args:
-        index: of the results.
-        state: the tracks before it.
-        action: what to do.
+        index: index of the results.
+        state: the tracks before the action.
+        action: the action.
 
     Raises:
-        ConflictError: a merge leaves undecided what happens in frames that show both tracks.
+        ConflictError: a merge without a decision for frames with both tracks.
         InputError: a track or frame does not exist, or the action would change nothing.
     """
     return _EDITS[type(action)](index, state, action)
@@ -118,7 +118,7 @@ def _merge(index: TrackIndex, state: ReviewState, action: Merge) -> Change:
 
 
 def _decide(index: TrackIndex, action: Merge, shared: np.ndarray) -> np.ndarray:
-    """``(N,)`` decisions about the frames that show both tracks."""
+    """``(N,)`` decisions for the frames with both tracks."""
     decisions = np.full(len(shared), action.decide or "", dtype="U11")
     for first, last, decision in action.decide_frames:
         _check_frame(index, last)
@@ -130,7 +130,7 @@ def _decide(index: TrackIndex, action: Merge, shared: np.ndarray) -> np.ndarray:
 
 
 def _tightened(index: TrackIndex, pieces: Pieces, others: Pieces) -> Pieces:
-    """Pieces without frames that lack a region, so that others may have them."""
+    """Pieces without the frames that have no region, which others may use."""
     tight: list[Piece] = []
     for piece in pieces:
         if isinstance(piece.source, Stored) and within(others, piece.start, piece.stop):
@@ -263,7 +263,7 @@ def _dismiss(index: TrackIndex, state: ReviewState, action: Dismiss) -> Change:
 def _with_tracks(
     index: TrackIndex, state: ReviewState, *changed: ReviewedTrack, without: int | None = None
 ) -> ReviewState:
-    """The state with tracks changed, of which only pieces with a region are kept."""
+    """The state with changed tracks, reduced to their pieces with regions."""
     settled = (
         replace(track, pieces=tuple(p for p in track.pieces if len(frames_of(index, (p,)))))
         for track in changed

@@ -1,4 +1,4 @@
-"""Corrected tracks in the formats of data sets and of other annotation tools."""
+"""Export of corrected tracks to data set formats and annotation tools."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ _SCORES = "scores, for which it has no place"
 
 @dataclass(frozen=True)
 class _Export:
-    """What a writer is given.
+    """The input of the format writers.
 
     Attributes:
-        folder: to write to.
-        session: whose tracks.
-        view: of the tracks.
-        video: what files say of the video.
-        frames: indices of the frames, ascending.
-        tracks: as corrected, in these frames.
-        names: of identities, by track id.
+        folder: output folder.
+        session: the review session.
+        view: view of the corrected tracks.
+        video: properties of the video.
+        frames: indices of the exported frames, ascending.
+        tracks: the corrected tracks in these frames.
+        names: names of identities, by track id.
     """
 
     folder: Path
@@ -62,28 +62,28 @@ class _Export:
 def export(
     session: ReviewSession, folder: str | Path, to: str, frames: Frames | None = None
 ) -> str:
-    """Write the corrected tracks.
+    """Export the corrected tracks.
 
-    * ``youtube-vis``: ``annotations.json`` and ``frames/NAME/000012.jpg``, which ``finetune`` and
-      ``eval-video`` read (as data with ``--images``, or as ground truth);
-    * ``coco-video``: ``coco_video.json``, as ``track --save coco-video``;
-    * ``mots``: ``NAME.txt``, as ``track --save mots``;
+    * ``youtube-vis``: ``annotations.json`` and ``frames/NAME/000012.jpg``, for ``finetune`` (with
+      ``--images``) or as ground truth for ``eval-video``;
+    * ``coco-video``: ``coco_video.json``, as with ``track --save coco-video``;
+    * ``mots``: ``NAME.txt``, as with ``track --save mots``;
     * ``cvat``: ``annotations.xml``, "CVAT for video 1.1";
-    * ``label-studio``: ``tasks.json``, boxes.
+    * ``label-studio``: ``tasks.json``, boxes only.
 
     Args:
-        session: whose tracks.
-        folder: to write to, new or empty.
+        session: the review session.
+        folder: output folder, new or empty.
         to: a format of ``EXPORTS``.
-        frames: those that a person has marked as checked, or all; None: all, but for
-            ``youtube-vis``, since what is learned from should be right.
+        frames: "checked" (only frames marked as checked) or "all"; None: checked frames for
+            ``youtube-vis``, since training data should be correct, all frames for other formats.
 
     Returns:
-        A line that says what was written, and what the format cannot hold.
+        One-line summary of what was written and lost.
 
     Raises:
-        InputError: an unknown format, a folder that is not empty, no such frame, or, for
-            ``youtube-vis``, a video that is missing or of another size.
+        InputError: an unknown format, a folder that is not empty, no frame to export, or, for
+            ``youtube-vis``, a video that is missing or has another size.
     """
     if to not in EXPORTS:
         raise InputError(f"format '{to}': choose {', '.join(EXPORTS)}")
@@ -109,7 +109,7 @@ def export(
 
 
 def _file_name(name: str) -> str:
-    """A video's name, which comes from a file that anybody may have written, for files."""
+    """The name of a video, from an untrusted file, made valid as a file name."""
     return shortened(re.sub(r"[^\w.-]+", "_", name).strip("._"), _LONGEST_NAME) or "video"
 
 
@@ -155,7 +155,7 @@ def _youtube_vis(found: _Export) -> Losses:
 
 
 def _write_frames(found: _Export, files: Mapping[int, str]) -> None:
-    """Write frames of the video as JPEG, by their numbers in it."""
+    """Write frames of the video as JPEG; ``files`` are file names by frame number."""
     path = found.session.source
     if path is None:
         raise InputError(
@@ -230,4 +230,4 @@ EXPORTS: Mapping[str, Callable[[_Export], Losses]] = {
     "cvat": _cvat,
     "label-studio": _label_studio,
 }
-"""What writes each format."""
+"""Writers by format."""

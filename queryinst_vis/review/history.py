@@ -1,4 +1,4 @@
-"""What was done and taken back, without limit: of each step only what it changed is kept."""
+"""Unlimited undo and redo; each step stores only its changes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from queryinst_vis.review.state import ReviewedTrack, ReviewState
 
 @dataclass(frozen=True)
 class _Step:
-    """The way from one state to another.
+    """The difference between two states.
 
     Attributes:
-        tracks: those that differ, as they become; None: the track goes.
-        rest: the other state without tracks.
+        tracks: new versions of the tracks that differ, by id; None: the track is removed.
+        rest: the new state without tracks.
     """
 
     tracks: Mapping[int, ReviewedTrack | None]
@@ -41,14 +41,14 @@ def _take(state: ReviewState, step: _Step) -> ReviewState:
 
 
 class History:
-    """The state of a review, the ways back from it, and those forward to what was taken back.
+    """The state of a review with its undo and redo steps.
 
     Args:
-        index: of the results.
-        state: before the first action.
+        index: index of the results.
+        state: state before the first action.
 
     Attributes:
-        state: after all actions so far.
+        state: state after all actions so far.
     """
 
     def __init__(self, index: TrackIndex, state: ReviewState) -> None:
@@ -58,26 +58,26 @@ class History:
         self._forward: list[_Step] = []
 
     def copy(self) -> History:
-        """Another one with the same past, which goes its own way."""
+        """An independent copy."""
         other = History(self._index, self.state)
         other._back, other._forward = self._back.copy(), self._forward.copy()
         return other
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is an action to take back."""
+        """Whether there is an action to undo."""
         return bool(self._back)
 
     @property
     def can_redo(self) -> bool:
-        """Whether there is an action to do again."""
+        """Whether there is an action to redo."""
         return bool(self._forward)
 
     def do(self, action: Action) -> Change:
-        """Do an action, take one back, or do it again.
+        """Apply an action, or undo or redo one.
 
         Raises:
-            ConflictError, InputError: it cannot be done; nothing has changed.
+            ConflictError, InputError: the action is invalid; the state is unchanged.
         """
         if isinstance(action, Undo):
             return self._move(self._back, self._forward, "undo")

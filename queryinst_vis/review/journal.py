@@ -1,13 +1,13 @@
-"""The journal of a review: every action, on disk before anybody is told that it was done.
+"""The journal of a review: every action, on disk before it is reported as done.
 
-The first line says what the corrected results are; every further line is a record::
+The first line identifies the results; every further line is a record::
 
     {"n": 1, "id": "5b0f...", "at": "2026-01-31T12:00:00Z", "action": "merge", "first": 3,
      "second": 7, "sum": "9c2a..."}
 
-``sum`` covers the line and the sum of the line before, so that a line that was changed, lost or
-moved is found. Lines are only ever appended. A last line without its end was being written when
-the program was killed, and nobody was told that it was done: it is put aside.
+``sum`` is a checksum of the line and the previous checksum, so that changed, missing and reordered
+lines are detected. The file is append-only. An incomplete last line was being written when the
+program was killed, before it was reported as done: it is moved to another file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FORMAT = "queryinst-vis review"
 VERSION = 1
 
 _SUM = b', "sum": "'
-_DIGITS = 16  # of a sum
+_DIGITS = 16  # of a checksum
 _END = b'"}\n'
 
 
@@ -39,8 +39,8 @@ class Record:
 
     Attributes:
         id: unique in the journal.
-        action: what was done.
-        at: when, UTC.
+        action: the action.
+        at: time in UTC.
     """
 
     id: str
@@ -49,19 +49,19 @@ class Record:
 
 
 class Journal:
-    """Appends records to a file, each of them on disk when ``append`` returns.
+    """An append-only file of records, which are on disk when ``append`` returns.
 
     Args:
-        path: the file; made where missing.
-        about: what the first line says, as far as others may not differ from it: keys of which
-            both it and the file have a value must agree.
+        path: the file; created if missing.
+        about: properties of the results, for the first line; keys that an existing file also has
+            must agree.
 
     Attributes:
         path: the file.
-        records: all of them, in order.
+        records: all records, in order.
 
     Raises:
-        InputError: the file is of other results or another version, or a line is damaged.
+        InputError: the file belongs to other results or another version, or a line is damaged.
     """
 
     def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
@@ -81,7 +81,7 @@ class Journal:
             _flush_folder(path.parent)
 
     def append(self, records: Iterable[Record]) -> None:
-        """Add records: all of them are on disk when this returns, or none where it raises.
+        """Append records: all are on disk when this returns, or none if it raises.
 
         Raises:
             InputError: the disk is full, or the file cannot be written.
@@ -123,7 +123,7 @@ class Journal:
 
     def _read(self, about: Mapping[str, Any]) -> None:
         *lines, last = self.path.read_bytes().split(b"\n")
-        is_whole = last.endswith(_END[:-1])  # but for its line feed
+        is_whole = last.endswith(_END[:-1])  # except the line feed
         ids: set[str] = set()
         for place, line in enumerate([*lines, last] if is_whole else lines):
             where = f"journal {self.path}, line {place + 1}"
@@ -142,7 +142,7 @@ class Journal:
             self._put_aside(last)
 
     def _opened(self, line: bytes, where: str) -> dict[str, Any]:
-        """The content of a line, whose sum is checked."""
+        """The content of a line, after verifying its checksum."""
         body, found, rest = line.rpartition(_SUM)
         expected = _sum(self._sum, body)
         if not found or rest != expected + _END[:-1]:
@@ -175,7 +175,7 @@ class Journal:
                 )
 
     def _put_aside(self, torn: bytes) -> None:
-        """Keep what was being written when the program was killed in a file of its own."""
+        """Move an incomplete last line to a separate file, with a warning."""
         aside = self.path.with_name(f"{self.path.name}.torn")
         with aside.open("ab") as file:
             file.write(torn + b"\n")
@@ -191,7 +191,7 @@ class Journal:
 
 
 def now() -> str:
-    """The time as records have it."""
+    """The current time, as stored in records."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -208,7 +208,7 @@ def _sum(before: bytes, body: bytes) -> bytes:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Bring the entry of a new file to the disk, where the system can."""
+    """Flush a folder to disk, so that a new file survives a crash, if the system supports it."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

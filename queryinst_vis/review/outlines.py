@@ -1,4 +1,4 @@
-"""The outlines of a mask, as a person corrects them: few points, close to its edge."""
+"""Outlines of masks as polygons with few points, for manual correction."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 from queryinst_vis.masks import RLE, InstanceMask
 from queryinst_vis.review.polygons import Polygons
 
-_TOLERANCE = 0.004  # of an outline's length: how far its points may leave out of the edge
-_SMALLEST = 0.01  # of the largest part's area; smaller parts are left out
+_TOLERANCE = 0.004  # maximum deviation from the edge, relative to the outline's length
+_SMALLEST = 0.01  # minimum area of a part, relative to the largest part
 
 
 def outlines_of(mask: RLE) -> Polygons:
-    """The outer outlines of a mask's parts, the largest first; holes are filled."""
+    """The outer outlines of a mask's components, largest first; holes are filled."""
     pixels, x, y = InstanceMask((mask["size"][0], mask["size"][1]), rle=mask).region
     framed = np.pad(pixels.astype(np.uint8), 1).repeat(2, 0).repeat(2, 1)  # for edges, not centres
     found, _ = cv2.findContours(framed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)

@@ -1,4 +1,4 @@
-"""What a corrected track is made of: pieces of tracks that were found, and drawn regions."""
+"""The components of a corrected track: pieces of tracked regions, and drawn regions."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ import numpy as np
 from queryinst_vis.review.polygons import Polygons, between
 
 Spans = tuple[tuple[int, int], ...]
-"""Ranges of frames, ``(first, stop)`` with ``stop`` exclusive, ascending and apart."""
+"""Ranges of frames, ``(first, stop)`` with ``stop`` exclusive, ascending and not adjacent."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Regions that the tracker found, those of the track ``track_id`` of the file."""
+    """Regions of the track ``track_id`` in the result file."""
 
     track_id: int
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A region that a person drew."""
+    """A drawn region."""
 
     polygons: Polygons
 
 
 @dataclass(frozen=True)
 class Interpolated:
-    """Regions between two others.
+    """Regions interpolated between two others.
 
     Attributes:
-        first, last: frames of those, which need not belong to the track any more.
+        first, last: frames of the two, which may no longer belong to the track.
         before, after: their outlines.
     """
 
@@ -45,9 +45,9 @@ class Interpolated:
 
 @dataclass(frozen=True)
 class Piece:
-    """Where the regions of a track come from in frames ``start`` to ``stop`` (exclusive).
+    """The source of a track's regions in frames ``start`` to ``stop`` (exclusive).
 
-    A piece of stored regions may have frames without one; all others show the track in each.
+    A piece of stored regions may have frames without a region; others have one in each frame.
     """
 
     start: int
@@ -56,11 +56,11 @@ class Piece:
 
 
 Pieces = tuple[Piece, ...]
-"""By ascending frame, none overlapping another."""
+"""By ascending frame, without overlap."""
 
 
 def outlines_at(source: Drawn | Interpolated, frame: int) -> Polygons:
-    """The outlines of a region by hand in a frame."""
+    """The outlines of a drawn or interpolated region in a frame."""
     if isinstance(source, Drawn):
         return source.polygons
     share = (frame - source.first) / (source.last - source.first)
@@ -68,7 +68,7 @@ def outlines_at(source: Drawn | Interpolated, frame: int) -> Polygons:
 
 
 def within(pieces: Pieces, start: int, stop: int) -> Pieces:
-    """What pieces are in frames ``start`` to ``stop`` (exclusive)."""
+    """The parts of pieces in frames ``start`` to ``stop`` (exclusive)."""
     return tuple(
         replace(piece, start=max(piece.start, start), stop=min(piece.stop, stop))
         for piece in pieces
@@ -77,16 +77,16 @@ def within(pieces: Pieces, start: int, stop: int) -> Pieces:
 
 
 def without(pieces: Pieces, spans: Iterable[tuple[int, int]]) -> Pieces:
-    """What pieces are outside of ranges of frames."""
+    """The parts of pieces outside ranges of frames."""
     for start, stop in spans:
         pieces = within(pieces, 0, start) + within(pieces, stop, sys.maxsize)
     return pieces
 
 
 def joined(*groups: Pieces) -> Pieces:
-    """Pieces that do not overlap as one tuple.
+    """Merge groups of non-overlapping pieces.
 
-    Those that go on where another ends become one, except drawn ones, which are for one frame.
+    Adjacent pieces of the same source become one, except drawn ones, which cover one frame.
     """
     pieces: list[Piece] = []
     for piece in sorted((p for group in groups for p in group), key=lambda piece: piece.start):
@@ -100,13 +100,13 @@ def joined(*groups: Pieces) -> Pieces:
 
 
 def spans_of(frames: np.ndarray) -> Spans:
-    """Ascending frames ``(N,)`` as ranges."""
+    """``(N,)`` ascending frames as ranges."""
     breaks = np.flatnonzero(np.diff(frames) != 1) + 1
     return tuple((int(run[0]), int(run[-1]) + 1) for run in np.split(frames, breaks) if len(run))
 
 
 def union(spans: Spans, start: int, stop: int) -> Spans:
-    """Ranges with another one added."""
+    """The ranges with another one added."""
     apart = [span for span in spans if span[1] < start or span[0] > stop]
     touching = [span for span in spans if span[1] >= start and span[0] <= stop]
     start = min([start, *(first for first, _ in touching)])
@@ -115,7 +115,7 @@ def union(spans: Spans, start: int, stop: int) -> Spans:
 
 
 def difference(spans: Spans, start: int, stop: int) -> Spans:
-    """Ranges with the frames of another one taken out."""
+    """The ranges without the frames of another one."""
     return tuple(_remains(spans, start, stop))
 
 

@@ -1,4 +1,4 @@
-"""Regions that a person drew, and those in between."""
+"""Drawn regions, and interpolation between them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from queryinst_vis.masks import RLE, bounding_box, to_rle
 Polygons = tuple[tuple[float, ...], ...]
 """Outlines of a region, each ``x, y, x, y, ...`` in pixels."""
 
-_POINTS = 64  # on an outline between two others, at least
+_POINTS = 64  # minimum number of points of an interpolated outline
 
 
 def region_of(polygons: Polygons, size: tuple[int, int], where: str) -> RLE:
-    """The pixels inside of outlines.
+    """The mask of the pixels inside outlines.
 
     Args:
-        polygons: as a person drew them; they may reach somewhat beyond the frame.
+        polygons: outlines, which may extend slightly beyond the frame.
         size: ``(height, width)`` of the frame.
-        where: names them in error messages.
+        where: prefix of error messages.
 
     Raises:
-        InputError: they are no polygons, or cover no pixel of the frame.
+        InputError: invalid polygons, or polygons that cover no pixel of the frame.
     """
     region = to_rle([list(polygon) for polygon in polygons], *size, where)
     if not any(bounding_box(region)):
@@ -33,14 +33,14 @@ def region_of(polygons: Polygons, size: tuple[int, int], where: str) -> RLE:
 
 
 def between(before: Polygons, after: Polygons, share: float) -> Polygons:
-    """Outlines on the way from some to others.
+    """Interpolate between outlines.
 
-    Outlines are paired from the largest down; one without a partner is left out. A pair is
-    brought to the same number of points, evenly spread, and each point goes straight.
+    Outlines are paired by descending area; those without a partner are dropped. Both outlines of a
+    pair are resampled to the same number of evenly spaced points, which are interpolated linearly.
 
     Args:
-        before, after: the outlines at either end.
-        share: of the way, 0 to 1.
+        before, after: the outlines at both ends.
+        share: position between them, 0..1.
     """
     pairs = zip(*(sorted(each, key=_area, reverse=True) for each in (before, after)), strict=False)
     return tuple(_between(np.array(first), np.array(last), share) for first, last in pairs)
@@ -50,7 +50,7 @@ def _between(before: np.ndarray, after: np.ndarray, share: float) -> tuple[float
     count = max(_POINTS, len(before) // 2, len(after) // 2)
     first, last = (_spread(_clockwise(each.reshape(-1, 2)), count) for each in (before, after))
     shapes = [each - each.mean(axis=0) for each in (first, last)]
-    # the start that makes the ways shortest; all starts at once, as a circular correlation
+    # the starting point with the shortest displacements: a circular correlation over all of them
     spectra = [np.fft.fft(shape[:, 0] + 1j * shape[:, 1]) for shape in shapes]
     start = int(np.argmax(np.fft.ifft(np.conj(spectra[0]) * spectra[1]).real))
     last = np.roll(last, -start, axis=0)
@@ -62,7 +62,7 @@ def _clockwise(points: np.ndarray) -> np.ndarray:
 
 
 def _spread(points: np.ndarray, count: int) -> np.ndarray:
-    """``(count, 2)`` points evenly spread over a closed outline."""
+    """``(count, 2)`` evenly spaced points on a closed outline."""
     closed = np.concatenate([points, points[:1]])
     along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(closed, axis=0).T))])
     places = np.linspace(0, along[-1], count, endpoint=False)

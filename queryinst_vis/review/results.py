@@ -1,4 +1,4 @@
-"""Finding what is reviewed: results, the run that they are of, and its video."""
+"""Locating the results of a review, their run, and its video."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ TRACKS_FILE = "tracks.jsonl"
 
 @dataclass(frozen=True)
 class Results:
-    """What is reviewed.
+    """The results under review.
 
     Attributes:
-        path: the result file or folder.
-        folder: for the journal and the index, beside it.
-        run: the content of the ``run.json`` beside it; None: there is none.
+        path: result file or folder.
+        folder: folder for the journal and the index, next to the results.
+        run: content of the ``run.json`` next to the results, or None.
     """
 
     path: Path
@@ -34,7 +34,7 @@ class Results:
 
 
 def find_results(path: Path) -> Results:
-    """The results in a folder that ``track`` has written, or a file of them.
+    """Find the results in an output folder of ``track``, or in a result file.
 
     Raises:
         InputError: there are none.
@@ -54,11 +54,11 @@ def find_results(path: Path) -> Results:
 def as_track_lines(
     results: Results, video: Path | None, gt: Path | None = None, video_id: int | None = None
 ) -> Path:
-    """The results as a ``tracks.jsonl``: themselves, or a copy in the folder beside them.
+    """The results as ``tracks.jsonl``: the original, or a converted copy in the review folder.
 
     Args:
-        results: of any format.
-        video: whose number and times of frames belong to results that do not say them.
+        results: results in any format.
+        video: the video, which provides frame count and times if the results do not.
         gt, video_id: as for ``read_any_results``.
 
     Raises:
@@ -101,17 +101,17 @@ def hidden_by_run(run: dict[str, Any] | None) -> list[str]:
 
 
 def find_video(results: Results, named: Path | None) -> tuple[Path | None, Any]:
-    """Where the video of results is.
+    """Find the video of the results.
 
     Args:
-        results: whose.
-        named: where somebody says that it is; None: where it was when it was tracked.
+        results: the results.
+        named: path given by the user; None: the path at the time of tracking.
 
     Returns:
-        Its path, None where nothing is known of it, and its fingerprint, None where it has none.
+        Its path, or None if unknown, and its fingerprint, or None if it has none.
 
     Raises:
-        InputError: it is not there, or it is another one.
+        InputError: the video is missing or a different one.
     """
     source = source_of_run(results.run)
     expected, origin = source.get("fingerprint"), source.get("origin")

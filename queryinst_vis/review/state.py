@@ -1,4 +1,4 @@
-"""Corrected tracks at one moment: values that no action changes, so that undoing costs nothing."""
+"""Immutable states of the corrected tracks, so that undo is cheap."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from queryinst_vis.review.pieces import Piece, Pieces, Spans, Stored
 
 @dataclass(frozen=True)
 class ReviewedTrack:
-    """A track as it stands after the corrections so far.
+    """A track after the corrections so far.
 
     Attributes:
-        track_id: of the results, or one that a correction made.
-        pieces: where its regions come from.
-        class_name: that a person has given; None: the majority of what was found.
-        name: of the identity; empty: nobody has named it.
-        is_checked: a person has looked at it.
+        track_id: id from the results, or a new one.
+        pieces: the sources of its regions.
+        class_name: class set by the user; None: majority vote of the results.
+        name: name of the identity; may be empty.
+        is_checked: whether it was marked as checked.
     """
 
     track_id: int
@@ -36,11 +36,11 @@ class ReviewState:
     """All tracks of a video after the corrections so far.
 
     Attributes:
-        tracks: by id.
-        next_id: of the next new track; no id is used twice.
-        class_names: those of the results, and new ones.
-        checked: frames that a person has marked as checked.
-        dismissed: ids of suggestions.
+        tracks: tracks by id.
+        next_id: id of the next new track; ids are not reused.
+        class_names: classes of the results, and added ones.
+        checked: frames marked as checked.
+        dismissed: ids of dismissed suggestions.
     """
 
     tracks: Mapping[int, ReviewedTrack]
@@ -50,11 +50,11 @@ class ReviewState:
     dismissed: frozenset[str] = frozenset()
 
     def with_tracks(self, *changed: ReviewedTrack, without: int | None = None) -> ReviewState:
-        """The state with tracks put in or replaced; those without a piece left go.
+        """The state with tracks added or replaced; tracks without pieces are removed.
 
         Args:
             changed: the tracks.
-            without: id of a track that goes as well.
+            without: id of a further track to remove.
         """
         tracks = {**self.tracks, **{track.track_id: track for track in changed}}
         kept = {
@@ -65,10 +65,10 @@ class ReviewState:
         return replace(self, tracks=dict(sorted(kept.items())))
 
     def track(self, track_id: int) -> ReviewedTrack:
-        """The track of an id.
+        """The track with an id.
 
         Raises:
-            InputError: there is none (any more).
+            InputError: it does not exist, or no longer.
         """
         if track_id not in self.tracks:
             reason = "is gone" if track_id < self.next_id else "does not exist"
@@ -77,7 +77,7 @@ class ReviewState:
 
 
 def initial_state(index: TrackIndex) -> ReviewState:
-    """The tracks as the results have them."""
+    """The tracks of the results, without corrections."""
     tracks = {}
     for place, track_id in enumerate(index.track_ids.tolist()):
         first, last = index.frames[[index.starts[place], index.starts[place + 1] - 1]].tolist()
@@ -87,7 +87,7 @@ def initial_state(index: TrackIndex) -> ReviewState:
 
 
 def frames_of(index: TrackIndex, pieces: Pieces) -> np.ndarray:
-    """``(N,)`` ascending frames in which pieces have a region."""
+    """``(N,)`` frames in which the pieces have a region, ascending."""
     parts = [
         index.frames[index.rows(piece.source.track_id, piece.start, piece.stop)]
         if isinstance(piece.source, Stored)

@@ -1,1 +1,1 @@
-"""The page on which tracks are corrected, and the server behind it, for this machine alone."""
+"""The web page for correcting tracks, and its local server."""

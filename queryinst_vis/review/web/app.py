@@ -1,4 +1,4 @@
-"""What the page asks for and does. No path that it names is ever opened: it names frames alone."""
+"""The routes of the review page. Requests name frames, never paths."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ _ASSETS = {
 }  # fmt: skip
 _MOST_SUGGESTIONS = 500
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
-_EVEN = 1e-3  # seconds by which frames of an even rate may stray from it
+_EVEN = 1e-3  # tolerance in seconds for a constant frame rate
 
 
 def make_app(
     session: ReviewSession, pictures: Pictures | None, formats: Sequence[str]
 ) -> Starlette:
-    """The server's answers, without its guard.
+    """The application without its ``Guard``.
 
     Args:
-        session: what is corrected.
-        pictures: of its video; None: nobody knows where that is.
-        formats: that corrected tracks can be written in.
+        session: the review session.
+        pictures: pictures of its video; None: the video is unknown.
+        formats: export formats.
     """
     answers = _Answers(session, pictures, formats)
     routes = [
@@ -91,7 +91,7 @@ class _Answers:
         return Response(self._assets[name], media_type=_TYPES[name.rpartition(".")[2]])
 
     async def review(self, request: Request) -> Response:
-        """Everything but the frames."""
+        """The state of the review, without frames."""
         session = self._session
         height, width = session.size
         tracks = await run_in_threadpool(session.tracks)
@@ -138,7 +138,7 @@ class _Answers:
         return Response(jpeg, media_type="image/jpeg")
 
     async def outlines(self, request: Request) -> Response:
-        """The region of a track in a frame as polygons, to be corrected."""
+        """The region of a track in a frame as polygons, for editing."""
         view = await run_in_threadpool(self._session.frame, self._index(request))
         wanted = request.path_params["track"]
         for region in view.regions:
@@ -147,18 +147,18 @@ class _Answers:
         raise HTTPException(HTTPStatus.NOT_FOUND)
 
     async def suggestions(self, request: Request) -> Response:
-        """What is most likely wrong, best first."""
+        """The suggestions, best first."""
         found = await run_in_threadpool(suggest, self._session)
         return JSONResponse([each.to_json() for each in found[:_MOST_SUGGESTIONS]])
 
     async def action(self, request: Request) -> Response:
-        """Do an action, which is on disk when the answer is sent."""
+        """Apply an action, which is on disk before the response is sent."""
         action, record_id = parse_record(await read_json(request))
         result = await run_in_threadpool(self._session.apply, action, record_id)
         return JSONResponse(await run_in_threadpool(self._changes, result))
 
     async def export(self, request: Request) -> Response:
-        """Write the corrected tracks into a new folder beside the journal."""
+        """Export the corrected tracks to a new folder next to the journal."""
         content = await read_json(request)
         fields = content if isinstance(content, dict) else {}
         to, frames = fields.get("format"), fields.get("frames")
@@ -167,7 +167,7 @@ class _Answers:
         return JSONResponse({"message": await run_in_threadpool(self._export, str(to), frames)})
 
     def _export(self, to: str, frames: Literal["checked", "all"]) -> str:
-        from queryinst_vis.review.export import export  # with torch, which takes seconds
+        from queryinst_vis.review.export import export  # imports torch, which takes seconds
 
         exports = self._session.folder / "exports"
         number = next(n for n in count(1) if not (exports / f"{to}-{n}").exists())
@@ -180,7 +180,7 @@ class _Answers:
         return index
 
     def _seconds(self) -> np.ndarray:
-        """When each frame is shown; those of unknown times come at the rate of the results."""
+        """The time of each frame; unknown times follow the frame rate of the results."""
         seconds = self._session.index.seconds
         if np.isnan(seconds).any():
             return np.arange(len(seconds)) / (self._session.video.fps or 25.0)
@@ -211,7 +211,7 @@ def _track(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _packed(values: np.ndarray, tolerance: float) -> list[float] | dict[str, float]:
-    """Numbers that rise evenly as the first one and the step, others one by one."""
+    """Evenly spaced numbers as start and step, others as a list."""
     first, last = values[0].item(), values[-1].item()
     step = (last - first) / max(1, len(values) - 1)
     if np.abs(first + step * np.arange(len(values)) - values).max() <= tolerance:
@@ -232,7 +232,7 @@ async def _tell(request: Request, error: Exception) -> Response:
 
 
 async def _ask(request: Request, error: Exception) -> Response:
-    """A conflict, for the person to decide."""
+    """Return a conflict for the user to decide."""
     assert isinstance(error, ConflictError)
     frames = [(first, stop - 1) for first, stop in spans_of(error.frames)]
     conflict = {"first": error.first, "second": error.second, "frames": frames}

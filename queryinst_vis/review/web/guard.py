@@ -1,9 +1,8 @@
-"""Who may talk to the server: the page that the command has printed the address of, nobody else.
+"""Access control of the review server: only the page at the printed address has access.
 
-The server listens on the loopback address, which every user and every web page of the machine can
-reach. So a request needs the secret of the printed address (or the cookie that it is exchanged
-for), must name this machine as its host (a foreign name that resolves to it is an attack: DNS
-rebinding), and must not come from another site's page.
+The server listens on the loopback address, which all users and web pages on the machine can reach.
+A request therefore needs the secret in the printed address (or the cookie that replaces it), must
+have this machine as its host (to prevent DNS rebinding), and must not come from another site.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST_BODY = 1 << 20
-"""Bytes of a request: a polygon of ten thousand points has some 200,000."""
+"""Maximum size of a request body in bytes; a polygon of 10,000 points has about 200,000."""
 
 PATIENCE = 10.0
-"""Seconds in which a request's body has to be there."""
+"""Time limit for receiving a request body, in seconds."""
 
 _HOSTS = {"127.0.0.1", "localhost"}
 _HEADERS = {
@@ -40,21 +39,21 @@ _HEADERS = {
 
 
 class Guard:
-    """Lets requests of the page through to ``app``, and refuses all others.
+    """ASGI middleware that passes requests of the page to ``app`` and rejects all others.
 
     Args:
-        app: what is guarded.
-        token: the secret of the printed address.
-        cookie: name of the cookie that keeps it.
+        app: the application.
+        token: the secret in the printed address.
+        cookie: name of the cookie that stores it.
     """
 
     def __init__(self, app: ASGIApp, token: str, cookie: str) -> None:
         self._app, self._token, self._cookie = app, token, cookie
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Handle a request."""
         if scope["type"] != "http":
-            return  # nothing but requests is served: a socket is closed unanswered
+            return  # only HTTP is served: web sockets are closed
         request = Request(scope)
         is_told = self._is_secret(request.query_params.get("token"))
         refusal = self._refusal(request, is_told)
@@ -93,10 +92,10 @@ class Guard:
 
 
 async def read_json(request: Request) -> Any:
-    """The JSON that a request carries.
+    """The JSON body of a request.
 
     Raises:
-        HTTPException: it is too large, takes too long, or is no JSON.
+        HTTPException: the body is too large, takes too long, or is not JSON.
     """
     try:
         body = await asyncio.wait_for(_read_body(request), PATIENCE)
@@ -118,22 +117,22 @@ async def _read_body(request: Request) -> bytes:
 
 
 def _hang_up(status: HTTPStatus, why: str) -> HTTPException:
-    """An answer after which nothing more is read of the connection."""
+    """An error response that closes the connection."""
     return HTTPException(status, why, headers={"Connection": "close"})
 
 
 def _is_here(host: str) -> bool:
-    """Whether a Host header names this machine; through a tunnel the port may be another one."""
+    """Whether a Host header names this machine; the port may differ behind a tunnel."""
     name, _, port = host.partition(":")
     return name in _HOSTS and (not port or port.isdecimal())
 
 
 def _is_own_page(method: str, headers: Headers, own: str) -> bool:
-    """Whether a request comes from the page itself, or from nobody's page."""
+    """Whether a request comes from the page itself, or from no page."""
     origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
-    if method not in ("GET", "HEAD"):  # browsers always say where a POST comes from
+    if method not in ("GET", "HEAD"):  # browsers send the origin of every POST
         return origin == own and site in ("none", "same-origin")
-    is_visit = headers.get("sec-fetch-mode") == "navigate"  # a link; the answer is nobody else's
+    is_visit = headers.get("sec-fetch-mode") == "navigate"  # a link: only the browser sees the response
     return origin in (None, own) and (site in ("none", "same-origin") or is_visit)
 
 

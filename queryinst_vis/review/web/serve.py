@@ -1,4 +1,4 @@
-"""Serving the page of a review until Ctrl-C."""
+"""Serving the review page until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from queryinst_vis.review.web.app import make_app
 from queryinst_vis.review.web.guard import Guard
 from queryinst_vis.review.web.pictures import Pictures
 
-_CONNECTIONS = 64  # at a time; a browser opens six
+_CONNECTIONS = 64  # concurrent; a browser opens six
 
 
 def serve(
     session: ReviewSession, port: int, formats: Sequence[str], tell: Callable[[str], object]
 ) -> None:
-    """Serve a review's page on the loopback address until the process is interrupted.
+    """Serve the review page on the loopback address until the process is interrupted.
 
     Args:
-        session: what is corrected.
-        port: to listen on; 0: any that is free.
-        formats: that corrected tracks can be written in.
-        tell: is told the address, which has the secret in it, once it can be opened.
+        session: the review session.
+        port: port to listen on; 0: any free port.
+        formats: export formats.
+        tell: called with the address, which contains the secret, once the server is ready.
 
     Raises:
-        InputError: something else listens on the port.
+        InputError: the port is in use.
     """
     with ExitStack() as stack:
         listener = stack.enter_context(_listen(port))
