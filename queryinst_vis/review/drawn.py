@@ -1,4 +1,4 @@
-"""A drawn region in a track, and what is interpolated up to the drawn ones beside it."""
+"""Drawn regions in tracks, and interpolation up to the neighbouring drawn ones."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from queryinst_vis.review.state import frames_of
 
 
 def draw_region(index: TrackIndex, pieces: Pieces, action: Draw) -> tuple[Pieces, int]:
-    """Put a drawn region into a track.
+    """Insert a drawn region into a track.
 
-    Frames between it and the nearest drawn ones of the track that were interpolated already are
-    interpolated anew; ``action.fill`` decides about the others.
+    Interpolated frames between it and the nearest drawn regions of the track are updated;
+    ``action.fill`` decides about other frames.
 
     Args:
-        index: of the results.
-        pieces: of the track.
-        action: which region in which frame.
+        index: index of the results.
+        pieces: pieces of the track.
+        action: the region and its frame.
 
     Returns:
-        The pieces with it, and how many regions were drawn and interpolated.
+        The new pieces, and the number of drawn and interpolated regions.
     """
     frame = action.frame
     drawn = Piece(frame, frame + 1, Drawn(action.polygons))
@@ -58,15 +58,15 @@ def draw_region(index: TrackIndex, pieces: Pieces, action: Draw) -> tuple[Pieces
 
 
 def fill_gaps(index: TrackIndex, pieces: Pieces, spans: Spans) -> tuple[Pieces, int]:
-    """Interpolate a track in frames that lack it, between its regions before and after.
+    """Interpolate a track in frames that lack it, from its regions before and after.
 
     Args:
-        index: of the results.
-        pieces: of the track.
+        index: index of the results.
+        pieces: pieces of the track.
         spans: frames that may be filled.
 
     Returns:
-        The pieces with those between, and how many regions were interpolated.
+        The new pieces, and the number of interpolated regions.
     """
     frames = frames_of(index, pieces)
     filled: list[Piece] = []
@@ -83,7 +83,7 @@ def fill_gaps(index: TrackIndex, pieces: Pieces, spans: Spans) -> tuple[Pieces, 
 
 
 def _outline_at(index: TrackIndex, pieces: Pieces, frame: int) -> Polygons:
-    """Outlines of the region that a track has in a frame; of a stored one, of its largest part."""
+    """Outlines of a track's region in a frame; for stored regions, of the largest component."""
     [piece] = within(pieces, frame, frame + 1)
     if not isinstance(piece.source, Stored):
         return outlines_at(piece.source, frame)

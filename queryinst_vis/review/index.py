@@ -1,4 +1,4 @@
-"""An index of a ``tracks.jsonl``, so that any frame and any track of a long video are at hand."""
+"""Index of a ``tracks.jsonl`` for random access to frames and tracks of long videos."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _VERSION = 1
 _ABOUT = "index.json"
 _BY_FRAME_OR_TRACK = ("offsets", "numbers", "seconds", "track_ids", "starts")
 _COLUMNS = {"frames": "i", "labels": "i", "scores": "f", "areas": "q", "boxes": "f"}
-"""The types of the columns, by the names that ``array`` has for them."""
+"""Type codes of the columns, as in the module ``array``."""
 
 
 class ResultsIdentity(NamedTuple):
-    """What tells a result file from others: its length in bytes and its SHA-256."""
+    """Identity of a result file: size in bytes and SHA-256."""
 
     bytes: int
     sha256: str
@@ -38,24 +38,24 @@ class ResultsIdentity(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TrackIndex:
-    """Where everything is in a ``tracks.jsonl`` of F frames, T tracks and N observations.
+    """Index of a ``tracks.jsonl`` with F frames, T tracks and N observations.
 
-    Masks stay in the file: of each frame it knows the line, which is read when it is asked for.
-    The arrays are mapped from files, so memory holds what is looked at.
+    Masks stay in the file and are read on demand, by the offset of each frame's line. The arrays
+    are memory-mapped.
 
     Attributes:
         path: the file.
-        identity: of its content.
-        video: what its first line says.
+        identity: identity of its content.
+        video: properties of the video, from the first line.
         size: ``(height, width)`` of the frames.
-        offsets: ``(F + 1,)`` where the line of each frame begins, in bytes.
+        offsets: ``(F + 1,)`` byte offsets of the frames' lines.
         numbers: ``(F,)`` number of each frame in the video.
-        seconds: ``(F,)`` time of each frame, NaN where it is unknown.
+        seconds: ``(F,)`` time of each frame, NaN if unknown.
         track_ids: ``(T,)`` ascending.
-        starts: ``(T + 1,)`` the first of each track's rows in the columns below, which are
-            ordered by track, then frame.
-        frames, labels, scores, areas: ``(N,)`` frame index, class index, score from 0 to 1 and
-            area of the mask in pixels.
+        starts: ``(T + 1,)`` first row of each track in the columns below, which are sorted by
+            track, then frame.
+        frames, labels, scores, areas: ``(N,)`` frame index, class index, score in 0..1 and mask
+            area in pixels.
         boxes: ``(N, 4)`` xyxy in pixels.
     """
 
@@ -107,14 +107,14 @@ class TrackIndex:
 
 
 def open_index(path: Path, folder: Path) -> TrackIndex:
-    """The index of a ``tracks.jsonl``, made and stored where there is none for its content.
+    """Open the index of a ``tracks.jsonl``; it is built first if missing or outdated.
 
     Args:
         path: the file.
-        folder: where the index is kept; replaced when the file has changed.
+        folder: folder of the index.
 
     Raises:
-        InputError: the file is missing or broken, or the folder cannot be written.
+        InputError: the file is missing or invalid, or the folder is not writable.
     """
     try:
         status = path.stat()
@@ -131,7 +131,7 @@ def open_index(path: Path, folder: Path) -> TrackIndex:
 
 
 def _load(path: Path, folder: Path, stamp: Mapping[str, int]) -> TrackIndex | None:
-    """The stored index; None where it is missing, of another content, or not whole."""
+    """The stored index; None if it is missing, outdated or incomplete."""
     try:
         about = json.loads((folder / _ABOUT).read_bytes())
         if [about["format"], about["version"], about["file"]] != [_FORMAT, _VERSION, stamp]:
@@ -151,7 +151,7 @@ def _load(path: Path, folder: Path, stamp: Mapping[str, int]) -> TrackIndex | No
 
 
 class _Gathered:
-    """What an index holds, gathered line by line."""
+    """Collects the content of an index, line by line."""
 
     def __init__(self) -> None:
         self.offsets, self.numbers, self.seconds = array("q"), array("q"), array("d")
@@ -159,7 +159,7 @@ class _Gathered:
         self.columns: dict[str, array[Any]] = {name: array(code) for name, code in _COLUMNS.items()}
 
     def add(self, offset: int, frame: StoredFrame) -> None:
-        """Take the next frame, whose line begins at ``offset`` bytes."""
+        """Add the next frame, whose line starts at ``offset`` bytes."""
         self.offsets.append(offset)
         self.numbers.append(frame.number)
         self.seconds.append(np.nan if frame.seconds is None else frame.seconds)
@@ -176,7 +176,7 @@ class _Gathered:
     def arrays(self, end: int) -> dict[str, np.ndarray]:
         """The arrays of ``TrackIndex``; ``end`` is the length of the file in bytes."""
         tracks = np.array(self.tracks, dtype=np.int64)
-        order = np.argsort(tracks, kind="stable")  # within a track the frames stay in order
+        order = np.argsort(tracks, kind="stable")  # keeps the order of frames within a track
         track_ids, starts = np.unique(tracks[order], return_index=True)
         columns = {name: np.array(values) for name, values in self.columns.items()}
         columns["boxes"] = columns["boxes"].reshape(-1, 4)

@@ -1,4 +1,4 @@
-"""Corrected tracks as a page or a writer shows them: track by track, and frame by frame."""
+"""Views of corrected tracks, per track and per frame."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class ShownRegion:
     """A track in one frame.
 
     Attributes:
-        track_id: whose.
-        class_name: of the track.
-        score: 0..1; 1 of what a person drew, and of what lies between.
+        track_id: id of the track.
+        class_name: class of the track.
+        score: 0..1; 1 for drawn and interpolated regions.
         box: xyxy in pixels.
         segmentation: the mask.
-        origin: found by the tracker, drawn by a person, or interpolated between drawn ones.
-        polygons: outlines, of regions that were not found.
+        origin: found by the tracker, drawn, or interpolated.
+        polygons: outlines of drawn and interpolated regions.
     """
 
     track_id: int
@@ -54,14 +54,14 @@ class ShownRegion:
 
 @dataclass(frozen=True)
 class FrameView:
-    """A frame and what it shows.
+    """A frame and its regions.
 
     Attributes:
         frame: index among the frames of the results, from 0.
-        number: of the frame in the video, from 0.
-        seconds: its time; None where it is unknown.
-        is_checked: a person has marked it as checked.
-        regions: by ascending track id.
+        number: frame number in the video, from 0.
+        seconds: its time; None if unknown.
+        is_checked: whether it was marked as checked.
+        regions: the regions by ascending track id.
     """
 
     frame: int
@@ -71,7 +71,7 @@ class FrameView:
     regions: tuple[ShownRegion, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The JSON object."""
         return asdict(self)
 
 
@@ -81,14 +81,14 @@ class TrackView:
 
     Attributes:
         track_id: its id.
-        class_name: given by a person, or the majority of what was found.
-        name: of the identity; empty: nobody has named it.
+        class_name: class set by the user, or the majority vote of the results.
+        name: name of the identity; may be empty.
         score: mean over its frames, 0..1.
         frames: number of its frames.
         spans: ranges of its frames, ``(first, stop)`` with ``stop`` exclusive.
-        drawn: frames in which a person drew it.
-        interpolated: ranges of frames, as ``spans``.
-        is_checked: a person has looked at it.
+        drawn: frames with drawn regions.
+        interpolated: ranges of frames with interpolated regions, as ``spans``.
+        is_checked: whether it was marked as checked.
     """
 
     track_id: int
@@ -102,15 +102,15 @@ class TrackView:
     is_checked: bool
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The JSON object."""
         return asdict(self)
 
 
 class ReviewView:
-    """Looks at a state of the tracks; what is needed for every frame is made once.
+    """A view of one state of the tracks; data shared by all frames are computed once.
 
     Args:
-        index: of the results.
+        index: index of the results.
         state: the tracks.
     """
 
@@ -122,10 +122,10 @@ class ReviewView:
         return [self.track(track_id) for track_id in self.state.tracks]
 
     def track(self, track_id: int) -> TrackView:
-        """A track.
+        """The track with an id.
 
         Raises:
-            InputError: there is none of this id.
+            InputError: there is none.
         """
         track = self.state.track(track_id)
         frames = frames_of(self._index, track.pieces)
@@ -149,10 +149,10 @@ class ReviewView:
         )
 
     def frame(self, frame: int) -> FrameView:
-        """A frame, whose masks are read now.
+        """The view of a frame; its masks are read from the file.
 
         Args:
-            frame: index from 0, below the number of frames.
+            frame: 0-based index.
 
         Raises:
             InputError: the file of the results has changed.
@@ -176,7 +176,7 @@ class ReviewView:
         return (self.frame(frame) for frame in range(len(self._index)))
 
     def is_checked(self, frame: int) -> bool:
-        """Whether a person has marked a frame as checked."""
+        """Whether a frame was marked as checked."""
         return any(start <= frame < stop for start, stop in self.state.checked)
 
     def column(self, track: ReviewedTrack, name: str) -> np.ndarray:
@@ -203,13 +203,13 @@ class ReviewView:
 
     def _majority(self, track: ReviewedTrack) -> str:
         labels = self.column(track, "labels")
-        if not len(labels):  # only a new track has no stored region, and that has its class
+        if not len(labels):  # only new tracks have no stored region, and their class is set
             return self.state.class_names[0]
         return self.state.class_names[int(np.bincount(labels).argmax())]
 
     @cached_property
     def _owners(self) -> dict[int, list[tuple[int, Piece]]]:
-        """For every track of the file, the pieces of it, with the track that they are part of."""
+        """For every track of the file, its pieces and the corrected tracks that they belong to."""
         owners: dict[int, list[tuple[int, Piece]]] = defaultdict(list)
         for track_id, track in self.state.tracks.items():
             for piece in track.pieces:
@@ -237,7 +237,7 @@ class ReviewView:
     def _region(
         self, piece: Piece, track_id: int, found: dict[int, Observation], frame: int
     ) -> ShownRegion | None:
-        """A track's region in a frame; None where an interpolated one lies beside the frame."""
+        """A track's region in a frame; None if an interpolated one is outside the frame."""
         name, source = self._class_names[track_id], piece.source
         if isinstance(source, Stored):
             seen = found[source.track_id]

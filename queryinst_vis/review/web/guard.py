@@ -132,7 +132,7 @@ def _is_own_page(method: str, headers: Headers, own: str) -> bool:
     origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
     if method not in ("GET", "HEAD"):  # browsers send the origin of every POST
         return origin == own and site in ("none", "same-origin")
-    is_visit = headers.get("sec-fetch-mode") == "navigate"  # a link: only the browser sees the response
+    is_visit = headers.get("sec-fetch-mode") == "navigate"  # a link: no page sees the response
     return origin in (None, own) and (site in ("none", "same-origin") or is_visit)
 
 
