@@ -14,7 +14,14 @@ from queryinst_vis.errors import InputError
 
 def add(commands: Commands) -> None:
     """Add the commands."""
-    video = add_command(
+    _add_video(commands)
+    _add_image(commands)
+    _add_cityscapes(commands)
+    _add_tracking(commands)
+
+
+def _add_video(commands: Commands) -> None:
+    parser = add_command(
         commands,
         "eval-video",
         _run_video,
@@ -24,25 +31,28 @@ def add(commands: Commands) -> None:
         "queryinst-vis eval-video ovis_train.json results.zip --per-video --workers 4",
         "queryinst-vis eval-video ground_truth.json results.json --tracking --threshold 0.5",
     )
-    _add_arguments(video)
-    video.add_argument(
+    _add_arguments(parser)
+    parser.add_argument(
         "--per-video", action="store_true", help="also print the AP of every video, worst first"
     )
-    add_workers(video)
-    _add_confidence(video)
-    video.add_argument(
+    add_workers(parser)
+    _add_confidence(parser)
+    parser.add_argument(
         "--tracking",
         action="store_true",
         help="also print HOTA, IDF1 and MOTA as eval-tracking does, from the same pass over the "
         "files",
     )
-    video.add_argument(
+    parser.add_argument(
         "--threshold",
         type=float,
         metavar="S",
         help="with --tracking: minimum score of tracks (default: 0); AP uses all tracks",
     )
-    image = add_command(
+
+
+def _add_image(commands: Commands) -> None:
+    parser = add_command(
         commands,
         "eval-image",
         _run_image,
@@ -50,15 +60,18 @@ def add(commands: Commands) -> None:
         "Prints COCO mask AP and box AP.",
         "queryinst-vis eval-image instances_val2017.json results.json --json scores.json",
     )
-    _add_arguments(image)
-    image.add_argument(
+    _add_arguments(parser)
+    parser.add_argument(
         "--backend",
         choices=("pycocotools", "hotcoco"),
         default="pycocotools",
         help="implementation; hotcoco (pip install 'queryinst-vis[hotcoco]') is several times as "
         "fast with identical results (default: %(default)s)",
     )
-    cityscapes = add_command(
+
+
+def _add_cityscapes(commands: Commands) -> None:
+    parser = add_command(
         commands,
         "eval-cityscapes",
         _run_cityscapes,
@@ -67,14 +80,17 @@ def add(commands: Commands) -> None:
         "queryinst-vis eval-cityscapes data/cityscapes/annotations/instances_val.json "
         "results.json data/cityscapes/gtFine/val --json scores.json",
     )
-    _add_arguments(cityscapes)
-    cityscapes.add_argument(
+    _add_arguments(parser)
+    parser.add_argument(
         "gt_dir", type=Path, metavar="GT_DIR", help="instance maps of the split, e.g. gtFine/val"
     )
-    cityscapes.add_argument(
+    parser.add_argument(
         "--zip", type=Path, metavar="FILE", help="also write the results as a zip for upload"
     )
-    tracking = add_command(
+
+
+def _add_tracking(commands: Commands) -> None:
+    parser = add_command(
         commands,
         "eval-tracking",
         _run_tracking,
@@ -86,21 +102,21 @@ def add(commands: Commands) -> None:
         "queryinst-vis eval-tracking ground_truth.json results.json --threshold 0.5",
         "queryinst-vis eval-tracking ground_truth.json results.json --per-video --json scores.json",
     )
-    _add_arguments(tracking)
-    tracking.add_argument(
+    _add_arguments(parser)
+    parser.add_argument(
         "--threshold",
         type=float,
         default=0.0,
         metavar="S",
         help="minimum score of tracks (default: %(default)s)",
     )
-    tracking.add_argument(
+    parser.add_argument(
         "--class-agnostic",
         action="store_true",
         help="ignore classes, as if there were only one",
     )
-    tracking.add_argument("--per-video", action="store_true", help="also print tables per video")
-    _add_confidence(tracking)
+    parser.add_argument("--per-video", action="store_true", help="also print tables per video")
+    _add_confidence(parser)
 
 
 def _add_confidence(parser: argparse.ArgumentParser) -> None:

@@ -148,19 +148,26 @@ def _entries_by_id(content: dict[str, Any], name: str, report: Report) -> dict[i
         return {}
     entries: dict[int, dict[str, Any]] = {}
     for number, item in enumerate(items):
-        if not isinstance(item, dict):
-            kind, message = "broken entry", f"must be an object, is a {type(item).__name__}"
-        elif "id" not in item:
-            kind, message = "broken entry", "has no `id`"
-        elif not is_integer(item["id"]):
-            kind, message = "broken entry", f"`id` must be an integer, is {shortened(item['id'])}"
+        place = {"entry": f"{name}[{number}]"}
+        fault = _fault_of_id(item)
+        if fault:
+            report(Finding("broken entry", place, fault))
         elif item["id"] in entries:
-            kind, message = "duplicate id", f"id {item['id']} is used twice"
+            report(Finding("duplicate id", place, f"id {item['id']} is used twice"))
         else:
             entries[item["id"]] = item
-            continue
-        report(Finding(kind, {"entry": f"{name}[{number}]"}, message))
     return entries
+
+
+def _fault_of_id(item: object) -> str:
+    """Why an entry cannot be identified; empty if it can."""
+    if not isinstance(item, dict):
+        return f"must be an object, is a {type(item).__name__}"
+    if "id" not in item:
+        return "has no `id`"
+    if not is_integer(item["id"]):
+        return f"`id` must be an integer, is {shortened(item['id'])}"
+    return ""
 
 
 def parse_categories(content: dict[str, Any], report: Report) -> dict[int, str]:

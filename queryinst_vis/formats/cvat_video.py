@@ -99,17 +99,22 @@ def _write_meta(xml: _Writer, tracks: TrackStore, video: VideoInfo) -> None:
         xml.text("stop_frame", numbers[-1])
         with xml.element("labels"):
             for name in video.class_names:
-                with xml.element("label"):
-                    xml.text("name", name)
-                    with xml.element("attributes"), xml.element("attribute"):
-                        xml.text("name", "name")
-                        xml.text("mutable", "False")
-                        xml.text("input_type", "text")
-                        xml.text("default_value", "")
-                        xml.text("values", "")
+                _write_label(xml, name)
         with xml.element("original_size"):
             xml.text("width", width)
             xml.text("height", height)
+
+
+def _write_label(xml: _Writer, class_name: str) -> None:
+    """A class, whose tracks have a text attribute for the name of the identity."""
+    with xml.element("label"):
+        xml.text("name", class_name)
+        with xml.element("attributes"), xml.element("attribute"):
+            xml.text("name", "name")
+            xml.text("mutable", "False")
+            xml.text("input_type", "text")
+            xml.text("default_value", "")
+            xml.text("values", "")
 
 
 def _write_track(

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from queryinst_vis.errors import InputError, InputWarning
-from queryinst_vis.formats.coco_detections import coco_detections
+from queryinst_vis.formats.coco_detections import CocoDetections, coco_detections
 from queryinst_vis.inference.detector import Detector
 from queryinst_vis.inference.filters import check_classes, for_showing, of_classes, with_thresholds
 from queryinst_vis.structures import Detections
@@ -135,9 +135,8 @@ def detect_images(
     detector = Detector.from_pretrained(weights, device, overrides, max_size)
     check_classes(classes, detector.class_names)
     detector = with_thresholds(for_showing(detector, overrides), conf, iou)
-    counts: Counter[str] = Counter()
-    looked_at = 0
     unreadable: list[Path] = []
+    images_done, counts = 0, Counter[str]()
     with (
         files_together(),
         coco_detections(out / DETECTIONS, detector.class_names, {"source": origin}) as file,
@@ -145,39 +144,52 @@ def detect_images(
         readable = prefetch(_read(list(names), unreadable), max(2, batch))
         found = _detect(detector, readable, batch, classes)
         for path, frame, detections in show_progress(found, "Detecting", len(names)):
-            looked_at += 1
-            columns = detections.columns()
-            counts.update(columns["class_name"])
-            file.add(
-                names[path],
-                detections.image_size,
-                detections.labels.tolist(),
-                detections.scores.tolist(),
-                detections.boxes.tolist(),
-                detections.rles() if detections.has_masks else None,
-                columns["area"].tolist() if "area" in columns else None,
-            )
+            images_done += 1
+            counts.update(detector.class_names[label] for label in detections.labels.tolist())
+            _add(file, names[path], detections)
             if pictures:
                 with atomic_path(targets[path]) as temporary:
                     detections.plot(frame).save(temporary, quality=92)
-        if not looked_at:
+        if images_done == 0:
             raise InputError(
                 f"{unreadable[0]}: not a readable image, nor any other of "
                 f"{_count(len(names), 'image')}; videos are for 'queryinst-vis track'"
             )
     if unreadable:
-        shown = ", ".join(str(path) for path in unreadable[:_NAMED])
-        more = " and others" if len(unreadable) > _NAMED else ""
-        warnings.warn(
-            f"{len(unreadable)} of {_count(len(names), 'image')} cannot be read and were left out: "
-            f"{shown}{more}",
-            InputWarning,
-            stacklevel=2,
-        )
-    hint = None if counts else _hint(detector)
-    seconds = time.perf_counter() - start
-    count = looked_at if pictures else 0
-    return DetectSummary(looked_at, dict(counts), seconds, out / DETECTIONS, count, hint)
+        _warn_of(unreadable, len(names))
+    return DetectSummary(
+        images_done,
+        dict(counts),
+        time.perf_counter() - start,
+        out / DETECTIONS,
+        images_done if pictures else 0,
+        None if counts else _hint(detector),
+    )
+
+
+def _add(file: CocoDetections, name: str, detections: Detections) -> None:
+    """Append the detections in an image to the COCO file."""
+    columns = detections.columns()
+    file.add(
+        name,
+        detections.image_size,
+        detections.labels.tolist(),
+        detections.scores.tolist(),
+        detections.boxes.tolist(),
+        detections.rles() if detections.has_masks else None,
+        columns["area"].tolist() if "area" in columns else None,
+    )
+
+
+def _warn_of(unreadable: Sequence[Path], total: int) -> None:
+    shown = ", ".join(str(path) for path in unreadable[:_NAMED])
+    more = " and others" if len(unreadable) > _NAMED else ""
+    warnings.warn(
+        f"{len(unreadable)} of {_count(total, 'image')} cannot be read and were left out: "
+        f"{shown}{more}",
+        InputWarning,
+        stacklevel=3,
+    )
 
 
 def _detect(

@@ -104,17 +104,7 @@ def write_evaluation_page(
         "threshold": threshold,
         "samples": samples,
         "results": assessments,
-        "headline": [
-            (
-                name,
-                [
-                    (each.name, percent(each.values[name]), each.interval(name))
-                    for each in assessments
-                ],
-            )
-            for name in HEADLINE
-            if name in first.values
-        ],
+        "headline": _headline(assessments),
         "verdict": None if comparison is None else verdict(comparison),
         "comparison": None if comparison is None else comparison_table(comparison),
         "causes": causes_table(assessments),
@@ -135,6 +125,21 @@ def write_evaluation_page(
         charts=_charts(assessments),
     )
     write_page(out, html)
+
+
+def _headline(assessments: Sequence[Assessment]) -> list[tuple[str, list[tuple[str, str, str]]]]:
+    """The metrics of ``HEADLINE``, each with the name, value and interval of every result file."""
+    return [
+        (
+            metric,
+            [
+                (each.name, percent(each.values[metric]), each.interval(metric))
+                for each in assessments
+            ],
+        )
+        for metric in HEADLINE
+        if metric in assessments[0].values
+    ]
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -145,20 +145,7 @@ class Trainer:
         self.updater.set_training_mode()
         with StopRequest() as stop, self.progress:
             try:
-                if self.step and self._is_due(self.recipe.eval_every):
-                    self._evaluate()  # if the run was stopped before it could
-                while self.step < self.recipe.max_steps and not self._gave_up:
-                    batches = self._read_batches()
-                    self._show(batches)
-                    self._update(batches)
-                    if self._is_due(self.recipe.eval_every):
-                        self._evaluate()
-                    if self._is_due(self.recipe.checkpoint_every):
-                        self._save_state()
-                    if agree(self.fabric, stop.requested):
-                        self._stop()
-                if not self._gave_up:
-                    self._evaluate()
+                self._run_steps(stop)
             except SystemExit:  # rank 0 saves the state
                 raise
             except SharedError:
@@ -174,6 +161,22 @@ class Trainer:
             self.log.close()
         self.fabric.barrier()  # the files are complete when any process returns
         self.progress.print(self._summary())
+
+    def _run_steps(self, stop: StopRequest) -> None:
+        if self.step and self._is_due(self.recipe.eval_every):
+            self._evaluate()  # if the run was stopped before it could
+        while self.step < self.recipe.max_steps and not self._gave_up:
+            batches = self._read_batches()
+            self._show(batches)
+            self._update(batches)
+            if self._is_due(self.recipe.eval_every):
+                self._evaluate()
+            if self._is_due(self.recipe.checkpoint_every):
+                self._save_state()
+            if agree(self.fabric, stop.requested):
+                self._stop()
+        if not self._gave_up:
+            self._evaluate()
 
     def _is_due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0

@@ -88,16 +88,24 @@ def _decode_from(path: Path, scan: Scan, start: KeyFrame | None) -> Generator[Pi
             for frame in frames:
                 yield from places.put(frame)
     if places.lacks_end():
-        # After an error while flushing a decoder, FFmpeg returns nothing more, which with frame
-        # threading loses many frames. Decode the end again without frame threading.
-        again = places.last_key_frame()
-        with open_video(path) as (container, stream):
-            decoder = Decoder(container, stream, scan.shifts, "SLICE")
-            for _, _, frames in decoder.run(start, again):
-                for frame in frames:
-                    if places.waits_for(frame):
-                        yield from places.put(frame)
+        yield from _decode_end_again(path, scan, start, places)
     yield from places.finish()
+
+
+def _decode_end_again(
+    path: Path, scan: Scan, start: KeyFrame | None, places: _Places
+) -> Iterator[Picture]:
+    """Decode from the last key frame without frame threading.
+
+    After an error while flushing a decoder, FFmpeg returns nothing more, which with frame threading
+    loses many frames.
+    """
+    with open_video(path) as (container, stream):
+        decoder = Decoder(container, stream, scan.shifts, "SLICE")
+        for _, _, frames in decoder.run(start, places.last_key_frame()):
+            for frame in frames:
+                if places.waits_for(frame):
+                    yield from places.put(frame)
 
 
 class _Places:

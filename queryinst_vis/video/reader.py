@@ -167,12 +167,14 @@ class VideoReader:
         Times are the file's own. Where it gives none, or one that is not later than the last, a
         frame is taken to come ``1 / rate`` after the one before.
         """
-        if self._other is not None:
-            seconds = self._scan.seconds()
-            numbers = self._selection.numbers(seconds)
-            for number, image in read_in_chunks(self._other, numbers):
-                yield Frame(number, float(seconds[number]), image)
-            return
+        return self._frames_of_pyav() if self._other is None else self._frames_of(self._other)
+
+    def _frames_of(self, other: FrameAccess) -> Iterator[Frame]:
+        seconds = self._scan.seconds()
+        for number, image in read_in_chunks(other, self._selection.numbers(seconds)):
+            yield Frame(number, float(seconds[number]), image)
+
+    def _frames_of_pyav(self) -> Iterator[Frame]:
         convert = self._converter()
         damaged: list[int] = []
         yielded = 0

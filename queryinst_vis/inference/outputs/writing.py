@@ -121,6 +121,45 @@ class _Redact:
             warnings.warn(f"{name}: {note}", InputWarning, stacklevel=3)
 
 
+class _FrameWriter:
+    """Passes each frame to the track store and to all outputs.
+
+    Args:
+        plan: what to write.
+        context: the run; resources of the outputs are closed with its ``stack``.
+        tracks: the store to fill.
+        times: measures the time spent here.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+
+    def __init__(
+        self, plan: OutputPlan, context: OutputContext, tracks: TrackStore, times: StageTimes
+    ) -> None:
+        self.embeddings = MeanEmbeddings()
+        self._name = context.source.name
+        self._tracks, self._times = tracks, times
+        self._outputs = plan.open(context)
+        self._redact = _Redact(plan.options.redaction, context.class_names)
+
+    def write(self, found: FrameResult) -> None:
+        """Write the next frame."""
+        with self._times.of("writing"):
+            store(self._tracks, found.detections, found.seconds, found.index)
+            self.embeddings.add(found.detections)
+            redacted = self._redact(found)
+            for output in self._outputs:
+                output.write(redacted)
+
+    def finish(self) -> None:
+        """Complete the files after the last frame."""
+        with self._times.of("writing"):
+            for output in self._outputs:
+                output.finish(self._tracks)
+        self._redact.tell(self._name)
+
+
 def _stage_seconds(times: StageTimes, start: float) -> dict[str, float]:
     """Seconds spent in each stage so far, and in total since ``start``; stages overlap."""
     return {
@@ -173,29 +212,14 @@ def write_outputs(
                 stack,
                 stages,
             )
-            outputs = plan.open(context)
-            redact = _Redact(plan.options.redaction, tracker.class_names)
-            embeddings = MeanEmbeddings()
-
-            def write(found: FrameResult) -> None:
-                with times.of("writing"):
-                    store(tracks, found.detections, found.seconds, found.index)
-                    embeddings.add(found.detections)
-                    found = redact(found)
-                    for output in outputs:
-                        output.write(found)
-
+            writer = _FrameWriter(plan, context, tracks, times)
             timed = times.over(tracked, "tracking")
-            with closing(timed), finishing(write, behind) as finish:
+            with closing(timed), finishing(writer.write, behind) as finish:
                 name = source.path.name if source.path else source.name
                 total = known_length(source)
-                shown = show_progress(timed, name, total, "frames", 0) if progress else timed
-                for found in shown:
+                for found in show_progress(timed, name, total, "frames", 0) if progress else timed:
                     finish(found)
-            with times.of("writing"):
-                for output in outputs:
-                    output.finish(tracks)
-            redact.tell(source.name)
+            writer.finish()
             found_classes = found_by_class(tracks, tracker.class_names)
             hint = None if found_classes else plan.run.hint(tracker.class_names)
             seconds = stages()
@@ -204,7 +228,7 @@ def write_outputs(
                 plan.run, source, plan.origin, tracks, seconds, found_classes, hint, files
             )
             record["precision"] = tracker.precision
-            record["embeddings"] = embeddings.by_track()
+            record["embeddings"] = writer.embeddings.by_track()
             write_json_atomically(plan.run_file, record)
         return TrackSummary(
             tracks.length,
