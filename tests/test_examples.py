@@ -52,6 +52,7 @@ def folder(tmp_path, monkeypatch):
     with VideoWriter(tmp_path / "street.mp4", 10) as writer:
         for index in range(3):
             writer.write(draw_frame(index))
+    shutil.copy("street.mp4", "park.mp4")
     (tmp_path / "out" / "street").mkdir(parents=True)
     tracks = {3: {frame: (2, 2) for frame in range(100)}, 7: {90: (2, 3), 120: (2, 2)}}
     write_results(tmp_path / "out" / "street", tracks, 130)

@@ -26,8 +26,7 @@ from queryinst_vis.inference.calibration import calibration_frames
 from queryinst_vis.inference.detector import Detector
 from queryinst_vis.inference.exported_model import graph_inputs
 from queryinst_vis.inference.openvino_export import export_openvino
-from queryinst_vis.inference.openvino_model import load_openvino_model
-from queryinst_vis.inference.openvino_runtime import no_telemetry
+from queryinst_vis.inference.openvino_model import load_openvino_model, no_telemetry
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.video.writer import VideoWriter
 from tests.closeness import assert_equal_to_rounding

@@ -158,6 +158,20 @@ def test_weights_that_keep_the_threshold_of_benchmarks_show_only_what_is_likely(
     assert tracker.detector.config.inference.score_threshold == expected
 
 
+def test_options_from_lists_are_equal_to_those_from_tuples_and_can_be_keys():
+    lists = TrackOptions(classes=["box", 1], overrides=["tracking.rule=query"], save=["json"])
+    tuples = TrackOptions(classes=("box", 1), overrides=("tracking.rule=query",), save=("json",))
+    assert lists == tuples and len({lists, tuples}) == 1
+
+
+def test_videos_share_a_detector_where_they_differ_in_other_options_only():
+    asked = TrackOptions("people", conf=0.5, max_size=320, overrides=("tracking.rule=query",))
+    same = replace(asked, iou=0.6, classes=("person",), save=("csv",))
+    assert same.detector_key == asked.detector_key
+    for change in ({"weights": "shapes"}, {"conf": 0.4}, {"max_size": None}, {"overrides": ()}):
+        assert replace(asked, **change).detector_key != asked.detector_key
+
+
 def test_people_are_tracked_as_their_weights_say():
     tracker = track.load_tracker(TrackOptions("people"), "cpu")
     config, _ = load_weights(find_weights("people"))

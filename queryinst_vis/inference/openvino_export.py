@@ -23,8 +23,7 @@ from queryinst_vis.inference.exported_graph import (
     require_packages,
 )
 from queryinst_vis.inference.exported_model import Shape, graph_inputs
-from queryinst_vis.inference.openvino_model import FORMAT, RT_INFO
-from queryinst_vis.inference.openvino_runtime import no_telemetry
+from queryinst_vis.inference.openvino_model import FORMAT, RT_INFO, no_telemetry
 from queryinst_vis.inference.quantize import module_names, quantize
 from queryinst_vis.models.folding import fold_batch_norms
 from queryinst_vis.models.queryinst import QueryInst

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +16,6 @@ from queryinst_vis.config import Config
 from queryinst_vis.errors import InputError
 from queryinst_vis.inference.exported_graph import INPUTS, require_packages
 from queryinst_vis.inference.exported_model import ExportedModel, Network, read_config
-from queryinst_vis.inference.openvino_runtime import no_telemetry
 from queryinst_vis.inference.precision import (
     candidates,
     check_precision,
@@ -35,7 +36,27 @@ RT_INFO = "queryinst_vis"
 """Section of the model's runtime information with the metadata."""
 METADATA = ("format", "config", "classes", "weights_sha256")
 
+_SENDER = "openvino_telemetry"
 _HINTS = {torch.float32: "f32", torch.bfloat16: "bf16"}
+
+
+@contextmanager
+def no_telemetry() -> Iterator[None]:
+    """Import and use OpenVINO or NNCF without telemetry.
+
+    Both send reports before they ask for consent, but work without the package that sends them,
+    whose import is blocked here. Has no effect if OpenVINO has already been imported.
+    """
+    missing = object()
+    before = sys.modules.get(_SENDER, missing)
+    sys.modules[_SENDER] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if before is missing:
+            del sys.modules[_SENDER]
+        else:
+            sys.modules[_SENDER] = before  # type: ignore[assignment]
 
 
 def load_openvino_model(
