@@ -26,11 +26,13 @@ def evaluate(gt_path: Path, results_path: Path) -> dict[str, Any]:
     results = json.loads(results_path.read_text())
     for entry in [*gt["annotations"], *results]:
         measure(entry)
-    truths, detections = group(gt["annotations"]), group(results)
+    ground_truth, detections = group(gt["annotations"]), group(results)
     videos = sorted(video["id"] for video in gt["videos"])
     names = {category["id"]: category["name"] for category in gt["categories"]}
     evaluated = {
-        (category, video): evaluate_video(truths[video, category], detections[video, category])
+        (category, video): evaluate_video(
+            ground_truth[video, category], detections[video, category]
+        )
         for category in sorted(names)
         for video in videos
     }
@@ -79,10 +81,10 @@ def group(entries: list[dict[str, Any]]) -> dict[tuple[int, int], list[dict[str,
     return groups
 
 
-def track_iou(detection: list, truth: list) -> float:
+def track_iou(detection: list, gt: list) -> float:
     """Over all frames of the video, whether or not an object is there."""
     intersection = union = 0.0
-    for d, g in zip(detection, truth, strict=True):
+    for d, g in zip(detection, gt, strict=True):
         if d and g:
             intersection += coco_mask.area(coco_mask.merge([d, g], True))
             union += coco_mask.area(coco_mask.merge([d, g], False))
@@ -91,24 +93,26 @@ def track_iou(detection: list, truth: list) -> float:
     return intersection / union if union > 0 else 0.0
 
 
-def evaluate_video(truths: list[dict], detections: list[dict]) -> dict[str, tuple | None]:
-    """Matches of one class in one video by area range: ``(scores, matched, ignored, truths)``."""
-    if not truths and not detections:
+def evaluate_video(ground_truth: list[dict], detections: list[dict]) -> dict[str, tuple | None]:
+    """Matches of one class in one video by area range: ``(scores, matched, ignored, objects)``."""
+    if not ground_truth and not detections:
         return dict.fromkeys(RANGES)
     detections = sorted(detections, key=lambda entry: -entry["score"])[: LIMITS[-1]]
-    ious = np.zeros((len(detections), len(truths)))
+    ious = np.zeros((len(detections), len(ground_truth)))
     for i, j in np.ndindex(ious.shape):
-        ious[i, j] = track_iou(detections[i]["segmentations"], truths[j]["segmentations"])
-    return {suffix: match(truths, detections, ious, *RANGES[suffix]) for suffix in RANGES}
+        ious[i, j] = track_iou(detections[i]["segmentations"], ground_truth[j]["segmentations"])
+    return {suffix: match(ground_truth, detections, ious, *RANGES[suffix]) for suffix in RANGES}
 
 
-def match(truths: list[dict], detections: list[dict], ious: np.ndarray, low: float, high: float):
-    """One area range; ground truths that do not count come last."""
+def match(
+    ground_truth: list[dict], detections: list[dict], ious: np.ndarray, low: float, high: float
+):
+    """Matches in one area range; ignored ground truth comes last."""
 
     def outside(entry: dict) -> bool:
         return entry["avg_area"] < low or entry["avg_area"] > high
 
-    not_counted = [bool(truth["iscrowd"]) or outside(truth) for truth in truths]
+    not_counted = [bool(gt["iscrowd"]) or outside(gt) for gt in ground_truth]
     order = np.argsort(not_counted, kind="stable").tolist()
     matched = np.zeros((len(THRESHOLDS), len(detections)), dtype=bool)
     ignored = np.zeros_like(matched)
@@ -117,7 +121,7 @@ def match(truths: list[dict], detections: list[dict], ious: np.ndarray, low: flo
         for d in range(len(detections)):
             best, best_iou = -1, min(threshold, 1 - 1e-10)
             for g in order:
-                if g in taken and not truths[g]["iscrowd"]:
+                if g in taken and not ground_truth[g]["iscrowd"]:
                     continue
                 if best > -1 and not not_counted[best] and not_counted[g]:
                     break
@@ -134,8 +138,8 @@ def match(truths: list[dict], detections: list[dict], ious: np.ndarray, low: flo
 def accumulate(videos: list[tuple], limit: int) -> tuple[np.ndarray, np.ndarray]:
     """Precision at the recall points and final recall of one class: ``(T, R)`` and ``(T,)``."""
     precision, recall = -np.ones((len(THRESHOLDS), len(RECALLS))), -np.ones(len(THRESHOLDS))
-    num_truths = sum(video[3] for video in videos)
-    if num_truths == 0:
+    num_ground_truth = sum(video[3] for video in videos)
+    if num_ground_truth == 0:
         return precision, recall
     scores = np.concatenate([video[0][:limit] for video in videos])
     order = np.argsort(-scores, kind="stable")
@@ -146,7 +150,7 @@ def accumulate(videos: list[tuple], limit: int) -> tuple[np.ndarray, np.ndarray]
     hits = np.cumsum(matched & ~ignored, axis=1).astype(float)
     misses = np.cumsum(~matched & ~ignored, axis=1).astype(float)
     for t, (hit, miss) in enumerate(zip(hits, misses, strict=True)):
-        recalls = hit / num_truths
+        recalls = hit / num_ground_truth
         curve = (hit / (miss + hit + np.spacing(1))).tolist()
         recall[t] = recalls[-1] if curve else 0
         for i in range(len(curve) - 1, 0, -1):

@@ -33,11 +33,11 @@ def prepare(folder: Path) -> None:
         track["segmentations"] = [mask and _plain(mask) for mask in track["segmentations"]]
     for video in gt["videos"]:
         video["file_names"] = [f"{video['id']}/{k:05d}.jpg" for k in range(video["length"])]
-    truth = folder / "youtube_vis_generated" / "gt.json"
+    gt_path = folder / "youtube_vis_generated" / "gt.json"
     found = folder / "trackers" / "youtube_vis_generated" / "ours" / "data" / "results.json"
-    for path in (truth, found):
+    for path in (gt_path, found):
         path.parent.mkdir(parents=True, exist_ok=True)
-    truth.write_text(json.dumps(gt))
+    gt_path.write_text(json.dumps(gt))
     found.unlink(missing_ok=True)
     found.symlink_to((folder / "results.json").resolve())
 

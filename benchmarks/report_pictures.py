@@ -35,11 +35,11 @@ def write_reports(folder: Path, video: Path) -> dict[str, Path]:
     data, images = folder / "set", folder / "set" / "frames"
     options = ("--preset", "bench", "--videos", 6, "--frames", 24, "--seed", 1)
     run("convert-dataset", "synthetic", data, *options)
-    truth, results = data / "youtube_vis.json", folder / "results.json"
-    keys = (f"data.test.annotations={truth}", f"data.test.images={images}")
+    ground_truth, results = data / "youtube_vis.json", folder / "results.json"
+    keys = (f"data.test.annotations={ground_truth}", f"data.test.images={images}")
     run("test-video", "shapes", "shapes", *keys, "--out", results)
     reports = {kind: folder / f"{kind}.html" for kind in ("evaluation", "training", "tracked")}
-    run("report", truth, results, "--images", images, "--out", reports["evaluation"])
+    run("report", ground_truth, results, "--images", images, "--out", reports["evaluation"])
     work_dir = folder / "shapes"
     options = (
         "--work-dir",

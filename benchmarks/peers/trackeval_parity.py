@@ -51,13 +51,13 @@ Scores = dict[str, Any]
 
 def compare_as_mots(gt: Scores, results: list[dict], folder: Path) -> tuple[list[dict], Scores]:
     """Results with disjoint masks, and trackeval's numbers for them."""
-    truth, found, disjoint = (folder / f"{name}.json" for name in ("gt", "results", "disjoint"))
-    write_json_atomically(truth, {**gt, "videos": [_renumbered(video) for video in gt["videos"]]})
+    gt_path, found, disjoint = (folder / f"{name}.json" for name in ("gt", "results", "disjoint"))
+    write_json_atomically(gt_path, {**gt, "videos": [_renumbered(video) for video in gt["videos"]]})
     write_json_atomically(found, results)
     mots = folder / "trackers" / "ours" / "data"
-    convert_results(found, mots, truth)
-    convert_results(mots, disjoint, truth)
-    convert_to_mots(truth, folder / "gt", form="txt")
+    convert_results(found, mots, gt_path)
+    convert_results(mots, disjoint, gt_path)
+    convert_to_mots(gt_path, folder / "gt", form="txt")
     dataset = KittiMOTS(
         {
             "GT_FOLDER": str(folder / "gt"),
@@ -89,9 +89,9 @@ def compare_as_youtube_vis(gt: Scores, results: list[dict], folder: Path) -> Sco
         {**track, "segmentations": [mask and _plain(mask) for mask in track["segmentations"]]}
         for track in gt["annotations"]
     ]
-    truth = folder / "youtube_vis_ours" / "gt.json"
+    gt_path = folder / "youtube_vis_ours" / "gt.json"
     found = folder / "trackers" / "youtube_vis_ours" / "ours" / "data" / "results.json"
-    write_json_atomically(truth, {**gt, "annotations": plain})
+    write_json_atomically(gt_path, {**gt, "annotations": plain})
     write_json_atomically(found, results)
     dataset = YouTubeVIS(
         {
@@ -210,14 +210,14 @@ def main() -> int:
         vis = compare_as_youtube_vis(without_crowd(gt), results, root / "vis")
     cases = {"mots": (gt, disjoint, mots), "youtube_vis": (without_crowd(gt), results, vis)}
     if arguments.freeze:
-        for name, (truth, found, expected) in cases.items():
-            content = {"gt": truth, "results": found, "expected": expected}
+        for name, (ground_truth, found, expected) in cases.items():
+            content = {"gt": ground_truth, "results": found, "expected": expected}
             write_json_atomically(arguments.freeze / f"trackeval_{name}.json", content)
     table = Table("metric")
     rows: dict[str, list[str]] = {name: [] for name in (*CURVES, *NAMES)}
     largest = 0.0
-    for name, (truth, found, expected) in cases.items():
-        ours = evaluate_tracking(truth, found)
+    for name, (ground_truth, found, expected) in cases.items():
+        ours = evaluate_tracking(ground_truth, found)
         gaps = differences(ours, expected)
         largest = max(largest, *gaps.values())
         table.add_column(name, justify="right")

@@ -97,7 +97,8 @@ class YTVOS:
         """Ids of the annotations of the given videos and classes; empty means all.
 
         Args:
-            vidIds, catIds: one or several.
+            vidIds: one or several video ids.
+            catIds: one or several category ids.
             areaRng: bounds of the mean mask area in pixels, both exclusive.
             iscrowd: True: crowds only; False: no crowds; None: both.
         """
