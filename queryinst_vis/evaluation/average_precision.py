@@ -1,8 +1,8 @@
-"""Greedy matching, average precision and recall, as COCO and YouTube-VIS define them.
+"""Greedy matching, average precision and recall, as defined by COCO and YouTube-VIS.
 
-Unless told otherwise, thresholds are the ten IoUs .5:.05:.95, and recall is sampled at 101 points.
-In array shapes, T stands for thresholds, R for recall points, D for detections and G for ground
-truth.
+By default, thresholds are the ten IoUs .5:.05:.95, and recall is sampled at 101 points.
+In array shapes, T stands for thresholds, R for recall points, D for detections and G for
+ground-truth tracks.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import numpy as np
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALL_POINTS = np.linspace(0.0, 1.0, 101)
 MAX_DETECTIONS = (1, 10, 100)
-"""Detections that count, per video and class; the last is also the cap before matching."""
+"""Maximum numbers of detections per video and class; the last also limits the matching."""
 UNDEFINED = -1.0
-"""Value of a metric for which there is no ground truth."""
+"""Value of a metric without ground truth."""
 
 
 class Metric(NamedTuple):
-    """One of the twelve numbers: a mean over classes, thresholds and, of precision, recall points.
+    """One of the twelve metrics: a mean over classes, thresholds and (for AP) recall points.
 
     Attributes:
         curve: "precision" or "recall".
-        area_range: name of the range of areas.
-        limit: which of ``MAX_DETECTIONS`` applies.
-        threshold: the only IoU; None for the mean over all.
+        area_range: name of the area range.
+        limit: maximum number of detections, one of ``MAX_DETECTIONS``.
+        threshold: IoU threshold; None: the mean over all thresholds.
     """
 
     curve: Literal["precision", "recall"]
@@ -51,21 +51,21 @@ METRICS = {
     "ARm": Metric("recall", "medium"),
     "ARl": Metric("recall", "large"),
 }
-"""By name, in the order in which COCO's tools print them."""
+"""The metrics by name, in COCO's order."""
 
 REPORTED = tuple(dict.fromkeys((metric.area_range, metric.limit) for metric in METRICS.values()))
-"""Area ranges and limits that any of them needs."""
+"""The pairs of area range and limit that the metrics use."""
 
 
 @dataclass(frozen=True)
 class Matches:
-    """How the detections of one class in one video fared in one area range.
+    """Matches of the detections of one class in one video, for one area range.
 
     Attributes:
         scores: ``(D,)`` descending.
-        matched: ``(T, D)`` bool, the detection took a ground truth.
-        ignored: ``(T, D)`` bool, it counts neither as hit nor as false alarm.
-        num_ground_truth: ground-truth tracks that count, i.e. are not ignored.
+        matched: ``(T, D)`` bool, whether a detection is matched to ground truth.
+        ignored: ``(T, D)`` bool, whether it is neither a true nor a false positive.
+        num_ground_truth: number of ground-truth tracks that are not ignored.
     """
 
     scores: np.ndarray
@@ -76,12 +76,12 @@ class Matches:
 
 @dataclass(frozen=True)
 class Curve:
-    """One class's detections pooled over videos; ``UNDEFINED`` without ground truth that counts.
+    """Precision and recall of one class over all videos; ``UNDEFINED`` without ground truth.
 
     Attributes:
-        precision: ``(T, R)`` at the recall points, made monotonous from the right.
-        recall: ``(T,)`` of all detections.
-        scores: ``(T, R)`` of the detection that reaches a recall point, 0 where none does.
+        precision: ``(T, R)`` at the recall points, interpolated to be non-increasing.
+        recall: ``(T,)`` recall of all detections.
+        scores: ``(T, R)`` score of the detection that reaches a recall point, 0 if none does.
     """
 
     precision: np.ndarray
@@ -95,21 +95,21 @@ def match_detections(
     crowd: np.ndarray,
     thresholds: np.ndarray = IOU_THRESHOLDS,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give each detection, best score first, the ground truth that it overlaps most.
+    """Match each detection, by descending score, to the ground truth with the highest IoU.
 
-    An ignored ground truth is taken only when no other fits; a crowd may be taken again and
-    again. Of equal overlaps the later ground truth wins, as in the reference code.
+    Ignored ground truth is matched only if no other fits; crowds may be matched repeatedly. Of
+    equal IoUs the later ground truth is taken, as in the reference code.
 
     Args:
         ious: ``(D, G)``, detections by descending score.
-        ground_truth_ignored: ``(..., G)`` bool; several rows are several answers to what is
-            ignored, each of which gets a matching of its own.
+        ground_truth_ignored: ``(..., G)`` bool; each row (e.g. an area range) is matched
+            separately.
         crowd: ``(G,)`` bool.
-        thresholds: ``(T,)`` IoUs from which on a detection fits.
+        thresholds: ``(T,)`` minimum IoUs.
 
     Returns:
         ``(matched, ignored)``: two ``(..., T, D)`` bool arrays; ``ignored`` marks detections
-        whose match is an ignored ground truth.
+        that are matched to ignored ground truth.
     """
     num_detections, num_ground_truth = ious.shape
     lanes = (*ground_truth_ignored.shape[:-1], len(thresholds))
@@ -141,13 +141,13 @@ def pool_detections(
     thresholds: np.ndarray = IOU_THRESHOLDS,
     recall_points: np.ndarray = RECALL_POINTS,
 ) -> Curve:
-    """Pool one class's detections over the videos.
+    """Precision and recall of the detections of one class, pooled over videos.
 
     Args:
-        videos: one entry per video in the order of the video ids, which decides between
-            detections of equal score.
-        max_detections: how many of each video's detections count.
-        thresholds: ``(T,)`` IoUs with which the detections were matched.
+        videos: one entry per video, in the order of the video ids, which breaks ties between equal
+            scores.
+        max_detections: maximum number of detections per video.
+        thresholds: ``(T,)`` IoU thresholds of the matching.
         recall_points: ``(R,)`` ascending.
     """
     shape = len(thresholds), len(recall_points)
@@ -175,11 +175,11 @@ def pool_detections(
 
 
 def mean_defined(values: np.ndarray) -> float:
-    """Mean of the entries that are defined, ``UNDEFINED`` when none is."""
+    """Mean of the defined entries, ``UNDEFINED`` if there are none."""
     defined = values[values > UNDEFINED]
     return float(defined.mean()) if defined.size else UNDEFINED
 
 
 def none_if_undefined(value: float) -> float | None:
-    """``None`` for ``UNDEFINED``: the form of per-class values in the metrics dict."""
+    """``None`` for ``UNDEFINED``, as for per-class values in metrics dicts."""
     return None if value == UNDEFINED else value

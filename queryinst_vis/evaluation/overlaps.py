@@ -1,4 +1,4 @@
-"""How much tracks of a video overlap, frame by frame and as a whole."""
+"""Overlap of the tracks of a video, per frame and in total."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from queryinst_vis.masks.decoded import DecodedMasks, frame_shares, stack
 
 @dataclass(frozen=True)
 class FrameOverlap:
-    """Where detections and ground truth meet in one frame.
+    """Intersections of detections and ground truth in one frame.
 
     Attributes:
         frame: 0-based index.

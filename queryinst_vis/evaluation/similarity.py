@@ -1,4 +1,4 @@
-"""Frame by frame, how much each ground truth of a class looks like each detection."""
+"""Per-frame IoUs of ground truth and detections of a class, for the tracking metrics."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from queryinst_vis.evaluation.overlaps import FrameOverlap, frame_overlaps
 from queryinst_vis.formats.video_set import MaskTrack, VideoTracks
 
 MATCH_IOU = 0.5
-"""IoU from which on a detection may be taken for a ground truth, except in HOTA."""
+"""Minimum IoU of a match, except in HOTA."""
 
 IGNORED_SHARE = 0.5
-"""A detection that lies by more than this share in regions to ignore does not count."""
+"""Unmatched detections with more than this fraction inside ignore regions do not count."""
 
 EPSILON = np.finfo(float).eps
-"""Slack with which the published implementation compares IoUs with thresholds."""
+"""Tolerance of ``trackeval`` in comparing IoUs with thresholds."""
 
 
 AnyCounts = TypeVar("AnyCounts", bound="Counts")
@@ -29,7 +29,7 @@ AnyCounts = TypeVar("AnyCounts", bound="Counts")
 
 @dataclass(frozen=True)
 class Counts:
-    """What a tracking metric counts: numbers or arrays, which ``+`` adds one by one."""
+    """Counts of a tracking metric: numbers or arrays, added field by field with ``+``."""
 
     def __add__(self: AnyCounts, other: AnyCounts) -> AnyCounts:
         return type(self)(*map(add, vars(self).values(), vars(other).values()))
@@ -37,7 +37,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class FrameSimilarity:
-    """A frame that shows at least one ground truth and one detection.
+    """A frame with at least one ground-truth mask and one detection.
 
     Attributes:
         frame: 0-based index.
@@ -59,11 +59,11 @@ class TrackSimilarity:
     Attributes:
         ground_truth_ids: ids of the ground-truth tracks without crowds.
         detection_ids: ids of the detections.
-        ground_truth_frames: ``(G,)`` number of frames that show each ground truth.
+        ground_truth_frames: ``(G,)`` number of frames with each ground-truth track.
         detection_frames: ``(D,)`` number of frames in which each detection counts.
-        frames: ascending; those that show a ground truth and a detection that counts.
-        shown: ``(G, frames of the video)`` bool, where each ground truth is seen.
-        counted: ``(D, frames of the video)`` bool, where each detection counts.
+        frames: frames with ground truth and a detection that counts, ascending.
+        shown: ``(G, frames of the video)`` bool, frames with each ground-truth track.
+        counted: ``(D, frames of the video)`` bool, frames in which each detection counts.
     """
 
     ground_truth_ids: list[int]
@@ -80,17 +80,17 @@ def compare_tracks(
 ) -> TrackSimilarity:
     """Compare the tracks of one class, or of all classes as if they were one.
 
-    An empty mask is an absent object. Detections may overlap, as they may in video instance
-    segmentation: each is compared as it is. Crowd ground truth of any class is a region to
-    ignore, as in MOTS (Voigtlaender et al., *MOTS: Multi-Object Tracking and Segmentation*,
-    CVPR 2019, section 4): a mask that matches no ground truth of its frame (best assignment, IoU
-    .5 or more) and lies in such regions by more than half does not count.
+    An empty mask means that the object is absent. Detections may overlap, as usual in video
+    instance segmentation. Crowds of any class are ignore regions, as in MOTS (Voigtlaender et al.,
+    *MOTS: Multi-Object Tracking and Segmentation*, CVPR 2019, section 4): a mask that matches no
+    ground truth of its frame (optimal assignment, IoU of at least .5) and has more than half of its
+    area inside them does not count.
 
     Args:
         tracks: one video.
-        category_id: the class; None takes the tracks of all classes.
-        overlaps: of the detections and the ground truth of this class that is not crowd, where
-            they are known already.
+        category_id: the class; None: the tracks of all classes.
+        overlaps: overlaps of the detections and the ground truth (without crowds) of this class, if
+            they have been computed already.
     """
     ground_truth = [
         track for track in tracks.ground_truth if not track.crowd and _is_of(track, category_id)
@@ -121,7 +121,7 @@ def _is_of(track: MaskTrack, category_id: int | None) -> bool:
 
 
 def _sizes(tracks: list[MaskTrack], length: int) -> np.ndarray:
-    """``(tracks, frames)`` pixels that a frame shows of a track."""
+    """``(tracks, frames)`` mask areas in pixels."""
     sizes = [track.sizes for track in tracks]
     return np.array(sizes, dtype=np.int64).reshape(len(tracks), length)
 
@@ -145,7 +145,7 @@ def _ignored(
     crowd: list[MaskTrack],
     shown: np.ndarray,
 ) -> np.ndarray:
-    """``(D, frames)`` bool, the masks that match nothing and lie in a region to ignore."""
+    """``(D, frames)`` bool: unmatched masks inside ignore regions."""
     ignored = np.zeros_like(shown)
     compared = {frame.frame: frame for frame in frames}
     for index in range(shown.shape[1]):
@@ -162,14 +162,14 @@ def _ignored(
 
 
 def _matched(frame: FrameSimilarity) -> np.ndarray:
-    """Indices of the detections that the best assignment gives to a ground truth."""
+    """Indices of the detections that the optimal assignment matches to ground truth."""
     ious = np.where(frame.ious < MATCH_IOU - EPSILON, -1e4, frame.ious)
     rows, columns = linear_sum_assignment(ious, maximize=True)
     return frame.detections[columns[ious[rows, columns] > 0]]
 
 
 def _keep(frame: FrameSimilarity, shown: np.ndarray, counted: np.ndarray) -> FrameSimilarity | None:
-    """The frame without masks that do not count; None if one side has no other."""
+    """The frame without masks that do not count; None if either side has none left."""
     rows = shown[frame.ground_truth, frame.frame]
     columns = counted[frame.detections, frame.frame]
     if not rows.any() or not columns.any():

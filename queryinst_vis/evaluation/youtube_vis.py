@@ -1,4 +1,4 @@
-"""YouTube-VIS average precision: tracks are compared by their overlap in space and time."""
+"""YouTube-VIS average precision, with the spatio-temporal IoU of tracks."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ AREA_RANGES = {
     "medium": (128.0**2, 256.0**2),
     "large": (256.0**2, 1e10),
 }
-"""Bounds, both inclusive, on the mean mask area in pixels over the frames that show a track."""
+"""Bounds, both inclusive, of the mean mask area in pixels over the frames with the object."""
 
 VideoMatches = dict[tuple[int, str], Matches]
-"""One video's matches by category id and area range; absent where there is no such track."""
+"""Matches of a video by category id and area range; categories without tracks are missing."""
 
 
 @dataclass(frozen=True)
 class Criteria:
-    """What counts as found.
+    """Settings of the matching.
 
     Attributes:
-        thresholds: ``(T,)`` IoUs.
-        max_detections: how many of the best of a video and class are compared at all.
+        thresholds: ``(T,)`` IoU thresholds.
+        max_detections: maximum number of detections per video and class.
         area_ranges: bounds by name.
     """
 
@@ -56,33 +56,32 @@ def evaluate_youtube_vis(
 ) -> dict[str, Any]:
     """Average precision and recall of video instance segmentation (paper table 3).
 
-    The metric of YouTube-VIS (Yang et al., *Video Instance Segmentation*, ICCV 2019) and of
-    its successors and OVIS, with the numbers of their reference code: the IoU of two tracks
-    is the sum of their intersections over the sum of their unions, frame by frame. Files are
-    read one video at a time, so that memory follows the video with the most masks.
+    The metric of YouTube-VIS (Yang et al., *Video Instance Segmentation*, ICCV 2019), its
+    successors and OVIS, identical to their reference code: the IoU of two tracks is the sum of
+    their per-frame intersections over the sum of their per-frame unions. Files are read one video
+    at a time, so that peak memory depends on the largest video.
 
-    One fault of the reference code is not reproduced: it never matches an annotation whose
-    id is 0.
+    One bug of the reference code is not reproduced: it never matches an annotation whose id is 0.
 
     Args:
-        gt: YouTube-VIS annotations: a JSON path or its content. Masks may be run lengths,
-            plain or compressed, or polygons; null where the object is absent. Where an
-            annotation has ``areas``, they decide on its area range.
+        gt: YouTube-VIS annotations: a JSON path or its content. Masks may be RLE,
+            compressed or not, or polygons; null where the object is absent. If an
+            annotation has ``areas``, they determine its area range.
         results: list of ``{video_id, category_id, score, segmentations}``: a JSON path, the
             path of a zip with ``results.json`` at its root, or the list itself. Ids are those
             of ``gt``; at most the 100 best per video and class count.
-        workers: processes that share the videos. Each takes seconds to start and, as
-            everywhere with multiprocessing, needs a main script that may be imported.
+        workers: number of processes. Each takes seconds to start and, as always with
+            multiprocessing, requires an importable main script.
 
     Returns:
         ``AP`` (mean over IoU .5:.95), ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl`` (by area),
         ``AR1``, ``AR10``, ``AR100`` (detections per video and class), ``ARs``, ``ARm``,
-        ``ARl`` as fractions 0..1, -1 where there is no ground truth; ``per_class_AP``:
+        ``ARl`` as fractions 0..1, -1 without ground truth; ``per_class_AP``:
         ``{class name: AP}`` and ``per_video_AP``: ``{video name: AP of this video alone}``,
-        None where there is no ground truth; ``videos``: ``VideoSet.summary``.
+        None without ground truth; ``videos``: ``VideoSet.summary``.
 
     Raises:
-        InputError: a file cannot be used; the message names the entry and what is wrong.
+        InputError: a file is invalid; the message names the entry.
 
     Example::
 
@@ -95,7 +94,7 @@ def evaluate_youtube_vis(
 
 
 def describe(video_set: VideoSet, videos: Sequence[VideoMatches]) -> dict[str, Any]:
-    """What ``evaluate_youtube_vis`` returns, from the matches of the set's videos."""
+    """The result of ``evaluate_youtube_vis``, from the matches of all videos."""
     categories = video_set.categories
     return {
         **summarise(videos, categories),
@@ -108,7 +107,7 @@ def describe(video_set: VideoSet, videos: Sequence[VideoMatches]) -> dict[str, A
 
 
 def match_video(tracks: VideoTracks) -> VideoMatches:
-    """Match the detections of one video with its ground truth, class by class."""
+    """Match the detections of one video to its ground truth, per class."""
     criteria = Criteria()
     matches: VideoMatches = {}
     for category, of_class in tracks.by_class().items():
@@ -120,13 +119,13 @@ def match_video(tracks: VideoTracks) -> VideoMatches:
 
 
 def best_detections(tracks: VideoTracks, limit: int) -> VideoTracks:
-    """The same tracks with the ``limit`` best detections, best first; of equals the earlier."""
+    """The tracks with only the ``limit`` best detections, best first; ties by position."""
     ranked = sorted(tracks.detections, key=lambda track: -track.score)
     return VideoTracks(tracks.video, tracks.ground_truth, ranked[:limit])
 
 
 def match_tracks(tracks: VideoTracks, ious: np.ndarray, criteria: Criteria) -> dict[str, Matches]:
-    """Match detections, best first, with ground truth by ``(D, G)`` IoUs, for each area range."""
+    """Match detections (best first) to ground truth by ``(D, G)`` IoUs, for each area range."""
     scores = np.array([track.score for track in tracks.detections], dtype=float)
     crowd = np.array([track.crowd for track in tracks.ground_truth], dtype=bool)
     bounds = np.array([*criteria.area_ranges.values()])
@@ -144,16 +143,16 @@ def match_tracks(tracks: VideoTracks, ious: np.ndarray, criteria: Criteria) -> d
 
 
 def _outside(tracks: list[MaskTrack], bounds: np.ndarray) -> np.ndarray:
-    """``(ranges, tracks)`` bool by ``(ranges, 2)`` bounds on the area."""
+    """``(ranges, tracks)`` bool: whether the area is outside the ``(ranges, 2)`` bounds."""
     areas = np.array([track.area for track in tracks])
     return (areas < bounds[:, :1]) | (areas > bounds[:, 1:])
 
 
 def summarise(videos: Sequence[VideoMatches], categories: dict[int, str]) -> dict[str, Any]:
-    """Pool videos into the metrics that ``evaluate_youtube_vis`` returns.
+    """Pool the matches of all videos into the metrics of ``evaluate_youtube_vis``.
 
     Args:
-        videos: their matches, in the order of the video ids.
+        videos: the matches of each video, in the order of the video ids.
         categories: class name by category id.
     """
     curves: dict[tuple[str, int, str], np.ndarray] = {}  # (thresholds, points, classes)
@@ -181,7 +180,7 @@ def summarise(videos: Sequence[VideoMatches], categories: dict[int, str]) -> dic
 
 
 def _average_precision(video: VideoMatches, categories: dict[int, str]) -> float | None:
-    """``AP`` of one video alone, as ``summarise`` would have it."""
+    """``AP`` of one video alone, as in ``summarise``."""
     found = [video[category, "all"] for category in categories if (category, "all") in video]
     curves = [
         pool_detections([matches], MAX_DETECTIONS[-1]).precision

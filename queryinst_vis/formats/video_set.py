@@ -1,4 +1,4 @@
-"""Ground truth and results of a set of videos, one video at a time, as evaluation compares them."""
+"""Ground truth and results of a set of videos, one video at a time, for evaluation."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ Entries = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class MaskTrack:
-    """A ground-truth or predicted track, ready to be compared.
+    """A ground-truth or predicted track.
 
     Attributes:
         id: the annotation's id, or the position of the detection in its file.
-        category_id: class, by the ground truth's id.
+        category_id: category id of the ground truth.
         masks: one compressed RLE per frame, None where the object is absent.
         sizes: ``(frames,)`` pixels of each mask, 0 where the object is absent.
-        area: mean mask area over the frames that show the object, in pixels; 0 if none does.
+        area: mean mask area in pixels over the frames with the object; 0 if there are none.
         score: confidence of a detection; 1 for ground truth.
-        crowd: ground truth that stands for a group; never counts, may be matched repeatedly.
+        crowd: a ground-truth group (``iscrowd``), which is ignored and may be matched repeatedly.
         decoded: ``(frames,)`` decoded masks for fast comparisons, or None.
     """
 
@@ -63,14 +63,14 @@ class MaskTrack:
 
 @dataclass(frozen=True)
 class VideoTracks:
-    """One video: what is there and what was found, both in the order of their files."""
+    """Ground truth and detections of one video, in file order."""
 
     video: Video
     ground_truth: list[MaskTrack]
     detections: list[MaskTrack]
 
     def by_class(self) -> dict[int, VideoTracks]:
-        """The same video with the tracks of one class only, for each class that it has."""
+        """The video with the tracks of one class only, for each of its classes."""
         classes: dict[int, VideoTracks] = defaultdict(lambda: VideoTracks(self.video, [], []))
         for track in self.ground_truth:
             classes[track.category_id].ground_truth.append(track)
@@ -81,12 +81,12 @@ class VideoTracks:
 
 @dataclass(frozen=True)
 class UnreadVideo:
-    """One video with its entries, which may still lie in their files; can be pickled.
+    """A video with its entries, whose masks may not have been read yet; can be pickled.
 
     Attributes:
-        video: its size and length.
+        video: the video.
         ground_truth, detections: entries of the two files.
-        names: of the two files, for error messages.
+        names: names of the two files, for error messages.
     """
 
     video: Video
@@ -95,10 +95,10 @@ class UnreadVideo:
     names: tuple[str, str]
 
     def read(self) -> VideoTracks:
-        """Read the entries and check their masks.
+        """Read the entries and validate their masks.
 
         Raises:
-            InputError: a mask cannot be used.
+            InputError: a mask is invalid.
         """
         where, where_found = self.names
         return VideoTracks(
@@ -113,16 +113,16 @@ class UnreadVideo:
 
 
 class VideoSet:
-    """The annotated videos of a file with the results for them; iterate for ``VideoTracks``.
+    """The annotated videos of a file and the results for them; iterates over ``VideoTracks``.
 
-    Videos come in the order of their ids and are read when it is their turn: of files, nothing
-    but each entry's ids, score and place stays in memory.
+    Videos are sorted by id and read on demand: of each entry in a file, only the ids, the score and
+    the byte range stay in memory.
 
     Attributes:
         categories: class name by category id, ids ascending.
         videos: every video of the ground truth by ascending id, also those without tracks.
-        names: name by video id, each of its own.
-        checksum: of the set of videos, see ``names.videos_checksum``.
+        names: unique name by video id.
+        checksum: checksum of the set, see ``names.videos_checksum``.
     """
 
     def __init__(
@@ -130,15 +130,15 @@ class VideoSet:
         gt: str | Path | dict[str, Any] | AnnotationSet,
         results: str | Path | list[dict[str, Any]],
     ) -> None:
-        """Open both.
+        """Open both files.
 
         Args:
-            gt: YouTube-VIS annotations: a path, its content, or a set that is parsed already,
-                which may lack annotations.
+            gt: YouTube-VIS annotations: a path, its content, or a parsed set, which may lack
+                annotations.
             results: YouTube-VIS results, a path (JSON, or zip with ``results.json``) or a list.
 
         Raises:
-            InputError: a file cannot be used; so does the iteration for single masks.
+            InputError: a file is invalid; invalid masks are reported during iteration.
         """
         with steady_memory():
             annotation_set = (
@@ -159,7 +159,7 @@ class VideoSet:
 
     @property
     def summary(self) -> dict[str, int | str]:
-        """``{"count", "checksum"}``, which two reports on the same videos share."""
+        """``{"count", "checksum"}``, equal for two reports on the same videos."""
         return {"count": len(self), "checksum": self.checksum}
 
     def __iter__(self) -> Iterator[VideoTracks]:
@@ -167,7 +167,7 @@ class VideoSet:
             yield video.read()
 
     def unread(self) -> list[UnreadVideo]:
-        """The videos in their order, for whoever wants to read them elsewhere."""
+        """The videos in order, e.g. for reading them in other processes."""
         return [
             UnreadVideo(
                 video,
@@ -180,7 +180,7 @@ class VideoSet:
 
 
 def _unique_names(videos: list[Video]) -> dict[int, str]:
-    """A name for each video by id; where several share one, the id follows."""
+    """A unique name for each video by id: shared names get the id as suffix."""
     count = Counter(video.name for video in videos)
     return {
         video.id: video.name if count[video.name] == 1 else f"{video.name} (video {video.id})"
@@ -189,7 +189,7 @@ def _unique_names(videos: list[Video]) -> dict[int, str]:
 
 
 def _read(entries: Entries, where: str) -> Entries:
-    """The same entries with their masks."""
+    """The entries, with their masks read from the files."""
     unread = [entry[_MASKS] for entry in entries if _is_unread(entry)]
     values = read_values(unread)
     read = []
@@ -208,7 +208,7 @@ def _is_unread(entry: dict[str, Any]) -> bool:
 
 
 def parse_ground_truth(entries: Entries, video: Video, report: Report) -> list[MaskTrack]:
-    """The annotations of one video as tracks; ``areas``, if any, go before the masks' own."""
+    """The annotations of one video as tracks; ``areas``, if any, replace those of the masks."""
     parsed = (parse_annotation(entry, video, report) for entry in entries)
     annotations = [annotation for annotation in parsed if annotation is not None]
     decoded = decode_masks(
@@ -268,6 +268,6 @@ def mean_areas(areas: np.ndarray) -> np.ndarray:
 
 
 def mean_area(areas: np.ndarray) -> float:
-    """Mean over the frames that show the object, i.e. where the area is not 0."""
+    """Mean over the frames with the object, i.e. with a non-zero area."""
     shown = areas[areas != 0]
     return float(shown.mean()) if shown.size else 0.0
