@@ -151,10 +151,9 @@ def pool_detections(
         recall_points: ``(R,)`` ascending.
     """
     shape = len(thresholds), len(recall_points)
-    curve = Curve(*(np.full(size, UNDEFINED) for size in (shape, shape[0], shape)))
     num_ground_truth = sum(video.num_ground_truth for video in videos)
     if num_ground_truth == 0:
-        return curve
+        return Curve(*(np.full(size, UNDEFINED) for size in (shape, shape[0], shape)))
     scores = np.concatenate([video.scores[:max_detections] for video in videos])
     order = np.argsort(-scores, kind="stable")
     ranked = np.append(scores[order], 0.0)
@@ -165,13 +164,14 @@ def pool_detections(
     recalls = hits / num_ground_truth
     # np.spacing keeps 0/0 away where every detection so far is ignored, as the reference does
     precisions = hits / (misses + hits + np.spacing(1))
-    envelope = np.maximum.accumulate(precisions[:, ::-1], axis=1)[:, ::-1]
-    for t in range(len(thresholds)):
-        reached = np.searchsorted(recalls[t], recall_points, side="left")
-        curve.precision[t] = np.append(envelope[t], 0.0)[reached]  # 0 where it is never reached
-        curve.scores[t] = ranked[reached]
-        curve.recall[t] = recalls[t, -1] if len(order) else 0.0
-    return curve
+    envelope = np.zeros((len(thresholds), len(ranked)))  # ends with 0: a recall never reached
+    envelope[:, :-1] = np.maximum.accumulate(precisions[:, ::-1], axis=1)[:, ::-1]
+    reached = np.stack([np.searchsorted(of_one, recall_points, side="left") for of_one in recalls])
+    return Curve(
+        precision=np.take_along_axis(envelope, reached, axis=1),
+        recall=recalls[:, -1] if len(order) else np.zeros(len(thresholds)),
+        scores=ranked[reached],
+    )
 
 
 def mean_defined(values: np.ndarray) -> float:

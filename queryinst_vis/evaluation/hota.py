@@ -45,10 +45,17 @@ def hota_counts(similarity: TrackSimilarity) -> HotaCounts:
     Luiten et al., *HOTA: A Higher Order Metric for Evaluating Multi-Object Tracking*,
     IJCV 2021, section 5.
     """
+    true_masks, found_masks = (
+        similarity.ground_truth_frames.sum(),
+        similarity.detection_frames.sum(),
+    )
+    if not similarity.frames:  # as in most classes of most videos
+        none = np.zeros(len(ALPHAS))
+        return HotaCounts(none, none + true_masks, none + found_masks, none, none, none, none)
     ground_truth, detections, ious = _match(similarity)
     shape = len(similarity.ground_truth_ids), len(similarity.detection_ids)
     pairs, pair_of = np.unique(ground_truth * shape[1] + detections, return_inverse=True)
-    rows, columns = np.unravel_index(pairs, shape) if pairs.size else (pairs, pairs)
+    rows, columns = np.unravel_index(pairs, shape)
     ground_truth_frames = similarity.ground_truth_frames[rows]
     detection_frames = similarity.detection_frames[columns]
     matched = ious >= ALPHAS[:, None] - EPSILON
@@ -59,8 +66,8 @@ def hota_counts(similarity: TrackSimilarity) -> HotaCounts:
     tp = together.sum(axis=1, dtype=float)
     return HotaCounts(
         tp=tp,
-        fn=similarity.ground_truth_frames.sum() - tp,
-        fp=similarity.detection_frames.sum() - tp,
+        fn=true_masks - tp,
+        fp=found_masks - tp,
         iou_sum=np.where(matched, ious, 0.0).sum(axis=1),
         association=(squared / (ground_truth_frames + detection_frames - together)).sum(axis=1),
         association_recall=(squared / ground_truth_frames).sum(axis=1),
@@ -71,7 +78,7 @@ def hota_counts(similarity: TrackSimilarity) -> HotaCounts:
 def _match(similarity: TrackSimilarity) -> Pairs:
     """Match the masks of each frame, preferring tracks that agree over the whole video."""
     alignment = _alignment(similarity)
-    found: list[Pairs] = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
+    found: list[Pairs] = []
     for frame in similarity.frames:
         scores = alignment[np.ix_(frame.ground_truth, frame.detections)] * frame.ious
         rows, columns = linear_sum_assignment(scores, maximize=True)
