@@ -5,8 +5,9 @@
 The detector runs once over each video; its detections stay in ``--cache``, and association runs
 over the whole video and over the segments that ``batch --segment`` would cut, whose identities are
 joined as there. MOTS 0005 is scored against its ground truth (the weights ``people`` were
-trained on its first three quarters), ``vtest.avi`` against the whole video's tracks. Nothing is
-random.
+trained on its first three quarters), ``vtest.avi`` against the whole video's tracks. They are
+cut as if every frame were a key frame, so that lengths are as asked for. Both are single shots, and
+cuts are not looked for. Nothing is random.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from queryinst_vis.tracking.joining import SegmentTracks, SharedFrame, join_segm
 from queryinst_vis.utils.files import atomic_path, read_json, write_json_atomically
 from queryinst_vis.utils.progress import show_progress
 from queryinst_vis.video.frames import Frame
-from queryinst_vis.video.reader import VideoReader
+from queryinst_vis.video.image_sequence import ImageSequence
 from queryinst_vis.video.source import VideoFile, open_source
 
 LENGTHS = (5.0, 10.0, 20.0)
@@ -59,7 +60,6 @@ class Clip:
 
     name: str
     seconds: np.ndarray
-    key_frames: list[int]
     found: list[Detections]
 
 
@@ -105,7 +105,8 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             truth = as_ground_truth(clip, whole)
         else:
             file = arguments.cache / f"{name}.json"
-            convert_mots(mots, file, sequences=["0005"])
+            if not file.exists():
+                convert_mots(mots, file, sequences=["0005"])
             truth = read_json(file, "ground truth")
         print(f"\n| {name} | overlap | segments | tracks | {' | '.join(METRICS)} |")
         print("| --- " * (4 + len(METRICS)) + "|")
@@ -136,12 +137,7 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 def load_clip(name: str, path: Path, tracker: VideoTracker, cache: Path) -> Clip:
     """A video with its detections, which are computed unless the cache has them."""
     source = open_source(path)
-    if isinstance(source, VideoFile):
-        reader = VideoReader(path)
-        seconds, key_frames = reader.seconds(), reader.key_frames()
-    else:
-        seconds = np.arange(len(source)) / (source.fps or 25.0)
-        key_frames = list(range(len(source)))
+    assert isinstance(source, VideoFile | ImageSequence)
     file = cache / f"{name}.pt"
     if not file.exists():
         frames = []
@@ -156,11 +152,8 @@ def load_clip(name: str, path: Path, tracker: VideoTracker, cache: Path) -> Clip
             )
         with atomic_path(file) as temporary:
             torch.save(frames, temporary)
-    return Clip(name, seconds, key_frames, [_loaded(row) for row in _load(file)])
-
-
-def _load(file: Path) -> list[dict[str, Any]]:
-    return torch.load(file, weights_only=True)
+    rows = torch.load(file, weights_only=True)
+    return Clip(name, source.seconds(), [_loaded(row) for row in rows])
 
 
 def _loaded(row: dict[str, Any]) -> Detections:
@@ -177,11 +170,10 @@ def track(clip: Clip, tracker: VideoTracker, numbers: range) -> list[Seen]:
     """Associate the detections of some frames, beginning with an empty memory."""
     tracker.reset()
     seen = []
+    black = np.zeros((*clip.found[0].image_size, 3), np.uint8)  # so that no cut is found
     for number in numbers:
         found = clip.found[number]
-        frame = Frame(
-            number, float(clip.seconds[number]), np.empty((*found.image_size, 3), np.uint8)
-        )
+        frame = Frame(number, float(clip.seconds[number]), black)
         tracked = tracker.associate(frame, _copy(found)).detections
         assert tracked.track_ids is not None
         seen.append(Seen(tracked.track_ids.tolist(), tracked))
@@ -195,16 +187,17 @@ def _copy(found: Detections) -> Detections:
 
 def in_segments(clip: Clip, tracker: VideoTracker, cutting: Cutting) -> tuple[int, list[Seen]]:
     """Track the segments of a video and join their identities; returns their number, too."""
-    segments = cut_video(clip.seconds, range(len(clip.found)), clip.key_frames, cutting)
+    numbers = range(len(clip.found))
+    segments = cut_video(clip.seconds, numbers, numbers, cutting)
     parts, owned = [], []
     for segment in segments:
         seen = track(clip, tracker, range(segment.first, segment.stop))
         own = seen[segment.owned - segment.first :]
         order = list(dict.fromkeys(track_id for frame in own for track_id in frame.ids))
+        # the overlap is the earlier segment's
         head = [_shared(frame) for frame in seen[: segment.owned - segment.first]]
         tail = [_shared(frame) for frame in seen[segment.shared - segment.first :]]
         parts.append(SegmentTracks(head, tail, order))
-        # the overlap is the earlier segment's
         owned.append(own)
     joined = [
         Seen([ids[track_id] for track_id in frame.ids], frame.found)

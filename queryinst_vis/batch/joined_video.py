@@ -21,6 +21,7 @@ from queryinst_vis.batch.segment_files import (
 )
 from queryinst_vis.batch.segments import Cut, Segment
 from queryinst_vis.batch.store import Store
+from queryinst_vis.errors import InputError
 from queryinst_vis.inference.result import FrameResult
 from queryinst_vis.inference.video_runs import Results
 from queryinst_vis.masks import RLE, InstanceMask
@@ -89,9 +90,18 @@ class JoinedVideo:
             for frame in read_frames(self._store, self._key, segment):
                 if frame.number < segment.owned:
                     continue
-                image = black if images is None else next(images).image
+                image = black if images is None else self._image(images, frame.number)
                 found = self._detections(frame, note, ids, labels)
                 yield FrameResult(image, frame.number, frame.seconds, found)
+
+    def _image(self, images: Iterator[Frame], number: int) -> np.ndarray:
+        """The next frame, which has to be that of this number."""
+        shown = next(images, None)
+        if shown is None or shown.number != number:
+            raise InputError(
+                f"video {self.origin}: frame {number} is not found again; has the file changed?"
+            )
+        return shown.image
 
     def _tracks(self, segment: Segment, note: SegmentNote) -> SegmentTracks:
         head: list[SharedFrame] = []

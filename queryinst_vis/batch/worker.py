@@ -73,27 +73,24 @@ class Worker:
             try:
                 if not begun.is_ready():
                     continue
-                run = None if begun.cut is not None else self._begin(begun)
+                begin = self._begin if begun.cut is None else self._report_segments
+                started = begin(begun)
             except InputError as error:
-                self._opening.remove(begun)
-                begun.close()
-                self._driver.finished(_failure(begun.video, error))
-                continue
+                started = _failure(begun.video, error)
             self._opening.remove(begun)
-            if run is None:
-                self._hand_back(begun)
-                continue
-            self._running[run] = begun
-            return run
+            if isinstance(started, VideoRun):
+                self._running[started] = begun
+                return started
+            begun.close()
+            self._driver.finished(started)
         return None
 
-    def _hand_back(self, begun: _Begun) -> None:
-        """Report the segments of a long video, so that any worker may track them."""
+    def _report_segments(self, begun: _Begun) -> Outcome:
+        """What any worker may track of a long video."""
         cut = begun.cut
         assert cut is not None
-        begun.close()
         tracked = tracked_segments(self._store, key_of(begun.video, self._run), cut)
-        self._driver.finished(Outcome(begun.video, cut=cut, tracked=tracked))
+        return Outcome(begun.video, cut=cut, tracked=tracked)
 
     def _begin(self, begun: _Begun) -> VideoRun[Outcome]:
         video, options = begun.video, begun.video.options
