@@ -70,7 +70,7 @@ def server():
 @pytest.fixture
 def bucket(server, request, monkeypatch):
     """Makes an address in a bucket of this test's own."""
-    monkeypatch.setattr(store_module, "_PAUSE", 0.01)
+    monkeypatch.setattr(store_module, "PAUSE", 0.01)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     host = quote(f"127.0.0.1:{server.port}", safe="")
     query = f"endpoint_override={host}&scheme=http&region=us-east-1&allow_bucket_creation=true"

@@ -1,19 +1,22 @@
-"""The benchmark: what it promises to tell, and that its numbers agree with each other.
+"""The benchmark: what it reports, and that its numbers agree with each other.
 
-How fast anything is stays open: that depends on the machine.
+Nothing is said about speed itself, which depends on the machine.
 """
 
 import json
+from io import StringIO
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from rich.console import Console
 
 from queryinst_vis import cli
-from queryinst_vis.benchmark import machine, report
+from queryinst_vis.benchmark import machine
 from queryinst_vis.benchmark.flops import count_flops
 from queryinst_vis.benchmark.inputs import endless_batches, save_random_weights, weights_hash
+from queryinst_vis.benchmark.report import print_report
 from queryinst_vis.benchmark.timing import run_timed, spread_of
 from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.checkpoints.weights import save_weights
@@ -48,14 +51,14 @@ def result(tmp_path_factory):
         "4",
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(machine, "_PEAK_SECONDS", 0.0)
-        patch.setattr(machine, "_PEAK_CALLS", 1)
+        patch.setattr(machine, "PEAK_SECONDS", 0.0)
+        patch.setattr(machine, "PEAK_CALLS", 1)
         status = cli.main([*map(str, words), "--batch", "2", "--threads", "1", "--json", str(out)])
     assert status == 0
     return json.loads(out.read_text())
 
 
-def test_it_tells_how_it_was_measured(result):
+def test_the_conditions_of_the_measurement_are_reported(result):
     assert result["settings"] == {
         "overrides": ["model.num_queries=4"],
         "seed": 0,
@@ -107,9 +110,9 @@ def test_the_result_becomes_a_point_of_the_speed_plot_with_an_ap(result, tmp_pat
     assert (point.name, point.fps) == ("tiny", result["fps"])
 
 
-def test_weights_and_a_video_of_ones_own(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(machine, "_PEAK_SECONDS", 0.0)
-    monkeypatch.setattr(machine, "_PEAK_CALLS", 1)
+def test_weights_and_a_video_can_be_given(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(machine, "PEAK_SECONDS", 0.0)
+    monkeypatch.setattr(machine, "PEAK_CALLS", 1)
     config = tiny_config()
     save_weights(tmp_path / "tiny.safetensors", build_model(config), config)
     video = write_video(tmp_path / "clip.mp4", frames=2)  # shorter than what is timed
@@ -174,10 +177,14 @@ def test_random_weights_follow_from_the_seed_and_keep_boxes_near_the_image(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.01234, "0.0123"), (9.876, "9.88"), (98.76, "98.8"), (9876.5, "9876")]
+    ("median", "text"), [(0.01234, "0.0123"), (9.876, "9.88"), (98.76, "98.8"), (9876.5, "9876")]
 )
-def test_three_digits_are_printed(value, text):
-    assert report._digits(value) == text
+def test_times_are_printed_with_three_digits(result, median, text):
+    row = {**result["rows"]["end_to_end"], "median_ms": median}
+    printed = StringIO()
+    print_report({**result, "rows": {"end_to_end": row}}, Console(file=printed, width=200))
+    [line] = [line for line in printed.getvalue().splitlines() if "│ end to end" in line]
+    assert line.split("│")[2].strip() == text
 
 
 def test_percentiles():

@@ -202,7 +202,7 @@ def test_a_detector_finds_the_same(inference):
 
 
 def test_a_mask_with_more_turns_than_fit_is_pasted_on_the_host(monkeypatch):
-    monkeypatch.setattr("queryinst_vis.models.cuda.detect._TURNS_PER_COLUMN", 1)
+    monkeypatch.setattr("queryinst_vis.models.cuda.detect.TURNS_PER_COLUMN", 1)
     model, config = static_model()
     frames = [draw_frame(0)]
     expected = Detector(copy.deepcopy(model), config).detect_frames(frames)

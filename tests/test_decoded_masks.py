@@ -19,7 +19,7 @@ from queryinst_vis.masks.run_lengths import MAX_PIXELS, are_counts, is_counts, s
 HEIGHT, WIDTH = 6, 5
 
 needs_library = pytest.mark.skipif(
-    decoded._functions() is None, reason="pycocotools does not export its C functions here"
+    decoded.c_functions() is None, reason="pycocotools does not export its C functions here"
 )
 
 
@@ -133,7 +133,7 @@ def test_shares_equal_those_of_pycocotools(pairs, monkeypatch):
         assert table.present.sum() == kept.sum()
         tables.append((table, np.array(rles, dtype=object).reshape(-1, 4)))
     (own, own_rles), (others, other_rles) = tables
-    monkeypatch.setattr(decoded, "_PAIRS", pairs)
+    monkeypatch.setattr(decoded, "PAIRS", pairs)
     parts = list(frame_shares(own, others))
     assert (len(parts) > 1) == (pairs < 100)
     assert [frame for part in parts for frame in part.frames] == [0, 1, 2, 3]
@@ -166,7 +166,7 @@ def test_tracks_are_decoded_and_cannot_be_pickled(golden):
 def test_results_are_the_same_without_the_c_functions(golden, monkeypatch):
     expected = evaluate_youtube_vis(*golden)
     overlaps = [list(frame_overlaps(v.detections, v.ground_truth)) for v in VideoSet(*golden)]
-    monkeypatch.setattr(decoded, "_functions", lambda: None)
+    monkeypatch.setattr(decoded, "c_functions", lambda: None)
     assert evaluate_youtube_vis(*golden) == expected
     for video, found in zip(VideoSet(*golden), overlaps, strict=True):
         assert all(track.decoded is None for track in video.detections)

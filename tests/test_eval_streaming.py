@@ -34,7 +34,7 @@ def files(tmp_path):
 
 @pytest.mark.parametrize("block", [1, 2, 1 << 20])
 def test_a_byte_order_mark_is_skipped(tmp_path, monkeypatch, block):
-    monkeypatch.setattr(json_stream, "_BLOCK", block)
+    monkeypatch.setattr(json_stream, "BLOCK", block)
     paths = tmp_path / "gt.json", tmp_path / "results.json"
     for path, content in zip(paths, one_track(), strict=True):
         path.write_text(json.dumps(content), encoding="utf-8-sig")
@@ -59,7 +59,7 @@ def one_track():
 @pytest.mark.parametrize("block", [1, 7, 100, 1 << 20])
 def test_where_blocks_end_does_not_matter(block, monkeypatch):
     expected = json.loads((GOLDEN / "small_expected.json").read_text())
-    monkeypatch.setattr(json_stream, "_BLOCK", block)
+    monkeypatch.setattr(json_stream, "BLOCK", block)
     found = evaluate_youtube_vis(GOLDEN / "small_gt.json", GOLDEN / "small_results.json")
     assert found["AP"] == pytest.approx(expected["AP"], abs=1e-12)
 
@@ -119,7 +119,7 @@ def test_a_byte_that_is_no_text(files):
 
 
 def test_memory_follows_the_largest_video_not_the_set(files, monkeypatch):
-    monkeypatch.setattr(json_stream, "_BLOCK", 10_000)
+    monkeypatch.setattr(json_stream, "BLOCK", 10_000)
 
     def peak(videos):
         masks = [{"size": [400, 300], "counts": [k, 1000, 119000 - k]} for k in range(200)]

@@ -83,7 +83,7 @@ def test_files_of_dead_processes_are_removed(tmp_path: Path, name: str) -> None:
     )
     subprocess.run([sys.executable, "-c", killed, tmp_path / "a.png"], check=False)
     assert len(_names(tmp_path)) == 1
-    alive = tmp_path / f".a-{files._machine()}-{os.getppid()}-0123abcd.png"
+    alive = tmp_path / f".a-{files.machine_id()}-{os.getppid()}-0123abcd.png"
     elsewhere = tmp_path / ".a-00000000-1-0123abcd.png"
     alive.touch()
     elsewhere.touch()
@@ -114,7 +114,7 @@ def test_second_files_of_dead_processes_are_removed_and_folders_need_not_be_read
 ) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    second = tmp_path / f".m-{files._machine()}-{dead.pid}-0123abcd.onnx.data"
+    second = tmp_path / f".m-{files.machine_id()}-{dead.pid}-0123abcd.onnx.data"
     second.touch()
 
     def refuse(folder: Path) -> list[str]:
@@ -264,7 +264,7 @@ def test_sigterm_ends_a_command_with_its_own_status(
 def test_one_training_at_a_time_in_a_work_dir(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work_dir, "_PATIENCE", 0.0)
+    monkeypatch.setattr(work_dir, "PATIENCE", 0.0)
     run = tmp_path / "runs" / "one"
     with (
         work_dir.locked(run),

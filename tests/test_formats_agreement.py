@@ -73,7 +73,7 @@ def findings_of(path):
 
 def mutations(sound, seeds, folder, monkeypatch):
     """Contents some faults away from a sound one, in a file, with what is found in them."""
-    monkeypatch.setattr(records, "_check_images", lambda images, annotation_set: None)
+    monkeypatch.setattr(records, "check_images", lambda images, annotation_set: None)
     path = folder / "set.json"
     for seed in seeds:
         rng = random.Random(seed)

@@ -165,7 +165,7 @@ def test_what_was_fetched_needs_no_network(server, weights, monkeypatch):
     address = "hf://someone/tracker/tiny.safetensors"
     find_weights(address)
     ask(monkeypatch, "http://127.0.0.1:9")
-    monkeypatch.setattr(hub, "_why_no_answer", lambda endpoint: "it is down")
+    monkeypatch.setattr(hub, "why_no_answer", lambda endpoint: "it is down")
     assert find_weights(address).read_bytes() == weights
     assert find_weights("hf://someone/tracker").read_bytes() == weights
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -218,8 +218,8 @@ def test_a_file_of_another_project_is_not_executed(server):
 def test_without_a_connection_the_answer_comes_at_once(nobody, monkeypatch):
     """One request, and none of the retries of the hub's library."""
     asked = []
-    ask_once = hub._why_no_answer
-    monkeypatch.setattr(hub, "_why_no_answer", lambda end: asked.append(end) or ask_once(end))
+    ask_once = hub.why_no_answer
+    monkeypatch.setattr(hub, "why_no_answer", lambda end: asked.append(end) or ask_once(end))
     monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("waits for another try"))
     with pytest.raises(
         InputError, match=r"was not fetched before, and 127.0.0.1 cannot be reached"

@@ -36,7 +36,7 @@ def content_or_error(text, decode=True):
     file = io.BytesIO(text)
     with pytest.MonkeyPatch.context() as patch:
         if not decode:
-            patch.setattr(json_stream, "_light_decoder", lambda keys, heavy: refuse)
+            patch.setattr(json_stream, "light_decoder", lambda keys, heavy: refuse)
         try:
             return repr(light_content(file, Path("file"), KEYS, "masks"))
         except (ValueError, RecursionError) as error:
@@ -53,7 +53,7 @@ def test_entries_equal_those_of_json(entries, separators, ascii_only, block):
     text = json.dumps(entries, separators=separators, ensure_ascii=ascii_only)
     text = text.encode("utf-8", "surrogatepass")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_stream, "_BLOCK", block)
+        patch.setattr(json_stream, "BLOCK", block)
         found = content_or_error(text)
         assert found == content_or_error(text, decode=False)
     try:

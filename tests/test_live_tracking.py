@@ -1,4 +1,4 @@
-"""A live source in: the newest frame always, files in real time, and Ctrl-C loses nothing."""
+"""Live tracking: always the newest frame, a video in real time, and Ctrl-C loses nothing."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import av
@@ -26,18 +25,25 @@ from queryinst_vis.video import LiveReader, VideoReader, VideoWriter
 from queryinst_vis.video.frames import Selection
 from queryinst_vis.video.source import LiveSource
 from tests.clips import write_with_pyav
+from tests.simulated_time import SteppedClock
 from tests.test_track_video import KnowingTracker
 from tests.tiny import draw_frame, tiny_config
 
 FRAMES, FPS = 12, 20
+PROCESSED = [0, 3, 6, 10, 11]
+"""Frames that a tracker sees which takes the time of 3.4 frames for each."""
+LATENCIES = [170, 190, 210, 180, 300]
+"""Milliseconds from the arrival of each to its detections."""
 
 
 class SlowTracker(KnowingTracker):
-    """Needs the time of three frames for one."""
+    def __init__(self, clock):
+        super().__init__()
+        self.clock = clock
 
-    def update(self, frame, seconds=None):
-        time.sleep(3 / FPS)
-        return super().update(frame, seconds)
+    def update(self, frame, time=None):
+        self.clock.advance(3.4 / FPS)
+        return super().update(frame, time)
 
 
 @pytest.fixture
@@ -50,17 +56,33 @@ def video(tmp_path):
 
 
 @pytest.fixture
-def slow(monkeypatch):
-    tracker = SlowTracker()
+def clock():
+    clock = SteppedClock(end=(FRAMES - 1) / FPS)
+    yield clock
+    clock.advance(FRAMES)  # lets a source go that was left before its end
+
+
+@pytest.fixture
+def slow(clock, monkeypatch):
+    tracker = SlowTracker(clock)
     monkeypatch.setattr(live, "load_tracker", lambda *_: tracker)
     return tracker
 
 
-def track(video, out, max_frames=None):
+@pytest.fixture
+def played(video, clock):
+    """Opens the video as a live source that is played by the clock."""
+
+    def played(max_frames=None):
+        return LiveSource(video, Selection(max_frames=max_frames), clock=clock)
+
+    return played
+
+
+def track(source, out, max_frames=None):
     """Track one live source."""
-    selection = Selection(max_frames=max_frames)
-    options = TrackOptions(selection=selection)
-    [summary] = track_live([LiveSource(video, selection)], [out], options)
+    options = TrackOptions(selection=Selection(max_frames=max_frames))
+    [summary] = track_live([source], [out], options)
     return summary
 
 
@@ -73,30 +95,31 @@ def times(path):
 # The newest frame
 
 
-def test_a_late_tracker_sees_the_newest_frames_and_the_others_are_counted(video, tmp_path, slow):
-    summary = track(video, tmp_path / "out")
-    seen = slow.frames
-    assert seen == sorted(set(seen)) and seen[0] == 0 and seen[-1] == FRAMES - 1
-    assert 2 <= len(seen) <= FRAMES // 2
-    assert summary.tracked.frames == len(seen)
-    assert summary.tracked.frames + summary.dropped == FRAMES
-    assert 1000 * 3 / FPS <= summary.median <= summary.percentile_95
+def test_a_slow_tracker_processes_the_newest_frame_and_drops_those_before_it(
+    played, tmp_path, slow
+):
+    summary = track(played(), tmp_path / "out")
+    assert slow.frames == PROCESSED
+    assert summary.tracked.frames == len(PROCESSED)
+    assert summary.dropped == FRAMES - len(PROCESSED)
     assert summary.fault is None
 
 
+def test_latency_is_measured_from_arrival_to_detections(played, tmp_path, slow):
+    summary = track(played(), tmp_path / "out")
+    assert (summary.median, summary.percentile_95) == (np.median(LATENCIES), max(LATENCIES))
+
+
 def test_the_annotated_video_runs_in_real_time_and_the_results_are_of_its_frames(
-    video, tmp_path, slow
+    played, tmp_path, slow
 ):
-    summary = track(video, tmp_path / "out")
+    summary = track(played(), tmp_path / "out")
     annotated, results, lines, timeline, run = summary.tracked.files
     assert [path.name for path in summary.tracked.files] == [
         *("clip.mp4", "results.json", "tracks.jsonl", "timeline.png", "run.json")
     ]
     shown = times(annotated)
-    assert shown[0] == 0 and len(shown) == len(slow.frames)
-    late = np.array(shown) - np.array(slow.frames) / FPS
-    assert (late > -0.05).all() and (late < 5).all(), "frames are shown when they came"
-    assert shown[-1] >= 0.9 * (FRAMES - 1) / FPS
+    assert shown == pytest.approx([number / FPS for number in PROCESSED], abs=1e-3)
     entries = json.loads(results.read_text())
     assert {len(entry["segmentations"]) for entry in entries} == {len(shown)}
     assert len(lines.read_text().splitlines()) == 1 + len(shown)
@@ -104,22 +127,24 @@ def test_the_annotated_video_runs_in_real_time_and_the_results_are_of_its_frames
     assert timeline.stat().st_size > 0
 
 
-def test_the_summary_tells_of_drops_and_delay(video, tmp_path, slow):
-    summary = track(video, tmp_path / "out", max_frames=2)
-    assert summary.tracked.frames == 2
+def test_the_summary_gives_dropped_frames_and_latency(played, tmp_path, slow):
+    summary = track(played(max_frames=2), tmp_path / "out", max_frames=2)
     text = str(summary)
-    assert f"{summary.dropped} frames dropped" in text
-    assert f"{summary.median} ms (median), {summary.percentile_95} ms (95th percentile)" in text
+    assert summary.tracked.frames == 2
+    assert "4 frames dropped" in text, "1, 2, and 4, 5 while frame 3 was processed"
+    assert "170 ms (median), 190 ms (95th percentile)" in text
 
 
-def test_a_source_that_breaks_off_leaves_its_files_and_says_so(video, tmp_path, monkeypatch, slow):
+def test_a_source_that_breaks_off_leaves_its_files_and_its_fault(
+    played, tmp_path, monkeypatch, slow
+):
     def break_off(reader):
         yield from whole(reader)
         reader.fault = "unplugged"
 
     whole = LiveReader.__iter__
     monkeypatch.setattr(LiveReader, "__iter__", break_off)
-    summary = track(video, tmp_path / "out")
+    summary = track(played(), tmp_path / "out")
     assert str(summary).endswith("the source broke off: unplugged")
     assert len(os.listdir(tmp_path / "out")) == 5
     assert json.loads((tmp_path / "out/run.json").read_text())["source"]["fault"] == "unplugged"
@@ -139,23 +164,22 @@ def test_latencies_have_the_percentiles_of_their_numbers():
 # Python and the command line
 
 
-def test_stream_can_be_live(video):
-    tracker = SlowTracker()
-    frames = [frame for frame, _ in VideoTracker.stream(tracker, video, live=True)]
-    assert len(frames) == len(tracker.frames) < FRAMES
-    assert tracker.frames[-1] == FRAMES - 1
+def test_stream_takes_a_live_source(played, clock):
+    tracker = SlowTracker(clock)
+    assert len(list(tracker.stream(played()))) == len(PROCESSED)
+    assert tracker.frames == PROCESSED
 
 
 @pytest.mark.parametrize("option", [{"stride": 2}, {"batch": 2}])
 def test_live_takes_no_stride_and_no_batch(video, option, capsys):
     with pytest.raises(InputError, match="newest frame"):
-        VideoTracker.stream(SlowTracker(), video, live=True, **option)
+        KnowingTracker().stream(video, live=True, **option)
     [(name, value)] = option.items()
     assert cli.main(["track", str(video), "--live", f"--{name}", str(value)]) == 2
     assert "live source" in capsys.readouterr().err
 
 
-def test_a_bad_source_is_told_before_weights_are_loaded(tmp_path, monkeypatch, capsys):
+def test_a_bad_source_is_refused_before_weights_are_loaded(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(live, "load_tracker", None)  # must not be reached
     monkeypatch.chdir(tmp_path)
     assert cli.main(["track", "none", "--live", "--out", "out"]) == 2
@@ -166,7 +190,7 @@ def test_a_bad_source_is_told_before_weights_are_loaded(tmp_path, monkeypatch, c
 def test_the_source_is_never_replaced(video, slow):
     before = video.read_bytes()
     with pytest.raises(InputError, match="would replace it; choose another folder"):
-        track(video, video.parent)
+        track(LiveSource(video, Selection()), video.parent)
     assert video.read_bytes() == before
 
 
@@ -273,7 +297,6 @@ def test_ctrl_c_while_ffmpeg_waits_for_a_first_byte(tmp_path):
     watchdog = threading.Timer(120, process.kill)
     watchdog.start()
     with pipe.open("wb"):  # returns once the other side has opened it, too
-        time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     watchdog.cancel()

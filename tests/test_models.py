@@ -176,7 +176,7 @@ def test_imagenet_weights_are_those_of_the_paper(monkeypatch, name, fetched):
         return create(name, **options)
 
     monkeypatch.setattr(timm, "create_model", offline)
-    monkeypatch.setattr(hub, "_why_no_answer", lambda endpoint: None)
+    monkeypatch.setattr(hub, "why_no_answer", lambda endpoint: None)
     Backbone(name)
     assert asked == []
     Backbone(name, pretrained=True)

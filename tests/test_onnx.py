@@ -385,7 +385,7 @@ def test_weights_in_a_second_file_are_refused_and_removed(monkeypatch, tmp_path,
                 raise error
 
     monkeypatch.setattr(exporting, "require_packages", lambda *names: None)
-    monkeypatch.setattr(exporting, "_translate", lambda *arguments: Large())
+    monkeypatch.setattr(torch.onnx, "export", lambda *arguments, **options: Large())
     with pytest.raises(InputError, match=message):
         export_onnx(*tiny_model(), tmp_path / "a.onnx", 64, 64)
     assert list(tmp_path.iterdir()) == []

@@ -257,7 +257,7 @@ def test_targets_of_frames_with_and_without_crowds_come_together(tmp_path):
 def shown_ids(config):
     """Annotation ids of the key frames of one epoch, in some order."""
     samples = TrainingSamples(config)
-    return sorted(samples[n][0].instance_ids for n in range(samples._order.epoch_length))
+    return sorted(samples[n][0].instance_ids for n in range(samples.epoch_length))
 
 
 def test_images_without_an_instance_are_kept_where_asked_for(tmp_path):

@@ -93,14 +93,15 @@ def test_the_choice_is_made_once_and_the_config_names_it(weights, chosen, monkey
         detector.detect_frames([draw_frame(index)])
     assert detector.config.inference.precision == chosen
     assert made == [1]
-    expected = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}[chosen]
-    assert detector._model.stages[0].box_predictor.weight.dtype == expected
+    named = Detector.from_pretrained(weights, "cpu", [f"inference.precision={chosen}"])
+    [found], [expected] = (each.detect_frames([draw_frame(2)]) for each in (detector, named))
+    assert torch.equal(found.scores, expected.scores)
 
 
 def test_measuring_leaves_the_model_as_it_is(weights, monkeypatch):
     everywhere = {"amx_bf16": True}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: everywhere)
-    monkeypatch.setattr(precision, "_WORTHWHILE", 0.0)  # so that float32 wins
+    monkeypatch.setattr(precision, "WORTHWHILE", 0.0)  # so that float32 wins
     config = tiny_config()
     config.inference.precision = "auto"
     torch.manual_seed(0)

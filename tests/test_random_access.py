@@ -35,7 +35,7 @@ def any_order(length):
 @pytest.mark.parametrize("clip", CLIPS, indirect=True)
 def test_any_order_gives_the_frames_of_the_whole_video(clip, monkeypatch):  # noqa: F811
     check(clip, any_order)
-    monkeypatch.setattr(random_access, "_HELD", 0)  # two frames: nothing is remembered
+    monkeypatch.setattr(random_access, "CACHE_BYTES", 0)  # two frames: nothing is remembered
     check(clip, any_order)
 
 

@@ -1,14 +1,14 @@
 """Every config: it loads, builds with its exact number of parameters, and trains a step.
 
-The counts are derived from the two that mmdetection's models have (R50 with 100 queries, R101
-with 300, 80 classes), by what a config adds or leaves out.
+The counts are derived from those of published models (mmdetection's R50 with 100 queries and R101
+with 300, the backbones of timm and torchvision) and the widths of the paper's layers.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -30,85 +30,148 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 R50_100 = 172_688_808  # as mmdetection counts it
 R101_300 = 191_732_936  # likewise
-C, FFN, HIDDEN, STAGES = 256, 2048, 64, 6
 
-QUERY = C + 4  # a query and its box
-CLASS = STAGES * 2 * (C + 1)  # a row of each class predictor and of each mask predictor
-NORM = 2 * C
-DYNAMIC_CONV = (C + 1) * 2 * C * HIDDEN + 2 * HIDDEN + NORM
-ATTENTION = 4 * (C + 1) * C + NORM
-UPDATE = (C + 1) * FFN + (FFN + 1) * C + 2 * NORM  # feed-forward network with both norms
-MASK_HEAD = DYNAMIC_CONV + 4 * (9 * C * C + NORM) + (4 * C * C + C) + 80 * (C + 1)
-BOX_STAGE = (
-    ATTENTION
-    + DYNAMIC_CONV
-    + (49 * C + 1) * C  # 7x7 positions to one vector
-    + NORM
-    + UPDATE
-    + 4 * (C * C + NORM)  # one layer of the class branch, three of the box branch
-    + (80 + 4) * (C + 1)
-)
-FLOW = (STAGES - 1) * (C * C + NORM)  # a 1x1 convolution from each mask head to the next
-TRACK_HEAD = (49 * C + 1) * 1024 + (1024 + 1) * 1024
-OWN_QUERIES = 100 * C + (STAGES - 1) * UPDATE
-OWN_ATTENTION = STAGES * ATTENTION
-VANILLA = R50_100 - STAGES * DYNAMIC_CONV
-VIS = R50_100 - 90 * QUERY - 40 * CLASS + TRACK_HEAD  # 10 queries, 40 classes
+
+def norm(channels: int) -> int:
+    return 2 * channels
+
+
+def linear(inputs: int, outputs: int) -> int:
+    return (inputs + 1) * outputs
+
+
+def track_head(channels: int, hidden: int, embedding: int) -> int:
+    return linear(49 * channels, hidden) + linear(hidden, embedding)
+
+
+@dataclass(frozen=True)
+class Head:
+    """Numbers of parameters of the parts of a head, by its widths."""
+
+    channels: int
+    ffn: int
+    hidden: int  # of dynamic convolutions
+    stages: int
+    mask_convs: int
+    classes: int
+
+    @property
+    def query(self) -> int:
+        """A query and its box."""
+        return self.channels + 4
+
+    @property
+    def class_rows(self) -> int:
+        """A row of each class predictor and of each mask predictor."""
+        return self.stages * 2 * (self.channels + 1)
+
+    @property
+    def dynamic_conv(self) -> int:
+        kernels = linear(self.channels, 2 * self.channels * self.hidden)
+        return kernels + norm(self.hidden) + norm(self.channels)
+
+    @property
+    def attention(self) -> int:
+        return 4 * linear(self.channels, self.channels) + norm(self.channels)
+
+    @property
+    def update(self) -> int:
+        """The feed-forward network with both norms."""
+        up, down = linear(self.channels, self.ffn), linear(self.ffn, self.channels)
+        return up + down + 2 * norm(self.channels)
+
+    @property
+    def mask_head(self) -> int:
+        conv = 9 * self.channels**2 + norm(self.channels)
+        upsample = 4 * self.channels**2 + self.channels
+        predictor = linear(self.channels, self.classes)
+        return self.dynamic_conv + self.mask_convs * conv + upsample + predictor
+
+    @property
+    def box_stage(self) -> int:
+        projection = linear(49 * self.channels, self.channels) + norm(self.channels)
+        branches = 4 * (self.channels**2 + norm(self.channels))  # class: one layer, box: three
+        predictors = linear(self.channels, self.classes + 4)
+        core = self.attention + self.dynamic_conv + self.update
+        return core + projection + branches + predictors
+
+
+PAPER = Head(channels=256, ffn=2048, hidden=64, stages=6, mask_convs=4, classes=80)
+# a 1x1 convolution from each mask head to the next
+FLOW = (PAPER.stages - 1) * (PAPER.channels**2 + norm(PAPER.channels))
+OWN_QUERIES = 100 * PAPER.channels + (PAPER.stages - 1) * PAPER.update
+OWN_ATTENTION = PAPER.stages * PAPER.attention
+R50_300 = R50_100 + 200 * PAPER.query
+VANILLA = R50_100 - PAPER.stages * PAPER.dynamic_conv
+VIS = R50_100 - 90 * PAPER.query - 40 * PAPER.class_rows + track_head(256, 1024, 1024)
 
 # Backbones as published, without classifier: ImageNet models have 1000 classes
-R50 = 25_557_032 - 2049 * 1000
-X101 = 83_455_272 - 2049 * 1000
+R50 = 25_557_032 - linear(2048, 1000)
+X101 = 83_455_272 - linear(2048, 1000)
+LITE0 = 4_652_008 - linear(1280, 1000) - (320 * 1280 + norm(1280))  # nor its last convolution
 # DCNv2: two offsets and a modulation for each of 9 taps, in 4, 23 and 3 blocks of c3, c4 and c5
 OFFSETS = sum(blocks * 27 * (9 * width + 1) for blocks, width in ((4, 512), (23, 1024), (3, 2048)))
 
-# Our own slim model: EfficientNet-Lite0, 64 channels, 3 stages, 10 queries, 6 classes
-SLIM = 6_651_928  # as built
-SLIM_STAGE = 892_240  # as built: box stage and mask head
-SLIM_TRACK_HEAD = (49 * 64 + 1) * 256 + (256 + 1) * 128
+
+def slim(classes: int, queries: int, stages: int = 3, track: bool = True) -> int:
+    """The model for CPUs: EfficientNet-Lite0, 64 channels, narrow heads."""
+    head = Head(channels=64, ffn=256, hidden=32, stages=stages, mask_convs=2, classes=classes)
+    lateral = sum(linear(width, 64) for width in (24, 40, 112, 320))
+    pyramid = lateral + 4 * linear(9 * 64, 64)
+    heads = stages * (head.box_stage + head.mask_head) + queries * head.query
+    return LITE0 + pyramid + heads + track * track_head(64, 256, 128)
 
 
 def swin(published: int, width: int) -> int:
     """Backbone, a LayerNorm for each of four levels, and narrower lateral convolutions."""
     widths = [width, 2 * width, 4 * width, 8 * width]
-    classifier = 2 * widths[-1] + 1000 * (widths[-1] + 1)
-    lateral = C * (sum(widths) - (256 + 512 + 1024 + 2048))
-    return published - classifier + 2 * sum(widths) + lateral
+    classifier = norm(widths[-1]) + linear(widths[-1], 1000)
+    lateral = PAPER.channels * (sum(widths) - (256 + 512 + 1024 + 2048))
+    return published - classifier + norm(sum(widths)) + lateral
 
 
 PARAMETERS = {
     "coco/queryinst_r50_100q_1x": R50_100,
     "coco/queryinst_r50_100q_3x": R50_100,
     "coco/queryinst_r50_100q_3x_640": R50_100,
-    "coco/queryinst_r50_100q_5stages_3x_640": R50_100 - BOX_STAGE - MASK_HEAD,
-    "coco/queryinst_r50_300q_3x_640": R50_100 + 200 * QUERY,
-    "coco/queryinst_r50_300q_3x_crop": R50_100 + 200 * QUERY,
-    "coco/queryinst_r50_300q_3x_crop_augmented": R50_100 + 200 * QUERY,
+    "coco/queryinst_r50_100q_5stages_3x_640": R50_100 - PAPER.box_stage - PAPER.mask_head,
+    "coco/queryinst_r50_300q_3x_640": R50_300,
+    "coco/queryinst_r50_300q_3x_crop": R50_300,
+    "coco/queryinst_r50_300q_3x_crop_augmented": R50_300,
     "coco/queryinst_r101_300q_3x_640": R101_300,
     "coco/queryinst_r101_300q_3x_crop": R101_300,
-    "coco/queryinst_x101_64x4d_dcn_300q_3x_crop": R50_100 + 200 * QUERY - R50 + X101 + OFFSETS,
+    "coco/queryinst_x101_64x4d_dcn_300q_3x_crop": R50_100
+    + 200 * PAPER.query
+    - R50
+    + X101
+    + OFFSETS,
     "coco/queryinst_swin_t_100q_3x_crop": R50_100 - R50 + swin(28_288_354, 96),
-    "coco/queryinst_swin_l_300q_50e_crop": R50_100 + 200 * QUERY - R50 + swin(196_532_476, 192),
+    "coco/queryinst_swin_l_300q_50e_crop": R50_100
+    + 200 * PAPER.query
+    - R50
+    + swin(196_532_476, 192),
     "ablations/queryinst": R50_100,
     "ablations/vanilla": VANILLA,
-    "ablations/vanilla_last_stage": VANILLA - (STAGES - 1) * (MASK_HEAD - DYNAMIC_CONV),
+    "ablations/vanilla_last_stage": VANILLA
+    - (PAPER.stages - 1) * (PAPER.mask_head - PAPER.dynamic_conv),
     "ablations/vanilla_flow": VANILLA + FLOW,
-    "ablations/dynamic_last_stage": R50_100 - (STAGES - 1) * MASK_HEAD,
+    "ablations/dynamic_last_stage": R50_100 - (PAPER.stages - 1) * PAPER.mask_head,
     "ablations/dynamic_flow": R50_100 + FLOW,
     "ablations/separate_query": R50_100 + OWN_QUERIES,
     "ablations/separate_attention": R50_100 + OWN_ATTENTION,
     "ablations/separate_query_and_attention": R50_100 + OWN_QUERIES + OWN_ATTENTION,
-    "cityscapes/queryinst_r50_100q": R50_100 - 72 * CLASS,
+    "cityscapes/queryinst_r50_100q": R50_100 - 72 * PAPER.class_rows,
     "youtube_vis/queryinst_vis_r50_2019": VIS,
     "youtube_vis/queryinst_vis_r50_2019_multiscale": VIS,
     "youtube_vis/queryinst_vis_r50_2019_6e": VIS,
     "youtube_vis/queryinst_vis_r50_2021": VIS,
     "youtube_vis/queryinst_vis_r50_2022": VIS,
-    "youtube_vis/queryinst_vis_r50_ovis": VIS + 20 * QUERY - 15 * CLASS,
-    "shapes": SLIM + SLIM_STAGE,
-    "shapes_image": SLIM + SLIM_STAGE - SLIM_TRACK_HEAD,
-    "people": SLIM + 20 * (64 + 4) - 5 * 3 * 2 * (64 + 1),
-    "local/tiny_coco": SLIM + 20 * (64 + 4) + 74 * 3 * 2 * (64 + 1) - SLIM_TRACK_HEAD,
-    "local/mots_vis": SLIM + 20 * (64 + 4) - 5 * 3 * 2 * (64 + 1),
+    "youtube_vis/queryinst_vis_r50_ovis": VIS + 20 * PAPER.query - 15 * PAPER.class_rows,
+    "shapes": slim(6, 10, stages=4),
+    "shapes_image": slim(6, 10, stages=4, track=False),
+    "people": slim(1, 30),
+    "local/tiny_coco": slim(80, 30, track=False),
+    "local/mots_vis": slim(1, 30),
 }
 FULL_SIZE = [name for name in PARAMETERS if "/" in name and not name.startswith("local/")]
 

@@ -123,13 +123,14 @@ def test_samples_are_drawn_as_the_network_sees_them(tmp_path):
     assert np.abs(tile[38:45, 15:35] - [200, 40, 40]).max() > 40, "tinted by its mask"
 
 
-def test_of_a_pair_both_frames_are_drawn():
+def test_of_a_pair_both_frames_are_drawn(tmp_path):
     batch = batch_of(torch.zeros(1, 3, HEIGHT, WIDTH), [(10, 30, 40, 50)])
     batch.reference = batch
     sheet = TrainingSheet(ModelConfig(classes=CLASSES), 2)
     sheet.add(batch)
     assert not sheet.is_full
-    assert len(sheet._sheet._rows[0]) == 2
+    sheet.write(tmp_path / "pair.jpg")
+    assert cv2.imread(str(tmp_path / "pair.jpg")).shape[1] > 2 * WIDTH
 
 
 # The page

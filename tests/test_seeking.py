@@ -135,13 +135,14 @@ def test_packets_before_the_key_frame_are_not_decoded(tmp_path, monkeypatch):
     path = write(tmp_path / "clip.mp4", g="12", bf="3")
     decoded = []
 
-    def note(decoder, packet):
-        decoded.append(packet)
-        return whole(decoder, packet)
+    def note(decoder, *arguments):
+        for number, packet, pictures in run(decoder, *arguments):
+            decoded.append(number)
+            yield number, packet, pictures
 
-    whole = Decoder._decode
+    run = Decoder.run
     reader = VideoReader(path, start_frame=50, end_frame=52)
-    monkeypatch.setattr(Decoder, "_decode", note)
+    monkeypatch.setattr(Decoder, "run", note)
     assert len(list(reader.frames())) == 2
     assert len(decoded) < FRAMES
 

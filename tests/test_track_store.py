@@ -82,12 +82,18 @@ def test_two_stores_know_nothing_of_each_other():
         assert (len(one), len(other)) == (1, 0)
 
 
-def test_a_full_disk_is_one_line():
-    with TrackStore() as tracks:
-        tracks._database.execute("PRAGMA max_page_count = 4")  # stands for the disk's end
-        with pytest.raises(InputError, match=r"cannot store the tracks of frame \d+ .*TMPDIR"):
-            for seed in range(200):
-                tracks.add(**frame_of(list(range(4)), seed))
+def test_a_full_disk_is_one_line(monkeypatch):
+    connect = sqlite3.connect
+
+    def connect_on_a_small_disk(*arguments, **options):
+        database = connect(*arguments, **options)
+        database.execute("PRAGMA max_page_count = 4")
+        return database
+
+    monkeypatch.setattr(sqlite3, "connect", connect_on_a_small_disk)
+    with TrackStore() as tracks, pytest.raises(InputError, match=r"frame \d+ .*TMPDIR"):
+        for seed in range(200):
+            tracks.add(**frame_of(list(range(4)), seed))
 
 
 def test_nothing_is_left_open():

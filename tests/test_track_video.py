@@ -33,13 +33,12 @@ from tests.tiny import CLASSES, HEIGHT, WIDTH, draw_frame, rectangles
 FRAMES = 12
 
 
-class KnowingTracker:
+class KnowingTracker(VideoTracker):
     """Finds the red box (id 0) in every frame and the green crate (id 1) from frame 4 on."""
 
     class_names = CLASSES
     precision = "32-true"
-    track = VideoTracker.track
-    _while_current = VideoTracker._while_current
+    detector = None
 
     def __init__(self, detector=None):
         self.detector = detector
@@ -176,8 +175,8 @@ def test_people_are_tracked_as_their_weights_say():
     tracker = track.load_tracker(TrackOptions("people"), "cpu")
     config, _ = load_weights(find_weights("people"))
     assert config.inference.score_threshold != Config().inference.score_threshold
-    assert tracker._detector.config.inference == config.inference
-    assert tracker._detector.config.tracking == replace(config.tracking, max_tracks=1000)
+    assert tracker.detector.config.inference == config.inference
+    assert tracker.detector.config.tracking == replace(config.tracking, max_tracks=1000)
 
 
 def test_results_are_youtube_vis_tracks_of_video_1(video, out, loaded):

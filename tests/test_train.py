@@ -338,7 +338,7 @@ def test_an_existing_run_is_not_overwritten(finished, videos):
 
 
 def test_a_run_that_is_going_on_is_not_resumed_a_second_time(finished, videos, monkeypatch):
-    monkeypatch.setattr("queryinst_vis.training.work_dir._PATIENCE", 0.0)
+    monkeypatch.setattr("queryinst_vis.training.work_dir.PATIENCE", 0.0)
     before = (finished / "last.ckpt").read_bytes()
     with locked(finished), pytest.raises(InputError, match="in use by another training run"):
         train(recipe(videos), finished, resume=True, devices=1)

@@ -324,7 +324,7 @@ def test_the_most_used_queries(source_config, calibration, monkeypatch):
     scores = torch.full((12, 2), 0.05)
     scores[[2, 7, 9], 0], scores[4, 1] = 0.9, 0.95
     scores[0, 0] = 0.2
-    monkeypatch.setattr(query_rules, "_class_scores", lambda model, config, frame: scores)
+    monkeypatch.setattr(query_rules, "class_scores", lambda model, config, frame: scores)
     weights = build_model(source_config).state_dict()
     source = Source(source_config, weights, ["box", "ball"], calibration)
     assert pick_queries("most_used", source, 3) == [2, 7, 9]

@@ -185,7 +185,7 @@ def test_hyper_parameters_are_finite(key, value):
 def test_broken_pins_accept_no_file(tmp_path, pins):
     (tmp_path / "pins.json").write_text(pins)
     with pytest.raises(InputError, match="pinned hashes"):
-        catalogue._read_pins(tmp_path / "pins.json")
+        catalogue.read_pins(tmp_path / "pins.json")
 
 
 def test_a_download_does_not_write_through_a_link(tmp_path):

@@ -205,7 +205,7 @@ def test_an_encoder_whose_hardware_is_missing_is_refused(monkeypatch):
 def test_auto_is_hardware_where_it_works(monkeypatch, works):
     faults = {name: "no such device" for name in ENCODERS}
     faults["h264_amf"] = None if works else "no such device"
-    monkeypatch.setattr(encoders, "_fault", faults.get)
+    monkeypatch.setattr(encoders, "fault_of", faults.get)
     assert find_encoder("auto") == ("h264_amf" if works else "libx264")
 
 

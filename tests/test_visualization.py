@@ -1,5 +1,7 @@
 """Overlays: masks, labels and paths of tracked instances on a frame."""
 
+import pickle
+
 import numpy as np
 import pytest
 import supervision as sv
@@ -216,10 +218,11 @@ def test_paths_follow_the_feet_and_have_an_end():
 
 
 def test_paths_of_endless_videos_stay_short():
-    overlay = Overlay(CLASSES, trace_length=5)
+    overlay, sizes = Overlay(CLASSES, trace_length=5), []
     for number in range(40):
         overlay.draw(grey_frame(), found([[10, 50, 30, 100], [60, 50, 90, 100]], [number, 99]))
-        assert len(overlay._paths) <= 2 * 5
+        sizes.append(len(pickle.dumps(overlay)))
+    assert max(sizes[20:]) <= 1.1 * max(sizes[:20])
 
 
 def test_a_video_is_drawn_as_supervision_draws_it():

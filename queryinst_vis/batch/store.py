@@ -22,7 +22,7 @@ T = TypeVar("T")
 ATTEMPTS = 5
 """Tries of every request to an object store, with pauses of 0.5, 1, 2 and 4 seconds."""
 
-_PAUSE = 0.5  # seconds before the second try
+PAUSE = 0.5  # seconds before the second try
 _BLOCK = 8 << 20  # bytes; object stores take parts of at least 5 MiB
 
 
@@ -169,7 +169,7 @@ class Store:
         """Send a request until it succeeds."""
         for attempt in range(ATTEMPTS):
             if attempt:
-                time.sleep(_PAUSE * 2 ** (attempt - 1))
+                time.sleep(PAUSE * 2 ** (attempt - 1))
             try:
                 return request()
             except PermissionError as error:

@@ -24,7 +24,7 @@ _INSTRUCTIONS = {
     "bfloat16": ("avx512_bf16", "amx_bf16", "bf16"),
     "float16": ("avx512_fp16", "amx_fp16", "fp16_arith"),
 }
-_PEAK_SECONDS, _PEAK_CALLS = 0.5, 3  # each kernel runs for at least so long and so often
+PEAK_SECONDS, PEAK_CALLS = 0.5, 3  # each kernel runs for at least so long and so often
 
 
 def describe_machine(
@@ -106,8 +106,8 @@ def measure_peak(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
 
 def _best_seconds(call: Callable[[], object], device: torch.device) -> float:
     times: list[float] = []
-    end = time.perf_counter() + _PEAK_SECONDS
-    while len(times) < _PEAK_CALLS or time.perf_counter() < end:
+    end = time.perf_counter() + PEAK_SECONDS
+    while len(times) < PEAK_CALLS or time.perf_counter() < end:
         seconds, _ = run_timed(call, device)
         times.append(seconds)
     return min(times)

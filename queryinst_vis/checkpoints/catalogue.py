@@ -168,7 +168,7 @@ def _fetch(name: str, weights: Path) -> None:
     """Download, verify, pin the full hash on first use, and convert."""
     entry = CATALOGUE[name]
     checkpoint, pin_file = weights.parent / entry.file, weights.parent / "pins.json"
-    pins = _read_pins(pin_file) if pin_file.exists() else {}
+    pins = read_pins(pin_file) if pin_file.exists() else {}
 
     def announce(size: int) -> None:
         terms = f"{size / 1e6:.1f} MB, licence: {entry.licence}"
@@ -188,7 +188,7 @@ def _fetch(name: str, weights: Path) -> None:
         checkpoint.unlink()  # its tensors are in the converted file
 
 
-def _read_pins(path: Path) -> dict[str, str]:
+def read_pins(path: Path) -> dict[str, str]:
     """The full SHA-256 of every downloaded file, by file name.
 
     Raises:

@@ -87,7 +87,7 @@ def pick_most_used(source: Source, count: int) -> list[int]:
     uses = torch.zeros(len(model.queries))
     with ProgressBar("counting uses of the queries", len(images)) as progress:
         for image in images:
-            scores = _class_scores(model, source.config, load_pixels(image))
+            scores = class_scores(model, source.config, load_pixels(image))
             best = scores[:, shared or slice(None)].amax(dim=1)
             # the mean score is below 1: it only breaks ties between equal counts
             uses += (best >= CONFIDENT) + best / len(images)
@@ -129,7 +129,7 @@ def pick_queries(rule: str, source: Source, count: int) -> list[int]:
 
 
 @torch.inference_mode()
-def _class_scores(model: QueryInst, config: Config, frame: np.ndarray) -> Tensor:
+def class_scores(model: QueryInst, config: Config, frame: np.ndarray) -> Tensor:
     """``(N, K)`` scores, 0..1, of the last stage's queries on one frame."""
     images, sizes = network_input([frame], config)
     output = model(images.to(model.device), sizes)

@@ -105,7 +105,7 @@ class TrainingSet:
         )
         for video in self.annotation_set.videos.values():
             refuse_outside(video.file_names, str(path), allow_outside)
-        _check_images(Path(images), self.annotation_set)
+        check_images(Path(images), self.annotation_set)
 
     def annotations(self, video: Video) -> Iterator[tuple[Annotation, int]]:
         """The annotations of a video or an image, each with its class index.
@@ -178,8 +178,12 @@ def _guess(lacking: Sequence[str], left_out: Sequence[str]) -> str:
     return ""
 
 
-def _check_images(images: Path, annotation_set: AnnotationSet) -> None:
-    """Fail at startup, not during training, if images are missing."""
+def check_images(images: Path, annotation_set: AnnotationSet) -> None:
+    """Fail at startup, not during training, if images are missing.
+
+    Raises:
+        InputError: the folder or any of the listed files does not exist.
+    """
     if not images.is_dir():
         raise InputError(
             f"image folder {images}: no such folder (it belongs to {annotation_set.where})"

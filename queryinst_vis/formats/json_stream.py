@@ -27,8 +27,8 @@ import msgspec
 
 from queryinst_vis.errors import InputError
 
-_BLOCK = 1 << 20
-_LONGEST = 4 * _BLOCK
+BLOCK = 1 << 20
+_LONGEST = 4 * BLOCK
 """Maximum number of bytes that are searched for the end of an entry."""
 
 _SPACE = re.compile(rb"[ \t\n\r]*")
@@ -217,7 +217,7 @@ class JsonFile:
     def _read_on(self) -> None:
         """Drop the text before the cursor; read as much as remains after it, at least a block."""
         rest = self._window[self._at :]
-        block = self._file.read(max(len(rest), _BLOCK))
+        block = self._file.read(max(len(rest), BLOCK))
         self._offset, self._at = self._offset + self._at, 0
         self._window, self._text = rest + block, None
         self._ended = not block
@@ -266,7 +266,7 @@ def _light_entries(
     cursor: JsonFile, path: Path | None, keys: tuple[str, ...], heavy: str
 ) -> list[Any]:
     entries = []
-    for entry, start, text in cursor.items(_light_decoder(keys, heavy)):
+    for entry, start, text in cursor.items(light_decoder(keys, heavy)):
         if isinstance(entry, dict) and heavy in entry:
             end = start + len(text)
             span = Span(path, start, end) if path else Packed(zlib.compress(text, 1))
@@ -275,7 +275,7 @@ def _light_entries(
     return entries
 
 
-def _light_decoder(keys: tuple[str, ...], heavy: str) -> Callable[[bytes], dict[str, Any]]:
+def light_decoder(keys: tuple[str, ...], heavy: str) -> Callable[[bytes], dict[str, Any]]:
     """A decoder of objects with the key ``heavy``: decodes ``keys`` and validates the rest."""
     absent = msgspec.UNSET
     fields = [(key, Any, absent) for key in keys]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from queryinst_vis.inference.video_runs import VideoRun, run_side_by_side
 from queryinst_vis.utils.interrupt import StopRequest
 from queryinst_vis.utils.prefetch import Polled
 from queryinst_vis.utils.stage_times import StageTimes
+from queryinst_vis.video.live import Clock
 from queryinst_vis.video.source import LiveSource
 
 
@@ -157,7 +157,7 @@ def _write(
     progress: bool = True,
 ) -> LiveSummary:
     latencies = Latencies()
-    timed = _timed(found, latencies)
+    timed = _timed(found, latencies, source.clock)
     tracked = write_outputs(plan, tracker, timed, source, StageTimes(), progress=progress)
     return LiveSummary(
         tracked,
@@ -169,14 +169,14 @@ def _write(
 
 
 def _timed(
-    results: Generator[FrameResult, None, None], latencies: Latencies
+    results: Generator[FrameResult, None, None], latencies: Latencies, clock: Clock
 ) -> Generator[FrameResult, None, None]:
     """Measure latencies; the times of results become relative to the first frame."""
     first: float | None = None
     with closing(results):
         for found in results:
             assert found.seconds is not None
-            latencies.add(time.perf_counter() - found.seconds)
+            latencies.add(clock.now() - found.seconds)
             first = found.seconds if first is None else first
             yield replace(found, seconds=found.seconds - first)
     if first is None:  # only after Ctrl-C; a source without frames raises an InputError

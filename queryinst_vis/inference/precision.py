@@ -22,7 +22,7 @@ DTYPES = {
 """The values of ``inference.precision``, named as in Lightning Fabric, and their matmul dtypes."""
 
 _ROUNDS = 3
-_WORTHWHILE = 0.9
+WORTHWHILE = 0.9
 """Maximum ratio of bf16 to float32 time at which bf16 is preferred despite its lower precision."""
 _BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16")
 
@@ -70,7 +70,7 @@ def fastest(ways: Mapping[str, Callable[[], object]]) -> str:
 
     After one warm-up run each, they are timed in turn, so that other load on the machine affects
     all alike, and the minimum of each counts. A function after the first must take less than
-    ``_WORTHWHILE`` of the time of the first.
+    ``WORTHWHILE`` of the time of the first.
 
     Args:
         ways: functions by name; a single one is not run.
@@ -85,5 +85,5 @@ def fastest(ways: Mapping[str, Callable[[], object]]) -> str:
             way()
             if round_ > 0:
                 times[name] = min(times[name], time.perf_counter() - start)
-    times[names[0]] *= _WORTHWHILE
+    times[names[0]] *= WORTHWHILE
     return min(names, key=times.__getitem__)

@@ -26,7 +26,7 @@ _RECORD = np.dtype([("height", "u8"), ("width", "u8"), ("length", "u8"), ("runs"
 OfFrame = tuple[int, np.ndarray, np.ndarray, np.ndarray]
 """Index of a frame, ``(n,)`` rows, ``(m,)`` columns, and ``(n, m)`` values of their pairs."""
 
-_PAIRS = 1 << 20
+PAIRS = 1 << 20
 """Pairs of masks after which ``frame_shares`` yields what it has."""
 
 _HEAD = "0000"
@@ -124,7 +124,7 @@ def frame_shares(own: DecodedMasks, others: DecodedMasks) -> Iterator[FrameShare
     shown, others_shown = own.present.T, others.present.T
     frames = np.flatnonzero(shown.any(axis=1) & others_shown.any(axis=1))
     num_pairs = np.cumsum(shown[frames].sum(axis=1) * others_shown[frames].sum(axis=1))
-    for part in np.split(frames, np.flatnonzero(np.diff(num_pairs // _PAIRS)) + 1):
+    for part in np.split(frames, np.flatnonzero(np.diff(num_pairs // PAIRS)) + 1):
         if part.size:
             yield _compare(own.records.T[part], others.records.T[part], part)
 
@@ -136,7 +136,7 @@ def _compare(own: np.ndarray, others: np.ndarray, frames: np.ndarray) -> FrameSh
     num_rows, num_columns = shown.sum(axis=1), others_shown.sum(axis=1)
     shares = np.empty(num_rows @ num_columns)
     crowd = np.ones(num_columns.max(), dtype=np.uint8)
-    iou, crowd_at = _functions().iou, crowd.ctypes.data
+    iou, crowd_at = c_functions().iou, crowd.ctypes.data
     at, others_at, to = (array.ctypes.data for array in (records, others_records, shares))
     for n, m in zip(num_rows.tolist(), num_columns.tolist(), strict=True):
         iou(at, others_at, n, m, crowd_at, to)
@@ -179,7 +179,7 @@ def decode_valid(
         frame's pixels (``run_lengths.sum_runs`` tells which); also None if the C functions are not
         available.
     """
-    if not texts or _functions() is None or (lengths := are_counts(texts)) is None:
+    if not texts or c_functions() is None or (lengths := are_counts(texts)) is None:
         return None
     # Odd numbers of runs are padded to even ones, so that every mask starts at an even index. The
     # padding, a difference of 1, is a valid run if the run two places earlier is.
@@ -233,7 +233,7 @@ def _decode_each(text: bytes, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarr
     Returns:
         ``(lengths.sum(),)`` uint32 runs, and the ``(N,)`` index of each mask's first run.
     """
-    functions = _functions()
+    functions = c_functions()
     record = np.zeros(1, dtype=_RECORD)
     functions.decode(record.ctypes.data, text, 1, 1)
     runs = np.empty(int(record["length"][0]), dtype=np.uint32)
@@ -250,7 +250,7 @@ def _decode_each(text: bytes, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 @cache
-def _functions() -> Any:
+def c_functions() -> Any:
     """``_Functions``, or None if this platform's pycocotools does not export them."""
     word, pointer = ctypes.c_ulong, ctypes.c_void_p
     if ctypes.sizeof(word) != _RECORD["height"].itemsize:

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from queryinst_vis.errors import InputError
 
-_PATIENCE = 6.0
+PATIENCE = 6.0
 """Seconds to wait for the lock: loader processes of a killed run exit within five."""
 
 
@@ -33,7 +33,7 @@ def locked(work_dir: Path) -> Iterator[None]:
     lock = FileLock(work_dir / ".lock")
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=_PATIENCE)
+        lock.acquire(timeout=PATIENCE)
     except Timeout as error:
         raise InputError(
             f"work dir {work_dir}: in use by another training run; wait until it ends or use "

@@ -181,14 +181,14 @@ def _cannot_write(path: Path, error: OSError) -> InputError:
 
 def _temporary_beside(path: Path, stem: str, suffix: str = "") -> Path:
     """A new name beside ``path``, noted before it exists so that no signal comes in between."""
-    name = f".{shortened(stem, _TEMPORARY)}-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+    name = f".{shortened(stem, _TEMPORARY)}-{machine_id()}-{os.getpid()}-{secrets.token_hex(4)}"
     temporary = path.with_name(name + suffix)
     _unfinished[temporary] = _unfinished.get(path, path)
     return temporary
 
 
 @cache
-def _machine() -> str:
+def machine_id() -> str:
     """Eight digits for the machine, its boot and its container, in which process ids are unique."""
     parts = [platform.node()]
     with suppress(OSError):
@@ -201,7 +201,7 @@ def _remove_leftovers(folder: Path) -> None:
     """Remove what dead processes of this machine left in a folder."""
     if os.name != "posix":
         return
-    pattern = re.compile(rf"\..*-{_machine()}-(\d+)-[0-9a-f]{{8}}(\..*)?", re.DOTALL)
+    pattern = re.compile(rf"\..*-{machine_id()}-(\d+)-[0-9a-f]{{8}}(\..*)?", re.DOTALL)
     try:
         names = os.listdir(folder)
     except PermissionError:  # a folder may be written without being readable
@@ -227,7 +227,7 @@ def _is_alive(process: int) -> bool:
 
 def remove_temporaries() -> None:
     """Remove the unfinished files and folders of this process, at its end."""
-    own = f"-{_machine()}-{os.getpid()}-"  # a forked process leaves those of its parent alone
+    own = f"-{machine_id()}-{os.getpid()}-"  # a forked process leaves those of its parent alone
     with signals_held():
         for temporary in [path for path in _unfinished if own in path.name]:
             _discard(temporary)

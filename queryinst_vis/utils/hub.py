@@ -40,7 +40,7 @@ def asking_the_hub(what: str) -> Iterator[bool]:
     expected = (OSError, errors.EntryNotFoundError, errors.HFValidationError, *http_errors)
     with _ONE_AT_A_TIME:
         offline = constants.HF_HUB_OFFLINE
-        reason = "HF_HUB_OFFLINE is set" if offline else _why_no_answer(constants.ENDPOINT)
+        reason = "HF_HUB_OFFLINE is set" if offline else why_no_answer(constants.ENDPOINT)
         constants.HF_HUB_OFFLINE = reason is not None
         try:
             yield reason is None
@@ -69,7 +69,7 @@ def _explain(error: BaseException) -> str:
     return f"{host} fails ({str(error).partition(chr(10))[0] or type(error).__name__})"
 
 
-def _why_no_answer(endpoint: str) -> str | None:
+def why_no_answer(endpoint: str) -> str | None:
     """Why the hub cannot be reached within ``TIMEOUT``; None if it gives any response."""
     host = urlsplit(endpoint).hostname
     found: list[str | None] = []

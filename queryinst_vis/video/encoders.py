@@ -54,10 +54,10 @@ def find_encoder(name: str) -> str:
     """
     if name == AUTO:
         hardware = (other for other in ENCODERS if other != X264)
-        return next((other for other in hardware if _fault(other) is None), X264)
+        return next((other for other in hardware if fault_of(other) is None), X264)
     if name not in ENCODERS:
         raise InputError(f"encoder '{name}': unknown; choose from {', '.join([AUTO, *ENCODERS])}")
-    if (fault := _fault(name)) is not None:
+    if (fault := fault_of(name)) is not None:
         raise InputError(f"encoder {name}: {fault}; choose another, such as {AUTO}")
     return name
 
@@ -78,7 +78,7 @@ def set_up(context: av.VideoCodecContext, name: str, size: tuple[int, int]) -> N
     context.color_range = _LIMITED
 
 
-def _fault(name: str) -> str | None:
+def fault_of(name: str) -> str | None:
     """Why an encoder cannot be used on this machine; None: it can."""
     try:
         context = cast(av.VideoCodecContext, av.CodecContext.create(name, "w"))

@@ -24,12 +24,28 @@ _LONGEST_WAIT = 10.0  # maximum seconds between two frames of a recording
 _ENDLESS = ("rtsp", "rtsps", "rtmp")  # an end without an error is a broken connection
 
 
+class Clock:
+    """The time that live sources go by, and the latency of their frames; in seconds."""
+
+    def now(self) -> float:
+        """The time, from an arbitrary origin."""
+        return time.perf_counter()
+
+    def wait_until(self, due: float) -> float:
+        """Sleep until a time, unless it has passed, and return the time after that."""
+        time.sleep(max(0.0, due - self.now()))
+        return self.now()
+
+
+SYSTEM_CLOCK = Clock()
+
+
 @dataclass(frozen=True)
 class Arrival:
     """A frame that has just arrived.
 
     Attributes:
-        seconds: time of arrival, on the clock of ``time.perf_counter``.
+        seconds: time of arrival, on the clock of the source.
         picture: as decoded; converted only if needed.
         convert: converter of the source; not thread-safe.
     """
@@ -54,6 +70,7 @@ class LiveReader:
         source: a camera (``/dev/video0``), a URL (``rtsp://``, ``http://``, ``udp://``, ...),
             a pipe, or a file. A file, local or at an http URL, is played in real time.
             Nothing else is opened: playlists are rejected.
+        clock: what recordings are played by.
 
     Attributes:
         name: a short name of the source, valid as a file name; without the password of a URL.
@@ -71,8 +88,9 @@ class LiveReader:
             frame = arrival.rgb()  # (H, W, 3) uint8 RGB
     """
 
-    def __init__(self, source: str | Path) -> None:
+    def __init__(self, source: str | Path, clock: Clock = SYSTEM_CLOCK) -> None:
         self.fault: str | None = None
+        self._clock = clock
         self.convert: RgbConverter | None = None
         self._source = str(source)
         self._http: HttpFile | None = None
@@ -113,15 +131,15 @@ class LiveReader:
             for picture in self._decode():
                 if is_first:
                     self.convert = self.convert or RgbConverter(picture, self._where)
-                    now = start = time.perf_counter()
+                    now = start = self._clock.now()
                     first = picture.time
                     is_first = False
                 elif is_recording and picture.time is not None and first is not None:
                     due = start + picture.time - first
-                    start -= max(0.0, due - time.perf_counter() - _LONGEST_WAIT)
-                    now = _wait_until(start + picture.time - first)
+                    start -= max(0.0, due - self._clock.now() - _LONGEST_WAIT)
+                    now = self._clock.wait_until(start + picture.time - first)
                 else:
-                    now = time.perf_counter()
+                    now = self._clock.now()
                 assert self.convert is not None
                 yield Arrival(now, picture, self.convert)
         if is_first:
@@ -206,12 +224,6 @@ class LiveReader:
             )
         fault = self._http.fault if self._http else ""
         return f"cannot be opened as a video ({fault or _reason(error)})"
-
-
-def _wait_until(due: float) -> float:
-    """Sleep until a time, if it is in the future; return the current time."""
-    time.sleep(max(0.0, due - time.perf_counter()))
-    return time.perf_counter()
 
 
 def _reason(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -13,7 +12,7 @@ from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.utils.prefetch import Latest
 from queryinst_vis.video.frames import Frame, Selection
 from queryinst_vis.video.http import origin_of, without_secrets
-from queryinst_vis.video.live import Arrival, LiveReader
+from queryinst_vis.video.live import SYSTEM_CLOCK, Arrival, Clock, LiveReader
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds before each attempt to reopen a broken network stream."""
@@ -29,6 +28,7 @@ class LiveSource:
         source: as for ``LiveReader``.
         selection: only ``max_frames`` may be set (number of processed frames).
         name: None: that of the ``LiveReader``.
+        clock: what arrivals are timed by, and recordings played by.
 
     Attributes:
         until: called before every frame and while waiting for one; True ends the source.
@@ -42,13 +42,20 @@ class LiveSource:
     pixel_aspect = Fraction(1)
     path = None
 
-    def __init__(self, source: str | Path, selection: Selection, name: str | None = None) -> None:
+    def __init__(
+        self,
+        source: str | Path,
+        selection: Selection,
+        name: str | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
         if selection != Selection(max_frames=selection.max_frames):
             raise InputError(
                 "a live source shows its newest frame: leave out stride, start and end"
             )
         self.until: Callable[[], bool] = lambda: False
-        self._arrivals = Reconnecting(source)
+        self.clock = clock
+        self._arrivals = Reconnecting(source, clock)
         self._newest: Latest[Arrival] | None = None
         self._max_frames = selection.max_frames
         self.name = name or self._arrivals.name
@@ -70,7 +77,7 @@ class LiveSource:
     def frames(self) -> Iterator[Frame]:
         """The processed frames, numbered from 0.
 
-        Their ``seconds`` are times of arrival, on the clock of ``time.perf_counter``.
+        Their ``seconds`` are times of arrival, on ``clock``.
         """
         self._newest = newest = Latest(self._arrivals, self.until)
         for number, arrival in enumerate(islice(newest, self._max_frames)):
@@ -90,10 +97,11 @@ class Reconnecting:
         InputError: as for ``LiveReader``.
     """
 
-    def __init__(self, source: str | Path) -> None:
+    def __init__(self, source: str | Path, clock: Clock = SYSTEM_CLOCK) -> None:
         self.fault: str | None = None
         self._source = source
-        self._reader = LiveReader(source)
+        self._clock = clock
+        self._reader = LiveReader(source, clock)
         self.name = self._reader.name
 
     def __iter__(self) -> Iterator[Arrival]:
@@ -103,7 +111,7 @@ class Reconnecting:
             self._wait(tried)
             tried += 1
             try:
-                reader = LiveReader(self._source)
+                reader = LiveReader(self._source, self._clock)
                 # the first connection determines size and colours: output files have one size
                 reader.convert = self._reader.convert
                 self._reader = reader
@@ -121,4 +129,4 @@ class Reconnecting:
             InputWarning,
             stacklevel=2,
         )
-        time.sleep(WAITS[tried])
+        self._clock.wait_until(self._clock.now() + WAITS[tried])

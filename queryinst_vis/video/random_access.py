@@ -17,7 +17,7 @@ from queryinst_vis.video.rgb import RgbConverter
 from queryinst_vis.video.scan import KeyFrame, Scan, is_shown
 from queryinst_vis.video.seek import Start, find_start, resets_decoder
 
-_HELD = 128 << 20  # bytes of decoded pictures that are kept, for steps back
+CACHE_BYTES = 128 << 20  # bytes of decoded pictures that are kept, for steps back
 _DELAY = 64  # packets after which a picture that has not come will not come
 
 _Run = Generator[tuple[int, av.VideoFrame | None], None, None]
@@ -129,7 +129,7 @@ class RandomAccess:
     def _hold(self, number: int, picture: av.VideoFrame | None) -> None:
         self._held.pop(number, None)
         self._held[number] = picture
-        most = max(2, _HELD // max(1, _size_of(picture)))
+        most = max(2, CACHE_BYTES // max(1, _size_of(picture)))
         while len(self._held) > most:
             self._held.popitem(last=False)
 

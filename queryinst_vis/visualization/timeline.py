@@ -26,7 +26,7 @@ _ORIGIN = "queryinst-vis source"  # key of the picture's text
 
 
 @dataclass(frozen=True)
-class _Row:
+class Row:
     """One row of the timeline; its size is bounded, however long the track."""
 
     track_id: int
@@ -34,7 +34,7 @@ class _Row:
     runs: list[tuple[int, int]]  # (first frame, frames)
 
     @classmethod
-    def of(cls, track: Track, length: int) -> _Row:
+    def of(cls, track: Track, length: int) -> Row:
         """The row in a video with this many frames."""
         runs = runs_of(track.frames(), max(1, length // _INSTANTS))
         return cls(track.track_id, track.label, runs)
@@ -125,7 +125,7 @@ def draw_timeline(
         InputError: the file cannot be written.
     """
     rows = heapq.nlargest(
-        _MAX_ROWS, (_Row.of(track, tracks.length) for track in tracks), key=_Row.seen
+        _MAX_ROWS, (Row.of(track, tracks.length) for track in tracks), key=Row.seen
     )
     rows.sort(key=lambda row: (row.runs[0][0], row.track_id))
     row_height = min(_ROW_HEIGHT, _ROWS_HEIGHT / max(len(rows), 1))
@@ -169,7 +169,7 @@ def runs_of(frames: Iterable[int], step: int) -> list[tuple[int, int]]:
     return [(first, last - first + 1) for first, last in runs]
 
 
-def _label_rows(axes: Axes, rows: list[_Row], class_names: Sequence[str], height: float) -> None:
+def _label_rows(axes: Axes, rows: list[Row], class_names: Sequence[str], height: float) -> None:
     axes.set_ylim(max(len(rows), 1) - 0.4, -0.6)  # the first track on top
     names = [f"#{row.track_id} {class_names[row.label]}" for row in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=min(9.0, height * 72 * 0.8))

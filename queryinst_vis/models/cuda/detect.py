@@ -14,7 +14,7 @@ from queryinst_vis.models.postprocess import rank_queries
 from queryinst_vis.models.queryinst import QueryInst, QueryInstOutput, gather_rows
 from queryinst_vis.structures import Embedding
 
-_TURNS_PER_COLUMN = 4
+TURNS_PER_COLUMN = 4
 """Turns of run lengths that are kept for a mask, per column of the frame: two objects above one
 another. Masks with more are pasted on the host."""
 
@@ -131,7 +131,7 @@ class StaticDetector(nn.Module):
             boxes,
             chosen.frame_size,
             chosen.mask_threshold,
-            capacity=_TURNS_PER_COLUMN * chosen.frame_size[1],
+            capacity=TURNS_PER_COLUMN * chosen.frame_size[1],
         )
         embeddings = self._embed(output, picks)
         shape = queries.shape
