@@ -9,6 +9,7 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported anywhere
 
 import pytest
+import torch
 
 # The core: arithmetic, metrics, identities, file formats, and one video from end to end.
 QUICK = {
@@ -37,6 +38,18 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.stem in QUICK and "slow" not in item.keywords:
             item.add_marker("quick")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _auto_is_the_cpu():
+    """``device="auto"`` is the CPU, here and in processes that tests start, also beside a GPU.
+
+    Tests compare exact numbers with those of models on the CPU. Those of CUDA name the device.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.accelerator, "is_available", lambda: False)
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        yield
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ def test_it_is_evaluated_on_a_set_of_images(tmp_path):
     detector = FunctionDetector(find, CLASSES)
     scores = evaluation.test_image(config, detector, tmp_path / "results.json", devices=1)
     assert (scores["segm"]["AP"], scores["bbox"]["AP"]) == (1, 1)
-    with pytest.raises(InputError, match="as in FunctionDetector"):
+    with pytest.raises(InputError, match="FunctionDetector"):
         evaluation.test_image(config, find, tmp_path / "results.json", devices=1)
 
 
@@ -196,13 +196,13 @@ def test_classes_that_the_names_do_not_have(function, message):
 
 def test_settings_that_a_function_cannot_take():
     for override in ("input.test_short=100", "inference.precision=bf16-mixed", "model.channels=8"):
-        with pytest.raises(InputError, match=r"override of .* takes only: tracking"):
+        with pytest.raises(InputError, match=r"override of .*: tracking"):
             FunctionDetector(find, overrides=[override])
-    with pytest.raises(InputError, match="max_size: this detector sees whole frames"):
+    with pytest.raises(InputError, match="max_size: "):
         load_detector(find, max_size=100)
-    with pytest.raises(InputError, match="device 'cpu': a custom detector stays on its"):
+    with pytest.raises(InputError, match="device 'cpu': "):
         load_detector(find, device="cpu")
-    with pytest.raises(InputError, match=r"no track head, which tracking\.rule=masktrack needs"):
+    with pytest.raises(InputError, match=r"track head.* tracking\.rule=masktrack"):
         VideoTracker(FunctionDetector(find, overrides=["tracking.rule=masktrack"]))
-    with pytest.raises(InputError, match=r"must be a Detector, or a function .*, got str"):
+    with pytest.raises(InputError, match=r"Detector.*, got str"):
         VideoTracker("people")

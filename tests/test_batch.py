@@ -74,7 +74,7 @@ def test_a_folder_of_images_is_one_video_and_a_glob_names_several(clips, tmp_pat
 
 
 def test_a_video_that_is_named_twice_and_one_that_is_not_there_are_refused(clips):
-    with pytest.raises(InputError, match=r"c\.mp4: is given 2 times; .* another --out"):
+    with pytest.raises(InputError, match=r"c\.mp4: .*2 times"):
         find([clips, clips / "c.mp4"])
     with pytest.raises(InputError, match="no such file"):
         find([clips / "d.mp4"])

@@ -112,7 +112,7 @@ def test_a_wrong_hash_leaves_nothing(server, tmp_path, expected):
 
 def test_a_cut_connection_is_resumed_where_it_broke_off(server, tmp_path):
     server.cut = 3_000_000
-    with pytest.raises(InputError, match=r"broke off after 3\.0 MB \(\d+ bytes are missing\)"):
+    with pytest.raises(InputError, match=r"3\.0 MB \(\d+ bytes"):
         download(server.url(), tmp_path / "file", SHA256[:8])
     assert names_in(tmp_path) == ["file.part"]
     server.cut = None
@@ -165,7 +165,7 @@ def test_a_connection_that_is_cut_before_the_first_byte_leaves_nothing(server, t
 @pytest.mark.parametrize("status", [404, 500])
 def test_a_server_that_does_not_have_it(server, tmp_path, status):
     server.status = status
-    with pytest.raises(InputError, match=f"the server answers {status}"):
+    with pytest.raises(InputError, match=f"server .*{status}"):
         download(server.url(), tmp_path / "file", SHA256)
     assert names_in(tmp_path) == []
 
@@ -190,7 +190,7 @@ def test_only_https_is_fetched_and_followed(server, tmp_path, url):
 
 def test_a_redirect_to_what_is_no_address_is_one_line(server, tmp_path):
     server.status, server.redirect = 302, "http://["
-    with pytest.raises(InputError, match="redirects to an invalid URL"):
+    with pytest.raises(InputError, match="invalid URL"):
         download(server.url(), tmp_path / "file", SHA256)
     assert names_in(tmp_path) == []
 
@@ -275,7 +275,7 @@ def test_a_later_download_must_equal_the_first(entry, cache, server, monkeypatch
     find_weights("tiny").unlink()
     find_weights("tiny").unlink()  # the same again is welcome
     write_json_atomically(cache / "pins.json", {entry.file: SHA256[:8] + WRONG[8:]})
-    with pytest.raises(InputError, match=r"weights 'tiny': .*its hash on first use is kept in"):
+    with pytest.raises(InputError, match=r"weights 'tiny': .*pins\.json"):
         find_weights("tiny")
     assert names_in(cache) == [".lock", "pins.json"]
 
@@ -310,7 +310,7 @@ def test_a_failing_conversion_leaves_no_weights(entry, cache, monkeypatch):
 def test_a_cache_that_cannot_be_written(entry, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("QUERYINST_VIS_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(InputError, match="another folder by QUERYINST_VIS_CACHE"):
+    with pytest.raises(InputError, match="QUERYINST_VIS_CACHE"):
         find_weights("tiny")
 
 
@@ -383,7 +383,7 @@ def test_size_and_licence_are_shown_before_the_download(tiny_coco, server, capsy
 
 def test_coco_tracks_by_boxes_without_duplicates(tiny_coco, cache):
     """An image model has no track head: ByteTrack's rule, and suppression of duplicates."""
-    with pytest.warns(InputWarning, match="tracking.rule=bytetrack .*nms_threshold=0.5"):
+    with pytest.warns(InputWarning, match=r"tracking.rule=bytetrack .*nms_threshold=0.5"):
         tracker = VideoTracker.from_pretrained("coco", "cpu", ["inference.score_threshold=0"])
     found = tracker.update(np.full((64, 96, 3), 110, dtype=np.uint8))
     assert found.track_ids.tolist() == list(range(len(found))) and len(found) > 0

@@ -91,7 +91,7 @@ def test_half_precision_refuses_weights_beyond_its_range(tmp_path, config):
     model = build_model(config)
     with torch.no_grad():
         model.queries[0, 0] = 1e6
-    with pytest.raises(InputError, match="queries exceeds the range of float16"):
+    with pytest.raises(InputError, match=r"queries .*float16"):
         save_weights(tmp_path / "half.safetensors", model, config, half=True)
     assert list(tmp_path.iterdir()) == []
 
@@ -143,13 +143,13 @@ def test_names_resolve_to_shipped_weights(saved, tmp_path, monkeypatch):
     saved.rename(package / "weights" / "shapes.safetensors")
     monkeypatch.setattr(catalogue.resources, "files", lambda name: package)
     assert load_model("shapes", "cpu")[1].model.classes == ["box", "crate"]
-    with pytest.raises(InputError, match=r"'shapez': neither a file nor .*\(shapes\)"):
+    with pytest.raises(InputError, match=r"'shapez': .*\(shapes\)"):
         load_model("shapez", "cpu")
 
 
 def test_a_device_that_is_not_there(saved):
     for device in ("warp", "cuda:77"):
-        with pytest.raises(InputError, match=f"device '{device}' cannot be used here"):
+        with pytest.raises(InputError, match=f"device '{device}'"):
             choose_device(device)
 
 
@@ -164,21 +164,21 @@ def test_a_file_that_may_not_be_read_is_not_called_broken(saved, monkeypatch):
 
     monkeypatch.setattr(Path, "open", refuse)
     for read, what in ((read_safetensors, "weights"), (read_torch_file, "checkpoint")):
-        with pytest.raises(InputError, match=rf"{what} .*: cannot be read \(Permission denied\)"):
+        with pytest.raises(InputError, match=rf"{what} .*Permission denied"):
             read(saved, what)
 
 
 @pytest.mark.parametrize("kept", [0, 5, 2000, -10])
 def test_truncated_weights(saved, kept):
     saved.write_bytes(saved.read_bytes()[:kept])
-    with pytest.raises(InputError, match="truncated or not a safetensors file"):
+    with pytest.raises(InputError, match="not a safetensors file"):
         load_weights(saved)
 
 
 def test_foreign_safetensors(tmp_path):
     path = tmp_path / "foreign.safetensors"
     save_file({"weight": torch.zeros(2)}, path)
-    with pytest.raises(InputError, match=r"not written by queryinst_vis.*convert-checkpoint"):
+    with pytest.raises(InputError, match="convert-checkpoint"):
         load_weights(path)
 
 
@@ -205,10 +205,10 @@ def test_missing_and_surplus_tensors_are_named(model, missing):
 
 def test_test_configs_must_describe_the_checkpoint(saved, config):
     narrower = replace(config, model=replace(config.model, channels=16))
-    with pytest.raises(InputError, match=r"model\.channels is 32 there and 16 in the config"):
+    with pytest.raises(InputError, match=r"model\.channels is 32 .*16 in the config"):
         load_for_config(narrower, saved)
     renamed = replace(config, model=replace(config.model, classes=["box", "ball"]))
-    with pytest.raises(InputError, match=r"model\.classes is \['box', 'crate'\] there"):
+    with pytest.raises(InputError, match=r"model\.classes is \['box', 'crate'\]"):
         load_for_config(renamed, saved)
 
 
@@ -248,10 +248,10 @@ def test_truncated_and_foreign_training_states(tmp_path, state):
     path = tmp_path / "last.ckpt"
     save_training_state(path, state)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(InputError, match="truncated or not a checkpoint"):
+    with pytest.raises(InputError, match="not a checkpoint"):
         load_weights(path)
     torch.save({"state_dict": {"weight": torch.zeros(2)}}, path)
-    with pytest.raises(InputError, match=r"not written by queryinst_vis.*convert-checkpoint"):
+    with pytest.raises(InputError, match="convert-checkpoint"):
         load_weights(path)
 
 

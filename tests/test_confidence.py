@@ -212,7 +212,7 @@ def test_a_single_video_has_no_interval():
         lambda: compare_results(gt, results, results),
         lambda: evaluate_with_confidence(gt, results),
     ):
-        with pytest.raises(InputError, match="at least two; the ground truth has 1"):
+        with pytest.raises(InputError, match=r"two.* has 1"):
             run()
 
 

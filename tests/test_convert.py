@@ -259,7 +259,7 @@ def test_bad_options_are_refused(refusal, options, message):
 
 def test_both_files_under_one_name_are_refused(mots, tmp_path):
     same = tmp_path / "out" / "set.json"
-    with pytest.raises(InputError, match="given for both annotation files"):
+    with pytest.raises(InputError, match="both annotation files"):
         convert_mots(mots, same, coco_json=tmp_path / "out" / ".." / "out" / "set.json")
     assert not same.exists()
 
@@ -368,7 +368,7 @@ def test_text_that_is_no_text(mots, refusal):
 
 def test_a_track_has_one_mask_per_frame():
     video = LabelledVideo(["v/1.jpg", "v/2.jpg"], HEIGHT, WIDTH, [LabelledTrack("car", [None])])
-    with pytest.raises(ValueError, match="1 masks for a video of 2 frames"):
+    with pytest.raises(ValueError, match=r"1 masks .*2 frames"):
         build_video_set([video], "a set")
 
 

@@ -55,7 +55,7 @@ def test_the_size_of_the_annotations_says_whether_pixels_are_meant_as_stored(tmp
     np.testing.assert_array_equal(read_image(tmp_path / "a.png", (24, 40)), gradient())
     turned = read_image(tmp_path / "a.png", (40, 24))
     np.testing.assert_array_equal(turned, np.rot90(gradient(), -1))
-    with pytest.raises(InputError, match=r"24x40 pixels \(turned upright, EXIF orientation 6"):
+    with pytest.raises(InputError, match=r"24x40 pixels .*EXIF orientation 6"):
         read_image(tmp_path / "a.png", (24, 41))
 
 
@@ -186,7 +186,7 @@ def test_missing_broken_and_cut_off_files_are_refused_by_name(tmp_path):
     write_picture(path)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 2 // 3])
-    with pytest.raises(InputError, match=r"a\.jpg: the JPEG file is cut short"):
+    with pytest.raises(InputError, match=r"a\.jpg: .*cut short"):
         read_image(path)
     with pytest.raises(InputError, match="cannot be read"):
         read_image(tmp_path)

@@ -274,10 +274,10 @@ def test_a_class_without_one_instance_is_refused_unless_allowed(tmp_path, name):
     content["categories"][1]["name"] = name
     config = training_config(*write_set(tmp_path, content))
     config.data.allow_absent_classes = False
-    with pytest.warns(InputWarning, match=f"is '{name}' meant to be 'car'"):
+    with pytest.warns(InputWarning, match=f"'{name}' .*'car'"):
         assert "the training sets have no instance of 'car'; correct" in refusal(config)
     config.data.allow_absent_classes = True
-    with pytest.warns(InputWarning, match="the training sets have no instance of 'car'"):
+    with pytest.warns(InputWarning, match="no instance of 'car'"):
         assert len(batches(config, 1)) == 1
 
 
@@ -288,7 +288,7 @@ def test_a_class_may_stand_in_another_set(tmp_path):
     other = write_set(tmp_path / "b", coco_content())
     config.data.train_extra = [DatasetConfig(*map(str, other))]
     config.data.allow_absent_classes = False
-    with pytest.warns(InputWarning, match="left out: 'Car'; classes of the model that the file la"):
+    with pytest.warns(InputWarning, match="left out: 'Car'"):
         assert len(batches(config, 1)) == 1
 
 

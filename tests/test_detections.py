@@ -112,7 +112,7 @@ def test_an_empty_mask_has_an_empty_region():
     frame = np.zeros(SIZE, dtype=bool)
     mask.write(frame)
     assert not frame.any()
-    with pytest.raises(ValueError, match="needs a region or an RLE"):
+    with pytest.raises(ValueError, match="region or an RLE"):
         InstanceMask(SIZE)
 
 

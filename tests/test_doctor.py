@@ -54,13 +54,15 @@ def test_what_is_broken_is_told_and_ends_nothing(module, title, monkeypatch, cap
 
 def test_missing_packages_come_with_the_command_that_installs_them(monkeypatch, capsys):
     names = ["torch>=2", "kaleidoscope>=3", "onnx>=1; extra == 'onnx'", "prisms; extra == 'onnx'"]
+    names += ["queryinst-vis[onnx]; extra == 'batch'"]
     monkeypatch.setattr(doctor, "requires", lambda package: names)
     assert cli.main(["doctor"]) == 0
     found = sections(capsys.readouterr().out)
     assert "MISSING: kaleidoscope: pip install kaleidoscope" in found["versions"]
-    [line] = found["optional packages"]
-    assert line.startswith("onnx: lacks ") and "prisms" in line
-    assert line.endswith("pip install 'queryinst-vis[onnx]'")
+    batch, onnx = found["optional packages"]
+    assert onnx.startswith("onnx: lacks ") and "prisms" in onnx
+    assert batch.startswith("batch: lacks ") and "prisms" in batch, "it includes onnx"
+    assert onnx.endswith("pip install 'queryinst-vis[onnx]'")
 
 
 def test_the_version(capsys):

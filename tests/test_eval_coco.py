@@ -158,7 +158,7 @@ def test_nothing_is_printed(backend, capfd):
 def test_a_backend_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "hotcoco", None)
     gt = synthetic(np.random.default_rng(1))
-    with pytest.raises(InputError, match="hotcoco: not installed; pip install"):
+    with pytest.raises(InputError, match=r"hotcoco: .*pip install"):
         evaluate_coco(gt, [], backend="hotcoco")
 
 
@@ -273,7 +273,7 @@ def test_annotation_id_0_is_warned_about():
     gt = synthetic(np.random.default_rng(1))
     results = perturbed(gt, np.random.default_rng(1))
     gt["annotations"][0]["id"] = 0
-    with pytest.warns(UserWarning, match="annotation 0: pycocotools counts a match with id 0"):
+    with pytest.warns(UserWarning, match=r"annotation 0: .*id 0"):
         evaluate_coco(gt, results)
 
 

@@ -47,7 +47,7 @@ def test_a_byte_order_mark_is_skipped(tmp_path, monkeypatch, block):
 def test_utf_16_is_named(tmp_path):
     path = tmp_path / "results.json"
     path.write_text("[]", encoding="utf-16")
-    with pytest.raises(InputError, match="it is UTF-16; save it as UTF-8"):
+    with pytest.raises(InputError, match=r"results\.json: .*UTF-16"):
         evaluate_youtube_vis(one_track()[0], path)
 
 
@@ -143,7 +143,7 @@ def test_a_file_that_changes_meanwhile_is_noticed(files):
     gt, results = files(*one_track())
     video_set = VideoSet(gt, results)
     results.write_text("[" + " " * results.stat().st_size)
-    with pytest.raises(InputError, match="changed while it was being read"):
+    with pytest.raises(InputError, match="changed while"):
         list(video_set)
 
 

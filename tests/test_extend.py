@@ -139,12 +139,12 @@ def test_weights_that_name_a_rule_which_is_not_installed(tmp_path):
     config = tiny_config(track=False)
     config.tracking.rule = "nearest"
     save_weights(tmp_path / "weights.safetensors", build_model(config), config)
-    with pytest.raises(InputError, match="unknown rule 'nearest'; "):
+    with pytest.raises(InputError, match="rule 'nearest'"):
         VideoTracker.from_pretrained(tmp_path / "weights.safetensors", "cpu")
 
 
 def test_an_unknown_rule_is_told_with_the_nearest(extension):
-    with pytest.raises(InputError, match="unknown rule 'neerest'; did you mean nearest"):
+    with pytest.raises(InputError, match=r"rule 'neerest'.*nearest"):
         Tracker(TrackingConfig(rule="neerest"))
 
 

@@ -170,7 +170,7 @@ def test_what_was_fetched_needs_no_network(server, weights, monkeypatch):
     assert find_weights("hf://someone/tracker").read_bytes() == weights
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert find_weights(address).read_bytes() == weights
-    with pytest.raises(InputError, match="was not fetched before, and HF_HUB_OFFLINE is set"):
+    with pytest.raises(InputError, match="HF_HUB_OFFLINE"):
         find_weights("hf://someone/other")
 
 
@@ -202,10 +202,10 @@ def test_a_wrong_name_is_answered_in_one_line(server, capsys, address, message):
 
 def test_a_choice_of_files_is_left_to_the_user(server):
     server.files["other.safetensors"] = b""
-    with pytest.raises(InputError, match=r"name one of its files: tiny.saf.*, other.saf"):
+    with pytest.raises(InputError, match=r"tiny\.saf.*, other\.saf"):
         find_weights("hf://someone/tracker")
     server.files = {"README.md": b""}
-    with pytest.raises(InputError, match=r"it has no .safetensors file"):
+    with pytest.raises(InputError, match=r"no \.safetensors file"):
         find_weights("hf://someone/tracker")
 
 
@@ -221,12 +221,10 @@ def test_without_a_connection_the_answer_comes_at_once(nobody, monkeypatch):
     ask_once = hub.why_no_answer
     monkeypatch.setattr(hub, "why_no_answer", lambda end: asked.append(end) or ask_once(end))
     monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("waits for another try"))
-    with pytest.raises(
-        InputError, match=r"was not fetched before, and 127.0.0.1 cannot be reached"
-    ):
+    with pytest.raises(InputError, match=r"127\.0\.0\.1 cannot be reached"):
         find_weights("hf://someone/tracker/tiny.safetensors")
     assert len(asked) == 1
-    with pytest.raises(InputError, match=r"pretrained weights of resnet18.tv_in1k: was not fetche"):
+    with pytest.raises(InputError, match=r"resnet18\.tv_in1k: "):
         Backbone("resnet18", pretrained=True)
     assert len(asked) == 2
     assert not constants.HF_HUB_OFFLINE

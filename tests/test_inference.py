@@ -139,7 +139,7 @@ def test_streams_know_the_times_of_their_frames(tmp_path, model, oracle, live):
     config.tracking.expire_seconds = 60.0
     tracker = VideoTracker(Detector(model, config))
     assert len(list(tracker.stream(tmp_path / "video.mp4", live=live))) > 1
-    with pytest.raises(InputError, match="expire_seconds needs the times of the frames"):
+    with pytest.raises(InputError, match="expire_seconds"):
         VideoTracker(Detector(model, config)).update(draw_frame(0))
 
 
@@ -149,7 +149,7 @@ def test_what_is_gone_for_too_many_seconds_comes_back_as_another(model, oracle):
     tracker = VideoTracker(Detector(model, config))
     ids = [tracker.update(draw_frame(0), time).track_ids.tolist() for time in (10.0, 12.5, 15.5)]
     assert ids == [[0, 1], [0, 1], [2, 3]]
-    with pytest.raises(InputError, match="must be later than the previous frame's"):
+    with pytest.raises(InputError, match="later than"):
         tracker.update(draw_frame(0), 15.0)
 
 
@@ -178,13 +178,13 @@ def test_half_the_precision_finds_nearly_the_same(weights):
 
 
 def test_an_unknown_precision_is_refused(weights):
-    with pytest.raises(InputError, match="precision 'fp8': choose one of 32-true"):
+    with pytest.raises(InputError, match=r"precision 'fp8': .*32-true"):
         VideoTracker.from_pretrained(weights, overrides=["inference.precision=fp8"])
 
 
 def test_compilation_without_a_compiler_is_refused(weights, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(InputError, match=r"C\+\+ compiler, and no 'no-such-compiler'"):
+    with pytest.raises(InputError, match="'no-such-compiler'"):
         VideoTracker.from_pretrained(weights, device="cpu", overrides=["inference.compile=true"])
 
 
@@ -214,7 +214,7 @@ def test_several_frames_at_a_time_give_the_same_tracks(model, batch):
 
 
 def test_a_batch_of_no_frames_is_refused(model):
-    with pytest.raises(InputError, match="batch must be 1 or more, got 0"):
+    with pytest.raises(InputError, match=r"batch .* got 0"):
         VideoTracker(Detector(model, tiny_config())).follow([], batch=0)
 
 
@@ -245,7 +245,7 @@ def test_max_size_bounds_what_the_network_sees_and_never_enlarges(
 
 
 def test_a_size_without_pixels_is_refused(weights):
-    with pytest.raises(InputError, match="max_size must be 1 or more, got 0"):
+    with pytest.raises(InputError, match=r"max_size .* got 0"):
         VideoTracker.from_pretrained(weights, "cpu", max_size=0)
 
 
@@ -312,7 +312,7 @@ def test_batches_leave_result_files_as_they_are(tmp_path, weights, kind):
 @pytest.mark.parametrize("kind", ["image", "video"])
 def test_a_batch_of_none(tmp_path, weights, kind):
     config = tiny_config(val=WRITERS[kind](tmp_path / "set"))
-    with pytest.raises(InputError, match="batch must be 1 or more, got 0"):
+    with pytest.raises(InputError, match=r"batch .* got 0"):
         getattr(evaluation, f"test_{kind}")(config, weights, tmp_path / "results.json", batch=0)
 
 
@@ -351,7 +351,7 @@ def test_results_and_their_zip_appear_together_or_not_at_all(tmp_path, weights, 
 
 def test_a_set_of_the_other_kind(tmp_path, weights):
     config = tiny_config(val=write_images(tmp_path / "images"))
-    with pytest.raises(InputError, match="use test-image"):
+    with pytest.raises(InputError, match="test-image"):
         evaluation.test_video(config, weights, tmp_path / "results.json", devices=1)
 
 

@@ -342,7 +342,7 @@ def test_mots_folders_must_fit_the_set(convert, mots_folder):
     source = mots_folder(a=[])
     with pytest.raises(InputError, match=r"b\.txt: no such file"):
         convert(video_set(video(1, "a"), video(2, "b")), source, "results.json")
-    with pytest.raises(InputError, match=r"a\.txt: the video set has no such sequence"):
+    with pytest.raises(InputError, match=r"a\.txt: .*no such sequence"):
         convert(video_set(video(2, "b")), source, "results.json")
 
 
@@ -387,19 +387,19 @@ def test_what_makes_no_sense_is_refused(convert, tmp_path, target, options, mess
 
 def test_a_class_without_number_is_refused(convert):
     gt = video_set(video(1, "a"), classes=((1, "car"), (2, "dog")))
-    with pytest.raises(InputError, match="entry 0: class 'dog' has no MOTS number"):
+    with pytest.raises(InputError, match=r"entry 0: .*'dog'"):
         convert(gt, [detection([LEFT, None], category_id=2)], "mots")
 
 
 def test_more_tracks_than_mots_ids_are_refused(convert):
     results = [detection([LEFT, None], category_id=CAR)] * 1000
-    with pytest.raises(InputError, match="entry 999: more than 999 objects of MOTS class 1 in one"):
+    with pytest.raises(InputError, match=r"entry 999: .*999 objects .*class 1"):
         convert(video_set(video(1, "a")), results, "mots")
 
 
 def test_two_videos_never_share_a_file(convert):
     videos = [video(1, "a"), video(2, "a"), video(3, "a-1")]
-    with pytest.raises(InputError, match="two videos would be sequence 'a-1'"):
+    with pytest.raises(InputError, match="sequence 'a-1'"):
         convert(video_set(*videos), [detection([LEFT, None], category_id=CAR)], "mots")
 
 
@@ -411,7 +411,7 @@ def test_a_folder_name_cannot_lead_out_of_the_target(convert):
 
 def test_results_instead_of_the_video_set_are_refused(convert):
     results = [detection([LEFT, None], category_id=CAR)]
-    with pytest.raises(InputError, match="were ground truth and results swapped"):
+    with pytest.raises(InputError, match="swapped"):
         convert(results, results, "mots")
 
 

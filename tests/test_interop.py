@@ -201,7 +201,7 @@ def test_what_cannot_be_converted_is_refused_in_one_line(tmp_path):
 def test_backbone_weights_of_another_network_are_refused(tmp_path, model):
     save_file({"conv1.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
     assert load_file(tmp_path / "other.safetensors")
-    with pytest.raises(InputError, match=r"of another shape, the first is 'conv1\.weight'"):
+    with pytest.raises(InputError, match=r"another shape, .*'conv1\.weight'"):
         load_backbone_weights(model, tmp_path / "other.safetensors")
 
 

@@ -58,7 +58,7 @@ def test_instances_of_single_images_are_numbered():
 
 
 def test_a_sample_without_masks_is_refused():
-    with pytest.raises(InputError, match="no masks: load them with"):
+    with pytest.raises(InputError, match="no masks"):
         target_of(sample(masks=False), CPU)
 
 
@@ -236,7 +236,7 @@ def test_an_mmdet_config_names_our_tracker(mmdet, config_file):
 
 def test_several_videos_at_once_are_refused(mmdet, config_file):
     model = video_model(mmdet, config_file).eval()
-    with pytest.raises(InputError, match="one video at a time, got 2"):
+    with pytest.raises(InputError, match=r"one video .*2"):
         model(torch.rand(2, 2, 3, 64, 96), [video(mmdet), video(mmdet)], mode="predict")
 
 

@@ -84,7 +84,7 @@ def test_code_in_a_checkpoint_is_refused_by_name_and_not_run(tmp_path, place):
     content = {"state_dict": {"w": torch.zeros(1)}, "meta": {}, "hook": {}}
     content[place]["x"] = Sneaky(tmp_path / "executed")
     torch.save(content, tmp_path / "sneaky.pth")
-    with pytest.raises(InputError, match=r"holds 'getattr'.* it is not executed") as caught:
+    with pytest.raises(InputError, match=r"'getattr'.* not executed") as caught:
         read_checkpoint(tmp_path / "sneaky.pth")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "executed").exists()
@@ -98,7 +98,7 @@ def test_unknown_classes_are_refused_by_name(tmp_path):
 
 def test_a_stand_in_in_the_place_of_a_tensor_is_refused(tmp_path):
     torch.save({"state_dict": {"w": np.zeros(2)}}, tmp_path / "array.pth")
-    with pytest.raises(InputError, match="'w' in it is not a tensor"):
+    with pytest.raises(InputError, match=r"'w' .*tensor"):
         read_checkpoint(tmp_path / "array.pth")
 
 
@@ -106,14 +106,14 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_checkpoint(tmp_path / "none.pth")
     (tmp_path / "text.pth").write_text("no checkpoint")
-    with pytest.raises(InputError, match="truncated or not a checkpoint"):
+    with pytest.raises(InputError, match="not a checkpoint"):
         read_checkpoint(tmp_path / "text.pth")
     torch.save({"w": torch.zeros(1000)}, tmp_path / "whole.pth")
     half = (tmp_path / "whole.pth").read_bytes()[:1000]
     (tmp_path / "half.pth").write_bytes(half)
-    with pytest.raises(InputError, match="truncated or not a checkpoint"):
+    with pytest.raises(InputError, match="not a checkpoint"):
         read_checkpoint(tmp_path / "half.pth")
     for content in ([torch.zeros(1)], {"state_dict": {}}):
         torch.save(content, tmp_path / "empty.pth")
-        with pytest.raises(InputError, match="contains no state_dict"):
+        with pytest.raises(InputError, match="no state_dict"):
             read_checkpoint(tmp_path / "empty.pth")

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parent.parent / "queryinst_vis"
+import queryinst_vis
+
+PACKAGE = Path(queryinst_vis.__file__).resolve().parent
 
 GROUND = {"errors", "config", "utils", "masks"}
 FORMATS = GROUND | {"formats"}

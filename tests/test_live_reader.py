@@ -98,7 +98,10 @@ def test_an_address_is_read_and_named_without_its_secrets(broadcast):
 def test_a_playlist_is_refused_before_what_it_names_is_fetched(broadcast):
     playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n/other.ts\n#EXT-X-ENDLIST\n"
     files = {"/live.m3u8": playlist.encode(), "/other.ts": broadcast.read_bytes()}
-    with served(files) as (address, asked), pytest.raises(InputError, match="are not supported"):
+    with (
+        served(files) as (address, asked),
+        pytest.raises(InputError, match=r"live\.m3u8: .*Playlists"),
+    ):
         LiveReader(f"{address}/live.m3u8")
     assert asked and "/other.ts" not in asked
 
@@ -125,7 +128,7 @@ def test_a_source_that_ends_before_its_first_frame(tmp_path):
         stream = container.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         container.start_encoding()
-    with pytest.raises(InputError, match=r"empty.avi: no decodable frame .* \(it ended\)"):
+    with pytest.raises(InputError, match=r"empty\.avi: .*\(it ended\)"):
         list(LiveReader(path))
 
 
@@ -297,7 +300,7 @@ def test_a_missing_recording_is_one_line(tmp_path):
 def test_pictures_and_playlists_are_refused_with_advice(content):
     with (
         served({"/x": content}) as (address, _),
-        pytest.raises(InputError, match="single images; pass the URL of the stream itself"),
+        pytest.raises(InputError, match="URL of the stream"),
     ):
         LiveReader(f"{address}/x")
 
@@ -305,7 +308,7 @@ def test_pictures_and_playlists_are_refused_with_advice(content):
 def test_a_playlist_file_is_refused(tmp_path, broadcast):
     playlist = tmp_path / "list.m3u8"
     playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{broadcast}\n")
-    with pytest.raises(InputError, match="Playlists, which refer to other files"):
+    with pytest.raises(InputError, match=r"list\.m3u8: .*Playlists"):
         VideoReader(playlist)
 
 

@@ -189,7 +189,7 @@ def test_a_bad_source_is_refused_before_weights_are_loaded(tmp_path, monkeypatch
 
 def test_the_source_is_never_replaced(video, slow):
     before = video.read_bytes()
-    with pytest.raises(InputError, match="would replace it; choose another folder"):
+    with pytest.raises(InputError, match="would replace it"):
         track(LiveSource(video, Selection()), video.parent)
     assert video.read_bytes() == before
 

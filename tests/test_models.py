@@ -232,16 +232,14 @@ def test_impossible_models_are_refused(change, message):
 def test_unknown_backbones_and_norms_are_refused():
     config = slim_config()
     config.model.mask.norm = "LN"
-    with pytest.raises(InputError, match="choose one of BN, SyncBN, GN, none"):
+    with pytest.raises(InputError, match="BN, SyncBN, GN, none"):
         build_model(config)
     config.model.mask.norm = "BN"
     config.model.backbone.name = "resnet51"
-    with pytest.raises(
-        InputError, match=r"neither timm nor .* has 'resnet51'; did you mean .*resnet50"
-    ):
+    with pytest.raises(InputError, match=r"'resnet51'.*resnet50"):
         build_model(config)
     config.model.backbone.name = "vit_tiny_patch16_224"
-    with pytest.raises(InputError, match="no feature maps at strides"):
+    with pytest.raises(InputError, match="strides"):
         build_model(config)
 
 

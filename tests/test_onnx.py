@@ -253,14 +253,14 @@ def test_the_track_command_takes_an_onnx_file(exported, tmp_path):
 
 
 def test_a_size_for_a_graph_whose_size_is_fixed_is_refused(exported):
-    with pytest.raises(InputError, match=r"max_size: .*tiny\.onnx is fixed; export .* --size"):
+    with pytest.raises(InputError, match=r"max_size: .*tiny\.onnx .*--size"):
         VideoTracker.from_pretrained(exported.path, max_size=64)
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps"])
 def test_a_device_that_onnxruntime_lacks_is_refused(exported, onnxruntime, monkeypatch, device):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(InputError, match=rf"device '{device}': this onnxruntime has cpu"):
+    with pytest.raises(InputError, match=rf"device '{device}': .*cpu"):
         Detector.from_pretrained(exported.path, device)
 
 
@@ -282,7 +282,7 @@ def test_something_else_than_a_frame_is_refused(detector):
 
 
 def test_overrides_of_the_graph_are_refused(exported):
-    with pytest.raises(InputError, match=r"override of model\.num_queries: fixed by the ONNX file"):
+    with pytest.raises(InputError, match=r"override of model\.num_queries: "):
         Detector.from_pretrained(exported.path, overrides=["model.num_queries=7"])
 
 
@@ -364,7 +364,7 @@ def test_a_model_that_onnx_cannot_express_leaves_no_file(onnxruntime, monkeypatc
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (None, r"this model has 1\.7 GB of weights, too many for one ONNX file"),
+        (None, r"1\.7 GB of weights"),
         (
             OSError(errno.ENOSPC, "No space left on device"),
             r"cannot write .*a\.onnx: No space",

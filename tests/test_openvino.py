@@ -150,7 +150,7 @@ def test_overrides_that_it_cannot_follow_are_refused(exported, overrides, messag
 
 
 def test_a_device_other_than_the_cpu_is_refused(exported):
-    with pytest.raises(InputError, match="device 'cuda': OpenVINO models run on the CPU here"):
+    with pytest.raises(InputError, match="device 'cuda': "):
         Detector.from_pretrained(exported.path, "cuda")
 
 
@@ -269,13 +269,13 @@ def test_calibration_frames_are_spread_over_all_sources(tmp_path):
 
 
 def test_a_set_is_named_with_its_images():
-    with pytest.raises(InputError, match=r"a\.json: name the folder of the set's images after it"):
+    with pytest.raises(InputError, match=r"a\.json: .*folder"):
         list(calibration_frames(["a.json"], CLASSES))
 
 
 def test_frames_that_do_not_fit_the_size_are_refused(openvino, tmp_path):
     model, config = tiny_model()
-    with pytest.raises(InputError, match=r"512x512, which does not fit into 64x64"):
+    with pytest.raises(InputError, match=r"512x512.* 64x64"):
         export_openvino(model, config, tmp_path / "a.xml", 64, 64, calibration=square_frames(1))
     assert list(tmp_path.iterdir()) == []
 
@@ -353,7 +353,7 @@ def test_without_the_packages_the_extra_is_named(missing, monkeypatch, tmp_path)
 
 
 def test_another_suffix_is_refused(openvino, tmp_path):
-    with pytest.raises(InputError, match=r"a\.onnx: the name of an OpenVINO model has to end in"):
+    with pytest.raises(InputError, match=r"a\.onnx: .*\.xml"):
         export_openvino(*tiny_model(), tmp_path / "a.onnx", 64, 64)
 
 

@@ -63,7 +63,7 @@ def test_what_save_names_is_written_and_nothing_else(tracked):
 
 
 def test_an_unknown_output_is_told_before_any_work(video, out, loaded):  # noqa: F811
-    with pytest.raises(InputError, match="'jsnl' is unknown; did you mean 'json"):
+    with pytest.raises(InputError, match=r"'jsnl' .*'json"):
         track_video(video, out, save=["jsnl"])
     assert loaded == [] and not out.exists()
 
@@ -76,7 +76,7 @@ def test_help_names_the_outputs_that_there_are():
 
 def test_files_of_an_earlier_run_that_stay_are_told(tracked):
     tracked("csv", "jsonl")
-    with pytest.warns(InputWarning, match=r"out: detections\.csv, tracks\.csv of an earlier run"):
+    with pytest.warns(InputWarning, match=r"out: detections\.csv, tracks\.csv"):
         folder = tracked("jsonl", "json")
     assert json.loads((folder / "run.json").read_text())["files"] == [
         *("results.json", "tracks.jsonl")
@@ -194,7 +194,7 @@ def test_lines_become_what_save_writes(tracked, tmp_path, target):
 
 def test_only_lines_need_no_ground_truth(tracked, tmp_path):
     folder = tracked("jsonl", "json")
-    with pytest.raises(InputError, match="give a file with them with --gt"):
+    with pytest.raises(InputError, match="with --gt"):
         convert_results(folder / "results.json", tmp_path / "mots")
     with pytest.raises(InputError, match="leave out --gt"):
         convert_results(folder / "tracks.jsonl", tmp_path / "mots", folder / "results.json")
@@ -338,7 +338,7 @@ def test_run_json_alone_tells_whose_the_files_are(tracked, video, tmp_path):  # 
     folder = tracked("csv")
     tracked("csv")  # of the same video they are replaced
     other = video.rename(tmp_path / "other.mp4")
-    with pytest.raises(InputError, match="holds results of another video"):
+    with pytest.raises(InputError, match="another video"):
         track_video(other, folder, save=["csv"])
 
 

@@ -109,7 +109,7 @@ def test_what_is_cut_out_stays_alone_in_every_picture(video, out):
 
 
 def test_a_class_to_blur_has_to_be_known_and_an_id_that_never_comes_is_told(video, out):
-    with pytest.raises(InputError, match=r"class 'crates'.*did you mean 'crate'"):
+    with pytest.raises(InputError, match=r"'crates'.*'crate'"):
         track_video(video, out, redaction=Redaction(blur=("crates",)))
-    with pytest.warns(InputWarning, match=r"clip: no track 40 was found"):
+    with pytest.warns(InputWarning, match="clip: no track 40 "):
         track_video(video, out, redaction=Redaction(blur=(0, 40)))

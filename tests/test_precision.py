@@ -69,7 +69,7 @@ def test_a_precision_without_an_alternative_is_not_measured():
     ],
 )
 def test_a_cpu_without_bf16_instructions_computes_in_float32(capabilities, expected, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     config = tiny_config()
     config.inference.precision = "auto"
     assert candidates(config) == expected
@@ -100,7 +100,7 @@ def test_the_choice_is_made_once_and_the_config_names_it(weights, chosen, monkey
 
 def test_measuring_leaves_the_model_as_it_is(weights, monkeypatch):
     everywhere = {"amx_bf16": True}
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: everywhere)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: everywhere, raising=False)
     monkeypatch.setattr(precision, "WORTHWHILE", 0.0)  # so that float32 wins
     config = tiny_config()
     config.inference.precision = "auto"
@@ -126,5 +126,5 @@ def test_an_unknown_precision_is_refused_with_those_there_are():
     config = tiny_config()
     config.inference.precision = "fp8"
     choices = "32-true, bf16-mixed, 16-mixed, auto"
-    with pytest.raises(InputError, match=f"inference.precision 'fp8': choose one of {choices}"):
+    with pytest.raises(InputError, match=f"inference.precision 'fp8': .*{choices}"):
         inference_dtype(config)

@@ -87,7 +87,7 @@ def test_a_reader_that_stops_early_stops_all_stages():
 
 
 def test_a_stage_that_cannot_run_ahead_is_refused_at_once():
-    with pytest.raises(ValueError, match="ahead must be 1 or more, got 0"):
+    with pytest.raises(ValueError, match=r"ahead .* got 0"):
         prefetch([], 0)
 
 
@@ -165,7 +165,7 @@ def test_an_error_of_the_caller_leaves_no_thread_and_no_work_behind():
 
 
 def test_a_last_stage_that_may_not_be_behind_is_refused():
-    with pytest.raises(ValueError, match="behind must be 1 or more, got 0"), finishing(print, 0):
+    with pytest.raises(ValueError, match=r"behind .* got 0"), finishing(print, 0):
         pass
 
 

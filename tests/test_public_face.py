@@ -205,7 +205,7 @@ def test_something_else_than_an_image_is_refused(detector, image, message):
 
 
 def test_a_batch_of_nothing_is_refused(detector):
-    with pytest.raises(InputError, match="batch must be 1 or more, got 0"):
+    with pytest.raises(InputError, match=r"batch .* got 0"):
         detector.detect([draw_frame(0)], batch=0)
 
 

@@ -151,7 +151,7 @@ def test_a_kill_while_the_journal_is_begun_is_no_damage(folder, journal, size):
 def test_a_damaged_journal_is_refused_with_its_line_and_kept(folder, journal, damage, where):
     damaged = b"".join(text + b"\n" for text in damage(journal.read_bytes().splitlines()))
     journal.write_bytes(damaged)
-    with pytest.raises(InputError, match=f"{where}: is damaged"):
+    with pytest.raises(InputError, match=f"{where}: .*damaged"):
         ReviewSession.open(folder)
     assert journal.read_bytes() == damaged
 

@@ -143,7 +143,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch):
         return {"type": "http.request", "body": b" ", "more_body": True}
 
     request = guard.Request({"type": "http", "method": "POST", "headers": []}, receive)
-    with pytest.raises(Exception, match="408: the request has no end"):
+    with pytest.raises(Exception, match="408"):
         asyncio.run(guard.read_json(request))
 
 

@@ -140,7 +140,7 @@ def test_ranges_that_are_none_are_refused(factors):
 
 @pytest.mark.parametrize("key", ["train_short", "train_long"])
 def test_a_canvas_has_one_size(key):
-    with pytest.raises(InputError, match=rf"input\.{key} is \[96, 128\].*one canvas"):
+    with pytest.raises(InputError, match=rf"input\.{key} is \[96, 128\]"):
         check_input(config_of(0.5, 2.0, **{key: [96, 128]}))
 
 

@@ -72,7 +72,7 @@ def test_the_tables_of_a_video_make_one_and_frames_without_instances_change_no_t
 
 def test_without_pandas_one_line_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(InputError, match="needs pandas, which is not installed: pip install"):
+    with pytest.raises(InputError, match=r"pandas.*pip install"):
         result().to_dataframe()
 
 
@@ -102,11 +102,11 @@ def test_detections_find_the_frame_that_they_hold(tmp_path):
 
 
 def test_without_a_frame_or_with_another_one_there_is_no_picture():
-    with pytest.raises(InputError, match=r"do not contain their frame; pass it: plot\(frame\)"):
+    with pytest.raises(InputError, match=r"plot\(frame\)"):
         found().plot()
-    with pytest.raises(InputError, match=r"the frame is 40x60 pixels, .* are of one of 80x60"):
+    with pytest.raises(InputError, match=r"40x60 .*80x60"):
         found().crops(FRAME[:, :40])
-    with pytest.raises(InputError, match=r"must be .* uint8 RGB, not .* float64"):
+    with pytest.raises(InputError, match=r"uint8 RGB, not .* float64"):
         found().plot(FRAME / 255)
 
 

@@ -147,7 +147,7 @@ def test_a_range_of_images(tmp_path):
     folder = write_frames(tmp_path / "walk")
     source = open_source(folder, Selection(start=0.3, stride=4, max_frames=2), fps=10)
     assert indices(source) == [3, 7] and source.fps == 2.5
-    with pytest.raises(InputError, match="it has 12 frames"):
+    with pytest.raises(InputError, match="12 frames"):
         open_source(folder, Selection(start_frame=12))
 
 
@@ -173,7 +173,7 @@ def test_other_files_are_counted_in_a_note(tmp_path):
     folder = write_frames(tmp_path / "walk", 2)
     (folder / "notes.txt").touch()
     (folder / ".DS_Store").touch()
-    with pytest.warns(InputWarning, match=r"1 files that are no images are left out \(1 .txt\)"):
+    with pytest.warns(InputWarning, match=r"1 files .*\(1 \.txt\)"):
         assert indices(open_source(folder)) == [0, 1]
     (tmp_path / "empty").mkdir()
     for nothing in (tmp_path / "empty", str(tmp_path / "*.png")):
@@ -184,7 +184,7 @@ def test_other_files_are_counted_in_a_note(tmp_path):
 def test_images_of_several_sizes_are_refused_before_work_begins(tmp_path, capsys):
     folder = write_frames(tmp_path / "walk", 3)
     cv2.imwrite(str(folder / "frame3.png"), np.zeros((20, 30, 3), np.uint8))
-    with pytest.raises(InputError, match=r"frame0.png has 64x48 pixels and frame3.png 30x20"):
+    with pytest.raises(InputError, match=r"frame0\.png .*64x48 .*frame3\.png .*30x20"):
         open_source(folder)
     assert indices(open_source(folder, Selection(end_frame=3))) == [0, 1, 2]
     assert cli.main(["track", str(folder)]) == 2
@@ -195,7 +195,7 @@ def test_an_image_that_cannot_be_decoded_keeps_its_place(tmp_path):
     folder = write_frames(tmp_path / "walk", 4)
     (folder / "frame2.png").write_bytes((folder / "frame2.png").read_bytes()[:60])
     source = open_source(folder)
-    with pytest.warns(InputWarning, match=r"frame 2 \(1 of 4\) cannot be decoded.* frame2.png"):
+    with pytest.warns(InputWarning, match=r"frame 2 \(1 of 4\) .*frame2\.png"):
         frames = list(source.frames())
     assert [(index_of(frame.image), frame.is_damaged) for frame in frames] == [
         *[(0, False), (1, False), (1, True), (3, False)]
@@ -284,7 +284,7 @@ def test_several_videos_have_names_of_their_own(tmp_path):
     assert [s.name for s in open_sources(paths)] == ["a_clip", "b_clip", "other"]
     names = [s.name for s in open_sources([*paths, str(tmp_path / "b/other.mov")])]
     assert names == ["a_clip", "b_clip", "other_mp4", "other_mov"]
-    with pytest.raises(InputError, match="is given 2 times"):
+    with pytest.raises(InputError, match="2 times"):
         open_sources([paths[0], str(tmp_path / "b" / ".." / "a" / "clip.mp4"), paths[0]])
     assert [s.name for s in open_sources([str(tmp_path / "b")])] == [
         *["clip", "other_mov", "other_mp4"]
@@ -363,13 +363,13 @@ def test_an_mp4_whose_index_is_at_its_end_is_to_be_saved_before(tmp_path):
             pipe.write_bytes(clip.read_bytes())
 
     threading.Thread(target=fill, daemon=True).start()
-    with pytest.raises(InputError, match="index is at its end cannot be read from a pipe: save"):
+    with pytest.raises(InputError, match=r"index .* pipe"):
         list(open_source(pipe).frames())
 
 
 def test_a_camera_that_is_not_there_is_one_line(capsys):
     for camera in (97, "97"):
-        with pytest.raises(InputError, match=r"camera 97: there is no /dev/video97 \(cameras: "):
+        with pytest.raises(InputError, match=r"camera 97: .*/dev/video97 "):
             open_source(camera)
     assert cli.main(["track", "97"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
@@ -378,7 +378,7 @@ def test_a_camera_that_is_not_there_is_one_line(capsys):
 def test_a_live_source_takes_no_range(tmp_path):
     path = write_video(tmp_path / "clip.mp4")
     for selection in (Selection(start=1), Selection(end_frame=3), Selection(stride=2)):
-        with pytest.raises(InputError, match="leave out stride, start and end"):
+        with pytest.raises(InputError, match="stride, start and end"):
             open_source(path, selection, live=True)
 
 
@@ -401,7 +401,7 @@ def test_a_network_stream_that_breaks_is_opened_again(tmp_path, monkeypatch):
     with replying(in_chunks(data), head) as address:  # no end: the connection breaks
         frames = live_source.Reconnecting(address, clock)
         seen = []
-        with pytest.warns(InputWarning, match=r"broke off .* again in 1 s \(attempt 1 of 3\)"):
+        with pytest.warns(InputWarning, match=r"in 1 s \(attempt 1 of 3\)"):
             for arrival in frames:
                 seen.append(index_of(arrival.rgb()))
                 if len(seen) > 30:
@@ -476,12 +476,10 @@ def test_a_decoder_refuses_what_it_cannot_show_right(tmp_path, monkeypatch, caps
     path = write_video(tmp_path / "clip.mp4")
     decoder_or_skip("decord", path)
     broadcast = write_with_pyav(tmp_path / "clip.ts", format="mpegts", g="5")
-    with pytest.raises(InputError, match="decord reads wrong frames from mpegts"):
+    with pytest.raises(InputError, match=r"decord .*mpegts"):
         open_source(broadcast, decoder="decord")
     monkeypatch.setattr(decoders.DecordFile, "__len__", lambda _: 19)
-    with pytest.raises(
-        InputError, match="decord returns 19 instead of 20 frames; use --decoder pyav"
-    ):
+    with pytest.raises(InputError, match=r"decord .*19 .*20 frames.*--decoder pyav"):
         open_source(path, decoder="decord")
     monkeypatch.undo()
     monkeypatch.setattr(
@@ -497,7 +495,7 @@ def test_a_missing_decoder_says_what_to_install(tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(InputError, match=rf"pip install 'queryinst-vis\[{name}\]'"):
             open_source(path, decoder=name)
-    with pytest.raises(InputError, match="choose one of pyav, decord, torchcodec"):
+    with pytest.raises(InputError, match="pyav, decord, torchcodec"):
         open_source(path, decoder="opencv")
     with pytest.raises(InputError, match="reads only video files"):
         open_source([frame_of(0)], decoder="decord")

@@ -352,11 +352,11 @@ def test_rules_are_named_in_the_error(source, config, tmp_path):
     with pytest.raises(InputError) as error:
         transfer_checkpoint(source, config, target, "best")
     assert all(rule in str(error.value) for rule in QUERY_RULES)
-    with pytest.raises(InputError, match="'most_used' needs --calibrate"):
+    with pytest.raises(InputError, match=r"'most_used' .*--calibrate"):
         transfer_checkpoint(source, config, target, "most_used")
-    with pytest.raises(InputError, match="'kmeans' reads no calibration set"):
+    with pytest.raises(InputError, match=r"'kmeans' .*calibration"):
         transfer_checkpoint(source, config, target, "kmeans", DatasetConfig("a", "b"))
-    with pytest.raises(InputError, match=r"must be named \*\.safetensors"):
+    with pytest.raises(InputError, match=r"\*\.safetensors"):
         transfer_checkpoint(source, config, tmp_path / "start.pth")
     assert list(tmp_path.iterdir()) == []
 
@@ -388,7 +388,7 @@ def test_a_training_starts_new_classes_from_the_class_of_its_config(source, conf
 
 def test_a_class_to_start_from_needs_weights_to_start_from(config):
     config.train.init_new_classes_from = "person"
-    with pytest.raises(InputError, match=r"init_new_classes_from=person: .*is not set"):
+    with pytest.raises(InputError, match="init_new_classes_from=person: "):
         check_recipe(config.train)
 
 
@@ -410,7 +410,7 @@ def test_what_was_left_out_is_said(source, config):
 def test_something_must_be_in_common(tmp_path, source, config):
     with safe_open(source, framework="pt") as file:
         save_file({"other": torch.zeros(2)}, tmp_path / "other.safetensors", file.metadata())
-    with pytest.raises(InputError, match=r"init_weights .*other.*: no layer fits this model"):
+    with pytest.raises(InputError, match=r"init_weights .*other.*: no layer"):
         initialise_from(build_model(config), config, tmp_path / "other.safetensors")
 
 

@@ -126,7 +126,7 @@ def test_keys_that_are_not_text_are_refused(tmp_path, key):
 
 def test_an_empty_checkpoint_is_refused(tmp_path):
     (tmp_path / "empty.pth").touch()
-    with pytest.raises(InputError, match="truncated or not a checkpoint"):
+    with pytest.raises(InputError, match="not a checkpoint"):
         read_checkpoint(tmp_path / "empty.pth")
 
 
@@ -177,7 +177,7 @@ def test_sizes_are_compared_with_the_file_before_anything_is_allocated():
 @pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
 @pytest.mark.parametrize("key", ["train.lr", "losses.dice", "tracking.match_threshold"])
 def test_hyper_parameters_are_finite(key, value):
-    with pytest.raises(InputError, match=f"{key}: must be a finite number"):
+    with pytest.raises(InputError, match=f"{key}: .*finite"):
         apply_overrides(tiny_config(), [f"{key}={value}"])
 
 

@@ -71,7 +71,7 @@ def test_a_stride_lowers_the_rate_so_that_the_speed_stays(video):
 
 @pytest.mark.parametrize("name", ["stride", "max_frames"])
 def test_stride_and_max_frames_below_one_are_refused(video, name):
-    with pytest.raises(InputError, match=f"{name} must be 1 or more, got 0"):
+    with pytest.raises(InputError, match=f"{name} .* got 0"):
         VideoReader(video, **{name: 0})
 
 

@@ -243,7 +243,7 @@ def test_raw_and_rare_pixel_formats_are_read_or_refused_in_one_line(tmp_path, pi
 def test_a_matrix_that_cannot_be_converted_is_refused_in_one_line(tmp_path):
     tags = {"colorspace": 15, "color_range": 1}  # IPT-C2, as in Dolby Vision of profile 5
     path = write_planes(tmp_path / "clip.mkv", [(300, 512, 512)], "yuv444p10le", **tags)
-    with pytest.raises(InputError, match=r"clip.mkv: its pictures \(yuv444p10le, matrix 15\)"):
+    with pytest.raises(InputError, match=r"clip\.mkv: .*\(yuv444p10le, matrix 15\)"):
         VideoReader(path)
 
 

@@ -78,7 +78,7 @@ def set_avi_length(path, frames):
 def test_an_avi_whose_header_counts_too_many(tmp_path, more):
     path = write_jpegs(tmp_path / "clip.avi")
     set_avi_length(path, 20 + more)
-    with pytest.warns(InputWarning, match=f"promises {20 + more} frames and the file holds 20"):
+    with pytest.warns(InputWarning, match=f"{20 + more} frames .* 20"):
         reader = VideoReader(path)
     assert [index_of(frame) for frame in reader] == list(range(20))
     with pytest.raises(InputError, match="leave out strict"):
@@ -112,7 +112,7 @@ def test_an_avi_with_empty_chunks(tmp_path):
     body += b"idx1" + len(entries).to_bytes(4, "little") + entries
     path.write_bytes(b"RIFF" + len(body).to_bytes(4, "little") + body)
     assert index > movi
-    with pytest.warns(InputWarning, match="promises 20 frames and the file holds 16"):
+    with pytest.warns(InputWarning, match=r"20 frames .* 16"):
         reader = VideoReader(path)
     frames = list(reader.frames())
     kept = [number for number in range(20) if number not in dropped]
@@ -180,7 +180,7 @@ def test_a_plain_mp4_that_was_cut_off_is_refused_unless_allowed(tmp_path):
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     assert "--allow-partial" in refused(path)
-    with pytest.warns(InputWarning, match="cut off: its header promises 40 frames"):
+    with pytest.warns(InputWarning, match=r"cut off: .*40 frames"):
         reader = VideoReader(path, allow_partial=True)
     with pytest.warns(InputWarning, match="cannot be decoded"):
         frames = list(reader.frames())

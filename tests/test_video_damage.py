@@ -198,7 +198,7 @@ def test_strict_refuses_missing_frames_before_anything_is_decoded(tmp_path, monk
     before = VideoReader(path, strict=True, end_frame=end).frames()
     assert [frame.number for frame in before] == list(range(end))
     monkeypatch.setattr("queryinst_vis.video.reader.decode", None)
-    with pytest.raises(InputError, match="1 of 48 frames are missing; leave out strict"):
+    with pytest.raises(InputError, match=r"1 of 48 frames .*strict"):
         VideoReader(path, strict=True)
 
 

@@ -74,7 +74,7 @@ def test_frames_with_times_of_their_own_are_shown_at_them(tmp_path):
 @pytest.mark.parametrize(("fps", "seconds"), [(10, 0.0), (None, None)])
 def test_a_time_is_wanted_exactly_where_there_is_no_rate(tmp_path, fps, seconds):
     with (
-        pytest.raises(ValueError, match="exactly where the video has no fps"),
+        pytest.raises(ValueError, match="fps"),
         VideoWriter(tmp_path / "clip.mp4", fps) as writer,
     ):
         writer.write(frame_of(0), seconds)
@@ -120,7 +120,7 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path):
 
 def test_a_video_without_frames_is_an_error(tmp_path):
     path = tmp_path / "clip.mp4"
-    with pytest.raises(InputError, match=r"clip.mp4: no frame was given"), VideoWriter(path, 10):
+    with pytest.raises(InputError, match=r"clip\.mp4: no frame"), VideoWriter(path, 10):
         assert os.listdir(tmp_path)  # the temporary file
     assert os.listdir(tmp_path) == []
 
@@ -184,20 +184,20 @@ def test_colours_are_named_for_players(video):
 
 def test_x264_works_everywhere_and_any_other_name_is_refused():
     assert find_encoder("libx264") == "libx264"
-    with pytest.raises(InputError, match=r"encoder 'x265': unknown; choose from auto, libx264"):
+    with pytest.raises(InputError, match=r"'x265': .*auto, libx264"):
         find_encoder("x265")
 
 
 def test_an_encoder_that_the_build_lacks_is_refused(monkeypatch):
     monkeypatch.setitem(ENCODERS, "h264_none", ENCODERS["libx264"])
-    with pytest.raises(InputError, match="encoder h264_none: this build of FFmpeg lacks it"):
+    with pytest.raises(InputError, match=r"h264_none: .*FFmpeg"):
         find_encoder("h264_none")
 
 
 def test_an_encoder_whose_hardware_is_missing_is_refused(monkeypatch):
     options = ENCODERS["libx264"]._replace(pixel_format="rgb24")  # which x264 does not take
     monkeypatch.setitem(ENCODERS, "libx264", options)
-    with pytest.raises(InputError, match=r"libx264: it does not work on this machine \(Inv"):
+    with pytest.raises(InputError, match=r"libx264: .*\(Inv"):
         find_encoder("libx264")
 
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from queryinst_vis.benchmark.timing import run_timed
-from queryinst_vis.utils.machine import code_version, device_name, system_name
+from queryinst_vis.utils.machine import code_version, cpu_capabilities, device_name, system_name
 
 _LIBRARIES = ("torch", "torchvision", "timm")
 _BUSY = 0.25  # load average for each core above which other work disturbs
@@ -78,7 +78,7 @@ def reservations(machine: dict[str, Any]) -> list[str]:
 
 
 def _is_emulated(dtype: str) -> bool:
-    able = torch.cpu.get_capabilities()
+    able = cpu_capabilities()
     return dtype in _INSTRUCTIONS and not any(able.get(name) for name in _INSTRUCTIONS[dtype])
 
 

@@ -70,7 +70,9 @@ def _versions() -> Iterator[str]:
 def _devices() -> Iterator[str]:
     import torch
 
-    able = torch.cpu.get_capabilities()
+    from queryinst_vis.utils.machine import cpu_capabilities
+
+    able = cpu_capabilities()
     name = able.get("cpu_name") or platform.processor() or platform.machine()
     kinds = [kind for kind in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16") if able.get(kind)]
     yield (
@@ -82,8 +84,9 @@ def _devices() -> Iterator[str]:
         assert accelerator is not None
         yield f"{accelerator.type}:{number}: {_describe_device(accelerator.type, number)}"
     if accelerator is None:
-        built = torch.version.cuda or torch.version.hip
-        yield f"no accelerator (PyTorch is built {f'for {built}' if built else 'for CPUs only'})"
+        built = {"CUDA": torch.version.cuda, "ROCm": torch.version.hip}
+        names = [f"{name} {version}" for name, version in built.items() if version]
+        yield f"no accelerator (PyTorch is built for {names[0] if names else 'CPUs only'})"
 
 
 def _describe_device(kind: str, number: int) -> str:
@@ -156,13 +159,15 @@ def _extras() -> Iterator[str]:
 def _slow() -> Iterator[str]:
     import torch
 
+    from queryinst_vis.utils.machine import cpu_capabilities
+
     cores, threads = os.cpu_count() or 1, torch.get_num_threads()
     if not _has_accelerator():
         yield (
             "no GPU: expect at most a few frames per second with a ResNet-50 on the CPU. "
             "Try --max-size 320 and --stride 2; 'queryinst-vis benchmark' measures the speed"
         )
-        if not torch.cpu.get_capabilities().get("amx_bf16"):
+        if not cpu_capabilities().get("amx_bf16"):
             yield "training: this CPU has no AMX, so training uses float32 (train.precision)"
     if threads < cores:
         yield f"PyTorch uses {threads} of {cores} cores (OMP_NUM_THREADS or a container limit)"
@@ -184,13 +189,19 @@ def _required() -> list[str]:
 
 
 def _requirements(extra: str | None) -> list[str]:
-    """Names of the distributions of an extra; None: the required ones."""
+    """Names of the distributions of an extra and of those it includes; None: the required ones."""
     chosen = []
     for text in _required():
         match = _EXTRA.search(text)
-        name = _REQUIREMENT.match(text)
-        if name and name[1] != _PACKAGE and (match[1] if match else None) == extra:
-            chosen.append(name[1])
+        requirement = _REQUIREMENT.match(text)
+        if requirement is None or (match[1] if match else None) != extra:
+            continue
+        if requirement[1] != _PACKAGE:
+            chosen.append(requirement[1])
+        else:
+            included = text.partition("[")[2].partition("]")[0]
+            for name in included.split(","):
+                chosen += _requirements(name.strip())
     return chosen
 
 

@@ -10,6 +10,7 @@ import torch
 
 from queryinst_vis.config import Config
 from queryinst_vis.errors import InputError
+from queryinst_vis.utils.machine import cpu_capabilities
 
 AUTO = "auto"
 FLOAT32, BF16 = "32-true", "bf16-mixed"
@@ -60,7 +61,7 @@ def candidates(config: Config) -> list[str]:
     """
     if config.inference.precision != AUTO:
         return [config.inference.precision]
-    capabilities = torch.cpu.get_capabilities()
+    capabilities = cpu_capabilities()
     has_bf16 = any(capabilities.get(name) for name in _BF16_INSTRUCTIONS)
     return [FLOAT32, BF16] if has_bf16 else [FLOAT32]
 

@@ -13,6 +13,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from queryinst_vis.errors import InputError
+from queryinst_vis.utils.machine import cpu_capabilities
 
 Precision = Literal["32-true", "bf16-mixed"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -82,7 +83,7 @@ def choose_precision(precision: str) -> str:
     """
     if precision != AUTO:
         return precision
-    has_tiles = torch.cpu.get_capabilities().get("amx_bf16", False)
+    has_tiles = cpu_capabilities().get("amx_bf16", False)
     return "bf16-mixed" if has_tiles and not torch.accelerator.is_available() else "32-true"
 
 

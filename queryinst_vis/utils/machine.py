@@ -7,6 +7,7 @@ import subprocess
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,8 +20,17 @@ def device_name(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     if device.type != "cpu":
         return device.type
-    name = torch.cpu.get_capabilities().get("cpu_name")
+    name = cpu_capabilities().get("cpu_name")
     return name or platform.processor() or platform.machine()
+
+
+def cpu_capabilities() -> dict[str, Any]:
+    """``cpu_name``, and the instruction sets of this CPU: ``{"amx_bf16": True, ...}``.
+
+    Empty in older versions of PyTorch, which do not tell.
+    """
+    find = getattr(torch.cpu, "get_capabilities", None)
+    return find() if find else {}
 
 
 def system_name() -> str:
