@@ -1,6 +1,6 @@
-"""What ablation scripts share: their options, and runs that are trained and scored once.
+"""Shared by the ablation scripts: options, and runs that are trained and evaluated once.
 
-A run that was interrupted is resumed; a finished one is not repeated.
+Interrupted runs are resumed; finished ones are not repeated.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ def ablation_parser(description: str | None, work_dir: str) -> argparse.Argument
     )
     add = parser.add_argument
     add("--work-dir", type=Path, default=Path(work_dir), metavar="DIR")
-    add("--steps", type=int, default=400, metavar="N", help="of every run (default: 400)")
-    add("--seeds", type=int, default=3, metavar="N", help="runs of every variant (default: 3)")
+    add("--steps", type=int, default=400, metavar="N", help="steps per run (default: 400)")
+    add("--seeds", type=int, default=3, metavar="N", help="runs per variant (default: 3)")
     return parser
 
 
 def run_folder(work_dir: Path, steps: int, variant: str, seed: int) -> Path:
-    """Where a run leaves its files."""
+    """The folder of a run."""
     return work_dir / f"steps{steps}" / variant.replace(" ", "_") / f"seed{seed}"
 
 
 def perform(folder: Path, config: Config, score: Callable[[Path], Scores]) -> Scores:
-    """Train and score a run, as far as it has not been done before.
+    """Train and evaluate a run, unless this has been done before.
 
     Args:
-        folder: of the run; its scores are kept in ``scores.json``.
-        config: the recipe.
-        score: of the trained weights.
+        folder: folder of the run; its scores are stored in ``scores.json``.
+        config: the config.
+        score: evaluates the trained weights.
     """
     scores, weights = folder / "scores.json", folder / "final.safetensors"
     if not scores.exists():
@@ -51,11 +51,11 @@ def perform(folder: Path, config: Config, score: Callable[[Path], Scores]) -> Sc
 
 
 def schedule(steps: int) -> list[str]:
-    """Overrides for a training of that many steps, the last quarter at a lower rate."""
+    """Overrides for the number of steps, with a lower learning rate in the last quarter."""
     return [f"train.max_steps={steps}", f"train.lr_steps=[{steps * 3 // 4}]"]
 
 
 def spread(values: list[float]) -> str:
-    """Mean and standard deviation in points of AP, of values from 0 to 1."""
+    """Mean and standard deviation in percent, of values in 0..1."""
     deviation = f" ± {100 * stdev(values):.1f}" if len(values) > 1 else ""
     return f"{100 * mean(values):.1f}{deviation}"

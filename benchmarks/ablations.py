@@ -2,12 +2,12 @@
 
     python benchmarks/ablations.py --backbone work/efficientnet_lite0.safetensors
 
-trains the nine distinct variants of the mask branch on synthetic videos, all with the same
-number of steps, scores boxes and masks on the frames of the `bench` videos, tracks with every
-association rule on top of the published variant, and prints means and deviations beside the
-paper's. A run that was interrupted goes on where it stopped; a finished one is not repeated.
+trains the nine distinct variants of the mask branch on synthetic videos for the same number of
+steps, evaluates boxes and masks on the frames of the `bench` videos, evaluates every association
+rule with the published variant, and prints means and standard deviations with the paper's numbers.
+Interrupted runs are resumed; finished ones are not repeated.
 
-All shapes are one class here: so short a training learns to find and to mask, not yet to name.
+All shapes are one class, since such short training does not learn to classify.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ VARIANTS = (
 
 @dataclass(frozen=True)
 class Run:
-    """One training of one variant."""
+    """One training run of one variant."""
 
     variant: Variant
     seed: int
@@ -90,9 +90,9 @@ class Run:
 
 
 def main() -> None:
-    """Prepare the data, perform what is not done yet, print the tables."""
+    """Prepare the data, perform the missing runs, and print the tables."""
     arguments = parse_arguments()
-    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes to come: a core for each
+    os.environ["OMP_NUM_THREADS"] = "1"  # for child processes: one core each
     os.environ["ABLATIONS_DATA"] = str(arguments.work_dir / "data")
     prepare_data(arguments.work_dir / "data")
     runs = plan(arguments)
@@ -120,7 +120,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def plan(arguments: argparse.Namespace) -> list[Run]:
-    """All runs, seed by seed, so that an early stop leaves whole comparisons behind."""
+    """All runs, ordered by seed, so that an early stop leaves complete comparisons."""
     ends = (PUBLISHED, VANILLA_LAST)
     return [
         Run(
@@ -137,7 +137,7 @@ def plan(arguments: argparse.Namespace) -> list[Run]:
 
 
 def prepare_data(folder: Path) -> None:
-    """Render both sets once, and write their annotations with all shapes as one class."""
+    """Render both sets once, and annotate all shapes as one class."""
     for name, seed in SETS:
         if not (folder / name).exists():
             generate(folder / name, PRESETS[name], seed)
@@ -150,7 +150,7 @@ def prepare_data(folder: Path) -> None:
 
 
 def perform_logged(run: Run) -> None:
-    """Train and score one run, in a process of its own; what it says goes to ``run.log``."""
+    """Train and evaluate one run in a separate process, with its output in ``run.log``."""
     run.folder.mkdir(parents=True, exist_ok=True)
     with (
         (run.folder / "run.log").open("a", encoding="utf-8") as log,
@@ -177,9 +177,9 @@ def score(run: Run, config: Config, weights: Path) -> dict[str, float]:
 
 
 def report(scores: dict[Run, dict[str, float]]) -> str:
-    """Markdown: the variants beside the paper's, the rules, and the sign test of Table 5."""
+    """Markdown tables of variants (with the paper's values) and rules, and a sign test."""
     lines = [
-        "| variant | tables | box AP | mask AP | mask AP beside published | paper's |",
+        "| variant | tables | box AP | mask AP | mask AP difference to published | paper |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     base = mean(mask_aps(scores, PUBLISHED).values())
@@ -203,7 +203,7 @@ def mask_aps(scores: dict[Run, dict[str, float]], variant: Variant) -> dict[int,
 
 
 def sign_test(scores: dict[Run, dict[str, float]]) -> str:
-    """One-sided, over paired seeds: is the published variant above the other end of Table 5?"""
+    """One-sided sign test over paired seeds: published variant against the last row of Table 5."""
     ends = {variant: mask_aps(scores, variant) for variant in (PUBLISHED, VANILLA_LAST)}
     seeds = sorted(ends[PUBLISHED].keys() & ends[VANILLA_LAST].keys())
     differences = [ends[PUBLISHED][seed] - ends[VANILLA_LAST][seed] for seed in seeds]

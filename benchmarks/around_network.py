@@ -1,15 +1,15 @@
-"""CPU time around the network, step by step: what ``track`` costs if the network were free.
+"""CPU time of all steps around the network: the cost of ``track`` without the network.
 
-A clip of ten moving objects is rendered by the generator of synthetic videos. Their true masks, as
-28x28 logits in their boxes, and an embedding each stand in for the network's answers, so that the
-steps before and after it do what they do for a real video. Every step runs alone, over all frames,
-and then ``track`` as a whole with its default files, with and without the annotated video. Figures
-are milliseconds of CPU time per frame, of all threads together: how busy the machine is disturbs
-them less than wall-clock time. What a run costs once (opening, the timeline) is left out of
-``track`` by the difference of a long and a short run.
+A clip of ten moving objects is rendered by the generator of synthetic videos. Their ground-truth
+masks, as 28x28 logits in their boxes, and one embedding each replace the network's output, so that
+the steps before and after it have realistic input. Every step is measured separately over all
+frames, and then ``track`` as a whole with its default files, with and without the annotated video.
+Values are milliseconds of CPU time per frame, summed over all threads, since CPU time depends less
+on other load than wall-clock time. One-time costs (opening, the timeline) are excluded from
+``track`` by subtracting a short run from a long one.
 
-``--compare CHECKOUT`` measures another checkout of the repository by the same script, on the same
-clips, in turn with this one::
+``--compare CHECKOUT`` measures another checkout of the repository with the same script and clips,
+interleaved with this one::
 
     OMP_NUM_THREADS=1 python benchmarks/around_network.py
     OMP_NUM_THREADS=1 python benchmarks/around_network.py --compare ../main --json around.json
@@ -61,17 +61,17 @@ from queryinst_vis.video.source import open_source
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = ("640x360", "1280x720")
 OBJECTS, FPS = 10, 25
-_FILES = ("video", "json", "jsonl")  # by default also the timeline, which costs once per video
-_CELLS = 28  # of a side of a mask's logits
-_EMBEDDING = 128  # channels, as many as the track head gives
-_BATCH = 4  # as the command has it
+_FILES = ("video", "json", "jsonl")  # without the timeline, a one-time cost per video
+_CELLS = 28  # mask logits per side
+_EMBEDDING = 128  # channels, as in the track head
+_BATCH = 4  # the default of the command
 _WARM_UP = 4  # frames
-_LOGIT = 8.0  # inside of masks
+_LOGIT = 8.0  # inside masks
 
 
 @dataclass(frozen=True)
 class Scripted:
-    """Answers of a network: ``(N, ...)`` tensors for each frame, as ``Detections`` has them."""
+    """Network output for a frame: ``(N, ...)`` tensors, as in ``Detections``."""
 
     boxes: torch.Tensor
     scores: torch.Tensor
@@ -79,7 +79,7 @@ class Scripted:
     embeddings: torch.Tensor
 
     def detections(self, size: tuple[int, int]) -> Detections:
-        """New Detections, whose masks are not pasted yet, of a frame of ``(height, width)``."""
+        """New detections with unpasted masks, for a frame of ``(height, width)``."""
         return Detections(
             boxes=self.boxes,
             scores=self.scores,
@@ -92,7 +92,7 @@ class Scripted:
 
 
 class ScriptedDetector:
-    """A ``FrameDetector`` that prepares the network's input, and has its answers from a script."""
+    """A ``FrameDetector`` that prepares the network input and returns scripted output."""
 
     has_track_head = True
 
@@ -103,18 +103,18 @@ class ScriptedDetector:
     def detect_frames(
         self, frames: list[np.ndarray], embedding: Embedding | None = "track_head"
     ) -> list[Detections]:
-        """As ``FrameDetector`` says."""
+        """See ``FrameDetector``."""
         network_input(frames, self.config)
         return [next(self._answers).detections(frame.shape[:2]) for frame in frames]
 
 
 def prepare(size: str, frames: int, folder: Path) -> None:
-    """Write a clip and the answers for it into ``folder``."""
+    """Write a clip and its scripted output to ``folder``."""
     width, height = (int(side) for side in size.split("x"))
     demo = PRESETS["demo"]
     settings = replace(
         demo.override(frames=frames, size=(width, height), objects=(OBJECTS, OBJECTS)),
-        diameter=demo.diameter,  # many may overlap
+        diameter=demo.diameter,  # with many overlaps
     )
     scene = draw_scene(settings, np.random.default_rng(0))
     random = torch.Generator().manual_seed(0)
@@ -128,7 +128,7 @@ def prepare(size: str, frames: int, folder: Path) -> None:
 
 
 def _answer(frame: RenderedFrame, looks: torch.Tensor, random: torch.Generator) -> Scripted:
-    """What a good network would say of a frame, strongest first."""
+    """The output of a good network for a frame, by descending score."""
     seen = [index for index, pixels in enumerate(frame.visible) if pixels]
     boxes, logits = [], []
     for index in seen:
@@ -152,12 +152,12 @@ def _answer(frame: RenderedFrame, looks: torch.Tensor, random: torch.Generator) 
 
 
 def measure(size: str, folder: Path) -> dict[str, Any]:
-    """Milliseconds of CPU time per frame of every step, and what the encoded video is like."""
+    """Milliseconds of CPU time per frame of every step, and size and PSNR of the video."""
     keep_freed_memory()  # as the commands do
     clip = folder / f"{size}.mp4"
     answers = [Scripted(**each) for each in torch.load(folder / f"{size}.pt")]
     config = Config()
-    # as the R50 of the paper sees videos; and as ``track`` follows them
+    # input of the paper's R50, tracking settings of ``track``
     config.input.test_short, config.input.test_long = 360, 640
     config.model.classes = ["object"]
     config.tracking = replace(config.tracking, max_tracks=1000, cut_threshold=4.0)
@@ -199,7 +199,7 @@ def measure(size: str, folder: Path) -> dict[str, Any]:
         start = time.process_time()
         for scene in scenes:
             writer.write(scene)
-    # with what the encoder still holds at the end
+    # including the frames that the encoder buffers
     milliseconds["encode"] = 1000 * (time.process_time() - start) / len(scenes)
     for name, save in (
         ("track", _FILES),
@@ -240,7 +240,7 @@ def _psnr(written: list[np.ndarray], read: Iterable[np.ndarray]) -> float:
 
 
 def in_process(checkout: Path, size: str, folder: Path) -> dict[str, Any]:
-    """``measure`` with the code of a checkout, in a process of its own."""
+    """``measure`` with the code of a checkout, in a separate process."""
     command = [sys.executable, str(Path(__file__).resolve()), "--measure", size, str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
     done = subprocess.run(
@@ -250,7 +250,7 @@ def in_process(checkout: Path, size: str, folder: Path) -> dict[str, Any]:
 
 
 def middle(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The median of every figure."""
+    """The median of every value."""
     steps = runs[0]["milliseconds"]
     return {
         "milliseconds": {name: median(run["milliseconds"][name] for run in runs) for name in steps},
@@ -260,7 +260,7 @@ def middle(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def report(found: dict[str, dict[str, dict[str, Any]]]) -> Iterator[Table]:
-    """A table per size, of the figures by checkout."""
+    """A table per size, with one column per checkout."""
     for size, by_checkout in found.items():
         columns = [Column(name, justify="right") for name in by_checkout]
         table = Table("CPU time per frame, ms", *columns, title=f"{size}, {OBJECTS} instances")
@@ -271,7 +271,7 @@ def report(found: dict[str, dict[str, dict[str, Any]]]) -> Iterator[Table]:
             table.add_row(name, *(f"{run['milliseconds'][name]:.2f}" for run in runs))
         table.add_section()
         table.add_row("annotated video, kB", *(f"{run['kilobytes']:.0f}" for run in runs))
-        table.add_row("its luma, dB PSNR", *(f"{run['psnr']:.2f}" for run in runs))
+        table.add_row("PSNR of its luma, dB", *(f"{run['psnr']:.2f}" for run in runs))
         yield table
 
 
@@ -290,7 +290,7 @@ def main() -> int:
         folder = Path(name)
         for size in sizes:
             prepare(size, arguments.frames, folder)
-        # in turn, so that what disturbs the machine disturbs all of them
+        # interleaved, so that other load affects all of them
         turns = [
             (size, checkout)
             for size in sizes

@@ -4,16 +4,16 @@
     python benchmarks/association.py --weights shapes --sets shapes_bench --rules masktrack query
     python benchmarks/association.py --sets mots_0005 --rules hungarian --set tracking.max_jump=1
 
-Detections (scores from 0.05 on) are computed once for each weights file and set and stay in
-``--cache``. Every rule tracks them with every setting of its grid and every detection threshold,
-as with ``inference.score_threshold``. Unless ``--track-thresholds`` names others, all tracks are
-scored; higher ones leave out tracks of a lower mean score from all metrics but AP, as
-``eval-tracking --threshold`` does, which takes a finished video. The tables show the settings
-with the highest IDF1, HOTA and track AP of each rule. They are chosen on the very videos that they
-are scored on, so the tables compare rules and are no estimate for other videos. ``--out`` holds
-every run.
+Detections (scores of at least 0.05) are computed once per weights file and set, and stored in
+``--cache``. Every rule is run with every setting of its grid and every detection threshold (as
+``inference.score_threshold``). By default all tracks are evaluated; ``--track-thresholds`` drops
+tracks with a lower mean score from all metrics except AP, like ``eval-tracking --threshold``. The
+tables show the settings of each rule with the highest IDF1, HOTA and track AP. Since these are
+chosen on the same videos, the tables compare rules but do not predict results on other videos.
+``--out`` contains every run.
 
-The sets are made from QUERYINST_VIS_DATA/data; ``shapes_bench`` is rendered. Nothing is random.
+The sets are made from QUERYINST_VIS_DATA/data; ``shapes_bench`` is rendered. Everything is
+deterministic.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ from queryinst_vis.utils.files import write_json_atomically
 from queryinst_vis.utils.progress import ProgressBar
 
 THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
-"""Detections of a lower score are not shown to the tracker."""
+"""Minimum scores of detections for the tracker."""
 
 MOTION = (
     "",
@@ -104,7 +104,7 @@ GRIDS: dict[str, tuple[str, ...]] = {
 come first. A rule without an entry runs with its defaults."""
 
 CHOICES = ("IDF1", "HOTA", "AP")
-"""Metrics by which a rule's best setting is chosen; AP gains from weak tracks, the others lose."""
+"""Metrics for choosing settings; low-score tracks increase AP and decrease the others."""
 
 COLUMNS = {
     "HOTA": "HOTA",
@@ -117,13 +117,13 @@ COLUMNS = {
     "objects_found": "found",
     "objects": "objects",
 }
-"""The metrics of the tables, and their headings."""
+"""Metrics in the tables, and their headings."""
 
 WIDTH = 165
-"""Columns of the tables where the output is no terminal."""
+"""Width of the tables if the output is not a terminal."""
 
 Row = dict[str, Any]
-"""A run and its metrics, as ``--out`` has them."""
+"""A run and its metrics, as in ``--out``."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class Run:
 
 
 def main() -> int:
-    """Detect, track, score and print; 2 for what cannot be used."""
+    """Detect, track, evaluate and print; exit status 2 for invalid input."""
     arguments = parse_arguments()
     try:
         runs = [run for weights in arguments.weights for run in plan(arguments, weights)]
@@ -170,7 +170,7 @@ def parse_arguments() -> argparse.Namespace:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change the config of every run; goes before the grid",
+        help="override config keys of every run, including those of the grid",
     )
     add("--thresholds", nargs="+", type=float, default=THRESHOLDS, metavar="T")
     add("--track-thresholds", nargs="+", type=float, default=[0.0], metavar="S")
@@ -181,10 +181,10 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def plan(arguments: argparse.Namespace, weights: str) -> list[Run]:
-    """All runs with these weights; detects what the cache does not hold yet.
+    """All runs with these weights; computes detections that are not cached.
 
     Raises:
-        InputError: weights, a set, a rule or an override cannot be used.
+        InputError: invalid weights, set, rule or override.
     """
     if min(arguments.thresholds) < LOWEST_SCORE:
         raise InputError(f"--thresholds: detections are cached from {LOWEST_SCORE} on")
@@ -205,19 +205,19 @@ def plan(arguments: argparse.Namespace, weights: str) -> list[Run]:
 
 
 def configs(base: Config, rule: str, overrides: list[str]) -> dict[str, Config]:
-    """The configs to try with a rule, by the setting as tables show it, each once."""
+    """The distinct configs to try with a rule, by setting as shown in tables."""
     found: dict[str, Config] = {}
     for setting in GRIDS.get(rule, ("",)):
         keys = [f"tracking.{key}" for key in (f"rule={rule}", *setting.split())]
         config = apply_overrides(base, [*keys, *overrides])
-        Tracker(config.tracking)  # refuses an unknown rule and values out of range
+        Tracker(config.tracking)  # rejects unknown rules and invalid values
         if config not in found.values():
             found[setting] = config
     return found
 
 
 def perform_all(runs: list[Run], jobs: int) -> list[Row]:
-    """Perform the runs in processes of their own, in their order."""
+    """Perform the runs in separate processes; results are in order."""
     spawn = multiprocessing.get_context("spawn")
     with (
         ProcessPoolExecutor(jobs, spawn) as pool,
@@ -231,7 +231,7 @@ def perform_all(runs: list[Run], jobs: int) -> list[Row]:
 
 
 def perform(run: Run) -> list[Row]:
-    """Track and score: a row for each of the track thresholds."""
+    """Track and evaluate: one row per track threshold."""
     torch.set_num_threads(1)
     entries = track(run)
     shared = {
@@ -278,7 +278,7 @@ def track(run: Run) -> list[dict[str, Any]]:
 
 
 def report(rows: list[Row]) -> None:
-    """A table for each weights file and set, and one of the settings that suit all sets best."""
+    """Print a table per weights file and set, and one of the best settings for all sets."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     for weights, by_weights in groupby(rows, itemgetter("weights")):
         group = list(by_weights)
@@ -290,7 +290,7 @@ def report(rows: list[Row]) -> None:
 
 
 def pool_sets(rows: list[Row]) -> list[Row]:
-    """A row for each setting: sums of counts over the sets, means of the other metrics."""
+    """One row per setting: counts summed over the sets, other metrics averaged."""
     runs: dict[tuple, list[Row]] = defaultdict(list)
     for row in rows:
         runs[row["rule"], row["setting"], row["threshold"], row["track_threshold"]].append(row)
@@ -301,7 +301,7 @@ def pool_sets(rows: list[Row]) -> list[Row]:
 
 
 def pool_metric(name: str, rows: list[Row]) -> float | None:
-    """Of the sets in which the metric is defined."""
+    """Pool the values of the sets in which the metric is defined."""
     values = [row["metrics"][name] for row in rows if row["metrics"][name] is not None]
     if not values:
         return None
@@ -309,7 +309,7 @@ def pool_metric(name: str, rows: list[Row]) -> float | None:
 
 
 def make_table(title: str, rows: list[Row]) -> Table:
-    """Each rule's best settings."""
+    """A table of the best settings of each rule."""
     names = (Column(heading, justify="right") for heading in COLUMNS.values())
     table = Table("rule", "best", "score", "track score", "setting", *names, title=escape(title))
     for rule, of_rule in groupby(rows, itemgetter("rule")):
@@ -321,7 +321,7 @@ def make_table(title: str, rows: list[Row]) -> Table:
 
 
 def best_rows(rows: list[Row]) -> list[tuple[str, Row]]:
-    """The best row by each metric of ``CHOICES``, those of one row together."""
+    """The best row for each metric of ``CHOICES``; metrics with the same row are grouped."""
     best: dict[int, list[str]] = defaultdict(list)
     for name in CHOICES:
         values = [row["metrics"][name] for row in rows]
@@ -330,7 +330,7 @@ def best_rows(rows: list[Row]) -> list[tuple[str, Row]]:
 
 
 def text(metrics: dict[str, float | None], name: str) -> str:
-    """A fraction in percent, a count or a ratio as it is, a dash for what is undefined."""
+    """A fraction in percent, a count or ratio unchanged, a dash if undefined."""
     value = metrics[name]
     if value is None:
         return "-"

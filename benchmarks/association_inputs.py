@@ -1,4 +1,4 @@
-"""What ``association.py`` compares rules on: sets of videos, and detections cached on disk."""
+"""Inputs of ``association.py``: sets of videos, and detections cached on disk."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from queryinst_vis.utils.prefetch import prefetch
 from queryinst_vis.utils.progress import ProgressBar
 
 LOWEST_SCORE = 0.05
-"""Weaker detections are not cached."""
+"""Minimum score of cached detections."""
 
 CACHED = (
     "boxes",
@@ -47,7 +47,7 @@ CACHED = (
     "track_ids",
     "mask_threshold",
 )
-"""Fields of ``Detections`` that are cached."""
+"""The cached fields of ``Detections``."""
 
 MOTS_SETS: dict[str, tuple[str, dict[str, Any]]] = {
     # for choosing settings: the weights `people` were trained on these frames
@@ -79,7 +79,7 @@ class TestSet:
 
 
 def make_set(name: str, folder: Path) -> TestSet:
-    """Convert or render the set of that name, unless ``folder`` holds it.
+    """Convert or render a set by name, unless it exists in ``folder``.
 
     Raises:
         InputError: unknown name; ``QUERYINST_VIS_DATA`` is not set, or lacks the videos.
@@ -102,15 +102,15 @@ def make_set(name: str, folder: Path) -> TestSet:
 
 
 Videos = dict[int, list[Detections]]
-"""The detections of each frame, strongest first, by video id."""
+"""The detections of each frame, by descending score, by video id."""
 
 
 def detect_once(weights: str, config: Config, test_set: TestSet, cache: Path) -> Path:
-    """The file of the detections in a set, computed where ``cache`` does not have it.
+    """The file of the detections in a set; computed unless it is in ``cache``.
 
-    It is named by everything that it depends on, the program excepted: the weights, the videos,
-    and the keys of ``input`` and ``inference`` that change detections. Suppression of duplicates
-    is left to ``load_detections``.
+    Its name is a hash of everything that it depends on except the program: the weights, the videos,
+    and the keys of ``input`` and ``inference`` that change detections. NMS is applied by
+    ``load_detections``.
     """
     inference = replace(
         config.inference,
@@ -165,11 +165,11 @@ def _frames(video: VideoRecord) -> Iterator[np.ndarray]:
 
 
 def load_detections(path: Path, embedding: Embedding | None, inference: InferenceConfig) -> Videos:
-    """Read what ``detect_once`` wrote, without the duplicates that ``inference`` suppresses.
+    """Read the output of ``detect_once`` and apply NMS.
 
     Args:
         path: the file.
-        embedding: that a rule reads; None: any.
+        embedding: the embedding of the rule; None: any.
         inference: its ``nms_threshold`` and ``nms_overlap`` are used.
     """
     return _load(path, embedding, inference.nms_threshold, inference.nms_overlap)
@@ -195,7 +195,7 @@ def _without_duplicates(found: Detections, threshold: float | None, overlap: str
 
 
 def _cached(by_query: bool, queries: Tensor, **fields: Any) -> Detections:
-    """Detections whose masks are encoded once, however often they are tracked."""
+    """Detections with masks that are encoded only once."""
     detections = Detections(**fields)
     masks = [InstanceMask(detections.image_size, rle=rle) for rle in detections.rles()]
     embeddings = queries if by_query else detections.embeddings

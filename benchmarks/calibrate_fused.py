@@ -1,12 +1,12 @@
-"""Fit the weights of the fused rule: which cues tell that a detection continues a track.
+"""Fit the cue weights of the fused association rule.
 
     python benchmarks/calibrate_fused.py --weights people
 
-Detects in the training part of MOTS, gives the detections the identities of the ground truth, and
-collects for each the cues of all tracks that the rule would remember. A multinomial logistic model
-then chooses among "new object" (log odds 0) and the tracks, which is what the rule decides. Prints
-the keys for ``tracking.fused``, how often the choice is right, and the same with each cue left out.
-QUERYINST_VIS_DATA names the folder that holds data/mots. Nothing is random.
+Runs the detector on the training part of MOTS, assigns ground-truth identities to the detections,
+and collects for each the cues of all tracks in memory. A multinomial logistic model then chooses
+between "new object" (log odds 0) and the tracks, which is the decision of the rule. Prints the keys
+for ``tracking.fused``, the accuracy, and the same with each cue left out. QUERYINST_VIS_DATA is the
+folder that contains data/mots. Everything is deterministic.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from queryinst_vis.tracking.fused import FusedTracks, overlaps, pair_cues
 from queryinst_vis.tracking.memory import embeddings_of
 
 CUES = ("overlap", "distance", "similarity", "gap")
-PENALTY = 1e-4  # on the squared weights, against weights without bound
-SAME = 0.5  # IoU from which a detection is the object of the ground truth
+PENALTY = 1e-4  # on the squared weights, to keep them bounded
+SAME = 0.5  # minimum IoU of a detection with its ground-truth object
 
 
 class Choices:
-    """What the rule could choose from, detection by detection."""
+    """The candidates of the rule for each detection."""
 
     def __init__(self) -> None:
         self.cues: list[np.ndarray] = []  # (tracks, cues) of each detection
-        self.right: list[int] = []  # the row of the right track; -1: a new object
+        self.right: list[int] = []  # row of the correct track; -1: a new object
 
     def add_video(self, video: VideoRecord, frames: list[Detections], expire_after: int) -> None:
-        """Follow the ground truth through a video and collect every choice."""
+        """Follow the ground truth through a video and collect all choices."""
         tracks, owners = FusedTracks(), np.zeros(0, dtype=np.int64)
         for index, detections in enumerate(frames):
             tracks.begin_frame(None, None)
@@ -74,7 +74,7 @@ def _find(owners: np.ndarray, wanted: int) -> int:
 
 
 def _identify(detections: Detections, video: VideoRecord, index: int) -> np.ndarray:
-    """``(N,)`` id of the object that each detection shows, or -1."""
+    """``(N,)`` id of the object of each detection, or -1."""
     objects = np.full(len(detections), -1)
     record = video.frame(index)
     if not record.instances or not len(detections):
@@ -91,7 +91,7 @@ def _identify(detections: Detections, video: VideoRecord, index: int) -> np.ndar
 
 
 def fit(choices: Choices, cues: list[int]) -> tuple[np.ndarray, dict[str, float]]:
-    """Weights of the cues and the bias, and how well they choose."""
+    """Weights of the cues and the bias, and their accuracy."""
     rows = np.concatenate([c[:, cues] for c in choices.cues])
     inputs = np.hstack([rows, np.ones((len(rows), 1))])
     counts = np.array([len(c) for c in choices.cues])
@@ -130,7 +130,7 @@ def main() -> None:
     )
     parser.add_argument("--weights", default="people", metavar="W", help="a name or a file")
     parser.add_argument("--cache", type=Path, default=Path("work/association"), metavar="DIR")
-    parser.add_argument("--score", type=float, default=0.3, help="least score of a detection")
+    parser.add_argument("--score", type=float, default=0.3, help="minimum score of detections")
     arguments = parser.parse_args()
     arguments.cache.mkdir(parents=True, exist_ok=True)
     config, _ = load_weights(find_weights(arguments.weights))
@@ -149,7 +149,7 @@ def main() -> None:
 
 
 def report(choices: Choices) -> None:
-    """How often the choice is right, with all cues and without each."""
+    """Print the accuracy with all cues and without each of them."""
     new = choices.right.count(-1)
     table = Table(
         "cues",

@@ -1,16 +1,16 @@
-"""A short run on a machine with a GPU: the answers of the CPU? how fast, and where does time go?
+"""Short benchmark on a GPU: parity with the CPU, speed, and a profile.
 
-Writes one JSON file, a part at a time, so that a run that is cut short leaves what it measured::
+Writes a JSON file part by part, so that an interrupted run keeps its measurements::
 
     python benchmarks/cuda.py --out cuda.json
     python benchmarks/cuda.py --out cuda.json --only parity,network
-    python benchmarks/cuda.py --out cpu.json --device cpu --frames 4      # tries the script itself
+    python benchmarks/cuda.py --out cpu.json --device cpu --frames 4      # tests the script
 
 Parts: ``parity`` (identities, boxes and masks of the CPU and of the GPU, float32 and bf16),
 ``network`` (every stage, launched one by one and as a CUDA graph, at several batch sizes; launches,
 busy time and synchronisations per frame; peak memory), ``end_to_end`` (``track``, with and without
-the annotated video), ``training`` (images per second). A part that fails says why, and the others
-go on. Needs no data: clips are rendered and the R50's weights are random.
+the annotated video), ``training`` (images per second). The error of a failed part is recorded, and
+the others continue. Needs no data: clips are rendered and the R50's weights are random.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ _PROFILED = 3  # batches
 
 
 class Session:
-    """What all parts share: the device, the clips and the weights.
+    """Shared by all parts: the device, the clips and the weights.
 
     Args:
-        device: of the network.
-        frames: timed per measurement.
-        folder: for clips and weights.
+        device: device of the network.
+        frames: number of frames per measurement.
+        folder: folder for clips and weights.
     """
 
     def __init__(self, device: str, frames: int, folder: Path) -> None:
@@ -73,13 +73,13 @@ class Session:
         save_random_weights(self.r50, R50, [], 0)
 
     def model(self, weights: str | Path, *overrides: str) -> tuple[QueryInst, Config]:
-        """Weights in the form in which ``track`` runs them, every query kept."""
+        """The model as run by ``track``, keeping all queries."""
         every = ["inference.score_threshold=0", "inference.one_label_per_query=true"]
         model, config = load_model(weights, self.device, [*every, *overrides])
         return optimize_for_inference(model, config)
 
     def milliseconds(self, call: Callable[[], object], calls: int) -> float:
-        """The median of some calls, each with all work on the device."""
+        """The median time of calls, including all work on the device."""
         return 1000 * median(run_timed(call, self.device)[0] for _ in range(calls))
 
 
@@ -106,7 +106,7 @@ def _tracks(session: Session, device: str, precision: str) -> list[dict[str, Any
 
 
 def _compare(expected: list[dict[str, Any]], found: list[dict[str, Any]]) -> dict[str, Any]:
-    """How far two runs agree; boxes and masks where the identities of a frame do."""
+    """Agreement of two runs: identities, and boxes and masks in frames with the same identities."""
     same = [(a, b) for a, b in zip(expected, found, strict=True) if a["ids"] == b["ids"]]
     boxes = [np.abs(a["boxes"] - b["boxes"]).max() for a, b in same if a["ids"]]
     ious = [
@@ -188,7 +188,7 @@ def _count_synchronisations(detect: Callable[[], object]) -> int:
 
 
 def _profile(detect: Callable[[], object], batch: int) -> dict[str, float]:
-    """Launches, busy time and waits per frame, from the profiler's record of some batches."""
+    """Kernel launches, busy time and waits per frame, from the profiler."""
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as record:
         for _ in range(_PROFILED):
             detect()
@@ -208,7 +208,7 @@ def _profile(detect: Callable[[], object], batch: int) -> dict[str, float]:
 
 
 def end_to_end(session: Session) -> dict[str, Any]:
-    """Frames per second of ``track`` on the 640x360 clip, in a process of its own."""
+    """Frames per second of ``track`` on the 640x360 clip, in a separate process."""
     rows: dict[str, Any] = {}
     for name, weights in (("people", "people"), ("r50", str(session.r50))):
         for what, options in (("with video", []), ("without video", ["--no-video"])):
@@ -262,7 +262,7 @@ def _last_speed(path: Path, batch: int) -> dict[str, float]:
 
 
 def _run(command: list[str]) -> dict[str, Any]:
-    """Run a command; what it printed last, and how long it took."""
+    """Run a command; return its last output and its duration."""
     start = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
     lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
@@ -282,7 +282,7 @@ PARTS: dict[str, Callable[[Session], dict[str, Any]]] = {
 
 
 def main() -> int:
-    """Measure and write; exit status 1 when a part failed."""
+    """Measure and write; exit status 1 if a part failed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -310,7 +310,7 @@ def main() -> int:
             start = time.perf_counter()
             try:
                 found = PARTS[part](session)
-            except Exception:  # the minutes on such a machine are few: the other parts go on
+            except Exception:  # GPU time is scarce: continue with the other parts
                 failed, found = True, {"failed": traceback.format_exc(limit=6)}
             report["parts"][part] = {"seconds": time.perf_counter() - start, **found}
             arguments.out.write_text(json.dumps(report, indent=1) + "\n")

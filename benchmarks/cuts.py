@@ -1,9 +1,9 @@
-"""What ``tracking.cut_threshold`` finds, and what it takes for a cut.
+"""Recall and precision of cut detection by ``tracking.cut_threshold``.
 
-Random segments of 20 to 60 frames of real videos are joined end to end, eight to a clip: of
-different sources, and of one source (at least 20 frames apart). Prints recall and false alarms of
-each threshold for both, and the false alarms in the sources themselves, which hold no cuts. A
-source is a video file or a folder of images::
+Random segments of 20 to 60 frames of real videos are concatenated, eight per clip: from different
+sources, or from the same source (at least 20 frames apart). Prints recall and false positives of
+each threshold for both, and the false positives in the sources themselves, which contain no cuts.
+A source is a video file or a folder of images::
 
     python benchmarks/cuts.py clip.mp4 frames/0005 frames/0011 --thresholds 3 4 5
 """
@@ -20,21 +20,21 @@ from queryinst_vis.utils.images import read_image
 from queryinst_vis.video import VideoReader
 from queryinst_vis.video.cuts import CutDetector
 
-THUMBNAIL = (64, 36)  # the detector's own: frames of this size are all that it needs
-SEGMENTS = 8  # of a clip
+THUMBNAIL = (64, 36)  # the size that the detector uses
+SEGMENTS = 8  # per clip
 LENGTHS = (20, 60)  # of a segment, in frames
-APART = 20  # frames, at least, between two segments of one source
+APART = 20  # minimum number of frames between two segments of one source
 IMAGES = {".jpg", ".jpeg", ".png"}
 
 
 def main() -> None:
-    """Join the clips and print the table."""
+    """Build the clips and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("sources", nargs="+", type=Path, help="videos, and folders of frames")
     parser.add_argument("--thresholds", nargs="+", type=float, default=[3.0, 3.5, 4.0, 4.5, 5.0])
-    parser.add_argument("--clips", type=int, default=60, help="of either kind")
+    parser.add_argument("--clips", type=int, default=60, help="clips of each kind (default: 60)")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
@@ -78,7 +78,7 @@ def draw_segment(rng: np.random.Generator, source: np.ndarray) -> tuple[int, int
 def join_different(
     rng: np.random.Generator, sources: list[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A clip in which no two neighbours are of one source."""
+    """A clip whose consecutive segments have different sources."""
     segments, last = [], -1
     while len(segments) < SEGMENTS:
         index = int(rng.integers(len(sources)))
@@ -90,7 +90,7 @@ def join_different(
 
 
 def join_same(rng: np.random.Generator, sources: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """A clip of one source that is long enough for that."""
+    """A clip from a single, sufficiently long source."""
     long = [source for source in sources if len(source) >= LENGTHS[1] + APART]
     source = long[int(rng.integers(len(long)))]
     segments, last = [], None
@@ -103,14 +103,14 @@ def join_same(rng: np.random.Generator, sources: list[np.ndarray]) -> tuple[np.n
 
 
 def join(segments: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The frames, and for each whether a segment other than the first begins with it."""
+    """The frames, and for each whether it starts a segment other than the first."""
     gt = np.zeros(sum(map(len, segments)), dtype=bool)
     gt[np.cumsum([len(segment) for segment in segments[:-1]])] = True
     return np.concatenate(segments), gt
 
 
 def detect(threshold: float, frames: np.ndarray) -> np.ndarray:
-    """``(T,)`` bool: where the detector sees a cut."""
+    """``(T,)`` bool: the detected cuts."""
     detector = CutDetector(threshold)
     return np.array([detector.is_cut(frame) for frame in frames])
 

@@ -1,8 +1,8 @@
-"""How often a model finds an object twice: the reason for and against ``inference.nms_threshold``.
+"""Fraction of duplicate detections, as a basis for choosing ``inference.nms_threshold``.
 
-Prints, for every score threshold, which share of the detections overlaps a stronger one of the same
-frame by an IoU of more than 0.5: in boxes of the same class, in masks of the same class, and in
-masks of any class. Frames are those of a YouTube-VIS set::
+Prints, for every score threshold, the fraction of detections that overlap a higher-scoring one of
+the same frame with an IoU above 0.5: boxes of the same class, masks of the same class, and masks of
+any class. Frames are those of a YouTube-VIS set::
 
     python benchmarks/duplicates.py people work/mots_val.json $QUERYINST_VIS_DATA/data/mots/images
 """
@@ -60,9 +60,9 @@ def main() -> None:
 
 
 def duplicates(detections: Detections) -> np.ndarray:
-    """``(N, 3)`` bool: a stronger detection overlaps in box, in mask, in mask of any class.
+    """``(N, 3)`` bool: duplicate by box, by mask, and by mask of any class.
 
-    Detections come strongest first, so that the stronger ones are those before.
+    Detections are sorted by descending score.
     """
     count = len(detections)
     rles, labels = detections.rles(), detections.labels.numpy()

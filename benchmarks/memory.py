@@ -1,11 +1,10 @@
-"""Memory of ``track`` over a long video, end to end: does anything grow with the frames?
+"""Memory of ``track`` on a long video, end to end: checks that it does not grow with the frames.
 
-Scenes of moving shapes, 50 frames each, follow one another and begin again after 20, as an mp4 of
-160x96 pixels. ``track_video`` follows them with the weights ``shapes`` and writes the annotated
-mp4, results.json and timeline.png, all in this process. Prints its resident memory (RSS) at frame
-500, then every 1,000 frames and at the end, and by how much its maximum after frame 500, writing
-the results and drawing the timeline included, exceeds that at frame 500; exit status 1 where that
-is more than 32 MiB::
+The input is an mp4 of 160x96 pixels with scenes of moving shapes, 50 frames each, repeated after 20
+scenes. ``track_video`` tracks it with the weights ``shapes`` and writes the annotated mp4,
+results.json and timeline.png, all in this process. Prints the resident memory (RSS) at frame 500,
+every 1,000 frames and at the end, and the growth of its maximum after frame 500, including writing
+the results and drawing the timeline; exit status 1 if it exceeds 32 MiB::
 
     OMP_NUM_THREADS=1 python benchmarks/memory.py            # 10,000 frames, some minutes
     python benchmarks/memory.py --frames 2000 --json out/memory.json
@@ -52,7 +51,7 @@ def main() -> int:
                 video,
                 Path(name) / "out",
                 "shapes",
-                score_threshold=0.05,  # many detections, and many tracks that come to nothing
+                score_threshold=0.05,  # many detections and many short tracks
                 max_size=max(SCENES.width, SCENES.height),
             )
         sizes = {path.name: path.stat().st_size for path in summary.files}
@@ -75,11 +74,11 @@ def main() -> int:
 
 
 class MemoryWatch:
-    """Reads the process's memory at given frames, and its maximum after the first of them.
+    """Records the memory of the process at given frames, and its maximum after the first of them.
 
     Attributes:
         readings: MiB by frame number.
-        peak: MiB, the maximum since frame ``FIRST``, looked at twenty times a second.
+        peak: maximum since frame ``FIRST`` in MiB, sampled twenty times per second.
     """
 
     def __init__(self) -> None:
@@ -97,7 +96,7 @@ class MemoryWatch:
         self._thread.join()
 
     def store(self) -> TrackStore:
-        """A TrackStore, which hears of every frame, that reads the memory at some of them."""
+        """A TrackStore that records the memory at the given frames."""
         watch = self
 
         class WatchedStore(TrackStore):

@@ -1,7 +1,7 @@
-"""The procedure of YouTube-VIS's API in plain Python, as the reference of ``evaluation.py``.
+"""The procedure of the YouTube-VIS API in plain Python, as the reference of ``evaluation.py``.
 
-Step by step what its ``loadRes``, ``computeIoU``, ``evaluateVid`` and ``accumulate`` compute, and
-with the calls to pycocotools that they make, so that its time and memory are theirs.
+It reproduces ``loadRes``, ``computeIoU``, ``evaluateVid`` and ``accumulate`` step by step, with the
+same calls to pycocotools, and therefore with their time and memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LIMITS = (1, 10, 100)
 
 
 def evaluate(gt_path: Path, results_path: Path) -> dict[str, Any]:
-    """The metrics of ``evaluate_youtube_vis``, of well-formed files with compressed masks."""
+    """The metrics of ``evaluate_youtube_vis``, for valid files with compressed masks."""
     gt = json.loads(gt_path.read_text())
     results = json.loads(results_path.read_text())
     for entry in [*gt["annotations"], *results]:
@@ -61,12 +61,12 @@ def evaluate(gt_path: Path, results_path: Path) -> dict[str, Any]:
 
 
 def mean(values: np.ndarray) -> float:
-    """Over the defined values, -1 without any."""
+    """Mean of the defined values, -1 without any."""
     return float(values[values > -1].mean()) if (values > -1).any() else -1.0
 
 
 def measure(entry: dict[str, Any]) -> None:
-    """What ``loadRes`` adds: every mask's area and box, and the mean area."""
+    """Add what ``loadRes`` adds: area and box of every mask, and the mean area."""
     entry["areas"] = [mask and coco_mask.area(mask) for mask in entry["segmentations"]]
     entry["bboxes"] = [mask and coco_mask.toBbox(mask) for mask in entry["segmentations"]]
     shown = [area for area in entry["areas"] if area]
@@ -74,7 +74,7 @@ def measure(entry: dict[str, Any]) -> None:
 
 
 def group(entries: list[dict[str, Any]]) -> dict[tuple[int, int], list[dict[str, Any]]]:
-    """By video and class."""
+    """Group entries by video and class."""
     groups = defaultdict(list)
     for entry in entries:
         groups[entry["video_id"], entry["category_id"]].append(entry)
@@ -82,7 +82,7 @@ def group(entries: list[dict[str, Any]]) -> dict[tuple[int, int], list[dict[str,
 
 
 def track_iou(detection: list, gt: list) -> float:
-    """Over all frames of the video, whether or not an object is there."""
+    """Track IoU over all frames of the video."""
     intersection = union = 0.0
     for d, g in zip(detection, gt, strict=True):
         if d and g:

@@ -1,10 +1,10 @@
-"""PyTorch and onnxruntime side by side: the same weights, frames and threads, one after the other.
+"""Speed of PyTorch and onnxruntime with the same weights, frames and number of threads.
 
-Times ``detect_frames``, from frames to detections, of every query whatever its score: by PyTorch
-with the model as it was built ("plain"), by PyTorch with the model as ``track`` prepares it, and
-by onnxruntime with the exported file. Every frame is timed by all three in turn, so that whatever
-else the machine does meets them alike. Prints median, 10th and 90th percentile, the ratios of the
-medians, and how far the boxes and scores of onnxruntime are from plain PyTorch's::
+Times ``detect_frames``, from frames to detections of all queries: in PyTorch with the unmodified
+model ("plain"), in PyTorch with the model as ``track`` prepares it, and in onnxruntime with the
+exported file, interleaved per frame so that other load affects all of them. Prints median, 10th and
+90th percentile, ratios of the medians, and the differences of onnxruntime's boxes and scores from
+those of plain PyTorch::
 
     python benchmarks/onnx_speed.py people --size 512x288 --threads 2
     python benchmarks/onnx_speed.py configs/youtube_vis/queryinst_vis_r50_2021.yaml --threads 2
@@ -72,12 +72,16 @@ def _parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
     parser.add_argument(
-        "--size", type=size, default=(640, 360), metavar="WxH", help="of the frames (640x360)"
+        "--size", type=size, default=(640, 360), metavar="WxH", help="frame size (640x360)"
     )
-    parser.add_argument("--frames", type=count, default=20, metavar="N", help="to time (20)")
-    parser.add_argument("--threads", type=count, metavar="N", help="of each (PyTorch's choice)")
+    parser.add_argument(
+        "--frames", type=count, default=20, metavar="N", help="number of timed frames (20)"
+    )
+    parser.add_argument(
+        "--threads", type=count, metavar="N", help="number of threads (default: PyTorch's)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of random weights and the clip (0)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write every single time")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all measurements")
     return parser.parse_args()
 
 
@@ -105,7 +109,7 @@ def _benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
 def _contestants(
     weights: Path, overrides: list[str], frame_size: tuple[int, int], folder: Path
 ) -> tuple[dict[str, Detect], str]:
-    """Who detects, by name, and the size of the network input."""
+    """The detectors by name, and the size of the network input."""
     model, config = load_model(weights, "cpu", overrides)
     width, height = frame_size
     fitted = fit_size(height, width, config.input.test_short, config.input.test_long)
@@ -124,7 +128,7 @@ def _contestants(
 def _measure(
     contestants: dict[str, Detect], reader: VideoReader
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Seconds a frame of each, and the largest differences of onnxruntime's detections."""
+    """Seconds per frame of each, and the largest differences of onnxruntime's detections."""
     times: dict[str, list[float]] = {name: [] for name in contestants}
     differences = {"boxes": 0.0, "scores": 0.0}
     cpu = torch.device("cpu")
@@ -144,7 +148,7 @@ def _measure(
 def _print(result: dict[str, Any]) -> None:
     machine, console = result["machine"], Console()
     versions = {name: machine["versions"][name] for name in ("torch", "onnxruntime")}
-    table = Table("", "median ms", "p10", "p90", "frames/s", "times as fast as plain")
+    table = Table("", "median ms", "p10", "p90", "frames/s", "speed-up over plain")
     spreads = {name: spread_of(seconds) for name, seconds in result["seconds"].items()}
     plain = spreads["PyTorch, plain"]["median_ms"]
     for name, spread in spreads.items():

@@ -1,9 +1,9 @@
-"""What it costs to write masks down: Detections of a frame to compressed COCO run lengths.
+"""Speed of pasting and encoding masks: from the detections of a frame to compressed COCO RLE.
 
-Ten instances in 1280x720, from 60 to 500 pixels a side, some of them partly outside. Their masks
-are smooth, as a trained model's are, or noise, whose outlines are as long as they can get. Beside
-ours stands the plain way, mask by mask pasted into a whole frame and encoded by pycocotools; both
-run in turn and must say the same, or the exit status is 1::
+Ten instances in 1280x720, with sides of 60 to 500 pixels, some partly outside the frame. Their
+masks are smooth, like those of a trained model, or noise, with long outlines. The reference
+pastes each mask into a whole frame and encodes it with pycocotools; both are interleaved, and the
+exit status is 1 if their results differ::
 
     OMP_NUM_THREADS=1 python benchmarks/paste.py
 """
@@ -24,12 +24,12 @@ from queryinst_vis.masks import RLE, encode_rle
 from queryinst_vis.structures import Detections
 
 HEIGHT, WIDTH = 720, 1280
-GOAL = 10.0  # milliseconds for all instances of a frame
-NOISE = {"smooth": 0.5, "noise": 8.0}  # standard deviation of what is added to the logits
+GOAL = 10.0  # milliseconds per frame
+NOISE = {"smooth": 0.5, "noise": 8.0}  # standard deviation of the noise added to the logits
 
 
 def draw_detections(count: int, noise: float, seed: int) -> Detections:
-    """Round objects of growing size at random places of a frame."""
+    """Round objects of increasing size at random positions."""
     random = torch.Generator().manual_seed(seed)
     side = 60 * (500 / 60) ** torch.linspace(0, 1, count)
     aspect = (torch.rand(count, generator=random) + 0.5).sqrt()
@@ -47,12 +47,12 @@ def draw_detections(count: int, noise: float, seed: int) -> Detections:
 
 
 def plain_rles(detections: Detections) -> list[RLE]:
-    """The run lengths of whole frames."""
+    """RLEs encoded from whole frames."""
     return [encode_rle(mask) for mask in detections.masks()]
 
 
 def in_turn(ways: list[Callable[[], object]], rounds: int) -> list[list[float]]:
-    """Milliseconds of each way in each round, after one round to warm up."""
+    """Milliseconds of each function in each round, after a warm-up round."""
     times: list[list[float]] = [[] for _ in ways]
     for _ in range(rounds + 1):
         for own, way in zip(times, ways, strict=True):
@@ -63,13 +63,13 @@ def in_turn(ways: list[Callable[[], object]], rounds: int) -> list[list[float]]:
 
 
 def main() -> int:
-    """Measure, compare, print."""
+    """Measure, compare and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--instances", type=int, default=10, metavar="N")
     parser.add_argument("--rounds", type=int, default=50, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     arguments = parser.parse_args()
-    numbers = ("median, ms", "10 %", "90 %", "ms an instance", "goal, ms")
+    numbers = ("median, ms", "10 %", "90 %", "ms per instance", "goal, ms")
     table = Table("masks", "way", *(Column(name, justify="right") for name in numbers))
     same = True
     for kind, noise in NOISE.items():

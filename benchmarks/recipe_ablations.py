@@ -1,12 +1,11 @@
-"""What copy-paste, box-only annotations and ignore regions are worth to the `people` recipe.
+"""Ablation of copy-paste, box-only annotations and ignore regions in the recipe of `people`.
 
     python benchmarks/recipe_ablations.py --init people --seeds 3
 
-continues the training of weights for a few hundred steps with `configs/people.yaml`, and as often
-with one of the three left out, scores the average of the weights on held-out images of COCO and
-frames of MOTS, and prints means and standard deviations over the seeds. QUERYINST_VIS_DATA and the
-files in work/ are those of docs/weights.md. A run that was interrupted goes on where it stopped; a
-finished one is not repeated.
+continues the training of weights for a few hundred steps with `configs/people.yaml`, with all three
+and with each of them left out, evaluates the averaged weights on held-out images of COCO and frames
+of MOTS, and prints means and standard deviations over the seeds. QUERYINST_VIS_DATA and the files
+in work/ are those of docs/weights.md. Interrupted runs are resumed; finished ones are not repeated.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ METRICS = (("segm", "AP"), ("segm", "AP50"), ("bbox", "AP"), ("bbox", "AP50"))
 
 
 def without_boxes(config: Config) -> Config:
-    """Without the set of which most people have a box and no mask."""
+    """Without the set in which most people have only a box."""
     sets = [entry for entry in config.data.train_extra if "boxes" not in entry.annotations]
     return replace(config, data=replace(config.data, train_extra=sets))
 
@@ -46,7 +45,7 @@ def without_copy_paste(config: Config) -> Config:
 
 
 def without_ignoring(config: Config) -> Config:
-    """With every unmatched query as a negative, crowds or not."""
+    """With all unmatched queries as negatives, also in crowds."""
     return replace(config, losses=replace(config.losses, ignore_overlap=None))
 
 
@@ -59,12 +58,12 @@ VARIANTS: dict[str, Callable[[Config], Config]] = {
 
 
 def main() -> None:
-    """Perform what is not done yet, seed by seed, and print the table."""
+    """Perform the missing runs, ordered by seed, and print the table."""
     arguments = parse_arguments()
     keep_freed_memory()
     names = arguments.only or list(VARIANTS)
     found: dict[str, list[Scores]] = {name: [] for name in names}
-    for seed in range(arguments.seeds):  # an early stop leaves whole comparisons behind
+    for seed in range(arguments.seeds):  # an early stop leaves complete comparisons
         for name in names:
             folder = run_folder(arguments.work_dir, arguments.steps, name, seed)
             config = VARIANTS[name](run_config(arguments, seed))
@@ -76,14 +75,14 @@ def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = ablation_parser(__doc__, "work/recipe_ablations")
     add = parser.add_argument
-    add("--init", required=True, metavar="WEIGHTS", help="where every run starts: name or file")
+    add("--init", required=True, metavar="WEIGHTS", help="initial weights: name or file")
     add("--only", nargs="+", choices=VARIANTS, metavar="VARIANT", help=", ".join(VARIANTS))
     add("--size", default="400x224", metavar="WxH", help="network input (default: 400x224)")
     return parser.parse_args()
 
 
 def run_config(arguments: argparse.Namespace, seed: int) -> Config:
-    """The recipe, shortened."""
+    """The shortened recipe."""
     width, height = arguments.size.split("x")
     return load_config(
         CONFIG,
@@ -94,7 +93,7 @@ def run_config(arguments: argparse.Namespace, seed: int) -> Config:
             f"input.test_short={height}",
             f"input.test_long={width}",
             "data.val.annotations=null",
-            "inference.score_threshold=0.05",  # COCO's metrics gain by weak detections
+            "inference.score_threshold=0.05",  # low-score detections increase COCO's metrics
             "inference.nms_threshold=null",
             "model.backbone.weights=null",
             f"train.init_weights={arguments.init}",

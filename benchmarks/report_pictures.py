@@ -1,7 +1,7 @@
 """Screenshots of the three kinds of report for the documentation.
 
-Renders a synthetic set, runs and fine-tunes the bundled weights ``shapes`` on it, tracks the given
-video, writes a report of each, and takes a picture of each in the system's Chromium::
+Renders a synthetic set, evaluates and fine-tunes the bundled weights ``shapes`` on it, tracks the
+given video, writes a report of each, and takes screenshots with the system's Chromium::
 
     python benchmarks/report_pictures.py --video street.mp4 --out docs/images
 
@@ -65,7 +65,7 @@ def take_pictures(reports: dict[str, Path], out: Path) -> None:
         for kind, path in reports.items():
             page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
             page.goto(path.as_uri())
-            page.wait_for_timeout(2000)  # charts are drawn, and videos have their first frame
+            page.wait_for_timeout(2000)  # wait for charts and the first frames of videos
             picture = out / f"report_{kind}.jpg"
             page.screenshot(path=picture, type="jpeg", quality=75)
             print(f"wrote {picture}")

@@ -1,8 +1,8 @@
-"""What each step towards speed is worth: the model as ``track`` runs it, and with one step undone.
+"""Effect of each CPU optimisation: the model as run by ``track``, and with one disabled.
 
-Every variant computes the same frame in turn, so that whatever else the machine does meets them
-alike; the answers are compared. Prints the median CPU time of each variant in milliseconds, summed
-over all threads, and its ratio to that with all steps. A config gets random weights, as with
+All variants compute the same frame, interleaved so that other load affects all of them, and their
+outputs are compared. Prints the median CPU time of each variant in milliseconds, summed over all
+threads, and its ratio to that with all optimisations. A config gets random weights, as with
 ``queryinst-vis benchmark``::
 
     python benchmarks/steps.py configs/youtube_vis/queryinst_vis_r50_2019.yaml --threads 2
@@ -45,7 +45,7 @@ SWITCHED_OFF = {
 
 
 def make_variants(model: QueryInst) -> dict[str, QueryInst]:
-    """The model in the form in which ``track`` runs it, and without one or all of the steps."""
+    """The model as run by ``track``, and without one or all of the optimisations."""
     variants = {"as track runs it": to_inference_form(copy.deepcopy(model))}
     for name, forms in SWITCHED_OFF.items():
         variants[name] = to_inference_form(copy.deepcopy(model), forms=forms)
@@ -58,20 +58,20 @@ def make_variants(model: QueryInst) -> dict[str, QueryInst]:
 
 
 def with_masks_of_every_class(model: QueryInst) -> QueryInst:
-    """The model, whose last mask head predicts the masks of all classes and takes one."""
+    """The model with a last mask head that predicts the masks of all classes and selects one."""
     head = model.mask_heads[-1]
     head.predict = partial(predict_every_class, head)
     return model
 
 
 def predict_every_class(head: MaskHead, refined: Tensor, labels: Tensor | None = None) -> Tensor:
-    """``MaskHead.predict`` by way of the masks of all classes."""
+    """``MaskHead.predict``, computing the masks of all classes."""
     masks = head.predictor(head.upsample(refined).relu())
     return masks if labels is None else masks[torch.arange(len(labels)), labels]
 
 
 def main() -> int:
-    """Measure, compare, print; exit status 1 when a variant's boxes differ."""
+    """Measure, compare and print; exit status 1 if the boxes of a variant differ."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("model", help="weights by name or file, or a config YAML")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
@@ -93,14 +93,14 @@ def main() -> int:
         for _ in track(range(arguments.rounds + 1), "measuring", console=Console(stderr=True)):
             frame = next(frames)
             boxes = []
-            # in any order: whoever follows another model finds the caches cold
+            # in random order, since caches are cold after another model
             for name in order.sample(list(variants), len(variants)):
                 start = time.process_time()
                 (found,) = Detector(variants[name], config).detect_frames(frame)
                 times[name].append(time.process_time() - start)
                 boxes.append(found.boxes)
             difference = max(difference, *((b - boxes[0]).abs().max().item() for b in boxes))
-    table = Table("", "CPU ms (median)", "ratio", title=f"{arguments.model}, a frame")
+    table = Table("", "CPU ms (median)", "ratio", title=f"{arguments.model}, per frame")
     medians = {name: 1000 * median(values[1:]) for name, values in times.items()}
     best = medians["as track runs it"]
     for name, value in medians.items():

@@ -1,15 +1,15 @@
-"""Where a training step's time goes, and what each step towards speed is worth.
+"""Time of the parts of a training step, and the effect of each optimisation.
 
-Runs the steps of a config on its own data, in one process, with the data loaded in that process,
-so that workers do not hide the time of decoding and augmenting, and prints the median seconds of
-each part::
+Runs training steps of a config on its own data, in a single process without data loading workers,
+which would hide the time of decoding and augmentation, and prints the median seconds of each
+part::
 
     python benchmarks/training.py configs/people.yaml
 
-``--compare`` runs the same steps once for every variant, each in a process of its own: the plain
-model in float32 with consecutive samples in a batch, then one measure more in each line. It prints
-the mean seconds of a step, since rare shapes are what costs, the ratios, and by how much the losses
-differ where the batches are the same::
+``--compare`` runs the same steps once per variant, each in a separate process: the unmodified model
+in float32 with consecutive samples in a batch, then one more optimisation per line. It prints the
+mean seconds per step (since rare shapes dominate the time), the ratios, and the differences of the
+losses where the batches are the same::
 
     python benchmarks/training.py configs/people.yaml --compare --steps 60
 """
@@ -53,13 +53,13 @@ KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to run the same training.
+    """A variant of the training step.
 
     Attributes:
-        forms: of the model's modules that train faster on CPUs.
-        fused: one kernel for the update of all weights.
-        kernels: that oneDNN keeps.
-        precision: Lightning Fabric's name.
+        forms: the forms of modules for faster training on CPUs.
+        fused: whether to use the fused optimiser.
+        kernels: capacity of oneDNN's kernel cache.
+        precision: precision, as named by Lightning Fabric.
         window: ``train.shape_window``.
     """
 
@@ -129,7 +129,7 @@ def measure(config: Config, variant: Variant, steps: int) -> dict[str, Any]:
         else AdamW(parameter_groups(model, config.train), lr=config.train.lr)
     )
     for group in optimizer.param_groups:
-        group["lr"] = 1e-5  # far from divergence, whatever the schedule
+        group["lr"] = 1e-5  # small enough not to diverge, whatever the schedule
     batches = iter(train_loader(config, 0, 0, 1))
     times: dict[str, list[float]] = defaultdict(list)
     losses, pixels = [], []
@@ -167,9 +167,9 @@ def measure(config: Config, variant: Variant, steps: int) -> dict[str, Any]:
 
 
 def report(measured: dict[str, Any], name: str) -> None:
-    """Print the parts of a step."""
+    """Print the times of the parts of a step."""
     images = measured["images"]
-    table = Table("part", "seconds", "share", title=f"{name}: {images} images a step")
+    table = Table("part", "seconds", "share", title=f"{name}: {images} images per step")
     medians = {part: median(measured["times"][part]) for part in PARTS}
     total = sum(medians.values())
     for part, seconds in medians.items():
@@ -183,9 +183,9 @@ def report(measured: dict[str, Any], name: str) -> None:
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """Run every variant in turn and print the ratios."""
+    """Run every variant and print the ratios."""
     words = [sys.executable, __file__, arguments.config, *arguments.overrides]
-    table = Table("", "s/step", "faster", "data", "pixels", "largest loss difference")
+    table = Table("", "s/step", "speed-up", "data", "pixels", "largest loss difference")
     first = None
     for name, variant in VARIANTS.items():
         environment = {**os.environ, KERNELS: str(variant.kernels)}

@@ -1,13 +1,13 @@
-"""Proof that a weights file, or a config inside it, fetches nothing and reads no secret.
+"""Verifies that weights files and their configs cannot trigger requests or read secrets.
 
-A server on this machine stands in for the Hugging Face hub and for every proxy, and counts what
-connects to it; an environment variable holds a secret, which no output may show. Each attack is a
-weights file whose config names a source of its own, loaded in a process of its own as a user loads
-it. Controls that do make a request, and do read the variable, show that the checks would notice::
+A local server replaces the Hugging Face hub and all proxies, and counts connections; an environment
+variable contains a secret, which must not appear in any output. Each attack is a weights file whose
+config names a remote source, loaded in a separate process. Positive controls, which do make a
+request or read the variable, show that the checks work::
 
     python -m benchmarks.untrusted_weights
 
-The exit status is 1 if an attack got through or a control was not noticed.
+The exit status is 1 if an attack succeeded or a control was not detected.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CONTROLS = {
         "resolve=True))"
     ),
 }
-"""What must be noticed: what would happen if the file's words were followed."""
+"""Positive controls, which must be detected: what the attacks attempt."""
 
 ATTACKS: dict[str, tuple[str, Any]] = {
     "hf-hub:": (HUB, "hf-hub:a/b"),
