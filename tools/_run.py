@@ -1,4 +1,4 @@
-"""Runs the command line from a clone, for the scripts beside this file and in demo/."""
+"""Runs the command line from a clone, for the scripts in tools/ and demo/."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ OTHER_NAMES = {"track_video": "track", "zip_results": "zip"}
 
 
 def run(script: str) -> None:
-    """Run the command that a script is named after (``tools/eval_video.py``: eval-video)."""
+    """Run the command of a script, given by its file name (``tools/eval_video.py``: eval-video)."""
     name = Path(script).stem
     command = OTHER_NAMES.get(name, name.replace("_", "-"))
     sys.exit(main([command, *sys.argv[1:]]))

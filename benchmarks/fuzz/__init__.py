@@ -1,7 +1,7 @@
-"""Spoilt inputs and killed commands, see ``__main__.py``.
+"""Fuzzing of inputs and killing of commands, see ``__main__.py``.
 
-One thread for every library: this is set before any of them is imported, because a fork keeps only
-the thread that forked.
+The number of threads is set to 1 before any library is imported, since only the forking thread
+survives in a fork.
 """
 
 import os

@@ -1,15 +1,15 @@
-"""Spoilt inputs and killed commands: none may end but well or in one line.
+"""Fuzzing: commands must succeed or end with a one-line error on corrupted inputs and after kills.
 
-Every input is a function of the seed, its class and its number, and is replayed by these alone::
+Every input depends only on the seed, its class and its number, and can be replayed with these::
 
     python -m benchmarks.fuzz                              # 2,000 inputs and 100 kills
     python -m benchmarks.fuzz --inputs 300 --kills 10 --only video,kill
     python -m benchmarks.fuzz --seed 0 --replay weights/safetensors:17
 
-Prints how many inputs of each class ended well (exit status 0, sound outputs), in one line (2) or
-wrong: any other status, a traceback, more than a minute or 2 GiB, leftovers, files cut short, a
-changed input, a look at another machine, frames or faults passed over in silence. The exit status
-is 1 if any was wrong.
+Prints for each class how many inputs succeeded (exit status 0, valid outputs), were rejected with a
+one-line error (2) or failed: any other status, a traceback, more than a minute or 2 GiB, leftover
+or truncated files, a modified input, a connection to another machine, or silently ignored frames or
+errors. The exit status is 1 if any input failed.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ INPUTS: dict[str, Maker] = {
 }
 KILLS: dict[str, Maker] = {f"kill/{name}": kills.killing(name) for name in COMMANDS}
 WEIGHT = {"config/key": 4}
-"""Classes that have more to try than others."""
+"""Relative weights of classes with more variants."""
 
 
 def main() -> int:
-    """Run what the command line asks for; returns the exit status."""
+    """Run the fuzzer; return the exit status."""
     arguments = _parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # removing the folder on the way
     classes = {name: make for name, make in {**INPUTS, **KILLS}.items() if _chosen(name, arguments)}
@@ -109,7 +109,7 @@ def _chosen(name: str, arguments: argparse.Namespace) -> bool:
 def _share(
     classes: dict[str, Maker], group: dict[str, Maker], total: int, arguments: argparse.Namespace
 ) -> Iterator[Job]:
-    """The inputs of a group of classes, in turns, so that any beginning of a run sees all."""
+    """The inputs of a group of classes, alternating, so that a partial run covers all of them."""
     names = [name for name in classes if name in group for _ in range(WEIGHT.get(name, 1))]
     numbers: dict[str, int] = defaultdict(lambda: arguments.first)
     for index in range(total if names else 0):
@@ -129,7 +129,7 @@ def _work_folder(keep: Path | None) -> Iterator[Path]:
 
 
 def prepare(work: Path, names: set[str]) -> None:
-    """Write the samples, and what kills are compared with, in forks: this process stays cold."""
+    """Write the samples and the reference results for kills, in forks."""
     from benchmarks.fuzz.samples import write_samples
 
     samples = work / "samples"
@@ -156,7 +156,7 @@ def _quietly(name: str, run: partial, work: Path) -> None:
 def run_all(
     jobs: list[Job], work: Path, arguments: argparse.Namespace, keep: bool
 ) -> Iterator[tuple[Ended[Job], Verdict]]:
-    """Run jobs and judge them; a fork that died has its verdict from how it died."""
+    """Run jobs and judge them; the verdict on a crashed fork is its exit status."""
 
     def place(job: Job) -> Path:
         return work / "cases" / f"{job.name.replace('/', '-')}-{job.number}"
@@ -188,7 +188,7 @@ def _last_line(folder: Path) -> str:
 
 
 def _report(outcomes: Iterator[tuple[Ended[Job], Verdict]], arguments: argparse.Namespace) -> int:
-    """Print the wrong ones as they come, and the table."""
+    """Print failures as they occur, and the table."""
     begin = time.monotonic()
     rows: dict[str, list[tuple[Ended[Job], Verdict]]] = defaultdict(list)
     for ended, verdict in outcomes:
@@ -219,7 +219,7 @@ def _report(outcomes: Iterator[tuple[Ended[Job], Verdict]], arguments: argparse.
 
 
 def _named(text: str, seed: int) -> list[Job]:
-    """The inputs that ``CLASS:NUMBER,CLASS:NUMBER`` names."""
+    """The inputs given as ``CLASS:NUMBER,CLASS:NUMBER``."""
     jobs = []
     for word in text.split(","):
         name, _, number = word.rpartition(":")

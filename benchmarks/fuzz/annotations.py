@@ -1,4 +1,4 @@
-"""Annotation and result files: sets of videos and images with one to three faults."""
+"""Annotation and result files of videos and images with one to three errors."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ LYING = {
     "score": [-1, 2, "0.5", None, float("nan"), float("inf"), True, 10**400],
     "id": [0, "1", 1.5, True, -1, 2**63, None],
 }
-"""Values that look right at a glance, by key."""
+"""Plausible but invalid values, by key."""
 
 NEVER = {
     "iscrowd": LYING["iscrowd"][:3],
     "category_id": ["7", 7.5],
     "score": ["0.5", None, float("nan"), float("inf")],
 }
-"""Those of them that no command may take for what they are not."""
+"""Keys whose invalid values every command must reject."""
 
 SCORING = ("eval-video", "eval-tracking", "eval-image", "diagnose", "compare", "train", "validate")
-"""Commands whose numbers would be wrong."""
+"""Commands that would report wrong numbers."""
 
 
 def spoilt_json(content: Any, rng: random.Random) -> tuple[bytes, str, str | None]:
-    """One to three faults in the structure of a JSON file, and sometimes one in its bytes.
+    """One to three errors in the structure of a JSON file, and sometimes one in its bytes.
 
     Returns:
         The file, what was done to it, and why scoring it in silence would be wrong, if so.
@@ -88,7 +88,7 @@ BOTH = {
     "train {config} data.train.annotations=set.json train.max_steps=1 "
     "--work-dir run --devices 1": "run",
 }
-"""Commands that read annotations, and what they write."""
+"""Commands that read annotations, and their outputs."""
 
 VIDEOS = {
     "eval-video set.json {results} --json n.json": "n.json",
@@ -121,11 +121,11 @@ RESULTS = {
 }
 
 FINDINGS = ["f.json", "run/*"]
-"""What commands write although they end with 2: what they found, and a training's state."""
+"""Files that commands write despite exit status 2: findings, and training states."""
 
 
 def fill(room: Room, text: str, videos: bool) -> list[str]:
-    """A command line with the paths of the sound files in it."""
+    """A command line with the paths of the valid files."""
     kind = "set" if videos else "coco"
     names = {
         "images": room.samples / kind,
@@ -137,7 +137,7 @@ def fill(room: Room, text: str, videos: bool) -> list[str]:
 
 
 def annotations(room: Room) -> Case:
-    """A spoilt YouTube-VIS or COCO file to every command that reads one."""
+    """A corrupted YouTube-VIS or COCO file for every command that reads one."""
     videos = room.random.random() < 0.6
     name = "set/videos.json" if videos else "coco/images.json"
     content = json.loads((room.samples / name).read_text())
@@ -151,7 +151,7 @@ def annotations(room: Room) -> Case:
 
 
 def results(room: Room) -> Case:
-    """A spoilt result file to every command that reads one."""
+    """A corrupted result file for every command that reads one."""
     videos = room.random.random() < 0.9
     name = "results.json" if videos else "image_results.json"
     content = json.loads((room.samples / name).read_text())

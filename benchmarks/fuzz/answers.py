@@ -1,4 +1,4 @@
-"""What servers on this machine answer to downloads of weights and to ``track --live``."""
+"""Responses of local servers to downloads of weights and to ``track --live``."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from benchmarks.fuzz.blobs import FOREIGN, NUMBERS, spoil_bytes
 from benchmarks.fuzz.case import Case, Room
 from benchmarks.fuzz.media import TRACK_FILES
 
-ELSEWHERE = "192.0.2.1"  # an address for documentation, which is nobody's (RFC 5737)
-PATIENCE = 3  # seconds, in place of the half minute that a download waits for a byte
+ELSEWHERE = "192.0.2.1"  # an unassigned address for documentation (RFC 5737)
+PATIENCE = 3  # seconds, instead of the 30 s that a download waits for data
 
 
 def serve(answers: list[Iterator[bytes]]) -> int:
-    """Answer one connection after the other, and the last answer's successors not at all.
+    """Answer one connection after the other, and none after the last answer.
 
     Args:
         answers: for each connection, the pieces of bytes to send before it is closed.
@@ -47,7 +47,7 @@ def serve(answers: list[Iterator[bytes]]) -> int:
 
 
 def answer(data: bytes, rng: random.Random) -> tuple[Iterator[bytes], str]:
-    """An HTTP answer with ``data``: its pieces, and what is odd about it."""
+    """An HTTP response with ``data``: its pieces, and a description of its errors."""
     kind = rng.randrange(14)
     head = b"HTTP/1.1 200 OK\r\n"
     length = b"Content-Length: %d\r\n" % len(data)
@@ -107,7 +107,7 @@ def _silent(pieces: list[bytes]) -> Iterator[bytes]:
 
 
 def _endless() -> Iterator[bytes]:
-    """13 MB a second, so that a minute of it fits on any disk."""
+    """13 MB per second, so that a minute of it fits on any disk."""
     while True:
         yield bytes(1 << 16)
         time.sleep(0.005)
@@ -119,7 +119,7 @@ def _slowly(piece: bytes) -> Iterator[bytes]:
 
 
 def download(room: Room) -> Case:
-    """``weights NAME`` from a server, with what an earlier try or version left in the cache."""
+    """``weights NAME`` from a server, with leftovers of earlier runs or versions in the cache."""
     from queryinst_vis.checkpoints import catalogue
     from queryinst_vis.checkpoints import download as module
 
@@ -177,7 +177,7 @@ def _leave_in_cache(room: Room, name: str, data: bytes, digest: str) -> str:
 
 
 def live(room: Room) -> Case:
-    """``track --live`` on an address; FFmpeg may ask several times."""
+    """``track --live`` on a URL; FFmpeg may connect several times."""
     rng = room.random
     name = rng.choice(["clip.ts", "plain.mp4", "clip.mkv", "clip.avi", "clip.gif"])
     data = (room.samples / "video" / name).read_bytes()

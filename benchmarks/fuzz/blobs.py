@@ -1,4 +1,4 @@
-"""Bytes as disks, networks and people spoil them, whatever is in them."""
+"""Corruption of arbitrary bytes, as by disks, networks and users."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ FOREIGN = {
     "zeros": bytes(20000),
     "deep JSON": b"[" * 50000,
 }
-"""What stands where a file of another kind is expected."""
+"""Contents of a wrong kind."""
 
 NUMBERS = [0, 1, 2**7, 2**8 - 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63]
 
 
 def spoil_bytes(data: bytes, rng: random.Random) -> tuple[bytes, str]:
-    """One to three faults in ``data``, and their names; most are near its ends."""
+    """One to three errors in ``data``, mostly near its ends, and their names."""
     if rng.random() < 0.1:
         name = rng.choice([*FOREIGN, "gzip"])
         return (gzip.compress(data, mtime=0) if name == "gzip" else FOREIGN[name]), name
@@ -67,7 +67,7 @@ def _overwrite(data: bytes, rng: random.Random) -> tuple[bytes, str]:
 
 
 def _number(data: bytes, rng: random.Random) -> tuple[bytes, str]:
-    """A length, count or offset that lies."""
+    """A wrong length, count or offset."""
     at, width = _place(data, rng), rng.choice([1, 2, 4, 8])
     order = rng.choice(["little", "big"])
     value = rng.choice(NUMBERS) % 256**width

@@ -1,4 +1,4 @@
-"""What a fuzz input is, and what it needs."""
+"""Fuzz inputs and their context."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 
 @dataclass
 class Room:
-    """Where and from what a case is made.
+    """The context in which a case is made.
 
     Attributes:
-        random: the only source of chance: it follows from the run's seed, the class and ``number``.
-        seed: of the run.
-        number: which input of its class this is; classes that enumerate use it.
-        samples: sound inputs, see ``samples.py``; read only.
+        random: the only source of randomness, seeded by the run's seed, the class and ``number``.
+        seed: seed of the run.
+        number: index of the input in its class, for classes that enumerate their inputs.
+        samples: folder of valid inputs, see ``samples.py``; read-only.
         folder: an empty folder, the working directory of the case.
-        seconds: that a command may take.
+        seconds: time limit of a command.
     """
 
     random: random.Random
@@ -30,26 +30,26 @@ class Room:
     seconds: float = 60.0
 
     def words(self, text: str) -> list[str]:
-        """A command line; ``{samples}`` in it is their folder."""
+        """The words of a command line, in which ``{samples}`` is replaced by the folder."""
         return [word.format(samples=self.samples) for word in text.split()]
 
 
 @dataclass
 class Case:
-    """An input, and what must come of it.
+    """An input and the expected outcome.
 
     Attributes:
-        run: a command line for ``queryinst_vis.cli.main``, or a function that calls the library; it
+        run: a command line for ``queryinst_vis.cli.main``, or a function that calls the library and
             may return an exit status.
-        note: in a few words, what is wrong with the input.
-        outputs: files or folders that a success leaves, or patterns of them.
-        keeps: patterns of files that even a failure may leave.
-        changes: patterns of files that are there already and may change.
-        refuse: why success would be wrong; None where success is fine.
-        memory: MiB that it may take, where a small file claims to be a large one.
-        check: looks at what a success wrote; returns what is wrong with it, or nothing.
-        reaches: other machines that it may look for, because the server that the user named
-            redirects to them.
+        note: short description of the errors in the input.
+        outputs: files or folders (or patterns) that a successful run writes.
+        keeps: patterns of files that a failed run may leave, too.
+        changes: patterns of existing files that may change.
+        refuse: reason why success would be wrong; None if success is allowed.
+        memory: memory limit in MiB, for small files that claim to be large.
+        check: checks the outputs of a successful run; returns a description of the error, or None.
+        reaches: other machines that it may contact, because the server named by the user redirects
+            to them.
     """
 
     run: list[str] | Callable[[], Any]

@@ -1,4 +1,4 @@
-"""Commands to kill, and how they end undisturbed."""
+"""Commands to kill, and their results without interruption."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Command:
     """A command to kill.
 
     Attributes:
-        text: its command line; ``{samples}`` is the folder of sound inputs.
-        outputs: files and folders that are the same in every run that ends well.
-        resumes: whether the next run goes on from where a killed one was.
+        text: its command line; ``{samples}`` is the folder of valid inputs.
+        outputs: files and folders that are identical in every successful run.
+        resumes: whether the next run resumes a killed one.
     """
 
     text: str
@@ -73,7 +73,7 @@ COMMANDS = {
 
 
 def measure(name: str, samples: Path) -> None:
-    """Run a command undisturbed; its outputs and seconds become samples."""
+    """Run a command without interruption, and store its outputs and duration as samples."""
     folder = samples / "reference" / name
     folder.mkdir(parents=True)
     os.chdir(folder)

@@ -1,4 +1,4 @@
-"""Configs: every key of the schema with every strange value, and files that are no configs."""
+"""Configs: every key of the schema with every unusual value, and invalid config files."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ VALUES: list[Any] = [
     *("text", "", "../x", "hf-hub:a/b", "local-dir:/tmp", "${oc.env:HOME}", "1", None, True),
     *([], [1], [-1, 0], [float("nan")], ["a"], [[1]], {}, [{"name": "os.system"}]),
 ]
-"""What any key may hold; NAN and INF stand for the numbers."""
+"""Values for all keys; NAN and INF stand for the numbers."""
 
 NUMBERS = {"NAN": float("nan"), "INF": float("inf"), "-INF": -float("inf")}
 
 ENDLESS = {"train.max_steps", "train.accumulate"}
-"""Keys whose large values ask for a run without end, which is what they get."""
+"""Keys whose large values legitimately cause endless runs."""
 
 NEEDLESS = {"train.precision", "inference.compile"}
-"""Keys whose sound values compile for a minute or do not matter here."""
+"""Keys whose valid values compile for a minute or are irrelevant here."""
 
 
 COMMANDS = {
@@ -50,11 +50,11 @@ COMMANDS = {
         "new.safetensors",
     ),
 }
-"""What reads a config, and what it writes."""
+"""Commands that read a config, and their outputs."""
 
 
 def schema(kind: Any, prefix: str = "") -> dict[str, Any]:
-    """Every key of a config's dataclass, dotted, with the type of its values."""
+    """The dotted keys of a config dataclass, with the types of their values."""
     found: dict[str, Any] = {}
     for name, hint in get_type_hints(kind).items():
         found[prefix + name] = hint
@@ -73,7 +73,7 @@ def _combinations() -> list[tuple[str, Any]]:
 def key_and_value(room: Room) -> Case:
     """One key with one value, in the file or on the command line.
 
-    Consecutive numbers meet every pair of them once before any comes again.
+    Consecutive numbers enumerate all pairs before repeating any.
     """
     pairs = _combinations()
     step = next(s for s in range(len(pairs) * 618 // 1000, len(pairs)) if gcd(s, len(pairs)) == 1)
@@ -90,7 +90,7 @@ def key_and_value(room: Room) -> Case:
 
 
 def _as_text(value: Any) -> str:
-    """As one would type it."""
+    """The value as typed on the command line."""
     return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n...\n").strip()
 
 
@@ -144,13 +144,13 @@ def _run(
     typed = [f"{key}={_as_text(value)}" for key, value in overrides.items()]
     if command == "train" and "train.max_steps" not in note:
         typed.insert(0, "train.max_steps=1")
-    at = 3 if command.startswith("test") else 2  # behind what stands first, before options
+    at = 3 if command.startswith("test") else 2  # after the positional arguments, before options
     words[at:at] = typed
     return Case(words, f"{note} ({command})", outputs.split(), ["run/*"], refuse=refuse)
 
 
 def file(room: Room) -> Case:
-    """A config file that is damaged, or whose parents are."""
+    """A config file that is corrupted, or has corrupted parents."""
     rng = room.random
     text = (room.samples / "config.yaml").read_text()
     kind = rng.randrange(4)

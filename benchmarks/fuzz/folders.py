@@ -1,4 +1,4 @@
-"""Zips of results, and the folders that the converters read."""
+"""Zips of results, and input folders of the converters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COMMANDS = {
 
 
 def zipped(room: Room) -> Case:
-    """Zips of results that are damaged, lie about their sizes, or hold other things."""
+    """Zips of results that are corrupted, have wrong sizes, or contain something else."""
     rng = room.random
     path = room.folder / "r.zip"
     note = _write_zip(path, (room.samples / "results.json").read_bytes(), rng)
@@ -64,14 +64,14 @@ def _write_zip(path: Path, data: bytes, rng: random.Random) -> str:
             data, note = rng.choice([b"", b"PK", b"\xff\xfe[\x00]\x00", b"null"]), "another content"
         if kind != 5:
             archive.writestr(_member(name, method), data)
-    if kind == 6:  # encrypted, or so it says
+    if kind == 6:  # marked as encrypted
         raw = bytearray(path.read_bytes())
         for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
             at = raw.rfind(mark) + offset
             raw[at] |= 1
         path.write_bytes(bytes(raw))
         note = "encrypted"
-    elif kind == 7:  # a size that is none
+    elif kind == 7:  # an invalid size
         raw = bytearray(path.read_bytes())
         at = raw.rfind(b"PK\x01\x02") + 24
         raw[at : at + 4] = struct.pack("<I", rng.choice([0, 1, 2**31, 2**32 - 2]))
@@ -81,7 +81,7 @@ def _write_zip(path: Path, data: bytes, rng: random.Random) -> str:
 
 
 def _member(name: str, method: int) -> zipfile.ZipInfo:
-    """An entry without the time of day, which would make the file another every time."""
+    """An entry without a timestamp, for reproducible files."""
     member = zipfile.ZipInfo(name)
     member.compress_type = method
     return member
@@ -97,7 +97,7 @@ CONVERTERS = {
 
 
 def dataset_folder(room: Room) -> Case:
-    """A folder for a converter in which one to three files are damaged, moved or missing."""
+    """A folder for a converter in which one to three files are corrupted, moved or missing."""
     rng = room.random
     name = rng.choice(sorted(CONVERTERS))
     data = room.folder / "data"
@@ -147,12 +147,12 @@ def _harm_folder(folder: Path, rng: random.Random) -> str:
 def _parsed(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
-    except ValueError:  # it was damaged before
+    except ValueError:  # corrupted before
         return None
 
 
 def _spoil_text(text: str, rng: random.Random) -> tuple[bytes, str]:
-    """Numbers and words of a text format replaced by others, lines lost or repeated."""
+    """Replace numbers and words of a text format, drop or repeat lines."""
     kind = rng.randrange(5)
     tokens = list(re.finditer(r"-?\d+(?:\.\d+)?|\w+", text))
     if kind < 3 and tokens:

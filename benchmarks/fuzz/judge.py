@@ -1,4 +1,4 @@
-"""Whether a command ended as it should: well, in one line, or wrong."""
+"""Judging the outcome of a command: success, one-line error, or failure."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ ERROR = "queryinst-vis: error: "
 OURS = re.compile(
     r"queryinst-vis: |━|\d:\d\d:\d\d|-:--:--|step \d|(resum|stopp)ed |done: |queries|class "
 )
-"""Lines on standard error that are messages and progress."""
+"""Messages and progress on standard error."""
 
 TRACEBACK = "Traceback (most recent call last):"
 WELL, LINE, WRONG = "well", "line", "wrong"
 
 Files = dict[str, tuple[int, int]]
-"""Size and time of change of every file below a folder."""
+"""Size and modification time of every file below a folder."""
 
 
 @dataclass
 class Verdict:
-    """How an input was taken.
+    """The outcome of an input.
 
     Attributes:
-        kind: ``WELL`` (exit status 0, all outputs sound), ``LINE`` (2, one line) or ``WRONG``.
-        faults: what was wrong.
-        place: the innermost line of the package in the traceback, where there is one.
+        kind: ``WELL`` (exit status 0, all outputs valid), ``LINE`` (2, one line) or ``WRONG``.
+        faults: the failures.
+        place: the innermost line of the package in the traceback, if there is one.
         message: the error line.
-        noise: the first line on standard error that is not ours.
-        note: what was done to the input.
+        noise: the first line on standard error that is not from this program.
+        note: the errors in the input.
     """
 
     kind: str
@@ -81,7 +81,7 @@ def judge_end(status: int, errors: str, stopped: bool = False) -> Verdict:
 
 
 def _without_tracebacks(lines: list[str]) -> tuple[list[str], str]:
-    """The lines that are not part of a traceback, and the last place in the package in one."""
+    """The lines outside tracebacks, and the innermost line of the package in a traceback."""
     kept: list[str] = []
     place, inside = "", False
     for line in lines:
@@ -97,13 +97,13 @@ def _without_tracebacks(lines: list[str]) -> tuple[list[str], str]:
 
 
 def judge_files(before: Files, folder: Path, status: int, case: Any) -> list[str]:
-    """What is wrong with the files that a command left.
+    """Find failures in the files that a command has left.
 
     Args:
-        before: what was there.
-        folder: where it ran.
+        before: the files before the run.
+        folder: its working directory.
         status: its exit status.
-        case: says what it had to write, and what it may leave.
+        case: the case, with the expected and allowed files.
     """
     after = list_files(folder)
     touched = [name for name in before if before[name] != after.get(name)]
@@ -125,17 +125,17 @@ def judge_files(before: Files, folder: Path, status: int, case: Any) -> list[str
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file's name is one that only unfinished files have."""
+    """Whether a file name is that of an unfinished file."""
     return any(part.startswith(".") and part != ".lock" for part in Path(name).parts)
 
 
 def mask_random(name: str) -> str:
-    """The name with the random part of temporary files hidden, so that names group."""
+    """The name with the random part of temporary files masked, for grouping."""
     return re.sub(r"-[a-z0-9_]{8}(?=[./]|$)", "-XXXXXXXX", name)
 
 
 def unsound(path: Path) -> str | None:
-    """What is wrong with a written file, read by its suffix; None if nothing."""
+    """The error in an output file, by its suffix; None if it is valid."""
     try:
         return _READERS.get(path.suffix.lower(), lambda path: None)(path)
     except Exception as error:

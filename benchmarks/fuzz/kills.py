@@ -1,7 +1,7 @@
-"""Commands that are killed at any moment, and run again.
+"""Commands that are killed at random moments and run again.
 
-What they leave must be whole or absent, and the next run must end as if nothing had happened: the
-same results, and of a training the same bits.
+Their files must be complete or absent, and the next run must give the same results as an
+uninterrupted one (for training, bitwise).
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from benchmarks.fuzz.judge import is_temporary, judge_end, list_files, mask_rand
 from benchmarks.fuzz.session import ENTRY, ROOT, run_main
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
-PATIENCE = 2 / 3  # of a command's time: to end after a signal, and for the next run
-IMPORTS = 1.5  # seconds that an interpreter of its own needs before it does anything
+PATIENCE = 2 / 3  # fraction of a command's time: to end after a signal, and for the next run
+IMPORTS = 1.5  # seconds for the imports of a new interpreter
 
 
 def killing(name: str) -> Maker:
-    """The class of kills of a command: signals in turn, every fifth to an interpreter's own."""
+    """The class of kills of a command: alternating signals, every fifth in a new interpreter."""
     command = COMMANDS[name]
 
     def make(room: Room) -> Case:
@@ -59,7 +59,7 @@ def _kill_and_repeat(
     reference: Path,
     patience: float,
 ) -> list[str]:
-    """Kill a run, look at what is left, run again, and compare; returns what was wrong."""
+    """Kill a run, check its files, run again and compare; return the failures."""
     log = Path("../first.txt").absolute()
     process = _start(words, own, log)
     time.sleep(moment)
@@ -83,7 +83,7 @@ def _kill_and_repeat(
 
 
 def _run_again(command: Command, words: list[str], own: bool, patience: float) -> list[str]:
-    """The next run, which ends well and leaves nothing of the killed one; what is wrong else."""
+    """Check that the next run succeeds and removes the leftovers; return the failures."""
     if command.resumes and Path("run/config.yaml").exists():
         words = [*words, "--resume"]
     log = Path("../second.txt").absolute()
@@ -98,7 +98,7 @@ def _run_again(command: Command, words: list[str], own: bool, patience: float) -
 
 
 def _start(words: list[str], own: bool, log: Path) -> int:
-    """Start a command in a session of its own; returns its process id."""
+    """Start a command in a new session; return its process id."""
     words = [*words, "--debug"]
     if own:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -131,7 +131,7 @@ def _start(words: list[str], own: bool, log: Path) -> int:
 
 
 def _wait(process: int, patience: float) -> int | None:
-    """Exit status of a child, or None where it had to be killed after all."""
+    """Exit status of a child process, or None if it had to be killed."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         ended, status = os.waitpid(process, os.WNOHANG)
@@ -144,7 +144,7 @@ def _wait(process: int, patience: float) -> int | None:
 
 
 def _survivors(process: int) -> list[str]:
-    """Whether the command's own children outlive it by more than they need to notice."""
+    """Check that child processes end soon after the command."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:
@@ -164,14 +164,14 @@ def _temporaries() -> list[str]:
 
 
 def _halves() -> list[str]:
-    """Files under their final names that cannot be read."""
+    """Find unreadable files under their final names."""
     names = [name for name in list_files(Path()) if not is_temporary(name)]
     found = [(name, unsound(Path(name))) for name in names]
     return [f"{name} is half-written: {fault}" for name, fault in found if fault]
 
 
 def _differences(ours: Path, theirs: Path) -> list[str]:
-    """Whether an output is not that of the undisturbed run: tensors by bits, others by bytes."""
+    """Whether an output differs from the uninterrupted run: tensors bitwise, others by bytes."""
     import torch
     from safetensors.torch import load_file
 
@@ -187,7 +187,7 @@ def _differences(ours: Path, theirs: Path) -> list[str]:
     for mine, other in pairs:
         if mine.suffix == ".ckpt":
             same = _same(*(torch.load(path, weights_only=True) for path in (mine, other)))
-        elif mine.suffix == ".safetensors":  # whose metadata are written in any order
+        elif mine.suffix == ".safetensors":  # their metadata have no fixed order
             same = _same(*(load_file(path) for path in (mine, other)))
         elif mine.name == "run.json":
             same = _run_of(mine) == _run_of(other)
@@ -199,7 +199,7 @@ def _differences(ours: Path, theirs: Path) -> list[str]:
 
 
 def _run_of(path: Path) -> dict:
-    """What ``run.json`` says, but for durations, and for where the source lay."""
+    """The content of ``run.json`` without durations and the path of the source."""
     content = json.loads(path.read_bytes())
     places = ("origin", "origin_sha256")
     source = {key: value for key, value in content["source"].items() if key not in places}

@@ -1,4 +1,4 @@
-"""Videos and images that are damaged, lie, or are something else."""
+"""Videos and images that are corrupted, inconsistent, or of another kind."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from benchmarks.fuzz.samples import CLIPS, FRAMES
 SMALL = ["--max-size", "64", "--device", "cpu"]
 
 TRACK_FILES = ("results.json", "tracks.jsonl", "timeline.png", "run.json")
-"""What ``track`` writes besides the annotated video."""
+"""Files of ``track`` in addition to the annotated video."""
 
 
 def track(room: Room) -> Case:
-    """``track`` on a damaged clip; frames that a packet stood for may not vanish in silence."""
+    """``track`` on a corrupted clip; frames must not be lost silently."""
     path, note = _spoilt_clip(room)
     words = [
         "track",
@@ -43,7 +43,7 @@ def track(room: Room) -> Case:
 
 
 def track_live(room: Room) -> Case:
-    """``track --live`` on a damaged clip."""
+    """``track --live`` on a corrupted clip."""
     path, note = _spoilt_clip(room)
     words = ["track", path.name, "--live", "--weights", str(room.samples / "tiny.safetensors")]
     outputs = [f"out/{path.stem}.mp4", *(f"out/{name}" for name in TRACK_FILES)]
@@ -91,10 +91,10 @@ def _lie_in_box(data: bytes, rng) -> tuple[bytes, str]:
 
 
 def _lost_frames(path: Path, results: str, note: str) -> str | None:
-    """Whether results of every frame are there, or standard error says what is missing.
+    """Check that the results have all frames, or that standard error reports missing ones.
 
-    The count to compare with is FFmpeg's: of the pictures that a decoder yields when faulty packets
-    are passed over, as players do; or, for a file that was cut and is sound up to there, of all.
+    The reference count is FFmpeg's: the pictures that a decoder yields when faulty packets are
+    skipped, as in players; or, for a truncated but otherwise valid file, all pictures.
     """
     entries = json.loads(Path(results).read_text())
     if not entries or "warning" in (path.parent.parent / "stderr.txt").read_text(errors="replace"):
@@ -124,7 +124,7 @@ def _count_frames(path: Path) -> int:
 
 
 def image(room: Room) -> Case:
-    """A damaged image to the commands that read one by itself, and to the library."""
+    """A corrupted image for the commands that read single images, and for the library."""
     path, note = _spoilt_image(room, room.folder)
     if room.random.random() < 0.5:
         from queryinst_vis.utils.images import read_image
@@ -155,11 +155,11 @@ IN_SETS = {
     "{test} {config} {weights} {data} --out out.json --devices 1": "out.json",
     "train {config} {data} train.max_steps=1 --work-dir run --devices 1": "run",
 }
-"""Commands that read the images of a set, and what they write."""
+"""Commands that read the images of a set, and their outputs."""
 
 
 def image_in_set(room: Room) -> Case:
-    """One damaged, foreign, exchanged or missing frame among the images of a set."""
+    """A corrupted, wrong, exchanged or missing frame among the images of a set."""
     videos = room.random.random() < 0.5
     shutil.copytree(room.samples / ("set" if videos else "coco"), room.folder / "data")
     victim = room.random.choice(sorted((room.folder / "data").rglob("*.png")))

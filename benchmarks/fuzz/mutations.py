@@ -1,4 +1,4 @@
-"""Small, sound evaluation files and a thousand ways to spoil them."""
+"""Small valid evaluation files, and random errors in them."""
 
 import copy
 import json
@@ -79,7 +79,7 @@ def sound_files(rng):
 
 
 def mutated_files(seed):
-    """Bytes of a ground-truth and of a result file, one to three faults away from sound ones."""
+    """Bytes of a ground-truth and a result file with one to three errors."""
     rng = random.Random(seed)
     contents = list(sound_files(rng))
     for _ in range(rng.choice([1, 1, 2, 3])):
@@ -94,14 +94,14 @@ def mutated_files(seed):
 
 
 def mutated(content, rng):
-    """One fault somewhere in the structure, or a change that is none."""
+    """One error in the structure, or a valid change."""
     if rng.random() < 0.3:
         return changed(content, rng)
     if not isinstance(content, dict | list):
         return content
     holder, key = rng.choice(list(slots(content)) or [([content], 0)])
     value = holder[key]
-    if rng.random() < 0.35:  # aim at the masks: they are what C code reads
+    if rng.random() < 0.35:  # prefer masks, since they are read by C code
         masks = [(h, k) for h, k in slots(content) if is_mask(h[k])]
         if masks:
             holder, key = rng.choice(masks)
@@ -129,7 +129,7 @@ def mutated(content, rng):
 
 
 def changed(content, rng):
-    """The same structure with another value that is allowed."""
+    """The structure with another valid value."""
     entries = content.get("annotations") if isinstance(content, dict) else content
     is_list = isinstance(entries, list)
     chosen = [entry for entry in entries if isinstance(entry, dict)] if is_list else []
@@ -157,7 +157,7 @@ def is_mask(value):
 
 
 def spoilt_mask(mask, rng):
-    """A mask with polygons, counts or a size that strange programs write."""
+    """A mask with unusual polygons, counts or size."""
     if isinstance(mask, list) or rng.random() < 0.15:
         polygons = [copy.deepcopy(rng.choice(POLYGONS)) for _ in range(rng.randrange(1, 3))]
         return [*(mask if isinstance(mask, list) and rng.random() < 0.5 else []), *polygons]
@@ -182,7 +182,7 @@ def spoilt_mask(mask, rng):
 
 
 def mutated_bytes(text, rng):
-    """A file as a broken disk or an interrupted job leaves it."""
+    """A file as left by a broken disk or an interrupted job."""
     kind = rng.randrange(6)
     at = rng.randrange(len(text))
     if kind == 0:

@@ -1,7 +1,7 @@
-"""Runs each job in a fork of this warm process, within limits of time and memory.
+"""Runs each job in a fork of a warm process, with limits on time and memory.
 
-An import of everything costs seconds and a fork some milliseconds, and whatever a job does, crash
-or hang or allocate, ends with its fork.
+Importing everything takes seconds, a fork milliseconds; crashes, hangs and allocations of a job end
+with its fork.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 SECONDS = 60.0
-"""Wall-clock seconds that a job may take, and of processor time whatever else the machine does."""
+"""Limit of wall-clock and of CPU time of a job, in seconds."""
 
 MEMORY = 2048
-"""MiB that a job may hold; a third of it is libraries."""
+"""Memory limit of a job in MiB, a third of which is libraries."""
 
 ADDRESS_SPACE = 8 << 30
-"""Bytes of address space beyond that of the parent, so that no allocation can hurt the machine."""
+"""Address space limit in bytes beyond that of the parent, to protect the machine."""
 
 _POLL = 0.01  # seconds
 
@@ -36,12 +36,12 @@ class Ended(Generic[J]):
     """How the fork of a job ended.
 
     Attributes:
-        job: what was run.
-        status: exit status, or minus the number of the signal.
+        job: the job.
+        status: exit status, or the negative signal number.
         seconds: wall-clock time.
-        busy: seconds of processor time, of the processes that it waited for, too.
-        mebibytes: the most memory that it held.
-        fault: which limit it broke, empty if none.
+        busy: CPU time in seconds, including awaited child processes.
+        mebibytes: peak memory.
+        fault: the limit that was exceeded, empty if none.
     """
 
     job: J
@@ -66,15 +66,15 @@ def run_in_forks(
     """Run jobs, ``workers`` at a time, and yield each as it ends.
 
     Args:
-        jobs: each with its limit in seconds. Taken one by one as workers become free.
-        run: called in a fork, in a session of its own; returns when all is well.
-        workers: forks that run at the same time.
+        jobs: jobs with their time limits in seconds, consumed as workers become free.
+        run: called in a fork, in a new session; returns on success.
+        workers: number of concurrent forks.
     """
     running: dict[int, _Running[J]] = {}
     try:
         yield from _run(iter(jobs), run, workers, running)
     finally:
-        for process in running:  # of a run that is broken off
+        for process in running:  # of an aborted run
             os.kill(process, signal.SIGKILL)
             _kill_group(process)
             os.waitpid(process, 0)
@@ -98,7 +98,7 @@ def _run(
             ended, status, usage = os.wait4(process, os.WNOHANG)
             if ended:
                 del running[process]
-                _kill_group(process)  # whatever it started and left behind
+                _kill_group(process)  # child processes that it has left
                 most = usage.ru_maxrss // 1024
                 seconds = time.monotonic() - one.begin
                 code = os.waitstatus_to_exitcode(status)

@@ -1,6 +1,6 @@
-"""The sound inputs that are spoilt: rendered clips, tiny sets, an untrained model of 0.5 M weights.
+"""Valid inputs to corrupt: rendered clips, tiny sets, an untrained model with 0.5 M parameters.
 
-All are made in seconds, and alike in every run.
+All are generated in seconds, and identical in every run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.tiny import HEIGHT, WIDTH, draw_frame, tiny_config, write_images, wri
 DATA = Path(__file__).parents[2] / "tests" / "data"
 FRAMES = 8
 STEPS = 6
-"""Of the training that is killed and resumed."""
+"""Of the training run that is killed and resumed."""
 
 CLIPS = {  # name: codec, options
     "plain.mp4": ("libx264", {"g": "4"}),
@@ -92,7 +92,7 @@ def write_config(path: Path, config: Config) -> None:
 
 
 def write_clip(path: Path, codec: str, options: dict[str, str], frames: int = FRAMES) -> None:
-    """The tiny world as a video of 10 frames a second."""
+    """The scene as a video with 10 frames per second."""
     path.parent.mkdir(parents=True, exist_ok=True)
     muxing = {key: value for key, value in options.items() if key == "movflags"}
     with av.open(str(path), "w", options=muxing) as container:
@@ -109,7 +109,7 @@ def write_clip(path: Path, codec: str, options: dict[str, str], frames: int = FR
 
 
 def write_pictures(folder: Path) -> None:
-    """One frame in the formats and depths that images have."""
+    """One frame in various image formats and bit depths."""
     folder.mkdir()
     pixels = draw_frame(0)
     picture = Image.fromarray(pixels)
@@ -128,7 +128,7 @@ def write_pictures(folder: Path) -> None:
 
 
 def _write_results(ground_truth: Path, path: Path) -> None:
-    """What the ground truth says, as results with scores."""
+    """The ground truth as results with scores."""
     content = json.loads(ground_truth.read_text())
     kept = ("video_id", "image_id", "category_id", "segmentations", "segmentation", "bbox")
     results = [
@@ -139,7 +139,7 @@ def _write_results(ground_truth: Path, path: Path) -> None:
 
 
 def _instance_map(frame: int) -> np.ndarray:
-    """A car, a person who walks, and a strip to ignore."""
+    """A car, a walking person, and an ignore region."""
     ids = np.zeros((24, 32), np.uint16)
     ids[:3] = MOTS_IDS[2]
     ids[8:20, 5:15] = MOTS_IDS[0]

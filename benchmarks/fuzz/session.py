@@ -1,4 +1,4 @@
-"""One case from its seed to its verdict, in the fork that it was given."""
+"""Running one case from its seed to its verdict, in its fork."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from benchmarks.fuzz.judge import ERROR, WRONG, Verdict, judge_end, judge_files,
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = 40
-"""Of so many inputs of a class, one meets an interpreter of its own, as users start it."""
+"""One of this many inputs of a class runs in a new interpreter."""
 
 ENTRY = "import sys; from queryinst_vis.cli import main; sys.exit(main())"
 
 
 @dataclass(frozen=True)
 class Job:
-    """Which input: ``make`` turns seed and number into it, and nothing else has a say."""
+    """An input, fully determined by ``make``, seed and number."""
 
     name: str
     make: Maker
@@ -48,7 +48,7 @@ class Job:
 
 
 def import_everything() -> None:
-    """Import the package and what it imports late, so that forks need not."""
+    """Import the package and its lazy imports, to save the forks this time."""
     import queryinst_vis
 
     for module in pkgutil.walk_packages(queryinst_vis.__path__, "queryinst_vis."):
@@ -59,7 +59,7 @@ def import_everything() -> None:
 
 
 def run_job(job: Job, samples: Path, work: Path, seconds: float) -> None:
-    """Make the case, run it, and leave the verdict in ``work / verdict.json``."""
+    """Make the case, run it, and write the verdict to ``work / verdict.json``."""
     folder = work / "case"
     folder.mkdir(parents=True)
     _set_the_scene(folder, work)
@@ -98,7 +98,7 @@ def run_job(job: Job, samples: Path, work: Path, seconds: float) -> None:
 
 
 def read_verdict(work: Path) -> Verdict | None:
-    """The verdict of a case, or None where its fork came to no end of its own."""
+    """The verdict of a case, or None if its fork has not written one."""
     try:
         return Verdict(**json.loads((work / "verdict.json").read_text()))
     except (OSError, ValueError):
@@ -106,7 +106,7 @@ def read_verdict(work: Path) -> Verdict | None:
 
 
 def run_case(case: Case, own: bool) -> int:
-    """Run a case, a command perhaps in an interpreter of its own; returns the exit status."""
+    """Run a case, a command possibly in a new interpreter; return the exit status."""
     if not isinstance(case.run, list):
         return _call(case.run)
     if not own:
@@ -155,7 +155,7 @@ def _describe(case: Case) -> str:
 
 
 def _set_the_scene(folder: Path, work: Path) -> None:
-    """Streams into files, a temporary folder and a home of its own, Ctrl-C as in a terminal."""
+    """Redirect streams to files, use a private temporary folder and home, and restore Ctrl-C."""
     for number, name in ((1, "stdout.txt"), (2, "stderr.txt")):
         handle = os.open(work / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(handle, number)
@@ -177,11 +177,11 @@ def _set_the_scene(folder: Path, work: Path) -> None:
 
 _look_up = socket.getaddrinfo
 _reached: list[str] = []
-"""Hosts elsewhere that the case wanted to reach."""
+"""Other hosts that the case tried to contact."""
 
 
 def _watched(host: Any, *arguments: Any, **options: Any) -> Any:
-    """Look up this machine and no other."""
+    """Resolve only this machine."""
     if str(host) not in ("127.0.0.1", "localhost", "::1", "None"):
         _reached.append(str(host))
         raise OSError(f"{host} is not this machine")
@@ -196,7 +196,7 @@ def _strays(temporary: Path) -> list[str]:
 
 
 def _threads() -> list[str]:
-    """Threads that would keep an interpreter from ending."""
+    """Threads that would prevent the interpreter from exiting."""
     deadline = time.monotonic() + 5
 
     def left() -> list[threading.Thread]:
@@ -209,5 +209,5 @@ def _threads() -> list[str]:
 
 
 def clear(work: Path) -> None:
-    """Remove what a case left, whatever its permissions."""
+    """Remove the files of a case, whatever their permissions."""
     shutil.rmtree(work, ignore_errors=True)

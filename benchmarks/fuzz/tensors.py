@@ -16,7 +16,7 @@ NOT_NUMBERS = "weights with NaN, or of a complex or bool type, are refused on lo
 
 
 def safetensors(room: Room) -> Case:
-    """Our weights, with spoilt bytes, header, config or tensors, to the commands that load them."""
+    """Our weights with corrupted bytes, header, config or tensors, for commands that load them."""
     path = room.folder / "weights.safetensors"
     data = (room.samples / "tiny.safetensors").read_bytes()
     kind, refuse = room.random.randrange(4), None
@@ -59,7 +59,7 @@ def _joined(header: Any, body: bytes) -> bytes:
 
 
 def _spoil_header(data: bytes, rng: random.Random) -> tuple[bytes, str]:
-    """Names, types, shapes and offsets that do not agree with the bytes."""
+    """Names, types, shapes and offsets that are inconsistent with the bytes."""
     header, body = _parts(data)
     kind = rng.randrange(4)
     if kind == 0:
@@ -80,7 +80,7 @@ def _spoil_header(data: bytes, rng: random.Random) -> tuple[bytes, str]:
 
 
 def _spoil_config(data: bytes, rng: random.Random) -> tuple[bytes, str]:
-    """The metadata: the format, and the config that a model is built from."""
+    """The metadata: the format, and the config of the model."""
     header, body = _parts(data)
     metadata = header["__metadata__"]
     if rng.random() < 0.15:
@@ -107,11 +107,11 @@ def _spoil_config(data: bytes, rng: random.Random) -> tuple[bytes, str]:
 
 
 def _spoil_tensors(room: Room) -> tuple[bytes, str, str | None]:
-    """Tensors of another value or type, well-formed as a file."""
+    """A valid file with tensors of other values or types."""
     from safetensors.torch import load, save
 
     source = (room.samples / "tiny.safetensors").read_bytes()
-    tensors = dict(sorted(load(source).items()))  # they come in any order
+    tensors = dict(sorted(load(source).items()))  # they have no fixed order
     note, refuse = spoil_state(tensors, room.random)
     plain = {name: value.contiguous() for name, value in tensors.items()}
     header, body = _parts(save(plain))
@@ -120,7 +120,7 @@ def _spoil_tensors(room: Room) -> tuple[bytes, str, str | None]:
 
 
 def spoil_state(tensors: dict, rng: random.Random) -> tuple[str, str | None]:
-    """Spoil a state dict in place; returns what was done and, if so, why it must be refused."""
+    """Corrupt a state dict in place; return a note and, if applicable, why it must be rejected."""
     import torch
 
     floats = [name for name, value in tensors.items() if value.is_floating_point()]
@@ -167,7 +167,7 @@ def spoil_state(tensors: dict, rng: random.Random) -> tuple[str, str | None]:
 
 
 def training_state(room: Room) -> Case:
-    """``last.ckpt`` with spoilt bytes or content, as weights and as a training to resume."""
+    """``last.ckpt`` with corrupted bytes or content, as weights and as a training run to resume."""
     import shutil
 
     shutil.copytree(room.samples / "run", room.folder / "run")
@@ -209,7 +209,7 @@ def _spoil_training_state(path: Path, rng: random.Random) -> tuple[str, str | No
 
 
 def foreign(room: Room) -> Case:
-    """Checkpoints of mmdetection and MaskTrack R-CNN, wrapped and spoilt, to the converter."""
+    """Checkpoints of mmdetection and MaskTrack R-CNN, wrapped and corrupted, for the converter."""
     import torch
 
     name = room.random.choice(["track_head.pth", "track_head.pth", "queryinst.pth"])
