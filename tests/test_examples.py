@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import re
 import shutil
 import textwrap
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -18,6 +21,9 @@ from omegaconf import OmegaConf
 
 import queryinst_vis
 from queryinst_vis.checkpoints.catalogue import find_weights
+from queryinst_vis.masks import encode_rle
+from queryinst_vis.utils.prefetch import available_cores
+from queryinst_vis.video import LiveReader
 from queryinst_vis.video.writer import VideoWriter
 from tests.data_support import coco_content
 from tests.review_support import write_results
@@ -126,3 +132,54 @@ def test_every_entry_of_the_reference_has_an_example_that_runs(source, entry, fo
         "torch": torch,
     }
     exec(compile(source, entry, "exec"), {**modules, **names})
+
+
+class Frames(list):
+    """A ``VideoReader``, as far as the example of ``VideoWriter`` uses one."""
+
+    fps = 10
+
+
+def internal_examples() -> dict[str, dict]:
+    """Examples in docstrings outside of the reference, with the names that they assume."""
+    frames = [draw_frame(index) for index in range(3)]
+    pixels = np.ones((360, 640), dtype=bool)
+    return {
+        "queryinst_vis.formats.losses.Losses": {},
+        "queryinst_vis.formats.track_store.TrackStore": {
+            "box": [0, 0, 640, 360],
+            "rle": encode_rle(pixels),
+        },
+        "queryinst_vis.masks.instance.InstanceMask": {"encode_rle": encode_rle, "pixels": pixels},
+        "queryinst_vis.utils.prefetch.OrderedWorkers": {
+            "available_cores": available_cores,
+            "draw": np.flipud,
+            "encoder": SimpleNamespace(write=frames[:0].append),
+            "frames": frames,
+            "partial": partial,
+        },
+        "queryinst_vis.utils.progress.ProgressBar": {},
+        "queryinst_vis.video.audio.SourceAudio": {"VideoWriter": VideoWriter, "frame": frames[0]},
+        "queryinst_vis.video.live.LiveReader": {"LiveReader": lambda _: LiveReader("street.mp4")},
+        "queryinst_vis.video.writer.VideoWriter": {"reader": Frames(frames)},
+    }
+
+
+@pytest.mark.parametrize("entry", internal_examples())
+def test_examples_outside_of_the_reference_run(entry, folder):
+    example = textwrap.dedent(inspect.getdoc(resolve(entry)).partition("Example::\n")[2])
+    names = {entry.rpartition(".")[2]: resolve(entry), **internal_examples()[entry]}
+    exec(compile(example, entry, "exec"), names)
+
+
+def test_no_example_is_left_out():
+    package = Path(queryinst_vis.__file__).parent
+    with_example = {
+        node.name
+        for path in package.rglob("*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef | ast.FunctionDef)
+        and "Example::\n" in (ast.get_docstring(node) or "")
+    }
+    run = {entry.rpartition(".")[2] for entry in (*ENTRIES, *internal_examples())}
+    assert with_example <= run

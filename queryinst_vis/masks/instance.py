@@ -35,7 +35,7 @@ class InstanceMask:
 
     Example::
 
-        mask = InstanceMask((360, 640), rle={"size": [360, 640], "counts": "..."})
+        mask = InstanceMask((360, 640), rle=encode_rle(pixels))  # (360, 640) bool
         pixels, x, y = mask.region
     """
 

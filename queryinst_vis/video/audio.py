@@ -44,7 +44,7 @@ class SourceAudio:
         audio = SourceAudio("street.mp4")
         audio.start = 12.0  # seconds, of the first frame that is written
         with VideoWriter("out.mp4", 25, audio=audio) as writer:
-            ...
+            writer.write(frame)
     """
 
     def __init__(self, path: str | Path) -> None:
