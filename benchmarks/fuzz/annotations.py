@@ -38,7 +38,7 @@ NEVER = {
     "category_id": ["7", 7.5],
     "score": ["0.5", None, float("nan"), float("inf")],
 }
-"""Keys whose invalid values every command must reject."""
+"""Values that every command must reject, by key."""
 
 SCORING = ("eval-video", "eval-tracking", "eval-image", "diagnose", "compare", "train", "validate")
 """Commands that would report wrong numbers."""

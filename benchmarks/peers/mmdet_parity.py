@@ -1,9 +1,9 @@
-"""Our QueryInst beside mmdetection's: the same weights, the same image, every stage's output.
+"""Parity with mmdetection's QueryInst: outputs of every stage for the same weights and image.
 
-Builds mmdetection's R50 model of 80 classes with 10 queries and random weights, converts them,
-runs both on one random image, and prints the largest difference of each output. Exit status 1
-when one exceeds its tolerance. Not part of the tests: mmdetection needs an environment of its own,
-about 6 minutes on two cores::
+Builds mmdetection's R50 model with 80 classes, 10 queries and random weights, converts the weights,
+runs both models on a random image, and prints the largest difference of each output. Exit status 1
+if one exceeds its tolerance. Not part of the tests, since mmdetection needs a separate environment,
+which takes about 6 minutes to install on two cores::
 
     python -m venv parity && . parity/bin/activate
     pip install torch==2.13.0 torchvision==0.28.0 'setuptools<81' wheel ninja psutil numpy
@@ -45,10 +45,10 @@ def build_theirs(queries: int) -> nn.Module:
     register_all_modules()
     config = get_config("mmdet::queryinst/queryinst_r50_fpn_1x_coco.py").model
     config.rpn_head.num_proposals = queries
-    config.backbone.init_cfg = None  # nothing is downloaded
+    config.backbone.init_cfg = None  # no downloads
     model = MODELS.build(config)
     model.init_weights()
-    for name, value in model.state_dict().items():  # a fresh model's are trivial
+    for name, value in model.state_dict().items():  # those of a new model are trivial
         if name.endswith("running_mean"):
             value.normal_(std=0.1)
         elif name.endswith("running_var"):
@@ -56,12 +56,14 @@ def build_theirs(queries: int) -> nn.Module:
         elif name.endswith(("bn3.weight", "init_proposal_bboxes.weight")):
             value.uniform_(0.2, 0.4)
         elif name.endswith("fc_reg.weight"):
-            value.mul_(0.1)  # six refinements stay near the image, as those of a trained model
+            value.mul_(
+                0.1
+            )  # keeps boxes near the image after six refinements, as in a trained model
     return model.eval()
 
 
 def their_outputs(model: nn.Module, image: Tensor) -> Iterator[Row]:
-    """Name and value of every stage's outputs."""
+    """Names and values of the outputs of every stage."""
     sample = DetDataSample(metainfo={"img_shape": SIZE, "ori_shape": SIZE})
     features = model.extract_feat(image)
     for level, feature in enumerate(features):
@@ -82,7 +84,7 @@ def their_outputs(model: nn.Module, image: Tensor) -> Iterator[Row]:
 
 
 def our_outputs(model: nn.Module, image: Tensor) -> Iterator[Row]:
-    """The same of our model."""
+    """Names and values of the outputs of our model."""
     output = model(image, [SIZE])
     for level, feature in enumerate(output.features):
         yield f"P{level + 2}", feature
@@ -97,7 +99,7 @@ def our_outputs(model: nn.Module, image: Tensor) -> Iterator[Row]:
 
 @torch.no_grad()
 def main() -> int:
-    """Compare, print, and say by the exit status whether all is within tolerance."""
+    """Compare and print; exit status 1 if a difference exceeds its tolerance."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--queries", type=int, default=10, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="N")

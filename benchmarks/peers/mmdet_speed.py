@@ -1,23 +1,23 @@
-"""Our speed beside mmdetection's: the same weights, the same frame, in turn.
+"""Speed compared with mmdetection, with the same weights and the same frame, interleaved.
 
-mmdetection's R50 QueryInst of 80 classes with random weights, and ours with the same weights
-converted, look at a random frame of 640x360 padded to 640x384, in float32, one at a time: from
-network input to the mask logits of as many instances as there are queries, and on to the pasted
-masks. Prints how much their boxes and masks differ from ours, which tells that both do the same
-work; exit status 1 when that is more than rounding. (This compares float32, also where overrides
-such as ``inference.precision=bf16-mixed`` have ours timed in another form.)
+mmdetection's R50 QueryInst with 80 classes and random weights, and ours with the converted weights,
+process a random frame of 640x360 padded to 640x384, in float32, with batch size 1: from network
+input to the mask logits of as many instances as there are queries, and to pasted masks. Prints the
+differences of boxes and masks, to show that both do the same work; exit status 1 if they exceed
+rounding errors. (The comparison is in float32, even if overrides such as
+``inference.precision=bf16-mixed`` change the model that is timed.)
 
-mmdetection's R50 MaskTrack R-CNN of 40 classes, random as well, finds 10 instances in the same
-frame and tracks them; beside it ours with a track head, tracker and pasted masks. These two are
-different networks, of which only the task is the same. With random weights every class of every
-proposal would be a candidate for MaskTrack R-CNN's suppression of duplicates, which takes time
-that a trained model does not need; so its threshold is put where 200 candidates pass.
+mmdetection's R50 MaskTrack R-CNN with 40 classes, also with random weights, detects and tracks 10
+instances in the same frame, compared with ours with a track head, tracker and pasted masks. These
+are different networks for the same task. With random weights, every class of every proposal would
+be a candidate for MaskTrack R-CNN's NMS, which takes time that a trained model does not need;
+therefore its score threshold is set such that 200 candidates pass.
 
-Where the packages of the extra ``openvino`` are installed, ours also runs by OpenVINO, in float32
-and in int8 (calibrated with noise: the time does not depend on the ranges of activations).
+If the packages of the extra ``openvino`` are installed, ours also runs in OpenVINO, in float32 and
+int8 (calibrated with noise, since the time does not depend on the ranges of activations).
 
-The ratios are those of CPU time, summed over all threads, unless ``--wall`` asks for wall-clock
-time, which only a quiet machine measures. The environment is that of ``mmdet_parity.py``::
+Ratios are those of CPU time, summed over all threads, or of wall-clock time with ``--wall``, which
+requires an idle machine. The environment is that of ``mmdet_parity.py``::
 
     python benchmarks/peers/mmdet_speed.py --queries 10 --threads 2
 """
@@ -98,7 +98,7 @@ class Found:
 
 
 class TheirQueryInst:
-    """mmdetection's model, which keeps as many instances as it has queries."""
+    """mmdetection's model, keeping as many instances as there are queries."""
 
     def __init__(self, queries: int) -> None:
         self.model = build_theirs(queries)
@@ -123,7 +123,7 @@ class TheirQueryInst:
 
 
 class TheirMaskTrack:
-    """mmdetection's MaskTrack R-CNN; every call is the video's next frame."""
+    """mmdetection's MaskTrack R-CNN; every call processes the next frame of a video."""
 
     def __init__(self) -> None:
         name = "masktrack-rcnn_mask-rcnn_r50_fpn_8xb1-12e_youtubevis2019"
@@ -137,7 +137,7 @@ class TheirMaskTrack:
         self.frames = 0
 
     def limit_candidates(self, image: Tensor) -> None:
-        """Put the score threshold where ``CANDIDATES`` pass."""
+        """Set the score threshold such that ``CANDIDATES`` pass."""
         detector = self.model.detector
         features = detector.extract_feat(image)
         proposals = detector.rpn_head.predict(features, [DetDataSample(metainfo=META)])
@@ -156,12 +156,12 @@ class TheirMaskTrack:
 
 
 class Ours:
-    """Our model with their weights, in a form in which it runs.
+    """Our model with their weights, in one of its runtimes.
 
     Args:
-        model: what computes.
-        config: of it.
-        track: one label per query, and a track head.
+        model: the model.
+        config: its config.
+        track: one label per query, with a track head.
     """
 
     def __init__(self, model: SetPredictor, config: Config, track: bool) -> None:
@@ -195,13 +195,13 @@ class Ours:
 def forms_of_ours(
     weights: dict[str, Tensor], track: bool, overrides: list[str], openvino: bool
 ) -> dict[str, Ours]:
-    """Our model with their weights, by the name of what runs it."""
+    """Our model with their weights, by the name of its runtime."""
     config = infer_config(weights)
     if track:
         head = replace(config.model.track, enabled=True)
         config = replace(config, model=replace(config.model, track=head))
     model = build_model(config)
-    model.load_state_dict(weights, strict=not track)  # of the track head there are none
+    model.load_state_dict(weights, strict=not track)  # there are none for the track head
     sizes = [f"input.test_short={SIZE[0]}", f"input.test_long={SIZE[1]}"]
     model, config = reload(model, config, [*sizes, *overrides])
     exported: dict[str, Ours] = {}
@@ -217,7 +217,7 @@ def forms_of_ours(
 
 
 def reload(model: nn.Module, config: Config, overrides: list[str]) -> tuple[QueryInst, Config]:
-    """The model as it comes out of a weights file."""
+    """The model after saving and loading its weights."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.safetensors"
         save_weights(path, model, config)
@@ -242,7 +242,7 @@ def time_in_turn(
     rounds: int,
     clock: Callable[[], float],
 ) -> dict[str, list[float]]:
-    """Seconds of each way in each round, after one round to warm up."""
+    """Seconds of each function in each round, after a warm-up round."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in show_progress(range(rounds + 1), "Timing all"):
         for name, way in ways.items():
@@ -254,16 +254,19 @@ def time_in_turn(
 
 @torch.no_grad()
 def main() -> int:
-    """Compare, measure, print."""
+    """Compare, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="how ours runs: inference.compile=true"
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="overrides of our config, e.g. inference.compile=true",
     )
     parser.add_argument("--queries", type=int, default=10, metavar="N")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), metavar="N")
     parser.add_argument("--rounds", type=int, default=10, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
-    parser.add_argument("--wall", action="store_true", help="time by the clock on the wall")
+    parser.add_argument("--wall", action="store_true", help="measure wall-clock time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything")
     arguments = parser.parse_args()
     load = load_average()
@@ -272,7 +275,7 @@ def main() -> int:
     image = torch.zeros(1, 3, *PADDED)
     image[..., : SIZE[0], : SIZE[1]] = torch.randn(1, 3, *SIZE)
 
-    logging.disable(logging.INFO)  # mmengine tells how it initialised each weight
+    logging.disable(logging.INFO)  # mmengine logs the initialisation of each weight
     theirs, masktrack = TheirQueryInst(arguments.queries), TheirMaskTrack()
     masktrack.limit_candidates(image)
     tracked = len(masktrack.track(image).bboxes)
@@ -329,10 +332,10 @@ def main() -> int:
 
 
 def print_result(result: dict[str, Any]) -> None:
-    """The table, and what it depends on."""
-    numbers = (f"median {result['clock']} ms", "10-90 %", "times as fast")
+    """Print the table, the machine and the settings."""
+    numbers = (f"median {result['clock']} ms", "10-90 %", "speed-up")
     columns = (Column(name, justify="right") for name in numbers)
-    table = Table(Column("a frame", no_wrap=True), *columns)
+    table = Table(Column("per frame", no_wrap=True), *columns)
     for name, row in result["rows"].items():
         ratio = f"{row['times_as_fast']:.2f}" if "times_as_fast" in row else ""
         spread = f"{row['p10_ms']:.0f}-{row['p90_ms']:.0f}"

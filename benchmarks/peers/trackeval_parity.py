@@ -1,10 +1,10 @@
-"""Our tracking metrics beside trackeval's: the same masks, each metric's value and difference.
+"""Parity of the tracking metrics with trackeval, on the same masks.
 
-Compares twice. As MOTS: masks made disjoint and written as text, ground truth with regions to
-ignore, read by trackeval's ``KittiMOTS``. As YouTube-VIS: masks that overlap, no regions to
-ignore, read by its ``YouTubeVIS``. The difference is the largest over classes, videos and every
-way in which trackeval pools them; exit status 1 when it is more than 1e-9. Not part of the tests,
-which keep trackeval's numbers in ``tests/data/trackeval_*.json``; to compare with the package::
+Two comparisons: MOTS, with disjoint masks as text and ground truth with ignore regions, read by
+trackeval's ``KittiMOTS``; and YouTube-VIS, with overlapping masks and without ignore regions, read
+by its ``YouTubeVIS``. Differences are maxima over classes, videos and all of trackeval's averages;
+exit status 1 if one exceeds 1e-9. Not part of the tests, which contain trackeval's numbers in
+``tests/data/trackeval_*.json``; to compare with the package::
 
     pip install -e . trackeval tabulate
     python benchmarks/peers/trackeval_parity.py                    # generated videos
@@ -46,7 +46,7 @@ NAMES = {name: name for name in ("IDF1", "IDR", "IDP", "IDTP", "IDFN", "IDFP")} 
 NAMES |= {"TP": "CLR_TP", "FN": "CLR_FN", "FP": "CLR_FP"}
 
 Scores = dict[str, Any]
-"""What ``evaluate_tracking`` returns, or the same made of trackeval's numbers."""
+"""The result of ``evaluate_tracking``, or trackeval's numbers in the same form."""
 
 
 def compare_as_mots(gt: Scores, results: list[dict], folder: Path) -> tuple[list[dict], Scores]:
@@ -78,13 +78,13 @@ def _sequence(video: dict) -> str:
 
 
 def _renumbered(video: dict) -> dict:
-    """The same video with its frames numbered 0, 1, 2, ..., as trackeval expects them."""
+    """The video with frames numbered 0, 1, 2, ..., as expected by trackeval."""
     names = [f"{_sequence(video)}/{frame:06d}.jpg" for frame in range(video["length"])]
     return {**video, "file_names": names}
 
 
 def compare_as_youtube_vis(gt: Scores, results: list[dict], folder: Path) -> Scores:
-    """trackeval's numbers for masks as they are."""
+    """trackeval's numbers for overlapping masks."""
     plain = [
         {**track, "segmentations": [mask and _plain(mask) for mask in track["segmentations"]]}
         for track in gt["annotations"]

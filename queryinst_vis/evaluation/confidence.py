@@ -45,7 +45,7 @@ def evaluate_with_confidence(
         samples, seed: as in ``confidence_intervals``.
 
     Raises:
-        InputError: a file cannot be used, or there are fewer than two videos.
+        InputError: a file is invalid, or there are fewer than two videos.
     """
     video_set = VideoSet(gt, results)
     check_number(len(video_set))
@@ -108,7 +108,7 @@ def compare_results(
         None for a metric without ground truth.
 
     Raises:
-        InputError: a file cannot be used, or there are fewer than two videos.
+        InputError: a file is invalid, or there are fewer than two videos.
     """
     sets = [VideoSet(gt, a), VideoSet(gt, b)]
     categories = sets[0].categories

@@ -98,7 +98,7 @@ def write_mots(
 
     Raises:
         InputError: a class without a MOTS number, more than 999 tracks of a class in a video,
-            two videos of the same name, or a mask that cannot be used.
+            two videos of the same name, or an invalid mask.
     """
     overlaps = Overlaps()
     labels = mots_classes(videos.categories, classes or {})

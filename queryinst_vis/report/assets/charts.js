@@ -6,7 +6,7 @@ function drawCharts() {
   const [text, faint, line] = ["--text", "--faint", "--line"].map((name) => style.getPropertyValue(name));
   const words = { labelColor: text, titleColor: text };
   const options = {
-    ast: true, // expressions are interpreted: the page's policy forbids making functions of text
+    ast: true, // interprets expressions, since the page's policy forbids eval
     renderer: "svg",
     actions: { export: true, source: false, compiled: false, editor: false },
     config: {

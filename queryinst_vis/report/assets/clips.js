@@ -15,7 +15,7 @@ function startClip(figure, clip) {
   for (const [index, mark] of marks.entries()) {
     mark.addEventListener("click", () => {
       video.pause();
-      video.currentTime = (index + 0.5) / clip.fps; // the middle, where rounding does no harm
+      video.currentTime = (index + 0.5) / clip.fps; // the middle of the frame, to be robust to rounding
     });
   }
   video.addEventListener("timeupdate", show);

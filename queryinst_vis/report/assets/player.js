@@ -2,7 +2,7 @@
 /* A video with its tracks drawn on it, exact to the frame. */
 
 const SPEEDS = [0.1, 0.25, 0.5, 1, 2, 4];
-const LATE = 250; // milliseconds after which playing waits rather than leaves frames out
+const LATE = 250; // milliseconds of delay after which playback waits instead of dropping frames
 
 /**
  * Shows frames with masks, boxes and ids, and a timeline below them.
@@ -11,11 +11,11 @@ const LATE = 250; // milliseconds after which playing waits rather than leaves f
  *   count: frames of the video; width, height: of them; aspect: width by height as shown;
  *   seconds(index), number(index): when a frame is shown, and its number in the file;
  *   excerpts: [[first, end], ...] of the frames that can be shown; null: all of them;
- *   picture(index), instances(index): promises of something to draw, and of
+ *   picture(index), instances(index): promises of a drawable image, and of
  *     [{track, score, box: [x0, y0, x1, y1], counts, height}]: box and mask in pixels of a frame
  *     that is `scale` times as large as the video's own, and `height` pixels high;
- *   scale: of boxes and masks; note(index): what is said on the frame, if anything;
- *   prefetch(index, isPlaying): may load what is likely to be asked for next;
+ *   scale: of boxes and masks; note(index): text shown on the frame, if any;
+ *   prefetch(index, isPlaying): may load frames that are likely to be requested next;
  * }
  * tracks: [{id, title, colour: [r, g, b], spans: [[first, last], ...], checked, marks}]
  *
@@ -216,7 +216,7 @@ class Player extends EventTarget {
     try {
       const [picture, instances] = await Promise.all(
         [this.media.picture(index), this.media.instances(index)]);
-      if (turn !== this._asked) return; // somebody has asked for another one meanwhile
+      if (turn !== this._asked) return; // another frame was requested in the meantime
       this.index = index;
       this.current = { picture, instances };
     } catch (error) {
@@ -325,7 +325,7 @@ class Player extends EventTarget {
   _goTo(text) {
     const wanted = Number.parseInt(text, 10);
     if (Number.isNaN(wanted)) return this._update();
-    let low = 0, high = this.media.count - 1; // numbers rise
+    let low = 0, high = this.media.count - 1; // numbers are ascending
     while (low < high) {
       const middle = (low + high) >> 1;
       if (this.media.number(middle) < wanted) low = middle + 1;

@@ -1,10 +1,10 @@
 "use strict";
-/* When each track is there: a row a track, of which only those in view are drawn. */
+/* A timeline with one row per track; only visible rows are drawn. */
 
 const ROW_HEIGHT = 20, RULER_HEIGHT = 22, LABEL_WIDTH = 150;
 
 /**
- * Shows rows of tracks over the frames of a video, and tells where somebody clicks.
+ * Shows rows of tracks over the frames of a video, and reports clicks.
  *
  * media: {count, seconds(index), excerpts}, as Player's. Tracks: as Player's.
  * Events: "seek" with detail {index, track}; track is null on the ruler.
