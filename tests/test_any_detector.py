@@ -172,9 +172,9 @@ def test_overrides_of_a_loaded_function_leave_it_as_it_was():
     ("function", "message"),
     [
         (lambda frame: [1, 2], "must return supervision.Detections, returned list"),
-        (returns(class_id=np.array([3])), "class ids without names; name them by"),
+        (returns(class_id=np.array([3])), "class ids without names; pass Func"),
         (returns(mask=np.ones((1, 5, 7), dtype=bool)), r"masks of \(7, 5\) pixels in a frame of"),
-        (returns(confidence=np.array([np.nan])), "scores that are not between 0 and 1"),
+        (returns(confidence=np.array([np.nan])), "scores must be between 0 and 1"),
     ],
 )
 def test_what_cannot_be_used_is_told(function, message):
@@ -185,8 +185,8 @@ def test_what_cannot_be_used_is_told(function, message):
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (returns(class_id=np.array([2])), "class id 2, and class_names have the ids 0 to 1"),
-        (returns(data={"class_name": np.array(["dog"])}), r"found a 'dog', .*names are box, crate"),
+        (returns(class_id=np.array([2])), "class id 2, but class_names has ids 0 to 1"),
+        (returns(data={"class_name": np.array(["dog"])}), r"class 'dog', .*names are box, crate"),
     ],
 )
 def test_classes_that_the_names_do_not_have(function, message):

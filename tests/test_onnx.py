@@ -355,7 +355,7 @@ def test_a_model_that_onnx_cannot_express_leaves_no_file(onnxruntime, monkeypatc
         raise advice from ValueError("no such operator\nand much more")
 
     monkeypatch.setattr(torch.onnx, "export", fail)
-    message = "cannot express this model in ONNX, with the backbone lcnet_035: no such operator$"
+    message = "cannot export this model to ONNX with the backbone lcnet_035: no such operator$"
     with pytest.raises(InputError, match=message):
         export_onnx(*tiny_model(), tmp_path / "a.onnx", 64, 64)
     assert list(tmp_path.iterdir()) == []

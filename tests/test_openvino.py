@@ -141,7 +141,7 @@ def test_bf16_is_a_setting_of_the_run(exported):
     ("overrides", "message"),
     [
         (["model.num_queries=7"], r"override of model\.num_queries: fixed by the OpenVINO model"),
-        (["inference.precision=16-mixed"], r"16-mixed: is for CUDA devices, and this is 'cpu'"),
+        (["inference.precision=16-mixed"], r"16-mixed: requires a CUDA device, this is 'cpu'"),
     ],
 )
 def test_overrides_that_it_cannot_follow_are_refused(exported, overrides, message):
@@ -362,7 +362,7 @@ def test_a_model_that_openvino_cannot_express_leaves_no_file(openvino, monkeypat
         raise RuntimeError("no such operator\nand much more")
 
     monkeypatch.setattr(torch.export, "export", fail)
-    message = "cannot express this model, with the backbone lcnet_035: no such operator$"
+    message = "cannot represent this model with the backbone lcnet_035: no such operator$"
     with pytest.raises(InputError, match=message):
         export_openvino(*tiny_model(), tmp_path / "a.xml", 64, 64)
     assert list(tmp_path.iterdir()) == []

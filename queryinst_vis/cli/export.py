@@ -22,9 +22,9 @@ def add(commands: Commands) -> None:
         "export-onnx",
         _run_onnx,
         "Write detector and embedding as an ONNX file of a fixed input size.",
-        "The file holds its config and class names, and runs by itself in onnxruntime and other\n"
-        "engines; docs/onnx.md describes inputs and outputs. Takes up to a minute, and the\n"
-        "packages of: pip install 'queryinst-vis[onnx]'",
+        "The file contains the config and class names and runs in onnxruntime and other engines;\n"
+        "docs/onnx.md describes inputs and outputs. Takes up to a minute and requires\n"
+        "pip install 'queryinst-vis[onnx]'",
         "queryinst-vis export-onnx people --size 512x288 --output people.onnx",
         "queryinst-vis export-onnx work/vis/best.safetensors inference.score_threshold=0.3 "
         "--size 640x384 --batch 4 --output work/vis/best.onnx",

@@ -130,7 +130,7 @@ class FunctionDetector:
         size, count = (frame.shape[0], frame.shape[1]), len(found)
         scores = np.ones(count) if found.confidence is None else np.asarray(found.confidence)
         if not ((scores >= 0) & (scores <= 1)).all():
-            raise InputError("detector: gives scores that are not between 0 and 1")
+            raise InputError("detector: scores must be between 0 and 1")
         detections = Detections(
             boxes=torch.as_tensor(np.asarray(found.xyxy), dtype=torch.float32).reshape(count, 4),
             scores=torch.as_tensor(scores, dtype=torch.float32),
@@ -152,13 +152,13 @@ class FunctionDetector:
             return [self._label(WITHOUT_CLASSES)] * count
         if self._learns_names:
             raise InputError(
-                "detector: gives class ids without names; name them by "
-                'FunctionDetector(find, class_names=[...]) or in data["class_name"]'
+                "detector: returned class ids without names; pass FunctionDetector(find, "
+                'class_names=[...]) or set data["class_name"]'
             )
         ids = [int(class_id) for class_id in found.class_id]
         if unknown := set(ids) - set(self._labels_of_ids):
             raise InputError(
-                f"detector: gives class id {min(unknown)}, and class_names have the ids "
+                f"detector: returned class id {min(unknown)}, but class_names has ids "
                 f"{min(self._labels_of_ids)} to {max(self._labels_of_ids)}"
             )
         return [self._labels_of_ids[class_id] for class_id in ids]
@@ -168,7 +168,7 @@ class FunctionDetector:
         if name not in names:
             if not self._learns_names:
                 raise InputError(
-                    f"detector: found a '{name}', and its class_names are {', '.join(names)}"
+                    f"detector: returned class '{name}', but class_names are {', '.join(names)}"
                 )
             names.append(name)
         return names.index(name)
@@ -208,7 +208,9 @@ def load_detector(
     elif device != "auto":
         raise InputError(f"device '{device}': a custom detector stays on its device")
     if max_size is not None:
-        raise InputError("max_size: this detector sees whole frames; it is for our own weights")
+        raise InputError(
+            "max_size: this detector processes whole frames; only QueryInst weights support it"
+        )
     detector = as_detector(source)
     changed = copy.copy(detector)
     settings = _SETTINGS if isinstance(detector, FunctionDetector) else _OF_OURS
@@ -258,7 +260,7 @@ def _override(config: Config, overrides: list[str], settings: tuple[str, ...]) -
     for key in differences(config, changed):
         if not key.startswith(settings):
             raise InputError(
-                f"override of {key}: this detector is given, and takes only: {', '.join(settings)}"
+                f"override of {key}: this detector only supports: {', '.join(settings)}"
             )
     check_inference(changed)
     return changed
@@ -271,8 +273,8 @@ def _masks(found: sv.Detections, size: tuple[int, int]) -> list[InstanceMask]:
         pixels = np.asarray(found.mask[row], dtype=bool)
         if pixels.shape != size:
             raise InputError(
-                f"detector: gives masks of {pixels.shape[::-1]} pixels in a frame of {size[::-1]}; "
-                "masks must be (N, H, W), as large as the frame"
+                f"detector: returned masks of {pixels.shape[::-1]} pixels in a frame of "
+                f"{size[::-1]}; masks must be (N, H, W), as large as the frame"
             )
         masks.append(InstanceMask(size, _region(pixels)))
     return masks

@@ -40,7 +40,7 @@ def calibration_frames(
     if Path(sources[0]).suffix == ".json":
         if len(sources) != 2:
             raise InputError(
-                f"{sources[0]}: name the folder of the set's images after its annotations"
+                f"{sources[0]}: must be followed by the image folder of the annotations"
             )
         annotations, images = sources
         for record in sample_images(DatasetConfig(annotations, images), classes, count):

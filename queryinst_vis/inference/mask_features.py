@@ -50,8 +50,8 @@ def plot_mask_features(
     model, config = load_model(weights, device)
     if _last_mask_head(model).dynamic_conv is None:
         raise InputError(
-            f"weights {weights}: the mask heads of this model are vanilla, without a DynConv to "
-            "look at; use weights of a model with model.mask.dynamic=true"
+            f"weights {weights}: the mask heads of this model have no DynConv; use weights of a "
+            "model with model.mask.dynamic=true"
         )
     inference = replace(
         config.inference, score_threshold=score_threshold, max_per_image=max_instances

@@ -74,8 +74,8 @@ def _save_as_one_file(program: torch.onnx.ONNXProgram, path: Path) -> None:
         program.save(path)
         if second.exists():
             raise InputError(
-                f"this model has {second.stat().st_size / 1e9:.1f} GB of weights, too many for one "
-                "ONNX file; export one with a smaller backbone"
+                f"this model has {second.stat().st_size / 1e9:.1f} GB of weights, too large for "
+                "one ONNX file; use a model with a smaller backbone"
             )
     finally:
         second.unlink(missing_ok=True)
@@ -98,7 +98,7 @@ def _translate(
         # the message itself is many lines of advice for developers
         reason = str(error.__cause__ or error).partition("\n")[0]
         raise InputError(
-            f"PyTorch {torch.__version__} cannot express this model in ONNX, with the backbone "
+            f"PyTorch {torch.__version__} cannot export this model to ONNX with the backbone "
             f"{config.model.backbone.name}: {reason}"
         ) from error
     assert program is not None  # only None for the old exporter

@@ -64,8 +64,8 @@ def _choose_providers(device: str) -> list[str]:
     names = [name for name, provider in PROVIDERS.items() if provider in available]
     if device not in ("auto", *names):
         raise InputError(
-            f"device '{device}': this onnxruntime has {', '.join(names)}; CUDA takes the package "
-            "onnxruntime-gpu in the place of onnxruntime"
+            f"device '{device}': this onnxruntime has {', '.join(names)}; CUDA requires the "
+            "package onnxruntime-gpu instead of onnxruntime"
         )
     # operators that the GPU does not support run on the CPU
     return [PROVIDERS[name] for name in names if device != "cpu" or name == "cpu"]

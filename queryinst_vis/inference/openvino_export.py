@@ -73,7 +73,7 @@ def export_openvino(
     require_packages("OpenVINO", "openvino", *([] if calibration is None else ["nncf"]))
     path = Path(path)
     if path.suffix != ".xml":
-        raise InputError(f"{path}: the name of an OpenVINO model has to end in .xml")
+        raise InputError(f"{path}: the file name of an OpenVINO model must end in .xml")
     shape = batch, 3, height, width
     example = example_inputs(height, width, batch)  # checks the size
     samples = None if calibration is None else _read_samples(calibration, config, shape)
@@ -97,13 +97,13 @@ def _read_samples(
         images, sizes = network_input(group, config)
         if images.shape[2] > shape[2] or images.shape[3] > shape[3]:
             raise InputError(
-                f"frames to calibrate with: give a network input of {images.shape[3]}x"
-                f"{images.shape[2]}, which does not fit into {shape[3]}x{shape[2]}; export for "
+                f"calibration frames: their network input of {images.shape[3]}x"
+                f"{images.shape[2]} does not fit into {shape[3]}x{shape[2]}; export for "
                 "that size, or lower input.test_long and input.test_short"
             )
         samples.append(graph_inputs(images, sizes, shape))
     if not samples:
-        raise InputError("int8 has to be calibrated with one frame or more, and there is none")
+        raise InputError("int8 needs at least one calibration frame")
     return samples
 
 
@@ -123,7 +123,7 @@ def _translate(
     except Exception as error:  # neither library documents its exceptions
         reason = str(error).strip().partition("\n")[0]
         raise InputError(
-            f"OpenVINO {openvino.get_version()} cannot express this model, with the backbone "
+            f"OpenVINO {openvino.get_version()} cannot represent this model with the backbone "
             f"{config.model.backbone.name}: {reason}"
         ) from error
     return model, module_names(decoder.pt_module)

@@ -101,6 +101,6 @@ def _check_compiler(device: torch.device) -> None:
     name = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     if device.type == "cpu" and shutil.which(name) is None:
         raise InputError(
-            f"inference.compile: on a CPU it takes a C++ compiler, and no '{name}' was found; "
-            "install one, name yours in the environment variable CXX, or leave the option out"
+            f"inference.compile: requires a C++ compiler on a CPU, but '{name}' was not found; "
+            "install one, set the environment variable CXX, or leave the option out"
         )

@@ -44,7 +44,7 @@ def check_precision(device: torch.device, config: Config) -> None:
     """Raise an InputError for a precision that the device does not support."""
     if inference_dtype(config) == torch.float16 and device.type != "cuda":
         raise InputError(
-            f"inference.precision 16-mixed: is for CUDA devices, and this is '{device.type}'; "
+            f"inference.precision 16-mixed: requires a CUDA device, this is '{device.type}'; "
             f"choose {FLOAT32} or {BF16}"
         )
 

@@ -182,7 +182,7 @@ class VideoTracker:
         selection = Selection(start, end, start_frame, end_frame, stride, max_frames)
         opened = open_source(source, selection, live=live, bgr=bgr, fps=fps)
         if opened.is_live and batch > 1:
-            raise InputError("live tracking takes the newest frame alone: no batch")
+            raise InputError("live tracking processes only the newest frame; leave batch out")
         length = known_length(opened)
         frames = opened.frames()
         if not opened.is_live:
@@ -197,8 +197,8 @@ class VideoTracker:
         for frame in frames:
             if self._video is not video:
                 raise InputError(
-                    "this tracker has begun another video; to follow two at a time, make a "
-                    "VideoTracker for each: they may share one Detector"
+                    "this tracker has started another video; to track several at a time, create a "
+                    "VideoTracker for each: they can share a Detector"
                 )
             yield frame
 
@@ -226,7 +226,7 @@ class VideoTracker:
             image = to_array(frame, bgr)
         except InputError as error:
             if isinstance(frame, str | os.PathLike):
-                raise InputError(f"{error}; a whole video is followed by track(...)") from error
+                raise InputError(f"{error}; to track a whole video, use track(...)") from error
             raise
         [tracked] = self.follow_video([Frame(0, time, image)])
         return tracked.detections

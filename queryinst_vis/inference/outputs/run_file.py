@@ -75,7 +75,7 @@ class RunSettings:
         threshold = self.options.get("score_threshold")
         lower = 0.1 if threshold is None else threshold / 2
         looked_for = self.options.get("classes")
-        only = f" (and only {list_names(looked_for)} was asked for)" if looked_for else ""
+        only = f" (restricted to {list_names(looked_for)})" if looked_for else ""
         return (
             f"nothing was found; these weights ({self.weights}) know {list_names(class_names)}"
             f"{only}. Try other weights (--weights {' or '.join(others)}; 'queryinst-vis weights' "

@@ -111,12 +111,12 @@ class _Redact:
         notes = []
         if self._redactor.damaged:
             notes.append(
-                f"{self._redactor.damaged} frames are damaged, so nothing was found to hide in "
-                "them: they show the redacted picture before them"
+                f"{self._redactor.damaged} damaged frames show the previous redacted frame, since "
+                "nothing can be detected in them"
             )
         if self._redactor.unseen:
             ids = ", ".join(str(each) for each in sorted(self._redactor.unseen))
-            notes.append(f"no track {ids} was found, so nothing was hidden or cut out for it")
+            notes.append(f"no track {ids} was found, so nothing was redacted or cut out for it")
         for note in notes:
             warnings.warn(f"{name}: {note}", InputWarning, stacklevel=3)
 
