@@ -1,4 +1,4 @@
-"""Correcting the tracks of a video: from Python, from the command line, and behind the page."""
+"""Review sessions: the tracks of a video and their corrections."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _LONGEST_ID = 100
 
 @dataclass(frozen=True)
 class ActionResult:
-    """What became of an action.
+    """The result of an action.
 
     Attributes:
-        id: of its record in the journal.
-        changed: tracks that are there before and after, and differ.
-        created, removed: tracks that are there only after it, or only before it.
-        regions: how many regions it removed or made.
-        is_repeated: a record of this id is in the journal already, so that nothing was done.
+        id: id of its record in the journal.
+        changed: ids of modified tracks.
+        created, removed: ids of new and of deleted tracks.
+        regions: number of regions removed or created.
+        is_repeated: the journal already had a record with this id, so nothing was done.
     """
 
     id: str
@@ -48,7 +48,7 @@ class ActionResult:
     is_repeated: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The JSON object."""
         return asdict(self)
 
 
@@ -120,16 +120,14 @@ class ReviewSession:
         """Open the results of a video, with all corrections made so far.
 
         Args:
-            results: the folder that ``track`` has written, its ``tracks.jsonl``, or any other
-                result file that ``read_any_results`` reads.
-            video: the video file, where it is not where it was when it was tracked, or where
-                nothing says where that was.
-            gt: of JSON results, as for ``read_any_results``.
-            video_id: the same.
+            results: an output folder of ``track``, its ``tracks.jsonl``, or another result file
+                that ``read_any_results`` supports.
+            video: the video file, if it has moved or is not recorded in the results.
+            gt, video_id: for JSON results, as for ``read_any_results``.
 
         Raises:
-            InputError: the results cannot be read, the video is missing or another one, the
-                journal is damaged or of other results, or another process has it open.
+            InputError: the results cannot be read, the video is missing or a different one, the
+                journal is damaged or belongs to other results, or another process has it open.
         """
         return cls(results, video, gt, video_id)
 
@@ -140,7 +138,7 @@ class ReviewSession:
         self.close()
 
     def close(self) -> None:
-        """Let another process open the results. Nothing is left to be written."""
+        """Close the session, so that other processes can open the results."""
         self._closing.close()
 
     def __len__(self) -> int:
@@ -149,46 +147,46 @@ class ReviewSession:
 
     @property
     def state(self) -> ReviewState:
-        """The tracks after all corrections so far; a value that never changes."""
+        """The tracks after all corrections so far; immutable."""
         return self._history.state
 
     @property
     def view(self) -> ReviewView:
-        """Looks at ``state``; goes on doing so, whatever is done later."""
+        """A view of the current ``state``, unaffected by later actions."""
         return self._view
 
     @property
     def records(self) -> Sequence[Record]:
-        """The journal's records, in order."""
+        """The records of the journal, in order."""
         return tuple(self._journal.records)
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is an action to take back."""
+        """Whether there is an action to undo."""
         return self._history.can_undo
 
     @property
     def can_redo(self) -> bool:
-        """Whether there is an action to do again."""
+        """Whether there is an action to redo."""
         return self._history.can_redo
 
     def tracks(self) -> list[TrackView]:
-        """The tracks as corrected, by ascending id."""
+        """The corrected tracks by ascending id."""
         return self._view.tracks()
 
     def track(self, track_id: int) -> TrackView:
-        """A track as corrected.
+        """The corrected track with an id.
 
         Raises:
-            InputError: there is none of this id.
+            InputError: there is none.
         """
         return self._view.track(track_id)
 
     def frame(self, frame: int) -> FrameView:
-        """What a frame shows, as corrected.
+        """The corrected content of a frame.
 
         Args:
-            frame: index from 0.
+            frame: 0-based index.
 
         Raises:
             InputError: there is no such frame.
@@ -198,16 +196,16 @@ class ReviewSession:
         return self._view.frame(frame)
 
     def apply(self, action: Action, record_id: str | None = None) -> ActionResult:
-        """Do an action: it is on disk when this returns.
+        """Apply an action, which is on disk when this returns.
 
         Args:
-            action: what to do.
-            record_id: of its record; None: a new one. If the journal has a record of this id,
-                nothing is done, so that who has got no answer may ask again.
+            action: the action.
+            record_id: id of its record; None: a new one. If the journal already has a record with
+                this id, nothing is done, so that requests can safely be repeated.
 
         Raises:
-            ConflictError: a merge leaves undecided what happens in frames that show both tracks.
-            InputError: the action cannot be done, or the journal not be written.
+            ConflictError: a merge without a decision for frames with both tracks.
+            InputError: the action is invalid, or the journal cannot be written.
         """
         [result] = self.apply_all([(action, record_id)])
         return result
@@ -215,14 +213,14 @@ class ReviewSession:
     def apply_all(
         self, actions: Iterable[tuple[Action, str | None]], where: str = ""
     ) -> list[ActionResult]:
-        """Do several actions, one after the other: all of them, or none.
+        """Apply several actions in order: all of them or none.
 
         Args:
-            actions: ``(action, record id)`` of each, as for ``apply``.
-            where: the file that they come from, for error messages.
+            actions: ``(action, record id)`` pairs, as for ``apply``.
+            where: their file, for error messages.
 
         Raises:
-            ConflictError, InputError: as for ``apply``; then none of them is done.
+            ConflictError, InputError: as for ``apply``; none of the actions is applied then.
         """
         actions = list(actions)
         with self._lock:
@@ -248,7 +246,7 @@ class ReviewSession:
 
 
 def _do(history: History, action: Action, where: str) -> Change:
-    """Do an action; ``where`` begins error messages."""
+    """Apply an action; ``where`` is the prefix of error messages."""
     try:
         return history.do(action)
     except ConflictError as error:
@@ -258,13 +256,13 @@ def _do(history: History, action: Action, where: str) -> Change:
 
 
 def read_actions(path: str | Path) -> list[tuple[Action, str | None]]:
-    """The actions of a file with one in each line, as ``apply_all`` takes them.
+    """Read a file with one action per line, for ``apply_all``.
 
-    A line is what ``actions.to_json`` gives, perhaps with an ``id``; of a journal's own lines,
-    what else stands in them is left out. Empty lines count for nothing.
+    Lines are the JSON of ``actions.to_json``, optionally with an ``id``; further fields of journal
+    lines, and empty lines, are ignored.
 
     Raises:
-        InputError: the file cannot be read, or a line holds no action.
+        InputError: the file cannot be read, or a line is not an action.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
@@ -279,10 +277,10 @@ def read_actions(path: str | Path) -> list[tuple[Action, str | None]]:
 
 
 def parse_record(content: Any, where: str = "action") -> tuple[Action, str | None]:
-    """An action as JSON has it, and its ``id``, if it has one.
+    """Parse the JSON of an action and its ``id``, if any.
 
     Raises:
-        InputError: it is no action, or its id no short text.
+        InputError: it is not an action, or its id is not a short text.
     """
     if not isinstance(content, Mapping):
         raise InputError(f"{where}: must be an object, is {shortened(content)}")
@@ -305,7 +303,7 @@ def _read_action(line: str, where: str) -> tuple[Action, str | None]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out, until this one ends at the latest."""
+    """Lock out other processes, at most until this one ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / "lock")
