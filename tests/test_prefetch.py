@@ -1,28 +1,13 @@
 """Stages that overlap: order, bounds, errors, and nobody left running."""
 
 import threading
-import time
 from functools import partial
 
 import pytest
 
 from queryinst_vis.utils.prefetch import Latest, OrderedWorkers, finishing, prefetch
 
-
-def counted(limit, made):
-    """0, 1, ..., and a list of what was made so far."""
-    for number in range(limit):
-        made.append(number)
-        yield number
-
-
-def settle(made):
-    """Wait until the producer has run as far ahead as it may."""
-    for _ in range(50):
-        before = len(made)
-        time.sleep(0.02)
-        if len(made) == before:
-            return
+PATIENCE = 120.0  # seconds until a test gives up; nothing is measured by it
 
 
 def test_order_is_kept():
@@ -33,12 +18,21 @@ def test_order_is_kept():
 
 @pytest.mark.parametrize("ahead", [1, 4])
 def test_it_runs_ahead_but_only_so_far(ahead):
-    made = []
-    stage = prefetch(counted(100, made), ahead)
-    assert next(stage) == 0
-    settle(made)
-    assert len(made) == 1 + ahead + 1  # the reader's, those that wait, and one that is at the door
-    stage.close()
+    made, read, lead = threading.Semaphore(0), [], []
+
+    def items():
+        for number in range(20):
+            lead.append(number - len(read))
+            made.release()
+            yield number
+
+    stage = prefetch(items(), ahead)
+    read.append(next(stage))
+    for _ in range(1 + ahead + 1):  # the reader's, those that wait, and one that is at the door
+        assert made.acquire(timeout=PATIENCE)
+    read.extend(stage)
+    assert read == list(range(20))
+    assert max(lead) <= ahead + 1
 
 
 def test_stages_work_at_the_same_time():
@@ -52,7 +46,7 @@ def test_stages_work_at_the_same_time():
 
     stage = prefetch(items())
     assert next(stage) == "first"
-    assert meanwhile.wait(timeout=10)
+    assert meanwhile.wait(timeout=PATIENCE)
     assert list(stage) == ["second"]
 
 
@@ -107,7 +101,7 @@ def test_the_caller_is_only_so_far_ahead_of_unfinished_work(behind):
     allowed, done = threading.Semaphore(0), []
 
     def work(item):
-        assert allowed.acquire(timeout=10)
+        assert allowed.acquire(timeout=PATIENCE)
         done.append(item)
 
     with finishing(work, behind) as finish:
@@ -119,7 +113,7 @@ def test_the_caller_is_only_so_far_ahead_of_unfinished_work(behind):
         caller.join(timeout=0.1)
         assert caller.is_alive(), "one more has to wait"
         allowed.release()
-        caller.join(timeout=10)
+        caller.join(timeout=PATIENCE)
         assert done == [0] and not caller.is_alive()
         allowed.release(behind)
 
@@ -151,14 +145,14 @@ def test_an_error_of_the_caller_leaves_no_thread_and_no_work_behind():
 
     def work(item):
         begun.set()
-        allowed.wait(timeout=10)
+        allowed.wait(timeout=PATIENCE)
         done.append(item)
 
     threads = threading.active_count()
     with pytest.raises(KeyboardInterrupt), finishing(work, behind=5) as finish:
         for item in range(5):
             finish(item)
-        assert begun.wait(timeout=10)
+        assert begun.wait(timeout=PATIENCE)
         allowed.set()
         raise KeyboardInterrupt
     assert done[0] == 0 and threading.active_count() == threads
@@ -177,6 +171,7 @@ class Source:
 
     def __init__(self):
         self.allowed = threading.Semaphore(0)
+        self.changed = threading.Condition()
         self.given = self.taken = 0
         self.closed = False
 
@@ -187,18 +182,17 @@ class Source:
 
     def wait_until_taken(self):
         """Until all items that were given lie in the slot, or did."""
-        for _ in range(1000):
-            if self.taken == self.given:
-                return
-            time.sleep(0.002)
-        raise AssertionError(f"{self.taken} of {self.given} items were taken")
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.taken == self.given, timeout=PATIENCE)
 
     def __iter__(self):
         try:
             while True:
                 if self.allowed.acquire(timeout=0.01):
                     yield self.taken
-                    self.taken += 1
+                    with self.changed:
+                        self.taken += 1
+                        self.changed.notify()
                 elif self.closed:
                     return
         finally:
@@ -282,7 +276,7 @@ def test_results_of_several_workers_are_taken_in_the_order_of_their_work():
     workers = OrderedWorkers(taken.append, 3)
 
     def slow():
-        assert meanwhile.wait(10)
+        assert meanwhile.wait(PATIENCE)
         return "first"
 
     workers.submit(slow)
@@ -299,7 +293,7 @@ def test_as_many_results_wait_as_there_are_workers():
 
     def work(number):
         begun.append(number)
-        assert allowed.acquire(timeout=10)
+        assert allowed.acquire(timeout=PATIENCE)
         return number
 
     def give():
@@ -314,7 +308,7 @@ def test_as_many_results_wait_as_there_are_workers():
         assert max(begun, default=0) <= len(taken) + 2
         assert taken == sorted(taken)
         allowed.release()
-    giver.join(10)
+    giver.join(PATIENCE)
     assert taken == list(range(6))
     workers.close()
 
