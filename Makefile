@@ -1,6 +1,7 @@
 # make demo               set up, render a clip of moving shapes and track it: out/demo/
 # make demo VIDEO=a.mp4   set up and track people in a video of yours: out/a/
 # make test               set up and run the tests
+# make coverage           run the tests and print the share of the package's lines they execute
 # make lint               check style, formatting, types, and the links of the documentation
 # make docs               build the documentation site: out/site/index.html
 # make setup              only install what these need
@@ -22,7 +23,7 @@ CLIP := out/demo/clip/videos/0000.mp4
 # The shell reads the path from its environment, so it may hold spaces and quotes.
 export VIDEO
 
-.PHONY: demo test lint docs setup clean
+.PHONY: demo test coverage lint docs setup clean
 .DELETE_ON_ERROR:
 
 ifeq ($(strip $(VIDEO)),)
@@ -37,6 +38,9 @@ endif
 test: $(INSTALLED_DEV)
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4
 
+coverage: $(INSTALLED_DEV)
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --cov
+
 lint: docs
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
@@ -49,7 +53,7 @@ docs: $(INSTALLED_DEV)
 setup: $(INSTALLED_DEV)
 
 clean:
-	rm -rf out build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf out build dist *.egg-info .coverage* .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 $(CLIP): | $(INSTALLED)

@@ -110,6 +110,14 @@ def test_a_colon_in_the_name_is_no_protocol(video, tmp_path, monkeypatch):
     assert len(VideoReader("take:2.mp4")) == 20
 
 
+def test_messages_of_decoding_threads_do_not_wait_for_python(tmp_path):
+    """They would wait for the GIL, and whoever closes the video, with the GIL, for them."""
+    path = write_video(tmp_path / "clip.mp4")
+    av.logging.set_level(av.logging.ERROR)  # as torchvision does that has a video reader
+    assert len(list(VideoReader(path))) == 20
+    assert av.logging.get_level() is None
+
+
 def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
     """In a process of its own, whose peak nothing else has raised; 300 frames are 415 MB."""
     path = tmp_path / "long.mp4"

@@ -35,6 +35,9 @@ def open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.Vid
     Raises:
         InputError: not a video, or a playlist of other files.
     """
+    # Older versions of torchvision have FFmpeg's messages passed to Python. A decoding thread with
+    # a message waits for the GIL, which is held while freeing the decoder waits for that thread.
+    av.logging.set_level(None)
     with ExitStack() as opened:
         container = opened.enter_context(_open(path, opened))
         stream = container.streams.best("video")
