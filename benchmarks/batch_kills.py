@@ -11,7 +11,8 @@ no shared memory, no temporary file::
     nice python -m benchmarks.batch_kills work/kills        # 100 clips, 20 kills for each engine
     nice python -m benchmarks.batch_kills work/kills --clips 10 --kills 4 --engines local
 
-Exit status 1 if anything differs. Needs psutil and pyarrow; Linux.
+With Ray there is also a run on a cluster of two nodes, both on this machine, one of which is killed
+in the middle. Exit status 1 if anything differs. Needs psutil and pyarrow; Linux.
 """
 
 from __future__ import annotations
@@ -112,6 +113,28 @@ class Bench:
                         marks.pop(0)
         return out, killed, runs
 
+    def track_on_two_nodes(self) -> tuple[Path, int]:
+        """A data set of a run that loses one of two nodes, and its exit status."""
+        from ray.cluster_utils import Cluster  # starts processes, so only here
+
+        out = self._fresh()
+        nodes = Cluster()
+        try:
+            nodes.add_node(num_cpus=0)  # the driver's, where nothing is tracked
+            doomed = nodes.add_node(num_cpus=1)
+            nodes.add_node(num_cpus=1)
+            settings = Settings("ray", 2, 2)
+            run = self._start(settings, out, "--address", nodes.address)
+            for done in _watch(run, out, ends_with_run=False):
+                if doomed is not None and done >= len(self._clips) // 3:
+                    nodes.remove_node(doomed, allow_graceful=False)
+                    doomed = None
+        finally:
+            nodes.shutdown()
+        if doomed is not None:
+            raise RuntimeError("the run was over before a node could be killed")
+        return out, run.returncode
+
     def left_behind(self) -> list[str]:
         """Temporary files of the runs so far."""
         return [str(path) for path in (self._folder / "temporary").iterdir()]
@@ -124,7 +147,7 @@ class Bench:
     def _any_settings(self, engine: str) -> Settings:
         return Settings(engine, self._random.choice((1, 2)), self._random.choice(STREAMS), True)
 
-    def _start(self, settings: Settings, out: Path) -> psutil.Popen:
+    def _start(self, settings: Settings, out: Path, *more: str) -> psutil.Popen:
         """Start a run in which no video uses up its attempts, however often it is hit."""
         videos = list(self._clips)
         if settings.is_shuffled:
@@ -141,7 +164,8 @@ class Bench:
         temporary = self._folder / "temporary"
         temporary.mkdir(exist_ok=True)
         log = self._folder / f"{out.name}.log"
-        return start_command(["batch", manifest, *words, *WEIGHTS], log, TMPDIR=str(temporary))
+        words += [*WEIGHTS, *more]
+        return start_command(["batch", manifest, *words], log, TMPDIR=str(temporary))
 
 
 def _is_complete(out: Path, videos: int) -> bool:
@@ -152,8 +176,8 @@ def _count(out: Path) -> int:
     return len(list((out / "videos").glob("*.parquet")))
 
 
-def _watch(run: psutil.Popen, out: Path) -> Iterator[int]:
-    """How many videos are done, until the run has ended; then its processes have ended, too."""
+def _watch(run: psutil.Popen, out: Path, *, ends_with_run: bool = True) -> Iterator[int]:
+    """How many videos are done, until the run has ended; then its processes must end, too."""
     seen: set[psutil.Process] = set()
     best, since = _count(out), time.monotonic()
     while run.poll() is None:
@@ -167,7 +191,7 @@ def _watch(run: psutil.Popen, out: Path) -> Iterator[int]:
         yield done
         time.sleep(_LOOK)
     _, alive = psutil.wait_procs(seen, ENDING)
-    if alive:
+    if alive and ends_with_run:
         names = ", ".join(" ".join(process.cmdline())[:80] for process in alive)
         raise RuntimeError(f"{out}: left behind {names}")
 
@@ -230,6 +254,9 @@ def main() -> int:
             out, killed, runs = bench.track_with_kills(engine, arguments.kills)
             kinds = ", ".join(f"{count} x {kind}" for kind, count in sorted(killed.items()))
             compare(f"{engine}, killed {killed.total()} times in {runs} runs ({kinds})", out)
+    if "ray" in arguments.engines:
+        out, status = bench.track_on_two_nodes()
+        compare(f"two nodes, one of them killed (exit status {status})", out)
     # what belongs to Ray stays until its own session is over
     left = [str(path) for path in set(_SHARED_MEMORY.iterdir()) - shared if "psm" in path.name]
     left += bench.left_behind()

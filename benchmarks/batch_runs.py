@@ -37,19 +37,23 @@ class ClipSettings:
 
 def write_clips(folder: Path, count: int, settings: ClipSettings) -> list[Path]:
     """Clips of moving shapes ``0000.mp4``, ..., each another scene; those that exist stay."""
-    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(0)
+    lengths = random.integers(settings.frames[0], settings.frames[1] + 1, count)
     paths = [folder / f"{number:04d}.mp4" for number in range(count)]
-    size = SyntheticSettings(width=settings.width, height=settings.height, fps=settings.fps)
-    for number, path in enumerate(paths):
-        if path.exists():
-            continue
-        random = np.random.default_rng([1, number])
-        frames = int(random.integers(settings.frames[0], settings.frames[1] + 1))
-        scene = draw_scene(size, random)
-        with VideoWriter(path, settings.fps) as writer:
-            for frame in render(scene, frames, settings.height, settings.width):
-                writer.write(frame.image)
+    for number, (path, frames) in enumerate(zip(paths, lengths, strict=True)):
+        if not path.exists():
+            write_clip(path, number, int(frames), settings)
     return paths
+
+
+def write_clip(path: Path, number: int, frames: int, settings: ClipSettings) -> None:
+    """A clip of the scene ``number``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = SyntheticSettings(width=settings.width, height=settings.height, fps=settings.fps)
+    scene = draw_scene(size, np.random.default_rng([1, number]))
+    with VideoWriter(path, settings.fps) as writer:
+        for frame in render(scene, frames, settings.height, settings.width):
+            writer.write(frame.image)
 
 
 def write_manifest(path: Path, videos: Sequence[Path]) -> Path:
@@ -60,7 +64,12 @@ def write_manifest(path: Path, videos: Sequence[Path]) -> Path:
 
 def start_command(words: Sequence[str | Path], log: Path, **environment: str) -> psutil.Popen:
     """Start `queryinst-vis` with one thread; what it prints is added to ``log``."""
-    command = [sys.executable, "-m", "queryinst_vis", *map(str, words)]
+    return start_python(["-m", "queryinst_vis", *words], log, **environment)
+
+
+def start_python(words: Sequence[str | Path], log: Path, **environment: str) -> psutil.Popen:
+    """Start Python, likewise."""
+    command = [sys.executable, *map(str, words)]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     settings = {"OMP_NUM_THREADS": "1", "PYTHONPATH": path, **environment}
     with log.open("ab") as output:

@@ -6,7 +6,8 @@ likewise: every worker is held until the last video, the distribution of lengths
 archives have a long tail), the share of videos that fail, how often a machine is taken away (a
 Poisson process), how much slower stragglers are, and the price of an hour.
 
-`batch` does not cut videos; ``--segment`` shows what cutting would gain.
+`batch` does not cut videos; ``--segment`` shows what cutting would gain. ``batch_calibration.py``
+compares the simulation with a run on this machine.
 
     python benchmarks/batch_simulation.py --videos 1000 --workers 1 10 100 1000
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import math
 import random
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,11 +102,27 @@ def jobs_of(lengths: list[float], world: World, random_: random.Random) -> list[
     return jobs
 
 
-def simulate(jobs: list[Job], workers: int, world: World, random_: random.Random) -> Result:
-    """Play a run: every worker pulls the next job when it is free."""
+def simulate(
+    jobs: list[Job],
+    workers: int,
+    world: World,
+    random_: random.Random,
+    kills: Sequence[float] = (),
+) -> Result:
+    """Play a run: every worker pulls the next job when it is free.
+
+    Args:
+        jobs: what there is to do, in this order.
+        workers: how many.
+        world: what they meet.
+        random_: decides what the world leaves to chance.
+        kills: seconds after which the first, the second, ... worker is taken away once, whatever
+            the world says.
+    """
     environment = simpy.Environment()
-    waiting = simpy.Store(environment)
-    waiting.items.extend(jobs)
+    waiting = simpy.PriorityStore(environment)
+    for number, job in enumerate(jobs):
+        waiting.put(simpy.PriorityItem(number, job))
     result = Result(useful=sum(job.work for job in jobs if not job.fails))
     is_over = environment.event()
     left = len(jobs)
@@ -116,31 +133,33 @@ def simulate(jobs: list[Job], workers: int, world: World, random_: random.Random
         if not left:
             is_over.succeed()
 
-    def worker() -> Generator[Any, None, None]:
+    def worker(killed: float) -> Generator[Any, None, None]:
         while True:
             slow = world.slowness if random_.random() < world.stragglers else 1.0
             hours = random_.expovariate(world.preempted) if world.preempted else math.inf
             yield environment.timeout(world.start)
-            taken_away = environment.now + 3600 * hours
+            taken_away = min(environment.now + 3600 * hours, killed)
             while True:
-                job = yield waiting.get()
+                job = (yield waiting.get()).item
                 work = slow * job.work * (0.5 if job.fails else 1.0)
                 if environment.now + work > taken_away:
                     yield environment.timeout(max(0.0, taken_away - environment.now))
-                    waiting.put(job)  # a death charges nothing here: the machine is to blame
+                    # a death charges nothing here: the machine is to blame; who was held up is next
+                    waiting.put(simpy.PriorityItem(-1, job))
+                    killed = math.inf
                     break
                 yield environment.timeout(work)
                 job.tried += 1
                 if not job.fails:
                     settle()
                 elif job.tried < world.attempts:
-                    waiting.put(job)
+                    waiting.put(simpy.PriorityItem(len(jobs), job))
                 else:
                     result.failed += 1
                     settle()
 
-    for _ in range(workers):
-        environment.process(worker())
+    for number in range(workers):
+        environment.process(worker(kills[number] if number < len(kills) else math.inf))
     environment.run(until=is_over)
     result.seconds = environment.now
     result.spent = workers * result.seconds

@@ -34,3 +34,11 @@ def test_what_fails_is_tried_as_often_as_it_may_be_and_no_worker_that_goes_loses
     often = World(**{**vars(IDEAL), "preempted": 60.0})
     result = play([Job(10.0, False) for _ in range(50)], 2, often)
     assert result.failed == 0 and result.seconds > 250
+
+
+def test_a_killed_worker_starts_again_and_its_job_is_the_next_one():
+    jobs = [Job(10.0, False) for _ in range(4)]
+    world = World(**{**vars(IDEAL), "start": 5.0})
+    result = simulate(jobs, 2, world, random.Random(0), kills=[12.0])
+    # killed at 12 s of 15; back at 17, it takes the job again, while the other one does the rest
+    assert result.seconds == 35.0 and result.useful == 40.0

@@ -3,6 +3,7 @@
 import itertools
 import socket
 import threading
+import time
 from urllib.parse import quote
 
 import pytest
@@ -21,6 +22,7 @@ serving = pytest.importorskip("werkzeug.serving")
 
 KEY = "AKIATESTKEY"
 SECRET = "s3cr3t"
+SILENCE = 5.0  # seconds; the client waits for three
 
 
 class FaultyServer:
@@ -28,7 +30,8 @@ class FaultyServer:
 
     Attributes:
         fault: of a request's method to "500", "cut" (the connection ends in the middle of the
-            upload), "lost" (it is carried out, and nobody hears of it) or None.
+            upload), "lost" (it is carried out, and nobody hears of it), "silence" (no answer
+            until the client gives up) or None.
         injected: the faults so far.
     """
 
@@ -49,7 +52,9 @@ class FaultyServer:
             environ["wsgi.input"].read()
             start_response("500 Internal Server Error", [("Content-Length", "0")])
             return [b""]
-        if fault == "cut":
+        if fault == "silence":
+            time.sleep(SILENCE)
+        elif fault == "cut":
             environ["wsgi.input"].read(10)
         else:
             b"".join(self._s3(environ, lambda *_: None))
@@ -115,7 +120,9 @@ def test_a_run_reads_from_and_writes_to_a_store(bucket, tmp_path, monkeypatch):
     assert (len(plan.todo), plan.done) == (0, 2)
 
 
-@pytest.mark.parametrize("fault", ["500", "cut", "lost"])
+@pytest.mark.parametrize(
+    "fault", ["500", "cut", "lost", pytest.param("silence", marks=pytest.mark.slow)]
+)
 def test_faults_of_the_network_lose_nothing(bucket, server, tmp_path, monkeypatch, fault):
     use_tiny_model(monkeypatch)
     clips = [write_clip(tmp_path / f"{number}.mp4", 3) for number in range(3)]
@@ -135,6 +142,71 @@ def test_faults_of_the_network_lose_nothing(bucket, server, tmp_path, monkeypatc
         for name in names:
             store.open_parquet(f"{table}/{name}").read()
     assert len(done_keys(store)) == 3
+
+
+@pytest.mark.parametrize("fault", ["500", "cut"])
+def test_reading_through_faults_gives_the_same_videos(bucket, server, tmp_path, monkeypatch, fault):
+    use_tiny_model(monkeypatch)
+    clips = [write_clip(tmp_path / "clips" / f"{number}.mp4", 3 + number) for number in range(2)]
+    for clip in clips:
+        Store(bucket("videos")).put(clip, clip.name)
+    counts = itertools.count()
+    videos = bucket("videos")
+    [first, second] = find([videos])
+
+    def inject(method):
+        return fault if method in ("GET", "HEAD") and next(counts) % 4 == 0 else None
+
+    server.fault = inject
+    _, summary = track_all([videos], tmp_path / "out")
+    server.fault = lambda method: None
+    assert summary.done == 2 and fault in server.injected, str(summary)
+    track_all([tmp_path / "clips"], tmp_path / "local")
+    for table in ("tracks", "detections"):
+        ours, local = (
+            [row["frame"] if "frame" in row else row["track_id"] for row in rows(out, table)]
+            for out in (tmp_path / "out", tmp_path / "local")
+        )
+        assert sorted(ours) == sorted(local)
+    assert {first.name, second.name} == {"0", "1"}
+
+
+def rows(out, table):
+    return parquet.read_table(out / table).to_pylist()
+
+
+def test_a_store_that_always_fails_is_given_up_within_a_bound(
+    bucket, server, tmp_path, monkeypatch
+):
+    out = bucket("out")
+    clip = write_clip(tmp_path / "clip.mp4", 2)
+    requests = []
+
+    def inject(method):
+        requests.append(method)
+        return "500" if method == "PUT" else None
+
+    store = Store(out)
+    server.fault = inject
+    with pytest.raises(InputError, match=r"/out/clip\.mp4: failed 5 times in \d+ s") as caught:
+        store.put(clip, "clip.mp4")
+    assert SECRET not in str(caught.value)
+    by_count = len(requests)
+    monkeypatch.setattr(store_module, "PATIENCE", 0.0)
+    with pytest.raises(InputError, match="failed 1 times"):
+        store.put(clip, "clip.mp4")
+    server.fault = lambda method: None
+    assert len(requests) - by_count == by_count / store_module.ATTEMPTS
+    assert store.read("clip.mp4") is None
+
+
+def test_what_cannot_be_written_is_a_failure_of_the_output(tmp_path, monkeypatch):
+    use_tiny_model(monkeypatch)
+    clip = write_clip(tmp_path / "clip.mp4", 2)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "tracks").write_text("a file where a folder should be")
+    _, summary = track_all([clip], tmp_path / "out", attempts=1)
+    assert [each.kind for each in summary.failures] == ["output"]
 
 
 def test_a_listing_of_nothing_is_refused_without_the_secret(bucket):

@@ -34,6 +34,13 @@ SLOTS = 8
 Fault = Literal["input", "memory", "error"]
 
 _BLOCK = 1 << 20  # bytes
+_NO_MEMORY = (
+    "cannot allocate memory",
+    "insufficient memory",
+    "can't allocate",
+    "not enough memory",
+)
+"""What libraries without a type for it say, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,7 @@ def decode_video(
         except InputError as error:
             kind, reason = "input", str(error).replace(str(folder), video.origin)
         except Exception as error:
-            is_memory = "cannot allocate memory" in str(error).lower()
+            is_memory = any(words in str(error).lower() for words in _NO_MEMORY)
             kind = "memory" if is_memory else "error"
             reason = _out_of_memory(memory) if is_memory else f"{type(error).__name__}: {error}"
     notes = [

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ATTEMPTS = 5
-"""Tries of every request to an object store, with pauses of 0.5, 1, 2 and 4 seconds."""
+"""Tries of every operation on an object store, with pauses of 0.5, 1, 2 and 4 seconds."""
+
+PATIENCE = 60.0
+"""Seconds after which an operation that has failed is not tried again: each try may be several
+requests, which the store's own client repeats, too."""
 
 PAUSE = 0.5  # seconds before the second try
 _BLOCK = 8 << 20  # bytes; object stores take parts of at least 5 MiB
@@ -45,8 +49,9 @@ class Store:
     """A folder of files, each of which appears whole or not at all.
 
     A local file is written under a temporary name and renamed. An object is written by one
-    request, or by a multipart upload, which shows nothing until it is completed. Requests that
-    fail are repeated: every one may be sent twice without harm.
+    request, or by a multipart upload, which shows nothing until it is completed. What fails is
+    tried again, ``ATTEMPTS`` times and for ``PATIENCE`` seconds at most: everything may be sent
+    twice without harm.
 
     Args:
         address: a folder or an address of ``pyarrow.fs``, such as ``s3://bucket/folder``.
@@ -166,18 +171,23 @@ class Store:
         return f"{self._root}/{name}" if name else self._root
 
     def _persist(self, request: Callable[[], T], name: str) -> T:
-        """Send a request until it succeeds."""
+        """Send a request until it succeeds, within ``ATTEMPTS`` and ``PATIENCE``."""
+        start = time.monotonic()
         for attempt in range(ATTEMPTS):
             if attempt:
                 time.sleep(PAUSE * 2 ** (attempt - 1))
+            tries = attempt + 1
             try:
                 return request()
             except PermissionError as error:
                 raise InputError(f"{self.name}/{name}: {_first_line(error)}") from error
             except OSError as error:
                 last = error
+            spent = time.monotonic() - start
+            if spent > PATIENCE:
+                break
         raise InputError(
-            f"{self.name}/{name}: failed {ATTEMPTS} times ({_first_line(last)})"
+            f"{self.name}/{name}: failed {tries} times in {spent:.0f} s ({_first_line(last)})"
         ) from last
 
 

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from contextlib import ExitStack
 from functools import partial
 
-from queryinst_vis.batch.decoding import DecodedVideo, VideoFailedError
+from queryinst_vis.batch.decoding import DecodedVideo, Kind, VideoFailedError
 from queryinst_vis.batch.dispatcher import Driver, Outcome
 from queryinst_vis.batch.options import RunOptions, Video, VideoOptions
 from queryinst_vis.batch.results import ResultWriter
@@ -76,7 +76,7 @@ class Worker:
                 begin = self._begin if begun.cut is None else self._report_segments
                 started = begin(begun)
             except InputError as error:
-                started = _failure(begun.video, error)
+                started = _failure(begun.video, error, "input")
             self._opening.remove(begun)
             if isinstance(started, VideoRun):
                 self._running[started] = begun
@@ -163,14 +163,15 @@ class _NoFrames:
 
 def _outcome(video: Video, run: VideoRun[Outcome]) -> Outcome:
     error = run.outcome.exception()
-    return run.outcome.result() if error is None else _failure(video, error)
+    return run.outcome.result() if error is None else _failure(video, error, "output")
 
 
-def _failure(video: Video, error: BaseException) -> Outcome:
+def _failure(video: Video, error: BaseException, kind: Kind) -> Outcome:
+    """What became of a video; ``kind``: of an error that does not say so and is not a bug."""
     where = "" if video.part is None else f"{video.part}: "
     if isinstance(error, VideoFailedError):
         return Outcome(video, error.kind, f"{where}{error}")
     if isinstance(error, InputError):
-        return Outcome(video, "input", f"{where}{error}")
+        return Outcome(video, kind, f"{where}{error}")
     reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return Outcome(video, "error", f"{where}{reason}")

@@ -1,0 +1,158 @@
+"""Does `batch_simulation.py` predict a run that it has not seen? Measures both on this machine.
+
+One worker tracks short synthetic clips of different lengths; a straight line through the seconds
+of each over its frames gives the frames per second and the overhead of a video. Then two workers
+track a mix with a long tail, in which some videos are broken, and one worker is killed by SIGKILL
+in the middle. The simulation plays that run with what one worker has shown, and with the moment of
+the kill. Prints the seconds from the start of the workers to the last video, measured and
+predicted, as JSON; wants a machine that does nothing else::
+
+    python -m benchmarks.batch_calibration work/calibration
+    python -m benchmarks.batch_calibration work/calibration --clips 20 --mix 30
+
+The weights are ``shapes``. Needs psutil, pyarrow and simpy; Linux.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.batch_runs import (
+    WEIGHTS,
+    ClipSettings,
+    processes_of,
+    rows_of,
+    start_command,
+    write_clip,
+)
+from benchmarks.batch_simulation import Job, World, simulate
+from queryinst_vis.batch.status import STATUS
+
+LONGEST = 600  # frames
+_LOOK = 0.02  # seconds
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run was like.
+
+    Attributes:
+        began: Unix seconds when its workers were started.
+        killed: seconds after that when one of them was killed; None: none was.
+        rows: of ``videos``, in the order in which they were finished.
+    """
+
+    began: float
+    killed: float | None
+    rows: list[dict[str, Any]]
+
+    @property
+    def seconds(self) -> float:
+        """From the start of the workers to the last video."""
+        return self.rows[-1]["finished_at"] - self.began
+
+
+def track(videos: list[Path], out: Path, workers: int, kill_after: int | None = None) -> Run:
+    """Track videos; a worker is killed after so many of them."""
+    shutil.rmtree(out, ignore_errors=True)
+    words = ["batch", *videos, "--out", out, "--workers", str(workers), "--attempts", "2"]
+    run = start_command([*words, *WEIGHTS], out.with_suffix(".log"))
+    began = killed = None
+    while run.poll() is None:
+        if began is None and (out / STATUS).exists():
+            began = time.time()
+        done = len(list((out / "videos").glob("*.parquet")))
+        if killed is None and kill_after is not None and began and done >= kill_after:
+            processes_of(run)["worker"][0].kill()
+            killed = time.time() - began
+        time.sleep(_LOOK)
+    assert began is not None, f"the run did not begin; see {out.with_suffix('.log')}"
+    rows = sorted(rows_of(out, "videos"), key=lambda row: row["finished_at"])
+    return Run(began, killed, rows)
+
+
+def calibrate(run: Run) -> World:
+    """Rate, overhead and start of one worker, which has tracked one video after the other."""
+    ends = np.array([row["finished_at"] for row in run.rows])
+    frames = np.array([row["frames"] for row in run.rows])
+    per_frame, overhead = np.polyfit(frames[1:], np.diff(ends), 1)
+    start = ends[0] - run.began - overhead - per_frame * frames[0]
+    return World(
+        rate=1 / per_frame, overhead=max(0.0, overhead), start=max(0.0, start), stragglers=0
+    )
+
+
+def predict(
+    lengths: list[int], broken: set[int], world: World, workers: int, killed: float
+) -> float:
+    """Seconds from the start of the workers to the last video, which fail at once if broken."""
+    jobs = [
+        Job(2 * world.overhead, True)  # half of a job is done before it fails
+        if number in broken
+        else Job(world.overhead + frames / world.rate, False)
+        for number, frames in enumerate(lengths)
+    ]
+    return simulate(jobs, workers, world, random.Random(0), kills=[killed]).seconds
+
+
+def main() -> None:
+    """Measure, predict, and print both."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="for clips and data sets")
+    parser.add_argument("--clips", type=int, default=40, help="to calibrate on")
+    parser.add_argument("--mix", type=int, default=60, help="videos with a long tail")
+    parser.add_argument("--broken", type=float, default=0.1, help="share of those")
+    parser.add_argument("--spread", type=float, default=1.0, help="of the logarithm of lengths")
+    arguments = parser.parse_args()
+
+    folder = arguments.folder.absolute()
+    settings = ClipSettings()
+    clips = []
+    for number in range(arguments.clips):
+        clips.append(folder / "clips" / f"{number}.mp4")
+        write_clip(clips[-1], number, 5 + 30 * number // arguments.clips, settings)
+    world = calibrate(track(clips, folder / "one", workers=1))
+
+    random_ = np.random.default_rng(0)
+    lengths = np.exp(random_.normal(np.log(20), arguments.spread, arguments.mix))
+    lengths = [min(LONGEST, max(2, round(each))) for each in lengths]
+    broken = set(range(3, arguments.mix, max(1, round(1 / arguments.broken))))
+    mix = []
+    for number, frames in enumerate(lengths):
+        mix.append(folder / "mix" / f"{number:04d}.mp4")
+        write_clip(mix[-1], number, frames, settings)
+        if number in broken:
+            mix[-1].write_bytes(mix[-1].read_bytes()[:200])
+    run = track(mix, folder / "two", workers=2, kill_after=arguments.mix // 3)
+    assert run.killed is not None, "the run was over before a worker could be killed"
+    predicted = predict(lengths, broken, world, 2, run.killed)
+    results = {
+        "frames_per_second": round(world.rate, 2),
+        "overhead": round(world.overhead, 3),
+        "start": round(world.start, 2),
+        "videos": len(lengths),
+        "frames": sum(lengths),
+        "longest": max(lengths),
+        "done": len(run.rows),
+        "broken": len(broken),
+        "killed_at": round(run.killed, 2),
+        "measured": round(run.seconds, 2),
+        "predicted": round(predicted, 2),
+        "error": round(predicted / run.seconds - 1, 3),
+    }
+    print(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
