@@ -3,7 +3,7 @@
     python benchmarks/review_circle.py --work work/review_circle --steps 40
 
 The last quarter of MOTS 0005, which the weights ``people`` have not been trained on, is cut in
-half. The tracks of its first half are reviewed by the oracle of ``review_queue.py`` and exported
+half. The tracks of its first half are reviewed by the oracle of ``review_oracle.py`` and exported
 with all frames. ``people`` is fine-tuned on them, and tracks the second half, which nobody has
 reviewed, before and after. The pipeline is what this shows: one short run with one seed says
 little about how much a training brings.
@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from review_queue import Clip, compare, counts_of, data, metrics, open_clip, review, track_set
+from review_oracle import Clip, compare, counts_of, data, metrics, open_clip, review, track_set
 
 from queryinst_vis.data.convert import convert_mots
 from queryinst_vis.data.convert.own_data import read_own_data

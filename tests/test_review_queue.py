@@ -51,7 +51,7 @@ def test_fragments_of_one_track_are_found(review):
     assert best.crops == ((1, 24), (2, 30))
     assert "begins 6 frames after" in best.reason
     assert 0 < best.probability < 1
-    assert best.gain == pytest.approx(best.probability * 25)
+    assert best.gain == pytest.approx(0.6 * best.probability * 25)  # not all turn out right
     session.apply(best.accept)
     assert not of_kind(session, "fragments")
     assert len(frames_of(session, 2)) == 55

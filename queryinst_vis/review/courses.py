@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from queryinst_vis.review.colours import Colours
 from queryinst_vis.review.index import TrackIndex
 from queryinst_vis.review.pieces import Stored
 from queryinst_vis.review.state import ReviewedTrack, frames_of
@@ -29,18 +32,22 @@ class Course:
         frames: ``(N,)`` ascending.
         boxes: ``(N, 4)`` xyxy in pixels.
         scores: ``(N,)`` 0..1.
+        rows: ``(N,)`` of the index.
         sources: ``(N,)`` the track of the results that each comes from.
         embedding: ``(D,)`` mean embedding of length 1; None: there is none.
         by_hand: ``(M,)`` further frames, in which it is drawn or interpolated.
+        colours: of the regions; None: they are not compared.
     """
 
     track_id: int
     frames: np.ndarray
     boxes: np.ndarray
     scores: np.ndarray
+    rows: np.ndarray
     sources: np.ndarray
     embedding: np.ndarray | None
     by_hand: np.ndarray
+    colours: Colours | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -52,9 +59,11 @@ class Course:
             self.frames[start:stop],
             self.boxes[start:stop],
             self.scores[start:stop],
+            self.rows[start:stop],
             self.sources[start:stop],
             self.embedding,
             self.by_hand,
+            self.colours,
         )
 
     @cached_property
@@ -72,9 +81,48 @@ class Course:
         """``(N,)`` heights of the boxes, at least a pixel."""
         return np.maximum(self.boxes[:, 3] - self.boxes[:, 1], 1.0)
 
+    @cached_property
+    def start(self) -> Tip:
+        """Its first observations."""
+        return _tip(self.part(0, NEAR), 0)
+
+    @cached_property
+    def end(self) -> Tip:
+        """Its last observations."""
+        return _tip(self.part(max(0, len(self) - NEAR)), -1)
+
+
+class Tip(NamedTuple):
+    """An end of a course.
+
+    Attributes:
+        frame: of the outermost observation.
+        x, y: its centre in pixels.
+        height: median of the observations, in pixels.
+        speed: ``(x, y)`` pixels per frame.
+        colours: ``(D,)`` mean descriptor; None: not known.
+    """
+
+    frame: int
+    x: float
+    y: float
+    height: float
+    speed: tuple[float, float]
+    colours: np.ndarray | None
+
+
+def _tip(course: Course, at: int) -> Tip:
+    height = median(course.heights.tolist())
+    colours = None if course.colours is None else course.colours.of(course.rows)
+    x, y = course.centres[at].tolist()
+    return Tip(int(course.frames[at]), x, y, height, _speed(course, height), colours)
+
 
 def course_of(
-    index: TrackIndex, track: ReviewedTrack, embeddings: Mapping[int, np.ndarray]
+    index: TrackIndex,
+    track: ReviewedTrack,
+    embeddings: Mapping[int, np.ndarray],
+    colours: Colours | None = None,
 ) -> Course:
     """The course of a corrected track.
 
@@ -82,6 +130,7 @@ def course_of(
         index: of the results.
         track: one of a state.
         embeddings: ``(D,)`` mean embedding by track of the results.
+        colours: of the regions; None: they are not compared.
     """
     parts = [
         (piece.source.track_id, index.rows(piece.source.track_id, piece.start, piece.stop))
@@ -99,9 +148,11 @@ def course_of(
         index.frames[chosen],
         index.boxes[chosen].astype(np.float64),
         index.scores[chosen],
+        chosen,
         np.concatenate(sources) if sources else np.zeros(0, dtype=int),
         _mean(weighted),
         frames_of(index, tuple(p for p in track.pieces if not isinstance(p.source, Stored))),
+        colours,
     )
 
 
@@ -139,6 +190,7 @@ class Link(NamedTuple):
         miss: distance of where either is expected from its speed, in the middle of the gap.
         size: absolute logarithm of the ratio of their heights.
         unlikeness: 1 - cosine of the mean embeddings, 0..2; NaN where one is not known.
+        contrast: 1 - Bhattacharyya coefficient of the colours, 0..1; NaN where they are not known.
     """
 
     gap: int
@@ -146,35 +198,39 @@ class Link(NamedTuple):
     miss: float
     size: float
     unlikeness: float
+    contrast: float
 
 
 def link(before: Course, after: Course) -> Link:
     """Compare the end of one course with the beginning of a later one; both have observations."""
-    before, after = before.part(max(0, len(before) - NEAR)), after.part(0, NEAR)
-    gap = int(after.frames[0]) - int(before.frames[-1])
-    end_size, start_size = float(np.median(before.heights)), float(np.median(after.heights))
-    height = (end_size * start_size) ** 0.5
-    step = after.centres[0] - before.centres[-1]
+    end, start = before.end, after.start
+    gap = start.frame - end.frame
+    height = math.sqrt(end.height * start.height)
+    x, y = start.x - end.x, start.y - end.y
     look = min(gap, _LONGEST_LOOK) / 2
-    forward = look * _speed(before.frames, before.centres, height)
-    backward = look * _speed(after.frames, after.centres, height)
-    unlikeness = np.nan
-    if before.embedding is not None and after.embedding is not None:
-        unlikeness = 1 - float(before.embedding @ after.embedding)
+    missed = [
+        step - look * (forward + backward)
+        for step, forward, backward in zip((x, y), end.speed, start.speed, strict=True)
+    ]
     return Link(
         gap,
-        float(np.hypot(*step)) / height,
-        float(np.hypot(*(step - forward - backward))) / height,
-        abs(float(np.log(end_size / start_size))),
-        unlikeness,
+        math.hypot(x, y) / height,
+        math.hypot(*missed) / height,
+        abs(math.log(end.height / start.height)),
+        _one_minus_product(before.embedding, after.embedding),
+        _one_minus_product(end.colours, start.colours),
     )
 
 
-def _speed(frames: np.ndarray, centres: np.ndarray, height: float) -> np.ndarray:
-    """``(2,)`` pixels a frame, by least squares; 0 where too little is known."""
-    if len(frames) < 3:
-        return np.zeros(2)
-    times = frames - frames.mean()
-    speed = times @ (centres - centres.mean(axis=0)) / (times @ times)
-    fastest = _FASTEST * height
-    return speed * min(1.0, fastest / max(float(np.hypot(*speed)), 1e-9))
+def _one_minus_product(first: np.ndarray | None, second: np.ndarray | None) -> float:
+    return math.nan if first is None or second is None else 1 - min(float(first @ second), 1.0)
+
+
+def _speed(course: Course, height: float) -> tuple[float, float]:
+    """Pixels per frame, by least squares; 0 where too little is known."""
+    if len(course) < 3:
+        return 0.0, 0.0
+    times = course.frames - course.frames.sum() / len(course)
+    x, y = ((times @ course.centres) / (times @ times)).tolist()
+    slower = min(1.0, _FASTEST * height / max(math.hypot(x, y), 1e-9))
+    return x * slower, y * slower

@@ -7,41 +7,47 @@ weak tracks and gaps by overlap, length and score.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.review.actions import Delete, Edit, Fill, Merge, Split, Swap
+from queryinst_vis.review.colours import Colours
 from queryinst_vis.review.courses import Course, course_of, embeddings_of_run, link
 from queryinst_vis.review.index import TrackIndex
 from queryinst_vis.review.likelihood import (
-    BREAK,
-    JOIN,
     SWAP,
     WEAK,
+    join_probability,
     probability,
-    terms,
-    terms_of_swap,
     terms_of_track,
+)
+from queryinst_vis.review.places import (
+    LONGEST_GAP,
+    SUSPICIOUS,
+    Place,
+    place_at,
+    places_of,
+    rows_to_compare,
+    swap_at,
 )
 from queryinst_vis.review.session import ReviewSession
 from queryinst_vis.review.state import ReviewState
 from queryinst_vis.review.suggestions import Crop, Kind, Suggestion
 
-LONGEST_GAP = 250
-"""Frames over which tracks are taken for fragments of one, and a track for one with a gap."""
-
-_PLACES = 12  # in a track where its identity may change: those where it jumps most
-_LOOK = 15  # observations on either side of such a place
-_APART = 10  # observations between two such places
+_USUAL_MISS = 10  # frames for which tracks are often missed
 _SHARED = 3  # frames that fragments of one identity may share
 _LEAST_GAIN = 0.25  # regions; less is not worth a look
-_WORTH = {"changed identity": 0.35}
+_WORTH = {"fragments": 0.6, "swapped": 0.45, "changed identity": 0.35}
 """Share of the regions concerned that were right afterwards, on the clips of the fit: a part that
 is split off may still have to be joined to another track."""
 
+_DOUBT = 0.3  # by which each dismissal makes it less likely that two tracks are one identity
+_NONE: frozenset[str] = frozenset()
 _SAMPLED = 50  # frames in which two tracks are compared
 _WEAK = 0.3  # probability from which on a track may show nothing
 _SAME = 0.5  # IoU of boxes from which on two tracks may be one
@@ -61,11 +67,14 @@ def suggest(session: ReviewSession) -> list[Suggestion]:
             for suggestion in suggest(session)[:20]:
                 print(f"{suggestion.kind}, gain {suggestion.gain:.1f}: {suggestion.reason}")
     """
-    return suggestions_for(session.index, session.state, session.run)
+    return suggestions_for(session.index, session.state, session.run, session.colours)
 
 
 def suggestions_for(
-    index: TrackIndex, state: ReviewState, run: Mapping[str, Any] | None
+    index: TrackIndex,
+    state: ReviewState,
+    run: Mapping[str, Any] | None,
+    colours: Colours | None = None,
 ) -> list[Suggestion]:
     """``suggest`` for a state that no session need have come to.
 
@@ -73,57 +82,45 @@ def suggestions_for(
         index: of the results.
         state: the tracks.
         run: the content of ``run.json``; None: there is none.
+        colours: of the regions; None: they are not compared.
     """
     embeddings = embeddings_of_run(run)
-    courses = [course_of(index, track, embeddings) for track in state.tracks.values()]
+    courses = [course_of(index, track, embeddings, colours) for track in state.tracks.values()]
     scene = _Scene([course for course in courses if len(course)])
-    found = [
-        suggestion
-        for suggestion in (
-            *scene.fragments(),
-            *scene.changes(),
-            *scene.duplicates(),
-            *scene.weak(),
-            *scene.gaps(),
-        )
-        if suggestion.gain >= _LEAST_GAIN and not suggestion.answered_by & state.dismissed
-    ]
-    return sorted(found, key=lambda each: (-each.gain, each.id))
+    found = (
+        *scene.fragments(),
+        *scene.changes(),
+        *scene.duplicates(),
+        *scene.weak(),
+        *scene.gaps(),
+    )
+    return ranked(found, state.dismissed)
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a track may become another one.
+def ranked(found: Iterable[Suggestion], dismissed: frozenset[str]) -> list[Suggestion]:
+    """Suggestions by descending expected gain.
 
-    Attributes:
-        course: the track.
-        at: the first observation that may be of another identity.
-        probability: that it is.
+    Args:
+        found: the suggestions, as they are made where nothing is dismissed.
+        dismissed: ids of those that were dismissed. They are left out, and whatever else compares
+            the same two tracks becomes less likely.
     """
+    parted = Counter(pair for pair in map(_compared, dismissed) if pair)
+    doubted = (
+        each.doubted(_DOUBT ** parted[_compared(each.id)]) if parted[_compared(each.id)] else each
+        for each in found
+        if not each.answered_by & dismissed
+    )
+    return sorted(
+        (each for each in doubted if each.gain >= _LEAST_GAIN),
+        key=lambda each: (-each.gain, each.id),
+    )
 
-    course: Course
-    at: int
-    probability: float
 
-    @property
-    def frame(self) -> int:
-        """Of that observation."""
-        return int(self.course.frames[self.at])
-
-    @property
-    def key(self) -> str:
-        """The same whatever the corrected track is called."""
-        return f"{self.course.sources[self.at]}@{self.frame}"
-
-    @property
-    def before(self) -> Course:
-        """The track before the place."""
-        return self.course.part(0, self.at)
-
-    @property
-    def after(self) -> Course:
-        """The track from the place on."""
-        return self.course.part(self.at)
+def _compared(suggestion: str) -> frozenset[str]:
+    """The two tracks of the results that a suggestion is about, by its id; empty: not two."""
+    kind, *places = suggestion.split(":")
+    return frozenset(place.split("@")[0] for place in places) if kind in ("join", "swap") else _NONE
 
 
 class _Scene:
@@ -137,6 +134,9 @@ class _Scene:
         self._courses = sorted(courses, key=lambda course: int(course.frames[0]))
         self._starts = np.array([course.frames[0] for course in self._courses])
         self._ends = np.array([course.frames[-1] for course in self._courses])
+        by_boxes = [(course, place) for course in self._courses for place in places_of(course)]
+        _measure(self._courses, [place for _, place in by_boxes])
+        self._places = [place_at(course, place.at) for course, place in by_boxes]
 
     def fragments(self) -> Iterator[Suggestion]:
         """Pairs of tracks that may be one."""
@@ -147,21 +147,22 @@ class _Scene:
 
     def changes(self) -> Iterator[Suggestion]:
         """Tracks that may become another identity, which may be that of another track."""
-        for course in self._courses:
-            for place in places_of(course):
-                count = min(place.at, len(course) - place.at)
-                yield _suggestion(
-                    "changed identity",
-                    f"track {course.track_id} {_jump(place)} before frame {place.frame}",
-                    place.probability,
-                    count,
-                    (_last(place.before), _first(place.after)),
-                    Split(course.track_id, place.frame),
-                    f"change:{place.key}",
-                )
-                for other in self._near(place.frame):
-                    if other is not course:
-                        yield from _swapped(place, other)
+        for place in self._places:
+            course = place.course
+            yield _suggestion(
+                "changed identity",
+                f"track {course.track_id} {_jump(place)} before frame {place.frame}",
+                place.probability,
+                place.regions,
+                (_last(place.before), _first(place.after)),
+                Split(course.track_id, place.frame),
+                f"change:{place.key}",
+            )
+            if place.probability < SUSPICIOUS:
+                continue
+            for other in self._near(place.frame):
+                if other is not course:
+                    yield from _swapped(place, other)
 
     def duplicates(self) -> Iterator[Suggestion]:
         """Pairs of tracks that may be one and the same all the time."""
@@ -196,13 +197,13 @@ class _Scene:
                 first, last = (int(frame) for frame in course.frames[before : before + 2])
                 if ((course.by_hand > first) & (course.by_hand < last)).any():
                     continue
-                place = _place(course, before + 1)
+                place = place_at(course, before + 1)
                 missing = last - first - 1
                 yield _suggestion(
                     "gap",
                     f"track {course.track_id} is missing in {missing} frames, {first + 1} to "
                     f"{last - 1}",
-                    (1 - place.probability) / (1 + missing / _APART),
+                    (1 - place.probability) / (1 + missing / _USUAL_MISS),
                     missing,
                     (_crop(course, before), _crop(course, before + 1)),
                     Fill(course.track_id, ((first + 1, last - 1),)),
@@ -216,13 +217,23 @@ class _Scene:
         return [self._courses[number] for number in chosen.tolist()]
 
 
+def _measure(courses: list[Course], places: list[Place]) -> None:
+    """Measure the colours that are to be compared; a warning if the video cannot be read."""
+    colours = courses[0].colours if courses else None
+    if colours is not None:
+        try:
+            colours.measure(rows_to_compare(courses, places))
+        except InputError as error:
+            warnings.warn(f"colours are not compared: {error}", InputWarning, stacklevel=2)
+
+
 def _may_be_one(first: Course, second: Course) -> bool:
     """Whether two tracks are seldom together, and no person has parted them."""
     if first.origins & second.origins:
         return False
     if first.frames[-1] < second.frames[0] or second.frames[-1] < first.frames[0]:
         return True
-    return len(np.intersect1d(first.frames, second.frames)) <= _SHARED
+    return len(np.intersect1d(first.frames, second.frames, assume_unique=True)) <= _SHARED
 
 
 def _fragments(earlier: Course, later: Course) -> Iterator[Suggestion]:
@@ -230,12 +241,12 @@ def _fragments(earlier: Course, later: Course) -> Iterator[Suggestion]:
     pause = int(np.searchsorted(earlier.frames, later.frames[0]))
     before, rest = earlier.part(0, pause), earlier.part(pause)
     found = link(before, later)
-    chance = probability(JOIN, terms(found))
+    chance = join_probability(found)
     behind = rest.part(int(np.searchsorted(rest.frames, later.frames[-1], side="right")))
     if len(rest):  # the earlier one goes on
         if not len(behind):
             return
-        chance = min(chance, probability(JOIN, terms(link(later, behind))))
+        chance = min(chance, join_probability(link(later, behind)))
     shares = len(rest) > len(behind)
     longer, shorter = (earlier, later) if len(earlier) >= len(later) else (later, earlier)
     yield _suggestion(
@@ -248,27 +259,6 @@ def _fragments(earlier: Course, later: Course) -> Iterator[Suggestion]:
         Merge(longer.track_id, shorter.track_id, "keep first" if shares else None),
         f"join:{before.sources[-1]}@{before.frames[-1]}:{later.sources[0]}@{later.frames[0]}",
     )
-
-
-def places_of(course: Course) -> list[Place]:
-    """Where the identity of a track is most likely to change, the likeliest first."""
-    steps = np.diff(course.frames)
-    moved = np.hypot(*np.diff(course.centres, axis=0).T) / course.heights[1:]
-    grown = np.abs(np.diff(np.log(course.heights)))
-    jump = np.log(np.maximum(steps, 1)) + 3 * np.log1p(moved) + 2 * grown
-    jump[np.diff(course.sources) != 0] = -1  # a person has joined these
-    order = np.argsort(-jump, kind="stable")[: 3 * _PLACES]
-    places = [_place(course, int(at) + 1) for at in order if jump[at] > 0]
-    chosen: list[Place] = []
-    for place in sorted(places, key=lambda place: -place.probability):
-        if all(abs(place.at - other.at) >= _APART for other in chosen):
-            chosen.append(place)
-    return chosen[:_PLACES]
-
-
-def _place(course: Course, at: int) -> Place:
-    found = link(course.part(max(0, at - _LOOK), at), course.part(at, at + _LOOK))
-    return Place(course, at, probability(BREAK, terms(found)))
 
 
 def _swapped(place: Place, other: Course) -> Iterator[Suggestion]:
@@ -293,27 +283,10 @@ def _swapped(place: Place, other: Course) -> Iterator[Suggestion]:
     )
 
 
-def swap_at(place: Place, other: Course) -> dict[str, float] | None:
-    """What ``likelihood.SWAP`` weighs of a place in a track, and another track.
-
-    Returns:
-        None where they cannot have exchanged identities: they were one track, or the other one
-        does not begin before the place, or pauses too long there.
-    """
-    at = int(np.searchsorted(other.frames, place.frame))
-    before, after = other.part(0, at), other.part(at)
-    were_one = place.course.origins & other.origins
-    if were_one or not len(before) or place.frame - before.frames[-1] > LONGEST_GAP:
-        return None
-    if len(after) and after.frames[0] - place.frame > LONGEST_GAP:
-        return None
-    joins = probability(JOIN, terms(link(before, place.after)))
-    crosses = probability(JOIN, terms(link(place.before, after))) if len(after) else None
-    return terms_of_swap(place.probability, joins, crosses)
-
-
 def _duplicates(first: Course, second: Course) -> Iterator[Suggestion]:
-    shared, own, others = np.intersect1d(first.frames, second.frames, return_indices=True)
+    shared, own, others = np.intersect1d(
+        first.frames, second.frames, assume_unique=True, return_indices=True
+    )
     if not len(shared):
         return
     sample = np.unique(np.linspace(0, len(shared) - 1, _SAMPLED).astype(int))

@@ -17,6 +17,7 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.formats.fields import shortened
 from queryinst_vis.formats.track_store import VideoInfo
 from queryinst_vis.review.actions import Action, from_json
+from queryinst_vis.review.colours import Colours
 from queryinst_vis.review.edits import Change, ConflictError
 from queryinst_vis.review.history import History
 from queryinst_vis.review.index import open_index
@@ -65,6 +66,8 @@ class ReviewSession:
         size: ``(height, width)`` of its frames in pixels.
         source: the video file or folder of frames; None: nobody has said where it is.
         run: the content of ``run.json``, where there is one.
+        index: of the results.
+        colours: of the regions, which ``suggest`` compares.
 
     Example::
 
@@ -95,6 +98,7 @@ class ReviewSession:
             tracks = as_track_lines(found, self.source, gt, video_id)
             self.index = open_index(tracks, found.folder / "index")
             self._closing.callback(self.index.close)
+            self.colours = Colours(self.index, self.source, found.folder / "index" / "colours.npz")
             self.video: VideoInfo = self.index.video
             self.size = self.index.size
             about = {"results": self.index.identity._asdict(), "video": mark}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from queryinst_vis.review.actions import Dismiss, Edit, to_json
@@ -46,6 +46,10 @@ class Suggestion:
     def answered_by(self) -> frozenset[str]:
         """Ids of the suggestions of which a dismissal answers this one."""
         return frozenset({self.id, self.implied or self.id})
+
+    def doubted(self, share: float) -> Suggestion:
+        """The same suggestion, ``share`` times as likely (0..1)."""
+        return replace(self, probability=share * self.probability, gain=share * self.gain)
 
     @property
     def dismiss(self) -> Dismiss:

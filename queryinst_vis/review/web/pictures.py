@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
 
-from queryinst_vis.errors import InputError
-from queryinst_vis.video.image_sequence import ImageSequence
-from queryinst_vis.video.source import VideoFile, open_source
+from queryinst_vis.review.frames import ReviewedFrames
 
 _REMEMBERED = 64 << 20  # bytes of JPEG
 _AHEAD = 3  # frames that are decoded before somebody asks for them
 _QUALITY = 85
 _WIDTHS = (320, 480, 640, 960, 1280, 1920)  # pixels; a page is given the next larger one
-
-
-class _Access(Protocol):
-    def __len__(self) -> int: ...
-    def is_near(self, number: int) -> bool: ...
-    def read(self, number: int) -> np.ndarray: ...
-    def close(self) -> None: ...
 
 
 class Pictures:
@@ -42,19 +31,21 @@ class Pictures:
     """
 
     def __init__(self, path: Path, numbers: np.ndarray, size: tuple[int, int]) -> None:
-        self._path, self._numbers, self._size = path, numbers, size
+        self._size, self._count = size, len(numbers)
         self._known: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._bytes = 0
         self._asked = 0  # how many pictures somebody has asked for
         self._last = 0
         self._thread = ThreadPoolExecutor(1)
-        self._access: Future[_Access] = self._thread.submit(self._open)
+        self._frames: Future[ReviewedFrames] = self._thread.submit(
+            ReviewedFrames, path, numbers, size
+        )
 
     def close(self) -> None:
         """Stop, and close the video."""
         self._thread.shutdown(cancel_futures=True)
-        if not self._access.cancelled() and self._access.exception() is None:
-            self._access.result().close()
+        if not self._frames.cancelled() and self._frames.exception() is None:
+            self._frames.result().close()
 
     async def jpeg(self, index: int, width: int) -> bytes:
         """The picture of a frame.
@@ -77,31 +68,12 @@ class Pictures:
         self._thread.submit(self._prefetch, self._asked, index, width, step)
         return found
 
-    def _open(self) -> _Access:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the tracker has told of what is odd about the file
-            source = open_source(self._path)
-        if not isinstance(source, VideoFile | ImageSequence):
-            raise InputError(f"video {self._path}: is neither a video file nor a folder of images")
-        access = source.random_access()
-        last = int(self._numbers[-1])
-        if last >= len(access):
-            raise InputError(
-                f"video {self._path}: has {len(access)} frames, and the tracks have frame {last}"
-            )
-        return access
-
     def _encode(self, index: int, width: int) -> bytes:
         """In the thread: the JPEG of a frame, decoded unless it is remembered."""
         if (index, width) in self._known:
             self._known.move_to_end((index, width))
             return self._known[index, width]
-        picture = self._access.result().read(int(self._numbers[index]))
-        if picture.shape[:2] != self._size:
-            its, others = (f"{wide}x{high}" for high, wide in (picture.shape[:2], self._size))
-            raise InputError(
-                f"video {self._path}: its frames have {its} pixels, the tracks are of {others}"
-            )
+        picture = self._frames.result().read(index)
         if width < picture.shape[1]:
             height = max(1, round(picture.shape[0] * width / picture.shape[1]))
             picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
@@ -114,8 +86,8 @@ class Pictures:
 
     def _prefetch(self, asked: int, index: int, width: int, step: int) -> None:
         """In the thread: neighbours of a picture, until somebody asks for another one."""
-        for near in _neighbours(index, step, len(self._numbers)):
-            if asked != self._asked or self._access.exception() is not None:
+        for near in _neighbours(index, step, self._count):
+            if asked != self._asked or self._frames.exception() is not None:
                 return
             self._encode(near, width)
 
