@@ -17,8 +17,12 @@ from scipy.optimize import linear_sum_assignment
 
 from queryinst_vis.masks import RLE
 
-MIN_OVERLAP = 0.3
-"""Minimum mask IoU of two tracks in the shared frames that are matched."""
+MIN_OVERLAP = 0.1
+"""Minimum mask IoU of two tracks in the shared frames that are matched.
+
+It is low because both segments have the same detections in these frames: tracks that share few of
+them are those of an object that the later segment has found late, rather than of two objects.
+"""
 
 EMBEDDING_WEIGHT = 0.2
 """Weight of the cosine similarity of embeddings beside the mask IoU, whose weight is 1."""
