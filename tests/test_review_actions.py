@@ -58,7 +58,7 @@ def test_a_session_shows_what_was_found(session):
 
 
 def test_a_merge_of_tracks_that_share_frames_is_a_conflict_that_names_them(session):
-    with pytest.raises(ConflictError, match=r"both in 2 frames \\(4-5\\)") as caught:
+    with pytest.raises(ConflictError, match=r"both in 2 frames \(4-5\)") as caught:
         session.apply(Merge(1, 3))
     assert caught.value.frames.tolist() == [4, 5]
     assert not session.records
