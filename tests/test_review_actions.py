@@ -256,7 +256,7 @@ def test_everything_can_be_undone_and_done_again(session, folder):
         (Merge(1, 3, decide_frames=((4, 2**62, "drop both"),)), "does not exist"),
         (Check(track=1, frames=((0, 1),)), "either a track or frames"),
         (Draw(0, SQUARE), "needs a `class_name`"),
-        (Draw(0, SQUARE, track=1, class_name="dog"), "is for a new track"),
+        (Draw(0, SQUARE, track=1, class_name="dog"), "is for new tracks"),
         (Draw(0, ((-9.0, -9.0, -5.0, -9.0, -5.0, -5.0),), track=1), "covers no pixel"),
         (Draw(0, ((1e9, 0.0, 0.0, 1e9, 5.0, 5.0),), track=1), "extends beyond"),
     ],

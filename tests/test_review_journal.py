@@ -112,7 +112,7 @@ def test_a_torn_last_line_is_put_aside_and_told(folder, journal, cut):
     whole = journal.read_bytes()
     torn = whole.splitlines(keepends=True)[-1][:-1][:-cut]
     journal.write_bytes(whole[: -len(whole.splitlines()[-1]) - 1] + torn)
-    with pytest.warns(InputWarning, match="not complete") as caught:
+    with pytest.warns(InputWarning, match="incomplete") as caught:
         assert names(folder) == {1: "", 3: "Anna"}  # the undo of the merge is what was torn
     assert len(caught) == 1
     assert journal.with_name("journal.jsonl.torn").read_bytes() == torn + b"\n"
@@ -131,7 +131,7 @@ def test_a_last_line_that_lacks_only_its_line_feed_counts(folder, journal):
 def test_a_kill_while_the_journal_is_begun_is_no_damage(folder, journal, size):
     journal.write_bytes(journal.read_bytes()[:size])
     if size:
-        with pytest.warns(InputWarning, match="not complete"):
+        with pytest.warns(InputWarning, match="incomplete"):
             assert names(folder) == {1: "", 2: ""}
     assert names(folder) == {1: "", 2: ""}
 
@@ -158,7 +158,7 @@ def test_a_damaged_journal_is_refused_with_its_line_and_kept(folder, journal, da
 
 def test_a_journal_of_other_results_is_refused(folder, journal):
     write_results(folder, {1: line(range(LENGTH), 3)}, LENGTH)
-    with pytest.raises(InputError, match="its corrections are of another results"):
+    with pytest.raises(InputError, match="`results` differs from that of these corrections"):
         ReviewSession.open(folder)
 
 

@@ -33,7 +33,7 @@ def server(tmp_path_factory):
 def test_without_the_secret_nothing_is_answered(server, path):
     for cookie in (None, "", server.cookie[:-1], server.cookie + "x", "queryinst-vis-review-1=x"):
         status, headers, body = server.ask(path, Cookie=cookie)
-        assert status == 403 and body.startswith(b"Refused: open the address")
+        assert status == 403 and body.startswith(b"Refused: open the complete address")
         assert "set-cookie" not in headers
     assert server.ask(f"{path}?token=", Cookie=None)[0] == 403
     assert server.ask(f"{path}?token={server.token}x", Cookie=None)[0] == 403
@@ -150,9 +150,9 @@ def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch):
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
-        (b"", 400, "no JSON"),
-        (b"\xff", 400, "no JSON"),
-        (b"[" * 100_000, 400, "no JSON"),
+        (b"", 400, "not JSON"),
+        (b"\xff", 400, "not JSON"),
+        (b"[" * 100_000, 400, "not JSON"),
         (b'{"action": "merge"}', 422, "needs `first`"),
         (b'{"action": "shell", "command": "ls"}', 422, "choose from"),
         (b'{"action": "merge", "first": 1, "second": 1e999}', 422, "`second`"),

@@ -53,8 +53,8 @@ class ConflictError(InputError):
         spans = [f"{a}-{b - 1}" if b - a > 1 else f"{a}" for a, b in spans_of(frames)]
         listed = ", ".join(spans[:10]) + (", ..." if len(spans) > 10 else "")
         super().__init__(
-            f"tracks {first} and {second} are both in {len(frames)} frames ({listed}); say with "
-            "`decide` or `decide_frames` which region stays"
+            f"tracks {first} and {second} are both in {len(frames)} frames ({listed}); choose with "
+            "`decide` or `decide_frames` which region to keep"
         )
         self.first, self.second, self.frames = first, second, frames
 
@@ -216,7 +216,7 @@ def _set_name(index: TrackIndex, state: ReviewState, action: SetName) -> Change:
 def _check(index: TrackIndex, state: ReviewState, action: Check) -> Change:
     if action.track is not None:
         if action.frames is not None:
-            raise InputError("mark either a track or frames as checked, not both at once")
+            raise InputError("mark either a track or frames as checked, not both")
         track = replace(state.track(action.track), is_checked=action.checked)
         return Change(_with_tracks(index, state, track))
     checked = state.checked
@@ -232,8 +232,8 @@ def _draw(index: TrackIndex, state: ReviewState, action: Draw) -> Change:
     if action.track is not None:
         if action.class_name is not None:
             raise InputError(
-                "`class_name` is for a new track; that of another one is changed by "
-                "the action 'class'"
+                "`class_name` is for new tracks; use the action 'class' to change "
+                "the class of a track"
             )
         track, created = state.track(action.track), None
     else:
@@ -251,7 +251,7 @@ def _fill(index: TrackIndex, state: ReviewState, action: Fill) -> Change:
     pieces, count = fill_gaps(index, track.pieces, tuple(_spans(index, action.frames)))
     if not count:
         raise InputError(
-            f"track {track.track_id} lacks none of these frames between two that show it"
+            f"track {track.track_id} has no gap in these frames: nothing to interpolate"
         )
     return Change(_with_tracks(index, state, replace(track, pieces=pieces)), regions=count)
 

@@ -92,8 +92,8 @@ def export(
     chosen = [frame for frame in range(length) if frames == "all" or view.is_checked(frame)]
     if not chosen:
         raise InputError(
-            f"{session.results}: no frame is marked as checked; mark those that are right, or "
-            "write all of them with --frames all"
+            f"{session.results}: no frame is marked as checked; mark correct frames, or "
+            "export all of them with --frames all"
         )
     video = VideoInfo(
         _file_name(session.video.name), session.video.fps, list(view.state.class_names)
@@ -159,7 +159,7 @@ def _write_frames(found: _Export, files: Mapping[int, str]) -> None:
     path = found.session.source
     if path is None:
         raise InputError(
-            f"{found.session.results}: nothing says where its video is; name it with --video"
+            f"{found.session.results}: the path of its video is unknown; give it with --video"
         )
     source = open_source(path, Selection(start_frame=min(files), end_frame=max(files) + 1))
     missing = set(files)

@@ -126,7 +126,7 @@ def open_index(path: Path, folder: Path) -> TrackIndex:
         _build(path, folder, stamp)
         found = _load(path, folder, stamp)
     if found is None:
-        raise InputError(f"{folder}: the index cannot be read back; is the disk sound?")
+        raise InputError(f"{folder}: the index cannot be read back; check the disk")
     return found
 
 

@@ -147,8 +147,8 @@ class Journal:
         expected = _sum(self._sum, body)
         if not found or rest != expected + _END[:-1]:
             raise InputError(
-                f"{where}: is damaged, or a line before it is missing; keep a copy, and remove the "
-                "lines from this one on to go on with what stands before it"
+                f"{where}: is damaged, or a line before it is missing; to continue without it, "
+                "keep a copy and remove all lines from this one on"
             )
         self._sum = expected
         try:
@@ -170,8 +170,8 @@ class Journal:
             known = head.get(key)
             if known is not None and value is not None and known != value:
                 raise InputError(
-                    f"journal {self.path}: its corrections are of another {key} than this one; "
-                    f"bring that back, or move {self.path.parent} away to begin anew"
+                    f"journal {self.path}: `{key}` differs from that of these corrections; restore "
+                    f"it, or move {self.path.parent} away to start a new review"
                 )
 
     def _put_aside(self, torn: bytes) -> None:
@@ -183,8 +183,8 @@ class Journal:
             os.fsync(file.fileno())
         os.truncate(self.path, self.path.stat().st_size - len(torn))
         warnings.warn(
-            f"{self.path}: its last line, of {len(torn)} bytes, is not complete, as after a kill "
-            f"while it was written; it was never reported as done, and is now in {aside.name}",
+            f"{self.path}: its last line, of {len(torn)} bytes, is incomplete, as after a kill; "
+            f"it was never reported as done, and has been moved to {aside.name}",
             InputWarning,
             stacklevel=4,
         )

@@ -45,8 +45,8 @@ def find_results(path: Path) -> Results:
         raise InputError(f"results {path}: no such file or folder")
     if path.is_dir():
         raise InputError(
-            f"results {path}: holds no {TRACKS_FILE}, which 'track' writes unless --save leaves "
-            "it out"
+            f"results {path}: holds no {TRACKS_FILE}, which 'track' writes unless --save "
+            "excludes it"
         )
     return Results(path, path.with_name(f"{path.name}.review"), read_run(path.parent))
 
@@ -67,7 +67,7 @@ def as_track_lines(
     if is_track_lines(results.path):
         if gt is not None or video_id is not None:
             raise InputError(
-                f"results {results.path}: say what their video and classes are; leave out --gt and "
+                f"results {results.path}: already contain video and classes; leave out --gt and "
                 "--video-id"
             )
         return results.path

@@ -131,7 +131,7 @@ class _Answers:
     async def picture(self, request: Request) -> Response:
         """A frame as JPEG."""
         if self._pictures is None:
-            raise InputError("nothing says where the video is; start again with --video FILE")
+            raise InputError("the path of the video is unknown; restart with --video FILE")
         width = request.query_params.get("width", "")
         wanted = int(width) if width.isdecimal() and len(width) < 6 else self._session.size[1]
         jpeg = await self._pictures.jpeg(self._index(request), wanted)
@@ -163,7 +163,7 @@ class _Answers:
         fields = content if isinstance(content, dict) else {}
         to, frames = fields.get("format"), fields.get("frames")
         if to not in self._formats or frames not in ("checked", "all"):
-            raise InputError("say which format, and which frames: checked or all")
+            raise InputError("select a format, and the frames: checked or all")
         return JSONResponse({"message": await run_in_threadpool(self._export, str(to), frames)})
 
     def _export(self, to: str, frames: Literal["checked", "all"]) -> str:

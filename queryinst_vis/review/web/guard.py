@@ -72,10 +72,10 @@ class Guard:
         if not _is_here(host):
             return _refuse(f"this server is not '{host[:100]}'; open the address that was printed")
         if not _is_own_page(request.method, headers, f"http://{host}"):
-            return _refuse("another site's page may not ask this server for anything")
+            return _refuse("requests from pages of other sites are not allowed")
         if not (is_told or self._is_secret(request.cookies.get(self._cookie))):
             return _refuse(
-                "open the address that 'queryinst-vis review' has printed, token and all"
+                "open the complete address, with token, that 'queryinst-vis review' has printed"
             )
         return None
 
@@ -100,11 +100,11 @@ async def read_json(request: Request) -> Any:
     try:
         body = await asyncio.wait_for(_read_body(request), PATIENCE)
     except asyncio.TimeoutError as error:
-        raise _hang_up(HTTPStatus.REQUEST_TIMEOUT, "the request has no end") from error
+        raise _hang_up(HTTPStatus.REQUEST_TIMEOUT, "the request took too long") from error
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise HTTPException(HTTPStatus.BAD_REQUEST, "the request is no JSON") from error
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "the request is not JSON") from error
 
 
 async def _read_body(request: Request) -> bytes:

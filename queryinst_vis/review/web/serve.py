@@ -66,7 +66,7 @@ def _listen(port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listener.close()
         raise InputError(
-            f"port {port}: cannot be listened on ({error}); name another one with --port, or let "
-            "the system choose with --port 0"
+            f"port {port}: not available ({error}); choose another one with --port, or any free "
+            "port with --port 0"
         ) from error
     return listener
