@@ -136,8 +136,9 @@ class Bench:
         return out, run.returncode
 
     def left_behind(self) -> list[str]:
-        """Temporary files of the runs so far."""
-        return [str(path) for path in (self._folder / "temporary").iterdir()]
+        """Temporary files of the runs so far; libraries leave empty folders when killed."""
+        paths = (self._folder / "temporary").rglob("*")
+        return [str(path) for path in paths if path.is_file() and path.stat().st_size]
 
     def _fresh(self) -> Path:
         out = self._folder / f"out{next(self._numbers)}"
