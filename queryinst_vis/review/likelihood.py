@@ -49,7 +49,7 @@ BREAK_IN_COLOUR: Model = {
 }
 """The same where the colours on both sides are known."""
 
-SWAP: Model = {"bias": 0.224, "breaks": 0.724, "joins": 0.961, "crosses": 0.669, "both": -0.88}
+SWAP: Model = {"bias": 0.196, "breaks": 0.693, "joins": 0.962, "crosses": 0.656, "both": -0.919}
 """Of a place in a track and another track, that they exchange identities there."""
 
 WEAK: Model = {"bias": 2.522, "length": -0.658, "score": -4.075}
