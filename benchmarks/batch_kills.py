@@ -4,9 +4,9 @@ Short synthetic clips are tracked with the weights ``shapes``: by one worker wit
 all others are compared with; with more streams and workers, in another order, and with Ray; and at
 last in runs whose processes are killed by SIGKILL and SIGTERM, and which are started again, with
 other settings, whenever their driver has ended. Processes are the driver, workers and decoders,
-and with Ray its raylet, its server (GCS) and the actor that hands out the videos (desk). Every
-video has to be there exactly once, with the same bytes, and nothing may be left behind: no process,
-no shared memory, no temporary file::
+and with Ray its raylet, its server (GCS) and the actor that hands out the videos (dispatcher).
+Every video has to be there exactly once, with the same bytes, and nothing may be left behind: no
+process, no shared memory, no temporary file::
 
     nice python -m benchmarks.batch_kills work/kills        # 100 clips, 20 kills for each engine
     nice python -m benchmarks.batch_kills work/kills --clips 10 --kills 4 --engines local
@@ -45,7 +45,7 @@ from benchmarks.batch_runs import (
 
 TARGETS = {
     "local": ("driver", "worker", "decoder"),
-    "ray": ("driver", "worker", "raylet", "decoder", "desk", "gcs_server"),
+    "ray": ("driver", "worker", "raylet", "decoder", "dispatcher", "gcs_server"),
 }
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 STREAMS = (1, 2, 4, 8)

@@ -91,8 +91,8 @@ def processes_of(driver: psutil.Process) -> dict[str, list[psutil.Process]]:
             found["decoder"].append(process)
         elif "spawn_main" in words or words.startswith("ray::_Actor"):
             found["worker"].append(process)
-        elif words.startswith("ray::_Desk"):
-            found["desk"].append(process)
+        elif words.startswith("ray::_SharedDispatcher"):
+            found["dispatcher"].append(process)
         elif Path(words.split(" ")[0]).name in ("raylet", "gcs_server"):
             found[Path(words.split(" ")[0]).name].append(process)
     return found

@@ -1,14 +1,13 @@
-"""The exception and the warning that mean "the input is at fault, not the program"."""
+"""The exception and the warning for invalid input."""
 
 from __future__ import annotations
 
 
 class InputError(ValueError):
-    """Bad input from outside: a file, a config, a checkpoint, an argument.
+    """Invalid input: a file, a config, a checkpoint, an argument.
 
-    The message is one line that says what is wrong, where, and what to do about it.
-    The command line prints it as it is and exits with status 2; from Python it is an
-    ordinary ``ValueError``.
+    The message is a single line with the place, the problem and a remedy. The command line prints
+    it and exits with status 2; in Python, it is a ``ValueError``.
 
     Example::
 
@@ -23,7 +22,7 @@ class InputError(ValueError):
 
 
 class InputWarning(UserWarning):
-    """Input that can be worked with, but not quite as one may expect.
+    """Input that can be used, but not entirely as expected.
 
-    The message is one line; the command line prints it as it is and goes on.
+    The message is a single line, which the command line prints before it continues.
     """

@@ -130,7 +130,7 @@ def test_a_sound_track_that_cannot_be_read_to_its_end_never_stops_the_video(tmp_
     with av.open(str(path)) as container:
         packets = [bytes(packet) for packet in container.demux(audio=0) if packet.size]
     path.write_bytes(path.read_bytes().replace(packets[9], bytes(len(packets[9]))))
-    with pytest.warns(InputWarning, match=r"clip\.mkv: its sound"):
+    with pytest.warns(InputWarning, match=r"clip\.mkv: its audio"):
         assert track_video(path, out).frames == FRAMES
 
 

@@ -11,7 +11,7 @@ from queryinst_vis.batch.compaction import PLAN, compact, finish_compaction
 from queryinst_vis.batch.dispatcher import Dispatcher, Outcome
 from queryinst_vis.batch.options import RunOptions, Video, VideoOptions
 from queryinst_vis.batch.run import plan_run
-from queryinst_vis.batch.status import read_status, tell_status
+from queryinst_vis.batch.status import format_status, read_status
 from queryinst_vis.batch.store import Store
 from queryinst_vis.batch.tables import (
     DETECTION_TABLE,
@@ -259,7 +259,7 @@ def test_warnings_of_a_video_are_in_its_row(tmp_path, tiny):
     _, summary = track_all([tmp_path / "cut.mkv"], tmp_path / "out", options=options)
     assert summary.done == 1
     [row] = content(tmp_path / "out")[1]
-    assert "cut off" in row["warnings"]
+    assert "truncated" in row["warnings"]
 
 
 def test_files_of_track_are_written_beside_the_tables(tmp_path, clips, tiny):
@@ -274,8 +274,8 @@ def test_files_of_track_are_written_beside_the_tables(tmp_path, clips, tiny):
 
 def test_the_status_can_be_read_from_elsewhere(tmp_path, clips, tiny):
     track_all([clips], tmp_path / "out")
-    text = tell_status(read_status(str(tmp_path / "out")), 0)
-    assert text.startswith("3 videos: 3 done, 0 failed, 0 left (over)")
+    text = format_status(read_status(str(tmp_path / "out")), 0)
+    assert text.startswith("3 videos: 3 done, 0 failed, 0 left (finished)")
     with pytest.raises(InputError, match=r"status\.json"):
         read_status(str(tmp_path))
 

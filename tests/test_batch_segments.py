@@ -16,7 +16,7 @@ from queryinst_vis.batch.joined_video import merge_warnings
 from queryinst_vis.batch.options import RunOptions, Video, VideoOptions
 from queryinst_vis.batch.run import execute, plan_run
 from queryinst_vis.batch.segments import Cut, Cutting, Segment, cut_video
-from queryinst_vis.batch.status import read_status, tell_status
+from queryinst_vis.batch.status import format_status, read_status
 from queryinst_vis.batch.tables import key_of
 from queryinst_vis.batch.worker import Worker
 from queryinst_vis.errors import InputError
@@ -372,5 +372,5 @@ def test_the_plan_and_the_status_count_segments(tmp_path, clip, finder, capsys):
     assert "in about 4 segments, with 15 frames tracked twice" in capsys.readouterr().out
     _, summary = track_all([clip], tmp_path / "out", cutting=CUTTING)
     assert "4 of 4 segments of long videos" in str(summary)
-    status = tell_status(read_status(str(tmp_path / "out")), 0)
+    status = format_status(read_status(str(tmp_path / "out")), 0)
     assert "4 of 4 segments of long videos tracked" in status

@@ -210,6 +210,6 @@ def test_what_cannot_be_written_is_a_failure_of_the_output(tmp_path, monkeypatch
 
 
 def test_a_listing_of_nothing_is_refused_without_the_secret(bucket):
-    with pytest.raises(InputError, match="holds no video") as caught:
+    with pytest.raises(InputError, match="contains no video") as caught:
         find([bucket("nothing")])
     assert SECRET not in str(caught.value)

@@ -99,4 +99,4 @@ def test_every_bad_video_is_named_with_its_reason_and_costs_the_others_nothing(t
         row["name"]: json.loads(row["warnings"])
         for row in parquet.read_table(tmp_path / "out" / "videos").to_pylist()
     }
-    assert "cut off" in warned.pop("damaged")[0] and not any(warned.values())
+    assert "truncated" in warned.pop("damaged")[0] and not any(warned.values())

@@ -222,7 +222,7 @@ def test_lists_hold_single_values(write, value):
         ("train.average_decay", 1.0, "below 1"),
         ("losses.cls", -1.0, "at least 0"),
         ("seed", -1, "at least 0"),
-        ("seed", 10**19, "a number of 64 bits"),
+        ("seed", 10**19, "a 64-bit number"),
         ("losses.dice", ".nan", "a finite number"),
         ("tracking.max_tracks", 0, "at least 1"),
     ],

@@ -247,10 +247,10 @@ def refusal(mots, tmp_path):
         ({"start": float("nan")}, "part nan to 1"),
         ({"clip_length": 0}, "clip length 0: must be at least 1 frame"),
         ({"source": "xml"}, "MOTS source 'xml': choose png or txt"),
-        ({"start": 0.01, "end": 0.02}, "no frame lies between 0.01 and 0.02 of a sequence"),
+        ({"start": 0.01, "end": 0.02}, "no sequence has frames between 0.01 and 0.02"),
         ({"source": "txt"}, "sequence 0001: no annotations at "),
         ({"sequences": ["0001", "7"]}, "no sequence '7'; choose from: 0001"),
-        ({"sequences": []}, "no sequence is chosen; choose from: 0001"),
+        ({"sequences": []}, "no sequence is selected; choose from: 0001"),
     ],
 )
 def test_bad_options_are_refused(refusal, options, message):
@@ -312,14 +312,14 @@ def test_broken_map(mots, refusal):
 @pytest.mark.parametrize("shape", [(HEIGHT, WIDTH), (HEIGHT, WIDTH, 3)])
 def test_map_of_8_bits_or_in_colour(mots, refusal, shape):
     write_map(mots / "instances" / "0001" / "000004.png", np.ones(shape, np.uint8))
-    assert refusal().endswith("000004.png: an instance map has one channel of 16 bits")
+    assert refusal().endswith("000004.png: expected an instance map with a single 16-bit channel")
 
 
 @pytest.mark.parametrize("identity", [7, 999, 3001, 9999, 11000])
 def test_map_with_an_id_of_no_class(mots, refusal, identity):
     ids = np.full((HEIGHT, WIDTH), identity, np.uint16)
     write_map(mots / "instances" / "0001" / "000004.png", ids)
-    expected = f"000004.png: class {identity // 1000} is none of MOTS (1 car, 2 person, 10 ignore)"
+    expected = f"000004.png: class {identity // 1000} is not in MOTS (1 car, 2 person, 10 ignore)"
     assert refusal().endswith(expected)
 
 
@@ -343,7 +343,7 @@ WIDER = encode_rle(np.ones((HEIGHT, 40), bool))["counts"]
         ("1 1001 1 24 32", "expected 'frame id class height width rle'"),
         (f"1 x 1 24 32 {MASK}", "expected 'frame id class height width rle'"),
         (f"1 -1001 1 24 32 {MASK}", "expected 'frame id class height width rle'"),
-        (f"1 3001 3 24 32 {MASK}", "class 3 is none of MOTS (1 car, 2 person, 10 ignore)"),
+        (f"1 3001 3 24 32 {MASK}", "class 3 is not in MOTS (1 car, 2 person, 10 ignore)"),
         (f"1 1001 2 24 32 {MASK}", "object 1001 is not of class 2; ids are class * 1000 + number"),
         (f"1 2007 2 24 32 {MASK}", "object 2007 occurs twice in frame 1"),
         ("1 1001 1 24 32 ~~~", "`counts` are not COCO run lengths"),

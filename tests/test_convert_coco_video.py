@@ -139,7 +139,7 @@ def test_our_readers_open_both_files(convert):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"frames": 0}, "pseudo-videos of 0 frames: ask for 1 or more"),
+        ({"frames": 0}, "pseudo-videos of 0 frames: must be at least 1"),
         ({"size": (0, 10)}, "pseudo-videos of 0x10 pixels are not possible"),
         ({"crop": (0, 0.5)}, "windows of 0 to 0.5: expected 0 < low <= high <= 1"),
         ({"crop": (0.9, 0.5)}, "windows of 0.9 to 0.5: expected"),

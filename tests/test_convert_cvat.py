@@ -120,8 +120,8 @@ def test_other_names_are_counted_from_0_in_their_order(convert, tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["a.png", "b.png"], "holds 2 images, CVAT's task has 3; only images named frame_NUMBER"),
-        (["1.png", "2.png", "10.png"], "differ in length, so that their order is uncertain"),
+        (["a.png", "b.png"], "contains 2 images, but the CVAT task has 3; a subset"),
+        (["1.png", "2.png", "10.png"], "differ in length, so their order is ambiguous"),
     ],
 )
 def test_other_names_in_doubt_are_refused(refused, tmp_path, names, message):
@@ -200,7 +200,7 @@ MASK = {"rle": "2, 2", "left": 1, "top": 1, "width": 2, "height": 2}
         (shape("box", xtl=1), "'ytl' is None, not a number"),
         (shape("box", **BOX, rotation="inf"), "'rotation' is 'inf', not a number"),
         (shape("ellipse", cx=1, cy=1, rx=0, ry=3), "radii 0, 3 are not positive"),
-        (shape("ellipse", cx=1, cy=1, rx=1e9, ry=3), "lies far outside the frame"),
+        (shape("ellipse", cx=1, cy=1, rx=1e9, ry=3), "is far outside the frame"),
         (shape("mask", **MASK | {"rle": "2, 1"}), "'rle' does not fill its 2x2 pixels"),
         (shape("mask", **MASK | {"rle": "6, -2"}), "'rle' does not fill its 2x2 pixels"),
         (shape("mask", **MASK | {"rle": "x"}), "'rle' is not n, n, n, ..."),

@@ -105,7 +105,7 @@ def test_folders_without_a_resolution(tmp_path):
 def test_one_of_several_resolutions_must_be_chosen(davis, tmp_path):
     write_sequence(davis, "bear", [indices((1, SECOND))], level="1080p")
     message = refusal(convert_davis, davis, tmp_path / "set.json")
-    assert message.endswith("holds 1080p, 480p; choose one by resolution")
+    assert message.endswith("contains 1080p, 480p; choose a resolution")
     convert_davis(davis, tmp_path / "set.json", resolution="1080p")
     _, tracks = read_tracks(tmp_path / "set.json")
     assert_same_masks(tracks["object", 0], [SECOND])
@@ -205,9 +205,9 @@ def empty_a_sequence(root: Path) -> None:
         (remove_a_frame, "00001.png: has no frame 00001.jpg in"),
         (spoil_a_png, "00001.png: not readable as an image"),
         (cut_a_png, "00001.png: not readable as an image"),
-        (colour_a_png, "00001.png: an index map has a palette or is grey, 8 bits; this is RGB"),
+        (colour_a_png, "00001.png: expected an 8-bit palette or grey image, got mode RGB"),
         (shrink_a_png, "00001.png: 6x4 pixels, its sequence 32x24"),
-        (use_davis_2016, "bear: no index but 255, which is void; the masks of DAVIS 2016"),
+        (use_davis_2016, "bear: the only index is 255, which is void; the masks of DAVIS 2016"),
         (remove_annotations, "Annotations: no such folder; it should contain one folder for each"),
         (empty_a_sequence, "cow: contains no PNG files"),
     ],
@@ -222,8 +222,8 @@ def test_damage_is_named_and_nothing_written(davis, tmp_path, damage, message):
     ("text", "message"),
     [
         ("", "contains no sequence"),
-        ("bear cow", "'cow' is no folder of"),
-        ("../480p/bear", "'../480p/bear' is no folder of"),
+        ("bear cow", "'cow' is not a folder in"),
+        ("../480p/bear", "'../480p/bear' is not a folder in"),
     ],
 )
 def test_a_list_of_other_sequences_is_refused(davis, tmp_path, text, message):

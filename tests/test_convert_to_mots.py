@@ -125,15 +125,15 @@ def test_where_masks_overlap_the_smaller_one_keeps_the_pixel(write):
     assert np.array_equal(ids == 2001, small)
     assert np.array_equal(ids == 1001, large & ~small)
     assert np.array_equal(ids == 10000, rectangle(0, 0, 20, 20) & ~small & ~large)
-    assert line.endswith("; pixels lost where instances overlap: 4")
+    assert line.endswith("; pixels lost to overlapping instances: 4")
 
 
 def test_of_equal_masks_the_first_track_stays_and_the_other_is_counted(write):
     source, target = write(content_of(["v/1.jpg"], ("car", [CAR]), ("car", [CAR])))
     line = convert_to_mots(source, target)
     assert set(np.unique(read_map(target / "instances" / "v" / "000001.png"))) == {0, 1001}
-    assert f"pixels lost where instances overlap: {CAR.sum()}" in line
-    assert "masks that lie wholly under others: 1" in line
+    assert f"pixels lost to overlapping instances: {CAR.sum()}" in line
+    assert "masks completely covered by others: 1" in line
 
 
 def test_videos_of_one_folder_get_sequences_of_their_own(write):
@@ -184,7 +184,7 @@ def test_a_pedestrian_is_a_person(write, name):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "class 'dog' is none of MOTS (car, person); say what it becomes, e.g. --class dog="),
+        ({}, "class 'dog' is not in MOTS (car, person); map it, e.g. --class dog="),
         ({"classes": {"dog": "cat"}}, "class 'dog' as 'cat': choose car, person, ignore, none"),
         ({"classes": {"cat": "car"}}, "has no class 'cat', only car, person, dog"),
         ({"form": "xml"}, "MOTS form 'xml': choose png or txt"),

@@ -114,7 +114,7 @@ def test_the_line_counts_what_was_put_right(convert, tmp_path):
     assert line == (
         f"wrote {tmp_path / 'out' / 'set.json'}: 1 videos, 2 tracks; lengths filled in: 1; "
         "masks compressed: 2; empty masks made null: 3; tracks without a mask left out: 1; "
-        "annotation ids numbered anew: 2"
+        "annotation ids renumbered: 2"
     )
 
 

@@ -22,7 +22,7 @@ from queryinst_vis.models.build import build_model
 from queryinst_vis.models.cuda.detect import StaticDetector, StaticSettings
 from queryinst_vis.models.cuda.frames import to_network_input
 from queryinst_vis.models.cuda.inference_form import to_cuda_form
-from queryinst_vis.models.cuda.masks import paste, turns_of_masks
+from queryinst_vis.models.cuda.masks import find_run_boundaries, paste
 from queryinst_vis.models.postprocess import detect
 from tests.closeness import assert_equal_to_rounding
 from tests.test_inference_form import build
@@ -154,11 +154,11 @@ def test_masks_are_pasted_as_on_the_host(threshold):
 def test_turns_are_the_run_lengths_of_coco():
     logits = torch.randn(5, 28, 28, generator=torch.Generator().manual_seed(2)) * 4
     boxes = torch.tensor([[0.0, 0.0, 96.0, 72.0]] * 4 + [[200.0, 0.0, 210.0, 9.0]])
-    positions, counts = turns_of_masks(logits, boxes, (72, 96), 0.5, capacity=2000)
+    positions, counts = find_run_boundaries(logits, boxes, (72, 96), 0.5, capacity=2000)
     assert counts[-1] == 0  # an empty mask
     for row, mask in enumerate(paste(logits, boxes, (72, 96), 0.5)):
-        turns = positions[row, : counts[row]].numpy()
-        runs = np.diff(turns, prepend=0, append=mask.numel())
+        boundaries = positions[row, : counts[row]].numpy()
+        runs = np.diff(boundaries, prepend=0, append=mask.numel())
         flat = np.repeat(np.arange(len(runs)) % 2, runs).reshape(96, 72).T
         assert np.array_equal(flat.astype(bool), mask.numpy())
         assert (positions[row, counts[row] :] == mask.numel()).all()
@@ -202,7 +202,7 @@ def test_a_detector_finds_the_same(inference):
 
 
 def test_a_mask_with_more_turns_than_fit_is_pasted_on_the_host(monkeypatch):
-    monkeypatch.setattr("queryinst_vis.models.cuda.detect.TURNS_PER_COLUMN", 1)
+    monkeypatch.setattr("queryinst_vis.models.cuda.detect.BOUNDARIES_PER_COLUMN", 1)
     model, config = static_model()
     frames = [draw_frame(0)]
     expected = Detector(copy.deepcopy(model), config).detect_frames(frames)

@@ -10,7 +10,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.utils.images import inspect_image, read_image, read_orientation
-from queryinst_vis.utils.jpeg import JPEG_END, is_cut_short
+from queryinst_vis.utils.jpeg import JPEG_END, is_truncated
 
 
 def test_channels_come_as_red_green_blue(tmp_path):
@@ -139,7 +139,7 @@ def test_a_jpeg_that_lacks_pixels_is_refused(mode, options):
     whole = jpeg(mode, **options)
     start = whole.index(b"\xff\xda") + 12
     ends = [*range(start, len(whole) - 12, 7), *range(len(whole) - 12, len(whole) - 2)]
-    accepted = [end for end in ends if not is_cut_short(whole[:end])]
+    accepted = [end for end in ends if not is_truncated(whole[:end])]
     for end in accepted:  # the last bits may be padding
         cut, full = (
             cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -159,7 +159,7 @@ def test_what_follows_the_end_of_a_jpeg_does_not_matter(tmp_path):
     path.write_bytes(jpeg() + VIDEO_PART)
     np.testing.assert_array_equal(read_image(path), expected)
     path.write_bytes(jpeg()[:-60] + VIDEO_PART)
-    with pytest.raises(InputError, match="cut short"):
+    with pytest.raises(InputError, match="is truncated"):
         read_image(path)
 
 
@@ -171,7 +171,7 @@ def test_the_end_of_a_thumbnail_is_not_the_end_of_the_image(tmp_path):
     path.write_bytes(whole[:2] + segment + whole[2:])
     assert read_image(path).shape == (24, 40, 3)
     path.write_bytes(whole[:2] + segment + whole[2:-60])
-    with pytest.raises(InputError, match="cut short"):
+    with pytest.raises(InputError, match="is truncated"):
         read_image(path)
 
 
@@ -186,7 +186,7 @@ def test_missing_broken_and_cut_off_files_are_refused_by_name(tmp_path):
     write_picture(path)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 2 // 3])
-    with pytest.raises(InputError, match=r"a\.jpg: .*cut short"):
+    with pytest.raises(InputError, match=r"a\.jpg: .*truncated"):
         read_image(path)
     with pytest.raises(InputError, match="cannot be read"):
         read_image(tmp_path)

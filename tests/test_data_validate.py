@@ -135,7 +135,7 @@ FAULTS = {
     "shared frame": (
         add_video,
         "video 13 (v12)",
-        "4 of its 4 files, e.g. v12/00000.jpg, belong to video 12 as well",
+        "4 of its 4 files, e.g. v12/00000.jpg, also belong to video 12",
     ),
     "file path": (
         lambda c: replace(c["videos"][0]["file_names"], 0, "v12/../../00000.jpg"),
@@ -160,7 +160,7 @@ FAULTS = {
     "counts as bytes": (
         lambda c: set_mask(c, {"size": [HEIGHT, WIDTH], "counts": "b'PPPo0'"}),
         CAR_2,
-        "decode them by .decode('ascii') before writing",
+        "use .decode('ascii') before writing",
     ),
     "unreadable mask": (
         lambda c: set_mask(c, {"size": [HEIGHT, WIDTH], "counts": "PPPo"}),
@@ -182,12 +182,12 @@ FAULTS = {
     "polygon outside": (
         lambda c: set_mask(c, [[25, 5, 85, 5, 85, 20, 25, 20]]),
         CAR_2,
-        "reaches from 25, 5 to 85, 20, its frame is 80x48",
+        "extends from 25, 5 to 85, 20, but its frame is 80x48",
     ),
     "empty mask": (
         lambda c: set_mask(c, {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}),
         CAR_2,
-        "the mask has no pixel; where the object is absent, write null",
+        "the mask has no pixels; use null",
     ),
     "never visible": (
         lambda c: dog(c).update(segmentations=[None] * 4, bboxes=[None] * 4),
@@ -202,22 +202,22 @@ FAULTS = {
     "masks missing": (
         lambda c: dog(c).update(segmentations=[None] * 4),
         "",
-        "1 of 2 annotations have a box and no mask: the file can be trained on, but masks are not",
+        "1 of 2 annotations have a box but no mask: the file can be used for training, but not to",
     ),
     "repeated masks": (
         lambda c: c["annotations"].append({**copy.deepcopy(dog(c)), "id": 77}),
         "video 12 (v12), annotation 77",
-        "2 of its 2 masks are those of annotation 30",
+        "2 of its 2 masks are identical to those of annotation 30",
     ),
     "annotation size": (
         lambda c: car(c).update(width=WIDTH + 1),
         "video 12 (v12), annotation 31",
-        "`width` is 81, its video's is 80",
+        "`width` is 81, but that of its video is 80",
     ),
     "crowd": (
         lambda c: dog(c).update(iscrowd=1),
         "video 12 (v12), annotation 30",
-        "neither trained on nor counted",
+        "not used as an instance",
     ),
     "broken box": (lambda c: replace(car(c)["bboxes"], 2, [1, 2, 3]), CAR_2, "[1, 2, 3] is not [x"),
     "broken area": (
@@ -229,7 +229,7 @@ FAULTS = {
     "box differs": (
         lambda c: replace(car(c)["bboxes"], 2, [25, 5, 45, 20]),
         CAR_2,
-        "box [25, 5, 45, 20], its mask's is [25.0, 5.0, 20.0, 15.0]",
+        "box [25, 5, 45, 20], but its mask has [25.0, 5.0, 20.0, 15.0]",
     ),
     "box without mask": (
         lambda c: replace(dog(c)["bboxes"], 0, [1, 1, 5, 5]),
@@ -240,7 +240,7 @@ FAULTS = {
     "area differs": (
         lambda c: replace(car(c)["areas"], 2, 400),
         CAR_2,
-        "area 400, its mask's is 300",
+        "area 400, but its mask has 300",
     ),
     "area without mask": (
         lambda c: replace(dog(c)["areas"], 0, 5),
@@ -325,7 +325,7 @@ def test_faults_of_a_coco_file_name_image_and_annotation(tmp_path):
         {"id": 77, "image_id": 70, "category_id": 3, "bbox": [1, 1, 0, 5], "segmentation": []}
     )
     found = "\n".join(str(finding) for finding in check(content, tmp_path))
-    assert "image 70 (a.jpg), annotation 501: box [10, 8, 60, 32], its mask's is" in found
+    assert "image 70 (a.jpg), annotation 501: box [10, 8, 60, 32], but its mask has" in found
     assert "image 70 (a.jpg), annotation 44: run lengths add up to 3841" in found
     assert "image 70 (a.jpg), annotation 9: has no `bbox`, which COCO's AP needs" in found
     assert "annotation 77: has no segmentation and no bbox with an area; add one, or" in found
@@ -351,7 +351,7 @@ def test_a_list_that_is_one_frame_off_is_recognised(pictures, tmp_path):
     content["videos"][0]["file_names"] = [f"v12/{i:05d}.jpg" for i in range(1, 5)]
     (finding,) = check(content, tmp_path, pictures)
     assert finding.kind == "missing image"
-    assert f"1 of 4 frames are not there, e.g. {pictures}/v12/00004.jpg" in finding.message
+    assert f"1 of 4 frames do not exist, e.g. {pictures}/v12/00004.jpg" in finding.message
     assert "the list has 4 files, 00001.jpg to 00004.jpg, the folder 4, 00000.jpg to 00003.jpg" in (
         finding.message
     )
@@ -369,7 +369,7 @@ def test_images_that_are_damaged_or_of_another_size(pictures, tmp_path):
     cv2.imwrite(str(pictures / "v12" / "large.png"), np.zeros((60, 90, 3), np.uint8))
     damaged, size = check(content, tmp_path, pictures)
     assert (damaged.kind, damaged.place["frame"]) == ("unreadable image", 1)
-    assert "cut short" in damaged.message
+    assert "is truncated" in damaged.message
     assert (size.kind, size.place["frame"]) == ("image size", 4)
     assert size.message == "v12/large.png has 90x60 pixels, the file says 80x48"
 
@@ -381,7 +381,7 @@ def test_an_orientation_that_the_size_does_not_tell_is_reported(pictures, tmp_pa
         Image.new("RGB", (WIDTH, HEIGHT)).save(pictures / f"v12/{frame:05d}.jpg", exif=exif)
     (finding,) = check(sound(), tmp_path, pictures)
     assert (finding.kind, finding.severity) == ("image orientation", WARNING)
-    assert "2 of 4 files have an EXIF orientation and the same size upright as stored, e.g. " in (
+    assert "2 of 4 files have an EXIF orientation but the same size upright as stored, e.g. " in (
         finding.message
     )
     assert "v12/00001.jpg (orientation 3)" in finding.message
@@ -402,7 +402,7 @@ def test_files_that_use_part_of_their_16_bits_are_noted(pictures, tmp_path):
     cv2.imwrite(str(pictures / "v12" / "b.png"), np.full((HEIGHT, WIDTH), 1000, np.uint16))
     (finding,) = check(content, tmp_path, pictures)
     assert (finding.kind, finding.severity) == ("image bits", NOTE)
-    assert "1 of 4 files use only part of their 16 bits, e.g. v12/b.png (10 bits)" in (
+    assert "1 of 4 files use only some of their 16 bits, e.g. v12/b.png (10 bits)" in (
         finding.message
     )
 

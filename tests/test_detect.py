@@ -123,7 +123,7 @@ def test_where_no_image_can_be_read_nothing_is_written(tmp_path, weights, capsys
         (["."], "no images"),
         (["photo.jpg", "--classes", "creates"], "did you mean 'crate'?"),
         (["photo.jpg", "--conf", "30"], "expected a number between 0 and 1"),
-        (["inference.max_per_image=3"], "name an image or a folder"),
+        (["inference.max_per_image=3"], "no image given"),
     ],
     ids=str,
 )

@@ -60,8 +60,8 @@ def test_missing_packages_come_with_the_command_that_installs_them(monkeypatch, 
     found = sections(capsys.readouterr().out)
     assert "MISSING: kaleidoscope: pip install kaleidoscope" in found["versions"]
     batch, onnx = found["optional packages"]
-    assert onnx.startswith("onnx: lacks ") and "prisms" in onnx
-    assert batch.startswith("batch: lacks ") and "prisms" in batch, "it includes onnx"
+    assert onnx.startswith("onnx: missing ") and "prisms" in onnx
+    assert batch.startswith("batch: missing ") and "prisms" in batch, "it includes onnx"
     assert onnx.endswith("pip install 'queryinst-vis[onnx]'")
 
 

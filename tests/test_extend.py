@@ -207,7 +207,7 @@ class Narrow(torch.nn.Module):
     ("make", "frozen", "changes", "message"),
     [
         ("Narrow", 0, {}, r"its maps of a 64x64 image must be \[\(1, 1, 16, 16\)"),
-        ("dict", 0, {}, "its package gives dict, not an nn.Module"),
+        ("dict", 0, {}, "its package returns dict, not an nn.Module"),
         ("Narrow", 0, {"drop_path": 0.1}, r"only timm's models take model\.backbone\.drop_path"),
         ("Narrow", 0, {"pretrained": True}, "only timm's weights are fetched"),
     ],
@@ -282,5 +282,5 @@ def test_a_source_that_is_not_there(extension, tmp_path, capsys):
 def test_a_format_that_gives_something_else(tmp_path, monkeypatch, capsys):
     broken_package(tmp_path, monkeypatch, "dataset_formats", "mine = builtins:str")
     shown = answer(capsys, "convert-dataset", "mine", tmp_path, tmp_path / "set.json")
-    assert "must give queryinst_vis.data.convert.LabelledVideo, gives str" in shown
+    assert "must return queryinst_vis.data.convert.LabelledVideo, got str" in shown
     assert not (tmp_path / "set.json").exists()

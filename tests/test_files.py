@@ -264,7 +264,7 @@ def test_sigterm_ends_a_command_with_its_own_status(
 def test_one_training_at_a_time_in_a_work_dir(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work_dir, "PATIENCE", 0.0)
+    monkeypatch.setattr(work_dir, "LOCK_TIMEOUT", 0.0)
     run = tmp_path / "runs" / "one"
     with (
         work_dir.locked(run),

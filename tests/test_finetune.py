@@ -180,7 +180,7 @@ def test_yolo_knows_its_validation_set(tmp_path):
 
 @pytest.mark.parametrize(
     ("train", "message"),
-    [("../../elsewhere", "is not beside the file"), ("list.txt", "not a folder"), ("3", "not a")],
+    [("../../elsewhere", "is not next to the file"), ("list.txt", "not a folder"), ("3", "not a")],
 )
 def test_yolo_reads_no_folders_elsewhere(tmp_path, train, message):
     write_yolo(tmp_path / "data")
@@ -199,7 +199,7 @@ def test_yolo_reads_no_folders_elsewhere(tmp_path, train, message):
         ("a.xml", "<annotation><object/></annotation>", "not readable as Pascal VOC"),
         ("data.yaml", "names: [", "not readable as YAML"),
         ("data.yaml", "[]", "is not a YOLO data.yaml"),
-        ("note.txt", "", "contains no annotations of a known kind"),
+        ("note.txt", "", "contains no annotations in a known format"),
         ("set.json", '{"images": [{"file_name": "9.png"}]}', "give their folder with --images"),
     ],
 )
@@ -244,7 +244,7 @@ def test_a_fine_tuning_needs_weights_and_data_alone(tmp_path, weights, name, cap
     assert sorted(config.model.classes) == sorted(CLASSES)
     assert config.input.test_short == HEIGHT and config.model.channels == 32
     assert load_training_state(work_dir / "last.ckpt").step == 4
-    assert "1 of 2 have their rows in the checkpoint" in said.err
+    assert "1 of 2 are in the checkpoint" in said.err
     samples = sorted(path.name for path in (work_dir / "samples").iterdir())
     assert samples == ["step_0000002.jpg", "step_0000004.jpg", "training.jpg"]
     assert (work_dir / "curves.png").stat().st_size > 1000

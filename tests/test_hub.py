@@ -183,10 +183,10 @@ def test_model_safetensors_comes_before_others(server, weights):
     ("address", "message"),
     [
         ("hf://tracker", "expected hf://OWNER/NAME, .*with @REVISION"),
-        ("hf://no..one/tracker", "fails"),
+        ("hf://no..one/tracker", "error of the Hugging Face Hub"),
         ("hf://someone/else", "has no such model, or it is private; check OWNER/NAME"),
         ("hf://someone/tracker@v2", "no such revision"),
-        ("hf://someone/tracker/tin.safetensors", "no such file; .* it has tiny.safetensors"),
+        ("hf://someone/tracker/tin.safetensors", "no such file; .* are: tiny.safetensors"),
         ("hf://someone/tracker/README.md", "weights are .safetensors or .ckpt files"),
     ],
 )

@@ -63,7 +63,7 @@ def test_weights_go_to_mmdet_and_come_back(tmp_path, model, resnet18_config):
     """With their class names."""
     save_weights(tmp_path / "ours.safetensors", model, resnet18_config)
     line = convert_checkpoint(tmp_path / "ours.safetensors", tmp_path / "theirs.pth")
-    assert line.endswith(f"under mmdetection's names, {len(model.state_dict())} tensors")
+    assert line.endswith(f"with mmdetection's key names, {len(model.state_dict())} tensors")
     theirs = torch.load(tmp_path / "theirs.pth", weights_only=True)
     assert theirs["meta"]["dataset_meta"]["classes"] == ["a", "b", "c", "d", "e"]
     assert "roi_head.bbox_head.2.fc_cls.weight" in theirs["state_dict"]
@@ -88,7 +88,7 @@ def test_keys_without_a_home_are_reported_and_the_rest_is_converted(tmp_path, mo
     save_as_mmdet(tmp_path / "m.pth", model, **more)
     lines = []
     convert_checkpoint(tmp_path / "m.pth", tmp_path / "m.safetensors", lines.append)
-    assert lines == [f"no place for {key}" for key in more]
+    assert lines == [f"skipped {key}: no counterpart in the model" for key in more]
     assert set(load_weights(tmp_path / "m.safetensors")[1]) == set(model.state_dict())
 
 
@@ -97,7 +97,7 @@ def test_a_checkpoint_that_lacks_a_weight_is_refused(tmp_path, model):
     del state["roi_head.bbox_head.1.ffn_norm.weight"]
     torch.save(state, tmp_path / "m.pth")
     dst = tmp_path / "m.safetensors"
-    refuse(tmp_path / "m.pth", dst, r"stages\.1\.ffn_norm\.weight is absent there")
+    refuse(tmp_path / "m.pth", dst, r"stages\.1\.ffn_norm\.weight is absent in the checkpoint")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,9 @@ def test_a_masktrack_rcnn_gives_its_track_head(tmp_path, prefix, final_relu, sam
     torch.save({"state_dict": state}, tmp_path / "m.pth")
     lines = []
     line = convert_checkpoint(tmp_path / "m.pth", tmp_path / "m.safetensors", lines.append)
-    assert "a track head alone" in line and lines == ["no place for bbox_head.fc_cls.weight"]
+    assert "only a track head" in line and lines == [
+        "skipped bbox_head.fc_cls.weight: no counterpart in the model"
+    ]
     config, weights = load_weights(tmp_path / "m.safetensors")
     track = config.model.track
     assert (track.enabled, track.final_relu) == (True, final_relu)
@@ -129,7 +131,7 @@ def test_the_command_lists_what_has_no_home_apart_from_its_result(tmp_path, caps
     words = ["convert-checkpoint", str(tmp_path / "m.pth"), str(tmp_path / "m.safetensors")]
     assert cli.main(words) == 0
     printed = capsys.readouterr()
-    assert printed.err == "no place for rpn_head.rpn_conv.bias\n"
+    assert printed.err == "skipped rpn_head.rpn_conv.bias: no counterpart in the model\n"
     assert printed.out.endswith("for models with model.track.final_relu=true\n")
 
 
@@ -141,7 +143,7 @@ def test_a_video_model_goes_to_mmdet_and_comes_back(tmp_path, resnet18_config, f
     track.hidden_channels = track.embedding_channels = 16
     save_weights(tmp_path / "o.safetensors", build_model(resnet18_config), resnet18_config)
     line = convert_checkpoint(tmp_path / "o.safetensors", tmp_path / "t.pth")
-    assert ("but for the track head's (no ReLU)" in line) is not final_relu
+    assert ("except the track head (no ReLU)" in line) is not final_relu
     state = torch.load(tmp_path / "t.pth", weights_only=True)["state_dict"]
     name = "track_head.embed_head.fcs.0.bias" if final_relu else "track_head.fcs.0.bias"
     assert name in state and "detector.backbone.conv1.weight" in state
@@ -158,7 +160,7 @@ def test_models_that_mmdet_does_not_have_are_not_exported(tmp_path, resnet18_con
     resnet18_config.model.mask.norm = "BN"
     resnet18_config.model.backbone.name = "tf_efficientnet_lite0"
     save_weights(path, build_model(resnet18_config), resnet18_config)
-    refuse(path, tmp_path / "lite0.pth", r"backbone\.body\.blocks\.\S+: has no place")
+    refuse(path, tmp_path / "lite0.pth", r"backbone\.body\.blocks\.\S+: has no counterpart")
 
 
 def test_efficientnet_lite0_becomes_timm_backbone_weights(tmp_path):

@@ -262,7 +262,7 @@ def test_weights_of_ours_infer_and_do_not_train(mmdet, tmp_path):
     model = mmdet.build({"type": "QueryInstVisDetector", "weights": str(path)})
     (found,) = model.eval()(torch.rand(1, 3, 64, 96), [frame(mmdet, 0)], mode="predict")
     assert len(found.pred_instances.scores) == 5
-    with pytest.raises(InputError, match="name a config instead"):
+    with pytest.raises(InputError, match="give a config instead"):
         model(torch.rand(1, 3, 64, 96), [frame(mmdet, 0)], mode="loss")
-    with pytest.raises(InputError, match="one of both"):
+    with pytest.raises(InputError, match="give either a config"):
         mmdet.build({"type": "QueryInstVisDetector"})

@@ -149,7 +149,7 @@ def test_what_has_no_home_is_named():
     ],
 )
 def test_what_mmdetection_does_not_have_is_not_exported(name):
-    with pytest.raises(InputError, match=f"^{name}: has no place"):
+    with pytest.raises(InputError, match=f"^{name}: has no counterpart"):
         export_state_dict({"queries": torch.zeros(1), name: torch.zeros(1)})
 
 
@@ -290,7 +290,7 @@ def test_classes_are_the_checkpoints_own_or_cocos_where_80():
 
 def test_an_unknown_or_incomplete_architecture_is_refused():
     _, weights = built_on_meta("resnet18")
-    with pytest.raises(InputError, match=r"lacks 'stages\.0\.ffn\.0\.weight'"):
+    with pytest.raises(InputError, match=r"'stages\.0\.ffn\.0\.weight' is missing"):
         infer_config({k: v for k, v in weights.items() if not k.startswith("stages.0.ffn")})
     without_c4 = {k: v for k, v in weights.items() if not k.startswith("backbone.body.layer3")}
     with pytest.raises(InputError, match=r"0, 64, 64\) .*resnet18, resnet34"):

@@ -92,7 +92,7 @@ def test_code_in_a_checkpoint_is_refused_by_name_and_not_run(tmp_path, place):
 
 def test_unknown_classes_are_refused_by_name(tmp_path):
     torch.save({"state_dict": {"w": torch.zeros(1)}, "cfg": Path("x")}, tmp_path / "path.pth")
-    with pytest.raises(InputError, match=r"holds 'pathlib\.\S*Path'"):
+    with pytest.raises(InputError, match=r"contains 'pathlib\.\S*Path'"):
         read_checkpoint(tmp_path / "path.pth")
 
 

@@ -136,7 +136,7 @@ def test_a_source_that_ends_before_its_first_frame(tmp_path):
     ("source", "complaint"),
     [
         ("none.mp4", "live source none.mp4: no such file or device"),
-        (".", "is a folder; without live its images are read"),
+        (".", "is a folder; its images can only be read without"),
         ("notes.txt", "contains no video stream"),
         ("concat:a.ts|b.ts", "no such file or device"),
         ("file:///etc/hostname", "'file' is not a supported scheme; URLs must begin"),
@@ -218,7 +218,7 @@ def test_a_reply_in_chunks_is_complete_with_its_last_one(reordered):
         reader = LiveReader(address)
         seen = [index_of(arrival.rgb()) for arrival in reader]
     assert seen[:5] == list(range(5)) and len(seen) < 20
-    assert reader.fault == "the connection ended in the middle"
+    assert reader.fault == "the connection was closed early"
 
 
 def test_what_the_decoder_holds_comes_out_after_an_error(reordered):
@@ -279,7 +279,7 @@ def test_redirects_lead_to_addresses_of_http_alone(place):
     elsewhere = socket.create_server(("127.0.0.1", 0))
     place = place.format(port=elsewhere.getsockname()[1])
     head = f"HTTP/1.1 302 Found\r\nLocation: {place}\r\nConnection: close\r\n\r\n".encode()
-    message = "redirects to .*, which is not an address of http|Redirection .* not allowed"
+    message = "redirects to .*, which is not an http URL|Redirection .* not allowed"
     with replying(b"", head) as address, pytest.raises(InputError, match=message):
         LiveReader(address)
     elsewhere.settimeout(0.1)

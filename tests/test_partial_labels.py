@@ -390,7 +390,7 @@ def test_converters_that_need_masks_say_so(tmp_path, capsys):
     annotations, images = write_set(tmp_path / "coco", boxed_coco())
     out = tmp_path / "out"
     assert run("convert-dataset", "coco-video", annotations, images, out) == 2
-    assert "annotation 501: has a box and no mask" in capsys.readouterr().err
+    assert "annotation 501: has a box but no mask" in capsys.readouterr().err
     annotations, _ = write_set(tmp_path / "video", boxed_video())
     words = ["--class", "car=car", "--class", "dog=person"]
     assert run("convert-dataset", "to-mots", annotations, out, *words) == 0

@@ -183,9 +183,9 @@ def test_of_many_evaluations_some_are_shown_and_the_last(copied, tmp_path):
     "words, said",
     [
         (["{empty}"], "contains no training run"),
-        (["{empty}", "results.json"], "is a folder; name a WORK_DIR alone"),
-        (["gt.json"], "name one result file, or two, after the ground truth"),
-        (["gt.json", "a.json", "b.json", "c.json"], "name one result file, or two"),
+        (["{empty}", "results.json"], "is a folder; give only a WORK_DIR"),
+        (["gt.json"], "give one or two result files after the ground truth"),
+        (["gt.json", "a.json", "b.json", "c.json"], "give one or two result files"),
     ],
     ids=["no run", "folder and results", "no results", "three results"],
 )

@@ -77,7 +77,7 @@ def test_devices_hold_numbers():
 
 
 def test_addresses_that_are_none():
-    with pytest.raises(InputError, match="not an address"):
+    with pytest.raises(InputError, match="not a valid URL"):
         LiveReader("http://[::1")
 
 

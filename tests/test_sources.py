@@ -262,7 +262,7 @@ def test_bgr_turns_the_channels_of_arrays():
         ([], "no frame lies in the range"),
         ([np.zeros((4, 4), np.uint8)], "must be .height, width, 3. uint8"),
         ([np.zeros((4, 4, 3))], "float64"),
-        ([frame_of(0), frame_of(1, 20, 30)], "frame 1 has 30x20 pixels and the first one 64x48"),
+        ([frame_of(0), frame_of(1, 20, 30)], "frame 1 has 30x20 pixels, the first one 64x48"),
         ([frame_of(0), None], "not NoneType"),
         (np.zeros((4, 4), np.uint8), "expected .T, H, W, 3."),
         (3.5, "cannot open a float"),
@@ -423,7 +423,7 @@ def test_a_network_stream_that_is_gone_ends_after_some_attempts(tmp_path, monkey
         with pytest.warns(InputWarning, match=r"attempt 5 of 5"):
             seen = list(frames)
     assert len(seen) == 20 and clock.waits == list(live_source.WAITS)
-    assert frames.fault == "the connection ended in the middle"
+    assert frames.fault == "the connection was closed early"
 
 
 # Names

@@ -61,7 +61,7 @@ FAULTS = {
     ),
     "unknown id": ([*sound(), detection(MASKS, video_id=9)], "entry 1", "video_id 9 is not in"),
     "score": ([*sound(), detection(other_mask(), score=True)], "entry 1", "finite number, is True"),
-    "score range": ([detection(MASKS, score=87)], "entry 0", "`score` 87 is not within 0 and 1"),
+    "score range": ([detection(MASKS, score=87)], "entry 0", "`score` 87 is not between 0 and 1"),
     "list length": (
         [detection([*MASKS, None])],
         "entry 0, video 1 (walk)",
@@ -75,28 +75,28 @@ FAULTS = {
     "counts as bytes": (
         [detection([{"size": [400, 300], "counts": "b'PPPo0'"}, None])],
         "entry 0, video 1 (walk), frame 0",
-        "decode them by .decode('ascii') before writing JSON",
+        "use .decode('ascii') before writing JSON",
     ),
     "empty mask": (
         [detection([MASKS[0], rle(0, 0, 0, 0)])],
         "entry 0, video 1 (walk), frame 1",
-        "where the object is absent, write null",
+        "use null for frames without the object",
     ),
     "never visible": ([detection([None, None])], "entry 0, video 1 (walk)", "has no mask"),
     "not compressed": (
         [detection([[[1, 1, 50, 1, 50, 50]], None])],
         "entry 0, video 1 (walk), frame 0",
-        "given as polygons; servers take compressed run lengths only",
+        "given as polygons; servers accept only compressed RLE",
     ),
     "repeated masks": (
         [*sound(), detection(MASKS, category_id=2)],
         "entry 1, video 1 (walk)",
-        "1 of its 1 masks are those of entry 0",
+        "1 of its 1 masks are identical to those of entry 0",
     ),
     "too many": (
         [detection([rle(0, 0, 9 + k, 9), None]) for k in range(MAX_PREDICTIONS + 1)],
         "video 1 (walk)",
-        "101 predictions of class person; only the 100 best count",
+        "101 predictions of class person; only the 100 with the highest scores",
     ),
     "nothing found": (
         [detection(MASKS, video_id=7)],
@@ -211,7 +211,7 @@ def test_other_files_in_a_zip_are_worth_a_warning(files, capsys):
         archive.write(files / "results.json", "results.json")
         archive.writestr("__MACOSX/._results.json", "")
     assert run("check-submission", files / "up.zip", files / "set.json") == 0
-    assert "the zip holds 1 other files, e.g. __MACOSX/._results.json" in capsys.readouterr().out
+    assert "the zip contains 1 other files, e.g. __MACOSX/._results.json" in capsys.readouterr().out
 
 
 def test_a_set_that_is_broken_or_of_images_is_refused(files, capsys):
@@ -224,7 +224,7 @@ def test_a_set_that_is_broken_or_of_images_is_refused(files, capsys):
         json.dumps({"images": [], "categories": [{"id": 1, "name": "car"}]})
     )
     assert run("check-submission", files / "results.json", files / "set.json") == 2
-    assert "the set is one of images" in capsys.readouterr().err
+    assert "the set contains images" in capsys.readouterr().err
 
 
 def test_zip_packs_what_the_evaluation_reads(files, capsys):
@@ -250,4 +250,4 @@ def test_zip_refuses_what_a_server_would_refuse(results, needs_set, files, capsy
 def test_zip_takes_no_zip(files, capsys):
     assert run("zip", files / "results.json", files / "up.zip") == 0
     assert run("zip", files / "up.zip", files / "again.zip") == 2
-    assert "is a zip already" in capsys.readouterr().err
+    assert "is already a zip" in capsys.readouterr().err

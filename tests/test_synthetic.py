@@ -316,8 +316,7 @@ def test_the_printed_statistics_are_those_of_the_file(bench):
         )
         + ")",
         "objects per video   2 to 6",
-        f"object-frames       {len(areas)}, {statistics.covered_share:.1%} partly covered by "
-        "another object",
+        f"object-frames       {len(areas)}, {statistics.covered_share:.1%} partly occluded",
         f"entries, exits      {entries}, {exits}",
         f"mean visible area   {areas.mean():.0f} pixels",
     ]

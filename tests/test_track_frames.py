@@ -164,4 +164,4 @@ def test_names_as_long_as_they_can_be(tmp_path, out, name):
 
 def test_a_folder_without_pictures_is_refused_with_what_it_may_hold(tmp_path, out, capsys):
     assert cli.main(["track", str(tmp_path), "--out", str(out)]) == 2
-    assert "a folder of frames holds .jpg, .png" in capsys.readouterr().err
+    assert "expected .jpg, .png" in capsys.readouterr().err

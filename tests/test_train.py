@@ -338,7 +338,7 @@ def test_an_existing_run_is_not_overwritten(finished, videos):
 
 
 def test_a_run_that_is_going_on_is_not_resumed_a_second_time(finished, videos, monkeypatch):
-    monkeypatch.setattr("queryinst_vis.training.work_dir.PATIENCE", 0.0)
+    monkeypatch.setattr("queryinst_vis.training.work_dir.LOCK_TIMEOUT", 0.0)
     before = (finished / "last.ckpt").read_bytes()
     with locked(finished), pytest.raises(InputError, match="in use"):
         train(recipe(videos), finished, resume=True, devices=1)
@@ -429,7 +429,7 @@ def test_a_training_stops_when_its_score_stands_still(tmp_path, images, monkeypa
     assert (state.step, state.best, state.stale) == (4, 0.6, 2)
     said = capsys.readouterr()
     assert "stopped early: no better score in 2 evaluations (train.patience)" in said.out + said.err
-    assert f"which scored 0.600, in {tmp_path / 'best.safetensors'}" in said.out + said.err
+    assert f"best weights (score 0.600) in {tmp_path / 'best.safetensors'}" in said.out + said.err
     _, final = load_weights(tmp_path / "final.safetensors")
     assert torch.equal(final["queries"], state.model["queries"])
 
@@ -572,7 +572,10 @@ def test_init_weights_are_the_start(tmp_path, images, capsys):
     train(config, tmp_path / "run", devices=1)
     _, weights = load_weights(tmp_path / "run" / "final.safetensors")
     assert torch.allclose(weights["stages.0.ffn.0.weight"], other.stages[0].ffn[0].weight)
-    assert "queries: 5x32 there, 6x32 here: keeps its initialisation" in capsys.readouterr().err
+    assert (
+        "queries: 5x32 in the checkpoint, 6x32 in the model: keeps its initialisation"
+        in capsys.readouterr().err
+    )
 
 
 def test_init_weights_make_those_of_the_backbone_needless(tmp_path, images):
@@ -636,7 +639,7 @@ def test_a_failing_evaluation_does_not_cost_the_training(tmp_path, images, monke
         train(tiny_config(train=images, val=images, track=False), tmp_path / "run", devices=1)
     assert load_training_state(tmp_path / "run" / "last.ckpt").step == 4
     said = capsys.readouterr()
-    assert "the state after step 4 is saved; go on with: --work-dir" in said.out + said.err
+    assert "the state after step 4 is saved; continue with: --work-dir" in said.out + said.err
 
 
 def test_every_step_that_is_due_is_evaluated_once(tmp_path, videos, monkeypatch):
@@ -678,7 +681,7 @@ def test_whatever_ends_a_training_it_resumes_exactly(
             train(recipe(videos), tmp_path / "run", devices=1)
     assert load_training_state(tmp_path / "run" / "last.ckpt").step == 2
     said = capsys.readouterr()
-    assert "the state after step 2 is saved; go on with: --work-dir" in said.out + said.err
+    assert "the state after step 2 is saved; continue with: --work-dir" in said.out + said.err
     train(recipe(videos), tmp_path / "run", resume=True, devices=1)
     assert_same_state(tmp_path / "run", finished)
 
@@ -932,7 +935,7 @@ def test_machines_that_do_not_turn_up_end_in_a_message(tmp_path, images):
     write_yaml(tmp_path / "recipe.yaml", tiny_config(train=images, track=False))
     code = (
         "import sys; from datetime import timedelta; from queryinst_vis.training import launch;"
-        "launch.PATIENCE = timedelta(seconds=2); from queryinst_vis.cli import main;"
+        "launch.NODE_TIMEOUT = timedelta(seconds=2); from queryinst_vis.cli import main;"
         "sys.exit(main(sys.argv[1:]))"
     )
     with socket.socket() as free:
@@ -943,4 +946,4 @@ def test_machines_that_do_not_turn_up_end_in_a_message(tmp_path, images):
     done = run_python("-c", code, "train", *map(str, words), **address)
     assert done.returncode == 2, done.stderr
     message = done.stderr.strip().splitlines()[-1]
-    assert f"error: not all 2 nodes met at 127.0.0.1:{port} within 2 s" in message
+    assert f"error: not all 2 nodes connected to 127.0.0.1:{port} within 2 s" in message

@@ -22,7 +22,7 @@ from queryinst_vis.models.cpu.training_form import (
 from queryinst_vis.models.roi import RoIExtractor
 from queryinst_vis.structures import Batch, Target
 from queryinst_vis.training.launch import choose_precision
-from queryinst_vis.training.recipe import settle_precision
+from queryinst_vis.training.recipe import resolve_precision
 from queryinst_vis.training.step import TrainingStep
 from tests.closeness import assert_equal_to_rounding
 from tests.tiny import tiny_config
@@ -197,10 +197,10 @@ def test_a_resumed_run_keeps_its_precision(monkeypatch):
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     asked, saved = tiny_config(), tiny_config()
     saved.train.precision = "32-true"
-    assert settle_precision(asked, None).train.precision == "bf16-mixed"
-    assert settle_precision(asked, saved).train.precision == "32-true"
+    assert resolve_precision(asked, None).train.precision == "bf16-mixed"
+    assert resolve_precision(asked, saved).train.precision == "32-true"
     asked.train.precision = "bf16-mixed"
-    assert settle_precision(asked, saved).train.precision == "bf16-mixed"
+    assert resolve_precision(asked, saved).train.precision == "bf16-mixed"
 
 
 def test_train_keeps_compiled_kernels_unless_the_user_says_otherwise():

@@ -51,4 +51,4 @@ def test_an_image_that_only_one_process_cannot_read(tmp_path):
     assert done.returncode != 0
     assert done.stdout.count("first process: image 7.jpg: cut short") == 1
     assert load_training_state(work_dir / "last.ckpt").step == steps
-    assert done.stderr.count(f"the state after step {steps} is saved; go on with:") == 1
+    assert done.stderr.count(f"the state after step {steps} is saved; continue with:") == 1

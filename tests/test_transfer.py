@@ -175,7 +175,7 @@ def test_class_rows_follow_their_class_and_new_classes_start_from_the_mean(
 def test_what_was_taken_is_said_class_by_class(source, config, tmp_path):
     lines = transfer_checkpoint(source, config, tmp_path / "start.safetensors")
     text = "\n".join(lines)
-    assert "classes: 2 of 4 have their rows in the checkpoint" in text
+    assert "classes: 2 of 4 are in the checkpoint" in text
     mean = "the mean of its 5 classes (new)"
     for line in ("person <- person", "sedan <- car", f"owl <- {mean}", f"mouse <- {mean}"):
         assert f"    {line}\n" in text
@@ -212,7 +212,7 @@ def test_models_without_a_class_in_common_start_from_the_mean(source, config, tm
 
 
 def test_a_class_that_the_checkpoint_lacks_is_refused_with_those_it_has(source, config, tmp_path):
-    message = "has no class 'cat' .* it has person, car, box, mouse, keyboard"
+    message = "has no class 'cat' .* its classes are person, car, box, mouse, keyboard"
     with pytest.raises(InputError, match=message):
         transfer_checkpoint(source, config, tmp_path / "a.safetensors", new_classes_from="cat")
     config.train.init_new_classes_from = "cat"
@@ -373,7 +373,7 @@ def test_init_weights_follow_the_class_names(source, config):
     assert torch.equal(new[name][3], old[name][0])
     torch.testing.assert_close(new[name][0], old[name].mean(dim=0))
     assert torch.equal(new["queries"], fresh["queries"])
-    assert "queries: 12x32 there, 5x32 here: keeps its initialisation" in text
+    assert "queries: 12x32 in the checkpoint, 5x32 in the model: keeps its initialisation" in text
     assert "'queryinst-vis transfer-weights'" in text
 
 
@@ -404,7 +404,7 @@ def test_classes_in_another_order_are_put_in_order(source, source_config):
 def test_what_was_left_out_is_said(source, config):
     config.model.num_stages = 1
     text = "\n".join(initialise_from(build_model(config), config, source))
-    assert "not in this model, left out" in text and "stages.1" in text
+    assert "not in the model, left out" in text and "stages.1" in text
 
 
 def test_something_must_be_in_common(tmp_path, source, config):
@@ -417,7 +417,7 @@ def test_something_must_be_in_common(tmp_path, source, config):
 def test_weights_of_another_architecture_are_refused(tmp_path, source, config):
     """The row of a class would fit, whatever the network: too little to start from."""
     config.model.channels, config.model.backbone.name = 16, "resnet18"
-    expected = "is a lcnet_035 with 32 channels, this a resnet18 with 16 channels; choose"
+    expected = "is a lcnet_035 with 32 channels, the model a resnet18 with 16 channels; choose"
     with pytest.raises(InputError, match=expected):
         transfer_checkpoint(source, config, tmp_path / "start.safetensors")
     assert list(tmp_path.iterdir()) == []
@@ -441,7 +441,7 @@ def test_the_command_writes_weights_to_start_from(source, config, tiny_yaml, tmp
     assert "sedan <- car" in capsys.readouterr().out
     lines = initialise_from(build_model(config), config, target)
     count = len(build_model(config).state_dict())
-    assert lines[0] == f"train.init_weights {target}: {count} of {count} tensors taken"
+    assert lines[0] == f"train.init_weights {target}: {count} of {count} tensors copied"
 
 
 def test_the_command_names_the_class_to_start_from(source, tiny_yaml, tmp_path, capsys):

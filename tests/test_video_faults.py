@@ -43,7 +43,7 @@ def test_an_mp4_that_was_cut_in_half(tmp_path):
     path = write_noise(tmp_path / "clip.mp4")
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    assert "truncated or damaged: its header promises 40 frames" in refused(path)
+    assert "truncated or damaged: its header specifies 40 frames" in refused(path)
 
 
 def test_an_mp4_that_lost_its_index_at_the_end(tmp_path):

@@ -120,7 +120,7 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path):
 
 def test_a_video_without_frames_is_an_error(tmp_path):
     path = tmp_path / "clip.mp4"
-    with pytest.raises(InputError, match=r"clip\.mp4: no frame"), VideoWriter(path, 10):
+    with pytest.raises(InputError, match=r"clip\.mp4: .*no frames"), VideoWriter(path, 10):
         assert os.listdir(tmp_path)  # the temporary file
     assert os.listdir(tmp_path) == []
 

@@ -1,10 +1,10 @@
-"""Many small files of a data set become few large ones; it may be killed at any moment.
+"""Compaction: merges the many small files of a data set; crash-safe.
 
-A plan is the commit. Before it exists, new files lie where nobody looks, and nothing has changed.
-Once it exists, whoever comes next finishes what it says: the old files go first, ``videos`` before
-the others, and the new ones are published after that, ``videos`` last. So a reader of
-``videos/*.parquet`` may miss rows for the moment in between, but never sees one twice, and whoever
-joins on ``key`` never sees a part of a video.
+Writing the plan file commits a compaction. Before that, the new files are in a staging folder and
+the data set is unchanged. Afterwards the plan is executed, if need be by the next run: the old
+files are deleted, those of ``videos`` first, then the new ones are published, ``videos`` last. A
+reader of ``videos/*.parquet`` may therefore miss rows for a moment, but never sees duplicates, and
+a join on ``key`` never yields a partial video.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ PLAN = "compaction/plan.json"
 
 _STAGED = "compaction"
 _COLUMNS = {"detections": DETECTION_TABLE, "tracks": TRACK_TABLE, "videos": VIDEO_COLUMNS}
-"""In the order in which new files are published; old ones go in the opposite one."""
+"""In the order in which new files are published; old files are deleted in reverse order."""
 
-_ROWS = 10_000  # that are read at a time
+_ROWS = 10_000  # per read
 
 
 def compact(store: Store) -> int:
-    """Write the rows of all files of each table into one; returns the number of files that went.
+    """Merge all files of each table into one; returns the number of files merged.
 
-    Rows of a video whose content or settings have changed since are left out: of the keys of one
-    ``video_id`` the one that was finished last stays.
+    Outdated rows of a video whose content or settings have changed are dropped: of the keys with
+    the same ``video_id``, only the one that finished last is kept.
 
     Raises:
         InputError: a file cannot be read or written.
@@ -42,14 +42,14 @@ def compact(store: Store) -> int:
     names = {table: list(store.list(table)) for table in _COLUMNS}
     if len(names["videos"]) < 2:
         return 0
-    stays = _newest_keys(store, names["videos"])
+    keep = _newest_keys(store, names["videos"])
     old = [f"{table}/{name}" for table in reversed(_COLUMNS) for name in _committed(names, table)]
     mark = secrets.token_hex(8)
     new = []
     with temporary_folder() as folder:
         for table, columns in _COLUMNS.items():
             path = folder / f"{table}.parquet"
-            write_parquet(path, columns, _rows(store, table, _committed(names, table), stays))
+            write_parquet(path, columns, _rows(store, table, _committed(names, table), keep))
             store.put(path, f"{_STAGED}/{table}-{mark}.parquet")
             new.append([f"{_STAGED}/{table}-{mark}.parquet", f"{table}/part-{mark}.parquet"])
             path.unlink()
@@ -59,7 +59,7 @@ def compact(store: Store) -> int:
 
 
 def finish_compaction(store: Store) -> None:
-    """Finish a compaction that was interrupted, or remove what it had prepared."""
+    """Complete an interrupted compaction that was committed, or remove its staged files."""
     data = store.read(PLAN)
     if data is not None:
         plan: dict[str, Any] = json.loads(data)
@@ -86,7 +86,7 @@ def _copy(content: Any, path: Path) -> None:
 
 
 def _committed(names: dict[str, list[str]], table: str) -> list[str]:
-    """The files of a table that belong to a video that is done, compacted ones first."""
+    """The files of a table that belong to completed videos, compacted files first."""
     done = set(names["videos"])
     chosen = [name for name in names[table] if is_compacted(name) or name in done]
     return sorted(chosen, key=lambda name: (not is_compacted(name), name))
@@ -102,14 +102,14 @@ def _newest_keys(store: Store, names: list[str]) -> set[str]:
     return {key for _, key in newest.values()}
 
 
-def _rows(store: Store, table: str, names: list[str], stays: set[str]) -> Iterator[Row]:
-    """The rows of a table, each video's once."""
+def _rows(store: Store, table: str, names: list[str], keep: set[str]) -> Iterator[Row]:
+    """The rows of the keys to keep, from the first file that has a key."""
     seen: set[str] = set()
     for name in names:
         here: set[str] = set()
         for batch in store.open_parquet(f"{table}/{name}").iter_batches(_ROWS):
             for row in batch.to_pylist():
-                if row["key"] in stays and row["key"] not in seen:
+                if row["key"] in keep and row["key"] not in seen:
                     here.add(row["key"])
                     yield row
         seen |= here

@@ -1,4 +1,4 @@
-"""What runs in the process that fetches and decodes one video. It loads no torch."""
+"""The process that downloads and decodes one video; it does not import torch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from queryinst_vis.video.image_sequence import ImageSequence, images_in
 from queryinst_vis.video.source import Source, VideoFile, known_length, open_source
 
 SLOTS = 8
-"""Frames of the ring in shared memory."""
+"""Number of frames in the ring buffer in shared memory."""
 
 Fault = Literal["input", "memory", "error"]
 
@@ -45,7 +45,7 @@ _NO_MEMORY = (
 
 @dataclass(frozen=True)
 class Opened:
-    """What is known of a video once it is open, as for ``video.source.Source``."""
+    """Properties of an opened video, as for ``video.source.Source``."""
 
     fps: float | None
     pixel_aspect: Fraction
@@ -57,7 +57,7 @@ class Opened:
 
 
 class Shown(NamedTuple):
-    """A frame in a slot of the ring; one of another size than the first comes along itself."""
+    """A frame in a slot of the ring; one that differs in size from the first is sent directly."""
 
     number: int
     seconds: float | None
@@ -80,7 +80,7 @@ Note = str | DamagedFrames
 
 
 class Ended(NamedTuple):
-    """The last word of the process: what went wrong, if anything, and the warnings."""
+    """The final message of the process: the error, if any, and the warnings."""
 
     kind: Fault | None
     reason: str
@@ -134,7 +134,7 @@ def decode_video(
 
 
 def _prepare(memory: int | None) -> None:
-    """Limit the memory, and end with the worker, whatever this process is doing then."""
+    """Limit the memory, and tie the lifetime of this process to the worker's."""
     end_with_parent()
     if memory is not None and sys.platform != "win32":
         import resource
@@ -144,7 +144,7 @@ def _prepare(memory: int | None) -> None:
 
 def _out_of_memory(memory: int | None) -> str:
     limit = "" if memory is None else f" than the {memory / 2**30:.1f} GiB allowed"
-    return f"decoding takes more memory{limit} (--decode-memory)"
+    return f"decoding needs more memory{limit} (--decode-memory)"
 
 
 def _note(warning: InputWarning, folder: str, origin: str) -> Note:
@@ -210,7 +210,7 @@ def _segments(source: Source, video: Video, cutting: Cutting) -> tuple[Segment, 
 
 
 def slots_of(ring: SharedMemory, shape: tuple[int, ...]) -> np.ndarray:
-    """The frames of a ring: ``(SLOTS, *shape)`` uint8."""
+    """The frames of a ring buffer: ``(SLOTS, *shape)``, uint8."""
     return np.ndarray((SLOTS, *shape), np.uint8, ring.buf)
 
 
@@ -220,13 +220,13 @@ def _fill(slots: np.ndarray, first: Frame, frames: Iterator[Frame], connection: 
     def send(frame: Frame) -> None:
         while not free or connection.poll():
             free.append(connection.recv())
-        head = frame.number, frame.seconds, frame.is_damaged
+        header = frame.number, frame.seconds, frame.is_damaged
         if frame.image.shape != first.image.shape:
-            connection.send(Shown(*head, -1, frame.image))
+            connection.send(Shown(*header, -1, frame.image))
             return
         slot = free.pop()
         slots[slot] = frame.image.reshape(-1)
-        connection.send(Shown(*head, slot))
+        connection.send(Shown(*header, slot))
 
     send(first)
     for frame in frames:
@@ -240,7 +240,7 @@ def _opened(source: Source, shape: tuple[int, ...], size: int, checksum: str) ->
 
 
 def _fetched(video: Video, folder: Path) -> Path:
-    """The video on this machine: where it is, or a copy in ``folder``."""
+    """The local path of the video, or of a copy downloaded to ``folder``."""
     if is_http(video.address):
         return download(video.address, folder, video.options.allow_partial)
     if "://" not in video.address:
@@ -273,7 +273,7 @@ def _known_checksum(path: Path, cut: Cut) -> tuple[int, str]:
 
 
 def _checksum(path: Path) -> tuple[int, str]:
-    """Bytes and SHA-256 of a file, or of all images of a folder."""
+    """Size in bytes and SHA-256 of a file, or of all images of a folder."""
     digest, size = hashlib.sha256(), 0
     try:
         for file in images_in(path) if path.is_dir() else [path]:

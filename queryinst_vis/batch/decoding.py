@@ -1,4 +1,4 @@
-"""Decoding in a process of its own: whatever a video does to it, its neighbours go on."""
+"""Decoding in a separate process, so that a broken video does not affect others."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.video.frames import Frame
 
 Kind = Fault | Literal["crash", "hang", "output", "worker", "driver"]
-"""What kind of failure cost a video an attempt."""
+"""The kind of a failed attempt."""
 
-_POLL = 0.005  # seconds between looks for a frame, for whoever iterates
-_LEAVE = 2.0  # seconds that the process has for ending by itself
+_POLL_INTERVAL = 0.005  # seconds between checks for a frame while iterating
+_EXIT_TIMEOUT = 2.0  # seconds
 
 
 class VideoFailedError(InputError):
     """A video could not be decoded.
 
     Attributes:
-        kind: in a word.
+        kind: of the failure.
     """
 
     def __init__(self, kind: Kind, reason: str) -> None:
@@ -51,9 +51,9 @@ class VideoFailedError(InputError):
 
 @cache
 def _context() -> Any:
-    """A fork server that has the decoder loaded, and no torch; new processes where there is none.
+    """A fork server with the decoder, but not torch, preloaded; spawn where not supported.
 
-    A worker that has threads and a network cannot be forked itself.
+    The worker itself cannot be forked, as it has threads and a network.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -118,12 +118,12 @@ class DecodedVideo:
 
     @property
     def seconds(self) -> float:
-        """How long decoding has taken so far, with waiting for whoever reads."""
+        """Duration of decoding so far in seconds, including waits for the consumer."""
         return self._last - self._start
 
     def __len__(self) -> int:
         if self._known.length is None:
-            raise TypeError("nobody knows how many frames this source has")
+            raise TypeError("the number of frames of this source is unknown")
         return self._known.length
 
     @property
@@ -133,13 +133,13 @@ class DecodedVideo:
         return self.opened
 
     def frames(self) -> Iterator[Frame]:
-        """The frames, once; waits for them."""
+        """Iterate over the frames, once; blocks until they arrive."""
         while not self.ended:
             frame = self.poll()
             if frame is not None:
                 yield frame
             elif not self.ended:
-                time.sleep(_POLL)
+                time.sleep(_POLL_INTERVAL)
 
     def is_open(self) -> bool:
         """Whether the video is open, or has been cut, without waiting.
@@ -160,10 +160,10 @@ class DecodedVideo:
         return self.opened is not None or self.cut is not None
 
     def poll(self) -> Frame | None:
-        """The next frame; None: none is ready, or none is left.
+        """The next frame; None if none is ready, or at the end.
 
         Raises:
-            VideoFailedError: the video ends early, its process has died, or its time is over.
+            VideoFailedError: decoding failed, the process died, or a time limit was exceeded.
         """
         message = None if self.ended else self._receive()
         if not isinstance(message, Shown):
@@ -172,14 +172,14 @@ class DecodedVideo:
         if image is None:
             assert self._slots is not None
             image = self._slots[message.slot].copy()
-            with suppress(OSError):  # it has sent all and gone
+            with suppress(OSError):  # the process has sent all frames and exited
                 self._connection.send(message.slot)
         return Frame(message.number, message.seconds, image, message.is_damaged)
 
     def close(self) -> None:
-        """End the process and free its memory."""
+        """Kill the process and free the shared memory."""
         self.ended = True
-        self._connection.close()  # it ends when it next sends
+        self._connection.close()
         if self._process.is_alive():
             self._process.kill()
         self._process.join()
@@ -198,11 +198,11 @@ class DecodedVideo:
         try:
             message = self._connection.recv() if self._connection.poll() else None
         except (EOFError, ConnectionError):
-            raise self._failed("crash", self._how_it_died()) from None
+            raise self._failed("crash", self._exit_reason()) from None
         if message is None:
             if now - self._last > self._run.decode_silence:
                 silence = f"{self._run.decode_silence:g} s"
-                raise self._failed("hang", f"gave no frame for {silence} (--decode-silence)")
+                raise self._failed("hang", f"delivered no frame for {silence} (--decode-silence)")
             return None
         self._last = now
         if isinstance(message, Ended):
@@ -213,8 +213,8 @@ class DecodedVideo:
             return None
         return message
 
-    def _how_it_died(self) -> str:
-        self._process.join(_LEAVE)
+    def _exit_reason(self) -> str:
+        self._process.join(_EXIT_TIMEOUT)
         code = self._process.exitcode
         if code is not None and code < 0:
             return f"the decoder was killed by {signal.Signals(-code).name}"

@@ -1,4 +1,4 @@
-"""Who tracks what, and what becomes of videos whose workers die. No engine is named here."""
+"""Assigns videos to workers and retries those that fail; independent of the engine."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Standing:
-    """What is not settled yet.
+    """The videos that are neither done nor have failed for good.
 
     Attributes:
-        in_progress: videos that workers have at the moment.
-        attempts: that videos have used up so far; those without any are left out.
+        in_progress: videos that workers are processing.
+        attempts: used so far; without videos that have used none.
     """
 
     in_progress: tuple[Video, ...] = ()
@@ -57,28 +57,27 @@ class Standing:
 
 
 Event = tuple[Outcome, int] | Standing
-"""A video that is done or has failed for good, with its attempts; or how things stand."""
+"""A final outcome with the number of attempts, or the state of the remaining videos."""
 
 
 class Driver(Protocol):
-    """Whoever hands out the videos, as a worker sees it."""
+    """Hands out the videos; the interface that workers use."""
 
     def take(self) -> Video | None:
-        """The next video; None: none for now."""
+        """The next video; None if there is none at present."""
 
     def is_over(self) -> bool:
-        """Whether no further video will come; waits a moment where one may."""
+        """Whether no further video will come; waits briefly if one may."""
 
     def finished(self, outcome: Outcome) -> None:
-        """Tell what became of a video that was taken."""
+        """Report the outcome of a video that was taken."""
 
 
 class Dispatcher:
-    """Hands videos to workers that ask for them, and counts the attempts of each.
+    """Hands out videos to workers on request, and counts attempts.
 
-    A failure costs a video an attempt. A worker's death costs one only where it held a single
-    video: of several, nobody knows whose fault it was, so each is tried again with a worker to
-    itself.
+    A failure counts as an attempt. So does the death of a worker that was processing a single
+    video. If it was processing several, the culprit is unknown: each is retried in isolation.
 
     A worker that finds a long video reports its segments. They are handed out next, like videos,
     each with attempts of its own; when all have been tracked, so is the joining of identities. A
@@ -125,7 +124,7 @@ class Dispatcher:
         return Standing(tuple(in_hand), attempts)
 
     def take(self, worker: Hashable) -> Video | None:
-        """The next video for a worker; None: none for now."""
+        """The next video for a worker; None if there is none at present."""
         if worker in self._isolated:
             return None
         held = self._held.setdefault(worker, [])
@@ -139,7 +138,7 @@ class Dispatcher:
         return held[-1]
 
     def finished(self, worker: Hashable, outcome: Outcome) -> None:
-        """Note what became of a video that a worker held."""
+        """Record the outcome of a worker's video."""
         self._held[worker].remove(outcome.video)
         self._isolated.discard(worker)
         if outcome.video.whole in self._given_up:
@@ -154,7 +153,7 @@ class Dispatcher:
             self._waiting.append(outcome.video)
 
     def died(self, worker: Hashable, reason: str) -> int:
-        """Note the death of a worker; returns the number of videos that it held."""
+        """Record the death of a worker; returns the number of videos it was processing."""
         held = self._held.pop(worker, [])
         self._isolated.discard(worker)
         if len(held) == 1:

@@ -1,4 +1,4 @@
-"""How long a run will take, before it is begun."""
+"""Estimates the duration of a run before it starts."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from queryinst_vis.inference.track import load_tracker
 from queryinst_vis.video.container import open_video
 from queryinst_vis.video.source import open_source
 
-_FILES = 16  # headers that are read at a time
-_BATCHES = 3  # that are timed, after one that is not
+_FILES = 16  # headers read concurrently
+_BATCHES = 3  # timed batches, after one for warm-up
 
 
 @dataclass(frozen=True)
 class Length:
-    """What the header of a video says."""
+    """Length of a video according to its header."""
 
     seconds: float
     frames: float
@@ -32,14 +32,14 @@ class Length:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will take.
+    """The size of a run and the throughput of a worker.
 
     Attributes:
-        videos: to track.
-        known: of those, whose headers tell their length.
-        hours: of video; that of the unknown ones is taken to be the mean of the others.
-        frames: in those.
-        frames_per_second: of one worker, measured on the first video; None: it was not.
+        videos: number of videos to track.
+        known: number of videos whose length is known from their headers.
+        hours: total length of the videos; unknown lengths are taken to be the mean of the others.
+        frames: total number of frames.
+        frames_per_second: of one worker, measured on the first video; None: not measured.
         workers: that share the work.
         segments: of long videos, about; 0: they are not cut, or there are none.
         repeated: frames in their overlaps, which are tracked twice; they are not in ``frames``.
@@ -77,7 +77,7 @@ class Estimate:
 
 
 def estimate(videos: list[Video], run: RunOptions, workers: int) -> Estimate:
-    """Read the headers of the videos on this machine, and time the network on the first of them."""
+    """Read the headers of local videos, and measure the throughput on the first of them."""
     with ThreadPoolExecutor(_FILES) as pool:
         lengths = [length for length in pool.map(_length, videos) if length is not None]
     known = len(lengths)
@@ -109,7 +109,7 @@ def _segments(length: Length, cutting: Cutting) -> int:
 
 
 def _length(video: Video) -> Length | None:
-    """Of the frames that the video's options select, as far as the header tells."""
+    """The length that the options of a video select, if known from the header."""
     if "://" in video.address or not Path(video.address).is_file():
         return None
     try:
@@ -129,7 +129,7 @@ def _length(video: Video) -> Length | None:
 
 
 def _speed(videos: Iterable[Video], run: RunOptions) -> float | None:
-    """Frames per second of detection and association, in batches as they will be."""
+    """Frames per second of detection and association, with the batch size of the run."""
     for video in videos:
         options = video.options
         with suppress(InputError):
@@ -137,7 +137,7 @@ def _speed(videos: Iterable[Video], run: RunOptions) -> float | None:
             tracker = load_tracker(options, run.device)
             start, count = 0.0, 0
             for count, _ in enumerate(tracker.follow_video(frames, run.batch), 1):  # noqa: B007
-                start = start or time.perf_counter()  # the first batch is ready
+                start = start or time.perf_counter()  # after the first batch
             spent = time.perf_counter() - start
             return (count - run.batch) / spent if count > run.batch and spent > 0 else None
     return None

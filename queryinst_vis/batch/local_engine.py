@@ -1,4 +1,4 @@
-"""Workers on this machine: a process for each core or GPU."""
+"""Workers on this machine: one process per core or GPU."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from queryinst_vis.errors import InputWarning
 from queryinst_vis.utils.allocator import keep_freed_memory
 from queryinst_vis.utils.interrupt import raise_when_terminated
 
-_IDLE = 0.2  # seconds that a worker waits before it asks again whether all is over
-_LOOK = 0.5  # seconds between looks at the workers
-_LEAVE = 5.0  # seconds that workers have for cleaning up
-DEATHS = 3
-"""Workers in a row that may die without having held a video: then they cannot start at all."""
+_IDLE_INTERVAL = 0.2  # seconds between an idle worker's queries whether the run is over
+_POLL_INTERVAL = 0.5  # seconds between checks of the workers
+_SHUTDOWN_TIMEOUT = 5.0  # seconds
+MAX_START_FAILURES = 3
+"""Consecutive workers that died without a video after which the run is aborted."""
 
 
 def default_workers(threads: int, device: str) -> int:
-    """One a GPU, else one for every ``threads`` cores."""
+    """One worker per GPU, or without GPUs one per ``threads`` cores."""
     import torch
 
     if device in ("auto", "cuda") and torch.cuda.is_available():
@@ -38,27 +38,28 @@ def default_workers(threads: int, device: str) -> int:
 
 
 def run_local(dispatcher: Dispatcher, run: RunOptions, workers: int) -> Iterator[Event]:
-    """Track with processes; yields outcomes with attempts, and now and then how things stand.
+    """Track in worker processes; yields the outcomes and, regularly, the state of the run.
 
     Args:
-        dispatcher: of the videos.
-        run: what holds for all of them.
-        workers: processes.
+        dispatcher: hands out the videos.
+        run: settings of the run.
+        workers: number of processes.
 
     Raises:
-        RuntimeError: workers die before they hold a video.
+        RuntimeError: ``MAX_START_FAILURES`` consecutive workers died before taking a video.
     """
     processes = [_Process(number, run) for number in range(workers)]
-    deaths = 0
+    start_failures = 0
     try:
         while not dispatcher.is_over:
             for process in _ready(processes):
                 process.answer(dispatcher)
             for process in [process for process in processes if not process.is_alive()]:
-                process.answer(dispatcher)  # what it said last
-                deaths = 0 if dispatcher.died(process, process.last_words()) else deaths + 1
-                if deaths >= DEATHS:
-                    raise RuntimeError(f"workers die at their start: {process.last_words()}")
+                process.answer(dispatcher)  # messages sent before it died
+                reason = process.exit_reason()
+                start_failures = 0 if dispatcher.died(process, reason) else start_failures + 1
+                if start_failures >= MAX_START_FAILURES:
+                    raise RuntimeError(f"workers die on startup: {reason}")
                 processes.remove(process)
                 process.stop()
                 if not dispatcher.is_over:
@@ -76,22 +77,22 @@ def run_local(dispatcher: Dispatcher, run: RunOptions, workers: int) -> Iterator
 
 
 class _Process:
-    """A worker's process, seen from the driver."""
+    """The driver's handle of a worker process."""
 
     def __init__(self, number: int, run: RunOptions) -> None:
         self.number = number
         context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(run, theirs), name=f"worker {number}")
+        self.connection, child = context.Pipe()
+        self._process = context.Process(target=_work, args=(run, child), name=f"worker {number}")
         with _environment(number, run):
             self._process.start()
-        theirs.close()
+        child.close()
 
     def is_alive(self) -> bool:
         return self._process.is_alive()
 
     def answer(self, dispatcher: Dispatcher) -> None:
-        """Answer what it has asked."""
+        """Answer all pending requests."""
         with suppress(EOFError, ConnectionError):
             while self.connection.poll():
                 name, value = self.connection.recv()
@@ -103,14 +104,14 @@ class _Process:
                     dispatcher.finished(self, value)
 
     def wait_while_answering(self, dispatcher: Dispatcher) -> None:
-        """Let it learn that all is over, and end."""
-        until = time.monotonic() + _LEAVE
-        while self.is_alive() and time.monotonic() < until:
-            wait([self.connection, self._process.sentinel], _LOOK)
+        """Answer requests until the worker exits, for ``_SHUTDOWN_TIMEOUT`` at most."""
+        deadline = time.monotonic() + _SHUTDOWN_TIMEOUT
+        while self.is_alive() and time.monotonic() < deadline:
+            wait([self.connection, self._process.sentinel], _POLL_INTERVAL)
             self.answer(dispatcher)
 
-    def last_words(self) -> str:
-        """How it died."""
+    def exit_reason(self) -> str:
+        """The signal or exit status with which the worker ended."""
         code = self._process.exitcode
         if code is not None and code < 0:
             return f"the worker was killed by {signal.Signals(-code).name} with this video alone"
@@ -121,8 +122,8 @@ class _Process:
             self._process.terminate()
 
     def stop(self) -> None:
-        """Wait a moment for its end, and then no longer."""
-        self._process.join(_LEAVE)
+        """Wait for the process to exit, and kill it after ``_SHUTDOWN_TIMEOUT``."""
+        self._process.join(_SHUTDOWN_TIMEOUT)
         if self.is_alive():
             self._process.kill()
             self._process.join()
@@ -130,13 +131,13 @@ class _Process:
 
 
 def _ready(processes: list[_Process]) -> list[_Process]:
-    ready = wait([process.connection for process in processes], _LOOK)
+    ready = wait([process.connection for process in processes], _POLL_INTERVAL)
     return [process for process in processes if process.connection in ready]
 
 
 @contextmanager
 def _environment(number: int, run: RunOptions) -> Iterator[None]:
-    """What a worker's libraries read when they are loaded."""
+    """Environment variables that a worker's libraries read on import."""
     changes = {"OMP_NUM_THREADS": str(run.threads), "MKL_NUM_THREADS": str(run.threads)}
     if run.device in ("auto", "cuda"):
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -157,7 +158,7 @@ def _environment(number: int, run: RunOptions) -> Iterator[None]:
 
 
 class _PipeDriver:
-    """The driver, seen from a worker."""
+    """A worker's connection to the driver."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -168,7 +169,7 @@ class _PipeDriver:
     def is_over(self) -> bool:
         is_over = self._ask("is_over")
         if not is_over:
-            time.sleep(_IDLE)
+            time.sleep(_IDLE_INTERVAL)
         return is_over
 
     def finished(self, outcome: Outcome) -> None:
@@ -180,7 +181,7 @@ class _PipeDriver:
 
 
 def _work(run: RunOptions, connection: Connection) -> None:
-    """A worker's process."""
+    """The main function of a worker process."""
     end_with_parent()
     set_up_worker(run)
     with raise_when_terminated(), suppress(KeyboardInterrupt, EOFError, ConnectionError):
@@ -188,11 +189,11 @@ def _work(run: RunOptions, connection: Connection) -> None:
 
 
 def set_up_worker(run: RunOptions) -> None:
-    """What every worker does before its first video."""
+    """Limit the threads of a worker and silence warnings that the driver has already issued."""
     import cv2
     import torch
 
     torch.set_num_threads(run.threads)
     cv2.setNumThreads(run.threads)
     keep_freed_memory()
-    warnings.simplefilter("ignore", InputWarning)  # the driver has told what concerns all videos
+    warnings.simplefilter("ignore", InputWarning)

@@ -1,4 +1,4 @@
-"""What a run was asked for, and what a video of it was asked for."""
+"""Options of a run and of its videos."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class VideoOptions(TrackOptions):
     allow_partial: bool = False
 
     def that_matter(self) -> dict[str, Any]:
-        """What decides about the results, as values that JSON has, for the key of a video."""
+        """The options that affect the results, as JSON values, for the key of a video."""
         values = asdict(self)
-        values["weights"] = None  # their checksum stands in for the name
+        values["weights"] = None  # the key contains their checksum instead
         if not self.save:
             del values["style"], values["redaction"], values["encoder"]
         return values
@@ -40,18 +40,18 @@ class VideoOptions(TrackOptions):
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What holds for all videos of a run.
+    """Settings common to all videos of a run.
 
     Attributes:
-        out: folder or address of the data set.
-        batch: frames that the network sees at a time; short batches are filled up. With 1 results
-            are the same to the last bit, whatever runs beside them; vectorised operators round the
-            end of a tensor differently, so larger batches are the same to about 1e-6.
-        streams: videos that advance at a time in one worker.
-        threads: of a worker on a CPU.
-        device: as for ``track``; ``"auto"`` gives each worker a GPU where there are some.
-        attempts: of a video, before it counts as failed.
-        decode_memory: bytes that the decoding of one video may take; None: no limit.
+        out: folder or URI of the data set.
+        batch: batch size in frames; short batches are padded. Results are bit-identical with
+            batch size 1, and agree to about 1e-6 with larger ones, since vectorised operators
+            round the end of a tensor differently.
+        streams: videos that a worker tracks concurrently.
+        threads: per worker, on a CPU.
+        device: as for ``track``; ``"auto"`` assigns one GPU to each worker if there are any.
+        attempts: per video, before it counts as failed.
+        decode_memory: limit for the decoder of one video, in bytes; None: no limit.
         decode_silence: seconds without a frame after which a decoder counts as hung.
         decode_time: seconds that the decoding of one video may take in all; None: no limit. Each
             segment of a video has as much.
@@ -82,10 +82,10 @@ class Video:
     """One video of a run.
 
     Attributes:
-        name: short, suits a file name, and differs from those of the others.
-        address: what is opened; it may hold a password, so it is never written.
-        origin: tells it from others, without secrets: an absolute path or an address.
-        version: what tells that the content has changed: an ETag, or size and time of change.
+        name: short and unique, usable as a file name.
+        address: path or URL to open; never written to files, as it may contain credentials.
+        origin: identifies the video: an absolute path, or a URL without credentials.
+        version: identifies the content: an ETag, or size and modification time.
         size: in bytes; None: unknown.
         options: of this video.
         part: of a video that has been cut, what a worker is to do; None: all that there is to do.

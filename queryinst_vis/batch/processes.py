@@ -1,4 +1,4 @@
-"""What every process of a run sees to at its start."""
+"""Setup common to all processes of a run."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
 
 
 def end_with_parent() -> None:
-    """End this process when the one that started it dies, whatever it is doing then (Linux).
+    """Have the kernel kill this process when its parent dies (Linux only), and ignore SIGINT.
 
-    Ctrl-C is left to the parent, which ends its processes itself.
+    On Ctrl-C the parent terminates its children itself.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":

@@ -1,6 +1,6 @@
-"""Workers on any number of machines: Ray places them, and nothing else here knows of it.
+"""Workers on a Ray cluster; no other module depends on Ray.
 
-Ray is for networks that are trusted: whoever reaches its ports can run code on its machines.
+Use Ray on trusted networks only: anyone with access to its ports can run code on its machines.
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ from collections.abc import Iterator
 from typing import Any
 
 from queryinst_vis.batch.dispatcher import Dispatcher, Event, Outcome, Standing
-from queryinst_vis.batch.local_engine import DEATHS, set_up_worker
+from queryinst_vis.batch.local_engine import MAX_START_FAILURES, set_up_worker
 from queryinst_vis.batch.options import RunOptions, Video
 from queryinst_vis.batch.worker import Worker
 from queryinst_vis.errors import InputError
 
-_LOOK = 0.5  # seconds between looks at the workers
-_IDLE = 0.5  # seconds that a worker waits before it asks again whether all is over
+_POLL_INTERVAL = 0.5  # seconds between checks of the workers
+_IDLE_INTERVAL = 0.5  # seconds between an idle worker's queries whether the run is over
 
 
 def run_ray(
     dispatcher: Dispatcher, run: RunOptions, workers: int | None, address: str | None
 ) -> Iterator[Event]:
-    """Track with actors that pull videos; as ``local_engine.run_local``.
+    """Track in Ray actors; otherwise like ``local_engine.run_local``.
 
     Args:
-        dispatcher: of the videos.
-        run: what holds for all of them; ``out`` has to be reachable from every machine.
-        workers: actors; None: as many as the cluster has room for.
-        address: of a cluster, as for ``ray.init``; None: one of this machine alone.
+        dispatcher: hands out the videos.
+        run: settings of the run; ``out`` has to be accessible from every machine.
+        workers: number of actors; None: as many as the cluster has resources for.
+        address: of the cluster, as for ``ray.init``; None: starts Ray on this machine.
 
     Raises:
-        InputError: Ray is not installed, or there is no such cluster.
-        RuntimeError: workers die before they hold a video.
+        InputError: Ray is not installed, or the cluster cannot be reached.
+        RuntimeError: ``MAX_START_FAILURES`` consecutive workers died before taking a video.
     """
     ray = _start(address)
     try:
@@ -42,13 +42,13 @@ def run_ray(
         if workers is None:
             total = ray.cluster_resources().get("GPU" if has_gpus else "CPU", 1)
             workers = max(1, int(total // (1 if has_gpus else run.threads)))
-        # on the driver's machine, which the run cannot lose anyway
+        # on the driver's node: the run cannot survive the loss of that one anyway
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=False
         )
-        desk = ray.remote(_Desk).options(num_cpus=0, scheduling_strategy=here).remote(dispatcher)
+        shared = ray.remote(_SharedDispatcher).options(num_cpus=0, scheduling_strategy=here)
         actor = ray.remote(_Actor).options(max_restarts=0, **resources)
-        yield from _supervise(ray, desk, actor, run, workers)
+        yield from _supervise(ray, shared.remote(dispatcher), actor, run, workers)
     finally:
         ray.shutdown()
 
@@ -68,36 +68,40 @@ def _start(address: str | None) -> Any:
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
-        raise InputError(f"--address {address}: no cluster of Ray answers ({reason})") from error
+        raise InputError(
+            f"--address {address}: the Ray cluster cannot be reached ({reason})"
+        ) from error
     return ray
 
 
-def _supervise(ray: Any, desk: Any, actor: Any, run: RunOptions, workers: int) -> Iterator[Event]:
-    """Replace actors that die, until every video has been settled."""
+def _supervise(
+    ray: Any, dispatcher: Any, actor: Any, run: RunOptions, workers: int
+) -> Iterator[Event]:
+    """Replace actors that die, until every video is done or has failed."""
     running: dict[Any, tuple[int, Any]] = {}
-    count = deaths = 0
+    count = start_failures = 0
 
     def start() -> None:
         nonlocal count
         count += 1
         worker = actor.remote()
-        running[worker.work.remote(run, desk, count)] = count, worker
+        running[worker.work.remote(run, dispatcher, count)] = count, worker
 
     for _ in range(workers):
         start()
     is_over = False
     while running and not is_over:
-        ended, _ = ray.wait(list(running), num_returns=1, timeout=_LOOK)
+        ended, _ = ray.wait(list(running), num_returns=1, timeout=_POLL_INTERVAL)
         for work in ended:
             number, _ = running.pop(work)
             reason = _how_it_died(ray, work)
             if reason is not None:
-                held = ray.get(desk.died.remote(number, reason))
-                deaths = 0 if held else deaths + 1
-                if deaths >= DEATHS:
-                    raise RuntimeError(f"workers die at their start: {reason}")
+                held = ray.get(dispatcher.died.remote(number, reason))
+                start_failures = 0 if held else start_failures + 1
+                if start_failures >= MAX_START_FAILURES:
+                    raise RuntimeError(f"workers die on startup: {reason}")
                 start()
-        outcomes, standing, is_over = ray.get(desk.report.remote())
+        outcomes, standing, is_over = ray.get(dispatcher.report.remote())
         yield from outcomes
         yield standing
     for _, worker in running.values():
@@ -105,7 +109,7 @@ def _supervise(ray: Any, desk: Any, actor: Any, run: RunOptions, workers: int) -
 
 
 def _how_it_died(ray: Any, work: Any) -> str | None:
-    """None where the worker ended because all is over."""
+    """Why a worker died; None if it ended normally."""
     try:
         ray.get(work)
     except ray.exceptions.RayError as error:
@@ -114,8 +118,8 @@ def _how_it_died(ray: Any, work: Any) -> str | None:
     return None
 
 
-class _Desk:
-    """The dispatcher, where every actor reaches it."""
+class _SharedDispatcher:
+    """An actor that makes the dispatcher accessible to all workers."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
@@ -133,7 +137,7 @@ class _Desk:
         return self._dispatcher.died(worker, reason)
 
     def report(self) -> tuple[list[tuple[Outcome, int]], Standing, bool]:
-        """What has been settled since the last report, the rest, and whether all is over."""
+        """Outcomes since the last report, what is still pending, and whether the run is over."""
         outcomes = list(self._dispatcher.final)
         self._dispatcher.final.clear()
         return outcomes, self._dispatcher.standing(), self._dispatcher.is_over
@@ -142,30 +146,30 @@ class _Desk:
 class _Actor:
     """A worker."""
 
-    def work(self, run: RunOptions, desk: Any, number: int) -> None:
-        """Track until all is over."""
+    def work(self, run: RunOptions, dispatcher: Any, number: int) -> None:
+        """Track until the run is over."""
         set_up_worker(run)
-        Worker(run, _DeskDriver(desk, number)).work()
+        Worker(run, _RemoteDriver(dispatcher, number)).work()
 
 
-class _DeskDriver:
-    """The desk, seen from an actor."""
+class _RemoteDriver:
+    """A worker's connection to the dispatcher."""
 
-    def __init__(self, desk: Any, number: int) -> None:
-        self._desk = desk
+    def __init__(self, dispatcher: Any, number: int) -> None:
+        self._dispatcher = dispatcher
         self._number = number
 
     def take(self) -> Video | None:
-        return self._ask(self._desk.take.remote(self._number))
+        return self._ask(self._dispatcher.take.remote(self._number))
 
     def is_over(self) -> bool:
-        is_over = self._ask(self._desk.is_over.remote())
+        is_over = self._ask(self._dispatcher.is_over.remote())
         if not is_over:
-            time.sleep(_IDLE)
+            time.sleep(_IDLE_INTERVAL)
         return is_over
 
     def finished(self, outcome: Outcome) -> None:
-        self._ask(self._desk.finished.remote(self._number, outcome))
+        self._ask(self._dispatcher.finished.remote(self._number, outcome))
 
     def _ask(self, reference: Any) -> Any:
         import ray

@@ -1,4 +1,4 @@
-"""A run from its videos to its summary: what is missing is tracked, and nothing else."""
+"""Plans and executes a run, which tracks the videos that are missing in the data set."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class RunPlan:
 
     Attributes:
         store: where the results go.
-        todo: videos to track, by key; those that were in progress when a driver was killed come
-            last, so that a video that takes a machine down does not keep others from being done.
-        done: videos that were done before.
-        failed: videos that failed before and are left alone.
-        unsettled: what earlier runs left behind.
+        todo: videos to track, by key. Those that were in progress when a driver was killed come
+            last, as they may crash the machine again.
+        done: number of videos that earlier runs completed.
+        failed: number of videos that failed in earlier runs and are not retried.
+        unsettled: attempts and interrupted videos of earlier runs.
     """
 
     store: Store
@@ -64,19 +64,19 @@ class RunPlan:
         if self.done:
             parts.append(f"{self.done} done before")
         if self.failed:
-            parts.append(f"{self.failed} failed before (--retry-failed tries them again)")
+            parts.append(f"{self.failed} failed before (retry with --retry-failed)")
         return ", ".join(parts)
 
 
 @dataclass
 class RunSummary:
-    """What came out of a run.
+    """Statistics of a run.
 
     Attributes:
-        done: videos that were tracked.
-        frames: of those.
-        seconds: of video in those.
-        elapsed: seconds that it took.
+        done: number of videos tracked.
+        frames: their total number of frames.
+        seconds: their total duration.
+        elapsed: duration of the run in seconds.
         stages: seconds by stage, added up over the videos.
         segments: of long videos that this run has cut.
         segments_tracked: of those, by this run or an earlier one.
@@ -108,7 +108,7 @@ class RunSummary:
         self.stages.update(outcome.stages or {})
 
     def progress(self) -> str:
-        """In a few words, for a progress bar."""
+        """Text for the progress bar."""
         rate = self.frames / self.elapsed if self.elapsed else 0.0
         failed = f", {len(self.failures)} failed" if self.failures else ""
         cut = f"{self.segments_tracked}/{self.segments} segments, " if self.segments else ""
@@ -143,13 +143,13 @@ def plan_run(
     retry_failed: bool = False,
     overwrite: bool = False,
 ) -> RunPlan:
-    """Look up which of the videos are missing in the data set.
+    """Determine which videos are missing in the data set.
 
     Args:
-        videos: all that the data set shall hold.
-        run: where, and with which settings.
-        retry_failed: try those again that have failed before.
-        overwrite: go on with other settings than those of the run that made the data set.
+        videos: all videos that the data set is to contain.
+        run: settings of the run.
+        retry_failed: retry videos that failed in earlier runs.
+        overwrite: replace results that were obtained with other settings.
 
     Raises:
         InputError: the data set cannot be read, or was made with other settings.
@@ -181,7 +181,7 @@ def _check_settings(
     store: Store,
     overwrite: bool,
 ) -> None:
-    """Refuse to replace hours of work because of an option that has been forgotten."""
+    """Refuse to replace existing results because of a forgotten option."""
     versions = {key.partition("-")[0]: video.version for key, video in keys.items()}
     outdated = [key for key in done - set(keys) if id_of_key(key) in versions]
     if not outdated or overwrite:
@@ -192,14 +192,14 @@ def _check_settings(
     changed = [each for each, version in recorded.items() if version == versions[each]]
     if changed:
         raise InputError(
-            f"{store.name}: holds {len(changed)} of these videos, tracked with other weights or "
-            "options, or by another version of this package; name another --out, or replace them "
+            f"{store.name}: contains {len(changed)} of these videos, tracked with other weights or "
+            "options, or by another version of this package; choose another --out, or replace them "
             "with --overwrite"
         )
 
 
 def _versions(store: Store) -> dict[str, str]:
-    """The version of the content of each video that is done, by key."""
+    """The content version of each completed video, by key."""
     found = {}
     for name in store.list("videos"):
         table = store.open_parquet(f"videos/{name}").read(columns=["key", "version"])
@@ -208,10 +208,10 @@ def _versions(store: Store) -> dict[str, str]:
 
 
 def check_options(videos: Sequence[Video], run: RunOptions) -> None:
-    """Load every detector that the videos ask for once, here, so that workers will not fail at it.
+    """Validate the options by loading each detector once, before workers are started.
 
     Raises:
-        InputError: weights, an override, a class or an output cannot be used.
+        InputError: weights, a configuration override, a class or an output is invalid.
     """
     class_names: dict[Hashable, list[str]] = {}
     for options in {video.options for video in videos}:
@@ -224,12 +224,12 @@ def check_options(videos: Sequence[Video], run: RunOptions) -> None:
 
 
 def execute(plan: RunPlan, run: RunOptions, engine: Engine) -> RunSummary:
-    """Track what is to do; every video ends as a row in ``videos`` or in ``failures``.
+    """Track the videos of a plan; each ends as a row in ``videos`` or in ``failures``.
 
     Args:
-        plan: what to do.
-        run: the settings.
-        engine: who does it.
+        plan: the videos.
+        run: settings of the run.
+        engine: runs the workers.
 
     Raises:
         InputError: the data set cannot be written.
@@ -258,7 +258,7 @@ def execute(plan: RunPlan, run: RunOptions, engine: Engine) -> RunSummary:
                 if time.monotonic() - told > _STATUS_EVERY:
                     told = time.monotonic()
                     _tell(plan, summary, standing, keys, is_over=False)
-        except BaseException:  # this driver was told to stop: no video has killed it
+        except BaseException:  # the driver was stopped, not killed by a video
             _tell(plan, summary, Standing(attempts=standing.attempts), keys, is_over=False)
             raise
     summary.elapsed = time.monotonic() - start
@@ -273,7 +273,7 @@ def _events(
     keys: Mapping[Video, str],
     tried: Mapping[Video, int],
 ) -> Iterator[Event]:
-    """Those of the engine, after the videos that are not tried again: they killed drivers."""
+    """Failures of videos that killed drivers too often, then the events of the engine."""
     left = []
     for video, key in keys.items():
         attempts = tried.get(video, 0)
@@ -287,7 +287,7 @@ def _events(
 
 
 def _settle(store: Store, key: str, outcome: Outcome, attempts: int, known: set[str]) -> None:
-    """Write a failure; after a success remove failures and results that are superseded."""
+    """Write a failure; after a success delete superseded failures and results."""
     if outcome.kind is not None:
         now = time.time()
         row = failure_row(key, outcome.video, outcome.kind, outcome.reason, attempts, now)

@@ -1,4 +1,4 @@
-"""The videos that the words of a command line stand for."""
+"""Finds the videos that paths, globs, URLs and manifests on a command line refer to."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from queryinst_vis.video.image_sequence import images_in, is_image
 from queryinst_vis.video.sources import VIDEO_SUFFIXES, distinct_names
 
 ParseOptions = Callable[[Mapping[str, str], str], VideoOptions]
-"""Options of ``track`` by name, as on a command line, and what names them in an error message."""
+"""Parses options of ``track`` given by name; the second argument prefixes error messages."""
 
 MANIFESTS = (".csv", ".parquet", ".jsonl", ".ndjson")
-"""Suffixes of manifests: files with a row for each video."""
+"""Suffixes of manifests: files with one row per video."""
 
-_CONNECTIONS = 16  # web addresses that are asked at a time
+_CONNECTIONS = 16  # concurrent HTTP requests
 _SIGNATURES = re.compile(
     r"x-(amz|goog|oss)-.*|awsaccesskeyid|googleaccessid|signature|expires|key-pair-id|policy"
     r"|s[vrtep]|sig|sk.*|spr|token|access_token",
     re.IGNORECASE,
 )
-"""Parameters of signed addresses: they change from day to day and open the file to everybody."""
+"""Query parameters of signed URLs: they vary from one signature to the next and grant access."""
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A video before it has a name."""
+    """A video before names are assigned."""
 
     address: str
     version: str
@@ -50,23 +50,23 @@ class _Found:
 
 
 def find_videos(words: Sequence[str], options: VideoOptions, parse: ParseOptions) -> list[Video]:
-    """The videos of files, folders, globs, addresses and manifests, in a fixed order.
+    """The videos of files, folders, globs, URLs and manifests, in a deterministic order.
 
-    A folder stands for all videos below it, at any depth; a folder below it that holds images and
-    no video is a video, too, with the images as its frames. Videos of one name get the names of
-    their folders in front of it, as ``video.sources.distinct_names`` says.
+    Folders are searched recursively; a subfolder with images but no videos is an image sequence
+    and counts as a video. Equal names are made distinct by prefixing folder names, see
+    ``video.sources.distinct_names``.
 
     Args:
-        words: paths or addresses.
-        options: of all videos.
-        parse: makes the options of a manifest's row, which add to those of all videos.
+        words: paths or URLs.
+        options: default options.
+        parse: parses the options of a manifest row, which override the defaults.
 
     Raises:
-        InputError: nothing is there, a video is named twice, or a manifest is broken.
+        InputError: no video is found, a video is given twice, or a manifest is invalid.
     """
     found = [video for word in words for video in _expand(word, options, parse)]
     origins = [origin_of(_unsigned(video.address)) for video in found]
-    _check_each_is_given_once(origins)
+    _check_distinct(origins)
     names = distinct_names([_stem(video.address) for video in found], origins)
     return [
         Video(name, video.address, origin, video.version, video.size, video.options)
@@ -74,7 +74,7 @@ def find_videos(words: Sequence[str], options: VideoOptions, parse: ParseOptions
     ]
 
 
-def _check_each_is_given_once(origins: Sequence[str]) -> None:
+def _check_distinct(origins: Sequence[str]) -> None:
     for origin, count in Counter(origins).items():
         if count > 1:
             raise InputError(
@@ -95,7 +95,7 @@ def _expand(word: str, options: VideoOptions, parse: ParseOptions) -> Iterator[_
             yield _Found(str(path), *_local_version(path), options)
 
 
-# On this machine
+# Local files
 
 
 def _local(word: str) -> Iterator[Path]:
@@ -115,7 +115,8 @@ def _local(word: str) -> Iterator[Path]:
         return
     videos = list(_below(path))
     if not videos:
-        raise InputError(f"{word}: holds no video (suffixes: {' '.join(sorted(VIDEO_SUFFIXES))})")
+        suffixes = " ".join(sorted(VIDEO_SUFFIXES))
+        raise InputError(f"{word}: contains no video (suffixes: {suffixes})")
     yield from videos
 
 
@@ -139,11 +140,11 @@ def _local_version(path: Path) -> tuple[str, int]:
     return f"{len(files)} {size} {newest}", size
 
 
-# Elsewhere
+# Remote files
 
 
 def _of_file_system(address: str, options: VideoOptions) -> Iterator[_Found]:
-    """A file, a folder or a glob of a file system of pyarrow."""
+    """A file, folder or glob in a file system supported by pyarrow."""
     from pyarrow import fs
 
     parts = urlsplit(address)
@@ -153,9 +154,9 @@ def _of_file_system(address: str, options: VideoOptions) -> Iterator[_Found]:
     system, root = file_system_of(urlunsplit(parts._replace(path=fixed)))
     shown = without_secrets(address)
     try:
-        there = system.get_file_info(root)
-        if there.type == fs.FileType.File:
-            infos = [there]
+        info = system.get_file_info(root)
+        if info.type == fs.FileType.File:
+            infos = [info]
         else:
             selector = fs.FileSelector(root, recursive=True, allow_not_found=True)
             infos = [info for info in system.get_file_info(selector) if _is_video(info.path)]
@@ -166,7 +167,7 @@ def _of_file_system(address: str, options: VideoOptions) -> Iterator[_Found]:
     if pattern != root:
         infos = [info for info in infos if fnmatch.fnmatchcase(info.path, pattern)]
     if not infos:
-        raise InputError(f"{shown}: holds no video")
+        raise InputError(f"{shown}: contains no video")
     for info in sorted(infos, key=lambda info: natural_key(Path(info.path))):
         path = fixed.rstrip("/") + info.path[len(root.rstrip("/")) :]
         version = f"{info.size} {info.mtime_ns}"
@@ -174,13 +175,13 @@ def _of_file_system(address: str, options: VideoOptions) -> Iterator[_Found]:
 
 
 def _with_versions(videos: list[_Found]) -> list[_Found]:
-    """The same with what the servers of web addresses say of their versions."""
+    """The same videos with the versions and sizes that HTTP servers report."""
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
         return list(pool.map(lambda v: v if v.version else _ask_server(v), videos))
 
 
 def _ask_server(video: _Found) -> _Found:
-    """A server that does not answer now may answer when the video's turn has come."""
+    """The video unchanged if the server does not respond: it may do so when tracking starts."""
     try:
         file = HttpFile(video.address)
     except (OSError, HTTPException, ValueError):
@@ -192,7 +193,7 @@ def _ask_server(video: _Found) -> _Found:
 
 
 def _unsigned(address: str) -> str:
-    """An address without the parameters that sign it."""
+    """A URL without its signature parameters."""
     if "://" not in address:
         return address
     parts = urlsplit(address)
@@ -255,7 +256,7 @@ def _rows(word: str, shown: str) -> list[dict[str, Any]]:
 
 
 def _as_word(value: Any) -> str:
-    """A value as it stands on a command line."""
+    """A value in command-line syntax."""
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

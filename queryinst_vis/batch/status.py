@@ -1,4 +1,4 @@
-"""How far a run is: a file beside the tables, for other terminals and for the next run."""
+"""The progress of a run, in a file beside the tables, for other terminals and the next run."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from queryinst_vis.batch.store import Store
 from queryinst_vis.errors import InputError
 
 STATUS = "status.json"
-"""How far the last run is, beside the tables."""
+"""Name of the file with the progress of the last run."""
 
 
 @dataclass(frozen=True)
 class Unsettled:
-    """What earlier runs left behind.
+    """Videos that earlier runs neither completed nor gave up.
 
     Attributes:
-        attempts: that videos have used up, by key.
-        interrupted: keys of the videos that were in progress when the last driver was killed. One
-            that was on its own has used up an attempt by that; of several, nobody knows whose fault
-            it was.
+        attempts: used so far, by key.
+        interrupted: keys of the videos that were in progress when the last driver was killed. If
+            there was only one, this counts as an attempt; otherwise the culprit is unknown.
     """
 
     attempts: Mapping[str, int]
@@ -36,7 +35,7 @@ def write_status(store: Store, status: Mapping[str, Any]) -> None:
 
 
 def read_unsettled(store: Store) -> Unsettled:
-    """What earlier runs left behind, according to the status.
+    """Unsettled videos of earlier runs, according to the status file.
 
     Raises:
         InputError: the file is damaged.
@@ -50,15 +49,17 @@ def read_unsettled(store: Store) -> Unsettled:
 
 
 def read_status(out: str) -> dict[str, Any]:
-    """How far the last run of a data set is: the content of its ``status.json``.
+    """The content of a data set's ``status.json``.
 
     Raises:
-        InputError: there is none, or it is damaged.
+        InputError: the file does not exist or is damaged.
     """
     store = Store(out)
     status = _load(store)
     if status is None:
-        raise InputError(f"{store.name}: holds no {STATUS}; has 'queryinst-vis batch' begun there?")
+        raise InputError(
+            f"{store.name}: contains no {STATUS}; has 'queryinst-vis batch' been run there?"
+        )
     return status
 
 
@@ -72,10 +73,15 @@ def _load(store: Store) -> dict[str, Any] | None:
         raise InputError(f"{store.name}/{STATUS}: is damaged ({error}); remove it") from error
 
 
-def tell_status(status: Mapping[str, Any], now: float) -> str:
-    """The status in a few lines."""
+def format_status(status: Mapping[str, Any], now: float) -> str:
+    """The status as text of two or three lines.
+
+    Args:
+        status: as ``read_status`` returns it.
+        now: Unix time in seconds.
+    """
     done = status["done"] + status["failed"]
-    state = "over" if status["is_over"] else f"last sign of life {now - status['at']:.0f} s ago"
+    state = "finished" if status["is_over"] else f"last update {now - status['at']:.0f} s ago"
     rate = status["frames"] / status["elapsed"] if status["elapsed"] else 0.0
     lines = [
         f"{status['videos']} videos: {status['done_before'] + status['done']} done, "

@@ -1,4 +1,4 @@
-"""Where a run's files go: a folder, or an object store through ``pyarrow.fs``."""
+"""Storage of a data set: a local folder, or an object store accessed through ``pyarrow.fs``."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _BLOCK = 8 << 20  # bytes; object stores take parts of at least 5 MiB
 
 
 def file_system_of(address: str) -> tuple[FileSystem, str]:
-    """The file system of an address such as ``s3://bucket/folder``, and the path in it.
+    """The file system of a URI such as ``s3://bucket/folder``, and the path in it.
 
     Raises:
-        InputError: pyarrow knows no such file system, or it cannot be reached.
+        InputError: pyarrow does not support the file system, or it cannot be reached.
     """
     import_pyarrow()
     from pyarrow import fs
 
     try:
         return fs.FileSystem.from_uri(address)
-    except Exception as error:  # pyarrow has one type for each way in which an address is wrong
+    except Exception as error:  # pyarrow raises many types for invalid URIs
         raise InputError(f"{without_secrets(address)}: {_first_line(error)}") from error
 
 
@@ -71,7 +71,7 @@ class Store:
             self._system, self._root = file_system_of(text)
 
     def put(self, file: Path, name: str) -> None:
-        """Copy a local file to ``name``, replacing what is there.
+        """Copy a local file to ``name``, replacing an existing file.
 
         Raises:
             InputError: it cannot be written.
@@ -83,7 +83,7 @@ class Store:
 
         def upload() -> None:
             with file.open("rb") as source:
-                block = source.read(_BLOCK)  # before the object is begun
+                block = source.read(_BLOCK)  # before the upload starts
                 with self._system.open_output_stream(self._path(name), buffer_size=0) as target:
                     while block:
                         target.write(block)
@@ -109,7 +109,7 @@ class Store:
         self._persist(upload, name)
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file; None where there is none."""
+        """The content of a file; None if it does not exist."""
         if self._folder is not None:
             path = self._folder / name
             return path.read_bytes() if path.is_file() else None
@@ -124,7 +124,7 @@ class Store:
         return self._persist(download, name)
 
     def list(self, folder: str = "", *, recursive: bool = False) -> dict[str, int]:
-        """Sizes in bytes of the files of a folder by their names below it, hidden ones left out."""
+        """Sizes in bytes of a folder's files, by path relative to it; without hidden files."""
         if self._folder is not None:
             local = self._folder / folder
             paths = local.rglob("*") if recursive else local.glob("*")
@@ -146,7 +146,7 @@ class Store:
         }
 
     def delete(self, name: str) -> None:
-        """Remove a file; nothing happens where there is none."""
+        """Delete a file if it exists."""
         if self._folder is not None:
             (self._folder / name).unlink(missing_ok=True)
             return
@@ -158,7 +158,7 @@ class Store:
         self._persist(remove, name)
 
     def open_parquet(self, name: str) -> Any:
-        """A ``pyarrow.parquet.ParquetFile`` of a file, which is read in parts."""
+        """Open a file as ``pyarrow.parquet.ParquetFile``, for reading in batches."""
         from pyarrow import parquet
 
         if self._folder is not None:

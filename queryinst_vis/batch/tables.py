@@ -29,12 +29,12 @@ from queryinst_vis.formats.track_tables import (
 from queryinst_vis.inference.outputs.run_file import RunSettings
 
 SCHEMA_VERSION = 1
-"""Rises where a column changes its name, type or meaning; new columns do not count."""
+"""Incremented when a column changes its name, type or meaning, but not for added columns."""
 
 TABLES = ("videos", "tracks", "detections", "failures")
 
 FILES = "files"
-"""Folder of what ``--save`` asks for, with a folder of its own for each key."""
+"""Folder of the ``--save`` outputs, with one subfolder per key."""
 
 VIDEO_COLUMNS = {
     "key": "string",
@@ -64,9 +64,8 @@ VIDEO_COLUMNS = {
     "seconds_writing": "float64",
     "seconds_total": "float64",
 }
-"""Columns of ``videos``. ``duration`` is in seconds, from the first frame to
-the last; ``warnings`` is a JSON
-list of texts, ``options`` a JSON object."""
+"""Columns of ``videos``. ``duration`` is the time from the first frame to the last, in seconds;
+``warnings`` is a JSON list of strings, ``options`` a JSON object."""
 
 TIMES = (
     "finished_at",
@@ -75,13 +74,12 @@ TIMES = (
     "seconds_writing",
     "seconds_total",
 )
-"""Columns that differ from run to run: when, in Unix seconds, and how long. ``seconds_tracking``
-includes the time that a video waits for those beside it."""
+"""Columns that vary between runs: the completion time (Unix time) and durations, in seconds.
+``seconds_tracking`` includes waiting for other videos of the same worker."""
 
 TRACK_TABLE = {"key": "string", **TRACK_COLUMNS}
 DETECTION_TABLE = {"key": "string", **DETECTION_COLUMNS, "rle": "string"}
-"""``rle`` is the ``counts`` of COCO's compressed RLE; its size is ``height`` x ``width`` of the
-video."""
+"""``rle`` is the ``counts`` of COCO's compressed RLE of a mask with the size of the video."""
 
 FAILURE_COLUMNS = {
     "key": "string",
@@ -95,25 +93,25 @@ FAILURE_COLUMNS = {
     "schema_version": "int64",
     "failed_at": "float64",
 }
-"""Columns of ``failures``. ``kind`` is ``input``, ``memory``, ``hang``, ``crash`` (of the
-decoder), ``worker`` or ``driver`` (which died with this video alone), ``output`` or ``error``."""
+"""Columns of ``failures``. ``kind`` is ``input``, ``memory``, ``hang``, ``crash`` (of the decoder),
+``worker`` or ``driver`` (which died while processing only this video), ``output`` or ``error``."""
 
 
 def file_of(table: str, key: str) -> str:
-    """The name of a video's file of a table."""
+    """The file name of a video in a table."""
     return f"{table}/{key}.parquet"
 
 
 def video_id(video: Video) -> str:
-    """What stays the same when the content or the settings change: a hash of the origin."""
+    """A hash of the origin; unaffected by changes of content or settings."""
     return _hash(video.origin)[:16]
 
 
 def key_of(video: Video, run: RunOptions) -> str:
-    """The key of a video's results: whatever they depend on is in it.
+    """The key of a video's results, which changes with everything that they depend on.
 
-    ``VIDEO_ID-HASH``, the hash over the version of the content, the weights, the options, batch
-    size, threads and the version of this package.
+    Format: ``VIDEO_ID-HASH``, where the hash covers the version of the content, the weights, the
+    options, batch size, number of threads and the versions of package and schema.
     """
     parts = {
         "version": video.version,
@@ -172,12 +170,12 @@ def video_row(
 
     Args:
         key: of the results.
-        video: what was tracked.
-        run: how.
-        source: columns that the decoder knows: ``bytes``, ``sha256``, ``warnings``, ``duration``
+        video: that was tracked.
+        run: settings of the run.
+        source: columns provided by the decoder: ``bytes``, ``sha256``, ``warnings``, ``duration``
             and ``seconds_decoding``.
         record: the content of ``run.json``.
-        at: now.
+        at: completion time, as Unix time in seconds.
     """
     spent = record["seconds"]
     return {
@@ -206,7 +204,7 @@ def video_row(
 
 
 def done_keys(store: Store) -> set[str]:
-    """Keys of the videos that are done, those in compacted files included."""
+    """Keys of the completed videos, including those in compacted files."""
     keys = set()
     for name in store.list("videos"):
         stem = Path(name).stem
@@ -219,12 +217,12 @@ def done_keys(store: Store) -> set[str]:
 
 
 def is_compacted(name: str) -> bool:
-    """Whether a file of a table holds the rows of several videos."""
+    """Whether a file of a table contains the rows of several videos."""
     return Path(name).name.startswith("part-")
 
 
 def remove_video(store: Store, key: str) -> None:
-    """Remove the files of a video: its row in ``videos`` first."""
+    """Delete the files of a video, its row in ``videos`` first."""
     for table in ("videos", "tracks", "detections"):
         store.delete(file_of(table, key))
     for name in store.list(f"{FILES}/{key}", recursive=True):
@@ -237,7 +235,7 @@ def _made_by() -> Row:
 
 @cache
 def _weights_checksum(weights: str) -> str:
-    """The checksum of the weights, or their name where they are somebody else's detector."""
+    """The checksum of the weights, or their name if they are a third-party detector."""
     return RunSettings(weights).weights_sha256 or weights
 
 

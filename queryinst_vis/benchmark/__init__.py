@@ -1,4 +1,4 @@
-"""How fast a model is, from network input to written video, and how near to what the machine can.
+"""Throughput of a model, from network input to written video, and relative to the machine's peak.
 
-``speed.benchmark`` is the way in.
+The entry point is ``speed.benchmark``.
 """

@@ -1,4 +1,4 @@
-"""Floating-point operations of a call; a multiplication and an addition count as two."""
+"""Counting floating-point operations; a multiply-add counts as two."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @torch.no_grad()
 def count_flops(call: Callable[[], object]) -> int:
-    """Operations of the matrix products, convolutions and attentions in one call.
+    """Operations of the matrix products, convolutions and attention layers in one call.
 
-    RoIAlign, norms, activations and interpolation are not counted, so shares of a peak come out
-    too low rather than too high. No parameter may require gradients: torch's counter fails on
-    them. Compiled modules run uncompiled, because the counter cannot see into them.
+    RoIAlign, norms, activations and interpolation are not counted, so fractions of a peak are
+    underestimated. No parameter may require gradients, since torch's counter does not support
+    them. Compiled modules run in eager mode, since the counter cannot inspect them.
     """
     counter = FlopCounterMode(display=False, custom_mapping=_fused_operators())
     with torch.compiler.set_stance("force_eager"), counter:
@@ -24,7 +24,7 @@ def count_flops(call: Callable[[], object]) -> int:
 
 
 def _fused_operators() -> dict[Any, Callable[..., int]]:
-    """An operator that torch's counter does not know: a whole attention in one call."""
+    """The fused attention operator, which torch's counter does not know."""
     name = "_native_multi_head_attention"  # some builds of PyTorch lack it
     operator = getattr(torch.ops.aten, name, None)
     return {} if operator is None else {operator: _attention_flops}

@@ -26,12 +26,12 @@ _MASK_BIAS = 100.0  # above the logits of random features
 
 
 def obtain_weights(model: str | Path, overrides: list[str], seed: int, folder: Path) -> Path:
-    """The weights file of a name or a path; of a config random weights, in ``folder``.
+    """The weights file for a name or a path; for a config, random weights written to ``folder``.
 
-    A name of shipped weights is theirs, also where a config has the same.
+    If shipped weights and a config have the same name, the weights are used.
 
     Raises:
-        InputError: neither, or a config that cannot be used.
+        InputError: neither weights nor a config, or an invalid config.
     """
     is_config = Path(model).suffix.lower() in (".yaml", ".yml") or str(model) in config_names()
     if not is_config or str(model) in shipped_weights():
@@ -44,23 +44,23 @@ def obtain_weights(model: str | Path, overrides: list[str], seed: int, folder: P
 def save_random_weights(
     path: Path, config_path: str | Path, overrides: list[str], seed: int
 ) -> None:
-    """Write random weights of a config's model that cost as much time as trained ones.
+    """Write random weights for a config, with about the run time of trained weights.
 
-    Time depends on the boxes. Those of a fresh model all cover the whole image, and six random
-    refinements move them far outside. So the learned boxes are drawn at random, with sides from a
-    16th of the frame's to all of it, which uses every level of the pyramid, and the weights of
-    each stage's ``box_predictor`` are multiplied by 0.1, so that the boxes stay near the image.
-    Drawing and encoding depend on the length of outlines, which random masks have far too much
-    of: these masks are biased to fill their boxes.
+    Run time depends on the boxes. In a newly initialised model all cover the whole image, and six
+    random refinements move them far outside. Therefore, the learned boxes are random, with sides
+    of 1/16 to 1 of the frame's, so that every pyramid level is used, and the weights of each
+    stage's ``box_predictor`` are multiplied by 0.1, so that boxes stay close to the image. The
+    time for drawing and encoding depends on the length of the contours, which are far too long in
+    random masks: here, masks are biased to fill their boxes.
 
     Args:
         path: the weights file to write.
         config_path: YAML file or name, as for ``load_config``.
-        overrides: dotlist changes of it.
+        overrides: dotlist overrides.
         seed: the same seed gives the same weights.
 
     Raises:
-        InputError: the config cannot be used.
+        InputError: the config is invalid.
     """
     config = load_config(config_path, overrides)
     with torch.random.fork_rng(devices=[]):
@@ -75,16 +75,16 @@ def save_random_weights(
 
 
 def _draw_boxes(count: int) -> Tensor:
-    """``(N, 4)`` random boxes inside the frame, (cx, cy, w, h) as fractions of it."""
+    """``(N, 4)`` random boxes inside the frame, (cx, cy, w, h) as fractions of its sides."""
     sides = _SMALLEST_BOX ** torch.rand(count, 2)
     return torch.cat([sides / 2 + torch.rand(count, 2) * (1 - sides), sides], dim=1)
 
 
 def render_clip(size: tuple[int, int], frames: int, seed: int, folder: Path) -> Path:
-    """An mp4 of moving shapes, ``size`` (width, height), in ``folder``.
+    """Render an mp4 of moving shapes in ``folder``; ``size`` is (width, height).
 
     Raises:
-        InputError: a size that no clip can have, or a negative seed.
+        InputError: an invalid size, or a negative seed.
     """
     clip = PRESETS["demo"].override(videos=1, frames=frames, size=size)
     generate(folder / "clip", clip, seed, _write_video)
@@ -98,23 +98,23 @@ def _write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
 
 
 def endless_batches(source: Source, batch: int) -> Iterator[list[np.ndarray]]:
-    """The images of a source, repeated without end, ``batch`` at a time."""
+    """Batches of the frames of a source, which is repeated indefinitely."""
     frames = chain.from_iterable(source.frames() for _ in repeat(None))
     while True:
         yield [frame.image for frame in islice(frames, batch)]
 
 
 def config_hash(config: Config) -> str:
-    """The first twelve hexadecimal digits of a SHA-256 of the sections that inference reads."""
+    """The first 12 hexadecimal digits of a SHA-256 of the config sections used by inference."""
     values = config_to_dict(config)
-    read = {key: values[key] for key in ("model", "input", "inference", "tracking")}
-    return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:12]
+    used = {key: values[key] for key in ("model", "input", "inference", "tracking")}
+    return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def weights_hash(path: Path) -> str:
-    """The first twelve hexadecimal digits of a SHA-256 of a weights file's tensors, by name.
+    """The first 12 hexadecimal digits of a SHA-256 of the tensors in a weights file.
 
-    Files with the same tensors may differ: safetensors does not order its metadata.
+    The hash of the file would differ between equal files, as safetensors does not sort metadata.
     """
     _, weights = load_weights(path)
     digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""The machine of a measurement, and its peak performance."""
+"""Description of the machine that runs a benchmark, and its peak performance."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from queryinst_vis.benchmark.timing import run_timed
 from queryinst_vis.utils.machine import code_version, cpu_capabilities, device_name, system_name
 
 _LIBRARIES = ("torch", "torchvision", "timm")
-_BUSY = 0.25  # load average for each core above which other work disturbs
-# of x86 and ARM; any of them will do
+_BUSY = 0.25  # load average per core above which other processes affect the timing
+# of x86 and ARM; any of these suffices
 _INSTRUCTIONS = {
     "bfloat16": ("avx512_bf16", "amx_bf16", "bf16"),
     "float16": ("avx512_fp16", "amx_fp16", "fp16_arith"),
 }
-PEAK_SECONDS, PEAK_CALLS = 0.5, 3  # each kernel runs for at least so long and so often
+PEAK_SECONDS, PEAK_CALLS = 0.5, 3  # minimum time and number of calls per kernel
 
 
 def describe_machine(
@@ -34,7 +34,7 @@ def describe_machine(
 
     Args:
         device, dtype: of the network.
-        load: of ``load_average`` before the benchmark began.
+        load: load average before the benchmark.
     """
     return {
         "device": str(device),
@@ -52,43 +52,42 @@ def describe_machine(
 
 
 def load_average() -> float | None:
-    """The system's load average over the last minute; None where the system has none."""
+    """The system's load average over the last minute; None if unavailable."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
 def reservations(machine: dict[str, Any]) -> list[str]:
-    """Reasons why times of this machine may be unreliable, one line each.
+    """Reasons why the measured times may be unreliable, one line each.
 
     Args:
-        machine: of ``describe_machine``.
+        machine: output of ``describe_machine``.
     """
     found = []
     load, cores = machine["load_average"], machine["cores"]
     if load is not None and load > _BUSY * cores:
         found.append(
-            f"the machine is not quiet: a load average of {load:.2f} on {cores} cores before the "
-            "measurement began"
+            f"the machine is busy: load average {load:.2f} on {cores} cores before the benchmark"
         )
     if machine["device"] == "cpu" and _is_emulated(machine["dtype"]):
         found.append(
-            f"this CPU has no instructions for {machine['dtype']}, which is emulated: such times "
-            "say nothing about a CPU that has them"
+            f"this CPU has no instructions for {machine['dtype']} and emulates it: the times do "
+            "not apply to CPUs with these instructions"
         )
     return found
 
 
 def _is_emulated(dtype: str) -> bool:
-    able = cpu_capabilities()
-    return dtype in _INSTRUCTIONS and not any(able.get(name) for name in _INSTRUCTIONS[dtype])
+    supported = cpu_capabilities()
+    return dtype in _INSTRUCTIONS and not any(supported.get(name) for name in _INSTRUCTIONS[dtype])
 
 
 @torch.inference_mode()
 def measure_peak(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
-    """The peak GFLOP/s of this machine at the moment, in two compute-bound kernels.
+    """The current peak of this machine in two compute-bound kernels, in GFLOP/s.
 
-    ``gemm_gflop_per_s``: a product of square matrices, 2048 a side on a CPU.
-    ``convolution_gflop_per_s``: 3x3, 256 to 256 channels, 96x160, channels last. Accelerators
-    get 64 and 16 times as much, since less does not fill them. Each is the best of several.
+    ``gemm_gflop_per_s``: product of two square matrices, 2048x2048 on a CPU and 8192x8192 on an
+    accelerator. ``convolution_gflop_per_s``: 3x3, 256 to 256 channels, 96x160 pixels, channels
+    last, batch size 1 on a CPU and 16 on an accelerator. Each is the fastest of several calls.
     """
     side, batch = (2048, 1) if device.type == "cpu" else (8192, 16)
     matrix = torch.randn(side, side, device=device).to(dtype)

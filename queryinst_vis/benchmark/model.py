@@ -1,4 +1,4 @@
-"""The model that is measured, with one method for each stage that is timed."""
+"""The model to benchmark, with one method per timed stage."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from queryinst_vis.video.source import Source
 
 
 class BenchmarkModel:
-    """A model as ``track`` runs it, except that every query is kept, whatever its score.
+    """A model as used by ``track``, but with a score threshold of 0, so that all queries are kept.
 
-    Otherwise a clip that shows none of the model's classes would time no masks and embeddings.
-    Override ``inference.score_threshold=0.3`` to measure what ``track`` does.
+    Otherwise, masks and embeddings would not be timed on a clip without objects of the model's
+    classes. Override ``inference.score_threshold=0.3`` for the behaviour of ``track``.
 
     Args:
         weights: a name or a file, as for ``load_model``.
-        device: where the network runs.
-        overrides: dotlist changes of the config inside the weights.
+        device: device of the network.
+        overrides: dotlist overrides of the config in the weights.
 
     Attributes:
-        config: in use.
-        device: where it runs.
-        dtype: of its convolutions and matrix products.
+        config: the effective config.
+        device: device of the network.
+        dtype: of convolutions and matrix products.
 
     Raises:
         InputError: weights, device or overrides cannot be used, or the tracking rule needs a
-            track head and there is none.
+            track head that the model does not have.
     """
 
     def __init__(self, weights: Path, device: str, overrides: list[str]) -> None:
@@ -60,19 +60,19 @@ class BenchmarkModel:
         self._tracker = VideoTracker(self._detector)
 
     def prepare(self, frames: list[np.ndarray]) -> tuple[Tensor, list[tuple[int, int]]]:
-        """``(H, W, 3)`` uint8 RGB frames as network input, and its sizes without padding."""
+        """Network input for ``(H, W, 3)`` uint8 RGB frames, and its sizes without padding."""
         images, image_sizes = network_input(frames, self.config)
         return images.to(self.device), image_sizes
 
     @torch.inference_mode()
     def extract_features(self, images: Tensor) -> list[Tensor]:
-        """Backbone and whole FPN; ``detect`` may leave out the part of it that no box reads."""
+        """Backbone and FPN."""
         with self._autocast():
             return list(self._model.extract_features(images))
 
     @torch.inference_mode()
     def detect(self, images: Tensor, image_sizes: list[tuple[int, int]]) -> list[Detections]:
-        """The model alone: class logits, boxes, and masks and embeddings of the kept queries."""
+        """The model only: class logits, boxes, masks and embeddings of the selected queries."""
         with self._autocast():
             return detect_inputs(
                 self._model,
@@ -84,12 +84,12 @@ class BenchmarkModel:
             )
 
     def segment(self, frames: list[np.ndarray]) -> list[list[RLE]]:
-        """Frames to RLEs in pixels of the frames: preprocessing, model, pasting."""
-        found = self._detector.detect_frames(frames, self._embedding)
-        return [detections.rles() for detections in found]
+        """RLE masks at frame resolution: preprocessing, model and mask pasting."""
+        results = self._detector.detect_frames(frames, self._embedding)
+        return [detections.rles() for detections in results]
 
     def track(self, source: Source, folder: Path, batch: int) -> TrackSummary:
-        """End to end, as ``queryinst-vis track``: from a video to three files."""
+        """End to end, from a video to the output files, as ``queryinst-vis track``."""
         plan = OutputPlan(folder, source, TrackOptions(self._detector))
         return run_tracker(self._tracker, source, plan, batch)
 

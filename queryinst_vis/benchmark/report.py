@@ -17,27 +17,27 @@ STAGES = {
 
 
 def print_report(result: dict[str, Any], console: Console | None = None) -> None:
-    """Print the circumstances of a benchmark, its times, and warnings about them.
+    """Print the setup of a benchmark, its times, and warnings.
 
     Args:
-        result: of ``benchmark``.
-        console: where to print; standard output if None.
+        result: output of ``benchmark``.
+        console: output; None: standard output.
     """
     console = console or Console()
-    for line in (*_circumstances(result), "", _table(result), *_conclusions(result)):
+    for line in (*_setup(result), "", _table(result), *_summary(result)):
         console.print(line, highlight=False, markup=False, soft_wrap=isinstance(line, str))
 
 
-def _circumstances(result: dict[str, Any]) -> list[str]:
-    machine, run, prints = result["machine"], result["settings"], result["fingerprints"]
+def _setup(result: dict[str, Any]) -> list[str]:
+    machine, run, hashes = result["machine"], result["settings"], result["fingerprints"]
     load = machine["load_average"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return [
         f"command      {machine['command']}",
-        f"model        {result['name']}, config {prints['config']}, weights {prints['weights']}",
-        f"frames       {run['frames']} of {run['frame_width']}x{run['frame_height']}, batches of "
+        f"model        {result['name']}, config {hashes['config']}, weights {hashes['weights']}",
+        f"frames       {run['frames']} of {run['frame_width']}x{run['frame_height']}, batch size "
         f"{run['batch']}, network input {run['input_width']}x{run['input_height']}, "
-        f"{run['instances_per_frame']:g} instances a frame",
+        f"{run['instances_per_frame']:g} instances per frame",
         f"machine      {machine['device_name']} ({machine['device']}, "
         f"{machine['cpu_capability']}), {machine['threads']} threads on {machine['cores']} cores, "
         f"{machine['dtype']}" + ("" if load is None else f", load average {load:.2f}"),
@@ -48,7 +48,7 @@ def _circumstances(result: dict[str, Any]) -> list[str]:
 def _table(result: dict[str, Any]) -> Table:
     numbers = ("fps", "GFLOP", "GFLOP/s", "of peak")
     table = Table(
-        Column("a frame", no_wrap=True),
+        Column("per frame", no_wrap=True),
         Column("median ms", justify="right"),
         Column("10-90 %", justify="right", min_width=9),
         *(Column(name, justify="right") for name in numbers),
@@ -64,11 +64,11 @@ def _table(result: dict[str, Any]) -> Table:
 
 
 def _digits(value: float) -> str:
-    """Three digits, or as many as stand before the point."""
+    """The value with three significant digits, or rounded to an integer from 100 on."""
     return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"
 
 
-def _conclusions(result: dict[str, Any]) -> list[str]:
+def _summary(result: dict[str, Any]) -> list[str]:
     peak = result["peak"]
     kernels = {"gemm": "matrix product", "convolution": "3x3 convolution"}
     reached = ", ".join(

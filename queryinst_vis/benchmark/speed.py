@@ -1,4 +1,4 @@
-"""The benchmark: every stage timed separately in one run, compared with the machine's peak."""
+"""The benchmark: times of each stage in one run, relative to the machine's peak performance."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ from queryinst_vis.utils.progress import show_progress
 from queryinst_vis.video.frames import Selection
 from queryinst_vis.video.source import Source, SourceLike, open_source
 
-_PARTS = 3  # of the timed loop, with a run from end to end after each
+_PARTS = 3  # parts of the timed loop, each followed by an end-to-end run
 _WARM_UP_FRAMES = 2
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to measure.
+    """Benchmark settings.
 
     Attributes:
-        size: width and height of the clip that is rendered, in pixels.
-        frames: number of frames to time in each stage, at least.
-        batch: frames per batch.
-        threads: of PyTorch; None: PyTorch's default.
-        device: ``"auto"`` takes the accelerator where there is one.
-        video: what to read instead of a rendered clip, not live; repeated where it is too short.
-        seed: of the clip, and of the weights where there are none.
+        size: width and height of the rendered clip in pixels.
+        frames: minimum number of timed frames per stage.
+        batch: batch size in frames.
+        threads: number of PyTorch threads; None: PyTorch's default.
+        device: ``"auto"``: the accelerator if there is one.
+        video: source to use instead of a rendered clip, not live; repeated if it is too short.
+        seed: random seed of the clip, and of random weights.
     """
 
     size: tuple[int, int] = (640, 360)
@@ -66,23 +66,23 @@ def benchmark(
 ) -> dict[str, Any]:
     """Time a model from network input to written video.
 
-    Backbone and FPN, the model alone, and the model with pre- and post-processing take turns,
-    frame by frame, with runs from end to end in between, so that other load on the machine
-    affects all of them alike. A warm-up comes first. The machine's peak is measured before and
-    after, and the higher value counts. End to end includes work that is done once per video, such
-    as the timeline, so more frames lower the time per frame.
+    After a warm-up, the timings of backbone and FPN, of the model, and of the model with pre- and
+    postprocessing are interleaved batch by batch, with end-to-end runs in between, so that other
+    load on the machine affects all of them equally. The machine's peak is measured before and
+    after, and the higher value is used. End to end includes work that is done once per video, such
+    as the timeline, so the time per frame decreases with the number of frames.
 
     Args:
-        model: a config YAML, for random weights; a name or a file of weights.
-        settings: how to measure.
-        overrides: dotlist changes of the config.
+        model: name or file of weights, or a config for random weights.
+        settings: benchmark settings.
+        overrides: dotlist overrides of the config.
 
     Returns:
-        What ``--json`` writes: the run's circumstances, ``rows`` by stage with every time
-        (in seconds a frame), ``end_to_end_over_model``, and ``peak``.
+        The content of ``--json``: setup of the run, ``rows`` by stage with every time (in seconds
+        per frame), ``end_to_end_over_model``, and ``peak``.
 
     Raises:
-        InputError: the model, the video or a setting cannot be used.
+        InputError: the model, the video or a setting is invalid.
     """
     overrides = overrides or []
     load = load_average()  # before this process adds to it
@@ -132,7 +132,7 @@ def benchmark(
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    """Set the number of PyTorch's threads for a while."""
+    """Set the number of PyTorch threads temporarily."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:
@@ -142,7 +142,7 @@ def _threads(count: int | None) -> Iterator[None]:
 
 
 def _stages(measured: BenchmarkModel, frames: list[np.ndarray]) -> dict[str, Callable[[], Any]]:
-    """What is timed on a batch of frames, by name."""
+    """The timed calls for a batch of frames, by stage."""
     images, image_sizes = measured.prepare(frames)
     return {
         "backbone_fpn": lambda: measured.extract_features(images),
@@ -154,10 +154,10 @@ def _stages(measured: BenchmarkModel, frames: list[np.ndarray]) -> dict[str, Cal
 def _warm_up(
     measured: BenchmarkModel, source: Source, frames: list[np.ndarray], folder: Path
 ) -> dict[str, float]:
-    """Run everything once.
+    """Run every stage once.
 
     Returns:
-        Floating-point operations a frame of the stages that are the network's alone.
+        Floating-point operations per frame of the stages that only run the network.
     """
     stages = _stages(measured, frames)
     for call in stages.values():
@@ -169,13 +169,13 @@ def _warm_up(
 def _measure(
     measured: BenchmarkModel, source: Source, batches: int, batch: int, folder: Path
 ) -> tuple[dict[str, list[float]], float]:
-    """Seconds a frame of every stage by name, and how many instances a frame had."""
+    """Seconds per frame by stage, and the mean number of instances per frame."""
     times: dict[str, list[float]] = {}
     instances: list[int] = []
-    waiting = endless_batches(source, batch)
+    endless = endless_batches(source, batch)
     for part in range(_PARTS):
-        share = batches * (part + 1) // _PARTS - batches * part // _PARTS
-        for frames in show_progress(islice(waiting, share), "Timing the model", total=share):
+        count = batches * (part + 1) // _PARTS - batches * part // _PARTS
+        for frames in show_progress(islice(endless, count), "Timing the model", total=count):
             for name, call in _stages(measured, frames).items():
                 seconds, found = run_timed(call, measured.device)
                 times.setdefault(name, []).append(seconds / batch)
@@ -186,7 +186,7 @@ def _measure(
 
 
 def _row(seconds: list[float], flops: float | None, limit: float) -> dict[str, Any]:
-    """What is told of a stage; ``limit`` is the machine's peak in GFLOP/s."""
+    """Result row of a stage; ``limit`` is the machine's peak in GFLOP/s."""
     row: dict[str, Any] = {"seconds_per_frame": seconds, **spread_of(seconds)}
     row["frames_per_s"] = 1000 / row["median_ms"]
     if flops is not None:

@@ -21,7 +21,7 @@ class Spread(TypedDict):
 
 
 def run_timed(call: Callable[[], Result], device: torch.device) -> tuple[float, Result]:
-    """Wall-clock seconds of a call, including all work on the device, and its result."""
+    """Wall-clock seconds of a call, including its work on the device, and its result."""
     _synchronise(device)
     start = time.perf_counter()
     result = call()

@@ -140,8 +140,8 @@ def download_and_convert(name: str) -> Path:
             lock = FileLock(weights.parent / ".lock").acquire()
         except OSError as error:
             raise InputError(
-                f"weights '{name}': cannot write {weights.parent} ({error.strerror}); name another "
-                f"folder by {CACHE_VARIABLE}"
+                f"weights '{name}': cannot write {weights.parent} ({error.strerror}); set "
+                f"{CACHE_VARIABLE} to another folder"
             ) from error
         with lock:
             if not weights.is_file():
@@ -161,7 +161,7 @@ def cache_folder() -> Path:
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "queryinst_vis"
     except RuntimeError as error:  # a service account without a home directory
-        raise InputError(f"no home folder to keep weights in; set {CACHE_VARIABLE}") from error
+        raise InputError(f"no home folder for cached weights; set {CACHE_VARIABLE}") from error
 
 
 def _fetch(name: str, weights: Path) -> None:
@@ -176,13 +176,13 @@ def _fetch(name: str, weights: Path) -> None:
 
     try:
         pin = pins.get(entry.file, entry.hash_prefix)
-        found = download(entry.url, checkpoint, pin, announce)
+        sha256 = download(entry.url, checkpoint, pin, announce)
     except InputError as error:
         pinned = f"; its hash on first use is kept in {pin_file}" if entry.file in pins else ""
         raise InputError(f"weights '{name}': {error}{pinned}") from error
     try:
         if entry.file not in pins:
-            write_json_atomically(pin_file, {**pins, entry.file: found})
+            write_json_atomically(pin_file, {**pins, entry.file: sha256})
         convert_checkpoint(checkpoint, weights)
     finally:
         checkpoint.unlink()  # its tensors are in the converted file

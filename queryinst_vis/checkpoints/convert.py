@@ -30,7 +30,7 @@ from queryinst_vis.models.build import build_model
 from queryinst_vis.utils.files import atomic_path, check_not_read
 from queryinst_vis.utils.tensor_files import is_safetensors, read_safetensors, read_torch_file
 
-OURS = (".safetensors", ".ckpt")
+OWN_SUFFIXES = (".safetensors", ".ckpt")
 
 Report = Callable[[str], None]
 
@@ -47,23 +47,23 @@ def convert_checkpoint(src: str | Path, dst: str | Path, report: Report | None =
       ``train.init_weights``;
     * the ImageNet weights of EfficientNet-PyTorch's Lite0: written with timm's key names, for
       ``model.backbone.weights``;
-    * our own: written for distribution, in half precision, without the mask heads used only
-      in training and without local paths.
+    * weights of this package: written for distribution, in half precision, without the mask heads
+      used only in training and without local paths.
 
-    To ``*.pth``, from our own: for mmdetection 3.
+    To ``*.pth``, from weights of this package: for mmdetection 3.
 
     Args:
-        src: a ``.pth`` file, or a ``.safetensors`` or ``.ckpt`` of this project; no code in it is
+        src: a ``.pth`` file, or a ``.safetensors`` or ``.ckpt`` of this package; no code in it is
             executed.
         dst: the file to write.
-        report: called with a line for each key of ``src`` without a counterpart in our model.
+        report: called with a line for each key of ``src`` without a counterpart in the model.
 
     Returns:
         A one-line summary of what was converted.
 
     Raises:
         InputError: unreadable or unknown checkpoint, a missing weight, or a model that
-            mmdetection does not have; nothing is written then.
+            mmdetection does not support; nothing is written.
 
     Example::
 
@@ -71,14 +71,14 @@ def convert_checkpoint(src: str | Path, dst: str | Path, report: Report | None =
     """
     src, dst = Path(src), Path(dst)
     check_not_read(dst, src)
-    if dst.suffix == ".pth" and src.suffix in OURS:
+    if dst.suffix == ".pth" and src.suffix in OWN_SUFFIXES:
         return _export(src, dst)
     if dst.suffix != ".safetensors":
         raise InputError(
-            f"{dst}: the converted checkpoint must be named *.safetensors; weights of ours "
-            "(*.safetensors, *.ckpt) also become *.pth, for mmdetection"
+            f"{dst}: the converted checkpoint must be named *.safetensors; weights of this package "
+            "(*.safetensors, *.ckpt) can also be exported to *.pth, for mmdetection"
         )
-    if src.suffix in OURS and _is_ours(src):
+    if src.suffix in OWN_SUFFIXES and _is_native(src):
         return _slim_down(src, dst)
     checkpoint = read_checkpoint(src)
     try:
@@ -89,7 +89,7 @@ def convert_checkpoint(src: str | Path, dst: str | Path, report: Report | None =
         raise InputError(f"checkpoint {src}: {error}") from error
 
 
-def _is_ours(src: Path) -> bool:
+def _is_native(src: Path) -> bool:
     """Whether a file was written by this package; other formats use the same suffixes."""
     if not src.is_file():
         raise InputError(f"weights {src}: no such file")
@@ -102,7 +102,7 @@ def _is_ours(src: Path) -> bool:
 def _convert_efficientnet(checkpoint: Checkpoint, dst: Path) -> str:
     weights = efficientnet.convert_state_dict(checkpoint.state_dict)
     write_tensors(dst, weights)
-    return f"{dst}: EfficientNet-Lite0 under timm's names, {len(weights)} tensors"
+    return f"{dst}: EfficientNet-Lite0 with timm's key names, {len(weights)} tensors"
 
 
 def _convert_openmmlab(checkpoint: Checkpoint, dst: Path, report: Report | None) -> str:
@@ -115,7 +115,7 @@ def _convert_openmmlab(checkpoint: Checkpoint, dst: Path, report: Report | None)
         )
     if report is not None:
         for key in unexpected_keys:
-            report(f"no place for {key}")
+            report(f"skipped {key}: no counterpart in the model")
     final_relu = openmmlab.has_final_relu(checkpoint.state_dict)
     if "queries" not in weights:
         return _write_track_head(weights, final_relu, dst)
@@ -137,8 +137,8 @@ def _write_track_head(weights: StateDict, final_relu: bool, dst: Path) -> str:
     config = Config()
     config.model.track = infer_track_head(weights, final_relu)
     write_tensors(dst, head, config)
-    needed = "true" if final_relu else "false"
-    return f"{dst}: a track head alone, for models with model.track.final_relu={needed}"
+    required = "true" if final_relu else "false"
+    return f"{dst}: only a track head, for models with model.track.final_relu={required}"
 
 
 def _slim_down(src: Path, dst: Path) -> str:
@@ -153,8 +153,8 @@ def _export(src: Path, dst: Path) -> str:
     mask, track = config.model.mask, config.model.track
     if not mask.dynamic or mask.norm == "GN":
         raise InputError(
-            f"weights {src}: mmdetection's QueryInst has dynamic mask heads with batch norm or "
-            "without a norm; these have others (model.mask)"
+            f"weights {src}: mmdetection's QueryInst supports only dynamic mask heads with batch "
+            "norm or without a norm, unlike these (model.mask)"
         )
     try:
         exported = openmmlab.export_state_dict(_to_float32(weights), track.final_relu)
@@ -163,8 +163,9 @@ def _export(src: Path, dst: Path) -> str:
     meta = {"dataset_meta": {"classes": config.model.classes}}
     with atomic_path(dst) as temporary:
         torch.save({"meta": meta, "state_dict": exported}, temporary)
-    kept = "" if track.final_relu or not track.enabled else ", but for the track head's (no ReLU)"
-    return f"{dst}: under mmdetection's names{kept}, {len(exported)} tensors"
+    renamed_all = track.final_relu or not track.enabled
+    exception = "" if renamed_all else ", except the track head (no ReLU)"
+    return f"{dst}: with mmdetection's key names{exception}, {len(exported)} tensors"
 
 
 def _to_float32(weights: StateDict) -> StateDict:

@@ -49,7 +49,7 @@ def download(
     if not _HASH.fullmatch(sha256):
         raise InputError(f"{url}: the expected SHA-256 is {sha256!r}, not a hexadecimal hash")
     if part.is_symlink() or (part.exists() and not part.is_file()):
-        raise InputError(f"{part}: is a link or no plain file, and is not written; remove it")
+        raise InputError(f"{part}: is a link or not a regular file; remove it")
     try:
         _fetch(url, part, announce)
     except (OSError, HTTPException) as error:
@@ -90,7 +90,7 @@ def _fetch(url: str, part: Path, announce: Callable[[int], None] | None) -> None
             done = 0
         total = done + _length(response, url)
         if total > LARGEST:
-            raise InputError(f"{url}: has {total / 1e9:.1f} GB, and no checkpoint is so large")
+            raise InputError(f"{url}: has {total / 1e9:.1f} GB, more than any checkpoint")
         if announce is not None:
             announce(total)
         with part.open("ab" if done else "wb") as file:
@@ -107,10 +107,10 @@ def _length(response: HTTPResponse, url: str) -> int:
     """
     text = response.headers.get("Content-Length")
     if text is None or not _LENGTH.fullmatch(text):
-        said = "no length" if text is None else f"a length of {text[:40]!r}"
+        fault = "no content length" if text is None else f"a content length of {text[:40]!r}"
         raise InputError(
-            f"{url}: the server answers with {said}, so the download might never end; get the "
-            "file another way and convert it with 'queryinst-vis convert-checkpoint'"
+            f"{url}: the server sent {fault}, so the download might never end; download the file "
+            "manually and convert it with 'queryinst-vis convert-checkpoint'"
         )
     return int(text)
 
@@ -133,7 +133,7 @@ def _open(url: str, start: int) -> HTTPResponse:
 def _check_scheme(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
-        raise InputError(f"{url}: only https is fetched")
+        raise InputError(f"{url}: only https is supported")
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
@@ -173,7 +173,7 @@ def _explain(url: str, part: Path, error: OSError | HTTPException) -> str:
     reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
     if size:
         return (
-            f"{url}: the download broke off after {size / 1e6:.1f} MB ({reason}); the same command "
-            f"goes on from there, with {part}"
+            f"{url}: the download was interrupted after {size / 1e6:.1f} MB ({reason}); repeat the "
+            f"command to resume it from {part}"
         )
-    return f"{url}: cannot be fetched ({reason})"
+    return f"{url}: cannot be downloaded ({reason})"

@@ -22,18 +22,18 @@ def convert_state_dict(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         InputError: the weights are not those of an EfficientNet-Lite0.
     """
     with torch.device("meta"):
-        wanted = timm.create_model(TIMM_NAME).state_dict()
-    if len(wanted) != len(state_dict):
+        expected = timm.create_model(TIMM_NAME).state_dict()
+    if len(expected) != len(state_dict):
         raise InputError(
-            f"has {len(state_dict)} tensors, EfficientNet-Lite0 has {len(wanted)}: only Lite0 "
-            "is converted"
+            f"has {len(state_dict)} tensors, EfficientNet-Lite0 has {len(expected)}: only Lite0 "
+            "is supported"
         )
     renamed = {}
-    for (ours, like), (theirs, value) in zip(wanted.items(), state_dict.items(), strict=True):
-        if ours.rpartition(".")[2] != theirs.rpartition(".")[2] or like.shape != value.shape:
+    for (name, like), (key, value) in zip(expected.items(), state_dict.items(), strict=True):
+        if name.rpartition(".")[2] != key.rpartition(".")[2] or like.shape != value.shape:
             raise InputError(
-                f"{theirs} of shape {tuple(value.shape)} instead of "
-                f"{ours} of shape {tuple(like.shape)}"
+                f"{key} of shape {tuple(value.shape)} instead of "
+                f"{name} of shape {tuple(like.shape)}"
             )
-        renamed[ours] = value
+        renamed[name] = value
     return renamed

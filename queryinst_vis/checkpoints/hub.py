@@ -51,12 +51,12 @@ def fetch_from_hub(address: str) -> Path:
         if name not in sizes:
             weights = ", ".join(other for other in sizes if other.endswith(_KINDS))
             raise InputError(
-                f"{what}: no such file; of this kind it has {weights or 'none'}"
+                f"{what}: no such file; its weights files are: {weights or 'none'}"
                 if name
-                else f"{what}: it has no {_KINDS[0]} file, which weights must be"
+                else f"{what}: contains no {_KINDS[0]} file"
             )
         if name not in _cached_files(repo, info.sha):
-            licence = getattr(info.card_data, "license", None) or "not given"
+            licence = getattr(info.card_data, "license", None) or "unknown"
             size = sizes[name]
             amount = "unknown size" if size is None else f"{size / 1e6:.1f} MB"
             print(f"fetching {name} of {repo}: {amount}, licence: {licence}", file=sys.stderr)
@@ -69,7 +69,7 @@ def _choose(names: list[str], what: str) -> str | None:
     if "model.safetensors" in weights:
         return "model.safetensors"
     if len(weights) > 1:
-        raise InputError(f"{what}: name one of its files: {', '.join(weights)}")
+        raise InputError(f"{what}: specify one of its files: {', '.join(weights)}")
     return weights[0] if weights else None
 
 
@@ -83,10 +83,10 @@ def _cached_files(repo: str, revision: str | None) -> list[str]:
     except CacheNotFound:
         return []
     return sorted(
-        file.file_path.relative_to(found.snapshot_path).as_posix()
+        file.file_path.relative_to(snapshot.snapshot_path).as_posix()
         for cached in repos
         if cached.repo_id == repo and cached.repo_type == "model"
-        for found in cached.revisions
-        if (revision or "main") in (found.commit_hash, *found.refs)
-        for file in found.files
+        for snapshot in cached.revisions
+        if (revision or "main") in (snapshot.commit_hash, *snapshot.refs)
+        for file in snapshot.files
     )

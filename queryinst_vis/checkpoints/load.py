@@ -22,7 +22,7 @@ TRAINING_ONLY = (
 )
 
 
-@torch.inference_mode(False)  # tensors made in the caller's inference mode could not be trained
+@torch.inference_mode(False)  # overrides the caller's mode, whose tensors could not be trained
 def load_model(
     name_or_path: str | Path,
     device: str | torch.device = "auto",
@@ -85,10 +85,10 @@ def check_same_model(config: Config, saved: Config, where: str) -> None:
     Raises:
         InputError: a key that affects the output of the model differs; names the first one.
     """
-    for key, (ours, theirs) in differences(config.model, saved.model).items():
-        if key in TRAINING_ONLY or (key == "classes" and not ours):
+    for key, (given, trained) in differences(config.model, saved.model).items():
+        if key in TRAINING_ONLY or (key == "classes" and not given):
             continue
         raise InputError(
-            f"{where}: checkpoint of another config: model.{key} is {theirs} there and {ours} in "
-            "the config; use the config it was trained with"
+            f"{where}: checkpoint of another config: model.{key} is {trained} in the checkpoint "
+            f"and {given} in the config; use the config it was trained with"
         )

@@ -24,10 +24,10 @@ TRACK_HEAD = "track_head."
 
 
 def convert_state_dict(state_dict: StateDict) -> StateDict:
-    """Rename their weights to our names, without changing values.
+    """Rename OpenMMLab's weights to the names of this package, without changing values.
 
     Raises:
-        InputError: keys that have no counterpart in our model.
+        InputError: keys that have no counterpart in the model.
     """
     converted, unexpected_keys = translate(state_dict)
     if unexpected_keys:
@@ -39,7 +39,7 @@ def convert_state_dict(state_dict: StateDict) -> StateDict:
 
 
 def translate(state_dict: StateDict) -> tuple[StateDict, list[str]]:
-    """Their weights with our names, and the keys without a counterpart in our model."""
+    """The weights with the names of this package, and the keys without a counterpart."""
     converted: StateDict = {}
     unexpected_keys: list[str] = []
     for key, value in state_dict.items():
@@ -56,7 +56,7 @@ def translate(state_dict: StateDict) -> tuple[StateDict, list[str]]:
 
 
 def export_state_dict(weights: StateDict, final_relu: bool = True) -> StateDict:
-    """Rename our weights to mmdetection 3's names, without changing values.
+    """Rename weights of this package to mmdetection 3's names, without changing values.
 
     A model with a track head uses the names of mmdetection's ``MaskTrackRCNN``, i.e. with the
     detector's weights under ``detector.``.
@@ -68,7 +68,7 @@ def export_state_dict(weights: StateDict, final_relu: bool = True) -> StateDict:
             MaskTrack R-CNN's repository, since mmdetection's head applies a final ReLU.
 
     Raises:
-        InputError: weights that mmdetection does not have.
+        InputError: weights without a counterpart in mmdetection.
     """
     prefix = DETECTOR if any(name.startswith(TRACK_HEAD) for name in weights) else ""
     exported: StateDict = {}
@@ -76,7 +76,7 @@ def export_state_dict(weights: StateDict, final_relu: bool = True) -> StateDict:
         key = export_key(name)
         if key is None:
             raise InputError(
-                f"{name}: has no place in mmdetection's QueryInst; only published heads on a "
+                f"{name}: has no counterpart in mmdetection's QueryInst; only published heads on a "
                 "ResNet, ResNeXt or Swin can be exported"
             )
         if name.startswith(TRACK_HEAD):
@@ -90,7 +90,7 @@ def export_state_dict(weights: StateDict, final_relu: bool = True) -> StateDict:
 
 
 def has_final_relu(state_dict: StateDict) -> bool:
-    """Whether their track head, if any, is mmdetection's, which has a final ReLU."""
+    """Whether there is a track head of mmdetection, which has a final ReLU."""
     return any("embed_head.fcs." in key for key in state_dict)
 
 

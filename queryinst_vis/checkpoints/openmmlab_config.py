@@ -31,7 +31,7 @@ SWINS = {
 }
 """Key: blocks of the third stage, channels of C2, window size."""
 
-ROI_SIZE = 7  # of every published track head
+ROI_SIZE = 7  # of all published track heads
 
 
 def infer_config(
@@ -43,10 +43,10 @@ def infer_config(
     sizes and limits are the published ones for COCO or, with a track head, for YouTube-VIS.
 
     Args:
-        weights: of a QueryInst, with our names.
+        weights: converted weights of a QueryInst.
         final_relu: the track head is mmdetection's (with adaptive RoIAlign sampling).
-        classes: class names of the checkpoint; None or a different number: 80 classes are
-            assumed to be COCO's, others are numbered.
+        classes: class names of the checkpoint. If None, or if the number differs: COCO's names
+            for 80 classes, otherwise numbered names.
 
     Raises:
         InputError: a weight that determines the architecture is missing, or the backbone is
@@ -68,7 +68,7 @@ def infer_config(
         model.mask.num_convs = len(_numbers(weights, r"mask_heads\.0\.convs\.(\d+)\."))
         num_classes = len(weights["stages.0.class_predictor.weight"])
     except KeyError as error:
-        raise InputError(f"it lacks {error}, which determines its architecture") from error
+        raise InputError(f"{error} is missing, which determines the architecture") from error
     if not any(".convs.0.1." in name for name in weights):
         model.mask.norm = "none"
     if classes is None or len(classes) != num_classes:
@@ -119,7 +119,7 @@ def _backbone_name(weights: StateDict) -> str:
         known, kinds = RESNETS, "blocks in layer3, channels in C2, in a group of its 3x3"
     if traits not in known:
         raise InputError(
-            f"its backbone ({kinds}: {', '.join(map(str, traits))}) is none of "
+            f"unknown backbone ({kinds}: {', '.join(map(str, traits))}); supported are "
             + ", ".join(known.values())
         )
     return known[traits]

@@ -1,4 +1,4 @@
-"""Key names in OpenMMLab's checkpoints and in ours.
+"""Key names in OpenMMLab's checkpoints and in those of this package.
 
 ``{i}``, ``{j}`` and ``{k}`` are placeholders for numbers. A pair gives the prefixes of two names
 with the same remainder; the first matching pair is used.
@@ -63,7 +63,7 @@ PAIRS: tuple[tuple[str, str], ...] = (
     # Track head of mmdetection 3 and mmtracking
     ("track_head.embed_head.fcs.{i}.", "track_head.fcs.{i}."),
 )
-"""Names of mmdetection 3 and ours, one-to-one. mmdetection 2 uses the same names."""
+"""Names of mmdetection 3 (and 2) and of this package, one-to-one."""
 
 OLDER_PAIRS: tuple[tuple[str, str], ...] = (
     # The official repository contains the original Swin code, whose names timm uses
@@ -85,12 +85,12 @@ DETECTOR = "detector."  # prefix of the detector's names in video models of mmde
 
 
 def convert_key(key: str) -> str | None:
-    """Our name of one of their weights, or None without a counterpart."""
+    """The name of an OpenMMLab weight in this package, or None without a counterpart."""
     return _rename(key.removeprefix(DETECTOR), _IMPORT)
 
 
 def export_key(name: str) -> str | None:
-    """mmdetection 3's name of one of our weights, or None without a counterpart."""
+    """The name of a weight of this package in mmdetection 3, or None without a counterpart."""
     return _rename(name, _EXPORT)
 
 

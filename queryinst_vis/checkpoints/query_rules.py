@@ -1,7 +1,7 @@
-"""Which queries of a checkpoint a model with fewer of them starts from.
+"""Rules for selecting queries of a checkpoint to initialise a model with fewer queries.
 
-The paper does not say how 100 queries become 10 for video, so the rule is the user's choice. Every
-rule picks whole queries: an embedding and its proposal box were trained together.
+The paper does not say how 100 queries become 10 for video, so the rule is left to the user. All
+rules select whole queries, since an embedding and its proposal box were trained together.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.utils.device import choose_device
 from queryinst_vis.utils.progress import ProgressBar
 
-CONFIDENT = 0.3  # from this score on a query counts as used
-CALIBRATION_IMAGES = 500  # at most, spread evenly over the set
+CONFIDENT = 0.3  # minimum score of a query that counts as used
+CALIBRATION_IMAGES = 500  # maximum number of images, evenly spaced in the set
 
 
 @dataclass(frozen=True)
 class Source:
-    """The checkpoint that queries are picked from.
+    """A checkpoint to initialise from.
 
     Attributes:
-        config, weights: as ``load_weights`` gives them.
-        target_classes: of the model that the queries are for.
-        calibration: the set on which ``most_used`` counts.
+        config, weights: as returned by ``load_weights``.
+        target_classes: classes of the model to initialise.
+        calibration: set for the rule ``most_used``.
     """
 
     config: Config
@@ -47,14 +47,14 @@ class Source:
 
 
 def pick_first(source: Source, count: int) -> list[int]:
-    """The first queries, which is as good as random: queries have no order."""
+    """The first queries; as queries have no order, this is an arbitrary selection."""
     return list(range(min(count, source.config.model.num_queries)))
 
 
 def pick_kmeans(source: Source, count: int) -> list[int]:
-    """The query nearest to the centre of each k-means cluster of the embeddings.
+    """The query closest to the centre of each k-means cluster of the embeddings.
 
-    Fewer than ``count`` where the embeddings do not fall into that many clusters.
+    Fewer than ``count`` if the embeddings form fewer clusters.
     """
     embeddings = source.weights["queries"].double().numpy()
     count = min(count, len(np.unique(embeddings, axis=0)))
@@ -71,10 +71,10 @@ def pick_kmeans(source: Source, count: int) -> list[int]:
 def pick_most_used(source: Source, count: int) -> list[int]:
     """The queries that are confident in the most images of the calibration set.
 
-    Only scores of classes that both models have count, if there are any.
+    Only scores of shared classes count, if the models share any.
 
     Raises:
-        InputError: there is no calibration set, or it cannot be read.
+        InputError: there is no calibration set, or it is invalid.
     """
     if source.calibration is None:
         raise InputError("query rule 'most_used' needs --calibrate ANNOTATIONS IMAGES")
@@ -89,14 +89,14 @@ def pick_most_used(source: Source, count: int) -> list[int]:
         for image in images:
             scores = class_scores(model, source.config, load_pixels(image))
             best = scores[:, shared or slice(None)].amax(dim=1)
-            # the mean score is below 1: it only breaks ties between equal counts
+            # the mean score is below 1, so it only breaks ties
             uses += (best >= CONFIDENT) + best / len(images)
             progress.advance()
     return sorted(uses.topk(min(count, len(uses))).indices.tolist())
 
 
 def pick_none(source: Source, count: int) -> list[int]:
-    """None: all queries keep their initialisation."""
+    """No queries: all keep their initialisation."""
     return []
 
 
@@ -112,17 +112,17 @@ def pick_queries(rule: str, source: Source, count: int) -> list[int]:
     """Rows of at most ``count`` different queries of the checkpoint.
 
     Args:
-        rule: a key of ``QUERY_RULES``. Where the checkpoint has ``count`` queries, all are taken.
+        rule: a key of ``QUERY_RULES``; ignored if the checkpoint has ``count`` queries.
         source: the checkpoint.
-        count: queries of the model to fill.
+        count: number of queries of the model to initialise.
 
     Raises:
-        InputError: an unknown rule, or a calibration set that is missing or not asked for.
+        InputError: an unknown rule, or a calibration set that is missing or not used by the rule.
     """
     if rule not in QUERY_RULES:
         raise InputError(f"query rule '{rule}': choose one of {', '.join(QUERY_RULES)}")
     if source.calibration is not None and rule != "most_used":
-        raise InputError(f"query rule '{rule}' reads no calibration set; only most_used does")
+        raise InputError(f"query rule '{rule}': only most_used needs a calibration set")
     if count == source.config.model.num_queries:
         return list(range(count))
     return QUERY_RULES[rule](source, count)
@@ -130,7 +130,7 @@ def pick_queries(rule: str, source: Source, count: int) -> list[int]:
 
 @torch.inference_mode()
 def class_scores(model: QueryInst, config: Config, frame: np.ndarray) -> Tensor:
-    """``(N, K)`` scores, 0..1, of the last stage's queries on one frame."""
+    """``(N, K)`` scores (0..1) of the last stage's queries for one frame."""
     images, sizes = network_input([frame], config)
     output = model(images.to(model.device), sizes)
     return output.stages[-1].class_logits[0].float().sigmoid().cpu()

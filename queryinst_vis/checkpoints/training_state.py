@@ -1,4 +1,4 @@
-"""The state of a training run, from which it resumes exactly.
+"""The state of a training run, for exact resuming.
 
 A state consists of plain tensors, numbers and strings, and is read with ``weights_only=True``. It
 contains no random state: random numbers depend only on the seed and the step.
@@ -31,7 +31,7 @@ class TrainingState:
     """A training run after ``step`` updates.
 
     Attributes:
-        step: number of updates done.
+        step: number of completed updates.
         best: the best evaluation score so far (0..1), or None before the first evaluation.
         config: the run's config.
         model: the model's state dict.
@@ -63,7 +63,8 @@ def save_training_state(path: str | Path, state: TrainingState) -> None:
         InputError: the file cannot be written.
     """
     values = {**vars(state), "format": FORMAT, "config": config_to_dict(state.config)}
-    with atomic_path(path) as temporary, temporary.open("wb") as file:  # which reports a full disk
+    # an open file, unlike a path, reports a full disk
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
         torch.save(values, file)
 
 
@@ -80,7 +81,7 @@ def load_training_state(path: str | Path) -> TrainingState:
     """Read a state onto the CPU.
 
     Raises:
-        InputError: no such file, a damaged one, one written by another program, or non-finite
+        InputError: the file is missing, damaged, written by another program, or has non-finite
             weights.
     """
     where = f"checkpoint {path}"
@@ -90,11 +91,11 @@ def load_training_state(path: str | Path) -> TrainingState:
             f"{where}: not written by queryinst_vis; convert the checkpoints of other projects "
             "with 'queryinst-vis convert-checkpoint'"
         )
-    values = {"average": None, "stale": 0, "evaluated": None, **values}  # which older files lack
-    for key, fits in _CONTENT.items():
-        if key not in values or not fits(values[key]):
+    values = {"average": None, "stale": 0, "evaluated": None, **values}  # missing in older files
+    for key, is_valid in _CONTENT.items():
+        if key not in values or not is_valid(values[key]):
             fault = "of the wrong type" if key in values else "missing"
-            raise InputError(f"{where}: damaged: '{key}' is {fault}; resume from another copy")
+            raise InputError(f"{where}: damaged: '{key}' is {fault}; use another copy")
     state = TrainingState(
         step=values["step"],
         best=values["best"],

@@ -91,8 +91,8 @@ def initialise_from(model: QueryInst, config: Config, name_or_path: str | Path) 
     """
     if str(name_or_path).startswith(SCHEME):
         raise InputError(
-            f"train.init_weights {name_or_path}: a config fetches nothing from a hub; put the file "
-            f"here that 'queryinst-vis weights {name_or_path}' fetches and prints"
+            f"train.init_weights {name_or_path}: a config cannot trigger downloads; run "
+            f"'queryinst-vis weights {name_or_path}', and use the file that it prints"
         )
     path = find_weights(name_or_path)
     source = Source(*load_weights(path), config.model.classes)
@@ -129,31 +129,31 @@ def transfer(
         InputError: no layer of the checkpoint matches, or it lacks the class
             ``new_classes_from``.
     """
-    own, weights = model.state_dict(), source.weights
+    state, weights = model.state_dict(), source.weights
     ancestors = _ancestors(source.config.model.classes, new_classes_from, where)
     matches = match_rows(source.config.model.classes, config.model.classes)
     classes = [ancestors if row is None else [row] for row in matches]
-    taken = _inherit(own, weights, classes, queries)
+    taken = _inherit(state, weights, classes, queries)
     if not any(value.dim() > 1 and not _has_rows(name) for name, value in taken.items()):
         raise InputError(
-            f"{where}: no layer fits this model: it is a {_architecture(source.config)}, this a "
-            f"{_architecture(config)}; choose weights of the same backbone or the same "
+            f"{where}: no layer matches: the checkpoint is a {_architecture(source.config)}, the "
+            f"model a {_architecture(config)}; choose weights with the same backbone or the same "
             "model.channels"
         )
     model.load_state_dict(taken, strict=False)
-    lines = [f"{where}: {len(taken)} of {len(own)} tensors taken"]
+    lines = [f"{where}: {len(taken)} of {len(state)} tensors copied"]
     if any(map(CLASS_ROWS.fullmatch, taken)):
         lines += _describe_classes(config, source.config, matches, new_classes_from)
     if "queries" in taken:
         lines.append(_describe_queries(config, source.config, queries))
     lines += [
-        f"  {name}: {shape_text(weights[name])} there, {shape_text(own[name])} here: "
-        "keeps its initialisation"
-        for name in own
+        f"  {name}: {shape_text(weights[name])} in the checkpoint, {shape_text(state[name])} in "
+        "the model: keeps its initialisation"
+        for name in state
         if name in weights and name not in taken
     ]
-    lines += _summarise("not in the checkpoint, keep their initialisation", own.keys() - weights)
-    lines += _summarise("not in this model, left out", weights.keys() - own)
+    lines += _summarise("not in the checkpoint, keep their initialisation", state.keys() - weights)
+    lines += _summarise("not in the model, left out", weights.keys() - state)
     return lines
 
 
@@ -163,35 +163,35 @@ def _ancestors(classes: list[str], name: str | None, where: str) -> list[int]:
         return list(range(len(classes)))
     if name not in classes:
         raise InputError(
-            f"{where}: has no class '{name}' for new classes to start from; it has "
+            f"{where}: has no class '{name}' to initialise new classes; its classes are "
             f"{', '.join(classes)}"
         )
     return [classes.index(name)]
 
 
 def _inherit(
-    own: StateDict, weights: StateDict, classes: list[list[int]], queries: list[int]
+    state: StateDict, weights: StateDict, classes: list[list[int]], queries: list[int]
 ) -> StateDict:
-    """The model's tensors that are in the checkpoint, with their values.
+    """New values of the model's tensors that match the checkpoint.
 
     Args:
-        own: the model's state.
-        weights: the checkpoint's.
-        classes: for each class of the model the rows of the checkpoint that are averaged.
-        queries: rows of the checkpoint's queries for the model's first ones.
+        state: state dict of the model.
+        weights: state dict of the checkpoint.
+        classes: for each class of the model, the rows of the checkpoint to average.
+        queries: rows of the checkpoint's queries for the first queries of the model.
     """
     taken = {}
-    for name in [name for name in own if name in weights]:
-        mine, theirs = own[name], weights[name]
+    for name in [name for name in state if name in weights]:
+        current, saved = state[name], weights[name]
         if not _has_rows(name):
-            if mine.shape == theirs.shape:
-                taken[name] = theirs
-        elif mine.shape[1:] == theirs.shape[1:]:
-            theirs = theirs.to(mine)
+            if current.shape == saved.shape:
+                taken[name] = saved
+        elif current.shape[1:] == saved.shape[1:]:
+            saved = saved.to(current)
             if CLASS_ROWS.fullmatch(name):
-                taken[name] = torch.stack([theirs[rows].mean(dim=0) for rows in classes])
+                taken[name] = torch.stack([saved[rows].mean(dim=0) for rows in classes])
             elif queries:
-                taken[name] = torch.cat((theirs[queries], mine[len(queries) :]))
+                taken[name] = torch.cat((saved[queries], current[len(queries) :]))
     return taken
 
 
@@ -208,25 +208,25 @@ def _describe_classes(
     config: Config, source: Config, matches: list[int | None], new_classes_from: str | None
 ) -> Iterator[str]:
     """One line per class, or a single line if the classes are the same."""
-    ours, theirs = config.model.classes, source.model.classes
-    if ours == theirs:
-        yield f"  classes: the same {len(ours)}"
+    classes, saved = config.model.classes, source.model.classes
+    if classes == saved:
+        yield f"  classes: the same {len(classes)}"
         return
     count = sum(row is not None for row in matches)
-    yield f"  classes: {count} of {len(ours)} have their rows in the checkpoint"
-    ancestor = new_classes_from or f"the mean of its {len(theirs)} classes"
-    for name, row in zip(ours, matches, strict=True):
-        yield f"    {name} <- " + (f"{ancestor} (new)" if row is None else theirs[row])
+    yield f"  classes: {count} of {len(classes)} are in the checkpoint"
+    ancestor = new_classes_from or f"the mean of its {len(saved)} classes"
+    for name, row in zip(classes, matches, strict=True):
+        yield f"    {name} <- " + (f"{ancestor} (new)" if row is None else saved[row])
 
 
 def _describe_queries(config: Config, source: Config, queries: list[int]) -> str:
-    here, there = config.model.num_queries, source.model.num_queries
-    if here == there:
-        return f"  queries: the same {here}"
+    count, saved = config.model.num_queries, source.model.num_queries
+    if count == saved:
+        return f"  queries: the same {count}"
     numbers = ", ".join(map(str, queries))
-    rest = here - len(queries)
+    rest = count - len(queries)
     kept = f"; the other {rest} keep their initialisation" if rest else ""
-    return f"  queries: {len(queries)} of the checkpoint's {there}: {numbers}{kept}"
+    return f"  queries: {len(queries)} of the checkpoint's {saved}: {numbers}{kept}"
 
 
 def _summarise(what: str, names: Collection[str]) -> list[str]:

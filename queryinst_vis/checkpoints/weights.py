@@ -184,19 +184,19 @@ def check_fits(model: QueryInst, weights: StateDict, where: str) -> None:
     Raises:
         InputError: as ``load_exactly``.
     """
-    own = model.state_dict()
-    for name in [*own, *weights]:
-        theirs, ours = _kind(weights, name), _kind(own, name)
-        if theirs != ours:
+    state = model.state_dict()
+    for name in [*state, *weights]:
+        found, expected = _kind(weights, name), _kind(state, name)
+        if found != expected:
             raise InputError(
-                f"{where}: checkpoint of another config: {name} is {theirs} there and {ours} in "
-                "this model; use the config it was trained with (train.init_weights takes "
-                "whatever matches)"
+                f"{where}: checkpoint of another config: {name} is {found} in the checkpoint and "
+                f"{expected} in the model; use the config it was trained with "
+                "(train.init_weights copies whatever matches)"
             )
 
 
 def _kind(state: StateDict, name: str) -> str:
-    """Shape of a tensor as text, such as ``80x256``, and whether it holds integers."""
+    """Shape of a tensor as text, such as ``80x256``, and whether it contains integers."""
     if name not in state:
         return "absent"
     value = state[name]

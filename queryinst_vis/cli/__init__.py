@@ -1,4 +1,4 @@
-"""The command line ``queryinst-vis``: parse arguments, run one command, report the outcome.
+"""The command line ``queryinst-vis``: parses arguments, runs a command and reports the outcome.
 
 Exit status 0: success. 2: invalid arguments or input, with a one-line message on standard error.
 130: interrupted by Ctrl-C; 143 and 129: by SIGTERM and SIGHUP. 1: any other error, also in one
@@ -74,7 +74,7 @@ FAMILIES = (
 They import libraries inside the functions that run a command, so that ``--help`` is fast.
 """
 
-_SURROUNDINGS = {
+_ENVIRONMENT_ERRORS = {
     errno.EACCES,
     errno.EPERM,
     errno.EROFS,
@@ -88,7 +88,7 @@ _SURROUNDINGS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line ``argv`` (default: the process's own) and return the exit status."""
+    """Run the command line ``argv`` (default: ``sys.argv``) and return the exit status."""
     words = sys.argv[1:] if argv is None else argv
     if argv is None:
         prepare_streams()
@@ -114,7 +114,7 @@ def _run(words: list[str]) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", 130, debug)
     except OSError as error:
-        if error.errno in _SURROUNDINGS and error.filename is not None:
+        if error.errno in _ENVIRONMENT_ERRORS and error.filename is not None:
             return _fail(f"{os.fsdecode(error.filename)}: {error.strerror}", 2, debug)
         return _fail_unexpectedly(error, debug)
     except Exception as error:
@@ -128,7 +128,7 @@ def _warnings_in_one_line() -> Iterator[None]:
     with warnings.catch_warnings():
         show = warnings.showwarning
 
-        def show_ours(
+        def show_in_one_line(
             message: Warning | str,
             category: type[Warning],
             filename: str,
@@ -141,7 +141,7 @@ def _warnings_in_one_line() -> Iterator[None]:
             else:
                 show(message, category, filename, lineno, file, line)
 
-        warnings.showwarning = show_ours
+        warnings.showwarning = show_in_one_line
         yield
 
 
@@ -159,7 +159,7 @@ def _fail(message: str, status: int, debug: bool) -> int:
 
 
 def parse_arguments(words: list[str]) -> argparse.Namespace:
-    """Parse a command line; ``.run`` of the result is the job.
+    """Parse a command line; ``run`` of the result is the function to call.
 
     Raises:
         InputError: unknown, missing or malformed arguments.
@@ -167,7 +167,7 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
     parser = build_parser()
     arguments, rest = parser.parse_known_args(words)
     if rest and "overrides" in arguments and not any(word.startswith("-") for word in rest):
-        # argparse fills a list of positionals once; overrides may also stand behind an option
+        # argparse fills a list of positionals only once; overrides may also follow an option
         arguments.overrides = [*arguments.overrides, *rest]
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")

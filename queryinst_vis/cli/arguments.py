@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
 
     complete: Callable[[], None] | None = None
 
-    def parse_known_args(  # type: ignore[override]  # one signature in the place of overloads
+    def parse_known_args(  # type: ignore[override]  # one signature instead of overloads
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """See ``argparse``; calls ``complete`` first."""
@@ -117,7 +117,7 @@ def class_list(text: str) -> list[str | int]:
     """Comma-separated class names or labels."""
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:
-        raise argparse.ArgumentTypeError("expected names of classes, such as person,car")
+        raise argparse.ArgumentTypeError("expected class names, such as person,car")
     return [int(word) if word.isdecimal() else word for word in words]
 
 
@@ -126,7 +126,7 @@ def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
     parser.add_argument(
         "overrides",
         nargs="*",
-        default=[],  # without one, argparse calls them required
+        default=[],  # otherwise argparse lists them as required
         metavar="key=value",
         help=f"config keys to change, e.g. {example}",
     )
@@ -143,7 +143,7 @@ def add_allow_outside(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
-    """--work-dir, --resume and --seed of a training."""
+    """--work-dir, --resume and --seed of a training run."""
     parser.add_argument(
         "--work-dir",
         type=Path,
@@ -220,9 +220,9 @@ def size(text: str) -> tuple[int, int]:
     return two_numbers(text, r"([0-9]+)x([0-9]+)", "WxH such as 256x160")
 
 
-def two_numbers(text: str, pattern: str, wanted: str) -> tuple[int, int]:
-    """The integers in the two groups of a pattern; ``wanted`` describes it in error messages."""
+def two_numbers(text: str, pattern: str, expected: str) -> tuple[int, int]:
+    """The numbers in the two groups of a pattern; ``expected`` describes it in error messages."""
     match = re.fullmatch(pattern, text)
     if match is None:
-        raise argparse.ArgumentTypeError(f"expected {wanted}, got '{text}'")
+        raise argparse.ArgumentTypeError(f"expected {expected}, got '{text}'")
     return int(match[1]), int(match[2])

@@ -214,9 +214,9 @@ def _add_video_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     if arguments.status is not None:
-        from queryinst_vis.batch.status import read_status, tell_status
+        from queryinst_vis.batch.status import format_status, read_status
 
-        print(tell_status(read_status(arguments.status), time.time()))
+        print(format_status(read_status(arguments.status), time.time()))
     elif arguments.compact is not None:
         from queryinst_vis.batch.compaction import compact
         from queryinst_vis.batch.store import Store

@@ -68,7 +68,7 @@ def _run_validate(arguments: argparse.Namespace) -> None:
 
     found = {arguments.set: validate_set(arguments.set, arguments.images)}
     if arguments.results is not None:
-        # what is wrong with the set itself has been found above
+        # problems of the set itself are already reported above
         usable = parse_set(read_annotations(arguments.set), ignore)
         found[arguments.results] = check_submission(arguments.results, usable)
     report_findings(found, arguments.json)
@@ -145,37 +145,35 @@ def _draw_stats(videos: list[VideoStatistics], kind: str, folder: Path) -> None:
     classes = {
         name: counts["tracks"] for name, counts in summarise_set(videos, kind)["classes"].items()
     }
-    draw_bars(classes, "Tracks of each class", "tracks", folder / "classes.png")
+    draw_bars(classes, "Tracks per class", "tracks", folder / "classes.png")
     low, high = (bound**0.5 for bound in SIZE_BOUNDS[kind])
     draw_histogram(
         [track.area**0.5 for track in tracks],
-        "Size of tracks: root of the mean mask area",
+        "Size of tracks: square root of the mean mask area",
         "pixels",
         "tracks",
         folder / "sizes.png",
-        marks={"medium from here": low, "large from here": high},
+        marks={"medium above": low, "large above": high},
     )
     steps = [step for track in tracks for step in track.motion]
     objects = [count for video in videos for count in video.objects]
     rates = [rate for video in videos for rate in video.overlap]
-    overlap = "Occlusion: share of the boxes' area that lies in two or more"
+    overlap = "Occlusion: fraction of the box area covered by two or more boxes"
     draw_histogram(
-        objects, "Visible objects in a frame", "objects", "frames", folder / "objects.png"
+        objects, "Visible objects per frame", "objects", "frames", folder / "objects.png"
     )
-    draw_histogram(rates, overlap, "share", "frames", folder / "occlusion.png")
+    draw_histogram(rates, overlap, "fraction", "frames", folder / "occlusion.png")
     if kind == "video":
         lengths = [video.length for video in videos]
-        shown = [track.frames for track in tracks]
-        motion = "Motion from frame to frame, in multiples of the object's size"
+        track_lengths = [track.frames for track in tracks]
+        motion = "Motion between frames, relative to the object's size"
         draw_histogram(
             lengths, "Length of videos", "frames", "videos", folder / "video_lengths.png"
         )
         draw_histogram(
-            shown, "Frames that show a track", "frames", "tracks", folder / "track_lengths.png"
+            track_lengths, "Length of tracks", "frames", "tracks", folder / "track_lengths.png"
         )
-        draw_histogram(
-            steps, motion, "sizes of the object", "steps", folder / "motion.png", limit=2.0
-        )
+        draw_histogram(steps, motion, "object sizes", "steps", folder / "motion.png", limit=2.0)
 
 
 def _add_split(tools: Commands) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from queryinst_vis.formats.annotation_set import AnnotationSet, Video
 
     Tracks = dict[int, list[ShownTrack]]
-    """What to draw, by id of the selected videos or images."""
+    """Tracks to draw, by id of the selected videos or images."""
 
 _TILE_WIDTH = 320
 
@@ -142,7 +142,7 @@ def _choose(arguments: argparse.Namespace, annotation_set: AnnotationSet) -> Tra
     if results is None:
         return {id_: annotated_tracks(annotation_set, videos[id_]) for id_ in chosen}
     if annotation_set.kind != "video":
-        raise InputError("the set is one of images; only results on videos can be drawn")
+        raise InputError("the set contains images; only results on videos can be drawn")
     remedy = "'queryinst-vis check-submission' lists every fault"
     report = refuse_faults(str(results), remedy=remedy)
     by_video = group_entries(read_json_or_zip(results), annotation_set, report)
@@ -215,7 +215,7 @@ def _draw(
         video = annotation_set.videos[identity]
         every = arguments.every or math.ceil(video.length / (per_video or video.length))
         class_names = sorted({track.class_name for track in tracks[identity]})
-        # paths across frames that are not shown would be but straight lines
+        # paths across skipped frames would only be straight lines
         overlay = Overlay(class_names, trace_length=30 if every == 1 else 1)
         frames = range(0, video.length, every)
         for index, picture, found in read_frames(

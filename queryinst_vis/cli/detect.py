@@ -38,7 +38,7 @@ def add(commands: Commands) -> None:
         help="an image file, a folder or a glob pattern ('photos/*.jpg'). KEY=VALUE arguments "
         "such as inference.max_per_image=10 override config keys",
     )
-    parser.set_defaults(overrides=[])  # words behind an option, see parse_arguments
+    parser.set_defaults(overrides=[])  # for words after an option, see parse_arguments
     add_weights_option(parser)
     parser.add_argument(
         "--out",
@@ -83,7 +83,7 @@ def _run(arguments: argparse.Namespace) -> None:
     keep_freed_memory()
     words, overrides = split_words([*arguments.images, *arguments.overrides])
     if not words:
-        raise InputError("name an image or a folder; see 'queryinst-vis detect --help'")
+        raise InputError("no image given; see 'queryinst-vis detect --help'")
     summary = detect_images(
         find_images(words),
         arguments.out,

@@ -61,9 +61,9 @@ def _versions() -> Iterator[str]:
     yield f"{_PACKAGE} {__version__}, in {Path(__file__).resolve().parent.parent}"
     yield f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     found = {name: _version(name) for name in _requirements(None)}
-    yield ", ".join(f"{name} {there}" for name, there in found.items() if there)
-    for name, there in found.items():
-        if there is None:
+    yield ", ".join(f"{name} {installed}" for name, installed in found.items() if installed)
+    for name, installed in found.items():
+        if installed is None:
             yield f"MISSING: {name}: pip install {name}"
 
 
@@ -72,9 +72,10 @@ def _devices() -> Iterator[str]:
 
     from queryinst_vis.utils.machine import cpu_capabilities
 
-    able = cpu_capabilities()
-    name = able.get("cpu_name") or platform.processor() or platform.machine()
-    kinds = [kind for kind in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16") if able.get(kind)]
+    supported = cpu_capabilities()
+    name = supported.get("cpu_name") or platform.processor() or platform.machine()
+    extensions = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16")
+    kinds = [extension for extension in extensions if supported.get(extension)]
     yield (
         f"cpu: {name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
         f"{torch.backends.cpu.get_cpu_capability()} kernels ({', '.join(kinds) or 'no extensions'})"
@@ -114,7 +115,7 @@ def _video() -> Iterator[str]:
     yield f"decodes {', '.join(decodes) or 'nothing'}; encodes {', '.join(encodes) or 'nothing'}"
     missing = [name for name in (*_DECODERS, *_ENCODERS) if name not in decodes + encodes]
     if missing:
-        yield f"MISSING: {', '.join(missing)}; the wheels of PyAV have them: pip install -U av"
+        yield f"MISSING: {', '.join(missing)}; included in PyAV's wheels: pip install -U av"
 
 
 def _has_codec(name: str, mode: Literal["r", "w"]) -> bool:
@@ -151,7 +152,7 @@ def _extras() -> Iterator[str]:
     for extra in extras:
         missing = [name for name in _requirements(extra) if _version(name) is None]
         if missing:
-            yield f"{extra}: lacks {', '.join(missing)}; pip install '{_PACKAGE}[{extra}]'"
+            yield f"{extra}: missing {', '.join(missing)}; pip install '{_PACKAGE}[{extra}]'"
         else:
             yield f"{extra}: installed"
 

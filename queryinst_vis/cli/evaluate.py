@@ -97,7 +97,7 @@ def _add_tracking(commands: Commands) -> None:
         "HOTA, IDF1, MOTA (MOTSA) and identities per object of a YouTube-VIS result file.",
         "All metrics use masks; HOTA, IDF1 and MOTA are identical to trackeval's. Unlike AP,\n"
         "these metrics ignore the ranking by score: a track with a low score counts like any\n"
-        "other. For results made for AP choose a --threshold, on other videos than those you\n"
+        "other. For results made for AP, choose a --threshold on videos other than those that you\n"
         "report.",
         "queryinst-vis eval-tracking ground_truth.json results.json --threshold 0.5",
         "queryinst-vis eval-tracking ground_truth.json results.json --per-video --json scores.json",
@@ -147,7 +147,7 @@ def _run_video(arguments: argparse.Namespace) -> None:
             evaluate_with_tracking, threshold=threshold, workers=workers, samples=samples
         )
     elif arguments.threshold is not None:
-        raise InputError("--threshold: AP takes tracks of any score; add --tracking")
+        raise InputError("--threshold: AP uses tracks of all scores; add --tracking")
     elif samples is not None:
         evaluate = partial(evaluate_with_confidence, samples=samples, workers=workers)
     else:

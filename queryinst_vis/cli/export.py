@@ -34,16 +34,16 @@ def add(commands: Commands) -> None:
         commands,
         "export-openvino",
         _run_openvino,
-        "Write detector and embedding for OpenVINO, the fastest runtime on CPUs.",
-        "Writes NAME.xml (graph, config and class names) and NAME.bin (weights), to be used as\n"
+        "Export detector and embeddings for OpenVINO, the fastest runtime on CPUs.",
+        "Writes NAME.xml (graph, config and class names) and NAME.bin (weights), for use as\n"
         "--weights NAME.xml. --int8 is faster on CPUs with VNNI or AMX instructions;\n"
-        "docs/openvino.md has the loss of accuracy. Takes about a minute, longer with --int8, and\n"
-        "needs: pip install 'queryinst-vis[openvino]'. No usage statistics are sent.",
+        "docs/openvino.md gives the loss of accuracy. Takes about a minute, longer with --int8.\n"
+        "Requires: pip install 'queryinst-vis[openvino]'. No usage statistics are sent.",
         "queryinst-vis export-openvino people --size 512x288 --output people.xml",
         "queryinst-vis export-openvino people --size 512x288 --output people_int8.xml "
         "--int8 street.mp4 square.mp4",
     )
-    _add_arguments(openvino, ".xml file to write, with a .bin file beside it")
+    _add_arguments(openvino, ".xml file to write, together with a .bin file")
     openvino.add_argument(
         "--int8",
         nargs="+",
@@ -63,7 +63,7 @@ def add(commands: Commands) -> None:
 
 def _add_arguments(parser: argparse.ArgumentParser, output: str) -> None:
     add_weights(parser)
-    add_overrides(parser, "input.test_short=288; the file keeps them")
+    add_overrides(parser, "input.test_short=288; they are stored in the file")
     parser.add_argument(
         "--size",
         type=size,
@@ -78,7 +78,7 @@ def _add_arguments(parser: argparse.ArgumentParser, output: str) -> None:
         type=count,
         default=1,
         metavar="N",
-        help="frames of one run (default: %(default)s)",
+        help="batch size (default: %(default)s)",
     )
 
 

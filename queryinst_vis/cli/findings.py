@@ -60,10 +60,10 @@ def _table(found: Sequence[Finding], places: int = 3) -> Table:
     groups: dict[str, list[Finding]] = {}
     for finding in found:
         groups.setdefault(finding.kind, []).append(finding)
-    table = Table("", "kind", Column("count", justify="right"), "where, and what is wrong")
+    table = Table("", "kind", Column("count", justify="right"), "occurrences")
     table.show_lines = True
-    grave = sorted(SEVERITIES, key=lambda kind: (ERROR, WARNING, NOTE).index(SEVERITIES[kind]))
-    for kind in sorted(groups, key=grave.index):
+    order = sorted(SEVERITIES, key=lambda kind: (ERROR, WARNING, NOTE).index(SEVERITIES[kind]))
+    for kind in sorted(groups, key=order.index):
         group = groups[kind]
         lines = [str(finding) for finding in group[:places]]
         if len(group) > places:

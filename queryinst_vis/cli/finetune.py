@@ -62,7 +62,7 @@ def add(commands: Commands) -> None:
         type=fraction,
         metavar="F",
         help="fraction of the data held out for validation, selected by a hash of the names "
-        "(default: 0.2 of less than 500 images, otherwise 0.1; 0: none)",
+        "(default: 0.2 for fewer than 500 images, otherwise 0.1; 0: none)",
     )
     add_run(parser)
     add_devices(parser)
@@ -103,6 +103,6 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _best(work_dir: Path) -> Path:
-    """The weights to use: the best, or the last if there was no validation."""
+    """The weights to use: the best ones, or the final ones without validation."""
     best = work_dir / "best.safetensors"
     return best if best.exists() else work_dir / "final.safetensors"

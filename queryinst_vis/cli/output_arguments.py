@@ -70,8 +70,8 @@ def add_picture_options(group: argparse._ActionsContainer) -> None:
         type=names,
         default=names(DEFAULT_DRAW),
         metavar="PART,...",
-        help="what to draw for each instance: mask, outline, box, trace (its path), label; or none "
-        f"(default: {DEFAULT_DRAW})",
+        help="parts to draw for each instance: mask, outline, box, trace (its path), label; or "
+        f"none (default: {DEFAULT_DRAW})",
     )
     group.add_argument(
         "--encoder",
@@ -80,8 +80,8 @@ def add_picture_options(group: argparse._ActionsContainer) -> None:
         metavar="NAME",
         help="H.264 encoder of the videos: libx264 on the CPU, which writes the smallest files; "
         "h264_nvenc (NVIDIA), h264_qsv (Intel), h264_amf (AMD) or h264_videotoolbox (Apple) on "
-        "graphics hardware; or auto, the first of these that works here, else libx264 "
-        "(default: %(default)s)",
+        "graphics hardware; or auto, the first hardware encoder that works on this machine, "
+        "otherwise libx264 (default: %(default)s)",
     )
     group.add_argument(
         "--blur",

@@ -1,4 +1,4 @@
-"""``queryinst-vis report``: one HTML file about results or a training."""
+"""``queryinst-vis report``: an HTML report on results or a training run."""
 
 from __future__ import annotations
 
@@ -21,25 +21,28 @@ def add(commands: Commands) -> None:
         commands,
         "report",
         _run,
-        "Write one HTML file that shows how good results are, or how a training went.",
-        "GT.json RESULTS.json [OTHER.json]: AP, HOTA and IDF1 with intervals, what each kind of\n"
-        "error costs, curves, classes, and with --images the worst videos as clips; of two result\n"
-        "files also which one is better.\n"
-        "WORK_DIR: the curves of a training with its restarts, scores, training samples as the\n"
-        "network saw them, predictions over time, config and environment.\n"
-        "The file is complete: it opens from disk without a network, and can be sent to others.",
+        "Write an HTML report on result files or on a training run.",
+        "GT.json RESULTS.json [OTHER.json]: AP, HOTA and IDF1 with confidence intervals, error\n"
+        "analysis, curves, classes, and with --images clips of the worst videos; for two result\n"
+        "files, also a paired comparison.\n"
+        "WORK_DIR: training curves with restarts, scores, training samples as seen by the\n"
+        "network, predictions over time, config and environment.\n"
+        "The file is self-contained: it opens without a network and can be shared.",
         "queryinst-vis report ground_truth.json results.json --images frames --out report.html",
         "queryinst-vis report ground_truth.json baseline.json ours.json --out report.html",
         "queryinst-vis report work/mine --out training.html",
     )
     report.add_argument(
-        "subject", type=Path, metavar="GT.json|WORK_DIR", help="annotated dataset, or a training"
+        "subject",
+        type=Path,
+        metavar="GT.json|WORK_DIR",
+        help="ground truth, or the work dir of a training run",
     )
     report.add_argument(
-        "results", type=Path, nargs="*", metavar="RESULTS.json", help="one result file, or two"
+        "results", type=Path, nargs="*", metavar="RESULTS.json", help="one or two result files"
     )
     report.add_argument(
-        "--out", type=Path, required=True, metavar="FILE.html", help="the page to write"
+        "--out", type=Path, required=True, metavar="FILE.html", help="HTML file to write"
     )
     report.add_argument(
         "--images", type=Path, metavar="DIR", help="folder of the images; without it, no clips"
@@ -49,11 +52,15 @@ def add(commands: Commands) -> None:
         type=fraction,
         default=0.3,
         metavar="S",
-        help="score from which on tracks count for HOTA and IDF1, which do not rank, and are shown "
-        "in clips (default: %(default)s)",
+        help="minimum score of tracks for HOTA and IDF1, which do not use the ranking, and in "
+        "clips (default: %(default)s)",
     )
     report.add_argument(
-        "--clips", type=count, default=6, metavar="N", help="videos to show (default: %(default)s)"
+        "--clips",
+        type=count,
+        default=6,
+        metavar="N",
+        help="number of videos to show (default: %(default)s)",
     )
     add_allow_outside(report)
     add_workers(report)
@@ -65,12 +72,14 @@ def _run(arguments: argparse.Namespace) -> None:
     subject, results = arguments.subject, arguments.results
     if subject.is_dir():
         if results:
-            raise InputError(f"{subject}: is a folder; name a WORK_DIR alone, or GT.json first")
+            raise InputError(
+                f"{subject}: is a folder; give only a WORK_DIR, or GT.json before the results"
+            )
         _report_training(arguments)
     elif len(results) not in (1, 2):
         raise InputError(
-            f"{subject}: name one result file, or two, after the ground truth; a training is a "
-            "folder"
+            f"{subject}: give one or two result files after the ground truth, or the work dir of a "
+            "training run"
         )
     else:
         _report_evaluation(arguments)

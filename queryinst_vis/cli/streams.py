@@ -1,4 +1,4 @@
-"""Standard output and error that may be closed, full, or limited to some characters."""
+"""Handling of standard output and error that are closed, full, or have a limited encoding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from queryinst_vis.errors import InputError
 def prepare_streams() -> None:
     """Keep a command running when its output is closed.
 
-    Characters that the encoding lacks, and file names that are not valid text, are escaped.
+    Characters that cannot be encoded, and file names that are not valid text, are escaped.
     """
     sys.stdout = _prepared(sys.stdout, 1)
     sys.stderr = _prepared(sys.stderr, 2)

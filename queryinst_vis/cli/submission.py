@@ -64,7 +64,7 @@ def _run_zip(arguments: argparse.Namespace) -> None:
     check_not_read(arguments.target, arguments.results, arguments.set)
     if zipfile.is_zipfile(arguments.results):
         raise InputError(
-            f"results {arguments.results}: is a zip already; check-submission reads it"
+            f"results {arguments.results}: is already a zip; check it with check-submission"
         )
     video_set = None if arguments.set is None else open_set(arguments.set)
     report_findings({arguments.results: check_submission(arguments.results, video_set)})

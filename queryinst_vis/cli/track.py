@@ -62,7 +62,7 @@ def add(commands: Commands) -> None:
         "Several videos are tracked one after another. KEY=VALUE arguments such as "
         "tracking.rule=ocsort override config keys",
     )
-    parser.set_defaults(overrides=[])  # words behind an option, see parse_arguments
+    parser.set_defaults(overrides=[])  # for words after an option, see parse_arguments
     parser.add_argument(
         "--batch",
         type=count,
@@ -125,8 +125,8 @@ def _run_live(
         raise InputError("--batch: live sources are processed one frame at a time; leave it out")
     if (arguments.streams or len(sources)) < len(sources):
         raise InputError(
-            f"--streams {arguments.streams}: {len(sources)} live sources cannot wait for one "
-            "another; leave it out"
+            f"--streams {arguments.streams}: all {len(sources)} live sources are processed "
+            "concurrently; leave it out"
         )
     for summary in track_live(
         sources,

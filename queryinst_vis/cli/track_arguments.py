@@ -1,4 +1,4 @@
-"""Arguments of the commands that track: what to look for, and in which frames."""
+"""Arguments of the commands that track: detector, frames and detections."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def add_track_options(parser: argparse.ArgumentParser) -> None:
 
 
 def track_options_of(arguments: argparse.Namespace, overrides: list[str]) -> TrackOptions:
-    """The settings of tracking selected on the command line.
+    """The tracking options given on the command line.
 
     Raises:
         InputError: an empty range of frames, or an unknown drawing style.

@@ -72,7 +72,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _split(arguments: argparse.Namespace) -> tuple[str | Path, list[str]]:
-    """The config, which --resume finds in the work dir, and the overrides.
+    """The config (with --resume by default that of the work dir), and the overrides.
 
     Raises:
         InputError: no config is given, and there is none in the work dir.
@@ -80,9 +80,9 @@ def _split(arguments: argparse.Namespace) -> tuple[str | Path, list[str]]:
     words = [word for word in (arguments.config, *arguments.overrides) if word is not None]
     if words and ("=" not in words[0] or Path(words[0]).is_file()):
         return words[0], words[1:]
-    own = arguments.work_dir / "config.yaml"
+    saved = arguments.work_dir / "config.yaml"
     if not arguments.resume:
         raise InputError("CONFIG is missing; see 'queryinst-vis train --help'")
-    if not own.is_file():
+    if not saved.is_file():
         raise InputError(f"work dir {arguments.work_dir}: contains no run to resume; give a CONFIG")
-    return own, words
+    return saved, words

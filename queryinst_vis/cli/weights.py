@@ -117,11 +117,11 @@ def _run_weights(arguments: argparse.Namespace) -> None:
         print(find_weights(arguments.name))
         return
     for name, file in shipped_weights().items():
-        print(f"{name:28} ships with the package\n    {file}")
+        print(f"{name:28} bundled with the package\n    {file}")
     short = {name: f" (short: {alias})" for alias, name in SHORT_NAMES.items()}
     for name, checkpoint in CATALOGUE.items():
         file = cached_weights(name)
-        place = file if file.is_file() else f"not fetched yet: {checkpoint.url}"
+        place = file if file.is_file() else f"not downloaded yet: {checkpoint.url}"
         print(f"{name:28} {checkpoint.label_set}, {checkpoint.summary}{short.get(name, '')}")
         print(f"    licence: {checkpoint.licence}\n    {place}")
     for name in installed(DETECTORS):

@@ -105,8 +105,8 @@ def _without_unresolved(values: Any) -> Any:
 
 def differences(first: Any, second: Any) -> dict[str, tuple[Any, Any]]:
     """The dotted keys in which two dataclasses of the same type differ, with both values."""
-    ours, theirs = (_flatten(_without_unresolved(asdict(one))) for one in (first, second))
-    return {key: (ours[key], theirs[key]) for key in ours if ours[key] != theirs[key]}
+    one, other = (_flatten(_without_unresolved(asdict(values))) for values in (first, second))
+    return {key: (one[key], other[key]) for key in one if one[key] != other[key]}
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -152,7 +152,7 @@ class _Budget:
 def _read_layers(
     path: Path, children: tuple[Path, ...], budget: _Budget
 ) -> list[tuple[Path, dict[str, Any]]]:
-    """The values of all parents, outermost first, and then those of the file itself."""
+    """The values of all parents, outermost first, followed by those of the file itself."""
     if path.resolve() in children:
         raise InputError(f"config {path}: _base_ leads back to the file itself")
     values = _read_yaml(path, budget)

@@ -43,7 +43,7 @@ def config_names() -> list[str]:
 def _shipped() -> dict[str, Path]:
     """The files of the bundled configs and their parents, by name."""
     package = Path(__file__).resolve().parent.parent
-    # inside an installed package; beside the package in a clone
+    # inside an installed package; next to the package in a clone
     folder = next(
         (f for f in (package / "configs", package.parent / "configs") if f.is_dir()), None
     )

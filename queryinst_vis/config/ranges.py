@@ -14,7 +14,7 @@ LARGEST = 2**63 - 1
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from ``least`` to ``most``, without ``above`` and ``below`` themselves."""
+    """A range: ``least`` and ``most`` are inclusive bounds, ``above`` and ``below`` exclusive."""
 
     least: float = -math.inf
     most: float = math.inf
@@ -84,7 +84,7 @@ def _outside(value: float, allowed: Range) -> str | None:
     if not math.isfinite(value):
         return "a finite number"
     if isinstance(value, int) and abs(value) > LARGEST:
-        return "a number of 64 bits"
+        return "a 64-bit number"
     return allowed.complaint(value)
 
 

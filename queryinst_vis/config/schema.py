@@ -230,7 +230,7 @@ class InputConfig:
 
 @dataclass
 class TrainConfig:
-    """The optimisation recipe. ``paper`` in RECIPE terms: lr 2.5e-5, clip 1.0."""
+    """The training recipe; the defaults are the paper's (lr 2.5e-5, gradient clipping at 1.0)."""
 
     max_steps: Count = 90000
     # Length in epochs instead of max_steps; lr_steps and eval_every are scaled to the new length,

@@ -12,8 +12,8 @@ class CocoDataset:
     """A set of still images.
 
     Attributes:
-        images: all images in file order, with training instances and crowds; classes that the
-            model lacks are left out.
+        images: all images in file order, with training instances and crowds of the model's
+            classes.
         category_ids: category id of each of ``classes`` in the file; None if missing.
         has_annotations: False for files without annotations, such as ``image_info_test2017.json``.
     """

@@ -131,15 +131,15 @@ def apply_view(image: np.ndarray, record: ImageRecord, view: View, ignore: bool 
     """Apply a view to an image and its instances.
 
     Instances without mask pixels in the view (outside its window, or too small at its scale) are
-    removed. A box completely inside the window is that of the file, scaled; a truncated one
-    becomes the bounding box of the remaining mask pixels or, without a mask,
-    the remaining part of the box (see ``MIN_VISIBLE_SHARE``).
+    removed. A box completely inside the window is taken from the file and scaled; a truncated one
+    is replaced by the bounding box of the remaining mask pixels or, without a mask, by the
+    remaining part of the box (see ``MIN_VISIBLE_SHARE``).
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB.
-        record: its annotations.
-        view: the window, size, flip and colours.
-        ignore: fill in ``Frame.ignored``.
+        record: annotations of the image.
+        view: window, size, flip and colours.
+        ignore: set ``Frame.ignored``.
 
     Raises:
         InputError: a segmentation cannot be decoded.
@@ -181,18 +181,18 @@ class _VisiblePart(NamedTuple):
 def _visible_part(
     instance: Instance, record: ImageRecord, view: View, grid: tuple[np.ndarray, np.ndarray]
 ) -> _VisiblePart | None:
-    """None if the object is not visible; ``grid`` are the view's rows and columns."""
+    """The visible part of an object, or None; ``grid`` contains the view's rows and columns."""
     if instance.segmentation is not None:
         return _visible_mask(instance, record, view, grid)
     if instance.box is None:
         return None
-    # without a mask; the part of the box outside the image does not count
+    # the part of the box outside the image does not count
     whole = _intersect(instance.box, (0, 0, record.width, record.height))
-    left = _intersect(whole, (view.left, view.top, view.right, view.bottom))
-    box = view.box(left)
+    visible = _intersect(whole, (view.left, view.top, view.right, view.bottom))
+    box = view.box(visible)
     if not fill_box(box).pixels.size:
         return None
-    return _VisiblePart(box, None, _area(left) / _area(whole))
+    return _VisiblePart(box, None, _area(visible) / _area(whole))
 
 
 def _visible_mask(

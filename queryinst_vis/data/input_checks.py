@@ -10,7 +10,7 @@ from queryinst_vis.errors import InputError
 
 
 def check_input(config: InputConfig) -> None:
-    """Raise an InputError for augmentation settings that cannot work."""
+    """Raise an InputError for invalid augmentation settings."""
     check_numbers(config, "input")
     for key in ("train_short", "train_long"):
         if not getattr(config, key):
@@ -24,7 +24,7 @@ def _check_crop(crop_range: Sequence[float], crop_short: Sequence[int]) -> None:
     pair = len(crop_range) == 2
     if crop_short and not (pair and 1 <= crop_range[0] <= crop_range[1]):
         raise InputError(
-            f"input.crop_range is {crop_range}: with input.crop_short it is in pixels, expected "
+            f"input.crop_range is {crop_range}: with input.crop_short it is in pixels; expected "
             "[low, high] of at least 1"
         )
     if not crop_short and not (pair and crop_range[0] <= crop_range[1] <= 1):
@@ -39,6 +39,6 @@ def _check_scale_jitter(config: InputConfig) -> None:
         sides = getattr(config, key)
         if factors and len(sides) > 1:
             raise InputError(
-                f"input.{key} is {sides}: with input.scale_jitter all samples share one canvas, "
+                f"input.{key} is {sides}: with input.scale_jitter all samples share one canvas; "
                 "give one side"
             )

@@ -42,7 +42,7 @@ def open_dataset(config: DatasetConfig, classes: list[str]) -> CocoDataset | You
         classes: class names of the model, matched by name.
 
     Raises:
-        InputError: a path is not set, or the set is not readable (see the readers).
+        InputError: a path is not set, or the set is invalid.
     """
     if not config.annotations or not config.images:
         raise InputError(
@@ -59,10 +59,10 @@ def open_dataset(config: DatasetConfig, classes: list[str]) -> CocoDataset | You
 
 
 def sample_images(config: DatasetConfig, classes: list[str], count: int) -> list[ImageRecord]:
-    """Images, or frames of videos, spread evenly over a set: at most ``count``, to calibrate with.
+    """At most ``count`` images or video frames for calibration, evenly spaced in a set.
 
     Raises:
-        InputError: as ``open_dataset``, or there are none.
+        InputError: as for ``open_dataset``, or the set is empty.
     """
     dataset = open_dataset(config, classes)
     if isinstance(dataset, CocoDataset):
@@ -113,7 +113,7 @@ def train_loader(
 
 
 def open_training_set(config: Config, transforms: Transforms | None = None) -> TrainingSamples:
-    """The samples of ``data.train`` and ``data.train_extra``; arguments as for ``train_loader``.
+    """Open ``data.train`` and ``data.train_extra``; arguments as for ``train_loader``.
 
     Raises:
         InputError: invalid settings or annotation files.
@@ -219,17 +219,17 @@ class TrainingSamples(Dataset):
     def _paste(self, frames: list[Frame], number: int, rng: np.random.Generator) -> list[Frame]:
         """Paste instances of a random sample, from the same mixture of sets as all samples.
 
-        It comes from another image or video than sample ``number``; otherwise the same object
-        could appear twice with two identities. If no other is found, nothing is pasted.
+        It is from another image or video than sample ``number``; otherwise, the same object could
+        appear twice with two identities. If no such sample is found, nothing is pasted.
         """
-        own = self._origin(number)
+        origin = self._origin(number)
         draws = rng.integers(self._order.epoch_length, size=_DONOR_DRAWS).tolist()
-        donor = next((draw for draw in draws if self._origin(draw) != own), None)
+        donor = next((draw for draw in draws if self._origin(draw) != origin), None)
         if donor is None:
             return frames
         source, item = self._order[donor]
         cutouts = draw_cutouts(rng, frames, self._sources[source].record(item), self._input)
-        return [paste(frame, over) for frame, over in zip(frames, cutouts, strict=True)]
+        return [paste(frame, pasted) for frame, pasted in zip(frames, cutouts, strict=True)]
 
     def _origin(self, number: int) -> tuple[int, int]:
         """The set of sample ``number``, and the image or video in it."""
@@ -242,8 +242,8 @@ def _open_source(entry: DatasetConfig, config: Config) -> tuple[Samples, Counter
     dataset = open_dataset(entry, config.model.classes)
     if not dataset.has_annotations:
         raise InputError(
-            f"{entry.annotations}: has no 'annotations', so it cannot be trained on; the public "
-            "validation and test files hold none, use the training file"
+            f"{entry.annotations}: has no 'annotations' to train on; public validation and test "
+            "files contain none, use the training file"
         )
     options = SampleOptions(
         config.input,
@@ -265,7 +265,7 @@ def _open_source(entry: DatasetConfig, config: Config) -> tuple[Samples, Counter
         if crowds:
             problem = (
                 f"all {crowds} instances of the model's classes are crowds (`iscrowd` 1), which "
-                "are not trained on; set it to 0 where a single object is meant"
+                "are not used for training; set it to 0 for single objects"
             )
         raise InputError(f"{entry.annotations}: {problem}")
     return source, Counter(labels)
@@ -286,8 +286,8 @@ def _check_classes(config: Config, counts: Counter[int]) -> None:
 
 
 def _prepare_worker(worker: int) -> None:
-    # Ctrl-C and many schedulers signal every process of a job: workers ignore it, since the main
-    # process needs them to finish its step. They end with it.
+    # Ctrl-C and many schedulers signal every process of a job. Workers ignore it, since the main
+    # process needs them to finish its step, and exit with the main process.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)  # OpenCV's threads would compete with the workers
@@ -301,24 +301,24 @@ def _raise_errors(loader: Iterable[Batch | InputError]) -> Iterator[Batch]:
 
 
 class Collate:
-    """Normalise and pad samples to a Batch, at least to the size of the ``canvas`` if given."""
+    """Normalise samples and pad them to a Batch, at least to the ``canvas`` size if given."""
 
     def __init__(
         self, mean: list[float], std: list[float], canvas: tuple[int, int] | None = None
     ) -> None:
         self._mean = mean
         self._std = std
-        self._least = [canvas] if canvas else []
+        self._min_sizes = [canvas] if canvas else []
 
     def __call__(self, samples: Sequence[list[Frame] | InputError]) -> Batch | InputError:
         """One Batch, with a reference if the samples are pairs; or the first error."""
-        whole: list[list[Frame]] = []
+        valid: list[list[Frame]] = []
         for sample in samples:
             if isinstance(sample, InputError):
                 return sample
-            whole.append(sample)
-        size = padded_size([frame.size for sample in whole for frame in sample] + self._least)
-        key, *reference = (self._batch(frames, size) for frames in zip(*whole, strict=True))
+            valid.append(sample)
+        size = padded_size([frame.size for sample in valid for frame in sample] + self._min_sizes)
+        key, *reference = (self._batch(frames, size) for frames in zip(*valid, strict=True))
         return Batch(key.images, key.targets, *reference)
 
     def _batch(self, frames: Sequence[Frame], size: tuple[int, int]) -> Batch:
@@ -341,15 +341,15 @@ def _targets(frames: Sequence[Frame], size: tuple[int, int]) -> list[Target]:
     counts = [len(frame.instances) for frame in frames]
     return [
         Target(
-            boxes=own_boxes,
+            boxes=frame_boxes,
             labels=labels,
-            masks=own_masks,
+            masks=frame_masks,
             instance_ids=ids,
             image_size=frame.size,
             has_mask=has_mask,
             ignore=ignore,
         )
-        for frame, own_boxes, own_masks, labels, ids, has_mask, ignore in zip(
+        for frame, frame_boxes, frame_masks, labels, ids, has_mask, ignore in zip(
             frames,
             boxes.view(-1, 4).split(counts),
             masks.split(counts),
@@ -363,7 +363,7 @@ def _targets(frames: Sequence[Frame], size: tuple[int, int]) -> list[Target]:
 
 
 def _ignored_regions(frames: Sequence[Frame], size: tuple[int, int]) -> list[torch.Tensor | None]:
-    """The ignore regions of each frame as one mask of ``size``, None without any."""
+    """The ignore regions of each frame as one mask of ``size``; None without ignore regions."""
     regions = torch.zeros((sum(bool(frame.ignored) for frame in frames), *size), dtype=torch.bool)
     remaining = iter(regions)
     ignored: list[torch.Tensor | None] = []

@@ -9,16 +9,15 @@ from itertools import accumulate
 
 import numpy as np
 
-_BATCHES = 2**31  # random stream of the batch order; the others are epoch and set numbers
+_BATCHES = 2**31  # random stream of the batch order, beyond all epoch and set numbers
 
 
 class SampleOrder:
     """An endless sequence over several sets, reshuffled every epoch.
 
     One epoch contains ``round(size * weight)`` items (at least one) of each set in random order.
-    The items of a set are taken in shuffled rounds, so that none is repeated before all
-    have been used, whatever the weight. Item n depends only on the seed and n, so a resumed
-    run continues exactly.
+    For any weight, no item of a set is repeated before all have been used. Item n depends only on
+    the seed and n, so a resumed run continues exactly.
     """
 
     def __init__(self, sizes: Sequence[int], weights: Sequence[float], seed: int) -> None:
@@ -38,7 +37,7 @@ class SampleOrder:
 
     @property
     def epoch_length(self) -> int:
-        """Samples of one epoch."""
+        """Number of samples per epoch."""
         return self._ends[-1]
 
     def __getitem__(self, number: int) -> tuple[int, int]:
@@ -54,13 +53,13 @@ class SampleOrder:
 class BatchOrder:
     """The samples of each batch: consecutive ones, or those with similar shapes.
 
-    A batch is padded to its largest height and width. Within windows of the seeded order, samples
-    are grouped to reduce padding; every sample is used as often, and at about the same time, as
-    without.
+    A batch is padded to its largest height and width. To reduce padding, samples are grouped within
+    windows of the seeded order, so that every sample is still used equally often and at about the
+    same time.
 
     Args:
         batch_size: samples per batch.
-        window: number of samples that are grouped; no grouping up to ``batch_size``.
+        window: number of consecutive samples to group; up to ``batch_size``: no grouping.
         seed: for the order of the batches within a window.
         shape: ``(height, width)`` of a sample by its number, without loading it.
     """
@@ -96,27 +95,27 @@ class BatchOrder:
 
 
 def group_by_shape(shapes: dict[int, tuple[int, int]], batch_size: int) -> list[list[int]]:
-    """Group samples so that they need little padding to a common height and width.
+    """Group samples into batches with little padding to a common height and width.
 
     Greedy: the largest remaining sample is grouped with those that add the least padding.
 
     Args:
-        shapes: ``(height, width)`` of each sample; as many as fill whole batches.
-        batch_size: samples of a batch.
+        shapes: ``(height, width)`` by sample; a multiple of ``batch_size`` samples.
+        batch_size: samples per batch.
     """
-    left = sorted(shapes, key=lambda n: (-shapes[n][0] * shapes[n][1], n))
+    remaining = sorted(shapes, key=lambda n: (-shapes[n][0] * shapes[n][1], n))
     batches = []
-    while left:
-        batch = [left.pop(0)]
+    while remaining:
+        batch = [remaining.pop(0)]
         height, width = shapes[batch[0]]
         for _ in range(batch_size - 1):
 
             def padding(n: int, height: int = height, width: int = width) -> int:
-                own_height, own_width = shapes[n]
-                return max(height, own_height) * max(width, own_width) - own_height * own_width
+                rows, columns = shapes[n]
+                return max(height, rows) * max(width, columns) - rows * columns
 
-            chosen = min(left, key=padding)
-            left.remove(chosen)
+            chosen = min(remaining, key=padding)
+            remaining.remove(chosen)
             batch.append(chosen)
             height, width = max(height, shapes[chosen][0]), max(width, shapes[chosen][1])
         batches.append(batch)

@@ -23,7 +23,7 @@ Box = tuple[float, float, float, float]
 """``(x0, y0, x1, y1)`` in pixels."""
 
 _THREADS = 16
-_BLOCK = 500  # images that a thread checks at a time
+_BLOCK = 500  # images per task of a thread
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class TrainingSet:
 
     Attributes:
         annotation_set: the file.
-        category_ids: category id of each class of the model; None if the file lacks it.
-        labels: class index of each category id; None if the model lacks it.
+        category_ids: category id of each class of the model; None if missing in the file.
+        labels: class index of each category id; None if not a class of the model.
     """
 
     def __init__(
@@ -108,9 +108,7 @@ class TrainingSet:
         check_images(Path(images), self.annotation_set)
 
     def annotations(self, video: Video) -> Iterator[tuple[Annotation, int]]:
-        """The annotations of a video or an image, each with its class index.
-
-        Annotations of classes that the model lacks are left out.
+        """The annotations of a video or an image that have a class of the model, and its index.
 
         Raises:
             InputError: an annotation is invalid.
@@ -130,7 +128,7 @@ def match_classes(
 ) -> tuple[list[int | None], dict[int, int | None]]:
     """Match a file's categories with the model's classes by name; ids may differ.
 
-    A warning lists names without a counterpart, with the closest ones.
+    Warns about names without a counterpart, and suggests the closest one.
 
     Args:
         categories: class name by category id.
@@ -138,27 +136,27 @@ def match_classes(
         where: the file, for messages.
 
     Returns:
-        ``category_ids``, the id of each class in the file (None if missing), and
-        ``labels``, the class index of each category id (None if the model lacks it).
+        ``category_ids``, the id of each class in the file (None if missing), and ``labels``, the
+        class index of each category id (None if not a class of the model).
 
     Raises:
         InputError: no class in common.
     """
     ids = {name: id_ for id_, name in categories.items()}
-    lacking = [name for name in classes if name not in ids]
-    left_out = [name for name in ids if name not in classes]
-    if len(lacking) == len(classes):
+    missing = [name for name in classes if name not in ids]
+    unknown = [name for name in ids if name not in classes]
+    if len(missing) == len(classes):
         raise InputError(
             f"{where}: contains none of the model's classes; the model's: "
-            f"{list_names(lacking)}; the file's: {list_names(left_out)}{_guess(lacking, left_out)}"
+            f"{list_names(missing)}; the file's: {list_names(unknown)}{_guess(missing, unknown)}"
         )
-    said = []
-    if left_out:
-        said.append(f"classes that the model lacks are left out: {list_names(left_out)}")
-    if lacking:
-        said.append(f"classes of the model that the file lacks: {list_names(lacking)}")
-    if said:
-        message = f"{where}: {'; '.join(said)}{_guess(lacking, left_out)}"
+    differences = []
+    if unknown:
+        differences.append(f"classes that the model lacks are left out: {list_names(unknown)}")
+    if missing:
+        differences.append(f"classes of the model that the file lacks: {list_names(missing)}")
+    if differences:
+        message = f"{where}: {'; '.join(differences)}{_guess(missing, unknown)}"
         warnings.warn(message, InputWarning, stacklevel=2)
     index = {name: label for label, name in enumerate(classes)}
     return [ids.get(name) for name in classes], {
@@ -166,10 +164,10 @@ def match_classes(
     }
 
 
-def _guess(lacking: Sequence[str], left_out: Sequence[str]) -> str:
+def _guess(missing: Sequence[str], unknown: Sequence[str]) -> str:
     """A suggestion of a class name that may have been meant."""
-    for name in lacking:
-        nearest = nearest_name(name, left_out)
+    for name in missing:
+        nearest = nearest_name(name, unknown)
         if nearest is not None:
             return (
                 f"; is '{nearest}' meant to be '{name}'? correct model.classes, or rename it with"
@@ -208,7 +206,7 @@ def _missing(folder: str, names: list[str]) -> list[str]:
 
 
 def to_xyxy(box: list[float] | None) -> Box | None:
-    """COCO's ``[x, y, width, height]`` as corners; None for a missing or empty box."""
+    """Convert COCO's ``[x, y, width, height]`` to xyxy; None for a missing or empty box."""
     if not has_area(box):
         return None
     x, y, width, height = box

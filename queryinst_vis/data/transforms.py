@@ -1,4 +1,4 @@
-"""From frames to the network input: the same resize, normalisation and padding everywhere."""
+"""Preprocessing of frames to network input: resizing, normalisation and padding."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from queryinst_vis.utils.images import check_frame
 
 
 def fit_size(height: int, width: int, short: float, long: float) -> tuple[int, int]:
-    """``(height, width)`` of an image resized into ``long`` x ``short`` pixels.
+    """``(height, width)`` of an image resized to fit into ``long`` x ``short`` pixels.
 
-    The aspect is kept: the scale is the largest at which the long side is at most ``long`` and
-    the short side at most ``short``. Halves are rounded up.
+    With the aspect ratio kept, this is the largest size whose long side is at most ``long`` and
+    whose short side is at most ``short``. Halves are rounded up.
     """
     scale = min(long / max(height, width), short / min(height, width))
     return max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
 
 
 def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear resize of ``(H, W, 3)`` uint8, at training and test alike (as published)."""
+    """Resize ``(H, W, 3)`` uint8 images bilinearly, in training and inference (as published)."""
     if image.shape[:2] == (height, width):
         return image
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -39,17 +39,17 @@ def to_network_input(
     std: Sequence[float],
     divisor: int = 32,
 ) -> tuple[Tensor, list[tuple[int, int]]]:
-    """Resize, normalise and pad frames: the one way into the network.
+    """Resize, normalise and pad frames.
 
     Args:
         frames: B frames, each ``(H, W, 3)`` uint8 RGB; sizes may differ.
-        short, long: a resized frame fits into ``long`` x ``short`` pixels.
-        mean, std: per channel R, G, B, in units of 0..255.
+        short, long: maximum short and long side after resizing, in pixels.
+        mean, std: per RGB channel, for pixel values 0..255.
         divisor: the padded height and width are multiples of this.
 
     Returns:
-        ``images``, ``(B, 3, H, W)`` float32, zero where padded at the right and the bottom,
-        and ``image_sizes``, the ``(height, width)`` of every frame without the padding.
+        ``images``, ``(B, 3, H, W)`` float32, zero-padded at the right and the bottom, and
+        ``image_sizes``, the ``(height, width)`` of each frame without padding.
 
     Raises:
         InputError: a frame is not ``(H, W, 3)`` uint8.
@@ -67,13 +67,13 @@ def to_network_input(
 def network_input(
     frames: Sequence[np.ndarray], config: Config
 ) -> tuple[Tensor, list[tuple[int, int]]]:
-    """``to_network_input`` with the test size and the colour statistics of a config."""
+    """``to_network_input`` with the test size, mean and std of a config."""
     size, backbone = config.input, config.model.backbone
     return to_network_input(frames, size.test_short, size.test_long, backbone.mean, backbone.std)
 
 
 def padded_size(sizes: Sequence[tuple[int, int]], divisor: int = 32) -> tuple[int, int]:
-    """The smallest ``(height, width)`` in multiples of ``divisor`` that holds all ``sizes``."""
+    """The smallest ``(height, width)`` in multiples of ``divisor`` that contains all ``sizes``."""
     height, width = (max(sides) for sides in zip(*sizes, strict=True))
     return -(-height // divisor) * divisor, -(-width // divisor) * divisor
 
@@ -84,20 +84,20 @@ def pad_and_normalise(
     std: Sequence[float],
     size: tuple[int, int],
 ) -> Tensor:
-    """``(image - mean) / std`` for uint8 images: ``(B, 3, *size)`` float32, padded with zeros."""
+    """``(image - mean) / std`` of uint8 images: ``(B, 3, *size)`` float32, zero-padded."""
     shape = (len(images), 3, *size)
     batch = torch.empty(shape, memory_format=torch.channels_last)
-    table = _normalised(tuple(mean), tuple(std))
+    table = _lookup_table(tuple(mean), tuple(std))
     for padded, image in zip(batch.permute(0, 2, 3, 1).numpy(), images, strict=True):
         height, width = image.shape[:2]
         padded[height:], padded[:height, width:] = 0, 0
-        # one pass over the pixels, where converting, subtracting and dividing are three
+        # one pass over the pixels instead of three (convert, subtract, divide)
         cv2.LUT(np.ascontiguousarray(image), table, dst=padded[:height, :width])
     return batch
 
 
 @lru_cache(maxsize=8)
-def _normalised(mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
-    """``(1, 256, 3)`` float32: what becomes of every uint8 value of each channel."""
+def _lookup_table(mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
+    """``(1, 256, 3)`` float32: the normalised value of every uint8 value, per channel."""
     offset, scale = (np.array(values, np.float32) for values in (mean, std))
     return (np.arange(256, dtype=np.float32)[None, :, None] - offset) / scale

@@ -1,4 +1,4 @@
-"""Augmentation by ``torchvision.transforms.v2``: built from a config, applied to frames."""
+"""Augmentation with ``torchvision.transforms.v2``, built from a config and applied to frames."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from queryinst_vis.utils.plugins import suggest
 
 Sample = dict[str, Any]
 """``image`` (tv_tensors.Image, ``(3, H, W)`` uint8 RGB), ``boxes`` (BoundingBoxes, ``(M, 4)``
-xyxy), ``masks`` (Mask, ``(M, H, W)`` uint8, all 0 where only the box is known), ``labels`` and
-``ids`` (``(M,)`` int64), ``ignored`` (Mask, ``(H, W)`` uint8, 1 where nothing is known)."""
+xyxy), ``masks`` (Mask, ``(M, H, W)`` uint8, all 0 if only the box is known), ``labels`` and
+``ids`` (``(M,)`` int64), ``ignored`` (Mask, ``(H, W)`` uint8, 1 in ignore regions)."""
 
 KEYS = ("image", "boxes", "masks", "labels", "ids", "ignored")
 
 Transforms = Callable[[Sample], Sample]
 
-# Lambda takes a function, which a config cannot hold.
+# Lambda takes a function, which a config cannot contain.
 _CLASSES = {
     name: entry
     for name, entry in vars(v2).items()
@@ -41,28 +41,28 @@ _KEY = "input.transforms"
 
 
 def build_transforms(entries: Sequence[dict[str, Any]]) -> Transforms | None:
-    """Build the chain that ``input.transforms`` describes.
+    """Build the transforms described by ``input.transforms``.
 
-    An entry holds the ``name`` of a class of ``torchvision.transforms.v2``, and its arguments.
-    Those of ``transforms`` (RandomApply, RandomChoice, RandomOrder, Compose) are entries as
-    well, and ``interpolation`` is given by name. Nothing else can be named.
+    An entry consists of the ``name`` of a class in ``torchvision.transforms.v2`` and its arguments.
+    The argument ``transforms`` (of RandomApply, RandomChoice, RandomOrder, Compose) is a list of
+    entries, and ``interpolation`` is given by name. No other objects can be created.
 
     Args:
         entries: ``input.transforms``.
 
     Returns:
-        The chain, or None if there is no entry.
+        The transforms, or None without entries.
 
     Raises:
-        InputError: an unknown class or argument (its nearest neighbour is named), or arguments
-            that the class refuses.
+        InputError: an unknown class or argument (the message suggests the closest name), or
+            invalid arguments.
     """
     chain = [_build(entry, f"{_KEY}[{index}]") for index, entry in enumerate(entries)]
     return _Chain(chain) if chain else None
 
 
 class _Chain:
-    """Transforms of a config, whose failures are the config's."""
+    """Transforms of a config, whose errors are raised as InputError."""
 
     def __init__(self, transforms: list[v2.Transform]) -> None:
         self._transforms = transforms
@@ -71,7 +71,7 @@ class _Chain:
         for index, transform in enumerate(self._transforms):
             try:
                 sample = transform(sample)
-            except Exception as error:  # of any kind: it depends on the class
+            except Exception as error:  # the type depends on the class
                 where = f"{_KEY}[{index}] ({type(transform).__name__})"
                 raise InputError(f"{where}: fails on a sample: {_line(error)}") from error
         return sample
@@ -83,8 +83,8 @@ def _build(entry: Any, where: str) -> v2.Transform:
     name = entry["name"]
     if name not in _CLASSES:
         raise InputError(
-            f"{where}: torchvision.transforms.v2 has no transform '{name}' for a config"
-            f"; {suggest(name, _CLASSES)}"
+            f"{where}: torchvision.transforms.v2 has no transform '{name}' that a config can use; "
+            f"{suggest(name, _CLASSES)}"
         )
     known = inspect.signature(_CLASSES[name]).parameters
     arguments = {}
@@ -98,8 +98,8 @@ def _build(entry: Any, where: str) -> v2.Transform:
         arguments.setdefault("labels_getter", _labels_and_ids)
     try:
         return _CLASSES[name](**arguments)
-    except Exception as error:  # of any kind: it depends on the class
-        raise InputError(f"{where}: {name} refuses its arguments: {_line(error)}") from error
+    except Exception as error:  # the type depends on the class
+        raise InputError(f"{where}: {name} rejects its arguments: {_line(error)}") from error
 
 
 def _argument(key: str, value: Any, where: str) -> Any:
@@ -110,7 +110,9 @@ def _argument(key: str, value: Any, where: str) -> Any:
             return InterpolationMode(value)
         except ValueError as error:
             names = [mode.value for mode in InterpolationMode]
-            raise InputError(f"{where}: '{value}' is none of {', '.join(names)}") from error
+            raise InputError(
+                f"{where}: unknown '{value}'; choose from {', '.join(names)}"
+            ) from error
     return value
 
 
@@ -123,22 +125,22 @@ def _line(error: Exception) -> str:
 
 
 def apply_transforms(frame: Frame, chain: Sequence[Transforms], seed: int) -> Frame:
-    """Send a frame through transforms, with its boxes and masks.
+    """Apply transforms to a frame with its boxes and masks.
 
-    Instances whose mask changes get its bounding box (torchvision's box of a turned instance is
-    that of its turned box, which is larger); those without mask pixels vanish. Instances without
-    a mask have the box that torchvision gives them.
+    Instances whose mask changes get the bounding box of the new mask (torchvision would transform
+    the box, which is larger for rotations); those without mask pixels are removed. Instances
+    without a mask get the box computed by torchvision.
 
     Args:
-        frame: the frame; it is left alone.
+        frame: the frame; not modified.
         chain: transforms of ``Sample``s.
-        seed: of torch's, numpy's and Python's global generators, which are as before when this
-            returns. Both frames of a pair take the same seed, and with it the same parameters,
-            as long as the transforms' draws do not depend on the frame.
+        seed: for the global generators of torch, numpy and Python, whose states are restored
+            afterwards. With the same seed, both frames of a pair are transformed with the same
+            parameters, unless the random numbers of a transform depend on the frame.
 
     Raises:
-        InputError: what comes out is no uint8 RGB image with as many boxes, masks, labels and
-            ids, or a transform of the config fails.
+        InputError: the result is not a uint8 RGB image with equal numbers of boxes, masks, labels
+            and ids, or a transform of the config fails.
     """
     sample = _to_sample(frame)
     with _seeded(seed):
@@ -149,7 +151,7 @@ def apply_transforms(frame: Frame, chain: Sequence[Transforms], seed: int) -> Fr
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Global random generators start from ``seed`` inside and go on as before outside."""
+    """Seed the global random generators, and restore their states afterwards."""
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -204,12 +206,12 @@ def _to_frame(sample: Sample, before: Frame) -> Frame:
 def _shape(
     box: Box, mask: np.ndarray, before: VisibleInstance | None
 ) -> tuple[Box, MaskPiece | None] | None:
-    """Box and mask of one instance, or None where nothing is left of it.
+    """Box and mask of a transformed instance, or None if it is no longer visible.
 
     Args:
-        box: as transformed.
-        mask: likewise, ``(H, W)`` bool.
-        before: the instance before; None for one that the transforms have added.
+        box: transformed box.
+        mask: transformed mask, ``(H, W)`` bool.
+        before: the original instance; None if a transform added this instance.
     """
     if before is not None and before.mask is None:
         return (box, None) if fill_box(box).pixels.size else None
@@ -222,7 +224,7 @@ def _shape(
 
 
 def _corners(boxes: torch.Tensor, height: int, width: int) -> list[Box]:
-    """Boxes in any of torchvision's formats as xyxy, clipped to the image."""
+    """Convert boxes in any torchvision format to xyxy, clipped to the image."""
     if isinstance(boxes, tv_tensors.BoundingBoxes):
         boxes = functional.convert_bounding_box_format(boxes, new_format="XYXY")
     corners = clip_boxes_to_image(boxes.as_subclass(torch.Tensor).float(), (height, width))
@@ -231,7 +233,7 @@ def _corners(boxes: torch.Tensor, height: int, width: int) -> list[Box]:
 
 
 def _trim(mask: np.ndarray) -> MaskPiece:
-    """The part of an ``(H, W)`` mask, not empty, that its pixels span."""
+    """Crop a nonempty ``(H, W)`` mask to its bounding box."""
     left, top, right, bottom = map(int, MaskPiece(mask, 0, 0).box())
     return MaskPiece(mask[top:bottom, left:right].astype(np.uint8), top, left)
 
@@ -242,28 +244,28 @@ def _equal(mask: np.ndarray, piece: MaskPiece) -> bool:
 
 
 def _check_sample(sample: Any) -> None:
-    """Raise an InputError unless a frame can be made of what the transforms return."""
-    found = sample if isinstance(sample, dict) else {"": sample}
-    entries = {key: found[key] for key in KEYS if isinstance(found.get(key), torch.Tensor)}
+    """Raise an InputError unless the transforms return a valid sample."""
+    returned = sample if isinstance(sample, dict) else {"": sample}
+    entries = {key: returned[key] for key in KEYS if isinstance(returned.get(key), torch.Tensor)}
     if len(entries) < len(KEYS):
         raise InputError(
-            f"transforms: expected a dict of the tensors {', '.join(KEYS)} back, got "
-            + ", ".join(f"{key} {type(value).__name__}".strip() for key, value in found.items())
+            f"transforms: must return a dict of the tensors {', '.join(KEYS)}, got "
+            + ", ".join(f"{key} {type(value).__name__}".strip() for key, value in returned.items())
         )
     image, boxes = entries.pop("image"), entries["boxes"]
     if image.dtype != torch.uint8 or image.ndim != 3 or len(image) != 3 or not image.numel():
         raise InputError(
-            f"transforms: expected the image back as (3, H, W) uint8, got {tuple(image.shape)} "
-            f"{image.dtype}; it is normalised later, as model.backbone says"
+            f"transforms: must return the image as (3, H, W) uint8, got {tuple(image.shape)} "
+            f"{image.dtype}; it is normalised later, with the mean and std of model.backbone"
         )
     count, size = len(boxes), tuple(image.shape[1:])
     expected = [(count, 4), (count, *size), (count,), (count,), size]
     for (key, entry), shape in zip(entries.items(), expected, strict=True):
         if tuple(entry.shape) != shape:
             raise InputError(
-                f"transforms: {key} come back as {tuple(entry.shape)} where {shape} was expected, "
-                f"with {count} boxes and an image of (height, width) {size}; what removes an "
-                "instance must remove its box, mask, label and id"
+                f"transforms: {key} have shape {tuple(entry.shape)}, expected {shape} for {count} "
+                f"boxes and an image of (height, width) {size}; to remove an instance, remove its "
+                "box, mask, label and id"
             )
     if not boxes.isfinite().all():
-        raise InputError("transforms: a box comes back with a coordinate that is not finite")
+        raise InputError("transforms: a returned box has a coordinate that is not finite")

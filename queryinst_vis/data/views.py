@@ -1,4 +1,4 @@
-"""Augmentation: random crops, sizes, flips and colours of an image."""
+"""Augmentation: random crops, resizing, flips and colour jitter."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import numpy as np
 from queryinst_vis.config import InputConfig
 from queryinst_vis.data.transforms import fit_size, resize_image
 
-# Colour jitter of strength 1 has the ranges of SSD's photometric distortion.
+# Colour jitter of strength 1 uses the ranges of SSD's photometric distortion.
 _BRIGHTNESS = 32.0  # of 255
-_CONTRAST = 0.5  # factors of 1 +- this
+_CONTRAST = 0.5  # factors in 1 +- this value
 _SATURATION = 0.5
 _HUE = np.deg2rad(18.0)
 _LUMA = np.array([0.299, 0.587, 0.114])
 
 Window = tuple[int, int, int, int]
-"""``(top, left, bottom, right)`` in pixels of an image, ends exclusive."""
+"""``(top, left, bottom, right)`` in image pixels, ends exclusive."""
 
 
 @dataclass(frozen=True)
 class View:
-    """A view of an image: a window of it, resized, perhaps mirrored and recoloured.
+    """A view of an image: a crop, resized, and optionally flipped and recoloured.
 
     Attributes:
-        top, left, bottom, right: the window in pixels of the image, ends exclusive.
-        height, width: size in pixels that the window is resized to.
-        flip: mirrored left to right.
-        colour: ``(3, 4)`` affine map of RGB in 0..255, or None for colours as they are.
+        top, left, bottom, right: the window to crop, in image pixels, ends exclusive.
+        height, width: size after resizing, in pixels.
+        flip: horizontal flip.
+        colour: ``(3, 4)`` affine map of RGB in 0..255; None: no colour change.
     """
 
     top: int
@@ -43,7 +43,7 @@ class View:
     colour: np.ndarray | None = None
 
     def apply(self, image: np.ndarray) -> np.ndarray:
-        """The view of an ``(H, W, 3)`` uint8 RGB image: ``(height, width, 3)`` uint8."""
+        """Apply the view to an ``(H, W, 3)`` uint8 RGB image: ``(height, width, 3)`` uint8."""
         window = image[self.top : self.bottom, self.left : self.right]
         pixels = resize_image(window, self.height, self.width)
         if self.flip:
@@ -51,15 +51,15 @@ class View:
         return pixels if self.colour is None else cv2.transform(pixels, self.colour)
 
     def rows(self) -> np.ndarray:
-        """``(height,)`` image row whose mask pixels each row of the view shows."""
+        """``(height,)`` nearest image row for each row of the view, used for masks."""
         return self.top + _nearest(self.bottom - self.top, self.height)
 
     def columns(self) -> np.ndarray:
-        """``(width,)`` image column of each column of the view, before it is mirrored."""
+        """``(width,)`` nearest image column for each column of the view, before the flip."""
         return self.left + _nearest(self.right - self.left, self.width)
 
     def box(self, box: Sequence[float]) -> tuple[float, float, float, float]:
-        """An xyxy box inside the window in pixels of the view."""
+        """Convert an xyxy box inside the window to pixels of the view."""
         x0, y0, x1, y1 = box
         x_scale = self.width / (self.right - self.left)
         y_scale = self.height / (self.bottom - self.top)
@@ -69,12 +69,12 @@ class View:
 
 
 def _nearest(source: int, target: int) -> np.ndarray:
-    """The source pixel under the centre of each of ``target`` pixels."""
+    """The source pixel at the centre of each of ``target`` pixels."""
     return ((np.arange(target) + 0.5) * source / target).astype(np.int64)
 
 
 def draw_view(rng: np.random.Generator, height: int, width: int, config: InputConfig) -> View:
-    """Draw one view of a ``height`` x ``width`` image: size, flip, perhaps a crop, colours."""
+    """Sample a view of a ``height`` x ``width`` image: size, flip, optional crop, colours."""
     sizing = _draw_sizing(rng, config)
     window = (0, 0, height, width)
     if rng.random() < config.crop:
@@ -85,11 +85,11 @@ def draw_view(rng: np.random.Generator, height: int, width: int, config: InputCo
 def draw_pseudo_clip(
     rng: np.random.Generator, height: int, width: int, config: InputConfig
 ) -> list[View]:
-    """Two views of one image, used as two frames of a video.
+    """Sample two views of one image that simulate two frames of a video.
 
-    Their windows (as for crops) differ in place and scale, and their colours differ, so that the
-    instances move, grow, leave and change their light. The windows' aspect, and with it the size
-    of the views, flip and jitter are shared, as in pairs of real frames.
+    Their crops differ in position and scale, and their colours differ, so that instances move,
+    change scale and lighting, and leave. Aspect ratio, and thus the size of the views, flip and
+    scale jitter are shared, as for pairs of real frames.
     """
     sizing = _draw_sizing(rng, config)
     first = _draw_window(rng, height, width, config)
@@ -98,21 +98,21 @@ def draw_pseudo_clip(
 
 
 def canvas_size(config: InputConfig) -> tuple[int, int] | None:
-    """``(height, width)`` of the canvas of large-scale jitter, or None without it."""
+    """``(height, width)`` of the canvas for large-scale jitter; None without it."""
     return (config.train_short[0], config.train_long[0]) if config.scale_jitter else None
 
 
 @dataclass(frozen=True)
 class _Sizing:
-    """How windows of an image become views.
+    """Sampled parameters that turn windows of an image into views.
 
     Attributes:
-        short, long: a window is resized into ``long`` x ``short`` pixels, whichever way it lies.
-        flip: mirrored left to right.
-        jitter: factor on that size.
-        places: 0..1, for rows and columns: what exceeds the canvas is cut off before and after
-            the rest in this proportion.
-        canvas: ``(height, width)`` in pixels, or None for views of any size.
+        short, long: maximum short and long side of a resized window, in pixels.
+        flip: horizontal flip.
+        jitter: factor on this size.
+        places: 0..1, vertical and horizontal: position of the crop if a resized window exceeds
+            the canvas; 0: at the start.
+        canvas: ``(height, width)`` in pixels; None: views of any size.
     """
 
     short: int
@@ -123,7 +123,7 @@ class _Sizing:
     canvas: tuple[int, int] | None = None
 
     def view(self, window: Window, colour: np.ndarray | None) -> View:
-        """The view of a window, or of the part of it that the canvas holds."""
+        """The view of a window, cropped to the canvas."""
         top, left, bottom, right = window
         height, width = fit_size(
             bottom - top, right - left, self.short * self.jitter, self.long * self.jitter
@@ -137,7 +137,7 @@ class _Sizing:
 
 
 def _cut_span(first: int, last: int, length: int, limit: int, place: float) -> tuple[int, int]:
-    """The part of a span, resized to ``length`` pixels, of which ``limit`` are kept at most."""
+    """The part of a span to keep, so that of its ``length`` resized pixels ``limit`` remain."""
     if length <= limit:
         return first, last
     kept = max(round((last - first) * limit / length), 1)
@@ -157,11 +157,11 @@ def _draw_sizing(rng: np.random.Generator, config: InputConfig) -> _Sizing:
 
 
 def _draw_window(rng: np.random.Generator, height: int, width: int, config: InputConfig) -> Window:
-    """A random ``(top, left, bottom, right)`` in pixels of a ``height`` x ``width`` image.
+    """Sample a crop of a ``height`` x ``width`` image.
 
-    Its sides are ``crop_range`` of the image's. With ``crop_short`` they are DETR's: as many
-    pixels of the image resized to one of these short sides, or all where it has fewer. What DETR
-    resizes, crops and resizes again is one window and one resize here, which blurs less.
+    Its sides are fractions of the image's, in ``crop_range``. With ``crop_short``, crops are as in
+    DETR: their sides are in pixels of the image resized to one of these short sides. DETR resizes,
+    crops and resizes again; here, a single resize blurs less.
     """
     ranges = _side_ranges(rng, height, width, config)
     crop_height, crop_width = (max(round(rng.uniform(*side)), 1) for side in ranges)
@@ -171,7 +171,7 @@ def _draw_window(rng: np.random.Generator, height: int, width: int, config: Inpu
 def _zoom_window(
     rng: np.random.Generator, height: int, width: int, window: Window, config: InputConfig
 ) -> Window:
-    """Another window with the same aspect, whose sides are within the ranges of crops too."""
+    """Sample another crop with the same aspect ratio, also within the size ranges of crops."""
     sides = window[2] - window[0], window[3] - window[1]
     ranges = _side_ranges(rng, height, width, config)
     lowest = max(low / side for side, (low, _) in zip(sides, ranges, strict=True))
@@ -187,7 +187,7 @@ def _zoom_window(
 def _side_ranges(
     rng: np.random.Generator, height: int, width: int, config: InputConfig
 ) -> list[tuple[float, float]]:
-    """Lowest and highest height, and width, of a crop in pixels of the image."""
+    """Minimum and maximum height, and width, of a crop in image pixels."""
     units: tuple[float, float] = height, width
     if config.crop_short:
         short = config.crop_short[rng.integers(len(config.crop_short))]
@@ -208,14 +208,14 @@ def _place_window(
 
 
 def draw_colour(rng: np.random.Generator, strength: float) -> np.ndarray | None:
-    """Random brightness, contrast, saturation and hue as one affine map of RGB, or None.
+    """Sample brightness, contrast, saturation and hue as a single affine map of RGB, or None.
 
-    All four are affine in RGB (hue turns about the grey axis), so that one matrix does the work
-    of four passes and two frames look alike when they share it.
+    All four are affine in RGB (hue is a rotation about the grey axis), so that one matrix replaces
+    four passes, and can be shared by the frames of a pair.
 
     Args:
-        rng: source of the draws.
-        strength: 0..1; 0 leaves the colours alone.
+        rng: random generator.
+        strength: 0..1; 0: no colour change.
     """
     if strength == 0:
         return None

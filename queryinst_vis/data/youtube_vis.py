@@ -1,4 +1,4 @@
-"""Reader of the YouTube-VIS family: YouTube-VIS 2019, 2021 and 2022, OVIS."""
+"""Reader for the YouTube-VIS format: YouTube-VIS 2019, 2021 and 2022, OVIS."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from queryinst_vis.data.records import Box, ImageRecord, Instance, TrainingSet, 
 
 @dataclass(frozen=True)
 class TrackRecord:
-    """One annotated object, or one crowd, through its video.
+    """One annotated object or crowd in a video.
 
     Attributes:
-        id: the annotation's id.
+        id: annotation id.
         label: 0-based index into the model's classes.
-        boxes: xyxy in pixels for each frame, or None (then the mask's bounding box counts).
-        segmentations: for each frame as the file has them, or None (then only the box is known).
-            A frame with neither box nor segmentation does not show the object.
+        boxes: per frame, xyxy in pixels; None: use the bounding box of the mask.
+        segmentations: per frame, as in the file; None: only the box is known. The object is absent
+            from frames with neither.
     """
 
     id: int
@@ -27,7 +27,7 @@ class TrackRecord:
     segmentations: list[Any | None]
 
     def at(self, index: int) -> Instance | None:
-        """The object in frame ``index``, or None where the frame does not show it."""
+        """The object in frame ``index``; None if absent."""
         box, segmentation = self.boxes[index], self.segmentations[index]
         if box is None and segmentation is None:
             return None
@@ -36,15 +36,15 @@ class TrackRecord:
 
 @dataclass(frozen=True)
 class VideoRecord:
-    """One video: its frames' files and its annotations of the classes that the model knows.
+    """The frames of a video and its annotations of the model's classes.
 
     Attributes:
-        id: the file's id of it.
-        name: the folder of its frames.
-        height, width: of a frame, in pixels.
-        paths: one image file per frame.
-        tracks: the objects to train on.
-        ignored: crowds, that is regions in which nothing is known.
+        id: id in the annotation file.
+        name: folder of its frames.
+        height, width: of the frames, in pixels.
+        paths: image file of each frame.
+        tracks: the training instances.
+        ignored: crowds, i.e. ignore regions.
     """
 
     id: int
@@ -59,15 +59,15 @@ class VideoRecord:
         return len(self.paths)
 
     def frame(self, index: int) -> ImageRecord:
-        """Frame ``index`` (0-based) as an image with the instances and crowds that it shows."""
+        """Frame ``index`` (0-based) with its instances and crowds."""
         instances, ignored = (
-            [shown for track in tracks if (shown := track.at(index)) is not None]
+            [instance for track in tracks if (instance := track.at(index)) is not None]
             for tracks in (self.tracks, self.ignored)
         )
         return ImageRecord(index, self.paths[index], self.height, self.width, instances, ignored)
 
     def annotated_frames(self) -> list[int]:
-        """Indices of the frames that show at least one instance to train on."""
+        """Indices of the frames with at least one training instance."""
         return [
             index
             for index in range(len(self))
@@ -79,10 +79,10 @@ class YouTubeVisDataset:
     """A set of videos.
 
     Attributes:
-        videos: every video of the file, in its order, with the tracks to train on: crowds and
-            classes that the model does not know are left out.
-        category_ids: the file's category id of each of ``classes``; None: the file lacks it.
-        has_annotations: False for the public validation and test files, which hold none (or null).
+        videos: all videos in file order, with training instances and crowds of the model's
+            classes.
+        category_ids: category id of each of ``classes`` in the file; None if missing.
+        has_annotations: False for files without annotations, such as public test files.
     """
 
     def __init__(
@@ -97,9 +97,9 @@ class YouTubeVisDataset:
 
         Args:
             annotations: path of the JSON file.
-            images: folder that the file's ``file_names`` are relative to.
+            images: folder of the images; ``file_names`` are relative to it.
             classes: class names of the model, matched by name.
-            content: the parsed file, where the caller has read it already.
+            content: the parsed file, if already read.
             allow_outside: as for ``TrainingSet``.
 
         Raises:

@@ -21,9 +21,9 @@ class LabelStyle(NamedTuple):
     """Size of labels.
 
     Attributes:
-        scale: of OpenCV's letters, which are some 22 pixels high at 1.
-        thickness: of their lines, in pixels.
-        padding: around the letters, in pixels.
+        scale: font scale of OpenCV; letters are about 22 pixels high at 1.
+        thickness: line thickness in pixels.
+        padding: around the text, in pixels.
     """
 
     scale: float
@@ -64,7 +64,7 @@ def draw_labels(
         room[:] = picture[: room.shape[0], : room.shape[1]]
 
 
-@lru_cache(maxsize=1024)  # letters take longer to draw than to copy
+@lru_cache(maxsize=1024)  # copying is faster than drawing text
 def _picture(text: str, colour: Colour, style: LabelStyle) -> np.ndarray:
     """A label, ``(h, w, 3)`` uint8."""
     scale, thickness, padding = style
@@ -79,7 +79,7 @@ def _picture(text: str, colour: Colour, style: LabelStyle) -> np.ndarray:
 def place_labels(
     boxes: np.ndarray, sizes: Sequence[tuple[int, int]], frame_size: tuple[int, int]
 ) -> list[tuple[int, int]]:
-    """Label positions in a frame: above a box if there is room, otherwise beside, below or in it.
+    """Label positions: above a box if there is room, otherwise beside, below or inside it.
 
     Each label gets the first position inside the frame with the least overlap with the upper parts
     of all boxes (heads) and with previous labels.

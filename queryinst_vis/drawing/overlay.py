@@ -1,4 +1,4 @@
-"""Drawing instances on frames like supervision's annotators, but only in their regions."""
+"""Drawing instances on frames like supervision's annotators, but only inside their regions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OPACITY = 0.45  # of masks
 
 
 class Found(Protocol):
-    """What ``Overlay`` draws: ``structures.Detections``."""
+    """Detections for ``Overlay``, such as ``structures.Detections``."""
 
     @property
     def has_masks(self) -> bool:
@@ -38,14 +38,14 @@ class Found(Protocol):
 
 @dataclass(frozen=True)
 class DrawingStyle:
-    """What is drawn for an instance.
+    """The parts drawn for an instance.
 
     Attributes:
-        mask: the tinted mask.
+        mask: tinted mask.
         outline: outline of the mask.
-        box: the box; also drawn instead of a mask or outline if there is no mask.
-        trace: its recent path.
-        label: its id, class and score.
+        box: box; also drawn instead of a mask or outline if there is no mask.
+        trace: recent path.
+        label: id, class and score.
     """
 
     mask: bool = True
@@ -110,13 +110,13 @@ class Overlay:
         return self.plan(detections)(frame)
 
     def plan(self, detections: Found | sv.Detections) -> Callable[[np.ndarray], np.ndarray]:
-        """The first part of ``draw``, in the order of the frames: note where instances are.
+        """The sequential part of ``draw``, which updates the paths; call in frame order.
 
         Args:
-            detections: as for ``draw``; to be left as they are until they are drawn.
+            detections: as for ``draw``; must not be modified before drawing.
 
         Returns:
-            The second part: a function from the frame to the picture, for any thread, at any time.
+            The parallel part: a function that draws on a frame, in any thread and order.
 
         Raises:
             ValueError: as for ``draw``.
@@ -126,7 +126,7 @@ class Overlay:
         else:
             found = detections.to_supervision(masks=False)
         if found.class_id is None:
-            raise ValueError("Overlay writes class names: these detections have no class_id")
+            raise ValueError("Overlay needs class ids: these detections have no class_id")
         paths: list[np.ndarray] = []
         if self._style.trace and found.tracker_id is not None:
             paths = self._paths.follow(found.tracker_id.tolist(), found.xyxy)
@@ -221,13 +221,13 @@ def _tint(scene: np.ndarray, shown: Sequence[_Shown]) -> None:
 
 @lru_cache(maxsize=64)
 def _blended(colour: tuple[int, int, int]) -> np.ndarray:
-    """``(1, 256, 3)`` uint8: what a mask of this colour makes of every value of each channel."""
+    """``(1, 256, 3)`` uint8 lookup table that blends every value with a colour, per channel."""
     values = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
     return cv2.addWeighted(np.full_like(values, colour), _OPACITY, values, 1 - _OPACITY, 0)
 
 
 def _swap_red_blue(palette: sv.ColorPalette) -> sv.ColorPalette:
-    """Convert a colour for supervision, which draws in BGR; our frames are RGB."""
+    """Convert a palette for supervision, which draws in BGR, for use on RGB frames."""
     return sv.ColorPalette([sv.Color(c.b, c.g, c.r) for c in palette.colors])
 
 

@@ -15,7 +15,7 @@ Chosen = tuple["str | int", ...]
 """Classes by name, and tracks by id."""
 
 _CELLS = 6  # number of cells along the longer side of a pixelated instance
-_MARGIN = 0.04  # fraction of the longer side by which masks are dilated: edges are not exact
+_MARGIN = 0.04  # dilation of masks, whose edges are not exact, as a fraction of the longer side
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _blur(scene: np.ndarray, region: MaskRegion) -> None:
         np.pad(tight, margin).astype(np.uint8),
         cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1)),
     )
-    # what lies in the frame
+    # clip to the frame
     widened = widened[max(-top, 0) :, max(-left, 0) :]
     top, left = max(top, 0), max(left, 0)
     part = scene[top : top + widened.shape[0], left : left + widened.shape[1]]

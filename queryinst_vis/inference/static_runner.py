@@ -198,13 +198,13 @@ def to_detections(
 
 def _mask(found: StaticDetections, row: int, settings: StaticSettings) -> InstanceMask:
     """The mask from its run lengths; pasted on the CPU if they exceed the buffer."""
-    count, size = int(found.turn_counts[row]), settings.frame_size
-    if count > found.turns.shape[1]:
+    count, size = int(found.boundary_counts[row]), settings.frame_size
+    if count > found.run_boundaries.shape[1]:
         one = slice(row, row + 1)
         [mask] = paste_masks(
             found.mask_logits[one], found.boxes[one], size, settings.mask_threshold
         )
         return mask
-    turns = found.turns[row, :count].numpy()
-    counts = np.diff(turns, prepend=0, append=size[0] * size[1])
+    boundaries = found.run_boundaries[row, :count].numpy()
+    counts = np.diff(boundaries, prepend=0, append=size[0] * size[1])
     return InstanceMask(size, rle=compress(counts, *size))

@@ -1,1 +1,1 @@
-"""Bridges into other people's programs: a plug-in for mmdetection."""
+"""Integration into other frameworks: a plug-in for mmdetection."""

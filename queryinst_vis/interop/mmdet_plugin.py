@@ -1,11 +1,11 @@
-"""Our detector and tracker inside mmdetection 3: an mmdet config imports this module by name.
+"""Detector and tracker as mmdetection 3 components: mmdet configs import this module by name.
 
-Example, instead of a model's parts (training and testing are mmdet's own)::
+Example of a model, trained and tested by mmdet::
 
     custom_imports = dict(imports=["queryinst_vis.interop.mmdet_plugin"])
     model = dict(type="QueryInstVisDetector", config="configs/coco/queryinst_r50_100q_1x.yaml")
 
-and for videos::
+For videos::
 
     model = dict(
         type="QueryInstVisModel",
@@ -48,8 +48,8 @@ try:
     from mmengine.structures import InstanceData
 except ImportError as error:
     raise InputError(
-        f"queryinst_vis.interop.mmdet_plugin works inside mmdetection 3, which is not installed "
-        f"({error}); docs/dependencies.md says how to install it"
+        f"queryinst_vis.interop.mmdet_plugin requires mmdetection 3, which is not installed "
+        f"({error}); see docs/dependencies.md for how to install it"
     ) from error
 
 
@@ -58,14 +58,16 @@ class QueryInstVisDetector(BaseDetector):
     """QueryInst as an mmdet detector.
 
     Args:
-        config: YAML config of the model to train; mmdet's ``load_from`` and ``resume`` fill it.
-        weights: instead of a config: weights of ours, by name or file, for inference alone.
-        overrides: changes of the config, ``["model.num_queries=10"]``.
-        data_preprocessor: None: the ``DetDataPreprocessor`` that belongs to the model.
-        init_cfg: as everywhere in mmdet.
+        config: YAML config of the model to train; its weights are loaded by mmdet's ``load_from``
+            and ``resume``.
+        weights: for inference only, instead of a config: name or file of weights in the format of
+            this package.
+        overrides: config overrides, e.g. ``["model.num_queries=10"]``.
+        data_preprocessor: None: a ``DetDataPreprocessor`` with the model's mean and std.
+        init_cfg: as for all mmdet models.
 
     Raises:
-        InputError: both or neither of config and weights, or one that cannot be used.
+        InputError: both or neither of config and weights are given, or cannot be used.
     """
 
     def __init__(
@@ -83,7 +85,7 @@ class QueryInstVisDetector(BaseDetector):
             network, settings = load_model(weights, "cpu", overrides)
         else:
             raise InputError(
-                "QueryInstVisDetector: name a config (to train) or weights (to infer), one of both"
+                "QueryInstVisDetector: give either a config (training) or weights (inference)"
             )
         if data_preprocessor is None:
             data_preprocessor = _preprocessor("DetDataPreprocessor", settings)
@@ -93,7 +95,7 @@ class QueryInstVisDetector(BaseDetector):
         self.trainable = config is not None
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
-        """``(B, 3, H, W)`` images to P2..P5."""
+        """Map ``(B, 3, H, W)`` images to P2..P5."""
         return tuple(self.network.extract_features(batch_inputs))
 
     def loss(
@@ -102,20 +104,21 @@ class QueryInstVisDetector(BaseDetector):
         """Losses of every stage by name.
 
         Raises:
-            InputError: built from ``weights``, or samples without masks.
+            InputError: the model was built from ``weights``, or samples have no masks.
         """
         return self.losses_of(self.batch_of(batch_inputs, batch_data_samples))
 
     def batch_of(self, images: Tensor, samples: list[DetDataSample]) -> Batch:
-        """Images with their ground truth, as the losses read it."""
+        """Images and their ground truth as a ``Batch``."""
         ignore = self.settings.losses.ignore_overlap is not None
         return Batch(images, [target_of(sample, images.device, ignore) for sample in samples])
 
     def losses_of(self, batch: Batch) -> dict[str, Tensor]:
-        """Losses by mmengine's names, of images or of pairs of frames."""
+        """Losses of images or pairs of frames, by mmengine's names."""
         if not self.trainable:
             raise InputError(
-                "QueryInstVisDetector: weights lack what training needs; name a config instead"
+                "QueryInstVisDetector: built from weights, which have no heads for training; give "
+                "a config instead"
             )
         step = TrainingStep(
             self.network,
@@ -128,7 +131,11 @@ class QueryInstVisDetector(BaseDetector):
     def predict(
         self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample], rescale: bool = True
     ) -> list[DetDataSample]:
-        """The samples with ``pred_instances``, in pixels of the files or of the inputs."""
+        """Add ``pred_instances`` to the samples.
+
+        Boxes and masks are in pixels of the image files with ``rescale``, otherwise of the network
+        input.
+        """
         found = self.find(
             batch_inputs,
             batch_data_samples,
@@ -146,7 +153,7 @@ class QueryInstVisDetector(BaseDetector):
         one_label_per_query: bool,
         embedding: Embedding | None = "track_head",
     ) -> list[Detections]:
-        """Detections of each image, with what describes them to the tracker."""
+        """Detections of each image, with embeddings for the tracker."""
         inference = replace(self.settings.inference, one_label_per_query=one_label_per_query)
         sizes, original_sizes = input_sizes(samples), output_sizes(samples, rescale)
         return detect_inputs(self.network, images, sizes, original_sizes, inference, embedding)
@@ -166,10 +173,10 @@ class QueryInstVisDetector(BaseDetector):
 
 @MODELS.register_module()
 class QueryInstVisTracker(BaseTracker):
-    """Our online association.
+    """Online association as an mmdet tracker.
 
-    The arguments are those of our config's ``tracking`` section, but for those that need the
-    frames or their times.
+    The arguments are those of the config's ``tracking`` section, except settings that need frames
+    or their times.
     """
 
     def __init__(
@@ -198,27 +205,27 @@ class QueryInstVisTracker(BaseTracker):
             max_tracks=max_tracks,
         )
         self.association = Tracker(settings)
-        super().__init__()  # resets, and so comes last
+        super().__init__()  # calls reset
 
     def reset(self) -> None:
-        """Forget everything: the next frame is the first of a video."""
+        """Forget all tracks: the next frame is the first of a video."""
         super().reset()
         self.association.reset()
 
     def track(self, detections: Detections) -> Detections:
-        """The next frame's detections that have an identity, with their ``track_ids``."""
+        """The detections of the next frame that belong to a track, with their ``track_ids``."""
         return self.association.update(detections)
 
 
 @MODELS.register_module()
 class QueryInstVisModel(BaseMOTModel):
-    """QueryInst-VIS as an mmdet video model: a detector and the tracker that links its frames.
+    """QueryInst-VIS as an mmdet video model: a detector and a tracker.
 
     Args:
         detector: a ``QueryInstVisDetector``.
         tracker: a ``QueryInstVisTracker``.
-        data_preprocessor: None: the ``TrackDataPreprocessor`` that belongs to the detector.
-        init_cfg: as everywhere in mmdet.
+        data_preprocessor: None: a ``TrackDataPreprocessor`` with the detector's mean and std.
+        init_cfg: as for all mmdet models.
 
     Raises:
         InputError: the tracker's rule needs a track head and the detector has none.
@@ -249,7 +256,7 @@ class QueryInstVisModel(BaseMOTModel):
 
         Args:
             inputs: ``(B, 2, 3, H, W)``.
-            data_samples: which of the two is the key frame, and the ground truth of both.
+            data_samples: index of the key frame, and the ground truth of both frames.
         """
         key = [sample.key_frames_inds[0] for sample in data_samples]
         reference = [sample.ref_frames_inds[0] for sample in data_samples]
@@ -265,15 +272,15 @@ class QueryInstVisModel(BaseMOTModel):
     def predict(
         self, inputs: Tensor, data_samples: list[TrackDataSample], rescale: bool = True
     ) -> list[TrackDataSample]:
-        """The frames with ``pred_track_instances``, which mmdet's YouTube-VIS metric reads.
+        """Add ``pred_track_instances`` to the frames, as expected by mmdet's YouTube-VIS metric.
 
         Args:
-            inputs: ``(1, T, 3, H, W)``, T frames in order; one may follow on from another call.
-            data_samples: of the one video; a frame with ``frame_id`` 0 begins a new one.
-            rescale: give results in pixels of the files instead of the inputs.
+            inputs: ``(1, T, 3, H, W)``, T consecutive frames; calls may continue a video.
+            data_samples: the sample of the video; the tracker is reset at ``frame_id`` 0.
+            rescale: return results in pixels of the image files instead of the inputs.
 
         Raises:
-            InputError: more than one video at once.
+            InputError: more than one video in a batch.
         """
         if len(data_samples) != 1:
             raise InputError(
@@ -285,7 +292,7 @@ class QueryInstVisModel(BaseMOTModel):
             frame = video[index]
             if frame.metainfo["frame_id"] == 0:
                 self.tracker.reset()
-            # a query under two labels would be two instances with one mask
+            # with two labels, a query would become two instances with the same mask
             (found,) = self.detector.find(inputs[:, index], [frame], rescale, True, self.embedding)
             tracked = self.tracker.track(found)
             frame.pred_track_instances = InstanceData(**instance_fields(tracked))
@@ -293,10 +300,10 @@ class QueryInstVisModel(BaseMOTModel):
 
 
 def _preprocessor(kind: str, settings: Config) -> dict[str, Any]:
-    """What mmdet does to BGR images before our network sees them."""
+    """Config of the mmdet preprocessor for BGR images."""
     backbone = settings.model.backbone
     return {
-        "type": f"mmdet.{kind}",  # found in whatever scope the model is built
+        "type": f"mmdet.{kind}",  # resolved in any registry scope
         "mean": backbone.mean,
         "std": backbone.std,
         "bgr_to_rgb": True,

@@ -1,6 +1,6 @@
-"""Conversion between mmdetection's data samples and our structures.
+"""Conversion between mmdetection's data samples and ``structures``.
 
-mmdetection is not imported: samples are read by their attributes, so that this can be tested
+mmdetection is not imported: samples are accessed by their attributes, so that this can be tested
 without it.
 """
 
@@ -19,14 +19,14 @@ Size = tuple[int, int]
 
 
 class Sample(Protocol):
-    """The attributes of mmdetection's ``DetDataSample`` that are read.
+    """The attributes of mmdetection's ``DetDataSample`` in use.
 
     Attributes:
         metainfo: ``img_shape`` and ``ori_shape``, (height, width) of the network input without
-            padding and of the image in its file.
-        gt_instances: in training: ``bboxes`` (M, 4) xyxy in input pixels, ``labels`` (M,),
+            padding and of the image file.
+        gt_instances: for training: ``bboxes`` (M, 4) xyxy in input pixels, ``labels`` (M,),
             ``masks`` with ``to_tensor``, and for videos ``instances_ids`` (M,).
-        ignored_instances: in training, perhaps: crowds, with ``masks`` as above.
+        ignored_instances: for training, optional: crowds, with ``masks`` as above.
     """
 
     metainfo: dict[str, Any]
@@ -37,9 +37,9 @@ def target_of(sample: Sample, device: torch.device, ignore: bool = False) -> Tar
     """The ground truth of a frame.
 
     Args:
-        sample: mmdetection's.
-        device: of the target's tensors.
-        ignore: fill in ``Target.ignore`` from ``ignored_instances``.
+        sample: sample of mmdetection.
+        device: device of the target's tensors.
+        ignore: set ``Target.ignore`` from ``ignored_instances``.
 
     Raises:
         InputError: the sample has no masks.
@@ -63,19 +63,19 @@ def target_of(sample: Sample, device: torch.device, ignore: bool = False) -> Tar
 
 
 def _ignored_region(sample: Sample, device: torch.device) -> Tensor | None:
-    """``(H, W)`` bool: all crowds together; None without any."""
+    """``(H, W)`` bool, the union of all crowds; None without crowds."""
     masks = getattr(getattr(sample, "ignored_instances", None), "masks", None)
     regions = None if masks is None else masks.to_tensor(torch.bool, device)
     return None if regions is None or not len(regions) else regions.any(dim=0)
 
 
 def input_sizes(samples: Sequence[Sample]) -> list[Size]:
-    """(height, width) of each network input without its padding."""
+    """(height, width) of each network input without padding."""
     return [_size(sample, "img_shape") for sample in samples]
 
 
 def output_sizes(samples: Sequence[Sample], rescale: bool) -> list[Size]:
-    """(height, width) that results refer to: of the file if ``rescale``, else of the input."""
+    """(height, width) of each image file if ``rescale``, otherwise of the network input."""
     return [_size(sample, "ori_shape" if rescale else "img_shape") for sample in samples]
 
 
@@ -87,7 +87,7 @@ def _size(sample: Sample, name: str) -> Size:
 def instance_fields(detections: Detections) -> dict[str, Tensor]:
     """The fields of mmdetection's ``InstanceData`` for one frame.
 
-    ``bboxes`` (N, 4), ``scores`` (N,), ``labels`` (N,), ``masks`` (N, H, W) bool, and of tracked
+    ``bboxes`` (N, 4), ``scores`` (N,), ``labels`` (N,), ``masks`` (N, H, W) bool, and for tracked
     detections ``instances_id`` (N,).
     """
     fields = {
@@ -102,5 +102,5 @@ def instance_fields(detections: Detections) -> dict[str, Tensor]:
 
 
 def loss_name(name: str) -> str:
-    """The name of a loss for mmengine, which adds up everything with ``loss`` in its name."""
+    """The name of a loss for mmengine, which sums all values with ``loss`` in their names."""
     return name.replace(".", ".loss_") if "." in name else f"loss_{name}"

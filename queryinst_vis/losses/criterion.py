@@ -1,4 +1,4 @@
-"""The set loss of the image model: focal, L1, GIoU and dice, stage by stage."""
+"""The set loss of the image model: focal, L1, GIoU and dice losses of each stage."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from queryinst_vis.losses.matcher import FOCAL_ALPHA, FOCAL_GAMMA, HungarianMatc
 from queryinst_vis.structures import StageOutput, Target
 
 MaskPredictor = Callable[[int, list[Tensor]], Tensor]
-"""``(stage, chosen queries per image) -> (P, K, 28, 28)`` mask logits."""
+"""``(stage, selected queries per image) -> (P, K, 28, 28)`` mask logits."""
 
 
 class Criterion:
     """Losses of all stages, supervised in parallel with weight 1 each (paper 3.3).
 
     Args:
-        weights: of the four losses, and ``ignore_overlap``, the minimum overlap with ignore regions
-            at which unmatched queries are not negatives. Matching costs are as published.
+        weights: weights of the four losses, and ``ignore_overlap``, the minimum overlap with ignore
+            regions for which unmatched queries are not negatives. Matching costs are as published.
         parallel_masks: supervise the masks of every stage, not only of the last (Table 5).
 
     Raises:
@@ -48,7 +48,7 @@ class Criterion:
         """Match every stage and compute its losses.
 
         Args:
-            stages: the model's S stages for B images.
+            stages: outputs of the S stages for B images.
             targets: B targets (ground truth).
             predict_masks: runs the mask head of a stage on the matched queries.
 
@@ -134,21 +134,22 @@ def _mask_loss(
     if len(labels) == 0:  # batch norm does not accept an empty batch
         return stage.mask_q_star.sum() * 0
     logits = predict_masks(index, [match.queries for match in matches])
-    own = logits[torch.arange(len(labels), device=labels.device), labels].float()
+    predicted = logits[torch.arange(len(labels), device=labels.device), labels].float()
+    size = predicted.shape[-1]
     ground_truth = torch.cat(
         [
-            mask_targets(target.masks[match.instances], boxes[match.queries], own.shape[-1])
+            mask_targets(target.masks[match.instances], boxes[match.queries], size)
             for match, target, boxes in zip(matches, targets, stage.boxes.detach(), strict=True)
         ]
     )
-    return dice_loss(own, ground_truth)
+    return dice_loss(predicted, ground_truth)
 
 
 def mask_targets(masks: Tensor, boxes: Tensor, size: int) -> Tensor:
     """Crop ground-truth masks to boxes and resample them.
 
-    As in mmdetection, boxes are clipped to the mask first, although the features of the same
-    boxes are not: the published numbers were trained that way.
+    As in mmdetection, and thus in the published models, boxes are first clipped to the mask,
+    although they are not clipped for pooling features.
 
     Args:
         masks: ``(P, H, W)`` bool.
@@ -156,7 +157,7 @@ def mask_targets(masks: Tensor, boxes: Tensor, size: int) -> Tensor:
         size: side of the result.
 
     Returns:
-        ``(P, size, size)`` float 0 or 1: adaptive RoIAlign, then at least one half.
+        ``(P, size, size)`` float, 0 or 1: adaptive RoIAlign, thresholded at 0.5.
     """
     # RoIAlign fails for the boxes of a diverged model; the non-finite loss is reported instead
     boxes = clip_boxes_to_image(torch.nan_to_num(boxes.float()), masks.shape[-2:])
@@ -166,7 +167,7 @@ def mask_targets(masks: Tensor, boxes: Tensor, size: int) -> Tensor:
 
 
 def dice_loss(logits: Tensor, ground_truth: Tensor, eps: float = 1e-5) -> Tensor:
-    """Dice loss summed over ``(P, h, w)`` masks, with squared terms below (V-Net's form)."""
+    """Dice loss summed over ``(P, h, w)`` masks, with squares in the denominator, as in V-Net."""
     probabilities = logits.sigmoid().flatten(1)
     ground_truth = ground_truth.flatten(1)
     overlap = (probabilities * ground_truth).sum(dim=1)

@@ -1,4 +1,4 @@
-"""Queries inside ignore regions, such as crowds, which are not negatives."""
+"""Queries in ignore regions, such as crowds, which are not negatives."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from queryinst_vis.structures import StageOutput, Target
 def ignored_queries(
     stages: list[StageOutput], matches: list[list[Match]], targets: list[Target], overlap: float
 ) -> list[Tensor] | None:
-    """Unmatched queries whose box in that stage lies in an ignore region.
+    """Unmatched queries whose box in a stage overlaps ignore regions.
 
     Args:
-        stages: the model's S stages for B images and N queries.
+        stages: outputs of the S stages for B images and N queries.
         matches: ``[stage][image]``; a matched query is never ignored.
         targets: B targets (ground truth).
         overlap: minimum covered fraction of the box, clipped to the image.
@@ -39,10 +39,10 @@ def ignored_queries(
 
 
 def covered_share(region: Tensor, boxes: Tensor) -> Tensor:
-    """Fraction of each box, clipped to the image, that a region covers.
+    """Fraction of each box, clipped to the image, that is covered by a region.
 
-    Uses a summed-area table, which is bilinear between pixels, so that interpolated reads are
-    exact for fractional coordinates.
+    Uses a summed-area table, which is bilinear between pixels, so that interpolation is exact for
+    fractional coordinates.
 
     Args:
         region: ``(H, W)`` bool.

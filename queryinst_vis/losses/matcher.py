@@ -17,9 +17,9 @@ FOCAL_GAMMA = 2.0
 
 @dataclass
 class Match:
-    """Matched pairs of one image: query ``queries[i]`` and ground truth ``instances[i]``.
+    """Matched pairs of one image: query ``queries[i]`` and ground-truth instance ``instances[i]``.
 
-    Both ``(P,)`` int64; queries ascend.
+    Both are ``(P,)`` int64; queries are ascending.
     """
 
     queries: Tensor
@@ -51,7 +51,7 @@ class HungarianMatcher:
             S matches of ``min(N, M)`` pairs each.
         """
         cost = self._cost(class_logits.float(), boxes.float(), target)
-        # a diverged model is reported by the training loop, not by the assignment
+        # the training loop reports a diverged model; the assignment must not fail
         cost = torch.nan_to_num(cost, nan=1e6, posinf=1e6, neginf=-1e6)
         return [
             Match(*(torch.as_tensor(side, device=boxes.device) for side in pairs))
@@ -69,7 +69,7 @@ class HungarianMatcher:
 
 
 def _focal_cost(probability: Tensor) -> Tensor:
-    """Difference of the focal loss between a positive and a negative target."""
+    """Difference between the focal losses for a positive and a negative target."""
     eps = 1e-12
     absent = -(1 - probability + eps).log() * (1 - FOCAL_ALPHA) * probability**FOCAL_GAMMA
     present = -(probability + eps).log() * FOCAL_ALPHA * (1 - probability) ** FOCAL_GAMMA

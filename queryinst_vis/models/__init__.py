@@ -1,1 +1,1 @@
-"""The networks of the paper. Independent of files, data sets and videos."""
+"""The networks of the paper, independent of files, data sets and videos."""

@@ -17,32 +17,31 @@ from queryinst_vis.models.deformable import make_deformable
 from queryinst_vis.models.installed_backbone import STRIDES, create_installed
 from queryinst_vis.utils.hub import asking_the_hub
 
-_PLAIN_NAME = re.compile(
-    r"\w[\w.-]*"
-)  # excludes names with a source, such as hf-hub:... or local-dir:...
+# excludes names with a source, such as hf-hub:... or local-dir:...
+_PLAIN_NAME = re.compile(r"\w[\w.-]*")
 # Swin and similar: any input size, with shifted windows at every level
 ANY_SIZE = {"strict_img_size": False, "always_partition": True}
 
 
 class Backbone(nn.Module):
-    """Feature maps at strides 4, 8, 16 and 32 of a timm model or a model of an installed package.
+    """A timm model, or one of an installed package, with feature maps at strides 4, 8, 16 and 32.
 
     Args:
-        name: a timm model, or an entry point of ``queryinst_vis.backbones``.
+        name: a timm model, or an entry point in the group ``queryinst_vis.backbones``.
         frozen_stages: freeze the stem and this many stages (0: train everything).
         norm_eval: use the running statistics of batch norms even in training mode, since
             detection batches are too small to estimate them.
         drop_path: stochastic depth rate of the last block (0..1).
         deformable_stages: stages (2 to 4) with deformable 3x3 convolutions (ResNets).
-        pretrained: download ImageNet weights with timm: torchvision's, as in the paper, if
-            available and ``name`` has no tag. Set only by an explicit request of the user, never
-            by a config file. Not for backbones of other packages.
+        pretrained: download ImageNet weights with timm; torchvision's, as in the paper, if
+            available and ``name`` has no tag. Set only at the user's explicit request, never by a
+            config file. Not supported for backbones of other packages.
 
     Models with channels-last outputs (Swin) get a LayerNorm at every level, as in mmdetection,
     because their stages end without one.
 
     Raises:
-        InputError: unknown model, it lacks one of the strides, it cannot be built with
+        InputError: the model is unknown, lacks one of the strides, cannot be built with
             stochastic depth or deformable convolutions, or its weights cannot be downloaded.
     """
 
@@ -88,7 +87,7 @@ class Backbone(nn.Module):
             self._freeze(info.module_name()[frozen_stages - 1])
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """``(B, 3, H, W)`` images to four maps ``(B, C_l, H / s, W / s)``."""
+        """Map ``(B, 3, H, W)`` images to four feature maps ``(B, C_l, H / s, W / s)``."""
         levels = self.body(images)
         if self.norms:
             return [
@@ -98,7 +97,7 @@ class Backbone(nn.Module):
         return levels
 
     def train(self, mode: bool = True) -> Backbone:
-        """As usual, but batch norms stay in evaluation mode with ``norm_eval``."""
+        """Set the mode; with ``norm_eval``, batch norms always stay in evaluation mode."""
         super().train(mode)
         if self.norm_eval:
             for module in self.body.modules():
@@ -107,7 +106,7 @@ class Backbone(nn.Module):
         return self
 
     def _freeze(self, last_module: str) -> None:
-        """Stop gradients in every module up to the end of ``last_module``."""
+        """Freeze all parameters up to and including ``last_module``."""
         # timm flattens a.b to a_b when it rebuilds a model as a list of modules
         prefixes = (f"{last_module}.", f"{last_module.replace('.', '_')}.")
         reached = False

@@ -53,6 +53,9 @@ class BoxStage(QueryStage):
             features: FPN maps P2..P5, ``(B, C, H_l, W_l)``.
             boxes: ``(B, N, 4)`` xyxy in input pixels.
             queries: ``(B, N, C)``.
+
+        Returns:
+            ``(B, N, K)`` class logits, refined boxes, and the queries before and after the update.
         """
         q_star = self.attend(queries)
         roi_features = self.roi(features, list(boxes.detach()))
@@ -70,7 +73,7 @@ class BoxStage(QueryStage):
 
 
 def _hidden_layers(channels: int, count: int) -> nn.Sequential:
-    """``count`` times a bias-free Linear, LayerNorm and ReLU."""
+    """``count`` blocks of a bias-free Linear, LayerNorm and ReLU."""
     layers: list[nn.Module] = []
     for _ in range(count):
         layers += [nn.Linear(channels, channels, bias=False), nn.LayerNorm(channels), nn.ReLU()]

@@ -18,9 +18,9 @@ def draw_proposals(count: int, layout: str) -> Tensor:
 
     Args:
         count: N.
-        layout: ``"image"``: all cover the whole image, as published. ``"grid"``: they cover the
-            image in rows of overlapping boxes, so that queries differ from the first step and
-            short schedules converge faster.
+        layout: ``"image"``: every box covers the whole image, as published. ``"grid"``: a grid of
+            overlapping boxes, so that queries differ from the first step and short schedules
+            converge faster.
     """
     if layout == "image":
         return torch.tensor([[0.5, 0.5, 1.0, 1.0]]).repeat(count, 1)
@@ -36,7 +36,7 @@ def draw_proposals(count: int, layout: str) -> Tensor:
 
 
 def initial_boxes(proposals: Tensor, image_sizes: list[tuple[int, int]] | Tensor) -> Tensor:
-    """Spread the learned proposals over each image.
+    """Scale the learned proposals to each image.
 
     Args:
         proposals: ``(N, 4)`` (cx, cy, w, h) as fractions of the image.
@@ -56,7 +56,7 @@ def apply_deltas(boxes: Tensor, deltas: Tensor) -> Tensor:
 
     Size changes are clamped to a factor of 1000/16; nothing is clipped to the image.
     """
-    # one by one: a tensor of the factors would be sent to the device at every call
+    # unbound, since a tensor of DELTA_STDS would be copied to the device at every call
     dx, dy, dw, dh = (delta * std for delta, std in zip(deltas.unbind(-1), DELTA_STDS, strict=True))
     x0, y0, x1, y1 = boxes.unbind(-1)
     width, height = x1 - x0, y1 - y0

@@ -32,14 +32,15 @@ from queryinst_vis.utils.tensor_files import (
 )
 
 BOX_ROI_SIZE = 7
-MAX_PARAMETERS = 5_000_000_000  # four times as many bytes in float32
-"""Far above any model of this kind: larger ones are a mistake or an attack."""
+MAX_PARAMETERS = 5_000_000_000  # 20 GB in float32
+"""Far above any model of this kind: a larger one is a mistake or an attack."""
 
 
 def build_model(config: Config, pretrained_backbone: bool = False) -> QueryInst:
-    """Build the model that ``config.model`` describes, freshly initialised.
+    """Build the model described by ``config.model``, with newly initialised weights.
 
     Args:
+        config: only ``config.model`` is used.
         pretrained_backbone: download ImageNet weights of the backbone with timm.
 
     Raises:
@@ -80,26 +81,26 @@ def build_model(config: Config, pretrained_backbone: bool = False) -> QueryInst:
 def load_backbone_weights(model: QueryInst, path: str | Path) -> None:
     """Load ImageNet weights with timm's key names (.safetensors, .pth) into the backbone.
 
-    Classifier keys of the file are ignored.
+    Keys of a classifier in the file are ignored.
 
     Raises:
-        InputError: unreadable file, or one that lacks a weight of this backbone.
+        InputError: the file is unreadable or lacks a weight of this backbone.
     """
     weights = _read_tensors(Path(path))
-    wanted = model.backbone.body.state_dict()
+    expected = model.backbone.body.state_dict()
     # the offsets of deformable convolutions are trained from zero
-    wanted = {key: value for key, value in wanted.items() if ".offset." not in key}
+    expected = {key: value for key, value in expected.items() if ".offset." not in key}
     wrong = [
         key
-        for key, value in wanted.items()
+        for key, value in expected.items()
         if key not in weights or weights[key].shape != value.shape
     ]
     if wrong:
         raise InputError(
-            f"backbone weights {path}: {len(wrong)} of {len(wanted)} weights are missing or of "
-            f"another shape, the first is '{wrong[0]}'; is the file of another backbone?"
+            f"backbone weights {path}: {len(wrong)} of {len(expected)} weights are missing or "
+            f"of another shape, the first is '{wrong[0]}'; is the file for another backbone?"
         )
-    model.backbone.body.load_state_dict({key: weights[key] for key in wanted}, strict=False)
+    model.backbone.body.load_state_dict({key: weights[key] for key in expected}, strict=False)
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -133,7 +134,9 @@ def _check(model: ModelConfig) -> None:
     if model.mask.norm not in NORMS:
         raise InputError(f"model.mask.norm '{model.mask.norm}': choose one of {', '.join(NORMS)}")
     if model.mask.norm == "GN" and model.channels % 8:
-        raise InputError(f"model.mask.norm GN needs model.channels ({model.channels}) in eights")
+        raise InputError(
+            f"model.mask.norm GN: model.channels ({model.channels}) must be divisible by 8"
+        )
     _check_size(model)
     _check_colours(model.backbone)
     _check_variant(model.mask)
@@ -144,8 +147,8 @@ def _check_size(model: ModelConfig) -> None:
     """Reject widths that are individually valid but together exceed any memory."""
     width, mask, track = model.channels, model.mask, model.track
     per_stage = (
-        2 * (2 * width * width * model.dynamic_channels)  # kernels of DynConv, of boxes and masks
-        + BOX_ROI_SIZE**2 * width * width  # the layer after the DynConv of boxes
+        2 * (2 * width * width * model.dynamic_channels)  # DynConv kernels for boxes and masks
+        + BOX_ROI_SIZE**2 * width * width  # projection after DynConv(box)
         + 2 * width * model.ffn_channels
         + (4 + model.class_layers + model.box_layers + 9 * mask.num_convs) * width * width
     )

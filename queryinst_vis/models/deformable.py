@@ -13,8 +13,8 @@ from queryinst_vis.errors import InputError
 class ModulatedDeformConv(DeformConv2d):
     """A convolution with learned offsets and modulation of its taps (DCNv2).
 
-    It is initialised as the convolution that it replaces, up to a constant factor: offsets are
-    zero, and the modulation is one half everywhere.
+    Initially it computes half the output of the convolution that it replaces: offsets are zero
+    and the modulation is 0.5 everywhere.
 
     Args:
         conv: the convolution to replace; its weight is reused.
@@ -47,15 +47,15 @@ class ModulatedDeformConv(DeformConv2d):
 
 
 def make_deformable(body: nn.Module, stage: int, name: str) -> None:
-    """Replace the 3x3 convolution of every bottleneck of a ResNet's stage.
+    """Make the 3x3 convolution of every bottleneck in a ResNet stage deformable.
 
     Args:
-        body: a timm ResNet.
-        stage: 2, 3 or 4: c3, c4 or c5.
-        name: of the model, for the message.
+        body: a timm ResNet, changed in place.
+        stage: 2, 3 or 4: the stage of C3, C4 or C5.
+        name: model name, for the error message.
 
     Raises:
-        InputError: another stage, or the model has no bottlenecks.
+        InputError: the stage is out of range, or the model has no bottlenecks.
     """
     if stage not in (2, 3, 4):
         raise InputError(f"model.backbone.deformable_stages: choose from 2, 3 and 4, got {stage}")

@@ -19,7 +19,7 @@ _PROBE_SIZE = 64  # pixels; the graph does not depend on it
 
 @dataclass(frozen=True)
 class ConvAndNorm:
-    """A convolution whose output is used only by a batch norm, and their names in the model."""
+    """A convolution whose only consumer is a batch norm, and their names in the model."""
 
     conv_name: str
     conv: nn.Conv2d
@@ -29,7 +29,7 @@ class ConvAndNorm:
 
 @torch.inference_mode(False)  # overrides the caller's mode; autograd has to record one run
 def fold_batch_norms(model: QueryInst) -> None:
-    """Fold batch norms into convolutions whose output is used by nothing else.
+    """Fold batch norms into the convolutions whose only consumer they are.
 
     Args:
         model: in evaluation mode; changed in place.
@@ -41,9 +41,7 @@ def fold_batch_norms(model: QueryInst) -> None:
 
 
 def find_convs_with_norms(model: QueryInst) -> list[ConvAndNorm]:
-    """The convolutions whose output is used only by a batch norm.
-
-    Determined from the autograd graph of one run.
+    """Convolutions whose only consumer is a batch norm, according to the autograd graph.
 
     Args:
         model: in evaluation mode.
@@ -57,25 +55,25 @@ def find_convs_with_norms(model: QueryInst) -> list[ConvAndNorm]:
     hooks = [
         module.register_forward_hook(record)
         for module in names
-        # other subclasses of convolutions change the weights
+        # other subclasses of Conv2d modify their weights
         if type(module) in (nn.Conv2d, Conv2dSame) or isinstance(module, nn.BatchNorm2d)
     ]
     try:
-        times_read: Counter[Node | None] = Counter(read_nodes(_run_everything(model)))
+        consumers: Counter[Node | None] = Counter(read_nodes(_run_all_modules(model)))
     finally:
         for hook in hooks:
             hook.remove()
-    made = {node: module for module, _, node in runs if isinstance(module, nn.Conv2d)}
+    convs = {node: module for module, _, node in runs if isinstance(module, nn.Conv2d)}
     return [
-        ConvAndNorm(names[made[node]], made[node], names[norm], norm)
+        ConvAndNorm(names[convs[node]], convs[node], names[norm], norm)
         for norm, node, _ in runs
-        if isinstance(norm, nn.BatchNorm2d) and node in made and times_read[node] == 1
+        if isinstance(norm, nn.BatchNorm2d) and node in convs and consumers[node] == 1
     ]
 
 
 @torch.enable_grad()
-def _run_everything(model: QueryInst) -> list[Tensor]:
-    """The outputs of a run that uses every module needed for inference."""
+def _run_all_modules(model: QueryInst) -> list[Tensor]:
+    """The outputs of a forward pass through every module needed for inference."""
     weight = model.queries
     images = weight.new_zeros(1, 3, _PROBE_SIZE, _PROBE_SIZE, requires_grad=True)
     output = model(images, [(_PROBE_SIZE, _PROBE_SIZE)])

@@ -1,4 +1,4 @@
-"""Backbones of other packages, by their entry points in ``queryinst_vis.backbones``."""
+"""Backbones of other packages: entry points in the group ``queryinst_vis.backbones``."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.utils.plugins import BACKBONES, find_entry
 
 STRIDES = (4, 8, 16, 32)
-_SIDE = 64  # pixels of the image used to test a backbone
+_SIDE = 64  # side of the image used to check a backbone, in pixels
 
 
 def create_installed(
     name: str, frozen_stages: int, pretrained: bool, drop_path: float
 ) -> tuple[nn.Module, list[int]]:
-    """A backbone of an installed package, and its channels. Its feature maps are checked once.
+    """Create a backbone of an installed package, and check its feature maps on a small image.
 
-    The entry point is called without arguments. The module that it returns maps ``(B, 3, H, W)``
-    images to four maps ``(B, C, H / s, W / s)`` with s = 4, 8, 16, 32, has the four C in
-    ``channels``, and may have a method ``freeze(stages)`` that freezes its stem
-    and this many stages.
+    The entry point is called without arguments and returns a module that maps ``(B, 3, H, W)``
+    images to four maps ``(B, C, H / s, W / s)`` with s = 4, 8, 16, 32. Its attribute ``channels``
+    lists the four C. An optional method ``freeze(stages)`` freezes the stem and this many stages.
 
     Args:
-        name: of the entry point.
+        name: name of the entry point.
         frozen_stages, pretrained, drop_path: as for ``Backbone``.
 
+    Returns:
+        The module and its channels.
+
     Raises:
-        InputError: unknown to timm and installed packages, not such a module, or a setting is not
-            supported.
+        InputError: the name is unknown to timm and installed packages, the module does not follow
+            this interface, or a setting is not supported.
     """
     where = f"model.backbone.name '{name}'"
     unknown = "model.backbone.name: neither timm nor an installed package has"
@@ -40,7 +42,7 @@ def create_installed(
         raise InputError(f"{where}: only timm's models take model.backbone.drop_path; set it to 0")
     body = make()
     if not isinstance(body, nn.Module):
-        raise InputError(f"{where}: its package gives {type(body).__name__}, not an nn.Module")
+        raise InputError(f"{where}: its package returns {type(body).__name__}, not an nn.Module")
     channels = _check_maps(body, where)
     if frozen_stages:
         freeze = getattr(body, "freeze", None)
@@ -61,10 +63,10 @@ def _check_maps(body: nn.Module, where: str) -> list[int]:
     channels = list(getattr(body, "channels", []))
     sides = [_SIDE // stride for stride in STRIDES]
     if len(channels) != len(STRIDES):
-        raise InputError(f"{where}: its 'channels' must list four numbers, lists {channels}")
+        raise InputError(f"{where}: its 'channels' must list four numbers, got {channels}")
     expected = [(1, width, side, side) for width, side in zip(channels, sides, strict=True)]
     if shapes != expected:
         raise InputError(
-            f"{where}: its maps of a {_SIDE}x{_SIDE} image must be {expected}, are {shapes}"
+            f"{where}: its maps of a {_SIDE}x{_SIDE} image must be {expected}, got {shapes}"
         )
     return channels

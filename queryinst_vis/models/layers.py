@@ -49,7 +49,7 @@ class DynamicConv(nn.Module):
         return self.norm_out(features @ kernel_out).relu()
 
     def enhance(self, queries: Tensor, roi_features: Tensor) -> Tensor:
-        """As ``forward``, in the shape of the RoI features, ``(R, C, s, s)``."""
+        """As ``forward``, but in the shape of the RoI features, ``(R, C, s, s)``."""
         return self(queries, roi_features).transpose(1, 2).reshape(roi_features.shape)
 
 
@@ -60,7 +60,7 @@ class QueryStage(nn.Module):
         channels: C.
         num_heads: heads of the self-attention.
         ffn_channels: hidden width of the feed-forward network.
-        attends: False omits the self-attention; ``attend`` of another stage is used instead.
+        attends: False omits the self-attention, if that of another stage is used.
         updates: False omits the update, if no later stage uses the queries.
     """
 
@@ -84,7 +84,7 @@ class QueryStage(nn.Module):
             self.ffn_norm = nn.LayerNorm(channels)
 
     def attend(self, queries: Tensor) -> Tensor:
-        """``(B, N, C)`` queries to q*, the attended queries that condition dynamic convolutions."""
+        """Map ``(B, N, C)`` queries to q*, the attended queries that condition DynConv."""
         attended = self.attention(queries, queries, queries, need_weights=False)[0]
         return self.attention_norm(queries + attended)
 
@@ -93,7 +93,7 @@ class QueryStage(nn.Module):
 
         Args:
             q_star: ``(B, N, C)`` attended queries.
-            roi_update: ``(B, N, C)`` output of the dynamic convolution for their RoIs.
+            roi_update: ``(B, N, C)`` output of their dynamic convolution.
         """
         refined = self.query_norm(q_star + roi_update)
         return self.ffn_norm(refined + self.ffn(refined))

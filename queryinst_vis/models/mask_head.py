@@ -13,7 +13,7 @@ from queryinst_vis.models.roi import RoIExtractor
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "BN": nn.BatchNorm2d,
     "SyncBN": nn.SyncBatchNorm,
-    # 8 groups divide all widths in use; unlike BN, GN is stable with few positive RoIs
+    # unlike BN, GN is stable with few positive RoIs
     "GN": lambda channels: nn.GroupNorm(8, channels),
     "none": lambda channels: nn.Identity(),
 }
@@ -66,10 +66,10 @@ class MaskHead(nn.Module):
         return self.dynamic_conv.enhance(queries, roi_features)
 
     def refine(self, enhanced: Tensor, previous: Tensor | None = None) -> Tensor:
-        """``(R, C, s, s)`` features through the convolutions.
+        """Apply the convolutions to ``(R, C, s, s)`` features.
 
         Args:
-            enhanced: of this head.
+            enhanced: output of ``enhance``.
             previous: refined features of the previous head, with mask flow.
         """
         if self.flow is not None and previous is not None:
@@ -77,11 +77,11 @@ class MaskHead(nn.Module):
         return self.convs(enhanced)
 
     def predict(self, refined: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Refined features to mask logits.
+        """Predict mask logits from refined features.
 
         Args:
-            refined: ``(R, C, s, s)``.
-            labels: ``(R,)``, class of each RoI's mask; None: all classes.
+            refined: ``(R, C, s, s)``, output of ``refine``.
+            labels: ``(R,)`` class of each mask; None: masks of all classes.
 
         Returns:
             ``(R, 2 s, 2 s)`` logits, or ``(R, K, 2 s, 2 s)`` without labels.

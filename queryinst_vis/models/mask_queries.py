@@ -13,18 +13,18 @@ from queryinst_vis.models.mask_head import MaskHead
 
 
 class MaskQueries(nn.Module):
-    """Queries of the mask heads that are not shared with the boxes (paper 3.4).
+    """Mask queries or self-attention that are not shared with the boxes (paper 3.4).
 
-    The published model shares both queries and attention and does not need this module. The paper
-    does not say how separate mask queries are updated: here with the average of DynConv(mask)'s
-    output on the stage's refined boxes, as box queries are with that of DynConv(box).
+    The published model shares both and does not need this module. The paper does not say how
+    separate mask queries are updated: here with DynConv(mask)'s output on the stage's refined
+    boxes, averaged over the RoI, in place of the projected output of DynConv(box).
 
     Args:
         num_queries, channels: N and C.
         num_stages: S.
-        num_heads, ffn_channels: of attentions and updates.
-        share_query: use the box queries; otherwise N separate learned queries.
-        share_attention: use the attention of the box stages; otherwise a separate one.
+        num_heads, ffn_channels: as for ``QueryStage``.
+        share_query: use the box queries instead of N separate learned queries.
+        share_attention: use the self-attention of the box stages instead of a separate one.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class MaskQueries(nn.Module):
         )
 
     def attend(self, index: int, box_stage: BoxStage, queries: Tensor) -> Tensor:
-        """``(B, N, C)`` queries to the q* of the mask head of stage ``index``."""
+        """Map ``(B, N, C)`` queries to the q* of the mask head of stage ``index``."""
         return (box_stage if self.share_attention else self.stages[index]).attend(queries)
 
     def update(
@@ -68,10 +68,10 @@ class MaskQueries(nn.Module):
 
         Args:
             index: of the current stage; not the last.
-            mask_head: of this stage.
+            mask_head: mask head of this stage.
             features: P2..P5.
-            boxes: ``(B, N, 4)`` refined boxes of this stage; detached.
-            q_star: ``(B, N, C)`` of its mask head.
+            boxes: ``(B, N, 4)`` refined boxes of this stage; no gradient flows to them.
+            q_star: ``(B, N, C)`` attended queries of the mask head.
         """
         roi_features = mask_head.roi(features, list(boxes.detach()))
         enhanced = mask_head.enhance(roi_features, q_star.flatten(0, 1))

@@ -22,6 +22,6 @@ class FPN(nn.Module):
         self.pyramid = FeaturePyramidNetwork(in_channels, channels)
 
     def forward(self, levels: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Maps ``(B, C_l, H_l, W_l)``, finest first, to ``(B, C, H_l, W_l)``."""
+        """Map ``(B, C_l, H_l, W_l)`` features, finest first, to ``(B, C, H_l, W_l)``."""
         named = OrderedDict((str(index), level) for index, level in enumerate(levels))
         return list(self.pyramid(named).values())

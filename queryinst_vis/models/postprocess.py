@@ -1,4 +1,4 @@
-"""From network output to Detections in pixels of the original frames."""
+"""Postprocessing: from network output to detections in pixels of the original frames."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from queryinst_vis.structures import Detections, Embedding
 
 
 class SetPredictor(Protocol):
-    """The interface of models for ``detect``: a ``QueryInst``, or an exported one."""
+    """The interface that ``detect`` needs: a ``QueryInst`` or an exported model."""
 
     @property
     def device(self) -> torch.device:
@@ -71,8 +71,8 @@ def detect(
         nms_threshold: IoU threshold for NMS; None: no NMS.
         nms_overlap: IoU of ``"boxes"`` of the same class, or of ``"masks"`` of the same class (with
             ``one_label_per_query``, of any class).
-        embedding: the kind of association embedding; None, or a track head that the model does not
-            have: none.
+        embedding: kind of association embedding; None: none, as for ``"track_head"`` with a model
+            that has no track head.
     """
     suppression = Suppression(nms_threshold, nms_overlap, class_agnostic=one_label_per_query)
     output = model(images, image_sizes)
@@ -89,7 +89,7 @@ def detect(
     labels = [label for _, label, _ in picks]
     masks = _mask_logits(model, output, queries, labels, one_label_per_query)
     embeddings = _embed(model, output, queries, embedding)
-    found = [
+    detections = [
         Detections(
             boxes=rescale_boxes(boxes[i].float(), image_sizes[i], original_sizes[i]),
             scores=picks[i][2],
@@ -101,7 +101,7 @@ def detect(
         )
         for i in range(len(picks))
     ]
-    return [suppression.of_masks(each) for each in found]
+    return [suppression.of_masks(each) for each in detections]
 
 
 def select_queries(
@@ -116,15 +116,15 @@ def select_queries(
 def rank_queries(
     scores: Tensor, limit: int, one_label_per_query: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The highest of ``(..., N, K)`` scores, in descending order.
+    """The top ``(query, class)`` pairs by score, in descending order.
 
     Args:
-        scores: of N queries for K classes, 0..1.
-        limit: maximum number.
-        one_label_per_query: each query competes with its best class only.
+        scores: ``(..., N, K)`` of N queries for K classes, 0..1.
+        limit: maximum number of pairs, L.
+        one_label_per_query: only the best class of each query is a candidate.
 
     Returns:
-        ``(..., L)`` indices of queries, labels, and the scores.
+        ``(..., L)`` query indices, labels and scores.
     """
     num_classes = scores.shape[-1]
     if one_label_per_query:
@@ -148,19 +148,19 @@ def _mask_logits(
         masks = model.mask_logits(-1, output, queries, torch.cat(labels))
         return list(masks.float().split([len(chosen) for chosen in queries]))
     # a query with several labels has one RoI, whose features are computed once
-    found = [chosen.unique(return_inverse=True) for chosen in queries]
-    masks = model.mask_logits(-1, output, [unique for unique, _ in found]).float()
-    masks = masks.split([len(unique) for unique, _ in found])
+    uniques = [chosen.unique(return_inverse=True) for chosen in queries]
+    masks = model.mask_logits(-1, output, [unique for unique, _ in uniques]).float()
+    masks = masks.split([len(unique) for unique, _ in uniques])
     return [
-        of_image[rows, label]
-        for of_image, (_, rows), label in zip(masks, found, labels, strict=True)
+        image_masks[rows, label]
+        for image_masks, (_, rows), label in zip(masks, uniques, labels, strict=True)
     ]
 
 
 def _embed(
     model: SetPredictor, output: QueryInstOutput, picks: list[Tensor], embedding: Embedding | None
 ) -> list[Tensor] | list[None]:
-    """``(K, D)`` embeddings of the K chosen queries of each image, or None for each."""
+    """``(K, D)`` embeddings of the K selected queries of each image, or None for each image."""
     last = output.stages[-1]
     if embedding == "query":
         return [queries.float() for queries in gather_rows(last.queries, picks)]
@@ -171,7 +171,7 @@ def _embed(
 
 
 def rescale_boxes(boxes: Tensor, size: tuple[int, int], original_size: tuple[int, int]) -> Tensor:
-    """Boxes of the network input in pixels of the original frame."""
+    """Scale boxes from the network input to the original frame; sizes are (height, width)."""
     (height, width), (original_height, original_width) = size, original_size
     x, y = original_width / width, original_height / height
     return boxes * boxes.new_tensor([x, y, x, y])

@@ -32,7 +32,7 @@ class QueryInst(nn.Module):
     """Instances as queries (paper section 3, Fig. 2 c).
 
     Args:
-        backbone: returns four maps at strides 4..32.
+        backbone: returns four maps at strides 4 to 32.
         neck: FPN over these maps.
         proposals: ``(N, 4)`` initial learned boxes, (cx, cy, w, h) as fractions of the image.
         channels: C.
@@ -84,13 +84,13 @@ class QueryInst(nn.Module):
         return self.track_head is not None
 
     def extract_features(self, images: Tensor) -> Sequence[Tensor]:
-        """``(B, 3, H, W)`` normalised images (sides divisible by 32) to P2..P5."""
+        """Map ``(B, 3, H, W)`` normalised images (sides divisible by 32) to P2..P5."""
         return self.neck(self.backbone(images))
 
     def forward(
         self, images: Tensor, image_sizes: list[tuple[int, int]] | Tensor
     ) -> QueryInstOutput:
-        """Run the box stages; see ``mask_logits`` and ``track_embeddings`` for selected queries.
+        """Run the box stages; ``mask_logits`` and ``track_embeddings`` follow for selected queries.
 
         Args:
             images: ``(B, 3, H, W)`` normalised, padded at right and bottom.
@@ -111,20 +111,22 @@ class QueryInst(nn.Module):
         return QueryInstOutput(outputs, features)
 
     def _with_mask_queries(
-        self, own: MaskQueries, features: Sequence[Tensor], outputs: list[StageOutput]
+        self, separate: MaskQueries, features: Sequence[Tensor], outputs: list[StageOutput]
     ) -> list[StageOutput]:
-        """The outputs of the stages, with the q* of the separate mask queries."""
+        """The stage outputs, with the q* of the separate mask queries."""
         batch = len(outputs[0].boxes)
-        queries = (self.queries if own.queries is None else own.queries).expand(batch, -1, -1)
-        separated = []
+        learned = self.queries if separate.queries is None else separate.queries
+        queries = learned.expand(batch, -1, -1)
+        replaced = []
         for index, output in enumerate(outputs):
-            q_star = own.attend(index, self.stages[index], queries)
-            separated.append(replace(output, mask_q_star=q_star))
-            if own.queries is None:
+            q_star = separate.attend(index, self.stages[index], queries)
+            replaced.append(replace(output, mask_q_star=q_star))
+            if separate.queries is None:
                 queries = output.queries
             elif index < len(outputs) - 1:
-                queries = own.update(index, self.mask_heads[index], features, output.boxes, q_star)
-        return separated
+                head = self.mask_heads[index]
+                queries = separate.update(index, head, features, output.boxes, q_star)
+        return replaced
 
     def mask_logits(
         self,
@@ -154,7 +156,7 @@ class QueryInst(nn.Module):
     def _refine(
         self, stage: int, roi_features: Tensor, output: QueryInstOutput, picks: list[Tensor]
     ) -> Tensor:
-        """``(R, C, s, s)`` features of a stage's mask head, from which it predicts masks."""
+        """``(R, C, s, s)`` refined features of a stage's mask head."""
         head, previous = self.mask_heads[stage], None
         if self.mask_flow and stage > 0:
             previous = self._refine(stage - 1, roi_features, output, picks)
@@ -179,17 +181,17 @@ class QueryInst(nn.Module):
 
     def strip_training_heads(self) -> QueryInst:
         """Drop the mask heads used only in training: all but the last (paper 4.2)."""
-        own_queries = self.mask_queries is not None and self.mask_queries.queries is not None
-        if self.mask_flow or own_queries:
+        has_mask_queries = self.mask_queries is not None and self.mask_queries.queries is not None
+        if self.mask_flow or has_mask_queries:
             return self  # the last head depends on the others in these variants
         for index in range(len(self.mask_heads) - 1):
             self.set_submodule(f"mask_heads.{index}", nn.Identity())
         return self
 
     def _initialise_heads(self) -> None:
-        """Xavier for every matrix of the heads; classes start at a probability of .01."""
-        own = () if self.mask_queries is None else self.mask_queries.stages
-        for head in (*self.stages, *self.mask_heads, *own):
+        """Xavier initialisation of all heads; class probabilities start at 0.01."""
+        mask_stages = () if self.mask_queries is None else self.mask_queries.stages
+        for head in (*self.stages, *self.mask_heads, *mask_stages):
             for parameter in head.parameters():
                 if parameter.dim() > 1:
                     nn.init.xavier_uniform_(parameter)
@@ -198,5 +200,5 @@ class QueryInst(nn.Module):
 
 
 def gather_rows(values: Tensor, picks: Sequence[Tensor]) -> list[Tensor]:
-    """The selected rows of each image of ``(B, N, ...)`` values."""
+    """The selected rows of ``(B, N, ...)`` values, per image."""
     return [image[rows] for image, rows in zip(values, picks, strict=True)]

@@ -1,4 +1,4 @@
-"""RoIAlign over an FPN: every box is pooled from the level that fits its size."""
+"""RoIAlign on an FPN: each box is pooled from one level, chosen by its size."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-FINEST_SCALE = 56  # boxes up to twice this size (square root of the area) use the finest level
-FARTHEST = 1e6  # maximum box coordinate in input pixels
+FINEST_SCALE = 56  # boxes with sqrt(area) below twice this use the finest level
+BOX_LIMIT = 1e6  # maximum box coordinate in input pixels
 
 
 def assign_levels(boxes: Tensor, num_levels: int) -> Tensor:
@@ -25,29 +25,27 @@ def assign_levels(boxes: Tensor, num_levels: int) -> Tensor:
 def to_rois(boxes: Sequence[Tensor]) -> Tensor:
     """Boxes of B images, ``(R_b, 4)`` each, as ``(sum R_b, 5)``: image index and xyxy.
 
-    They are detached, and float32, since half precision would shift boxes by pixels. NaN and
+    The result is detached, and float32, since half precision would shift boxes by pixels. NaN and
     infinite coordinates, which would crash RoIAlign, are replaced; the losses report them.
     """
     flat = torch.cat(list(boxes)).detach().float()
-    flat = flat.nan_to_num(0.0, FARTHEST, -FARTHEST).clamp(-FARTHEST, FARTHEST)
+    flat = flat.nan_to_num(0.0, BOX_LIMIT, -BOX_LIMIT).clamp(-BOX_LIMIT, BOX_LIMIT)
     image = [flat.new_full((len(rows), 1), index) for index, rows in enumerate(boxes)]
     return torch.cat((torch.cat(image), flat), dim=1)
 
 
 def rows_by_level(levels: Tensor, num_levels: int) -> list[tuple[int, Tensor]]:
-    """The levels that are used by boxes, with the rows of these boxes.
+    """Each level that has boxes, with the row indices of its boxes.
 
-    The coarsest level is always included, so that the result for no boxes is an empty tensor.
+    The coarsest level is always included, so that pooling no boxes gives an empty tensor.
 
     Args:
-        levels: ``(R,)`` int64, as of ``assign_levels``.
-        num_levels: of the pyramid.
+        levels: ``(R,)`` int64, from ``assign_levels``.
+        num_levels: number of pyramid levels.
     """
-    rows = [torch.nonzero(levels == level).squeeze(1) for level in range(num_levels)]
+    indices = [torch.nonzero(levels == level).squeeze(1) for level in range(num_levels)]
     return [
-        (level, of_level)
-        for level, of_level in enumerate(rows)
-        if len(of_level) or level == num_levels - 1
+        (level, rows) for level, rows in enumerate(indices) if len(rows) or level == num_levels - 1
     ]
 
 
@@ -56,8 +54,8 @@ class RoIExtractor(nn.Module):
 
     Args:
         roi_size: s, bins per side.
-        sampling_ratio: samples per bin and side; 0 adapts to the size of the box.
-        finest_stride: input pixels per pixel of the finest map.
+        sampling_ratio: samples per bin and side; 0: adapt to the box size.
+        finest_stride: stride of the finest map.
     """
 
     def __init__(self, roi_size: int, sampling_ratio: int = 2, finest_stride: int = 4) -> None:
@@ -74,8 +72,8 @@ class RoIExtractor(nn.Module):
             boxes: B tensors ``(R_b, 4)``, xyxy in input pixels.
 
         Returns:
-            ``(sum R_b, C, s, s)`` in the order of ``boxes``, in the maps' precision; no gradient
-            flows to the boxes.
+            ``(sum R_b, C, s, s)`` in the order of ``boxes``, with the dtype of the maps; no
+            gradient flows to the boxes.
         """
         rois = to_rois(boxes)
         by_level = rows_by_level(assign_levels(rois[:, 1:], len(features)), len(features))
@@ -83,12 +81,12 @@ class RoIExtractor(nn.Module):
         return torch.cat(pooled)[torch.cat([rows for _, rows in by_level]).argsort()]
 
     def pool(self, feature: Tensor, rois: Tensor, level: int) -> Tensor:
-        """``(R, C, s, s)`` of R boxes pooled from the same map.
+        """Pool R boxes from the same map, ``(R, C, s, s)``.
 
         Args:
             feature: ``(B, C, H, W)``.
-            rois: ``(R, 5)``, as of ``to_rois``.
-            level: of the map, 0 being the finest.
+            rois: ``(R, 5)``, from ``to_rois``.
+            level: level of the map; 0 is the finest.
         """
         scale = 1 / (self.finest_stride * 2**level)
         pooled = torchvision.ops.roi_align(

@@ -45,24 +45,27 @@ class Suppression(NamedTuple):
 
 
 def suppress_boxes(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -> Tensor:
-    """NMS per class: rows to keep, ascending.
+    """NMS per class on boxes.
 
     Args:
         boxes: ``(N, 4)`` xyxy.
         scores: ``(N,)``.
         labels: ``(N,)`` int64.
-        threshold: IoU, 0..1.
+        threshold: IoU threshold, 0..1.
+
+    Returns:
+        Row indices to keep, ascending.
     """
     return batched_nms(boxes.float(), scores.float(), labels, threshold).sort().values
 
 
 def suppress_masks(detections: Detections, threshold: float, class_agnostic: bool) -> Detections:
-    """NMS by the IoU of masks at frame resolution.
+    """NMS on masks at frame resolution.
 
     Args:
         detections: with masks, sorted by descending score.
-        threshold: IoU, 0..1.
-        class_agnostic: detections of different classes suppress each other, too.
+        threshold: IoU threshold, 0..1.
+        class_agnostic: detections also suppress those of other classes.
     """
     rles = detections.rles()
     overlaps = np.reshape(coco_mask.iou(rles, rles, [0] * len(rles)), (len(rles), len(rles)))

@@ -1,4 +1,4 @@
-"""Track heads: MaskTrack R-CNN's, used in the paper (paper 3.5), and QueryTrack's."""
+"""Track heads: that of MaskTrack R-CNN, used in the paper (3.5), and that of QueryTrack."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class TrackHead(nn.Module):
     Args:
         in_channels: C of the feature maps.
         roi_size: s of the s x s features pooled from each box.
-        sampling_ratio: of RoIAlign; 0 adapts to the size of the box.
+        sampling_ratio: of RoIAlign; 0: adapt to the box size.
         hidden_channels: width of the first layer.
-        embedding_channels: D of the embeddings.
+        embedding_channels: D, embedding dimension.
         final_relu: ReLU after the last layer, as in mmdetection but not in the original.
-        dynamic_channels: hidden width of QueryTrack's dynamic convolution; None: no such
-            convolution, as published.
+        dynamic_channels: hidden width of QueryTrack's dynamic convolution; None: MaskTrack
+            R-CNN's head, as published.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class TrackHead(nn.Module):
             ``(sum n_i, D)`` embeddings, concatenated over images.
 
         Raises:
-            ValueError: QueryTrack's head, and no ``q_star``.
+            ValueError: ``q_star`` is missing for QueryTrack's head.
         """
         roi_features = self.extract(features, boxes)
         if self.dynamic_conv is not None:
@@ -89,20 +89,20 @@ class TrackHead(nn.Module):
         return self.dynamic_conv is not None
 
     def embed(self, roi_features: Tensor) -> Tensor:
-        """``(R, C, s, s)`` features of R boxes to ``(R, D)`` embeddings."""
+        """Map ``(R, C, s, s)`` RoI features to ``(R, D)`` embeddings."""
         hidden = self.fcs[0](roi_features.flatten(start_dim=1)).relu()
         embeddings = self.fcs[1](hidden)
         return embeddings.relu() if self.final_relu else embeddings
 
 
 def similarity_logits(detection_embeddings: Tensor, memory_embeddings: Tensor) -> Tensor:
-    """Logits of "detection i is a new object" (column 0) or "is memory j".
+    """Association logits: "detection i is a new object" in column 0, "is track j" in the others.
 
     Args:
         detection_embeddings: ``(N, D)``.
-        memory_embeddings: ``(M, D)``; M may be 0.
+        memory_embeddings: ``(M, D)`` of the tracks in memory; M may be 0.
 
     Returns:
-        ``(N, M + 1)``: a constant 0, then the dot products.
+        ``(N, M + 1)``: a constant 0, then the dot products (paper 3.5).
     """
     return F.pad(detection_embeddings @ memory_embeddings.T, (1, 0))

@@ -127,7 +127,8 @@ class ReviewSession:
             results: an output folder of ``track``, its ``tracks.jsonl``, or another result file
                 that ``read_any_results`` supports.
             video: the video file, if it has moved or is not recorded in the results.
-            gt, video_id: for JSON results, as for ``read_any_results``.
+            gt: for JSON results, as for ``read_any_results``.
+            video_id: for JSON results, as for ``read_any_results``.
 
         Raises:
             InputError: the results cannot be read, the video is missing or a different one, the

@@ -17,9 +17,9 @@ class Target:
         labels: ``(M,)`` int64 class indices.
         masks: ``(M, H, W)`` bool at input size (unpadded, or padded like the batch).
         instance_ids: ``(M,)`` int64, equal for the same object in both frames of a pair.
-        image_size: ``(height, width)`` of the image without its padding.
+        image_size: ``(height, width)`` of the image without padding.
         has_mask: ``(M,)`` bool, which instances have a mask annotation. The others have only a
-            box, and their mask is all False. Default: every instance has one.
+            box, and their mask is all False. Default: all have one.
         ignore: ``(H, W)`` bool, the union of the ignore regions (crowds), at the size of the masks
             or of the image; None without such regions.
     """
@@ -44,8 +44,8 @@ class Target:
     ) -> None:
         self.boxes, self.labels, self.masks = boxes, labels, masks
         self.instance_ids, self.image_size, self.ignore = instance_ids, image_size, ignore
-        known = torch.ones_like(labels, dtype=torch.bool) if has_mask is None else has_mask
-        self.has_mask = known
+        all_true = torch.ones_like(labels, dtype=torch.bool)
+        self.has_mask = all_true if has_mask is None else has_mask
 
     def to(self, device: torch.device | str) -> Target:
         """A copy with all tensors on ``device``."""
@@ -92,8 +92,8 @@ class StageOutput:
         boxes: ``(B, N, 4)`` xyxy in input pixels, refined by this stage; carry gradient.
         queries: ``(B, N, C)`` for the next stage.
         q_star: ``(B, N, C)`` queries after self-attention, for DynConv(box).
-        mask_q_star: ``(B, N, C)`` queries for DynConv(mask): q_star itself, as published, unless
-            masks have separate queries or attention.
+        mask_q_star: ``(B, N, C)`` queries for DynConv(mask): ``q_star``, as published, unless masks
+            have separate queries or attention.
     """
 
     class_logits: Tensor

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Embedding = Literal["track_head", "query"]
-"""Kind of association embedding: that of the track head, or the instance's query from the last
+"""Kind of association embedding: that of the track head, or the instance's query after the last
 stage of the detector."""
 
 _SHOWN = 5  # instances in the repr of Detections
@@ -48,8 +48,8 @@ class Detections:
         image: the array, PIL image or path passed to ``Detector.detect``, used by
             ``plot`` and ``crops``; None if it was not kept.
 
-    Masks are pasted into the frame on first access, and cached: do not change
-    ``boxes`` or ``mask_logits`` afterwards, but make new Detections with ``dataclasses.replace``.
+    Masks are pasted into the frame on first access, and cached. Do not modify ``boxes`` or
+    ``mask_logits`` afterwards; create new Detections with ``dataclasses.replace`` instead.
 
     Example::
 
@@ -141,7 +141,7 @@ class Detections:
         """The N masks as pixels around each box and as RLEs, each computed once.
 
         Raises:
-            ValueError: there are boxes only.
+            ValueError: there are only boxes.
         """
         if self.pixel_masks is not None:
             return self.pixel_masks
@@ -215,14 +215,13 @@ class Detections:
         return columns
 
     def plot(self, frame: ImageLike | None = None) -> Image.Image:
-        """The frame with the detections drawn on it, as ``track`` draws them, without paths.
+        """Draw the detections on the frame, in the style of ``track`` but without paths.
 
         Args:
             frame: ``(H, W, 3)`` uint8 RGB, a PIL image or a path; None: ``image``.
 
         Returns:
-            A PIL image, which notebooks show and ``save()`` writes; ``numpy.asarray`` makes it an
-            ``(H, W, 3)`` uint8 RGB array.
+            A PIL image; ``numpy.asarray`` converts it to an ``(H, W, 3)`` uint8 RGB array.
 
         Raises:
             InputError: the frame is unknown, or its size is not ``image_size``.
@@ -252,13 +251,13 @@ class Detections:
 
         pixels = self._pixels(frame)
         height, width = self.image_size
-        cuts = []
+        crops = []
         for x1, y1, x2, y2 in self.boxes.tolist():
             left = min(max(math.floor(x1), 0), width - 1)
             top = min(max(math.floor(y1), 0), height - 1)
             right, bottom = max(math.ceil(x2), left + 1), max(math.ceil(y2), top + 1)
-            cuts.append(Image.fromarray(pixels[top:bottom, left:right]))
-        return cuts
+            crops.append(Image.fromarray(pixels[top:bottom, left:right]))
+        return crops
 
     def _pixels(self, frame: ImageLike | None) -> np.ndarray:
         given = self.image if frame is None else frame
@@ -268,8 +267,10 @@ class Detections:
             )
         pixels = to_array(given)
         if pixels.shape[:2] != self.image_size:
-            size, own = ("{1}x{0}".format(*each) for each in (pixels.shape, self.image_size))
-            raise InputError(f"the frame is {size} pixels, but the detections are of one of {own}")
+            size, expected = ("{1}x{0}".format(*each) for each in (pixels.shape, self.image_size))
+            raise InputError(
+                f"the frame has {size} pixels, but the detections are for {expected} pixels"
+            )
         return pixels
 
     def _repr_html_(self) -> str:

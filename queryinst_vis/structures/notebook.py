@@ -22,7 +22,7 @@ def as_html(picture: Image.Image | None, columns: Mapping[str, np.ndarray], summ
 
     Args:
         picture: RGB; None: no image.
-        columns: of the table, by name, all of the same length.
+        columns: columns of the table by name, all of the same length.
         summary: alternative text of the image.
     """
     parts = (
@@ -41,11 +41,11 @@ def as_html(picture: Image.Image | None, columns: Mapping[str, np.ndarray], summ
 
 
 def as_frame(page: str, height: int = 900) -> str:
-    """A whole HTML page as an element of a notebook, whose scripts see nothing but that page.
+    """Embed an HTML page in a notebook; its scripts are sandboxed.
 
     Args:
-        page: that needs no other file.
-        height: of the element in pixels.
+        page: a self-contained page.
+        height: height of the element in pixels.
     """
     return (
         f'<iframe sandbox="allow-scripts" width="100%" height="{height}" '
@@ -54,7 +54,7 @@ def as_frame(page: str, height: int = 900) -> str:
 
 
 def as_png(picture: Image.Image) -> bytes:
-    """The image as PNG, reduced to ``_LONGEST_SIDE``."""
+    """The image as PNG, downscaled to ``_LONGEST_SIDE``."""
     return _encode(picture, "PNG")
 
 

@@ -1,4 +1,4 @@
-"""Exponential moving average of the weights, which is evaluated and saved."""
+"""Exponential moving average of the weights, used for evaluation and the final weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class WeightAverage:
     """Exponential moving average of a model's weights.
 
     The decay is warmed up: after n updates it is at most ``(1 + n) / (10 + n)``, so that the
-    average of a short training is not dominated by the initial weights.
+    initial weights do not dominate the average in short training runs.
 
     Args:
         model: being trained, already on its device.

@@ -56,7 +56,7 @@ class Evaluation(NamedTuple):
         score: selects the best weights: track AP, mask AP, or box AP if the set has no masks;
             0..1.
         metrics: main metrics by name.
-        entries: of the result file.
+        entries: entries of the result file.
     """
 
     score: float
@@ -81,7 +81,7 @@ def test_video(
         weights: as for ``load_detector``: a name, a file, or any detector with class names, for
             which ``config.model`` and ``config.input`` are ignored.
         out: YouTube-VIS result JSON.
-        zip_path: also write a zip for evaluation servers, or None. Both files are written together.
+        zip_path: also write a zip for evaluation servers; None: no zip.
         devices: processes per node, or ``"auto"``; videos are distributed over the processes.
         nodes: number of nodes.
         batch: batch size in frames; does not change the results.
@@ -154,7 +154,7 @@ def _test(
     if zip_path is not None:
         _check_output(zip_path, *sources, out)
     if dataset.has_annotations:
-        metric(annotations, [])  # fail before the work if the set cannot be evaluated
+        metric(annotations, [])  # fail early if the set cannot be evaluated
     entries = predict(fabric, detector, dataset, batch)
     metrics = None
     if fabric.is_global_zero:
@@ -168,20 +168,20 @@ def _test(
 
 
 def _load_for_test(fabric: Fabric, config: Config, weights: AnyDetector) -> FrameDetector:
-    """The detector with the settings of the config."""
+    """Load the detector, with the settings of the config."""
     if isinstance(weights, str | Path) and is_exported(weights):
         return _load_exported(fabric, config, weights)
     if is_weights(weights):
         assert isinstance(weights, str | Path)
         model, config = load_for_config(config, weights)
         model.to(fabric.device)
-        config = fabric.broadcast(settle_precision(model, config))  # one for all processes
+        config = fabric.broadcast(settle_precision(model, config))  # the same in all processes
         return Detector(*optimize_for_inference(model, config))
     device = str(fabric.device) if isinstance(weights, str | Path) else "auto"
     detector = load_detector(weights, device)
     if not detector.config.model.classes:
         raise InputError(
-            "detector: class names are needed to match those of the set; pass them as in "
+            "detector: has no class names to match with those of the set; pass them, as in "
             "FunctionDetector(find, class_names=[...])"
         )
     tracking = config.tracking
@@ -192,7 +192,7 @@ def _load_for_test(fabric: Fabric, config: Config, weights: AnyDetector) -> Fram
 
 
 def _load_exported(fabric: Fabric, config: Config, path: str | Path) -> Detector:
-    """An exported model, with the settings of the config."""
+    """Load an exported model, with the settings of the config."""
     overrides = [f"inference.precision={config.inference.precision}"]
     detector = Detector.from_pretrained(path, fabric.device.type, overrides)
     saved = detector.config
@@ -206,8 +206,8 @@ def open_validation_set(config: Config) -> AnySet | None:
     """``data.val``, checked to be usable for evaluation; None if it is not set.
 
     Raises:
-        InputError: unreadable, without annotations or masks to evaluate with, or videos with
-            ``tracking`` settings that do not suit the model.
+        InputError: the set is unreadable or has no annotations or masks to evaluate with, or the
+            ``tracking`` settings do not suit the model.
     """
     annotations = config.data.val.annotations
     if annotations is None:
@@ -215,7 +215,7 @@ def open_validation_set(config: Config) -> AnySet | None:
     dataset = open_dataset(config.data.val, config.model.classes)
     if not dataset.has_annotations:
         raise InputError(f"data.val.annotations {annotations}: has no annotations to evaluate with")
-    # fail before training, not after it, if the set cannot be evaluated or tracked
+    # fail before training if the set cannot be evaluated or tracked
     if isinstance(dataset, YouTubeVisDataset):
         evaluate_youtube_vis(annotations, [])
         Tracker(choose_rule(config, config.model.track.enabled).tracking)
@@ -322,12 +322,13 @@ def _open_test_set(config: Config, kind: type[SetType]) -> tuple[SetType, str]:
     dataset = open_dataset(data, config.model.classes)
     if not isinstance(dataset, kind):
         other = "test-image" if isinstance(dataset, CocoDataset) else "test-video"
-        raise InputError(f"{data.annotations}: a set of the other kind; use {other}")
+        contents = "images" if isinstance(dataset, CocoDataset) else "videos"
+        raise InputError(f"{data.annotations}: is a set of {contents}; use {other}")
     return dataset, data.annotations
 
 
 def _check_output(path: str | Path, *sources: str | Path) -> None:
-    """Fail before the work if the result cannot be written."""
+    """Fail early if the result cannot be written."""
     path = Path(path)
     check_not_read(path, *sources)
     folder = next(parent for parent in path.absolute().parents if parent.exists())

@@ -24,8 +24,8 @@ from queryinst_vis.training.record import BaseConfig
 from queryinst_vis.training.train import train
 from queryinst_vis.utils.files import files_together, write_json_atomically
 
-FEW = 500  # samples; below this a larger fraction is held out
-BATCH = 4  # maximum batch size, to fit into the memory of a small GPU
+SMALL_SET = 500  # images or videos; below this, a larger fraction is held out
+MAX_BATCH_SIZE = 4  # to fit into the memory of a small GPU
 EVALUATIONS = 20
 PATIENCE = 6
 
@@ -42,7 +42,7 @@ def finetune(
 ) -> None:
     """Fine-tune weights on other data.
 
-    Model, losses, sizes and augmentation are taken from the weights, classes from the data.
+    Model, losses, input sizes and augmentation are taken from the weights, classes from the data.
     The data are written to ``work_dir/data`` as ``train.json`` and ``val.json``. Training works
     as in ``train``, with early stopping, and can be resumed with ``train(..., resume=True)``.
 
@@ -51,15 +51,15 @@ def finetune(
         data: training data; a path is read by ``read_own_data``.
         work_dir: a new folder.
         overrides: dotlist overrides of the config.
-        validation: validation data; None: the validation set of the data, or a part of the data,
-            selected by a hash of the names (``split_set``).
-        held_out: fraction of that part, below 1; None: a fifth of less than 500 images or videos,
-            otherwise a tenth; 0: train on all data without validation.
+        validation: validation data; None: the validation set of the data, otherwise a held-out
+            part of the data, selected by a hash of the names (``split_set``).
+        held_out: fraction of the data to hold out, 0..1; None: 0.2 for fewer than 500 images or
+            videos, otherwise 0.1; 0: train on all data without validation.
         devices: processes per node, as for ``train``.
         nodes: number of nodes, as for ``train``.
 
     Raises:
-        InputError: as ``train``, or data without instances.
+        InputError: as ``train``; or the data have no instances.
 
     Example::
 
@@ -98,7 +98,7 @@ def finetune_config(
         weights: the weights file.
         classes: class names.
         samples: number of training images or annotated video frames.
-        train_set, val_set: the data; ``val_set.annotations`` may be None.
+        train_set, val_set: the data; ``val_set.annotations`` is None without validation.
         overrides: dotlist overrides; ``train.max_steps`` rescales milestones and evaluations.
     """
     config = copy.deepcopy(config)
@@ -114,7 +114,7 @@ def finetune_config(
         config.train,
         init_weights=str(weights),
         init_new_classes_from=None,
-        batch_size=min(config.train.batch_size, BATCH),
+        batch_size=min(config.train.batch_size, MAX_BATCH_SIZE),
         accumulate=1,
         epochs=None,
         precision="auto",
@@ -149,7 +149,7 @@ def _plan(recipe: TrainConfig, steps: int) -> TrainConfig:
 def _write_data(
     data: OwnData, validation: OwnData | None, held_out: float | None, folder: Path
 ) -> tuple[list[str], int, DatasetConfig, DatasetConfig]:
-    """Write the sets; returns the classes, the number of samples, and both sets."""
+    """Write the sets; returns the classes, the number of training samples, and both sets."""
     whole = _open(data)
     classes = list(whole.categories.values())
     train_set = DatasetConfig(
@@ -159,9 +159,9 @@ def _write_data(
         str((folder / "val.json").resolve()), str((validation or data).images.resolve())
     )
     if validation is not None:
-        large, small = whole.content, _open(validation).content
+        train_data, val_data = whole.content, _open(validation).content
     elif held_out == 0:
-        large, small, val_set = whole.content, None, DatasetConfig()
+        train_data, val_data, val_set = whole.content, None, DatasetConfig()
     elif len({video.name for video in whole.videos.values()}) < 2:
         warnings.warn(
             f"{data.kind}: a single {whole.kind} cannot be split: there is no validation and no "
@@ -169,25 +169,25 @@ def _write_data(
             InputWarning,
             stacklevel=3,
         )
-        large, small, val_set = whole.content, None, DatasetConfig()
+        train_data, val_data, val_set = whole.content, None, DatasetConfig()
     else:
-        share = held_out or (0.2 if len(whole.videos) < FEW else 0.1)
-        large, small = split_set(whole, share)
-    samples = sum(len(video.get("file_names", [0])) for video in large[f"{whole.kind}s"])
+        fraction = held_out or (0.2 if len(whole.videos) < SMALL_SET else 0.1)
+        train_data, val_data = split_set(whole, fraction)
+    samples = sum(len(video.get("file_names", [0])) for video in train_data[f"{whole.kind}s"])
     with files_together():
-        write_json_atomically(folder / "train.json", large)
-        if small is not None:
-            write_json_atomically(folder / "val.json", _scorable(small))
-    held = 0 if small is None else len(small[f"{whole.kind}s"])
+        write_json_atomically(folder / "train.json", train_data)
+        if val_data is not None:
+            write_json_atomically(folder / "val.json", _scorable(val_data))
+    val_size = 0 if val_data is None else len(val_data[f"{whole.kind}s"])
     print(
-        f"{data.kind}: {len(large[f'{whole.kind}s'])} {whole.kind}s to train on, {held} to score "
-        f"with, in {folder}; classes: {list_names(classes)}"
+        f"{data.kind}: {len(train_data[f'{whole.kind}s'])} {whole.kind}s for training, {val_size} "
+        f"for validation, in {folder}; classes: {list_names(classes)}"
     )
     return classes, samples, train_set, val_set
 
 
 def _open(data: OwnData) -> AnnotationSet:
-    """The set without classes that have no instance."""
+    """The set without classes that have no instances."""
     report = refuse_faults(data.kind, "training")
     whole = parse_set(data.content, report, data.kind)
     return parse_set(filter_set(whole, classes=_classes(whole)), report, data.kind)
@@ -195,43 +195,43 @@ def _open(data: OwnData) -> AnnotationSet:
 
 def _classes(whole: AnnotationSet) -> list[str]:
     """The classes with at least one instance, in file order."""
-    shown = {
+    used = {
         entry["category_id"]
         for entries in whole.entries.values()
         for entry in entries
         if not entry.get("iscrowd")
     }
-    classes = [name for id_, name in whole.categories.items() if id_ in shown]
+    classes = [name for id_, name in whole.categories.items() if id_ in used]
     if not classes:
         raise InputError(f"{whole.where}: no annotations to train on")
-    if left_out := [name for name in whole.categories.values() if name not in classes]:
-        print(f"classes without an instance are left out: {list_names(left_out)}")
+    if unused := [name for name in whole.categories.values() if name not in classes]:
+        print(f"classes without instances are left out: {list_names(unused)}")
     return classes
 
 
 def _scorable(content: dict[str, Any]) -> dict[str, Any]:
-    """A validation set in which either all or no instances have masks.
+    """A validation set in which either all or no instances have masks, as COCO AP requires.
 
-    COCO AP needs one or the other, and track AP needs masks: videos with boxes only become images.
+    Track AP requires masks: videos that contain boxes without masks are converted to images.
     """
     if "videos" in content:
-        if not any(map(_has_boxes_alone, content["annotations"])):
+        if not any(map(_has_box_without_mask, content["annotations"])):
             return content
         content = youtube_vis_to_coco(content)
     entries = content["annotations"]
     masked = [bool(entry.get("segmentation")) for entry in entries]
     if all(masked) or not any(masked):
         return content
-    lacking = len(masked) - sum(masked)
+    unmasked = len(masked) - sum(masked)
     warnings.warn(
-        f"{lacking} of the {len(masked)} held-out instances have no mask: evaluation uses boxes",
+        f"{unmasked} of the {len(masked)} held-out instances have no mask: evaluation uses boxes",
         InputWarning,
         stacklevel=4,
     )
     return {**content, "annotations": [{**entry, "segmentation": []} for entry in entries]}
 
 
-def _has_boxes_alone(track: dict[str, Any]) -> bool:
+def _has_box_without_mask(track: dict[str, Any]) -> bool:
     """Whether the track has a box without a mask in some frame."""
     shown = zip(track["segmentations"], track["bboxes"], strict=True)
     return any(mask is None and box is not None for mask, box in shown)

@@ -19,8 +19,8 @@ Precision = Literal["32-true", "bf16-mixed"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 """Lightning Fabric's precisions without a loss scaler, whose state would have to be saved."""
 AUTO = "auto"
-PATIENCE = timedelta(minutes=1)
-"""Timeout for missing nodes; torch would wait for half an hour."""
+NODE_TIMEOUT = timedelta(minutes=1)
+"""Timeout for missing nodes; torch's default is half an hour."""
 
 T = TypeVar("T")
 
@@ -39,8 +39,7 @@ def launch(devices: str | int = "auto", nodes: int = 1, precision: str = "32-tru
         precision: one of ``PRECISIONS``.
 
     Raises:
-        InputError: devices that do not exist, an unknown precision, or nodes missing after a
-            minute.
+        InputError: unavailable devices, an unknown precision, or nodes missing after a minute.
     """
     if not is_supported(precision):
         choices = ", ".join((AUTO, *PRECISIONS))
@@ -48,7 +47,7 @@ def launch(devices: str | int = "auto", nodes: int = 1, precision: str = "32-tru
     count = _processes_per_node(devices)
     if count < 1:
         raise InputError(f"--devices {devices}: must be at least 1")
-    strategy = DDPStrategy(timeout=PATIENCE) if nodes > 1 else "auto"
+    strategy = DDPStrategy(timeout=NODE_TIMEOUT) if nodes > 1 else "auto"
     try:
         fabric = Fabric(devices=count, num_nodes=nodes, precision=precision, strategy=strategy)
         fabric.launch()
@@ -59,11 +58,11 @@ def launch(devices: str | int = "auto", nodes: int = 1, precision: str = "32-tru
         place = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
         reason = str(error).partition("\n")[0]
         raise InputError(
-            f"not all {nodes} nodes met at {place} within {PATIENCE.seconds} s; start the same "
-            f"command on each of them, with a NODE_RANK from 0 to {nodes - 1}, under torchrun or "
-            f"under SLURM ({reason})"
+            f"not all {nodes} nodes connected to {place} within {NODE_TIMEOUT.seconds} s; start "
+            f"the same command on each of them, with NODE_RANK from 0 to {nodes - 1}, with "
+            f"torchrun, or with SLURM ({reason})"
         ) from error
-    if nodes > 1:  # from now on rank 0 may take longer: it alone evaluates and saves
+    if nodes > 1:  # other ranks may wait longer from now on, while rank 0 evaluates and saves
         c10d = torch.distributed.distributed_c10d
         c10d._set_pg_timeout(c10d.default_pg_timeout)  # public in newer releases only
     return fabric
@@ -77,14 +76,14 @@ def is_supported(precision: str) -> TypeGuard[Precision]:
 def choose_precision(precision: str) -> str:
     """Resolve ``auto`` for this machine; other names are returned unchanged.
 
-    bf16-mixed on a CPU with AMX, where a training step takes about two thirds of the time. Other
-    CPUs emulate bfloat16 or do not benefit from it, and GPUs keep the float32 of the published
-    recipes.
+    bf16-mixed on a CPU with AMX, where a training step takes about two thirds of the time;
+    otherwise float32, since other CPUs emulate bfloat16 or do not benefit from it, and the
+    published recipes for GPUs use float32.
     """
     if precision != AUTO:
         return precision
-    has_tiles = cpu_capabilities().get("amx_bf16", False)
-    return "bf16-mixed" if has_tiles and not torch.accelerator.is_available() else "32-true"
+    has_amx = cpu_capabilities().get("amx_bf16", False)
+    return "bf16-mixed" if has_amx and not torch.accelerator.is_available() else "32-true"
 
 
 def _processes_per_node(devices: str | int) -> int:
@@ -120,10 +119,10 @@ def agree(fabric: Fabric, flag: bool) -> bool:
 
 
 def end_all(fabric: Fabric, reason: str) -> NoReturn:
-    """End all processes, each of which must call this; rank 0 reports the reason.
+    """End all processes; rank 0 reports the reason. Every process must call this.
 
-    The others wait until rank 0 has saved what it wants to and reaches a barrier, since a process
-    that exits terminates all others on its machine.
+    The others wait at a barrier until rank 0 has saved its state and reaches it, too, since a
+    process that exits terminates all others on its machine.
 
     Raises:
         SharedError: in rank 0.

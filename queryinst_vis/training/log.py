@@ -60,7 +60,7 @@ class MetricsLog:
             logger.log_metrics(metrics, step)
 
     def draw(self) -> None:
-        """Update the curves; a training goes on without them, with a warning."""
+        """Update ``curves.png``; failure is only a warning."""
         if self._csv is None:
             return
         try:
@@ -77,7 +77,7 @@ class MetricsLog:
 
 def _open_wandb(folder: Path) -> Logger:
     """A Weights & Biases run; a resumed run keeps its id."""
-    try:  # an optional dependency, which takes seconds to import
+    try:  # an optional dependency, and slow to import
         import wandb  # noqa: F401
         from lightning.pytorch.loggers import WandbLogger
     except ImportError as error:
@@ -118,7 +118,7 @@ class StepMeans:
         self._steps, self._seconds = 0, 0.0
 
     def add(self, losses: dict[str, Tensor], norm: Tensor, seconds: float) -> None:
-        """Add a step, without copying from the device."""
+        """Add a step, without transfers from the device."""
         values = {f"loss/{name}": value for name, value in losses.items()} | {"grad_norm": norm}
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()

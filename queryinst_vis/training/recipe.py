@@ -16,7 +16,7 @@ def check_recipe(recipe: TrainConfig) -> None:
     check_numbers(recipe, "train")
     for name in recipe.loggers:
         if name not in LOGGERS:
-            raise InputError(f"train.loggers: '{name}' is none of {', '.join(LOGGERS)}")
+            raise InputError(f"train.loggers: unknown '{name}'; choose from {', '.join(LOGGERS)}")
     if recipe.init_new_classes_from is not None and recipe.init_weights is None:
         raise InputError(
             f"train.init_new_classes_from={recipe.init_new_classes_from}: names a class of "
@@ -24,13 +24,13 @@ def check_recipe(recipe: TrainConfig) -> None:
         )
 
 
-def settle_precision(config: Config, saved: Config | None) -> Config:
-    """The config with ``train.precision=auto`` replaced by a precision.
+def resolve_precision(config: Config, saved: Config | None) -> Config:
+    """Replace ``train.precision=auto`` by a specific precision.
 
     Args:
-        config: of the run.
-        saved: the config of a resumed run, whose precision is kept on any machine; None for a new
-            run.
+        config: config of the run.
+        saved: saved config of a resumed run, whose precision is kept on any machine; None for a
+            new run.
     """
     precision = config.train.precision
     if precision == AUTO and saved is not None:
@@ -39,22 +39,22 @@ def settle_precision(config: Config, saved: Config | None) -> Config:
 
 
 def plan_schedule(recipe: TrainConfig, epoch: int, processes: int) -> TrainConfig:
-    """Convert a recipe to steps, and scale its learning rate to the batch size.
+    """Convert epochs to steps, and scale the learning rate to the batch size.
 
     Args:
-        recipe: may use epochs and ``scale_lr``.
+        recipe: may use ``epochs`` and ``scale_lr``.
         epoch: samples per epoch.
         processes: number of processes.
     """
     batch = processes * recipe.batch_size * recipe.accumulate
     if recipe.epochs is not None:
         steps = max(math.ceil(recipe.epochs * epoch / batch), 1)
-        share = steps / recipe.max_steps
+        ratio = steps / recipe.max_steps
         recipe = replace(
             recipe,
             max_steps=steps,
-            lr_steps=[round(milestone * share) for milestone in recipe.lr_steps],
-            eval_every=max(round(recipe.eval_every * share), 1) if recipe.eval_every else 0,
+            lr_steps=[round(milestone * ratio) for milestone in recipe.lr_steps],
+            eval_every=max(round(recipe.eval_every * ratio), 1) if recipe.eval_every else 0,
             warmup_steps=min(recipe.warmup_steps, steps // 10),
         )
     if recipe.scale_lr:

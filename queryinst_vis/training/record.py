@@ -1,4 +1,4 @@
-"""The record of each start of a training run, used in its report."""
+"""Record of each start of a training run, for its report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LIBRARIES = ("torch", "torchvision", "timm", "lightning")
 
 
 class BaseConfig(NamedTuple):
-    """The base config of a run, before overrides, and its file or name."""
+    """The config of a run before overrides, and its file or name."""
 
     name: str
     config: Config
@@ -32,12 +32,12 @@ def describe_start(
     step: int,
     notes: Sequence[str],
 ) -> dict[str, Any]:
-    """A line of ``starts.jsonl``.
+    """An entry of ``starts.jsonl``.
 
     Args:
         fabric: launched.
         config: effective config of the run.
-        base: base config; None if unknown.
+        base: config before overrides; None if unknown.
         step: number of updates before this start.
         notes: messages about the weights and the schedule.
 

@@ -1,4 +1,4 @@
-"""Images of a training run: training samples, and predictions beside the ground truth."""
+"""Images of a training run: training samples, and predictions next to the ground truth."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from queryinst_vis.structures import Batch, Target
 from queryinst_vis.visualization.contact_sheet import ContactSheet
 
 TRAINING_SHEET = "training.jpg"
-"""Image of the first training samples, beside ``step_*.jpg`` of the evaluations."""
+"""Image of the first training samples; those of the evaluations are ``step_*.jpg``."""
 
-SCORE = 0.3  # minimum score of results that are drawn
+SCORE = 0.3  # minimum score of drawn predictions
 _TILE_WIDTH, _COLUMNS = 320, 4
 
 
 class SampleSheet:
-    """Draws some images of a set, each with its annotations and predictions.
+    """Draws images of a set with their annotations and predictions.
 
-    The images are evenly spaced in the set and always the same. For a video the middle frame is
-    used.
+    The images are evenly spaced in the set and the same in every evaluation. The middle frame is
+    used for a video.
 
     Args:
-        data: the set, whose files exist.
+        data: the set; its files must exist.
         count: maximum number of images, at least 1.
     """
 
@@ -51,8 +51,8 @@ class SampleSheet:
         """Write the sheet.
 
         Args:
-            path: a ``.jpg``.
-            entries: of a COCO or YouTube-VIS result file for the set.
+            path: a ``.jpg`` file.
+            entries: entries of a COCO or YouTube-VIS result file for the set.
 
         Raises:
             InputError: an image cannot be read or the sheet cannot be written.
@@ -62,16 +62,19 @@ class SampleSheet:
             grouped[entry[f"{self._set.kind}_id"]].append({**entry, "id": number})
         sheet = ContactSheet(_COLUMNS)
         for video in self._shown:
-            found = self._found(grouped[video.id])
-            gt = annotated_tracks(self._set, video)
-            for what, tracks in (("annotated", gt), (f"found, score {SCORE} and more", found)):
+            predicted = self._predicted(grouped[video.id])
+            annotated = annotated_tracks(self._set, video)
+            for what, tracks in (
+                ("ground truth", annotated),
+                (f"predictions, score >= {SCORE}", predicted),
+            ):
                 sheet.add(self._draw(video, tracks), f"{Path(video.name).name}: {what}")
         path.parent.mkdir(exist_ok=True)
         sheet.write(path)
 
-    def _found(self, entries: list[dict[str, Any]]) -> list[ShownTrack]:
-        """The results for one video or image with a sufficient score."""
-        sure = [entry for entry in entries if entry["score"] >= SCORE]
+    def _predicted(self, entries: list[dict[str, Any]]) -> list[ShownTrack]:
+        """The predictions for one video or image with a score of at least ``SCORE``."""
+        confident = [entry for entry in entries if entry["score"] >= SCORE]
         return [
             ShownTrack(
                 number,
@@ -80,7 +83,7 @@ class SampleSheet:
                 entry.get("segmentations", [entry.get("segmentation")]),
                 {0: entry["bbox"]} if "bbox" in entry else {},
             )
-            for number, entry in enumerate(sure)
+            for number, entry in enumerate(confident)
         ]
 
     def _draw(self, video: Video, tracks: list[ShownTrack]) -> np.ndarray:
@@ -93,13 +96,13 @@ class SampleSheet:
 
 
 class TrainingSheet:
-    """Draws training samples as used by the network: augmented, resized, and with annotations.
+    """Draws training samples as seen by the network (augmented and resized) with annotations.
 
-    For a pair, the key frame is beside its reference frame, with one colour per identity.
+    For a pair, the key frame is next to its reference frame, with one colour per identity.
     Instances without a mask are shown by their box, and ignore regions are darkened.
 
     Args:
-        model: has the mean and standard deviation of the pixels, and the class names.
+        model: provides the mean and standard deviation of the pixels, and the class names.
         count: number of samples.
     """
 

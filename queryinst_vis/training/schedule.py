@@ -15,8 +15,8 @@ from queryinst_vis.config import TrainConfig
 def learning_rate(step: int, config: TrainConfig) -> float:
     """Learning rate of the update from ``step`` to ``step + 1``.
 
-    Linear warm-up from ``warmup_factor`` times the rate, then a factor ``lr_gamma`` at every
-    milestone of ``lr_steps``. A pure function, so resuming needs no scheduler state.
+    Linear warm-up from ``warmup_factor * lr`` over ``warmup_steps``, and decay by ``lr_gamma`` at
+    every milestone in ``lr_steps``. A pure function, so that resuming needs no scheduler state.
     """
     decay = config.lr_gamma ** sum(step >= milestone for milestone in config.lr_steps)
     warmup = 1.0
@@ -46,8 +46,8 @@ def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, An
 
 def _decays(name: str, value: nn.Parameter, config: TrainConfig) -> bool:
     """Whether weight decay applies; Swin excludes norms, biases and position embeddings."""
-    spared = value.dim() <= 1 or "position" in name or "pos_embed" in name
-    return config.decay_norms or not spared
+    exempt = value.dim() <= 1 or "position" in name or "pos_embed" in name
+    return config.decay_norms or not exempt
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
@@ -59,10 +59,10 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
 
 
 def moments_by_name(optimizer: Optimizer, model: nn.Module) -> Moments:
-    """The optimiser state of every updated parameter, by name.
+    """The optimiser state by parameter name.
 
-    The optimiser indexes its parameters in the order of its groups, which depends on settings
-    that a resumed run may change.
+    The optimiser indexes parameters in the order of its groups, which depends on settings that a
+    resumed run may change.
     """
     state = optimizer.state_dict()["state"]
     names = _names_in_order(optimizer, model)
@@ -70,9 +70,9 @@ def moments_by_name(optimizer: Optimizer, model: nn.Module) -> Moments:
 
 
 def load_moments(optimizer: Optimizer, model: nn.Module, moments: Moments) -> None:
-    """Restore saved moments; all other optimiser settings are kept.
+    """Restore saved moments; other optimiser settings do not change.
 
-    Parameters that were frozen when the moments were saved have none.
+    Parameters without saved moments, which were frozen, start from zero.
     """
     names = _names_in_order(optimizer, model)
     state = {index: moments[name] for index, name in enumerate(names) if name in moments}

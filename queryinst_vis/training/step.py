@@ -24,9 +24,8 @@ class TrainingStep(nn.Module):
         model: the network.
         criterion: losses of the image model, on the key frames.
         track_weight: weight of the track loss.
-        both_ways: use the two frames of a pair as key and reference of each other. The losses
-            are those of a batch with every pair in both orders, but the backbone runs once per
-            frame.
+        both_ways: use each frame of a pair as the reference of the other. The losses are those of
+            a batch with every pair in both orders, but the backbone runs only once per frame.
     """
 
     def __init__(
@@ -54,17 +53,17 @@ class TrainingStep(nn.Module):
 
         losses, matches = self.criterion(output.stages, batch.targets, predict_masks)
         if reference is not None and head is not None:
-            shown = (
+            reference_instances = (
                 self._reference_queries(reference, output, matches[-1])
                 if head.reads_queries
                 else self._reference_boxes(reference, output)
             )
             key = _key_queries(output, matches[-1], batch.targets)
-            losses["track"] = self.track_weight * _track_loss(head, key, shown)
+            losses["track"] = self.track_weight * _track_loss(head, key, reference_instances)
         return losses
 
     def _reference_boxes(self, reference: Batch, key: QueryInstOutput) -> _Instances:
-        """The reference frame as in MaskTrack R-CNN: its ground-truth boxes, with gradient."""
+        """The reference instances as in MaskTrack R-CNN: ground-truth boxes, with gradient."""
         features = (
             [_swap_halves(level) for level in key.features]
             if self.both_ways
@@ -81,10 +80,10 @@ class TrainingStep(nn.Module):
     def _reference_queries(
         self, reference: Batch, key: QueryInstOutput, key_matches: list[Match]
     ) -> _Instances:
-        """The reference frame as in QueryTrack: ground-truth boxes with their matched queries.
+        """The reference instances as in QueryTrack: ground-truth boxes with their matched queries.
 
-        The detector runs without gradient, and the queries of its last stage are matched again
-        (QueryInst issue 34). An instance without a query counts as absent, as at inference.
+        The detector runs without gradient, and the queries of its last stage are matched to the
+        reference frame (QueryInst issue 34). Unmatched instances count as absent, as in inference.
         """
         if self.both_ways:
             features = [_swap_halves(level) for level in key.features]
@@ -122,7 +121,7 @@ class _Instances:
     ids: list[Tensor]
 
     def embed(self, head: TrackHead) -> tuple[Tensor, ...]:
-        """B tensors ``(n_i, D)``."""
+        """Embeddings: B tensors ``(n_i, D)``."""
         embeddings = head(self.features, self.boxes, self.q_star)
         return embeddings.split([len(boxes) for boxes in self.boxes])
 
@@ -130,7 +129,7 @@ class _Instances:
 def _key_queries(
     output: QueryInstOutput, matches: list[Match], targets: list[Target]
 ) -> _Instances:
-    """The key frame's matched queries of the last stage, on their refined, detached boxes."""
+    """The matched queries of the key frame in the last stage, with their detached refined boxes."""
     last = output.stages[-1]
     return _Instances(
         output.features,
@@ -141,12 +140,12 @@ def _key_queries(
 
 
 def _matched(values: Tensor, matches: list[Match]) -> list[Tensor]:
-    """The rows of the matched queries in each image of ``(B, N, ...)`` values."""
+    """The rows of ``(B, N, ...)`` values that belong to matched queries, per image."""
     return gather_rows(values, [match.queries for match in matches])
 
 
 def _track_loss(head: TrackHead, key: _Instances, reference: _Instances) -> Tensor:
-    """Identify the key frame's matched queries among the reference's instances."""
+    """Loss for identifying the key frame's queries among the instances of the reference frame."""
     pairs = zip(key.embed(head), reference.embed(head), strict=True)
     logits = [similarity_logits(*pair) for pair in pairs]
     identities = [track_targets(*ids) for ids in zip(key.ids, reference.ids, strict=True)]
@@ -154,7 +153,7 @@ def _track_loss(head: TrackHead, key: _Instances, reference: _Instances) -> Tens
 
 
 def _in_both_orders(key: Batch, reference: Batch) -> tuple[Batch, Batch]:
-    """B pairs as 2B: every frame is a key frame, with its reference half a batch away."""
+    """Turn B pairs into 2B: first in the given order, then with key and reference swapped."""
     images = torch.cat((key.images, reference.images))
     return (
         Batch(images, key.targets + reference.targets),
@@ -170,11 +169,11 @@ def _swap_halves(tensor: Tensor) -> Tensor:
 def zero_of_unused(loss: Tensor, module: nn.Module) -> Tensor:
     """0 times every trainable parameter of the module that the loss does not depend on.
 
-    Added to the loss of a distributed step, it gives every parameter a gradient, as DDP requires:
-    which mask heads, track head and FPN levels are used depends on the batch.
+    DDP requires a gradient for every parameter, but the batch determines which mask heads, track
+    head and FPN levels are used. Adding this to the loss provides zero gradients for the others.
 
     Args:
-        loss: scalar.
+        loss: scalar loss.
         module: the module.
 
     Returns:

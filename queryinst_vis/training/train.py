@@ -14,7 +14,7 @@ from queryinst_vis.data.v2_transforms import Transforms
 from queryinst_vis.training.launch import launch
 from queryinst_vis.training.recipe import (
     check_recipe,
-    settle_precision,
+    resolve_precision,
 )
 from queryinst_vis.training.record import BaseConfig
 from queryinst_vis.training.trainer import Trainer
@@ -38,27 +38,27 @@ def train(
     ``samples/`` with training samples and predictions, ``starts.jsonl``, and
     ``final.safetensors``.
 
-    A step is one update of the weights from ``accumulate`` batches of every process. Its random
-    numbers depend only on the seed and the step, so a resumed run ends with exactly the same
-    weights as an uninterrupted one.
+    A step is one update of the weights, from ``accumulate`` batches of every process. Its random
+    numbers depend only on the seed, the step and the rank, so a resumed run ends with exactly the
+    same weights as an uninterrupted one.
 
     Args:
-        config: the recipe, the model and the data.
-        work_dir: a new folder, or that of the run to resume.
+        config: model, data and training recipe.
+        work_dir: a new folder, or the folder of the run to resume.
         resume: continue from ``last.ckpt``.
         devices: processes per node, or ``"auto"``.
         nodes: number of nodes.
         pretrained_backbone: download ImageNet weights of the backbone with timm, once per machine.
         transforms: augmentation in the style of ``torchvision.transforms.v2``, applied after
             ``input.transforms``: any callable that takes and returns a
-            ``data.v2_transforms.Sample``. For exact resuming it must use the global random
-            generators of torch, numpy or Python.
+            ``data.v2_transforms.Sample``. For exact resuming, it must take its random numbers from
+            the global generators of torch, numpy or Python.
         base: the config before overrides, for the record in ``starts.jsonl``.
 
     Raises:
-        InputError: invalid recipe, data or weights, a folder that already contains a run (or none
-            to resume) or is in use by another run, or a loss that is no longer finite.
-        SystemExit: Ctrl-C or SIGTERM; the state has been saved.
+        InputError: the recipe, data or weights are invalid; ``work_dir`` already contains a run,
+            contains none to resume, or is in use; or a loss is no longer finite.
+        SystemExit: after Ctrl-C or SIGTERM, when the state has been saved.
 
     Example::
 
@@ -70,7 +70,7 @@ def train(
     check_run(work_dir, resume)
     with locked(work_dir):
         state = _open_run(work_dir, config, resume)
-        config = settle_precision(config, state.config if state else None)
+        config = resolve_precision(config, state.config if state else None)
         fabric = launch(devices, nodes, config.train.precision)
         trainer = Trainer(fabric, config, work_dir, state, pretrained_backbone, transforms, base)
         fabric.barrier()  # every process has checked the folder before rank 0 writes
@@ -79,7 +79,7 @@ def train(
 
 def _open_run(work_dir: Path, config: Config, resume: bool) -> TrainingState | None:
     """The state to resume from; None for a run that starts at step 0."""
-    check_run(work_dir, resume)  # again: another process may have used the folder meanwhile
+    check_run(work_dir, resume)  # again, since another process may have created a run
     if not resume:
         return None
     checkpoint = work_dir / "last.ckpt"

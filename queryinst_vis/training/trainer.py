@@ -50,7 +50,7 @@ class Trainer:
         work_dir: where rank 0 writes.
         state: to resume from, or None to start at step 0.
         pretrained_backbone: download the backbone's weights with timm for a new run.
-        transforms, base: see ``train``.
+        transforms, base: as for ``train``.
     """
 
     def __init__(
@@ -72,8 +72,8 @@ class Trainer:
         check_inference(config)
         self.validation = Validation(fabric, config, work_dir, state)
         samples = open_training_set(config, transforms)
-        extent = samples.epoch_length, fabric.world_size
-        self.recipe = plan_schedule(config.train, *extent)
+        scale = samples.epoch_length, fabric.world_size
+        self.recipe = plan_schedule(config.train, *scale)
         start = self.step * self.recipe.accumulate
         self.batches = load_batches(samples, config, start, fabric.global_rank, fabric.world_size)
         self.progress = ProgressBar(
@@ -83,7 +83,7 @@ class Trainer:
             line_every=self.recipe.log_every,
             visible=self._is_first,
         )
-        self._tell(describe_schedule(self.recipe, *extent))
+        self._announce(describe_schedule(self.recipe, *scale))
         self.model = self._build_model(state, pretrained_backbone and state is None)
         if fabric.device.type == "cpu":
             to_training_form(self.model)
@@ -91,7 +91,7 @@ class Trainer:
         self.updater = Updater(fabric, self.model, config, self.recipe, moments)
         self.average = self._open_average(state)
         self.means = StepMeans()
-        self._gave_up = self.validation.gave_up
+        self._patience_exhausted = self.validation.patience_exhausted
         self._evaluated = state.evaluated if state else None
         self.log: MetricsLog | None = None  # rank 0 only
         self._sheet: TrainingSheet | None = None
@@ -103,7 +103,7 @@ class Trainer:
     def _is_first(self) -> bool:
         return self.fabric.is_global_zero
 
-    def _tell(self, line: str) -> None:
+    def _announce(self, line: str) -> None:
         """Print a message about the start and record it."""
         self.progress.print(line)
         self._notes.append(line)
@@ -114,12 +114,12 @@ class Trainer:
         if state:
             load_exactly(model, state.model, f"checkpoint {self.work_dir / 'last.ckpt'}")
             for key, (new, old) in differences(self.config, state.config).items():
-                self._tell(f"resumed with another {key}: {new} (was {old})")
+                self._announce(f"resumed with another {key}: {new} (was {old})")
             return model
         start, backbone = self.recipe.init_weights, self.config.model.backbone.weights
         if start:  # includes the backbone
             for line in initialise_from(model, self.config, resolved(start, "train.init_weights")):
-                self._tell(line)
+                self._announce(line)
         elif backbone:
             load_backbone_weights(model, resolved(backbone, "model.backbone.weights"))
         return model
@@ -159,13 +159,13 @@ class Trainer:
         if self.log is not None:
             save_weights(self.work_dir / "final.safetensors", self._published, self.config)
             self.log.close()
-        self.fabric.barrier()  # the files are complete when any process returns
+        self.fabric.barrier()  # no process returns before the files are complete
         self.progress.print(self._summary())
 
     def _run_steps(self, stop: StopRequest) -> None:
         if self.step and self._is_due(self.recipe.eval_every):
-            self._evaluate()  # if the run was stopped before it could
-        while self.step < self.recipe.max_steps and not self._gave_up:
+            self._evaluate()  # if the run was stopped before this evaluation
+        while self.step < self.recipe.max_steps and not self._patience_exhausted:
             batches = self._read_batches()
             self._show(batches)
             self._update(batches)
@@ -175,14 +175,14 @@ class Trainer:
                 self._save_state()
             if agree(self.fabric, stop.requested):
                 self._stop()
-        if not self._gave_up:
+        if not self._patience_exhausted:
             self._evaluate()
 
     def _is_due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
 
     def _read_batches(self) -> list[Batch]:
-        """The batches of one step. If a process cannot read its own, all processes end."""
+        """The batches of one step. If any process fails to read its batches, all processes end."""
         if self.fabric.world_size == 1:
             return list(islice(self.batches, self.recipe.accumulate))
         batches, reason = [], ""
@@ -237,12 +237,12 @@ class Trainer:
             self.log.draw()
             shown = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
             self.progress.print(f"step {self.step}: {shown}")
-        self._gave_up = agree(self.fabric, self.validation.gave_up)
+        self._patience_exhausted = agree(self.fabric, self.validation.patience_exhausted)
         self._evaluated = self.step
 
     def _summary(self) -> str:
         lines = [f"done: weights in {self.work_dir / 'final.safetensors'}"]
-        if self._gave_up:
+        if self._patience_exhausted:
             lines.insert(
                 0,
                 f"stopped early: no better score in {self.validation.stale} evaluations "
@@ -250,7 +250,7 @@ class Trainer:
             )
         if self.validation.best is not None:
             best = self.work_dir / "best.safetensors"
-            lines.append(f"the best ones, which scored {self.validation.best:.3f}, in {best}")
+            lines.append(f"best weights (score {self.validation.best:.3f}) in {best}")
         return "\n".join(lines)
 
     def _save_state(self) -> None:
@@ -268,13 +268,13 @@ class Trainer:
             save_training_state(self.work_dir / "last.ckpt", state)
 
     def _rescue(self) -> None:
-        """Save the state of the last complete step, whatever ended the run, and report it."""
-        if self.step == 0 or not self.updater.is_whole:
+        """Save the state of the last complete step after an error, and report it."""
+        if self.step == 0 or not self.updater.is_consistent:
             return
         self.updater.restore_buffers()
         self._save_state()
         self.progress.print(
-            f"the state after step {self.step} is saved; go on with: "
+            f"the state after step {self.step} is saved; continue with: "
             f"--work-dir {self.work_dir} --resume"
         )
 
@@ -282,7 +282,7 @@ class Trainer:
         self._save_state()
         self.fabric.barrier()  # see end_all
         raise SystemExit(
-            f"stopped after step {self.step}; go on with: --work-dir {self.work_dir} --resume"
+            f"stopped after step {self.step}; continue with: --work-dir {self.work_dir} --resume"
         )
 
 

@@ -26,11 +26,11 @@ from queryinst_vis.training.step import TrainingStep, zero_of_unused
 
 
 class UpdateResult(NamedTuple):
-    """What a step reports.
+    """Statistics of a step.
 
     Attributes:
-        losses: mean of each loss over the batches, scalars.
-        norm: norm of the gradients before clipping, a scalar.
+        losses: mean of each loss over the batches, scalar.
+        norm: gradient norm before clipping, scalar.
         rate: the learning rate.
     """
 
@@ -50,7 +50,7 @@ class Updater:
         moments: optimizer state by parameter name, to resume from.
 
     Attributes:
-        is_whole: False from the first changed weight of a step to the last, and if it failed.
+        is_consistent: False while the weights are updated, and after a failed update.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class Updater:
         self._module, self._optimizer = fabric.setup(module, build_optimizer(model, recipe))
         if moments is not None:  # after the setup, which moves the parameters to their device
             load_moments(self._optimizer, model, moments)
-        self._buffers: list[Tensor] = []  # their values before the current step
-        self.is_whole = True
+        self._buffers: list[Tensor] = []  # copies from before the current step
+        self.is_consistent = True
 
     def set_training_mode(self) -> None:
         """Switch the model to training mode."""
@@ -100,11 +100,11 @@ class Updater:
             self._module,
             self._optimizer,
             max_norm=self._recipe.clip_norm,
-            error_if_nonfinite=False,  # checked here, with a message that names the loss
+            error_if_nonfinite=False,  # checked below, with a better message
         )
         norm = torch.as_tensor(clipped)  # Fabric returns None only for clip_val
         self._check({"the gradient norm": norm}, losses, step)
-        self.is_whole = False
+        self.is_consistent = False
         self._optimizer.step()
         self._optimizer.zero_grad()
         weights = torch.stack(torch._foreach_norm(list(self._model.parameters()))).sum()
@@ -112,17 +112,17 @@ class Updater:
         return UpdateResult(losses, norm, rate)
 
     def complete(self) -> None:
-        """Mark the step as complete, once all that depends on it is updated, too."""
+        """Mark the step as complete, after updating everything that depends on it."""
         self._buffers = []
-        self.is_whole = True
+        self.is_consistent = True
 
     def restore_buffers(self) -> None:
-        """Reset the running statistics to those before the incomplete step, if there is one."""
+        """Undo changes of the running statistics by an incomplete step, if there is one."""
         for buffer, before in zip(self._model.buffers(), self._buffers, strict=False):
             buffer.copy_(before)
 
     def _step_seed(self, step: int) -> int:
-        """Random seed (dropout etc.) of every step and process."""
+        """Random seed of a step in this process, e.g. for dropout."""
         sequence = np.random.SeedSequence([self._seed, step, self._fabric.global_rank])
         return int(sequence.generate_state(1)[0])
 

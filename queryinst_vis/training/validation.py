@@ -20,17 +20,17 @@ class Validation:
 
     Args:
         fabric: launched.
-        config: of the run.
+        config: config of the run.
         work_dir: where rank 0 writes ``best.safetensors`` and ``samples/``.
-        state: of a resumed run, or None.
+        state: state of a resumed run, or None.
 
     Attributes:
-        best: the best score so far (0..1), None before the first evaluation.
-        stale: evaluations since the best one.
+        best: best score so far (0..1), None before the first evaluation.
+        stale: number of evaluations since the best one.
 
     Raises:
-        InputError: the set cannot be used for evaluation, or is missing although
-            ``train.patience`` requires it.
+        InputError: the set cannot be evaluated, or ``train.patience`` is set without a validation
+            set.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class Validation:
         self._dataset = open_validation_set(config)
         if self._dataset is None and config.train.patience:
             raise InputError(
-                f"train.patience {config.train.patience}: needs a validation set; set data.val"
+                f"train.patience {config.train.patience}: requires a validation set; set data.val"
             )
         self._sheet: SampleSheet | None = None
         if self._dataset is not None and config.train.samples and fabric.is_global_zero:
             self._sheet = SampleSheet(config.data.val, config.train.samples)
 
     @property
-    def gave_up(self) -> bool:
+    def patience_exhausted(self) -> bool:
         """Whether ``train.patience`` is exhausted; known to rank 0 only."""
         patience = self._config.train.patience
         return 0 < patience <= self.stale

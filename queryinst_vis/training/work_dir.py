@@ -1,4 +1,4 @@
-"""The folder of a run: it contains one run, and only one process may train in it."""
+"""The work dir of a training run: a single run, and a single process at a time."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from filelock import FileLock, Timeout
 
 from queryinst_vis.errors import InputError
 
-PATIENCE = 6.0
-"""Seconds to wait for the lock: loader processes of a killed run exit within five."""
+LOCK_TIMEOUT = 6.0
+"""In seconds: loader processes of a killed run exit within five."""
 
 
 @contextmanager
 def locked(work_dir: Path) -> Iterator[None]:
     """Lock a work dir, which is created if necessary.
 
-    Only rank 0 takes the lock. It is released when the process ends for any reason;
-    file systems without locks are not protected.
+    Only rank 0 takes the lock. It is released when the process ends for any reason. On file
+    systems without locks, there is no protection.
 
     Raises:
-        InputError: another run uses the folder, or it cannot be written.
+        InputError: the folder is in use by another run, or not writable.
     """
     ranks = [os.environ.get(name, "0") for name in ("RANK", "NODE_RANK", "LOCAL_RANK")]
     if any(rank not in ("", "0") for rank in [*ranks, os.environ.get("SLURM_PROCID", "0")]):
@@ -33,7 +33,7 @@ def locked(work_dir: Path) -> Iterator[None]:
     lock = FileLock(work_dir / ".lock")
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=PATIENCE)
+        lock.acquire(timeout=LOCK_TIMEOUT)
     except Timeout as error:
         raise InputError(
             f"work dir {work_dir}: in use by another training run; wait until it ends or use "
@@ -49,7 +49,7 @@ def locked(work_dir: Path) -> Iterator[None]:
         Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
         if is_new:
-            with suppress(OSError):  # holds something by now
+            with suppress(OSError):  # not empty
                 work_dir.rmdir()
 
 
@@ -57,7 +57,7 @@ def check_run(work_dir: Path, resume: bool) -> None:
     """Check that a folder contains a run if it is resumed, and none otherwise.
 
     Raises:
-        InputError: it is not so.
+        InputError: there is no run to resume, or a new run would overwrite one.
     """
     exists = (work_dir / "config.yaml").exists()
     if exists and not resume:

@@ -20,10 +20,10 @@ _KEPT = 1 << 24  # bytes; up to twice as many are kept by the process after free
 def keep_freed_memory() -> None:
     """Let glibc reuse large blocks instead of returning them to the system.
 
-    A network allocates the same feature maps for every frame. By default glibc returns them to the
-    system after each, and zeroing new pages costs up to a fifth of the time of
-    a small network. Affects the whole process, so only commands call it, not the library;
-    no effect with another C library.
+    A network allocates the same feature maps for every frame. By default, glibc returns them to the
+    system each time, and zeroing new pages takes up to a fifth of the run time of a small network.
+    As this affects the whole process, it is called only by commands, not by the library. No effect
+    with another C library.
     """
     if sys.platform != "linux":
         return
@@ -48,9 +48,9 @@ def steady_memory() -> Iterator[None]:
     """Reduce the overhead of allocating millions of small objects and thousands of arrays.
 
     Parsed files consist of hundreds of thousands of dicts and lists without cycles, so garbage
-    collection only costs time. glibc also returns freed memory to the system, which has to provide
-    it again, page by page, for the arrays of the next video, unless a large block has been freed
-    before.
+    collection only costs time. In addition, glibc returns freed memory to the system, which must
+    provide it again page by page for the arrays of the next video, unless a large block has been
+    freed before.
     """
     np.empty(_KEPT, dtype=np.uint8)
     was_enabled = gc.isenabled()

@@ -13,14 +13,14 @@ def read_nodes(outputs: Iterable[Tensor]) -> Iterator[Node]:
 
     Leaves are nodes with an attribute ``variable``, the tensor that gets the gradient.
     """
-    waiting = [output.grad_fn for output in outputs]
-    seen = set(waiting)
-    while waiting:
-        node = waiting.pop()
+    pending = [output.grad_fn for output in outputs]
+    seen = set(pending)
+    while pending:
+        node = pending.pop()
         for source, _ in node.next_functions if node else ():
             if source is None:
                 continue
             yield source
             if source not in seen:
                 seen.add(source)
-                waiting.append(source)
+                pending.append(source)

@@ -1,11 +1,11 @@
 """Reading JSON with clear errors, and writing files atomically.
 
-Unfinished files and folders have hidden names that end with the machine, the process and eight
-random digits. Whatever stops a command, ``remove_temporaries`` removes its own; those of a process
-that was killed go when the next one writes to the same folder. Only files of dead processes of the
-same machine, boot and container are removed: nothing is known about processes elsewhere, so on a
-shared file system their files stay. A process id that was given to another program keeps a file a
-while longer, never the other way round.
+Temporary files and folders have hidden names that end with the machine, the process id and eight
+random digits. ``remove_temporaries`` removes those of the current process when a command ends for
+any reason; those of a killed process are removed by the next one that writes to the same folder.
+Only files of dead processes of the same machine, boot and container are removed, since the state of
+processes on other machines that share the file system is unknown. If a process id is in use again,
+the file is removed later.
 """
 
 from __future__ import annotations
@@ -31,86 +31,86 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.utils.interrupt import signals_held
 
 _PROGRAM = "queryinst-vis"
-_BLOCK = 1 << 20  # bytes that are read at a time
-_TEMPORARY = 100  # bytes of a file's name in that of its temporary file, of 255 in all
+_BLOCK = 1 << 20  # bytes per read
+_TEMPORARY = 100  # maximum bytes of the original name in a temporary name (limit: 255)
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
-_unfinished: dict[Path, Path] = {}  # temporary files and folders, and what they are to become
+_unfinished: dict[Path, Path] = {}  # temporary files and folders, and their targets
 _finished: ContextVar[list[tuple[Path, Path]] | None] = ContextVar("finished", default=None)
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends well.
+    """A temporary path next to ``path``, which it replaces when the block succeeds.
 
-    The temporary file keeps the suffix (writers choose formats by it) and vanishes when the
-    block raises. Missing parent folders are made. Within ``files_together`` the file appears at
-    the end of that block instead.
+    The temporary file has the same suffix, since writers choose formats by it, and is removed if
+    the block raises. Missing parent folders are created. Inside ``files_together``, the file is
+    moved at the end of that block instead.
 
     Raises:
-        InputError: the folder cannot be made or written, or the disk is full.
+        InputError: the folder cannot be created or written, or the disk is full.
     """
     path = Path(path)
-    goal = _unfinished.get(path, path)  # what a user has heard of
+    target = _unfinished.get(path, path)  # the path known to the user
     temporary = _temporary_beside(path, path.stem, path.suffix)
-    waits = False
+    is_postponed = False
     try:
-        with _one_line(goal):
+        with _as_input_error(target):
             if path.is_dir():
-                raise InputError(f"cannot write {goal}: is a folder")
+                raise InputError(f"cannot write {target}: is a folder")
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_leftovers(path.parent)
             temporary.touch(exist_ok=False)
         try:
             yield temporary
-        except InputError:  # of another file that is written meanwhile
+        except InputError:  # for another file
             raise
         except OSError as error:
             if error.errno in _DISK_ERRORS:
-                raise _cannot_write(goal, error) from error
+                raise _cannot_write(target, error) from error
             raise
-        except Exception as error:  # libraries have their own types for a full disk
+        except Exception as error:  # libraries raise various types if the disk is full
             if os.strerror(errno.ENOSPC) in str(error):
-                raise InputError(f"cannot write {goal}: {os.strerror(errno.ENOSPC)}") from error
+                raise InputError(f"cannot write {target}: {os.strerror(errno.ENOSPC)}") from error
             raise
-        with _one_line(goal):
-            _give_default_permissions(temporary)
-        waits = _appear(temporary, path)
+        with _as_input_error(target):
+            _set_default_permissions(temporary)
+        is_postponed = _publish(temporary, path)
     finally:
-        if not waits:
+        if not is_postponed:
             _discard(temporary)
 
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """A temporary folder to fill, which takes the place of ``path`` like an ``atomic_path``.
+    """A temporary folder, which replaces ``path`` as for ``atomic_path``.
 
-    A folder that is there already is replaced with all that is in it.
+    An existing folder is replaced with all its content.
 
     Raises:
-        InputError: the folder cannot be made or written, or ``path`` is a file.
+        InputError: the folder cannot be created or written, or ``path`` is a file.
     """
     path = Path(path)
     temporary = _temporary_beside(path, path.name)
-    waits = False
+    is_postponed = False
     try:
-        with _one_line(path):
+        with _as_input_error(path):
             if path.exists() and not path.is_dir():
-                raise InputError(f"cannot write {path}: is a file, and must be a folder")
+                raise InputError(f"cannot write {path}: is a file, not a folder")
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_leftovers(path.parent)
             temporary.mkdir()
         yield temporary
-        waits = _appear(temporary, path)
+        is_postponed = _publish(temporary, path)
     finally:
-        if not waits:
+        if not is_postponed:
             _discard(temporary)
 
 
-def _appear(temporary: Path, path: Path) -> bool:
-    """Give what is finished its name, or leave that to ``files_together``: then True.
+def _publish(temporary: Path, path: Path) -> bool:
+    """Move a finished file to its path; returns True if ``files_together`` does this later.
 
-    A file within something unfinished takes its place there at once.
+    A file inside an unfinished folder is moved immediately.
     """
     together = _finished.get()
     if together is None or path in _unfinished:
@@ -122,7 +122,7 @@ def _appear(temporary: Path, path: Path) -> bool:
 
 @contextmanager
 def files_together() -> Iterator[None]:
-    """Files that ``atomic_path`` writes in the block appear when it ends well: all, or none."""
+    """Publish the files written by ``atomic_path`` in the block together: all or none."""
     if _finished.get() is not None:  # the outer block decides
         yield
         return
@@ -138,12 +138,12 @@ def files_together() -> Iterator[None]:
 
 
 def _replace(pairs: list[tuple[Path, Path]]) -> None:
-    """Move temporary files to their places; where one cannot be moved, the others go back.
+    """Move temporary files to their paths; if one fails, new files are removed again.
 
-    Files that were replaced by then stay so; a replaced folder comes back, too.
+    In this case, replaced folders are restored, but replaced files are not.
     """
     new: list[Path] = []
-    old: list[tuple[Path, Path]] = []  # folders, which cannot be replaced in one step
+    old: list[tuple[Path, Path]] = []  # folders, which cannot be replaced atomically
     with signals_held():
         for temporary, path in pairs:
             try:
@@ -168,7 +168,7 @@ def _replace(pairs: list[tuple[Path, Path]]) -> None:
 
 
 @contextmanager
-def _one_line(path: Path) -> Iterator[None]:
+def _as_input_error(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -180,7 +180,7 @@ def _cannot_write(path: Path, error: OSError) -> InputError:
 
 
 def _temporary_beside(path: Path, stem: str, suffix: str = "") -> Path:
-    """A new name beside ``path``, noted before it exists so that no signal comes in between."""
+    """A new name next to ``path``, registered before creation in case of a signal."""
     name = f".{shortened(stem, _TEMPORARY)}-{machine_id()}-{os.getpid()}-{secrets.token_hex(4)}"
     temporary = path.with_name(name + suffix)
     _unfinished[temporary] = _unfinished.get(path, path)
@@ -189,7 +189,7 @@ def _temporary_beside(path: Path, stem: str, suffix: str = "") -> Path:
 
 @cache
 def machine_id() -> str:
-    """Eight digits for the machine, its boot and its container, in which process ids are unique."""
+    """Eight digits that identify machine, boot and container: the scope of process ids."""
     parts = [platform.node()]
     with suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
@@ -198,13 +198,13 @@ def machine_id() -> str:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what dead processes of this machine left in a folder."""
+    """Remove the temporary files of dead processes of this machine from a folder."""
     if os.name != "posix":
         return
     pattern = re.compile(rf"\..*-{machine_id()}-(\d+)-[0-9a-f]{{8}}(\..*)?", re.DOTALL)
     try:
         names = os.listdir(folder)
-    except PermissionError:  # a folder may be written without being readable
+    except PermissionError:  # a folder may be writable but not readable
         return
     for name in names:
         found = pattern.fullmatch(name)
@@ -213,8 +213,8 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _is_alive(process: int) -> bool:
-    """Whether a process of that number runs, other than this one."""
-    if process == os.getpid():  # which knows its own files: an earlier process had the number
+    """Whether another process with this id is running."""
+    if process == os.getpid():  # an earlier process had this id: own files are registered
         return False
     try:
         os.kill(process, 0)
@@ -226,8 +226,8 @@ def _is_alive(process: int) -> bool:
 
 
 def remove_temporaries() -> None:
-    """Remove the unfinished files and folders of this process, at its end."""
-    own = f"-{machine_id()}-{os.getpid()}-"  # a forked process leaves those of its parent alone
+    """Remove the temporary files and folders of this process, when it ends."""
+    own = f"-{machine_id()}-{os.getpid()}-"  # not those of the parent of a forked process
     with signals_held():
         for temporary in [path for path in _unfinished if own in path.name]:
             _discard(temporary)
@@ -239,7 +239,7 @@ def _discard(temporary: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file or folder, as far as that can be done."""
+    """Remove a file or folder, ignoring errors."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -248,20 +248,20 @@ def _remove(path: Path) -> None:
 
 
 def check_not_read(target: str | Path, *sources: str | Path | None) -> None:
-    """Raise an InputError where writing ``target`` would replace a file that is read from."""
+    """Raise an InputError if ``target`` is one of the input files ``sources``."""
     if Path(target).resolve() in {Path(s).resolve() for s in sources if s is not None}:
         raise InputError(f"{target}: is also an input; write to another file")
 
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """A temporary folder to fill, which takes the place of ``path`` when the block ends well.
+    """A temporary folder that becomes the new folder ``path`` when the block succeeds.
 
     Args:
         path: a folder that does not exist or is empty.
 
     Raises:
-        InputError: it is not empty, or its parent cannot be written.
+        InputError: the folder is not empty, or its parent cannot be written.
     """
     path = Path(path)
     temporary = _temporary_beside(path, path.name)
@@ -285,14 +285,14 @@ def new_folder(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder of this user's alone, in the system's place for temporary files, for the block.
+    """A private folder in the system's temporary directory, removed after the block.
 
     Raises:
-        InputError: it cannot be made.
+        InputError: the folder cannot be created.
     """
     temporary = _temporary_beside(Path(tempfile.gettempdir()) / _PROGRAM, _PROGRAM)
     try:
-        with _one_line(temporary):
+        with _as_input_error(temporary):
             _remove_leftovers(temporary.parent)
             temporary.mkdir(mode=0o700)
         yield temporary
@@ -301,7 +301,7 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def natural_key(path: Path) -> tuple[object, ...]:
-    """Sorts ``frame2`` before ``frame10``, folder by folder: runs of digits count as numbers."""
+    """Sort key for natural order: ``frame2`` before ``frame10``, folder by folder."""
     return tuple(
         ([(text, int(digits or 0)) for text, digits in re.findall(r"(\D*)(\d*)", part)], part)
         for part in path.parts
@@ -309,15 +309,15 @@ def natural_key(path: Path) -> tuple[object, ...]:
 
 
 def shortened(name: str, size: int) -> str:
-    """The first ``size`` bytes of a file's name, in whole characters, so that more can follow."""
+    """A file name truncated to at most ``size`` bytes, without splitting characters."""
     data = os.fsencode(name)
     if len(data) <= size:
         return name
     return os.fsdecode(data[:size].decode(errors="ignore").encode())
 
 
-def _give_default_permissions(path: Path) -> None:
-    """Outputs follow the umask, whatever mode a library gave them."""
+def _set_default_permissions(path: Path) -> None:
+    """Apply the umask, regardless of the mode set by a library."""
     umask = os.umask(0)
     os.umask(umask)
     path.chmod(0o666 & ~umask)
@@ -327,7 +327,7 @@ def checksum(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -337,18 +337,18 @@ def checksum(path: Path) -> str:
 
 
 def write_json_atomically(path: str | Path, value: Any) -> None:
-    """Write ``value`` as JSON to ``path``, all of it or nothing.
+    """Write ``value`` as JSON to ``path``, atomically.
 
     Raises:
-        InputError: it cannot be written, or a number in it is infinite or NaN.
+        InputError: the file cannot be written, or the value contains an infinite or NaN number.
     """
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         try:
             json.dump(value, file, allow_nan=False)
-        except ValueError as error:  # Python reads such numbers from files, but JSON has none
+        except ValueError as error:  # Python's parser accepts such numbers, but JSON does not
             raise InputError(
                 f"cannot write {path}: it would contain an infinite or NaN number, which is "
-                "not JSON; correct that number in the input"
+                "not valid JSON; correct that number in the input"
             ) from error
 
 

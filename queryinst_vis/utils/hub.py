@@ -49,7 +49,7 @@ def asking_the_hub(what: str) -> Iterator[bool]:
                 raise
             if reason is None:
                 raise InputError(f"{what}: {_explain(error)}") from error
-            raise InputError(f"{what}: was not fetched before, and {reason}") from error
+            raise InputError(f"{what}: not in the local cache, and {reason}") from error
         finally:
             constants.HF_HUB_OFFLINE = offline
 
@@ -59,18 +59,18 @@ def _explain(error: BaseException) -> str:
 
     host = "the Hugging Face Hub"
     if isinstance(error, errors.GatedRepoError):
-        return f"{host} asks for its terms to be accepted, on its page, and for 'hf auth login'"
+        return f"{host} requires accepting its terms on the model's page, and 'hf auth login'"
     if isinstance(error, errors.RepositoryNotFoundError):
         return (
             f"{host} has no such model, or it is private; check OWNER/NAME, or run 'hf auth login'"
         )
     if isinstance(error, errors.RevisionNotFoundError):
-        return f"{host} has no such revision of it"
-    return f"{host} fails ({str(error).partition(chr(10))[0] or type(error).__name__})"
+        return f"{host} has no such revision"
+    return f"error of {host} ({str(error).partition(chr(10))[0] or type(error).__name__})"
 
 
 def why_no_answer(endpoint: str) -> str | None:
-    """Why the hub cannot be reached within ``TIMEOUT``; None if it gives any response."""
+    """Why the hub cannot be reached within ``TIMEOUT``; None if it responds."""
     host = urlsplit(endpoint).hostname
     found: list[str | None] = []
 

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.utils.jpeg import JPEG_END, is_cut_short, is_jpeg
+from queryinst_vis.utils.jpeg import JPEG_END, is_jpeg, is_truncated
 
 Size = tuple[int, int]
 """``(height, width)`` in pixels."""
@@ -45,8 +45,8 @@ class Orientation(NamedTuple):
 
     def __str__(self) -> str:
         height, width = self.upright
-        turned = f" (turned upright, EXIF orientation {self.exif})" if self.exif != 1 else ""
-        return f"{width}x{height} pixels{turned}"
+        rotated = f" (upright, with EXIF orientation {self.exif})" if self.exif != 1 else ""
+        return f"{width}x{height} pixels{rotated}"
 
     @property
     def upright(self) -> Size:
@@ -148,7 +148,7 @@ def inspect_image(path: str | Path) -> tuple[Orientation, int]:
     """Orientation and bit depth (8, 10, 12, 14 or 16) of an image.
 
     Cameras store values of 10, 12 or 14 bits in 16-bit files. The bit depth is the smallest of
-    these that holds the brightest pixel. The whole file is read.
+    these that can represent the brightest pixel. The whole file is read.
 
     Raises:
         InputError: as for ``read_image``.
@@ -170,8 +170,8 @@ def _read_bytes(path: str | Path) -> bytes:
 def _decode(data: bytes, path: str | Path) -> np.ndarray:
     """``(H, W, 3)`` BGR as stored, uint8, or uint16 for 16-bit files."""
     if is_jpeg(data):
-        if is_cut_short(data):
-            raise InputError(f"image {path}: the JPEG file is cut short; fetch it again")
+        if is_truncated(data):
+            raise InputError(f"image {path}: the JPEG file is truncated; copy or download it again")
         data += JPEG_END  # the end marker may be missing; a second one is harmless
     try:
         buffer = np.frombuffer(data, np.uint8)

@@ -25,16 +25,16 @@ def is_jpeg(data: bytes) -> bool:
     return data.startswith(_START)
 
 
-def is_cut_short(data: bytes) -> bool:
-    """Whether a JPEG file lacks pixels, which decoders silently fill with grey.
+def is_truncated(data: bytes) -> bool:
+    """Whether pixels of a JPEG file are missing, which decoders silently fill with grey.
 
-    Data after the end of the image, such as the video of a motion photo, are ignored. A
-    file that lacks only the end marker is complete.
+    Data after the end of the image, such as the video of a motion photo, are ignored. A file
+    without the end marker may be complete.
     """
     if data.endswith(JPEG_END):  # possibly of a thumbnail, but then there is no scan to decode
         return False
     seen: dict[int, set[int]] = defaultdict(set)
-    wanted: set[int] = set()
+    components: set[int] = set()
     progressive, position = False, len(_START)
     while match := _NEXT_MARKER.search(data, position):
         code = match[1][0]
@@ -45,16 +45,16 @@ def is_cut_short(data: bytes) -> bool:
         if code not in _SEGMENTS or len(body) != length - 2:
             return True
         if code in _FRAMES:
-            wanted = set(body[6::3])
+            components = set(body[6::3])
             progressive = code in _PROGRESSIVE
         elif code == _SCAN:
             for component, band in _scan_parts(body, progressive):
                 seen[component] |= band
         position = match.end() + length
-    complete = bool(wanted) and all(
-        seen[component] >= set(range(64 if progressive else 1)) for component in wanted
+    complete = bool(components) and all(
+        seen[component] >= set(range(64 if progressive else 1)) for component in components
     )
-    return not complete or _wants_more(data)
+    return not complete or _is_incomplete(data)
 
 
 def _scan_parts(body: bytes, progressive: bool) -> list[tuple[int, set[int]]]:
@@ -66,7 +66,7 @@ def _scan_parts(body: bytes, progressive: bool) -> list[tuple[int, set[int]]]:
     return [(component, band) for component in body[1 : 1 + 2 * count : 2]]
 
 
-def _wants_more(data: bytes) -> bool:
+def _is_incomplete(data: bytes) -> bool:
     """Whether a decoder interprets data after ``data`` as pixels, i.e. the scan is incomplete."""
     data = data.rstrip(b"\xff")  # half of a marker, or of an escaped FF
     ended = _decode(data + JPEG_END)

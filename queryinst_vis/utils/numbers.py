@@ -16,7 +16,7 @@ def is_integer(value: Any) -> TypeGuard[int]:
 
 
 def is_finite(value: Any) -> TypeGuard[float]:
-    """Whether a value is a number that a float can hold; ``True`` and ``False`` are not."""
+    """Whether a value is a number that fits into a float; ``True`` and ``False`` are not."""
     return are_finite((value,))
 
 

@@ -63,7 +63,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
     if near:
         return f"did you mean {' or '.join(near)}?"
     more = f", ... ({len(names)} in all)" if len(names) > _LISTED else ""
-    return f"choose from: {', '.join(names[:_LISTED])}{more}" if names else "there is none at all"
+    return f"choose from: {', '.join(names[:_LISTED])}{more}" if names else "there are none"
 
 
 def _load(point: EntryPoint, where: str) -> Any:

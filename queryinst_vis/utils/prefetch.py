@@ -1,4 +1,4 @@
-"""Stages of a pipeline that run at the same time, each at most so far ahead of the next."""
+"""Concurrent stages of a pipeline, with bounded queues between them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Generic, TypeAlias, TypeVar
 
 Item = TypeVar("Item")
 
-_POLL = 0.1  # seconds between looks at whether the other side is still there
-_PATIENCE = 1.0  # seconds that a live source has for noticing that its reader has gone
+_POLL = 0.1  # seconds between checks whether the other side has stopped
+_JOIN_TIMEOUT = 1.0  # seconds to wait for the thread of a live source to end
 
 
 @dataclass(frozen=True)
 class _End:
-    """Stands in a queue behind the last item: the error that ended the items, if one did."""
+    """Marks the end of a queue, with the error that ended the items, if any."""
 
     error: BaseException | None = None
 
@@ -29,18 +29,18 @@ _Entry: TypeAlias = tuple[Item] | _End
 
 
 def prefetch(items: Iterable[Item], ahead: int = 2) -> Generator[Item, None, None]:
-    """Iterate over ``items`` in a thread of their own, at most ``ahead`` before the reader.
+    """Iterate over ``items`` in a separate thread, at most ``ahead`` items before the consumer.
 
-    Order is kept. An error of ``items`` is raised after the items before it. A reader that stops
-    early (``break``, an error, ``close()``) stops the thread too. Where the work releases the
-    interpreter's lock, as decoding does, the stages overlap::
+    The order is kept. An error of ``items`` is raised after the preceding items. If the consumer
+    stops early (``break``, an error, ``close()``), the thread stops, too. If the work releases the
+    GIL, as decoding does, the stages overlap::
 
         for frame, detections in tracker.follow(prefetch(reader)):
             ...
 
-    A network should not run in such a thread, but in the main one: PyTorch keeps a team of
-    workers for every thread that calls it, and where teams outnumber the cores their workers
-    sleep between operators (a frame of an R50 took a third longer).
+    Run networks in the main thread instead: PyTorch starts a thread pool for every thread that
+    calls it, and with more threads than cores, they sleep between operators (a frame took a third
+    longer with an R50).
 
     Raises:
         ValueError: ``ahead`` is below 1.
@@ -52,15 +52,15 @@ def prefetch(items: Iterable[Item], ahead: int = 2) -> Generator[Item, None, Non
 
 @contextmanager
 def finishing(work: Callable[[Item], object], behind: int = 1) -> Iterator[Callable[[Item], None]]:
-    """Do the last stage's work in a thread of its own, while the caller goes on::
+    """Run the last stage of a pipeline in a separate thread::
 
         with finishing(write) as finish:
             for frame in tracker.follow(frames):
-                finish(frame)  # waits only for more than ``behind`` unfinished ones
+                finish(frame)  # waits only if more than ``behind`` items are unfinished
 
-    Order is kept, and all work is done when the block ends. An error of ``work`` is raised by a
-    later call, at the latest when the block ends; what is still waiting then, or when the block
-    itself raises, is left undone.
+    The order is kept, and all work is finished when the block ends. An error of ``work`` is raised
+    by a later call, at the latest when the block ends. After an error of ``work`` or of the block,
+    pending items are skipped.
 
     Raises:
         ValueError: ``behind`` is below 1.
@@ -84,17 +84,17 @@ def finishing(work: Callable[[Item], object], behind: int = 1) -> Iterator[Calla
 
 
 class Polled(Generic[Item]):
-    """Iterates over ``items`` in a thread of their own, for a reader that never waits.
+    """Iterates over ``items`` in a separate thread, for a consumer that never waits.
 
-    The thread asks for an item only while fewer than ``ahead`` are waiting to be read, so a live
-    source that gives its newest frame when it is asked stays at most ``ahead`` frames behind.
+    The thread requests an item only while fewer than ``ahead`` are queued, so a live source that
+    yields its newest frame on request is at most ``ahead`` frames behind.
 
     Args:
         items: read in order.
-        ahead: items that may wait for the reader.
+        ahead: maximum number of queued items.
 
     Attributes:
-        ended: all items have been read, or an error of theirs has been raised.
+        ended: all items have been read, or their error has been raised.
 
     Raises:
         ValueError: ``ahead`` is below 1.
@@ -112,10 +112,10 @@ class Polled(Generic[Item]):
         self._thread.start()
 
     def poll(self) -> Item | None:
-        """The next item, or None where none is ready, or there is none left (``ended``).
+        """The next item; None if none is ready, or none is left (``ended``).
 
         Raises:
-            BaseException: what ended the items, if it was an error.
+            BaseException: the error that ended the items, if any.
         """
         if self.ended:
             return None
@@ -132,10 +132,10 @@ class Polled(Generic[Item]):
         return None
 
     def close(self) -> None:
-        """Stop reading; waits a moment for the thread."""
+        """Stop reading; waits up to a second for the thread."""
         self.ended = True
         self._stopped.set()
-        self._thread.join(_PATIENCE)
+        self._thread.join(_JOIN_TIMEOUT)
 
     def _on_demand(self, items: Iterable[Item]) -> Generator[Item, None, None]:
         iterator = iter(items)
@@ -158,17 +158,17 @@ class Polled(Generic[Item]):
 
 
 class OrderedWorkers(Generic[Item]):
-    """Does work in several threads, and takes the results in the order in which it was given.
+    """Runs tasks in several threads, and handles the results in the order of submission.
 
     Args:
-        take: receives each result, in the thread that gives the work.
-        workers: threads, which is also how many results may wait for an earlier one.
+        take: called with each result, in the thread that submits the tasks.
+        workers: number of threads, and maximum number of results that wait for an earlier one.
 
     Example::
 
         workers = OrderedWorkers(encoder.write, available_cores())
         for frame in frames:
-            workers.submit(partial(draw, frame))  # waits where all are busy
+            workers.submit(partial(draw, frame))  # waits if all threads are busy
         workers.drain()
         workers.close()
     """
@@ -180,42 +180,42 @@ class OrderedWorkers(Generic[Item]):
         self._pending: deque[Future[Item]] = deque()
 
     def submit(self, work: Callable[[], Item]) -> None:
-        """Give work, and take the results that are there; raises an error of earlier work."""
+        """Submit a task, and handle available results; raises errors of earlier tasks."""
         self._pending.append(self._pool.submit(work))
         while self._pending and (len(self._pending) > self._limit or self._pending[0].done()):
             self._take(self._pending.popleft().result())
 
     def drain(self) -> None:
-        """Take all results that are left; raises an error of their work."""
+        """Handle all remaining results; raises errors of their tasks."""
         while self._pending:
             self._take(self._pending.popleft().result())
 
     def close(self) -> None:
-        """Stop; what has not begun is left undone."""
+        """Stop; tasks that have not started are cancelled."""
         self._pool.shutdown(cancel_futures=True)
 
 
 def available_cores() -> int:
-    """CPU cores that this process may use."""
+    """Number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 class Latest(Generic[Item]):
-    """Iterates over ``items`` as they come, always the newest: what waited too long is dropped.
+    """Iterates over the newest of ``items``; older ones are dropped.
 
-    They are read in a thread of their own into a slot for one, where a newer item takes the
-    place of one that nobody has fetched. The last one before the end, or before an error, stays.
-    Unlike ``prefetch`` it never makes ``items`` wait, so they may be a camera. Iterate once.
+    A separate thread reads them into a slot for one item, which is overwritten by newer items. The
+    last item before the end or an error is kept. Unlike ``prefetch``, it never blocks ``items``,
+    which may be a camera. Can be iterated once.
 
     Args:
-        items: what comes at its own pace.
-        until: asked before every item and while waiting for one; True ends the iteration, also
-            where ``items`` have gone silent.
+        items: items that arrive in real time.
+        until: called before every item and while waiting for one; True ends the iteration, even
+            if ``items`` are stalled.
 
     Attributes:
-        dropped: items so far that were replaced before they were fetched.
+        dropped: number of dropped items so far.
     """
 
     def __init__(self, items: Iterable[Item], until: Callable[[], bool] = lambda: False) -> None:
@@ -224,17 +224,17 @@ class Latest(Generic[Item]):
         self._until = until
 
     def __iter__(self) -> Iterator[Item]:
-        # the thread may be waiting for a pipe that nobody fills: do not wait for its end
-        return _read_in_thread(self._items, Queue(1), self._replace, self._until, _PATIENCE)
+        # with a timeout, since the thread may be blocked by a stalled pipe
+        return _read_in_thread(self._items, Queue(1), self._replace, self._until, _JOIN_TIMEOUT)
 
     def _replace(
         self, queue: Queue[_Entry[Item]], entry: _Entry[Item], stopped: threading.Event
     ) -> bool:
-        """Fill the slot, whatever lies there; False when the reader has gone."""
+        """Overwrite the slot; False if the consumer has stopped."""
         with suppress(Empty):
             queue.get_nowait()
             self.dropped += 1
-        queue.put_nowait(entry)  # there is room now: nobody else fills the queue
+        queue.put_nowait(entry)  # the slot is empty, as this is the only producer
         return not stopped.is_set()
 
 
@@ -245,9 +245,9 @@ def _read_in_thread(
     until: Callable[[], bool] = lambda: False,
     patience: float | None = None,
 ) -> Generator[Item, None, None]:
-    """Yield what a thread ``put`` into the queue, until the items end or ``until()`` is true.
+    """Yield the items that a thread ``put`` into the queue, until they end or ``until()`` is true.
 
-    At the end the thread is told to stop and waited for, ``patience`` seconds at most.
+    Then the thread is stopped and joined, with a timeout of ``patience`` seconds.
     """
     stopped = threading.Event()
     thread = threading.Thread(target=_fill, args=(queue, items, stopped, put), daemon=True)
@@ -274,22 +274,22 @@ def _fill(
     stopped: threading.Event,
     put: Callable[[Queue[_Entry[Item]], _Entry[Item], threading.Event], bool],
 ) -> None:
-    """Put the items, and what ended them, into the queue until the reader has gone."""
+    """Put the items and their end into the queue, until the consumer has stopped."""
     iterator = iter(items)
     try:
         for item in iterator:
             if not put(queue, (item,), stopped):
                 return
         _put(queue, _End(), stopped)
-    except BaseException as error:  # the reader's to handle, in the reader's thread
+    except BaseException as error:  # raised in the consumer's thread
         _put(queue, _End(error), stopped)
     finally:
-        if isinstance(iterator, Generator):  # so that the stages before this one stop, too
+        if isinstance(iterator, Generator):  # stops preceding stages, too
             iterator.close()
 
 
 def _put(queue: Queue[_Entry[Item]], entry: _Entry[Item], stopped: threading.Event) -> bool:
-    """Wait for room; False when the reader has gone."""
+    """Put an entry into the queue, waiting for room; False if the consumer has stopped."""
     while not stopped.is_set():
         try:
             queue.put(entry, timeout=_POLL)

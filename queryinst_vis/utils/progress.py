@@ -31,17 +31,17 @@ Unit = Literal["items", "steps", "frames", "bytes"]
 class ProgressBar:
     """Shows progress and the estimated remaining time.
 
-    A bar in a terminal. Otherwise ``steps`` print a line from time to time, and other units one
+    In a terminal, a bar. Otherwise, ``steps`` print lines at regular intervals, and other units one
     line at the end.
 
     Args:
-        description: text beside the bar.
+        description: text next to the bar.
         total: total amount; None if unknown.
         unit: ``"steps"``, ``"frames"`` (shown with frames per second) or
             ``"bytes"`` (shown with the transfer rate).
         done: amount done before.
         line_every: without a terminal, print a line after this many steps; None: ten lines.
-        visible: False prints nothing (for all ranks but 0).
+        visible: False prints nothing (for all ranks except 0).
 
     Example::
 
@@ -87,7 +87,7 @@ class ProgressBar:
         self._bar.start()
 
     def advance(self, amount: int = 1, note: str | None = None) -> None:
-        """Advance by ``amount``, or 0; ``note`` replaces the text beside the bar."""
+        """Advance by ``amount`` (may be 0); ``note`` replaces the text next to the bar."""
         (task,) = self._bar.tasks
         note = task.fields["note"] if note is None else note
         self._bar.update(task.id, advance=amount, note=note)

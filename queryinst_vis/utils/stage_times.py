@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 
 class StageTimes:
-    """Accumulates the wall-clock seconds of each stage by name; a stage runs in one thread."""
+    """Accumulates wall-clock seconds by stage; each stage runs in one thread."""
 
     def __init__(self) -> None:
         self._seconds: defaultdict[str, float] = defaultdict(float)

@@ -74,7 +74,7 @@ def read_safetensors(path: str | Path, what: str) -> tuple[dict[str, str], dict[
 
 
 def read_torch_file(path: str | Path, what: str, allowed: AllowedGlobals = ()) -> Any:
-    """What ``torch.save`` wrote, on the CPU: tensors and plain values, no other objects.
+    """Read a file of ``torch.save`` onto the CPU: only tensors and plain values.
 
     Args:
         path: the file.
@@ -82,19 +82,19 @@ def read_torch_file(path: str | Path, what: str, allowed: AllowedGlobals = ()) -
         allowed: other objects that may be created, as for ``torch.serialization.safe_globals``.
 
     Raises:
-        InputError: the file is missing, damaged or holds anything else.
+        InputError: the file is missing, damaged or contains other objects.
     """
     check_readable(path, what)
     try:
         _check_unpacked_size(path)
-        # an open file: PyTorch takes names for formats
+        # an open file, since PyTorch chooses formats by name
         with torch.serialization.safe_globals(list(allowed)), Path(path).open("rb") as file:
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(f"{what} {path}: {_why_refused(str(error))}") from error
     except MemoryError as error:
         raise InputError(f"{what} {path}: does not fit into memory") from error
-    except Exception as error:  # damaged bytes raise errors of any kind in the unpickler
+    except Exception as error:  # damaged data can raise any error in the unpickler
         reason = first_line(error)
         raise InputError(f"{what} {path}: truncated or not a checkpoint ({reason})") from error
 
@@ -103,12 +103,12 @@ def check_tensors(tensors: Mapping[str, Tensor], where: str) -> None:
     """Check that weights are dense, real and finite in float32.
 
     Args:
-        tensors: on the CPU; of floating point or integers.
+        tensors: on the CPU, with floating-point or integer elements.
         where: names the file in error messages.
 
     Raises:
-        InputError: another type or layout, a tensor with more elements than the file stores, or
-            a value that is infinite, NaN or too large for float32.
+        InputError: another type or layout, a tensor with more elements than are stored, or a value
+            that is infinite, NaN or too large for float32.
     """
     for name, value in tensors.items():
         if value.layout != torch.strided:
@@ -128,13 +128,13 @@ def check_tensors(tensors: Mapping[str, Tensor], where: str) -> None:
             )
         if value.is_floating_point() and not value.float().isfinite().all():
             raise InputError(
-                f"{where}: '{name}' has values that are not finite in float32; weights of a "
-                "training that diverged?"
+                f"{where}: '{name}' has values that are not finite in float32; did the training "
+                "diverge?"
             )
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type where it has none."""
+    """The first line of an error's message, or its type without a message."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
@@ -144,7 +144,7 @@ def shape_text(value: Tensor) -> str:
 
 
 def _check_unpacked_size(path: str | Path) -> None:
-    """Refuse an archive that unpacks to more than it holds; ``torch.save`` compresses nothing."""
+    """Reject compressed archives, which may unpack to any size; ``torch.save`` writes none."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
@@ -158,6 +158,6 @@ def _why_refused(message: str) -> str:
     if found is None:
         return "truncated or not a checkpoint"
     return (
-        f"holds '{found[1]}', which is neither a tensor nor a plain value; it is not executed. "
-        "Save its state_dict alone with torch.save and convert that"
+        f"contains '{found[1]}', which is neither a tensor nor a plain value, and is not executed; "
+        "save only the state_dict with torch.save, and convert that"
     )

@@ -77,8 +77,8 @@ class ArraySource:
             size = size or (pixels.shape[0], pixels.shape[1])
             if pixels.shape[:2] != size:
                 raise InputError(
-                    f"frame {number} has {pixels.shape[1]}x{pixels.shape[0]} pixels and the first "
-                    f"one {size[1]}x{size[0]}; the frames of a video have one size"
+                    f"frame {number} has {pixels.shape[1]}x{pixels.shape[0]} pixels, the first one "
+                    f"{size[1]}x{size[0]}; the frames of a video must have the same size"
                 )
             yield Frame(number, seconds, pixels)
 
@@ -87,12 +87,14 @@ class ArraySource:
             for number in self._numbers:
                 yield number, number / self._rate, self._images[number]
             return
-        waiting = (_Waiting(n, n / self._rate, image) for n, image in enumerate(self._images))
-        for item in self._selection.select(waiting):
+        unconverted = (
+            _Unconverted(n, n / self._rate, image) for n, image in enumerate(self._images)
+        )
+        for item in self._selection.select(unconverted):
             yield item.number, item.seconds, item.image
 
 
-class _Waiting:
+class _Unconverted:
     """An image that is converted only if selected."""
 
     def __init__(self, number: int, seconds: float, image: ImageLike) -> None:

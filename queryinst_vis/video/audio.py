@@ -99,7 +99,7 @@ class SourceAudio:
             return next(self._packets, None)
         except _READ_ERRORS as error:
             warnings.warn(
-                f"video {self._path}: its sound cannot be read to the end ({error}); the rest of "
+                f"video {self._path}: its audio cannot be read to the end ({error}); the rest of "
                 "the annotated video is silent",
                 InputWarning,
                 stacklevel=2,

@@ -46,7 +46,7 @@ def open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.Vid
             raise InputError(f"video {path}: contains no video stream")
         if stream.codec_context is None:
             raise InputError(
-                f"video {path}: its video codec cannot be decoded here; convert it with ffmpeg"
+                f"video {path}: no decoder for its video codec; convert it with ffmpeg"
             )
         yield container, stream
 
@@ -192,5 +192,5 @@ def _riff_end(path: Path) -> int:
 
 
 def time_base_of(stream: av.VideoStream) -> Fraction:
-    """Seconds of a tick of the stream's clock."""
+    """Seconds per tick of the stream's clock."""
     return stream.time_base or Fraction(1, av.time_base)

@@ -15,7 +15,7 @@ PYAV = "pyav"
 """The default, with support for all formats, damaged files, HDR and orientations."""
 
 _CHUNK = 16  # frames decoded together
-_ALIKE = 2.0  # maximum mean pixel difference (0..255) due to rounding between decoders
+_MAX_DIFFERENCE = 2.0  # mean pixel difference (0..255) explained by rounding in decoders
 _NOT_BY_DECORD = ("mpegts", "mpeg")  # decord returns wrong frames or none
 
 
@@ -40,8 +40,8 @@ class DecordFile:
         with open_video(path) as (container, _):
             if container.format.name in _NOT_BY_DECORD:
                 raise InputError(
-                    f"video {path}: decord reads wrong frames from {container.format.name} files, "
-                    "or none; use --decoder pyav"
+                    f"video {path}: decord reads wrong or no frames from {container.format.name} "
+                    "files; use --decoder pyav"
                 )
         try:
             self._reader = decord.VideoReader(str(path.resolve()), num_threads=0)
@@ -52,7 +52,7 @@ class DecordFile:
         return len(self._reader)
 
     def read(self, numbers: list[int]) -> np.ndarray:
-        """The frames; frames that decord has decoded in advance, without limit, are dropped."""
+        """The frames; seeking drops the frames that decord decodes ahead without limit."""
         frames = self._reader.get_batch(numbers).asnumpy()
         self._reader.seek(0)
         return frames
@@ -113,7 +113,7 @@ def open_decoder(name: str, path: Path, frames: int, first: np.ndarray) -> Frame
             f"--decoder {PYAV}"
         )
     [other] = opened.read([0])
-    if other.shape != first.shape or np.abs(other.astype(int) - first).mean() > _ALIKE:
+    if other.shape != first.shape or np.abs(other.astype(int) - first).mean() > _MAX_DIFFERENCE:
         raise InputError(
             f"video {path}: {name} returns different frames (orientation, HDR etc. are supported "
             f"only by {PYAV}); use --decoder {PYAV}"

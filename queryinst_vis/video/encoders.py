@@ -1,4 +1,4 @@
-"""H.264 encoders: x264 on the CPU, and those of graphics hardware."""
+"""H.264 encoders: x264 on the CPU, and hardware encoders."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from queryinst_vis.errors import InputError
 
 X264 = "libx264"
 AUTO = "auto"
-"""The first encoder of graphics hardware that works on this machine, else ``X264``."""
+"""The first hardware encoder that works on this machine, otherwise ``X264``."""
 
 _SEARCH = "me=dia:subme=1"  # 15 to 35 % less CPU time than "veryfast", files 10 % larger
-_PROBE = 256  # pixels of a side: hardware refuses much smaller frames
-_BT709 = 1  # of primaries, transfer and matrix alike (ITU-T H.273)
+_PROBE = 256  # side of the test frame in pixels: hardware rejects much smaller frames
+_BT709 = 1  # for primaries, transfer and matrix (ITU-T H.273)
 _LIMITED = 1  # FFmpeg's AVCOL_RANGE_MPEG
 
 
 class Encoder(NamedTuple):
-    """How one of FFmpeg's encoders is asked for constant quality.
+    """Settings of an FFmpeg encoder for constant quality.
 
     Attributes:
-        options: FFmpeg's, for a quality on x264's scale (crf): lower is better and larger.
-        pixel_format: that it takes.
+        options: FFmpeg options for a quality on x264's scale (crf; lower is better).
+        pixel_format: required pixel format.
     """
 
     options: Callable[[int], dict[str, str]]
@@ -38,19 +38,19 @@ ENCODERS = {
     "h264_nvenc": Encoder(lambda crf: {"preset": "p4", "rc": "vbr", "cq": f"{crf}", "b": "0"}),
     "h264_qsv": Encoder(lambda crf: {"preset": "veryfast", "global_quality": f"{crf}"}, "nv12"),
     "h264_amf": Encoder(lambda crf: {"rc": "cqp", "qp_i": f"{crf}", "qp_p": f"{crf}"}, "nv12"),
-    # its quality goes from 1 to 100, the best, in units of 118 (FF_QP2LAMBDA)
+    # quality 1 to 100 (best), in units of 118 (FF_QP2LAMBDA)
     "h264_videotoolbox": Encoder(
         lambda crf: {"flags": "+qscale", "global_quality": f"{118 * max(105 - 2 * crf, 1)}"}
     ),
 }
-"""NVIDIA's, Intel's, AMD's and Apple's hardware after x264, which makes the smallest files."""
+"""x264, with the smallest files, and the hardware encoders of NVIDIA, Intel, AMD and Apple."""
 
 
 def find_encoder(name: str) -> str:
-    """The encoder of ``ENCODERS`` that a name, or ``AUTO``, means on this machine.
+    """Resolve ``AUTO`` for this machine; other names are checked and returned.
 
     Raises:
-        InputError: an unknown name, or an encoder that cannot be used here.
+        InputError: an unknown name, or an encoder that does not work on this machine.
     """
     if name == AUTO:
         hardware = (other for other in ENCODERS if other != X264)
@@ -63,13 +63,13 @@ def find_encoder(name: str) -> str:
 
 
 def set_up(context: av.VideoCodecContext, name: str, size: tuple[int, int]) -> None:
-    """Give an encoder its frame size, pixel format and colours.
+    """Set frame size, pixel format and colour tags of an encoder.
 
-    Players take untagged HD for BT.709 and anything smaller for BT.601, so the colours are named.
+    Without tags, players assume BT.709 for HD and BT.601 for smaller videos.
 
     Args:
-        context: of the encoder, not yet open.
-        name: of ``ENCODERS``.
+        context: context of the encoder, not yet open.
+        name: a key of ``ENCODERS``.
         size: ``(width, height)``, both even.
     """
     context.width, context.height = size
@@ -79,11 +79,11 @@ def set_up(context: av.VideoCodecContext, name: str, size: tuple[int, int]) -> N
 
 
 def fault_of(name: str) -> str | None:
-    """Why an encoder cannot be used on this machine; None: it can."""
+    """Why an encoder does not work on this machine; None if it works."""
     try:
         context = cast(av.VideoCodecContext, av.CodecContext.create(name, "w"))
     except UnknownCodecError:
-        return "this build of FFmpeg lacks it"
+        return "not included in this build of FFmpeg"
     set_up(context, name, (_PROBE, _PROBE))
     context.time_base = Fraction(1, 25)
     try:

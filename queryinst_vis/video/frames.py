@@ -50,10 +50,10 @@ class DamagedFramesWarning(InputWarning):
     """Some frames could not be decoded.
 
     Args:
-        source: what they are of, at the beginning of the message.
+        source: describes the source, at the beginning of the message.
         numbers: of the damaged frames, ascending.
-        length: frames of the whole source.
-        note: what is shown there instead.
+        length: number of frames of the source.
+        note: says what replaces the damaged frames.
     """
 
     def __init__(self, source: str, numbers: list[int], length: int, note: str) -> None:

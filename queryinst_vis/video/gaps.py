@@ -53,10 +53,8 @@ def find_avi_gaps(path: Path) -> tuple[list[tuple[int, int]], list[int]]:
     shifts: list[tuple[int, int]] = []
     with open_video(path) as (container, stream):
         missing = {entry.pos + _RIFF_HEADER: entry.timestamp for entry in stream.index_entries}
-        delay, shift = (
-            0,
-            0,
-        )  # between decoding and presentation; of the index relative to the packets
+        delay = 0  # between decoding and presentation
+        shift = 0  # of the index relative to the packets
         try:
             for number, packet in enumerate(container.demux(stream)):
                 if packet.dts is None or packet.pos not in missing:

@@ -101,7 +101,7 @@ class HttpFile:
         reply = self._opener.open(request, timeout=PATIENCE)
         if start and reply.status != 206:  # partial content
             reply.close()
-            self.fault = "the server does not send parts of the file"
+            self.fault = "the server does not support range requests"
             raise OSError(self.fault)
         return reply
 
@@ -176,7 +176,7 @@ def without_secrets(address: str) -> str:
     try:
         parts = urlsplit(address)
     except ValueError as error:
-        raise InputError(f"not an address ({error})") from error
+        raise InputError(f"not a valid URL ({error})") from error
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
@@ -207,7 +207,7 @@ class _WebRedirects(HTTPRedirectHandler):
         newurl: str,
     ) -> Request | None:
         if not is_http(newurl):
-            reason = f"redirects to {without_secrets(newurl)}, which is not an address of http"
+            reason = f"redirects to {without_secrets(newurl)}, which is not an http URL"
             raise HTTPError(req.full_url, code, reason, headers, fp)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -231,7 +231,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, URLError) and not isinstance(error, HTTPError):
         error = error.reason if isinstance(error.reason, Exception) else error
     if isinstance(error, TimeoutError):
-        return f"nothing came for {PATIENCE:.0f} seconds"
+        return f"no data for {PATIENCE:.0f} seconds"
     if isinstance(error, IncompleteRead):
-        return "the connection ended in the middle"
+        return "the connection was closed early"
     return str(getattr(error, "strerror", None) or error) or type(error).__name__

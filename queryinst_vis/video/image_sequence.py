@@ -36,31 +36,31 @@ SUFFIXES = frozenset(
         ".hdr",
     ]
 )
-"""Of files that are taken for images, in lower case."""
+"""Suffixes of image files, in lower case."""
 
 DEFAULT_FPS = 25.0
-"""Frames per second of images, which do not say when they are shown; FFmpeg assumes the same."""
+"""Default frame rate of images, as in FFmpeg."""
 
-_NAMED = 3  # files in a note; more are only counted
+_NAMED = 3  # maximum number of suffixes in a warning
 
 
 class ImageSequence:
-    """Image files of one size as the frames of a video.
+    """Image files of the same size as the frames of a video.
 
-    The headers of all selected files are read on opening. An image that cannot be decoded keeps
-    its place, like a damaged frame of a video: the last good one stands in, nothing is found in
-    it, and an ``InputWarning`` gives its number.
+    The headers of all selected files are read on opening. An image that cannot be decoded is
+    handled like a damaged frame of a video: it is replaced by the last good one and marked as
+    damaged, and an ``InputWarning`` gives its number.
 
     Args:
-        files: in order, at least one.
-        name: of the sequence, suits a file name.
-        origin: tells it from others.
-        selection: which frames.
-        fps: of the images; None: 25.
-        strict: raise an error at an image that cannot be decoded.
+        files: at least one file, in order.
+        name: name of the sequence, valid as a file name.
+        origin: identifier of the sequence.
+        selection: the selected frames.
+        fps: frame rate of the images; None: 25.
+        strict: raise an error if an image cannot be decoded.
 
     Raises:
-        InputError: an image is missing, images differ in size, or no image is in the selection.
+        InputError: an image is missing, images differ in size, or the selection is empty.
     """
 
     is_live = False
@@ -94,10 +94,10 @@ class ImageSequence:
         return len(self._numbers)
 
     def frames(self) -> Iterator[Frame]:
-        """The images, upright by their EXIF orientation.
+        """The images, rotated upright by their EXIF orientation.
 
         Raises:
-            InputError: one cannot be decoded, with ``strict``.
+            InputError: with ``strict``, an image cannot be decoded.
         """
         last = np.zeros((*self._size, 3), np.uint8)
         damaged = []
@@ -119,26 +119,26 @@ class ImageSequence:
                         f"images {self.origin}",
                         damaged,
                         len(self._files),
-                        f"the first one is {self._files[damaged[0]].name}; the last good image is "
-                        "shown there, and nothing is found in it",
+                        f"the first one is {self._files[damaged[0]].name}; they show the last "
+                        "good image, without detections",
                     ),
                     stacklevel=2,
                 )
 
     def seconds(self) -> np.ndarray:
-        """``(F,)``, when each image is shown, whatever the selection."""
+        """``(F,)`` times in seconds of all images, regardless of the selection."""
         return np.arange(len(self._files)) / self._rate
 
     def key_frames(self) -> list[int]:
-        """Numbers of the images at which decoding can begin: all."""
+        """Numbers of the images at which decoding can start: all."""
         return list(range(len(self._files)))
 
     def random_access(self) -> ImageAccess:
-        """All images by their numbers, whatever the selection."""
+        """All images by number, regardless of the selection."""
         return ImageAccess(self._files, self._size)
 
     def _common_size(self) -> Size:
-        """The height and width of all selected images whose headers can be read."""
+        """The common size of all selected images with readable headers."""
         first: tuple[Path, Size] | None = None
         error: InputError | None = None
         for number in self._numbers:
@@ -156,9 +156,9 @@ class ImageSequence:
             if size != first[1]:
                 (height, width), (other_height, other_width) = first[1], size
                 raise InputError(
-                    f"images {self.origin}: {first[0].name} has {width}x{height} pixels and "
-                    f"{file.name} {other_width}x{other_height}; the frames of a video have one "
-                    "size. For unrelated photos use the image mode: queryinst-vis detect"
+                    f"images {self.origin}: {first[0].name} has {width}x{height} pixels, "
+                    f"{file.name} {other_width}x{other_height}; the frames of a video must have "
+                    "the same size. For unrelated photos, use queryinst-vis detect"
                 )
         if first is None:
             raise error or InputError(f"images {self.origin}: none can be read")
@@ -166,7 +166,7 @@ class ImageSequence:
 
 
 class ImageAccess:
-    """Images of one size by their numbers; the interface of ``random_access.RandomAccess``."""
+    """Images of the same size by number, with the interface of ``random_access.RandomAccess``."""
 
     def __init__(self, files: Sequence[Path], size: Size) -> None:
         self._files, self._size = files, size
@@ -176,17 +176,17 @@ class ImageAccess:
         return len(self._files)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Nothing to close."""
 
     def is_near(self, number: int) -> bool:
-        """Every image is at hand."""
+        """Always true: all images are equally fast to read."""
         return True
 
     def read(self, number: int) -> np.ndarray:
-        """An image as ``(H, W, 3)`` uint8 RGB; the last good one where it cannot be decoded.
+        """An image as ``(H, W, 3)`` uint8 RGB; the last good one if it cannot be decoded.
 
         Raises:
-            IndexError: there is no such image.
+            IndexError: the number is out of range.
         """
         if not 0 <= number < len(self):
             raise IndexError(f"image {number} of {len(self)}")
@@ -199,7 +199,7 @@ class ImageAccess:
 
 
 def check_fps(fps: float | None) -> float:
-    """The rate of frames that have no times of their own; None: the default.
+    """Check the rate of frames without timestamps; None: the default.
 
     Raises:
         InputError: not a positive number.
@@ -210,25 +210,25 @@ def check_fps(fps: float | None) -> float:
 
 
 def is_image(path: str | Path) -> bool:
-    """Whether a file's name is one of an image."""
+    """Whether a file has the suffix of an image."""
     return Path(path).suffix.lower() in SUFFIXES
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The images of a folder in natural order; a warning counts other files.
+    """The images of a folder in natural order; warns about other files.
 
     Raises:
-        InputError: there are none.
+        InputError: there are no images.
     """
     visible = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
     return _sorted_images(visible, str(folder))
 
 
 def images_of_glob(pattern: str) -> list[Path]:
-    """The images that a glob matches in natural order (``**``: in folders below, too).
+    """The images that match a glob, in natural order (``**`` includes subfolders).
 
     Raises:
-        InputError: there are none.
+        InputError: there are no images.
     """
     found = [Path(path) for path in glob(pattern, recursive=True)]
     return _sorted_images([path for path in found if path.is_file()], pattern)
@@ -240,14 +240,14 @@ def _sorted_images(files: list[Path], where: str) -> list[Path]:
     if not images:
         found = f"{len(others)} other files" if others else "no files"
         raise InputError(
-            f"images {where}: no images ({found}); a folder of frames holds .jpg, .png, "
-            ".bmp, .webp, .tif or .ppm files"
+            f"images {where}: no images ({found}); expected .jpg, .png, .bmp, .webp, .tif or .ppm "
+            "files"
         )
     if others:
         kinds = Counter(path.suffix or path.name for path in others).most_common(_NAMED)
         named = ", ".join(f"{count} {kind}" for kind, count in kinds)
         warnings.warn(
-            f"images {where}: {len(others)} files that are no images are left out ({named}"
+            f"images {where}: {len(others)} files that are not images are left out ({named}"
             f"{', ...' if sum(count for _, count in kinds) < len(others) else ''})",
             InputWarning,
             stacklevel=2,

@@ -116,7 +116,7 @@ class LiveReader:
             raise InputError(f"{self._where}: contains no video stream")
         if stream.codec_context is None:
             self._container.close()
-            raise InputError(f"{self._where}: its video codec cannot be decoded here")
+            raise InputError(f"{self._where}: no decoder for its video codec")
         self._stream = stream
         # slice threading; frame threading would be faster but delays frames
         self._stream.thread_type = "SLICE"
@@ -206,7 +206,7 @@ class LiveReader:
             raise InputError(f"{self._where}: no such file or device")
         if path.is_dir():
             raise InputError(
-                f"{self._where}: is a folder; without live its images are read in order"
+                f"{self._where}: is a folder; its images can only be read without live"
             )
         if path.is_char_device():
             return av.open(self._source, format="video4linux2")
@@ -229,5 +229,5 @@ class LiveReader:
 def _reason(error: Exception) -> str:
     """Description of an error; FFmpeg's message for a timeout is misleading."""
     if isinstance(error, av.error.ExitError):
-        return f"nothing came for {PATIENCE:.0f} seconds"
+        return f"no data for {PATIENCE:.0f} seconds"
     return explain(error)

@@ -51,7 +51,7 @@ class LiveSource:
     ) -> None:
         if selection != Selection(max_frames=selection.max_frames):
             raise InputError(
-                "a live source shows its newest frame: leave out stride, start and end"
+                "a live source yields only its newest frame: leave out stride, start and end"
             )
         self.until: Callable[[], bool] = lambda: False
         self.clock = clock

@@ -1,4 +1,4 @@
-"""Sending packets to a decoder under their numbers, from the first one or from a key frame on."""
+"""Decoding numbered packets, from the first one or from a key frame."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from queryinst_vis.video.container import time_base_of
 from queryinst_vis.video.fields import FieldPairs
 from queryinst_vis.video.scan import KeyFrame, Ticks
 
-_MOST_READ = 20_000  # packets between where a seek has led and the key frame
+_MAX_READ = 20_000  # maximum number of packets between the result of a seek and the key frame
 
 
 class NotThereError(Exception):
-    """A key frame is not found where the file was searched for it."""
+    """A key frame was not found after a seek."""
 
 
 class _Number:
-    """The number of a packet, which goes through the decoder with it.
+    """The number of a packet, which the decoder passes on to the frame.
 
-    The second field of a picture has that of the first.
+    The second field of a frame has the number of the first field.
 
-    PyAV keeps such objects by identity, so that equal ints of two decoders would be taken for one.
+    An object, since PyAV identifies opaque values by identity: equal ints of two decoders would be
+    confused.
     """
 
     __slots__ = ("is_second_field", "value")
@@ -34,11 +35,11 @@ class _Number:
 
 
 class Decoder:
-    """Sends the packets of a stream to its decoder, each under its number.
+    """Sends the numbered packets of a stream to its decoder.
 
     Attributes:
-        tick: when the picture of the packet that was read last is shown; None: unknown.
-        is_second_field: whether that packet belongs to the picture of the one before.
+        tick: presentation time of the last packet read; None if unknown.
+        is_second_field: whether this packet belongs to the frame of the previous one.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Decoder:
         self._container = container
         self._stream = stream
         self._context = stream.codec_context
-        if not self._context.is_open:  # else it has been set before, for this stream
+        if not self._context.is_open:  # otherwise, it was set before
             self._context.thread_type = threads
         self._context.copy_opaque = True
         self._ticks = Ticks(time_base_of(stream), shifts)
@@ -62,20 +63,19 @@ class Decoder:
     def run(
         self, start: KeyFrame | None = None, skip_to: int = 0
     ) -> Iterator[tuple[int, av.Packet | None, list[av.VideoFrame]]]:
-        """Yield ``(number, packet, pictures that came meanwhile)``; at the end without a packet.
+        """Yield ``(number, packet, frames returned by the decoder)``, finally without a packet.
 
-        An error while reading ends the stream. What the decoder still holds comes out all the
-        same.
+        A read error ends the stream; the decoder is flushed nevertheless.
 
         Args:
-            start: where the reading begins; None: at the first packet.
-            skip_to: number of the first packet that is decoded.
+            start: key frame at which to start; None: the first packet.
+            skip_to: number of the first packet to decode.
 
         Raises:
-            NotThereError: the file does not lead to ``start``.
+            NotThereError: ``start`` was not found.
         """
         number = -1
-        first = -1  # the number of the packet that the picture begins with
+        first = -1  # number of the packet with the first field of the frame
         try:
             for number, packet in self.packets(start):
                 first = first if self.is_second_field else number
@@ -83,14 +83,14 @@ class Decoder:
                     packet.opaque = _Number(first, self.is_second_field)
                     yield number, packet, self._decode(packet)
         except av.FFmpegError:
-            pass  # the scan has told of it
+            pass  # already reported by the scan
         yield number, None, self._decode(None)
 
     def packets(self, start: KeyFrame | None = None) -> Iterator[tuple[int, av.Packet]]:
-        """Yield ``(number, packet)``; ``tick`` and ``is_second_field`` are the packet's.
+        """Yield ``(number, packet)``, and set ``tick`` and ``is_second_field``.
 
         Raises:
-            NotThereError: the file does not lead to ``start``.
+            NotThereError: ``start`` was not found.
         """
         number = -1
         for packet in self._from(start):
@@ -107,10 +107,10 @@ class Decoder:
         yield from self._container.demux(self._stream)
 
     def _find(self, key: KeyFrame) -> av.Packet:
-        """Go to a key frame's packet."""
+        """Seek to the packet of a key frame."""
         try:
             self._container.seek(key.dts, stream=self._stream)
-            for packet in islice(self._container.demux(self._stream), _MOST_READ):
+            for packet in islice(self._container.demux(self._stream), _MAX_READ):
                 if packet.pts == key.tick and packet.size == key.size and packet.is_keyframe:
                     return packet
         except av.FFmpegError as error:
@@ -118,7 +118,7 @@ class Decoder:
         raise NotThereError
 
     def _decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
-        """Send a packet, or ask for what the decoder still holds."""
+        """Decode a packet, or flush the decoder."""
         try:
             return self._context.decode(packet)
         except av.FFmpegError:
@@ -126,10 +126,10 @@ class Decoder:
 
 
 def is_second_field(frame: av.VideoFrame) -> bool:
-    """Whether the decoder gives a picture for the second field alone."""
+    """Whether the decoder returned a separate frame for the second field."""
     return isinstance(frame.opaque, _Number) and frame.opaque.is_second_field
 
 
 def number_of(frame: av.VideoFrame) -> int | None:
-    """The number of the packet that a picture came from; None: the decoder does not pass it on."""
+    """The packet number of a frame; None if the decoder does not pass it on."""
     return frame.opaque.value if isinstance(frame.opaque, _Number) else None

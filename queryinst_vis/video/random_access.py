@@ -1,4 +1,4 @@
-"""The frames of a video file by their numbers: exactly those of reading it from the start."""
+"""Random access to the frames of a video file, identical to those of sequential reading."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from queryinst_vis.video.rgb import RgbConverter
 from queryinst_vis.video.scan import KeyFrame, Scan, is_shown
 from queryinst_vis.video.seek import Start, find_start, resets_decoder
 
-CACHE_BYTES = 128 << 20  # bytes of decoded pictures that are kept, for steps back
-_DELAY = 64  # packets after which a picture that has not come will not come
+CACHE_BYTES = 128 << 20  # bytes of decoded frames in the cache, for backward steps
+_DELAY = 64  # packets after which a missing frame is not expected any more
 
 _Run = Generator[tuple[int, av.VideoFrame | None], None, None]
-"""Frames one after the other, with their numbers; None: black."""
+"""Consecutive frames with their numbers; None: black."""
 
 
 class _DoubtError(Exception):
-    """Decoding from a key frame does not surely give the pictures of the whole video."""
+    """Decoding from a key frame may not yield the same frames as sequential reading."""
 
 
 class RandomAccess:
-    """Reads the frames of a file in any order; neighbours of the last one come soon.
+    """Reads the frames of a file in any order; frames close to the last one are fast.
 
-    Decoding begins at the key frame before the frame that is wanted, where that resets the decoder
-    and what follows decodes without error. Otherwise it begins where ``find_start`` says, at worst
-    at the first frame, so that pictures are always those of ``VideoReader``. Not for several
-    threads at a time.
+    Decoding starts at the last key frame before the requested frame, if it resets the decoder and
+    the following frames decode without error. Otherwise, it starts at ``find_start``, in the worst
+    case at the first frame, so that frames are always identical to those of ``VideoReader``. Not
+    thread-safe.
 
     Args:
         path: the video.
-        scan: of the same file.
-        convert: of the same video.
+        scan: scan of the same file.
+        convert: converter for the same video.
     """
 
     def __init__(self, path: Path, scan: Scan, convert: RgbConverter) -> None:
@@ -48,10 +48,10 @@ class RandomAccess:
         self._keys = [key for key in scan.key_frames if key.is_ahead] if scan.is_seekable else []
         self._ticks = np.array([key.tick for key in self._keys], np.int64)
         self._run: _Run | None = None
-        self._next = 0  # no frame before this one comes from the run
+        self._next = 0  # the run yields only frames from this number on
         self._closing = ExitStack()
         self._container, self._stream = self._closing.enter_context(open_video(path))
-        # an error that the decoder would conceal is to be one
+        # report errors that the decoder would conceal
         self._stream.codec_context.options = {"err_detect": "explode"}
 
     def close(self) -> None:
@@ -64,17 +64,17 @@ class RandomAccess:
         return self._scan.frames
 
     def is_near(self, number: int) -> bool:
-        """Whether a frame is decoded already, or is the next one."""
+        """Whether a frame is in the cache, or is the next one to be decoded."""
         return number in self._held or (self._run is not None and number == self._next)
 
     def read(self, number: int) -> np.ndarray:
         """A frame as ``(H, W, 3)`` uint8 RGB.
 
-        One that cannot be decoded shows the last good picture, or black where there is none.
+        A frame that cannot be decoded is replaced by the last good one, or black.
 
         Raises:
-            IndexError: there is no such frame.
-            InputError: the file can no longer be opened, or its pictures not be converted.
+            IndexError: the number is out of range.
+            InputError: the file can no longer be opened, or its pixel format not converted.
         """
         if not 0 <= number < len(self):
             raise IndexError(f"frame {number} of {len(self)}")
@@ -98,7 +98,7 @@ class RandomAccess:
             self._advance(number)
 
     def _key_before(self, number: int) -> tuple[KeyFrame | None, int]:
-        """The last key frame up to a frame, and its own number; None: there is none."""
+        """The last key frame up to a frame, and its frame number; None without a key frame."""
         if not self._keys:
             return None, 0
         place = int(np.searchsorted(self._ticks, self._scan.shown[number], side="right")) - 1
@@ -107,16 +107,16 @@ class RandomAccess:
         return self._keys[place], int(np.searchsorted(self._scan.shown, self._ticks[place]))
 
     def _begin(self, run: _Run | None, first: int) -> None:
-        """Put another run in the place of the one that there is."""
+        """Replace the current run."""
         if self._run is not None:
             self._run.close()
         self._run, self._next = run, first
 
     def _advance(self, number: int) -> None:
-        """Let the run give pictures until a frame has come.
+        """Decode up to a frame.
 
         Raises:
-            _DoubtError: it does not come.
+            _DoubtError: the run ends before this frame.
         """
         if self._run is not None:
             for found, picture in self._run:
@@ -134,15 +134,15 @@ class RandomAccess:
             self._held.popitem(last=False)
 
     def _from_key(self, key: KeyFrame) -> _Run:
-        """The frames from a key frame on, in order.
+        """Decode from a key frame, in order.
 
         Raises:
-            _DoubtError: something is odd, so that they may not be those of the whole video.
+            _DoubtError: there is an irregularity, so the frames may be wrong.
         """
         context, shown = self._stream.codec_context, self._scan.shown
         context.flush_buffers()
         decoder = Decoder(self._container, self._stream, self._scan.shifts, "AUTO")
-        waiting: dict[int, int] = {}  # tick of each packet whose picture has not come, by number
+        waiting: dict[int, int] = {}  # tick by packet number, for frames not returned yet
         try:
             for number, packet, frames in decoder.run(key):
                 if (
@@ -168,16 +168,16 @@ class RandomAccess:
             raise _DoubtError from error
 
     def _as_reader(self, start: Start | None) -> _Run:
-        """The frames as ``VideoReader`` gives them; the last good one fills gaps."""
-        good, at = None, start.number if start else 0
+        """Decode as ``VideoReader``; damaged frames are replaced by the last good one."""
+        good, number = None, start.number if start else 0
         for picture in decode(self._path, self._scan, start):
             good = picture.frame or good
-            yield at, good
-            at += 1
-        for missing in range(at, len(self)):  # the file ends before its packets said
+            yield number, good
+            number += 1
+        for missing in range(number, len(self)):  # the file ends earlier than its packets indicate
             yield missing, good
 
 
 def _size_of(picture: av.VideoFrame | None) -> int:
-    """Bytes that a picture takes."""
+    """Size of a decoded frame in bytes."""
     return 0 if picture is None else sum(plane.buffer_size for plane in picture.planes)

@@ -1,8 +1,8 @@
-"""Reading video files frame by frame, in memory that does not grow with their length.
+"""Reading video files frame by frame, with constant memory.
 
-PyAV decodes, not decord: a tracker is slower than a decoder, and decord then decodes ahead
-without limit, 4.2 GB within 180 frames of 1280x720 where PyAV takes 20 MB. It also returns
-wrong frames or none from MPEG-TS. docs/dependencies.md has the measurements.
+The default decoder is PyAV, not decord: as a tracker is slower than a decoder, decord decodes ahead
+without limit, using 4.2 GB within 180 frames of 1280x720 instead of 20 MB. It also returns wrong or
+no frames from MPEG-TS (see docs/dependencies.md).
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from queryinst_vis.video.rgb import RgbConverter
 from queryinst_vis.video.scan import scan
 from queryinst_vis.video.seek import find_start
 
-_SHOWN = "the last good picture is shown there, and nothing is found in it"
+_SHOWN = "they show the last good frame, without detections"
 
 
 class _Place(NamedTuple):
-    """A frame of the file, before it is converted.
+    """A frame of the file before conversion.
 
     Attributes:
-        picture: that is shown: its own, or the last good one where it is damaged; None: black.
+        picture: the decoded frame, or the last good one if it is damaged; None: black.
     """
 
     number: int
@@ -51,46 +51,44 @@ class _Place(NamedTuple):
 
 
 class VideoReader:
-    """The frames of a video file, in order; each iteration starts at the first one again.
+    """The frames of a video file, in order. Can be iterated repeatedly.
 
-    Opening reads the whole file once without decoding it, which tells the number of frames, and
-    that a download broke off, before hours of work have gone into the rest. (MP4, MOV and AVI
-    say what belongs to them; Matroska that was cut off is read with a warning, and MPEG-TS
-    merely reads as a shorter file.)
+    On opening, all packets of the file are read without decoding, to determine the number of frames
+    and to detect incomplete files before hours of processing. (A truncated MP4, MOV or AVI file is
+    rejected, truncated Matroska is read with a warning, and truncated MPEG-TS cannot be
+    detected.)
 
-    Every frame keeps its place. One that cannot be decoded shows the last good picture (black at
-    first), and an ``InputWarning`` at the end of the iteration gives the numbers of these frames.
-    Frames that an edit list hides are not read. Pictures are turned or mirrored as the file asks
-    for, and HDR is tone-mapped.
+    Frame numbers are as in a player. A frame that cannot be decoded is replaced by the last good
+    one (initially black), and an ``InputWarning`` at the end of the iteration gives the numbers of
+    these frames. Frames hidden by an edit list are skipped. Frames are rotated or flipped according
+    to the file's display matrix, and HDR is tone-mapped.
 
     Args:
-        path: anything that FFmpeg reads, but for playlists of other files; or the http address of a
-            recording, which is downloaded to a temporary folder.
-        stride: yield every that many frames, beginning with the first.
-        max_frames: yield at most this many; None: all.
-        start: yield frames shown from this second on, counted from the first frame; None: all.
-        end: yield frames shown before this second; None: all.
-        start_frame: the same by frame index, 0-based.
-        end_frame: frame index to stop before.
-        strict: raise an error where the file is not as it promises, or frames of the whole video
-            are missing, which is known at once, and at a frame that turns out to be damaged.
+        path: a file in any format of FFmpeg except playlists; or the http URL of a recording, which
+            is downloaded to a temporary folder.
+        stride: yield every N-th frame, starting with the first.
+        max_frames: maximum number of frames; None: all.
+        start: first time in seconds, relative to the first frame; None: from the beginning.
+        end: end time in seconds, exclusive; None: to the end.
+        start_frame: number of the first frame, 0-based.
+        end_frame: frame number, exclusive.
+        strict: raise an error on opening if the file differs from its header or frames are missing,
+            and during iteration if a frame is damaged.
         allow_partial: accept an MP4, MOV or AVI file whose end is missing.
-        decoder: ``"pyav"``, ``"decord"`` or ``"torchcodec"``. The others read sound files alone,
-            whose pictures need no turning and no tone mapping.
+        decoder: ``"pyav"``, ``"decord"`` or ``"torchcodec"``. The latter two support only intact
+            files that need neither rotation nor tone mapping.
 
     Attributes:
-        path: the file; the temporary one of a recording behind an address.
-        fps: frames that are yielded per second of the video, so ``stride`` lowers it; the
-            average where the rate varies.
-        is_variable: whether the times of the frames stray from that rate by more than half a
-            frame.
+        path: the file; for a URL, the temporary file.
+        fps: frames per second after applying ``stride``; the average for variable frame rates.
+        is_variable: whether frame times deviate by more than half a frame from a constant rate.
         height, width: of the upright frames, in pixels.
-        pixel_aspect: width of an upright pixel by its height.
+        pixel_aspect: pixel aspect ratio (width / height) of the upright frames.
 
     Raises:
-        InputError: no such file, not a video, cut off, or no frame that can be decoded;
-            ``stride`` or ``max_frames`` below 1, or a range that holds no frame. Iterating raises
-            it for pixel formats that cannot be converted, and with ``strict``.
+        InputError: the file does not exist, is not a video, is truncated or has no decodable frame;
+            ``stride`` or ``max_frames`` is below 1, or the range contains no frame. Iterating
+            raises it for pixel formats that cannot be converted, and with ``strict``.
 
     Example::
 
@@ -148,7 +146,7 @@ class VideoReader:
             self._other = open_decoder(decoder, self.path, self._scan.frames, first)
 
     def __len__(self) -> int:
-        """Frames that an iteration yields according to the file's packets."""
+        """Number of selected frames, according to the packets of the file."""
         return len(self._selection.numbers(self._scan.seconds()))
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -157,15 +155,15 @@ class VideoReader:
             yield frame.image
 
     def timed(self) -> Iterator[tuple[float | None, np.ndarray]]:
-        """Yield each frame with its time in seconds: ``(time, frame)``, in rising time."""
+        """Yield ``(time, frame)`` with increasing times in seconds."""
         for frame in self.frames():
             yield frame.seconds, frame.image
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the frames with their numbers, their times, and whether they are damaged.
+        """Yield the frames with their numbers, times and damage flags.
 
-        Times are the file's own. Where it gives none, or one that is not later than the last, a
-        frame is taken to come ``1 / rate`` after the one before.
+        Times are those of the file. If one is missing or not increasing, it is the previous one
+        plus ``1 / rate``.
         """
         return self._frames_of_pyav() if self._other is None else self._frames_of(self._other)
 
@@ -202,13 +200,13 @@ class VideoReader:
                     self._warn(DamagedFramesWarning(source, damaged, self._scan.frames, _SHOWN))
 
     def seconds(self) -> np.ndarray:
-        """``(F,)``, when each frame of the whole file is shown, by its number."""
+        """``(F,)`` times in seconds of all frames of the file, regardless of the selection."""
         return self._scan.seconds()
 
     def key_frames(self) -> list[int]:
-        """Numbers of the frames of the whole file at which decoding can begin, ascending.
+        """Numbers of the frames of the file at which decoding can start, ascending.
 
-        Empty where the file's packets do not determine the number of every frame.
+        Empty if the packets of the file do not determine the number of every frame.
         """
         if not self._scan.is_seekable:
             return []
@@ -216,11 +214,11 @@ class VideoReader:
         return np.searchsorted(self._scan.shown, ticks).tolist()
 
     def random_access(self) -> RandomAccess:
-        """All frames of the file by their numbers, whatever the reader selects."""
+        """All frames of the file by number, regardless of the selection."""
         return RandomAccess(self.path, self._scan, self._converter())
 
     def _places(self, pictures: Iterable[Picture], first: int) -> Iterator[_Place]:
-        """Number the pictures, and let each have a time and something to show."""
+        """Number the frames, and fill in missing times and damaged frames."""
         seconds, good = None, None
         step = float(1 / self._scan.rate)
         for number, (claimed, frame) in enumerate(
@@ -251,7 +249,7 @@ class VideoReader:
 
     def _warn(self, warning: InputWarning) -> None:
         if self._strict:
-            raise InputError(f"{warning}; leave out strict (--strict) to go on")
+            raise InputError(f"{warning}; leave out strict (--strict) to accept it")
         warnings.warn(warning, stacklevel=4)
 
 

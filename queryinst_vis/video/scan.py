@@ -160,7 +160,7 @@ def scan(path: Path, allow_partial: bool = False) -> Scan:
         allow_partial: accept a file whose end is missing.
 
     Raises:
-        InputError: not a video, or cut off.
+        InputError: not a video, or truncated.
     """
     with open_video(path) as (container, stream):
         packets = _read(container, stream)
@@ -282,23 +282,26 @@ def _check_length(
 ) -> list[str]:
     """Notes on a file whose frames differ from its header."""
     promised = promised_frames(container, stream)
-    held = f"its header promises {promised} frames and the file holds {packets.count}"
+    held = f"its header specifies {promised} frames, but the file contains {packets.count}"
     is_short = packets.count < promised or packets.is_cut
     is_readable = "matroska" in container.format.name  # up to the end of the data
     if is_readable or ("mp4" in container.format.name and is_fragmented(path)):
         if ends_early(path, container, stream):
-            return [f"cut off after frame {packets.count}; what is before is read"]
+            return [f"truncated after frame {packets.count}; only the frames before are read"]
     elif is_short and promised and ends_early(path, container, stream):
         if not allow_partial:
             raise InputError(
                 f"video {path}: truncated or damaged: {held}; copy or download it again, or use "
                 "the available part with allow_partial (track --allow-partial)"
             )
-        return [f"cut off: {held}, which are read"]
+        return [f"truncated: {held}, which are read"]
     if packets.count < promised:
-        return [f"{held}, which are read; dropped frames leave no picture of their own"]
+        return [f"{held}, which are read; the others may have been dropped by the recorder"]
     if packets.fault:
-        return [f"breaks off after frame {packets.count} ({packets.fault}); what is before is read"]
+        return [
+            f"reading stops after frame {packets.count} ({packets.fault}); only the frames before "
+            "are read"
+        ]
     return []
 
 

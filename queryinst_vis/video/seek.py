@@ -1,8 +1,7 @@
-"""Where to begin decoding so that the frames from some number on are those of the whole video.
+"""Finding the position at which decoding can start with results identical to sequential reading.
 
-Decoding may begin in the middle where the number of every frame is known from the packets alone,
-and where a key frame makes the decoder forget all that came before. Wherever one of these is in
-doubt, decoding begins at the first frame.
+Decoding can start in the middle of a file if the packets determine the number of every frame, and
+at a key frame that resets the decoder. If either is uncertain, decoding starts at the first frame.
 """
 
 from __future__ import annotations
@@ -17,24 +16,24 @@ from queryinst_vis.video.container import open_video
 from queryinst_vis.video.packets import Decoder, NotThereError, number_of
 from queryinst_vis.video.scan import KeyFrame, Scan, is_shown
 
-_TRIES = 4  # key frames that are looked at before decoding begins at the first frame
-_EARLIER = 2  # key frames before one whose pictures may refer to those in front of it
-_DELAY = 64  # packets after which a picture that has not come will not come
+_TRIES = 4  # key frames to try before decoding from the first frame
+_EARLIER = 2  # start this many key frames earlier at an open GOP
+_DELAY = 64  # packets after which a missing frame is not expected any more
 _CLOSED_H264 = {5}  # IDR (H.264, table 7-1)
 _CLOSED_HEVC = {19, 20}  # IDR (H.265, table 7-1)
 _ALWAYS_CLOSED = {"mjpeg", "prores", "dnxhd", "ffv1", "rawvideo", "huffyuv", "vp8", "vp9", "av1"}
-"""Codecs whose key frames reset the decoder; other codecs' may be followed by pictures that refer
-to what was before."""
+"""Codecs whose key frames reset the decoder. In other codecs, frames after a key frame may refer to
+earlier ones."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where decoding begins.
+    """Where decoding starts.
 
     Attributes:
-        key: the first packet that is decoded.
-        tick: pictures that are shown before are dropped.
-        number: of the picture that is shown at ``tick``.
+        key: the first packet to decode.
+        tick: presentation time of the first frame to return; earlier ones are dropped.
+        number: number of this frame.
     """
 
     key: KeyFrame
@@ -43,20 +42,20 @@ class Start:
 
 
 def find_start(path: Path, scan: Scan, number: int) -> Start | None:
-    """The latest safe place to begin for a frame; None: at the first frame of the video.
+    """The latest safe position to start decoding for a frame; None: the first frame of the video.
 
     Args:
         path: the video.
-        scan: of the same file.
-        number: of the frame that is wanted.
+        scan: scan of the same file.
+        number: number of the requested frame.
 
     Raises:
         InputError: the file can no longer be opened.
     """
     if number == 0 or not scan.is_seekable:
         return None
-    wanted = int(scan.shown[number])
-    indices = [i for i, key in enumerate(scan.key_frames) if key.is_ahead and key.tick <= wanted]
+    tick = int(scan.shown[number])
+    indices = [i for i, key in enumerate(scan.key_frames) if key.is_ahead and key.tick <= tick]
     for index in reversed(indices[-_TRIES:]):
         key = scan.key_frames[index]
         try:
@@ -72,14 +71,14 @@ def find_start(path: Path, scan: Scan, number: int) -> Start | None:
 
 
 def _is_closed(path: Path, scan: Scan, key: KeyFrame) -> bool:
-    """Whether nothing that is decoded after a key frame refers to what was before it."""
+    """Whether no frame decoded after a key frame refers to an earlier one."""
     with open_video(path) as (container, stream):
         _, packet = next(Decoder(container, stream, scan.shifts, "AUTO").packets(key))
         return resets_decoder(packet, stream.codec_context)
 
 
 def resets_decoder(packet: av.Packet, context: av.VideoCodecContext) -> bool:
-    """Whether no picture from a key frame's packet on refers to what was before it."""
+    """Whether no frame from a key frame's packet on refers to an earlier one."""
     codec = context.name
     if codec not in ("h264", "hevc"):
         return codec in _ALWAYS_CLOSED
@@ -90,7 +89,7 @@ def resets_decoder(packet: av.Packet, context: av.VideoCodecContext) -> bool:
 
 
 def _units(data: bytes, extradata: bytes, is_hevc: bool) -> list[bytes]:
-    """The NAL units of a packet, by start codes or by lengths (ISO 14496-15), their beginnings."""
+    """The starts of a packet's NAL units, split by start codes or lengths (ISO 14496-15)."""
     if not extradata.startswith(b"\1"):
         return [unit for unit in data.split(b"\0\0\1")[1:] if unit]
     at = 21 if is_hevc else 4
@@ -104,23 +103,23 @@ def _units(data: bytes, extradata: bytes, is_hevc: bool) -> list[bytes]:
 
 
 def _decodes(path: Path, scan: Scan, first: int, last: int) -> bool:
-    """Whether decoding from a key frame on gives a later one, and what is between, without error.
+    """Whether decoding from key frame ``first`` to key frame ``last`` yields all frames.
 
-    Pictures up to the key frame after ``first`` may be missing, unless that is the last one.
+    Frames before the key frame after ``first`` may be missing, unless ``first`` is ``last``.
     """
     keys = scan.key_frames
     begin, end = keys[min(first + 1, last)], keys[last]
     missing: set[int | None] = set()
     with open_video(path) as (container, stream):
-        # An error that the decoder would conceal is to be one. Filters do not find any.
+        # report errors that the decoder would conceal; loop filters detect none
         stream.codec_context.options = {"err_detect": "explode", "skip_loop_filter": "all"}
-        stream.codec_context.thread_count = 1  # several can wait for each other after an error
+        stream.codec_context.thread_count = 1  # several threads can deadlock after an error
         codec = stream.codec_context.name
         decoder = Decoder(container, stream, scan.shifts, "SLICE")
         for number, packet, frames in decoder.run(keys[first]):
             tick = decoder.tick
-            is_wanted = tick is not None and begin.tick <= tick <= end.tick
-            if is_wanted and packet and is_shown(packet, codec) and not decoder.is_second_field:
+            is_between = tick is not None and begin.tick <= tick <= end.tick
+            if is_between and packet and is_shown(packet, codec) and not decoder.is_second_field:
                 missing.add(number)
             for frame in frames:
                 if frame.is_corrupt:

@@ -1,4 +1,4 @@
-"""Everything that frames come from, behind one interface."""
+"""Sources of frames with a common interface."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from queryinst_vis.video.reader import VideoReader
 
 @runtime_checkable
 class Source(Protocol):
-    """What frames come from.
+    """A source of frames.
 
     Attributes:
-        name: short, suits a file name: ``street`` for ``street.mp4``.
-        origin: tells sources apart: an absolute path, or an address without its secrets.
-        fps: frames per second of what ``frames`` yields, so a stride lowers it; None: the frames
-            have times of their own.
-        is_live: always goes on with the newest frame, and has no length.
-        pixel_aspect: width of a pixel by its height.
-        path: the video file, whose audio belongs to the frames; None: there is none.
+        name: short name, valid as a file name: ``street`` for ``street.mp4``.
+        origin: identifier of the source: an absolute path, or a URL without its secrets.
+        fps: constant frame rate of ``frames``, after applying a stride; None: frames have
+            individual times.
+        is_live: always yields the newest frame, and has no length.
+        pixel_aspect: pixel aspect ratio, width / height.
+        path: video file with the audio of the frames; None without a file.
         fault: why a network source broke off, known after the last frame; None: it did not.
     """
 
@@ -43,19 +43,19 @@ class Source(Protocol):
 
     @property
     def origin(self) -> str:
-        """What tells the source from others."""
+        """Identifier of the source."""
 
     @property
     def fps(self) -> float | None:
-        """Frames per second, if that is all there is to say of their times."""
+        """Constant frame rate; None if frames have individual times."""
 
     @property
     def is_live(self) -> bool:
-        """Whether frames are dropped that nobody has time for."""
+        """Whether frames are dropped if they are not processed in time."""
 
     @property
     def pixel_aspect(self) -> Fraction:
-        """Width of a pixel by its height."""
+        """Pixel aspect ratio, width / height."""
 
     @property
     def path(self) -> Path | None:
@@ -66,23 +66,23 @@ class Source(Protocol):
         """Why the source broke off."""
 
     def __len__(self) -> int:
-        """The number of frames; ``TypeError`` where nobody knows it."""
+        """The number of frames; raises ``TypeError`` if it is unknown."""
 
     def frames(self) -> Iterator[Frame]:
         """The frames, in order."""
 
 
 SourceLike: TypeAlias = "str | Path | int | np.ndarray | Image.Image | Arrays | Source"
-"""What ``open_source`` opens."""
+"""The sources accepted by ``open_source``."""
 
 
 class VideoFile:
-    """A recording: a video file, or what was downloaded from an address.
+    """A recording: a video file, local or downloaded from a URL.
 
     Args:
-        source: its path or address.
-        selection: which frames.
-        name: None: the file's, without its suffix.
+        source: path or URL.
+        selection: the selected frames.
+        name: None: the file name without suffix.
         strict, allow_partial, decoder: as for ``VideoReader``.
 
     Raises:
@@ -151,32 +151,31 @@ def open_source(
     strict: bool = False,
     allow_partial: bool = False,
 ) -> Source:
-    """Open what frames come from.
+    """Open a source of frames.
 
     Args:
         source: one of
 
             * a video file;
-            * a folder of frames, a glob of them (``"frames/*.png"``), a list of paths, or one
-              image, in natural order: ``frame2`` comes before ``frame10``;
+            * a folder of frames, a glob (``"frames/*.png"``), a list of paths, or one image, in
+              natural order: ``frame2`` before ``frame10``;
             * a list of ``(H, W, 3)`` uint8 arrays or PIL images, a ``(T, H, W, 3)`` array, or an
               iterator of such images;
             * the number of a camera (``0``), or its device;
-            * an address: ``rtsp://``, ``rtmp://``, ``udp://`` and ``tcp://`` are live; a reply of
-              ``http(s)://`` that has a length is a recording, which is downloaded first, and else
-              live;
-            * ``"-"``: what is piped into the process;
+            * a URL: ``rtsp://``, ``rtmp://``, ``udp://`` and ``tcp://`` are live; an ``http(s)://``
+              response with a length is a recording, which is downloaded first, otherwise live;
+            * ``"-"``: standard input;
             * an open source, which is returned.
-        selection: which frames.
-        live: go on with the newest frame always.
-        bgr: whether the channels of arrays are blue, green, red, as OpenCV's are.
-        fps: of images and arrays, which do not say when they are shown; None: 25.
+        selection: the selected frames.
+        live: always yield the newest frame, and drop those that arrived in between.
+        bgr: whether the channels of arrays are BGR, as in OpenCV.
+        fps: frame rate of images and arrays; None: 25.
         strict, allow_partial, decoder: as for ``VideoReader``.
 
     Raises:
-        InputError: it cannot be opened or read, or has no frame of the selection; ``bgr`` or
-            ``fps`` for a source that has its own colours or times; another ``decoder`` for what is
-            no video file.
+        InputError: the source cannot be opened or read, or contains no selected frame; ``bgr`` or
+            ``fps`` is given for a source with its own colours or times, or another ``decoder`` for
+            a source that is not a video file.
     """
     if isinstance(source, Source):
         return source
@@ -214,8 +213,8 @@ def _open(
         source = [source]
     if isinstance(source, VideoReader) or not isinstance(source, Iterable):
         raise InputError(
-            f"cannot open a {type(source).__name__}: name a file, a folder, an address or "
-            "a camera, or give a list of images"
+            f"cannot open a {type(source).__name__}: give a file, a folder, a URL, a camera or a "
+            "list of images"
         )
     if isinstance(source, Sequence) and source and all(isinstance(i, str | Path) for i in source):
         files = [Path(str(item)) for item in source]
@@ -225,7 +224,7 @@ def _open(
 
 
 def known_length(source: Source) -> int | None:
-    """The number of frames, None where nobody knows it."""
+    """The number of frames; None if unknown."""
     try:
         return len(source)
     except TypeError:
@@ -233,7 +232,7 @@ def known_length(source: Source) -> int | None:
 
 
 def _image_files(source: str) -> list[Path] | None:
-    """The files of a folder of frames, a glob of them or an image; None: it is something else."""
+    """The files of a folder of frames, a glob or an image; None for other sources."""
     path = Path(source)
     if "://" in source:
         return None
@@ -245,7 +244,7 @@ def _image_files(source: str) -> list[Path] | None:
 
 
 def _is_stream(source: str) -> bool:
-    """Whether this is an address, and not that of a recording."""
+    """Whether this is a URL, but not of a recording."""
     return "://" in source and not (is_http(source) and has_length(source))
 
 
@@ -257,13 +256,13 @@ def _open_video(
     allow_partial: bool,
     decoder: str,
 ) -> Source:
-    """Open what is no image."""
+    """Open a source that is not an image."""
     path, name = Path(source), None
     if source == STDIN:
         path, source, name = STDIN_PATH, str(STDIN_PATH), "stdin"
     elif source.isdecimal() and not path.exists():
         path, source, name = _camera(int(source)), str(_camera(int(source))), f"camera{source}"
-    # asked last: it takes a connection, and some cameras allow but one
+    # checked last, since it opens a connection, and some cameras allow only one
     if live or (path.is_char_device() and path != STDIN_PATH) or _is_stream(source):
         return LiveSource(source, selection, name)
     if (path == STDIN_PATH or path.is_fifo()) and not path.is_file():
@@ -279,18 +278,17 @@ def _open_video(
 
 
 def _camera(number: int) -> Path:
-    """The device of a camera.
+    """The device of a camera, on Linux.
 
     Raises:
-        InputError: there is none, or the system names its cameras in another way.
+        InputError: there is no such device.
     """
     path = Path(f"/dev/video{number}")
     if not path.exists():
-        there = ", ".join(sorted(p.name[5:] for p in Path("/dev").glob("video*"))) or "none"
+        found = ", ".join(sorted(p.name[5:] for p in Path("/dev").glob("video*"))) or "none"
         raise InputError(
-            f"camera {number}: there is no {path} (cameras: {there}). Elsewhere than on Linux, "
-            "pipe its video in: ffmpeg -f avfoundation -i 0 -f mpegts - | queryinst-vis track - "
-            "--live"
+            f"camera {number}: there is no {path} (cameras: {found}). On other systems than Linux, "
+            "pipe the video: ffmpeg -f avfoundation -i 0 -f mpegts - | queryinst-vis track - --live"
         )
     return path
 

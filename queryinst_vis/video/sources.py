@@ -81,7 +81,9 @@ def open_sources(
         opened.append(source)
     cameras = [source.name for source in opened if source.is_live]
     if cameras and len(cameras) < len(opened):
-        raise InputError(f"{cameras[0]} is live and others are recordings; track them on their own")
+        raise InputError(
+            f"{cameras[0]} is live, but other sources are recordings; track them separately"
+        )
     return tell_apart(opened)
 
 

@@ -51,9 +51,8 @@ class ToneMap:
             path = folder / "table.cube"
             _write_cube(path, table)
             steps = [
-                self._graph.add(
-                    "format", "pix_fmts=gbrp16le"
-                ),  # lookup tables are faster on planar formats
+                # lookup tables are faster on planar formats
+                self._graph.add("format", "pix_fmts=gbrp16le"),
                 self._graph.add("lut3d", file=str(path), interp="tetrahedral"),
                 self._graph.add("format", "pix_fmts=rgb24"),
                 self._graph.add("buffersink"),

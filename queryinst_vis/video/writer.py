@@ -1,4 +1,4 @@
-"""Writing H.264 videos that play everywhere."""
+"""Writing H.264 videos in mp4 files."""
 
 from __future__ import annotations
 
@@ -18,32 +18,31 @@ from queryinst_vis.utils.files import atomic_path
 from queryinst_vis.video.audio import SourceAudio
 from queryinst_vis.video.encoders import ENCODERS, X264, set_up
 
-_CLOCK = 90_000  # ticks per second of frames that have times of their own
-_USUAL_RATE = 30  # frames per second that x264 is told of where there is no rate
+_CLOCK = 90_000  # ticks per second for frames with individual times
+_USUAL_RATE = 30  # frame rate for x264 if frames have individual times
 
 
 class VideoWriter:
-    """Encodes frames to an H.264 mp4 as they come; memory does not grow with the video.
+    """Encodes frames to an H.264 mp4 with constant memory.
 
-    The file appears under its name when the block ends well and not at all when it raises.
-    H.264 wants even sides: frames with an odd one get their last row or column twice.
+    The file is written atomically: it appears when the block succeeds. H.264 requires even sides;
+    the last row or column of frames with odd sides is repeated.
 
-    Frames with times of their own may go on without end: unless told otherwise, they are written
-    as a fragmented mp4, which needs no index of all frames in memory (elsewhere it takes some 100
-    bytes a frame).
+    By default, frames with individual times are written as a fragmented mp4, which can be endless:
+    it needs no index of all frames in memory (about 100 bytes per frame otherwise).
 
     Args:
-        path: the mp4 to write; missing folders are made.
-        fps: frames per second; None: every frame comes with its time.
-        crf: constant quality on x264's scale: lower is better and larger, 18 is visually lossless.
-        pixel_aspect: width of a pixel by its height.
-        is_endless: write fragments; None: where there is no ``fps``.
-        audio: sound of the frames, which is closed with the video; None: a silent video.
-        encoder: of ``ENCODERS``.
+        path: the mp4 to write; missing folders are created.
+        fps: frames per second; None: every frame is written with its time.
+        crf: constant quality on x264's scale; lower is better, 18 is visually lossless.
+        pixel_aspect: pixel aspect ratio, width / height.
+        is_endless: write fragments; None: only without ``fps``.
+        audio: audio of the frames, closed together with the video; None: a silent video.
+        encoder: a key of ``ENCODERS``.
 
     Raises:
-        InputError: the encoder does not work on this machine, the file cannot be written, or
-            no frame was.
+        InputError: the encoder does not work on this machine, the file cannot be written, or no
+            frame was written.
 
     Example::
 
@@ -64,7 +63,7 @@ class VideoWriter:
         encoder: str = X264,
     ) -> None:
         self.path = Path(path)
-        # Rates such as 29.97 are fractions, 30000/1001, and drift against the sound otherwise.
+        # rates such as 29.97 must be fractions (30000/1001) to stay in sync with the audio
         self._rate = None if fps is None else Fraction(fps).limit_denominator(65535)
         self._crf = crf
         self._encoder = encoder
@@ -73,7 +72,7 @@ class VideoWriter:
         self._audio = audio
         self._stream: av.VideoStream | None = None
         self._size: tuple[int, int] = (0, 0)  # (width, height)
-        self._next_tick = 0  # of the clock: 1/fps where there is a rate
+        self._next_tick = 0  # in units of 1 / fps, or of the clock without fps
 
     def __enter__(self) -> VideoWriter:
         with ExitStack() as files:
@@ -90,16 +89,16 @@ class VideoWriter:
 
     @staticmethod
     def convert(frame: np.ndarray) -> av.VideoFrame:
-        """A frame as the encoder takes it: the part of ``write`` that any thread may do.
+        """Convert a frame for the encoder; may be called from any thread before ``write``.
 
         Args:
-            frame: ``(H, W, 3)`` uint8 RGB, which is copied.
+            frame: ``(H, W, 3)`` uint8 RGB; copied.
 
         Returns:
-            It in YUV 4:2:0 with the matrix of BT.709, its odd sides made even.
+            The frame in YUV 4:2:0 (BT.709), padded to even sides.
 
         Raises:
-            ValueError: not such a frame.
+            ValueError: not ``(H, W, 3)`` uint8.
         """
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             raise ValueError(f"expected (H, W, 3) uint8 RGB, got {frame.shape} {frame.dtype}")
@@ -110,17 +109,16 @@ class VideoWriter:
         """Append one frame.
 
         Args:
-            frame: ``(H, W, 3)`` uint8 RGB, or what ``convert`` made of one; of the same size for
-                every call.
-            seconds: when it is shown, from the start of the video on and ascending; it stays
-                until the next one. For a writer without ``fps`` only.
+            frame: ``(H, W, 3)`` uint8 RGB, or the result of ``convert``; always of the same size.
+            seconds: presentation time, increasing from the start of the video. Required without
+                ``fps``, otherwise not allowed.
 
         Raises:
-            InputError: the disk is full or the like.
-            ValueError: not such a frame; a time that is missing or not wanted.
+            InputError: the file cannot be written, e.g. because the disk is full.
+            ValueError: an invalid frame, or a missing or unexpected time.
         """
         if (seconds is None) != (self._rate is not None):
-            raise ValueError("a frame has a time exactly where the video has no fps")
+            raise ValueError("frames need times if, and only if, the video has no fps")
         picture = frame if isinstance(frame, av.VideoFrame) else self.convert(frame)
         size = picture.width, picture.height
         if self._stream is None:
@@ -136,7 +134,7 @@ class VideoWriter:
         picture.pts, picture.time_base = tick, self._tick_length()
         self._next_tick = tick + 1
         self._encode(self._stream, picture)
-        self._add_sound(tick)
+        self._add_audio(tick)
 
     def __exit__(
         self,
@@ -148,14 +146,14 @@ class VideoWriter:
             with suppress(av.FFmpegError):  # closing a broken file may fail again
                 self._files.__exit__(kind, error, traceback)
             return
-        with self._files:  # leaving it gives the file its name, or removes it on an error
+        with self._files:  # publishes the file, or removes it after an error
             self._finish()
 
     def _add_stream(self, width: int, height: int) -> av.VideoStream:
         options = ENCODERS[self._encoder].options(self._crf)
         if self._rate is None:
-            # A fragment cannot say that frames were reordered, and an index with uneven times would
-            # say that the video ends early.
+            # no B-frames: fragments do not support reordering, and with variable times an index
+            # would give too short a duration
             options["bf"] = "0"
         rate = self._rate or _USUAL_RATE
         stream = cast(
@@ -170,21 +168,21 @@ class VideoWriter:
         return 1 / self._rate if self._rate else Fraction(1, _CLOCK)
 
     def _encode(self, stream: av.VideoStream, picture: av.VideoFrame | None) -> None:
-        """Encode a frame; None: what the encoder still holds."""
-        with self._one_line():
+        """Encode a frame; None: flush the encoder."""
+        with self._as_input_error():
             for packet in stream.encode(picture):
                 self._container.mux(packet)
 
-    def _add_sound(self, tick: int) -> None:
-        """Write what is heard before a tick of the clock."""
+    def _add_audio(self, tick: int) -> None:
+        """Write the audio before a tick of the clock."""
         if self._audio is None:
             return
-        with self._one_line():
+        with self._as_input_error():
             for packet in self._audio.until(float(tick * self._tick_length())):
                 self._container.mux(packet)
 
     @contextmanager
-    def _one_line(self) -> Iterator[None]:
+    def _as_input_error(self) -> Iterator[None]:
         try:
             yield
         except av.FFmpegError as error:
@@ -192,10 +190,10 @@ class VideoWriter:
 
     def _finish(self) -> None:
         if self._stream is None:
-            raise InputError(f"cannot write {self.path}: no frame was given")
-        self._add_sound(self._next_tick if self._rate else self._next_tick + _CLOCK // _USUAL_RATE)
+            raise InputError(f"cannot write {self.path}: it has no frames")
+        self._add_audio(self._next_tick if self._rate else self._next_tick + _CLOCK // _USUAL_RATE)
         self._encode(self._stream, None)
-        with self._one_line():
+        with self._as_input_error():
             self._container.close()
 
 

@@ -1,7 +1,7 @@
-"""Charts, from one specification each: a PNG here, and an interactive picture in a report page.
+"""Charts from Vega-Lite specifications: as PNG, or interactive in a report page.
 
-Altair builds Vega-Lite specifications; vl-convert draws them without a browser and without a
-network. Whatever a chart says comes as data, so text from files is never taken for code.
+Altair builds the specifications; vl-convert renders them without a browser or network access. All
+text in a chart is passed as data, so text from files is never interpreted as code.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.utils.files import atomic_path
 
 HAVE, GAIN, LOSS, PALE = "#1f9bff", "#2fbf5b", "#e8384f", "#a9d6ff"
-"""What there is, what would be gained, what would be lost; and a second shade of the first."""
+"""Colours of values, gains and losses, and a lighter shade for second values."""
 
 _PNG_SCALE = 1.6
 _CONFIG = {
@@ -45,10 +45,10 @@ Chart = alt.Chart | alt.LayerChart | alt.VConcatChart | alt.HConcatChart | alt.F
 
 
 def save_chart(chart: Chart, path: str | Path) -> None:
-    """Draw a chart as a PNG, all of it or nothing.
+    """Write a chart as a PNG, atomically.
 
-    vl-convert runs V8, which aborts its whole process where it gets no memory (it reserves
-    gigabytes of addresses); so it runs in a process of its own, not in a training.
+    vl-convert uses V8, which reserves gigabytes of address space and aborts the process if it gets
+    no memory. Therefore it runs in a separate process, so that a training run cannot be aborted.
 
     Raises:
         InputError: the chart cannot be drawn, or the file cannot be written.
@@ -66,14 +66,13 @@ def save_chart(chart: Chart, path: str | Path) -> None:
         lines = [line for line in drawn.stderr.decode(errors="replace").splitlines() if line[1:]]
         reason = lines[0].strip("# ") if lines else f"exit status {drawn.returncode}"
         raise InputError(f"{path}: vl-convert cannot draw the chart ({reason})")
-    picture = drawn.stdout
-    with atomic_path(path) as temporary, Image.open(BytesIO(picture)) as decoded:
-        # a fifth of the size: vl-convert hardly compresses, and keeps an alpha channel
+    with atomic_path(path) as temporary, Image.open(BytesIO(drawn.stdout)) as decoded:
+        # a fifth of the size, as vl-convert hardly compresses, and writes an alpha channel
         decoded.convert("RGB").save(temporary, format="png", optimize=True)
 
 
 def specification(chart: Chart) -> dict[str, Any]:
-    """The Vega-Lite specification of a chart; its colours of text and axes are left open."""
+    """The Vega-Lite specification of a chart, without colours of text and axes."""
     content = chart.to_dict()
     content.pop("config", None)  # Altair's default size of a view
     return content
@@ -81,7 +80,7 @@ def specification(chart: Chart) -> dict[str, Any]:
 
 @cache
 def browser_library() -> str:
-    """The JavaScript that draws specifications in a page: ``window.vegaEmbed``; about 0.9 MB."""
+    """The JavaScript that renders specifications in a page (``window.vegaEmbed``), about 0.9 MB."""
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return f"(() => {{\n{bundle}\n}})();"
 

@@ -1,4 +1,4 @@
-"""Contact sheets: a grid of pictures with captions."""
+"""Contact sheets: grids of images with captions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ContactSheet:
         self._rows.append([])
 
     def add(self, picture: np.ndarray, caption: str) -> None:
-        """Append a picture.
+        """Append an image.
 
         Args:
             picture: ``(H, W, 3)`` uint8 RGB.
@@ -42,10 +42,10 @@ class ContactSheet:
         self._rows[-1].append(write_caption(picture, caption))
 
     def write(self, path: str | Path) -> None:
-        """Write the sheet as PNG or JPEG, as the suffix of ``path`` says; all of it or nothing.
+        """Write the sheet atomically, as PNG or JPEG according to the suffix of ``path``.
 
         Raises:
-            InputError: there is no picture, the sheet is too tall, or it cannot be written.
+            InputError: there are no images, the sheet is too large, or it cannot be written.
         """
         rows = [row for row in self._rows if row]
         if not rows:

@@ -1,4 +1,4 @@
-"""Training curves: losses, scores and learning rate over the steps."""
+"""Training curves: losses, scores and learning rate by step."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def draw_curves(metrics: str | Path, path: str | Path) -> None:
 
     Args:
         metrics: ``metrics.csv`` of a run.
-        path: the PNG to write, all of it or nothing.
+        path: the PNG to write.
 
     Raises:
-        InputError: the picture cannot be written.
+        InputError: the file cannot be written.
     """
     charts = curve_charts(read_curves(metrics))
     if charts:
@@ -59,11 +59,11 @@ def read_curves(path: str | Path) -> dict[str, Curve]:
 
 
 def curve_charts(curves: Mapping[str, Curve], restarts: Sequence[int] = ()) -> dict[str, Chart]:
-    """Charts of a training run by title, without empty ones.
+    """Non-empty charts of a training run, by title.
 
     Args:
-        curves: by name of the metric.
-        restarts: steps after which the run was resumed, which are marked.
+        curves: curves by metric.
+        restarts: steps after which the run was resumed, marked in the charts.
     """
     panels = {
         "loss": _chosen(curves, "loss"),

@@ -24,7 +24,7 @@ def draw_bars(counts: Mapping[str, int], title: str, unit: str, path: str | Path
         counts: length of each bar.
         title: what is counted.
         unit: label of the axis.
-        path: the PNG to write, all of it or nothing.
+        path: the PNG to write.
 
     Raises:
         InputError: the file cannot be written.
@@ -62,7 +62,7 @@ def draw_histogram(
         title: of the plot.
         unit: label of the horizontal axis.
         counted: label of the vertical axis: what is counted.
-        path: the PNG to write, all of it or nothing.
+        path: the PNG to write.
         marks: named positions, drawn as dashed lines.
         limit: larger values are counted in the last bin, to limit the effect of outliers.
 

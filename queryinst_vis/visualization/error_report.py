@@ -15,14 +15,14 @@ _AP = alt.Scale(domain=[0, 100])
 
 
 def draw_error_report(report: Mapping[str, Any], path: str | Path) -> None:
-    """Draw what ``evaluation.diagnosis.diagnose`` returned as a PNG.
+    """Draw the result of ``evaluation.diagnosis.diagnose`` as a PNG.
 
-    Above, how AP grows to 1 as error types are fixed one after another; below, AP and AP50 in
-    the bins of each attribute, and the numbers of each kind of detection.
+    Top: AP, which grows to 1 as error types are fixed one after another. Bottom: AP and AP50 by
+    attribute, and the number of detections of each kind.
 
     Args:
-        report: the dict.
-        path: the PNG to write, all of it or nothing.
+        report: the result.
+        path: the PNG to write.
 
     Raises:
         InputError: the file cannot be written.
@@ -109,7 +109,7 @@ def bin_name(entry: Mapping[str, Any]) -> str:
 
 
 def counts_chart(detections: Mapping[str, int]) -> Chart:
-    """How many detections there are of each kind."""
+    """Number of detections of each kind."""
     rows = [{"kind": kind, "count": number} for kind, number in detections.items()]
     base = alt.Chart(records(rows)).encode(
         y=alt.Y("kind:N", sort=None, title=None),

@@ -1,4 +1,4 @@
-"""Charts of an evaluation: precision over recall, HOTA, classes, and what is taken for what."""
+"""Charts of an evaluation: precision-recall curves, HOTA, classes and confusion."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 from queryinst_vis.visualization.charts import HAVE, PALE, Chart, records
 
 _UNIT = alt.Scale(domain=[0, 1])
-_ROW = 20  # pixels of a class
+_ROW = 20  # height of a row in pixels
 _MAX_CLASSES = 40
-"""Classes that a matrix has room for: the most frequent."""
+"""Maximum number of classes in a confusion matrix; the most frequent are shown."""
 
 Named = Mapping[str, Mapping[str, Any]]
-"""What is drawn of one result file, or of two, by the file's name."""
+"""Values of one or two result files, by file name."""
 
 
 def precision_recall_chart(curves: Named) -> Chart:
-    """Precision over recall at every IoU threshold, the mean of the classes.
+    """Precision-recall curves for each IoU threshold, averaged over classes.
 
     Args:
         curves: ``precision_recall`` of a diagnosis, by result file.
@@ -35,7 +35,7 @@ def precision_recall_chart(curves: Named) -> Chart:
 
 
 def class_precision_recall_chart(curves: Named) -> Chart:
-    """Precision over recall of every class at an IoU of .5."""
+    """Precision-recall curves of each class at an IoU threshold of 0.5."""
     rows = [
         {"result": name, "class": class_name, "recall": recall, "precision": precision}
         for name, found in curves.items()
@@ -46,7 +46,7 @@ def class_precision_recall_chart(curves: Named) -> Chart:
 
 
 def hota_chart(curves: Named) -> Chart:
-    """HOTA, DetA and AssA at each of the IoUs from which on masks match, the mean of the classes.
+    """HOTA, DetA and AssA by IoU threshold, averaged over classes.
 
     Args:
         curves: ``curves`` of ``evaluate_tracking``, by result file.
@@ -67,8 +67,8 @@ def hota_chart(curves: Named) -> Chart:
 def _lines(
     rows: list[dict[str, Any]], x: str, y: str, colour: str, results: int, ordered: bool = False
 ) -> Chart:
-    """Lines between 0 and 1; a click on the legend shows one alone."""
-    chosen = alt.selection_point(fields=[colour], bind="legend")
+    """Lines between 0 and 1; a click on the legend highlights one."""
+    selected = alt.selection_point(fields=[colour], bind="legend")
     kind = "O" if ordered else "N"
     encoding: dict[str, Any] = {
         "x": alt.X(f"{x}:Q", scale=_UNIT, axis=alt.Axis(grid=True)),
@@ -76,13 +76,13 @@ def _lines(
         "color": alt.Color(
             f"{colour}:{kind}", sort=None, legend=alt.Legend(symbolLimit=100, columns=1)
         ),
-        "opacity": alt.when(chosen).then(alt.value(1)).otherwise(alt.value(0.08)),
+        "opacity": alt.when(selected).then(alt.value(1)).otherwise(alt.value(0.08)),
         "tooltip": [f"{colour}:N", *_numbers(x, y)],
     }
     if results > 1:
         encoding["strokeDash"] = alt.StrokeDash("result:N", sort=None)
         encoding["tooltip"].insert(0, "result:N")
-    return alt.Chart(records(rows)).mark_line(clip=True).encode(**encoding).add_params(chosen)
+    return alt.Chart(records(rows)).mark_line(clip=True).encode(**encoding).add_params(selected)
 
 
 def _numbers(*fields: str) -> list[alt.Tooltip]:
@@ -90,10 +90,10 @@ def _numbers(*fields: str) -> list[alt.Tooltip]:
 
 
 def class_chart(values: Mapping[str, Mapping[str, float | None]]) -> Chart:
-    """AP of each class, the best first.
+    """AP of each class, in descending order.
 
     Args:
-        values: AP 0..1 by class name, None without ground truth, by result file.
+        values: by result file, AP (0..1) by class name, None without ground truth.
     """
     first = next(iter(values.values()))
     defined = [name for name in first if first[name] is not None]
@@ -119,7 +119,7 @@ def class_chart(values: Mapping[str, Mapping[str, float | None]]) -> Chart:
 
 
 def confusion_chart(confusion: Sequence[Mapping[str, Any]]) -> Chart:
-    """Which class the track of an object was given; the share of the class's objects as colour.
+    """Confusion matrix of classes; the colour is the fraction of the class's objects.
 
     Args:
         confusion: ``confusion`` of a diagnosis.

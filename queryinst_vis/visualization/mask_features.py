@@ -18,7 +18,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from queryinst_vis.structures import Detections
 from queryinst_vis.utils.files import atomic_path
 
-_TILE, _MIN_TILE = 1.7, 1.1  # inches: side of a picture, and its width at least (for its title)
+_TILE, _MIN_TILE = 1.7, 1.1  # inches: side of an image, and its minimum width (for its title)
 _LEFT, _EDGE, _CAPTION_GAP, _LINE = 1.4, 0.12, 0.3, 0.15  # inches; _LINE is the height of a line
 _FADED = 0.2  # opacity of the image outside the mask
 _ROWS = (
@@ -28,9 +28,9 @@ _ROWS = (
     "predicted\nmask",
 )
 _CAPTION = (
-    "Features of a RoI are shown as their first principal component over its positions, from its "
-    "minimum (dark) to its maximum, turned so that the mask is bright. Below: the share of the "
-    "variance that it holds."
+    "Features of a RoI are shown as their first principal component over positions, from minimum "
+    "(dark) to maximum, signed so that the mask is bright. Below: the fraction of explained "
+    "variance."
 )
 
 
@@ -44,16 +44,16 @@ def draw_mask_features(
 ) -> None:
     """Draw the mask features of instances before and after DynConv as a PNG (Fig. 4).
 
-    One column per instance; from top to bottom its box in the image, x_mask as pooled from the
-    FPN, x_mask* after DynConv(mask), and its predicted mask. Features are shown as
-    ``principal_component`` reduces them.
+    One column per instance; from top to bottom: its box in the image, x_mask as pooled from the
+    FPN, x_mask* after DynConv(mask), and its predicted mask. Features are reduced by
+    ``principal_component``.
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB.
         detections: N >= 1 instances of the image, with masks.
         before, after: ``(N, C, s, s)`` x_mask and x_mask* of these instances.
         class_names: names of the labels.
-        path: the PNG to write, all of it or nothing.
+        path: the PNG to write.
 
     Raises:
         InputError: the file cannot be written.
@@ -102,12 +102,12 @@ def principal_component(features: Tensor, mask: Tensor) -> tuple[np.ndarray, flo
     if component @ inside < 0:  # the mean is zero, so this is the sign of the correlation
         component = -component
     variance = scale.square()
-    share = variance[0] / variance.sum().clamp(min=torch.finfo(variance.dtype).tiny)
-    return component.reshape(side, side).numpy(), float(share)
+    explained = variance[0] / variance.sum().clamp(min=torch.finfo(variance.dtype).tiny)
+    return component.reshape(side, side).numpy(), float(explained)
 
 
 def _grid(boxes: Tensor, title_lines: int) -> tuple[Figure, np.ndarray]:
-    """A figure with ``(rows, N)`` tiles for ``(N, 4)`` boxes, the names of rows and the caption."""
+    """A figure with ``(rows, N)`` tiles for ``(N, 4)`` boxes, row names and a caption."""
     sides = boxes[:, 2:] - boxes[:, :2]
     widest = float((sides[:, 0] / sides[:, 1]).max())  # tall boxes need no square tiles
     columns = len(boxes) * min(max(_TILE * widest, _MIN_TILE), _TILE)
@@ -143,9 +143,9 @@ def _draw_features(
     """Show the features of one box, each ``(C, s, s)``, with the explained variance."""
     x0, y0, x1, y1 = box
     for tile, values in zip(tiles, features, strict=True):
-        component, share = principal_component(values, mask)
+        component, explained = principal_component(values, mask)
         tile.imshow(component, cmap="viridis", extent=(x0, x1, y1, y0))
-        tile.set_xlabel(f"{share:.0%}", fontsize=8, labelpad=2)
+        tile.set_xlabel(f"{explained:.0%}", fontsize=8, labelpad=2)
         _show_box(tile, box)
 
 

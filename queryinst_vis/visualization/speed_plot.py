@@ -20,8 +20,8 @@ _WIDTH, _HEIGHT = 620, 400  # pixels of the plot
 _SHAPES = ["circle", "square", "diamond", "triangle-down", "triangle-up", "cross", "stroke"]
 _NO_DEVICE = "device not given"
 _POINT = 9  # diameter of a point in pixels
-_FONT, _LETTER, _LINE = 11, 6.6, 13  # pixels: size of the letters, width of one at most, height
-_PLACES = [  # of a label: offset of its anchor from the point, and where the anchor is in its box
+_FONT, _LETTER, _LINE = 11, 6.6, 13  # pixels: font size, maximum letter width, line height
+_PLACES = [  # of labels: offset of the anchor from the point, position of the anchor in the box
     (x * distance, y * distance, across, down)
     for distance in (9, 18, 30)
     for x, y, across, down in (
@@ -45,11 +45,11 @@ class SpeedPoint:
     """A model's accuracy and speed.
 
     Attributes:
-        name: what the point is labelled with.
+        name: label of the point.
         fps: frames per second, above 0.
         average_precision: mask AP of images or track AP of videos, 0..1.
         group: points of a group are connected by a line; None: no group.
-        device: on which the speed was measured, if known.
+        device: device of the speed measurement, if known.
     """
 
     name: str
@@ -90,14 +90,14 @@ def read_speed_point(path: str | Path) -> SpeedPoint:
 
 
 def draw_speed_plot(points: Sequence[SpeedPoint], path: str | Path) -> None:
-    """Draw AP against frames per second as a PNG, with a label beside every point (Fig. 1).
+    """Draw AP against frames per second as a PNG, with a label for every point (Fig. 1).
 
     Every group has a colour. Speeds on different devices are not comparable, so every device has
     its own marker.
 
     Args:
         points: at least one.
-        path: the PNG to write, all of it or nothing.
+        path: the PNG to write.
 
     Raises:
         InputError: the file cannot be written.
@@ -155,7 +155,7 @@ def _groups(points: Sequence[SpeedPoint]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Plot:
-    """From frames per second and percent to pixels of the plot, and back.
+    """Conversion between (frames per second, percent) and pixels of the plot.
 
     Attributes:
         low, high: ``(fps, percent)`` at the lower left and the upper right corner.
@@ -166,18 +166,18 @@ class _Plot:
 
     @classmethod
     def around(cls, points: Sequence[SpeedPoint]) -> _Plot:
-        """With the points inside, room for labels, and the speed from 0 on."""
+        """A plot that contains the points with a margin for labels; speeds start at 0."""
         precision = [100 * point.average_precision for point in points]
         margin = max(0.15 * (max(precision) - min(precision)), 1.0)
         widest = 1.2 * max(point.fps for point in points)
         return cls((0.0, min(precision) - margin), (widest, max(precision) + margin))
 
     def scale(self, axis: int) -> alt.Scale:
-        """Of the axis: 0 for the horizontal one."""
+        """Scale of an axis: 0 for x, 1 for y."""
         return alt.Scale(domain=[self.low[axis], self.high[axis]], nice=False, zero=False)
 
     def pixel(self, point: SpeedPoint) -> tuple[float, float]:
-        """Where a point is."""
+        """Position of a point in pixels."""
         values = point.fps, 100 * point.average_precision
         x, y = (
             (value - low) / (high - low)
@@ -187,10 +187,10 @@ class _Plot:
 
     def values(self, x: float, y: float) -> tuple[float, float]:
         """``(fps, percent)`` of a pixel."""
-        shares = x / _WIDTH, 1 - y / _HEIGHT
+        fractions = x / _WIDTH, 1 - y / _HEIGHT
         fps, percent = (
-            low + share * (high - low)
-            for share, low, high in zip(shares, self.low, self.high, strict=True)
+            low + fraction * (high - low)
+            for fraction, low, high in zip(fractions, self.low, self.high, strict=True)
         )
         return fps, percent
 
@@ -224,7 +224,7 @@ def _lines(points: Sequence[SpeedPoint], pixels: Sequence[tuple[float, float]]) 
 def _label_box(
     name: str, pixel: tuple[float, float], place: tuple[float, float, float, float]
 ) -> Box:
-    """The box that a label takes up in one of its places."""
+    """The box of a label at one of its possible positions."""
     x, y, across, down = place
     width, height = _LETTER * len(name), float(_LINE)
     left, top = pixel[0] + x - across * width, pixel[1] + y - down * height

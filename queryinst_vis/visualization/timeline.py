@@ -1,4 +1,4 @@
-"""The timeline of a video: when each of its tracks is visible."""
+"""Timeline of a video: when each track is visible."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from queryinst_vis.formats.track_store import Track, TrackStore
 from queryinst_vis.utils.files import atomic_path
 
 _WIDTH, _FRAME_HEIGHT = 10.0, 1.1  # inches; the frame is titles and axes
-_ROW_HEIGHT, _ROWS_HEIGHT = 0.28, 28.0  # inches, of one row and of all rows at most
-_MAX_ROWS = 400  # in 28 inches, names of more rows would be illegible
+_ROW_HEIGHT, _ROWS_HEIGHT = 0.28, 28.0  # inches: maximum height of one row and of all rows
+_MAX_ROWS = 400  # names of more rows in 28 inches would be illegible
 _DPI = 120
-_INSTANTS = int(_WIDTH * _DPI)  # of a video that the picture can tell apart: its columns
-_ORIGIN = "queryinst-vis source"  # key of the picture's text
+_COLUMNS = int(_WIDTH * _DPI)  # pixel columns: the resolution in time
+_ORIGIN = "queryinst-vis source"  # key in the PNG's metadata
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the timeline; its size is bounded, however long the track."""
+    """One row of the timeline, of bounded size regardless of the track's length."""
 
     track_id: int
     label: int
@@ -35,8 +35,8 @@ class Row:
 
     @classmethod
     def of(cls, track: Track, length: int) -> Row:
-        """The row in a video with this many frames."""
-        runs = runs_of(track.frames(), max(1, length // _INSTANTS))
+        """The row of a track in a video with ``length`` frames."""
+        runs = runs_of(track.frames(), max(1, length // _COLUMNS))
         return cls(track.track_id, track.label, runs)
 
     def seen(self) -> int:
@@ -58,7 +58,7 @@ class _Clock:
 
     @classmethod
     def of(cls, tracks: TrackStore, fps: float) -> _Clock:
-        """The clock of a video with that many frames per second on average."""
+        """The clock of a video with this average frame rate."""
         times = np.array(list(tracks.frame_times()), dtype=float)  # None becomes NaN
         if len(times) == 0 or np.isnan(times).any():
             starts = np.arange(len(times) + 1) / fps
@@ -106,9 +106,8 @@ def draw_timeline(
 ) -> None:
     """Draw one row per track, with bars where it is visible, as a PNG.
 
-    Rows are sorted by first appearance and have the colours of the tracks in the overlay. Many
-    tracks get thinner rows, and beyond ``_MAX_ROWS`` only the longest tracks are drawn, so that
-    image size and memory are bounded.
+    Rows are sorted by first appearance and have the same colours as in the overlay. To limit image
+    size and memory, many tracks get thinner rows, and only the ``_MAX_ROWS`` longest are drawn.
 
     The time axes are those of the video file: seconds since the first frame, and frame numbers,
     regardless of skipped frames.
@@ -116,10 +115,10 @@ def draw_timeline(
     Args:
         tracks: of a finished video; there may be none.
         class_names: names of the labels.
-        fps: frames per second of the video, on average, which the last frame is shown for and all
-            frames are whose times are unknown.
-        path: the PNG to write, all of it or nothing.
-        origin: note on the source, kept in the picture for ``read_origin``.
+        fps: average frame rate of the video; determines the duration of the last frame, and of all
+            frames if their times are unknown.
+        path: the PNG to write.
+        origin: note on the source, stored in the PNG for ``read_origin``.
 
     Raises:
         InputError: the file cannot be written.
@@ -147,7 +146,7 @@ def draw_timeline(
 
 
 def read_origin(path: str | Path) -> str | None:
-    """The note on the source that ``draw_timeline`` wrote into its picture; None if none."""
+    """The note on the source that ``draw_timeline`` stored in a PNG, or None."""
     try:
         with Image.open(path) as picture:
             return picture.info.get(_ORIGIN)
@@ -156,9 +155,9 @@ def read_origin(path: str | Path) -> str | None:
 
 
 def runs_of(frames: Iterable[int], step: int) -> list[tuple[int, int]]:
-    """Ascending frame indices as ``(first, count)`` of their runs.
+    """Convert ascending frame indices to runs ``(first, count)``.
 
-    Frames at most ``step`` apart belong to one run: the gap is too narrow to be seen.
+    Frames at most ``step`` apart belong to the same run, since the gap would not be visible.
     """
     runs: list[list[int]] = []  # first, last
     for frame in frames:

@@ -46,12 +46,12 @@ class LabelledVideo(NamedTuple):
 def build_video_set(
     videos: Sequence[LabelledVideo], description: str, class_names: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """The content of a YouTube-VIS annotation file; all its ids count from 1.
+    """The content of a YouTube-VIS annotation file, with ids from 1.
 
     Args:
         videos: all videos.
         description: of the set.
-        class_names: the categories, in their order; None takes those of the tracks, sorted.
+        class_names: the categories in order; None: those of the tracks, sorted.
 
     Raises:
         ValueError: the number of a track's masks differs from the number of frames.
@@ -96,7 +96,7 @@ def build_video_set(
 def boxes_and_areas(
     rles: Sequence[RLE | None],
 ) -> tuple[list[list[float] | None], list[float | None]]:
-    """COCO's ``[x, y, width, height]`` and the area of each mask, None without a mask."""
+    """COCO's ``[x, y, width, height]`` and area of each mask; None without a mask."""
     bboxes = [None if rle is None else coco_mask.toBbox(rle).tolist() for rle in rles]
     return bboxes, [None if rle is None else int(coco_mask.area(rle)) for rle in rles]
 
@@ -142,8 +142,8 @@ def describe(
     """
     tracks = video_set["annotations"]
     amount = "no annotations" if tracks is None else f"{len(tracks)} tracks"
-    happened = "".join(f"; {what}: {times}" for what, times in (notes or {}).items() if times)
-    return f"wrote {dst}: {len(video_set['videos'])} videos, {amount}{happened}"
+    changes = "".join(f"; {what}: {count}" for what, count in (notes or {}).items() if count)
+    return f"wrote {dst}: {len(video_set['videos'])} videos, {amount}{changes}"
 
 
 def check_two_names(first: str | Path, second: str | Path | None) -> None:
@@ -179,8 +179,8 @@ def youtube_vis_to_coco(video_set: dict[str, Any]) -> dict[str, Any]:
     ]
     annotations: list[dict[str, Any]] = []
     for track in video_set["annotations"]:
-        shown = zip(track["segmentations"], track["bboxes"], track["areas"], strict=True)
-        for frame_index, (segmentation, bbox, area) in enumerate(shown):
+        frames = zip(track["segmentations"], track["bboxes"], track["areas"], strict=True)
+        for frame_index, (segmentation, bbox, area) in enumerate(frames):
             if bbox is None:
                 continue
             annotations.append(

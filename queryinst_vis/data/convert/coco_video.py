@@ -91,7 +91,7 @@ def convert_coco_video(
 
 def _check(frames: int, size: tuple[int, int], crop: tuple[float, float], seed: int) -> None:
     if frames < 1:
-        raise InputError(f"pseudo-videos of {frames} frames: ask for 1 or more")
+        raise InputError(f"pseudo-videos of {frames} frames: must be at least 1")
     if min(size) < 1:
         raise InputError(f"pseudo-videos of {size[0]}x{size[1]} pixels are not possible")
     if not 0 < crop[0] <= crop[1] <= 1:
@@ -115,8 +115,8 @@ def _read_images(
             [mask] = annotation.segmentations
             if mask is None:
                 raise InputError(
-                    f"{where}: annotation {annotation.id}: has a box and no mask; frames of "
-                    "pseudo-videos need masks, so leave it out"
+                    f"{where}: annotation {annotation.id}: has a box but no mask; pseudo-videos "
+                    "need masks, so leave it out"
                 )
             record.instances.append(Instance(annotation.id, label, None, mask))
             if annotation.crowd:

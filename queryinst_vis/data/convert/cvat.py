@@ -185,7 +185,9 @@ def _parse(path: Path, for_images: bool | None = False) -> Element:
     if for_images is False and root.find("image") is not None:
         raise InputError(f'{path}: is "CVAT for images"; export the task as "CVAT for video 1.1"')
     if not for_images and root.find("meta/project") is not None:
-        raise InputError(f"{path}: is a project, whose tasks share frame numbers; export each task")
+        raise InputError(
+            f"{path}: is a project, whose tasks share frame numbers; export each task separately"
+        )
     return root
 
 
@@ -203,13 +205,13 @@ def _numbered_frames(folder: Path, root: Element) -> dict[int, Path]:
     size = root.findtext("./meta/*/size", default="")
     if size.strip() != str(len(files)):
         raise InputError(
-            f"{images}: holds {len(files)} images, CVAT's task has {size or 'an unknown number'}; "
-            "only images named frame_NUMBER can be part of a task"
+            f"{images}: contains {len(files)} images, but the CVAT task has "
+            f"{size or 'an unknown number'}; a subset of the frames must be named frame_NUMBER"
         )
     if files != sorted(files):
         raise InputError(
-            f"{images}: numbers in the file names differ in length, so that their order is "
-            "uncertain; pad them with zeros"
+            f"{images}: numbers in the file names differ in length, so their order is ambiguous; "
+            "pad them with zeros"
         )
     return dict(enumerate(files))
 
@@ -246,16 +248,16 @@ def _shape_rle(shape: Element, height: int, width: int, where: str) -> RLE:
     def number(key: str) -> float:
         return _number(shape, key, where)
 
-    turn = number("rotation") if shape.get("rotation") else 0.0
+    degrees = number("rotation") if shape.get("rotation") else 0.0
     if shape.tag == "polygon":
         return polygon_rle(_points(shape.get("points", ""), where), height, width, where)
     if shape.tag == "box":
         left, top, right, bottom = map(number, ("xtl", "ytl", "xbr", "ybr"))
-        corners = box_corners(left, top, right, bottom, turn)
+        corners = box_corners(left, top, right, bottom, degrees)
         return polygon_rle(corners, height, width, where)
     if shape.tag == "ellipse":
         centre, radii = (number("cx"), number("cy")), (number("rx"), number("ry"))
-        return ellipse_rle(centre, radii, height, width, where, turn)
+        return ellipse_rle(centre, radii, height, width, where, degrees)
     if shape.tag == "mask":
         x, y, rows, columns = (
             _integer(shape, key, where) for key in ("left", "top", "height", "width")

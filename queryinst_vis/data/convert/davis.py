@@ -97,7 +97,7 @@ def _level(folder: Path, resolution: str | None) -> Path:
     deeper = [path for path in found if any(below.is_dir() for below in path.iterdir())]
     if len(deeper) > 1:
         raise InputError(
-            f"{folder}: holds {', '.join(path.name for path in deeper)}; choose one by resolution"
+            f"{folder}: contains {', '.join(path.name for path in deeper)}; choose a resolution"
         )
     return deeper[0] if deeper else folder
 
@@ -114,12 +114,12 @@ def _chosen(masks: Path, sequences: str | Path | None) -> list[Path]:
         raise InputError(f"sequence list {sequences}: contains no sequence")
     for name in names:
         if Path(name).name != name or not (masks / name).is_dir():
-            raise InputError(f"sequence list {sequences}: '{name}' is no folder of {masks}")
+            raise InputError(f"sequence list {sequences}: '{name}' is not a folder in {masks}")
     return [masks / name for name in dict.fromkeys(names)]
 
 
 def _read_meta(path: Path) -> dict[str, ObjectNames]:
-    """YouTube-VOS' objects: by sequence and object id."""
+    """Object names of YouTube-VOS, by sequence."""
     content = read_json(path, "meta file")
     objects: dict[str, ObjectNames] = {}
     for name, video in require(content, "videos", dict, str(path)).items():
@@ -151,8 +151,8 @@ def _read_sequence(
     found = {index for frame in shown for index in frame}
     if found == {VOID}:
         raise InputError(
-            f"{masks}: no index but {VOID}, which is void; the masks of DAVIS 2016 do not tell "
-            "objects apart, take those of 2017"
+            f"{masks}: the only index is {VOID}, which is void; the masks of DAVIS 2016 do not "
+            "distinguish objects, use those of 2017"
         )
     tracks = []
     for index in sorted(found - {VOID}):

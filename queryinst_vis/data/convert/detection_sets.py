@@ -44,11 +44,11 @@ def read_yolo(path: Path, part: str, images: Path | None = None) -> tuple[dict[s
     folder = images or _part_folder(path, part)
     labels = _label_folder(folder)
     try:
-        found = sv.DetectionDataset.from_yolo(str(folder), str(labels), str(path))
+        dataset = sv.DetectionDataset.from_yolo(str(folder), str(labels), str(path))
     except (ValueError, IndexError, OSError, yaml.YAMLError) as error:
         raise InputError(f"{path}: not readable as YOLO ({_line(error)})") from error
 
-    def is_box_alone(image: str, count: int) -> list[bool]:
+    def has_box_only(image: str, count: int) -> list[bool]:
         file = labels / f"{Path(image).stem}.txt"
         lines = [line.split() for line in file.read_text().splitlines() if line.strip()]
         words = [len(line) for line in lines]
@@ -56,7 +56,7 @@ def read_yolo(path: Path, part: str, images: Path | None = None) -> tuple[dict[s
             [number <= _BOX_WORDS for number in words] if len(words) == count else [False] * count
         )
 
-    return _to_coco(found, folder, f"YOLO, {path.parent.name}", is_box_alone), folder
+    return _to_coco(dataset, folder, f"YOLO, {path.parent.name}", has_box_only), folder
 
 
 def has_yolo_part(path: Path, part: str) -> bool:
@@ -83,38 +83,41 @@ def read_voc(folder: Path, images: Path | None = None) -> tuple[dict[str, Any], 
     for file in sorted(files.glob("*.xml")):
         _check_xml(file)
     try:
-        found = sv.DetectionDataset.from_pascal_voc(str(images), str(files))
+        dataset = sv.DetectionDataset.from_pascal_voc(str(images), str(files))
     except (ValueError, SyntaxError, AttributeError, TypeError, OSError) as error:
         raise InputError(f"{files}: not readable as Pascal VOC ({_line(error)})") from error
-    return _to_coco(found, images, f"Pascal VOC, {folder.name}", lambda _, n: [False] * n), images
+    description = f"Pascal VOC, {folder.name}"
+    return _to_coco(dataset, images, description, lambda _, n: [False] * n), images
 
 
 def _to_coco(
-    found: sv.DetectionDataset, folder: Path, description: str, is_box_alone: Any
+    dataset: sv.DetectionDataset, folder: Path, description: str, has_box_only: Any
 ) -> dict[str, Any]:
-    if not len(found):
+    if not len(dataset):
         raise InputError(f"{folder}: contains no images; give their folder with --images")
     labelled = []
-    for image in found.image_paths:
-        detections = found.annotations[image]
+    for image in dataset.image_paths:
+        detections = dataset.annotations[image]
         height, width = image_size(Path(image))
         masks, classes = detections.mask, detections.class_id
         if masks is not None and len(masks) and masks.shape[1:] != (height, width):
-            raise InputError(f"{image}: its masks are not of its size; is it turned by EXIF?")
-        alone = is_box_alone(image, len(detections)) if masks is not None else []
+            raise InputError(
+                f"{image}: its masks have another size; is the image rotated by its EXIF tag?"
+            )
+        box_only = has_box_only(image, len(detections)) if masks is not None else []
         instances = []
         for number, (box, label) in enumerate(
             zip(detections.xyxy, [] if classes is None else classes, strict=True)
         ):
-            mask = None if masks is None or alone[number] else np.asarray(masks[number])
+            mask = None if masks is None or box_only[number] else np.asarray(masks[number])
             rle = encode_rle(mask) if mask is not None and mask.any() else None
             x0, y0, x1, y1 = np.clip(box, 0, (width, height, width, height)).tolist()
             if x1 > x0 and y1 > y0:
-                name = found.classes[int(label)]
+                name = dataset.classes[int(label)]
                 instances.append(LabelledInstance(name, rle, (x0, y0, x1, y1)))
         name = Path(image).relative_to(folder).as_posix()
         labelled.append(LabelledImage(name, height, width, instances))
-    return build_image_set(labelled, description, found.classes)
+    return build_image_set(labelled, description, dataset.classes)
 
 
 def _check_xml(file: Path) -> None:
@@ -145,7 +148,7 @@ def _part_folder(path: Path, part: str) -> Path:
                 images = folder / "images"
                 return images if images.is_dir() else folder
     raise InputError(
-        f"{path}: its folder '{named}' of '{part}' is not beside the file; use --images"
+        f"{path}: the folder '{named}' of '{part}' is not next to the file; use --images"
     )
 
 
@@ -160,7 +163,7 @@ def _label_folder(images: Path) -> Path:
     if folder == images and (images / "labels").is_dir():
         return images / "labels"
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; YOLO's labels lie there for {images}")
+        raise InputError(f"{folder}: no such folder; it should contain the labels of {images}")
     return folder
 
 
@@ -170,7 +173,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"{path}: not readable as YAML ({_line(error)})") from error
     if not isinstance(values, dict) or "names" not in values:
-        raise InputError(f"{path}: is not a YOLO data.yaml, which has 'names'")
+        raise InputError(f"{path}: is not a YOLO data.yaml: 'names' is missing")
     return values
 
 

@@ -64,12 +64,12 @@ def drawn_instances(
 def build_image_set(
     images: Sequence[LabelledImage], description: str, class_names: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """The content of a COCO annotation file; all its ids count from 1.
+    """The content of a COCO annotation file, with ids from 1.
 
     Args:
         images: all images.
         description: of the set.
-        class_names: the categories, in their order; None takes those of the instances, sorted.
+        class_names: the categories in order; None: those of the instances, sorted.
     """
     if class_names is None:
         class_names = sorted({i.class_name for image in images for i in image.instances})

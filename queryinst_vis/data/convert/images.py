@@ -93,7 +93,7 @@ def read_palette_indices(source: Path | BinaryIO, where: str) -> np.ndarray:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{where}: not readable as an image") from error
     if mode not in ("P", "L", "1"):
-        raise InputError(f"{where}: an index map has a palette or is grey, 8 bits; this is {mode}")
+        raise InputError(f"{where}: expected an 8-bit palette or grey image, got mode {mode}")
     return indices.astype(np.uint8)
 
 
@@ -107,7 +107,7 @@ def read_instance_map(path: Path) -> np.ndarray:
     if ids is None:
         raise InputError(f"{path}: not readable as PNG")
     if ids.dtype != np.uint16 or ids.ndim != 2:
-        raise InputError(f"{path}: an instance map has one channel of 16 bits")
+        raise InputError(f"{path}: expected an instance map with a single 16-bit channel")
     return ids
 
 

@@ -1,4 +1,4 @@
-"""Dataset formats of other packages, by their entry points in ``queryinst_vis.dataset_formats``."""
+"""Dataset formats of other packages: entry points in ``queryinst_vis.dataset_formats``."""
 
 from __future__ import annotations
 
@@ -45,11 +45,13 @@ def convert_installed(
     if not videos or not all(isinstance(video, LabelledVideo) for video in videos):
         kinds = ", ".join({type(video).__name__ for video in videos}) or "nothing"
         raise InputError(
-            f"{src}: the format '{name}' must give queryinst_vis.data.convert.LabelledVideo, gives "
+            f"{src}: the format '{name}' must return queryinst_vis.data.convert.LabelledVideo, got "
             f"{kinds}"
         )
     try:
         video_set = build_video_set(videos, f"{name}, {src.name}")
     except ValueError as error:
-        raise InputError(f"{src}: the format '{name}' gives an invalid video ({error})") from error
+        raise InputError(
+            f"{src}: the format '{name}' returns an invalid video ({error})"
+        ) from error
     return write_video_set(dst, video_set, coco_json=coco_json)

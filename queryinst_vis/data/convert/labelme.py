@@ -165,8 +165,8 @@ def _read_image(path: Path, content: Any, root: Path, where: str) -> tuple[str, 
     """The image of a labelme file: its name relative to ``root``, and ``(height, width)``."""
     name = _relative_image(path, require(content, "imagePath", str, where), root)
     size = image_size(root / name, (content.get("imageHeight"), content.get("imageWidth")))
-    said = content.get("imageHeight") or size[0], content.get("imageWidth") or size[1]
-    _check_size(size, said, "the file says", where)
+    stated = content.get("imageHeight") or size[0], content.get("imageWidth") or size[1]
+    _check_size(size, stated, "the file says", where)
     return name, size
 
 
@@ -182,9 +182,8 @@ def _relative_image(path: Path, image_path: str, root: Path) -> str:
     """The image's path relative to ``root``; labelme writes it relative to the JSON file."""
     image = os.path.normpath(path.parent / image_path.replace("\\", "/"))
     beside = path.parent / PureWindowsPath(image_path).name
-    if (
-        not os.path.exists(image) and beside.is_file()
-    ):  # both were moved, or the path is a Windows path
+    # both were moved, or the path is a Windows path
+    if not os.path.exists(image) and beside.is_file():
         image = os.path.normpath(beside)
     name = os.path.relpath(image, root)
     if Path(name).parts[0] == "..":
@@ -212,7 +211,7 @@ def _read_shapes(
         if group is None and parts.get((label, None)):
             raise InputError(
                 f"{here}: a second '{label}' without group_id; give the shapes of each object a "
-                "group_id of their own"
+                "separate group_id"
             )
         parts[label, group].append(_shape_rle(shape, height, width, here))
     return unite(parts)

@@ -79,7 +79,7 @@ def convert_mots(
         for first in range(0, len(files), step):
             videos.append(_clip(name, files[first : first + step], masks))
     if not videos:
-        raise InputError(f"{src}: no frame lies between {start:g} and {end:g} of a sequence")
+        raise InputError(f"{src}: no sequence has frames between {start:g} and {end:g}")
     description = f"MOTS, frames {start:g} to {end:g} of each sequence"
     video_set = build_video_set(videos, description, CLASS_NAMES)
     return write_video_set(dst, video_set, coco_json=coco_json)
@@ -94,15 +94,15 @@ def _check(start: float, end: float, clip_length: int | None, source: str | None
         raise InputError(f"MOTS source '{source}': choose png or txt")
 
 
-def _sequences(images: Path, wanted: Collection[str] | None) -> list[str]:
+def _sequences(images: Path, selected: Collection[str] | None) -> list[str]:
     names = [folder.name for folder in subfolders(images, "sequence")]
-    if wanted is None:
+    if selected is None:
         return names
-    unknown = sorted(set(wanted) - set(names))
-    if unknown or not wanted:
-        fault = f"no sequence '{unknown[0]}'" if unknown else "no sequence is chosen"
+    unknown = sorted(set(selected) - set(names))
+    if unknown or not selected:
+        fault = f"no sequence '{unknown[0]}'" if unknown else "no sequence is selected"
         raise InputError(f"{images}: {fault}; choose from: {', '.join(names)}")
-    return [name for name in names if name in wanted]
+    return [name for name in names if name in selected]
 
 
 def _frame_files(folder: Path) -> list[Path]:
@@ -128,8 +128,8 @@ def _read_masks(
         return {int(frame.stem): _read_map(maps / f"{frame.stem}.png") for frame in frames}
     if source != "png" and text.is_file():
         return _read_text(text)
-    wanted = [maps] * (source != "txt") + [text] * (source != "png")
-    raise InputError(f"sequence {name}: no annotations at {' or '.join(map(str, wanted))}")
+    expected = [maps] * (source != "txt") + [text] * (source != "png")
+    raise InputError(f"sequence {name}: no annotations at {' or '.join(map(str, expected))}")
 
 
 def _read_map(path: Path) -> FrameMasks:
@@ -157,22 +157,22 @@ def _read_text(path: Path) -> dict[int, FrameMasks]:
 
 def _check_class(label: int, where: str) -> None:
     if label != IGNORE_CLASS and not 1 <= label <= len(CLASS_NAMES):
-        raise InputError(f"{where}: class {label} is none of MOTS (1 car, 2 person, 10 ignore)")
+        raise InputError(f"{where}: class {label} is not in MOTS (1 car, 2 person, 10 ignore)")
 
 
 def _clip(name: str, files: list[Path], masks: dict[int, FrameMasks]) -> LabelledVideo:
     """Consecutive frames of a sequence; ``masks`` are those of the sequence by frame number."""
-    shown = [masks.get(int(file.stem), {}) for file in files]
-    sizes = [rle["size"] for frame in shown for rle in frame.values()]
+    frames = [masks.get(int(file.stem), {}) for file in files]
+    sizes = [rle["size"] for frame in frames for rle in frame.values()]
     height, width = image_size(files[0], (sizes[0][0], sizes[0][1]) if sizes else None)
-    for file, frame in zip(files, shown, strict=True):
+    for file, frame in zip(files, frames, strict=True):
         for rle in frame.values():
             rows, columns = rle["size"]
             check_same_size((rows, columns), (height, width), "its sequence", f"masks of {file}")
     tracks = []
-    for number in sorted({number for frame in shown for number in frame}):
+    for number in sorted({number for frame in frames for number in frame}):
         label = number // IDS_PER_CLASS
         crowd = label == IGNORE_CLASS
         class_name = "person" if crowd else CLASS_NAMES[label - 1]
-        tracks.append(LabelledTrack(class_name, [frame.get(number) for frame in shown], crowd))
+        tracks.append(LabelledTrack(class_name, [frame.get(number) for frame in frames], crowd))
     return LabelledVideo([f"{name}/{file.name}" for file in files], height, width, tracks)

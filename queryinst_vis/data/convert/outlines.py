@@ -30,8 +30,7 @@ def check_points(points: Sequence[Point], height: int, width: int, where: str) -
         # comparisons with NaN are false, so NaN is rejected, too
         if not (-width <= x <= 2 * width and -height <= y <= 2 * height):
             raise InputError(
-                f"{where}: point ({x:g}, {y:g}) lies far outside the frame of "
-                f"{width}x{height} pixels"
+                f"{where}: point ({x:g}, {y:g}) is far outside the frame of {width}x{height} pixels"
             )
 
 
@@ -106,7 +105,7 @@ def png_patch(text: str, where: str) -> np.ndarray:
     """``(h, w)`` bool from a grey PNG in base64, nonzero where the mask is.
 
     Raises:
-        InputError: it is neither.
+        InputError: not base64, or not such a PNG.
     """
     try:
         data = base64.b64decode(text, validate=True)
@@ -116,7 +115,7 @@ def png_patch(text: str, where: str) -> np.ndarray:
 
 
 def unite(parts: Mapping[Key, Sequence[RLE]]) -> dict[Key, RLE]:
-    """The union of the masks (of equal size) of each key, without empty unions."""
+    """The union of the masks (of equal size) of each key; empty unions are left out."""
     unions = {key: coco_mask.merge(list(rles)) for key, rles in parts.items()}
     return {
         key: {"size": list(union["size"]), "counts": as_text(union["counts"])}

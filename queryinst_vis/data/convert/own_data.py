@@ -28,7 +28,7 @@ ROBOFLOW_NAME = "_annotations.coco.json"
 
 @dataclass(frozen=True)
 class OwnData:
-    """Annotations that were read.
+    """Custom annotations, converted to COCO or YouTube-VIS.
 
     Attributes:
         kind: name of the format.
@@ -81,7 +81,7 @@ def read_own_data(
     content = read_annotations(path)
     root = folder or _image_folder(path, content)
     if content.get("annotations") is None:
-        raise InputError(f"{path}: has no 'annotations' to learn from")
+        raise InputError(f"{path}: has no 'annotations' to train on")
     if "videos" in content:
         return OwnData("YouTube-VIS", repair(content, str(path))[0], root)
     return OwnData("COCO", complete_coco(content, str(path)), root)
@@ -103,7 +103,7 @@ def _read_folder(path: Path, images: Path | None, videos: bool) -> OwnData:
     if len(files) == 1:
         return read_own_data(files[0], images)
     raise InputError(
-        f"{path}: contains no annotations of a known kind: a COCO or YouTube-VIS .json, labelme "
+        f"{path}: contains no annotations in a known format: a COCO or YouTube-VIS .json, labelme "
         f".json files, CVAT's {XML_NAME}, YOLO's {YAML_NAME} or Pascal VOC .xml files"
     )
 
@@ -139,16 +139,16 @@ def _converted(convert: Any, path: Path) -> dict[str, Any]:
 def _without_rectangles(video_set: dict[str, Any]) -> dict[str, Any]:
     """The set without the masks of tracks drawn as boxes.
 
-    Converters fill boxes; training on these masks would teach rectangles.
+    Converters fill boxes, and a model trained on such masks would predict rectangles.
     """
     tracks = []
     for track in video_set["annotations"]:
-        shown = [
+        visible = [
             (box, area)
             for box, area in zip(track["bboxes"], track["areas"], strict=True)
             if box is not None
         ]
-        if all(area == box[2] * box[3] for box, area in shown):
+        if all(area == box[2] * box[3] for box, area in visible):
             track = {**track, "segmentations": [None] * len(track["segmentations"])}
         tracks.append(track)
     return {**video_set, "annotations": tracks}
@@ -158,9 +158,9 @@ def _read_yolo(path: Path, images: Path | None) -> OwnData:
     content, root = read_yolo(path, "train", images)
     validation = None
     if images is None and has_yolo_part(path, "val"):
-        own, folder = read_yolo(path, "val")
+        val_content, folder = read_yolo(path, "val")
         if folder != root:
-            validation = OwnData("YOLO", own, folder)
+            validation = OwnData("YOLO", val_content, folder)
     return OwnData("YOLO", content, root, validation)
 
 
@@ -173,4 +173,4 @@ def _image_folder(path: Path, content: dict[str, Any]) -> Path:
     for folder in (path.parent, path.parent / "images"):
         if isinstance(name, str) and (folder / name).is_file():
             return folder
-    raise InputError(f"{path}: its images are not beside it; give their folder with --images DIR")
+    raise InputError(f"{path}: its images are not next to it; give their folder with --images DIR")

@@ -91,9 +91,9 @@ def convert_to_mots(
     objects = 0
     with new_folder(dst) as folder:
         for sequence in show_progress(sequences, "writing MOTS"):
-            shown = _masks_by_frame(annotation_set, sequence.video, labels, lost)
-            objects += len({number for frame in shown for number in frame} - {IGNORE_ID})
-            masks = (_without_overlap(frame, lost) for frame in shown)
+            overlapping = _masks_by_frame(annotation_set, sequence.video, labels, lost)
+            objects += len({number for frame in overlapping for number in frame} - {IGNORE_ID})
+            masks = (_without_overlap(frame, lost) for frame in overlapping)
             frames = zip(sequence.frames, masks, strict=True)
             if form == "png":
                 size = sequence.video.height, sequence.video.width
@@ -130,8 +130,8 @@ def _mots_labels(
             labels[identity] = CLASS_NUMBERS[name.lower()]
         else:
             raise InputError(
-                f"{where}: class '{name}' is none of MOTS (car, person); say what it becomes, "
-                f"e.g. --class {name}=none"
+                f"{where}: class '{name}' is not in MOTS (car, person); map it, e.g. "
+                f"--class {name}=none"
             )
     return labels
 
@@ -168,12 +168,12 @@ def _without_overlap(frame: dict[int, list[RLE]], lost: Counter[str]) -> FrameMa
         areas, key=lambda object_id: (object_id == IGNORE_ID, areas[object_id], object_id)
     )
     masks = remove_overlap({object_id: united[object_id] for object_id in in_front})
-    lost["pixels lost where instances overlap"] += sum(
+    lost["pixels lost to overlapping instances"] += sum(
         area - int(coco_mask.area(masks[object_id])) if object_id in masks else area
         for object_id, area in areas.items()
         if object_id != IGNORE_ID
     )
-    lost["masks that lie wholly under others"] += len(areas) - len(masks)
+    lost["masks completely covered by others"] += len(areas) - len(masks)
     return masks
 
 

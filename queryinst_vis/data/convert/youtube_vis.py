@@ -125,7 +125,7 @@ def _with_ids(
     ids = [annotations[number - 1].get("id") for number in order]
     if len(set(map(repr, ids))) < len(ids) or not all(type(id_) is int and id_ > 0 for id_ in ids):
         ids = list(range(1, len(order) + 1))
-        repairs["annotation ids numbered anew"] = len(order)
+        repairs["annotation ids renumbered"] = len(order)
     return [tracks[number] | {"id": id_} for number, id_ in zip(order, ids, strict=True)]
 
 

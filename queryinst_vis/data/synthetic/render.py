@@ -12,20 +12,20 @@ from queryinst_vis.data.synthetic.scene import Motion, Scene, Shape
 from queryinst_vis.data.synthetic.textures import sample
 from queryinst_vis.masks import RLE, encode_rle
 
-NOBODY = -1
+BACKGROUND = -1
 
 MIN_VISIBLE_PIXELS = 20
-"""An object that shows fewer pixels counts as absent from the frame."""
+"""Objects with fewer visible pixels count as absent from a frame."""
 
 
 @dataclass(frozen=True)
 class RenderedFrame:
-    """One frame and who is seen in each of its pixels.
+    """A rendered frame with its instance map.
 
     Attributes:
         image: ``(H, W, 3)`` uint8 RGB.
-        owner: ``(H, W)`` int16 index of the object seen there, ``NOBODY`` for the background.
-        extent: ``(N,)`` pixels that each object would show if nothing were before it.
+        owner: ``(H, W)`` int16 index of the visible object, or ``BACKGROUND``.
+        extent: ``(N,)`` number of pixels of each object without occlusion.
     """
 
     image: np.ndarray
@@ -34,11 +34,11 @@ class RenderedFrame:
 
     @property
     def visible(self) -> np.ndarray:
-        """``(N,)`` pixels that the frame shows of each object."""
+        """``(N,)`` number of visible pixels of each object."""
         return np.bincount(self.owner.ravel() + 1, minlength=len(self.extent) + 1)[1:]
 
     def rles(self) -> list[RLE | None]:
-        """The N masks; None for an object that the frame does not show."""
+        """The N masks; None for absent objects."""
         return [
             encode_rle(self.owner == index) if pixels >= MIN_VISIBLE_PIXELS else None
             for index, pixels in enumerate(self.visible)
@@ -48,12 +48,12 @@ class RenderedFrame:
 def render(scene: Scene, frames: int, height: int, width: int) -> Iterator[RenderedFrame]:
     """Render a scene frame by frame.
 
-    A pixel belongs to the foremost object whose outline contains the pixel's centre; its
-    colour mixes in what lies behind only within half a pixel of the outline.
+    A pixel belongs to the frontmost object that contains its centre. Outlines are anti-aliased
+    over one pixel.
     """
     for time in range(frames):
         canvas = _background(scene, time, height, width)
-        owner = np.full((height, width), NOBODY, dtype=np.int16)
+        owner = np.full((height, width), BACKGROUND, dtype=np.int16)
         extent = np.zeros(len(scene.objects), dtype=np.int64)
         for index, shape in enumerate(scene.objects):
             extent[index] = _paint(shape, index, time, canvas, owner)
@@ -68,7 +68,7 @@ def _background(scene: Scene, time: int, height: int, width: int) -> np.ndarray:
 def _local_grid(
     motion: Motion, time: int, rows: slice, columns: slice
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels' centres as seen from a moving, turning and growing body."""
+    """Pixel centres in the coordinate system of a moving, rotating and scaling body."""
     center_x, center_y = motion.position(time)
     x = np.arange(columns.start, columns.stop) + 0.5 - center_x
     y = np.arange(rows.start, rows.stop)[:, None] + 0.5 - center_y
@@ -78,7 +78,7 @@ def _local_grid(
 
 
 def _paint(shape: Shape, index: int, time: int, canvas: np.ndarray, owner: np.ndarray) -> int:
-    """Draw one object over what is there; return its number of pixels in the frame."""
+    """Draw an object in front of the canvas; returns its number of pixels in the frame."""
     reach = shape.radii.max() * shape.motion.scale(time) + 1
     center_x, center_y = shape.motion.position(time)
     rows = _span(center_y - reach, center_y + reach, owner.shape[0])
@@ -100,7 +100,7 @@ def _span(low: float, high: float, limit: int) -> slice:
 
 
 def _depth_inside(shape: Shape, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Pixels from each position outwards to the outline (or inwards to the hole); < 0 outside."""
+    """Distance in pixels from each position to the outline or hole; negative outside the shape."""
     y = y / shape.aspect
     distance = np.hypot(x, y)
     edge = np.interp(np.arctan2(y, x), shapes.ANGLES, shape.radii)

@@ -1,4 +1,4 @@
-"""What a synthetic video shows: textured shapes on smooth paths before a drifting background."""
+"""Scenes of synthetic videos: textured shapes on smooth paths in front of a moving background."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from queryinst_vis.data.synthetic.settings import SyntheticSettings
 _OBJECT_TILE = 128
 _BACKGROUND_TILE = 256
 _DEFORMATION = 0.12
-_BACKGROUND_CONTRAST = 60.0  # distance of the background's two colours, in 0..255 RGB
+_BACKGROUND_CONTRAST = 60.0  # maximum RGB distance between the background's two colours
 
 
 @dataclass(frozen=True)
 class Motion:
-    """A smooth path: steady drift, plus a swing that speeds it up, slows it down and bends it.
+    """A smooth motion: constant velocity plus an oscillation, with rotation and scaling.
 
     Attributes:
-        anchor: ``(2,)`` x, y in pixels where the object is at ``anchor_time``.
+        anchor: ``(2,)`` x, y in pixels at ``anchor_time``.
         anchor_time: in frames.
         velocity: ``(2,)`` pixels per frame.
-        swing: ``(2,)`` amplitude in pixels.
+        swing: ``(2,)`` amplitude of the oscillation in pixels.
         swing_rate, swing_phase: radians per frame, radians.
-        angle, turn_rate: radians at the anchor time, radians per frame.
-        zoom, zoom_rate: amplitude of the size's logarithm, radians per frame.
+        angle, turn_rate: radians at ``anchor_time``, radians per frame.
+        zoom, zoom_rate: amplitude of the logarithm of the scale, radians per frame.
     """
 
     anchor: np.ndarray
@@ -51,7 +51,7 @@ class Motion:
         return self.angle + self.turn_rate * (time - self.anchor_time)
 
     def scale(self, time: float) -> float:
-        """Size over the size at the anchor time."""
+        """Scale relative to ``anchor_time``."""
         return float(np.exp(self.zoom * np.sin(self.zoom_rate * (time - self.anchor_time))))
 
 
@@ -61,11 +61,11 @@ class Shape:
 
     Attributes:
         label: index into ``shapes.CLASS_NAMES``.
-        radii: the outline at ``shapes.ANGLES``, in pixels at scale 1.
-        hole: radius of the hole over that of the outline.
-        aspect: height over width before turning, at most 1.
+        radii: radii of the outline at ``shapes.ANGLES``, in pixels at scale 1.
+        hole: radius of the hole as a fraction of the outline's.
+        aspect: height / width before rotation, at most 1.
         tile: ``(T, T, 3)`` float32 texture, one texel per pixel at scale 1.
-        motion: its path.
+        motion: its motion.
     """
 
     label: int
@@ -78,7 +78,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Scene:
-    """A background and the objects before it, the farthest first (the order never changes)."""
+    """A background and objects in front of it, from back to front (constant order)."""
 
     background: np.ndarray
     background_motion: Motion
@@ -86,7 +86,7 @@ class Scene:
 
 
 def draw_scene(settings: SyntheticSettings, rng: np.random.Generator) -> Scene:
-    """Draw everything that a video shows from the settings' distribution."""
+    """Sample the scene of a video."""
     base = rng.uniform(40, 215, size=3)
     change = rng.standard_normal(3)
     change *= rng.uniform(0.2, 1.0) * _BACKGROUND_CONTRAST / np.linalg.norm(change)
@@ -95,7 +95,7 @@ def draw_scene(settings: SyntheticSettings, rng: np.random.Generator) -> Scene:
     objects: list[Shape] = []
     for _ in range(rng.integers(settings.min_objects, settings.max_objects + 1)):
         objects.append(_draw_object(settings, rng, objects, against=colours.mean(axis=0)))
-    rng.shuffle(objects)  # depth must not follow the order in which paths were made to meet
+    rng.shuffle(objects)  # depth must not depend on the order in which motions were sampled
     return Scene(background, _draw_background_motion(settings, rng), objects)
 
 
@@ -123,7 +123,7 @@ def _draw_object(
 def _draw_anchor(
     settings: SyntheticSettings, rng: np.random.Generator, others: list[Shape], radius: float
 ) -> tuple[np.ndarray, float]:
-    """A place in the frame and a time at which the object is there, often beside another one."""
+    """Sample a position in the frame and its time, often close to another object."""
     size = np.array([settings.width, settings.height], dtype=float)
     last = settings.frames - 1
     if not others or rng.random() > settings.meeting:
@@ -156,7 +156,7 @@ def _draw_motion(
 
 
 def _draw_background_motion(settings: SyntheticSettings, rng: np.random.Generator) -> Motion:
-    """A moving camera: slower than the objects and almost upright."""
+    """Sample a camera motion: slower than the objects, and almost upright."""
     return Motion(
         anchor=rng.uniform(0, _BACKGROUND_TILE, size=2),
         anchor_time=0.0,

@@ -1,4 +1,4 @@
-"""How many synthetic videos of which kind; the named presets."""
+"""Settings and presets of synthetic data."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from dataclasses import dataclass, replace
 
 from queryinst_vis.errors import InputError
 
-_MIN_SIDE, _MAX_SIDE = 32, 16384  # a shape needs some pixels; H.264 ends at 16384
-_MAX_OBJECTS = 32767  # what the renderer's 16-bit map of owners tells apart
-_MIN_DIAMETER = 12  # pixels; a smaller star would hardly count as visible
+_MIN_SIDE, _MAX_SIDE = 32, 16384  # in pixels; 16384 is the limit of H.264
+_MAX_OBJECTS = 32767  # limit of the renderer's int16 instance map
+_MIN_DIAMETER = 12  # pixels; smaller stars would have too few visible pixels
 
 
 @dataclass(frozen=True)
 class SyntheticSettings:
-    """The distribution from which synthetic videos are drawn.
+    """The distribution of synthetic videos.
 
     Attributes:
         videos: number of videos.
         frames: frames per video.
-        width, height: of a frame, in pixels.
-        min_objects, max_objects: annotated objects per video, both included.
-        diameter: smallest and largest object, over the frame's shorter side.
-        speed: slowest and fastest drift per frame, over the frame's shorter side.
-        meeting: probability that an object's path is made to cross that of another one.
+        width, height: frame size in pixels.
+        min_objects, max_objects: minimum and maximum number of objects per video.
+        diameter: minimum and maximum diameter of objects, as a fraction of the shorter frame side.
+        speed: minimum and maximum speed per frame, as a fraction of the shorter frame side.
+        meeting: probability that the path of an object crosses that of another one.
         fps: frames per second of the optional video files.
 
     Raises:
-        InputError: a value that no video can have.
+        InputError: a value is out of range.
     """
 
     videos: int = 400
@@ -64,7 +64,7 @@ class SyntheticSettings:
 
     @property
     def short_side(self) -> int:
-        """The frame's shorter side in pixels; sizes and speeds are relative to it."""
+        """The shorter frame side in pixels, the unit of diameter and speed."""
         return min(self.width, self.height)
 
     def override(
@@ -75,35 +75,35 @@ class SyntheticSettings:
         size: tuple[int, int] | None = None,
         objects: tuple[int, int] | None = None,
     ) -> SyntheticSettings:
-        """The same kind of videos in other numbers; None keeps what there is.
+        """A copy with other values; None keeps a value.
 
-        More objects are smaller, to cover as much of the frame together, and fewer of them are
-        made to meet, for they would pile up; so that all can be seen.
+        If there are more objects, their diameter and the probability of meetings are reduced, so
+        that all of them can be visible.
 
         Args:
             videos: number of videos.
             frames: frames per video.
             size: ``(width, height)`` in pixels.
-            objects: fewest and most objects per video.
+            objects: minimum and maximum number of objects per video.
 
         Raises:
-            InputError: a value that no video can have.
+            InputError: a value is out of range.
         """
         width, height = size or (self.width, self.height)
-        fewest, most = objects or (self.min_objects, self.max_objects)
+        min_objects, max_objects = objects or (self.min_objects, self.max_objects)
         changed = replace(
             self,
             videos=self.videos if videos is None else videos,
             frames=self.frames if frames is None else frames,
             width=width,
             height=height,
-            min_objects=fewest,
-            max_objects=most,
+            min_objects=min_objects,
+            max_objects=max_objects,
         )
-        share = min(1.0, self.max_objects / most)
+        ratio = min(1.0, self.max_objects / max_objects)
         smallest = _MIN_DIAMETER / changed.short_side
-        low, high = (min(side, max(math.sqrt(share) * side, smallest)) for side in self.diameter)
-        return replace(changed, diameter=(low, high), meeting=share * self.meeting)
+        low, high = (min(side, max(math.sqrt(ratio) * side, smallest)) for side in self.diameter)
+        return replace(changed, diameter=(low, high), meeting=ratio * self.meeting)
 
 
 PRESETS = {

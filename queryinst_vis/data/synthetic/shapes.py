@@ -1,19 +1,19 @@
-"""Outlines of the shape classes, as distance from the centre over the angle.
+"""Outlines of the shape classes in polar coordinates.
 
-Every outline can be seen whole from its centre, so that one radius per angle describes it
-and a pixel is inside when it is nearer to the centre than the outline at its angle.
+All outlines are star-shaped about their centre, so they are described by one radius per angle, and
+a pixel is inside if its radius is smaller than the outline's at the same angle.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-_SAMPLES = 2048  # angles per outline: finer than a quarter pixel for shapes of 300 pixels
-_HOLE = 0.55  # inner radius of a ring over its outer radius
-_ARM = np.arctan2(0.33, 1.0)  # half the angle under which the end of a cross's arm is seen
+_SAMPLES = 2048  # angles per outline: error below 1/4 pixel for shapes of 300 pixels
+_HOLE = 0.55  # inner radius of a ring / outer radius
+_ARM = np.arctan2(0.33, 1.0)  # half the angle subtended by the end of a cross's arm
 
 ANGLES = np.linspace(-np.pi, np.pi, _SAMPLES + 1)
-"""The angles, in radians, at which an outline's radii are given."""
+"""The angles of an outline's radii, in radians."""
 
 
 def _regular(corners: int) -> list[tuple[float, float]]:
@@ -38,39 +38,39 @@ _CORNERS = {
     "cross": _cross(),
     "ring": _regular(180),
 }
-"""Per class: corners as (angle, radius), counter-clockwise; the farthest has radius 1."""
+"""Corners of each class as (angle, radius), counter-clockwise, with a maximum radius of 1."""
 
 CLASS_NAMES = tuple(_CORNERS)
 
 
 def outline(class_name: str) -> np.ndarray:
-    """Radii of a class's outline at ``ANGLES``, with 1 for the farthest corner."""
+    """Radii of a class's outline at ``ANGLES``, with a maximum of 1."""
     corners = sorted((angle % (2 * np.pi), radius) for angle, radius in _CORNERS[class_name])
     angles, radii = np.array([*corners, (corners[0][0] + 2 * np.pi, corners[0][1])]).T
-    wanted = (ANGLES - angles[0]) % (2 * np.pi) + angles[0]
-    side = np.clip(np.searchsorted(angles, wanted, side="right") - 1, 0, len(angles) - 2)
+    wrapped = (ANGLES - angles[0]) % (2 * np.pi) + angles[0]
+    side = np.clip(np.searchsorted(angles, wrapped, side="right") - 1, 0, len(angles) - 2)
     from_angle, to_angle, from_radius, to_radius = (
         angles[side],
         angles[side + 1],
         radii[side],
         radii[side + 1],
     )
-    # The straight line between two corners, in polar coordinates.
+    # the straight line between two corners, in polar coordinates
     return (
         from_radius
         * to_radius
         * np.sin(to_angle - from_angle)
-        / (from_radius * np.sin(wanted - from_angle) + to_radius * np.sin(to_angle - wanted))
+        / (from_radius * np.sin(wrapped - from_angle) + to_radius * np.sin(to_angle - wrapped))
     )
 
 
 def hole(class_name: str) -> float:
-    """Radius of the hole over that of the outline; 0 for a class without one."""
+    """Radius of the hole as a fraction of the outline's; 0 without a hole."""
     return _HOLE if class_name == "ring" else 0.0
 
 
 def deform(radii: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """Bend an outline in and out a little, by waves of up to ``strength`` of the radius."""
+    """Deform an outline by random waves with a total amplitude of up to ``strength`` radii."""
     bent = np.zeros_like(radii)
     for waves in (2, 3, 4):
         bent += rng.uniform(0, strength / 3) * np.cos(waves * ANGLES + rng.uniform(0, 2 * np.pi))

@@ -1,4 +1,4 @@
-"""What a set of synthetic videos contains."""
+"""Statistics of a set of synthetic videos."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from queryinst_vis.data.synthetic.render import MIN_VISIBLE_PIXELS
 from queryinst_vis.data.synthetic.shapes import CLASS_NAMES
 
 COVERED_SHARE = 0.05
-"""An object counts as partly covered when others hide this share of its pixels in the frame."""
+"""An object counts as occluded if at least this fraction of its pixels in the frame is covered."""
 
 
 @dataclass
 class SyntheticStatistics:
-    """Counted while the videos are written; ``str`` is the report that the user reads.
+    """Statistics, accumulated while videos are written; ``str`` is the report for the user.
 
-    An object-frame is one object in one frame that shows it.
+    An object-frame is a visible object in one frame.
 
     Attributes:
-        videos, frames, width, height: number of videos, and of what length and size.
+        videos, frames, width, height: number, length and size of the videos.
         objects_per_class: number of objects by class name.
         objects_per_video: number of objects of each video.
         object_frames: number of object-frames.
-        covered_object_frames: those in which another object covers part of the object.
-        entries, exits: objects that their video's first, last frame does not show.
+        covered_object_frames: number of object-frames in which the object is partly occluded.
+        entries, exits: number of objects absent from the first and from the last frame.
         total_area: visible pixels of all object-frames.
     """
 
@@ -43,7 +43,7 @@ class SyntheticStatistics:
 
     @property
     def covered_share(self) -> float:
-        """Share of the object-frames in which another object covers part of the object."""
+        """Fraction of object-frames in which the object is partly occluded."""
         return self.covered_object_frames / self.object_frames
 
     @property
@@ -56,18 +56,19 @@ class SyntheticStatistics:
 
         Args:
             labels: class index of each of its N objects.
-            visible: ``(T, N)`` pixels that each frame shows of each object.
-            extent: ``(T, N)`` pixels that it would show if nothing were before the object.
+            visible: ``(T, N)`` visible pixels of each object.
+            extent: ``(T, N)`` pixels of each object without occlusion.
         """
-        shown = visible >= MIN_VISIBLE_PIXELS
+        present = visible >= MIN_VISIBLE_PIXELS
         for label in labels:
             self.objects_per_class[CLASS_NAMES[label]] += 1
         self.objects_per_video.append(len(labels))
-        self.object_frames += int(shown.sum())
-        self.covered_object_frames += int((shown & (visible <= (1 - COVERED_SHARE) * extent)).sum())
-        self.entries += int((~shown[0]).sum())
-        self.exits += int((~shown[-1]).sum())
-        self.total_area += int(visible[shown].sum())
+        occluded = present & (visible <= (1 - COVERED_SHARE) * extent)
+        self.object_frames += int(present.sum())
+        self.covered_object_frames += int(occluded.sum())
+        self.entries += int((~present[0]).sum())
+        self.exits += int((~present[-1]).sum())
+        self.total_area += int(visible[present].sum())
 
     def __str__(self) -> str:
         classes = ", ".join(f"{name} {count}" for name, count in self.objects_per_class.items())
@@ -79,7 +80,7 @@ class SyntheticStatistics:
                 f"objects per video   {min(self.objects_per_video)} to "
                 f"{max(self.objects_per_video)}",
                 f"object-frames       {self.object_frames}, {self.covered_share:.1%} partly "
-                "covered by another object",
+                "occluded",
                 f"entries, exits      {self.entries}, {self.exits}",
                 f"mean visible area   {self.mean_area:.0f} pixels",
             ]

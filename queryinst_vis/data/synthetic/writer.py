@@ -27,7 +27,7 @@ from queryinst_vis.utils.progress import show_progress
 _MAX_DRAWS = 20
 
 VideoWriter = Callable[[Path, Iterable[np.ndarray], float], None]
-"""Writes (H, W, 3) uint8 RGB frames to a path at a number of frames per second."""
+"""Writes (H, W, 3) uint8 RGB frames to a path, at a frame rate in frames per second."""
 
 
 def generate(
@@ -38,21 +38,21 @@ def generate(
 ) -> SyntheticStatistics:
     """Write synthetic videos with exact instance masks.
 
-    ``dst`` gets ``frames/VIDEO/00000.jpg`` (JPEG, quality 95), ``youtube_vis.json`` and
-    ``coco.json`` (the same frames as images; file names relative to ``frames``) and, with
-    ``write_video``, ``videos/VIDEO.mp4``. The JSON files come last: a folder that has them
-    is complete. An error leaves the folder empty. Video n depends on the settings, the seed
-    and n alone.
+    Writes ``frames/VIDEO/00000.jpg`` (JPEG, quality 95), ``youtube_vis.json`` and ``coco.json``
+    (the same frames as images) with file names relative to ``frames``, and with ``write_video``
+    ``videos/VIDEO.mp4``. The JSON files are written last, so a folder that contains them is
+    complete. After an error, the folder is empty. Video n depends only on the settings, the seed
+    and n.
 
     Args:
-        dst: a folder that does not exist or is empty.
-        settings: what to draw.
-        seed: the same seed writes the same bytes.
-        write_video: writes one video file and makes its folder; None for frames only.
+        dst: folder to write, new or empty.
+        settings: distribution of the videos.
+        seed: random seed, not negative; the output is deterministic.
+        write_video: writes one video file and creates its folder; None: only frames.
 
     Raises:
-        InputError: ``dst`` is not empty or not writable, a negative seed, or settings under
-            which objects cannot be seen.
+        InputError: ``dst`` is not empty or not writable, the seed is negative, or the settings do
+            not allow all objects to be visible.
     """
     if seed < 0:
         raise InputError(f"synthetic data: seed {seed} is negative; use 0 or more")
@@ -87,13 +87,12 @@ def _write_frames(
     rng: np.random.Generator,
     statistics: SyntheticStatistics,
 ) -> tuple[Scene, list[list[RLE | None]]]:
-    """Write one video's frames as they are rendered and count what they show.
+    """Render and write the frames of a video, and update the statistics.
 
-    A scene with an object that is never seen, which would have no track, makes way for the
-    next one, whose frames overwrite it.
+    If an object is never visible, and thus has no track, the scene is replaced by a new one.
 
     Returns:
-        ``(scene, rles)``, the latter by object and frame.
+        The scene, and RLEs by object and frame.
     """
     for _ in range(_MAX_DRAWS):
         scene = draw_scene(settings, rng)
@@ -110,5 +109,5 @@ def _write_frames(
             return scene, [list(track) for track in zip(*rles, strict=True)]
     raise InputError(
         f"synthetic data: {settings.min_objects} to {settings.max_objects} objects cannot all be "
-        f"seen in {settings.width}x{settings.height} pixels; ask for fewer or larger frames"
+        f"visible in {settings.width}x{settings.height} pixels; use fewer objects or larger frames"
     )

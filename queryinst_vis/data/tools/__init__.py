@@ -1,1 +1,1 @@
-"""Looking at annotation files, mending and cutting them: what ``queryinst-vis data`` does."""
+"""Inspecting, validating and editing annotation files: the functions of ``queryinst-vis data``."""

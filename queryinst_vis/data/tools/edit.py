@@ -1,7 +1,7 @@
-"""Annotation files from others: a part of one, other classes, several in one.
+"""Editing annotation files: filter, rename classes, merge.
 
-All functions return the content of a new file and leave what they are given as it is. Classes are
-told by name.
+All functions return the content of a new file and do not modify their arguments. Classes are
+identified by name.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from queryinst_vis.formats.names import list_names, nearest_name
 
 
 def keep_videos(annotation_set: AnnotationSet, kept: Collection[int]) -> dict[str, Any]:
-    """The file with some of its videos or images and what is annotated in them; ids stay.
+    """Keep some videos or images with their annotations; ids do not change.
 
-    ``info.filtered`` names the ids that were left out, so that evaluation knows their results.
+    ``info.filtered`` lists the removed ids, so that evaluation can tell their results from errors.
     """
     kind, content = annotation_set.kind, annotation_set.content
     part = {**content, f"{kind}s": [e for e in content[f"{kind}s"] if e["id"] in kept]}
@@ -34,14 +34,14 @@ def keep_videos(annotation_set: AnnotationSet, kept: Collection[int]) -> dict[st
 def record_filtered(
     part: dict[str, Any], whole: AnnotationSet, key: str, removed: Collection[int]
 ) -> None:
-    """Note in a part's ``info.filtered`` ids that it lacks, beside those that the whole lacked."""
+    """Record the removed ids in ``info.filtered``, in addition to those removed before."""
     info = part.get("info")
     info = info if isinstance(info, dict) else {}
-    noted = info.get("filtered")
-    noted = noted if isinstance(noted, dict) else {}
+    filtered = info.get("filtered")
+    filtered = filtered if isinstance(filtered, dict) else {}
     ids = sorted({*removed, *whole.filtered.get(key, ())})
     if ids:
-        part["info"] = {**info, "filtered": {**noted, key: ids}}
+        part["info"] = {**info, "filtered": {**filtered, key: ids}}
 
 
 def filter_set(
@@ -52,18 +52,18 @@ def filter_set(
     videos: Sequence[str] | None = None,
     drop_empty: bool = False,
 ) -> dict[str, Any]:
-    """A part of a file; all ids stay as they are, so that results still belong to it.
+    """Keep a part of a file; ids do not change, so that existing results remain valid.
 
     Args:
-        annotation_set: to take a part of.
-        classes: names of the classes to keep; None keeps all.
-        min_length: keep tracks that are visible in at least this many frames.
-        videos: names or ids of the videos or images to keep; None keeps all. A name that several
-            clips share keeps all of them.
-        drop_empty: also leave out videos or images in which nothing is left.
+        annotation_set: the file.
+        classes: names of the classes to keep; None: all.
+        min_length: minimum length of tracks in visible frames.
+        videos: names or ids of the videos or images to keep, with wildcards as for
+            ``find_videos``; None: all. A name shared by several clips keeps all of them.
+        drop_empty: remove videos or images without remaining annotations.
 
     Raises:
-        InputError: a class or a video that the file lacks, or nothing is left.
+        InputError: an unknown class or video, or nothing is left.
     """
     names = set(annotation_set.categories.values() if classes is None else classes)
     _check_classes(names, annotation_set)
@@ -100,20 +100,20 @@ def _visible_frames(entry: dict[str, Any], video: Video) -> int:
     return annotation.visible_frames() if annotation else 0
 
 
-def find_videos(annotation_set: AnnotationSet, wanted: Sequence[str]) -> set[int]:
-    """Ids of the videos or images that have one of the names or ids ``wanted``.
+def find_videos(annotation_set: AnnotationSet, patterns: Sequence[str]) -> set[int]:
+    """Ids of the videos or images whose name or id matches one of the patterns.
 
-    ``*``, ``?``, ``[abc]`` and ``[!abc]`` are wildcards, as for files in a shell.
+    ``*``, ``?``, ``[abc]`` and ``[!abc]`` are wildcards, as in a shell.
 
     Raises:
-        InputError: there is none such.
+        InputError: a pattern without a match.
     """
     found: set[int] = set()
-    for word in wanted:
+    for word in patterns:
         matching = {
             identity
             for identity, video in annotation_set.videos.items()
-            if any(word == own or fnmatchcase(own, word) for own in (video.name, str(identity)))
+            if any(word == name or fnmatchcase(name, word) for name in (video.name, str(identity)))
         }
         if not matching:
             names = [video.name for video in annotation_set.videos.values()]
@@ -127,19 +127,19 @@ def find_videos(annotation_set: AnnotationSet, wanted: Sequence[str]) -> set[int
 def remap_set(
     annotation_set: AnnotationSet, mapping: Mapping[str, str], *, drop: bool = False
 ) -> dict[str, Any]:
-    """Rename classes, or make one of several.
+    """Rename or merge classes.
 
-    Videos and annotations keep their ids. A new name takes over the category id of the class
-    that had it already, or else of the first class of the file that is renamed to it.
+    Videos and annotations keep their ids. A new name gets the category id of the existing class
+    with this name, otherwise of the first class in the file that is renamed to it.
 
     Args:
-        annotation_set: whose classes to rename.
+        annotation_set: the file.
         mapping: new name by old name.
-        drop: leave out classes that ``mapping`` names neither as old nor as new, and their
+        drop: remove classes that are neither an old nor a new name in ``mapping``, and their
             annotations.
 
     Raises:
-        InputError: a class that the file lacks.
+        InputError: an unknown class.
     """
     _check_classes(mapping, annotation_set)
     content = annotation_set.content
@@ -172,16 +172,16 @@ def remap_set(
 def merge_sets(
     annotation_sets: Sequence[AnnotationSet], prefixes: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """Several files in one, classes of the same name in one class; ids are counted anew from 1.
+    """Merge files; classes are matched by name, and all ids are renumbered from 1.
 
     Args:
         annotation_sets: at least one, all of videos or all of images, all with annotations.
-        prefixes: one for each file, put before its file names: the path to its image folder
-            from the folder that the merged file will be used with; None for equal folders.
+        prefixes: prefix of the file names of each file, i.e. the path of its image folder relative
+            to that of the merged file; None: the folder is the same.
 
     Raises:
-        InputError: files of different kinds or without annotations, another number of
-            prefixes, or frames that stand in two files.
+        InputError: files of different kinds or without annotations, a wrong number of prefixes, or
+            frames that occur in two files.
     """
     prefixes = [""] * len(annotation_sets) if prefixes is None else prefixes
     if len(prefixes) != len(annotation_sets):
@@ -198,21 +198,21 @@ def merge_sets(
     for number, (one, prefix) in enumerate(zip(annotation_sets, prefixes, strict=True), start=1):
         if not one.annotated:
             raise InputError(
-                f"file {number} has no annotations: in the merged file its {kind}s would "
-                "seem to show nothing"
+                f"file {number} has no annotations: in the merged file, its {kind}s would "
+                "appear to be empty"
             )
         for entry in one.content["categories"]:
             categories.setdefault(entry["name"], {**entry, "id": len(categories) + 1})
-        own = {file for video in one.videos.values() for file in _prefixed(video, prefix)}
-        if not frames.isdisjoint(own):
+        added = {file for video in one.videos.values() for file in _prefixed(video, prefix)}
+        if not frames.isdisjoint(added):
             raise InputError(
-                f"file {number} has frames of an earlier file, e.g. {min(frames & own)}; "
+                f"file {number} has frames of an earlier file, e.g. {min(frames & added)}; "
                 "if they are different images, distinguish the folders with --prefix"
             )
-        frames |= own
+        frames |= added
         new_ids = {identity: len(videos) + k for k, identity in enumerate(one.videos, start=1)}
         videos += [
-            _moved(entry, one.videos[entry["id"]], new_ids[entry["id"]], prefix)
+            _renumbered(entry, one.videos[entry["id"]], new_ids[entry["id"]], prefix)
             for entry in one.content[f"{kind}s"]
         ]
         for entry in one.content["annotations"]:
@@ -232,7 +232,7 @@ def merge_sets(
 
 
 def _common(lists: Sequence[list]) -> list:
-    """The list if all are equal, else an empty one."""
+    """The list if all are equal, otherwise an empty list."""
     return lists[0] if all(one == lists[0] for one in lists) else []
 
 
@@ -240,8 +240,8 @@ def _prefixed(video: Video, prefix: str) -> list[str]:
     return [f"{prefix}{file}" for file in video.file_names]
 
 
-def _moved(entry: dict[str, Any], video: Video, identity: int, prefix: str) -> dict[str, Any]:
-    """The entry of a video or an image with another id and longer file names."""
+def _renumbered(entry: dict[str, Any], video: Video, identity: int, prefix: str) -> dict[str, Any]:
+    """The entry of a video or an image with a new id and prefixed file names."""
     entry = {**entry, "id": identity}
     if video.kind == "video" and video.file_names:
         entry["file_names"] = _prefixed(video, prefix)

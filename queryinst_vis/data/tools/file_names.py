@@ -1,4 +1,4 @@
-"""File names of an annotation set that are probably not meant so."""
+"""Checks for suspicious file names in an annotation set."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 
 
 def check_file_names(videos: Iterable[Video], report: Report) -> None:
-    """Report paths that lead astray, files named twice, and frames that are not in order.
+    """Report paths outside the image folder, repeated files, and frames that are out of order.
 
     Args:
         videos: all videos or images of a file.
-        report: takes the findings.
+        report: called with each finding.
     """
     owners: dict[str, tuple[int, int]] = {}  # video and frame
     for video in videos:
@@ -34,7 +34,7 @@ def check_file_names(videos: Iterable[Video], report: Report) -> None:
         for other, files in shared.items():
             message = (
                 f"{len(files)} of its {video.length} files, e.g. {files[0]}, "
-                f"belong to {video.kind} {other} as well"
+                f"also belong to {video.kind} {other}"
             )
             report(Finding("shared frame", video.place, message))
         stray = next(filter(leaves_folder, video.file_names), None)
@@ -45,8 +45,8 @@ def check_file_names(videos: Iterable[Video], report: Report) -> None:
 
 
 def _check_frame_numbers(video: Video, report: Report) -> None:
-    found = (_LAST_NUMBER.search(PurePosixPath(file).stem) for file in video.file_names)
-    values = [int(number[1]) for number in found if number]
+    matches = (_LAST_NUMBER.search(PurePosixPath(file).stem) for file in video.file_names)
+    values = [int(match[1]) for match in matches if match]
     if len(values) < len(video.file_names):
         return
     steps = [later - earlier for earlier, later in pairwise(values)]

@@ -1,4 +1,4 @@
-"""Whether the images on disk are those that an annotation file speaks of."""
+"""Checks of the images on disk against an annotation file."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from queryinst_vis.utils.images import inspect_image
 
 
 def check_images(video: Video, images: Path, report: Report) -> None:
-    """Read every frame; those that are missing, damaged or of another size go to ``report``.
+    """Read every frame, and report those that are missing, damaged or of another size.
 
-    Files that lie outside of the image folder are not opened.
+    Files outside the image folder are not opened.
 
     Args:
         video: a video or an image.
-        images: the folder that its file names are relative to.
-        report: takes the findings.
+        images: folder of the images; file names are relative to it.
+        report: called with each finding.
     """
-    missing, turned, scaled = [], [], []
+    missing, ambiguous, scaled = [], [], []
     for frame, name in enumerate(video.file_names):
         if leaves_folder(name):
             continue
@@ -39,35 +39,35 @@ def check_images(video: Video, images: Path, report: Report) -> None:
             message = f"{name} has {orientation}, the file says {size[1]}x{size[0]}"
             report(Finding("image size", place, message))
         elif orientation.is_ambiguous:
-            turned.append(f"{name} (orientation {orientation.exif})")
+            ambiguous.append(f"{name} (orientation {orientation.exif})")
         if bits in (10, 12, 14):
             scaled.append(f"{name} ({bits} bits)")
     if missing:
         message = f"{_count(missing, video)}, e.g. {images / missing[0]}"
         report(Finding("missing image", video.place, message + _shift_hint(video, images)))
-    if turned:
+    if ambiguous:
         message = (
-            f"{len(turned)} of {video.length} files have an EXIF orientation and the same size "
-            f"upright as stored, e.g. {turned[0]}: annotations are taken to be of the upright "
-            "image; turn the pixels and remove the tag, if they are not"
+            f"{len(ambiguous)} of {video.length} files have an EXIF orientation but the same size "
+            f"upright as stored, e.g. {ambiguous[0]}: annotations are assumed to refer to the "
+            "upright image; otherwise, remove the tag"
         )
         report(Finding("image orientation", video.place, message))
     if scaled:
         message = (
-            f"{len(scaled)} of {video.length} files use only part of their 16 bits, "
-            f"e.g. {scaled[0]}: the bits that the files of a folder use are scaled to 8"
+            f"{len(scaled)} of {video.length} files use only some of their 16 bits, "
+            f"e.g. {scaled[0]}: the bit range in use in a folder is scaled to 8 bits"
         )
         report(Finding("image bits", video.place, message))
 
 
 def _count(missing: list[str], video: Video) -> str:
     if video.length == 1:
-        return "its image is not there"
-    return f"{len(missing)} of {video.length} frames are not there"
+        return "its image does not exist"
+    return f"{len(missing)} of {video.length} frames do not exist"
 
 
 def _shift_hint(video: Video, images: Path) -> str:
-    """Says what a video's folder holds instead, where that is about as many files."""
+    """The content of the video's folder, if it has about the same number of files."""
     folder = images / Path(video.file_names[0]).parent
     if video.length == 1 or not folder.is_dir():
         return ""

@@ -1,4 +1,4 @@
-"""What an evaluation server, or our own evaluation, will not like about YouTube-VIS results."""
+"""Checks of YouTube-VIS results for evaluation servers and for local evaluation."""
 
 from __future__ import annotations
 
@@ -19,31 +19,32 @@ from queryinst_vis.utils.numbers import is_finite
 from queryinst_vis.utils.progress import show_progress
 
 MAX_PREDICTIONS = 100
-"""Predictions that count, per video and class: more are dropped, the weakest first."""
+"""Maximum number of evaluated predictions per video and class; those with lower scores are
+dropped."""
 
 
 def check_submission(results: str | Path, video_set: AnnotationSet | None) -> list[Finding]:
-    """Everything that a server or the evaluation would not like about a result file.
+    """Check a result file for problems with evaluation servers and with local evaluation.
 
-    Beyond what evaluation needs, masks must be compressed run lengths: the reference code, which
-    servers run, reads nothing else.
+    Servers run the reference code, which reads only compressed RLE; local evaluation does not
+    require it.
 
     Args:
         results: JSON, or a zip.
-        video_set: what the results are for; may be without annotations, as public validation and
-            test sets are. None checks only keys and numbers.
+        video_set: the evaluated set, which may have no annotations; None: check only keys and
+            numbers.
 
     Raises:
-        InputError: the file cannot be read, or the set is one of images.
+        InputError: the file cannot be read, or the set contains images.
     """
     if video_set is not None and video_set.kind != "video":
-        raise InputError("the set is one of images; only results on videos can be checked")
+        raise InputError("the set contains images; only results on videos can be checked")
     content = read_json_or_zip(results)
     found: list[Finding] = []
     _check_zip(results, found.append)
     if video_set is None:
         if content == []:
-            found.append(Finding("nothing found", {}, "the list is empty: it scores 0"))
+            found.append(Finding("nothing found", {}, "the list is empty: its AP is 0"))
         _check_scores(parse_entries(content, found.append, "video"), found.append)
         return found
     grouped = group_entries(content, video_set, found.append)
@@ -59,7 +60,7 @@ def _check_zip(results: str | Path, report: Report) -> None:
     with zipfile.ZipFile(results) as archive:
         others = [name for name in archive.namelist() if name != RESULTS_NAME]
     if others:
-        message = f"the zip holds {len(others)} other files, e.g. {others[0]}"
+        message = f"the zip contains {len(others)} other files, e.g. {others[0]}"
         report(Finding("other files", {}, message))
 
 
@@ -67,7 +68,7 @@ def _check_scores(entries: Iterable[dict[str, Any]], report: Report) -> None:
     for entry in entries:
         score = entry["score"]
         if is_finite(score) and not 0 <= score <= 1:
-            message = f"`score` {score:g} is not within 0 and 1"
+            message = f"`score` {score:g} is not between 0 and 1"
             report(Finding("score range", {"entry": entry["id"]}, message))
 
 
@@ -89,7 +90,7 @@ def _check_video(
         if len(tracks) > MAX_PREDICTIONS:
             message = (
                 f"{len(tracks)} predictions of class {names[category_id]}; "
-                f"only the {MAX_PREDICTIONS} best count"
+                f"only the {MAX_PREDICTIONS} with the highest scores are evaluated"
             )
             report(Finding("too many", video.place, message))
     check_repetitions([track for tracks in by_class.values() for track in tracks], report)
@@ -101,6 +102,6 @@ def _check_compression(segmentations: list[Any], place: Place, report: Report) -
             isinstance(mask, dict) and isinstance(mask.get("counts"), list)
         )
         if mask and plain:
-            what = "polygons" if isinstance(mask, list) else "plain run lengths"
-            message = f"the mask is given as {what}; servers take compressed run lengths only"
+            what = "polygons" if isinstance(mask, list) else "uncompressed RLE"
+            message = f"the mask is given as {what}; servers accept only compressed RLE"
             report(Finding("not compressed", {**place, "frame": frame}, message))

@@ -1,4 +1,4 @@
-"""Frames of a set with the instances that they show, ready to be drawn."""
+"""Frames of a set with their instances, for drawing."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from queryinst_vis.utils.images import read_image
 
 @dataclass(frozen=True)
 class ShownTrack:
-    """A ground truth or a prediction to draw.
+    """A ground-truth or predicted track to draw.
 
     Attributes:
-        id: the annotation's id, or the position in the result file.
-        class_name: crowds say so behind it.
-        score: None for ground truth.
-        masks: one per frame, None where it is absent or has a box alone.
-        boxes: ``{frame: (x, y, width, height)}`` where it has a box alone.
+        id: annotation id, or position in the result file.
+        class_name: with the suffix ``(crowd)`` for crowds.
+        score: 0..1; None for ground truth.
+        masks: one per frame; None if absent or if only the box is known.
+        boxes: ``{frame: (x, y, width, height)}`` for frames in which only the box is known.
     """
 
     id: int
@@ -41,7 +41,7 @@ class ShownTrack:
 
 
 class ShownFrame(NamedTuple):
-    """Frame ``number`` (0-based), its pixels ``(H, W, 3)`` uint8 RGB, and what it shows."""
+    """Frame ``number`` (0-based), its ``(H, W, 3)`` uint8 RGB pixels, and its instances."""
 
     number: int
     picture: np.ndarray
@@ -52,7 +52,7 @@ def annotated_tracks(annotation_set: AnnotationSet, video: Video) -> list[ShownT
     """The ground truth of a video or an image.
 
     Raises:
-        InputError: a track does not have one mask, or null, for each frame, or a mask is broken.
+        InputError: a track does not have one mask or null per frame, or a mask is invalid.
     """
     report = refuse_faults(annotation_set.where)
     tracks = []
@@ -75,16 +75,16 @@ def predicted_tracks(
     min_score: float,
     where: str,
 ) -> list[ShownTrack]:
-    """The predictions for a video that are at least as sure as ``min_score``.
+    """The predictions for a video with a score of at least ``min_score``.
 
     Raises:
-        InputError: a prediction does not have one mask, or null, for each frame, or a mask is
-            broken; ``where`` names the file.
+        InputError: a prediction does not have one mask or null per frame, or a mask is invalid;
+            ``where`` names the file.
     """
-    sure = [entry for entry in entries if entry["score"] >= min_score]
+    confident = [entry for entry in entries if entry["score"] >= min_score]
     return [
         ShownTrack(track.id, categories[track.category_id], track.score, track.masks)
-        for track in parse_detections(sure, video, refuse_faults(where))
+        for track in parse_detections(confident, video, refuse_faults(where))
     ]
 
 
@@ -101,19 +101,19 @@ def read_frames(
 
     Args:
         video: a video or an image.
-        tracks: what to show.
-        class_names: those of the tracks; their positions become the class ids.
-        images: folder that file names are relative to.
+        tracks: the tracks to show.
+        class_names: class names of the tracks; their indices are the class ids.
+        images: folder of the images; file names are relative to it.
         frames: indices of the frames to read.
-        max_width: wider pictures are made smaller, masks as well.
-        allow_outside: file names may lead out of the image folder.
+        max_width: downscale wider frames and their masks to this width in pixels.
+        allow_outside: allow file names outside the image folder.
 
     Raises:
-        InputError: the video names no files, or some outside of the image folder; an image cannot
-            be read or is not of the size that the file says; a mask is broken.
+        InputError: the video has no file names or some outside the image folder, an image cannot
+            be read or has another size than in the file, or a mask is invalid.
     """
     if not video.file_names:
-        raise InputError(f"{describe_place(video.place)}: has no file names, so it cannot be shown")
+        raise InputError(f"{describe_place(video.place)}: cannot be shown without file names")
     refuse_outside(video.file_names, describe_place(video.place), allow_outside)
     for index in frames:
         picture = read_image(images / video.file_names[index], (video.height, video.width))
@@ -123,7 +123,7 @@ def read_frames(
 
 
 def scaled_size(video: Video, max_width: int | None) -> tuple[int, int]:
-    """``(width, height)`` of its frames in pixels, made smaller where they are too wide."""
+    """``(width, height)`` of a video's frames in pixels, downscaled to ``max_width``."""
     if max_width is None or video.width <= max_width:
         return video.width, video.height
     return max_width, max(round(video.height * max_width / video.width), 1)
@@ -136,7 +136,7 @@ def _instances(
     index: int,
     size: tuple[int, int],
 ) -> sv.Detections:
-    """What a frame shows, in pixels of a picture of ``size`` (width, height)."""
+    """The instances of a frame, in pixels of a picture of ``size`` (width, height)."""
     shown, masks = [], []
     for track in tracks:
         mask = _mask_to_draw(track, video, index, size)
@@ -155,7 +155,7 @@ def _instances(
 
 
 def _mask_to_draw(track: ShownTrack, video: Video, index: int, size: tuple[int, int]) -> np.ndarray:
-    """``(height, width)`` bool of the picture: the mask, or the outline of a box without one."""
+    """The scaled mask, ``(height, width)`` bool; the outline of the box if there is no mask."""
     width, height = size
     mask: np.ndarray = np.zeros((height, width), dtype=np.uint8)
     rle = track.masks[index]

@@ -16,27 +16,27 @@ from queryinst_vis.formats.names import videos_checksum
 def split_set(
     annotation_set: AnnotationSet, fraction: float = 0.1, salt: str = ""
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Divide a file into a large and a small part with all classes in both, where possible.
+    """Split a file into a large and a small part, both with all classes if possible.
 
-    Videos are told by their names (``names.video_name``): clips of one sequence stay
-    together, and neither ids nor the order of the file matter. The names' SHA-256 decides: class
-    by class, the rarest first, the small part takes the lowest hashes among the sequences that
-    no rarer class has placed, until it has its share of the class (iterative stratification,
-    after Sechidis et al., *On the Stratification of Multi-label Data*, ECML PKDD 2011). As the
-    lowest hashes are taken whoever else is there, few videos change sides when others are added.
+    Videos are identified by their names (``names.video_name``): clips of one sequence stay
+    together, and the split does not depend on ids or file order. Class by class, starting with the
+    rarest, the small part takes the sequences with the lowest SHA-256 of their names among those
+    not yet assigned, until it has its fraction of the class (iterative stratification, after
+    Sechidis et al., *On the Stratification of Multi-label Data*, ECML PKDD 2011). Since the lowest
+    hashes are taken, few videos change sides when others are added.
 
     Args:
-        annotation_set: to divide; ids stay as they are.
-        fraction: share of each class's sequences for the small part; above 0, below 1. A class
-            with two sequences or more gets one on either side, if rarer classes leave one.
-        salt: another text, another split.
+        annotation_set: the file to split; ids do not change.
+        fraction: fraction of each class's sequences in the small part, 0..1 (exclusive). A class
+            with two or more sequences has one in each part, if rarer classes permit.
+        salt: changes the hashes, and thus the split.
 
     Returns:
-        Contents of the large and of the small part; ``info.split`` says how they came about and
-        holds each part's checksum (``names.videos_checksum``).
+        Contents of the large and of the small part. Their ``info.split`` records the parameters
+        and a checksum of each part (``names.videos_checksum``).
 
     Raises:
-        InputError: ``fraction`` is out of range, or there are not two sequences to part.
+        InputError: ``fraction`` is out of range, or there are fewer than two sequences.
     """
     if not 0 < fraction < 1:
         raise InputError(f"fraction {fraction:g}: must be above 0 and below 1")
@@ -50,18 +50,20 @@ def split_set(
         )
     small = choose_names(classes, fraction, salt)
     parts = []
-    for part, belongs in (("large", False), ("small", True)):
-        kept = {i for i, video in annotation_set.videos.items() if (video.name in small) == belongs}
+    for part, is_small in (("large", False), ("small", True)):
+        kept = {
+            i for i, video in annotation_set.videos.items() if (video.name in small) == is_small
+        }
         content = keep_videos(annotation_set, kept)
         videos = content[f"{annotation_set.kind}s"]
-        how = {"part": part, "fraction": fraction, "salt": salt}
-        split = {**how, "checksum": videos_checksum(videos)}
+        parameters = {"part": part, "fraction": fraction, "salt": salt}
+        split = {**parameters, "checksum": videos_checksum(videos)}
         parts.append({**content, "info": {**_info(content), "split": split}})
     return parts[0], parts[1]
 
 
 def _classes_of(annotation_set: AnnotationSet, identity: int) -> set[str]:
-    """Names of the classes that a video shows."""
+    """Names of the classes in a video."""
     return {
         annotation_set.categories[entry["category_id"]]
         for entry in annotation_set.entries[identity]
@@ -75,37 +77,37 @@ def _info(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def choose_names(classes: Mapping[str, Iterable[str]], fraction: float, salt: str) -> set[str]:
-    """Names of the small part.
+    """Choose the sequences of the small part.
 
     Args:
-        classes: what each sequence shows, by its name; at least two sequences.
-        fraction, salt: as in ``split_set``.
+        classes: classes of each sequence, by its name; at least two sequences.
+        fraction, salt: as for ``split_set``.
 
     Returns:
-        At least one name and not all.
+        Names of at least one, but not all sequences.
     """
     order = sorted(classes, key=lambda name: hashlib.sha256(f"{salt}/{name}".encode()).digest())
     members: dict[str, list[str]] = defaultdict(list)
     for name in order:
-        for shown in classes[name]:
-            members[shown].append(name)
+        for class_name in classes[name]:
+            members[class_name].append(name)
     small: set[str] = set()
-    undecided = dict.fromkeys(order)  # a set that keeps its order
-    for shown in sorted(members, key=lambda shown: (len(members[shown]), shown)):
-        candidates = [name for name in members[shown] if name in undecided]
-        taken = sum(name in small for name in members[shown])
-        wanted = max(_share(len(members[shown]), fraction) - taken, 0)
-        small.update(candidates[:wanted])
+    unassigned = dict.fromkeys(order)  # an ordered set
+    for class_name in sorted(members, key=lambda name: (len(members[name]), name)):
+        candidates = [name for name in members[class_name] if name in unassigned]
+        taken = sum(name in small for name in members[class_name])
+        missing = max(_part_size(len(members[class_name]), fraction) - taken, 0)
+        small.update(candidates[:missing])
         for name in candidates:
-            del undecided[name]
-    # What shows no class fills the small part up to its share of all sequences.
-    wanted = max(_share(len(order), fraction) - len(small), 0)
-    small.update(list(undecided)[:wanted])
-    return small or {order[0]}  # where each class has but one sequence, someone must go
+            del unassigned[name]
+    # sequences without instances fill the small part up to its fraction of all sequences
+    missing = max(_part_size(len(order), fraction) - len(small), 0)
+    small.update(list(unassigned)[:missing])
+    return small or {order[0]}  # never empty, even if every class has a single sequence
 
 
-def _share(count: int, fraction: float) -> int:
-    """The small part's share of so many: rounded, but of two or more at least 1 and not all."""
+def _part_size(count: int, fraction: float) -> int:
+    """Size of the small part of ``count`` sequences: rounded, but neither empty nor all of them."""
     if count < 2:
         return 0
     return min(max(round(fraction * count), 1), count - 1)

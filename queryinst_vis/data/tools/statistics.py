@@ -1,4 +1,4 @@
-"""What a set of annotated videos or images is like, in numbers."""
+"""Statistics of a set of annotated videos or images."""
 
 from __future__ import annotations
 
@@ -18,23 +18,22 @@ from queryinst_vis.formats.findings import Report, refuse_faults
 from queryinst_vis.utils.progress import show_progress
 
 SIZE_BOUNDS = {"video": (128**2, 256**2), "image": (32**2, 96**2)}
-"""Mean mask area in pixels at which the metric's medium and its large objects begin: YouTube-VIS
-and COCO."""
+"""Maximum area in pixels of small and medium objects, as in YouTube-VIS and COCO."""
 
 
 @dataclass(frozen=True)
 class TrackStatistics:
-    """One track; crowds have none.
+    """Statistics of a track that is not a crowd.
 
     Attributes:
         category: class name.
-        frames: number of frames that show it, at least 1.
-        masks: number of these that have a mask; the others have a box alone.
-        area: mean area over the frames that show it, in pixels: of the mask, or of the box.
-        motion: for each two neighbouring frames that show it, how far its box's centre moves,
-            divided by the square root of the box's area (mean of both).
-        first, last: frames of its first and last appearance.
-        gaps: how often it vanishes and comes back.
+        frames: number of visible frames, at least 1.
+        masks: number of visible frames with a mask; the others have only a box.
+        area: mean area of mask (or box) in pixels, over the visible frames.
+        motion: displacement of the box centre between consecutive visible frames, divided by the
+            square root of the box area (mean of both frames).
+        first, last: indices of the first and last visible frame.
+        gaps: number of times it disappears and reappears.
     """
 
     category: str
@@ -49,16 +48,16 @@ class TrackStatistics:
 
 @dataclass(frozen=True)
 class VideoStatistics:
-    """One video, or one image as a video of one frame.
+    """Statistics of a video, or of an image as a video of one frame.
 
     Attributes:
-        name: the folder of its frames, or an image's file name.
+        name: folder of its frames, or file name of an image.
         height, width, length: of the video, in pixels and frames.
-        tracks: those that are visible somewhere.
-        objects: number of visible objects in each frame.
-        overlap: for each frame with objects, which share of the area that boxes cover is covered
-            by two or more: the bounding-box overlap rate of OVIS (Qi et al., *Occluded Video
-            Instance Segmentation: A Benchmark*, IJCV 2022), a measure of occlusion, 0..1.
+        tracks: all tracks that are visible in some frame.
+        objects: number of visible objects per frame.
+        overlap: for each frame with objects, the fraction of the area covered by boxes that is
+            covered by two or more, 0..1: the bounding-box overlap rate of OVIS, a measure of
+            occlusion (Qi et al., *Occluded Video Instance Segmentation: A Benchmark*, IJCV 2022).
     """
 
     name: str
@@ -71,10 +70,10 @@ class VideoStatistics:
 
 
 def measure_set(annotation_set: AnnotationSet) -> list[VideoStatistics]:
-    """Measure all videos or images of a file, one after the other.
+    """Compute the statistics of all videos or images of a file.
 
     Raises:
-        InputError: the file has no annotations, or a mask is broken; says which.
+        InputError: the file has no annotations, or an invalid mask.
     """
     if not annotation_set.annotated:
         raise InputError("the file has no annotations")
@@ -85,21 +84,21 @@ def measure_set(annotation_set: AnnotationSet) -> list[VideoStatistics]:
 def _measure_video(annotation_set: AnnotationSet, video: Video) -> VideoStatistics:
     report = refuse_faults(annotation_set.where)
     tracks = []
-    boxes: list[list[np.ndarray]] = [[] for _ in range(video.length)]  # of each frame
+    boxes: list[list[np.ndarray]] = [[] for _ in range(video.length)]  # per frame
     for entry in annotation_set.entries[video.id]:
         annotation = parse_annotation(entry, video, report)
         if annotation is None or annotation.crowd:
             continue
         masked = _masked_boxes(annotation, video, report)
-        alone: dict[int, tuple[np.ndarray, float]] = {
+        boxes_only: dict[int, tuple[np.ndarray, float]] = {
             frame: (np.array(box, dtype=float), box[2] * box[3])
             for frame, box in annotation.boxes_alone().items()
         }
-        shown = dict(sorted((masked | alone).items()))
-        if shown:
+        visible = dict(sorted((masked | boxes_only).items()))
+        if visible:
             category = annotation_set.categories[annotation.category_id]
-            tracks.append(_measure_track(category, shown, len(masked)))
-        for frame, (box, _) in shown.items():
+            tracks.append(_measure_track(category, visible, len(masked)))
+        for frame, (box, _) in visible.items():
             boxes[frame].append(box)
     return VideoStatistics(
         video.name,
@@ -115,7 +114,7 @@ def _measure_video(annotation_set: AnnotationSet, video: Video) -> VideoStatisti
 def _masked_boxes(
     annotation: Annotation, video: Video, report: Report
 ) -> dict[int, tuple[np.ndarray, float]]:
-    """Box ``(x, y, width, height)`` and area of the mask in each frame that shows one."""
+    """Box ``(x, y, width, height)`` and area of the mask, by frame."""
     place = {**video.place, "annotation": annotation.id}
     masks, areas = decode_track(annotation.segmentations, video, place, report)
     return {
@@ -126,39 +125,39 @@ def _masked_boxes(
 
 
 def _measure_track(
-    category: str, shown: dict[int, tuple[np.ndarray, float]], masks: int
+    category: str, visible: dict[int, tuple[np.ndarray, float]], masks: int
 ) -> TrackStatistics:
-    """One track from box and area in each frame that shows it, in frame order."""
-    frames = list(shown)
-    neighbours = [(one, other) for one, other in pairwise(frames) if other == one + 1]
+    """Statistics of a track from its box and area by frame, in frame order."""
+    frames = list(visible)
+    consecutive = [(one, other) for one, other in pairwise(frames) if other == one + 1]
     return TrackStatistics(
         category=category,
         frames=len(frames),
         masks=masks,
-        area=sum(area for _, area in shown.values()) / len(frames),
-        motion=[_motion(shown[one][0], shown[other][0]) for one, other in neighbours],
+        area=sum(area for _, area in visible.values()) / len(frames),
+        motion=[_motion(visible[one][0], visible[other][0]) for one, other in consecutive],
         first=frames[0],
         last=frames[-1],
-        gaps=len(frames) - 1 - len(neighbours),
+        gaps=len(frames) - 1 - len(consecutive),
     )
 
 
 def _motion(one: np.ndarray, other: np.ndarray) -> float:
-    """How far a box's centre moves, in multiples of its size."""
+    """Displacement of a box's centre, in multiples of its size."""
     step = other[:2] + other[2:] / 2 - one[:2] - one[2:] / 2
     size = (np.sqrt(one[2:].prod()) + np.sqrt(other[2:].prod())) / 2
     return float(np.hypot(*step) / size)
 
 
 def overlap_rate(boxes: np.ndarray) -> float:
-    """Share of the area within any of the boxes that lies in two or more.
+    """Fraction of the area covered by boxes that is covered by two or more, 0..1.
 
     Args:
-        boxes: ``(N, 4)`` of (x, y, width, height), N at least 1, each with an area.
+        boxes: ``(N, 4)`` (x, y, width, height), N at least 1, with positive areas.
     """
     starts, ends = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     x, y = (np.unique(np.concatenate([starts[:, k], ends[:, k]])) for k in (0, 1))
-    # Between neighbouring edges of boxes nothing changes, so one cell there stands for all.
+    # coverage is constant in the cells between adjacent box edges
     in_x = (starts[:, :1] <= x[:-1]) & (x[:-1] < ends[:, :1])
     in_y = (starts[:, 1:] <= y[:-1]) & (y[:-1] < ends[:, 1:])
     depth = in_y.T.astype(int) @ in_x.astype(int)
@@ -167,7 +166,7 @@ def overlap_rate(boxes: np.ndarray) -> float:
 
 
 def summarise_set(videos: Sequence[VideoStatistics], kind: str) -> dict[str, Any]:
-    """The numbers of ``measure_set`` pooled, as JSON.
+    """Aggregate the result of ``measure_set``, for JSON.
 
     Args:
         videos: at least one video or image.
@@ -177,11 +176,12 @@ def summarise_set(videos: Sequence[VideoStatistics], kind: str) -> dict[str, Any
         ``classes``: ``{name: {tracks, masks, videos}}`` by descending tracks; ``videos``,
         ``frames``, ``tracks``, ``masks``, ``boxes_only`` (boxes without a mask): totals;
         ``sizes``: ``{"WxH": videos}``;
-        ``video_length``, ``track_length``, ``mask_side`` (root of the mean area, pixels),
+        ``video_length``, ``track_length``, ``mask_side`` (square root of the mean area, pixels),
         ``motion``, ``objects_per_video``, ``objects_per_frame``, ``overlap_rate``: each
-        ``{min, median, mean, max}``, None without any; ``small``, ``medium``, ``large``: tracks
-        by the metric's area ranges; ``entries`` and ``exits``: tracks that begin after the first
-        or end before the last frame; ``gaps``: how often tracks vanish and come back.
+        ``{min, median, mean, max}``, or None without values; ``small``, ``medium``, ``large``:
+        number of tracks by the metric's area ranges; ``entries`` and ``exits``: number of tracks
+        that begin after the first or end before the last frame; ``gaps``: number of times that
+        tracks disappear and reappear.
     """
     tracks = [track for video in videos for track in video.tracks]
     pairs = [(video, track) for video in videos for track in video.tracks]
@@ -225,7 +225,7 @@ def _count_classes(videos: Sequence[VideoStatistics]) -> dict[str, dict[str, int
 
 
 def spread(values: Sequence[float]) -> dict[str, float] | None:
-    """Smallest, median, mean and largest value; None of none."""
+    """Minimum, median, mean and maximum; None without values."""
     if not values:
         return None
     return {

@@ -15,20 +15,20 @@ from queryinst_vis.utils.progress import show_progress
 
 
 def validate_set(path: str | Path, images: str | Path | None = None) -> list[Finding]:
-    """Look for every known pitfall of a YouTube-VIS or COCO file.
+    """Check a YouTube-VIS or COCO file for all known problems.
 
-    The file is read as a whole, its masks and images video after video.
+    The file is read as a whole; its masks and images video by video.
 
     Args:
-        path: the annotation file; one without annotations (public validation and test sets)
-            is fine, a note says so.
-        images: the folder that its file names are relative to; None leaves images alone.
+        path: the annotation file; missing annotations (public validation and test sets) are only
+            noted.
+        images: folder of the images; file names are relative to it. None: images are not checked.
 
     Returns:
-        All findings in the order of the file; ``SEVERITIES`` says how grave each kind is.
+        All findings in file order; ``SEVERITIES`` gives the severity of each kind.
 
     Raises:
-        InputError: the file is no JSON object, or the image folder does not exist.
+        InputError: the file is not a JSON object, or the image folder does not exist.
     """
     if images is not None and not Path(images).is_dir():
         raise InputError(f"image folder {images}: no such folder")
@@ -51,13 +51,13 @@ def validate_set(path: str | Path, images: str | Path | None = None) -> list[Fin
 
 
 def _check_masks_are_complete(annotation_set: AnnotationSet, found: list[Finding]) -> None:
-    """Warn of boxes alone in a set that can be scored by its masks only."""
+    """Warn about boxes without masks in a set that is evaluated by masks."""
     boxes = sum(finding.kind == "boxes only" for finding in found)
     annotations = sum(len(entries) for entries in annotation_set.entries.values())
     if boxes and (annotation_set.kind == "video" or boxes < annotations):
         message = (
-            f"{boxes} of {annotations} annotations have a box and no mask: the file can be trained "
-            "on, but masks are not scored with it"
+            f"{boxes} of {annotations} annotations have a box but no mask: the file can be used "
+            "for training, but not to evaluate masks"
         )
         found.append(Finding("masks missing", {}, message))
 

@@ -1,4 +1,4 @@
-"""The CPU forms of a model's modules, and the one used in both training and inference."""
+"""Switches for the CPU forms of modules, and the form shared by training and inference."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from queryinst_vis.models.roi import RoIExtractor
 
 @dataclass(frozen=True)
 class Forms:
-    """Switches for measuring what each form is worth.
+    """Switches, to measure the speed-up of each form.
 
     Attributes:
-        fold_norms: batch norms are folded into the preceding convolutions.
-        roi_align: RoIAlign as a weighted sum of whole feature vectors.
+        fold_norms: fold batch norms into the preceding convolutions.
+        roi_align: compute RoIAlign as a weighted sum of feature vectors.
     """
 
     fold_norms: bool = True
@@ -23,7 +23,7 @@ class Forms:
 
 
 def replace_roi_align(model: QueryInst) -> None:
-    """Use ``CpuRoIExtractor`` if the model is on a CPU; parameter names do not change.
+    """Replace ``RoIExtractor`` by ``CpuRoIExtractor`` if the model is on a CPU.
 
     Args:
         model: on its device; changed in place.

@@ -1,4 +1,4 @@
-"""The form of a model for inference: the same results, up to rounding, from less work."""
+"""The inference form of a model: the same results, up to rounding, with less computation."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from queryinst_vis.models.folding import fold_batch_norms
 from queryinst_vis.models.queryinst import QueryInst
 
 
-@torch.inference_mode(False)  # a caller's; weights have to be plain tensors
+@torch.inference_mode(False)  # overrides the caller's mode: weights must be ordinary tensors
 def to_inference_form(
     model: QueryInst,
     dtype: torch.dtype = torch.float32,
     forms: Forms = Forms(),  # noqa: B008 (it is frozen)
 ) -> QueryInst:
-    """Replace modules by those that compute the same faster on the model's device.
+    """Replace modules by equivalents that are faster on the model's device.
 
     Args:
-        model: on its device; changed in place, it can no longer be trained, saved or moved.
+        model: on its device; changed in place, and can no longer be trained, saved or moved.
         dtype: of the weights of convolutions and linear layers. Anything but float32 requires
-            ``torch.autocast`` around the model.
+            running the model under ``torch.autocast``.
         forms: the replacements to use.
     """
     model.eval().strip_training_heads()

@@ -1,8 +1,8 @@
-"""RoIAlign for CPUs: whole feature vectors at a time, and the boxes of all levels together.
+"""RoIAlign for CPUs, on whole feature vectors and on the boxes of all levels together.
 
-torchvision's CPU kernel walks channel by channel, in one thread, and copies a channels-last map
-first. RoIAlign is a weighted sum of pixels: here ``embedding_bag`` weighs and adds the feature
-vectors of each bin's pixels, with vector instructions.
+torchvision's CPU kernel loops over channels in one thread, and copies channels-last maps first.
+RoIAlign is a weighted sum of pixels: here ``embedding_bag`` computes the weighted sum of each
+bin's feature vectors with vector instructions.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from queryinst_vis.models.roi import RoIExtractor, assign_levels, rows_by_level,
 
 
 class CpuRoIExtractor(RoIExtractor):
-    """A ``RoIExtractor`` that is faster on a CPU; adaptive sampling is left to torchvision.
+    """A faster ``RoIExtractor`` for CPUs; adaptive sampling is left to torchvision.
 
     Args:
-        extractor: the module whose place it takes.
+        extractor: the module to replace.
     """
 
     def __init__(self, extractor: RoIExtractor) -> None:
@@ -44,19 +44,19 @@ class CpuRoIExtractor(RoIExtractor):
 def sampling_points(
     rois: Tensor, scales: Tensor, sizes: Tensor, size: int, samples: int
 ) -> tuple[Tensor, Tensor]:
-    """The pixels that bins read: in each bin 2 x samples rows of 2 x samples columns.
+    """The pixels read by each bin, 2n rows of 2n columns, and their bilinear weights.
 
     Boxes are not rounded, but shifted by half a pixel (torchvision's ``aligned``).
 
     Args:
         rois: ``(R, 5)`` float, image index and xyxy in input pixels; no gradient flows to them.
-        scales: ``(R,)`` pixels of the box's map per input pixel.
-        sizes: ``(R, 2)`` int64 height and width of the box's map.
+        scales: ``(R,)`` scale of each box's map, 1 / stride.
+        sizes: ``(R, 2)`` int64 height and width of each box's map.
         size: s, bins per side.
-        samples: n, per bin and side.
+        samples: n, samples per bin and side.
 
     Returns:
-        ``(R, s * s, 4 n * n)`` int64 rows of the map's ``(B * H * W, C)`` vectors, and their
+        ``(R, s * s, 4 n * n)`` int64 rows of the map flattened to ``(B * H * W, C)``, and their
         weights.
     """
     corners = rois.detach()[:, 1:].unflatten(1, (2, 2)).flip(2) * scales[:, None, None] - 0.5
@@ -66,25 +66,25 @@ def sampling_points(
     # (R, row of bins, column of bins, row in the bin, column in the bin)
     rows, columns = pixels[:, 0, :, None, :, None], pixels[:, 1, None, :, None, :]
     points = (image * height + rows) * width + columns
-    shares = weights[:, 0, :, None, :, None] * weights[:, 1, None, :, None, :]
+    products = weights[:, 0, :, None, :, None] * weights[:, 1, None, :, None, :]
     shape = (len(rois), size**2, (2 * samples) ** 2)
-    return points.reshape(shape), shares.reshape(shape)
+    return points.reshape(shape), products.reshape(shape)
 
 
 def pool(feature: Tensor, points: Tensor, weights: Tensor) -> Tensor:
-    """The weighted sums of the pixels that the bins of R boxes read.
+    """Pool R boxes: weighted sums over the pixels of each bin.
 
     Args:
         feature: ``(B, C, H, W)``, the map of these boxes.
-        points, weights: ``(R, s * s, 4 n * n)`` of these boxes, by ``sampling_points``.
+        points, weights: ``(R, s * s, 4 n * n)`` of these boxes, from ``sampling_points``.
 
     Returns:
-        ``(R, C, s, s)`` in the map's precision.
+        ``(R, C, s, s)`` with the dtype of the map.
     """
     pixels = feature.permute(0, 2, 3, 1).flatten(0, 2)
-    shares = weights.flatten(0, 1).to(pixels.dtype)
+    bin_weights = weights.flatten(0, 1).to(pixels.dtype)
     sum_rows = _SumRows.apply if pixels.requires_grad else _sum_rows
-    pooled = sum_rows(pixels, points.flatten(0, 1), shares)
+    pooled = sum_rows(pixels, points.flatten(0, 1), bin_weights)
     size = round(points.shape[1] ** 0.5)
     return pooled.view(len(points), size, size, feature.shape[1]).permute(0, 3, 1, 2)
 
@@ -95,9 +95,9 @@ def _sum_rows(pixels: Tensor, points: Tensor, weights: Tensor) -> Tensor:
 
 
 class _SumRows(torch.autograd.Function):
-    """``_sum_rows`` with a gradient for the pixels, in a third of PyTorch's time.
+    """``_sum_rows`` with a backward pass for the pixels that takes a third of PyTorch's time.
 
-    PyTorch sorts the rows first, to add up those of one pixel, of which there are few here.
+    PyTorch sorts the rows first to combine duplicates, of which there are few here.
     """
 
     @staticmethod
@@ -109,28 +109,28 @@ class _SumRows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         points, weights = ctx.saved_tensors
-        # bfloat16 is too coarse to add up in
-        wide = torch.promote_types(ctx.dtype, torch.float32)
-        parts = weights.to(wide)[..., None] * gradient.to(wide)[:, None]
-        of_pixels = torch.zeros(ctx.shape, dtype=wide, device=gradient.device)
-        of_pixels.index_add_(0, points.flatten(), parts.flatten(0, 1))
-        return of_pixels.to(ctx.dtype), None, None
+        # bfloat16 is too coarse to accumulate in
+        sum_dtype = torch.promote_types(ctx.dtype, torch.float32)
+        parts = weights.to(sum_dtype)[..., None] * gradient.to(sum_dtype)[:, None]
+        pixel_gradient = torch.zeros(ctx.shape, dtype=sum_dtype, device=gradient.device)
+        pixel_gradient.index_add_(0, points.flatten(), parts.flatten(0, 1))
+        return pixel_gradient.to(ctx.dtype), None, None
 
 
 def _taps(
     low: Tensor, high: Tensor, limits: Tensor, size: int, samples: int
 ) -> tuple[Tensor, Tensor]:
-    """What bins read along both axes: bilinear interpolation at each sample.
+    """Bilinear interpolation taps of each sample along both axes.
 
     Args:
-        low, high: ``(R, 2)`` ends of the box sides, y and x, in map pixels, 0 being the first
-            pixel's centre.
-        limits: ``(R, 2)`` pixels of the map.
+        low, high: ``(R, 2)`` ends of the box sides, y and x, in map pixels; 0 is the centre of the
+            first pixel.
+        limits: ``(R, 2)`` height and width of the map.
         size, samples: as for ``sampling_points``.
 
     Returns:
-        ``(R, 2, size, 2 * samples)`` int64 pixels, and their weights. Samples in the outermost
-        pixel's outer half take its value; those more than a pixel outside of the map are 0.
+        ``(R, 2, size, 2 * samples)`` int64 pixel indices, and their weights. Samples beyond the
+        centre of a border pixel take its value; those more than a pixel outside the map are 0.
     """
     steps = (torch.arange(size * samples, device=low.device, dtype=low.dtype) + 0.5) / samples
     points = low[..., None] + steps * ((high - low) / size)[..., None]
@@ -138,8 +138,8 @@ def _taps(
     inside = (points >= -1) & (points <= limits)
     points = points.nan_to_num(0).clamp(min=0).minimum(limits - 1)
     first = points.floor()
-    share = points - first
+    fraction = points - first
     pixels = torch.stack((first, (first + 1).minimum(limits - 1)), dim=-1).long()
-    weights = torch.stack((1 - share, share), dim=-1) * inside[..., None] / samples
+    weights = torch.stack((1 - fraction, fraction), dim=-1) * inside[..., None] / samples
     shape = (*low.shape, size, 2 * samples)
     return pixels.view(shape), weights.view(shape)

@@ -1,7 +1,7 @@
-"""The form of a model for training on CPUs: the same losses and gradients from less work.
+"""The training form of a model for CPUs: the same losses and gradients with less computation.
 
-A frozen batch norm is an affine map, so it folds into the convolution before it, with gradients
-for both. Parameters keep their names: checkpoints of either form load into the other.
+A frozen batch norm is an affine map, so it can be folded into the preceding convolution, with
+gradients for both. Parameter names do not change: checkpoints of either form load into the other.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from queryinst_vis.models.queryinst import QueryInst
 
 
 def to_training_form(model: QueryInst, forms: Forms = Forms()) -> QueryInst:  # noqa: B008 (frozen)
-    """Replace modules by those that train faster on a CPU, and store convolutions channels last.
+    """Replace modules by equivalents that train faster on a CPU, in channels-last memory format.
 
     Args:
-        model: on a CPU; changed in place and left in evaluation mode. Batch norms that are being
-            trained (``model.backbone.norm_eval=false``) stay as they are.
+        model: on a CPU; changed in place and left in evaluation mode. Batch norms that are
+            trained (``model.backbone.norm_eval=false``) are not folded.
         forms: the replacements to use.
     """
     model.eval()  # the probe run must not change running statistics
@@ -41,10 +41,10 @@ def to_training_form(model: QueryInst, forms: Forms = Forms()) -> QueryInst:  # 
 
 
 class FoldedNorm(nn.Module):
-    """What is left of a batch norm that a convolution computes: its tensors and activation.
+    """The remainder of a batch norm that is folded into a convolution: tensors and activation.
 
     Args:
-        norm: frozen; timm's hold the activation that follows.
+        norm: frozen; timm's batch norms include the activation.
     """
 
     running_mean: Tensor
@@ -58,21 +58,21 @@ class FoldedNorm(nn.Module):
         self.act = getattr(norm, "act", nn.Identity())
 
     def forward(self, x: Tensor) -> Tensor:
-        """The activation alone."""
+        """Apply the activation only."""
         return self.act(x)
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """The affine map, ``(C,)`` each."""
+        """The affine map of the batch norm, ``(C,)`` each."""
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         return scale, self.bias - self.running_mean * scale
 
 
 class FoldedConv(nn.Module):
-    """A convolution that also does what the frozen batch norm behind it would.
+    """A convolution that includes the frozen batch norm after it.
 
     Args:
         conv: a plain convolution, or timm's with TensorFlow's padding.
-        norm: reads the result of this convolution only.
+        norm: the batch norm; this convolution is its only input.
     """
 
     def __init__(self, conv: nn.Conv2d, norm: FoldedNorm) -> None:
@@ -82,10 +82,10 @@ class FoldedConv(nn.Module):
         self.dilation, self.groups = conv.dilation, conv.groups
         self.kernel_size = conv.kernel_size
         self.pads_as_tensorflow = isinstance(conv, Conv2dSame)
-        self._norm = (norm,)  # in a tuple: its parameters are registered under its own name
+        self._norm = (norm,)  # a tuple, since its parameters are registered elsewhere already
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to the norm's result, before its activation."""
+        """Map ``(B, C, H, W)`` to the output of the batch norm, before its activation."""
         scale, shift = self._norm[0].scale_and_shift()
         weight = self.weight * scale[:, None, None, None]
         bias = shift if self.bias is None else shift + self.bias * scale
@@ -106,14 +106,14 @@ class FoldedConv(nn.Module):
 def depthwise_5x5(x: Tensor, weight: Tensor, bias: Tensor, stride: tuple[int, ...]) -> Tensor:
     """A depthwise convolution without padding, whose weight gradient is computed faster.
 
-    oneDNN has fast kernels for the weight gradient of 3x3 depthwise convolutions only; that of
-    5x5 takes up to ten times as long per weight. Four shifted 3x3 windows cover the 5x5 taps.
+    oneDNN has fast kernels for the weight gradient of 3x3 depthwise convolutions only; 5x5 takes
+    up to ten times as long per weight. Four shifted 3x3 windows cover the 5x5 taps.
 
     Args:
         x: ``(B, C, H, W)``.
         weight: ``(C, 1, 5, 5)``.
         bias: ``(C,)``.
-        stride: of rows and columns.
+        stride: (vertical, horizontal).
     """
     if not convolution_backward_works():
         return F.conv2d(x, weight, bias, stride, groups=len(weight))
@@ -125,16 +125,16 @@ def depthwise_5x5(x: Tensor, weight: Tensor, bias: Tensor, stride: tuple[int, ..
 
 @cache
 def convolution_backward_works() -> bool:
-    """Whether PyTorch's internal operator gives the gradients of a convolution, found by trying.
+    """Whether PyTorch's ``convolution_backward`` works as expected, determined by a test call.
 
     Its signature is not part of PyTorch's documented interface.
     """
     ones = torch.ones(1, 1, 3, 3)
     try:
-        found = _backward(torch.full((1, 1, 1, 1), 2.0), ones, ones, (1, 1), 1)
+        gradient = _backward(torch.full((1, 1, 1, 1), 2.0), ones, ones, (1, 1), 1)
     except (AttributeError, RuntimeError, TypeError):
         return False
-    return torch.equal(found, 2 * ones)
+    return torch.equal(gradient, 2 * ones)
 
 
 class _Depthwise5x5(torch.autograd.Function):
@@ -149,28 +149,28 @@ class _Depthwise5x5(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
         x, weight = ctx.saved_tensors
-        of_x = None
+        x_gradient = None
         if ctx.needs_input_grad[0]:
-            of_x = _backward(gradient, x, weight, ctx.stride, 0)
+            x_gradient = _backward(gradient, x, weight, ctx.stride, 0)
         rows, columns = (
             (size - 1) * stride + 3
             for size, stride in zip(gradient.shape[2:], ctx.stride, strict=True)
         )
-        of_weight, window = torch.empty_like(weight), weight[:, :, :3, :3].contiguous()
+        weight_gradient, window = torch.empty_like(weight), weight[:, :, :3, :3].contiguous()
         for top in (0, 2):
             for left in (0, 2):
-                seen = x[:, :, top : top + rows, left : left + columns]
-                seen = seen.contiguous(memory_format=torch.channels_last)
-                part = _backward(gradient, seen, window, ctx.stride, 1)
-                of_weight[:, :, top : top + 3, left : left + 3] = part
-        return of_x, of_weight, gradient.sum(dim=(0, 2, 3)), None
+                crop = x[:, :, top : top + rows, left : left + columns]
+                crop = crop.contiguous(memory_format=torch.channels_last)
+                part = _backward(gradient, crop, window, ctx.stride, 1)
+                weight_gradient[:, :, top : top + 3, left : left + 3] = part
+        return x_gradient, weight_gradient, gradient.sum(dim=(0, 2, 3)), None
 
 
 def _backward(
     gradient: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, ...], index: int
 ) -> Tensor:
-    """Gradient of a depthwise convolution without padding for its input (0) or weight (1)."""
-    wanted = [position == index for position in range(3)]
+    """Gradient of an unpadded depthwise convolution with respect to input (0) or weight (1)."""
+    mask = [position == index for position in range(3)]
     return torch.ops.aten.convolution_backward(
-        gradient, x, weight, None, stride, (0, 0), (1, 1), False, (0, 0), len(weight), wanted
+        gradient, x, weight, None, stride, (0, 0), (1, 1), False, (0, 0), len(weight), mask
     )[index]

@@ -1,1 +1,1 @@
-"""The network in a form that never waits: static shapes from the frames to the run lengths."""
+"""The model for GPUs: static shapes from frames to run lengths, without host synchronisation."""

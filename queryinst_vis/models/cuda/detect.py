@@ -1,4 +1,4 @@
-"""``models.postprocess.detect`` with static shapes: uint8 frames in, one buffer of results out."""
+"""``models.postprocess.detect`` with static shapes, from uint8 frames to one result buffer."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import torch
 from torch import Tensor, nn
 
 from queryinst_vis.models.cuda.frames import to_network_input
-from queryinst_vis.models.cuda.masks import turns_of_masks
+from queryinst_vis.models.cuda.masks import find_run_boundaries
 from queryinst_vis.models.postprocess import rank_queries
 from queryinst_vis.models.queryinst import QueryInst, QueryInstOutput, gather_rows
 from queryinst_vis.structures import Embedding
 
-TURNS_PER_COLUMN = 4
-"""Turns of run lengths that are kept for a mask, per column of the frame: two objects above one
-another. Masks with more are pasted on the host."""
+BOUNDARIES_PER_COLUMN = 4
+"""Capacity for run boundaries of a mask per frame column, enough for two runs per column. Masks
+with more are pasted on the host."""
 
 
 @dataclass(frozen=True)
 class StaticSettings:
-    """What is constant for all frames of a video.
+    """The settings shared by all frames of a video.
 
     Attributes:
         frame_size: ``(height, width)`` of the frames.
-        input_size: ``(height, width)`` to which they are resized for the network.
+        input_size: ``(height, width)`` of the resized frames.
         padded_size: ``(height, width)`` of the network input.
-        mean, std: per channel R, G, B, in units of 0..255.
-        max_per_image, one_label_per_query, mask_threshold: as for ``models.postprocess.detect``.
-        embedding: what describes an instance to the tracker; None: nothing.
+        mean, std: per RGB channel, for pixel values 0..255.
+        max_per_image, one_label_per_query, mask_threshold, embedding: as for
+            ``models.postprocess.detect``.
     """
 
     frame_size: tuple[int, int]
@@ -44,32 +44,32 @@ class StaticSettings:
 
 
 class StaticDetections(NamedTuple):
-    """The ``K`` strongest detections of each of ``B`` frames, whatever their scores.
+    """The top ``K`` detections of each of ``B`` frames, regardless of their scores.
 
     Attributes:
         boxes: ``(B, K, 4)`` float32 xyxy in pixels of the frames.
         scores: ``(B, K)`` float32, descending.
         labels: ``(B, K)`` int32.
         mask_logits: ``(B, K, 28, 28)`` float32.
-        turns: ``(B, K, T)`` int32 and ...
-        turn_counts: ``(B, K)`` int32, as of ``turns_of_masks``.
-        embeddings: ``(B, K, D)`` float32; D is 0 where there are none.
+        run_boundaries: ``(B, K, T)`` int32, from ``find_run_boundaries``.
+        boundary_counts: ``(B, K)`` int32, from ``find_run_boundaries``.
+        embeddings: ``(B, K, D)`` float32; D is 0 without embeddings.
     """
 
     boxes: Tensor
     scores: Tensor
     labels: Tensor
     mask_logits: Tensor
-    turns: Tensor
-    turn_counts: Tensor
+    run_boundaries: Tensor
+    boundary_counts: Tensor
     embeddings: Tensor
 
     def pack(self) -> Tensor:
-        """All fields in one int32 buffer, so that one copy takes them to the host."""
+        """All fields in one int32 buffer, to transfer them to the host in a single copy."""
         return torch.cat([field.contiguous().view(torch.int32).flatten() for field in self])
 
     def unpack(self, buffer: Tensor) -> StaticDetections:
-        """The fields in a buffer that detections of the same shapes have packed, without a copy."""
+        """Views into a packed buffer of detections with the same shapes."""
         parts = buffer.split([field.numel() for field in self])
         fields = [
             part.view(field.dtype).view(field.shape)
@@ -79,14 +79,14 @@ class StaticDetections(NamedTuple):
 
 
 class StaticDetector(nn.Module):
-    """Finds and segments the instances of frames without a host synchronisation (paper 4.2).
+    """Detects and segments instances without host synchronisation (paper 4.2).
 
-    All queries that may be kept get a mask and an embedding, since it is not known here which are
-    strong enough; thresholds and suppression follow on the host.
+    The top ``max_per_image`` queries all get a mask and an embedding; the score threshold and NMS
+    are applied on the host.
 
     Args:
-        model: in the form of ``to_cuda_form``.
-        settings: of the video.
+        model: converted by ``to_cuda_form``.
+        settings: settings of the video.
     """
 
     mean: Tensor
@@ -114,24 +114,26 @@ class StaticDetector(nn.Module):
         Args:
             frames: ``(B, *frame_size, 3)`` uint8 RGB on the model's device.
         """
-        chosen = self.settings
+        settings = self.settings
         images = to_network_input(
-            frames, chosen.input_size, chosen.padded_size, self.mean, self.std
+            frames, settings.input_size, settings.padded_size, self.mean, self.std
         )
         output = self.model(images, self.input_size.expand(len(frames), -1))
         last = output.stages[-1]
         queries, labels, scores = rank_queries(
-            last.class_logits.float().sigmoid(), chosen.max_per_image, chosen.one_label_per_query
+            last.class_logits.float().sigmoid(),
+            settings.max_per_image,
+            settings.one_label_per_query,
         )
         picks = list(queries)
         masks = self.model.mask_logits(-1, output, picks, labels.flatten()).float()
         boxes = torch.cat(gather_rows(last.boxes, picks)).float() * self.box_scale
-        turns, turn_counts = turns_of_masks(
+        run_boundaries, boundary_counts = find_run_boundaries(
             masks,
             boxes,
-            chosen.frame_size,
-            chosen.mask_threshold,
-            capacity=TURNS_PER_COLUMN * chosen.frame_size[1],
+            settings.frame_size,
+            settings.mask_threshold,
+            capacity=BOUNDARIES_PER_COLUMN * settings.frame_size[1],
         )
         embeddings = self._embed(output, picks)
         shape = queries.shape
@@ -140,13 +142,13 @@ class StaticDetector(nn.Module):
             scores=scores,
             labels=labels.int(),
             mask_logits=masks.view(*shape, *masks.shape[1:]),
-            turns=turns.view(*shape, -1),
-            turn_counts=turn_counts.view(shape),
+            run_boundaries=run_boundaries.view(*shape, -1),
+            boundary_counts=boundary_counts.view(shape),
             embeddings=embeddings.view(*shape, embeddings.shape[1]),
         )
 
     def _embed(self, output: QueryInstOutput, picks: list[Tensor]) -> Tensor:
-        """``(B * K, D)`` float32 embeddings of the chosen queries."""
+        """``(B * K, D)`` float32 embeddings of the selected queries."""
         if self.settings.embedding == "query":
             return torch.cat(gather_rows(output.stages[-1].queries, picks)).float()
         if self.settings.embedding == "track_head":

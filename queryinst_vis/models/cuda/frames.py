@@ -1,4 +1,4 @@
-"""From frames to the network input on the device: resize, normalise and pad uint8 frames."""
+"""Preprocessing on the device: resize, normalise and pad uint8 frames."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import Tensor
 def to_network_input(
     frames: Tensor, size: tuple[int, int], padded: tuple[int, int], mean: Tensor, std: Tensor
 ) -> Tensor:
-    """What ``data.transforms.to_network_input`` makes of frames of one size, but for rounding.
+    """As ``data.transforms.to_network_input`` for frames of one size, up to rounding.
 
     Args:
         frames: ``(B, H, W, 3)`` uint8 RGB.
-        size: ``(height, width)`` to which they are resized.
-        padded: ``(height, width)`` of the result, no smaller.
-        mean, std: ``(3, 1, 1)`` in units of 0..255.
+        size: ``(height, width)`` after resizing.
+        padded: ``(height, width)`` of the result, at least ``size``.
+        mean, std: ``(3, 1, 1)``, for pixel values 0..255.
 
     Returns:
-        ``(B, 3, *padded)`` float32, zero where padded at the right and the bottom. Resized pixels
-        are rounded to integers, as OpenCV does; they may differ from its by 1.
+        ``(B, 3, *padded)`` float32, zero-padded at the right and the bottom. Resized pixels are
+        rounded to integers as by OpenCV, and may differ from OpenCV's by 1.
     """
     images = frames.permute(0, 3, 1, 2).float()
     if images.shape[2:] != size:

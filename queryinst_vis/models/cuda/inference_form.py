@@ -1,4 +1,4 @@
-"""The form of a model for inference on a GPU: static shapes, and nothing sent to the host."""
+"""The inference form of a model for GPUs: static shapes, without host synchronisation."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.models.roi import RoIExtractor, assign_levels, to_rois
 
 
-@torch.inference_mode(False)  # a caller's; weights have to be plain tensors
+@torch.inference_mode(False)  # overrides the caller's mode: weights must be ordinary tensors
 def to_cuda_form(model: QueryInst, dtype: torch.dtype = torch.float32) -> QueryInst:
-    """Replace modules by those that compute the same without a host synchronisation.
+    """Replace modules by equivalents without host synchronisation.
 
-    The form runs on every device, so that its results can be compared with the plain model's where
-    there is no GPU; only on a GPU is it faster.
+    The converted model runs on every device, so that it can be tested without a GPU; it is faster
+    only on a GPU.
 
     Args:
-        model: on its device; changed in place, it can no longer be trained or saved.
-        dtype: of the weights of convolutions and linear layers. Anything but float32 wants
-            ``torch.autocast`` around the model, which would otherwise convert the weights for
-            every frame.
+        model: on its device; changed in place, and can no longer be trained or saved.
+        dtype: of the weights of convolutions and linear layers. Anything but float32 requires
+            running the model under ``torch.autocast``, which need not convert the weights for
+            every frame then.
     """
     model.eval().strip_training_heads()
     fold_batch_norms(model)
@@ -43,12 +43,12 @@ def is_cuda_form(model: QueryInst) -> bool:
 
 
 class PoolableFPN(FPN):
-    """An FPN whose maps are as RoIAlign's kernel reads them: contiguous float32.
+    """An FPN with contiguous float32 output, as required by the RoIAlign kernel.
 
-    The kernel would convert and copy whole maps otherwise, once for each of its calls.
+    Otherwise, the kernel would convert and copy whole maps at each call.
 
     Args:
-        fpn: whose convolutions it uses, under the same names.
+        fpn: provides the convolutions; their names do not change.
     """
 
     def __init__(self, fpn: FPN) -> None:
@@ -56,18 +56,18 @@ class PoolableFPN(FPN):
         self.pyramid = fpn.pyramid
 
     def forward(self, levels: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Maps ``(B, C_l, H_l, W_l)``, finest first, to ``(B, C, H_l, W_l)``."""
+        """Map ``(B, C_l, H_l, W_l)`` features, finest first, to ``(B, C, H_l, W_l)``."""
         return [level.float().contiguous() for level in super().forward(levels)]
 
 
 class StaticRoIExtractor(RoIExtractor):
-    """A ``RoIExtractor`` that pools every box from every level and selects afterwards.
+    """A ``RoIExtractor`` that pools every box from every level, and then selects the level.
 
-    Which boxes read which level is data, and a GPU that is asked for it has to wait. Pooling a few
-    boxes four times costs less.
+    Grouping boxes by level depends on data and requires a host synchronisation. Pooling a few
+    boxes four times is cheaper.
 
     Args:
-        extractor: the module whose place it takes.
+        extractor: the module to replace.
     """
 
     def __init__(self, extractor: RoIExtractor) -> None:
