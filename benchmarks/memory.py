@@ -31,6 +31,7 @@ from queryinst_vis.data.synthetic.render import render
 from queryinst_vis.data.synthetic.scene import draw_scene
 from queryinst_vis.formats.track_store import TrackStore
 from queryinst_vis.inference import track
+from queryinst_vis.inference.outputs import writing
 from queryinst_vis.utils.files import write_json_atomically
 from queryinst_vis.video import VideoWriter
 
@@ -46,7 +47,7 @@ def main() -> int:
         video = Path(name) / "shapes.mp4"
         _write_video(video, arguments.frames)
         watch = MemoryWatch()
-        with watch, mock.patch.object(track, "TrackStore", watch.store):
+        with watch, mock.patch.object(writing, "TrackStore", watch.store):
             summary = track.track_video(
                 video,
                 Path(name) / "out",
