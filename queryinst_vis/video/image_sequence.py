@@ -178,10 +178,6 @@ class ImageAccess:
     def close(self) -> None:
         """Nothing to close."""
 
-    def is_near(self, number: int) -> bool:
-        """Always true: all images are equally fast to read."""
-        return True
-
     def read(self, number: int) -> np.ndarray:
         """An image as ``(H, W, 3)`` uint8 RGB; the last good one if it cannot be decoded.
 

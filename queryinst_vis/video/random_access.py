@@ -63,10 +63,6 @@ class RandomAccess:
         """The number of frames."""
         return self._scan.frames
 
-    def is_near(self, number: int) -> bool:
-        """Whether a frame is in the cache, or is the next one to be decoded."""
-        return number in self._held or (self._run is not None and number == self._next)
-
     def read(self, number: int) -> np.ndarray:
         """A frame as ``(H, W, 3)`` uint8 RGB.
 
