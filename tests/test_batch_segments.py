@@ -296,7 +296,7 @@ def test_a_video_of_which_a_segment_fails_is_one_failure(tmp_path, clip, finder,
     _, summary = track_all([clip.parent], tmp_path / "out", cutting=CUTTING, attempts=2)
     assert (summary.done, len(summary.failures)) == (1, 1)
     [row] = parquet.read_table(tmp_path / "out" / "failures").to_pylist()
-    assert (row["name"], row["kind"], row["attempts"]) == ("long", "input", 2)
+    assert (row["name"], row["kind"], row["attempts"]) == ("long", "output", 2)
     assert row["reason"] == "segment 2 of 4: no space left"
 
 

@@ -293,5 +293,5 @@ def test_an_unknown_or_incomplete_architecture_is_refused():
     with pytest.raises(InputError, match=r"'stages\.0\.ffn\.0\.weight' is missing"):
         infer_config({k: v for k, v in weights.items() if not k.startswith("stages.0.ffn")})
     without_c4 = {k: v for k, v in weights.items() if not k.startswith("backbone.body.layer3")}
-    with pytest.raises(InputError, match=r"0, 64, 64\) .*resnet18, resnet34"):
+    with pytest.raises(InputError, match=r"0, 64, 64\).*resnet18, resnet34"):
         infer_config(without_c4)

@@ -147,7 +147,7 @@ def test_what_a_run_has_hidden_is_not_shown_without_a_warning(folder, tmp_path, 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--format", "mots"], "require --export"),
+        (["--format", "mots"], "--export"),
         (["--export", "x"], "no frame is marked as checked"),
         (["--gt", "x.json", "--export", "x"], "leave out --gt"),
     ],

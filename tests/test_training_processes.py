@@ -7,9 +7,10 @@ from queryinst_vis.checkpoints.training_state import load_training_state
 
 SCRIPT = """
 import sys
-import queryinst_vis.training.train as training
+import queryinst_vis.training.trainer as trainer
 from queryinst_vis.config import load_config
 from queryinst_vis.errors import InputError
+from queryinst_vis.training.train import train
 
 class Reading:
     def __init__(self, batches, rank):
@@ -24,13 +25,13 @@ class Reading:
             raise InputError("image 7.jpg: cut short")
         return next(self.batches)
 
-load_batches = training.load_batches
-training.load_batches = lambda samples, config, start, rank, processes: Reading(
+load_batches = trainer.load_batches
+trainer.load_batches = lambda samples, config, start, rank, processes: Reading(
     load_batches(samples, config, start, rank, processes), rank
 )
 config = load_config({config!r})
 try:
-    training.train(config, {work_dir!r})
+    train(config, {work_dir!r})
 except InputError as error:
     print("first process:", error)
     sys.exit(2)
