@@ -58,7 +58,7 @@ from queryinst_vis.inference.options import TrackOptions
 from queryinst_vis.inference.track import load_tracker, track_video
 detector = load_tracker(TrackOptions("shapes"), sys.argv[2]).detector
 for number, video in enumerate(sys.argv[3:]):
-    track_video(video, f"{sys.argv[1]}/{number}", detector, save=["jsonl"], device=sys.argv[2])
+    track_video(video, f"{sys.argv[1]}/{number}", detector, save=["jsonl"])
 """
 
 
