@@ -1,12 +1,11 @@
-"""Track, correct, train, track better: what twenty reviewed suggestions and a training bring.
+"""Track, review, fine-tune, track again: the effect of 20 reviewed suggestions and a training.
 
     python benchmarks/review_circle.py --work work/review_circle --steps 40
 
-The last quarter of MOTS 0005, which the weights ``people`` have not been trained on, is cut in
-half. The tracks of its first half are reviewed by the oracle of ``review_oracle.py`` and exported
-with all frames. ``people`` is fine-tuned on them, and tracks the second half, which nobody has
-reviewed, before and after. The pipeline is what this shows: one short run with one seed says
-little about how much a training brings.
+The last quarter of MOTS 0005, on which the weights ``people`` were not trained, is cut in half. The
+oracle of ``review_oracle.py`` reviews the tracks of the first half, which are exported with all
+frames. ``people`` is fine-tuned on them and evaluated on the second half before and after. This
+demonstrates the pipeline; one short run with one seed says little about the benefit of training.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ from queryinst_vis.review.export import export
 from queryinst_vis.training.finetune import finetune
 from queryinst_vis.utils.files import read_json, write_json_atomically
 
-LOOKS = 20
+REVIEW_STEPS = 20
 
 
 def export_reviewed(work: Path) -> int:
     """Review the tracks of the first half, and export them to ``work/set``.
 
     Returns:
-        How many suggestions were accepted.
+        Number of accepted suggestions.
     """
     annotations, frames = work / "0005_reviewed.json", work / "frames"
     convert_mots(data() / "mots", annotations, sequences=["0005"], start=0.75, end=0.875)
@@ -40,15 +39,15 @@ def export_reviewed(work: Path) -> int:
     track_video(frames, work / "0005_reviewed", save=("jsonl",))
     clip: Clip = open_clip("0005_reviewed", work)
     with clip.session as session:
-        for look in review(clip, LOOKS, None):
-            if look.accepted is not None:
-                session.apply(look.accepted)
+        for step in review(clip, REVIEW_STEPS, None):
+            if step.accepted is not None:
+                session.apply(step.accepted)
         print(export(session, work / "set", "youtube-vis", "all"))
-    return look.confirmed
+    return step.confirmed
 
 
 def scores(weights: str, work: Path, name: str) -> dict[str, float]:
-    """HOTA and IDF1 of weights on the second half, in per cent."""
+    """HOTA and IDF1 of weights on the second half, in percent."""
     images, annotations = data() / "mots", work / "unseen.json"
     if not annotations.exists():
         convert_mots(images, annotations, sequences=["0005"], start=0.875)
@@ -62,8 +61,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="a new folder")
-    parser.add_argument("--steps", type=int, default=40, metavar="N", help="of the training")
+    parser.add_argument(
+        "--work", type=Path, required=True, metavar="DIR", help="output folder, new"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=40, metavar="N", help="number of training steps"
+    )
     arguments = parser.parse_args()
     work = arguments.work
     work.mkdir(parents=True)

@@ -2,8 +2,9 @@
 
     python benchmarks/review_fit.py
 
-The clips are none of those on which ``review_queue.py`` scores. Videos come from
-QUERYINST_VIS_DATA/data, and their tracks, by the weights ``people``, stay in ``--cache``.
+The clips are disjoint from those on which ``review_queue.py`` evaluates the suggestions. Videos
+are read from QUERYINST_VIS_DATA/data; their tracks, by the weights ``people``, are stored in
+``--cache``.
 """
 
 from __future__ import annotations
@@ -12,99 +13,106 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from review_oracle import FITTED, Clip, confirmed, courses_of, gt_of, open_clip
+from review_oracle import FITTED, Clip, gt_of, is_confirmed, open_clip, trajectories_of
 from scipy.optimize import minimize
 
 from queryinst_vis.review import Merge, Split, Swap
-from queryinst_vis.review.courses import Course, link
-from queryinst_vis.review.likelihood import Model, terms, terms_of_track
-from queryinst_vis.review.places import LONGEST_GAP, Place, place_at, places_of, swap_at
+from queryinst_vis.review.likelihood import Model, link_features, track_features
+from queryinst_vis.review.switches import (
+    MAX_GAP,
+    Switch,
+    candidate_switches,
+    swap_features_at,
+    switch_at,
+)
+from queryinst_vis.review.trajectories import Trajectory, link
 
 Samples = list[tuple[dict[str, float], bool]]
-"""Values that a model weighs, and whether its event is there."""
+"""Features of a model, and the outcome that it predicts."""
 
 
 def fit(names: list[str], cache: Path) -> dict[str, Model]:
-    """The numbers of ``likelihood``, by logistic regression with a small penalty.
+    """The weights of ``likelihood``, by logistic regression with L2 regularization.
 
-    ``SWAP`` weighs what the other models say, so it is right if those are in the package already.
+    The features of ``SWAP`` are predictions of the package's other models, so run this again once
+    their new weights are in the package.
     """
-    joins: Samples = []
-    breaks: Samples = []
+    links: Samples = []
+    switches: Samples = []
     swaps: Samples = []
-    weak: Samples = []
+    false_positives: Samples = []
     for name in names:
         with (clip := open_clip(name, cache)).session as session:
             session.colours.measure(np.arange(len(session.index.frames)))
-            courses = list(courses_of(clip, session.state).values())
-            for course in courses:
-                gt = gt_of(clip, course)
-                weak.append((terms_of_track(course.scores), bool((gt >= 0).mean() < 0.5)))
-                joins += _joins(clip, course, courses)
-                breaks += _breaks(clip, course)
-                swaps += _swaps(clip, course, courses)
+            tracks = list(trajectories_of(clip, session.state).values())
+            for track in tracks:
+                is_wrong = bool((gt_of(clip, track) >= 0).mean() < 0.5)
+                false_positives.append((track_features(track.scores), is_wrong))
+                links += _links(clip, track, tracks)
+                switches += _switches(clip, track)
+                swaps += _swaps(clip, track, tracks)
     return {
-        "JOIN": _fit(joins, {"contrast"}),
-        "JOIN_IN_COLOUR": _fit(joins, set()),
-        "BREAK": _fit(breaks, {"unlikeness", "contrast"}),
-        "BREAK_IN_COLOUR": _fit(breaks, {"unlikeness"}),
+        "LINK": _fit(links, {"colour_distance"}),
+        "LINK_WITH_COLOUR": _fit(links, set()),
+        "SWITCH": _fit(switches, {"embedding_distance", "colour_distance"}),
+        "SWITCH_WITH_COLOUR": _fit(switches, {"embedding_distance"}),
         "SWAP": _fit(swaps, set()),
-        "WEAK": _fit(weak, set()),
+        "FALSE_POSITIVE": _fit(false_positives, set()),
     }
 
 
-def seen_places(course: Course) -> list[Place]:
-    """The places of a track that the queue asks about, with the colours of the regions."""
-    return [place_at(course, place.at) for place in places_of(course)]
+def measured_switches(track: Trajectory) -> list[Switch]:
+    """The candidate switches of a track, with the colours of the regions."""
+    return [switch_at(track, switch.position) for switch in candidate_switches(track)]
 
 
-def _joins(clip: Clip, course: Course, others: list[Course]) -> Samples:
+def _links(clip: Clip, track: Trajectory, others: list[Trajectory]) -> Samples:
     state = clip.session.state
     return [
         (
-            terms(link(course, other)),
-            confirmed(clip, state, Merge(course.track_id, other.track_id)),
+            link_features(link(track, other)),
+            is_confirmed(clip, state, Merge(track.track_id, other.track_id)),
         )
         for other in others
-        if 0 < int(other.frames[0]) - int(course.frames[-1]) <= LONGEST_GAP
+        if 0 < int(other.frames[0]) - int(track.frames[-1]) <= MAX_GAP
     ]
 
 
-def _breaks(clip: Clip, course: Course) -> Samples:
+def _switches(clip: Clip, track: Trajectory) -> Samples:
     state = clip.session.state
     return [
         (
-            terms(link(place.before, place.after)),
-            confirmed(clip, state, Split(course.track_id, place.frame)),
+            link_features(link(switch.before, switch.after)),
+            is_confirmed(clip, state, Split(track.track_id, switch.frame)),
         )
-        for place in seen_places(course)
+        for switch in measured_switches(track)
     ]
 
 
-def _swaps(clip: Clip, course: Course, others: list[Course]) -> Samples:
-    found: Samples = []
+def _swaps(clip: Clip, track: Trajectory, others: list[Trajectory]) -> Samples:
+    samples: Samples = []
     state = clip.session.state
-    for place in seen_places(course):
+    for switch in measured_switches(track):
         for other in others:
-            values = None if other is course else swap_at(place, other)
-            if values is not None:
-                action = Swap(course.track_id, other.track_id, place.frame)
-                found.append((values, confirmed(clip, state, action)))
-    return found
+            features = None if other is track else swap_features_at(switch, other)
+            if features is not None:
+                action = Swap(track.track_id, other.track_id, switch.frame)
+                samples.append((features, is_confirmed(clip, state, action)))
+    return samples
 
 
 def _fit(samples: Samples, without: set[str]) -> Model:
     names = [name for name in samples[0][0] if name not in without]
     values = np.array([[each[name] for name in names] for each, _ in samples])
-    signs = np.array([1.0 if event else -1.0 for _, event in samples])
+    signs = np.array([1.0 if outcome else -1.0 for _, outcome in samples])
 
     def loss(weights: np.ndarray) -> float:
-        fits = np.logaddexp(0, -signs * (values @ weights)).sum()
-        return float(fits + 0.3 * (weights[1:] ** 2).sum())
+        log_loss = np.logaddexp(0, -signs * (values @ weights)).sum()
+        return float(log_loss + 0.3 * (weights[1:] ** 2).sum())
 
-    found = minimize(loss, np.zeros(len(names)), method="BFGS").x
-    print(f"{len(samples)} samples, {int((signs > 0).sum())} of them events")
-    return dict(zip(names, found.round(3).tolist(), strict=True))
+    weights = minimize(loss, np.zeros(len(names)), method="BFGS").x
+    print(f"{len(samples)} samples, {int((signs > 0).sum())} of them positive")
+    return dict(zip(names, weights.round(3).tolist(), strict=True))
 
 
 def main() -> None:

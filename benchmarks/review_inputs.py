@@ -1,4 +1,4 @@
-"""What ``review_server`` measures on: a long video, and tracks in it by script."""
+"""Input of ``review_server``: a long synthetic video and its tracks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ WIDTH, HEIGHT, FPS = 1280, 720, 25
 MINUTE = 60 * FPS
 KEY_FRAMES = 2 * FPS
 
-_SHAPES, _TURN = 35, 250
+_SHAPES = 35  # different ellipses
+_PERIOD = 250  # frames per orbit of an ellipse
 
 
 def write_video(path: Path, minutes: int) -> None:
@@ -30,11 +31,11 @@ def write_video(path: Path, minutes: int) -> None:
         _encode_minute(minute)
     with atomic_path(path) as temporary, av.open(str(temporary), "w", format="mp4") as out:
         stream = None
-        for turn in range(minutes):
+        for repeat in range(minutes):
             with av.open(str(minute)) as container:
                 source = container.streams.video[0]
                 stream = stream or out.add_stream_from_template(source)
-                shift = round(turn * 60 / source.time_base)
+                shift = round(repeat * 60 / source.time_base)
                 for packet in container.demux(source):
                     if packet.dts is None:
                         continue
@@ -55,47 +56,47 @@ def _encode_minute(path: Path) -> None:
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.codec_context.gop_size = KEY_FRAMES
         for index in show_progress(range(MINUTE), "Encoding a minute"):
-            turn = 2 * math.pi * index / MINUTE
-            x, y = (round(320 * (1 + math.sin(n * turn))) for n in (3, 2))
-            picture = np.ascontiguousarray(scene[y : y + HEIGHT, x : x + WIDTH])
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            phase = 2 * math.pi * index / MINUTE
+            x, y = (round(320 * (1 + math.sin(n * phase))) for n in (3, 2))
+            image = np.ascontiguousarray(scene[y : y + HEIGHT, x : x + WIDTH])
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         out.mux(stream.encode(None))
 
 
 def write_tracks(path: Path, minutes: int, tracks: int) -> None:
-    """Ellipses that walk through the frame; each is there for a stretch of the video."""
+    """Write tracks of moving ellipses, each present for a part of the video."""
     length = minutes * MINUTE
     with TrackStore() as store:
         for index in show_progress(range(length), "Writing tracks"):
-            seen = list(_instances(index, length, tracks))
+            instances = list(_instances(index, length, tracks))
             store.add(
                 (HEIGHT, WIDTH),
-                [track for track, _, _ in seen],
-                [0.9] * len(seen),
-                [track % 2 for track, _, _ in seen],
-                [box for _, box, _ in seen],
-                [rle for _, _, rle in seen],
+                [track for track, _, _ in instances],
+                [0.9] * len(instances),
+                [track % 2 for track, _, _ in instances],
+                [box for _, box, _ in instances],
+                [rle for _, _, rle in instances],
                 index / FPS,
             )
         write_track_lines(path, store, VideoInfo("hour", FPS, ["person", "dog"]))
 
 
 def _instances(index: int, length: int, tracks: int) -> Iterator[tuple[int, list[int], RLE]]:
-    """``(track, box, mask)`` of what a frame shows."""
-    stay = max(1, 8 * length // tracks)  # frames, so that about eight tracks are there at a time
+    """``(track, box, mask)`` of each instance in a frame."""
+    duration = max(1, 8 * length // tracks)  # in frames: about eight tracks at a time
     for track in range(tracks):
-        age = index - track * (length - stay) // max(1, tracks - 1)
-        if 0 <= age < stay:
-            yield track, *_ellipse(track % _SHAPES, age % _TURN)
+        age = index - track * (length - duration) // max(1, tracks - 1)
+        if 0 <= age < duration:
+            yield track, *_ellipse(track % _SHAPES, age % _PERIOD)
 
 
 @cache
 def _ellipse(shape: int, age: int) -> tuple[list[int], RLE]:
-    """The box and mask of an ellipse that goes round in ``_TURN`` frames."""
+    """The box and mask of an ellipse that orbits the frame centre in ``_PERIOD`` frames."""
     a, b = 30 + 5 * (shape % 7), 60 + 9 * (shape % 5)
-    turn = 2 * math.pi * age / _TURN
-    x = round((WIDTH - 2 * a - 2) * (0.5 + 0.5 * math.sin(shape + turn)))
-    y = round((HEIGHT - 2 * b - 2) * (0.5 + 0.5 * math.cos(2 * shape + turn)))
+    phase = 2 * math.pi * age / _PERIOD
+    x = round((WIDTH - 2 * a - 2) * (0.5 + 0.5 * math.sin(shape + phase)))
+    y = round((HEIGHT - 2 * b - 2) * (0.5 + 0.5 * math.cos(2 * shape + phase)))
     rows, columns = np.ogrid[-b : b + 1, -a : a + 1]
     region = (rows / b) ** 2 + (columns / a) ** 2 <= 1
     return [x, y, x + 2 * a + 1, y + 2 * b + 1], encode_region(region, x, y, (HEIGHT, WIDTH))

@@ -1,13 +1,12 @@
-"""Clips with ground truth whose tracks an oracle corrects, for ``review_queue``, ``review_fit``
-and ``review_circle``.
+"""Clips with ground truth, and an oracle that reviews suggestions by it.
 
-The oracle reviews the suggestions about identities (fragments, changed identity, swapped), the
-best first: it accepts what the ground truth confirms in the ten observations next to the place,
-and dismisses the rest. Both count as one look, and after each accepted one the queue is made
-anew. Regions are left as they are, so IDF1 and HOTA rise by identities alone; suggestions that
-would remove or add regions are left out.
+Used by ``review_queue``, ``review_fit`` and ``review_circle``. The oracle reviews suggestions about
+identities (fragments, changed identity, swapped) in order: it accepts those that the ground truth
+of the ten observations on either side confirms, and dismisses the others. Each is one review step;
+after an accepted one, suggestions are computed anew. Suggestions that would add or remove regions
+are left out, so IDF1 and HOTA change by identities alone.
 
-Videos come from QUERYINST_VIS_DATA/data, and their tracks are found by the weights ``people``.
+Videos are read from QUERYINST_VIS_DATA/data and tracked with the weights ``people``.
 """
 
 from __future__ import annotations
@@ -34,11 +33,11 @@ from queryinst_vis.formats.video_set import MaskTrack, VideoSet, VideoTracks
 from queryinst_vis.inference.track import track_video
 from queryinst_vis.review import Merge, ReviewSession, Split, Suggestion, Swap
 from queryinst_vis.review.actions import Edit
-from queryinst_vis.review.courses import Course, course_of, embeddings_of_run
 from queryinst_vis.review.edits import perform
 from queryinst_vis.review.pieces import Stored
 from queryinst_vis.review.queue import ranked, suggestions_for
 from queryinst_vis.review.state import ReviewState
+from queryinst_vis.review.trajectories import Trajectory, embeddings_of_run, trajectory_of
 from queryinst_vis.utils.files import read_json
 
 FITTED: Mapping[str, tuple[str, dict[str, Any]]] = {
@@ -59,8 +58,8 @@ SCORED: Mapping[str, tuple[str, dict[str, Any]]] = {
 """Clips: folder in ``QUERYINST_VIS_DATA/data``, and options of ``convert_mots``."""
 
 IDENTITY = ("fragments", "changed identity", "swapped")
-NEXT_TO = 10
-"""Observations on either side of a place by which the oracle decides."""
+CONTEXT = 10
+"""Observations on either side of a frame by which the oracle decides."""
 
 
 @dataclass(frozen=True)
@@ -68,22 +67,22 @@ class Clip:
     """A tracked clip with its ground truth.
 
     Attributes:
-        session: of its tracks.
-        gt: the ground truth, and the tracks as they were found.
-        shown: ``(frames,)`` ground truth of each region of a track, by track; -1: none.
-        found: the tracks by their ids.
+        session: review session of its tracks.
+        gt: the ground truth, and the uncorrected tracks.
+        gt_ids: by track id, the ``(F,)`` index of the ground-truth object in each frame; -1: none.
+        found: the uncorrected tracks by id.
         perfect: the same regions with perfect identities.
     """
 
     session: ReviewSession
     gt: VideoTracks
-    shown: dict[int, np.ndarray]
+    gt_ids: dict[int, np.ndarray]
     found: dict[int, MaskTrack]
     perfect: list[MaskTrack]
 
 
 def open_clip(name: str, cache: Path) -> Clip:
-    """Convert and track a clip, unless ``cache`` has it."""
+    """Convert and track a clip, unless it is in ``cache``, and open its review session."""
     folder, options = {**FITTED, **REVIEWED, **SCORED}[name]
     videos = data() / folder
     annotations, tracks = cache / f"{name}.json", cache / name
@@ -104,17 +103,17 @@ def open_clip(name: str, cache: Path) -> Clip:
 
 
 def data() -> Path:
-    """The folder of the data sets."""
+    """The folder of the datasets."""
     if "QUERYINST_VIS_DATA" not in os.environ:
         raise InputError("QUERYINST_VIS_DATA must name the folder that holds data/")
     return Path(os.environ["QUERYINST_VIS_DATA"]) / "data"
 
 
 def compare(annotations: Path, tracks: Path) -> tuple[VideoTracks, list[int]]:
-    """The only video of a set with the tracks that were found in it, and their ids."""
+    """The only video of a dataset with its tracks, and their ids."""
     with TrackStore() as store:
         read_track_lines(tracks / "tracks.jsonl", store)
-        category = min(VideoSet(str(annotations), []).categories)  # scored as of any class
+        category = min(VideoSet(str(annotations), []).categories)  # evaluation is class-agnostic
         entries = youtube_vis_entries(store, 1, [category])
         ids = [track.track_id for track in store]
     [gt] = VideoSet(str(annotations), entries)
@@ -122,68 +121,68 @@ def compare(annotations: Path, tracks: Path) -> tuple[VideoTracks, list[int]]:
 
 
 def track_set(annotations: Path, images: Path, folder: Path, weights: str = "people") -> None:
-    """Track the only video of a set."""
+    """Track the only video of a dataset."""
     [video] = read_json(annotations, "annotations")["videos"]
     track_video([images / name for name in video["file_names"]], folder, weights, save=("jsonl",))
 
 
-def courses_of(clip: Clip, state: ReviewState) -> dict[int, Course]:
-    """The courses of a state's tracks."""
+def trajectories_of(clip: Clip, state: ReviewState) -> dict[int, Trajectory]:
+    """The trajectories of the tracks of a state, by id."""
     embeddings = embeddings_of_run(clip.session.run)
     return {
-        id_: course_of(clip.session.index, track, embeddings, clip.session.colours)
+        id_: trajectory_of(clip.session.index, track, embeddings, clip.session.colours)
         for id_, track in state.tracks.items()
     }
 
 
-def gt_of(clip: Clip, course: Course) -> np.ndarray:
-    """``(N,)`` the ground truth of each of a course's observations, -1: none."""
-    pairs = zip(course.sources.tolist(), course.frames.tolist(), strict=True)
-    return np.array([clip.shown[source][frame] for source, frame in pairs], dtype=int)
+def gt_of(clip: Clip, track: Trajectory) -> np.ndarray:
+    """``(N,)`` index of the ground-truth object of each observation, -1: none."""
+    pairs = zip(track.sources.tolist(), track.frames.tolist(), strict=True)
+    return np.array([clip.gt_ids[source][frame] for source, frame in pairs], dtype=int)
 
 
-def who(gt: np.ndarray, *, at_end: bool) -> int | None:
-    """The object that most of the known observations at an end show; None: nothing is known."""
+def majority(gt: np.ndarray, *, at_end: bool) -> int | None:
+    """The most frequent object of the first or last known observations; None if none is known."""
     known = gt[gt >= 0]
-    known = known[-NEXT_TO:] if at_end else known[:NEXT_TO]
+    known = known[-CONTEXT:] if at_end else known[:CONTEXT]
     return int(np.bincount(known).argmax()) if len(known) else None
 
 
-def confirmed(clip: Clip, state: ReviewState, action: Edit) -> bool:
-    """Whether the ground truth says that the action of a suggestion is right."""
+def is_confirmed(clip: Clip, state: ReviewState, action: Edit) -> bool:
+    """Whether the ground truth confirms the action of a suggestion."""
 
-    def course(track: int) -> Course:
-        return course_of(clip.session.index, state.track(track), {})
+    def trajectory(track: int) -> Trajectory:
+        return trajectory_of(clip.session.index, state.track(track), {})
 
-    def sides(track: Course, frame: int) -> tuple[int | None, int | None]:
-        gt, at = gt_of(clip, track), int(np.searchsorted(track.frames, frame))
-        return who(gt[:at], at_end=True), who(gt[at:], at_end=False)
+    def sides(track: Trajectory, frame: int) -> tuple[int | None, int | None]:
+        gt, position = gt_of(clip, track), int(np.searchsorted(track.frames, frame))
+        return majority(gt[:position], at_end=True), majority(gt[position:], at_end=False)
 
     if isinstance(action, Split):
-        before, after = sides(course(action.track), action.frame)
+        before, after = sides(trajectory(action.track), action.frame)
         return before is not None and after is not None and before != after
     if isinstance(action, Swap):
         first, second = (
-            sides(course(track), action.frame) for track in (action.first, action.second)
+            sides(trajectory(track), action.frame) for track in (action.first, action.second)
         )
         rest = second[1] is None or second[1] == first[0]
         return first[0] != first[1] and first[1] is not None and second[0] == first[1] and rest
     assert isinstance(action, Merge)
     earlier, later = sorted(
-        (course(action.first), course(action.second)), key=lambda track: int(track.frames[0])
+        (trajectory(action.first), trajectory(action.second)),
+        key=lambda track: int(track.frames[0]),
     )
-    begin = int(later.frames[0])
-    before, _ = sides(earlier, begin)
-    return before is not None and before == who(gt_of(clip, later), at_end=False)
+    before, _ = sides(earlier, int(later.frames[0]))
+    return before is not None and before == majority(gt_of(clip, later), at_end=False)
 
 
 def counts_of(gt: VideoTracks, detections: list[MaskTrack]) -> TrackingCounts:
-    """What tracks amount to, whatever their classes."""
+    """The class-agnostic tracking counts of tracks."""
     return count_tracks(replace(gt, detections=detections), None)
 
 
 def detections_of(clip: Clip, state: ReviewState) -> list[MaskTrack]:
-    """The tracks of a state, made of the regions that were found."""
+    """The tracks of a state, with the masks of the uncorrected tracks."""
     detections = []
     for track in state.tracks.values():
         masks: list[Any] = [None] * clip.gt.video.length
@@ -191,7 +190,7 @@ def detections_of(clip: Clip, state: ReviewState) -> list[MaskTrack]:
         for piece in track.pieces:
             assert isinstance(piece.source, Stored)
             found = clip.found[piece.source.track_id]
-            masks[piece.start : piece.stop] = _over(
+            masks[piece.start : piece.stop] = _first_masks(
                 masks[piece.start : piece.stop], found.masks[piece.start : piece.stop]
             )
             sizes[piece.start : piece.stop] += found.sizes[piece.start : piece.stop]
@@ -199,17 +198,17 @@ def detections_of(clip: Clip, state: ReviewState) -> list[MaskTrack]:
     return detections
 
 
-def _over(old: list[Any], new: list[Any]) -> list[Any]:
+def _first_masks(old: list[Any], new: list[Any]) -> list[Any]:
     return [b if a is None else a for a, b in zip(old, new, strict=True)]
 
 
-class Look(NamedTuple):
-    """What has come of the looks so far.
+class Step(NamedTuple):
+    """The state after some review steps.
 
     Attributes:
         state: the tracks.
-        confirmed: number of suggestions that were accepted.
-        accepted: what the last look led to; None: it was dismissed, or there was none yet.
+        confirmed: number of suggestions accepted so far.
+        accepted: action of the last suggestion; None if it was dismissed, or there was none yet.
     """
 
     state: ReviewState
@@ -217,39 +216,44 @@ class Look(NamedTuple):
     accepted: Edit | None = None
 
 
-def review(clip: Clip, most: int, seed: int | None) -> Iterator[Look]:
-    """Let the oracle look at suggestions; ``seed`` shuffles them.
+def review(clip: Clip, steps: int, seed: int | None) -> Iterator[Step]:
+    """Let the oracle review suggestions, by rank or in random order.
+
+    Args:
+        clip: the clip.
+        steps: maximum number of review steps.
+        seed: seed of the random order; None: by rank.
 
     Yields:
-        The state before any look, and after each.
+        The state before the first step, and after each.
     """
     index, state = clip.session.index, clip.session.state
-    chooser = None if seed is None else random.Random(seed)
-    right = 0
-    yield Look(state)
+    shuffler = None if seed is None else random.Random(seed)
+    confirmed = 0
+    yield Step(state)
     found: list[Suggestion] | None = None
-    for _ in range(most):
+    for _ in range(steps):
         if found is None:
             found = _about_identity(clip, state)
-            if chooser is not None:
-                chooser.shuffle(found)
+            if shuffler is not None:
+                shuffler.shuffle(found)
         queue = ranked(found, state.dismissed)
-        if chooser is not None:
+        if shuffler is not None:
             left = {each.id for each in queue}
             queue = [each for each in found if each.id in left]
         if not queue:
             break
         suggestion = queue[0]
-        accepted = suggestion.accept if confirmed(clip, state, suggestion.accept) else None
+        accepted = suggestion.accept if is_confirmed(clip, state, suggestion.accept) else None
         state = perform(index, state, accepted or suggestion.dismiss).state
         if accepted is not None:
-            right += 1
+            confirmed += 1
             found = None
-        yield Look(state, right, accepted)
+        yield Step(state, confirmed, accepted)
 
 
 def _about_identity(clip: Clip, state: ReviewState) -> list[Suggestion]:
-    """Suggestions that leave all regions as they are, with those that were dismissed."""
+    """Suggestions that change identities only, including dismissed ones."""
     session, state = clip.session, replace(state, dismissed=frozenset())
     return [
         each
@@ -259,7 +263,7 @@ def _about_identity(clip: Clip, state: ReviewState) -> list[Suggestion]:
 
 
 def metrics(counts: TrackingCounts) -> dict[str, float]:
-    """HOTA and IDF1 in per cent."""
+    """HOTA and IDF1 in percent."""
     return {
         "HOTA": 100 * float(hota_metrics(counts.hota)["HOTA"]),
         "IDF1": 100 * float(identity_metrics(counts.identity)["IDF1"]),

@@ -1,11 +1,11 @@
-"""What the queue of ``review`` is worth: identities set right by the number of looks it takes.
+"""Evaluate the ranking of suggestions: IDF1 and HOTA by the number of suggestions reviewed.
 
     python benchmarks/review_queue.py --out work/review_queue.json
 
-The looks are those of the oracle of ``review_oracle.py``. ``perfect`` is what
-``evaluation.identities.regroup`` makes of the same regions. Beside it the same queue in random
-order, by ten seeds. Videos come from QUERYINST_VIS_DATA/data, and their tracks, by the weights
-``people``, stay in ``--cache``.
+The reviewer is the oracle of ``review_oracle.py``. The baseline reviews the same suggestions in
+random order; the upper bound, ``perfect``, has the same regions with the ground-truth identities
+(``evaluation.identities.regroup``). Videos are read from QUERYINST_VIS_DATA/data; their tracks, by
+the weights ``people``, are stored in ``--cache``.
 """
 
 from __future__ import annotations
@@ -24,29 +24,31 @@ from rich.table import Table
 from queryinst_vis.evaluation.tracking_metrics import TrackingCounts
 from queryinst_vis.utils.files import write_json_atomically
 
-LOOKS = (0, 5, 10, 20, 40)
+STEPS = (0, 5, 10, 20, 40)
+"""Numbers of suggestions reviewed."""
+
 SEEDS = 10
 
 
 def curve(clip: Clip, seed: int | None, start: TrackingCounts) -> list[tuple[int, TrackingCounts]]:
-    """Confirmed suggestions and counts after each number of ``LOOKS``.
+    """Number of accepted suggestions and tracking counts after each number of ``STEPS``.
 
     Args:
-        clip: what is reviewed.
-        seed: shuffles the queue; None: the best first.
-        start: counts of the tracks as they were found.
+        clip: the clip.
+        seed: seed of a random order; None: by rank.
+        start: counts of the uncorrected tracks.
     """
-    looks = list(review(clip, max(LOOKS), seed))
-    reached = [looks[min(number, len(looks) - 1)] for number in LOOKS]
-    counts = {0: start}  # by the number of confirmed suggestions: the others change no track
-    for look in reached:
-        if look.confirmed not in counts:
-            counts[look.confirmed] = counts_of(clip.gt, detections_of(clip, look.state))
-    return [(look.confirmed, counts[look.confirmed]) for look in reached]
+    states = list(review(clip, max(STEPS), seed))
+    reached = [states[min(number, len(states) - 1)] for number in STEPS]
+    counts = {0: start}  # by the number of accepted suggestions: dismissals change no track
+    for step in reached:
+        if step.confirmed not in counts:
+            counts[step.confirmed] = counts_of(clip.gt, detections_of(clip, step.state))
+    return [(step.confirmed, counts[step.confirmed]) for step in reached]
 
 
 def score(names: list[str], cache: Path, seeds: int) -> dict[str, Any]:
-    """The figures of each clip, and of the SBI clips together."""
+    """The results of each clip, and of all SBI clips together."""
     table = {}
     pooled: dict[str, list[TrackingCounts]] = {}
     for name in names:
@@ -60,7 +62,7 @@ def score(names: list[str], cache: Path, seeds: int) -> dict[str, Any]:
             [[counts for _, counts in run] for run in shuffled],
             perfect,
         )
-        table[name]["confirmed"] = [right for right, _ in ranked]
+        table[name]["confirmed"] = [confirmed for confirmed, _ in ranked]
         clip.session.close()
         if SCORED.get(name, ("", {}))[0] == "sbi_people":
             own = {"perfect": [perfect], "ranked": [counts for _, counts in ranked]}
@@ -84,23 +86,28 @@ def _row(
     best, row = metrics(perfect), {}
     for key in best:
         values = [metrics(counts)[key] for counts in ranked]
-        random_ones = [[metrics(counts)[key] for counts in run] for run in shuffled]
+        columns = list(
+            zip(*([metrics(each)[key] for each in run] for run in shuffled), strict=True)
+        )
         gain = best[key] - values[0]
         row[key] = {
             "ranked": values,
             "share": [(value - values[0]) / gain if gain > 0.005 else None for value in values],
-            "shuffled": [mean(column) for column in zip(*random_ones, strict=True)],
-            "deviation": [stdev(column) for column in zip(*random_ones, strict=True)],
+            "shuffled": [mean(column) for column in columns],
+            "deviation": [stdev(column) for column in columns],
             "perfect": best[key],
         }
     return row
 
 
 def show(table: dict[str, Any], console: Console) -> None:
-    """A table a metric."""
+    """Print a table per metric."""
     for key in ("IDF1", "HOTA"):
         shown = Table(
-            "clip", *(f"{looks}" for looks in LOOKS), "perfect", title=f"{key}, % (share)"
+            "clip",
+            *(f"{steps}" for steps in STEPS),
+            "perfect",
+            title=f"{key}, % (share of the possible gain)",
         )
         for name, row in table.items():
             values = row[key]
@@ -125,9 +132,9 @@ def main() -> None:
     parser.add_argument("--clips", nargs="+", metavar="NAME", default=list(SCORED))
     parser.add_argument("--cache", type=Path, default=Path("work/review_queue"), metavar="DIR")
     parser.add_argument(
-        "--seeds", type=int, default=SEEDS, metavar="N", help="random orders, two or more"
+        "--seeds", type=int, default=SEEDS, metavar="N", help="number of random orders, at least 2"
     )
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="write all figures")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="write all results")
     arguments = parser.parse_args()
     found = score(arguments.clips, arguments.cache, arguments.seeds)
     show(found, Console())

@@ -1,7 +1,7 @@
-"""How soon a review's server answers on a long video, and the memory that it takes.
+"""Latency and memory of the review server on a long video.
 
-An hour of 1280x720 (a minute repeated by stream copy, a key frame every two seconds) with 200
-tracks by script is made in the folder on the first run::
+The first run creates an hour of 1280x720 (one minute repeated by stream copy, a key frame every two
+seconds) with 200 synthetic tracks in the folder::
 
     python -m benchmarks.review_server FOLDER [--minutes 60] [--tracks 200]
 """
@@ -24,11 +24,11 @@ import psutil
 
 from benchmarks.review_inputs import write_tracks, write_video
 
-JUMPS, STEPS = 60, 60
+JUMPS, STEPS = 60, 60  # requests of random and of neighbouring frames
 
 
 def main() -> None:
-    """Print the figures as JSON."""
+    """Parse the arguments, measure and print the results as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--minutes", type=int, default=60)
@@ -40,12 +40,12 @@ def main() -> None:
         write_video(folder / "hour.mp4", arguments.minutes)
     if not (folder / "tracks.jsonl").exists():
         write_tracks(folder / "tracks.jsonl", arguments.minutes, arguments.tracks)
-    figures = {}
+    results = {}
     for name in ("first start", "later start"):
         server = _Server(folder)
-        figures[name] = server.measure()
+        results[name] = server.measure()
         server.stop()
-    print(json.dumps(figures, indent=1))
+    print(json.dumps(results, indent=1))
 
 
 class _Server:
@@ -54,7 +54,7 @@ class _Server:
         command = [sys.executable, "-m", "queryinst_vis", "review", str(folder), "--port", "0"]
         command += ["--video", str(folder / "hour.mp4")]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self._figures = psutil.Process(self._process.pid)
+        self._usage = psutil.Process(self._process.pid)
         assert self._process.stdout is not None
         found = re.search(r"http://\S+", self._process.stdout.readline())
         assert found is not None
@@ -64,48 +64,48 @@ class _Server:
         self._headers = {"Cookie": f"queryinst-vis-review-{address.port}={token}"}
 
     def measure(self) -> dict[str, object]:
-        """Seconds of wall and CPU time until the page is ready, milliseconds of each request."""
-        count = json.loads(self._ask("/review"))["count"]
-        self._ask("/frame/0")
-        ready = self._clock()
-        self._ask("/picture/0?width=1280")
-        figures: dict[str, object] = {"page ready, s": ready, "first picture, s": self._clock()}
+        """Wall and CPU time until the page is ready, and per frame; resident memory."""
+        count = json.loads(self._get("/review"))["count"]
+        self._get("/frame/0")
+        ready = self._elapsed()
+        self._get("/picture/0?width=1280")
+        figures: dict[str, object] = {"page ready, s": ready, "first picture, s": self._elapsed()}
         choose = random.Random(0)
         frames = [choose.randrange(count) for _ in range(JUMPS)]
         figures["any frame, ms"] = self._percentiles(frames)
         start = choose.randrange(count - STEPS)
-        self._ask(f"/picture/{start}?width=1280")
+        self._get(f"/picture/{start}?width=1280")
         steps = [*range(start + 1, start + STEPS), *range(start + STEPS - 2, start, -1)]
         figures["neighbouring frames, ms"] = self._percentiles(steps)
-        figures["peak memory, MB"] = round(self._figures.memory_info().rss / 1e6)
+        figures["memory, MB"] = round(self._usage.memory_info().rss / 1e6)
         return figures
 
     def stop(self) -> None:
-        """End the server."""
+        """Stop the server."""
         self._process.terminate()
         self._process.wait()
 
-    def _ask(self, path: str) -> bytes:
+    def _get(self, path: str) -> bytes:
         self._connection.request("GET", path, headers=self._headers)
-        answer = self._connection.getresponse()
-        content = answer.read()
-        assert answer.status == 200, content
+        response = self._connection.getresponse()
+        content = response.read()
+        assert response.status == 200, content
         return content
 
-    def _clock(self) -> dict[str, float]:
-        spent = self._figures.cpu_times()
+    def _elapsed(self) -> dict[str, float]:
+        spent = self._usage.cpu_times()
         wall = time.perf_counter() - self._start
         return {"wall": round(wall, 2), "cpu": round(spent.user + spent.system, 2)}
 
     def _percentiles(self, frames: list[int]) -> dict[str, float]:
-        """Wall time of each picture with its regions, and the CPU time on average."""
-        wall, before = [], self._figures.cpu_times()
+        """Wall time per frame (image and regions), and mean CPU time, in ms."""
+        wall, before = [], self._usage.cpu_times()
         for frame in frames:
             start = time.perf_counter()
-            self._ask(f"/picture/{frame}?width=1280")
-            self._ask(f"/frame/{frame}")
+            self._get(f"/picture/{frame}?width=1280")
+            self._get(f"/frame/{frame}")
             wall.append(1000 * (time.perf_counter() - start))
-        after = self._figures.cpu_times()
+        after = self._usage.cpu_times()
         cpu = 1000 * (after.user + after.system - before.user - before.system) / len(frames)
         median, high = np.percentile(wall, (50, 95))
         return {"median": round(median, 1), "p95": round(high, 1), "mean cpu": round(cpu, 1)}

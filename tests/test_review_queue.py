@@ -1,4 +1,4 @@
-"""The queue of suggestions: what it finds, what accepting does, and what is not asked again."""
+"""The queue of suggestions: each kind of error, acceptance, dismissal and ranking."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tests.review_support import frames_of, shown, write_results
 
 
 def walk(frames, y, x=0.0, step=0.25):
-    """A square that moves by ``step`` pixels a frame."""
+    """A square that moves by ``step`` pixels per frame."""
     return {frame: (x + step * frame, y) for frame in frames}
 
 
 @pytest.fixture
 def review(tmp_path):
-    """Opens results of given tracks; each fixture's sessions are closed at the end."""
+    """A function that opens a session of the given tracks, closed after the test."""
     sessions = []
 
     def open_review(tracks, length=60, **options):
@@ -44,42 +44,44 @@ def of_kind(session, kind):
     return [each for each in suggest(session) if each.kind == kind]
 
 
-def test_fragments_of_one_track_are_found(review):
+def test_fragments_are_found(review):
     session = review({1: walk(range(25), 2), 2: walk(range(30, 60), 2), 3: walk(range(60), 16)})
     best = suggest(session)[0]
     assert (best.kind, best.accept) == ("fragments", Merge(2, 1))
     assert best.crops == ((1, 24), (2, 30))
-    assert "begins 6 frames after" in best.reason
+    assert "6 frames after track 1" in best.reason
     assert 0 < best.probability < 1
-    assert best.gain == pytest.approx(0.6 * best.probability * 25)  # not all turn out right
+    assert best.gain == pytest.approx(
+        0.6 * best.probability * 25
+    )  # the merged part may hold errors
     session.apply(best.accept)
     assert not of_kind(session, "fragments")
     assert len(frames_of(session, 2)) == 55
 
 
-def test_a_fragment_in_the_pause_of_a_track_is_found(review):
+def test_a_fragment_in_the_gap_of_a_track_is_found(review):
     tracks = {1: walk([*range(15), *range(40, 60)], 2), 2: walk(range(17, 38), 2)}
     session = review(tracks)
     assert Merge(1, 2) in [each.accept for each in of_kind(session, "fragments")]
 
 
-def test_tracks_that_are_seen_together_are_no_fragments(review):
+def test_tracks_with_common_frames_are_no_fragments(review):
     session = review({1: walk(range(40), 2), 2: walk(range(30, 60), 2)})
     assert not of_kind(session, "fragments")
 
 
-def test_a_track_that_becomes_another_identity_is_found(review):
+def test_an_identity_switch_is_found(review):
     session = review({1: walk(range(30), 2) | walk(range(36, 60), 16, x=10)})
     best = of_kind(session, "changed identity")[0]
     assert best.accept == Split(1, 36)
     assert best.crops == ((1, 29), (1, 36))
     session.apply(best.accept)
-    left = of_kind(session, "changed identity")
-    assert Split(1, 36) not in [each.accept for each in left]
-    assert not of_kind(session, "fragments")  # a person has parted them
+    remaining = of_kind(session, "changed identity")
+    assert Split(1, 36) not in [each.accept for each in remaining]
+    assert not of_kind(session, "fragments")  # the user has split them
 
 
-def test_a_track_that_goes_on_as_another_is_found(review):
+def test_a_track_that_continues_another_is_found(review):
     tracks = {1: walk(range(30), 2) | walk(range(30, 60), 16), 2: walk(range(28), 16)}
     session = review(tracks)
     best = of_kind(session, "swapped")[0]
@@ -89,7 +91,7 @@ def test_a_track_that_goes_on_as_another_is_found(review):
     assert all(places.get(1, (0, 2))[1] == 2 for places in shown(session).values())
 
 
-def test_tracks_that_change_places_are_found(review):
+def test_tracks_that_swap_identities_are_found(review):
     tracks = {
         1: walk(range(30), 2) | walk(range(30, 60), 16),
         2: walk(range(30), 16) | walk(range(30, 60), 2),
@@ -109,11 +111,11 @@ def test_duplicates_are_found(review):
     assert [track.track_id for track in session.tracks()] == [1]
 
 
-def test_weak_tracks_are_found_the_likeliest_first(review):
+def test_short_tracks_with_low_scores_are_found(review):
     session = review({1: walk(range(60), 2), 2: walk(range(3), 12), 3: walk(range(40, 50), 12)})
-    chances = {each.accept: each.probability for each in of_kind(session, "weak")}
-    assert chances[Delete(2)] > chances.get(Delete(3), 0)
-    assert Delete(1) not in chances
+    probabilities = {each.accept: each.probability for each in of_kind(session, "weak")}
+    assert probabilities[Delete(2)] > probabilities.get(Delete(3), 0)
+    assert Delete(1) not in probabilities
 
 
 def test_a_gap_is_found_and_filled(review):
@@ -126,13 +128,13 @@ def test_a_gap_is_found_and_filled(review):
     assert not of_kind(session, "gap")
 
 
-def test_the_queue_goes_from_the_greatest_gain_down(review):
+def test_suggestions_are_sorted_by_descending_gain(review):
     tracks = {1: walk(range(25), 2), 2: walk(range(30, 60), 2), 3: walk([5, 9, 14], 16)}
     gains = [each.gain for each in suggest(review(tracks))]
     assert gains == sorted(gains, reverse=True)
 
 
-def test_what_was_dismissed_is_not_suggested_again_unless_that_is_undone(review, tmp_path):
+def test_a_dismissed_suggestion_returns_only_after_undo(review, tmp_path):
     tracks = {1: walk(range(25), 2), 2: walk(range(30, 60), 2)}
     session = review(tracks)
     best = suggest(session)[0]
@@ -144,7 +146,7 @@ def test_what_was_dismissed_is_not_suggested_again_unless_that_is_undone(review,
         assert suggest(later)[0] == best
 
 
-def test_who_sees_no_change_of_identity_at_a_place_is_not_asked_for_swaps_there(review):
+def test_dismissing_an_identity_switch_dismisses_swaps_in_its_frame(review):
     tracks = {1: walk(range(30), 2) | walk(range(30, 60), 16), 2: walk(range(28), 16)}
     session = review(tracks)
     change = next(each for each in of_kind(session, "changed identity") if each.accept.frame == 30)
@@ -152,7 +154,7 @@ def test_who_sees_no_change_of_identity_at_a_place_is_not_asked_for_swaps_there(
     assert not [each for each in of_kind(session, "swapped") if each.accept.frame == 30]
 
 
-def test_embeddings_tell_which_fragment_belongs_where(review, tmp_path):
+def test_embeddings_rank_fragments(review, tmp_path):
     tracks = {1: walk(range(25), 8, step=0), 2: walk(range(30, 60), 5, step=0)}
     tracks[3] = walk(range(30, 60), 11, step=0)
     embeddings = {"1": [1.0, 0.0], "2": [-0.6, 0.8], "3": [0.9, 0.1]}
@@ -167,7 +169,7 @@ def test_embeddings_tell_which_fragment_belongs_where(review, tmp_path):
     "embeddings",
     [None, [], {"1": "x", "2": [1, 2]}, {"1": [1], "2": [1, 2]}, {"1": [0, 0]}, {"a": [1.0]}],
 )
-def test_embeddings_that_make_no_sense_count_as_none(review, tmp_path, embeddings):
+def test_malformed_embeddings_are_ignored(review, tmp_path, embeddings):
     tracks = {1: walk(range(25), 2), 2: walk(range(30, 60), 2)}
     run = {"format": "queryinst-vis run", "source": {}, "embeddings": embeddings}
     (tmp_path / "run.json").write_text(json.dumps(run))
@@ -185,5 +187,5 @@ def test_suggestions_on_the_command_line_can_be_applied(review, tmp_path, capsys
     assert "1 actions done: 1 tracks" in capsys.readouterr().out
 
 
-def test_nothing_is_suggested_where_nothing_was_found(review):
+def test_a_video_without_tracks_has_no_suggestions(review):
     assert suggest(review({})) == []

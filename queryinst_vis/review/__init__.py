@@ -1,5 +1,6 @@
 """Correcting tracks: review sessions, actions, and the journal."""
 
+from queryinst_vis.review.action_lines import parse_record, read_actions
 from queryinst_vis.review.actions import (
     ACTIONS,
     Action,
@@ -20,7 +21,7 @@ from queryinst_vis.review.actions import (
 )
 from queryinst_vis.review.edits import ConflictError
 from queryinst_vis.review.queue import suggest
-from queryinst_vis.review.session import ActionResult, ReviewSession, parse_record, read_actions
+from queryinst_vis.review.session import ActionResult, ReviewSession
 from queryinst_vis.review.suggestions import Suggestion
 
 __all__ = [

@@ -24,8 +24,8 @@ from queryinst_vis.review.actions import (
     Split,
     Swap,
 )
-from queryinst_vis.review.drawn import draw_region, fill_gaps
 from queryinst_vis.review.index import TrackIndex
+from queryinst_vis.review.interpolation import draw_region, fill_gaps
 from queryinst_vis.review.pieces import (
     Piece,
     Pieces,

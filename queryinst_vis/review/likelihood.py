@@ -1,6 +1,7 @@
-"""How likely courses are one identity, or none: logistic models, fitted to tracks with truth.
+"""Logistic models of the errors of tracks, fitted to tracks with ground truth.
 
-``benchmarks/review_fit.py`` made the numbers, from clips that the queue is not scored on.
+The weights are the output of ``benchmarks/review_fit.py``, on clips that the ranking of the
+suggestions is not evaluated on.
 """
 
 from __future__ import annotations
@@ -10,108 +11,124 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from queryinst_vis.review.courses import Link
+from queryinst_vis.review.trajectories import Link
 
 Model = Mapping[str, float]
-"""A weight for each of the values that ``terms`` or ``terms_of_track`` give."""
+"""Weights by feature."""
 
-JOIN: Model = {
+LINK: Model = {
     "bias": 0.197,
     "gap": -0.384,
     "distance": 0.177,
-    "miss": -1.824,
-    "size": -0.503,
-    "unlikeness": -1.265,
+    "motion_error": -1.824,
+    "size_change": -0.503,
+    "embedding_distance": -1.265,
 }
-"""Of two tracks, that they are one."""
+"""Two tracks are the same identity."""
 
-JOIN_IN_COLOUR: Model = {
+LINK_WITH_COLOUR: Model = {
     "bias": -4.213,
     "gap": -0.208,
     "distance": -0.164,
-    "miss": -1.195,
-    "size": 0.002,
-    "unlikeness": -0.836,
-    "contrast": -2.204,
+    "motion_error": -1.195,
+    "size_change": 0.002,
+    "embedding_distance": -0.836,
+    "colour_distance": -2.204,
 }
-"""The same where their colours are known."""
+"""``LINK`` if the colours of both are known."""
 
-BREAK: Model = {"bias": -2.192, "gap": 0.507, "distance": -0.408, "miss": 1.031, "size": 0.776}
-"""Of two successive observations of a track, that its identity changes between them."""
+SWITCH: Model = {
+    "bias": -2.192,
+    "gap": 0.507,
+    "distance": -0.408,
+    "motion_error": 1.031,
+    "size_change": 0.776,
+}
+"""The identity of a track changes between two successive observations."""
 
-BREAK_IN_COLOUR: Model = {
+SWITCH_WITH_COLOUR: Model = {
     "bias": 0.645,
     "gap": 0.317,
     "distance": -0.671,
-    "miss": 0.327,
-    "size": -0.344,
-    "contrast": 1.12,
+    "motion_error": 0.327,
+    "size_change": -0.344,
+    "colour_distance": 1.12,
 }
-"""The same where the colours on both sides are known."""
+"""``SWITCH`` if the colours on both sides are known."""
 
-SWAP: Model = {"bias": 0.196, "breaks": 0.693, "joins": 0.962, "crosses": 0.656, "both": -0.919}
-"""Of a place in a track and another track, that they exchange identities there."""
+SWAP: Model = {
+    "bias": 0.196,
+    "switch": 0.693,
+    "takeover": 0.962,
+    "exchange": 0.656,
+    "is_mutual": -0.919,
+}
+"""A track takes over the identity of another one at a candidate switch."""
 
-WEAK: Model = {"bias": 2.522, "length": -0.658, "score": -4.075}
-"""Of a track, that it shows nothing."""
+FALSE_POSITIVE: Model = {"bias": 2.522, "length": -0.658, "score": -4.075}
+"""A track is a false positive."""
 
-_USUAL_UNLIKENESS = 0.7  # where it is not known
-_USUAL_CONTRAST = 0.3
-_LEAST_CONTRAST = 0.02  # of regions that are the same, but for noise
-_CERTAIN = 30.0  # of a logit; beyond, floats do not tell its probability from 0 or 1
+_TYPICAL_EMBEDDING_DISTANCE = 0.7  # used if unknown
+_TYPICAL_COLOUR_DISTANCE = 0.3
+_COLOUR_NOISE = 0.02  # colour distance of an instance to itself
+_MAX_LOGIT = 30.0  # beyond, the probability is 0 or 1 in floating point
 
 
-def terms(found: Link) -> dict[str, float]:
-    """What models of links weigh: its values, none of which can outweigh all others."""
-    unlikeness = _USUAL_UNLIKENESS if math.isnan(found.unlikeness) else found.unlikeness
-    contrast = _USUAL_CONTRAST if math.isnan(found.contrast) else found.contrast
+def link_features(link: Link) -> dict[str, float]:
+    """The features of the ``LINK`` and ``SWITCH`` models, limited so that none dominates."""
+    embedding, colour = link.embedding_distance, link.colour_distance
     return {
         "bias": 1.0,
-        "gap": math.log(found.gap),
-        "distance": math.log1p(min(found.distance, 10.0)),
-        "miss": math.log1p(min(found.miss, 10.0)),
-        "size": min(found.size, 2.0),
-        "unlikeness": unlikeness,
-        "contrast": math.log(contrast + _LEAST_CONTRAST),
+        "gap": math.log(link.gap),
+        "distance": math.log1p(min(link.distance, 10.0)),
+        "motion_error": math.log1p(min(link.motion_error, 10.0)),
+        "size_change": min(link.size_change, 2.0),
+        "embedding_distance": _TYPICAL_EMBEDDING_DISTANCE if math.isnan(embedding) else embedding,
+        "colour_distance": math.log(
+            (_TYPICAL_COLOUR_DISTANCE if math.isnan(colour) else colour) + _COLOUR_NOISE
+        ),
     }
 
 
-def join_probability(found: Link) -> float:
-    """Of two tracks, that they are one."""
-    return probability(JOIN if math.isnan(found.contrast) else JOIN_IN_COLOUR, terms(found))
+def link_probability(link: Link) -> float:
+    """The probability that two tracks are the same identity, 0..1."""
+    model = LINK if math.isnan(link.colour_distance) else LINK_WITH_COLOUR
+    return probability(model, link_features(link))
 
 
-def break_probability(found: Link) -> float:
-    """Of a place in a track, that its identity changes there."""
-    return probability(BREAK if math.isnan(found.contrast) else BREAK_IN_COLOUR, terms(found))
+def switch_probability(link: Link) -> float:
+    """The probability that the identity of a track changes between its two parts, 0..1."""
+    model = SWITCH if math.isnan(link.colour_distance) else SWITCH_WITH_COLOUR
+    return probability(model, link_features(link))
 
 
-def terms_of_swap(breaks: float, joins: float, crosses: float | None) -> dict[str, float]:
-    """What ``SWAP`` weighs.
+def swap_features(switch: float, takeover: float, exchange: float | None) -> dict[str, float]:
+    """The features of ``SWAP``.
 
     Args:
-        breaks: probability that the identity of the one changes, by ``BREAK``.
-        joins: probability that the other goes on as what comes after, by ``JOIN``.
-        crosses: probability that what came before goes on as the other; None: that one ends.
+        switch: probability that the identity of the track changes there.
+        takeover: probability that the track then has the identity of the other one.
+        exchange: probability that the other one then has the identity of the track; None: the other
+            one ends.
     """
     return {
         "bias": 1.0,
-        "breaks": _logit(breaks),
-        "joins": _logit(joins),
-        "crosses": 0.0 if crosses is None else _logit(crosses),
-        "both": float(crosses is not None),
+        "switch": _logit(switch),
+        "takeover": _logit(takeover),
+        "exchange": 0.0 if exchange is None else _logit(exchange),
+        "is_mutual": float(exchange is not None),
     }
 
 
-def terms_of_track(scores: np.ndarray) -> dict[str, float]:
-    """What ``WEAK`` weighs: ``scores`` are ``(N,)``, 0..1, of the frames that show the track."""
+def track_features(scores: np.ndarray) -> dict[str, float]:
+    """The features of ``FALSE_POSITIVE``; ``scores`` are the ``(N,)`` scores of a track, 0..1."""
     return {"bias": 1.0, "length": math.log(len(scores)), "score": float(scores.mean())}
 
 
-def probability(model: Model, values: Mapping[str, float]) -> float:
-    """Of a model's event, 0..1; values that the model does not weigh are left out."""
-    logit = sum(weight * values[name] for name, weight in model.items())
-    return 1 / (1 + math.exp(-min(max(logit, -_CERTAIN), _CERTAIN)))
+def probability(model: Model, features: Mapping[str, float]) -> float:
+    """The probability that a model predicts, 0..1; features without a weight are ignored."""
+    logit = sum(weight * features[name] for name, weight in model.items())
+    return 1 / (1 + math.exp(-min(max(logit, -_MAX_LOGIT), _MAX_LOGIT)))
 
 
 def _logit(chance: float) -> float:

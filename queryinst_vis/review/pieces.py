@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from queryinst_vis.review.polygons import Polygons, between
+from queryinst_vis.review.polygons import Polygons, interpolate
 
 Spans = tuple[tuple[int, int], ...]
 """Ranges of frames, ``(first, stop)`` with ``stop`` exclusive, ascending and not adjacent."""
@@ -64,7 +64,7 @@ def outlines_at(source: Drawn | Interpolated, frame: int) -> Polygons:
     if isinstance(source, Drawn):
         return source.polygons
     share = (frame - source.first) / (source.last - source.first)
-    return between(source.before, source.after, share)
+    return interpolate(source.before, source.after, share)
 
 
 def within(pieces: Pieces, start: int, stop: int) -> Pieces:

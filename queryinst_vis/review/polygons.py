@@ -1,4 +1,4 @@
-"""Drawn regions, and interpolation between them."""
+"""Polygons of drawn regions, and interpolation between them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from queryinst_vis.masks import RLE, bounding_box, to_rle
 Polygons = tuple[tuple[float, ...], ...]
 """Outlines of a region, each ``x, y, x, y, ...`` in pixels."""
 
-_POINTS = 64  # minimum number of points of an interpolated outline
+_MIN_POINTS = 64  # of an interpolated outline
 
 
 def region_of(polygons: Polygons, size: tuple[int, int], where: str) -> RLE:
@@ -32,7 +32,7 @@ def region_of(polygons: Polygons, size: tuple[int, int], where: str) -> RLE:
     return region
 
 
-def between(before: Polygons, after: Polygons, share: float) -> Polygons:
+def interpolate(before: Polygons, after: Polygons, share: float) -> Polygons:
     """Interpolate between outlines.
 
     Outlines are paired by descending area; those without a partner are dropped. Both outlines of a
@@ -43,12 +43,12 @@ def between(before: Polygons, after: Polygons, share: float) -> Polygons:
         share: position between them, 0..1.
     """
     pairs = zip(*(sorted(each, key=_area, reverse=True) for each in (before, after)), strict=False)
-    return tuple(_between(np.array(first), np.array(last), share) for first, last in pairs)
+    return tuple(_interpolate(np.array(first), np.array(last), share) for first, last in pairs)
 
 
-def _between(before: np.ndarray, after: np.ndarray, share: float) -> tuple[float, ...]:
-    count = max(_POINTS, len(before) // 2, len(after) // 2)
-    first, last = (_spread(_clockwise(each.reshape(-1, 2)), count) for each in (before, after))
+def _interpolate(before: np.ndarray, after: np.ndarray, share: float) -> tuple[float, ...]:
+    count = max(_MIN_POINTS, len(before) // 2, len(after) // 2)
+    first, last = (_resample(_clockwise(each.reshape(-1, 2)), count) for each in (before, after))
     shapes = [each - each.mean(axis=0) for each in (first, last)]
     # the starting point with the shortest displacements: a circular correlation over all of them
     spectra = [np.fft.fft(shape[:, 0] + 1j * shape[:, 1]) for shape in shapes]
@@ -61,12 +61,12 @@ def _clockwise(points: np.ndarray) -> np.ndarray:
     return points if _signed_area(points) >= 0 else points[::-1]
 
 
-def _spread(points: np.ndarray, count: int) -> np.ndarray:
+def _resample(points: np.ndarray, count: int) -> np.ndarray:
     """``(count, 2)`` evenly spaced points on a closed outline."""
     closed = np.concatenate([points, points[:1]])
     along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(closed, axis=0).T))])
-    places = np.linspace(0, along[-1], count, endpoint=False)
-    return np.stack([np.interp(places, along, closed[:, axis]) for axis in (0, 1)], axis=1)
+    positions = np.linspace(0, along[-1], count, endpoint=False)
+    return np.stack([np.interp(positions, along, closed[:, axis]) for axis in (0, 1)], axis=1)
 
 
 def _area(polygon: Sequence[float]) -> float:

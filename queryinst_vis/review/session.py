@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,10 +13,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.formats.fields import shortened
 from queryinst_vis.formats.track_store import VideoInfo
-from queryinst_vis.review.actions import Action, from_json
-from queryinst_vis.review.colours import Colours
+from queryinst_vis.review.actions import Action
+from queryinst_vis.review.colours import ColourDescriptors
 from queryinst_vis.review.edits import Change, ConflictError
 from queryinst_vis.review.history import History
 from queryinst_vis.review.index import open_index
@@ -25,8 +23,6 @@ from queryinst_vis.review.journal import Journal, Record, now
 from queryinst_vis.review.results import as_track_lines, find_results, find_video
 from queryinst_vis.review.state import ReviewState, initial_state
 from queryinst_vis.review.view import FrameView, ReviewView, TrackView
-
-_LONGEST_ID = 100
 
 
 @dataclass(frozen=True)
@@ -54,20 +50,20 @@ class ActionResult:
 
 
 class ReviewSession:
-    """The tracks of a video and their corrections, which are kept in a journal beside them.
+    """The tracks of a video and their corrections, which are stored in a journal.
 
-    Every action is on disk before ``apply`` returns; the results themselves are never changed.
-    One process at a time may have a session of the same results. Threads may share it.
+    Every action is on disk before ``apply`` returns; the results are never modified. Only one
+    process at a time can open a session of the same results. Thread-safe.
 
     Attributes:
-        results: the result file or folder.
-        folder: with the journal, beside the results.
-        video: what the results say of the video.
+        results: path of the result file.
+        folder: folder of the journal, next to the results.
+        video: properties of the video, as stored in the results.
         size: ``(height, width)`` of its frames in pixels.
-        source: the video file or folder of frames; None: nobody has said where it is.
-        run: the content of ``run.json``, where there is one.
-        index: of the results.
-        colours: of the regions, which ``suggest`` compares.
+        source: path of the video or folder of its frames; None if unknown.
+        run: content of ``run.json``, or None.
+        index: index of the results.
+        colours: colour descriptors of the detected regions, for ``suggest``.
 
     Example::
 
@@ -88,20 +84,23 @@ class ReviewSession:
     ) -> None:
         """See ``open``."""
         self._lock = RLock()
-        self._closing = ExitStack()
+        self._resources = ExitStack()
         try:
             found = find_results(Path(results))
             self.results, self.folder, self.run = found.path, found.folder, found.run
-            self._closing.enter_context(_locked(found.folder))
-            self.source, mark = find_video(found, None if video is None else Path(video))
+            self._resources.enter_context(_locked(found.folder))
+            self.source, video_fingerprint = find_video(
+                found, None if video is None else Path(video)
+            )
             gt = None if gt is None else Path(gt)
             tracks = as_track_lines(found, self.source, gt, video_id)
             self.index = open_index(tracks, found.folder / "index")
-            self._closing.callback(self.index.close)
-            self.colours = Colours(self.index, self.source, found.folder / "index" / "colours.npz")
+            self._resources.callback(self.index.close)
+            cache = found.folder / "index" / "colours.npz"
+            self.colours = ColourDescriptors(self.index, self.source, cache)
             self.video: VideoInfo = self.index.video
             self.size = self.index.size
-            about = {"results": self.index.identity._asdict(), "video": mark}
+            about = {"results": self.index.identity._asdict(), "video": video_fingerprint}
             self._journal = Journal(self.folder / "journal.jsonl", about)
             self._history = History(self.index, initial_state(self.index))
             for number, record in enumerate(self._journal.records, 1):
@@ -109,7 +108,7 @@ class ReviewSession:
                 _do(self._history, record.action, where)
             self._view = ReviewView(self.index, self.state)
         except BaseException:
-            self._closing.close()
+            self._resources.close()
             raise
 
     @classmethod
@@ -144,7 +143,7 @@ class ReviewSession:
 
     def close(self) -> None:
         """Close the session, so that other processes can open the results."""
-        self._closing.close()
+        self._resources.close()
 
     def __len__(self) -> int:
         """The number of frames."""
@@ -258,52 +257,6 @@ def _do(history: History, action: Action, where: str) -> Change:
         raise error.at(where) from error
     except InputError as error:
         raise InputError(f"{where}: {error}" if where else str(error)) from error
-
-
-def read_actions(path: str | Path) -> list[tuple[Action, str | None]]:
-    """Read a file with one action per line, for ``apply_all``.
-
-    Lines are the JSON of ``actions.to_json``, optionally with an ``id``; further fields of journal
-    lines, and empty lines, are ignored.
-
-    Raises:
-        InputError: the file cannot be read, or a line is not an action.
-    """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else error
-        raise InputError(f"actions {path}: not readable ({reason})") from error
-    return [
-        _read_action(line, f"{path}, line {number}")
-        for number, line in enumerate(lines, 1)
-        if line.strip()
-    ]
-
-
-def parse_record(content: Any, where: str = "action") -> tuple[Action, str | None]:
-    """Parse the JSON of an action and its ``id``, if any.
-
-    Raises:
-        InputError: it is not an action, or its id is not a short text.
-    """
-    if not isinstance(content, Mapping):
-        raise InputError(f"{where}: must be an object, is {shortened(content)}")
-    fields = dict(content)
-    record_id = fields.pop("id", None)
-    if record_id is not None and not (
-        isinstance(record_id, str) and 0 < len(record_id) <= _LONGEST_ID and record_id.isprintable()
-    ):
-        raise InputError(f"{where}: `id` must be short text, is {shortened(record_id)}")
-    return from_json(fields, where), record_id
-
-
-def _read_action(line: str, where: str) -> tuple[Action, str | None]:
-    try:
-        content = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: not JSON ({error})") from error
-    return parse_record(content, where)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A suggestion about what may be wrong with the tracks of a video."""
+"""Suggested corrections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Kind = Literal["fragments", "changed identity", "swapped", "duplicate", "weak", 
 
 
 class Crop(NamedTuple):
-    """What to look at: a track in a frame."""
+    """A track in a frame, shown as a crop around its box."""
 
     track: int
     frame: int
@@ -19,18 +19,18 @@ class Crop(NamedTuple):
 
 @dataclass(frozen=True)
 class Suggestion:
-    """Something that may be wrong, and how to correct it.
+    """A probable error, and the action that corrects it.
 
     Attributes:
-        id: the same whenever the same is suggested about the same regions; for ``Dismiss``.
-        kind: what may be wrong.
-        reason: why it may be, in a sentence.
-        probability: that it is wrong, 0..1.
-        gain: regions that are expected to get the right identity, or to go rightly, if it is
-            looked at: ``probability`` times those concerned.
-        crops: two pictures that tell, to be seen side by side.
-        accept: the action that corrects it.
-        implied: id of a suggestion whose dismissal answers this one, too; None: there is none.
+        id: identifier for ``Dismiss``, which stays the same while the regions concerned do.
+        kind: kind of error.
+        reason: one-line explanation.
+        probability: probability of the error, 0..1.
+        gain: expected number of regions that it corrects: ``probability`` times the number of
+            regions concerned, and a factor for kinds that may take further corrections.
+        crops: two crops to compare.
+        accept: action that corrects the error.
+        implied_by: id of another suggestion whose dismissal dismisses this one, too; or None.
     """
 
     id: str
@@ -40,24 +40,24 @@ class Suggestion:
     gain: float
     crops: tuple[Crop, Crop]
     accept: Edit
-    implied: str | None = None
+    implied_by: str | None = None
 
     @property
-    def answered_by(self) -> frozenset[str]:
-        """Ids of the suggestions of which a dismissal answers this one."""
-        return frozenset({self.id, self.implied or self.id})
+    def dismissed_by(self) -> frozenset[str]:
+        """Ids of the suggestions whose dismissal dismisses this one."""
+        return frozenset({self.id, self.implied_by or self.id})
 
-    def doubted(self, share: float) -> Suggestion:
-        """The same suggestion, ``share`` times as likely (0..1)."""
-        return replace(self, probability=share * self.probability, gain=share * self.gain)
+    def scaled(self, factor: float) -> Suggestion:
+        """The suggestion with probability and gain multiplied by ``factor``, 0..1."""
+        return replace(self, probability=factor * self.probability, gain=factor * self.gain)
 
     @property
     def dismiss(self) -> Dismiss:
-        """The action that says that nothing is wrong here."""
+        """The action that dismisses the suggestion."""
         return Dismiss(self.id)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON has it, with the actions as records for a file of actions."""
+        """The JSON object, with actions as in ``actions.to_json``."""
         return {
             "id": self.id,
             "kind": self.kind,

@@ -20,11 +20,12 @@ from starlette.routing import Route
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.formats.run_file import source_of_run
+from queryinst_vis.review.action_lines import parse_record
 from queryinst_vis.review.edits import ConflictError
 from queryinst_vis.review.outlines import outlines_of
 from queryinst_vis.review.pieces import spans_of
 from queryinst_vis.review.queue import suggest
-from queryinst_vis.review.session import ActionResult, ReviewSession, parse_record
+from queryinst_vis.review.session import ActionResult, ReviewSession
 from queryinst_vis.review.web.guard import read_json
 from queryinst_vis.review.web.pictures import Pictures
 from queryinst_vis.utils.palette import track_colour

@@ -1,4 +1,4 @@
-"""Drawn regions in tracks, and interpolation up to the neighbouring drawn ones."""
+"""Inserting drawn regions into tracks, and interpolating between regions."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def draw_region(index: TrackIndex, pieces: Pieces, action: Draw) -> tuple[Pieces
     count = 1
     for first, last in ((before, drawn), (drawn, after)):
         if first is not None and last is not None:
-            filled = _stretch(index, pieces, first, last, action.fill)
+            filled = _between(index, pieces, first, last, action.fill)
             spans = [(piece.start, piece.stop) for piece in filled]
             pieces = joined(without(pieces, spans), filled)
             count += sum(stop - start for start, stop in spans)
@@ -95,8 +95,8 @@ def _start(piece: Piece) -> int:
     return piece.start
 
 
-def _stretch(index: TrackIndex, pieces: Pieces, first: Piece, last: Piece, fill: Filling) -> Pieces:
-    """The interpolated pieces between two drawn ones."""
+def _between(index: TrackIndex, pieces: Pieces, first: Piece, last: Piece, fill: Filling) -> Pieces:
+    """The frames to interpolate between two drawn regions, as pieces."""
     assert isinstance(first.source, Drawn) and isinstance(last.source, Drawn)
     source = Interpolated(first.start, first.source.polygons, last.start, last.source.polygons)
     inside = within(pieces, first.stop, last.start)
