@@ -71,3 +71,10 @@ def refused(path):
     message = str(caught.value)
     assert "\n" not in message and str(path) in message
     return message
+
+
+def indices(source):
+    """Frame numbers of a source whose frames ``frame_of`` drew; pictures and numbers must agree."""
+    frames = list(source.frames())
+    assert [frame.number for frame in frames] == [index_of(frame.image) for frame in frames]
+    return [frame.number for frame in frames]

@@ -4,6 +4,7 @@ Sums depend on the number of threads in their last bits, and exact resume is tes
 processes; the tensors of the tests are too small to gain from more.
 """
 
+import json
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported anywhere
@@ -15,6 +16,7 @@ import torch
 QUICK = {
     "test_association",
     "test_config",
+    "test_config_inheritance",
     "test_detections",
     "test_eval_youtube_vis",
     "test_formats_agreement",
@@ -28,8 +30,10 @@ QUICK = {
     "test_motion_rules",
     "test_results",
     "test_run_lengths",
+    "test_shipped_configs",
     "test_track_video",
     "test_tracking",
+    "test_tracking_expiry",
     "test_tracking_metrics",
 }
 
@@ -66,3 +70,90 @@ def videos(tmp_path):
     from data_support import video_content, write_set
 
     return write_set(tmp_path / "videos", video_content())
+
+
+@pytest.fixture(scope="session")
+def tiny_images(tmp_path_factory):
+    """``DatasetConfig`` of the images that ``tiny.write_images`` draws."""
+    from tests.tiny import write_images
+
+    return write_images(tmp_path_factory.mktemp("tiny_images") / "set")
+
+
+@pytest.fixture(scope="session")
+def tiny_videos(tmp_path_factory):
+    """``DatasetConfig`` of the videos that ``tiny.write_videos`` draws."""
+    from tests.tiny import write_videos
+
+    return write_videos(tmp_path_factory.mktemp("tiny_videos") / "set")
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory, tiny_videos):
+    """Folder of an uninterrupted run of ``training_support.six_step_config``, not evaluated."""
+    from queryinst_vis.training.train import train
+    from tests.training_support import six_step_config
+
+    work_dir = tmp_path_factory.mktemp("runs") / "straight"
+    train(six_step_config(tiny_videos), work_dir, devices=1)
+    return work_dir
+
+
+@pytest.fixture
+def write_config(tmp_path):
+    """Write a config file below the test's folder and return its path."""
+
+    def write(text, name="config.yaml"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def converted(tmp_path):
+    """Write video set and results, convert the results, and return the path of the outcome."""
+    from queryinst_vis.formats.convert_results import convert_results
+
+    def write_and_convert(gt, source, target, **options):
+        (tmp_path / "gt.json").write_text(json.dumps(gt))
+        path = source
+        if isinstance(source, list):
+            path = tmp_path / "source.json"
+            path.write_text(json.dumps(source))
+        convert_results(path, tmp_path / target, tmp_path / "gt.json", **options)
+        return tmp_path / target
+
+    return write_and_convert
+
+
+@pytest.fixture
+def mots_folder(tmp_path):
+    """Write a folder of MOTS text files, given their lines by sequence."""
+
+    def write(**sequences):
+        folder = tmp_path / "mots_source"
+        folder.mkdir()
+        for name, lines in sequences.items():
+            (folder / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines))
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def cli_error(capsys):
+    """Run a command that must fail with exit status 2 and one line on stderr; return the line."""
+    from queryinst_vis import cli
+
+    def run_and_read(*words):
+        status = cli.main([str(word) for word in words])
+        captured = capsys.readouterr()
+        assert (status, captured.out) == (2, "")
+        assert captured.err.startswith("queryinst-vis: error: ")
+        assert captured.err.count("\n") == 1
+        return captured.err.removeprefix("queryinst-vis: error: ").rstrip("\n")
+
+    return run_and_read

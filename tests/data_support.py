@@ -1,14 +1,18 @@
-"""Tiny annotated sets, written to disk for the tests of the data room."""
+"""Tiny annotated sets, written to disk for the tests of data sets and their tools."""
 
 import json
+import random
 from itertools import islice
 
 import cv2
 import numpy as np
 import torch
 
+from queryinst_vis import cli
 from queryinst_vis.config import Config, DatasetConfig
 from queryinst_vis.data.loader import train_loader
+from queryinst_vis.data.tools.statistics import measure_set, summarise_set
+from queryinst_vis.formats.annotation_set import parse_set
 from queryinst_vis.masks import encode_rle
 
 HEIGHT, WIDTH = 48, 80
@@ -165,3 +169,44 @@ def tight(mask):
     """The bounding box of a bool mask."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+
+
+def parsed(content):
+    """The annotation set of a content without errors."""
+    found = []
+    annotation_set = parse_set(content, found.append)
+    assert [finding for finding in found if finding.severity == "error"] == []
+    return annotation_set
+
+
+def run_cli(*words):
+    return cli.main([str(word) for word in words])
+
+
+def write_json(content, path):
+    path.write_text(json.dumps(content))
+    return path
+
+
+def summary_of(content):
+    annotation_set = parsed(content)
+    return summarise_set(measure_set(annotation_set), annotation_set.kind)
+
+
+def many_videos(count, classes=("person", "dog", "yak"), seed=0):
+    """Sequences with a few classes each; the last class is rare."""
+    chance = random.Random(seed)
+    mask = encode_rle(rectangle(0, 0, 9, 9))
+    content = {"videos": [], "annotations": [], "categories": []}
+    for k, name in enumerate(classes, start=1):
+        content["categories"].append({"id": k, "name": name})
+    for k in range(1, count + 1):
+        names = [f"{chance.getrandbits(40):010x}/0.jpg"]
+        video = {"id": k, "height": HEIGHT, "width": WIDTH, "length": 1, "file_names": names}
+        content["videos"].append(video)
+        for category in range(1, len(classes) + 1):
+            if chance.random() < 0.8 / category**2:
+                identity = len(content["annotations"]) + 1
+                ids = {"id": identity, "video_id": k, "category_id": category}
+                content["annotations"].append({**ids, "segmentations": [mask]})
+    return content

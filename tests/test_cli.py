@@ -60,22 +60,6 @@ def files_below(folder: Path) -> set[str]:
 
 
 @pytest.fixture
-def complaint(capsys):
-    """Run a command line that must be refused: exit status 2 and exactly one line on stderr."""
-
-    def run_and_read(*words: object) -> str:
-        status = run(*words)
-        captured = capsys.readouterr()
-        assert status == 2
-        assert captured.out == ""
-        assert captured.err.startswith("queryinst-vis: error: ")
-        assert captured.err.count("\n") == 1
-        return captured.err.removeprefix("queryinst-vis: error: ").rstrip("\n")
-
-    return run_and_read
-
-
-@pytest.fixture
 def box_set(tmp_path):
     """A COCO file of one image with one square, and results that find it exactly."""
     square = {"bbox": [2, 3, 4, 5], "segmentation": [[2, 3, 6, 3, 6, 8, 2, 8]]}
@@ -187,8 +171,8 @@ def test_help_of_synthetic_names_every_preset(capsys):
         (["convert-dataset", "synthetic", "dst", "--seed", "x"], "invalid int value: 'x'"),
     ],
 )
-def test_bad_arguments(words, message, complaint):
-    assert message in complaint(*words)
+def test_bad_arguments(words, message, cli_error):
+    assert message in cli_error(*words)
 
 
 @pytest.mark.parametrize(
@@ -224,9 +208,9 @@ def test_overrides_may_stand_anywhere_behind_the_config(words):
         (["convert-checkpoint", "none.pth", "o.safetensors"], "none.pth: no such file"),
     ],
 )
-def test_missing_input_leaves_nothing_behind(words, message, complaint, tmp_path, monkeypatch):
+def test_missing_input_leaves_nothing_behind(words, message, cli_error, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert message in complaint(*words)
+    assert message in cli_error(*words)
     assert files_below(tmp_path) == set()
 
 
@@ -238,35 +222,35 @@ def test_missing_input_leaves_nothing_behind(words, message, complaint, tmp_path
         ("train.max_steps", "expected key=value"),
     ],
 )
-def test_a_wrong_override_stops_before_anything_is_made(override, message, complaint, tmp_path):
+def test_a_wrong_override_stops_before_anything_is_made(override, message, cli_error, tmp_path):
     config = ROOT / "configs" / "coco" / "queryinst_r50_100q_1x.yaml"
     work_dir = tmp_path / "work"
-    assert message in complaint("train", config, override, "--work-dir", work_dir)
+    assert message in cli_error("train", config, override, "--work-dir", work_dir)
     assert not work_dir.exists()
 
 
-def test_a_weights_file_that_is_none(complaint, tmp_path):
+def test_a_weights_file_that_is_none(cli_error, tmp_path):
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"not weights")
     config = ROOT / "configs" / "coco" / "queryinst_r50_100q_1x.yaml"
     out = tmp_path / "results.json"
-    assert "broken.safetensors" in complaint("test-image", config, broken, "--out", out)
+    assert "broken.safetensors" in cli_error("test-image", config, broken, "--out", out)
     assert not out.exists()
 
 
-def test_results_of_another_dataset_are_refused_and_no_scores_are_written(complaint, tmp_path):
+def test_results_of_another_dataset_are_refused_and_no_scores_are_written(cli_error, tmp_path):
     gt, scores = GOLDEN / "small_gt.json", tmp_path / "scores.json"
     results = json.loads((GOLDEN / "small_results.json").read_text())
     results[0]["video_id"] = 4711
     (tmp_path / "results.json").write_text(json.dumps(results))
-    message = complaint("eval-video", gt, tmp_path / "results.json", "--json", scores)
+    message = cli_error("eval-video", gt, tmp_path / "results.json", "--json", scores)
     assert "4711" in message
     assert not scores.exists()
 
 
-def test_a_folder_that_is_not_empty_is_left_alone(complaint, tmp_path):
+def test_a_folder_that_is_not_empty_is_left_alone(cli_error, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    assert "not an empty folder" in complaint("convert-dataset", "synthetic", tmp_path)
+    assert "not an empty folder" in cli_error("convert-dataset", "synthetic", tmp_path)
     assert files_below(tmp_path) == {"mine.txt"}
 
 

@@ -47,3 +47,9 @@ def test_examples_are_command_lines_that_parse(capsys, name):
         assert program == "queryinst-vis"
         assert words[:2] == ["convert-dataset", name]
         cli.build_parser().parse_args(words)
+
+
+def test_data_convert_is_convert_dataset():
+    words = ["mots", "src", "dst.json", "--clip-length", "9"]
+    one = cli.parse_arguments(["convert-dataset", *words])
+    assert cli.parse_arguments(["data", "convert", *words]) == one

@@ -11,7 +11,13 @@ from convert_support import assert_same_masks, read_tracks, refusal, run_convert
 from data_support import HEIGHT, WIDTH, rectangle, uncompressed, video_content
 from pycocotools.coco import COCO
 
-from queryinst_vis.data.convert import convert_youtube_vis
+from queryinst_vis.data.convert import (
+    LabelledTrack,
+    LabelledVideo,
+    build_video_set,
+    convert_youtube_vis,
+    youtube_vis_to_coco,
+)
 from queryinst_vis.data.convert.youtube_vis import repair
 from queryinst_vis.data.tools.validate import validate_set
 from queryinst_vis.data.youtube_vis import YouTubeVisDataset
@@ -242,3 +248,24 @@ def test_command_line(tmp_path, capsys):
     assert run_convert("youtube-vis", source, target, "--coco", coco) == 0
     assert "2 tracks" in capsys.readouterr().out
     assert len(json.loads(coco.read_text())["images"]) == 3
+
+
+def test_a_track_has_one_mask_per_frame():
+    video = LabelledVideo(["v/1.jpg", "v/2.jpg"], HEIGHT, WIDTH, [LabelledTrack("car", [None])])
+    with pytest.raises(ValueError, match=r"1 masks .*2 frames"):
+        build_video_set([video], "a set")
+
+
+def test_image_ids_run_on_over_the_videos():
+    track = LabelledTrack("car", [None, encode_rle(rectangle(5, 8, 15, 20))])
+    videos = [
+        LabelledVideo([f"{name}/1.jpg", f"{name}/2.jpg"], HEIGHT, WIDTH, [track]) for name in "vw"
+    ]
+    coco = youtube_vis_to_coco(build_video_set(videos, "a set"))
+    assert [(image["id"], image["file_name"]) for image in coco["images"]] == [
+        (1, "v/1.jpg"),
+        (2, "v/2.jpg"),
+        (3, "w/1.jpg"),
+        (4, "w/2.jpg"),
+    ]
+    assert [(a["image_id"], a["track_id"]) for a in coco["annotations"]] == [(2, 1), (4, 2)]

@@ -1,53 +1,18 @@
-"""``data validate``: every pitfall has a name, a place and a message, and none hides another."""
+"""``data validate``: every kind of finding has a name, a place and a message."""
 
 import copy
-import json
-import os
-import random
 import re
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
-from data_support import (
-    HEIGHT,
-    WIDTH,
-    coco_content,
-    rectangle,
-    uncompressed,
-    video_content,
-    write_picture,
-)
-from PIL import ExifTags, Image
-from test_eval_errors import GROUND_TRUTH_FAULTS
-from test_eval_errors import valid as evaluation_files
+from data_support import HEIGHT, WIDTH, coco_content, rectangle
+from validate_support import OF_RESULTS, car, check, set_mask, sound
 
-from queryinst_vis import cli
-from queryinst_vis.data.tools.validate import validate_set
-from queryinst_vis.errors import InputError
-from queryinst_vis.evaluation import evaluate_youtube_vis
 from queryinst_vis.formats.annotation_set import parse_video
-from queryinst_vis.formats.findings import ERROR, NOTE, SEVERITIES, WARNING, Finding
+from queryinst_vis.formats.findings import SEVERITIES, Finding
 from queryinst_vis.masks import encode_rle
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "data.md"
-OF_RESULTS = {"score", "score range", "not compressed", "other files", "too many", "nothing found"}
-"""Kinds that only result files have; tests/test_submission.py has a case for each."""
-
-
-def sound():
-    """A video set with nothing wrong: a car in four frames, a dog in two of them."""
-    content = video_content()
-    content["annotations"][0]["areas"] = [300] * 4
-    content["annotations"][1]["areas"] = [None, 400, 400, None]
-    return content
-
-
-def check(content, tmp_path, images=None):
-    path = tmp_path / "set.json"
-    path.write_text(json.dumps(content))
-    return validate_set(path, images)
 
 
 def test_a_sound_video_set_has_no_findings(tmp_path):
@@ -66,16 +31,8 @@ def test_polygons_and_both_forms_of_run_lengths_are_fine(tmp_path):
 # Every kind of fault
 
 
-def car(content):
-    return content["annotations"][0]
-
-
 def dog(content):
     return content["annotations"][1]
-
-
-def set_mask(content, mask, frame=2):
-    car(content)["segmentations"][frame] = mask
 
 
 def replace(items, index, value):
@@ -88,6 +45,7 @@ def add_video(content, **changes):
 
 
 CAR_2 = "video 12 (v12), annotation 31, frame 2"
+
 FAULTS = {
     # kind: (what is done to a sound file, place, message)
     "missing list": (lambda c: c.pop("categories"), "", "`categories` must be a list, is missing"),
@@ -249,6 +207,7 @@ FAULTS = {
     ),
     "mask without area": (lambda c: replace(car(c)["areas"], 2, None), CAR_2, "the area is null"),
 }
+
 OF_IMAGES = {
     "missing image",
     "unreadable image",
@@ -332,249 +291,7 @@ def test_faults_of_a_coco_file_name_image_and_annotation(tmp_path):
     assert "image 7 (b.jpg): `height` is None: must be a positive integer, at most" in found
 
 
-# Images
-
-
-@pytest.fixture
-def pictures(tmp_path):
-    for frame in range(4):
-        write_picture(tmp_path / "images" / "v12" / f"{frame:05d}.jpg")
-    return tmp_path / "images"
-
-
-def test_images_that_are_all_there_are_fine(pictures, tmp_path):
-    assert check(sound(), tmp_path, pictures) == []
-
-
-def test_a_list_that_is_one_frame_off_is_recognised(pictures, tmp_path):
-    content = sound()
-    content["videos"][0]["file_names"] = [f"v12/{i:05d}.jpg" for i in range(1, 5)]
-    (finding,) = check(content, tmp_path, pictures)
-    assert finding.kind == "missing image"
-    assert f"1 of 4 frames do not exist, e.g. {pictures}/v12/00004.jpg" in finding.message
-    assert "the list has 4 files, 00001.jpg to 00004.jpg, the folder 4, 00000.jpg to 00003.jpg" in (
-        finding.message
-    )
-
-
-def test_images_that_are_damaged_or_of_another_size(pictures, tmp_path):
-    broken = pictures / "v12" / "00001.jpg"
-    broken.write_bytes(broken.read_bytes()[:-100])
-    content = sound()
-    content["videos"][0]["file_names"] += ["v12/large.png"]
-    content["videos"][0]["length"] = 5
-    for annotation in content["annotations"]:
-        for key in ("segmentations", "bboxes", "areas"):
-            annotation[key].append(None)
-    cv2.imwrite(str(pictures / "v12" / "large.png"), np.zeros((60, 90, 3), np.uint8))
-    damaged, size = check(content, tmp_path, pictures)
-    assert (damaged.kind, damaged.place["frame"]) == ("unreadable image", 1)
-    assert "is truncated" in damaged.message
-    assert (size.kind, size.place["frame"]) == ("image size", 4)
-    assert size.message == "v12/large.png has 90x60 pixels, the file says 80x48"
-
-
-def test_an_orientation_that_the_size_does_not_tell_is_reported(pictures, tmp_path):
-    for frame, orientation in ((1, 3), (2, 2)):
-        exif = Image.Exif()
-        exif[ExifTags.Base.Orientation] = orientation
-        Image.new("RGB", (WIDTH, HEIGHT)).save(pictures / f"v12/{frame:05d}.jpg", exif=exif)
-    (finding,) = check(sound(), tmp_path, pictures)
-    assert (finding.kind, finding.severity) == ("image orientation", WARNING)
-    assert "2 of 4 files have an EXIF orientation but the same size upright as stored, e.g. " in (
-        finding.message
-    )
-    assert "v12/00001.jpg (orientation 3)" in finding.message
-
-
-@pytest.mark.parametrize("size", [(WIDTH, HEIGHT), (HEIGHT, WIDTH)])
-def test_an_orientation_that_the_size_tells_is_fine(pictures, tmp_path, size):
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6
-    for frame in range(4):
-        Image.new("RGB", size).save(pictures / f"v12/{frame:05d}.jpg", exif=exif)
-    assert check(sound(), tmp_path, pictures) == []
-
-
-def test_files_that_use_part_of_their_16_bits_are_noted(pictures, tmp_path):
-    content = sound()
-    content["videos"][0]["file_names"][1] = "v12/b.png"
-    cv2.imwrite(str(pictures / "v12" / "b.png"), np.full((HEIGHT, WIDTH), 1000, np.uint16))
-    (finding,) = check(content, tmp_path, pictures)
-    assert (finding.kind, finding.severity) == ("image bits", NOTE)
-    assert "1 of 4 files use only some of their 16 bits, e.g. v12/b.png (10 bits)" in (
-        finding.message
-    )
-
-
-def test_files_outside_of_the_image_folder_are_not_opened(tmp_path):
-    (tmp_path / "images").mkdir()
-    (tmp_path / "secret.jpg").write_text("no image")
-    content = sound()
-    content["videos"][0].update(length=1, file_names=["../secret.jpg"])
-    del content["annotations"][:]
-    kinds = [finding.kind for finding in check(content, tmp_path, tmp_path / "images")]
-    assert kinds == ["file path", "unused class", "unused class", "nothing annotated"]
-
-
-def test_an_image_folder_that_does_not_exist(tmp_path):
-    with pytest.raises(InputError, match="no such folder"):
-        check(sound(), tmp_path, tmp_path / "none")
-
-
-# Agreement with the evaluation
-
-
-@pytest.mark.parametrize("case", sorted(set(GROUND_TRUTH_FAULTS) - {"no videos", "image data set"}))
-def test_what_the_evaluation_refuses_is_found(case, tmp_path):
-    content, _ = evaluation_files()
-    GROUND_TRUTH_FAULTS[case][0](content)
-    severities = {finding.severity for finding in check(content, tmp_path)}
-    assert (ERROR if "annotations" not in case and "public" not in case else NOTE) in severities
-
-
-JUNK = [
-    None,
-    -1,
-    0,
-    1,
-    2.5,
-    1e300,
-    "x",
-    "",
-    [],
-    {},
-    [1],
-    [[]],
-    {"size": [1]},
-    True,
-    10**30,
-    10**400,
-    "b'1'",
-]
-
-
-def spoil_somewhere(content, chance):
-    """Replace or drop a random part of a JSON value."""
-    node = content
-    while True:
-        keys = list(node) if isinstance(node, dict) else range(len(node))
-        key = chance.choice(list(keys))
-        below = node[key]
-        if isinstance(below, dict | list) and below and chance.random() < 0.85:
-            node = below
-        elif chance.random() < 0.3:
-            del node[key]
-            return
-        else:
-            node[key] = chance.choice(JUNK)
-            return
-
-
-def test_a_file_without_errors_can_be_evaluated_however_it_was_spoilt(tmp_path):
-    chance = random.Random(0)
-    results = [{"video_id": 12, "category_id": 9, "score": 0.5, "segmentations": [None] * 4}]
-    evaluated = refused = 0
-    for _ in range(400):
-        content = sound()
-        content["annotations"][0]["segmentations"][1] = uncompressed(rectangle(15, 5, 35, 20))
-        spoil_somewhere(content, chance)
-        found = {finding.kind: finding.severity for finding in check(content, tmp_path)}
-        if ERROR in found.values():
-            refused += 1
-        elif (
-            found.keys().isdisjoint({"no annotations", "boxes only"})
-            and content["videos"]
-            and content["categories"]
-        ):
-            evaluate_youtube_vis(content, results)
-            evaluated += 1
-    assert min(evaluated, refused) > 20
-
-
-# The command
-
-
-def test_the_command_prints_writes_and_exits_2_on_errors(tmp_path, capsys):
-    content = sound()
-    set_mask(content, "mask")
-    car(content)["bboxes"][1] = None
-    path, out = tmp_path / "set.json", tmp_path / "findings.json"
-    path.write_text(json.dumps(content))
-    assert cli.main(["data", "validate", str(path), "--json", str(out)]) == 2
-    printed = capsys.readouterr()
-    assert "unreadable mask" in printed.out
-    assert printed.err == f"queryinst-vis: error: {path}: 1 error, 1 warning\n"
-    written = json.loads(out.read_text())
-    assert {key: written[key] for key in (ERROR, WARNING, NOTE)} == {
-        ERROR: 1,
-        WARNING: 1,
-        NOTE: 0,
-    }
-    first = next(entry for entry in written["findings"] if entry["severity"] == ERROR)
-    assert first == {
-        "file": str(path),
-        "severity": "error",
-        "kind": "unreadable mask",
-        "video": 12,
-        "name": "v12",
-        "annotation": 31,
-        "frame": 2,
-        "message": "is 'mask', neither polygons nor an object with `size` and `counts`",
-    }
-
-
-def test_warnings_alone_leave_the_exit_status_at_0(tmp_path, capsys):
-    content = sound()
-    car(content)["bboxes"][1] = None
-    path = tmp_path / "set.json"
-    path.write_text(json.dumps(content))
-    assert cli.main(["data", "validate", str(path)]) == 0
-    assert f"{path}: 1 warning" in capsys.readouterr().out
-
-
-def test_the_table_shows_the_first_places_and_how_many_more(tmp_path, capsys):
-    content = sound()
-    for annotation in content["annotations"]:
-        annotation["bboxes"] = [[1, 2, 3]] * 4
-    path = tmp_path / "set.json"
-    path.write_text(json.dumps(content))
-    assert cli.main(["data", "validate", str(path)]) == 2
-    printed = capsys.readouterr().out
-    assert "frame 2" in printed
-    assert "frame 3" not in printed
-    assert "... and 5 more" in printed
-
-
-def test_a_file_that_is_no_json_is_one_line(tmp_path, capsys):
-    path = tmp_path / "set.json"
-    path.write_text("{")
-    assert cli.main(["data", "validate", str(path)]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-
-
 # Real sets
-
-
-@pytest.fixture
-def real_data():
-    if "QUERYINST_VIS_DATA" not in os.environ:
-        pytest.skip("QUERYINST_VIS_DATA is not set")
-    return Path(os.environ["QUERYINST_VIS_DATA"]) / "data"
-
-
-def test_a_set_that_was_made_with_care_has_no_findings(real_data):
-    folder = real_data / "pennfudan"
-    assert validate_set(folder / "instances.json", folder / "images") == []
-
-
-def test_coco_has_no_errors_and_a_few_areas_that_are_not_its_masks(real_data):
-    folder = real_data / "tiny_coco"
-    found = validate_set(folder / "annotations" / "instances_val2017.json", folder / "val2017")
-    assert [finding for finding in found if finding.severity == ERROR] == []
-    areas = [str(finding) for finding in found if finding.kind == "area differs"]
-    assert len(areas) == 2
-    assert "image 329323 (000000329323.jpg), annotation 900100329323: area 44673" in areas[1]
 
 
 @pytest.mark.parametrize(

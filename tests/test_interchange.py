@@ -1,85 +1,42 @@
-"""Results between YouTube-VIS JSON, MOTS text and COCO-video JSON: round trips and refusals."""
+"""Result conversion between YouTube-VIS JSON, MOTS text and COCO-video JSON: round trips."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from eval_cases import HEIGHT, WIDTH, detection, rle
+from eval_cases import HEIGHT, WIDTH, detection
 
 from queryinst_vis import cli
 from queryinst_vis.data.convert.to_mots import convert_to_mots
-from queryinst_vis.errors import InputError
 from queryinst_vis.evaluation import evaluate_youtube_vis
-from queryinst_vis.formats.convert_results import convert_results
 from queryinst_vis.formats.predictions import read_results
 from queryinst_vis.masks import decode_rle
+from tests.interchange_support import (
+    BOTH,
+    CAR,
+    LEFT,
+    PERSON,
+    RIGHT,
+    line,
+    lines_of,
+    video,
+    video_set,
+)
 
 DATA = Path(__file__).parent / "data"
-LEFT, RIGHT, BOTH = rle(0, 0, 100, 100), rle(100, 0, 200, 100), rle(0, 0, 200, 100)
-CAR, PERSON = 5, 3
-
-
-def video(id_, folder, numbers=(0, 1), **more):
-    names = [f"{folder}/{number:06d}.jpg" for number in numbers]
-    size = {"height": HEIGHT, "width": WIDTH, "length": len(names)}
-    return {"id": id_, "file_names": names, **size, **more}
-
-
-def video_set(*videos, classes=((CAR, "car"), (PERSON, "person"))):
-    """Videos and classes as a public validation file has them: without annotations."""
-    categories = [{"id": id_, "name": name} for id_, name in classes]
-    return {"videos": list(videos), "categories": categories}
-
-
-@pytest.fixture
-def convert(tmp_path):
-    """Write ground truth and source, convert, and return the path of the outcome."""
-
-    def write_and_convert(gt, source, target, **options):
-        (tmp_path / "gt.json").write_text(json.dumps(gt))
-        path = source
-        if isinstance(source, list):
-            path = tmp_path / "source.json"
-            path.write_text(json.dumps(source))
-        convert_results(path, tmp_path / target, tmp_path / "gt.json", **options)
-        return tmp_path / target
-
-    return write_and_convert
-
-
-@pytest.fixture
-def mots_folder(tmp_path):
-    """A folder of MOTS text files, given their lines."""
-
-    def write(**files):
-        folder = tmp_path / "mots_source"
-        folder.mkdir()
-        for name, lines in files.items():
-            (folder / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines))
-        return folder
-
-    return write
-
-
-def line(frame, id_, label, mask):
-    return f"{frame} {id_} {label} {HEIGHT} {WIDTH} {mask['counts']}"
-
-
-def lines_of(folder, name):
-    return (folder / f"{name}.txt").read_text().splitlines()
 
 
 # COCO-video
 
 
-def test_coco_video_has_an_entry_for_each_mask(convert):
+def test_coco_video_has_an_entry_for_each_mask(converted):
     gt = video_set(video(9, "b"), video(4, "a", numbers=(0, 1, 2)))
     results = [
         detection([LEFT, None, RIGHT], 0.75, video_id=4, category_id=CAR),
         detection([None, BOTH], 0.5, video_id=9, category_id=PERSON),
     ]
-    entries = json.loads(convert(gt, results, "coco.json", to="coco-video").read_text())
+    entries = json.loads(converted(gt, results, "coco.json", to="coco-video").read_text())
     common = {"video_id": 4, "track_id": 0, "category_id": CAR, "score": 0.75}
     assert sorted(entries, key=lambda entry: entry["image_id"]) == [
         # video 9 stands first in the file and has images 1 and 2
@@ -93,52 +50,52 @@ def test_coco_video_has_an_entry_for_each_mask(convert):
 
 
 @pytest.mark.parametrize("name", ["mots", "youtube_vis"])
-def test_youtube_vis_survives_coco_video_exactly(convert, name):
+def test_youtube_vis_survives_coco_video_exactly(converted, name):
     content = json.loads((DATA / f"trackeval_{name}.json").read_text())
-    coco = convert(content["gt"], content["results"], "coco.json", to="coco-video")
+    coco = converted(content["gt"], content["results"], "coco.json", to="coco-video")
     assert all("image_id" in entry for entry in read_results(coco))
-    assert read_results(convert(content["gt"], coco, "back.json")) == content["results"]
+    assert read_results(converted(content["gt"], coco, "back.json")) == content["results"]
 
 
-def test_coco_video_survives_youtube_vis_exactly(convert):
+def test_coco_video_survives_youtube_vis_exactly(converted):
     content = json.loads((DATA / "trackeval_youtube_vis.json").read_text())
-    coco = convert(content["gt"], content["results"], "coco.json", to="coco-video")
-    back = convert(content["gt"], coco, "back.json")
-    assert read_results(convert(content["gt"], back, "again.json", to="coco-video")) == (
+    coco = converted(content["gt"], content["results"], "coco.json", to="coco-video")
+    back = converted(content["gt"], coco, "back.json")
+    assert read_results(converted(content["gt"], back, "again.json", to="coco-video")) == (
         read_results(coco)
     )
 
 
-def test_a_track_has_the_mean_of_its_scores_and_the_majority_of_its_classes(convert):
+def test_a_track_has_the_mean_of_its_scores_and_the_majority_of_its_classes(converted):
     entries = [
         {"image_id": k, "track_id": 7, "category_id": c, "score": s, "segmentation": LEFT}
         for k, c, s in ((1, CAR, 0.1), (2, PERSON, 0.4), (3, PERSON, 0.7))
     ]
     gt = video_set(video(1, "a", numbers=(0, 1, 2, 3)))
     expected = detection([LEFT, LEFT, LEFT, None], pytest.approx(0.4), category_id=PERSON)
-    assert read_results(convert(gt, entries, "results.json")) == [expected]
+    assert read_results(converted(gt, entries, "results.json")) == [expected]
 
 
-def test_equal_scores_keep_every_digit(convert):
+def test_equal_scores_keep_every_digit(converted):
     entries = [
         {"image_id": k, "track_id": 7, "category_id": CAR, "score": 0.1, "segmentation": LEFT}
         for k in (1, 2, 3)
     ]
     gt = video_set(video(1, "a", numbers=(0, 1, 2)))
-    assert read_results(convert(gt, entries, "results.json"))[0]["score"] == 0.1
+    assert read_results(converted(gt, entries, "results.json"))[0]["score"] == 0.1
 
 
 # MOTS
 
 
-def test_mots_has_a_file_for_each_video_and_a_line_for_each_mask(convert):
+def test_mots_has_a_file_for_each_video_and_a_line_for_each_mask(converted):
     gt = video_set(video(1, "train/0002", numbers=(1, 6)), video(2, "train/0005"))
     results = [
         detection([LEFT, None], category_id=PERSON),
         detection([RIGHT, RIGHT], category_id=CAR),
         detection([None, LEFT], category_id=PERSON),
     ]
-    folder = convert(gt, results, "mots")
+    folder = converted(gt, results, "mots")
     assert sorted(path.name for path in folder.iterdir()) == ["0002.txt", "0005.txt"]
     assert lines_of(folder, "0002") == [
         line(1, 1001, 1, RIGHT),
@@ -149,12 +106,12 @@ def test_mots_has_a_file_for_each_video_and_a_line_for_each_mask(convert):
     assert lines_of(folder, "0005") == []
 
 
-def test_the_track_of_higher_score_keeps_the_pixels(convert):
+def test_the_track_of_higher_score_keeps_the_pixels(converted):
     results = [
         detection([BOTH, LEFT], 0.5, category_id=CAR),
         detection([LEFT, BOTH], 0.9, category_id=PERSON),
     ]
-    folder = convert(video_set(video(1, "a")), results, "mots")
+    folder = converted(video_set(video(1, "a")), results, "mots")
     # frame 0: the car keeps what the person leaves; frame 1: it vanishes
     assert lines_of(folder, "a") == [
         line(0, 1001, 1, RIGHT),
@@ -175,16 +132,16 @@ def test_what_overlaps_cost_is_said(tmp_path, capsys):
     assert "1 were lost completely" in said
 
 
-def test_among_equal_scores_the_earlier_track_keeps_the_pixels(convert):
+def test_among_equal_scores_the_earlier_track_keeps_the_pixels(converted):
     results = [detection([masks, None], 0.5, category_id=CAR) for masks in (LEFT, BOTH)]
-    folder = convert(video_set(video(1, "a")), results, "mots")
+    folder = converted(video_set(video(1, "a")), results, "mots")
     assert lines_of(folder, "a") == [line(0, 1001, 1, LEFT), line(0, 1002, 1, RIGHT)]
 
 
-def test_youtube_vis_survives_mots_up_to_scores(convert):
+def test_youtube_vis_survives_mots_up_to_scores(converted):
     content = json.loads((DATA / "trackeval_mots.json").read_text())  # its masks are disjoint
-    folder = convert(content["gt"], content["results"], "mots")
-    back = read_results(convert(content["gt"], folder, "back.json"))
+    folder = converted(content["gt"], content["results"], "mots")
+    back = read_results(converted(content["gt"], folder, "back.json"))
     assert {entry["score"] for entry in back} == {1.0}
 
     def without_order(entries):
@@ -196,10 +153,10 @@ def test_youtube_vis_survives_mots_up_to_scores(convert):
     assert without_order(back) == without_order(content["results"])
 
 
-def test_overlapping_results_become_disjoint_and_lose_no_other_pixel(convert):
+def test_overlapping_results_become_disjoint_and_lose_no_other_pixel(converted):
     content = json.loads((DATA / "trackeval_youtube_vis.json").read_text())
-    folder = convert(content["gt"], content["results"], "mots")
-    back = read_results(convert(content["gt"], folder, "back.json"))
+    folder = converted(content["gt"], content["results"], "mots")
+    back = read_results(converted(content["gt"], folder, "back.json"))
 
     def painted(entries):
         """How many tracks show each pixel, by video and frame."""
@@ -218,24 +175,24 @@ def test_overlapping_results_become_disjoint_and_lose_no_other_pixel(convert):
         np.testing.assert_array_equal(count, before[place] > 0)
 
 
-def test_mots_survives_youtube_vis_and_coco_video_exactly(convert, mots_folder):
+def test_mots_survives_youtube_vis_and_coco_video_exactly(converted, mots_folder):
     lines = [line(0, 1001, 1, LEFT), line(0, 2001, 2, RIGHT), line(1, 1001, 1, RIGHT)]
     source = mots_folder(a=lines, b=[line(1, 2001, 2, BOTH)])
     gt = video_set(video(1, "a"), video(2, "b"))
     for step in ("results.json", "coco.json"):
-        middle = convert(gt, source, step, to="coco-video" if step == "coco.json" else None)
-        folder = convert(gt, middle, f"mots_of_{middle.stem}")
+        middle = converted(gt, source, step, to="coco-video" if step == "coco.json" else None)
+        folder = converted(gt, middle, f"mots_of_{middle.stem}")
         for name in ("a", "b"):
             assert lines_of(folder, name) == lines_of(source, name)
 
 
-def test_mots_ids_need_not_follow_their_class(convert, mots_folder):
+def test_mots_ids_need_not_follow_their_class(converted, mots_folder):
     source = mots_folder(a=[line(0, 7, 2, LEFT), line(1, 7, 2, RIGHT)])
-    results = read_results(convert(video_set(video(1, "a")), source, "results.json"))
+    results = read_results(converted(video_set(video(1, "a")), source, "results.json"))
     assert results == [detection([LEFT, RIGHT], 1.0, category_id=PERSON)]
 
 
-def test_sequences_and_frames_are_named_as_those_of_converted_ground_truth(convert, tmp_path):
+def test_sequences_and_frames_are_named_as_those_of_converted_ground_truth(converted, tmp_path):
     """Clips of one folder, file names that are no numbers, and frames without a folder."""
     videos = [
         video(1, "0002", numbers=(1, 6)),
@@ -246,7 +203,7 @@ def test_sequences_and_frames_are_named_as_those_of_converted_ground_truth(conve
     tracks = [detection([LEFT, RIGHT], video_id=k, category_id=PERSON) for k in (1, 2, 3, 4)]
     annotations = [{**track, "id": k, "iscrowd": 0} for k, track in enumerate(tracks, start=1)]
     gt = video_set(*videos) | {"annotations": annotations}
-    folder = convert(gt, tracks, "mots")
+    folder = converted(gt, tracks, "mots")
     convert_to_mots(tmp_path / "gt.json", tmp_path / "truth", form="txt")
     expected = tmp_path / "truth" / "instances_txt"
     names = sorted(path.stem for path in expected.iterdir())
@@ -255,164 +212,38 @@ def test_sequences_and_frames_are_named_as_those_of_converted_ground_truth(conve
         assert lines_of(folder, name) == lines_of(expected, name)
 
 
-def test_frames_may_be_counted_instead(convert):
+def test_frames_may_be_counted_instead(converted):
     gt = video_set(video(1, "a", numbers=(5, 10)))
     results = [detection([LEFT, LEFT], category_id=CAR)]
-    folder = convert(gt, results, "kitti", first_frame=0)
+    folder = converted(gt, results, "kitti", first_frame=0)
     assert [text.split()[0] for text in lines_of(folder, "a")] == ["0", "1"]
-    back = convert(gt, folder, "back.json", first_frame=0)
+    back = converted(gt, folder, "back.json", first_frame=0)
     assert read_results(back) == [detection([LEFT, LEFT], 1.0, category_id=CAR)]
 
 
-def test_videos_without_file_names_go_by_their_ids(convert):
+def test_videos_without_file_names_go_by_their_ids(converted):
     gt = video_set({"id": 8, "height": HEIGHT, "width": WIDTH, "length": 2})
-    folder = convert(gt, [detection([None, LEFT], video_id=8, category_id=CAR)], "mots")
+    folder = converted(gt, [detection([None, LEFT], video_id=8, category_id=CAR)], "mots")
     assert lines_of(folder, "8") == [line(2, 1001, 1, LEFT)]
 
 
-def test_classes_may_be_numbered(convert):
+def test_classes_may_be_numbered(converted):
     gt = video_set(video(1, "a"), classes=((1, "sedan"), (2, "dog")))
     results = [detection([LEFT, None]), detection([RIGHT, None], category_id=2)]
-    folder = convert(gt, results, "mots", classes={"sedan": 1, "dog": 3})
+    folder = converted(gt, results, "mots", classes={"sedan": 1, "dog": 3})
     assert [text.split()[1:3] for text in lines_of(folder, "a")] == [["1001", "1"], ["3001", "3"]]
-    back = convert(gt, folder, "back.json", classes={"sedan": 1, "dog": 3})
+    back = converted(gt, folder, "back.json", classes={"sedan": 1, "dog": 3})
     assert [entry["category_id"] for entry in read_results(back)] == [1, 2]
 
 
-def test_scores_survive_in_the_metric(convert):
+def test_scores_survive_in_the_metric(converted):
     """The same AP before and after COCO-video, from files as a user has them."""
     gt_path, results_path = (
         DATA / "ytvis_eval" / f"small_{part}.json" for part in ("gt", "results")
     )
-    coco = convert(json.loads(gt_path.read_text()), results_path, "coco.json", to="coco-video")
-    back = convert(json.loads(gt_path.read_text()), coco, "back.json")
+    coco = converted(json.loads(gt_path.read_text()), results_path, "coco.json", to="coco-video")
+    back = converted(json.loads(gt_path.read_text()), coco, "back.json")
     assert evaluate_youtube_vis(gt_path, back) == evaluate_youtube_vis(gt_path, results_path)
-
-
-# Refusals
-
-
-def entry(**changes):
-    plain = {"image_id": 1, "track_id": 1, "category_id": CAR, "score": 1, "segmentation": LEFT}
-    return {**plain, **changes}
-
-
-@pytest.mark.parametrize(
-    ("entries", "message"),
-    [
-        ([entry(image_id=3)], "entry 0: image_id 3 is not among 1 to 2"),
-        ([entry(image_id="1")], "image_id '1' is not among"),
-        ([entry(), entry(video_id=8)], "entry 1: image 1 is of video 1, not 8"),
-        ([entry(category_id=1)], "category_id 1 is not in the video set"),
-        ([entry(category_id=[CAR])], "is not in the video set"),
-        ([entry(track_id=None)], "`track_id` must be of type int, is None"),
-        ([entry(), entry()], "entry 1: image 1 shows track 1 twice"),
-        ([entry(segmentation=None)], "no `segmentation`"),
-        ([entry(segmentation={"size": [5, 5], "counts": "i0"})], "5x5 pixels, its frame 300x400"),
-    ],
-)
-def test_bad_coco_video_is_refused(convert, tmp_path, entries, message):
-    with pytest.raises(InputError, match=message):
-        convert(video_set(video(1, "a")), entries, "results.json")
-    assert not (tmp_path / "results.json").exists()
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("0 1001 1 400", "a.txt, line 2: expected 'frame id class height width rle'"),
-        (f"x 1001 1 400 300 {LEFT['counts']}", "line 2: expected 'frame id class"),
-        (f"0 {'1' * 5000} 1 400 300 {LEFT['counts']}", "line 2: expected 'frame id class"),
-        (f"9 1001 1 400 300 {LEFT['counts']}", "line 2: video 1 has no frame 9, its 2 frames are"),
-        (f"0 3001 3 400 300 {LEFT['counts']}", "line 2: class 3 is not in the video set"),
-        (f"0 10000 10 400 300 {LEFT['counts']}", "line 2: class 10 marks ignore regions"),
-        (f"1 2001 2 400 300 {LEFT['counts']}", "line 2: object 2001 occurs twice in frame 1"),
-        ("0 1001 1 400 300 !!", "line 2: `counts` are not COCO run lengths"),
-        (f"0 1001 1 300 400 {LEFT['counts']}", "line 2: the mask is 400x300 pixels"),
-    ],
-)
-def test_bad_mots_lines_are_refused(convert, mots_folder, tmp_path, text, message):
-    source = mots_folder(a=[line(1, 2001, 2, LEFT), text])
-    with pytest.raises(InputError, match=message):
-        convert(video_set(video(1, "a")), source, "results.json")
-    assert not (tmp_path / "results.json").exists()
-
-
-def test_mots_folders_must_fit_the_set(convert, mots_folder):
-    source = mots_folder(a=[])
-    with pytest.raises(InputError, match=r"b\.txt: no such file"):
-        convert(video_set(video(1, "a"), video(2, "b")), source, "results.json")
-    with pytest.raises(InputError, match=r"a\.txt: .*no such sequence"):
-        convert(video_set(video(2, "b")), source, "results.json")
-
-
-def test_nothing_half_written_is_left(convert, tmp_path):
-    gt = video_set(video(1, "a"), video(2, "b"))
-    broken = detection([LEFT], video_id=2, category_id=CAR)  # a mask short
-    results = [detection([LEFT, LEFT], category_id=CAR), broken]
-    with pytest.raises(InputError, match="entry 1"):
-        convert(gt, results, "mots")
-    with pytest.raises(InputError, match="entry 1"):
-        convert(gt, results, "coco.json", to="coco-video")
-    assert {path.name for path in tmp_path.iterdir()} == {"gt.json", "source.json"}
-
-
-def test_a_folder_with_files_is_not_touched(convert, tmp_path):
-    (tmp_path / "mots").mkdir()
-    (tmp_path / "mots" / "mine.txt").write_text("kept")
-    with pytest.raises(InputError, match="not an empty folder"):
-        convert(video_set(video(1, "a")), [detection([LEFT, None], category_id=CAR)], "mots")
-    assert (tmp_path / "mots" / "mine.txt").read_text() == "kept"
-
-
-@pytest.mark.parametrize(
-    ("target", "options", "message"),
-    [
-        ("again.json", {}, "is youtube-vis already; choose the target format with --to"),
-        ("results.csv", {}, "end it in .json"),
-        ("mots", {"to": "kitti"}, "format 'kitti': choose"),
-        ("coco.json", {"to": "coco-video", "first_frame": 1}, "--first-frame and --class are for"),
-        ("coco.json", {"to": "coco-video", "classes": {"car": 1}}, "are for MOTS"),
-        ("mots", {"classes": {"bus": 3}}, "class 'bus' is not in the video set"),
-        ("mots", {"classes": {"car": 10}}, "class 10 of MOTS is for ignore regions"),
-        ("mots", {"classes": {"car": 2}}, "classes person and car are both class 2 of MOTS"),
-    ],
-)
-def test_what_makes_no_sense_is_refused(convert, tmp_path, target, options, message):
-    results = [detection([LEFT, None], category_id=CAR)]
-    with pytest.raises(InputError, match=message):
-        convert(video_set(video(1, "a")), results, target, **options)
-    assert not (tmp_path / target).exists()
-
-
-def test_a_class_without_number_is_refused(convert):
-    gt = video_set(video(1, "a"), classes=((1, "car"), (2, "dog")))
-    with pytest.raises(InputError, match=r"entry 0: .*'dog'"):
-        convert(gt, [detection([LEFT, None], category_id=2)], "mots")
-
-
-def test_more_tracks_than_mots_ids_are_refused(convert):
-    results = [detection([LEFT, None], category_id=CAR)] * 1000
-    with pytest.raises(InputError, match=r"entry 999: .*999 objects .*class 1"):
-        convert(video_set(video(1, "a")), results, "mots")
-
-
-def test_two_videos_never_share_a_file(convert):
-    videos = [video(1, "a"), video(2, "a"), video(3, "a-1")]
-    with pytest.raises(InputError, match="sequence 'a-1'"):
-        convert(video_set(*videos), [detection([LEFT, None], category_id=CAR)], "mots")
-
-
-def test_a_folder_name_cannot_lead_out_of_the_target(convert):
-    gt = video_set(video(1, "a") | {"file_names": ["../../0.jpg", "../../1.jpg"]})
-    folder = convert(gt, [detection([LEFT, None], category_id=CAR)], "mots")
-    assert [path.name for path in folder.iterdir()] == ["1.txt"]
-
-
-def test_results_instead_of_the_video_set_are_refused(convert):
-    results = [detection([LEFT, None], category_id=CAR)]
-    with pytest.raises(InputError, match="swapped"):
-        convert(results, results, "mots")
 
 
 # On the command line

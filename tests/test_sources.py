@@ -1,10 +1,6 @@
-"""Whatever frames come from: one interface, and which frames of it are taken."""
+"""Frame sources: videos, images and arrays behind one interface, and which frames are read."""
 
 import os
-import subprocess
-import sys
-import threading
-from contextlib import suppress
 
 import cv2
 import numpy as np
@@ -18,26 +14,13 @@ from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.inference import track
 from queryinst_vis.inference.detector import Detector
 from queryinst_vis.inference.tracker import VideoTracker
-from queryinst_vis.video import decoders, live_source
 from queryinst_vis.video.frames import Selection, parse_time
 from queryinst_vis.video.http import origin_of
 from queryinst_vis.video.source import known_length, open_source
 from queryinst_vis.video.sources import open_sources
-from tests.clips import HEIGHT, WIDTH, frame_of, index_of, write_noise, write_video, write_with_pyav
-from tests.simulated_time import JumpingClock
-from tests.test_live_reader import HEAD, in_chunks, replying
-from tests.test_seeking import copied as copy_stream
-from tests.test_seeking import write as write_moving
+from tests.clips import HEIGHT, WIDTH, frame_of, index_of, indices, write_video
 from tests.test_track_video import KnowingTracker
 from tests.tiny import draw_frame
-
-
-def indices(source):
-    """The numbers that ``frame_of`` hid in the frames, which are also those of the frames."""
-    frames = list(source.frames())
-    assert [frame.number for frame in frames] == [index_of(frame.image) for frame in frames]
-    return [frame.number for frame in frames]
-
 
 # Which frames
 
@@ -322,110 +305,6 @@ def test_each_of_several_videos_gets_a_folder_and_weights_are_loaded_once(
     assert capsys.readouterr().out.count("1 track in 3 frames") == 2
 
 
-# Pipes, cameras, streams
-
-
-def test_what_is_piped_in_is_read_frame_by_frame(tmp_path):
-    clip = write_with_pyav(tmp_path / "clip.ts", format="mpegts", g="5")
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    threading.Thread(target=pipe.write_bytes, args=[clip.read_bytes()], daemon=True).start()
-    source = open_source(pipe, Selection(start=0.5, stride=5))
-    assert known_length(source) is None and not source.is_live
-    assert indices(source) == [5, 10, 15]
-
-
-STDIN = """
-import sys
-from queryinst_vis.video.source import open_source
-source = open_source("-")
-print(source.name, [frame.number for frame in source.frames()][-1])
-"""
-
-
-def test_a_dash_is_the_standard_input_be_it_a_pipe_or_a_file(tmp_path):
-    clip = write_with_pyav(tmp_path / "clip.mkv")
-    command = [sys.executable, "-c", STDIN]
-    with clip.open("rb") as file:
-        of_file = subprocess.run(command, stdin=file, capture_output=True, text=True)
-    of_pipe = subprocess.run(command, input=clip.read_bytes(), capture_output=True)
-    assert of_file.stdout == of_pipe.stdout.decode() == "stdin 19\n"
-
-
-def test_an_mp4_whose_index_is_at_its_end_is_to_be_saved_before(tmp_path):
-    clip = tmp_path / "clip.mp4"  # larger than what FFmpeg keeps of a pipe
-    copy_stream(write_noise(tmp_path / "noise.mp4", frames=120), clip)
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-
-    def fill():
-        with suppress(BrokenPipeError):
-            pipe.write_bytes(clip.read_bytes())
-
-    threading.Thread(target=fill, daemon=True).start()
-    with pytest.raises(InputError, match=r"index .* pipe"):
-        list(open_source(pipe).frames())
-
-
-def test_a_camera_that_is_not_there_is_one_line(capsys):
-    for camera in (97, "97"):
-        with pytest.raises(InputError, match=r"camera 97: .*/dev/video97 "):
-            open_source(camera)
-    assert cli.main(["track", "97"]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_a_live_source_takes_no_range(tmp_path):
-    path = write_video(tmp_path / "clip.mp4")
-    for selection in (Selection(start=1), Selection(end_frame=3), Selection(stride=2)):
-        with pytest.raises(InputError, match="stride, start and end"):
-            open_source(path, selection, live=True)
-
-
-def test_an_address_without_a_length_is_live(tmp_path, monkeypatch):
-    data = write_with_pyav(tmp_path / "clip.ts", format="mpegts", g="5").read_bytes()
-    with replying(data, HEAD + b"\r\n") as address:
-        source = open_source(address)
-        assert source.is_live
-        assert list(source.frames())[-1].image.shape == (HEIGHT, WIDTH, 3)
-    with replying(data, HEAD + b"Content-Length: %d\r\n\r\n" % len(data)) as address:
-        source = open_source(address)
-        assert not source.is_live and indices(source) == list(range(20))
-
-
-def test_a_network_stream_that_breaks_is_opened_again(tmp_path, monkeypatch):
-    clock = JumpingClock()
-    monkeypatch.setattr(live_source, "WAITS", (1.0, 2.0, 4.0))
-    data = write_with_pyav(tmp_path / "clip.ts", format="mpegts", g="5", bf="0").read_bytes()
-    head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
-    with replying(in_chunks(data), head) as address:  # no end: the connection breaks
-        frames = live_source.Reconnecting(address, clock)
-        seen = []
-        with pytest.warns(InputWarning, match=r"in 1 s \(attempt 1 of 3\)"):
-            for arrival in frames:
-                seen.append(index_of(arrival.rgb()))
-                if len(seen) > 30:
-                    break
-    assert seen[:20] == list(range(20)) and seen[20:25] == list(range(5)) and clock.waits == [1.0]
-
-
-def test_a_network_stream_that_is_gone_ends_after_some_attempts(tmp_path, monkeypatch):
-    clock = JumpingClock()
-    data = write_with_pyav(tmp_path / "clip.ts", format="mpegts", g="5", bf="0").read_bytes()
-    head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
-    with replying(in_chunks(data), head) as address:
-        frames = live_source.Reconnecting(address, clock)
-
-        def refuse(*_):
-            raise InputError("gone")
-
-        monkeypatch.setattr(live_source, "LiveReader", refuse)
-        with pytest.warns(InputWarning, match=r"attempt 5 of 5"):
-            seen = list(frames)
-    assert len(seen) == 20 and clock.waits == list(live_source.WAITS)
-    assert frames.fault == "the connection was closed early"
-
-
 # Names
 
 
@@ -443,70 +322,3 @@ def test_words_are_sources_or_overrides(tmp_path, monkeypatch):
         ["x.mp4", "a=b.mp4", "http://host/?q=1", "./k=v.mp4"],
         ["seed=3", "tracking.rule=query"],
     )
-
-
-# Decoders
-
-
-def decoder_or_skip(name, path):
-    """A decoder that may be missing here."""
-    try:
-        return open_source(path, decoder=name)
-    except InputError as error:
-        if "needs the package" in str(error):
-            pytest.skip(str(error))
-        raise
-
-
-@pytest.mark.parametrize("name", ["decord", "torchcodec"])
-@pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])
-def test_other_decoders_give_the_same_frames(tmp_path, name, suffix):
-    options = {"g": "7", "bf": "2"} if suffix != "webm" else {"codec": "libvpx", "g": "7"}
-    path = write_moving(tmp_path / f"clip.{suffix}", **options)
-    decoder_or_skip(name, path)
-    for selection in (Selection(), Selection(start=2.0, stride=3), Selection(start_frame=59)):
-        expected = list(open_source(path, selection).frames())
-        found = list(open_source(path, selection, decoder=name).frames())
-        assert [f[:2] for f in found] == [f[:2] for f in expected]
-        for one, other in zip(found, expected, strict=True):
-            assert np.abs(one.image.astype(int) - other.image).max() <= 2
-
-
-def test_a_decoder_refuses_what_it_cannot_show_right(tmp_path, monkeypatch, capsys):
-    path = write_video(tmp_path / "clip.mp4")
-    decoder_or_skip("decord", path)
-    broadcast = write_with_pyav(tmp_path / "clip.ts", format="mpegts", g="5")
-    with pytest.raises(InputError, match=r"decord .*mpegts"):
-        open_source(broadcast, decoder="decord")
-    monkeypatch.setattr(decoders.DecordFile, "__len__", lambda _: 19)
-    with pytest.raises(InputError, match=r"decord .*19 .*20 frames.*--decoder pyav"):
-        open_source(path, decoder="decord")
-    monkeypatch.undo()
-    monkeypatch.setattr(
-        decoders.DecordFile, "read", lambda *_: np.zeros((1, HEIGHT, WIDTH, 3), np.uint8)
-    )
-    assert cli.main(["track", str(path), "--decoder", "decord"]) == 2
-    assert "decord returns different frames" in capsys.readouterr().err
-
-
-def test_a_missing_decoder_says_what_to_install(tmp_path, monkeypatch):
-    path = write_video(tmp_path / "clip.mp4")
-    for module, name in (("decord", "decord"), ("torchcodec.decoders", "torchcodec")):
-        monkeypatch.setitem(sys.modules, module, None)
-        with pytest.raises(InputError, match=rf"pip install 'queryinst-vis\[{name}\]'"):
-            open_source(path, decoder=name)
-    with pytest.raises(InputError, match="pyav, decord, torchcodec"):
-        open_source(path, decoder="opencv")
-    with pytest.raises(InputError, match="reads only video files"):
-        open_source([frame_of(0)], decoder="decord")
-
-
-def test_what_is_read_live_is_connected_to_once(monkeypatch):
-    """Some cameras allow one connection: none is spent on asking whether it is a recording."""
-    opened = []
-    monkeypatch.setattr("queryinst_vis.video.source.has_length", lambda address: 1 / 0)
-    monkeypatch.setattr(
-        "queryinst_vis.video.source.LiveSource", lambda source, *rest: opened.append(source)
-    )
-    open_source("http://camera/stream", live=True)
-    assert opened == ["http://camera/stream"]

@@ -7,8 +7,8 @@ import zipfile
 
 import pytest
 from eval_cases import detection, ground_truth, rle
-from test_data_validate import OF_RESULTS, spoil_somewhere
 from test_eval_errors import RESULT_FAULTS
+from validate_support import OF_RESULTS, spoil_somewhere
 
 from queryinst_vis import cli
 from queryinst_vis.data.tools.results_checks import MAX_PREDICTIONS, check_submission

@@ -1,4 +1,4 @@
-"""The online tracker, stated as what a user may rely on."""
+"""The online tracker: identities, memory, and errors."""
 
 import math
 from copy import deepcopy
@@ -25,7 +25,7 @@ def same_state(first, second):
     )
 
 
-# --- identities -----------------------------------------------------------------------------
+# identities
 
 
 def test_first_frame_gives_every_detection_a_new_id():
@@ -112,7 +112,7 @@ def test_memory_does_not_alias_the_detections():
     assert tracker.memory.boxes.any(dim=1).all() and tracker.memory.embeddings.any(dim=1).all()
 
 
-# --- properties -----------------------------------------------------------------------------
+# properties
 
 
 @settings(deadline=None, max_examples=60)
@@ -218,7 +218,7 @@ def test_memory_holds_no_masks_and_no_image():
     assert numbers == 5 * (frame.embeddings.shape[1] + 4 + 4)
 
 
-# --- rules with a state of their own ---------------------------------------------------------
+# rules with a state of their own
 
 
 class Counting:
@@ -314,86 +314,7 @@ def test_after_forget_everything_is_new_and_ids_go_on():
     assert tracker.update(see(0, 1)).track_ids.tolist() == [2, 3]
 
 
-# --- forgetting -----------------------------------------------------------------------------
-
-
-def test_by_default_nothing_is_ever_forgotten():
-    tracker = Tracker()
-    tracker.update(see(0))
-    for _ in range(50):
-        tracker.update(see(1))
-    assert tracker.update(see(0)).track_ids.tolist() == [0]
-
-
-@pytest.mark.parametrize(("absent", "expected"), [(2, 0), (3, 1)])
-def test_expiry_counts_unseen_frames_and_ids_are_not_reused(absent, expected):
-    tracker = Tracker(TrackingConfig(expire_after=3))
-    tracker.update(see(0))
-    for _ in range(absent):
-        tracker.update(see())  # empty frames count
-    assert len(tracker.memory) == (1 if absent < 3 else 0)
-    assert tracker.update(see(0)).track_ids.tolist() == [expected]
-
-
-def test_being_seen_restarts_the_expiry():
-    tracker = Tracker(TrackingConfig(expire_after=2))
-    ids = ids_of(tracker, [see(0), see(1), see(0), see(1), see(0)])
-    assert ids == [[0], [1], [0], [1], [0]]
-
-
-def test_cap_drops_the_longest_unseen():
-    tracker = Tracker(TrackingConfig(max_tracks=2))
-    ids_of(tracker, [see(0, 1), see(0), see(2)])
-    assert tracker.memory.ids.tolist() == [0, 2]  # object 1 was unseen for longest
-    assert tracker.update(see(1)).track_ids.tolist() == [3]
-
-
-def test_cap_drops_the_youngest_of_equally_seen_and_still_publishes_it():
-    tracker = Tracker(TrackingConfig(max_tracks=2))
-    assert tracker.update(see(0, 1, 2)).track_ids.tolist() == [0, 1, 2]
-    assert tracker.memory.ids.tolist() == [0, 1]
-
-
-timed_rules = pytest.mark.parametrize("rule", ["masktrack", "query", "bytetrack", "ocsort"])
-
-
-@timed_rules
-@pytest.mark.parametrize(("back_at", "expected"), [(2.5, 0), (3.0, 1), (100.0, 1)])
-def test_expiry_counts_seconds_however_few_frames_come_in_them(rule, back_at, expected):
-    tracker = Tracker(TrackingConfig(rule, expire_seconds=2.0))
-    times = [0.0, 1.0, back_at]
-    ids = [tracker.update(see(0), time).track_ids.tolist() for time in times]
-    assert ids == [[0], [0], [expected]]
-
-
-@timed_rules
-@pytest.mark.parametrize(
-    ("limits", "expected"),
-    [
-        ({"expire_seconds": 2.0}, 0),
-        ({"expire_seconds": 2.0, "expire_after": 5}, 1),
-        ({"expire_seconds": 0.5, "expire_after": 50}, 1),
-    ],
-)
-def test_a_track_is_forgotten_by_the_frames_or_the_seconds_whichever_are_over_first(
-    rule, limits, expected
-):
-    """Unseen for ten frames, which are a second."""
-    tracker = Tracker(TrackingConfig(rule, **limits))
-    for index in range(12):
-        ids = tracker.update(see(0) if index in (0, 11) else see(), index / 10).track_ids
-    assert ids.tolist() == [expected]
-
-
-@timed_rules
-def test_expiry_in_seconds_needs_the_times(rule):
-    tracker = Tracker(TrackingConfig(rule, expire_seconds=2.0))
-    message = r"expire_seconds needs the times of the frames.* or use tracking\.expire_after"
-    with pytest.raises(InputError, match=message):
-        tracker.update(see(0))
-
-
-# --- arguments and errors ------------------------------------------------------------------
+# arguments and errors
 
 
 @pytest.mark.parametrize(

@@ -1,30 +1,23 @@
-"""Converters to YouTube-VIS and COCO: MOTS folders in both of their forms."""
+"""Conversion of MOTS folders, as PNG instance maps or as text, to YouTube-VIS and COCO."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from convert_support import HEIGHT, WIDTH
 from pycocotools.coco import COCO
 
 from queryinst_vis import cli
 from queryinst_vis.data.coco import CocoDataset
-from queryinst_vis.data.convert import (
-    LabelledTrack,
-    LabelledVideo,
-    build_video_set,
-    convert_mots,
-    youtube_vis_to_coco,
-)
+from queryinst_vis.data.convert import convert_mots
 from queryinst_vis.data.youtube_vis import YouTubeVisDataset
 from queryinst_vis.errors import InputError
 from queryinst_vis.masks import decode_rle, encode_rle
 
-HEIGHT, WIDTH = 24, 32
 CAR, PERSON, IGNORE = 1001, 2007, 10000
 
 
@@ -334,6 +327,7 @@ def test_broken_image(mots, refusal):
 
 
 MASK = encode_rle(instance_map(1) == CAR)["counts"]
+
 WIDER = encode_rle(np.ones((HEIGHT, 40), bool))["counts"]
 
 
@@ -361,72 +355,3 @@ def test_text_that_is_no_text(mots, refusal):
     (mots / "instances_txt").mkdir()
     (mots / "instances_txt" / "0001.txt").write_bytes(b"\xff\xfe\x00")
     assert "0001.txt: not readable as text" in refusal(source="txt")
-
-
-# Building annotation files
-
-
-def test_a_track_has_one_mask_per_frame():
-    video = LabelledVideo(["v/1.jpg", "v/2.jpg"], HEIGHT, WIDTH, [LabelledTrack("car", [None])])
-    with pytest.raises(ValueError, match=r"1 masks .*2 frames"):
-        build_video_set([video], "a set")
-
-
-def test_image_ids_run_on_over_the_videos():
-    track = LabelledTrack("car", [None, encode_rle(instance_map(1) == CAR)])
-    videos = [
-        LabelledVideo([f"{name}/1.jpg", f"{name}/2.jpg"], HEIGHT, WIDTH, [track]) for name in "vw"
-    ]
-    coco = youtube_vis_to_coco(build_video_set(videos, "a set"))
-    assert [(image["id"], image["file_name"]) for image in coco["images"]] == [
-        (1, "v/1.jpg"),
-        (2, "v/2.jpg"),
-        (3, "w/1.jpg"),
-        (4, "w/2.jpg"),
-    ]
-    assert [(a["image_id"], a["track_id"]) for a in coco["annotations"]] == [(2, 1), (4, 2)]
-
-
-# Real data
-
-
-@pytest.fixture
-def sequence_0005(tmp_path):
-    """MOTSChallenge's sequence 0005, alone in a folder of links."""
-    root = os.environ.get("QUERYINST_VIS_DATA")
-    if root is None:
-        pytest.skip("set QUERYINST_VIS_DATA to a folder with data/mots to run on real data")
-    real = Path(root) / "data" / "mots"
-    for part in ("images/0005", "instances/0005", "instances_txt/0005.txt"):
-        (tmp_path / "mots" / part).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "mots" / part).symlink_to(real / part)
-    return tmp_path / "mots"
-
-
-def test_real_maps_and_text_give_the_same_file(sequence_0005, tmp_path):
-    written = {}
-    for source in ("png", "txt"):
-        target = tmp_path / f"{source}.json"
-        convert_mots(sequence_0005, target, start=0.5, end=0.54, source=source)
-        written[source] = json.loads(target.read_text())
-    assert written["png"] == written["txt"]
-    (video,), tracks = written["png"]["videos"], written["png"]["annotations"]
-    assert (video["length"], video["width"], video["height"]) == (34, 640, 480)
-    assert len(tracks) >= 5
-    assert {track["category_id"] for track in tracks} == {2}
-
-
-def test_real_masks_are_the_pixels_of_the_maps(sequence_0005, tmp_path):
-    content = convert(sequence_0005, tmp_path / "set.json", start=0.5, end=0.51)
-    (video,) = content["videos"]
-    for index, name in enumerate(video["file_names"]):
-        png = sequence_0005 / "instances" / Path(name).with_suffix(".png")
-        ids = cv2.imread(str(png), cv2.IMREAD_UNCHANGED)
-        owner = np.zeros(ids.shape, int)
-        for track in content["annotations"]:
-            if track["segmentations"][index] is not None:
-                owner[decode_rle(track["segmentations"][index])] = track["id"]
-        # The same partition of the frame: every map id is one track, and the reverse.
-        pairs = set(zip(ids.ravel().tolist(), owner.ravel().tolist(), strict=True))
-        assert len(pairs) == len(np.unique(ids)) == len(np.unique(owner))
-        assert (0, 0) in pairs
