@@ -50,6 +50,6 @@ def kept_bytes(mode):
     sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallinfo2"),
     reason="the setting, and what tells of it, are glibc's",
 )
-def test_large_blocks_are_used_again():
+def test_large_freed_blocks_are_reused():
     assert kept_bytes("keep") >= 0.9 * FREED
     assert kept_bytes("default") <= 0.1 * FREED

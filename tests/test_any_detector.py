@@ -56,7 +56,7 @@ def clip(tmp_path):
     return path
 
 
-def test_a_function_is_tracked_frame_by_frame():
+def test_a_detector_function_can_be_tracked_frame_by_frame():
     tracker = VideoTracker(find)
     for index in range(4):
         detections = tracker.update(draw_frame(index))
@@ -69,7 +69,7 @@ def test_a_function_is_tracked_frame_by_frame():
     assert tracker.class_names == ["crate", "box"][::-1]
 
 
-def test_a_video_is_streamed(clip):
+def test_a_detector_function_can_stream_a_video(clip):
     tracker = VideoTracker(find)
     ids = [detections.track_ids.tolist() for _, detections in tracker.stream(clip, batch=3)]
     assert ids == [[0, 1]] * 4
@@ -98,7 +98,7 @@ def test_boxes_beside_the_frame_have_no_pixels(clip, tmp_path):
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == []
 
 
-def test_it_is_evaluated_on_a_set_of_videos(tmp_path):
+def test_a_detector_function_is_evaluated_on_a_video_set(tmp_path):
     """What is found exactly scores an AP of 1; classes are matched by name."""
     config = Config()
     config.data.test = write_videos(tmp_path / "videos")
@@ -112,7 +112,7 @@ def test_it_is_evaluated_on_a_set_of_videos(tmp_path):
     )
 
 
-def test_it_is_evaluated_on_a_set_of_images(tmp_path):
+def test_a_detector_function_is_evaluated_on_an_image_set(tmp_path):
     config = Config()
     config.data.test = write_images(tmp_path / "images")
     detector = FunctionDetector(find, CLASSES)
@@ -122,7 +122,7 @@ def test_it_is_evaluated_on_a_set_of_images(tmp_path):
         evaluation.test_image(config, find, tmp_path / "results.json", devices=1)
 
 
-def test_a_call_tracks_the_classes_that_it_asks_for(clip):
+def test_a_call_tracks_only_the_requested_classes(clip):
     for detector in (find, FunctionDetector(find, CLASSES)):
         results = list(queryinst_vis.track(clip, detector, classes=["crate"]))
         for result in results:
@@ -130,7 +130,7 @@ def test_a_call_tracks_the_classes_that_it_asks_for(clip):
         assert len(results) == 4
 
 
-def test_class_names_may_be_given():
+def test_class_names_given_by_the_user_define_the_labels():
     tracker = VideoTracker(FunctionDetector(without_names, ["crate", "box"]))
     assert tracker.class_names == ["crate", "box"]
     assert sorted(tracker.update(draw_frame(0)).labels.tolist()) == [0, 1]
@@ -140,7 +140,7 @@ def test_class_names_may_be_given():
     assert tracker.update(draw_frame(0)).labels.tolist() == [0, 1]
 
 
-def test_what_a_detector_leaves_out():
+def test_missing_scores_default_to_1_and_missing_names_to_object():
     tracker = VideoTracker(returns(confidence=None))
     found = tracker.update(draw_frame(0))
     assert found.scores.tolist() == [1] and not found.has_masks
@@ -149,7 +149,7 @@ def test_what_a_detector_leaves_out():
     assert len(nothing.update(draw_frame(0))) == 0
 
 
-def test_the_users_settings_hold():
+def test_score_and_nms_overrides_apply_to_a_detector_function():
     strong = VideoTracker(FunctionDetector(find, overrides=["inference.score_threshold=0.8"]))
     assert strong.update(draw_frame(0)).scores.tolist() == pytest.approx([0.9])
     two = returns(xyxy=np.array([[4.0, 4, 20, 20]] * 2), confidence=np.array([0.7, 0.9]))
@@ -161,7 +161,7 @@ def test_the_users_settings_hold():
     assert len(VideoTracker(FunctionDetector(find, None, masks)).update(draw_frame(0))) == 2
 
 
-def test_overrides_of_a_loaded_function_leave_it_as_it_was():
+def test_overriding_a_loaded_function_does_not_modify_it():
     original = FunctionDetector(find)
     changed = load_detector(original, overrides=["inference.score_threshold=0.8"])
     assert changed.config.inference.score_threshold == 0.8
@@ -177,7 +177,7 @@ def test_overrides_of_a_loaded_function_leave_it_as_it_was():
         (returns(confidence=np.array([np.nan])), "scores must be between 0 and 1"),
     ],
 )
-def test_what_cannot_be_used_is_told(function, message):
+def test_unusable_detector_output_is_refused(function, message):
     with pytest.raises(InputError, match=message):
         VideoTracker(function).update(draw_frame(0))
 
@@ -189,12 +189,12 @@ def test_what_cannot_be_used_is_told(function, message):
         (returns(data={"class_name": np.array(["dog"])}), r"class 'dog', .*names are box, crate"),
     ],
 )
-def test_classes_that_the_names_do_not_have(function, message):
+def test_labels_without_a_class_name_are_refused(function, message):
     with pytest.raises(InputError, match=message):
         VideoTracker(FunctionDetector(function, CLASSES)).update(draw_frame(0))
 
 
-def test_settings_that_a_function_cannot_take():
+def test_settings_of_the_network_are_refused_for_a_detector_function():
     for override in ("input.test_short=100", "inference.precision=bf16-mixed", "model.channels=8"):
         with pytest.raises(InputError, match=r"override of .*: tracking"):
             FunctionDetector(find, overrides=[override])

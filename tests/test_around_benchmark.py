@@ -18,7 +18,7 @@ def benchmark(monkeypatch):
     return import_module("around_network")
 
 
-def test_every_step_is_measured(benchmark, tmp_path):
+def test_every_step_around_the_network_is_timed(benchmark, tmp_path):
     benchmark.prepare("160x96", 24, tmp_path)
     found = benchmark.measure("160x96", tmp_path)
     assert list(found["milliseconds"]) == STEPS

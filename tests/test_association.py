@@ -34,13 +34,13 @@ SLOT_RULES = ["masktrack", *ONE_TO_ONE]
 # --- the score ------------------------------------------------------------------------------
 
 
-def test_inclusive_iou_counts_the_last_pixel():
+def test_inclusive_iou_includes_the_last_pixel():
     boxes = torch.tensor([[0.0, 0, 9, 9], [5, 0, 14, 9], [10, 0, 19, 9], [3, 3, 3, 3]])
     expected = [[1, 50 / 150, 0, 1 / 100]]  # 10 x 10 pixels, half of them shared, touching, one
     assert_close(inclusive_iou(boxes[:1], boxes), torch.tensor(expected))
 
 
-def test_association_score_by_hand():
+def test_association_score_equals_the_formula():
     """log softmax + 1 * log(score) + 2 * IoU + 10 * [same label]; new object: IoU 0 and the 10."""
     tracker = Tracker()
     tracker.update(see(0, 1))
@@ -52,7 +52,7 @@ def test_association_score_by_hand():
 
 
 @pytest.mark.parametrize("cue", ["score_weight", "iou_weight", "label_weight"])
-def test_every_weight_scales_its_own_cue_only(cue):
+def test_each_weight_scales_only_its_own_cue(cue):
     tracker = Tracker()
     tracker.update(see(0, 1, 2))
     frame = see(0, 2, 3, scores=[0.2, 0.4, 0.9], shift=4)
@@ -104,7 +104,7 @@ def random_matrix(seed, rows, columns):
     return torch.from_numpy(np.random.default_rng(seed).normal(size=(rows, columns)))
 
 
-def test_bisoftmax_is_the_mean_of_both_choices():
+def test_bisoftmax_is_the_mean_of_both_softmaxes():
     """By hand: the dot product of detection 0 and track 0 is 2, all others are 0."""
     frame, memory = see(0, 2, scores=[0.2, 0.9]), remember(0, 1, 2)  # track 1 has another label
     frame.embeddings[0] *= 2 / 25
@@ -125,7 +125,7 @@ def test_cosine_is_1_for_the_same_0_for_orthogonal_and_minus_1_for_opposite_embe
     assert_close(cosine_scores(frame, remember(0, 2)), expected)
 
 
-def test_cosine_of_an_empty_embedding_is_0():
+def test_cosine_similarity_with_a_zero_embedding_is_0():
     frame = replace(see(0), embeddings=torch.zeros(1, OBJECTS))
     assert cosine_scores(frame, remember(0, 1)).tolist() == [[0.0, 0.0]]
 
@@ -133,7 +133,7 @@ def test_cosine_of_an_empty_embedding_is_0():
 # --- assignments ----------------------------------------------------------------------------
 
 
-def test_greedy_loses_a_detection_that_one_to_one_keeps():
+def test_greedy_assignment_drops_a_detection_that_one_to_one_keeps():
     """Both want slot 0; the first could as well have slot 1."""
     scores = torch.tensor([[0.0, 5.0, 4.0], [0.0, 4.5, -9.0]])
     assert greedy(scores) == [0, DROPPED]
@@ -146,14 +146,14 @@ def test_greedy_gives_a_slot_twice_where_one_to_one_makes_a_new_object():
     assert one_to_one(scores) == [NEW, 0]
 
 
-def test_one_to_one_gives_no_detection_a_track_that_suits_it_less_than_being_new():
+def test_one_to_one_prefers_a_new_object_over_a_worse_track():
     scores = torch.tensor([[0.0, -1.0, -2.0], [0.0, 3.0, -3.0]])
     assert one_to_one(scores) == [NEW, 0]
 
 
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(0, 4), tracks=st.integers(1, 3))
-def test_one_to_one_has_the_greatest_total_of_all_assignments(seed, count, tracks):
+def test_one_to_one_maximises_the_total_score(seed, count, tracks):
     scores = random_matrix(seed, count, tracks + 1)
 
     def total(slots):
@@ -171,7 +171,7 @@ def test_one_to_one_has_the_greatest_total_of_all_assignments(seed, count, track
 
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_one_to_one_follows_the_order_of_rows_and_ignores_what_is_constant_in_a_row(seed):
+def test_one_to_one_is_invariant_to_row_order_and_to_row_offsets(seed):
     scores = random_matrix(seed, 6, 5)
     slots = one_to_one(scores)
     order = np.random.default_rng(seed).permutation(6)
@@ -194,14 +194,14 @@ def test_every_rule_keeps_identities_through_motion_shuffling_and_absence(rule):
 
 
 @pytest.mark.parametrize("rule", SLOT_RULES)
-def test_every_rule_sees_that_an_object_is_new_even_if_it_is_alone(rule):
+def test_every_rule_recognises_a_single_new_object(rule):
     newcomer = see(2)
     newcomer.embeddings = -see(0).embeddings
     assert ids_of(Tracker(TrackingConfig(rule)), [see(0), newcomer]) == [[0], [1]]
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_every_rule_takes_a_frame_without_detections(rule):
+def test_every_rule_accepts_a_frame_without_detections(rule):
     assert ids_of(Tracker(TrackingConfig(rule)), [see(), see(0), see(), see(0)]) == [
         [],
         [0],
@@ -225,7 +225,7 @@ def test_one_to_one_rules_drop_no_detection_and_give_no_id_twice(rule, video):
 @pytest.mark.parametrize("rule", ONE_TO_ONE)
 @settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_the_order_of_detections_does_not_decide_about_known_tracks(rule, seed):
+def test_assignments_to_known_tracks_do_not_depend_on_detection_order(rule, seed):
     rng = np.random.default_rng(seed)
     first, frame, order = random_frame(rng, 5), random_frame(rng, 6), rng.permutation(6)
 
@@ -239,7 +239,7 @@ def test_the_order_of_detections_does_not_decide_about_known_tracks(rule, seed):
     assert known(frame)[order].tolist() == known(frame[order]).tolist()
 
 
-def test_where_masktrack_drops_a_detection_hungarian_gives_it_its_second_choice():
+def test_hungarian_assigns_the_second_choice_where_masktrack_drops_a_detection():
     """Two objects look alike, and both detections lie nearer to where the second one was."""
     first = replace(see(0, 2), embeddings=torch.ones(2, OBJECTS))
     frame = replace(see(2, 2), embeddings=torch.ones(2, OBJECTS))
@@ -250,13 +250,13 @@ def test_where_masktrack_drops_a_detection_hungarian_gives_it_its_second_choice(
     assert ids_of(kept, [first, frame]) == [[0, 1], [1, 0]]
 
 
-def test_bisoftmax_never_joins_different_classes():
+def test_bisoftmax_never_associates_different_classes():
     tracker = Tracker(TrackingConfig("bisoftmax"))
     tracker.update(see(0))
     assert tracker.update(replace(see(0), labels=torch.tensor([1]))).track_ids.tolist() == [1]
 
 
-def test_query_looks_at_embeddings_alone():
+def test_the_query_rule_uses_only_embeddings():
     tracker = Tracker(TrackingConfig("query"))
     tracker.update(see(0, 1))
     elsewhere = replace(see(1, 0, scores=[0.1, 0.2], shift=70), labels=torch.tensor([8, 9]))
@@ -264,7 +264,7 @@ def test_query_looks_at_embeddings_alone():
 
 
 @pytest.mark.parametrize(("threshold", "expected"), [(0.59, 0), (0.61, 1), (None, 1)])
-def test_below_its_threshold_query_sees_a_new_object(threshold, expected):
+def test_similarity_below_the_threshold_of_the_query_rule_is_a_new_object(threshold, expected):
     blurred = replace(see(0), embeddings=torch.tensor([[0.6, 0.8, 0.0, 0.0]]))  # cosine 0.6
     tracker = Tracker(TrackingConfig("query", match_threshold=threshold))
     assert ids_of(tracker, [see(0), blurred]) == [[0], [expected]]
@@ -282,7 +282,7 @@ def test_an_object_that_jumps_too_far_is_a_new_one(rule, max_jump, expected):
 
 @pytest.mark.parametrize("rule", SLOT_RULES)
 @pytest.mark.parametrize(("absent", "expected"), [(2, 1), (3, 0)])
-def test_the_reach_grows_with_the_root_of_the_frames_since(rule, absent, expected):
+def test_the_allowed_jump_grows_with_the_square_root_of_the_gap(rule, absent, expected):
     tracker = Tracker(TrackingConfig(rule, max_jump=0.7))  # twice that after 4 frames
     frames = [see(0), *[see()] * absent, see(0, shift=FAR)]
     assert ids_of(tracker, frames)[-1] == [expected]
@@ -299,12 +299,12 @@ def test_the_larger_of_the_two_boxes_measures_the_jump():
 @pytest.mark.parametrize("rule", SLOT_RULES)
 @settings(deadline=None, max_examples=20)
 @given(video=videos)
-def test_an_endless_reach_rules_nothing_out(rule, video):
+def test_an_infinite_jump_limit_excludes_nothing(rule, video):
     ours = Tracker(TrackingConfig(rule, max_jump=1e30))
     assert ids_of(ours, video) == ids_of(Tracker(TrackingConfig(rule)), video)
 
 
-def test_a_rule_says_which_embeddings_it_reads():
+def test_each_rule_declares_the_embeddings_it_needs():
     assert {name: Tracker(TrackingConfig(name)).embedding for name in RULES} == {
         "masktrack": "track_head",
         "hungarian": "track_head",
@@ -316,7 +316,7 @@ def test_a_rule_says_which_embeddings_it_reads():
     }
 
 
-def test_a_new_rule_is_one_table_entry(monkeypatch):
+def test_a_rule_is_added_by_one_table_entry(monkeypatch):
     """Any function of (detections, memory, settings) is a rule."""
     hermit = slot_rule(lambda detections, memory, settings: [NEW, DROPPED])
     monkeypatch.setitem(RULES, "hermit", hermit)
@@ -357,6 +357,6 @@ def test_masktrack_rule_returns_slots():
         ({"min_hits": 0}, r"tracking\.min_hits: must be at least 1, is 0"),
     ],
 )
-def test_a_wrong_choice_is_named_with_the_right_ones(arguments, message):
+def test_an_unknown_choice_is_refused_with_the_valid_ones(arguments, message):
     with pytest.raises(InputError, match=message):
         Tracker(TrackingConfig(**arguments))

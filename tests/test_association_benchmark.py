@@ -109,7 +109,7 @@ def test_cached_masks_follow_their_detections(tiny):
             assert some.rles() == replace(plain, mask_logits=some.mask_logits).rles()
 
 
-def test_nothing_found_is_a_row_of_zeros(tiny):
+def test_a_rule_without_detections_scores_zero(tiny):
     weights, config, test_set, cache = tiny
     path = inputs.detect_once(weights, config, test_set, cache)
     [row] = association.perform(association.Run(weights, test_set, config, 1.0, "", path))
@@ -126,7 +126,7 @@ def test_every_rule_has_a_grid_of_different_settings():
         assert len({str(config) for config in found.values()}) == len(found) >= 1
 
 
-def test_what_the_user_sets_holds_for_the_whole_grid():
+def test_user_settings_apply_to_the_whole_grid():
     found = association.configs(tiny_config(), "bisoftmax", ["tracking.max_jump=2"])
     assert {config.tracking.max_jump for config in found.values()} == {2.0}
     assert len(found) == 1
@@ -140,7 +140,7 @@ def row(setting, idf1, hota, ap, idsw=1, name="one", ratio=1.0):
     return {**keys, "threshold": 0.1, "track_threshold": 0.0, "metrics": metrics}
 
 
-def test_the_best_row_by_each_metric():
+def test_the_best_setting_is_reported_per_metric():
     rows = [row("a", 0.1, 0.9, 0.2), row("b", 0.5, 0.3, 0.7), row("c", 0.4, 0.4, 0.7)]
     best = {choices: found["setting"] for choices, found in association.best_rows(rows)}
     assert best == {"IDF1, AP": "b", "HOTA": "a"}

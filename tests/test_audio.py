@@ -75,7 +75,7 @@ def heard(path):
         ("clip.mkv", "flac", "aac"),
     ],
 )
-def test_sound_is_copied_where_an_mp4_takes_it_and_encoded_otherwise(
+def test_audio_is_copied_if_mp4_supports_the_codec_and_reencoded_otherwise(
     tmp_path, out, file, codec, written
 ):
     path = write_with_sound(tmp_path / file, codec, layout="stereo")
@@ -96,7 +96,7 @@ def test_sound_is_copied_where_an_mp4_takes_it_and_encoded_otherwise(
         (Selection(start=2.5), 1.5, 0.0),
     ],
 )
-def test_sound_is_cut_to_the_frames(tmp_path, out, codec, selection, seconds, beep):
+def test_audio_is_cut_to_the_selected_frames(tmp_path, out, codec, selection, seconds, beep):
     path = write_with_sound(tmp_path / "clip.mov", codec)
     track_video(path, out, selection=selection)
     _, end, begins = heard(out / "clip.mp4")
@@ -104,7 +104,7 @@ def test_sound_is_cut_to_the_frames(tmp_path, out, codec, selection, seconds, be
     assert begins == (None if beep is None else pytest.approx(beep, abs=0.08))
 
 
-def test_ffprobe_finds_both_streams_of_one_length(tmp_path, out):
+def test_audio_and_video_streams_have_the_same_length(tmp_path, out):
     path = write_with_sound(tmp_path / "clip.mp4", "aac")
     track_video(path, out)
     command = ["ffprobe", "-v", "error", "-show_streams", "-of", "json", str(out / "clip.mp4")]
@@ -119,13 +119,13 @@ def test_ffprobe_finds_both_streams_of_one_length(tmp_path, out):
     assert float(streams["audio"]["duration"]) == pytest.approx(4.0, abs=0.1)
 
 
-def test_unusual_rates_and_sound_that_an_mp4_refuses_are_encoded(tmp_path, out):
+def test_unusual_sample_rates_and_unsupported_codecs_are_reencoded(tmp_path, out):
     path = write_with_sound(tmp_path / "clip.mkv", "pcm_s16le", rate=6000)
     track_video(path, out)
     assert heard(out / "clip.mp4")[0] == "aac"
 
 
-def test_a_sound_track_that_cannot_be_read_to_its_end_never_stops_the_video(tmp_path, out):
+def test_a_damaged_audio_track_does_not_stop_the_video(tmp_path, out):
     path = write_with_sound(tmp_path / "clip.mkv", "flac")
     with av.open(str(path)) as container:
         packets = [bytes(packet) for packet in container.demux(audio=0) if packet.size]
@@ -134,7 +134,7 @@ def test_a_sound_track_that_cannot_be_read_to_its_end_never_stops_the_video(tmp_
         assert track_video(path, out).frames == FRAMES
 
 
-def test_a_silent_video_stays_silent(tmp_path, out):
+def test_a_video_without_audio_is_written_without_audio(tmp_path, out):
     from queryinst_vis.video import VideoWriter
 
     with VideoWriter(tmp_path / "clip.mp4", 10) as writer:

@@ -110,7 +110,7 @@ def test_the_result_becomes_a_point_of_the_speed_plot_with_an_ap(result, tmp_pat
     assert (point.name, point.fps) == ("tiny", result["fps"])
 
 
-def test_weights_and_a_video_can_be_given(tmp_path, monkeypatch, capsys):
+def test_the_benchmark_accepts_weights_and_a_video(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(machine, "PEAK_SECONDS", 0.0)
     monkeypatch.setattr(machine, "PEAK_CALLS", 1)
     config = tiny_config()
@@ -144,7 +144,7 @@ def test_weights_and_a_video_can_be_given(tmp_path, monkeypatch, capsys):
         (["tiny.yaml", "--device", "abacus"], "device 'abacus' cannot be used here"),
     ],
 )
-def test_bad_input_is_one_line(words, message, tmp_path, monkeypatch, capsys):
+def test_bad_input_ends_with_one_line_and_status_2(words, message, tmp_path, monkeypatch, capsys):
     write_config(tmp_path)
     monkeypatch.chdir(tmp_path)
     assert cli.main(["benchmark", *words, "--json", "speed.json"]) == 2
@@ -154,7 +154,7 @@ def test_bad_input_is_one_line(words, message, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "speed.json").exists()
 
 
-def test_a_rule_that_an_image_model_cannot_have_is_refused(tmp_path, capsys):
+def test_a_tracking_rule_that_needs_a_track_head_is_refused_for_an_image_model(tmp_path, capsys):
     config = str(write_config(tmp_path, track=False))
     assert cli.main(["benchmark", config, "tracking.rule=masktrack"]) == 2
     assert "no track head" in capsys.readouterr().err
@@ -187,24 +187,24 @@ def test_times_are_printed_with_three_digits(result, median, text):
     assert line.split("│")[2].strip() == text
 
 
-def test_percentiles():
+def test_spread_is_the_median_with_10th_and_90th_percentile():
     spread = spread_of([index / 1000 for index in range(11)])
     assert spread == pytest.approx({"median_ms": 5, "p10_ms": 1, "p90_ms": 9})
 
 
-def test_a_timed_call_gives_its_result():
+def test_a_timed_call_returns_its_result():
     seconds, result = run_timed(lambda: "done", CPU)
     assert seconds > 0
     assert result == "done"
 
 
-def test_batches_begin_again_where_the_video_ends(tmp_path):
+def test_batches_restart_at_the_end_of_the_video(tmp_path):
     batches = endless_batches(open_source(write_video(tmp_path / "clip.mp4", frames=5)), 2)
     indices = [[index_of(frame) for frame in next(batches)] for _ in range(4)]
     assert indices == [[0, 1], [2, 3], [4, 0], [1, 2]]
 
 
-def test_flops_of_each_kind_of_layer():
+def test_flops_of_convolution_linear_and_attention_equal_the_formula():
     conv = torch.nn.Conv2d(6, 8, 3, padding=1, groups=2).requires_grad_(False)
     linear = torch.nn.Linear(7, 9).requires_grad_(False)
     attention = torch.nn.MultiheadAttention(32, 4, batch_first=True).eval().requires_grad_(False)
@@ -230,7 +230,9 @@ def test_flops_of_each_kind_of_layer():
         (1.5, "float16", {}, ["machine is busy", "no instructions for float16"]),
     ],
 )
-def test_doubts_about_a_machine(load, dtype, instructions, doubts, monkeypatch):
+def test_conditions_that_distort_a_benchmark_are_reported(
+    load, dtype, instructions, doubts, monkeypatch
+):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions, raising=False)
     known = {"device": "cpu", "cores": 2, "load_average": load, "dtype": dtype}
     found = machine.reservations(known)

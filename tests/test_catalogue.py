@@ -97,20 +97,20 @@ def names_in(folder):
 # One file
 
 
-def test_a_good_file_arrives_whole(server, tmp_path):
+def test_a_download_with_the_right_hash_is_stored(server, tmp_path):
     assert download(server.url(), tmp_path / "file", SHA256[:8]) == SHA256
     assert (tmp_path / "file").read_bytes() == CONTENT
     assert names_in(tmp_path) == ["file"]
 
 
 @pytest.mark.parametrize("expected", [WRONG, WRONG[:8], SHA256[:-1] + "!"])
-def test_a_wrong_hash_leaves_nothing(server, tmp_path, expected):
+def test_a_download_with_a_wrong_hash_is_deleted(server, tmp_path, expected):
     with pytest.raises(InputError, match=f"SHA-256 {SHA256}, expected {expected}.*was deleted"):
         download(server.url(), tmp_path / "file", expected)
     assert names_in(tmp_path) == []
 
 
-def test_a_cut_connection_is_resumed_where_it_broke_off(server, tmp_path):
+def test_an_interrupted_download_resumes_at_the_byte_reached(server, tmp_path):
     server.cut = 3_000_000
     with pytest.raises(InputError, match=r"3\.0 MB \(\d+ bytes"):
         download(server.url(), tmp_path / "file", SHA256[:8])
@@ -122,14 +122,14 @@ def test_a_cut_connection_is_resumed_where_it_broke_off(server, tmp_path):
     assert names_in(tmp_path) == ["file"]
 
 
-def test_a_server_that_cannot_resume_sends_everything_again(server, tmp_path):
+def test_a_server_without_range_support_sends_the_whole_file_again(server, tmp_path):
     (tmp_path / "file.part").write_bytes(CONTENT[:1000])
     server.resumes = False
     assert download(server.url(), tmp_path / "file", SHA256[:8]) == SHA256
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
-def test_the_beginning_of_another_file_is_found_out(server, tmp_path):
+def test_a_partial_download_of_another_file_is_deleted(server, tmp_path):
     (tmp_path / "file.part").write_bytes(b"other")
     with pytest.raises(InputError, match="was deleted"):
         download(server.url(), tmp_path / "file", SHA256[:8])
@@ -138,7 +138,7 @@ def test_the_beginning_of_another_file_is_found_out(server, tmp_path):
 
 
 @pytest.mark.parametrize("surplus", [b"", b"more"])
-def test_a_partial_file_to_which_nothing_can_be_added(server, tmp_path, surplus):
+def test_a_complete_partial_file_is_accepted_and_a_longer_one_deleted(server, tmp_path, surplus):
     (tmp_path / "file.part").write_bytes(CONTENT + surplus)
     if surplus:
         with pytest.raises(InputError, match="was deleted"):
@@ -148,14 +148,14 @@ def test_a_partial_file_to_which_nothing_can_be_added(server, tmp_path, surplus)
         assert download(server.url(), tmp_path / "file", SHA256[:8]) == SHA256
 
 
-def test_an_answer_without_a_length_which_might_never_end_is_refused(server, tmp_path):
+def test_a_response_without_a_content_length_is_refused(server, tmp_path):
     server.length, server.cut = False, 1000
     with pytest.raises(InputError, match="no content length"):
         download(server.url(), tmp_path / "file", SHA256[:8])
     assert names_in(tmp_path) == []
 
 
-def test_a_connection_that_is_cut_before_the_first_byte_leaves_nothing(server, tmp_path):
+def test_a_connection_closed_before_the_first_byte_leaves_no_file(server, tmp_path):
     server.cut = 0
     with pytest.raises(InputError, match="cannot be downloaded"):
         download(server.url(), tmp_path / "file", SHA256)
@@ -163,14 +163,14 @@ def test_a_connection_that_is_cut_before_the_first_byte_leaves_nothing(server, t
 
 
 @pytest.mark.parametrize("status", [404, 500])
-def test_a_server_that_does_not_have_it(server, tmp_path, status):
+def test_http_404_is_reported(server, tmp_path, status):
     server.status = status
     with pytest.raises(InputError, match=f"server .*{status}"):
         download(server.url(), tmp_path / "file", SHA256)
     assert names_in(tmp_path) == []
 
 
-def test_no_server(server, tmp_path):
+def test_an_unreachable_server_is_reported(server, tmp_path):
     server.shutdown()
     server.server_close()
     with pytest.raises(InputError, match="cannot be downloaded"):
@@ -188,7 +188,7 @@ def test_only_https_is_fetched_and_followed(server, tmp_path, url):
     assert names_in(tmp_path) == []
 
 
-def test_a_redirect_to_what_is_no_address_is_one_line(server, tmp_path):
+def test_a_redirect_to_an_invalid_url_is_refused(server, tmp_path):
     server.status, server.redirect = 302, "http://["
     with pytest.raises(InputError, match="invalid URL"):
         download(server.url(), tmp_path / "file", SHA256)
@@ -199,7 +199,7 @@ def test_a_redirect_to_what_is_no_address_is_one_line(server, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "entry"), CATALOGUE.items(), ids=list(CATALOGUE))
-def test_every_entry_names_its_file_and_hash(name, entry):
+def test_every_catalogue_entry_has_a_file_name_and_hash(name, entry):
     assert entry.url.startswith("https://download.openmmlab.com/mmdetection/v2.0/queryinst/")
     config, _, suffix = entry.file.partition("_coco_")
     assert entry.url.split("/")[-2] == f"{config}_coco"
@@ -213,11 +213,11 @@ def test_every_entry_names_its_file_and_hash(name, entry):
     assert ("crop" in config) == ("crop" in name)
 
 
-def test_there_are_five_different_ones():
+def test_the_catalogue_has_five_distinct_entries():
     assert len({entry.hash_prefix for entry in CATALOGUE.values()}) == len(CATALOGUE) == 5
 
 
-def test_a_config_of_the_same_name_is_of_the_same_model():
+def test_a_config_named_like_an_entry_describes_the_same_model():
     folder = Path(__file__).parent.parent / "configs" / "coco"
     names = [name for name in CATALOGUE if (folder / f"{name}.yaml").exists()]
     assert len(names) >= 3
@@ -249,7 +249,7 @@ def entry(server, cache, monkeypatch):
     return entry
 
 
-def test_a_name_is_as_good_as_a_file(entry, cache, server):
+def test_a_catalogue_name_can_be_used_in_place_of_a_path(entry, cache, server):
     tracker = VideoTracker.from_pretrained("tiny", "cpu")
     assert tracker.class_names == ["box", "crate"]
     assert find_weights("tiny") == cache / "tiny.safetensors"
@@ -257,7 +257,7 @@ def test_a_name_is_as_good_as_a_file(entry, cache, server):
     assert read_json(cache / "pins.json", "pins") == {entry.file: SHA256}
 
 
-def test_the_second_use_needs_no_network(entry, server):
+def test_cached_weights_need_no_network(entry, server):
     first = find_weights("tiny").read_bytes()
     server.shutdown()
     server.server_close()
@@ -265,13 +265,13 @@ def test_the_second_use_needs_no_network(entry, server):
     assert len(server.ranges) == 1
 
 
-def test_many_processes_fetch_once(entry, server):
+def test_concurrent_processes_download_once(entry, server):
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(find_weights, ["tiny"] * 4))) == 1
     assert len(server.ranges) == 1
 
 
-def test_a_later_download_must_equal_the_first(entry, cache, server, monkeypatch):
+def test_a_download_that_differs_from_the_pinned_hash_is_refused(entry, cache, server, monkeypatch):
     find_weights("tiny").unlink()
     find_weights("tiny").unlink()  # the same again is welcome
     write_json_atomically(cache / "pins.json", {entry.file: SHA256[:8] + WRONG[8:]})
@@ -307,14 +307,14 @@ def test_a_failing_conversion_leaves_no_weights(entry, cache, monkeypatch):
     assert names_in(cache) == [".lock", "pins.json"]
 
 
-def test_a_cache_that_cannot_be_written(entry, tmp_path, monkeypatch):
+def test_an_unwritable_cache_is_refused(entry, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("QUERYINST_VIS_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(InputError, match="QUERYINST_VIS_CACHE"):
         find_weights("tiny")
 
 
-def test_where_the_cache_is(monkeypatch):
+def test_the_cache_folder_follows_the_environment_variables(monkeypatch):
     monkeypatch.setenv("QUERYINST_VIS_CACHE", "/chosen")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
     assert cache_folder() == Path("/chosen")
@@ -324,7 +324,7 @@ def test_where_the_cache_is(monkeypatch):
     assert cache_folder() == Path.home() / ".cache" / "queryinst_vis"
 
 
-def test_files_come_before_names_of_the_catalogue(entry, tmp_path, monkeypatch, server):
+def test_files_take_precedence_over_catalogue_names(entry, tmp_path, monkeypatch, server):
     monkeypatch.chdir(tmp_path)
     Path("tiny").write_bytes(b"a file of that name")
     assert find_weights("tiny") == Path("tiny")
@@ -364,7 +364,7 @@ def tiny_coco(server, tmp_path, monkeypatch):
     return original, config
 
 
-def test_an_mmdetection_checkpoint_from_server_to_model(tiny_coco, cache):
+def test_an_mmdetection_checkpoint_is_downloaded_converted_and_loaded(tiny_coco, cache):
     original, config = tiny_coco
     model, found = load_model("coco", "cpu")
     assert found.model.classes == config.model.classes
@@ -381,7 +381,7 @@ def test_size_and_licence_are_shown_before_the_download(tiny_coco, server, capsy
     assert capsys.readouterr().err.startswith(f"fetching {url}: {size}, licence: MIT\n")
 
 
-def test_coco_tracks_by_boxes_without_duplicates(tiny_coco, cache):
+def test_coco_weights_track_with_bytetrack_and_nms(tiny_coco, cache):
     """An image model has no track head: ByteTrack's rule, and suppression of duplicates."""
     with pytest.warns(InputWarning, match=r"tracking.rule=bytetrack .*nms_threshold=0.5"):
         tracker = VideoTracker.from_pretrained("coco", "cpu", ["inference.score_threshold=0"])
@@ -395,7 +395,7 @@ def test_coco_tracks_by_boxes_without_duplicates(tiny_coco, cache):
 # The command
 
 
-def test_the_command_lists_what_there_is_and_where(entry, cache, capsys):
+def test_the_command_lists_entries_and_their_files(entry, cache, capsys):
     assert cli.main(["weights"]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in ["people", "shapes", *CATALOGUE])

@@ -21,13 +21,13 @@ def rows_of(chart):
     return list(specification(chart)["datasets"].values())
 
 
-def test_a_chart_becomes_a_picture_that_shows_something(tmp_path):
+def test_a_chart_is_rendered_to_a_picture(tmp_path):
     save_chart(bar_chart({HOSTILE: 3, "dog": 5}, "Tracks", "tracks"), tmp_path / "chart.png")
     assert cv2.imread(str(tmp_path / "chart.png")).std() > 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits on addresses are Linux'")
-def test_a_chart_for_which_there_is_no_memory_ends_in_one_line(tmp_path):
+def test_running_out_of_memory_while_rendering_ends_in_one_line(tmp_path):
     code = """
 import resource, sys
 from queryinst_vis.errors import InputError
@@ -53,27 +53,27 @@ def test_a_chart_that_cannot_be_written_leaves_nothing(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_a_specification_leaves_the_colours_of_text_to_the_page():
+def test_a_chart_specification_sets_no_text_colours():
     assert "config" not in specification(bar_chart({"dog": 5}, "Tracks", "tracks"))
 
 
-def test_the_library_for_pages_names_itself_and_ends_no_element():
+def test_the_embedded_chart_library_is_identified_and_cannot_close_its_script():
     library = browser_library()
     assert "window.vegaEmbed" in library and "</script" not in library.lower()
 
 
-def test_integers_of_a_narrow_range_get_a_bin_each_and_outliers_the_last_one():
+def test_a_narrow_integer_range_gets_one_bin_per_value_with_outliers_in_the_last():
     bins, marks = rows_of(histogram([1, 1, 2, 9], "Objects", "objects", "frames", limit=4))
     assert [(row["low"], row["count"]) for row in bins] == [(0.5, 2), (1.5, 1), (2.5, 0), (3.5, 1)]
     assert marks == [{"name": "median", "at": 1.5}]
 
 
-def test_a_histogram_of_nothing_is_empty(tmp_path):
+def test_a_histogram_without_values_is_empty(tmp_path):
     save_chart(histogram([], "Objects", "objects", "frames"), tmp_path / "chart.png")
     assert (tmp_path / "chart.png").exists()
 
 
-def test_of_long_curves_enough_points_are_kept_and_what_is_not_finite_is_left_out():
+def test_long_curves_are_subsampled_and_non_finite_values_dropped():
     curve = [(step, 1.0) for step in range(5000)] + [(5000, float("nan"))]
     ((rows,),) = [rows_of(chart) for chart in curve_charts({"loss": curve}).values()]
     assert 500 < len(rows) <= 1000

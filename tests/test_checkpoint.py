@@ -60,13 +60,13 @@ def last_boxes(model):
     return model(images, [(HEIGHT, WIDTH)]).stages[-1].boxes
 
 
-def test_weights_come_back_with_their_config(saved, model, config):
+def test_saved_weights_are_loaded_with_their_config(saved, model, config):
     read_config, weights = load_weights(saved)
     assert read_config == config
     assert_same_tensors(weights, model.state_dict())
 
 
-def test_metadata_is_what_other_programs_can_rely_on(saved, config):
+def test_metadata_has_the_documented_keys(saved, config):
     with safe_open(saved, framework="pt") as file:
         metadata = file.metadata()
     assert metadata["format"] == "queryinst_vis/1"
@@ -128,7 +128,7 @@ def test_load_model_is_ready_for_inference(saved, model):
     assert torch.equal(last_boxes(loaded), last_boxes(model))
 
 
-def test_overrides_change_everything_but_the_model(saved):
+def test_overrides_can_change_every_setting_except_the_model(saved):
     _, config = load_model(
         saved, "cpu", ["inference.score_threshold=0.25", "tracking.max_tracks=9"]
     )
@@ -147,18 +147,18 @@ def test_names_resolve_to_shipped_weights(saved, tmp_path, monkeypatch):
         load_model("shapez", "cpu")
 
 
-def test_a_device_that_is_not_there(saved):
+def test_an_unavailable_device_is_refused(saved):
     for device in ("warp", "cuda:77"):
         with pytest.raises(InputError, match=f"device '{device}'"):
             choose_device(device)
 
 
-def test_missing_file(tmp_path):
+def test_missing_weights_are_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         load_weights(tmp_path / "absent.safetensors")
 
 
-def test_a_file_that_may_not_be_read_is_not_called_broken(saved, monkeypatch):
+def test_a_permission_error_is_not_reported_as_a_broken_file(saved, monkeypatch):
     def refuse(self, *arguments):
         raise PermissionError(13, "Permission denied", str(self))
 
@@ -169,20 +169,20 @@ def test_a_file_that_may_not_be_read_is_not_called_broken(saved, monkeypatch):
 
 
 @pytest.mark.parametrize("kept", [0, 5, 2000, -10])
-def test_truncated_weights(saved, kept):
+def test_truncated_weights_are_refused(saved, kept):
     saved.write_bytes(saved.read_bytes()[:kept])
     with pytest.raises(InputError, match="not a safetensors file"):
         load_weights(saved)
 
 
-def test_foreign_safetensors(tmp_path):
+def test_foreign_safetensors_point_to_convert_checkpoint(tmp_path):
     path = tmp_path / "foreign.safetensors"
     save_file({"weight": torch.zeros(2)}, path)
     with pytest.raises(InputError, match="convert-checkpoint"):
         load_weights(path)
 
 
-def test_weights_that_do_not_fit_their_config(tmp_path, model, config):
+def test_weights_that_do_not_match_their_config_are_refused(tmp_path, model, config):
     path = tmp_path / "model.safetensors"
     other = replace(config, model=replace(config.model, num_queries=7))
     save_weights(path, model, other)
@@ -230,7 +230,7 @@ def state(model, config):
     return TrainingState(12, 0.5, config, model.state_dict(), moments_by_name(optimizer, model))
 
 
-def test_training_state_comes_back(tmp_path, state):
+def test_training_state_is_restored_exactly(tmp_path, state):
     save_training_state(tmp_path / "last.ckpt", state)
     loaded = load_training_state(tmp_path / "last.ckpt")
     assert (loaded.step, loaded.best, loaded.config) == (12, 0.5, state.config)
@@ -239,14 +239,14 @@ def test_training_state_comes_back(tmp_path, state):
     assert_same_tensors(loaded.moments["queries"], state.moments["queries"])
 
 
-def test_training_state_serves_as_weights(tmp_path, state):
+def test_training_state_can_be_loaded_as_weights(tmp_path, state):
     save_training_state(tmp_path / "last.ckpt", state)
     model, config = load_model(tmp_path / "last.ckpt", "cpu")
     assert torch.equal(model.queries, state.model["queries"])
     assert config == state.config
 
 
-def test_truncated_and_foreign_training_states(tmp_path, state):
+def test_truncated_and_foreign_training_states_are_refused(tmp_path, state):
     path = tmp_path / "last.ckpt"
     save_training_state(path, state)
     path.write_bytes(path.read_bytes()[:-100])
@@ -262,7 +262,7 @@ class Bomb:
         return (print, ("code from a checkpoint ran",))
 
 
-def test_code_in_a_checkpoint_is_not_run(tmp_path, capsys):
+def test_code_in_a_checkpoint_is_not_executed(tmp_path, capsys):
     torch.save({"format": Bomb()}, tmp_path / "last.ckpt")
     with pytest.raises(InputError, match="is not executed"):
         load_weights(tmp_path / "last.ckpt")

@@ -93,7 +93,7 @@ def test_single_instances_and_groups_become_annotations_with_their_masks(gt):
     assert [category["name"] for category in gt["categories"]] == CLASSES
 
 
-def test_what_it_writes_can_be_trained_on_without_the_group(gt, tmp_path):
+def test_the_converted_set_can_be_used_for_training_without_groups(gt, tmp_path):
     for image in gt["images"]:
         (tmp_path / image["file_name"]).parent.mkdir()
         assert cv2.imwrite(str(tmp_path / image["file_name"]), np.zeros((HEIGHT, WIDTH, 3)))
@@ -102,7 +102,7 @@ def test_what_it_writes_can_be_trained_on_without_the_group(gt, tmp_path):
     assert sorted(labels, key=len) == [[], ["person", "car", "car", "bicycle"]]
 
 
-def test_the_command_says_what_it_wrote(split, tmp_path, capsys):
+def test_the_command_prints_what_it_wrote(split, tmp_path, capsys):
     target = tmp_path / "val.json"
     words = ["convert-dataset", "cityscapes", str(split), str(target)]
     assert cli.main(words) == 0
@@ -132,7 +132,7 @@ def package():
 
 
 @pytest.mark.usefixtures("package")
-def test_the_ground_truth_itself_scores_one(gt, split):
+def test_ground_truth_used_as_results_scores_1(gt, split):
     results = [
         detection(decode_rle(entry["segmentation"]), entry["category_id"])
         for entry in gt["annotations"]
@@ -146,7 +146,7 @@ def test_the_ground_truth_itself_scores_one(gt, split):
 
 
 @pytest.mark.usefixtures("package")
-def test_groups_and_void_forgive_what_road_does_not(gt, split):
+def test_false_positives_on_groups_and_void_are_ignored(gt, split):
     cars = [detection(street() == number, 26) for number in (CAR_1, CAR_2)]
 
     def car_ap(*more):
@@ -159,7 +159,7 @@ def test_groups_and_void_forgive_what_road_does_not(gt, split):
 
 
 @pytest.mark.usefixtures("package")
-def test_without_ground_truth_the_values_are_undefined(gt, split):
+def test_metrics_without_ground_truth_are_undefined(gt, split):
     for path in split.glob("ulm/*.png"):
         assert cv2.imwrite(str(path), np.full((HEIGHT, WIDTH), VOID, np.uint16))
     metrics = evaluate_cityscapes(gt, [detection(street() == CAR_1, 26)], split)
@@ -191,7 +191,9 @@ def random_results(gt: dict, rng: np.random.Generator) -> list[dict]:
     return results
 
 
-def test_numbers_are_those_of_the_package_run_on_the_zip_for_upload(package, tmp_path, monkeypatch):
+def test_scores_equal_those_of_cityscapesscripts_on_the_submission_zip(
+    package, tmp_path, monkeypatch
+):
     rng = np.random.default_rng(3)
     split = tmp_path / "gtFine" / "val"
     random_split(split, rng)
@@ -241,7 +243,7 @@ def test_the_command_prints_writes_and_packs(split, gt, tmp_path, capsys):
 # What cannot be scored
 
 
-def test_without_the_package_one_line_says_how_to_get_it(gt, split, monkeypatch):
+def test_a_missing_package_is_named_with_its_install_command(gt, split, monkeypatch):
     monkeypatch.setitem(sys.modules, "cityscapesscripts.evaluation", None)
     with pytest.raises(InputError, match=r"pip install 'queryinst-vis\[cityscapes\]'"):
         evaluate_cityscapes(gt, [detection(street() == CAR_1, 26)], split)
@@ -273,7 +275,7 @@ def name_another_image(gt):
         (name_another_image, "bonn_9_9_gtFine_instanceIds.png: no such file; give the folder"),
     ],
 )
-def test_what_does_not_belong_together_is_refused(gt, split, change, message):
+def test_results_that_do_not_match_the_set_are_refused(gt, split, change, message):
     change(gt)
     with pytest.raises(InputError, match=message):
         evaluate_cityscapes(gt, [detection(street() == CAR_1, 26)], split)

@@ -59,7 +59,7 @@ def test_coco_and_youtube_vis_2019_share_nineteen_classes():
     }
 
 
-def test_the_mouse_of_a_desk_is_not_the_animal():
+def test_homonyms_are_not_matched_across_label_sets():
     assert "mouse" in COCO and "mouse" in YTVIS_2019
     assert "mouse" not in partners(COCO, YTVIS_2019)
     assert "mouse" not in partners(YTVIS_2019, COCO)
@@ -69,14 +69,14 @@ def test_the_mouse_of_a_desk_is_not_the_animal():
 
 @pytest.mark.parametrize("source", sorted(LABEL_SETS), ids=lambda names: f"{len(names)} classes")
 @pytest.mark.parametrize("target", sorted(LABEL_SETS), ids=lambda names: f"{len(names)} classes")
-def test_the_way_back_is_the_way_there(source, target):
+def test_class_matching_is_symmetric(source, target):
     there = partners(list(source), list(target))
     assert there == {new: old for old, new in partners(list(target), list(source)).items()}
     if source == target:
         assert there == {name: name for name in source}
 
 
-def test_every_name_of_the_table_is_in_a_label_set():
+def test_every_synonym_and_homonym_occurs_in_a_label_set():
     known = {name for names in LABEL_SETS for name in names}
     table = [name for group in SYNONYMS for name in group]
     assert len(set(map(canonical_name, table))) == len(table)
@@ -84,7 +84,7 @@ def test_every_name_of_the_table_is_in_a_label_set():
     assert unknown == set()
 
 
-def test_very_names_come_before_spellings_and_spellings_before_synonyms():
+def test_exact_names_are_preferred_to_spellings_and_spellings_to_synonyms():
     assert match_rows(["sedan", "Car", "car"], ["car"]) == [2]
     assert match_rows(["sedan", "Car"], ["car"]) == [1]
     assert match_rows(["sedan"], ["car"]) == [0]

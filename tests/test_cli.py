@@ -171,7 +171,7 @@ def test_help_of_synthetic_names_every_preset(capsys):
         (["convert-dataset", "synthetic", "dst", "--seed", "x"], "invalid int value: 'x'"),
     ],
 )
-def test_bad_arguments(words, message, cli_error):
+def test_bad_arguments_are_refused_in_one_line(words, message, cli_error):
     assert message in cli_error(*words)
 
 
@@ -184,7 +184,7 @@ def test_bad_arguments(words, message, cli_error):
         ["train", "--work-dir", "w", "--resume", "c.yaml", "a=1", "b=2"],
     ],
 )
-def test_overrides_may_stand_anywhere_behind_the_config(words):
+def test_overrides_may_be_placed_anywhere_after_the_config(words):
     arguments = cli.parse_arguments(words)
     assert (arguments.config, arguments.overrides) == ("c.yaml", ["a=1", "b=2"])
 
@@ -222,14 +222,16 @@ def test_missing_input_leaves_nothing_behind(words, message, cli_error, tmp_path
         ("train.max_steps", "expected key=value"),
     ],
 )
-def test_a_wrong_override_stops_before_anything_is_made(override, message, cli_error, tmp_path):
+def test_a_bad_override_is_refused_before_anything_is_written(
+    override, message, cli_error, tmp_path
+):
     config = ROOT / "configs" / "coco" / "queryinst_r50_100q_1x.yaml"
     work_dir = tmp_path / "work"
     assert message in cli_error("train", config, override, "--work-dir", work_dir)
     assert not work_dir.exists()
 
 
-def test_a_weights_file_that_is_none(cli_error, tmp_path):
+def test_a_file_that_is_no_weights_file_is_refused(cli_error, tmp_path):
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"not weights")
     config = ROOT / "configs" / "coco" / "queryinst_r50_100q_1x.yaml"
@@ -248,7 +250,7 @@ def test_results_of_another_dataset_are_refused_and_no_scores_are_written(cli_er
     assert not scores.exists()
 
 
-def test_a_folder_that_is_not_empty_is_left_alone(cli_error, tmp_path):
+def test_a_non_empty_output_folder_is_not_modified(cli_error, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     assert "not an empty folder" in cli_error("convert-dataset", "synthetic", tmp_path)
     assert files_below(tmp_path) == {"mine.txt"}
@@ -308,7 +310,7 @@ def test_eval_video_prints_and_writes_the_official_numbers(case, tmp_path, capsy
     assert f"{100 * expected['AP']:.1f}" in capsys.readouterr().out
 
 
-def test_eval_image_of_a_perfect_result(box_set, capsys):
+def test_eval_image_of_a_perfect_result_scores_1(box_set, capsys):
     out = box_set / "scores.json"
     gt, results = box_set / "truth.json", box_set / "results.json"
     assert run("eval-image", gt, results, "--json", out) == 0
@@ -319,7 +321,7 @@ def test_eval_image_of_a_perfect_result(box_set, capsys):
     assert "100.0" in capsys.readouterr().out
 
 
-def test_convert_dataset_synthetic_end_to_end(tmp_path, monkeypatch, capsys):
+def test_convert_dataset_synthetic_writes_a_readable_set(tmp_path, monkeypatch, capsys):
     from queryinst_vis.data import synthetic
 
     tiny = synthetic.SyntheticSettings(videos=2, frames=3, width=64, height=48, max_objects=3)
@@ -334,7 +336,7 @@ def test_convert_dataset_synthetic_end_to_end(tmp_path, monkeypatch, capsys):
         assert (tmp_path / "set" / "frames" / name).is_file()
 
 
-def test_convert_dataset_mots_end_to_end(tmp_path, capsys):
+def test_convert_dataset_mots_writes_a_readable_set(tmp_path, capsys):
     source, target = tmp_path / "mots", tmp_path / "out" / "mots.json"
     for folder in ("images", "instances"):
         (source / folder / "0001").mkdir(parents=True)

@@ -62,7 +62,7 @@ def random_videos(rng, number):
 
 @given(seed=st.integers(0, 2**32 - 1), limit=st.sampled_from([1, 3, 100]))
 @settings(max_examples=100, deadline=None)
-def test_weights_of_one_give_the_plain_numbers_to_the_last_bit(seed, limit):
+def test_unit_weights_give_exactly_the_plain_metrics(seed, limit):
     rng = np.random.default_rng(seed)
     videos = [random_matches(rng) for _ in range(rng.integers(1, 6))]
     curve = pool_detections(videos, limit)
@@ -76,7 +76,7 @@ def test_weights_of_one_give_the_plain_numbers_to_the_last_bit(seed, limit):
 
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=20, deadline=None)
-def test_a_weight_counts_a_video_as_its_copies_would(seed):
+def test_weighting_a_video_equals_repeating_it(seed):
     rng = np.random.default_rng(seed)
     videos = random_videos(rng, 5)
     weights = rng.integers(0, 4, size=(3, 5))
@@ -91,7 +91,7 @@ def test_a_weight_counts_a_video_as_its_copies_would(seed):
                 assert found[name][sample] == pytest.approx(expected[name], abs=1e-12), name
 
 
-def test_samples_may_be_computed_in_pieces(monkeypatch):
+def test_bootstrap_samples_may_be_computed_in_chunks(monkeypatch):
     rng = np.random.default_rng(3)
     videos, weights = random_videos(rng, 6), draw_videos(6, 50, seed=0)
     whole = resampled_metrics(videos, CATEGORIES, weights)
@@ -101,7 +101,7 @@ def test_samples_may_be_computed_in_pieces(monkeypatch):
         np.testing.assert_array_equal(whole[name], pieces[name])
 
 
-def test_as_many_videos_are_drawn_as_there_are():
+def test_each_bootstrap_sample_has_as_many_videos_as_the_set():
     weights = draw_videos(num_videos=7, samples=2000, seed=1)
     assert weights.shape == (2000, 7)
     assert (weights.sum(axis=1) == 7).all()
@@ -130,7 +130,7 @@ def twenty_videos():
     return ground_truth(annotations, videos=range(1, 21))
 
 
-def test_the_interval_holds_the_value_and_comes_back_with_its_seed(tmp_path):
+def test_the_interval_contains_the_value_and_is_reproducible_by_seed(tmp_path):
     gt, a, b = twenty_videos(), noisy_results(0, 30), noisy_results(1, 30)
     first, again = (compare_results(gt, a, b, 200, seed=5) for _ in range(2))
     assert first == again
@@ -143,7 +143,7 @@ def test_the_interval_holds_the_value_and_comes_back_with_its_seed(tmp_path):
     json.dumps(first, allow_nan=False)
 
 
-def test_a_file_does_not_differ_from_itself():
+def test_comparing_a_file_with_itself_finds_no_difference():
     gt, results = twenty_videos(), noisy_results(0, 30)
     comparison = compare_results(gt, results, results, samples=100)
     for name in ("AP", "AP50", "AP75", "AR1", "AR100"):
@@ -153,7 +153,7 @@ def test_a_file_does_not_differ_from_itself():
     assert verdict(comparison).startswith("no significant difference: B - A is +0.0 AP")
 
 
-def test_what_is_better_in_every_video_is_better_for_sure():
+def test_a_result_better_in_every_video_wins_every_sample():
     gt, good, poor = twenty_videos(), noisy_results(0, 2), noisy_results(0, 30)
     comparison = compare_results(gt, poor, good, samples=200)
     found = comparison["metrics"]["AP"]
@@ -167,7 +167,7 @@ def test_what_is_better_in_every_video_is_better_for_sure():
     )
 
 
-def test_pairing_narrows_the_interval():
+def test_the_paired_interval_is_narrower_than_the_unpaired_ones():
     """Where videos differ more than files, the difference is surer than the two values."""
     gt = twenty_videos()
     easy = noisy_results(0, 0, range(1, 11))
@@ -178,7 +178,7 @@ def test_pairing_narrows_the_interval():
     assert width < unpaired / 2
 
 
-def test_intervals_of_one_file():
+def test_intervals_of_one_result_file_contain_its_metrics():
     videos = random_videos(np.random.default_rng(0), 40)
     found = confidence_intervals(videos, CATEGORIES, samples=300, seed=2)
     assert (found["samples"], found["seed"], found["level"]) == (300, 2, 0.95)
@@ -189,7 +189,7 @@ def test_intervals_of_one_file():
     assert found == confidence_intervals(videos, CATEGORIES, samples=300, seed=2)
 
 
-def test_eval_video_prints_intervals_where_asked_to(tmp_path, capsys):
+def test_eval_video_prints_intervals_on_request(tmp_path, capsys):
     gt, results = twenty_videos(), noisy_results(0, 30)
     (tmp_path / "gt.json").write_text(json.dumps(gt))
     (tmp_path / "results.json").write_text(json.dumps(results))
@@ -216,7 +216,7 @@ def test_a_single_video_has_no_interval():
             run()
 
 
-def test_the_command_line_says_who_wins(tmp_path, capsys):
+def test_the_compare_command_prints_and_writes_the_better_result(tmp_path, capsys):
     files = {"gt": twenty_videos(), "a": noisy_results(0, 30), "b": noisy_results(0, 2)}
     for name, content in files.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
@@ -249,7 +249,7 @@ def tracked():
 
 
 @pytest.mark.parametrize("category", [1, 2], ids=["one class", "a class that is not always drawn"])
-def test_intervals_of_tracking_come_from_data_sets_of_drawn_videos(tracked, category):
+def test_tracking_intervals_equal_evaluations_of_the_resampled_sets(tracked, category):
     gt, results = tracked
     gt["annotations"][0]["category_id"] = results[0]["category_id"] = category
     samples = 40

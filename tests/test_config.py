@@ -24,7 +24,7 @@ def test_an_empty_file_is_the_default_model(write_config):
     assert load_config(write_config("")) == Config()
 
 
-def test_a_file_says_only_what_differs(write_config):
+def test_a_file_needs_only_the_values_that_differ_from_the_defaults(write_config):
     config = load_config(write_config("model: {num_queries: 10, track: {enabled: true}}"))
     expected = Config()
     expected.model.num_queries = 10
@@ -32,11 +32,11 @@ def test_a_file_says_only_what_differs(write_config):
     assert config == expected
 
 
-def test_numbers_in_exponent_notation_are_numbers(write_config):
+def test_exponent_notation_is_read_as_a_number(write_config):
     assert load_config(write_config("train: {lr: 1e-4}")).train.lr == 1e-4
 
 
-def test_an_optional_value_can_be_unset(write_config):
+def test_an_optional_value_can_be_set_to_null(write_config):
     path = write_config(
         "tracking: {expire_after: 20}\nmodel: {backbone: {weights: file.safetensors}}"
     )
@@ -45,7 +45,7 @@ def test_an_optional_value_can_be_unset(write_config):
     assert config.model.backbone.weights is None
 
 
-def test_a_list_of_datasets(write_config):
+def test_a_list_of_data_sets_is_read(write_config):
     config = load_config(write_config("data: {train_extra: [{images: a, weight: 2}, {images: b}]}"))
     assert [(extra.images, extra.weight) for extra in config.data.train_extra] == [
         ("a", 2.0),
@@ -53,7 +53,7 @@ def test_a_list_of_datasets(write_config):
     ]
 
 
-def test_a_group_may_refer_to_another(write_config):
+def test_a_group_may_reference_another(write_config):
     path = write_config("data: {val: {annotations: val.json, images: val}, test: '${data.val}'}")
     assert load_config(path).data.test.annotations == "val.json"
     config = load_config(path, ["data.test.annotations=test.json"])
@@ -91,7 +91,7 @@ def test_numbers_out_of_range_are_refused_by_the_schema(key, value, bound):
         apply_overrides(Config(), [f"{key}={value}"])
 
 
-def test_a_number_that_no_float_can_hold(write_config):
+def test_a_number_beyond_the_range_of_a_float_is_refused(write_config):
     message = complaint(write_config(f"input: {{flip: {10**400}}}"))
     assert "config.yaml: wrong value for " in message and "too large" in message
 
@@ -100,7 +100,7 @@ def test_every_default_is_in_its_range():
     check_numbers(Config())
 
 
-def test_configs_made_in_python_are_checked_alike():
+def test_configs_built_in_python_are_checked_too():
     config = Config()
     config.input.train_short = [360, 0]
     with pytest.raises(InputError, match=r"^input\.train_short\[1\]: must be at least 1, is 0$"):
@@ -110,21 +110,21 @@ def test_configs_made_in_python_are_checked_alike():
 # Faults of a file
 
 
-def test_an_unknown_key_names_its_nearest_neighbour(write_config):
+def test_an_unknown_key_is_refused_with_the_nearest_valid_one(write_config):
     message = complaint(write_config("losses: {loss_dice: 3}"))
     assert "config.yaml: unknown key 'losses.loss_dice'; did you mean 'losses.dice'?" in message
 
 
-def test_an_unknown_key_without_a_neighbour_lists_the_valid_ones(write_config):
+def test_an_unknown_key_without_a_near_match_lists_the_valid_ones(write_config):
     message = complaint(write_config("losses: {zzz: 3}"))
     assert "unknown key 'losses.zzz'; valid keys: cls, l1, giou, dice, track" in message
 
 
-def test_an_unknown_key_at_the_top_level(write_config):
+def test_an_unknown_top_level_key_is_refused_with_a_suggestion(write_config):
     assert "unknown key 'trian'; did you mean 'train'?" in complaint(write_config("trian: {lr: 1}"))
 
 
-def test_an_unknown_key_inside_a_list_has_its_place_named(write_config):
+def test_an_unknown_key_inside_a_list_is_refused_with_its_index(write_config):
     message = complaint(write_config("data: {train_extra: [{images: a}, {imagess: b}]}"))
     assert "unknown key 'data.train_extra[1].imagess'" in message
     assert "did you mean 'data.train_extra[1].images'?" in message
@@ -146,7 +146,7 @@ def test_an_unknown_key_inside_a_list_has_its_place_named(write_config):
         ("data: {train: {images: [a]}}", "'data.train.images' must be a single value, got ['a']"),
     ],
 )
-def test_a_wrong_type_names_the_file_and_the_key(write_config, text, message):
+def test_a_wrong_type_is_refused_with_file_and_key(write_config, text, message):
     assert f"config.yaml: {message}" in complaint(write_config(text))
 
 
@@ -160,13 +160,13 @@ def test_a_wrong_type_names_the_file_and_the_key(write_config, text, message):
         ("- seed", "expected keys and values at the top level"),
     ],
 )
-def test_a_broken_file_is_named(write_config, text, message):
+def test_a_malformed_file_is_refused_with_its_name(write_config, text, message):
     complained = complaint(write_config(text))
     assert "config.yaml: " in complained
     assert message in complained
 
 
-def test_a_missing_file_a_folder_and_a_binary_are_no_configs(tmp_path):
+def test_a_missing_file_a_folder_and_a_binary_are_refused(tmp_path):
     assert "none.yaml: no such file" in complaint(tmp_path / "none.yaml")
     assert "no such file" in complaint(tmp_path)
     binary = tmp_path / "weights.yaml"
@@ -190,7 +190,7 @@ def unset(monkeypatch):
     return "${oc.env:QUERYINST_VIS_TEST_ROOT}/x"
 
 
-def test_an_unset_environment_variable_matters_only_to_who_uses_the_text(write_config, unset):
+def test_an_unset_environment_variable_is_an_error_only_on_use(write_config, unset):
     text = f"data: {{val: {{images: '{unset}'}}, train: {{images: here}}, test: '${{data.val}}'}}"
     config = load_config(write_config(text), ["train.max_steps=3"])
     assert config.data.train.images == "here"
@@ -200,19 +200,19 @@ def test_an_unset_environment_variable_matters_only_to_who_uses_the_text(write_c
         assert f"image folder {unset}" in str(caught.value)
 
 
-def test_a_text_that_was_not_used_is_not_written_down(write_config, unset):
+def test_unresolved_values_are_saved_as_null(write_config, unset):
     """Files of weights refer to nothing."""
     config = load_config(write_config(f"data: {{val: {{images: '{unset}'}}, train_extra: []}}"))
     assert config_to_dict(config)["data"]["val"]["images"] is None
     assert differences(config, config_from_dict(config_to_dict(config), "weights")) == {}
 
 
-def test_overrides_leave_an_unset_variable_as_it_is(write_config, unset):
+def test_overrides_keep_references_to_unset_variables(write_config, unset):
     config = load_config(write_config(f"data: {{val: {{images: '{unset}'}}}}"))
     assert apply_overrides(config, ["seed=3"]).data.val.images == unset
 
 
-def test_a_number_cannot_come_from_an_unset_variable(write_config, unset):
+def test_a_number_from_an_unset_variable_is_refused(write_config, unset):
     message = complaint(write_config("seed: '${oc.env:QUERYINST_VIS_TEST_ROOT}'"))
     assert "cannot resolve 'seed'" in message
     assert "Environment variable 'QUERYINST_VIS_TEST_ROOT' not found" in message
@@ -223,7 +223,7 @@ def test_an_unset_variable_may_have_a_default(write_config, unset):
     assert load_config(path).data.val.images == "data/x"
 
 
-def test_an_override_takes_the_place_of_an_unset_variable(write_config, monkeypatch):
+def test_an_override_replaces_a_reference_to_an_unset_variable(write_config, monkeypatch):
     monkeypatch.delenv("QUERYINST_VIS_TEST_ROOT", raising=False)
     path = write_config("data: {val: {images: '${oc.env:QUERYINST_VIS_TEST_ROOT}/x'}}")
     assert load_config(path, ["data.val.images=here"]).data.val.images == "here"
@@ -237,20 +237,20 @@ def test_an_override_takes_the_place_of_an_unset_variable(write_config, monkeypa
         ("data: {val: {images: '${run:ls}'}}", "cannot resolve 'data.val.images': Unsupported"),
     ],
 )
-def test_a_reference_that_leads_nowhere_is_named(write_config, text, message):
+def test_an_unresolvable_reference_is_refused_with_its_key(write_config, text, message):
     assert message in complaint(write_config(text))
 
 
 # Inside checkpoints
 
 
-def test_a_config_survives_the_way_through_plain_values(monkeypatch):
+def test_a_config_round_trips_through_plain_values(monkeypatch):
     monkeypatch.setenv("QUERYINST_VIS_DATA", "/data")
     config = load_config(CONFIGS / "local" / "mots_vis.yaml")
     assert config_from_dict(config_to_dict(config), "checkpoint") == config
 
 
 @pytest.mark.parametrize("values", [None, 3, ["seed"], {"unknown": 1}, {"seed": {"a": 1}}])
-def test_broken_plain_values_name_their_origin(values):
+def test_bad_plain_values_are_refused_with_their_origin(values):
     with pytest.raises(InputError, match=r"^checkpoint model\.safetensors: "):
         config_from_dict(values, "checkpoint model.safetensors")

@@ -10,7 +10,7 @@ from tests.config_support import complaint
 # Configs by name
 
 
-def test_a_parent_may_be_one_that_ships(write_config):
+def test_base_may_name_a_shipped_config(write_config):
     config = load_config(write_config("_base_: youtube_vis/queryinst_vis_r50_2019\nseed: 5"))
     expected = load_config("youtube_vis/queryinst_vis_r50_2019", ["seed=5"])
     assert config == expected
@@ -19,20 +19,20 @@ def test_a_parent_may_be_one_that_ships(write_config):
 # Inheritance
 
 
-def test_one_parent(write_config):
+def test_a_config_inherits_from_its_parent(write_config):
     write_config("seed: 7\ntrain: {lr: 1.0, max_steps: 5}", "parent.yaml")
     config = load_config(write_config("_base_: parent.yaml\ntrain: {lr: 2.0}"))
     assert (config.seed, config.train.lr, config.train.max_steps) == (7, 2.0, 5)
 
 
-def test_later_parents_win_over_earlier_ones_and_the_file_over_both(write_config):
+def test_later_parents_override_earlier_ones_and_the_file_overrides_both(write_config):
     write_config("seed: 1\ntrain: {lr: 1.0, max_steps: 1}", "first.yaml")
     write_config("train: {lr: 2.0, max_steps: 2}", "second.yaml")
     config = load_config(write_config("_base_: [first.yaml, second.yaml]\ntrain: {max_steps: 3}"))
     assert (config.seed, config.train.lr, config.train.max_steps) == (1, 2.0, 3)
 
 
-def test_a_chain_of_parents_relative_to_each_file(write_config):
+def test_parent_paths_are_relative_to_the_file_that_names_them(write_config):
     write_config("seed: 3\ntrain: {max_steps: 1}", "bases/old/grandparent.yaml")
     write_config("_base_: old/grandparent.yaml\ntrain: {max_steps: 2}", "bases/parent.yaml")
     config = load_config(write_config("_base_: bases/parent.yaml"))
@@ -47,30 +47,30 @@ def test_two_parents_may_share_a_grandparent(write_config):
     assert (config.seed, config.train.lr, config.train.max_steps) == (3, 1.0, 2)
 
 
-def test_lists_are_replaced_not_joined(write_config):
+def test_lists_are_replaced_not_concatenated(write_config):
     write_config("model: {classes: [cat, dog]}", "parent.yaml")
     assert load_config(
         write_config("_base_: parent.yaml\nmodel: {classes: [car]}")
     ).model.classes == ["car"]
 
 
-def test_a_circle_of_parents_is_named(write_config):
+def test_circular_inheritance_is_refused(write_config):
     write_config("_base_: config.yaml", "parent.yaml")
     assert "config.yaml: _base_ leads back to the file itself" in complaint(
         write_config("_base_: parent.yaml")
     )
 
 
-def test_a_missing_parent_is_named(write_config):
+def test_a_missing_parent_is_refused_with_its_name(write_config):
     assert "nowhere.yaml: no such file" in complaint(write_config("_base_: nowhere.yaml"))
 
 
-def test_a_fault_in_a_parent_names_the_parent(write_config):
+def test_an_error_in_a_parent_names_the_parent(write_config):
     write_config("sed: 3", "parent.yaml")
     assert "parent.yaml: unknown key 'sed'" in complaint(write_config("_base_: parent.yaml"))
 
 
-def test_parents_that_multiply_are_refused_before_they_are_all_read(write_config):
+def test_exponentially_many_parents_are_refused_early(write_config):
     for level in range(30):  # 2 ** 30 files
         write_config(
             f"_base_: [level{level + 1}.yaml, level{level + 1}.yaml]", f"level{level}.yaml"
@@ -79,12 +79,12 @@ def test_parents_that_multiply_are_refused_before_they_are_all_read(write_config
     assert "more than 100 files" in complaint(write_config("_base_: level0.yaml"))
 
 
-def test_a_large_file_is_no_config(write_config):
+def test_a_file_over_the_size_limit_is_refused(write_config):
     large = write_config("#" * 300_000)
     assert "config.yaml: a config and its _base_ files are limited to 256 KiB" in complaint(large)
 
 
-def test_the_sizes_of_parents_add_up(write_config):
+def test_the_size_limit_covers_a_config_with_its_parents(write_config):
     write_config("#" * 100_000, "parent.yaml")
     bases = ", ".join(["parent.yaml"] * 3)
     assert "limited to 256 KiB" in complaint(write_config(f"_base_: [{bases}]"))
@@ -98,14 +98,14 @@ def test_base_must_be_paths(write_config, base):
 # Overrides
 
 
-def test_overrides_come_last_and_the_later_wins(write_config):
+def test_overrides_apply_last_and_later_ones_win(write_config):
     path = write_config("train: {max_steps: 1}")
     config = load_config(path, ["train.max_steps=2", "train.max_steps=3", "model.classes=[a,b]"])
     assert config.train.max_steps == 3
     assert config.model.classes == ["a", "b"]
 
 
-def test_a_value_may_hold_an_equals_sign(write_config):
+def test_an_override_value_may_contain_an_equals_sign(write_config):
     assert load_config(write_config(""), ["data.test.images=a=b"]).data.test.images == "a=b"
 
 
@@ -122,7 +122,7 @@ def test_a_value_may_hold_an_equals_sign(write_config):
         ("data.train_extra[0].images=x", "'data.train_extra' must be a list"),
     ],
 )
-def test_a_wrong_override_is_quoted(write_config, override, message):
+def test_a_bad_override_is_quoted_in_the_error(write_config, override, message):
     assert message in complaint(write_config(""), [override])
 
 

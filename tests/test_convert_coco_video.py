@@ -39,7 +39,7 @@ def read_set(folder: Path) -> dict:
     return json.loads((folder / "youtube_vis.json").read_text())
 
 
-def test_each_image_becomes_a_video_of_its_size(convert):
+def test_each_image_becomes_a_video_of_the_requested_size(convert):
     content = read_set(convert(frames=5, size=(60, 30)))
     assert [video["file_names"][4] for video in content["videos"]] == [
         "000000000070/00004.jpg",
@@ -53,7 +53,7 @@ def test_each_image_becomes_a_video_of_its_size(convert):
     ]
 
 
-def test_windows_that_show_everything_give_the_image_and_its_masks(convert):
+def test_full_size_windows_reproduce_the_image_and_its_masks(convert):
     folder = convert(frames=2, size=(WIDTH, HEIGHT), crop=(1, 1))
     content = read_set(folder)
     masks = {
@@ -69,7 +69,7 @@ def test_windows_that_show_everything_give_the_image_and_its_masks(convert):
     assert np.abs(image - frame).mean() < 2
 
 
-def test_masks_follow_the_pixels_through_every_frame(tmp_path):
+def test_masks_follow_the_object_in_every_frame(tmp_path):
     """The object is the white part of the image: every frame must show it where its mask is."""
     picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     mask = rectangle(22, 12, 52, 36)
@@ -112,14 +112,14 @@ def test_the_camera_glides_within_the_image():
     assert np.abs(np.diff(path, 2, axis=0)).max() < steps.max() / 2
 
 
-def test_instances_leave_and_an_instance_never_seen_has_no_track(convert):
+def test_instances_may_leave_and_unseen_instances_have_no_track(convert):
     content = read_set(convert(frames=16, crop=(0.3, 0.4), seed=1))
     tracks = content["annotations"]
     assert any(None in track["segmentations"] for track in tracks)
     assert all(any(track["segmentations"]) for track in tracks)
 
 
-def test_the_seed_decides(convert):
+def test_the_same_seed_gives_the_same_videos(convert):
     first, again, other = (
         convert(name, seed=seed) for name, seed in (("a", 1), ("b", 1), ("c", 2))
     )
@@ -127,7 +127,7 @@ def test_the_seed_decides(convert):
     assert files_below(first)["youtube_vis.json"] != files_below(other)["youtube_vis.json"]
 
 
-def test_our_readers_open_both_files(convert):
+def test_the_data_sets_open_both_files(convert):
     folder = convert(frames=3)
     dataset = YouTubeVisDataset(folder / "youtube_vis.json", folder / "frames", ["car", "dog"])
     assert [len(video) for video in dataset.videos] == [3, 3]
@@ -152,7 +152,7 @@ def test_bad_options_are_refused(convert, tmp_path, options, message):
     assert not (tmp_path / "video").exists()
 
 
-def test_sets_that_cannot_be_converted_leave_nothing(tmp_path):
+def test_a_refused_set_leaves_no_output(tmp_path):
     annotations, images = write_set(tmp_path / "coco", coco_content())
     target = tmp_path / "out"
     (images / "b.jpg").rename(images / "away")
@@ -166,7 +166,7 @@ def test_sets_that_cannot_be_converted_leave_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["coco"]
 
 
-def test_a_text_is_no_crowd_flag(tmp_path):
+def test_a_string_crowd_flag_is_refused(tmp_path):
     content = coco_content()
     content["annotations"][0]["iscrowd"] = "0"
     annotations, images = write_set(tmp_path / "coco", content)
@@ -185,7 +185,7 @@ def test_command_line_passes_every_option_on(tmp_path, capsys):
     assert files_below(tmp_path / "out") == files_below(tmp_path / "same")
 
 
-def test_real_images(tmp_path):
+def test_real_coco_images_are_converted(tmp_path):
     root = os.environ.get("QUERYINST_VIS_DATA")
     if root is None:
         pytest.skip("set QUERYINST_VIS_DATA to a folder with data/tiny_coco to run on real data")

@@ -66,7 +66,7 @@ def refused(tmp_path):
 A, B = (2, 2, 10, 12), (14, 6, 20, 20)
 
 
-def test_tracks_become_tracks(convert, tmp_path):
+def test_cvat_tracks_become_tracks_with_their_classes_and_masks(convert, tmp_path):
     write_cvat(
         tmp_path / "data" / "street",
         track(0, "car", polygon(0, *A), polygon(1, *B), polygon(2, *B, outside=1)),
@@ -101,7 +101,7 @@ def test_the_source_may_be_a_single_export_with_frames_beside(convert, tmp_path)
 # Which image is frame n
 
 
-def test_cvats_own_names_hold_the_frame_numbers(convert, tmp_path):
+def test_cvat_file_names_determine_the_frame_numbers(convert, tmp_path):
     names = ["frame_000010.png", "frame_000005.png"]
     write_cvat(tmp_path / "data" / "v", track(0, "car", polygon(10, *A)), names=names)
     (video,), tracks = convert()
@@ -124,7 +124,7 @@ def test_other_names_are_counted_from_0_in_their_order(convert, tmp_path):
         (["1.png", "2.png", "10.png"], "differ in length, so their order is ambiguous"),
     ],
 )
-def test_other_names_in_doubt_are_refused(refused, tmp_path, names, message):
+def test_ambiguous_file_names_are_refused(refused, tmp_path, names, message):
     write_cvat(tmp_path / "data" / "v", track(0, "car", polygon(1, *A)), names=names)
     assert message in refused()
 
@@ -132,7 +132,7 @@ def test_other_names_in_doubt_are_refused(refused, tmp_path, names, message):
 # Shapes
 
 
-def test_a_mask_runs_along_the_rows_of_its_box(convert, tmp_path):
+def test_cvat_masks_are_decoded_row_by_row_within_their_box(convert, tmp_path):
     patch = np.zeros((3, 4), bool)
     patch[0, 1:] = patch[1, :2] = patch[2, 3] = True
     runs = "1, 5, 5, 1"  # 1 off, 3 + 2 on, 2 + 3 off, 1 on
@@ -144,7 +144,7 @@ def test_a_mask_runs_along_the_rows_of_its_box(convert, tmp_path):
     assert_same_masks(tracks["car", 0], [expected, None, None])
 
 
-def test_boxes_are_filled_and_may_be_turned(convert, tmp_path):
+def test_boxes_become_filled_masks_and_may_be_rotated(convert, tmp_path):
     corners = {"xtl": "4.00", "ytl": "8.00", "xbr": "16.00", "ybr": "12.00"}
     write_cvat(
         tmp_path / "data" / "v",
@@ -155,7 +155,7 @@ def test_boxes_are_filled_and_may_be_turned(convert, tmp_path):
     assert_same_masks(tracks["car", 0], [rectangle(4, 8, 16, 12), turned, None])
 
 
-def test_an_ellipse_holds_the_pixels_whose_centres_it_holds(convert, tmp_path):
+def test_an_ellipse_covers_the_pixels_whose_centres_are_inside(convert, tmp_path):
     attributes = {"cx": "12.0", "cy": "10.0", "rx": "8.0", "ry": "4.0"}
     turned = attributes | {"rotation": "90.0"}
     shapes = shape("ellipse", 0, **attributes), shape("ellipse", 1, **turned)
@@ -235,7 +235,7 @@ def test_broken_files_are_refused(refused, tmp_path, broken, message):
     assert message in refused()
 
 
-def test_entities_are_never_read(refused, tmp_path):
+def test_xml_entities_are_refused(refused, tmp_path):
     """A few lines of XML can define a gigabyte of text, or name a file to be read."""
     bomb = "".join(f'<!ENTITY e{n + 1} "{f"&e{n};" * 10}">' for n in range(9))
     head = f'<!DOCTYPE annotations [<!ENTITY e0 "bomb">{bomb}]>'
@@ -310,7 +310,7 @@ def test_a_byte_order_mark_is_skipped(convert, tmp_path):
     assert len(convert()[1]) == 1
 
 
-def test_command_line(tmp_path, capsys):
+def test_the_command_line_converts_with_its_options(tmp_path, capsys):
     tracks = [track(n, "car", polygon(n, *A), group=1) for n in range(3)]
     write_cvat(tmp_path / "data" / "v", *tracks)
     assert run_convert("cvat", tmp_path / "data", tmp_path / "set.json", "--by-group") == 0

@@ -77,7 +77,7 @@ def test_void_is_a_crowd(davis, tmp_path):
     assert_same_masks(tracks["object", 2], [VOID, None])
 
 
-def test_grey_pngs_hold_indices_as_well(davis, tmp_path):
+def test_greyscale_pngs_are_read_as_indices(davis, tmp_path):
     path = davis / "Annotations" / "480p" / "bear" / "00000.png"
     write_png(path, indices((1, SECOND)), palette=False)
     convert_davis(davis, tmp_path / "set.json")
@@ -95,7 +95,7 @@ def test_frames_without_a_png_are_left_out_and_counted(tmp_path):
     assert line.endswith("1 videos, 1 tracks; frames without a PNG left out: 3")
 
 
-def test_folders_without_a_resolution(tmp_path):
+def test_folders_without_a_resolution_level_are_read(tmp_path):
     write_sequence(tmp_path / "vos", "0a49", [indices((1, FIRST))], level=".")
     convert_davis(tmp_path / "vos", tmp_path / "set.json")
     (video,), _ = read_tracks(tmp_path / "set.json")
@@ -212,7 +212,7 @@ def empty_a_sequence(root: Path) -> None:
         (empty_a_sequence, "cow: contains no PNG files"),
     ],
 )
-def test_damage_is_named_and_nothing_written(davis, tmp_path, damage, message):
+def test_damaged_input_is_named_and_nothing_is_written(davis, tmp_path, damage, message):
     damage(davis)
     assert message in refusal(convert_davis, davis, tmp_path / "set.json")
     assert not (tmp_path / "set.json").exists()

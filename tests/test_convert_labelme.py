@@ -123,7 +123,7 @@ def test_identities_end_with_the_video(convert, tmp_path):
     assert len(videos) == len(tracks) == 2
 
 
-def test_shapes_of_one_identity_are_united(convert, tmp_path):
+def test_shapes_of_one_identity_are_merged_into_one_mask(convert, tmp_path):
     shapes = [shape("car", box(*A), 5), shape("car", box(*B), 5), shape("car", box(*A), 5)]
     write_labelme(tmp_path / "data" / "v", "1", shapes)
     _, tracks = convert()
@@ -131,7 +131,7 @@ def test_shapes_of_one_identity_are_united(convert, tmp_path):
     assert len(tracks) == 1
 
 
-def test_a_lone_shape_needs_no_group(convert, tmp_path):
+def test_a_single_shape_needs_no_group_id(convert, tmp_path):
     folder = tmp_path / "data" / "v"
     write_labelme(folder, "1", [shape("car", box(*A)), shape("dog", box(*B))])
     write_labelme(folder, "2", [shape("car", box(*C))])
@@ -155,7 +155,7 @@ def test_a_label_with_and_without_group_is_refused(refused, tmp_path):
 # Shapes
 
 
-def test_corners_of_a_rectangle_may_come_in_any_order(convert, tmp_path):
+def test_rectangle_corners_may_be_in_any_order(convert, tmp_path):
     x0, y0, x1, y1 = A
     for name, points in enumerate(([[x0, y0], [x1, y1]], [[x1, y0], [x0, y1]], box(*A))):
         shapes = [shape("car", points, kind="rectangle")]
@@ -164,7 +164,7 @@ def test_corners_of_a_rectangle_may_come_in_any_order(convert, tmp_path):
     assert_same_masks(tracks["car", 0], [rectangle(*A)] * 3)
 
 
-def test_a_circle_holds_the_pixels_whose_centres_it_holds(convert, tmp_path):
+def test_a_circle_covers_the_pixels_whose_centres_are_inside(convert, tmp_path):
     shapes = [shape("ball", [[12, 10], [15, 14]], kind="circle")]
     write_labelme(tmp_path / "data" / "v", "1", shapes)
     _, tracks = convert()
@@ -322,7 +322,7 @@ def test_broken_or_missing_files_are_refused(refused, tmp_path):
     assert "v/1.json: must be an object" in refused()
 
 
-def test_command_line(tmp_path, capsys):
+def test_the_command_line_converts_with_its_options(tmp_path, capsys):
     write_labelme(tmp_path / "data" / "v", "1", [shape("car", box(*A))])
     assert run_convert("labelme", tmp_path / "data", tmp_path / "set.json") == 0
     assert "1 videos, 1 tracks" in capsys.readouterr().out

@@ -136,12 +136,12 @@ def test_frames_follow_their_numbers_and_sequences_their_names(tmp_path):
 
 
 @pytest.mark.parametrize(("start", "end", "frames"), [(0.75, 1, [7, 8]), (0.25, 0.5, [3, 4])])
-def test_start_and_end_name_a_part_of_each_sequence(mots, tmp_path, start, end, frames):
+def test_start_and_end_select_a_range_of_each_sequence(mots, tmp_path, start, end, frames):
     (video,) = convert(mots, tmp_path / "set.json", start=start, end=end)["videos"]
     assert video["file_names"] == [f"0001/{number:06d}.jpg" for number in frames]
 
 
-def test_sequences_may_be_chosen(tmp_path):
+def test_sequences_can_be_selected(tmp_path):
     for name in ("a", "b", "c"):
         write_sequence(tmp_path / "mots", name, [1])
 
@@ -154,7 +154,7 @@ def test_sequences_may_be_chosen(tmp_path):
 
 
 @pytest.mark.parametrize("border", [0.1, 0.3, 0.5, 0.71])
-def test_parts_share_no_frame_and_lose_none(mots, tmp_path, border):
+def test_adjacent_parts_share_no_frame_and_lose_none(mots, tmp_path, border):
     names = []
     for start, end in ((0, border), (border, 1)):
         for video in convert(mots, tmp_path / "set.json", start=start, end=end)["videos"]:
@@ -187,7 +187,7 @@ def test_coco_file_holds_the_same_frames_and_masks(mots, tmp_path):
             assert np.array_equal(kinds[key], ids == identity)
 
 
-def test_the_readers_open_the_result_and_leave_crowds_out(mots, tmp_path):
+def test_the_data_sets_open_the_result_without_crowds(mots, tmp_path):
     convert_mots(mots, tmp_path / "set.json", coco_json=tmp_path / "coco.json")
     classes, images = ["person", "dog", "car"], mots / "images"
     dataset = YouTubeVisDataset(tmp_path / "set.json", images, classes)
@@ -198,7 +198,7 @@ def test_the_readers_open_the_result_and_leave_crowds_out(mots, tmp_path):
     assert [len(record.instances) for record in records] == [2] * 8
 
 
-def test_the_line_says_what_was_written(mots, tmp_path):
+def test_the_returned_summary_counts_what_was_written(mots, tmp_path):
     line = convert_mots(mots, tmp_path / "set.json", clip_length=4)
     assert line == f"wrote {tmp_path / 'set.json'}: 2 videos, 6 tracks"
 
@@ -257,24 +257,24 @@ def test_both_files_under_one_name_are_refused(mots, tmp_path):
     assert not same.exists()
 
 
-def test_missing_images_folder(mots, refusal):
+def test_a_missing_images_folder_is_refused(mots, refusal):
     (mots / "images").rename(mots / "pictures")
     assert refusal().endswith(
         "images: no such folder; it should contain one folder for each sequence"
     )
 
 
-def test_images_folder_without_sequences(mots, refusal):
+def test_an_images_folder_without_sequences_is_refused(mots, refusal):
     (mots / "images" / "0001").rename(mots / "elsewhere")
     assert refusal().endswith("images: contains no folders; there should be one for each sequence")
 
 
-def test_sequence_without_frames(mots, refusal):
+def test_a_sequence_without_frames_is_refused(mots, refusal):
     (mots / "images" / "0002").mkdir()
     assert refusal().endswith("0002: contains no image files")
 
 
-def test_sequence_without_annotations(mots, refusal):
+def test_a_sequence_without_annotations_is_refused(mots, refusal):
     (mots / "instances" / "0001").rename(mots / "elsewhere")
     message = refusal()
     assert message.startswith("sequence 0001: no annotations at ")
@@ -282,46 +282,46 @@ def test_sequence_without_annotations(mots, refusal):
     assert str(mots / "instances_txt" / "0001.txt") in message
 
 
-def test_frame_whose_name_is_no_number(mots, refusal):
+def test_a_frame_name_that_is_no_number_is_refused(mots, refusal):
     write_map(mots / "images" / "0001" / "cover.jpg", np.zeros((4, 4), np.uint8))
     assert "cover.jpg: MOTS frames must be named by their number" in refusal()
 
 
-def test_two_frames_of_one_number(mots, refusal):
+def test_two_frames_with_one_number_are_refused(mots, refusal):
     write_map(mots / "images" / "0001" / "1.jpg", np.zeros((HEIGHT, WIDTH), np.uint8))
     assert refusal().endswith("0001: two files have the same frame number")
 
 
-def test_missing_map(mots, refusal):
+def test_a_missing_instance_map_is_refused(mots, refusal):
     (mots / "instances" / "0001" / "000004.png").unlink()
     assert refusal().endswith("000004.png: no such file; every frame needs its instance map")
 
 
-def test_broken_map(mots, refusal):
+def test_an_unreadable_instance_map_is_refused(mots, refusal):
     (mots / "instances" / "0001" / "000004.png").write_bytes(b"no PNG")
     assert refusal().endswith("000004.png: not readable as PNG")
 
 
 @pytest.mark.parametrize("shape", [(HEIGHT, WIDTH), (HEIGHT, WIDTH, 3)])
-def test_map_of_8_bits_or_in_colour(mots, refusal, shape):
+def test_an_8_bit_or_colour_instance_map_is_refused(mots, refusal, shape):
     write_map(mots / "instances" / "0001" / "000004.png", np.ones(shape, np.uint8))
     assert refusal().endswith("000004.png: expected an instance map with a single 16-bit channel")
 
 
 @pytest.mark.parametrize("identity", [7, 999, 3001, 9999, 11000])
-def test_map_with_an_id_of_no_class(mots, refusal, identity):
+def test_an_instance_id_of_an_unknown_class_is_refused(mots, refusal, identity):
     ids = np.full((HEIGHT, WIDTH), identity, np.uint16)
     write_map(mots / "instances" / "0001" / "000004.png", ids)
     expected = f"000004.png: class {identity // 1000} is not in MOTS (1 car, 2 person, 10 ignore)"
     assert refusal().endswith(expected)
 
 
-def test_map_of_another_size_than_its_sequence(mots, refusal):
+def test_an_instance_map_of_another_size_than_the_image_is_refused(mots, refusal):
     write_map(mots / "instances" / "0001" / "000004.png", np.full((12, 16), CAR, np.uint16))
     assert refusal().endswith("000004.jpg: 16x12 pixels, its sequence 32x24")
 
 
-def test_broken_image(mots, refusal):
+def test_an_unreadable_image_is_refused(mots, refusal):
     (mots / "images" / "0001" / "000001.jpg").write_bytes(b"no JPEG")
     assert "000001.jpg: not a readable image" in refusal()
 
@@ -344,14 +344,14 @@ WIDER = encode_rle(np.ones((HEIGHT, 40), bool))["counts"]
         (f"1 1001 1 24 32 {WIDER}", "run lengths add up to 960 pixels, not to 32 x 24 = 768"),
     ],
 )
-def test_broken_line_is_named_by_its_number(mots, refusal, line, message):
+def test_a_malformed_text_line_is_refused_with_its_number(mots, refusal, line, message):
     write_text(mots, "0001", [f"1 2007 2 24 32 {MASK}", "", line])
     complaint = refusal(source="txt")
     assert "0001.txt, line 3: " in complaint
     assert message in complaint
 
 
-def test_text_that_is_no_text(mots, refusal):
+def test_a_binary_file_in_place_of_text_is_refused(mots, refusal):
     (mots / "instances_txt").mkdir()
     (mots / "instances_txt" / "0001.txt").write_bytes(b"\xff\xfe\x00")
     assert "0001.txt: not readable as text" in refusal(source="txt")

@@ -92,7 +92,7 @@ def test_pixels_are_class_times_1000_plus_number(write):
 
 
 @pytest.mark.parametrize("form", ["png", "txt"])
-def test_the_way_there_and_back_changes_nothing(write, tmp_path, form):
+def test_conversion_to_mots_and_back_is_lossless(write, tmp_path, form):
     content = disjoint_set()
     source, target = write(content)
     convert_to_mots(source, target, form=form, images=tmp_path / "frames")
@@ -103,7 +103,7 @@ def test_the_way_there_and_back_changes_nothing(write, tmp_path, form):
     assert len(by_mask(back)) == 4
 
 
-def test_text_and_maps_tell_the_same(write, tmp_path):
+def test_text_and_instance_maps_have_the_same_content(write, tmp_path):
     source, target = write(disjoint_set())
     for form in ("png", "txt"):
         convert_to_mots(source, target / form, form=form, images=tmp_path / "frames")
@@ -111,7 +111,7 @@ def test_text_and_maps_tell_the_same(write, tmp_path):
     assert (tmp_path / "png.json").read_bytes() == (tmp_path / "txt.json").read_bytes()
 
 
-def test_where_masks_overlap_the_smaller_one_keeps_the_pixel(write):
+def test_overlapping_pixels_go_to_the_smaller_mask(write):
     content = content_of(
         ["v/1.jpg"],
         ("person", [rectangle(10, 10, 14, 14)]),  # 16 pixels, 4 of them in the car
@@ -143,7 +143,7 @@ def test_videos_of_one_folder_get_sequences_of_their_own(write):
 
 
 @pytest.mark.parametrize("folder", ["..", "."])
-def test_a_folder_name_that_leads_elsewhere_is_not_followed(write, folder):
+def test_a_folder_name_cannot_escape_the_output_folder(write, folder):
     source, target = write(disjoint_set(folder))
     convert_to_mots(source, target)
     assert [path.name for path in (target / "instances").iterdir()] == ["1"]
@@ -163,7 +163,7 @@ def test_frames_without_rising_numbers_are_counted_from_1(write, names):
 @pytest.mark.parametrize(
     ("kind", "expected"), [("car", 1002), ("person", 2002), ("ignore", 10000), ("none", 0)]
 )
-def test_other_classes_become_what_one_says(write, kind, expected):
+def test_classes_are_mapped_to_the_given_mots_classes(write, kind, expected):
     tracks = zip(CLASSES, [[CAR], [WALKER], [DOG]], strict=True)
     source, target = write(content_of(["v/1.jpg"], *tracks))
     convert_to_mots(source, target, classes={"dog": kind})
@@ -212,14 +212,14 @@ def test_a_set_without_annotations_is_refused(write):
     assert "contains no annotations" in refusal(convert_to_mots, source, target)
 
 
-def test_a_folder_with_content_is_left_alone(write):
+def test_a_non_empty_target_folder_is_not_modified(write):
     source, target = write(disjoint_set())
     write_frame(target / "mine.jpg")
     assert "is not an empty folder" in refusal(convert_to_mots, source, target)
     assert [path.name for path in target.iterdir()] == ["mine.jpg"]
 
 
-def test_command_line(write, tmp_path, capsys):
+def test_the_command_line_converts_with_its_options(write, tmp_path, capsys):
     content = disjoint_set()
     content["annotations"][0]["category_id"] = 3
     source, target = write(content)

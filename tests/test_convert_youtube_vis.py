@@ -85,7 +85,7 @@ def test_every_kind_of_mask_becomes_compressed_and_empty_ones_null(convert, tmp_
             assert rle is None or isinstance(rle["counts"], str)
 
 
-def test_what_is_missing_is_filled_in(convert):
+def test_missing_fields_are_filled_in(convert):
     _, content = convert(ovis_content())
     assert content["videos"][0]["length"] == 3
     car, crowd = content["annotations"]
@@ -105,7 +105,7 @@ def test_other_keys_and_the_ids_of_videos_and_categories_stay(convert):
     assert [track["category_id"] for track in written["annotations"]] == [25, 1]
 
 
-def test_annotation_ids_stay_where_they_are_unique(convert):
+def test_unique_annotation_ids_are_kept(convert):
     content = ovis_content()
     _, written = convert(content)
     assert [track["id"] for track in written["annotations"]] == [1, 2]
@@ -115,7 +115,7 @@ def test_annotation_ids_stay_where_they_are_unique(convert):
     assert [track["id"] for track in written["annotations"]] == [31, 30]
 
 
-def test_the_line_counts_what_was_put_right(convert, tmp_path):
+def test_the_returned_summary_counts_the_repairs(convert, tmp_path):
     line, _ = convert(ovis_content())
     assert line == (
         f"wrote {tmp_path / 'out' / 'set.json'}: 1 videos, 2 tracks; lengths filled in: 1; "
@@ -124,14 +124,14 @@ def test_the_line_counts_what_was_put_right(convert, tmp_path):
     )
 
 
-def test_a_strict_file_stays_as_it_is(convert):
+def test_a_strict_file_is_unchanged(convert):
     _, once = convert(ovis_content())
     line, twice = convert(once)
     assert twice == once
     assert line.endswith("1 videos, 2 tracks")
 
 
-def test_a_file_without_annotations_has_none_afterwards(convert):
+def test_a_file_without_annotations_is_converted_without_annotations(convert):
     content = video_content()
     for none in ({"annotations": None}, {}):
         bare = {key: value for key, value in content.items() if key != "annotations"}
@@ -140,7 +140,7 @@ def test_a_file_without_annotations_has_none_afterwards(convert):
         assert "1 videos, no annotations" in line
 
 
-def test_our_reader_takes_the_result(convert, tmp_path):
+def test_the_video_data_set_opens_the_result(convert, tmp_path):
     convert(ovis_content())
     (tmp_path / "0a").mkdir()
     for number in (1, 2, 3):
@@ -213,7 +213,7 @@ def test_broken_files_are_refused_with_the_place(place, value, message):
 
 
 @pytest.mark.parametrize("value", ["0", "no", 2, None, [], 0, False, 1, True, 1.0])
-def test_crowds_are_what_data_validate_takes_for_crowds(tmp_path, value):
+def test_the_crowd_flag_is_interpreted_as_by_data_validate(tmp_path, value):
     """A text is no flag: ``"0"`` is refused, neither taken for a crowd nor for an instance."""
     content = changed(["annotations", 0, "iscrowd"], value)
     (tmp_path / "set.json").write_text(json.dumps(content))
@@ -242,7 +242,7 @@ def test_nothing_is_written_where_coco_cannot_be(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source.json"]
 
 
-def test_command_line(tmp_path, capsys):
+def test_the_command_line_converts_with_its_options(tmp_path, capsys):
     source, target, coco = (tmp_path / name for name in ("source.json", "set.json", "coco.json"))
     source.write_text(json.dumps(ovis_content()))
     assert run_convert("youtube-vis", source, target, "--coco", coco) == 0
@@ -256,7 +256,7 @@ def test_a_track_has_one_mask_per_frame():
         build_video_set([video], "a set")
 
 
-def test_image_ids_run_on_over_the_videos():
+def test_image_ids_are_numbered_consecutively_over_the_videos():
     track = LabelledTrack("car", [None, encode_rle(rectangle(5, 8, 15, 20))])
     videos = [
         LabelledVideo([f"{name}/1.jpg", f"{name}/2.jpg"], HEIGHT, WIDTH, [track]) for name in "vw"

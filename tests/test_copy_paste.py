@@ -63,14 +63,14 @@ def test_pixels_are_those_of_the_cutout_where_its_mask_is_and_nowhere_else():
     np.testing.assert_array_equal(whole(result.masks[0]), expected > 0)
 
 
-def test_what_lies_beneath_loses_the_covered_pixels_and_its_box_is_tight_again():
+def test_occluded_instances_lose_the_covered_pixels_and_get_tight_boxes():
     result = paste(frame_with(piece(2, 2, 4, 6)), [cutout(piece(0, 5, 9, 4))])
     assert result.instance_ids == [1, 50]
     assert result.boxes == [(2, 2, 5, 6), (5, 0, 9, 9)]
     assert [np.count_nonzero(mask.pixels) for mask in result.masks] == [4 * 3, 9 * 4]
 
 
-def test_a_box_stays_the_annotated_one_where_nothing_is_covered():
+def test_an_unoccluded_instance_keeps_its_annotated_box():
     """Its bounding rectangle may be touched: only pixels of the masks count."""
     corner = np.array([[1, 1, 1], [1, 0, 0], [1, 0, 0]], np.uint8)
     before = frame_with(MaskPiece(corner, 2, 2), boxes=[(1.7, 2.1, 5.2, 4.9)])
@@ -79,12 +79,12 @@ def test_a_box_stays_the_annotated_one_where_nothing_is_covered():
     assert result.masks[0] is before.masks[0]
 
 
-def test_an_instance_that_is_covered_entirely_is_gone():
+def test_a_fully_occluded_instance_is_removed():
     result = paste(frame_with(piece(3, 3, 2, 2), piece(0, 0, 1, 1)), [cutout(piece(2, 2, 4, 4))])
     assert (result.instance_ids, result.labels) == ([2, 50], [1, 5])
 
 
-def test_later_cutouts_are_in_front_of_earlier_ones():
+def test_later_cutouts_occlude_earlier_ones():
     back = cutout(piece(1, 1, 4, 4), 100, instance_id=50)
     front = cutout(piece(1, 3, 4, 4), 200, instance_id=51)
     result = paste(frame_with(), [back, front])
@@ -117,7 +117,7 @@ def test_a_cutout_outside_the_frame_changes_nothing(place):
     np.testing.assert_array_equal(result.image, before.image)
 
 
-def test_the_given_frame_is_left_alone():
+def test_the_input_frame_is_not_modified():
     before = frame_with(piece(2, 2, 4, 6), ignored=[piece(0, 0, 3, 3)])
     kept = copy.deepcopy(before)
     paste(before, [cutout(piece(0, 0, 9, 5)), cutout(piece(3, 3, 4, 4), instance_id=51)])
@@ -128,7 +128,7 @@ def test_the_given_frame_is_left_alone():
 
 
 @pytest.mark.parametrize(("covered_rows", "stays"), [(7, True), (8, False)])
-def test_a_box_without_mask_stays_as_long_as_a_quarter_of_it_shows(covered_rows, stays):
+def test_a_box_without_mask_is_kept_while_a_quarter_of_it_is_visible(covered_rows, stays):
     before = frame_with(None, boxes=[(2.0, 0.0, 6.0, 10.0)])
     result = paste(before, [cutout(piece(0, 0, covered_rows, COLUMNS))])
     assert result.instance_ids == ([1, 50] if stays else [50])
@@ -250,19 +250,19 @@ def test_scales_are_drawn_from_their_range_and_nothing_is_larger_than_the_frame(
     assert all(o.pixels.shape[0] <= 96 and o.pixels.shape[1] <= 160 for o in overs)
 
 
-def test_as_many_instances_as_asked_for_all_of_them_with_masks(donor):
+def test_the_requested_number_of_instances_with_masks_is_pasted(donor):
     counts = {len(drawn(donor, [target()], seed, copy_paste_max=1)[0]) for seed in range(20)}
     assert counts == {1}
     counts = {len(drawn(donor, [target()], seed, copy_paste_max=5)[0]) for seed in range(20)}
     assert counts == {1, 2}
 
 
-def test_a_donor_without_masks_gives_nothing(donor):
+def test_nothing_is_pasted_from_an_image_without_masks(donor):
     boxes_only = ImageRecord(1, donor.path, 48, 80, donor.instances[2:])
     assert drawn(boxes_only, [target(), target()]) == [[], []]
 
 
-def test_new_ids_are_those_of_no_frame(donor):
+def test_pasted_instances_get_unused_ids(donor):
     frames = [target(ids=(7, 3)), target(ids=(12, 7))]
     for seed in range(20):
         ids = [[over.instance_id for over in cutouts] for cutouts in drawn(donor, frames, seed)]
@@ -270,7 +270,7 @@ def test_new_ids_are_those_of_no_frame(donor):
         assert all(len(set(numbers)) == len(numbers) for numbers in ids)
 
 
-def test_a_side_that_the_donors_border_cuts_off_stays_at_the_border(donor):
+def test_an_instance_cut_off_by_the_image_border_stays_at_that_border(donor):
     lefts = {True: set(), False: set()}
     for flip in (False, True):
         for seed in range(30):
@@ -280,7 +280,7 @@ def test_a_side_that_the_donors_border_cuts_off_stays_at_the_border(donor):
     assert lefts == {False: {0}, True: {160 - 40}}
 
 
-def test_in_a_pair_an_instance_keeps_label_and_identity_and_moves_a_little(donor):
+def test_in_a_pair_a_pasted_instance_keeps_label_and_identity_and_moves_slightly(donor):
     steps, growths, alone = [], [], 0
     for seed in range(300):
         key, reference = (
@@ -302,7 +302,7 @@ def test_in_a_pair_an_instance_keeps_label_and_identity_and_moves_a_little(donor
     assert 0.1 < alone / 450 < 0.2  # of 1.5 instances a pair on average
 
 
-def test_both_frames_have_the_same_order_of_depth(donor):
+def test_both_frames_of_a_pair_have_the_same_depth_order(donor):
     for seed in range(40):
         for cutouts in drawn(donor, [target(), target()], seed):
             ids = [over.instance_id for over in cutouts]
@@ -320,7 +320,7 @@ def mixed(videos, images, **settings):
     return config
 
 
-def test_switching_it_on_changes_nothing_but_what_is_pasted(videos, images):
+def test_copy_paste_changes_only_the_pasted_pixels(videos, images):
     off = TrainingSamples(mixed(videos, images, copy_paste=0.0))
     on = TrainingSamples(mixed(videos, images, copy_paste=0.5))
     changed = 0
@@ -357,7 +357,7 @@ def test_pasted_instances_have_one_identity_in_both_frames(videos, images):
     assert shared > 20
 
 
-def test_workers_and_resuming_change_nothing(videos, images):
+def test_copy_paste_does_not_depend_on_workers_or_resuming(videos, images):
     config = mixed(videos, images, scale_jitter=[0.3, 2.0])
     config.input.transforms = [{"name": "ColorJitter", "brightness": 0.5}]
     unbroken = batches(config, 5)
@@ -369,7 +369,7 @@ def test_workers_and_resuming_change_nothing(videos, images):
         assert_equal_batches(got, wanted)
 
 
-def test_no_instance_of_a_batch_has_fewer_visible_pixels_than_asked(videos, images):
+def test_every_instance_of_a_batch_has_the_required_visible_pixels(videos, images):
     config = mixed(videos, images, min_visible=60, scale_jitter=[0.3, 1.0])
     config.losses.ignore_overlap = 0.7
     areas, ignored = [], 0
@@ -381,7 +381,7 @@ def test_no_instance_of_a_batch_has_fewer_visible_pixels_than_asked(videos, imag
     assert ignored > 0
 
 
-def test_the_donors_broken_image_is_named(videos, images):
+def test_an_unreadable_source_image_is_named(videos, images):
     config = mixed(videos, images)
     (images[1] / "a.jpg").write_bytes(b"junk")
     results = [TrainingSamples(config)[number] for number in range(8)]

@@ -33,12 +33,12 @@ def coverage(annotations, results, length, **options):
 # Exact cases
 
 
-def test_one_identity_for_each_object():
+def test_perfect_tracks_have_one_identity_per_object():
     results = [detection([A, A, A]), detection([None, B, B])]
     assert coverage([track(A, A, A), track(None, B, B)], results, 3) == [2, 2, 0, 2, 2, 1.0, 1.0]
 
 
-def test_an_object_that_is_shown_under_three_names():
+def test_an_object_with_three_identities_counts_three():
     results = [detection([A, None, None, None]), detection([None, A, None, None])]
     results += [detection([None, None, A, A]), detection([B, B, B, B])]
     annotations = [track(A, A, A, A), track(B, B, B, B)]
@@ -46,12 +46,12 @@ def test_an_object_that_is_shown_under_three_names():
     assert coverage(annotations, results, 4) == [2, 2, 0, 4, 4, 2.0, 1.0]
 
 
-def test_an_identity_that_goes_from_one_object_to_another():
+def test_an_identity_that_moves_to_another_object_counts_two_objects():
     annotations = [track(A, A, None, None), track(None, None, B, B)]
     assert coverage(annotations, [detection([A, A, B, B])], 4) == [2, 2, 0, 1, 1, 1.0, 2.0]
 
 
-def test_two_identities_that_are_swapped():
+def test_swapped_identities_count_two_for_each_object():
     annotations = [track(A, A), track(B, B)]
     assert coverage(annotations, [detection([A, B]), detection([B, A])], 2)[-2:] == [2.0, 2.0]
 
@@ -79,17 +79,17 @@ def test_missed_objects_and_false_identities_are_counted_and_not_averaged():
     assert coverage([track(A, A), track(B, B)], results, 2) == [2, 1, 1, 2, 1, 1.0, 1.0]
 
 
-def test_a_second_identity_on_the_same_object_at_the_same_time_is_a_false_one():
+def test_a_simultaneous_second_identity_on_an_object_is_a_false_positive():
     results = [detection([A, A]), detection([A, A])]
     assert coverage([track(A, A)], results, 2) == [1, 1, 0, 2, 1, 1.0, 1.0]
 
 
-def test_nothing_that_matches_has_no_ratio():
+def test_ratios_without_matches_are_undefined():
     found = coverage([track(A)], [detection([A], score=0.1)], 1, threshold=0.5)
     assert found == [1, 0, 1, 0, 0, None, None]
 
 
-def test_crowds_are_no_objects_and_what_lies_in_them_is_no_identity():
+def test_crowds_and_tracks_inside_them_are_ignored():
     annotations = [track(A), track(B, iscrowd=1)]
     assert coverage(annotations, [detection([A]), detection([B])], 1) == [1, 1, 0, 1, 1, 1.0, 1.0]
 
@@ -97,7 +97,7 @@ def test_crowds_are_no_objects_and_what_lies_in_them_is_no_identity():
 # Videos and classes
 
 
-def test_videos_pool_objects_not_their_means():
+def test_videos_are_pooled_by_objects_not_averaged():
     gt = ground_truth([track(A, A), track(B, B), track(A, A, video_id=2)], videos=(1, 2))
     results = [
         detection([A, A]),
@@ -119,7 +119,7 @@ def test_classes_without_a_match_are_left_out_of_the_mean_of_classes():
     assert found["class_averaged"]["objects_missed"] == 1
 
 
-def test_the_frames_of_each_pair():
+def test_matched_frames_are_counted_per_pair():
     results = [detection([ELSEWHERE, A, A, B]), detection([A, None, None, None])]
     annotations = [track(A, A, A, None, id=7), track(B, B, B, B, id=4)]
     (video,) = VideoSet(ground_truth(annotations, length=4), results)
@@ -145,7 +145,7 @@ def shuffled_identities(draw):
 
 @settings(max_examples=40, deadline=None)
 @given(results=shuffled_identities(), seed=st.integers(0, 9))
-def test_consistency_and_invariance(results, seed):
+def test_coverage_counts_equal_those_of_the_matched_pairs(results, seed):
     gt = ground_truth([track(*[A] * 10), track(*[B] * 10)], length=10)
     entries = [detection(masks) for masks in results]
     before = evaluate_tracking(gt, entries)["detection_averaged"]
@@ -193,7 +193,7 @@ def test_the_report_has_a_table_of_classes_and_one_of_videos(capsys, monkeypatch
     assert rows[rows.index(heading) + 2] == f"video 1 2 1 2.00 1.00 1 {hota} {idf1}"
 
 
-def test_what_does_not_exist_is_a_dash(capsys):
+def test_undefined_values_are_printed_as_dashes(capsys):
     found = evaluate_tracking(ground_truth([track(A, A)]), [detection([B, B])])
     print_tracking(found)
     rows = [line.split("│") for line in capsys.readouterr().out.splitlines()]

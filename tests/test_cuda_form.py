@@ -77,7 +77,7 @@ def plain_answers(model, frames, given):
     ("backbone", "mask"),
     [("resnet18", {"flow": True}), ("tf_efficientnet_lite0", {"norm": "GN"})],
 )
-def test_it_answers_as_the_plain_model(backbone, mask, embedding, one_label):
+def test_the_cuda_form_gives_the_outputs_of_the_plain_model(backbone, mask, embedding, one_label):
     model, given = build(backbone, **mask), settings(embedding=embedding, one_label=one_label)
     frames = random_frames(2, *given.frame_size)
     expected = plain_answers(model, frames, given)
@@ -95,7 +95,7 @@ def test_it_answers_as_the_plain_model(backbone, mask, embedding, one_label):
             assert_equal_to_rounding(found.embeddings[index], plain.embeddings)
 
 
-def test_its_graph_is_static_and_asks_the_host_nothing():
+def test_the_cuda_form_exports_with_static_shapes_and_no_host_synchronisation():
     """``torch.export`` refuses shapes that depend on data; no operator waits for the device."""
     model = to_cuda_form(build())
     program = torch.export.export(
@@ -151,7 +151,7 @@ def test_masks_are_pasted_as_on_the_host(threshold):
         assert np.count_nonzero(mask.numpy() != pixels) <= 2  # at the threshold, by rounding
 
 
-def test_turns_are_the_run_lengths_of_coco():
+def test_transitions_equal_coco_run_lengths():
     logits = torch.randn(5, 28, 28, generator=torch.Generator().manual_seed(2)) * 4
     boxes = torch.tensor([[0.0, 0.0, 96.0, 72.0]] * 4 + [[200.0, 0.0, 210.0, 9.0]])
     positions, counts = find_run_boundaries(logits, boxes, (72, 96), 0.5, capacity=2000)
@@ -186,7 +186,7 @@ def static_model(**inference):
     ],
     ids=["plain", "box suppression", "mask suppression", "nothing strong enough"],
 )
-def test_a_detector_finds_the_same(inference):
+def test_a_detector_in_cuda_form_gives_the_same_detections(inference):
     model, config = static_model(**inference)
     frames = [draw_frame(0), draw_frame(2)]
     expected = Detector(copy.deepcopy(model), config).detect_frames(frames)
@@ -201,7 +201,7 @@ def test_a_detector_finds_the_same(inference):
         assert [encode_rle(mask.numpy()) for mask in ours.masks()] == ours.rles()
 
 
-def test_a_mask_with_more_turns_than_fit_is_pasted_on_the_host(monkeypatch):
+def test_a_mask_with_too_many_transitions_is_pasted_on_the_host(monkeypatch):
     monkeypatch.setattr("queryinst_vis.models.cuda.detect.BOUNDARIES_PER_COLUMN", 1)
     model, config = static_model()
     frames = [draw_frame(0)]
@@ -210,7 +210,7 @@ def test_a_mask_with_more_turns_than_fit_is_pasted_on_the_host(monkeypatch):
     assert ((found.masks() != expected[0].masks()).sum(dim=(1, 2)) <= 8).all()
 
 
-def test_frames_of_several_sizes_are_one_batch_of_the_plain_way():
+def test_a_batch_of_several_frame_sizes_uses_the_plain_model():
     model, config = static_model()
     frames = [draw_frame(0), draw_frame(1)[:, :80]]
     expected = Detector(copy.deepcopy(model), config).detect_frames(frames)
@@ -220,7 +220,7 @@ def test_frames_of_several_sizes_are_one_batch_of_the_plain_way():
         assert_equal_to_rounding(ours.boxes, plain.boxes, least=1e-2)
 
 
-def test_results_stay_when_the_next_frames_come():
+def test_results_are_not_overwritten_by_the_next_frames():
     model, config = static_model()
     detector = Detector(to_cuda_form(model), config)
     [first] = detector.detect_frames([draw_frame(0)])

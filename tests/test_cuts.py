@@ -29,7 +29,7 @@ def shot(seed, frames, speed):
 
 
 @pytest.mark.parametrize("speed", [0, 2, 8])
-def test_every_shot_begins_with_its_first_frame_and_nothing_else_is_a_cut(speed):
+def test_cuts_are_detected_exactly_at_the_first_frame_of_each_shot(speed):
     lengths = [12, 9, 30, 5, 14]
     video = [f for seed, length in enumerate(lengths) for f in shot(seed, length, speed)]
     assert cuts_of(video) == list(np.cumsum(lengths[:-1]))
@@ -43,24 +43,24 @@ def with_share(changed):
 
 
 @pytest.mark.parametrize(("threshold", "expected"), [(3.4, [4]), (3.6, [])])
-def test_a_cut_is_so_many_times_the_mean_of_the_last_changes(threshold, expected):
+def test_a_cut_exceeds_a_multiple_of_the_mean_recent_change(threshold, expected):
     """Changes by 5, 10 and 15 % of the pixels, and then by 35 %."""
     frames = [with_share(share) for share in (0.0, 0.05, 0.15, 0.3, 0.65)]
     assert cuts_of(frames, threshold) == expected
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.19, []), (0.21, [3])])
-def test_in_a_still_shot_a_small_change_is_no_cut(share, expected):
+def test_a_small_change_in_a_static_shot_is_no_cut(share, expected):
     frames = [with_share(0.0)] * 3 + [with_share(share)] * 3
     assert cuts_of(frames) == expected
 
 
-def test_the_size_of_the_frame_does_not_matter():
+def test_cut_detection_does_not_depend_on_frame_size():
     frames = [np.kron(f, np.ones((9, 9, 1), np.uint8)) for f in shot(0, 5, 1) + shot(1, 5, 1)]
     assert cuts_of(frames) == [5]
 
 
-def test_a_video_begins_without_a_cut_and_after_reset_anew():
+def test_the_first_frame_after_a_reset_is_no_cut():
     finder = CutDetector(4.0)
     assert [finder.is_cut(frame) for frame in (shot(0, 1, 0) + shot(1, 1, 0))] == [False] * 2
     for frame in shot(1, 4, 0):
@@ -70,7 +70,7 @@ def test_a_video_begins_without_a_cut_and_after_reset_anew():
 
 
 @pytest.mark.parametrize("threshold", [1.0, 0.0, float("nan")])
-def test_bad_thresholds_are_named(threshold):
+def test_bad_cut_thresholds_are_refused(threshold):
     with pytest.raises(InputError, match=r"tracking\.cut_threshold: .*above 1"):
         CutDetector(threshold)
 
@@ -81,7 +81,7 @@ def test_bad_thresholds_are_named(threshold):
 @pytest.mark.parametrize("rule", ["masktrack", "bytetrack"])
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize(("threshold", "after"), [(None, [0, 1]), (4.0, [2, 3])])
-def test_a_cut_begins_new_identities(monkeypatch, rule, batch, threshold, after):
+def test_tracks_get_new_identities_after_a_cut(monkeypatch, rule, batch, threshold, after):
     """The same two rectangles where they were, before another background."""
     monkeypatch.setattr(detector, "detect", oracle_detect)
     config = tiny_config()

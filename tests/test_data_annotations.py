@@ -59,7 +59,7 @@ def test_classes_are_matched_by_name_whatever_their_ids_and_order(tmp_path):
     assert {i.id: i.label for i in dataset.images[0].instances} == {501: 1, 44: 2}
 
 
-def test_crowds_and_classes_that_the_model_lacks_are_no_targets(tmp_path):
+def test_crowds_and_unknown_classes_are_not_targets(tmp_path):
     dataset = open_coco(tmp_path, coco_content(), ["dog"])
     assert [i.id for i in dataset.images[0].instances] == [501]
 
@@ -103,7 +103,7 @@ def test_videos_keep_ids_paths_and_per_frame_instances(tmp_path):
     assert video.frame(2).path == video.paths[2]
 
 
-def test_frames_without_instances_are_not_annotated_frames(tmp_path):
+def test_frames_without_instances_are_not_counted_as_annotated(tmp_path):
     content = video_content()
     del content["annotations"][0]
     (video,) = open_video(tmp_path, content).videos
@@ -122,7 +122,7 @@ def test_public_validation_files_open_without_annotations(tmp_path, content, nul
     assert not dataset.has_annotations
 
 
-def test_the_file_itself_says_whether_it_holds_images_or_videos(tmp_path):
+def test_image_and_video_sets_are_told_apart_by_content(tmp_path):
     for content, kind in ((coco_content(), CocoDataset), (video_content(), YouTubeVisDataset)):
         annotations, images = write_set(tmp_path, content)
         config = DatasetConfig(str(annotations), str(images))
@@ -145,7 +145,7 @@ def test_missing_and_broken_files_are_refused(tmp_path):
     assert_refused(lambda: open_dataset(DatasetConfig(), CLASSES), "data.SET.annotations=FILE")
 
 
-def test_a_wrong_image_folder_is_noticed_at_once(tmp_path):
+def test_a_wrong_image_folder_is_refused_on_opening(tmp_path):
     annotations, images = write_set(tmp_path, coco_content())
     assert_refused(
         lambda: CocoDataset(annotations, tmp_path / "nowhere", CLASSES), "nowhere", "no such folder"
@@ -154,7 +154,7 @@ def test_a_wrong_image_folder_is_noticed_at_once(tmp_path):
     assert_refused(lambda: CocoDataset(annotations, images, CLASSES), "a.jpg", "image folder")
 
 
-def test_no_class_in_common_names_both_sides(tmp_path):
+def test_no_class_in_common_is_refused_with_both_class_lists(tmp_path):
     assert_refused(
         lambda: open_coco(tmp_path, coco_content(), ["zebra", "mouse"]),
         "'zebra', 'mouse'",
@@ -267,17 +267,17 @@ VIDEO_FAULTS = {
 
 
 @pytest.mark.parametrize(("change", "parts"), COCO_FAULTS.values(), ids=COCO_FAULTS)
-def test_faults_of_a_coco_file_are_named(tmp_path, change, parts):
+def test_errors_in_a_coco_file_are_refused_with_their_place(tmp_path, change, parts):
     content = coco_case(change)
     assert_refused(lambda: open_coco(tmp_path, content), "set.json", *parts)
 
 
 @pytest.mark.parametrize(("change", "parts"), VIDEO_FAULTS.values(), ids=VIDEO_FAULTS)
-def test_faults_of_a_video_file_are_named(tmp_path, change, parts):
+def test_errors_in_a_video_file_are_refused_with_their_place(tmp_path, change, parts):
     content = video_case(change)
     assert_refused(lambda: open_video(tmp_path, content), "set.json", *parts)
 
 
-def test_the_unchanged_contents_of_these_tests_are_accepted(tmp_path):
+def test_the_unmodified_contents_are_accepted(tmp_path):
     open_coco(tmp_path, json.loads(json.dumps(coco_content())))
     open_video(tmp_path, json.loads(json.dumps(video_content())))

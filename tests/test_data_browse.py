@@ -29,14 +29,14 @@ def test_a_sheet_has_a_row_for_each_video(video_set, tmp_path, capsys):
     assert sheet.shape == (HEIGHT + 18 + 8, 2 * (WIDTH + 4) + 4, 3)
 
 
-def test_every_frame_in_rows_and_made_smaller(video_set, tmp_path):
+def test_every_frame_is_shown_in_rows_at_reduced_size(video_set, tmp_path):
     out = tmp_path / "sheet.jpg"
     assert browse(video_set, out, "--columns", "3", "--every", "1", "--width", "40") == 0
     sheet = cv2.imread(str(out))
     assert sheet.shape == (2 * (24 + 18 + 4) + 4, 3 * 44 + 4, 3)
 
 
-def test_masks_are_drawn_where_the_objects_are(tmp_path):
+def test_masks_are_drawn_on_the_objects(tmp_path):
     content = video_content()
     path, images = write_set(tmp_path, content)
     content["annotations"] = []
@@ -50,7 +50,7 @@ def test_masks_are_drawn_where_the_objects_are(tmp_path):
     assert not changed[30:, 50:].any()
 
 
-def test_an_mp4_has_all_frames_and_room_for_the_caption(video_set, tmp_path):
+def test_an_mp4_has_all_frames_with_a_caption(video_set, tmp_path):
     assert browse(video_set, tmp_path / "out.mp4", "--fps", "10") == 0
     reader = VideoReader(tmp_path / "out.mp4")
     assert (len(reader), reader.fps, reader.width, reader.height) == (4, 10, WIDTH, HEIGHT + 18)
@@ -62,7 +62,7 @@ def results_for(content, **changes):
     return [{**result, "score": 0.9, **changes}]
 
 
-def test_results_are_drawn_from_their_threshold_on(video_set, tmp_path):
+def test_only_results_above_the_threshold_are_drawn(video_set, tmp_path):
     sheets = []
     for score in (0.9, 0.2):
         results = write_json(results_for(video_content(), score=score), tmp_path / "results.json")
@@ -78,14 +78,16 @@ def test_results_are_drawn_from_their_threshold_on(video_set, tmp_path):
         ({"segmentations": [None]}, "entry 0, video 12 (v12): `segmentations` must have 4 entries"),
     ],
 )
-def test_results_that_do_not_fit(changes, message, video_set, tmp_path, capsys):
+def test_results_that_do_not_match_the_set_are_not_drawn(
+    changes, message, video_set, tmp_path, capsys
+):
     results = write_json(results_for(video_content(), **changes), tmp_path / "results.json")
     assert browse(video_set, tmp_path / "s.png", "--results", results) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "s.png").exists()
 
 
-def test_browse_shows_chosen_or_the_first_images(tmp_path, capsys):
+def test_browse_shows_the_selected_or_the_first_images(tmp_path, capsys):
     image_set = write_set(tmp_path, coco_content())
     assert browse(image_set, tmp_path / "one.png", "--video", "b.jpg") == 0
     assert "1 frames, 1 of 2 images" in capsys.readouterr().out
@@ -93,7 +95,7 @@ def test_browse_shows_chosen_or_the_first_images(tmp_path, capsys):
     assert "1 frames, 1 of 2 images" in capsys.readouterr().out
 
 
-def test_bad_input_of_browse(video_set, tmp_path, capsys):
+def test_bad_input_of_browse_is_refused(video_set, tmp_path, capsys):
     assert browse(video_set, tmp_path / "out.gif") == 2
     assert "expected the name of a .png, .jpg or .mp4" in capsys.readouterr().err
     (video_set[1] / "v12" / "00000.jpg").unlink()
@@ -107,7 +109,7 @@ def test_bad_input_of_browse(video_set, tmp_path, capsys):
     assert f"{empty}: contains no videos" in capsys.readouterr().err
 
 
-def test_a_sheet_without_pictures_or_too_tall_is_refused(tmp_path):
+def test_an_empty_or_too_tall_sheet_is_refused(tmp_path):
     sheet = ContactSheet(columns=1)
     with pytest.raises(InputError, match="no image to show"):
         sheet.write(tmp_path / "sheet.png")

@@ -28,7 +28,7 @@ def names_of(content):
 # Filter
 
 
-def test_filter_keeps_classes_and_all_ids():
+def test_filter_keeps_the_selected_classes_and_all_ids():
     content = video_content()
     part = filter_set(parsed(content), classes=["dog"])
     assert part["categories"] == [{"id": 5, "name": "dog"}]
@@ -36,7 +36,7 @@ def test_filter_keeps_classes_and_all_ids():
     assert part["videos"] == content["videos"]
 
 
-def test_results_for_the_whole_belong_to_a_part():
+def test_results_for_the_whole_set_can_be_evaluated_on_a_filtered_part():
     content = video_content()
     other = {**content["videos"][0], "id": 13, "file_names": [f"w/{i}.jpg" for i in range(4)]}
     content["videos"].append(other)
@@ -61,7 +61,7 @@ def test_results_for_the_whole_belong_to_a_part():
     }
 
 
-def test_results_on_images_belong_to_a_part():
+def test_image_results_can_be_evaluated_on_a_filtered_part():
     content = coco_content()
     for annotation in content["annotations"]:
         annotation["area"] = 500
@@ -75,18 +75,18 @@ def test_results_on_images_belong_to_a_part():
 
 
 @pytest.mark.parametrize("noted", [None, 5, {"categories": 5}, {"categories": ["x", None, [1]]}])
-def test_a_broken_note_of_what_was_filtered_is_none(noted):
+def test_a_malformed_filter_record_is_ignored(noted):
     content = {**video_content(), "info": {"filtered": noted}}
     assert filter_set(parsed(content), classes=["dog"])["info"]["filtered"]["categories"] == [9]
 
 
-def test_filter_keeps_tracks_that_are_long_enough():
+def test_filter_keeps_tracks_of_the_minimum_length():
     part = filter_set(parsed(video_content()), min_length=3)
     assert [annotation["id"] for annotation in part["annotations"]] == [31]
 
 
 @pytest.mark.parametrize("wanted", ["v12", "12", "v*2", "v[0-9]2", "[!w]12"])
-def test_filter_finds_videos_by_name_and_by_id(wanted):
+def test_filter_selects_videos_by_name_pattern_and_id(wanted):
     content = video_content()
     other = {**content["videos"][0], "id": 13, "file_names": [f"w/{i}.jpg" for i in range(4)]}
     content["videos"].append(other)
@@ -94,7 +94,7 @@ def test_filter_finds_videos_by_name_and_by_id(wanted):
     assert part["videos"] == content["videos"][:1]
 
 
-def test_filter_drops_images_in_which_nothing_is_left_only_if_asked():
+def test_filter_drops_empty_images_only_on_request():
     content = coco_content()
     part = filter_set(parsed(content), classes=["car"])
     assert [image["id"] for image in part["images"]] == [70, 7]
@@ -110,7 +110,7 @@ def test_filter_drops_images_in_which_nothing_is_left_only_if_asked():
         ({"min_length": 9, "drop_empty": True}, "nothing is left"),
     ],
 )
-def test_filter_says_what_the_file_lacks(options, message):
+def test_filter_refuses_classes_and_videos_the_file_lacks(options, message):
     with pytest.raises(InputError) as error:
         filter_set(parsed(video_content()), **options)
     assert message in str(error.value)
@@ -127,13 +127,13 @@ def test_the_filter_command(tmp_path, capsys):
 # Remap
 
 
-def test_remap_makes_one_class_of_several():
+def test_remap_merges_several_classes_into_one():
     changed = remap_set(parsed(video_content()), {"dog": "thing", "car": "thing"})
     assert changed["categories"] == [{"id": 5, "name": "thing"}]
     assert [annotation["category_id"] for annotation in changed["annotations"]] == [5, 5]
 
 
-def test_remap_into_a_class_that_is_there_keeps_its_id():
+def test_remap_into_an_existing_class_keeps_its_id():
     changed = remap_set(parsed(video_content()), {"dog": "car"})
     assert changed["categories"] == [{"id": 9, "name": "car"}]
     assert {annotation["category_id"] for annotation in changed["annotations"]} == {9}
@@ -145,7 +145,7 @@ def test_remap_swaps_names():
     assert changed["annotations"] == video_content()["annotations"]
 
 
-def test_remap_drops_what_no_map_names_only_if_asked():
+def test_remap_drops_unmapped_classes_only_on_request():
     assert names_of(remap_set(parsed(video_content()), {"dog": "pet"})) == ["pet", "car"]
     changed = remap_set(parsed(video_content()), {"dog": "pet"}, drop=True)
     assert names_of(changed) == ["pet"]
@@ -168,7 +168,7 @@ def test_the_remap_command(tmp_path, capsys):
 # Merge
 
 
-def test_merge_counts_ids_anew_and_joins_classes_by_name():
+def test_merge_renumbers_ids_and_joins_classes_by_name():
     one, other = video_content(), video_content()
     other["categories"] = [{"id": 2, "name": "car"}, {"id": 1, "name": "cat"}]
     for annotation, category in zip(other["annotations"], (2, 1), strict=True):
@@ -189,14 +189,14 @@ def test_merge_counts_ids_anew_and_joins_classes_by_name():
     parsed(merged)
 
 
-def test_merging_the_parts_of_a_split_gives_the_set_again():
+def test_merging_the_parts_of_a_split_restores_the_set():
     content = many_videos(20)
     merged = merge_sets([parsed(part) for part in split_set(parsed(content), 0.3)])
     assert videos_checksum(merged["videos"]) == videos_checksum(content["videos"])
     assert summary_of(merged) == summary_of(content)
 
 
-def test_merge_of_images():
+def test_merge_prefixes_the_file_names_of_images():
     merged = merge_sets([parsed(coco_content()), parsed(coco_content())], ["a/", "b/"])
     names = [image["file_name"] for image in merged["images"]]
     assert names == ["a/a.jpg", "a/b.jpg", "b/a.jpg", "b/b.jpg"]
@@ -211,7 +211,7 @@ def test_merge_of_images():
         ([{**video_content(), "annotations": None}], None, "file 1 has no annotations"),
     ],
 )
-def test_merge_says_what_does_not_fit(contents, prefixes, message):
+def test_merge_refuses_sets_that_do_not_fit_together(contents, prefixes, message):
     with pytest.raises(InputError) as error:
         merge_sets([parsed(content) for content in contents], prefixes)
     assert message in str(error.value)
@@ -225,7 +225,7 @@ def test_the_merge_command(tmp_path, capsys):
     assert len(open_set(out).videos) == 2
 
 
-def test_a_broken_file_points_to_validate(tmp_path, capsys):
+def test_errors_in_a_file_point_to_data_validate(tmp_path, capsys):
     content = video_content()
     content["annotations"][0]["video_id"] = 99
     path = write_json(content, tmp_path / "set.json")

@@ -89,7 +89,7 @@ def test_long_runs_need_several_characters_a_number():
 # --- one view ------------------------------------------------------------------------------
 
 
-def test_the_whole_image_at_its_own_size_changes_nothing():
+def test_a_view_of_the_whole_image_at_its_own_size_is_unchanged():
     mask, image = rectangle(10, 8, 30, 40), picture()
     frame = apply_view(
         image, record_of([mask], [(10.4, 8.0, 29.8, 40.0)]), View(*FULL, HEIGHT, WIDTH)
@@ -123,7 +123,7 @@ def test_resizing_scales_boxes_and_masks_with_the_pixels():
     assert full_masks(frame)[0].sum() == 6 * 20 * 32
 
 
-def test_a_crop_moves_what_it_shows_cuts_what_it_touches_and_drops_the_rest():
+def test_a_crop_shifts_clips_and_drops_instances():
     masks = [rectangle(20, 10, 30, 20), rectangle(5, 5, 25, 45), rectangle(60, 30, 75, 40)]
     record = record_of(masks, [tuple(map(float, tight(mask))) for mask in masks])
     frame = apply_view(picture(), record, View(8, 15, 40, 55, 32, 40))
@@ -132,20 +132,20 @@ def test_a_crop_moves_what_it_shows_cuts_what_it_touches_and_drops_the_rest():
     np.testing.assert_array_equal(full_masks(frame)[1], masks[1][8:40, 15:55])
 
 
-def test_a_cut_box_is_that_of_the_mask_that_is_left_not_the_cut_old_box():
+def test_a_clipped_instance_gets_the_box_of_its_remaining_mask():
     corner = rectangle(10, 10, 40, 14) | rectangle(10, 10, 14, 40)  # an L
     record = record_of([corner], [(10, 10, 40, 40)])
     frame = apply_view(picture(), record, View(0, 20, HEIGHT, WIDTH, HEIGHT, 60))
     assert frame.boxes == [(0, 10, 20, 14)]
 
 
-def test_instances_too_small_for_the_scale_vanish():
+def test_instances_without_a_pixel_after_scaling_are_dropped():
     record = record_of([rectangle(3, 3, 4, 4), rectangle(10, 10, 40, 40)])
     frame = apply_view(picture(), record, View(*FULL, HEIGHT // 8, WIDTH // 8))
     assert frame.instance_ids == [101]
 
 
-def test_a_frame_may_show_nothing():
+def test_a_view_without_instances_is_valid():
     record = record_of([rectangle(60, 30, 75, 40)])
     frame = apply_view(picture(), record, View(0, 0, 20, 20, 20, 20))
     assert (frame.boxes, frame.labels, frame.instance_ids, frame.masks) == ([], [], [], [])
@@ -202,7 +202,7 @@ def test_boxes_of_cut_instances_are_exactly_tight_whatever_their_shape(seed):
             assert box == tight(seen)
 
 
-def test_image_pixels_and_mask_pixels_stay_together():
+def test_image_and_masks_are_transformed_together():
     """A white object on black is white wherever its mask is, but for the blurred edge."""
     rng = np.random.default_rng(5)
     config = InputConfig(train_short=[96], train_long=[160], crop=1.0)
@@ -226,7 +226,7 @@ def test_sizes_are_drawn_independently_for_both_sides():
     assert sizes == {24, 30, 36}  # 40 limits (24), then short 30, then 60 limits (36)
 
 
-def test_crops_have_sides_within_their_range_and_happen_as_often_as_asked():
+def test_crops_have_sides_within_range_and_the_given_probability():
     config = InputConfig(crop=0.4, crop_range=[0.5, 0.75])
     rng = np.random.default_rng(0)
     views = [draw_view(rng, HEIGHT, WIDTH, config) for _ in range(400)]
@@ -239,7 +239,7 @@ def test_crops_have_sides_within_their_range_and_happen_as_often_as_asked():
     assert max(v.right for v in cropped) == WIDTH
 
 
-def test_detrs_crop_counts_its_pixels_in_the_resized_image():
+def test_the_detr_crop_is_measured_in_the_resized_image():
     """384..600 pixels at a short side of 400, 500 or 600, or the whole side where it is less."""
     config = InputConfig(crop=1.0, crop_short=[400, 500, 600], crop_range=[384, 600])
     rng = np.random.default_rng(0)
@@ -252,7 +252,7 @@ def test_detrs_crop_counts_its_pixels_in_the_resized_image():
     assert max(v.right for v in views) == 960
 
 
-def test_detrs_crop_of_a_small_image_has_the_same_proportions():
+def test_the_detr_crop_of_a_small_image_has_the_same_proportions():
     config = InputConfig(crop=1.0, crop_short=[400], crop_range=[384, 600])
     rng = np.random.default_rng(0)
     views = [draw_view(rng, HEIGHT, WIDTH, config) for _ in range(300)]
@@ -261,13 +261,13 @@ def test_detrs_crop_of_a_small_image_has_the_same_proportions():
     assert (min(widths), max(widths)) == (46, 72)  # 384..600 of 667
 
 
-def test_flips_happen_as_often_as_asked():
+def test_flips_have_the_given_probability():
     rng = np.random.default_rng(0)
     flips = [draw_view(rng, HEIGHT, WIDTH, InputConfig(flip=0.25)).flip for _ in range(400)]
     assert 0.18 < np.mean(flips) < 0.32
 
 
-def test_colours_stay_when_no_jitter_is_asked_for_and_grey_stays_grey_under_hue():
+def test_colours_are_unchanged_without_jitter_and_hue_keeps_grey():
     rng = np.random.default_rng(0)
     assert draw_colour(rng, 0.0) is None
     for _ in range(20):
@@ -312,7 +312,7 @@ def test_the_two_views_of_a_pseudo_clip_share_size_and_flip_only():
         ("max_frame_gap", -1),
     ],
 )
-def test_settings_that_cannot_work_are_refused_by_name(key, value):
+def test_invalid_augmentation_settings_are_refused_by_name(key, value):
     check_input(InputConfig())
     with pytest.raises(InputError, match=rf"input\.{key}\b"):
         check_input(InputConfig(**{key: value}))
@@ -326,7 +326,7 @@ def test_a_crop_in_pixels_refuses_a_range_in_fractions():
 # --- files that do not fit their annotations -----------------------------------------------
 
 
-def test_an_image_of_another_size_than_annotated_is_refused(tmp_path):
+def test_an_image_that_differs_from_its_annotated_size_is_refused(tmp_path):
     write_picture(tmp_path / "a.jpg")
     record = ImageRecord(1, tmp_path / "a.jpg", WIDTH, HEIGHT)
     with pytest.raises(InputError, match=r"a\.jpg: 80x48 pixels.*for 48x80"):

@@ -48,7 +48,7 @@ def test_images_are_turned_upright_as_pillow_does(tmp_path, suffix, orientation)
     np.testing.assert_array_equal(read_image(path, size), read_image(path))
 
 
-def test_the_size_of_the_annotations_says_whether_pixels_are_meant_as_stored(tmp_path):
+def test_the_annotated_size_decides_whether_exif_orientation_applies(tmp_path):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     Image.fromarray(gradient()).save(tmp_path / "a.png", exif=exif)
@@ -60,7 +60,7 @@ def test_the_size_of_the_annotations_says_whether_pixels_are_meant_as_stored(tmp
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
-def test_an_orientation_that_exif_does_not_know_is_none(tmp_path, orientation):
+def test_an_invalid_exif_orientation_is_ignored(tmp_path, orientation):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     Image.fromarray(gradient()).save(tmp_path / "a.png", exif=exif)
@@ -90,7 +90,7 @@ def test_a_dark_frame_of_a_video_of_12_bits_stays_dark(tmp_path, frames):
     np.testing.assert_array_equal(dark[..., 0], grey >> 4)
 
 
-def test_a_16_bit_image_that_is_alone_or_among_others(tmp_path, monkeypatch):
+def test_bits_in_use_are_determined_over_the_frames_given(tmp_path, monkeypatch):
     grey = gradient()[..., 2].astype(np.uint16)
     grey[0, 0] = 255
     cv2.imwrite(str(tmp_path / "a.png"), grey << 2)
@@ -152,7 +152,7 @@ def test_a_jpeg_that_lacks_pixels_is_refused(mode, options):
 VIDEO_PART = b"\x00\x00\x00\x18ftypmp42" + b"\xff\xda\x00\x0c\xff\xd8" * 9
 
 
-def test_what_follows_the_end_of_a_jpeg_does_not_matter(tmp_path):
+def test_bytes_after_the_end_of_a_jpeg_are_ignored(tmp_path):
     path = tmp_path / "motion.jpg"
     path.write_bytes(jpeg())
     expected = read_image(path)
@@ -175,7 +175,7 @@ def test_the_end_of_a_thumbnail_is_not_the_end_of_the_image(tmp_path):
         read_image(path)
 
 
-def test_missing_broken_and_cut_off_files_are_refused_by_name(tmp_path):
+def test_missing_broken_and_truncated_files_are_refused_by_name(tmp_path):
     path = tmp_path / "a.jpg"
     with pytest.raises(InputError, match=r"a\.jpg: no such file"):
         read_image(path)

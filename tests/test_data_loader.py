@@ -167,14 +167,14 @@ def test_a_still_image_becomes_a_pair_with_shared_ids_and_shifted_boxes(images):
 # --- order, resume, ranks ------------------------------------------------------------------
 
 
-def test_an_epoch_takes_every_item_once_and_epochs_differ():
+def test_each_epoch_visits_every_item_once_in_another_order():
     order = SampleOrder([7], [1.0], seed=1)
     epochs = [[order[e * 7 + i][1] for i in range(7)] for e in range(3)]
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
 
 
-def test_sets_are_mixed_by_size_times_weight_and_no_item_is_left_behind():
+def test_sets_are_mixed_by_size_times_weight_without_dropping_items():
     order = SampleOrder([100, 30, 10], [0.5, 1.0, 3.0], seed=1)
     assert order.epoch_length == 110
     two_epochs = Counter(order[n] for n in range(220))
@@ -189,7 +189,7 @@ def test_a_small_set_keeps_at_least_one_sample_an_epoch():
     assert Counter(order[n][0] for n in range(11)) == {0: 10, 1: 1}
 
 
-def test_another_seed_is_another_order():
+def test_the_seed_determines_the_order():
     first, second = (SampleOrder([50], [1.0], seed) for seed in (0, 1))
     assert [first[n] for n in range(50)] != [second[n] for n in range(50)]
 
@@ -209,7 +209,7 @@ def test_batches_do_not_depend_on_the_number_of_workers(videos, images):
         assert_equal_batches(got, wanted)
 
 
-def test_resuming_equals_continuing(videos, images):
+def test_a_resumed_loader_continues_with_the_same_batches(videos, images):
     config = augmented(videos, images, 0)
     unbroken = batches(config, 6)
     for got, wanted in zip(batches(config, 3, start_step=3), unbroken[3:], strict=True):
@@ -281,7 +281,7 @@ def test_a_class_without_one_instance_is_refused_unless_allowed(tmp_path, name):
         assert len(batches(config, 1)) == 1
 
 
-def test_a_class_may_stand_in_another_set(tmp_path):
+def test_a_class_may_occur_in_another_set(tmp_path):
     content = coco_content()
     content["categories"][1]["name"] = "Car"
     config = training_config(*write_set(tmp_path / "a", content))
@@ -292,7 +292,7 @@ def test_a_class_may_stand_in_another_set(tmp_path):
         assert len(batches(config, 1)) == 1
 
 
-def test_every_listed_image_is_looked_for_before_the_first_step(tmp_path):
+def test_missing_images_are_refused_before_the_first_step(tmp_path):
     for content, file in ((coco_content(), "b.jpg"), (video_content(), "v12/00002.jpg")):
         config = training_config(*write_set(tmp_path / file[0], content))
         missing = tmp_path / file[0] / "images" / file
@@ -322,21 +322,21 @@ def test_every_image_is_looked_up_once(tmp_path, monkeypatch):
         ("input", "flip", 2.0),
     ],
 )
-def test_impossible_settings_are_refused_before_anything_is_read(section, key, value):
+def test_invalid_loader_settings_are_refused_before_reading(section, key, value):
     config = Config()
     setattr(getattr(config, section) if section else config, key, value)
     assert re.search(rf"{key}: must be .*, is {value}", refusal(config))
 
 
 @pytest.mark.parametrize("weight", [0.0, math.inf, math.nan])
-def test_weights_without_an_order_of_samples_are_refused(images, weight):
+def test_weights_without_a_sample_order_cannot_resume_the_loader(images, weight):
     config = training_config(*images)
     config.data.train.weight = weight
     assert "data.train.weight: must be " in refusal(config)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_broken_image_is_one_clear_line_even_from_a_worker(images, workers):
+def test_an_unreadable_image_in_a_worker_ends_in_one_line(images, workers):
     config = training_config(*images)
     config.data.num_workers = workers
     (images[1] / "a.jpg").write_bytes(b"junk")

@@ -17,7 +17,7 @@ def small_names(content, fraction=0.2, salt=""):
     return {video_name(video) for video in small["videos"]}
 
 
-def test_a_split_parts_the_set_and_has_every_class_in_both_parts():
+def test_a_split_is_a_partition_with_every_class_in_both_parts():
     content = many_videos(60)
     large, small = split_set(parsed(content), 0.2)
     for key in ("videos", "annotations"):
@@ -34,7 +34,7 @@ def test_a_split_parts_the_set_and_has_every_class_in_both_parts():
 
 @settings(max_examples=15, deadline=None)
 @given(st.randoms(use_true_random=False))
-def test_a_split_depends_neither_on_ids_nor_on_the_order_of_the_file(chance):
+def test_a_split_is_independent_of_ids_and_file_order(chance):
     content = many_videos(30)
     expected = small_names(content)
     new_ids = chance.sample(range(1000), 30)
@@ -50,12 +50,12 @@ def test_a_split_depends_neither_on_ids_nor_on_the_order_of_the_file(chance):
     assert small_names(content) == expected
 
 
-def test_another_salt_is_another_split():
+def test_another_salt_gives_another_split():
     content = many_videos(60)
     assert small_names(content) != small_names(content, salt="another")
 
 
-def test_clips_of_one_sequence_stay_together():
+def test_clips_of_one_sequence_are_in_the_same_part():
     content = many_videos(40)
     for video in content["videos"]:
         folder = f"sequence{video['id'] % 10}"
@@ -66,7 +66,7 @@ def test_clips_of_one_sequence_stay_together():
     assert len(sides[1]) == 3
 
 
-def test_few_videos_change_sides_when_others_are_added():
+def test_adding_videos_moves_few_others_to_the_other_part():
     content = many_videos(400, classes=[f"class{k}" for k in range(6)])
     fewer = copy.deepcopy(content)
     fewer["videos"] = fewer["videos"][:380]
@@ -80,13 +80,13 @@ def test_where_every_class_has_one_sequence_neither_part_is_empty():
     assert len(choose_names({"a": ["x"], "b": ["y"]}, 0.5, "")) == 1
 
 
-def test_unlabelled_videos_are_split_as_well():
+def test_a_set_without_annotations_can_be_split():
     content = many_videos(50)
     del content["annotations"]
     assert len(small_names(content, 0.3)) == 15
 
 
-def test_one_sequence_cannot_be_split(tmp_path, capsys):
+def test_splitting_a_single_sequence_is_refused(tmp_path, capsys):
     path = write_json(video_content(), tmp_path / "set.json")
     assert run_cli("data", "split", path, tmp_path / "a.json", tmp_path / "b.json") == 2
     assert "all videos are clips of one sequence" in capsys.readouterr().err
@@ -114,7 +114,9 @@ def test_the_split_command_prints_both_checksums(tmp_path, capsys):
         (["set.json", "a.json", "b.json", "--fraction", "1"], "must be above 0 and below 1"),
     ],
 )
-def test_bad_arguments_of_split(words, message, tmp_path, capsys, monkeypatch):
+def test_bad_arguments_of_split_are_refused_without_output(
+    words, message, tmp_path, capsys, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     path = write_json(many_videos(9), tmp_path / "set.json")
     before = path.read_text()

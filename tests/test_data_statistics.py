@@ -14,7 +14,7 @@ from queryinst_vis.data.tools.statistics import SIZE_BOUNDS, overlap_rate
 from queryinst_vis.evaluation.youtube_vis import AREA_RANGES
 
 
-def test_stats_of_a_video_that_can_be_counted_by_hand():
+def test_stats_of_a_small_video_equal_a_count_by_hand():
     content = video_content()  # a car of 20 x 15 moves right by 10 a frame; a dog in 2 of 4 frames
     content["annotations"].append({**content["annotations"][1], "id": 99, "iscrowd": 1})
     numbers = summary_of(content)
@@ -33,7 +33,7 @@ def test_stats_of_a_video_that_can_be_counted_by_hand():
     assert numbers["mask_side"]["max"] == pytest.approx(20)
 
 
-def test_a_track_that_comes_back_has_a_gap_and_no_motion_across_it():
+def test_a_reappearing_track_has_a_gap_and_no_motion_across_it():
     content = video_content()
     for key in ("segmentations", "bboxes"):
         content["annotations"][0][key][1:3] = [None, None]
@@ -42,13 +42,13 @@ def test_a_track_that_comes_back_has_a_gap_and_no_motion_across_it():
     assert numbers["motion"] == {"min": 0, "median": 0, "mean": 0, "max": 0}  # the dog's
 
 
-def test_an_image_is_a_video_of_one_frame():
+def test_stats_count_an_image_as_a_video_of_one_frame():
     numbers = summary_of(coco_content())
     assert (numbers["videos"], numbers["frames"], numbers["tracks"]) == (2, 2, 2)
     assert numbers["motion"] is None
 
 
-def test_a_set_in_which_nothing_is_annotated_can_be_counted():
+def test_stats_of_a_set_without_annotations_are_zero():
     content = video_content()
     content["annotations"] = []
     numbers = summary_of(content)
@@ -61,7 +61,7 @@ def test_a_set_in_which_nothing_is_annotated_can_be_counted():
         st.tuples(*[st.integers(0, 20)] * 2, *[st.integers(1, 20)] * 2), min_size=1, max_size=6
     )
 )
-def test_the_overlap_rate_is_that_of_painted_boxes(boxes):
+def test_the_overlap_rate_equals_a_pixel_count(boxes):
     painted = np.zeros((40, 40), dtype=int)
     for x, y, width, height in boxes:
         painted[y : y + height, x : x + width] += 1
@@ -69,7 +69,7 @@ def test_the_overlap_rate_is_that_of_painted_boxes(boxes):
     assert overlap_rate(np.array(boxes, dtype=float)) == pytest.approx(expected)
 
 
-def test_sizes_are_those_of_the_metrics():
+def test_object_size_bounds_equal_those_of_the_metrics():
     bounds = [AREA_RANGES[name][1] for name in ("small", "medium")]
     assert SIZE_BOUNDS["video"] == tuple(bounds)
     coco = dict(zip(Params("segm").areaRngLbl, Params("segm").areaRng, strict=True))
@@ -90,7 +90,7 @@ def test_stats_prints_writes_and_draws(tmp_path, capsys):
     assert all(cv2.imread(str(tmp_path / "plots" / f"{name}.png")).std() > 1 for name in drawn)
 
 
-def test_stats_needs_annotations_and_sound_masks(tmp_path, capsys):
+def test_stats_refuses_missing_annotations_and_broken_masks(tmp_path, capsys):
     content = video_content()
     content["annotations"][0]["segmentations"][2] = {"size": [1, 1], "counts": "1"}
     assert run_cli("data", "stats", write_json(content, tmp_path / "set.json")) == 2

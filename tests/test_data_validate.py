@@ -19,7 +19,7 @@ def test_a_sound_video_set_has_no_findings(tmp_path):
     assert check(sound(), tmp_path) == []
 
 
-def test_polygons_and_both_forms_of_run_lengths_are_fine(tmp_path):
+def test_polygons_and_both_rle_forms_are_accepted(tmp_path):
     content = coco_content()
     for annotation in content["annotations"]:
         annotation["area"] = {501: 640, 44: 700, 9: 640}[annotation["id"]]
@@ -221,7 +221,7 @@ OF_IMAGES = {
 
 
 @pytest.mark.parametrize(("kind", "case"), FAULTS.items(), ids=FAULTS)
-def test_each_fault_is_found_at_its_place(kind, case, tmp_path):
+def test_each_fault_is_reported_with_its_place(kind, case, tmp_path):
     spoil, place, message = case
     content = sound()
     spoil(content)
@@ -235,13 +235,13 @@ def test_every_kind_of_finding_has_a_case():
     assert set(FAULTS) | OF_IMAGES | OF_RESULTS == set(SEVERITIES)
 
 
-def test_the_docs_explain_every_kind_under_its_severity():
+def test_the_docs_list_every_finding_with_its_severity():
     rows = re.findall(r"^\| `([^`]+)` \| (error|warning|note) \| (.+?) \|$", DOCS.read_text(), re.M)
     assert {kind: severity for kind, severity, _ in rows} == SEVERITIES
     assert all(len(meaning.split()) > 3 for _, _, meaning in rows)
 
 
-def test_all_faults_at_once_are_all_found(tmp_path):
+def test_faults_do_not_hide_one_another(tmp_path):
     content = sound()
     car(content)["bboxes"][0] = None
     car(content)["areas"][1] = 4
@@ -254,27 +254,27 @@ def test_all_faults_at_once_are_all_found(tmp_path):
     assert kinds == expected | {"unused class"}
 
 
-def test_nothing_is_said_about_the_box_and_area_of_a_broken_mask(tmp_path):
+def test_box_and_area_of_a_broken_mask_are_not_checked(tmp_path):
     content = sound()
     set_mask(content, "mask")
     assert [finding.kind for finding in check(content, tmp_path)] == ["unreadable mask"]
 
 
-def test_boxes_and_areas_may_differ_as_far_as_drawing_differs(tmp_path):
+def test_rounding_differences_of_boxes_and_areas_are_accepted(tmp_path):
     content = sound()
     car(content)["bboxes"] = [[5 + 10 * i, 6, 19, 13] for i in range(4)]  # inclusive, rounded
     car(content)["areas"] = [320] * 4
     assert check(content, tmp_path) == []
 
 
-def test_sets_without_boxes_and_areas_are_fine(tmp_path):
+def test_sets_without_boxes_and_areas_are_accepted(tmp_path):
     content = sound()
     for annotation in content["annotations"]:
         del annotation["bboxes"], annotation["areas"]
     assert check(content, tmp_path) == []
 
 
-def test_faults_of_a_coco_file_name_image_and_annotation(tmp_path):
+def test_faults_of_a_coco_file_are_reported_with_image_and_annotation(tmp_path):
     content = coco_content()
     content["annotations"][0]["bbox"] = [10, 8, 60, 32]
     content["annotations"][1]["segmentation"]["counts"][0] += 1
@@ -302,7 +302,7 @@ def test_faults_of_a_coco_file_name_image_and_annotation(tmp_path):
         ({"length": 10**9}, "`length` is 1000000000: must be a positive integer, at most 1000000"),
     ],
 )
-def test_sizes_that_a_file_only_claims_are_refused_before_anything_is_made(sizes, complaint):
+def test_oversized_frames_are_refused_before_allocation(sizes, complaint):
     found: list[Finding] = []
     entry = {"id": 1, "height": 64, "width": 96, "length": 1, **sizes}
     assert parse_video(entry, "video", found.append) is None

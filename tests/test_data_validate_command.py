@@ -17,14 +17,14 @@ from queryinst_vis.formats.findings import ERROR, NOTE, WARNING
 
 
 @pytest.mark.parametrize("case", sorted(set(GROUND_TRUTH_FAULTS) - {"no videos", "image data set"}))
-def test_what_the_evaluation_refuses_is_found(case, tmp_path):
+def test_whatever_the_evaluation_refuses_is_an_error(case, tmp_path):
     content, _ = evaluation_files()
     GROUND_TRUTH_FAULTS[case][0](content)
     severities = {finding.severity for finding in check(content, tmp_path)}
     assert (ERROR if "annotations" not in case and "public" not in case else NOTE) in severities
 
 
-def test_a_file_without_errors_can_be_evaluated_however_it_was_spoilt(tmp_path):
+def test_a_mutated_file_without_errors_can_be_evaluated(tmp_path):
     chance = random.Random(0)
     results = [{"video_id": 12, "category_id": 9, "score": 0.5, "segmentations": [None] * 4}]
     evaluated = refused = 0
@@ -99,7 +99,7 @@ def test_the_table_shows_the_first_places_and_how_many_more(tmp_path, capsys):
     assert "... and 5 more" in printed
 
 
-def test_a_file_that_is_no_json_is_one_line(tmp_path, capsys):
+def test_a_file_that_is_no_json_ends_in_one_line(tmp_path, capsys):
     path = tmp_path / "set.json"
     path.write_text("{")
     assert cli.main(["data", "validate", str(path)]) == 2

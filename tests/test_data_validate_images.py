@@ -24,11 +24,11 @@ def pictures(tmp_path):
     return tmp_path / "images"
 
 
-def test_images_that_are_all_there_are_fine(pictures, tmp_path):
+def test_complete_images_have_no_findings(pictures, tmp_path):
     assert check(sound(), tmp_path, pictures) == []
 
 
-def test_a_list_that_is_one_frame_off_is_recognised(pictures, tmp_path):
+def test_a_frame_list_that_is_off_by_one_is_recognised(pictures, tmp_path):
     content = sound()
     content["videos"][0]["file_names"] = [f"v12/{i:05d}.jpg" for i in range(1, 5)]
     (finding,) = check(content, tmp_path, pictures)
@@ -39,7 +39,7 @@ def test_a_list_that_is_one_frame_off_is_recognised(pictures, tmp_path):
     )
 
 
-def test_images_that_are_damaged_or_of_another_size(pictures, tmp_path):
+def test_damaged_images_and_wrong_sizes_are_reported(pictures, tmp_path):
     broken = pictures / "v12" / "00001.jpg"
     broken.write_bytes(broken.read_bytes()[:-100])
     content = sound()
@@ -56,7 +56,7 @@ def test_images_that_are_damaged_or_of_another_size(pictures, tmp_path):
     assert size.message == "v12/large.png has 90x60 pixels, the file says 80x48"
 
 
-def test_an_orientation_that_the_size_does_not_tell_is_reported(pictures, tmp_path):
+def test_an_exif_orientation_that_leaves_the_size_unchanged_is_reported(pictures, tmp_path):
     for frame, orientation in ((1, 3), (2, 2)):
         exif = Image.Exif()
         exif[ExifTags.Base.Orientation] = orientation
@@ -70,7 +70,7 @@ def test_an_orientation_that_the_size_does_not_tell_is_reported(pictures, tmp_pa
 
 
 @pytest.mark.parametrize("size", [(WIDTH, HEIGHT), (HEIGHT, WIDTH)])
-def test_an_orientation_that_the_size_tells_is_fine(pictures, tmp_path, size):
+def test_an_exif_orientation_implied_by_the_size_is_accepted(pictures, tmp_path, size):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     for frame in range(4):
@@ -89,7 +89,7 @@ def test_files_that_use_part_of_their_16_bits_are_noted(pictures, tmp_path):
     )
 
 
-def test_files_outside_of_the_image_folder_are_not_opened(tmp_path):
+def test_files_outside_the_image_folder_are_not_opened(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "secret.jpg").write_text("no image")
     content = sound()
@@ -99,7 +99,7 @@ def test_files_outside_of_the_image_folder_are_not_opened(tmp_path):
     assert kinds == ["file path", "unused class", "unused class", "nothing annotated"]
 
 
-def test_an_image_folder_that_does_not_exist(tmp_path):
+def test_a_missing_image_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         check(sound(), tmp_path, tmp_path / "none")
 
@@ -114,12 +114,12 @@ def real_data():
     return Path(os.environ["QUERYINST_VIS_DATA"]) / "data"
 
 
-def test_a_set_that_was_made_with_care_has_no_findings(real_data):
+def test_penn_fudan_has_no_findings(real_data):
     folder = real_data / "pennfudan"
     assert validate_set(folder / "instances.json", folder / "images") == []
 
 
-def test_coco_has_no_errors_and_a_few_areas_that_are_not_its_masks(real_data):
+def test_coco_has_no_errors_and_two_area_mismatches(real_data):
     folder = real_data / "tiny_coco"
     found = validate_set(folder / "annotations" / "instances_val2017.json", folder / "val2017")
     assert [finding for finding in found if finding.severity == ERROR] == []

@@ -52,7 +52,7 @@ def test_runs_and_areas_round_trip(masks):
 @needs_library
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.text("0123AOPQ_`hno", min_size=1, max_size=9), min_size=1, max_size=4))
-def test_texts_are_accepted_exactly_if_sum_runs_finds_them_valid(texts):
+def test_rle_strings_are_accepted_exactly_when_sum_runs_accepts_them(texts):
     pixels = decoded_slowly(texts[0]) if is_counts(texts[0]) else [7]
     height = max(sum(pixels), 1)
     valid = all(map(is_counts, texts)) and height <= MAX_PIXELS
@@ -90,7 +90,7 @@ def test_sums_that_only_match_modulo_two_to_the_32_are_rejected(runs):
     assert decode_valid([rle["counts"].decode()], HEIGHT, WIDTH) is None
 
 
-def test_are_counts_of_hundreds_of_texts():
+def test_are_counts_handles_hundreds_of_rle_strings():
     rng = np.random.default_rng(0)
     texts = ["".join(rng.choice(["0", "O", "P0", "oo1"], n)) for n in rng.integers(1, 200, 300)]
     assert are_counts(texts).tolist() == [len(decoded_slowly(text)) for text in texts]
@@ -113,7 +113,7 @@ def test_sums_of_many_runs_in_a_large_frame():
 
 @needs_library
 @pytest.mark.parametrize("pairs", [1, 30, 1 << 20])
-def test_shares_equal_those_of_pycocotools(pairs, monkeypatch):
+def test_overlaps_equal_those_of_pycocotools(pairs, monkeypatch):
     rng = np.random.default_rng(0)
     shown, other = (
         [
@@ -163,7 +163,7 @@ def test_tracks_are_decoded_and_cannot_be_pickled(golden):
         pickle.dumps(tracks[0].decoded)
 
 
-def test_results_are_the_same_without_the_c_functions(golden, monkeypatch):
+def test_results_without_the_c_extension_are_the_same(golden, monkeypatch):
     expected = evaluate_youtube_vis(*golden)
     overlaps = [list(frame_overlaps(v.detections, v.ground_truth)) for v in VideoSet(*golden)]
     monkeypatch.setattr(decoded, "c_functions", lambda: None)

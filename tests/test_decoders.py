@@ -26,7 +26,7 @@ def decoder_or_skip(name, path):
 
 @pytest.mark.parametrize("name", ["decord", "torchcodec"])
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])
-def test_other_decoders_give_the_same_frames(tmp_path, name, suffix):
+def test_every_decoder_gives_the_frames_of_pyav(tmp_path, name, suffix):
     options = {"g": "7", "bf": "2"} if suffix != "webm" else {"codec": "libvpx", "g": "7"}
     path = write_moving(tmp_path / f"clip.{suffix}", **options)
     decoder_or_skip(name, path)
@@ -38,7 +38,7 @@ def test_other_decoders_give_the_same_frames(tmp_path, name, suffix):
             assert np.abs(one.image.astype(int) - other.image).max() <= 2
 
 
-def test_a_decoder_refuses_what_it_cannot_show_right(tmp_path, monkeypatch, capsys):
+def test_a_decoder_refuses_videos_it_decodes_wrongly(tmp_path, monkeypatch, capsys):
     path = write_video(tmp_path / "clip.mp4")
     decoder_or_skip("decord", path)
     broadcast = write_with_pyav(tmp_path / "clip.ts", format="mpegts", g="5")
@@ -55,7 +55,7 @@ def test_a_decoder_refuses_what_it_cannot_show_right(tmp_path, monkeypatch, caps
     assert "decord returns different frames" in capsys.readouterr().err
 
 
-def test_a_missing_decoder_says_what_to_install(tmp_path, monkeypatch):
+def test_a_missing_decoder_names_its_install_command(tmp_path, monkeypatch):
     path = write_video(tmp_path / "clip.mp4")
     for module, name in (("decord", "decord"), ("torchcodec.decoders", "torchcodec")):
         monkeypatch.setitem(sys.modules, module, None)

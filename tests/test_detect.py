@@ -44,7 +44,7 @@ def run(*words):
     return cli.main(["detect", *map(str, words), "--device", "cpu"])
 
 
-def test_a_coco_file_and_pictures(photos, weights, tmp_path, capsys):
+def test_detect_writes_a_coco_file_and_annotated_pictures(photos, weights, tmp_path, capsys):
     out = tmp_path / "out"
     assert run(photos, photos / "more", "--weights", weights, "--out", out) == 0
     names = ["more/scan.tif.png", "photo10.jpg", "photo2.png"]
@@ -58,7 +58,7 @@ def test_a_coco_file_and_pictures(photos, weights, tmp_path, capsys):
     assert f"wrote 3 pictures to {out}" in said
 
 
-def test_the_coco_file_says_what_detect_finds(photos, weights, tmp_path):
+def test_the_coco_file_has_the_detections_of_the_python_api(photos, weights, tmp_path):
     out = tmp_path / "out"
     assert (
         run(photos / "photo2.png", photos / "photo10.jpg", "--weights", weights, "--out", out) == 0
@@ -92,7 +92,7 @@ def test_options_reach_the_detector(photos, weights, tmp_path):
     assert all(a["score"] >= 0.002 for a in content["annotations"])
 
 
-def test_where_nothing_is_found_a_line_says_what_to_try(photos, weights, tmp_path, capsys):
+def test_no_detections_print_a_suggestion(photos, weights, tmp_path, capsys):
     out = tmp_path / "out"
     assert run(photos, "--weights", weights, "--out", out, "--score-threshold", "1") == 0
     said = capsys.readouterr()
@@ -101,14 +101,14 @@ def test_where_nothing_is_found_a_line_says_what_to_try(photos, weights, tmp_pat
     assert json.loads((out / "detections.json").read_text())["annotations"] == []
 
 
-def test_unreadable_images_are_left_out_and_told(photos, weights, tmp_path):
+def test_unreadable_images_are_skipped_with_a_warning(photos, weights, tmp_path):
     (photos / "photo3.png").write_bytes(b"no image")
     with pytest.warns(InputWarning, match=r"1 of 3 images .*photo3\.png"):
         summary = detect_images(find_images([str(photos)]), tmp_path / "out", weights, device="cpu")
     assert summary.images == summary.pictures == 2
 
 
-def test_where_no_image_can_be_read_nothing_is_written(tmp_path, weights, capsys):
+def test_without_a_readable_image_nothing_is_written(tmp_path, weights, capsys):
     (tmp_path / "clip.mp4").write_bytes(b"no image")
     assert run(tmp_path / "clip.mp4", "--weights", weights, "--out", tmp_path / "out") == 2
     assert "videos are for 'queryinst-vis track'" in capsys.readouterr().err
@@ -127,7 +127,9 @@ def test_where_no_image_can_be_read_nothing_is_written(tmp_path, weights, capsys
     ],
     ids=str,
 )
-def test_bad_input_is_told_in_a_line(words, message, weights, tmp_path, monkeypatch, capsys):
+def test_bad_input_of_detect_ends_in_one_line(
+    words, message, weights, tmp_path, monkeypatch, capsys
+):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     if words[0] == "photo.jpg":
@@ -137,7 +139,7 @@ def test_bad_input_is_told_in_a_line(words, message, weights, tmp_path, monkeypa
     assert not os.path.exists("out")
 
 
-def test_images_and_results_of_others_are_kept(photos, weights, tmp_path, capsys):
+def test_existing_images_and_results_are_not_overwritten(photos, weights, tmp_path, capsys):
     before = (photos / "photo2.png").read_bytes()
     assert run(photos, "--weights", weights, "--out", photos) == 2
     assert "would replace the image" in capsys.readouterr().err
@@ -150,7 +152,7 @@ def test_images_and_results_of_others_are_kept(photos, weights, tmp_path, capsys
     assert run(photos / "photo2.png", "--weights", weights, "--out", out, "--overwrite") == 0
 
 
-def test_an_image_counts_once(photos, weights, tmp_path):
+def test_an_image_given_twice_is_processed_once(photos, weights, tmp_path):
     paths = find_images([str(photos), str(photos / "photo2.png")])
     assert [path.name for path in paths] == ["photo2.png", "photo10.jpg", "photo2.png"]
     assert detect_images(paths, tmp_path / "out", weights, device="cpu").images == 2

@@ -45,7 +45,7 @@ def found(count=6, seed=0):
     return replace(detections, track_ids=torch.arange(count))
 
 
-def test_track_pastes_and_encodes_every_mask_once(video, tmp_path, calls):  # noqa: F811
+def test_tracking_pastes_and_encodes_every_mask_once(video, tmp_path, calls):  # noqa: F811
     source = open_source(video)
     track.run_tracker(KnowingTracker(), source, OutputPlan(tmp_path, source, TrackOptions()), 3)
     instances = 2 * FRAMES - 4  # the crate comes in the fifth frame
@@ -67,7 +67,7 @@ def test_overlay_store_and_user_share_the_masks(calls):
 @pytest.mark.parametrize(
     "index", [[3, 0], slice(1, 4), [], torch.tensor([5, 2]), torch.arange(6) % 2 == 0]
 )
-def test_chosen_detections_have_their_own_masks(index):
+def test_indexed_detections_keep_their_masks(index):
     detections = found()
     fresh = detections[index].rles()
     detections.rles()
@@ -76,7 +76,7 @@ def test_chosen_detections_have_their_own_masks(index):
     assert given[index].rles() == fresh
 
 
-def test_what_masks_depend_on_may_be_replaced():
+def test_replacing_boxes_or_logits_recomputes_the_masks():
     detections = found()
     detections.masks()
     for change in (
@@ -89,7 +89,7 @@ def test_what_masks_depend_on_may_be_replaced():
         assert not torch.equal(expected, detections.masks())
 
 
-def test_other_detectors_may_bring_pixels_or_run_lengths():
+def test_masks_may_be_given_as_pixels_or_rles():
     frames = np.zeros((2, *SIZE), dtype=bool)
     frames[0, 10:20, 5:30] = True
     frames[1, 30:, 40:] = True
@@ -125,7 +125,7 @@ def test_boxes_alone_have_no_masks():
         store(tracks, replace(found(), track_ids=None))
 
 
-def test_detections_print_as_a_line_that_people_can_read():
+def test_detections_have_a_readable_repr():
     detections = Detections(
         boxes=torch.tensor([[12.2, 30.0, 80.0, 199.6]]),
         scores=torch.tensor([0.984]),

@@ -93,7 +93,7 @@ ONE_CAUSE = {
 
 
 @pytest.mark.parametrize("cause", ONE_CAUSE)
-def test_a_cause_that_is_alone_explains_everything(cause):
+def test_a_single_cause_explains_the_whole_loss(cause):
     gt, results = ONE_CAUSE[cause]
     report = diagnose(gt, results)
     assert report["AP"] == evaluate_youtube_vis(gt, results)["AP"] < 0.9
@@ -102,7 +102,7 @@ def test_a_cause_that_is_alone_explains_everything(cause):
     assert report["alone"][cause] == report["waterfall"][cause]
 
 
-def test_exchanged_identities_cost_association_only():
+def test_swapped_identities_are_an_association_error_only():
     swapped = [
         detection([A] * 5 + [B] * 3, 0.9),
         detection([B] * 5 + [A] * 3, 0.8),
@@ -117,7 +117,7 @@ def test_exchanged_identities_cost_association_only():
     assert [(s["before"], s["after"]) for s in report["id_switches"]] == [(0, 1), (1, 0)]
 
 
-def test_a_poor_detection_above_a_good_one_costs_ranking():
+def test_a_poor_detection_scored_above_a_good_one_is_a_ranking_error():
     poor_first = [detection(whole(HALF_A), 0.9), detection(whole(B), 0.5)]
     report = diagnose(two_objects(), poor_first)
     assert gains(report) == {"score ranking", "masks"}
@@ -125,7 +125,7 @@ def test_a_poor_detection_above_a_good_one_costs_ranking():
     assert report["AP"] + report["waterfall"]["score ranking"] == pytest.approx(good_first["AP"])
 
 
-def test_perfect_results_have_nothing_to_explain():
+def test_perfect_results_have_no_errors():
     report = diagnose(two_objects(), [detection(whole(A)), detection(whole(B))])
     assert report["AP"] == 1.0
     assert not any(report["waterfall"].values())
@@ -200,7 +200,7 @@ def random_set(rng):
 
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=15, deadline=None)
-def test_the_parts_add_up_to_one(seed):
+def test_the_error_shares_add_up_to_one(seed):
     gt, results = random_set(np.random.default_rng(seed))
     assume(any(not annotation["iscrowd"] for annotation in gt["annotations"]))
     report = diagnose(gt, results)
@@ -214,7 +214,7 @@ def test_the_parts_add_up_to_one(seed):
 
 
 @pytest.mark.parametrize("name", ["small", "medium"])
-def test_golden_results_are_explained(name):
+def test_the_errors_of_the_golden_results_add_up(name):
     gt, results, expected = (
         json.loads((GOLDEN / f"{name}_{part}.json").read_text())
         for part in ("gt", "results", "expected")
@@ -226,7 +226,7 @@ def test_golden_results_are_explained(name):
     json.dumps(report, allow_nan=False)
 
 
-def test_the_order_of_results_changes_nothing():
+def test_the_diagnosis_does_not_depend_on_the_order_of_results():
     gt, results = random_set(np.random.default_rng(11))
     for number, entry in enumerate(results):
         entry["score"] = 0.9 - number / 100  # no ties: the order decides those
@@ -238,12 +238,12 @@ def test_the_order_of_results_changes_nothing():
     assert len(shuffled["id_switches"]) == len(report["id_switches"])
 
 
-def test_worker_processes_find_the_same():
+def test_the_diagnosis_does_not_depend_on_worker_processes():
     gt, results = random_set(np.random.default_rng(5))
     assert diagnose(gt, results, workers=2) == diagnose(gt, results)
 
 
-def test_more_objects_than_count_are_a_limit_of_the_metric():
+def test_objects_beyond_the_detection_limit_are_attributed_to_the_metric():
     pixels = [[rle(x, y, x + 2, y + 2)] for x in range(0, 110, 10) for y in range(0, 100, 10)]
     gt = ground_truth([{"segmentations": masks} for masks in pixels], length=1)
     report = diagnose(gt, [detection(masks) for masks in pixels])
@@ -252,7 +252,7 @@ def test_more_objects_than_count_are_a_limit_of_the_metric():
     assert report["limit"] == pytest.approx(10 / 101)
 
 
-def test_objects_without_a_pixel():
+def test_objects_without_a_pixel_are_ignored():
     annotations = [{"segmentations": whole(A)}, {"segmentations": NOTHING}]
     report = diagnose(ground_truth(annotations, length=LENGTH), [detection(whole(A))])
     assert gains(report) == {"missed"}
@@ -294,7 +294,7 @@ def test_ap_by_length_leaves_other_lengths_out():
     assert [b["AP"] for b in bins] == pytest.approx([0.5, 0.0, 1.0])
 
 
-def test_objects_that_are_all_alike_share_one_bin():
+def test_equal_objects_share_one_bin():
     gt, results = ONE_CAUSE["duplicates"]
     report = diagnose(gt, results)
     (entry,) = report["breakdown"]["length"]
@@ -316,7 +316,7 @@ def test_the_command_line_writes_a_report(tmp_path, capsys):
     assert (out / "errors.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_bad_results_leave_no_report(tmp_path, capsys):
+def test_refused_results_leave_no_report(tmp_path, capsys):
     (tmp_path / "gt.json").write_text(json.dumps(two_objects()))
     (tmp_path / "results.json").write_text(json.dumps([detection([A])]))
     paths = [str(tmp_path / "gt.json"), str(tmp_path / "results.json")]
@@ -339,7 +339,7 @@ def test_precision_over_recall_is_that_of_the_reference():
     assert curves["by_class"]["person"] == curves["by_iou"]["0.50"]
 
 
-def test_objects_are_counted_by_the_class_that_they_were_given():
+def test_objects_are_counted_by_predicted_class():
     gt = two_objects((1, 2))
     results = [detection(whole(A), 0.9, category_id=2), detection(whole(A), 0.8, category_id=2)]
     assert diagnose(gt, results)["confusion"] == [
@@ -348,7 +348,7 @@ def test_objects_are_counted_by_the_class_that_they_were_given():
     ]
 
 
-def test_what_a_video_costs_is_what_its_repair_would_gain():
+def test_the_cost_of_a_video_is_the_gain_of_correcting_it():
     gt = two_objects()
     gt["videos"].append({**gt["videos"][0], "id": 2})
     gt["annotations"] += [{**gt["annotations"][0], "id": 3, "video_id": 2}]
@@ -359,7 +359,7 @@ def test_what_a_video_costs_is_what_its_repair_would_gain():
     assert lost["video 2"] == pytest.approx(1 - report["AP"])
 
 
-def test_what_a_video_costs_is_as_if_its_matches_were_exchanged_before_pooling():
+def test_the_cost_of_a_video_equals_replacing_its_matches_before_pooling():
     """Ties between videos included: the order of the videos decides."""
     rng = np.random.default_rng(0)
 

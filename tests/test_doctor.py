@@ -37,7 +37,7 @@ def test_doctor_reports_on_every_part(capsys):
 
 
 @pytest.mark.parametrize(("module", "title"), [("torch", "devices"), ("av", "video")])
-def test_what_is_broken_is_told_and_ends_nothing(module, title, monkeypatch, capsys):
+def test_doctor_reports_broken_parts_and_continues(module, title, monkeypatch, capsys):
     original = builtins.__import__
 
     def broken(name, *arguments, **options):
@@ -65,14 +65,14 @@ def test_missing_packages_come_with_the_command_that_installs_them(monkeypatch, 
     assert onnx.endswith("pip install 'queryinst-vis[onnx]'")
 
 
-def test_the_version(capsys):
+def test_version_is_printed(capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(["--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"queryinst-vis {queryinst_vis.__version__}\n"
 
 
-def test_the_package_is_a_command():
+def test_python_m_queryinst_vis_runs_the_command():
     done = subprocess.run(
         [sys.executable, "-m", "queryinst_vis", "--version"], capture_output=True, text=True
     )

@@ -35,7 +35,7 @@ def commands() -> list:
 
 
 @pytest.mark.parametrize("words", commands())
-def test_it_is_a_command_line(words):
+def test_every_documented_command_line_parses(words):
     if words == ["--version"] or words[-1] == "--help":
         with pytest.raises(SystemExit) as stopped:
             parse_arguments(words)
@@ -47,5 +47,5 @@ def test_it_is_a_command_line(words):
         assert find_config(ROOT / config if config.startswith("configs/") else config).is_file()
 
 
-def test_there_are_commands():
+def test_the_documentation_has_command_lines():
     assert len(commands()) > 80

@@ -30,7 +30,7 @@ def noise(seed=0):
         ([], False, False, False),
     ],
 )
-def test_only_what_the_style_names_is_drawn(parts, tinted, outlined, boxed):
+def test_only_the_parts_named_by_the_style_are_drawn(parts, tinted, outlined, boxed):
     overlay = Overlay(CLASSES, style=DrawingStyle.of(parts))
     picture = overlay.draw(grey_frame(), found([[40, 40, 120, 110]], [1]))
     assert bool((picture[60:80, 60:100] != GREY).any()) == tinted
@@ -38,14 +38,14 @@ def test_only_what_the_style_names_is_drawn(parts, tinted, outlined, boxed):
     assert bool(edge) == (outlined or boxed)
 
 
-def test_detections_without_masks_are_boxes_whatever_stands_for_their_shape():
+def test_mask_and_outline_styles_draw_boxes_for_detections_without_masks():
     detections = found([[40, 60, 80, 100]], [1], masks=False)
     for parts, drawn in ((["mask"], True), (["outline"], True), (["trace"], False)):
         picture = Overlay(CLASSES, style=DrawingStyle.of(parts)).draw(grey_frame(), detections)
         assert (tuple(picture[80, 40]) == track_colour(1)) == drawn
 
 
-def test_an_unknown_part_is_refused():
+def test_an_unknown_style_part_is_refused():
     with pytest.raises(InputError, match=r"'masks' .*mask, outline"):
         DrawingStyle.of(["masks"])
 
@@ -63,7 +63,7 @@ def shared(one, other):
     return max(width, 0) * max(height, 0)
 
 
-def test_a_label_stands_above_its_box_where_there_is_room():
+def test_a_label_is_placed_above_its_box_if_it_fits():
     assert place_labels(np.array([[50, 60, 90, 110]]), [SIZE], (120, 160)) == [(50, 46)]
 
 
@@ -83,13 +83,13 @@ def test_a_label_never_covers_a_head_that_touches_the_upper_edge(box):
     assert shared(label, head) == 0
 
 
-def test_a_label_keeps_off_the_head_of_somebody_else():
+def test_a_label_does_not_cover_the_head_of_another_instance():
     boxes = np.array([[60, 60, 90, 118], [58, 30, 100, 118]])
     places = place_labels(boxes, [SIZE] * 2, (120, 160))
     assert shared(rectangle(places[0]), (58, 30, 100, 56.4)) == 0
 
 
-def test_labels_of_a_crowd_stay_in_the_frame_and_cover_little_of_one_another():
+def test_labels_of_a_crowd_stay_in_the_frame_and_overlap_little():
     generator = np.random.default_rng(3)
     corners = generator.uniform(0, [560, 300], (12, 2))
     boxes = np.concatenate([corners, corners + generator.uniform(30, 60, (12, 2))], axis=1)
@@ -99,7 +99,7 @@ def test_labels_of_a_crowd_stay_in_the_frame_and_cover_little_of_one_another():
     assert all(x0 >= 0 and x1 <= 640 and y0 >= 0 and y1 <= 360 for x0, y0, x1, y1 in labels)
 
 
-def test_no_labels():
+def test_placing_no_labels_gives_no_positions():
     assert place_labels(np.zeros((0, 4)), [], (10, 10)) == []
 
 
@@ -118,7 +118,7 @@ def plain_place(box, size, heads, labels, frame_size):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_labels_stand_where_the_plain_rule_puts_them(seed):
+def test_label_places_equal_a_plain_implementation(seed):
     generator = np.random.default_rng(seed)
     corners = generator.uniform(-20, [600, 340], (15, 2))
     boxes = np.concatenate([corners, corners + generator.uniform(5, 90, (15, 2))], axis=1)
@@ -133,7 +133,7 @@ def test_labels_stand_where_the_plain_rule_puts_them(seed):
 
 
 @pytest.mark.parametrize("size", [(120, 160), (10, 20)])  # the second has no room for a label
-def test_labels_are_letters_on_a_rectangle_of_their_colour(size):
+def test_labels_are_text_on_a_rectangle_of_the_track_colour(size):
     style, colour = LabelStyle(0.4, 1, 2), (250, 240, 30)
     scene, expected = noise()[: size[0], : size[1]].copy(), noise()[: size[0], : size[1]].copy()
     box = np.array([[60, 60, 90, 100]])
@@ -163,7 +163,7 @@ def detail(picture, place):
     ("chosen", "blurred"), [(("car",), [0]), ((8,), [1]), (("car", "person"), [0, 1]), ((3,), [])]
 )
 @pytest.mark.parametrize("masks", [True, False])
-def test_what_is_chosen_by_class_or_id_is_blurred_beyond_recognition(chosen, blurred, masks):
+def test_instances_selected_by_class_or_id_are_blurred_beyond_recognition(chosen, blurred, masks):
     frame, detections = noise(), found(BOXES, [7, 8], [1, 0], masks=masks)
     before = frame.copy()
     picture = Redactor(Redaction(blur=chosen), CLASSES).redact(frame, detections)
@@ -176,7 +176,7 @@ def test_what_is_chosen_by_class_or_id_is_blurred_beyond_recognition(chosen, blu
     np.testing.assert_array_equal(picture[:, 145:], frame[:, 145:])
 
 
-def test_instances_at_the_edges_are_blurred_as_far_as_they_show():
+def test_instances_at_the_border_are_blurred_within_the_frame():
     boxes = [[-40, -30, 30, 40], [140, 100, 300, 200], [200, 200, 210, 210], [50, 50, 50, 50]]
     redactor = Redactor(Redaction(blur=("person",)), CLASSES)
     for masks in (True, False):
@@ -185,7 +185,7 @@ def test_instances_at_the_edges_are_blurred_as_far_as_they_show():
             assert detail(picture, place) < 0.2 * detail(noise(), place)
 
 
-def test_only_what_is_cut_out_stays_visible():
+def test_only_cut_out_instances_stay_visible():
     frame = noise()
     picture = Redactor(Redaction(cut_out=(8,)), CLASSES).redact(frame, found(BOXES, [7, 8]))
     np.testing.assert_array_equal(picture[32:88, 102:138], frame[32:88, 102:138])
@@ -193,7 +193,7 @@ def test_only_what_is_cut_out_stays_visible():
     assert not picture.any()
 
 
-def test_a_damaged_frame_shows_the_redacted_picture_before_it_and_never_a_clear_one():
+def test_a_damaged_frame_shows_the_previous_redacted_picture():
     redactor = Redactor(Redaction(blur=("person",)), CLASSES)
     assert not redactor.redact(noise(), found([], []), is_damaged=True).any()
     shown = redactor.redact(noise(), found(BOXES, [7, 8]))
@@ -202,7 +202,7 @@ def test_a_damaged_frame_shows_the_redacted_picture_before_it_and_never_a_clear_
     assert redactor.damaged == 2
 
 
-def test_ids_that_never_come_up_are_known():
+def test_ids_that_never_occur_are_reported():
     redactor = Redactor(Redaction(blur=(7, 40), cut_out=(8, 41)), CLASSES)
     redactor.redact(noise(), found(BOXES, [7, 8]))
     assert redactor.unseen == {40, 41}

@@ -105,7 +105,7 @@ def synthetic(rng):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_equals_pycocotools(seed):
+def test_coco_ap_equals_pycocotools(seed):
     rng = np.random.default_rng(seed)
     gt = synthetic(rng)
     results = perturbed(gt, rng)
@@ -146,7 +146,7 @@ def test_masks_alone_give_boxes_and_boxes_alone_give_no_masks():
 
 
 @pytest.mark.parametrize("backend", ["pycocotools", "hotcoco"])
-def test_nothing_is_printed(backend, capfd):
+def test_evaluation_prints_nothing(backend, capfd):
     if backend == "hotcoco":
         pytest.importorskip("hotcoco")
     rng = np.random.default_rng(1)
@@ -277,7 +277,7 @@ def test_annotation_id_0_is_warned_about():
         evaluate_coco(gt, results)
 
 
-def test_real_annotations():
+def test_real_coco_annotations_score_as_in_pycocotools():
     root = os.environ.get("QUERYINST_VIS_DATA")
     if not root:
         pytest.skip("QUERYINST_VIS_DATA is not set: no real COCO annotations to evaluate on")

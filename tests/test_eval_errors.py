@@ -24,7 +24,7 @@ def error_of(gt, results, evaluate=evaluate_youtube_vis):
     return message
 
 
-def test_the_unspoilt_files_are_fine():
+def test_the_unmodified_files_are_accepted():
     assert evaluate_youtube_vis(*valid())["AP"] > 0.99
 
 
@@ -101,14 +101,14 @@ RESULT_FAULTS = {
 
 
 @pytest.mark.parametrize(("change", "message"), RESULT_FAULTS.values(), ids=RESULT_FAULTS)
-def test_faulty_result_entries(change, message):
+def test_faulty_result_entries_are_refused_with_their_place(change, message):
     gt, results = valid()
     results[0].update(change)
     assert message in error_of(gt, results)
 
 
 @pytest.mark.parametrize("key", ["video_id", "category_id", "score", "segmentations"])
-def test_missing_result_keys(key):
+def test_missing_result_keys_are_refused(key):
     gt, results = valid()
     del results[0][key]
     assert f"results: entry 0: has no `{key}`" in error_of(gt, results)
@@ -121,7 +121,7 @@ def test_missing_result_keys(key):
         ([None], "entry 0: must be an object, is a NoneType"),
     ],
 )
-def test_results_that_are_no_list_of_detections(results, message):
+def test_results_that_are_no_list_of_detections_are_refused(results, message):
     assert message in error_of(valid()[0], results)
 
 
@@ -190,7 +190,7 @@ GROUND_TRUTH_FAULTS = {
 @pytest.mark.parametrize(
     ("spoil", "message"), GROUND_TRUTH_FAULTS.values(), ids=GROUND_TRUTH_FAULTS
 )
-def test_faulty_ground_truth(spoil, message):
+def test_faulty_ground_truth_is_refused_with_its_place(spoil, message):
     gt, results = valid()
     spoil(gt)
     assert message in error_of(gt, results)
@@ -201,7 +201,7 @@ def test_swapped_files_are_recognised():
     assert "were ground truth and results swapped?" in error_of(results, gt)
 
 
-def test_files_are_named(tmp_path):
+def test_errors_name_the_file(tmp_path):
     gt, results = valid()
     path = tmp_path / "gt.json"
     assert f"ground truth {path}: no such file" in error_of(path, results)
@@ -225,7 +225,7 @@ def test_files_are_named(tmp_path):
         ("results.json", "[", "results.json is not JSON"),
     ],
 )
-def test_faulty_zips(tmp_path, name, content, message):
+def test_faulty_zips_are_refused(tmp_path, name, content, message):
     path = tmp_path / "upload.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(name, content)
@@ -233,7 +233,7 @@ def test_faulty_zips(tmp_path, name, content, message):
     assert message in error_of(valid()[0], path)
 
 
-def test_a_damaged_zip(tmp_path):
+def test_a_damaged_zip_is_refused(tmp_path):
     path = tmp_path / "upload.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("results.json", "[1, 2, 3]" * 50)
@@ -300,7 +300,7 @@ IMAGE_FAULTS = {
 
 
 @pytest.mark.parametrize(("spoil", "message"), IMAGE_FAULTS.values(), ids=IMAGE_FAULTS)
-def test_faulty_image_files(spoil, message):
+def test_faulty_coco_files_are_refused(spoil, message):
     gt, results = image_files()
     assert evaluate_coco(gt, results)["segm"]["AP"] > 0.99
     spoil(gt, results)

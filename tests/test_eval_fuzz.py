@@ -58,14 +58,14 @@ def run_batch(first, count):
     return Counter(json.loads(run.stdout.splitlines()[-1]))
 
 
-def test_sound_files_are_evaluated(tmp_path):
+def test_unmodified_files_are_evaluated(tmp_path):
     import random
 
     files = [json.dumps(content).encode() for content in sound_files(random.Random(0))]
     assert outcome_of(files, tmp_path) == "evaluated"
 
 
-def test_some_hundred_spoilt_files():
+def test_400_mutated_files_are_evaluated_or_refused():
     outcomes = run_batch(0, 400)
     assert outcomes.total() == 400
     assert outcomes["evaluated"] > 40  # the faults are not all alike
@@ -73,7 +73,7 @@ def test_some_hundred_spoilt_files():
 
 
 @pytest.mark.slow
-def test_ten_thousand_spoilt_files():
+def test_10_000_mutated_files_are_evaluated_or_refused():
     outcomes = Counter()
     for first in range(1000, 11000, BATCH):
         outcomes += run_batch(first, BATCH)

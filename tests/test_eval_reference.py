@@ -218,7 +218,7 @@ def assert_close(found, expected):
             assert found[name] == pytest.approx(value, abs=1e-9), name
 
 
-def test_equals_a_plain_implementation():
+def test_metrics_equal_a_plain_implementation():
     seen = []
 
     @settings(max_examples=200, deadline=None, derandomize=True, database=None)
@@ -241,7 +241,7 @@ def test_equals_a_plain_implementation():
 
 @settings(max_examples=40, deadline=None, derandomize=True, database=None)
 @given(data_sets(), st.randoms(use_true_random=False))
-def test_order_and_ids_do_not_matter(data_set, shuffler):
+def test_metrics_do_not_depend_on_order_or_ids(data_set, shuffler):
     gt, results = as_files(*data_set)
     for number, entry in enumerate(results):  # equal scores are decided by order
         entry["score"] += number / 1000

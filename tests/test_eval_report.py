@@ -54,7 +54,7 @@ def test_every_report_on_videos_names_them_and_may_list_them_worst_first(capsys)
     assert lines[-1] == "3 videos, checksum 0123456789ab"
 
 
-def test_a_bar_appears_only_when_it_takes_long():
+def test_a_progress_bar_appears_only_after_a_delay():
     quick, slow = (Console(file=io.StringIO(), force_terminal=True) for _ in range(2))
     assert list(show_progress([1, 2, 3], "Comparing", delay=60, console=quick)) == [1, 2, 3]
     assert list(show_progress([1, 2, 3], "Comparing", delay=0, console=slow)) == [1, 2, 3]
@@ -79,7 +79,7 @@ def test_without_a_terminal_steps_print_lines(capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_bytes_leave_one_line(capsys):
+def test_byte_progress_leaves_one_line(capsys):
     with ProgressBar("people.safetensors", total=2_000_000, unit="bytes") as bar:
         bar.advance(2_000_000)
     (line,) = capsys.readouterr().err.strip().splitlines()

@@ -44,7 +44,7 @@ def test_a_byte_order_mark_is_skipped(tmp_path, monkeypatch, block):
     assert evaluate_youtube_vis(paths[0], tmp_path / "results.zip")["AP"] > 0.99
 
 
-def test_utf_16_is_named(tmp_path):
+def test_utf_16_is_refused_by_name(tmp_path):
     path = tmp_path / "results.json"
     path.write_text("[]", encoding="utf-16")
     with pytest.raises(InputError, match=r"results\.json: .*UTF-16"):
@@ -57,14 +57,14 @@ def one_track():
 
 
 @pytest.mark.parametrize("block", [1, 7, 100, 1 << 20])
-def test_where_blocks_end_does_not_matter(block, monkeypatch):
+def test_reading_does_not_depend_on_block_boundaries(block, monkeypatch):
     expected = json.loads((GOLDEN / "small_expected.json").read_text())
     monkeypatch.setattr(json_stream, "BLOCK", block)
     found = evaluate_youtube_vis(GOLDEN / "small_gt.json", GOLDEN / "small_results.json")
     assert found["AP"] == pytest.approx(expected["AP"], abs=1e-12)
 
 
-def test_order_of_keys_white_space_and_other_keys_do_not_matter(files):
+def test_reading_does_not_depend_on_key_order_whitespace_or_unknown_keys(files):
     gt, results = one_track()
     gt = {"info": {"by": "Zoë", "n": 12}, **dict(reversed(gt.items())), "licenses": [1.5, None]}
     loose = json.dumps(gt, indent=3, ensure_ascii=False) + "\n\n"
@@ -73,7 +73,7 @@ def test_order_of_keys_white_space_and_other_keys_do_not_matter(files):
 
 
 @pytest.mark.parametrize("form", ["content", "file", "zip"])
-def test_names_beyond_ascii_survive(form, files, tmp_path):
+def test_non_ascii_names_are_read(form, files, tmp_path):
     gt, results = one_track()
     gt["categories"][0]["name"] = "Bär"
     gt["videos"][0]["file_names"] = ["Straße/0.jpg", "Straße/1.jpg"]
@@ -102,7 +102,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("text", "message"), BROKEN.values(), ids=BROKEN)
-def test_broken_json_is_one_line_with_the_place(text, message, files):
+def test_malformed_json_is_refused_with_its_place(text, message, files):
     gt, results = files(one_track()[0], text)
     with pytest.raises(InputError) as caught:
         evaluate_youtube_vis(gt, results)
@@ -111,7 +111,7 @@ def test_broken_json_is_one_line_with_the_place(text, message, files):
     assert "\n" not in str(caught.value)
 
 
-def test_a_byte_that_is_no_text(files):
+def test_an_invalid_utf_8_byte_is_refused_with_its_place(files):
     gt, results = files(*one_track())
     results.write_bytes(results.read_bytes().replace(b'"score"', b'"sc\xffore"'))
     with pytest.raises(InputError, match="not readable as JSON"):
@@ -139,7 +139,7 @@ def test_memory_follows_the_largest_video_not_the_set(files, monkeypatch):
     assert many - few < whole / 4
 
 
-def test_a_file_that_changes_meanwhile_is_noticed(files):
+def test_a_file_modified_while_being_read_is_refused(files):
     gt, results = files(*one_track())
     video_set = VideoSet(gt, results)
     results.write_text("[" + " " * results.stat().st_size)
@@ -147,11 +147,11 @@ def test_a_file_that_changes_meanwhile_is_noticed(files):
         list(video_set)
 
 
-def test_workers_find_the_same():
+def test_worker_processes_give_the_same_metrics():
     files = GOLDEN / "medium_gt.json", GOLDEN / "medium_results.json"
     assert evaluate_youtube_vis(*files, workers=2) == evaluate_youtube_vis(*files)
 
 
-def test_an_error_comes_back_from_a_worker_as_it_is():
+def test_an_error_in_a_worker_process_is_raised_unchanged():
     error = InputError("results: entry 0: is wrong")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)

@@ -37,14 +37,14 @@ def load_golden(name):
 
 
 @pytest.mark.parametrize("name", ["small", "medium"])
-def test_numbers_of_the_reference_code(name):
+def test_metrics_equal_the_reference_code(name):
     expected = json.loads((GOLDEN / f"{name}_expected.json").read_text())
     found = evaluate_youtube_vis(GOLDEN / f"{name}_gt.json", str(GOLDEN / f"{name}_results.json"))
     assert_same(found, expected)
     json.dumps(found, allow_nan=False)  # what --json writes
 
 
-def test_inputs_in_memory_are_left_alone():
+def test_inputs_in_memory_are_not_modified():
     gt, results, expected = load_golden("medium")
     before = copy.deepcopy((gt, results))
     assert_same(evaluate_youtube_vis(gt, results), expected)
@@ -62,7 +62,7 @@ def test_a_zip_is_read_like_its_json(tmp_path):
 # Hand-computed cases
 
 
-def test_a_perfect_track():
+def test_a_perfect_track_scores_1():
     masks = [rle(0, 0, 100, 100), None]
     found = evaluate_youtube_vis(ground_truth([{"segmentations": masks}]), [detection(masks)])
     for name in ("AP", "AP50", "AP75", "APs", "AR1", "AR10", "AR100", "ARs"):
@@ -88,7 +88,7 @@ def test_an_iou_equal_to_the_threshold_matches():
     assert found["AP"] == pytest.approx(0.1)
 
 
-def test_a_better_scored_false_alarm_halves_precision():
+def test_a_false_positive_with_a_higher_score_halves_precision():
     masks = [rle(0, 0, 100, 100), None]
     wrong = [None, rle(200, 200, 300, 300)]
     gt = ground_truth([{"segmentations": masks}])
@@ -97,14 +97,14 @@ def test_a_better_scored_false_alarm_halves_precision():
     assert (found["AR1"], found["AR10"]) == (0.0, 1.0)
 
 
-def test_the_wrong_class_is_no_match():
+def test_a_track_of_the_wrong_class_does_not_match():
     masks = [rle(0, 0, 100, 100), None]
     gt = ground_truth([{"segmentations": masks}])
     found = evaluate_youtube_vis(gt, [detection(masks, category_id=2)])
     assert found["per_class_AP"] == {"person": 0.0, "dog": None}
 
 
-def test_a_second_detection_of_a_track_is_a_false_alarm_but_of_a_crowd_is_ignored():
+def test_a_duplicate_is_a_false_positive_but_ignored_on_a_crowd():
     track, crowd = [rle(0, 0, 100, 100), None], [None, rle(0, 0, 100, 100)]
     gt = ground_truth([{"segmentations": track}, {"segmentations": crowd, "iscrowd": 1}])
     on_crowd = [detection(crowd, 0.9), detection(crowd, 0.8), detection(track, 0.7)]
@@ -129,7 +129,7 @@ def test_area_ranges_follow_the_mean_over_the_frames_that_show_the_object():
     assert (found["APs"], found["APm"]) == (pytest.approx(1.0), pytest.approx(1.0))
 
 
-def test_areas_of_the_file_decide_on_the_area_range():
+def test_annotated_areas_determine_the_area_range():
     masks = [rle(0, 0, 10, 10), None]
     gt = ground_truth([{"segmentations": masks, "areas": [70000.0, None]}])
     found = evaluate_youtube_vis(gt, [detection(masks)])
@@ -144,14 +144,14 @@ def test_only_the_hundred_best_of_a_video_and_class_count():
     assert evaluate_youtube_vis(gt, [detection(wrong, 0.9), *crowded])["AR100"] == 0.0
 
 
-def test_empty_masks_and_all_null_tracks_are_harmless():
+def test_empty_masks_and_all_null_tracks_are_ignored():
     masks, nothing = [rle(0, 0, 100, 100), None], [rle(0, 0, 0, 0), None]
     gt = ground_truth([{"segmentations": masks}, {"segmentations": [None, None]}])
     found = evaluate_youtube_vis(gt, [detection(masks), detection(nothing, 0.5)])
     assert found["AR100"] == 0.5  # the ground truth that nobody can see is missed
 
 
-def test_every_form_of_ground_truth_masks_means_the_same():
+def test_all_mask_encodings_of_the_ground_truth_are_equivalent():
     mask = box_mask(10, 20, 110, 120)
     runs = np.flatnonzero(np.diff(np.pad(mask.ravel(order="F").astype(int), 1, constant_values=0)))
     plain = np.diff(np.concatenate([[0], runs, [mask.size]])).tolist()
@@ -167,7 +167,7 @@ def test_every_form_of_ground_truth_masks_means_the_same():
         assert found["AP"] == pytest.approx(1.0), form
 
 
-def test_no_ground_truth_at_all_is_undefined():
+def test_metrics_without_any_ground_truth_are_undefined():
     found = evaluate_youtube_vis(ground_truth([]), [detection([rle(0, 0, 9, 9), None])])
     assert all(found[name] == -1 for name in METRICS)
     assert found["per_class_AP"] == {"person": None, "dog": None}
@@ -176,7 +176,7 @@ def test_no_ground_truth_at_all_is_undefined():
 # Videos
 
 
-def test_the_ap_of_a_video_is_that_of_a_set_of_this_video_alone():
+def test_the_ap_of_a_video_equals_evaluating_it_alone():
     gt, results, _ = load_golden("medium")
     found = evaluate_youtube_vis(gt, results)
     assert len({*found["per_video_AP"].values()}) > 3
@@ -216,7 +216,7 @@ def test_the_checksum_names_the_set_and_not_the_results():
     assert evaluate_youtube_vis(gt, results)["videos"]["checksum"] != checksum
 
 
-def test_more_masks_than_eight_bits_count():
+def test_more_than_255_masks_are_counted():
     length = 300  # pycocotools' area() takes no longer list than 255
     masks = [rle(k % 200, 0, k % 200 + 100, 100) for k in range(length)]
     gt = ground_truth([{"segmentations": masks}], length=length)
@@ -226,7 +226,7 @@ def test_more_masks_than_eight_bits_count():
 # What must not matter
 
 
-def test_order_of_videos_annotations_and_distinct_scores_does_not_matter():
+def test_metrics_do_not_depend_on_the_order_of_videos_and_annotations():
     gt, results, expected = load_golden("medium")
     rng = np.random.default_rng(0)
     for number, entry in enumerate(results):  # equal scores are decided by order
@@ -237,7 +237,7 @@ def test_order_of_videos_annotations_and_distinct_scores_does_not_matter():
     assert_same(evaluate_youtube_vis(gt, results), expected)
 
 
-def test_ids_are_names_not_positions():
+def test_ids_need_not_be_consecutive():
     gt, results, expected = load_golden("medium")
     for video in gt["videos"]:
         video["id"] = 7 * video["id"] + 100
@@ -251,7 +251,7 @@ def test_ids_are_names_not_positions():
     assert_same(evaluate_youtube_vis(gt, results), expected)
 
 
-def test_videos_without_ground_truth_or_predictions_cost_only_false_alarms():
+def test_videos_without_ground_truth_add_only_false_positives():
     masks = [rle(0, 0, 100, 100), None]
     gt = ground_truth([{"segmentations": masks}], videos=(1, 2, 3))
     assert evaluate_youtube_vis(gt, [detection(masks)])["AP"] == pytest.approx(1.0)
@@ -268,7 +268,7 @@ def test_of_equal_overlaps_the_later_ground_truth_is_taken():
     assert not matched[-1].any() and not ignored.any()
 
 
-def test_several_answers_to_what_is_ignored_are_matched_as_if_alone():
+def test_several_detections_of_ignored_ground_truth_are_matched_independently():
     rng = np.random.default_rng(0)
     for _ in range(30):
         ious = rng.choice([0.0, 0.4, 0.5, 0.6, 0.9, 1.0], size=(6, 4))

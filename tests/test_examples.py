@@ -106,7 +106,7 @@ def random_mask_rcnn(request, monkeypatch):
 
 
 @pytest.mark.parametrize(("source", "name"), examples())
-def test_it_runs_as_it_is_written(source, name, folder, people_onnx, random_mask_rcnn):
+def test_every_documented_example_runs(source, name, folder, people_onnx, random_mask_rcnn):
     exec(compile(source, name, "exec"), {"__name__": "__main__"})
 
 
@@ -172,7 +172,7 @@ def test_examples_outside_of_the_reference_run(entry, folder):
     exec(compile(example, entry, "exec"), names)
 
 
-def test_no_example_is_left_out():
+def test_every_example_is_collected():
     package = Path(queryinst_vis.__file__).parent
     with_example = {
         node.name

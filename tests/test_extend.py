@@ -78,7 +78,7 @@ def answer(capsys, *words) -> str:
     return shown
 
 
-def test_the_page_shows_the_package():
+def test_the_extension_page_shows_the_example_package():
     page = (ROOT / "docs" / "extend.md").read_text()
     shown = dict(re.findall(r"```python\n# example_extension/(\w+\.py)\n(.*?)```", page, re.DOTALL))
     files = {path.name: path.read_text() for path in EXTENSION.glob("example_extension/[!_]*.py")}
@@ -112,7 +112,7 @@ def test_detectors_are_listed_beside_the_weights(extension, capsys):
     assert "bright:ARGUMENT" in capsys.readouterr().out
 
 
-def test_an_unknown_detector_is_told_with_the_nearest(extension, clip, capsys):
+def test_an_unknown_detector_is_refused_with_the_nearest(extension, clip, capsys):
     shown = answer(capsys, "track", clip, "--weights", "brigth:200")
     assert "weights: unknown detector 'brigth'; did you mean bright?" in shown
 
@@ -120,7 +120,7 @@ def test_an_unknown_detector_is_told_with_the_nearest(extension, clip, capsys):
 # A rule
 
 
-def test_a_rule_has_a_name(extension):
+def test_an_installed_rule_is_selected_by_name(extension):
     tracker = Tracker(TrackingConfig(rule="nearest"))
     assert tracker.embedding is None
     first = tracker.update(see(0, 1)).track_ids.tolist()
@@ -135,7 +135,7 @@ def test_weights_may_name_an_installed_rule(extension, tmp_path):
     assert found.update(draw_frame(0)).track_ids.tolist() == list(range(5))
 
 
-def test_weights_that_name_a_rule_which_is_not_installed(tmp_path):
+def test_weights_that_name_a_missing_rule_are_refused(tmp_path):
     config = tiny_config(track=False)
     config.tracking.rule = "nearest"
     save_weights(tmp_path / "weights.safetensors", build_model(config), config)
@@ -143,12 +143,12 @@ def test_weights_that_name_a_rule_which_is_not_installed(tmp_path):
         VideoTracker.from_pretrained(tmp_path / "weights.safetensors", "cpu")
 
 
-def test_an_unknown_rule_is_told_with_the_nearest(extension):
+def test_an_unknown_rule_is_refused_with_the_nearest(extension):
     with pytest.raises(InputError, match=r"rule 'neerest'.*nearest"):
         Tracker(TrackingConfig(rule="neerest"))
 
 
-def test_our_names_cannot_be_taken(tmp_path, monkeypatch):
+def test_built_in_names_cannot_be_overridden(tmp_path, monkeypatch):
     broken_package(tmp_path, monkeypatch, "association_rules", "masktrack = nowhere:rule")
     assert Tracker(TrackingConfig(rule="masktrack")).embedding == "track_head"
 
@@ -160,13 +160,13 @@ def test_our_names_cannot_be_taken(tmp_path, monkeypatch):
         ("mine = json:dumps", "its package gives function, not a queryinst_vis.tracking.Rule"),
     ],
 )
-def test_a_package_that_is_broken(tmp_path, monkeypatch, line, message):
+def test_a_broken_extension_package_is_named(tmp_path, monkeypatch, line, message):
     broken_package(tmp_path, monkeypatch, "association_rules", line)
     with pytest.raises(InputError, match=message):
         Tracker(TrackingConfig(rule="mine"))
 
 
-def test_two_packages_with_one_name(extension, tmp_path, monkeypatch):
+def test_two_packages_with_one_entry_point_name_are_refused(extension, tmp_path, monkeypatch):
     broken_package(tmp_path, monkeypatch, "association_rules", "nearest = json:dumps")
     with pytest.raises(InputError, match=r"several installed packages .*broken"):
         Tracker(TrackingConfig(rule="nearest"))
@@ -186,7 +186,7 @@ def test_a_backbone_is_trained_and_loaded_by_name(extension, tmp_path, capsys):
     assert model.backbone.channels == [16, 32, 64, 128]
 
 
-def test_a_backbone_is_frozen_as_the_config_says(extension):
+def test_an_installed_backbone_obeys_frozen_stages(extension):
     config = tiny_config()
     config.model.backbone.name = "plain"
     for stages in range(5):
@@ -212,7 +212,7 @@ class Narrow(torch.nn.Module):
         ("Narrow", 0, {"pretrained": True}, "only timm's weights are fetched"),
     ],
 )
-def test_a_backbone_that_cannot_be_used(tmp_path, monkeypatch, make, frozen, changes, message):
+def test_an_unusable_backbone_is_refused(tmp_path, monkeypatch, make, frozen, changes, message):
     from queryinst_vis.models.backbone import Backbone
 
     where = f"{__name__}:Narrow" if make == "Narrow" else "builtins:dict"
@@ -240,7 +240,7 @@ def numbered(tmp_path):
 
 
 @pytest.mark.parametrize("command", [["convert-dataset"], ["data", "convert"]])
-def test_a_dataset_format_is_converted(extension, numbered, tmp_path, capsys, command):
+def test_an_installed_data_set_format_is_converted(extension, numbered, tmp_path, capsys, command):
     words = [numbered, tmp_path / "set.json", "--coco", tmp_path / "coco.json"]
     assert cli.main([*command, "numbered", *map(str, words)]) == 0
     assert "2 videos, 4 tracks" in capsys.readouterr().out
@@ -263,23 +263,23 @@ def test_a_detector_is_evaluated_on_a_converted_set(extension, numbered, tmp_pat
     assert scores["AP50"] == 1 and f"{100 * scores['AP']:.1f}" in capsys.readouterr().out
 
 
-def test_a_format_is_listed_in_the_help(extension, capsys):
+def test_an_installed_format_is_listed_in_the_help(extension, capsys):
     with pytest.raises(SystemExit):
         cli.main(["convert-dataset", "--help"])
     assert "numbered" in capsys.readouterr().out
 
 
-def test_a_format_without_its_package(numbered, tmp_path, capsys):
+def test_the_format_of_an_uninstalled_package_is_an_invalid_choice(numbered, tmp_path, capsys):
     shown = answer(capsys, "convert-dataset", "numbered", numbered, tmp_path / "set.json")
     assert "invalid choice: 'numbered'" in shown and "labelme" in shown
 
 
-def test_a_source_that_is_not_there(extension, tmp_path, capsys):
+def test_a_missing_source_is_refused(extension, tmp_path, capsys):
     shown = answer(capsys, "convert-dataset", "numbered", tmp_path / "no", tmp_path / "set.json")
     assert "no such file or folder" in shown
 
 
-def test_a_format_that_gives_something_else(tmp_path, monkeypatch, capsys):
+def test_a_format_that_returns_something_else_is_refused(tmp_path, monkeypatch, capsys):
     broken_package(tmp_path, monkeypatch, "dataset_formats", "mine = builtins:str")
     shown = answer(capsys, "convert-dataset", "mine", tmp_path, tmp_path / "set.json")
     assert "must return queryinst_vis.data.convert.LabelledVideo, got str" in shown

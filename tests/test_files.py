@@ -34,7 +34,7 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_files_together_are_all_there_or_none(tmp_path: Path) -> None:
+def test_files_written_together_appear_all_or_none(tmp_path: Path) -> None:
     with files_together():
         write_json_atomically(tmp_path / "a.json", 1)
         assert not (tmp_path / "a.json").exists()
@@ -46,7 +46,7 @@ def test_files_together_are_all_there_or_none(tmp_path: Path) -> None:
     assert _names(tmp_path) == ["a.json", "b.json"]
 
 
-def test_a_signal_between_two_files_comes_after_both(
+def test_a_signal_between_two_files_is_delivered_after_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replace = Path.replace
@@ -67,7 +67,7 @@ def test_a_signal_between_two_files_comes_after_both(
     assert _names(tmp_path) == ["a.json", "b.json"]
 
 
-def test_a_file_that_cannot_be_replaced_takes_the_new_ones_with_it(tmp_path: Path) -> None:
+def test_if_one_file_cannot_be_replaced_none_is(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot write .*b\.json"), files_together():
         write_json_atomically(tmp_path / "a.json", 1)
         write_json_atomically(tmp_path / "b.json", 2)
@@ -91,7 +91,7 @@ def test_files_of_dead_processes_are_removed(tmp_path: Path, name: str) -> None:
     assert _names(tmp_path) == sorted([alive.name, elsewhere.name, "b.json"])
 
 
-def test_what_dead_processes_left_in_the_temporary_folder_is_removed(
+def test_temporary_files_of_dead_processes_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = (
@@ -128,7 +128,7 @@ def test_second_files_of_dead_processes_are_removed_and_folders_need_not_be_read
     assert _names(tmp_path) == ["a.json", "b.json"]
 
 
-def test_unfinished_files_are_known_before_they_exist(tmp_path: Path) -> None:
+def test_temporary_names_are_registered_before_the_files_exist(tmp_path: Path) -> None:
     context = atomic_path(tmp_path / "a.json")
     context.__enter__()  # as if a signal came before the block began
     files.remove_temporaries()
@@ -149,7 +149,7 @@ def test_a_full_disk_names_the_file(tmp_path: Path, error: Exception) -> None:
     assert _names(tmp_path) == []
 
 
-def test_names_as_long_as_they_can_be(tmp_path: Path) -> None:
+def test_file_names_of_maximum_length_are_supported(tmp_path: Path) -> None:
     name = "é" * 125 + ".json"
     write_json_atomically(tmp_path / name, 1)
     assert _names(tmp_path) == [name]
@@ -161,7 +161,7 @@ ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 @pytest.mark.parametrize("locale", [{}, ASCII], ids=["usual", "ascii"])
 @pytest.mark.parametrize("name", [b"caf\xe9", "é".encode(), "é".encode() * 120], ids=ascii)
-def test_names_of_any_bytes_in_any_locale(
+def test_file_names_of_any_bytes_work_in_any_locale(
     tmp_path: Path, name: bytes, locale: dict[str, str]
 ) -> None:
     script = (
@@ -190,7 +190,7 @@ def test_termination_raises_in_the_main_thread() -> None:
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_held_signals_come_at_the_end() -> None:
+def test_held_signals_are_delivered_at_the_end() -> None:
     reached = False
     with pytest.raises(Terminated), raise_when_terminated(), signals_held():
         signal.raise_signal(signal.SIGTERM)
@@ -207,7 +207,7 @@ def _run(words: list[str], stdout: int | IO[bytes]) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*command, *words], stdout=stdout, stderr=subprocess.PIPE)
 
 
-def test_a_reader_that_goes_away_does_not_end_a_command() -> None:
+def test_a_closed_pipe_does_not_end_a_command() -> None:
     reading, writing = os.pipe()
     process = _run(["--help"], stdout=writing)
     os.close(reading)
@@ -217,7 +217,7 @@ def test_a_reader_that_goes_away_does_not_end_a_command() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_behind_standard_output_is_told() -> None:
+def test_a_full_disk_on_standard_output_is_reported() -> None:
     with Path("/dev/full").open("wb") as full:
         process = _run(["weights"], stdout=full)
         errors = process.communicate()[1].decode()
@@ -227,7 +227,7 @@ def test_a_full_disk_behind_standard_output_is_told() -> None:
     assert process.returncode == 2
 
 
-def test_without_rights_a_command_ends_in_one_line(
+def test_missing_permissions_end_a_command_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     closed = tmp_path / "closed" / "clip.mp4"
@@ -240,7 +240,9 @@ def test_without_rights_a_command_ends_in_one_line(
     assert capsys.readouterr().err == f"queryinst-vis: error: {closed}: Permission denied\n"
 
 
-def test_without_a_home_the_cache_has_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_folder_the_cache_must_be_configured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def refuse() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -261,7 +263,7 @@ def test_sigterm_ends_a_command_with_its_own_status(
     assert capsys.readouterr().err == "queryinst-vis: error: stopped by SIGTERM\n"
 
 
-def test_one_training_at_a_time_in_a_work_dir(
+def test_only_one_training_may_use_a_work_dir(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(work_dir, "LOCK_TIMEOUT", 0.0)
@@ -285,7 +287,7 @@ def fill(folder: Path, text: str) -> None:
     (folder / "one.txt").write_text(text)
 
 
-def test_a_folder_appears_with_its_block_and_replaces_an_earlier_one(tmp_path: Path) -> None:
+def test_a_folder_appears_when_its_block_ends_and_replaces_an_earlier_one(tmp_path: Path) -> None:
     target = tmp_path / "crops"
     for text in ("first", "second"):
         with files_together(), atomic_path(tmp_path / "file.txt") as file:
@@ -300,7 +302,7 @@ def test_a_folder_appears_with_its_block_and_replaces_an_earlier_one(tmp_path: P
     assert {path.name for path in tmp_path.iterdir()} == {"crops", "file.txt"}
 
 
-def test_a_replaced_folder_comes_back_where_another_file_cannot_be_moved(tmp_path: Path) -> None:
+def test_a_replaced_folder_is_restored_if_another_file_cannot_be_moved(tmp_path: Path) -> None:
     target = tmp_path / "crops"
     target.mkdir()
     fill(target, "old")

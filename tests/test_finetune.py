@@ -134,7 +134,7 @@ OF_IMAGES = [name for name in FORMATS if name != "YouTube-VIS"]
 
 
 @pytest.mark.parametrize("name", OF_IMAGES)
-def test_every_format_says_the_same(tmp_path, name):
+def test_every_format_gives_the_same_annotations(tmp_path, name):
     source, *images = FORMATS[name](tmp_path / "data")
     data = read_own_data(source, *images[1:])
     assert data.kind == name
@@ -161,7 +161,7 @@ def test_every_format_says_the_same(tmp_path, name):
                 assert (mask & inside).sum() > 0.95 * (mask | inside).sum() - (y1 - y0 + x1 - x0)
 
 
-def test_yolo_knows_its_validation_set(tmp_path):
+def test_yolo_data_uses_its_validation_set(tmp_path):
     write_yolo(tmp_path / "data")
     for kind in ("images", "labels"):
         (tmp_path / "data" / "valid").mkdir(exist_ok=True)
@@ -182,7 +182,7 @@ def test_yolo_knows_its_validation_set(tmp_path):
     ("train", "message"),
     [("../../elsewhere", "is not next to the file"), ("list.txt", "not a folder"), ("3", "not a")],
 )
-def test_yolo_reads_no_folders_elsewhere(tmp_path, train, message):
+def test_yolo_data_outside_its_folder_is_not_read(tmp_path, train, message):
     write_yolo(tmp_path / "data")
     write_pictures(tmp_path.parent / "elsewhere" / tmp_path.name)
     path = tmp_path / "data" / "data.yaml"
@@ -203,7 +203,7 @@ def test_yolo_reads_no_folders_elsewhere(tmp_path, train, message):
         ("set.json", '{"images": [{"file_name": "9.png"}]}', "give their folder with --images"),
     ],
 )
-def test_what_cannot_be_read_is_told_in_a_line(tmp_path, name, text, message):
+def test_unreadable_training_data_is_refused_in_one_line(tmp_path, name, text, message):
     write_pictures(tmp_path / "data")
     (tmp_path / "data" / name).write_text(text)
     if name == "a.xml":
@@ -232,7 +232,7 @@ def run_finetune(*words: object) -> int:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_fine_tuning_needs_weights_and_data_alone(tmp_path, weights, name, capsys, monkeypatch):
+def test_fine_tuning_needs_only_weights_and_data(tmp_path, weights, name, capsys, monkeypatch):
     monkeypatch.delenv("QUERYINST_VIS_DATA", raising=False)
     source = FORMATS[name](tmp_path / "data")
     work_dir = tmp_path / "run"
@@ -250,7 +250,7 @@ def test_a_fine_tuning_needs_weights_and_data_alone(tmp_path, weights, name, cap
     assert (work_dir / "curves.png").stat().st_size > 1000
 
 
-def test_a_fine_tuning_goes_on_exactly(tmp_path, weights):
+def test_fine_tuning_resumes_exactly(tmp_path, weights):
     source = write_coco(tmp_path / "data")
     words = ["train.max_steps=4", "data.num_workers=0", "--seed", 5]
     assert run_finetune(weights, *source, "--work-dir", tmp_path / "whole", *words) == 0
@@ -266,7 +266,7 @@ def test_a_fine_tuning_goes_on_exactly(tmp_path, weights):
     assert all(torch.equal(whole.model[name], parts.model[name]) for name in whole.model)
 
 
-def test_the_split_is_that_of_the_names(tmp_path, weights):
+def test_the_split_depends_only_on_names(tmp_path, weights):
     """Whatever the order of the file is, and its ids."""
     source = write_coco(tmp_path / "data")
     content = json.loads(Path(source[0]).read_text())
@@ -304,14 +304,14 @@ def test_a_single_video_is_not_split(tmp_path, weights, capsys):
     assert f"--weights {tmp_path / 'run' / 'final.safetensors'}" in said.out
 
 
-def test_a_work_dir_in_use_is_kept(tmp_path, weights, capsys):
+def test_an_existing_work_dir_is_not_overwritten(tmp_path, weights, capsys):
     (tmp_path / "config.yaml").write_text("seed: 3")
     assert run_finetune(weights, *write_coco(tmp_path / "data"), "--work-dir", tmp_path) == 2
     assert "already contains a run" in capsys.readouterr().err
     assert (tmp_path / "config.yaml").read_text() == "seed: 3"
 
 
-def test_nothing_to_learn(tmp_path, weights, capsys):
+def test_a_set_without_annotations_cannot_be_fine_tuned_on(tmp_path, weights, capsys):
     source = write_coco(tmp_path / "data")
     content = json.loads(Path(source[0]).read_text())
     Path(source[0]).write_text(json.dumps({**content, "annotations": []}))
@@ -371,7 +371,7 @@ def planned(samples: int, *overrides: str):
     return finetune_config(config, Path("w"), ["box"], samples, *sets, overrides).train
 
 
-def test_small_sets_are_seen_more_often_than_large_ones():
+def test_small_sets_are_trained_for_more_epochs():
     assert [epochs_for(n) for n in (1, 50, 500, 5000, 10**6)] == [60, 30, 19, 12, 6]
     small, large = planned(50), planned(5000)
     assert (small.batch_size, small.max_steps, large.max_steps) == (4, 375, 15000)
@@ -380,7 +380,7 @@ def test_small_sets_are_seen_more_often_than_large_ones():
     assert large.lr_steps == [11250, 13800] and large.warmup_steps == 750
 
 
-def test_milestones_follow_another_number_of_steps():
+def test_milestones_scale_with_the_number_of_steps():
     recipe = planned(50, "train.max_steps=1000", "train.patience=2")
     assert (recipe.max_steps, recipe.lr_steps, recipe.eval_every) == (1000, [750, 920], 50)
     assert recipe.patience == 2

@@ -96,7 +96,7 @@ def expected(found, use):
 @pytest.mark.parametrize(
     ("use", "function"), [("training", train), ("evaluation of masks", evaluate_video)]
 )
-def test_sets_of_videos_are_accepted_where_no_error_is_found(use, function, tmp_path, monkeypatch):
+def test_video_sets_are_accepted_exactly_if_no_error_is_found(use, function, tmp_path, monkeypatch):
     outcomes = Counter()
     cases = mutations(lambda rng: sound_files(rng)[0], range(400), tmp_path, monkeypatch)
     for seed, path, content, found in cases:
@@ -106,7 +106,7 @@ def test_sets_of_videos_are_accepted_where_no_error_is_found(use, function, tmp_
     assert min(outcomes[True], outcomes[False]) > 50
 
 
-def test_sets_of_images_are_accepted_where_no_error_is_found(tmp_path, monkeypatch):
+def test_image_sets_are_accepted_exactly_if_no_error_is_found(tmp_path, monkeypatch):
     outcomes = Counter()
 
     def sound(rng):

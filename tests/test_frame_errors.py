@@ -20,7 +20,7 @@ def errors_of(annotations, results, length):
     return frame_errors(tracks)
 
 
-def test_each_error_is_in_its_frame():
+def test_each_error_is_attributed_to_its_frame():
     found = errors_of(
         [{"segmentations": [A, A, A, None]}],
         [detection([A, None, None, None], 0.9), detection([None, None, A, B], 0.8)],
@@ -33,17 +33,17 @@ def test_each_error_is_in_its_frame():
     }
 
 
-def test_a_wrong_class_is_a_miss_and_a_false_alarm():
+def test_a_wrong_class_is_a_false_negative_and_a_false_positive():
     found = errors_of([{"segmentations": [A]}], [detection([A], category_id=2)], length=1)
     assert found == {0: FrameErrors(missed=[1], false=[0])}
 
 
-def test_what_lies_in_a_crowd_is_no_error():
+def test_detections_inside_a_crowd_are_no_errors():
     crowd = {"segmentations": [A, A], "iscrowd": 1}
     assert errors_of([crowd], [detection([A, B])], length=2) == {1: FrameErrors(false=[0])}
 
 
-def test_the_errors_add_up_to_the_counts_of_trackeval():
+def test_per_frame_errors_add_up_to_the_counts_of_trackeval():
     content = json.loads((DATA / "trackeval_youtube_vis.json").read_text())
     gt, results = content["gt"], content["results"]
     errors = [e for tracks in VideoSet(gt, results) for e in frame_errors(tracks).values()]

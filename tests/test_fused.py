@@ -46,7 +46,7 @@ def track(frames, **settings):
 # --- motion -----------------------------------------------------------------------------------
 
 
-def test_a_steady_box_is_predicted_where_it_goes():
+def test_a_box_in_steady_motion_is_extrapolated():
     motion = BoxFilter()
     motion.append(np.array([[0.0, 0, 40, 100]]))
     for frame in range(1, 30):
@@ -58,7 +58,7 @@ def test_a_steady_box_is_predicted_where_it_goes():
     np.testing.assert_allclose(motion.boxes(), [[102, 34, 142, 134]], atol=1)
 
 
-def test_one_prediction_over_several_frames_has_the_uncertainty_of_as_many():
+def test_one_prediction_over_several_frames_equals_several_of_one_frame():
     together, apart = BoxFilter(), BoxFilter()
     for motion in (together, apart):
         motion.append(np.array([[0.0, 0, 40, 100]]))
@@ -125,14 +125,14 @@ def test_the_odds_are_the_weighted_cues():
     assert log_odds(cues, TrackingConfig("fused", fused=weights)) == pytest.approx(expected)
 
 
-def test_iou():
+def test_iou_of_boxes_equals_a_count_by_hand():
     boxes = np.array([[0.0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 20, 30]])
     np.testing.assert_allclose(overlaps(boxes, boxes), [[1, 1 / 3, 0], [1 / 3, 1, 0], [0, 0, 0]])
     assert overlaps(boxes, boxes[:0]).shape == (3, 0)
 
 
 @given(st.integers(0, 6), st.integers(0, 6), st.integers(0, 2**32 - 1))
-def test_assignments_are_one_to_one_and_above_the_least(rows, columns, seed):
+def test_assignments_are_one_to_one_and_above_the_minimum(rows, columns, seed):
     scores = np.random.default_rng(seed).normal(size=(rows, columns))
     scores[scores < -1.5] = -np.inf
     chosen = choose(scores, least=0.2)
@@ -155,7 +155,7 @@ def test_two_people_who_cross_keep_their_identities():
     assert track(frames) == [[0, 1]] * 21
 
 
-def test_people_who_look_alike_cross_by_their_motion():
+def test_similar_people_who_cross_are_told_apart_by_motion():
     frames = [
         together(person(12.0 * frame, 0), person(242 - 12.0 * frame, 0, top=26.0))
         for frame in range(21)
@@ -163,43 +163,43 @@ def test_people_who_look_alike_cross_by_their_motion():
     assert track(frames) == [[0, 1]] * 21
 
 
-def test_a_person_who_comes_back_is_known_by_looks_and_place():
+def test_a_reappearing_person_is_recognised_by_appearance_and_position():
     walk = [person(4.0 * frame, 0) for frame in range(10)]
     back = person(100, 0)
     assert track([*walk, *[see()] * 10, back])[-1] == [0]
     assert track([*walk, *[see()] * 10, person(100, 1)])[-1] == [1]
 
 
-def test_somebody_else_far_away_is_new_however_alike():
+def test_a_similar_person_far_away_is_a_new_identity():
     frames = [person(0, 0), person(0, 0), person(160, 0)]
     assert track(frames, max_jump=0.7)[-1] == [1]
     assert track([*frames[:2], see(), see(), person(160, 0)], max_jump=0.7)[-1] == [1]
 
 
-def test_a_larger_bias_calls_fewer_people_new():
+def test_a_larger_bias_creates_fewer_identities():
     frames = [person(0, 0), person(0, 0), person(60, 1)]
     assert track(frames)[-1] == [1]
     assert track(frames, fused=FusedConfig(bias=4.0))[-1] == [0]
 
 
-def test_weak_detections_continue_a_track_and_begin_none():
+def test_weak_detections_continue_tracks_but_start_none():
     weak = person(6, 0, score=0.2)
     assert track([weak, weak], high_score=0.5) == [[], []]
     frames = [person(0, 0), person(3, 0), weak, person(9, 0)]
     assert track(frames, high_score=0.5) == [[0]] * 4
 
 
-def test_a_weak_detection_elsewhere_is_not_the_track():
+def test_a_weak_detection_far_from_a_track_is_not_matched():
     frames = [person(0, 0), person(0, 0), person(50, 0, score=0.2)]
     assert track(frames, high_score=0.5) == [[0], [0], []]
 
 
-def test_a_second_detection_of_a_tracked_person_is_no_new_person():
+def test_a_duplicate_detection_starts_no_track():
     frames = [person(0, 0), together(person(1, 0), person(5, 1))]
     assert track(frames) == [[0], [0]]
 
 
-def test_tracks_of_the_first_frame_are_published_at_once():
+def test_tracks_of_the_first_frame_are_published_immediately():
     tracker = Tracker(TrackingConfig("fused", min_hits=2))
     assert ids_of(tracker, [together(person(0, 0), person(100, 1))] * 2) == [[0, 1]] * 2
     assert ids_of(tracker, [person(300, 2), person(302, 2)]) == [[], [2]]
@@ -226,7 +226,7 @@ def test_memory_does_not_grow_with_the_video():
     assert max(sizes[50:]) <= 1.1 * max(sizes[:50])
 
 
-def test_embeddings_are_needed_and_keep_their_width():
+def test_embeddings_are_required_and_must_keep_their_size():
     tracker = Tracker(TrackingConfig("fused"))
     with pytest.raises(InputError, match="have no embeddings"):
         tracker.update(replace(person(0, 0), embeddings=None))

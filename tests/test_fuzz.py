@@ -35,7 +35,7 @@ def run_fuzz(*words, timeout):
     )
 
 
-def test_a_short_run_finds_nothing_wrong():
+def test_a_short_fuzz_run_finds_no_fault():
     """Replay what it finds as its last line says."""
     words = ("-m", "benchmarks.fuzz", "--inputs", "90", "--kills", "4")
     run = run_fuzz(*words, timeout=600)
@@ -69,7 +69,7 @@ def test_an_input_is_a_function_of_seed_class_and_number(samples, tmp_path, name
     assert made != [make(tmp_path / f"c{number}", 1, number) for number in range(4)]
 
 
-def test_bytes_are_spoilt_alike_by_one_seed():
+def test_byte_mutations_are_determined_by_the_seed():
     data = bytes(range(256)) * 20
     spoilt = [spoil_bytes(data, random.Random(seed)) for seed in range(50)]
     assert spoilt == [spoil_bytes(data, random.Random(seed)) for seed in range(50)]
@@ -88,7 +88,7 @@ def test_bytes_are_spoilt_alike_by_one_seed():
         (2, TRACEBACK + LINE_OF_ERROR, LINE),
     ],
 )
-def test_a_good_end(status, errors, kind):
+def test_an_orderly_exit_is_no_fault(status, errors, kind):
     verdict = judge_end(status, errors)
     assert (verdict.kind, verdict.faults, verdict.noise) == (kind, [], "")
 
@@ -106,7 +106,7 @@ def test_a_good_end(status, errors, kind):
         (130, "queryinst-vis: error: interrupted\n"),
     ],
 )
-def test_a_bad_end(status, errors):
+def test_a_crash_or_traceback_is_a_fault(status, errors):
     assert judge_end(status, errors).faults
 
 
@@ -115,7 +115,7 @@ def test_the_place_of_an_error_is_the_innermost_of_the_package():
 
 
 @pytest.mark.parametrize("status", [0, 2])
-def test_files_are_whole_and_where_they_belong(tmp_path, status):
+def test_partial_and_stray_files_are_faults(tmp_path, status):
     def faults(case):
         return judge_files(before, tmp_path, status, case)
 
@@ -157,7 +157,7 @@ print(json.dumps({ended.job: [ended.status, ended.fault] for ended in run_in_for
 """
 
 
-def test_forks_are_held_to_their_limits():
+def test_resource_limits_apply_to_forked_processes():
     run = run_fuzz("-c", JOBS, timeout=120)
     ended = json.loads(run.stdout.splitlines()[-1])
     assert ended["well"] == [0, ""]

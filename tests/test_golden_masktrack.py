@@ -69,7 +69,7 @@ def mmdet_detections(frame, result):
 @pytest.mark.parametrize(
     "max_tracks", [None, DEFAULT_MAX_TRACKS], ids=["as published", "as in track"]
 )
-def test_original_raw_ids_of_every_frame(original, original_head, max_tracks):
+def test_raw_ids_of_every_frame_equal_the_original(original, original_head, max_tracks):
     tracker = Tracker(TrackingConfig(max_tracks=max_tracks))
     seen = []
     for frame in original["frames"]:
@@ -81,7 +81,7 @@ def test_original_raw_ids_of_every_frame(original, original_head, max_tracks):
     assert -1 in seen and max(seen) == 5  # the video has losers and births, so the test bites
 
 
-def test_original_scores_of_every_frame(original, original_head):
+def test_scores_of_every_frame_equal_the_original(original, original_head):
     tracker, compared = Tracker(), 0
     for frame in original["frames"]:
         detections = original_detections(frame, original_head)
@@ -112,7 +112,7 @@ def test_original_duplicates_are_published_once_by_the_overtaker(original, origi
     assert with_duplicates >= 2
 
 
-def test_original_loss_per_row(original, original_head):
+def test_loss_per_row_equals_the_original(original, original_head):
     golden = original["loss"]
     key, reference = (original_head.embed(golden[name]) for name in ("key_feats", "ref_feats"))
     logits = similarity_logits(key, reference)
@@ -130,7 +130,7 @@ def test_original_loss_per_row(original, original_head):
 # --- mmdetection ----------------------------------------------------------------------------
 
 
-def test_mmdet_roi_features_and_embeddings(mmdet, mmdet_head):
+def test_roi_features_and_embeddings_equal_mmdetection(mmdet, mmdet_head):
     for frame, result in zip(mmdet["frames"], mmdet["results"], strict=True):
         if "roi_feats" not in result:
             assert len(frame["bboxes"]) == 0
@@ -140,7 +140,7 @@ def test_mmdet_roi_features_and_embeddings(mmdet, mmdet_head):
         assert_equal_to_rounding(mmdet_head(frame["feats"], boxes), result["embeds"])
 
 
-def test_mmdet_similarity_logits(mmdet):
+def test_similarity_logits_equal_mmdetection(mmdet):
     """The memory holds the embeddings that mmdetection's tracker holds."""
     tracker, compared = Tracker(), 0
     for frame, result in zip(mmdet["frames"], mmdet["results"], strict=True):
@@ -153,7 +153,7 @@ def test_mmdet_similarity_logits(mmdet):
     assert compared == 5
 
 
-def test_mmdet_match_scores_differ_by_the_iou_convention_only(mmdet):
+def test_match_scores_differ_from_mmdetection_only_in_the_iou_convention(mmdet):
     """mmdetection measures boxes without the inclusive pixel; all other terms are equal.
 
     (It also remembers a track's *last* label where the original, and we, remember the first;
@@ -173,7 +173,7 @@ def test_mmdet_match_scores_differ_by_the_iou_convention_only(mmdet):
     assert compared == 5
 
 
-def test_mmdet_raw_ids_and_memory(mmdet):
+def test_raw_ids_and_memory_equal_mmdetection(mmdet):
     """All raw ids agree, with mmdetection's expiry after 20 frames.
 
     No track of these 7 frames lives long enough unseen to expire; expiry itself is tested in
@@ -194,7 +194,7 @@ def test_mmdet_raw_ids_and_memory(mmdet):
     assert duplicated == [4, 5]
 
 
-def test_mmdet_training_loss(mmdet, mmdet_head):
+def test_training_loss_equals_mmdetection(mmdet, mmdet_head):
     """RoITrackHead.loss on two pairs.
 
     The cross-entropy of every positive is the same, the mean over them is not: mmdetection

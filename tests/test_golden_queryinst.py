@@ -87,32 +87,32 @@ def training(golden):
     return model, losses, targets
 
 
-def test_feature_pyramid(golden, inference):
+def test_the_feature_pyramid_equals_mmdetection(golden, inference):
     for ours, theirs in zip(inference[1].features, golden["fpn_feats"], strict=True):
         assert_equal_to_rounding(ours, theirs)
 
 
-def test_initial_boxes(golden, inference):
+def test_the_initial_boxes_equal_mmdetection(golden, inference):
     boxes = initial_boxes(inference[0].proposals, [golden["meta"]["img_shape"]])
     assert_equal_to_rounding(boxes[0], golden["init_boxes"])
 
 
 @pytest.mark.parametrize("index", STAGES)
-def test_roi_features_and_levels(golden, index):
+def test_roi_features_and_levels_equal_mmdetection(golden, index):
     stage = golden["stages"][index]
     boxes = stage["rois"][:, 1:]
     assert torch.equal(assign_levels(boxes, 4), stage["roi_level"])
     assert_equal_to_rounding(RoIExtractor(7)(golden["fpn_feats"], [boxes]), stage["roi_feats"])
 
 
-def test_roi_levels_of_all_sizes():
+def test_roi_levels_of_all_box_sizes_equal_mmdetection():
     sides = torch.tensor([10.0, 111, 113, 223, 225, 447, 449, 2000])
     boxes = torch.stack((torch.zeros(8), torch.zeros(8), sides, sides), dim=1)
     assert assign_levels(boxes, 4).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 @pytest.mark.parametrize("index", STAGES)
-def test_stage_outputs(golden, inference, index):
+def test_stage_outputs_equal_mmdetection(golden, inference, index):
     ours, theirs = inference[1].stages[index], golden["stages"][index]
     assert_equal_to_rounding(ours.class_logits, theirs["cls_score"])
     assert_equal_to_rounding(ours.q_star, theirs["attn_feats"])
@@ -121,7 +121,7 @@ def test_stage_outputs(golden, inference, index):
 
 
 @pytest.mark.parametrize("index", STAGES)
-def test_mask_logits(golden, inference, index):
+def test_mask_logits_equal_mmdetection(golden, inference, index):
     model, output = inference
     everybody = torch.arange(output.stages[index].boxes.shape[1])
     with torch.no_grad():
@@ -130,7 +130,7 @@ def test_mask_logits(golden, inference, index):
 
 
 @pytest.mark.parametrize("rescale", [True, False])
-def test_detections(golden, inference, rescale):
+def test_detections_equal_mmdetection(golden, inference, rescale):
     theirs = golden["pred_rescale_true" if rescale else "pred_rescale_false"]
     size = tuple(golden["meta"]["img_shape"])
     original = tuple(golden["meta"]["ori_shape"]) if rescale else size
@@ -155,7 +155,7 @@ def matched(golden, training):
     return output.stages, Criterion(LossConfig()).match(output.stages, targets), targets
 
 
-def test_assignments(golden, matched):
+def test_assignments_equal_mmdetection(golden, matched):
     _, matches, _ = matched
     for index in STAGES:
         for image in range(2):
@@ -165,7 +165,7 @@ def test_assignments(golden, matched):
             assert torch.equal(assigned, golden["train"]["assigned_gt_inds"][index][image])
 
 
-def test_mask_targets(golden, matched):
+def test_mask_targets_equal_mmdetection(golden, matched):
     stages, matches, targets = matched
     for index in STAGES:
         cropped = [
@@ -177,7 +177,7 @@ def test_mask_targets(golden, matched):
         ).float().mean() >= 0.999
 
 
-def test_losses(golden, training):
+def test_losses_equal_mmdetection(golden, training):
     names = {"cls": "loss_cls", "l1": "loss_bbox", "giou": "loss_iou", "dice": "loss_mask"}
     _, losses, _ = training
     assert len(losses) == 3 * len(names)
@@ -190,7 +190,7 @@ def test_losses(golden, training):
     )
 
 
-def test_gradient_norms(golden, training):
+def test_gradient_norms_equal_mmdetection(golden, training):
     expected = {
         convert_key(key): norm
         for key, norm in golden["train"]["grad_norms"].items()
@@ -206,7 +206,7 @@ def test_gradient_norms(golden, training):
         assert ours[name].norm().item() == pytest.approx(norm, rel=1e-3, abs=1e-6), name
 
 
-def test_batch_norm_buffers(golden, training):
+def test_batch_norm_buffers_equal_mmdetection(golden, training):
     buffers = dict(training[0].named_buffers())
     for key, expected in golden["train"]["buffers_after"].items():
         torch.testing.assert_close(buffers[convert_key(key)], expected, rtol=1e-3, atol=1e-5)

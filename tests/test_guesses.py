@@ -59,7 +59,7 @@ def indices(results):
 # The fourteen
 
 
-def test_a_tracker_is_called(tracker, clip):
+def test_a_tracker_is_callable(tracker, clip):
     for result in tracker(clip):
         assert isinstance(result, FrameResult)
         assert result.frame.shape == (HEIGHT, WIDTH, 3) and result.frame.dtype == np.uint8
@@ -112,12 +112,12 @@ def test_from_pretrained_takes_a_score_threshold(weights, clip):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
-def test_a_device_that_is_missing_is_told_in_a_line(weights):
+def test_a_missing_device_is_refused_in_one_line(weights):
     with pytest.raises(InputError, match=r"device 'cuda:0' .*'cpu'"):
         VideoTracker.from_pretrained(weights, device="cuda:0")
 
 
-def test_detections_make_a_table(tracker, photo):
+def test_detections_convert_to_a_table(tracker, photo):
     pytest.importorskip("pandas")
     found = tracker.update(photo)
     table = found.to_df()
@@ -129,7 +129,7 @@ def test_detections_are_plotted_on_a_frame(tracker):
     assert isinstance(picture, Image.Image) and picture.size == (WIDTH, HEIGHT)
 
 
-def test_tracking_has_a_length(tracker, clip):
+def test_tracking_a_file_has_a_length(tracker, clip):
     assert len(tracker.track(clip)) == FRAMES
     assert len(tracker.track(clip, start=0.2, stride=2)) == 2
     results = tracker.track(clip, max_frames=4)
@@ -161,11 +161,11 @@ def test_a_tracker_has_names(tracker):
     ],
     ids=str,
 )
-def test_some_frames_are_tracked(tracker, clip, choice, expected):
+def test_a_range_of_frames_can_be_tracked(tracker, clip, choice, expected):
     assert indices(tracker.track(clip, **choice)) == expected
 
 
-def test_only_some_classes_are_followed(tracker, clip):
+def test_selected_classes_only_are_tracked(tracker, clip):
     every = {int(label) for r in tracker.track(clip) for label in r.detections.labels}
     assert every == {0, 1}
     for classes in (["crate"], [1]):
@@ -174,7 +174,7 @@ def test_only_some_classes_are_followed(tracker, clip):
         assert min(int(r.detections.track_ids.min()) for r in results) == 0, "ids begin at 0"
 
 
-def test_a_threshold_holds_for_its_call_alone(tracker, clip):
+def test_a_threshold_applies_only_to_its_call(tracker, clip):
     scores = torch.cat([result.detections.scores for result in tracker.track(clip)])
     before, conf = len(scores), float(scores.median())
     strict = torch.cat([r.detections.scores for r in tracker.track(clip, conf=conf)])
@@ -196,19 +196,19 @@ def test_a_threshold_holds_for_its_call_alone(tracker, clip):
     ],
     ids=str,
 )
-def test_a_choice_that_cannot_be_is_refused_at_the_call(tracker, clip, choice, message):
+def test_an_invalid_choice_is_refused_when_called(tracker, clip, choice, message):
     with pytest.raises(InputError, match=message):
         tracker.track(clip, **choice)
 
 
-def test_a_batch_changes_nothing(tracker, clip):
+def test_the_batch_size_does_not_change_the_tracks(tracker, clip):
     alone, together = (list(tracker.track(clip, batch=batch)) for batch in (1, 4))
     assert indices(alone) == indices(together)
     for one, other in zip(alone, together, strict=True):
         assert one.detections.track_ids.tolist() == other.detections.track_ids.tolist()
 
 
-def test_two_videos_at_a_time_need_two_trackers(weights, clip):
+def test_tracking_two_videos_with_one_tracker_is_refused(weights, clip):
     detector = Detector.from_pretrained(weights, "cpu")
     tracker, other = VideoTracker(detector), VideoTracker(detector)
     for one, two in zip(tracker.track(clip), other.track(clip), strict=True):
@@ -227,7 +227,7 @@ def test_tracking_can_be_stopped(tracker, clip):
 # Colours
 
 
-def test_opencvs_channel_order(tracker, weights):
+def test_bgr_frames_are_supported(tracker, weights):
     frame, swapped = draw_frame(0), np.ascontiguousarray(draw_frame(0)[..., ::-1])
     expected = tracker.update(frame)
     tracker.reset()
@@ -239,13 +239,13 @@ def test_opencvs_channel_order(tracker, weights):
 # Results
 
 
-def test_results_can_be_kept_in_files(tracker, clip):
+def test_results_can_be_saved_to_files(tracker, clip):
     result = next(tracker.track(clip))
     again = pickle.loads(pickle.dumps(result))
     assert repr(again) == repr(result)
 
 
-def test_results_are_supervisions_with_class_names(tracker, clip):
+def test_results_convert_to_supervision_with_class_names(tracker, clip):
     for result in tracker.track(clip, max_frames=2):
         exchanged = result.to_supervision()
         assert len(exchanged) == len(result.detections) and exchanged.mask.dtype == bool

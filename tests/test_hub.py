@@ -143,7 +143,7 @@ def nobody(cache, monkeypatch):
         f"hf://someone/tracker/tiny.safetensors@{COMMIT}",
     ],
 )
-def test_weights_become_a_model(server, weights, capsys, address):
+def test_hub_weights_are_loaded_as_a_model(server, weights, capsys, address):
     path = find_weights(address)
     assert path.read_bytes() == weights
     size = f"{len(weights) / 1e6:.1f} MB"
@@ -152,7 +152,7 @@ def test_weights_become_a_model(server, weights, capsys, address):
     assert VideoTracker.from_pretrained(address, "cpu").class_names == tiny_config().model.classes
 
 
-def test_they_are_fetched_once(server, capsys):
+def test_hub_weights_are_downloaded_once(server, capsys):
     find_weights("hf://someone/tracker")
     capsys.readouterr()
     assert cli.main(["weights", "hf://someone/tracker"]) == 0
@@ -161,7 +161,7 @@ def test_they_are_fetched_once(server, capsys):
     assert server.sent == ["tiny.safetensors"]
 
 
-def test_what_was_fetched_needs_no_network(server, weights, monkeypatch):
+def test_downloaded_hub_weights_need_no_network(server, weights, monkeypatch):
     address = "hf://someone/tracker/tiny.safetensors"
     find_weights(address)
     ask(monkeypatch, "http://127.0.0.1:9")
@@ -174,7 +174,7 @@ def test_what_was_fetched_needs_no_network(server, weights, monkeypatch):
         find_weights("hf://someone/other")
 
 
-def test_model_safetensors_comes_before_others(server, weights):
+def test_model_safetensors_is_preferred(server, weights):
     server.files["model.safetensors"] = weights
     assert find_weights("hf://someone/tracker").name == "model.safetensors"
 
@@ -190,7 +190,7 @@ def test_model_safetensors_comes_before_others(server, weights):
         ("hf://someone/tracker/README.md", "weights are .safetensors or .ckpt files"),
     ],
 )
-def test_a_wrong_name_is_answered_in_one_line(server, capsys, address, message):
+def test_an_unknown_hub_model_is_refused_in_one_line(server, capsys, address, message):
     with pytest.raises(InputError, match=message):
         find_weights(address)
     assert cli.main(["weights", address]) == 2
@@ -200,7 +200,7 @@ def test_a_wrong_name_is_answered_in_one_line(server, capsys, address, message):
     assert server.sent == []
 
 
-def test_a_choice_of_files_is_left_to_the_user(server):
+def test_several_weight_files_require_a_choice(server):
     server.files["other.safetensors"] = b""
     with pytest.raises(InputError, match=r"tiny\.saf.*, other\.saf"):
         find_weights("hf://someone/tracker")
@@ -215,7 +215,7 @@ def test_a_file_of_another_project_is_not_executed(server):
         load_model("hf://someone/tracker", "cpu")
 
 
-def test_without_a_connection_the_answer_comes_at_once(nobody, monkeypatch):
+def test_without_a_connection_there_are_no_retries(nobody, monkeypatch):
     """One request, and none of the retries of the hub's library."""
     asked = []
     ask_once = hub.why_no_answer
@@ -230,7 +230,7 @@ def test_without_a_connection_the_answer_comes_at_once(nobody, monkeypatch):
     assert not constants.HF_HUB_OFFLINE
 
 
-def test_a_hub_that_keeps_silent_is_given_up(cache, monkeypatch):
+def test_an_unresponsive_hub_times_out(cache, monkeypatch):
     monkeypatch.setattr(hub, "TIMEOUT", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         ask(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}")
@@ -238,12 +238,12 @@ def test_a_hub_that_keeps_silent_is_given_up(cache, monkeypatch):
             find_weights("hf://someone/tracker/tiny.safetensors")
 
 
-def test_pretrained_weights_that_do_not_exist():
+def test_missing_pretrained_weights_are_refused():
     with pytest.raises(InputError, match="timm has no pretrained weights"):
         Backbone("cspresnet50d", pretrained=True)
 
 
-def test_a_config_fetches_nothing(server):
+def test_loading_a_config_downloads_nothing(server):
     config = tiny_config()
     with pytest.raises(InputError, match=r"train.init_weights .*'queryinst-vis weights hf://some"):
         transfer.initialise_from(build_model(config), config, "hf://someone/tracker")

@@ -53,7 +53,7 @@ def test_detections_are_in_pixels_of_each_frame(model):
     assert torch.allclose(2 * small.boxes, large.boxes, atol=1e-2)
 
 
-def test_a_batch_of_frames_equals_one_by_one(model):
+def test_a_batch_of_frames_equals_single_frames(model):
     config = tiny_config()
     frames = [draw_frame(0), draw_frame(3)[:40], draw_frame(2)[:, :70]]
     for batched, frame in zip(Detector(model, config).detect_frames(frames), frames, strict=True):
@@ -93,7 +93,7 @@ def test_tracker_keeps_identities_until_reset(model, oracle):
     assert tracker.update(draw_frame(0)).track_ids.tolist() == [0, 1]
 
 
-def test_tracker_answers_on_the_cpu_without_gradients(model):
+def test_tracker_returns_cpu_tensors_without_gradients(model):
     found = VideoTracker(Detector(model, tiny_config())).update(draw_frame(0))
     assert len(found) > 0
     for tensor in (found.boxes, found.scores, found.mask_logits, found.track_ids):
@@ -111,12 +111,12 @@ def test_tracker_answers_on_the_cpu_without_gradients(model):
     ],
     ids=["float", "grey", "channels first", "empty", "list"],
 )
-def test_wrong_frames(model, frame):
+def test_invalid_frames_are_refused(model, frame):
     with pytest.raises(InputError, match=r"(a frame|an image) must be .* not "):
         VideoTracker(Detector(model, tiny_config())).update(frame)
 
 
-def test_three_lines_of_python(tmp_path, model, oracle):
+def test_the_quick_start_tracks_a_video(tmp_path, model, oracle):
     save_weights(tmp_path / "model.safetensors", model, tiny_config(), half=True)
     with VideoWriter(tmp_path / "video.mp4", fps=5, crf=1) as writer:
         for index in range(5):
@@ -131,7 +131,7 @@ def test_three_lines_of_python(tmp_path, model, oracle):
 
 
 @pytest.mark.parametrize("live", [False, True])
-def test_streams_know_the_times_of_their_frames(tmp_path, model, oracle, live):
+def test_streams_provide_frame_times(tmp_path, model, oracle, live):
     with VideoWriter(tmp_path / "video.mp4", fps=20, crf=1) as writer:
         for index in range(4):
             writer.write(draw_frame(index))
@@ -143,7 +143,7 @@ def test_streams_know_the_times_of_their_frames(tmp_path, model, oracle, live):
         VideoTracker(Detector(model, config)).update(draw_frame(0))
 
 
-def test_what_is_gone_for_too_many_seconds_comes_back_as_another(model, oracle):
+def test_an_object_absent_longer_than_the_expiry_gets_a_new_identity(model, oracle):
     config = tiny_config()
     config.tracking.expire_seconds = 3.0
     tracker = VideoTracker(Detector(model, config))
@@ -160,13 +160,13 @@ def weights(tmp_path, model):
     return path
 
 
-def test_callers_in_inference_mode_are_served(weights):
+def test_tracking_works_in_inference_mode(weights):
     with torch.inference_mode():
         tracker = VideoTracker.from_pretrained(weights, device="cpu")
         assert len(tracker.update(draw_frame(0))) > 0
 
 
-def test_half_the_precision_finds_nearly_the_same(weights):
+def test_bf16_detections_are_close_to_float32(weights):
     exact = VideoTracker.from_pretrained(weights, device="cpu").update(draw_frame(0))
     faster = VideoTracker.from_pretrained(
         weights, device="cpu", overrides=["inference.precision=bf16-mixed"]
@@ -189,7 +189,7 @@ def test_compilation_without_a_compiler_is_refused(weights, monkeypatch):
 
 
 @pytest.mark.slow  # the compiler takes its time
-def test_a_compiled_backbone_finds_the_same(weights):
+def test_a_compiled_backbone_gives_the_same_detections(weights):
     exact = VideoTracker.from_pretrained(weights, device="cpu").update(draw_frame(0))
     compiled = VideoTracker.from_pretrained(
         weights, device="cpu", overrides=["inference.compile=true"]
@@ -199,7 +199,7 @@ def test_a_compiled_backbone_finds_the_same(weights):
 
 
 @pytest.mark.parametrize("batch", [2, 3, 10])
-def test_several_frames_at_a_time_give_the_same_tracks(model, batch):
+def test_batched_frames_give_the_same_tracks(model, batch):
     frames = [draw_frame(index) for index in range(7)]
     tracker = VideoTracker(Detector(model, tiny_config()))
     alone = [tracker.update(frame) for frame in frames]
@@ -227,7 +227,7 @@ def test_stream_opens_the_video_at_once(model):
     ("max_size", "seen"), [(None, WIDTH), (48, 48), (WIDTH, WIDTH), (10 * WIDTH, WIDTH)]
 )
 @pytest.mark.parametrize("upright", [False, True])
-def test_max_size_bounds_what_the_network_sees_and_never_enlarges(
+def test_max_size_bounds_the_network_input_and_never_enlarges(
     weights, monkeypatch, max_size, seen, upright
 ):
     sizes = []
@@ -244,7 +244,7 @@ def test_max_size_bounds_what_the_network_sees_and_never_enlarges(
     assert found.image_size == frame.shape[:2]
 
 
-def test_a_size_without_pixels_is_refused(weights):
+def test_a_max_size_of_zero_is_refused(weights):
     with pytest.raises(InputError, match=r"max_size .* got 0"):
         VideoTracker.from_pretrained(weights, "cpu", max_size=0)
 
@@ -283,7 +283,7 @@ def test_perfect_detections_score_one(tmp_path, weights, oracle):
     ]
 
 
-def test_the_network_itself_fills_result_files(tmp_path, weights):
+def test_the_network_writes_result_files(tmp_path, weights):
     config = tiny_config(val=write_videos(tmp_path / "videos"))
     metrics = evaluation.test_video(config, weights, tmp_path / "results.json", devices=1)
     entries = json.loads((tmp_path / "results.json").read_text())
@@ -293,7 +293,7 @@ def test_the_network_itself_fills_result_files(tmp_path, weights):
 
 
 @pytest.mark.parametrize("kind", ["image", "video"])
-def test_batches_leave_result_files_as_they_are(tmp_path, weights, kind):
+def test_result_files_do_not_depend_on_the_batch_size(tmp_path, weights, kind):
     config = tiny_config(val=WRITERS[kind](tmp_path / "set"))
     run = getattr(evaluation, f"test_{kind}")
     run(config, weights, tmp_path / "ones.json", devices=1)
@@ -310,13 +310,13 @@ def test_batches_leave_result_files_as_they_are(tmp_path, weights, kind):
 
 
 @pytest.mark.parametrize("kind", ["image", "video"])
-def test_a_batch_of_none(tmp_path, weights, kind):
+def test_a_batch_size_of_0_is_refused(tmp_path, weights, kind):
     config = tiny_config(val=WRITERS[kind](tmp_path / "set"))
     with pytest.raises(InputError, match=r"batch .* got 0"):
         getattr(evaluation, f"test_{kind}")(config, weights, tmp_path / "results.json", batch=0)
 
 
-def test_sets_without_annotations_get_results_but_no_score(tmp_path, weights, oracle):
+def test_a_set_without_annotations_gets_results_but_no_score(tmp_path, weights, oracle):
     data = write_videos(tmp_path / "videos")
     content = json.loads((tmp_path / "videos" / "videos.json").read_text())
     del content["annotations"]
@@ -326,7 +326,7 @@ def test_sets_without_annotations_get_results_but_no_score(tmp_path, weights, or
     assert len(json.loads((tmp_path / "results.json").read_text())) == 4
 
 
-def test_nothing_detected_is_an_empty_list_that_scores_0(tmp_path, weights):
+def test_no_detections_give_an_empty_list_that_scores_0(tmp_path, weights):
     config = tiny_config(val=write_images(tmp_path / "images"))
     config.inference.score_threshold = 1.0
     metrics = evaluation.test_image(config, weights, tmp_path / "results.json", devices=1)
@@ -349,25 +349,25 @@ def test_results_and_their_zip_appear_together_or_not_at_all(tmp_path, weights, 
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_set_of_the_other_kind(tmp_path, weights):
+def test_an_image_set_is_refused_by_test_video(tmp_path, weights):
     config = tiny_config(val=write_images(tmp_path / "images"))
     with pytest.raises(InputError, match="test-image"):
         evaluation.test_video(config, weights, tmp_path / "results.json", devices=1)
 
 
-def test_no_set_at_all(tmp_path, weights):
+def test_a_missing_test_set_is_refused(tmp_path, weights):
     with pytest.raises(InputError, match=r"data\.test\.annotations: not set"):
         evaluation.test_video(tiny_config(), weights, tmp_path / "results.json", devices=1)
 
 
-def test_outputs_are_checked_before_the_work(tmp_path, weights, monkeypatch):
+def test_output_paths_are_checked_before_inference(tmp_path, weights, monkeypatch):
     monkeypatch.setattr(evaluation, "predict_videos", None)  # must not be reached
     config = tiny_config(val=write_videos(tmp_path / "videos"))
     with pytest.raises(InputError, match="cannot write"):
         evaluation.test_video(config, weights, tmp_path, devices=1)
 
 
-def test_a_broken_frame_leaves_no_result_file(tmp_path, weights):
+def test_an_unreadable_frame_leaves_no_result_file(tmp_path, weights):
     config = tiny_config(val=write_videos(tmp_path / "videos"))
     (tmp_path / "videos" / "1" / "2.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"2\.png: not a readable image"):

@@ -51,7 +51,7 @@ def answers(model, images):
         ("resnetv2_50", {"norm": "BN"}),  # norms before convolutions, and shortcuts around them
     ],
 )
-def test_answers_stay(backbone, mask):
+def test_the_inference_form_gives_the_same_outputs(backbone, mask):
     model = build(backbone, **mask)
     images = torch.randn(2, 3, *SIZES[0])
     before = answers(model, images)
@@ -65,7 +65,7 @@ def test_answers_stay(backbone, mask):
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "tf_efficientnet_lite0"])
-def test_no_batch_norm_is_left(backbone):
+def test_the_inference_form_has_no_batch_norm(backbone):
     model = build(backbone, norm="BN")
     assert batch_norms(model)
     assert not batch_norms(to_inference_form(model))
@@ -84,7 +84,7 @@ class Forked(nn.Module):
         return [self.norm(made) + made, *rest]
 
 
-def test_a_convolution_with_two_readers_keeps_its_norm():
+def test_a_convolution_with_two_consumers_keeps_its_norm():
     model = build()
     model.backbone.body = Forked(model.backbone.body).eval()
     images = torch.randn(2, 3, *SIZES[0])

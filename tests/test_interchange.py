@@ -30,7 +30,7 @@ DATA = Path(__file__).parent / "data"
 # COCO-video
 
 
-def test_coco_video_has_an_entry_for_each_mask(converted):
+def test_coco_video_has_one_entry_per_mask(converted):
     gt = video_set(video(9, "b"), video(4, "a", numbers=(0, 1, 2)))
     results = [
         detection([LEFT, None, RIGHT], 0.75, video_id=4, category_id=CAR),
@@ -50,14 +50,14 @@ def test_coco_video_has_an_entry_for_each_mask(converted):
 
 
 @pytest.mark.parametrize("name", ["mots", "youtube_vis"])
-def test_youtube_vis_survives_coco_video_exactly(converted, name):
+def test_youtube_vis_round_trips_through_coco_video(converted, name):
     content = json.loads((DATA / f"trackeval_{name}.json").read_text())
     coco = converted(content["gt"], content["results"], "coco.json", to="coco-video")
     assert all("image_id" in entry for entry in read_results(coco))
     assert read_results(converted(content["gt"], coco, "back.json")) == content["results"]
 
 
-def test_coco_video_survives_youtube_vis_exactly(converted):
+def test_coco_video_round_trips_through_youtube_vis(converted):
     content = json.loads((DATA / "trackeval_youtube_vis.json").read_text())
     coco = converted(content["gt"], content["results"], "coco.json", to="coco-video")
     back = converted(content["gt"], coco, "back.json")
@@ -66,7 +66,7 @@ def test_coco_video_survives_youtube_vis_exactly(converted):
     )
 
 
-def test_a_track_has_the_mean_of_its_scores_and_the_majority_of_its_classes(converted):
+def test_a_track_gets_its_mean_score_and_majority_class(converted):
     entries = [
         {"image_id": k, "track_id": 7, "category_id": c, "score": s, "segmentation": LEFT}
         for k, c, s in ((1, CAR, 0.1), (2, PERSON, 0.4), (3, PERSON, 0.7))
@@ -88,7 +88,7 @@ def test_equal_scores_keep_every_digit(converted):
 # MOTS
 
 
-def test_mots_has_a_file_for_each_video_and_a_line_for_each_mask(converted):
+def test_mots_has_one_file_per_video_and_one_line_per_mask(converted):
     gt = video_set(video(1, "train/0002", numbers=(1, 6)), video(2, "train/0005"))
     results = [
         detection([LEFT, None], category_id=PERSON),
@@ -106,7 +106,7 @@ def test_mots_has_a_file_for_each_video_and_a_line_for_each_mask(converted):
     assert lines_of(folder, "0005") == []
 
 
-def test_the_track_of_higher_score_keeps_the_pixels(converted):
+def test_overlapping_pixels_go_to_the_track_with_the_higher_score(converted):
     results = [
         detection([BOTH, LEFT], 0.5, category_id=CAR),
         detection([LEFT, BOTH], 0.9, category_id=PERSON),
@@ -120,7 +120,7 @@ def test_the_track_of_higher_score_keeps_the_pixels(converted):
     ]
 
 
-def test_what_overlaps_cost_is_said(tmp_path, capsys):
+def test_pixels_lost_to_overlaps_are_reported(tmp_path, capsys):
     results = [detection([BOTH, LEFT], 0.5, category_id=CAR)]
     results.append(detection([LEFT, BOTH], 0.9, category_id=CAR))
     (tmp_path / "results.json").write_text(json.dumps(results))
@@ -132,13 +132,13 @@ def test_what_overlaps_cost_is_said(tmp_path, capsys):
     assert "1 were lost completely" in said
 
 
-def test_among_equal_scores_the_earlier_track_keeps_the_pixels(converted):
+def test_with_equal_scores_overlapping_pixels_go_to_the_first_track(converted):
     results = [detection([masks, None], 0.5, category_id=CAR) for masks in (LEFT, BOTH)]
     folder = converted(video_set(video(1, "a")), results, "mots")
     assert lines_of(folder, "a") == [line(0, 1001, 1, LEFT), line(0, 1002, 1, RIGHT)]
 
 
-def test_youtube_vis_survives_mots_up_to_scores(converted):
+def test_youtube_vis_round_trips_through_mots_except_scores(converted):
     content = json.loads((DATA / "trackeval_mots.json").read_text())  # its masks are disjoint
     folder = converted(content["gt"], content["results"], "mots")
     back = read_results(converted(content["gt"], folder, "back.json"))
@@ -175,7 +175,7 @@ def test_overlapping_results_become_disjoint_and_lose_no_other_pixel(converted):
         np.testing.assert_array_equal(count, before[place] > 0)
 
 
-def test_mots_survives_youtube_vis_and_coco_video_exactly(converted, mots_folder):
+def test_mots_round_trips_through_youtube_vis_and_coco_video(converted, mots_folder):
     lines = [line(0, 1001, 1, LEFT), line(0, 2001, 2, RIGHT), line(1, 1001, 1, RIGHT)]
     source = mots_folder(a=lines, b=[line(1, 2001, 2, BOTH)])
     gt = video_set(video(1, "a"), video(2, "b"))
@@ -212,7 +212,7 @@ def test_sequences_and_frames_are_named_as_those_of_converted_ground_truth(conve
         assert lines_of(folder, name) == lines_of(expected, name)
 
 
-def test_frames_may_be_counted_instead(converted):
+def test_frames_can_be_numbered_from_a_given_start(converted):
     gt = video_set(video(1, "a", numbers=(5, 10)))
     results = [detection([LEFT, LEFT], category_id=CAR)]
     folder = converted(gt, results, "kitti", first_frame=0)
@@ -221,13 +221,13 @@ def test_frames_may_be_counted_instead(converted):
     assert read_results(back) == [detection([LEFT, LEFT], 1.0, category_id=CAR)]
 
 
-def test_videos_without_file_names_go_by_their_ids(converted):
+def test_videos_without_file_names_are_named_by_id(converted):
     gt = video_set({"id": 8, "height": HEIGHT, "width": WIDTH, "length": 2})
     folder = converted(gt, [detection([None, LEFT], video_id=8, category_id=CAR)], "mots")
     assert lines_of(folder, "8") == [line(2, 1001, 1, LEFT)]
 
 
-def test_classes_may_be_numbered(converted):
+def test_class_numbers_can_be_chosen(converted):
     gt = video_set(video(1, "a"), classes=((1, "sedan"), (2, "dog")))
     results = [detection([LEFT, None]), detection([RIGHT, None], category_id=2)]
     folder = converted(gt, results, "mots", classes={"sedan": 1, "dog": 3})
@@ -236,7 +236,7 @@ def test_classes_may_be_numbered(converted):
     assert [entry["category_id"] for entry in read_results(back)] == [1, 2]
 
 
-def test_scores_survive_in_the_metric(converted):
+def test_ap_is_unchanged_by_a_round_trip_through_coco_video(converted):
     """The same AP before and after COCO-video, from files as a user has them."""
     gt_path, results_path = (
         DATA / "ytvis_eval" / f"small_{part}.json" for part in ("gt", "results")
@@ -249,7 +249,7 @@ def test_scores_survive_in_the_metric(converted):
 # On the command line
 
 
-def test_convert_results_by_its_names(tmp_path, capsys):
+def test_convert_results_infers_formats_from_file_names(tmp_path, capsys):
     gt = DATA / "ytvis_eval" / "small_gt.json"
     numbers = {category["name"] for category in json.loads(gt.read_text())["categories"]}
     classes = [f"--class={name}={k}" for k, name in enumerate(sorted(numbers), start=1)]
@@ -263,7 +263,7 @@ def test_convert_results_by_its_names(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("text", ["dog", "dog=", "dog=0", "dog=x", "=3"])
-def test_class_numbers_must_be_whole(text, capsys):
+def test_class_numbers_must_be_positive_integers(text, capsys):
     words = ["convert-results", "a", "b", "--gt", "c", "--class", text]
     assert cli.main(words) == 2
     assert "expected a class and its number" in capsys.readouterr().err

@@ -61,7 +61,7 @@ def test_mots_folders_must_fit_the_set(converted, mots_folder):
         converted(video_set(video(2, "b")), source, "results.json")
 
 
-def test_nothing_half_written_is_left(converted, tmp_path):
+def test_a_failed_conversion_leaves_no_output(converted, tmp_path):
     gt = video_set(video(1, "a"), video(2, "b"))
     broken = detection([LEFT], video_id=2, category_id=CAR)  # a mask short
     results = [detection([LEFT, LEFT], category_id=CAR), broken]
@@ -72,7 +72,7 @@ def test_nothing_half_written_is_left(converted, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"gt.json", "source.json"}
 
 
-def test_a_folder_with_files_is_not_touched(converted, tmp_path):
+def test_a_folder_with_files_is_not_modified(converted, tmp_path):
     (tmp_path / "mots").mkdir()
     (tmp_path / "mots" / "mine.txt").write_text("kept")
     with pytest.raises(InputError, match="not an empty folder"):
@@ -93,14 +93,14 @@ def test_a_folder_with_files_is_not_touched(converted, tmp_path):
         ("mots", {"classes": {"car": 2}}, "classes person and car are both class 2 of MOTS"),
     ],
 )
-def test_what_makes_no_sense_is_refused(converted, tmp_path, target, options, message):
+def test_contradictory_options_are_refused(converted, tmp_path, target, options, message):
     results = [detection([LEFT, None], category_id=CAR)]
     with pytest.raises(InputError, match=message):
         converted(video_set(video(1, "a")), results, target, **options)
     assert not (tmp_path / target).exists()
 
 
-def test_a_class_without_number_is_refused(converted):
+def test_a_class_unknown_to_mots_is_refused(converted):
     gt = video_set(video(1, "a"), classes=((1, "car"), (2, "dog")))
     with pytest.raises(InputError, match=r"entry 0: .*'dog'"):
         converted(gt, [detection([LEFT, None], category_id=2)], "mots")
@@ -118,13 +118,13 @@ def test_two_videos_never_share_a_file(converted):
         converted(video_set(*videos), [detection([LEFT, None], category_id=CAR)], "mots")
 
 
-def test_a_folder_name_cannot_lead_out_of_the_target(converted):
+def test_a_sequence_name_cannot_escape_the_target_folder(converted):
     gt = video_set(video(1, "a") | {"file_names": ["../../0.jpg", "../../1.jpg"]})
     folder = converted(gt, [detection([LEFT, None], category_id=CAR)], "mots")
     assert [path.name for path in folder.iterdir()] == ["1.txt"]
 
 
-def test_results_instead_of_the_video_set_are_refused(converted):
+def test_swapped_arguments_are_recognised(converted):
     results = [detection([LEFT, None], category_id=CAR)]
     with pytest.raises(InputError, match="swapped"):
         converted(results, results, "mots")

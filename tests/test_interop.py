@@ -47,7 +47,7 @@ def refuse(src, dst, match):
     assert not Path(dst).exists()
 
 
-def test_an_mmdet_checkpoint_becomes_weights_with_their_config(tmp_path, model):
+def test_an_mmdetection_checkpoint_is_converted_with_its_config(tmp_path, model):
     save_as_mmdet(tmp_path / "m.pth", model)
     line = convert_checkpoint(tmp_path / "m.pth", tmp_path / "m.safetensors")
     assert "resnet18, 10 queries, 5 classes" in line
@@ -59,7 +59,7 @@ def test_an_mmdet_checkpoint_becomes_weights_with_their_config(tmp_path, model):
     assert load_model(tmp_path / "m.safetensors")[1].model.classes[4] == "class 4"
 
 
-def test_weights_go_to_mmdet_and_come_back(tmp_path, model, resnet18_config):
+def test_weights_round_trip_through_mmdetection(tmp_path, model, resnet18_config):
     """With their class names."""
     save_weights(tmp_path / "ours.safetensors", model, resnet18_config)
     line = convert_checkpoint(tmp_path / "ours.safetensors", tmp_path / "theirs.pth")
@@ -74,7 +74,9 @@ def test_weights_go_to_mmdet_and_come_back(tmp_path, model, resnet18_config):
         assert torch.equal(weights[key], value), key
 
 
-def test_weights_in_half_precision_go_to_mmdet_in_full(tmp_path, model, resnet18_config):
+def test_half_precision_weights_are_exported_to_mmdetection_in_float32(
+    tmp_path, model, resnet18_config
+):
     """And without the mask heads that they lack: mmdetection needs the last one only."""
     save_weights(tmp_path / "o.safetensors", model, resnet18_config, True, inference_only=True)
     convert_checkpoint(tmp_path / "o.safetensors", tmp_path / "t.pth")
@@ -83,7 +85,7 @@ def test_weights_in_half_precision_go_to_mmdet_in_full(tmp_path, model, resnet18
     assert {key.split(".")[2] for key in state if key.startswith("roi_head.mask_head.")} == {"2"}
 
 
-def test_keys_without_a_home_are_reported_and_the_rest_is_converted(tmp_path, model):
+def test_unknown_keys_are_reported_and_the_rest_is_converted(tmp_path, model):
     more = {"ema.decay": torch.zeros(1), "track_head.embed_head.convs.0.bias": torch.zeros(1)}
     save_as_mmdet(tmp_path / "m.pth", model, **more)
     lines = []
@@ -104,7 +106,9 @@ def test_a_checkpoint_that_lacks_a_weight_is_refused(tmp_path, model):
     ("prefix", "final_relu", "sampling_ratio"),
     [("track_head.embed_head.", True, 0), ("track_head.", False, 2)],
 )
-def test_a_masktrack_rcnn_gives_its_track_head(tmp_path, prefix, final_relu, sampling_ratio):
+def test_the_track_head_of_a_masktrack_rcnn_is_converted(
+    tmp_path, prefix, final_relu, sampling_ratio
+):
     """mmdetection's and mmtracking's, and the original's: ready for train.init_weights."""
     head = TrackHead(8, hidden_channels=24, embedding_channels=16).state_dict()
     state = {prefix + key: value for key, value in head.items()}
@@ -124,7 +128,7 @@ def test_a_masktrack_rcnn_gives_its_track_head(tmp_path, prefix, final_relu, sam
     assert all(torch.equal(weights["track_head." + key], value) for key, value in head.items())
 
 
-def test_the_command_lists_what_has_no_home_apart_from_its_result(tmp_path, capsys):
+def test_the_command_lists_unknown_keys_separately(tmp_path, capsys):
     head = TrackHead(8, hidden_channels=24, embedding_channels=16).state_dict()
     state = {f"track_head.embed_head.{key}": value for key, value in head.items()}
     torch.save({**state, "rpn_head.rpn_conv.bias": torch.zeros(1)}, tmp_path / "m.pth")
@@ -136,7 +140,7 @@ def test_the_command_lists_what_has_no_home_apart_from_its_result(tmp_path, caps
 
 
 @pytest.mark.parametrize("final_relu", [True, False])
-def test_a_video_model_goes_to_mmdet_and_comes_back(tmp_path, resnet18_config, final_relu):
+def test_a_video_model_round_trips_through_mmdetection(tmp_path, resnet18_config, final_relu):
     track = resnet18_config.model.track
     track.enabled, track.final_relu = True, final_relu
     track.sampling_ratio = 0 if final_relu else 2  # which goes with it in the checkpoints we know
@@ -152,7 +156,7 @@ def test_a_video_model_goes_to_mmdet_and_comes_back(tmp_path, resnet18_config, f
     assert load_weights(tmp_path / "b.safetensors")[0].model == resnet18_config.model
 
 
-def test_models_that_mmdet_does_not_have_are_not_exported(tmp_path, resnet18_config):
+def test_models_unknown_to_mmdetection_are_refused_on_export(tmp_path, resnet18_config):
     resnet18_config.model.mask.norm = "GN"
     path = tmp_path / "gn.safetensors"
     save_weights(path, build_model(resnet18_config), resnet18_config)
@@ -207,7 +211,7 @@ def test_backbone_weights_of_another_network_are_refused(tmp_path, model):
         load_backbone_weights(model, tmp_path / "other.safetensors")
 
 
-def test_training_weights_are_slimmed_down_for_passing_on(tmp_path, model, resnet18_config):
+def test_training_weights_are_reduced_for_distribution(tmp_path, model, resnet18_config):
     resnet18_config.data.train.images = "/somewhere/private"
     save_weights(tmp_path / "best.safetensors", model, resnet18_config)
     line = convert_checkpoint(tmp_path / "best.safetensors", tmp_path / "small.safetensors")

@@ -44,7 +44,7 @@ def sample(masks=True, ids=None):
     return SimpleNamespace(metainfo=metainfo, gt_instances=gt)
 
 
-def test_a_sample_becomes_a_target():
+def test_a_data_sample_is_converted_to_a_target():
     target = target_of(sample(ids=[7, 3]), CPU)
     assert target.boxes.tolist() == [[0, 0, 10, 10], [5, 5, 20, 25]]
     assert target.labels.tolist() == [1, 0] and target.instance_ids.tolist() == [7, 3]
@@ -62,7 +62,7 @@ def test_a_sample_without_masks_is_refused():
         target_of(sample(masks=False), CPU)
 
 
-def test_crowds_become_a_region_to_ignore_where_asked_for():
+def test_crowds_become_ignore_regions_on_request():
     crowded = sample()
     assert target_of(crowded, CPU, ignore=True).ignore is None
     pixels = np.zeros((2, 30, 40), np.uint8)
@@ -75,13 +75,13 @@ def test_crowds_become_a_region_to_ignore_where_asked_for():
     assert target_of(crowded, CPU, ignore=True).ignore is None
 
 
-def test_results_refer_to_the_file_or_to_the_input():
+def test_results_are_in_file_or_input_coordinates():
     assert input_sizes([sample()]) == [(30, 40)]
     assert output_sizes([sample()], rescale=True) == [(60, 80)]
     assert output_sizes([sample()], rescale=False) == [(30, 40)]
 
 
-def test_detections_become_instances():
+def test_detections_are_converted_to_instance_data():
     detections = Detections(
         torch.tensor([[0.0, 0, 8, 8]]), torch.tensor([0.5]), torch.tensor([2]), (16, 24),
         mask_logits=torch.full((1, 28, 28), 9.0),
@@ -98,7 +98,7 @@ def test_mmengine_sums_all_losses():
 
 
 @pytest.mark.skipif(find_spec("mmdet") is not None, reason="mmdet is installed")
-def test_without_mmdet_the_plugin_says_what_is_missing():
+def test_without_mmdet_the_plugin_names_the_missing_package():
     with pytest.raises(InputError, match=r"not installed .*docs/dependencies\.md"):
         import_module(PLUGIN)
 
@@ -187,7 +187,7 @@ def test_an_mmdet_config_names_our_detector(mmdet, config_file):
     assert len(model.extract_feat(images)) == 4
 
 
-def test_the_detector_finds_what_our_own_inference_finds(mmdet, config_file):
+def test_the_detector_equals_standalone_inference(mmdet, config_file):
     torch.manual_seed(0)
     model = mmdet.build({"type": "QueryInstVisDetector", "config": config_file}).eval()
     image = torch.rand(1, 3, 64, 96)
@@ -256,7 +256,7 @@ def test_a_rule_that_needs_a_track_head_is_refused_without_one(mmdet, config_fil
     assert len(tracked[0].pred_track_instances.instances_id) == 5
 
 
-def test_weights_of_ours_infer_and_do_not_train(mmdet, tmp_path):
+def test_inference_weights_run_in_mmdetection_but_cannot_be_trained(mmdet, tmp_path):
     config, path = tiny_config(), tmp_path / "tiny.safetensors"
     save_weights(path, build_model(config), config)
     model = mmdet.build({"type": "QueryInstVisDetector", "weights": str(path)})

@@ -36,7 +36,7 @@ def same_bits(actual, expected):
 # Golden checkpoints; test_golden_*.py check what the converted weights compute
 
 
-def test_the_golden_queryinst_comes_back_bit_by_bit():
+def test_the_golden_queryinst_round_trips_bit_by_bit():
     theirs = golden("queryinst_mmdet")["state_dict"]
     ours = convert_state_dict(theirs)
     assert len(ours) == len(theirs)
@@ -45,7 +45,7 @@ def test_the_golden_queryinst_comes_back_bit_by_bit():
 
 
 @pytest.mark.parametrize("prefix", ["track_head.", ""])
-def test_the_golden_track_head_of_mmdetection_comes_back_bit_by_bit(prefix):
+def test_the_golden_track_head_of_mmdetection_round_trips_bit_by_bit(prefix):
     """As part of a MaskTrackRCNN, and saved by itself."""
     head = golden("tracker_mmdet")["state_dict"]
     ours = convert_state_dict({prefix + key: value for key, value in head.items()})
@@ -128,11 +128,11 @@ def test_a_video_model_is_a_detector_and_a_track_head():
         ("track_head.embed_head.convs.0.conv.weight", None),
     ],
 )
-def test_names(theirs, ours):
+def test_parameter_names_are_mapped(theirs, ours):
     assert convert_key(theirs) == ours
 
 
-def test_what_has_no_home_is_named():
+def test_parameters_without_a_counterpart_are_named():
     state = {"queries": torch.zeros(1), "bbox_head.fc_cls.weight": torch.zeros(1)}
     assert translate(state) == ({}, list(state))
     with pytest.raises(InputError, match=r"2 of 2 keys .* queries, bbox_head\.fc_cls\.weight"):
@@ -148,7 +148,7 @@ def test_what_has_no_home_is_named():
         "track_head.dynamic_conv.kernel_layer.weight",  # QueryTrack's head
     ],
 )
-def test_what_mmdetection_does_not_have_is_not_exported(name):
+def test_parameters_unknown_to_mmdetection_are_not_exported(name):
     with pytest.raises(InputError, match=f"^{name}: has no counterpart"):
         export_state_dict({"queries": torch.zeros(1), name: torch.zeros(1)})
 
@@ -171,7 +171,7 @@ class UnfoldedMerging(nn.Module):
         return self.reduction(self.norm(merged))
 
 
-def test_a_converted_downsampling_of_swin_computes_the_same():
+def test_a_converted_swin_downsampling_gives_the_same_output():
     torch.manual_seed(0)
     theirs, ours = UnfoldedMerging(6), PatchMerging(6)
     prefix = "backbone.stages.0.downsample."
@@ -188,14 +188,14 @@ def test_a_converted_downsampling_of_swin_computes_the_same():
     same_bits(export_state_dict(converted), state)
 
 
-def test_the_official_repository_carries_swin_as_timm_does():
+def test_swin_weights_of_the_official_repository_are_in_timm_layout():
     value = torch.rand(12, 24)
     converted = convert_state_dict({"backbone.layers.0.downsample.reduction.weight": value})
     same_bits(converted, {"backbone.body.layers_1.downsample.reduction.weight": value})
 
 
 @pytest.mark.parametrize("window", [7, 12])
-def test_position_indices_are_left_out_and_written_anew(window):
+def test_position_indices_are_dropped_on_import_and_recomputed_on_export(window):
     prefix = "backbone.stages.0.blocks.0.attn.w_msa."
     theirs = {
         prefix + "relative_position_bias_table": torch.rand((2 * window - 1) ** 2, 3),
@@ -206,7 +206,7 @@ def test_position_indices_are_left_out_and_written_anew(window):
     same_bits(export_state_dict(ours), theirs)
 
 
-def test_every_weight_of_a_swin_has_a_home_in_mmdetection():
+def test_every_swin_parameter_has_a_counterpart_in_mmdetection():
     with torch.device("meta"):
         body = timm.create_model("swin_tiny_patch4_window7_224", features_only=True)
     ours = {f"backbone.body.{name}": torch.rand(v.shape) for name, v in body.state_dict().items()}
@@ -278,7 +278,7 @@ def test_the_model_is_recognised():
     assert inferred.inference.max_per_image == 7, "as many as queries, as published"
 
 
-def test_classes_are_the_checkpoints_own_or_cocos_where_80():
+def test_classes_come_from_the_checkpoint_or_are_coco_for_80():
     _, weights = built_on_meta("resnet18")
     assert infer_config(weights).model.classes == ["class 0", "class 1", "class 2"]
     assert infer_config(weights, classes=["a", "b", "c"]).model.classes == ["a", "b", "c"]

@@ -40,7 +40,7 @@ def history_buffer(monkeypatch):
     return HistoryBuffer
 
 
-def test_a_training_checkpoint_of_mmengine_is_read(tmp_path, history_buffer, monkeypatch):
+def test_a_training_checkpoint_of_mmengine_is_loaded(tmp_path, history_buffer, monkeypatch):
     """As mmengine's Runner saves it: logs, metadata and the optimiser beside the weights."""
     content = {
         "meta": {"epoch": 12, "iter": 87960, "dataset_meta": {"classes": ("cat", "dog")}},
@@ -71,7 +71,7 @@ def test_class_names_of_mmcv_are_read(tmp_path):
     assert read_checkpoint(tmp_path / "bare.pth").classes is None
 
 
-def test_the_stand_ins_are_not_left_behind(tmp_path):
+def test_stand_in_modules_are_removed_after_loading(tmp_path):
     # a set: torch keeps these in one, and lists it in any order
     before = set(torch.serialization.get_safe_globals())
     torch.save({"w": torch.zeros(1)}, tmp_path / "w.pth")
@@ -80,7 +80,7 @@ def test_the_stand_ins_are_not_left_behind(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["hook", "meta", "state_dict"])
-def test_code_in_a_checkpoint_is_refused_by_name_and_not_run(tmp_path, place):
+def test_code_in_a_checkpoint_is_refused_by_name_and_not_executed(tmp_path, place):
     content = {"state_dict": {"w": torch.zeros(1)}, "meta": {}, "hook": {}}
     content[place]["x"] = Sneaky(tmp_path / "executed")
     torch.save(content, tmp_path / "sneaky.pth")
@@ -102,7 +102,7 @@ def test_a_stand_in_in_the_place_of_a_tensor_is_refused(tmp_path):
         read_checkpoint(tmp_path / "array.pth")
 
 
-def test_what_is_no_checkpoint_is_refused(tmp_path):
+def test_files_that_are_no_checkpoint_are_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_checkpoint(tmp_path / "none.pth")
     (tmp_path / "text.pth").write_text("no checkpoint")

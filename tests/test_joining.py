@@ -54,7 +54,7 @@ def test_too_little_overlap_is_no_match():
     assert match_tracks(earlier, later, min_overlap=0.34) == {}
 
 
-def test_a_track_is_matched_with_whom_it_follows_at_the_end_of_the_overlap():
+def test_a_track_is_matched_by_its_position_at_the_end_of_the_overlap():
     place = square(0)
     earlier = [frame([track_id], [place]) for track_id in (0, 0, 1, 1)]
     assert match_tracks(earlier, [frame([9], [place])] * 4) == {9: 1}
@@ -76,7 +76,7 @@ def test_embeddings_decide_between_equal_overlaps():
         assert match_tracks(earlier, later, 0.2) == dict(enumerate(order))
 
 
-def test_nothing_found_is_nothing_to_match():
+def test_segments_without_tracks_have_no_matches():
     nothing, something = [frame([], [])], [frame([0], [square(0)])]
     assert match_tracks(nothing, something) == match_tracks(something, nothing) == {}
     assert match_tracks([], []) == {}
@@ -134,13 +134,13 @@ def joined_ids(segments, owned):
 
 
 @given(tracked_videos())
-def test_segments_of_a_tracked_video_give_back_its_ids(video):
+def test_joining_the_segments_of_a_tracked_video_restores_its_ids(video):
     segments, owned = cut(video, lambda start: range(9))
     assert joined_ids(segments, owned) == [[track_id for track_id, _ in seen] for seen in video]
 
 
 @given(tracked_videos(), st.randoms(use_true_random=False))
-def test_the_names_of_ids_in_a_segment_do_not_matter(video, random):
+def test_joining_does_not_depend_on_the_ids_within_segments(video, random):
     def rename(start):
         return random.sample(range(100), 9)
 
@@ -148,7 +148,7 @@ def test_the_names_of_ids_in_a_segment_do_not_matter(video, random):
 
 
 @given(tracked_videos())
-def test_ids_are_distinct_in_a_frame_and_count_from_0(video):
+def test_joined_ids_are_unique_per_frame_and_start_at_0(video):
     frames = joined_ids(*cut(video, lambda start: [start + 10 * n for n in range(9)]))
     assert all(len(set(ids)) == len(ids) for ids in frames)
     seen = list(dict.fromkeys(track_id for ids in frames for track_id in ids))
@@ -156,7 +156,7 @@ def test_ids_are_distinct_in_a_frame_and_count_from_0(video):
 
 
 @pytest.mark.parametrize("lost", [0, 1])
-def test_who_is_in_no_shared_frame_gets_a_new_id(lost):
+def test_a_track_in_no_shared_frame_gets_a_new_id(lost):
     there, nobody = frame([0], [square(0)]), frame([], [])
     segments = [
         SegmentTracks([], [nobody if lost else there], [0]),

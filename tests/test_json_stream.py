@@ -72,7 +72,7 @@ def test_entries_equal_those_of_json(entries, separators, ascii_only, block):
 
 @settings(max_examples=150, deadline=None)
 @given(ENTRIES, st.data())
-def test_errors_of_broken_files_do_not_depend_on_the_fast_decoder(entries, data):
+def test_parse_errors_do_not_depend_on_the_fast_decoder(entries, data):
     text = bytearray(json.dumps([{"id": 1, "masks": []}] * 2 + entries), "utf-8")
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(text) - 1))

@@ -112,7 +112,7 @@ def circle(edges: dict[str, set[str]]) -> list[str] | None:
     return None
 
 
-def test_rooms_import_only_what_they_may():
+def test_rooms_import_only_along_allowed_edges():
     assert forbidden(edges_of(PACKAGE)) == []
 
 
@@ -120,7 +120,7 @@ def test_rooms_do_not_import_one_another_in_a_circle():
     assert circle(edges_of(PACKAGE)) is None
 
 
-def test_the_allowed_edges_hold_no_circle_themselves():
+def test_the_allowed_edges_are_acyclic():
     assert circle(MAY_IMPORT) is None
 
 
@@ -134,13 +134,13 @@ def test_the_allowed_edges_hold_no_circle_themselves():
     ],
     ids=["plain", "dotted", "inside a function", "for types only"],
 )
-def test_a_forbidden_import_is_found_wherever_it_stands(tmp_path, source):
+def test_a_forbidden_import_is_detected_anywhere_in_a_module(tmp_path, source):
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "roi.py").write_text(source)
     assert len(forbidden(edges_of(tmp_path))) == 1
 
 
-def test_a_circle_is_found(tmp_path):
+def test_a_circular_import_is_detected(tmp_path):
     for room, other in (("inference", "training"), ("training", "inference")):
         (tmp_path / room).mkdir()
         source = f"def late():\n    from queryinst_vis.{other} import thing\n"
@@ -148,7 +148,7 @@ def test_a_circle_is_found(tmp_path):
     assert set(circle(edges_of(tmp_path)) or ()) == {"inference", "training"}
 
 
-def test_files_and_scores_need_no_torch():
+def test_file_formats_and_evaluation_do_not_import_torch():
     """Scoring a file starts in a fraction of the seconds and of the memory that torch takes."""
     modules = [
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)

@@ -63,7 +63,7 @@ def broadcast(tmp_path_factory):
     return write_with_pyav(path, format="mpegts", g="5", bf="0")
 
 
-def test_a_file_is_played_at_its_own_pace(tmp_path):
+def test_a_live_file_is_played_at_its_frame_rate(tmp_path):
     path = write_video(tmp_path / "clip.mp4", frames=6, fps=10)
     arrivals = list(LiveReader(path, JumpingClock()))
     assert [index_of(arrival.rgb()) for arrival in arrivals] == list(range(6))
@@ -71,7 +71,7 @@ def test_a_file_is_played_at_its_own_pace(tmp_path):
     assert [arrival.seconds for arrival in arrivals] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
 
 
-def test_frames_of_a_file_that_are_overdue_come_at_once(tmp_path):
+def test_overdue_frames_of_a_live_file_are_returned_immediately(tmp_path):
     clock, seen = JumpingClock(), []
     for arrival in LiveReader(write_video(tmp_path / "clip.mp4", frames=6, fps=10), clock):
         seen.append(arrival.seconds)
@@ -79,14 +79,14 @@ def test_frames_of_a_file_that_are_overdue_come_at_once(tmp_path):
     assert seen == pytest.approx([0, 0.25, 0.5, 0.75, 1, 1.25])
 
 
-def test_a_pipe_is_read_as_fast_as_it_is_filled(tmp_path, broadcast):
+def test_a_pipe_is_read_as_fast_as_data_arrives(tmp_path, broadcast):
     pipe = tmp_path / "camera"
     os.mkfifo(pipe)
     threading.Thread(target=pipe.write_bytes, args=[broadcast.read_bytes()], daemon=True).start()
     assert indices(pipe) == list(range(20))
 
 
-def test_an_address_is_read_and_named_without_its_secrets(broadcast):
+def test_a_url_is_read_and_shown_without_credentials(broadcast):
     with served({"/yard/cam.ts": broadcast.read_bytes()}) as (address, asked):
         reader = LiveReader(address.replace("://", "://me:secret@") + "/yard/cam.ts?token=secret")
         assert [index_of(arrival.rgb()) for arrival in reader] == list(range(20))
@@ -95,7 +95,7 @@ def test_an_address_is_read_and_named_without_its_secrets(broadcast):
     assert set(asked) == {"/yard/cam.ts?token=secret"}
 
 
-def test_a_playlist_is_refused_before_what_it_names_is_fetched(broadcast):
+def test_a_playlist_is_refused_without_fetching_its_entries(broadcast):
     playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n/other.ts\n#EXT-X-ENDLIST\n"
     files = {"/live.m3u8": playlist.encode(), "/other.ts": broadcast.read_bytes()}
     with (
@@ -106,7 +106,7 @@ def test_a_playlist_is_refused_before_what_it_names_is_fetched(broadcast):
     assert asked and "/other.ts" not in asked
 
 
-def test_a_broadcast_joined_midway_begins_with_what_can_be_decoded(tmp_path, broadcast):
+def test_a_stream_joined_midway_starts_at_the_first_decodable_frame(tmp_path, broadcast):
     path = tmp_path / "late.ts"
     data = broadcast.read_bytes()
     path.write_bytes(data[len(data) * 2 // 5 // 188 * 188 :])
@@ -114,7 +114,7 @@ def test_a_broadcast_joined_midway_begins_with_what_can_be_decoded(tmp_path, bro
     assert 5 <= len(seen) <= 15 and seen == list(range(20 - len(seen), 20))
 
 
-def test_a_source_that_breaks_off_has_shown_what_it_had(broadcast):
+def test_an_interrupted_source_yields_all_received_frames(broadcast):
     data = broadcast.read_bytes()
     with served({"/cam.ts": data}, promised=2 * len(data)) as (address, _):
         reader = LiveReader(f"{address}/cam.ts")
@@ -122,7 +122,7 @@ def test_a_source_that_breaks_off_has_shown_what_it_had(broadcast):
     assert reader.fault == f"the connection ended after {len(data)} of {2 * len(data)} bytes"
 
 
-def test_a_source_that_ends_before_its_first_frame(tmp_path):
+def test_a_source_that_ends_before_its_first_frame_is_an_error(tmp_path):
     path = tmp_path / "empty.avi"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
@@ -145,7 +145,7 @@ def test_a_source_that_ends_before_its_first_frame(tmp_path):
         ("/dev/null", "live source /dev/null: cannot be opened as a video"),
     ],
 )
-def test_a_bad_source_is_one_line(source, complaint, tmp_path, monkeypatch):
+def test_a_bad_source_ends_in_one_line(source, complaint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes.txt").write_text("hello world\n" * 50)
     with pytest.raises(InputError) as caught:
@@ -154,7 +154,7 @@ def test_a_bad_source_is_one_line(source, complaint, tmp_path, monkeypatch):
     assert complaint in message and "secret" not in message and "\n" not in message
 
 
-def test_reading_a_source_that_is_no_file_as_one_says_what_to_do(tmp_path):
+def test_reading_a_live_source_as_a_file_is_refused_with_advice(tmp_path):
     os.mkfifo(tmp_path / "camera")
     for source in (tmp_path / "camera", "rtsp://127.0.0.1/x"):
         with pytest.raises(InputError, match="are read live"):
@@ -201,14 +201,14 @@ def reordered(tmp_path_factory):
     return write_with_pyav(path, format="mpegts", g="10", bf="3").read_bytes()
 
 
-def test_a_reply_without_a_length_is_complete(reordered):
+def test_a_response_without_a_length_is_complete(reordered):
     with replying(reordered, HEAD + b"\r\n") as address:
         reader = LiveReader(address)
         assert [index_of(arrival.rgb()) for arrival in reader] == list(range(20))
     assert reader.fault is None
 
 
-def test_a_reply_in_chunks_is_complete_with_its_last_one(reordered):
+def test_a_chunked_response_is_complete_with_its_last_chunk(reordered):
     head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
     with replying(in_chunks(reordered), head, b"0\r\n\r\n") as address:
         reader = LiveReader(address)
@@ -221,7 +221,7 @@ def test_a_reply_in_chunks_is_complete_with_its_last_one(reordered):
     assert reader.fault == "the connection was closed early"
 
 
-def test_what_the_decoder_holds_comes_out_after_an_error(reordered):
+def test_frames_buffered_in_the_decoder_are_returned_after_an_error(reordered):
     head = HEAD + b"Content-Length: %d\r\n\r\n" % (2 * len(reordered))
     with replying(reordered, head) as address:
         reader = LiveReader(address)
@@ -229,7 +229,7 @@ def test_what_the_decoder_holds_comes_out_after_an_error(reordered):
     assert "the connection ended after" in reader.fault
 
 
-def test_a_recording_behind_an_address_is_played_at_its_own_pace(tmp_path):
+def test_a_recording_at_a_url_is_played_at_its_frame_rate(tmp_path):
     recording = write_with_pyav(tmp_path / "clip.mp4", frames=6)  # its index is at the end
     with served({"/clip.mp4": recording.read_bytes()}, ranges=True) as (address, _):
         arrivals = list(LiveReader(f"{address}/clip.mp4"))
@@ -237,7 +237,7 @@ def test_a_recording_behind_an_address_is_played_at_its_own_pace(tmp_path):
     assert arrivals[-1].seconds - arrivals[0].seconds >= 0.5 - 1e-6
 
 
-def test_a_recording_behind_an_address_is_read_like_a_file(tmp_path):
+def test_a_recording_at_a_url_is_read_like_a_file(tmp_path):
     recording = write_with_pyav(tmp_path / "clip.mp4", frames=30)
     with served({"/a/clip.mp4": recording.read_bytes()}) as (address, _):
         reader = VideoReader(f"{address}/a/clip.mp4?token=secret", stride=2)
@@ -249,7 +249,7 @@ def test_a_recording_behind_an_address_is_read_like_a_file(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a%00b.mp4", "é" * 200 + ".mp4", ""])
-def test_a_recording_may_have_any_name_and_its_download_shows_its_progress(tmp_path, capsys, name):
+def test_a_recording_at_any_url_is_downloaded_with_progress(tmp_path, capsys, name):
     recording = write_with_pyav(tmp_path / "clip.mp4", frames=3)
     place = "/" + quote(unquote(name))
     with served({place: recording.read_bytes()}) as (address, _):
@@ -265,7 +265,7 @@ def test_a_recording_may_have_any_name_and_its_download_shows_its_progress(tmp_p
         (b"Content-Length: 999999\r\n\r\n", "the connection ended after"),
     ],
 )
-def test_a_recording_that_is_not_there_whole_is_refused(reordered, head, complaint):
+def test_a_truncated_recording_at_a_url_is_refused(reordered, head, complaint):
     with replying(reordered, HEAD + head) as address:
         with pytest.raises(InputError, match=complaint):
             VideoReader(address)
@@ -275,7 +275,7 @@ def test_a_recording_that_is_not_there_whole_is_refused(reordered, head, complai
 
 
 @pytest.mark.parametrize("place", ["ftp://127.0.0.1:{port}/x", "file:///etc/passwd"])
-def test_redirects_lead_to_addresses_of_http_alone(place):
+def test_redirects_are_followed_only_to_http(place):
     elsewhere = socket.create_server(("127.0.0.1", 0))
     place = place.format(port=elsewhere.getsockname()[1])
     head = f"HTTP/1.1 302 Found\r\nLocation: {place}\r\nConnection: close\r\n\r\n".encode()
@@ -287,7 +287,7 @@ def test_redirects_lead_to_addresses_of_http_alone(place):
         elsewhere.accept()
 
 
-def test_a_missing_recording_is_one_line(tmp_path):
+def test_a_missing_recording_is_refused_in_one_line(tmp_path):
     with served({}) as (address, _), pytest.raises(InputError, match=r"/x.mp4: .*404"):
         VideoReader(f"{address}/x.mp4?token=secret")
     with pytest.raises(InputError, match="refused"):
@@ -365,7 +365,7 @@ class RtspCamera:
 @pytest.mark.parametrize(
     ("seconds", "fault"), [(None, "the connection ended"), (60, None)], ids=["camera", "recording"]
 )
-def test_only_an_rtsp_stream_of_unknown_length_has_broken_off_when_it_ends(
+def test_only_the_end_of_an_rtsp_stream_without_duration_is_an_interruption(
     broadcast, seconds, fault
 ):
     """Where an RTSP server is killed, FFmpeg reports an ordinary end of the file."""

@@ -21,7 +21,7 @@ from tests.test_seeking import copied as copy_stream
 # Pipes, cameras, streams
 
 
-def test_what_is_piped_in_is_read_frame_by_frame(tmp_path):
+def test_a_named_pipe_is_read_frame_by_frame(tmp_path):
     clip = write_with_pyav(tmp_path / "clip.ts", format="mpegts", g="5")
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -39,7 +39,7 @@ print(source.name, [frame.number for frame in source.frames()][-1])
 """
 
 
-def test_a_dash_is_the_standard_input_be_it_a_pipe_or_a_file(tmp_path):
+def test_a_dash_reads_standard_input_from_a_pipe_or_file(tmp_path):
     clip = write_with_pyav(tmp_path / "clip.mkv")
     command = [sys.executable, "-c", STDIN]
     with clip.open("rb") as file:
@@ -48,7 +48,7 @@ def test_a_dash_is_the_standard_input_be_it_a_pipe_or_a_file(tmp_path):
     assert of_file.stdout == of_pipe.stdout.decode() == "stdin 19\n"
 
 
-def test_an_mp4_whose_index_is_at_its_end_is_to_be_saved_before(tmp_path):
+def test_a_piped_mp4_with_its_index_at_the_end_is_refused_with_advice(tmp_path):
     clip = tmp_path / "clip.mp4"  # larger than what FFmpeg keeps of a pipe
     copy_stream(write_noise(tmp_path / "noise.mp4", frames=120), clip)
     pipe = tmp_path / "pipe"
@@ -63,7 +63,7 @@ def test_an_mp4_whose_index_is_at_its_end_is_to_be_saved_before(tmp_path):
         list(open_source(pipe).frames())
 
 
-def test_a_camera_that_is_not_there_is_one_line(capsys):
+def test_a_missing_camera_is_refused_in_one_line(capsys):
     for camera in (97, "97"):
         with pytest.raises(InputError, match=r"camera 97: .*/dev/video97 "):
             open_source(camera)
@@ -71,14 +71,14 @@ def test_a_camera_that_is_not_there_is_one_line(capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_live_source_takes_no_range(tmp_path):
+def test_a_frame_range_is_refused_for_a_live_source(tmp_path):
     path = write_video(tmp_path / "clip.mp4")
     for selection in (Selection(start=1), Selection(end_frame=3), Selection(stride=2)):
         with pytest.raises(InputError, match="stride, start and end"):
             open_source(path, selection, live=True)
 
 
-def test_an_address_without_a_length_is_live(tmp_path, monkeypatch):
+def test_a_url_is_live_exactly_if_it_has_no_length(tmp_path, monkeypatch):
     data = write_with_pyav(tmp_path / "clip.ts", format="mpegts", g="5").read_bytes()
     with replying(data, HEAD + b"\r\n") as address:
         source = open_source(address)
@@ -89,7 +89,7 @@ def test_an_address_without_a_length_is_live(tmp_path, monkeypatch):
         assert not source.is_live and indices(source) == list(range(20))
 
 
-def test_a_network_stream_that_breaks_is_opened_again(tmp_path, monkeypatch):
+def test_an_interrupted_network_stream_is_reopened(tmp_path, monkeypatch):
     clock = JumpingClock()
     monkeypatch.setattr(live_source, "WAITS", (1.0, 2.0, 4.0))
     data = write_with_pyav(tmp_path / "clip.ts", format="mpegts", g="5", bf="0").read_bytes()
@@ -105,7 +105,7 @@ def test_a_network_stream_that_breaks_is_opened_again(tmp_path, monkeypatch):
     assert seen[:20] == list(range(20)) and seen[20:25] == list(range(5)) and clock.waits == [1.0]
 
 
-def test_a_network_stream_that_is_gone_ends_after_some_attempts(tmp_path, monkeypatch):
+def test_reconnecting_gives_up_after_the_configured_attempts(tmp_path, monkeypatch):
     clock = JumpingClock()
     data = write_with_pyav(tmp_path / "clip.ts", format="mpegts", g="5", bf="0").read_bytes()
     head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -125,7 +125,7 @@ def test_a_network_stream_that_is_gone_ends_after_some_attempts(tmp_path, monkey
 # Decoders
 
 
-def test_what_is_read_live_is_connected_to_once(monkeypatch):
+def test_a_live_source_is_connected_to_only_once(monkeypatch):
     """Some cameras allow one connection: none is spent on asking whether it is a recording."""
     opened = []
     monkeypatch.setattr("queryinst_vis.video.source.has_length", lambda address: 1 / 0)

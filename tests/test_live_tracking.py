@@ -95,9 +95,7 @@ def times(path):
 # The newest frame
 
 
-def test_a_slow_tracker_processes_the_newest_frame_and_drops_those_before_it(
-    played, tmp_path, slow
-):
+def test_a_slow_tracker_processes_the_newest_frame_and_drops_older_ones(played, tmp_path, slow):
     summary = track(played(), tmp_path / "out")
     assert slow.frames == PROCESSED
     assert summary.tracked.frames == len(PROCESSED)
@@ -110,9 +108,7 @@ def test_latency_is_measured_from_arrival_to_detections(played, tmp_path, slow):
     assert (summary.median, summary.percentile_95) == (np.median(LATENCIES), max(LATENCIES))
 
 
-def test_the_annotated_video_runs_in_real_time_and_the_results_are_of_its_frames(
-    played, tmp_path, slow
-):
+def test_the_annotated_video_has_real_time_timestamps_and_matching_results(played, tmp_path, slow):
     summary = track(played(), tmp_path / "out")
     annotated, results, lines, timeline, run = summary.tracked.files
     assert [path.name for path in summary.tracked.files] == [
@@ -135,9 +131,7 @@ def test_the_summary_gives_dropped_frames_and_latency(played, tmp_path, slow):
     assert "170 ms (median), 190 ms (95th percentile)" in text
 
 
-def test_a_source_that_breaks_off_leaves_its_files_and_its_fault(
-    played, tmp_path, monkeypatch, slow
-):
+def test_an_interrupted_source_leaves_its_files_and_an_error(played, tmp_path, monkeypatch, slow):
     def break_off(reader):
         yield from whole(reader)
         reader.fault = "unplugged"
@@ -150,7 +144,7 @@ def test_a_source_that_breaks_off_leaves_its_files_and_its_fault(
     assert json.loads((tmp_path / "out/run.json").read_text())["source"]["fault"] == "unplugged"
 
 
-def test_latencies_have_the_percentiles_of_their_numbers():
+def test_latency_percentiles_are_within_2_ms_of_numpy():
     latencies = Latencies()
     given = np.random.default_rng(0).exponential(0.1, 1001)
     for seconds in given:
@@ -164,14 +158,14 @@ def test_latencies_have_the_percentiles_of_their_numbers():
 # Python and the command line
 
 
-def test_stream_takes_a_live_source(played, clock):
+def test_stream_accepts_a_live_source(played, clock):
     tracker = SlowTracker(clock)
     assert len(list(tracker.stream(played()))) == len(PROCESSED)
     assert tracker.frames == PROCESSED
 
 
 @pytest.mark.parametrize("option", [{"stride": 2}, {"batch": 2}])
-def test_live_takes_no_stride_and_no_batch(video, option, capsys):
+def test_stride_and_batch_are_refused_for_live_sources(video, option, capsys):
     with pytest.raises(InputError, match="newest frame"):
         KnowingTracker().stream(video, live=True, **option)
     [(name, value)] = option.items()
@@ -187,7 +181,7 @@ def test_a_bad_source_is_refused_before_weights_are_loaded(tmp_path, monkeypatch
     assert os.listdir(tmp_path) == []
 
 
-def test_the_source_is_never_replaced(video, slow):
+def test_the_live_source_is_never_overwritten(video, slow):
     before = video.read_bytes()
     with pytest.raises(InputError, match="would replace it"):
         track(LiveSource(video, Selection()), video.parent)
@@ -255,7 +249,7 @@ def start_tracking(source, out):
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
 )
-def test_ctrl_c_finishes_the_files_even_where_the_camera_has_gone_silent(camera, tmp_path, number):
+def test_ctrl_c_finishes_the_files_even_if_the_camera_is_silent(camera, tmp_path, number):
     out = tmp_path / "out"
     process = start_tracking(camera, out)
     watchdog = threading.Timer(120, process.kill)
@@ -290,7 +284,7 @@ def test_ctrl_c_before_the_first_frame_leaves_nothing(video, tmp_path, monkeypat
 
 
 @pytest.mark.slow
-def test_ctrl_c_while_ffmpeg_waits_for_a_first_byte(tmp_path):
+def test_ctrl_c_works_while_ffmpeg_waits_for_the_first_byte(tmp_path):
     pipe = tmp_path / "camera"
     os.mkfifo(pipe)
     process = start_tracking(pipe, tmp_path / "out")
@@ -305,7 +299,7 @@ def test_ctrl_c_while_ffmpeg_waits_for_a_first_byte(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_several_live_sources_are_followed_at_the_same_time(tmp_path, monkeypatch):
+def test_several_live_sources_are_tracked_concurrently(tmp_path, monkeypatch):
     torch.manual_seed(0)
     config = tiny_config()
     tracker = VideoTracker(Detector(build_model(config), config))

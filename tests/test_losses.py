@@ -40,7 +40,7 @@ def stage(boxes, logits):
 PAIR = ((4, 4, 30, 40), (50, 10, 90, 60))
 
 
-def test_every_instance_gets_one_query_of_its_own():
+def test_each_instance_is_matched_to_its_own_query():
     torch.manual_seed(0)
     gt = target(*PAIR, labels=[0, 1])
     matches = HungarianMatcher()(torch.randn(3, 6, 2), torch.rand(3, 6, 4).cumsum(-1) * 20, gt)
@@ -63,7 +63,7 @@ def test_the_class_decides_between_equal_boxes():
     assert match.queries.tolist() == [1]
 
 
-def test_perfect_predictions_cost_nothing():
+def test_perfect_predictions_have_zero_loss():
     gt = target(*PAIR, labels=[1, 0])
     perfect = stage(PAIR, [[-20.0, 20], [20, -20]])
 
@@ -77,7 +77,7 @@ def test_perfect_predictions_cost_nothing():
         assert loss.item() == pytest.approx(0, abs=1e-3)
 
 
-def test_only_the_own_class_mask_is_judged():
+def test_only_the_mask_of_the_ground_truth_class_is_supervised():
     gt = target(PAIR[0], labels=[1])
     output = stage(PAIR[:1], [[-20.0, 20]])
 
@@ -89,7 +89,7 @@ def test_only_the_own_class_mask_is_judged():
     assert losses["s0.dice"].item() == pytest.approx(0, abs=1e-3)
 
 
-def test_images_without_instances_teach_only_absence():
+def test_images_without_instances_train_only_the_classification():
     def masks(index, picks):
         raise AssertionError("no query is matched, so no mask may be asked for")
 
@@ -114,7 +114,7 @@ def test_weights_scale_their_losses():
         torch.testing.assert_close(published[f"s0.{name}"], weight * plain[f"s0.{name}"])
 
 
-def test_without_parallel_supervision_only_the_last_stage_learns_masks():
+def test_without_parallel_supervision_only_the_last_stage_trains_masks():
     gt = target(PAIR[0])
     output = stage(PAIR[:1], torch.zeros(1, 1))
     asked = []
@@ -129,7 +129,7 @@ def test_without_parallel_supervision_only_the_last_stage_learns_masks():
     assert {f"s{index}.giou" for index in range(3)} <= set(losses)
 
 
-def test_a_diverged_model_reaches_the_loop_as_a_loss_that_is_not_finite():
+def test_a_diverged_model_gives_a_non_finite_loss():
     gt = target(PAIR[0])
     nan = float("nan")
 
@@ -190,7 +190,7 @@ def test_all_stages_are_supervised_in_parallel(training_step):
     assert grads["queries"] > 0 and grads["proposals"] > 0
 
 
-def test_the_reference_frame_carries_gradient_and_no_detection_loss(training_step):
+def test_the_reference_frame_gets_gradients_but_no_detection_loss(training_step):
     batch = pair_batch(target(*PAIR), target(PAIR[1], ids=[1]))
     batch.reference.images.requires_grad_(True)
     losses = training_step(batch)
@@ -216,7 +216,7 @@ def test_pairs_without_instances_train_without_a_crash(training_step):
         assert losses["track"] == 0
 
 
-def test_both_ways_is_the_batch_of_both_orders(training_step):
+def test_bidirectional_track_loss_equals_the_batch_of_both_orders(training_step):
     first, second = target(*PAIR, ids=[3, 4]), target(PAIR[1], (2, 2, 20, 20), ids=[4, 5])
     batch = pair_batch(first, second)
     images, others = batch.images, batch.reference.images

@@ -77,7 +77,7 @@ def assert_png(path):
 @pytest.mark.parametrize(
     "mask", [{}, {"share_query": False}, {"share_attention": False}], ids=["shared", "query", "msa"]
 )
-def test_features_are_those_behind_the_masks(mask):
+def test_mask_features_reproduce_the_mask_logits(mask):
     model, config = tiny_model(**mask)
     found, before, after = mask_features(model, config, draw_frame(0))
     assert len(found) == config.model.num_queries
@@ -102,7 +102,7 @@ def test_features_before_dynconv_are_pooled_from_the_fpn():
     assert_equal_to_rounding(before, pooled)
 
 
-def test_looking_changes_neither_the_detections_nor_the_model():
+def test_extracting_features_changes_neither_detections_nor_model():
     model, config = tiny_model()
     config.inference.one_label_per_query = True
     (expected,) = Detector(model, config).detect_frames([draw_frame(0)])
@@ -124,7 +124,7 @@ def bump(side=14):
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_the_component_is_what_varies_and_bright_where_the_mask_is(sign):
+def test_the_principal_component_is_bright_inside_the_mask(sign):
     direction = torch.nn.functional.normalize(torch.arange(1.0, 9), dim=0)
     constant = torch.full((8, 1, 1), 100.0)  # far more than what varies: it must not be seen
     features = sign * direction[:, None, None] * bump() + constant
@@ -134,7 +134,7 @@ def test_the_component_is_what_varies_and_bright_where_the_mask_is(sign):
     assert share == pytest.approx(1, abs=1e-3)
 
 
-def test_the_share_says_how_much_is_not_seen():
+def test_the_share_is_the_explained_variance():
     wave = torch.linspace(0, 2 * torch.pi, 15)[:-1].sin().expand(14, 14) * 14**-1
     features = torch.stack([2 * wave, wave.T, torch.zeros(14, 14)])  # variances 4 to 1
     component, share = principal_component(features, torch.ones(28, 28))
@@ -142,7 +142,7 @@ def test_the_share_says_how_much_is_not_seen():
     assert share == pytest.approx(0.8, abs=1e-5)
 
 
-def test_features_without_variation_are_a_flat_picture():
+def test_constant_features_give_a_flat_picture():
     component, share = principal_component(torch.ones(8, 14, 14), torch.ones(28, 28))
     assert (component == 0).all() and share == 0
 
@@ -161,7 +161,7 @@ def instances(boxes):
     )
 
 
-def test_a_column_per_instance_from_image_to_mask(tmp_path, figures):
+def test_each_instance_has_a_column_from_image_to_mask(tmp_path, figures):
     found = instances([[8, 8, 32, 28], [60, 34, 84, 58]])
     torch.manual_seed(0)
     before, after = torch.randn(2, 2, 16, 14, 14)
@@ -183,7 +183,7 @@ def test_a_column_per_instance_from_image_to_mask(tmp_path, figures):
     assert (masked[0, 0] > image[0, 0]).any() and masked[0, 0].min() > 200  # outside, faded
 
 
-def test_a_box_that_reaches_beyond_the_image_is_shown_as_it_is(tmp_path, figures):
+def test_a_box_beyond_the_image_is_shown_unclipped(tmp_path, figures):
     found = instances([[-10, -20.5, 30, 90], [200, 100, 220, 130]])
     features = torch.randn(2, 2, 8, 14, 14)
     draw_mask_features(draw_frame(0), found, *features, CLASSES, tmp_path / "out.png")
@@ -192,7 +192,7 @@ def test_a_box_that_reaches_beyond_the_image_is_shown_as_it_is(tmp_path, figures
     assert_png(tmp_path / "out.png")
 
 
-def test_titles_do_not_overlap_even_if_boxes_are_narrow_and_names_long(tmp_path, figures):
+def test_long_titles_of_narrow_boxes_do_not_overlap(tmp_path, figures):
     found = instances([[10 * i, 0, 10 * i + 3, 60] for i in range(6)])
     names = ["traffic light", "$unbalanced {braces_in_a_very_long_name"]
     features = torch.randn(2, 6, 8, 14, 14)
@@ -205,7 +205,9 @@ def test_titles_do_not_overlap_even_if_boxes_are_narrow_and_names_long(tmp_path,
 # Mask features: the command
 
 
-def test_the_command_draws_the_strongest_and_no_query_twice(image, weights, tmp_path, capsys):
+def test_the_command_draws_the_highest_scores_with_each_query_once(
+    image, weights, tmp_path, capsys
+):
     words = ["plot-mask-features", image, "--weights", weights(), "--device", "cpu"]
     words += ["--score-threshold", 0, "--out", tmp_path / "new" / "out.png"]
     assert cli.main([*map(str, words), "--max", "2"]) == 0
@@ -215,7 +217,7 @@ def test_the_command_draws_the_strongest_and_no_query_twice(image, weights, tmp_
     assert_png(words[-1])
 
 
-def test_a_vanilla_head_has_no_dynconv_to_look_at(image, weights, tmp_path, cli_error):
+def test_a_model_without_dynamic_convolution_is_refused(image, weights, tmp_path, cli_error):
     out = tmp_path / "out.png"
     words = ["plot-mask-features", image, "--weights", weights(dynamic=False), "--out", out]
     line = cli_error(*words)
@@ -223,7 +225,7 @@ def test_a_vanilla_head_has_no_dynconv_to_look_at(image, weights, tmp_path, cli_
     assert not out.exists()
 
 
-def test_nothing_to_draw_is_said(image, weights, tmp_path, cli_error):
+def test_no_instance_above_the_threshold_is_refused(image, weights, tmp_path, cli_error):
     out = tmp_path / "out.png"
     words = ["plot-mask-features", image, "--weights", weights(), "--score-threshold", 0.99]
     line = cli_error(*words, "--out", out)
@@ -242,7 +244,7 @@ def test_nothing_to_draw_is_said(image, weights, tmp_path, cli_error):
         (["image.png"], "required: --out"),
     ],
 )
-def test_wrong_input_of_plot_mask_features(words, message, image, cli_error, monkeypatch):
+def test_bad_input_of_plot_mask_features_is_refused(words, message, image, cli_error, monkeypatch):
     monkeypatch.chdir(image.parent)
     Path("text.png").write_text("not an image")
     before = set(Path().iterdir())

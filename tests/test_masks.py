@@ -18,7 +18,7 @@ from queryinst_vis.structures import Detections
     st.sampled_from([0.0, 0.5, 0.9, 1.0]),
     st.integers(0, 2**32 - 1),
 )
-def test_a_region_encodes_as_the_whole_frame_does(height, width, density, seed):
+def test_encoding_a_region_equals_encoding_the_whole_frame(height, width, density, seed):
     rng = np.random.default_rng(seed)
     top, left = rng.integers(height + 1), rng.integers(width + 1)
     bottom, right = rng.integers(top, height + 1), rng.integers(left, width + 1)
@@ -28,7 +28,7 @@ def test_a_region_encodes_as_the_whole_frame_does(height, width, density, seed):
     assert encode_region(region, int(left), int(top), (height, width)) == encode_rle(frame)
 
 
-def test_run_lengths_of_detections_are_their_pasted_masks():
+def test_rles_of_detections_equal_their_pasted_masks():
     torch.manual_seed(0)
     corners = torch.rand(8, 2) * 60 - 10  # some reach beyond the 50x40 frame
     detections = Detections(
@@ -66,7 +66,7 @@ def pasted(logits, boxes, image_size, threshold=0.5):
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 90), st.integers(1, 90), st.floats(0.1, 0.9), st.integers(0, 2**31))
-def test_masks_are_pasted_as_grid_sample_reads_them(height, width, threshold, seed):
+def test_mask_pasting_equals_grid_sample(height, width, threshold, seed):
     random = torch.Generator().manual_seed(seed)
     size = torch.tensor([width, height])
     corners = (torch.rand(5, 2, generator=random) * 1.4 - 0.4) * size
@@ -78,7 +78,7 @@ def test_masks_are_pasted_as_grid_sample_reads_them(height, width, threshold, se
     assert (masks == (expected >= threshold))[clear].all()
 
 
-def test_a_mask_covers_what_its_box_covers():
+def test_a_full_mask_covers_exactly_its_box():
     boxes = torch.tensor([[3.0, 2.0, 7.0, 5.0], [-4.0, -4.0, 2.0, 1.0], [30.0, 2.0, 40.0, 5.0]])
     masks = pasted(torch.full((3, 28, 28), 20.0), boxes, (8, 10))
     expected = torch.zeros(3, 8, 10, dtype=torch.bool)

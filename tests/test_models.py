@@ -56,7 +56,7 @@ def assert_same(ours, theirs):
     assert (ours.masks() == theirs.masks()).float().mean() > 0.999
 
 
-def test_a_batch_of_four_is_four_batches_of_one(model):
+def test_a_batch_of_four_equals_four_batches_of_one(model):
     images = torch.randn(4, 3, 96, 128)
     sizes = [(96, 128)] * 4
     together = run(model, images, sizes)
@@ -65,7 +65,7 @@ def test_a_batch_of_four_is_four_batches_of_one(model):
         assert_same(together[index], run(model, images[index : index + 1], sizes[:1])[0])
 
 
-def test_a_batch_of_mixed_sizes_is_each_image_padded_to_the_batch(model):
+def test_a_batch_of_mixed_sizes_equals_each_image_padded_to_it(model):
     sizes = [(96, 128), (64, 128), (80, 70), (33, 90)]
     images = torch.zeros(4, 3, 96, 128)
     for image, (height, width) in zip(images, sizes, strict=True):
@@ -132,7 +132,7 @@ def test_only_the_last_mask_head_is_needed_for_inference():
         (300, "resnet101", 191_732_936),
     ],
 )
-def test_parameter_counts_are_mmdetections(queries, backbone, count):
+def test_parameter_counts_equal_mmdetection(queries, backbone, count):
     config = Config()
     config.model.classes = [f"class {index}" for index in range(80)]
     config.model.num_queries, config.model.backbone.name = queries, backbone
@@ -150,7 +150,7 @@ def test_parameter_counts_are_mmdetections(queries, backbone, count):
         ("tf_efficientnet_lite0", 2, "blocks.2"),
     ],
 )
-def test_frozen_stages_are_the_stem_and_that_many_stages(name, stages, last):
+def test_frozen_stages_freeze_the_stem_and_that_many_stages(name, stages, last):
     body = Backbone(name, frozen_stages=stages).body
     frozen = [key for key, value in body.named_parameters() if not value.requires_grad]
     trained = [key for key, value in body.named_parameters() if value.requires_grad]
@@ -167,7 +167,7 @@ def test_frozen_stages_are_the_stem_and_that_many_stages(name, stages, last):
         ("tf_efficientnet_lite0", "tf_efficientnet_lite0"),  # torchvision has none
     ],
 )
-def test_imagenet_weights_are_those_of_the_paper(monkeypatch, name, fetched):
+def test_pretrained_selects_the_imagenet_weights_of_the_paper(monkeypatch, name, fetched):
     create, asked = timm.create_model, []
 
     def offline(name, pretrained=False, **options):
@@ -224,7 +224,7 @@ def test_roi_extraction_keeps_the_order_of_boxes_across_levels_and_images():
         ({"num_heads": 5}, "must be divisible by model.num_heads"),
     ],
 )
-def test_impossible_models_are_refused(change, message):
+def test_inconsistent_model_settings_are_refused(change, message):
     with pytest.raises(InputError, match=message):
         build_model(slim_config(**change))
 
@@ -243,7 +243,7 @@ def test_unknown_backbones_and_norms_are_refused():
         build_model(config)
 
 
-def test_the_readable_model_has_no_branches_for_devices_or_training():
+def test_the_reference_model_does_not_branch_on_device_or_training():
     """What is faster on some device takes the place of its modules (``models/cpu``)."""
     files = sorted(Path(queryinst.__file__).parent.glob("*.py"))
     assert len(files) > 10

@@ -37,13 +37,13 @@ def box_at(left, top=20.0):
 
 
 @every
-def test_six_people_who_pass_one_after_the_other_are_six_identities(rule):
+def test_six_people_passing_in_turn_get_six_identities(rule):
     ids = ids_of(Tracker(TrackingConfig(rule)), passers_by())
     assert [i for frame in ids for i in frame] == [i for i in range(6) for _ in range(12)]
 
 
 @every
-def test_an_occluded_object_is_found_again_where_it_was_heading(rule):
+def test_an_occluded_object_is_recovered_at_its_extrapolated_position(rule):
     """Its last box does not overlap the one in which it comes back."""
     video = [replace(see(0), boxes=box_at(9.0 * frame)) for frame in range(15)]
     for frame in range(8, 13):
@@ -61,7 +61,7 @@ def test_detections_need_no_embeddings(rule):
 @every
 @settings(deadline=None, max_examples=30)
 @given(video=videos, seed=st.integers(0, 2**32 - 1))
-def test_published_detections_are_rows_of_the_input_whatever_its_order(rule, video, seed):
+def test_published_detections_are_rows_of_the_input_in_any_order(rule, video, seed):
     """The library changes the order; boxes, masks and identities stay together."""
     tracker = Tracker(TrackingConfig(rule, high_score=0.4))
     rng = np.random.default_rng(seed)
@@ -76,7 +76,7 @@ def test_published_detections_are_rows_of_the_input_whatever_its_order(rule, vid
 
 
 @every
-def test_the_order_of_detections_does_not_decide_about_known_tracks(rule):
+def test_assignments_to_known_tracks_do_not_depend_on_detection_order(rule):
     tracker = Tracker(TrackingConfig(rule))
     video = [see(0, 1, 2, 3), see(3, 1, 0, 2, shift=2), see(2, 3, 1, 0, shift=4)]
     assert ids_of(tracker, video) == [[0, 1, 2, 3], [3, 1, 0, 2], [2, 3, 1, 0]]
@@ -92,7 +92,7 @@ def test_an_identity_does_not_change_its_class(rule):
 @every
 @settings(deadline=None, max_examples=20)
 @given(first=videos, second=videos)
-def test_ids_begin_at_0_in_every_video_and_trackers_share_nothing(rule, first, second):
+def test_ids_start_at_0_per_video_and_trackers_are_independent(rule, first, second):
     config = TrackingConfig(rule)
     used, beside, fresh = Tracker(config), Tracker(config), Tracker(config)
     ids_of(used, first)
@@ -105,7 +105,7 @@ def test_ids_begin_at_0_in_every_video_and_trackers_share_nothing(rule, first, s
 
 
 @every
-def test_after_forget_everything_is_new_and_ids_go_on(rule):
+def test_after_forget_all_objects_get_new_ids(rule):
     tracker = Tracker(TrackingConfig(rule))
     ids_of(tracker, [see(0, 1)] * 3)
     tracker.forget()
@@ -113,7 +113,7 @@ def test_after_forget_everything_is_new_and_ids_go_on(rule):
 
 
 @every
-def test_equal_steps_in_time_change_nothing(rule):
+def test_evenly_spaced_times_give_the_same_tracks_as_no_times(rule):
     timed, untimed = Tracker(TrackingConfig(rule)), Tracker(TrackingConfig(rule))
     for index, frame in enumerate(passers_by(people=2)):
         ids = timed.update(frame, time=5 + index / 30).track_ids.tolist()
@@ -121,7 +121,7 @@ def test_equal_steps_in_time_change_nothing(rule):
 
 
 @every
-def test_a_frame_that_comes_late_shows_an_object_that_went_on_at_its_speed(rule):
+def test_motion_is_extrapolated_over_a_longer_time_step(rule):
     times = [*np.arange(8) / 30, 7 / 30 + 0.5, 7 / 30 + 0.5 + 1 / 30]
     tracker, ids = Tracker(TrackingConfig(rule)), []
     for time in times:
@@ -134,21 +134,21 @@ def test_a_frame_that_comes_late_shows_an_object_that_went_on_at_its_speed(rule)
 
 
 @every
-def test_weak_detections_begin_tracks_where_no_threshold_says_otherwise(rule):
+def test_weak_detections_start_tracks_unless_a_threshold_excludes_them(rule):
     """The library's own thresholds are 0.6 and 0.7."""
     frame = see(0, scores=[0.06])
     assert ids_of(Tracker(TrackingConfig(rule)), [frame, frame]) == [[0], [0]]
 
 
 @every
-def test_below_the_high_score_no_track_begins(rule):
+def test_detections_below_the_high_score_start_no_track(rule):
     tracker = Tracker(TrackingConfig(rule, high_score=0.5))
     assert ids_of(tracker, [see(0, 1, scores=[0.4, 0.5])] * 3) == [[0]] * 3
     assert tracker.last_raw_ids.tolist() == [-1, 0]
 
 
 @pytest.mark.parametrize(("rule", "expected"), [("bytetrack", [0]), ("fused", [0]), ("ocsort", [])])
-def test_a_weak_detection_continues_a_track_but_not_of_ocsort(rule, expected):
+def test_weak_detections_continue_tracks_except_with_ocsort(rule, expected):
     tracker = Tracker(TrackingConfig(rule, high_score=0.5))
     weak = see(0, scores=[0.1])
     assert ids_of(tracker, [see(0), see(0), weak, see(0)]) == [[0], [0], expected, [0]]
@@ -185,7 +185,7 @@ def test_expiry_counts_unseen_frames_and_ids_are_not_reused(rule, expire_after, 
 
 
 @every
-def test_the_cap_drops_the_longest_unseen(rule):
+def test_max_tracks_drops_the_longest_unseen_track(rule):
     tracker = Tracker(TrackingConfig(rule, max_tracks=2))
     ids_of(tracker, [see(0, 1), see(0), see(2)])
     assert ids_of(tracker, [see(0, 1, 2)]) == [[0, 3, 2]]
@@ -200,7 +200,7 @@ def test_the_threshold_is_an_iou(rule, threshold, expected):
 
 
 @both
-def test_what_is_remembered_does_not_grow_with_the_video(rule):
+def test_memory_does_not_grow_with_the_video(rule):
     tracker, rng = Tracker(TrackingConfig(rule, expire_after=3)), np.random.default_rng(0)
     sizes = []
     for _ in range(120):

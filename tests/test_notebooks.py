@@ -40,7 +40,7 @@ def run(tmp_path, monkeypatch):
     return run_all
 
 
-def test_a_video_becomes_a_table(run, tmp_path):
+def test_the_notebook_turns_a_video_into_a_table(run, tmp_path):
     pd = pytest.importorskip("pandas")
     shown = run(ROOT / "docs" / "notebooks" / "video_to_table.ipynb")
     detections, tracks = (pd.read_csv(f"{name}.csv") for name in ("detections", "tracks"))

@@ -45,7 +45,7 @@ SETS = {
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5])
 @pytest.mark.parametrize("name", SETS)
-def test_equals_two_separate_evaluations(name, threshold):
+def test_one_pass_equals_two_separate_evaluations(name, threshold):
     gt, results = SETS[name]()
     if name != "golden":  # whose scores differ already; in the other sets all are 1
         for number, entry in enumerate(results):

@@ -138,7 +138,7 @@ def assert_same_detections(found, expected):
 # The file
 
 
-def test_every_output_is_that_of_pytorch(exported, onnxruntime):
+def test_every_output_equals_pytorch(exported, onnxruntime):
     session = onnxruntime.InferenceSession(exported.path, providers=["CPUExecutionProvider"])
     images, sizes = network_inputs()
     inputs = {"images": images.numpy(), "image_sizes": np.array(sizes, np.float32)}
@@ -172,7 +172,7 @@ def test_shapes_are_static_and_the_metadata_describes_the_model(exported, onnxru
     assert (config.model, config.inference) == (exported.config.model, exported.config.inference)
 
 
-def test_the_command_says_what_it_wrote(exported):
+def test_the_command_prints_what_it_wrote(exported):
     assert exported.said.startswith(f"wrote {exported.path}: {BATCH} x {SIDE}x{SIDE} to ")
     assert ", ".join(OUTPUTS) in exported.said
 
@@ -181,7 +181,7 @@ def test_the_command_says_what_it_wrote(exported):
 
 
 @pytest.mark.parametrize("embedding", ["track_head", "query"])
-def test_detections_are_those_of_pytorch(exported, detector, embedding):
+def test_detections_equal_pytorch(exported, detector, embedding):
     frames = square_frames(3)  # a batch, and one of which half is missing
     found = detector.detect_frames(frames, embedding)
     expected = Detector(exported.model, exported.config).detect_frames(frames, embedding)
@@ -189,7 +189,7 @@ def test_detections_are_those_of_pytorch(exported, detector, embedding):
 
 
 @pytest.mark.parametrize("overlap", ["boxes", "masks"])
-def test_duplicates_are_suppressed_as_by_pytorch(exported, detector, overlap):
+def test_nms_gives_the_detections_of_pytorch(exported, detector, overlap):
     overrides = ["inference.nms_threshold=0.1", f"inference.nms_overlap={overlap}"]
     found = Detector.from_pretrained(exported.path, overrides=overrides).detect_frames(
         square_frames(2)
@@ -201,7 +201,7 @@ def test_duplicates_are_suppressed_as_by_pytorch(exported, detector, overlap):
     assert 0 < sum(map(len, found)) < sum(map(len, everything))
 
 
-def test_boxes_alone_come_without_embeddings(detector):
+def test_embeddings_can_be_left_out(detector):
     (found,) = detector.detect_frames(square_frames(1), embedding=None)
     assert len(found) > 0 and found.embeddings is None
 
@@ -226,7 +226,7 @@ def test_no_frames_give_no_detections(detector):
     assert detector.detect_frames([]) == []
 
 
-def test_tracks_are_those_of_pytorch(exported):
+def test_tracks_equal_pytorch(exported):
     overrides = ["inference.one_label_per_query=false", "tracking.score_weight=0.5"]
     tracker = VideoTracker.from_pretrained(exported.path, "cpu", overrides)
     config = apply_overrides(exported.config, overrides)
@@ -238,7 +238,7 @@ def test_tracks_are_those_of_pytorch(exported):
         assert ours.track_ids.tolist() == theirs.track_ids.tolist()
 
 
-def test_the_track_command_takes_an_onnx_file(exported, tmp_path):
+def test_the_track_command_accepts_an_onnx_file(exported, tmp_path):
     frames = square_frames(3)
     with VideoWriter(tmp_path / "clip.mp4", 10) as writer:
         for frame in frames:
@@ -276,12 +276,12 @@ def test_a_frame_that_is_too_large_names_both_sizes_and_the_remedy(exported):
     assert "'queryinst-vis export-onnx WEIGHTS --size 1024x672 --output FILE'" in message
 
 
-def test_something_else_than_a_frame_is_refused(detector):
+def test_input_that_is_no_frame_is_refused(detector):
     with pytest.raises(InputError, match="a frame must be"):
         detector.detect_frames([np.zeros((64, 64), np.uint8)])
 
 
-def test_overrides_of_the_graph_are_refused(exported):
+def test_overrides_that_would_change_the_graph_are_refused(exported):
     with pytest.raises(InputError, match=r"override of model\.num_queries: "):
         Detector.from_pretrained(exported.path, overrides=["model.num_queries=7"])
 
@@ -318,7 +318,7 @@ def test_a_file_of_another_kind_is_refused(onnxruntime, metadata, message, tmp_p
 
 
 @pytest.mark.parametrize("missing", ["onnx", "onnxscript"])
-def test_exporting_without_the_packages_names_the_extra(missing, monkeypatch, tmp_path):
+def test_exporting_without_the_packages_names_the_extra_to_install(missing, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, missing, None)
     message = rf"needs the packages .*\b{missing}\b.*: pip install 'queryinst-vis\[onnx\]'"
     with pytest.raises(InputError, match=message):
@@ -326,7 +326,7 @@ def test_exporting_without_the_packages_names_the_extra(missing, monkeypatch, tm
     assert list(tmp_path.iterdir()) == []
 
 
-def test_running_without_the_package_names_the_extra(monkeypatch, tmp_path):
+def test_running_without_the_package_names_the_extra_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     message = r"needs the packages onnxruntime: pip install 'queryinst-vis\[onnx\]'"
     with pytest.raises(InputError, match=message):
@@ -341,7 +341,7 @@ def test_running_without_the_package_names_the_extra(monkeypatch, tmp_path):
         (64, 64, 0, "batch must be 1 or more, got 0"),
     ],
 )
-def test_sizes_that_no_network_input_has_are_refused(
+def test_invalid_network_input_sizes_are_refused(
     onnxruntime, height, width, batch, message, tmp_path
 ):
     with pytest.raises(InputError, match=message):
@@ -349,7 +349,7 @@ def test_sizes_that_no_network_input_has_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_model_that_onnx_cannot_express_leaves_no_file(onnxruntime, monkeypatch, tmp_path):
+def test_a_failed_export_leaves_no_file(onnxruntime, monkeypatch, tmp_path):
     def fail(*arguments, **options):
         advice = torch.onnx.OnnxExporterError("next steps:\nmodify the code")
         raise advice from ValueError("no such operator\nand much more")
@@ -396,7 +396,7 @@ def test_weights_in_a_second_file_are_refused_and_removed(monkeypatch, tmp_path,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["people", "shapes"])
-def test_weights_that_ship_give_the_detections_of_pytorch(onnxruntime, name, tmp_path):
+def test_exported_shipped_weights_give_the_detections_of_pytorch(onnxruntime, name, tmp_path):
     model, config = load_model(name, "cpu", ["inference.score_threshold=0"])
     short, long = config.input.test_short, config.input.test_long
     height, width = (-(-side // 32) * 32 for side in (short, long))

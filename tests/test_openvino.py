@@ -84,7 +84,7 @@ def outputs_of(path, images, sizes) -> dict[str, torch.Tensor]:
 # The files
 
 
-def test_every_output_is_that_of_pytorch(exported):
+def test_every_output_equals_pytorch(exported):
     found = outputs_of(exported.path, *network_inputs())
     expected = outputs_of_pytorch(exported.model)
     for name in OUTPUTS:
@@ -104,7 +104,7 @@ def test_the_metadata_describes_the_model(exported, openvino):
     assert list(model.input("images").shape) == [BATCH, 3, SIDE, SIDE]
 
 
-def test_the_command_says_what_it_wrote(exported):
+def test_the_command_prints_what_it_wrote(exported):
     both = f"wrote {exported.path} and {exported.path.with_suffix('.bin')}: "
     assert exported.said.startswith(f"{both}{BATCH} x {SIDE}x{SIDE} to {', '.join(OUTPUTS)}")
 
@@ -113,14 +113,14 @@ def test_the_command_says_what_it_wrote(exported):
 
 
 @pytest.mark.parametrize("embedding", ["track_head", "query"])
-def test_detections_are_those_of_pytorch(exported, detector, embedding):
+def test_detections_equal_pytorch(exported, detector, embedding):
     frames = square_frames(3)  # a batch, and one of which half is missing
     found = detector.detect_frames(frames, embedding)
     expected = Detector(exported.model, exported.config).detect_frames(frames, embedding)
     assert_same_detections(found, expected)
 
 
-def test_tracks_are_those_of_pytorch(exported):
+def test_tracks_equal_pytorch(exported):
     tracker = VideoTracker.from_pretrained(exported.path, "cpu")
     expected = VideoTracker(Detector(exported.model, exported.config))
     for frame in square_frames(3):
@@ -129,7 +129,7 @@ def test_tracks_are_those_of_pytorch(exported):
         assert ours.track_ids.tolist() == theirs.track_ids.tolist()
 
 
-def test_bf16_is_a_setting_of_the_run(exported):
+def test_bf16_is_chosen_at_run_time(exported):
     coarse = Detector.from_pretrained(
         exported.path, overrides=["inference.precision=bf16-mixed", "inference.score_threshold=0"]
     )
@@ -144,7 +144,7 @@ def test_bf16_is_a_setting_of_the_run(exported):
         (["inference.precision=16-mixed"], r"16-mixed: requires a CUDA device, this is 'cpu'"),
     ],
 )
-def test_overrides_that_it_cannot_follow_are_refused(exported, overrides, message):
+def test_unsupported_overrides_are_refused(exported, overrides, message):
     with pytest.raises(InputError, match=message):
         Detector.from_pretrained(exported.path, overrides=overrides)
 
@@ -207,7 +207,7 @@ def watched(openvino, tmp_path_factory):
     return folder, run
 
 
-def test_exporting_and_running_contacts_nobody_and_notes_no_consent(watched):
+def test_exporting_and_running_sends_no_telemetry(watched):
     folder, run = watched
     assert "CONTACTED" not in run.stderr
     assert not list(folder.rglob("*openvino_telemetry*"))
@@ -243,7 +243,7 @@ def test_layers_that_read_the_finest_maps_stay_float(watched, openvino):
     assert len({operation.input_value(0).get_shape()[2] for operation in convolutions}) > 4
 
 
-def test_int8_gives_nearly_the_same_on_such_frames(watched, exported):
+def test_int8_detections_are_close_to_float32(watched, exported):
     inputs = network_input(square_frames(BATCH), exported.config)
     files = watched[0] / "int8.xml", exported.path
     found, expected = (outputs_of(file, *inputs) for file in files)
@@ -268,7 +268,7 @@ def test_calibration_frames_are_spread_over_all_sources(tmp_path):
     assert [frame.shape for frame in found[4:]] == [draw_frame(0).shape] * 2
 
 
-def test_a_set_is_named_with_its_images():
+def test_a_calibration_set_needs_its_images():
     with pytest.raises(InputError, match=r"a\.json: .*folder"):
         list(calibration_frames(["a.json"], CLASSES))
 
@@ -311,7 +311,7 @@ def test_a_graph_that_cannot_be_read_is_refused_by_name(exported, fault, tmp_pat
 
 
 @pytest.mark.parametrize("fault", ["missing", "truncated", "longer", "flipped"])
-def test_weights_that_are_not_those_of_the_graph_are_refused(exported, fault, tmp_path):
+def test_weights_of_another_graph_are_refused(exported, fault, tmp_path):
     path = copy_of(exported, tmp_path)
     weights, data = path.with_suffix(".bin"), bytearray(path.with_suffix(".bin").read_bytes())
     data[len(data) // 2] ^= 255
@@ -342,7 +342,7 @@ def test_the_command_ends_with_one_line_and_status_2(openvino, tmp_path, capsys)
 
 
 @pytest.mark.parametrize("missing", ["openvino", "nncf"])
-def test_without_the_packages_the_extra_is_named(missing, monkeypatch, tmp_path):
+def test_missing_packages_name_the_extra_to_install(missing, monkeypatch, tmp_path):
     if missing == "nncf":
         pytest.importorskip("openvino", reason="openvino is not installed")
     monkeypatch.setitem(sys.modules, missing, None)
@@ -352,12 +352,12 @@ def test_without_the_packages_the_extra_is_named(missing, monkeypatch, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_suffix_is_refused(openvino, tmp_path):
+def test_an_unknown_suffix_is_refused(openvino, tmp_path):
     with pytest.raises(InputError, match=r"a\.onnx: .*\.xml"):
         export_openvino(*tiny_model(), tmp_path / "a.onnx", 64, 64)
 
 
-def test_a_model_that_openvino_cannot_express_leaves_no_file(openvino, monkeypatch, tmp_path):
+def test_a_failed_openvino_export_leaves_no_file(openvino, monkeypatch, tmp_path):
     def fail(*arguments, **options):
         raise RuntimeError("no such operator\nand much more")
 

@@ -56,25 +56,25 @@ def rectangle(x0, y0, x1, y1):
     return pixels
 
 
-def test_what_save_names_is_written_and_nothing_else(tracked):
+def test_only_the_outputs_named_by_save_are_written(tracked):
     folder = tracked("csv", "jsonl")
     names = ["detections.csv", "run.json", "tracks.csv", "tracks.jsonl"]
     assert sorted(os.listdir(folder)) == names
 
 
-def test_an_unknown_output_is_told_before_any_work(video, out, loaded):  # noqa: F811
+def test_an_unknown_output_is_refused_before_tracking(video, out, loaded):  # noqa: F811
     with pytest.raises(InputError, match=r"'jsnl' .*'json"):
         track_video(video, out, save=["jsnl"])
     assert loaded == [] and not out.exists()
 
 
-def test_help_names_the_outputs_that_there_are():
+def test_help_lists_every_output():
     assert list(SAVE_HELP) == list(ALL_OUTPUTS)
     assert list(ENCODERS) == [*encoders.ENCODERS, encoders.AUTO]
     assert ",".join(TrackOptions().save) == DEFAULT_SAVE
 
 
-def test_files_of_an_earlier_run_that_stay_are_told(tracked):
+def test_remaining_files_of_an_earlier_run_are_reported(tracked):
     tracked("csv", "jsonl")
     with pytest.warns(InputWarning, match=r"out: detections\.csv, tracks\.csv"):
         folder = tracked("jsonl", "json")
@@ -86,7 +86,7 @@ def test_files_of_an_earlier_run_that_stay_are_told(tracked):
 # tracks.jsonl
 
 
-def test_lines_begin_with_what_they_are_of(tracked):
+def test_tracks_jsonl_starts_with_a_header(tracked):
     header, *frames = map(json.loads, (tracked("jsonl") / "tracks.jsonl").open())
     assert (header["format"], header["version"]) == ("queryinst-vis tracks", 1)
     assert header["video"] == {"name": "clip", "width": WIDTH, "height": HEIGHT, "fps": 10.0}
@@ -96,7 +96,7 @@ def test_lines_begin_with_what_they_are_of(tracked):
     assert len(frames) == FRAMES
 
 
-def test_a_line_has_all_of_a_frame(tracked):
+def test_each_line_holds_all_instances_of_a_frame(tracked):
     frame = json.loads((tracked("jsonl") / "tracks.jsonl").read_text().splitlines()[6])
     box, crate = frame["instances"]
     assert (frame["frame"], frame["seconds"]) == (5, pytest.approx(0.5))
@@ -107,7 +107,7 @@ def test_a_line_has_all_of_a_frame(tracked):
         np.testing.assert_array_equal(decode_rle(found["segmentation"]), rectangle(*corners))
 
 
-def test_lines_are_read_back(tracked):
+def test_tracks_jsonl_is_read_back(tracked):
     with TrackStore() as tracks:
         info = read_track_lines(tracked("jsonl") / "tracks.jsonl", tracks)
         assert info == VideoInfo("clip", 10.0, CLASSES)
@@ -130,7 +130,7 @@ def test_lines_are_read_back(tracked):
         (5, {"damaged": "yes"}, "line 6: `damaged` must be true or false"),
     ],
 )
-def test_broken_lines_are_named(tracked, number, change, message):
+def test_malformed_lines_are_refused_with_their_number(tracked, number, change, message):
     path = tracked("jsonl") / "tracks.jsonl"
     lines = path.read_text().splitlines()
     lines[number] = json.dumps({**json.loads(lines[number]), **change})
@@ -148,7 +148,7 @@ def test_broken_lines_are_named(tracked, number, change, message):
         ({"segmentation": {"size": [1, 1], "counts": "1"}}, "the mask is 1x1 pixels"),
     ],
 )
-def test_a_broken_instance_is_named(tracked, change, message):
+def test_a_malformed_instance_is_refused_with_its_place(tracked, change, message):
     path = tracked("jsonl") / "tracks.jsonl"
     lines = path.read_text().splitlines()
     frame = json.loads(lines[2])
@@ -162,7 +162,7 @@ def test_a_broken_instance_is_named(tracked, change, message):
 # convert-results
 
 
-def test_lines_become_the_results_that_track_writes(tracked, tmp_path):
+def test_converting_tracks_jsonl_gives_the_results_track_writes(tracked, tmp_path):
     folder = tracked("jsonl", "json")
     assert (
         cli.main(["convert-results", str(folder / "tracks.jsonl"), str(tmp_path / "r.json")]) == 0
@@ -177,7 +177,7 @@ def test_lines_become_the_results_that_track_writes(tracked, tmp_path):
 
 
 @pytest.mark.parametrize("target", ["mots", "coco-video"])
-def test_lines_become_what_save_writes(tracked, tmp_path, target):
+def test_converting_tracks_jsonl_gives_the_files_save_writes(tracked, tmp_path, target):
     folder = tracked("jsonl", target)
     convert_results(folder / "tracks.jsonl", tmp_path / "there", to=target)
     if target == "mots":
@@ -192,7 +192,7 @@ def test_lines_become_what_save_writes(tracked, tmp_path, target):
         assert (ours["images"], ours["categories"]) == (theirs["images"], theirs["categories"])
 
 
-def test_only_lines_need_no_ground_truth(tracked, tmp_path):
+def test_only_tracks_jsonl_converts_without_ground_truth(tracked, tmp_path):
     folder = tracked("jsonl", "json")
     with pytest.raises(InputError, match="with --gt"):
         convert_results(folder / "results.json", tmp_path / "mots")
@@ -230,20 +230,20 @@ def test_results_with_ids_are_evaluated(tracked):
     assert evaluate_youtube_vis(gt, entries)["AP"] == pytest.approx(1)
 
 
-def test_mots_is_read_by_our_reader(tracked):
+def test_saved_mots_text_is_read_back(tracked):
     lines = list(read_mots_text(tracked("mots") / "mots" / "clip.txt", (HEIGHT, WIDTH)))
     assert len(lines) == 2 * FRAMES - 4
     assert {(line.object_id, line.label) for line in lines} == {(3001, 3), (4001, 4)}
     assert [line.frame for line in lines if line.label == 4] == list(range(5, FRAMES + 1))
 
 
-def test_mots_classes_are_the_benchmarks_and_then_the_next_free_ones():
+def test_mots_class_numbers_are_the_benchmarks_then_the_next_free_ones():
     names = ["dog", "Person", "cat", "car", "a", "b", "c", "d", "e", "f"]
     assert mots_numbers(names) == dict(enumerate([3, 2, 4, 1, 5, 6, 7, 8, 9, 11]))
     assert mots_numbers(["dog", "cat"], {"cat": 3}) == {0: 4, 1: 3}
 
 
-def test_mots_masks_do_not_overlap_and_what_they_lose_is_counted(tmp_path):
+def test_mots_masks_are_disjoint_and_lost_pixels_are_counted(tmp_path):
     left, all_of_it = rectangle(0, 0, 20, 20), rectangle(0, 0, 40, 20)
     with TrackStore() as tracks:
         rles = [encode_rle(all_of_it), encode_rle(left)]
@@ -304,7 +304,7 @@ def _check_tables(tracks, detections):
     assert detections["score"].tolist()[-2:] == pytest.approx([0.9, 0.6])
 
 
-def test_the_path_of_a_long_track_is_thinned_and_keeps_its_ends():
+def test_the_path_of_a_long_track_is_subsampled_and_keeps_its_ends():
     mask = encode_rle(rectangle(0, 0, 4, 4))
     with TrackStore() as tracks:
         for frame in range(1000):
@@ -319,7 +319,7 @@ def test_the_path_of_a_long_track_is_thinned_and_keeps_its_ends():
 # run.json and the summary
 
 
-def test_run_json_says_how_the_files_came_about(tracked, video):  # noqa: F811
+def test_run_json_records_how_the_files_were_made(tracked, video):  # noqa: F811
     folder = tracked("json", score_threshold=0.4, stride=2)
     run = json.loads((folder / "run.json").read_text())
     weights = hashlib.sha256(find_weights("people").read_bytes()).hexdigest()
@@ -334,7 +334,7 @@ def test_run_json_says_how_the_files_came_about(tracked, video):  # noqa: F811
     assert run["files"] == ["results.json"]
 
 
-def test_run_json_alone_tells_whose_the_files_are(tracked, video, tmp_path):  # noqa: F811
+def test_a_folder_is_recognised_by_its_run_json(tracked, video, tmp_path):  # noqa: F811
     folder = tracked("csv")
     tracked("csv")  # of the same video they are replaced
     other = video.rename(tmp_path / "other.mp4")
@@ -363,7 +363,7 @@ class Blind(KnowingTracker):
         return super().update(frame, time)[[]]
 
 
-def test_where_nothing_was_found_it_is_said_what_to_try(video, out, monkeypatch, capsys):  # noqa: F811
+def test_an_empty_result_prints_a_suggestion(video, out, monkeypatch, capsys):  # noqa: F811
     monkeypatch.setattr(track, "load_tracker", lambda *_: Blind())
     words = ["track", str(video), "--out", str(out), "--save", "json,mots,csv,coco-video,jsonl"]
     assert cli.main([*words, "--conf", "0.5"]) == 0
@@ -394,7 +394,7 @@ def test_classes_and_thresholds_reach_the_tracker(video, out, monkeypatch):  # n
     assert heard == [{"classes": ("box", "crate"), "iou": 0.6}] and thresholds == [0.45]
 
 
-def test_an_unknown_class_is_one_line_with_the_nearest_name(video, out, capsys):  # noqa: F811
+def test_an_unknown_class_is_refused_with_the_nearest_name(video, out, capsys):  # noqa: F811
     words = ["track", str(video), "--out", str(out), "--weights", "shapes", "--device", "cpu"]
     assert cli.main([*words, "--classes", "sqare"]) == 2
     assert (
@@ -404,13 +404,13 @@ def test_an_unknown_class_is_one_line_with_the_nearest_name(video, out, capsys):
     assert not out.exists()
 
 
-def test_no_video_leaves_the_video_out(video, out, loaded):  # noqa: F811
+def test_no_video_writes_no_annotated_video(video, out, loaded):  # noqa: F811
     assert cli.main(["track", str(video), "--out", str(out), "--no-video"]) == 0
     names = ["results.json", "run.json", "timeline.png", "tracks.jsonl"]
     assert sorted(os.listdir(out)) == names
 
 
-def test_boxes_alone_are_written_with_their_pixels(video, out):  # noqa: F811
+def test_detections_without_masks_are_written_as_box_masks(video, out):  # noqa: F811
     class Boxes(KnowingTracker):
         def update(self, frame, time=None):
             found = super().update(frame, time)

@@ -56,7 +56,7 @@ def rewrite(path: str | None, change) -> None:
     [["segmentation"], ["segmentation", "area", "iscrowd"], ["bbox", "area"], ["iscrowd", "id"]],
     ids=", ".join,
 )
-def test_what_a_coco_file_lacks_is_filled_in(tmp_path, weights, missing):
+def test_missing_fields_of_a_coco_file_are_filled_in(tmp_path, weights, missing):
     images = write_images(tmp_path / "data", 5)
     whole = json.loads(Path(images.annotations).read_text())["annotations"]
     rewrite(images.annotations, lambda entry, _: [entry.pop(key) for key in missing])
@@ -69,7 +69,7 @@ def test_what_a_coco_file_lacks_is_filled_in(tmp_path, weights, missing):
     assert (tmp_path / "run" / "best.safetensors").exists(), "the set held out can be scored"
 
 
-def test_annotations_that_count_from_0_are_numbered_anew(tmp_path):
+def test_annotations_numbered_from_0_are_renumbered(tmp_path):
     """COCO's scores never match an annotation of id 0."""
     images = write_images(tmp_path / "data")
     rewrite(images.annotations, lambda entry, number: entry.update(id=number))
@@ -77,7 +77,7 @@ def test_annotations_that_count_from_0_are_numbered_anew(tmp_path):
     assert sorted(entry["id"] for entry in annotations) == list(range(1, len(annotations) + 1))
 
 
-def test_an_annotation_that_shows_nothing_is_named(tmp_path):
+def test_an_annotation_without_mask_and_box_is_refused_by_name(tmp_path):
     images = write_images(tmp_path / "data")
     rewrite(images.annotations, lambda entry, _: entry.update(segmentation=[], bbox=None))
     with pytest.raises(InputError, match=r"annotation 1: .*segmentation .*bbox"):
@@ -85,7 +85,7 @@ def test_an_annotation_that_shows_nothing_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("write", [write_images, write_videos])
-def test_files_without_annotations_cannot_be_learned_from(tmp_path, write):
+def test_files_without_annotations_are_refused_for_training(tmp_path, write):
     data = write(tmp_path / "data")
     content = json.loads(Path(data.annotations).read_text())
     del content["annotations"]
@@ -150,7 +150,7 @@ def test_an_upright_rectangle_is_a_box_whose_mask_is_unknown(tmp_path, write):
             assert entry["bbox"] == [x0, y0, x1 - x0, y1 - y0]
 
 
-def test_a_track_of_rectangles_in_a_video_is_boxes_too(tmp_path):
+def test_a_track_of_rectangles_has_boxes_but_no_masks(tmp_path):
     write_labelme(tmp_path / "data" / "clip")
     content = read_own_data(tmp_path / "data", videos=True).content
     names = {category["id"]: category["name"] for category in content["categories"]}
@@ -163,7 +163,7 @@ def test_a_track_of_rectangles_in_a_video_is_boxes_too(tmp_path):
             assert box == [x0, y0, x1 - x0, y1 - y0]
 
 
-def test_videos_with_boxes_alone_are_scored_frame_by_frame(tmp_path, weights):
+def test_videos_with_boxes_only_are_scored_per_frame(tmp_path, weights):
     videos = write_videos(tmp_path / "data", videos=3)
     rewrite(videos.annotations, lambda entry, _: entry.pop("segmentations"))
     finetune(weights, videos.annotations, tmp_path / "run", SHORT, devices=1)
@@ -184,13 +184,13 @@ def write_voc(folder: Path, *coordinates: int) -> Path:
     return folder
 
 
-def test_boxes_end_with_their_image(tmp_path):
+def test_boxes_are_clipped_to_the_image(tmp_path):
     data = read_own_data(write_voc(tmp_path / "data", 11, -30, 4000, 21))
     [entry] = data.content["annotations"]
     assert entry["bbox"] == [10, 0, WIDTH - 10, 21] and entry["area"] == (WIDTH - 10) * 21
 
 
-def test_a_broken_file_is_named(tmp_path):
+def test_a_malformed_file_is_refused_with_its_name(tmp_path):
     (write_voc(tmp_path / "data", 1, 1, 9, 9) / "1.xml").write_text("<annotation>")
     with pytest.raises(InputError, match=r"1\.xml: .*XML"):
         read_own_data(tmp_path / "data")
@@ -199,7 +199,7 @@ def test_a_broken_file_is_named(tmp_path):
 # What is trained on
 
 
-def test_nothing_is_held_out_where_that_is_asked_for(tmp_path, weights, capsys):
+def test_no_validation_split_is_made_on_request(tmp_path, weights, capsys):
     images = write_images(tmp_path / "data")
     words = [weights, images.annotations, "--work-dir", tmp_path / "run", "--held-out", "0"]
     assert cli.main(["finetune", *map(str, words), *SHORT, "--devices", "1"]) == 0
@@ -208,7 +208,7 @@ def test_nothing_is_held_out_where_that_is_asked_for(tmp_path, weights, capsys):
     assert "--weights" in capsys.readouterr().out
 
 
-def test_classes_that_are_not_shown_are_left_out_of_the_files(tmp_path, weights):
+def test_unused_classes_are_omitted_from_the_files(tmp_path, weights):
     images = write_images(tmp_path / "data")
     finetune(weights, images.annotations, tmp_path / "run", SHORT, devices=1)
     for part in ("train", "val"):
@@ -216,7 +216,7 @@ def test_classes_that_are_not_shown_are_left_out_of_the_files(tmp_path, weights)
         assert sorted(categories.values()) == ["box", "crate"]
 
 
-def test_weights_that_were_trained_elsewhere_see_the_sizes_that_they_are_tested_at():
+def test_fine_tuning_uses_the_test_size_of_the_weights():
     config = Config()  # as converted: training sizes are the defaults
     config.input.test_short, config.input.test_long = 800, 1333
     sets = DatasetConfig("train.json", "images"), DatasetConfig()

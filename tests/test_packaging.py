@@ -111,7 +111,7 @@ def test_every_folder_with_code_is_a_package():
     assert [relative(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
 
 
-def test_the_weights_that_lie_in_the_package_are_shipped_with_it():
+def test_packaged_weights_are_shipped():
     patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["queryinst_vis.weights"]
     files = [path for path in (PACKAGE / "weights").glob("*") if path.suffix != ".py"]
     files = [path for path in files if path.is_file()]
@@ -124,7 +124,7 @@ def test_the_weights_that_lie_in_the_package_are_shipped_with_it():
 
 
 @pytest.mark.parametrize("room", ["report", "review.web"])
-def test_templates_and_scripts_of_pages_are_shipped(room):
+def test_page_templates_and_scripts_are_shipped(room):
     patterns = PYPROJECT["tool"]["setuptools"]["package-data"][f"queryinst_vis.{room}"]
     room = PACKAGE.joinpath(*room.split("."))
     shipped = {path for pattern in patterns for path in room.glob(pattern)}
@@ -178,7 +178,7 @@ def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=relative)
-def test_nothing_in_a_file_is_executed(path):
+def test_no_code_path_unpickles_or_evaluates_files(path):
     for name, call in calls(path):
         assert name not in {"eval", "exec", "yaml.load", "yaml.unsafe_load", "os.system"}
         assert not name.startswith(("pickle.", "dill.", "cloudpickle.", "shelve."))

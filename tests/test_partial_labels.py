@@ -65,7 +65,7 @@ def batch_of(folder, content, **settings):
 
 
 @pytest.mark.parametrize("value", WITHOUT_MASK.values(), ids=WITHOUT_MASK)
-def test_coco_instances_may_have_a_box_alone(tmp_path, value):
+def test_coco_instances_may_have_only_a_box(tmp_path, value):
     dataset = CocoDataset(*write_set(tmp_path, boxed_coco(value)), CLASSES)
     dog, car = dataset.images[0].instances
     assert dog == Instance(501, 1, (10, 8, 30, 40), None)
@@ -73,7 +73,7 @@ def test_coco_instances_may_have_a_box_alone(tmp_path, value):
 
 
 @pytest.mark.parametrize("value", [None, "absent"])
-def test_tracks_may_have_boxes_alone(tmp_path, value):
+def test_tracks_may_have_only_boxes(tmp_path, value):
     (video,) = YouTubeVisDataset(*write_set(tmp_path, boxed_video(value)), CLASSES).videos
     assert video.annotated_frames() == [0, 1, 2, 3]
     car, dog = video.frame(2).instances
@@ -103,7 +103,7 @@ def test_a_track_with_neither_list_is_refused(tmp_path):
         YouTubeVisDataset(*write_set(tmp_path, content), CLASSES)
 
 
-def test_crowds_are_kept_apart(tmp_path):
+def test_crowds_are_kept_separate_from_instances(tmp_path):
     image, empty = CocoDataset(*write_set(tmp_path / "coco", coco_content()), CLASSES).images
     assert [crowd.id for crowd in image.ignored] == [9] and empty.ignored == []
     content = video_content()
@@ -149,7 +149,7 @@ def region(frame):
     return mask
 
 
-def test_a_box_in_view_is_the_files_own_and_has_no_mask():
+def test_a_fully_visible_box_is_unchanged_and_has_no_mask():
     frame = boxes_through(FULL, (10.4, 8.0, 29.8, 40.0))
     assert (frame.boxes, frame.masks) == ([(10.4, 8.0, 29.8, 40.0)], [None])
     assert (frame.labels, frame.instance_ids, frame.ignored) == ([0], [100], [])
@@ -160,7 +160,7 @@ def test_a_box_is_scaled_and_mirrored_with_the_view():
     assert boxes_through(view, (10, 8, 30, 40)).boxes == [(150, 16, 210, 80)]
 
 
-def test_a_crop_cuts_a_box_of_which_a_quarter_is_left():
+def test_a_crop_clips_a_box_if_a_quarter_is_left():
     assert MIN_VISIBLE_SHARE == 0.25
     view = View(0, 20, HEIGHT, WIDTH, HEIGHT, WIDTH - 20)  # from column 20 on
     frame = boxes_through(view, (0, 10, 40, 30), (8, 10, 24, 30))
@@ -168,7 +168,7 @@ def test_a_crop_cuts_a_box_of_which_a_quarter_is_left():
     assert frame.ignored == []
 
 
-def test_a_crop_ignores_what_is_left_of_a_box_where_it_is_less():
+def test_a_crop_ignores_the_rest_of_a_box_if_less_than_a_quarter_is_left():
     view = View(0, 20, HEIGHT, WIDTH, HEIGHT, WIDTH - 20)
     frame = boxes_through(view, (4, 10, 24, 30), (0, 10, 20, 30))
     assert frame.boxes == []
@@ -177,18 +177,18 @@ def test_a_crop_ignores_what_is_left_of_a_box_where_it_is_less():
     assert unasked.boxes == unasked.ignored == []
 
 
-def test_the_part_of_a_box_outside_of_the_image_does_not_count():
+def test_the_part_of_a_box_outside_the_image_does_not_count():
     frame = boxes_through(FULL, (-90, 8, 10, 40), (WIDTH + 1, 0, WIDTH + 9, 9))
     assert frame.boxes == [(0, 8, 10, 40)] and frame.ignored == []
 
 
-def test_a_box_too_small_for_the_scale_vanishes():
+def test_a_box_without_a_pixel_after_scaling_is_dropped():
     view = View(0, 0, HEIGHT, WIDTH, HEIGHT // 8, WIDTH // 8)
     assert boxes_through(view, (1, 1, 3, 3), (8, 8, 24, 40)).boxes == [(1, 1, 3, 5)]
 
 
 @pytest.mark.parametrize("flip", [False, True])
-def test_crowds_are_seen_by_their_mask_or_else_their_box(flip):
+def test_crowd_regions_come_from_the_mask_or_else_the_box(flip):
     mask = rectangle(10, 8, 30, 40) & ~rectangle(15, 15, 20, 20)
     record = ImageRecord(
         1,
@@ -208,7 +208,7 @@ def test_crowds_are_seen_by_their_mask_or_else_their_box(flip):
     assert frame.boxes == [] and apply_view(image, record, view).ignored == []
 
 
-def test_crowds_are_not_decoded_unless_asked_for():
+def test_crowds_are_decoded_only_on_request():
     broken = {"size": [HEIGHT, WIDTH], "counts": "\x01"}
     record = ImageRecord(1, "a.jpg", HEIGHT, WIDTH, ignored=[Instance(7, 0, None, broken)])
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
@@ -228,13 +228,13 @@ def test_targets_say_which_instances_have_a_mask(tmp_path):
         assert target.ignore is None
 
 
-def test_instances_with_a_box_alone_take_part_in_pairs(tmp_path):
+def test_instances_with_only_a_box_take_part_in_pairs(tmp_path):
     batch = batch_of(tmp_path, boxed_video(), pairs=True)
     for target in [*batch.targets, *batch.reference.targets]:
         assert target.instance_ids[0] == 31 and not target.has_mask[0]
 
 
-def test_targets_have_regions_to_ignore_where_asked_for(tmp_path):
+def test_targets_have_ignore_regions_on_request(tmp_path):
     config = training_config(*write_set(tmp_path, coco_content()))
     config.losses.ignore_overlap = 0.7
     (batch,) = batches(config, 1)
@@ -244,7 +244,7 @@ def test_targets_have_regions_to_ignore_where_asked_for(tmp_path):
         assert target.ignore.sum() == 20 * 32
 
 
-def test_targets_of_frames_with_and_without_crowds_come_together(tmp_path):
+def test_targets_with_and_without_crowds_form_a_batch(tmp_path):
     content = video_content()
     content["annotations"][1]["iscrowd"] = 1  # in frames 1 and 2
     config = training_config(*write_set(tmp_path, content))
@@ -260,7 +260,7 @@ def shown_ids(config):
     return sorted(samples[n][0].instance_ids for n in range(samples.epoch_length))
 
 
-def test_images_without_an_instance_are_kept_where_asked_for(tmp_path):
+def test_images_without_an_instance_are_kept_on_request(tmp_path):
     config = training_config(*write_set(tmp_path, coco_content()))
     assert shown_ids(config) == [[501, 44]]
     config.data.train.keep_empty = True
@@ -268,7 +268,7 @@ def test_images_without_an_instance_are_kept_where_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize("pairs", [False, True])
-def test_frames_without_an_instance_are_kept_where_asked_for(tmp_path, pairs):
+def test_frames_without_an_instance_are_kept_on_request(tmp_path, pairs):
     content = video_content()
     del content["annotations"][0]
     config = training_config(*write_set(tmp_path, content), pairs=pairs)
@@ -280,7 +280,7 @@ def test_frames_without_an_instance_are_kept_where_asked_for(tmp_path, pairs):
         assert all(samples[n][1].instance_ids == [30] for n in range(8))
 
 
-def test_a_video_in_which_nothing_is_annotated_is_its_own_reference(tmp_path):
+def test_a_frame_of_an_unannotated_video_is_its_own_reference(tmp_path):
     content = video_content()
     content["annotations"] = []
     config = training_config(*write_set(tmp_path, content), pairs=True)
@@ -290,7 +290,7 @@ def test_a_video_in_which_nothing_is_annotated_is_its_own_reference(tmp_path):
     assert torch.equal(batch.images, batch.reference.images)
 
 
-def test_frames_of_crowds_alone_are_negatives_only_where_crowds_are_ignored(tmp_path):
+def test_frames_with_only_crowds_are_negatives_only_if_crowds_are_ignored(tmp_path):
     content = video_content()
     content["annotations"][1]["iscrowd"] = 1
     del content["annotations"][0]
@@ -301,7 +301,7 @@ def test_frames_of_crowds_alone_are_negatives_only_where_crowds_are_ignored(tmp_
     assert len(shown_ids(config)) == 4
 
 
-def test_images_of_crowds_alone_are_negatives_only_where_crowds_are_ignored(tmp_path):
+def test_images_with_only_crowds_are_negatives_only_if_crowds_are_ignored(tmp_path):
     content = coco_content()
     for annotation in content["annotations"]:
         annotation["iscrowd"] = 1
@@ -320,7 +320,7 @@ def run(*words):
 
 
 @pytest.mark.parametrize("value", WITHOUT_MASK.values(), ids=WITHOUT_MASK)
-def test_validate_accepts_boxes_alone_in_images(tmp_path, value):
+def test_validate_accepts_images_with_only_boxes(tmp_path, value):
     annotations, _ = write_set(tmp_path, boxed_coco(value))
     found = {(finding.kind, finding.severity) for finding in validate_set(annotations)}
     assert ("boxes only", "note") in found
@@ -328,7 +328,7 @@ def test_validate_accepts_boxes_alone_in_images(tmp_path, value):
 
 
 @pytest.mark.parametrize("value", [None, "absent"])
-def test_validate_accepts_boxes_alone_in_videos(tmp_path, value):
+def test_validate_accepts_videos_with_only_boxes(tmp_path, value):
     annotations, _ = write_set(tmp_path, boxed_video(value))
     assert [finding.kind for finding in validate_set(annotations)] == [
         "boxes only",
@@ -344,7 +344,7 @@ def test_validate_still_finds_broken_boxes_without_masks(tmp_path):
     assert kinds == ["broken box", "boxes only", "masks missing"]
 
 
-def test_stats_count_boxes_alone_beside_masks():
+def test_stats_count_boxes_without_masks_separately():
     annotation_set = parse_set(boxed_video(), ignore_findings)
     numbers = summarise_set(measure_set(annotation_set), "video")
     assert (numbers["tracks"], numbers["masks"], numbers["boxes_only"]) == (2, 2, 4)
@@ -354,7 +354,7 @@ def test_stats_count_boxes_alone_beside_masks():
     assert numbers["motion"]["max"] == pytest.approx(10 / np.sqrt(300))
 
 
-def test_browse_outlines_boxes_alone(tmp_path):
+def test_browse_outlines_boxes_without_masks(tmp_path):
     content = boxed_coco()
     content["annotations"] = content["annotations"][:1]
     annotations, images = write_set(tmp_path, content)
@@ -366,7 +366,7 @@ def test_browse_outlines_boxes_alone(tmp_path):
     assert left.all() and not inside.any()
 
 
-def test_filter_counts_frames_with_boxes_alone(tmp_path):
+def test_filter_counts_frames_with_only_boxes(tmp_path):
     annotations, _ = write_set(tmp_path, boxed_video())
     assert run("data", "filter", annotations, tmp_path / "long.json", "--min-length", 3) == 0
     kept = json.loads((tmp_path / "long.json").read_text())["annotations"]
@@ -374,7 +374,7 @@ def test_filter_counts_frames_with_boxes_alone(tmp_path):
 
 
 @pytest.mark.parametrize("value", [None, "absent"])
-def test_the_strict_form_keeps_boxes_alone_and_so_do_its_images(tmp_path, value):
+def test_conversion_to_the_strict_form_keeps_boxes_without_masks(tmp_path, value):
     annotations, _ = write_set(tmp_path, boxed_video(value))
     out, coco = tmp_path / "strict.json", tmp_path / "coco.json"
     assert run("convert-dataset", "youtube-vis", annotations, out, "--coco", coco) == 0
@@ -386,7 +386,7 @@ def test_the_strict_form_keeps_boxes_alone_and_so_do_its_images(tmp_path, value)
     assert [i["segmentation"] == [] for i in instances] == [True] * 4 + [False] * 2
 
 
-def test_converters_that_need_masks_say_so(tmp_path, capsys):
+def test_converters_that_need_masks_refuse_boxes_only(tmp_path, capsys):
     annotations, images = write_set(tmp_path / "coco", boxed_coco())
     out = tmp_path / "out"
     assert run("convert-dataset", "coco-video", annotations, images, out) == 2

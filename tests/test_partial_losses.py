@@ -38,7 +38,7 @@ def with_region(gt, x0, y0, x1, y1):
 # --- boxes without masks ----------------------------------------------------------------------
 
 
-def test_every_instance_has_a_mask_unless_said_otherwise():
+def test_instances_have_masks_by_default():
     assert target(*PAIR).has_mask.tolist() == [True, True]
     assert target(labels=[]).has_mask.shape == (0,) and target(*PAIR).ignore is None
     moved = with_region(without_masks(target(*PAIR), 1), 0, 0, 9, 9).to("cpu")
@@ -57,7 +57,7 @@ def losses_and_masks(gt):
     return losses, asked
 
 
-def test_a_box_alone_trains_class_and_box_as_ever_and_asks_for_no_mask():
+def test_a_box_without_mask_trains_class_and_box_only():
     gt = target(*PAIR, labels=[0, 1])
     whole, asked_whole = losses_and_masks(gt)
     boxed, asked = losses_and_masks(without_masks(gt, 0))
@@ -73,12 +73,12 @@ def test_the_mask_loss_is_a_mean_over_the_instances_with_a_mask():
     torch.testing.assert_close(both, (dice[0] + dice[1]) / 2)
 
 
-def test_without_any_mask_no_mask_is_asked_for():
+def test_without_any_mask_no_mask_is_predicted():
     losses, asked = losses_and_masks(without_masks(target(*PAIR, labels=[0, 1]), 0, 1))
     assert asked == [] and losses["s0.dice"] == 0
 
 
-def test_masks_go_to_the_queries_of_their_instances_in_every_image():
+def test_masks_are_assigned_to_their_queries_across_images():
     """Three images: a mask and a box, boxes alone, a mask."""
     gts = [
         without_masks(target(*PAIR), 0),
@@ -109,7 +109,7 @@ def training_step():
     return TrainingStep(model, Criterion(config.losses), 1.0).train()
 
 
-def test_a_box_alone_gives_the_mask_heads_no_gradient(training_step):
+def test_a_box_without_mask_gives_the_mask_heads_no_gradient(training_step):
     gt = target(*PAIR, labels=[0, 1])
     boxed = without_masks(gt, 0, 1)
     losses, grads = gradients(training_step, pair_batch(boxed, boxed))
@@ -141,7 +141,7 @@ def test_the_covered_share_of_a_box_is_a_count_of_pixels(seed):
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1))
-def test_boxes_between_pixels_count_fractions_of_pixels(seed):
+def test_the_covered_share_counts_fractions_of_pixels(seed):
     """Coordinates in eighths of a pixel: whole ones, once every pixel is 8 x 8."""
     generator = torch.Generator().manual_seed(seed)
     region = torch.rand(9, 11, generator=generator) < 0.5
@@ -151,7 +151,7 @@ def test_boxes_between_pixels_count_fractions_of_pixels(seed):
     torch.testing.assert_close(covered_share(region, boxes / 8), covered_share(fine, boxes))
 
 
-def test_boxes_of_any_batch_shape_and_of_a_diverged_model_have_a_share():
+def test_the_covered_share_handles_any_batch_shape_and_non_finite_boxes():
     region = torch.ones(4, 4, dtype=torch.bool)
     boxes = torch.tensor([[[0, 0, 2, 2], [3, 3, 1, 1]], [[9, 9, 12, 12], [-5, -5, 99, 99]]]).float()
     assert covered_share(region, boxes).tolist() == [[1, 0], [0, 1]]
@@ -176,7 +176,7 @@ def class_gradient(gt, overlap, *boxes):
     return output.class_logits.grad.abs().view(-1), losses["s0.cls"].detach()
 
 
-def test_an_unmatched_query_inside_a_crowd_is_no_negative():
+def test_an_unmatched_query_inside_a_crowd_is_ignored():
     gt = with_region(target(PAIR[0]), *CROWD)
     grads, loss = class_gradient(gt, 0.7, PAIR[0], INSIDE, HALF, OUTSIDE)
     assert grads[1] == 0 and (grads[[0, 2, 3]] > 0).all()
@@ -210,7 +210,7 @@ def test_a_matched_query_inside_a_crowd_keeps_its_loss():
     assert grads[1] == 0 and grads[0] == unasked[0] > 0 and loss > 0
 
 
-def test_an_image_of_a_crowd_alone_teaches_only_outside_of_it():
+def test_an_image_with_only_a_crowd_trains_only_queries_outside_it():
     grads, _ = class_gradient(with_region(target(labels=[]), *CROWD), 0.7, INSIDE, OUTSIDE)
     assert grads[0] == 0 and grads[1] > 0
 
@@ -221,7 +221,7 @@ def test_only_the_part_of_a_box_inside_the_image_counts():
     assert grads[1] == 0
 
 
-def test_every_stage_looks_at_its_own_boxes():
+def test_each_stage_uses_its_own_boxes():
     gt = with_region(target(PAIR[0]), *CROWD)
     outputs = [stage((PAIR[0], box), torch.zeros(2, 1)) for box in (INSIDE, OUTSIDE)]
     for output in outputs:
@@ -235,7 +235,7 @@ def test_every_stage_looks_at_its_own_boxes():
     assert outputs[0].class_logits.grad[0, 1] == 0 and outputs[1].class_logits.grad[0, 1] != 0
 
 
-def test_images_with_and_without_crowds_come_together():
+def test_images_with_and_without_crowds_share_a_batch():
     crowded, plain = with_region(target(PAIR[0]), *CROWD), target(PAIR[0])
     one = stage((PAIR[0], INSIDE), torch.zeros(2, 1))
     logits = torch.zeros(2, 2, 1, requires_grad=True)
@@ -250,7 +250,7 @@ def test_images_with_and_without_crowds_come_together():
 
 
 @pytest.mark.parametrize("overlap", [0.0, -0.5, 1.5, float("nan")])
-def test_an_overlap_that_is_no_share_is_refused(tmp_path, overlap):
+def test_an_ignore_overlap_outside_0_to_1_is_refused(tmp_path, overlap):
     images = write_images(tmp_path / "images")
     config = tiny_config(images, track=False)
     config.losses.ignore_overlap = overlap

@@ -31,7 +31,7 @@ def out(tmp_path, monkeypatch):
     return tmp_path / "out"
 
 
-def test_crops_show_each_track_and_say_which_and_when(video, out):
+def test_crops_show_each_track_with_its_id_and_frame(video, out):
     track_video(video, out, save=["crops"])
     names = sorted(path.name for path in (out / "crops").iterdir())
     assert {name[:9] for name in names} == {"track0000", "track0001"}
@@ -56,9 +56,7 @@ class Steady(KnowingTracker):
         return found
 
 
-def test_a_handful_of_different_moments_is_kept_of_a_long_track_the_best_ones(
-    tmp_path, out, monkeypatch
-):
+def test_a_long_track_keeps_a_few_high_scoring_crops_spread_over_time(tmp_path, out, monkeypatch):
     monkeypatch.setattr(track, "load_tracker", lambda *_: Steady())
     path = tmp_path / "long.mp4"
     with VideoWriter(path, 10) as writer:
@@ -71,7 +69,7 @@ def test_a_handful_of_different_moments_is_kept_of_a_long_track_the_best_ones(
     assert all(frame % 20 == 7 for frame in frames)
 
 
-def test_crops_of_an_earlier_run_go(video, out):
+def test_crops_of_an_earlier_run_are_removed(video, out):
     track_video(video, out, save=["crops"])
     (out / "crops" / "track0099_frame000000.jpg").touch()
     track_video(video, out, save=["crops"])
@@ -90,13 +88,13 @@ def test_the_matte_is_white_where_instances_are(video, out):
         assert (matte & expected).sum() / (matte | expected).sum() > 0.97
 
 
-def test_only_what_the_style_names_is_drawn(video, out):
+def test_only_the_parts_named_by_the_style_are_drawn(video, out):
     track_video(video, out, style=DrawingStyle.of([]))
     for before, after in zip(VideoReader(video), VideoReader(out / "clip.mp4"), strict=True):
         assert np.abs(before.astype(int) - after).mean() < 4
 
 
-def test_what_is_cut_out_stays_alone_in_every_picture(video, out):
+def test_cut_out_instances_remain_alone_in_every_picture(video, out):
     chosen = Redaction(cut_out=("crate",))
     track_video(video, out, save=["video", "crops"], style=DrawingStyle.of([]), redaction=chosen)
     shown = list(VideoReader(out / "clip.mp4"))
@@ -108,7 +106,7 @@ def test_what_is_cut_out_stays_alone_in_every_picture(video, out):
     assert red and all(picture.max() < 60 for picture in red)
 
 
-def test_a_class_to_blur_has_to_be_known_and_an_id_that_never_comes_is_told(video, out):
+def test_an_unknown_class_to_blur_is_refused_and_an_unseen_id_reported(video, out):
     with pytest.raises(InputError, match=r"'crates'.*'crate'"):
         track_video(video, out, redaction=Redaction(blur=("crates",)))
     with pytest.warns(InputWarning, match="clip: no track 40 "):

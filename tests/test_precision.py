@@ -51,7 +51,7 @@ def clock(monkeypatch):
         ((2.0,), (1.0, 9.0, 1.0), "bf16-mixed"),  # something else kept the machine busy
     ],
 )
-def test_bf16_has_to_be_clearly_faster(clock, float32, bf16, chosen):
+def test_bf16_is_chosen_only_if_clearly_faster(clock, float32, bf16, chosen):
     ways = {"32-true": clock.way(*float32), "bf16-mixed": clock.way(*bf16)}
     assert fastest(ways) == chosen
 
@@ -84,7 +84,7 @@ def weights(tmp_path):
 
 
 @pytest.mark.parametrize("chosen", ["32-true", "bf16-mixed"])
-def test_the_choice_is_made_once_and_the_config_names_it(weights, chosen, monkeypatch):
+def test_the_precision_is_chosen_once_and_recorded_in_the_config(weights, chosen, monkeypatch):
     made = []
     counting = lambda ways: made.append(1) or chosen  # noqa: E731
     monkeypatch.setattr("queryinst_vis.inference.optimize.fastest", counting)
@@ -98,7 +98,7 @@ def test_the_choice_is_made_once_and_the_config_names_it(weights, chosen, monkey
     assert torch.equal(found.scores, expected.scores)
 
 
-def test_measuring_leaves_the_model_as_it_is(weights, monkeypatch):
+def test_measuring_does_not_change_the_model(weights, monkeypatch):
     everywhere = {"amx_bf16": True}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: everywhere, raising=False)
     monkeypatch.setattr(precision, "WORTHWHILE", 0.0)  # so that float32 wins
@@ -112,7 +112,7 @@ def test_measuring_leaves_the_model_as_it_is(weights, monkeypatch):
     assert torch.equal(fast.queries, before["queries"])
 
 
-def test_run_json_names_the_precision_that_auto_came_to(weights, tmp_path, monkeypatch):
+def test_run_json_records_the_precision_chosen_by_auto(weights, tmp_path, monkeypatch):
     monkeypatch.setattr("queryinst_vis.inference.optimize.fastest", lambda ways: "bf16-mixed")
     frames = [draw_frame(index) for index in range(2)]
     overrides = ["inference.precision=auto"]
@@ -122,7 +122,7 @@ def test_run_json_names_the_precision_that_auto_came_to(weights, tmp_path, monke
     assert run["options"]["overrides"] == overrides
 
 
-def test_an_unknown_precision_is_refused_with_those_there_are():
+def test_an_unknown_precision_is_refused_with_the_valid_ones():
     config = tiny_config()
     config.inference.precision = "fp8"
     choices = "32-true, bf16-mixed, 16-mixed, auto"

@@ -17,7 +17,7 @@ def test_order_is_kept():
 
 
 @pytest.mark.parametrize("ahead", [1, 4])
-def test_it_runs_ahead_but_only_so_far(ahead):
+def test_prefetching_is_bounded(ahead):
     made, read, lead = threading.Semaphore(0), [], []
 
     def items():
@@ -35,7 +35,7 @@ def test_it_runs_ahead_but_only_so_far(ahead):
     assert max(lead) <= ahead + 1
 
 
-def test_stages_work_at_the_same_time():
+def test_stages_run_concurrently():
     """The producer makes an item while the reader is busy with another."""
     meanwhile = threading.Event()
 
@@ -50,7 +50,7 @@ def test_stages_work_at_the_same_time():
     assert list(stage) == ["second"]
 
 
-def test_an_error_comes_after_the_items_before_it():
+def test_an_error_is_raised_after_the_items_before_it():
     def items():
         yield 1
         yield 2
@@ -80,7 +80,7 @@ def test_a_reader_that_stops_early_stops_all_stages():
     assert threading.active_count() == threads
 
 
-def test_a_stage_that_cannot_run_ahead_is_refused_at_once():
+def test_a_prefetch_size_of_0_is_refused_immediately():
     with pytest.raises(ValueError, match=r"ahead .* got 0"):
         prefetch([], 0)
 
@@ -88,7 +88,7 @@ def test_a_stage_that_cannot_run_ahead_is_refused_at_once():
 # The last stage
 
 
-def test_work_is_done_in_order_and_whole_when_the_block_ends():
+def test_work_is_in_order_and_complete_when_the_block_ends():
     done = []
     with finishing(done.append, behind=3) as finish:
         for item in range(100):
@@ -97,7 +97,7 @@ def test_work_is_done_in_order_and_whole_when_the_block_ends():
 
 
 @pytest.mark.parametrize("behind", [1, 3])
-def test_the_caller_is_only_so_far_ahead_of_unfinished_work(behind):
+def test_pending_work_is_bounded(behind):
     allowed, done = threading.Semaphore(0), []
 
     def work(item):
@@ -118,7 +118,7 @@ def test_the_caller_is_only_so_far_ahead_of_unfinished_work(behind):
         allowed.release(behind)
 
 
-def test_an_error_of_the_work_reaches_the_caller_and_ends_it():
+def test_an_error_in_the_work_is_raised_in_the_caller():
     done = []
 
     def work(item):
@@ -158,7 +158,7 @@ def test_an_error_of_the_caller_leaves_no_thread_and_no_work_behind():
     assert done[0] == 0 and threading.active_count() == threads
 
 
-def test_a_last_stage_that_may_not_be_behind_is_refused():
+def test_a_last_stage_of_size_0_is_refused():
     with pytest.raises(ValueError, match=r"behind .* got 0"), finishing(print, 0):
         pass
 
@@ -199,7 +199,7 @@ class Source:
             self.closed = True
 
 
-def test_a_reader_that_keeps_up_gets_everything():
+def test_a_fast_consumer_gets_every_item():
     source = Source()
     latest = Latest(source)
     stage = iter(latest)
@@ -212,7 +212,7 @@ def test_a_reader_that_keeps_up_gets_everything():
     assert list(stage) == []
 
 
-def test_a_late_reader_gets_the_newest_and_the_others_are_counted():
+def test_a_slow_consumer_gets_the_newest_item_and_the_number_dropped():
     source = Source()
     latest = Latest(source)
     stage = iter(latest)
@@ -255,7 +255,7 @@ def test_an_error_of_a_live_source_comes_after_its_last_item():
         next(stage)
 
 
-def test_waiting_for_a_silent_source_can_be_ended():
+def test_waiting_for_a_silent_source_can_be_interrupted():
     silent, stop = threading.Event(), threading.Event()
 
     def items():
@@ -271,7 +271,7 @@ def test_waiting_for_a_silent_source_can_be_ended():
 # Ordered workers
 
 
-def test_results_of_several_workers_are_taken_in_the_order_of_their_work():
+def test_results_of_several_workers_come_in_submission_order():
     taken, meanwhile = [], threading.Event()
     workers = OrderedWorkers(taken.append, 3)
 
@@ -287,7 +287,7 @@ def test_results_of_several_workers_are_taken_in_the_order_of_their_work():
     workers.close()
 
 
-def test_as_many_results_wait_as_there_are_workers():
+def test_pending_results_are_bounded_by_the_number_of_workers():
     taken, allowed, begun = [], threading.Semaphore(0), []
     workers = OrderedWorkers(taken.append, 2)
 

@@ -30,13 +30,13 @@ ROOT = Path(__file__).resolve().parent.parent
 # Names
 
 
-def test_every_public_name_is_there():
+def test_every_public_name_can_be_imported():
     for name in queryinst_vis.__all__:
         assert getattr(queryinst_vis, name).__name__ == name
         assert name in dir(queryinst_vis)
 
 
-def test_other_names_are_not():
+def test_unknown_names_raise_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'Registry'"):
         _ = queryinst_vis.Registry
 
@@ -110,7 +110,7 @@ def assert_same(found: Detections, expected: Detections):
         assert (getattr(found, name) == getattr(expected, name)).all(), name
 
 
-def test_a_path_an_array_and_a_pil_image_are_the_same_image(detector, tmp_path):
+def test_a_path_an_array_and_a_pil_image_give_the_same_detections(detector, tmp_path):
     Image.fromarray(draw_frame(0)).save(tmp_path / "photo.png")
     expected = detector.detect(draw_frame(0))
     assert isinstance(expected, Detections) and expected.image_size == (64, 96)
@@ -120,7 +120,7 @@ def test_a_path_an_array_and_a_pil_image_are_the_same_image(detector, tmp_path):
         assert_same(detector.detect(image), expected)
 
 
-def test_a_file_is_turned_upright_and_a_pil_image_is_taken_as_it_is(detector, tmp_path):
+def test_exif_orientation_applies_to_files_but_not_to_pil_images(detector, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     Image.fromarray(draw_frame(0)).save(tmp_path / "photo.jpg", exif=exif, quality=100)
@@ -131,7 +131,7 @@ def test_a_file_is_turned_upright_and_a_pil_image_is_taken_as_it_is(detector, tm
         assert detector.detect(image).image_size == (64, 96)
 
 
-def test_a_grey_or_transparent_pil_image_has_three_channels(detector):
+def test_grey_and_transparent_pil_images_are_converted_to_rgb(detector):
     grey = Image.fromarray(draw_frame(0)).convert("L")
     expected = detector.detect(np.repeat(np.asarray(grey)[..., None], 3, axis=2))
     assert_same(detector.detect(grey), expected)
@@ -139,7 +139,7 @@ def test_a_grey_or_transparent_pil_image_has_three_channels(detector):
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-def test_a_list_of_images_gives_a_list(detector, batch):
+def test_a_list_of_images_gives_a_list_of_detections(detector, batch):
     images = [draw_frame(index) for index in range(3)]
     found = detector.detect(images, batch=batch)
     assert isinstance(found, list) and len(found) == 3
@@ -150,7 +150,7 @@ def test_a_list_of_images_gives_a_list(detector, batch):
     assert detector.detect([]) == []
 
 
-def test_what_was_found_knows_its_class_names_and_its_image(detector, tmp_path):
+def test_detections_carry_class_names_and_image(detector, tmp_path):
     path = tmp_path / "photo.png"
     Image.fromarray(draw_frame(0)).save(path)
     array = draw_frame(1)
@@ -161,7 +161,7 @@ def test_what_was_found_knows_its_class_names_and_its_image(detector, tmp_path):
     assert len(detector(array)) == len(of_array.crops())
 
 
-def test_a_call_chooses_score_overlap_and_classes(detector):
+def test_a_call_can_set_score_threshold_nms_and_classes(detector):
     everything = detector.detect(draw_frame(0))
     middle = float(everything.scores.median())
     strong = detector.detect(draw_frame(0), conf=middle)
@@ -184,7 +184,7 @@ def test_a_call_chooses_score_overlap_and_classes(detector):
         ({"iou": -0.1}, r"iou must be from 0 to 1, got -0\.1"),
     ],
 )
-def test_a_choice_that_cannot_be_is_refused(detector, choice, message):
+def test_an_invalid_choice_is_refused(detector, choice, message):
     with pytest.raises(InputError, match=message):
         detector.detect(draw_frame(0), **choice)
 
@@ -199,7 +199,7 @@ def test_a_choice_that_cannot_be_is_refused(detector, choice, message):
         ([None], "must be a path, an array or a PIL image, not NoneType"),
     ],
 )
-def test_something_else_than_an_image_is_refused(detector, image, message):
+def test_input_that_is_no_image_is_refused(detector, image, message):
     with pytest.raises(InputError, match=message):
         detector.detect(image)
 
@@ -217,7 +217,7 @@ def test_settings_reach_the_config(weights):
     assert detector.class_names == ["box", "crate"]
 
 
-def test_an_onnx_file_has_the_same_face(weights, detector, tmp_path):
+def test_an_onnx_model_has_the_same_interface(weights, detector, tmp_path):
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name, reason=f"{name} is not installed (pip install -e '.[onnx]')")
     model, config = queryinst_vis.load_model(weights, "cpu", ["inference.score_threshold=0"])
@@ -231,7 +231,7 @@ def test_an_onnx_file_has_the_same_face(weights, detector, tmp_path):
 
 
 @pytest.mark.parametrize("load", ["Detector", "VideoTracker", "load_model"])
-def test_a_model_is_built_once_per_load(weights, monkeypatch, load):
+def test_loading_builds_the_model_once(weights, monkeypatch, load):
     builds = []
     original = build.QueryInst.__init__
 
@@ -364,7 +364,7 @@ def test_every_public_name_has_its_type(check_types):
     assert said.startswith("Success: no issues found"), said
 
 
-def test_wrong_uses_are_found(check_types):
+def test_wrong_uses_fail_type_checking(check_types):
     said = check_types("\n".join(["import queryinst_vis", *WRONG]))
     found = dict(re.findall(r"script\.py:(\d+): error: .*\[([a-z-]+)\]", said))
     assert found == {str(line): code for line, code in enumerate(WRONG.values(), start=2)}, said

@@ -39,7 +39,7 @@ def image_model():
     return build_model(tiny_config(track=False)).eval()
 
 
-def test_embeddings_are_the_last_queries_of_what_is_kept(image_model):
+def test_query_embeddings_are_the_last_stage_queries_of_kept_detections(image_model):
     torch.manual_seed(1)
     images, sizes = torch.randn(2, 3, HEIGHT, WIDTH), [(HEIGHT, WIDTH), (HEIGHT, WIDTH - 20)]
     settings = {"score_threshold": 0.0, "max_per_image": 3}
@@ -52,7 +52,7 @@ def test_embeddings_are_the_last_queries_of_what_is_kept(image_model):
     assert detect(image_model, images, sizes, sizes, **settings)[0].embeddings is None
 
 
-def test_masktrack_needs_a_track_head_and_the_message_names_the_ways_out(image_model):
+def test_masktrack_without_a_track_head_is_refused_with_alternatives(image_model):
     config = tiny_config(track=False)
     config.tracking.rule = "masktrack"
     message = (
@@ -63,7 +63,7 @@ def test_masktrack_needs_a_track_head_and_the_message_names_the_ways_out(image_m
         VideoTracker(Detector(image_model, config))
 
 
-def test_without_a_rule_an_image_model_is_tracked_by_its_boxes_and_says_so(image_model):
+def test_an_image_model_without_a_rule_falls_back_to_box_tracking_with_a_warning(image_model):
     message = "no track head: tracking.rule=bytetrack associates boxes only"
     with pytest.warns(InputWarning, match=message):
         tracker = VideoTracker(Detector(image_model, tiny_config(track=False)))
@@ -85,7 +85,7 @@ def image_config(**arguments):
     return config
 
 
-def test_a_query_is_one_instance_of_a_video_whatever_it_is_of_images(image_model):
+def test_in_videos_each_query_gives_one_instance(image_model):
     config = image_config()
     config.inference = InferenceConfig(score_threshold=0.0, max_per_image=100)
     assert not config.inference.one_label_per_query
@@ -104,7 +104,7 @@ def test_the_rule_is_an_override_of_image_weights(tmp_path, image_model):
     assert tracker.update(draw_frame(0)).track_ids.tolist() == [0, 1, 2, 3, 4]
 
 
-def test_the_track_command_takes_overrides(tmp_path, image_model, capsys):
+def test_the_track_command_accepts_overrides(tmp_path, image_model, capsys):
     weights, video = tmp_path / "image.safetensors", tmp_path / "clip.mp4"
     save_weights(weights, image_model, tiny_config(track=False))
     with VideoWriter(video, 10) as writer:
@@ -140,7 +140,7 @@ def test_the_track_command_needs_no_rule_and_names_its_choice_once(tmp_path, ima
 
 
 @pytest.mark.parametrize("rule", ["query", "bytetrack", "ocsort", None])
-def test_test_video_takes_image_weights(tmp_path, image_model, rule):
+def test_test_video_accepts_image_weights(tmp_path, image_model, rule):
     weights, out = tmp_path / "image.safetensors", tmp_path / "results.json"
     save_weights(weights, image_model, tiny_config(track=False))
     config = image_config(val=write_videos(tmp_path / "videos"))
@@ -160,7 +160,7 @@ def test_training_an_image_model_may_be_scored_on_videos(tmp_path):
         evaluation.open_validation_set(config)
 
 
-def test_shapes_are_followed_by_their_queries_alone():
+def test_query_embeddings_alone_track_the_shapes():
     """The shipped detector without its track head keeps the identities of a rendered clip."""
     model, config = load_model("shapes", "cpu", ["inference.score_threshold=0.3"])
     model.track_head = None
@@ -236,7 +236,7 @@ def test_a_training_step_reaches_head_and_queries(query_track_model, both_ways):
     assert query_track_model.queries.grad.any(), "through q* of the key frame"
 
 
-def test_the_cpu_form_trains_alike(query_track_model):
+def test_the_cpu_form_gives_the_same_training_gradients(query_track_model):
     """Maps of the reference are made without gradient, and read with gradient."""
     losses, gradients = [], []
     for model in (query_track_model, to_training_form(copy.deepcopy(query_track_model))):
@@ -265,13 +265,13 @@ def test_the_reference_takes_part_without_gradient(query_track_model):
 
 
 @pytest.mark.parametrize("shown", [(), (1,)])
-def test_a_reference_may_show_less(query_track_model, shown):
+def test_the_reference_may_lack_instances_of_the_key_frame(query_track_model, shown):
     losses = step_of(query_track_model)(pairs(shown=shown))
     assert sum(losses.values()).isfinite()
     assert (losses["track"] == 0) == (len(shown) == 0)
 
 
-def test_both_ways_is_the_batch_of_both_orders(query_track_model):
+def test_bidirectional_track_loss_equals_the_batch_of_both_orders(query_track_model):
     batch = pairs(count=1)
     other = batch.reference
     images, targets = torch.cat((batch.images, other.images)), batch.targets + other.targets
@@ -283,7 +283,7 @@ def test_both_ways_is_the_batch_of_both_orders(query_track_model):
         torch.testing.assert_close(shared[name], loss, rtol=1e-4, atol=1e-5)
 
 
-def test_it_tracks_and_comes_back_from_its_checkpoint(tmp_path, query_track_model):
+def test_a_query_head_model_tracks_after_loading_its_checkpoint(tmp_path, query_track_model):
     weights = tmp_path / "query_track.safetensors"
     save_weights(weights, query_track_model, query_track_config())
     model, config = load_model(weights, "cpu")
@@ -313,7 +313,7 @@ def test_it_tracks_and_comes_back_from_its_checkpoint(tmp_path, query_track_mode
         ("sampling_ratio", -1, "model.track.sampling_ratio: must be at least 0"),
     ],
 )
-def test_impossible_heads(key, value, message):
+def test_inconsistent_track_head_settings_are_refused(key, value, message):
     config = query_track_config()
     setattr(config.model.track, key, value)
     with pytest.raises(InputError, match=message):

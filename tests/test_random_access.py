@@ -33,13 +33,13 @@ def any_order(length):
 
 
 @pytest.mark.parametrize("clip", CLIPS, indirect=True)
-def test_any_order_gives_the_frames_of_the_whole_video(clip, monkeypatch):  # noqa: F811
+def test_random_access_gives_the_frames_of_sequential_reading(clip, monkeypatch):  # noqa: F811
     check(clip, any_order)
     monkeypatch.setattr(random_access, "CACHE_BYTES", 0)  # two frames: nothing is remembered
     check(clip, any_order)
 
 
-def test_damage_shows_what_reading_shows(tmp_path):
+def test_random_access_to_damaged_frames_equals_sequential_reading(tmp_path):
     path = write_video(tmp_path / "clip.mp4", frames=40)
     data = bytearray(path.read_bytes())
     start = data.index(b"mdat") + len(data) // 3
@@ -48,7 +48,7 @@ def test_damage_shows_what_reading_shows(tmp_path):
     check(path, lambda length: range(length))
 
 
-def test_a_frame_that_does_not_exist_is_no_other_one(tmp_path):
+def test_a_frame_number_out_of_range_is_an_error(tmp_path):
     frames = VideoReader(write_video(tmp_path / "clip.mp4", frames=5)).random_access()
     for number in (-1, 5):
         with pytest.raises(IndexError, match=f"frame {number} of 5"):
@@ -69,7 +69,7 @@ def test_files_and_images_are_read_through_their_source(tmp_path):
         assert len(source) == 12
 
 
-def test_an_image_that_cannot_be_read_shows_the_one_before(tmp_path):
+def test_an_unreadable_image_shows_the_previous_one(tmp_path):
     from PIL import Image
 
     for index in range(4):

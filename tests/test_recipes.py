@@ -194,7 +194,7 @@ def test_every_config_is_in_the_table():
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_its_numbers_can_train(name):
+def test_every_recipe_passes_the_training_checks(name):
     config = load(name)
     check_recipe(config.train)
     check_input(config.input)
@@ -204,7 +204,7 @@ def test_its_numbers_can_train(name):
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_it_builds_with_exactly_its_parameters(name):
+def test_every_recipe_builds_with_its_exact_parameter_count(name):
     assert count_parameters(json.dumps(asdict(load(name).model))) == PARAMETERS[name]
 
 
@@ -230,7 +230,7 @@ SMALLER = {
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_it_trains_a_step_at_reduced_width(name, tmp_path):
+def test_every_recipe_trains_a_step_at_reduced_width(name, tmp_path):
     config = copy.deepcopy(load(name))
     model = config.model
     model.backbone.name = SMALLER[model.backbone.name]
@@ -243,7 +243,7 @@ def test_it_trains_a_step_at_reduced_width(name, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FULL_SIZE)
-def test_it_trains_a_step_at_full_size(name, tmp_path):
+def test_every_recipe_trains_a_step_at_full_size(name, tmp_path):
     train_a_step(copy.deepcopy(load(name)), tmp_path)
 
 

@@ -74,7 +74,7 @@ def text_of(html):
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
 
 
-def test_the_numbers_are_those_of_the_evaluation(files):
+def test_report_numbers_equal_the_evaluation(files):
     html = write(files, "wrong").read_text()
     gt, results = files / "gt.json", files / "wrong.json"
     precision = evaluate_youtube_vis(gt, results)
@@ -91,7 +91,7 @@ def rows_of(chart):
     return rows
 
 
-def test_charts_hold_what_the_diagnosis_says(files):
+def test_charts_show_the_numbers_of_the_diagnosis(files):
     html = write(files, "wrong").read_text()
     charts = json.loads(re.search(r'id="page-charts">(.*?)</script>', html).group(1))
     causes = [row["error type"] for row in rows_of(charts["waterfall_0"])]
@@ -101,7 +101,7 @@ def test_charts_hold_what_the_diagnosis_says(files):
     assert classes == {HOSTILE, "dog"}
 
 
-def test_two_results_are_compared_on_the_same_draws(files):
+def test_two_results_are_compared_on_the_same_bootstrap_samples(files):
     html = write(files, "wrong", "right").read_text()
     text = text_of(html)
     assert "A is wrong.json, B is right.json" in text
@@ -109,7 +109,7 @@ def test_two_results_are_compared_on_the_same_draws(files):
     assert "paired bootstrap" in text
 
 
-def test_files_of_one_name_are_told_apart_by_their_folders(files):
+def test_result_files_of_one_name_are_distinguished_by_folder(files):
     for folder in ("before", "after"):
         (files / folder).mkdir()
         (files / folder / "results.json").write_text((files / "right.json").read_text())
@@ -134,7 +134,7 @@ def test_one_video_has_no_intervals(files):
     )
 
 
-def test_without_images_the_page_says_how_to_get_clips(files):
+def test_without_images_the_page_explains_how_to_get_clips(files):
     assert (
         "run the command again with <code>--images DIR</code>" in write(files, "wrong").read_text()
     )
@@ -152,7 +152,7 @@ def test_a_missing_image_ends_in_one_line_and_leaves_no_page(files, capsys):
 # Clips
 
 
-def test_a_clip_says_what_goes_wrong_in_each_frame(files):
+def test_a_clip_names_the_errors_of_each_frame(files):
     video_set = VideoSet(files / "gt.json", files / "wrong.json")
     tracks = next(iter(video_set))
     del tracks.detections[3]
@@ -167,7 +167,7 @@ def test_a_clip_says_what_goes_wrong_in_each_frame(files):
     assert clip.width == 2 * WIDTH
 
 
-def test_a_clip_of_two_results_says_whose_error_it_is(files):
+def test_a_clip_of_two_results_attributes_each_error(files):
     both = {
         name: next(iter(VideoSet(files / "gt.json", files / f"{name}.json")))
         for name in ("wrong", "right")
@@ -181,7 +181,7 @@ def test_a_clip_of_two_results_says_whose_error_it_is(files):
     assert clip.width == 3 * WIDTH
 
 
-def test_masks_far_from_the_start_are_where_the_clip_looks(tmp_path):
+def test_a_clip_covers_the_part_of_a_long_video_with_most_errors(tmp_path):
     """Of a long video the clip shows the part with the most errors."""
     length = 100
     gt = ground_truth([{"segmentations": [None] * 90 + [A] * 10}], length=length)
@@ -247,7 +247,7 @@ def images(files):
     return files
 
 
-def test_images_have_the_scores_of_coco_and_pictures_of_what_costs_most(images):
+def test_an_image_report_has_coco_scores_and_the_costliest_errors(images):
     html = write(images, "coco", images=images / "frames").read_text()
     text = text_of(html)
     expected = evaluate_coco(images / "gt.json", images / "coco.json")["segm"]
@@ -264,7 +264,7 @@ def test_two_results_on_images_are_compared(images):
     assert " APs +" not in text
 
 
-def test_boxes_alone_make_no_report(images, capsys):
+def test_a_report_on_boxes_only_is_refused(images, capsys):
     results = json.loads((images / "coco.json").read_text())
     for entry in results:
         del entry["segmentation"]

@@ -56,7 +56,7 @@ def evaluated(tmp_path):
     return (tmp_path / "page.html").read_text()
 
 
-def test_text_from_files_becomes_neither_script_nor_element(evaluated):
+def test_text_from_files_is_escaped(evaluated):
     page = Elements(evaluated)
     assert "img" not in [tag for tag, _ in page.tags]
     assert not any("onerror" in attrs for _, attrs in page.tags)
@@ -64,7 +64,7 @@ def test_text_from_files_becomes_neither_script_nor_element(evaluated):
     assert "<script>alert(" not in evaluated
 
 
-def test_the_policy_allows_the_scripts_of_the_page_and_no_request(evaluated):
+def test_the_content_security_policy_allows_only_the_pages_scripts(evaluated):
     page = Elements(evaluated)
     (policy,) = [a["content"] for t, a in page.tags if a.get("http-equiv")]
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
@@ -80,7 +80,7 @@ def test_the_policy_allows_the_scripts_of_the_page_and_no_request(evaluated):
     assert all(address.startswith("data:") for address in addresses)
 
 
-def test_data_is_embedded_as_it_is_and_cannot_end_its_element():
+def test_embedded_data_is_unchanged_and_cannot_close_its_element():
     data = {"name": ATTACK, "frames": [1, 2.5, None]}
     page = Elements(render_page("base.html.j2", "title", {"data": data}))
     embedded = [text for attrs, text in page.scripts if attrs.get("id") == "page-data"]
@@ -117,7 +117,7 @@ def test_a_page_beyond_the_limit_is_refused_and_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_becomes_an_address_in_the_page():
+def test_a_file_is_embedded_as_a_data_url():
     assert data_uri(b"\x00\xff", "image/webp") == "data:image/webp;base64,AP8="
 
 

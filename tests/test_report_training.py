@@ -69,7 +69,7 @@ def text_of(html):
 # What a training notes down
 
 
-def test_every_start_is_noted_down(work_dir):
+def test_every_start_of_a_training_is_recorded(work_dir):
     first, second = read_starts(work_dir)
     assert (first["step"], second["step"]) == (0, 2)
     assert first["seed"] == 0
@@ -85,7 +85,7 @@ def test_every_start_is_noted_down(work_dir):
     assert torch.__version__.startswith(first["environment"]["versions"]["torch"])
 
 
-def test_a_line_that_was_cut_short_is_left_out(copied):
+def test_a_truncated_start_record_is_ignored(copied):
     with (copied / "starts.jsonl").open("a") as file:
         file.write('{"step": 3, "ti')
     with pytest.warns(InputWarning, match="1 of 3 lines"):
@@ -103,7 +103,7 @@ def batch_of(images, boxes, **target):
     return Batch(images, [known])
 
 
-def test_samples_are_drawn_as_the_network_sees_them(tmp_path):
+def test_samples_are_drawn_as_the_network_input(tmp_path):
     """Pixels are those before normalisation, without padding; what is annotated lies on them."""
     model = ModelConfig(classes=CLASSES)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (model.backbone.mean, model.backbone.std))
@@ -123,7 +123,7 @@ def test_samples_are_drawn_as_the_network_sees_them(tmp_path):
     assert np.abs(tile[38:45, 15:35] - [200, 40, 40]).max() > 40, "tinted by its mask"
 
 
-def test_of_a_pair_both_frames_are_drawn(tmp_path):
+def test_both_frames_of_a_pair_are_drawn(tmp_path):
     batch = batch_of(torch.zeros(1, 3, HEIGHT, WIDTH), [(10, 30, 40, 50)])
     batch.reference = batch
     sheet = TrainingSheet(ModelConfig(classes=CLASSES), 2)
@@ -136,7 +136,7 @@ def test_of_a_pair_both_frames_are_drawn(tmp_path):
 # The page
 
 
-def test_the_page_says_what_the_training_did(work_dir, tmp_path):
+def test_the_page_shows_the_course_of_the_training(work_dir, tmp_path):
     html = page(work_dir, tmp_path)
     text = text_of(html)
     assert "Training run &lt;b&gt;" in html and "<b>" not in html.split("<h1>")[1][:40]
@@ -151,7 +151,7 @@ def test_the_page_says_what_the_training_did(work_dir, tmp_path):
     assert html.count("data:image/jpeg") == 3 + 1  # evaluations, and the training samples
 
 
-def test_of_an_older_folder_the_page_says_what_it_lacks(copied, tmp_path):
+def test_the_page_of_an_older_run_names_what_is_missing(copied, tmp_path):
     (copied / "starts.jsonl").unlink()
     shutil.rmtree(copied / "samples")
     text = text_of(page(copied, tmp_path))
@@ -161,7 +161,7 @@ def test_of_an_older_folder_the_page_says_what_it_lacks(copied, tmp_path):
     assert "The effective config" in text
 
 
-def test_nothing_in_a_config_is_resolved(copied, tmp_path, monkeypatch):
+def test_the_page_resolves_no_references_of_the_config(copied, tmp_path, monkeypatch):
     monkeypatch.setenv("SECRET", "xyzzy")
     with (copied / "config.yaml").open("a") as file:
         file.write("note: ${oc.env:SECRET}\n")
@@ -169,7 +169,7 @@ def test_nothing_in_a_config_is_resolved(copied, tmp_path, monkeypatch):
     assert "${oc.env:SECRET}" in html and "xyzzy" not in html
 
 
-def test_of_many_evaluations_some_are_shown_and_the_last(copied, tmp_path):
+def test_of_many_evaluations_a_sample_with_the_last_is_shown(copied, tmp_path):
     for step in range(10, 60):
         shutil.copy(
             copied / "samples" / "step_0000001.jpg", copied / "samples" / f"step_{step:07}.jpg"
@@ -189,7 +189,7 @@ def test_of_many_evaluations_some_are_shown_and_the_last(copied, tmp_path):
     ],
     ids=["no run", "folder and results", "no results", "three results"],
 )
-def test_what_cannot_be_reported_on_ends_in_one_line(tmp_path, capsys, words, said):
+def test_bad_input_of_the_training_report_ends_in_one_line(tmp_path, capsys, words, said):
     words = [word.format(empty=tmp_path) for word in words]
     assert cli.main(["report", *words, "--out", str(tmp_path / "page.html")]) == 2
     assert said in capsys.readouterr().err

@@ -34,7 +34,7 @@ def test_the_recording_is_read_by_rerun(video, out, loaded, tmp_path):  # noqa: 
     assert "#0 box" in text and "#1 crate" in text
 
 
-def test_nothing_of_reruns_analytics_begins(tmp_path):
+def test_rerun_analytics_are_not_started(tmp_path):
     """They would leave an identity in the home folder before anything is sent."""
     program = (
         "import os\n"

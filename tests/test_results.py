@@ -51,7 +51,7 @@ def image_entries(category_ids, masks):
     return coco_entries(139, category_ids, [0, 1, 2], [0.75, 0.5, 0.25], BOXES, masks)
 
 
-def test_tracks_become_one_entry_each_with_null_where_absent(video):
+def test_each_track_is_one_entry_with_null_where_absent(video):
     entries = youtube_vis_entries(video, video_id=12, category_ids=[30, None, 10])
     assert [(e["video_id"], e["category_id"], e["score"]) for e in entries] == [
         (12, 30, 0.5),  # the mean of .75 and .25
@@ -92,7 +92,7 @@ def test_a_model_without_masks_writes_none():
     assert all("segmentation" not in entry for entry in entries)
 
 
-def test_written_entries_are_read_back_the_same(tmp_path, video):
+def test_written_entries_are_read_back_identically(tmp_path, video):
     entries = youtube_vis_entries(video, 12, [30, 20, 10])
     path = tmp_path / "new folder" / "results.json"
     write_results(path, iter(entries))  # streamed
@@ -101,7 +101,7 @@ def test_written_entries_are_read_back_the_same(tmp_path, video):
 
 
 @pytest.mark.parametrize("category_ids", [[30, 20, 10], [30, None, 10], [None] * 3])
-def test_masks_that_are_streamed_are_written_the_same(tmp_path, category_ids):
+def test_streamed_masks_are_written_identically(tmp_path, category_ids):
     at_once, streamed = tmp_path / "at_once.json", tmp_path / "streamed.json"
     with TrackStore() as tracks:
         add(tracks, [4, 5, 6], empty=True)
@@ -131,7 +131,7 @@ def test_a_zip_has_results_json_at_its_root(tmp_path):
     assert read_results(tmp_path / "upload.zip") == entries
 
 
-def test_the_evaluation_takes_what_was_written(tmp_path, video):
+def test_written_results_can_be_evaluated(tmp_path, video):
     entries = youtube_vis_entries(video, 12, [30, 20, 10])
     write_results(tmp_path / "results.json", entries)
     gt = {
@@ -142,7 +142,7 @@ def test_the_evaluation_takes_what_was_written(tmp_path, video):
     assert evaluate_youtube_vis(gt, tmp_path / "results.json")["AP50"] == pytest.approx(1.0)
 
 
-def test_a_failing_writer_leaves_the_old_file_and_no_litter(tmp_path):
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_temporary(tmp_path):
     def failing():
         yield {"score": 1.0}
         raise RuntimeError("the model broke")
@@ -168,7 +168,7 @@ def test_a_failing_writer_leaves_the_old_file_and_no_litter(tmp_path):
         ("[", "not readable as JSON"),
     ],
 )
-def test_faulty_files_are_refused(tmp_path, content, message):
+def test_faulty_result_files_are_refused(tmp_path, content, message):
     path = tmp_path / "results.json"
     path.write_text(content)
     with pytest.raises(InputError, match=f"results {path}") as caught:

@@ -38,7 +38,7 @@ both_forms = pytest.mark.parametrize("form", [RoIExtractor, for_cpus])
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize(("size", "samples"), [(7, 2), (14, 2), (5, 1), (3, 4)])
-def test_values_and_gradients_equal_torchvisions(size, samples, layout):
+def test_values_and_gradients_equal_torchvision(size, samples, layout):
     torch.manual_seed(0)
     feature = torch.randn(2, 6, HEIGHT, WIDTH, dtype=torch.float64).to(memory_format=layout)
     ours, theirs = (feature.clone().requires_grad_() for _ in range(2))
@@ -54,7 +54,7 @@ def test_values_and_gradients_equal_torchvisions(size, samples, layout):
 
 
 @both_forms
-def test_adaptive_sampling_is_torchvisions(form):
+def test_adaptive_sampling_equals_torchvision(form):
     feature, rois = torch.randn(2, 3, HEIGHT, WIDTH), random_rois(9)
     rois = rois[rois[:, 0].argsort(stable=True)]
     extract = form(7, 0)
@@ -74,7 +74,7 @@ def test_half_precision_maps_do_not_round_the_boxes(form):
 
 @both_forms
 @pytest.mark.parametrize("samples", [0, 2])
-def test_maps_of_any_sizes_are_each_pooled_as_alone(form, samples):
+def test_pooling_several_maps_equals_pooling_each_alone(form, samples):
     torch.manual_seed(0)
     levels = [torch.randn(2, 3, *size) for size in ((31, 47), (16, 24), (8, 11), (5, 6))]
     rois = random_rois(40)
@@ -112,6 +112,6 @@ def test_no_boxes_give_an_empty_result_in_the_graph(form):
     assert levels[1].grad.abs().sum() == 0
 
 
-def test_boxes_that_are_no_numbers_give_zeros():
+def test_non_finite_boxes_are_pooled_as_zeros():
     rois = torch.tensor([[0.0, float("nan"), 0, 8, 8]])
     assert roi_align(torch.ones(1, 1, 8, 8), rois, 2, 2).eq(0).all()

@@ -19,7 +19,7 @@ def compressed(runs):
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(RUNS, min_size=1, max_size=5))
-def test_sums_are_those_of_the_runs(masks):
+def test_decoded_areas_equal_the_sums_of_the_runs(masks):
     sums = sum_runs([compressed(runs) for runs in masks])
     assert sums.totals.tolist() == [sum(runs) for runs in masks]
     assert sums.areas.tolist() == [sum(runs[1::2]) for runs in masks]
@@ -28,7 +28,7 @@ def test_sums_are_those_of_the_runs(masks):
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.text("0123AOPQ_`hno", min_size=1, max_size=12), min_size=1, max_size=4))
-def test_any_text_is_summed_or_refused(texts):
+def test_any_rle_string_is_summed_or_refused(texts):
     if all(is_counts(text) for text in texts):
         sums = sum_runs(texts)
         for text, total, shortest in zip(texts, sums.totals, sums.shortest, strict=True):
@@ -56,13 +56,13 @@ def decoded_slowly(text):
 
 
 @pytest.mark.parametrize("text", ["", "P" * 6 + "0", "o", "p0", "/", "é", "0\n", "ooooooo"])
-def test_texts_that_pycocotools_would_read_past_their_end(text):
+def test_rle_strings_that_pycocotools_would_overread_are_refused(text):
     assert not is_counts(text)
     with pytest.raises(ValueError):
         sum_runs(["0", text])
 
 
-def test_the_largest_mask():
+def test_the_largest_mask_is_decoded():
     sums = sum_runs([compressed([MAX_PIXELS]), compressed([0, MAX_PIXELS])])
     assert sums.totals.tolist() == [MAX_PIXELS] * 2
     assert sums.areas.tolist() == [0, MAX_PIXELS]
@@ -78,7 +78,7 @@ def test_runs_of_no_pixels_inside_a_mask_are_joined():
     assert coco_mask.iou([joined], [joined], [1])[0, 0] == 1
 
 
-def test_thousands_of_masks_come_back_as_they_are():
+def test_thousands_of_masks_round_trip():
     rng = np.random.default_rng(0)
     masks = [rng.random((7, 9)) < 0.3 for _ in range(1000)]
     rles, areas = to_rles([encode_rle(mask) for mask in masks], 7, 9, str)

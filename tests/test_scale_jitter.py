@@ -26,19 +26,19 @@ def views(number, height, width, config):
     return [draw_view(rng, height, width, config) for _ in range(number)]
 
 
-def test_at_factor_1_a_view_is_the_one_without_jitter():
+def test_at_scale_1_the_view_equals_the_one_without_jitter():
     (jittered,) = views(1, 48, 80, config_of(1, 1, flip=0.0))
     (plain,) = views(1, 48, 80, config_of(1, 1, flip=0.0, scale_jitter=[]))
     assert jittered == plain
 
 
-def test_a_small_image_is_whole_and_as_large_as_its_factor_says():
+def test_a_downscaled_image_is_shown_whole():
     (view,) = views(1, 48, 80, config_of(0.25, 0.25))
     assert (view.top, view.left, view.bottom, view.right) == (0, 0, 48, 80)
     assert (view.height, view.width) == (24, 40)
 
 
-def test_a_large_image_fills_the_canvas_with_a_random_part():
+def test_an_upscaled_image_fills_the_canvas_with_a_random_crop():
     drawn = views(300, 48, 80, config_of(2, 2))
     assert {(view.height, view.width) for view in drawn} == {CANVAS}
     assert {(view.bottom - view.top, view.right - view.left) for view in drawn} == {(24, 40)}
@@ -132,14 +132,14 @@ def test_every_batch_has_the_size_of_the_canvas_and_targets_that_of_the_content(
 @pytest.mark.parametrize(
     "factors", [[0.5], [0.0, 1.0], [2.0, 1.0], [0.5, float("inf")], [0.5, 1e9], [0.1, 1, 2]]
 )
-def test_ranges_that_are_none_are_refused(factors):
+def test_invalid_scale_ranges_are_refused(factors):
     message = r"input\.scale_jitter(\[.\]: must be| is .*\[low, high\])"
     with pytest.raises(InputError, match=message):
         check_input(config_of(1, 1, scale_jitter=factors))
 
 
 @pytest.mark.parametrize("key", ["train_short", "train_long"])
-def test_a_canvas_has_one_size(key):
+def test_several_canvas_sizes_are_refused(key):
     with pytest.raises(InputError, match=rf"input\.{key} is \[96, 128\]"):
         check_input(config_of(0.5, 2.0, **{key: [96, 128]}))
 
@@ -147,6 +147,6 @@ def test_a_canvas_has_one_size(key):
 @pytest.mark.parametrize(
     ("key", "value"), [("copy_paste", 1.5), ("copy_paste_max", 0), ("min_visible", 0)]
 )
-def test_settings_of_copy_paste_that_cannot_work_are_refused_by_name(key, value):
+def test_invalid_copy_paste_settings_are_refused_by_name(key, value):
     with pytest.raises(InputError, match=rf"input\.{key}: must be .*, is {value}"):
         check_input(InputConfig(**{key: value}))

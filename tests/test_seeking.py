@@ -126,7 +126,7 @@ def check(path):
 
 
 @pytest.mark.parametrize("clip", CLIPS, indirect=True)
-def test_seeking_gives_the_frames_of_the_whole(clip, request):
+def test_seeking_gives_the_frames_of_sequential_decoding(clip, request):
     name = request.node.callspec.params["clip"]
     assert check(clip) > 1 or name in NEVER
 
@@ -149,7 +149,7 @@ def test_packets_before_the_key_frame_are_not_decoded(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("clip", ["h264, B-frames", "mpeg4"], indirect=True)
 @pytest.mark.parametrize("start", ["1.7", "3.1"])
-def test_trims_between_key_frames(clip, tmp_path, start):
+def test_seeking_works_in_clips_trimmed_between_key_frames(clip, tmp_path, start):
     command = ["ffmpeg", "-v", "error", "-y", "-ss", start, "-i", str(clip), "-c", "copy"]
     subprocess.run([*command, str(tmp_path / "trim.mp4")], check=True)
     whole = read(tmp_path / "trim.mp4")
@@ -163,7 +163,7 @@ def test_trims_between_key_frames(clip, tmp_path, start):
     indirect=True,
 )
 @pytest.mark.parametrize("share", [0.4, 0.7])
-def test_damage_looks_as_it_does_from_the_start(clip, tmp_path, share):
+def test_seeking_in_damaged_videos_equals_sequential_decoding(clip, tmp_path, share):
     data = bytearray(clip.read_bytes())
     at = int(len(data) * share)
     data[at : at + 700] = random.integers(0, 255, 700, dtype=np.uint8).tobytes()
@@ -174,7 +174,7 @@ def test_damage_looks_as_it_does_from_the_start(clip, tmp_path, share):
         assert_same(read(path, start_frame=first, end_frame=first + 6), whole[first : first + 6])
 
 
-def test_uneven_times(tmp_path):
+def test_seeking_works_with_uneven_timestamps(tmp_path):
     path = write(tmp_path / "even.mkv", g="12", bf="0")
     uneven = copied(path, tmp_path / "uneven.mkv", "-bsf:v", "setts=ts=TS+N*N")
     times = [frame.seconds for frame in read(uneven)]
@@ -182,7 +182,7 @@ def test_uneven_times(tmp_path):
     check(uneven)
 
 
-def test_recordings_that_were_joined_begin_at_the_start(tmp_path):
+def test_joined_recordings_are_decoded_from_the_start(tmp_path):
     path = write(tmp_path / "part.ts", g="12", bf="2")
     joined = tmp_path / "joined.ts"
     joined.write_bytes(path.read_bytes() * 2)

@@ -38,7 +38,7 @@ def set_key(config, key, value):
         ("inference.max_per_image", 0),
     ],
 )
-def test_inference_that_can_find_nothing(key, value):
+def test_inference_settings_that_exclude_every_detection_are_refused(key, value):
     config = tiny_config(track=False)
     model = build_model(config)
     set_key(config, key, value)
@@ -58,7 +58,7 @@ def test_inference_that_can_find_nothing(key, value):
         ("model.backbone.std", [math.nan, 1.0, 1.0]),
     ],
 )
-def test_models_that_cannot_be_built(key, value):
+def test_model_settings_out_of_range_are_refused(key, value):
     config = tiny_config(track=False)
     set_key(config, key, value)
     with pytest.raises(InputError, match=key):
@@ -66,22 +66,22 @@ def test_models_that_cannot_be_built(key, value):
 
 
 @pytest.mark.parametrize("key", ["score_weight", "iou_weight", "label_weight"])
-def test_tracking_weights_are_numbers(key):
+def test_non_finite_tracking_weights_are_refused(key):
     with pytest.raises(InputError, match=rf"tracking\.{key}: .*nan"):
         Tracker(TrackingConfig(**{key: math.nan}))
 
 
-def test_devices_hold_numbers():
+def test_devices_without_storage_are_refused():
     with pytest.raises(InputError, match="device 'meta'"):
         choose_device("meta")
 
 
-def test_addresses_that_are_none():
+def test_invalid_urls_are_refused():
     with pytest.raises(InputError, match="not a valid URL"):
         LiveReader("http://[::1")
 
 
-def test_boxes_that_are_no_numbers_read_some_level():
+def test_non_finite_boxes_get_a_valid_level():
     boxes = torch.tensor([[0, 0, math.nan, 8], [0, 0, 500, 500]])
     assert assign_levels(boxes, 4).tolist() == [0, 3]
 
@@ -95,7 +95,7 @@ def test_boxes_that_are_no_numbers_read_some_level():
         ["convert-results", "r.json", "gt.json", "--to", "coco-video", "--gt", "gt.json"],
     ],
 )
-def test_nothing_is_written_over_what_is_read(tmp_path, monkeypatch, capsys, words):
+def test_input_files_are_never_overwritten(tmp_path, monkeypatch, capsys, words):
     monkeypatch.chdir(tmp_path)
     files = {name: json.dumps([name]).encode() for name in ("a.safetensors", "r.json", "gt.json")}
     for name, content in files.items():

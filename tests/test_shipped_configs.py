@@ -10,19 +10,19 @@ from tests.config_support import CONFIGS, complaint
 # Configs by name
 
 
-def test_a_config_that_ships_has_a_name(monkeypatch, tmp_path):
+def test_a_shipped_config_can_be_loaded_by_name(monkeypatch, tmp_path):
     by_path = load_config(CONFIGS / "coco" / "queryinst_r50_100q_1x.yaml")
     monkeypatch.chdir(tmp_path)
     for name in ("coco/queryinst_r50_100q_1x", "configs/coco/queryinst_r50_100q_1x.yaml"):
         assert load_config(name) == by_path
 
 
-def test_the_names_are_those_of_the_files_but_for_parents():
+def test_config_names_are_the_file_names_without_base_files():
     files = {path.relative_to(CONFIGS).with_suffix("") for path in CONFIGS.rglob("*.yaml")}
     assert set(config_names()) == {str(file) for file in files if file.parts[0] != "_base_"}
 
 
-def test_a_file_comes_before_a_name(write_config, monkeypatch, tmp_path):
+def test_a_file_takes_precedence_over_a_config_name(write_config, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     write_config("seed: 7", "people")
     assert load_config("people").seed == 7
@@ -37,13 +37,13 @@ def test_a_file_comes_before_a_name(write_config, monkeypatch, tmp_path):
         ("youtube_vis/queryinst_vis_r50_2018.yaml", "youtube_vis/queryinst_vis_r50_2019"),
     ],
 )
-def test_an_unknown_name_is_told_the_nearest(name, near):
+def test_an_unknown_config_name_is_refused_with_the_nearest(name, near):
     message = complaint(name)
     assert f"config {name}: no such file or config name; the nearest names are " in message
     assert near in message.partition("names are ")[2].split(", ")
 
 
-def test_a_name_like_no_other_is_told_them_all():
+def test_a_config_name_without_a_near_match_lists_all_names():
     assert complaint("0000").endswith(f"the names are {', '.join(config_names())}")
 
 

@@ -40,7 +40,7 @@ def result(**changes):
 # Tables
 
 
-def test_a_table_has_a_row_for_each_instance():
+def test_a_table_has_one_row_per_instance():
     pd = pytest.importorskip("pandas")
     table = found().to_dataframe()
     assert isinstance(table, pd.DataFrame)
@@ -53,13 +53,13 @@ def test_a_table_has_a_row_for_each_instance():
     assert found().to_df().equals(table)
 
 
-def test_a_table_has_columns_for_what_is_known_alone():
+def test_a_table_has_columns_only_for_known_fields():
     pytest.importorskip("pandas")
     bare = found(track_ids=None, class_names=None, mask_logits=None)
     assert list(bare.to_dataframe()) == ["label", "score", "x1", "y1", "x2", "y2"]
 
 
-def test_the_tables_of_a_video_make_one_and_frames_without_instances_change_no_type():
+def test_the_tables_of_a_video_concatenate_without_changing_types():
     pd = pytest.importorskip("pandas")
     frames = [result(), FrameResult(FRAME, 13, None, found()[[]])]
     table = pd.concat([each.to_dataframe() for each in frames])
@@ -70,7 +70,7 @@ def test_the_tables_of_a_video_make_one_and_frames_without_instances_change_no_t
     assert kinds == {name: "int64" if name in whole else "float64" for name in kinds}
 
 
-def test_without_pandas_one_line_says_how_to_get_it(monkeypatch):
+def test_without_pandas_the_install_command_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(InputError, match=r"pandas.*pip install"):
         result().to_dataframe()
@@ -93,7 +93,7 @@ def test_a_plot_needs_neither_ids_nor_names_nor_masks():
     np.testing.assert_array_equal(np.asarray(bare[[]].plot(FRAME)), FRAME)
 
 
-def test_detections_find_the_frame_that_they_hold(tmp_path):
+def test_detections_plot_on_the_frame_they_carry(tmp_path):
     Image.fromarray(FRAME).save(tmp_path / "frame.png")
     expected = np.asarray(found().plot(FRAME))
     for image in (FRAME, Image.fromarray(FRAME), tmp_path / "frame.png"):
@@ -101,7 +101,7 @@ def test_detections_find_the_frame_that_they_hold(tmp_path):
     assert found(image=FRAME)[[1]].crops()[0].size == (20, 11)
 
 
-def test_without_a_frame_or_with_another_one_there_is_no_picture():
+def test_plotting_without_a_frame_or_on_another_size_is_refused():
     with pytest.raises(InputError, match=r"plot\(frame\)"):
         found().plot()
     with pytest.raises(InputError, match=r"40x60 .*80x60"):
@@ -110,7 +110,7 @@ def test_without_a_frame_or_with_another_one_there_is_no_picture():
         found().plot(FRAME / 255)
 
 
-def test_crops_are_the_boxes_as_far_as_they_show():
+def test_crops_are_the_boxes_clipped_to_the_frame():
     person, car = result().crops()
     np.testing.assert_array_equal(np.asarray(person), FRAME[20:50, 10:30])
     np.testing.assert_array_equal(np.asarray(car), FRAME[:11, 60:])
@@ -120,7 +120,7 @@ def test_crops_are_the_boxes_as_far_as_they_show():
     assert [crop.size for crop in outside.crops(FRAME)] == [(1, 1)] * 3
 
 
-def test_a_damaged_frame_says_so():
+def test_a_damaged_frame_is_marked_in_its_repr():
     picture = np.asarray(FrameResult(FRAME, 3, 0.1, nothing_found(FRAME)).plot())
     assert not np.array_equal(picture, FRAME)
 
@@ -138,7 +138,7 @@ def test_a_notebook_shows_picture_and_table():
     assert "<img" in found(image=FRAME)._repr_html_()
 
 
-def test_a_notebook_shows_the_first_rows_of_many_and_small_pictures():
+def test_a_notebook_truncates_long_tables_and_shrinks_pictures():
     large = np.zeros((1200, 2400, 3), np.uint8)
     many = found(image_size=(1200, 2400))[[0] * 50]
     shown = FrameResult(large, 0, 0.0, many)
@@ -148,11 +148,11 @@ def test_a_notebook_shows_the_first_rows_of_many_and_small_pictures():
         assert picture.size == (960, 480)
 
 
-def test_a_class_name_cannot_put_code_into_a_notebook():
+def test_class_names_are_escaped_in_notebooks():
     assert "<script>" not in found(class_names=["<script>", "car"])._repr_html_()
 
 
-def test_the_prompt_names_frame_class_and_id():
+def test_the_repr_of_a_tracked_frame_names_frame_class_and_id():
     assert repr(result()) == (
         "FrameResult(frame 12 at 0.48 s: Detections(2 instances in 80x60, with masks: "
         "#4 person, 0.88 at (10, 20, 30, 50); #7 car, 0.50 at (60, -5, 90, 10)))"

@@ -99,7 +99,7 @@ def follow(detector, lengths, streams, batch=BATCH, order=None):
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4, 8])
-def test_detections_depend_neither_on_the_place_in_a_batch_nor_on_the_companions(detector, batch):
+def test_detections_do_not_depend_on_the_rest_of_the_batch(detector, batch):
     frames = [frame.image for frame in frames_of(0, 9)]
     found = [
         detector.detect_frames([*others[:place], frames[0], *others[place:]], "track_head")[place]
@@ -134,7 +134,7 @@ def test_results_equal_those_of_a_video_on_its_own(detector):
         assert_alike(others, values(result)[1])
 
 
-def test_frames_of_one_size_share_a_batch_and_others_do_not(detector):
+def test_only_frames_of_one_size_share_a_batch(detector):
     counting = CountingDetector(detector)
     sizes = iter([(HEIGHT, WIDTH), (HEIGHT, WIDTH), (32, 64)])
 
@@ -149,7 +149,7 @@ def test_frames_of_one_size_share_a_batch_and_others_do_not(detector):
     assert max(map(len, counting.batches)) == 2
 
 
-def test_videos_of_other_settings_do_not_share_a_batch(detector):
+def test_videos_with_different_settings_do_not_share_a_batch(detector):
     one, other, third = (
         Lane(VideoTracker(detector), Polled([]), conf=conf) for conf in (0.1, 0.2, 0.1)
     )
@@ -157,7 +157,7 @@ def test_videos_of_other_settings_do_not_share_a_batch(detector):
     assert third.share_detector(one) and third.detector is one.detector
 
 
-def test_a_video_that_breaks_off_ends_alone(detector):
+def test_a_video_that_fails_ends_without_affecting_the_others(detector):
     def broken():
         yield from frames_of(0, 5)
         raise InputError("video: no more")
@@ -177,7 +177,7 @@ def test_a_video_that_breaks_off_ends_alone(detector):
     assert count == 14  # also those before the error
 
 
-def test_a_silent_video_does_not_hold_up_its_neighbours(detector):
+def test_a_stalled_source_does_not_delay_the_others(detector):
     release = threading.Event()
 
     def silent():
@@ -198,7 +198,7 @@ def test_a_silent_video_does_not_hold_up_its_neighbours(detector):
     assert len(lanes) == 2
 
 
-def test_a_polled_reader_never_waits_and_reads_no_further_than_it_may():
+def test_a_polled_reader_never_blocks_and_reads_only_up_to_its_limit():
     ahead, asked = [], threading.Semaphore(0)
 
     def items():
@@ -223,7 +223,7 @@ def test_a_polled_reader_never_waits_and_reads_no_further_than_it_may():
 
 
 @pytest.mark.parametrize("setting", [{"streams": 0}, {"streams": 1, "batch": 0}])
-def test_numbers_below_one_are_refused(setting):
+def test_stream_and_batch_counts_below_1_are_refused(setting):
     with pytest.raises(InputError, match="1 or more"):
         SideBySide(lambda: None, **setting)
 
@@ -254,9 +254,7 @@ def test_track_writes_the_same_files_for_videos_side_by_side(tmp_path, detector,
     assert run("one", 1) == run("three", 3)
 
 
-def test_a_video_that_cannot_be_written_stops_the_others_without_leftovers(
-    tmp_path, detector, monkeypatch
-):
+def test_a_failed_output_stops_all_videos_and_leaves_no_files(tmp_path, detector, monkeypatch):
     monkeypatch.setattr(track, "load_tracker", lambda *_: VideoTracker(detector))
     paths = [write_clip(tmp_path / f"{frames}.mp4", frames) for frames in (4, 6)]
     folders = [tmp_path / "out" / path.stem for path in paths]

@@ -45,7 +45,7 @@ def documented_parameters(docstring: str) -> list[str]:
     return re.findall(r"^ {4}(\S[^:\n]*):", section["body"], re.MULTILINE) if section else []
 
 
-def test_every_public_name_has_an_entry():
+def test_every_public_name_is_in_the_api_reference():
     missing = {f"queryinst_vis.{name}" for name in queryinst_vis.__all__} - set(ENTRIES)
     assert not missing
 
@@ -53,7 +53,7 @@ def test_every_public_name_has_an_entry():
 @pytest.mark.parametrize(
     ("name", "entry"), [pytest.param(*pair, id=pair[0]) for pair in documented_callables()]
 )
-def test_documented_parameters_are_those_of_the_signature(name, entry):
+def test_documented_parameters_match_the_signature(name, entry):
     assert inspect.getdoc(entry), f"{name} has no docstring"
     documented = documented_parameters(entry.__doc__ or "")
     accepted = list(inspect.signature(entry).parameters)

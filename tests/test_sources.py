@@ -36,12 +36,12 @@ from tests.tiny import draw_frame
         ("75.5", 75.5),
     ],
 )
-def test_times_are_seconds_or_clocks(text, seconds):
+def test_times_are_seconds_or_h_m_s(text, seconds):
     assert parse_time(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "1:60", "1:75:00", "-3", "abc", "1:2:3:4", "1e3", "nan"])
-def test_other_times_are_refused(text):
+def test_malformed_times_are_refused(text):
     with pytest.raises(ValueError, match="h:mm:ss"):
         parse_time(text)
 
@@ -69,12 +69,12 @@ def test_a_range_of_a_video(tmp_path, selection, expected):
 @pytest.mark.parametrize(
     "bad", [{"start": -1}, {"start": 3, "end": 3}, {"start_frame": 4, "end_frame": 2}, {"end": 0}]
 )
-def test_ranges_that_hold_nothing_are_refused(bad):
+def test_empty_ranges_are_refused(bad):
     with pytest.raises(InputError, match="must be"):
         Selection(**bad)
 
 
-def test_a_range_behind_the_end_says_how_long_the_video_is(tmp_path, capsys):
+def test_a_range_beyond_the_end_is_refused_with_the_video_length(tmp_path, capsys):
     path = write_video(tmp_path / "clip.mp4")
     complaint = r"no frame lies in the range \(start 7.0\); it has 20 frames, .* 1.900 s"
     with pytest.raises(InputError, match=complaint):
@@ -83,7 +83,7 @@ def test_a_range_behind_the_end_says_how_long_the_video_is(tmp_path, capsys):
     assert "it has 20 frames" in capsys.readouterr().err
 
 
-def test_a_selection_is_the_same_by_known_times_and_on_the_way():
+def test_a_selection_is_the_same_with_and_without_an_index_of_times():
     random = np.random.default_rng(0)
 
     class Shown:
@@ -126,7 +126,7 @@ def test_a_folder_of_frames_is_a_video_in_natural_order(tmp_path):
     assert open_source(tmp_path / "walk").fps == 25
 
 
-def test_a_range_of_images(tmp_path):
+def test_a_frame_range_selects_images_of_a_folder(tmp_path):
     folder = write_frames(tmp_path / "walk")
     source = open_source(folder, Selection(start=0.3, stride=4, max_frames=2), fps=10)
     assert indices(source) == [3, 7] and source.fps == 2.5
@@ -134,7 +134,7 @@ def test_a_range_of_images(tmp_path):
         open_source(folder, Selection(start_frame=12))
 
 
-def test_a_glob_a_list_of_paths_and_one_image(tmp_path):
+def test_a_glob_a_list_of_paths_and_a_single_image_are_sources(tmp_path):
     folder = write_frames(tmp_path / "walk")
     write_frames(folder, suffix=".jpg")
     assert indices(open_source(str(folder / "*.png"))) == list(range(12))
@@ -145,14 +145,14 @@ def test_a_glob_a_list_of_paths_and_one_image(tmp_path):
     assert (one.name, index_of(frame.image), len(one)) == ("frame1", 1, 1)
 
 
-def test_numbers_in_the_names_of_folders_count_too(tmp_path):
+def test_natural_order_covers_numbers_in_folder_names(tmp_path):
     write_frames(tmp_path / "part10", 3)
     write_frames(tmp_path / "part2", 2)
     source = open_source(str(tmp_path / "**" / "*.png"))
     assert [index_of(frame.image) for frame in source.frames()] == [0, 1, 0, 1, 2]
 
 
-def test_other_files_are_counted_in_a_note(tmp_path):
+def test_skipped_files_are_counted_in_a_note(tmp_path):
     folder = write_frames(tmp_path / "walk", 2)
     (folder / "notes.txt").touch()
     (folder / ".DS_Store").touch()
@@ -164,7 +164,7 @@ def test_other_files_are_counted_in_a_note(tmp_path):
             open_source(nothing)
 
 
-def test_images_of_several_sizes_are_refused_before_work_begins(tmp_path, capsys):
+def test_images_of_different_sizes_are_refused_before_tracking(tmp_path, capsys):
     folder = write_frames(tmp_path / "walk", 3)
     cv2.imwrite(str(folder / "frame3.png"), np.zeros((20, 30, 3), np.uint8))
     with pytest.raises(InputError, match=r"frame0\.png .*64x48 .*frame3\.png .*30x20"):
@@ -174,7 +174,7 @@ def test_images_of_several_sizes_are_refused_before_work_begins(tmp_path, capsys
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_an_image_that_cannot_be_decoded_keeps_its_place(tmp_path):
+def test_an_unreadable_image_keeps_its_frame_number(tmp_path):
     folder = write_frames(tmp_path / "walk", 4)
     (folder / "frame2.png").write_bytes((folder / "frame2.png").read_bytes()[:60])
     source = open_source(folder)
@@ -187,7 +187,7 @@ def test_an_image_that_cannot_be_decoded_keeps_its_place(tmp_path):
         list(open_source(folder, strict=True).frames())
 
 
-def test_a_video_has_times_of_its_own_and_files_know_their_colours(tmp_path):
+def test_a_video_source_has_timestamps_and_rgb_frames(tmp_path):
     path = write_video(tmp_path / "clip.mp4")
     with pytest.raises(InputError, match="fps is for images"):
         open_source(path, fps=10)
@@ -198,7 +198,7 @@ def test_a_video_has_times_of_its_own_and_files_know_their_colours(tmp_path):
 # Arrays
 
 
-def test_lists_of_arrays_of_pil_images_and_whole_videos_in_memory():
+def test_arrays_pil_images_and_video_arrays_are_sources():
     arrays = [frame_of(index) for index in range(6)]
     for images in (arrays, tuple(arrays), [*map(Image.fromarray, arrays)], np.stack(arrays)):
         source = open_source(images, Selection(start_frame=1, stride=2), fps=10)
@@ -208,7 +208,7 @@ def test_lists_of_arrays_of_pil_images_and_whole_videos_in_memory():
         assert indices(open_source(image)) == [0]
 
 
-def test_an_iterator_is_read_only_as_far_as_necessary():
+def test_an_iterator_is_consumed_lazily():
     read = []
 
     def camera():
@@ -222,7 +222,7 @@ def test_an_iterator_is_read_only_as_far_as_necessary():
     assert read == list(range(6))
 
 
-def test_bgr_turns_the_channels_of_arrays():
+def test_bgr_reverses_the_channels_of_arrays():
     [frame] = open_source([frame_of(3)[:, :, ::-1]], bgr=True).frames()
     np.testing.assert_array_equal(frame.image, frame_of(3))
     tracker = VideoTracker.from_pretrained("shapes", "cpu", max_size=64)
@@ -251,7 +251,7 @@ def test_bgr_turns_the_channels_of_arrays():
         (3.5, "cannot open a float"),
     ],
 )
-def test_what_is_no_video_in_memory_is_refused(images, complaint):
+def test_arrays_that_are_no_video_are_refused(images, complaint):
     with pytest.raises(InputError, match=complaint):
         list(open_source(images).frames())
 
@@ -259,7 +259,7 @@ def test_what_is_no_video_in_memory_is_refused(images, complaint):
 # Several videos
 
 
-def test_several_videos_have_names_of_their_own(tmp_path):
+def test_several_videos_get_distinct_names(tmp_path):
     for place in ("a/clip.mp4", "b/clip.mp4", "b/other.mp4", "b/other.mov"):
         (tmp_path / place).parent.mkdir(exist_ok=True)
         write_video(tmp_path / place, frames=2)
@@ -275,15 +275,13 @@ def test_several_videos_have_names_of_their_own(tmp_path):
     assert [s.name for s in open_sources([str(tmp_path / "*" / "clip.mp4")])] == names[:2]
 
 
-def test_images_that_the_shell_has_expanded_are_one_video(tmp_path):
+def test_images_expanded_by_the_shell_form_one_video(tmp_path):
     folder = write_frames(tmp_path / "walk")
     [source] = open_sources(sorted(map(str, folder.iterdir())))
     assert indices(source) == list(range(12)) and source.name == "walk"
 
 
-def test_each_of_several_videos_gets_a_folder_and_weights_are_loaded_once(
-    tmp_path, monkeypatch, capsys
-):
+def test_several_videos_get_a_folder_each_and_share_the_weights(tmp_path, monkeypatch, capsys):
     loaded = []
     tracker = KnowingTracker()
     monkeypatch.setattr(track, "load_tracker", lambda *_: loaded.append(1) or tracker)
@@ -308,13 +306,13 @@ def test_each_of_several_videos_gets_a_folder_and_weights_are_loaded_once(
 # Names
 
 
-def test_an_origin_holds_no_secret_and_tells_addresses_apart():
+def test_the_origin_of_a_url_is_unique_and_holds_no_secret():
     first, second = (origin_of(f"http://me:pw@host/clip?token={word}") for word in ("ab", "cd"))
     assert first.startswith("http://host/clip?") and first != second
     assert "pw" not in first and "token" not in first and "ab" not in first.partition("?")[0]
 
 
-def test_words_are_sources_or_overrides(tmp_path, monkeypatch):
+def test_command_line_words_are_split_into_sources_and_overrides(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a=b.mp4").touch()
     words = ["x.mp4", "a=b.mp4", "http://host/?q=1", "seed=3", "tracking.rule=query", "./k=v.mp4"]

@@ -34,7 +34,7 @@ def write(folder, text):
 GOOD = {"name": "ours", "fps": 12.5, "AP": 0.346}
 
 
-def test_a_benchmark_file_may_hold_more(tmp_path):
+def test_additional_fields_in_a_benchmark_file_are_ignored(tmp_path):
     assert read_speed_point(write(tmp_path, GOOD)) == SpeedPoint("ours", 12.5, 0.346)
     more = {**GOOD, "group": "g", "device": "H200", "stages": {"decode": 0.1}, "AP50": 0.5}
     assert read_speed_point(write(tmp_path, more)) == SpeedPoint("ours", 12.5, 0.346, "g", "H200")
@@ -64,7 +64,7 @@ def test_a_benchmark_file_may_hold_more(tmp_path):
         ({**GOOD, "AP": None}, "AP must be a number from 0 to 1"),
     ],
 )
-def test_wrong_benchmark_files_are_refused_in_one_line(content, message, tmp_path, cli_error):
+def test_bad_benchmark_files_are_refused_in_one_line(content, message, tmp_path, cli_error):
     good, bad = tmp_path / "good.json", write(tmp_path, content)
     good.write_text(json.dumps(GOOD))
     line = cli_error("plot-speed", good, bad, "--out", tmp_path / "out.png")
@@ -80,13 +80,13 @@ def test_wrong_benchmark_files_are_refused_in_one_line(content, message, tmp_pat
         (["none.json", "--out", "o.pdf"], "--out: expected the name of a .png file, got 'o.pdf'"),
     ],
 )
-def test_wrong_input_of_plot_speed(words, message, tmp_path, monkeypatch, cli_error):
+def test_bad_input_of_plot_speed_is_refused(words, message, tmp_path, monkeypatch, cli_error):
     monkeypatch.chdir(tmp_path)
     assert message in cli_error("plot-speed", *words)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_papers_table_3_as_published():
+def test_table_3_of_the_paper_is_reproduced_in_the_benchmark_files():
     points = {point.name: point for point in map(read_speed_point, TABLE_3)}
     assert len(points) == len(TABLE_3) == 9  # CompFeat's row has no speed
     ours = points["QueryInst-VIS"]
@@ -110,7 +110,7 @@ def drawn(points, path):
     return [(layer, chart["datasets"][layer.get("data", data)["name"]]) for layer in chart["layer"]]
 
 
-def test_points_stand_at_their_speed_and_percent_and_groups_are_joined(tmp_path):
+def test_points_are_at_fps_and_ap_and_groups_are_connected(tmp_path):
     points = [
         SpeedPoint("large", 10, 0.5, "family"),
         SpeedPoint("alone", 15, 0.3),
@@ -129,7 +129,7 @@ def test_points_stand_at_their_speed_and_percent_and_groups_are_joined(tmp_path)
     assert marks["encoding"]["x"]["scale"]["domain"][0] == 0
 
 
-def test_every_device_has_its_marker_and_its_line_in_the_legend(tmp_path):
+def test_each_device_has_its_own_marker_and_legend_entry(tmp_path):
     points = [
         SpeedPoint("a", 10, 0.5, device="Titan Xp"),
         SpeedPoint("b", 10, 0.4, device="CPU, 2 cores, $1"),
@@ -144,7 +144,7 @@ def test_every_device_has_its_marker_and_its_line_in_the_legend(tmp_path):
     assert shape["legend"]["title"] == "speed measured on"
 
 
-def test_no_legend_where_no_device_is_known(tmp_path):
+def test_without_known_devices_there_is_no_legend(tmp_path):
     _, (marks, _), _ = drawn([SpeedPoint("$a {name", 10, 0.5)], tmp_path / "out.png")
     assert marks["encoding"]["shape"]["legend"] is None
 
@@ -159,7 +159,7 @@ def overlapping(boxes):
     ]
 
 
-def test_labels_of_table_3_cover_neither_each_other_nor_points_and_stay_inside():
+def test_labels_of_table_3_overlap_neither_each_other_nor_points():
     points = [read_speed_point(path) for path in TABLE_3]
     boxes = place_labels(points)
     assert overlapping(boxes) == []
@@ -177,7 +177,7 @@ def test_labels_of_table_3_cover_neither_each_other_nor_points_and_stay_inside()
             assert not (left <= x <= right and top <= y <= bottom)
 
 
-def test_labels_of_neighbours_give_way():
+def test_labels_of_close_points_do_not_overlap():
     points = [SpeedPoint(f"model number {i}", 20 + 0.2 * i, 0.4) for i in range(4)]
     points += [SpeedPoint("slow", 1, 0.2), SpeedPoint("fast", 60, 0.6)]
     assert overlapping(place_labels(points)) == []

@@ -43,7 +43,7 @@ def check(tmp_path):
     return write_and_check
 
 
-def test_sound_results_for_a_public_set_have_no_findings(check):
+def test_valid_results_for_a_public_set_have_no_findings(check):
     assert check(sound()) == []
 
 
@@ -107,7 +107,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("kind", "case"), FAULTS.items(), ids=FAULTS)
-def test_each_fault_is_found_at_its_place(kind, case, check):
+def test_each_fault_is_reported_with_its_place(kind, case, check):
     results, place, message = case
     found = [str(finding) for finding in check(results) if finding.kind == kind]
     assert len(found) == 1
@@ -119,7 +119,7 @@ def test_every_kind_that_only_results_have_has_a_case():
     assert OF_RESULTS - set(FAULTS) == {"other files"}  # tested with zips below
 
 
-def test_all_faults_at_once_are_all_found(check):
+def test_faults_do_not_hide_one_another(check):
     results = [
         detection(MASKS, video_id=9, score="high"),
         detection([None]),
@@ -131,17 +131,17 @@ def test_all_faults_at_once_are_all_found(check):
 
 
 @pytest.mark.parametrize("change", [c for c, _ in RESULT_FAULTS.values()], ids=list(RESULT_FAULTS))
-def test_what_the_evaluation_refuses_is_an_error(change, check):
+def test_results_the_evaluation_refuses_have_an_error(change, check):
     results = sound()
     results[0].update(change)
     assert ERROR in {finding.severity for finding in check(results)}
 
 
-def test_as_many_predictions_count_as_in_the_evaluation():
+def test_the_prediction_limit_equals_that_of_the_evaluation():
     assert MAX_DETECTIONS[-1] == MAX_PREDICTIONS
 
 
-def test_results_without_errors_can_be_evaluated_however_they_were_spoilt(check):
+def test_mutated_results_without_errors_can_be_evaluated(check):
     chance = random.Random(0)
     gt = ground_truth([{"segmentations": MASKS}])
     evaluated = refused = 0
@@ -172,7 +172,7 @@ def run(*words):
     return cli.main([str(word) for word in words])
 
 
-def test_check_submission_says_that_all_is_well(files, capsys):
+def test_check_submission_reports_valid_results(files, capsys):
     assert run("check-submission", files / "results.json", files / "set.json") == 0
     captured = capsys.readouterr()
     assert captured.out == f"{files / 'results.json'}: no findings\n"
@@ -190,7 +190,7 @@ def test_check_submission_lists_errors_and_exits_2(files, capsys):
     assert [finding["entry"] for finding in written["findings"]] == [0, 1]
 
 
-def test_data_validate_checks_results_as_well(files, capsys):
+def test_data_validate_also_checks_results(files, capsys):
     (files / "results.json").write_text(json.dumps([detection([None])]))
     assert run("data", "validate", files / "set.json", "--results", files / "results.json") == 2
     captured = capsys.readouterr()
@@ -206,7 +206,7 @@ def test_a_zip_with_its_results_in_a_folder_is_refused(files, capsys):
     assert "it lies in a folder, as out/results.json" in capsys.readouterr().err
 
 
-def test_other_files_in_a_zip_are_worth_a_warning(files, capsys):
+def test_other_files_in_a_zip_are_a_warning(files, capsys):
     with zipfile.ZipFile(files / "up.zip", "w") as archive:
         archive.write(files / "results.json", "results.json")
         archive.writestr("__MACOSX/._results.json", "")
@@ -247,7 +247,7 @@ def test_zip_refuses_what_a_server_would_refuse(results, needs_set, files, capsy
     assert not (files / "up.zip").exists()
 
 
-def test_zip_takes_no_zip(files, capsys):
+def test_zip_refuses_a_zip(files, capsys):
     assert run("zip", files / "results.json", files / "up.zip") == 0
     assert run("zip", files / "up.zip", files / "again.zip") == 2
     assert "is already a zip" in capsys.readouterr().err

@@ -31,13 +31,13 @@ def full_masks(boxes=BOXES, labels=ONE_CLASS):
     ("threshold", "kept"),
     [(0.7, [0, 1, 2, 3]), (0.55, [0, 2, 3]), (0.5, [0, 2, 3]), (0.49, [0, 3])],
 )
-def test_of_two_that_overlap_by_more_than_the_threshold_the_stronger_one_stays(threshold, kept):
+def test_of_two_overlapping_detections_the_higher_score_is_kept(threshold, kept):
     assert suppress_boxes(BOXES, SCORES, ONE_CLASS, threshold).tolist() == kept
     masks = suppress_masks(full_masks(), threshold, class_agnostic=True)
     assert torch.equal(masks.boxes, BOXES[kept])
 
 
-def test_what_was_suppressed_suppresses_nothing():
+def test_suppressed_detections_suppress_nothing():
     """Each overlaps its neighbours only: the second goes, and so the third stays."""
     chain = torch.tensor([[0.0, 0, 8, 8], [3, 0, 11, 8], [6, 0, 14, 8]])
     assert suppress_boxes(chain, SCORES[:3], ONE_CLASS[:3], 0.4).tolist() == [0, 2]
@@ -45,12 +45,12 @@ def test_what_was_suppressed_suppresses_nothing():
     assert torch.equal(suppress_masks(found, 0.4, True).boxes, chain[[0, 2]])
 
 
-def test_the_strongest_box_stays_whatever_the_order_and_rows_stay_in_order():
+def test_nms_does_not_depend_on_input_order_and_keeps_row_order():
     assert suppress_boxes(BOXES[:2], torch.tensor([0.2, 0.9]), ONE_CLASS[:2], 0.5).tolist() == [1]
     assert suppress_boxes(BOXES, SCORES.flip(0), ONE_CLASS, 0.99).tolist() == [0, 1, 2, 3]
 
 
-def test_classes_suppress_each_other_in_masks_only_and_only_if_asked_to():
+def test_mask_nms_is_class_agnostic_only_on_request():
     labels = torch.tensor([0, 1, 0, 1])
     assert suppress_boxes(BOXES, SCORES, labels, 0.4).tolist() == [0, 1, 3]
     found = full_masks(labels=labels)
@@ -77,14 +77,14 @@ def test_detections_without_masks_are_kept_where_masks_are_compared():
     assert len(Suppression(0.4, "masks", True).of_masks(boxes)) == 4
 
 
-def test_masks_may_be_apart_where_boxes_are_not():
+def test_mask_nms_keeps_disjoint_masks_with_overlapping_boxes():
     found = full_masks(BOXES[[0, 0]], ONE_CLASS[:2])
     found.mask_logits[0, :, 14:] = found.mask_logits[1, :, :14] = -10.0
     assert suppress_boxes(found.boxes, SCORES[:2], ONE_CLASS[:2], 0.5).tolist() == [0]
     assert len(suppress_masks(found, 0.0, True)) == 2
 
 
-def test_nothing_and_empty_masks_can_be_suppressed():
+def test_nms_accepts_no_detections_and_empty_masks():
     nothing = full_masks()[:0]
     assert len(suppress_masks(nothing, 0.5, True)) == 0
     assert suppress_boxes(nothing.boxes, nothing.scores, nothing.labels, 0.5).tolist() == []
@@ -114,7 +114,7 @@ def detect(model, frames=1, **inference):
 
 
 @pytest.mark.parametrize("overlap", ["boxes", "masks"])
-def test_of_equal_boxes_one_of_each_class_is_left(crowded, overlap, monkeypatch):
+def test_of_equal_boxes_one_per_class_is_kept(crowded, overlap, monkeypatch):
     everything, _ = detect(crowded, frames=2)
     assert len(everything) == 10
     if overlap == "masks":  # equal boxes, and masks that fill them
@@ -132,7 +132,7 @@ def test_of_equal_boxes_one_of_each_class_is_left(crowded, overlap, monkeypatch)
         assert score == everything.scores[everything.labels == label].max()
 
 
-def test_suppressed_boxes_get_no_masks(crowded, monkeypatch):
+def test_masks_are_not_computed_for_suppressed_boxes(crowded, monkeypatch):
     asked, masks_of = [], crowded.mask_logits
 
     def count(stage, output, picks, labels=None):
@@ -145,7 +145,7 @@ def test_suppressed_boxes_get_no_masks(crowded, monkeypatch):
     assert asked[0] == 5 and asked[1] <= 2
 
 
-def test_a_video_shows_an_object_once_whatever_its_classes(crowded):
+def test_video_tracking_suppresses_duplicates_across_classes(crowded):
     config = tiny_config()
     config.inference.nms_threshold, config.inference.nms_overlap = 0.0, "masks"
     found = VideoTracker(Detector(crowded, config)).update(draw_frame(0))
@@ -165,6 +165,6 @@ def test_by_default_nothing_is_suppressed():
         ({"nms_overlap": "pixels"}, "inference.nms_overlap 'pixels': choose one of boxes, masks"),
     ],
 )
-def test_bad_settings_are_named(crowded, settings, message):
+def test_bad_nms_settings_are_refused_by_name(crowded, settings, message):
     with pytest.raises(InputError, match=message):
         detect(crowded, **settings)

@@ -18,7 +18,7 @@ from tests.synthetic_support import BENCH, TINY, WrittenSet, files_below
 # Reproducible
 
 
-def test_the_same_seed_writes_the_same_bytes(tmp_path):
+def test_the_same_seed_writes_identical_files(tmp_path):
     generate(tmp_path / "a", TINY, seed=3)
     generate(tmp_path / "b", TINY, seed=3)
     first = files_below(tmp_path / "a")
@@ -30,7 +30,7 @@ def test_the_same_seed_writes_the_same_bytes(tmp_path):
     assert first == files_below(tmp_path / "b")
 
 
-def test_another_seed_draws_other_videos(tmp_path):
+def test_another_seed_gives_other_videos(tmp_path):
     generate(tmp_path / "a", TINY, seed=3)
     generate(tmp_path / "b", TINY, seed=4)
     first, second = files_below(tmp_path / "a"), files_below(tmp_path / "b")
@@ -38,7 +38,7 @@ def test_another_seed_draws_other_videos(tmp_path):
     assert not [name for name in first if first[name] == second[name]]
 
 
-def test_a_video_does_not_depend_on_how_many_there_are(tmp_path):
+def test_a_video_does_not_depend_on_the_number_of_videos(tmp_path):
     generate(tmp_path / "two", TINY, seed=3)
     generate(tmp_path / "three", TINY.override(videos=3), seed=3)
     two, three = files_below(tmp_path / "two"), files_below(tmp_path / "three")
@@ -50,7 +50,7 @@ def test_a_video_does_not_depend_on_how_many_there_are(tmp_path):
 # Exact
 
 
-def test_the_colours_of_a_frame_change_where_the_mask_does():
+def test_object_edges_in_the_image_agree_with_the_mask():
     """White shapes on black: brighter than the middle exactly where the mask is."""
     white, black = (np.full((32, 32, 3), value, np.float32) for value in (255, 0))
     scene = draw_scene(BENCH.override(objects=(6, 6)), np.random.default_rng(1))
@@ -62,7 +62,7 @@ def test_the_colours_of_a_frame_change_where_the_mask_does():
             assert np.array_equal(frame.image[..., 0] >= 128, mask)
 
 
-def test_every_object_of_a_scene_has_a_track_that_shows_it(tmp_path):
+def test_every_object_of_a_scene_is_visible_in_some_frame(tmp_path):
     """A draw that hides an object for good makes way for the next draw."""
     settings = SyntheticSettings(1, 2, 32, 32, min_objects=5, max_objects=5)
 
@@ -109,7 +109,7 @@ def accuracy_of_nearest_class_mean(labels, features):
     return (distance.argmin(1) == labels[half:]).mean()
 
 
-def test_colour_and_contrast_do_not_give_the_class_away(sample):
+def test_colour_and_contrast_do_not_predict_the_class(sample):
     labels, colours, fill = sample
     assert np.bincount(labels).min() > 50
     assert accuracy_of_nearest_class_mean(labels, colours) < 1 / 6 + 0.07  # three sigma
@@ -117,7 +117,7 @@ def test_colour_and_contrast_do_not_give_the_class_away(sample):
     assert accuracy_of_nearest_class_mean(labels, fill) > 1 / 6 + 0.15
 
 
-def test_mean_colours_of_the_classes_are_alike(sample):
+def test_mean_colours_of_the_classes_do_not_differ_significantly(sample):
     labels, colours, _ = sample
     for label in range(6):
         mine, others = colours[labels == label], colours[labels != label]
@@ -128,7 +128,7 @@ def test_mean_colours_of_the_classes_are_alike(sample):
 # The files
 
 
-def test_video_files_get_the_frames_before_any_json_is_written(tmp_path):
+def test_videos_are_written_from_the_frames_before_any_json(tmp_path):
     calls = []
 
     def write_video(path, frames, fps):
@@ -160,7 +160,7 @@ def test_an_error_leaves_nothing_behind(tmp_path, stop):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_with_something_in_it_is_refused_and_left_alone(tmp_path):
+def test_a_non_empty_folder_is_refused_and_not_modified(tmp_path):
     (tmp_path / "frames").mkdir()
     (tmp_path / "frames" / "mine.txt").write_text("keep")
     with pytest.raises(InputError, match=r"is not an empty folder"):
@@ -180,7 +180,7 @@ def test_a_negative_seed_is_refused_before_anything_is_written(tmp_path):
     assert not (tmp_path / "set").exists()
 
 
-def test_objects_that_cannot_all_be_seen_are_an_error(tmp_path):
+def test_more_objects_than_can_be_visible_are_refused(tmp_path):
     crowded = SyntheticSettings(1, 1, 32, 32, min_objects=25, max_objects=25)
     with pytest.raises(InputError, match=r"25 objects .*32x32 pixels"):
         generate(tmp_path / "set", crowded, 0)
@@ -202,7 +202,7 @@ def test_objects_that_cannot_all_be_seen_are_an_error(tmp_path):
         ({"fps": 0.0}, "0 frames per second; must be above 0"),
     ],
 )
-def test_settings_that_no_video_can_have_are_refused(values, message):
+def test_settings_out_of_range_are_refused(values, message):
     with pytest.raises(InputError) as error:
         SyntheticSettings(**values)
     assert message in str(error.value)
@@ -211,7 +211,7 @@ def test_settings_that_no_video_can_have_are_refused(values, message):
 # Any number and size
 
 
-def test_overrides_change_what_they_name_and_nothing_else():
+def test_overrides_change_only_the_named_settings():
     assert BENCH.override() == BENCH
     changed = BENCH.override(videos=3, frames=4, size=(320, 240), objects=(1, 2))
     assert changed == replace(
@@ -219,14 +219,14 @@ def test_overrides_change_what_they_name_and_nothing_else():
     )
 
 
-def test_more_objects_are_smaller_and_meet_less_often():
+def test_with_more_objects_they_are_smaller_and_meet_less_often():
     crowded = BENCH.override(objects=(20, 24))
     assert (crowded.min_objects, crowded.max_objects) == (20, 24)
     assert crowded.diameter == pytest.approx(tuple(side / 2 for side in BENCH.diameter))
     assert crowded.meeting == pytest.approx(BENCH.meeting / 4)
 
 
-def test_many_objects_shrink_to_no_less_than_12_pixels():
+def test_many_objects_are_at_least_12_pixels_in_diameter():
     assert min(BENCH.override(objects=(200, 200)).diameter) * 160 == pytest.approx(12)
 
 
@@ -234,7 +234,7 @@ def test_many_objects_shrink_to_no_less_than_12_pixels():
     ("size", "objects"),
     [((32, 32), (1, 4)), ((161, 97), (30, 30)), ((256, 160), (100, 100)), ((480, 40), (3, 3))],
 )
-def test_sizes_and_numbers_as_asked_for(tmp_path, size, objects):
+def test_frame_size_and_object_count_are_as_requested(tmp_path, size, objects):
     settings = PRESETS["train"].override(videos=2, frames=2, size=size, objects=objects)
     generate(tmp_path / "set", settings, 5)
     written = WrittenSet(tmp_path / "set")
@@ -265,7 +265,7 @@ def test_command_line_overrides_the_preset(tmp_path, capsys):
         ("--objects 0-0", "0 to 0 objects per video"),
     ],
 )
-def test_command_line_refuses_nonsense_in_one_line(tmp_path, capsys, words, message):
+def test_bad_command_line_options_are_refused_in_one_line(tmp_path, capsys, words, message):
     target = tmp_path / "set"
     assert cli.main(["convert-dataset", "synthetic", str(target), *words.split()]) == 2
     error = capsys.readouterr().err

@@ -73,7 +73,7 @@ def test_masks_of_one_frame_never_overlap(bench):
 
 
 @pytest.mark.parametrize("number", [5, 7, 10])  # together all six classes
-def test_masks_are_what_an_independent_renderer_paints(bench, bench_scenes, number):
+def test_masks_equal_an_independent_rendering(bench, bench_scenes, number):
     """Polygons filled by another library, the farthest first, give the masks of the file."""
     written, _ = bench
     tracks = written.tracks_of(written.videos[number])
@@ -130,7 +130,7 @@ def test_bench_shows_2_to_6_objects_of_six_classes(bench):
     assert {track["category_id"] for track in written.tracks} == {1, 2, 3, 4, 5, 6}
 
 
-def test_in_bench_others_cover_a_part_of_30_percent_of_the_object_frames(bench, bench_scenes):
+def test_in_bench_30_percent_of_object_frames_are_partly_occluded(bench, bench_scenes):
     """The whole outlines, filled by pycocotools, against the masks of the other objects."""
     written, statistics = bench
     covered = []
@@ -247,7 +247,7 @@ def test_coco_file_loads_in_pycocotools_and_agrees_with_the_videos(bench):
     assert coco.annToMask(next(iter(coco.anns.values()))).shape == (160, 256)
 
 
-def test_the_readers_open_both_files(bench):
+def test_the_data_sets_open_both_generated_files(bench):
     written, statistics = bench
     frames, classes = written.folder / "frames", written.class_names
     videos = YouTubeVisDataset(written.folder / "youtube_vis.json", frames, classes).videos

@@ -49,7 +49,7 @@ def bars(picture, track_id):
     return row, edges.reshape(-1, 2)
 
 
-def test_bars_show_when_a_track_was_visible(tmp_path):
+def test_bars_cover_the_frames_in_which_a_track_is_visible(tmp_path):
     whole = track(0, range(100))
     gap = track(1, [*range(20, 40), *range(60, 100)])
     picture = timeline(tmp_path, store(whole, gap))
@@ -78,7 +78,7 @@ def figures(monkeypatch):
     return drawn
 
 
-def test_rows_are_named_and_both_axes_are_in_place(tmp_path, figures):
+def test_rows_and_both_axes_are_labelled(tmp_path, figures):
     timeline(tmp_path, store(track(3, range(100), label=1), track(8, range(9))), fps=25.0)
     axes = figures[0].axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["#3 car", "#8 person"]
@@ -90,11 +90,11 @@ def test_rows_are_named_and_both_axes_are_in_place(tmp_path, figures):
 
 
 @pytest.mark.parametrize("length", [0, 1, 100])
-def test_a_video_without_tracks_has_a_timeline_too(tmp_path, length):
+def test_a_video_without_tracks_has_an_empty_timeline(tmp_path, length):
     assert timeline(tmp_path, store(length=length)).size > 0
 
 
-def test_many_tracks_do_not_make_an_endless_picture(tmp_path):
+def test_the_height_is_bounded_for_many_tracks(tmp_path):
     few = timeline(tmp_path, store(*(track(i, [i]) for i in range(10)), length=2000))
     many = timeline(tmp_path, store(*(track(i, [i]) for i in range(200)), length=2000))
     crowd = timeline(tmp_path, store(*(track(i, [i]) for i in range(450)), length=2000))
@@ -102,7 +102,7 @@ def test_many_tracks_do_not_make_an_endless_picture(tmp_path):
     assert crowd.shape[0] <= 3600
 
 
-def test_of_more_tracks_than_can_be_named_the_longest_are_drawn(tmp_path, figures):
+def test_of_too_many_tracks_the_longest_are_drawn(tmp_path, figures):
     short = [track(i, [i]) for i in range(1, 430)]
     timeline(tmp_path, store(*short, track(430, range(9, 99)), length=2000))
     axes = figures[0].axes[0]
@@ -111,7 +111,7 @@ def test_of_more_tracks_than_can_be_named_the_longest_are_drawn(tmp_path, figure
     assert axes.get_title(loc="left").startswith("the 400 longest of 430 tracks in 2000 frames")
 
 
-def test_gaps_that_are_narrower_than_a_pixel_are_not_kept():
+def test_gaps_narrower_than_a_pixel_take_no_memory():
     """A track that flickers for hours takes no more memory than the picture has columns."""
     with store(track(0, range(0, 10_000, 3)), length=10_000) as tracks:
         [flickering] = tracks
@@ -126,7 +126,7 @@ def test_a_timeline_that_cannot_be_written_leaves_nothing(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_drawing_leaves_pyplot_alone(tmp_path):
+def test_drawing_does_not_use_pyplot(tmp_path):
     import matplotlib.pyplot as plt
 
     before = plt.get_fignums()  # of other tests in this process
@@ -134,7 +134,7 @@ def test_drawing_leaves_pyplot_alone(tmp_path):
     assert plt.get_fignums() == before
 
 
-def test_bars_and_axes_are_those_of_the_files_times_and_frames(tmp_path, monkeypatch):
+def test_bars_and_axes_follow_frame_numbers_and_timestamps(tmp_path, monkeypatch):
     """Every tenth frame of a video was looked at, and the second half of it runs at half speed."""
     figures = []
     save = Figure.savefig

@@ -55,7 +55,7 @@ def timed(path):
         return [frame.time for frame in container.decode(video=0)]
 
 
-def test_damaged_frames_stay_in_place_marked_and_empty(damaged, out):
+def test_damaged_frames_keep_their_place_marked_and_empty(damaged, out):
     with pytest.warns(InputWarning, match=r"clip.mp4: damaged: frames 0, 5-6 \(3 of 12\)"):
         summary = track_video(damaged, out)
     assert summary.frames == FRAMES
@@ -95,7 +95,7 @@ def test_tracks_jsonl_marks_damaged_frames_and_readers_accept_the_mark(damaged, 
     assert len(open_index(path, tmp_path / "index")) == FRAMES
 
 
-def test_stream_shows_the_last_good_frame_and_says_so(damaged):
+def test_stream_repeats_the_last_good_frame_marked_as_damaged(damaged):
     tracker = KnowingTracker()
     with pytest.warns(InputWarning, match="damaged"):
         streamed = list(VideoTracker.stream(tracker, damaged))
@@ -131,7 +131,7 @@ def test_a_varying_frame_rate_is_kept(tmp_path, out):
     assert timed(out / "clip.mp4") == pytest.approx(seconds[::3], abs=1e-3)
 
 
-def test_an_even_frame_rate_needs_no_times(damaged, out):
+def test_a_constant_frame_rate_is_saved_without_times(damaged, out):
     with pytest.warns(InputWarning):
         track_video(damaged, out)
     assert VideoReader(out / "clip.mp4").fps == 10.0
@@ -139,7 +139,7 @@ def test_an_even_frame_rate_needs_no_times(damaged, out):
 
 
 @pytest.mark.parametrize("aspect", [Fraction(2), Fraction(3, 4)])
-def test_the_shape_of_pixels_is_kept(tmp_path, out, aspect):
+def test_the_pixel_aspect_ratio_is_kept(tmp_path, out, aspect):
     path = tmp_path / "clip.mp4"
     with VideoWriter(path, 10, pixel_aspect=aspect) as writer:
         for number in range(3):
@@ -152,7 +152,7 @@ def test_the_shape_of_pixels_is_kept(tmp_path, out, aspect):
 
 
 @pytest.mark.parametrize("name", ["x" * 240 + ".mp4", "x" * 252 + ".ts", "\u00e9" * 125 + ".mp4"])
-def test_names_as_long_as_they_can_be(tmp_path, out, name):
+def test_file_names_of_maximum_length_are_supported(tmp_path, out, name):
     path = tmp_path / "clip.mp4"
     with VideoWriter(path, 10) as writer:
         for number in range(3):
@@ -162,6 +162,6 @@ def test_names_as_long_as_they_can_be(tmp_path, out, name):
     assert len(list(out.iterdir())) == 5
 
 
-def test_a_folder_without_pictures_is_refused_with_what_it_may_hold(tmp_path, out, capsys):
+def test_a_folder_without_images_is_refused_with_the_supported_formats(tmp_path, out, capsys):
     assert cli.main(["track", str(tmp_path), "--out", str(out)]) == 2
     assert "expected .jpg, .png" in capsys.readouterr().err

@@ -65,7 +65,7 @@ def test_state_dict_names_are_those_of_the_original():
     }
 
 
-def test_initialisation_is_normal_with_deviation_a_hundredth():
+def test_initialisation_is_normal_with_standard_deviation_0_01():
     torch.manual_seed(0)
     head = TrackHead(16, 7, 2, 256, 256)
     for layer in head.fcs:
@@ -74,7 +74,7 @@ def test_initialisation_is_normal_with_deviation_a_hundredth():
         assert not layer.bias.any()
 
 
-def test_published_size():
+def test_the_track_head_has_the_published_parameter_count():
     head = TrackHead(256)
     assert [tuple(layer.weight.shape) for layer in head.fcs] == [(1024, 12544), (1024, 1024)]
 
@@ -100,7 +100,7 @@ def test_query_head_enhances_the_features_by_q_star_before_its_layers(query_head
     assert_close(found, query_head.embed(as_maps))
 
 
-def test_query_head_tells_queries_on_the_same_box_apart(query_head, features):
+def test_query_head_distinguishes_queries_on_the_same_box(query_head, features):
     swapped = [Q_STAR[0].flip(0), Q_STAR[1]]
     same = query_head(features, BOXES, Q_STAR)
     other = query_head(features, BOXES, swapped)
@@ -117,7 +117,7 @@ def test_query_head_passes_gradient_to_queries_features_and_itself(query_head, f
     assert all(parameter.grad is not None for parameter in query_head.parameters())
 
 
-def test_query_head_without_boxes(query_head, features):
+def test_query_head_without_boxes_gives_no_embeddings(query_head, features):
     none = [torch.zeros(0, 4), torch.zeros(0, 4)]
     assert query_head(features, none, none).shape == (0, 8)  # q* has 4 channels as well here
 
@@ -140,7 +140,7 @@ def test_similarity_is_a_zero_column_then_dot_products():
             assert_close(logits[i, j + 1], detections[i].dot(memory[j]))
 
 
-def test_similarity_with_nothing_on_either_side():
+def test_similarity_of_empty_inputs_has_the_right_shape():
     assert similarity_logits(torch.randn(3, 5), torch.zeros(0, 5)).tolist() == [[0.0]] * 3
     assert similarity_logits(torch.zeros(0, 5), torch.randn(2, 5)).shape == (0, 3)
 
@@ -153,7 +153,7 @@ def test_targets_are_positions_in_the_reference_plus_one():
     assert track_targets(key, torch.tensor([3, 5, 7])).tolist() == [3, 1, 0, 3]
 
 
-def test_targets_without_reference_or_without_positives():
+def test_targets_of_empty_inputs_are_empty_or_zero():
     none = torch.zeros(0, dtype=torch.int64)
     assert track_targets(torch.tensor([4, 2]), none).tolist() == [0, 0]
     targets = track_targets(none, torch.tensor([4]))
@@ -183,7 +183,7 @@ def test_batch_without_positives_is_zero_but_reaches_the_parameters(head):
     assert all(not parameter.grad.any() for parameter in head.parameters())
 
 
-def test_empty_reference_leaves_nothing_to_choose(head):
+def test_an_empty_reference_has_zero_loss(head):
     key, reference = head.embed(torch.randn(2, 4, 7, 7)), head.embed(torch.zeros(0, 4, 7, 7))
     targets = track_targets(torch.tensor([1, 2]), torch.zeros(0, dtype=torch.int64))
     loss = track_loss([similarity_logits(key, reference)], [targets])
@@ -205,7 +205,7 @@ def test_loss_is_computed_in_full_precision():
     assert_close(loss, track_loss([logits.float()], [targets]))
 
 
-def test_head_and_loss_learn_to_tell_two_instances_apart():
+def test_head_and_loss_learn_to_distinguish_two_instances():
     torch.manual_seed(0)
     head = TrackHead(4, 7, 2, 16, 8)
     instances = torch.randn(3, 4, 7, 7)

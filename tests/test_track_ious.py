@@ -34,7 +34,7 @@ def pixels(track):
     return np.stack([decode_rle(mask) if mask else empty for mask in track.masks])
 
 
-def test_they_are_those_of_the_pixels(tracks):
+def test_track_ious_equal_a_pixel_count(tracks):
     ious = track_ious(tracks.detections, tracks.ground_truth)
     gts = [pixels(gt_track) for gt_track in tracks.ground_truth]
     for row, track in zip(ious, tracks.detections, strict=True):
@@ -45,7 +45,7 @@ def test_they_are_those_of_the_pixels(tracks):
 
 
 @pytest.mark.parametrize("least", [0.5, 0.75, 0.9])
-def test_only_pairs_below_the_least_iou_are_left_out(tracks, least):
+def test_only_pairs_below_the_minimum_iou_are_skipped(tracks, least):
     exact = track_ious(tracks.detections, tracks.ground_truth)
     limited = track_ious(tracks.detections, tracks.ground_truth, least)
     assert (limited[exact >= least] == exact[exact >= least]).all()
@@ -53,14 +53,14 @@ def test_only_pairs_below_the_least_iou_are_left_out(tracks, least):
     assert ((limited == 0) & (exact > 0)).any()
 
 
-def test_an_iou_of_exactly_the_least_is_kept():
+def test_an_iou_equal_to_the_minimum_is_kept():
     masks = [rle(0, 0, 100, 100), None], [rle(0, 0, 100, 50), None]
     [tracks] = VideoSet(ground_truth([{"segmentations": masks[0]}]), [detection(masks[1])])
     assert track_ious(tracks.detections, tracks.ground_truth, least=0.5).tolist() == [[0.5]]
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_the_hunt_for_cycles_goes_on_as_before(enabled):
+def test_garbage_collection_is_enabled_again_afterwards(enabled):
     was_enabled = gc.isenabled()
     try:
         (gc.enable if enabled else gc.disable)()

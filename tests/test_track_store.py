@@ -32,7 +32,7 @@ def frame_of(ids, seed, seconds=None):
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 9), unique=True, max_size=4), max_size=8))
-def test_it_gives_back_what_was_added(video):
+def test_the_store_returns_what_was_added(video):
     added = [frame_of(ids, seed) for seed, ids in enumerate(video)]
     expected = {}
     for index, frame in enumerate(added):
@@ -56,7 +56,7 @@ def test_it_gives_back_what_was_added(video):
                 assert found == rows
 
 
-def test_frames_have_times_where_they_are_known():
+def test_frames_have_times_if_known():
     with TrackStore() as tracks:
         assert (list(tracks.frame_times()), tracks.duration()) == ([], 0.0)
         for seconds in (2.5, 2.75, 4.0):
@@ -76,13 +76,13 @@ def test_several_tracks_can_be_read_at_once():
         assert list(zip(one.frames(), other.frames(), strict=True)) == [(i, i) for i in range(5)]
 
 
-def test_two_stores_know_nothing_of_each_other():
+def test_stores_are_independent():
     with TrackStore() as one, TrackStore() as other:
         one.add(**frame_of([3], 0))
         assert (len(one), len(other)) == (1, 0)
 
 
-def test_a_full_disk_is_one_line(monkeypatch):
+def test_a_full_disk_ends_in_one_line(monkeypatch):
     connect = sqlite3.connect
 
     def connect_on_a_small_disk(*arguments, **options):
@@ -96,7 +96,7 @@ def test_a_full_disk_is_one_line(monkeypatch):
             tracks.add(**frame_of(list(range(4)), seed))
 
 
-def test_nothing_is_left_open():
+def test_no_file_is_left_open():
     with TrackStore() as tracks:
         tracks.add(**frame_of([0], 0))
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):

@@ -102,14 +102,14 @@ def loaded(monkeypatch):
     return calls
 
 
-def test_the_files_appear_and_nothing_else(video, out, loaded):
+def test_only_the_documented_files_are_written(video, out, loaded):
     summary = track_video(video, out)
     names = ["clip.mp4", "results.json", "run.json", "timeline.png", "tracks.jsonl"]
     assert sorted(os.listdir(out)) == names
     assert sorted(summary.files) == sorted(out.iterdir())
 
 
-def test_the_summary_says_what_was_done(video, out, loaded):
+def test_the_summary_counts_frames_and_tracks(video, out, loaded):
     summary = track_video(video, out)
     assert (summary.frames, summary.tracks) == (FRAMES, 2)
     assert summary.fps == pytest.approx(FRAMES / summary.seconds)
@@ -119,7 +119,7 @@ def test_the_summary_says_what_was_done(video, out, loaded):
     assert lines[2:] == [f"wrote {path} ({summary.about[path]})" for path in summary.files]
 
 
-def test_the_weights_are_loaded_as_asked_for_and_the_users_overrides_come_last(video, out, loaded):
+def test_user_overrides_take_precedence_over_defaults(video, out, loaded):
     overrides = ["tracking.rule=query", "tracking.max_tracks=7"]
     track_video(
         video,
@@ -150,20 +150,20 @@ def test_the_weights_are_loaded_as_asked_for_and_the_users_overrides_come_last(v
         (0.4, ["inference.score_threshold=0.2"], 0.2),
     ],
 )
-def test_weights_that_keep_the_threshold_of_benchmarks_show_only_what_is_likely(
+def test_benchmark_score_thresholds_are_raised_for_tracking_videos(
     loaded, asked, overrides, expected
 ):
     tracker = track.load_tracker(TrackOptions("some_weights", asked, overrides=overrides), "cpu")
     assert tracker.detector.config.inference.score_threshold == expected
 
 
-def test_options_from_lists_are_equal_to_those_from_tuples_and_can_be_keys():
+def test_options_from_lists_and_tuples_are_equal_and_hashable():
     lists = TrackOptions(classes=["box", 1], overrides=["tracking.rule=query"], save=["json"])
     tuples = TrackOptions(classes=("box", 1), overrides=("tracking.rule=query",), save=("json",))
     assert lists == tuples and len({lists, tuples}) == 1
 
 
-def test_videos_share_a_detector_where_they_differ_in_other_options_only():
+def test_videos_share_a_detector_unless_detector_options_differ():
     asked = TrackOptions("people", conf=0.5, max_size=320, overrides=("tracking.rule=query",))
     same = replace(asked, iou=0.6, classes=("person",), save=("csv",))
     assert same.detector_key == asked.detector_key
@@ -171,7 +171,7 @@ def test_videos_share_a_detector_where_they_differ_in_other_options_only():
         assert replace(asked, **change).detector_key != asked.detector_key
 
 
-def test_people_are_tracked_as_their_weights_say():
+def test_shipped_people_weights_select_their_tracking_rule():
     tracker = track.load_tracker(TrackOptions("people"), "cpu")
     config, _ = load_weights(find_weights("people"))
     assert config.inference.score_threshold != Config().inference.score_threshold
@@ -214,7 +214,7 @@ def test_the_timeline_shows_both_tracks(video, out, loaded):
     assert crate / box == pytest.approx(8 / 12, abs=0.01)
 
 
-def test_stride_and_max_frames_keep_the_speed(video, out, loaded):
+def test_stride_and_max_frames_keep_the_playback_speed(video, out, loaded):
     summary = track_video(video, out, stride=3, max_frames=2)
     reader = VideoReader(out / "clip.mp4")
     assert (summary.frames, len(reader)) == (2, 2)
@@ -222,7 +222,7 @@ def test_stride_and_max_frames_keep_the_speed(video, out, loaded):
     assert {len(e["segmentations"]) for e in json.loads((out / "results.json").read_text())} == {2}
 
 
-def test_every_video_begins_anew(video, out):
+def test_tracking_is_reset_for_every_video(video, out):
     tracker = KnowingTracker()
     for _ in range(2):
         source = open_source(video)
@@ -231,7 +231,7 @@ def test_every_video_begins_anew(video, out):
         assert (summary.frames, summary.tracks) == (FRAMES, 2)
 
 
-def test_the_bar_goes_to_standard_error(video, out, loaded, capsys):
+def test_the_progress_bar_goes_to_standard_error(video, out, loaded, capsys):
     track_video(video, out)
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -255,7 +255,7 @@ def _assert_nothing_changed(out):
     }
 
 
-def test_a_tracker_that_fails_midway_leaves_the_folder_as_it_was(video, out, monkeypatch):
+def test_a_tracker_that_fails_leaves_the_folder_unchanged(video, out, monkeypatch):
     _put_yesterdays_results(out)
     monkeypatch.setattr(track, "load_tracker", lambda *_: StumblingTracker())
     with pytest.raises(RuntimeError, match="out of memory"):
@@ -263,7 +263,7 @@ def test_a_tracker_that_fails_midway_leaves_the_folder_as_it_was(video, out, mon
     _assert_nothing_changed(out)
 
 
-def test_a_timeline_that_fails_takes_the_other_files_with_it(video, out, loaded, monkeypatch):
+def test_a_timeline_that_fails_leaves_no_other_file(video, out, loaded, monkeypatch):
     def fail(*_):
         raise RuntimeError("no fonts")
 
@@ -274,7 +274,7 @@ def test_a_timeline_that_fails_takes_the_other_files_with_it(video, out, loaded,
     _assert_nothing_changed(out)
 
 
-def test_a_video_that_breaks_midway_is_tracked_to_its_end(tmp_path, out, monkeypatch):
+def test_a_damaged_video_is_tracked_to_its_end(tmp_path, out, monkeypatch):
     class Blind(KnowingTracker):
         def update(self, frame, time=None):
             nothing = torch.zeros(0)
@@ -301,14 +301,14 @@ def test_a_video_that_breaks_midway_is_tracked_to_its_end(tmp_path, out, monkeyp
     assert summary.frames == len(VideoReader(out / "clip.mp4")) == 40
 
 
-def test_a_bad_video_is_told_before_weights_are_loaded(tmp_path, out, loaded):
+def test_a_bad_video_is_refused_before_weights_are_loaded(tmp_path, out, loaded):
     with pytest.raises(InputError, match=r"none.mp4: no such file"):
         track_video(tmp_path / "none.mp4", out)
     assert loaded == [] and not out.exists()
 
 
 @pytest.mark.parametrize("spelling", ["in", "in/../in"])
-def test_the_input_is_never_replaced(video, loaded, spelling):
+def test_the_input_is_never_overwritten(video, loaded, spelling):
     before = video.read_bytes()
     with pytest.raises(InputError, match="would replace it"):
         track_video(video, video.parents[1] / spelling)
@@ -316,7 +316,7 @@ def test_the_input_is_never_replaced(video, loaded, spelling):
     assert os.listdir(video.parent) == ["clip.mp4"]
 
 
-def test_results_of_another_video_are_kept(tmp_path, video, out, loaded):
+def test_results_of_another_video_are_not_overwritten(tmp_path, video, out, loaded):
     track_video(video, out)
     track_video(video, out)  # of the same video they are replaced
     before = {path.name: path.read_bytes() for path in out.iterdir()}
@@ -333,7 +333,7 @@ def test_results_of_another_video_are_kept(tmp_path, video, out, loaded):
         track_video(video, out)
 
 
-def test_files_that_tracking_did_not_write_are_kept(video, out, loaded):
+def test_unrelated_files_in_the_folder_are_kept(video, out, loaded):
     out.mkdir()
     (out / "results.json").write_text("mine")
     with pytest.raises(InputError, match=r"results\.json: .*another video"):
@@ -341,7 +341,7 @@ def test_files_that_tracking_did_not_write_are_kept(video, out, loaded):
     assert loaded == [] and (out / "results.json").read_text() == "mine"
 
 
-def test_an_output_folder_that_is_a_file(video, out, loaded):
+def test_a_file_as_output_folder_is_refused(video, out, loaded):
     out.write_text("a file")
     with pytest.raises(InputError, match="cannot write"):
         track_video(video, out)

@@ -60,7 +60,7 @@ def wait_for_frame(page, number):
     expect(page.get_by_label("frame number")).to_have_value(str(number))
 
 
-def test_the_page_plays_jumps_and_steps_and_asks_nobody_for_anything(page):
+def test_the_page_plays_seeks_and_steps_without_network_requests(page):
     with open_page(page, viewport={"width": 900, "height": 800}) as shown:
         assert shown.title() == f"Tracks of {NAME}"
         assert shown.locator("td", has_text=ATTACK).count() == 1
@@ -126,7 +126,7 @@ def test_a_notebook_shows_the_player_inline(tmp_path, loaded, out):  # noqa: F81
         wait_for_frame(player, 1)
 
 
-def test_the_page_names_what_was_found_and_how(page):
+def test_the_page_names_tracks_and_settings(page):
     text = page.read_text()
     assert "2</b>" in text and "frames per second" in text and "SHA-256" in text
     data = data_of(page)
@@ -168,12 +168,12 @@ def excerpts_of(frames, budget, sides=(160, 80, 40)):
     return excerpts
 
 
-def test_a_short_video_is_kept_whole_at_its_own_size():
+def test_a_short_video_is_embedded_whole_at_full_size():
     excerpts = excerpts_of(20, 10_000_000)
     assert (excerpts.size, excerpts.ranges()) == ((90, 160), [(0, 20)])
 
 
-def test_a_longer_one_comes_smaller_and_then_in_excerpts_that_are_evenly_spread():
+def test_a_longer_video_is_downscaled_and_then_cut_to_evenly_spread_excerpts():
     smaller = excerpts_of(2 * EXCERPT, 1_000_000)
     assert smaller.size < (90, 160) and smaller.ranges() == [(0, 2 * EXCERPT)]
     longest = excerpts_of(20 * EXCERPT, 600_000)
@@ -185,7 +185,7 @@ def test_a_longer_one_comes_smaller_and_then_in_excerpts_that_are_evenly_spread(
 
 @pytest.mark.parametrize("frames", [10, 3 * EXCERPT, 20 * EXCERPT + 7])
 @pytest.mark.parametrize("budget", [20_000, 300_000])
-def test_no_length_exceeds_the_budget(frames, budget):
+def test_pages_of_any_video_length_stay_within_the_budget(frames, budget):
     excerpts = excerpts_of(frames, budget)
     assert excerpts.packed()
     assert len(json.dumps(excerpts.packed(), separators=(",", ":"))) <= budget
@@ -204,7 +204,7 @@ def test_a_resized_mask_has_the_pixels_of_the_resized_frame():
         np.testing.assert_array_equal(resized, mask[np.ix_(rows, columns)])
 
 
-def test_a_mask_that_vanishes_when_it_is_made_smaller_is_empty():
+def test_a_mask_that_vanishes_on_downscaling_is_empty():
     mask = np.zeros((60, 80), dtype=bool)
     mask[0, 0] = True
     assert not decode_rle(resize_rle(encode_rle(mask), 6, 8)).any()
@@ -219,7 +219,7 @@ class Crowd(KnowingTracker):
         return found
 
 
-def test_the_page_of_many_tracks_says_which_it_leaves_out(tmp_path, loaded, out, monkeypatch):  # noqa: F811
+def test_the_page_of_many_tracks_names_those_it_omits(tmp_path, loaded, out, monkeypatch):  # noqa: F811
     monkeypatch.setattr("queryinst_vis.inference.track.VideoTracker", Crowd)
     path = tmp_path / "many.mp4"
     monkeypatch.setattr(tracked_video, "MOST_TRACKS", 7)

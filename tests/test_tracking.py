@@ -34,12 +34,12 @@ def test_first_frame_gives_every_detection_a_new_id():
     assert tracker.last_raw_ids.tolist() == [0, 1, 2]
 
 
-def test_objects_keep_their_ids_whatever_the_order_and_after_absence():
+def test_objects_keep_their_ids_in_any_order_and_after_absence():
     frames = [see(0, 1, 2), see(2, 0, shift=3), see(3, 1, shift=5), see(0, 1, 2, 3, shift=6)]
     assert ids_of(Tracker(), frames) == [[0, 1, 2], [2, 0], [3, 1], [0, 1, 2, 3]]
 
 
-def test_empty_frame_changes_nothing_but_the_age():
+def test_an_empty_frame_only_advances_the_frame_counter():
     tracker = Tracker()
     tracker.update(see(0, 1))
     before = deepcopy(tracker.memory)
@@ -55,7 +55,7 @@ def test_video_may_begin_with_empty_frames():
     assert ids_of(Tracker(), [see(), see(), see(1, 0), see(0)]) == [[], [], [0, 1], [1]]
 
 
-def test_overtaken_detection_keeps_its_raw_id_but_only_the_overtaker_is_published():
+def test_of_two_detections_claiming_a_track_only_the_later_better_one_is_published():
     tracker = Tracker()
     tracker.update(see(0))
     frame = see(0, 0, scores=[0.3, 0.8])
@@ -67,7 +67,7 @@ def test_overtaken_detection_keeps_its_raw_id_but_only_the_overtaker_is_publishe
     assert torch.equal(tracker.memory.boxes, frame.boxes[1:])
 
 
-def test_weaker_later_detection_loses_and_is_dropped():
+def test_a_later_detection_with_a_lower_association_score_is_dropped():
     tracker = Tracker()
     tracker.update(see(0))
     published = tracker.update(see(0, 0, 1, scores=[0.8, 0.3, 0.9]))
@@ -76,7 +76,7 @@ def test_weaker_later_detection_loses_and_is_dropped():
     assert published.scores.tolist() == pytest.approx([0.8, 0.9])
 
 
-def test_strongest_means_association_score_not_detection_score():
+def test_association_score_not_detection_score_decides():
     """A worse detection score with a far better box takes the track over."""
     tracker = Tracker()
     tracker.update(see(0))
@@ -92,7 +92,7 @@ def test_ids_born_in_a_frame_are_no_candidates_for_its_later_detections():
     assert len(tracker.memory) == 3
 
 
-def test_memory_takes_over_box_and_embedding_but_keeps_the_birth_label():
+def test_memory_updates_box_and_embedding_but_keeps_the_first_label():
     tracker = Tracker(TrackingConfig(label_weight=0.0))
     tracker.update(see(0))
     frame = replace(see(0, shift=2), labels=torch.tensor([7]), embeddings=torch.ones(1, OBJECTS))
@@ -157,7 +157,7 @@ def test_limits_hold_after_every_frame(video, expire_after, max_tracks):
 
 @settings(deadline=None, max_examples=40)
 @given(video=videos, seed=st.integers(0, 2**32 - 1))
-def test_order_of_detections_does_not_decide_who_owns_a_known_track(video, seed):
+def test_ownership_of_known_tracks_does_not_depend_on_detection_order(video, seed):
     """Only numbering of newborns and the raw ids of losers depend on the order."""
     one, other = Tracker(), Tracker()
     one.update(video[0])
@@ -252,7 +252,7 @@ def counting(monkeypatch):
     return Tracker(TrackingConfig("counting")), begun
 
 
-def test_a_rule_may_keep_a_state_of_its_own_and_reset_begins_a_new_one(counting):
+def test_a_rule_may_keep_its_own_state_which_reset_recreates(counting):
     tracker, begun = counting
     assert tracker.memory is None
     assert ids_of(tracker, [see(1, 0), see(2, 3)]) == [[0], [1]]
@@ -263,7 +263,7 @@ def test_a_rule_may_keep_a_state_of_its_own_and_reset_begins_a_new_one(counting)
     assert ids_of(tracker, [see(0)]) == [[0]] and len(begun) == 2
 
 
-def test_a_rule_without_embeddings_is_given_boxes_scores_and_labels_alone(counting):
+def test_a_rule_without_embeddings_gets_only_boxes_scores_and_labels(counting):
     tracker, begun = counting
     tracker.update(replace(random_frame(np.random.default_rng(0), 3), embeddings=None))
     tracker.update(see(0), None)
@@ -287,7 +287,7 @@ def test_a_rule_is_given_the_times_of_the_frames(counting):
         ([None, 1.0], "of all frames"),
     ],
 )
-def test_bad_times_are_named_and_change_nothing(times, message):
+def test_bad_times_are_refused_without_changing_the_memory(times, message):
     tracker = Tracker()
     *good, bad = times
     for time in good:
@@ -297,7 +297,7 @@ def test_bad_times_are_named_and_change_nothing(times, message):
     assert tracker.memory.next_id == len(good)
 
 
-def test_times_begin_anew_with_every_video():
+def test_times_may_restart_after_reset():
     tracker = Tracker()
     tracker.update(see(0), 5.0)
     tracker.reset()
@@ -306,7 +306,7 @@ def test_times_begin_anew_with_every_video():
     tracker.update(see(0))
 
 
-def test_after_forget_everything_is_new_and_ids_go_on():
+def test_after_forget_all_objects_get_new_ids():
     tracker = Tracker()
     tracker.update(see(0, 1))
     tracker.forget()
@@ -327,7 +327,7 @@ def test_after_forget_everything_is_new_and_ids_go_on():
         ({"max_tracks": -1}, r"tracking\.max_tracks: .*at least 1, is -1"),
     ],
 )
-def test_bad_arguments_are_named(arguments, message):
+def test_settings_out_of_range_are_refused_by_name(arguments, message):
     with pytest.raises(InputError, match=message):
         Tracker(TrackingConfig(**arguments))
 
@@ -345,7 +345,7 @@ def test_bad_arguments_are_named(arguments, message):
         ({"scores": torch.full((1,), torch.nan)}, "frame 1 has scores that are not finite"),
     ],
 )
-def test_bad_detections_are_named_and_leave_the_memory_alone(change, message):
+def test_bad_detections_are_refused_without_changing_the_memory(change, message):
     tracker = Tracker()
     tracker.update(see(0))
     before = deepcopy(tracker.memory)
@@ -354,7 +354,7 @@ def test_bad_detections_are_named_and_leave_the_memory_alone(change, message):
     assert same_state(tracker.memory, before)
 
 
-def test_half_precision_and_gradients_do_not_get_into_the_memory():
+def test_memory_is_float32_without_gradients():
     tracker = Tracker()
     frame = see(0, 1)
     frame = replace(frame, embeddings=frame.embeddings.half().requires_grad_())
@@ -365,7 +365,7 @@ def test_half_precision_and_gradients_do_not_get_into_the_memory():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_detections_on_a_gpu_come_back_on_it():
+def test_detections_stay_on_their_gpu():
     tracker = Tracker()
     frames = random_video(3, [5, 6, 4])
     expected = ids_of(Tracker(), frames)

@@ -8,7 +8,7 @@ from queryinst_vis.tracking import Tracker
 from tests.sightings import ids_of, see
 
 
-def test_by_default_nothing_is_ever_forgotten():
+def test_by_default_tracks_never_expire():
     tracker = Tracker()
     tracker.update(see(0))
     for _ in range(50):
@@ -26,20 +26,20 @@ def test_expiry_counts_unseen_frames_and_ids_are_not_reused(absent, expected):
     assert tracker.update(see(0)).track_ids.tolist() == [expected]
 
 
-def test_being_seen_restarts_the_expiry():
+def test_a_match_restarts_the_expiry():
     tracker = Tracker(TrackingConfig(expire_after=2))
     ids = ids_of(tracker, [see(0), see(1), see(0), see(1), see(0)])
     assert ids == [[0], [1], [0], [1], [0]]
 
 
-def test_cap_drops_the_longest_unseen():
+def test_max_tracks_drops_the_longest_unseen_track_first():
     tracker = Tracker(TrackingConfig(max_tracks=2))
     ids_of(tracker, [see(0, 1), see(0), see(2)])
     assert tracker.memory.ids.tolist() == [0, 2]  # object 1 was unseen for longest
     assert tracker.update(see(1)).track_ids.tolist() == [3]
 
 
-def test_cap_drops_the_youngest_of_equally_seen_and_still_publishes_it():
+def test_max_tracks_drops_the_newest_of_equally_recent_tracks_after_publishing_it():
     tracker = Tracker(TrackingConfig(max_tracks=2))
     assert tracker.update(see(0, 1, 2)).track_ids.tolist() == [0, 1, 2]
     assert tracker.memory.ids.tolist() == [0, 1]
@@ -50,7 +50,7 @@ timed_rules = pytest.mark.parametrize("rule", ["masktrack", "query", "bytetrack"
 
 @timed_rules
 @pytest.mark.parametrize(("back_at", "expected"), [(2.5, 0), (3.0, 1), (100.0, 1)])
-def test_expiry_counts_seconds_however_few_frames_come_in_them(rule, back_at, expected):
+def test_expire_seconds_does_not_depend_on_the_frame_rate(rule, back_at, expected):
     tracker = Tracker(TrackingConfig(rule, expire_seconds=2.0))
     times = [0.0, 1.0, back_at]
     ids = [tracker.update(see(0), time).track_ids.tolist() for time in times]
@@ -66,9 +66,7 @@ def test_expiry_counts_seconds_however_few_frames_come_in_them(rule, back_at, ex
         ({"expire_seconds": 0.5, "expire_after": 50}, 1),
     ],
 )
-def test_a_track_is_forgotten_by_the_frames_or_the_seconds_whichever_are_over_first(
-    rule, limits, expected
-):
+def test_the_earlier_of_both_expiry_limits_applies(rule, limits, expected):
     """Unseen for ten frames, which are a second."""
     tracker = Tracker(TrackingConfig(rule, **limits))
     for index in range(12):
@@ -77,7 +75,7 @@ def test_a_track_is_forgotten_by_the_frames_or_the_seconds_whichever_are_over_fi
 
 
 @timed_rules
-def test_expiry_in_seconds_needs_the_times(rule):
+def test_expire_seconds_without_frame_times_is_refused(rule):
     tracker = Tracker(TrackingConfig(rule, expire_seconds=2.0))
     message = r"expire_seconds needs the times of the frames.* or use tracking\.expire_after"
     with pytest.raises(InputError, match=message):

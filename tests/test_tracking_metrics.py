@@ -49,7 +49,7 @@ def track(*masks):
 
 
 @pytest.mark.parametrize("name", ["mots", "youtube_vis"])
-def test_numbers_of_trackeval(name):
+def test_metrics_equal_trackeval(name):
     gt, results, expected = load_frozen(name)
     found = evaluate_tracking(gt, results)
     json.dumps(found, allow_nan=False)  # what --json writes
@@ -81,7 +81,7 @@ def test_the_frozen_mots_case_depends_on_its_regions_to_ignore():
 # Hand-computed cases
 
 
-def test_a_perfect_track():
+def test_a_perfect_track_scores_1():
     found = of_person([track(MASK, MASK, None, MASK)], [detection([MASK, MASK, None, MASK])])
     for name in (*FRACTIONS, "IDP", "MOTA", "sMOTA", "MOTP"):
         assert found[name] == pytest.approx(1.0), name
@@ -92,7 +92,7 @@ def test_a_perfect_track():
     }
 
 
-def test_a_track_that_changes_its_id_halfway():
+def test_a_track_with_an_id_switch_halfway_has_the_computed_scores():
     results = [detection([MASK, MASK, None, None]), detection([None, None, MASK, MASK])]
     found = of_person([track(MASK, MASK, MASK, MASK)], results)
     assert (found["DetA"], found["LocA"]) == (1.0, 1.0)
@@ -106,7 +106,7 @@ def test_a_track_that_changes_its_id_halfway():
     assert found["MOTA"] == found["sMOTA"] == pytest.approx(3 / 4)
 
 
-def test_hota_averages_over_the_overlap_that_is_asked_for():
+def test_hota_averages_over_the_iou_thresholds():
     half = rle(0, 0, 50, 100)  # IoU .5: a match at 10 of the 19 alphas
     found = evaluate_tracking(
         ground_truth([track(MASK, MASK)]), [detection([half, half])], threshold=0.5
@@ -121,7 +121,7 @@ def test_hota_averages_over_the_overlap_that_is_asked_for():
     assert len(ALPHAS) == 19
 
 
-def test_missed_and_false_masks():
+def test_false_negatives_and_false_positives_are_counted():
     results = [detection([MASK, None, None, None]), detection([None, ELSEWHERE, None, None])]
     found = of_person([track(MASK, MASK, MASK, MASK)], results)
     assert (found["TP"], found["FN"], found["FP"]) == (1, 3, 1)
@@ -131,7 +131,7 @@ def test_missed_and_false_masks():
     assert found["IDF1"] == pytest.approx(1 / (1 + 0.5 * 3 + 0.5 * 1))
 
 
-def test_mostly_tracked_partly_tracked_mostly_lost():
+def test_tracks_are_classified_as_mostly_tracked_partly_tracked_or_mostly_lost():
     def shown(frames):
         return [MASK] * frames + [None] * (10 - frames)
 
@@ -145,7 +145,7 @@ def test_mostly_tracked_partly_tracked_mostly_lost():
     assert share_found(1) == (0, 0, 1)
 
 
-def test_a_fragmentation_is_a_pause_in_a_frame_that_shows_detections():
+def test_a_fragmentation_is_a_gap_in_a_frame_with_detections():
     paused = detection([MASK, None, MASK, MASK])
     gts = [track(MASK, MASK, MASK, MASK)]
     elsewhere = detection([None, ELSEWHERE, None, None])
@@ -194,7 +194,7 @@ def test_id_switches_say_where_from_where_to_and_when():
 
 
 @pytest.mark.parametrize("name", ["mots", "youtube_vis"])
-def test_there_are_as_many_id_switches_as_are_counted(name):
+def test_the_list_of_id_switches_has_the_counted_length(name):
     gt, results, expected = load_frozen(name)
     categories = {category["id"]: category["name"] for category in gt["categories"]}
     for category, label in categories.items():
@@ -213,23 +213,23 @@ def in_crowd(mask, crowd, **crowd_options):
     return found["FP"]
 
 
-def test_a_false_mask_that_lies_by_more_than_half_in_a_crowd_does_not_count():
+def test_a_false_positive_more_than_half_inside_a_crowd_is_ignored():
     assert in_crowd(rle(200, 200, 300, 300), crowd=rle(200, 200, 300, 251)) == 0
     assert in_crowd(rle(200, 200, 300, 300), crowd=rle(200, 200, 300, 250)) == 1
 
 
-def test_a_crowd_of_any_class_is_a_region_to_ignore():
+def test_a_crowd_of_any_class_is_an_ignore_region():
     assert in_crowd(ELSEWHERE, crowd=ELSEWHERE, category_id=2) == 0
 
 
-def test_several_crowds_are_one_region():
+def test_several_crowds_form_one_ignore_region():
     halves = [rle(200, 200, 300, 240), rle(200, 240, 300, 280)]
     gts = [track(MASK), *({**track(half), "iscrowd": 1} for half in halves)]
     found = of_person(gts, [detection([MASK]), detection([ELSEWHERE])], length=1)
     assert found["FP"] == 0
 
 
-def test_a_match_counts_also_within_a_crowd():
+def test_a_match_inside_a_crowd_still_counts():
     gts = [track(MASK), {**track(MASK), "iscrowd": 1}]
     assert of_person(gts, [detection([MASK])], length=1)["TP"] == 1
 
@@ -261,14 +261,14 @@ def test_a_class_that_never_occurs_is_undefined_and_not_averaged():
     assert set(found["curves"]) == {"person"}
 
 
-def test_a_class_that_is_only_predicted_counts_as_false():
+def test_a_class_without_ground_truth_counts_as_false_positives():
     results = [detection([MASK, MASK]), detection([MASK, None], category_id=2)]
     found = evaluate_tracking(ground_truth([track(MASK, MASK)]), results)
     assert found["per_class"]["dog"]["FP"] == 1
     assert found["class_averaged"]["HOTA"] == pytest.approx(1 / 2)
 
 
-def test_classes_may_be_left_out_of_account():
+def test_classes_can_be_excluded():
     gt = ground_truth([track(MASK, MASK)])
     wrong_class = [detection([MASK, MASK], category_id=2)]
     assert evaluate_tracking(gt, wrong_class)["detection_averaged"]["TP"] == 0
@@ -277,7 +277,7 @@ def test_classes_may_be_left_out_of_account():
     assert found["detection_averaged"]["HOTA"] == pytest.approx(1.0)
 
 
-def test_tracks_below_the_threshold_do_not_count():
+def test_tracks_below_the_score_threshold_are_ignored():
     results = [detection([MASK, MASK], score=0.5), detection([ELSEWHERE, ELSEWHERE], score=0.49)]
     gt = [track(MASK, MASK)]
     assert of_person(gt, results, length=2)["FP"] == 2
@@ -293,7 +293,7 @@ def test_videos_that_show_nothing_have_no_row():
     assert [(row["video_id"], row["TP"], row["FP"]) for row in rows] == [(1, 2, 0), (3, 0, 1)]
 
 
-def test_nothing_to_evaluate_is_refused():
+def test_a_set_without_anything_to_evaluate_is_refused():
     low = [detection([MASK, MASK], score=0.1)]
     with pytest.raises(InputError, match="nothing to evaluate"):
         evaluate_tracking(ground_truth([]), low, threshold=0.5)
@@ -305,7 +305,7 @@ def test_nothing_to_evaluate_is_refused():
 
 
 @pytest.mark.parametrize("name", ["mots", "youtube_vis"])
-def test_the_order_of_tracks_their_ids_and_the_ids_of_classes_change_nothing(name):
+def test_metrics_do_not_depend_on_track_order_or_ids(name):
     gt, results, _ = load_frozen(name)
     before = evaluate_tracking(gt, results)
     shuffle = random.Random(0).shuffle

@@ -32,7 +32,7 @@ def commands() -> list[list[str]]:
     return [shlex.split(line) for line in found if line]
 
 
-def test_the_printed_schedule_is_that_of_eight_processes(config_file):
+def test_the_schedule_on_the_page_is_that_of_eight_processes(config_file):
     recipe = load_config(config_file).train
     check_recipe(recipe)
     planned = plan_schedule(recipe, SAMPLES, 8)
@@ -44,18 +44,18 @@ def test_the_printed_schedule_is_that_of_eight_processes(config_file):
     )
 
 
-def test_the_scaled_rate_is_linear_in_the_batch(config_file):
+def test_the_learning_rate_on_the_page_scales_linearly_with_the_batch(config_file):
     overrides = ["train.batch_size=1", "train.scale_lr=true"]
     recipe = load_config(config_file, overrides).train
     assert plan_schedule(recipe, SAMPLES, 32).lr == pytest.approx(2 * recipe.lr)
 
 
 @pytest.mark.parametrize("words", commands(), ids=lambda words: " ".join(words)[:40])
-def test_its_command_lines_are_valid(words):
+def test_the_command_lines_of_the_training_page_parse(words):
     assert cli.parse_arguments(words).run
 
 
-def test_it_shows_every_way_to_start():
+def test_the_training_page_shows_every_way_to_launch():
     starts = [words for words in commands() if words[0] == "train"]
     assert sum("--nodes" in words for words in starts) == 3  # by hand, torchrun, SLURM
     assert sum("--resume" in words for words in starts) == 1

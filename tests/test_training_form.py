@@ -58,7 +58,7 @@ def losses_of(model, config):
     ("backbone", "frozen_stages"),
     [("tf_efficientnet_lite0", 0), ("tf_efficientnet_lite0", 2), ("resnet18", 1), ("resnet50", 0)],
 )
-def test_losses_and_gradients_stay(backbone, frozen_stages):
+def test_the_training_form_gives_the_same_losses_and_gradients(backbone, frozen_stages):
     plain, config = build(backbone, frozen_stages)
     folded = to_training_form(copy.deepcopy(plain))
     assert any(isinstance(module, FoldedConv) for module in folded.modules())
@@ -79,7 +79,7 @@ def test_losses_and_gradients_stay(backbone, frozen_stages):
             assert error < 1e-2, name
 
 
-def test_roi_align_is_that_for_cpus():
+def test_the_training_form_uses_the_cpu_roi_align():
     model = to_training_form(build()[0])
     extractors = [m for m in model.modules() if isinstance(m, RoIExtractor)]
     assert extractors and all(isinstance(m, CpuRoIExtractor) for m in extractors)
@@ -91,7 +91,7 @@ def test_forms_can_be_switched_off():
     assert not any(isinstance(module, kinds) for module in model.modules())
 
 
-def test_states_of_both_forms_are_interchangeable():
+def test_state_dicts_of_both_forms_are_interchangeable():
     plain, _ = build()
     folded = to_training_form(copy.deepcopy(plain))
     theirs, ours = plain.state_dict(), folded.state_dict()
@@ -102,7 +102,7 @@ def test_states_of_both_forms_are_interchangeable():
     other.load_state_dict(ours)
 
 
-def test_a_copy_reads_its_own_norms():
+def test_a_copied_model_uses_its_own_norms():
     """The moving average of the weights is such a copy."""
     model, _ = build()
     original = to_training_form(model)
@@ -117,7 +117,7 @@ def test_a_copy_reads_its_own_norms():
     assert not torch.allclose(original.extract_features(image)[0], before)
 
 
-def test_batch_norms_that_are_trained_stay():
+def test_trained_batch_norms_are_kept():
     model, _ = build(norm_eval=False)
     names = list(model.state_dict())
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -130,7 +130,7 @@ def test_batch_norms_that_are_trained_stay():
 
 @pytest.mark.parametrize("stride", [(1, 1), (2, 2), (2, 1)])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_gradients_of_5x5_depthwise_convolutions(stride, layout):
+def test_gradients_of_5x5_depthwise_convolutions_equal_pytorch(stride, layout):
     torch.manual_seed(0)
     x = torch.randn(2, 6, 13, 18, dtype=torch.float64).to(memory_format=layout).requires_grad_()
     weight = torch.randn(6, 1, 5, 5, dtype=torch.float64, requires_grad=True)

@@ -69,7 +69,7 @@ CLASS_TENSORS = [
 ]
 
 
-def test_class_rows_follow_their_class_and_new_classes_start_from_the_mean(
+def test_class_weights_follow_class_names_and_new_classes_start_from_the_mean(
     source, config, tmp_path
 ):
     transfer_checkpoint(source, config, tmp_path / "start.safetensors")
@@ -88,7 +88,7 @@ def test_class_rows_follow_their_class_and_new_classes_start_from_the_mean(
     assert any(name.startswith("track_head.") for name in rest)
 
 
-def test_what_was_taken_is_said_class_by_class(source, config, tmp_path):
+def test_the_transfer_is_reported_class_by_class(source, config, tmp_path):
     lines = transfer_checkpoint(source, config, tmp_path / "start.safetensors")
     text = "\n".join(lines)
     assert "classes: 2 of 4 are in the checkpoint" in text
@@ -100,7 +100,7 @@ def test_what_was_taken_is_said_class_by_class(source, config, tmp_path):
     assert lines[-1] == f"wrote {tmp_path / 'start.safetensors'}"
 
 
-def test_new_classes_start_from_the_class_that_the_user_names(source, config, tmp_path):
+def test_new_classes_start_from_the_class_named_by_the_user(source, config, tmp_path):
     target = tmp_path / "start.safetensors"
     lines = transfer_checkpoint(source, config, target, new_classes_from="keyboard")
     old, new = load_weights(source)[1], load_weights(target)[1]
@@ -111,7 +111,9 @@ def test_new_classes_start_from_the_class_that_the_user_names(source, config, tm
     assert "    owl <- keyboard (new)" in lines and "    sedan <- car" in lines
 
 
-def test_the_config_names_the_class_too_and_the_argument_comes_first(source, config, tmp_path):
+def test_the_class_to_start_from_may_be_in_the_config_and_the_argument_wins(
+    source, config, tmp_path
+):
     config.train.init_new_classes_from = "box"
     target = tmp_path / "start.safetensors"
     assert "    owl <- box (new)" in transfer_checkpoint(source, config, target)
@@ -137,7 +139,7 @@ def test_a_class_that_the_checkpoint_lacks_is_refused_with_those_it_has(source, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_equal_classes_and_queries_take_everything(source, source_config, tmp_path):
+def test_with_equal_classes_and_queries_all_weights_are_copied(source, source_config, tmp_path):
     lines = transfer_checkpoint(source, source_config, tmp_path / "same.safetensors", "most_used")
     old, new = load_weights(source)[1], load_weights(tmp_path / "same.safetensors")[1]
     assert old.keys() == new.keys()
@@ -158,7 +160,7 @@ def test_inference_weights_lack_the_earlier_mask_heads(source, config, tmp_path)
     assert any("keep their initialisation" in line and "mask_heads.0" in line for line in lines)
 
 
-def test_mask_queries_of_their_own_are_picked_with_the_others(tmp_path, source_config, config):
+def test_separate_mask_queries_are_selected_with_the_box_queries(tmp_path, source_config, config):
     for each in (source_config, config):
         each.model.mask.share_query = False
     torch.manual_seed(3)
@@ -189,18 +191,18 @@ def queries_of(source, config, tmp_path):
     return transfer
 
 
-def test_the_first_queries(queries_of):
+def test_rule_first_takes_the_first_queries(queries_of):
     assert queries_of("first") == [0, 1, 2, 3, 4]
 
 
-def test_no_queries(queries_of, source, config, tmp_path):
+def test_rule_reinitialise_takes_no_queries(queries_of, source, config, tmp_path):
     assert queries_of("reinitialise") == []
     new = load_weights(tmp_path / "reinitialise.safetensors")[1]
     assert torch.equal(new["queries"], initial(config)["queries"])
     assert torch.equal(new["proposals"], initial(config)["proposals"])
 
 
-def test_one_query_of_each_cluster(source_config):
+def test_rule_kmeans_takes_one_query_per_cluster(source_config):
     torch.manual_seed(0)
     group = torch.arange(12) % 3
     centres = 20 * torch.eye(3, 32)
@@ -211,13 +213,13 @@ def test_one_query_of_each_cluster(source_config):
         assert query // 3 in (1, 2)
 
 
-def test_fewer_clusters_than_asked_for_give_fewer_queries(source_config):
+def test_fewer_clusters_than_requested_give_fewer_queries(source_config):
     weights = {"queries": torch.ones(12, 32)}
     assert len(pick_queries("kmeans", Source(source_config, weights, []), 5)) == 1
 
 
 @pytest.mark.parametrize("rule", ["first", "kmeans"])
-def test_a_model_with_more_queries_takes_all_there_are(source, config, tmp_path, rule):
+def test_a_model_with_more_queries_takes_all_available(source, config, tmp_path, rule):
     config.model.num_queries = 14
     lines = transfer_checkpoint(source, config, tmp_path / "start.safetensors", rule)
     new, fresh = load_weights(tmp_path / "start.safetensors")[1], initial(config)
@@ -231,7 +233,7 @@ def calibration(request, tmp_path_factory):
     return request.param(tmp_path_factory.mktemp("calibration") / "set")
 
 
-def test_the_most_used_queries(source_config, calibration, monkeypatch):
+def test_rule_most_used_takes_the_most_confident_queries(source_config, calibration, monkeypatch):
     """Queries 2, 7 and 9 speak with confidence; 4 does, but of a class that nobody wants."""
     from queryinst_vis.checkpoints import query_rules
 
@@ -248,7 +250,7 @@ def test_the_most_used_queries(source_config, calibration, monkeypatch):
 
 
 @torch.no_grad()
-def test_the_network_itself_is_asked(queries_of, source, calibration):
+def test_rule_most_used_runs_the_network_on_calibration_frames(queries_of, source, calibration):
     """Untrained queries are never confident, so that their mean scores decide."""
     model, config = load_model(source, "cpu")
     frames = [normalised(draw_frame(index), config) for index in range(4)]
@@ -263,7 +265,7 @@ def normalised(frame, config):
     return ((torch.from_numpy(frame) - mean) / std).permute(2, 0, 1)[None]
 
 
-def test_rules_are_named_in_the_error(source, config, tmp_path):
+def test_query_rules_are_refused_with_the_valid_ones(source, config, tmp_path):
     target = tmp_path / "start.safetensors"
     with pytest.raises(InputError) as error:
         transfer_checkpoint(source, config, target, "best")
@@ -293,7 +295,7 @@ def test_init_weights_follow_the_class_names(source, config):
     assert "'queryinst-vis transfer-weights'" in text
 
 
-def test_a_training_starts_new_classes_from_the_class_of_its_config(source, config):
+def test_training_initialises_new_classes_from_the_configured_class(source, config):
     config.train.init_new_classes_from = "keyboard"
     model = build_model(config)
     assert "    mouse <- keyboard (new)" in initialise_from(model, config, source)
@@ -302,13 +304,13 @@ def test_a_training_starts_new_classes_from_the_class_of_its_config(source, conf
         assert torch.equal(new[name][2], old[name][4])
 
 
-def test_a_class_to_start_from_needs_weights_to_start_from(config):
+def test_init_new_classes_from_without_init_weights_is_refused(config):
     config.train.init_new_classes_from = "person"
     with pytest.raises(InputError, match="init_new_classes_from=person: "):
         check_recipe(config.train)
 
 
-def test_classes_in_another_order_are_put_in_order(source, source_config):
+def test_reordered_classes_are_matched_by_name(source, source_config):
     reordered = replace(source_config.model, classes=SOURCE_CLASSES[::-1])
     config = replace(source_config, model=reordered)
     model = build_model(config)
@@ -317,13 +319,13 @@ def test_classes_in_another_order_are_put_in_order(source, source_config):
         assert torch.equal(model.state_dict()[name].flip(0), load_weights(source)[1][name])
 
 
-def test_what_was_left_out_is_said(source, config):
+def test_dropped_tensors_are_reported(source, config):
     config.model.num_stages = 1
     text = "\n".join(initialise_from(build_model(config), config, source))
     assert "not in the model, left out" in text and "stages.1" in text
 
 
-def test_something_must_be_in_common(tmp_path, source, config):
+def test_a_checkpoint_without_a_common_layer_is_refused(tmp_path, source, config):
     with safe_open(source, framework="pt") as file:
         save_file({"other": torch.zeros(2)}, tmp_path / "other.safetensors", file.metadata())
     with pytest.raises(InputError, match=r"init_weights .*other.*: no layer"):
@@ -350,7 +352,7 @@ def tiny_yaml(tmp_path, config):
     return tmp_path / "config.yaml"
 
 
-def test_the_command_writes_weights_to_start_from(source, config, tiny_yaml, tmp_path, capsys):
+def test_transfer_weights_writes_initial_weights(source, config, tiny_yaml, tmp_path, capsys):
     target = tmp_path / "start.safetensors"
     words = ["transfer-weights", source, tiny_yaml, target, "--queries", "kmeans"]
     assert cli.main([str(word) for word in words]) == 0
@@ -360,7 +362,7 @@ def test_the_command_writes_weights_to_start_from(source, config, tiny_yaml, tmp
     assert lines[0] == f"train.init_weights {target}: {count} of {count} tensors copied"
 
 
-def test_the_command_names_the_class_to_start_from(source, tiny_yaml, tmp_path, capsys):
+def test_transfer_weights_takes_the_class_to_start_from(source, tiny_yaml, tmp_path, capsys):
     target = tmp_path / "start.safetensors"
     words = [str(word) for word in ("transfer-weights", source, tiny_yaml, target, "--from")]
     assert cli.main([*words, "car"]) == 0
@@ -372,7 +374,7 @@ def test_the_command_names_the_class_to_start_from(source, tiny_yaml, tmp_path, 
     assert not target.exists()
 
 
-def test_the_command_refuses_in_one_line(source, tiny_yaml, tmp_path, capsys):
+def test_transfer_weights_refuses_an_unknown_rule_in_one_line(source, tiny_yaml, tmp_path, capsys):
     target = tmp_path / "start.safetensors"
     words = ["transfer-weights", source, tiny_yaml, target, "--queries", "best"]
     assert cli.main([str(word) for word in words]) == 2

@@ -61,6 +61,6 @@ def test_frames_of_different_sizes_share_a_batch_and_do_not_influence_each_other
     "frame",
     [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)],
 )
-def test_what_is_no_rgb_frame_is_refused(frame):
+def test_frames_that_are_not_rgb_are_refused(frame):
     with pytest.raises(InputError, match="uint8 RGB"):
         to_network_input([frame], 32, 32, MEAN, STD)

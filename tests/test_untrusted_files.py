@@ -48,14 +48,14 @@ BAD_TENSORS = {
 
 
 @pytest.mark.parametrize("kind", BAD_TENSORS)
-def test_unsound_tensors_are_refused(tmp_path, kind):
+def test_non_finite_tensors_are_refused(tmp_path, kind):
     torch.save({"state_dict": {"w": BAD_TENSORS[kind]}}, tmp_path / "theirs.pth")
     with pytest.raises(InputError, match="'w'"):
         read_checkpoint(tmp_path / "theirs.pth")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_our_weights_are_finite(tmp_path, value):
+def test_the_shipped_weights_are_finite(tmp_path, value):
     config = tiny_config()
     model = build_model(config)
     with torch.no_grad():
@@ -77,7 +77,7 @@ def test_boxes_that_are_not_finite_do_not_crash_the_pooling(box):
 
 @pytest.mark.parametrize("key", ["step", "config", "model", "moments"])
 @pytest.mark.parametrize("value", ["absent", None, "text", [1], float("nan")])
-def test_a_damaged_state_names_the_part(tmp_path, key, value):
+def test_a_damaged_training_state_names_the_part(tmp_path, key, value):
     save_training_state(tmp_path / "last.ckpt", TrainingState(1, 0.5, tiny_config(), {}, {}))
     content = torch.load(tmp_path / "last.ckpt") | {key: value}
     if value == "absent":
@@ -104,7 +104,7 @@ WRAPPINGS = {
 
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 @pytest.mark.parametrize("name", ["theirs.pth", "theirs.safetensors", "theirs.ckpt"])
-def test_wrapped_state_dicts_are_found_whatever_the_file_is_called(tmp_path, wrapping, name):
+def test_wrapped_state_dicts_are_found_under_any_file_name(tmp_path, wrapping, name):
     state = {"backbone.conv1.weight": torch.arange(4.0), "neck.bias": torch.ones(2).half()}
     torch.save(WRAPPINGS[wrapping](state), tmp_path / name)
     found = read_checkpoint(tmp_path / name).state_dict
@@ -112,7 +112,7 @@ def test_wrapped_state_dicts_are_found_whatever_the_file_is_called(tmp_path, wra
     assert all(torch.equal(found[key], state[key]) for key in state)
 
 
-def test_a_safetensors_file_of_another_name_is_read(tmp_path):
+def test_a_safetensors_file_with_another_suffix_is_read(tmp_path):
     save_file({"module.w": torch.ones(2)}, tmp_path / "theirs.pth")
     assert list(read_checkpoint(tmp_path / "theirs.pth").state_dict) == ["w"]
 
@@ -131,14 +131,14 @@ def test_an_empty_checkpoint_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["hf-hub:a/b", "local-dir:/tmp", "../x", "https://x/y", ""])
-def test_backbones_come_from_nowhere_but_timm(name):
+def test_backbones_are_loaded_only_from_timm(name):
     config = tiny_config()
     config.model.backbone.name = name
     with pytest.raises(InputError, match="plain name"):
         build_model(config)
 
 
-def test_a_config_in_a_file_of_weights_reads_no_environment(monkeypatch):
+def test_a_config_inside_a_weights_file_reads_no_environment_variable(monkeypatch):
     monkeypatch.setenv("SECRET", "s3cret")
     values = config_to_dict(tiny_config())
     values["model"]["classes"] = ["a", "${oc.env:SECRET}"]
@@ -182,7 +182,7 @@ def test_hyper_parameters_are_finite(key, value):
 
 
 @pytest.mark.parametrize("pins", ["[]", "7", '{"a.pth": ""}', '{"a.pth": null}', '{"a.pth": 5}'])
-def test_broken_pins_accept_no_file(tmp_path, pins):
+def test_a_broken_pin_file_accepts_no_download(tmp_path, pins):
     (tmp_path / "pins.json").write_text(pins)
     with pytest.raises(InputError, match="pinned hashes"):
         catalogue.read_pins(tmp_path / "pins.json")
@@ -204,7 +204,7 @@ def test_a_zip_that_unpacks_to_a_gigabyte_is_not_unpacked(tmp_path):
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_damaged_zip_is_one_line_however_it_is_packed(tmp_path, method):
+def test_a_damaged_zip_ends_in_one_line_for_every_compression(tmp_path, method):
     text = json.dumps(np.random.default_rng(0).integers(0, 10**9, 2000).tolist())
     with zipfile.ZipFile(tmp_path / "r.zip", "w", method) as archive:
         archive.writestr("results.json", text)
@@ -217,7 +217,7 @@ def test_a_damaged_zip_is_one_line_however_it_is_packed(tmp_path, method):
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
-def test_numbers_that_json_lacks_are_not_written(tmp_path, value):
+def test_non_finite_numbers_are_not_written_to_json(tmp_path, value):
     with pytest.raises(InputError, match="infinite or NaN"):
         write_json_atomically(tmp_path / "out.json", {"annotations": [{"score": value}]})
     assert list(tmp_path.iterdir()) == []
@@ -236,7 +236,7 @@ def test_a_tracker_can_be_copied_and_pickled(frame, copied):
 
 
 @pytest.mark.parametrize("default", [torch.float64, torch.float16, "meta"])
-def test_a_tracker_works_whatever_the_defaults_are(frame, default):
+def test_a_tracker_does_not_depend_on_torch_defaults(frame, default):
     expected = VideoTracker.from_pretrained("shapes", device="cpu").update(frame)
     try:
         if default == "meta":
@@ -252,7 +252,7 @@ def test_a_tracker_works_whatever_the_defaults_are(frame, default):
     assert torch.equal(found.track_ids, expected.track_ids)
 
 
-def test_other_detectors_need_not_care_for_the_defaults(frame):
+def test_other_detectors_run_under_the_usual_torch_defaults(frame):
     class Plain:
         config = tiny_config()
         has_track_head = False
@@ -275,7 +275,7 @@ def test_other_detectors_need_not_care_for_the_defaults(frame):
     assert found == [[0], [0]]
 
 
-def test_loading_leaves_random_numbers_alone():
+def test_loading_does_not_change_the_random_state():
     torch.manual_seed(3)
     state = torch.random.get_rng_state()
     VideoTracker.from_pretrained("shapes", device="cpu")
@@ -327,7 +327,7 @@ class TestImagesOutsideOfTheirFolder:
         refuse_outside([name], "set.json", allow_outside=True)
 
 
-def test_weights_on_their_way_to_a_file_leave_no_name_but_ours(tmp_path, monkeypatch):
+def test_temporary_weight_files_have_recognisable_names(tmp_path, monkeypatch):
     """What a kill leaves is removed by the next command, which knows our own names alone."""
     config, seen = tiny_config(), []
     write = Path.write_bytes

@@ -76,13 +76,13 @@ def test_a_horizontal_flip_is_the_flip_of_a_view():
     assert_same(transformed(frame_of(), entry), frame_of(flip=True))
 
 
-def test_the_identity_changes_nothing_not_even_boxes_looser_than_their_masks():
+def test_identity_transforms_keep_even_loose_boxes():
     frame = frame_of()
     frame.instances[0] = frame.instances[0]._replace(box=(5.5, 2.25, 33.0, 28.0))
     assert_same(transformed(frame, {"name": "Identity"}), frame)
 
 
-def test_turned_masks_are_exact_and_boxes_tight():
+def test_rotated_masks_are_exact_and_boxes_tight():
     frame = transformed(frame_of(), {"name": "RandomRotation", "degrees": [90, 90], "expand": True})
     assert frame.image.shape == (WIDTH, HEIGHT, 3)
     np.testing.assert_array_equal(frame.image, np.rot90(frame_of().image))
@@ -92,7 +92,7 @@ def test_turned_masks_are_exact_and_boxes_tight():
         assert box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
 
 
-def test_instances_without_a_pixel_left_vanish_with_label_and_id():
+def test_instances_without_a_pixel_left_are_removed_with_label_and_id():
     before = frame_of()
     frame = transformed(before, {"name": "CenterCrop", "size": [HEIGHT, 20]})  # columns 30 to 50
     assert (frame.labels, frame.instance_ids) == ([0, 1], [100, 101])
@@ -102,7 +102,7 @@ def test_instances_without_a_pixel_left_vanish_with_label_and_id():
         assert box == piece.box()
 
 
-def test_boxes_without_masks_and_regions_to_ignore_follow():
+def test_boxes_without_masks_and_ignore_regions_are_transformed():
     before = with_boxes_only()
     frame = transformed(before, {"name": "RandomHorizontalFlip", "p": 1.0})
     assert frame.masks[1] is None
@@ -115,20 +115,20 @@ def test_boxes_without_masks_and_regions_to_ignore_follow():
     assert frame.ignored == []
 
 
-def test_a_box_without_mask_vanishes_when_nothing_of_it_is_left():
+def test_a_box_without_mask_is_removed_when_outside_the_frame():
     before = with_boxes_only()
     before.instances[1] = before.instances[1]._replace(box=(1.0, 1.0, 20.0, 9.0))
     frame = transformed(before, {"name": "CenterCrop", "size": [HEIGHT, 20]})
     assert frame.instance_ids == [100]
 
 
-def test_a_frame_without_instances_passes():
+def test_a_frame_without_instances_is_transformed():
     empty = Frame(frame_of().image)
     frame = transformed(empty, {"name": "RandomRotation", "degrees": 20}, {"name": "RandomIoUCrop"})
     assert (frame.boxes, frame.masks) == ([], [])
 
 
-def test_sanitizing_removes_instances_with_all_that_belongs_to_them():
+def test_sanitizing_removes_instances_with_all_their_fields():
     crop = {"name": "CenterCrop", "size": [HEIGHT, 20]}
     frame = transformed(with_boxes_only(), crop, {"name": "SanitizeBoundingBoxes"})
     assert frame.instance_ids == [100, 101]
@@ -146,7 +146,7 @@ def test_instances_that_a_callable_adds_are_kept():
     assert frame.boxes[3:] == frame.boxes[:3]
 
 
-def test_boxes_in_other_formats_are_understood():
+def test_boxes_in_other_formats_are_supported():
     entry = {"name": "ConvertBoundingBoxFormat", "format": "CXCYWH"}
     frame = transformed(with_boxes_only(), entry)
     assert frame.boxes[1] == (36.25, 16.0, 64.5, 44.0)
@@ -162,14 +162,14 @@ DISTORTION = [
 ]
 
 
-def test_the_seed_decides_and_nothing_else():
+def test_transforms_depend_only_on_the_seed():
     first = transformed(frame_of(), *DISTORTION, seed=5)
     torch.manual_seed(99)
     assert_same(transformed(frame_of(), *DISTORTION, seed=5), first)
     assert (transformed(frame_of(), *DISTORTION, seed=6).image != first.image).any()
 
 
-def test_global_generators_go_on_as_if_nothing_had_happened():
+def test_global_random_generators_are_not_advanced():
     def draws():
         return torch.rand(1).item(), np.random.rand(), random.random()
 
@@ -190,7 +190,7 @@ def test_global_generators_go_on_as_if_nothing_had_happened():
     assert seen[0] == seen[1] and seen[0] not in expected
 
 
-def test_both_frames_of_a_pair_are_turned_alike(videos):
+def test_both_frames_of_a_pair_get_the_same_transform(videos):
     """The dog stands still, so that what happens to it is the transforms' doing."""
     config = training_config(*videos, pairs=True)
     config.input.transforms = [{"name": "RandomAffine", "degrees": 45, "translate": [0.1, 0.1]}]
@@ -210,7 +210,7 @@ def test_both_frames_of_a_pair_are_turned_alike(videos):
     assert len(set(boxes)) > 5
 
 
-def test_batches_do_not_depend_on_workers_or_on_where_training_starts(images):
+def test_batches_do_not_depend_on_workers_or_resume_step(images):
     config = training_config(*images, pairs=True)
     config.input.transforms = DISTORTION
     unbroken = batches(config, 4, transforms=twice_as_dark)
@@ -228,7 +228,7 @@ def twice_as_dark(sample):
     return sample | {"image": sample["image"] // 2}
 
 
-def test_a_callable_follows_the_transforms_of_the_config(images):
+def test_a_callable_is_applied_after_the_configured_transforms(images):
     config = training_config(*images)
     (plain,) = TrainingSamples(config)[0]
     config.input.transforms = [{"name": "RandomInvert", "p": 1.0}]
@@ -247,7 +247,7 @@ def test_large_scale_jitter_keeps_its_canvas_unless_a_transform_exceeds_it(image
 # --- configs -------------------------------------------------------------------------------
 
 
-def test_a_chain_in_a_config_file_survives_a_checkpoint_and_can_be_overridden(tmp_path):
+def test_configured_transforms_are_saved_in_checkpoints_and_can_be_overridden(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(
         """
@@ -267,7 +267,7 @@ input:
 
 
 @pytest.mark.parametrize("value", ["3", "[3]", "[RandomRotation]", "{name: RandomRotation}"])
-def test_other_shapes_than_a_list_of_entries_are_refused(value):
+def test_transforms_that_are_no_list_of_entries_are_refused(value):
     with pytest.raises(InputError, match=r"input\.transforms(\[0\])?' must"):
         apply_overrides(Config(), [f"input.transforms={value}"])
 
@@ -299,7 +299,7 @@ def test_other_shapes_than_a_list_of_entries_are_refused(value):
         ),
     ],
 )
-def test_what_is_not_there_is_refused_with_its_place_and_its_neighbours(entry, message):
+def test_unknown_transforms_are_refused_with_place_and_suggestions(entry, message):
     with pytest.raises(InputError, match=message) as caught:
         check_input(InputConfig(transforms=[entry]))
     assert str(caught.value).startswith("input.transforms[0]")
@@ -316,7 +316,7 @@ def test_what_is_not_there_is_refused_with_its_place_and_its_neighbours(entry, m
         ({"name": "ToDtype", "dtype": None}, r"input\.transforms\[0\]"),
     ],
 )
-def test_transforms_that_no_sample_survives_are_one_clear_line(images, entry, message):
+def test_transforms_that_remove_every_sample_are_refused_in_one_line(images, entry, message):
     config = training_config(*images)
     config.input.transforms = [entry]
     with pytest.raises(InputError, match=message) as caught:
@@ -335,12 +335,12 @@ def test_transforms_that_no_sample_survives_are_one_clear_line(images, entry, me
         (lambda sample: sample | {"boxes": sample["boxes"] * torch.nan}, "not finite"),
     ],
 )
-def test_what_a_callable_must_return_is_said(change, message):
+def test_a_bad_return_value_of_a_callable_is_refused(change, message):
     with pytest.raises(InputError, match=message):
         transformed(frame_of(), change)
 
 
-def test_faults_of_a_callable_keep_their_traceback():
+def test_exceptions_of_a_callable_keep_their_traceback():
     def broken(sample):
         raise ZeroDivisionError
 

@@ -58,7 +58,7 @@ def batch():
 
 
 @pytest.mark.parametrize("switches", VARIANTS.values(), ids=VARIANTS)
-def test_every_weight_of_every_variant_learns(switches):
+def test_every_parameter_of_every_variant_gets_a_gradient(switches):
     config, model = variant(**switches)
     losses = TrainingStep(model.train(), Criterion(config.losses, config.model.mask.parallel))(
         batch()
@@ -111,13 +111,13 @@ def test_without_flow_mask_heads_are_isolated_and_with_it_they_are_not():
     assert not gradient_of_masks(flowing, 0, flowing.mask_heads[1].convs[0][0].weight)
 
 
-def test_masks_with_queries_of_their_own_leave_the_box_queries_alone():
+def test_with_separate_mask_queries_masks_do_not_affect_box_queries():
     _, model = variant(share_query=False)
     assert gradient_of_masks(model, -1, model.mask_queries.queries)
     assert not gradient_of_masks(model, -1, model.queries)
 
 
-def test_an_attention_of_their_own_still_reads_the_shared_queries():
+def test_separate_mask_attention_still_reads_the_shared_queries():
     _, model = variant(share_attention=False)
     attention = model.mask_queries.stages[0].attention.in_proj_weight
     assert gradient_of_masks(model, 0, attention)
@@ -144,12 +144,12 @@ def test_sharing_both_is_the_published_model_and_the_smallest():
         ({"parallel": False, "share_query": False}, "parallel: true, or flow: false"),
     ],
 )
-def test_combinations_that_make_no_sense_say_which_do(switches, named):
+def test_invalid_variant_combinations_are_refused_with_the_valid_ones(switches, named):
     with pytest.raises(InputError, match=named):
         variant(**switches)
 
 
-def test_deformable_convolutions_begin_as_half_of_the_plain_ones():
+def test_deformable_convolutions_start_as_half_the_plain_output():
     torch.manual_seed(0)
     conv = torch.nn.Conv2d(8, 8, 3, padding=1, groups=2, bias=False)
     images = torch.randn(2, 8, 9, 11)
@@ -157,7 +157,7 @@ def test_deformable_convolutions_begin_as_half_of_the_plain_ones():
     torch.testing.assert_close(ModulatedDeformConv(conv)(images), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_deformable_stages_are_those_that_were_asked_for():
+def test_deformable_stages_are_the_requested_ones():
     backbone = Backbone("resnet50", deformable_stages=[3, 4])
     found = {
         name.split(".")[1]
@@ -172,12 +172,12 @@ def test_deformable_stages_are_those_that_were_asked_for():
     ("name", "stages", "reason"),
     [("resnet18", [3], "no bottlenecks"), ("resnet50", [1], "2, 3 and 4")],
 )
-def test_deformable_stages_that_cannot_be(name, stages, reason):
+def test_unsupported_deformable_stages_are_refused(name, stages, reason):
     with pytest.raises(InputError, match=reason):
         Backbone(name, deformable_stages=stages)
 
 
-def test_swin_takes_any_size_and_normalises_every_level():
+def test_swin_accepts_any_size_and_normalises_every_level():
     backbone = Backbone("swin_tiny_patch4_window7_224", frozen_stages=0).eval()
     levels = backbone(torch.randn(1, 3, 96, 160))
     assert [tuple(level.shape[1:]) for level in levels] == [
@@ -193,7 +193,7 @@ def test_swin_takes_any_size_and_normalises_every_level():
 
 
 @pytest.mark.parametrize("name", ["resnet18", "swin_tiny_patch4_window7_224"])
-def test_frozen_stages_stop_where_they_were_told_to(name):
+def test_only_the_requested_stages_are_frozen(name):
     with torch.device("meta"):
         backbone = Backbone(name, frozen_stages=2)
     trained = [key for key, value in backbone.body.named_parameters() if value.requires_grad]
@@ -213,7 +213,7 @@ def test_stochastic_depth_reaches_the_blocks():
     assert rates and max(rates) == pytest.approx(0.2)
 
 
-def test_norms_biases_and_position_tables_can_be_spared_weight_decay():
+def test_norms_biases_and_position_tables_can_be_excluded_from_weight_decay():
     config = tiny_config()
     config.model.backbone.name = "swin_tiny_patch4_window7_224"
     with torch.device("meta"):

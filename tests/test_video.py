@@ -35,13 +35,13 @@ def test_every_iteration_starts_at_the_first_frame(video):
     assert [index_of(frame) for frame in reader] == list(range(20))
 
 
-def test_two_iterations_do_not_disturb_each_other(video):
+def test_two_iterations_are_independent(video):
     reader = VideoReader(video)
     pairs = zip(reader, reader, strict=True)
     assert [(index_of(a), index_of(b)) for a, b in pairs] == [(i, i) for i in range(20)]
 
 
-def test_frames_are_the_callers_own(video):
+def test_frames_may_be_modified_by_the_caller(video):
     first, second = list(VideoReader(video, max_frames=2))
     first[:] = 0
     assert index_of(second) == 1
@@ -59,13 +59,13 @@ def test_frames_are_the_callers_own(video):
         (100, None, [0]),
     ],
 )
-def test_stride_and_max_frames(video, stride, max_frames, expected):
+def test_stride_and_max_frames_select_frames(video, stride, max_frames, expected):
     reader = VideoReader(video, stride, max_frames)
     assert [index_of(frame) for frame in reader] == expected
     assert len(reader) == len(expected)
 
 
-def test_a_stride_lowers_the_rate_so_that_the_speed_stays(video):
+def test_a_stride_lowers_the_frame_rate_to_keep_the_speed(video):
     assert VideoReader(video, stride=4).fps == 2.5
 
 
@@ -81,7 +81,7 @@ def test_matroska_without_a_frame_count_in_its_header_is_counted(tmp_path):
     assert [index_of(frame) for frame in reader] == list(range(20))
 
 
-def test_a_broadcast_that_was_joined_midway_starts_at_its_first_key_frame(tmp_path):
+def test_a_stream_joined_midway_starts_at_its_first_key_frame(tmp_path):
     path = write_with_pyav(tmp_path / "clip.ts", frames=20, g="10", bf="0")
     starts = [packet.pos for packet in av.open(str(path)).demux(video=0) if packet.is_keyframe]
     data = path.read_bytes()
@@ -91,7 +91,7 @@ def test_a_broadcast_that_was_joined_midway_starts_at_its_first_key_frame(tmp_pa
     assert len(reader) == 10
 
 
-def test_a_trimmed_mp4_is_not_taken_for_a_cut_one(tmp_path):
+def test_a_trimmed_mp4_is_not_reported_as_truncated(tmp_path):
     """Phones trim by an edit list; the frames beyond it leave the index, not the header's count."""
     path = write_with_pyav(tmp_path / "clip.mp4", frames=20, g="5", bf="0")
     data = bytearray(path.read_bytes())
@@ -104,13 +104,13 @@ def test_a_trimmed_mp4_is_not_taken_for_a_cut_one(tmp_path):
     assert len(reader) == 5
 
 
-def test_a_colon_in_the_name_is_no_protocol(video, tmp_path, monkeypatch):
+def test_a_colon_in_a_file_name_is_not_a_protocol(video, tmp_path, monkeypatch):
     (tmp_path / "take:2.mp4").write_bytes(video.read_bytes())
     monkeypatch.chdir(tmp_path)
     assert len(VideoReader("take:2.mp4")) == 20
 
 
-def test_messages_of_decoding_threads_do_not_wait_for_python(tmp_path):
+def test_decoder_messages_do_not_deadlock_with_the_gil(tmp_path):
     """They would wait for the GIL, and whoever closes the video, with the GIL, for them."""
     path = write_video(tmp_path / "clip.mp4")
     av.logging.set_level(av.logging.ERROR)  # as torchvision does that has a video reader
@@ -163,7 +163,7 @@ def test_frames_come_with_their_times_at_a_varying_rate(tmp_path):
     assert found == pytest.approx(times, abs=1e-3)
 
 
-def test_times_rise_even_where_the_file_says_otherwise(tmp_path, monkeypatch):
+def test_timestamps_increase_even_if_the_files_do_not(tmp_path, monkeypatch):
     with VideoWriter(tmp_path / "clip.mp4", 10) as writer:
         for _ in range(6):
             writer.write(np.zeros((48, 64, 3), np.uint8))

@@ -57,7 +57,7 @@ def middles(path):
 
 @pytest.mark.parametrize("is_full", [False, True])
 @pytest.mark.parametrize("matrix", MATRICES)
-def test_colours_of_every_matrix_and_range(tmp_path, matrix, is_full):
+def test_colours_of_every_matrix_and_range_are_exact(tmp_path, matrix, is_full):
     _, kr, kb = MATRICES[matrix]
     planes = [to_yuv(colour, kr, kb, is_full) for colour in COLOURS]
     path = write_planes(
@@ -66,7 +66,7 @@ def test_colours_of_every_matrix_and_range(tmp_path, matrix, is_full):
     np.testing.assert_allclose(middles(path), COLOURS, atol=3)
 
 
-def test_colours_without_a_matrix_are_those_of_bt601_as_in_ffmpeg(tmp_path):
+def test_colours_without_a_matrix_default_to_bt601_as_in_ffmpeg(tmp_path):
     planes = [to_yuv(colour, 0.299, 0.114, is_full=False) for colour in COLOURS]
     np.testing.assert_allclose(
         middles(write_planes(tmp_path / "clip.mkv", planes)), COLOURS, atol=3
@@ -179,7 +179,9 @@ ORIENTATIONS = [
 
 
 @pytest.mark.parametrize(("matrix", "corners"), ORIENTATIONS)
-def test_frames_are_turned_and_mirrored_as_the_file_asks_for(quadrants, tmp_path, matrix, corners):
+def test_frames_are_rotated_and_mirrored_by_the_display_matrix(
+    quadrants, tmp_path, matrix, corners
+):
     reader = VideoReader(with_display_matrix(quadrants, tmp_path / "turned.mp4", matrix))
     is_sideways = abs(matrix[0]) < abs(matrix[1])
     size = (WIDTH, HEIGHT) if is_sideways else (HEIGHT, WIDTH)
@@ -254,7 +256,7 @@ def test_a_plain_file_of_raw_pictures_is_refused(tmp_path):
         VideoReader(path)
 
 
-def test_sizes_may_change_on_the_way(tmp_path):
+def test_the_frame_size_may_change_within_a_video(tmp_path):
     one, other = write_video(tmp_path / "a.mp4", 3), write_video(tmp_path / "b.mp4", 3, 10, 96, 128)
     path = tmp_path / "both.ts"
     with path.open("wb") as file:

@@ -44,7 +44,7 @@ def test_a_trim_between_key_frames_shows_what_players_show(tmp_path, b_frames, s
     assert len(reader) == len(expected) and reader.fps == 10
 
 
-def test_a_trimmed_copy_begins_where_players_begin(tmp_path):
+def test_a_trimmed_copy_starts_where_players_start(tmp_path):
     """What ``ffmpeg -ss 0.5 -c copy`` leaves: the key frame before is there, but hidden."""
     whole = write_with_pyav(tmp_path / "whole.mp4", 40, g="30", bf="0")
     path = trimmed(whole, tmp_path / "clip.mp4", 0.5)
@@ -75,7 +75,7 @@ def set_avi_length(path, frames):
 
 
 @pytest.mark.parametrize("more", [1, 5])
-def test_an_avi_whose_header_counts_too_many(tmp_path, more):
+def test_an_avi_header_that_counts_too_many_frames_is_corrected(tmp_path, more):
     path = write_jpegs(tmp_path / "clip.avi")
     set_avi_length(path, 20 + more)
     with pytest.warns(InputWarning, match=f"{20 + more} frames.* 20"):
@@ -85,14 +85,14 @@ def test_an_avi_whose_header_counts_too_many(tmp_path, more):
         VideoReader(path, strict=True)
 
 
-def test_an_avi_whose_header_counts_too_few(tmp_path):
+def test_an_avi_header_that_counts_too_few_frames_is_corrected(tmp_path):
     path = write_jpegs(tmp_path / "clip.avi")
     set_avi_length(path, 3)
     reader = VideoReader(path)
     assert [index_of(frame) for frame in reader] == list(range(20))
 
 
-def test_an_avi_with_empty_chunks(tmp_path):
+def test_empty_avi_chunks_keep_the_timing(tmp_path):
     """Capture programs write them for dropped frames: there is no picture, but time goes on."""
     path = write_jpegs(tmp_path / "clip.avi")
     with av.open(str(path)) as container:
@@ -129,7 +129,7 @@ _FRAGMENTS = "frag_keyframe+empty_moov+default_base_moof"
 
 
 @pytest.mark.parametrize("share", [0.45, 0.6, 0.75, 0.9])
-def test_a_fragmented_mp4_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path, share):
+def test_a_truncated_fragmented_mp4_is_read_up_to_the_end(tmp_path, share):
     """As recorders leave it that lose their power."""
     path = tmp_path / "clip.mp4"
     noise = np.random.default_rng(0).integers(-20, 20, (48, 64, 3))
@@ -174,7 +174,7 @@ def test_a_fragmented_mp4_that_ends_within_a_header_is_read(tmp_path):
         assert [index_of(frame) for frame in frames] == [n % 60 for n in range(len(frames))]
 
 
-def test_a_plain_mp4_that_was_cut_off_is_refused_unless_allowed(tmp_path):
+def test_a_truncated_plain_mp4_is_refused_unless_allowed(tmp_path):
     path = write_noise(tmp_path / "clip.mp4")
     whole = [frame.copy() for frame in VideoReader(path)]
     data = path.read_bytes()
@@ -190,13 +190,13 @@ def test_a_plain_mp4_that_was_cut_off_is_refused_unless_allowed(tmp_path):
         np.testing.assert_array_equal(frame.image, whole[frame.number])
 
 
-def test_the_last_bytes_of_an_mp4_count_as_well(tmp_path):
+def test_an_mp4_missing_its_last_bytes_is_detected(tmp_path):
     path = write_noise(tmp_path / "clip.mp4")
     path.write_bytes(path.read_bytes()[:-20])
     assert "truncated or damaged" in refused(path)
 
 
-def test_an_avi_that_was_cut_off_is_refused_unless_allowed(tmp_path):
+def test_a_truncated_avi_is_refused_unless_allowed(tmp_path):
     path = write_jpegs(tmp_path / "clip.avi")
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
     assert "truncated or damaged" in refused(path)
@@ -206,7 +206,7 @@ def test_an_avi_that_was_cut_off_is_refused_unless_allowed(tmp_path):
     assert [index_of(f.image) for f in frames if not f.is_damaged][:8] == list(range(8))
 
 
-def test_a_matroska_file_that_was_cut_off_is_read_and_said(tmp_path):
+def test_a_truncated_matroska_file_is_read_with_a_warning(tmp_path):
     path = tmp_path / "clip.mkv"
     write_with_pyav(path, 40, g="5")
     with warnings.catch_warnings():
@@ -239,7 +239,7 @@ def write_times(path, seconds):
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv"])
-def test_a_varying_rate_is_told_as_its_average(tmp_path, name):
+def test_a_variable_frame_rate_is_reported_as_its_average(tmp_path, name):
     seconds = [*np.arange(10.0), *np.arange(10, 11, 1 / 30)]
     reader = VideoReader(write_times(tmp_path / name, seconds))
     assert reader.is_variable
@@ -249,7 +249,7 @@ def test_a_varying_rate_is_told_as_its_average(tmp_path, name):
     assert [frame.seconds for frame in frames] == pytest.approx(seconds, abs=2e-3)
 
 
-def test_a_rate_with_gaps_is_told_as_its_average(tmp_path):
+def test_a_frame_rate_with_gaps_is_reported_as_its_average(tmp_path):
     seconds = [0, 0.04, 0.08, 10, 10.04, 10.08, 60, 60.04]
     reader = VideoReader(write_times(tmp_path / "clip.mkv", seconds))
     assert reader.fps == pytest.approx(7 / 60.04, rel=0.01)
@@ -257,7 +257,7 @@ def test_a_rate_with_gaps_is_told_as_its_average(tmp_path):
 
 
 @pytest.mark.parametrize("rate", [25, 30000 / 1001, 59.94, 10])
-def test_an_even_rate_is_exact_although_times_are_rounded(tmp_path, rate):
+def test_a_constant_frame_rate_is_exact_despite_rounded_times(tmp_path, rate):
     """Matroska rounds to milliseconds."""
     source = write_video(tmp_path / "clip.mp4", 50, rate)
     path = tmp_path / "clip.mkv"
@@ -276,7 +276,7 @@ def test_an_even_rate_is_exact_although_times_are_rounded(tmp_path, rate):
 
 
 @pytest.mark.parametrize("name", ["clip.avi", "clip.mkv", "clip.mp4"])
-def test_a_title_that_is_not_utf_8(tmp_path, name):
+def test_a_title_that_is_not_utf_8_is_accepted(tmp_path, name):
     path = tmp_path / name
     with av.open(str(path), "w") as container:
         container.metadata["title"] = "Cafe"
@@ -292,7 +292,7 @@ def test_a_title_that_is_not_utf_8(tmp_path, name):
     assert len(list(VideoReader(path))) == 3
 
 
-def test_recordings_joined_end_to_end_go_on(tmp_path):
+def test_timestamps_continue_across_joined_recordings(tmp_path):
     """The clock of the second part starts again."""
     parts = [
         write_with_pyav(tmp_path / f"{number}.ts", 20, g="10", bf="3").read_bytes()
@@ -308,7 +308,7 @@ def test_recordings_joined_end_to_end_go_on(tmp_path):
     assert not any(frame.is_damaged for frame in frames)
 
 
-def test_pictures_that_are_only_referred_to_are_no_frames(tmp_path):
+def test_reference_only_pictures_are_not_frames(tmp_path):
     """VP8's alternative references are packets of their own."""
     noise = np.random.default_rng(0).integers(0, 60, (48, 64, 3), np.uint8)
     path = tmp_path / "clip.webm"

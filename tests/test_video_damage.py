@@ -154,7 +154,7 @@ def around(packet):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_sound_video_has_all_its_frames_and_no_warning(tmp_path, kind):
+def test_an_undamaged_video_has_all_its_frames_and_no_warning(tmp_path, kind):
     reader = VideoReader(write(tmp_path, kind))
     assert (len(reader), reader.fps, reader.is_variable) == (FRAMES, 25.0, False)
     frames, named, others = read(reader)
@@ -175,7 +175,7 @@ def test_frames_around_a_packet_of_noise_keep_their_places(tmp_path, kind, packe
     assert others == []
 
 
-def test_readers_that_run_at_the_same_time_do_not_disturb_each_other(tmp_path):
+def test_concurrent_readers_are_independent(tmp_path):
     path = write(tmp_path, "h264_reordered", [17])
     with pytest.warns(InputWarning, match="damaged"):
         readers = [VideoReader(path).frames() for _ in range(3)]

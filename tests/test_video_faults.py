@@ -11,23 +11,23 @@ from queryinst_vis.video import VideoReader
 from tests.clips import refused, write_noise, write_with_pyav
 
 
-def test_a_missing_file(tmp_path):
+def test_a_missing_video_is_refused(tmp_path):
     assert refused(tmp_path / "none.mp4").endswith("none.mp4: no such file")
 
 
-def test_a_folder(tmp_path):
+def test_a_folder_is_refused_as_a_video(tmp_path):
     assert "is a folder, not a video" in refused(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello world\n" * 50], ids=["empty", "text"])
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.avi", "notes.txt"])
-def test_a_file_that_is_no_video(tmp_path, name, content):
+def test_a_file_that_is_no_video_is_refused(tmp_path, name, content):
     path = tmp_path / name
     path.write_bytes(content)
     assert "video" in refused(path)
 
 
-def test_a_file_with_sound_only(tmp_path):
+def test_an_audio_file_is_refused(tmp_path):
     path = tmp_path / "song.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=44100)
@@ -38,7 +38,7 @@ def test_a_file_with_sound_only(tmp_path):
     assert "contains no video stream" in refused(path)
 
 
-def test_an_mp4_that_was_cut_in_half(tmp_path):
+def test_half_an_mp4_is_refused(tmp_path):
     """Ours have their index in front, as downloads do: they open, but half of it is missing."""
     path = write_noise(tmp_path / "clip.mp4")
     data = path.read_bytes()
@@ -46,21 +46,21 @@ def test_an_mp4_that_was_cut_in_half(tmp_path):
     assert "truncated or damaged: its header specifies 40 frames" in refused(path)
 
 
-def test_an_mp4_that_lost_its_index_at_the_end(tmp_path):
+def test_an_mp4_without_its_index_is_refused(tmp_path):
     path = write_with_pyav(tmp_path / "clip.mp4")  # recorders write the index last
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     assert "copy or download it again" in refused(path)
 
 
-def test_an_avi_that_was_cut_in_half(tmp_path):
+def test_half_an_avi_is_refused(tmp_path):
     path = write_with_pyav(tmp_path / "clip.avi", frames=60)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 6 // 10])
     refused(path)
 
 
-def test_a_damaged_file_leaves_no_noise_on_the_terminal(tmp_path, capfd):
+def test_a_damaged_file_prints_no_decoder_messages(tmp_path, capfd):
     path = tmp_path / "clip.mp4"
     path.write_bytes(b"\x00\x00\x00\x20ftypisom" + b"\x17" * 4000)
     refused(path)
@@ -79,7 +79,7 @@ def test_a_damaged_file_leaves_no_noise_on_the_terminal(tmp_path, capfd):
         ("intel_car-detection.mp4", 377, 12.5, (432, 768)),
     ],
 )
-def test_real_videos(name, frames, fps, size, tmp_path):
+def test_real_videos_have_the_frames_of_ffprobe(name, frames, fps, size, tmp_path):
     root = os.environ.get("QUERYINST_VIS_DATA")
     if root is None:
         pytest.skip("set QUERYINST_VIS_DATA to a folder with videos/ to read real videos")

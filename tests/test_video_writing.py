@@ -22,7 +22,7 @@ def video(tmp_path_factory):
     return write_video(tmp_path_factory.mktemp("video") / "clip.mp4")
 
 
-def test_written_videos_are_h264_that_plays_everywhere(video):
+def test_videos_are_written_as_widely_playable_h264(video):
     with av.open(str(video)) as container:
         stream = container.streams.video[0]
         assert stream.codec_context.name == "h264"
@@ -32,7 +32,7 @@ def test_written_videos_are_h264_that_plays_everywhere(video):
     assert data.index(b"moov") < data.index(b"mdat")  # plays while it loads
 
 
-def test_colours_survive(tmp_path):
+def test_colours_round_trip(tmp_path):
     colours = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (240, 240, 240), (10, 10, 10)]
     with VideoWriter(tmp_path / "colours.mp4", 5) as writer:
         for colour in colours:
@@ -58,7 +58,7 @@ def test_frame_rates_are_exact(tmp_path, rate, exact):
         assert container.streams.video[0].average_rate == exact
 
 
-def test_frames_with_times_of_their_own_are_shown_at_them(tmp_path):
+def test_frames_are_shown_at_their_timestamps(tmp_path):
     seconds = [0.0, 0.1, 0.15, 0.15, 0.9, 2.0]
     path = tmp_path / "live.mp4"
     with VideoWriter(path, fps=None) as writer:
@@ -73,7 +73,7 @@ def test_frames_with_times_of_their_own_are_shown_at_them(tmp_path):
 
 
 @pytest.mark.parametrize(("fps", "seconds"), [(10, 0.0), (None, None)])
-def test_a_time_is_wanted_exactly_where_there_is_no_rate(tmp_path, fps, seconds):
+def test_timestamps_are_required_exactly_without_a_frame_rate(tmp_path, fps, seconds):
     with (
         pytest.raises(ValueError, match="fps"),
         VideoWriter(tmp_path / "clip.mp4", fps) as writer,
@@ -109,7 +109,7 @@ def test_missing_folders_are_made(tmp_path):
     assert write_video(tmp_path / "a" / "b" / "clip.mp4", 2).is_file()
 
 
-def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path):
+def test_a_failed_write_keeps_the_old_file(tmp_path):
     path = tmp_path / "clip.mp4"
     path.write_bytes(b"yesterday's")
     with pytest.raises(RuntimeError, match="the tracker stumbled"), VideoWriter(path, 10) as writer:
@@ -127,7 +127,7 @@ def test_a_video_without_frames_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(("limit", "frames"), [(100_000, 100), (4_000, 1)])
-def test_a_full_disk(tmp_path, limit, frames):
+def test_a_full_disk_leaves_no_video_and_ends_in_one_line(tmp_path, limit, frames):
     """While encoding or only at the end; a limit on the size of files stands in for the disk."""
     script = (
         "import resource, sys, numpy as np\n"
@@ -147,7 +147,7 @@ def test_a_full_disk(tmp_path, limit, frames):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_folder_that_cannot_be_made(tmp_path):
+def test_an_output_folder_that_cannot_be_created_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     path = tmp_path / "file" / "clip.mp4"
     with pytest.raises(InputError, match=r"cannot write .*clip.mp4"):
@@ -176,14 +176,14 @@ def test_a_frame_that_does_not_fit_is_refused(tmp_path, frame, complaint):
 # Encoders
 
 
-def test_colours_are_named_for_players(video):
+def test_colour_metadata_is_written(video):
     with av.open(str(video)) as container:
         context = container.streams.video[0].codec_context
         assert context.color_primaries == context.color_trc == context.colorspace == 1  # BT.709
         assert context.color_range == 1  # limited
 
 
-def test_x264_works_everywhere_and_any_other_name_is_refused():
+def test_x264_is_always_available_and_unknown_encoders_are_refused():
     assert find_encoder("libx264") == "libx264"
     with pytest.raises(InputError, match=r"'x265': .*auto, libx264"):
         find_encoder("x265")
@@ -203,7 +203,7 @@ def test_an_encoder_whose_hardware_is_missing_is_refused(monkeypatch):
 
 
 @pytest.mark.parametrize("works", [True, False])
-def test_auto_is_hardware_where_it_works(monkeypatch, works):
+def test_auto_selects_a_working_hardware_encoder(monkeypatch, works):
     faults = {name: "no such device" for name in ENCODERS}
     faults["h264_amf"] = None if works else "no such device"
     monkeypatch.setattr(encoders, "fault_of", faults.get)
@@ -231,7 +231,7 @@ def test_hardware_encoders_write_videos_of_the_same_quality(tmp_path, name):
     np.testing.assert_allclose(list(VideoReader(tmp_path / "clip.mp4")), frames, atol=6)
 
 
-def test_a_frame_that_another_thread_converted_is_the_same(tmp_path):
+def test_frame_conversion_in_another_thread_gives_the_same_video(tmp_path):
     frames = [frame_of(index) for index in range(5)]
     with ThreadPoolExecutor(1) as thread:
         converted = list(thread.map(VideoWriter.convert, frames))

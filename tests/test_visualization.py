@@ -56,7 +56,7 @@ def test_ids_beyond_the_palette_have_colours_too():
 # To supervision
 
 
-def test_detections_as_supervisions():
+def test_detections_convert_to_supervision():
     detections = found([[10, 20, 50, 60], [0, 0, 9, 9]], [7, 3], [1, 0], [0.75, 0.5])
     exchanged = to_supervision(detections)
     assert isinstance(exchanged, sv.Detections)
@@ -68,7 +68,7 @@ def test_detections_as_supervisions():
     assert exchanged.mask[0, 20:60, 10:50].all() and exchanged.mask[0].sum() == 40 * 40
 
 
-def test_what_detections_lack_is_none_in_supervisions():
+def test_missing_fields_are_none_in_supervision():
     detections = found([[10, 20, 50, 60]], [0], masks=False)
     detections.track_ids = None
     exchanged = to_supervision(detections)
@@ -116,7 +116,7 @@ def test_supervision_reads_class_names_where_they_are_known():
     assert to_supervision(detections[[]])["class_name"].tolist() == []
 
 
-def test_no_detections_as_supervisions():
+def test_empty_detections_convert_to_supervision():
     exchanged = to_supervision(found([], []))
     assert len(exchanged) == 0
     assert exchanged.mask.shape == (0, HEIGHT, WIDTH)
@@ -139,7 +139,7 @@ def test_outlines_have_the_full_colour_in_red_green_blue_order():
     np.testing.assert_array_equal(picture[80, 40], track_colour(1))
 
 
-def test_a_track_keeps_its_colour_whatever_its_place_in_the_list():
+def test_a_track_keeps_its_colour_in_any_order():
     overlay = Overlay(CLASSES)
     for detections in (
         found([[10, 60, 50, 110], [90, 60, 130, 110]], [4, 1]),
@@ -184,7 +184,7 @@ def test_labels_name_identity_class_and_score(monkeypatch):
     assert written == ["#4 car 0.87", "#12 person 1.00"]
 
 
-def test_the_label_of_an_instance_at_the_upper_edge_stays_in_the_frame():
+def test_the_label_of_an_instance_at_the_top_stays_in_the_frame():
     def label_rows(top):
         """How many rows are filled further than the outline of the narrow mask reaches."""
         picture = Overlay(CLASSES).draw(grey_frame(), found([[40, top, 60, top + 40]], [0]))
@@ -208,7 +208,7 @@ def test_labels_of_neighbours_do_not_cover_one_another():
     assert min(label_sizes(2)) > 0.7 * alone
 
 
-def test_paths_follow_the_feet_and_have_an_end():
+def test_traces_follow_the_bottom_of_the_box_for_a_limited_time():
     overlay = Overlay(CLASSES, trace_length=3)
     for x in (10, 40, 70, 100):
         picture = overlay.draw(grey_frame(), found([[x, 50, x + 20, 100]], [1]))
@@ -217,7 +217,7 @@ def test_paths_follow_the_feet_and_have_an_end():
     assert not path[:45].any()  # the first frame is forgotten
 
 
-def test_paths_of_endless_videos_stay_short():
+def test_traces_do_not_grow_with_the_video():
     overlay, sizes = Overlay(CLASSES, trace_length=5), []
     for number in range(40):
         overlay.draw(grey_frame(), found([[10, 50, 30, 100], [60, 50, 90, 100]], [number, 99]))
@@ -251,7 +251,7 @@ def test_a_video_is_drawn_as_supervision_draws_it():
         np.testing.assert_array_equal(overlay.draw(frame, detections), expected)
 
 
-def test_what_is_planned_in_order_is_drawn_at_any_time():
+def test_planned_drawings_can_be_rendered_in_any_order():
     boxes = [[[10 + 4 * i, 50, 40 + 4 * i, 100]] for i in range(5)]
     all_detections = [found(each, [1]) for each in boxes]
     overlay, other = Overlay(CLASSES), Overlay(CLASSES)
@@ -268,13 +268,13 @@ def test_detections_without_masks_are_drawn_as_boxes():
     assert (picture[70:90, 50:70] == GREY).all()
 
 
-def test_a_frame_without_detections_stays_as_it_is():
+def test_a_frame_without_detections_is_unchanged():
     overlay = Overlay(CLASSES)
     for _ in range(3):
         np.testing.assert_array_equal(overlay.draw(grey_frame(), found([], [])), grey_frame())
 
 
-def test_the_frame_that_was_given_is_left_alone():
+def test_the_drawn_frame_is_a_copy():
     frame = grey_frame()
     picture = Overlay(CLASSES).draw(frame, found([[40, 40, 120, 110]], [1]))
     np.testing.assert_array_equal(frame, grey_frame())
@@ -292,7 +292,7 @@ def test_the_frame_that_was_given_is_left_alone():
         [-50, -50, 400, 400],
     ],
 )
-def test_boxes_beyond_the_frame_and_without_area_are_drawn_as_far_as_they_show(box):
+def test_boxes_beyond_the_frame_and_without_area_are_clipped(box):
     overlay = Overlay(CLASSES)
     detections = found([box, [40, 60, 80, 100]], [0, 1])
     for _ in range(2):
@@ -301,7 +301,7 @@ def test_boxes_beyond_the_frame_and_without_area_are_drawn_as_far_as_they_show(b
         np.testing.assert_array_equal(picture[80, 40], track_colour(1))
 
 
-def test_lines_grow_with_the_frame():
+def test_line_width_scales_with_the_frame():
     widths = []
     for scale in (1, 9):
         detections = found([[40 * scale, 60 * scale, 80 * scale, 100 * scale]], [1], masks=False)
@@ -310,7 +310,7 @@ def test_lines_grow_with_the_frame():
     assert widths[1] > widths[0] > 0
 
 
-def test_detections_that_were_not_tracked_have_a_colour_each_and_no_number(monkeypatch):
+def test_untracked_detections_have_one_colour_each_and_no_id(monkeypatch):
     written = listen_to_labels(monkeypatch)
     detections = found([[10, 60, 50, 110], [90, 60, 130, 110]], [4, 4], [1, 0], [0.874, 1.0])
     detections.track_ids = None
@@ -322,7 +322,7 @@ def test_detections_that_were_not_tracked_have_a_colour_each_and_no_number(monke
     assert written == ["car 0.87", "person 1.00"] * 2
 
 
-def test_supervisions_without_classes_are_refused():
+def test_supervision_detections_without_classes_are_refused():
     nameless = sv.Detections(xyxy=np.zeros((1, 4)), tracker_id=np.array([0]))
     with pytest.raises(ValueError, match="no class_id"):
         Overlay(CLASSES).draw(grey_frame(), nameless)

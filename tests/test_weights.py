@@ -19,21 +19,21 @@ FOLDER = Path(queryinst_vis.__file__).parent / "weights"
 NAMES = ("people", "shapes")
 
 
-def test_they_are_small_enough_to_ship():
+def test_shipped_weights_are_below_the_size_limit():
     files = sorted(FOLDER.glob("*.safetensors"))
     assert tuple(file.stem for file in files) == NAMES
     assert sum(file.stat().st_size for file in files) <= 30_000_000
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_card_says_where_they_come_from(name):
+def test_every_model_card_states_the_origin(name):
     card = (FOLDER / f"{name}.md").read_text()
     for heading in ("Data", "Licence", "Recipe", "Seed", "Scores", "Reproduce"):
         assert f"## {heading}" in card
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_they_are_inference_weights_in_half_precision(name):
+def test_shipped_weights_are_half_precision_inference_weights(name):
     with safe_open(FOLDER / f"{name}.safetensors", framework="pt") as file:
         kinds = {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
         heads = {key.split(".")[1] for key in file.keys() if key.startswith("mask_heads.")}  # noqa: SIM118
@@ -41,7 +41,7 @@ def test_they_are_inference_weights_in_half_precision(name):
 
 
 @pytest.mark.parametrize(("name", "queries"), [("people", 30), ("shapes", 10)])
-def test_they_know_their_model_and_classes(name, queries):
+def test_shipped_weights_carry_model_and_classes(name, queries):
     model, config = queryinst_vis.load_model(name, "cpu")
     assert len(model.queries) == queries == config.model.num_queries
     assert config.data.train.annotations is None
@@ -56,7 +56,7 @@ def clip(tmp_path_factory):
     return folder
 
 
-def test_shapes_finds_and_follows_the_shapes_of_a_new_clip(clip):
+def test_the_shapes_weights_track_a_new_clip(clip):
     from queryinst_vis.utils.images import read_image
 
     gt = read_json(clip / "youtube_vis.json", "ground truth")

@@ -41,7 +41,7 @@ def two_classes():
 
 
 @pytest.mark.parametrize("name", ["small", "medium"])
-def test_stats_are_those_of_the_reference_code(name, capsys):
+def test_stats_equal_the_reference_code(name, capsys):
     expected = json.loads((GOLDEN / f"{name}_expected.json").read_text())
     evaluation = golden_evaluation(name)
     evaluation.summarize()
@@ -154,7 +154,7 @@ def test_area_ranges_can_be_chosen():
         ({"iouType": "bbox"}, "params.iouType: only 'segm' is evaluated, not 'bbox'"),
     ],
 )
-def test_parameters_that_make_no_sense_are_refused(changes, message):
+def test_invalid_parameters_are_refused(changes, message):
     with pytest.raises(InputError) as caught:
         evaluation_of(*two_classes(), **changes)
     assert message in str(caught.value)
@@ -215,7 +215,7 @@ def test_classes_are_found_by_name():
 
 
 @pytest.mark.parametrize("form", ["compressed", "plain", "polygon"])
-def test_masks_of_an_annotation(form):
+def test_masks_of_an_annotation_are_decoded(form):
     expected = box_mask(10, 20, 30, 60)
     masks = {
         "compressed": rle(10, 20, 30, 60),
@@ -230,7 +230,7 @@ def test_masks_of_an_annotation(form):
     assert annotations.annToRLE(annotations.anns[1], 0) == masks["compressed"]
 
 
-def test_results_get_ids_areas_and_boxes_and_the_list_is_left_alone():
+def test_results_get_ids_areas_and_boxes_without_modifying_the_input():
     gt, results = two_classes()
     before = json.dumps(results)
     loaded = YTVOS(gt).loadRes(results)
@@ -242,7 +242,7 @@ def test_results_get_ids_areas_and_boxes_and_the_list_is_left_alone():
     assert loaded.getAnnIds(catIds=[1]) == [1, 2]
 
 
-def test_a_file_and_its_content_are_the_same(tmp_path, capsys):
+def test_a_path_and_its_content_give_the_same_set(tmp_path, capsys):
     gt, results = two_classes()
     gt["info"] = {"year": 2026}
     path = tmp_path / "gt.json"
