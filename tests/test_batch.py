@@ -8,7 +8,6 @@ import pytest
 
 from queryinst_vis import cli
 from queryinst_vis.batch.compaction import PLAN, compact, finish_compaction
-from queryinst_vis.batch.dispatcher import Dispatcher, Outcome
 from queryinst_vis.batch.options import RunOptions, Video, VideoOptions
 from queryinst_vis.batch.run import plan_run
 from queryinst_vis.batch.status import format_status, read_status
@@ -278,39 +277,6 @@ def test_the_status_can_be_read_from_elsewhere(tmp_path, clips, tiny):
     assert text.startswith("3 videos: 3 done, 0 failed, 0 left (finished)")
     with pytest.raises(InputError, match=r"status\.json"):
         read_status(str(tmp_path))
-
-
-# Workers that die
-
-
-def held(dispatcher, worker, count):
-    return [dispatcher.take(worker) for _ in range(count)]
-
-
-def some_videos(count):
-    return [Video(f"v{number}", "", f"v{number}", "") for number in range(count)]
-
-
-def test_of_several_videos_of_a_dead_worker_none_is_charged_and_each_is_tried_alone():
-    dispatcher = Dispatcher(some_videos(3), 1)
-    held(dispatcher, "first", 2)
-    assert dispatcher.died("first", "killed") == 2
-    last = dispatcher.take("second")
-    assert last is not None and last.name == "v0"
-    assert dispatcher.take("second") is None  # alone: even though v2 waits
-    dispatcher.finished("second", Outcome(last))
-    assert not dispatcher.is_over and len(dispatcher.final) == 1
-
-
-def test_a_death_with_one_video_is_an_attempt_of_it():
-    dispatcher = Dispatcher(some_videos(1), 2)
-    held(dispatcher, 1, 1)
-    assert dispatcher.died(1, "killed") == 1 and not dispatcher.is_over
-    held(dispatcher, 2, 1)
-    dispatcher.died(2, "killed by SIGKILL")
-    assert dispatcher.is_over
-    [(outcome, attempts)] = dispatcher.final
-    assert (outcome.kind, outcome.reason, attempts) == ("worker", "killed by SIGKILL", 2)
 
 
 # Compaction

@@ -73,11 +73,16 @@ class Driver(Protocol):
         """Report the outcome of a video that was taken."""
 
 
+FREE_LOSSES = 5
+"""How often a video may lose its machine before that is held against it."""
+
+
 class Dispatcher:
     """Hands out videos to workers on request, and counts attempts.
 
     A failure counts as an attempt. So does the death of a worker that was processing a single
-    video. If it was processing several, the culprit is unknown: each is retried in isolation.
+    video. If it was processing several, the culprit is unknown: each is retried in isolation. The
+    loss of a worker's machine is nobody's fault, unless it happens to a video again and again.
 
     A worker that finds a long video reports its segments. They are handed out next, like videos,
     each with attempts of its own; when all have been tracked, so is the joining of identities. A
@@ -104,6 +109,7 @@ class Dispatcher:
         self._isolated: set[Hashable] = set()
         self._tried: Counter[Video] = Counter(tried)
         self._tried_before = dict(tried or {})
+        self._losses: Counter[Video] = Counter()
         self._missing: dict[Video, set[int]] = {}  # segments that are to be tracked
         self._given_up: set[Video] = set()
 
@@ -162,6 +168,23 @@ class Dispatcher:
             if self._is_exhausted(video) and video.whole not in self._given_up:
                 self._give_up(Outcome(video, "worker", reason))
         self._alone.extend(video for video in held if video.whole not in self._given_up)
+        return len(held)
+
+    def lost(self, worker: Hashable, reason: str) -> int:
+        """Record the death of a worker whose machine is gone; returns like ``died``.
+
+        Its videos come next and keep their attempts. A video that has lost ``FREE_LOSSES`` machines
+        may be what brings them down: from then on, this counts as the death of its worker.
+        """
+        held = self._held.get(worker, [])
+        self._losses.update(held)
+        if any(self._losses[video] > FREE_LOSSES for video in held):
+            return self.died(worker, reason)
+        self._held.pop(worker, None)
+        self._isolated.discard(worker)
+        self._waiting.extendleft(
+            video for video in reversed(held) if video.whole not in self._given_up
+        )
         return len(held)
 
     def _settle(self, outcome: Outcome) -> None:

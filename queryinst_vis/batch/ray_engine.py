@@ -18,6 +18,7 @@ from queryinst_vis.errors import InputError
 
 _POLL_INTERVAL = 0.5  # seconds between checks of the workers
 _IDLE_INTERVAL = 0.5  # seconds between an idle worker's queries whether the run is over
+_NODE_TIMEOUT = 30.0  # seconds within which Ray notices that a node is dead
 
 
 def run_ray(
@@ -78,14 +79,15 @@ def _supervise(
     ray: Any, dispatcher: Any, actor: Any, run: RunOptions, workers: int
 ) -> Iterator[Event]:
     """Replace actors that die, until every video is done or has failed."""
-    running: dict[Any, tuple[int, Any]] = {}
+    running: dict[Any, tuple[int, Any, Any]] = {}
     count = start_failures = 0
 
     def start() -> None:
         nonlocal count
         count += 1
         worker = actor.remote()
-        running[worker.work.remote(run, dispatcher, count)] = count, worker
+        node = worker.node.remote()
+        running[worker.work.remote(run, dispatcher, count)] = count, worker, node
 
     for _ in range(workers):
         start()
@@ -93,10 +95,11 @@ def _supervise(
     while running and not is_over:
         ended, _ = ray.wait(list(running), num_returns=1, timeout=_POLL_INTERVAL)
         for work in ended:
-            number, _ = running.pop(work)
+            number, _, node = running.pop(work)
             reason = _how_it_died(ray, work)
             if reason is not None:
-                held = ray.get(dispatcher.died.remote(number, reason))
+                record = dispatcher.lost if _is_node_dead(ray, node) else dispatcher.died
+                held = ray.get(record.remote(number, reason))
                 start_failures = 0 if held else start_failures + 1
                 if start_failures >= MAX_START_FAILURES:
                     raise RuntimeError(f"workers die on startup: {reason}")
@@ -104,7 +107,7 @@ def _supervise(
         outcomes, standing, is_over = ray.get(dispatcher.report.remote())
         yield from outcomes
         yield standing
-    for _, worker in running.values():
+    for _, worker, _ in running.values():
         ray.kill(worker)
 
 
@@ -116,6 +119,22 @@ def _how_it_died(ray: Any, work: Any) -> str | None:
         kind = type(error).__name__
         return f"the worker died with this video alone ({kind}: {str(error).partition(chr(10))[0]})"
     return None
+
+
+def _is_node_dead(ray: Any, node: Any) -> bool:
+    """Whether a worker that has died went down with its machine."""
+    try:
+        where = ray.get(node, timeout=0)
+    except (ray.exceptions.RayError, TimeoutError):
+        return False  # it died on startup
+    if where == ray.get_runtime_context().get_node_id():
+        return False  # the driver's own machine
+    deadline = time.monotonic() + _NODE_TIMEOUT
+    while time.monotonic() < deadline:
+        if not any(each["Alive"] for each in ray.nodes() if each["NodeID"] == where):
+            return True
+        time.sleep(_POLL_INTERVAL)
+    return False
 
 
 class _SharedDispatcher:
@@ -136,6 +155,9 @@ class _SharedDispatcher:
     def died(self, worker: int, reason: str) -> int:
         return self._dispatcher.died(worker, reason)
 
+    def lost(self, worker: int, reason: str) -> int:
+        return self._dispatcher.lost(worker, reason)
+
     def report(self) -> tuple[list[tuple[Outcome, int]], Standing, bool]:
         """Outcomes since the last report, what is still pending, and whether the run is over."""
         outcomes = list(self._dispatcher.final)
@@ -145,6 +167,11 @@ class _SharedDispatcher:
 
 class _Actor:
     """A worker."""
+
+    def node(self) -> str:
+        import ray
+
+        return ray.get_runtime_context().get_node_id()
 
     def work(self, run: RunOptions, dispatcher: Any, number: int) -> None:
         """Track until the run is over."""

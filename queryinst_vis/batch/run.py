@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import queryinst_vis
@@ -15,6 +14,7 @@ from queryinst_vis.batch.options import RunOptions, Video
 from queryinst_vis.batch.segment_files import remove_stale_segments
 from queryinst_vis.batch.status import Unsettled, read_unsettled, write_status
 from queryinst_vis.batch.store import Store
+from queryinst_vis.batch.summary import RunSummary, Workload
 from queryinst_vis.batch.tables import (
     FAILURE_COLUMNS,
     done_keys,
@@ -66,74 +66,6 @@ class RunPlan:
         if self.failed:
             parts.append(f"{self.failed} failed before (retry with --retry-failed)")
         return ", ".join(parts)
-
-
-@dataclass
-class RunSummary:
-    """Statistics of a run.
-
-    Attributes:
-        done: number of videos tracked.
-        frames: their total number of frames.
-        seconds: their total duration.
-        elapsed: duration of the run in seconds.
-        stages: seconds by stage, added up over the videos.
-        segments: of long videos that this run has cut.
-        segments_tracked: of those, by this run or an earlier one.
-        failures: outcomes of the videos that failed.
-    """
-
-    done: int = 0
-    frames: int = 0
-    seconds: float = 0.0
-    elapsed: float = 0.0
-    segments: int = 0
-    segments_tracked: int = 0
-    stages: Counter[str] = field(default_factory=Counter)
-    failures: list[Outcome] = field(default_factory=list)
-
-    def add(self, outcome: Outcome) -> None:
-        """Take a video, or a part of one, into account."""
-        if outcome.kind is not None:
-            self.failures.append(outcome)
-            return
-        self.done += outcome.is_last
-        if outcome.cut is not None:
-            self.segments += len(outcome.cut.segments)
-            self.segments_tracked += len(outcome.tracked)
-        elif not outcome.is_last:
-            self.segments_tracked += 1
-        self.frames += outcome.frames
-        self.seconds += outcome.seconds
-        self.stages.update(outcome.stages or {})
-
-    def progress(self) -> str:
-        """Text for the progress bar."""
-        rate = self.frames / self.elapsed if self.elapsed else 0.0
-        failed = f", {len(self.failures)} failed" if self.failures else ""
-        cut = f"{self.segments_tracked}/{self.segments} segments, " if self.segments else ""
-        hours = f"{self.seconds / 3600:.2f} h"
-        return f"{cut}{self.frames} frames, {hours}, {rate:.1f} frames/s{failed}"
-
-    def __str__(self) -> str:
-        rate = self.frames / self.elapsed if self.elapsed else 0.0
-        lines = [
-            f"{self.done} videos done, {self.seconds / 3600:.2f} hours of video, {self.frames} "
-            f"frames in {self.elapsed:.1f} s ({rate:.1f} frames/s)"
-        ]
-        if self.segments:
-            lines.append(f"{self.segments_tracked} of {self.segments} segments of long videos")
-        if self.frames:
-            stages = ", ".join(
-                f"{name} {self.frames / spent:.1f}"
-                for name, spent in self.stages.items()
-                if spent > 0
-            )
-            lines.append(f"frames/s by stage, of one video at a time: {stages}")
-        if self.failures:
-            lines.append(f"{len(self.failures)} failed:")
-            lines += [f"  {each.video.name} ({each.kind}): {each.reason}" for each in self.failures]
-        return "\n".join(lines)
 
 
 def plan_run(
@@ -234,15 +166,16 @@ def execute(plan: RunPlan, run: RunOptions, engine: Engine) -> RunSummary:
     Raises:
         InputError: the data set cannot be written.
     """
-    summary = RunSummary()
     keys = {video: key for key, video in plan.todo.items()}
+    summary = RunSummary(Workload(keys))
     tried = {video: plan.unsettled.attempts.get(key, 0) for video, key in keys.items()}
     tried = {video: count for video, count in tried.items() if count}
     known = done_keys(plan.store)
     remove_stale_segments(plan.store, known, set(plan.todo))
     start, told = time.monotonic(), -_STATUS_EVERY
+    shown = 0
     standing = Standing(attempts=tried)
-    with ProgressBar("videos", len(keys), "steps") as bar:
+    with ProgressBar("tracked, %", 100, "steps") as bar:
         try:
             for event in _events(plan, run, engine, keys, tried):
                 summary.elapsed = time.monotonic() - start
@@ -254,7 +187,9 @@ def execute(plan: RunPlan, run: RunOptions, engine: Engine) -> RunSummary:
                     if outcome.is_last:
                         key = keys[outcome.video.whole]
                         _settle(plan.store, key, outcome, attempts, known)
-                    bar.advance(int(outcome.is_last), summary.progress())
+                    percent = int(100 * summary.workload.done)
+                    bar.advance(percent - shown, summary.progress())
+                    shown = percent
                 if time.monotonic() - told > _STATUS_EVERY:
                     told = time.monotonic()
                     _tell(plan, summary, standing, keys, is_over=False)
@@ -323,6 +258,7 @@ def _tell(
         "frames": summary.frames,
         "hours": round(summary.seconds / 3600, 4),
         "elapsed": round(summary.elapsed, 1),
+        "fraction": round(summary.workload.done, 6),
         "stages": {name: round(value, 1) for name, value in summary.stages.items()},
         "in_progress": [keys[video] for video in standing.in_progress],
         "attempts": {keys[video]: count for video, count in standing.attempts.items()},

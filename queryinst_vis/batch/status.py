@@ -93,7 +93,8 @@ def format_status(status: Mapping[str, Any], now: float) -> str:
     if status.get("segments"):
         tracked = f"{status['segments_tracked']} of {status['segments']}"
         lines.append(f"{tracked} segments of long videos tracked")
-    if done and not status["is_over"]:
-        left = status["elapsed"] / done * (status["to_track"] - done)
+    fraction = status.get("fraction")
+    if fraction and not status["is_over"]:
+        left = status["elapsed"] * (1 - fraction) / fraction
         lines.append(f"about {left / 60:.0f} minutes left")
     return "\n".join(lines)

@@ -90,9 +90,10 @@ class ProgressBar:
         """Advance by ``amount`` (may be 0); ``note`` replaces the text next to the bar."""
         (task,) = self._bar.tasks
         note = task.fields["note"] if note is None else note
+        before = int(task.completed)
         self._bar.update(task.id, advance=amount, note=note)
         done = int(task.completed)
-        is_line = amount > 0 and done % self._line_every == 0
+        is_line = done // self._line_every > before // self._line_every
         if self._prints_lines and task.total is not None and is_line:
             pace = (time.monotonic() - self._begin) / (done - self._first)
             left = timedelta(seconds=round(pace * (task.total - done)))
