@@ -1,4 +1,4 @@
-"""Videos to read back, whose frames say which one they are and which way up."""
+"""Test videos whose frames encode their number and orientation."""
 
 import os
 import subprocess
@@ -16,14 +16,14 @@ HEIGHT, WIDTH = 48, 64
 
 
 def frame_of(index, height=HEIGHT, width=WIDTH):
-    """Flat grey that says which frame it is, and a red corner that says which way up."""
+    """Flat grey that encodes the frame number, with a red corner that marks the top left."""
     frame = np.full((height, width, 3), 40 + 3 * index, dtype=np.uint8)
     frame[: height // 3, : width // 3] = (220, 20, 20)
     return frame
 
 
 def index_of(frame):
-    """The frame number that ``frame_of`` hid in the grey."""
+    """The frame number that ``frame_of`` encoded in the grey."""
     return round((float(frame[-8:, -8:].mean()) - 40) / 3)
 
 
@@ -64,7 +64,7 @@ def run_script(script, path):
 
 
 def refused(path):
-    """The one line with which a reader refuses a file, on opening or on the way."""
+    """The one-line error with which a reader refuses a file, on opening or while reading."""
     with pytest.raises(InputError) as caught:
         for _ in VideoReader(path):
             pass

@@ -1,4 +1,4 @@
-"""How close two computations of the same numbers have to be, on any machine."""
+"""Tolerances for two computations of the same values on any machine."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Where the configs are, and the message with which a bad one is refused."""
+"""The folder of configs, and the error message of a bad one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CONFIGS = find_config("people").parent
 
 
 def complaint(path: Path | str, overrides: list[str] | None = None) -> str:
-    """The one line that ``load_config`` raises about a file."""
+    """The one-line error that ``load_config`` raises."""
     with pytest.raises(InputError) as caught:
         load_config(path, overrides)
     message = str(caught.value)

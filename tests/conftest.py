@@ -1,4 +1,4 @@
-"""One thread for every test and the processes that it starts; tiny sets of images and videos.
+"""Shared fixtures; one thread for every test and the processes that it starts.
 
 Sums depend on the number of threads in their last bits, and exact resume is tested across
 processes; the tensors of the tests are too small to gain from more.
@@ -46,9 +46,9 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def _auto_is_the_cpu():
-    """``device="auto"`` is the CPU, here and in processes that tests start, also beside a GPU.
+    """``device="auto"`` is the CPU, also on a machine with a GPU and in child processes.
 
-    Tests compare exact numbers with those of models on the CPU. Those of CUDA name the device.
+    Tests compare exact numbers of models on the CPU; tests of CUDA name the device.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.accelerator, "is_available", lambda: False)

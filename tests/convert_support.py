@@ -1,4 +1,4 @@
-"""What the tests of the converters share: tiny frames on disk, and masks out of what they write."""
+"""Helpers for the tests of the converters: write tiny frames, read back masks."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def assert_same_masks(found: list, expected: list) -> None:
 
 
 def refusal(convert, *arguments, **options) -> str:
-    """The line of the InputError that a converter must raise."""
+    """The one-line InputError that a converter must raise."""
     with pytest.raises(InputError) as error:
         convert(*arguments, **options)
     assert "\n" not in str(error.value)

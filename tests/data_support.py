@@ -127,7 +127,7 @@ def write_set(folder, content):
 
 
 def training_config(annotations, images, pairs=False, **settings):
-    """A config for the classes car and dog at 48x80, no augmentation but what is asked for."""
+    """A config for the classes car and dog at 48x80, without augmentation unless given."""
     config = Config(seed=3)
     config.model.classes = ["car", "dog"]
     config.model.track.enabled = pairs

@@ -1,6 +1,6 @@
 """Stand-ins for the few classes of mmdet and mmengine that our plug-in builds upon.
 
-They repeat what those classes do for a model: registering and building by name, choosing a method
+They do what those classes do for a model: registering and building by name, choosing a method
 by ``mode``, and carrying samples. The tests of the plug-in run on them, and on the real ones too
 where mmdet is installed.
 """

@@ -1,4 +1,4 @@
-"""Detections to associate: hand-made objects that nothing confuses, and crowds at random."""
+"""Detections to associate: distinct hand-made objects, and random crowds."""
 
 import numpy as np
 import torch

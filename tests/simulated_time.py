@@ -1,4 +1,4 @@
-"""Clocks for live sources, in which time passes as a test says and sleeping takes none."""
+"""Clocks for live sources: tests advance the time, and waiting takes no real time."""
 
 import threading
 
@@ -6,7 +6,7 @@ from queryinst_vis.video.live import Clock
 
 
 class JumpingClock(Clock):
-    """Jumps to the time that is waited for.
+    """Advances to the end of every wait.
 
     Attributes:
         waits: seconds of every wait so far.

@@ -1,4 +1,4 @@
-"""Freed memory stays with the process: the next frame finds it."""
+"""Freed memory is kept by the process and reused for the next frame."""
 
 import ctypes
 import subprocess
@@ -39,7 +39,7 @@ print(free_bytes() - before)
 
 
 def kept_bytes(mode):
-    """How many of the freed bytes malloc keeps to give them out again."""
+    """How many of the freed bytes malloc keeps for reuse."""
     run = subprocess.run(
         [sys.executable, "-c", KEPT, mode], capture_output=True, text=True, check=True
     )

@@ -1,4 +1,4 @@
-"""Anybody's detector gets our identities and files."""
+"""Tracking and result files for user-defined detector functions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.tiny import CLASSES, COLOURS, draw_frame, rectangles, write_images, w
 
 
 def find(frame, masks=True):
-    """The red and the green rectangle of ``draw_frame``, the weaker one first."""
+    """The red and the green rectangle of ``draw_frame``, in ascending order of score."""
     pixels = np.stack([(abs(frame.astype(int) - colour) < 60).all(axis=2) for colour in COLOURS])
     return sv.Detections(
         xyxy=sv.mask_to_xyxy(pixels).astype(float) + np.array([0, 0, 1, 1]),
@@ -42,7 +42,7 @@ def without_names(frame):
 
 
 def returns(**changes):
-    """A function that finds one thing, but for the changes."""
+    """A detector function that returns one instance, with the given fields changed."""
     found = {"xyxy": np.array([[4.0, 4, 20, 20]]), "confidence": np.array([0.9]), **changes}
     return lambda frame: sv.Detections(**found)
 
@@ -99,7 +99,7 @@ def test_boxes_beside_the_frame_have_no_pixels(clip, tmp_path):
 
 
 def test_a_detector_function_is_evaluated_on_a_video_set(tmp_path):
-    """What is found exactly scores an AP of 1; classes are matched by name."""
+    """Exact detections score an AP of 1; classes are matched by name."""
     config = Config()
     config.data.test = write_videos(tmp_path / "videos")
     detector = FunctionDetector(find, ["dog", *CLASSES])

@@ -1,4 +1,4 @@
-"""The benchmark of the steps around the network runs, alone and beside another checkout."""
+"""The benchmark of pre- and post-processing, alone and against another checkout."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Scores of detections against remembered tracks, and the rules that assign by them."""
+"""Association scores of detections and tracks, and the rules that assign by them."""
 
 import math
 from dataclasses import replace
@@ -67,7 +67,7 @@ def test_each_weight_scales_only_its_own_cue(cue):
 
 
 def test_tracker_passes_its_weights_to_the_rule():
-    """A detection of another class on a known box: with the label's weight it is a new object."""
+    """A detection of another class on a known box: with the label weight it is a new object."""
     frame = replace(see(0), labels=torch.tensor([1]), embeddings=torch.zeros(1, OBJECTS))
     for label_weight, expected in ((10.0, 1), (0.0, 0)):
         tracker = Tracker(TrackingConfig(label_weight=label_weight))
@@ -134,7 +134,7 @@ def test_cosine_similarity_with_a_zero_embedding_is_0():
 
 
 def test_greedy_assignment_drops_a_detection_that_one_to_one_keeps():
-    """Both want slot 0; the first could as well have slot 1."""
+    """Both detections prefer slot 0; the first could also take slot 1."""
     scores = torch.tensor([[0.0, 5.0, 4.0], [0.0, 4.5, -9.0]])
     assert greedy(scores) == [0, DROPPED]
     assert one_to_one(scores) == [1, 0]

@@ -33,7 +33,7 @@ THRESHOLDS = (0.0, 0.0101)
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
-    """Untrained weights, a set of two videos, and no threshold under the cache."""
+    """Untrained weights, a set of two videos, and a cache without score threshold."""
     monkeypatch.setattr(inputs, "LOWEST_SCORE", 0.0)
     torch.manual_seed(0)
     data = write_videos(tmp_path / "videos")

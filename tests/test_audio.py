@@ -1,4 +1,4 @@
-"""The annotated video has the sound of its source, cut to the frames and in time with them."""
+"""The annotated video has the audio of its source, cut to and in sync with the frames."""
 
 import json
 import subprocess
@@ -50,7 +50,7 @@ def out(tmp_path, monkeypatch):
 
 
 def heard(path):
-    """Codec of the sound, when it ends and when the tone begins, in seconds."""
+    """Codec of the audio, its end, and the start of the tone, in seconds."""
     with av.open(str(path)) as container:
         audio = container.streams.audio[0]
         end, beep = 0.0, None

@@ -1,6 +1,6 @@
-"""The benchmark: what it reports, and that its numbers agree with each other.
+"""The benchmark: what it reports, and that its numbers are consistent.
 
-Nothing is said about speed itself, which depends on the machine.
+Speed itself depends on the machine and is not tested.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Weights by name: fetched once and checked; what goes wrong leaves nothing that looks complete."""
+"""Weights by name: downloaded once and verified; a failure leaves no file that looks complete."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WRONG = "0" * 64
 
 
 class Server(ThreadingHTTPServer):
-    """Serves ``content`` at any path, and remembers what was asked for.
+    """Serves ``content`` at any path, and records the requests.
 
     Attributes:
         cut: close the connection after so many bytes of each answer.
@@ -345,7 +345,7 @@ def test_an_unknown_name_lists_all_names(cache, capsys, tmp_path):
 
 @pytest.fixture
 def tiny_coco(server, tmp_path, monkeypatch):
-    """A small model in mmdetection's layout, served in the place of the one called ``coco``."""
+    """A small model in mmdetection's layout, served as the entry ``coco``."""
     config = Config()
     config.model.classes = load_config(
         Path(__file__).parent.parent / "configs" / "_base_" / "queryinst_r50.yaml"

@@ -1,4 +1,4 @@
-"""Charts: one specification for the PNG and for the page, drawn without browser and network."""
+"""Charts: one specification for PNG and HTML, rendered without browser or network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints: what is written is what is read, and everything else is refused in one line."""
+"""Checkpoints: saved state is restored exactly, and bad files are refused in one line."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Cityscapes: instance maps to COCO JSON, and the benchmark's own average precision."""
+"""Cityscapes: instance maps to COCO JSON, and the AP of the benchmark."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_metrics_without_ground_truth_are_undefined(gt, split):
 
 
 def random_split(folder: Path, rng: np.random.Generator, images: int = 6) -> None:
-    """Maps of overlapping rectangles: instances, groups, void and classes that do not count."""
+    """Maps of overlapping rectangles: instances, groups, void and ignored classes."""
     for index in range(images):
         ids = np.full((HEIGHT, WIDTH), ROAD, np.uint16)
         for number in range(14):

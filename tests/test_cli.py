@@ -1,4 +1,4 @@
-"""The command line as a user meets it: help, exit statuses, messages, and files that appear."""
+"""The command line: help, exit statuses, messages, and output files."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def files_below(folder: Path) -> set[str]:
 
 @pytest.fixture
 def box_set(tmp_path):
-    """A COCO file of one image with one square, and results that find it exactly."""
+    """A COCO file of one image with one square, and a perfect result."""
     square = {"bbox": [2, 3, 4, 5], "segmentation": [[2, 3, 6, 3, 6, 8, 2, 8]]}
     annotation = {"id": 1, "image_id": 7, "category_id": 3, "area": 20, "iscrowd": 0, **square}
     gt = {

@@ -1,4 +1,4 @@
-"""Bootstrap over videos: weights count as copies would; what a comparison says."""
+"""Bootstrap over videos: confidence intervals and paired comparison."""
 
 import json
 
@@ -168,7 +168,7 @@ def test_a_result_better_in_every_video_wins_every_sample():
 
 
 def test_the_paired_interval_is_narrower_than_the_unpaired_ones():
-    """Where videos differ more than files, the difference is surer than the two values."""
+    """Where videos differ more than results do, the difference has a narrower interval."""
     gt = twenty_videos()
     easy = noisy_results(0, 0, range(1, 11))
     a, b = (easy + noisy_results(0, noise, range(11, 21)) for noise in (28, 30))

@@ -185,7 +185,7 @@ def test_an_environment_variable_is_read(write_config, monkeypatch):
 
 @pytest.fixture
 def unset(monkeypatch):
-    """A text that refers to a variable which is not set."""
+    """A value that references an unset variable."""
     monkeypatch.delenv("QUERYINST_VIS_TEST_ROOT", raising=False)
     return "${oc.env:QUERYINST_VIS_TEST_ROOT}/x"
 
@@ -201,7 +201,7 @@ def test_an_unset_environment_variable_is_an_error_only_on_use(write_config, uns
 
 
 def test_unresolved_values_are_saved_as_null(write_config, unset):
-    """Files of weights refer to nothing."""
+    """A saved config holds no references."""
     config = load_config(write_config(f"data: {{val: {{images: '{unset}'}}, train_extra: []}}"))
     assert config_to_dict(config)["data"]["val"]["images"] is None
     assert differences(config, config_from_dict(config_to_dict(config), "weights")) == {}

@@ -1,4 +1,4 @@
-"""COCO images to pseudo-videos: a window that glides over the image, and exact masks."""
+"""COCO images to pseudo-videos: a moving crop with exact masks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def convert(tmp_path):
-    """Convert the tiny set; the folder that was written."""
+    """Convert the tiny set; returns the output folder."""
     annotations, images = write_set(tmp_path / "coco", coco_content())
 
     def convert_to(name="video", **options):
@@ -70,7 +70,7 @@ def test_full_size_windows_reproduce_the_image_and_its_masks(convert):
 
 
 def test_masks_follow_the_object_in_every_frame(tmp_path):
-    """The object is the white part of the image: every frame must show it where its mask is."""
+    """The object is white: in every frame its pixels must agree with its mask."""
     picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     mask = rectangle(22, 12, 52, 36)
     picture[mask] = 255

@@ -1,4 +1,4 @@
-"""labelme: one JSON file a frame; label and group_id are the identity."""
+"""labelme: one JSON file per frame; label and group_id are the identity."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def box(x0: int, y0: int, x1: int, y1: int) -> list:
 
 
 def write_labelme(folder: Path, name: str, shapes: list, image: str | None = None, **others):
-    """A JSON file and its image beside it."""
+    """A JSON file and its image in the same folder."""
     image = image or f"{name}.jpg"
     write_frame(folder / image)
     content = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": image}

@@ -1,4 +1,4 @@
-"""Ground truth back to MOTS: what the reader of MOTS gives for it is what it was."""
+"""Ground truth to MOTS: reading the result back gives the same annotations."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def disjoint_set(folder: str = "v", videos: int = 1) -> dict:
 
 @pytest.fixture
 def write(tmp_path):
-    """Write an annotation file and its frames; the arguments for the converter."""
+    """Write an annotation file and its frames; returns the arguments of the converter."""
 
     def write_set(content: dict) -> tuple[Path, Path]:
         (tmp_path / "set.json").write_text(json.dumps(content))

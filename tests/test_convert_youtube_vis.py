@@ -1,4 +1,4 @@
-"""YouTube-VIS, OVIS and their relatives to one strict form."""
+"""YouTube-VIS, OVIS and similar files to one strict form."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def ovis_content():
 
 @pytest.fixture
 def convert(tmp_path):
-    """Write a content, convert it; the converter's line and the new content."""
+    """Write and convert a content; returns the converter's summary and the new content."""
 
     def write_and_convert(content, **options):
         source, target = tmp_path / "source.json", tmp_path / "out" / "set.json"
@@ -161,7 +161,7 @@ def test_coco_file_holds_the_same_masks(convert, tmp_path):
 
 
 def changed(place, value):
-    """A valid content with one value changed: ``place`` is the way to it."""
+    """A valid content with the value at the path ``place`` changed."""
     content = copy.deepcopy(ovis_content())
     entry = content
     for key in place[:-1]:
@@ -214,7 +214,7 @@ def test_broken_files_are_refused_with_the_place(place, value, message):
 
 @pytest.mark.parametrize("value", ["0", "no", 2, None, [], 0, False, 1, True, 1.0])
 def test_the_crowd_flag_is_interpreted_as_by_data_validate(tmp_path, value):
-    """A text is no flag: ``"0"`` is refused, neither taken for a crowd nor for an instance."""
+    """A string is no flag: ``"0"`` is refused, not read as true or false."""
     content = changed(["annotations", 0, "iscrowd"], value)
     (tmp_path / "set.json").write_text(json.dumps(content))
     kinds = [finding.kind for finding in validate_set(tmp_path / "set.json")]

@@ -71,7 +71,7 @@ def test_occluded_instances_lose_the_covered_pixels_and_get_tight_boxes():
 
 
 def test_an_unoccluded_instance_keeps_its_annotated_box():
-    """Its bounding rectangle may be touched: only pixels of the masks count."""
+    """Bounding boxes may overlap: only the pixels of the masks count."""
     corner = np.array([[1, 1, 1], [1, 0, 0], [1, 0, 0]], np.uint8)
     before = frame_with(MaskPiece(corner, 2, 2), boxes=[(1.7, 2.1, 5.2, 4.9)])
     result = paste(before, [cutout(piece(3, 3, 4, 4))])
@@ -336,7 +336,7 @@ def test_copy_paste_changes_only_the_pasted_pixels(videos, images):
 
 
 def test_nothing_is_pasted_from_the_same_image_or_video(videos, images):
-    """The same object would be there twice, with two identities."""
+    """Otherwise one object would occur twice, with two identities."""
     for annotated in (videos, images):
         samples = TrainingSamples(training_config(*annotated, pairs=True, copy_paste=1.0))
         for number in range(8):

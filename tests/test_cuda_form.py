@@ -1,6 +1,6 @@
-"""The form of the network for GPUs: the plain model's answers, from static shapes alone.
+"""The CUDA form of the network: the plain model's outputs, computed with static shapes.
 
-It runs on every device, so most of what makes it sound is tested without a GPU.
+It runs on every device, so most of it is tested without a GPU.
 """
 
 import copy
@@ -55,7 +55,7 @@ def random_frames(batch, height, width):
 
 
 def plain_answers(model, frames, given):
-    """What the published way of computing it finds, on the network input of the static form."""
+    """Detections of the plain model on the network input of the static form."""
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (given.mean, given.std))
     images = to_network_input(frames, given.input_size, given.padded_size, mean, std)
     count = len(frames)

@@ -1,4 +1,4 @@
-"""Hard cuts, and the new identities that begin with them."""
+"""Hard cuts, and the new identities that start with them."""
 
 import numpy as np
 import pytest
@@ -82,7 +82,7 @@ def test_bad_cut_thresholds_are_refused(threshold):
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize(("threshold", "after"), [(None, [0, 1]), (4.0, [2, 3])])
 def test_tracks_get_new_identities_after_a_cut(monkeypatch, rule, batch, threshold, after):
-    """The same two rectangles where they were, before another background."""
+    """The same two rectangles in the same places, on another background."""
     monkeypatch.setattr(detector, "detect", oracle_detect)
     config = tiny_config()
     config.tracking.rule, config.tracking.cut_threshold = rule, threshold

@@ -1,4 +1,4 @@
-"""Readers of COCO and YouTube-VIS files: what they understand and how they refuse."""
+"""Readers of COCO and YouTube-VIS files: supported content, and refusals."""
 
 import json
 

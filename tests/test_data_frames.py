@@ -1,4 +1,4 @@
-"""Views of annotated images: what happens to pixels, boxes and masks together."""
+"""Views of annotated images: pixels, boxes and masks are transformed together."""
 
 from pathlib import Path
 
@@ -174,7 +174,7 @@ def test_flipping_flips_boxes_and_masks_and_nothing_else(seed):
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=60, deadline=None)
 def test_every_box_is_tight_around_its_mask_to_one_pixel(seed):
-    """Rectangles have no tips of a single pixel, which a reduction may lose."""
+    """Rectangles have no tips of a single pixel, which downscaling may lose."""
     rng = np.random.default_rng(seed)
     config = InputConfig(train_short=[33, 48, 70], train_long=[90, 120], crop=0.8)
     starts, sides = rng.integers(0, 30, (5, 2)), rng.integers(3, 40, (5, 2))
@@ -203,7 +203,7 @@ def test_boxes_of_cut_instances_are_exactly_tight_whatever_their_shape(seed):
 
 
 def test_image_and_masks_are_transformed_together():
-    """A white object on black is white wherever its mask is, but for the blurred edge."""
+    """A white object on black is white wherever its mask is, except at the blurred edge."""
     rng = np.random.default_rng(5)
     config = InputConfig(train_short=[96], train_long=[160], crop=1.0)
     for _ in range(20):

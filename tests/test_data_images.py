@@ -28,7 +28,7 @@ def test_grey_and_transparent_images_become_three_channels(tmp_path):
 
 
 def gradient(height=24, width=40):
-    """A smooth picture that no turn or mirror maps to itself."""
+    """A smooth picture without rotational or mirror symmetry."""
     rows, columns = np.mgrid[:height, :width]
     return np.stack([rows * 9, columns * 6, rows * 2 + columns * 3], 2).astype(np.uint8)
 
@@ -80,7 +80,7 @@ def test_the_bits_in_use_of_a_16_bit_file_are_scaled_to_8(tmp_path, bits, suffix
 
 @pytest.mark.parametrize("frames", [3, 200])
 def test_a_dark_frame_of_a_video_of_12_bits_stays_dark(tmp_path, frames):
-    """Though its own values would fit 10 or 8 bits; few of many bright frames are enough."""
+    """Although its own values fit 10 or 8 bits; a few bright frames determine the range."""
     grey = gradient()[..., 2].astype(np.uint16)
     for number in range(frames):
         level = 4 if number % 2 else 0

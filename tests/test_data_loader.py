@@ -303,7 +303,7 @@ def test_missing_images_are_refused_before_the_first_step(tmp_path):
 
 
 def test_every_image_is_looked_up_once(tmp_path, monkeypatch):
-    """One request per image: on a network file system they take most of the start-up."""
+    """One stat per image: on a network file system they dominate the start-up time."""
     names = [f"{number}.jpg" for number in range(2000)]
     videos = {number: Video("video", number, "v", 48, 80, 2000, names) for number in (1, 2)}
     asked, isfile = [], os.path.isfile

@@ -1,4 +1,4 @@
-"""Decoded masks: which texts are accepted, and that comparisons equal pycocotools'."""
+"""Decoded masks: accepted RLE strings, and overlaps equal to those of pycocotools."""
 
 import pickle
 

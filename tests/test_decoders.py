@@ -15,7 +15,7 @@ from tests.test_seeking import write as write_moving
 
 
 def decoder_or_skip(name, path):
-    """A decoder that may be missing here."""
+    """Open a video with a decoder, or skip the test if it is not installed."""
     try:
         return open_source(path, decoder=name)
     except InputError as error:

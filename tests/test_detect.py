@@ -1,4 +1,4 @@
-"""Photos without annotations in; a COCO file and annotated pictures out: all of them or none."""
+"""``detect``: from photos to a COCO file and annotated pictures, all or none."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from tests.tiny import draw_frame, tiny_config
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A small model that finds much, all of it wrong."""
+    """A small untrained model with many detections."""
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     config = tiny_config()
     config.inference.score_threshold = 0.001
@@ -31,7 +31,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture
 def photos(tmp_path):
-    """Two photos of one size in a folder, another in a folder below, and a note."""
+    """Two photos of one size in a folder, one in a subfolder, and a text file."""
     folder = tmp_path / "photos"
     (folder / "more").mkdir(parents=True)
     Image.fromarray(draw_frame(0)).save(folder / "photo2.png")

@@ -1,4 +1,4 @@
-"""Detections: masks that are pasted and encoded once, from logits, pixels or RLEs."""
+"""Detections: masks from logits, pixels or RLEs, pasted and encoded at most once."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ SIZE = (40, 50)
 
 @pytest.fixture
 def calls(monkeypatch):
-    """How often a mask was pasted, and how often one was encoded."""
+    """How many masks were pasted, and how many encoded."""
     counted = {"pasted": 0, "encoded": 0}
 
     def count(module, name, key):

@@ -1,4 +1,4 @@
-"""Error reports: each cause alone where only it is at work, and parts that add up to 1."""
+"""Error analysis: single causes are isolated, and the shares add up to 1."""
 
 import json
 import random
@@ -153,7 +153,7 @@ def test_kinds_of_detections_are_counted():
 
 
 def random_set(rng):
-    """Boxes that come, go and move; detections that follow them badly; crowds and empty masks."""
+    """Boxes that enter, leave and move; imprecise detections; crowds and empty masks."""
     empty = rle(0, 0, 0, 0)
 
     def box(x, y, side):

@@ -1,4 +1,4 @@
-"""The command that tells what an installation can do, and what it cannot."""
+"""``doctor``: what an installation supports, and what is missing."""
 
 import builtins
 import subprocess

@@ -1,4 +1,4 @@
-"""Every command line of README.md and docs/ can be parsed, and names configs that exist."""
+"""Every command line of README.md and docs/ parses and names existing configs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is drawn of instances, where labels go, and what is made unrecognisable."""
+"""Drawing styles, label placement and redaction."""
 
 import cv2
 import numpy as np
@@ -104,7 +104,7 @@ def test_placing_no_labels_gives_no_positions():
 
 
 def plain_place(box, size, heads, labels, frame_size):
-    """The first of seven places that covers least, in plain Python."""
+    """The first of seven places with the least overlap, in plain Python."""
     (x0, y0, x1, y1), (w, h), (height, width) = box, size, frame_size
     places = [(x0, y0 - h), (x1 - w, y0 - h), (x1, y0), (x0 - w, y0)]
     places += [(x0, y1), (x0, y1 - h), (x0, y0 - 2 * h)]
@@ -155,7 +155,7 @@ INSIDE = [(slice(20, 100), slice(20, 70)), (slice(30, 90), slice(100, 140))]
 
 
 def detail(picture, place):
-    """How much neighbouring pixels differ."""
+    """Mean difference of neighbouring pixels."""
     return np.abs(np.diff(picture[place].astype(int), axis=0)).mean()
 
 

@@ -1,4 +1,4 @@
-"""The evaluation's benchmark runs, and finds the official procedures' numbers."""
+"""The evaluation benchmark: the numbers of the official tools."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""COCO AP: exactly what pycocotools says."""
+"""COCO AP: exactly the numbers of pycocotools."""
 
 import contextlib
 import copy
@@ -24,7 +24,7 @@ GOLDEN = Path(__file__).parent / "data" / "ytvis_eval"
 
 
 def pycocotools_stats(gt, results, kind):
-    """What somebody gets who calls pycocotools directly: (twelve numbers, AP by class)."""
+    """The numbers of pycocotools itself: (twelve metrics, AP per class)."""
     gt, results = copy.deepcopy((gt, results))
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
@@ -54,7 +54,7 @@ def without(results, key):
 
 
 def perturbed(gt, rng):
-    """Detections made of shifted ground truth, some of another class, some missing."""
+    """Shifted ground truth as detections, some of another class, some missing."""
     sizes = {image["id"]: (image["height"], image["width"]) for image in gt["images"]}
     categories = [category["id"] for category in gt["categories"]]
     results = []

@@ -1,4 +1,4 @@
-"""Faulty ground truth and results: one line that says what is wrong and where."""
+"""Faulty ground truth and results: a one-line error with the place."""
 
 import json
 import zipfile

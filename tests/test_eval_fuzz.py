@@ -1,4 +1,4 @@
-"""Spoilt ground-truth and result files are evaluated or refused in one line, nothing else.
+"""Mutated ground-truth and result files are either evaluated or refused in one line.
 
 Cases run in processes of their own, so that a crash of the C code is seen as a failure. For the
 long run of 10,000 cases::
@@ -25,7 +25,7 @@ PATIENCE = 120  # seconds for a batch, of which a case needs milliseconds
 
 
 def outcome_of(files, folder):
-    """``"evaluated"`` or ``"refused"``; raises what must not be."""
+    """``"evaluated"`` or ``"refused"``; any other exception is raised."""
     from queryinst_vis.errors import InputError
     from queryinst_vis.evaluation import evaluate_youtube_vis
 
@@ -48,7 +48,7 @@ def outcome_of(files, folder):
 
 
 def run_batch(first, count):
-    """Outcomes of seeds ``first`` to ``first + count``, in a process that may crash."""
+    """Outcomes of seeds ``first`` to ``first + count``, in a child process that may crash."""
     command = [sys.executable, __file__, str(first), str(count)]
     environment = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
     run = subprocess.run(
@@ -82,7 +82,7 @@ def test_10_000_mutated_files_are_evaluated_or_refused():
 
 
 def main(first, count):
-    """Run a batch; each seed is printed before it runs, for whoever looks for a crash."""
+    """Run a batch; each seed is printed before it runs, to locate a crash."""
     outcomes = Counter()
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(first, first + count):

@@ -1,4 +1,4 @@
-"""YouTube-VIS AP against a plain implementation, and what must not change it, on random data sets.
+"""YouTube-VIS AP against a plain implementation, and its invariances, on random data sets.
 
 Masks are made of 100x100 pixel cells, so that the plain implementation can work on small
 boolean grids while areas reach all ranges.
@@ -209,7 +209,7 @@ def one_video(video, lengths, gts, detections):
 
 
 def assert_close(found, expected):
-    """Equal to 1e-9, with None for undefined values of classes and videos."""
+    """Equal within 1e-9; undefined values of classes and videos are None."""
     for name, value in expected.items():
         if isinstance(value, dict):
             numbers = {key: -1.0 if v is None else v for key, v in found[name].items()}

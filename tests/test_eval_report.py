@@ -1,4 +1,4 @@
-"""What people see of an evaluation: the table, and a progress bar when it takes long."""
+"""Evaluation output: the tables, and a progress bar for long runs."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Files are read one video at a time, whatever their form, by any number of workers."""
+"""Files are streamed video by video, in any form, by any number of workers."""
 
 import json
 import pickle
@@ -20,7 +20,7 @@ GOLDEN = Path(__file__).parent / "data" / "ytvis_eval"
 
 @pytest.fixture
 def files(tmp_path):
-    """Writes ground truth and results, of text or of content, and returns their paths."""
+    """Write ground truth and results, given as text or content; returns their paths."""
 
     def write(gt, results):
         paths = tmp_path / "gt.json", tmp_path / "results.json"

@@ -52,7 +52,7 @@ def examples() -> list:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A working folder with every file that an example reads."""
+    """A working folder with every file that the examples read."""
     monkeypatch.chdir(tmp_path)
     cv2.imwrite("photo.jpg", draw_frame(0))
     with VideoWriter(tmp_path / "street.mp4", 10) as writer:
@@ -93,7 +93,7 @@ def people_onnx(request, folder):
 
 @pytest.fixture
 def random_mask_rcnn(request, monkeypatch):
-    """A small Mask R-CNN with random weights in the place of torchvision's download."""
+    """A small Mask R-CNN with random weights in place of torchvision's download."""
     if "maskrcnn" in request.getfixturevalue("source"):
         from torchvision.models import detection
 
@@ -141,7 +141,7 @@ class Frames(list):
 
 
 def internal_examples() -> dict[str, dict]:
-    """Examples in docstrings outside of the reference, with the names that they assume."""
+    """Examples in docstrings outside the reference, with the names they assume."""
     frames = [draw_frame(index) for index in range(3)]
     pixels = np.ones((360, 640), dtype=bool)
     return {

@@ -1,4 +1,4 @@
-"""User-defined parts: the package of docs/extend.md, installed and used by name."""
+"""Extensions: the package of docs/extend.md, installed and used by name."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def packages(tmp_path_factory):
 
 @pytest.fixture
 def extension(packages, monkeypatch):
-    """The package is importable, and its entry points are known."""
+    """Makes the package importable and its entry points known."""
     monkeypatch.syspath_prepend(packages)
     yield
     for name in [name for name in sys.modules if name.startswith("example_extension")]:
@@ -53,7 +53,7 @@ def extension(packages, monkeypatch):
 
 
 def broken_package(folder, monkeypatch, group, line):
-    """Another package, of nothing but one entry point."""
+    """Another package with a single entry point."""
     info = folder / "broken-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
@@ -71,7 +71,7 @@ def clip(tmp_path):
 
 
 def answer(capsys, *words) -> str:
-    """The one line with which a command refuses."""
+    """The one-line error of a command."""
     assert cli.main([str(word) for word in words]) == 2
     shown = capsys.readouterr().err
     assert shown.count("\n") == 1

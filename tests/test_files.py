@@ -1,4 +1,4 @@
-"""Files appear whole, together, or not at all, and nothing unfinished stays."""
+"""Atomic files: complete, together, or not at all, without leftovers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fine-tuning on one's own data: every format that people have, and defaults that work."""
+"""Fine-tuning on custom data: supported formats and defaults."""
 
 from __future__ import annotations
 
@@ -267,7 +267,7 @@ def test_fine_tuning_resumes_exactly(tmp_path, weights):
 
 
 def test_the_split_depends_only_on_names(tmp_path, weights):
-    """Whatever the order of the file is, and its ids."""
+    """Independent of the order of the file and of its ids."""
     source = write_coco(tmp_path / "data")
     content = json.loads(Path(source[0]).read_text())
     content["images"].reverse()
@@ -332,7 +332,7 @@ def commands_of(page: str, below: str) -> list[list[str]]:
 
 
 def run_reduced(words: list[str]) -> None:
-    """As written, but a training takes two steps."""
+    """Run as written, except that a training takes two steps."""
     short = ["train.max_steps=2", "--devices", "1"] if words[0] in ("finetune", "train") else []
     assert cli.main([*words, *short]) == 0, words
 

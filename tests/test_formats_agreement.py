@@ -1,4 +1,4 @@
-"""What ``data validate`` finds no error in, training and evaluation accept, and nothing else."""
+"""Training and evaluation accept a file exactly if ``data validate`` finds no error."""
 
 import copy
 import json
@@ -22,7 +22,7 @@ from queryinst_vis.masks import to_rle
 
 
 def train(path, content):
-    """Open a set and decode every mask of every frame, as a training that sees all does."""
+    """Open a set and decode every mask of every frame, as a full training does."""
     classes = list(parse_set(content, ignore).categories.values())
     if "videos" in content:
         videos = YouTubeVisDataset(path, path.parent, classes).videos
@@ -72,7 +72,7 @@ def findings_of(path):
 
 
 def mutations(sound, seeds, folder, monkeypatch):
-    """Contents some faults away from a sound one, in a file, with what is found in them."""
+    """Mutations of a valid content, written to a file, with the findings."""
     monkeypatch.setattr(records, "check_images", lambda images, annotation_set: None)
     path = folder / "set.json"
     for seed in seeds:

@@ -1,4 +1,4 @@
-"""The errors of each frame: by hand, and against the sums that trackeval counts."""
+"""Per-frame errors: computed by hand, and against the totals of trackeval."""
 
 from __future__ import annotations
 

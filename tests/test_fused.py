@@ -19,7 +19,7 @@ from tests.sightings import SIZE, ids_of, random_frame, see
 
 
 def person(left, look, top=20.0, score=0.9):
-    """A person of 40x100 pixels at ``left`` whose embedding is the ``look``-th axis."""
+    """A person of 40x100 pixels at ``left`` whose embedding is the ``look``-th unit vector."""
     return Detections(
         boxes=torch.tensor([[left, top, left + 40, top + 100]]),
         scores=torch.tensor([score]),
@@ -148,7 +148,7 @@ def test_assignments_are_one_to_one_and_above_the_minimum(rows, columns, seed):
 
 
 def test_two_people_who_cross_keep_their_identities():
-    """At the crossing their boxes coincide; direction and looks tell them apart."""
+    """At the crossing their boxes coincide; motion and appearance distinguish them."""
     frames = [
         together(person(10.0 * frame, 0), person(200 - 10.0 * frame, 1)) for frame in range(21)
     ]

@@ -1,4 +1,4 @@
-"""No spoilt input and no killed command ends badly: the harness, its judge, and a short run."""
+"""The fuzzer: its mutations, its verdicts, and a short run."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def run_fuzz(*words, timeout):
 
 
 def test_a_short_fuzz_run_finds_no_fault():
-    """Replay what it finds as its last line says."""
+    """A fault is replayed by the command in its last line."""
     words = ("-m", "benchmarks.fuzz", "--inputs", "90", "--kills", "4")
     run = run_fuzz(*words, timeout=600)
     assert run.returncode == 0, run.stdout + run.stderr

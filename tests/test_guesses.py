@@ -1,4 +1,4 @@
-"""What a user of other libraries guesses works, or the error names the right call."""
+"""Calls that users of other libraries try work, or the error names the right one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FRAMES = 6
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A small model that finds much, all of it wrong."""
+    """A small untrained model with many detections."""
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     config = tiny_config()
     config.inference.score_threshold = 0.001

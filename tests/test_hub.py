@@ -1,4 +1,4 @@
-"""Weights from the Hugging Face Hub, played by a server on this machine."""
+"""Weights from the Hugging Face Hub, which a local server stands in for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(ThreadingHTTPServer):
-    """One model, ``someone/tracker``, whose files tests choose; counts the bytes it has sent."""
+    """One model, ``someone/tracker``, with chosen files; counts the bytes sent."""
 
     daemon_threads = True
 
@@ -91,7 +91,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def ask(monkeypatch, address):
-    """Let the hub be at an address."""
+    """Set the address of the hub."""
     monkeypatch.setattr(constants, "ENDPOINT", address)
     template = address + "/{repo_id}/resolve/{revision}/{filename}"
     for module in (constants, file_download):  # older releases keep a copy there
@@ -100,7 +100,7 @@ def ask(monkeypatch, address):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """An empty cache of the hub's library, which is not offline."""
+    """An empty cache of huggingface_hub, in online mode."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -127,7 +127,7 @@ def server(cache, weights, monkeypatch):
 
 @pytest.fixture
 def nobody(cache, monkeypatch):
-    """A hub that cannot be reached."""
+    """An unreachable hub."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         ask(monkeypatch, f"http://127.0.0.1:{unused.getsockname()[1]}")
@@ -216,7 +216,7 @@ def test_a_file_of_another_project_is_not_executed(server):
 
 
 def test_without_a_connection_there_are_no_retries(nobody, monkeypatch):
-    """One request, and none of the retries of the hub's library."""
+    """One request, without the retries of huggingface_hub."""
     asked = []
     ask_once = hub.why_no_answer
     monkeypatch.setattr(hub, "why_no_answer", lambda end: asked.append(end) or ask_once(end))

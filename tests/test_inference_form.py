@@ -1,4 +1,4 @@
-"""A model that only infers answers as it did before, from fewer layers."""
+"""The inference form: the same outputs from fewer layers."""
 
 import copy
 
@@ -22,7 +22,7 @@ def batch_norms(model):
 
 
 def build(name="resnet18", **mask):
-    """A model whose batch norms have seen something, with a track head."""
+    """A model with a track head and non-trivial batch norm statistics."""
     torch.manual_seed(0)
     config = tiny_config()
     config.model.backbone.name = name
@@ -72,7 +72,7 @@ def test_the_inference_form_has_no_batch_norm(backbone):
 
 
 class Forked(nn.Module):
-    """A convolution that not only its batch norm reads: C2 of a model."""
+    """A convolution whose output is read by more than its batch norm."""
 
     def __init__(self, body):
         super().__init__()

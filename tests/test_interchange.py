@@ -193,7 +193,7 @@ def test_mots_ids_need_not_follow_their_class(converted, mots_folder):
 
 
 def test_sequences_and_frames_are_named_as_those_of_converted_ground_truth(converted, tmp_path):
-    """Clips of one folder, file names that are no numbers, and frames without a folder."""
+    """Clips of one folder, file names without numbers, and frames without a folder."""
     videos = [
         video(1, "0002", numbers=(1, 6)),
         video(2, "0002", numbers=(11, 16)),

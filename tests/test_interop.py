@@ -1,4 +1,4 @@
-"""Checkpoints of other projects come in whole, or are refused in one line."""
+"""Checkpoints of other projects are converted completely, or refused in one line."""
 
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def test_weights_round_trip_through_mmdetection(tmp_path, model, resnet18_config
 def test_half_precision_weights_are_exported_to_mmdetection_in_float32(
     tmp_path, model, resnet18_config
 ):
-    """And without the mask heads that they lack: mmdetection needs the last one only."""
+    """Without the mask heads that they lack: mmdetection needs only the last one."""
     save_weights(tmp_path / "o.safetensors", model, resnet18_config, True, inference_only=True)
     convert_checkpoint(tmp_path / "o.safetensors", tmp_path / "t.pth")
     state = torch.load(tmp_path / "t.pth", weights_only=True)["state_dict"]

@@ -1,4 +1,4 @@
-"""Our model inside mmdetection: what passes between them, and, where installed, the real thing."""
+"""Our model inside mmdetection: data conversion, and the real mmdet where installed."""
 
 import sys
 from importlib import import_module
@@ -148,7 +148,7 @@ def real_mmdet(tmp_path):
 
 @pytest.fixture
 def config_file(tmp_path):
-    """A tiny video model of ours."""
+    """The config of a tiny video model."""
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(config_to_dict(tiny_config())))
     return str(path)

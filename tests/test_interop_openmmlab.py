@@ -1,4 +1,4 @@
-"""OpenMMLab's weights under our names and back: every bit, every project, every backbone."""
+"""Conversion of OpenMMLab weights to our names and back, bit by bit."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Checkpoints of trainings are read without running anything that is in them."""
+"""Training checkpoints are read without executing code in them."""
 
 import sys
 import types

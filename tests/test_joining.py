@@ -1,4 +1,4 @@
-"""Identities of segments become those of the whole video."""
+"""Track ids of segments are joined to ids of the whole video."""
 
 import numpy as np
 import pytest
@@ -104,7 +104,7 @@ def tracked_videos(draw):
 
 
 def cut(video, rename, step=6, overlap=3):
-    """The segments of a tracked video, with names of their own for the ids, and their frames."""
+    """The segments of a tracked video, each with its own numbering of ids, and their frames."""
     starts = range(0, max(1, len(video) - overlap), step)
     segments, owned = [], []
     for start in starts:

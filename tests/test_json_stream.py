@@ -1,4 +1,4 @@
-"""Reading entry by entry gives what ``json`` gives for the whole file, for any content."""
+"""Streaming entries gives what ``json`` gives for the whole file."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Which rooms of the package may import which: downwards only, and never in a circle."""
+"""Which rooms of the package may import which: downwards only, without cycles."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def room_of(path: Path, package: Path = PACKAGE) -> str:
 
 
 def imported_rooms(source: str) -> Iterator[str]:
-    """The rooms of the package that a module imports, wherever in it."""
+    """The rooms of the package that a module imports, anywhere in it."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -104,7 +104,7 @@ def forbidden(edges: dict[str, set[str]]) -> list[str]:
 
 
 def circle(edges: dict[str, set[str]]) -> list[str] | None:
-    """Rooms that import one another in a circle, or None."""
+    """A cycle of imports between rooms, or None."""
     try:
         TopologicalSorter(edges).prepare()
     except CycleError as error:
@@ -149,7 +149,7 @@ def test_a_circular_import_is_detected(tmp_path):
 
 
 def test_file_formats_and_evaluation_do_not_import_torch():
-    """Scoring a file starts in a fraction of the seconds and of the memory that torch takes."""
+    """Importing torch would dominate the start-up time and memory of scoring a file."""
     modules = [
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
         for room in TORCH_FREE

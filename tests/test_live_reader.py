@@ -1,4 +1,4 @@
-"""Live sources: frames as they come, and one clear line where none can come."""
+"""Live sources: frames as they arrive, and one-line errors."""
 
 import os
 import re
@@ -25,9 +25,9 @@ def indices(source):
 
 @contextmanager
 def served(files, promised=None, ranges=False):
-    """A web server with these ``{path: bytes}``; yields its address and the paths asked for.
+    """A web server with these ``{path: bytes}``; yields its address and the requested paths.
 
-    It may promise more bytes than it has, and so break off; it may send parts of files.
+    It may announce more bytes than it sends, and it supports range requests.
     """
     asked = []
 
@@ -58,7 +58,7 @@ def served(files, promised=None, ranges=False):
 
 @pytest.fixture(scope="module")
 def broadcast(tmp_path_factory):
-    """20 frames as they come from a camera on the network."""
+    """20 frames as a network camera sends them."""
     path = tmp_path_factory.mktemp("live") / "camera.ts"
     return write_with_pyav(path, format="mpegts", g="5", bf="0")
 
@@ -166,7 +166,7 @@ def test_reading_a_live_source_as_a_file_is_refused_with_advice(tmp_path):
 
 @contextmanager
 def replying(data, head, end=b""):
-    """A server that replies with these bytes to every request, and then hangs up."""
+    """A server that sends these bytes for every request and then closes the connection."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def serve():
@@ -196,7 +196,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
 
 @pytest.fixture(scope="module")
 def reordered(tmp_path_factory):
-    """20 frames of which the decoder holds some back until the end."""
+    """20 frames of which the decoder buffers some until the end."""
     path = tmp_path_factory.mktemp("live") / "camera.ts"
     return write_with_pyav(path, format="mpegts", g="10", bf="3").read_bytes()
 
@@ -313,7 +313,7 @@ def test_a_playlist_file_is_refused(tmp_path, broadcast):
 
 
 class RtspCamera:
-    """Sends MPEG-TS over RTP in the RTSP connection (RFC 2326, 10.12), and then dies."""
+    """Sends MPEG-TS over RTP in the RTSP connection (RFC 2326, 10.12), then exits."""
 
     SDP = (
         "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\n{}"

@@ -126,7 +126,7 @@ def test_reconnecting_gives_up_after_the_configured_attempts(tmp_path, monkeypat
 
 
 def test_a_live_source_is_connected_to_only_once(monkeypatch):
-    """Some cameras allow one connection: none is spent on asking whether it is a recording."""
+    """Some cameras allow a single connection: none is spent on probing for a recording."""
     opened = []
     monkeypatch.setattr("queryinst_vis.video.source.has_length", lambda address: 1 / 0)
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""Live tracking: always the newest frame, a video in real time, and Ctrl-C loses nothing."""
+"""Live tracking: newest frame first, real-time video, and no loss on Ctrl-C."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def slow(clock, monkeypatch):
 
 @pytest.fixture
 def played(video, clock):
-    """Opens the video as a live source that is played by the clock."""
+    """Open the video as a live source driven by the clock."""
 
     def played(max_frames=None):
         return LiveSource(video, Selection(max_frames=max_frames), clock=clock)
@@ -193,9 +193,9 @@ def test_the_live_source_is_never_overwritten(video, slow):
 
 @pytest.fixture
 def camera(tmp_path):
-    """A pipe that a camera fills with seven seconds of video, and that then stays silent.
+    """A pipe with seven seconds of video that then stays open without data.
 
-    FFmpeg looks at five seconds of a stream before it says what is in it.
+    FFmpeg probes five seconds of a stream before it reports its content.
     """
     broadcast = write_with_pyav(tmp_path / "camera.ts", 70, format="mpegts", g="5", bf="0")
     pipe, unplugged = tmp_path / "camera", threading.Event()
@@ -269,7 +269,7 @@ def test_ctrl_c_finishes_the_files_even_if_the_camera_is_silent(camera, tmp_path
 
 
 def test_ctrl_c_before_the_first_frame_leaves_nothing(video, tmp_path, monkeypatch, slow):
-    """The source is open, the weights are loaded, and nothing comes."""
+    """The source is open, the weights are loaded, and no frame arrives."""
     unplugged = threading.Event()
 
     def stay_silent(_):

@@ -24,7 +24,7 @@ from tests.closeness import assert_equal_to_rounding
 
 @pytest.fixture
 def figures(monkeypatch):
-    """The figures that were saved, to be read without looking at pixels."""
+    """The saved matplotlib figures, for checks without reading pixels."""
     saved, save = [], Figure.savefig
 
     def listen(figure, *arguments, **options):
@@ -49,7 +49,7 @@ def tiny_model(**mask):
 
 @pytest.fixture
 def weights(tmp_path):
-    """Write weights of a tiny model whose mask heads are as asked for."""
+    """Write weights of a tiny model with the given mask head settings."""
 
     def write(**mask):
         path = tmp_path / "tiny.safetensors"
@@ -117,7 +117,7 @@ def test_extracting_features_changes_neither_detections_nor_model():
 
 
 def bump(side=14):
-    """A picture of mean zero, bright in the middle."""
+    """A zero-mean picture that is bright in the middle."""
     ramp = torch.linspace(-1, 1, side)
     values = torch.exp(-4 * (ramp[:, None] ** 2 + ramp[None, :] ** 2))
     return values - values.mean()

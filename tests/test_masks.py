@@ -1,4 +1,4 @@
-"""Masks between small logits, pixels and run lengths."""
+"""Masks: from logits to pixels to RLE."""
 
 import numpy as np
 import torch

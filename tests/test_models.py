@@ -1,4 +1,4 @@
-"""What the networks promise beyond parity: batching, freezing, stripping, refusing."""
+"""Model properties beyond parity: batching, freezing, stripping, refusals."""
 
 import re
 from pathlib import Path
@@ -244,7 +244,7 @@ def test_unknown_backbones_and_norms_are_refused():
 
 
 def test_the_reference_model_does_not_branch_on_device_or_training():
-    """What is faster on some device takes the place of its modules (``models/cpu``)."""
+    """Faster forms for a device replace its modules (``models/cpu``)."""
     files = sorted(Path(queryinst.__file__).parent.glob("*.py"))
     assert len(files) > 10
     for path in files:

@@ -1,4 +1,4 @@
-"""Rules that predict motion: ByteTrack and OC-SORT through roboflow's `trackers`, and ours."""
+"""Motion-based rules: ByteTrack and OC-SORT through roboflow's `trackers`, and our own."""
 
 import pickle
 from dataclasses import replace
@@ -20,7 +20,7 @@ every = pytest.mark.parametrize("rule", [*LIBRARY, "fused"])
 
 
 def passers_by(people=6, frames=12, rest=3):
-    """Six people of one look pass from left to right, one after the other."""
+    """Six people of equal appearance pass from left to right, one after the other."""
     video = []
     for _ in range(people):
         for frame in range(frames):
@@ -44,7 +44,7 @@ def test_six_people_passing_in_turn_get_six_identities(rule):
 
 @every
 def test_an_occluded_object_is_recovered_at_its_extrapolated_position(rule):
-    """Its last box does not overlap the one in which it comes back."""
+    """Its last box does not overlap the one in which it reappears."""
     video = [replace(see(0), boxes=box_at(9.0 * frame)) for frame in range(15)]
     for frame in range(8, 13):
         video[frame] = see()

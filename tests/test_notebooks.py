@@ -14,7 +14,7 @@ NOTEBOOKS = sorted((ROOT / "docs").rglob("*.ipynb"))
 
 
 def run_cell(source: str, name: str, names: dict) -> object:
-    """Run a cell in a namespace; what its last line shows, if that is an expression."""
+    """Run a cell in a namespace; returns the value of its last expression, if any."""
     tree = ast.parse(source, name)
     shown = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
     exec(compile(tree, name, "exec"), names)
@@ -23,7 +23,7 @@ def run_cell(source: str, name: str, names: dict) -> object:
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Runs all cells of a notebook in an empty folder; what each of them shows."""
+    """Run all cells of a notebook in an empty folder; returns their values."""
     pytest.importorskip("pandas", reason="pandas is not installed (pip install -e '.[tables]')")
     matplotlib.use("Agg")
     monkeypatch.chdir(tmp_path)

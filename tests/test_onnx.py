@@ -1,4 +1,4 @@
-"""ONNX: one exported file that gives what PyTorch gives, and says so where it cannot.
+"""ONNX: an exported file gives the outputs of PyTorch, or the export is refused.
 
 Exporting takes seconds, so that one file, exported by the command line, serves all tests.
 """
@@ -125,7 +125,7 @@ def outputs_of_pytorch(model: QueryInst) -> dict[str, torch.Tensor]:
 
 
 def assert_same_detections(found, expected):
-    """Equal labels, and all else within the tolerances of the outputs that it comes from."""
+    """Equal labels; everything else within the tolerances of the network outputs."""
     assert len(found) == len(expected)
     for ours, theirs in zip(found, expected, strict=True):
         assert len(ours) == len(theirs) > 0
@@ -372,7 +372,7 @@ def test_a_failed_export_leaves_no_file(onnxruntime, monkeypatch, tmp_path):
     ],
 )
 def test_weights_in_a_second_file_are_refused_and_removed(monkeypatch, tmp_path, error, message):
-    """As PyTorch writes them for large models, beside the file and named in it."""
+    """PyTorch writes large models with their weights in a separate file."""
 
     class Large:
         model = SimpleNamespace(metadata_props={})

@@ -1,4 +1,4 @@
-"""OpenVINO: an exported model that gives what PyTorch gives, in float32 and nearly so in int8.
+"""OpenVINO: an exported model gives the outputs of PyTorch, and nearly so in int8.
 
 Exporting takes seconds, so that one model, exported by the command line, serves all tests.
 """
@@ -73,7 +73,7 @@ def detector(exported):
 
 
 def outputs_of(path, images, sizes) -> dict[str, torch.Tensor]:
-    """Of OpenVINO itself, in float32."""
+    """The float32 outputs of OpenVINO itself."""
     with no_telemetry():
         openvino = pytest.importorskip("openvino")
     compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -181,9 +181,9 @@ assert "openvino_telemetry" not in sys.modules
 
 @pytest.fixture(scope="module")
 def watched(openvino, tmp_path_factory):
-    """A folder in which a process without network exported to int8, and detected, at home there.
+    """A folder, used as home, in which a process without network exported to int8 and detected.
 
-    A process of its own: NNCF sends nothing under pytest, whatever it does elsewhere.
+    A child process, because NNCF disables its telemetry under pytest.
     """
     folder = tmp_path_factory.mktemp("int8")
     save_weights(folder / "tiny.safetensors", *tiny_model())

@@ -1,4 +1,4 @@
-"""What ``track --save`` writes, read back by the tools that it is for."""
+"""The outputs of ``track --save``, read back by the tools they are meant for."""
 
 import hashlib
 import json
@@ -41,7 +41,7 @@ from tests.tiny import CLASSES, HEIGHT, WIDTH, rectangles
 
 @pytest.fixture
 def tracked(video, out, loaded):  # noqa: F811
-    """Writes the named outputs of the clip, and returns their folder."""
+    """Write the named outputs of the clip; returns their folder."""
 
     def write(*save, **options):
         track_video(video, out, save=save, **options)

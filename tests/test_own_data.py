@@ -1,4 +1,4 @@
-"""What tools leave out of annotation files is filled in; a drawn box is a box, not a mask."""
+"""Custom annotation files: missing fields are filled in, and boxes are no masks."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_missing_fields_of_a_coco_file_are_filled_in(tmp_path, weights, missing)
 
 
 def test_annotations_numbered_from_0_are_renumbered(tmp_path):
-    """COCO's scores never match an annotation of id 0."""
+    """COCO's metrics never match an annotation of id 0."""
     images = write_images(tmp_path / "data")
     rewrite(images.annotations, lambda entry, number: entry.update(id=number))
     annotations = read_own_data(images.annotations).content["annotations"]
@@ -104,7 +104,7 @@ def write_pictures(folder: Path) -> None:
 
 
 def write_labelme(folder: Path) -> Path:
-    """In each picture a rectangle, and a crate of a rectangle and a polygon together."""
+    """In each picture a rectangle, and a crate made of a rectangle and a polygon."""
     write_pictures(folder)
     for index in range(2):
         (x0, y0, x1, y1), (u0, v0, u1, v1) = rectangles(index)
@@ -123,7 +123,7 @@ def write_labelme(folder: Path) -> Path:
 
 
 def write_cvat(folder: Path) -> Path:
-    """In each picture an upright box, and one that is turned."""
+    """In each picture an upright and a rotated box."""
     write_pictures(folder / "images")
     text = ""
     for index in range(2):

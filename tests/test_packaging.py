@@ -1,4 +1,4 @@
-"""What holds for the repository as a whole: dependencies, layers, entry points, safety."""
+"""The repository as a whole: dependencies, packaging, entry points, safety."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def syntax_tree(path: Path) -> ast.Module:
 
 
 def imported_modules(path: Path) -> Iterator[str]:
-    """Dotted names of all modules that a file imports, wherever in it."""
+    """Dotted names of all modules that a file imports, anywhere in it."""
     for node in ast.walk(syntax_tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -63,7 +63,7 @@ def relative(path: Path) -> str:
 
 
 def distribution_names(requirements: list[str]) -> set[str]:
-    """Without this project itself, by whose name one extra includes another."""
+    """Names without extras and without this project, by whose name extras include others."""
     names = {re.split(r"[<>=!~;\[ ]", requirement)[0] for requirement in requirements}
     return names - {PYPROJECT["project"]["name"]}
 
@@ -134,7 +134,7 @@ def test_page_templates_and_scripts_are_shipped(room):
 
 
 def test_a_wheel_holds_the_configs_once_and_finds_them(tmp_path):
-    """Built from copies, so that nothing is left in the working folder."""
+    """Built from a copy, so that the working folder stays clean."""
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
@@ -199,7 +199,7 @@ NOT_OURS = {"_repr_html_", "_repr_png_", "_replace", "_ops", "_schema", "_forwar
 
 
 def private_names(path: Path) -> Iterator[str]:
-    """Names with an underscore in front that a file takes from other modules and objects."""
+    """Private names that a file uses from other modules and objects."""
     for node in ast.walk(syntax_tree(path)):
         names = []
         if isinstance(node, ast.ImportFrom):

@@ -43,14 +43,14 @@ def without_mask(annotation, key, value):
 
 
 def boxed_coco(value=None):
-    """The dog of image 70 has a box alone; the car has a mask, too."""
+    """The dog of image 70 has only a box; the car also has a mask."""
     content = coco_content()
     content["annotations"][0] = without_mask(content["annotations"][0], "segmentation", value)
     return content
 
 
 def boxed_video(value=None):
-    """The car has boxes alone; the dog has masks, too, in frames 1 and 2."""
+    """The car has only boxes; the dog also has masks, in frames 1 and 2."""
     content = video_content()
     content["annotations"][0] = without_mask(content["annotations"][0], "segmentations", value)
     return content
@@ -129,7 +129,7 @@ FULL = View(0, 0, HEIGHT, WIDTH, HEIGHT, WIDTH)
 
 
 def boxes_through(view, *boxes, crowds=(), ignore=True):
-    """What a view shows of instances and crowds that have a box alone."""
+    """The view of instances and crowds that have only a box."""
     record = ImageRecord(
         1,
         "a.jpg",
@@ -142,7 +142,7 @@ def boxes_through(view, *boxes, crowds=(), ignore=True):
 
 
 def region(frame):
-    """The ignored pieces of a frame as one mask."""
+    """The ignore regions of a frame as one mask."""
     mask = np.zeros(frame.image.shape[:2], bool)
     for pixels, top, left in frame.ignored:
         mask[top : top + pixels.shape[0], left : left + pixels.shape[1]] |= pixels == 1

@@ -22,7 +22,7 @@ HEIGHT, WIDTH = SIZE
 
 
 def without_masks(gt, *instances):
-    """The target, of which some instances have a box alone."""
+    """The target, of which some instances have only a box."""
     has_mask, masks = gt.has_mask.clone(), gt.masks.clone()
     has_mask[list(instances)] = False
     masks[~has_mask] = False
@@ -46,7 +46,7 @@ def test_instances_have_masks_by_default():
 
 
 def losses_and_masks(gt):
-    """Losses of two good queries, and the stage's picks that masks were asked for."""
+    """Losses of two good queries, and the queries whose masks were predicted."""
     output, asked = stage(PAIR, [[2.0, -2], [-2, 2]]), []
 
     def masks(index, picks):
@@ -262,7 +262,7 @@ def test_an_ignore_overlap_outside_0_to_1_is_refused(tmp_path, overlap):
 
 
 def test_negatives_alone_train_without_a_crash(tmp_path):
-    """Images of the set show no class of the model but one, which none of them has."""
+    """The only class of the model occurs in no image."""
     images = write_images(tmp_path / "images")
     images.keep_empty = True
     config = tiny_config(images, track=True)

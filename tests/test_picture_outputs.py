@@ -1,4 +1,4 @@
-"""Crops, mattes, drawing styles and redaction, as ``track`` writes them."""
+"""Crops, mattes, drawing styles and redaction in the outputs of ``track``."""
 
 import cv2
 import numpy as np
@@ -46,7 +46,7 @@ def test_crops_show_each_track_with_its_id_and_frame(video, out):
 
 
 class Steady(KnowingTracker):
-    """Sees the same box in a hundred frames; its score says which one is best."""
+    """Detects the same box in a hundred frames, with periodically peaking scores."""
 
     def update(self, frame, time=None):
         number = len(self.frames)

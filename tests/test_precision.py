@@ -21,13 +21,13 @@ from tests.tiny import draw_frame, tiny_config
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Seconds that pass only where a way says so."""
+    """A clock that only the measured calls advance."""
 
     class Clock:
         now = 0.0
 
         def way(self, *seconds):
-            """Takes so long, run by run; the last of them again and again."""
+            """A call that takes these seconds, one after another; the last is repeated."""
             times = chain(seconds, repeat(seconds[-1]))
 
             def run():

@@ -1,4 +1,4 @@
-"""Stages that overlap: order, bounds, errors, and nobody left running."""
+"""Overlapping pipeline stages: order, bounds, errors, and no thread left running."""
 
 import threading
 from functools import partial
@@ -36,7 +36,7 @@ def test_prefetching_is_bounded(ahead):
 
 
 def test_stages_run_concurrently():
-    """The producer makes an item while the reader is busy with another."""
+    """The producer makes an item while the consumer processes another."""
     meanwhile = threading.Event()
 
     def items():
@@ -167,7 +167,7 @@ def test_a_last_stage_of_size_0_is_refused():
 
 
 class Source:
-    """Items that come when the test says so."""
+    """A source whose items the test releases."""
 
     def __init__(self):
         self.allowed = threading.Semaphore(0)

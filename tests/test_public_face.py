@@ -1,4 +1,4 @@
-"""The names that ``import queryinst_vis`` offers, as a stranger and their editor meet them."""
+"""The public names of ``queryinst_vis``: imports, types and behaviour."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_version_is_that_of_the_package():
 
 
 def test_an_editor_and_python_import_the_same_things():
-    """The imports for type checkers name what ``__getattr__`` imports on first use."""
+    """The imports for type checkers name what ``__getattr__`` imports lazily."""
     tree = ast.parse(Path(queryinst_vis.__file__).read_text())
     (for_types,) = [node.body for node in tree.body if isinstance(node, ast.If)]
     seen = {alias.name: node.module for node in for_types for alias in node.names}
@@ -338,7 +338,7 @@ WRONG = {
 
 @pytest.fixture(scope="module")
 def check_types(tmp_path_factory):
-    """Runs mypy on a script from outside of the repository."""
+    """Run mypy on a script outside the repository."""
     pytest.importorskip("mypy", reason="mypy is not installed (pip install -e '.[dev]')")
     folder = tmp_path_factory.mktemp("editor")
 

@@ -1,4 +1,4 @@
-"""What needs more than boxes to be tracked: the detector's own queries, and QueryTrack's head."""
+"""Tracking by query embeddings, and the track head of QueryTrack."""
 
 import copy
 import json
@@ -122,7 +122,7 @@ def test_the_track_command_accepts_overrides(tmp_path, image_model, capsys):
 
 
 def test_the_track_command_needs_no_rule_and_names_its_choice_once(tmp_path, image_model, capsys):
-    """Older weights name the default rule, which such a model cannot have been meant to have."""
+    """Older weights name the default rule, which needs a track head."""
     config, weights = tiny_config(track=False), tmp_path / "image.safetensors"
     config.tracking.rule = "masktrack"
     save_weights(weights, image_model, config)
@@ -161,7 +161,7 @@ def test_training_an_image_model_may_be_scored_on_videos(tmp_path):
 
 
 def test_query_embeddings_alone_track_the_shapes():
-    """The shipped detector without its track head keeps the identities of a rendered clip."""
+    """The shipped detector without its track head keeps identities in a rendered clip."""
     model, config = load_model("shapes", "cpu", ["inference.score_threshold=0.3"])
     model.track_head = None
     config.tracking.rule = "query"
@@ -204,7 +204,7 @@ def query_track_model():
 
 
 def pairs(count=2, shown=(0, 1)):
-    """Frames 0, 1, ... as keys, each with the next but two as its reference."""
+    """Frames 0, 1, ... as keys, each with the frame three later as its reference."""
 
     def half(first, which):
         images, targets = [], []

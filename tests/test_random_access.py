@@ -1,4 +1,4 @@
-"""Frames by their numbers, in any order, are those of reading the video from the start."""
+"""Random access gives the same frames as sequential reading."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check(path, order):
 
 
 def any_order(length):
-    """Jumps, and a few steps forwards and backwards after each."""
+    """Jumps, each followed by a few steps forwards and backwards."""
     rng = np.random.default_rng(3)
     for start in rng.integers(0, length, 8):
         yield from (np.clip(start + step, 0, length - 1) for step in (0, 1, 2, 1, 0, -1, -2, 5))

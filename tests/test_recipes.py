@@ -178,7 +178,7 @@ FULL_SIZE = [name for name in PARAMETERS if "/" in name and not name.startswith(
 
 @pytest.fixture(autouse=True)
 def _data_folder(monkeypatch):
-    """Some configs name it; nothing is read from it here."""
+    """Some configs reference it; nothing is read from it here."""
     monkeypatch.setenv("QUERYINST_VIS_DATA", "no-such-folder")
 
 
@@ -210,7 +210,7 @@ def test_every_recipe_builds_with_its_exact_parameter_count(name):
 
 @cache
 def count_parameters(model: str) -> int:
-    """Of the model that this part of a config describes, built without memory."""
+    """Of the model that this part of a config describes, built on the meta device."""
     config = config_from_dict({"model": json.loads(model)}, "the table")
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in build_model(config).parameters())
@@ -248,7 +248,7 @@ def test_every_recipe_trains_a_step_at_full_size(name, tmp_path):
 
 
 def train_a_step(config: Config, folder: Path) -> None:
-    """One update as the engine makes it, on a picture whose classes are the config's."""
+    """One optimiser step of the trainer, on a picture with the classes of the config."""
     write = write_videos if config.model.track.enabled else write_images
     config.data.train_extra, config.data.num_workers = [], 0
     config.data.allow_absent_classes = True

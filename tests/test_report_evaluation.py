@@ -1,4 +1,4 @@
-"""The page of an evaluation: its numbers are those of ``evaluation``, its clips show the errors."""
+"""The evaluation report: numbers of ``evaluation``, and clips that show the errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HOSTILE = "<script>alert(1)</script>"
 
 @pytest.fixture
 def files(tmp_path):
-    """Two videos with images, results that are right, and results that change an identity."""
+    """Two videos with images, perfect results, and results with an identity switch."""
     gt = ground_truth(
         [
             {"video_id": 1, "segmentations": [A] * LENGTH},
@@ -182,7 +182,7 @@ def test_a_clip_of_two_results_attributes_each_error(files):
 
 
 def test_a_clip_covers_the_part_of_a_long_video_with_most_errors(tmp_path):
-    """Of a long video the clip shows the part with the most errors."""
+    """Of a long video the clip shows the part with most errors."""
     length = 100
     gt = ground_truth([{"segmentations": [None] * 90 + [A] * 10}], length=length)
     gt["videos"][0]["file_names"] = [f"{k}.png" for k in range(length)]

@@ -1,4 +1,4 @@
-"""What holds for every report page: one file, no request, nothing foreign executed."""
+"""Every report page: a single file, no network requests, no injected code."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Elements(HTMLParser):
 
 @pytest.fixture
 def evaluated(tmp_path):
-    """The page of a result file whose class and file names attack it."""
+    """The page of a result file with malicious class and file names."""
     gt = ground_truth([{"segmentations": [rle(0, 0, 9, 9)] * 2}], classes=(ATTACK, "dog"))
     gt["videos"][0]["file_names"] = [f"{ATTACK.replace('/', '')}/0.jpg"] * 2
     (tmp_path / "gt.json").write_text(json.dumps(gt))
@@ -101,7 +101,7 @@ TABLE_PAGE = """
 
 
 def render_table(table, **context):
-    """A page with nothing but a table."""
+    """A page with a single table."""
     template = page_environment().from_string(TABLE_PAGE)
     return render_page(template, "title", {"table": table, **context})
 

@@ -1,4 +1,4 @@
-"""The page of a training: what it did, what it was made from, and what older folders lack."""
+"""The training report: course, provenance, and what older runs lack."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.browser import open_page
 
 @pytest.fixture(scope="module")
 def work_dir(tmp_path_factory):
-    """Two steps with an evaluation each by the command, and one more after a restart."""
+    """Two steps with an evaluation each, and one more after resuming."""
     folder = tmp_path_factory.mktemp("training")
     images = write_images(folder / "set")
     config = tiny_config(train=images, val=images, track=False)
@@ -104,7 +104,7 @@ def batch_of(images, boxes, **target):
 
 
 def test_samples_are_drawn_as_the_network_input(tmp_path):
-    """Pixels are those before normalisation, without padding; what is annotated lies on them."""
+    """Pixels before normalisation, without padding, overlaid with the annotations."""
     model = ModelConfig(classes=CLASSES)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (model.backbone.mean, model.backbone.std))
     picture = torch.full((3, HEIGHT, WIDTH), 40.0)

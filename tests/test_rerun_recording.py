@@ -35,7 +35,7 @@ def test_the_recording_is_read_by_rerun(video, out, loaded, tmp_path):  # noqa: 
 
 
 def test_rerun_analytics_are_not_started(tmp_path):
-    """They would leave an identity in the home folder before anything is sent."""
+    """They would store an id in the home folder before anything is sent."""
     program = (
         "import os\n"
         "from queryinst_vis.report.rerun_recording import import_rerun\n"

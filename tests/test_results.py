@@ -1,4 +1,4 @@
-"""Result files: what goes in comes out, whole or not at all."""
+"""Result files: lossless round trips, and atomic writes."""
 
 import json
 import zipfile

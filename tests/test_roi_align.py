@@ -1,4 +1,4 @@
-"""RoIAlign over all levels, and its form for CPUs: as torchvision's, forwards and backwards."""
+"""Multi-level RoIAlign and its CPU form: forward and backward equal torchvision."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ HEIGHT, WIDTH, SCALE = 24, 40, 0.25
 
 
 def random_rois(count, seed=0):
-    """Boxes of two images inside, across and outside of the 160x96 input, some of no size."""
+    """Boxes of two images inside, across and outside the 160x96 input, some empty."""
     generator = torch.Generator().manual_seed(seed)
     corners = torch.rand(count, 2, generator=generator) * torch.tensor([200.0, 130.0]) - 20
     sides = torch.rand(count, 2, generator=generator) * 90
@@ -23,7 +23,7 @@ def random_rois(count, seed=0):
 
 
 def roi_align(feature, rois, size, samples):
-    """Of boxes that all read this map."""
+    """RoIAlign of boxes that all read this map."""
     scales = torch.full((len(rois),), SCALE, dtype=rois.dtype)
     sizes = torch.tensor([feature.shape[2:]]).expand(len(rois), 2)
     return pool(feature, *sampling_points(rois, scales, sizes, size, samples))

@@ -1,4 +1,4 @@
-"""COCO's run lengths, decoded many at a time: as pycocotools does where it does, and safely."""
+"""COCO RLE decoded in bulk: as pycocotools does, and safely on malformed input."""
 
 import numpy as np
 import pytest

@@ -47,7 +47,7 @@ def test_an_upscaled_image_fills_the_canvas_with_a_random_crop():
 
 
 def test_a_portrait_image_is_cut_to_the_height_of_the_canvas_and_padded_beside():
-    """Factor 1 is its size at test time, 160 pixels high."""
+    """Scale 1 is the size at test time, 160 pixels high."""
     drawn = views(200, 80, 48, config_of(1, 1))
     assert {(view.height, view.width) for view in drawn} == {(96, 96)}
     assert {(view.bottom - view.top, view.left, view.right) for view in drawn} == {(48, 0, 48)}

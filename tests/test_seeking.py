@@ -1,4 +1,4 @@
-"""Frames that are read by seeking are those that decoding from the start gives, pixel by pixel."""
+"""Seeking gives exactly the frames of sequential decoding."""
 
 import subprocess
 import warnings
@@ -20,7 +20,7 @@ SPOTS = random.integers(0, 255, (FRAMES + 8, HEIGHT, WIDTH, 3), dtype=np.uint8)
 
 
 def moving(index):
-    """A picture that the decoder can only build from those before: noise that comes and goes."""
+    """A picture that depends on the previous ones: noise that fades in and out."""
     picture = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
     for age in range(8):
         column = 8 * ((index - age) % 8)
@@ -111,7 +111,7 @@ def assert_same(found, expected):
 
 
 def check(path):
-    """Compare ranges of a clip with all of it; return how many were sought."""
+    """Compare ranges with sequential decoding; returns how many were reached by seeking."""
     whole = read(path)
     scanned = scan(path, allow_partial=True)
     sought = 0

@@ -1,4 +1,4 @@
-"""Settings that cannot work, and outputs that would replace what they are made from."""
+"""Invalid settings, and outputs that would overwrite their inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was found in a frame shows itself: tables, pictures, crops, and cells of notebooks."""
+"""Display of detections: tables, plots, crops, and notebook cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several videos at a time: they share batches, and each has the results it has alone."""
+"""Several videos in parallel: shared batches, and the results of single runs."""
 
 import threading
 
@@ -32,7 +32,7 @@ def detector():
 
 
 class CountingDetector:
-    """Passes on to a detector, and remembers the batches."""
+    """A detector that records its batches."""
 
     def __init__(self, detector):
         self.config, self.has_track_head = detector.config, True
@@ -45,7 +45,7 @@ class CountingDetector:
 
 
 def frames_of(video, count, size=(HEIGHT, WIDTH)):
-    """Frames of a video that differs from the others, whose 3rd is damaged."""
+    """Frames of one of several distinct videos; the third is damaged."""
     random = np.random.default_rng(video)
     for number in range(count):
         image = draw_frame(number % 8)[: size[0], : size[1]].copy()

@@ -1,4 +1,4 @@
-"""``check-submission`` and ``zip``: what an evaluation server would refuse is known before."""
+"""``check-submission`` and ``zip``: what an evaluation server would refuse is found first."""
 
 import copy
 import json
@@ -21,7 +21,7 @@ MASKS = [rle(0, 0, 100, 100), None]
 
 
 def public_set():
-    """As public validation files are: videos and classes, no annotations."""
+    """A set like public validation files: videos and classes, no annotations."""
     content = ground_truth([])
     content["videos"][0]["file_names"] = ["walk/0.jpg", "walk/1.jpg"]
     del content["annotations"]

@@ -38,7 +38,7 @@ def test_of_two_overlapping_detections_the_higher_score_is_kept(threshold, kept)
 
 
 def test_suppressed_detections_suppress_nothing():
-    """Each overlaps its neighbours only: the second goes, and so the third stays."""
+    """Each overlaps only its neighbours: the second is suppressed, so the third is kept."""
     chain = torch.tensor([[0.0, 0, 8, 8], [3, 0, 11, 8], [6, 0, 14, 8]])
     assert suppress_boxes(chain, SCORES[:3], ONE_CLASS[:3], 0.4).tolist() == [0, 2]
     found = replace(full_masks(chain, ONE_CLASS[:3]), scores=SCORES[:3])
@@ -97,7 +97,7 @@ def test_nms_accepts_no_detections_and_empty_masks():
 
 @pytest.fixture(scope="module")
 def crowded():
-    """A model whose five queries all see the whole image."""
+    """A model whose five queries all detect the whole image."""
     torch.manual_seed(0)
     model = build_model(tiny_config()).eval()
     with torch.no_grad():

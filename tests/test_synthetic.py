@@ -51,7 +51,7 @@ def test_a_video_does_not_depend_on_the_number_of_videos(tmp_path):
 
 
 def test_object_edges_in_the_image_agree_with_the_mask():
-    """White shapes on black: brighter than the middle exactly where the mask is."""
+    """White shapes on black: brighter than mid-grey exactly where the mask is."""
     white, black = (np.full((32, 32, 3), value, np.float32) for value in (255, 0))
     scene = draw_scene(BENCH.override(objects=(6, 6)), np.random.default_rng(1))
     for shape in scene.objects:
@@ -63,7 +63,7 @@ def test_object_edges_in_the_image_agree_with_the_mask():
 
 
 def test_every_object_of_a_scene_is_visible_in_some_frame(tmp_path):
-    """A draw that hides an object for good makes way for the next draw."""
+    """A random scene with an object that is never visible is drawn again."""
     settings = SyntheticSettings(1, 2, 32, 32, min_objects=5, max_objects=5)
 
     def hides_an_object(seed):
@@ -84,7 +84,7 @@ def test_every_object_of_a_scene_is_visible_in_some_frame(tmp_path):
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
-    """Colours and shape of some 400 visible objects: ``(labels, colours, fill)``."""
+    """Colours and box fill of about 400 visible objects: ``(labels, colours, fill)``."""
     folder = tmp_path_factory.mktemp("sample") / "set"
     generate(folder, PRESETS["train"].override(videos=110, frames=1), seed=11)
     written = WrittenSet(folder)
@@ -101,7 +101,7 @@ def sample(tmp_path_factory):
 
 
 def accuracy_of_nearest_class_mean(labels, features):
-    """Learnt from the first half of the objects, measured on the second."""
+    """Trained on the first half of the objects, measured on the second."""
     features = (features - features.mean(0)) / features.std(0)
     half = len(labels) // 2
     means = np.stack([features[:half][labels[:half] == label].mean(0) for label in range(6)])

@@ -40,7 +40,7 @@ def bench_scenes(bench):
 
 
 def outline(shape: Shape, time: int, size: float = 1.0) -> np.ndarray:
-    """``(P, 2)`` corners of a shape's outline in pixels, carried from its own to the frame."""
+    """``(P, 2)`` corners of a shape's outline in pixels of the frame."""
     x = size * shape.radii * np.cos(shapes.ANGLES)
     y = size * shape.radii * np.sin(shapes.ANGLES) * shape.aspect
     angle = shape.motion.rotation(time)
@@ -74,7 +74,7 @@ def test_masks_of_one_frame_never_overlap(bench):
 
 @pytest.mark.parametrize("number", [5, 7, 10])  # together all six classes
 def test_masks_equal_an_independent_rendering(bench, bench_scenes, number):
-    """Polygons filled by another library, the farthest first, give the masks of the file."""
+    """Polygons filled by another library, back to front, give the masks of the file."""
     written, _ = bench
     tracks = written.tracks_of(written.videos[number])
     for frame in (0, 9, 19):
@@ -167,7 +167,7 @@ def _filled(shape: Shape, frame: int):
 
 
 def test_in_bench_objects_enter_and_leave(bench, bench_scenes):
-    """Some come or go through the border of the frame, not only behind others."""
+    """Some cross the border of the frame, not only behind other objects."""
     written, _ = bench
     crossings = {0: 0, 19: 0}
     for video, scene in zip(written.videos, bench_scenes, strict=True):

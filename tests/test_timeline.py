@@ -21,7 +21,7 @@ def track(track_id, frames, label=0):
 
 
 def store(*tracks, length=100):
-    """The TrackStore of a video in which the tracks are seen in these frames."""
+    """The TrackStore of a video with these tracks visible in these frames."""
     store, rle = TrackStore(), encode_rle(np.ones((2, 2), dtype=bool))
     for frame in range(length):
         seen = [(track_id, label) for track_id, frames, label in tracks if frame in frames]
@@ -112,7 +112,7 @@ def test_of_too_many_tracks_the_longest_are_drawn(tmp_path, figures):
 
 
 def test_gaps_narrower_than_a_pixel_take_no_memory():
-    """A track that flickers for hours takes no more memory than the picture has columns."""
+    """A track that flickers for hours takes no more memory than one value per column."""
     with store(track(0, range(0, 10_000, 3)), length=10_000) as tracks:
         [flickering] = tracks
         assert timeline_module.Row.of(flickering, 10_000).runs == [(0, 10_000)]
@@ -135,7 +135,7 @@ def test_drawing_does_not_use_pyplot(tmp_path):
 
 
 def test_bars_and_axes_follow_frame_numbers_and_timestamps(tmp_path, monkeypatch):
-    """Every tenth frame of a video was looked at, and the second half of it runs at half speed."""
+    """Every tenth frame was processed, and the second half runs at half speed."""
     figures = []
     save = Figure.savefig
     monkeypatch.setattr(

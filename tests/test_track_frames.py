@@ -1,4 +1,4 @@
-"""Tracking keeps every frame's place, time and shape, in all that it writes."""
+"""Tracking keeps the number, timestamp and aspect ratio of every frame in all outputs."""
 
 import json
 from fractions import Fraction
@@ -31,7 +31,7 @@ def out(tmp_path, monkeypatch):
 
 @pytest.fixture
 def damaged(tmp_path):
-    """A video of key frames, of which frames 0, 5 and 6 are noise."""
+    """A video of key frames, of which frames 0, 5 and 6 are corrupted."""
     path = tmp_path / "in" / "clip.mp4"
     path.parent.mkdir()
     with av.open(str(path), "w") as container:

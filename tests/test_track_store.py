@@ -1,4 +1,4 @@
-"""The tracks of endless videos, on disk."""
+"""The on-disk store of tracks for videos of any length."""
 
 import random
 import sqlite3

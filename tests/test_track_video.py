@@ -1,4 +1,4 @@
-"""A video file in; annotated video, results and timeline out: all of them or none."""
+"""``track``: annotated video, results and timeline, all or none."""
 
 import json
 import os
@@ -34,7 +34,7 @@ FRAMES = 12
 
 
 class KnowingTracker(VideoTracker):
-    """Finds the red box (id 0) in every frame and the green crate (id 1) from frame 4 on."""
+    """Tracks the red box (id 0) in every frame and the green crate (id 1) from frame 4."""
 
     class_names = CLASSES
     precision = "32-true"
@@ -90,7 +90,7 @@ def out(tmp_path):
 
 @pytest.fixture
 def loaded(monkeypatch):
-    """Loads KnowingTrackers in place of networks, and says with which arguments."""
+    """Loads KnowingTrackers in place of networks; records the arguments."""
     calls = []
 
     def from_pretrained(name, device, overrides, max_size):

@@ -1,4 +1,4 @@
-"""``track --save report``: one file that plays a tracked video, whatever its length and names."""
+"""``track --save report``: one HTML file that plays a tracked video of any length."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Hostile(KnowingTracker):
 
 @pytest.fixture
 def page(tmp_path, loaded, monkeypatch):  # noqa: F811
-    """The page of a video whose file and class names attack it."""
+    """The page of a video with malicious file and class names."""
     monkeypatch.setattr("queryinst_vis.inference.track.VideoTracker", Hostile)
     path = tmp_path / "in" / f"{NAME}.mp4"
     with VideoWriter(path, 10, crf=5) as writer:
@@ -92,7 +92,7 @@ def test_the_page_plays_seeks_and_steps_without_network_requests(page):
 
 
 def _check_masks(shown):
-    """The script decodes run lengths as pycocotools encodes them."""
+    """The page's script decodes RLE as pycocotools encodes it."""
     rng = np.random.default_rng(0)
     for share in (0.0, 0.02, 0.5, 0.97, 1.0):
         mask = rng.random((17, 23)) < share

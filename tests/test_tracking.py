@@ -158,7 +158,7 @@ def test_limits_hold_after_every_frame(video, expire_after, max_tracks):
 @settings(deadline=None, max_examples=40)
 @given(video=videos, seed=st.integers(0, 2**32 - 1))
 def test_ownership_of_known_tracks_does_not_depend_on_detection_order(video, seed):
-    """Only numbering of newborns and the raw ids of losers depend on the order."""
+    """Only the numbers of new tracks and the raw ids of dropped detections depend on it."""
     one, other = Tracker(), Tracker()
     one.update(video[0])
     other.update(video[0])
@@ -222,7 +222,7 @@ def test_memory_holds_no_masks_and_no_image():
 
 
 class Counting:
-    """Gives the leftmost detection of each frame the next id, and keeps what it was given."""
+    """Gives the leftmost detection of each frame the next id, and records its inputs."""
 
     memory = None
 

@@ -67,7 +67,7 @@ def test_expire_seconds_does_not_depend_on_the_frame_rate(rule, back_at, expecte
     ],
 )
 def test_the_earlier_of_both_expiry_limits_applies(rule, limits, expected):
-    """Unseen for ten frames, which are a second."""
+    """Unseen for ten frames, which last one second."""
     tracker = Tracker(TrackingConfig(rule, **limits))
     for index in range(12):
         ids = tracker.update(see(0) if index in (0, 11) else see(), index / 10).track_ids

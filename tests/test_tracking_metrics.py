@@ -206,7 +206,7 @@ def test_the_list_of_id_switches_has_the_counted_length(name):
 
 
 def in_crowd(mask, crowd, **crowd_options):
-    """False masks of a detection beside a perfect one, where a frame has a region to ignore."""
+    """False positives next to a perfect track, in a frame with an ignore region."""
     gts = [track(MASK), {**track(crowd), "iscrowd": 1, **crowd_options}]
     found = of_person(gts, [detection([MASK]), detection([mask])], length=1)
     assert (found["TP"], found["FN"]) == (1, 0)
@@ -327,7 +327,7 @@ def test_metrics_do_not_depend_on_track_order_or_ids(name):
 @settings(max_examples=15, deadline=None)
 @given(frame=st.integers(1, 11))
 def test_swapped_identities_cost_association_but_not_detection(frame):
-    """Two perfect tracks exchange their masks from ``frame`` on."""
+    """Two perfect tracks swap their masks from ``frame`` on."""
     gt, _, _ = load_frozen("youtube_vis")
     shown = [t for t in gt["annotations"] if t["video_id"] == 1 and t["category_id"] == 1][:2]
     first, second = (track["segmentations"] for track in shown)

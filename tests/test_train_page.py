@@ -1,4 +1,4 @@
-"""docs/train_youtube_vis.md: its config loads, its figures add up, its command lines are valid."""
+"""docs/train_youtube_vis.md: config, schedule and command lines are valid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The form that trains on CPUs: frozen batch norms inside convolutions, the same losses."""
+"""The CPU training form: frozen batch norms fused into convolutions, equal losses."""
 
 import copy
 import subprocess
@@ -103,7 +103,7 @@ def test_state_dicts_of_both_forms_are_interchangeable():
 
 
 def test_a_copied_model_uses_its_own_norms():
-    """The moving average of the weights is such a copy."""
+    """The moving average of the weights is such a copy of the model."""
     model, _ = build()
     original = to_training_form(model)
     image = torch.randn(1, 3, 64, 64)
@@ -148,7 +148,7 @@ def test_gradients_of_5x5_depthwise_convolutions_equal_pytorch(stride, layout):
 
 
 def test_without_the_operator_the_plain_convolution_is_used(monkeypatch):
-    """As in another version of PyTorch, where it is missing or has other arguments."""
+    """For example in another PyTorch version, where it is missing or has other arguments."""
 
     def refuse(*arguments):
         raise RuntimeError("unknown arguments")

@@ -177,7 +177,7 @@ def test_separate_mask_queries_are_selected_with_the_box_queries(tmp_path, sourc
 
 @pytest.fixture
 def queries_of(source, config, tmp_path):
-    """Transfer by a rule, and find the rows of the checkpoint that came with it."""
+    """Transfer by a rule; returns the transferred query indices of the checkpoint."""
 
     def transfer(rule, calibration=None):
         target = tmp_path / f"{rule}.safetensors"
@@ -234,7 +234,7 @@ def calibration(request, tmp_path_factory):
 
 
 def test_rule_most_used_takes_the_most_confident_queries(source_config, calibration, monkeypatch):
-    """Queries 2, 7 and 9 speak with confidence; 4 does, but of a class that nobody wants."""
+    """Queries 2, 7 and 9 are confident; so is 4, but of a class that the target lacks."""
     from queryinst_vis.checkpoints import query_rules
 
     source_config = replace(source_config, model=replace(source_config.model))
@@ -251,7 +251,7 @@ def test_rule_most_used_takes_the_most_confident_queries(source_config, calibrat
 
 @torch.no_grad()
 def test_rule_most_used_runs_the_network_on_calibration_frames(queries_of, source, calibration):
-    """Untrained queries are never confident, so that their mean scores decide."""
+    """Untrained queries are never confident, so their mean scores decide."""
     model, config = load_model(source, "cpu")
     frames = [normalised(draw_frame(index), config) for index in range(4)]
     logits = [model(frame, [(HEIGHT, WIDTH)]).stages[-1].class_logits[0] for frame in frames]
@@ -333,7 +333,7 @@ def test_a_checkpoint_without_a_common_layer_is_refused(tmp_path, source, config
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path, source, config):
-    """The row of a class would fit, whatever the network: too little to start from."""
+    """Class rows would fit any network, but alone they are no initialisation."""
     config.model.channels, config.model.backbone.name = 16, "resnet18"
     expected = "is a lcnet_035 with 32 channels, the model a resnet18 with 16 channels; choose"
     with pytest.raises(InputError, match=expected):

@@ -1,4 +1,4 @@
-"""The one way from frames to the network input."""
+"""Preprocessing from frames to the network input."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Weights, checkpoints and configs of any origin: sound ones are read, others end in one line."""
+"""Untrusted weights, checkpoints and configs: valid ones load, others end in one line."""
 
 import copy
 import json
@@ -283,7 +283,7 @@ def test_loading_does_not_change_the_random_state():
 
 
 class TestImagesOutsideOfTheirFolder:
-    """An annotation file cannot make a command open any file of the machine."""
+    """An annotation file cannot make a command open files outside its folder."""
 
     @pytest.fixture
     def folder(self, tmp_path):
@@ -328,7 +328,7 @@ class TestImagesOutsideOfTheirFolder:
 
 
 def test_temporary_weight_files_have_recognisable_names(tmp_path, monkeypatch):
-    """What a kill leaves is removed by the next command, which knows our own names alone."""
+    """Leftovers of a killed process are removed by the next command, recognised by name."""
     config, seen = tiny_config(), []
     write = Path.write_bytes
 

@@ -47,7 +47,7 @@ def frame_of(flip=False):
 
 
 def with_boxes_only():
-    """The second instance has a box alone, and a corner of the frame is to be ignored."""
+    """The second instance has only a box, and a corner of the frame is an ignore region."""
     frame = frame_of()
     frame.instances[1] = frame.instances[1]._replace(box=(36.25, 16.0, 64.5, 44.0), mask=None)
     frame.ignored.append(MaskPiece(np.ones((4, 6), np.uint8), 0, 0))
@@ -191,7 +191,7 @@ def test_global_random_generators_are_not_advanced():
 
 
 def test_both_frames_of_a_pair_get_the_same_transform(videos):
-    """The dog stands still, so that what happens to it is the transforms' doing."""
+    """The dog does not move, so any change comes from the transforms."""
     config = training_config(*videos, pairs=True)
     config.input.transforms = [{"name": "RandomAffine", "degrees": 45, "translate": [0.1, 0.1]}]
     samples = TrainingSamples(config)

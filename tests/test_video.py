@@ -92,7 +92,7 @@ def test_a_stream_joined_midway_starts_at_its_first_key_frame(tmp_path):
 
 
 def test_a_trimmed_mp4_is_not_reported_as_truncated(tmp_path):
-    """Phones trim by an edit list; the frames beyond it leave the index, not the header's count."""
+    """Phones trim with an edit list: frames leave the index, not the header's count."""
     path = write_with_pyav(tmp_path / "clip.mp4", frames=20, g="5", bf="0")
     data = bytearray(path.read_bytes())
     duration = data.index(b"elst") + 12  # of the only edit (ISO 14496-12, 8.6.6)
@@ -111,7 +111,7 @@ def test_a_colon_in_a_file_name_is_not_a_protocol(video, tmp_path, monkeypatch):
 
 
 def test_decoder_messages_do_not_deadlock_with_the_gil(tmp_path):
-    """They would wait for the GIL, and whoever closes the video, with the GIL, for them."""
+    """They would wait for the GIL, held by the thread that closes the video and waits for them."""
     path = write_video(tmp_path / "clip.mp4")
     av.logging.set_level(av.logging.ERROR)  # as torchvision does that has a video reader
     assert len(list(VideoReader(path))) == 20
@@ -119,7 +119,7 @@ def test_decoder_messages_do_not_deadlock_with_the_gil(tmp_path):
 
 
 def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
-    """In a process of its own, whose peak nothing else has raised; 300 frames are 415 MB."""
+    """In a child process, with a peak of its own; 300 frames are 415 MB."""
     path = tmp_path / "long.mp4"
     frame = np.zeros((576, 800, 3), dtype=np.uint8)
     with VideoWriter(path, 30) as writer:

@@ -1,4 +1,4 @@
-"""Colours, orientations and pixel formats: what the network sees is what a player shows."""
+"""Colours, orientations and pixel formats: frames look as in a video player."""
 
 import av
 import numpy as np
@@ -98,7 +98,7 @@ def write_grey(path, codes, transfer, primaries=9):
 
 @pytest.mark.parametrize(("transfer", "curve"), [(16, pq), (18, hlg)])
 def test_hdr_looks_like_its_sdr_grade(tmp_path, transfer, curve):
-    """Light of a grade for a screen of 203 cd/m2 and gamma 2.4 gives that grade's values."""
+    """HDR light of a grade for a 203 cd/m2, gamma 2.4 display gives the values of that grade."""
     grade = np.array([0, 32, 64, 96, 129, 161, 193])
     path = write_grey(tmp_path / "hdr.mkv", curve(203 * (grade / 255) ** 2.4), transfer)
     found = np.array(middles(path))

@@ -1,4 +1,4 @@
-"""Containers: trimmed, cut off, miscounted, joined and odd ones show what a player shows."""
+"""Trimmed, truncated, miscounted and joined containers: frames as in a video player."""
 
 import warnings
 from fractions import Fraction
@@ -45,7 +45,7 @@ def test_a_trim_between_key_frames_shows_what_players_show(tmp_path, b_frames, s
 
 
 def test_a_trimmed_copy_starts_where_players_start(tmp_path):
-    """What ``ffmpeg -ss 0.5 -c copy`` leaves: the key frame before is there, but hidden."""
+    """``ffmpeg -ss 0.5 -c copy`` keeps the previous key frame, but hidden."""
     whole = write_with_pyav(tmp_path / "whole.mp4", 40, g="30", bf="0")
     path = trimmed(whole, tmp_path / "clip.mp4", 0.5)
     assert [index_of(frame) for frame in VideoReader(path)] == list(range(5, 40))
@@ -93,7 +93,7 @@ def test_an_avi_header_that_counts_too_few_frames_is_corrected(tmp_path):
 
 
 def test_empty_avi_chunks_keep_the_timing(tmp_path):
-    """Capture programs write them for dropped frames: there is no picture, but time goes on."""
+    """Capture programs write them for dropped frames: no picture, but time advances."""
     path = write_jpegs(tmp_path / "clip.avi")
     with av.open(str(path)) as container:
         packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
@@ -130,7 +130,7 @@ _FRAGMENTS = "frag_keyframe+empty_moov+default_base_moof"
 
 @pytest.mark.parametrize("share", [0.45, 0.6, 0.75, 0.9])
 def test_a_truncated_fragmented_mp4_is_read_up_to_the_end(tmp_path, share):
-    """As recorders leave it that lose their power."""
+    """As after a power loss of the recorder."""
     path = tmp_path / "clip.mp4"
     noise = np.random.default_rng(0).integers(-20, 20, (48, 64, 3))
     with av.open(str(path), "w", options={"movflags": _FRAGMENTS}) as container:
@@ -293,7 +293,7 @@ def test_a_title_that_is_not_utf_8_is_accepted(tmp_path, name):
 
 
 def test_timestamps_continue_across_joined_recordings(tmp_path):
-    """The clock of the second part starts again."""
+    """The timestamps of the second part restart."""
     parts = [
         write_with_pyav(tmp_path / f"{number}.ts", 20, g="10", bf="3").read_bytes()
         for number in range(2)

@@ -1,4 +1,4 @@
-"""Damaged videos: every frame that can be decoded keeps its place, and the others are named."""
+"""Damaged videos: decodable frames keep their number, and the others are reported."""
 
 import re
 import warnings
@@ -40,7 +40,7 @@ KINDS = {
 
 
 def numbered(index):
-    """A picture whose bright blocks are the bits of its number, on noise that needs bytes."""
+    """A picture with its number as bright blocks, on noise that does not compress."""
     noise = np.random.default_rng(index).integers(90, 160, (96, 128, 3), np.uint8)
     for bit in range(6):
         noise[32:64, 20 * bit : 20 * bit + 16] = 235 if index >> bit & 1 else 20
@@ -94,7 +94,7 @@ def _with_noise(data, start):
 
 
 def _rewrite(path, changes):
-    """Copy a video, with other bytes in some of its packets."""
+    """Copy a video with the bytes of some packets replaced."""
     copy = path.with_name(f"copy{path.suffix}")
     with av.open(str(path)) as source, av.open(str(copy), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
@@ -131,7 +131,7 @@ def read(reader):
 def assert_in_place(frames, named, unsure=range(0), count=FRAMES):
     """Frames carry their numbers; those that are damaged show the last good one, or black.
 
-    Of ``unsure`` ones the decoder may have made up a picture.
+    For ``unsure`` frames the decoder may have concealed the error.
     """
     assert [frame.number for frame in frames] == list(range(count))
     assert [frame.number for frame in frames if frame.is_damaged] == named

@@ -1,4 +1,4 @@
-"""Video files that are no good are told from good ones, in one line."""
+"""Bad video files are refused in one line."""
 
 import os
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_an_audio_file_is_refused(tmp_path):
 
 
 def test_half_an_mp4_is_refused(tmp_path):
-    """Ours have their index in front, as downloads do: they open, but half of it is missing."""
+    """With the index in front, as in downloads, the file opens, but half of it is missing."""
     path = write_noise(tmp_path / "clip.mp4")
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])

@@ -57,7 +57,7 @@ def parameters():
 
 
 def coded(number, field=None):
-    """A picture, or one field of it (0: top, 1: bottom), of plain samples (I_PCM)."""
+    """A picture, or one field of it (0: top, 1: bottom), of raw samples (I_PCM)."""
     luma = np.full((SIDE, SIDE), 30 + 8 * number, np.uint8)
     bits = Bits().golomb(0, 7, 0).fixed(4, 0)
     bits.fixed(1, *([0] if field is None else [1, field]))
@@ -111,7 +111,7 @@ def remuxed(source, target):
 
 
 def brightness(frames):
-    """The numbers of pictures by their grey."""
+    """Picture numbers, decoded from their grey values."""
     return [round((frame.image[8:56, 8:56].mean() * 219 / 255 + 16 - 30) / 8) for frame in frames]
 
 
@@ -138,7 +138,7 @@ def test_two_fields_are_one_frame_in_a_copy(tmp_path, kind, name, recwarn):
 
 @pytest.mark.parametrize("lost", [8, 9], ids=["first", "second"])
 def test_a_frame_of_one_field_keeps_its_place(tmp_path, lost):
-    """Whether or not the decoder makes a picture of the field that is left."""
+    """Whether or not the decoder outputs a picture for the remaining field."""
     reader = VideoReader(write(tmp_path / "clip.ts", "fields", [lost]))
     frames = list(reader.frames())
     assert len(reader) == len(frames) == FRAMES
@@ -148,7 +148,7 @@ def test_a_frame_of_one_field_keeps_its_place(tmp_path, lost):
 
 @pytest.mark.parametrize("more", ["", ":cqm=jvt"])
 def test_frames_that_mix_both_kinds_of_blocks_are_frames(tmp_path, more, recwarn):
-    """As x264 writes interlaced pictures (MBAFF), with all that a sequence's header may hold."""
+    """As x264 writes interlaced pictures (MBAFF), with every sequence header field."""
     path = write_with_pyav(tmp_path / "clip.ts", 20, **{"x264-params": f"interlaced=1{more}"})
     assert [index_of(frame) for frame in VideoReader(path)] == list(range(20))
     assert not [warning for warning in recwarn if warning.category is InputWarning]

@@ -1,4 +1,4 @@
-"""Writing videos: they play everywhere, and appear whole or not at all."""
+"""Writing videos: playable everywhere, and atomic."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -128,7 +128,7 @@ def test_a_video_without_frames_is_an_error(tmp_path):
 
 @pytest.mark.parametrize(("limit", "frames"), [(100_000, 100), (4_000, 1)])
 def test_a_full_disk_leaves_no_video_and_ends_in_one_line(tmp_path, limit, frames):
-    """While encoding or only at the end; a limit on the size of files stands in for the disk."""
+    """While encoding or at the end; a file size limit stands in for the disk."""
     script = (
         "import resource, sys, numpy as np\n"
         "from queryinst_vis.errors import InputError\n"

@@ -1,4 +1,4 @@
-"""Overlays: masks, labels and paths of tracked instances on a frame."""
+"""Overlays: masks, labels and traces of tracked instances."""
 
 import pickle
 
@@ -165,7 +165,7 @@ def test_nothing_is_drawn_outside_masks_and_labels():
 
 
 def listen_to_labels(monkeypatch):
-    """A list of the labels that are drawn from now on."""
+    """Record the labels that are drawn."""
     written = []
     draw = drawing.overlay.draw_labels
 
@@ -226,7 +226,7 @@ def test_traces_do_not_grow_with_the_video():
 
 
 def test_a_video_is_drawn_as_supervision_draws_it():
-    """The whole picture but for its labels, whose places are ours."""
+    """The whole picture except labels, which are placed differently."""
     generator = np.random.default_rng(0)
     palette = sv.ColorPalette([sv.Color(*track_colour(i)[::-1]) for i in range(12)])
     by_track = sv.ColorLookup.TRACK

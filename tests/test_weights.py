@@ -1,4 +1,4 @@
-"""The weights that ship do what their cards say: load, fit, find and follow."""
+"""Shipped weights: they load, match their cards, detect and track."""
 
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def test_shipped_weights_carry_model_and_classes(name, queries):
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """One synthetic video that no training has seen, its frames and its ground truth."""
+    """One synthetic video outside the training data: frames and ground truth."""
     folder = tmp_path_factory.mktemp("clip") / "set"
     generate(folder, PRESETS["bench"].override(videos=1, frames=12), seed=5)
     return folder

@@ -1,4 +1,4 @@
-"""Drop-in YTVOS and YTVOSeval: scripts written for YouTube-VIS's API find names and numbers."""
+"""Drop-in YTVOS and YTVOSeval: names and numbers of the YouTube-VIS API."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ GOLDEN = Path(__file__).parent / "data" / "ytvis_eval"
 
 
 def evaluation_of(gt, results, **changes):
-    """What a script does, with changed parameters."""
+    """Evaluate as a script does, with changed parameters."""
     annotations = YTVOS(gt)
     evaluation = YTVOSeval(annotations, annotations.loadRes(results), "segm")
     for name, value in changes.items():
@@ -31,7 +31,7 @@ def golden_evaluation(name="medium", **changes):
 
 
 def two_classes():
-    """A person found, and a dog taken for a person."""
+    """A detected person, and a dog classified as a person."""
     person, dog = [rle(0, 0, 100, 100), None], [None, rle(200, 200, 300, 300)]
     gt = ground_truth([{"segmentations": person}, {"segmentations": dog, "category_id": 2}])
     return gt, [detection(person, 0.9), detection(dog, 0.8)]

@@ -1,7 +1,7 @@
-"""A tiny world for the engine's tests: coloured rectangles on grey, and a model to match.
+"""A tiny data set for end-to-end tests: coloured rectangles on grey, and a matching model.
 
 Every frame shows a red ``box`` and a green ``crate``, which trade places slowly. The
-rectangles are exact, so that an oracle that reads them off the pixels must score an AP of 1.
+rectangles are exact, so an oracle that reads them from the pixels must score an AP of 1.
 """
 
 import cv2
@@ -136,7 +136,7 @@ def tiny_config(train=None, val=None, track=True):
 
 
 def oracle_detect(model, images, image_sizes, original_sizes, **settings):
-    """Stands in for ``models.postprocess.detect``: reads the rectangles off the pixels."""
+    """Stands in for ``models.postprocess.detect``: reads the rectangles from the pixels."""
     backbone = BackboneConfig()
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (backbone.mean, backbone.std))
     return [_oracle(image * std + mean) for image in images]

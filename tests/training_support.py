@@ -1,4 +1,4 @@
-"""What the tests of training share: a run of six steps, and what a run has written."""
+"""Helpers for the tests of training: a six-step config, and readers of a run's files."""
 
 import csv
 import os

@@ -1,4 +1,4 @@
-"""A sound annotation file, and ways to spoil one."""
+"""A valid annotation file, and mutations of it."""
 
 import json
 
