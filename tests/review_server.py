@@ -1,4 +1,4 @@
-"""A review's server in a process of its own, which tests talk to and kill."""
+"""A review server in a separate process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 
 class ReviewServer:
-    """Runs until it is killed; ``url`` is the address that it has printed."""
+    """A running server; ``url`` is the address that it printed."""
 
     def __init__(self, folder, video=None, port=0):
         options = ["--port", str(port), *(["--video", str(video)] if video else [])]
@@ -30,20 +30,20 @@ class ReviewServer:
         self.cookie = f"queryinst-vis-review-{self.port}={self.token}"
 
     def kill(self):
-        """SIGKILL: nothing is finished."""
+        """Kill the server by SIGKILL."""
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
     def interrupt(self):
-        """Ctrl-C; returns the exit status and what was said on standard error."""
+        """Press Ctrl-C; returns the exit status and standard error."""
         self._process.send_signal(signal.SIGINT)
         _, errors = self._process.communicate(timeout=20)
         return self._process.returncode, errors
 
-    def ask(self, path, method="GET", body=None, **headers):
-        """``(status, headers, body)`` of a request with the cookie, unless headers say otherwise.
+    def request(self, path, method="GET", body=None, **headers):
+        """Send a request, by default with the cookie; returns ``(status, headers, body)``.
 
-        Names of headers are written with ``_`` for ``-``; None leaves one out.
+        Header names have ``_`` for ``-``; None omits a header.
         """
         sent = {"Host": self.host, "Cookie": self.cookie}
         if method == "POST":
@@ -57,15 +57,15 @@ class ReviewServer:
         if body is not None:
             connection.putheader("Content-Length", str(len(body)))
         connection.endheaders(body)
-        answer = connection.getresponse()
-        content = answer.read()
+        response = connection.getresponse()
+        content = response.read()
         connection.close()
-        return answer.status, dict(answer.getheaders()), content
+        return response.status, dict(response.getheaders()), content
 
 
-def wait_until(true, seconds=20):
-    """Wait for something to become true."""
+def wait_until(condition, seconds=20):
+    """Wait until a condition holds."""
     end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not become true"
+    while not condition():
+        assert time.monotonic() < end, "the condition did not hold in time"
         time.sleep(0.02)

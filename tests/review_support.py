@@ -1,4 +1,4 @@
-"""Results of a small video that tests correct."""
+"""Results of a small synthetic video, for review tests."""
 
 import json
 
@@ -15,7 +15,7 @@ CLASSES = ["person", "dog"]
 
 
 def square(x, y, side=4):
-    """The mask of a square whose top left pixel is given."""
+    """The mask of a square with the given top left pixel."""
     mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
     x, y = int(x), int(y)
     mask[y : y + side, x : x + side] = True
@@ -23,17 +23,18 @@ def square(x, y, side=4):
 
 
 def write_results(folder, tracks, length, labels=None, name="street"):
-    """Write ``tracks.jsonl`` of squares.
+    """Write a ``tracks.jsonl`` of squares.
 
     Args:
-        folder: to write it to.
-        tracks: by id, ``{frame: (x, y)}``.
+        folder: output folder.
+        tracks: ``{frame: (x, y)}`` by track id.
         length: number of frames.
-        labels: class index by id, 0 where it is left out.
+        labels: class index by track id, 0 by default.
+        name: name of the video.
     """
     with TrackStore() as store:
         for frame in range(length):
-            shown = {id_: places[frame] for id_, places in tracks.items() if frame in places}
+            shown = {id_: track[frame] for id_, track in tracks.items() if frame in track}
             store.add(
                 (HEIGHT, WIDTH),
                 list(shown),
@@ -48,12 +49,12 @@ def write_results(folder, tracks, length, labels=None, name="street"):
 
 
 def line(frames, y, x=0):
-    """A square that moves by a pixel a frame."""
+    """A square that moves by one pixel per frame."""
     return {frame: (x + frame, y) for frame in frames}
 
 
 def shown(session):
-    """Which tracks each frame shows, and where: ``{frame: {track id: (x, y)}}``."""
+    """The position of each track in each frame: ``{frame: {track id: (x, y)}}``."""
     return {
         frame: {
             region.track_id: tuple(int(side) for side in region.box[:2])
@@ -64,17 +65,17 @@ def shown(session):
 
 
 def frames_of(session, track_id):
-    """The frames of a track, by what the session says of it as a whole."""
+    """The frames of a track, by its spans."""
     return [frame for first, stop in session.track(track_id).spans for frame in range(first, stop)]
 
 
 def journal_lines(folder):
-    """The lines of the journal as objects."""
+    """The lines of the journal as JSON objects."""
     path = folder / "tracks.jsonl.review" / "journal.jsonl"
     return [json.loads(text) for text in path.read_text().splitlines()]
 
 
 def reopened(folder):
-    """What a later session shows."""
+    """``shown`` of a new session."""
     with ReviewSession.open(folder) as session:
         return shown(session)

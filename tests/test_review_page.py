@@ -1,4 +1,4 @@
-"""Tracks are corrected in a real browser; a server that is killed between actions loses none."""
+"""Correcting tracks in a real browser; killing the server between actions loses none."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def browser():
 
 
 class Reviewer:
-    """A person at the page, whose server is killed whenever ``survive`` is called."""
+    """A page in the browser; ``survive`` kills and restarts its server."""
 
     def __init__(self, browser, folder, video):
         self.folder, self.video = folder, video
@@ -55,7 +55,7 @@ class Reviewer:
             self.errors.append(f"{message.text} {message.location}")
 
     def survive(self):
-        """Kill the server, start it again on the same port, and open its page."""
+        """Kill the server, restart it on the same port, and open the page again."""
         port = 0
         if self.server is not None:
             port = self.server.port
@@ -65,7 +65,7 @@ class Reviewer:
         self.page.locator("#panel").wait_for()
 
     def tracks(self):
-        """``{id: (title, spans)}`` as the page shows them."""
+        """``{id: (title, spans)}`` as shown by the page."""
         shown = self.page.evaluate("review.shown().map((t) => [t.id, t.title, t.spans])")
         return {id_: (title, [tuple(span) for span in spans]) for id_, title, spans in shown}
 
@@ -73,33 +73,33 @@ class Reviewer:
         self.page.evaluate("(frame) => review.player.seek(frame)", frame)
 
     def select(self, frame, *tracks):
-        """Click on tracks in the picture."""
+        """Click on tracks in the frame."""
         self.at(frame)
         self.page.keyboard.press("Escape")
-        for place, track in enumerate(tracks):
+        for number, track in enumerate(tracks):
             x, y = TRACKS[track][frame]
-            self.click(x + 2, y + 2, modifiers=["Shift"] if place else [])
+            self.click(x + 2, y + 2, modifiers=["Shift"] if number else [])
         assert self.page.evaluate("review.selected") == list(tracks)
 
     def click(self, x, y, **options):
         box = self.page.locator(".player-canvas").bounding_box()
-        place = {"x": box["width"] * x / WIDTH, "y": box["height"] * y / HEIGHT}
-        self.page.click(".player-canvas", position=place, **options)
+        position = {"x": box["width"] * x / WIDTH, "y": box["height"] * y / HEIGHT}
+        self.page.click(".player-canvas", position=position, **options)
 
-    def press(self, key, says=None):
+    def press(self, key, status=None):
         self.page.keyboard.press(key)
-        if says is not None:
-            self.wait_for(says)
+        if status is not None:
+            self.wait_for(status)
 
     def wait_for_frame(self, number):
         from playwright.sync_api import expect
 
         expect(self.page.get_by_label("frame number")).to_have_value(str(number))
 
-    def wait_for(self, says):
+    def wait_for(self, status):
         from playwright.sync_api import expect
 
-        expect(self.page.locator("#status")).to_contain_text(says)
+        expect(self.page.locator("#status")).to_contain_text(status)
 
 
 @pytest.fixture
@@ -115,8 +115,8 @@ def reviewer(browser, tmp_path):
     assert reviewer.errors == []
 
 
-def shade(page):
-    """Of the frame that is shown, in a corner without a track."""
+def grey_level(page):
+    """The grey level of the shown frame, in a corner without a track."""
     return page.evaluate(
         """() => {
             const canvas = document.querySelector(".player-canvas");
@@ -127,12 +127,12 @@ def shade(page):
     )
 
 
-def test_whatever_is_done_survives_a_killed_server(reviewer):
+def test_every_action_survives_a_killed_server(reviewer):
     page = reviewer.page
     assert page.inner_text("#title") == ATTACK
     for frame in (4, 0, 8):
         reviewer.at(frame)
-        assert shade(page) == pytest.approx(20 * frame, abs=6)
+        assert grey_level(page) == pytest.approx(20 * frame, abs=6)
 
     reviewer.select(2, 1)
     page.keyboard.press("n")
@@ -141,10 +141,10 @@ def test_whatever_is_done_survives_a_killed_server(reviewer):
     reviewer.wait_for("saved: name")
     reviewer.survive()
     assert reviewer.tracks()[1][0] == f"#1 person {ATTACK}"
-    reviewer.wait_for_frame(2)  # where it was, in the video, too
+    reviewer.wait_for_frame(2)  # the page returns to the same frame
 
     reviewer.select(2, 1)
-    page.select_option('[data-field="class"]', label="another ...")
+    page.select_option('[data-field="class"]', label="new class ...")
     reviewer.wait_for("saved: class")
     reviewer.survive()
     assert reviewer.tracks()[1][0] == f"#1 {ATTACK} {ATTACK}"
@@ -166,14 +166,14 @@ def test_whatever_is_done_survives_a_killed_server(reviewer):
     assert reviewer.tracks()[1][1] == [(0, 8)] and reviewer.tracks()[2][1] == [(0, 3)]
 
     page.evaluate("review.player.select([1, 2])")
-    reviewer.press("m", "decide which one stays")
+    reviewer.press("m", "choose which region to keep")
     assert page.locator("#conflict").is_visible()
     reviewer.survive()
-    assert len(reviewer.tracks()) == 4  # nothing was resolved in silence
+    assert len(reviewer.tracks()) == 4  # no decision was made silently
     page.evaluate("review.player.select([1, 2])")
-    reviewer.press("m", "decide which one stays")
+    reviewer.press("m", "choose which region to keep")
     page.select_option("#conflict select", "keep second")
-    page.click("#conflict >> text=do as decided")
+    page.click("#conflict >> text=merge as chosen")
     reviewer.wait_for("saved: merge")
     reviewer.survive()
     assert sorted(reviewer.tracks()) == [1, 4, 5]
@@ -197,8 +197,8 @@ def test_whatever_is_done_survives_a_killed_server(reviewer):
         for x, y in ((left, 2), (left + 6, 2), (left + 6, 8), (left, 8)):
             reviewer.click(x, y)
         reviewer.press("Enter", "saved: draw")
-        reviewer.at(0)  # and the message goes
-        page.evaluate("say('')")
+        reviewer.at(0)
+        page.evaluate("setStatus('')")
     reviewer.survive()
     assert reviewer.tracks()[6][1] == [(2, 6)]  # frames in between are interpolated
     origins = page.evaluate("review.media.frame(4).then((f) => f.instances.map((i) => i.note))")
@@ -218,19 +218,19 @@ def test_whatever_is_done_survives_a_killed_server(reviewer):
         assert session.track(6).drawn == (2, 6)
 
 
-def test_it_plays_and_every_key_is_in_the_help(reviewer):
+def test_playback_and_the_list_of_keys(reviewer):
     page = reviewer.page
     reviewer.at(0)
     page.keyboard.press(" ")
     reviewer.wait_for_frame(8)
-    assert shade(page) == pytest.approx(160, abs=6)
+    assert grey_level(page) == pytest.approx(160, abs=6)
     page.keyboard.press("?")
     keys = page.locator("dialog th").all_inner_texts()
     assert {"m", "s", "w", "x", "u", "U", "d", "e", "a", "r", "space"} <= set(keys)
     assert len(keys) == len(set(keys))
 
 
-def test_a_region_is_corrected_from_its_outline(reviewer):
+def test_the_outline_of_a_region_is_edited(reviewer):
     page = reviewer.page
     reviewer.select(3, 2)
     page.keyboard.press("e")
@@ -250,7 +250,7 @@ def test_a_region_is_corrected_from_its_outline(reviewer):
     assert corrected["box"][2] >= x + 8 and corrected["origin"] == "drawn"
 
 
-def test_suggestions_are_accepted_and_dismissed_by_a_key(reviewer):
+def test_suggestions_are_accepted_and_dismissed_by_keys(reviewer):
     page = reviewer.page
     page.locator("#queue >> text=Suggestion 1 of").wait_for()
     first = page.evaluate("review.panel.queue.current")
@@ -269,9 +269,9 @@ def test_suggestions_are_accepted_and_dismissed_by_a_key(reviewer):
         assert len(session.records) == 2
 
 
-def test_a_dead_server_is_told_and_nothing_is_lost(reviewer):
+def test_a_dead_server_is_reported_and_nothing_is_lost(reviewer):
     reviewer.select(2, 1)
     reviewer.server.kill()
-    reviewer.press("x", "start it again")
+    reviewer.press("x", "restart it")
     reviewer.survive()
     assert sorted(reviewer.tracks()) == [1, 2, 3, 4]

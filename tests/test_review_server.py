@@ -1,4 +1,4 @@
-"""Who may talk to a review's server, and what it never does for anybody."""
+"""The review server: access control, limits of requests, and durable actions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from queryinst_vis.review.web import guard
 from tests.review_server import ReviewServer
 from tests.review_support import line, write_results
 
-SECRET = "what nobody may read"
+SECRET = "content of a file outside the review"
 ROUTES = ["/", "/review", "/frame/0", "/picture/0", "/assets/review.js", "/suggestions", "/nothing"]
 
 
@@ -30,25 +30,25 @@ def server(tmp_path_factory):
 
 
 @pytest.mark.parametrize("path", ROUTES)
-def test_without_the_secret_nothing_is_answered(server, path):
+def test_requests_without_the_secret_are_refused(server, path):
     for cookie in (None, "", server.cookie[:-1], server.cookie + "x", "queryinst-vis-review-1=x"):
-        status, headers, body = server.ask(path, Cookie=cookie)
+        status, headers, body = server.request(path, Cookie=cookie)
         assert status == 403 and body.startswith(b"Refused: open the complete address")
         assert "set-cookie" not in headers
-    assert server.ask(f"{path}?token=", Cookie=None)[0] == 403
-    assert server.ask(f"{path}?token={server.token}x", Cookie=None)[0] == 403
+    assert server.request(f"{path}?token=", Cookie=None)[0] == 403
+    assert server.request(f"{path}?token={server.token}x", Cookie=None)[0] == 403
 
 
-def test_the_printed_address_gives_the_page_and_a_cookie_for_it_alone(server):
-    status, headers, body = server.ask(f"/?token={server.token}", Cookie=None)
+def test_the_printed_address_opens_the_page_and_sets_a_cookie(server):
+    status, headers, body = server.request(f"/?token={server.token}", Cookie=None)
     assert status == 200 and b"<title>Review</title>" in body
     value, *flags = headers["set-cookie"].split("; ")
     assert value == server.cookie
     assert {"HttpOnly", "SameSite=Strict"} <= set(flags)
-    assert server.ask("/review")[0] == 200  # the cookie alone, from now on
+    assert server.request("/review")[0] == 200  # the cookie is sufficient
 
 
-def test_the_server_listens_on_this_machine_alone(server):
+def test_the_server_listens_on_one_loopback_address_only(server):
     with socket.socket() as other:
         other.settimeout(5)
         assert other.connect_ex(("127.0.0.2", server.port)) != 0
@@ -57,29 +57,33 @@ def test_the_server_listens_on_this_machine_alone(server):
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "10.0.0.1", "[::1]"]
 )
-def test_a_foreign_name_for_this_machine_is_refused(server, host):
-    status, _, body = server.ask("/review", Host=host)
+def test_another_host_name_is_refused(server, host):
+    status, _, body = server.request("/review", Host=host)
     assert status == 403 and b"this server is not" in body
 
 
-def test_a_tunnel_may_come_from_another_port(server):
-    assert server.ask("/review", Host="localhost:9999")[0] == 200
+def test_a_tunnel_may_use_another_port(server):
+    assert server.request("/review", Host="localhost:9999")[0] == 200
 
 
 @pytest.mark.parametrize(
     "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://"]
 )
-def test_another_sites_page_may_ask_for_nothing(server, origin):
+def test_requests_from_pages_of_other_sites_are_refused(server, origin):
     undo = json.dumps({"action": "undo"}).encode()
-    assert server.ask("/review", Origin=origin)[0] == 403
-    assert server.ask("/action", "POST", undo, Origin=origin)[0] == 403
-    assert server.ask("/review", Sec_Fetch_Site="cross-site")[0] == 403
-    assert server.ask("/action", "POST", undo, Origin=None)[0] == 403
-    assert server.ask("/action", "POST", undo, Sec_Fetch_Site="same-site")[0] == 403
+    assert server.request("/review", Origin=origin)[0] == 403
+    assert server.request("/action", "POST", undo, Origin=origin)[0] == 403
+    assert server.request("/review", Sec_Fetch_Site="cross-site")[0] == 403
+    assert server.request("/action", "POST", undo, Origin=None)[0] == 403
+    assert server.request("/action", "POST", undo, Sec_Fetch_Site="same-site")[0] == 403
 
 
-def test_every_answer_forbids_foreign_scripts_and_frames(server):
-    for status, headers, _ in (server.ask("/"), server.ask("/nothing"), server.ask("/", Cookie="")):
+def test_every_response_forbids_external_scripts_and_framing(server):
+    for status, headers, _ in (
+        server.request("/"),
+        server.request("/nothing"),
+        server.request("/", Cookie=""),
+    ):
         assert status in (200, 403, 404)
         policy = headers["content-security-policy"]
         assert "default-src 'none'" in policy and "script-src 'self';" in policy
@@ -110,14 +114,14 @@ def test_every_answer_forbids_foreign_scripts_and_frames(server):
         "/assets/%F0%9F%90%8D%ff",
     ],
 )
-def test_no_path_leads_anywhere(server, path):
-    status, _, body = server.ask(path)
+def test_no_path_outside_the_routes_is_served(server, path):
+    status, _, body = server.request(path)
     assert status == 404
     assert SECRET.encode() not in body and b"root:" not in body
 
 
-def test_a_body_that_is_too_large_is_not_read_to_its_end(server):
-    status, _, _ = server.ask("/action", "POST", b" " * (guard.LARGEST_BODY + 1))
+def test_a_body_that_is_too_large_is_not_read_completely(server):
+    status, _, _ = server.request("/action", "POST", b" " * (guard.LARGEST_BODY + 1))
     assert status == 413
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as endless:
         head = f"POST /action HTTP/1.1\r\nHost: {server.host}\r\nOrigin: http://{server.host}\r\n"
@@ -128,15 +132,15 @@ def test_a_body_that_is_too_large_is_not_read_to_its_end(server):
         try:
             for _ in range(1000):
                 endless.sendall(chunk)
-        except OSError:  # the server has hung up
+        except OSError:  # the server closed the connection
             pass
         else:
-            pytest.fail("65 MB were taken")
-    assert server.ask("/review")[0] == 200
+            pytest.fail("the server read 65 MB")
+    assert server.request("/review")[0] == 200
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(guard, "PATIENCE", 0.05)
+def test_a_body_that_does_not_arrive_times_out(monkeypatch):
+    monkeypatch.setattr(guard, "BODY_TIMEOUT", 0.05)
 
     async def receive():
         await asyncio.sleep(0.01)
@@ -160,23 +164,25 @@ def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch):
         (b'["delete"]', 422, "must be an object"),
     ],
 )
-def test_what_is_no_action_is_said_in_a_line_and_changes_nothing(server, body, status, message):
-    before = server.ask("/review")[2]
-    answered, _, text = server.ask("/action", "POST", body)
-    assert answered == status
+def test_an_invalid_action_is_reported_and_changes_nothing(server, body, status, message):
+    before = server.request("/review")[2]
+    found, _, text = server.request("/action", "POST", body)
+    assert found == status
     assert message in text.decode() and b"Traceback" not in text
-    assert server.ask("/review")[2] == before
+    assert server.request("/review")[2] == before
 
 
-def test_an_action_is_on_disk_when_it_is_answered_and_is_done_once(tmp_path):
+def test_an_action_is_on_disk_before_the_response_and_applied_once(tmp_path):
     write_results(tmp_path, {1: line(range(9), 2), 2: line(range(9), 12)}, 9)
     server = ReviewServer(tmp_path)
     split = json.dumps({"action": "split", "track": 1, "frame": 4, "id": "once"}).encode()
-    status, _, body = server.ask("/action", "POST", split)
+    status, _, body = server.request("/action", "POST", split)
     server.kill()
     assert status == 200 and json.loads(body)["result"]["created"] == [3]
     server = ReviewServer(tmp_path)
-    status, _, body = server.ask("/action", "POST", split)  # as a page does that got no answer
+    status, _, body = server.request(
+        "/action", "POST", split
+    )  # as a page retries without a response
     assert status == 200 and json.loads(body)["result"]["is_repeated"]
     status, errors = server.interrupt()
     assert (status, errors) == (0, "")
@@ -184,14 +190,14 @@ def test_an_action_is_on_disk_when_it_is_answered_and_is_done_once(tmp_path):
         assert [track.track_id for track in session.tracks()] == [1, 2, 3]
 
 
-def test_a_conflict_is_asked_about_and_done_as_decided(tmp_path):
+def test_a_conflict_is_returned_and_resolved_by_a_decision(tmp_path):
     write_results(tmp_path, {1: line(range(6), 2), 2: line(range(4, 9), 12)}, 9)
     server = ReviewServer(tmp_path)
     merge = {"action": "merge", "first": 1, "second": 2}
-    status, _, body = server.ask("/action", "POST", json.dumps(merge).encode())
+    status, _, body = server.request("/action", "POST", json.dumps(merge).encode())
     assert status == 409
     assert json.loads(body)["conflict"] == {"first": 1, "second": 2, "frames": [[4, 5]]}
     merge["decide_frames"] = [[4, 5, "keep second"]]
-    status, _, body = server.ask("/action", "POST", json.dumps(merge).encode())
+    status, _, body = server.request("/action", "POST", json.dumps(merge).encode())
     server.kill()
     assert status == 200 and json.loads(body)["removed"] == [2]

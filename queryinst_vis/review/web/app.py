@@ -26,8 +26,8 @@ from queryinst_vis.review.outlines import outlines_of
 from queryinst_vis.review.pieces import spans_of
 from queryinst_vis.review.queue import suggest
 from queryinst_vis.review.session import ActionResult, ReviewSession
+from queryinst_vis.review.web.frame_images import FrameImages
 from queryinst_vis.review.web.guard import read_json
-from queryinst_vis.review.web.pictures import Pictures
 from queryinst_vis.utils.palette import track_colour
 
 _ASSETS = {
@@ -36,47 +36,49 @@ _ASSETS = {
     ),
     "queryinst_vis.report": ("page.css", "player.css", "masks.js", "timeline.js", "player.js"),
 }  # fmt: skip
-_MOST_SUGGESTIONS = 500
+_MAX_SUGGESTIONS = 500
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
-_EVEN = 1e-3  # tolerance in seconds for a constant frame rate
+_CONSTANT = 1e-3  # seconds; tolerance of a constant frame rate
 
 
 def make_app(
-    session: ReviewSession, pictures: Pictures | None, formats: Sequence[str]
+    session: ReviewSession, images: FrameImages | None, formats: Sequence[str]
 ) -> Starlette:
     """The application without its ``Guard``.
 
     Args:
         session: the review session.
-        pictures: pictures of its video; None: the video is unknown.
+        images: images of its frames; None: the video is unknown.
         formats: export formats.
     """
-    answers = _Answers(session, pictures, formats)
+    handlers = _Handlers(session, images, formats)
     routes = [
-        Route("/", answers.page),
-        Route("/assets/{name}", answers.asset),
-        Route("/review", answers.review),
-        Route("/frame/{index:int}", answers.frame),
-        Route("/picture/{index:int}", answers.picture),
-        Route("/outlines/{index:int}/{track:int}", answers.outlines),
-        Route("/suggestions", answers.suggestions),
-        Route("/action", answers.action, methods=["POST"]),
-        Route("/export", answers.export, methods=["POST"]),
+        Route("/", handlers.page),
+        Route("/assets/{name}", handlers.asset),
+        Route("/review", handlers.review),
+        Route("/frame/{index:int}", handlers.frame),
+        Route("/picture/{index:int}", handlers.picture),
+        Route("/outlines/{index:int}/{track:int}", handlers.outlines),
+        Route("/suggestions", handlers.suggestions),
+        Route("/action", handlers.action, methods=["POST"]),
+        Route("/export", handlers.export, methods=["POST"]),
     ]
-    return Starlette(routes=routes, exception_handlers={InputError: _tell, ConflictError: _ask})
+    return Starlette(
+        routes=routes, exception_handlers={InputError: _error, ConflictError: _conflict}
+    )
 
 
-class _Answers:
+class _Handlers:
     def __init__(
-        self, session: ReviewSession, pictures: Pictures | None, formats: Sequence[str]
+        self, session: ReviewSession, images: FrameImages | None, formats: Sequence[str]
     ) -> None:
-        self._session, self._pictures, self._formats = session, pictures, formats
+        self._session, self._images, self._formats = session, images, formats
 
     @cached_property
     def _assets(self) -> dict[str, str]:
         return {
-            name: files(room).joinpath("assets", name).read_text(encoding="utf-8")
-            for room, names in _ASSETS.items()
+            name: files(package).joinpath("assets", name).read_text(encoding="utf-8")
+            for package, names in _ASSETS.items()
             for name in names
         }
 
@@ -105,8 +107,8 @@ class _Answers:
                 "aspect": width / height * _pixel_aspect(session.run),
                 "count": len(session),
                 "numbers": _packed(session.index.numbers, 0),
-                "seconds": _packed(self._seconds(), _EVEN),
-                "hasPictures": self._pictures is not None,
+                "seconds": _packed(self._seconds(), _CONSTANT),
+                "hasVideo": self._images is not None,
                 "tracks": [_track(track.to_json()) for track in tracks],
                 "formats": list(self._formats),
                 **self._marks(),
@@ -131,11 +133,11 @@ class _Answers:
 
     async def picture(self, request: Request) -> Response:
         """A frame as JPEG."""
-        if self._pictures is None:
+        if self._images is None:
             raise InputError("the path of the video is unknown; restart with --video FILE")
         width = request.query_params.get("width", "")
         wanted = int(width) if width.isdecimal() and len(width) < 6 else self._session.size[1]
-        jpeg = await self._pictures.jpeg(self._index(request), wanted)
+        jpeg = await self._images.jpeg(self._index(request), wanted)
         return Response(jpeg, media_type="image/jpeg")
 
     async def outlines(self, request: Request) -> Response:
@@ -148,9 +150,9 @@ class _Answers:
         raise HTTPException(HTTPStatus.NOT_FOUND)
 
     async def suggestions(self, request: Request) -> Response:
-        """The suggestions, best first."""
+        """The suggestions, by descending expected gain."""
         found = await run_in_threadpool(suggest, self._session)
-        return JSONResponse([each.to_json() for each in found[:_MOST_SUGGESTIONS]])
+        return JSONResponse([each.to_json() for each in found[:_MAX_SUGGESTIONS]])
 
     async def action(self, request: Request) -> Response:
         """Apply an action, which is on disk before the response is sent."""
@@ -198,10 +200,10 @@ class _Answers:
 
     def _changes(self, result: ActionResult) -> dict[str, Any]:
         tracks = self._session.state.tracks
-        seen = [id_ for id_ in (*result.changed, *result.created) if id_ in tracks]
+        shown = [id_ for id_ in (*result.changed, *result.created) if id_ in tracks]
         return {
             "result": result.to_json(),
-            "tracks": [_track(self._session.track(id_).to_json()) for id_ in seen],
+            "tracks": [_track(self._session.track(id_).to_json()) for id_ in shown],
             "removed": result.removed,
             **self._marks(),
         }
@@ -228,11 +230,11 @@ def _pixel_aspect(run: dict[str, Any] | None) -> float:
         return 1.0
 
 
-async def _tell(request: Request, error: Exception) -> Response:
+async def _error(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
-async def _ask(request: Request, error: Exception) -> Response:
+async def _conflict(request: Request, error: Exception) -> Response:
     """Return a conflict for the user to decide."""
     assert isinstance(error, ConflictError)
     frames = [(first, stop - 1) for first, stop in spans_of(error.frames)]

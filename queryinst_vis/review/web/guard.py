@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 LARGEST_BODY = 1 << 20
 """Maximum size of a request body in bytes; a polygon of 10,000 points has about 200,000."""
 
-PATIENCE = 10.0
+BODY_TIMEOUT = 10.0
 """Time limit for receiving a request body, in seconds."""
 
 _HOSTS = {"127.0.0.1", "localhost"}
@@ -55,27 +55,27 @@ class Guard:
         if scope["type"] != "http":
             return  # only HTTP is served: web sockets are closed
         request = Request(scope)
-        is_told = self._is_secret(request.query_params.get("token"))
-        refusal = self._refusal(request, is_told)
+        has_token = self._is_secret(request.query_params.get("token"))
+        refusal = self._refusal(request, has_token)
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._add_headers(message, is_told and refusal is None)
+                self._add_headers(message, has_token and refusal is None)
             await send(message)
 
-        answer = self._app if refusal is None else refusal
-        await answer(scope, receive, send_guarded)
+        app = self._app if refusal is None else refusal
+        await app(scope, receive, send_guarded)
 
-    def _refusal(self, request: Request, is_told: bool) -> PlainTextResponse | None:
+    def _refusal(self, request: Request, has_token: bool) -> PlainTextResponse | None:
         headers = request.headers
         host = headers.get("host", "")
-        if not _is_here(host):
-            return _refuse(f"this server is not '{host[:100]}'; open the address that was printed")
+        if not _is_local_host(host):
+            return _refuse(f"this server is not '{host[:100]}'; open the printed address")
         if not _is_own_page(request.method, headers, f"http://{host}"):
             return _refuse("requests from pages of other sites are not allowed")
-        if not (is_told or self._is_secret(request.cookies.get(self._cookie))):
+        if not (has_token or self._is_secret(request.cookies.get(self._cookie))):
             return _refuse(
-                "open the complete address, with token, that 'queryinst-vis review' has printed"
+                "open the complete address, with token, that 'queryinst-vis review' printed"
             )
         return None
 
@@ -98,9 +98,9 @@ async def read_json(request: Request) -> Any:
         HTTPException: the body is too large, takes too long, or is not JSON.
     """
     try:
-        body = await asyncio.wait_for(_read_body(request), PATIENCE)
+        body = await asyncio.wait_for(_read_body(request), BODY_TIMEOUT)
     except asyncio.TimeoutError as error:
-        raise _hang_up(HTTPStatus.REQUEST_TIMEOUT, "the request took too long") from error
+        raise _closing_error(HTTPStatus.REQUEST_TIMEOUT, "the request took too long") from error
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -112,16 +112,16 @@ async def _read_body(request: Request) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > LARGEST_BODY:
-            raise _hang_up(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the request is too large")
+            raise _closing_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the request is too large")
     return body
 
 
-def _hang_up(status: HTTPStatus, why: str) -> HTTPException:
+def _closing_error(status: HTTPStatus, why: str) -> HTTPException:
     """An error response that closes the connection."""
     return HTTPException(status, why, headers={"Connection": "close"})
 
 
-def _is_here(host: str) -> bool:
+def _is_local_host(host: str) -> bool:
     """Whether a Host header names this machine; the port may differ behind a tunnel."""
     name, _, port = host.partition(":")
     return name in _HOSTS and (not port or port.isdecimal())

@@ -12,14 +12,14 @@ import uvicorn
 from queryinst_vis.errors import InputError
 from queryinst_vis.review.session import ReviewSession
 from queryinst_vis.review.web.app import make_app
+from queryinst_vis.review.web.frame_images import FrameImages
 from queryinst_vis.review.web.guard import Guard
-from queryinst_vis.review.web.pictures import Pictures
 
-_CONNECTIONS = 64  # concurrent; a browser opens six
+_CONNECTIONS = 64  # concurrent; a browser opens at most six
 
 
 def serve(
-    session: ReviewSession, port: int, formats: Sequence[str], tell: Callable[[str], object]
+    session: ReviewSession, port: int, formats: Sequence[str], on_ready: Callable[[str], object]
 ) -> None:
     """Serve the review page on the loopback address until the process is interrupted.
 
@@ -27,7 +27,7 @@ def serve(
         session: the review session.
         port: port to listen on; 0: any free port.
         formats: export formats.
-        tell: called with the address, which contains the secret, once the server is ready.
+        on_ready: called with the address, which contains the secret, once the server is ready.
 
     Raises:
         InputError: the port is in use.
@@ -35,12 +35,12 @@ def serve(
     with ExitStack() as stack:
         listener = stack.enter_context(_listen(port))
         port = listener.getsockname()[1]
-        pictures = None
+        images = None
         if session.source is not None:
-            pictures = Pictures(session.source, session.index.numbers, session.size)
-            stack.callback(pictures.close)
+            images = FrameImages(session.source, session.index.numbers, session.size)
+            stack.callback(images.close)
         token = secrets.token_urlsafe(32)
-        app = Guard(make_app(session, pictures, formats), token, f"queryinst-vis-review-{port}")
+        app = Guard(make_app(session, images, formats), token, f"queryinst-vis-review-{port}")
         config = uvicorn.Config(
             app,
             log_level="warning",
@@ -52,7 +52,7 @@ def serve(
             limit_concurrency=_CONNECTIONS,
             timeout_graceful_shutdown=2,
         )
-        tell(f"http://127.0.0.1:{port}/?token={token}")
+        on_ready(f"http://127.0.0.1:{port}/?token={token}")
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])
 

@@ -1,13 +1,13 @@
 "use strict";
-/* Drawing and correcting outlines on the player's canvas. */
+/* Drawing and editing outlines on the player's canvas. */
 
-const GRIP = 9; // pixels of the screen around a point or an edge
+const GRIP = 9; // screen pixels around a point or an edge within which it is grabbed
 
 /**
- * Edits polygons in pixels of the video: click adds a point, drag moves one, a click on an edge
- * puts one in, Alt-click takes one away.
+ * Edits polygons in video pixels: click to add a point, drag to move one, click an edge to insert
+ * one, Alt-click to remove one.
  *
- * Events: "change" when editing begins or ends.
+ * Events: "change" when editing starts or ends.
  */
 class Editor extends EventTarget {
   constructor(player) {
@@ -15,11 +15,11 @@ class Editor extends EventTarget {
     this.player = player;
     this.target = null;
     player.layers.push((context, scale, ratio) => this._draw(context, scale, ratio));
-    const listen = (type, act) => player.canvas.addEventListener(type, (event) => {
+    const listen = (type, handle) => player.canvas.addEventListener(type, (event) => {
       if (!this.target) return;
       event.stopImmediatePropagation();
       event.preventDefault();
-      act(event);
+      handle(event);
     }, { capture: true });
     listen("pointerdown", (event) => this._press(event));
     listen("pointermove", (event) => this._drag(event));
@@ -27,7 +27,7 @@ class Editor extends EventTarget {
     listen("click", () => {});
   }
 
-  /** Begin to edit; target is what the polygons are for, polygons are [[x, y, ...], ...]. */
+  /** Start editing polygons, [[x, y, ...], ...], for a target, {track, frame}. */
   begin(target, polygons) {
     this.target = target;
     this.outlines = polygons.map((flat) => pairsOf(flat));
@@ -37,13 +37,13 @@ class Editor extends EventTarget {
     this._changed();
   }
 
-  /** What was drawn, as [[x, y, ...], ...]; outlines of fewer than three points are left out. */
+  /** The outlines with at least three points, as [[x, y, ...], ...]. */
   polygons() {
     return this.outlines.filter((outline) => outline.length > 2)
       .map((outline) => outline.flat().map((value) => Math.round(value * 10) / 10));
   }
 
-  /** Begin another outline of the same region. */
+  /** Start another outline of the same region. */
   addOutline() {
     this.outlines.push([]);
     this.isOpen = true;
@@ -72,20 +72,20 @@ class Editor extends EventTarget {
     this.player.canvas.setPointerCapture(event.pointerId);
     const near = this._pointAt(point, reach);
     if (near && event.altKey) {
-      near.outline.splice(near.place, 1);
+      near.outline.splice(near.index, 1);
     } else if (near) {
       if (this.isOpen && near.outline === this.outlines[this.outlines.length - 1] &&
-          near.place === 0 && near.outline.length > 2) this.isOpen = false;
+          near.index === 0 && near.outline.length > 2) this.isOpen = false;
       this.grip = near;
     } else {
       const edge = this._edgeAt(point, reach);
       if (edge) {
-        edge.outline.splice(edge.place, 0, point);
+        edge.outline.splice(edge.index, 0, point);
         this.grip = edge;
       } else if (this.isOpen) {
         const outline = this.outlines[this.outlines.length - 1];
         outline.push(point);
-        this.grip = { outline, place: outline.length - 1 };
+        this.grip = { outline, index: outline.length - 1 };
       }
     }
     this.player.draw();
@@ -93,7 +93,7 @@ class Editor extends EventTarget {
 
   _drag(event) {
     if (!this.grip) return;
-    this.grip.outline[this.grip.place] = this.player.pointOf(event);
+    this.grip.outline[this.grip.index] = this.player.pointOf(event);
     this.player.draw();
   }
 
@@ -103,18 +103,18 @@ class Editor extends EventTarget {
 
   _pointAt([x, y], reach) {
     for (const outline of this.outlines)
-      for (let place = 0; place < outline.length; place++)
-        if (Math.hypot(outline[place][0] - x, outline[place][1] - y) < reach)
-          return { outline, place };
+      for (let index = 0; index < outline.length; index++)
+        if (Math.hypot(outline[index][0] - x, outline[index][1] - y) < reach)
+          return { outline, index };
     return null;
   }
 
   _edgeAt(point, reach) {
     for (const outline of this.outlines) {
       const isClosed = !this.isOpen || outline !== this.outlines[this.outlines.length - 1];
-      for (let place = 0; isClosed && place < outline.length; place++)
-        if (distance(point, outline[place], outline[(place + 1) % outline.length]) < reach)
-          return { outline, place: place + 1 };
+      for (let index = 0; isClosed && index < outline.length; index++)
+        if (distance(point, outline[index], outline[(index + 1) % outline.length]) < reach)
+          return { outline, index: index + 1 };
     }
     return null;
   }
@@ -126,8 +126,8 @@ class Editor extends EventTarget {
     context.fillStyle = "rgba(255, 255, 255, 0.2)";
     for (const outline of this.outlines) {
       context.beginPath();
-      outline.forEach(([x, y], place) =>
-        (place ? context.lineTo(x * sx, y * sy) : context.moveTo(x * sx, y * sy)));
+      outline.forEach(([x, y], index) =>
+        (index ? context.lineTo(x * sx, y * sy) : context.moveTo(x * sx, y * sy)));
       if (!this.isOpen || outline !== this.outlines[this.outlines.length - 1]) context.closePath();
       context.fill();
       context.stroke();
@@ -142,11 +142,11 @@ class Editor extends EventTarget {
 
 function pairsOf(flat) {
   const pairs = [];
-  for (let at = 0; at + 1 < flat.length; at += 2) pairs.push([flat[at], flat[at + 1]]);
+  for (let i = 0; i + 1 < flat.length; i += 2) pairs.push([flat[i], flat[i + 1]]);
   return pairs;
 }
 
-/** Of a point from a stretch between two others. */
+/** The distance of a point from the line segment between two others. */
 function distance([x, y], [x0, y0], [x1, y1]) {
   const [dx, dy] = [x1 - x0, y1 - y0];
   const share = Math.min(1, Math.max(0, ((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy || 1)));

@@ -1,44 +1,48 @@
 "use strict";
-/* The video of a review: pictures and regions come from the server, frame by frame. */
+/* The video of a review: images and regions, requested from the server per frame. */
 
-const PICTURES = 64; // decoded ones that are kept
-const AHEAD = 4; // frames that are loaded before they are played
+const CACHED = 64; // decoded images
+const AHEAD = 4; // frames prefetched during playback
 const NEVER = new Promise(() => {});
 
-/** An error that the server has answered with, in its words. */
-class Refused extends Error {
-  constructor(status, answer) {
-    super(answer.error || answer.detail || "the server does not answer");
+/** An error response of the server. */
+class ResponseError extends Error {
+  constructor(status, content) {
+    super(content.error || content.detail || "the server does not respond");
     this.status = status;
-    this.conflict = answer.conflict;
+    this.conflict = content.conflict;
   }
 }
 
-/** The answer to a request; throws Refused, or an Error where no server is there. */
-async function ask(path, content) {
+/**
+ * Send a request: GET, or POST if there is content.
+ *
+ * Throws ResponseError for error responses, and Error if the server does not respond.
+ */
+async function request(path, content) {
   const options = content === undefined ? {} : { method: "POST", body: JSON.stringify(content) };
   let response;
   try {
     response = await fetch(path, options);
   } catch {
-    throw new Error("the server does not answer: start it again, and open the address that it " +
-      "prints; all that was done before is on disk");
+    throw new Error("the server does not respond: restart it and open the address that it " +
+      "prints; all saved actions are on disk");
   }
   if (response.ok) return response;
   const text = await response.text();
-  let answer = { error: text };
+  let error = { error: text };
   try {
-    answer = JSON.parse(text);
+    error = JSON.parse(text);
   } catch { /* plain text */ }
-  throw new Refused(response.status, answer);
+  throw new ResponseError(response.status, error);
 }
 
-/** What Player shows; see there. Values that rise evenly come as {first, step}. */
+/** The media of Player. Evenly spaced values are sent as {first, step}. */
 class ServedMedia {
   constructor(review) {
     Object.assign(this, {
       count: review.count, width: review.width, height: review.height, aspect: review.aspect,
-      excerpts: null, scale: 1, hasPictures: review.hasPictures,
+      excerpts: null, scale: 1, hasVideo: review.hasVideo,
     });
     const at = (values) => (index) =>
       Array.isArray(values) ? values[index] : values.first + index * values.step;
@@ -49,7 +53,7 @@ class ServedMedia {
     this.loading = null;
   }
 
-  /** The picture of a frame; of several that are asked for meanwhile, the last one is loaded. */
+  /** The image of a frame; of requests made during another one, only the last is sent. */
   picture(index) {
     return this.pictures.get(index) || this._latest(index);
   }
@@ -61,20 +65,21 @@ class ServedMedia {
   /** {instances, isChecked} of a frame. */
   async frame(index) {
     if (!this.frames.has(index)) {
-      const loading = ask(`frame/${index}`).then((answer) => answer.json()).then((frame) => ({
+      const content = request(`frame/${index}`).then((response) => response.json());
+      const loading = content.then((frame) => ({
         isChecked: frame.isChecked,
         instances: frame.regions.map((region) => ({
           ...region, height: this.height,
           note: region.origin === "found" ? "" : region.origin,
         })),
       }));
-      remember(this.frames, index, loading, 4 * PICTURES);
+      remember(this.frames, index, loading, 4 * CACHED);
     }
     return this.frames.get(index);
   }
 
-  /** Forget regions: they have been corrected. */
-  forget() {
+  /** Clear the cache of regions, after a correction. */
+  clearRegions() {
     this.frames.clear();
   }
 
@@ -86,8 +91,8 @@ class ServedMedia {
       }
   }
 
-  /** A frame's picture in another place than the player, such as a crop. */
-  anyPicture(index) {
+  /** The image of a frame for other uses than the player, such as a crop. */
+  image(index) {
     return this.pictures.get(index) || this._loadPicture(index);
   }
 
@@ -108,10 +113,10 @@ class ServedMedia {
   _loadPicture(index) {
     const width = Math.round(Math.min(this.width, document.documentElement.clientWidth *
       (window.devicePixelRatio || 1)));
-    const loading = !this.hasPictures ? Promise.resolve(this._blank())
-      : ask(`picture/${index}?width=${width}`)
-        .then((answer) => answer.blob()).then((blob) => createImageBitmap(blob));
-    return remember(this.pictures, index, loading, PICTURES);
+    const loading = !this.hasVideo ? Promise.resolve(this._blank())
+      : request(`picture/${index}?width=${width}`)
+        .then((response) => response.blob()).then((blob) => createImageBitmap(blob));
+    return remember(this.pictures, index, loading, CACHED);
   }
 
   _blank() {
@@ -123,11 +128,11 @@ class ServedMedia {
   }
 }
 
-/** Keep a promise, at most so many; one that fails is forgotten. */
-function remember(known, index, promise, most) {
-  known.delete(index);
-  known.set(index, promise);
-  promise.catch(() => known.get(index) === promise && known.delete(index));
-  while (known.size > most) known.delete(known.keys().next().value);
+/** Add a promise to a cache of limited size; it is removed if it is rejected. */
+function remember(cache, index, promise, size) {
+  cache.delete(index);
+  cache.set(index, promise);
+  promise.catch(() => cache.get(index) === promise && cache.delete(index));
+  while (cache.size > size) cache.delete(cache.keys().next().value);
   return promise;
 }

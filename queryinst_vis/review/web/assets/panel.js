@@ -1,10 +1,12 @@
 "use strict";
-/* What can be done: buttons and keys, conflicts, and what is written. */
+/* The panel: buttons and keyboard shortcuts, conflicts and export. */
 
-function button(text, key, act) {
-  const made = element("button", { type: "button", onclick: act }, text);
-  if (key) made.append(" ", element("kbd", {}, key));
-  return made;
+const SELECT_TWO = "select two tracks: click one, and Shift-click the other";
+
+function button(text, key, onclick) {
+  const result = element("button", { type: "button", onclick }, text);
+  if (key) result.append(" ", element("kbd", {}, key));
+  return result;
 }
 
 function section(id, title, ...children) {
@@ -24,7 +26,7 @@ class Panel {
         review.act({ action: "delete", track }))],
       ["X", "delete the selected tracks in this frame, or in the marked range", () =>
         this.all((track) => review.act({ action: "delete", track, frames: this.frames() }))],
-      ["g", "fill the selected tracks by interpolation in this frame, or in the marked range", () =>
+      ["g", "interpolate the selected tracks in this frame, or in the marked range", () =>
         this.all((track) => review.act({ action: "fill", track, frames: this.frames() }))],
       ["u", "undo", () => review.act({ action: "undo" })],
       ["Ctrl+z", "undo", () => review.act({ action: "undo" })],
@@ -32,20 +34,20 @@ class Panel {
       ["Ctrl+Shift+Z", "redo", () => review.act({ action: "redo" })],
       ["c", "change the class", () => this.focus("class")],
       ["n", "name the identity", () => this.focus("name")],
-      ["k", "mark the selected tracks as checked, or not", () => this.all((track) =>
+      ["k", "check the selected tracks, or uncheck them", () => this.all((track) =>
         review.act({ action: "check", track, checked: !review.tracks.get(track).is_checked }))],
-      ["f", "mark this frame, or the marked range, as checked or not", () => this.checkFrames()],
-      ["F", "mark all frames as checked", () => review.act({ action: "check" })],
-      ["i", "the marked range begins here", () => this.mark(0)],
-      ["o", "the marked range ends here", () => this.mark(1)],
-      ["d", "draw a region: of the selected track, or of a new one", () => this.draw()],
+      ["f", "check this frame or the marked range, or uncheck it", () => this.checkFrames()],
+      ["F", "check all frames", () => review.act({ action: "check" })],
+      ["i", "start of the marked range", () => this.mark(0)],
+      ["o", "end of the marked range", () => this.mark(1)],
+      ["d", "draw a region of the selected track, or of a new one", () => this.draw()],
       ["e", "correct the region of the selected track", () => this.one((track) =>
         this.correct(track))],
-      ["Enter", "save what is drawn", () => this.saveDrawing()],
-      ["Backspace", "take the last point back", () => this.editor.target && this.editor.removeLast()],
-      ["Escape", "end drawing without saving; select nothing", () => this.escape()],
+      ["Enter", "save the drawing", () => this.saveDrawing()],
+      ["Backspace", "remove the last point", () => this.editor.target && this.editor.removeLast()],
+      ["Escape", "cancel drawing or merging; clear the selection", () => this.escape()],
       ["a", "accept the suggestion", () => this.queue.accept()],
-      ["r", "reject (dismiss) the suggestion", () => this.queue.dismiss()],
+      ["r", "dismiss (reject) the suggestion", () => this.queue.dismiss()],
       ["j", "next suggestion", () => this.queue.go(1)],
       ["J", "previous suggestion", () => this.queue.go(-1)],
     ];
@@ -58,21 +60,22 @@ class Panel {
     this.update();
   }
 
-  /** Do something to each selected track. */
-  async all(act) {
-    if (!this.review.selected.length) return say("select a track first: click on it", true);
-    for (const track of [...this.review.selected]) await act(track);
+  /** Call a function for each selected track. */
+  async all(apply) {
+    if (!this.review.selected.length) return setStatus("select a track first: click on it", true);
+    for (const track of [...this.review.selected]) await apply(track);
   }
 
-  one(act) {
+  /** Call a function for the only selected track. */
+  one(apply) {
     const { selected } = this.review;
-    if (selected.length !== 1) return say("select one track: click on it", true);
-    return act(selected[0]);
+    if (selected.length !== 1) return setStatus("select one track: click on it", true);
+    return apply(selected[0]);
   }
 
   async merge() {
     const [first, ...others] = this.review.selected;
-    if (!others.length) return say("select two tracks: click one, and Shift-click the other", true);
+    if (!others.length) return setStatus(SELECT_TWO, true);
     for (const second of others)
       if (!(await this.review.act({ action: "merge", first, second }))) return;
     this.player.select(first);
@@ -86,11 +89,11 @@ class Panel {
   swap() {
     const [first, second, ...others] = this.review.selected;
     if (second === undefined || others.length)
-      return say("select two tracks: click one, and Shift-click the other", true);
+      return setStatus(SELECT_TWO, true);
     return this.review.act({ action: "swap", first, second, frame: this.player.index });
   }
 
-  /** The marked range, or this frame, as actions have it. */
+  /** The marked range, or this frame, as `frames` of an action. */
   frames() {
     return [this.review.range || [this.player.index, this.player.index]];
   }
@@ -119,10 +122,11 @@ class Panel {
     this.player.pause();
     const frame = this.player.index;
     try {
-      const polygons = await (await ask(`outlines/${frame}/${track}`)).json();
+      const polygons = await (await request(`outlines/${frame}/${track}`)).json();
       this.editor.begin({ track, frame }, polygons);
     } catch (error) {
-      say(error.status === 404 ? "the track is not in this frame: draw it" : error.message, true);
+      const isMissing = error.status === 404;
+      setStatus(isMissing ? "the track is not in this frame: draw it" : error.message, true);
     }
   }
 
@@ -130,7 +134,7 @@ class Panel {
     const { target } = this.editor;
     if (!target) return;
     const polygons = this.editor.polygons();
-    if (!polygons.length) return say("a region needs three points", true);
+    if (!polygons.length) return setStatus("an outline needs at least three points", true);
     const action = { action: "draw", frame: target.frame, polygons, fill: this.fill.value };
     if (target.track === null) action.class_name = this.newClass.value;
     else action.track = target.track;
@@ -151,9 +155,9 @@ class Panel {
     this._updateFrames();
   }
 
-  focus(what) {
-    const field = document.querySelector(`#selection [data-field="${what}"]`);
-    if (!field) return say("select a track first: click on it", true);
+  focus(name) {
+    const field = document.querySelector(`#selection [data-field="${name}"]`);
+    if (!field) return setStatus("select a track first: click on it", true);
     field.focus();
     field.select?.();
   }
@@ -166,23 +170,24 @@ class Panel {
   }
 
   _updateSelection() {
-    const { review, editor } = this, does = (key) => () => this.player.keys.find(([k]) => k === key)[2]();
+    const { review, editor } = this;
+    const press = (key) => () => this.player.keys.find(([k]) => k === key)[2]();
     if (editor.target) return this._updateDrawing();
     const rows = review.selected.map((id) => this._row(review.tracks.get(id)));
     const one = review.selected.length === 1, two = review.selected.length > 1;
     const buttons = [
-      two && button("merge", "m", does("m")),
-      review.selected.length === 2 && button("swap from here", "w", does("w")),
-      one && button("split here", "s", does("s")),
-      one && button("correct", "e", does("e")),
-      (one || !review.selected.length) && button(one ? "draw" : "draw a new track", "d", does("d")),
-      review.selected.length > 0 && button("delete", "x", does("x")),
-      review.selected.length > 0 && button("delete here", "X", does("X")),
-      review.selected.length > 0 && button("checked", "k", does("k")),
+      two && button("merge", "m", press("m")),
+      review.selected.length === 2 && button("swap from here", "w", press("w")),
+      one && button("split here", "s", press("s")),
+      one && button("correct", "e", press("e")),
+      (one || !review.selected.length) && button(one ? "draw" : "draw a new track", "d", press("d")),
+      review.selected.length > 0 && button("delete", "x", press("x")),
+      review.selected.length > 0 && button("delete here", "X", press("X")),
+      review.selected.length > 0 && button("check / uncheck", "k", press("k")),
     ];
     const hint = review.selected.length ? [] : [element("p", { className: "note" },
-      "Click a track to select it, Shift-click for more.")];
-    const undo = button("undo", "u", does("u")), redo = button("redo", "U", does("U"));
+      "Click a track to select it, Shift-click to add one.")];
+    const undo = button("undo", "u", press("u")), redo = button("redo", "U", press("U"));
     undo.disabled = !review.data.canUndo;
     redo.disabled = !review.data.canRedo;
     section("selection", "Tracks", ...rows, ...hint, ...buttons.filter(Boolean),
@@ -193,7 +198,7 @@ class Panel {
     const classes = element("select", {});
     classes.dataset.field = "class";
     classes.setAttribute("aria-label", `class of track ${track.track_id}`);
-    for (const name of [...this.review.data.classes, "another ..."])
+    for (const name of [...this.review.data.classes, "new class ..."])
       classes.append(element("option", { textContent: name, value: name }));
     classes.value = track.class_name;
     classes.onchange = () => this._setClass(track, classes);
@@ -223,16 +228,17 @@ class Panel {
   _updateDrawing() {
     const { target } = this.editor;
     this.fill = element("select", {});
-    for (const [value, text] of [["gaps", "fill frames without a region"], ["all", "fill all frames"],
-      ["none", "fill nothing"]]) this.fill.append(element("option", { value, textContent: text }));
+    for (const [value, text] of [["gaps", "interpolate frames without a region"],
+      ["all", "interpolate all frames"], ["none", "do not interpolate"]])
+      this.fill.append(element("option", { value, textContent: text }));
     this.fill.setAttribute("aria-label", "between drawn frames");
     this.newClass = element("select", {});
     this.newClass.setAttribute("aria-label", "class of the new track");
     for (const name of this.review.data.classes)
       this.newClass.append(element("option", { textContent: name, value: name }));
     section("selection", target.track === null ? "Drawing a new track" : `Drawing #${target.track}`,
-      element("p", { className: "note" }, "Click adds a point, the first point closes the outline, " +
-        "drag moves a point, a click on an edge puts one in, Alt-click takes one away."),
+      element("p", { className: "note" }, "Click to add a point, click the first point to close " +
+        "the outline, drag to move a point, click an edge to insert one, Alt-click to remove one."),
       element("p", {}, "Between drawn frames: ", this.fill),
       ...(target.track === null ? [element("p", {}, "Class: ", this.newClass)] : []),
       button("save", "Enter", () => this.saveDrawing()),
@@ -245,12 +251,12 @@ class Panel {
     const here = review.isChecked(player.index);
     const number = (index) => player.media.number(index);
     section("frames", "Frames",
-      element("p", {}, `${review.checkedFrames()} of ${review.data.count} checked; this one is ` +
+      element("p", {}, `${review.checkedFrames()} of ${review.data.count} checked; this frame is ` +
         `${here ? "" : "not "}checked.`),
       element("p", {}, range ? `Marked: ${number(range[0])} to ${number(range[1])}. ` : "",
         button("from here", "i", () => this.mark(0)), button("to here", "o", () => this.mark(1))),
-      button(here ? "not checked" : "checked", "f", () => this.checkFrames()),
-      button("all checked", "F", () => review.act({ action: "check" })));
+      button(here ? "uncheck" : "check", "f", () => this.checkFrames()),
+      button("check all", "F", () => review.act({ action: "check" })));
   }
 
   _drawRange(context, ratio) {
@@ -262,36 +268,37 @@ class Panel {
   }
 
   _updateConflict() {
-    const { conflict } = this.review, place = document.getElementById("conflict");
-    place.hidden = !conflict;
+    const { conflict } = this.review;
+    document.getElementById("conflict").hidden = !conflict;
     if (!conflict) return;
     const { first, second, frames, record } = conflict;
     const choices = [["keep first", `keep #${first}`], ["keep second", `keep #${second}`],
       ["drop both", "drop both"]];
-    const decided = frames.map(() => element("select", {}));
+    const selects = frames.map(() => element("select", {}));
     const rows = frames.map(([start, last], row) => {
-      decided[row].append(element("option", { value: "", textContent: "decide" }));
+      selects[row].append(element("option", { value: "", textContent: "choose" }));
       for (const [value, text] of choices)
-        decided[row].append(element("option", { value, textContent: text }));
+        selects[row].append(element("option", { value, textContent: text }));
       const [a, b] = [start, last].map((index) => this.player.media.number(index));
       return element("li", {}, button(a === b ? `frame ${a}` : `frames ${a} to ${b}`, "", () => {
         this.player.pause();
         this.player.select([first, second]);
         this.player.seek(start);
-      }), decided[row]);
+      }), selects[row]);
     });
-    const repeat = (more) => this.review.act({ ...record, ...more }).then((result) =>
+    const retry = (decisions) => this.review.act({ ...record, ...decisions }).then((result) =>
       result && this.player.select(first));
-    section("conflict", `#${first} and #${second} are both there`,
-      element("p", {}, "Which one stays in these frames?"),
+    section("conflict", `Tracks #${first} and #${second} share frames`,
+      element("p", {}, "Which region should be kept in these frames?"),
       element("ul", { className: "ranges" }, ...rows),
-      button("do as decided", "", () => {
-        if (decided.some((choice) => !choice.value)) return say("decide about every range", true);
-        repeat({ decide_frames: frames.map((range, row) => [...range, decided[row].value]) });
+      button("merge as chosen", "", () => {
+        if (selects.some((select) => !select.value))
+          return setStatus("choose for every range", true);
+        retry({ decide_frames: frames.map((range, row) => [...range, selects[row].value]) });
       }),
-      element("p", {}, "In all of them: ", ...choices.map(([value, text]) =>
-        button(text, "", () => repeat({ decide: value })))),
-      button("do not merge", "Esc", () => this.escape()));
+      element("p", {}, "In all of these frames: ", ...choices.map(([value, text]) =>
+        button(text, "", () => retry({ decide: value })))),
+      button("cancel", "Esc", () => this.escape()));
   }
 
   _buildExport() {
@@ -304,17 +311,17 @@ class Panel {
       frames.append(element("option", { value, textContent: text }));
     const message = element("p", { className: "note" });
     message.setAttribute("role", "status");
-    const write = button("write", "", async () => {
+    const write = button("export", "", async () => {
       write.disabled = true;
-      message.textContent = "writing ...";
+      message.textContent = "exporting ...";
       try {
-        const answer = await ask("export", { format: formats.value, frames: frames.value });
-        message.textContent = (await answer.json()).message;
+        const response = await request("export", { format: formats.value, frames: frames.value });
+        message.textContent = (await response.json()).message;
       } catch (error) {
         message.textContent = error.message;
       }
       write.disabled = false;
     });
-    section("export", "Write", element("p", {}, formats, " ", frames, " ", write), message);
+    section("export", "Export", element("p", {}, formats, " ", frames, " ", write), message);
   }
 }

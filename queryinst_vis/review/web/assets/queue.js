@@ -1,10 +1,10 @@
 "use strict";
-/* Suggestions of what is most likely wrong, with pictures that tell. */
+/* The queue of suggested corrections. */
 
-const MARGIN = 0.25; // of a box's sides, around a crop
-const CROP = 160; // pixels
+const MARGIN = 0.25; // of a crop around its box, relative to the longer side
+const CROP = 160; // side of a crop in pixels
 
-/** What is most likely wrong, one suggestion at a time. */
+/** Shows one suggestion at a time, with crops to compare. */
 class Queue {
   constructor(review) {
     Object.assign(this, { review, player: review.player, list: [], at: 0 });
@@ -12,9 +12,9 @@ class Queue {
 
   async load() {
     try {
-      this.list = await (await ask("suggestions")).json();
+      this.list = await (await request("suggestions")).json();
     } catch (error) {
-      say(error.message, true);
+      setStatus(error.message, true);
     }
     this.at = Math.min(this.at, Math.max(0, this.list.length - 1));
     this.update(true);
@@ -31,7 +31,7 @@ class Queue {
     this.show();
   }
 
-  /** Go to where the suggestion is. */
+  /** Select the tracks of the suggestion and go to its frame. */
   show() {
     const { current } = this;
     if (!current) return;
@@ -42,25 +42,25 @@ class Queue {
   }
 
   accept() {
-    return this._decide("accept");
+    return this._apply("accept");
   }
 
   dismiss() {
-    return this._decide("dismiss");
+    return this._apply("dismiss");
   }
 
-  async _decide(what) {
+  async _apply(decision) {
     const { current } = this;
     if (!current) return;
-    if (await this.review.act(current[what])) await this.load();
+    if (await this.review.act(current[decision])) await this.load();
   }
 
   update(isNew = false) {
     const { current } = this;
     if (!current) {
       this.shown = null;
-      return section("queue", "Suggestions", element("p", { className: "note" }, "none"),
-        button("look again", "", () => this.load()));
+      return section("queue", "Suggestions", element("p", { className: "note" }, "No suggestions."),
+        button("update", "", () => this.load()));
     }
     if (!isNew && this.shown === current) return;
     this.shown = current;
@@ -78,7 +78,7 @@ class Queue {
       this.player.select(track);
       this.player.seek(frame);
     };
-    this._drawCrop(canvas, track, frame).catch((error) => say(error.message, true));
+    this._drawCrop(canvas, track, frame).catch((error) => setStatus(error.message, true));
     const title = this.review.tracks.get(track)?.name || `#${track}`;
     return element("figure", {}, canvas,
       element("figcaption", {}, `${title}, frame ${this.player.media.number(frame)}`));
@@ -86,15 +86,15 @@ class Queue {
 
   async _drawCrop(canvas, track, frame) {
     const { media } = this.player;
-    const [picture, { instances }] = await Promise.all([media.anyPicture(frame), media.frame(frame)]);
+    const [image, { instances }] = await Promise.all([media.image(frame), media.frame(frame)]);
     const found = instances.find((instance) => instance.track === track);
     if (!found) return;
     const [x0, y0, x1, y1] = found.box;
     const side = Math.max(x1 - x0, y1 - y0) * (1 + 2 * MARGIN);
-    const scale = picture.width / media.width; // the picture may be smaller than the video
+    const scale = image.width / media.width; // the image may be smaller than the video frame
     const left = ((x0 + x1 - side) / 2) * scale, top = ((y0 + y1 - side) / 2) * scale;
     const context = canvas.getContext("2d");
-    context.drawImage(picture, left, top, side * scale, side * scale, 0, 0, CROP, CROP);
+    context.drawImage(image, left, top, side * scale, side * scale, 0, 0, CROP, CROP);
     context.strokeStyle = `rgb(${this.review.tracks.get(track)?.colour || [255, 255, 255]})`;
     context.lineWidth = 3;
     const zoom = CROP / side;

@@ -1,61 +1,61 @@
 "use strict";
-/* The page on which tracks are corrected. Every action is on the server's disk before it shows. */
+/* The page for correcting tracks. Every action is on the server's disk before the page shows it. */
 
-/** The tracks of a review, and what is done to them. Events: "change" after every action. */
+/** The tracks of a review, and their actions. Events: "change" after every action. */
 class Review extends EventTarget {
   constructor(data, player, media) {
     super();
     Object.assign(this, { data, player, media, range: null, conflict: null });
     this.tracks = new Map();
-    this._take(data);
-    this.doing = Promise.resolve();
+    this._update(data);
+    this.pending = Promise.resolve();
   }
 
-  /** Ids of the selected tracks, the one that was selected first in front. */
+  /** Ids of the selected tracks, in the order of selection. */
   get selected() {
     return this.player.selected;
   }
 
-  /** Do an action after those before; resolves with the server's result, or null if refused. */
+  /** Apply an action after all earlier ones; resolves to its result, or null if it failed. */
   act(action) {
     const record = { ...action, id: crypto.randomUUID() };
-    this.doing = this.doing.then(() => this._act(record));
-    return this.doing;
+    this.pending = this.pending.then(() => this._apply(record));
+    return this.pending;
   }
 
-  async _act(record) {
+  async _apply(record) {
     try {
-      const answer = await (await ask("action", record)).json();
+      const changes = await (await request("action", record)).json();
       this.conflict = null;
-      for (const id of answer.removed) this.tracks.delete(id);
-      this._take(answer);
-      this.media.forget();
+      for (const id of changes.removed) this.tracks.delete(id);
+      this._update(changes);
+      this.media.clearRegions();
       this._show();
       await this.player.refresh();
-      say(`saved: ${record.action}`);
+      setStatus(`saved: ${record.action}`);
       this.dispatchEvent(new CustomEvent("change"));
-      return answer.result;
+      return changes.result;
     } catch (error) {
       if (error.conflict) {
         this.conflict = { ...error.conflict, record };
-        say("both tracks are in the same frames: decide which one stays", true);
+        setStatus("the tracks share frames: choose which region to keep", true);
         this.dispatchEvent(new CustomEvent("change"));
-      } else say(error.message, true);
+      } else setStatus(error.message, true);
       return null;
     }
   }
 
-  /** Take over what the server says of tracks, classes and marks. */
-  _take(answer) {
-    for (const track of answer.tracks) this.tracks.set(track.track_id, track);
-    for (const key of ["classes", "checked", "canUndo", "canRedo"]) this.data[key] = answer[key];
+  /** Update tracks, classes and marks from a response. */
+  _update(content) {
+    for (const track of content.tracks) this.tracks.set(track.track_id, track);
+    for (const key of ["classes", "checked", "canUndo", "canRedo"]) this.data[key] = content[key];
   }
 
   _show() {
     this.player.setTracks(this.shown());
   }
 
-  /** The tracks as Player takes them. */
+  /** The tracks as expected by Player. */
   shown() {
     return [...this.tracks.values()].sort((a, b) => a.track_id - b.track_id).map((track) => ({
       id: track.track_id,
@@ -76,31 +76,31 @@ class Review extends EventTarget {
   }
 }
 
-/** Say something at the top of the page. */
-function say(text, isError = false) {
+/** Show a message at the top of the page. */
+function setStatus(text, isError = false) {
   const status = document.getElementById("status");
   status.textContent = text;
   status.classList.toggle("error", isError);
 }
 
-async function begin() {
+async function start() {
   history.replaceState(null, "", "/"); // the secret is in a cookie from now on
-  const data = await (await ask("review")).json();
+  const data = await (await request("review")).json();
   document.title = `Review of ${data.name}`;
   document.getElementById("title").textContent = data.name;
   const media = new ServedMedia(data);
   const player = new Player(document.getElementById("player"), media, []);
   const review = new Review(data, player, media);
   player.setTracks(review.shown());
-  const place = `queryinst-vis ${data.results}`;
-  player.seek(Number(localStorage.getItem(place)) || 0);
-  player.addEventListener("frame", ({ detail }) => localStorage.setItem(place, detail));
+  const key = `queryinst-vis ${data.results}`;
+  player.seek(Number(localStorage.getItem(key)) || 0);
+  player.addEventListener("frame", ({ detail }) => localStorage.setItem(key, detail));
   const panel = new Panel(review, new Editor(player));
   document.getElementById("panel").hidden = false;
-  say(data.hasPictures ? "every action is saved at once; ? shows the keys"
-    : "nothing says where the video is: start again with --video FILE to see it", !data.hasPictures);
-  window.review = Object.assign(review, { panel }); // for the console
+  setStatus(data.hasVideo ? "every action is saved immediately; press ? for keyboard shortcuts"
+    : "the path of the video is unknown: restart with --video FILE to see it", !data.hasVideo);
+  window.review = Object.assign(review, { panel }); // for the browser console
   await panel.queue.load();
 }
 
-begin().catch((error) => say(error.message, true));
+start().catch((error) => setStatus(error.message, true));
