@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -61,11 +60,3 @@ class ReviewServer:
         content = response.read()
         connection.close()
         return response.status, dict(response.getheaders()), content
-
-
-def wait_until(condition, seconds=20):
-    """Wait until a condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the condition did not hold in time"
-        time.sleep(0.02)
