@@ -269,7 +269,7 @@ def name_another_image(gt):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (rename_category, "'pedestrian' is no class of Cityscapes' instances"),
+        (rename_category, "'pedestrian' is not a Cityscapes instance class"),
         (rename_image, "image 1: `file_name` does not end in _leftImg8bit.png"),
         (change_size, "bonn_000001_000019_gtFine_instanceIds.png: not an instance map of 96x32"),
         (name_another_image, "bonn_9_9_gtFine_instanceIds.png: no such file; give the folder"),

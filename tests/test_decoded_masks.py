@@ -13,7 +13,7 @@ from queryinst_vis.evaluation import evaluate_youtube_vis
 from queryinst_vis.evaluation.overlaps import frame_overlaps
 from queryinst_vis.formats.video_set import VideoSet
 from queryinst_vis.masks import decoded, encode_rle, to_masks
-from queryinst_vis.masks.decoded import decode_valid, frame_shares
+from queryinst_vis.masks.decoded import decode_valid, frame_ioas
 from queryinst_vis.masks.run_lengths import MAX_PIXELS, are_counts, is_counts, sum_runs
 
 HEIGHT, WIDTH = 6, 5
@@ -134,19 +134,19 @@ def test_overlaps_equal_those_of_pycocotools(pairs, monkeypatch):
         tables.append((table, np.array(rles, dtype=object).reshape(-1, 4)))
     (own, own_rles), (others, other_rles) = tables
     monkeypatch.setattr(decoded, "PAIRS", pairs)
-    parts = list(frame_shares(own, others))
+    parts = list(frame_ioas(own, others))
     assert (len(parts) > 1) == (pairs < 100)
     assert [frame for part in parts for frame in part.frames] == [0, 1, 2, 3]
-    frames = [of_frame for part in parts for of_frame in part.by_frame(part.shares)]
-    for frame, rows, columns, shares in frames:
+    frames = [in_frame for part in parts for in_frame in part.by_frame(part.ioas)]
+    for frame, rows, columns, ioas in frames:
         assert rows.tolist() == np.flatnonzero(own.present[:, frame]).tolist()
         assert columns.tolist() == np.flatnonzero(others.present[:, frame]).tolist()
         texts = own_rles[rows, frame].tolist(), other_rles[columns, frame].tolist()
         expected = coco_mask.iou(*texts, [1] * len(columns))
-        np.testing.assert_array_equal(shares, expected)
+        np.testing.assert_array_equal(ioas, expected)
     for part in parts:
         table = {
-            frame: shares for frame, _, _, shares in part.by_frame(np.arange(len(part.shares)))
+            frame: indices for frame, _, _, indices in part.by_frame(np.arange(len(part.ioas)))
         }
         for place, (frame, row, column) in enumerate(zip(*part.pairs(), strict=True)):
             own_rows = np.flatnonzero(own.present[:, frame]).tolist()

@@ -44,11 +44,11 @@ def test_track_ious_equal_a_pixel_count(tracks):
             assert iou == ((found & there).sum() / union if union else 0.0)
 
 
-@pytest.mark.parametrize("least", [0.5, 0.75, 0.9])
-def test_only_pairs_below_the_minimum_iou_are_skipped(tracks, least):
+@pytest.mark.parametrize("min_iou", [0.5, 0.75, 0.9])
+def test_only_pairs_below_the_minimum_iou_are_skipped(tracks, min_iou):
     exact = track_ious(tracks.detections, tracks.ground_truth)
-    limited = track_ious(tracks.detections, tracks.ground_truth, least)
-    assert (limited[exact >= least] == exact[exact >= least]).all()
+    limited = track_ious(tracks.detections, tracks.ground_truth, min_iou)
+    assert (limited[exact >= min_iou] == exact[exact >= min_iou]).all()
     assert ((limited == exact) | (limited == 0)).all()
     assert ((limited == 0) & (exact > 0)).any()
 
@@ -56,7 +56,7 @@ def test_only_pairs_below_the_minimum_iou_are_skipped(tracks, least):
 def test_an_iou_equal_to_the_minimum_is_kept():
     masks = [rle(0, 0, 100, 100), None], [rle(0, 0, 100, 50), None]
     [tracks] = VideoSet(ground_truth([{"segmentations": masks[0]}]), [detection(masks[1])])
-    assert track_ious(tracks.detections, tracks.ground_truth, least=0.5).tolist() == [[0.5]]
+    assert track_ious(tracks.detections, tracks.ground_truth, min_iou=0.5).tolist() == [[0.5]]
 
 
 @pytest.mark.parametrize("enabled", [True, False])

@@ -34,6 +34,7 @@ ATTRIBUTES = {
 """Definitions of the attributes, as shown in reports."""
 
 BINS = 3
+"""Maximum number of bins per attribute."""
 
 
 @dataclass(frozen=True)
@@ -158,10 +159,10 @@ def break_down(
 
 
 def _bins(videos: Sequence[Mapping[int, MeasuredClass]], name: str) -> list[tuple[float, float]]:
-    of_classes = [
+    by_class = [
         entry.ground_truth[name][~entry.crowd] for video in videos for entry in video.values()
     ]
-    values = np.concatenate([np.zeros(0), *of_classes])
+    values = np.concatenate([np.zeros(0), *by_class])
     if not values.size:
         return []
     inner = np.unique(np.quantile(values, np.arange(1, BINS) / BINS, method="higher"))

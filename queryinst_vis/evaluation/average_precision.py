@@ -27,7 +27,7 @@ class Metric(NamedTuple):
     Attributes:
         curve: "precision" or "recall".
         area_range: name of the area range.
-        limit: maximum number of detections, one of ``MAX_DETECTIONS``.
+        limit: index of the maximum number of detections in ``MAX_DETECTIONS``.
         threshold: IoU threshold; None: the mean over all thresholds.
     """
 
@@ -54,7 +54,7 @@ METRICS = {
 """The metrics by name, in COCO's order."""
 
 REPORTED = tuple(dict.fromkeys((metric.area_range, metric.limit) for metric in METRICS.values()))
-"""The pairs of area range and limit that the metrics use."""
+"""The pairs of area range and limit that occur in ``METRICS``."""
 
 
 @dataclass(frozen=True)
@@ -112,14 +112,14 @@ def match_detections(
         that are matched to ignored ground truth.
     """
     num_detections, num_ground_truth = ious.shape
-    lanes = (*ground_truth_ignored.shape[:-1], len(thresholds))
-    matched = np.zeros((*lanes, num_detections), dtype=bool)
+    batch_shape = (*ground_truth_ignored.shape[:-1], len(thresholds))
+    matched = np.zeros((*batch_shape, num_detections), dtype=bool)
     ignored = np.zeros_like(matched)
     if num_ground_truth == 0:
         return matched, ignored
-    limits = np.minimum(thresholds, 1 - 1e-10)[:, None]  # 1 is met by rounded IoUs, as there
+    limits = np.minimum(thresholds, 1 - 1e-10)[:, None]  # as there: an IoU of 1 may be rounded down
     counted = ~ground_truth_ignored[..., None, :]
-    free = np.ones((*lanes, num_ground_truth), dtype=bool)
+    free = np.ones((*batch_shape, num_ground_truth), dtype=bool)
     for detection in np.flatnonzero((ious >= limits.min()).any(axis=1)):
         iou = ious[detection]
         fits = free & (iou >= limits)
@@ -162,11 +162,13 @@ def pool_detections(
     hits = np.cumsum(matched & ~ignored, axis=1, dtype=float)
     misses = np.cumsum(~matched & ~ignored, axis=1, dtype=float)
     recalls = hits / num_ground_truth
-    # np.spacing keeps 0/0 away where every detection so far is ignored, as the reference does
+    # as in the reference code, np.spacing avoids 0/0 while all detections so far are ignored
     precisions = hits / (misses + hits + np.spacing(1))
-    envelope = np.zeros((len(thresholds), len(ranked)))  # ends with 0: a recall never reached
+    envelope = np.zeros(
+        (len(thresholds), len(ranked))
+    )  # the last, 0, is for recall points that are not reached
     envelope[:, :-1] = np.maximum.accumulate(precisions[:, ::-1], axis=1)[:, ::-1]
-    reached = np.stack([np.searchsorted(of_one, recall_points, side="left") for of_one in recalls])
+    reached = np.stack([np.searchsorted(recall, recall_points, side="left") for recall in recalls])
     return Curve(
         precision=np.take_along_axis(envelope, reached, axis=1),
         recall=recalls[:, -1] if len(order) else np.zeros(len(thresholds)),

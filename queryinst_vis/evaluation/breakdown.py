@@ -62,10 +62,10 @@ def class_pairs(
         candidates: the detections with their targets.
         ground_truth: the objects that can be detected (see ``countable``).
     """
-    found = {id(each.target): each.detection for each in candidates if each.target is not None}
+    assigned = {id(each.target): each.detection for each in candidates if each.target is not None}
     pairs: Counter[ClassPair] = Counter()
     for gt in ground_truth:
-        detection = found.get(id(gt))
+        detection = assigned.get(id(gt))
         pairs[gt.category_id, None if detection is None else detection.category_id] += 1
     return pairs
 
@@ -74,14 +74,14 @@ def name_pairs(
     pairs: Mapping[ClassPair, int], categories: Mapping[int, str]
 ) -> list[dict[str, Any]]:
     """The counts as ``{"object": name, "found_as": name or None, "count": n}``, sorted by these."""
-    order = {category: place for place, category in enumerate([*categories, None])}
+    order = {category: index for index, category in enumerate([*categories, None])}
     return [
         {
             "object": categories[gt],
-            "found_as": None if found is None else categories[found],
-            "count": pairs[gt, found],
+            "found_as": None if predicted is None else categories[predicted],
+            "count": pairs[gt, predicted],
         }
-        for gt, found in sorted(pairs, key=lambda pair: (order[pair[0]], order[pair[1]]))
+        for gt, predicted in sorted(pairs, key=lambda pair: (order[pair[0]], order[pair[1]]))
         if gt is not None
     ]
 
@@ -104,7 +104,7 @@ def lost_per_video(
     """
     column = {category: k for k, category in enumerate(categories)}
     pools = {category: _Pool.of(category, original) for category in categories}
-    reached = mean_defined(precision)
+    baseline = mean_defined(precision)
     gains = []
     videos = zip(original, repaired, strict=True)
     for index, (before, after) in enumerate(
@@ -112,9 +112,9 @@ def lost_per_video(
     ):
         changed = precision.copy()
         for category in before.keys() | after.keys():
-            curve = pools[category].exchange(index, after.get(category))
+            curve = pools[category].replace_video(index, after.get(category))
             changed[..., column[category]] = curve.precision
-        gains.append(mean_defined(changed) - reached)
+        gains.append(mean_defined(changed) - baseline)
     return gains
 
 
@@ -124,42 +124,42 @@ class _Pool:
 
     Attributes:
         pooled: the detections of all videos, in the order of the videos.
-        ends: ``(V + 1,)`` offsets of the videos in ``pooled``.
+        offsets: ``(V + 1,)`` start of each video in ``pooled``, and the end.
         num_ground_truth: ``(V,)`` ground-truth tracks of each video.
     """
 
     pooled: Matches
-    ends: np.ndarray
+    offsets: np.ndarray
     num_ground_truth: np.ndarray
 
     @classmethod
     def of(cls, category: int, videos: Sequence[Mapping[int, Matches]]) -> _Pool:
         """Pool the detections of a class."""
-        of_class = [_best(video.get(category)) for video in videos]
-        numbers = np.array([matches.num_ground_truth for matches in of_class])
-        pooled = _concatenate(of_class, int(numbers.sum()))
-        ends = np.cumsum([0, *(len(matches.scores) for matches in of_class)])
-        return cls(pooled, ends, numbers)
+        matches = [_limited(video.get(category)) for video in videos]
+        num_ground_truth = np.array([each.num_ground_truth for each in matches])
+        pooled = _concatenate(matches, int(num_ground_truth.sum()))
+        offsets = np.cumsum([0, *(len(each.scores) for each in matches)])
+        return cls(pooled, offsets, num_ground_truth)
 
-    def exchange(self, index: int, matches: Matches | None) -> Curve:
-        """The curve of the class after replacing the matches of one video."""
-        start, end = self.ends[index : index + 2]
-        new, old = _best(matches), self.pooled
-        number = old.num_ground_truth - int(self.num_ground_truth[index]) + new.num_ground_truth
-        parts = [_part(old, slice(None, start)), new, _part(old, slice(end, None))]
-        changed = _concatenate(parts, number)
+    def replace_video(self, index: int, matches: Matches | None) -> Curve:
+        """The curve of the class with other matches in one video, None for none."""
+        start, end = self.offsets[index : index + 2]
+        new, old = _limited(matches), self.pooled
+        others = old.num_ground_truth - int(self.num_ground_truth[index])
+        parts = [_select(old, slice(None, start)), new, _select(old, slice(end, None))]
+        changed = _concatenate(parts, others + new.num_ground_truth)
         return pool_detections([changed], len(changed.scores))
 
 
-def _best(matches: Matches | None) -> Matches:
-    """The detections that count; none if the video lacks the class (``None``)."""
+def _limited(matches: Matches | None) -> Matches:
+    """The 100 best detections, which count; none if the video lacks the class (``None``)."""
     if matches is None:
         nothing = np.zeros((len(IOU_THRESHOLDS), 0), dtype=bool)
         return Matches(np.zeros(0), nothing, nothing, 0)
-    return _part(matches, slice(MAX_DETECTIONS[-1]))
+    return _select(matches, slice(MAX_DETECTIONS[-1]))
 
 
-def _part(matches: Matches, which: slice) -> Matches:
+def _select(matches: Matches, which: slice) -> Matches:
     return Matches(
         matches.scores[which],
         matches.matched[:, which],

@@ -76,20 +76,20 @@ def classify(detections: Sequence[MaskTrack], ground_truth: Sequence[MaskTrack])
         (Kind.MASK, same, BACKGROUND_IOU),
         (Kind.CLASS_AND_MASK, ~same, BACKGROUND_IOU),
     )
-    found: dict[int, tuple[Kind, int | None]] = {}
+    assigned: dict[int, tuple[Kind, int | None]] = {}
     free = np.ones(len(ground_truth), dtype=bool)
     for kind, allowed, threshold in rounds:
         fits = allowed & (ious >= threshold)
         for row in np.flatnonzero(fits.any(axis=1)).tolist():
             overlap = np.where(fits[row] & free, ious[row], -1.0)
-            if row not in found and overlap.max() >= 0:
-                # the later one if equal, as in AP
+            if row not in assigned and overlap.max() >= 0:
+                # of equal IoUs the later ground truth, as in AP
                 best = len(ground_truth) - 1 - int(overlap[::-1].argmax())
-                found[row] = kind, best
+                assigned[row] = kind, best
                 free[best] = False
     candidates = []
     for row, track in enumerate(detections):
-        kind, target = found.get(row, (_left_over(ious[row]), None))
+        kind, target = assigned.get(row, (_unassigned_kind(ious[row]), None))
         iou = 0.0 if target is None else float(ious[row, target])
         candidates.append(
             Candidate(track, kind, None if target is None else ground_truth[target], iou)
@@ -97,5 +97,6 @@ def classify(detections: Sequence[MaskTrack], ground_truth: Sequence[MaskTrack])
     return candidates
 
 
-def _left_over(ious: np.ndarray) -> Kind:
+def _unassigned_kind(ious: np.ndarray) -> Kind:
+    """The kind of a detection without a target, from its IoUs with all ground truth."""
     return Kind.DUPLICATE if (ious >= BACKGROUND_IOU).any() else Kind.BACKGROUND

@@ -25,7 +25,7 @@ from queryinst_vis.utils.progress import show_progress
 IMAGE_SUFFIX = "_leftImg8bit.png"
 MAP_SUFFIX = "_gtFine_instanceIds.png"
 FIRST_INSTANCE = 1000
-"""Values from here on are label id * 1000 + instance number; smaller ones are label ids: classes
+"""Values from 1000 are label id * 1000 + instance number; smaller ones are label ids: classes
 without instances, groups of instances, or void."""
 
 NamedEntry = tuple[str, dict]
@@ -125,8 +125,8 @@ def _load(
     for name in images.categories.values():
         if name not in names:
             raise InputError(
-                f"{images.where}: '{name}' is no class of Cityscapes' instances; "
-                f"those are {', '.join(names)}"
+                f"{images.where}: '{name}' is not a Cityscapes instance class; "
+                f"choose from: {', '.join(names)}"
             )
     for image in images.videos.values():
         if not image.name.endswith(IMAGE_SUFFIX):
@@ -167,7 +167,7 @@ def _match(
 
     Args:
         ids: ``(H, W)`` instance ids.
-        detections: of this image.
+        detections: the detections in this image.
         package: cityscapesscripts, which defines the labels.
         void: label ids whose pixels are ignored.
     """
@@ -190,7 +190,7 @@ def _match(
 
 
 def _ground_truth(ids: np.ndarray, package: ModuleType) -> dict[str, list[dict]]:
-    """Instances and groups of each class; distances are unknown, as in the package."""
+    """Instances and groups of each class; distances are marked unknown, as in the package."""
     ground_truth: dict[str, list[dict]] = {
         label.name: [] for label in package.labels if _has_instances(label)
     }

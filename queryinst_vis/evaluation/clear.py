@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -25,8 +26,18 @@ CONTINUATION = 1000.0
 NONE = -1
 """Index of "no detection"."""
 
-Followed = tuple[np.ndarray, np.ndarray]
-"""Matched detections and their IoUs, as ``follow`` returns them."""
+
+class FrameMatches(NamedTuple):
+    """Matches of the ground-truth tracks of one class in one video, by ``match_frames``.
+
+    Attributes:
+        detections: ``(G, len(similarity.frames))`` index of the detection matched to each
+            ground-truth track, or ``NONE``.
+        ious: IoUs of the matches, of the same shape, 0 without a match.
+    """
+
+    detections: np.ndarray
+    ious: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -64,31 +75,31 @@ class ClearCounts(Counts):
     mostly_lost: int
 
 
-def clear_counts(similarity: TrackSimilarity, followed: Followed) -> ClearCounts:
-    """CLEAR MOT counts of one class in one video, from what ``follow`` returns for it.
+def clear_counts(similarity: TrackSimilarity, matches: FrameMatches) -> ClearCounts:
+    """CLEAR MOT counts of one class in one video, from its ``match_frames``.
 
     Bernardin & Stiefelhagen, *Evaluating Multiple Object Tracking Performance: The CLEAR MOT
     Metrics*, 2008; for masks, Voigtlaender et al., *MOTS*, CVPR 2019. Matching and counting
     are those of the package ``trackeval``.
     """
-    followers, ious = followed
-    matched = followers != NONE
+    matched = matches.detections != NONE
     tp = int(matched.sum())
-    shown = similarity.ground_truth_frames[similarity.ground_truth_frames > 0]
-    share = matched.sum(axis=1)[similarity.ground_truth_frames > 0] / shown
-    mostly_tracked, tracked = int((share > 0.8).sum()), int((share >= 0.2).sum())
+    visible = similarity.ground_truth_frames > 0
+    num_frames = similarity.ground_truth_frames[visible]
+    fraction = matched.sum(axis=1)[visible] / num_frames
+    mostly_tracked, tracked = int((fraction > 0.8).sum()), int((fraction >= 0.2).sum())
     # fragmentations: the number of matched intervals minus one
-    begins = matched[:, :1].sum(axis=1) + (matched[:, 1:] & ~matched[:, :-1]).sum(axis=1)
+    intervals = matched[:, :1].sum(axis=1) + (matched[:, 1:] & ~matched[:, :-1]).sum(axis=1)
     return ClearCounts(
         tp=tp,
-        fn=int(shown.sum()) - tp,
+        fn=int(num_frames.sum()) - tp,
         fp=int(similarity.detection_frames.sum()) - tp,
-        iou_sum=float(ious.sum()),
-        id_switches=sum(1 for _ in _switches(followers)),
-        fragmentations=int(np.maximum(begins - 1, 0).sum()),
+        iou_sum=float(matches.ious.sum()),
+        id_switches=sum(1 for _ in _switches(matches.detections)),
+        fragmentations=int(np.maximum(intervals - 1, 0).sum()),
         mostly_tracked=mostly_tracked,
         partly_tracked=tracked - mostly_tracked,
-        mostly_lost=len(shown) - tracked,
+        mostly_lost=len(num_frames) - tracked,
     )
 
 
@@ -119,9 +130,9 @@ def clear_metrics(counts: ClearCounts) -> dict[str, float]:
 
 
 def id_switches(tracks: VideoTracks, category_id: int) -> list[IdSwitch]:
-    """The identity switches of one class in one video, sorted by frame; ``IDSW`` of them."""
+    """The identity switches of one class in one video, sorted by frame: as many as ``IDSW``."""
     similarity = compare_tracks(tracks, category_id)
-    followers, _ = follow(similarity)
+    matched, _ = match_frames(similarity)
     frames = [frame.frame for frame in similarity.frames]
     switches = [
         IdSwitch(
@@ -130,40 +141,35 @@ def id_switches(tracks: VideoTracks, category_id: int) -> list[IdSwitch]:
             ground_truth_id=similarity.ground_truth_ids[gt],
             frame=frames[now],
             previous_frame=frames[last],
-            before=similarity.detection_ids[followers[gt, last]],
-            after=similarity.detection_ids[followers[gt, now]],
+            before=similarity.detection_ids[matched[gt, last]],
+            after=similarity.detection_ids[matched[gt, now]],
         )
-        for gt, last, now in _switches(followers)
+        for gt, last, now in _switches(matched)
     ]
     return sorted(switches, key=lambda switch: switch.frame)
 
 
-def follow(similarity: TrackSimilarity) -> Followed:
+def match_frames(similarity: TrackSimilarity) -> FrameMatches:
     """Match the ground-truth tracks of one class in one video to detections, frame by frame.
 
     Frames without ground truth or without detections have no column: as in ``trackeval``, matches
     continue across them.
-
-    Returns:
-        ``(G, len(similarity.frames))`` index of the detection matched to each ground-truth track,
-        or ``NONE``; and the IoUs of these matches, of the same shape, 0 where there is none.
     """
     shape = (len(similarity.ground_truth_ids), len(similarity.frames))
-    followers = np.full(shape, NONE)
-    ious = np.zeros(shape)
-    before = np.full(shape[0], NONE)
+    detections, ious = np.full(shape, NONE), np.zeros(shape)
+    previous = np.full(shape[0], NONE)
     for column, frame in enumerate(similarity.frames):
-        rows, matches = _match(frame, before)
+        rows, columns = _match(frame, previous)
         ground_truth = frame.ground_truth[rows]
-        followers[ground_truth, column] = frame.detections[matches]
-        ious[ground_truth, column] = frame.ious[rows, matches]
-        before = followers[:, column]
-    return followers, ious
+        detections[ground_truth, column] = frame.detections[columns]
+        ious[ground_truth, column] = frame.ious[rows, columns]
+        previous = detections[:, column]
+    return FrameMatches(detections, ious)
 
 
-def _match(frame: FrameSimilarity, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _match(frame: FrameSimilarity, previous: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Keep as many matches of the previous frame as possible, then maximise the sum of IoUs."""
-    continues = frame.detections[None, :] == before[frame.ground_truth][:, None]
+    continues = frame.detections[None, :] == previous[frame.ground_truth][:, None]
     scores = CONTINUATION * continues + frame.ious
     scores[frame.ious < MATCH_IOU - EPSILON] = 0
     rows, columns = linear_sum_assignment(scores, maximize=True)
@@ -171,10 +177,9 @@ def _match(frame: FrameSimilarity, before: np.ndarray) -> tuple[np.ndarray, np.n
     return rows[matched], columns[matched]
 
 
-def _switches(followers: np.ndarray) -> Iterator[tuple[int, int, int]]:
-    """Yield ``(ground truth, column of its last match, column of its next, other match)``."""
-    for gt, found in enumerate(followers):
-        columns = np.flatnonzero(found != NONE)
-        for last, now in pairwise(columns):
-            if found[last] != found[now]:
+def _switches(detections: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """Yield each switch as (ground-truth index, columns of the matches before and after it)."""
+    for gt, matched in enumerate(detections):
+        for last, now in pairwise(np.flatnonzero(matched != NONE)):
+            if matched[last] != matched[now]:
                 yield gt, int(last), int(now)

@@ -150,7 +150,7 @@ def _evaluate(
     coco: Any,
     coco_eval: Any,
 ) -> dict[str, Any]:
-    """Run the classes of a backend on copies, since pycocotools modifies its input."""
+    """Evaluate with a backend on copies, since pycocotools modifies its input."""
     categories = dict(sorted(images.categories.items()))
     dataset: dict[str, Any] = {
         "images": images.content["images"],
@@ -164,13 +164,13 @@ def _evaluate(
         coco_gt = coco()
         coco_gt.dataset = dataset
         coco_gt.createIndex()
-        found = coco()
+        coco_results = coco()
         if detections:
-            found = coco_gt.loadRes([dict(entry) for entry in detections])
+            coco_results = coco_gt.loadRes([dict(entry) for entry in detections])
         else:  # pycocotools cannot load empty results
-            found.dataset = dict(dataset, annotations=[])
-            found.createIndex()
-        evaluation = coco_eval(coco_gt, found, kind)
+            coco_results.dataset = dict(dataset, annotations=[])
+            coco_results.createIndex()
+        evaluation = coco_eval(coco_gt, coco_results, kind)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

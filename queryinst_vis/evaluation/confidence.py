@@ -19,7 +19,7 @@ from queryinst_vis.evaluation.resampling import draw_videos, resampled_metrics
 from queryinst_vis.evaluation.workers import map_videos
 from queryinst_vis.evaluation.youtube_vis import (
     VideoMatches,
-    describe,
+    build_result,
     match_video,
     summarise,
 )
@@ -48,10 +48,10 @@ def evaluate_with_confidence(
         InputError: a file is invalid, or there are fewer than two videos.
     """
     video_set = VideoSet(gt, results)
-    check_number(len(video_set))
+    check_num_videos(len(video_set))
     videos = map_videos(match_video, video_set, "Comparing tracks", workers)
     confidence = confidence_intervals(videos, video_set.categories, samples, seed)
-    return {**describe(video_set, videos), "confidence": confidence}
+    return {**build_result(video_set, videos), "confidence": confidence}
 
 
 def confidence_intervals(
@@ -75,7 +75,7 @@ def confidence_intervals(
     Raises:
         InputError: there are fewer than two videos.
     """
-    check_number(len(videos))
+    check_num_videos(len(videos))
     weights = draw_videos(len(videos), samples, seed)
     found = resampled_metrics(videos, categories, weights)
     intervals = {name: interval(values) for name, values in found.items()}
@@ -112,32 +112,32 @@ def compare_results(
     """
     sets = [VideoSet(gt, a), VideoSet(gt, b)]
     categories = sets[0].categories
-    check_number(len(sets[0]))
+    check_num_videos(len(sets[0]))
     weights = draw_videos(len(sets[0]), samples, seed)
-    points, found = [], []
+    values, resampled = [], []
     for video_set, which in zip(sets, "AB", strict=True):
         videos = map_videos(match_video, video_set, f"Comparing the tracks of {which}", workers)
-        points.append(summarise(videos, categories))
-        found.append(resampled_metrics(videos, categories, weights))
+        values.append(summarise(videos, categories))
+        resampled.append(resampled_metrics(videos, categories, weights))
     metrics = {
-        name: _compare(*(point[name] for point in points), *(values[name] for values in found))
+        name: _compare(*(each[name] for each in values), *(each[name] for each in resampled))
         for name in METRICS
     }
     return {**settings(samples, seed), "videos": sets[0].summary, "metrics": metrics}
 
 
 def _compare(
-    point_a: float, point_b: float, found_a: np.ndarray, found_b: np.ndarray
+    value_a: float, value_b: float, resampled_a: np.ndarray, resampled_b: np.ndarray
 ) -> dict[str, Any] | None:
     """The entry of one metric, from its values on all videos and on the resamples."""
-    if point_a == UNDEFINED:  # then so is point_b: it depends on the ground truth alone
+    if value_a == UNDEFINED:  # then so is B: this depends on the ground truth alone
         return None
-    differences = found_b - found_a
+    differences = resampled_b - resampled_a
     differences = differences[~np.isnan(differences)]
     return {
-        "a": point_a,
-        "b": point_b,
-        "difference": point_b - point_a,
+        "a": value_a,
+        "b": value_b,
+        "difference": value_b - value_a,
         "interval": interval(differences),
         "b_wins": float((differences > 0).mean()),
         "ties": float((differences == 0).mean()),
@@ -158,7 +158,7 @@ def verdict(comparison: dict[str, Any], name: str = "AP") -> str:
     return f"no significant difference: B - A is {difference:+.1f} {name} [{low:+.1f}, {high:+.1f}]"
 
 
-def check_number(num_videos: int) -> None:
+def check_num_videos(num_videos: int) -> None:
     """Raise an InputError if there are fewer than two videos to resample."""
     if num_videos < 2:
         raise InputError(

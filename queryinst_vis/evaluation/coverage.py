@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from queryinst_vis.evaluation.clear import NONE, Followed, follow
+from queryinst_vis.evaluation.clear import NONE, FrameMatches, match_frames
 from queryinst_vis.evaluation.similarity import Counts, TrackSimilarity, compare_tracks
 from queryinst_vis.formats.video_set import VideoTracks
 
@@ -65,17 +65,17 @@ def identity_coverage(tracks: VideoTracks, category_id: int | None) -> Coverage:
         category_id: the class; None: the tracks of all classes.
     """
     similarity = compare_tracks(tracks, category_id)
-    return _cover(similarity, follow(similarity))
+    return _cover(similarity, match_frames(similarity))
 
 
-def coverage_counts(similarity: TrackSimilarity, followed: Followed) -> CoverageCounts:
-    """Count one class in one video, from what ``follow`` returns for it.
+def coverage_counts(similarity: TrackSimilarity, matches: FrameMatches) -> CoverageCounts:
+    """Count one class in one video, from its ``match_frames``.
 
     Objects and identities are matched per frame as in CLEAR MOT (one-to-one, IoU of at least .5,
     matches of the previous frame are kept if possible), so an object with n identities has at least
     n - 1 identity switches. A match of a single frame counts like any other.
     """
-    matched = _cover(similarity, followed).frames > 0
+    matched = _cover(similarity, matches).frames > 0
     return CoverageCounts(
         objects=int((similarity.ground_truth_frames > 0).sum()),
         objects_found=int(matched.any(axis=1).sum()),
@@ -106,11 +106,10 @@ def coverage_metrics(counts: CoverageCounts) -> dict[str, float | None]:
     }
 
 
-def _cover(similarity: TrackSimilarity, followed: Followed) -> Coverage:
-    followers, _ = followed
+def _cover(similarity: TrackSimilarity, matches: FrameMatches) -> Coverage:
     frames = np.zeros((len(similarity.ground_truth_ids), len(similarity.detection_ids)), dtype=int)
-    ground_truth, columns = np.nonzero(followers != NONE)
-    np.add.at(frames, (ground_truth, followers[ground_truth, columns]), 1)
+    ground_truth, columns = np.nonzero(matches.detections != NONE)
+    np.add.at(frames, (ground_truth, matches.detections[ground_truth, columns]), 1)
     return Coverage(similarity.ground_truth_ids, similarity.detection_ids, frames)
 
 

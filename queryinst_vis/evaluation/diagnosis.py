@@ -32,8 +32,8 @@ from queryinst_vis.evaluation.candidates import Kind
 from queryinst_vis.evaluation.clear import IdSwitch, id_switches
 from queryinst_vis.evaluation.identities import identify
 from queryinst_vis.evaluation.oracles import (
-    IDENTITY_CAUSES,
-    Cause,
+    IDENTITY_ERRORS,
+    ErrorType,
     countable,
     find_candidates,
     repair,
@@ -42,15 +42,17 @@ from queryinst_vis.evaluation.workers import map_videos
 from queryinst_vis.evaluation.youtube_vis import match_video
 from queryinst_vis.formats.video_set import VideoSet, VideoTracks
 
-Causes = frozenset[Cause]
+Repairs = frozenset[ErrorType]
+"""A set of error types that are repaired together."""
 
-NOTHING_REPAIRED: Causes = frozenset()
-ALONE = {cause: frozenset({cause}) for cause in Cause}
-IN_TURN = [frozenset(list(Cause)[:count]) for count in range(len(Cause) + 1)]
-"""Nothing repaired, the first error type, the first two, ..., all of them."""
-RIGHT_AS_RANKED = frozenset(Cause) - {Cause.RANKING}
+NO_REPAIRS: Repairs = frozenset()
+ALONE = {error: frozenset({error}) for error in ErrorType}
+IN_TURN = [frozenset(list(ErrorType)[:count]) for count in range(len(ErrorType) + 1)]
+"""No repairs, the first error type, the first two, ..., all of them: the steps of the waterfall."""
+ALL_BUT_SCORES = frozenset(ErrorType) - {ErrorType.RANKING}
 """Everything repaired except the scores."""
-STATES = list(dict.fromkeys([*IN_TURN, *ALONE.values(), RIGHT_AS_RANKED]))
+EVALUATED_REPAIRS = list(dict.fromkeys([*IN_TURN, *ALONE.values(), ALL_BUT_SCORES]))
+"""Every set of repairs with which the results are evaluated."""
 
 
 def diagnose(gt: str | Path | dict, results: str | Path | list, workers: int = 1) -> dict[str, Any]:
@@ -66,8 +68,8 @@ def diagnose(gt: str | Path | dict, results: str | Path | list, workers: int = 1
     Returns:
         ``AP``; ``alone``: ``{error type: gain in AP if only this is repaired}``; ``waterfall``:
         ``{error type: gain in AP if it is repaired after those before it}``, in the order of
-        ``Cause``; ``limit``: the remainder to 1, which is not 0 only if a video has more than 100
-        objects of a class. AP, the waterfall and the limit add up to 1.
+        ``ErrorType``; ``limit``: the remainder to 1, which is not 0 only if a video has more than
+        100 objects of a class. AP, the waterfall and the limit add up to 1.
         ``detections``: number of detections by kind. ``objects``: number of objects: ``all``,
         ``found`` (IoU .5, correct class), ``split`` among several detections; and ``merged``, the
         number of detections that cover several objects. ``breakdown``: see ``break_down``.
@@ -87,34 +89,34 @@ def diagnose(gt: str | Path | dict, results: str | Path | list, workers: int = 1
             "nothing to diagnose: apart from crowds, no ground-truth object has any pixel"
         )
     precision = {
-        causes: pooled_precision([video.matches[causes] for video in videos], video_set.categories)
-        for causes in STATES
+        repairs: pooled_precision(
+            [video.matches[repairs] for video in videos], video_set.categories
+        )
+        for repairs in EVALUATED_REPAIRS
     }
-    ap = {causes: mean_defined(values) for causes, values in precision.items()}
+    ap = {repairs: mean_defined(values) for repairs, values in precision.items()}
     names = [video_set.names[video.id] for video in video_set.videos]
     lost = lost_per_video(
-        [video.matches[NOTHING_REPAIRED] for video in videos],
-        [video.matches[RIGHT_AS_RANKED] for video in videos],
-        precision[NOTHING_REPAIRED],
+        [video.matches[NO_REPAIRS] for video in videos],
+        [video.matches[ALL_BUT_SCORES] for video in videos],
+        precision[NO_REPAIRS],
         video_set.categories,
     )
     kinds = sum((video.detections for video in videos), Counter())
     objects = sum((video.objects for video in videos), Counter())
     return {
         "videos": video_set.summary,
-        "AP": ap[NOTHING_REPAIRED],
-        "alone": {
-            cause.value: ap[causes] - ap[NOTHING_REPAIRED] for cause, causes in ALONE.items()
-        },
+        "AP": ap[NO_REPAIRS],
+        "alone": {error.value: ap[repairs] - ap[NO_REPAIRS] for error, repairs in ALONE.items()},
         "waterfall": {
-            cause.value: ap[after] - ap[before]
-            for cause, (before, after) in zip(Cause, pairwise(IN_TURN), strict=True)
+            error.value: ap[after] - ap[before]
+            for error, (before, after) in zip(ErrorType, pairwise(IN_TURN), strict=True)
         },
         "limit": 1 - ap[IN_TURN[-1]],
         "detections": {kind.value: kinds[kind] for kind in Kind},
         "objects": {name: objects[name] for name in ("all", "found", "split", "merged")},
         "breakdown": break_down([video.measured for video in videos], video_set.categories),
-        "precision_recall": precision_recall(precision[NOTHING_REPAIRED], video_set.categories),
+        "precision_recall": precision_recall(precision[NO_REPAIRS], video_set.categories),
         "confusion": name_pairs(
             sum((video.pairs for video in videos), Counter()), video_set.categories
         ),
@@ -136,7 +138,7 @@ class VideoDiagnosis:
     """The error analysis of one video.
 
     Attributes:
-        matches: by the set of repaired error types, then by category id.
+        matches: by set of repaired error types, then by category id.
         detections: number of detections of each kind.
         objects: numbers of objects: ``all``, ``countable``, ``found``, ``split``, ``merged``.
         measured: attributes by category id.
@@ -144,7 +146,7 @@ class VideoDiagnosis:
         pairs: see ``class_pairs``.
     """
 
-    matches: dict[Causes, dict[int, Matches]]
+    matches: dict[Repairs, dict[int, Matches]]
     detections: Counter[Kind]
     objects: Counter[str]
     measured: dict[int, MeasuredClass]
@@ -159,17 +161,17 @@ def diagnose_video(tracks: VideoTracks) -> VideoDiagnosis:
     identities = identify(tracks)
     candidates = {
         repaired: find_candidates(tracks, identities, repaired)
-        for repaired in {causes & IDENTITY_CAUSES for causes in STATES}
+        for repaired in {repairs & IDENTITY_ERRORS for repairs in EVALUATED_REPAIRS}
     }
     matches = {}
-    for causes in STATES:
-        repaired = repair(tracks, candidates[causes & IDENTITY_CAUSES], causes)
-        matches[causes] = {
+    for repairs in EVALUATED_REPAIRS:
+        repaired = repair(tracks, candidates[repairs & IDENTITY_ERRORS], repairs)
+        matches[repairs] = {
             category: found
             for (category, area_range), found in match_video(repaired).items()
             if area_range == "all"
         }
-    kinds = Counter(candidate.kind for candidate in candidates[NOTHING_REPAIRED])
+    kinds = Counter(candidate.kind for candidate in candidates[NO_REPAIRS])
     objects = Counter(
         all=sum(not gt.crowd for gt in tracks.ground_truth),
         countable=len(countable(tracks.ground_truth)),
@@ -177,7 +179,7 @@ def diagnose_video(tracks: VideoTracks) -> VideoDiagnosis:
         split=identities.num_split,
         merged=identities.num_merged,
     )
-    pairs = class_pairs(candidates[NOTHING_REPAIRED], countable(tracks.ground_truth))
+    pairs = class_pairs(candidates[NO_REPAIRS], countable(tracks.ground_truth))
     measured, switches = measure_video(tracks), _switches(tracks)
     return VideoDiagnosis(matches, kinds, objects, measured, switches, pairs)
 

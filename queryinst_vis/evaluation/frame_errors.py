@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from queryinst_vis.evaluation.clear import NONE, follow, id_switches
+from queryinst_vis.evaluation.clear import NONE, id_switches, match_frames
 from queryinst_vis.evaluation.similarity import compare_tracks
 from queryinst_vis.formats.video_set import VideoTracks
 
@@ -36,16 +36,16 @@ def frame_errors(tracks: VideoTracks) -> dict[int, FrameErrors]:
     both = [*tracks.ground_truth, *tracks.detections]
     for category in sorted({track.category_id for track in both}):
         similarity = compare_tracks(tracks, category)
-        followers, _ = follow(similarity)
+        matches = match_frames(similarity)
         missed, false = similarity.shown.copy(), similarity.counted.copy()
         for column, frame in enumerate(similarity.frames):
-            followed = followers[:, column] != NONE
-            missed[followed, frame.frame] = False
-            false[followers[followed, column], frame.frame] = False
-        for row, number in zip(*np.nonzero(missed), strict=True):
-            errors[int(number)].missed.append(similarity.ground_truth_ids[row])
-        for row, number in zip(*np.nonzero(false), strict=True):
-            errors[int(number)].false.append(similarity.detection_ids[row])
+            detections = matches.detections[:, column]
+            missed[detections != NONE, frame.frame] = False
+            false[detections[detections != NONE], frame.frame] = False
+        for row, frame_index in zip(*np.nonzero(missed), strict=True):
+            errors[int(frame_index)].missed.append(similarity.ground_truth_ids[row])
+        for row, frame_index in zip(*np.nonzero(false), strict=True):
+            errors[int(frame_index)].false.append(similarity.detection_ids[row])
         for switch in id_switches(tracks, category):
             errors[switch.frame].switched.append(switch.ground_truth_id)
     return dict(sorted(errors.items()))

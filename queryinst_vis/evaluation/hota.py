@@ -45,13 +45,12 @@ def hota_counts(similarity: TrackSimilarity) -> HotaCounts:
     Luiten et al., *HOTA: A Higher Order Metric for Evaluating Multi-Object Tracking*,
     IJCV 2021, section 5.
     """
-    true_masks, found_masks = (
-        similarity.ground_truth_frames.sum(),
-        similarity.detection_frames.sum(),
-    )
+    num_ground_truth = similarity.ground_truth_frames.sum()
+    num_detections = similarity.detection_frames.sum()
     if not similarity.frames:  # as in most classes of most videos
         none = np.zeros(len(ALPHAS))
-        return HotaCounts(none, none + true_masks, none + found_masks, none, none, none, none)
+        fn, fp = none + num_ground_truth, none + num_detections
+        return HotaCounts(none, fn, fp, none, none, none, none)
     ground_truth, detections, ious = _match(similarity)
     shape = len(similarity.ground_truth_ids), len(similarity.detection_ids)
     pairs, pair_of = np.unique(ground_truth * shape[1] + detections, return_inverse=True)
@@ -59,17 +58,18 @@ def hota_counts(similarity: TrackSimilarity) -> HotaCounts:
     ground_truth_frames = similarity.ground_truth_frames[rows]
     detection_frames = similarity.detection_frames[columns]
     matched = ious >= ALPHAS[:, None] - EPSILON
-    together = np.stack(
-        [np.bincount(pair_of[of_alpha], minlength=len(pairs)) for of_alpha in matched]
+    # (19, pairs) number of frames in which the two tracks match: TPA(c) in the paper
+    shared = np.stack(
+        [np.bincount(pair_of[at_alpha], minlength=len(pairs)) for at_alpha in matched]
     )
-    squared = together * together
-    tp = together.sum(axis=1, dtype=float)
+    squared = shared * shared  # each of the matched frames contributes the pair's TPA(c)
+    tp = shared.sum(axis=1, dtype=float)
     return HotaCounts(
         tp=tp,
-        fn=true_masks - tp,
-        fp=found_masks - tp,
+        fn=num_ground_truth - tp,
+        fp=num_detections - tp,
         iou_sum=np.where(matched, ious, 0.0).sum(axis=1),
-        association=(squared / (ground_truth_frames + detection_frames - together)).sum(axis=1),
+        association=(squared / (ground_truth_frames + detection_frames - shared)).sum(axis=1),
         association_recall=(squared / ground_truth_frames).sum(axis=1),
         association_precision=(squared / detection_frames).sum(axis=1),
     )
@@ -92,15 +92,15 @@ def _match(similarity: TrackSimilarity) -> Pairs:
 def _alignment(similarity: TrackSimilarity) -> np.ndarray:
     """``(G, D)`` soft Jaccard index of each pair of tracks, without matching."""
     shape = (len(similarity.ground_truth_ids), len(similarity.detection_ids))
-    together = np.zeros(shape)
+    intersections = np.zeros(shape)
     for frame in similarity.frames:
-        rivals = frame.ious.sum(axis=0)[None, :] + frame.ious.sum(axis=1)[:, None] - frame.ious
-        share = np.divide(frame.ious, rivals, out=np.zeros_like(rivals), where=rivals > EPSILON)
-        together[np.ix_(frame.ground_truth, frame.detections)] += share
-    either = (
-        similarity.ground_truth_frames[:, None] + similarity.detection_frames[None, :] - together
-    )
-    return np.divide(together, either, out=np.zeros(shape), where=either > 0)
+        # an object that overlaps several detections is shared among them, and vice versa
+        sums = frame.ious.sum(axis=0)[None, :] + frame.ious.sum(axis=1)[:, None] - frame.ious
+        shares = np.divide(frame.ious, sums, out=np.zeros_like(sums), where=sums > EPSILON)
+        intersections[np.ix_(frame.ground_truth, frame.detections)] += shares
+    frames = similarity.ground_truth_frames[:, None] + similarity.detection_frames[None, :]
+    unions = frames - intersections
+    return np.divide(intersections, unions, out=np.zeros(shape), where=unions > 0)
 
 
 def hota_curves(counts: HotaCounts) -> dict[str, np.ndarray]:

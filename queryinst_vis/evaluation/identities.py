@@ -1,4 +1,4 @@
-"""Oracle for association: split detections that switch objects, join those of the same object.
+"""Association oracle: split detections that switch objects, join detections of one object.
 
 Masks keep their pixels and frames; only the detection that they belong to changes. In array
 shapes, D stands for detections, G for ground-truth tracks without crowds, F for frames.
@@ -52,33 +52,33 @@ class Identities:
 def identify(tracks: VideoTracks) -> Identities:
     """Match masks to objects in every frame, maximising the sum of IoUs.
 
-    A pair with an IoU of at least .5 takes precedence if its detection fits the object in more
-    frames than any other detection does, so that correct identities are not changed.
+    A pair with an IoU of at least .5 takes precedence if its detection is the one that overlaps the
+    object so in most frames, so that correct identities are not changed.
     """
     similarity = compare_tracks(tracks, None)
     shape = (len(tracks.detections), len(similarity.ground_truth_ids))
-    fitting = np.zeros(shape)
+    overlapping = np.zeros(shape)
     for frame in similarity.frames:
-        fit = _frame_and_iou(frame.ious, tracks)
-        fitting[np.ix_(frame.detections, frame.ground_truth)] += fit.T
-    longest = _best(fitting, axis=0)
+        weights = _match_weights(frame.ious, tracks)
+        overlapping[np.ix_(frame.detections, frame.ground_truth)] += weights.T
+    preferred = _best(overlapping, axis=0)
     shown = np.full((shape[0], tracks.video.length), NOTHING)
     frames = np.zeros(shape)
     for frame in similarity.frames:
-        fit = _frame_and_iou(frame.ious, tracks)
-        lasting = frame.detections[None, :] == longest[frame.ground_truth][:, None]
-        rows, columns = linear_sum_assignment(fit * (1 + 2 * lasting), maximize=True)
-        fits = fit[rows, columns] > 0
-        rows, columns = rows[fits], columns[fits]
+        weights = _match_weights(frame.ious, tracks)
+        is_preferred = frame.detections[None, :] == preferred[frame.ground_truth][:, None]
+        rows, columns = linear_sum_assignment(weights * (1 + 2 * is_preferred), maximize=True)
+        matched = weights[rows, columns] > 0
+        rows, columns = rows[matched], columns[matched]
         shown[frame.detections[columns], frame.frame] = frame.ground_truth[rows]
-        frames[frame.detections[columns], frame.ground_truth[rows]] += fit[rows, columns]
+        frames[frame.detections[columns], frame.ground_truth[rows]] += weights[rows, columns]
     main = _best(frames, axis=1)
     owned = np.where(np.arange(shape[1]) == main[:, None], frames, 0.0)
     return Identities(shown, frames, main, _best(owned, axis=0))
 
 
-def _frame_and_iou(ious: np.ndarray, tracks: VideoTracks) -> np.ndarray:
-    """1 plus a small multiple of the IoU for pairs that fit, 0 for others.
+def _match_weights(ious: np.ndarray, tracks: VideoTracks) -> np.ndarray:
+    """1 plus a small multiple of the IoU for pairs with an IoU of at least .5, 0 for others.
 
     Summed over the frames of a video, the integer part counts frames and the fractional part, which
     stays below 1, breaks ties.
@@ -86,11 +86,11 @@ def _frame_and_iou(ious: np.ndarray, tracks: VideoTracks) -> np.ndarray:
     return np.where(ious >= MATCH_IOU, 1 + ious / (tracks.video.length + 1), 0.0)
 
 
-def _best(strength: np.ndarray, axis: int) -> np.ndarray:
+def _best(weights: np.ndarray, axis: int) -> np.ndarray:
     """Index of the largest entry along ``axis``, ``NOTHING`` if none is above 0."""
-    if strength.shape[axis] == 0:
-        return np.full(strength.shape[1 - axis], NOTHING)
-    return np.where(strength.max(axis=axis) > 0, strength.argmax(axis=axis), NOTHING)
+    if weights.shape[axis] == 0:
+        return np.full(weights.shape[1 - axis], NOTHING)
+    return np.where(weights.max(axis=axis) > 0, weights.argmax(axis=axis), NOTHING)
 
 
 def regroup(
@@ -109,7 +109,8 @@ def regroup(
 
     Returns:
         The detections in the same order, new ones at the end, without those that have no masks
-        left. A mask without an object moves with its detection, and gives way to a mask with one.
+        left. A mask that matches no object moves with its detection, unless that has a matched
+        mask in the frame.
     """
     if not (identities.shown != NOTHING).any():
         return tracks.detections
@@ -117,26 +118,23 @@ def regroup(
     split_sources: list[int] = []
     if cut:
         owner, split_sources = _with_split_sources(identities)
-    goals = _goals(identities, owner, cut=cut, join=join)
-    sources = np.full((len(goals) + len(split_sources), goals.shape[1]), NOTHING)
-    for detection, frame in _by_precedence(tracks, identities, goals):
-        for place in (goals[detection, frame], detection):
-            if sources[place, frame] == NOTHING:
-                sources[place, frame] = detection
+    targets = _targets(identities, owner, cut=cut, join=join)
+    sources = np.full((len(targets) + len(split_sources), targets.shape[1]), NOTHING)
+    for detection, frame in _by_precedence(tracks, identities, targets):
+        for target in (targets[detection, frame], detection):
+            if sources[target, frame] == NOTHING:
+                sources[target, frame] = detection
                 break
-    models = [*tracks.detections, *(tracks.detections[source] for source in split_sources)]
-    rebuilt = [
-        _gather(model, tracks.detections, source)
-        for model, source in zip(models, sources, strict=True)
+    originals = [*tracks.detections, *(tracks.detections[source] for source in split_sources)]
+    regrouped = [
+        (original, _assemble(original, tracks.detections, frame_sources))
+        for original, frame_sources in zip(originals, sources, strict=True)
     ]
-    kept = [
-        track is model or any(track.masks) for track, model in zip(rebuilt, models, strict=True)
-    ]
-    return [track for track, keep in zip(rebuilt, kept, strict=True) if keep]
+    return [track for original, track in regrouped if track is original or any(track.masks)]
 
 
 def _with_split_sources(identities: Identities) -> tuple[np.ndarray, list[int]]:
-    """The owners, with one added for each matched object without; and what these are split from."""
+    """Owners, with a new one for each matched object that has none; what these are split from."""
     owner = identities.owner.copy()
     split_sources: list[int] = []
     for gt in np.flatnonzero((owner == NOTHING) & (identities.frames > 0).any(axis=0)):
@@ -145,39 +143,38 @@ def _with_split_sources(identities: Identities) -> tuple[np.ndarray, list[int]]:
     return owner, split_sources
 
 
-def _goals(identities: Identities, owner: np.ndarray, *, cut: bool, join: bool) -> np.ndarray:
+def _targets(identities: Identities, owner: np.ndarray, *, cut: bool, join: bool) -> np.ndarray:
     """``(D, F)`` index of the detection that each mask should belong to."""
     shown, main = identities.shown, identities.main[:, None]
-    own = np.broadcast_to(np.arange(len(shown))[:, None], shown.shape)
-    elsewhere = (shown != NOTHING) & (shown != main)
-    goals = own
+    shows_other = (shown != NOTHING) & (shown != main)
+    targets = np.broadcast_to(np.arange(len(shown))[:, None], shown.shape)
     if join:
-        goals = np.where(~elsewhere & (main != NOTHING), owner[main], goals)
+        targets = np.where(~shows_other & (main != NOTHING), owner[main], targets)
     if cut:
-        goals = np.where(elsewhere, owner[shown], goals)
-    return goals
+        targets = np.where(shows_other, owner[shown], targets)
+    return targets
 
 
 def _by_precedence(
-    tracks: VideoTracks, identities: Identities, goals: np.ndarray
+    tracks: VideoTracks, identities: Identities, targets: np.ndarray
 ) -> list[tuple[int, int]]:
-    """Masks as (detection, frame): those of an object first, then those that are not moved."""
+    """Masks as (detection, frame): matched before unmatched, then unmoved before moved."""
     masks = [
         (detection, frame)
         for detection, track in enumerate(tracks.detections)
         for frame, mask in enumerate(track.masks)
         if mask
     ]
-    return sorted(masks, key=lambda at: (identities.shown[at] == NOTHING, goals[at] != at[0]))
+    return sorted(masks, key=lambda at: (identities.shown[at] == NOTHING, targets[at] != at[0]))
 
 
-def _gather(model: MaskTrack, detections: list[MaskTrack], source: np.ndarray) -> MaskTrack:
-    """``model`` with, in each frame, the mask of the detection ``source``."""
-    masks = [None if d == NOTHING else detections[d].masks[f] for f, d in enumerate(source)]
-    if all(mask is old for mask, old in zip(masks, model.masks, strict=True)):
-        return model
-    sizes = [0 if d == NOTHING else detections[d].sizes[f] for f, d in enumerate(source)]
-    return with_masks(model, masks, sizes)
+def _assemble(original: MaskTrack, detections: list[MaskTrack], sources: np.ndarray) -> MaskTrack:
+    """``original`` with the masks of other detections: ``sources`` has one index per frame."""
+    masks = [None if d == NOTHING else detections[d].masks[f] for f, d in enumerate(sources)]
+    if all(mask is old for mask, old in zip(masks, original.masks, strict=True)):
+        return original
+    sizes = [0 if d == NOTHING else detections[d].sizes[f] for f, d in enumerate(sources)]
+    return with_masks(original, masks, sizes)
 
 
 def with_masks(track: MaskTrack, masks: list[RLE | None], sizes: list[int]) -> MaskTrack:

@@ -26,12 +26,12 @@ def identity_counts(similarity: TrackSimilarity) -> IdentityCounts:
     Tracking*, 2016, section 3: the one-to-one assignment of tracks with the maximum number of
     frames with a match (IoU of at least .5); equivalent to the paper's minimum of IDFN + IDFP.
     """
-    together = np.zeros(
+    matched_frames = np.zeros(
         (len(similarity.ground_truth_ids), len(similarity.detection_ids)), dtype=int
     )
     for frame in similarity.frames:
-        together[np.ix_(frame.ground_truth, frame.detections)] += frame.ious >= MATCH_IOU
-    tp = int(together[linear_sum_assignment(together, maximize=True)].sum())
+        matched_frames[np.ix_(frame.ground_truth, frame.detections)] += frame.ious >= MATCH_IOU
+    tp = int(matched_frames[linear_sum_assignment(matched_frames, maximize=True)].sum())
     return IdentityCounts(
         tp=tp,
         fn=int(similarity.ground_truth_frames.sum()) - tp,

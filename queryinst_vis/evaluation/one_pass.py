@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from queryinst_vis.evaluation.confidence import check_number, confidence_intervals
-from queryinst_vis.evaluation.overlaps import frame_overlaps, summed_ious
+from queryinst_vis.evaluation.average_precision import Matches
+from queryinst_vis.evaluation.confidence import check_num_videos, confidence_intervals
+from queryinst_vis.evaluation.overlaps import FrameOverlap, frame_overlaps, summed_ious
 from queryinst_vis.evaluation.tracking_confidence import tracking_intervals
 from queryinst_vis.evaluation.tracking_metrics import (
     TrackingCounts,
@@ -23,13 +25,13 @@ from queryinst_vis.evaluation.youtube_vis import (
     Criteria,
     VideoMatches,
     best_detections,
-    describe,
+    build_result,
     match_tracks,
 )
 from queryinst_vis.formats.video_set import VideoSet, VideoTracks
 
 VideoScores = tuple[VideoMatches, dict[int, TrackingCounts]]
-"""The matches of one video, and its tracking counts by category id."""
+"""The matches of a video, and its tracking counts by category id."""
 
 
 def evaluate_with_tracking(
@@ -56,12 +58,13 @@ def evaluate_with_tracking(
     check_threshold(threshold)
     video_set = VideoSet(gt, results)
     if samples is not None:
-        check_number(len(video_set))
-    score = partial(match_and_count, threshold=threshold)
-    scores = map_videos(score, video_set, "Comparing tracks", workers)
-    matches, counts = [found[0] for found in scores], [found[1] for found in scores]
+        check_num_videos(len(video_set))
+    score_video = partial(match_and_count, threshold=threshold)
+    scores = map_videos(score_video, video_set, "Comparing tracks", workers)
+    matches = [video_matches for video_matches, _ in scores]
+    counts = [video_counts for _, video_counts in scores]
     ids = [video.id for video in video_set.videos]
-    metrics = describe(video_set, matches)
+    metrics = build_result(video_set, matches)
     tracking = {
         "videos": video_set.summary,
         **summarise_tracking(
@@ -84,27 +87,36 @@ def match_and_count(tracks: VideoTracks, threshold: float) -> VideoScores:
     criteria = Criteria()
     matches: VideoMatches = {}
     counts: dict[int, TrackingCounts] = {}
-    kept = confident(tracks, threshold)
-    for category, of_class in sorted(tracks.by_class().items()):
-        detections, gts = of_class.detections, of_class.ground_truth
-        overlaps = list(frame_overlaps(detections, gts))
-        ranked = best_detections(of_class, criteria.max_detections)
-        row_of = {track.id: row for row, track in enumerate(detections)}
-        rows = [row_of[track.id] for track in ranked.detections]
-        ious = summed_ious(detections, gts, overlaps)[rows]
-        for area_range, found in match_tracks(ranked, ious, criteria).items():
+    confident_tracks = confident(tracks, threshold)
+    for category, class_tracks in sorted(tracks.by_class().items()):
+        overlaps = list(frame_overlaps(class_tracks.detections, class_tracks.ground_truth))
+        for area_range, found in _match_class(class_tracks, overlaps, criteria).items():
             matches[category, area_range] = found
-        counted = (
-            _positions([track.score >= threshold for track in detections]),
-            _positions([not track.crowd for track in gts]),
-        )
-        of_counted = (overlap.renumbered(*counted) for overlap in overlaps)
-        count = count_tracks(
-            kept, category, [some for some in of_counted if some.intersections.size]
-        )
-        if not count.empty:
-            counts[category] = count
+        counted = _without_ignored(class_tracks, overlaps, threshold)
+        class_counts = count_tracks(confident_tracks, category, counted)
+        if not class_counts.empty:
+            counts[category] = class_counts
     return matches, counts
+
+
+def _match_class(
+    tracks: VideoTracks, overlaps: Sequence[FrameOverlap], criteria: Criteria
+) -> dict[str, Matches]:
+    """``match_tracks`` with the overlaps of all tracks, of which the best detections are ranked."""
+    ious = summed_ious(tracks.detections, tracks.ground_truth, overlaps)
+    row_of = {track.id: row for row, track in enumerate(tracks.detections)}
+    ranked = best_detections(tracks, criteria.max_detections)
+    return match_tracks(ranked, ious[[row_of[track.id] for track in ranked.detections]], criteria)
+
+
+def _without_ignored(
+    tracks: VideoTracks, overlaps: Sequence[FrameOverlap], threshold: float
+) -> list[FrameOverlap]:
+    """The overlaps that tracking metrics count: no detections below the threshold, no crowds."""
+    rows = _positions([track.score >= threshold for track in tracks.detections])
+    columns = _positions([not track.crowd for track in tracks.ground_truth])
+    reindexed = (overlap.reindex(rows, columns) for overlap in overlaps)
+    return [overlap for overlap in reindexed if overlap.intersections.size]
 
 
 def _positions(kept: list[bool]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Oracles that repair types of errors in the detections of a video, given its ground truth."""
+"""Oracles that repair types of errors in the detections of a video by its ground truth."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from queryinst_vis.evaluation.overlaps import track_ious
 from queryinst_vis.formats.video_set import MaskTrack, VideoTracks
 
 
-class Cause(Enum):
+class ErrorType(Enum):
     """Error types, in the order of repair of the waterfall.
 
     Identities come first, since a detection can only be classified once it covers a single object;
@@ -31,16 +31,18 @@ class Cause(Enum):
     MISSED = "missed"
 
 
-IDENTITY_CAUSES = frozenset({Cause.MERGED, Cause.SPLIT})
+IDENTITY_ERRORS = frozenset({ErrorType.MERGED, ErrorType.SPLIT})
 
-_REMOVED = {Kind.DUPLICATE: Cause.DUPLICATES, Kind.BACKGROUND: Cause.BACKGROUND}
+_REMOVED = {Kind.DUPLICATE: ErrorType.DUPLICATES, Kind.BACKGROUND: ErrorType.BACKGROUND}
 
 
 def find_candidates(
-    tracks: VideoTracks, identities: Identities, causes: Collection[Cause]
+    tracks: VideoTracks, identities: Identities, repaired: Collection[ErrorType]
 ) -> list[Candidate]:
-    """Classify the detections after repairing the identity errors among ``causes``."""
-    detections = regroup(tracks, identities, cut=Cause.MERGED in causes, join=Cause.SPLIT in causes)
+    """Classify the detections after repairing the identity errors among these types."""
+    detections = regroup(
+        tracks, identities, cut=ErrorType.MERGED in repaired, join=ErrorType.SPLIT in repaired
+    )
     return classify(detections, countable(tracks.ground_truth))
 
 
@@ -50,9 +52,9 @@ def countable(ground_truth: Iterable[MaskTrack]) -> list[MaskTrack]:
 
 
 def repair(
-    tracks: VideoTracks, candidates: Sequence[Candidate], causes: Collection[Cause]
+    tracks: VideoTracks, candidates: Sequence[Candidate], repaired: Collection[ErrorType]
 ) -> VideoTracks:
-    """The video without these types of errors.
+    """The video with these types of errors repaired.
 
     * ``CLASS``: detections with a target get its class.
     * ``MASKS``: in frames with both, they get the target's mask.
@@ -68,36 +70,36 @@ def repair(
 
     Args:
         tracks: the video.
-        candidates: ``find_candidates`` for the same causes.
-        causes: the error types to repair; identity errors have been repaired already.
+        candidates: ``find_candidates`` for the same ``repaired``.
+        repaired: the error types to repair; those of identities are repaired in ``candidates``.
     """
     detections = [
-        _repair_one(candidate, causes)
+        _repair_one(candidate, repaired)
         for candidate in candidates
-        if _REMOVED.get(candidate.kind) not in causes
+        if _REMOVED.get(candidate.kind) not in repaired
     ]
-    if Cause.MISSED not in causes:
+    if ErrorType.MISSED not in repaired:
         return replace(tracks, detections=detections)
-    found = {id(candidate.target) for candidate in candidates}
-    missed = [gt for gt in countable(tracks.ground_truth) if id(gt) not in found]
+    detected = {id(candidate.target) for candidate in candidates}
+    missed = [gt for gt in countable(tracks.ground_truth) if id(gt) not in detected]
     detections += [replace(gt, score=math.inf) for gt in missed]
-    possible = [gt for gt in tracks.ground_truth if gt.crowd or gt.sizes.any()]
-    return replace(tracks, ground_truth=possible, detections=detections)
+    not_empty = [gt for gt in tracks.ground_truth if gt.crowd or gt.sizes.any()]
+    return replace(tracks, ground_truth=not_empty, detections=detections)
 
 
-def _repair_one(candidate: Candidate, causes: Collection[Cause]) -> MaskTrack:
+def _repair_one(candidate: Candidate, repaired: Collection[ErrorType]) -> MaskTrack:
     detection, target = candidate.detection, candidate.target
     if target is None:
-        return replace(detection, score=0.0) if Cause.RANKING in causes else detection
-    if Cause.CLASS in causes:
+        return replace(detection, score=0.0) if ErrorType.RANKING in repaired else detection
+    if ErrorType.CLASS in repaired:
         detection = replace(detection, category_id=target.category_id)
-    masks, extent = Cause.MASKS in causes, Cause.EXTENT in causes
+    masks, extent = ErrorType.MASKS in repaired, ErrorType.EXTENT in repaired
     if masks or extent:
         detection = _repair_masks(detection, target, masks=masks, extent=extent)
-    if Cause.RANKING in causes:
+    if ErrorType.RANKING in repaired:
         iou = track_ious([detection], [target])[0, 0] if masks or extent else candidate.iou
-        right = detection.category_id == target.category_id
-        detection = replace(detection, score=float(iou) if right else 0.0)
+        correct_class = detection.category_id == target.category_id
+        detection = replace(detection, score=float(iou) if correct_class else 0.0)
     return detection
 
 

@@ -11,18 +11,18 @@ from pycocotools import mask as coco_mask
 
 from queryinst_vis.formats.video_set import MaskTrack
 from queryinst_vis.masks import RLE
-from queryinst_vis.masks.decoded import DecodedMasks, frame_shares, stack
+from queryinst_vis.masks.decoded import DecodedMasks, frame_ioas, stack
 
 
 @dataclass(frozen=True)
 class FrameOverlap:
-    """Intersections of detections and ground truth in one frame.
+    """Mask intersections of the detections and ground-truth tracks in one frame.
 
     Attributes:
         frame: 0-based index.
-        rows: ``(R,)`` indices of the detections that have a mask in this frame.
-        columns: ``(C,)`` indices of the ground-truth tracks that have one.
-        intersections: ``(R, C)`` pixels that two masks share.
+        rows: ``(R,)`` indices of the detections with a mask in this frame.
+        columns: ``(C,)`` indices of the ground-truth tracks with a mask in this frame.
+        intersections: ``(R, C)`` areas in pixels.
     """
 
     frame: int
@@ -30,8 +30,8 @@ class FrameOverlap:
     columns: np.ndarray
     intersections: np.ndarray
 
-    def renumbered(self, rows: np.ndarray, columns: np.ndarray) -> FrameOverlap:
-        """Map row ``i`` to ``rows[i]`` and column ``j`` to ``columns[j]``; -1 drops it."""
+    def reindex(self, rows: np.ndarray, columns: np.ndarray) -> FrameOverlap:
+        """Replace row ``i`` by ``rows[i]`` and column ``j`` by ``columns[j]``; -1 drops them."""
         new_rows, new_columns = rows[self.rows], columns[self.columns]
         intersections = self.intersections
         if min(new_rows.min(), new_columns.min()) < 0:
@@ -43,75 +43,74 @@ class FrameOverlap:
 def frame_overlaps(
     detections: Sequence[MaskTrack], ground_truth: Sequence[MaskTrack]
 ) -> Iterator[FrameOverlap]:
-    """Walk through the frames in which at least one detection and one ground truth have a mask."""
+    """Yield the overlaps of each frame with at least one mask on both sides, in order."""
     if not detections or not ground_truth:
         return
-    found, there = _decoded(detections), _decoded(ground_truth)
-    if found is None or there is None:
-        yield from _overlaps_by_text(detections, ground_truth)
+    detection_masks, gt_masks = _stack_decoded(detections), _stack_decoded(ground_truth)
+    if detection_masks is None or gt_masks is None:
+        yield from _overlaps_of_rles(detections, ground_truth)
         return
     sizes = _sizes(detections)
-    for part in frame_shares(found, there):
+    for part in frame_ioas(detection_masks, gt_masks):
         frames, rows, _ = part.pairs()
-        for of_frame in part.by_frame(_pixels(part.shares, sizes[rows, frames])):
-            yield FrameOverlap(*of_frame)
+        for overlap in part.by_frame(_intersections(part.ioas, sizes[rows, frames])):
+            yield FrameOverlap(*overlap)
 
 
-def _decoded(tracks: Sequence[MaskTrack]) -> DecodedMasks | None:
+def _stack_decoded(tracks: Sequence[MaskTrack]) -> DecodedMasks | None:
     """``(tracks, frames)`` masks; None if there are no tracks or one is not decoded."""
-    rows = [track.decoded for track in tracks if track.decoded is not None]
-    return stack(rows) if rows and len(rows) == len(tracks) else None
+    decoded = [track.decoded for track in tracks if track.decoded is not None]
+    return stack(decoded) if decoded and len(decoded) == len(tracks) else None
 
 
-def _pixels(shares: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Intersections in pixels from shares of the detections' areas.
+def _intersections(ioas: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Areas of intersection in pixels, from intersections over the detections' areas (IoA).
 
-    pycocotools' IoU with ``iscrowd`` is intersection / detection area: exact after rounding. It
-    skips pairs whose boxes do not overlap.
+    pycocotools' IoU with ``iscrowd`` is the IoA. It is used since pycocotools computes it without
+    merging masks, and skips pairs whose boxes do not overlap; rounding makes the areas exact.
     """
-    return np.rint(shares * sizes)
+    return np.rint(ioas * sizes)
 
 
-def _overlaps_by_text(
+def _overlaps_of_rles(
     detections: Sequence[MaskTrack], ground_truth: Sequence[MaskTrack]
 ) -> Iterator[FrameOverlap]:
     """``frame_overlaps`` of tracks whose masks are not decoded."""
-    found, there = _masks_by_frame(detections), _masks_by_frame(ground_truth)
-    for frame in sorted(found.keys() & there.keys()):
-        rows, columns = list(found[frame]), list(there[frame])
-        shares = coco_mask.iou(
-            list(found[frame].values()), list(there[frame].values()), [1] * len(columns)
-        )
-        sizes = np.array([detections[row].sizes[frame] for row in rows])
-        pixels = _pixels(np.asarray(shares), sizes[:, None])
-        yield FrameOverlap(frame, np.array(rows), np.array(columns), pixels)
+    detection_rles, gt_rles = _rles_by_frame(detections), _rles_by_frame(ground_truth)
+    for frame in sorted(detection_rles.keys() & gt_rles.keys()):
+        in_rows, in_columns = detection_rles[frame], gt_rles[frame]
+        ioas = coco_mask.iou([*in_rows.values()], [*in_columns.values()], [1] * len(in_columns))
+        sizes = np.array([detections[row].sizes[frame] for row in in_rows])
+        intersections = _intersections(np.asarray(ioas), sizes[:, None])
+        yield FrameOverlap(frame, np.array([*in_rows]), np.array([*in_columns]), intersections)
 
 
-def _masks_by_frame(tracks: Sequence[MaskTrack]) -> dict[int, dict[int, RLE]]:
-    """The masks of each frame by the track's index."""
-    shown: dict[int, dict[int, RLE]] = defaultdict(dict)
+def _rles_by_frame(tracks: Sequence[MaskTrack]) -> dict[int, dict[int, RLE]]:
+    """The masks of each frame by index of the track."""
+    rles: dict[int, dict[int, RLE]] = defaultdict(dict)
     for index, track in enumerate(tracks):
         for frame, mask in track.shown().items():
-            shown[frame][index] = mask
-    return shown
+            rles[frame][index] = mask
+    return rles
 
 
 def track_ious(
-    detections: Sequence[MaskTrack], ground_truth: Sequence[MaskTrack], least: float = 0.0
+    detections: Sequence[MaskTrack], ground_truth: Sequence[MaskTrack], min_iou: float = 0.0
 ) -> np.ndarray:
     """Compare tracks and return their ``summed_ious``.
 
     Args:
         detections, ground_truth: tracks of one video.
-        least: IoUs below this value may be returned as 0: pairs whose mask sizes rule out a higher
-            IoU are not compared.
+        min_iou: IoUs below this value may be returned as 0, since pairs whose mask sizes rule out
+            a higher IoU are not compared.
     """
     if not detections or not ground_truth:
         return np.zeros((len(detections), len(ground_truth)))
-    sizes, true_sizes = _sizes(detections), _sizes(ground_truth)
-    totals = sizes.sum(axis=1)[:, None] + true_sizes.sum(axis=1)[None, :]
-    shared = np.stack([np.minimum(sizes, own).sum(axis=1) for own in true_sizes], axis=1)
-    possible = (shared > 0) & (shared >= (least - 1e-9) * (totals - shared))
+    sizes, gt_sizes = _sizes(detections), _sizes(ground_truth)
+    totals = sizes.sum(axis=1)[:, None] + gt_sizes.sum(axis=1)[None, :]
+    # upper bound of the intersections: the smaller mask of each frame lies in the larger one
+    bounds = np.stack([np.minimum(sizes, track).sum(axis=1) for track in gt_sizes], axis=1)
+    possible = (bounds > 0) & (bounds >= (min_iou - 1e-9) * (totals - bounds))
     rows, columns = np.flatnonzero(possible.any(axis=1)), np.flatnonzero(possible.any(axis=0))
     compared = [detections[d] for d in rows.tolist()], [ground_truth[g] for g in columns.tolist()]
     ious = np.zeros(possible.shape)
@@ -120,14 +119,14 @@ def track_ious(
 
 
 def _track_ious(detections: list[MaskTrack], ground_truth: list[MaskTrack]) -> np.ndarray:
-    """``summed_ious``, of decoded masks with the pairs of all frames added at once."""
-    found, there = _decoded(detections), _decoded(ground_truth)
-    if found is None or there is None:
-        return summed_ious(detections, ground_truth, _overlaps_by_text(detections, ground_truth))
+    """``summed_ious`` of the tracks; with decoded masks, all frames are summed at once."""
+    detection_masks, gt_masks = _stack_decoded(detections), _stack_decoded(ground_truth)
+    if detection_masks is None or gt_masks is None:
+        return summed_ious(detections, ground_truth, _overlaps_of_rles(detections, ground_truth))
     sizes, intersections = _sizes(detections), np.zeros((len(detections), len(ground_truth)))
-    for part in frame_shares(found, there):
+    for part in frame_ioas(detection_masks, gt_masks):
         frames, rows, columns = part.pairs()
-        np.add.at(intersections, (rows, columns), _pixels(part.shares, sizes[rows, frames]))
+        np.add.at(intersections, (rows, columns), _intersections(part.ioas, sizes[rows, frames]))
     return _ious(intersections, detections, ground_truth)
 
 
@@ -148,12 +147,12 @@ def summed_ious(
 def _ious(
     intersections: np.ndarray, detections: Sequence[MaskTrack], ground_truth: Sequence[MaskTrack]
 ) -> np.ndarray:
-    """Summed intersections over summed unions, both ``(D, G)``, 0 if both tracks are empty."""
+    """``(D, G)`` IoUs from summed intersections, 0 if both tracks are empty."""
     totals = _sizes(detections).sum(axis=1)[:, None] + _sizes(ground_truth).sum(axis=1)
     unions = totals - intersections
     return np.divide(intersections, unions, out=np.zeros_like(unions), where=unions > 0)
 
 
 def _sizes(tracks: Sequence[MaskTrack]) -> np.ndarray:
-    """``(tracks, frames)`` pixels."""
+    """``(tracks, frames)`` mask areas in pixels."""
     return np.stack([track.sizes for track in tracks])

@@ -29,7 +29,7 @@ TRACKING_TABLES = {
         "objects_per_identity",
     ),
 }
-"""Tables of ``print_tracking`` and their columns: four, to fit the width of a terminal."""
+"""Columns of the tables of ``print_tracking``, split to fit the width of a terminal."""
 
 VIDEO_TABLES = (
     ("HOTA", "DetA", "AssA", "IDF1", "MOTA", "IDSW", "Frag"),
@@ -43,7 +43,7 @@ VIDEO_TABLES = (
         "IDF1",
     ),
 )
-"""Columns of its per-video tables."""
+"""Columns of the per-video tables of ``print_tracking``."""
 
 HEADINGS = {
     "objects_found": "found",
@@ -52,7 +52,7 @@ HEADINGS = {
     "identities_per_object": "ids/object",
     "objects_per_identity": "objects/id",
 }
-"""Short headings of metrics."""
+"""Column headings that are shorter than the names of the metrics."""
 
 
 def print_metrics(metrics: dict[str, Any], per_video: bool = False) -> None:
@@ -193,19 +193,21 @@ def _tracking_text(found: dict[str, Any], name: str) -> str:
 
 def print_diagnosis(report: dict[str, Any]) -> None:
     """Print what ``diagnose`` returned, fractions in percent."""
-    for table in (_causes(report), _counts(report), _breakdown(report["breakdown"])):
+    for table in (_error_types(report), _counts(report), _breakdown(report["breakdown"])):
         Console().print(table)
     _print_switches(report["id_switches"])
     _print_videos(report["videos"])
 
 
-def _causes(report: dict[str, Any]) -> Table:
+def _error_types(report: dict[str, Any]) -> Table:
     table = _table("error type, % AP", "alone", "in turn", "AP after")
     reached = report["AP"]
     table.add_row("unmodified", "", "", percent(reached))
-    for cause, gain in report["waterfall"].items():
+    for error_type, gain in report["waterfall"].items():
         reached += gain
-        table.add_row(cause, signed(report["alone"][cause]), signed(gain), percent(reached))
+        table.add_row(
+            error_type, signed(report["alone"][error_type]), signed(gain), percent(reached)
+        )
     if report["limit"] > 1e-9:
         limit = report["limit"]
         table.add_row("more than 100 per video", "", signed(limit), percent(reached + limit))
@@ -219,7 +221,7 @@ def _counts(report: dict[str, Any]) -> Table:
         table.add_row(f"detections: {kind}", str(number))
     table.add_row("detections that cover several objects", str(objects["merged"]))
     table.add_row("objects", str(objects["all"]))
-    table.add_row("objects found (IoU .5, right class)", str(objects["found"]))
+    table.add_row("objects found (IoU .5, correct class)", str(objects["found"]))
     table.add_row("objects covered by several detections", str(objects["split"]))
     return table
 

@@ -66,10 +66,10 @@ def resampled_metrics(
     values = {}
     for name, metric in METRICS.items():
         precision, recall = means[metric.area_range, metric.limit]  # (S, T) each
-        of_metric = precision if metric.curve == "precision" else recall
+        selected = precision if metric.curve == "precision" else recall
         if metric.threshold is not None:
-            of_metric = of_metric[:, metric.threshold == IOU_THRESHOLDS]
-        values[name] = of_metric.mean(axis=1)
+            selected = selected[:, metric.threshold == IOU_THRESHOLDS]
+        values[name] = selected.mean(axis=1)
     return values
 
 

@@ -17,7 +17,7 @@ from queryinst_vis.formats.video_set import MaskTrack, VideoTracks
 MATCH_IOU = 0.5
 """Minimum IoU of a match, except in HOTA."""
 
-IGNORED_SHARE = 0.5
+IGNORED_FRACTION = 0.5
 """Unmatched detections with more than this fraction inside ignore regions do not count."""
 
 EPSILON = np.finfo(float).eps
@@ -54,7 +54,7 @@ class FrameSimilarity:
 
 @dataclass(frozen=True)
 class TrackSimilarity:
-    """Similarities of one class in one video, for HOTA, IDF1 and CLEAR MOT.
+    """Per-frame IoUs of one class in one video, for HOTA, IDF1 and CLEAR MOT.
 
     Attributes:
         ground_truth_ids: ids of the ground-truth tracks without crowds.
@@ -97,8 +97,8 @@ def compare_tracks(
     ]
     detections = [track for track in tracks.detections if _is_of(track, category_id)]
     crowd = [track for track in tracks.ground_truth if track.crowd]
-    ground_truth_sizes = _sizes(ground_truth, tracks.video.length)
-    sizes = _sizes(detections, tracks.video.length)
+    ground_truth_sizes = _areas_by_frame(ground_truth, tracks.video.length)
+    sizes = _areas_by_frame(detections, tracks.video.length)
     if overlaps is None:
         overlaps = frame_overlaps(detections, ground_truth)
     frames = [_similarity(overlap, ground_truth_sizes, sizes) for overlap in overlaps]
@@ -110,7 +110,7 @@ def compare_tracks(
         [track.id for track in detections],
         shown.sum(axis=1),
         counted.sum(axis=1),
-        [kept for frame in frames if (kept := _keep(frame, shown, counted)) is not None],
+        [kept for frame in frames if (kept := _counted_part(frame, shown, counted)) is not None],
         shown,
         counted,
     )
@@ -120,7 +120,7 @@ def _is_of(track: MaskTrack, category_id: int | None) -> bool:
     return category_id is None or track.category_id == category_id
 
 
-def _sizes(tracks: list[MaskTrack], length: int) -> np.ndarray:
+def _areas_by_frame(tracks: list[MaskTrack], length: int) -> np.ndarray:
     """``(tracks, frames)`` mask areas in pixels."""
     sizes = [track.sizes for track in tracks]
     return np.array(sizes, dtype=np.int64).reshape(len(tracks), length)
@@ -130,11 +130,11 @@ def _similarity(
     overlap: FrameOverlap, ground_truth_sizes: np.ndarray, sizes: np.ndarray
 ) -> FrameSimilarity:
     intersections = overlap.intersections.T
-    either = (
+    areas = (
         ground_truth_sizes[overlap.columns, overlap.frame][:, None]
         + sizes[overlap.rows, overlap.frame]
     )
-    unions = either - intersections
+    unions = areas - intersections
     ious = np.divide(intersections, unions, out=np.zeros(unions.shape), where=unions > 0)
     return FrameSimilarity(overlap.frame, overlap.columns, overlap.rows, ious)
 
@@ -147,17 +147,17 @@ def _ignored(
 ) -> np.ndarray:
     """``(D, frames)`` bool: unmatched masks inside ignore regions."""
     ignored = np.zeros_like(shown)
-    compared = {frame.frame: frame for frame in frames}
+    by_index = {frame.frame: frame for frame in frames}
     for index in range(shown.shape[1]):
         regions = [mask for track in crowd if (mask := track.masks[index]) and track.sizes[index]]
         rows = np.flatnonzero(shown[:, index])
-        if index in compared:
-            rows = np.setdiff1d(rows, _matched(compared[index]))
+        if index in by_index:
+            rows = np.setdiff1d(rows, _matched(by_index[index]))
         if regions and rows.size:
             masks = [mask for row in rows if (mask := detections[row].masks[index])]
             # pycocotools' IoU with a crowd is intersection / detection area
-            shares = np.asarray(coco_mask.iou(masks, [coco_mask.merge(regions)], [1]))[:, 0]
-            ignored[rows[shares > IGNORED_SHARE + EPSILON], index] = True
+            fractions = np.asarray(coco_mask.iou(masks, [coco_mask.merge(regions)], [1]))[:, 0]
+            ignored[rows[fractions > IGNORED_FRACTION + EPSILON], index] = True
     return ignored
 
 
@@ -168,7 +168,9 @@ def _matched(frame: FrameSimilarity) -> np.ndarray:
     return frame.detections[columns[ious[rows, columns] > 0]]
 
 
-def _keep(frame: FrameSimilarity, shown: np.ndarray, counted: np.ndarray) -> FrameSimilarity | None:
+def _counted_part(
+    frame: FrameSimilarity, shown: np.ndarray, counted: np.ndarray
+) -> FrameSimilarity | None:
     """The frame without masks that do not count; None if either side has none left."""
     rows = shown[frame.ground_truth, frame.frame]
     columns = counted[frame.detections, frame.frame]

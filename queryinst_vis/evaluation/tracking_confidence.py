@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from queryinst_vis.evaluation.average_precision import UNDEFINED
-from queryinst_vis.evaluation.confidence import SAMPLES, check_number, interval, settings
+from queryinst_vis.evaluation.confidence import SAMPLES, check_num_videos, interval, settings
 from queryinst_vis.evaluation.hota import hota_curves
 from queryinst_vis.evaluation.identity import identity_metrics
 from queryinst_vis.evaluation.resampling import draw_videos, mean_of_defined
@@ -46,7 +46,7 @@ def evaluate_tracking_with_confidence(
         InputError: a file is invalid, or there are fewer than two videos.
     """
     video_set = VideoSet(gt, results)
-    check_number(len(video_set))
+    check_num_videos(len(video_set))
     categories = {None: ALL_CLASSES} if class_agnostic else video_set.categories
     counts = count_videos(video_set, threshold, class_agnostic=class_agnostic)
     summary = summarise(counts, categories, video_set.names)
@@ -74,7 +74,7 @@ def tracking_intervals(
     Raises:
         InputError: there are fewer than two videos.
     """
-    check_number(len(videos))
+    check_num_videos(len(videos))
     weights = draw_videos(len(videos), samples, seed)
     by_class = []
     for category in {category: None for video in videos for category in video}:

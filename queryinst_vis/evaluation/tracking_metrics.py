@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from queryinst_vis.errors import InputError
-from queryinst_vis.evaluation.clear import ClearCounts, clear_counts, clear_metrics, follow
+from queryinst_vis.evaluation.clear import ClearCounts, clear_counts, clear_metrics, match_frames
 from queryinst_vis.evaluation.coverage import (
     COVERAGE_COUNTS,
     CoverageCounts,
@@ -125,11 +125,11 @@ def count_videos(
 def _count_video(
     tracks: VideoTracks, threshold: float, class_agnostic: bool
 ) -> dict[Any, TrackingCounts]:
-    kept = confident(tracks, threshold)
-    both = [*kept.ground_truth, *kept.detections]
+    tracks = confident(tracks, threshold)
+    both = [*tracks.ground_truth, *tracks.detections]
     present = [None] if class_agnostic else sorted({track.category_id for track in both})
-    found = {category: count_tracks(kept, category) for category in present}
-    return {category: counts for category, counts in found.items() if not counts.empty}
+    by_class = {category: count_tracks(tracks, category) for category in present}
+    return {category: counts for category, counts in by_class.items() if not counts.empty}
 
 
 def check_threshold(threshold: float) -> None:
@@ -149,12 +149,12 @@ def count_tracks(
 ) -> TrackingCounts:
     """The counts of one class in one video; arguments as in ``compare_tracks``."""
     similarity = compare_tracks(tracks, category_id, overlaps)
-    followed = follow(similarity)
+    matches = match_frames(similarity)
     return TrackingCounts(
         hota_counts(similarity),
         identity_counts(similarity),
-        clear_counts(similarity, followed),
-        coverage_counts(similarity, followed),
+        clear_counts(similarity, matches),
+        coverage_counts(similarity, matches),
     )
 
 

@@ -43,7 +43,7 @@ class Criteria:
     Attributes:
         thresholds: ``(T,)`` IoU thresholds.
         max_detections: maximum number of detections per video and class.
-        area_ranges: bounds by name.
+        area_ranges: bounds of the mean mask area by name; see ``AREA_RANGES``.
     """
 
     thresholds: np.ndarray = field(default_factory=IOU_THRESHOLDS.copy)
@@ -90,10 +90,10 @@ def evaluate_youtube_vis(
     """
     video_set = VideoSet(gt, results)
     videos = map_videos(match_video, video_set, "Comparing tracks", workers)
-    return describe(video_set, videos)
+    return build_result(video_set, videos)
 
 
-def describe(video_set: VideoSet, videos: Sequence[VideoMatches]) -> dict[str, Any]:
+def build_result(video_set: VideoSet, videos: Sequence[VideoMatches]) -> dict[str, Any]:
     """The result of ``evaluate_youtube_vis``, from the matches of all videos."""
     categories = video_set.categories
     return {
@@ -110,9 +110,9 @@ def match_video(tracks: VideoTracks) -> VideoMatches:
     """Match the detections of one video to its ground truth, per class."""
     criteria = Criteria()
     matches: VideoMatches = {}
-    for category, of_class in tracks.by_class().items():
-        ranked = best_detections(of_class, criteria.max_detections)
-        ious = track_ious(ranked.detections, ranked.ground_truth, least=criteria.thresholds.min())
+    for category, class_tracks in tracks.by_class().items():
+        ranked = best_detections(class_tracks, criteria.max_detections)
+        ious = track_ious(ranked.detections, ranked.ground_truth, min_iou=criteria.thresholds.min())
         for area_range, found in match_tracks(ranked, ious, criteria).items():
             matches[category, area_range] = found
     return matches
@@ -130,7 +130,7 @@ def match_tracks(tracks: VideoTracks, ious: np.ndarray, criteria: Criteria) -> d
     crowd = np.array([track.crowd for track in tracks.ground_truth], dtype=bool)
     bounds = np.array([*criteria.area_ranges.values()])
     outside, ground_truth_outside = (
-        _outside(some, bounds) for some in (tracks.detections, tracks.ground_truth)
+        _outside(side, bounds) for side in (tracks.detections, tracks.ground_truth)
     )
     ground_truth_ignored = crowd | ground_truth_outside
     matched, ignored = match_detections(ious, ground_truth_ignored, crowd, criteria.thresholds)
@@ -158,19 +158,19 @@ def summarise(videos: Sequence[VideoMatches], categories: dict[int, str]) -> dic
     curves: dict[tuple[str, int, str], np.ndarray] = {}  # (thresholds, points, classes)
     for area_range, limit in REPORTED:
         keys = [(category, area_range) for category in categories]
-        of_classes = [
+        class_curves = [
             pool_detections([video[key] for video in videos if key in video], MAX_DETECTIONS[limit])
             for key in keys
         ]
         for name in ("precision", "recall"):
-            of_class = [getattr(curve, name) for curve in of_classes]
-            curves[area_range, limit, name] = np.stack(of_class, axis=-1)
+            values = [getattr(curve, name) for curve in class_curves]
+            curves[area_range, limit, name] = np.stack(values, axis=-1)
     metrics: dict[str, Any] = {}
     for name, metric in METRICS.items():
-        values = curves[metric.area_range, metric.limit, metric.curve]
+        selected = curves[metric.area_range, metric.limit, metric.curve]
         if metric.threshold is not None:
-            values = values[metric.threshold == IOU_THRESHOLDS]
-        metrics[name] = mean_defined(values)
+            selected = selected[metric.threshold == IOU_THRESHOLDS]
+        metrics[name] = mean_defined(selected)
     precision = curves["all", 2, "precision"]
     metrics["per_class_AP"] = {
         name: none_if_undefined(mean_defined(precision[..., k]))

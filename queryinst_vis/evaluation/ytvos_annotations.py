@@ -102,7 +102,7 @@ class YTVOS:
             areaRng: bounds of the mean mask area in pixels, both exclusive.
             iscrowd: True: crowds only; False: no crowds; None: both.
         """
-        videos, classes, bounds = _several(vidIds), _several(catIds), list(areaRng)
+        videos, classes, bounds = _as_list(vidIds), _as_list(catIds), list(areaRng)
         found = (
             [annotation for video in videos for annotation in self.vidToAnns.get(video, [])]
             if videos
@@ -122,7 +122,7 @@ class YTVOS:
         if areas is None:
             video = self._video(annotation["video_id"])
             places = [{"annotation": annotation["id"]}]
-            [measured] = _measured([annotation], video, places, refuse_faults("annotations"))
+            [measured] = _areas_and_boxes([annotation], video, places, refuse_faults("annotations"))
             areas = measured["areas"]
         shown = [area for area in areas if area]
         return float(np.mean(shown)) if shown else 0.0
@@ -134,7 +134,7 @@ class YTVOS:
         catIds: Ids = (),
     ) -> list[int]:
         """Ids of the classes with the given names, super-class names and ids; empty means all."""
-        names, parents, ids = _several(catNms), _several(supNms), _several(catIds)
+        names, parents, ids = _as_list(catNms), _as_list(supNms), _as_list(catIds)
         return [
             category["id"]
             for category in self.cats.values()
@@ -145,7 +145,7 @@ class YTVOS:
 
     def getVidIds(self, vidIds: Ids = (), catIds: Ids = ()) -> list[int]:
         """Ids of the videos among ``vidIds`` that contain all of ``catIds``; empty means all."""
-        videos, classes = _several(vidIds), _several(catIds)
+        videos, classes = _as_list(vidIds), _as_list(catIds)
         found = set(videos) if videos else set(self.vids)
         for category in classes:
             found &= set(self.catToVids.get(category, []))
@@ -153,15 +153,15 @@ class YTVOS:
 
     def loadAnns(self, ids: Ids = ()) -> list[dict]:
         """The annotations with these ids."""
-        return [self.anns[id_] for id_ in _several(ids)]
+        return [self.anns[id_] for id_ in _as_list(ids)]
 
     def loadCats(self, ids: Ids = ()) -> list[dict]:
         """The categories with these ids."""
-        return [self.cats[id_] for id_ in _several(ids)]
+        return [self.cats[id_] for id_ in _as_list(ids)]
 
     def loadVids(self, ids: Ids = ()) -> list[dict]:
         """The videos with these ids."""
-        return [self.vids[id_] for id_ in _several(ids)]
+        return [self.vids[id_] for id_ in _as_list(ids)]
 
     def loadRes(self, resFile: str | Path | list[dict]) -> YTVOS:
         """Results for these videos, with ids starting at 1, ``areas``, ``avg_area`` and ``bboxes``.
@@ -182,7 +182,7 @@ class YTVOS:
         annotations = []
         for video_id, entries in by_video.items():
             places = [{"entry": entry["id"]} for entry in entries]
-            measured = _measured(entries, self._video(video_id), places, report)
+            measured = _areas_and_boxes(entries, self._video(video_id), places, report)
             annotations += [
                 {**entry, "id": entry["id"] + 1, "iscrowd": 0, **found}
                 for entry, found in zip(entries, measured, strict=True)
@@ -213,7 +213,7 @@ class YTVOS:
         return decode_rle(self.annToRLE(ann, frameId)).astype(np.uint8)
 
 
-def _measured(
+def _areas_and_boxes(
     entries: Sequence[dict], video: Video, places: Sequence[Place], report: Report
 ) -> list[dict[str, list]]:
     """``areas`` in pixels and ``bboxes`` (x, y, width, height) of each entry, None if absent."""
@@ -231,6 +231,6 @@ def _measured(
     ]
 
 
-def _several(values: Any) -> list:
-    """One value or several, as a list."""
+def _as_list(values: Any) -> list:
+    """A single value or several, as a list."""
     return [values] if isinstance(values, str | int | np.integer) else list(values)

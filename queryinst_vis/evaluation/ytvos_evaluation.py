@@ -1,7 +1,7 @@
 """``YTVOSeval``: YouTube-VIS AP with the interface (and camel case) of YouTube-VIS's API.
 
-Only names and shapes are the API's: the numbers come from ``youtube_vis`` and
-``average_precision``.
+Names and array shapes are those of the API; ``youtube_vis`` and ``average_precision`` compute the
+numbers.
 """
 # ruff: noqa: N803, N815
 
@@ -125,9 +125,9 @@ class YTVOSeval:
         self.ious, self.eval, self._matches = {}, {}, {}
         videos = self._chosen_videos(self.cocoGt, self.cocoDt)
         for video in show_progress(videos, "Comparing tracks"):
-            tracks = _of_classes(video.read(), params)
-            for category, of_class in tracks.by_class().items():
-                ranked = best_detections(of_class, criteria.max_detections)
+            tracks = _select_classes(video.read(), params)
+            for category, class_tracks in tracks.by_class().items():
+                ranked = best_detections(class_tracks, criteria.max_detections)
                 ious = track_ious(ranked.detections, ranked.ground_truth)
                 self.ious[video.video.id, category] = ious
                 for name, matches in match_tracks(ranked, ious, criteria).items():
@@ -155,7 +155,7 @@ class YTVOSeval:
         """
         if self._matches is None:
             raise InputError("YTVOSeval: run evaluate() before accumulate()")
-        if not _same(self.params, self._evaluated):
+        if not _are_equal(self.params, self._evaluated):
             raise InputError("YTVOSeval: params changed since evaluate(); run it again")
         params = self.params
         classes = params.catIds if params.useCats else [ALL_CLASSES]
@@ -217,19 +217,19 @@ class YTVOSeval:
         return mean
 
 
-def _of_classes(tracks: VideoTracks, params: Params) -> VideoTracks:
-    """The tracks of the selected classes, merged into one without ``useCats``, by id."""
+def _select_classes(tracks: VideoTracks, params: Params) -> VideoTracks:
+    """The tracks of ``catIds``; without ``useCats``, as one class, sorted by class id."""
     lists = [
-        [track for track in tracks_of if track.category_id in set(params.catIds)]
-        for tracks_of in (tracks.ground_truth, tracks.detections)
+        [track for track in side if track.category_id in set(params.catIds)]
+        for side in (tracks.ground_truth, tracks.detections)
     ]
     if not params.useCats:
         lists = [
             [
                 replace(track, category_id=ALL_CLASSES)
-                for track in sorted(tracks_of, key=lambda track: track.category_id)
+                for track in sorted(side, key=lambda track: track.category_id)
             ]
-            for tracks_of in lists
+            for side in lists
         ]
     return VideoTracks(tracks.video, *lists)
 
@@ -262,5 +262,5 @@ def _check(params: Params) -> None:
         raise InputError("params.areaRng: every range needs two bounds")
 
 
-def _same(a: Params, b: Params) -> bool:
+def _are_equal(a: Params, b: Params) -> bool:
     return all(np.array_equal(vars(a)[name], vars(b)[name]) for name in vars(a))

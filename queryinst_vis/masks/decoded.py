@@ -23,11 +23,11 @@ from queryinst_vis.masks.run_lengths import are_counts
 _RECORD = np.dtype([("height", "u8"), ("width", "u8"), ("length", "u8"), ("runs", "u8")])
 """``RLE`` of pycocotools' maskApi.h; ``runs`` points to uint32."""
 
-OfFrame = tuple[int, np.ndarray, np.ndarray, np.ndarray]
-"""Index of a frame, ``(n,)`` rows, ``(m,)`` columns, and ``(n, m)`` values of their pairs."""
+FrameValues = tuple[int, np.ndarray, np.ndarray, np.ndarray]
+"""Index of a frame, ``(n,)`` rows, ``(m,)`` columns, and ``(n, m)`` values, one per pair."""
 
 PAIRS = 1 << 20
-"""Pairs of masks after which ``frame_shares`` yields what it has."""
+"""Approximate number of mask pairs that ``frame_ioas`` yields at a time, to bound its memory."""
 
 _HEAD = "0000"
 """Four runs of 0 before the first mask, so that every mask has predecessors to difference with."""
@@ -72,16 +72,15 @@ class DecodedMasks:
 
 
 @dataclass(frozen=True)
-class FrameShares:
-    """Intersections of the masks of two sets of tracks in F frames, of P pairs of masks in all.
+class FrameIoas:
+    """Intersections over area (IoA) of the masks of two sets of tracks in F frames: P pairs.
 
     Attributes:
         frames: ``(F,)`` indices of frames that show tracks of both sets.
-        rows, columns: indices of the tracks in these frames, concatenated.
-        num_rows, num_columns: ``(F,)`` how many of them belong to each frame.
-        shares: ``(P,)`` float64 intersections divided by the area of the own mask, in 0..1
-            (pycocotools' IoU with ``iscrowd``): frame after frame, in each frame column after
-            column.
+        rows, columns: indices of the first and second set's tracks in these frames, concatenated.
+        num_rows, num_columns: ``(F,)`` number of tracks of each set in each frame.
+        ioas: ``(P,)`` float64 intersections divided by the area of the first set's mask, 0..1
+            (pycocotools' IoU with ``iscrowd``), frame by frame, and column by column in a frame.
     """
 
     frames: np.ndarray
@@ -89,32 +88,30 @@ class FrameShares:
     columns: np.ndarray
     num_rows: np.ndarray
     num_columns: np.ndarray
-    shares: np.ndarray
+    ioas: np.ndarray
 
     def pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """``(P,)`` frames, rows and columns of the pairs."""
         counts = self.num_rows * self.num_columns
         frame = np.repeat(np.arange(len(counts)), counts)
-        place = np.arange(len(frame)) - np.repeat(np.cumsum(counts) - counts, counts)
-        column, row = np.divmod(place, self.num_rows[frame])
+        index_in_frame = np.arange(len(frame)) - np.repeat(np.cumsum(counts) - counts, counts)
+        column, row = np.divmod(index_in_frame, self.num_rows[frame])
         row += (np.cumsum(self.num_rows) - self.num_rows)[frame]
         column += (np.cumsum(self.num_columns) - self.num_columns)[frame]
         return self.frames[frame], self.rows[row], self.columns[column]
 
-    def by_frame(
-        self, values: np.ndarray
-    ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
-        """Frame, rows ``(n,)``, columns ``(m,)`` and ``(n, m)`` values, given ``(P,)`` values."""
+    def by_frame(self, values: np.ndarray) -> Iterator[FrameValues]:
+        """Split ``(P,)`` values of the pairs into frames."""
         row, column, pair = 0, 0, 0
         for frame, n, m in zip(
             self.frames.tolist(), self.num_rows.tolist(), self.num_columns.tolist(), strict=True
         ):
-            of_frame = values[pair : pair + n * m].reshape(m, n).T
-            yield frame, self.rows[row : row + n], self.columns[column : column + m], of_frame
+            in_frame = values[pair : pair + n * m].reshape(m, n).T
+            yield frame, self.rows[row : row + n], self.columns[column : column + m], in_frame
             row, column, pair = row + n, column + m, pair + n * m
 
 
-def frame_shares(own: DecodedMasks, others: DecodedMasks) -> Iterator[FrameShares]:
+def frame_ioas(own: DecodedMasks, others: DecodedMasks) -> Iterator[FrameIoas]:
     """Compare the masks of two sets of tracks in every frame that shows both.
 
     Args:
@@ -129,22 +126,22 @@ def frame_shares(own: DecodedMasks, others: DecodedMasks) -> Iterator[FrameShare
             yield _compare(own.records.T[part], others.records.T[part], part)
 
 
-def _compare(own: np.ndarray, others: np.ndarray, frames: np.ndarray) -> FrameShares:
+def _compare(own: np.ndarray, others: np.ndarray, frames: np.ndarray) -> FrameIoas:
     """Compare ``(F, N)`` with ``(F, M)`` records."""
     shown, others_shown = own["length"] > 0, others["length"] > 0
     records, others_records = own[shown], others[others_shown]
     num_rows, num_columns = shown.sum(axis=1), others_shown.sum(axis=1)
-    shares = np.empty(num_rows @ num_columns)
+    ioas = np.empty(num_rows @ num_columns)
     crowd = np.ones(num_columns.max(), dtype=np.uint8)
     iou, crowd_at = c_functions().iou, crowd.ctypes.data
-    at, others_at, to = (array.ctypes.data for array in (records, others_records, shares))
+    at, others_at, to = (array.ctypes.data for array in (records, others_records, ioas))
     for n, m in zip(num_rows.tolist(), num_columns.tolist(), strict=True):
         iou(at, others_at, n, m, crowd_at, to)
         at += n * records.itemsize
         others_at += m * records.itemsize
-        to += n * m * shares.itemsize
+        to += n * m * ioas.itemsize
     rows, columns = np.nonzero(shown)[1], np.nonzero(others_shown)[1]
-    return FrameShares(frames, rows, columns, num_rows, num_columns, shares)
+    return FrameIoas(frames, rows, columns, num_rows, num_columns, ioas)
 
 
 def stack(rows: Sequence[DecodedMasks]) -> DecodedMasks:
