@@ -34,7 +34,7 @@ def run_folder(work_dir: Path, steps: int, variant: str, seed: int) -> Path:
     return work_dir / f"steps{steps}" / variant.replace(" ", "_") / f"seed{seed}"
 
 
-def perform(folder: Path, config: Config, score: Callable[[Path], Scores]) -> Scores:
+def train_and_score(folder: Path, config: Config, score: Callable[[Path], Scores]) -> Scores:
     """Train and evaluate a run, unless this has been done before.
 
     Args:
@@ -55,7 +55,7 @@ def schedule(steps: int) -> list[str]:
     return [f"train.max_steps={steps}", f"train.lr_steps=[{steps * 3 // 4}]"]
 
 
-def spread(values: list[float]) -> str:
-    """Mean and standard deviation in percent, of values in 0..1."""
+def mean_and_deviation(values: list[float]) -> str:
+    """Mean and standard deviation of fractions, in percent, e.g. ``39.8 ± 0.4``."""
     deviation = f" ± {100 * stdev(values):.1f}" if len(values) > 1 else ""
     return f"{100 * mean(values):.1f}{deviation}"

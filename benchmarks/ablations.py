@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
-from ablation_runs import ablation_parser, perform, run_folder, schedule, spread
+from ablation_runs import ablation_parser, mean_and_deviation, run_folder, schedule, train_and_score
 from rich.progress import Progress
 from scipy.stats import binomtest
 
@@ -90,21 +90,21 @@ class Run:
 
 
 def main() -> None:
-    """Prepare the data, perform the missing runs, and print the tables."""
+    """Prepare the data, train and evaluate the missing runs, and print the tables."""
     arguments = parse_arguments()
     os.environ["OMP_NUM_THREADS"] = "1"  # for child processes: one core each
     os.environ["ABLATIONS_DATA"] = str(arguments.work_dir / "data")
     prepare_data(arguments.work_dir / "data")
     runs = plan(arguments)
-    open_runs = [run for run in runs if not run.scores.exists()]
+    missing = [run for run in runs if not run.scores.exists()]
     spawn = multiprocessing.get_context("spawn")
     with (
         Progress() as progress,
         ProcessPoolExecutor(arguments.jobs, spawn, max_tasks_per_child=1) as pool,
     ):
-        done = len(runs) - len(open_runs)
+        done = len(runs) - len(missing)
         task = progress.add_task("runs", total=len(runs), completed=done)
-        for _ in pool.map(perform_logged, open_runs):
+        for _ in pool.map(train_and_score_logged, missing):
             progress.advance(task)
     print(report({run: read_json(run.scores, "scores") for run in runs}))
 
@@ -114,14 +114,20 @@ def parse_arguments() -> argparse.Namespace:
     parser = ablation_parser(__doc__, "work/ablations")
     add = parser.add_argument
     add("--backbone", required=True, metavar="FILE", help="ImageNet weights (docs/weights.md)")
-    add("--paired-seeds", type=int, default=5, metavar="N", help="of Table 5's ends (default: 5)")
-    add("--jobs", type=int, default=2, metavar="N", help="runs at a time (default: 2)")
+    add(
+        "--paired-seeds",
+        type=int,
+        default=5,
+        metavar="N",
+        help="runs of the first and last row of Table 5 (default: 5)",
+    )
+    add("--jobs", type=int, default=2, metavar="N", help="concurrent runs (default: 2)")
     return parser.parse_args()
 
 
 def plan(arguments: argparse.Namespace) -> list[Run]:
     """All runs, ordered by seed, so that an early stop leaves complete comparisons."""
-    ends = (PUBLISHED, VANILLA_LAST)
+    paired = (PUBLISHED, VANILLA_LAST)
     return [
         Run(
             variant,
@@ -132,7 +138,7 @@ def plan(arguments: argparse.Namespace) -> list[Run]:
         )
         for seed in range(max(arguments.seeds, arguments.paired_seeds))
         for variant in VARIANTS
-        if seed < (arguments.paired_seeds if variant in ends else arguments.seeds)
+        if seed < (arguments.paired_seeds if variant in paired else arguments.seeds)
     ]
 
 
@@ -149,7 +155,7 @@ def prepare_data(folder: Path) -> None:
             write_json_atomically(folder / f"{name}_{kind}.json", content)
 
 
-def perform_logged(run: Run) -> None:
+def train_and_score_logged(run: Run) -> None:
     """Train and evaluate one run in a separate process, with its output in ``run.log``."""
     run.folder.mkdir(parents=True, exist_ok=True)
     with (
@@ -158,7 +164,7 @@ def perform_logged(run: Run) -> None:
         contextlib.redirect_stderr(log),
     ):
         config = run.config()
-        perform(run.folder, config, lambda weights: score(run, config, weights))
+        train_and_score(run.folder, config, lambda weights: score(run, config, weights))
 
 
 def score(run: Run, config: Config, weights: Path) -> dict[str, float]:
@@ -166,12 +172,12 @@ def score(run: Run, config: Config, weights: Path) -> dict[str, float]:
     frames = replace(
         config.data.test, annotations=f"{os.environ['ABLATIONS_DATA']}/bench_coco.json"
     )
-    on_frames = replace(config, data=replace(config.data, test=frames))
-    image = test_image(on_frames, weights, run.folder / "results_coco.json")
+    frame_config = replace(config, data=replace(config.data, test=frames))
+    image = test_image(frame_config, weights, run.folder / "results_coco.json")
     scores = {"box": image["bbox"]["AP"], "mask": image["segm"]["AP"]} if image else {}
     for rule in RULES if run.variant == PUBLISHED else ():
-        by_rule = replace(config, tracking=replace(config.tracking, rule=rule))
-        video = test_video(by_rule, weights, run.folder / f"results_{rule}.json")
+        rule_config = replace(config, tracking=replace(config.tracking, rule=rule))
+        video = test_video(rule_config, weights, run.folder / f"results_{rule}.json")
         scores[rule] = video["AP"] if video else 0.0
     return {"box": 0.0, "mask": 0.0} | scores
 
@@ -185,7 +191,7 @@ def report(scores: dict[Run, dict[str, float]]) -> str:
     base = mean(mask_aps(scores, PUBLISHED).values())
     for variant in VARIANTS:
         rows = [value for run, value in scores.items() if run.variant == variant]
-        box, mask = (spread([row[kind] for row in rows]) for kind in ("box", "mask"))
+        box, mask = (mean_and_deviation([row[kind] for row in rows]) for kind in ("box", "mask"))
         delta = 100 * (mean(mask_aps(scores, variant).values()) - base)
         paper = variant.mask_ap - PUBLISHED.mask_ap
         lines.append(
@@ -193,7 +199,9 @@ def report(scores: dict[Run, dict[str, float]]) -> str:
         )
     lines += ["", "| association rule | track AP |", "| --- | --- |"]
     published = [value for run, value in scores.items() if run.variant == PUBLISHED]
-    lines += [f"| {rule} | {spread([row[rule] for row in published])} |" for rule in RULES]
+    lines += [
+        f"| {rule} | {mean_and_deviation([row[rule] for row in published])} |" for rule in RULES
+    ]
     return "\n".join([*lines, "", sign_test(scores)])
 
 
@@ -203,16 +211,15 @@ def mask_aps(scores: dict[Run, dict[str, float]], variant: Variant) -> dict[int,
 
 
 def sign_test(scores: dict[Run, dict[str, float]]) -> str:
-    """One-sided sign test over paired seeds: published variant against the last row of Table 5."""
-    ends = {variant: mask_aps(scores, variant) for variant in (PUBLISHED, VANILLA_LAST)}
-    seeds = sorted(ends[PUBLISHED].keys() & ends[VANILLA_LAST].keys())
-    differences = [ends[PUBLISHED][seed] - ends[VANILLA_LAST][seed] for seed in seeds]
+    """One-sided sign test over paired seeds: the published variant and the last row of Table 5."""
+    published, last = mask_aps(scores, PUBLISHED), mask_aps(scores, VANILLA_LAST)
+    differences = [published[seed] - last[seed] for seed in sorted(published.keys() & last.keys())]
     wins = sum(difference > 0 for difference in differences)
     decided = sum(difference != 0 for difference in differences)
     p = binomtest(wins, decided, alternative="greater").pvalue if decided else 1.0
     return (
-        f"Table 5's ends, mask AP: {PUBLISHED.name} above {VANILLA_LAST.name} with {wins} of "
-        f"{decided} seeds, one-sided sign test p = {p:.3f}."
+        f"Table 5, mask AP: {PUBLISHED.name} is higher than {VANILLA_LAST.name} with {wins} of "
+        f"{decided} seeds; one-sided sign test p = {p:.3f}."
     )
 
 

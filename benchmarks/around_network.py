@@ -1,4 +1,4 @@
-"""CPU time of all steps around the network: the cost of ``track`` without the network.
+"""CPU time per frame of ``track`` without the network: decoding, association, drawing, encoding.
 
 A clip of ten moving objects is rendered by the generator of synthetic videos. Their ground-truth
 masks, as 28x28 logits in their boxes, and one embedding each replace the network's output, so that
@@ -62,7 +62,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SIZES = ("640x360", "1280x720")
 OBJECTS, FPS = 10, 25
 _FILES = ("video", "json", "jsonl")  # without the timeline, a one-time cost per video
-_CELLS = 28  # mask logits per side
+_MASK_SIZE = 28  # mask logits per side
 _EMBEDDING = 128  # channels, as in the track head
 _BATCH = 4  # the default of the command
 _WARM_UP = 4  # frames
@@ -70,7 +70,7 @@ _LOGIT = 8.0  # inside masks
 
 
 @dataclass(frozen=True)
-class Scripted:
+class NetworkOutput:
     """Network output for a frame: ``(N, ...)`` tensors, as in ``Detections``."""
 
     boxes: torch.Tensor
@@ -91,25 +91,25 @@ class Scripted:
         )
 
 
-class ScriptedDetector:
-    """A ``FrameDetector`` that prepares the network input and returns scripted output."""
+class ReplayDetector:
+    """A ``FrameDetector`` that prepares the network input and replays stored outputs."""
 
     has_track_head = True
 
-    def __init__(self, config: Config, answers: Iterable[Scripted]) -> None:
+    def __init__(self, config: Config, outputs: Iterable[NetworkOutput]) -> None:
         self.config = config
-        self._answers = iter(answers)
+        self._outputs = iter(outputs)
 
     def detect_frames(
         self, frames: list[np.ndarray], embedding: Embedding | None = "track_head"
     ) -> list[Detections]:
         """See ``FrameDetector``."""
         network_input(frames, self.config)
-        return [next(self._answers).detections(frame.shape[:2]) for frame in frames]
+        return [next(self._outputs).detections(frame.shape[:2]) for frame in frames]
 
 
 def prepare(size: str, frames: int, folder: Path) -> None:
-    """Write a clip and its scripted output to ``folder``."""
+    """Write a clip and the network output for its frames to ``folder``."""
     width, height = (int(side) for side in size.split("x"))
     demo = PRESETS["demo"]
     settings = replace(
@@ -118,36 +118,40 @@ def prepare(size: str, frames: int, folder: Path) -> None:
     )
     scene = draw_scene(settings, np.random.default_rng(0))
     random = torch.Generator().manual_seed(0)
-    looks = 3 * torch.randn(OBJECTS, _EMBEDDING, generator=random)
-    answers = []
+    appearance = 3 * torch.randn(OBJECTS, _EMBEDDING, generator=random)
+    outputs = []
     with VideoWriter(folder / f"{size}.mp4", FPS) as writer:
         for frame in render(scene, frames, height, width):
             writer.write(frame.image)
-            answers.append(_answer(frame, looks, random))
-    torch.save([vars(answer) for answer in answers], folder / f"{size}.pt")
+            outputs.append(_perfect_output(frame, appearance, random))
+    torch.save([vars(output) for output in outputs], folder / f"{size}.pt")
 
 
-def _answer(frame: RenderedFrame, looks: torch.Tensor, random: torch.Generator) -> Scripted:
-    """The output of a good network for a frame, by descending score."""
-    seen = [index for index, pixels in enumerate(frame.visible) if pixels]
+def _perfect_output(
+    frame: RenderedFrame, appearance: torch.Tensor, random: torch.Generator
+) -> NetworkOutput:
+    """Ground truth as network output, by descending score; embeddings have noise."""
+    visible = [index for index, pixels in enumerate(frame.visible) if pixels]
     boxes, logits = [], []
-    for index in seen:
+    for index in visible:
         mask = (frame.owner == index).astype(np.float32)
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         box = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
-        cells = cv2.resize(
+        fractions = cv2.resize(
             mask[box[1] : box[3], box[0] : box[2]],
-            (_CELLS, _CELLS),
-            interpolation=cv2.INTER_AREA if min(box[2] - box[0], box[3] - box[1]) > _CELLS else 1,
+            (_MASK_SIZE, _MASK_SIZE),
+            interpolation=cv2.INTER_AREA
+            if min(box[2] - box[0], box[3] - box[1]) > _MASK_SIZE
+            else 1,
         )
         boxes.append(box)
-        logits.append(torch.from_numpy(_LOGIT * (2 * cells - 1)))
-    noise = torch.randn(len(seen), _EMBEDDING, generator=random)
-    return Scripted(
+        logits.append(torch.from_numpy(_LOGIT * (2 * fractions - 1)))
+    noise = torch.randn(len(visible), _EMBEDDING, generator=random)
+    return NetworkOutput(
         torch.tensor(boxes, dtype=torch.float32),
-        torch.linspace(0.99, 0.6, len(seen)),
+        torch.linspace(0.99, 0.6, len(visible)),
         torch.stack(logits),
-        looks[seen] + 0.3 * noise,
+        appearance[visible] + 0.3 * noise,
     )
 
 
@@ -155,7 +159,7 @@ def measure(size: str, folder: Path) -> dict[str, Any]:
     """Milliseconds of CPU time per frame of every step, and size and PSNR of the video."""
     keep_freed_memory()  # as the commands do
     clip = folder / f"{size}.mp4"
-    answers = [Scripted(**each) for each in torch.load(folder / f"{size}.pt")]
+    outputs = [NetworkOutput(**each) for each in torch.load(folder / f"{size}.pt")]
     config = Config()
     # input of the paper's R50, tracking settings of ``track``
     config.input.test_short, config.input.test_long = 360, 640
@@ -164,69 +168,69 @@ def measure(size: str, folder: Path) -> dict[str, Any]:
     frames = list(VideoReader(clip))
     image_size = frames[0].shape[0], frames[0].shape[1]
     tracker = Tracker(config.tracking)
-    tracked = [tracker.update(answer.detections(image_size)) for answer in answers]
+    tracked = [tracker.update(output.detections(image_size)) for output in outputs]
     milliseconds: dict[str, float] = {}
 
-    def step(name: str, work: Callable[[Any], object], items: Iterable[Any]) -> None:
-        """Time a call per item."""
+    def time_step(name: str, call: Callable[[Any], object], items: Iterable[Any]) -> None:
+        """Mean CPU time of ``call`` per item, after a warm-up."""
         items = iter(items)
         for item, _ in zip(items, range(_WARM_UP), strict=False):
-            work(item)
+            call(item)
         start, count = time.process_time(), 0
         for item in items:
-            work(item)
+            call(item)
             count += 1
         milliseconds[name] = 1000 * (time.process_time() - start) / count
 
-    step("decode", lambda frame: frame, VideoReader(clip))
+    time_step("decode", lambda frame: frame, VideoReader(clip))
     batches = [frames[index : index + _BATCH] for index in range(0, len(frames), _BATCH)]
-    step("resize and normalise", lambda batch: network_input(batch, config), batches)
+    time_step("resize and normalise", lambda batch: network_input(batch, config), batches)
     milliseconds["resize and normalise"] /= _BATCH
-    step("look for cuts", CutDetector(4).is_cut, frames)
-    fresh = [answer.detections(image_size) for answer in answers]
-    step("associate", Tracker(config.tracking).update, fresh)
-    step("paste masks", lambda found: found.instance_masks(), tracked)
-    step("run lengths", lambda found: found.rles(), tracked)
+    time_step("detect cuts", CutDetector(4).is_cut, frames)
+    unpasted = [output.detections(image_size) for output in outputs]
+    time_step("associate", Tracker(config.tracking).update, unpasted)
+    time_step("paste masks", lambda detections: detections.instance_masks(), tracked)
+    time_step("encode RLE", lambda detections: detections.rles(), tracked)
     with TrackStore() as tracks:
-        step("store", lambda found: store(tracks, found, 0.0), tracked)
-    overlay, scenes = Overlay(["object"]), []
-    step(
+        time_step("store", lambda detections: store(tracks, detections, 0.0), tracked)
+    overlay, drawn = Overlay(["object"]), []
+    time_step(
         "draw",
-        lambda each: scenes.append(overlay.draw(*each)),
+        lambda pair: drawn.append(overlay.draw(*pair)),
         zip(frames, tracked, strict=True),
     )
     with VideoWriter(folder / "encoded.mp4", FPS) as writer:
         start = time.process_time()
-        for scene in scenes:
-            writer.write(scene)
+        for frame in drawn:
+            writer.write(frame)
     # including the frames that the encoder buffers
-    milliseconds["encode"] = 1000 * (time.process_time() - start) / len(scenes)
+    milliseconds["encode"] = 1000 * (time.process_time() - start) / len(drawn)
     for name, save in (
         ("track", _FILES),
         ("track --no-video", _FILES[1:]),
     ):
-        milliseconds[name] = _track(clip, answers, config, save, folder)
+        milliseconds[name] = _track(clip, outputs, config, save, folder)
     return {
         "milliseconds": milliseconds,
         "kilobytes": (folder / "encoded.mp4").stat().st_size / 1000,
-        "psnr": _psnr(scenes, VideoReader(folder / "encoded.mp4")),
+        "psnr": _psnr(drawn, VideoReader(folder / "encoded.mp4")),
     }
 
 
 def _track(
-    clip: Path, answers: list[Scripted], config: Config, save: tuple[str, ...], folder: Path
+    clip: Path, outputs: list[NetworkOutput], config: Config, save: tuple[str, ...], folder: Path
 ) -> float:
-    """Milliseconds per frame of a whole run, by the difference of two lengths."""
+    """CPU milliseconds per frame of ``track``, from the difference of a long and a short run."""
     seconds = []
-    short = len(answers) // 4
-    for frames in (_WARM_UP, short, len(answers)):
+    short = len(outputs) // 4
+    for frames in (_WARM_UP, short, len(outputs)):
         source = open_source(clip, Selection(max_frames=frames))
         plan = OutputPlan(folder / "out", source, TrackOptions(save=save), overwrite=True)
-        tracker = VideoTracker(ScriptedDetector(config, answers))
+        tracker = VideoTracker(ReplayDetector(config, outputs))
         start = time.process_time()
         run_tracker(tracker, source, plan, _BATCH)
         seconds.append(time.process_time() - start)
-    return 1000 * (seconds[2] - seconds[1]) / (len(answers) - short)
+    return 1000 * (seconds[2] - seconds[1]) / (len(outputs) - short)
 
 
 def _psnr(written: list[np.ndarray], read: Iterable[np.ndarray]) -> float:
@@ -239,7 +243,7 @@ def _psnr(written: list[np.ndarray], read: Iterable[np.ndarray]) -> float:
     return float(10 * np.log10(255**2 / np.mean(errors)))
 
 
-def in_process(checkout: Path, size: str, folder: Path) -> dict[str, Any]:
+def measure_in_process(checkout: Path, size: str, folder: Path) -> dict[str, Any]:
     """``measure`` with the code of a checkout, in a separate process."""
     command = [sys.executable, str(Path(__file__).resolve()), "--measure", size, str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
@@ -249,7 +253,7 @@ def in_process(checkout: Path, size: str, folder: Path) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def middle(runs: list[dict[str, Any]]) -> dict[str, Any]:
+def medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """The median of every value."""
     steps = runs[0]["milliseconds"]
     return {
@@ -259,9 +263,9 @@ def middle(runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def report(found: dict[str, dict[str, dict[str, Any]]]) -> Iterator[Table]:
+def report(results: dict[str, dict[str, dict[str, Any]]]) -> Iterator[Table]:
     """A table per size, with one column per checkout."""
-    for size, by_checkout in found.items():
+    for size, by_checkout in results.items():
         columns = [Column(name, justify="right") for name in by_checkout]
         table = Table("CPU time per frame, ms", *columns, title=f"{size}, {OBJECTS} instances")
         runs = list(by_checkout.values())
@@ -290,7 +294,7 @@ def main() -> int:
         folder = Path(name)
         for size in sizes:
             prepare(size, arguments.frames, folder)
-        # interleaved, so that other load affects all of them
+        # interleaved, so that other load affects all checkouts alike
         turns = [
             (size, checkout)
             for size in sizes
@@ -299,21 +303,21 @@ def main() -> int:
         ]
         runs: dict[tuple[str, str], list[dict[str, Any]]] = {turn: [] for turn in turns}
         for size, checkout in show_progress(turns, console=Console(stderr=True)):
-            runs[size, checkout].append(in_process(checkouts[checkout], size, folder))
-    found = {
-        size: {checkout: middle(runs[size, checkout]) for checkout in checkouts} for size in sizes
+            runs[size, checkout].append(measure_in_process(checkouts[checkout], size, folder))
+    results = {
+        size: {checkout: medians(runs[size, checkout]) for checkout in checkouts} for size in sizes
     }
     machine = describe_machine(torch.device("cpu"), torch.float32, load)
-    able = [name for name, there in torch.cpu.get_capabilities().items() if there is True]
+    cpu_flags = [name for name, value in torch.cpu.get_capabilities().items() if value is True]
     console = Console(width=100)
-    for table in report(found):
+    for table in report(results):
         console.print(table)
     console.print(
         f"medians of {arguments.rounds} runs of {arguments.frames} frames; {machine['cores']} "
-        f"cores, {machine['device_name']}: {', '.join(able)}"
+        f"cores, {machine['device_name']}: {', '.join(cpu_flags)}"
     )
     if arguments.json is not None:
-        content = {"machine": {**machine, "cpu_flags": able}, "sizes": found}
+        content = {"machine": {**machine, "cpu_flags": cpu_flags}, "sizes": results}
         arguments.json.write_text(json.dumps(content, indent=1) + "\n")
     return 0
 

@@ -64,7 +64,7 @@ from queryinst_vis.utils.progress import ProgressBar
 THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 """Minimum scores of detections for the tracker."""
 
-MOTION = (
+MOTION_GRID = (
     "",
     "high_score=0.3",
     "high_score=0.4",
@@ -92,18 +92,18 @@ GRIDS: dict[str, tuple[str, ...]] = {
         "match_threshold=0.8 max_jump=0.7",
         "match_threshold=0.9 max_jump=0.7",
     ),
-    "bytetrack": MOTION,
-    "ocsort": MOTION,
+    "bytetrack": MOTION_GRID,
+    "ocsort": MOTION_GRID,
     "fused": tuple(
         f"high_score={high} {more}".strip()
         for high in (0.3, 0.4, 0.5)
         for more in ("", "min_hits=2", "fused.bias=-2", "fused.bias=-4")
     ),
 }
-"""``tracking`` keys to try with each rule, on top of the config in the weights, whose own values
-come first. A rule without an entry runs with its defaults."""
+"""Overrides of ``tracking`` keys to try with each rule; "" is the config in the weights, which is
+also that of rules without an entry."""
 
-CHOICES = ("IDF1", "HOTA", "AP")
+CRITERIA = ("IDF1", "HOTA", "AP")
 """Metrics for choosing settings; low-score tracks increase AP and decrease the others."""
 
 COLUMNS = {
@@ -144,7 +144,7 @@ def main() -> int:
     arguments = parse_arguments()
     try:
         runs = [run for weights in arguments.weights for run in plan(arguments, weights)]
-        rows = perform_all(runs, arguments.jobs)
+        rows = run_all(runs, arguments.jobs)
         if arguments.out is not None:
             arguments.out.parent.mkdir(parents=True, exist_ok=True)
             write_json_atomically(arguments.out, rows)
@@ -187,7 +187,7 @@ def plan(arguments: argparse.Namespace, weights: str) -> list[Run]:
         InputError: invalid weights, set, rule or override.
     """
     if min(arguments.thresholds) < LOWEST_SCORE:
-        raise InputError(f"--thresholds: detections are cached from {LOWEST_SCORE} on")
+        raise InputError(f"--thresholds: must be at least {LOWEST_SCORE}, the minimum of the cache")
     saved, _ = load_weights(find_weights(weights))
     base = apply_overrides(saved, arguments.overrides)
     rules = {rule: configs(base, rule, arguments.overrides) for rule in arguments.rules or RULES}
@@ -206,31 +206,31 @@ def plan(arguments: argparse.Namespace, weights: str) -> list[Run]:
 
 def configs(base: Config, rule: str, overrides: list[str]) -> dict[str, Config]:
     """The distinct configs to try with a rule, by setting as shown in tables."""
-    found: dict[str, Config] = {}
+    by_setting: dict[str, Config] = {}
     for setting in GRIDS.get(rule, ("",)):
         keys = [f"tracking.{key}" for key in (f"rule={rule}", *setting.split())]
         config = apply_overrides(base, [*keys, *overrides])
         Tracker(config.tracking)  # rejects unknown rules and invalid values
-        if config not in found.values():
-            found[setting] = config
-    return found
+        if config not in by_setting.values():
+            by_setting[setting] = config
+    return by_setting
 
 
-def perform_all(runs: list[Run], jobs: int) -> list[Row]:
-    """Perform the runs in separate processes; results are in order."""
+def run_all(runs: list[Run], jobs: int) -> list[Row]:
+    """Track and evaluate in separate processes; the rows are in the order of the runs."""
     spawn = multiprocessing.get_context("spawn")
     with (
         ProcessPoolExecutor(jobs, spawn) as pool,
         ProgressBar("tracking with every setting", len(runs)) as progress,
     ):
         rows = []
-        for found in pool.map(perform, runs):
-            rows += found
-            progress.advance(note=f"{found[0]['rule']} on {found[0]['set']}")
+        for run_rows in pool.map(track_and_evaluate, runs):
+            rows += run_rows
+            progress.advance(note=f"{run_rows[0]['rule']} on {run_rows[0]['set']}")
     return rows
 
 
-def perform(run: Run) -> list[Row]:
+def track_and_evaluate(run: Run) -> list[Row]:
     """Track and evaluate: one row per track threshold."""
     torch.set_num_threads(1)
     entries = track(run)
@@ -242,9 +242,14 @@ def perform(run: Run) -> list[Row]:
         "threshold": run.threshold,
         "tracking": asdict(run.config.tracking),
     }
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # inner bars
+    with (
+        open(os.devnull, "w") as devnull,
+        contextlib.redirect_stderr(devnull),
+    ):  # their progress bars
         metrics = score(run.test_set.annotations, entries, run.track_thresholds)
-        return [{**shared, "track_threshold": least, "metrics": found} for least, found in metrics]
+        return [
+            {**shared, "track_threshold": minimum, "metrics": each} for minimum, each in metrics
+        ]
 
 
 def score(
@@ -254,11 +259,11 @@ def score(
     undefined = (*COUNTS, *RATIOS)
     nothing = {name: None if name in undefined else 0.0 for name in COLUMNS}
     precision = evaluate_youtube_vis(gt, entries) if entries else nothing
-    for least in track_thresholds:
+    for minimum in track_thresholds:
         tracking = nothing
         if entries:
-            tracking = evaluate_tracking(gt, entries, threshold=least)["detection_averaged"]
-        yield least, {**tracking, "AP": precision["AP"], "AP50": precision["AP50"]}
+            tracking = evaluate_tracking(gt, entries, threshold=minimum)["detection_averaged"]
+        yield minimum, {**tracking, "AP": precision["AP"], "AP50": precision["AP50"]}
 
 
 def track(run: Run) -> list[dict[str, Any]]:
@@ -280,13 +285,13 @@ def track(run: Run) -> list[dict[str, Any]]:
 def report(rows: list[Row]) -> None:
     """Print a table per weights file and set, and one of the best settings for all sets."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    for weights, by_weights in groupby(rows, itemgetter("weights")):
-        group = list(by_weights)
-        tables = {name: list(of_set) for name, of_set in groupby(group, itemgetter("set"))}
+    for weights, weights_rows in groupby(rows, itemgetter("weights")):
+        group = list(weights_rows)
+        tables = {name: list(set_rows) for name, set_rows in groupby(group, itemgetter("set"))}
         if len(tables) > 1:
             tables["one setting for all sets"] = pool_sets(group)
-        for name, shown in tables.items():
-            console.print(make_table(f"{weights}, {name}", shown))
+        for name, table_rows in tables.items():
+            console.print(make_table(f"{weights}, {name}", table_rows))
 
 
 def pool_sets(rows: list[Row]) -> list[Row]:
@@ -295,8 +300,8 @@ def pool_sets(rows: list[Row]) -> list[Row]:
     for row in rows:
         runs[row["rule"], row["setting"], row["threshold"], row["track_threshold"]].append(row)
     return [
-        {**of_setting[0], "metrics": {name: pool_metric(name, of_setting) for name in COLUMNS}}
-        for of_setting in runs.values()
+        {**setting_rows[0], "metrics": {name: pool_metric(name, setting_rows) for name in COLUMNS}}
+        for setting_rows in runs.values()
     ]
 
 
@@ -312,18 +317,18 @@ def make_table(title: str, rows: list[Row]) -> Table:
     """A table of the best settings of each rule."""
     names = (Column(heading, justify="right") for heading in COLUMNS.values())
     table = Table("rule", "best", "score", "track score", "setting", *names, title=escape(title))
-    for rule, of_rule in groupby(rows, itemgetter("rule")):
-        for choices, row in best_rows(list(of_rule)):
+    for rule, rule_rows in groupby(rows, itemgetter("rule")):
+        for criteria, row in best_rows(list(rule_rows)):
             limits = (f"{row[name]:g}" for name in ("threshold", "track_threshold"))
-            cells = (rule, choices, *limits, row["setting"] or "default")
+            cells = (rule, criteria, *limits, row["setting"] or "default")
             table.add_row(*map(escape, cells), *(text(row["metrics"], name) for name in COLUMNS))
     return table
 
 
 def best_rows(rows: list[Row]) -> list[tuple[str, Row]]:
-    """The best row for each metric of ``CHOICES``; metrics with the same row are grouped."""
+    """The best row for each metric of ``CRITERIA``; metrics with the same row are grouped."""
     best: dict[int, list[str]] = defaultdict(list)
-    for name in CHOICES:
+    for name in CRITERIA:
         values = [row["metrics"][name] for row in rows]
         best[values.index(max(values))].append(name)
     return [(", ".join(names), rows[index]) for index, names in best.items()]

@@ -50,7 +50,7 @@ CACHED = (
 """The cached fields of ``Detections``."""
 
 MOTS_SETS: dict[str, tuple[str, dict[str, Any]]] = {
-    # for choosing settings: the weights `people` were trained on these frames
+    # to choose settings on, since the weights `people` were trained on these frames
     "mots_train": ("mots", {"end": 0.75}),
     "mots_clips": ("mots", {"start": 0.75, "clip_length": 36}),
     "mots_0005": ("mots", {"start": 0.75, "sequences": ["0005"]}),
@@ -92,7 +92,7 @@ def make_set(name: str, folder: Path) -> TestSet:
     if name not in MOTS_SETS:
         raise InputError(f"--sets: unknown set '{name}'; choose from: {', '.join(SETS)}")
     if "QUERYINST_VIS_DATA" not in os.environ:
-        raise InputError(f"set {name}: QUERYINST_VIS_DATA must name the folder that holds data/")
+        raise InputError(f"set {name}: QUERYINST_VIS_DATA must be the folder that contains data/")
     source, options = MOTS_SETS[name]
     videos = Path(os.environ["QUERYINST_VIS_DATA"]) / "data" / source
     annotations = folder / f"{name}.json"
@@ -106,11 +106,10 @@ Videos = dict[int, list[Detections]]
 
 
 def detect_once(weights: str, config: Config, test_set: TestSet, cache: Path) -> Path:
-    """The file of the detections in a set; computed unless it is in ``cache``.
+    """The cache file of the detections in a set, computed if it is missing.
 
-    Its name is a hash of everything that it depends on except the program: the weights, the videos,
-    and the keys of ``input`` and ``inference`` that change detections. NMS is applied by
-    ``load_detections``.
+    Its name contains a hash of all inputs except the code: the weights, the videos, and the keys of
+    ``input`` and ``inference`` that change detections. ``load_detections`` applies NMS.
     """
     inference = replace(
         config.inference,
@@ -141,23 +140,23 @@ def _detect_in_set(
     videos = test_set.open(config).videos
     total = sum(len(video) for video in videos)
     with ProgressBar(f"detecting in {test_set.name}", total) as progress:
-        found = {}
+        by_video = {}
         for video in videos:
-            found[video.id] = []
+            by_video[video.id] = []
             for pixels in prefetch(_frames(video)):
                 [detections] = detector.detect_frames([pixels])
                 last = outputs.pop().stages[-1]
-                chosen, _, _ = select_queries(
+                selected, _, _ = select_queries(
                     last.class_logits[0].float().sigmoid(),
                     LOWEST_SCORE,
                     config.inference.max_per_image,
                     one_label_per_query=True,
                 )
-                [queries] = gather_rows(last.queries, [chosen])
+                [queries] = gather_rows(last.queries, [selected])
                 content = {name: getattr(detections, name) for name in CACHED}
-                found[video.id].append({**content, "queries": queries.float().cpu()})
+                by_video[video.id].append({**content, "queries": queries.float().cpu()})
                 progress.advance()
-    return found
+    return by_video
 
 
 def _frames(video: VideoRecord) -> Iterator[np.ndarray]:
@@ -179,24 +178,25 @@ def load_detections(path: Path, embedding: Embedding | None, inference: Inferenc
 def _load(path: Path, embedding: Embedding | None, threshold: float | None, overlap: str) -> Videos:
     return {
         video: [
-            _without_duplicates(_cached(embedding == "query", **fields), threshold, overlap)
+            _apply_nms(_from_cache(embedding == "query", **fields), threshold, overlap)
             for fields in frames
         ]
         for video, frames in torch.load(path, weights_only=True).items()
     }
 
 
-def _without_duplicates(found: Detections, threshold: float | None, overlap: str) -> Detections:
+def _apply_nms(detections: Detections, threshold: float | None, overlap: str) -> Detections:
     if threshold is None:
-        return found
+        return detections
     if overlap == "masks":
-        return suppress_masks(found, threshold, class_agnostic=True)
-    return found[suppress_boxes(found.boxes, found.scores, found.labels, threshold)]
+        return suppress_masks(detections, threshold, class_agnostic=True)
+    boxes, scores, labels = detections.boxes, detections.scores, detections.labels
+    return detections[suppress_boxes(boxes, scores, labels, threshold)]
 
 
-def _cached(by_query: bool, queries: Tensor, **fields: Any) -> Detections:
-    """Detections with masks that are encoded only once."""
+def _from_cache(use_queries: bool, queries: Tensor, **fields: Any) -> Detections:
+    """Detections whose masks are pasted and encoded here, once for all runs."""
     detections = Detections(**fields)
     masks = [InstanceMask(detections.image_size, rle=rle) for rle in detections.rles()]
-    embeddings = queries if by_query else detections.embeddings
+    embeddings = queries if use_queries else detections.embeddings
     return replace(detections, embeddings=embeddings, pixel_masks=masks)

@@ -16,7 +16,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ablation_runs import Scores, ablation_parser, perform, run_folder, schedule, spread
+from ablation_runs import (
+    Scores,
+    ablation_parser,
+    mean_and_deviation,
+    run_folder,
+    schedule,
+    train_and_score,
+)
 from rich.console import Console
 from rich.table import Table
 
@@ -58,17 +65,17 @@ VARIANTS: dict[str, Callable[[Config], Config]] = {
 
 
 def main() -> None:
-    """Perform the missing runs, ordered by seed, and print the table."""
+    """Train and evaluate the missing runs, ordered by seed, and print the table."""
     arguments = parse_arguments()
     keep_freed_memory()
     names = arguments.only or list(VARIANTS)
-    found: dict[str, list[Scores]] = {name: [] for name in names}
+    scores: dict[str, list[Scores]] = {name: [] for name in names}
     for seed in range(arguments.seeds):  # an early stop leaves complete comparisons
         for name in names:
             folder = run_folder(arguments.work_dir, arguments.steps, name, seed)
             config = VARIANTS[name](run_config(arguments, seed))
-            found[name].append(perform(folder, config, partial(score, config, folder)))
-    report(found, arguments)
+            scores[name].append(train_and_score(folder, config, partial(score, config, folder)))
+    report(scores, arguments)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -117,13 +124,15 @@ def score(config: Config, folder: Path, weights: Path) -> Scores:
     return found
 
 
-def report(found: dict[str, list[Scores]], arguments: argparse.Namespace) -> None:
+def report(scores: dict[str, list[Scores]], arguments: argparse.Namespace) -> None:
     """Print mean and standard deviation of every metric, in percent."""
     title = f"{arguments.steps} steps from {arguments.init}, {arguments.seeds} seeds"
     columns = [f"{name} {kind} {key}" for name in IMAGES for kind, key in METRICS]
     table = Table("", *columns, title=title)
-    for name, runs in found.items():
-        table.add_row(name, *(spread([run[column] for run in runs]) for column in columns))
+    for name, runs in scores.items():
+        table.add_row(
+            name, *(mean_and_deviation([run[column] for run in runs]) for column in columns)
+        )
     Console(width=140).print(table)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-STEPS = ["decode", "resize and normalise", "look for cuts", "associate", "paste masks"]
-STEPS += ["run lengths", "store", "draw", "encode", "track", "track --no-video"]
+STEPS = ["decode", "resize and normalise", "detect cuts", "associate", "paste masks"]
+STEPS += ["encode RLE", "store", "draw", "encode", "track", "track --no-video"]
 
 
 @pytest.fixture
