@@ -35,7 +35,7 @@ def test_two_checkouts_are_measured_in_turn_and_reported_side_by_side(
         figure = 2.0 * len(turns)
         return {"milliseconds": dict.fromkeys(STEPS, figure), "kilobytes": 9, "psnr": 40}
 
-    monkeypatch.setattr(benchmark, "in_process", measure)
+    monkeypatch.setattr(benchmark, "measure_in_process", measure)
     other, out = tmp_path / "before", tmp_path / "around.json"
     words = ["--compare", str(other), "--size", "160x96", "--frames", "24", "--json", str(out)]
     monkeypatch.setattr(sys, "argv", ["around_network.py", *words, "--rounds", "3"])
