@@ -226,11 +226,25 @@ def test_the_console_script_exists():
     assert callable(getattr(importlib.import_module(module), function))
 
 
-def test_help_answers_without_loading_the_heavy_libraries():
-    code = (
-        "import sys; from queryinst_vis.cli import build_parser; build_parser().format_help();"
-        "print(sorted({'torch', 'numpy', 'timm', 'lightning'} & set(sys.modules)))"
-    )
+CHARTS = {"altair", "vl_convert", "jinja2"}
+NEW_MODELS = {"timm", "wandb"}  # timm imports wandb if it is installed
+EVERYTHING_HEAVY = CHARTS | NEW_MODELS | {"torch", "numpy", "lightning", "scipy", "supervision"}
+
+
+@pytest.mark.parametrize(
+    ("start", "unneeded"),
+    [
+        (
+            "from queryinst_vis.cli import build_parser; build_parser().format_help()",
+            EVERYTHING_HEAVY,
+        ),
+        ("import queryinst_vis.inference.live, queryinst_vis.report.outputs", CHARTS | NEW_MODELS),
+        ("import queryinst_vis.training.log", {"altair", "vl_convert", "timm", "wandb"}),
+    ],
+    ids=["help", "track", "training log"],
+)
+def test_commands_import_slow_libraries_only_when_they_use_them(start, unneeded):
+    code = f"import sys; {start}; print(sorted({unneeded} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

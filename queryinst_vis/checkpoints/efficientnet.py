@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import timm
 import torch
 from torch import Tensor
 
@@ -21,6 +20,8 @@ def convert_state_dict(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         InputError: the weights are not those of an EfficientNet-Lite0.
     """
+    import timm
+
     with torch.device("meta"):
         expected = timm.create_model(TIMM_NAME).state_dict()
     if len(expected) != len(state_dict):

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
-import timm
-import torch
-from timm.layers import Format
-from timm.models import FeatureInfo
 from torch import Tensor, nn
 
 from queryinst_vis.errors import InputError
 from queryinst_vis.models.deformable import make_deformable
-from queryinst_vis.models.installed_backbone import STRIDES, create_installed
-from queryinst_vis.utils.hub import asking_the_hub
+from queryinst_vis.models.installed_backbone import create_installed
 
 # excludes names with a source, such as hf-hub:... or local-dir:...
 _PLAIN_NAME = re.compile(r"\w[\w.-]*")
-# Swin and similar: any input size, with shifted windows at every level
-ANY_SIZE = {"strict_img_size": False, "always_partition": True}
 
 
 class Backbone(nn.Module):
@@ -58,6 +50,8 @@ class Backbone(nn.Module):
         drop_path: float = 0.0,
         deformable_stages: Sequence[int] = (),
     ) -> None:
+        import timm
+
         super().__init__()
         if not _PLAIN_NAME.fullmatch(name):
             raise InputError(
@@ -76,13 +70,13 @@ class Backbone(nn.Module):
     def _create_timm(
         self, name: str, frozen_stages: int, pretrained: bool, drop_path: float
     ) -> None:
-        self.body = _create_body(name, drop_path, pretrained)
-        info = _feature_info(self.body)
+        from queryinst_vis.models.timm_body import create_body, feature_info, is_channels_last
+
+        self.body = create_body(name, drop_path, pretrained)
+        info = feature_info(self.body)
         self.channels = info.channels()
-        is_channels_last = getattr(self.body, "output_fmt", Format.NCHW) == Format.NHWC
-        self.norms = nn.ModuleList(
-            nn.LayerNorm(channels) for channels in self.channels if is_channels_last
-        )
+        widths = self.channels if is_channels_last(self.body) else []
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths)
         if frozen_stages:
             self._freeze(info.module_name()[frozen_stages - 1])
 
@@ -116,54 +110,3 @@ class Backbone(nn.Module):
                 return
             reached = inside
             parameter.requires_grad_(False)
-
-
-def _create_body(name: str, drop_path: float, pretrained: bool) -> nn.Module:
-    options: dict[str, Any] = dict(ANY_SIZE) if name.startswith("swin") else {}
-    if drop_path:
-        options["drop_path_rate"] = drop_path
-    options["out_indices"] = _level_indices(name, options)
-    if not pretrained:
-        return timm.create_model(name, features_only=True, **options)
-    name = _weights_of_the_paper(name)
-    if not timm.is_model_pretrained(name):
-        raise InputError(f"model.backbone.name '{name}': timm has no pretrained weights for it")
-    with asking_the_hub(f"pretrained weights of {name}"):
-        return timm.create_model(name, features_only=True, pretrained=True, **options)
-
-
-def _feature_info(model: nn.Module) -> FeatureInfo:
-    """timm's description of the feature maps of a model built with ``features_only``."""
-    info = model.feature_info
-    if not isinstance(info, FeatureInfo):
-        raise TypeError(f"expected the FeatureInfo of timm, got {type(info).__name__}")
-    return info
-
-
-def _weights_of_the_paper(name: str) -> str:
-    """A timm name with the tag of torchvision's weights, if available.
-
-    timm's defaults for ResNets use longer training with a different recipe for each depth.
-    """
-    tagged = f"{name}.tv_in1k"
-    return tagged if timm.is_model_pretrained(tagged) else name
-
-
-def _level_indices(name: str, options: dict[str, Any]) -> list[int]:
-    """Indices of the required strides among the feature maps of a timm model."""
-    try:
-        with torch.device("meta"):
-            model = timm.create_model(name, features_only=True, **options)
-    except (RuntimeError, AttributeError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"model.backbone.name '{name}': timm cannot build it ({reason})"
-        ) from error
-    reductions = _feature_info(model).reduction()
-    missing = [stride for stride in STRIDES if stride not in reductions]
-    if missing:
-        raise InputError(
-            f"model.backbone.name '{name}': has no feature maps at strides {missing}; "
-            f"it offers {reductions}, {list(STRIDES)} are needed"
-        )
-    return [reductions.index(stride) for stride in STRIDES]

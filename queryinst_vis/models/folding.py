@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import dataclass
 
 import torch
-from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -46,6 +45,8 @@ def find_convs_with_norms(model: QueryInst) -> list[ConvAndNorm]:
     Args:
         model: in evaluation mode.
     """
+    from timm.layers import Conv2dSame
+
     runs: list[tuple[nn.Module, Node | None, Node | None]] = []
 
     def record(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:

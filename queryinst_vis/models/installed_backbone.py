@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import timm
 import torch
 from torch import nn
 
@@ -33,6 +32,8 @@ def create_installed(
         InputError: the name is unknown to timm and installed packages, the module does not follow
             this interface, or a setting is not supported.
     """
+    import timm
+
     where = f"model.backbone.name '{name}'"
     unknown = "model.backbone.name: neither timm nor an installed package has"
     make = find_entry(name, BACKBONES, unknown, {}, known=timm.list_models())

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial, update_wrapper
+from pathlib import Path
 from types import MappingProxyType
 
 from queryinst_vis.inference import track
-from queryinst_vis.inference.outputs import OUTPUTS, OutputKind
+from queryinst_vis.inference.outputs import OUTPUTS, Output, OutputContext, OutputKind
 from queryinst_vis.report.rerun_recording import RerunRecording
-from queryinst_vis.report.tracked_video import TrackedVideoPage
+
+
+def _page(context: OutputContext, path: Path) -> Output:
+    from queryinst_vis.report.tracked_video import TrackedVideoPage
+
+    return TrackedVideoPage(context, path)
+
 
 ALL_OUTPUTS: Mapping[str, OutputKind] = MappingProxyType(
     {
         **OUTPUTS,
-        "report": OutputKind(TrackedVideoPage, ("{name}.html",), "HTML page with a player"),
+        "report": OutputKind(_page, ("{name}.html",), "HTML page with a player"),
         "rrd": OutputKind(RerunRecording, ("{name}.rrd",), "recording for the Rerun Viewer"),
     }
 )

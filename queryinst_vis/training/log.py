@@ -17,7 +17,6 @@ from torch import Tensor
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.training.launch import reduce
 from queryinst_vis.utils.files import atomic_path
-from queryinst_vis.visualization.curves import draw_curves
 
 HEADER = ["step", "name", "value"]
 LOGGERS = ("csv", "tensorboard", "wandb")
@@ -63,6 +62,8 @@ class MetricsLog:
         """Update ``curves.png``; failure is only a warning."""
         if self._csv is None:
             return
+        from queryinst_vis.visualization.curves import draw_curves
+
         try:
             draw_curves(self._csv, self._curves)
         except InputError as error:
