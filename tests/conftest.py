@@ -6,6 +6,8 @@ processes; the tensors of the tests are too small to gain from more.
 
 import json
 import os
+import threading
+from types import SimpleNamespace
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported anywhere
 
@@ -157,3 +159,68 @@ def cli_error(capsys):
         return captured.err.removeprefix("queryinst-vis: error: ").rstrip("\n")
 
     return run_and_read
+
+
+@pytest.fixture
+def video(tmp_path):
+    """A video of ``tiny.draw_frame``, as ``tracking_support.KnowingTracker`` expects it."""
+    from queryinst_vis.video import VideoWriter
+    from tests.tiny import draw_frame
+    from tests.tracking_support import FRAMES
+
+    path = tmp_path / "in" / "clip.mp4"
+    with VideoWriter(path, 10, crf=5) as writer:
+        for index in range(FRAMES):
+            writer.write(draw_frame(index))
+    return path
+
+
+@pytest.fixture
+def out(tmp_path):
+    """An output folder that does not exist yet."""
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """Load KnowingTrackers in place of networks; returns the list of the calls' arguments."""
+    from queryinst_vis.config import Config, apply_overrides
+    from queryinst_vis.inference import track
+    from queryinst_vis.inference.detector import Detector
+    from tests.tracking_support import KnowingTracker
+
+    calls = []
+
+    def from_pretrained(name, device, overrides, max_size):
+        calls.append((name, device, overrides, max_size))
+        return SimpleNamespace(config=apply_overrides(Config(), overrides))
+
+    monkeypatch.setattr(Detector, "from_pretrained", from_pretrained)
+    monkeypatch.setattr(track, "VideoTracker", KnowingTracker)
+    return calls
+
+
+@pytest.fixture
+def tracked(video, out, loaded):
+    """Write the named outputs of the clip; returns their folder."""
+    from queryinst_vis.inference.track import track_video
+
+    def write(*save, **options):
+        track_video(video, out, save=save, **options)
+        return out
+
+    return write
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A running ``download_support.Server``."""
+    from tests.download_support import Server
+
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()

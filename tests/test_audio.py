@@ -12,8 +12,8 @@ from queryinst_vis.errors import InputWarning
 from queryinst_vis.inference import track
 from queryinst_vis.inference.track import track_video
 from queryinst_vis.video.frames import Selection
-from tests.test_track_video import KnowingTracker
 from tests.tiny import draw_frame
+from tests.tracking_support import KnowingTracker
 
 FPS, RATE, FRAMES = 10, 48000, 40
 BEEP = 2.0  # seconds after which the tone is heard, when frame 20 is shown

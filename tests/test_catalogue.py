@@ -1,12 +1,10 @@
-"""Weights by name: downloaded once and verified; a failure leaves no file that looks complete."""
+"""Weights by name: downloaded once, pinned, and converted if necessary."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -23,177 +21,14 @@ from queryinst_vis.checkpoints.catalogue import (
     cache_folder,
     find_weights,
 )
-from queryinst_vis.checkpoints.download import download
 from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.checkpoints.weights import load_weights, save_weights
 from queryinst_vis.config import Config, load_config
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.models.build import build_model
 from queryinst_vis.utils.files import read_json, write_json_atomically
+from tests.download_support import CONTENT, SHA256, WRONG, names_in
 from tests.tiny import tiny_config
-
-CONTENT = bytes(range(256)) * 40_000  # 10 MB
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-WRONG = "0" * 64
-
-
-class Server(ThreadingHTTPServer):
-    """Serves ``content`` at any path, and records the requests.
-
-    Attributes:
-        cut: close the connection after so many bytes of each answer.
-        resumes: obeys Range headers.
-        length: says how long the answer is.
-        status, redirect: answer with this status, without content, and this Location.
-        ranges: the Range header of every request, None where there was none.
-    """
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.content, self.cut, self.resumes, self.length = CONTENT, None, True, True
-        self.redirect, self.status = None, None
-        self.ranges = []
-
-    def url(self, name="weights-5a8f1998.pth"):
-        return f"http://127.0.0.1:{self.server_port}/{name}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        server = self.server
-        wanted = self.headers["Range"]
-        server.ranges.append(wanted)
-        start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and server.resumes else 0
-        body = b"" if server.status else server.content[start:]
-        self.send_response(server.status or (416 if not body else 206 if start else 200))
-        if server.redirect:
-            self.send_header("Location", server.redirect)
-        if server.length:
-            self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[: server.cut])
-
-    def log_message(self, *_):
-        """Keep the tests' output quiet."""
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-def names_in(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-# One file
-
-
-def test_a_download_with_the_right_hash_is_stored(server, tmp_path):
-    assert download(server.url(), tmp_path / "file", SHA256[:8]) == SHA256
-    assert (tmp_path / "file").read_bytes() == CONTENT
-    assert names_in(tmp_path) == ["file"]
-
-
-@pytest.mark.parametrize("expected", [WRONG, WRONG[:8], SHA256[:-1] + "!"])
-def test_a_download_with_a_wrong_hash_is_deleted(server, tmp_path, expected):
-    with pytest.raises(InputError, match=f"SHA-256 {SHA256}, expected {expected}.*was deleted"):
-        download(server.url(), tmp_path / "file", expected)
-    assert names_in(tmp_path) == []
-
-
-def test_an_interrupted_download_resumes_at_the_byte_reached(server, tmp_path):
-    server.cut = 3_000_000
-    with pytest.raises(InputError, match=r"3\.0 MB \(\d+ bytes"):
-        download(server.url(), tmp_path / "file", SHA256[:8])
-    assert names_in(tmp_path) == ["file.part"]
-    server.cut = None
-    assert download(server.url(), tmp_path / "file", SHA256[:8]) == SHA256
-    assert server.ranges == [None, "bytes=3000000-"]
-    assert (tmp_path / "file").read_bytes() == CONTENT
-    assert names_in(tmp_path) == ["file"]
-
-
-def test_a_server_without_range_support_sends_the_whole_file_again(server, tmp_path):
-    (tmp_path / "file.part").write_bytes(CONTENT[:1000])
-    server.resumes = False
-    assert download(server.url(), tmp_path / "file", SHA256[:8]) == SHA256
-    assert (tmp_path / "file").read_bytes() == CONTENT
-
-
-def test_a_partial_download_of_another_file_is_deleted(server, tmp_path):
-    (tmp_path / "file.part").write_bytes(b"other")
-    with pytest.raises(InputError, match="was deleted"):
-        download(server.url(), tmp_path / "file", SHA256[:8])
-    assert names_in(tmp_path) == []
-    assert download(server.url(), tmp_path / "file", SHA256[:8]) == SHA256
-
-
-@pytest.mark.parametrize("surplus", [b"", b"more"])
-def test_a_complete_partial_file_is_accepted_and_a_longer_one_deleted(server, tmp_path, surplus):
-    (tmp_path / "file.part").write_bytes(CONTENT + surplus)
-    if surplus:
-        with pytest.raises(InputError, match="was deleted"):
-            download(server.url(), tmp_path / "file", SHA256[:8])
-        assert names_in(tmp_path) == []
-    else:  # interrupted between the last byte and the check
-        assert download(server.url(), tmp_path / "file", SHA256[:8]) == SHA256
-
-
-def test_a_response_without_a_content_length_is_refused(server, tmp_path):
-    server.length, server.cut = False, 1000
-    with pytest.raises(InputError, match="no content length"):
-        download(server.url(), tmp_path / "file", SHA256[:8])
-    assert names_in(tmp_path) == []
-
-
-def test_a_connection_closed_before_the_first_byte_leaves_no_file(server, tmp_path):
-    server.cut = 0
-    with pytest.raises(InputError, match="cannot be downloaded"):
-        download(server.url(), tmp_path / "file", SHA256)
-    assert names_in(tmp_path) == []
-
-
-@pytest.mark.parametrize("status", [404, 500])
-def test_http_404_is_reported(server, tmp_path, status):
-    server.status = status
-    with pytest.raises(InputError, match=f"server .*{status}"):
-        download(server.url(), tmp_path / "file", SHA256)
-    assert names_in(tmp_path) == []
-
-
-def test_an_unreachable_server_is_reported(server, tmp_path):
-    server.shutdown()
-    server.server_close()
-    with pytest.raises(InputError, match="cannot be downloaded"):
-        download(server.url(), tmp_path / "file", SHA256)
-    assert names_in(tmp_path) == []
-
-
-@pytest.mark.parametrize("url", ["http://example.org/a", "ftp://127.0.0.1/a", "file:///etc/hosts"])
-def test_only_https_is_fetched_and_followed(server, tmp_path, url):
-    with pytest.raises(InputError, match="only https"):
-        download(url, tmp_path / "file", SHA256)
-    server.status, server.redirect = 302, url
-    with pytest.raises(InputError, match=r"only https|is not allowed"):
-        download(server.url(), tmp_path / "file", SHA256)
-    assert names_in(tmp_path) == []
-
-
-def test_a_redirect_to_an_invalid_url_is_refused(server, tmp_path):
-    server.status, server.redirect = 302, "http://["
-    with pytest.raises(InputError, match="invalid URL"):
-        download(server.url(), tmp_path / "file", SHA256)
-    assert names_in(tmp_path) == []
-
 
 # The catalogue
 

@@ -16,7 +16,7 @@ from queryinst_vis.structures import Detections
 from queryinst_vis.video.source import open_source
 from queryinst_vis.visualization import Overlay
 from tests.sightings import random_frame
-from tests.test_track_video import FRAMES, KnowingTracker, video  # noqa: F401
+from tests.tracking_support import FRAMES, KnowingTracker
 
 SIZE = (40, 50)
 
@@ -45,7 +45,7 @@ def found(count=6, seed=0):
     return replace(detections, track_ids=torch.arange(count))
 
 
-def test_tracking_pastes_and_encodes_every_mask_once(video, tmp_path, calls):  # noqa: F811
+def test_tracking_pastes_and_encodes_every_mask_once(video, tmp_path, calls):
     source = open_source(video)
     track.run_tracker(KnowingTracker(), source, OutputPlan(tmp_path, source, TrackOptions()), 3)
     instances = 2 * FRAMES - 4  # the crate comes in the fifth frame

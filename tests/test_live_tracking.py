@@ -26,8 +26,8 @@ from queryinst_vis.video.frames import Selection
 from queryinst_vis.video.source import LiveSource
 from tests.clips import write_with_pyav
 from tests.simulated_time import SteppedClock
-from tests.test_track_video import KnowingTracker
 from tests.tiny import draw_frame, tiny_config
+from tests.tracking_support import KnowingTracker
 
 FRAMES, FPS = 12, 20
 PROCESSED = [0, 3, 6, 10, 11]

@@ -9,9 +9,7 @@ import errno
 import json
 import sys
 from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
 from io import StringIO
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,39 +19,30 @@ import torch
 from queryinst_vis import cli
 from queryinst_vis.checkpoints.load import load_model
 from queryinst_vis.checkpoints.weights import save_weights
-from queryinst_vis.config import Config, apply_overrides, config_from_dict
+from queryinst_vis.config import apply_overrides, config_from_dict
 from queryinst_vis.errors import InputError
 from queryinst_vis.inference import onnx_export as exporting
 from queryinst_vis.inference.detector import Detector
 from queryinst_vis.inference.onnx_export import export_onnx
 from queryinst_vis.inference.onnx_model import load_onnx_model
 from queryinst_vis.inference.tracker import VideoTracker
-from queryinst_vis.models.build import build_model
-from queryinst_vis.models.queryinst import QueryInst
 from queryinst_vis.models.roi import assign_levels
 from queryinst_vis.video.writer import VideoWriter
 from tests.closeness import assert_equal_to_rounding
-from tests.tiny import CLASSES, draw_frame, tiny_config
-
-SIDE = 512  # of the square network input: large enough for boxes of every level
-BATCH = 2
-PROPOSALS = [  # one box and more for each level
-    (0.5, 0.5, 1.0, 1.0),
-    (0.3, 0.3, 0.5, 0.5),
-    (0.6, 0.6, 0.25, 0.25),
-    (0.2, 0.7, 0.1, 0.1),
-    (0.5, 0.6, 0.8, 0.2),
-]
-OUTPUTS = ["class_logits", "boxes", "mask_logits", "queries", "embeddings"]
-SHARE = 1e-4  # two runtimes with kernels of their own
-
-
-@dataclass
-class Exported:
-    path: Path
-    model: QueryInst
-    config: Config
-    said: str
+from tests.export_support import (
+    BATCH,
+    OUTPUTS,
+    PROPOSALS,
+    SHARE,
+    SIDE,
+    Exported,
+    assert_same_detections,
+    network_inputs,
+    outputs_of_pytorch,
+    square_frames,
+    tiny_model,
+)
+from tests.tiny import CLASSES, draw_frame
 
 
 @pytest.fixture(scope="module")
@@ -82,57 +71,6 @@ def exported(onnxruntime, tmp_path_factory):
 @pytest.fixture(scope="module")
 def detector(exported):
     return Detector.from_pretrained(exported.path)
-
-
-def tiny_model(track: bool = True) -> tuple[QueryInst, Config]:
-    config = tiny_config(track=track)
-    config.input = replace(config.input, test_short=SIDE, test_long=SIDE)
-    torch.manual_seed(0)
-    model = build_model(config).eval()
-    with torch.no_grad():
-        model.proposals.copy_(torch.tensor(PROPOSALS))
-        for stage in model.stages:
-            stage.box_predictor.weight.mul_(0.1)  # so that boxes stay near the image
-        if track:
-            model.track_head.fcs[1].weight.mul_(30)  # embeddings as long as trained ones
-    return model, config
-
-
-def square_frames(count: int) -> list[np.ndarray]:
-    return [np.ascontiguousarray(draw_frame(index)[:, 16:80]) for index in range(count)]
-
-
-def network_inputs() -> tuple[torch.Tensor, list[tuple[int, int]]]:
-    images = torch.randn(BATCH, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
-    images[1, :, SIDE - 40 :] = 0
-    return images, [(SIDE, SIDE), (SIDE - 40, SIDE)]
-
-
-@torch.no_grad()
-def outputs_of_pytorch(model: QueryInst) -> dict[str, torch.Tensor]:
-    output = model(*network_inputs())
-    last = output.stages[-1]
-    everything = [torch.arange(len(PROPOSALS))] * BATCH
-    masks = model.mask_logits(-1, output, everything)
-    embeddings = model.track_head(output.features, list(last.boxes), list(last.q_star))
-    return {
-        "class_logits": last.class_logits,
-        "boxes": last.boxes,
-        "mask_logits": masks.unflatten(0, (BATCH, -1)),
-        "queries": last.queries,
-        "embeddings": embeddings.unflatten(0, (BATCH, -1)),
-    }
-
-
-def assert_same_detections(found, expected):
-    """Equal labels; everything else within the tolerances of the network outputs."""
-    assert len(found) == len(expected)
-    for ours, theirs in zip(found, expected, strict=True):
-        assert len(ours) == len(theirs) > 0
-        assert ours.labels.tolist() == theirs.labels.tolist()
-        assert (ours.image_size, ours.mask_threshold) == (theirs.image_size, theirs.mask_threshold)
-        for name in ("scores", "boxes", "mask_logits", "embeddings"):
-            assert_equal_to_rounding(getattr(ours, name), getattr(theirs, name), SHARE)
 
 
 # The file

@@ -30,7 +30,7 @@ from queryinst_vis.inference.openvino_model import no_telemetry
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.video.writer import VideoWriter
 from tests.closeness import assert_equal_to_rounding
-from tests.test_onnx import (
+from tests.export_support import (
     BATCH,
     OUTPUTS,
     SHARE,

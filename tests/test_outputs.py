@@ -1,4 +1,4 @@
-"""The outputs of ``track --save``, read back by the tools they are meant for."""
+"""The outputs of ``track --save``: files, tracks.jsonl, run.json, and what is tracked."""
 
 import hashlib
 import json
@@ -6,54 +6,25 @@ import os
 
 import numpy as np
 import pytest
-import supervision as sv
 import torch
-from pycocotools.coco import COCO
 
 from queryinst_vis import cli
 from queryinst_vis.checkpoints.catalogue import find_weights
 from queryinst_vis.cli.output_arguments import DEFAULT_SAVE, ENCODERS, SAVE_HELP
 from queryinst_vis.errors import InputError, InputWarning
-from queryinst_vis.evaluation import evaluate_youtube_vis
 from queryinst_vis.formats.convert_results import convert_results
-from queryinst_vis.formats.mots import read_mots_text
-from queryinst_vis.formats.single_video import mots_numbers, write_mots_video
 from queryinst_vis.formats.track_lines import read_track_lines
 from queryinst_vis.formats.track_store import TrackStore, VideoInfo
-from queryinst_vis.formats.track_tables import PATH_POINTS, track_rows
 from queryinst_vis.inference import outputs, track
 from queryinst_vis.inference.options import TrackOptions
 from queryinst_vis.inference.track import run_tracker, track_video
-from queryinst_vis.masks import decode_rle, encode_rle
+from queryinst_vis.masks import decode_rle
 from queryinst_vis.report.outputs import ALL_OUTPUTS
 from queryinst_vis.structures import Detections
 from queryinst_vis.video import encoders
 from queryinst_vis.video.source import open_source
-from tests.test_track_video import (  # noqa: F401  # fixtures
-    FRAMES,
-    KnowingTracker,
-    loaded,
-    out,
-    video,
-)
 from tests.tiny import CLASSES, HEIGHT, WIDTH, rectangles
-
-
-@pytest.fixture
-def tracked(video, out, loaded):  # noqa: F811
-    """Write the named outputs of the clip; returns their folder."""
-
-    def write(*save, **options):
-        track_video(video, out, save=save, **options)
-        return out
-
-    return write
-
-
-def rectangle(x0, y0, x1, y1):
-    pixels = np.zeros((HEIGHT, WIDTH), dtype=bool)
-    pixels[y0:y1, x0:x1] = True
-    return pixels
+from tests.tracking_support import FRAMES, KnowingTracker, rectangle
 
 
 def test_only_the_outputs_named_by_save_are_written(tracked):
@@ -62,7 +33,7 @@ def test_only_the_outputs_named_by_save_are_written(tracked):
     assert sorted(os.listdir(folder)) == names
 
 
-def test_an_unknown_output_is_refused_before_tracking(video, out, loaded):  # noqa: F811
+def test_an_unknown_output_is_refused_before_tracking(video, out, loaded):
     with pytest.raises(InputError, match=r"'jsnl' .*'json"):
         track_video(video, out, save=["jsnl"])
     assert loaded == [] and not out.exists()
@@ -200,126 +171,10 @@ def test_only_tracks_jsonl_converts_without_ground_truth(tracked, tmp_path):
         convert_results(folder / "tracks.jsonl", tmp_path / "mots", folder / "results.json")
 
 
-# Results and data sets
-
-
-def test_results_with_ids_are_evaluated(tracked):
-    entries = json.loads((tracked("json") / "results.json").read_text())
-    assert [entry["track_id"] for entry in entries] == [0, 1]
-    categories = [{"id": i, "name": name} for i, name in enumerate(CLASSES, start=1)]
-    size = {"width": WIDTH, "height": HEIGHT}
-    gt = {
-        "videos": [
-            {"id": 1, "length": FRAMES, "file_names": [f"c/{i}.jpg" for i in range(FRAMES)], **size}
-        ],
-        "categories": categories,
-        "annotations": [
-            {
-                "id": entry["track_id"] + 1,
-                "video_id": 1,
-                "category_id": entry["category_id"],
-                "segmentations": entry["segmentations"],
-                "bboxes": [None if s is None else [0, 0, 1, 1] for s in entry["segmentations"]],
-                "areas": [None if s is None else 1 for s in entry["segmentations"]],
-                "iscrowd": 0,
-                **size,
-            }
-            for entry in entries
-        ],
-    }
-    assert evaluate_youtube_vis(gt, entries)["AP"] == pytest.approx(1)
-
-
-def test_saved_mots_text_is_read_back(tracked):
-    lines = list(read_mots_text(tracked("mots") / "mots" / "clip.txt", (HEIGHT, WIDTH)))
-    assert len(lines) == 2 * FRAMES - 4
-    assert {(line.object_id, line.label) for line in lines} == {(3001, 3), (4001, 4)}
-    assert [line.frame for line in lines if line.label == 4] == list(range(5, FRAMES + 1))
-
-
-def test_mots_class_numbers_are_the_benchmarks_then_the_next_free_ones():
-    names = ["dog", "Person", "cat", "car", "a", "b", "c", "d", "e", "f"]
-    assert mots_numbers(names) == dict(enumerate([3, 2, 4, 1, 5, 6, 7, 8, 9, 11]))
-    assert mots_numbers(["dog", "cat"], {"cat": 3}) == {0: 4, 1: 3}
-
-
-def test_mots_masks_are_disjoint_and_lost_pixels_are_counted(tmp_path):
-    left, all_of_it = rectangle(0, 0, 20, 20), rectangle(0, 0, 40, 20)
-    with TrackStore() as tracks:
-        rles = [encode_rle(all_of_it), encode_rle(left)]
-        tracks.add((HEIGHT, WIDTH), [4, 9], [0.5, 0.8], [0, 0], [(0, 0, 1, 1)] * 2, rles)
-        losses = write_mots_video(tmp_path / "a.txt", tracks, VideoInfo("a", 10, ["person"]))
-    masks = {line.object_id: decode_rle(line.mask) for line in read_mots_text(tmp_path / "a.txt")}
-    np.testing.assert_array_equal(masks[2002], left)
-    np.testing.assert_array_equal(masks[2001], all_of_it & ~left)
-    assert (losses.cut, losses.hidden, losses.tracks) == (1, 0, 0)
-
-
-def test_coco_video_is_read_by_pycocotools_and_supervision(tracked, capsys):
-    path = tracked("coco-video") / "coco_video.json"
-    coco = COCO(path)
-    assert len(coco.getImgIds()) == FRAMES
-    assert [category["name"] for category in coco.loadCats(coco.getCatIds())] == CLASSES
-    last = coco.loadAnns(coco.getAnnIds(imgIds=FRAMES))
-    assert [annotation["track_id"] for annotation in last] == [0, 1]
-    for annotation, corners in zip(last, rectangles(FRAMES - 1), strict=True):
-        np.testing.assert_array_equal(coco.annToMask(annotation), rectangle(*corners))
-    read = sv.DetectionDataset.from_coco(str(path.parent), str(path), force_masks=False)
-    assert read.classes == CLASSES and len(read) == FRAMES
-
-
-# Tables
-
-
-def test_csv_is_read_by_pandas(tracked):
-    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
-    folder = tracked("csv")
-    _check_tables(
-        pandas.read_csv(folder / "tracks.csv"), pandas.read_csv(folder / "detections.csv")
-    )
-
-
-def test_parquet_is_read_by_pyarrow(tracked):
-    pytest.importorskip("pandas", reason="pandas is not installed")
-    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
-    folder = tracked("parquet")
-    tables = [parquet.read_table(folder / f"{name}.parquet") for name in ("tracks", "detections")]
-    _check_tables(*(table.to_pandas() for table in tables))
-
-
-def _check_tables(tracks, detections):
-    assert tracks["track_id"].tolist() == [0, 1]
-    assert tracks["class_name"].tolist() == CLASSES
-    assert tracks["frames"].tolist() == [FRAMES, FRAMES - 4]
-    assert tracks["first_frame"].tolist() == [0, 4]
-    assert tracks["last_seconds"].tolist() == pytest.approx([1.1, 1.1])
-    x0, y0, x1, y1 = rectangles(0)[0]
-    assert tracks["mean_speed"][0] == pytest.approx(30)  # three pixels a frame, ten frames a second
-    assert tracks["mean_area"][0] == pytest.approx((x1 - x0) * (y1 - y0))
-    assert json.loads(tracks["class_votes"][1]) == {"crate": FRAMES - 4}
-    path = json.loads(tracks["path"][0])
-    assert path[0] == [0, (x0 + x1) / 2, (y0 + y1) / 2] and len(path) == FRAMES
-    assert len(detections) == 2 * FRAMES - 4
-    assert detections["frame"].tolist()[-2:] == [FRAMES - 1] * 2
-    assert detections["score"].tolist()[-2:] == pytest.approx([0.9, 0.6])
-
-
-def test_the_path_of_a_long_track_is_subsampled_and_keeps_its_ends():
-    mask = encode_rle(rectangle(0, 0, 4, 4))
-    with TrackStore() as tracks:
-        for frame in range(1000):
-            box = (frame, 0, frame + 2, 2)
-            tracks.add((HEIGHT, WIDTH), [7], [0.9], [0], [box], [mask], number=2 * frame)
-        [row] = track_rows(tracks, VideoInfo("a", 10, ["person"]))
-    path = json.loads(row["path"])
-    assert len(path) == PATH_POINTS and path[0] == [0, 1, 1] and path[-1] == [1998, 1000, 1]
-    assert row["mean_speed"] is None and row["first_seconds"] is None  # times are unknown
-
-
 # run.json and the summary
 
 
-def test_run_json_records_how_the_files_were_made(tracked, video):  # noqa: F811
+def test_run_json_records_how_the_files_were_made(tracked, video):
     folder = tracked("json", score_threshold=0.4, stride=2)
     run = json.loads((folder / "run.json").read_text())
     weights = hashlib.sha256(find_weights("people").read_bytes()).hexdigest()
@@ -334,7 +189,7 @@ def test_run_json_records_how_the_files_were_made(tracked, video):  # noqa: F811
     assert run["files"] == ["results.json"]
 
 
-def test_a_folder_is_recognised_by_its_run_json(tracked, video, tmp_path):  # noqa: F811
+def test_a_folder_is_recognised_by_its_run_json(tracked, video, tmp_path):
     folder = tracked("csv")
     tracked("csv")  # of the same video they are replaced
     other = video.rename(tmp_path / "other.mp4")
@@ -342,7 +197,7 @@ def test_a_folder_is_recognised_by_its_run_json(tracked, video, tmp_path):  # no
         track_video(other, folder, save=["csv"])
 
 
-def test_run_json_has_the_mean_embedding_of_each_track(video, out):  # noqa: F811
+def test_run_json_has_the_mean_embedding_of_each_track(video, out):
     class Describing(KnowingTracker):
         def update(self, frame, time=None):
             found = super().update(frame, time)
@@ -363,7 +218,7 @@ class Blind(KnowingTracker):
         return super().update(frame, time)[[]]
 
 
-def test_an_empty_result_prints_a_suggestion(video, out, monkeypatch, capsys):  # noqa: F811
+def test_an_empty_result_prints_a_suggestion(video, out, monkeypatch, capsys):
     monkeypatch.setattr(track, "load_tracker", lambda *_: Blind())
     words = ["track", str(video), "--out", str(out), "--save", "json,mots,csv,coco-video,jsonl"]
     assert cli.main([*words, "--conf", "0.5"]) == 0
@@ -379,7 +234,7 @@ def test_an_empty_result_prints_a_suggestion(video, out, monkeypatch, capsys):  
 # Choosing what is followed
 
 
-def test_classes_and_thresholds_reach_the_tracker(video, out, monkeypatch):  # noqa: F811
+def test_classes_and_thresholds_reach_the_tracker(video, out, monkeypatch):
     class Listening(KnowingTracker):
         def follow_video(self, frames, batch=1, **options):
             heard.append(options)
@@ -394,7 +249,7 @@ def test_classes_and_thresholds_reach_the_tracker(video, out, monkeypatch):  # n
     assert heard == [{"classes": ("box", "crate"), "iou": 0.6}] and thresholds == [0.45]
 
 
-def test_an_unknown_class_is_refused_with_the_nearest_name(video, out, capsys):  # noqa: F811
+def test_an_unknown_class_is_refused_with_the_nearest_name(video, out, capsys):
     words = ["track", str(video), "--out", str(out), "--weights", "shapes", "--device", "cpu"]
     assert cli.main([*words, "--classes", "sqare"]) == 2
     assert (
@@ -404,13 +259,13 @@ def test_an_unknown_class_is_refused_with_the_nearest_name(video, out, capsys): 
     assert not out.exists()
 
 
-def test_no_video_writes_no_annotated_video(video, out, loaded):  # noqa: F811
+def test_no_video_writes_no_annotated_video(video, out, loaded):
     assert cli.main(["track", str(video), "--out", str(out), "--no-video"]) == 0
     names = ["results.json", "run.json", "timeline.png", "tracks.jsonl"]
     assert sorted(os.listdir(out)) == names
 
 
-def test_detections_without_masks_are_written_as_box_masks(video, out):  # noqa: F811
+def test_detections_without_masks_are_written_as_box_masks(video, out):
     class Boxes(KnowingTracker):
         def update(self, frame, time=None):
             found = super().update(frame, time)

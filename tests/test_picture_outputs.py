@@ -10,19 +10,8 @@ from queryinst_vis.inference import track
 from queryinst_vis.inference.outputs.crops import CROPS_PER_TRACK
 from queryinst_vis.inference.track import track_video
 from queryinst_vis.video import VideoReader, VideoWriter
-from tests.test_track_video import KnowingTracker
 from tests.tiny import HEIGHT, WIDTH, draw_frame, rectangles
-
-FRAMES = 12
-
-
-@pytest.fixture
-def video(tmp_path):
-    path = tmp_path / "in" / "clip.mp4"
-    with VideoWriter(path, 10, crf=5) as writer:
-        for index in range(FRAMES):
-            writer.write(draw_frame(index))
-    return path
+from tests.tracking_support import FRAMES, KnowingTracker
 
 
 @pytest.fixture

@@ -13,14 +13,9 @@ pytest.importorskip("rerun", reason="the extra 'rerun' is not installed")
 
 from queryinst_vis import track_video
 from queryinst_vis.report import rerun_recording
-from tests.test_track_video import (  # noqa: F401  # fixtures
-    loaded,
-    out,
-    video,
-)
 
 
-def test_the_recording_is_read_by_rerun(video, out, loaded, tmp_path):  # noqa: F811
+def test_the_recording_is_read_by_rerun(video, out, loaded, tmp_path):
     track_video(video, out, save=["rrd"])
     assert {path.name for path in out.iterdir()} == {"clip.rrd", "run.json"}
     command = [sys.executable, "-m", "rerun", "rrd", "print", "-vvv", str(out / "clip.rrd")]

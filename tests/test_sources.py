@@ -19,8 +19,8 @@ from queryinst_vis.video.http import origin_of
 from queryinst_vis.video.source import known_length, open_source
 from queryinst_vis.video.sources import open_sources
 from tests.clips import HEIGHT, WIDTH, frame_of, index_of, indices, write_video
-from tests.test_track_video import KnowingTracker
 from tests.tiny import draw_frame
+from tests.tracking_support import KnowingTracker
 
 # Which frames
 

@@ -17,10 +17,8 @@ from queryinst_vis.inference.track import track_video
 from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.review.index import open_index
 from queryinst_vis.video import VideoReader, VideoWriter
-from tests.test_track_video import KnowingTracker
 from tests.tiny import HEIGHT, WIDTH, draw_frame
-
-FRAMES = 12
+from tests.tracking_support import FRAMES, KnowingTracker
 
 
 @pytest.fixture

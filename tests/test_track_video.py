@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 from dataclasses import replace
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,58 +12,20 @@ import torch
 
 from queryinst_vis.checkpoints.catalogue import find_weights
 from queryinst_vis.checkpoints.weights import load_weights
-from queryinst_vis.config import Config, apply_overrides
+from queryinst_vis.config import Config
 from queryinst_vis.drawing import DrawingStyle
 from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.inference import track
-from queryinst_vis.inference.detector import Detector
 from queryinst_vis.inference.options import TrackOptions
 from queryinst_vis.inference.outputs import OutputPlan, from_tracks
-from queryinst_vis.inference.result import FrameResult, nothing_found
 from queryinst_vis.inference.track import run_tracker, track_video
-from queryinst_vis.inference.tracker import VideoTracker
 from queryinst_vis.masks import decode_rle
 from queryinst_vis.structures import Detections
 from queryinst_vis.video import VideoReader, VideoWriter
 from queryinst_vis.video.source import open_source
 from queryinst_vis.visualization import track_colour
-from tests.tiny import CLASSES, HEIGHT, WIDTH, draw_frame, rectangles
-
-FRAMES = 12
-
-
-class KnowingTracker(VideoTracker):
-    """Tracks the red box (id 0) in every frame and the green crate (id 1) from frame 4."""
-
-    class_names = CLASSES
-    precision = "32-true"
-    detector = None
-
-    def __init__(self, detector=None):
-        self.detector = detector
-        self.reset()
-
-    def reset(self):
-        self.frames = []
-
-    def follow_video(self, frames, batch=1, *, classes=None, conf=None, iou=None):
-        for index, time, image, is_damaged in frames:
-            found = nothing_found(image) if is_damaged else self.update(image, time)
-            yield FrameResult(image, index, time, found)
-
-    def update(self, frame, time=None):
-        # The red box moves by three pixels a frame: it tells which frame of the video this is.
-        reddish = (frame[..., 0] > 170) & (frame[..., 1] < 90)
-        self.frames.append(round((np.flatnonzero(reddish.any(axis=0))[0] - 8) / 3))
-        count = 1 if self.frames[-1] < 4 else 2
-        return Detections(
-            boxes=torch.tensor(rectangles(self.frames[-1]), dtype=torch.float32)[:count],
-            scores=torch.tensor([0.9, 0.6])[:count],
-            labels=torch.tensor([0, 1])[:count],
-            image_size=(HEIGHT, WIDTH),
-            mask_logits=torch.full((count, 28, 28), 9.0),
-            track_ids=torch.tensor([0, 1])[:count],
-        )
+from tests.tiny import HEIGHT, WIDTH, rectangles
+from tests.tracking_support import FRAMES, KnowingTracker
 
 
 class StumblingTracker(KnowingTracker):
@@ -72,34 +33,6 @@ class StumblingTracker(KnowingTracker):
         if len(self.frames) == 5:
             raise RuntimeError("out of memory")
         return super().update(frame, time)
-
-
-@pytest.fixture
-def video(tmp_path):
-    path = tmp_path / "in" / "clip.mp4"
-    with VideoWriter(path, 10) as writer:
-        for index in range(FRAMES):
-            writer.write(draw_frame(index))
-    return path
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def loaded(monkeypatch):
-    """Loads KnowingTrackers in place of networks; records the arguments."""
-    calls = []
-
-    def from_pretrained(name, device, overrides, max_size):
-        calls.append((name, device, overrides, max_size))
-        return SimpleNamespace(config=apply_overrides(Config(), overrides))
-
-    monkeypatch.setattr(Detector, "from_pretrained", from_pretrained)
-    monkeypatch.setattr(track, "VideoTracker", KnowingTracker)
-    return calls
 
 
 def test_only_the_documented_files_are_written(video, out, loaded):

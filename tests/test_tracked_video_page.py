@@ -14,8 +14,8 @@ from queryinst_vis.report import tracked_video
 from queryinst_vis.report.excerpts import EXCERPT, Excerpts, Instance
 from queryinst_vis.video import VideoWriter
 from tests.browser import open_page
-from tests.test_track_video import FRAMES, KnowingTracker, loaded, out  # noqa: F401  # fixtures
 from tests.tiny import HEIGHT, WIDTH, draw_frame, rectangles
+from tests.tracking_support import FRAMES, KnowingTracker
 
 ATTACK = "</script><img src=x onerror=alert(1)>"
 NAME = "<img src=x onerror=alert(1)> & 'clip'"
@@ -26,7 +26,7 @@ class Hostile(KnowingTracker):
 
 
 @pytest.fixture
-def page(tmp_path, loaded, monkeypatch):  # noqa: F811
+def page(tmp_path, loaded, monkeypatch):
     """The page of a video with malicious file and class names."""
     monkeypatch.setattr("queryinst_vis.inference.track.VideoTracker", Hostile)
     path = tmp_path / "in" / f"{NAME}.mp4"
@@ -111,7 +111,7 @@ def _check_masks(shown):
         np.testing.assert_array_equal(decoded, mask)
 
 
-def test_a_notebook_shows_the_player_inline(tmp_path, loaded, out):  # noqa: F811
+def test_a_notebook_shows_the_player_inline(tmp_path, loaded, out):
     path = tmp_path / "clip.mp4"
     with VideoWriter(path, 10, crf=5) as writer:
         for index in range(3):
@@ -148,7 +148,7 @@ def test_masks_and_boxes_in_the_page_are_those_that_were_found(page):
     assert mask.sum() == pytest.approx((x1 - x0) * (y1 - y0), rel=0.1)
 
 
-def test_the_command_line_writes_the_page(tmp_path, loaded, out, capsys):  # noqa: F811
+def test_the_command_line_writes_the_page(tmp_path, loaded, out, capsys):
     path = tmp_path / "clip.mp4"
     with VideoWriter(path, 10) as writer:
         writer.write(draw_frame(0))
@@ -219,7 +219,7 @@ class Crowd(KnowingTracker):
         return found
 
 
-def test_the_page_of_many_tracks_names_those_it_omits(tmp_path, loaded, out, monkeypatch):  # noqa: F811
+def test_the_page_of_many_tracks_names_those_it_omits(tmp_path, loaded, out, monkeypatch):
     monkeypatch.setattr("queryinst_vis.inference.track.VideoTracker", Crowd)
     path = tmp_path / "many.mp4"
     monkeypatch.setattr(tracked_video, "MOST_TRACKS", 7)
