@@ -28,7 +28,7 @@ PROPOSALS = [  # one box and more for each level
 
 OUTPUTS = ["class_logits", "boxes", "mask_logits", "queries", "embeddings"]
 
-SHARE = 1e-4  # two runtimes with kernels of their own
+SHARE = 1e-4  # two runtimes with different kernels
 
 
 @dataclass
@@ -49,7 +49,7 @@ def tiny_model(track: bool = True) -> tuple[QueryInst, Config]:
         for stage in model.stages:
             stage.box_predictor.weight.mul_(0.1)  # so that boxes stay near the image
         if track:
-            model.track_head.fcs[1].weight.mul_(30)  # embeddings as long as trained ones
+            model.track_head.fcs[1].weight.mul_(30)  # embeddings of the norm of trained ones
     return model, config
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from queryinst_vis.structures import Detections
 
 SIZE = (100, 200)
-OBJECTS = 4  # the hand-made objects 0..3 lie apart and have orthogonal embeddings
+OBJECTS = 4  # the hand-made objects 0..3 do not overlap and have orthogonal embeddings
 
 
 def see(*objects, scores=None, shift=0.0):

@@ -75,7 +75,7 @@ def test_tracker_passes_its_weights_to_the_rule():
         assert tracker.update(frame).track_ids.tolist() == [expected]
     tracker = Tracker(
         TrackingConfig(iou_weight=0.0, label_weight=0.0)
-    )  # no cue is left: the first column wins
+    )  # all scores are equal: the first column wins
     tracker.update(see(0))
     assert tracker.update(frame).track_ids.tolist() == [1]
     for score_weight, winner in ((1.0, 0.9), (0.0, 0.2)):  # equal but for their scores
@@ -111,7 +111,7 @@ def test_bisoftmax_is_the_mean_of_both_softmaxes():
     frame.embeddings[1] *= 0
     e = math.exp(2)
     expected = [
-        # nobody, and each track: chosen by the detection; choosing it (nobody and both compete)
+        # new object and each track: softmax over the row, and over the column
         [1 / (e + 3), (e / (e + 3) + e / (e + 2)) / 2, 0.0, (1 / (e + 3) + 1 / 3) / 2],
         [1 / 4, (1 / 4 + 1 / (e + 2)) / 2, 0.0, (1 / 4 + 1 / 3) / 2],
     ]

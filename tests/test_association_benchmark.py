@@ -94,7 +94,7 @@ def test_detections_are_computed_once_for_each_set_and_setting(tiny, monkeypatch
     path = inputs.detect_once(weights, config, test_set, cache)
     changed = replace(config, input=replace(config.input, test_short=32))
     assert inputs.detect_once(weights, changed, test_set, cache) != path
-    monkeypatch.setattr(inputs, "load_model", None)  # nothing is detected any more
+    monkeypatch.setattr(inputs, "load_model", None)  # the cache must be used, not the detector
     by_rule = replace(config, tracking=replace(config.tracking, rule="query"))
     assert inputs.detect_once(weights, by_rule, test_set, cache) == path
 

@@ -16,7 +16,7 @@ from tests.tiny import draw_frame
 from tests.tracking_support import KnowingTracker
 
 FPS, RATE, FRAMES = 10, 48000, 40
-BEEP = 2.0  # seconds after which the tone is heard, when frame 20 is shown
+BEEP = 2.0  # seconds until the tone, at frame 20
 
 
 def write_with_sound(path, codec, rate=RATE, layout="mono"):

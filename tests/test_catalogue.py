@@ -108,7 +108,7 @@ def test_concurrent_processes_download_once(entry, server):
 
 def test_a_download_that_differs_from_the_pinned_hash_is_refused(entry, cache, server, monkeypatch):
     find_weights("tiny").unlink()
-    find_weights("tiny").unlink()  # the same again is welcome
+    find_weights("tiny").unlink()  # downloading the same content again is accepted
     write_json_atomically(cache / "pins.json", {entry.file: SHA256[:8] + WRONG[8:]})
     with pytest.raises(InputError, match=r"weights 'tiny': .*pins\.json"):
         find_weights("tiny")
@@ -208,7 +208,7 @@ def test_an_mmdetection_checkpoint_is_downloaded_converted_and_loaded(tiny_coco,
 
 
 def test_size_and_licence_are_shown_before_the_download(tiny_coco, server, capsys):
-    server.cut = 10_000  # nothing but the beginning comes
+    server.cut = 10_000  # the connection always breaks after the beginning
     with pytest.raises(InputError, match="was interrupted"):
         find_weights("coco")
     size = f"{len(server.content) / 1e6:.1f} MB"

@@ -240,7 +240,7 @@ def test_the_command_prints_writes_and_packs(split, gt, tmp_path, capsys):
         assert line == "masks/ulm_000000_000019_leftImg8bit_0.png 26 0.9\n"
 
 
-# What cannot be scored
+# Refusals
 
 
 def test_a_missing_package_is_named_with_its_install_command(gt, split, monkeypatch):

@@ -256,7 +256,7 @@ def test_a_non_empty_output_folder_is_not_modified(cli_error, tmp_path):
     assert files_below(tmp_path) == {"mine.txt"}
 
 
-# Failures that are not the user's
+# Internal errors and interrupts
 
 
 @pytest.fixture
@@ -295,7 +295,7 @@ def test_ctrl_c_is_status_130(broken_command, capsys):
     assert capsys.readouterr().err == "queryinst-vis: error: interrupted\n"
 
 
-# Jobs
+# End to end
 
 
 @pytest.mark.parametrize("case", ["small", "medium"])
@@ -353,7 +353,7 @@ def test_convert_dataset_mots_writes_a_readable_set(tmp_path, capsys):
     assert str(target) in capsys.readouterr().out
 
 
-# From a fresh clone, without installation
+# Scripts of a fresh clone, without installation
 
 
 @pytest.mark.parametrize(("command", "script"), COMMANDS.items())

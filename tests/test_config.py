@@ -17,7 +17,7 @@ from queryinst_vis.config import (
 from queryinst_vis.errors import InputError
 from tests.config_support import CONFIGS, complaint
 
-# What a file may say
+# Config files
 
 
 def test_an_empty_file_is_the_default_model(write_config):
@@ -107,7 +107,7 @@ def test_configs_built_in_python_are_checked_too():
         check_numbers(config)
 
 
-# Faults of a file
+# Errors in a file
 
 
 def test_an_unknown_key_is_refused_with_the_nearest_valid_one(write_config):
@@ -241,7 +241,7 @@ def test_an_unresolvable_reference_is_refused_with_its_key(write_config, text, m
     assert message in complaint(write_config(text))
 
 
-# Inside checkpoints
+# Plain values in checkpoints
 
 
 def test_a_config_round_trips_through_plain_values(monkeypatch):

@@ -98,7 +98,7 @@ def test_the_source_may_be_a_single_export_with_frames_beside(convert, tmp_path)
     assert video["file_names"] == [f"frame_00000{number}.png" for number in range(3)]
 
 
-# Which image is frame n
+# Frame numbers
 
 
 def test_cvat_file_names_determine_the_frame_numbers(convert, tmp_path):

@@ -131,7 +131,7 @@ def test_meta_names_the_classes_of_objects(davis, tmp_path):
     _, tracks = read_tracks(tmp_path / "set.json")
     assert_same_masks(tracks["cat", 0], [FIRST, FIRST])
     assert_same_masks(tracks["ape", 0], [None, SECOND])
-    # Void is to be ignored for both classes that the sequence shows.
+    # Void is an ignore region for both classes of the sequence.
     assert_same_masks(tracks["cat", 1], [VOID, None])
     assert_same_masks(tracks["ape", 1], [VOID, None])
     assert len(tracks) == 4

@@ -73,7 +73,7 @@ def mots(tmp_path):
     return tmp_path / "mots"
 
 
-# What is written
+# Output
 
 
 def test_masks_identities_and_classes_are_those_of_the_instance_maps(mots, tmp_path):
@@ -214,7 +214,7 @@ def test_command_line_passes_every_option_on(mots, tmp_path, capsys):
     assert len(json.loads((tmp_path / "coco.json").read_text())["images"]) == 4
 
 
-# Errors: one line, and nothing written
+# Refusals: one line, and nothing written
 
 
 @pytest.fixture

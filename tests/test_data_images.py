@@ -104,7 +104,7 @@ def test_bits_in_use_are_determined_over_the_frames_given(tmp_path, monkeypatch)
     def refuse(folder):
         raise PermissionError(13, "Permission denied", str(folder))
 
-    monkeypatch.setattr("os.listdir", refuse)  # as in a folder that may be entered only
+    monkeypatch.setattr("os.listdir", refuse)  # as in a folder without read permission
     np.testing.assert_array_equal(read_image(tmp_path / "sub" / "a.png")[..., 0], grey)
 
 

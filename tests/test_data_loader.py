@@ -84,7 +84,7 @@ def test_the_frames_of_a_video_pair_share_identities_and_size(videos):
             known = dict(zip(key.instance_ids.tolist(), key.boxes, strict=True))
             other = dict(zip(reference.instance_ids.tolist(), reference.boxes, strict=True))
             moved = (known[31] - other[31]) * HEIGHT / key.image_size[0]
-            frames = moved[0].item() / 10  # the car moves by 10 pixels from frame to frame
+            frames = moved[0].item() / 10  # the car moves by 10 pixels per frame
             assert 1 <= abs(round(frames)) <= 3  # never the key frame itself
             assert moved.tolist() == pytest.approx([10 * round(frames), 0] * 2, rel=0.01)
     assert sizes == {(48, 80), (64, 107)}

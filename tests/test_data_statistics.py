@@ -15,7 +15,7 @@ from queryinst_vis.evaluation.youtube_vis import AREA_RANGES
 
 
 def test_stats_of_a_small_video_equal_a_count_by_hand():
-    content = video_content()  # a car of 20 x 15 moves right by 10 a frame; a dog in 2 of 4 frames
+    content = video_content()  # a 20 x 15 car moves right by 10 per frame; a dog in 2 of 4 frames
     content["annotations"].append({**content["annotations"][1], "id": 99, "iscrowd": 1})
     numbers = summary_of(content)
     assert numbers["classes"] == {

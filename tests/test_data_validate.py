@@ -28,7 +28,7 @@ def test_polygons_and_both_rle_forms_are_accepted(tmp_path):
     assert kinds == ["nothing annotated", "crowd", "repeated masks"]
 
 
-# Every kind of fault
+# Kinds of findings
 
 
 def dog(content):

@@ -147,7 +147,7 @@ def test_kinds_of_detections_are_counted():
         "wrong class": 1,
         "poor masks": 0,
         "wrong class and poor masks": 0,
-        "duplicate": 2,  # the object of the last has been taken, if under a wrong name
+        "duplicate": 2,  # its object is already matched, by a detection of another class
         "background": 1,
     }
 
@@ -283,7 +283,7 @@ def test_ap_by_length_leaves_other_lengths_out():
         for spot, length in zip(spots, lengths, strict=True)
     ]
     gt = ground_truth([{"segmentations": masks} for masks in tracks], length=LENGTH)
-    stray = [FAR] * 2 + [None] * 6  # a short false alarm, the most confident
+    stray = [FAR] * 2 + [None] * 6  # a short false positive with the highest score
     results = [detection(stray, 0.9), *(detection(masks, 0.8) for masks in tracks[::2])]
     bins = diagnose(gt, results)["breakdown"]["length"]
     assert [(b["low"], b["high"], b["objects"]) for b in bins] == [
@@ -325,7 +325,7 @@ def test_refused_results_leave_no_report(tmp_path, capsys):
     assert not (tmp_path / "why").exists()
 
 
-# Where AP is lost
+# Lost AP by class and video
 
 
 def test_precision_over_recall_is_that_of_the_reference():

@@ -26,7 +26,7 @@ def commands() -> list:
         blocks = [match[1].replace("\\\n", " ") for match in SHELL.finditer(text)]
         lines = [line.strip() for block in blocks for line in block.splitlines()]
         cells = (match[1] for match in INLINE.finditer(SHELL.sub("", text)))
-        lines += [cell for cell in cells if len(cell.split()) > 3]  # others are mere names
+        lines += [cell for cell in cells if len(cell.split()) > 3]  # others are file names
         for line in dict.fromkeys(lines):
             if line.startswith("queryinst-vis ") and not PLACEHOLDERS.search(line):
                 words = shlex.split(line, comments=True)[1:]

@@ -148,7 +148,7 @@ def test_empty_masks_and_all_null_tracks_are_ignored():
     masks, nothing = [rle(0, 0, 100, 100), None], [rle(0, 0, 0, 0), None]
     gt = ground_truth([{"segmentations": masks}, {"segmentations": [None, None]}])
     found = evaluate_youtube_vis(gt, [detection(masks), detection(nothing, 0.5)])
-    assert found["AR100"] == 0.5  # the ground truth that nobody can see is missed
+    assert found["AR100"] == 0.5  # ground truth without pixels is a false negative
 
 
 def test_all_mask_encodings_of_the_ground_truth_are_equivalent():
@@ -217,13 +217,13 @@ def test_the_checksum_names_the_set_and_not_the_results():
 
 
 def test_more_than_255_masks_are_counted():
-    length = 300  # pycocotools' area() takes no longer list than 255
+    length = 300  # pycocotools' area() accepts at most 255 masks
     masks = [rle(k % 200, 0, k % 200 + 100, 100) for k in range(length)]
     gt = ground_truth([{"segmentations": masks}], length=length)
     assert evaluate_youtube_vis(gt, [detection(masks)])["AP"] == pytest.approx(1.0)
 
 
-# What must not matter
+# Invariances
 
 
 def test_metrics_do_not_depend_on_the_order_of_videos_and_annotations():
@@ -247,7 +247,7 @@ def test_ids_need_not_be_consecutive():
         entry["video_id"] = 7 * entry["video_id"] + 100
         entry["category_id"] = 90 - entry["category_id"]
     for annotation in gt["annotations"]:
-        annotation["id"] -= 1  # id 0 is as good as any
+        annotation["id"] -= 1  # id 0 is valid
     assert_same(evaluate_youtube_vis(gt, results), expected)
 
 

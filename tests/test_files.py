@@ -235,7 +235,7 @@ def test_missing_permissions_end_a_command_in_one_line(
     def refuse(self: Path) -> bool:
         raise PermissionError(errno.EACCES, "Permission denied", str(self))
 
-    monkeypatch.setattr(Path, "is_file", refuse)  # as in a folder that may not be entered
+    monkeypatch.setattr(Path, "is_file", refuse)  # as in a folder without search permission
     assert main(["track", str(closed), "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err == f"queryinst-vis: error: {closed}: Permission denied\n"
 

@@ -78,7 +78,7 @@ def test_raw_ids_of_every_frame_equal_the_original(original, original_head, max_
         assert len(tracker.memory) == frame["num_tracks_after"]
         seen += frame["ids"].tolist()
     assert len(original["frames"]) == 20
-    assert -1 in seen and max(seen) == 5  # the video has losers and births, so the test bites
+    assert -1 in seen and max(seen) == 5  # duplicates and new tracks occur
 
 
 def test_scores_of_every_frame_equal_the_original(original, original_head):

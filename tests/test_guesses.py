@@ -149,7 +149,7 @@ def test_a_tracker_has_names(tracker):
     assert tracker.names[1] == "crate"
 
 
-# The choices of track
+# Options of track
 
 
 @pytest.mark.parametrize(

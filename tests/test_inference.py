@@ -188,7 +188,7 @@ def test_compilation_without_a_compiler_is_refused(weights, monkeypatch):
         VideoTracker.from_pretrained(weights, device="cpu", overrides=["inference.compile=true"])
 
 
-@pytest.mark.slow  # the compiler takes its time
+@pytest.mark.slow  # compilation is slow
 def test_a_compiled_backbone_gives_the_same_detections(weights):
     exact = VideoTracker.from_pretrained(weights, device="cpu").update(draw_frame(0))
     compiled = VideoTracker.from_pretrained(

@@ -229,7 +229,7 @@ def test_an_mmdet_config_names_our_tracker(mmdet, config_file):
     assert sorted(ids[0]) == list(range(5))  # five queries, five new instances
     assert tracked[0].pred_track_instances.masks.shape == (5, 128, 192)
     assert len(set(ids[1])) == len(ids[1]) > 0
-    again = model(images, [video(mmdet)], mode="predict")[0]  # a new video begins at 0 again
+    again = model(images, [video(mmdet)], mode="predict")[0]  # ids restart at 0 for a new video
     assert again[0].pred_track_instances.instances_id.tolist() == ids[0]
     assert again[1].pred_track_instances.instances_id.tolist() == ids[1]
 

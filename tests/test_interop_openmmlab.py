@@ -143,7 +143,7 @@ def test_parameters_without_a_counterpart_are_named():
     "name",
     [
         "backbone.body.blocks.0.0.conv_dw.weight",  # EfficientNet
-        "mask_queries.queries",  # masks with queries of their own (Table 6)
+        "mask_queries.queries",  # separate mask queries (Table 6)
         "mask_heads.1.flow.0.weight",  # HTC's information flow (Table 4)
         "track_head.dynamic_conv.kernel_layer.weight",  # QueryTrack's head
     ],

@@ -16,7 +16,7 @@ SCALARS = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-(2**70), 2**70),
-    st.floats(),  # including NaN and infinities, which Python writes
+    st.floats(),  # including NaN and infinities, which Python can write
     st.text(),
     st.sampled_from(['}, {"id"', '"', "\\", '}, {\\"id\\"', "\ud800", "ü", "]", "}"]),
 )

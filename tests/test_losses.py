@@ -160,7 +160,7 @@ def training_step():
     config.model.track.enabled = True
     config.model.track.hidden_channels = config.model.track.embedding_channels = 16
     model = build_model(config)
-    for stage in model.stages:  # boxes of a fresh model may miss the image and see nothing
+    for stage in model.stages:  # boxes of a new model may lie outside the image
         torch.nn.init.normal_(stage.box_predictor.weight, std=0.01)
     return TrainingStep(model, Criterion(config.losses), 1.0).train()
 

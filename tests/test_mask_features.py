@@ -71,7 +71,7 @@ def assert_png(path):
     assert cv2.imread(str(path)) is not None
 
 
-# Mask features: which
+# Feature extraction
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_extracting_features_changes_neither_detections_nor_model():
     assert torch.equal(after.mask_logits, expected.mask_logits)
 
 
-# Mask features: as one picture per instance
+# Principal component
 
 
 def bump(side=14):
@@ -147,7 +147,7 @@ def test_constant_features_give_a_flat_picture():
     assert (component == 0).all() and share == 0
 
 
-# Mask features: drawn
+# Drawing
 
 
 def instances(boxes):
@@ -202,7 +202,7 @@ def test_long_titles_of_narrow_boxes_do_not_overlap(tmp_path, figures):
     assert all(figures[0].bbox.y1 >= box.y1 for box in boxes)
 
 
-# Mask features: the command
+# The command
 
 
 def test_the_command_draws_the_highest_scores_with_each_query_once(

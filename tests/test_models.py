@@ -36,7 +36,7 @@ def slim_config(**model):
 def model():
     torch.manual_seed(0)
     network = build_model(slim_config()).eval()
-    for stage in network.stages:  # a fresh model says .01 everywhere: let it have opinions
+    for stage in network.stages:  # a new model scores .01 everywhere: spread its scores
         torch.nn.init.normal_(stage.class_predictor.weight, std=1.0)
         torch.nn.init.normal_(stage.box_predictor.weight, std=0.1)
     return network

@@ -115,7 +115,7 @@ def test_the_command_prints_what_it_wrote(exported):
     assert ", ".join(OUTPUTS) in exported.said
 
 
-# Running it
+# Inference
 
 
 @pytest.mark.parametrize("embedding", ["track_head", "query"])
@@ -147,7 +147,7 @@ def test_embeddings_can_be_left_out(detector):
 def test_a_smaller_frame_is_padded(exported, detector):
     square, low = square_frames(1)[0], draw_frame(1)
     found = detector.detect_frames([low, square])
-    # beside the square, PyTorch pads it to the same size
+    # PyTorch pads it to the same square
     expected = Detector(exported.model, exported.config).detect_frames([low, square])
     assert_same_detections(found, expected)
 
@@ -329,7 +329,7 @@ def test_weights_in_a_second_file_are_refused_and_removed(monkeypatch, tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
-# Longer checks
+# Slow checks
 
 
 @pytest.mark.slow

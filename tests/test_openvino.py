@@ -109,7 +109,7 @@ def test_the_command_prints_what_it_wrote(exported):
     assert exported.said.startswith(f"{both}{BATCH} x {SIDE}x{SIDE} to {', '.join(OUTPUTS)}")
 
 
-# Running it
+# Inference
 
 
 @pytest.mark.parametrize("embedding", ["track_head", "query"])
@@ -280,7 +280,7 @@ def test_frames_that_do_not_fit_the_size_are_refused(openvino, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# What cannot be used
+# Refusals
 
 
 def copy_of(exported, folder):

@@ -94,7 +94,7 @@ def test_files_without_annotations_are_refused_for_training(tmp_path, write):
         read_own_data(data.annotations)
 
 
-# Drawn boxes
+# Boxes without masks
 
 
 def write_pictures(folder: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_malformed_file_is_refused_with_its_name(tmp_path):
         read_own_data(tmp_path / "data")
 
 
-# What is trained on
+# Training sets and settings
 
 
 def test_no_validation_split_is_made_on_request(tmp_path, weights, capsys):

@@ -103,7 +103,7 @@ def test_every_dependency_is_documented_once_and_nothing_else_is():
     assert sorted(names) == sorted(REQUIRED.union(*OPTIONAL.values()))
 
 
-# What is shipped
+# Package contents
 
 
 def test_every_folder_with_code_is_a_package():

@@ -104,7 +104,7 @@ def training_step():
     torch.manual_seed(0)
     config = tiny_config()
     model = build_model(config)
-    for module in model.stages:  # boxes of a fresh model may miss the image and see nothing
+    for module in model.stages:  # boxes of a new model may lie outside the image
         torch.nn.init.normal_(module.box_predictor.weight, std=0.01)
     return TrainingStep(model, Criterion(config.losses), 1.0).train()
 

@@ -45,8 +45,8 @@ def clock(monkeypatch):
     [
         ((2.0,), (1.0,), "bf16-mixed"),
         ((1.0,), (2.0,), "32-true"),
-        ((1.0,), (1.0,), "32-true"),  # coarser numbers for nothing
-        ((1.0,), (0.95,), "32-true"),  # or for next to nothing
+        ((1.0,), (1.0,), "32-true"),  # less precision for no gain
+        ((1.0,), (0.95,), "32-true"),  # or for almost no gain
         ((1.0,), (9.0, 0.5), "bf16-mixed"),  # the first run compiles kernels
         ((2.0,), (1.0, 9.0, 1.0), "bf16-mixed"),  # something else kept the machine busy
     ],

@@ -28,7 +28,7 @@ def test_prefetching_is_bounded(ahead):
 
     stage = prefetch(items(), ahead)
     read.append(next(stage))
-    for _ in range(1 + ahead + 1):  # the reader's, those that wait, and one that is at the door
+    for _ in range(1 + ahead + 1):  # one read, those queued, and one waiting for a place
         assert made.acquire(timeout=PATIENCE)
     read.extend(stage)
     assert read == list(range(20))

@@ -61,7 +61,7 @@ def test_importing_the_package_loads_nothing_heavy():
     assert (done.stdout.strip(), done.stderr) == ("set()", "")
 
 
-# What is installed
+# Installation
 
 
 def test_the_wheel_holds_types_weights_and_every_module(tmp_path):
@@ -246,7 +246,7 @@ def test_loading_builds_the_model_once(weights, monkeypatch, load):
     assert len(builds) == 1
 
 
-# What an editor says
+# Types
 
 GOOD = """
 from pathlib import Path

@@ -155,7 +155,7 @@ def test_training_an_image_model_may_be_scored_on_videos(tmp_path):
     config.tracking.rule = "masktrack"
     with pytest.raises(InputError, match="no track head"):
         evaluation.open_validation_set(config)
-    config.tracking.rule = "querry"  # told before the training, not at its first evaluation
+    config.tracking.rule = "querry"  # reported before training, not at the first evaluation
     with pytest.raises(InputError, match="rule 'querry'"):
         evaluation.open_validation_set(config)
 
@@ -198,7 +198,7 @@ def query_track_config(**arguments):
 def query_track_model():
     torch.manual_seed(0)
     model = build_model(query_track_config())
-    for stage in model.stages:  # boxes of a fresh model may miss the image and see nothing
+    for stage in model.stages:  # boxes of a new model may lie outside the image
         torch.nn.init.normal_(stage.box_predictor.weight, std=0.01)
     return model
 
@@ -258,7 +258,7 @@ def test_the_reference_takes_part_without_gradient(query_track_model):
     step_of(query_track_model)(batch)["track"].backward()
     assert batch.images.grad.any()
     assert batch.reference.images.grad is None
-    # it takes part: another reference is another loss
+    # the reference matters: another one gives another loss
     other = replace(pairs(), reference=replace(batch.reference, images=-batch.reference.images))
     losses = [step_of(query_track_model).eval()(b)["track"] for b in (pairs(), other)]
     assert losses[0] != losses[1]

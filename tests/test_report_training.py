@@ -66,7 +66,7 @@ def text_of(html):
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
 
 
-# What a training notes down
+# Records of a training
 
 
 def test_every_start_of_a_training_is_recorded(work_dir):

@@ -47,7 +47,7 @@ def test_a_config_name_without_a_near_match_lists_all_names():
     assert complaint("0000").endswith(f"the names are {', '.join(config_names())}")
 
 
-# The files that ship
+# Settings
 
 
 def shipped(pattern: str) -> list:

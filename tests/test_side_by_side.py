@@ -194,7 +194,7 @@ def test_a_stalled_source_does_not_delay_the_others(detector):
     for lane, result in SideBySide(next_lane, 2, BATCH, patience=0.01):
         if result is None:
             lanes.append(lane)
-            release.set()  # only now, when the other one is done
+            release.set()  # only after the other one has ended
     assert len(lanes) == 2
 
 

@@ -22,7 +22,7 @@ from tests.clips import HEIGHT, WIDTH, frame_of, index_of, indices, write_video
 from tests.tiny import draw_frame
 from tests.tracking_support import KnowingTracker
 
-# Which frames
+# Frame ranges
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TABLE_3 = sorted((ROOT / "benchmarks" / "paper_table3").glob("*.json"))
 
 
-# AP against speed: files
+# Benchmark files
 
 
 def write(folder, text):
@@ -98,7 +98,7 @@ def test_table_3_of_the_paper_is_reproduced_in_the_benchmark_files():
     assert gains == {"MaskTrack R-CNN": 4.3, "SipMask-VIS": 2.1}
 
 
-# AP against speed: drawn
+# Drawing
 
 
 def drawn(points, path):

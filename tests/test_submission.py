@@ -162,7 +162,7 @@ def test_mutated_results_without_errors_can_be_evaluated(check):
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     """A valid ``set.json`` and ``results.json``."""
-    monkeypatch.setenv("COLUMNS", "200")  # so that tables keep their lines whole
+    monkeypatch.setenv("COLUMNS", "200")  # wide enough to keep table rows on one line
     (tmp_path / "set.json").write_text(json.dumps(public_set()))
     (tmp_path / "results.json").write_text(json.dumps(sound()))
     return tmp_path

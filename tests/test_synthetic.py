@@ -79,7 +79,7 @@ def test_every_object_of_a_scene_is_visible_in_some_frame(tmp_path):
     assert len(list((tmp_path / "set" / "frames" / "0000").iterdir())) == 2
 
 
-# What tells the classes apart
+# Appearance of the classes
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_videos_are_written_from_the_frames_before_any_json(tmp_path):
             assert difference.mean() < 6  # JPEG keeps colours at half the resolution
 
 
-# Nothing half-written, and clear errors
+# Refusals and failures
 
 
 @pytest.mark.parametrize("stop", [InputError("disk full"), KeyboardInterrupt()])
@@ -208,7 +208,7 @@ def test_settings_out_of_range_are_refused(values, message):
     assert message in str(error.value)
 
 
-# Any number and size
+# Overrides of the presets
 
 
 def test_overrides_change_only_the_named_settings():

@@ -47,7 +47,7 @@ def test_embed_is_fc_relu_fc(head):
     hidden = (roi_features.reshape(5, -1) @ head.fcs[0].weight.T + head.fcs[0].bias).clamp(min=0)
     expected = hidden @ head.fcs[1].weight.T + head.fcs[1].bias
     assert_close(head.embed(roi_features), expected)
-    assert (expected < 0).any()  # no final ReLU unless asked for
+    assert (expected < 0).any()  # no final ReLU by default
     head.final_relu = True
     assert_close(head.embed(roi_features), expected.clamp(min=0))
 

@@ -43,7 +43,7 @@ def test_the_store_returns_what_was_added(video):
         for frame in added:
             tracks.add(**frame)
         assert (tracks.length, len(tracks)) == (len(video), len(expected))
-        for _ in range(2):  # as often as one likes
+        for _ in range(2):  # any number of times
             for track, track_id in zip(tracks, sorted(expected), strict=True):
                 rows = expected[track_id]
                 labels = [label for _, _, label, _, _ in rows]

@@ -126,7 +126,7 @@ def test_results_are_youtube_vis_tracks_of_video_1(video, out, loaded):
 
 
 def test_the_annotated_video_shows_the_instances(video, out, loaded):
-    # no label: in a frame so small it has nowhere else to go than onto the other instance
+    # no label: in so small a frame it would cover the other instance
     track_video(video, out, style=DrawingStyle.of(["mask", "outline", "trace"]))
     before, after = VideoReader(video), VideoReader(out / "clip.mp4")
     assert (len(after), after.fps) == (len(before), before.fps)
@@ -134,7 +134,7 @@ def test_the_annotated_video_shows_the_instances(video, out, loaded):
     for index, (plain, drawn) in enumerate(zip(before, after, strict=True)):
         if index < 4:
             continue
-        x0, y0, x1, y1 = rectangles(index)[1]  # no path lies on the crate
+        x0, y0, x1, y1 = rectangles(index)[1]  # no trace covers the crate
         inside = (slice(y0 + 4, y1 - 4), slice(x0 + 4, x1 - 4))
         blend = 0.45 * np.array(track_colour(1)) + 0.55 * plain[inside].mean(axis=(0, 1))
         np.testing.assert_allclose(drawn[inside].mean(axis=(0, 1)), blend, atol=10)

@@ -126,7 +126,7 @@ def test_published_ids_are_unique_and_published_detections_come_from_the_input(
         ids, raw = published.track_ids.tolist(), tracker.last_raw_ids.tolist()
         assert len(raw) == len(frame)
         assert len(set(ids)) == len(ids)
-        assert set(ids) == {i for i in raw if i >= 0}  # nobody's id is lost, no -1 gets out
+        assert set(ids) == {i for i in raw if i >= 0}  # no id is lost, and -1 is never published
         new = sorted(set(ids) - born)
         assert new == list(range(len(born), len(born) + len(new)))  # dense, never reused
         born |= set(new)

@@ -202,7 +202,7 @@ def test_the_list_of_id_switches_has_the_counted_length(name):
         assert listed == expected["per_class"][label]["IDSW"]
 
 
-# Regions to ignore
+# Ignore regions
 
 
 def in_crowd(mask, crowd, **crowd_options):

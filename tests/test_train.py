@@ -69,7 +69,7 @@ def test_a_run_publishes_the_moving_average_of_its_weights(tmp_path, tiny_videos
     state = load_training_state(tmp_path / "whole" / "last.ckpt")
     _, published = load_weights(tmp_path / "whole" / "final.safetensors")
     _, of_state = load_weights(tmp_path / "whole" / "last.ckpt")
-    assert_same_state(tmp_path / "whole", finished_run)  # the training itself is as without
+    assert_same_state(tmp_path / "whole", finished_run)  # averaging does not change the training
     for name in state.model:
         assert torch.equal(published[name], state.average[name]), name
         assert torch.equal(of_state[name], state.average[name]), name

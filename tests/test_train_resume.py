@@ -50,8 +50,8 @@ train(load_config({config!r}), {work_dir!r}, devices=1)
 
 def test_a_killed_run_resumes_exactly_from_its_last_checkpoint(tmp_path, tiny_videos, finished_run):
     config = six_step_config(tiny_videos)
-    config.data.num_workers = 1  # workers change nothing
-    config.data.val = tiny_videos  # nor does evaluation in between
+    config.data.num_workers = 1  # the number of workers does not matter
+    config.data.val = tiny_videos  # evaluation in between does not matter either
     config.train.eval_every = 2
     work_dir = tmp_path / "killed"
     killed = train_in_a_child(config, work_dir, 5, "os.kill(os.getpid(), signal.SIGKILL)")
@@ -91,7 +91,7 @@ def test_a_signal_to_the_whole_process_group_saves_the_run(
     config = six_step_config(tiny_videos)
     config.data.num_workers = 2
     work_dir = tmp_path / "stopped"
-    # from another process: PyTorch's workers take a signal of their parent for a request to end
+    # from another process: PyTorch's workers exit on a signal sent by their parent
     call = f"subprocess.run(['kill', '-s', '{name[3:]}', '--', f'-{{os.getpgrp()}}'])"
     stopped = train_in_a_child(config, work_dir, 2, call)
     assert "stopped after step 2; " in stopped.stderr, stopped.stderr

@@ -20,7 +20,7 @@ from queryinst_vis.models.build import build_model
 from queryinst_vis.training.recipe import check_recipe
 from tests.tiny import HEIGHT, WIDTH, draw_frame, tiny_config, write_images, write_videos
 
-# Which row is which
+# Class weights
 
 
 SOURCE_CLASSES = ["person", "car", "box", "mouse", "keyboard"]
@@ -172,7 +172,7 @@ def test_separate_mask_queries_are_selected_with_the_box_queries(tmp_path, sourc
     assert len(old) == 12 and torch.equal(new, old[:5])
 
 
-# Which queries
+# Query rules
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def test_rule_kmeans_takes_one_query_per_cluster(source_config):
     queries = centres[group] + torch.linspace(0.1, 1, 12)[:, None]
     picked = pick_queries("kmeans", Source(source_config, {"queries": queries}, []), 3)
     assert sorted(group[picked].tolist()) == [0, 1, 2]
-    for query in picked:  # the middle of its cluster, not its rim
+    for query in picked:  # near the centre of its cluster
         assert query // 3 in (1, 2)
 
 
@@ -279,7 +279,7 @@ def test_query_rules_are_refused_with_the_valid_ones(source, config, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# At the start of a training
+# train.init_weights
 
 
 def test_init_weights_follow_the_class_names(source, config):

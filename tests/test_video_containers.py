@@ -123,7 +123,7 @@ def test_empty_avi_chunks_keep_the_timing(tmp_path):
     assert not any(frame.is_damaged for frame in frames)
 
 
-# Files that were cut off
+# Truncated files
 
 _FRAGMENTS = "frag_keyframe+empty_moov+default_base_moof"
 
@@ -272,7 +272,7 @@ def test_a_constant_frame_rate_is_exact_despite_rounded_times(tmp_path, rate):
         assert reader.fps == pytest.approx(rate, rel=1e-4) and not reader.is_variable
 
 
-# Others
+# Other containers
 
 
 @pytest.mark.parametrize("name", ["clip.avi", "clip.mkv", "clip.mp4"])

@@ -97,7 +97,7 @@ def test_thresholds_limits_and_recall_points_can_be_chosen():
     evaluation = evaluation_of(
         gt, half, iouThrs=[0.5, 0.7], maxDets=[1, 2], recThrs=np.array([0.0, 1.0]), catIds=[1]
     )
-    # IoU .6, ranked second behind a false alarm
+    # IoU .6, ranked second after a false positive
     assert evaluation.eval["precision"].shape == (2, 2, 1, 4, 2)
     assert evaluation.eval["precision"][:, :, 0, 0, 0].tolist() == [[0, 0], [0, 0]]
     assert evaluation.eval["precision"][:, :, 0, 0, 1].tolist() == [[0.5, 0.5], [0, 0]]
