@@ -84,7 +84,7 @@ def test_tracking_a_file_writes_all_files(clip, tmp_path):
     assert sorted(entry["category_id"] for entry in results) == [1, 2]
 
 
-def test_boxes_alone_stand_in_for_masks_in_the_results(clip, tmp_path):
+def test_results_of_detectors_without_masks_use_box_masks(clip, tmp_path):
     track_video(clip, tmp_path / "out", find_boxes)
     [first, _] = json.loads((tmp_path / "out" / "results.json").read_text())
     areas = [int(coco_mask.area(rle)) for rle in first["segmentations"]]

@@ -140,7 +140,7 @@ def test_greedy_assignment_drops_a_detection_that_one_to_one_keeps():
     assert one_to_one(scores) == [1, 0]
 
 
-def test_greedy_gives_a_slot_twice_where_one_to_one_makes_a_new_object():
+def test_greedy_assigns_a_slot_twice_where_one_to_one_starts_a_new_object():
     scores = torch.tensor([[0.0, 4.5], [0.0, 5.0]])
     assert greedy(scores) == [0, 0]
     assert one_to_one(scores) == [NEW, 0]
@@ -183,7 +183,7 @@ def test_one_to_one_is_invariant_to_row_order_and_to_row_offsets(seed):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_every_rule_keeps_identities_through_motion_shuffling_and_absence(rule):
+def test_every_rule_keeps_identities_despite_motion_shuffling_and_gaps(rule):
     frames = [see(0, 1, 2), see(2, 0, shift=3), see(3, 1, shift=5), see(0, 1, 2, 3, shift=6)]
     assert ids_of(Tracker(TrackingConfig(rule)), frames) == [
         [0, 1, 2],
@@ -288,7 +288,7 @@ def test_the_allowed_jump_grows_with_the_square_root_of_the_gap(rule, absent, ex
     assert ids_of(tracker, frames)[-1] == [expected]
 
 
-def test_the_larger_of_the_two_boxes_measures_the_jump():
+def test_the_jump_is_relative_to_the_larger_box():
     frame = see(0, shift=FAR)
     frame.boxes += torch.tensor([-15, -15, 15, 15])  # twice as large: 2/3 of its diagonal
     for first, second in ((see(0), frame), (frame, see(0))):

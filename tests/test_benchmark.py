@@ -101,7 +101,7 @@ def test_ratio_and_shares_follow_from_the_times(result):
     assert 0 < rows["backbone_fpn"]["gflop_per_frame"] < rows["model"]["gflop_per_frame"]
 
 
-def test_the_result_becomes_a_point_of_the_speed_plot_with_an_ap(result, tmp_path):
+def test_the_result_with_an_ap_is_a_point_of_the_speed_plot(result, tmp_path):
     from queryinst_vis.visualization.speed_plot import read_speed_point
 
     path = tmp_path / "speed.json"

@@ -46,7 +46,7 @@ except InputError as error:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_chart_that_cannot_be_written_leaves_nothing(tmp_path):
+def test_a_chart_that_cannot_be_written_leaves_no_file(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot write .*chart\.png"):
         save_chart(bar_chart({"dog": 5}, "Tracks", "tracks"), tmp_path / "file" / "chart.png")

@@ -114,7 +114,7 @@ def test_a_folder_without_maps_is_refused(tmp_path):
         convert_cityscapes(tmp_path, tmp_path / "o.json")
 
 
-def test_a_broken_map_is_refused_and_nothing_is_written(split, tmp_path):
+def test_an_unreadable_map_is_refused_and_nothing_is_written(split, tmp_path):
     write_map(split, "ulm_000000_000020", np.zeros((HEIGHT, WIDTH), np.uint8))
     with pytest.raises(InputError, match=r"ulm_000000_000020.*16-bit"):
         convert_cityscapes(split, tmp_path / "o.json")

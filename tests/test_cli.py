@@ -127,7 +127,7 @@ def test_help_names_every_command(capsys):
     ],
     ids=" ".join,
 )
-def test_help_of_each_command_teaches_by_example(words, capsys):
+def test_help_of_each_command_has_examples_that_parse(words, capsys):
     with pytest.raises(SystemExit) as done:
         run(*words, "--help")
     assert done.value.code == 0
@@ -208,7 +208,7 @@ def test_overrides_may_be_placed_anywhere_after_the_config(words):
         (["convert-checkpoint", "none.pth", "o.safetensors"], "none.pth: no such file"),
     ],
 )
-def test_missing_input_leaves_nothing_behind(words, message, cli_error, tmp_path, monkeypatch):
+def test_missing_input_leaves_no_output(words, message, cli_error, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert message in cli_error(*words)
     assert files_below(tmp_path) == set()
@@ -273,7 +273,7 @@ def broken_command(monkeypatch):
     return break_with
 
 
-def test_a_bug_is_one_line_and_status_1(broken_command, capsys):
+def test_an_internal_error_ends_in_one_line_and_status_1(broken_command, capsys):
     assert run(*broken_command(KeyError("lost\nkey"))) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1

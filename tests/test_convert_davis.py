@@ -59,7 +59,7 @@ def davis(tmp_path):
     return tmp_path / "DAVIS"
 
 
-def test_indices_are_objects_whatever_their_colours(davis, tmp_path):
+def test_palette_indices_not_colours_identify_objects(davis, tmp_path):
     line = convert_davis(davis, tmp_path / "set.json")
     (video,), tracks = read_tracks(tmp_path / "set.json")
     assert video["file_names"] == ["bear/00000.jpg", "bear/00001.jpg"]

@@ -174,7 +174,7 @@ def test_a_circle_covers_the_pixels_whose_centres_are_inside(convert, tmp_path):
     assert_same_masks(tracks["ball", 0], [np.array(inside)])
 
 
-def test_a_mask_is_stored_for_its_box_alone(convert, tmp_path):
+def test_a_labelme_mask_is_placed_at_its_box(convert, tmp_path):
     patch = np.zeros((6, 9), np.uint8)
     patch[1:4, 2:8] = 1
     png = base64.b64encode(cv2.imencode(".png", patch)[1].tobytes()).decode()
@@ -262,7 +262,7 @@ def test_images_without_a_file_are_left_out_and_counted(convert, tmp_path):
 
 
 @pytest.mark.parametrize("path", ["../frames/1.jpg", "..\\frames\\1.jpg"])
-def test_images_may_lie_in_another_folder_of_the_source(convert, tmp_path, path):
+def test_images_may_be_in_another_folder_of_the_source(convert, tmp_path, path):
     folder = tmp_path / "data" / "v"
     write_labelme(folder, "1", [shape("car", box(*A))])
     content = json.loads((folder / "1.json").read_text())
@@ -279,7 +279,7 @@ def test_the_source_may_be_a_single_video(convert, tmp_path):
 
 
 @pytest.mark.parametrize("image", ["../../other.jpg", "/other.jpg"])
-def test_an_image_outside_of_the_source_is_refused(refused, tmp_path, image):
+def test_an_image_outside_the_source_is_refused(refused, tmp_path, image):
     folder = tmp_path / "data" / "v"
     write_labelme(folder, "1", [])
     content = json.loads((folder / "1.json").read_text())

@@ -128,7 +128,7 @@ def test_overlapping_pixels_go_to_the_smaller_mask(write):
     assert line.endswith("; pixels lost to overlapping instances: 4")
 
 
-def test_of_equal_masks_the_first_track_stays_and_the_other_is_counted(write):
+def test_of_equal_masks_the_first_track_is_kept_and_the_other_counted(write):
     source, target = write(content_of(["v/1.jpg"], ("car", [CAR]), ("car", [CAR])))
     line = convert_to_mots(source, target)
     assert set(np.unique(read_map(target / "instances" / "v" / "000001.png"))) == {0, 1001}
@@ -191,7 +191,7 @@ def test_a_pedestrian_is_a_person(write, name):
         ({"images": "nowhere", "classes": {"dog": "none"}}, "v/000003.jpg: no such .jpg or .png"),
     ],
 )
-def test_bad_options_are_refused_and_nothing_is_left(write, tmp_path, options, message):
+def test_bad_options_are_refused_without_output(write, tmp_path, options, message):
     content = disjoint_set()
     content["annotations"][0]["category_id"] = 3
     source, target = write(content)

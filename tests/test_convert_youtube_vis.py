@@ -95,7 +95,7 @@ def test_missing_fields_are_filled_in(convert):
     assert (car["iscrowd"], crowd["iscrowd"]) == (0, 1)
 
 
-def test_other_keys_and_the_ids_of_videos_and_categories_stay(convert):
+def test_unknown_keys_and_the_ids_of_videos_and_categories_are_kept(convert):
     content = ovis_content() | {"info": {"year": 2021}}
     _, written = convert(content)
     assert written["info"] == {"year": 2021}
@@ -232,7 +232,7 @@ def test_videos_with_the_same_id_are_refused():
     assert "videos[1]: id 7 is used twice" in refusal(repair, content, "set.json")
 
 
-def test_nothing_is_written_where_coco_cannot_be(tmp_path):
+def test_nothing_is_written_if_the_coco_file_cannot_be(tmp_path):
     source, target = tmp_path / "source.json", tmp_path / "set.json"
     source.write_text(json.dumps(video_content() | {"annotations": None}))
     options = {"coco_json": tmp_path / "coco.json"}

@@ -52,7 +52,7 @@ def whole(mask):
 # --- one frame -----------------------------------------------------------------------------
 
 
-def test_pixels_are_those_of_the_cutout_where_its_mask_is_and_nowhere_else():
+def test_pasted_pixels_are_exactly_those_of_the_mask():
     ring = np.ones((3, 3), np.uint8)
     ring[1, 1] = 0
     result = paste(frame_with(), [cutout(MaskPiece(ring, 2, 4))])
@@ -110,7 +110,7 @@ def test_a_cutout_is_clipped_to_the_frame(place, box):
 
 
 @pytest.mark.parametrize("place", [(-3, 0), (ROWS, 0), (0, -3), (0, COLUMNS), (-50, 90)])
-def test_a_cutout_outside_the_frame_changes_nothing(place):
+def test_a_cutout_outside_the_frame_has_no_effect(place):
     before = frame_with(piece(0, 0, ROWS, COLUMNS))
     result = paste(before, [cutout(piece(*place, 3, 3))])
     assert result.instance_ids == [1]
@@ -138,7 +138,7 @@ def test_a_box_without_mask_is_kept_while_a_quarter_of_it_is_visible(covered_row
         assert [mask.box() for mask in result.ignored] == [(2, covered_rows, 6, 10)]
 
 
-def test_nothing_is_ignored_where_a_pasted_instance_is():
+def test_pasted_instances_are_removed_from_ignore_regions():
     before = frame_with(ignored=[piece(0, 0, 4, 4), piece(8, 8, 1, 1)])
     result = paste(before, [cutout(piece(0, 0, 2, 4)), cutout(piece(7, 7, 3, 3))])
     assert [mask.box() for mask in result.ignored] == [(0, 2, 4, 4)]

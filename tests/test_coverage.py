@@ -56,7 +56,7 @@ def test_swapped_identities_count_two_for_each_object():
     assert coverage(annotations, [detection([A, B]), detection([B, A])], 2)[-2:] == [2.0, 2.0]
 
 
-def test_an_identity_that_comes_back_counts_once():
+def test_a_reappearing_identity_counts_once():
     results = [detection([A, None, A]), detection([None, A, None])]
     found = evaluate_tracking(ground_truth([track(A, A, A)], length=3), results)
     person = found["per_class"]["person"]
@@ -110,7 +110,7 @@ def test_videos_are_pooled_by_objects_not_averaged():
     assert [row["identities_per_object"] for row in found["per_video"]] == [1.0, 2.0]
 
 
-def test_classes_without_a_match_are_left_out_of_the_mean_of_classes():
+def test_classes_without_a_match_are_excluded_from_the_class_mean():
     gt = ground_truth([track(A, A), track(B, B, category_id=2)])
     results = [detection([A, None]), detection([None, A])]
     found = evaluate_tracking(gt, results)

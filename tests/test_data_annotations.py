@@ -53,7 +53,7 @@ def test_coco_images_keep_their_ids_paths_and_order(tmp_path):
     assert dataset.has_annotations
 
 
-def test_classes_are_matched_by_name_whatever_their_ids_and_order(tmp_path):
+def test_classes_are_matched_by_name_not_by_id_or_order(tmp_path):
     dataset = open_coco(tmp_path, coco_content(), ["zebra", "dog", "car"])
     assert dataset.category_ids == [None, 18, 3]
     assert {i.id: i.label for i in dataset.images[0].instances} == {501: 1, 44: 2}
@@ -78,7 +78,7 @@ def test_coco_boxes_become_xyxy(tmp_path):
     ],
     ids=["polygon", "uncompressed", "compressed"],
 )
-def test_all_kinds_of_segmentation_give_the_same_mask(tmp_path, encode):
+def test_all_segmentation_encodings_give_the_same_mask(tmp_path, encode):
     mask = rectangle(10, 8, 30, 40)
     content = coco_content()
     content["annotations"][0]["segmentation"] = encode(mask)

@@ -110,7 +110,7 @@ def test_training_resizes_exactly_as_testing_does():
     np.testing.assert_array_equal(seen.transpose(2, 0, 1), expected[0, :, :37, :61].numpy())
 
 
-def test_a_box_comes_from_the_mask_where_the_file_gives_none():
+def test_a_missing_box_is_computed_from_the_mask():
     frame = apply_view(picture(), record_of([rectangle(10, 8, 30, 40)]), View(*FULL, HEIGHT, WIDTH))
     assert frame.boxes == [(10, 8, 30, 40)]
 
@@ -154,7 +154,7 @@ def test_a_view_without_instances_is_valid():
 @given(st.integers(0, 2**32 - 1))
 @example(8586)  # a view that shows no instance
 @settings(max_examples=60, deadline=None)
-def test_flipping_flips_boxes_and_masks_and_nothing_else(seed):
+def test_flipping_changes_only_boxes_and_masks(seed):
     rng = np.random.default_rng(seed)
     config = InputConfig(train_short=[31, 48, 70], train_long=[90, 120], crop=0.7, colour=0.5)
     record, image = record_of([blob(rng) for _ in range(4)]), picture(seed)
@@ -190,7 +190,7 @@ def test_every_box_is_tight_around_its_mask_to_one_pixel(seed):
 
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=60, deadline=None)
-def test_boxes_of_cut_instances_are_exactly_tight_whatever_their_shape(seed):
+def test_boxes_of_clipped_instances_are_exactly_tight(seed):
     rng = np.random.default_rng(seed)
     masks = [blob(rng) for _ in range(5)]
     view = draw_view(rng, HEIGHT, WIDTH, InputConfig(train_short=[33], crop=1.0))

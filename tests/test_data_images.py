@@ -13,14 +13,14 @@ from queryinst_vis.utils.images import inspect_image, read_image, read_orientati
 from queryinst_vis.utils.jpeg import JPEG_END, is_truncated
 
 
-def test_channels_come_as_red_green_blue(tmp_path):
+def test_channels_are_in_rgb_order(tmp_path):
     pixels = np.zeros((5, 7, 3), np.uint8)
     pixels[:] = (200, 100, 50)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), pixels)
 
 
-def test_grey_and_transparent_images_become_three_channels(tmp_path):
+def test_grey_and_transparent_images_are_converted_to_rgb(tmp_path):
     Image.new("L", (7, 5), 90).save(tmp_path / "grey.png")
     Image.new("RGBA", (7, 5), (1, 2, 3, 4)).save(tmp_path / "clear.png")
     assert (read_image(tmp_path / "grey.png") == 90).all()

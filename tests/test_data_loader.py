@@ -184,7 +184,7 @@ def test_sets_are_mixed_by_size_times_weight_without_dropping_items():
     assert {two_epochs[2, item] for item in range(10)} == {6}
 
 
-def test_a_small_set_keeps_at_least_one_sample_an_epoch():
+def test_a_small_set_keeps_at_least_one_sample_per_epoch():
     order = SampleOrder([10, 2], [1.0, 0.1], seed=0)
     assert Counter(order[n][0] for n in range(11)) == {0: 10, 1: 1}
 

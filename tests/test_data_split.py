@@ -76,7 +76,7 @@ def test_adding_videos_moves_few_others_to_the_other_part():
     assert len(before ^ (after & old)) <= 8  # of 380; a new draw would move about 70
 
 
-def test_where_every_class_has_one_sequence_neither_part_is_empty():
+def test_with_one_sequence_per_class_neither_part_is_empty():
     assert len(choose_names({"a": ["x"], "b": ["y"]}, 0.5, "")) == 1
 
 

@@ -77,7 +77,7 @@ def test_the_command_prints_writes_and_exits_2_on_errors(tmp_path, capsys):
     }
 
 
-def test_warnings_alone_leave_the_exit_status_at_0(tmp_path, capsys):
+def test_warnings_do_not_change_the_exit_status(tmp_path, capsys):
     content = sound()
     car(content)["bboxes"][1] = None
     path = tmp_path / "set.json"

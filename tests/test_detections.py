@@ -116,7 +116,7 @@ def test_an_empty_mask_has_an_empty_region():
         InstanceMask(SIZE)
 
 
-def test_boxes_alone_have_no_masks():
+def test_detections_of_boxes_have_no_masks():
     detections = replace(found(), mask_logits=None)
     assert not detections.has_masks
     with pytest.raises(ValueError, match="have only boxes"):

@@ -52,7 +52,7 @@ def test_doctor_reports_broken_parts_and_continues(module, title, monkeypatch, c
     assert any("GiB free" in line for line in found["space"])
 
 
-def test_missing_packages_come_with_the_command_that_installs_them(monkeypatch, capsys):
+def test_missing_packages_are_listed_with_their_install_command(monkeypatch, capsys):
     names = ["torch>=2", "kaleidoscope>=3", "onnx>=1; extra == 'onnx'", "prisms; extra == 'onnx'"]
     names += ["queryinst-vis[onnx]; extra == 'batch'"]
     monkeypatch.setattr(doctor, "requires", lambda package: names)

@@ -132,7 +132,7 @@ def test_boxes_change_only_the_area_ranges_of_masks():
     assert any(ours[name] != theirs[name] for name in by_area)
 
 
-def test_masks_alone_give_boxes_and_boxes_alone_give_no_masks():
+def test_missing_boxes_are_computed_from_masks_but_not_the_reverse():
     rng = np.random.default_rng(1)
     gt = synthetic(rng)
     results = perturbed(gt, rng)

@@ -166,7 +166,7 @@ def internal_examples() -> dict[str, dict]:
 
 
 @pytest.mark.parametrize("entry", internal_examples())
-def test_examples_outside_of_the_reference_run(entry, folder):
+def test_examples_outside_the_reference_run(entry, folder):
     example = textwrap.dedent(inspect.getdoc(resolve(entry)).partition("Example::\n")[2])
     names = {entry.rpartition(".")[2]: resolve(entry), **internal_examples()[entry]}
     exec(compile(example, entry, "exec"), names)

@@ -337,7 +337,7 @@ def run_reduced(words: list[str]) -> None:
     assert cli.main([*words, *short]) == 0, words
 
 
-def test_the_commands_of_the_page_lead_from_pictures_to_tracks(tmp_path, monkeypatch):
+def test_the_commands_of_the_page_run_from_annotation_to_tracking(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_labelme(tmp_path / "my_photos")
     with VideoWriter(tmp_path / "street.mp4", 10) as writer:

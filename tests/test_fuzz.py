@@ -110,7 +110,7 @@ def test_a_crash_or_traceback_is_a_fault(status, errors):
     assert judge_end(status, errors).faults
 
 
-def test_the_place_of_an_error_is_the_innermost_of_the_package():
+def test_the_place_of_an_error_is_the_innermost_frame_of_the_package():
     assert judge_end(2, TRACEBACK + LINE_OF_ERROR).place == "queryinst_vis/video/reader.py:12"
 
 

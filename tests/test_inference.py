@@ -218,7 +218,7 @@ def test_a_batch_of_no_frames_is_refused(model):
         VideoTracker(Detector(model, tiny_config())).follow([], batch=0)
 
 
-def test_stream_opens_the_video_at_once(model):
+def test_stream_opens_the_video_immediately(model):
     with pytest.raises(InputError, match="no such file"):
         VideoTracker(Detector(model, tiny_config())).stream("absent.mp4")
 

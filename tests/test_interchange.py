@@ -153,7 +153,7 @@ def test_youtube_vis_round_trips_through_mots_except_scores(converted):
     assert without_order(back) == without_order(content["results"])
 
 
-def test_overlapping_results_become_disjoint_and_lose_no_other_pixel(converted):
+def test_overlapping_results_become_disjoint_without_losing_other_pixels(converted):
     content = json.loads((DATA / "trackeval_youtube_vis.json").read_text())
     folder = converted(content["gt"], content["results"], "mots")
     back = read_results(converted(content["gt"], folder, "back.json"))
@@ -192,7 +192,7 @@ def test_mots_ids_need_not_follow_their_class(converted, mots_folder):
     assert results == [detection([LEFT, RIGHT], 1.0, category_id=PERSON)]
 
 
-def test_sequences_and_frames_are_named_as_those_of_converted_ground_truth(converted, tmp_path):
+def test_sequences_and_frames_are_named_like_converted_ground_truth(converted, tmp_path):
     """Clips of one folder, file names without numbers, and frames without a folder."""
     videos = [
         video(1, "0002", numbers=(1, 6)),
@@ -267,13 +267,3 @@ def test_class_numbers_must_be_positive_integers(text, capsys):
     words = ["convert-results", "a", "b", "--gt", "c", "--class", text]
     assert cli.main(words) == 2
     assert "expected a class and its number" in capsys.readouterr().err
-
-
-def test_help_teaches_by_example(capsys):
-    with pytest.raises(SystemExit):
-        cli.main(["convert-results", "--help"])
-    lines = capsys.readouterr().out.splitlines()
-    examples = [text.split() for text in lines if text.startswith("  queryinst-vis ")]
-    assert len(examples) == 5
-    for example in examples:
-        cli.parse_arguments(example[1:])

@@ -167,7 +167,7 @@ def test_models_unknown_to_mmdetection_are_refused_on_export(tmp_path, resnet18_
     refuse(path, tmp_path / "lite0.pth", r"backbone\.body\.blocks\.\S+: has no counterpart")
 
 
-def test_efficientnet_lite0_becomes_timm_backbone_weights(tmp_path):
+def test_efficientnet_lite0_is_converted_to_timm_backbone_weights(tmp_path):
     torch.manual_seed(0)
     network = timm.create_model("tf_efficientnet_lite0")
     theirs = {}

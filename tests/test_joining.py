@@ -34,7 +34,7 @@ def frame(ids, masks, labels=None, embeddings=None):
 # Two segments
 
 
-def test_tracks_with_the_same_masks_are_matched_whatever_their_ids():
+def test_tracks_with_the_same_masks_are_matched_regardless_of_ids():
     earlier = [frame([7, 3], [square(0), square(20)])] * 3
     later = [frame([0, 1], [square(20), square(1)])] * 3
     assert match_tracks(earlier, later) == {0: 3, 1: 7}

@@ -246,7 +246,7 @@ def test_unknown_backbones_and_norms_are_refused():
 def test_the_reference_model_does_not_branch_on_device_or_training():
     """Faster forms for a device replace its modules (``models/cpu``)."""
     files = sorted(Path(queryinst.__file__).parent.glob("*.py"))
-    assert len(files) > 10
+    assert files
     for path in files:
         found = re.search(
             r"device\.type|is_cuda|is_grad_enabled|self\.training|\.cpu\(\)|models\.cpu",

@@ -230,7 +230,7 @@ def test_convolutions_are_quantized_and_boxes_are_not(watched, openvino):
     assert not kinds & {"MatMul", "ROIAlign", "MVN", "Exp"}
 
 
-def test_layers_that_read_the_finest_maps_stay_float(watched, openvino):
+def test_layers_on_the_finest_maps_are_not_quantized(watched, openvino):
     model = openvino.Core().read_model(watched[0] / "int8.xml")
     convolutions = [
         operation

@@ -192,7 +192,7 @@ def _weight_of_queries(grads, row):
 
 
 @pytest.mark.parametrize(("overlap", "ignored"), [(0.49, True), (0.5, True), (0.51, False)])
-def test_the_threshold_is_the_least_share_of_the_box(overlap, ignored):
+def test_the_threshold_is_the_minimum_share_of_the_box(overlap, ignored):
     grads, _ = class_gradient(with_region(target(PAIR[0]), *CROWD), overlap, PAIR[0], HALF)
     assert (grads[1] == 0) == ignored
 
@@ -261,7 +261,7 @@ def test_an_ignore_overlap_outside_0_to_1_is_refused(tmp_path, overlap):
 # --- all of it together ----------------------------------------------------------------------
 
 
-def test_negatives_alone_train_without_a_crash(tmp_path):
+def test_a_batch_of_negatives_only_trains(tmp_path):
     """The only class of the model occurs in no image."""
     images = write_images(tmp_path / "images")
     images.keep_empty = True

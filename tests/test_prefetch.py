@@ -140,7 +140,7 @@ def test_an_error_in_the_last_item_is_not_lost():
         finish(0)
 
 
-def test_an_error_of_the_caller_leaves_no_thread_and_no_work_behind():
+def test_an_error_in_the_caller_leaves_no_thread_or_pending_work():
     begun, allowed, done = threading.Event(), threading.Event(), []
 
     def work(item):

@@ -75,7 +75,7 @@ def test_masks_without_a_pixel_are_null_and_tracks_without_a_mask_left_out():
     assert all(e["segmentations"][1] for e in entries)
 
 
-def test_images_become_entries_with_boxes_as_x_y_width_height():
+def test_image_results_have_boxes_as_x_y_width_height():
     entries = image_entries([18, 1, None], rles())
     assert [(e["image_id"], e["category_id"], e["score"]) for e in entries] == [
         (139, 18, 0.75),

@@ -104,7 +104,7 @@ def test_boxes_keep_their_order_over_levels(form):
 
 
 @both_forms
-def test_no_boxes_give_an_empty_result_in_the_graph(form):
+def test_no_boxes_give_an_empty_differentiable_result(form):
     levels = [torch.randn(1, 4, 16, 16, requires_grad=True) for _ in range(2)]
     pooled = form(7)(levels, [torch.zeros(0, 4)])
     assert pooled.shape == (0, 4, 7, 7)

@@ -46,7 +46,7 @@ def test_an_upscaled_image_fills_the_canvas_with_a_random_crop():
     assert {view.left for view in drawn} == set(range(41))
 
 
-def test_a_portrait_image_is_cut_to_the_height_of_the_canvas_and_padded_beside():
+def test_a_portrait_image_is_cropped_to_the_canvas_height_and_padded_at_the_side():
     """Scale 1 is the size at test time, 160 pixels high."""
     drawn = views(200, 80, 48, config_of(1, 1))
     assert {(view.height, view.width) for view in drawn} == {(96, 96)}
@@ -56,7 +56,7 @@ def test_a_portrait_image_is_cut_to_the_height_of_the_canvas_and_padded_beside()
     assert (small.height, small.width) == (80, 48)
 
 
-def test_factors_are_uniform_in_their_range_and_nothing_exceeds_the_canvas():
+def test_scales_are_uniform_in_their_range_and_views_fit_the_canvas():
     drawn = views(600, 48, 80, config_of(0.3, 2.0))
     scales = np.array([view.width / (view.right - view.left) / 2 for view in drawn])
     assert 0.29 < scales.min() < 0.32 and 1.95 < scales.max() < 2.05
@@ -66,7 +66,7 @@ def test_factors_are_uniform_in_their_range_and_nothing_exceeds_the_canvas():
 
 
 @pytest.mark.parametrize("factor", [0.37, 0.8, 1.0, 1.3, 1.9])
-def test_the_aspect_is_kept_to_two_pixels_of_the_view(factor):
+def test_the_aspect_ratio_is_kept_within_two_pixels(factor):
     for height, width in ((480, 640), (333, 500), (640, 427)):
         for view in views(20, height, width, config_of(factor, factor)):
             across = view.width / (view.right - view.left)

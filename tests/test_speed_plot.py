@@ -183,7 +183,7 @@ def test_labels_of_close_points_do_not_overlap():
     assert overlapping(place_labels(points)) == []
 
 
-def test_a_picture_that_cannot_be_written_leaves_nothing(tmp_path):
+def test_a_plot_that_cannot_be_written_leaves_no_file(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot write .*out.png"):
         draw_speed_plot([SpeedPoint("a", 1, 0.5)], tmp_path / "file" / "out.png")

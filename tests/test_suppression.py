@@ -72,7 +72,7 @@ def test_the_config_decides_whether_boxes_or_masks_are_compared(
     assert (len(found), len(suppression.of_masks(found))) == (after_boxes, after_masks)
 
 
-def test_detections_without_masks_are_kept_where_masks_are_compared():
+def test_mask_nms_keeps_detections_without_masks():
     boxes = Detections(BOXES, SCORES, ONE_CLASS, (8, 16))
     assert len(Suppression(0.4, "masks", True).of_masks(boxes)) == 4
 

@@ -150,7 +150,7 @@ def test_videos_are_written_from_the_frames_before_any_json(tmp_path):
 
 
 @pytest.mark.parametrize("stop", [InputError("disk full"), KeyboardInterrupt()])
-def test_an_error_leaves_nothing_behind(tmp_path, stop):
+def test_a_failed_generation_leaves_no_files(tmp_path, stop):
     def write_video(path, frames, fps):
         assert list(tmp_path.rglob("*.jpg"))
         raise stop
@@ -168,7 +168,7 @@ def test_a_non_empty_folder_is_refused_and_not_modified(tmp_path):
     assert files_below(tmp_path) == {"frames/mine.txt": b"keep"}
 
 
-def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
+def test_a_file_as_target_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match=r"file is not an empty folder"):
         generate(tmp_path / "file", TINY, 0)

@@ -119,7 +119,7 @@ def test_gaps_narrower_than_a_pixel_take_no_memory():
         assert len(timeline_module.Row.of(flickering, 3000).runs) == 3334
 
 
-def test_a_timeline_that_cannot_be_written_leaves_nothing(tmp_path):
+def test_a_timeline_that_cannot_be_written_leaves_no_file(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot write .*timeline.png"):
         draw_timeline(store(), CLASSES, 10.0, tmp_path / "file" / "timeline.png")

@@ -52,7 +52,7 @@ def test_embed_is_fc_relu_fc(head):
     assert_close(head.embed(roi_features), expected.clamp(min=0))
 
 
-def test_no_boxes_give_no_embeddings_and_keep_the_graph(head, features):
+def test_no_boxes_give_empty_differentiable_embeddings(head, features):
     embeddings = head(features, [torch.zeros(0, 4), torch.zeros(0, 4)])
     assert embeddings.shape == (0, 8)
     embeddings.sum().backward()

@@ -194,7 +194,7 @@ def test_trackers_do_not_share_their_memory():
     assert len(other.memory) == 0
 
 
-def test_memory_does_not_grow_while_nothing_is_born():
+def test_memory_does_not_grow_without_new_tracks():
     tracker = Tracker()
     tracker.update(see(0, 1, 2))
 

@@ -203,7 +203,7 @@ def test_a_resumed_run_keeps_its_precision(monkeypatch):
     assert resolve_precision(asked, saved).train.precision == "bf16-mixed"
 
 
-def test_train_keeps_compiled_kernels_unless_the_user_says_otherwise():
+def test_train_enlarges_the_kernel_cache_unless_the_user_sets_it():
     code = (
         "import os, sys\n"
         "from queryinst_vis.cli import main\n"

@@ -129,7 +129,9 @@ def test_models_without_a_class_in_common_start_from_the_mean(source, config, tm
         torch.testing.assert_close(new[name], old[name].mean(dim=0).expand_as(new[name]))
 
 
-def test_a_class_that_the_checkpoint_lacks_is_refused_with_those_it_has(source, config, tmp_path):
+def test_a_class_missing_in_the_checkpoint_is_refused_with_those_available(
+    source, config, tmp_path
+):
     message = "has no class 'cat' .* its classes are person, car, box, mouse, keyboard"
     with pytest.raises(InputError, match=message):
         transfer_checkpoint(source, config, tmp_path / "a.safetensors", new_classes_from="cat")

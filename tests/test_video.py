@@ -143,7 +143,7 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
 # Times
 
 
-def test_frames_come_with_their_times_at_an_even_rate(tmp_path):
+def test_frames_have_timestamps_at_a_constant_rate(tmp_path):
     with VideoWriter(tmp_path / "even.mp4", 8) as writer:
         for index in range(5):
             writer.write(np.full((48, 64, 3), 40 * index, np.uint8))
@@ -154,7 +154,7 @@ def test_frames_come_with_their_times_at_an_even_rate(tmp_path):
     assert all(np.array_equal(timed, frame) for (_, timed), frame in pairs)
 
 
-def test_frames_come_with_their_times_at_a_varying_rate(tmp_path):
+def test_frames_have_timestamps_at_a_variable_rate(tmp_path):
     times = [0.0, 0.1, 0.15, 1.0, 1.7]
     with VideoWriter(tmp_path / "varying.mp4", fps=None) as writer:
         for time in times:

@@ -113,7 +113,7 @@ def test_highlights_of_hdr_are_compressed_not_clipped(tmp_path, transfer, curve,
     assert 215 < found[1] < 240 and found[-1] >= 254
 
 
-def test_primaries_of_bt2020_become_those_of_bt709(tmp_path):
+def test_primaries_of_bt2020_are_converted_to_bt709(tmp_path):
     """BT.709's red in BT.2020's primaries (BT.2087), gamma 2.4."""
     light = np.array([0.6274, 0.0691, 0.0164])
     code = 255 * light ** (1 / 2.4)

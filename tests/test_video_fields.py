@@ -137,7 +137,7 @@ def test_two_fields_are_one_frame_in_a_copy(tmp_path, kind, name, recwarn):
 
 
 @pytest.mark.parametrize("lost", [8, 9], ids=["first", "second"])
-def test_a_frame_of_one_field_keeps_its_place(tmp_path, lost):
+def test_a_frame_with_a_missing_field_keeps_its_number(tmp_path, lost):
     """Whether or not the decoder outputs a picture for the remaining field."""
     reader = VideoReader(write(tmp_path / "clip.ts", "fields", [lost]))
     frames = list(reader.frames())

@@ -108,7 +108,7 @@ def test_masks_are_drawn_as_supervision_draws_them(count):
     np.testing.assert_array_equal(ours, theirs)
 
 
-def test_supervision_reads_class_names_where_they_are_known():
+def test_class_names_are_passed_to_supervision():
     detections = found([[10, 20, 50, 60], [0, 0, 9, 9]], [7, 3], [1, 0])
     assert "class_name" not in to_supervision(detections).data
     detections.class_names = CLASSES
