@@ -7,7 +7,7 @@ import pytest
 from queryinst_vis.drawing import DrawingStyle, Overlay, Redaction, Redactor, track_colour
 from queryinst_vis.drawing.labels import LabelStyle, draw_labels, place_labels
 from queryinst_vis.errors import InputError
-from tests.test_visualization import CLASSES, GREY, HEIGHT, WIDTH, found, grey_frame
+from tests.overlay_support import CLASSES, GREY, HEIGHT, WIDTH, found, grey_frame
 
 SIZE = (40, 14)  # of a label, (width, height)
 

@@ -6,8 +6,6 @@ import socket
 import struct
 import threading
 import time
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote, unquote
 
 import av
@@ -16,44 +14,12 @@ import pytest
 from queryinst_vis.errors import InputError
 from queryinst_vis.video import LiveReader, VideoReader
 from tests.clips import HEIGHT, WIDTH, index_of, write_video, write_with_pyav
+from tests.http_support import HEAD, in_chunks, replying, served
 from tests.simulated_time import JumpingClock
 
 
 def indices(source):
     return [index_of(arrival.rgb()) for arrival in LiveReader(source)]
-
-
-@contextmanager
-def served(files, promised=None, ranges=False):
-    """A web server with these ``{path: bytes}``; yields its address and the requested paths.
-
-    It may announce more bytes than it sends, and it supports range requests.
-    """
-    asked = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.path)
-            content = files.get(self.path.partition("?")[0])
-            start = int(self.headers.get("Range", "bytes=0-")[6:-1]) if ranges else 0
-            self.send_response(404 if content is None else 206 if start else 200)
-            if ranges:
-                self.send_header("Accept-Ranges", "bytes")
-                content = content[start:]
-            self.send_header("Content-Length", str(promised or len(content or b"")))
-            self.end_headers()
-            self.wfile.write(content or b"")
-
-        def log_message(self, *_):
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -162,36 +128,6 @@ def test_reading_a_live_source_as_a_file_is_refused_with_advice(tmp_path):
 
 
 # Recordings and broken connections
-
-
-@contextmanager
-def replying(data, head, end=b""):
-    """A server that sends these bytes for every request and then closes the connection."""
-    server = socket.create_server(("127.0.0.1", 0))
-
-    def serve():
-        with suppress(OSError):
-            while True:
-                connection, _ = server.accept()
-                with connection, suppress(OSError):
-                    connection.recv(65536)
-                    connection.sendall(head + data + end)
-
-    threading.Thread(target=serve, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}/cam.ts"
-    finally:
-        server.close()
-
-
-def in_chunks(data):
-    return b"".join(
-        b"%x\r\n%s\r\n" % (len(part), part)
-        for part in (data[at : at + 1000] for at in range(0, len(data), 1000))
-    )
-
-
-HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
 
 
 @pytest.fixture(scope="module")

@@ -7,37 +7,9 @@ from queryinst_vis.config import Config, LossConfig
 from queryinst_vis.losses.criterion import Criterion, dice_loss, mask_targets
 from queryinst_vis.losses.matcher import HungarianMatcher
 from queryinst_vis.models.build import build_model
-from queryinst_vis.structures import Batch, StageOutput, Target
+from queryinst_vis.structures import Batch
 from queryinst_vis.training.step import TrainingStep
-
-SIZE = (64, 96)
-
-
-def target(*boxes, labels=None, ids=None):
-    boxes = torch.tensor(boxes, dtype=torch.float).view(-1, 4)
-    masks = torch.zeros(len(boxes), *SIZE, dtype=torch.bool)
-    for mask, (x0, y0, x1, y1) in zip(masks, boxes.int().tolist(), strict=True):
-        mask[y0:y1, x0:x1] = True
-    count = len(boxes)
-    return Target(
-        boxes,
-        torch.zeros(count, dtype=torch.long)
-        if labels is None
-        else torch.tensor(labels, dtype=torch.long),
-        masks,
-        torch.arange(count) if ids is None else torch.tensor(ids),
-        SIZE,
-    )
-
-
-def stage(boxes, logits):
-    boxes = torch.as_tensor(boxes, dtype=torch.float)
-    queries = torch.zeros(1, len(boxes), 8, requires_grad=True)
-    logits = torch.as_tensor(logits, dtype=torch.float)
-    return StageOutput(logits[None], boxes[None], queries, queries, queries)
-
-
-PAIR = ((4, 4, 30, 40), (50, 10, 90, 60))
+from tests.losses_support import PAIR, gradients, pair_batch, stage, target
 
 
 def test_each_instance_is_matched_to_its_own_query():
@@ -160,26 +132,9 @@ def training_step():
     config.model.track.enabled = True
     config.model.track.hidden_channels = config.model.track.embedding_channels = 16
     model = build_model(config)
-    for stage in model.stages:  # boxes of a new model may lie outside the image
-        torch.nn.init.normal_(stage.box_predictor.weight, std=0.01)
+    for part in model.stages:  # boxes of a new model may lie outside the image
+        torch.nn.init.normal_(part.box_predictor.weight, std=0.01)
     return TrainingStep(model, Criterion(config.losses), 1.0).train()
-
-
-def pair_batch(key, reference):
-    torch.manual_seed(1)
-    images = torch.randn(2, 1, 3, *SIZE)
-    return Batch(images[0], [key], Batch(images[1], [reference]))
-
-
-def gradients(step, batch):
-    step.zero_grad()
-    losses = step(batch)
-    sum(losses.values()).backward()
-    return losses, {
-        name: parameter.grad.abs().sum().item()
-        for name, parameter in step.model.named_parameters()
-        if parameter.grad is not None
-    }
 
 
 def test_all_stages_are_supervised_in_parallel(training_step):

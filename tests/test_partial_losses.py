@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_losses import PAIR, SIZE, gradients, pair_batch, stage, target
 
 from queryinst_vis.config import LossConfig
 from queryinst_vis.data.loader import train_loader
@@ -16,6 +15,7 @@ from queryinst_vis.losses.ignore import covered_share
 from queryinst_vis.models.build import build_model
 from queryinst_vis.training.step import TrainingStep
 from queryinst_vis.training.train import train
+from tests.losses_support import PAIR, SIZE, gradients, pair_batch, stage, target
 from tests.tiny import tiny_config, write_images
 
 HEIGHT, WIDTH = SIZE
