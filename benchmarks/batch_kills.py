@@ -137,7 +137,9 @@ class Bench:
 
     def left_behind(self) -> list[str]:
         """Temporary files of the runs so far; libraries leave empty folders when killed."""
-        paths = (self._folder / "temporary").rglob("*")
+        folder = self._folder / "temporary"
+        logs = folder / "ray"  # which Ray keeps
+        paths = (path for path in folder.rglob("*") if logs not in path.parents)
         return [str(path) for path in paths if path.is_file() and path.stat().st_size]
 
     def _fresh(self) -> Path:

@@ -56,6 +56,11 @@ class Opened:
     shape: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Attached:
+    """The decoder has mapped the ring, so that its name is no longer needed."""
+
+
 class Shown(NamedTuple):
     """A frame in a slot of the ring; one that differs in size from the first is sent directly."""
 
@@ -94,7 +99,7 @@ def decode_video(
     memory: int | None,
     cutting: Cutting | None = None,
 ) -> None:
-    """Send ``Opened``, a ``Shown`` for every frame, and ``Ended``.
+    """Send ``Opened``, ``Attached``, a ``Shown`` for every frame, and ``Ended``.
 
     Of a long video that is to be cut, only its ``Cut`` and ``Ended``.
 
@@ -183,6 +188,7 @@ def _send_frames(
         raise InputError(f"video {video.origin}: has no frame")
     connection.send(_opened(source, first.image.shape, size, checksum))
     ring = SharedMemory(connection.recv())
+    connection.send(Attached())
     try:
         slots = slots_of(ring, first.image.shape).reshape(SLOTS, -1)
         _fill(slots, first, frames, connection)

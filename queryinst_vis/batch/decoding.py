@@ -17,6 +17,7 @@ import numpy as np
 
 from queryinst_vis.batch.decoder_process import (
     SLOTS,
+    Attached,
     Ended,
     Fault,
     Note,
@@ -92,6 +93,7 @@ class DecodedVideo:
         self.warnings: list[Note] = []
         self._run = run
         self._ring: SharedMemory | None = None
+        self._is_attached = False
         self._slots: np.ndarray | None = None
         context = _context()
         self._connection, theirs = context.Pipe()
@@ -147,17 +149,24 @@ class DecodedVideo:
         Raises:
             VideoFailedError: it cannot be opened.
         """
-        if self.opened is None and self.cut is None:
+        if not self._is_attached and self.cut is None:
             message = self._receive()
             if isinstance(message, Cut):
                 self.cut = message
             elif isinstance(message, Opened):
-                self.opened = message
-                frame_bytes = int(np.prod(message.shape))
-                self._ring = SharedMemory(create=True, size=SLOTS * frame_bytes)
-                self._slots = slots_of(self._ring, message.shape)
-                self._connection.send(self._ring.name)
-        return self.opened is not None or self.cut is not None
+                self._create_ring(message)
+            elif isinstance(message, Attached):
+                assert self._ring is not None
+                self._is_attached = True
+                self._ring.unlink()  # mapped by both: a kill frees it, too
+        return self._is_attached or self.cut is not None
+
+    def _create_ring(self, opened: Opened) -> None:
+        self.opened = opened
+        frame_bytes = int(np.prod(opened.shape))
+        self._ring = SharedMemory(create=True, size=SLOTS * frame_bytes)
+        self._slots = slots_of(self._ring, opened.shape)
+        self._connection.send(self._ring.name)
 
     def poll(self) -> Frame | None:
         """The next frame; None if none is ready, or at the end.
@@ -187,9 +196,10 @@ class DecodedVideo:
         if self._ring is not None:
             ring, self._ring = self._ring, None
             ring.close()
-            ring.unlink()
+            if not self._is_attached:
+                ring.unlink()
 
-    def _receive(self) -> Opened | Cut | Shown | None:
+    def _receive(self) -> Opened | Attached | Cut | Shown | None:
         """The next message that is there."""
         now = time.monotonic()
         limit = self._run.decode_time
