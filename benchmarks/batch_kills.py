@@ -50,7 +50,7 @@ TARGETS = {
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 STREAMS = (1, 2, 4, 8)
 PATIENCE = 300.0  # seconds without a video, after which a run counts as hung
-ENDING = 60.0  # seconds for processes to end after their run; agents of a killed raylet take long
+ENDING = 180.0  # seconds for processes to end; agents of a killed raylet take a minute and more
 
 _LOOK = 0.01  # seconds between looks at a run
 _SHARED_MEMORY = Path("/dev/shm")
