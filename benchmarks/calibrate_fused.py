@@ -3,10 +3,10 @@
     python benchmarks/calibrate_fused.py --weights people
 
 Runs the detector on the training part of MOTS, assigns ground-truth identities to the detections,
-and collects for each the cues of all tracks in memory. A multinomial logistic model then chooses
-between "new object" (log odds 0) and the tracks, which is the decision of the rule. Prints the keys
-for ``tracking.fused``, the accuracy, and the same with each cue left out. QUERYINST_VIS_DATA is the
-folder that contains data/mots. Everything is deterministic.
+and collects for each the cues of all tracks in memory. Multinomial logistic regression over "new
+object" (logit 0) and the tracks, the decision of the rule, is fitted to them. Prints the keys for
+``tracking.fused``, and the accuracy with all cues and with each cue left out. QUERYINST_VIS_DATA is
+the folder that contains data/mots. Everything is deterministic.
 """
 
 from __future__ import annotations
@@ -33,48 +33,49 @@ from queryinst_vis.tracking.fused import FusedTracks, overlaps, pair_cues
 from queryinst_vis.tracking.memory import embeddings_of
 
 CUES = ("overlap", "distance", "similarity", "gap")
-PENALTY = 1e-4  # on the squared weights, to keep them bounded
-SAME = 0.5  # minimum IoU of a detection with its ground-truth object
+L2_PENALTY = 1e-4  # on the weights, to keep them bounded
+MATCH_IOU = 0.5  # minimum IoU of a detection with its ground-truth object
 
 
-class Choices:
-    """The candidates of the rule for each detection."""
+class TrainingSet:
+    """The tracks to which each detection may be assigned, and the correct one."""
 
     def __init__(self) -> None:
         self.cues: list[np.ndarray] = []  # (tracks, cues) of each detection
-        self.right: list[int] = []  # row of the correct track; -1: a new object
+        self.targets: list[int] = []  # row of the correct track; -1: a new object
 
     def add_video(self, video: VideoRecord, frames: list[Detections], expire_after: int) -> None:
-        """Follow the ground truth through a video and collect all choices."""
-        tracks, owners = FusedTracks(), np.zeros(0, dtype=np.int64)
+        """Add all detections of a video, with the tracks updated by the ground truth."""
+        tracks, track_objects = FusedTracks(), np.zeros(0, dtype=np.int64)
         for index, detections in enumerate(frames):
             tracks.begin_frame(None, None)
             tracks.motion.predict()
-            objects = _identify(detections, video, index)
+            objects = _match_objects(detections, video, index)
             known = np.flatnonzero(objects >= 0)
-            seen = detections[torch.from_numpy(known)]
-            seen = replace(seen, embeddings=F.normalize(embeddings_of(seen), dim=1))
-            slots = np.array([_find(owners, o) for o in objects[known]], dtype=np.int64)
-            if len(tracks) and len(seen):
-                cues = pair_cues(seen, tracks)
+            matched = detections[torch.from_numpy(known)]
+            matched = replace(matched, embeddings=F.normalize(embeddings_of(matched), dim=1))
+            slots = np.array([_track_of(track_objects, o) for o in objects[known]], dtype=np.int64)
+            if len(tracks) and len(matched):
+                cues = pair_cues(matched, tracks)
                 stacked = np.stack([cues[name] for name in CUES], axis=2)
                 self.cues += list(stacked)
-                self.right += slots.tolist()
+                self.targets += slots.tolist()
             old, born = np.flatnonzero(slots >= 0), np.flatnonzero(slots < 0)
             if len(old):
-                tracks.refresh(slots[old].tolist(), seen[torch.from_numpy(old)])
-            tracks.append(seen[torch.from_numpy(born)])
-            owners = np.concatenate([owners, objects[known][born]])
-            owners = owners[tracks.forget(expire_after, None).numpy()]
+                tracks.refresh(slots[old].tolist(), matched[torch.from_numpy(old)])
+            tracks.append(matched[torch.from_numpy(born)])
+            track_objects = np.concatenate([track_objects, objects[known][born]])
+            track_objects = track_objects[tracks.forget(expire_after, None).numpy()]
 
 
-def _find(owners: np.ndarray, wanted: int) -> int:
-    places = np.flatnonzero(owners == wanted)
-    return int(places[0]) if len(places) else -1
+def _track_of(track_objects: np.ndarray, object_id: int) -> int:
+    """Index of the track of an object, -1 if there is none."""
+    indices = np.flatnonzero(track_objects == object_id)
+    return int(indices[0]) if len(indices) else -1
 
 
-def _identify(detections: Detections, video: VideoRecord, index: int) -> np.ndarray:
-    """``(N,)`` id of the object of each detection, or -1."""
+def _match_objects(detections: Detections, video: VideoRecord, index: int) -> np.ndarray:
+    """``(N,)`` id of the ground-truth object that each detection matches, or -1."""
     objects = np.full(len(detections), -1)
     record = video.frame(index)
     if not record.instances or not len(detections):
@@ -85,41 +86,43 @@ def _identify(detections: Detections, video: VideoRecord, index: int) -> np.ndar
     ]
     overlap = overlaps(detections.boxes.double().numpy(), np.array(extents, dtype=float))
     for row, column in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
-        if overlap[row, column] >= SAME:
+        if overlap[row, column] >= MATCH_IOU:
             objects[row] = record.instances[column].id
     return objects
 
 
-def fit(choices: Choices, cues: list[int]) -> tuple[np.ndarray, dict[str, float]]:
-    """Weights of the cues and the bias, and their accuracy."""
-    rows = np.concatenate([c[:, cues] for c in choices.cues])
+def fit(examples: TrainingSet, cues: list[int]) -> tuple[np.ndarray, dict[str, float]]:
+    """Weights of the cues and the bias; loss, and accuracy for known and for new objects."""
+    rows = np.concatenate([c[:, cues] for c in examples.cues])
     inputs = np.hstack([rows, np.ones((len(rows), 1))])
-    counts = np.array([len(c) for c in choices.cues])
+    counts = np.array([len(c) for c in examples.cues])
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    owner = np.repeat(np.arange(len(counts)), counts)
-    right = np.array(choices.right)
-    chosen = np.zeros(len(rows), dtype=bool)
-    chosen[(starts + right)[right >= 0]] = True
+    example = np.repeat(np.arange(len(counts)), counts)
+    targets = np.array(examples.targets)
+    is_target = np.zeros(len(rows), dtype=bool)
+    is_target[(starts + targets)[targets >= 0]] = True
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        odds = inputs @ weights
-        top = np.maximum(np.maximum.reduceat(odds, starts), 0)  # 0: a new object
-        shares = np.exp(odds - top[owner])
-        total = np.add.reduceat(shares, starts) + np.exp(-top)
-        gained = np.add.reduceat(np.where(chosen, odds, 0), starts) - top - np.log(total)
-        gradient = inputs.T @ (shares / total[owner] - chosen) / len(counts)
-        penalty = np.append(weights[:-1], 0) * PENALTY
-        return PENALTY / 2 * (weights[:-1] ** 2).sum() - gained.mean(), gradient + penalty
+        logits = inputs @ weights
+        highest = np.maximum(np.maximum.reduceat(logits, starts), 0)  # 0: a new object
+        exponentials = np.exp(logits - highest[example])
+        total = np.add.reduceat(exponentials, starts) + np.exp(-highest)
+        target_logits = np.add.reduceat(np.where(is_target, logits, 0), starts)
+        log_likelihoods = target_logits - highest - np.log(total)
+        gradient = inputs.T @ (exponentials / total[example] - is_target) / len(counts)
+        penalty = np.append(weights[:-1], 0) * L2_PENALTY
+        value = L2_PENALTY / 2 * (weights[:-1] ** 2).sum() - log_likelihoods.mean()
+        return value, gradient + penalty
 
-    found = minimize(loss, np.zeros(inputs.shape[1]), jac=True, method="L-BFGS-B")
-    odds = inputs @ found.x
-    best = np.array([odds[s : s + n].argmax() for s, n in zip(starts, counts, strict=True)])
-    decided = np.where(odds[starts + best] > 0, best, -1)
-    known = right >= 0
-    return found.x, {
-        "loss": found.fun,
-        "known": (decided == right)[known].mean(),
-        "new": (decided == right)[~known].mean(),
+    solution = minimize(loss, np.zeros(inputs.shape[1]), jac=True, method="L-BFGS-B")
+    logits = inputs @ solution.x
+    best = np.array([logits[s : s + n].argmax() for s, n in zip(starts, counts, strict=True)])
+    decided = np.where(logits[starts + best] > 0, best, -1)
+    known = targets >= 0
+    return solution.x, {
+        "loss": solution.fun,
+        "known": (decided == targets)[known].mean(),
+        "new": (decided == targets)[~known].mean(),
     }
 
 
@@ -137,30 +140,30 @@ def main() -> None:
     config = apply_overrides(config, ["inference.nms_threshold=0.5"])
     test_set = make_set("mots_train", arguments.cache)
     path = detect_once(arguments.weights, config, test_set, arguments.cache)
-    found = load_detections(path, "track_head", config.inference)
-    choices = Choices()
+    detections = load_detections(path, "track_head", config.inference)
+    examples = TrainingSet()
     for video in test_set.open(config).videos:
-        frames = [frame[frame.scores >= arguments.score] for frame in found[video.id]]
-        choices.add_video(video, frames, config.tracking.expire_after or 60)
-    weights, _ = fit(choices, list(range(len(CUES))))
+        frames = [frame[frame.scores >= arguments.score] for frame in detections[video.id]]
+        examples.add_video(video, frames, config.tracking.expire_after or 60)
+    weights, _ = fit(examples, list(range(len(CUES))))
     for name, weight in zip((*CUES, "bias"), weights, strict=True):
         print(f"tracking.fused.{name}={weight:.2f}")
-    report(choices)
+    report(examples)
 
 
-def report(choices: Choices) -> None:
+def report(examples: TrainingSet) -> None:
     """Print the accuracy with all cues and without each of them."""
-    new = choices.right.count(-1)
+    new = examples.targets.count(-1)
     table = Table(
         "cues",
         "log loss",
         "known objects",
         "new objects",
-        title=f"{len(choices.right) - new} detections of known objects, {new} of new ones",
+        title=f"{len(examples.targets) - new} detections of known objects, {new} of new ones",
     )
     for left_out in (None, *range(len(CUES))):
         used = [i for i in range(len(CUES)) if i != left_out]
-        _, quality = fit(choices, used)
+        _, quality = fit(examples, used)
         table.add_row(
             "all" if left_out is None else f"without {CUES[left_out]}",
             f"{quality['loss']:.3f}",

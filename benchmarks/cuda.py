@@ -1,4 +1,4 @@
-"""Short benchmark on a GPU: parity with the CPU, speed, and a profile.
+"""Short GPU benchmark: parity with the CPU, speed, and a profile.
 
 Writes a JSON file part by part, so that an interrupted run keeps its measurements::
 
@@ -74,12 +74,12 @@ class Session:
 
     def model(self, weights: str | Path, *overrides: str) -> tuple[QueryInst, Config]:
         """The model as run by ``track``, keeping all queries."""
-        every = ["inference.score_threshold=0", "inference.one_label_per_query=true"]
-        model, config = load_model(weights, self.device, [*every, *overrides])
+        keep_all = ["inference.score_threshold=0", "inference.one_label_per_query=true"]
+        model, config = load_model(weights, self.device, [*keep_all, *overrides])
         return optimize_for_inference(model, config)
 
     def milliseconds(self, call: Callable[[], object], calls: int) -> float:
-        """The median time of calls, including all work on the device."""
+        """The median time of a call, including all work on the device."""
         return 1000 * median(run_timed(call, self.device)[0] for _ in range(calls))
 
 
@@ -97,17 +97,17 @@ def _tracks(session: Session, device: str, precision: str) -> list[dict[str, Any
     tracker = VideoTracker.from_pretrained("shapes", device, overrides)
     return [
         {
-            "ids": found.track_ids.tolist(),
-            "boxes": found.boxes.numpy(),
-            "rles": found.rles(),
+            "ids": detections.track_ids.tolist(),
+            "boxes": detections.boxes.numpy(),
+            "rles": detections.rles(),
         }
-        for _, found in tracker.stream(session.shapes_clip)
+        for _, detections in tracker.stream(session.shapes_clip)
     ]
 
 
-def _compare(expected: list[dict[str, Any]], found: list[dict[str, Any]]) -> dict[str, Any]:
+def _compare(expected: list[dict[str, Any]], actual: list[dict[str, Any]]) -> dict[str, Any]:
     """Agreement of two runs: identities, and boxes and masks in frames with the same identities."""
-    same = [(a, b) for a, b in zip(expected, found, strict=True) if a["ids"] == b["ids"]]
+    same = [(a, b) for a, b in zip(expected, actual, strict=True) if a["ids"] == b["ids"]]
     boxes = [np.abs(a["boxes"] - b["boxes"]).max() for a, b in same if a["ids"]]
     ious = [
         float(coco_mask.iou([one], [other], [0])[0, 0])
@@ -176,7 +176,7 @@ def _time_network(
 
 
 def _count_synchronisations(detect: Callable[[], object]) -> int:
-    """Operators of a batch that wait for the GPU, other than the copy of its results."""
+    """Number of operations per batch that wait for the GPU, except the copy of the results."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
@@ -269,7 +269,7 @@ def _run(command: list[str]) -> dict[str, Any]:
     return {
         "exit_status": done.returncode,
         "seconds": time.perf_counter() - start,
-        "said": lines[-12:],
+        "output": lines[-12:],
     }
 
 
@@ -295,7 +295,7 @@ def main() -> int:
     arguments = parser.parse_args()
     chosen = arguments.only.split(",")
     if unknown := set(chosen) - set(PARTS):
-        parser.error(f"--only: {', '.join(sorted(unknown))}: choose of {', '.join(PARTS)}")
+        parser.error(f"--only: {', '.join(sorted(unknown))}: choose from: {', '.join(PARTS)}")
     load = load_average()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     failed = False

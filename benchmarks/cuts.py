@@ -23,12 +23,12 @@ from queryinst_vis.video.cuts import CutDetector
 THUMBNAIL = (64, 36)  # the size that the detector uses
 SEGMENTS = 8  # per clip
 LENGTHS = (20, 60)  # of a segment, in frames
-APART = 20  # minimum number of frames between two segments of one source
+MIN_DISTANCE = 20  # minimum number of frames between two segments of one source
 IMAGES = {".jpg", ".jpeg", ".png"}
 
 
 def main() -> None:
-    """Build the clips and print the table."""
+    """Build the clips, detect their cuts and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -44,17 +44,17 @@ def main() -> None:
     same = [join_same(rng, sources) for _ in range(arguments.clips)]
     uncut = [(source, np.zeros(len(source), dtype=bool)) for source in sources]
     kinds = {"different sources": different, "one source": same, "no cuts": uncut}
-    print("threshold  kind               frames  cuts  recall  false alarms  precision")
+    print("threshold  clips              frames  cuts  recall  false positives  precision")
     for threshold in arguments.thresholds:
         for kind, clips in kinds.items():
-            found = np.concatenate([detect(threshold, frames) for frames, _ in clips])
+            detected = np.concatenate([detect(threshold, frames) for frames, _ in clips])
             cuts = np.concatenate([gt for _, gt in clips])
-            hits, alarms = int((found & cuts).sum()), int((found & ~cuts).sum())
-            recall = f"{hits / cuts.sum():.3f}" if cuts.any() else "-"
-            precision = f"{hits / (hits + alarms):.3f}" if hits else "-"
+            tp, fp = int((detected & cuts).sum()), int((detected & ~cuts).sum())
+            recall = f"{tp / cuts.sum():.3f}" if cuts.any() else "-"
+            precision = f"{tp / (tp + fp):.3f}" if tp else "-"
             print(
                 f"{threshold:<9}  {kind:17}  {len(cuts):6}  {cuts.sum():4}  {recall:>6}"
-                f"  {alarms:12}  {precision:>9}"
+                f"  {fp:15}  {precision:>9}"
             )
 
 
@@ -91,12 +91,12 @@ def join_different(
 
 def join_same(rng: np.random.Generator, sources: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """A clip from a single, sufficiently long source."""
-    long = [source for source in sources if len(source) >= LENGTHS[1] + APART]
+    long = [source for source in sources if len(source) >= LENGTHS[1] + MIN_DISTANCE]
     source = long[int(rng.integers(len(long)))]
     segments, last = [], None
     while len(segments) < SEGMENTS:
         first, end = draw_segment(rng, source)
-        if last is None or abs(first - last) >= APART:
+        if last is None or abs(first - last) >= MIN_DISTANCE:
             segments.append(source[first:end])
             last = end
     return join(segments)

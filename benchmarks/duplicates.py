@@ -32,11 +32,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("weights", help="name of weights, or a file")
+    parser.add_argument("weights", help="weights, by name or file")
     parser.add_argument("annotations", help="YouTube-VIS JSON")
     parser.add_argument("images", help="folder of its frames")
     parser.add_argument("--thresholds", type=float, nargs="+", default=[0.3, 0.05])
-    parser.add_argument("--frames", type=int, help="of each video, at most (default: all)")
+    parser.add_argument(
+        "--frames", type=int, help="maximum number of frames per video (default: all)"
+    )
     arguments = parser.parse_args()
 
     lowest = min(arguments.thresholds)
@@ -47,15 +49,17 @@ def main() -> None:
     source = DatasetConfig(arguments.annotations, arguments.images)
     dataset = open_dataset(source, config.model.classes)
 
-    found: list[Detections] = []
+    all_detections: list[Detections] = []
     for video in dataset.videos:
         for index in range(min(len(video), arguments.frames or len(video))):
-            found += detector.detect_frames([load_pixels(video.frame(index))], embedding=None)
+            all_detections += detector.detect_frames(
+                [load_pixels(video.frame(index))], embedding=None
+            )
     print("score  detections  boxes  masks  masks of any class")
     for threshold in arguments.thresholds:
-        flags = [duplicates(each[each.scores >= threshold]) for each in found]
-        shares = np.concatenate(flags).mean(axis=0)
-        row = "  ".join(f"{100 * share:5.1f} %" for share in shares)
+        flags = [duplicates(each[each.scores >= threshold]) for each in all_detections]
+        fractions = np.concatenate(flags).mean(axis=0)
+        row = "  ".join(f"{100 * fraction:5.1f} %" for fraction in fractions)
         print(f"{threshold:<5}  {sum(map(len, flags)):10}  {row}")
 
 

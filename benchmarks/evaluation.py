@@ -37,7 +37,7 @@ from rich.table import Table
 
 ROOT = Path(__file__).parents[1]
 TOLERANCES = {"AP": 1e-12, "HOTA": 1e-9}
-"""Largest allowed difference of a metric, by task."""
+"""Maximum allowed difference of a metric, by task."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Procedure:
     checkout: Path = ROOT
 
     def measure(self, folder: Path) -> dict[str, Any]:
-        """``run`` in a separate process, for a peak memory of its own."""
+        """``run`` in a separate process, so that its peak memory can be measured."""
         which = "official" if self.name == "official" else "ours"
         command = [sys.executable, __file__, "--run", which, self.task, str(folder)]
         others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
@@ -77,7 +77,7 @@ def run(which: str, task: str, folder: Path) -> dict[str, Any]:
 
         checkout, *_ = os.environ["PYTHONPATH"].split(os.pathsep)
         if Path(checkout) not in Path(queryinst_vis.__file__).resolve().parents:
-            sys.exit(f"{checkout} holds no package queryinst_vis")
+            sys.exit(f"{checkout} does not contain the package queryinst_vis")
         evaluate, arguments = (
             (evaluate_youtube_vis, files) if task == "AP" else (evaluate_tracking, files)
         )
@@ -89,11 +89,11 @@ def run(which: str, task: str, folder: Path) -> dict[str, Any]:
         from official_tracking import evaluate
 
         arguments = (folder,)
-    imported = _peak_megabytes()
+    after_imports = _peak_megabytes()
     start = time.process_time()
     metrics = evaluate(*arguments)
     seconds = time.process_time() - start
-    megabytes = _peak_megabytes() - imported
+    megabytes = _peak_megabytes() - after_imports
     return {"seconds": seconds, "megabytes": megabytes, "metrics": metrics}
 
 
@@ -104,7 +104,9 @@ def _peak_megabytes() -> float:
         [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
         return int(line.split()[1]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, kilobytes here
+    return peak / (
+        2**20 if sys.platform == "darwin" else 2**10
+    )  # bytes on macOS, kilobytes elsewhere
 
 
 def values(task: str, metrics: dict[str, Any]) -> dict[str, float | None]:
@@ -123,16 +125,18 @@ def largest_difference(a: dict[str, Any], b: dict[str, Any]) -> float:
 
 
 def measure(procedures: list[Procedure], folder: Path, repeat: int) -> list[dict[str, Any]]:
-    """Run each ``repeat`` times, alternating; keep each one's run with the least CPU time."""
+    """Run the procedures ``repeat`` times, interleaved; keep the fastest run of each."""
     rounds = [[each.measure(folder) for each in procedures] for _ in range(repeat)]
-    return [min(runs, key=lambda found: found["seconds"]) for runs in zip(*rounds, strict=True)]
+    return [min(runs, key=lambda result: result["seconds"]) for runs in zip(*rounds, strict=True)]
 
 
 def main() -> int:
     """Generate, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="two tiny sets, to see that it runs")
-    parser.add_argument("--seed", type=int, default=0, help="of the sets (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="two tiny sets, as a smoke test")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="random seed of the sets (default: %(default)s)"
+    )
     parser.add_argument(
         "--before",
         type=Path,
@@ -172,16 +176,16 @@ def main() -> int:
                     procedures.insert(0, Procedure("official", task))
                 if arguments.before:
                     procedures.append(Procedure("before", task, arguments.before))
-                found = measure(procedures, folder, arguments.repeat)
-                first = found[0]
-                for procedure, this in zip(procedures, found, strict=True):
-                    scores = values(task, this["metrics"])
-                    cells = [f"{this['seconds']:.2f}", f"{this['megabytes']:.0f}"]
+                results = measure(procedures, folder, arguments.repeat)
+                first = results[0]
+                for procedure, result in zip(procedures, results, strict=True):
+                    scores = values(task, result["metrics"])
+                    cells = [f"{result['seconds']:.2f}", f"{result['megabytes']:.0f}"]
                     difference = largest_difference(values(task, first["metrics"]), scores)
                     failed |= difference > tolerance
                     if procedures[0].name == "official" != procedure.name:
-                        cells[0] += f" ({first['seconds'] / this['seconds']:.1f}x)"
-                        cells[1] += f" ({this['megabytes'] / first['megabytes']:.2f}x)"
+                        cells[0] += f" ({first['seconds'] / result['seconds']:.1f}x)"
+                        cells[1] += f" ({result['megabytes'] / first['megabytes']:.2f}x)"
                     table.add_row(
                         *(size.name, f"{megabytes:.0f}", task, procedure.name, *cells),
                         *(f"{100 * scores[task]:.2f}", f"{difference:.1e}"),

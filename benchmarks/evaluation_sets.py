@@ -14,18 +14,18 @@ from pycocotools import mask as coco_mask
 
 @dataclass(frozen=True)
 class SetSize:
-    """What a generated set looks like.
+    """Properties of a generated set.
 
     Attributes:
-        name: heading in the table.
-        videos: how many.
-        classes: how many.
-        lengths: fewest and most frames of a video.
-        size: height and width of a frame in pixels.
-        tracks: ground-truth tracks of the whole set.
-        predictions: fewest and most predictions of a video.
-        shown: frames that show a track, on average; at most the video's length.
-        radius: of an object in pixels, the median; half to twice that are usual.
+        name: label in the table.
+        videos: number of videos.
+        classes: number of classes.
+        lengths: minimum and maximum number of frames per video.
+        size: height and width of the frames in pixels.
+        tracks: number of ground-truth tracks in the set.
+        predictions: minimum and maximum number of predictions per video.
+        track_length: mean number of frames of a track, before it is cut at the end of the video.
+        radius: median radius of the objects in pixels; most have half to twice that.
     """
 
     name: str
@@ -35,7 +35,7 @@ class SetSize:
     size: tuple[int, int]
     tracks: int
     predictions: tuple[int, int]
-    shown: int
+    track_length: int
     radius: float
 
 
@@ -54,11 +54,11 @@ class Blob:
     """A star-shaped object that moves in a straight line."""
 
     start: np.ndarray  # (x, y) in pixels
-    step: np.ndarray  # pixels a frame
-    radii: np.ndarray  # one for each direction of the outline
+    step: np.ndarray  # pixels per frame
+    radii: np.ndarray  # one per direction of the outline
 
     def mask(self, frame: int, size: tuple[int, int], rng: np.random.Generator) -> dict | None:
-        """Compressed run lengths, or None where the object is out of sight."""
+        """The mask in a frame as compressed RLE, or None where the object is outside the image."""
         angles = np.linspace(0, 2 * np.pi, len(self.radii), endpoint=False)
         radii = self.radii * rng.normal(1, 0.05, len(self.radii))
         outline = np.stack([np.cos(angles), np.sin(angles)], axis=1) * radii[:, None]
@@ -71,7 +71,7 @@ class Blob:
 
 
 def random_blob(size: SetSize, rng: np.random.Generator) -> Blob:
-    """Somewhere in the frame, of any direction and size."""
+    """An object of random position, direction and size."""
     height, width = size.size
     radius = size.radius * np.exp(rng.normal(0, 0.5))
     return Blob(
@@ -82,7 +82,7 @@ def random_blob(size: SetSize, rng: np.random.Generator) -> Blob:
 
 
 def perturbed(blob: Blob, rng: np.random.Generator) -> Blob:
-    """Nearly the same object, as a good or a mediocre detector would see it."""
+    """The object with a random localisation error of 2, 10 or 30 % of its size."""
     error = rng.choice([0.02, 0.1, 0.3])
     scale = blob.radii.mean() * error
     return Blob(
@@ -92,10 +92,10 @@ def perturbed(blob: Blob, rng: np.random.Generator) -> Blob:
     )
 
 
-def track_entry(
+def track_masks(
     blob: Blob, first: int, last: int, length: int, size: SetSize, rng: np.random.Generator
 ) -> list[dict | None]:
-    """One mask or None for each frame; the blob is seen from ``first`` to before ``last``."""
+    """A mask or None per frame; the object is visible from ``first`` to ``last`` (exclusive)."""
     return [
         blob.mask(frame - first, size.size, rng) if first <= frame < last else None
         for frame in range(length)
@@ -107,26 +107,28 @@ def generate(size: SetSize, seed: int, folder: Path) -> None:
     rng = np.random.default_rng(seed)
     lengths = rng.integers(*size.lengths, size.videos, endpoint=True).tolist()
     classes = range(1, size.classes + 1)
-    shares = np.bincount(rng.integers(0, size.videos, size.tracks), minlength=size.videos)
+    num_tracks = np.bincount(rng.integers(0, size.videos, size.tracks), minlength=size.videos)
     annotations = []
     with (folder / "results.json").open("w") as file:
-        for video_id, (length, share) in enumerate(zip(lengths, shares.tolist(), strict=True), 1):
-            seen = []
-            for _ in range(share):
-                first = int(rng.integers(0, max(length - size.shown // 2, 1)))
-                last = min(first + 1 + int(rng.exponential(size.shown)), length)
-                seen.append((random_blob(size, rng), first, last, int(rng.choice(classes))))
+        for video_id, (length, count) in enumerate(
+            zip(lengths, num_tracks.tolist(), strict=True), 1
+        ):
+            objects = []
+            for _ in range(count):
+                first = int(rng.integers(0, max(length - size.track_length // 2, 1)))
+                last = min(first + 1 + int(rng.exponential(size.track_length)), length)
+                objects.append((random_blob(size, rng), first, last, int(rng.choice(classes))))
             annotations += [
                 {
                     "id": len(annotations) + number,
                     "video_id": video_id,
                     "category_id": category,
                     "iscrowd": 0,
-                    "segmentations": track_entry(blob, first, last, length, size, rng),
+                    "segmentations": track_masks(blob, first, last, length, size, rng),
                 }
-                for number, (blob, first, last, category) in enumerate(seen, start=1)
+                for number, (blob, first, last, category) in enumerate(objects, start=1)
             ]
-            for entry in _predictions(video_id, seen, length, size, rng):
+            for entry in _predictions(video_id, objects, length, size, rng):
                 file.write("[" if file.tell() == 0 else ",\n")
                 json.dump(entry, file)
         file.write("]")
@@ -144,25 +146,25 @@ def generate(size: SetSize, seed: int, folder: Path) -> None:
 
 def _predictions(
     video_id: int,
-    seen: list[tuple[Blob, int, int, int]],
+    objects: list[tuple[Blob, int, int, int]],
     length: int,
     size: SetSize,
     rng: np.random.Generator,
 ) -> Iterator[dict[str, Any]]:
-    """Four of five follow an object, of these some with a wrong class; the rest see things."""
+    """80 % follow an object, with a wrong class in some; the others are false positives."""
     for _ in range(int(rng.integers(*size.predictions, endpoint=True))):
         category = int(rng.integers(1, size.classes, endpoint=True))
-        if seen and rng.random() < 0.8:
-            blob, first, last, true_category = seen[rng.integers(len(seen))]
+        if objects and rng.random() < 0.8:
+            blob, first, last, true_category = objects[rng.integers(len(objects))]
             blob = perturbed(blob, rng)
             first, last = first + int(rng.integers(0, 3)), last - int(rng.integers(0, 3))
             category = true_category if rng.random() < 0.6 else category
         else:
             blob, first = random_blob(size, rng), int(rng.integers(0, length))
-            last = min(first + 1 + int(rng.exponential(size.shown)), length)
+            last = min(first + 1 + int(rng.exponential(size.track_length)), length)
         yield {
             "video_id": video_id,
             "category_id": category,
             "score": round(float(rng.random()), 3),
-            "segmentations": track_entry(blob, first, last, length, size, rng),
+            "segmentations": track_masks(blob, first, last, length, size, rng),
         }

@@ -1,4 +1,4 @@
-"""Memory of ``track`` on a long video, end to end: checks that it does not grow with the frames.
+"""Memory of ``track`` on a long video: checks that it does not grow with the number of frames.
 
 The input is an mp4 of 160x96 pixels with scenes of moving shapes, 50 frames each, repeated after 20
 scenes. ``track_video`` tracks it with the weights ``shapes`` and writes the annotated mp4,
@@ -41,13 +41,13 @@ SCENES = SyntheticSettings(videos=20, frames=50, width=160, height=96)
 
 
 def main() -> int:
-    """Run the benchmark as the command line says; return the exit status."""
+    """Run the benchmark; return the exit status."""
     arguments = _parse_arguments()
     with tempfile.TemporaryDirectory() as name:
         video = Path(name) / "shapes.mp4"
         _write_video(video, arguments.frames)
-        watch = MemoryWatch()
-        with watch, mock.patch.object(writing, "TrackStore", watch.store):
+        monitor = MemoryMonitor()
+        with monitor, mock.patch.object(writing, "TrackStore", monitor.store):
             summary = track.track_video(
                 video,
                 Path(name) / "out",
@@ -56,16 +56,16 @@ def main() -> int:
                 max_size=max(SCENES.width, SCENES.height),
             )
         sizes = {path.name: path.stat().st_size for path in summary.files}
-    watch.readings["end"] = _rss()
-    growth = watch.peak - watch.readings[str(FIRST)]
-    _print(watch, growth, summary, sizes)
+    monitor.readings["end"] = _rss()
+    growth = monitor.peak - monitor.readings[str(FIRST)]
+    _print(monitor, growth, summary, sizes)
     if arguments.json is not None:
         content = {
             "frames": summary.frames,
             "tracks": summary.tracks,
             "seconds": summary.seconds,
-            "rss_mib": watch.readings,
-            "peak_after_first_mib": watch.peak,
+            "rss_mib": monitor.readings,
+            "peak_after_first_mib": monitor.peak,
             "growth_mib": growth,
             "output_bytes": sizes,
             "threads": os.environ.get("OMP_NUM_THREADS"),
@@ -74,7 +74,7 @@ def main() -> int:
     return int(growth > LIMIT)
 
 
-class MemoryWatch:
+class MemoryMonitor:
     """Records the memory of the process at given frames, and its maximum after the first of them.
 
     Attributes:
@@ -86,9 +86,9 @@ class MemoryWatch:
         self.readings: dict[str, float] = {}
         self.peak = 0.0
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread = threading.Thread(target=self._sample_peak, daemon=True)
 
-    def __enter__(self) -> MemoryWatch:
+    def __enter__(self) -> MemoryMonitor:
         self._thread.start()
         return self
 
@@ -98,17 +98,17 @@ class MemoryWatch:
 
     def store(self) -> TrackStore:
         """A TrackStore that records the memory at the given frames."""
-        watch = self
+        monitor = self
 
-        class WatchedStore(TrackStore):
+        class MonitoredStore(TrackStore):
             def add(self, *frame: Any) -> None:
                 super().add(*frame)
                 if self.length == FIRST or self.length % STEP == 0:
-                    watch.readings[str(self.length)] = _rss()
+                    monitor.readings[str(self.length)] = _rss()
 
-        return WatchedStore()
+        return MonitoredStore()
 
-    def _watch(self) -> None:
+    def _sample_peak(self) -> None:
         while not self._done.wait(0.05):
             if str(FIRST) in self.readings:
                 self.peak = max(self.peak, _rss())
@@ -131,20 +131,20 @@ def _rss() -> float:
 
 
 def _print(
-    watch: MemoryWatch, growth: float, summary: track.TrackSummary, sizes: dict[str, int]
+    monitor: MemoryMonitor, growth: float, summary: track.TrackSummary, sizes: dict[str, int]
 ) -> None:
     table = Table("frame", "RSS MiB", "since frame 500")
-    for frame, rss in watch.readings.items():
-        table.add_row(frame, f"{rss:.1f}", f"{rss - watch.readings[str(FIRST)]:+.1f}")
+    for frame, rss in monitor.readings.items():
+        table.add_row(frame, f"{rss:.1f}", f"{rss - monitor.readings[str(FIRST)]:+.1f}")
     console = Console(soft_wrap=True)
     console.print(table)
     files = ", ".join(f"{name} {size / 2**20:.1f} MiB" for name, size in sizes.items())
     console.print(
         f"{summary.tracks} tracks in {summary.frames} frames, {summary.seconds:.0f} s: {files}"
     )
-    verdict = "less" if growth <= LIMIT else "MORE"
+    verdict = "within" if growth <= LIMIT else "ABOVE"
     console.print(
-        f"at most {growth:.1f} MiB above frame {FIRST}, {verdict} than the {LIMIT:.0f} MiB allowed"
+        f"peak {growth:.1f} MiB above frame {FIRST}, {verdict} the limit of {LIMIT:.0f} MiB"
     )
 
 

@@ -1,7 +1,7 @@
 """The procedure of the YouTube-VIS API in plain Python, as the reference of ``evaluation.py``.
 
 It reproduces ``loadRes``, ``computeIoU``, ``evaluateVid`` and ``accumulate`` step by step, with the
-same calls to pycocotools, and therefore with their time and memory.
+same calls to pycocotools, so that it takes the same time and memory.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def evaluate(gt_path: Path, results_path: Path) -> dict[str, Any]:
         for category in sorted(names)
         for video in videos
     }
-    precision = defaultdict(list)  # one (thresholds, recalls) or (thresholds,) for each class
+    precision = defaultdict(list)  # per class: (thresholds, recalls) or (thresholds,)
     recall = defaultdict(list)
     for suffix in RANGES:
         for limit in LIMITS:

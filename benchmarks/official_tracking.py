@@ -1,7 +1,7 @@
 """HOTA, IDF1 and CLEAR MOT of a YouTube-VIS set by trackeval, the reference of ``evaluation.py``.
 
 trackeval expects uncompressed run lengths in the ground truth and its own folder layout.
-``prepare`` writes both and is not part of what is measured.
+``prepare`` writes both and is not timed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def prepare(folder: Path) -> None:
     for track in gt["annotations"]:
         track["height"], track["width"] = sizes[track["video_id"]]
         track["areas"] = [mask and int(coco_mask.area(mask)) for mask in track["segmentations"]]
-        track["segmentations"] = [mask and _plain(mask) for mask in track["segmentations"]]
+        track["segmentations"] = [mask and _uncompressed(mask) for mask in track["segmentations"]]
     for video in gt["videos"]:
         video["file_names"] = [f"{video['id']}/{k:05d}.jpg" for k in range(video["length"])]
     gt_path = folder / "youtube_vis_generated" / "gt.json"
@@ -42,7 +42,7 @@ def prepare(folder: Path) -> None:
     found.symlink_to((folder / "results.json").resolve())
 
 
-def _plain(mask: dict[str, Any]) -> dict[str, Any]:
+def _uncompressed(mask: dict[str, Any]) -> dict[str, Any]:
     """A mask with uncompressed run lengths."""
     return {"size": mask["size"], "counts": decode_runs(mask["counts"]).tolist()}
 

@@ -48,7 +48,7 @@ Detect = Callable[[list[np.ndarray]], list[Detections]]
 
 
 def main() -> int:
-    """Run the benchmark as the command line says; return the exit status."""
+    """Run the benchmark; return the exit status."""
     arguments = _parse_arguments()
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
@@ -68,7 +68,7 @@ def _parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "model", metavar="MODEL", help="a config YAML (random weights), a file or a name of weights"
+        "model", metavar="MODEL", help="a config YAML (random weights), or weights by file or name"
     )
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
     parser.add_argument(
@@ -80,7 +80,9 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--threads", type=count, metavar="N", help="number of threads (default: PyTorch's)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of random weights and the clip (0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of random weights and the clip (0)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all measurements")
     return parser.parse_args()
 
@@ -92,9 +94,9 @@ def _benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
         folder = Path(name)
         weights = obtain_weights(arguments.model, arguments.overrides, arguments.seed, folder)
         overrides = [*EVERY_QUERY, *arguments.overrides]
-        contestants, network_input = _contestants(weights, overrides, arguments.size, folder)
+        detectors, network_input = _build_detectors(weights, overrides, arguments.size, folder)
         clip = render_clip(arguments.size, WARM_UP + arguments.frames, arguments.seed, folder)
-        times, differences = _measure(contestants, VideoReader(clip))
+        times, differences = _measure(detectors, VideoReader(clip))
     machine = describe_machine(torch.device("cpu"), torch.float32, None)
     machine["versions"]["onnxruntime"] = onnxruntime.__version__
     return {
@@ -106,7 +108,7 @@ def _benchmark(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _contestants(
+def _build_detectors(
     weights: Path, overrides: list[str], frame_size: tuple[int, int], folder: Path
 ) -> tuple[dict[str, Detect], str]:
     """The detectors by name, and the size of the network input."""
@@ -115,32 +117,32 @@ def _contestants(
     fitted = fit_size(height, width, config.input.test_short, config.input.test_long)
     input_height, input_width = padded_size([fitted])
     export_onnx(model, config, folder / "model.onnx", input_height, input_width)
-    detector = Detector.from_pretrained(folder / "model.onnx")
+    onnx = Detector.from_pretrained(folder / "model.onnx")
     prepared = Detector(*optimize_for_inference(copy.deepcopy(model), config))
-    contestants: dict[str, Detect] = {
+    detectors: dict[str, Detect] = {
         "PyTorch, plain": Detector(model, config).detect_frames,
         "PyTorch, as track": prepared.detect_frames,
-        "onnxruntime": detector.detect_frames,
+        "onnxruntime": onnx.detect_frames,
     }
-    return contestants, f"{input_width}x{input_height}"
+    return detectors, f"{input_width}x{input_height}"
 
 
 def _measure(
-    contestants: dict[str, Detect], reader: VideoReader
+    detectors: dict[str, Detect], reader: VideoReader
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Seconds per frame of each, and the largest differences of onnxruntime's detections."""
-    times: dict[str, list[float]] = {name: [] for name in contestants}
+    times: dict[str, list[float]] = {name: [] for name in detectors}
     differences = {"boxes": 0.0, "scores": 0.0}
     cpu = torch.device("cpu")
     for index, frame in enumerate(show_progress(list(reader), "Timing")):
-        found = {}
-        for name, detect in contestants.items():
-            seconds, (found[name],) = run_timed(partial(detect, [frame]), cpu)
+        detections = {}
+        for name, detect in detectors.items():
+            seconds, (detections[name],) = run_timed(partial(detect, [frame]), cpu)
             if index >= WARM_UP:
                 times[name].append(seconds)
-        plain, theirs = found["PyTorch, plain"], found["onnxruntime"]
+        plain, exported = detections["PyTorch, plain"], detections["onnxruntime"]
         for name, largest in differences.items():
-            difference = (getattr(plain, name) - getattr(theirs, name)).abs().max().item()
+            difference = (getattr(plain, name) - getattr(exported, name)).abs().max().item()
             differences[name] = max(largest, difference)
     return times, differences
 

@@ -24,7 +24,7 @@ from queryinst_vis.masks import RLE, encode_rle
 from queryinst_vis.structures import Detections
 
 HEIGHT, WIDTH = 720, 1280
-GOAL = 10.0  # milliseconds per frame
+TARGET = 10.0  # milliseconds per frame
 NOISE = {"smooth": 0.5, "noise": 8.0}  # standard deviation of the noise added to the logits
 
 
@@ -46,20 +46,20 @@ def draw_detections(count: int, noise: float, seed: int) -> Detections:
     )
 
 
-def plain_rles(detections: Detections) -> list[RLE]:
-    """RLEs encoded from whole frames."""
+def full_frame_rles(detections: Detections) -> list[RLE]:
+    """The reference: each mask pasted into a full frame and encoded by pycocotools."""
     return [encode_rle(mask) for mask in detections.masks()]
 
 
-def in_turn(ways: list[Callable[[], object]], rounds: int) -> list[list[float]]:
+def time_interleaved(methods: list[Callable[[], object]], rounds: int) -> list[list[float]]:
     """Milliseconds of each function in each round, after a warm-up round."""
-    times: list[list[float]] = [[] for _ in ways]
+    times: list[list[float]] = [[] for _ in methods]
     for _ in range(rounds + 1):
-        for own, way in zip(times, ways, strict=True):
+        for method_times, method in zip(times, methods, strict=True):
             start = time.perf_counter()
-            way()
-            own.append(1000 * (time.perf_counter() - start))
-    return [own[1:] for own in times]
+            method()
+            method_times.append(1000 * (time.perf_counter() - start))
+    return [method_times[1:] for method_times in times]
 
 
 def main() -> int:
@@ -69,22 +69,24 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=50, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     arguments = parser.parse_args()
-    numbers = ("median, ms", "10 %", "90 %", "ms per instance", "goal, ms")
-    table = Table("masks", "way", *(Column(name, justify="right") for name in numbers))
+    numbers = ("median, ms", "10 %", "90 %", "ms per instance", "target, ms")
+    table = Table("masks", "method", *(Column(name, justify="right") for name in numbers))
     same = True
     for kind, noise in NOISE.items():
         detections = draw_detections(arguments.instances, noise, arguments.seed)
-        same &= detections.rles() == plain_rles(detections)
-        ways = {"plain": lambda d=detections: plain_rles(d), "ours": detections.rles}
-        for name, times in zip(ways, in_turn([*ways.values()], arguments.rounds), strict=True):
+        same &= detections.rles() == full_frame_rles(detections)
+        methods = {"plain": lambda d=detections: full_frame_rles(d), "ours": detections.rles}
+        for name, times in zip(
+            methods, time_interleaved([*methods.values()], arguments.rounds), strict=True
+        ):
             tenths = quantiles(times, n=10, method="inclusive")
             cells = (tenths[4], tenths[0], tenths[8], tenths[4] / arguments.instances)
-            goal = f"{GOAL:g}" if name == "ours" else ""
-            table.add_row(kind, name, *(f"{value:.2f}" for value in cells), goal)
+            target = f"{TARGET:g}" if name == "ours" else ""
+            table.add_row(kind, name, *(f"{value:.2f}" for value in cells), target)
     console = Console()
     console.print(table)
     console.print(f"{arguments.instances} instances in {WIDTH}x{HEIGHT}")
-    console.print("the same run lengths" if same else "DIFFERENT run lengths")
+    console.print("identical RLEs" if same else "DIFFERENT RLEs")
     return 0 if same else 1
 
 

@@ -24,14 +24,14 @@ WIDTH, HEIGHT = 1000, 1250  # pixels of a picture
 
 
 def run(*words: object) -> None:
-    """Run a command; end with its status if it fails."""
+    """Run a command of the CLI; exit with its status if it fails."""
     status = main([str(word) for word in words])
     if status:
         sys.exit(status)
 
 
 def write_reports(folder: Path, video: Path) -> dict[str, Path]:
-    """The reports by kind, from the bundled weights and rendered data."""
+    """Write the reports; return their paths by kind."""
     data, images = folder / "set", folder / "set" / "frames"
     options = ("--preset", "bench", "--videos", 6, "--frames", 24, "--seed", 1)
     run("convert-dataset", "synthetic", data, *options)
@@ -56,7 +56,7 @@ def write_reports(folder: Path, video: Path) -> dict[str, Path]:
 
 
 def take_pictures(reports: dict[str, Path], out: Path) -> None:
-    """A JPEG of the top of each report."""
+    """Save the top of each report as JPEG."""
     executable = shutil.which("chromium") or shutil.which("chromium-browser")
     if executable is None:
         sys.exit("no Chromium on the PATH")

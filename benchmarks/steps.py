@@ -38,7 +38,7 @@ from queryinst_vis.video.source import open_source
 
 TOLERANCE = 1e-2  # pixels
 
-SWITCHED_OFF = {
+WITHOUT = {
     "batch norms not folded": Forms(fold_norms=False),
     "torchvision's RoIAlign": Forms(roi_align=False),
 }
@@ -46,25 +46,23 @@ SWITCHED_OFF = {
 
 def make_variants(model: QueryInst) -> dict[str, QueryInst]:
     """The model as run by ``track``, and without one or all of the optimisations."""
-    variants = {"as track runs it": to_inference_form(copy.deepcopy(model))}
-    for name, forms in SWITCHED_OFF.items():
+    variants = {"all optimisations": to_inference_form(copy.deepcopy(model))}
+    for name, forms in WITHOUT.items():
         variants[name] = to_inference_form(copy.deepcopy(model), forms=forms)
-    variants["masks of every class"] = with_masks_of_every_class(
-        to_inference_form(copy.deepcopy(model))
-    )
+    variants["masks of all classes"] = with_all_class_masks(to_inference_form(copy.deepcopy(model)))
     plain = copy.deepcopy(model).requires_grad_(False)
-    variants["none of the steps"] = with_masks_of_every_class(plain)
+    variants["no optimisations"] = with_all_class_masks(plain)
     return variants
 
 
-def with_masks_of_every_class(model: QueryInst) -> QueryInst:
-    """The model with a last mask head that predicts the masks of all classes and selects one."""
+def with_all_class_masks(model: QueryInst) -> QueryInst:
+    """The model with a last mask head that computes the masks of all classes, then selects one."""
     head = model.mask_heads[-1]
-    head.predict = partial(predict_every_class, head)
+    head.predict = partial(predict_all_classes, head)
     return model
 
 
-def predict_every_class(head: MaskHead, refined: Tensor, labels: Tensor | None = None) -> Tensor:
+def predict_all_classes(head: MaskHead, refined: Tensor, labels: Tensor | None = None) -> Tensor:
     """``MaskHead.predict``, computing the masks of all classes."""
     masks = head.predictor(head.upsample(refined).relu())
     return masks if labels is None else masks[torch.arange(len(labels)), labels]
@@ -96,15 +94,15 @@ def main() -> int:
             # in random order, since caches are cold after another model
             for name in order.sample(list(variants), len(variants)):
                 start = time.process_time()
-                (found,) = Detector(variants[name], config).detect_frames(frame)
+                (detections,) = Detector(variants[name], config).detect_frames(frame)
                 times[name].append(time.process_time() - start)
-                boxes.append(found.boxes)
+                boxes.append(detections.boxes)
             difference = max(difference, *((b - boxes[0]).abs().max().item() for b in boxes))
     table = Table("", "CPU ms (median)", "ratio", title=f"{arguments.model}, per frame")
     medians = {name: 1000 * median(values[1:]) for name, values in times.items()}
-    best = medians["as track runs it"]
+    fastest = medians["all optimisations"]
     for name, value in medians.items():
-        table.add_row(name, f"{value:.0f}", f"{value / best:.2f}")
+        table.add_row(name, f"{value:.0f}", f"{value / fastest:.2f}")
     console = Console()
     console.print(table)
     console.print(

@@ -1,4 +1,4 @@
-"""Time of the parts of a training step, and the effect of each optimisation.
+"""Time of each part of a training step, and the effect of each optimisation.
 
 Runs training steps of a config on its own data, in a single process without data loading workers,
 which would hide the time of decoding and augmentation, and prints the median seconds of each
@@ -48,7 +48,7 @@ from queryinst_vis.training.step import TrainingStep
 from queryinst_vis.utils.allocator import keep_freed_memory
 
 PARTS = ("data", "forward and losses", "backward", "update")
-KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+KERNEL_CACHE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ class Variant:
 
 VARIANTS = {
     "plain": Variant(Forms(fold_norms=False, roi_align=False), False, 1024, "32-true", 0),
-    "RoIAlign by vectors": Variant(Forms(fold_norms=False), False, 1024, "32-true", 0),
-    "folded norms": Variant(Forms(), False, 1024, "32-true", 0),
+    "vectorised RoIAlign": Variant(Forms(fold_norms=False), False, 1024, "32-true", 0),
+    "folded batch norms": Variant(Forms(), False, 1024, "32-true", 0),
     "fused optimizer": Variant(Forms(), True, 1024, "32-true", 0),
-    "oneDNN keeps its kernels": Variant(Forms(), True, 20000, "32-true", 0),
+    "larger oneDNN kernel cache": Variant(Forms(), True, 20000, "32-true", 0),
     "bf16": Variant(Forms(), True, 20000, "bf16-mixed", 0),
     "batches of similar shape": Variant(),
 }
@@ -110,7 +110,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--steps", type=int, default=12, metavar="N", help="default: %(default)s")
     parser.add_argument("--compare", action="store_true", help="run every variant")
-    parser.add_argument("--variant", choices=VARIANTS, help="run this one and print JSON")
+    parser.add_argument("--variant", choices=VARIANTS, help="run this variant and print JSON")
     return parser.parse_args()
 
 
@@ -177,18 +177,19 @@ def report(measured: dict[str, Any], name: str) -> None:
     console = Console()
     console.print(table)
     console.print(
-        f"{images / total:.2f} images/s; {images / (total - medians['data']):.2f} with data ready; "
+        f"{images / total:.2f} images/s, "
+        f"{images / (total - medians['data']):.2f} without data loading; "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}"
     )
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """Run every variant and print the ratios."""
+    """Run every variant and print its time, speed-up and loss difference."""
     words = [sys.executable, __file__, arguments.config, *arguments.overrides]
-    table = Table("", "s/step", "speed-up", "data", "pixels", "largest loss difference")
+    table = Table("", "s/step", "speed-up", "data", "pixels", "max loss difference")
     first = None
     for name, variant in VARIANTS.items():
-        environment = {**os.environ, KERNELS: str(variant.kernels)}
+        environment = {**os.environ, KERNEL_CACHE: str(variant.kernels)}
         options = ["--steps", str(arguments.steps), "--variant", name]
         done = subprocess.run(
             [*words, *options], env=environment, check=True, stdout=subprocess.PIPE, text=True
@@ -204,14 +205,14 @@ def compare(arguments: argparse.Namespace) -> None:
             f"{mean(reference) / mean(steps):.2f}",
             f"{mean(measured['times']['data']):.3f}",
             f"{measured['pixels'] / first['pixels']:.0%}",
-            f"{_difference(measured, first):.1e}" if same else "other batches",
+            f"{_difference(measured, first):.1e}" if same else "different batches",
         )
     console = Console(width=110)
     console.print(table)
-    able = [name for name, there in torch.cpu.get_capabilities().items() if there is True]
+    cpu_flags = [name for name, value in torch.cpu.get_capabilities().items() if value is True]
     console.print(
         f"{arguments.config}, {arguments.steps} steps; {torch.get_num_threads()} threads, "
-        f"torch {torch.__version__}; CPU: {', '.join(able)}"
+        f"torch {torch.__version__}; CPU: {', '.join(cpu_flags)}"
     )
 
 

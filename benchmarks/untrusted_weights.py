@@ -1,9 +1,9 @@
-"""Verifies that weights files and their configs cannot trigger requests or read secrets.
+"""Verify that weights files and their configs cannot trigger requests or read secrets.
 
-A local server replaces the Hugging Face hub and all proxies, and counts connections; an environment
-variable contains a secret, which must not appear in any output. Each attack is a weights file whose
-config names a remote source, loaded in a separate process. Positive controls, which do make a
-request or read the variable, show that the checks work::
+A local server replaces the Hugging Face hub and all proxies, and records requests; an environment
+variable contains a secret, which must not appear in any output or request. Each attack is a weights
+file whose config names a remote source, loaded in a separate process. Positive controls, which do
+make a request or read the variable, show that the checks work::
 
     python -m benchmarks.untrusted_weights
 
@@ -32,7 +32,7 @@ from queryinst_vis.models.build import build_model
 
 ROOT = Path(__file__).parents[1]
 VARIABLE = "FUZZ_SECRET"
-HUB = "model.backbone.name"
+BACKBONE = "model.backbone.name"
 LOAD = (
     "import sys; from queryinst_vis import VideoTracker; "
     "VideoTracker.from_pretrained(sys.argv[1], device='cpu')"
@@ -45,14 +45,14 @@ CONTROLS = {
         "resolve=True))"
     ),
 }
-"""Positive controls, which must be detected: what the attacks attempt."""
+"""Positive controls: programs that do what the attacks attempt, which must be detected."""
 
 ATTACKS: dict[str, tuple[str, Any]] = {
-    "hf-hub:": (HUB, "hf-hub:a/b"),
-    "hf_hub:": (HUB, "hf_hub:a/b"),
-    "hf-hub: with the secret": (HUB, f"hf-hub:a/${{oc.env:{VARIABLE}}}"),
-    "local-dir:": (HUB, "local-dir:{folder}"),
-    "http address as a name": (HUB, "http://127.0.0.1:{port}/a"),
+    "hf-hub:": (BACKBONE, "hf-hub:a/b"),
+    "hf_hub:": (BACKBONE, "hf_hub:a/b"),
+    "hf-hub: with the secret": (BACKBONE, f"hf-hub:a/${{oc.env:{VARIABLE}}}"),
+    "local-dir:": (BACKBONE, "local-dir:{folder}"),
+    "http address as a name": (BACKBONE, "http://127.0.0.1:{port}/a"),
     "backbone weights at an address": ("model.backbone.weights", "http://127.0.0.1:{port}/a.pth"),
     "backbone weights on the hub": ("model.backbone.weights", "hf://a/b"),
     "initial weights at an address": ("train.init_weights", "http://127.0.0.1:{port}/a.pth"),
@@ -61,22 +61,27 @@ ATTACKS: dict[str, tuple[str, Any]] = {
     "a class that is the secret or x": ("model.classes", [f"${{oc.env:{VARIABLE},x}}"]),
     "a transform that is a function": ("input.transforms", [{"name": "os.system", "command": "x"}]),
 }
-"""Key and value in the config of the weights, by what they try."""
+"""Config key and malicious value, by description."""
 
 
 @dataclass
-class Hub:
-    """A server that answers no one and counts everyone."""
+class RecordingServer:
+    """A server that answers every request with 404 and records it.
+
+    Attributes:
+        server: the listening socket.
+        requests: the beginning of each request.
+    """
 
     server: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
-    heard: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         threading.Thread(target=self._listen, daemon=True).start()
 
     @property
     def port(self) -> int:
-        """Where it listens, on 127.0.0.1."""
+        """The port on 127.0.0.1."""
         return int(self.server.getsockname()[1])
 
     def _listen(self) -> None:
@@ -85,40 +90,40 @@ class Hub:
             with connection:
                 connection.settimeout(2)
                 try:
-                    self.heard.append(connection.recv(4096).decode(errors="replace")[:80])
+                    self.requests.append(connection.recv(4096).decode(errors="replace")[:80])
                     connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
                 except OSError:
-                    self.heard.append("a connection without a word")
+                    self.requests.append("a connection without a request")
 
 
 def main() -> int:
     """Run all attacks and controls; returns the exit status."""
-    hub, secret = Hub(), secrets.token_hex(8)
-    faults = 0
+    server, secret = RecordingServer(), secrets.token_hex(8)
+    failures = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        environment = _environment(hub, secret, folder)
-        weights = folder / "sound.safetensors"
+        environment = _environment(server, secret, folder)
+        weights = folder / "valid.safetensors"
         config = Config()
         config.model.classes, config.model.backbone.name = ["a"], "resnet18"
         config.model.num_stages, config.model.num_queries = 1, 4
         save_weights(weights, build_model(config).eval(), config)
         for what, program in CONTROLS.items():
-            noticed = _run(program, [], environment, hub, secret)
-            faults += not noticed
-            print(f"{'noticed' if noticed else 'MISSED':10}{what}  {', '.join(noticed)}")
-        for what, (key, value) in {"nothing": ("seed", 0), **ATTACKS}.items():
-            path = _write_attack(weights, folder / "attack.safetensors", config, key, value, hub)
-            found = _run(LOAD, [str(path)], environment, hub, secret)
-            faults += bool(found)
-            print(f"{'THROUGH' if found else 'harmless':10}{what}  {', '.join(found)}")
-    print(f"{len(ATTACKS)} attacks, {faults} faults")
-    return 1 if faults else 0
+            detected = _run(program, [], environment, server, secret)
+            failures += not detected
+            print(f"{'detected' if detected else 'MISSED':10}{what}  {', '.join(detected)}")
+        for what, (key, value) in {"no attack": ("seed", 0), **ATTACKS}.items():
+            path = _write_attack(weights, folder / "attack.safetensors", config, key, value, server)
+            effects = _run(LOAD, [str(path)], environment, server, secret)
+            failures += bool(effects)
+            print(f"{'SUCCEEDED' if effects else 'blocked':10}{what}  {', '.join(effects)}")
+    print(f"{len(ATTACKS)} attacks, {failures} failures")
+    return 1 if failures else 0
 
 
-def _environment(hub: Hub, secret: str, home: Path) -> dict[str, str]:
-    """Where whatever is asked of the hub, or of anyone by a proxy, reaches the server."""
-    address = f"http://127.0.0.1:{hub.port}"
+def _environment(server: RecordingServer, secret: str, home: Path) -> dict[str, str]:
+    """Environment variables that direct requests to the hub or to any proxy to the server."""
+    address = f"http://127.0.0.1:{server.port}"
     names = ("HF_ENDPOINT", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
     plain = {key: value for key, value in os.environ.items() if not key.lower().startswith("hf_")}
     return {
@@ -133,9 +138,13 @@ def _environment(hub: Hub, secret: str, home: Path) -> dict[str, str]:
     }
 
 
-def _write_attack(source: Path, path: Path, config: Config, key: str, value: Any, hub: Hub) -> Path:
-    """Weights that are sound but for one value of their config."""
-    text = json.dumps(value).replace("{folder}", str(path.parent)).replace("{port}", str(hub.port))
+def _write_attack(
+    source: Path, path: Path, config: Config, key: str, value: Any, server: RecordingServer
+) -> Path:
+    """Valid weights except for one value of their config."""
+    text = (
+        json.dumps(value).replace("{folder}", str(path.parent)).replace("{port}", str(server.port))
+    )
     values = config_to_dict(config)
     *groups, leaf = key.split(".")
     holder = values
@@ -147,10 +156,14 @@ def _write_attack(source: Path, path: Path, config: Config, key: str, value: Any
 
 
 def _run(
-    program: str, words: list[str], environment: dict[str, str], hub: Hub, secret: str
+    program: str,
+    words: list[str],
+    environment: dict[str, str],
+    server: RecordingServer,
+    secret: str,
 ) -> list[str]:
-    """Run a program to its end, however that is; what it asked of the server or gave away."""
-    hub.heard.clear()
+    """Run a program, whatever its exit status; return its requests and leaks of the secret."""
+    server.requests.clear()
     run = subprocess.run(
         [sys.executable, "-c", program, *words],
         env=environment,
@@ -159,10 +172,12 @@ def _run(
         timeout=300,
         check=False,
     )
-    found = [f"asked for {heard.splitlines()[0] if heard else 'nothing'}" for heard in hub.heard]
-    if secret in run.stdout + run.stderr or any(secret in heard for heard in hub.heard):
-        found.append("showed the secret")
-    return found
+    effects = [
+        f"requested {text.splitlines()[0] if text else 'nothing'}" for text in server.requests
+    ]
+    if secret in run.stdout + run.stderr or any(secret in text for text in server.requests):
+        effects.append("leaked the secret")
+    return effects
 
 
 if __name__ == "__main__":

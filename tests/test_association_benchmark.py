@@ -59,7 +59,7 @@ def test_results_are_those_of_test_video(tiny, tmp_path, rule):
         run = association.Run(weights, test_set, config, threshold, "", path)
         found = association.track(run)
         assert found == expected
-        for row in association.perform(replace(run, track_thresholds=(0.0, 0.0102))):
+        for row in association.track_and_evaluate(replace(run, track_thresholds=(0.0, 0.0102))):
             tracking = evaluate_tracking(
                 test_set.annotations, expected, threshold=row["track_threshold"]
             )
@@ -112,7 +112,7 @@ def test_cached_masks_follow_their_detections(tiny):
 def test_a_rule_without_detections_scores_zero(tiny):
     weights, config, test_set, cache = tiny
     path = inputs.detect_once(weights, config, test_set, cache)
-    [row] = association.perform(association.Run(weights, test_set, config, 1.0, "", path))
+    [row] = association.track_and_evaluate(association.Run(weights, test_set, config, 1.0, "", path))
     assert (row["metrics"]["IDF1"], row["metrics"]["objects"]) == (0.0, None)
 
 

@@ -48,7 +48,7 @@ def build_theirs(queries: int) -> nn.Module:
     config.backbone.init_cfg = None  # no downloads
     model = MODELS.build(config)
     model.init_weights()
-    for name, value in model.state_dict().items():  # those of a new model are trivial
+    for name, value in model.state_dict().items():  # a new model has trivial statistics
         if name.endswith("running_mean"):
             value.normal_(std=0.1)
         elif name.endswith("running_var"):
@@ -56,9 +56,8 @@ def build_theirs(queries: int) -> nn.Module:
         elif name.endswith(("bn3.weight", "init_proposal_bboxes.weight")):
             value.uniform_(0.2, 0.4)
         elif name.endswith("fc_reg.weight"):
-            value.mul_(
-                0.1
-            )  # keeps boxes near the image after six refinements, as in a trained model
+            # keeps boxes near the image after six refinements, as in a trained model
+            value.mul_(0.1)
     return model.eval()
 
 
@@ -68,9 +67,9 @@ def their_outputs(model: nn.Module, image: Tensor) -> Iterator[Row]:
     features = model.extract_feat(image)
     for level, feature in enumerate(features):
         yield f"P{level + 2}", feature
-    found = model.rpn_head.predict(features, [sample])
-    boxes = [each.bboxes for each in found]
-    queries = torch.stack([each.features for each in found])
+    proposals = model.rpn_head.predict(features, [sample])
+    boxes = [each.bboxes for each in proposals]
+    queries = torch.stack([each.features for each in proposals])
     head = model.roi_head
     for index in range(head.num_stages):
         stage = head._bbox_forward(index, features, bbox2roi(boxes), queries, [sample.metainfo])
@@ -88,13 +87,13 @@ def our_outputs(model: nn.Module, image: Tensor) -> Iterator[Row]:
     output = model(image, [SIZE])
     for level, feature in enumerate(output.features):
         yield f"P{level + 2}", feature
-    everything = torch.arange(len(model.queries))
+    all_queries = torch.arange(len(model.queries))
     for index, stage in enumerate(output.stages):
         yield f"stage {index} class logits", stage.class_logits[0]
         yield f"stage {index} boxes", stage.boxes[0]
         yield f"stage {index} queries", stage.queries[0]
         yield f"stage {index} q*", stage.q_star[0]
-        yield f"stage {index} mask logits", model.mask_logits(index, output, [everything])
+        yield f"stage {index} mask logits", model.mask_logits(index, output, [all_queries])
 
 
 @torch.no_grad()
@@ -107,15 +106,15 @@ def main() -> int:
     torch.manual_seed(arguments.seed)
     theirs = build_theirs(arguments.queries)
     weights = convert_state_dict(theirs.state_dict())
-    back = export_state_dict(weights)
-    unchanged = all(torch.equal(back[key], value) for key, value in theirs.state_dict().items())
+    exported = export_state_dict(weights)
+    unchanged = all(torch.equal(exported[key], value) for key, value in theirs.state_dict().items())
     ours = build_model(infer_config(weights)).eval()
     ours.load_state_dict(weights)
     image = torch.zeros(1, 3, *PADDED)
     image[..., : SIZE[0], : SIZE[1]] = torch.randn(1, 3, *SIZE)
 
     print(f"parameters: {_count(theirs):,} theirs, {_count(ours):,} ours")
-    print(f"weights to our names and back: {'bit for bit' if unchanged else 'CHANGED'}")
+    print(f"round trip of the weights: {'bitwise identical' if unchanged else 'CHANGED'}")
     print(f"{'output':24} {'largest value':>14} {'largest difference':>19}")
     within = unchanged and _count(theirs) == _count(ours)
     pairs = zip(their_outputs(theirs, image), our_outputs(ours, image), strict=True)

@@ -69,7 +69,7 @@ from queryinst_vis.utils.progress import show_progress
 SIZE = (360, 640)  # of the frame
 PADDED = (384, 640)
 TRACKED = 10  # instances that MaskTrack R-CNN keeps
-CANDIDATES = 200  # of its suppression of duplicates
+CANDIDATES = 200  # of its NMS
 TOLERANCE = {"boxes": 1e-2, "scores": 1e-4, "mask logits": 1e-3}  # boxes in pixels
 META = {
     "img_shape": SIZE,
@@ -81,8 +81,8 @@ META = {
 
 
 @dataclass
-class Found:
-    """What either project says of the frame, strongest first.
+class TheirDetections:
+    """mmdetection's output for the frame, by descending score.
 
     Attributes:
         boxes: ``(N, 4)`` xyxy in pixels.
@@ -104,17 +104,17 @@ class TheirQueryInst:
         self.model = build_theirs(queries)
         self.model.roi_head.test_cfg.max_per_img = queries
 
-    def find(self, image: Tensor) -> Found:
+    def detect(self, image: Tensor) -> TheirDetections:
         """From network input to mask logits: ``predict`` without its pasting."""
         head = self.model.roi_head
         features = self.model.extract_feat(image)
         proposals = self.model.rpn_head.predict(features, [DetDataSample(metainfo=META)])
-        [found] = head.predict_bbox(features, [META], proposals, head.test_cfg)
-        rois, last = bbox2roi([found.proposals]), head.num_stages - 1
-        masks = head._mask_forward(last, features, rois, found.attn_feats[None])["mask_preds"]
-        masks = masks.flatten(0, 1)[found.topk_inds]
-        order = found.scores.argsort(descending=True)
-        return Found(*(value[order] for value in (found.bboxes, found.scores, found.labels, masks)))
+        [boxes] = head.predict_bbox(features, [META], proposals, head.test_cfg)
+        rois, last = bbox2roi([boxes.proposals]), head.num_stages - 1
+        masks = head._mask_forward(last, features, rois, boxes.attn_feats[None])["mask_preds"]
+        values = (boxes.bboxes, boxes.scores, boxes.labels, masks.flatten(0, 1)[boxes.topk_inds])
+        order = boxes.scores.argsort(descending=True)
+        return TheirDetections(*(value[order] for value in values))
 
     def paste(self, image: Tensor) -> InstanceData:
         """From network input to masks of the frame."""
@@ -169,10 +169,10 @@ class Ours:
         self.dtype = inference_dtype(config)
         self.tracker = Tracker(config.tracking)
 
-    def find(self, image: Tensor) -> Detections:
+    def detect(self, image: Tensor) -> Detections:
         """From network input to mask logits."""
         with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
-            [found] = detect(
+            [detections] = detect(
                 self.model,
                 image,
                 [SIZE],
@@ -181,18 +181,18 @@ class Ours:
                 max_per_image=self.config.model.num_queries,
                 one_label_per_query=self.track_head,
             )
-        return found
+        return detections
 
     def paste(self, image: Tensor) -> Tensor:
         """From network input to masks of the frame."""
-        return self.find(image).masks()
+        return self.detect(image).masks()
 
     def track(self, image: Tensor) -> Tensor:
         """From network input to masks of the frame with identities."""
-        return self.tracker.update(self.find(image)).masks()
+        return self.tracker.update(self.detect(image)).masks()
 
 
-def forms_of_ours(
+def our_runtimes(
     weights: dict[str, Tensor], track: bool, overrides: list[str], openvino: bool
 ) -> dict[str, Ours]:
     """Our model with their weights, by the name of its runtime."""
@@ -201,7 +201,7 @@ def forms_of_ours(
         head = replace(config.model.track, enabled=True)
         config = replace(config, model=replace(config.model, track=head))
     model = build_model(config)
-    model.load_state_dict(weights, strict=not track)  # there are none for the track head
+    model.load_state_dict(weights, strict=not track)  # the track head has none
     sizes = [f"input.test_short={SIZE[0]}", f"input.test_long={SIZE[1]}"]
     model, config = reload(model, config, [*sizes, *overrides])
     exported: dict[str, Ours] = {}
@@ -224,7 +224,7 @@ def reload(model: nn.Module, config: Config, overrides: list[str]) -> tuple[Quer
         return load_model(path, "cpu", overrides)
 
 
-def differences(theirs: Found, ours: Detections) -> dict[str, float]:
+def differences(theirs: TheirDetections, ours: Detections) -> dict[str, float]:
     """The largest differences; infinite if the instances are not the same."""
     if not torch.equal(theirs.labels, ours.labels):
         return dict.fromkeys(TOLERANCE, float("inf"))
@@ -236,20 +236,20 @@ def differences(theirs: Found, ours: Detections) -> dict[str, float]:
     return {name: (a - b).abs().max().item() for name, (a, b) in pairs.items()}
 
 
-def time_in_turn(
-    ways: dict[str, Callable[[Tensor], Any]],
+def time_interleaved(
+    methods: dict[str, Callable[[Tensor], Any]],
     image: Tensor,
     rounds: int,
     clock: Callable[[], float],
 ) -> dict[str, list[float]]:
     """Seconds of each function in each round, after a warm-up round."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in show_progress(range(rounds + 1), "Timing all"):
-        for name, way in ways.items():
+    times: dict[str, list[float]] = {name: [] for name in methods}
+    for _ in show_progress(range(rounds + 1), "Timing"):
+        for name, method in methods.items():
             start = clock()
-            way(image)
+            method(image)
             times[name].append(clock() - start)
-    return {name: own[1:] for name, own in times.items()}
+    return {name: seconds[1:] for name, seconds in times.items()}
 
 
 @torch.no_grad()
@@ -267,7 +267,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=10, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--wall", action="store_true", help="measure wall-clock time")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all measurements")
     arguments = parser.parse_args()
     load = load_average()
     torch.set_num_threads(arguments.threads)
@@ -281,18 +281,18 @@ def main() -> int:
     tracked = len(masktrack.track(image).bboxes)
     weights = convert_state_dict(theirs.model.state_dict())
     found = differences(
-        theirs.find(image), forms_of_ours(weights, False, [], False)["PyTorch"].find(image)
+        theirs.detect(image), our_runtimes(weights, False, [], False)["PyTorch"].detect(image)
     )
     openvino = all(map(importlib.util.find_spec, ("openvino", "nncf")))
     ours, ours_tracking = (
-        forms_of_ours(weights, track, arguments.overrides, openvino) for track in (False, True)
+        our_runtimes(weights, track, arguments.overrides, openvino) for track in (False, True)
     )
     same = all(found[name] <= limit for name, limit in TOLERANCE.items())
 
     groups: dict[str, tuple[Callable[[Tensor], Any], dict[str, Callable[[Tensor], Any]]]] = {
         "QueryInst, to mask logits": (
-            theirs.find,
-            {name: each.find for name, each in ours.items()},
+            theirs.detect,
+            {name: each.detect for name, each in ours.items()},
         ),
         "QueryInst, to masks": (theirs.paste, {name: each.paste for name, each in ours.items()}),
         "MaskTrack R-CNN / tracking": (
@@ -300,12 +300,12 @@ def main() -> int:
             {name: each.track for name, each in ours_tracking.items()},
         ),
     }
-    ways = {}
-    for group, (peer, own_ways) in groups.items():
-        ways[f"mmdet {group}"] = peer
-        ways |= {f"    ours, {name} ({group})": way for name, way in own_ways.items()}
+    methods = {}
+    for group, (peer, own_methods) in groups.items():
+        methods[f"mmdet {group}"] = peer
+        methods |= {f"    ours, {name} ({group})": method for name, method in own_methods.items()}
     clock = time.perf_counter if arguments.wall else time.process_time
-    times = time_in_turn(ways, image, arguments.rounds, clock)
+    times = time_interleaved(methods, image, arguments.rounds, clock)
     rows: dict[str, dict[str, Any]] = {}
     for name, seconds in times.items():
         rows[name] = {"seconds": seconds, **spread_of(seconds)}
@@ -325,7 +325,7 @@ def main() -> int:
         "rows": rows,
     }
     print_result(result)
-    print("the same instances" if same else "NOT the same instances")
+    print("identical instances" if same else "DIFFERENT instances")
     if arguments.json:
         write_json_atomically(arguments.json, result)
     return 0 if same else 1

@@ -16,9 +16,9 @@ Masks = list[RLE | None]
 
 
 def generate_ground_truth(seed: int, videos: int = 3) -> dict[str, Any]:
-    """YouTube-VIS annotations of discs that move, hide and return; none overlap, as in MOTS.
+    """YouTube-VIS annotations of moving discs that disappear and reappear, disjoint as in MOTS.
 
-    Every video has a region to ignore. The last one has but one object: a class is absent.
+    Every video has an ignore region. The last has a single object, so that a class is absent.
     """
     rng = np.random.default_rng(seed)
     clips = []
@@ -31,41 +31,41 @@ def generate_ground_truth(seed: int, videos: int = 3) -> dict[str, Any]:
         ]
         region = np.zeros((HEIGHT, WIDTH), dtype=bool)
         region[: HEIGHT // 2, : WIDTH // 3] = True
-        left: Masks = [encode_rle(region & ~frame) for frame in taken]
-        tracks.append(LabelledTrack("person", left, crowd=True))
+        ignored: Masks = [encode_rle(region & ~frame) for frame in taken]
+        tracks.append(LabelledTrack("person", ignored, crowd=True))
         clips.append(LabelledVideo(names, HEIGHT, WIDTH, tracks))
     return build_video_set(clips, "discs for the comparison with trackeval", CLASSES)
 
 
 def _disc(rng: np.random.Generator, taken: np.ndarray) -> Masks:
-    """A disc's masks, without the pixels in ``taken``, to which they are added."""
+    """Masks of a moving disc, without the pixels in ``taken``, which is updated in place."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
-    place, speed = rng.uniform((8, 8), (HEIGHT - 8, WIDTH - 8)), rng.uniform(-2, 2, 2)
+    position, speed = rng.uniform((8, 8), (HEIGHT - 8, WIDTH - 8)), rng.uniform(-2, 2, 2)
     radius = rng.uniform(5, 10)
     masks: Masks = []
     for occupied in taken:
-        mask = (y - place[0]) ** 2 + (x - place[1]) ** 2 <= radius**2
+        mask = (y - position[0]) ** 2 + (x - position[1]) ** 2 <= radius**2
         mask &= ~occupied
         hidden = rng.random() < 0.15 or mask.sum() < 10
         masks.append(None if hidden else encode_rle(mask))
         if not hidden:
             occupied |= mask
-        place += speed
+        position += speed
     return masks
 
 
 def perturb(gt: dict[str, Any], seed: int) -> list[dict[str, Any]]:
-    """Results that err in every way: masks moved and lost, tracks split, swapped and made up."""
+    """Results with errors of every kind: shifted, missing masks; split, swapped, false tracks."""
     rng = np.random.default_rng(seed)
     results = []
     for video in gt["videos"]:
         tracks = [
-            (annotation["category_id"], _blur(annotation["segmentations"], rng))
+            (annotation["category_id"], _shift(annotation["segmentations"], rng))
             for annotation in gt["annotations"]
             if annotation["video_id"] == video["id"] and not annotation["iscrowd"]
         ]
         tracks = _swap(_split(tracks, rng), rng)
-        tracks += [(category, _blur(masks, rng, 12)) for category, masks in tracks[::3]]
+        tracks += [(category, _shift(masks, rng, 12)) for category, masks in tracks[::3]]
         results += [
             {
                 "video_id": video["id"],
@@ -79,9 +79,9 @@ def perturb(gt: dict[str, Any], seed: int) -> list[dict[str, Any]]:
     return results
 
 
-def _blur(masks: Masks, rng: np.random.Generator, reach: int = 1) -> Masks:
-    """Move a track by up to ``reach`` pixels and each mask by one more; drop one mask in seven."""
-    bias = rng.integers(-reach, reach + 1, 2)
+def _shift(masks: Masks, rng: np.random.Generator, max_shift: int = 1) -> Masks:
+    """Shift a track by up to ``max_shift`` pixels and each mask by one more; drop every 7th."""
+    bias = rng.integers(-max_shift, max_shift + 1, 2)
     moved = []
     for mask in masks:
         shift = bias + rng.integers(-1, 2, 2)
@@ -92,7 +92,7 @@ def _blur(masks: Masks, rng: np.random.Generator, reach: int = 1) -> Masks:
 
 
 def _split(tracks: list[tuple[int, Masks]], rng: np.random.Generator) -> list[tuple[int, Masks]]:
-    """Every third track becomes two."""
+    """Split every third track in two."""
     parts = []
     for number, (category, masks) in enumerate(tracks):
         frame = int(rng.integers(1, len(masks))) if number % 3 == 0 else len(masks)
@@ -103,7 +103,7 @@ def _split(tracks: list[tuple[int, Masks]], rng: np.random.Generator) -> list[tu
 
 
 def _swap(tracks: list[tuple[int, Masks]], rng: np.random.Generator) -> list[tuple[int, Masks]]:
-    """Some neighbours exchange their masks from a frame on, whatever their classes."""
+    """Swap the masks of some pairs of tracks from a frame on, regardless of class."""
     swapped = [(category, list(masks)) for category, masks in tracks]
     for (_, first), (_, second) in zip(swapped[::4], swapped[2::4], strict=False):
         frame = int(rng.integers(0, len(first)))
@@ -112,6 +112,6 @@ def _swap(tracks: list[tuple[int, Masks]], rng: np.random.Generator) -> list[tup
 
 
 def without_crowd(gt: dict[str, Any]) -> dict[str, Any]:
-    """The same ground truth without regions to ignore."""
+    """The ground truth without ignore regions."""
     kept = [annotation for annotation in gt["annotations"] if not annotation["iscrowd"]]
     return {**gt, "annotations": kept}

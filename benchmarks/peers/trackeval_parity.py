@@ -86,7 +86,10 @@ def _renumbered(video: dict) -> dict:
 def compare_as_youtube_vis(gt: Scores, results: list[dict], folder: Path) -> Scores:
     """trackeval's numbers for overlapping masks."""
     plain = [
-        {**track, "segmentations": [mask and _plain(mask) for mask in track["segmentations"]]}
+        {
+            **track,
+            "segmentations": [mask and _uncompressed(mask) for mask in track["segmentations"]],
+        }
         for track in gt["annotations"]
     ]
     gt_path = folder / "youtube_vis_ours" / "gt.json"
@@ -104,7 +107,7 @@ def compare_as_youtube_vis(gt: Scores, results: list[dict], folder: Path) -> Sco
     return _run(dataset, gt, {name: name for name in dataset.class_list})
 
 
-def _plain(mask: dict) -> dict:
+def _uncompressed(mask: dict) -> dict:
     """Uncompressed run lengths, the only ones that trackeval reads in ground truth."""
     runs = np.flatnonzero(np.diff(decode_rle(mask).ravel(order="F"), prepend=0, append=0))
     height, width = mask["size"]
@@ -114,7 +117,7 @@ def _plain(mask: dict) -> dict:
 
 
 def _run(dataset: Any, gt: Scores, names: dict[str, str]) -> Scores:
-    """Evaluate every sequence and class; ``names`` gives our name of each of trackeval's."""
+    """Evaluate every sequence and class; ``names`` maps trackeval's class names to ours."""
     metrics = [metric({"PRINT_CONFIG": False}) for metric in METRICS]
     found: dict[str, dict[str, list]] = {}
     for sequence in dataset.seq_list:
@@ -147,7 +150,7 @@ def _run(dataset: Any, gt: Scores, names: dict[str, str]) -> Scores:
         "detection_averaged": pool(classes, "combine_classes_det_averaged"),
         "per_class": {name: _scores(parts) for name, parts in classes.items()},
         "per_video": [
-            {"video_id": id_, **videos[id_]} for id_ in sorted(videos) if _masks(videos[id_])
+            {"video_id": id_, **videos[id_]} for id_ in sorted(videos) if _num_masks(videos[id_])
         ],
         "curves": {
             name: {curve: parts[0][curve].tolist() for curve in CURVES}
@@ -157,14 +160,14 @@ def _run(dataset: Any, gt: Scores, names: dict[str, str]) -> Scores:
 
 
 def _scores(parts: list[dict]) -> dict[str, float]:
-    """trackeval's fields under our names."""
+    """trackeval's metrics by our names."""
     hota, identity, clear = parts
     means = {name: float(np.mean(hota[name])) for name in CURVES}
     rest = {ours: float({**identity, **clear}[theirs]) for ours, theirs in NAMES.items()}
     return {**means, **rest}
 
 
-def _masks(scores: dict[str, float]) -> float:
+def _num_masks(scores: dict[str, float]) -> float:
     return scores["TP"] + scores["FN"] + scores["FP"]
 
 
@@ -181,10 +184,10 @@ def differences(ours: Scores, theirs: Scores) -> dict[str, float]:
         compare(ours[pooling], theirs[pooling])
     for part in ("per_class", "curves"):
         for name, expected in theirs[part].items():
-            if _masks(theirs["per_class"][name]):
+            if _num_masks(theirs["per_class"][name]):
                 compare(ours[part][name], expected)
             elif ours["per_class"][name] is not None:
-                raise ValueError(f"class {name}: we see masks where trackeval sees none")
+                raise ValueError(f"class {name}: has masks here, but none in trackeval")
     for found, expected in zip(ours["per_video"], theirs["per_video"], strict=True):
         compare(found, expected)
     return largest
@@ -197,7 +200,7 @@ def main() -> int:
     )
     parser.add_argument("gt", nargs="?", type=Path, metavar="GT.json", help="YouTube-VIS file")
     parser.add_argument("--results", type=Path, help="results (default: perturbed ground truth)")
-    parser.add_argument("--seed", type=int, default=0, help="of what is generated")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the generated data")
     parser.add_argument("--freeze", type=Path, metavar="DIR", help="write cases for the tests")
     arguments = parser.parse_args()
     gt = read_json(arguments.gt, "gt") if arguments.gt else generate_ground_truth(arguments.seed)
