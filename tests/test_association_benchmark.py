@@ -179,10 +179,10 @@ def program(*words, **environment):
     [
         (["--rules", "magic"], "tracking.rule: unknown rule 'magic'; choose from: masktrack,"),
         (["--sets", "moon"], "--sets: unknown set 'moon'; choose from: mots_train, mots_clips,"),
-        (["--thresholds", "0.01"], "--thresholds: detections are cached from 0.05 on"),
+        (["--thresholds", "0.01"], "--thresholds: must be at least 0.05"),
         (["--weights", "nobody"], "weights 'nobody': neither a file nor the name"),
         (["--set", "tracking.speed=1"], "unknown key 'tracking.speed'"),
-        (["--sets", "davis"], "set davis: QUERYINST_VIS_DATA must name the folder that holds"),
+        (["--sets", "davis"], "set davis: QUERYINST_VIS_DATA must be the folder that contains"),
     ],
 )
 def test_bad_arguments_are_refused_in_one_line(monkeypatch, capsys, tmp_path, words, message):
