@@ -112,7 +112,8 @@ def test_cached_masks_follow_their_detections(tiny):
 def test_a_rule_without_detections_scores_zero(tiny):
     weights, config, test_set, cache = tiny
     path = inputs.detect_once(weights, config, test_set, cache)
-    [row] = association.track_and_evaluate(association.Run(weights, test_set, config, 1.0, "", path))
+    run = association.Run(weights, test_set, config, 1.0, "", path)
+    [row] = association.track_and_evaluate(run)
     assert (row["metrics"]["IDF1"], row["metrics"]["objects"]) == (0.0, None)
 
 
