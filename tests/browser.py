@@ -1,4 +1,4 @@
-"""Debian's Chromium, driven by playwright: opens a page from disk and watches what it does."""
+"""Chromium driven by playwright: opens a page from disk and checks its behaviour."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ EXECUTABLE = shutil.which("chromium") or shutil.which("chromium-browser")
 
 @contextmanager
 def open_page(path: Path, **options: Any) -> Iterator[Any]:
-    """A playwright page showing the file, which at the end must have been quiet and on its own.
+    """A playwright page that shows the file; fails if the page logged errors or made requests.
 
-    Quiet: no error or warning on the console, no uncaught exception. On its own: it has requested
-    nothing but itself and data that it carries. Skips the test where there is no browser.
+    No error or warning on the console, no uncaught exception; the page may request
+    only itself and embedded data. Skips the test if no browser is installed.
 
     Args:
         path: the HTML file.

@@ -1,4 +1,4 @@
-"""A local web server that serves one file, completely or not."""
+"""A local web server for one file, with configurable failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stand-ins for the few classes of mmdet and mmengine that our plug-in builds upon.
+"""Stand-ins for the few classes of mmdet and mmengine that our plug-in uses.
 
 They do what those classes do for a model: registering and building by name, choosing a method
 by ``mode``, and carrying samples. The tests of the plug-in run on them, and on the real ones too

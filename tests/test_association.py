@@ -41,7 +41,7 @@ def test_inclusive_iou_includes_the_last_pixel():
 
 
 def test_association_score_equals_the_formula():
-    """log softmax + 1 * log(score) + 2 * IoU + 10 * [same label]; new object: IoU 0 and the 10."""
+    """log softmax + 1 * log(score) + 2 * IoU + 10 * [same label]; new object: IoU 0, label 10."""
     tracker = Tracker()
     tracker.update(see(0, 1))
     frame = see(0, scores=[0.5])
@@ -240,7 +240,7 @@ def test_assignments_to_known_tracks_do_not_depend_on_detection_order(rule, seed
 
 
 def test_hungarian_assigns_the_second_choice_where_masktrack_drops_a_detection():
-    """Two objects look alike, and both detections lie nearer to where the second one was."""
+    """Two objects look alike, and both detections are nearer to the second one's last box."""
     first = replace(see(0, 2), embeddings=torch.ones(2, OBJECTS))
     frame = replace(see(2, 2), embeddings=torch.ones(2, OBJECTS))
     frame.boxes -= torch.tensor([[5.0], [10.0]])

@@ -217,7 +217,7 @@ def test_size_and_licence_are_shown_before_the_download(tiny_coco, server, capsy
 
 
 def test_coco_weights_track_with_bytetrack_and_nms(tiny_coco, cache):
-    """An image model has no track head: ByteTrack's rule, and suppression of duplicates."""
+    """An image model has no track head: ByteTrack associates, and NMS suppresses duplicates."""
     with pytest.warns(InputWarning, match=r"tracking.rule=bytetrack .*nms_threshold=0.5"):
         tracker = VideoTracker.from_pretrained("coco", "cpu", ["inference.score_threshold=0"])
     found = tracker.update(np.full((64, 96, 3), 110, dtype=np.uint8))

@@ -37,7 +37,7 @@ CATEGORIES = {1: "person", 2: "dog", 7: "cat"}
 
 
 def random_matches(rng, most=8):
-    """A class in a video as matching leaves it; some of it ignored."""
+    """Random matches of one class in a video, some ignored."""
     detections, objects = rng.integers(0, most + 1), rng.integers(0, 4)
     ignored_ground_truth = rng.random(objects) < 0.2
     matched, ignored = match_detections(
@@ -235,7 +235,7 @@ def test_the_compare_command_prints_and_writes_the_better_result(tmp_path, capsy
 
 @pytest.fixture
 def tracked():
-    """Four videos, in each of which a person is followed longer than in the one before."""
+    """Four videos, each with a longer correct track of a person than the one before."""
     mask = rle(0, 0, 60, 50)
     gt = ground_truth(
         [{"video_id": video, "segmentations": [mask] * 4} for video in range(1, 5)],

@@ -1,4 +1,4 @@
-"""``convert-dataset``: every format's help teaches by examples that work."""
+"""``convert-dataset``: the help of every format has examples that parse."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def write_png(path: Path, ids: np.ndarray, palette: bool = True) -> None:
 
 
 def write_sequence(root: Path, name: str, maps: list[np.ndarray | None], level: str = "480p"):
-    """Frames, and PNGs where there is a map."""
+    """Frames, and a PNG for every given map."""
     for number, ids in enumerate(maps):
         write_frame(root / "JPEGImages" / level / name / f"{number:05d}.jpg")
         if ids is not None:

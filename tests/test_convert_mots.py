@@ -22,7 +22,7 @@ CAR, PERSON, IGNORE = 1001, 2007, 10000
 
 
 def instance_map(frame: int) -> np.ndarray:
-    """A person walks right by 2 pixels a frame before a car; a strip at the top is ignored."""
+    """A person moves right by 2 pixels per frame in front of a car; the top strip is ignored."""
     ids = np.zeros((HEIGHT, WIDTH), np.uint16)
     ids[:3] = IGNORE
     ids[8:20, 5:15] = CAR
@@ -36,7 +36,7 @@ def write_map(path: Path, ids: np.ndarray) -> None:
 
 
 def write_sequence(source: Path, name: str, numbers, form: str = "png") -> None:
-    """Images, and either instance maps or text, of the frames of these numbers."""
+    """Images, and either instance maps or text, of these frame numbers."""
     lines = []
     for number in numbers:
         ids = instance_map(number)
@@ -219,7 +219,7 @@ def test_command_line_passes_every_option_on(mots, tmp_path, capsys):
 
 @pytest.fixture
 def refusal(mots, tmp_path):
-    """Convert, expect an InputError, check that nothing was written; the message."""
+    """Convert, which must be refused without output; returns the message."""
 
     def convert_and_read(**options) -> str:
         folder = tmp_path / "out"

@@ -18,7 +18,7 @@ def cuts_of(frames, threshold=4.0):
 
 
 def shot(seed, frames, speed):
-    """A camera that pans over a landscape of a few soft colours, ``speed`` pixels a frame."""
+    """A camera that pans over random blocks of four colours by ``speed`` pixels per frame."""
     rng = np.random.default_rng(seed)
     palette = rng.integers(0, 256, (4, 3))
     blocks = palette[rng.integers(0, 4, (9, 64))].astype(np.uint8)
@@ -36,7 +36,7 @@ def test_cuts_are_detected_exactly_at_the_first_frame_of_each_shot(speed):
 
 
 def with_share(changed):
-    """A grey frame of which a share of the pixels, 0..1, is red instead."""
+    """A grey frame with a share of red pixels, 0..1."""
     frame = np.full((36, 64, 3), 100, dtype=np.uint8)
     frame.reshape(-1, 3)[: round(changed * 36 * 64)] = (250, 0, 0)
     return frame

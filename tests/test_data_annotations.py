@@ -33,7 +33,7 @@ def open_video(tmp_path, content, classes=CLASSES):
 
 
 def assert_refused(action, *parts):
-    """One line that holds all ``parts``."""
+    """Opening must fail with a one-line error that contains all ``parts``."""
     with pytest.raises(InputError) as caught:
         action()
     message = str(caught.value)

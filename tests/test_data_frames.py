@@ -52,7 +52,7 @@ def picture(seed=0):
 
 
 def full_masks(frame):
-    """``(N, H, W)``, also where the frame shows nothing."""
+    """``(N, H, W)``, also for a frame without instances."""
     masks = [whole_mask(piece, frame.size) for piece in frame.masks]
     return np.array(masks).reshape(len(masks), *frame.size)
 

@@ -218,7 +218,7 @@ def test_unreadable_training_data_is_refused_in_one_line(tmp_path, name, text, m
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:
-    """A tiny model that knows a box and a tree."""
+    """A tiny model with the classes box and tree."""
     config = tiny_config()
     config.model.classes = ["box", "tree"]
     torch.manual_seed(3)

@@ -177,7 +177,7 @@ def test_raw_ids_and_memory_equal_mmdetection(mmdet):
     """All raw ids agree, with mmdetection's expiry after 20 frames.
 
     No track of these 7 frames lives long enough unseen to expire; expiry itself is tested in
-    ``test_tracking.py``. What is published differs where mmdetection publishes an id twice
+    ``test_tracking_expiry.py``. What is published differs where mmdetection publishes an id twice
     (``out_ids`` of frames 4 and 5): there we keep the last owner of the id only.
     """
     tracker = Tracker(TrackingConfig(expire_after=mmdet["meta"]["num_frames_retain"]))

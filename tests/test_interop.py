@@ -36,7 +36,7 @@ def model(resnet18_config):
 
 
 def save_as_mmdet(path, model, **more):
-    """Write the model's weights, and further keys, as mmdetection's training would."""
+    """Write the model's weights and further keys as mmdetection's training does."""
     state = {**export_state_dict(model.state_dict()), **more}
     torch.save({"meta": {"epoch": 12}, "state_dict": state}, path)
 

@@ -46,7 +46,7 @@ def test_the_golden_queryinst_round_trips_bit_by_bit():
 
 @pytest.mark.parametrize("prefix", ["track_head.", ""])
 def test_the_golden_track_head_of_mmdetection_round_trips_bit_by_bit(prefix):
-    """As part of a MaskTrackRCNN, and saved by itself."""
+    """As part of a MaskTrackRCNN, and as a separate file."""
     head = golden("tracker_mmdet")["state_dict"]
     ours = convert_state_dict({prefix + key: value for key, value in head.items()})
     TrackHead(8, hidden_channels=32, embedding_channels=32).load_state_dict(
@@ -57,7 +57,7 @@ def test_the_golden_track_head_of_mmdetection_round_trips_bit_by_bit(prefix):
 
 
 def test_the_track_head_of_the_original_keeps_its_names():
-    """mmdetection's head would rectify its embeddings, so it must not take it for its own."""
+    """mmdetection's head applies a final ReLU, so it must not be recognised as one."""
     head = golden("masktrack_original")["state_dict"]
     theirs = {"track_head." + key: value for key, value in head.items()}
     same_bits(convert_state_dict(theirs), theirs)

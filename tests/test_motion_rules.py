@@ -211,7 +211,7 @@ def test_memory_does_not_grow_with_the_video(rule):
 
 @every
 def test_any_boxes_can_be_tracked(rule):
-    """Empty, huge, and far outside of the frame."""
+    """Empty, huge, and far outside the frame."""
     corner = torch.tensor([[5.0, 5, 5, 5], [-1e6, -1e6, 1e6, 1e6], [1e5, 3, 1e5 + 1e-3, 4]])
     labels = torch.zeros(3, dtype=torch.int64)
     frame = Detections(corner, torch.rand(3), labels, SIZE, embeddings=torch.eye(3))

@@ -212,7 +212,7 @@ def test_run_json_has_the_mean_embedding_of_each_track(video, out):
 
 
 class Blind(KnowingTracker):
-    """Finds nothing."""
+    """A tracker without detections."""
 
     def update(self, frame, time=None):
         return super().update(frame, time)[[]]

@@ -283,7 +283,7 @@ def train_a_step(config: Config, folder: Path) -> None:
 
 
 def rename_classes(annotations: Path, classes: list[str]) -> None:
-    """Give the set's classes, box and crate, names that the model knows."""
+    """Rename the set's classes, box and crate, to classes of the model."""
     content = read_json(annotations, "annotation file")
     names = {"box": classes[0], "crate": classes[-1] if len(classes) > 1 else "unseen"}
     for category in content["categories"]:

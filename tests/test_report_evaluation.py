@@ -101,7 +101,7 @@ def test_charts_show_the_numbers_of_the_diagnosis(files):
     assert classes == {HOSTILE, "dog"}
 
 
-def test_two_results_are_compared_on_the_same_bootstrap_samples(files):
+def test_two_results_are_compared_by_paired_bootstrap(files):
     html = write(files, "wrong", "right").read_text()
     text = text_of(html)
     assert "A is wrong.json, B is right.json" in text
@@ -217,7 +217,7 @@ def test_the_page_opens_from_disk_draws_its_charts_and_jumps_in_its_clips(files)
 
 @pytest.fixture
 def images(files):
-    """The first frames of the videos as a COCO set, with results that miss the dog."""
+    """The first frames of the videos as a COCO set, with results that lack the dog."""
     gt = json.loads((files / "gt.json").read_text())
     coco = {
         "images": [

@@ -67,7 +67,7 @@ def test_every_page_is_in_the_navigation():
 
 
 class Resources(HTMLParser):
-    """Collects what a page loads: scripts, style sheets, pictures, frames, media."""
+    """Collects the resources of a page: scripts, style sheets, pictures, frames, media."""
 
     def __init__(self) -> None:
         super().__init__()

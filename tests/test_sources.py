@@ -187,7 +187,7 @@ def test_an_unreadable_image_keeps_its_frame_number(tmp_path):
         list(open_source(folder, strict=True).frames())
 
 
-def test_a_video_source_has_timestamps_and_rgb_frames(tmp_path):
+def test_fps_and_bgr_are_refused_for_video_files(tmp_path):
     path = write_video(tmp_path / "clip.mp4")
     with pytest.raises(InputError, match="fps is for images"):
         open_source(path, fps=10)

@@ -74,7 +74,7 @@ def test_initialisation_is_normal_with_standard_deviation_0_01():
         assert not layer.bias.any()
 
 
-def test_the_track_head_has_the_published_parameter_count():
+def test_the_track_head_has_the_published_layer_sizes():
     head = TrackHead(256)
     assert [tuple(layer.weight.shape) for layer in head.fcs] == [(1024, 12544), (1024, 1024)]
 

@@ -60,7 +60,7 @@ def test_an_iou_equal_to_the_minimum_is_kept():
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_garbage_collection_is_enabled_again_afterwards(enabled):
+def test_garbage_collection_is_restored_after_an_error(enabled):
     was_enabled = gc.isenabled()
     try:
         (gc.enable if enabled else gc.disable)()

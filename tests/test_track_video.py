@@ -83,7 +83,7 @@ def test_user_overrides_take_precedence_over_defaults(video, out, loaded):
         (0.4, ["inference.score_threshold=0.2"], 0.2),
     ],
 )
-def test_benchmark_score_thresholds_are_raised_for_tracking_videos(
+def test_the_score_threshold_of_benchmarks_is_raised_unless_given(
     loaded, asked, overrides, expected
 ):
     tracker = track.load_tracker(TrackOptions("some_weights", asked, overrides=overrides), "cpu")
@@ -104,7 +104,7 @@ def test_videos_share_a_detector_unless_detector_options_differ():
         assert replace(asked, **change).detector_key != asked.detector_key
 
 
-def test_shipped_people_weights_select_their_tracking_rule():
+def test_people_are_tracked_with_the_settings_of_their_weights():
     tracker = track.load_tracker(TrackOptions("people"), "cpu")
     config, _ = load_weights(find_weights("people"))
     assert config.inference.score_threshold != Config().inference.score_threshold

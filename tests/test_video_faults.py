@@ -79,7 +79,7 @@ def test_a_damaged_file_prints_no_decoder_messages(tmp_path, capfd):
         ("intel_car-detection.mp4", 377, 12.5, (432, 768)),
     ],
 )
-def test_real_videos_have_the_frames_of_ffprobe(name, frames, fps, size, tmp_path):
+def test_real_videos_have_their_known_length_rate_and_size(name, frames, fps, size, tmp_path):
     root = os.environ.get("QUERYINST_VIS_DATA")
     if root is None:
         pytest.skip("set QUERYINST_VIS_DATA to a folder with videos/ to read real videos")
