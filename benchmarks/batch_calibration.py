@@ -1,11 +1,11 @@
-"""Does `batch_simulation.py` predict a run that it has not seen? Measures both on this machine.
+"""Validates `batch_simulation.py` against a real run on this machine.
 
-One worker tracks short synthetic clips of different lengths; a straight line through the seconds
-of each over its frames gives the frames per second and the overhead of a video. Then two workers
-track a mix with a long tail, in which some videos are broken, and one worker is killed by SIGKILL
-in the middle. The simulation plays that run with what one worker has shown, and with the moment of
-the kill. Prints the seconds from the start of the workers to the last video, measured and
-predicted, as JSON; wants a machine that does nothing else::
+One worker tracks short synthetic clips of different lengths; a linear fit of the time per clip
+over its number of frames gives the throughput and the overhead per video. Then two workers track
+a long-tailed mix in which some videos are broken, and one worker is killed by SIGKILL in the
+middle. The simulation predicts that run from the fit and the time of the kill. Prints the measured
+and the predicted seconds from the start of the workers to the last video as JSON. Run it on an
+idle machine::
 
     python -m benchmarks.batch_calibration work/calibration
     python -m benchmarks.batch_calibration work/calibration --clips 20 --mix 30
@@ -37,18 +37,18 @@ from benchmarks.batch_runs import (
 from benchmarks.batch_simulation import Job, World, simulate
 from queryinst_vis.batch.status import STATUS
 
-LONGEST = 600  # frames
-_LOOK = 0.02  # seconds
+MAX_FRAMES = 600
+_POLL_INTERVAL = 0.02  # seconds
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run was like.
+    """Timing of a run.
 
     Attributes:
-        began: Unix seconds when its workers were started.
-        killed: seconds after that when one of them was killed; None: none was.
-        rows: of ``videos``, in the order in which they were finished.
+        began: Unix time at which its workers were started.
+        killed: seconds from then until a worker was killed; None: none was.
+        rows: of ``videos``, in order of completion.
     """
 
     began: float
@@ -57,12 +57,12 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """From the start of the workers to the last video."""
+        """Time from the start of the workers to the last video."""
         return self.rows[-1]["finished_at"] - self.began
 
 
 def track(videos: list[Path], out: Path, workers: int, kill_after: int | None = None) -> Run:
-    """Track videos; a worker is killed after so many of them."""
+    """Track videos; a worker is killed once ``kill_after`` of them are done."""
     shutil.rmtree(out, ignore_errors=True)
     words = ["batch", *videos, "--out", out, "--workers", str(workers), "--attempts", "2"]
     run = start_command([*words, *WEIGHTS], out.with_suffix(".log"))
@@ -74,14 +74,14 @@ def track(videos: list[Path], out: Path, workers: int, kill_after: int | None = 
         if killed is None and kill_after is not None and began and done >= kill_after:
             processes_of(run)["worker"][0].kill()
             killed = time.time() - began
-        time.sleep(_LOOK)
-    assert began is not None, f"the run did not begin; see {out.with_suffix('.log')}"
+        time.sleep(_POLL_INTERVAL)
+    assert began is not None, f"the run did not start; see {out.with_suffix('.log')}"
     rows = sorted(rows_of(out, "videos"), key=lambda row: row["finished_at"])
     return Run(began, killed, rows)
 
 
 def calibrate(run: Run) -> World:
-    """Rate, overhead and start of one worker, which has tracked one video after the other."""
+    """Throughput, overhead per video and start-up time from a run of one worker."""
     ends = np.array([row["finished_at"] for row in run.rows])
     frames = np.array([row["frames"] for row in run.rows])
     per_frame, overhead = np.polyfit(frames[1:], np.diff(ends), 1)
@@ -94,9 +94,9 @@ def calibrate(run: Run) -> World:
 def predict(
     lengths: list[int], broken: set[int], world: World, workers: int, killed: float
 ) -> float:
-    """Seconds from the start of the workers to the last video, which fail at once if broken."""
+    """Seconds from the start of the workers to the last video; broken videos fail immediately."""
     jobs = [
-        Job(2 * world.overhead, True)  # half of a job is done before it fails
+        Job(2 * world.overhead, True)  # a job fails half-way
         if number in broken
         else Job(world.overhead + frames / world.rate, False)
         for number, frames in enumerate(lengths)
@@ -109,11 +109,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="for clips and data sets")
-    parser.add_argument("--clips", type=int, default=40, help="to calibrate on")
-    parser.add_argument("--mix", type=int, default=60, help="videos with a long tail")
-    parser.add_argument("--broken", type=float, default=0.1, help="share of those")
-    parser.add_argument("--spread", type=float, default=1.0, help="of the logarithm of lengths")
+    parser.add_argument("folder", type=Path, help="folder for clips and data sets")
+    parser.add_argument(
+        "--clips", type=int, default=40, help="number of clips for the fit (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--mix", type=int, default=60, help="number of videos in the mix (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--broken",
+        type=float,
+        default=0.1,
+        help="fraction of them that is broken (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--spread",
+        type=float,
+        default=1.0,
+        help="standard deviation of their log-normal lengths (default: %(default)s)",
+    )
     arguments = parser.parse_args()
 
     folder = arguments.folder.absolute()
@@ -124,9 +138,9 @@ def main() -> None:
         write_clip(clips[-1], number, 5 + 30 * number // arguments.clips, settings)
     world = calibrate(track(clips, folder / "one", workers=1))
 
-    random_ = np.random.default_rng(0)
-    lengths = np.exp(random_.normal(np.log(20), arguments.spread, arguments.mix))
-    lengths = [min(LONGEST, max(2, round(each))) for each in lengths]
+    rng = np.random.default_rng(0)
+    lengths = np.exp(rng.normal(np.log(20), arguments.spread, arguments.mix))
+    lengths = [min(MAX_FRAMES, max(2, round(each))) for each in lengths]
     broken = set(range(3, arguments.mix, max(1, round(1 / arguments.broken))))
     mix = []
     for number, frames in enumerate(lengths):
@@ -135,7 +149,7 @@ def main() -> None:
         if number in broken:
             mix[-1].write_bytes(mix[-1].read_bytes()[:200])
     run = track(mix, folder / "two", workers=2, kill_after=arguments.mix // 3)
-    assert run.killed is not None, "the run was over before a worker could be killed"
+    assert run.killed is not None, "the run ended before a worker could be killed"
     predicted = predict(lengths, broken, world, 2, run.killed)
     results = {
         "frames_per_second": round(world.rate, 2),

@@ -1,16 +1,16 @@
-"""Throughput of `queryinst-vis batch` beside what one would write oneself, on synthetic clips.
+"""Compares the throughput of `queryinst-vis batch` with simple alternatives on synthetic clips.
 
-Every comparison runs its sides in turn, ``--rounds`` times, and tells the CPU time of all
-processes, the wall time, and the medians of the ratios over the rounds, as JSON:
+Each comparison alternates between its candidates for ``--rounds`` rounds. The JSON output has CPU
+time of all processes, wall time, and the median throughput ratios over the rounds:
 
 * ``shell``: many short clips, against a shell loop over `track` on some of them;
-* ``loop``: minute-long videos with one worker, against a Python loop with loaded weights;
-* ``ray``: two workers of Ray against two local ones;
-* ``streams``: 1, 2, 4 and 8 videos at a time in one worker;
-* ``memory``: resident memory of the workers in the second and the last quarter of a long run.
+* ``loop``: minute-long videos with one worker, against a Python loop that loads weights once;
+* ``ray``: two Ray workers against two local ones;
+* ``streams``: 1, 2, 4 and 8 streams in one worker;
+* ``memory``: resident memory of the worker in the second and the last quarter of a long run.
 
-Ratios are rates of `batch` over rates of the other side: above 1, `batch` is faster. The CPU time
-is the figure to trust on a machine that does other work as well::
+Ratios are the throughput of the first candidate divided by that of another: above 1, the first
+one is faster. On a machine with other load, use CPU time::
 
     nice python -m benchmarks.batch_throughput work/throughput --out throughput.json
     nice python -m benchmarks.batch_throughput work/throughput --clips 1000 --alone 50 --rounds 3
@@ -33,6 +33,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -48,8 +49,8 @@ from benchmarks.batch_runs import (
 from queryinst_vis.utils.files import write_json_atomically
 
 MINUTE = ClipSettings(frames=(600, 600))
-_LOOK = 0.2  # seconds between looks at the memory
-_PATIENCE = 30.0  # seconds that processes have for ending after their run
+_POLL_INTERVAL = 0.2  # seconds between samples of the memory
+_EXIT_TIMEOUT = 30.0  # seconds until processes must have exited after their run
 _BE_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of Linux
 
 _LOOP = """
@@ -64,18 +65,18 @@ for number, video in enumerate(sys.argv[3:]):
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run took: seconds of all processes together, and of the clock."""
+    """CPU time of all processes of a run and its wall time, in seconds."""
 
     videos: int
     cpu: float
     wall: float
 
 
-Side = Callable[[], Cost]
+Candidate = Callable[[], Cost]
 
 
 class Bench:
-    """Runs that are measured.
+    """Measures runs.
 
     Args:
         folder: for clips and results.
@@ -88,9 +89,9 @@ class Bench:
         self._device = device
         self._batch = batch
         self._numbers = itertools.count()
-        self.memory: list[float] = []  # MiB of the largest worker of the last run, as time goes by
+        self.memory: list[float] = []  # samples of the largest worker of the last run, in MiB
         folder.mkdir(parents=True, exist_ok=True)
-        # orphans of a run become children of this process, so that their CPU time is known, too
+        # orphans of a run become children of this process, so that their CPU time counts
         ctypes.CDLL(None).prctl(_BE_SUBREAPER, 1)
 
     def clips(self, count: int, settings: ClipSettings, name: str) -> list[Path]:
@@ -100,27 +101,28 @@ class Bench:
     def run_batch(
         self, videos: list[Path], engine: str = "local", workers: int = 1, streams: int = 1
     ) -> Cost:
-        """`batch` over videos."""
+        """Measure `batch`."""
         out = self._fresh()
         words = ["batch", *videos, "--out", out, "--weights", "shapes", "--device", self._device]
         settings = {"engine": engine, "workers": workers, "streams": streams, "batch": self._batch}
         words += [str(word) for name, value in settings.items() for word in (f"--{name}", value)]
         cost = self._measure(lambda: start_command(words, self._log), len(videos))
         if len(rows_of(out, "videos")) != len(videos):
-            raise RuntimeError(f"{out}: is not complete; see {self._log}")
+            raise RuntimeError(f"{out}: is incomplete; see {self._log}")
         return cost
 
     def run_tracks(self, videos: list[Path]) -> Cost:
-        """`track` for one video after the other."""
-        costs = []
-        for video in videos:
-            words = ["track", video, "--out", self._fresh(), "--save", "jsonl"]
-            words += ["--weights", "shapes", "--device", self._device]
-            costs.append(self._measure(lambda words=words: start_command(words, self._log), 1))
+        """Measure one `track` process per video."""
+        costs = [self._run_track(video) for video in videos]
         return Cost(len(videos), sum(c.cpu for c in costs), sum(c.wall for c in costs))
 
+    def _run_track(self, video: Path) -> Cost:
+        words = ["track", video, "--out", self._fresh(), "--save", "jsonl"]
+        words += ["--weights", "shapes", "--device", self._device]
+        return self._measure(lambda: start_command(words, self._log), 1)
+
     def run_loop(self, videos: list[Path]) -> Cost:
-        """A loop in Python over videos, with weights that are loaded once."""
+        """Measure a Python loop over videos that loads the weights once."""
         words = [self._fresh(), self._device, *videos]
         return self._measure(lambda: start_python(["-c", _LOOP, *words], self._log), len(videos))
 
@@ -141,7 +143,7 @@ class Bench:
             workers = [_rss(process) for process in processes_of(run)["worker"]]
             if workers:
                 self.memory.append(max(workers))
-            time.sleep(_LOOK)
+            time.sleep(_POLL_INTERVAL)
         wall = time.monotonic() - began
         _wait_for_orphans()
         if run.returncode:
@@ -155,30 +157,30 @@ def _cpu_of_children() -> float:
 
 
 def _wait_for_orphans() -> None:
-    until = time.monotonic() + _PATIENCE
-    while time.monotonic() < until:
+    deadline = time.monotonic() + _EXIT_TIMEOUT
+    while time.monotonic() < deadline:
         try:
             number, _ = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
             return
         if not number:
-            time.sleep(_LOOK)
+            time.sleep(_POLL_INTERVAL)
 
 
 def _rss(process: psutil.Process) -> float:
     try:
         return process.memory_info().rss / 2**20
-    except psutil.Error:  # it has ended meanwhile
+    except psutil.Error:  # it has exited
         return 0.0
 
 
-def compare(sides: Mapping[str, Side], rounds: int) -> dict[str, object]:
-    """Run all sides in turn; the first one is `batch`, whose ratios to the others are told."""
-    costs: dict[str, list[Cost]] = {name: [] for name in sides}
+def compare(candidates: Mapping[str, Candidate], rounds: int) -> dict[str, object]:
+    """Measure all candidates in alternation; ratios are of the first one to each of the others."""
+    costs: dict[str, list[Cost]] = {name: [] for name in candidates}
     for number in range(rounds):
-        for name, side in sides.items():
-            costs[name].append(side())
-            _say(f"round {number + 1}, {name}: {costs[name][-1]}")
+        for name, measure in candidates.items():
+            costs[name].append(measure())
+            print(f"round {number + 1}, {name}: {costs[name][-1]}", file=sys.stderr, flush=True)
     first, *others = costs
     ratios = {
         f"{first} / {other}": {
@@ -200,52 +202,54 @@ def _ratio(kind: str) -> Callable[[Cost, Cost], float]:
     return ratio
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def main() -> None:
-    """Run the comparisons that the command line asks for."""
+    """Run the selected comparisons."""
     arguments = _parse_arguments()
     bench = Bench(arguments.folder.absolute(), arguments.device, arguments.batch)
-    rounds = arguments.rounds
-    short = bench.clips(arguments.clips, ClipSettings(), "short")
-    some = short[: arguments.streamed]
     results: dict[str, object] = {}
     for name in arguments.only:
-        if name == "shell":
-            sides: dict[str, Side] = {
-                "batch, 2 workers": lambda: bench.run_batch(short, workers=2),
-                "track, one by one": lambda: bench.run_tracks(short[: arguments.alone]),
-            }
-        elif name == "loop":
-            minutes = bench.clips(arguments.minutes, MINUTE, "minutes")
-            sides = {
-                "batch, 1 worker": lambda: bench.run_batch(minutes),  # noqa: B023
-                "Python loop": lambda: bench.run_loop(minutes),  # noqa: B023
-            }
-        elif name == "ray":
-            sides = {
-                "ray, 2 workers": lambda: bench.run_batch(some, "ray", 2),
-                "local, 2 workers": lambda: bench.run_batch(some, "local", 2),
-            }
-        elif name == "streams":
-            sides = {
-                f"{streams} streams": lambda n=streams: bench.run_batch(some, streams=n)
-                for streams in (1, 2, 4, 8)
-            }
-        else:
-            bench.run_batch(short)
+        if name == "memory":
+            bench.run_batch(_short_clips(bench, arguments))
             results[name] = _growth(bench.memory)
-            continue
-        results[name] = compare(sides, rounds)
-    text = json.dumps(results, indent=1)
-    print(text)
+        else:
+            results[name] = compare(_candidates(name, bench, arguments), arguments.rounds)
+    print(json.dumps(results, indent=1))
     if arguments.out is not None:
         write_json_atomically(arguments.out, results)
 
 
+def _short_clips(bench: Bench, arguments: argparse.Namespace) -> list[Path]:
+    return bench.clips(arguments.clips, ClipSettings(), "short")
+
+
+def _candidates(name: str, bench: Bench, arguments: argparse.Namespace) -> dict[str, Candidate]:
+    """The candidates of a comparison."""
+    if name == "loop":
+        minutes = bench.clips(arguments.minutes, MINUTE, "minutes")
+        return {
+            "batch, 1 worker": lambda: bench.run_batch(minutes),
+            "Python loop": lambda: bench.run_loop(minutes),
+        }
+    short = _short_clips(bench, arguments)
+    if name == "shell":
+        return {
+            "batch, 2 workers": lambda: bench.run_batch(short, workers=2),
+            "track, one by one": lambda: bench.run_tracks(short[: arguments.alone]),
+        }
+    some = short[: arguments.streamed]
+    if name == "ray":
+        return {
+            "ray, 2 workers": lambda: bench.run_batch(some, "ray", 2),
+            "local, 2 workers": lambda: bench.run_batch(some, "local", 2),
+        }
+    return {
+        f"{streams} streams": partial(bench.run_batch, some, streams=streams)
+        for streams in (1, 2, 4, 8)
+    }
+
+
 def _growth(memory: list[float]) -> dict[str, float]:
+    """Median memory early and late in a run, and its peak."""
     quarter = len(memory) // 4
     return {
         "second_quarter_mib": round(statistics.median(memory[quarter : 2 * quarter]), 1),
@@ -258,12 +262,12 @@ def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="for clips and results")
-    parser.add_argument("--clips", type=int, default=200, help="short ones; default: %(default)s")
-    parser.add_argument("--alone", type=int, default=15, help="of those, by `track` one by one")
-    parser.add_argument("--streamed", type=int, default=40, help="of those, for ray and streams")
-    parser.add_argument("--minutes", type=int, default=2, help="minute-long videos")
-    parser.add_argument("--rounds", type=int, default=2, help="default: %(default)s")
+    parser.add_argument("folder", type=Path, help="folder for clips and results")
+    parser.add_argument("--clips", type=int, default=200, help="short clips (default: %(default)s)")
+    parser.add_argument("--alone", type=int, default=15, help="how many to `track` one by one")
+    parser.add_argument("--streamed", type=int, default=40, help="how many for ray and streams")
+    parser.add_argument("--minutes", type=int, default=2, help="number of minute-long videos")
+    parser.add_argument("--rounds", type=int, default=2, help="(default: %(default)s)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=1)
     names = ("shell", "loop", "ray", "streams", "memory")

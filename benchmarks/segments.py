@@ -1,18 +1,19 @@
-"""What cutting a video into segments costs in identities, by length and overlap.
+"""Measures how segments affect track identities, by segment length and overlap.
 
     QUERYINST_VIS_DATA=... python benchmarks/segments.py --out work/segments.json
 
-The detector runs once over each video; its detections stay in ``--cache``, and association runs
-over the whole video and over the segments that ``batch --segment`` would cut, whose identities are
-joined as there. MOTS 0005 is scored against its ground truth (the weights ``people`` were
-trained on its first three quarters), ``vtest.avi`` against the whole video's tracks. They are
-cut as if every frame were a key frame, so that lengths are as asked for. Both are single shots, and
-cuts are not looked for. Nothing is random.
+The detector runs once per video, and its detections are cached in ``--cache``. Association runs on
+the uncut video and on segments, which are cut and joined as by ``batch --segment``, except that
+every frame counts as a key frame, so that segments have the requested length. MOTS 0005 is
+evaluated against its ground truth (the weights ``people`` were trained on its first three
+quarters), ``vtest.avi`` against the tracks of the uncut video. Both are single shots: shot
+detection is disabled. Results are deterministic.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -47,8 +48,8 @@ METRICS = ("HOTA", "IDF1", "MOTA")
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A frame whose instances have identities."""
+class TrackedFrame:
+    """The detections of a frame and their track ids."""
 
     ids: list[int]
     found: Detections
@@ -56,7 +57,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Clip:
-    """A video, and what the detector has found in it."""
+    """A video and its detections by frame."""
 
     name: str
     seconds: np.ndarray
@@ -64,7 +65,7 @@ class Clip:
 
 
 def main() -> int:
-    """Detect, track, join, score and print; 2 for what cannot be used."""
+    """Print and save the results; returns the exit status, 2 for unusable input."""
     arguments = parse_arguments()
     try:
         rows = measure(arguments)
@@ -78,7 +79,7 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -86,23 +87,23 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--lengths", nargs="+", type=float, default=LENGTHS, metavar="SECONDS")
     parser.add_argument("--overlaps", nargs="+", type=float, default=OVERLAPS, metavar="SECONDS")
     parser.add_argument("--cache", type=Path, default=Path("work/segments"), metavar="DIR")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="also write every row")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="write all rows as JSON")
     return parser.parse_args()
 
 
 def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Print a table for each video; returns all rows."""
     if "QUERYINST_VIS_DATA" not in os.environ:
-        raise InputError("QUERYINST_VIS_DATA must name the folder that holds data/ and videos/")
+        raise InputError("QUERYINST_VIS_DATA must be the folder that contains data/ and videos/")
     data = Path(os.environ["QUERYINST_VIS_DATA"])
     tracker = VideoTracker.from_pretrained(arguments.weights, "cpu")
     mots, vtest = data / "data" / "mots", data / "videos" / "vtest.avi"
     rows = []
     for name, path in (("mots_0005", mots / "images" / "0005"), ("vtest", vtest)):
         clip = load_clip(name, path, tracker, arguments.cache)
-        whole = track(clip, tracker, range(len(clip.found)))
+        uncut = track(clip, tracker, range(len(clip.found)))
         if name == "vtest":
-            truth = as_ground_truth(clip, whole)
+            truth = as_ground_truth(clip, uncut)
         else:
             file = arguments.cache / f"{name}.json"
             if not file.exists():
@@ -110,32 +111,28 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             truth = read_json(file, "ground truth")
         print(f"\n| {name} | overlap | segments | tracks | {' | '.join(METRICS)} |")
         print("| --- " * (4 + len(METRICS)) + "|")
-        results = [("whole", "", 1, whole)]
-        for length in arguments.lengths:
-            for overlap in arguments.overlaps:
-                if length > 2 * overlap:
-                    count, frames = in_segments(clip, tracker, Cutting(length, overlap))
-                    results.append((f"{length:g} s", f"{overlap:g} s", count, frames))
+        results = [("uncut", "", 1, uncut)]
+        for length, overlap in itertools.product(arguments.lengths, arguments.overlaps):
+            if length > 2 * overlap:
+                count, frames = in_segments(clip, tracker, Cutting(length, overlap))
+                results.append((f"{length:g} s", f"{overlap:g} s", count, frames))
         for length, overlap, count, frames in results:
-            scores = score(truth, frames)
-            tracks = len({track_id for seen in frames for track_id in seen.ids})
-            shown = " | ".join(f"{100 * scores[metric]:.1f}" for metric in METRICS)
-            print(f"| {length} | {overlap} | {count} | {tracks} | {shown} |", flush=True)
-            rows.append(
-                {
-                    "video": name,
-                    "segment": length,
-                    "overlap": overlap,
-                    "segments": count,
-                    "tracks": tracks,
-                    **{metric: scores[metric] for metric in (*METRICS, "IDSW")},
-                }
-            )
+            row = {
+                "video": name,
+                "segment": length,
+                "overlap": overlap,
+                "segments": count,
+                "tracks": len({track_id for frame in frames for track_id in frame.ids}),
+                **score(truth, frames),
+            }
+            rows.append(row)
+            scores = " | ".join(f"{100 * row[metric]:.1f}" for metric in METRICS)
+            print(f"| {length} | {overlap} | {count} | {row['tracks']} | {scores} |", flush=True)
     return rows
 
 
 def load_clip(name: str, path: Path, tracker: VideoTracker, cache: Path) -> Clip:
-    """A video with its detections, which are computed unless the cache has them."""
+    """A video with its detections, from the cache if possible."""
     source = open_source(path)
     assert isinstance(source, VideoFile | ImageSequence)
     file = cache / f"{name}.pt"
@@ -166,18 +163,17 @@ def _loaded(row: dict[str, Any]) -> Detections:
     return Detections(image_size=(height, width), pixel_masks=masks, **tensors)
 
 
-def track(clip: Clip, tracker: VideoTracker, numbers: range) -> list[Seen]:
-    """Associate the detections of some frames, beginning with an empty memory."""
+def track(clip: Clip, tracker: VideoTracker, numbers: range) -> list[TrackedFrame]:
+    """Associate the detections of a range of frames, starting with an empty memory."""
     tracker.reset()
-    seen = []
-    black = np.zeros((*clip.found[0].image_size, 3), np.uint8)  # so that no cut is found
+    frames = []
+    black = np.zeros((*clip.found[0].image_size, 3), np.uint8)  # so that no shot boundary is found
     for number in numbers:
-        found = clip.found[number]
         frame = Frame(number, float(clip.seconds[number]), black)
-        tracked = tracker.associate(frame, _copy(found)).detections
-        assert tracked.track_ids is not None
-        seen.append(Seen(tracked.track_ids.tolist(), tracked))
-    return seen
+        found = tracker.associate(frame, _copy(clip.found[number])).detections
+        assert found.track_ids is not None
+        frames.append(TrackedFrame(found.track_ids.tolist(), found))
+    return frames
 
 
 def _copy(found: Detections) -> Detections:
@@ -185,41 +181,42 @@ def _copy(found: Detections) -> Detections:
     return Detections(**values)
 
 
-def in_segments(clip: Clip, tracker: VideoTracker, cutting: Cutting) -> tuple[int, list[Seen]]:
-    """Track the segments of a video and join their identities; returns their number, too."""
+def in_segments(
+    clip: Clip, tracker: VideoTracker, cutting: Cutting
+) -> tuple[int, list[TrackedFrame]]:
+    """Track the segments of a video and join them; returns their number and all frames."""
     numbers = range(len(clip.found))
     segments = cut_video(clip.seconds, numbers, numbers, cutting)
     parts, owned = [], []
     for segment in segments:
-        seen = track(clip, tracker, range(segment.first, segment.stop))
-        own = seen[segment.owned - segment.first :]
+        tracked = track(clip, tracker, range(segment.first, segment.stop))
+        own = tracked[segment.owned - segment.first :]
         order = list(dict.fromkeys(track_id for frame in own for track_id in frame.ids))
-        # the overlap is the earlier segment's
-        head = [_shared(frame) for frame in seen[: segment.owned - segment.first]]
-        tail = [_shared(frame) for frame in seen[segment.shared - segment.first :]]
+        head = [_shared(frame) for frame in tracked[: segment.owned - segment.first]]
+        tail = [_shared(frame) for frame in tracked[segment.shared - segment.first :]]
         parts.append(SegmentTracks(head, tail, order))
         owned.append(own)
     joined = [
-        Seen([ids[track_id] for track_id in frame.ids], frame.found)
+        TrackedFrame([ids[track_id] for track_id in frame.ids], frame.found)
         for ids, frames in zip(join_segments(parts), owned, strict=True)
         for frame in frames
     ]
     return len(segments), joined
 
 
-def _shared(seen: Seen) -> SharedFrame:
-    found = seen.found
+def _shared(frame: TrackedFrame) -> SharedFrame:
+    found = frame.found
     embeddings = None if found.embeddings is None else found.embeddings.numpy()
-    return SharedFrame(seen.ids, found.labels.tolist(), found.rles(), embeddings)
+    return SharedFrame(frame.ids, found.labels.tolist(), found.rles(), embeddings)
 
 
-def _results(frames: Sequence[Seen], category_id: int) -> list[dict[str, Any]]:
+def _results(frames: Sequence[TrackedFrame], category_id: int) -> list[dict[str, Any]]:
     with TrackStore() as tracks:
-        for seen in frames:
-            found = seen.found
+        for frame in frames:
+            found = frame.found
             tracks.add(
                 found.image_size,
-                seen.ids,
+                frame.ids,
                 found.scores.tolist(),
                 found.labels.tolist(),
                 found.boxes.tolist(),
@@ -228,8 +225,8 @@ def _results(frames: Sequence[Seen], category_id: int) -> list[dict[str, Any]]:
         return youtube_vis_entries(tracks, 1, [category_id])
 
 
-def as_ground_truth(clip: Clip, frames: Sequence[Seen]) -> dict[str, Any]:
-    """Tracks as annotations."""
+def as_ground_truth(clip: Clip, frames: Sequence[TrackedFrame]) -> dict[str, Any]:
+    """Convert tracks to annotations."""
     height, width = frames[0].found.image_size
     annotations = [
         {
@@ -254,10 +251,11 @@ def as_ground_truth(clip: Clip, frames: Sequence[Seen]) -> dict[str, Any]:
     return {"videos": [video], "annotations": annotations, "categories": categories}
 
 
-def score(truth: dict[str, Any], frames: Sequence[Seen]) -> dict[str, float]:
-    """The metrics of ``eval-tracking``."""
+def score(truth: dict[str, Any], frames: Sequence[TrackedFrame]) -> dict[str, float]:
+    """The metrics of ``eval-tracking``, as fractions, and the number of id switches."""
     [person] = [each["id"] for each in truth["categories"] if each["name"] == "person"]
-    return evaluate_tracking(truth, _results(frames, person))["detection_averaged"]
+    scores = evaluate_tracking(truth, _results(frames, person))["detection_averaged"]
+    return {metric: scores[metric] for metric in (*METRICS, "IDSW")}
 
 
 if __name__ == "__main__":

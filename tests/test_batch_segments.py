@@ -170,7 +170,7 @@ def test_the_key_has_the_length_and_the_overlap_and_stays_as_it_was_without():
     cuttings = [None, Cutting(10, 1), Cutting(20, 1), Cutting(10, 2)]
     keys = [key_of(video, RunOptions("out", cutting=cutting)) for cutting in cuttings]
     assert len(set(keys)) == 4
-    assert "cutting" not in RunOptions("out").that_matter()
+    assert "cutting" not in RunOptions("out").key_parts()
 
 
 def test_files_beside_the_tables_have_the_identities_of_the_whole(tmp_path, clip, finder):

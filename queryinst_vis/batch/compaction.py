@@ -1,7 +1,7 @@
 """Compaction: merges the many small files of a data set; crash-safe.
 
 Writing the plan file commits a compaction. Before that, the new files are in a staging folder and
-the data set is unchanged. Afterwards the plan is executed, if need be by the next run: the old
+the data set is unchanged. Afterwards the plan is executed, if necessary by the next run: the old
 files are deleted, those of ``videos`` first, then the new ones are published, ``videos`` last. A
 reader of ``videos/*.parquet`` may therefore miss rows for a moment, but never sees duplicates, and
 a join on ``key`` never yields a partial video.
@@ -44,14 +44,14 @@ def compact(store: Store) -> int:
         return 0
     keep = _newest_keys(store, names["videos"])
     old = [f"{table}/{name}" for table in reversed(_COLUMNS) for name in _committed(names, table)]
-    mark = secrets.token_hex(8)
+    suffix = secrets.token_hex(8)
     new = []
     with temporary_folder() as folder:
         for table, columns in _COLUMNS.items():
             path = folder / f"{table}.parquet"
             write_parquet(path, columns, _rows(store, table, _committed(names, table), keep))
-            store.put(path, f"{_STAGED}/{table}-{mark}.parquet")
-            new.append([f"{_STAGED}/{table}-{mark}.parquet", f"{table}/part-{mark}.parquet"])
+            store.put(path, f"{_STAGED}/{table}-{suffix}.parquet")
+            new.append([f"{_STAGED}/{table}-{suffix}.parquet", f"{table}/part-{suffix}.parquet"])
             path.unlink()
     store.put_bytes(json.dumps({"old": old, "new": new}).encode(), PLAN)
     finish_compaction(store)
@@ -103,13 +103,13 @@ def _newest_keys(store: Store, names: list[str]) -> set[str]:
 
 
 def _rows(store: Store, table: str, names: list[str], keep: set[str]) -> Iterator[Row]:
-    """The rows of the keys to keep, from the first file that has a key."""
+    """The rows of the keys to keep, each key from the first file that contains it."""
     seen: set[str] = set()
     for name in names:
-        here: set[str] = set()
+        keys: set[str] = set()
         for batch in store.open_parquet(f"{table}/{name}").iter_batches(_ROWS):
             for row in batch.to_pylist():
                 if row["key"] in keep and row["key"] not in seen:
-                    here.add(row["key"])
+                    keys.add(row["key"])
                     yield row
-        seen |= here
+        seen |= keys

@@ -40,7 +40,7 @@ _NO_MEMORY = (
     "can't allocate",
     "not enough memory",
 )
-"""What libraries without a type for it say, in lower case."""
+"""Messages of libraries that have no exception type for it, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ class Opened:
 
 @dataclass(frozen=True)
 class Attached:
-    """The decoder has mapped the ring, so that its name is no longer needed."""
+    """The decoder has mapped the ring buffer, so its name can be removed."""
 
 
-class Shown(NamedTuple):
-    """A frame in a slot of the ring; one that differs in size from the first is sent directly."""
+class DecodedFrame(NamedTuple):
+    """A frame in a slot of the ring buffer; ``image`` if its size differs from the first's."""
 
     number: int
     seconds: float | None
@@ -72,7 +72,7 @@ class Shown(NamedTuple):
 
 
 class DamagedFrames(NamedTuple):
-    """What a ``DamagedFramesWarning`` says, so that those of several segments can be merged."""
+    """The content of a ``DamagedFramesWarning``, which can be merged over segments."""
 
     source: str
     numbers: list[int]
@@ -80,8 +80,8 @@ class DamagedFrames(NamedTuple):
     note: str
 
 
-Note = str | DamagedFrames
-"""A warning about a video."""
+DecodeWarning = str | DamagedFrames
+"""A warning about a video, in a form that can be pickled and stored as JSON."""
 
 
 class Ended(NamedTuple):
@@ -89,7 +89,7 @@ class Ended(NamedTuple):
 
     kind: Fault | None
     reason: str
-    warnings: list[Note]
+    warnings: list[DecodeWarning]
 
 
 def decode_video(
@@ -99,19 +99,19 @@ def decode_video(
     memory: int | None,
     cutting: Cutting | None = None,
 ) -> None:
-    """Send ``Opened``, ``Attached``, a ``Shown`` for every frame, and ``Ended``.
+    """Send ``Opened``, ``Attached``, a ``DecodedFrame`` per frame, and ``Ended``.
 
-    Of a long video that is to be cut, only its ``Cut`` and ``Ended``.
+    For a long video to be cut, send ``Cut`` and ``Ended`` instead.
 
-    After ``Opened`` the other side answers with the name of the ring. It sends the number of a
-    slot back when the slot may be filled again.
+    The worker answers ``Opened`` with the name of the ring buffer, and returns the number of a
+    slot when it can be reused.
 
     Args:
-        video: what to decode.
-        folder: for what is downloaded.
-        connection: to the worker; where it is gone, this process ends.
-        memory: bytes of address space; None: no limit.
-        cutting: how a long video is to be cut; None: it is decoded, whatever its length.
+        video: to decode.
+        folder: for downloads.
+        connection: to the worker; this process exits when it is closed.
+        memory: limit of the address space in bytes; None: no limit.
+        cutting: how to cut long videos; None: decode them.
     """
     _prepare(memory)
     with warnings.catch_warnings(record=True) as caught:
@@ -120,7 +120,7 @@ def decode_video(
         reason = ""
         try:
             _send_frames(video, folder, connection, cutting)
-        except (EOFError, ConnectionError):  # the worker has gone
+        except (EOFError, ConnectionError):  # the worker has died
             return
         except MemoryError:
             kind, reason = "memory", _out_of_memory(memory)
@@ -130,16 +130,16 @@ def decode_video(
             is_memory = any(words in str(error).lower() for words in _NO_MEMORY)
             kind = "memory" if is_memory else "error"
             reason = _out_of_memory(memory) if is_memory else f"{type(error).__name__}: {error}"
-    notes = [
-        _note(each.message, str(folder), video.origin)
+    messages = [
+        _to_message(each.message, str(folder), video.origin)
         for each in caught
         if isinstance(each.message, InputWarning)
     ]
-    connection.send(Ended(kind, " ".join(reason.split()), notes))
+    connection.send(Ended(kind, " ".join(reason.split()), messages))
 
 
 def _prepare(memory: int | None) -> None:
-    """Limit the memory, and tie the lifetime of this process to the worker's."""
+    """Limit the memory of this process, and end it with the worker."""
     end_with_parent()
     if memory is not None and sys.platform != "win32":
         import resource
@@ -152,8 +152,8 @@ def _out_of_memory(memory: int | None) -> str:
     return f"decoding needs more memory{limit} (--decode-memory)"
 
 
-def _note(warning: InputWarning, folder: str, origin: str) -> Note:
-    """A warning that names the video, and not where it was copied to."""
+def _to_message(warning: InputWarning, folder: str, origin: str) -> DecodeWarning:
+    """The warning with the origin of the video instead of the path of its local copy."""
     if isinstance(warning, DamagedFramesWarning):
         source = warning.source.replace(folder, origin)
         return DamagedFrames(source, warning.numbers, warning.length, warning.note)
@@ -163,21 +163,11 @@ def _note(warning: InputWarning, folder: str, origin: str) -> Note:
 def _send_frames(
     video: Video, folder: Path, connection: Connection, cutting: Cutting | None
 ) -> None:
-    path = _fetched(video, folder)
+    path = _local_path(video, folder)
     size, checksum = (
         _checksum(path) if video.part is None else _known_checksum(path, video.part.cut)
     )
-    options = video.options
-    source = open_source(
-        str(path),
-        video.selection,
-        decoder=options.decoder,
-        fps=options.fps,
-        strict=options.strict,
-        allow_partial=options.allow_partial,
-    )
-    if source.is_live:
-        raise InputError(f"video {video.origin}: is live; follow it with 'track --live'")
+    source = _open(video, path)
     segments = () if cutting is None else _segments(source, video, cutting)
     if len(segments) > 1:
         connection.send(Cut(segments, size, checksum))
@@ -197,8 +187,23 @@ def _send_frames(
         ring.close()
 
 
+def _open(video: Video, path: Path) -> Source:
+    options = video.options
+    source = open_source(
+        str(path),
+        video.selection,
+        decoder=options.decoder,
+        fps=options.fps,
+        strict=options.strict,
+        allow_partial=options.allow_partial,
+    )
+    if source.is_live:
+        raise InputError(f"video {video.origin}: is live; follow it with 'track --live'")
+    return source
+
+
 def _segments(source: Source, video: Video, cutting: Cutting) -> tuple[Segment, ...]:
-    """The segments of a video; a warning tells of a long one that cannot be cut."""
+    """The segments of a video; warns if a long one cannot be cut."""
     if not isinstance(source, VideoFile | ImageSequence):
         return ()
     seconds = source.seconds()
@@ -228,11 +233,11 @@ def _fill(slots: np.ndarray, first: Frame, frames: Iterator[Frame], connection: 
             free.append(connection.recv())
         header = frame.number, frame.seconds, frame.is_damaged
         if frame.image.shape != first.image.shape:
-            connection.send(Shown(*header, -1, frame.image))
+            connection.send(DecodedFrame(*header, -1, frame.image))
             return
         slot = free.pop()
         slots[slot] = frame.image.reshape(-1)
-        connection.send(Shown(*header, slot))
+        connection.send(DecodedFrame(*header, slot))
 
     send(first)
     for frame in frames:
@@ -245,7 +250,7 @@ def _opened(source: Source, shape: tuple[int, ...], size: int, checksum: str) ->
     )
 
 
-def _fetched(video: Video, folder: Path) -> Path:
+def _local_path(video: Video, folder: Path) -> Path:
     """The local path of the video, or of a copy downloaded to ``folder``."""
     if is_http(video.address):
         return download(video.address, folder, video.options.allow_partial)
@@ -264,16 +269,16 @@ def _fetched(video: Video, folder: Path) -> Path:
 
 
 def _known_checksum(path: Path, cut: Cut) -> tuple[int, str]:
-    """What was found out when the video was cut.
+    """Size and checksum from the time when the video was cut.
 
     Raises:
-        InputError: the video has changed since.
+        InputError: the size has changed since.
     """
     size = sum(file.stat().st_size for file in (images_in(path) if path.is_dir() else [path]))
     if size != cut.bytes:
         raise InputError(
-            f"video {path}: has changed while its segments were tracked, from {cut.bytes} to "
-            f"{size} bytes; run the command again"
+            f"video {path}: changed from {cut.bytes} to {size} bytes while its segments were "
+            "tracked; run the command again"
         )
     return size, cut.sha256
 

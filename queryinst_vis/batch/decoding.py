@@ -18,11 +18,11 @@ import numpy as np
 from queryinst_vis.batch.decoder_process import (
     SLOTS,
     Attached,
+    DecodedFrame,
+    DecodeWarning,
     Ended,
     Fault,
-    Note,
     Opened,
-    Shown,
     decode_video,
     slots_of,
 )
@@ -31,7 +31,7 @@ from queryinst_vis.batch.segments import Cut, Cutting
 from queryinst_vis.errors import InputError
 from queryinst_vis.video.frames import Frame
 
-Kind = Fault | Literal["crash", "hang", "output", "worker", "driver"]
+FailureKind = Fault | Literal["crash", "hang", "output", "worker", "driver"]
 """The kind of a failed attempt."""
 
 _POLL_INTERVAL = 0.005  # seconds between checks for a frame while iterating
@@ -45,16 +45,16 @@ class VideoFailedError(InputError):
         kind: of the failure.
     """
 
-    def __init__(self, kind: Kind, reason: str) -> None:
+    def __init__(self, kind: FailureKind, reason: str) -> None:
         super().__init__(reason)
         self.kind = kind
 
 
 @cache
 def _context() -> Any:
-    """A fork server with the decoder, but not torch, preloaded; spawn where not supported.
+    """A fork server that preloads the decoder but not torch; spawn where not supported.
 
-    The worker itself cannot be forked, as it has threads and a network.
+    The worker itself cannot be forked, since it has threads and a network.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -67,17 +67,16 @@ class DecodedVideo:
     """A ``Source`` whose frames another process decodes; also a ``Feed`` of ``side_by_side``.
 
     Args:
-        video: what to decode.
-        folder: for what is downloaded; somebody else's to remove, after ``close``.
-        run: its limits on memory and time.
-        cutting: how a long video is to be cut, which is then not decoded; None: it is not cut.
+        video: to decode.
+        folder: for downloads; the caller removes it after ``close``.
+        run: with limits on memory and time.
+        cutting: how to cut a long video instead of decoding it; None: do not cut it.
 
     Attributes:
-        opened: what is known of the video; None until ``is_open`` has been true.
-        cut: the segments of a long video; None: it is not cut.
+        opened: properties of the video; None until ``is_open`` has returned true.
+        cut: segments of a long video; None if it is not cut.
         ended: no further frame will come.
-        warnings: what was noticed while decoding, known at the end.
-        seconds: from the start of the process to the last frame.
+        warnings: from decoding, complete once ``ended``.
     """
 
     is_live = False
@@ -90,7 +89,7 @@ class DecodedVideo:
         self.opened: Opened | None = None
         self.cut: Cut | None = None
         self.ended = False
-        self.warnings: list[Note] = []
+        self.warnings: list[DecodeWarning] = []
         self._run = run
         self._ring: SharedMemory | None = None
         self._is_attached = False
@@ -175,7 +174,7 @@ class DecodedVideo:
             VideoFailedError: decoding failed, the process died, or a time limit was exceeded.
         """
         message = None if self.ended else self._receive()
-        if not isinstance(message, Shown):
+        if not isinstance(message, DecodedFrame):
             return None
         image = message.image
         if image is None:
@@ -199,8 +198,8 @@ class DecodedVideo:
             if not self._is_attached:
                 ring.unlink()
 
-    def _receive(self) -> Opened | Attached | Cut | Shown | None:
-        """The next message that is there."""
+    def _receive(self) -> Opened | Attached | Cut | DecodedFrame | None:
+        """The next message; None if there is none yet, or after the last one."""
         now = time.monotonic()
         limit = self._run.decode_time
         if limit is not None and now - self._start > limit:
@@ -230,7 +229,7 @@ class DecodedVideo:
             return f"the decoder was killed by {signal.Signals(-code).name}"
         return f"the decoder ended with exit status {code}"
 
-    def _failed(self, kind: Kind, reason: str) -> VideoFailedError:
+    def _failed(self, kind: FailureKind, reason: str) -> VideoFailedError:
         self.close()
         return VideoFailedError(
             kind, f"video {self.origin}: {reason}" if kind != "input" else reason

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from queryinst_vis.batch.decoding import Kind
+from queryinst_vis.batch.decoding import FailureKind
 from queryinst_vis.batch.options import Video
 from queryinst_vis.batch.segments import Cut, Part
 
@@ -27,7 +27,7 @@ class Outcome:
     """
 
     video: Video
-    kind: Kind | None = None
+    kind: FailureKind | None = None
     reason: str = ""
     frames: int = 0
     seconds: float = 0.0

@@ -40,9 +40,9 @@ class Estimate:
         hours: total length of the videos; unknown lengths are taken to be the mean of the others.
         frames: total number of frames.
         frames_per_second: of one worker, measured on the first video; None: not measured.
-        workers: that share the work.
-        segments: of long videos, about; 0: they are not cut, or there are none.
-        repeated: frames in their overlaps, which are tracked twice; they are not in ``frames``.
+        workers: number of workers.
+        segments: approximate number of segments of long videos; 0: none is cut.
+        repeated: frames in overlaps, which are tracked twice; ``frames`` counts them once.
     """
 
     videos: int
@@ -56,7 +56,9 @@ class Estimate:
 
     def __str__(self) -> str:
         unknown = self.videos - self.known
-        note = f" (the length of {unknown} is not known: the mean of the others)" if unknown else ""
+        note = (
+            f" ({unknown} of unknown length, taken to be the mean of the others)" if unknown else ""
+        )
         lines = [
             f"{self.videos} videos to track, {self.hours:.2f} hours of video, "
             f"{self.frames:.0f} frames{note}"
@@ -94,7 +96,7 @@ def estimate(videos: list[Video], run: RunOptions, workers: int) -> Estimate:
         known=known,
         hours=scale * sum(length.seconds for length in lengths) / 3600,
         frames=scale * sum(length.frames for length in lengths),
-        frames_per_second=_speed(local, run),
+        frames_per_second=_throughput(local, run),
         workers=workers,
         segments=scale * sum(segments),
         repeated=scale * sum(repeated),
@@ -102,14 +104,14 @@ def estimate(videos: list[Video], run: RunOptions, workers: int) -> Estimate:
 
 
 def _segments(length: Length, cutting: Cutting) -> int:
-    """Into how many segments a video is cut; 0: it is short."""
+    """Approximate number of segments of a video; 0 if it is not cut."""
     if length.seconds <= cutting.length:
         return 0
     return 1 + ceil((length.seconds - cutting.length) / (cutting.length - cutting.overlap))
 
 
 def _length(video: Video) -> Length | None:
-    """The length that the options of a video select, if known from the header."""
+    """The length of the selected part of a video, if known from the header."""
     if "://" in video.address or not Path(video.address).is_file():
         return None
     try:
@@ -128,7 +130,7 @@ def _length(video: Video) -> Length | None:
     return Length(max(0.0, seconds), max(0.0, frames))
 
 
-def _speed(videos: Iterable[Video], run: RunOptions) -> float | None:
+def _throughput(videos: Iterable[Video], run: RunOptions) -> float | None:
     """Frames per second of detection and association, with the batch size of the run."""
     for video in videos:
         options = video.options

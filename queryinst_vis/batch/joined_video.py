@@ -1,23 +1,24 @@
-"""A video whose segments have been tracked, with the identities of the whole."""
+"""Joins the tracked segments of a video into one result with consistent track ids."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from queryinst_vis.batch.decoder_process import DamagedFrames, Note
+from queryinst_vis.batch.decoder_process import DamagedFrames, DecodeWarning
 from queryinst_vis.batch.decoding import DecodedVideo
 from queryinst_vis.batch.options import Video
 from queryinst_vis.batch.segment_files import (
     RecordedFrame,
-    SegmentNote,
+    SegmentInfo,
     embeddings_of,
     read_frames,
-    read_note,
+    read_info,
 )
 from queryinst_vis.batch.segments import Cut, Segment
 from queryinst_vis.batch.store import Store
@@ -31,20 +32,20 @@ from queryinst_vis.video.frames import DamagedFramesWarning, Frame
 
 
 class JoinedVideo:
-    """The results of a video from those of its segments; a ``Source``, too.
+    """The results of a video whose segments have been tracked; also a ``Source``.
 
     Args:
-        store: where the segments are kept.
+        store: the data set that contains the segments.
         key: of the video.
-        video: which.
-        cut: its segments, all of which have been tracked.
-        decoded: the whole video, where files need its frames; None: black ones will do.
+        video: to join.
+        cut: its segments.
+        decoded: the whole video, if an output needs its frames; None: frames are black.
 
     Attributes:
         class_names: of all segments.
         precision: of the network.
         warnings: as from decoding the whole video.
-        seconds: by stage, added up over the segments.
+        seconds: processing time by stage, summed over the segments.
     """
 
     is_live = False
@@ -57,107 +58,113 @@ class JoinedVideo:
         self.path: Path | None = None if decoded is None else decoded.path
         self._store, self._key, self._segments = store, key, cut.segments
         self._decoded = decoded
-        self._notes = [read_note(store, key, segment) for segment in cut.segments]
-        first = self._notes[0]
+        self._infos = [read_info(store, key, segment) for segment in cut.segments]
+        first = self._infos[0]
         self.fps = first.fps
         self.pixel_aspect = Fraction(first.pixel_aspect)
         self.precision = first.precision
-        # a detector that names classes as they come up may number them differently in each segment
-        names = [name for note in self._notes for name in note.class_names]
+        # a detector that names classes as they appear may number them differently in each segment
+        names = [name for info in self._infos for name in info.class_names]
         self.class_names = list(dict.fromkeys(names))
-        self.warnings = merge_warnings([note.warnings for note in self._notes])
+        self.warnings = merge_warnings([info.warnings for info in self._infos])
         self.seconds = {
-            stage: sum(note.seconds[stage] for note in self._notes) for stage in first.seconds
+            stage: sum(info.seconds[stage] for info in self._infos) for stage in first.seconds
         }
 
     def __len__(self) -> int:
-        return sum(note.frames for note in self._notes)
+        return sum(info.frames for info in self._infos)
 
     def frames(self) -> Iterator[Frame]:
-        """The frames, black without ``decoded``."""
+        """The frames; black without ``decoded``."""
         return (
             Frame(result.index, result.seconds, result.frame, result.detections.of_damaged_frame)
             for result in self.results()
         )
 
     def results(self) -> Results:
-        """The results of all frames, each once, with the identities of the whole video."""
+        """The results of all frames, with track ids and labels of the whole video."""
         images = None if self._decoded is None else self._decoded.frames()
-        black = np.broadcast_to(np.uint8(0), (*self._notes[0].size, 3))
-        all_ids = list(join_segments(map(self._tracks, self._segments, self._notes)))
-        for segment, note, ids in zip(self._segments, self._notes, all_ids, strict=True):
-            labels = self._labels(note)
-            for frame in read_frames(self._store, self._key, segment):
+        black = np.broadcast_to(np.uint8(0), (*self._infos[0].size, 3))
+        all_ids = list(join_segments(map(self._tracks, self._segments, self._infos)))
+        for segment, info, ids in zip(self._segments, self._infos, all_ids, strict=True):
+            for frame in self._frames_of(segment, info):
                 if frame.number < segment.owned:
                     continue
                 image = black if images is None else self._image(images, frame.number)
-                found = self._detections(frame, note, ids, labels)
+                found = self._detections(frame, info, ids)
                 yield FrameResult(image, frame.number, frame.seconds, found)
 
     def _image(self, images: Iterator[Frame], number: int) -> np.ndarray:
-        """The next frame, which has to be that of this number."""
-        shown = next(images, None)
-        if shown is None or shown.number != number:
+        """The next decoded image, which must be that of frame ``number``."""
+        frame = next(images, None)
+        if frame is None or frame.number != number:
             raise InputError(
-                f"video {self.origin}: frame {number} is not found again; has the file changed?"
+                f"video {self.origin}: frame {number} is missing; has the file changed since it "
+                "was tracked?"
             )
-        return shown.image
+        return frame.image
 
-    def _tracks(self, segment: Segment, note: SegmentNote) -> SegmentTracks:
+    def _tracks(self, segment: Segment, info: SegmentInfo) -> SegmentTracks:
+        """The tracks of a segment in its overlaps with the previous and the next one."""
         head: list[SharedFrame] = []
         tail: list[SharedFrame] = []
-        labels = self._labels(note)
-        for frame in read_frames(self._store, self._key, segment, only_shared=True):
-            (head if frame.number < segment.owned else tail).append(_shared(frame, note, labels))
-        return SegmentTracks(head, tail, note.order)
+        for frame in self._frames_of(segment, info, only_shared=True):
+            (head if frame.number < segment.owned else tail).append(_shared(frame, info))
+        return SegmentTracks(head, tail, info.order)
 
-    def _labels(self, note: SegmentNote) -> list[int]:
-        """The labels of the whole video, by those of a segment."""
-        return [self.class_names.index(name) for name in note.class_names]
+    def _frames_of(
+        self, segment: Segment, info: SegmentInfo, *, only_shared: bool = False
+    ) -> Iterator[RecordedFrame]:
+        """The frames of a segment, with labels mapped to ``class_names`` of the whole video."""
+        labels = [self.class_names.index(name) for name in info.class_names]
+        for frame in read_frames(self._store, self._key, segment, only_shared=only_shared):
+            for row in frame.instances:
+                row["label"] = labels[row["label"]]
+            yield frame
 
     def _detections(
-        self, frame: RecordedFrame, note: SegmentNote, ids: dict[int, int], labels: Sequence[int]
+        self, frame: RecordedFrame, info: SegmentInfo, ids: dict[int, int]
     ) -> Detections:
         rows = frame.instances
         boxes = [[row[side] for side in ("x1", "y1", "x2", "y2")] for row in rows]
-        masks = [InstanceMask(note.size, rle=_rle(row["rle"], note)) for row in rows]
+        masks = [InstanceMask(info.size, rle=_rle(row["rle"], info)) for row in rows]
         embeddings = embeddings_of(rows)
         return Detections(
             boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
             scores=torch.tensor([row["score"] for row in rows], dtype=torch.float32),
-            labels=torch.tensor([labels[row["label"]] for row in rows], dtype=torch.int64),
-            image_size=note.size,
+            labels=torch.tensor([row["label"] for row in rows], dtype=torch.int64),
+            image_size=info.size,
             embeddings=None if embeddings is None else torch.from_numpy(embeddings),
             track_ids=torch.tensor([ids[row["track_id"]] for row in rows], dtype=torch.int64),
-            pixel_masks=masks if note.has_masks else None,
+            pixel_masks=masks if info.has_masks else None,
             of_damaged_frame=frame.is_damaged,
             class_names=self.class_names,
         )
 
 
-def merge_warnings(by_segment: Sequence[Sequence[Note]]) -> list[str]:
-    """The warnings of a whole video from those of its segments, each said once."""
+def merge_warnings(by_segment: Sequence[Sequence[DecodeWarning]]) -> list[str]:
+    """The warnings of all segments, without duplicates; damaged frames in one warning."""
     damaged: dict[str, DamagedFrames] = {}
     texts: dict[str, None] = {}
-    for note in (note for notes in by_segment for note in notes):
-        if isinstance(note, str):
-            texts[note] = None
+    for warning in chain.from_iterable(by_segment):
+        if isinstance(warning, str):
+            texts[warning] = None
             continue
-        before = damaged.setdefault(note.source, note)
-        numbers = sorted({*before.numbers, *note.numbers})
-        damaged[note.source] = before._replace(numbers=numbers)
-    return [*texts, *(str(DamagedFramesWarning(*note)) for note in damaged.values())]
+        earlier = damaged.setdefault(warning.source, warning)
+        numbers = sorted({*earlier.numbers, *warning.numbers})
+        damaged[warning.source] = earlier._replace(numbers=numbers)
+    return [*texts, *(str(DamagedFramesWarning(*each)) for each in damaged.values())]
 
 
-def _shared(frame: RecordedFrame, note: SegmentNote, labels: Sequence[int]) -> SharedFrame:
+def _shared(frame: RecordedFrame, info: SegmentInfo) -> SharedFrame:
     rows = frame.instances
     return SharedFrame(
         [row["track_id"] for row in rows],
-        [labels[row["label"]] for row in rows],
-        [_rle(row["rle"], note) for row in rows],
+        [row["label"] for row in rows],
+        [_rle(row["rle"], info) for row in rows],
         embeddings_of(rows),
     )
 
 
-def _rle(counts: str, note: SegmentNote) -> RLE:
-    return {"size": list(note.size), "counts": counts}
+def _rle(counts: str, info: SegmentInfo) -> RLE:
+    return {"size": list(info.size), "counts": counts}

@@ -20,7 +20,7 @@ from queryinst_vis.errors import InputWarning
 from queryinst_vis.utils.allocator import keep_freed_memory
 from queryinst_vis.utils.interrupt import raise_when_terminated
 
-_IDLE_INTERVAL = 0.2  # seconds between an idle worker's queries whether the run is over
+_IDLE_INTERVAL = 0.2  # seconds between an idle worker's checks whether the run is over
 _POLL_INTERVAL = 0.5  # seconds between checks of the workers
 _SHUTDOWN_TIMEOUT = 5.0  # seconds
 MAX_START_FAILURES = 3
@@ -137,7 +137,7 @@ def _ready(processes: list[_Process]) -> list[_Process]:
 
 @contextmanager
 def _environment(number: int, run: RunOptions) -> Iterator[None]:
-    """Environment variables that a worker's libraries read on import."""
+    """Set the environment variables that a worker's libraries read on import."""
     changes = {"OMP_NUM_THREADS": str(run.threads), "MKL_NUM_THREADS": str(run.threads)}
     if run.device in ("auto", "cuda"):
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -14,11 +14,11 @@ from queryinst_vis.video.frames import Selection
 
 @dataclass(frozen=True)
 class VideoOptions(TrackOptions):
-    """The options of one video: those of ``track``, and how to open it.
+    """Options of one video: those of ``track``, and how to open the file.
 
     Attributes:
         weights: name or file.
-        save: files to write beside the tables.
+        save: output files in addition to the tables.
         decoder, fps, strict, allow_partial: as for ``video.source.open_source``.
     """
 
@@ -29,10 +29,10 @@ class VideoOptions(TrackOptions):
     strict: bool = False
     allow_partial: bool = False
 
-    def that_matter(self) -> dict[str, Any]:
+    def key_parts(self) -> dict[str, Any]:
         """The options that affect the results, as JSON values, for the key of a video."""
         values = asdict(self)
-        values["weights"] = None  # the key contains their checksum instead
+        values["weights"] = None  # their checksum is part of the key instead
         if not self.save:
             del values["style"], values["redaction"], values["encoder"]
         return values
@@ -47,15 +47,14 @@ class RunOptions:
         batch: batch size in frames; short batches are padded. Results are bit-identical with
             batch size 1, and agree to about 1e-6 with larger ones, since vectorised operators
             round the end of a tensor differently.
-        streams: videos that a worker tracks concurrently.
-        threads: per worker, on a CPU.
+        streams: number of videos that a worker tracks concurrently.
+        threads: CPU threads per worker.
         device: as for ``track``; ``"auto"`` assigns one GPU to each worker if there are any.
-        attempts: per video, before it counts as failed.
-        decode_memory: limit for the decoder of one video, in bytes; None: no limit.
+        attempts: maximum number of attempts per video.
+        decode_memory: memory limit of a decoder in bytes; None: no limit.
         decode_silence: seconds without a frame after which a decoder counts as hung.
-        decode_time: seconds that the decoding of one video may take in all; None: no limit. Each
-            segment of a video has as much.
-        cutting: how long videos are cut; None: they are not.
+        decode_time: time limit for decoding a video or a segment, in seconds; None: no limit.
+        cutting: how to cut long videos; None: do not cut them.
     """
 
     out: str
@@ -69,8 +68,8 @@ class RunOptions:
     decode_time: float | None = None
     cutting: Cutting | None = None
 
-    def that_matter(self) -> dict[str, Any]:
-        """What decides about the results to the last bit."""
+    def key_parts(self) -> dict[str, Any]:
+        """The settings on which results depend bit for bit, likewise."""
         values: dict[str, Any] = {"batch": self.batch, "threads": self.threads}
         if self.cutting is not None:
             values["cutting"] = asdict(self.cutting)
@@ -88,7 +87,7 @@ class Video:
         version: identifies the content: an ETag, or size and modification time.
         size: in bytes; None: unknown.
         options: of this video.
-        part: of a video that has been cut, what a worker is to do; None: all that there is to do.
+        part: the work item, if the video has been cut; None: the whole video.
     """
 
     name: str
@@ -101,7 +100,7 @@ class Video:
 
     @property
     def whole(self) -> Video:
-        """The video that this may be a part of."""
+        """The video without its part."""
         return self if self.part is None else replace(self, part=None)
 
     @property

@@ -1,4 +1,4 @@
-"""Writing the results of a video, or of a segment of one, into the data set."""
+"""Writes the results of a video or a segment to the data set."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from queryinst_vis.batch.decoder_process import Note
+from queryinst_vis.batch.decoder_process import DecodeWarning
 from queryinst_vis.batch.decoding import DecodedVideo
 from queryinst_vis.batch.dispatcher import Outcome
 from queryinst_vis.batch.joined_video import JoinedVideo, merge_warnings
 from queryinst_vis.batch.options import RunOptions, Video
 from queryinst_vis.batch.segment_files import (
-    SegmentNote,
-    SegmentRows,
+    SegmentInfo,
+    SegmentRecorder,
     put_segment,
     remove_segments,
-    write_rows,
 )
 from queryinst_vis.batch.store import Store
 from queryinst_vis.batch.tables import (
@@ -46,17 +45,17 @@ from queryinst_vis.report.outputs import ALL_OUTPUTS
 from queryinst_vis.utils.stage_times import StageTimes
 from queryinst_vis.video.source import Source
 
-_TABLES = "tables"  # the two tables of a video, as an output of tracking
+_TABLES = "tables"  # output kind of the tables "tracks" and "detections"
 
 
 class ResultWriter:
-    """Writes what became of one video: first on this machine, then to the data set.
+    """Writes the results of one video, first to local files, then to the data set.
 
     Args:
         store: the data set.
-        run: what holds for all videos.
+        run: settings of the run.
         video: the video, or a part of it.
-        folder: for temporary files; somebody else's to remove.
+        folder: for temporary files; the caller removes it.
     """
 
     def __init__(self, store: Store, run: RunOptions, video: Video, folder: Path) -> None:
@@ -64,7 +63,7 @@ class ResultWriter:
         self._key = key_of(video, run)
 
     def plan(self, source: Source) -> OutputPlan:
-        """The files of a whole video.
+        """The output files of a whole video.
 
         Raises:
             InputError: as for ``OutputPlan``.
@@ -88,79 +87,81 @@ class ResultWriter:
     def write_video(
         self, plan: OutputPlan, source: DecodedVideo, tracker: VideoTracker, results: Results
     ) -> Outcome:
-        """Write a video that was tracked as a whole."""
-        length = _Length()
-        record = self._write_files(plan, source, tracker, length.over(results))
+        """Write the results of a video that is tracked as a whole."""
+        duration = _Duration()
+        record = self._write_files(plan, source, tracker, duration.of(results))
         assert source.opened is not None
         decoded = {
             "bytes": source.opened.bytes,
             "sha256": source.opened.sha256,
             "seconds_decoding": round(source.seconds, 3),
         }
-        stages = self._commit(plan, record, decoded, source.warnings, length.seconds)
-        return Outcome(self._video, frames=record["frames"], seconds=length.seconds, stages=stages)
+        stages = self._commit(plan, record, decoded, source.warnings, duration.seconds)
+        return Outcome(
+            self._video, frames=record["frames"], seconds=duration.seconds, stages=stages
+        )
 
     def write_segment(
         self, source: DecodedVideo, tracker: VideoTracker, results: Results
     ) -> Outcome:
-        """Keep the results of a segment, until all others have been tracked, too."""
+        """Store the results of a segment until all segments of the video have been tracked."""
         start, times = time.perf_counter(), StageTimes()
         segment = self._video.part.segment if self._video.part is not None else None
         assert segment is not None
-        rows = SegmentRows(segment, keep_embeddings=bool(self._video.options.save))
+        recorder = SegmentRecorder(segment, keep_embeddings=bool(self._video.options.save))
         path = self._folder / "segment.parquet"
         with closing(times.over(results, "tracking")) as timed:
-            write_rows(path, rows.of(timed))
+            recorder.write(path, timed)
         total = time.perf_counter() - start
         spent = {
             "decoding": source.seconds,
             "tracking": times["tracking"],
             "writing": total - times["tracking"],
         }
-        note = SegmentNote(
-            frames=rows.frames,
-            order=rows.order,
+        info = SegmentInfo(
+            frames=recorder.frames,
+            order=recorder.order,
             class_names=list(tracker.class_names),
-            size=rows.size,
+            size=recorder.size,
             fps=source.fps,
             pixel_aspect=str(source.pixel_aspect),
-            has_masks=rows.has_masks,
+            has_masks=recorder.has_masks,
             precision=tracker.precision,
             warnings=source.warnings,
             seconds={**spent, "total": total},
         )
-        put_segment(self._store, self._key, segment, path, note)
-        return Outcome(self._video, frames=rows.frames, seconds=segment.seconds, stages=spent)
+        put_segment(self._store, self._key, segment, path, info)
+        return Outcome(self._video, frames=recorder.frames, seconds=segment.seconds, stages=spent)
 
     def write_joined(self, decoded: DecodedVideo | None) -> Outcome:
-        """Write a video whose segments have all been tracked, and remove these.
+        """Join the segments of a video, write its results and delete the segments.
 
         Args:
-            decoded: the whole video, where files beside the tables need its frames.
+            decoded: the whole video, if ``--save`` outputs need its frames; else None.
         """
         part = self._video.part
         assert part is not None
         joined = JoinedVideo(self._store, self._key, self._video, part.cut, decoded)
         plan = self.plan(joined)
-        length = _Length()
-        record = self._write_files(plan, joined, joined, length.over(joined.results()))
-        own = dict(record["seconds"])
+        duration = _Duration()
+        record = self._write_files(plan, joined, joined, duration.of(joined.results()))
+        joining = dict(record["seconds"])
         record["seconds"] = {
-            stage: round(spent + joined.seconds[stage], 3) for stage, spent in own.items()
+            stage: round(spent + joined.seconds[stage], 3) for stage, spent in joining.items()
         }
         source = {
             "bytes": part.cut.bytes,
             "sha256": part.cut.sha256,
             "seconds_decoding": round(joined.seconds["decoding"], 3),
         }
-        self._commit(plan, record, source, joined.warnings, length.seconds)
+        self._commit(plan, record, source, joined.warnings, duration.seconds)
         remove_segments(self._store, self._key)
-        return Outcome(self._video, stages={"joining": own["total"]})
+        return Outcome(self._video, stages={"joining": joining["total"]})
 
     def _write_files(
         self, plan: OutputPlan, source: Source, found_by: FoundBy, results: Results
     ) -> dict[str, Any]:
-        """Write the files on this machine; returns the content of ``run.json``."""
+        """Write local files; returns the content of ``run.json``."""
         write_outputs(
             plan, found_by, results, source, StageTimes(), behind=self._run.batch, progress=False
         )
@@ -171,7 +172,7 @@ class ResultWriter:
         plan: OutputPlan,
         record: Mapping[str, Any],
         source: Mapping[str, Any],
-        warnings: Sequence[Note],
+        warnings: Sequence[DecodeWarning],
         duration: float,
     ) -> dict[str, float]:
         """Copy the files to the data set, ``videos`` last; returns seconds by stage."""
@@ -183,26 +184,26 @@ class ResultWriter:
                     self._store.put(file, f"{FILES}/{self._key}/{name}")
         for table in ("tracks", "detections"):
             self._store.put(folder / _TABLES / f"{table}.parquet", file_of(table, self._key))
-        known = {
+        columns = {
             **source,
             "warnings": json.dumps(merge_warnings([warnings])),
             "duration": duration,
         }
-        row = video_row(self._key, self._video, self._run, known, record, time.time())
+        row = video_row(self._key, self._video, self._run, columns, record, time.time())
         path = self._folder / "videos.parquet"
         write_parquet(path, VIDEO_COLUMNS, iter([row]))
         self._store.put(path, file_of("videos", self._key))
         return {stage: row[f"seconds_{stage}"] for stage in ("decoding", "tracking", "writing")}
 
 
-class _Length:
-    """Seconds from the first frame to the last."""
+class _Duration:
+    """Measures the time from the first frame to the last, in seconds."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    def over(self, results: Results) -> Results:
-        """Pass results on."""
+    def of(self, results: Results) -> Results:
+        """Yield the results unchanged."""
         first: float | None = None
         for result in results:
             if result.seconds is not None:

@@ -1,8 +1,7 @@
-"""What is kept of the segments of a video until their identities are joined.
+"""Results of a video's segments, stored until the segments are joined.
 
-``OUT/segments/KEY/SEGMENT.parquet`` has the instances of a segment, with the segment's own
-identities, and ``SEGMENT.json``, which is written last, what else is known of it. They are removed
-once the video is done.
+``OUT/segments/KEY/SEGMENT.parquet`` has the instances of a segment, with track ids of its own.
+``SEGMENT.json`` has its metadata and is written last. Both are deleted once the video is done.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from queryinst_vis.batch.decoder_process import DamagedFrames, Note
+from queryinst_vis.batch.decoder_process import DamagedFrames, DecodeWarning
 from queryinst_vis.batch.segments import Cut, Segment
 from queryinst_vis.batch.store import Store
 from queryinst_vis.batch.tables import id_of_key
@@ -41,26 +40,26 @@ _COLUMNS = {
     "rle": "string",
     "embedding": "binary",
 }
-"""A row for each instance, in the order of the detector; a frame without any has a row without
-``track_id``. Embeddings, float32, are kept where they will be needed."""
+"""One row per instance, in the detector's order; a frame without instances has one row without
+``track_id``. ``embedding`` is float32, and null in frames that do not need it."""
 
-_ROWS = 10_000  # that are read at a time
+_ROWS = 10_000  # per read
 
 
 @dataclass
-class SegmentNote:
-    """What is known of a tracked segment beside its instances.
+class SegmentInfo:
+    """Metadata of a tracked segment.
 
     Attributes:
-        frames: number of its own frames.
-        order: identities in the order in which they appear in its own frames.
-        class_names: names of the labels.
+        frames: number of frames from ``Segment.owned`` on.
+        order: track ids by first appearance in these frames.
+        class_names: class name of each label.
         size: ``(height, width)`` of the frames.
         fps, pixel_aspect: as for ``Source``; the latter as text.
-        has_masks: whether the detector gave masks, or only boxes.
+        has_masks: whether the detector returned masks, or only boxes.
         precision: of the network.
         warnings: from decoding.
-        seconds: by stage.
+        seconds: processing time by stage.
     """
 
     frames: int
@@ -71,12 +70,12 @@ class SegmentNote:
     pixel_aspect: str
     has_masks: bool
     precision: str | None
-    warnings: list[Note]
+    warnings: list[DecodeWarning]
     seconds: Mapping[str, float]
 
 
 class RecordedFrame(NamedTuple):
-    """A frame of a segment with its instances, as ``_COLUMNS`` have them."""
+    """A stored frame of a segment; ``instances`` are rows of ``_COLUMNS``."""
 
     number: int
     seconds: float | None
@@ -84,15 +83,15 @@ class RecordedFrame(NamedTuple):
     instances: list[Row]
 
 
-class SegmentRows:
-    """The rows of a segment's results.
+class SegmentRecorder:
+    """Writes the instances of a segment, and collects its metadata on the way.
 
     Args:
-        segment: whose they are.
-        keep_embeddings: of all frames, and not only of those shared with its neighbours.
+        segment: which is being tracked.
+        keep_embeddings: store the embeddings of all frames, not only of the overlaps.
 
     Attributes:
-        frames, order, size, has_masks: as for ``SegmentNote``, once all rows have been taken.
+        frames, order, size, has_masks: as for ``SegmentInfo``, complete after ``write``.
     """
 
     def __init__(self, segment: Segment, keep_embeddings: bool) -> None:
@@ -104,33 +103,32 @@ class SegmentRows:
         self._keep_embeddings = keep_embeddings
         self._seen: set[int] = set()
 
-    def of(self, results: Results) -> Iterator[Row]:
-        """The rows, as the results come."""
-        for result in results:
-            found = result.detections
-            self.size = found.image_size
-            self.has_masks = found.has_masks
-            yield from self._of_frame(result)
+    def write(self, path: Path, results: Results) -> None:
+        """Write the results to a Parquet file as they arrive."""
+        rows = (row for result in results for row in self._rows_of(result))
+        write_parquet(path, _COLUMNS, rows)
 
-    def _of_frame(self, result: FrameResult) -> Iterator[Row]:
-        found, segment = result.detections, self._segment
+    def _rows_of(self, result: FrameResult) -> Iterator[Row]:
+        found = result.detections
+        self.size = found.image_size
+        self.has_masks = found.has_masks
+        assert found.track_ids is not None
+        ids = found.track_ids.tolist()
+        if result.index >= self._segment.owned:
+            self.frames += 1
+            self.order += [track_id for track_id in ids if track_id not in self._seen]
+            self._seen.update(ids)
+        embeddings = None
+        is_needed = self._keep_embeddings or self._segment.is_shared(result.index)
+        if found.embeddings is not None and is_needed:
+            embeddings = found.embeddings.detach().float().cpu().numpy()
         head = {
             "frame": result.index,
             "seconds": result.seconds,
             "is_damaged": found.of_damaged_frame,
         }
-        assert found.track_ids is not None
-        ids = found.track_ids.tolist()
-        if result.index >= segment.owned:
-            self.frames += 1
-            self.order += [track_id for track_id in ids if track_id not in self._seen]
-            self._seen.update(ids)
         if not ids:
             yield head
-        is_shared = result.index < segment.owned or result.index >= segment.shared
-        embeddings = None
-        if found.embeddings is not None and (is_shared or self._keep_embeddings):
-            embeddings = found.embeddings.detach().float().cpu().numpy()
         columns = ids, found.labels.tolist(), found.scores.tolist(), found.boxes.tolist()
         rows = zip(*columns, masks_or_boxes(found), strict=True)
         for row, (track_id, label, score, box, rle) in enumerate(rows):
@@ -145,51 +143,45 @@ class SegmentRows:
             }
 
 
-def write_rows(path: Path, rows: Iterator[Row]) -> None:
-    """Write the rows of a segment to a file."""
-    write_parquet(path, _COLUMNS, rows)
-
-
-def put_segment(store: Store, key: str, segment: Segment, rows: Path, note: SegmentNote) -> None:
-    """Keep a segment; it counts as tracked from then on."""
+def put_segment(store: Store, key: str, segment: Segment, rows: Path, info: SegmentInfo) -> None:
+    """Store a segment, which from then on counts as tracked."""
     name = _name(key, segment)
     store.put(rows, f"{name}.parquet")
-    store.put_bytes(json.dumps(asdict(note)).encode(), f"{name}.json")
+    store.put_bytes(json.dumps(asdict(info)).encode(), f"{name}.json")
 
 
 def tracked_segments(store: Store, key: str, cut: Cut) -> frozenset[int]:
     """The indices of the segments that have been tracked."""
-    there = {f"{FOLDER}/{key}/{name}" for name in store.list(f"{FOLDER}/{key}")}
+    stored = {f"{FOLDER}/{key}/{name}" for name in store.list(f"{FOLDER}/{key}")}
     return frozenset(
-        segment.index for segment in cut.segments if f"{_name(key, segment)}.json" in there
+        segment.index for segment in cut.segments if f"{_name(key, segment)}.json" in stored
     )
 
 
-def read_note(store: Store, key: str, segment: Segment) -> SegmentNote:
-    """What is known of a segment that has been tracked."""
+def read_info(store: Store, key: str, segment: Segment) -> SegmentInfo:
+    """The metadata of a tracked segment."""
     data = store.read(f"{_name(key, segment)}.json")
     if data is None:
-        raise FileNotFoundError(f"{store.name}: {_name(key, segment)}.json has gone")
+        raise FileNotFoundError(f"{store.name}: {_name(key, segment)}.json is missing")
     values: dict[str, Any] = json.loads(data)
     values["warnings"] = [
         each if isinstance(each, str) else DamagedFrames(*each) for each in values["warnings"]
     ]
-    return SegmentNote(**{**values, "size": tuple(values["size"])})
+    return SegmentInfo(**{**values, "size": tuple(values["size"])})
 
 
 def read_frames(
     store: Store, key: str, segment: Segment, *, only_shared: bool = False
 ) -> Iterator[RecordedFrame]:
-    """The frames of a segment that has been tracked, or only those shared with its neighbours."""
+    """The frames of a tracked segment, or only those in its overlaps with other segments."""
     import pyarrow.compute
 
     def rows() -> Iterator[Row]:
         file = store.open_parquet(f"{_name(key, segment)}.parquet")
         for batch in file.iter_batches(_ROWS):
             if only_shared:
-                numbers = batch.column("frame").to_numpy()
-                is_shared = (numbers < segment.owned) | (numbers >= segment.shared)
-                batch = batch.filter(pyarrow.array(is_shared))
+                is_shared = map(segment.is_shared, batch.column("frame").to_pylist())
+                batch = batch.filter(pyarrow.array(is_shared, pyarrow.bool_()))
             yield from batch.to_pylist()
 
     for number, group in groupby(rows(), key=itemgetter("frame")):
@@ -199,25 +191,25 @@ def read_frames(
 
 
 def embeddings_of(instances: list[Row]) -> np.ndarray | None:
-    """``(N, D)`` float32; None where they were not kept, or there are none."""
+    """Embeddings ``(N, D)``, float32; None if there are no instances or not all have one."""
     if not instances or any(row["embedding"] is None for row in instances):
         return None
     return np.stack([np.frombuffer(row["embedding"], np.float32) for row in instances])
 
 
 def remove_segments(store: Store, key: str) -> None:
-    """Remove what is kept of the segments of a video."""
-    for name in store.list(f"{FOLDER}/{key}"):  # sorted, so that .json goes before .parquet
+    """Delete the stored segments of a video."""
+    for name in store.list(f"{FOLDER}/{key}"):  # sorted: .json before .parquet
         store.delete(f"{FOLDER}/{key}/{name}")
 
 
 def remove_stale_segments(store: Store, done: Set[str], keys: Set[str] = frozenset()) -> None:
-    """Remove the segments of videos that are done, and of other versions of those of a run.
+    """Delete the segments of completed videos, and of outdated versions of a run's videos.
 
     Args:
-        store: with the data set.
-        done: keys of the videos that are done.
-        keys: of the videos that the run is going to track.
+        store: the data set.
+        done: keys of the completed videos.
+        keys: of the videos to track; other keys of the same videos are outdated.
     """
     ids = {id_of_key(key) for key in keys}
     for key in {name.partition("/")[0] for name in store.list(FOLDER, recursive=True)}:

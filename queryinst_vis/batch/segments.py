@@ -1,4 +1,4 @@
-"""Where a long video is cut, so that several workers can track it. It loads no torch."""
+"""Cuts long videos into segments that workers track in parallel; does not import torch."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from queryinst_vis.errors import InputError
 
 @dataclass(frozen=True)
 class Cutting:
-    """How long videos are cut.
+    """How to cut long videos into segments.
 
     Attributes:
-        length: seconds; longer videos are cut, and a segment is no longer than this wherever key
-            frames allow it.
-        overlap: seconds that a segment tracks together with the one after it.
+        length: maximum length of a segment in seconds, where key frames allow it; longer videos
+            are cut.
+        overlap: seconds that consecutive segments have in common.
 
     Raises:
-        InputError: there is no overlap, or a segment has room for little else.
+        InputError: the overlap is not positive, or not below half the length.
     """
 
     length: float
@@ -28,7 +28,7 @@ class Cutting:
 
     def __post_init__(self) -> None:
         if self.overlap <= 0:
-            raise InputError("--segment-overlap: must be above 0: identities are joined there")
+            raise InputError("--segment-overlap: must be above 0: tracks are matched there")
         if self.length <= 2 * self.overlap:
             raise InputError(
                 f"--segment: {self.length:g} s must be more than twice --segment-overlap, which is "
@@ -42,12 +42,12 @@ class Segment:
 
     Attributes:
         index: of the segment, from 0.
-        first: number of the first frame that is tracked: a key frame.
-        owned: the first frame whose results are this segment's; those before, which the segment
-            before has tracked as well, fill the memory and tell how identities are joined.
-        shared: the first frame that the segment after tracks, too; ``stop`` in the last segment.
+        first: number of the first frame to track, a key frame.
+        owned: first frame whose results come from this segment. The frames before it also belong
+            to the previous segment: they fill the tracker's memory and match the tracks of both.
+        shared: first frame of the overlap with the next segment; ``stop`` in the last segment.
         stop: the frame to stop before.
-        seconds: of video between its own first frame and that of the segment after.
+        seconds: from this segment's ``owned`` frame to that of the next.
     """
 
     index: int
@@ -57,14 +57,18 @@ class Segment:
     stop: int
     seconds: float
 
+    def is_shared(self, frame: int) -> bool:
+        """Whether a frame of this segment lies in the overlap with a neighbouring segment."""
+        return frame < self.owned or frame >= self.shared
+
 
 @dataclass(frozen=True)
 class Cut:
-    """A video in segments.
+    """The segments of a video.
 
     Attributes:
         segments: at least two.
-        bytes, sha256: of the file or the images.
+        bytes, sha256: size and checksum of the file, or of all images.
     """
 
     segments: tuple[Segment, ...]
@@ -74,11 +78,11 @@ class Cut:
 
 @dataclass(frozen=True)
 class Part:
-    """What a worker is to do with a video that has been cut.
+    """One work item of a video that has been cut.
 
     Attributes:
         cut: the segments.
-        index: the one to track; None: join the identities of all, which have been tracked.
+        index: the segment to track; None: join the segments, all of which have been tracked.
     """
 
     cut: Cut
@@ -86,7 +90,7 @@ class Part:
 
     @property
     def segment(self) -> Segment | None:
-        """The one to track."""
+        """The segment to track."""
         return None if self.index is None else self.cut.segments[self.index]
 
     def __str__(self) -> str:
@@ -97,33 +101,26 @@ class Part:
 def cut_video(
     seconds: np.ndarray, numbers: range, key_frames: Sequence[int], cutting: Cutting
 ) -> tuple[Segment, ...]:
-    """The segments of a video: one where it is short, or has no key frame at which it can be cut.
+    """The segments of a video: only one if it is short or lacks a key frame to cut it at.
 
-    A segment begins at the last key frame with which the segment before, up to the end of their
-    overlap, is no longer than asked for; where there is none, at the next one after that. No frame
-    is in more than two segments.
+    A segment begins at the last key frame that keeps the previous segment, including their
+    overlap, within ``cutting.length``; without such a key frame, at the next one. No frame is in
+    more than two segments.
 
     Args:
-        seconds: ``(F,)`` increasing time of each frame of the video.
+        seconds: ``(F,)`` time of each frame of the video, increasing.
         numbers: the frames to track.
-        key_frames: numbers of frames at which decoding can begin, ascending.
-        cutting: how long.
+        key_frames: numbers of the frames at which decoding can begin, ascending.
+        cutting: length and overlap of the segments.
     """
     times = seconds[numbers.start : numbers.stop : numbers.step]
-    places = -(-(np.asarray(key_frames, np.int64) - numbers.start) // numbers.step)
-    places = np.unique(places[(places > 0) & (places < len(times))])
-    overlap, end = cutting.overlap, times[-1]
-    begins = [0]
-    while end - times[begins[-1]] > cutting.length:
-        here = times[begins[-1]]
-        usable = places[(times[places] >= here + overlap) & (times[places] < end - overlap)]
-        if not len(usable):
-            break
-        in_time = usable[times[usable] <= here + cutting.length - overlap]
-        begins.append(int(in_time[-1] if len(in_time) else usable[0]))
+    # the first tracked frame at or after each key frame
+    candidates = -(-(np.asarray(key_frames, np.int64) - numbers.start) // numbers.step)
+    candidates = np.unique(candidates[(candidates > 0) & (candidates < len(times))])
+    begins = _begins(times, candidates, cutting)
     later = begins[1:]
-    owned = [0, *(int(np.searchsorted(times, times[begin] + overlap)) for begin in later)]
-    borders = [*times[owned], end]
+    owned = [0, *(int(np.searchsorted(times, times[begin] + cutting.overlap)) for begin in later)]
+    boundaries = [*times[owned], times[-1]]
     return tuple(
         Segment(
             index,
@@ -131,7 +128,21 @@ def cut_video(
             owned=numbers[owned[index]],
             shared=numbers[later[index]] if index < len(later) else numbers[-1] + 1,
             stop=numbers[owned[index + 1] - 1] + 1 if index < len(later) else numbers[-1] + 1,
-            seconds=float(borders[index + 1] - borders[index]),
+            seconds=float(boundaries[index + 1] - boundaries[index]),
         )
         for index, begin in enumerate(begins)
     )
+
+
+def _begins(times: np.ndarray, candidates: np.ndarray, cutting: Cutting) -> list[int]:
+    """The index in ``times`` of the first frame of each segment, one of ``candidates`` or 0."""
+    begins, end = [0], times[-1]
+    at = times[candidates]
+    while end - times[begins[-1]] > cutting.length:
+        start = times[begins[-1]]
+        usable = (at >= start + cutting.overlap) & (at < end - cutting.overlap)
+        if not usable.any():
+            break
+        in_length = usable & (at <= start + cutting.length - cutting.overlap)
+        begins.append(int(candidates[in_length][-1] if in_length.any() else candidates[usable][0]))
+    return begins

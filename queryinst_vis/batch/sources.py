@@ -1,4 +1,4 @@
-"""Finds the videos that paths, globs, URLs and manifests on a command line refer to."""
+"""Finds the videos that paths, globs, URLs and manifests on the command line refer to."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class _Found:
     options: VideoOptions
 
 
-def find_videos(words: Sequence[str], options: VideoOptions, parse: ParseOptions) -> list[Video]:
+def find_videos(sources: Sequence[str], options: VideoOptions, parse: ParseOptions) -> list[Video]:
     """The videos of files, folders, globs, URLs and manifests, in a deterministic order.
 
     Folders are searched recursively; a subfolder with images but no videos is an image sequence
@@ -57,14 +57,14 @@ def find_videos(words: Sequence[str], options: VideoOptions, parse: ParseOptions
     ``video.sources.distinct_names``.
 
     Args:
-        words: paths or URLs.
+        sources: paths, globs, URLs or manifests.
         options: default options.
         parse: parses the options of a manifest row, which override the defaults.
 
     Raises:
         InputError: no video is found, a video is given twice, or a manifest is invalid.
     """
-    found = [video for word in words for video in _expand(word, options, parse)]
+    found = [video for source in sources for video in _expand(source, options, parse)]
     origins = [origin_of(_unsigned(video.address)) for video in found]
     _check_distinct(origins)
     names = distinct_names([_stem(video.address) for video in found], origins)
@@ -83,44 +83,44 @@ def _check_distinct(origins: Sequence[str]) -> None:
             )
 
 
-def _expand(word: str, options: VideoOptions, parse: ParseOptions) -> Iterator[_Found]:
-    if Path(urlsplit(word).path if "://" in word else word).suffix.lower() in MANIFESTS:
-        yield from _of_manifest(word, options, parse)
-    elif is_http(word):
-        yield _Found(word, "", None, options)
-    elif "://" in word:
-        yield from _of_file_system(word, options)
+def _expand(source: str, options: VideoOptions, parse: ParseOptions) -> Iterator[_Found]:
+    if Path(urlsplit(source).path if "://" in source else source).suffix.lower() in MANIFESTS:
+        yield from _from_manifest(source, options, parse)
+    elif is_http(source):
+        yield _Found(source, "", None, options)
+    elif "://" in source:
+        yield from _from_file_system(source, options)
     else:
-        for path in _local(word):
+        for path in _local_videos(source):
             yield _Found(str(path), *_local_version(path), options)
 
 
 # Local files
 
 
-def _local(word: str) -> Iterator[Path]:
-    path = Path(word)
-    if not path.exists() and has_magic(word):
-        found = sorted(map(Path, glob(word, recursive=True)), key=natural_key)
+def _local_videos(source: str) -> Iterator[Path]:
+    path = Path(source)
+    if not path.exists() and has_magic(source):
+        found = sorted(map(Path, glob(source, recursive=True)), key=natural_key)
         chosen = [each for each in found if each.is_dir() or _is_video(each.name)]
         if not chosen:
-            raise InputError(f"{word}: matches no video")
+            raise InputError(f"{source}: matches no video")
         for each in chosen:
-            yield from _local(str(each))
+            yield from _local_videos(str(each))
         return
     if not path.exists():
-        raise InputError(f"video {word}: no such file or folder")
+        raise InputError(f"video {source}: no such file or folder")
     if not path.is_dir():
         yield path
         return
-    videos = list(_below(path))
+    videos = list(_videos_below(path))
     if not videos:
         suffixes = " ".join(sorted(VIDEO_SUFFIXES))
-        raise InputError(f"{word}: contains no video (suffixes: {suffixes})")
+        raise InputError(f"{source}: contains no video (suffixes: {suffixes})")
     yield from videos
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _videos_below(folder: Path) -> Iterator[Path]:
     entries = sorted(folder.iterdir(), key=natural_key)
     videos = [each for each in entries if _is_video(each.name) and each.is_file()]
     if not videos and any(is_image(each) for each in entries):
@@ -129,7 +129,7 @@ def _below(folder: Path) -> Iterator[Path]:
     yield from videos
     for each in entries:
         if each.is_dir() and not each.name.startswith("."):
-            yield from _below(each)
+            yield from _videos_below(each)
 
 
 def _local_version(path: Path) -> tuple[str, int]:
@@ -143,7 +143,7 @@ def _local_version(path: Path) -> tuple[str, int]:
 # Remote files
 
 
-def _of_file_system(address: str, options: VideoOptions) -> Iterator[_Found]:
+def _from_file_system(address: str, options: VideoOptions) -> Iterator[_Found]:
     """A file, folder or glob in a file system supported by pyarrow."""
     from pyarrow import fs
 
@@ -152,7 +152,7 @@ def _of_file_system(address: str, options: VideoOptions) -> Iterator[_Found]:
     while has_magic(fixed):
         fixed = fixed.rpartition("/")[0]
     system, root = file_system_of(urlunsplit(parts._replace(path=fixed)))
-    shown = without_secrets(address)
+    name = without_secrets(address)
     try:
         info = system.get_file_info(root)
         if info.type == fs.FileType.File:
@@ -162,12 +162,12 @@ def _of_file_system(address: str, options: VideoOptions) -> Iterator[_Found]:
             infos = [info for info in system.get_file_info(selector) if _is_video(info.path)]
     except OSError as error:
         reason = str(error).partition("\n")[0]
-        raise InputError(f"{shown}: cannot be listed ({reason})") from error
+        raise InputError(f"{name}: cannot be listed ({reason})") from error
     pattern = root + parts.path[len(fixed) :]
     if pattern != root:
         infos = [info for info in infos if fnmatch.fnmatchcase(info.path, pattern)]
     if not infos:
-        raise InputError(f"{shown}: contains no video")
+        raise InputError(f"{name}: contains no video")
     for info in sorted(infos, key=lambda info: natural_key(Path(info.path))):
         path = fixed.rstrip("/") + info.path[len(root.rstrip("/")) :]
         version = f"{info.size} {info.mtime_ns}"
@@ -175,13 +175,13 @@ def _of_file_system(address: str, options: VideoOptions) -> Iterator[_Found]:
 
 
 def _with_versions(videos: list[_Found]) -> list[_Found]:
-    """The same videos with the versions and sizes that HTTP servers report."""
+    """The videos with the versions and sizes that HTTP servers report."""
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
-        return list(pool.map(lambda v: v if v.version else _ask_server(v), videos))
+        return list(pool.map(lambda v: v if v.version else _with_server_version(v), videos))
 
 
-def _ask_server(video: _Found) -> _Found:
-    """The video unchanged if the server does not respond: it may do so when tracking starts."""
+def _with_server_version(video: _Found) -> _Found:
+    """Unchanged if the server does not respond: it may when tracking starts."""
     try:
         file = HttpFile(video.address)
     except (OSError, HTTPException, ValueError):
@@ -213,16 +213,18 @@ def _stem(address: str) -> str:
 # Manifests
 
 
-def _of_manifest(word: str, options: VideoOptions, parse: ParseOptions) -> Iterator[_Found]:
-    shown = word if "://" not in word else without_secrets(word)
-    for number, row in enumerate(_rows(word, shown), 1):
-        where = f"manifest {shown}, row {number}"
-        given = {name: _as_word(value) for name, value in row.items() if value not in (None, "")}
+def _from_manifest(source: str, options: VideoOptions, parse: ParseOptions) -> Iterator[_Found]:
+    name = source if "://" not in source else without_secrets(source)
+    for number, row in enumerate(_rows(source, name), 1):
+        where = f"manifest {name}, row {number}"
+        given = {
+            column: _as_argument(value) for column, value in row.items() if value not in (None, "")
+        }
         path = given.pop("path", "")
         if not path:
             raise InputError(f"{where}: has no `path`")
-        if "://" not in path and "://" not in word:
-            path = str(Path(word).parent / path)
+        if "://" not in path and "://" not in source:
+            path = str(Path(source).parent / path)
         own = parse(given, where) if given else options
         try:
             yield from _expand(path, own, parse)
@@ -230,33 +232,34 @@ def _of_manifest(word: str, options: VideoOptions, parse: ParseOptions) -> Itera
             raise InputError(f"{where}: {error}") from error
 
 
-def _rows(word: str, shown: str) -> list[dict[str, Any]]:
-    folder, _, name = word.rpartition("/")
-    store = Store(folder or ".") if "://" in word else Store(Path(word).parent)
-    name = name if "://" in word else Path(word).name
-    data = store.read(name)
+def _rows(source: str, name: str) -> list[dict[str, Any]]:
+    """The rows of a manifest; ``name`` identifies it in messages."""
+    folder, _, file = source.rpartition("/")
+    store = Store(folder or ".") if "://" in source else Store(Path(source).parent)
+    file = file if "://" in source else Path(source).name
+    data = store.read(file)
     if data is None:
-        raise InputError(f"manifest {shown}: no such file")
+        raise InputError(f"manifest {name}: no such file")
     try:
-        if name.lower().endswith(".parquet"):
+        if file.lower().endswith(".parquet"):
             import pyarrow
             from pyarrow import parquet
 
             return parquet.read_table(pyarrow.BufferReader(data)).to_pylist()
         text = data.decode("utf-8-sig")
-        if name.lower().endswith(".csv"):
+        if file.lower().endswith(".csv"):
             rows = list(csv.DictReader(text.splitlines(), strict=True))
         else:
             rows = [json.loads(line) for line in text.splitlines() if line.strip()]
     except (ValueError, csv.Error, OSError, RecursionError) as error:
-        raise InputError(f"manifest {shown}: cannot be read ({error})") from error
+        raise InputError(f"manifest {name}: cannot be read ({error})") from error
     if not all(isinstance(row, dict) and None not in row for row in rows):
-        raise InputError(f"manifest {shown}: every row must give values by column")
+        raise InputError(f"manifest {name}: every row must have a value per column")
     return rows
 
 
-def _as_word(value: Any) -> str:
-    """A value in command-line syntax."""
+def _as_argument(value: Any) -> str:
+    """The value in command-line syntax."""
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

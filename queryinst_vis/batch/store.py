@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ATTEMPTS = 5
-"""Tries of every operation on an object store, with pauses of 0.5, 1, 2 and 4 seconds."""
+"""Maximum attempts per operation on an object store, with pauses of 0.5, 1, 2 and 4 seconds."""
 
-PATIENCE = 60.0
-"""Seconds after which an operation that has failed is not tried again: each try may be several
-requests, which the store's own client repeats, too."""
+RETRY_TIMEOUT = 60.0
+"""Seconds after which a failed operation is not retried: one attempt may take several requests,
+which the store's own client retries as well."""
 
-PAUSE = 0.5  # seconds before the second try
+PAUSE = 0.5  # seconds before the second attempt
 _BLOCK = 8 << 20  # bytes; object stores take parts of at least 5 MiB
 
 
@@ -46,18 +46,17 @@ def file_system_of(address: str) -> tuple[FileSystem, str]:
 
 
 class Store:
-    """A folder of files, each of which appears whole or not at all.
+    """A folder of files that are written atomically.
 
     A local file is written under a temporary name and renamed. An object is written by one
-    request, or by a multipart upload, which shows nothing until it is completed. What fails is
-    tried again, ``ATTEMPTS`` times and for ``PATIENCE`` seconds at most: everything may be sent
-    twice without harm.
+    request or by a multipart upload, and is invisible until that is complete. All operations are
+    idempotent; those that fail are retried, up to ``ATTEMPTS`` attempts or ``RETRY_TIMEOUT``.
 
     Args:
-        address: a folder or an address of ``pyarrow.fs``, such as ``s3://bucket/folder``.
+        address: a folder or a URI that ``pyarrow.fs`` supports, such as ``s3://bucket/folder``.
 
     Attributes:
-        name: the address without its secrets.
+        name: the address without secrets.
 
     Raises:
         InputError: as for ``file_system_of``.
@@ -89,7 +88,7 @@ class Store:
                         target.write(block)
                         block = source.read(_BLOCK)
 
-        self._persist(upload, name)
+        self._retry(upload, name)
 
     def put_bytes(self, data: bytes, name: str) -> None:
         """Write a small file.
@@ -106,7 +105,7 @@ class Store:
             with self._system.open_output_stream(self._path(name)) as target:
                 target.write(data)
 
-        self._persist(upload, name)
+        self._retry(upload, name)
 
     def read(self, name: str) -> bytes | None:
         """The content of a file; None if it does not exist."""
@@ -121,10 +120,10 @@ class Store:
             except FileNotFoundError:
                 return None
 
-        return self._persist(download, name)
+        return self._retry(download, name)
 
     def list(self, folder: str = "", *, recursive: bool = False) -> dict[str, int]:
-        """Sizes in bytes of a folder's files, by path relative to it; without hidden files."""
+        """Sizes in bytes of the files in a folder, by relative path; without hidden files."""
         if self._folder is not None:
             local = self._folder / folder
             paths = local.rglob("*") if recursive else local.glob("*")
@@ -138,7 +137,7 @@ class Store:
 
         base = self._path(folder).rstrip("/")
         selector = fs.FileSelector(base, allow_not_found=True, recursive=recursive)
-        found: list[FileInfo] = self._persist(lambda: self._system.get_file_info(selector), folder)
+        found: list[FileInfo] = self._retry(lambda: self._system.get_file_info(selector), folder)
         return {
             info.path[len(base) + 1 :]: info.size
             for info in sorted(found, key=lambda info: info.path)
@@ -155,7 +154,7 @@ class Store:
             with suppress(FileNotFoundError):
                 self._system.delete_file(self._path(name))
 
-        self._persist(remove, name)
+        self._retry(remove, name)
 
     def open_parquet(self, name: str) -> Any:
         """Open a file as ``pyarrow.parquet.ParquetFile``, for reading in batches."""
@@ -163,20 +162,19 @@ class Store:
 
         if self._folder is not None:
             return parquet.ParquetFile(self._folder / name)
-        return self._persist(
+        return self._retry(
             lambda: parquet.ParquetFile(self._system.open_input_file(self._path(name))), name
         )
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root
 
-    def _persist(self, request: Callable[[], T], name: str) -> T:
-        """Send a request until it succeeds, within ``ATTEMPTS`` and ``PATIENCE``."""
+    def _retry(self, request: Callable[[], T], name: str) -> T:
+        """Repeat a request until it succeeds, within ``ATTEMPTS`` and ``RETRY_TIMEOUT``."""
         start = time.monotonic()
         for attempt in range(ATTEMPTS):
             if attempt:
                 time.sleep(PAUSE * 2 ** (attempt - 1))
-            tries = attempt + 1
             try:
                 return request()
             except PermissionError as error:
@@ -184,10 +182,10 @@ class Store:
             except OSError as error:
                 last = error
             spent = time.monotonic() - start
-            if spent > PATIENCE:
+            if spent > RETRY_TIMEOUT:
                 break
         raise InputError(
-            f"{self.name}/{name}: failed {tries} times in {spent:.0f} s ({_first_line(last)})"
+            f"{self.name}/{name}: failed {attempt + 1} times in {spent:.0f} s ({_first_line(last)})"
         ) from last
 
 

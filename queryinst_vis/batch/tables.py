@@ -1,9 +1,9 @@
-"""The tables of a data set: their columns, the names of their files, and what is in them.
+"""The tables of a data set: columns, file names and rows.
 
-``OUT/videos/KEY.parquet`` has one row, and is written last: a video counts once it is there.
-``OUT/tracks/KEY.parquet`` and ``OUT/detections/KEY.parquet`` have the rows of that video, and
-``OUT/failures/KEY.parquet`` says why there is none. All are joined on ``key``. What is kept of a
-video's segments meanwhile is in ``segment_files``.
+``OUT/videos/KEY.parquet`` has one row and is written last: a video is done once it exists.
+``OUT/tracks/KEY.parquet`` and ``OUT/detections/KEY.parquet`` have the rows of that video;
+``OUT/failures/KEY.parquet`` has the reason why there are none. All tables join on ``key``. For
+segments of videos that are not done, see ``segment_files``.
 """
 
 from __future__ import annotations
@@ -94,11 +94,11 @@ FAILURE_COLUMNS = {
     "failed_at": "float64",
 }
 """Columns of ``failures``. ``kind`` is ``input``, ``memory``, ``hang``, ``crash`` (of the decoder),
-``worker`` or ``driver`` (which died while processing only this video), ``output`` or ``error``."""
+``worker`` or ``driver`` (died while processing only this video), ``output`` or ``error``."""
 
 
 def file_of(table: str, key: str) -> str:
-    """The file name of a video in a table."""
+    """The file of a video's rows in a table."""
     return f"{table}/{key}.parquet"
 
 
@@ -108,7 +108,7 @@ def video_id(video: Video) -> str:
 
 
 def key_of(video: Video, run: RunOptions) -> str:
-    """The key of a video's results, which changes with everything that they depend on.
+    """The key of a video's results, a function of everything that they depend on.
 
     Format: ``VIDEO_ID-HASH``, where the hash covers the version of the content, the weights, the
     options, batch size, number of threads and the versions of package and schema.
@@ -116,8 +116,8 @@ def key_of(video: Video, run: RunOptions) -> str:
     parts = {
         "version": video.version,
         "weights": _weights_checksum(video.options.weights),
-        "options": video.options.that_matter(),
-        "run": run.that_matter(),
+        "options": video.options.key_parts(),
+        "run": run.key_parts(),
         "package": queryinst_vis.__version__,
         "schema": SCHEMA_VERSION,
     }
@@ -131,14 +131,14 @@ def id_of_key(key: str) -> str:
 
 
 def tracks_table(key: str, tracks: TrackStore, video: VideoInfo) -> Iterator[Row]:
-    """Rows of ``tracks``, by ascending id."""
+    """Rows of ``tracks``, by ascending track id."""
     for row in track_rows(tracks, video):
         yield {"key": key, **row}
 
 
 def detections_table(key: str, tracks: TrackStore, video: VideoInfo) -> Iterator[Row]:
-    """Rows of ``detections``, by frame and id."""
-    masks = (seen.segmentation for frame in tracks.frames() for _, seen in frame.tracks)
+    """Rows of ``detections``, by frame and track id."""
+    masks = (instance.segmentation for frame in tracks.frames() for _, instance in frame.tracks)
     for row, mask in zip(detection_rows(tracks, video), masks, strict=True):
         yield {"key": key, **row, "rle": mask["counts"]}
 
@@ -153,7 +153,7 @@ def failure_row(key: str, video: Video, kind: str, reason: str, attempts: int, a
         "kind": kind,
         "reason": reason,
         "attempts": attempts,
-        **_made_by(),
+        **_provenance(),
         "failed_at": at,
     }
 
@@ -170,7 +170,7 @@ def video_row(
 
     Args:
         key: of the results.
-        video: that was tracked.
+        video: the tracked video.
         run: settings of the run.
         source: columns provided by the decoder: ``bytes``, ``sha256``, ``warnings``, ``duration``
             and ``seconds_decoding``.
@@ -194,7 +194,7 @@ def video_row(
         "options": json.dumps(record["options"], sort_keys=True, default=str),
         "batch": run.batch,
         "threads": run.threads,
-        **_made_by(),
+        **_provenance(),
         "finished_at": at,
         "seconds_tracking": spent["tracking"],
         "seconds_writing": spent["writing"],
@@ -229,7 +229,7 @@ def remove_video(store: Store, key: str) -> None:
         store.delete(f"{FILES}/{key}/{name}")
 
 
-def _made_by() -> Row:
+def _provenance() -> Row:
     return {"package": queryinst_vis.__version__, "schema_version": SCHEMA_VERSION}
 
 

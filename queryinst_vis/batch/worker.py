@@ -1,4 +1,4 @@
-"""One worker: weights loaded once, several videos side by side, results in the data set."""
+"""A worker: loads weights once, tracks several videos concurrently, writes to the data set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from contextlib import ExitStack
 from functools import partial
 
-from queryinst_vis.batch.decoding import DecodedVideo, Kind, VideoFailedError
+from queryinst_vis.batch.decoding import DecodedVideo, FailureKind, VideoFailedError
 from queryinst_vis.batch.dispatcher import Driver, Outcome
 from queryinst_vis.batch.options import RunOptions, Video, VideoOptions
 from queryinst_vis.batch.results import ResultWriter
@@ -24,83 +24,86 @@ from queryinst_vis.inference.video_runs import VideoRun, run_side_by_side
 from queryinst_vis.utils.files import temporary_folder
 from queryinst_vis.video.frames import Frame
 
-_IDLE = 0.01  # seconds between looks at whether a video is open
-_PAUSE = 0.2  # seconds after which a driver that had no video is asked again
-_DETECTORS = 4  # that a worker keeps, where videos ask for different weights or settings
+_POLL_INTERVAL = 0.01  # seconds between checks whether a video has been opened
+_REQUEST_INTERVAL = 0.2  # seconds until the next request after the driver had no video
+_MAX_DETECTORS = 4  # kept in memory if videos need different weights or settings
 
 
 class Worker:
     """Tracks the videos that a driver hands out.
 
     Args:
-        run: what holds for all of them.
-        driver: hands them out.
+        run: settings of the run.
+        driver: hands out the videos.
     """
 
     def __init__(self, run: RunOptions, driver: Driver) -> None:
         self._run = run
         self._driver = driver
         self._store = Store(run.out)
-        self._ask_again = 0.0  # monotonic seconds
-        self._opening: list[_Begun] = []
-        self._running: dict[VideoRun[Outcome], _Begun] = {}
+        self._next_request = 0.0  # monotonic seconds
+        self._opening: list[_Job] = []
+        self._running: dict[VideoRun[Outcome], _Job] = {}
         self._detectors: dict[Hashable, FrameDetector] = {}
 
     def work(self) -> None:
-        """Track until the driver says that it is over."""
+        """Track until the driver reports the end of the run."""
         try:
             while self._opening or not self._driver.is_over():
                 streams, batch = self._run.streams, self._run.batch
-                for finished in run_side_by_side(self._next_run, streams, batch):
-                    begun = self._running.pop(finished)
-                    begun.close()
-                    self._driver.finished(_outcome(begun.video, finished))
-                time.sleep(_IDLE)
+                for run in run_side_by_side(self._next_run, streams, batch):
+                    job = self._running.pop(run)
+                    job.close()
+                    self._driver.finished(_outcome(job.video, run))
+                time.sleep(_POLL_INTERVAL)
         finally:
-            for begun in [*self._opening, *self._running.values()]:
-                begun.close()
+            for job in [*self._opening, *self._running.values()]:
+                job.close()
 
     def _next_run(self) -> VideoRun[Outcome] | None:
-        """Begin the next video that is open; see to it that others are being opened."""
-        now = time.monotonic()
-        if len(self._opening) < self._run.streams and now >= self._ask_again:
-            video = self._driver.take()
-            if video is None:
-                self._ask_again = now + _PAUSE
-            else:
-                self._opening.append(_Begun(video, self._run))
-        for begun in list(self._opening):
+        """Start tracking a video that has been opened; None if there is none at present."""
+        self._request_video()
+        for job in list(self._opening):
             try:
-                if not begun.is_ready():
+                if not job.is_ready():
                     continue
-                begin = self._begin if begun.cut is None else self._report_segments
-                started = begin(begun)
+                started = self._start(job) if job.cut is None else self._found_segments(job)
             except InputError as error:
-                started = _failure(begun.video, error, "input")
-            self._opening.remove(begun)
+                started = _failure(job.video, error, "input")
+            self._opening.remove(job)
             if isinstance(started, VideoRun):
-                self._running[started] = begun
+                self._running[started] = job
                 return started
-            begun.close()
+            job.close()
             self._driver.finished(started)
         return None
 
-    def _report_segments(self, begun: _Begun) -> Outcome:
-        """What any worker may track of a long video."""
-        cut = begun.cut
-        assert cut is not None
-        tracked = tracked_segments(self._store, key_of(begun.video, self._run), cut)
-        return Outcome(begun.video, cut=cut, tracked=tracked)
+    def _request_video(self) -> None:
+        """Start to open another video, unless enough are being opened."""
+        now = time.monotonic()
+        if len(self._opening) >= self._run.streams or now < self._next_request:
+            return
+        video = self._driver.take()
+        if video is None:
+            self._next_request = now + _REQUEST_INTERVAL
+        else:
+            self._opening.append(_Job(video, self._run))
 
-    def _begin(self, begun: _Begun) -> VideoRun[Outcome]:
-        video, options = begun.video, begun.video.options
-        writer = ResultWriter(self._store, self._run, video, begun.folder)
+    def _found_segments(self, job: _Job) -> Outcome:
+        """The segments of a long video, which the driver hands out one by one."""
+        cut = job.cut
+        assert cut is not None
+        tracked = tracked_segments(self._store, key_of(job.video, self._run), cut)
+        return Outcome(job.video, cut=cut, tracked=tracked)
+
+    def _start(self, job: _Job) -> VideoRun[Outcome]:
+        video, options, source = job.video, job.video.options, job.source
+        writer = ResultWriter(self._store, self._run, video, job.folder)
         tracker = VideoTracker(self._detector(options))
         if video.part is not None and video.part.segment is None:
-            # its frames have been tracked: all that is left runs beside other videos' tracking
+            # nothing to detect: joining runs in the writer's thread while other videos are tracked
             lane = Lane(tracker, _NoFrames())
-            return VideoRun(lane, lambda _: writer.write_joined(begun.source))
-        source = begun.source
+            return VideoRun(lane, lambda _: writer.write_joined(source))
         assert source is not None
         lane = Lane(tracker, source, classes=options.classes, iou=options.iou)
         if video.part is not None:
@@ -108,20 +111,20 @@ class Worker:
         return VideoRun(lane, partial(writer.write_video, writer.plan(source), source, tracker))
 
     def _detector(self, options: VideoOptions) -> FrameDetector:
-        """The detector of these options, shared by all videos that need it."""
+        """The detector for these options; videos with the same weights and settings share it."""
         key = options.detector_key
         if key not in self._detectors:
-            while len(self._detectors) >= _DETECTORS:
+            while len(self._detectors) >= _MAX_DETECTORS:
                 del self._detectors[next(iter(self._detectors))]
             self._detectors[key] = load_tracker(options, self._run.device).detector
         return self._detectors[key]
 
 
-class _Begun:
-    """A video that is being decoded, and its folder for temporary files.
+class _Job:
+    """A video that this worker has taken: its decoder and a folder for temporary files.
 
     Attributes:
-        source: the video; None: its segments are to be joined, and no file needs its frames.
+        source: the video; None if its segments are joined and no output needs its frames.
     """
 
     def __init__(self, video: Video, run: RunOptions) -> None:
@@ -136,29 +139,29 @@ class _Begun:
 
     @property
     def cut(self) -> Cut | None:
-        """The segments of a long video, once it is ready; None: it is short, or a part itself."""
+        """The segments of a long video, once it is ready; None for short videos and for parts."""
         return None if self.source is None else self.source.cut
 
     def is_ready(self) -> bool:
-        """Whether the video is open, without waiting; raises what ``DecodedVideo.is_open`` does."""
+        """Whether it can start, without waiting; raises what ``DecodedVideo.is_open`` raises."""
         return self.source is None or self.source.is_open()
 
     def close(self) -> None:
-        """End the decoding and remove the folder."""
+        """Stop decoding and delete the folder."""
         self._stack.close()
 
 
 class _NoFrames:
-    """The feed of a video that is only to be written."""
+    """An empty feed."""
 
     ended = True
 
     def poll(self) -> Frame | None:
-        """Nothing."""
+        """No frame."""
         return None
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing."""
 
 
 def _outcome(video: Video, run: VideoRun[Outcome]) -> Outcome:
@@ -166,8 +169,8 @@ def _outcome(video: Video, run: VideoRun[Outcome]) -> Outcome:
     return run.outcome.result() if error is None else _failure(video, error, "output")
 
 
-def _failure(video: Video, error: BaseException, kind: Kind) -> Outcome:
-    """What became of a video; ``kind``: of an error that does not say so and is not a bug."""
+def _failure(video: Video, error: BaseException, kind: FailureKind) -> Outcome:
+    """The outcome of a failed video; ``kind`` is that of an ``InputError`` without its own."""
     where = "" if video.part is None else f"{video.part}: "
     if isinstance(error, VideoFailedError):
         return Outcome(video, error.kind, f"{where}{error}")

@@ -61,19 +61,19 @@ def add(commands: Commands) -> None:
         "sources",
         nargs="*",
         metavar="SOURCE",
-        help="a video, a folder, which is searched recursively, a glob pattern, an address "
-        "(https://, s3:// and the other file systems of pyarrow), or a manifest (.csv, .parquet, "
-        ".jsonl) with a row per video: its `path`, and options of 'track' by name, such as `conf`. "
+        help="a video, a folder, which is searched recursively, a glob pattern, a URL (https://, "
+        "s3:// or any other file system that pyarrow supports), or a manifest (.csv, .parquet, "
+        ".jsonl) with one row per video: `path`, and options of 'track' by name, such as `conf`. "
         "KEY=VALUE arguments such as tracking.rule=ocsort override config keys",
     )
     parser.set_defaults(overrides=[])
-    parser.add_argument("--out", metavar="DIR|ADDRESS", help="folder or address of the data set")
+    parser.add_argument("--out", metavar="DIR|URI", help="folder or URI of the data set")
     parser.add_argument(
-        "--status", metavar="DIR|ADDRESS", help="show the progress of the run that writes there"
+        "--status", metavar="DIR|URI", help="show the progress of the run that writes there"
     )
     parser.add_argument(
         "--compact",
-        metavar="DIR|ADDRESS",
+        metavar="DIR|URI",
         help="merge the small files of a data set; not during a run",
     )
     _add_run_options(parser)
@@ -149,17 +149,16 @@ def _add_segments(group: argparse._ArgumentGroup) -> None:
         type=_duration,
         metavar="TIME",
         help="cut longer videos at key frames into segments of about this length, such as 90s, "
-        "10min or 1h, which all workers share; their identities are joined afterwards. Every "
-        "segment has to be fetched and its packets scanned anew (default: a video is tracked by "
-        "one worker from its beginning to its end)",
+        "10min or 1h, which all workers share; their tracks are joined afterwards. The file is "
+        "read, or downloaded, once per segment (default: one worker tracks the whole video)",
     )
     group.add_argument(
         "--segment-overlap",
         type=_duration,
         default="5s",
         metavar="TIME",
-        help="time that a segment tracks together with the one after it, where identities are "
-        "joined (default: %(default)s)",
+        help="overlap of consecutive segments, in which their tracks are matched "
+        "(default: %(default)s)",
     )
 
 
@@ -222,8 +221,8 @@ def _run(arguments: argparse.Namespace) -> None:
         from queryinst_vis.batch.store import Store
 
         store = Store(arguments.compact)
-        gone = compact(store)
-        print(f"{store.name}: {gone} files became {3 if gone else 0}")
+        merged = compact(store)
+        print(f"{store.name}: {f'merged {merged} files into 3' if merged else 'nothing to merge'}")
     else:
         _track(arguments)
 
@@ -234,16 +233,16 @@ def _track(arguments: argparse.Namespace) -> None:
     from queryinst_vis.batch.run import check_options, execute, plan_run
     from queryinst_vis.batch.sources import find_videos
 
-    words, overrides = split_words([*arguments.sources, *arguments.overrides])
-    if not words or arguments.out is None:
-        raise InputError("name videos and --out; see 'queryinst-vis batch --help'")
+    sources, overrides = split_words([*arguments.sources, *arguments.overrides])
+    if not sources or arguments.out is None:
+        raise InputError("SOURCE and --out are required; see 'queryinst-vis batch --help'")
     if arguments.live:
         raise InputError("--live: live sources have no end; follow them with 'queryinst-vis track'")
     if arguments.address is not None and arguments.engine != "ray":
-        raise InputError("--address is for --engine ray")
+        raise InputError("--address needs --engine ray")
     run = _run_options(arguments)
     videos = find_videos(
-        words,
+        sources,
         _options_of(arguments, overrides),
         lambda given, where: _parse_row(arguments, overrides, given, where),
     )
