@@ -16,7 +16,7 @@ from queryinst_vis.batch.dispatcher import Dispatcher, Event, Outcome
 from queryinst_vis.batch.options import RunOptions, Video
 from queryinst_vis.batch.processes import end_with_parent
 from queryinst_vis.batch.worker import Worker
-from queryinst_vis.errors import InputWarning
+from queryinst_vis.errors import InputError, InputWarning
 from queryinst_vis.utils.allocator import keep_freed_memory
 from queryinst_vis.utils.interrupt import raise_when_terminated
 
@@ -46,7 +46,7 @@ def run_local(dispatcher: Dispatcher, run: RunOptions, workers: int) -> Iterator
         workers: number of processes.
 
     Raises:
-        RuntimeError: ``MAX_START_FAILURES`` consecutive workers died before taking a video.
+        InputError: ``MAX_START_FAILURES`` consecutive workers died before taking a video.
     """
     processes = [_Process(number, run) for number in range(workers)]
     start_failures = 0
@@ -59,7 +59,7 @@ def run_local(dispatcher: Dispatcher, run: RunOptions, workers: int) -> Iterator
                 reason = process.exit_reason()
                 start_failures = 0 if dispatcher.died(process, reason) else start_failures + 1
                 if start_failures >= MAX_START_FAILURES:
-                    raise RuntimeError(f"workers die on startup: {reason}")
+                    raise InputError(f"workers die on startup, try fewer --workers: {reason}")
                 processes.remove(process)
                 process.stop()
                 if not dispatcher.is_over:

@@ -33,8 +33,8 @@ def run_ray(
         address: of the cluster, as for ``ray.init``; None: starts Ray on this machine.
 
     Raises:
-        InputError: Ray is not installed, or the cluster cannot be reached.
-        RuntimeError: ``MAX_START_FAILURES`` consecutive workers died before taking a video.
+        InputError: Ray is not installed, the cluster cannot be reached or fails, or
+            ``MAX_START_FAILURES`` consecutive workers died before taking a video.
     """
     ray = _start(address)
     try:
@@ -50,6 +50,11 @@ def run_ray(
         shared = ray.remote(_SharedDispatcher).options(num_cpus=0, scheduling_strategy=here)
         actor = ray.remote(_Actor).options(max_restarts=0, **resources)
         yield from _supervise(ray, shared.remote(dispatcher), actor, run, workers)
+    except ray.exceptions.RayError as error:
+        raise InputError(
+            f"--engine ray: the cluster failed ({_first_line(error)}); run the command again to "
+            "track the remaining videos"
+        ) from error
     finally:
         ray.shutdown()
 
@@ -68,10 +73,8 @@ def _start(address: str | None) -> Any:
             address=address, log_to_driver=False, include_dashboard=False if not address else None
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"--address {address}: the Ray cluster cannot be reached ({reason})"
-        ) from error
+        where = f"--address {address}" if address else "--engine ray"
+        raise InputError(f"{where}: Ray cannot be reached ({_first_line(error)})") from error
     return ray
 
 
@@ -102,7 +105,7 @@ def _supervise(
                 held = ray.get(record.remote(number, reason))
                 start_failures = 0 if held else start_failures + 1
                 if start_failures >= MAX_START_FAILURES:
-                    raise RuntimeError(f"workers die on startup: {reason}")
+                    raise InputError(f"workers die on startup, try fewer --workers: {reason}")
                 start()
         outcomes, standing, is_over = ray.get(dispatcher.report.remote())
         yield from outcomes
@@ -116,9 +119,12 @@ def _how_it_died(ray: Any, work: Any) -> str | None:
     try:
         ray.get(work)
     except ray.exceptions.RayError as error:
-        kind = type(error).__name__
-        return f"the worker died with this video alone ({kind}: {str(error).partition(chr(10))[0]})"
+        return f"the worker died with this video alone ({_first_line(error)})"
     return None
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _is_node_dead(ray: Any, node: Any) -> bool:
