@@ -139,7 +139,7 @@ def test_an_interrupted_source_leaves_its_files_and_an_error(played, tmp_path, m
     whole = LiveReader.__iter__
     monkeypatch.setattr(LiveReader, "__iter__", break_off)
     summary = track(played(), tmp_path / "out")
-    assert str(summary).endswith("the source broke off: unplugged")
+    assert str(summary).endswith("ended unexpectedly: unplugged")
     assert len(os.listdir(tmp_path / "out")) == 5
     assert json.loads((tmp_path / "out/run.json").read_text())["source"]["fault"] == "unplugged"
 

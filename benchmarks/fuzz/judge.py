@@ -60,7 +60,7 @@ def judge_end(status: int, errors: str, stopped: bool = False) -> Verdict:
     Args:
         status: exit status, or minus the signal's number.
         errors: standard error.
-        stopped: a signal was sent, so that 130 and 143, or 1 with a line on how to go on, do.
+        stopped: a signal was sent, so that 130 and 143, or 1 with a line on how to resume, do.
     """
     lines, place = _without_tracebacks(errors.splitlines())
     ends = [line for line in lines if line.startswith(ERROR)]

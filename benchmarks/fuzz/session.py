@@ -82,7 +82,7 @@ def run_job(job: Job, samples: Path, work: Path, seconds: float) -> None:
     verdict.faults += [f"left {name} in the temporary folder" for name in _strays(work / "tmp")]
     elsewhere = [host for host in _reached if host not in case.reaches]
     verdict.faults += [f"tried to reach {host}" for host in elsewhere]
-    warned = "queryinst-vis: warning: " in errors or "broke off" in printed
+    warned = "queryinst-vis: warning: " in errors or "ended unexpectedly" in printed
     if status == 0 and case.refuse and not warned:
         verdict.faults.append(f"accepted in silence: {case.refuse}")
     elif status == 0 and case.check and (fault := case.check()):

@@ -53,9 +53,7 @@ def add_command(
         allow_abbrev=False,
     )
     parser.set_defaults(run=run)
-    parser.add_argument(
-        "--debug", action="store_true", help="show the traceback of an error before its line"
-    )
+    parser.add_argument("--debug", action="store_true", help="also print the traceback of an error")
     return parser
 
 
@@ -193,7 +191,8 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         type=count,
         default=1,
         metavar="N",
-        help="number of worker processes; worth it above a minute (default: %(default)s)",
+        help="number of worker processes; worth it if one takes over a minute "
+        "(default: %(default)s)",
     )
 
 

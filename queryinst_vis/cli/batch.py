@@ -197,7 +197,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 
 def _add_video_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``track`` that a manifest may also set per video."""
-    add_track_options(parser)
+    add_track_options(parser, live=False)
     group = parser.add_argument_group("files beside the tables")
     group.add_argument(
         "--save",

@@ -79,7 +79,7 @@ def _add_stats(tools: Commands) -> None:
         tools,
         "stats",
         _run_stats,
-        "Statistics of a YouTube-VIS or COCO file: classes, lengths, sizes, motion, occlusion.",
+        "Summarise a YouTube-VIS or COCO file: classes, lengths, sizes, motion, occlusion.",
         "Crowds are excluded. Sizes use the area ranges of the metric (YouTube-VIS: bounds 128^2\n"
         "and 256^2 pixels; COCO: 32^2 and 96^2); motion is the displacement of the box centre\n"
         "between frames, relative to the box size; occlusion is the fraction of the total box\n"

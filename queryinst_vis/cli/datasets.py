@@ -126,7 +126,7 @@ def _add_mots(datasets: Commands) -> None:
         "mots",
         "convert_mots",
         ("SRC", "folder with images/ and instances/"),
-        "MOTSChallenge or KITTI MOTS instance maps to a YouTube-VIS JSON file.",
+        "Convert MOTSChallenge or KITTI MOTS instance maps to YouTube-VIS JSON.",
         "Reads SRC/images/SEQUENCE/*.jpg and SRC/instances/SEQUENCE/*.png; images stay in place.",
         "data/mots work/mots_val.json --start 0.75 --clip-length 36",
     )
@@ -209,7 +209,7 @@ def _add_davis(datasets: Commands) -> None:
         "davis",
         "convert_davis",
         ("SRC", "folder with JPEGImages/ and Annotations/"),
-        "DAVIS or YouTube-VOS folders (palette PNGs) to a YouTube-VIS JSON file.",
+        "Convert DAVIS or YouTube-VOS folders (palette PNGs) to YouTube-VIS JSON.",
         "Reads SRC/JPEGImages/480p/SEQUENCE/*.jpg and SRC/Annotations/480p/SEQUENCE/*.png, or the\n"
         "same without 480p. Palette indices are object ids: 0 is background, 255 void, which\n"
         "becomes iscrowd. Frames without a PNG are skipped; images stay in place.",
@@ -245,7 +245,7 @@ def _add_labelme(datasets: Commands) -> None:
         "labelme",
         "convert_labelme",
         ("SRC", "folder of video folders"),
-        "labelme files, one per frame, to a YouTube-VIS JSON file.",
+        "Convert labelme files, one per frame, to YouTube-VIS JSON.",
         "Reads SRC/VIDEO/FRAME.json. Shapes with the same label and group_id are one instance; a\n"
         "shape without group_id is the only instance of its label in the video. Images stay in\n"
         "place.",
@@ -259,7 +259,7 @@ def _add_cvat(datasets: Commands) -> None:
         "cvat",
         "convert_cvat",
         ("SRC", "folder of unzipped exports"),
-        'Exports in "CVAT for video 1.1" format to a YouTube-VIS JSON file.',
+        'Convert exports in "CVAT for video 1.1" format to YouTube-VIS JSON.',
         "Reads the unzipped SRC/VIDEO/annotations.xml and SRC/VIDEO/images/*. Polygons, masks,\n"
         "boxes and ellipses of a track become its masks. Images stay in place.",
         "data/cvat_exports work/mine.json",
@@ -296,7 +296,7 @@ def _add_installed(datasets: Commands) -> None:
             name,
             "convert_installed",
             ("SRC", "source in the format of the package"),
-            "A format of an installed package to a YouTube-VIS JSON file.",
+            "Convert a format of an installed package to YouTube-VIS JSON.",
             "Registered by an entry point in queryinst_vis.dataset_formats.",
             "data/mine work/mine.json --coco work/mine_coco.json",
         )

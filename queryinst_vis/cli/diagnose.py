@@ -14,7 +14,7 @@ def add(commands: Commands) -> None:
         commands,
         "diagnose",
         _run_diagnose,
-        "Error analysis of a YouTube-VIS result file.",
+        "Analyse the errors of a YouTube-VIS result file.",
         "Shows the AP lost to each type of error (identities, class, masks, ...), AP by track\n"
         "length, size, speed and occlusion, and every identity switch. Writes report.json and\n"
         "errors.png.",
@@ -28,7 +28,7 @@ def add(commands: Commands) -> None:
         commands,
         "compare",
         _run_compare,
-        "Paired bootstrap comparison of two YouTube-VIS result files.",
+        "Compare two YouTube-VIS result files with a paired bootstrap.",
         "Scores both files on the same resampled sets of videos. The confidence interval covers\n"
         "the choice of videos, not the variance between training runs (seeds).",
         "queryinst-vis compare ground_truth.json baseline.json ours.json",

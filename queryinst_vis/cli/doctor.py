@@ -33,8 +33,8 @@ def add(commands: Commands) -> None:
         "doctor",
         _run,
         "Check the installation: what is available, missing or slow.",
-        "Versions, devices, video codecs, free space and optional packages, for example for a\n"
-        "bug report. Nothing is changed or sent anywhere.",
+        "Prints versions, devices, video codecs, free space and optional packages; include them\n"
+        "in bug reports. Nothing is changed or sent anywhere.",
         "queryinst-vis doctor",
     )
 

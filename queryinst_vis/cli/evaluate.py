@@ -94,7 +94,7 @@ def _add_tracking(commands: Commands) -> None:
         commands,
         "eval-tracking",
         _run_tracking,
-        "HOTA, IDF1, MOTA (MOTSA) and identities per object of a YouTube-VIS result file.",
+        "Compute HOTA, IDF1, MOTA (MOTSA) and identities per object of a result file.",
         "All metrics use masks; HOTA, IDF1 and MOTA are identical to trackeval's. Unlike AP,\n"
         "these metrics ignore the ranking by score: a track with a low score counts like any\n"
         "other. For results made for AP, choose a --threshold on videos other than those that you\n"

@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
         commands,
         "export-onnx",
         _run_onnx,
-        "Write detector and embedding as an ONNX file of a fixed input size.",
+        "Export detector and track embeddings as an ONNX file with a fixed input size.",
         "The file contains the config and class names and runs in onnxruntime and other engines;\n"
         "docs/onnx.md describes inputs and outputs. Takes up to a minute and requires\n"
         "pip install 'queryinst-vis[onnx]'",
@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
         commands,
         "export-openvino",
         _run_openvino,
-        "Export detector and embeddings for OpenVINO, the fastest runtime on CPUs.",
+        "Export detector and track embeddings for OpenVINO, the fastest runtime on CPUs.",
         "Writes NAME.xml (graph, config and class names) and NAME.bin (weights), for use as\n"
         "--weights NAME.xml. --int8 is faster on CPUs with VNNI or AMX instructions;\n"
         "docs/openvino.md gives the loss of accuracy. Takes about a minute, longer with --int8.\n"

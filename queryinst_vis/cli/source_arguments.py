@@ -15,9 +15,16 @@ if TYPE_CHECKING:
 
 _OVERRIDE = re.compile(r"[A-Za-z_]\w*(\.\w+)*=.*", re.DOTALL)
 
+_LIVE = (
+    "low latency: always process the newest frame and drop those that arrived in between; a file "
+    "is played in real time. Stops at the end of the source, after --max-frames or on Ctrl-C, "
+    "finishes the output files and reports dropped frames and latency. The annotated video plays "
+    "in real time: each processed frame is shown until the next one"
+)
 
-def add_source_options(parser: argparse.ArgumentParser) -> None:
-    """Options for frame selection and decoding."""
+
+def add_source_options(parser: argparse.ArgumentParser, live: bool) -> None:
+    """Options for frame selection and decoding; without ``live``, the help omits --live."""
     group = parser.add_argument_group("frames")
     group.add_argument(
         "--start",
@@ -58,11 +65,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--live",
         action="store_true",
-        help="low latency: always process the newest frame and drop those that arrived in "
-        "between; a file is played in real time. Stops at the end of the source, after "
-        "--max-frames or on Ctrl-C, finishes the output files and reports dropped frames and "
-        "latency. The annotated video plays in real time: each processed frame is shown until the "
-        "next one",
+        help=_LIVE if live else argparse.SUPPRESS,
     )
     group.add_argument(
         "--strict",

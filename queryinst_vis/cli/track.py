@@ -59,7 +59,7 @@ def add(commands: Commands) -> None:
         metavar="SOURCE",
         help="a video file; a folder of frames, a glob pattern ('frames/*.png') or an image; a "
         "camera index (0) or device; a URL (rtsp://, http://, udp://, ...); - for standard input. "
-        "Several videos are tracked one after another. KEY=VALUE arguments such as "
+        "Several videos are tracked one after another (see --streams). KEY=VALUE arguments such as "
         "tracking.rule=ocsort override config keys",
     )
     parser.set_defaults(overrides=[])  # for words after an option, see parse_arguments
@@ -77,7 +77,7 @@ def add(commands: Commands) -> None:
         help="number of videos that are tracked at the same time; frames with the same network "
         "input size share batches (default: 1; --live: all)",
     )
-    add_track_options(parser)
+    add_track_options(parser, live=True)
     add_output_options(parser)
     add_device(parser)
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from queryinst_vis.inference.options import TrackOptions
 
 
-def add_track_options(parser: argparse.ArgumentParser) -> None:
-    """Options for the detector, the frames and the detections."""
+def add_track_options(parser: argparse.ArgumentParser, live: bool) -> None:
+    """Options for the detector, the frames and the detections; ``live``: offer --live."""
     add_weights_option(parser, ", or NAME:ARGUMENT for a detector of an installed package")
     parser.add_argument(
         "--max-size",
@@ -24,7 +24,7 @@ def add_track_options(parser: argparse.ArgumentParser) -> None:
         "half the size takes about a quarter of the time but misses small objects. Boxes and masks "
         "stay at the video's resolution (default, and upper limit: input.test_long of the weights)",
     )
-    add_source_options(parser)
+    add_source_options(parser, live)
     add_choices(parser.add_argument_group("detections"))
 
 

@@ -49,7 +49,7 @@ class LiveSummary:
             f"{self.percentile_95} ms (95th percentile)",
         ]
         if self.fault is not None:
-            lines.append(f"the source broke off: {self.fault}")
+            lines.append(f"the source ended unexpectedly: {self.fault}")
         return "\n".join(lines)
 
 

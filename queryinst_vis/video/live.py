@@ -63,7 +63,7 @@ class LiveReader:
     """The frames of a live source as they arrive. Can be iterated once.
 
     Frames that cannot be decoded, such as the first ones of a broadcast joined midway, are
-    skipped. If a source breaks off after its first frame, iteration ends and ``fault`` gives the
+    skipped. If a source fails after its first frame, iteration ends and ``fault`` gives the
     reason. Frames are rotated and HDR is tone-mapped as in ``VideoReader``.
 
     Args:
@@ -74,7 +74,7 @@ class LiveReader:
 
     Attributes:
         name: a short name of the source, valid as a file name; without the password of a URL.
-        fault: why the source broke off, None if it did not.
+        fault: why the source ended unexpectedly; None if it did not.
         is_endless: whether it is a network stream without a defined end.
         convert: converter to arrays; None: determined by the first frame.
 
@@ -179,7 +179,7 @@ class LiveReader:
             return []  # data were lost; recovers at the next key frame
 
     def _why_ended(self) -> str | None:
-        """The fault if FFmpeg reports no error: sources without a defined end broke off."""
+        """The fault if FFmpeg reports no error: sources without a defined end failed."""
         if self._scheme in _ENDLESS and not self._container.duration:
             return "the connection ended"
         return None

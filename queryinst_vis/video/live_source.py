@@ -21,7 +21,7 @@ WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
 class LiveSource:
     """A source that always yields the newest frame and drops those that arrived in between.
 
-    A network stream that breaks off is reopened after ``WAITS``, with an ``InputWarning`` for
+    A network stream that fails is reopened after ``WAITS``, with an ``InputWarning`` for
     every attempt. If all attempts fail, the source ends and ``fault`` gives the reason.
 
     Args:
@@ -63,7 +63,7 @@ class LiveSource:
 
     @property
     def fault(self) -> str | None:
-        """Why the source broke off."""
+        """Why the source ended unexpectedly."""
         return self._arrivals.fault
 
     @property
@@ -91,7 +91,7 @@ class Reconnecting:
 
     Attributes:
         name: as of ``LiveReader``.
-        fault: why the source broke off and could not be reopened; None if it did not.
+        fault: why the source failed and could not be reopened; None if it did not.
 
     Raises:
         InputError: as for ``LiveReader``.
@@ -124,8 +124,8 @@ class Reconnecting:
 
     def _wait(self, tried: int) -> None:
         warnings.warn(
-            f"{without_secrets(str(self._source))} broke off ({self._reader.fault}); opening it "
-            f"again in {WAITS[tried]:g} s (attempt {tried + 1} of {len(WAITS)})",
+            f"{without_secrets(str(self._source))} failed ({self._reader.fault}); reconnecting "
+            f"in {WAITS[tried]:g} s (attempt {tried + 1} of {len(WAITS)})",
             InputWarning,
             stacklevel=2,
         )

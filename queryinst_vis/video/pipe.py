@@ -53,7 +53,7 @@ class PipeSource:
 
     @property
     def fault(self) -> str | None:
-        """Why the stream broke off."""
+        """Why the stream ended unexpectedly."""
         return self._reader.fault
 
     def __len__(self) -> int:

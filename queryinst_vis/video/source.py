@@ -36,7 +36,7 @@ class Source(Protocol):
         is_live: always yields the newest frame, and has no length.
         pixel_aspect: pixel aspect ratio, width / height.
         path: video file with the audio of the frames; None without a file.
-        fault: why a network source broke off, known after the last frame; None: it did not.
+        fault: why a network source ended unexpectedly, known after the last frame; or None.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Source(Protocol):
 
     @property
     def fault(self) -> str | None:
-        """Why the source broke off."""
+        """Why the source ended unexpectedly."""
 
     def __len__(self) -> int:
         """The number of frames; raises ``TypeError`` if it is unknown."""

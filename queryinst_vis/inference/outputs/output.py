@@ -1,4 +1,4 @@
-"""What every output of tracking is: told of each frame in turn, and of all tracks at the end."""
+"""The interface of outputs: receives each frame in order, and all tracks at the end."""
 
 from __future__ import annotations
 
