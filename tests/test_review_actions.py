@@ -1,4 +1,4 @@
-"""Correcting tracks: each action, its conflicts, and taking it back."""
+"""The actions of a review: effects, conflicts, refusals, undo and redo."""
 
 import json
 
@@ -31,7 +31,7 @@ LENGTH = 12
 
 @pytest.fixture
 def folder(tmp_path):
-    """Track 1 in frames 0 to 5 and 3 in frames 4 to 11, on one path; track 2 all the time."""
+    """Tracks 1 (frames 0 to 5) and 3 (frames 4 to 11) on one path, and track 2 in all frames."""
     tracks = {1: line(range(6), 2), 2: line(range(LENGTH), 12), 3: line(range(4, LENGTH), 2)}
     return write_results(tmp_path, tracks, LENGTH, labels={2: 1})
 
@@ -42,7 +42,7 @@ def session(folder):
         yield session
 
 
-def test_a_session_shows_what_was_found(session):
+def test_a_new_session_has_the_tracks_of_the_results(session):
     assert [track.track_id for track in session.tracks()] == [1, 2, 3]
     assert frames_of(session, 3) == list(range(4, 12))
     track = session.track(2)
@@ -57,7 +57,7 @@ def test_a_session_shows_what_was_found(session):
     }
 
 
-def test_a_merge_of_tracks_that_share_frames_is_a_conflict_that_names_them(session):
+def test_a_merge_of_tracks_that_share_frames_is_a_conflict(session):
     with pytest.raises(ConflictError, match=r"both in 2 frames \(4-5\)") as caught:
         session.apply(Merge(1, 3))
     assert caught.value.frames.tolist() == [4, 5]
@@ -80,10 +80,10 @@ def test_a_decided_merge_makes_one_track(session, folder, decide, frames):
     stored = [region.score for region in session.frame(4).regions if region.track_id == 1]
     assert stored == {"keep first": [0.51], "keep second": [0.53], "drop both": []}[decide]
     session.close()
-    assert [frame for frame, there in reopened(folder).items() if 1 in there] == frames
+    assert [frame for frame, tracks in reopened(folder).items() if 1 in tracks] == frames
 
 
-def test_frames_of_a_conflict_are_decided_one_by_one(session):
+def test_frames_of_a_conflict_are_decided_individually(session):
     with pytest.raises(ConflictError) as caught:
         session.apply(Merge(1, 3, decide_frames=((4, 4, "keep second"),)))
     assert caught.value.frames.tolist() == [5]
@@ -97,12 +97,13 @@ def test_a_merge_fills_the_gaps_of_a_track_with_another(tmp_path):
     with ReviewSession.open(tmp_path) as session:
         session.apply(Merge(1, 2))
         assert frames_of(session, 1) == [0, 1, 2, 3, 4, 5, 6, 8]
-        assert all(there[1] == (frame, 2) for frame, there in shown(session).items() if frame != 7)
+        positions = shown(session)
+        assert all(positions[frame][1] == (frame, 2) for frame in range(9) if frame != 7)
         session.apply(Delete(1, ((5, 7),)))
         assert frames_of(session, 1) == [0, 1, 2, 3, 4, 8]
 
 
-def test_a_split_gives_the_rest_a_new_id_that_is_never_used_again(session):
+def test_a_split_creates_a_track_with_an_unused_id(session):
     assert session.apply(Split(2, 7)).created == (4,)
     assert (frames_of(session, 2), frames_of(session, 4)) == (list(range(7)), list(range(7, 12)))
     assert session.track(4).class_name == "dog"
@@ -111,12 +112,12 @@ def test_a_split_gives_the_rest_a_new_id_that_is_never_used_again(session):
 
 
 @pytest.mark.parametrize("frame", [0, 6, 11])
-def test_a_split_needs_frames_on_both_sides(session, frame):
-    with pytest.raises(InputError, match="track 1 has no frame"):
+def test_a_split_requires_regions_on_both_sides(session, frame):
+    with pytest.raises(InputError, match="track 1 has no region"):
         session.apply(Split(1, frame))
 
 
-def test_a_swap_exchanges_two_tracks_from_a_frame_on(session):
+def test_a_swap_exchanges_the_regions_of_two_tracks_from_a_frame_on(session):
     before = shown(session)
     session.apply(Swap(1, 2, 3))
     after = shown(session)
@@ -125,10 +126,10 @@ def test_a_swap_exchanges_two_tracks_from_a_frame_on(session):
         (after[frame][1], after[frame].get(2)) == (before[frame][2], before[frame].get(1))
         for frame in range(3, LENGTH)
     )
-    assert session.track(1).class_name == "dog"  # nine of its frames are the dog's
+    assert session.track(1).class_name == "dog"  # the class of most of its frames
 
 
-def test_a_swap_that_leaves_nothing_of_a_track_removes_it(session):
+def test_a_track_without_regions_after_a_swap_is_removed(session):
     assert session.apply(Swap(3, 1, 0)).removed == ()
     session.apply(Undo())
     session.apply(Delete(1, ((0, 3),)))
@@ -137,15 +138,15 @@ def test_a_swap_that_leaves_nothing_of_a_track_removes_it(session):
     assert frames_of(session, 1) == list(range(4, 12))
 
 
-def test_frames_are_deleted_and_the_last_ones_take_the_track_along(session):
+def test_frames_are_deleted_and_a_track_without_frames_is_removed(session):
     assert session.apply(Delete(1, ((1, 2), (4, 4)))).regions == 3
     assert frames_of(session, 1) == [0, 3, 5]
     assert session.apply(Delete(1, ((0, 11),))).removed == (1,)
-    with pytest.raises(InputError, match="track 1 is gone"):
+    with pytest.raises(InputError, match="track 1 no longer exists"):
         session.track(1)
 
 
-def test_names_classes_and_marks(session):
+def test_name_class_and_checked_marks(session):
     session.apply(SetName(1, "Anna"))
     session.apply(SetClass(1, "dog"))
     session.apply(Check(track=1))
@@ -156,7 +157,7 @@ def test_names_classes_and_marks(session):
     assert [frame for frame in range(LENGTH) if session.frame(frame).is_checked] == [2, 4, 6]
 
 
-def test_a_class_that_is_new_must_be_meant(session):
+def test_a_new_class_must_be_declared(session):
     with pytest.raises(InputError, match=r"'persn' .*'person'"):
         session.apply(SetClass(1, "persn"))
     session.apply(SetClass(1, "cat", is_new=True))
@@ -165,10 +166,10 @@ def test_a_class_that_is_new_must_be_meant(session):
 
 
 SQUARE = ((2.0, 2.0, 8.0, 2.0, 8.0, 8.0, 2.0, 8.0),)
-MOVED = ((20.0, 10.0, 20.0, 16.0, 14.0, 16.0, 14.0, 10.0),)  # begins elsewhere, turns the other way
+MOVED = ((20.0, 10.0, 20.0, 16.0, 14.0, 16.0, 14.0, 10.0),)  # other starting point and orientation
 
 
-def test_what_is_drawn_replaces_what_was_found(session):
+def test_a_drawn_region_replaces_the_detected_one(session):
     session.apply(Draw(2, SQUARE, track=1))
     region = session.frame(2).regions[0]
     assert (region.origin, region.score, region.polygons) == ("drawn", 1.0, SQUARE)
@@ -178,7 +179,9 @@ def test_what_is_drawn_replaces_what_was_found(session):
 
 def test_a_new_track_is_drawn_and_interpolated_between_two_frames(session):
     assert session.apply(Draw(2, SQUARE, class_name="dog")).created == (4,)
-    assert session.apply(Draw(8, MOVED, track=4)).regions == 6  # itself and five in between
+    assert (
+        session.apply(Draw(8, MOVED, track=4)).regions == 6
+    )  # the drawn one and five interpolated
     track = session.track(4)
     assert (track.class_name, track.drawn, track.interpolated) == ("dog", (2, 8), ((3, 8),))
     halfway = session.frame(5).regions[-1]
@@ -187,9 +190,11 @@ def test_a_new_track_is_drawn_and_interpolated_between_two_frames(session):
     assert decode_rle(halfway.segmentation).sum() == pytest.approx(36, abs=8)
 
 
-def test_only_gaps_are_interpolated_unless_more_is_asked_for(session):
+def test_fill_selects_the_interpolated_frames(session):
     session.apply(Draw(1, SQUARE, track=1))
-    assert session.apply(Draw(9, MOVED, track=1)).regions == 1 + 3  # 6, 7, 8: it was there before
+    assert (
+        session.apply(Draw(9, MOVED, track=1)).regions == 1 + 3
+    )  # 6, 7, 8: the others have regions
     assert session.track(1).interpolated == ((6, 9),)
     session.apply(Undo())
     assert session.apply(Draw(9, MOVED, track=1, fill="none")).regions == 1
@@ -198,7 +203,7 @@ def test_only_gaps_are_interpolated_unless_more_is_asked_for(session):
     assert session.track(1).interpolated == ((2, 9),)
 
 
-def test_interpolation_follows_a_region_that_is_drawn_anew(session):
+def test_interpolation_is_updated_when_a_region_is_redrawn(session):
     session.apply(Draw(2, SQUARE, class_name="dog"))
     session.apply(Draw(8, MOVED, track=4))
     session.apply(Draw(8, SQUARE, track=4))
@@ -207,7 +212,7 @@ def test_interpolation_follows_a_region_that_is_drawn_anew(session):
     assert session.track(4).interpolated == ((3, 5), (6, 8))
 
 
-def test_interpolated_regions_survive_the_loss_of_what_they_came_from(session):
+def test_interpolated_regions_remain_when_a_drawn_one_is_deleted(session):
     session.apply(Draw(2, SQUARE, class_name="dog"))
     session.apply(Draw(8, MOVED, track=4))
     halfway = session.frame(5).regions[-1].box
@@ -216,7 +221,7 @@ def test_interpolated_regions_survive_the_loss_of_what_they_came_from(session):
     assert session.frame(5).regions[-1].box == halfway
 
 
-def test_everything_can_be_undone_and_done_again(session, folder):
+def test_every_action_can_be_undone_and_redone(session, folder):
     states = [shown(session)]
     for action in (
         Merge(1, 3, "keep second"),
@@ -247,7 +252,7 @@ def test_everything_can_be_undone_and_done_again(session, folder):
 @pytest.mark.parametrize(
     ("action", "message"),
     [
-        (Merge(1, 1), "track 1 is named twice"),
+        (Merge(1, 1), "track 1 is given twice"),
         (Merge(1, 9), "track 9 does not exist"),
         (Split(1, 12), "frame 12 does not exist; there are frames 0 to 11"),
         (Delete(1, ((0, 12),)), "frame 12 does not exist"),
@@ -261,7 +266,7 @@ def test_everything_can_be_undone_and_done_again(session, folder):
         (Draw(0, ((1e9, 0.0, 0.0, 1e9, 5.0, 5.0),), track=1), "extends beyond"),
     ],
 )
-def test_what_cannot_be_done_is_refused_and_leaves_no_record(session, action, message):
+def test_an_invalid_action_is_refused_and_not_recorded(session, action, message):
     with pytest.raises(InputError, match=message):
         session.apply(action)
     assert not session.records
@@ -277,7 +282,7 @@ def test_what_cannot_be_done_is_refused_and_leaves_no_record(session, action, me
         ({"action": "merge", "frist": 1, "second": 2}, "did you mean `first`"),
         ({"action": "split", "track": True, "frame": 2}, "`track` must be a non-negative integer"),
         ({"action": "split", "track": 1.0, "frame": 2}, "`track` must be a non-negative integer"),
-        ({"action": "delete", "track": 1, "frames": []}, "names no frame"),
+        ({"action": "delete", "track": 1, "frames": []}, "contains no range"),
         ({"action": "delete", "track": 1, "frames": [[5, 2]]}, "ranges \\[first, last\\]"),
         ({"action": "merge", "first": 1, "second": 2, "decide": "both"}, "must be one of"),
         ({"action": "merge", "first": 1, "second": 2, "decide_frames": [[1, 2]]}, "one of"),
@@ -305,6 +310,6 @@ def test_a_malformed_action_is_refused(content, message):
         Undo(),
     ],
 )
-def test_an_action_survives_json(action):
+def test_json_round_trip_of_actions(action):
     assert from_json(json.loads(json.dumps(to_json(action)))) == action
     assert ACTIONS[to_json(action)["action"]] is type(action)

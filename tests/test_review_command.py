@@ -1,4 +1,4 @@
-"""``review`` on the command line: results of any format in, corrected training data out."""
+"""``review`` on the command line: input formats, --apply and --export."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LENGTH = 8
 
 
 def write_video(path):
-    """Frames that tell their number by their grey."""
+    """Write a video in which the grey level encodes the frame number."""
     with VideoWriter(path, 25.0) as writer:
         for frame in range(LENGTH):
             writer.write(np.full((HEIGHT, WIDTH, 3), 10 + 20 * frame, dtype=np.uint8))
@@ -39,7 +39,7 @@ def write_video(path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """What ``track`` leaves of a video: two tracks of one square, and one of another."""
+    """Output of ``track`` for a video: two tracks of one square, and one of another."""
     video = write_video(tmp_path / "street.mp4")
     out = tmp_path / "out"
     out.mkdir()
@@ -61,22 +61,22 @@ def review(*words):
 
 
 def errors(capsys):
-    """The lines on standard error: one, if the input is at fault."""
+    """The lines on standard error."""
     return capsys.readouterr().err.strip().splitlines()
 
 
-def test_actions_of_a_file_are_done_and_stay_done(folder, tmp_path, capsys):
+def test_actions_of_a_file_are_applied_and_stored(folder, tmp_path, capsys):
     actions = write_actions(
         tmp_path / "a.jsonl", Merge(1, 3, decide="keep first"), SetName(1, "Anna"), Split(2, 4)
     )
     assert review(folder, "--apply", actions) == 0
-    assert "3 actions done: 3 tracks" in capsys.readouterr().out
+    assert "3 actions applied; 3 tracks" in capsys.readouterr().out
     with ReviewSession.open(folder) as session:
         assert frames_of(session, 1) == list(range(LENGTH))
         assert frames_of(session, 4) == list(range(4, LENGTH))
 
 
-def test_an_undecided_conflict_leaves_everything_undone(folder, tmp_path, capsys):
+def test_no_action_is_applied_if_a_conflict_is_undecided(folder, tmp_path, capsys):
     actions = write_actions(tmp_path / "a.jsonl", Split(2, 4), Merge(1, 3))
     assert review(folder, "--apply", actions) == 2
     [message] = errors(capsys)
@@ -85,11 +85,11 @@ def test_an_undecided_conflict_leaves_everything_undone(folder, tmp_path, capsys
         assert not session.records
 
 
-def test_actions_with_ids_are_done_once(folder, tmp_path, capsys):
+def test_actions_with_ids_are_applied_once(folder, tmp_path, capsys):
     (tmp_path / "a.jsonl").write_text(json.dumps({**to_json(Split(2, 4)), "id": "one"}) + "\n")
     assert review(folder, "--apply", tmp_path / "a.jsonl") == 0
     assert review(folder, "--apply", tmp_path / "a.jsonl") == 0
-    assert "0 actions done, 1 were done already: 4 tracks" in capsys.readouterr().out
+    assert "0 actions applied, 1 already in the journal; 4 tracks" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -102,25 +102,25 @@ def test_actions_with_ids_are_done_once(folder, tmp_path, capsys):
         ("[" * 100_000, "line 1: not JSON"),
     ],
 )
-def test_a_broken_file_of_actions_is_one_line(folder, tmp_path, capsys, text, message):
+def test_an_invalid_action_file_is_a_one_line_error(folder, tmp_path, capsys, text, message):
     (tmp_path / "a.jsonl").write_text(text)
     assert review(folder, "--apply", tmp_path / "a.jsonl") == 2
     [found] = errors(capsys)
     assert message in found
 
 
-def test_a_video_that_has_moved_must_be_named_and_be_the_same(folder, tmp_path, capsys):
+def test_the_new_path_of_a_moved_video_is_required_and_verified(folder, tmp_path, capsys):
     (tmp_path / "street.mp4").rename(tmp_path / "moved.mp4")
     actions = write_actions(tmp_path / "a.jsonl", Split(2, 4))
     assert review(folder, "--apply", actions) == 2
-    assert "is not there any more; say with --video" in errors(capsys)[0]
+    assert "no longer exists; give its new path with --video" in errors(capsys)[0]
     (tmp_path / "other.mp4").write_bytes(b"another video")
     assert review(folder, "--apply", actions, "--video", tmp_path / "other.mp4") == 2
-    assert "is not the one that was tracked" in errors(capsys)[0]
+    assert "is not the tracked video" in errors(capsys)[0]
     assert review(folder, "--apply", actions, "--video", tmp_path / "moved.mp4") == 0
 
 
-def test_a_folder_of_frames_is_told_from_others_like_a_file(folder, tmp_path, capsys):
+def test_a_changed_folder_of_frames_is_refused(folder, tmp_path, capsys):
     frames = tmp_path / "frames"
     frames.mkdir()
     for number in range(LENGTH):
@@ -131,10 +131,10 @@ def test_a_folder_of_frames_is_told_from_others_like_a_file(folder, tmp_path, ca
     assert review(folder, "--export", tmp_path / "set", "--frames", "all") == 0
     (frames / "3.png").unlink()
     assert review(folder, "--export", tmp_path / "more", "--frames", "all") == 2
-    assert "is not the one that was tracked" in errors(capsys)[0]
+    assert "is not the tracked video" in errors(capsys)[0]
 
 
-def test_what_a_run_has_hidden_is_not_shown_without_a_warning(folder, tmp_path, capsys):
+def test_exporting_original_frames_of_a_redacted_run_warns(folder, tmp_path, capsys):
     run = json.loads((folder / "run.json").read_text())
     run["options"] = {"blur": ["person", 7], "cut_out": []}
     (folder / "run.json").write_text(json.dumps(run))
@@ -152,21 +152,21 @@ def test_what_a_run_has_hidden_is_not_shown_without_a_warning(folder, tmp_path, 
         (["--gt", "x.json", "--export", "x"], "leave out --gt"),
     ],
 )
-def test_words_that_make_no_sense_are_one_line(folder, capsys, words, message):
+def test_invalid_options_are_a_one_line_error(folder, capsys, words, message):
     assert review(folder, *words) == 2
     assert message in errors(capsys)[0]
 
 
-def corrected(folder):
-    """One whole track 1, called Anna; frames 2 to 5 are marked as checked."""
+def correct(folder):
+    """Merge tracks 1 and 3, name the result Anna, and mark frames 2 to 5 as checked."""
     with ReviewSession.open(folder) as session:
         session.apply(Merge(1, 3, decide="keep first"))
         session.apply(SetName(1, "Anna"))
         session.apply(Check(frames=((2, 5),)))
 
 
-def test_checked_frames_become_youtube_vis_with_their_pictures(folder, tmp_path, capsys):
-    corrected(folder)
+def test_checked_frames_are_exported_as_youtube_vis_with_images(folder, tmp_path, capsys):
+    correct(folder)
     assert review(folder, "--export", tmp_path / "set") == 0
     out = capsys.readouterr().out
     assert "youtube-vis, 2 tracks in 4 of 8 frames; not kept: 8 scores" in out
@@ -182,10 +182,10 @@ def test_checked_frames_become_youtube_vis_with_their_pictures(folder, tmp_path,
     assert [category["name"] for category in content["categories"]] == ["person", "dog"]
 
 
-def test_what_was_corrected_can_be_evaluated_and_trained_on(folder, tmp_path, capsys):
+def test_an_export_can_be_evaluated_and_trained_on(folder, tmp_path, capsys):
     from tests.tiny import tiny_config
 
-    corrected(folder)
+    correct(folder)
     assert review(folder, "--export", tmp_path / "set", "--frames", "all") == 0
     annotations = tmp_path / "set" / "annotations.json"
     perfect = [
@@ -207,8 +207,8 @@ def test_what_was_corrected_can_be_evaluated_and_trained_on(folder, tmp_path, ca
     capsys.readouterr()
 
 
-def test_coco_video_and_mots(folder, tmp_path, capsys):
-    corrected(folder)
+def test_export_as_coco_video_and_mots(folder, tmp_path, capsys):
+    correct(folder)
     assert review(folder, "--export", tmp_path / "a", "--format", "coco-video") == 0
     assert "not kept: 1 names of identities" in capsys.readouterr().out
     content = json.loads((tmp_path / "a" / "coco_video.json").read_text())
@@ -220,8 +220,8 @@ def test_coco_video_and_mots(folder, tmp_path, capsys):
     assert len(text) == 16
 
 
-def test_cvat_reads_back_what_was_written(folder, tmp_path, capsys):
-    corrected(folder)
+def test_cvat_export_round_trip(folder, tmp_path, capsys):
+    correct(folder)
     assert review(folder, "--export", tmp_path / "set", "--frames", "all") == 0
     assert review(folder, "--export", tmp_path / "cvat", "--format", "cvat") == 0
     (tmp_path / "set" / "frames" / "street").rename(tmp_path / "cvat" / "images")
@@ -240,7 +240,7 @@ def test_cvat_reads_back_what_was_written(folder, tmp_path, capsys):
     assert root.find(".//track[@id='1']/polygon/attribute[@name='name']").text == "Anna"
 
 
-def test_a_track_of_cvat_is_outside_where_it_is_not_seen(tmp_path):
+def test_a_cvat_track_is_outside_in_its_gaps(tmp_path):
     write_results(tmp_path, {1: line([0, 1, 4], 2)}, 6)
     assert review(tmp_path, "--export", tmp_path / "cvat", "--format", "cvat") == 0
     root = ElementTree.parse(tmp_path / "cvat" / "annotations.xml").getroot()
@@ -258,7 +258,7 @@ def test_a_track_of_cvat_is_outside_where_it_is_not_seen(tmp_path):
     ],
     ids=["square", "two parts", "hole", "diagonal"],
 )
-def test_an_outline_is_exact_but_for_what_is_counted(change, counted):
+def test_an_outline_is_exact_except_for_counted_losses(change, counted):
     mask = square(3, 2, side=6)
     change(mask)
     losses = Losses()
@@ -270,7 +270,7 @@ def test_an_outline_is_exact_but_for_what_is_counted(change, counted):
         assert (decode_rle(rle) == square(3, 2, side=6)).all()
 
 
-def test_hostile_names_stay_names(tmp_path):
+def test_malicious_names_are_sanitized(tmp_path):
     with TrackStore() as store:
         box, rle = (1, 1, 5, 5), encode_rle(square(1, 1))
         store.add((HEIGHT, WIDTH), [1], [0.5], [0], [box], [rle])
@@ -283,8 +283,8 @@ def test_hostile_names_stay_names(tmp_path):
     assert root.find("track").get("label") == '<b a="1">&\ufffd'
 
 
-def test_label_studio_takes_boxes_in_per_cent(folder, tmp_path, capsys):
-    corrected(folder)
+def test_label_studio_boxes_are_in_percent(folder, tmp_path, capsys):
+    correct(folder)
     assert review(folder, "--export", tmp_path / "ls", "--format", "label-studio") == 0
     assert "16 masks, of which the boxes stay" in capsys.readouterr().out
     [task] = json.loads((tmp_path / "ls" / "tasks.json").read_text())
@@ -307,7 +307,7 @@ def test_label_studio_takes_boxes_in_per_cent(folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("to", ["youtube-vis", "mots", "coco-video"])
-def test_results_of_other_formats_are_reviewed_like_our_own(folder, tmp_path, capsys, to):
+def test_results_in_other_formats_are_reviewed(folder, tmp_path, capsys, to):
     suffix = {"mots": "", "youtube-vis": ".json", "coco-video": ".json"}[to]
     results = tmp_path / f"results{suffix}"
     if to == "coco-video":
@@ -320,7 +320,7 @@ def test_results_of_other_formats_are_reviewed_like_our_own(folder, tmp_path, ca
     track = 2001 if to == "mots" else 2  # ids are class * 1000 + number
     actions = write_actions(tmp_path / "a.jsonl", Split(track, 2))
     assert review(results, "--video", tmp_path / "street.mp4", "--apply", actions) == 0
-    assert "1 actions done: 4 tracks" in capsys.readouterr().out
+    assert "1 actions applied; 4 tracks" in capsys.readouterr().out
     with ReviewSession.open(results, tmp_path / "street.mp4") as session:
         assert len(session) == LENGTH
         assert session.size == (HEIGHT, WIDTH)
@@ -343,7 +343,7 @@ def coco_video_entries(folder):
     ]
 
 
-def test_results_without_what_they_need_are_one_line(folder, tmp_path, capsys):
+def test_missing_or_incomplete_results_are_a_one_line_error(folder, tmp_path, capsys):
     (tmp_path / "r.json").write_text(json.dumps(coco_video_entries(folder)))
     assert review(tmp_path / "r.json", "--export", tmp_path / "x") == 2
     assert "do not contain the number of frames" in errors(capsys)[0]

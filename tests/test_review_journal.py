@@ -1,4 +1,4 @@
-"""What was corrected is on disk before anybody is told so, and nothing of it is lost silently."""
+"""The journal: durability, integrity checks and recovery."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def journal(folder):
-    """The journal of a few actions."""
+    """A journal of four actions."""
     with ReviewSession.open(folder) as session:
         for number, action in enumerate(DONE):
             session.apply(action, f"record {number}")
@@ -36,16 +36,16 @@ def names(folder):
         return {track.track_id: track.name for track in session.tracks()}
 
 
-def test_the_results_stay_as_they_are(folder, journal):
+def test_the_results_are_not_modified(folder, journal):
     before = (folder / "tracks.jsonl").read_bytes()
     assert names(folder) == {1: "", 2: "", 3: "Anna"}
     assert (folder / "tracks.jsonl").read_bytes() == before
 
 
-def test_the_journal_says_what_was_done_and_when(folder, journal):
-    head, *records = journal_lines(folder)
-    assert (head["format"], head["version"]) == ("queryinst-vis review", 1)
-    assert head["results"]["bytes"] == (folder / "tracks.jsonl").stat().st_size
+def test_the_journal_contains_actions_and_times(folder, journal):
+    header, *records = journal_lines(folder)
+    assert (header["format"], header["version"]) == ("queryinst-vis review", 1)
+    assert header["results"]["bytes"] == (folder / "tracks.jsonl").stat().st_size
     assert [record["action"] for record in records] == ["split", "name", "merge", "undo"]
     assert [record["n"] for record in records] == [1, 2, 3, 4]
     assert records[0]["at"].endswith("Z")
@@ -64,14 +64,14 @@ def test_a_record_is_on_disk_when_apply_returns(folder, monkeypatch):
         assert len(journal_lines(folder)) == 2
 
 
-def test_who_asks_again_with_the_same_id_changes_nothing(folder, journal):
+def test_repeating_an_action_with_the_same_id_changes_nothing(folder, journal):
     with ReviewSession.open(folder) as session:
         result = session.apply(SetName(3, "Anna"), "record 1")
         assert result.is_repeated
         assert len(session.records) == len(DONE)
 
 
-def test_a_second_process_is_kept_out(folder):
+def test_a_second_process_is_refused(folder):
     program = (
         "import sys\nfrom queryinst_vis.review import ReviewSession\n"
         "try:\n    ReviewSession.open(sys.argv[1])\nexcept ValueError as error:\n    print(error)\n"
@@ -108,18 +108,18 @@ def test_a_kill_loses_nothing_and_leaves_no_lock(folder):
 
 
 @pytest.mark.parametrize("cut", [1, 5, 40])
-def test_a_torn_last_line_is_put_aside_and_told(folder, journal, cut):
+def test_a_torn_last_line_is_moved_with_a_warning(folder, journal, cut):
     whole = journal.read_bytes()
     torn = whole.splitlines(keepends=True)[-1][:-1][:-cut]
     journal.write_bytes(whole[: -len(whole.splitlines()[-1]) - 1] + torn)
     with pytest.warns(InputWarning, match="incomplete") as caught:
-        assert names(folder) == {1: "", 3: "Anna"}  # the undo of the merge is what was torn
+        assert names(folder) == {1: "", 3: "Anna"}  # the undo of the merge was torn
     assert len(caught) == 1
     assert journal.with_name("journal.jsonl.torn").read_bytes() == torn + b"\n"
     assert names(folder) == {1: "", 3: "Anna"}
 
 
-def test_a_last_line_that_lacks_only_its_line_feed_counts(folder, journal):
+def test_a_last_line_without_line_feed_is_valid(folder, journal):
     journal.write_bytes(journal.read_bytes()[:-1])
     assert names(folder) == {1: "", 2: "", 3: "Anna"}
     with ReviewSession.open(folder) as session:
@@ -128,7 +128,7 @@ def test_a_last_line_that_lacks_only_its_line_feed_counts(folder, journal):
 
 
 @pytest.mark.parametrize("size", [0, 10])
-def test_a_kill_while_the_journal_is_begun_is_no_damage(folder, journal, size):
+def test_a_kill_while_writing_the_header_is_recovered(folder, journal, size):
     journal.write_bytes(journal.read_bytes()[:size])
     if size:
         with pytest.warns(InputWarning, match="incomplete"):
@@ -146,9 +146,9 @@ def test_a_kill_while_the_journal_is_begun_is_no_damage(folder, journal, size):
         (lambda lines: [*lines[:2], b"", *lines[2:]], "line 3"),
         (lambda lines: lines[1:], "line 1"),
     ],
-    ids=["lost", "moved", "repeated", "changed", "empty", "no head"],
+    ids=["lost", "moved", "repeated", "changed", "empty", "no header"],
 )
-def test_a_damaged_journal_is_refused_with_its_line_and_kept(folder, journal, damage, where):
+def test_a_damaged_journal_is_refused_and_not_modified(folder, journal, damage, where):
     damaged = b"".join(text + b"\n" for text in damage(journal.read_bytes().splitlines()))
     journal.write_bytes(damaged)
     with pytest.raises(InputError, match=f"{where}: .*damaged"):
@@ -162,15 +162,15 @@ def test_a_journal_of_other_results_is_refused(folder, journal):
         ReviewSession.open(folder)
 
 
-def test_a_copied_file_is_the_same_results(folder, journal):
+def test_results_are_identified_by_content(folder, journal):
     os.utime(folder / "tracks.jsonl", (1, 1))
     assert names(folder) == {1: "", 2: "", 3: "Anna"}
 
 
-def test_a_full_disk_leaves_the_journal_as_it_was(folder, journal, monkeypatch):
+def test_a_full_disk_leaves_the_journal_unchanged(folder, journal, monkeypatch):
     before = journal.read_bytes()
     with ReviewSession.open(folder) as session:
-        shows = shown(session)
+        expected = shown(session)
 
         def full(file):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -180,12 +180,12 @@ def test_a_full_disk_leaves_the_journal_as_it_was(folder, journal, monkeypatch):
             with pytest.raises(InputError, match="No space left"):
                 session.apply(Split(1, 2))
         assert journal.read_bytes() == before
-        assert shown(session) == shows
+        assert shown(session) == expected
         session.apply(SetName(1, "Berta"))
     assert names(folder)[1] == "Berta"
 
 
-def test_a_broken_index_is_made_anew(folder, journal):
+def test_a_damaged_index_is_rebuilt(folder, journal):
     for path in sorted((folder / "tracks.jsonl.review" / "index").iterdir()):
         content = path.read_bytes()
         path.write_bytes(content[: len(content) // 2])

@@ -1,4 +1,4 @@
-"""Journals that were changed in any way: refused in one line, or replayed rightly."""
+"""Corrupted and forged journals are refused in one line or replayed correctly."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def journal(folder):
-    """The file, its content, and the state after each of its records."""
+    """The path of the journal, its content, and the state after each record."""
     with ReviewSession.open(folder) as session:
         states = [session.state]
         for number, action in enumerate(DONE):
@@ -67,23 +67,25 @@ def journal(folder):
 
 @st.composite
 def mutations(draw):
-    """A function from a journal's bytes to others."""
-    kind = draw(st.sampled_from(["flip", "cut", "put", "truncate", "drop", "repeat", "exchange"]))
-    at, size = draw(st.floats(0, 1, exclude_max=True)), draw(st.integers(1, 60))
+    """A function that mutates the bytes of a journal."""
+    kind = draw(
+        st.sampled_from(["flip", "cut", "insert", "truncate", "drop", "repeat", "exchange"])
+    )
+    position, size = draw(st.floats(0, 1, exclude_max=True)), draw(st.integers(1, 60))
     junk = draw(st.binary(min_size=1, max_size=20) | st.sampled_from([b"\n", b"}\n{", b"\x00" * 9]))
 
     def mutate(data: bytes) -> bytes:
-        place = int(at * len(data))
+        offset = int(position * len(data))
         lines = data.splitlines(keepends=True)
-        number = int(at * len(lines))
+        number = int(position * len(lines))
         if kind == "flip":
-            return data[:place] + bytes([data[place] ^ (1 << size % 8)]) + data[place + 1 :]
+            return data[:offset] + bytes([data[offset] ^ (1 << size % 8)]) + data[offset + 1 :]
         if kind == "cut":
-            return data[:place] + data[place + size :]
-        if kind == "put":
-            return data[:place] + junk + data[place:]
+            return data[:offset] + data[offset + size :]
+        if kind == "insert":
+            return data[:offset] + junk + data[offset:]
         if kind == "truncate":
-            return data[:place]
+            return data[:offset]
         if kind == "drop":
             return b"".join(lines[:number] + lines[number + 1 :])
         if kind == "repeat":
@@ -96,7 +98,7 @@ def mutations(draw):
 
 
 def check(folder, journal, mutate):
-    """Open a changed journal: what it says then is refused, or true and complete."""
+    """Open a mutated journal: it is refused, or replayed up to a torn last line."""
     path, whole, states = journal
     torn = path.with_name("journal.jsonl.torn")
     torn.unlink(missing_ok=True)
@@ -112,24 +114,24 @@ def check(folder, journal, mutate):
             assert path.read_bytes() == changed
             return
     assert state == states[count]
-    aside = torn.read_bytes() if torn.exists() else b""
-    assert bool(aside) == bool(caught) and len(caught) <= 1
+    moved = torn.read_bytes() if torn.exists() else b""
+    assert bool(moved) == bool(caught) and len(caught) <= 1
     if changed:
-        kept = path.read_bytes() + aside
+        kept = path.read_bytes() + moved
         assert changed.rstrip(b"\n") in kept or not changed.count(b"\n")
     assert count == max(0, path.read_bytes().count(b"\n") - 1)
 
 
 @given(mutate=mutations())
 @settings(CASES, max_examples=40)
-def test_a_changed_journal_is_refused_or_replayed(folder, journal, mutate):
+def test_a_corrupted_journal_is_refused_or_replayed(folder, journal, mutate):
     check(folder, journal, mutate)
 
 
 @pytest.mark.slow
 @given(mutate=mutations())
 @settings(CASES, max_examples=1000)
-def test_a_thousand_changed_journals_are_refused_or_replayed(folder, journal, mutate):
+def test_a_thousand_corrupted_journals_are_refused_or_replayed(folder, journal, mutate):
     check(folder, journal, mutate)
 
 
@@ -144,7 +146,7 @@ VALUES = (
 
 
 def sealed(contents):
-    """A journal with right sums, as somebody could write who means harm."""
+    """A journal with valid checksums, as an attacker could write."""
     before, lines = b"", []
     for content in contents:
         body = json.dumps(content).encode()[:-1]
@@ -174,12 +176,12 @@ def check_forged(folder, journal, number, key, value):
 
 @given(number=st.integers(0, 20), key=st.integers(0, 9), value=VALUES)
 @settings(CASES, max_examples=40)
-def test_a_forged_record_is_refused_or_done(folder, journal, number, key, value):
+def test_a_forged_record_is_refused_or_replayed(folder, journal, number, key, value):
     check_forged(folder, journal, number, key, value)
 
 
 @pytest.mark.slow
 @given(number=st.integers(0, 20), key=st.integers(0, 9), value=VALUES)
 @settings(CASES, max_examples=1000)
-def test_a_thousand_forged_records_are_refused_or_done(folder, journal, number, key, value):
+def test_a_thousand_forged_records_are_refused_or_replayed(folder, journal, number, key, value):
     check_forged(folder, journal, number, key, value)

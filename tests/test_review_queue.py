@@ -184,7 +184,7 @@ def test_suggestions_on_the_command_line_can_be_applied(review, tmp_path, capsys
     assert (found["kind"], found["crops"][0]) == ("fragments", {"track": 1, "frame": 24})
     (tmp_path / "a.jsonl").write_text(json.dumps(found["accept"]))
     assert main(["review", str(tmp_path), "--apply", str(tmp_path / "a.jsonl")]) == 0
-    assert "1 actions done: 1 tracks" in capsys.readouterr().out
+    assert "1 actions applied; 1 tracks" in capsys.readouterr().out
 
 
 def test_a_video_without_tracks_has_no_suggestions(review):

@@ -138,7 +138,9 @@ def _serve(session: ReviewSession, port: int) -> None:
         session,
         port,
         FORMATS,
-        lambda url: print(f"open {url}\nCtrl-C ends; every action is saved at once", flush=True),
+        lambda url: print(
+            f"open {url}\nCtrl-C stops; every action is saved immediately", flush=True
+        ),
     )
 
 
@@ -146,15 +148,15 @@ def _apply(session: ReviewSession, path: Path) -> None:
     from queryinst_vis.review import read_actions
 
     results = session.apply_all(read_actions(path), str(path))
-    done = sum(not result.is_repeated for result in results)
-    repeated = f", {len(results) - done} were done already" if done < len(results) else ""
-    print(f"{done} actions done{repeated}: {len(session.state.tracks)} tracks")
+    new = sum(not result.is_repeated for result in results)
+    repeated = f", {len(results) - new} already in the journal" if new < len(results) else ""
+    print(f"{new} actions applied{repeated}; {len(session.state.tracks)} tracks")
 
 
-def _suggest(session: ReviewSession, most: int) -> None:
+def _suggest(session: ReviewSession, limit: int) -> None:
     from queryinst_vis.review.queue import suggest
 
-    for suggestion in suggest(session)[:most]:
+    for suggestion in suggest(session)[:limit]:
         print(json.dumps(suggestion.to_json()))
 
 
@@ -166,7 +168,7 @@ def _export(session: ReviewSession, arguments: argparse.Namespace) -> None:
 
 
 def port(text: str) -> int:
-    """The number of a port that can be listened on."""
+    """Parse a port number, 0 to 65535."""
     if not (text.isdecimal() and int(text) < 1 << 16):
         raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, got '{text}'")
     return int(text)

@@ -18,7 +18,7 @@ from queryinst_vis.utils.files import atomic_path
 
 PARTS = "masks of several parts, of which the largest stays"
 HOLES = "masks with holes, which are filled"
-SCORES = "scores, for which it has no place"
+SCORES = "scores, which the format cannot store"
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 

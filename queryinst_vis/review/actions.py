@@ -29,9 +29,9 @@ DecidedRanges: TypeAlias = tuple[tuple[int, int, Decision], ...]
 Filling: TypeAlias = Literal["gaps", "all", "none"]
 """Which frames between drawn regions are interpolated: those without a region, all, or none."""
 
-_LONGEST = 200  # maximum number of characters of a name
-_MOST_POINTS = 10_000  # maximum for all outlines of a region
-_LARGEST = 2**63 - 1
+_MAX_CHARACTERS = 200  # of a name
+_MAX_POINTS = 10_000  # of all outlines of a region together
+_MAX_INTEGER = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -188,12 +188,12 @@ ACTIONS: Mapping[str, type[Action]] = {kind.kind: kind for kind in get_args(Acti
 
 def to_json(action: Action) -> dict[str, Any]:
     """An action as JSON, without fields that have their default value."""
-    shown = {
+    values = {
         each.name: getattr(action, each.name)
         for each in fields(action)
         if getattr(action, each.name) != each.default
     }
-    return {"action": action.kind, **shown}
+    return {"action": action.kind, **values}
 
 
 def from_json(content: Any, where: str = "action") -> Action:
@@ -223,15 +223,15 @@ def from_json(content: Any, where: str = "action") -> Action:
     values = {}
     for key, each in known.items():
         if key in content:
-            reader = _READERS[hints[key]]
-            values[key] = reader(content[key], f"{where}: `{key}`")
+            parse = _PARSERS[hints[key]]
+            values[key] = parse(content[key], f"{where}: `{key}`")
         elif each.default is MISSING:
             raise InputError(f"{where}: {name} needs `{key}`")
     return kind(**values)
 
 
 def _number(value: Any, where: str) -> int:
-    if type(value) is not int or not 0 <= value <= _LARGEST:
+    if type(value) is not int or not 0 <= value <= _MAX_INTEGER:
         raise InputError(f"{where} must be a non-negative integer, is {shortened(value)}")
     return value
 
@@ -243,21 +243,21 @@ def _flag(value: Any, where: str) -> bool:
 
 
 def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str) or len(value) > _LONGEST or not value.isprintable():
+    if not isinstance(value, str) or len(value) > _MAX_CHARACTERS or not value.isprintable():
         raise InputError(
-            f"{where} must be printable text of at most {_LONGEST} characters, "
+            f"{where} must be printable text of at most {_MAX_CHARACTERS} characters, "
             f"is {shortened(value)}"
         )
     return value
 
 
 def _one_of(*choices: str) -> Callable[[Any, str], Any]:
-    def read(value: Any, where: str) -> str:
+    def parse(value: Any, where: str) -> str:
         if value not in choices:
             raise InputError(f"{where} must be one of {list_names(choices)}, is {shortened(value)}")
         return value
 
-    return read
+    return parse
 
 
 _decision = _one_of(*get_args(Decision))
@@ -272,14 +272,14 @@ def _list(value: Any, where: str) -> list[Any]:
 def _range(value: Any, where: str) -> tuple[int, int]:
     ends = [_number(end, where) for end in _list(value, where)]
     if len(ends) != 2 or ends[0] > ends[1]:
-        raise InputError(f"{where} must hold ranges [first, last], is {shortened(value)}")
+        raise InputError(f"{where} must contain ranges [first, last], is {shortened(value)}")
     return ends[0], ends[1]
 
 
 def _ranges(value: Any, where: str) -> Ranges:
     found = tuple(_range(each, where) for each in _list(value, where))
     if not found:
-        raise InputError(f"{where} names no frame; leave it out to mean all of them")
+        raise InputError(f"{where} contains no range; omit it for all frames")
     return found
 
 
@@ -297,20 +297,20 @@ def _polygons(value: Any, where: str) -> Polygons:
     if not outlines or not all(
         len(each) >= 6 and len(each) % 2 == 0 and are_finite(each) for each in outlines
     ):
-        raise InputError(f"{where} must hold outlines [x, y, x, y, x, y, ...] in finite numbers")
-    if sum(map(len, outlines)) > 2 * _MOST_POINTS:
-        raise InputError(f"{where} has more than {_MOST_POINTS} points")
+        raise InputError(f"{where} must contain outlines [x, y, x, y, x, y, ...] of finite numbers")
+    if sum(map(len, outlines)) > 2 * _MAX_POINTS:
+        raise InputError(f"{where} has more than {_MAX_POINTS} points")
     return outlines
 
 
-_Reader: TypeAlias = Callable[[Any, str], Any]
+_Parser: TypeAlias = Callable[[Any, str], Any]
 
 
-def _or_none(read: _Reader) -> _Reader:
-    return lambda value, where: None if value is None else read(value, where)
+def _or_none(parse: _Parser) -> _Parser:
+    return lambda value, where: None if value is None else parse(value, where)
 
 
-_READERS: Mapping[Any, _Reader] = {
+_PARSERS: Mapping[Any, _Parser] = {
     int: _number,
     int | None: _or_none(_number),
     bool: _flag,

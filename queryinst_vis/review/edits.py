@@ -59,7 +59,7 @@ class ConflictError(InputError):
         self.first, self.second, self.frames = first, second, frames
 
     def at(self, where: str) -> ConflictError:
-        """The error with a place as prefix of its message, if there is one."""
+        """The error with ``where`` as prefix of its message, if not empty."""
         if where:
             self.args = (f"{where}: {self}",)
         return self
@@ -105,7 +105,7 @@ def _merge(index: TrackIndex, state: ReviewState, action: Merge) -> Change:
         (second.pieces, first.pieces, ("keep first", "drop both")),
     ):
         lost = spans_of(shared[np.isin(dropped, decisions)])
-        pieces.append(without(_tightened(index, own, other), lost))
+        pieces.append(without(_without_empty_frames(index, own, other), lost))
     merged = replace(
         first,
         pieces=joined(*pieces),
@@ -129,27 +129,26 @@ def _decide(index: TrackIndex, action: Merge, shared: np.ndarray) -> np.ndarray:
     return decisions
 
 
-def _tightened(index: TrackIndex, pieces: Pieces, others: Pieces) -> Pieces:
-    """Pieces without the frames that have no region, which others may use."""
-    tight: list[Piece] = []
+def _without_empty_frames(index: TrackIndex, pieces: Pieces, others: Pieces) -> Pieces:
+    """Pieces without frames that have no region, where they overlap with others."""
+    trimmed: list[Piece] = []
     for piece in pieces:
         if isinstance(piece.source, Stored) and within(others, piece.start, piece.stop):
             spans = spans_of(frames_of(index, (piece,)))
-            tight += (Piece(start, stop, piece.source) for start, stop in spans)
+            trimmed += (Piece(start, stop, piece.source) for start, stop in spans)
         else:
-            tight.append(piece)
-    return tuple(tight)
+            trimmed.append(piece)
+    return tuple(trimmed)
 
 
 def _split(index: TrackIndex, state: ReviewState, action: Split) -> Change:
     track = state.track(action.track)
     _check_frame(index, action.frame)
     before, after = _cut(track.pieces, action.frame, len(index))
-    for part, side in ((before, "before"), (after, "from")):
+    frame = f"frame {action.frame}"
+    for part, where in ((before, f"before {frame}"), (after, f"from {frame} on")):
         if not len(frames_of(index, part)):
-            raise InputError(
-                f"track {track.track_id} has no frame {side} {action.frame}: nothing to split"
-            )
+            raise InputError(f"track {track.track_id} has no region {where}: nothing to split")
     new = ReviewedTrack(state.next_id, after, track.class_name)
     state = replace(state, next_id=state.next_id + 1)
     return Change(
@@ -163,7 +162,9 @@ def _swap(index: TrackIndex, state: ReviewState, action: Swap) -> Change:
     first_before, first_after = _cut(first.pieces, action.frame, len(index))
     second_before, second_after = _cut(second.pieces, action.frame, len(index))
     if not first_after + second_after:
-        raise InputError(f"neither track has a frame from {action.frame} on: nothing to swap")
+        raise InputError(
+            f"neither track has a region from frame {action.frame} on: nothing to swap"
+        )
     return Change(
         _with_tracks(
             index,
@@ -273,7 +274,7 @@ def _with_tracks(
 
 def _two_tracks(state: ReviewState, first: int, second: int) -> tuple[ReviewedTrack, ReviewedTrack]:
     if first == second:
-        raise InputError(f"track {first} is named twice; name two tracks")
+        raise InputError(f"track {first} is given twice; give two different tracks")
     return state.track(first), state.track(second)
 
 

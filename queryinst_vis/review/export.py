@@ -31,9 +31,9 @@ from queryinst_vis.video.source import open_source
 Frames = Literal["checked", "all"]
 
 _JPEG_QUALITY = 95
-_LONGEST_NAME = 200  # bytes
-_NAMES = "names of identities, for which it has no place"
-_SCORES = "scores, for which it has no place"
+_MAX_NAME_BYTES = 200
+_NAMES = "names of identities, which the format cannot store"
+_SCORES = "scores, which the format cannot store"
 
 
 @dataclass(frozen=True)
@@ -102,15 +102,15 @@ def export(
     with TrackStore() as tracks:
         _fill(tracks, session, view, chosen)
         with new_folder(folder) as target:
-            found = _Export(target, session, view, video, chosen, tracks, names)
-            losses = EXPORTS[to](found)
+            job = _Export(target, session, view, video, chosen, tracks, names)
+            losses = EXPORTS[to](job)
         count = f"{len(tracks)} tracks in {len(chosen)} of {length} frames"
     return f"wrote {folder}: {to}, {count}" + (f"; not kept: {losses}" if str(losses) else "")
 
 
 def _file_name(name: str) -> str:
     """The name of a video, from an untrusted file, made valid as a file name."""
-    return shortened(re.sub(r"[^\w.-]+", "_", name).strip("._"), _LONGEST_NAME) or "video"
+    return shortened(re.sub(r"[^\w.-]+", "_", name).strip("._"), _MAX_NAME_BYTES) or "video"
 
 
 def _fill(
@@ -132,95 +132,95 @@ def _fill(
         )
 
 
-def _youtube_vis(found: _Export) -> Losses:
-    numbers = list(found.tracks.frame_numbers())
-    files = [f"{found.video.name}/{number:06d}.jpg" for number in numbers]
-    _write_frames(found, dict(zip(numbers, files, strict=True)))
-    height, width = found.tracks.frame_size
+def _youtube_vis(job: _Export) -> Losses:
+    numbers = list(job.tracks.frame_numbers())
+    files = [f"{job.video.name}/{number:06d}.jpg" for number in numbers]
+    _write_frames(job, dict(zip(numbers, files, strict=True)))
+    height, width = job.tracks.frame_size
     labelled, ids = [], []
-    for track in found.tracks:
+    for track in job.tracks:
         masks: list[RLE | None] = [None] * len(files)
         for frame, mask in track.segmentations():
             masks[frame] = mask
-        labelled.append(LabelledTrack(found.video.class_names[track.label], masks))
+        labelled.append(LabelledTrack(job.video.class_names[track.label], masks))
         ids.append(track.track_id)
     video = LabelledVideo(files, height, width, labelled)
-    content = build_video_set([video], f"{found.video.name}, corrected", found.video.class_names)
+    content = build_video_set([video], f"{job.video.name}, corrected", job.video.class_names)
     for annotation, track_id in zip(content["annotations"], ids, strict=True):
         annotation["track_id"] = track_id
-        if track_id in found.names:
-            annotation["name"] = found.names[track_id]
-    write_json_atomically(found.folder / "annotations.json", content)
-    return _losses(scores=_regions(found))
+        if track_id in job.names:
+            annotation["name"] = job.names[track_id]
+    write_json_atomically(job.folder / "annotations.json", content)
+    return _losses(scores=_regions(job))
 
 
-def _write_frames(found: _Export, files: Mapping[int, str]) -> None:
+def _write_frames(job: _Export, files: Mapping[int, str]) -> None:
     """Write frames of the video as JPEG; ``files`` are file names by frame number."""
-    path = found.session.source
+    path = job.session.source
     if path is None:
         raise InputError(
-            f"{found.session.results}: the path of its video is unknown; give it with --video"
+            f"{job.session.results}: the path of its video is unknown; give it with --video"
         )
     source = open_source(path, Selection(start_frame=min(files), end_frame=max(files) + 1))
     missing = set(files)
     for frame in show_progress(source.frames(), "Writing frames", max(files) + 1 - min(files)):
         if frame.number not in missing:
             continue
-        if frame.image.shape[:2] != found.session.size:
-            height, width = found.session.size
+        if frame.image.shape[:2] != job.session.size:
+            height, width = job.session.size
             raise InputError(
-                f"video {path}: its frames have {frame.image.shape[1]}x{frame.image.shape[0]} "
-                f"pixels, the tracks are of {width}x{height}"
+                f"video {path}: its frames are {frame.image.shape[1]}x{frame.image.shape[0]} "
+                f"pixels, those of the tracks {width}x{height}"
             )
-        target = found.folder / "frames" / files[frame.number]
+        target = job.folder / "frames" / files[frame.number]
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(frame.image).save(target, quality=_JPEG_QUALITY, subsampling=0)
         missing.remove(frame.number)
     if missing:
         raise InputError(f"video {path}: has no frame {min(missing)}, which the tracks have")
-    hidden = hidden_by_run(found.session.run)
+    hidden = hidden_by_run(job.session.run)
     if hidden:
         warnings.warn(
-            f"{found.session.results}: {list_names(hidden)} was hidden in the pictures of this "
-            f"run; the {len(files)} frames of this export show the original pixels",
+            f"{job.session.results}: {list_names(hidden)} was blurred or cut out in the video of "
+            f"this run; the {len(files)} frames of this export show the original pixels",
             InputWarning,
             stacklevel=2,
         )
 
 
-def _coco_video(found: _Export) -> Losses:
-    write_coco_video_document(found.folder / "coco_video.json", found.tracks, found.video)
-    return _losses(names=len(found.names))
+def _coco_video(job: _Export) -> Losses:
+    write_coco_video_document(job.folder / "coco_video.json", job.tracks, job.video)
+    return _losses(names=len(job.names))
 
 
-def _mots(found: _Export) -> Losses:
-    losses = _losses(names=len(found.names), scores=_regions(found))
-    path = found.folder / f"{found.video.name}.txt"
-    lost = write_mots_video(path, found.tracks, found.video)
+def _mots(job: _Export) -> Losses:
+    losses = _losses(names=len(job.names), scores=_regions(job))
+    path = job.folder / f"{job.video.name}.txt"
+    lost = write_mots_video(path, job.tracks, job.video)
     losses["masks cut where tracks overlap"] += lost.cut
     losses["masks hidden by others"] += lost.hidden
-    losses["tracks beyond the 999 of a class"] += lost.tracks
+    losses["tracks beyond 999 per class"] += lost.tracks
     return losses
 
 
-def _cvat(found: _Export) -> Losses:
-    path = found.folder / "annotations.xml"
-    return write_cvat_video(path, found.tracks, found.video, found.names)
+def _cvat(job: _Export) -> Losses:
+    path = job.folder / "annotations.xml"
+    return write_cvat_video(path, job.tracks, job.video, job.names)
 
 
-def _label_studio(found: _Export) -> Losses:
-    source = found.session.source
-    address = found.video.name if source is None else source.name
-    path = found.folder / "tasks.json"
-    return write_label_studio(path, found.tracks, found.video, found.names, address)
+def _label_studio(job: _Export) -> Losses:
+    source = job.session.source
+    address = job.video.name if source is None else source.name
+    path = job.folder / "tasks.json"
+    return write_label_studio(path, job.tracks, job.video, job.names, address)
 
 
 def _losses(names: int = 0, scores: int = 0) -> Losses:
     return Losses({_NAMES: names, _SCORES: scores})
 
 
-def _regions(found: _Export) -> int:
-    return sum(len(frame.tracks) for frame in found.tracks.frames())
+def _regions(job: _Export) -> int:
+    return sum(len(frame.tracks) for frame in job.tracks.frames())
 
 
 EXPORTS: Mapping[str, Callable[[_Export], Losses]] = {

@@ -38,7 +38,9 @@ class ReviewedFrames:
         if last >= len(self._access):
             count = len(self._access)
             self.close()
-            raise InputError(f"video {path}: has {count} frames, and the tracks have frame {last}")
+            raise InputError(
+                f"video {path}: has {count} frames, but the tracks include frame {last}"
+            )
 
     def close(self) -> None:
         """Close the video."""
@@ -50,10 +52,10 @@ class ReviewedFrames:
         Raises:
             InputError: the video cannot be read, or its frames have another size.
         """
-        picture = self._access.read(int(self._numbers[frame]))
-        if picture.shape[:2] != self._size:
-            its, others = (f"{wide}x{high}" for high, wide in (picture.shape[:2], self._size))
+        image = self._access.read(int(self._numbers[frame]))
+        if image.shape[:2] != self._size:
+            found, expected = (f"{w}x{h}" for h, w in (image.shape[:2], self._size))
             raise InputError(
-                f"video {self._path}: its frames have {its} pixels, the tracks are of {others}"
+                f"video {self._path}: its frames are {found} pixels, those of the tracks {expected}"
             )
-        return picture
+        return image

@@ -34,7 +34,7 @@ def _step(start: ReviewState, goal: ReviewState) -> _Step:
     return _Step(changed, replace(goal, tracks={}))
 
 
-def _take(state: ReviewState, step: _Step) -> ReviewState:
+def _applied(state: ReviewState, step: _Step) -> ReviewState:
     merged = {**state.tracks, **step.tracks}
     tracks = {id_: track for id_, track in sorted(merged.items()) if track is not None}
     return replace(step.rest, tracks=tracks)
@@ -92,6 +92,6 @@ class History:
     def _move(self, steps: list[_Step], opposite: list[_Step], what: str) -> Change:
         if not steps:
             raise InputError(f"there is nothing to {what}")
-        before, self.state = self.state, _take(self.state, steps.pop())
+        before, self.state = self.state, _applied(self.state, steps.pop())
         opposite.append(_step(self.state, before))
         return Change(self.state)

@@ -24,7 +24,7 @@ from queryinst_vis.utils.progress import show_progress
 _FORMAT = "queryinst-vis track index"
 _VERSION = 1
 _ABOUT = "index.json"
-_BY_FRAME_OR_TRACK = ("offsets", "numbers", "seconds", "track_ids", "starts")
+_OTHER_ARRAYS = ("offsets", "numbers", "seconds", "track_ids", "starts")
 _COLUMNS = {"frames": "i", "labels": "i", "scores": "f", "areas": "q", "boxes": "f"}
 """Type codes of the columns, as in the module ``array``."""
 
@@ -86,8 +86,8 @@ class TrackIndex:
 
     def rows(self, track_id: int, start: int, stop: int) -> slice:
         """The rows of a track in frames from ``start`` to ``stop`` (exclusive)."""
-        place = int(np.searchsorted(self.track_ids, track_id))
-        first, last = int(self.starts[place]), int(self.starts[place + 1])
+        number = int(np.searchsorted(self.track_ids, track_id))
+        first, last = int(self.starts[number]), int(self.starts[number + 1])
         begin, end = np.searchsorted(self.frames[first:last], (start, stop))
         return slice(first + int(begin), first + int(end))
 
@@ -138,7 +138,7 @@ def _load(path: Path, folder: Path, stamp: Mapping[str, int]) -> TrackIndex | No
             return None
         arrays = {
             name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            for name in (*_BY_FRAME_OR_TRACK, *_COLUMNS)
+            for name in (*_OTHER_ARRAYS, *_COLUMNS)
         }
         video = VideoInfo(**about["video"])
         identity = ResultsIdentity(stamp["bytes"], about["sha256"])
@@ -150,8 +150,8 @@ def _load(path: Path, folder: Path, stamp: Mapping[str, int]) -> TrackIndex | No
     return TrackIndex(path, identity, video, size, **arrays, _file=path.open("rb"))
 
 
-class _Gathered:
-    """Collects the content of an index, line by line."""
+class _IndexBuilder:
+    """Collects the arrays of an index, frame by frame."""
 
     def __init__(self) -> None:
         self.offsets, self.numbers, self.seconds = array("q"), array("q"), array("d")
@@ -163,14 +163,14 @@ class _Gathered:
         self.offsets.append(offset)
         self.numbers.append(frame.number)
         self.seconds.append(np.nan if frame.seconds is None else frame.seconds)
-        seen = [observation for _, observation in frame.tracks]
+        observations = [observation for _, observation in frame.tracks]
         self.tracks.extend(track_id for track_id, _ in frame.tracks)
-        self.columns["frames"].extend(frame.frame for _ in seen)
-        self.columns["labels"].extend(each.label for each in seen)
-        self.columns["scores"].extend(each.score for each in seen)
-        areas = coco_mask.area([each.segmentation for each in seen])
+        self.columns["frames"].extend(frame.frame for _ in observations)
+        self.columns["labels"].extend(each.label for each in observations)
+        self.columns["scores"].extend(each.score for each in observations)
+        areas = coco_mask.area([each.segmentation for each in observations])
         self.columns["areas"].extend(int(area) for area in areas)
-        for each in seen:
+        for each in observations:
             self.columns["boxes"].extend(each.box)
 
     def arrays(self, end: int) -> dict[str, np.ndarray]:
@@ -191,7 +191,7 @@ class _Gathered:
 
 
 def _build(path: Path, folder: Path, stamp: Mapping[str, int]) -> None:
-    digest, gathered = hashlib.sha256(), _Gathered()
+    digest, builder = hashlib.sha256(), _IndexBuilder()
     with path.open("rb") as file:
         total = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
         file.seek(0)
@@ -203,12 +203,12 @@ def _build(path: Path, folder: Path, stamp: Mapping[str, int]) -> None:
         for index, line in enumerate(show_progress(file, f"Indexing {path.name}", total - 1)):
             digest.update(line)
             where = f"{path}, line {index + 2}"
-            gathered.add(end, read_frame(line, size, labels, index, where))
+            builder.add(end, read_frame(line, size, labels, index, where))
             end += len(line)
-    if not gathered.numbers:
+    if not builder.numbers:
         raise InputError(f"tracks {path}: contains no frame")
     with atomic_folder(folder) as temporary:
-        for name, values in gathered.arrays(end).items():
+        for name, values in builder.arrays(end).items():
             np.save(temporary / f"{name}.npy", values, allow_pickle=False)
         about = {
             "format": _FORMAT,

@@ -76,9 +76,9 @@ class Journal:
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror or error}") from error
         if not self._sum:
-            head = {"format": FORMAT, "version": VERSION, **about}
-            self._write(self._seal([head]))
-            _flush_folder(path.parent)
+            header = {"format": FORMAT, "version": VERSION, **about}
+            self._write(self._seal([header]))
+            _sync_folder(path.parent)
 
     def append(self, records: Iterable[Record]) -> None:
         """Append records: all are on disk when this returns, or none if it raises.
@@ -123,25 +123,25 @@ class Journal:
 
     def _read(self, about: Mapping[str, Any]) -> None:
         *lines, last = self.path.read_bytes().split(b"\n")
-        is_whole = last.endswith(_END[:-1])  # except the line feed
+        is_complete = last.endswith(_END[:-1])  # except for the line feed
         ids: set[str] = set()
-        for place, line in enumerate([*lines, last] if is_whole else lines):
-            where = f"journal {self.path}, line {place + 1}"
-            content = self._opened(line, where)
-            if place == 0:
-                self._check_head(content, about, where)
+        for number, line in enumerate([*lines, last] if is_complete else lines):
+            where = f"journal {self.path}, line {number + 1}"
+            content = self._verified(line, where)
+            if number == 0:
+                self._check_header(content, about, where)
             else:
-                record = _record(content, place, where)
+                record = _record(content, number, where)
                 if record.id in ids:
                     raise InputError(f"{where}: record {record.id} occurs twice")
                 ids.add(record.id)
                 self.records.append(record)
-        if is_whole:
+        if is_complete:
             self._write(b"\n")
         elif last:
-            self._put_aside(last)
+            self._move_torn_line(last)
 
-    def _opened(self, line: bytes, where: str) -> dict[str, Any]:
+    def _verified(self, line: bytes, where: str) -> dict[str, Any]:
         """The content of a line, after verifying its checksum."""
         body, found, rest = line.rpartition(_SUM)
         expected = _sum(self._sum, body)
@@ -159,32 +159,32 @@ class Journal:
             raise InputError(f"{where}: must be an object")
         return content
 
-    def _check_head(self, head: dict[str, Any], about: Mapping[str, Any], where: str) -> None:
-        if head.get("format") != FORMAT:
-            raise InputError(f"{where}: has no format '{FORMAT}'")
-        if head.get("version") != VERSION:
+    def _check_header(self, header: dict[str, Any], about: Mapping[str, Any], where: str) -> None:
+        if header.get("format") != FORMAT:
+            raise InputError(f"{where}: its format is not '{FORMAT}'")
+        if header.get("version") != VERSION:
             raise InputError(
-                f"{where}: version {head.get('version')}, this program reads {VERSION}"
+                f"{where}: version {header.get('version')}, this program reads {VERSION}"
             )
         for key, value in about.items():
-            known = head.get(key)
+            known = header.get(key)
             if known is not None and value is not None and known != value:
                 raise InputError(
                     f"journal {self.path}: `{key}` differs from that of these corrections; restore "
                     f"it, or move {self.path.parent} away to start a new review"
                 )
 
-    def _put_aside(self, torn: bytes) -> None:
+    def _move_torn_line(self, torn: bytes) -> None:
         """Move an incomplete last line to a separate file, with a warning."""
-        aside = self.path.with_name(f"{self.path.name}.torn")
-        with aside.open("ab") as file:
+        torn_file = self.path.with_name(f"{self.path.name}.torn")
+        with torn_file.open("ab") as file:
             file.write(torn + b"\n")
             file.flush()
             os.fsync(file.fileno())
         os.truncate(self.path, self.path.stat().st_size - len(torn))
         warnings.warn(
             f"{self.path}: its last line, of {len(torn)} bytes, is incomplete, as after a kill; "
-            f"it was never reported as done, and has been moved to {aside.name}",
+            f"it was not reported as done and has been moved to {torn_file.name}",
             InputWarning,
             stacklevel=4,
         )
@@ -207,8 +207,8 @@ def _sum(before: bytes, body: bytes) -> bytes:
     return hashlib.sha256(before + body).hexdigest()[:_DIGITS].encode()
 
 
-def _flush_folder(folder: Path) -> None:
-    """Flush a folder to disk, so that a new file survives a crash, if the system supports it."""
+def _sync_folder(folder: Path) -> None:
+    """Flush a folder to disk, so that a new file survives a crash; POSIX only."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

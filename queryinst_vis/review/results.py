@@ -71,8 +71,8 @@ def as_track_lines(
                 "--video-id"
             )
         return results.path
-    copy, note = results.folder / TRACKS_FILE, results.folder / "copy.json"
-    of = {
+    copy, origin_file = results.folder / TRACKS_FILE, results.folder / "copy.json"
+    origin = {
         "results": fingerprint(results.path),
         "gt": None if gt is None else fingerprint(gt),
         "video_id": video_id,
@@ -82,17 +82,18 @@ def as_track_lines(
     if video is not None:
         source = open_source(video)
         known = KnownVideo(source.name, source.fps, known_length(source))
-        of["length"] = known.length
-    if not (copy.exists() and note.exists() and read_json(note, "note") == of):
+        origin["length"] = known.length
+    has_copy = copy.exists() and origin_file.exists()
+    if not has_copy or read_json(origin_file, "copy of results") != origin:
         with TrackStore() as tracks, files_together():
             info = read_any_results(results.path, tracks, known, gt, video_id)
             write_track_lines(copy, tracks, info)
-            write_json_atomically(note, of)
+            write_json_atomically(origin_file, origin)
     return copy
 
 
 def hidden_by_run(run: dict[str, Any] | None) -> list[str]:
-    """Classes and track ids that the run has blurred or cut out, as text."""
+    """Classes and track ids that the run blurred or cut out, as text."""
     options = (run or {}).get("options")
     if not isinstance(options, dict):
         return []
@@ -119,16 +120,14 @@ def find_video(results: Results, named: Path | None) -> tuple[Path | None, Any]:
         if not isinstance(origin, str) or (expected is None and not Path(origin).exists()):
             return None, None
         if not Path(origin).exists():
-            raise InputError(
-                f"video {origin}: is not there any more; say with --video where it is now"
-            )
+            raise InputError(f"video {origin}: no longer exists; give its new path with --video")
         named = Path(origin)
     elif not named.exists():
         raise InputError(f"video {named}: no such file or folder")
     found = fingerprint(named)
     if expected is not None and found != expected:
         raise InputError(
-            f"video {named}: is not the one that was tracked, or has changed since; say with "
-            "--video where that one is"
+            f"video {named}: is not the tracked video, or has changed since; give the path of the "
+            "tracked one with --video"
         )
     return named, found

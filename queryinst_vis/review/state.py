@@ -71,7 +71,7 @@ class ReviewState:
             InputError: it does not exist, or no longer.
         """
         if track_id not in self.tracks:
-            reason = "is gone" if track_id < self.next_id else "does not exist"
+            reason = "no longer exists" if track_id < self.next_id else "does not exist"
             raise InputError(f"track {track_id} {reason}")
         return self.tracks[track_id]
 
@@ -79,8 +79,8 @@ class ReviewState:
 def initial_state(index: TrackIndex) -> ReviewState:
     """The tracks of the results, without corrections."""
     tracks = {}
-    for place, track_id in enumerate(index.track_ids.tolist()):
-        first, last = index.frames[[index.starts[place], index.starts[place + 1] - 1]].tolist()
+    for number, track_id in enumerate(index.track_ids.tolist()):
+        first, last = index.frames[[index.starts[number], index.starts[number + 1] - 1]].tolist()
         piece = Piece(first, last + 1, Stored(track_id))
         tracks[track_id] = ReviewedTrack(track_id, (piece,))
     return ReviewState(tracks, max(tracks, default=-1) + 1, tuple(index.video.class_names))

@@ -129,22 +129,22 @@ class ReviewView:
         """
         track = self.state.track(track_id)
         frames = frames_of(self._index, track.pieces)
-        spans_by_hand: Spans = tuple(
+        interpolated: Spans = tuple(
             (piece.start, piece.stop)
             for piece in track.pieces
             if isinstance(piece.source, Interpolated)
         )
         scores = self.column(track, "scores")
-        by_hand = len(frames) - len(scores)
+        manual = len(frames) - len(scores)  # drawn or interpolated
         return TrackView(
             track_id,
             self._class_names[track_id],
             track.name,
-            round(float((scores.sum() + by_hand) / len(frames)), 4),
+            round(float((scores.sum() + manual) / len(frames)), 4),
             len(frames),
             spans_of(frames),
             tuple(piece.start for piece in track.pieces if isinstance(piece.source, Drawn)),
-            spans_by_hand,
+            interpolated,
             track.is_checked,
         )
 
@@ -218,7 +218,7 @@ class ReviewView:
         return owners
 
     @cached_property
-    def _by_hand(self) -> list[tuple[int, Piece]]:
+    def _manual_pieces(self) -> list[tuple[int, Piece]]:
         return [
             (track_id, piece)
             for track_id, track in self.state.tracks.items()
@@ -230,7 +230,7 @@ class ReviewView:
         candidates = [owned for track_id in found for owned in self._owners.get(track_id, [])]
         return [
             (track_id, piece)
-            for track_id, piece in [*candidates, *self._by_hand]
+            for track_id, piece in [*candidates, *self._manual_pieces]
             if piece.start <= frame < piece.stop
         ]
 
@@ -240,8 +240,10 @@ class ReviewView:
         """A track's region in a frame; None if an interpolated one is outside the frame."""
         name, source = self._class_names[track_id], piece.source
         if isinstance(source, Stored):
-            seen = found[source.track_id]
-            return ShownRegion(track_id, name, seen.score, seen.box, seen.segmentation, "found")
+            region = found[source.track_id]
+            return ShownRegion(
+                track_id, name, region.score, region.box, region.segmentation, "found"
+            )
         polygons = outlines_at(source, frame)
         origin: Origin = "drawn" if isinstance(source, Drawn) else "interpolated"
         mask = polygons_to_rle([list(each) for each in polygons], *self._index.size, "drawn")
