@@ -88,7 +88,7 @@ def test_a_track_that_continues_another_is_found(review):
     assert best.accept == Swap(1, 2, 30)
     assert best.crops == ((2, 27), (1, 30))
     session.apply(best.accept)
-    assert all(places.get(1, (0, 2))[1] == 2 for places in shown(session).values())
+    assert all(tracks.get(1, (0, 2))[1] == 2 for tracks in shown(session).values())
 
 
 def test_tracks_that_swap_identities_are_found(review):

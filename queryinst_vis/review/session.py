@@ -237,9 +237,9 @@ class ReviewSession:
                     results.append(ActionResult(record_id, is_repeated=True))
                     continue
                 known.add(record_id)
-                place = f"{where}, action {number}" if where else ""
+                prefix = f"{where}, action {number}" if where else ""
                 before = history.state
-                change = _do(history, action, place)
+                change = _do(history, action, prefix)
                 results.append(_result(record_id, before, change))
                 records.append(Record(record_id, action, now()))
             if records:
