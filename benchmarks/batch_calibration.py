@@ -104,8 +104,58 @@ def predict(
     return simulate(jobs, workers, world, random.Random(0), kills=[killed]).seconds
 
 
+def write_calibration_clips(folder: Path, count: int) -> list[Path]:
+    """Write clips of 5 to 34 frames."""
+    paths = [folder / f"{number}.mp4" for number in range(count)]
+    for number, path in enumerate(paths):
+        write_clip(path, number, 5 + 30 * number // count, ClipSettings())
+    return paths
+
+
+def write_mix(folder: Path, lengths: list[int], broken: set[int]) -> list[Path]:
+    """Write clips of given lengths in frames; broken ones are truncated to 200 bytes."""
+    paths = [folder / f"{number:04d}.mp4" for number in range(len(lengths))]
+    for number, (path, frames) in enumerate(zip(paths, lengths, strict=True)):
+        write_clip(path, number, frames, ClipSettings())
+        if number in broken:
+            path.write_bytes(path.read_bytes()[:200])
+    return paths
+
+
 def main() -> None:
     """Measure, predict, and print both."""
+    arguments = parse_arguments()
+    folder = arguments.folder.absolute()
+    clips = write_calibration_clips(folder / "clips", arguments.clips)
+    world = calibrate(track(clips, folder / "one", workers=1))
+
+    rng = np.random.default_rng(0)
+    lengths = np.exp(rng.normal(np.log(20), arguments.spread, arguments.mix))
+    lengths = [min(MAX_FRAMES, max(2, round(each))) for each in lengths]
+    broken = set(range(3, arguments.mix, max(1, round(1 / arguments.broken))))
+    mix = write_mix(folder / "mix", lengths, broken)
+    run = track(mix, folder / "two", workers=2, kill_after=arguments.mix // 3)
+    assert run.killed is not None, "the run ended before a worker could be killed"
+    predicted = predict(lengths, broken, world, 2, run.killed)
+    results = {
+        "frames_per_second": round(world.rate, 2),
+        "overhead": round(world.overhead, 3),
+        "start": round(world.start, 2),
+        "videos": len(lengths),
+        "frames": sum(lengths),
+        "longest": max(lengths),
+        "done": len(run.rows),
+        "broken": len(broken),
+        "killed_at": round(run.killed, 2),
+        "measured": round(run.seconds, 2),
+        "predicted": round(predicted, 2),
+        "error": round(predicted / run.seconds - 1, 3),
+    }
+    print(json.dumps(results, indent=1))
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -128,44 +178,7 @@ def main() -> None:
         default=1.0,
         help="standard deviation of their log-normal lengths (default: %(default)s)",
     )
-    arguments = parser.parse_args()
-
-    folder = arguments.folder.absolute()
-    settings = ClipSettings()
-    clips = []
-    for number in range(arguments.clips):
-        clips.append(folder / "clips" / f"{number}.mp4")
-        write_clip(clips[-1], number, 5 + 30 * number // arguments.clips, settings)
-    world = calibrate(track(clips, folder / "one", workers=1))
-
-    rng = np.random.default_rng(0)
-    lengths = np.exp(rng.normal(np.log(20), arguments.spread, arguments.mix))
-    lengths = [min(MAX_FRAMES, max(2, round(each))) for each in lengths]
-    broken = set(range(3, arguments.mix, max(1, round(1 / arguments.broken))))
-    mix = []
-    for number, frames in enumerate(lengths):
-        mix.append(folder / "mix" / f"{number:04d}.mp4")
-        write_clip(mix[-1], number, frames, settings)
-        if number in broken:
-            mix[-1].write_bytes(mix[-1].read_bytes()[:200])
-    run = track(mix, folder / "two", workers=2, kill_after=arguments.mix // 3)
-    assert run.killed is not None, "the run ended before a worker could be killed"
-    predicted = predict(lengths, broken, world, 2, run.killed)
-    results = {
-        "frames_per_second": round(world.rate, 2),
-        "overhead": round(world.overhead, 3),
-        "start": round(world.start, 2),
-        "videos": len(lengths),
-        "frames": sum(lengths),
-        "longest": max(lengths),
-        "done": len(run.rows),
-        "broken": len(broken),
-        "killed_at": round(run.killed, 2),
-        "measured": round(run.seconds, 2),
-        "predicted": round(predicted, 2),
-        "error": round(predicted / run.seconds - 1, 3),
-    }
-    print(json.dumps(results, indent=1))
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -1,18 +1,18 @@
-"""`queryinst-vis batch` is killed again and again: are all tables the same in the end?
+"""Crash test: kills processes of `queryinst-vis batch` and checks that all tables are identical.
 
-Short synthetic clips are tracked with the weights ``shapes``: by one worker with one stream, which
-all others are compared with; with more streams and workers, in another order, and with Ray; and at
-last in runs whose processes are killed by SIGKILL and SIGTERM, and which are started again, with
-other settings, whenever their driver has ended. Processes are the driver, workers and decoders,
-and with Ray its raylet, its server (GCS) and the actor that hands out the videos (dispatcher).
-Every video has to be there exactly once, with the same bytes, and nothing may be left behind: no
-process, no shared memory, no temporary file::
+Short synthetic clips are tracked with the weights ``shapes``. The reference is a run with one
+worker and one stream. It is compared with runs with more streams and workers, in random order and
+on Ray, and with runs whose processes are killed by SIGKILL and SIGTERM, and which are restarted
+with different settings whenever their driver has ended. Targets are the driver, workers and
+decoders, and on Ray also the raylet, its server (GCS) and the actor that hands out the videos
+(dispatcher). Every video must be tracked exactly once, with identical bytes, and no process,
+shared memory or temporary file may be left behind::
 
-    nice python -m benchmarks.batch_kills work/kills        # 100 clips, 20 kills for each engine
+    nice python -m benchmarks.batch_kills work/kills        # 100 clips, 20 kills per engine
     nice python -m benchmarks.batch_kills work/kills --clips 10 --kills 4 --engines local
 
-With Ray there is also a run on a cluster of two nodes, both on this machine, one of which is killed
-in the middle. Exit status 1 if anything differs. Needs psutil and pyarrow; Linux.
+With Ray, a run on a local cluster of two nodes also loses one node half-way. The exit status is 1
+if anything differs. Needs psutil and pyarrow; Linux.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ TARGETS = {
 }
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 STREAMS = (1, 2, 4, 8)
-PATIENCE = 300.0  # seconds without a video, after which a run counts as hung
-ENDING = 180.0  # seconds for processes to end; agents of a killed raylet take a minute and more
+HANG_TIMEOUT = 300.0  # seconds without a completed video after which a run counts as hung
+EXIT_TIMEOUT = 180.0  # seconds; agents of a killed raylet take over a minute to exit
 
-_LOOK = 0.01  # seconds between looks at a run
+_POLL_INTERVAL = 0.01  # seconds
 _SHARED_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run is made."""
+    """Settings of a run."""
 
     engine: str
     workers: int = 1
@@ -71,12 +71,12 @@ class Settings:
 
 
 class Bench:
-    """Clips, and runs over them.
+    """Runs `batch` on synthetic clips.
 
     Args:
         folder: for clips, data sets, logs and temporary files.
-        clips: how many.
-        seed: of orders and kills.
+        clips: number of clips.
+        seed: for the order of videos, and for the times and targets of kills.
     """
 
     def __init__(self, folder: Path, clips: int, seed: int) -> None:
@@ -86,15 +86,15 @@ class Bench:
         self._numbers = itertools.count()
 
     def track(self, settings: Settings) -> Path:
-        """A data set made by a run that nobody disturbs."""
+        """The data set of an undisturbed run."""
         out = self._fresh()
         self._start(settings, out).wait()
         return out
 
     def track_with_kills(self, engine: str, kills: int) -> tuple[Path, Counter[str], int]:
-        """A data set, the kills that were made, and the runs that it took.
+        """A data set, the number of kills by target and signal, and the number of runs.
 
-        The kills are spread evenly over the videos; each hits another kind of process.
+        The kills are spread evenly over the videos and cycle through the kinds of processes.
         """
         out = self._fresh()
         killed: Counter[str] = Counter()
@@ -114,13 +114,13 @@ class Bench:
         return out, killed, runs
 
     def track_on_two_nodes(self) -> tuple[Path, int]:
-        """A data set of a run that loses one of two nodes, and its exit status."""
-        from ray.cluster_utils import Cluster  # starts processes, so only here
+        """The data set and the exit status of a run that loses one of two nodes."""
+        from ray.cluster_utils import Cluster  # importing it starts processes
 
         out = self._fresh()
         nodes = Cluster()
         try:
-            nodes.add_node(num_cpus=0)  # the driver's, where nothing is tracked
+            nodes.add_node(num_cpus=0)  # the driver's, without workers
             doomed = nodes.add_node(num_cpus=1)
             nodes.add_node(num_cpus=1)
             settings = Settings("ray", 2, 2)
@@ -132,7 +132,7 @@ class Bench:
         finally:
             nodes.shutdown()
         if doomed is not None:
-            raise RuntimeError("the run was over before a node could be killed")
+            raise RuntimeError("the run ended before a node could be killed")
         return out, run.returncode
 
     def left_behind(self) -> list[str]:
@@ -151,7 +151,7 @@ class Bench:
         return Settings(engine, self._random.choice((1, 2)), self._random.choice(STREAMS), True)
 
     def _start(self, settings: Settings, out: Path, *more: str) -> psutil.Popen:
-        """Start a run in which no video uses up its attempts, however often it is hit."""
+        """Start a run with enough attempts per video for all kills."""
         videos = list(self._clips)
         if settings.is_shuffled:
             self._random.shuffle(videos)
@@ -180,7 +180,7 @@ def _count(out: Path) -> int:
 
 
 def _watch(run: psutil.Popen, out: Path, *, ends_with_run: bool = True) -> Iterator[int]:
-    """How many videos are done, until the run has ended; then its processes must end, too."""
+    """Yield the number of videos done until the run ends; then its processes must exit."""
     seen: set[psutil.Process] = set()
     best, since = _count(out), time.monotonic()
     while run.poll() is None:
@@ -188,19 +188,19 @@ def _watch(run: psutil.Popen, out: Path, *, ends_with_run: bool = True) -> Itera
         done = _count(out)
         if done > best:
             best, since = done, time.monotonic()
-        if time.monotonic() - since > PATIENCE:
+        if time.monotonic() - since > HANG_TIMEOUT:
             run.kill()
-            raise RuntimeError(f"{out}: no video in {PATIENCE:.0f} s")
+            raise RuntimeError(f"{out}: no video in {HANG_TIMEOUT:.0f} s")
         yield done
-        time.sleep(_LOOK)
-    _, alive = psutil.wait_procs(seen, ENDING)
+        time.sleep(_POLL_INTERVAL)
+    _, alive = psutil.wait_procs(seen, EXIT_TIMEOUT)
     if alive and ends_with_run:
         names = ", ".join(" ".join(process.cmdline())[:80] for process in alive)
         raise RuntimeError(f"{out}: left behind {names}")
 
 
 def _kill(run: psutil.Popen, target: str, number: signal.Signals, random_: random.Random) -> bool:
-    """Whether there was such a process."""
+    """Send a signal to a random process of a kind; returns whether there was one."""
     try:
         found = [run] if target == "driver" else processes_of(run)[target]
         if found:
@@ -211,7 +211,7 @@ def _kill(run: psutil.Popen, target: str, number: signal.Signals, random_: rando
 
 
 def _judge(out: Path, expected: Path, videos: int) -> str:
-    """What is wrong with a data set; nothing: an empty text."""
+    """Describe what is wrong with a data set; an empty string if nothing is."""
     rows, failures = rows_of(out, "videos"), rows_of(out, "failures")
     if failures:
         return f"{len(failures)} failed: {failures[0]['reason']}"
@@ -222,13 +222,13 @@ def _judge(out: Path, expected: Path, videos: int) -> str:
 
 
 def main() -> int:
-    """Run everything; return the exit status."""
+    """Run all comparisons; returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="for clips and data sets; some MB")
-    parser.add_argument("--clips", type=int, default=100, help="default: %(default)s")
-    parser.add_argument("--kills", type=int, default=20, help="of each engine")
+    parser.add_argument("folder", type=Path, help="folder for clips and data sets (a few MB)")
+    parser.add_argument("--clips", type=int, default=100, help="(default: %(default)s)")
+    parser.add_argument("--kills", type=int, default=20, help="per engine (default: %(default)s)")
     parser.add_argument("--engines", nargs="+", choices=TARGETS, default=list(TARGETS))
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -260,7 +260,7 @@ def main() -> int:
     if "ray" in arguments.engines:
         out, status = bench.track_on_two_nodes()
         compare(f"two nodes, one of them killed (exit status {status})", out)
-    # what belongs to Ray stays until its own session is over
+    # memory of Ray itself stays until its session ends
     left = [str(path) for path in set(_SHARED_MEMORY.iterdir()) - shared if "psm" in path.name]
     left += bench.left_behind()
     print(f"left behind: {', '.join(left) or 'nothing'}")

@@ -1,4 +1,4 @@
-"""What the benchmarks of `queryinst-vis batch` share: clips, processes, and tables."""
+"""Clips, processes and tables for the benchmarks of `queryinst-vis batch`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WEIGHTS = ("--weights", "shapes", "--device", "cpu")
 
 @dataclass(frozen=True)
 class ClipSettings:
-    """What synthetic clips look like: ``frames`` are the fewest and the most of a clip."""
+    """Properties of synthetic clips; ``frames`` is the minimum and maximum length."""
 
     frames: tuple[int, int] = (10, 20)
     width: int = 96
@@ -36,7 +36,7 @@ class ClipSettings:
 
 
 def write_clips(folder: Path, count: int, settings: ClipSettings) -> list[Path]:
-    """Clips of moving shapes ``0000.mp4``, ..., each another scene; those that exist stay."""
+    """Write clips of moving shapes, ``0000.mp4``, ..., unless they exist already."""
     random = np.random.default_rng(0)
     lengths = random.integers(settings.frames[0], settings.frames[1] + 1, count)
     paths = [folder / f"{number:04d}.mp4" for number in range(count)]
@@ -47,7 +47,7 @@ def write_clips(folder: Path, count: int, settings: ClipSettings) -> list[Path]:
 
 
 def write_clip(path: Path, number: int, frames: int, settings: ClipSettings) -> None:
-    """A clip of the scene ``number``."""
+    """Write a clip of the scene with the seed ``number``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     size = SyntheticSettings(width=settings.width, height=settings.height, fps=settings.fps)
     scene = draw_scene(size, np.random.default_rng([1, number]))
@@ -57,18 +57,18 @@ def write_clip(path: Path, number: int, frames: int, settings: ClipSettings) -> 
 
 
 def write_manifest(path: Path, videos: Sequence[Path]) -> Path:
-    """A manifest that names videos in this order."""
+    """Write a manifest of videos in this order."""
     path.write_text("path\n" + "".join(f"{video}\n" for video in videos))
     return path
 
 
 def start_command(words: Sequence[str | Path], log: Path, **environment: str) -> psutil.Popen:
-    """Start `queryinst-vis` with one thread; what it prints is added to ``log``."""
+    """Start `queryinst-vis` with one thread, and append its output to ``log``."""
     return start_python(["-m", "queryinst_vis", *words], log, **environment)
 
 
 def start_python(words: Sequence[str | Path], log: Path, **environment: str) -> psutil.Popen:
-    """Start Python, likewise."""
+    """Start Python in the same way."""
     command = [sys.executable, *map(str, words)]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     settings = {"OMP_NUM_THREADS": "1", "PYTHONPATH": path, **environment}
@@ -79,13 +79,13 @@ def start_python(words: Sequence[str | Path], log: Path, **environment: str) -> 
 
 
 def processes_of(driver: psutil.Process) -> dict[str, list[psutil.Process]]:
-    """The processes below a run by what they are: worker, decoder, and those of Ray."""
+    """The descendants of a driver by kind: worker, decoder, and processes of Ray."""
     found = defaultdict(list)
     for process in driver.children(recursive=True):
         try:
             words = " ".join(process.cmdline())
             above = " ".join(parent.cmdline()) if (parent := process.parent()) else ""
-        except psutil.Error:  # it has ended meanwhile
+        except psutil.Error:  # it has exited
             continue
         if "forkserver" in words and "forkserver" in above:
             found["decoder"].append(process)
@@ -99,9 +99,9 @@ def processes_of(driver: psutil.Process) -> dict[str, list[psutil.Process]]:
 
 
 def tables_of(out: Path) -> dict[str, Any]:
-    """All that has to be the same from run to run.
+    """The reproducible content of a data set, by file.
 
-    Bytes of ``tracks`` and ``detections`` by file, and rows of ``videos`` without their times.
+    Bytes of ``tracks`` and ``detections``, and rows of ``videos`` without times.
     """
     content: dict[str, Any] = {}
     for table in ("tracks", "detections"):
@@ -116,7 +116,7 @@ def tables_of(out: Path) -> dict[str, Any]:
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """Names of the files that only one data set has, or whose content differs."""
+    """Names of files that differ, or that only one data set has."""
     return sorted(
         name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)
     )

@@ -1,4 +1,4 @@
-"""Runs of many videos in this process, with a tiny model; decoding is in processes as ever."""
+"""Runs `batch` in this process with a tiny model; only decoders are separate processes."""
 
 import av
 import numpy as np
@@ -59,14 +59,14 @@ def inline_engine(run):
     return engine
 
 
-def find(words, options=None, parse=None):
-    return find_videos([str(word) for word in words], options or VideoOptions(), parse)
+def find(sources, options=None, parse=None):
+    return find_videos([str(source) for source in sources], options or VideoOptions(), parse)
 
 
-def track_all(words, out, *, options=None, order=None, retry_failed=False, **settings):
+def track_all(sources, out, *, options=None, order=None, retry_failed=False, **settings):
     """Run once; returns the plan and the summary."""
     run = RunOptions(str(out), device="cpu", **settings)
-    videos = find(words, options)
+    videos = find(sources, options)
     if order is not None:
         videos = [videos[index] for index in order]
     plan = plan_run(videos, run, retry_failed=retry_failed)
@@ -74,7 +74,7 @@ def track_all(words, out, *, options=None, order=None, retry_failed=False, **set
 
 
 def write_long_clip(path, frames=60, key_frame_every=5):
-    """A clip at 10 frames/s whose rectangles move to and fro; no key frame but at these places."""
+    """A clip at 10 frames/s with rectangles that move to and fro, and regular key frames."""
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"g": str(key_frame_every), "bf": "0", "sc_threshold": "0"}
     with av.open(str(path), "w") as container:
@@ -89,7 +89,7 @@ def write_long_clip(path, frames=60, key_frame_every=5):
 
 
 def find_rectangles(image):
-    """The coloured rectangles of a frame, as another program's detector would give them."""
+    """Detect the coloured rectangles of a frame, as a third-party detector."""
     masks = [image[..., colour].astype(int) - image[..., 1 - colour] > 90 for colour in (0, 1)]
     boxes = [[xs.min(), ys.min(), xs.max() + 1, ys.max() + 1] for ys, xs in map(np.nonzero, masks)]
     classes = np.arange(2)

@@ -1,4 +1,4 @@
-"""Many videos become one data set: each exactly once, the same bytes however it was made."""
+"""Many videos become one data set: each exactly once, and reproducible byte for byte."""
 
 import json
 import os
@@ -55,16 +55,16 @@ def content(out):
     return files, rows
 
 
-# Which videos
+# Finding videos
 
 
-def test_a_folder_stands_for_all_videos_below_it_with_names_that_differ(clips):
+def test_folders_are_searched_recursively_and_names_are_unique(clips):
     videos = find([clips])
     assert [video.name for video in videos] == ["c", "a_clip", "b_clip"]
     assert videos[1].origin == str(clips / "a" / "clip.mp4")
 
 
-def test_a_folder_of_images_is_one_video_and_a_glob_names_several(clips, tmp_path):
+def test_a_folder_of_images_is_one_video_and_a_glob_matches_several(clips, tmp_path):
     for index in range(2):
         (tmp_path / "frames").mkdir(exist_ok=True)
         (tmp_path / "frames" / f"{index}.png").write_bytes(b"")
@@ -72,7 +72,7 @@ def test_a_folder_of_images_is_one_video_and_a_glob_names_several(clips, tmp_pat
     assert len(find([f"{clips}/*/*.mp4"])) == 2
 
 
-def test_a_video_that_is_named_twice_and_one_that_is_not_there_are_refused(clips):
+def test_duplicate_and_missing_videos_are_rejected(clips):
     with pytest.raises(InputError, match=r"c\.mp4: .*2 times"):
         find([clips, clips / "c.mp4"])
     with pytest.raises(InputError, match="no such file"):
@@ -101,7 +101,7 @@ def test_a_manifest_gives_options_for_each_video(clips, tmp_path, suffix):
     assert videos[1].options.iou == 0.7
 
 
-def test_options_of_a_manifest_are_those_of_the_command_line(clips, tmp_path, capsys):
+def test_invalid_options_in_a_manifest_are_rejected_with_their_row(clips, tmp_path, capsys):
     manifest = tmp_path / "videos.csv"
     out = ["--out", str(tmp_path / "out"), "--dry-run"]
     manifest.write_text("path,colour\nclips/c.mp4,red\n")
@@ -113,7 +113,7 @@ def test_options_of_a_manifest_are_those_of_the_command_line(clips, tmp_path, ca
     assert "`strict` must be true or false" in capsys.readouterr().err
 
 
-def test_secrets_are_in_no_origin_and_a_new_signature_is_no_new_video():
+def test_origins_contain_no_secrets_and_do_not_change_with_the_signature():
     signed = "http://u:pw@127.0.0.1:9/v.mp4?id=3&X-Amz-Signature={}&X-Amz-Expires=60"
     origins = {find([signed.format(number)])[0].origin for number in (1, 2)}
     assert len(origins) == 1
@@ -124,7 +124,7 @@ def test_secrets_are_in_no_origin_and_a_new_signature_is_no_new_video():
 # Keys
 
 
-def test_a_key_changes_with_all_that_matters_and_nothing_else():
+def test_a_key_changes_with_everything_that_affects_the_results_and_nothing_else():
     video = Video("clip", "/a/clip.mp4", "/a/clip.mp4", "1 2 3", 2, VideoOptions("people"))
     run = RunOptions("out")
 
@@ -151,9 +151,7 @@ def test_a_key_changes_with_all_that_matters_and_nothing_else():
 # The data set
 
 
-def test_the_tables_are_the_same_bytes_for_any_number_of_streams_and_any_order(
-    tmp_path, clips, tiny
-):
+def test_tables_are_byte_identical_for_any_number_of_streams_and_any_order(tmp_path, clips, tiny):
     _, summary = track_all([clips], tmp_path / "one")
     assert (summary.done, summary.frames, summary.failures) == (3, 14, [])
     track_all([clips], tmp_path / "three", streams=3, order=[2, 0, 1])
@@ -162,7 +160,7 @@ def test_the_tables_are_the_same_bytes_for_any_number_of_streams_and_any_order(
     assert len(files) == 6 and [row["frames"] for row in rows].count(5) == 1
 
 
-def test_columns_are_documented_and_rows_join_on_the_key(tmp_path, clips, tiny):
+def test_tables_have_the_declared_columns_and_join_on_the_key(tmp_path, clips, tiny):
     track_all([clips], tmp_path / "out")
     tables = {
         table: parquet.read_table(tmp_path / "out" / table)
@@ -178,7 +176,7 @@ def test_columns_are_documented_and_rows_join_on_the_key(tmp_path, clips, tiny):
     assert json.loads(row["warnings"]) == []
 
 
-def test_other_programs_read_the_tables_as_they_are(tmp_path, clips, tiny):
+def test_duckdb_and_polars_read_the_tables(tmp_path, clips, tiny):
     duckdb = pytest.importorskip("duckdb", reason="DuckDB is not installed")
     polars = pytest.importorskip("polars", reason="Polars is not installed")
     track_all([clips], out := tmp_path / "out")
@@ -198,7 +196,7 @@ def test_other_programs_read_the_tables_as_they_are(tmp_path, clips, tiny):
     assert per_class["seconds"].sum() == pytest.approx(count / 10)
 
 
-def test_a_second_run_tracks_what_is_missing_and_nothing_else(tmp_path, clips, tiny):
+def test_a_second_run_tracks_only_the_missing_videos(tmp_path, clips, tiny):
     track_all([clips], tmp_path / "out")
     before = content(tmp_path / "out")
     write_clip(clips / "d.mp4", 4)
@@ -208,7 +206,7 @@ def test_a_second_run_tracks_what_is_missing_and_nothing_else(tmp_path, clips, t
     assert before[0].items() <= content(tmp_path / "out")[0].items()
 
 
-def test_a_video_that_has_changed_takes_the_place_of_its_results(tmp_path, clips, tiny):
+def test_results_of_a_changed_video_are_replaced(tmp_path, clips, tiny):
     track_all([clips], tmp_path / "out")
     write_clip(clips / "c.mp4", 2)
     _, summary = track_all([clips], tmp_path / "out")
@@ -218,7 +216,7 @@ def test_a_video_that_has_changed_takes_the_place_of_its_results(tmp_path, clips
     assert len(content(tmp_path / "out")[0]) == 6
 
 
-def test_other_options_do_not_replace_results_by_mistake(tmp_path, clips, tiny):
+def test_results_of_other_options_are_replaced_only_with_overwrite(tmp_path, clips, tiny):
     track_all([clips], tmp_path / "out")
     run = RunOptions(str(tmp_path / "out"), batch=2)
     videos = find([clips], VideoOptions(conf=0.9))
@@ -227,7 +225,7 @@ def test_other_options_do_not_replace_results_by_mistake(tmp_path, clips, tiny):
     assert len(plan_run(videos, run, overwrite=True).todo) == 3
 
 
-def test_what_fails_is_a_row_and_costs_the_others_nothing(tmp_path, clips, tiny):
+def test_a_failure_is_a_row_and_does_not_affect_other_videos(tmp_path, clips, tiny):
     (clips / "broken.mp4").write_bytes(b"no video")
     _, summary = track_all([clips], tmp_path / "out", streams=2, attempts=2)
     assert summary.done == 3 and [each.video.name for each in summary.failures] == ["broken"]
@@ -241,10 +239,10 @@ def test_what_fails_is_a_row_and_costs_the_others_nothing(tmp_path, clips, tiny)
     write_clip(clips / "fixed.mp4", 2)
     os.replace(clips / "fixed.mp4", clips / "broken.mp4")
     _, summary = track_all([clips], tmp_path / "out")
-    assert summary.done == 1  # it is another file now, so it has not failed yet
+    assert summary.done == 1  # a new version of the file has not failed before
 
 
-def test_failed_videos_are_tried_again_on_request(tmp_path, clips, tiny):
+def test_failed_videos_are_retried_on_request(tmp_path, clips, tiny):
     (clips / "broken.mp4").write_bytes(b"no video")
     track_all([clips], tmp_path / "out")
     plan, summary = track_all([clips], tmp_path / "out", retry_failed=True)
@@ -261,7 +259,7 @@ def test_warnings_of_a_video_are_in_its_row(tmp_path, tiny):
     assert "truncated" in row["warnings"]
 
 
-def test_files_of_track_are_written_beside_the_tables(tmp_path, clips, tiny):
+def test_outputs_of_track_are_saved_in_addition_to_the_tables(tmp_path, clips, tiny):
     options = VideoOptions(save=("jsonl", "csv"))
     track_all([clips / "c.mp4"], tmp_path / "out", options=options)
     [folder] = (tmp_path / "out" / "files").iterdir()
@@ -271,7 +269,7 @@ def test_files_of_track_are_written_beside_the_tables(tmp_path, clips, tiny):
     assert row["key"] == folder.name
 
 
-def test_the_status_can_be_read_from_elsewhere(tmp_path, clips, tiny):
+def test_the_status_is_read_from_the_data_set(tmp_path, clips, tiny):
     track_all([clips], tmp_path / "out")
     text = format_status(read_status(str(tmp_path / "out")), 0)
     assert text.startswith("3 videos: 3 done, 0 failed, 0 left (finished)")
@@ -289,7 +287,7 @@ def all_rows(out):
     }
 
 
-def test_compaction_keeps_every_row_and_the_next_run_knows_them(tmp_path, clips, tiny):
+def test_compaction_keeps_every_row_and_the_next_run_skips_these_videos(tmp_path, clips, tiny):
     track_all([clips], out := tmp_path / "out")
     before = all_rows(out)
     assert compact(Store(out)) == 9
@@ -308,7 +306,7 @@ class KilledError(BaseException):
 
 
 class FragileStore(Store):
-    """Dies before its n-th change."""
+    """Fails as if killed before its n-th write or deletion."""
 
     def __init__(self, out, changes):
         super().__init__(out)
@@ -332,7 +330,7 @@ class FragileStore(Store):
         super().delete(name)
 
 
-def test_compaction_may_be_killed_before_any_of_its_changes(tmp_path, clips, tiny):
+def test_compaction_can_be_killed_before_any_write_or_deletion(tmp_path, clips, tiny):
     track_all([clips], out := tmp_path / "out")
     before = all_rows(out)
     for changes in range(40):

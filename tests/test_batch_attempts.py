@@ -1,8 +1,8 @@
-"""Attempts outlive the driver: a video that kills it comes last, and is given up in the end."""
+"""Attempts persist across runs: a video that kills the driver comes last, and finally fails."""
 
 import pytest
 
-from queryinst_vis.batch.dispatcher import Outcome, Standing
+from queryinst_vis.batch.dispatcher import Outcome, Pending
 from queryinst_vis.batch.options import RunOptions, VideoOptions
 from queryinst_vis.batch.run import execute, plan_run
 from queryinst_vis.batch.status import STATUS
@@ -37,11 +37,11 @@ class StoppedError(BaseException):
     pass
 
 
-def stop_with(run, plan, standing):
-    """A run that is told to stop while things stand like this."""
+def stop_with(run, plan, pending):
+    """A run that is stopped with these pending videos."""
 
     def engine(dispatcher):
-        yield standing
+        yield pending
         raise StoppedError
 
     with pytest.raises(StoppedError):
@@ -49,11 +49,11 @@ def stop_with(run, plan, standing):
 
 
 def kill_with(run, plan, in_progress, folder):
-    """A run whose driver is killed with these videos: it writes nothing any more."""
+    """A run whose driver is killed with these videos in progress, and writes nothing after that."""
     seen = []
 
     def engine(dispatcher):
-        yield Standing(in_progress, dispatcher.standing().attempts)
+        yield Pending(in_progress, dispatcher.pending().attempts)
         seen.append((folder / "out" / STATUS).read_bytes())
         raise StoppedError
 
@@ -62,7 +62,7 @@ def kill_with(run, plan, in_progress, folder):
     (folder / "out" / STATUS).write_bytes(seen[0])
 
 
-def test_a_video_that_was_alone_when_the_driver_was_killed_twice_is_given_up(tmp_path, run, videos):
+def test_a_video_that_was_alone_in_two_kills_of_the_driver_fails(tmp_path, run, videos):
     for _ in range(2):
         kill_with(run, plan_run(videos, run), (videos[0],), tmp_path)
         assert names(plan_run(videos, run)) == ["1", "2", "0"]
@@ -74,23 +74,23 @@ def test_a_video_that_was_alone_when_the_driver_was_killed_twice_is_given_up(tmp
     assert execute(again, run, inline_engine(run)).done == 1
 
 
-def test_of_several_videos_in_progress_none_is_charged_and_they_come_last(tmp_path, run, videos):
+def test_several_videos_in_progress_come_last_without_counting_an_attempt(tmp_path, run, videos):
     for _ in range(3):
         kill_with(run, plan_run(videos, run), tuple(videos[:2]), tmp_path)
     assert names(plan_run(videos, run)) == ["2", "0", "1"]
     assert execute(plan_run(videos, run), run, inline_engine(run)).done == 3
 
 
-def test_a_run_that_is_told_to_stop_charges_nothing(tmp_path, run, videos):
+def test_stopping_a_run_counts_no_attempt(tmp_path, run, videos):
     for _ in range(2):
-        stop_with(run, plan_run(videos, run), Standing((videos[0],)))
+        stop_with(run, plan_run(videos, run), Pending((videos[0],)))
     plan = plan_run(videos, run)
-    assert names(plan) == ["0", "1", "2"] and not plan.unsettled.interrupted
+    assert names(plan) == ["0", "1", "2"] and not plan.unfinished.interrupted
     assert execute(plan, run, inline_engine(run)).done == 3
 
 
 def test_attempts_of_earlier_runs_count(tmp_path, run, videos):
-    stop_with(run, plan_run(videos, run), Standing((), {videos[1]: 1}))
+    stop_with(run, plan_run(videos, run), Pending((), {videos[1]: 1}))
 
     def engine(dispatcher):
         while (video := dispatcher.take(0)) is not None:
@@ -103,7 +103,7 @@ def test_attempts_of_earlier_runs_count(tmp_path, run, videos):
     assert row["attempts"] == 2
 
 
-def test_a_damaged_status_is_refused_in_one_line(tmp_path, run, videos):
+def test_a_damaged_status_is_rejected(tmp_path, run, videos):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / STATUS).write_text("{")
     with pytest.raises(InputError, match="is damaged"):

@@ -1,4 +1,4 @@
-"""A video is decoded in a process of its own: what happens there stays there."""
+"""Each video is decoded in its own process, whose failures stay contained."""
 
 import itertools
 import multiprocessing
@@ -22,7 +22,7 @@ from queryinst_vis.errors import InputError
 from queryinst_vis.video import VideoReader
 from tests.batch_support import find, write_clip
 
-PATIENCE = 60.0  # seconds; nothing is measured by it
+TIMEOUT = 60.0  # seconds; not part of what is tested
 
 
 @pytest.fixture
@@ -32,20 +32,20 @@ def clip(tmp_path):
 
 @pytest.fixture
 def begin(tmp_path):
-    begun = []
+    sources = []
 
     def begin(path, **settings):
         [video] = find([path])
-        begun.append(DecodedVideo(video, tmp_path, RunOptions("out", **settings)))
-        return begun[-1]
+        sources.append(DecodedVideo(video, tmp_path, RunOptions("out", **settings)))
+        return sources[-1]
 
     yield begin
-    for each in begun:
-        each.close()
+    for source in sources:
+        source.close()
 
 
 def opened(source):
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while not source.is_open():
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -57,7 +57,7 @@ def decoder_process():
     return process
 
 
-def test_frames_are_those_of_the_reader(begin, clip):
+def test_frames_equal_those_of_the_reader(begin, clip):
     source = opened(begin(clip))
     assert (source.name, source.fps, len(source), source.path) == ("clip", 10, 40, clip)
     found = list(source.frames())
@@ -67,20 +67,20 @@ def test_frames_are_those_of_the_reader(begin, clip):
     assert source.ended and source.poll() is None
 
 
-def test_the_decoder_loads_no_torch():
+def test_the_decoder_does_not_import_torch():
     program = "import sys, queryinst_vis.batch.decoder_process; print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert run.stdout.strip() == "False", run.stderr
 
 
-def test_a_refused_video_says_why(begin, tmp_path):
+def test_an_unreadable_video_is_named(begin, tmp_path):
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     with pytest.raises(VideoFailedError, match=r"broken\.mp4") as caught:
         opened(begin(tmp_path / "broken.mp4"))
     assert caught.value.kind == "input"
 
 
-def test_a_crash_is_told_with_its_signal(begin, clip):
+def test_a_crash_is_reported_with_its_signal(begin, clip):
     source = opened(begin(clip))
     os.kill(decoder_process().pid, signal.SIGSEGV)
     with pytest.raises(VideoFailedError, match="SIGSEGV") as caught:
@@ -88,10 +88,10 @@ def test_a_crash_is_told_with_its_signal(begin, clip):
     assert caught.value.kind == "crash"
 
 
-def test_a_decoder_that_hangs_is_given_up(begin, clip, monkeypatch):
+def test_a_decoder_that_hangs_is_killed(begin, clip, monkeypatch):
     source = opened(begin(clip, decode_silence=60))
     os.kill(decoder_process().pid, signal.SIGSTOP)
-    clock = itertools.count(time.monotonic(), 10)  # ten seconds pass between two looks
+    clock = itertools.count(time.monotonic(), 10)  # ten seconds pass between two checks
     simulated = SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda seconds: None)
     monkeypatch.setattr(decoding, "time", simulated)
     with pytest.raises(VideoFailedError, match="no frame for 60 s") as caught:
@@ -100,7 +100,7 @@ def test_a_decoder_that_hangs_is_given_up(begin, clip, monkeypatch):
     assert not multiprocessing.active_children()
 
 
-def test_a_video_without_end_is_given_up(begin, clip):
+def test_a_decoder_that_exceeds_its_time_is_killed(begin, clip):
     source = begin(clip, decode_time=0.0001)
     time.sleep(0.001)
     with pytest.raises(VideoFailedError, match="--decode-time"):
@@ -108,7 +108,7 @@ def test_a_video_without_end_is_given_up(begin, clip):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits on address space are POSIX's")
-def test_a_decoder_that_takes_too_much_memory_is_stopped(begin, clip):
+def test_a_decoder_that_exceeds_its_memory_fails(begin, clip):
     with pytest.raises(VideoFailedError) as caught:
         opened(begin(clip, decode_memory=1 << 20))
     assert caught.value.kind in ("memory", "crash")

@@ -1,10 +1,10 @@
-"""Who gets which video, what counts as an attempt, and how much of the work is left."""
+"""Assigning videos to workers, counting attempts, and estimating the remaining time."""
 
 from dataclasses import replace
 
 import pytest
 
-from queryinst_vis.batch.dispatcher import FREE_LOSSES, Dispatcher, Outcome
+from queryinst_vis.batch.dispatcher import MAX_LOSSES, Dispatcher, Outcome
 from queryinst_vis.batch.options import Video
 from queryinst_vis.batch.segments import Cut, Part, Segment
 from queryinst_vis.batch.status import format_status
@@ -21,18 +21,18 @@ def some_videos(count):
     return [Video(f"v{number}", "", f"v{number}", "") for number in range(count)]
 
 
-def test_of_several_videos_of_a_dead_worker_none_is_charged_and_each_is_tried_alone():
+def test_each_of_several_videos_of_a_dead_worker_is_retried_in_isolation():
     dispatcher = Dispatcher(some_videos(3), 1)
     held(dispatcher, "first", 2)
     assert dispatcher.died("first", "killed") == 2
     last = dispatcher.take("second")
     assert last is not None and last.name == "v0"
-    assert dispatcher.take("second") is None  # alone: even though v2 waits
+    assert dispatcher.take("second") is None  # isolated, although v2 is waiting
     dispatcher.finished("second", Outcome(last))
     assert not dispatcher.is_over and len(dispatcher.final) == 1
 
 
-def test_a_death_with_one_video_is_an_attempt_of_it():
+def test_the_death_of_a_worker_with_one_video_counts_as_an_attempt():
     dispatcher = Dispatcher(some_videos(1), 2)
     held(dispatcher, 1, 1)
     assert dispatcher.died(1, "killed") == 1 and not dispatcher.is_over
@@ -43,9 +43,9 @@ def test_a_death_with_one_video_is_an_attempt_of_it():
     assert (outcome.kind, outcome.reason, attempts) == ("worker", "killed by SIGKILL", 2)
 
 
-def test_the_loss_of_a_machine_costs_no_attempt_unless_a_video_loses_one_after_another():
+def test_lost_machines_count_as_attempts_only_if_a_video_loses_too_many():
     dispatcher = Dispatcher(some_videos(3), 1)
-    for _ in range(FREE_LOSSES):
+    for _ in range(MAX_LOSSES):
         first, second = held(dispatcher, "worker", 2)
         assert (first.name, second.name) == ("v0", "v1")
         assert dispatcher.lost("worker", "gone") == 2
@@ -69,23 +69,23 @@ def test_the_work_done_is_measured_in_bytes():
     videos = [sized("short", 100), sized("long", 800), sized("unknown", None)]
     workload = Workload(videos)
     assert workload.done == 0
-    workload.settle(Outcome(videos[0]))
+    workload.add(Outcome(videos[0]))
     assert workload.done == pytest.approx(100 / 1350)  # an unknown size counts as the average
-    workload.settle(Outcome(videos[2], "input", "damaged"))
+    workload.add(Outcome(videos[2], "input", "damaged"))
     assert workload.done == pytest.approx(550 / 1350)
-    workload.settle(Outcome(videos[1]))
+    workload.add(Outcome(videos[1]))
     assert workload.done == 1
 
 
-def test_segments_count_by_their_duration_and_those_of_earlier_runs_not_at_all():
+def test_segments_count_by_duration_without_those_of_earlier_runs():
     video = sized("long", 800)
     cut = Cut(
         tuple(Segment(i, 0, 0, 1, 1, seconds) for i, seconds in enumerate((2, 2, 4))), 800, ""
     )
     workload = Workload([video])
-    workload.settle(Outcome(video, cut=cut, tracked=frozenset({0})))
+    workload.add(Outcome(video, cut=cut, tracked=frozenset({0})))
     assert workload.done == 0
-    workload.settle(Outcome(replace(video, part=Part(cut, 1))))
+    workload.add(Outcome(replace(video, part=Part(cut, 1))))
     assert workload.done == pytest.approx(1 / 3)
 
 

@@ -1,4 +1,4 @@
-"""Engines: whatever dies, every video ends up in the data set once, with the same bytes."""
+"""Engines: even if workers die, every video is tracked once, with identical tables."""
 
 import multiprocessing
 import os
@@ -41,8 +41,8 @@ def tables(out):
     }
 
 
-def alone(clips, out):
-    """The tables of a run in this process."""
+def inline_tables(clips, out):
+    """The tables of an undisturbed run in this process."""
     run = run_of(out)
     assert track(clips, run, inline_engine(run)).done == 4
     return tables(out)
@@ -65,17 +65,17 @@ def killing_engine(run, after=1):
     return engine
 
 
-def test_a_worker_that_is_killed_loses_nothing(tmp_path, clips):
+def test_killing_a_worker_loses_nothing(tmp_path, clips):
     run = run_of(tmp_path / "local", streams=2)
     summary = track(clips, run, killing_engine(run))
     assert (summary.done, summary.failures) == (4, [])
-    assert tables(tmp_path / "local") == alone(clips, tmp_path / "one")
+    assert tables(tmp_path / "local") == inline_tables(clips, tmp_path / "one")
     rows = parquet.read_table(tmp_path / "local" / "videos").to_pylist()
     assert sorted(row["frames"] for row in rows) == [3, 4, 5, 6]
     assert not [child for child in multiprocessing.active_children() if "worker" in child.name]
 
 
-def test_a_worker_that_is_killed_between_segments_loses_nothing(tmp_path, clips):
+def test_killing_a_worker_between_segments_loses_nothing(tmp_path, clips):
     for clip in clips.iterdir():
         clip.unlink()
     write_long_clip(clips / "long.mp4", 40)
@@ -96,10 +96,10 @@ def test_ray_gives_the_same_tables(tmp_path, clips):
     run = run_of(tmp_path / "ray", streams=2)
     summary = track(clips, run, lambda dispatcher: run_ray(dispatcher, run, 2, None))
     assert (summary.done, summary.failures) == (4, [])
-    assert tables(tmp_path / "ray") == alone(clips, tmp_path / "one")
+    assert tables(tmp_path / "ray") == inline_tables(clips, tmp_path / "one")
 
 
-def test_the_command_ends_with_status_1_where_a_video_failed(tmp_path, clips, capfd):
+def test_the_exit_status_is_1_if_a_video_failed(tmp_path, clips, capfd):
     (clips / "broken.mp4").write_bytes(b"no video")
     words = ["batch", str(clips), "--weights", "shapes", "--max-size", "64", "--workers", "1"]
     out = ["--out", str(tmp_path / "out"), "--device", "cpu"]

@@ -1,4 +1,4 @@
-"""Whatever process of a run is killed: every video is there once, with the same bytes."""
+"""Whichever process of a run is killed, every video is tracked once, with identical tables."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Long videos in segments: any worker tracks any of them, and the tables are those of the whole."""
+"""Long videos are tracked in segments by any worker, with the same tables as the uncut video."""
 
 import json
 from itertools import pairwise
@@ -49,7 +49,7 @@ def clip(tmp_path):
 
 
 def rows(out, table):
-    """The rows of a table without what names the run."""
+    """The rows of a table without keys and times."""
     names = ("key", "finished_at", "seconds_")
     return [
         {name: value for name, value in row.items() if not name.startswith(names)}
@@ -89,7 +89,7 @@ def test_a_short_video_is_one_segment():
     assert segment == Segment(0, 0, 0, 100, 100, pytest.approx(9.9))
 
 
-def test_segments_begin_at_the_last_key_frame_in_time_and_overlap_from_there():
+def test_segments_begin_at_the_last_key_frame_within_the_length():
     segments = cut_at(duration=25, key_every=3)
     assert [segment.first for segment in segments] == [0, 60, 120, 180]
     assert [segment.stop for segment in segments] == [80, 140, 200, 250]
@@ -97,7 +97,7 @@ def test_segments_begin_at_the_last_key_frame_in_time_and_overlap_from_there():
     assert [segment.shared for segment in segments] == [60, 120, 180, 250]
 
 
-def test_without_a_key_frame_in_time_a_segment_is_longer():
+def test_a_segment_is_longer_if_it_has_no_key_frame_within_the_length():
     segments = cut_at(duration=60, key_every=25)
     assert [segment.first for segment in segments] == [0, 250, 500]
     assert len(cut_at(duration=60, key_every=60)) == 1
@@ -110,7 +110,7 @@ def test_without_a_key_frame_in_time_a_segment_is_longer():
     length=st.floats(2.1, 15),
     overlap=st.floats(0.05, 1),
 )
-def test_every_frame_belongs_to_one_segment_and_is_in_two_at_most(
+def test_every_frame_is_owned_by_one_segment_and_tracked_by_at_most_two(
     frames, keys, stride, length, overlap
 ):
     numbers = range(0, frames, stride)
@@ -131,7 +131,7 @@ def test_every_frame_belongs_to_one_segment_and_is_in_two_at_most(
 
 
 @pytest.mark.parametrize(("length", "overlap"), [(10, 5), (4, 5), (10, 0)])
-def test_what_leaves_no_room_for_segments_is_refused(length, overlap):
+def test_invalid_lengths_and_overlaps_are_rejected(length, overlap):
     with pytest.raises(InputError, match="--segment"):
         Cutting(length, overlap)
 
@@ -140,7 +140,7 @@ def test_what_leaves_no_room_for_segments_is_refused(length, overlap):
 
 
 @pytest.mark.parametrize("selection", [Selection(), Selection(start=0.7, end=5.2, stride=2)])
-def test_the_tables_are_those_of_the_whole_video(tmp_path, clip, finder, selection):
+def test_tables_equal_those_of_the_uncut_video(tmp_path, clip, finder, selection):
     options = VideoOptions(selection=selection)
     track_all([clip], tmp_path / "whole", options=options)
     _, summary = track_all([clip], tmp_path / "cut", options=options, cutting=CUTTING)
@@ -152,9 +152,7 @@ def test_the_tables_are_those_of_the_whole_video(tmp_path, clip, finder, selecti
     assert segment_files(tmp_path / "cut") == []
 
 
-def test_the_tables_are_the_same_bytes_in_any_order_and_for_any_number_of_streams(
-    tmp_path, clip, finder
-):
+def test_tables_are_byte_identical_for_any_order_and_number_of_streams(tmp_path, clip, finder):
     write_long_clip(clip.parent / "other.mp4", 45)
     write_clip(clip.parent / "short.mp4", 4)
     track_all([clip.parent], tmp_path / "one", cutting=CUTTING)
@@ -165,7 +163,7 @@ def test_the_tables_are_the_same_bytes_in_any_order_and_for_any_number_of_stream
     assert_same_tables(tmp_path / "one", tmp_path / "three")
 
 
-def test_the_key_has_the_length_and_the_overlap_and_stays_as_it_was_without():
+def test_segment_length_and_overlap_change_the_key():
     video = Video("clip", "/a/clip.mp4", "/a/clip.mp4", "1 2 3")
     cuttings = [None, Cutting(10, 1), Cutting(20, 1), Cutting(10, 2)]
     keys = [key_of(video, RunOptions("out", cutting=cutting)) for cutting in cuttings]
@@ -173,7 +171,7 @@ def test_the_key_has_the_length_and_the_overlap_and_stays_as_it_was_without():
     assert "cutting" not in RunOptions("out").key_parts()
 
 
-def test_files_beside_the_tables_have_the_identities_of_the_whole(tmp_path, clip, finder):
+def test_saved_files_equal_those_of_the_uncut_video(tmp_path, clip, finder):
     options = VideoOptions(save=("jsonl", "video"))
     for name, cutting in (("whole", None), ("cut", CUTTING)):
         track_all([clip], tmp_path / name, options=options, cutting=cutting)
@@ -182,7 +180,7 @@ def test_files_beside_the_tables_have_the_identities_of_the_whole(tmp_path, clip
     assert (cut / "tracks.jsonl").read_text() == (whole / "tracks.jsonl").read_text()
 
 
-def test_a_long_video_without_key_frames_is_tracked_as_a_whole_and_says_so(tmp_path, finder):
+def test_a_long_video_without_key_frames_is_tracked_as_a_whole_with_a_warning(tmp_path, finder):
     clip = write_long_clip(tmp_path / "one_key.mp4", 40, key_frame_every=1000)
     _, summary = track_all([clip], tmp_path / "out", cutting=CUTTING)
     assert (summary.done, summary.segments) == (1, 0)
@@ -190,7 +188,7 @@ def test_a_long_video_without_key_frames_is_tracked_as_a_whole_and_says_so(tmp_p
     assert "no key frame at which it can be cut" in video["warnings"]
 
 
-def test_damaged_frames_are_told_once_even_if_two_segments_have_them(tmp_path, finder):
+def test_damaged_frames_in_an_overlap_are_reported_once(tmp_path, finder):
     from PIL import Image
 
     folder = tmp_path / "frames"
@@ -218,11 +216,11 @@ def test_warnings_of_segments_are_merged():
 
 
 class InterruptedRunError(Exception):
-    """Stands for a kill."""
+    """Simulates a kill."""
 
 
 def engine_that_stops(run, after):
-    """An engine whose only worker is gone after some outcomes."""
+    """An engine whose only worker is killed after some outcomes."""
 
     class Stopping(Inline):
         left = after
@@ -241,19 +239,17 @@ def engine_that_stops(run, after):
 
 
 @pytest.mark.parametrize("after", [1, 3])
-def test_a_run_that_is_killed_between_segments_goes_on_with_those_that_are_missing(
-    tmp_path, clip, finder, after
-):
+def test_a_killed_run_resumes_with_the_missing_segments(tmp_path, clip, finder, after):
     run = RunOptions(str(tmp_path / "out"), device="cpu", cutting=CUTTING)
     with pytest.raises(InterruptedRunError):
         execute(plan_run(find([clip]), run), run, engine_that_stops(run, after))
     assert not (tmp_path / "out" / "videos").exists()
     plan, summary = track_all([clip], tmp_path / "out", cutting=CUTTING)
     assert (len(plan.todo), summary.done) == (1, 1)
-    # the first outcome is the cut; what had been tracked is not tracked again
+    # the first outcome is the cut; segments that were tracked are not tracked again
     assert summary.frames == 60 - (0 if after == 1 else owned_frames(clip, after - 1))
-    track_all([clip], tmp_path / "calm", cutting=CUTTING)
-    assert table_bytes(tmp_path / "out") == table_bytes(tmp_path / "calm")
+    track_all([clip], tmp_path / "uninterrupted", cutting=CUTTING)
+    assert table_bytes(tmp_path / "out") == table_bytes(tmp_path / "uninterrupted")
     assert segment_files(tmp_path / "out") == []
 
 
@@ -262,9 +258,7 @@ def owned_frames(clip, count):
     return segments[count].owned
 
 
-def test_segments_that_are_left_over_after_the_commit_are_removed(
-    tmp_path, clip, finder, monkeypatch
-):
+def test_segments_left_over_after_a_commit_are_deleted(tmp_path, clip, finder, monkeypatch):
     monkeypatch.setattr(results_module, "remove_segments", lambda store, key: None)
     track_all([clip], tmp_path / "out", cutting=CUTTING)
     assert len(segment_files(tmp_path / "out")) == 8
@@ -273,7 +267,7 @@ def test_segments_that_are_left_over_after_the_commit_are_removed(
     assert segment_files(tmp_path / "out") == []
 
 
-def test_segments_of_a_video_that_has_changed_are_removed(tmp_path, clip, finder):
+def test_segments_of_a_changed_video_are_deleted(tmp_path, clip, finder):
     run = RunOptions(str(tmp_path / "out"), device="cpu", cutting=CUTTING)
     with pytest.raises(InterruptedRunError):
         execute(plan_run(find([clip]), run), run, engine_that_stops(run, 2))
@@ -283,7 +277,7 @@ def test_segments_of_a_video_that_has_changed_are_removed(tmp_path, clip, finder
     assert segment_files(tmp_path / "out") == []
 
 
-def test_a_video_of_which_a_segment_fails_is_one_failure(tmp_path, clip, finder, monkeypatch):
+def test_a_failed_segment_fails_its_video_once(tmp_path, clip, finder, monkeypatch):
     put_segment = results_module.put_segment
 
     def put_unless_second(store, key, segment, *more):
@@ -300,7 +294,7 @@ def test_a_video_of_which_a_segment_fails_is_one_failure(tmp_path, clip, finder,
     assert row["reason"] == "segment 2 of 4: no space left"
 
 
-# Who tracks what
+# Dispatching
 
 
 def cut_of(count):
@@ -313,7 +307,7 @@ def hand_out(dispatcher, worker=0):
     return video, "" if video is None or video.part is None else str(video.part)
 
 
-def test_segments_are_next_and_are_joined_when_all_have_been_tracked():
+def test_segments_are_handed_out_next_and_joined_once_all_are_tracked():
     dispatcher = Dispatcher([Video("a", "", "a", ""), Video("b", "", "b", "")], 1)
     video, _ = hand_out(dispatcher)
     dispatcher.finished(0, Outcome(video, cut=cut_of(3), tracked=frozenset([1])))
@@ -326,7 +320,7 @@ def test_segments_are_next_and_are_joined_when_all_have_been_tracked():
     assert (joining.name, text) == ("a", "joining")
 
 
-def test_when_all_segments_have_been_tracked_before_they_are_only_joined():
+def test_segments_tracked_by_earlier_runs_are_only_joined():
     dispatcher = Dispatcher([Video("a", "", "a", "")], 1)
     video, _ = hand_out(dispatcher)
     dispatcher.finished(0, Outcome(video, cut=cut_of(2), tracked=frozenset([0, 1])))
@@ -337,23 +331,23 @@ def test_when_all_segments_have_been_tracked_before_they_are_only_joined():
     assert [outcome.is_last for outcome, _ in dispatcher.final] == [False, True]
 
 
-def test_after_a_segment_has_failed_for_good_the_others_are_left_alone():
+def test_after_a_segment_fails_for_good_the_others_are_skipped():
     dispatcher = Dispatcher([Video("a", "", "a", "")], 1)
     video, _ = hand_out(dispatcher)
     dispatcher.finished(0, Outcome(video, cut=cut_of(4)))
     first, second = hand_out(dispatcher, 1)[0], hand_out(dispatcher, 2)[0]
     assert dispatcher.died(1, "killed") == 1
-    assert dispatcher.take(3) is None and not dispatcher.is_over  # the second is on its way
+    assert dispatcher.take(3) is None and not dispatcher.is_over  # the second is in progress
     dispatcher.finished(2, Outcome(second))
     assert dispatcher.is_over
     failed = [outcome for outcome, _ in dispatcher.final if outcome.is_last]
     assert failed == [Outcome(first, "worker", "killed")]
 
 
-# The command
+# Command line
 
 
-def test_options_that_make_no_sense_are_refused_in_one_line(tmp_path, clip, capsys):
+def test_invalid_options_are_rejected_in_one_line(tmp_path, clip, capsys):
     words = ["batch", str(clip), "--out", str(tmp_path / "out")]
     for segment, overlap, reason in (
         ("8s", "5s", "more than twice"),
@@ -366,7 +360,7 @@ def test_options_that_make_no_sense_are_refused_in_one_line(tmp_path, clip, caps
     assert cli.main([*words, "--segment", "10min", "--live"]) == 2
 
 
-def test_the_plan_and_the_status_count_segments(tmp_path, clip, finder, capsys):
+def test_the_estimate_and_the_status_count_segments(tmp_path, clip, finder, capsys):
     words = ["batch", str(clip), "--out", str(tmp_path / "out"), "--dry-run", "--device", "cpu"]
     assert cli.main([*words, "--segment", "2s", "--segment-overlap", "0.5s"]) == 0
     assert "in about 4 segments, with 15 frames tracked twice" in capsys.readouterr().out

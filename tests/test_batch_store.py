@@ -1,4 +1,4 @@
-"""A data set on S3 (moto's server), behind a proxy with faults: nothing is lost, nothing half."""
+"""Data sets on S3 (moto's server) with injected network faults: files are complete or absent."""
 
 import itertools
 import socket
@@ -26,12 +26,12 @@ SILENCE = 5.0  # seconds; the client waits for three
 
 
 class FaultyServer:
-    """Moto's S3 with something in front of it that spoils requests.
+    """Moto's S3 server with injected faults.
 
     Attributes:
-        fault: of a request's method to "500", "cut" (the connection ends in the middle of the
-            upload), "lost" (it is carried out, and nobody hears of it), "silence" (no answer
-            until the client gives up) or None.
+        fault: function from an HTTP method to "500", "cut" (the connection ends during the
+            upload), "lost" (the request is executed, but its response lost), "silence" (no
+            response until the client times out) or None.
         injected: the faults so far.
     """
 
@@ -74,7 +74,7 @@ def server():
 
 @pytest.fixture
 def bucket(server, request, monkeypatch):
-    """Makes an address in a bucket of this test's own."""
+    """A function that returns addresses in a bucket of this test."""
     monkeypatch.setattr(store_module, "PAUSE", 0.01)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     host = quote(f"127.0.0.1:{server.port}", safe="")
@@ -89,7 +89,7 @@ def bucket(server, request, monkeypatch):
     return address
 
 
-def test_files_are_there_whole_or_not_at_all(bucket, tmp_path):
+def test_files_are_complete_or_absent(bucket, tmp_path):
     store = Store(bucket("out"))
     assert SECRET not in store.name and store.name.endswith("/out")
     assert store.read("a/b.txt") is None and store.list("a") == {}
@@ -123,7 +123,7 @@ def test_a_run_reads_from_and_writes_to_a_store(bucket, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "fault", ["500", "cut", "lost", pytest.param("silence", marks=pytest.mark.slow)]
 )
-def test_faults_of_the_network_lose_nothing(bucket, server, tmp_path, monkeypatch, fault):
+def test_network_faults_lose_nothing(bucket, server, tmp_path, monkeypatch, fault):
     use_tiny_model(monkeypatch)
     clips = [write_clip(tmp_path / f"{number}.mp4", 3) for number in range(3)]
     counts = itertools.count()
@@ -145,7 +145,7 @@ def test_faults_of_the_network_lose_nothing(bucket, server, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("fault", ["500", "cut"])
-def test_reading_through_faults_gives_the_same_videos(bucket, server, tmp_path, monkeypatch, fault):
+def test_videos_are_read_despite_network_faults(bucket, server, tmp_path, monkeypatch, fault):
     use_tiny_model(monkeypatch)
     clips = [write_clip(tmp_path / "clips" / f"{number}.mp4", 3 + number) for number in range(2)]
     for clip in clips:
@@ -175,9 +175,7 @@ def rows(out, table):
     return parquet.read_table(out / table).to_pylist()
 
 
-def test_a_store_that_always_fails_is_given_up_within_a_bound(
-    bucket, server, tmp_path, monkeypatch
-):
+def test_retries_of_a_failing_store_are_bounded(bucket, server, tmp_path, monkeypatch):
     out = bucket("out")
     clip = write_clip(tmp_path / "clip.mp4", 2)
     requests = []
@@ -200,7 +198,7 @@ def test_a_store_that_always_fails_is_given_up_within_a_bound(
     assert store.read("clip.mp4") is None
 
 
-def test_what_cannot_be_written_is_a_failure_of_the_output(tmp_path, monkeypatch):
+def test_an_unwritable_table_is_an_output_failure(tmp_path, monkeypatch):
     use_tiny_model(monkeypatch)
     clip = write_clip(tmp_path / "clip.mp4", 2)
     (tmp_path / "out").mkdir()
@@ -209,7 +207,7 @@ def test_what_cannot_be_written_is_a_failure_of_the_output(tmp_path, monkeypatch
     assert [each.kind for each in summary.failures] == ["output"]
 
 
-def test_a_listing_of_nothing_is_refused_without_the_secret(bucket):
+def test_an_empty_folder_is_rejected_without_printing_the_secret(bucket):
     with pytest.raises(InputError, match="contains no video") as caught:
         find([bucket("nothing")])
     assert SECRET not in str(caught.value)

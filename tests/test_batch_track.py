@@ -1,4 +1,4 @@
-"""``batch`` finds what ``track`` finds, and says what it could not read."""
+"""``batch`` gives the results of ``track``, and reports the videos that it cannot read."""
 
 import json
 import os
@@ -20,7 +20,7 @@ BOX, SCORE, MASK = 1e-2, 1e-4, 0.999  # pixels; IoU
 
 
 def write_shapes(path, seed, frames=6):
-    """Two discs that pass each other."""
+    """A disc that moves to the right and a rectangle that grows to the left."""
     path.parent.mkdir(exist_ok=True)
     random = np.random.default_rng(seed)
     left, right = random.integers(15, 40), random.integers(60, 85)
@@ -33,8 +33,8 @@ def write_shapes(path, seed, frames=6):
     return path
 
 
-def tracked_alone(clip, folder):
-    """``frame, track_id -> instance`` of ``track``."""
+def tracked_by_track(clip, folder):
+    """The instances of ``track`` by frame and track id."""
     track_video(clip, folder, "shapes", save=["jsonl"], max_size=96, device="cpu")
     _, *frames = map(json.loads, (folder / "tracks.jsonl").read_text().splitlines())
     return {
@@ -44,8 +44,8 @@ def tracked_alone(clip, folder):
     }
 
 
-def tracked_together(out):
-    """The same by the name of the video."""
+def tracked_by_batch(out):
+    """The instances of ``batch`` by video, then by frame and track id."""
     names = {row["key"]: row["name"] for row in parquet.read_table(out / "videos").to_pylist()}
     found = {name: {} for name in names.values()}
     for row in parquet.read_table(out / "detections").to_pylist():
@@ -54,17 +54,17 @@ def tracked_together(out):
 
 
 @pytest.mark.parametrize("streams", [1, 4])
-def test_batch_finds_what_track_finds(tmp_path, streams):
+def test_batch_gives_the_results_of_track(tmp_path, streams):
     clips = [write_shapes(tmp_path / "clips" / f"{number}.mp4", number) for number in range(3)]
     _, summary = track_all(clips, tmp_path / "out", options=OPTIONS, streams=streams)
     assert summary.done == 3
-    together = tracked_together(tmp_path / "out")
-    assert any(together.values())
+    batch = tracked_by_batch(tmp_path / "out")
+    assert any(batch.values())
     for clip in clips:
-        alone, ours = tracked_alone(clip, tmp_path / clip.stem), together[clip.stem]
-        assert alone.keys() == ours.keys()
-        for which, instance in alone.items():
-            row, mask = ours[which], instance["segmentation"]
+        expected, ours = tracked_by_track(clip, tmp_path / clip.stem), batch[clip.stem]
+        assert expected.keys() == ours.keys()
+        for key, instance in expected.items():
+            row, mask = ours[key], instance["segmentation"]
             assert row["class_name"] == instance["class_name"]
             assert row["score"] == pytest.approx(instance["score"], abs=SCORE)
             box = [row[side] for side in ("x1", "y1", "x2", "y2")]
@@ -75,7 +75,7 @@ def test_batch_finds_what_track_finds(tmp_path, streams):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes and limits of POSIX")
-def test_every_bad_video_is_named_with_its_reason_and_costs_the_others_nothing(tmp_path):
+def test_bad_videos_are_reported_with_their_reason_and_do_not_affect_others(tmp_path):
     folder = tmp_path / "clips"
     good = [write_clip(folder / f"good{number}.mp4", 3) for number in range(3)]
     (folder / "empty.mp4").write_bytes(b"")
@@ -86,10 +86,10 @@ def test_every_bad_video_is_named_with_its_reason_and_costs_the_others_nothing(t
     (folder / "huge").mkdir()
     cv2.imwrite(str(folder / "huge" / "0.png"), np.zeros((12_000, 14_000), np.uint8))
 
-    words = [*sorted(folder.glob("*.m*")), folder / "huge"]
+    sources = [*sorted(folder.glob("*.m*")), folder / "huge"]
     options = VideoOptions("shapes", max_size=64, allow_partial=True)
     limits = {"decode_memory": 1 << 30, "decode_silence": 10.0, "attempts": 1}
-    _, summary = track_all(words, tmp_path / "out", options=options, streams=4, **limits)
+    _, summary = track_all(sources, tmp_path / "out", options=options, streams=4, **limits)
     assert summary.done == 4
     kinds = {each.video.name: each.kind for each in summary.failures}
     assert kinds == {"empty": "input", "refused": "input", "endless": "hang", "huge": "memory"}

@@ -14,16 +14,16 @@ from queryinst_vis.batch.segments import Cut, Part
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a video, or of a part of one.
+    """The outcome of a video, or of a part of one.
 
     Attributes:
-        video: which, with its part.
-        kind: None: it is done; else what kind of failure cost it an attempt.
-        reason: in one line.
-        frames, seconds: of the video, as far as they have not been counted by one of its parts.
-        stages: seconds by stage.
-        cut: it is long, and all that was done is to find its segments.
-        tracked: the indices of those that an earlier run has tracked.
+        video: with its part, if any.
+        kind: of the failure; None: success.
+        reason: of the failure, in one line.
+        frames, seconds: number of frames and duration, except what its segments have reported.
+        stages: seconds of processing time by stage.
+        cut: segments of a long video, which has not been tracked yet.
+        tracked: indices of the segments that an earlier run has tracked.
     """
 
     video: Video
@@ -37,27 +37,27 @@ class Outcome:
 
     @property
     def is_last(self) -> bool:
-        """Whether nothing more will come of the video: it is done, or it has failed."""
+        """Whether the whole video is done or has failed."""
         part = self.video.part
         is_whole = self.cut is None and (part is None or part.index is None)
         return self.kind is not None or is_whole
 
 
 @dataclass(frozen=True)
-class Standing:
+class Pending:
     """The videos that are neither done nor have failed for good.
 
     Attributes:
         in_progress: videos that workers are processing.
-        attempts: used so far; without videos that have used none.
+        attempts: used so far, by video; without videos that have used none.
     """
 
     in_progress: tuple[Video, ...] = ()
     attempts: Mapping[Video, int] = field(default_factory=dict)
 
 
-Event = tuple[Outcome, int] | Standing
-"""A final outcome with the number of attempts, or the state of the remaining videos."""
+Event = tuple[Outcome, int] | Pending
+"""A final outcome with its number of attempts, or the state of the videos still pending."""
 
 
 class Driver(Protocol):
@@ -73,8 +73,8 @@ class Driver(Protocol):
         """Report the outcome of a video that was taken."""
 
 
-FREE_LOSSES = 5
-"""How often a video may lose its machine before that is held against it."""
+MAX_LOSSES = 5
+"""Number of lost machines per video that do not count as attempts."""
 
 
 class Dispatcher:
@@ -82,16 +82,16 @@ class Dispatcher:
 
     A failure counts as an attempt. So does the death of a worker that was processing a single
     video. If it was processing several, the culprit is unknown: each is retried in isolation. The
-    loss of a worker's machine is nobody's fault, unless it happens to a video again and again.
+    loss of a worker's machine is no attempt, unless it happens to a video repeatedly.
 
-    A worker that finds a long video reports its segments. They are handed out next, like videos,
-    each with attempts of its own; when all have been tracked, so is the joining of identities. A
-    video of which one part has failed for good has failed.
+    A worker that opens a long video reports its segments. They are handed out next, like videos,
+    each with its own attempts, and a final part that joins them when all have been tracked. A
+    video fails as soon as one of its parts has failed for good.
 
     Args:
         videos: to track, in this order.
-        attempts: of each, before it counts as failed.
-        tried: attempts that earlier runs have made.
+        max_attempts: per video, before it counts as failed.
+        earlier_attempts: made by earlier runs.
 
     Attributes:
         final: outcomes of videos that are done or have failed for good, and of parts that are
@@ -99,44 +99,47 @@ class Dispatcher:
     """
 
     def __init__(
-        self, videos: Sequence[Video], attempts: int, tried: Mapping[Video, int] | None = None
+        self,
+        videos: Sequence[Video],
+        max_attempts: int,
+        earlier_attempts: Mapping[Video, int] | None = None,
     ) -> None:
         self.final: deque[tuple[Outcome, int]] = deque()
-        self._attempts = attempts
+        self._max_attempts = max_attempts
         self._waiting = deque(videos)
-        self._alone: deque[Video] = deque()
-        self._held: dict[Hashable, list[Video]] = {}
-        self._isolated: set[Hashable] = set()
-        self._tried: Counter[Video] = Counter(tried)
-        self._tried_before = dict(tried or {})
-        self._losses: Counter[Video] = Counter()
-        self._missing: dict[Video, set[int]] = {}  # segments that are to be tracked
+        self._suspects: deque[Video] = deque()  # to retry in isolation
+        self._held: dict[Hashable, list[Video]] = {}  # by worker
+        self._isolated: set[Hashable] = set()  # workers that process a suspect
+        self._attempts: Counter[Video] = Counter(earlier_attempts)
+        self._earlier_attempts = dict(earlier_attempts or {})
+        self._losses: Counter[Video] = Counter()  # of machines
+        self._missing: dict[Video, set[int]] = {}  # segments to track
         self._given_up: set[Video] = set()
 
     @property
     def is_over(self) -> bool:
         """Whether every video is done or has failed."""
-        return not (self._waiting or self._alone or any(self._held.values()))
+        return not (self._waiting or self._suspects or any(self._held.values()))
 
-    def standing(self) -> Standing:
-        """What workers have in hand, and the attempts so far of what is not settled.
+    def pending(self) -> Pending:
+        """The videos in progress and the attempts used so far.
 
-        A video in segments has as many as that of its segments which has most.
+        Of a video in segments, the maximum over its segments counts.
         """
-        in_hand = dict.fromkeys(v.whole for held in self._held.values() for v in held)
+        in_progress = dict.fromkeys(v.whole for held in self._held.values() for v in held)
         attempts: dict[Video, int] = {}
-        for video, count in self._tried.items():
+        for video, count in self._attempts.items():
             attempts[video.whole] = max(count, attempts.get(video.whole, 0))
-        return Standing(tuple(in_hand), attempts)
+        return Pending(tuple(in_progress), attempts)
 
     def take(self, worker: Hashable) -> Video | None:
         """The next video for a worker; None if there is none at present."""
         if worker in self._isolated:
             return None
         held = self._held.setdefault(worker, [])
-        if self._alone and not held:
+        if self._suspects and not held:
             self._isolated.add(worker)
-            held.append(self._alone.popleft())
+            held.append(self._suspects.popleft())
         elif self._waiting:
             held.append(self._waiting.popleft())
         else:
@@ -149,10 +152,10 @@ class Dispatcher:
         self._isolated.discard(worker)
         if outcome.video.whole in self._given_up:
             return
-        self._tried[outcome.video] += 1
+        self._attempts[outcome.video] += 1
         if outcome.kind is None:
-            self._settle(outcome)
-            self._hand_on(outcome)
+            self._finalize(outcome)
+            self._queue_parts(outcome)
         elif self._is_exhausted(outcome.video):
             self._give_up(outcome)
         else:
@@ -164,21 +167,21 @@ class Dispatcher:
         self._isolated.discard(worker)
         if len(held) == 1:
             [video] = held
-            self._tried[video] += 1
+            self._attempts[video] += 1
             if self._is_exhausted(video) and video.whole not in self._given_up:
                 self._give_up(Outcome(video, "worker", reason))
-        self._alone.extend(video for video in held if video.whole not in self._given_up)
+        self._suspects.extend(video for video in held if video.whole not in self._given_up)
         return len(held)
 
     def lost(self, worker: Hashable, reason: str) -> int:
-        """Record the death of a worker whose machine is gone; returns like ``died``.
+        """Record the loss of a worker's machine; returns like ``died``.
 
-        Its videos come next and keep their attempts. A video that has lost ``FREE_LOSSES`` machines
-        may be what brings them down: from then on, this counts as the death of its worker.
+        Its videos come next, and no attempts are counted. A video that has lost more than
+        ``MAX_LOSSES`` machines may be the cause: from then on, a loss counts like ``died``.
         """
         held = self._held.get(worker, [])
         self._losses.update(held)
-        if any(self._losses[video] > FREE_LOSSES for video in held):
+        if any(self._losses[video] > MAX_LOSSES for video in held):
             return self.died(worker, reason)
         self._held.pop(worker, None)
         self._isolated.discard(worker)
@@ -187,11 +190,11 @@ class Dispatcher:
         )
         return len(held)
 
-    def _settle(self, outcome: Outcome) -> None:
-        self.final.append((outcome, self._tried.pop(outcome.video)))
+    def _finalize(self, outcome: Outcome) -> None:
+        self.final.append((outcome, self._attempts.pop(outcome.video)))
 
-    def _hand_on(self, outcome: Outcome) -> None:
-        """Let what comes after a part be next."""
+    def _queue_parts(self, outcome: Outcome) -> None:
+        """Put the parts that can be done now at the head of the queue."""
         video, part = outcome.video.whole, outcome.video.part
         if outcome.cut is not None:
             missing = {segment.index for segment in outcome.cut.segments} - outcome.tracked
@@ -199,8 +202,8 @@ class Dispatcher:
             for index in sorted(missing, reverse=True):
                 segment = replace(video, part=Part(outcome.cut, index))
                 self._waiting.appendleft(segment)
-                if video in self._tried_before:
-                    self._tried[segment] = self._tried_before[video]
+                if video in self._earlier_attempts:
+                    self._attempts[segment] = self._earlier_attempts[video]
             part = Part(outcome.cut)
         elif part is not None and part.index is not None:
             self._missing[video].discard(part.index)
@@ -210,15 +213,15 @@ class Dispatcher:
             self._waiting.appendleft(replace(video, part=Part(part.cut)))
 
     def _give_up(self, outcome: Outcome) -> None:
-        self._settle(outcome)
+        self._finalize(outcome)
         whole = outcome.video.whole
         self._given_up.add(whole)
-        for queue in (self._waiting, self._alone):
+        for queue in (self._waiting, self._suspects):
             others = [video for video in queue if video.whole != whole]
             queue.clear()
             queue.extend(others)
-        for video in [video for video in self._tried if video.whole == whole]:
-            del self._tried[video]
+        for video in [video for video in self._attempts if video.whole == whole]:
+            del self._attempts[video]
 
     def _is_exhausted(self, video: Video) -> bool:
-        return self._tried[video] >= self._attempts
+        return self._attempts[video] >= self._max_attempts

@@ -66,7 +66,7 @@ def run_local(dispatcher: Dispatcher, run: RunOptions, workers: int) -> Iterator
                     processes.append(_Process(process.number, run))
             while dispatcher.final:
                 yield dispatcher.final.popleft()
-            yield dispatcher.standing()
+            yield dispatcher.pending()
         for process in processes:
             process.wait_while_answering(dispatcher)
     finally:

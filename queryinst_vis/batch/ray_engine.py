@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from queryinst_vis.batch.dispatcher import Dispatcher, Event, Outcome, Standing
+from queryinst_vis.batch.dispatcher import Dispatcher, Event, Outcome, Pending
 from queryinst_vis.batch.local_engine import MAX_START_FAILURES, set_up_worker
 from queryinst_vis.batch.options import RunOptions, Video
 from queryinst_vis.batch.worker import Worker
@@ -18,7 +18,7 @@ from queryinst_vis.errors import InputError
 
 _POLL_INTERVAL = 0.5  # seconds between checks of the workers
 _IDLE_INTERVAL = 0.5  # seconds between an idle worker's queries whether the run is over
-_NODE_TIMEOUT = 30.0  # seconds within which Ray notices that a node is dead
+_NODE_TIMEOUT = 30.0  # seconds until Ray has detected the death of a node
 
 
 def run_ray(
@@ -43,7 +43,7 @@ def run_ray(
         if workers is None:
             total = ray.cluster_resources().get("GPU" if has_gpus else "CPU", 1)
             workers = max(1, int(total // (1 if has_gpus else run.threads)))
-        # on the driver's node: the run cannot survive the loss of that one anyway
+        # on the driver's node, whose loss ends the run anyway
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=False
         )
@@ -99,7 +99,7 @@ def _supervise(
         ended, _ = ray.wait(list(running), num_returns=1, timeout=_POLL_INTERVAL)
         for work in ended:
             number, _, node = running.pop(work)
-            reason = _how_it_died(ray, work)
+            reason = _cause_of_death(ray, work)
             if reason is not None:
                 record = dispatcher.lost if _is_node_dead(ray, node) else dispatcher.died
                 held = ray.get(record.remote(number, reason))
@@ -107,14 +107,14 @@ def _supervise(
                 if start_failures >= MAX_START_FAILURES:
                     raise InputError(f"workers die on startup, try fewer --workers: {reason}")
                 start()
-        outcomes, standing, is_over = ray.get(dispatcher.report.remote())
+        outcomes, pending, is_over = ray.get(dispatcher.report.remote())
         yield from outcomes
-        yield standing
+        yield pending
     for _, worker, _ in running.values():
         ray.kill(worker)
 
 
-def _how_it_died(ray: Any, work: Any) -> str | None:
+def _cause_of_death(ray: Any, work: Any) -> str | None:
     """Why a worker died; None if it ended normally."""
     try:
         ray.get(work)
@@ -128,7 +128,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _is_node_dead(ray: Any, node: Any) -> bool:
-    """Whether a worker that has died went down with its machine."""
+    """Whether a worker died because its node did."""
     try:
         where = ray.get(node, timeout=0)
     except (ray.exceptions.RayError, TimeoutError):
@@ -164,11 +164,11 @@ class _SharedDispatcher:
     def lost(self, worker: int, reason: str) -> int:
         return self._dispatcher.lost(worker, reason)
 
-    def report(self) -> tuple[list[tuple[Outcome, int]], Standing, bool]:
-        """Outcomes since the last report, what is still pending, and whether the run is over."""
+    def report(self) -> tuple[list[tuple[Outcome, int]], Pending, bool]:
+        """Outcomes since the last report, the videos pending, and whether the run is over."""
         outcomes = list(self._dispatcher.final)
         self._dispatcher.final.clear()
-        return outcomes, self._dispatcher.standing(), self._dispatcher.is_over
+        return outcomes, self._dispatcher.pending(), self._dispatcher.is_over
 
 
 class _Actor:

@@ -1,4 +1,4 @@
-"""Plans and executes a run, which tracks the videos that are missing in the data set."""
+"""Plans and executes a run, which tracks the videos that the data set does not contain yet."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import queryinst_vis
 from queryinst_vis.batch.compaction import finish_compaction
-from queryinst_vis.batch.dispatcher import Dispatcher, Event, Outcome, Standing
+from queryinst_vis.batch.dispatcher import Dispatcher, Event, Outcome, Pending
 from queryinst_vis.batch.options import RunOptions, Video
 from queryinst_vis.batch.segment_files import remove_stale_segments
-from queryinst_vis.batch.status import Unsettled, read_unsettled, write_status
+from queryinst_vis.batch.status import Unfinished, read_unfinished, write_status
 from queryinst_vis.batch.store import Store
 from queryinst_vis.batch.summary import RunSummary, Workload
 from queryinst_vis.batch.tables import (
@@ -34,9 +34,9 @@ from queryinst_vis.utils.files import temporary_folder
 from queryinst_vis.utils.progress import ProgressBar
 
 Engine = Callable[[Dispatcher], Iterator[Event]]
-"""Tracks the videos of a dispatcher."""
+"""Runs workers that track the videos of a dispatcher; yields their outcomes."""
 
-_STATUS_EVERY = 2.0  # seconds
+_STATUS_INTERVAL = 2.0  # seconds between updates of the status file
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,19 @@ class RunPlan:
     """What a run will do.
 
     Attributes:
-        store: where the results go.
-        todo: videos to track, by key. Those that were in progress when a driver was killed come
-            last, as they may crash the machine again.
+        store: the data set.
+        todo: videos to track, by key. Those that were in progress when the driver was killed
+            come last, as they may crash the machine again.
         done: number of videos that earlier runs completed.
         failed: number of videos that failed in earlier runs and are not retried.
-        unsettled: attempts and interrupted videos of earlier runs.
+        unfinished: attempts and interrupted videos of earlier runs.
     """
 
     store: Store
     todo: Mapping[str, Video]
     done: int
     failed: int
-    unsettled: Unsettled
+    unfinished: Unfinished
 
     def __str__(self) -> str:
         total = len(self.todo) + self.done + self.failed
@@ -75,19 +75,19 @@ def plan_run(
     retry_failed: bool = False,
     overwrite: bool = False,
 ) -> RunPlan:
-    """Determine which videos are missing in the data set.
+    """Determine which videos the data set does not contain yet.
 
     Args:
         videos: all videos that the data set is to contain.
         run: settings of the run.
         retry_failed: retry videos that failed in earlier runs.
-        overwrite: replace results that were obtained with other settings.
+        overwrite: replace results that were computed with other settings.
 
     Raises:
-        InputError: the data set cannot be read, or was made with other settings.
+        InputError: the data set cannot be read, or contains results of other settings.
     """
     store = Store(run.out)
-    unsettled = read_unsettled(store)
+    unfinished = read_unfinished(store)
     finish_compaction(store)
     keys = {key_of(video, run): video for video in videos}
     done = done_keys(store)
@@ -96,13 +96,13 @@ def plan_run(
     failed = {Path(name).stem for name in store.list("failures")}
     skipped = set() if retry_failed else failed - done
     left = [key for key in keys if key not in done | skipped]
-    left.sort(key=lambda key: key in unsettled.interrupted)
+    left.sort(key=lambda key: key in unfinished.interrupted)
     return RunPlan(
         store,
         {key: keys[key] for key in left},
         sum(key in done for key in keys),
         sum(key in skipped for key in keys),
-        unsettled,
+        unfinished,
     )
 
 
@@ -131,7 +131,7 @@ def _check_settings(
 
 
 def _versions(store: Store) -> dict[str, str]:
-    """The content version of each completed video, by key."""
+    """The content version of every completed video, by key."""
     found = {}
     for name in store.list("videos"):
         table = store.open_parquet(f"videos/{name}").read(columns=["key", "version"])
@@ -168,36 +168,33 @@ def execute(plan: RunPlan, run: RunOptions, engine: Engine) -> RunSummary:
     """
     keys = {video: key for key, video in plan.todo.items()}
     summary = RunSummary(Workload(keys))
-    tried = {video: plan.unsettled.attempts.get(key, 0) for video, key in keys.items()}
-    tried = {video: count for video, count in tried.items() if count}
-    known = done_keys(plan.store)
-    remove_stale_segments(plan.store, known, set(plan.todo))
-    start, told = time.monotonic(), -_STATUS_EVERY
-    shown = 0
-    standing = Standing(attempts=tried)
+    counts = plan.unfinished.attempts
+    earlier = {video: counts[key] for video, key in keys.items() if counts.get(key)}
+    done = done_keys(plan.store)
+    remove_stale_segments(plan.store, done, set(plan.todo))
+    pending = Pending(attempts=earlier)
+    status = _StatusWriter(plan, summary, keys)
+    start, progress = time.monotonic(), 0
     with ProgressBar("tracked, %", 100, "steps") as bar:
         try:
-            for event in _events(plan, run, engine, keys, tried):
+            for event in _events(plan, run, engine, keys, earlier):
                 summary.elapsed = time.monotonic() - start
-                if isinstance(event, Standing):
-                    standing = event
+                if isinstance(event, Pending):
+                    pending = event
                 else:
                     outcome, attempts = event
                     summary.add(outcome)
                     if outcome.is_last:
-                        key = keys[outcome.video.whole]
-                        _settle(plan.store, key, outcome, attempts, known)
+                        _finalize(plan.store, keys[outcome.video.whole], outcome, attempts, done)
                     percent = int(100 * summary.workload.done)
-                    bar.advance(percent - shown, summary.progress())
-                    shown = percent
-                if time.monotonic() - told > _STATUS_EVERY:
-                    told = time.monotonic()
-                    _tell(plan, summary, standing, keys, is_over=False)
+                    bar.advance(percent - progress, summary.progress())
+                    progress = percent
+                status.update(pending)
         except BaseException:  # the driver was stopped, not killed by a video
-            _tell(plan, summary, Standing(attempts=standing.attempts), keys, is_over=False)
+            status.write(Pending(attempts=pending.attempts))
             raise
     summary.elapsed = time.monotonic() - start
-    _tell(plan, summary, Standing(), keys, is_over=True)
+    status.write(Pending(), is_over=True)
     return summary
 
 
@@ -206,23 +203,31 @@ def _events(
     run: RunOptions,
     engine: Engine,
     keys: Mapping[Video, str],
-    tried: Mapping[Video, int],
+    earlier_attempts: Mapping[Video, int],
 ) -> Iterator[Event]:
-    """Failures of videos that killed drivers too often, then the events of the engine."""
+    """Failures of videos that killed the driver too often, then the events of the engine."""
     left = []
     for video, key in keys.items():
-        attempts = tried.get(video, 0)
-        if key in plan.unsettled.interrupted and attempts >= run.attempts:
+        attempts = earlier_attempts.get(video, 0)
+        if key in plan.unfinished.interrupted and attempts >= run.attempts:
             reason = f"video {video.origin}: the driver was killed with this video alone"
             yield Outcome(video, "driver", reason), attempts
         else:
             left.append(video)
     if left:
-        yield from engine(Dispatcher(left, run.attempts, tried))
+        yield from engine(Dispatcher(left, run.attempts, earlier_attempts))
 
 
-def _settle(store: Store, key: str, outcome: Outcome, attempts: int, known: set[str]) -> None:
-    """Write a failure; after a success delete superseded failures and results."""
+def _finalize(store: Store, key: str, outcome: Outcome, attempts: int, done: set[str]) -> None:
+    """Write a failure; after a success delete superseded failures and results.
+
+    Args:
+        store: the data set.
+        key: of the video.
+        outcome: of the whole video.
+        attempts: used for the video.
+        done: keys of the videos that earlier runs completed.
+    """
     if outcome.kind is not None:
         now = time.time()
         row = failure_row(key, outcome.video, outcome.kind, outcome.reason, attempts, now)
@@ -231,36 +236,45 @@ def _settle(store: Store, key: str, outcome: Outcome, attempts: int, known: set[
             store.put(folder / "failure.parquet", file_of("failures", key))
         return
     store.delete(file_of("failures", key))
-    for other in [each for each in known if id_of_key(each) == id_of_key(key) and each != key]:
+    for other in [each for each in done if id_of_key(each) == id_of_key(key) and each != key]:
         remove_video(store, other)
 
 
-def _tell(
-    plan: RunPlan,
-    summary: RunSummary,
-    standing: Standing,
-    keys: Mapping[Video, str],
-    *,
-    is_over: bool,
-) -> None:
-    status = {
-        "package": queryinst_vis.__version__,
-        "at": time.time(),
-        "is_over": is_over,
-        "videos": len(plan.todo) + plan.done + plan.failed,
-        "to_track": len(plan.todo),
-        "done": summary.done,
-        "done_before": plan.done,
-        "failed": len(summary.failures),
-        "failed_before": plan.failed,
-        "segments": summary.segments,
-        "segments_tracked": summary.segments_tracked,
-        "frames": summary.frames,
-        "hours": round(summary.seconds / 3600, 4),
-        "elapsed": round(summary.elapsed, 1),
-        "fraction": round(summary.workload.done, 6),
-        "stages": {name: round(value, 1) for name, value in summary.stages.items()},
-        "in_progress": [keys[video] for video in standing.in_progress],
-        "attempts": {keys[video]: count for video, count in standing.attempts.items()},
-    }
-    write_status(plan.store, status)
+class _StatusWriter:
+    """Writes ``status.json`` during a run."""
+
+    def __init__(self, plan: RunPlan, summary: RunSummary, keys: Mapping[Video, str]) -> None:
+        self._plan, self._summary, self._keys = plan, summary, keys
+        self._last = -_STATUS_INTERVAL  # monotonic seconds
+
+    def update(self, pending: Pending) -> None:
+        """Write, unless the last update was less than ``_STATUS_INTERVAL`` ago."""
+        now = time.monotonic()
+        if now - self._last > _STATUS_INTERVAL:
+            self._last = now
+            self.write(pending)
+
+    def write(self, pending: Pending, *, is_over: bool = False) -> None:
+        """Write the status."""
+        plan, summary, keys = self._plan, self._summary, self._keys
+        status = {
+            "package": queryinst_vis.__version__,
+            "at": time.time(),
+            "is_over": is_over,
+            "videos": len(plan.todo) + plan.done + plan.failed,
+            "to_track": len(plan.todo),
+            "done": summary.done,
+            "done_before": plan.done,
+            "failed": len(summary.failures),
+            "failed_before": plan.failed,
+            "segments": summary.segments,
+            "segments_tracked": summary.segments_tracked,
+            "frames": summary.frames,
+            "hours": round(summary.seconds / 3600, 4),
+            "elapsed": round(summary.elapsed, 1),
+            "fraction": round(summary.workload.done, 6),
+            "stages": {name: round(value, 1) for name, value in summary.stages.items()},
+            "in_progress": [keys[video] for video in pending.in_progress],
+            "attempts": {keys[video]: count for video, count in pending.attempts.items()},
+        }
+        write_status(plan.store, status)

@@ -1,4 +1,4 @@
-"""The progress of a run, in a file beside the tables, for other terminals and the next run."""
+"""The progress of a run, in a file next to the tables, for ``--status`` and for later runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STATUS = "status.json"
 
 
 @dataclass(frozen=True)
-class Unsettled:
+class Unfinished:
     """Videos that earlier runs neither completed nor gave up.
 
     Attributes:
@@ -34,8 +34,8 @@ def write_status(store: Store, status: Mapping[str, Any]) -> None:
     store.put_bytes(json.dumps(status, indent=1).encode(), STATUS)
 
 
-def read_unsettled(store: Store) -> Unsettled:
-    """Unsettled videos of earlier runs, according to the status file.
+def read_unfinished(store: Store) -> Unfinished:
+    """Unfinished videos of earlier runs, according to the status file.
 
     Raises:
         InputError: the file is damaged.
@@ -45,7 +45,7 @@ def read_unsettled(store: Store) -> Unsettled:
     interrupted = frozenset(status.get("in_progress", []))
     if len(interrupted) == 1:
         attempts.update(interrupted)
-    return Unsettled(attempts, interrupted)
+    return Unfinished(attempts, interrupted)
 
 
 def read_status(out: str) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def _load(store: Store) -> dict[str, Any] | None:
     try:
         return json.loads(data)
     except ValueError as error:
-        raise InputError(f"{store.name}/{STATUS}: is damaged ({error}); remove it") from error
+        raise InputError(f"{store.name}/{STATUS}: is damaged ({error}); delete it") from error
 
 
 def format_status(status: Mapping[str, Any], now: float) -> str:

@@ -1,4 +1,4 @@
-"""What a run has done so far, and how much of its work that is."""
+"""Statistics and progress of a run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from queryinst_vis.batch.segments import Cut
 
 
 class Workload:
-    """The share of the work that is done, measured by the size of the files.
+    """The fraction of the work that is done, weighted by file size.
 
-    Videos differ a thousandfold in length, so their number says little about the remaining time.
-    Sizes come from listings, whereas lengths would require opening every file first.
+    The number of videos would predict the remaining time poorly, since lengths may differ by
+    orders of magnitude. Sizes are known from listings; lengths would need every file opened.
 
     Args:
-        videos: all that are to be tracked; those of unknown size count as average.
+        videos: to track; those of unknown size count as average.
     """
 
     def __init__(self, videos: Collection[Video]) -> None:
@@ -31,22 +31,22 @@ class Workload:
 
     @property
     def done(self) -> float:
-        """Between 0 and 1; segments that earlier runs have tracked do not count."""
+        """From 0 to 1; segments that earlier runs have tracked do not count."""
         return 1 - sum(self._left.values()) / self._total if self._total else 1.0
 
-    def settle(self, outcome: Outcome) -> None:
-        """Take a video, or a part of one, into account."""
+    def add(self, outcome: Outcome) -> None:
+        """Add the outcome of a video, or of a part of one."""
         video, part = outcome.video.whole, outcome.video.part
         if outcome.is_last:
             self._left[video] = 0.0
         elif outcome.cut is not None:
-            tracked = sum(self._share(video, outcome.cut, index) for index in outcome.tracked)
+            tracked = sum(self._size(video, outcome.cut, index) for index in outcome.tracked)
             self._left[video] -= tracked
             self._total -= tracked
         elif part is not None and part.index is not None:
-            self._left[video] -= self._share(video, part.cut, part.index)
+            self._left[video] -= self._size(video, part.cut, part.index)
 
-    def _share(self, video: Video, cut: Cut, index: int) -> float:
+    def _size(self, video: Video, cut: Cut, index: int) -> float:
         seconds = [segment.seconds for segment in cut.segments]
         return self._sizes[video] * seconds[index] / sum(seconds)
 
@@ -56,14 +56,14 @@ class RunSummary:
     """Statistics of a run.
 
     Attributes:
-        workload: the share of the work that is done.
+        workload: the fraction of the work that is done.
         done: number of videos tracked.
         frames: their total number of frames.
         seconds: their total duration.
         elapsed: duration of the run in seconds.
-        stages: seconds by stage, added up over the videos.
-        segments: of long videos that this run has cut.
-        segments_tracked: of those, by this run or an earlier one.
+        segments: number of segments of the long videos.
+        segments_tracked: how many of them have been tracked, by this run or earlier ones.
+        stages: seconds of processing time by stage, summed over the videos.
         failures: outcomes of the videos that failed.
     """
 
@@ -78,8 +78,8 @@ class RunSummary:
     failures: list[Outcome] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
-        """Take a video, or a part of one, into account."""
-        self.workload.settle(outcome)
+        """Add the outcome of a video, or of a part of one."""
+        self.workload.add(outcome)
         if outcome.kind is not None:
             self.failures.append(outcome)
             return
@@ -116,7 +116,7 @@ class RunSummary:
                 for name, spent in self.stages.items()
                 if spent > 0
             )
-            lines.append(f"frames/s by stage, of one video at a time: {stages}")
+            lines.append(f"frames/s by stage, for a single stream: {stages}")
         if self.failures:
             lines.append(f"{len(self.failures)} failed:")
             lines += [f"  {each.video.name} ({each.kind}): {each.reason}" for each in self.failures]

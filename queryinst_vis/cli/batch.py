@@ -97,6 +97,11 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="replace results of the same videos that were computed with other weights or options",
     )
+    _add_workers(group)
+    _add_segments(group)
+
+
+def _add_workers(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--engine",
         choices=("local", "ray"),
@@ -140,7 +145,6 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="CPU threads per worker (default: %(default)s)",
     )
-    _add_segments(group)
 
 
 def _add_segments(group: argparse._ArgumentGroup) -> None:
