@@ -148,7 +148,7 @@ def test_existing_images_and_results_are_not_overwritten(photos, weights, tmp_pa
     assert run(photos, "--weights", weights, "--out", out) == 0
     assert run(photos, "--weights", weights, "--out", out) == 0, "the same images once more"
     assert run(photos / "photo2.png", "--weights", weights, "--out", out) == 2
-    assert "holds results of other images" in capsys.readouterr().err
+    assert "contains results of other images" in capsys.readouterr().err
     assert run(photos / "photo2.png", "--weights", weights, "--out", out, "--overwrite") == 0
 
 

@@ -185,7 +185,7 @@ def _warn_of(unreadable: Sequence[Path], total: int) -> None:
     shown = ", ".join(str(path) for path in unreadable[:_NAMED])
     more = " and others" if len(unreadable) > _NAMED else ""
     warnings.warn(
-        f"{len(unreadable)} of {_count(total, 'image')} cannot be read and were left out: "
+        f"{len(unreadable)} of {_count(total, 'image')} cannot be read and were skipped: "
         f"{shown}{more}",
         InputWarning,
         stacklevel=3,
@@ -250,7 +250,7 @@ def _check_targets(
     there = [target for target in targets if target.exists()]
     if there and not overwrite and _origin_of_results(targets[0]) != origin:
         raise InputError(
-            f"{there[0]}: holds results of other images; use another folder with --out, or "
+            f"{there[0]}: contains results of other images; use another folder with --out, or "
             "replace them with --overwrite"
         )
 

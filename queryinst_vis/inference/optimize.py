@@ -78,11 +78,11 @@ def settle_precision(model: QueryInst, config: Config) -> Config:
         return with_precision(config, FLOAT32)
     tried = [with_precision(config, name) for name in candidates(config)]
     return with_precision(
-        config, fastest({each.inference.precision: _a_run(model, each) for each in tried})
+        config, fastest({each.inference.precision: _blank_run(model, each) for each in tried})
     )
 
 
-def _a_run(model: QueryInst, config: Config) -> Callable[[], None]:
+def _blank_run(model: QueryInst, config: Config) -> Callable[[], None]:
     """A function that runs a copy of the network, including all masks, on a blank image."""
     dtype = inference_dtype(config)
     size = padded_size([(config.input.test_short, config.input.test_long)])

@@ -19,7 +19,7 @@ DEFAULT_SAVE = ("video", "json", "jsonl", "timeline")
 
 @dataclass(frozen=True)
 class TrackOptions:
-    """What to look for in a video, in which frames, and what to write.
+    """Settings of tracking a video: detector, frames and outputs.
 
     Attributes:
         weights: as for ``VideoTracker.from_pretrained``: a name, a file, or any detector.

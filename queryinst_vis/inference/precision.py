@@ -66,7 +66,7 @@ def candidates(config: Config) -> list[str]:
     return [FLOAT32, BF16] if has_bf16 else [FLOAT32]
 
 
-def fastest(ways: Mapping[str, Callable[[], object]]) -> str:
+def fastest(functions: Mapping[str, Callable[[], object]]) -> str:
     """The name of the fastest function; ties favour the first.
 
     After one warm-up run each, they are timed in turn, so that other load on the machine affects
@@ -74,16 +74,16 @@ def fastest(ways: Mapping[str, Callable[[], object]]) -> str:
     ``WORTHWHILE`` of the time of the first.
 
     Args:
-        ways: functions by name; a single one is not run.
+        functions: functions by name; a single one is not run.
     """
-    names = list(ways)
+    names = list(functions)
     if len(names) == 1:
         return names[0]
     times = {name: float("inf") for name in names}
     for round_ in range(_ROUNDS + 1):
-        for name, way in ways.items():
+        for name, function in functions.items():
             start = time.perf_counter()
-            way()
+            function()
             if round_ > 0:
                 times[name] = min(times[name], time.perf_counter() - start)
     times[names[0]] *= WORTHWHILE

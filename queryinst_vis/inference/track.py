@@ -91,7 +91,7 @@ def track_video(
 
     Raises:
         InputError: the video, the weights or the overrides cannot be used, or the folder not be
-            written, or holds results of another video.
+            written, or contains results of another video.
 
     Example::
 

@@ -16,9 +16,9 @@ from queryinst_vis.report.assessment import Assessment, assess_images, assess_vi
 from queryinst_vis.report.clips import FPS, Clip, make_clip
 from queryinst_vis.report.evaluation_tables import (
     attributes_table,
-    causes_table,
     classes_table,
     comparison_table,
+    error_types_table,
     metrics_table,
     videos_table,
 )
@@ -107,7 +107,7 @@ def write_evaluation_page(
         "headline": _headline(assessments),
         "verdict": None if comparison is None else verdict(comparison),
         "comparison": None if comparison is None else comparison_table(comparison),
-        "causes": causes_table(assessments),
+        "causes": error_types_table(assessments),
         "clips": shown,
         "images": images is not None,
         "metrics": metrics_table(assessments),

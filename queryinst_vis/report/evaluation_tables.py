@@ -55,7 +55,7 @@ def comparison_table(comparison: dict[str, Any]) -> Table:
     return Table(columns, rows)
 
 
-def causes_table(assessments: Sequence[Assessment]) -> Table:
+def error_types_table(assessments: Sequence[Assessment]) -> Table:
     """AP lost to each error type."""
     columns = [Column("error type")]
     for what in ("alone", "in turn"):

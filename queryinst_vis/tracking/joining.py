@@ -1,8 +1,8 @@
 """Joining the identities of a video that was tracked in overlapping segments.
 
-Neighbouring segments have tracked the same frames, each with identities of its own. Their tracks
-are matched one-to-one by mask IoU and embeddings in these frames, which carries the identities of
-the first segment on to the last. The result depends on the arguments only.
+Each segment has its own identities. In the frames shared by consecutive segments, their tracks are
+matched one-to-one by mask IoU and embeddings, which propagates identities from the first segment to
+the last. Deterministic.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from scipy.optimize import linear_sum_assignment
 from queryinst_vis.masks import RLE
 
 MIN_OVERLAP = 0.1
-"""Minimum mask IoU of two tracks in the shared frames that are matched.
+"""Minimum mask IoU of matched tracks in the shared frames.
 
-It is low because both segments have the same detections in these frames: tracks that share few of
-them are those of an object that the later segment has found late, rather than of two objects.
+It is low because both segments have the same detections in these frames: two tracks with few common
+masks are more likely an object that the later segment detected late than two objects.
 """
 
 EMBEDDING_WEIGHT = 0.2
-"""Weight of the cosine similarity of embeddings beside the mask IoU, whose weight is 1."""
+"""Weight of the cosine similarity of embeddings; that of the mask IoU is 1."""
 
 
 class SharedFrame(NamedTuple):
-    """What a segment has found in a frame that its neighbour has tracked, too.
+    """The instances of one segment in a frame shared with an adjacent segment.
 
     Attributes:
-        ids: N identities, distinct.
+        ids: N distinct identities.
         labels: N class indices.
         masks: N compressed RLEs.
         embeddings: ``(N, D)`` association embeddings; None: the rule uses none.
@@ -45,12 +45,12 @@ class SharedFrame(NamedTuple):
 
 
 class SegmentTracks(NamedTuple):
-    """The tracks of a segment, as far as joining needs them.
+    """The tracks of a segment, as needed for joining.
 
     Attributes:
-        head: frames shared with the segment before, which are that segment's in the result.
-        tail: frames shared with the segment after.
-        order: identities in the order in which they appear in the segment's own frames.
+        head: frames shared with the previous segment, whose tracks are used for them.
+        tail: frames shared with the next segment.
+        order: identities in order of appearance in the segment's own frames.
     """
 
     head: Sequence[SharedFrame]
@@ -64,22 +64,22 @@ def match_tracks(
     min_overlap: float = MIN_OVERLAP,
     embedding_weight: float = EMBEDDING_WEIGHT,
 ) -> dict[int, int]:
-    """Match the tracks of two segments in the frames that both have tracked.
+    """Match the tracks of two segments in their shared frames.
 
     The one-to-one assignment with the highest total ``IoU + embedding_weight * (1 + cosine) / 2``
-    among the pairs of one class (by majority in these frames) with at least ``min_overlap``. IoU is
-    the sum of the intersections over the sum of the unions, in which the t-th frame has the weight
-    t: at the beginning the later segment has tracked for a few frames only, and what matters is
-    whom the tracks follow where it takes over.
+    among pairs of the same class (by majority in these frames) with an IoU of at least
+    ``min_overlap``. The IoU is the sum of intersections over the sum of unions, weighted by the
+    position of the frame, since the later segment takes over at the end, and has just started at
+    the beginning.
 
     Args:
-        earlier: the frames in order, as tracked by the earlier segment.
-        later: the same frames, as tracked by the later one.
-        min_overlap: 0..1.
-        embedding_weight: 0 or more; without embeddings the cosine counts as 0.
+        earlier: the shared frames in order, as tracked by the earlier segment.
+        later: the same frames, as tracked by the later segment.
+        min_overlap: minimum IoU of a match, 0..1.
+        embedding_weight: non-negative; without embeddings the cosine is 0.
 
     Returns:
-        For identities of the later segment those of the earlier one; others have no match.
+        Identity in the earlier segment by identity in the later one, for matched tracks.
     """
     first, second = _Tracks(earlier), _Tracks(later)
     if not (first.rows and second.rows):
@@ -88,9 +88,9 @@ def match_tracks(
     matchable = (overlaps >= min_overlap) & (first.labels[:, None] == second.labels)
     scores = overlaps + embedding_weight * (1 + first.cosines(second)) / 2
     rows, columns = linear_sum_assignment(np.where(matchable, scores, 0), maximize=True)
-    ours, theirs = list(first.rows), list(second.rows)
+    earlier_ids, later_ids = list(first.rows), list(second.rows)
     return {
-        theirs[column]: ours[row]
+        later_ids[column]: earlier_ids[row]
         for row, column in zip(rows, columns, strict=True)
         if matchable[row, column]
     }
@@ -99,29 +99,29 @@ def match_tracks(
 def join_segments(
     segments: Iterable[SegmentTracks], min_overlap: float = MIN_OVERLAP
 ) -> Iterator[dict[int, int]]:
-    """The identities in the whole video of each segment's tracks.
+    """Assign identities in the whole video to the tracks of each segment.
 
-    Identities count from 0 in the order in which they appear, as if the video had been tracked as
-    a whole. Those of a segment may be renamed without any effect.
+    They are numbered from 0 in order of appearance, as if the video had been tracked as a whole,
+    and do not depend on the numbering within segments.
 
     Args:
-        segments: in order. The head of each covers the same frames as the tail of the one before.
+        segments: in order. The head of each covers the same frames as the tail of the previous one.
         min_overlap: as for ``match_tracks``.
 
     Yields:
-        For each segment its identities, by those in the segment; tracks that are only in frames of
-        the segment before have none.
+        For each segment, the identity in the video by identity in the segment, without tracks that
+        are only in frames of the previous segment.
     """
     known: Mapping[int, int] = {}
     tail: Sequence[SharedFrame] = ()
-    unused = 0
+    next_id = 0
     for segment in segments:
         matched = match_tracks(tail, segment.head, min_overlap)
-        joined = {mine: known[other] for mine, other in matched.items()}
+        joined = {later: known[earlier] for later, earlier in matched.items()}
         for track_id in segment.order:
             if track_id not in joined:
-                joined[track_id] = unused
-                unused += 1
+                joined[track_id] = next_id
+                next_id += 1
         yield joined
         known, tail = joined, segment.tail
 
@@ -130,8 +130,8 @@ class _Tracks:
     """The tracks of a segment in the shared frames.
 
     Attributes:
-        rows: of the arrays, by identity, in the order in which they appear.
-        labels: ``(N,)`` class by majority; ties: the lowest.
+        rows: row of each identity in the arrays, in order of appearance.
+        labels: ``(N,)`` majority class; the lowest if tied.
     """
 
     def __init__(self, frames: Sequence[SharedFrame]) -> None:
@@ -169,16 +169,16 @@ def _track_ious(
     """``(N, M)`` IoU of the tracks, each frame weighted by its position."""
     intersections = np.zeros((len(first.rows), len(second.rows)))
     areas = np.zeros((len(first.rows), 1)), np.zeros((1, len(second.rows)))
-    for weight, (ours, theirs) in enumerate(zip(earlier, later, strict=True), 1):
-        rows = [first.rows[track_id] for track_id in ours.ids]
-        columns = [second.rows[track_id] for track_id in theirs.ids]
-        sizes = coco_mask.area(list(ours.masks)).astype(float) if rows else np.zeros(0)
+    for weight, (before, after) in enumerate(zip(earlier, later, strict=True), 1):
+        rows = [first.rows[track_id] for track_id in before.ids]
+        columns = [second.rows[track_id] for track_id in after.ids]
+        sizes = coco_mask.area(list(before.masks)).astype(float) if rows else np.zeros(0)
         areas[0][rows, 0] += weight * sizes
         if columns:
-            areas[1][0, columns] += weight * coco_mask.area(list(theirs.masks)).astype(float)
+            areas[1][0, columns] += weight * coco_mask.area(list(after.masks)).astype(float)
         if rows and columns:
             # with "iscrowd", pycocotools divides the intersection by the area of the first mask
-            shares = coco_mask.iou(list(ours.masks), list(theirs.masks), [1] * len(columns))
-            intersections[np.ix_(rows, columns)] += weight * np.rint(shares * sizes[:, None])
+            ioas = coco_mask.iou(list(before.masks), list(after.masks), [1] * len(columns))
+            intersections[np.ix_(rows, columns)] += weight * np.rint(ioas * sizes[:, None])
     unions = areas[0] + areas[1] - intersections
     return np.divide(intersections, unions, out=np.zeros_like(unions), where=unions > 0)

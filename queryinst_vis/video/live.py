@@ -25,7 +25,7 @@ _ENDLESS = ("rtsp", "rtsps", "rtmp")  # an end without an error is a broken conn
 
 
 class Clock:
-    """The time that live sources go by, and the latency of their frames; in seconds."""
+    """The clock of live sources and of the latency of their frames, in seconds."""
 
     def now(self) -> float:
         """The time, from an arbitrary origin."""
@@ -70,7 +70,7 @@ class LiveReader:
         source: a camera (``/dev/video0``), a URL (``rtsp://``, ``http://``, ``udp://``, ...),
             a pipe, or a file. A file, local or at an http URL, is played in real time.
             Nothing else is opened: playlists are rejected.
-        clock: what recordings are played by.
+        clock: sets the pace at which recordings are played.
 
     Attributes:
         name: a short name of the source, valid as a file name; without the password of a URL.

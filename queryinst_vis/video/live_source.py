@@ -28,7 +28,7 @@ class LiveSource:
         source: as for ``LiveReader``.
         selection: only ``max_frames`` may be set (number of processed frames).
         name: None: that of the ``LiveReader``.
-        clock: what arrivals are timed by, and recordings played by.
+        clock: times arrivals, and sets the pace at which recordings are played.
 
     Attributes:
         until: called before every frame and while waiting for one; True ends the source.

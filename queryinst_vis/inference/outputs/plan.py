@@ -83,8 +83,8 @@ class OutputPlan:
             )
         self.origin = sha256(source.origin.encode(errors="surrogateescape")).hexdigest()
         if not overwrite:
-            self._keep_results_of_others()
-        self._tell_of_files_that_stay(Path(source.origin))
+            self._reject_results_of_others()
+        self._warn_of_leftovers(Path(source.origin))
 
     def open(self, context: OutputContext) -> list[Output]:
         """Open the outputs; their files are published when ``context.stack`` is closed.
@@ -106,32 +106,34 @@ class OutputPlan:
     def _path(self, file: str) -> Path:
         return self._folder / file.format(name=self._name)
 
-    def _keep_results_of_others(self) -> None:
+    def _reject_results_of_others(self) -> None:
         """Raise an InputError if the folder contains results of another source.
 
         Their source is noted in ``run.json`` or the timeline. Without this note, files are assumed
         to be of the same source if all files that earlier versions wrote exist.
         """
-        there = [path for path in self.files if path.exists()]
-        found = origin_of_run(self._folder) or read_origin(self._folder / _ORIGIN_FILE)
-        if found is None:
+        existing = [path for path in self.files if path.exists()]
+        origin = origin_of_run(self._folder) or read_origin(self._folder / _ORIGIN_FILE)
+        if origin is None:
             is_ours = all(self._path(file).exists() for file in _OF_EARLIER_VERSIONS)
         else:
-            is_ours = found == self.origin
-        if there and not is_ours:
+            is_ours = origin == self.origin
+        if existing and not is_ours:
             raise InputError(
-                f"{there[0]}: holds results of another video; use another folder with --out, or "
-                "replace them with --overwrite"
+                f"{existing[0]}: contains results of another video; use another folder with "
+                "--out, or replace them with --overwrite"
             )
 
-    def _tell_of_files_that_stay(self, source: Path) -> None:
+    def _warn_of_leftovers(self, source: Path) -> None:
         """Warn of files of other outputs, which could be mistaken for those of this run."""
         others = {self._path(file) for kind in self._kinds.values() for file in kind.files}
-        stay = sorted(path.name for path in others - set(self.files) - {source} if path.exists())
-        if stay:
+        leftovers = sorted(
+            path.name for path in others - set(self.files) - {source} if path.exists()
+        )
+        if leftovers:
             warnings.warn(
-                f"{self._folder}: {', '.join(stay)} of an earlier run will stay as they are; "
-                "name another folder with --out, or remove them",
+                f"{self._folder}: {', '.join(leftovers)} of an earlier run are kept; use another "
+                "folder with --out, or remove them",
                 InputWarning,
                 stacklevel=3,
             )

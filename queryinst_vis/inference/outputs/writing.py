@@ -65,7 +65,7 @@ class TrackSummary:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str | None:
-        """In a notebook: the page of ``save=["report"]``, with its player; None: there is none."""
+        """For notebooks: the page of ``save=["report"]``, with its player; None without a page."""
         pages = [path for path in self.files if path.suffix == ".html"]
         if not pages:
             return None
@@ -73,19 +73,19 @@ class TrackSummary:
 
 
 class FoundBy(Protocol):
-    """What found the tracks: a ``VideoTracker``, or who knows of one."""
+    """Properties of the tracker that produced the results, such as a ``VideoTracker``."""
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the labels; may grow while frames come."""
+        """Names of the labels; may grow during tracking."""
 
     @property
     def precision(self) -> str | None:
-        """Of the network; None: unknown."""
+        """Precision of the network; None if unknown."""
 
 
 class _Redact:
-    """Redacts frames before they reach any output, and warns at the end of what it could not hide.
+    """Redacts frames before they reach any output; warns at the end of what could not be redacted.
 
     Raises:
         InputError: an unknown class.
@@ -104,7 +104,7 @@ class _Redact:
         frame = self._redactor.redact(found.frame, found.detections, is_damaged=is_damaged)
         return replace(found, frame=frame)
 
-    def tell(self, name: str) -> None:
+    def warn(self, name: str) -> None:
         """Warn of damaged frames, and of track ids that did not occur."""
         if self._redactor is None:
             return
@@ -157,7 +157,7 @@ class _FrameWriter:
         with self._times.of("writing"):
             for output in self._outputs:
                 output.finish(self._tracks)
-        self._redact.tell(self._name)
+        self._redact.warn(self._name)
 
 
 def _stage_seconds(times: StageTimes, start: float) -> dict[str, float]:
